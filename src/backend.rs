@@ -1,0 +1,107 @@
+//! What `generate` asks a language model, and what it gets back: plain values and one trait.
+//!
+//! The OpenAI-compatible client and the local engine of `ewe-torch` both implement [`Backend`]; the stages above
+//! never know which of the two answers.
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+/// How the next token is chosen. Field names and meanings are those of OpenAI's completions endpoint, with
+/// `top_k`, `min_p` and `repetition_penalty` as vLLM and `transformers` define them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sampling {
+    /// The most tokens to generate.
+    pub max_tokens: usize,
+    /// 0 is greedy.
+    pub temperature: f64,
+    /// Nucleus: the smallest set of tokens whose probability reaches this; 1 switches it off.
+    pub top_p: f64,
+    /// Only the k likeliest tokens; 0 switches it off.
+    pub top_k: usize,
+    /// Only tokens at least this fraction as likely as the likeliest; 0 switches it off.
+    pub min_p: f64,
+    /// Subtracted from the logit of each token already generated.
+    pub presence_penalty: f64,
+    /// Subtracted from a token's logit once for each time it was generated.
+    pub frequency_penalty: f64,
+    /// Divides (multiplies, when negative) the logits of tokens in the prompt or the output; 1 switches it off
+    /// (CTRL, Keskar et al. 2019).
+    pub repetition_penalty: f64,
+    /// Generation ends before the first of these strings; it is not part of the text.
+    pub stop: Vec<String>,
+    /// The text is a function of prompt, parameters and this.
+    pub seed: u64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Sampling {
+            max_tokens: 256,
+            temperature: 0.7,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            repetition_penalty: 1.0,
+            stop: Vec::new(),
+            seed: 0,
+        }
+    }
+}
+
+/// Why a completion ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// The model ended its text, or a stop string was met.
+    Stop,
+    /// `max_tokens` or the context was used up.
+    Length,
+}
+
+impl FinishReason {
+    /// The word that the store, the wire and the command line use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FinishReason::Stop => "stop",
+            FinishReason::Length => "length",
+        }
+    }
+}
+
+/// The answer to one prompt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Completion {
+    /// Generated text, without the prompt and without the stop string.
+    pub text: String,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// Tokens of the prompt, as the model counts them.
+    pub prompt_tokens: usize,
+    /// Tokens generated, an end-of-text token or the tokens of a stop string included.
+    pub completion_tokens: usize,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// This request cannot be answered as it stands (say, its prompt is longer than the context); others can.
+    #[error("{0}")]
+    Request(String),
+    /// The backend cannot answer at all (wrong key, no such model, gone for good); the run must stop.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+/// A language model that continues prompts.
+pub trait Backend: Send + Sync {
+    /// Names the model in `run`, in content keys and in messages; the same name must mean the same weights.
+    fn model(&self) -> &str;
+
+    /// How many requests it makes sense to have in flight at once.
+    fn capacity(&self) -> usize;
+
+    /// Continues `prompt`. Dropping the future gives the request up.
+    fn complete(&self, prompt: String, sampling: Sampling) -> BoxFuture<'_, Result<Completion, BackendError>>;
+}

@@ -1,0 +1,9 @@
+//! `ewe score`
+
+/// Arguments of `ewe score`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Directory of a model: config.json, safetensors, tokenizer.json
+    #[arg(long, value_name = "DIR")]
+    pub model: std::path::PathBuf,
+}
