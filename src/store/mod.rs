@@ -2,15 +2,26 @@
 //! here and nowhere else. `db/migrations` has the schema, `db/README.md` a tour of it.
 //!
 //! - [`task`], [`instance`], [`dataset`]: what the data is.
-//! - [`run`]: which command put it there.
+//! - [`list`], [`fts`], [`provenance`]: ways to look at tasks.
+//! - [`revision`], [`undo`], [`log`]: reviews and edits, their taking back, their history.
+//! - [`stats`]: counts.
+//! - [`run`]: which command put it there; [`batch`]: many tasks or none.
 //! - [`error`]: what can go wrong with a file, in words.
 
+pub mod batch;
 mod column;
 pub mod dataset;
 pub mod error;
+pub mod fts;
 pub mod instance;
+pub mod list;
+pub mod log;
+pub mod provenance;
+pub mod revision;
 pub mod run;
+pub mod stats;
 pub mod task;
+pub mod undo;
 
 use std::{
     path::{Path, PathBuf},
@@ -24,8 +35,11 @@ use sqlx::{
 };
 use tempfile::{TempDir, TempPath};
 
-pub use dataset::DatasetRow;
+pub use batch::Batch;
+pub use dataset::{DatasetRow, ExportRow};
 pub use error::{Error, Result};
+pub use list::{Filter, ListRow, Sort};
+pub use revision::{Actor, Change, Edit, InstanceEdit};
 pub use run::RunStatus;
 pub use task::NewTask;
 
