@@ -2,7 +2,10 @@
 //!
 //! - [`task`]: the values that stages exchange.
 //! - [`backend`]: what is asked of a language model, and the trait of those who answer.
+//! - [`store`]: the dataset, one SQLite file.
 //! - [`cli`]: the command line, for both binaries.
 
 pub mod backend;
 pub mod cli;
+pub mod store;
+pub mod task;

@@ -15,6 +15,18 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "ewe", version, max_term_width = 100, propagate_version = true)]
 pub struct Cli {
+    /// How much to say.
+    #[command(flatten)]
+    pub globals: Globals,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Globals {
     /// Say less: only results and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
@@ -22,10 +34,6 @@ pub struct Cli {
     /// Say more; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-
-    /// What to do
-    #[command(subcommand)]
-    pub command: Command,
 }
 
 /// Every command of both binaries.
