@@ -6,15 +6,15 @@
 //! is read, under a key of everything that shaped it, so nothing is asked twice.
 
 use crate::backend::{Backend, BackendError, Completion};
-use crate::filter::{Index, Neighbor, Threshold, rules};
+use crate::filter::{Index, Score, Threshold, rules};
 use crate::generate::parse::{self, Fault};
 use crate::generate::recipe::{SelfInstruct, Stage};
 use crate::generate::round::{RoundRng, in_context, request_seed};
 use crate::prompt::few_shot::{self, Classification, InputFirst, OutputFirst};
 use crate::store::request::NewRequest;
-use crate::store::round::{Admission, AdmittedInstance, AdmittedInstruction, PoolTask};
-use crate::store::{Origin, Review, Store};
-use crate::task::Task;
+use crate::store::round::{Admission, AdmittedInstance, AdmittedInstruction, PoolTask, Rejection, Similar};
+use crate::store::{RunStatus, Store};
+use crate::task::{Instance, Origin, Review, Task};
 use anyhow::{Context, Result, bail};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
@@ -141,7 +141,7 @@ impl Pool {
         self.entries.partition_point(|task| match (task.round, round) {
             (None, _) => true,
             (Some(_), None) => false,
-            (Some(of), Some(round)) => of <= round,
+            (Some(of), Some(round)) => of <= round as i64,
         })
     }
 }
@@ -156,7 +156,7 @@ pub async fn grow(
     interrupted: &AtomicBool,
     show: &mut dyn FnMut(&Progress),
 ) -> Result<Ending> {
-    let seeds = store.tasks_of(Origin::Seed, Review::Accepted).await?;
+    let seeds = seed_tasks(store).await?;
     if seeds.is_empty() {
         bail!("{}: there are no accepted seed tasks\nhint: make the database with `ewe init --seeds FILE`", store.path().display());
     }
@@ -170,7 +170,7 @@ pub async fn grow(
     }
     let mut next = store.next_round().await?;
     let run_id =
-        store.begin_run("generate", &serde_json::to_value(config)?, Some(config.seed), Some(backend.model())).await?;
+        store.begin_run("generate", &serde_json::to_value(config)?, Some(config.seed as i64), Some(backend.model())).await?;
     let run = Run {
         store,
         run_id,
@@ -184,9 +184,9 @@ pub async fn grow(
     };
     let result = run.rounds(&mut next, &mut progress, show).await;
     let status = match &result {
-        Ok(Ending::Target | Ending::Budget) => "done",
-        Ok(Ending::Interrupted) => "interrupted",
-        Err(_) => "failed",
+        Ok(Ending::Target | Ending::Budget) => RunStatus::Done,
+        Ok(Ending::Interrupted) => RunStatus::Interrupted,
+        Err(_) => RunStatus::Failed,
     };
     // The error of the run is worth more than one of writing that it failed.
     let finished = store.finish_run(run_id, status).await;
@@ -244,9 +244,9 @@ impl Run<'_> {
 
     /// Answers one request: from the store when it was ever answered, else from the backend, committed at once.
     async fn ask(&self, round: u64, stage: Stage, ordinal: usize, prompt: String) -> Result<Answer, NoAnswer> {
-        let fatal = |error: anyhow::Error| NoAnswer::Fatal(error);
+        let fatal = |error: crate::store::Error| NoAnswer::Fatal(error.into());
         let sampling = self.config.recipe.sampling(stage, request_seed(self.config.seed, round, stage, ordinal));
-        let mut request = NewRequest {
+        let request = NewRequest {
             run_id: self.run_id,
             round,
             stage: stage.as_str(),
@@ -254,8 +254,6 @@ impl Run<'_> {
             model: self.backend.model(),
             prompt,
             sampling,
-            completion: None,
-            latency_ms: 0,
         };
         let key = request.content_key();
         if let Some((id, completion)) = self.store.answer(&key).await.map_err(fatal)? {
@@ -276,9 +274,8 @@ impl Run<'_> {
             Err(BackendError::Fatal(error)) => return Err(NoAnswer::Fatal(anyhow::anyhow!(error))),
         };
         self.tokens.fetch_add((completion.prompt_tokens + completion.completion_tokens) as u64, Ordering::Relaxed);
-        request.latency_ms = start.elapsed().as_millis() as u64;
-        request.completion = Some(completion.clone());
-        let id = self.store.insert_request(&key, &request).await.map_err(fatal)?;
+        let latency_ms = start.elapsed().as_millis() as u64;
+        let id = self.store.insert_request(&key, &request, &completion, latency_ms).await.map_err(fatal)?;
         Ok(Answer { id, completion })
     }
 
@@ -321,7 +318,8 @@ impl Run<'_> {
             return Some(objection.into());
         }
         let pool = self.pool.read().expect("no admission panicked");
-        pool.index.duplicate(instruction, within, self.config.threshold).map(near_duplicate)
+        let near = pool.index.duplicate(instruction, within, self.config.threshold)?;
+        Some(near_duplicate(Similar::Task(near.key), near.score))
     }
 
     /// Stages 2 and 3 of one instruction, unless it is rejected already.
@@ -391,27 +389,32 @@ impl Run<'_> {
         Ok(developed)
     }
 
+    /// The most similar of all tasks and of the `fresh` ones, nearest first, older first among equals.
+    fn neighbors(&self, instruction: &str, fresh: &Index) -> Vec<(Similar, Score)> {
+        let pool = self.pool.read().expect("no admission panicked");
+        let old = pool.index.nearest(instruction, pool.index.len(), NEIGHBORS);
+        let new = fresh.nearest(instruction, fresh.len(), NEIGHBORS);
+        let mut all: Vec<_> = old.into_iter().map(|n| (Similar::Task(n.key), n.score)).collect();
+        all.extend(new.into_iter().map(|n| (Similar::SameRound(n.key as usize), n.score)));
+        all.sort_by(|a, b| b.1.cmp(&a.1));
+        all.truncate(NEIGHBORS);
+        all
+    }
+
     /// Decides on a round's candidates in order and stores everything about them in one transaction. Returns how many
     /// were accepted.
     async fn admit(&self, round: u64, outcome: Outcome, progress: &mut Progress) -> Result<u64> {
         let mut admission = Admission { run_id: self.run_id, round, instructions: Vec::new() };
-        // Accepted earlier in this very round: they have no id yet, so they are compared apart.
+        // Accepted earlier in this very round: they have no id yet, so they are searched apart.
         let mut fresh = Index::default();
         for candidate in outcome.candidates {
             let mut rejection = candidate.rejection;
             let mut neighbors = Vec::new();
             if rejection.is_none() {
-                let pool = self.pool.read().expect("no admission panicked");
-                neighbors = pool.index.nearest(&candidate.text, pool.index.len(), NEIGHBORS);
-                let nearest = neighbors.first().copied();
-                let near = nearest.filter(|nearest| self.config.threshold.is_exceeded_by(nearest.score));
-                if let Some(near) = near {
-                    rejection = Some(near_duplicate(near));
-                } else if let Some(near) = fresh.duplicate(&candidate.text, fresh.len(), self.config.threshold) {
-                    let twin = &admission.instructions[near.key as usize].text;
-                    let mut own = Rejection::new("near_duplicate", format!("of '{twin}' in the same answer"));
-                    own.rouge_l = Some(near.score.f1());
-                    rejection = Some(own);
+                neighbors = self.neighbors(&candidate.text, &fresh);
+                let near = neighbors.first().filter(|near| self.config.threshold.is_exceeded_by(near.1));
+                if let Some(&(similar, score)) = near {
+                    rejection = Some(near_duplicate(similar, score));
                 } else if progress.accepted >= progress.target {
                     rejection = Some(Rejection::new("over_target", String::new()));
                 }
@@ -430,7 +433,7 @@ impl Run<'_> {
                 is_classification: candidate.is_classification,
                 rejection,
                 instances: candidate.instances,
-                neighbors: neighbors.iter().map(|n| (n.key, n.score.f1())).collect(),
+                neighbors: neighbors.into_iter().map(|(similar, score)| (similar, score.f1())).collect(),
             });
         }
         let tasks = self.store.admit(&admission).await.with_context(|| format!("round {round} was not stored"))?;
@@ -463,8 +466,6 @@ struct Developed {
     instances: Vec<AdmittedInstance>,
 }
 
-use crate::store::round::Rejection;
-
 impl From<rules::Objection> for Rejection {
     fn from(objection: rules::Objection) -> Self {
         Rejection::new(objection.reason, objection.detail)
@@ -475,11 +476,27 @@ fn fault_rejection(fault: Fault) -> Rejection {
     Rejection::new(fault.reason(), String::new())
 }
 
-fn near_duplicate(near: Neighbor) -> Rejection {
-    Rejection {
-        reason: "near_duplicate".to_string(),
-        detail: String::new(),
-        nearest_task_id: Some(near.key),
-        rouge_l: Some(near.score.f1()),
+fn near_duplicate(similar: Similar, score: Score) -> Rejection {
+    Rejection { reason: "near_duplicate".into(), detail: String::new(), nearest: Some((similar, score.f1())) }
+}
+
+/// The accepted seeds with their instances.
+async fn seed_tasks(store: &Store) -> Result<Vec<Task>> {
+    let mut tasks: Vec<(i64, Task)> = Vec::new();
+    for row in store.dataset(Some(Review::Accepted)).await?.into_iter().filter(|row| row.origin == Origin::Seed) {
+        let instance = Instance { input: row.input, output: row.output };
+        match tasks.last_mut() {
+            Some((id, task)) if *id == row.task_id => task.instances.push(instance),
+            _ => {
+                let task = Task {
+                    name: None,
+                    instruction: row.instruction,
+                    instances: vec![instance],
+                    is_classification: row.is_classification,
+                };
+                tasks.push((row.task_id, task));
+            }
+        }
     }
+    Ok(tasks.into_iter().map(|(_, task)| task).collect())
 }

@@ -2,6 +2,7 @@
 //! here and nowhere else. `db/migrations` has the schema, `db/README.md` a tour of it.
 //!
 //! - [`task`], [`instance`], [`dataset`]: what the data is.
+//! - [`request`], [`round`]: what models were asked, and what became of their answers.
 //! - [`run`]: which command put it there.
 //! - [`error`]: what can go wrong with a file, in words.
 
@@ -9,6 +10,9 @@ mod column;
 pub mod dataset;
 pub mod error;
 pub mod instance;
+pub mod lock;
+pub mod request;
+pub mod round;
 pub mod run;
 pub mod task;
 
