@@ -3,6 +3,7 @@
 
 pub mod chat;
 pub mod complete;
+pub mod generate;
 pub mod plan;
 pub mod score;
 pub mod selftest;
@@ -39,6 +40,8 @@ pub struct Globals {
 /// Every command of both binaries.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Let a model write new tasks, until there are enough
+    Generate(generate::Args),
     /// Fine-tune a model on the dataset
     Train(train::Args),
     /// Say what a fine-tune needs in memory and time, before anything runs

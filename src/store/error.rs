@@ -58,6 +58,12 @@ pub enum Error {
         /// What the system says.
         reason: String,
     },
+    /// Another `generate` works on the dataset.
+    #[error("another `ewe generate` is working on `{}`\nhint: wait until it has finished, or end it; nothing it did is lost", path.display())]
+    Generating {
+        /// The file.
+        path: PathBuf,
+    },
     /// Another process kept the write lock for longer than we wait.
     #[error(
         "the dataset is locked: another program has been writing to it for 5 seconds\nhint: wait until it has finished, or end it"
@@ -190,6 +196,7 @@ impl Error {
                 | Error::NotADatabase { .. }
                 | Error::NotEwe { .. }
                 | Error::Newer { .. }
+                | Error::Generating { .. }
                 | Error::CannotOpen { .. }
                 | Error::CannotCreate { .. }
         )

@@ -2,6 +2,7 @@
 //! here and nowhere else. `db/migrations` has the schema, `db/README.md` a tour of it.
 //!
 //! - [`task`], [`instance`], [`dataset`]: what the data is.
+//! - [`request`], [`round`]: what models were asked, and what became of their answers.
 //! - [`list`], [`fts`], [`provenance`]: ways to look at tasks.
 //! - [`revision`], [`undo`], [`log`]: reviews and edits, their taking back, their history.
 //! - [`stats`]: counts.
@@ -15,9 +16,12 @@ pub mod error;
 pub mod fts;
 pub mod instance;
 pub mod list;
+pub mod lock;
 pub mod log;
 pub mod provenance;
+pub mod request;
 pub mod revision;
+pub mod round;
 pub mod run;
 pub mod stats;
 pub mod task;

@@ -1,0 +1,5 @@
+//! Every text that a model is shown, but for what users write.
+//!
+//! - [`few_shot`]: the prompts of generation, built from the seeds.
+
+pub mod few_shot;
