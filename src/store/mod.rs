@@ -5,7 +5,7 @@
 //! - [`request`], [`round`]: what models were asked, and what became of their answers.
 //! - [`list`], [`fts`], [`provenance`]: ways to look at tasks.
 //! - [`revision`], [`undo`], [`log`]: reviews and edits, their taking back, their history.
-//! - [`stats`]: counts.
+//! - [`stats`](mod@stats): counts.
 //! - [`run`]: which command put it there; [`batch`]: many tasks or none.
 //! - [`error`]: what can go wrong with a file, in words.
 
