@@ -56,6 +56,8 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<u8> {
         Command::Edit(args) => cli::edit::run(args).await?,
         Command::Undo(args) => cli::undo::run(args).await?,
         Command::Log(args) => cli::log::run(args).await?,
+        Command::Curate(args) => return cli::curate::run(args).await,
+        Command::Report(args) => cli::report::run(args, globals).await?,
         Command::Stats(args) => cli::stats::run(args).await?,
         Command::Train(_)
         | Command::Plan(_)
