@@ -5,6 +5,8 @@
 //! - `eval`, `chat`: `score`, `complete`, `chat`, `serve`.
 //! - `train`: fine-tuning.
 
+mod train;
+
 use clap::Parser;
 
 fn main() {
