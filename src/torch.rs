@@ -5,6 +5,8 @@
 //! - `eval`, `chat`: `score`, `complete`, `chat`, `serve`.
 //! - `train`: fine-tuning.
 
+mod model;
+
 use clap::Parser;
 
 fn main() {
