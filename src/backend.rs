@@ -103,5 +103,6 @@ pub trait Backend: Send + Sync {
     fn capacity(&self) -> usize;
 
     /// Continues `prompt`. Dropping the future gives the request up.
-    fn complete(&self, prompt: String, sampling: Sampling) -> BoxFuture<'_, Result<Completion, BackendError>>;
+    fn complete(&self, prompt: String, sampling: Sampling)
+    -> BoxFuture<'_, Result<Completion, BackendError>>;
 }

@@ -5,6 +5,7 @@
 //! - `eval`, `chat`: `score`, `complete`, `chat`, `serve`.
 //! - `train`: fine-tuning.
 
+mod model;
 mod train;
 
 use clap::Parser;
