@@ -75,6 +75,10 @@ pub trait CausalLm: Send {
     /// Scores of the next token: `hidden` `[…, d]` to `[…, vocab]`, in the model's type.
     fn logits(&self, hidden: &Tensor) -> Tensor;
 
+    /// The output head as a matrix `[vocab, d]` and a bias `[vocab]`, sharing memory with the model: training works
+    /// on them a chunk of positions at a time.
+    fn head(&self) -> (Tensor, Option<Tensor>);
+
     /// `tokens_bt` to `hidden_btd`, after the last norm.
     fn forward(&self, tokens_bt: &Tensor, pass: &mut Pass) -> Tensor {
         let mut x_btd = self.embed(tokens_bt);

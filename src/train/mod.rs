@@ -3,10 +3,22 @@
 //! - [`dataset`]: rows become examples.
 //! - [`batch`]: which examples a step sees, and how it is cut.
 //! - [`schedule`]: the learning rate of each step.
+//! - [`loss`]: cross-entropy in chunks, backward included.
+//! - [`trained`]: what is trained: leaf, master, gradient.
+//! - [`optimizer`]: AdamW, clipping.
+//! - [`lora`]: low-rank adapters.
+//! - [`learner`]: the model in training.
+//! - [`files`]: files that are whole or not there.
 
 pub mod batch;
 pub mod dataset;
+pub mod files;
+pub mod learner;
+pub mod lora;
+pub mod loss;
+pub mod optimizer;
 pub mod schedule;
+pub mod trained;
 
 use sha2::{Digest, Sha256};
 
