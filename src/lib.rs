@@ -2,9 +2,22 @@
 //!
 //! - [`task`]: the values that stages exchange.
 //! - [`backend`]: what is asked of a language model, and the trait of those who answer.
-//! - [`prompt`]: training templates.
+//! - [`prompt`]: every text that a model is shown.
+//! - [`client`]: models behind an OpenAI-compatible endpoint.
+//! - [`generate`]: what to ask for, and what answers say.
+//! - [`filter`]: which candidates stay.
+//! - [`store`]: the dataset, one SQLite file.
+//! - [`pipeline`]: the arrows between the three.
+//! - [`progress`]: what long work shows.
 //! - [`cli`]: the command line, for both binaries.
 
 pub mod backend;
 pub mod cli;
+pub mod client;
+pub mod filter;
+pub mod generate;
+pub mod pipeline;
+pub mod progress;
 pub mod prompt;
+pub mod store;
+pub mod task;

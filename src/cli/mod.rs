@@ -3,6 +3,7 @@
 
 pub mod chat;
 pub mod complete;
+pub mod generate;
 pub mod plan;
 pub mod score;
 pub mod selftest;
@@ -15,6 +16,18 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "ewe", version, max_term_width = 100, propagate_version = true)]
 pub struct Cli {
+    /// How much to say.
+    #[command(flatten)]
+    pub globals: Globals,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Globals {
     /// Say less: only results and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
@@ -22,15 +35,13 @@ pub struct Cli {
     /// Say more; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-
-    /// What to do
-    #[command(subcommand)]
-    pub command: Command,
 }
 
 /// Every command of both binaries.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Let a model write new tasks, until there are enough
+    Generate(generate::Args),
     /// Fine-tune a model on the dataset
     Train(train::Args),
     /// Say what a fine-tune needs in memory and time, before anything runs
