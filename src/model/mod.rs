@@ -16,6 +16,8 @@ pub mod gemma3;
 pub mod gptj;
 pub mod layers;
 pub mod rope;
+#[cfg(test)]
+pub(crate) mod tests;
 pub mod tokenizer;
 pub mod weights;
 
