@@ -14,7 +14,7 @@ Examples:
   ewe train --db farm.db --model models/gemma-3-270m --out tuned
   ewe train --data rows.jsonl --template completion --model models/gemma-3-270m --method full --out tuned --epochs 2")]
 pub struct Args {
-    /// Dataset: rows of the view `dataset` that are accepted
+    /// Dataset: its rows, but for those of rejected tasks
     #[arg(long, value_name = "FILE", required_unless_present = "data", conflicts_with = "data")]
     pub db: Option<PathBuf>,
 
@@ -116,9 +116,9 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
 
-    /// Steps between checkpoints; 0 keeps none [default: a tenth of all steps]
-    #[arg(long, value_name = "N")]
-    pub save_every: Option<u64>,
+    /// Steps between checkpoints; 0 keeps none
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub save_every: u64,
 
     /// Part of the tasks held out and evaluated at the start, at every epoch's end and at the last step; 0 holds out
     /// none

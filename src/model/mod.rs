@@ -113,6 +113,14 @@ pub struct LoadedModel {
     pub device: Device,
 }
 
+/// What published checkpoints of a family put before every name but the head's.
+pub fn prefix(family: &str) -> &'static str {
+    match family {
+        "gptj" => gptj::GptJ::PREFIX,
+        _ => gemma3::Gemma3::PREFIX,
+    }
+}
+
 /// Values of `model_type` that [`load`] knows.
 pub const FAMILIES: &[&str] = &["gptj", "gemma3_text"];
 

@@ -90,7 +90,7 @@ pub trait Encoder {
     /// Token ids of `text`, with the tokenizer's special tokens around it or without.
     fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>>;
     /// The end-of-text token.
-    fn end_of_text(&self) -> u32;
+    fn end_of_text(&self) -> Result<u32>;
     /// Lays a row out with the model's own chat template; the prompt's text already holds its special tokens.
     /// Fails when the model has none.
     fn chat(&self, user: &str, assistant: &str) -> Result<Spans>;
@@ -178,7 +178,7 @@ pub fn encode(rows: &[Row], layout: &Layout, encoder: &dyn Encoder) -> Result<En
 }
 
 fn encode_row(row: &Row, template: Template, encoder: &dyn Encoder) -> Result<Example> {
-    let end = encoder.end_of_text();
+    let end = encoder.end_of_text()?;
     let (spans, special) = match template.render(&row.instruction, &row.input, &row.output) {
         Some(spans) => (spans, true),
         None => {
@@ -238,8 +238,8 @@ mod tests {
         fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
             Ok(special.then_some(256).into_iter().chain(text.bytes().map(u32::from)).collect())
         }
-        fn end_of_text(&self) -> u32 {
-            257
+        fn end_of_text(&self) -> Result<u32> {
+            Ok(257)
         }
         fn chat(&self, _: &str, _: &str) -> Result<Spans> {
             bail!("no chat template")

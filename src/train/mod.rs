@@ -1,23 +1,30 @@
 //! Fine-tuning. In reading order:
 //!
-//! - [`dataset`]: rows become examples.
-//! - [`batch`]: which examples a step sees, and how it is cut.
-//! - [`schedule`]: the learning rate of each step.
-//! - [`loss`]: cross-entropy in chunks, backward included.
-//! - [`trained`]: what is trained: leaf, master, gradient.
-//! - [`optimizer`]: AdamW, clipping.
-//! - [`lora`]: low-rank adapters.
-//! - [`learner`]: the model in training.
-//! - [`files`]: files that are whole or not there.
+//! - [`run`]: the command from its arguments to its result.
+//! - [`settings`]: what a run does, resolved once.
+//! - [`source`], [`dataset`], [`chat`]: rows become examples.
+//! - [`batch`], [`schedule`]: what a step sees, how it is cut, how fast it learns.
+//! - [`learner`]: the model in training, made of [`loss`], [`trained`], [`optimizer`] and [`lora`].
+//! - [`metrics`], [`speed`], [`interrupt`]: what is noted and noticed on the way.
+//! - [`checkpoint`], [`save`], [`files`]: what is written.
 
 pub mod batch;
+pub mod chat;
+pub mod checkpoint;
 pub mod dataset;
 pub mod files;
+pub mod interrupt;
 pub mod learner;
 pub mod lora;
 pub mod loss;
+pub mod metrics;
 pub mod optimizer;
+pub mod run;
+pub mod save;
 pub mod schedule;
+pub mod settings;
+pub mod source;
+pub mod speed;
 pub mod trained;
 
 use sha2::{Digest, Sha256};
@@ -30,6 +37,11 @@ pub fn rng(seed: u64, purpose: &str, number: u64) -> rand_chacha::ChaCha8Rng {
     hash.update(number.to_le_bytes());
     hash.update(purpose.as_bytes());
     rand::SeedableRng::from_seed(hash.finalize().into())
+}
+
+/// One number of such a generator, not negative.
+pub fn draw(seed: u64, purpose: &str, number: u64) -> i64 {
+    (rand::Rng::next_u64(&mut rng(seed, purpose, number)) >> 1) as i64
 }
 
 /// Lowercase hexadecimal.
