@@ -5,8 +5,24 @@
 //! - `eval`, `chat`: `score`, `complete`, `chat`, `serve`.
 //! - `train`: fine-tuning.
 
-use clap::Parser;
+mod model;
+mod train;
 
-fn main() {
-    let _cli = ewe::cli::Cli::parse();
+use clap::Parser;
+use ewe::cli::{Cli, Command};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        Command::Train(args) => train::run::run(args, cli.globals.quiet),
+        _ => Err(anyhow::anyhow!("not a command of ewe-torch")),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
