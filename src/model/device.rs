@@ -66,3 +66,28 @@ pub fn dtype_name(kind: Kind) -> &'static str {
         _ => "fp32",
     }
 }
+
+/// Lets libtorch compute on as many threads as there are physical cores (hyper-threads share the units that matter
+/// here). `OMP_NUM_THREADS` wins.
+pub fn set_threads() {
+    if std::env::var_os("OMP_NUM_THREADS").is_none() {
+        tch::set_num_threads(cores() as i32);
+    }
+}
+
+fn cores() -> usize {
+    let allowed = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let siblings: std::collections::BTreeSet<String> = (0..allowed)
+        .filter_map(|cpu| {
+            std::fs::read_to_string(format!(
+                "/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
+            ))
+            .ok()
+        })
+        .collect();
+    if siblings.is_empty() {
+        allowed
+    } else {
+        siblings.len().min(allowed)
+    }
+}

@@ -12,6 +12,7 @@ pub mod attention;
 pub mod cache;
 pub mod config;
 pub mod device;
+pub mod fingerprint;
 pub mod gemma3;
 pub mod gptj;
 pub mod layers;
@@ -163,4 +164,26 @@ pub fn load(dir: &Path, device: Device, dtype: &str) -> Result<LoadedModel> {
         kind,
         device,
     })
+}
+
+/// Loads the model in `dir` ready to answer, with the LoRA adapter in `adapter` if there is one. `device` and `dtype`
+/// are those of the command line. Fails as [`device::device`], [`load`] and [`adapter::attach`] do.
+pub fn open(dir: &Path, adapter: Option<&Path>, device: &str, dtype: &str) -> Result<LoadedModel> {
+    let device = device::device(device)?;
+    let mut loaded = load(dir, device, dtype)?;
+    if let Some(adapter) = adapter {
+        adapter::attach(loaded.model.as_mut(), adapter, device)?;
+        let kind = loaded.kind;
+        loaded
+            .model
+            .for_each_linear(&mut |linear| match &mut linear.lora {
+                // In 16 bits the sum would be rounded to the weight's precision, which can be coarser than the correction.
+                Some(lora) if kind != Kind::Float => {
+                    lora.a = lora.a.to_kind(kind);
+                    lora.b = lora.b.to_kind(kind);
+                }
+                _ => linear.merge(),
+            });
+    }
+    Ok(loaded)
 }
