@@ -115,8 +115,8 @@ struct Prompts {
 impl Prompts {
     fn from_seeds(recipe: &SelfInstruct, seeds: &[Task]) -> Self {
         Prompts {
-            classification: Classification::from_seeds(seeds, recipe.classification_examples),
-            input_first: InputFirst::from_seeds(seeds, recipe.input_first_examples),
+            classification: Classification::from_seeds(seeds, recipe.yes_examples, recipe.no_examples),
+            input_first: InputFirst::from_seeds(seeds, recipe.input_first_examples, recipe.with_input),
             output_first: OutputFirst::from_seeds(seeds, recipe.output_first_examples),
         }
     }

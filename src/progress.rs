@@ -59,6 +59,15 @@ impl Progress {
         }
     }
 
+    /// Says something that is to stay, above the bar; nothing when quiet.
+    pub fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None if self.lines => eprintln!("{text}"),
+            None => {}
+        }
+    }
+
     /// Takes the bar away.
     pub fn finish(self) {
         if let Some(bar) = &self.bar {

@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Writes the golden files of the model tests: tiny random checkpoints and what `transformers` computes with them.
+
+    .venv/bin/python scripts/make_goldens.py            # tests/golden/{gptj,gemma3,…}
+    .venv/bin/python scripts/make_goldens.py --gemma    # tests/golden/gemma_greedy.json, needs models/gemma-3-270m
+
+Needs transformers (requirements-dev.txt). Everything is fp32 and seeded: running it again changes nothing.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig, GPTJConfig, GPTJForCausalLM
+
+ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "golden"
+VOCAB = 96
+
+
+def tokenizer(directory, bos):
+    """A byte-level BPE of the printable ASCII characters, a few merges and the bytes of é and 羊."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    wanted = [chr(c) for c in range(ord("a"), ord("z") + 1)] + list("ABCDEFGHIJKLMNOPQRST.,:?!'#\n0123456789 ")
+    encode = pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str
+    pieces = []
+    for char in wanted + ["é", "羊"]:
+        for piece in "".join(p for p, _ in encode(char)):
+            if piece in alphabet and piece not in pieces:
+                pieces.append(piece)
+    specials = ["<eos>", "<bos>"]
+    merges = [("t", "h"), ("th", "e"), ("i", "n"), ("Ġ", "t"), ("e", "r")]
+    vocab = {token: i for i, token in enumerate(specials + pieces + [a + b for a, b in merges])}
+    assert len(vocab) <= VOCAB, len(vocab)
+    tok = Tokenizer(models.BPE(vocab=vocab, merges=merges))
+    tok.add_special_tokens(specials)
+    tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tok.decoder = decoders.ByteLevel()
+    if bos:
+        tok.post_processor = processors.TemplateProcessing(
+            single="<bos> $A", special_tokens=[("<bos>", vocab["<bos>"])]
+        )
+    tok.save(str(directory / "tokenizer.json"))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<bos>", "eos_token": "<eos>"}
+    (directory / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")
+    return tok
+
+
+def randomise(model, seed):
+    """Weights large enough that every part of the model moves the logits."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            scale = 0.3 if parameter.dim() == 1 else 1.5 / parameter.shape[-1] ** 0.5
+            noise = torch.randn(parameter.shape, generator=generator) * scale
+            is_layer_norm = "ln_" in name and name.endswith("weight")
+            parameter.copy_(noise + 1 if is_layer_norm else noise)
+
+
+def write(name, model, bos, seed, old_buffers=False):
+    directory = GOLDEN / name
+    directory.mkdir(parents=True, exist_ok=True)
+    randomise(model, seed)
+    model.eval()
+    tensors = {key: value.contiguous() for key, value in model.state_dict().items() if key != "lm_head.weight" or not model.config.tie_word_embeddings}
+    if old_buffers:
+        # What checkpoints of 2021 carry along.
+        n = model.config.n_positions
+        for layer in range(model.config.n_layer):
+            tensors[f"transformer.h.{layer}.attn.bias"] = torch.ones(1, 1, 2, 2, dtype=torch.bool)
+            tensors[f"transformer.h.{layer}.attn.masked_bias"] = torch.tensor(-1e9)
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+    config = model.config.to_dict()
+    config.pop("transformers_version", None)
+    (directory / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+    tok = tokenizer(directory, bos)
+
+    generator = torch.Generator().manual_seed(seed + 1)
+    tokens = torch.randint(2, VOCAB - 4, (2, 24), generator=generator)
+    with torch.no_grad():
+        logits = model(tokens).logits
+    prompts = ["the inner thing", "Q: where?\nA:", "t", "in the end, the other thing is this:"]
+    greedy = []
+    for prompt in prompts:
+        ids = tok.encode(prompt).ids
+        with torch.no_grad():
+            out = model.generate(
+                torch.tensor([ids]), max_new_tokens=32, do_sample=False, eos_token_id=0, pad_token_id=0,
+                attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+            )[0].tolist()
+        greedy.append({"prompt": prompt, "ids": ids, "new": out[len(ids):]})
+    score = []
+    for prompt, completion in [("the ", "inner thing"), ("in the end", ", this"), ("a", "")]:
+        head, tail = tok.encode(prompt).ids, tok.encode(completion, add_special_tokens=False).ids
+        with torch.no_grad():
+            logprobs = model(torch.tensor([head + tail])).logits[0].double().log_softmax(-1)
+        nll = -sum(logprobs[len(head) - 1 + i, token].item() for i, token in enumerate(tail))
+        score.append({"prompt": prompt, "completion": completion, "tokens": len(tail), "nll": nll})
+    save_file({"tokens": tokens, "logits": logits.contiguous()}, directory / "expected.safetensors")
+    (directory / "expected.json").write_text(json.dumps({"greedy": greedy, "score": score}, indent=1) + "\n")
+
+
+def tiny():
+    write(
+        "gptj",
+        GPTJForCausalLM(GPTJConfig(
+            vocab_size=VOCAB, n_positions=64, n_embd=32, n_layer=2, n_head=2, rotary_dim=8, n_inner=48,
+            bos_token_id=1, eos_token_id=0,
+        )),
+        bos=False, seed=1, old_buffers=True,
+    )
+    # Two key/value heads for four query heads, a window of 6 that 24 tokens cross, one full layer, a head size that
+    # is not hidden/heads and a query scale that is not the head size.
+    gemma = dict(
+        vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=16, query_pre_attn_scalar=24, sliding_window=6, max_position_embeddings=64,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        bos_token_id=1, eos_token_id=0, pad_token_id=0,
+    )
+    write("gemma3", Gemma3ForCausalLM(Gemma3TextConfig(**gemma)), bos=True, seed=2)
+    untied = dict(gemma, tie_word_embeddings=False, num_hidden_layers=2, layer_types=["sliding_attention", "full_attention"],
+                  rope_parameters={"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+                                   "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}})
+    write("gemma3_untied", Gemma3ForCausalLM(Gemma3TextConfig(**untied)), bos=True, seed=3)
+
+
+PROMPTS = [
+    "Come up with a series of tasks:\n\nTask 1: Write a haiku about the sea.\nTask 2:",
+    "The capital of France is",
+    "Water boils at 100 degrees because",
+    "def fibonacci(n):\n",
+    "Once upon a time, in a village by the river,",
+    "Translate English to French.\nsea otter => loutre de mer\ncheese =>",
+    "Ingredients:\n- 2 eggs\n- 100 g sugar\n",
+    "Dear Sir or Madam,\n\nI am writing to",
+    "Question: What is the largest planet?\nAnswer:",
+    "Die Geschichte der Schafzucht beginnt",
+]
+
+
+def real_gemma():
+    directory = ROOT / "models" / "gemma-3-270m"
+    torch.manual_seed(0)
+    tok = AutoTokenizer.from_pretrained(directory)
+    # fp32: in 16 bits, near-ties are broken by the order of additions and no two programs agree for long.
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+    rows = []
+    for prompt in PROMPTS:
+        inputs = tok(prompt, return_tensors="pt")
+        with torch.no_grad():
+            out = model.generate(**inputs, max_new_tokens=128, do_sample=False)[0, inputs["input_ids"].shape[1]:]
+        rows.append({"prompt": prompt, "new": out.tolist(), "text": tok.decode(out, skip_special_tokens=True)})
+    (GOLDEN / "gemma_greedy.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    GOLDEN.mkdir(parents=True, exist_ok=True)
+    real_gemma() if "--gemma" in sys.argv[1:] else tiny()

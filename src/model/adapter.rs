@@ -1,0 +1,130 @@
+//! Reads a LoRA adapter in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`, with keys
+//! `base_model.model.<path>.lora_A.weight` `[rank, in]` and `….lora_B.weight` `[out, rank]`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value};
+use tch::{Device, Kind};
+
+use super::CausalLm;
+use super::layers::Lora;
+use super::weights::Weights;
+
+const PREFIX: &str = "base_model.model.";
+
+/// The fields of `adapter_config.json` that say how an adapter is applied.
+#[derive(Debug, serde::Deserialize)]
+struct Config {
+    peft_type: String,
+    r: i64,
+    lora_alpha: f64,
+    #[serde(default)]
+    use_rslora: bool,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+/// Settings that change what an adapter means, with the values that leave it the plain LoRA implemented here.
+const PLAIN: &[(&str, &[&str])] = &[
+    ("use_dora", &["false"]),
+    ("bias", &["\"none\""]),
+    ("fan_in_fan_out", &["false"]),
+    ("rank_pattern", &["{}"]),
+    ("alpha_pattern", &["{}"]),
+    ("modules_to_save", &["[]"]),
+    ("trainable_token_indices", &["[]", "{}"]),
+    ("layer_replication", &["[]"]),
+    ("target_parameters", &["[]"]),
+];
+
+/// Attaches the adapter in `dir` to `model`. A and B stay in fp32; dropout is off.
+///
+/// Fails with the file and every name or shape that does not fit the model.
+pub fn attach(model: &mut dyn CausalLm, dir: &Path, device: Device) -> Result<()> {
+    let _guard = tch::no_grad_guard();
+    let path = dir.join("adapter_config.json");
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!(
+            "cannot read {}\nhint: an adapter is a directory in PEFT's format",
+            path.display()
+        )
+    })?;
+    let config: Config = serde_json::from_str(&text)
+        .with_context(|| format!("{} is not an adapter's config", path.display()))?;
+    if config.peft_type != "LORA" {
+        bail!(
+            "{}: peft_type `{}` is not supported (only LORA)",
+            path.display(),
+            config.peft_type
+        );
+    }
+    for (name, plain) in PLAIN {
+        match config.rest.get(*name) {
+            None | Some(Value::Null) => {}
+            Some(value) if plain.contains(&value.to_string().as_str()) => {}
+            Some(value) => bail!("{}: `{name}` = {value} is not supported", path.display()),
+        }
+    }
+    let rank = config.r;
+    if rank < 1 {
+        bail!("{}: `r` is {rank}, want at least 1", path.display());
+    }
+    let scale = config.lora_alpha
+        / if config.use_rslora {
+            (rank as f64).sqrt()
+        } else {
+            rank as f64
+        };
+
+    let file = dir.join("adapter_model.safetensors");
+    let mut weights = Weights::open_file(&file, "")?;
+    weights.place(Kind::Float, device);
+    let mut unused: BTreeSet<String> = weights.names().into_iter().map(str::to_string).collect();
+    let mut loras = BTreeMap::new();
+    model.for_each_linear(&mut |linear| {
+        let (a, b) = (
+            format!("{PREFIX}{}.lora_A.weight", linear.path),
+            format!("{PREFIX}{}.lora_B.weight", linear.path),
+        );
+        if !unused.contains(&a) && !unused.contains(&b) {
+            return;
+        }
+        unused.remove(&a);
+        unused.remove(&b);
+        let size = linear.weight.size();
+        let (outputs, inputs) = (size[0], size[1]);
+        let (a, b) = (
+            weights.tensor(&a, &[rank, inputs]),
+            weights.tensor(&b, &[outputs, rank]),
+        );
+        loras.insert(
+            linear.path.clone(),
+            Lora {
+                a,
+                b,
+                scale,
+                dropout: 0.0,
+            },
+        );
+    });
+    weights.finish()?;
+    if !unused.is_empty() {
+        let names: Vec<String> = unused.into_iter().collect();
+        bail!(
+            "{} does not fit the model, which has no place for:\n  {}\nhint: is this adapter for another base model?",
+            file.display(),
+            names.join("\n  ")
+        );
+    }
+    if loras.is_empty() {
+        bail!("{} has no LoRA weights", file.display());
+    }
+    model.for_each_linear(&mut |linear| {
+        if let Some(lora) = loras.remove(&linear.path) {
+            linear.lora = Some(lora);
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! Where tensors live and of which type they are.
+
+use anyhow::{Context, Result, bail};
+use tch::{Device, Kind};
+
+/// Resolves `--device`: `auto`, `cpu`, `cuda` or `cuda:N`. `auto` takes the first GPU that answers, else the CPU.
+///
+/// The CUDA half of libtorch takes half a second and 400 MB to link, so it is opened only here, when asked for.
+pub fn device(name: &str) -> Result<Device> {
+    let index = match name {
+        "cpu" => return Ok(Device::Cpu),
+        "auto" => {
+            let driver = std::path::Path::new("/proc/driver/nvidia").exists();
+            if driver && open_cuda().is_ok() && tch::Cuda::device_count() > 0 {
+                return Ok(Device::Cuda(0));
+            }
+            return Ok(Device::Cpu);
+        }
+        "cuda" => 0,
+        other => match other.strip_prefix("cuda:").map(str::parse::<usize>) {
+            Some(Ok(index)) => index,
+            _ => bail!("unknown device `{other}`\nhint: auto, cpu, or cuda:N"),
+        },
+    };
+    open_cuda().with_context(|| format!("device `{name}` cannot be used"))?;
+    let count = tch::Cuda::device_count();
+    if count == 0 {
+        bail!("device `{name}` cannot be used: no NVIDIA driver or no GPU was found\nhint: --device cpu");
+    }
+    if index as i64 >= count {
+        bail!("device `{name}` does not exist: this machine has {count} GPUs, numbered from 0");
+    }
+    Ok(Device::Cuda(index))
+}
+
+/// Loads libtorch_cuda, which registers its kernels. Does nothing the second time.
+#[allow(unsafe_code)]
+fn open_cuda() -> Result<()> {
+    // SAFETY: the name is a C string; the library's initialisers are those that linking it would have run, and the
+    // handle is never closed.
+    let handle = unsafe { libc::dlopen(c"libtorch_cuda.so".as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
+    if handle.is_null() {
+        bail!(
+            "libtorch_cuda.so could not be opened: this libtorch is built for the CPU only\nhint: --device cpu"
+        );
+    }
+    Ok(())
+}
+
+/// Resolves `--dtype` for a checkpoint stored in `stored`: `auto` computes in bf16 if it is of 16 bits, else in fp32.
+pub fn dtype(name: &str, stored: Kind) -> Result<Kind> {
+    Ok(match name {
+        "auto" if stored == Kind::Float => Kind::Float,
+        "auto" | "bf16" => Kind::BFloat16,
+        "fp16" => Kind::Half,
+        "fp32" => Kind::Float,
+        other => bail!("unknown dtype `{other}`\nhint: auto, bf16, fp16 or fp32"),
+    })
+}
+
+/// The name that `--dtype` has for a kind.
+pub fn dtype_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::BFloat16 => "bf16",
+        Kind::Half => "fp16",
+        _ => "fp32",
+    }
+}
+
+/// Lets libtorch compute on as many threads as there are physical cores (hyper-threads share the units that matter
+/// here). `OMP_NUM_THREADS` wins.
+pub fn set_threads() {
+    if std::env::var_os("OMP_NUM_THREADS").is_none() {
+        tch::set_num_threads(cores() as i32);
+    }
+}
+
+fn cores() -> usize {
+    let allowed = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let siblings: std::collections::BTreeSet<String> = (0..allowed)
+        .filter_map(|cpu| {
+            std::fs::read_to_string(format!(
+                "/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
+            ))
+            .ok()
+        })
+        .collect();
+    if siblings.is_empty() {
+        allowed
+    } else {
+        siblings.len().min(allowed)
+    }
+}

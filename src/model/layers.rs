@@ -1,0 +1,135 @@
+//! The pieces every architecture is built from. Shapes: `b` rows of a batch, `t` time, `d` features;
+//! `x_btd` and, where leading dimensions do not matter, `x_d` with any number of them before the features.
+
+use tch::{Kind, Tensor};
+
+/// A low-rank correction of a [`Linear`] (LoRA, Hu et al. 2021): `scale · B(A(dropout(x)))`.
+///
+/// A and B are kept in fp32, whatever the model computes in: they are what training changes.
+#[derive(Debug)]
+pub struct Lora {
+    /// Down projection, `[rank, in]`.
+    pub a: Tensor,
+    /// Up projection, `[out, rank]`.
+    pub b: Tensor,
+    /// `alpha / rank`.
+    pub scale: f64,
+    /// Probability of dropping an input feature; 0 outside training.
+    pub dropout: f64,
+}
+
+impl Lora {
+    fn forward(&self, x_nd: &Tensor) -> Tensor {
+        let kind = x_nd.kind();
+        let dropped = if self.dropout > 0.0 {
+            x_nd.dropout(self.dropout, true)
+        } else {
+            x_nd.shallow_clone()
+        };
+        dropped
+            .linear(&self.a.to_kind(kind), None::<&Tensor>)
+            .linear(&self.b.to_kind(kind), None::<&Tensor>)
+            * self.scale
+    }
+}
+
+/// `y = W x + b`, with an optional LoRA adapter.
+#[derive(Debug)]
+pub struct Linear {
+    /// Path in the checkpoint, without `.weight`: `model.layers.0.self_attn.q_proj`.
+    pub path: String,
+    /// `[out, in]`.
+    pub weight: Tensor,
+    /// `[out]`.
+    pub bias: Option<Tensor>,
+    /// The adapter, when one is attached.
+    pub lora: Option<Lora>,
+}
+
+impl Linear {
+    /// Maps `[…, in]` to `[…, out]`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        let mut shape = x.size();
+        // Two dimensions go straight to one gemm; more of them pass through matmul's folding logic first.
+        let x_nd = x.reshape([-1, shape[shape.len() - 1]]);
+        let mut y_nd = x_nd.linear(&self.weight, self.bias.as_ref());
+        if let Some(lora) = &self.lora {
+            y_nd = y_nd + lora.forward(&x_nd);
+        }
+        *shape.last_mut().expect("a tensor of features") = self.weight.size()[0];
+        y_nd.view(shape.as_slice())
+    }
+
+    /// Adds the adapter into the weight for good and removes it. Rounds once, to the weight's type.
+    pub fn merge(&mut self) {
+        if let Some(lora) = self.lora.take() {
+            let _guard = tch::no_grad_guard();
+            let delta = lora.b.matmul(&lora.a) * lora.scale;
+            let merged = (self.weight.to_kind(Kind::Float) + delta).to_kind(self.weight.kind());
+            self.weight.copy_(&merged);
+        }
+    }
+}
+
+/// Root-mean-square norm as Gemma has it: computed in fp32, the scale stored as its distance from 1.
+#[derive(Debug)]
+pub struct RmsNorm {
+    /// Path in the checkpoint, without `.weight`.
+    pub path: String,
+    /// `[d]`; the factor is `1 + weight`.
+    pub weight: Tensor,
+    /// Added to the mean square.
+    pub eps: f64,
+}
+
+impl RmsNorm {
+    /// Same shape and type as `x`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        let scale_d = self.weight.to_kind(Kind::Float) + 1.0;
+        x.to_kind(Kind::Float)
+            .rms_norm(self.weight.size(), Some(&scale_d), self.eps)
+            .to_kind(x.kind())
+    }
+}
+
+/// Layer norm (Ba et al. 2016) with scale and shift.
+#[derive(Debug)]
+pub struct LayerNorm {
+    /// Path in the checkpoint, without `.weight`.
+    pub path: String,
+    /// `[d]`.
+    pub weight: Tensor,
+    /// `[d]`.
+    pub bias: Tensor,
+    /// Added to the variance.
+    pub eps: f64,
+}
+
+impl LayerNorm {
+    /// Same shape and type as `x`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.layer_norm(
+            self.weight.size(),
+            Some(&self.weight),
+            Some(&self.bias),
+            self.eps,
+            true,
+        )
+    }
+}
+
+/// A row a token.
+#[derive(Debug)]
+pub struct Embedding {
+    /// Path in the checkpoint, without `.weight`.
+    pub path: String,
+    /// `[vocab, d]`.
+    pub weight: Tensor,
+}
+
+impl Embedding {
+    /// `tokens_bt` (int64) to `x_btd`.
+    pub fn forward(&self, tokens_bt: &Tensor) -> Tensor {
+        Tensor::embedding(&self.weight, tokens_bt, -1, false, false)
+    }
+}

@@ -1,0 +1,189 @@
+//! Causal language models over libtorch. In reading order:
+//!
+//! - [`gptj`], [`gemma3`]: an architecture a file.
+//! - [`layers`], [`rope`], [`attention`], [`cache`]: what they share.
+//! - [`config`], [`weights`], [`tokenizer`], [`adapter`]: what is read from a model's directory.
+//! - [`device`]: where it computes, and in which type.
+//!
+//! Shapes: `b` rows of a batch, `t` time, `d` hidden features; `tokens_bt` is int64, `x_btd` the model's type.
+
+pub mod adapter;
+pub mod attention;
+pub mod cache;
+pub mod config;
+pub mod device;
+pub mod fingerprint;
+pub mod gemma3;
+pub mod gptj;
+pub mod layers;
+pub mod rope;
+#[cfg(test)]
+pub(crate) mod tests;
+pub mod tokenizer;
+pub mod weights;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use tch::{Device, Kind, Tensor};
+
+use attention::Pass;
+use config::Fields;
+use layers::Linear;
+use tokenizer::Tokenizer;
+use weights::Weights;
+
+/// What the rest of the program needs to know of an architecture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// `model_type` of config.json.
+    pub family: &'static str,
+    /// Blocks.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: i64,
+    /// Key/value heads.
+    pub kv_heads: i64,
+    /// Features of a head.
+    pub head_dim: i64,
+    /// Features between blocks.
+    pub hidden: i64,
+    /// Rows of the embedding; never fewer than the tokenizer's tokens.
+    pub vocab: i64,
+    /// The most tokens a sequence may have.
+    pub context: usize,
+    /// Any of these ends a text.
+    pub end_tokens: Vec<i64>,
+    /// Begins a text, in models that have such a token.
+    pub begin_token: Option<i64>,
+    /// Whether the output head is the embedding.
+    pub tied: bool,
+}
+
+/// A causal language model. [`CausalLm::forward`] is embed, every block in order, finish; the parts are public so
+/// that training can recompute a block at a time.
+pub trait CausalLm: Send {
+    /// Sizes and special tokens.
+    fn info(&self) -> &ModelInfo;
+
+    /// `tokens_bt` to the first block's `x_btd`.
+    fn embed(&self, tokens_bt: &Tensor) -> Tensor;
+
+    /// Block `layer`: `x_btd` to `x_btd`.
+    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut Pass) -> Tensor;
+
+    /// The last norm: `x_btd` to `hidden_btd`.
+    fn finish(&self, x_btd: &Tensor) -> Tensor;
+
+    /// Scores of the next token: `hidden` `[…, d]` to `[…, vocab]`, in the model's type.
+    fn logits(&self, hidden: &Tensor) -> Tensor;
+
+    /// The output head as a matrix `[vocab, d]` and a bias `[vocab]`, sharing memory with the model: training works
+    /// on them a chunk of positions at a time.
+    fn head(&self) -> (Tensor, Option<Tensor>);
+
+    /// `tokens_bt` to `hidden_btd`, after the last norm.
+    fn forward(&self, tokens_bt: &Tensor, pass: &mut Pass) -> Tensor {
+        let mut x_btd = self.embed(tokens_bt);
+        for layer in 0..self.info().layers {
+            x_btd = self.block(layer, &x_btd, pass);
+        }
+        self.finish(&x_btd)
+    }
+
+    /// Visits every linear layer of every block, in order: those an adapter can be attached to. The head is not
+    /// among them.
+    fn for_each_linear(&mut self, f: &mut dyn FnMut(&mut Linear));
+
+    /// Every weight under its name in the checkpoint, sharing memory with the model; adapters are not among them,
+    /// and a tied head appears once, as the embedding.
+    fn parameters(&self) -> Vec<(String, Tensor)>;
+}
+
+/// A model ready to compute, with its tokenizer.
+pub struct LoadedModel {
+    /// The architecture with its weights, gradients off.
+    pub model: Box<dyn CausalLm>,
+    /// The tokenizer beside it.
+    pub tokenizer: Tokenizer,
+    /// Where it was read from.
+    pub dir: PathBuf,
+    /// What it computes in.
+    pub kind: Kind,
+    /// Where it computes.
+    pub device: Device,
+}
+
+/// What published checkpoints of a family put before every name but the head's.
+pub fn prefix(family: &str) -> &'static str {
+    match family {
+        "gptj" => gptj::GptJ::PREFIX,
+        _ => gemma3::Gemma3::PREFIX,
+    }
+}
+
+/// Values of `model_type` that [`load`] knows.
+pub const FAMILIES: &[&str] = &["gptj", "gemma3_text"];
+
+/// Reads the model in `dir`: config.json, `*.safetensors`, tokenizer.json. `dtype` is as in [`device::dtype`].
+///
+/// Fails with the file and all that is wrong with it: no such directory, unknown `model_type`, a config that asks for
+/// something not implemented, tensors that are missing or misshapen, a truncated file, an unusable tokenizer.
+pub fn load(dir: &Path, device: Device, dtype: &str) -> Result<LoadedModel> {
+    let _guard = tch::no_grad_guard();
+    if !dir.is_dir() {
+        bail!(
+            "no model at {}: not a directory\nhint: pass a local directory with config.json",
+            dir.display()
+        );
+    }
+    let fields = Fields::read(dir)?;
+    let family: String = fields.required("model_type")?;
+    let prefix = match family.as_str() {
+        "gptj" => gptj::GptJ::PREFIX,
+        "gemma3_text" => gemma3::Gemma3::PREFIX,
+        other => bail!(
+            "{}: model_type `{other}` is not supported\nhint: known types are {}",
+            fields.path().display(),
+            FAMILIES.join(", ")
+        ),
+    };
+    let mut weights = Weights::open(dir, prefix)?;
+    let kind = device::dtype(dtype, weights.main_kind())?;
+    weights.place(kind, device);
+    let model: Box<dyn CausalLm> = match family.as_str() {
+        "gptj" => Box::new(gptj::GptJ::load(&fields, &mut weights)?),
+        _ => Box::new(gemma3::Gemma3::load(&fields, &mut weights)?),
+    };
+    weights.finish()?;
+    let tokenizer = Tokenizer::read(dir, model.info())?;
+    Ok(LoadedModel {
+        model,
+        tokenizer,
+        dir: dir.to_path_buf(),
+        kind,
+        device,
+    })
+}
+
+/// Loads the model in `dir` ready to answer, with the LoRA adapter in `adapter` if there is one. `device` and `dtype`
+/// are those of the command line. Fails as [`device::device`], [`load`] and [`adapter::attach`] do.
+pub fn open(dir: &Path, adapter: Option<&Path>, device: &str, dtype: &str) -> Result<LoadedModel> {
+    let device = device::device(device)?;
+    let mut loaded = load(dir, device, dtype)?;
+    if let Some(adapter) = adapter {
+        adapter::attach(loaded.model.as_mut(), adapter, device)?;
+        let kind = loaded.kind;
+        loaded
+            .model
+            .for_each_linear(&mut |linear| match &mut linear.lora {
+                // In 16 bits the sum would be rounded to the weight's precision, which can be coarser than the correction.
+                Some(lora) if kind != Kind::Float => {
+                    lora.a = lora.a.to_kind(kind);
+                    lora.b = lora.b.to_kind(kind);
+                }
+                _ => linear.merge(),
+            });
+    }
+    Ok(loaded)
+}

@@ -1,0 +1,361 @@
+//! Models against `transformers` on the tiny checkpoints of `scripts/make_goldens.py`, and damaged directories.
+
+use std::path::{Path, PathBuf};
+
+use tch::{Device, Kind, Tensor};
+
+use super::attention::Pass;
+use super::cache::KvCache;
+use super::{LoadedModel, load};
+
+pub(crate) const GOLDENS: &[&str] = &["gptj", "gemma3", "gemma3_untied"];
+
+pub(crate) fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name)
+}
+
+pub(crate) fn loaded(name: &str) -> LoadedModel {
+    load(&golden(name), Device::Cpu, "fp32").unwrap()
+}
+
+/// `tokens_bt` and the logits `transformers` gives.
+fn expected(name: &str) -> (Tensor, Tensor) {
+    let bytes = std::fs::read(golden(name).join("expected.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let tensor = |name: &str, kind| {
+        let view = file.tensor(name).unwrap();
+        let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
+        Tensor::from_data_size(view.data(), &shape, kind)
+    };
+    (tensor("tokens", Kind::Int64), tensor("logits", Kind::Float))
+}
+
+fn distance(a: &Tensor, b: &Tensor) -> f64 {
+    (a - b).abs().max().double_value(&[])
+}
+
+#[test]
+fn logits_equal_the_references() {
+    let _guard = tch::no_grad_guard();
+    for name in GOLDENS {
+        let (tokens_bt, logits) = expected(name);
+        let loaded = loaded(name);
+        let mut pass = Pass::whole(2, 24, Device::Cpu);
+        let ours = loaded.model.logits(&loaded.model.forward(&tokens_bt, &mut pass));
+        let off = distance(&ours, &logits);
+        assert!(off <= 1e-5, "{name}: logits differ by {off:e}");
+        assert!(
+            logits.abs().max().double_value(&[]) > 1.0,
+            "{name}: a golden that shows nothing"
+        );
+    }
+}
+
+/// In one piece or in several, from any slot, alone or beside rows that stand elsewhere: the same logits.
+#[test]
+fn cached_equals_uncached() {
+    let _guard = tch::no_grad_guard();
+    for name in GOLDENS {
+        let (tokens_bt, logits) = expected(name);
+        let loaded = loaded(name);
+        let model = &loaded.model;
+        let mut cache = KvCache::new(model.info(), Kind::Float, Device::Cpu);
+        // Row 0 gets 10 tokens in slot 0, row 1 gets 3 in slot 1, each alone.
+        for (row, length) in [(0, 10), (1, 3)] {
+            let piece = tokens_bt.narrow(0, row, 1).narrow(1, 0, length);
+            let mut pass = Pass::cached(&mut cache, row, &[0], length, Device::Cpu);
+            let ours = model.logits(&model.forward(&piece, &mut pass));
+            let off = distance(&ours, &logits.narrow(0, row, 1).narrow(1, 0, length));
+            assert!(off <= 1e-5, "{name}: prefill of row {row} differs by {off:e}");
+        }
+        // Then both advance together: four tokens at once, then one by one.
+        let (mut at, mut step) = ([10, 3], 4);
+        while at[0] + step <= 24 {
+            let rows = |x: &Tensor, dim: i64| -> Vec<Tensor> {
+                (0..2)
+                    .map(|row| x.get(row).narrow(dim, at[row as usize], step))
+                    .collect()
+            };
+            let pieces = Tensor::stack(&rows(&tokens_bt, 0), 0);
+            let want = Tensor::stack(&rows(&logits, 0), 0);
+            let mut pass = Pass::cached(&mut cache, 0, &at, step, Device::Cpu);
+            let off = distance(&model.logits(&model.forward(&pieces, &mut pass)), &want);
+            assert!(off <= 1e-5, "{name}: at {at:?} by {step} differs by {off:e}");
+            at = [at[0] + step, at[1] + step];
+            step = 1;
+        }
+    }
+}
+
+#[test]
+fn a_prefix_copied_out_and_in_is_as_good_as_computed() {
+    let _guard = tch::no_grad_guard();
+    for name in GOLDENS {
+        let (tokens_bt, logits) = expected(name);
+        let loaded = loaded(name);
+        let model = &loaded.model;
+        let mut cache = KvCache::new(model.info(), Kind::Float, Device::Cpu);
+        let row = tokens_bt.narrow(0, 0, 1);
+        model.forward(
+            &row.narrow(1, 0, 16),
+            &mut Pass::cached(&mut cache, 0, &[0], 16, Device::Cpu),
+        );
+        let prefix = cache.take_prefix(0, 16);
+        cache.reserve(3, 16);
+        cache.put_prefix(2, &prefix, 12);
+        cache.move_row(2, 1, 12);
+        let mut pass = Pass::cached(&mut cache, 1, &[12], 12, Device::Cpu);
+        let ours = model.logits(&model.forward(&row.narrow(1, 12, 12), &mut pass));
+        let off = distance(&ours, &logits.narrow(0, 0, 1).narrow(1, 12, 12));
+        assert!(off <= 1e-5, "{name}: differs by {off:e}");
+    }
+}
+
+/// Padding on the right changes nothing for the tokens before it, and gradients reach the embedding.
+#[test]
+fn training_passes_have_gradients_and_ignore_padding() {
+    for name in GOLDENS {
+        let (tokens_bt, logits) = expected(name);
+        let loaded = loaded(name);
+        let mut parameters = loaded.model.parameters();
+        for (_, tensor) in &mut parameters {
+            let _ = tensor.set_requires_grad(true);
+        }
+        let padded_bt = tokens_bt.copy();
+        let _ = padded_bt.narrow(1, 20, 4).fill_(0);
+        let mut pass = Pass::whole(2, 24, Device::Cpu);
+        let ours = loaded
+            .model
+            .logits(&loaded.model.forward(&padded_bt, &mut pass))
+            .narrow(1, 0, 20);
+        assert!(distance(&ours, &logits.narrow(1, 0, 20)) <= 1e-5, "{name}");
+        ours.square().mean(Kind::Float).backward();
+        for (parameter, tensor) in &parameters {
+            let norm = tensor.grad().norm().double_value(&[]);
+            assert!(
+                norm > 0.0 && norm.is_finite(),
+                "{name}: no gradient for {parameter}"
+            );
+        }
+    }
+}
+
+#[test]
+fn parameters_have_the_checkpoints_names() {
+    for name in GOLDENS {
+        let loaded = loaded(name);
+        let bytes = std::fs::read(golden(name).join("model.safetensors")).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mut theirs: Vec<String> = file.names().into_iter().map(str::to_string).collect();
+        theirs.retain(|name| !name.ends_with("attn.bias") && !name.ends_with("masked_bias"));
+        let mut ours: Vec<String> = loaded
+            .model
+            .parameters()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        (theirs.sort(), ours.sort());
+        assert_eq!(ours, theirs, "{name}");
+    }
+}
+
+#[test]
+fn an_adapter_changes_the_output_and_merging_keeps_it() {
+    let _guard = tch::no_grad_guard();
+    let (tokens_bt, logits) = expected("gemma3");
+    let mut loaded = loaded("gemma3");
+    tch::manual_seed(5);
+    loaded.model.for_each_linear(&mut |linear| {
+        let (out, inputs) = linear.weight.size2().unwrap();
+        let random = |shape: [i64; 2]| Tensor::randn(shape, (Kind::Float, Device::Cpu)) * 0.2;
+        linear.lora = Some(super::layers::Lora {
+            a: random([4, inputs]),
+            b: random([out, 4]),
+            scale: 2.0,
+            dropout: 0.0,
+        });
+    });
+    let run = |loaded: &LoadedModel| {
+        loaded.model.logits(
+            &loaded
+                .model
+                .forward(&tokens_bt, &mut Pass::whole(2, 24, Device::Cpu)),
+        )
+    };
+    let adapted = run(&loaded);
+    assert!(distance(&adapted, &logits) > 0.1);
+    loaded.model.for_each_linear(&mut super::layers::Linear::merge);
+    assert!(distance(&run(&loaded), &adapted) < 1e-4);
+}
+
+// --- damaged directories ---------------------------------------------------------------------------------------------
+
+/// A copy of a golden, changed by `damage`, must fail to load with all of `words` in the message.
+fn fails(damage: impl FnOnce(&Path), words: &[&str]) {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(golden("gemma3")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
+    }
+    damage(dir.path());
+    let message = match load(dir.path(), Device::Cpu, "auto") {
+        Ok(_) => panic!("loaded a damaged model; wanted an error with {words:?}"),
+        Err(error) => format!("{error:#}"),
+    };
+    for word in words {
+        assert!(message.contains(word), "{message:?} does not say {word:?}");
+    }
+}
+
+fn edit_config(dir: &Path, from: &str, to: &str) {
+    let path = dir.join("config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{from} is not in the golden's config");
+    std::fs::write(path, text.replace(from, to)).unwrap();
+}
+
+/// Rewrites the weights with the tensors that `keep` lets through, flattened where `flat` says so.
+fn edit_weights(dir: &Path, keep: impl Fn(&str) -> bool, flat: impl Fn(&str) -> bool) {
+    let path = dir.join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let views = file.iter().filter(|(name, _)| keep(name)).map(|(name, view)| {
+        let shape = if flat(name) {
+            vec![view.shape().iter().product()]
+        } else {
+            view.shape().to_vec()
+        };
+        (
+            name.to_string(),
+            safetensors::tensor::TensorView::new(view.dtype(), shape, view.data()).unwrap(),
+        )
+    });
+    let written = safetensors::serialize(views, None).unwrap();
+    std::fs::write(&path, written).unwrap();
+}
+
+#[test]
+fn damage_is_named() {
+    fails(
+        |dir| std::fs::remove_file(dir.join("config.json")).unwrap(),
+        &["config.json", "hint:"],
+    );
+    fails(
+        |dir| edit_config(dir, "gemma3_text", "mamba"),
+        &["`mamba`", "config.json", "gptj, gemma3_text"],
+    );
+    fails(
+        |dir| edit_config(dir, "gelu_pytorch_tanh", "relu"),
+        &["`hidden_activation` = \"relu\"", "config.json"],
+    );
+    fails(
+        |dir| {
+            edit_config(
+                dir,
+                "\"attn_logit_softcapping\": null",
+                "\"attn_logit_softcapping\": 50.0",
+            )
+        },
+        &["`attn_logit_softcapping` = 50.0"],
+    );
+    fails(
+        |dir| edit_config(dir, "\"rope_type\": \"default\"", "\"rope_type\": \"yarn\""),
+        &["yarn", "full_attention"],
+    );
+    fails(
+        |dir| edit_config(dir, "\"hidden_size\": 32", "\"hidden_size\": \"big\""),
+        &["`hidden_size`", "\"big\""],
+    );
+    fails(
+        |dir| edit_config(dir, "\"vocab_size\": 96", "\"vocab_size\": 12"),
+        &["expected shape [12, 32], found [96, 32]"],
+    );
+    fails(
+        |dir| std::fs::remove_file(dir.join("model.safetensors")).unwrap(),
+        &["model.safetensors.index.json"],
+    );
+    fails(
+        |dir| std::fs::remove_file(dir.join("tokenizer.json")).unwrap(),
+        &["tokenizer.json is missing", "hint:"],
+    );
+    fails(
+        |dir| std::fs::write(dir.join("tokenizer.json"), "{}").unwrap(),
+        &["tokenizer.json is not a tokenizer"],
+    );
+    fails(
+        |dir| {
+            edit_weights(
+                dir,
+                |name| !name.contains("layers.1.mlp.up_proj"),
+                |name| name == "model.layers.0.self_attn.k_proj.weight",
+            )
+        },
+        &[
+            "2 tensors",
+            "`model.layers.1.mlp.up_proj.weight` is missing",
+            "`model.layers.0.self_attn.k_proj.weight`",
+            "expected shape [32, 32], found [1024]",
+        ],
+    );
+    fails(
+        |dir| {
+            let path = dir.join("model.safetensors");
+            let bytes = std::fs::read(&path).unwrap();
+            std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        },
+        &["model.safetensors is truncated", "hint:"],
+    );
+    let missing = load(Path::new("/nowhere/at/all"), Device::Cpu, "auto")
+        .err()
+        .unwrap();
+    assert!(format!("{missing:#}").contains("/nowhere/at/all"));
+}
+
+#[test]
+fn shards_load_like_one_file_and_a_missing_shard_is_named() {
+    let _guard = tch::no_grad_guard();
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        std::fs::copy(golden("gptj").join(file), dir.path().join(file)).unwrap();
+    }
+    let bytes = std::fs::read(golden("gptj").join("model.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut map = serde_json::Map::new();
+    for (shard, wanted) in [("a.safetensors", true), ("b.safetensors", false)] {
+        // The second shard's names lack the prefix, as some published files do.
+        let views: Vec<_> = file
+            .iter()
+            .filter(|(name, _)| name.contains("h.0.") == wanted)
+            .map(|(name, view)| {
+                (
+                    name.strip_prefix("transformer.")
+                        .filter(|_| !wanted)
+                        .unwrap_or(name)
+                        .to_string(),
+                    view,
+                )
+            })
+            .collect();
+        map.extend(views.iter().map(|(name, _)| (name.clone(), shard.into())));
+        std::fs::write(
+            dir.path().join(shard),
+            safetensors::serialize(views, None).unwrap(),
+        )
+        .unwrap();
+    }
+    let index = serde_json::json!({ "metadata": {}, "weight_map": map });
+    std::fs::write(dir.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
+    let (tokens_bt, logits) = expected("gptj");
+    let sharded = load(dir.path(), Device::Cpu, "fp32").unwrap();
+    let ours = sharded.model.logits(
+        &sharded
+            .model
+            .forward(&tokens_bt, &mut Pass::whole(2, 24, Device::Cpu)),
+    );
+    assert!(distance(&ours, &logits) <= 1e-5);
+    std::fs::remove_file(dir.path().join("b.safetensors")).unwrap();
+    let error = load(dir.path(), Device::Cpu, "fp32").err().unwrap();
+    assert!(format!("{error:#}").contains("b.safetensors"));
+}
