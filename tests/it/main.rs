@@ -1,4 +1,7 @@
 //! The front-door tests: one binary, a module for each room.
 
+mod generate;
+mod mock;
+mod shell;
 mod store;
 mod support;
