@@ -40,6 +40,18 @@ impl Progress {
         Progress { bar, lines, what: what.to_string(), total, first, start: Instant::now(), last_line: None }
     }
 
+    /// Work whose end is not known: shows how much is done and how fast.
+    pub fn counter(what: &str, unit: &str, quiet: bool) -> Self {
+        let mut progress = Progress::new(what, unit, 0, 0, quiet);
+        progress.total = u64::MAX;
+        if let Some(bar) = &progress.bar {
+            bar.unset_length();
+            let template = format!("{{prefix}} {{pos}} {unit} · {{elapsed}} · {{per_sec}}");
+            bar.set_style(ProgressStyle::with_template(&template).expect("the template is fixed"));
+        }
+        progress
+    }
+
     /// Shows that the work stands at `position`, with what else there is to say.
     pub fn set(&mut self, position: u64, message: &str) {
         if let Some(bar) = &self.bar {
@@ -51,6 +63,9 @@ impl Progress {
             self.last_line = Some(Instant::now());
             let elapsed = self.start.elapsed();
             let done = position.saturating_sub(self.first);
+            if self.total == u64::MAX {
+                return eprintln!("{}: {position} in {} {message}", self.what, clock(elapsed));
+            }
             let left = match done {
                 0 => "?".to_string(),
                 done => clock(elapsed.mul_f64(self.total.saturating_sub(position) as f64 / done as f64)),

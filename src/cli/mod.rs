@@ -7,6 +7,7 @@ pub mod complete;
 pub mod curate;
 pub mod edit;
 pub mod export;
+pub mod filter;
 pub mod generate;
 pub mod import;
 pub mod init;
@@ -63,6 +64,8 @@ pub enum Command {
     Init(init::Args),
     /// Let a model write new tasks, until there are enough
     Generate(generate::Args),
+    /// Judge a file of tasks: rules and near-duplicates
+    Filter(filter::Args),
     /// Read a file of tasks into the dataset
     Import(import::Args),
     /// Write the dataset to a file in one of the field's formats

@@ -3,7 +3,9 @@
 //! - [`rouge`]: the tokeniser, the longest common subsequence, thresholds and scores as exact fractions.
 //! - [`index`]: the texts admitted so far, searched in parallel.
 //! - [`rules`]: what a single instruction or instance must satisfy.
+//! - [`file`](mod@file): all of it over a file of tasks.
 
+pub mod file;
 pub mod index;
 pub mod rouge;
 pub mod rules;

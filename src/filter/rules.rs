@@ -176,13 +176,15 @@ fn empty_output(_: &str, instance: &Instance) -> Option<String> {
     words(&instance.output).is_empty().then(|| format!("'{}'", instance.output.trim()))
 }
 
-/// What a form shows before it is filled in.
+/// What a form shows before it is filled in: `N/A`, `<your answer>`, `[insert name]`.
 fn placeholder(_: &str, instance: &Instance) -> Option<String> {
     let is_placeholder = |text: &str| {
         let text = text.trim().trim_end_matches('.').to_lowercase();
-        matches!(text.as_str(), "n/a" | "none" | "noinput" | "no input" | "your answer" | "your answer here" | "todo")
-            || text.len() > 2 && (text.starts_with('<') && text.ends_with('>') || text.starts_with('[') && text.ends_with(']'))
-                && count_words(&text) <= 6
+        let inside = |open, close| text.strip_prefix(open).and_then(|rest: &str| rest.strip_suffix(close));
+        let only_words = |text: &str| text.chars().all(|c| c.is_alphabetic() || c == ' ' || c == '_');
+        matches!(text.as_str(), "n/a" | "noinput" | "no input" | "your answer" | "your answer here" | "todo")
+            || inside('<', '>').is_some_and(|text| only_words(text) && count_words(text) <= 6)
+            || inside('[', ']').is_some_and(|text| text.starts_with("your ") || text.starts_with("insert "))
     };
     [&instance.input, &instance.output]
         .into_iter()
@@ -197,16 +199,18 @@ fn incomplete(_: &str, instance: &Instance) -> Option<String> {
         .map(|(name, _)| format!("the {name} ends with a colon"))
 }
 
+/// Compares texts but for case and what surrounds them; what is inside, line breaks too, may be all that a task of
+/// reformatting changes.
 fn echo(instruction: &str, instance: &Instance) -> Option<String> {
-    let output = words(&instance.output);
-    if output == words(&instance.input) {
+    let bare = |text: &str| text.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+    let (instruction, input, output) = (bare(instruction), bare(&instance.input), bare(&instance.output));
+    if output == input {
         return Some("the output is the input".to_string());
     }
-    if output == words(instruction) {
+    if output == instruction {
         return Some("the output is the instruction".to_string());
     }
-    (!instance.input.trim().is_empty() && words(&instance.input) == words(instruction))
-        .then(|| "the input is the instruction".to_string())
+    (input == instruction).then(|| "the input is the instruction".to_string())
 }
 
 #[cfg(test)]
@@ -262,6 +266,7 @@ mod tests {
         }
         assert_eq!(judge_instance(task, &instance("", "Paris")), None);
         assert_eq!(judge_instance(task, &instance("France", "Paris, on the Seine")), None);
+        assert_eq!(judge_instance("Put the words in a list", &instance("a, b", "a\nb")), None);
         assert!(INSTANCE_RULES.iter().all(|rule| fires.iter().any(|f| f.1 == rule.reason)));
     }
 

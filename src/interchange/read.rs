@@ -96,18 +96,36 @@ impl<R: BufRead> Reader<R> {
         &self.unused
     }
 
+    /// The next row as it stands in the file, and the task it says.
+    pub fn next_with_text(&mut self) -> Option<(Vec<u8>, Result<Incoming, ReadError>)> {
+        match self.rows.next()? {
+            Ok(row) => {
+                let read = self.read(&row);
+                Some((row.text, read))
+            }
+            Err(error) => Some((Vec::new(), Err(self.unsplit(error).1))),
+        }
+    }
+
     /// The next task, and where in the file it begins.
     pub fn next_with_place(&mut self) -> Option<(Place, Result<Incoming, ReadError>)> {
         match self.rows.next()? {
             Ok(row) => Some((row.place, self.read(&row))),
-            Err(RowError::Io(error)) => Some((
-                Place { line: 0, column: 0 },
-                Err(ReadError::Io {
-                    file: self.file.clone(),
-                    error,
-                }),
-            )),
-            Err(RowError::Malformed { place, what }) => Some((place, Err(self.fault(place, what)))),
+            Err(error) => {
+                let (place, error) = self.unsplit(error);
+                Some((place, Err(error)))
+            }
+        }
+    }
+
+    /// A file that cannot be split into rows, in this reader's words.
+    fn unsplit(&self, error: RowError) -> (Place, ReadError) {
+        match error {
+            RowError::Io(error) => {
+                let file = self.file.clone();
+                (Place { line: 0, column: 0 }, ReadError::Io { file, error })
+            }
+            RowError::Malformed { place, what } => (place, self.fault(place, what)),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod generate;
 mod mock;
+mod seeds;
 mod shell;
 mod store;
 mod support;

@@ -1,0 +1,61 @@
+//! The seed tasks that ship with ewe: schema, quotas, no two alike, and nothing that the filter would turn away.
+
+use ewe::filter::{Index, Threshold, rouge::Vocabulary, rules};
+use ewe::task::Instance;
+use serde::Deserialize;
+use std::collections::HashSet;
+
+/// A line of the file; anything beside these fields is an error.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Seed {
+    id: String,
+    name: String,
+    instruction: String,
+    instances: Vec<Instance>,
+    is_classification: bool,
+}
+
+fn seeds() -> Vec<Seed> {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/seeds/seed_tasks.jsonl")).unwrap();
+    text.lines().enumerate().map(|(n, line)| serde_json::from_str(line).unwrap_or_else(|e| panic!("line {}: {e}", n + 1))).collect()
+}
+
+#[test]
+fn schema_and_quotas() {
+    let seeds = seeds();
+    assert!(seeds.len() >= 175);
+    let ids: HashSet<_> = seeds.iter().map(|seed| &seed.id).collect();
+    let names: HashSet<_> = seeds.iter().map(|seed| &seed.name).collect();
+    assert_eq!((ids.len(), names.len()), (seeds.len(), seeds.len()));
+    assert!(seeds.iter().all(|seed| !seed.instances.is_empty()));
+    let count = |wanted: fn(&Seed) -> bool| seeds.iter().filter(|seed| wanted(seed)).count();
+    assert!(count(|seed| seed.is_classification) >= 40);
+    assert!(count(|seed| seed.instances.iter().all(|instance| instance.input.is_empty())) >= 60);
+    assert!(count(|seed| !seed.is_classification && seed.instances.len() > 1) >= 10);
+    let verbs: HashSet<_> = seeds.iter().filter_map(|seed| seed.instruction.split(' ').next()).collect();
+    assert!(verbs.len() >= 60, "{}", verbs.len());
+}
+
+#[test]
+fn no_two_are_alike() {
+    let mut index = Index::default();
+    for (n, seed) in seeds().iter().enumerate() {
+        let near = index.duplicate(&seed.instruction, index.len(), Threshold::SELF_INSTRUCT);
+        assert_eq!(near, None, "{}: {}", seed.id, seed.instruction);
+        index.push(n as i64, &seed.instruction);
+    }
+    // The check itself must be able to fail.
+    let first = &seeds()[0].instruction;
+    assert!(index.duplicate(first, index.len(), Threshold::SELF_INSTRUCT).is_some());
+    assert!(!Vocabulary::default().encode(first).is_empty());
+}
+
+#[test]
+fn every_rule_accepts_them() {
+    for seed in seeds() {
+        assert_eq!(rules::judge_instruction(&seed.instruction), None, "{}", seed.id);
+        let objections = rules::judge_instances(&seed.instruction, &seed.instances);
+        assert!(objections.iter().all(Option::is_none), "{}: {objections:?}", seed.id);
+    }
+}
