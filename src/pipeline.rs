@@ -20,6 +20,7 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
 use futures::FutureExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::VecDeque;
 use std::sync::RwLock;
 use std::time::Instant;
 
@@ -99,6 +100,8 @@ struct Run<'a> {
     config: &'a Config,
     backend: &'a dyn Backend,
     interrupted: &'a AtomicBool,
+    /// Set when the target is reached: nothing more is asked.
+    enough: AtomicBool,
     prompts: Prompts,
     pool: RwLock<Pool>,
     requests: AtomicU64,
@@ -177,6 +180,7 @@ pub async fn grow(
         config,
         backend,
         interrupted,
+        enough: AtomicBool::new(false),
         prompts: Prompts::from_seeds(&config.recipe, &seeds),
         pool: RwLock::new(pool),
         requests: AtomicU64::new(0),
@@ -202,18 +206,23 @@ impl Run<'_> {
         progress: &mut Progress,
         show: &mut dyn FnMut(&Progress),
     ) -> Result<Ending> {
-        let mut running: FuturesOrdered<BoxFuture<'_, Result<Outcome, NoAnswer>>> = FuturesOrdered::new();
+        let mut running: Running<'_> = FuturesOrdered::new();
         for round in *next..*next + self.config.window {
             running.push_back(self.round(round).boxed());
         }
+        // Rounds that ended while an earlier one was admitted.
+        let mut ended = VecDeque::new();
         let (mut fruitless, mut failed) = (0, 0);
-        while let Some(outcome) = running.next().await {
+        loop {
+            let outcome = match ended.pop_front() {
+                Some(outcome) => outcome,
+                None => running.next().await.expect("as many rounds run as the window is wide"),
+            };
             let outcome = match outcome {
                 Ok(outcome) => outcome,
                 Err(NoAnswer::Fatal(error)) => return Err(error),
                 Err(NoAnswer::Ending(ending)) => {
-                    // What is in flight was paid for: it is committed, and read when the run goes on.
-                    while running.next().await.is_some() {}
+                    self.drain(&mut running).await;
                     return Ok(ending);
                 }
                 Err(NoAnswer::Failed(error)) => bail!(error),
@@ -222,12 +231,15 @@ impl Run<'_> {
             if let (true, Some(failure)) = (failed >= FAILED_ROUNDS, &outcome.failure) {
                 bail!("{failed} rounds in a row could not be asked for: {failure}");
             }
-            let accepted = self.admit(*next, outcome, progress).await?;
+            let admission = self.admit(*next, outcome, progress);
+            let accepted = keep_polling(&mut running, &mut ended, admission).await?;
             fruitless = if accepted == 0 { fruitless + 1 } else { 0 };
             progress.requests = self.requests.load(Ordering::Relaxed);
             progress.tokens = self.tokens.load(Ordering::Relaxed);
             show(progress);
             if progress.accepted >= progress.target {
+                self.enough.store(true, Ordering::Relaxed);
+                self.drain(&mut running).await;
                 return Ok(Ending::Target);
             }
             if fruitless >= FRUITLESS_ROUNDS {
@@ -239,7 +251,12 @@ impl Run<'_> {
             running.push_back(self.round(*next + self.config.window).boxed());
             *next += 1;
         }
-        unreachable!("there are always rounds to wait for")
+    }
+
+    /// Lets the rounds go on until they would send another request. What is in flight was paid for: it is committed,
+    /// and read when somebody wants more.
+    async fn drain(&self, running: &mut Running<'_>) {
+        while running.next().await.is_some() {}
     }
 
     /// Answers one request: from the store when it was ever answered, else from the backend, committed at once.
@@ -258,6 +275,9 @@ impl Run<'_> {
         let key = request.content_key();
         if let Some((id, completion)) = self.store.answer(&key).await.map_err(fatal)? {
             return Ok(Answer { id, completion });
+        }
+        if self.enough.load(Ordering::Relaxed) {
+            return Err(NoAnswer::Ending(Ending::Target));
         }
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(NoAnswer::Ending(Ending::Interrupted));
@@ -441,6 +461,24 @@ impl Run<'_> {
         let mut pool = self.pool.write().expect("no admission panicked");
         tasks.into_iter().for_each(|task| pool.push(task));
         Ok(accepted)
+    }
+}
+
+type Running<'a> = FuturesOrdered<BoxFuture<'a, Result<Outcome, NoAnswer>>>;
+
+/// Waits for `work` while the rounds go on. A round that is not polled keeps what it holds, a database connection
+/// among others, and the admission would wait for it for ever.
+async fn keep_polling<T>(
+    running: &mut Running<'_>,
+    ended: &mut VecDeque<Result<Outcome, NoAnswer>>,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            Some(outcome) = running.next() => ended.push_back(outcome),
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! The front-door tests: one binary, a module for each room.
 
 mod curate;
+mod generate;
 mod interchange;
+mod mock;
 mod page;
 mod shell;
 mod store;
