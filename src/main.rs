@@ -16,7 +16,11 @@ use ewe::{
 fn main() -> ExitCode {
     let cli = Cli::parse();
     cli::log_to_stderr(&cli.globals);
-    let result = if needs_tensors(&cli.command) { Err(hand_over()) } else { run(&cli) };
+    let result = if needs_tensors(&cli.command) {
+        Err(hand_over())
+    } else {
+        run(&cli)
+    };
     cli::end(&cli.command, result)
 }
 
@@ -35,7 +39,10 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<u8> {
         Command::Init(args) => cli::init::run(args).await?,
         Command::Generate(args) => {
             let client = args.client()?;
-            return cli::generate::open(args).await?.run(args, globals.quiet, &client).await;
+            return cli::generate::open(args)
+                .await?
+                .run(args, globals.quiet, &client)
+                .await;
         }
         Command::Filter(args) => cli::filter::run(args, globals.quiet)?,
         Command::Import(args) => cli::import::run(args).await?,

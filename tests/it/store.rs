@@ -1,11 +1,14 @@
-//! The store by itself: making, opening, and files that are not ours.
+//! The dataset file: making and opening it, files that are not ours, a full disk, the tour of the schema.
 
 use ewe::{
     store::{Error, NewTask, RunStatus, Store},
     task::{Instance, Origin, Review, Task},
 };
 
-use crate::support::Scratch;
+use crate::{
+    shell::{Dir, ewe_limited},
+    support::{block_on, ewe, filled, json, number, sql_error},
+};
 
 fn task(instruction: &str, instances: &[(&str, &str)]) -> Task {
     let instances = instances.iter().map(|&(input, output)| Instance {
@@ -21,8 +24,8 @@ fn task(instruction: &str, instances: &[(&str, &str)]) -> Task {
 
 #[tokio::test]
 async fn tasks_come_back_in_order() {
-    let scratch = Scratch::new();
-    let store = Store::create(&scratch.path("a.db")).await.unwrap();
+    let dir = Dir::new();
+    let store = Store::create(&dir.path("a.db")).await.unwrap();
     let run = store
         .begin_run("init", &serde_json::json!({"seeds": "x"}), Some(7), None)
         .await
@@ -42,41 +45,293 @@ async fn tasks_come_back_in_order() {
     assert_eq!(texts, [(1, "1 2", "3"), (1, "2 2", "4"), (2, "", "hi")]);
     assert_eq!(store.dataset(Some(Review::Accepted)).await.unwrap().len(), 2);
     store.close().await;
-    let again = Store::open(&scratch.path("a.db")).await.unwrap();
+    let again = Store::open(&dir.path("a.db")).await.unwrap();
     assert_eq!(again.dataset(None).await.unwrap(), rows);
 }
 
 #[tokio::test]
 async fn create_never_replaces() {
-    let scratch = Scratch::new();
-    std::fs::write(scratch.path("a.db"), "mine").unwrap();
+    let dir = Dir::new();
+    dir.write("a.db", "mine");
     assert!(matches!(
-        Store::create(&scratch.path("a.db")).await,
+        Store::create(&dir.path("a.db")).await,
         Err(Error::Exists { .. })
     ));
-    assert_eq!(std::fs::read(scratch.path("a.db")).unwrap(), b"mine");
+    assert_eq!(dir.read("a.db"), "mine");
 }
 
-#[tokio::test]
-async fn open_never_creates() {
-    let scratch = Scratch::new();
-    assert!(matches!(
-        Store::open(&scratch.path("a.db")).await,
-        Err(Error::Missing { .. })
+#[test]
+fn init_makes_the_file_or_nothing() {
+    let dir = Dir::new();
+    dir.write("bad.jsonl", concat!(
+        r#"{"id": "a", "name": "a", "instruction": "Say a.", "instances": [{"input": "", "output": "a"}], "is_classification": false}"#,
+        "\n\n",
+        r#"{"id": "b", "instruction": "Say b.", "instances": [{"input": "", "output": "b"}], }"#,
+        "\n",
     ));
-    assert!(!scratch.path("a.db").exists());
-    std::fs::write(
-        scratch.path("text.db"),
-        "this is not a database, and long enough to have a header",
+    let out = ewe(&dir, &["init", "--db", "d.db", "--seeds", "bad.jsonl"]).failure(1);
+    assert!(
+        out.stderr()
+            .contains("bad.jsonl:3:83: not a JSON object: trailing comma"),
+        "{}",
+        out.stderr()
+    );
+    for (row, what) in [
+        (
+            r#"{"instruction": "x", "instances": []}"#,
+            "1:1: `instances` is empty",
+        ),
+        (
+            r#"{"instruction": "x", "instances": [{"output": 3}]}"#,
+            "1:1: `instances[0]`: `output` is a number, not a string",
+        ),
+        (
+            r#"{"instruction": " ", "instances": [{"output": "x"}]}"#,
+            "1:1: the instruction is empty",
+        ),
+        (
+            r#"{"instruction": "x", "instances": [{"output": " "}]}"#,
+            "1:1: `instances[0]`: the output is empty",
+        ),
+        (
+            r#"{"instruction": "x", "instances": [{"output": "y"}], "lable": 1}"#,
+            "1:1: unknown field `lable`",
+        ),
+        ("", "`bad.jsonl` has no tasks in it"),
+    ] {
+        dir.write("bad.jsonl", row);
+        let out = ewe(&dir, &["init", "--db", "d.db", "--seeds", "bad.jsonl"]).failure(1);
+        assert!(out.stderr().contains(what), "{}", out.stderr());
+    }
+    let out = ewe(&dir, &["init", "--db", "d.db", "--seeds", "none.jsonl"]).failure(1);
+    assert!(
+        out.stderr().contains("cannot read `none.jsonl`: No such file"),
+        "{}",
+        out.stderr()
+    );
+    let out = ewe(&dir, &["init", "--db", "nowhere/d.db"]).failure(1);
+    assert!(
+        out.stderr().contains("cannot create `nowhere/d.db`"),
+        "{}",
+        out.stderr()
+    );
+    ewe_limited(&dir, 200, &["init", "--db", "d.db"]).failure(1);
+    assert!(!dir.path("d.db").exists());
+    let left: Vec<_> = std::fs::read_dir(dir.path("."))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["bad.jsonl"]);
+
+    ewe(&dir, &["init", "--db", "d.db"]).success();
+    assert!(
+        number(
+            &dir,
+            "select count(*) from task where origin = 'seed' and review = 'accepted'"
+        ) >= 175
+    );
+    let out = ewe(&dir, &["init", "--db", "d.db"]).failure(1);
+    assert!(
+        out.stderr().contains("`d.db` exists already\nhint: "),
+        "{}",
+        out.stderr()
+    );
+}
+
+#[test]
+fn what_is_no_dataset_is_said_and_left_alone() {
+    let dir = Dir::new();
+    let list = |db: &str| ewe(&dir, &["list", "--db", db]).failure(1).stderr();
+    assert!(list("d.db").contains("no dataset at `d.db`\nhint: make one with `ewe init --db d.db`"));
+    assert!(!dir.path("d.db").exists());
+    dir.write(
+        "text.db",
+        "this is not a database, and long enough to have a header that could be one's",
+    );
+    assert!(list("text.db").contains("`text.db` is not a database"));
+    assert!(list(".").contains("`.` is not a database"));
+    dir.write("empty.db", "");
+    assert!(list("empty.db").contains("not one of ewe's"));
+    assert_eq!(dir.read("empty.db"), "");
+    // Of another program: nothing of it may change, not even the journal's mode.
+    dir.write("d.db", "");
+    dir.sql("create table mine (x)");
+    let before = std::fs::read(dir.path("d.db")).unwrap();
+    assert!(list("d.db").contains("`d.db` is an SQLite database, but not one of ewe's"));
+    assert_eq!(std::fs::read(dir.path("d.db")).unwrap(), before);
+}
+
+#[test]
+fn a_newer_dataset_is_left_alone() {
+    let dir = Dir::with_dataset();
+    let known = number(&dir, "pragma user_version");
+    dir.sql("pragma user_version = 99");
+    let out = ewe(&dir, &["reject", "--db", "d.db", "1"]).failure(1);
+    let what = format!("`d.db` was made by a newer ewe: schema 99, this one knows {known}\nhint: update ewe");
+    assert!(out.stderr().contains(&what), "{}", out.stderr());
+}
+
+#[test]
+fn strange_names_are_names() {
+    let dir = Dir::new();
+    for name in [":memory:", "file:x.db", "a?mode=memory", "50% of #1.db", "ö x.db"] {
+        ewe(&dir, &["init", "--db", name]).success();
+        assert!(dir.path(name).is_file(), "{name}");
+        ewe(&dir, &["list", "--db", name, "--limit", "1"]).success();
+    }
+}
+
+#[test]
+fn a_full_disk_loses_nothing() {
+    let dir = Dir::with_dataset();
+    let row = format!(
+        "{{\"instruction\": \"Say it.\", \"output\": \"{}\"}}\n",
+        "word ".repeat(200)
+    );
+    dir.write("many.jsonl", &row.repeat(2000));
+    let blocks = std::fs::metadata(dir.path("d.db")).unwrap().len() / 512 + 40;
+    let out = ewe_limited(&dir, blocks, &["import", "--db", "d.db", "many.jsonl"]).failure(1);
+    assert!(
+        out.stderr().contains("`d.db`: disk full") && out.stderr().contains("nothing was lost"),
+        "{}",
+        out.stderr()
+    );
+    assert!(out.stderr().contains("hint: "));
+    assert_eq!(dir.sql("pragma integrity_check"), [["ok"]]);
+    assert_eq!(
+        number(&dir, "select count(*) from task where origin = 'import'"),
+        0
+    );
+    assert_eq!(
+        number(&dir, "select count(*) from run where command = 'import'"),
+        0
+    );
+    let out = ewe_limited(
+        &dir,
+        100,
+        &[
+            "export", "--db", "d.db", "--format", "alpaca", "--out", "out.json",
+        ],
     )
-    .unwrap();
-    assert!(matches!(
-        Store::open(&scratch.path("text.db")).await,
-        Err(Error::NotADatabase { .. })
-    ));
-    std::fs::write(scratch.path("empty.db"), "").unwrap();
-    assert!(matches!(
-        Store::open(&scratch.path("empty.db")).await,
-        Err(Error::NotEwe { .. })
-    ));
+    .failure(1);
+    assert!(
+        out.stderr().contains("cannot write `out.json`"),
+        "{}",
+        out.stderr()
+    );
+    assert!(!dir.path("out.json").exists());
+    ewe(&dir, &["import", "--db", "d.db", "many.jsonl"]).success();
+    assert_eq!(
+        number(&dir, "select count(*) from task where origin = 'import'"),
+        2000
+    );
+}
+
+#[test]
+fn the_search_index_follows_direct_changes() {
+    let dir = filled();
+    let found = |word: &str| {
+        dir.sql(&format!(
+            "select rowid from task_fts where task_fts match '{word}'"
+        ))
+        .len()
+    };
+    assert_eq!(found("zebra"), 0);
+    dir.sql("update instance set output = 'zebra' where task_id = 2 and ordinal = 0");
+    dir.sql("update task set instruction = 'Draw a zebra.' where id = 4");
+    assert_eq!(found("zebra"), 2);
+    dir.sql("update instance set output = 'horse' where task_id = 2");
+    assert_eq!(found("zebra"), 1);
+    // FTS5 compares the index with the texts that it keeps; both follow the tables.
+    dir.sql("insert into task_fts (task_fts) values ('integrity-check')");
+    let differ = "select count(*) from task join task_fts on task_fts.rowid = task.id
+        where task_fts.instruction <> task.instruction
+            or task_fts.output <> (select group_concat(output, char(10)) from instance where task_id = task.id)";
+    assert_eq!(number(&dir, differ), 0);
+}
+
+#[test]
+fn history_cannot_be_rewritten() {
+    let dir = filled();
+    for change in ["update revision set who = 'bob'", "delete from revision"] {
+        let error = sql_error(&dir, change);
+        assert!(error.contains("revision is append-only"), "{error}");
+    }
+}
+
+#[test]
+fn every_query_of_the_tour_runs() {
+    let dir = filled();
+    let tour = include_str!("../../db/README.md");
+    let queries: Vec<_> = tour
+        .split("```sql\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert_eq!(queries.len(), 10);
+    for query in queries {
+        assert!(!dir.sql(query).is_empty(), "no rows:\n{query}");
+    }
+}
+
+#[test]
+fn what_is_counted_is_what_is_there() {
+    let dir = filled();
+    let stats = json(ewe(&dir, &["stats", "--db", "d.db", "--json"]));
+    for (pointer, query) in [
+        ("/dataset/tasks", "select count(distinct task_id) from dataset"),
+        ("/dataset/examples", "select count(*) from dataset"),
+        ("/candidates/parsed", "select sum(parsed) from round"),
+        ("/candidates/rejected", "select count(*) from rejection"),
+        (
+            "/requests/prompt_tokens",
+            "select sum(prompt_tokens) from request",
+        ),
+        (
+            "/balance/classification",
+            "select count(distinct task_id) from dataset where is_classification",
+        ),
+        (
+            "/balance/without_input",
+            "select count(*) from dataset where input = ''",
+        ),
+        ("/runs/1/tasks", "select count(*) from task where run_id = 2"),
+    ] {
+        assert_eq!(stats.pointer(pointer).unwrap(), number(&dir, query), "{pointer}");
+    }
+    let human = ewe(&dir, &["stats", "--db", "d.db"]).success().stdout();
+    assert!(human.contains("7 parsed = 5 accepted + 2 rejected"), "{human}");
+    // The report has the same figures, and nothing of what a model wrote is markup.
+    ewe(&dir, &["report", "--db", "d.db", "--out", "r.html"]).success();
+    let report = dir.read("r.html");
+    let examples = number(&dir, "select count(*) from dataset");
+    assert!(
+        report.contains(&format!("<b>{examples}</b> examples")),
+        "{report}"
+    );
+    assert!(report.contains("model &lt;b&gt;x&lt;/b&gt;") && !report.contains("<b>x</b>"));
+    // Nothing is fetched from anywhere.
+    for link in ["src=", "href=", "url(", "@import"] {
+        assert!(!report.contains(link), "{link}");
+    }
+}
+
+#[test]
+fn another_writer_is_waited_for_and_then_named() {
+    let dir = Dir::with_dataset();
+    block_on(async {
+        let store = Store::open(&dir.path("d.db")).await.unwrap();
+        let held = store.begin_batch("import", &serde_json::json!({})).await.unwrap();
+        let start = std::time::Instant::now();
+        let out = ewe(&dir, &["reject", "--db", "d.db", "1"]).failure(1);
+        assert!(
+            out.stderr().contains("`d.db`: the dataset is locked"),
+            "{}",
+            out.stderr()
+        );
+        assert!(start.elapsed() >= std::time::Duration::from_secs(4));
+        // Reading goes on meanwhile.
+        ewe(&dir, &["list", "--db", "d.db"]).success();
+        drop(held);
+    });
 }

@@ -1,24 +1,171 @@
-//! What the tests share.
+//! What tests of the data commands share: a dataset with something of everything in it, and a history with a name.
 
-use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 
-use tempfile::TempDir;
+use ewe::{
+    backend::{Completion, FinishReason, Sampling},
+    store::{
+        RunStatus, Store,
+        request::NewRequest,
+        round::{Admission, AdmittedInstance, AdmittedInstruction, Rejection, Similar},
+    },
+    task::Instance,
+};
+use sqlx::{AssertSqlSafe, ConnectOptions, sqlite::SqliteConnectOptions};
 
-/// An empty directory for one test, gone when the test has ended.
-pub struct Scratch {
-    dir: TempDir,
+use crate::shell::{self, Dir, Ran};
+
+/// A directory with `d.db`, in which something of everything is: two machine-made tasks after the seeds, the later one
+/// with two instances, rejections of either kind, two reviews and an edit.
+pub fn filled() -> Dir {
+    let dir = Dir::with_dataset();
+    block_on(fill(&dir.path("d.db")));
+    ewe(&dir, &["reject", "--db", "d.db", "3", "--reason", "too easy"]).success();
+    ewe(
+        &dir,
+        &[
+            "accept",
+            "--db",
+            "d.db",
+            &number(&dir, "select max(id) from task").to_string(),
+        ],
+    )
+    .success();
+    ewe(&dir, &["edit", "--db", "d.db", "5", "--output", "edited"]).success();
+    dir
 }
 
-impl Scratch {
-    /// Makes the directory.
-    pub fn new() -> Scratch {
-        Scratch {
-            dir: tempfile::tempdir().expect("a temporary directory"),
-        }
-    }
+/// The one number that a query gives.
+pub fn number(dir: &Dir, query: &str) -> i64 {
+    dir.sql(query)[0][0].parse().expect("a number")
+}
 
-    /// A path in the directory.
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
+/// What SQLite says against a statement.
+pub fn sql_error(dir: &Dir, statement: &str) -> String {
+    block_on(async {
+        let mut connection = SqliteConnectOptions::new()
+            .filename(dir.path("d.db"))
+            .connect()
+            .await
+            .unwrap();
+        sqlx::query(AssertSqlSafe(statement))
+            .execute(&mut connection)
+            .await
+            .unwrap_err()
+            .to_string()
+    })
+}
+
+/// Waits for a future, as `main` does.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(future)
+}
+
+/// `ewe` as somebody called ann, who has no editor.
+pub fn command(dir: &Dir, arguments: &[&str]) -> Command {
+    let mut command = shell::command(dir, arguments);
+    command
+        .env("EWE_USER", "ann")
+        .env_remove("EDITOR")
+        .env_remove("VISUAL");
+    command
+}
+
+/// Runs it to its end.
+pub fn ewe(dir: &Dir, arguments: &[&str]) -> Ran {
+    shell::ran(command(dir, arguments))
+}
+
+/// Starts it and lets it run.
+pub fn spawn(dir: &Dir, arguments: &[&str]) -> Child {
+    command(dir, arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("ewe starts")
+}
+
+/// What it printed, read as JSON.
+#[track_caller]
+pub fn json(ran: Ran) -> serde_json::Value {
+    serde_json::from_str(&ran.success().stdout()).expect("JSON on stdout")
+}
+
+async fn fill(path: &std::path::Path) {
+    let store = Store::open(path).await.unwrap();
+    let config = serde_json::json!({ "target": 2 });
+    let run_id = store
+        .begin_run("generate", &config, Some(7), Some("model <b>x</b>"))
+        .await
+        .unwrap();
+    let request = NewRequest {
+        run_id,
+        round: 0,
+        stage: "instructions",
+        ordinal: 0,
+        model: "model",
+        prompt: "Come up with tasks:".into(),
+        sampling: Sampling::default(),
+    };
+    let answer = Completion {
+        text: "1. Name an animal.\n2. List late invoices.\n3. Hm.".into(),
+        finish_reason: FinishReason::Stop,
+        prompt_tokens: 100,
+        completion_tokens: 20,
+    };
+    let request_id = store.insert_request("key", &request, &answer, 12).await.unwrap();
+    let instance = |input: &str, output: &str, rejection| AdmittedInstance {
+        request_id,
+        instance: Instance {
+            input: input.into(),
+            output: output.into(),
+        },
+        rejection,
+    };
+    let instruction = |text: &str, is_classification, rejection, instances, neighbors| AdmittedInstruction {
+        request_id,
+        text: text.into(),
+        is_classification,
+        rejection,
+        instances,
+        neighbors,
+    };
+    let duplicate = Rejection {
+        nearest: Some((Similar::Task(1), 0.75)),
+        ..Rejection::new("near_duplicate", String::new())
+    };
+    let admission = Admission {
+        run_id,
+        round: 0,
+        instructions: vec![
+            instruction(
+                "Name an animal. <script>alert(1)</script>",
+                false,
+                None,
+                vec![
+                    instance("", "a ewe", None),
+                    instance("", "", Some(Rejection::new("empty_output", "no output".into()))),
+                ],
+                vec![(Similar::Task(1), 0.5), (Similar::Task(2), 0.25)],
+            ),
+            instruction(
+                "List the late invoices.",
+                true,
+                None,
+                vec![
+                    instance("invoice 1: late", "1", None),
+                    instance("invoice 2: paid", "none", None),
+                ],
+                vec![(Similar::SameRound(0), 0.4)],
+            ),
+            instruction("Name an animal, please.", false, Some(duplicate), vec![], vec![]),
+        ],
+    };
+    store.admit(&admission).await.unwrap();
+    store.finish_run(run_id, RunStatus::Done).await.unwrap();
+    store.close().await;
 }
