@@ -44,6 +44,7 @@ impl Progress {
     pub fn counter(what: &str, unit: &str, quiet: bool) -> Self {
         let mut progress = Progress::new(what, unit, 0, 0, quiet);
         progress.total = u64::MAX;
+        progress.last_line = Some(Instant::now());
         if let Some(bar) = &progress.bar {
             bar.unset_length();
             let template = format!("{{prefix}} {{pos}} {unit} · {{elapsed}} · {{per_sec}}");

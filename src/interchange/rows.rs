@@ -129,6 +129,8 @@ impl<R: BufRead> Rows<R> {
         let place = self.place;
         let mut text = Vec::new();
         self.input.read_until(b'\n', &mut text)?;
+        // A parser that runs into the line's end would point at the next line.
+        text.truncate(text.trim_ascii_end().len());
         self.place = Place {
             line: place.line + 1,
             column: 1,

@@ -25,11 +25,8 @@ fn first_come_first_kept_with_a_verdict_for_each_row() {
     let verdicts = verdicts(&dir);
     let reasons: Vec<_> = verdicts.iter().map(|v| v["reason"].as_str()).collect();
     assert_eq!(reasons, [None, Some("near_duplicate"), Some("unsuitable_medium"), None, Some("empty_output")]);
-    assert_eq!(
-        verdicts[1],
-        json!({"row": 1, "verdict": "rejected", "reason": "near_duplicate",
-            "nearest": {"source": "rows.jsonl", "row": 0}, "rouge_l": 10.0 / 11.0})
-    );
+    assert_eq!(verdicts[1]["nearest"], json!({"source": "rows.jsonl", "row": 0}));
+    assert!((verdicts[1]["rouge_l"].as_f64().unwrap() - 10.0 / 11.0).abs() < 1e-12);
     assert_eq!(verdicts[0]["nearest"], Value::Null);
 }
 
