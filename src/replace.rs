@@ -43,7 +43,10 @@ impl Replacement {
                 .with_context(context)?;
             Out::Temporary(temporary)
         };
-        Ok(Replacement { out, path: path.into() })
+        Ok(Replacement {
+            out,
+            path: path.into(),
+        })
     }
 
     /// Puts the file in its place, safe from a loss of power.
@@ -56,7 +59,9 @@ impl Replacement {
         if let Out::Temporary(temporary) = self.out {
             temporary.as_file().sync_all().with_context(context)?;
             temporary.persist(&self.path).with_context(context)?;
-            File::open(parent(&self.path)).and_then(|parent| parent.sync_all()).with_context(context)?;
+            File::open(parent(&self.path))
+                .and_then(|parent| parent.sync_all())
+                .with_context(context)?;
         }
         Ok(())
     }

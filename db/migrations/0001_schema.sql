@@ -163,6 +163,7 @@ BEGIN
 END;
 
 CREATE TRIGGER task_fts_update AFTER UPDATE OF instruction ON task
+WHEN NEW.instruction <> OLD.instruction
 BEGIN
     UPDATE task_fts
     SET instruction = NEW.instruction

@@ -36,26 +36,26 @@ pub fn all(figures: &Figures) -> Vec<Chart> {
             .map(|(review, count)| (format!("{} {review}", row.origin), count))
         })
         .filter(|(_, count)| *count > 0);
-    let reasons = figures
+    // A reason may meet instructions and instances; `rejection` counts them together, and so does the chart.
+    let mut reasons = std::collections::BTreeMap::<&str, i64>::new();
+    for row in figures
         .candidates
         .verdicts
         .iter()
-        .filter(|row| row.verdict == "rejected");
+        .filter(|row| row.verdict == "rejected")
+    {
+        *reasons.entry(row.reason.as_deref().unwrap_or("")).or_default() += row.candidates;
+    }
+    let mut reasons: Vec<_> = reasons
+        .into_iter()
+        .map(|(reason, count)| (reason.to_owned(), count))
+        .collect();
+    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let balance = &figures.balance;
     let charts = [
         bars("Tasks by origin and review", &tasks.collect::<Vec<_>>()),
         growth("Candidates by round, summed up", figures),
-        bars(
-            "Rejected candidates by reason",
-            &reasons
-                .map(|row| {
-                    (
-                        format!("{}: {}", row.kind, row.reason.as_deref().unwrap_or("")),
-                        row.candidates,
-                    )
-                })
-                .collect::<Vec<_>>(),
-        ),
+        bars("Rejected candidates by reason", &reasons),
         columns(
             "ROUGE-L with the nearest task, in hundredths",
             &pairs(&figures.similarities),

@@ -161,13 +161,26 @@ async fn take_back(connection: &mut SqliteConnection, group: i64, actor: Actor<'
     if let Some(id) = changed_since {
         return Err(Error::ChangedSince { group, id });
     }
+    // Two statements: to set an instruction, even to what it is, is work for the search index.
     sqlx::query!(
         "
         UPDATE task
-        SET review = coalesce(revision.before ->> 'review', task.review),
-            instruction = coalesce(revision.before ->> 'instruction', task.instruction)
+        SET review = revision.before ->> 'review'
         FROM revision
-        WHERE revision.group_id = ? AND revision.instance_id IS NULL AND revision.task_id = task.id
+        WHERE revision.group_id = ? AND revision.task_id = task.id AND revision.before ->> 'review' IS NOT NULL
+        ",
+        group
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "
+        UPDATE task
+        SET instruction = revision.before ->> 'instruction'
+        FROM revision
+        WHERE revision.group_id = ?
+            AND revision.task_id = task.id
+            AND revision.before ->> 'instruction' IS NOT NULL
         ",
         group
     )

@@ -188,7 +188,7 @@ fn a_full_disk_loses_nothing() {
         "{{\"instruction\": \"Say it.\", \"output\": \"{}\"}}\n",
         "word ".repeat(200)
     );
-    dir.write("many.jsonl", &row.repeat(2000));
+    dir.write("many.jsonl", row.repeat(2000));
     let blocks = std::fs::metadata(dir.path("d.db")).unwrap().len() / 512 + 40;
     let out = ewe_limited(&dir, blocks, &["import", "--db", "d.db", "many.jsonl"]).failure(1);
     assert!(
