@@ -209,7 +209,7 @@ fn pick(kept: &[(f64, i64)], u: f64) -> i64 {
 }
 
 /// A number in `[0, 1)` that is a function of its arguments.
-fn uniform(seed: u64, index: usize) -> f64 {
+pub(super) fn uniform(seed: u64, index: usize) -> f64 {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(index as u64);
     (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
