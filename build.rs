@@ -3,6 +3,8 @@
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=LIBTORCH");
+    // The library embeds the migrations; a new one must rebuild it.
+    println!("cargo:rerun-if-changed=db/migrations");
     if std::env::var_os("CARGO_FEATURE_TORCH").is_none() {
         return;
     }

@@ -3,21 +3,23 @@
 //! - [`model`]: GPT-J and Gemma 3, shared layers, weights, the KV cache.
 //! - [`engine`]: token generation: the running batch, sampling, shared prefixes.
 //! - [`eval`], [`chat`]: `complete`, `score`; `chat`, `serve`.
+//! - [`train`]: fine-tuning.
 
+mod chat;
 mod engine;
 mod eval;
 mod model;
-
-use std::process::ExitCode;
+mod train;
 
 use clap::Parser;
 use ewe::cli::{Cli, Command};
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    model::device::set_threads();
+    model::device::prepare();
     match run(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -25,10 +27,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> anyhow::Result<()> {
+fn run(cli: &Cli) -> anyhow::Result<u8> {
+    let quiet = cli.globals.quiet;
     match &cli.command {
-        Command::Complete(args) => eval::complete::run(args, cli.quiet),
-        Command::Score(args) => eval::score::run(args, cli.quiet),
-        other => anyhow::bail!("`ewe-torch` does not do this: {other:?}\nhint: run it through `ewe`"),
+        Command::Train(args) => return train::run::run(args, quiet),
+        Command::Complete(args) => eval::complete::run(args, quiet)?,
+        Command::Score(args) => eval::score::run(args, quiet)?,
+        Command::Chat(args) => chat::terminal::run(args)?,
+        Command::Serve(args) => chat::serve::run(args, quiet)?,
+        _ => anyhow::bail!("not a command of ewe-torch\nhint: run it through `ewe`"),
     }
+    Ok(0)
 }

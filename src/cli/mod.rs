@@ -1,13 +1,29 @@
 //! The command line: one file a command, each a clap struct. Both binaries parse it, so `ewe --help` shows
 //! every command; `ewe` hands those that need tensors over to `ewe-torch`.
 
+pub mod accept;
 pub mod chat;
 pub mod complete;
+pub mod edit;
+pub mod export;
+pub mod generate;
+pub mod import;
+pub mod init;
+pub mod list;
+pub mod log;
 pub mod plan;
+pub mod reject;
 pub mod score;
+pub mod search;
 pub mod selftest;
 pub mod serve;
+pub mod show;
+pub mod stats;
+mod terminal;
 pub mod train;
+pub mod undo;
+
+use std::path::Path;
 
 use clap::{Parser, Subcommand};
 
@@ -15,6 +31,18 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "ewe", version, max_term_width = 100, propagate_version = true)]
 pub struct Cli {
+    /// How much to say.
+    #[command(flatten)]
+    pub globals: Globals,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Globals {
     /// Say less: only results and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
@@ -22,15 +50,37 @@ pub struct Cli {
     /// Say more; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-
-    /// What to do
-    #[command(subcommand)]
-    pub command: Command,
 }
 
 /// Every command of both binaries.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make a dataset that begins with seed tasks
+    Init(init::Args),
+    /// Let a model write new tasks, until there are enough
+    Generate(generate::Args),
+    /// Read a file of tasks into the dataset
+    Import(import::Args),
+    /// Write the dataset to a file in one of the field's formats
+    Export(export::Args),
+    /// Show tasks, a line each
+    List(list::Args),
+    /// Show one task with its neighbours, its origin and its history
+    Show(show::Args),
+    /// Find tasks by their words
+    Search(search::Args),
+    /// Want tasks in the dataset
+    Accept(accept::Args),
+    /// Want tasks out of the dataset
+    Reject(reject::Args),
+    /// Change the texts of a task
+    Edit(edit::Args),
+    /// Take back the latest action, or any other
+    Undo(undo::Args),
+    /// Show what was done to the dataset
+    Log(log::Args),
+    /// Count what is in the dataset and what it cost
+    Stats(stats::Args),
     /// Fine-tune a model on the dataset
     Train(train::Args),
     /// Say what a fine-tune needs in memory and time, before anything runs
@@ -45,4 +95,25 @@ pub enum Command {
     Serve(serve::Args),
     /// Check the tensor half on this machine
     Selftest(selftest::Args),
+}
+
+impl Command {
+    /// The dataset that the command works on.
+    pub fn db(&self) -> Option<&Path> {
+        match self {
+            Command::Init(args) => Some(&args.db),
+            Command::Generate(args) => Some(&args.db),
+            Command::Import(args) => Some(&args.db),
+            Command::Export(args) => Some(&args.db),
+            Command::List(args) => Some(&args.db),
+            Command::Show(args) => Some(&args.db),
+            Command::Search(args) => Some(&args.db),
+            Command::Accept(args) | Command::Reject(args) => Some(&args.db),
+            Command::Edit(args) => Some(&args.db),
+            Command::Undo(args) => Some(&args.db),
+            Command::Log(args) => Some(&args.db),
+            Command::Stats(args) => Some(&args.db),
+            _ => None,
+        }
+    }
 }

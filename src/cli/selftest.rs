@@ -1,9 +1,13 @@
 //! `ewe selftest`
 
 /// Arguments of `ewe selftest`.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// auto, cpu, or cuda:N
-    #[arg(long, default_value = "auto")]
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: String,
+
+    /// JSON on stdout
+    #[arg(long)]
+    pub json: bool,
 }

@@ -1,9 +1,190 @@
 //! `ewe train`
 
+use crate::prompt::template::Template;
+use clap::ValueEnum;
+use std::path::PathBuf;
+
 /// Arguments of `ewe train`.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "\
+Targets are the completion and the end-of-text token after it; the prompt carries no loss. A step's loss is the mean
+over all its target tokens, however the step is cut into micro-batches.
+
+Examples:
+  ewe train --db farm.db --model models/gemma-3-270m --out tuned
+  ewe train --data rows.jsonl --template completion --model models/gemma-3-270m --method full --out tuned --epochs 2")]
 pub struct Args {
+    /// Dataset: its rows, but for those of rejected tasks
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "data",
+        conflicts_with = "data"
+    )]
+    pub db: Option<PathBuf>,
+
+    /// JSON lines instead of a dataset: instruction, input, output; or prompt, completion
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+
     /// Directory of a model: config.json, safetensors, tokenizer.json
     #[arg(long, value_name = "DIR")]
-    pub model: std::path::PathBuf,
+    pub model: PathBuf,
+
+    /// Directory that receives the result; must be new, empty, or (with --resume) this run's
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+
+    /// Continue from the last checkpoint in --out
+    #[arg(long)]
+    pub resume: bool,
+
+    /// What is trained: every weight, or a low-rank adapter on every linear layer (Hu et al. 2021)
+    #[arg(long, value_enum, default_value_t = Method::Lora)]
+    pub method: Method,
+
+    /// Rank of the adapter
+    #[arg(long, value_name = "R", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub lora_rank: u32,
+
+    /// Scale of the adapter times its rank [default: twice the rank]
+    #[arg(long, value_name = "ALPHA")]
+    pub lora_alpha: Option<f64>,
+
+    /// Probability of dropping an input of the adapter
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    pub lora_dropout: f64,
+
+    /// How a row is laid out: alpaca, dolly, chat (the model's own) or completion [default: alpaca; completion for
+    /// rows of prompt and completion]
+    #[arg(long, value_name = "NAME")]
+    pub template: Option<Template>,
+
+    /// Passes over the training rows [default: 1]
+    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    pub epochs: Option<u32>,
+
+    /// Optimizer steps, in place of epochs
+    #[arg(long, value_name = "N")]
+    pub steps: Option<u64>,
+
+    /// Examples per optimizer step
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_size: u32,
+
+    /// At most this many examples go through the model at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub micro_batch: Option<u32>,
+
+    /// At most this many tokens, padding included, go through the model at once (one example always may)
+    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
+    pub micro_tokens: u32,
+
+    /// Peak learning rate [default: 2e-4 for lora, 2e-5 for full]
+    #[arg(long, value_name = "RATE")]
+    pub lr: Option<f64>,
+
+    /// How the learning rate falls after the warm-up
+    #[arg(long, value_enum, default_value_t = ScheduleKind::Cosine)]
+    pub schedule: ScheduleKind,
+
+    /// Steps over which the learning rate rises from zero [default: 3 % of all steps]
+    #[arg(long, value_name = "N")]
+    pub warmup_steps: Option<u64>,
+
+    /// Decoupled weight decay; never on norms and biases
+    #[arg(long, value_name = "RATE", default_value_t = 0.0)]
+    pub weight_decay: f64,
+
+    /// Clip the global norm of the gradients to this; 0 does not clip
+    #[arg(long, value_name = "NORM", default_value_t = 1.0)]
+    pub clip: f64,
+
+    /// Most tokens of an example; rows that do not fit are listed and left out, never cut [default: 2048, or the
+    /// model's context where that is shorter]
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(2..))]
+    pub max_length: Option<u32>,
+
+    /// What is computed with; what is trained is always kept in fp32
+    #[arg(long, value_enum, default_value_t = Precision::Bf16)]
+    pub precision: Precision,
+
+    /// The update rule (Loshchilov & Hutter 2017; betas 0.9 and 0.999, eps 1e-8)
+    #[arg(long, value_enum, default_value_t = OptimizerKind::Adamw)]
+    pub optimizer: OptimizerKind,
+
+    /// Order of the rows: shuffled anew each epoch, or as they come
+    #[arg(long, value_enum, default_value_t = Order::Shuffled)]
+    pub order: Order,
+
+    /// Order, dropout, the adapter's start and the evaluation split are functions of this
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+
+    /// Steps between checkpoints; 0 keeps none
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub save_every: u64,
+
+    /// Part of the tasks held out and evaluated at the start, at every epoch's end and at the last step; 0 holds out
+    /// none
+    #[arg(long, value_name = "F", default_value_t = 0.05)]
+    pub eval_fraction: f64,
+
+    /// auto, cpu, or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: String,
+
+    /// Encode everything, run the largest micro-batch, an optimizer step and a save, then undo it all
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Every weight.
+    Full,
+    /// A low-rank adapter on every linear layer but the output head.
+    Lora,
+}
+
+/// How the learning rate falls after the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScheduleKind {
+    /// Half a cosine, to zero.
+    Cosine,
+    /// A straight line, to zero.
+    Linear,
+    /// Not at all.
+    Constant,
+}
+
+/// What is computed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// bfloat16.
+    Bf16,
+    /// Single precision.
+    Fp32,
+}
+
+/// The update rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// AdamW with moments in fp32.
+    Adamw,
+}
+
+/// Order of the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// A new permutation each epoch, a function of seed and epoch.
+    Shuffled,
+    /// As they come.
+    Sequential,
 }

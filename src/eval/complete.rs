@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use ewe::cli::complete::{Args, ModelArgs};
+use ewe::progress::Progress;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
 
-use super::progress::Progress;
 use super::rows;
 use crate::engine::batch::Config;
 use crate::engine::handle::{Event, LocalBackend};
@@ -99,7 +99,7 @@ async fn all(
         })
         .collect::<Result<_>>()?;
     let started = Instant::now();
-    let mut progress = Progress::new("prompts", prompts.len(), quiet);
+    let mut progress = Progress::new("complete", "prompts", 0, prompts.len() as u64, quiet);
     let mut pending = FuturesUnordered::new();
     for (row, prompt) in encoded.into_iter().enumerate() {
         let mut sampling = args.sampling.sampling();
@@ -111,7 +111,6 @@ async fn all(
     while let Some((row, completion)) = pending.next().await {
         let completion = completion?;
         let rate = backend.stats().generated_tokens as f64 / started.elapsed().as_secs_f64();
-        progress.advance(1, &format!("{rate:.0} tok/s"));
         answers.push(Answered {
             row,
             completion: completion.text,
@@ -119,9 +118,11 @@ async fn all(
             prompt_tokens: completion.prompt_tokens,
             completion_tokens: completion.completion_tokens,
         });
+        progress.set(answers.len() as u64, &format!("{rate:.0} tok/s"));
     }
     answers.sort_by_key(|answer| answer.row);
-    progress.finish(&summary(backend, started), quiet);
+    progress.say(&summary(backend, started));
+    progress.finish();
     Ok(answers)
 }
 

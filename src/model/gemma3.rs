@@ -339,6 +339,14 @@ impl CausalLm for Gemma3 {
         }
     }
 
+    fn head(&self) -> (Tensor, Option<Tensor>) {
+        let weight = self
+            .lm_head
+            .as_ref()
+            .map_or(&self.embed_tokens.weight, |head| &head.weight);
+        (weight.shallow_clone(), None)
+    }
+
     fn for_each_linear(&mut self, f: &mut dyn FnMut(&mut Linear)) {
         for block in &mut self.layers {
             let Attention {

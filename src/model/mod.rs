@@ -2,7 +2,7 @@
 //!
 //! - [`gptj`], [`gemma3`]: an architecture a file.
 //! - [`layers`], [`rope`], [`attention`], [`cache`]: what they share.
-//! - [`config`], [`weights`], [`tokenizer`], [`adapter`]: what is read from a model's directory.
+//! - [`config`], [`weights`], [`tokenizer`], [`chat_template`], [`adapter`]: what is read from a model's directory.
 //! - [`device`]: where it computes, and in which type.
 //!
 //! Shapes: `b` rows of a batch, `t` time, `d` hidden features; `tokens_bt` is int64, `x_btd` the model's type.
@@ -10,6 +10,7 @@
 pub mod adapter;
 pub mod attention;
 pub mod cache;
+pub mod chat_template;
 pub mod config;
 pub mod device;
 pub mod fingerprint;
@@ -78,6 +79,10 @@ pub trait CausalLm: Send {
     /// Scores of the next token: `hidden` `[…, d]` to `[…, vocab]`, in the model's type.
     fn logits(&self, hidden: &Tensor) -> Tensor;
 
+    /// The output head as a matrix `[vocab, d]` and a bias `[vocab]`, sharing memory with the model: training works
+    /// on them a chunk of positions at a time.
+    fn head(&self) -> (Tensor, Option<Tensor>);
+
     /// `tokens_bt` to `hidden_btd`, after the last norm.
     fn forward(&self, tokens_bt: &Tensor, pass: &mut Pass) -> Tensor {
         let mut x_btd = self.embed(tokens_bt);
@@ -108,6 +113,14 @@ pub struct LoadedModel {
     pub kind: Kind,
     /// Where it computes.
     pub device: Device,
+}
+
+/// What published checkpoints of a family put before every name but the head's.
+pub fn prefix(family: &str) -> &'static str {
+    match family {
+        "gptj" => gptj::GptJ::PREFIX,
+        _ => gemma3::Gemma3::PREFIX,
+    }
 }
 
 /// Values of `model_type` that [`load`] knows.

@@ -1,0 +1,51 @@
+# What people type. Each target sets up what it needs; `make setup` is quick when nothing is missing.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+
+.PHONY: help setup setup-dev build demo test lint fmt bench sqlx goldens check-reference clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
+
+setup: ## .venv with libtorch, the .libtorch link, the demo model
+	@scripts/setup.sh
+
+setup-dev: ## the same, and the reference tools of development checks
+	@scripts/setup.sh dev
+
+build: setup ## both binaries, in target/debug
+	$(CARGO) build --locked
+
+demo: build ## grow, look at, and fine-tune on a small dataset with a real base model
+	@scripts/demo.sh
+
+test: setup ## every test
+	$(CARGO) build --locked
+	$(CARGO) test --locked
+
+lint: setup ## format and lint
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+fmt: ## format
+	$(CARGO) fmt
+
+bench: setup-dev ## side by side with the field's tools; results go to benches/RESULTS.md by hand
+	$(CARGO) build --locked
+	.venv/bin/python benches/filter.py
+	.venv/bin/python benches/engine.py
+
+sqlx: setup ## describe every query anew after a change to the schema or to SQL
+	sh scripts/prepare_sqlx.sh
+
+goldens: setup-dev ## make the golden files of the tests anew, with the reference tools
+	.venv/bin/python scripts/make_goldens.py
+	.venv/bin/python scripts/make_train_goldens.py
+
+check-reference: setup-dev ## what ewe saved, loaded by transformers and peft
+	$(CARGO) build --locked
+	.venv/bin/python scripts/check_saved_models.py
+
+clean: ## what was built and made, but for .venv and models
+	rm -rf target demo

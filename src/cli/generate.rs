@@ -1,0 +1,239 @@
+//! `ewe generate`
+
+use crate::backend::Backend;
+use crate::client::{self, Client};
+use crate::filter::Threshold;
+use crate::generate::recipe::SelfInstruct;
+use crate::pipeline::{self, Ending};
+use crate::progress::{Progress, clock};
+use crate::store::Store;
+use anyhow::{Result, bail};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Arguments of `ewe generate`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(group = clap::ArgGroup::new("who").required(true))]
+pub struct Args {
+    /// The dataset
+    #[arg(long, value_name = "FILE")]
+    pub db: PathBuf,
+
+    /// How many machine-made tasks the dataset shall have
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub target: u64,
+
+    /// Ask this local model: a directory with config.json, safetensors, tokenizer.json
+    #[arg(long, value_name = "DIR", group = "who")]
+    pub model: Option<PathBuf>,
+
+    /// Ask a model behind this OpenAI-compatible address, like http://127.0.0.1:8000/v1
+    #[arg(long, value_name = "URL", group = "who", requires = "endpoint_model")]
+    pub endpoint: Option<String>,
+
+    /// The model's name at the endpoint
+    #[arg(long, value_name = "NAME", requires = "endpoint")]
+    pub endpoint_model: Option<String>,
+
+    /// Environment variable that holds the endpoint's key
+    #[arg(long, value_name = "NAME", default_value = "OPENAI_API_KEY")]
+    pub api_key_env: String,
+
+    /// Requests in flight at once at the endpoint
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub concurrency: usize,
+
+    /// Seconds that one answer of the endpoint may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub timeout: u64,
+
+    /// How often a request to the endpoint that failed in passing is tried again
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    pub retries: u32,
+
+    /// Seeds all randomness; the same seed goes on where it stopped
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+
+    /// Rounds that run side by side; round k is prompted from what was accepted up to round k - N
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub window: u64,
+
+    /// ROUGE-L F1 above which two instructions count as the same
+    #[arg(long, value_name = "F1", default_value = "0.7")]
+    pub threshold: Threshold,
+
+    /// Stop after this many requests
+    #[arg(long, value_name = "N")]
+    pub max_requests: Option<u64>,
+
+    /// Stop after this many tokens, prompts and answers together
+    #[arg(long, value_name = "N")]
+    pub budget_tokens: Option<u64>,
+
+    /// How to prompt
+    #[arg(long, value_enum, default_value = "self-instruct")]
+    pub recipe: Recipe,
+
+    /// Temperature for new instructions
+    #[arg(long, value_name = "T", default_value_t = SelfInstruct::default().temperature)]
+    pub temperature: f64,
+
+    /// Nucleus for new instructions and instances
+    #[arg(long, value_name = "P", default_value_t = SelfInstruct::default().top_p)]
+    pub top_p: f64,
+
+    /// Penalty on tokens that stand in the prompt or the answer already; 1 is none
+    #[arg(long, value_name = "X", default_value_t = SelfInstruct::default().repetition_penalty)]
+    pub repetition_penalty: f64,
+
+    /// Penalty on tokens that stand in the answer already
+    #[arg(long, value_name = "X", default_value_t = SelfInstruct::default().presence_penalty)]
+    pub presence_penalty: f64,
+
+    /// Where a local model runs: auto, cpu, or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: String,
+
+    /// Numbers that a local model computes in: auto, bf16, fp16 or fp32
+    #[arg(long, value_name = "TYPE", default_value = "auto")]
+    pub dtype: String,
+
+    /// Requests that a local model answers at once
+    #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub batch: u64,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The recipes of `--recipe`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Recipe {
+    /// Wang et al. 2023: instructions, then their kind, then instances
+    SelfInstruct,
+}
+
+impl Args {
+    fn config(&self) -> pipeline::Config {
+        let Recipe::SelfInstruct = self.recipe;
+        pipeline::Config {
+            target: self.target,
+            seed: self.seed,
+            window: self.window,
+            threshold: self.threshold,
+            max_requests: self.max_requests,
+            budget_tokens: self.budget_tokens,
+            recipe: SelfInstruct {
+                temperature: self.temperature,
+                top_p: self.top_p,
+                repetition_penalty: self.repetition_penalty,
+                presence_penalty: self.presence_penalty,
+                ..SelfInstruct::default()
+            },
+        }
+    }
+
+    /// The client for `--endpoint`.
+    pub fn client(&self) -> Result<Client> {
+        let (Some(endpoint), Some(model)) = (&self.endpoint, &self.endpoint_model) else {
+            bail!("no endpoint was given");
+        };
+        Ok(Client::new(client::Config {
+            endpoint: endpoint.clone(),
+            model: model.clone(),
+            api_key: std::env::var(&self.api_key_env)
+                .ok()
+                .filter(|key| !key.is_empty()),
+            concurrency: self.concurrency,
+            timeout: Duration::from_secs(self.timeout),
+            retries: self.retries,
+        })?)
+    }
+}
+
+/// Grows the dataset with `backend`; the exit code says whether it was stopped.
+pub async fn run(args: &Args, quiet: bool, backend: &dyn Backend) -> Result<u8> {
+    let store = Store::open(&args.db).await?;
+    let _lock = store.lock_for_generate()?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    tokio::spawn(stop_on_signal(interrupted.clone()));
+
+    let start = Instant::now();
+    let had = store.accepted_machine_tasks().await?;
+    let mut bar = Progress::new("generate", "tasks", had, args.target, quiet);
+    let mut last = pipeline::Progress {
+        accepted: had,
+        target: args.target,
+        ..Default::default()
+    };
+    let mut show = |now: &pipeline::Progress| {
+        let seconds = start.elapsed().as_secs_f64();
+        bar.set(
+            now.accepted,
+            &format!(
+                "{} rejected, {} requests, {:.0} tokens/s; last: {}",
+                now.rejected,
+                now.requests,
+                now.tokens as f64 / seconds,
+                now.last
+            ),
+        );
+        last = now.clone();
+    };
+    let ending = pipeline::grow(&store, &args.config(), backend, &interrupted, &mut show).await;
+    bar.finish();
+    let ending = ending?;
+    let path = args.db.display();
+    if args.json {
+        let ending = match ending {
+            Ending::Target => "target",
+            Ending::Budget => "budget",
+            Ending::Interrupted => "interrupted",
+        };
+        println!(
+            "{}",
+            serde_json::json!({"ending": ending, "accepted": last.accepted, "new": last.accepted - had,
+                "rejected": last.rejected, "requests": last.requests, "tokens": last.tokens})
+        );
+    } else {
+        println!(
+            "{path}: {} machine-made tasks, {} of them new; {} candidates rejected, {} requests, {} tokens, {}",
+            last.accepted,
+            last.accepted - had,
+            last.rejected,
+            last.requests,
+            last.tokens,
+            clock(start.elapsed())
+        );
+        match ending {
+            Ending::Target => {}
+            Ending::Budget => {
+                println!("stopped: the budget is spent; the same command with a larger one goes on")
+            }
+            Ending::Interrupted => println!("stopped: interrupted; the same command goes on"),
+        }
+    }
+    store.close().await;
+    Ok(if ending == Ending::Interrupted { 130 } else { 0 })
+}
+
+/// The first Ctrl-C lets what is in flight finish; the second leaves at once. Neither loses what is committed.
+async fn stop_on_signal(interrupted: Arc<AtomicBool>) {
+    let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        if interrupted.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("stopping when what is in flight is answered; once more to leave at once");
+    }
+}

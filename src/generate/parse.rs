@@ -1,0 +1,354 @@
+//! Answers into candidates. The parsers lose nothing: every piece of an answer becomes a candidate, and what cannot
+//! be read becomes one with a fault and its text.
+
+use crate::backend::FinishReason;
+use crate::prompt::few_shot::{INPUT, LABEL, OUTPUT};
+use crate::task::Instance;
+
+/// Why a piece of an answer cannot be used, whatever it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The answer was cut off by its token limit inside this piece.
+    Truncated,
+    /// It does not have the form that was asked for.
+    Unparsed,
+}
+
+impl Fault {
+    /// The reason code in the store.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Fault::Truncated => "truncated",
+            Fault::Unparsed => "unparsed",
+        }
+    }
+}
+
+/// An instruction of a stage-1 answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParsedInstruction {
+    /// Without its number, trimmed.
+    pub text: String,
+    /// What is wrong with the form.
+    pub fault: Option<Fault>,
+}
+
+/// An instance of a stage-3 answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParsedInstance {
+    /// Input and output, trimmed. What cannot be read is kept as the output.
+    pub instance: Instance,
+    /// What is wrong with the form.
+    pub fault: Option<Fault>,
+}
+
+/// Reads the continuation of a numbered list whose first item has the number `first`.
+///
+/// A new item starts where a line starts with a number that follows the last one (a few may be skipped) and a `.` or
+/// `)`; any other number is text. Whatever the model writes after a blank line is no longer the list.
+pub fn instructions(answer: &str, finish: FinishReason, first: usize) -> Vec<ParsedInstruction> {
+    let mut items: Vec<String> = vec![String::new()];
+    let mut last = first;
+    for (i, line) in answer.split('\n').enumerate() {
+        match numbered(line) {
+            Some((number, rest)) if i > 0 && number > last && number <= last + 3 => {
+                last = number;
+                items.push(rest.to_string());
+            }
+            _ => {
+                let item = items.last_mut().expect("there is always one");
+                if i > 0 {
+                    item.push('\n');
+                }
+                item.push_str(line);
+            }
+        }
+    }
+    let count = items.len();
+    let items = items.into_iter().enumerate().map(|(i, item)| {
+        let text = item.trim().to_string();
+        let fault = if i + 1 == count && finish == FinishReason::Length {
+            Some(Fault::Truncated)
+        } else if text.contains('\n') {
+            // An instruction of a list takes one line; more is the model talking about something else.
+            Some(Fault::Unparsed)
+        } else {
+            None
+        };
+        ParsedInstruction { text, fault }
+    });
+    // A list that stops at the stop string of the number after the last ends with an empty item: not a candidate.
+    items.filter(|item| !item.text.is_empty()).collect()
+}
+
+/// Splits `12. text` or `12) text` into number and text.
+fn numbered(line: &str) -> Option<(usize, &str)> {
+    let line = line.trim_start();
+    let digits = line.len() - line.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let rest = line[digits..].strip_prefix(['.', ')'])?;
+    Some((line[..digits].parse().ok()?, rest))
+}
+
+/// Reads a stage-2 answer; `None` when it says neither yes nor no.
+pub fn classification(answer: &str) -> Option<bool> {
+    let word: String = answer.trim().chars().take_while(|c| c.is_alphabetic()).collect();
+    match word.to_lowercase().as_str() {
+        "yes" => Some(true),
+        "no" => Some(false),
+        _ => None,
+    }
+}
+
+/// Reads an input-first answer: `Input:` (where there is one) and `Output:`, once or several times.
+pub fn input_first(answer: &str, finish: FinishReason) -> Vec<ParsedInstance> {
+    let (before, parts) = parts(answer, &[INPUT, OUTPUT]);
+    let mut found = Vec::new();
+    if !before.is_empty() {
+        found.push(unparsed(before));
+    }
+    let mut input: Option<String> = None;
+    for (marker, text) in parts {
+        if marker == INPUT {
+            // Two inputs on end: the first has no output.
+            found.extend(input.replace(text).map(unparsed));
+        } else {
+            // Placeholders for "no input" are in the answers of models that saw Alpaca's data.
+            let input = input.take().filter(|text| !is_no_input(text)).unwrap_or_default();
+            found.push(ParsedInstance {
+                instance: Instance { input, output: text },
+                fault: None,
+            });
+        }
+    }
+    found.extend(input.map(unparsed));
+    mark_truncated(&mut found, finish);
+    found
+}
+
+/// Reads the continuation of `Class label:`: a label and its `Input:`, once or several times.
+pub fn output_first(answer: &str, finish: FinishReason) -> Vec<ParsedInstance> {
+    let (_, parts) = parts(&format!("{LABEL}{answer}"), &[LABEL, INPUT]);
+    let mut found = Vec::new();
+    let mut label: Option<String> = None;
+    for (marker, text) in parts {
+        if marker == LABEL {
+            found.extend(label.replace(text).map(unparsed));
+        } else {
+            found.push(match label.take() {
+                Some(output) => ParsedInstance {
+                    instance: Instance { input: text, output },
+                    fault: None,
+                },
+                None => unparsed(text),
+            });
+        }
+    }
+    found.extend(label.map(unparsed));
+    mark_truncated(&mut found, finish);
+    found
+}
+
+/// Cuts a text at the lines that start with a marker: what stands before the first, then each marker with its text.
+fn parts<'m>(text: &str, markers: &[&'m str]) -> (String, Vec<(&'m str, String)>) {
+    let mut before = String::new();
+    let mut parts: Vec<(&str, String)> = Vec::new();
+    for line in text.split('\n') {
+        let start = markers
+            .iter()
+            .find_map(|marker| Some((*marker, line.trim_start().strip_prefix(marker)?)));
+        match (start, parts.last_mut()) {
+            (Some((marker, rest)), _) => parts.push((marker, rest.to_string())),
+            (None, Some((_, part))) => {
+                part.push('\n');
+                part.push_str(line);
+            }
+            (None, None) => {
+                before.push_str(line);
+                before.push('\n');
+            }
+        }
+    }
+    for (_, part) in &mut parts {
+        *part = part.trim().to_string();
+    }
+    (before.trim().to_string(), parts)
+}
+
+fn unparsed(text: String) -> ParsedInstance {
+    ParsedInstance {
+        instance: Instance {
+            input: String::new(),
+            output: text,
+        },
+        fault: Some(Fault::Unparsed),
+    }
+}
+
+fn mark_truncated(found: &mut [ParsedInstance], finish: FinishReason) {
+    if let (FinishReason::Length, Some(last)) = (finish, found.last_mut()) {
+        last.fault = Some(Fault::Truncated);
+    }
+}
+
+/// The spellings of "no input" that stand where an input would.
+fn is_no_input(text: &str) -> bool {
+    let text: String = text
+        .chars()
+        .filter(|c| c.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect();
+    matches!(
+        text.as_str(),
+        "" | "noinput" | "none" | "na" | "noinputneeded" | "noinputrequired"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use FinishReason::{Length, Stop};
+    use proptest::prelude::*;
+
+    fn texts(answer: &str, finish: FinishReason) -> Vec<(String, Option<Fault>)> {
+        instructions(answer, finish, 9)
+            .into_iter()
+            .map(|i| (i.text, i.fault))
+            .collect()
+    }
+
+    fn pairs(found: Vec<ParsedInstance>) -> Vec<(String, String, Option<Fault>)> {
+        found
+            .into_iter()
+            .map(|p| (p.instance.input, p.instance.output, p.fault))
+            .collect()
+    }
+
+    #[test]
+    fn a_numbered_list_is_read() {
+        let got = texts(
+            " Name a river.\n10. Sum 2 and 3.\n11) Spell cat.\n12.Give a rhyme.",
+            Stop,
+        );
+        assert_eq!(
+            got.iter().map(|g| g.0.as_str()).collect::<Vec<_>>(),
+            ["Name a river.", "Sum 2 and 3.", "Spell cat.", "Give a rhyme."]
+        );
+        assert!(got.iter().all(|g| g.1.is_none()));
+    }
+
+    #[test]
+    fn numbers_in_text_are_text() {
+        let got = texts(" Who ruled in 2020.\n10. Explain what 16. means", Stop);
+        assert_eq!(got[0].0, "Who ruled in 2020.");
+        assert_eq!(got[1].0, "Explain what 16. means");
+        assert_eq!(
+            texts(" Sort these\n1. apple\n2. pear", Stop),
+            [("Sort these\n1. apple\n2. pear".to_string(), Some(Fault::Unparsed))]
+        );
+    }
+
+    #[test]
+    fn a_skipped_number_does_not_drop_the_rest() {
+        assert_eq!(texts(" a\n11. b\n12. c", Stop).len(), 3);
+    }
+
+    #[test]
+    fn the_last_of_a_cut_answer_is_truncated() {
+        assert_eq!(
+            texts(" Name a river.\n10. Sum the", Length)[1].1,
+            Some(Fault::Truncated)
+        );
+    }
+
+    #[test]
+    fn instances_are_read_input_first() {
+        assert_eq!(
+            pairs(input_first("Output: Loire\nand Rhine", Stop)),
+            [("".into(), "Loire\nand Rhine".into(), None)]
+        );
+        assert_eq!(
+            pairs(input_first(
+                "Input: sea\nOutput: mer\n\nInput: <noinput>\nOutput: sun",
+                Stop
+            )),
+            [
+                ("sea".into(), "mer".into(), None),
+                ("".into(), "sun".into(), None)
+            ]
+        );
+        assert_eq!(
+            pairs(input_first("Input: sea\n", Stop)),
+            [("".into(), "sea".into(), Some(Fault::Unparsed))]
+        );
+        assert_eq!(
+            pairs(input_first("Well, let us see.", Stop))[0].2,
+            Some(Fault::Unparsed)
+        );
+        assert_eq!(
+            pairs(input_first("Output: a\nInput: b", Length))[1].2,
+            Some(Fault::Truncated)
+        );
+        assert_eq!(
+            pairs(input_first("Output: the word Output: is text here", Stop))[0].1,
+            "the word Output: is text here"
+        );
+        assert!(input_first("", Stop).is_empty());
+    }
+
+    #[test]
+    fn instances_are_read_label_first() {
+        assert_eq!(
+            pairs(output_first(
+                " spam\nInput: win now\nClass label: ham\nInput: lunch?",
+                Stop
+            )),
+            [
+                ("win now".into(), "spam".into(), None),
+                ("lunch?".into(), "ham".into(), None)
+            ]
+        );
+        assert_eq!(
+            pairs(output_first(" spam", Stop)),
+            [("".into(), "spam".into(), Some(Fault::Unparsed))]
+        );
+        assert_eq!(
+            pairs(output_first(" spam\nInput: win", Length))[0].2,
+            Some(Fault::Truncated)
+        );
+    }
+
+    #[test]
+    fn yes_no_and_neither() {
+        assert_eq!(classification(" Yes"), Some(true));
+        assert_eq!(classification(" no.\n"), Some(false));
+        assert_eq!(classification(" Not sure"), None);
+        assert_eq!(classification(""), None);
+    }
+
+    /// Letters and digits of a text, which no parser may lose or invent.
+    fn content(text: &str) -> String {
+        text.chars().filter(|c| c.is_alphanumeric()).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn parsers_lose_no_text(lines in prop::collection::vec("(Input:|Output:|Class label:|1[0-2]\\.|)[ x-z]{0,12}", 0..12)) {
+            let answer = lines.join("\n");
+            let strip = |text: &str| content(&text.replace("Input:", "").replace("Output:", "").replace("Class label:", ""));
+            let read: String = input_first(&answer, Stop).iter().map(|p| p.instance.input.clone() + &p.instance.output).collect();
+            prop_assert_eq!(strip(&answer), strip(&read));
+            let mut listed = strip(&instructions(&answer, Stop, 9).iter().map(|i| i.text.clone()).collect::<String>());
+            let mut all = strip(&answer);
+            listed.retain(|c| !c.is_ascii_digit());
+            all.retain(|c| !c.is_ascii_digit());
+            prop_assert_eq!(listed, all);
+        }
+
+        #[test]
+        fn parsers_never_panic(answer in "\\PC{0,120}") {
+            instructions(&answer, Length, 9);
+            input_first(&answer, Length);
+            output_first(&answer, Length);
+        }
+    }
+}

@@ -1,0 +1,601 @@
+//! The arrows: generate → filter → store, and the loop that feeds accepted tasks back into prompts.
+//!
+//! A *round* is one stage-1 prompt and everything that follows from it. Rounds run side by side, up to the window;
+//! they are admitted in order, each in one transaction. Round k is prompted from, and first checked against, what
+//! was admitted up to round k − window: a function of k, however answers arrive. Every answer is committed before it
+//! is read, under a key of everything that shaped it, so nothing is asked twice.
+
+use crate::backend::{Backend, BackendError, Completion};
+use crate::filter::{Index, Score, Threshold, rules};
+use crate::generate::parse::{self, Fault};
+use crate::generate::recipe::{SelfInstruct, Stage};
+use crate::generate::round::{RoundRng, in_context, request_seed};
+use crate::prompt::few_shot::{self, Classification, InputFirst, OutputFirst};
+use crate::store::request::NewRequest;
+use crate::store::round::{Admission, AdmittedInstance, AdmittedInstruction, PoolTask, Rejection, Similar};
+use crate::store::{RunStatus, Store};
+use crate::task::{Instance, Origin, Review, Task};
+use anyhow::{Context, Result, bail};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesOrdered, StreamExt};
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Neighbours stored with each accepted task.
+const NEIGHBORS: usize = 10;
+/// Rounds in a row that may bring nothing at all before the run gives up.
+const FRUITLESS_ROUNDS: u64 = 200;
+/// Rounds in a row whose first request may fail.
+const FAILED_ROUNDS: u64 = 10;
+
+/// Settings of a run.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Config {
+    /// Accepted machine-made tasks that the dataset shall have.
+    pub target: u64,
+    /// Seeds all randomness.
+    pub seed: u64,
+    /// Rounds that run side by side.
+    pub window: u64,
+    /// ROUGE-L F1 above which two instructions are the same.
+    #[serde(serialize_with = "as_text")]
+    pub threshold: Threshold,
+    /// Stop after this many requests.
+    pub max_requests: Option<u64>,
+    /// Stop after this many tokens, prompts and answers together.
+    pub budget_tokens: Option<u64>,
+    /// Prompts and sampling.
+    pub recipe: SelfInstruct,
+}
+
+fn as_text<S: serde::Serializer>(threshold: &Threshold, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(threshold)
+}
+
+/// What happened, for whoever shows it.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    /// Machine-made tasks in the dataset.
+    pub accepted: u64,
+    /// What the run is going for.
+    pub target: u64,
+    /// Instructions and instances that this run turned down.
+    pub rejected: u64,
+    /// Requests that this run sent.
+    pub requests: u64,
+    /// Tokens of prompts and answers of this run.
+    pub tokens: u64,
+    /// The last instruction that was accepted.
+    pub last: String,
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The target is reached.
+    Target,
+    /// A budget is spent.
+    Budget,
+    /// Somebody asked it to stop.
+    Interrupted,
+}
+
+/// Why a request has no answer.
+enum NoAnswer {
+    /// Only this one failed.
+    Failed(String),
+    /// The run is ending.
+    Ending(Ending),
+    /// The run cannot go on.
+    Fatal(anyhow::Error),
+}
+
+/// Everything that a round looks at. Only admission changes the pool, between polls of the rounds.
+struct Run<'a> {
+    store: &'a Store,
+    run_id: i64,
+    config: &'a Config,
+    backend: &'a dyn Backend,
+    interrupted: &'a AtomicBool,
+    prompts: Prompts,
+    pool: RwLock<Pool>,
+    requests: AtomicU64,
+    tokens: AtomicU64,
+}
+
+/// The parts of prompts that are the same in all rounds.
+struct Prompts {
+    classification: Classification,
+    input_first: InputFirst,
+    output_first: OutputFirst,
+}
+
+impl Prompts {
+    fn from_seeds(recipe: &SelfInstruct, seeds: &[Task]) -> Self {
+        Prompts {
+            classification: Classification::from_seeds(seeds, recipe.yes_examples, recipe.no_examples),
+            input_first: InputFirst::from_seeds(seeds, recipe.input_first_examples, recipe.with_input),
+            output_first: OutputFirst::from_seeds(seeds, recipe.output_first_examples),
+        }
+    }
+}
+
+/// The instructions that candidates are compared with and prompts are made of, in order of admission: what was there
+/// before any round, then round by round.
+#[derive(Default)]
+struct Pool {
+    index: Index,
+    entries: Vec<PoolTask>,
+}
+
+impl Pool {
+    fn push(&mut self, task: PoolTask) {
+        self.index.push(task.id, &task.instruction);
+        self.entries.push(task);
+    }
+
+    /// How many entries were there once `round` was admitted; `None` is before the first.
+    fn length_after(&self, round: Option<u64>) -> usize {
+        self.entries.partition_point(|task| match (task.round, round) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(of), Some(round)) => of <= round as i64,
+        })
+    }
+}
+
+/// Grows the dataset to the target, or until a budget is spent or `interrupted` is set.
+///
+/// `show` is called after each admitted round.
+pub async fn grow(
+    store: &Store,
+    config: &Config,
+    backend: &dyn Backend,
+    interrupted: &AtomicBool,
+    show: &mut dyn FnMut(&Progress),
+) -> Result<Ending> {
+    let seeds = seed_tasks(store).await?;
+    if seeds.is_empty() {
+        bail!(
+            "{}: there are no accepted seed tasks\nhint: make the database with `ewe init --seeds FILE`",
+            store.path().display()
+        );
+    }
+    let mut pool = Pool::default();
+    for task in store.pool().await? {
+        pool.push(task);
+    }
+    let mut progress = Progress {
+        target: config.target,
+        accepted: store.accepted_machine_tasks().await?,
+        ..Progress::default()
+    };
+    if progress.accepted >= config.target {
+        return Ok(Ending::Target);
+    }
+    let mut next = store.next_round().await?;
+    let run_id = store
+        .begin_run(
+            "generate",
+            &serde_json::to_value(config)?,
+            Some(config.seed as i64),
+            Some(backend.model()),
+        )
+        .await?;
+    let run = Run {
+        store,
+        run_id,
+        config,
+        backend,
+        interrupted,
+        prompts: Prompts::from_seeds(&config.recipe, &seeds),
+        pool: RwLock::new(pool),
+        requests: AtomicU64::new(0),
+        tokens: AtomicU64::new(0),
+    };
+    let result = run.rounds(&mut next, &mut progress, show).await;
+    let status = match &result {
+        Ok(Ending::Target | Ending::Budget) => RunStatus::Done,
+        Ok(Ending::Interrupted) => RunStatus::Interrupted,
+        Err(_) => RunStatus::Failed,
+    };
+    // The error of the run is worth more than one of writing that it failed.
+    let finished = store.finish_run(run_id, status).await;
+    let ending = result?;
+    finished?;
+    Ok(ending)
+}
+
+impl Run<'_> {
+    async fn rounds(
+        &self,
+        next: &mut u64,
+        progress: &mut Progress,
+        show: &mut dyn FnMut(&Progress),
+    ) -> Result<Ending> {
+        let mut running: FuturesOrdered<BoxFuture<'_, Result<Outcome, NoAnswer>>> = FuturesOrdered::new();
+        for round in *next..*next + self.config.window {
+            running.push_back(self.round(round).boxed());
+        }
+        let (mut fruitless, mut failed) = (0, 0);
+        while let Some(outcome) = running.next().await {
+            let outcome = match outcome {
+                Ok(outcome) => outcome,
+                Err(NoAnswer::Fatal(error)) => return Err(error),
+                Err(NoAnswer::Ending(ending)) => {
+                    // What is in flight was paid for: it is committed, and read when the run goes on.
+                    while running.next().await.is_some() {}
+                    return Ok(ending);
+                }
+                Err(NoAnswer::Failed(error)) => bail!(error),
+            };
+            failed = if outcome.failure.is_some() { failed + 1 } else { 0 };
+            if let (true, Some(failure)) = (failed >= FAILED_ROUNDS, &outcome.failure) {
+                bail!("{failed} rounds in a row could not be asked for: {failure}");
+            }
+            let accepted = self.admit(*next, outcome, progress).await?;
+            fruitless = if accepted == 0 { fruitless + 1 } else { 0 };
+            progress.requests = self.requests.load(Ordering::Relaxed);
+            progress.tokens = self.tokens.load(Ordering::Relaxed);
+            show(progress);
+            if progress.accepted >= progress.target {
+                return Ok(Ending::Target);
+            }
+            if fruitless >= FRUITLESS_ROUNDS {
+                bail!(
+                    "{FRUITLESS_ROUNDS} rounds in a row brought no new task; the model only repeats what is there\n\
+                     hint: look at `select reason, count(*) from candidate group by 1`, give more seeds, or take a larger model"
+                );
+            }
+            running.push_back(self.round(*next + self.config.window).boxed());
+            *next += 1;
+        }
+        unreachable!("there are always rounds to wait for")
+    }
+
+    /// Answers one request: from the store when it was ever answered, else from the backend, committed at once.
+    async fn ask(
+        &self,
+        round: u64,
+        stage: Stage,
+        ordinal: usize,
+        prompt: String,
+    ) -> Result<Answer, NoAnswer> {
+        let fatal = |error: crate::store::Error| NoAnswer::Fatal(error.into());
+        let sampling = self
+            .config
+            .recipe
+            .sampling(stage, request_seed(self.config.seed, round, stage, ordinal));
+        let request = NewRequest {
+            run_id: self.run_id,
+            round,
+            stage: stage.as_str(),
+            ordinal: ordinal as u64,
+            model: self.backend.model(),
+            prompt,
+            sampling,
+        };
+        let key = request.content_key();
+        if let Some((id, completion)) = self.store.answer(&key).await.map_err(fatal)? {
+            return Ok(Answer { id, completion });
+        }
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Err(NoAnswer::Ending(Ending::Interrupted));
+        }
+        let spent =
+            |limit: Option<u64>, used: &AtomicU64| limit.is_some_and(|n| used.load(Ordering::Relaxed) >= n);
+        if spent(self.config.max_requests, &self.requests) || spent(self.config.budget_tokens, &self.tokens) {
+            return Err(NoAnswer::Ending(Ending::Budget));
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let start = Instant::now();
+        let completion = match self
+            .backend
+            .complete(request.prompt.clone(), request.sampling.clone())
+            .await
+        {
+            Ok(completion) => completion,
+            Err(BackendError::Request(error)) => return Err(NoAnswer::Failed(error)),
+            Err(BackendError::Fatal(error)) => return Err(NoAnswer::Fatal(anyhow::anyhow!(error))),
+        };
+        self.tokens.fetch_add(
+            (completion.prompt_tokens + completion.completion_tokens) as u64,
+            Ordering::Relaxed,
+        );
+        let latency_ms = start.elapsed().as_millis() as u64;
+        let id = self
+            .store
+            .insert_request(&key, &request, &completion, latency_ms)
+            .await
+            .map_err(fatal)?;
+        Ok(Answer { id, completion })
+    }
+
+    /// Runs one round up to, and not including, its admission.
+    async fn round(&self, round: u64) -> Result<Outcome, NoAnswer> {
+        let config = self.config;
+        let (within, prompt) = {
+            let pool = self.pool.read().expect("no admission panicked");
+            let within = pool.length_after(round.checked_sub(config.window));
+            let entries = &pool.entries[..within];
+            let of = |origin: Origin| -> Vec<&str> {
+                let usable = entries
+                    .iter()
+                    .filter(|t| t.origin == origin && t.review != Review::Rejected);
+                usable.map(|task| task.instruction.as_str()).collect()
+            };
+            let mut rng = RoundRng::new(config.seed, round);
+            let shown = in_context(&config.recipe, &mut rng, &of(Origin::Seed), &of(Origin::Machine));
+            (within, few_shot::new_instructions(&shown))
+        };
+        let answer = match self.ask(round, Stage::Instructions, 0, prompt).await {
+            Ok(answer) => answer,
+            Err(NoAnswer::Failed(error)) => {
+                return Ok(Outcome {
+                    failure: Some(error),
+                    candidates: Vec::new(),
+                });
+            }
+            Err(other) => return Err(other),
+        };
+        let first = config.recipe.examples + 1;
+        let parsed = parse::instructions(&answer.completion.text, answer.completion.finish_reason, first);
+        let candidates = parsed.into_iter().enumerate().map(|(ordinal, parsed)| {
+            let verdict = match parsed.fault {
+                Some(fault) => Some(fault_rejection(fault)),
+                None => self.judge(&parsed.text, within),
+            };
+            self.develop(round, ordinal, answer.id, parsed.text, verdict)
+        });
+        let candidates = futures::future::join_all(candidates)
+            .await
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Outcome {
+            failure: None,
+            candidates,
+        })
+    }
+
+    /// Rules, then near-duplicates among the first `within` entries of the pool.
+    fn judge(&self, instruction: &str, within: usize) -> Option<Rejection> {
+        if let Some(objection) = rules::judge_instruction(instruction) {
+            return Some(objection.into());
+        }
+        let pool = self.pool.read().expect("no admission panicked");
+        let near = pool.index.duplicate(instruction, within, self.config.threshold)?;
+        Some(near_duplicate(Similar::Task(near.key), near.score))
+    }
+
+    /// Stages 2 and 3 of one instruction, unless it is rejected already.
+    async fn develop(
+        &self,
+        round: u64,
+        ordinal: usize,
+        request_id: i64,
+        text: String,
+        verdict: Option<Rejection>,
+    ) -> Result<Developed, NoAnswer> {
+        let mut developed = Developed {
+            request_id,
+            text,
+            is_classification: false,
+            rejection: verdict,
+            instances: Vec::new(),
+        };
+        if developed.rejection.is_some() {
+            return Ok(developed);
+        }
+        let text = &developed.text;
+        let asked = self
+            .ask(
+                round,
+                Stage::Classification,
+                ordinal,
+                self.prompts.classification.prompt(text),
+            )
+            .await;
+        let label = match asked {
+            Ok(answer) => answer.completion.text,
+            Err(NoAnswer::Failed(error)) => {
+                developed.rejection = Some(Rejection::new("request_failed", error));
+                return Ok(developed);
+            }
+            Err(other) => return Err(other),
+        };
+        let Some(is_classification) = parse::classification(&label) else {
+            developed.rejection = Some(Rejection::new("unclear_label", format!("'{}'", label.trim())));
+            return Ok(developed);
+        };
+        developed.is_classification = is_classification;
+        let (stage, prompt) = if is_classification {
+            (Stage::OutputFirst, self.prompts.output_first.prompt(text))
+        } else {
+            (Stage::InputFirst, self.prompts.input_first.prompt(text))
+        };
+        let answer = match self.ask(round, stage, ordinal, prompt).await {
+            Ok(answer) => answer,
+            Err(NoAnswer::Failed(error)) => {
+                developed.rejection = Some(Rejection::new("request_failed", error));
+                return Ok(developed);
+            }
+            Err(other) => return Err(other),
+        };
+        let finish = answer.completion.finish_reason;
+        let parsed = if is_classification {
+            parse::output_first(&answer.completion.text, finish)
+        } else {
+            parse::input_first(&answer.completion.text, finish)
+        };
+        let whole: Vec<_> = parsed
+            .iter()
+            .filter(|p| p.fault.is_none())
+            .map(|p| p.instance.clone())
+            .collect();
+        let mut judged = rules::judge_instances(text, &whole).into_iter();
+        developed.instances = parsed
+            .into_iter()
+            .map(|parsed| AdmittedInstance {
+                request_id: answer.id,
+                rejection: match parsed.fault {
+                    Some(fault) => Some(fault_rejection(fault)),
+                    None => judged.next().flatten().map(Rejection::from),
+                },
+                instance: parsed.instance,
+            })
+            .collect();
+        if developed
+            .instances
+            .iter()
+            .all(|instance| instance.rejection.is_some())
+        {
+            developed.rejection = Some(Rejection::new("no_valid_instance", String::new()));
+        }
+        Ok(developed)
+    }
+
+    /// The most similar of all tasks and of the `fresh` ones, nearest first, older first among equals.
+    fn neighbors(&self, instruction: &str, fresh: &Index) -> Vec<(Similar, Score)> {
+        let pool = self.pool.read().expect("no admission panicked");
+        let old = pool.index.nearest(instruction, pool.index.len(), NEIGHBORS);
+        let new = fresh.nearest(instruction, fresh.len(), NEIGHBORS);
+        let mut all: Vec<_> = old.into_iter().map(|n| (Similar::Task(n.key), n.score)).collect();
+        all.extend(
+            new.into_iter()
+                .map(|n| (Similar::SameRound(n.key as usize), n.score)),
+        );
+        all.sort_by(|a, b| b.1.cmp(&a.1));
+        all.truncate(NEIGHBORS);
+        all
+    }
+
+    /// Decides on a round's candidates in order and stores everything about them in one transaction. Returns how many
+    /// were accepted.
+    async fn admit(&self, round: u64, outcome: Outcome, progress: &mut Progress) -> Result<u64> {
+        let mut admission = Admission {
+            run_id: self.run_id,
+            round,
+            instructions: Vec::new(),
+        };
+        // Accepted earlier in this very round: they have no id yet, so they are searched apart.
+        let mut fresh = Index::default();
+        for candidate in outcome.candidates {
+            let mut rejection = candidate.rejection;
+            let mut neighbors = Vec::new();
+            if rejection.is_none() {
+                neighbors = self.neighbors(&candidate.text, &fresh);
+                let near = neighbors
+                    .first()
+                    .filter(|near| self.config.threshold.is_exceeded_by(near.1));
+                if let Some(&(similar, score)) = near {
+                    rejection = Some(near_duplicate(similar, score));
+                } else if progress.accepted >= progress.target {
+                    rejection = Some(Rejection::new("over_target", String::new()));
+                }
+            }
+            let position = admission.instructions.len();
+            if rejection.is_none() {
+                progress.accepted += 1;
+                progress.last.clone_from(&candidate.text);
+                fresh.push(position as i64, &candidate.text);
+            }
+            let rejected = candidate
+                .instances
+                .iter()
+                .filter(|instance| instance.rejection.is_some())
+                .count();
+            progress.rejected += rejected as u64 + u64::from(rejection.is_some());
+            admission.instructions.push(AdmittedInstruction {
+                request_id: candidate.request_id,
+                text: candidate.text,
+                is_classification: candidate.is_classification,
+                rejection,
+                instances: candidate.instances,
+                neighbors: neighbors
+                    .into_iter()
+                    .map(|(similar, score)| (similar, score.f1()))
+                    .collect(),
+            });
+        }
+        let tasks = self
+            .store
+            .admit(&admission)
+            .await
+            .with_context(|| format!("round {round} was not stored"))?;
+        let accepted = tasks.len() as u64;
+        let mut pool = self.pool.write().expect("no admission panicked");
+        tasks.into_iter().for_each(|task| pool.push(task));
+        Ok(accepted)
+    }
+}
+
+/// A request's answer and its row.
+struct Answer {
+    id: i64,
+    completion: Completion,
+}
+
+/// What a round brought, before it is admitted.
+struct Outcome {
+    /// Why stage 1 could not be asked.
+    failure: Option<String>,
+    candidates: Vec<Developed>,
+}
+
+/// An instruction with what stages 2 and 3 made of it.
+struct Developed {
+    request_id: i64,
+    text: String,
+    is_classification: bool,
+    rejection: Option<Rejection>,
+    instances: Vec<AdmittedInstance>,
+}
+
+impl From<rules::Objection> for Rejection {
+    fn from(objection: rules::Objection) -> Self {
+        Rejection::new(objection.reason, objection.detail)
+    }
+}
+
+fn fault_rejection(fault: Fault) -> Rejection {
+    Rejection::new(fault.reason(), String::new())
+}
+
+fn near_duplicate(similar: Similar, score: Score) -> Rejection {
+    Rejection {
+        reason: "near_duplicate".into(),
+        detail: String::new(),
+        nearest: Some((similar, score.f1())),
+    }
+}
+
+/// The accepted seeds with their instances.
+async fn seed_tasks(store: &Store) -> Result<Vec<Task>> {
+    let mut tasks: Vec<(i64, Task)> = Vec::new();
+    for row in store
+        .dataset(Some(Review::Accepted))
+        .await?
+        .into_iter()
+        .filter(|row| row.origin == Origin::Seed)
+    {
+        let instance = Instance {
+            input: row.input,
+            output: row.output,
+        };
+        match tasks.last_mut() {
+            Some((id, task)) if *id == row.task_id => task.instances.push(instance),
+            _ => {
+                let task = Task {
+                    name: None,
+                    instruction: row.instruction,
+                    instances: vec![instance],
+                    is_classification: row.is_classification,
+                };
+                tasks.push((row.task_id, task));
+            }
+        }
+    }
+    Ok(tasks.into_iter().map(|(_, task)| task).collect())
+}

@@ -1,0 +1,101 @@
+//! What long work shows on stderr: a bar with rate and time left on a terminal, a line now and then elsewhere.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+/// How often a line is written where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// The progress of one piece of work that counts to `total`.
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    /// For lines: none when nothing is to be shown.
+    lines: bool,
+    what: String,
+    total: u64,
+    /// Where it stood at the start, so that work done before does not count as speed.
+    first: u64,
+    start: Instant,
+    last_line: Option<Instant>,
+}
+
+impl Progress {
+    /// Starts at `first` of `total`; `unit` names what is counted. Silent when `quiet`.
+    pub fn new(what: &str, unit: &str, first: u64, total: u64, quiet: bool) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let bar = (terminal && !quiet).then(|| {
+            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+            let template = format!(
+                "{{prefix}} {{bar:28}} {{pos}}/{{len}} {unit} · {{elapsed}} · {{per_sec}} · {{eta}} left\n  {{wide_msg}}"
+            );
+            bar.set_style(ProgressStyle::with_template(&template).expect("the template is fixed").progress_chars("█▉░"));
+            bar.set_prefix(what.to_string());
+            bar.set_position(first);
+            bar.reset_eta();
+            bar.enable_steady_tick(Duration::from_millis(250));
+            bar
+        });
+        let lines = !terminal && !quiet;
+        Progress {
+            bar,
+            lines,
+            what: what.to_string(),
+            total,
+            first,
+            start: Instant::now(),
+            last_line: None,
+        }
+    }
+
+    /// Shows that the work stands at `position`, with what else there is to say.
+    pub fn set(&mut self, position: u64, message: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(position);
+            bar.set_message(message.to_string());
+        }
+        let due = self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) || position >= self.total;
+        if self.lines && due {
+            self.last_line = Some(Instant::now());
+            let elapsed = self.start.elapsed();
+            let done = position.saturating_sub(self.first);
+            let left = match done {
+                0 => "?".to_string(),
+                done => clock(elapsed.mul_f64(self.total.saturating_sub(position) as f64 / done as f64)),
+            };
+            eprintln!(
+                "{}: {position}/{} in {}, {left} left; {message}",
+                self.what,
+                self.total,
+                clock(elapsed)
+            );
+        }
+    }
+
+    /// Says something that is to stay, above the bar; nothing when quiet.
+    pub fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None if self.lines => eprintln!("{text}"),
+            None => {}
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// `m:ss`, or `h:mm:ss`.
+pub fn clock(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if h > 0 {
+        format!("{h}:{m:02}:{s:02}")
+    } else {
+        format!("{m}:{s:02}")
+    }
+}

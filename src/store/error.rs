@@ -1,0 +1,246 @@
+//! What can go wrong with a dataset, said so that one knows what to do next.
+
+use std::path::{Path, PathBuf};
+
+/// The result of a store function.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a store function failed. Whatever the error, the file is as it was before the function was called.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no file.
+    #[error("no dataset at `{}`\nhint: make one with `ewe init --db {}`", path.display(), path.display())]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// There is a file where a new one was to be made.
+    #[error("`{}` exists already\nhint: choose another name, or move the file away", path.display())]
+    Exists {
+        /// What exists.
+        path: PathBuf,
+    },
+    /// The file is something else.
+    #[error("`{}` is not a database\nhint: make a dataset with `ewe init --db NEW.db`, or read a file of tasks with `ewe import`", path.display())]
+    NotADatabase {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is an SQLite database of another program.
+    #[error("`{}` is an SQLite database, but not one of ewe's\nhint: make a dataset with `ewe init --db NEW.db`", path.display())]
+    NotEwe {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file has a schema that this program does not know.
+    #[error("`{}` was made by a newer ewe: schema {found}, this one knows {known}\nhint: update ewe; the file was not touched", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The schema of the file.
+        found: i64,
+        /// The newest schema that this program knows.
+        known: i64,
+    },
+    /// The file cannot be opened.
+    #[error("cannot open `{}`: {reason}", path.display())]
+    CannotOpen {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// The file cannot be made.
+    #[error("cannot create `{}`: {reason}", path.display())]
+    CannotCreate {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// Another `generate` works on the dataset.
+    #[error("another `ewe generate` is working on `{}`\nhint: wait until it has finished, or end it; nothing it did is lost", path.display())]
+    Generating {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another process kept the write lock for longer than we wait.
+    #[error(
+        "the dataset is locked: another program has been writing to it for 5 seconds\nhint: wait until it has finished, or end it"
+    )]
+    Locked,
+    /// No space is left, or the file may not grow.
+    #[error(
+        "disk full: the dataset could not grow, and nothing was lost ({reason})\nhint: make room, then run the same command again"
+    )]
+    DiskFull {
+        /// What SQLite says.
+        reason: String,
+    },
+    /// The file or its directory may not be written to.
+    #[error(
+        "the dataset may not be written to ({reason})\nhint: check the permissions of the file and of its directory"
+    )]
+    ReadOnly {
+        /// What SQLite says.
+        reason: String,
+    },
+    /// The file is damaged.
+    #[error("the dataset is damaged ({reason})\nhint: `sqlite3 FILE .recover` saves what can be read")]
+    Damaged {
+        /// What SQLite says.
+        reason: String,
+    },
+    /// The id names no task.
+    #[error("no task {id}\nhint: `ewe list` shows the ids")]
+    NoTask {
+        /// What was asked for.
+        id: i64,
+    },
+    /// The task has no such instance.
+    #[error("task {id} has no instance {ordinal}\nhint: `ewe show {id}` shows them")]
+    NoInstance {
+        /// The task.
+        id: i64,
+        /// What was asked for.
+        ordinal: i64,
+    },
+    /// Nobody reviews a task as pending: `undo` does that.
+    #[error("a review is to accept or to reject\nhint: `ewe undo` makes a task pending again")]
+    NotAnAction,
+    /// An edit was made from an older version of the task.
+    #[error(
+        "task {id} was changed meanwhile (version {now}, the edit was made from {seen})\nhint: look at it again, then edit"
+    )]
+    ChangedMeanwhile {
+        /// The task.
+        id: i64,
+        /// The version that the edit was made from.
+        seen: i64,
+        /// The version now.
+        now: i64,
+    },
+    /// No action is in force.
+    #[error("nothing to undo\nhint: `ewe log` shows what was done")]
+    NothingToUndo,
+    /// No undo is in force, or there was an action since.
+    #[error(
+        "nothing to redo: there was no undo, or another action since\nhint: `ewe log` shows what was done"
+    )]
+    NothingToRedo,
+    /// The number names no action.
+    #[error("no action {group}\nhint: `ewe log` shows their numbers")]
+    NoGroup {
+        /// What was asked for.
+        group: i64,
+    },
+    /// The action is not in force.
+    #[error("action {group} was taken back already, by {by}\nhint: `ewe undo {by}` brings it back")]
+    UndoneAlready {
+        /// What was asked for.
+        group: i64,
+        /// The undo that took it back.
+        by: i64,
+    },
+    /// A row is not what the action made it.
+    #[error(
+        "action {group} cannot be taken back: task {id} was changed since\nhint: `ewe log {id}` shows how; take the later change back first"
+    )]
+    ChangedSince {
+        /// The action.
+        group: i64,
+        /// The first task that differs.
+        id: i64,
+    },
+    /// Anything else that SQLite or sqlx has to say.
+    #[error("database error: {0}")]
+    Sql(sqlx::Error),
+    /// A migration failed.
+    #[error("cannot bring the dataset's schema up to date: {0}")]
+    Migration(sqlx::migrate::MigrateError),
+}
+
+/// Primary result codes of SQLite, <https://www.sqlite.org/rescode.html>. The low byte of an extended code.
+mod code {
+    pub const BUSY: i32 = 5;
+    pub const LOCKED: i32 = 6;
+    pub const READONLY: i32 = 8;
+    pub const CORRUPT: i32 = 11;
+    pub const FULL: i32 = 13;
+    pub const NOTADB: i32 = 26;
+    /// Extended: a write, a sync or the growth of a file failed. Files limited in size end here, not in `FULL`.
+    pub const IOERR: [i32; 5] = [778, 1034, 1290, 1546, 4874];
+}
+
+impl Error {
+    /// The error of opening `path`.
+    pub(super) fn opening(path: &Path, error: sqlx::Error) -> Error {
+        match primary(&error) {
+            Some(code::NOTADB) => Error::NotADatabase { path: path.into() },
+            _ => match Error::from(error) {
+                Error::Sql(error) => Error::CannotOpen {
+                    path: path.into(),
+                    reason: said(&error),
+                },
+                mapped => mapped,
+            },
+        }
+    }
+
+    /// Whether the message says which file is meant.
+    pub fn names_file(&self) -> bool {
+        matches!(
+            self,
+            Error::Missing { .. }
+                | Error::Exists { .. }
+                | Error::NotADatabase { .. }
+                | Error::NotEwe { .. }
+                | Error::Newer { .. }
+                | Error::Generating { .. }
+                | Error::CannotOpen { .. }
+                | Error::CannotCreate { .. }
+        )
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Error {
+        let reason = said(&error);
+        match primary(&error) {
+            Some(code::BUSY | code::LOCKED) => Error::Locked,
+            Some(code::READONLY) => Error::ReadOnly { reason },
+            Some(code::CORRUPT | code::NOTADB) => Error::Damaged { reason },
+            Some(code::FULL) => Error::DiskFull { reason },
+            _ if extended(&error).is_some_and(|code| code::IOERR.contains(&code)) => {
+                Error::DiskFull { reason }
+            }
+            _ => Error::Sql(error),
+        }
+    }
+}
+
+impl From<sqlx::migrate::MigrateError> for Error {
+    fn from(error: sqlx::migrate::MigrateError) -> Error {
+        match error {
+            sqlx::migrate::MigrateError::Execute(error)
+            | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => Error::from(error),
+            other => Error::Migration(other),
+        }
+    }
+}
+
+/// SQLite's own words, without sqlx's around them.
+fn said(error: &sqlx::Error) -> String {
+    match error.as_database_error() {
+        Some(error) => error.message().to_owned(),
+        None => error.to_string(),
+    }
+}
+
+fn extended(error: &sqlx::Error) -> Option<i32> {
+    error.as_database_error()?.code()?.parse().ok()
+}
+
+fn primary(error: &sqlx::Error) -> Option<i32> {
+    extended(error).map(|code| code & 0xff)
+}

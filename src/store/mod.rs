@@ -1,0 +1,271 @@
+//! The dataset: one SQLite file, through `sqlx`. A file for each table, a function for each query; SQL is written
+//! here and nowhere else. `db/migrations` has the schema, `db/README.md` a tour of it.
+//!
+//! - [`task`], [`instance`], [`dataset`]: what the data is.
+//! - [`request`], [`round`]: what models were asked, and what became of their answers.
+//! - [`list`], [`fts`], [`provenance`]: ways to look at tasks.
+//! - [`revision`], [`undo`], [`log`]: reviews and edits, their taking back, their history.
+//! - [`stats`](mod@stats): counts.
+//! - [`run`]: which command put it there; [`batch`]: many tasks or none.
+//! - [`error`]: what can go wrong with a file, in words.
+
+pub mod batch;
+mod column;
+pub mod dataset;
+pub mod error;
+pub mod fts;
+pub mod instance;
+pub mod list;
+pub mod lock;
+pub mod log;
+pub mod provenance;
+pub mod request;
+pub mod revision;
+pub mod round;
+pub mod run;
+pub mod stats;
+pub mod task;
+pub mod undo;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use sqlx::{
+    Connection, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    migrate::Migrator,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tempfile::{TempDir, TempPath};
+
+pub use batch::Batch;
+pub use dataset::{DatasetRow, ExportRow};
+pub use error::{Error, Result};
+pub use list::{Filter, ListRow, Sort};
+pub use revision::{Actor, Change, Edit, InstanceEdit};
+pub use run::RunStatus;
+pub use task::NewTask;
+
+/// Every migration, compiled in.
+static MIGRATIONS: Migrator = sqlx::migrate!("db/migrations");
+
+/// `PRAGMA application_id` of our files: "ewe1".
+const APPLICATION_ID: i64 = 1_702_323_505;
+
+/// `PRAGMA user_version` of a file with all migrations applied: the number of the last one.
+const SCHEMA: i64 = 1;
+
+/// How long a statement waits for another process that is writing.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An open dataset. Cheap to clone; all clones share a few connections.
+///
+/// Functions that write take the write lock at their start (`BEGIN IMMEDIATE`) and are one transaction each. A commit
+/// has reached the disk when its function returns.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: SqlitePool,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Makes a new, empty dataset at `path`, which must not exist yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exists`], [`Error::CannotCreate`], [`Error::DiskFull`]. After an error there is no file at `path`.
+    pub async fn create(path: &Path) -> Result<Store> {
+        Draft::begin(path).await?.publish().await
+    }
+
+    /// Opens the dataset at `path`, and brings its schema up to date when an older `ewe` made it. Never creates.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Missing`], [`Error::NotADatabase`], [`Error::NotEwe`], [`Error::Newer`], [`Error::CannotOpen`],
+    /// [`Error::Locked`].
+    pub async fn open(path: &Path) -> Result<Store> {
+        match std::fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => return Err(Error::NotADatabase { path: path.into() }),
+            Ok(_) => {}
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::Missing { path: path.into() });
+            }
+            Err(source) => {
+                return Err(Error::CannotOpen {
+                    path: path.into(),
+                    reason: source.to_string(),
+                });
+            }
+        }
+        // Looking at the header needs no lock that lasts, and must not change a file that is not ours.
+        let pool = pool(options(path))
+            .await
+            .map_err(|error| Error::opening(path, error))?;
+        let schema = check_header(&pool, path).await?;
+        if schema < SCHEMA {
+            MIGRATIONS.run(&pool).await.map_err(Error::from)?;
+        }
+        Ok(Store {
+            pool,
+            path: path.into(),
+        })
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Closes all connections, which folds the write-ahead log into the file.
+    pub async fn close(self) {
+        self.pool.close().await;
+    }
+
+    /// A transaction that holds the write lock from its start, so that it never fails halfway for another writer.
+    pub(crate) async fn write(&self) -> Result<Transaction<'static, Sqlite>> {
+        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+    }
+}
+
+/// A dataset that is being made under another name, in the directory where it will be. Dropped before
+/// [`Draft::publish`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct Draft {
+    store: Store,
+    scratch: TempDir,
+    path: PathBuf,
+}
+
+impl Draft {
+    /// Starts a dataset that is to appear at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exists`] when there is something at `path`, [`Error::CannotCreate`], [`Error::DiskFull`].
+    pub async fn begin(path: &Path) -> Result<Draft> {
+        if path.symlink_metadata().is_ok() {
+            return Err(Error::Exists { path: path.into() });
+        }
+        let cannot = |error: std::io::Error| Error::CannotCreate {
+            path: path.into(),
+            reason: error.to_string(),
+        };
+        let parent = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        let scratch = tempfile::Builder::new()
+            .prefix(".ewe-init-")
+            .tempdir_in(parent)
+            .map_err(cannot)?;
+        let file = scratch.path().join("dataset");
+        // A connection of its own: the journal mode stays in the file, and later connections need not ask for it.
+        let options = options(&file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal);
+        let mut connection = SqliteConnection::connect_with(&options).await?;
+        MIGRATIONS.run(&mut connection).await?;
+        connection.close().await?;
+        let store = Store {
+            pool: pool(self::options(&file)).await?,
+            path: file,
+        };
+        Ok(Draft {
+            store,
+            scratch,
+            path: path.into(),
+        })
+    }
+
+    /// The dataset, to be filled.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Makes it appear at its path, whole, and opens it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exists`] when somebody was faster, [`Error::CannotCreate`].
+    pub async fn publish(self) -> Result<Store> {
+        let Draft { store, scratch, path } = self;
+        let file = store.path.clone();
+        store.close().await;
+        let cannot = |error: std::io::Error| Error::CannotCreate {
+            path: path.clone(),
+            reason: error.to_string(),
+        };
+        std::fs::File::open(&file)
+            .and_then(|file| file.sync_all())
+            .map_err(cannot)?;
+        let file = TempPath::try_from_path(file).map_err(cannot)?;
+        file.persist_noclobber(&path)
+            .map_err(|failed| match failed.error.kind() {
+                std::io::ErrorKind::AlreadyExists => Error::Exists { path: path.clone() },
+                _ => cannot(failed.error),
+            })?;
+        if let Some(parent) = scratch.path().parent() {
+            std::fs::File::open(parent)
+                .and_then(|parent| parent.sync_all())
+                .map_err(cannot)?;
+        }
+        drop(scratch);
+        Store::open(&path).await
+    }
+}
+
+/// How every connection is set up. `synchronous = FULL`, because a paid-for response counts as kept once its commit
+/// returns, and in WAL mode `NORMAL` may lose the last commits when the power fails.
+fn options(path: &Path) -> SqliteConnectOptions {
+    // A name such as `:memory:` or `file:x` means something else to SQLite, unless a directory precedes it.
+    let path = if path.is_relative() {
+        Path::new(".").join(path)
+    } else {
+        path.to_path_buf()
+    };
+    SqliteConnectOptions::new()
+        .filename(path)
+        .foreign_keys(true)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT)
+}
+
+/// Connections open when they are needed: a command that asks one thing opens one.
+async fn pool(options: SqliteConnectOptions) -> std::result::Result<SqlitePool, sqlx::Error> {
+    SqlitePoolOptions::new()
+        .max_connections(4)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .connect_with(options)
+        .await
+}
+
+/// Reads the two numbers that say whose file this is; returns the schema's number.
+async fn check_header(pool: &SqlitePool, path: &Path) -> Result<i64> {
+    // The sums: sqlx asks SQLite where a bare column comes from, and a pragma's is from no table.
+    let header = sqlx::query!(
+        r#"
+        SELECT
+            application_id + 0 AS "application_id!: i64",
+            user_version + 0 AS "user_version!: i64"
+        FROM pragma_application_id, pragma_user_version
+        "#
+    )
+    .fetch_one(pool)
+    .await
+    .map_err(|error| Error::opening(path, error))?;
+    if header.application_id != APPLICATION_ID {
+        return Err(Error::NotEwe { path: path.into() });
+    }
+    if header.user_version > SCHEMA {
+        return Err(Error::Newer {
+            path: path.into(),
+            found: header.user_version,
+            known: SCHEMA,
+        });
+    }
+    Ok(header.user_version)
+}

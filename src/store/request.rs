@@ -1,0 +1,168 @@
+//! Table `request`: every answered model call. A row is committed before its answer is read, so an answer that was
+//! paid for is never lost, and never asked for again.
+
+use super::{Result, Store};
+use crate::backend::{Completion, FinishReason, Sampling};
+use sha2::{Digest, Sha256};
+
+/// What was asked, and where it belongs.
+#[derive(Debug, Clone)]
+pub struct NewRequest<'a> {
+    /// The run that asks.
+    pub run_id: i64,
+    /// The round it is asked in.
+    pub round: u64,
+    /// The stage of the recipe.
+    pub stage: &'a str,
+    /// Tells requests of one round and stage apart.
+    pub ordinal: u64,
+    /// Who is asked.
+    pub model: &'a str,
+    /// The text to be continued.
+    pub prompt: String,
+    /// How.
+    pub sampling: Sampling,
+}
+
+impl NewRequest<'_> {
+    /// Names the question: a hash of the model, the prompt and every sampling parameter. The seed is among them, and
+    /// it tells two samples of one prompt apart.
+    pub fn content_key(&self) -> String {
+        let sampling = serde_json::to_string(&self.sampling).expect("sampling parameters are plain values");
+        let mut hash = Sha256::new();
+        for part in [self.model, &self.prompt, &sampling] {
+            // With the length before each part, no two questions run together into one text.
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl Store {
+    /// The answer to the question with this content key, with its row's id, if it was ever answered.
+    pub async fn answer(&self, content_key: &str) -> Result<Option<(i64, Completion)>> {
+        let row = sqlx::query!(
+            r#"
+            SELECT
+                id AS "id!", response, finish_reason, prompt_tokens, completion_tokens
+            FROM request
+            WHERE content_key = ?
+            "#,
+            content_key
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| {
+            let completion = Completion {
+                text: row.response,
+                finish_reason: match row.finish_reason.as_str() {
+                    "length" => FinishReason::Length,
+                    _ => FinishReason::Stop,
+                },
+                prompt_tokens: row.prompt_tokens as usize,
+                completion_tokens: row.completion_tokens as usize,
+            };
+            (row.id, completion)
+        }))
+    }
+
+    /// Commits an answer; returns its row's id.
+    pub async fn insert_request(
+        &self,
+        content_key: &str,
+        request: &NewRequest<'_>,
+        completion: &Completion,
+        latency_ms: u64,
+    ) -> Result<i64> {
+        let (round, ordinal, latency_ms) = (request.round as i64, request.ordinal as i64, latency_ms as i64);
+        let parameters =
+            serde_json::to_string(&request.sampling).expect("sampling parameters are plain values");
+        let finish_reason = completion.finish_reason.as_str();
+        let (prompt_tokens, completion_tokens) = (
+            completion.prompt_tokens as i64,
+            completion.completion_tokens as i64,
+        );
+        let row = sqlx::query!(
+            "
+            INSERT INTO request (
+                run_id, round, stage, ordinal, content_key, prompt, parameters, response, finish_reason,
+                prompt_tokens, completion_tokens, latency_ms
+            )
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            ",
+            request.run_id,
+            round,
+            request.stage,
+            ordinal,
+            content_key,
+            request.prompt,
+            parameters,
+            completion.text,
+            finish_reason,
+            prompt_tokens,
+            completion_tokens,
+            latency_ms
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(row.last_insert_rowid())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_of_a_question_is_in_its_key() {
+        let request = NewRequest {
+            run_id: 1,
+            round: 0,
+            stage: "instructions",
+            ordinal: 0,
+            model: "m",
+            prompt: "p".into(),
+            sampling: Sampling::default(),
+        };
+        let key = request.content_key();
+        let seeded = Sampling {
+            seed: 1,
+            ..Sampling::default()
+        };
+        assert_eq!(
+            NewRequest {
+                run_id: 2,
+                round: 5,
+                ..request.clone()
+            }
+            .content_key(),
+            key
+        );
+        assert_ne!(
+            NewRequest {
+                model: "mp",
+                prompt: String::new(),
+                ..request.clone()
+            }
+            .content_key(),
+            key
+        );
+        assert_ne!(
+            NewRequest {
+                prompt: "q".into(),
+                ..request.clone()
+            }
+            .content_key(),
+            key
+        );
+        assert_ne!(
+            NewRequest {
+                sampling: seeded,
+                ..request
+            }
+            .content_key(),
+            key
+        );
+    }
+}

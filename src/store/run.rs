@@ -1,0 +1,89 @@
+//! Table `run`: which command worked on the dataset, how, and how it ended.
+
+use std::str::FromStr;
+
+use super::{Result, Store};
+
+/// How far a run got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunStatus {
+    /// At work, or ended without a word: killed, or out of power.
+    Running,
+    /// Ended as it should.
+    Done,
+    /// Ended with an error.
+    Failed,
+    /// Stopped by somebody, cleanly.
+    Interrupted,
+}
+
+impl RunStatus {
+    /// The word in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RunStatus::Running => "running",
+            RunStatus::Done => "done",
+            RunStatus::Failed => "failed",
+            RunStatus::Interrupted => "interrupted",
+        }
+    }
+}
+
+impl FromStr for RunStatus {
+    type Err = String;
+
+    fn from_str(word: &str) -> std::result::Result<Self, String> {
+        [
+            RunStatus::Running,
+            RunStatus::Done,
+            RunStatus::Failed,
+            RunStatus::Interrupted,
+        ]
+        .into_iter()
+        .find(|status| status.as_str() == word)
+        .ok_or_else(|| format!("unknown status of a run `{word}`"))
+    }
+}
+
+impl Store {
+    /// Notes that `command` (such as `generate`) starts with this configuration; returns the run's id.
+    pub async fn begin_run(
+        &self,
+        command: &str,
+        config: &serde_json::Value,
+        seed: Option<i64>,
+        model: Option<&str>,
+    ) -> Result<i64> {
+        let config = config.to_string();
+        let run = sqlx::query!(
+            "
+            INSERT INTO run (command, config, seed, model)
+            VALUES (?, ?, ?, ?)
+            ",
+            command,
+            config,
+            seed,
+            model
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(run.last_insert_rowid())
+    }
+
+    /// Notes how a run ended, and when.
+    pub async fn finish_run(&self, run_id: i64, status: RunStatus) -> Result<()> {
+        sqlx::query!(
+            "
+            UPDATE run
+            SET status = ?, ended_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+            WHERE id = ?
+            ",
+            status,
+            run_id
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+}

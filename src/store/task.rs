@@ -1,0 +1,145 @@
+//! Table `task`: instructions, where they came from, and what people think of them.
+
+use sqlx::SqliteConnection;
+
+use super::{Error, Result, Store, instance};
+use crate::task::{Origin, Review, Task};
+
+/// A task to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTask {
+    /// The task with its instances.
+    pub task: Task,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// What is thought of it to begin with.
+    pub review: Review,
+    /// The id it has in the file it comes from.
+    pub source_id: Option<String>,
+    /// The model call that wrote its instruction.
+    pub request_id: Option<i64>,
+    /// The round it was admitted in.
+    pub round: Option<i64>,
+    /// The run that brings it in.
+    pub run_id: Option<i64>,
+}
+
+impl NewTask {
+    /// A task of this origin: seeds begin as accepted, everything else waits for review.
+    pub fn new(task: Task, origin: Origin) -> NewTask {
+        let review = match origin {
+            Origin::Seed => Review::Accepted,
+            Origin::Machine | Origin::Import => Review::Pending,
+        };
+        NewTask {
+            task,
+            origin,
+            review,
+            source_id: None,
+            request_id: None,
+            round: None,
+            run_id: None,
+        }
+    }
+}
+
+/// A task as it is stored, without its instances.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct StoredTask {
+    /// Its id.
+    pub id: i64,
+    /// The id it had in the file it came from.
+    pub source_id: Option<String>,
+    /// A short name for people.
+    pub name: Option<String>,
+    /// What is to be done.
+    pub instruction: String,
+    /// Whether the answer is one of a few labels.
+    pub is_classification: bool,
+    /// Where it came from.
+    pub origin: Origin,
+    /// What is thought of it.
+    pub review: Review,
+    /// The model call that wrote its instruction.
+    pub request_id: Option<i64>,
+    /// The round it was admitted in.
+    pub round: Option<i64>,
+    /// The run that brought it in.
+    pub run_id: Option<i64>,
+    /// When it was stored, UTC.
+    pub created_at: String,
+    /// When it was last reviewed or edited, UTC.
+    pub updated_at: String,
+}
+
+/// Adds a task and its instances within the caller's transaction; returns its id.
+pub(crate) async fn insert(connection: &mut SqliteConnection, new: &NewTask) -> Result<i64> {
+    let added = sqlx::query!(
+        "
+        INSERT INTO task (
+            source_id, name, instruction, is_classification, origin, review, request_id, round, run_id
+        )
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ",
+        new.source_id,
+        new.task.name,
+        new.task.instruction,
+        new.task.is_classification,
+        new.origin,
+        new.review,
+        new.request_id,
+        new.round,
+        new.run_id
+    )
+    .execute(&mut *connection)
+    .await?;
+    let task_id = added.last_insert_rowid();
+    for (ordinal, new_instance) in (0..).zip(&new.task.instances) {
+        instance::insert(connection, task_id, ordinal, new_instance).await?;
+    }
+    Ok(task_id)
+}
+
+impl Store {
+    /// Adds a task with its instances; returns its id.
+    pub async fn add_task(&self, new: &NewTask) -> Result<i64> {
+        let mut transaction = self.write().await?;
+        let id = insert(&mut transaction, new).await?;
+        transaction.commit().await?;
+        Ok(id)
+    }
+
+    /// Adds all tasks or, after an error, none; returns their ids in order.
+    pub async fn add_tasks(&self, tasks: &[NewTask]) -> Result<Vec<i64>> {
+        let mut transaction = self.write().await?;
+        let mut ids = Vec::with_capacity(tasks.len());
+        for new in tasks {
+            ids.push(insert(&mut transaction, new).await?);
+        }
+        transaction.commit().await?;
+        Ok(ids)
+    }
+
+    /// The task with this id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTask`].
+    pub async fn task(&self, id: i64) -> Result<StoredTask> {
+        sqlx::query_as!(
+            StoredTask,
+            r#"
+            SELECT
+                id, source_id, name, instruction, is_classification AS "is_classification: bool",
+                origin AS "origin: Origin", review AS "review: Review", request_id, round, run_id,
+                created_at, updated_at
+            FROM task
+            WHERE id = ?
+            "#,
+            id
+        )
+        .fetch_optional(&self.pool)
+        .await?
+        .ok_or(Error::NoTask { id })
+    }
+}

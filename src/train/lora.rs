@@ -1,0 +1,111 @@
+//! Low-rank adapters (LoRA, Hu et al. 2021, <https://arxiv.org/abs/2106.09685>): attached to every linear layer of
+//! every block, written in the format of `peft`.
+
+use super::files;
+use super::trained::Trained;
+use crate::model::CausalLm;
+use crate::model::layers::Lora;
+use anyhow::{Context, Result};
+use rand::RngExt;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::path::Path;
+use tch::{Device, Tensor};
+
+/// How adapters are made.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct LoraSettings {
+    /// Inner width.
+    pub rank: u32,
+    /// The adapter's output is scaled by `alpha / rank`.
+    pub alpha: f64,
+    /// Probability of dropping an input while training.
+    pub dropout: f64,
+}
+
+/// Prefix and suffixes of the names that `peft` gives.
+const PREFIX: &str = "base_model.model.";
+
+/// Attaches a fresh adapter to every linear layer of the blocks; the base's gradients stay off. B is zero, so the
+/// adapted model starts as the base; A is uniform within ±1/√inputs, as in `peft`, and a function of the seed and the
+/// layer's name alone.
+pub fn attach(model: &mut dyn CausalLm, settings: LoraSettings, seed: u64, device: Device) -> Vec<Trained> {
+    let mut trained = Vec::new();
+    let rank = i64::from(settings.rank);
+    model.for_each_linear(&mut |linear| {
+        let (outputs, inputs) = linear.weight.size2().expect("a linear weight is a matrix");
+        let bound = 1.0 / (inputs as f32).sqrt();
+        let mut rng = super::rng(seed, &format!("lora {}", linear.path), 0);
+        let values: Vec<f32> = (0..rank * inputs)
+            .map(|_| rng.random_range(-bound..bound))
+            .collect();
+        let a = Tensor::from_slice(&values).view([rank, inputs]).to_device(device);
+        let b = Tensor::zeros([outputs, rank], (tch::Kind::Float, device));
+        for (name, leaf) in [("lora_A", &a), ("lora_B", &b)] {
+            let name = format!("{PREFIX}{}.{name}.weight", linear.path);
+            trained.push(Trained::new(name, leaf.shallow_clone(), None));
+        }
+        linear.lora = Some(Lora {
+            a,
+            b,
+            scale: settings.alpha / f64::from(settings.rank),
+            dropout: settings.dropout,
+        });
+    });
+    trained
+}
+
+/// Sets the dropout of every attached adapter; evaluation switches it off.
+pub fn set_dropout(model: &mut dyn CausalLm, dropout: f64) {
+    model.for_each_linear(&mut |linear| {
+        if let Some(lora) = &mut linear.lora {
+            lora.dropout = dropout;
+        }
+    });
+}
+
+/// Writes `adapter_config.json` and `adapter_model.safetensors` into `dir`. `base` is where the base model lies; `peft`
+/// looks for it there.
+pub fn write(
+    dir: &Path,
+    model: &mut dyn CausalLm,
+    trained: &[Trained],
+    settings: LoraSettings,
+    base: &Path,
+) -> Result<()> {
+    let mut targets = BTreeSet::new();
+    model.for_each_linear(&mut |linear| {
+        targets.insert(linear.path.rsplit('.').next().unwrap_or(&linear.path).to_owned());
+    });
+    let base = std::fs::canonicalize(base).with_context(|| format!("cannot resolve {}", base.display()))?;
+    // `peft` declares alpha an integer; most are.
+    let alpha = if settings.alpha.fract() == 0.0 {
+        json!(settings.alpha as i64)
+    } else {
+        json!(settings.alpha)
+    };
+    let config = json!({
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": settings.rank,
+        "lora_alpha": alpha,
+        "lora_dropout": settings.dropout,
+        "target_modules": targets,
+        "bias": "none",
+        "fan_in_fan_out": false,
+        "inference_mode": true,
+        "init_lora_weights": true,
+        "modules_to_save": null,
+        "rank_pattern": {},
+        "alpha_pattern": {},
+        "use_rslora": false,
+        "use_dora": false,
+    });
+    files::write_json(&dir.join("adapter_config.json"), &config)?;
+    let tensors: Vec<(String, Tensor)> = trained
+        .iter()
+        .map(|of| (of.name.clone(), of.master.shallow_clone()))
+        .collect();
+    files::write_safetensors(&dir.join("adapter_model.safetensors"), &tensors)
+}

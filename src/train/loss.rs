@@ -1,0 +1,194 @@
+//! Cross-entropy at the target positions, a chunk of them at a time, with its backward written out.
+//!
+//! Gemma's vocabulary has 262,144 rows: the logits of 2,048 positions are 1 GB in bf16 and three times that in what
+//! autograd would keep. Here one chunk of logits is alive at a time, and its memory becomes the gradient:
+//! d loss / d logit = softmax − one-hot. The fp32 arithmetic on it goes a few rows at a time, small enough to stay
+//! in the cache.
+//!
+//! Shapes: `n` target positions, `c` of a chunk, `r` of a tile, `d` hidden features, `v` vocabulary.
+
+use tch::{Kind, Tensor};
+
+/// The output head: `logits = hidden · weightᵀ + bias`.
+#[derive(Debug)]
+pub struct Head {
+    /// `[v, d]`; the embedding, where they are tied.
+    pub weight_vd: Tensor,
+    /// `[v]`.
+    pub bias_v: Option<Tensor>,
+}
+
+/// What is wanted besides the loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// Nothing: evaluation.
+    Loss,
+    /// The gradient of the hidden states.
+    Hidden,
+    /// That and the head's own.
+    All,
+}
+
+/// Loss and gradients, both of the *sum* over targets times `scale`.
+#[derive(Debug)]
+pub struct Losses {
+    /// Sum of the negative log-likelihoods in nats, not scaled.
+    pub nll: f64,
+    /// Like the hidden states, `[n, d]`.
+    pub hidden_nd: Option<Tensor>,
+    /// Like the head's weight.
+    pub weight_vd: Option<Tensor>,
+    /// Like the head's bias.
+    pub bias_v: Option<Tensor>,
+}
+
+/// Bytes of a chunk's logits. A larger chunk makes better matrix products, a smaller one leaves memory.
+const CHUNK_BYTES: i64 = 128 << 20;
+/// Elements of a tile on the CPU: two megabytes in fp32.
+const CPU_TILE: i64 = 1 << 19;
+
+/// Negative log-likelihood of `target_n` (int64) under `hidden_nd`, summed. Gradients are those of that sum times
+/// `scale`. Runs without autograd, whatever the caller's mode.
+pub fn cross_entropy(hidden_nd: &Tensor, target_n: &Tensor, head: &Head, scale: f64, want: Want) -> Losses {
+    let _guard = tch::no_grad_guard();
+    let (count, vocab) = (hidden_nd.size()[0], head.weight_vd.size()[0]);
+    let (kind, device) = (hidden_nd.kind(), hidden_nd.device());
+    // The head's own gradient costs a pass over the whole vocabulary times hidden for every chunk, so there chunks
+    // are four times as large.
+    let bytes = CHUNK_BYTES * if want == Want::All { 4 } else { 1 };
+    let chunk = (bytes / (vocab * kind.elt_size_in_bytes() as i64)).clamp(1, count.max(1));
+    let tile = if device.is_cuda() {
+        chunk
+    } else {
+        (CPU_TILE / vocab).max(i64::from(tch::get_num_threads()))
+    };
+
+    let buffer_cv = Tensor::empty([chunk, vocab], (kind, device));
+    let nll = Tensor::zeros([count], (Kind::Float, device));
+    let hidden_grad_nd = (want != Want::Loss).then(|| Tensor::empty(hidden_nd.size(), (kind, device)));
+    let mut losses = Losses {
+        nll: 0.0,
+        hidden_nd: None,
+        weight_vd: None,
+        bias_v: None,
+    };
+    let mut start = 0;
+    while start < count {
+        let size = chunk.min(count - start);
+        let hidden_cd = hidden_nd.narrow(0, start, size).detach();
+        let target_c = target_n.narrow(0, start, size);
+        let logits_cv = buffer_cv.narrow(0, 0, size);
+        let weight_dv = head.weight_vd.detach().tr();
+        match &head.bias_v {
+            Some(bias_v) => bias_v.detach().addmm_out(&logits_cv, &hidden_cd, &weight_dv),
+            None => hidden_cd.mm_out(&logits_cv, &weight_dv),
+        };
+        softmax_minus_one_hot(
+            &logits_cv,
+            &target_c,
+            &nll.narrow(0, start, size),
+            tile,
+            want != Want::Loss,
+        );
+        if let Some(hidden_grad_nd) = &hidden_grad_nd {
+            let mut part_cd = hidden_grad_nd.narrow(0, start, size);
+            let _ = logits_cv.mm_out(&part_cd, &head.weight_vd.detach());
+            part_cd *= scale;
+        }
+        if want == Want::All {
+            add_to(&mut losses.weight_vd, logits_cv.tr().mm(&(hidden_cd * scale)));
+            if head.bias_v.is_some() {
+                let sum_v = logits_cv.sum_dim_intlist(0, false, Kind::Float) * scale;
+                add_to(&mut losses.bias_v, sum_v.to_kind(kind));
+            }
+        }
+        start += size;
+    }
+    losses.nll = nll.sum(Kind::Double).double_value(&[]);
+    losses.hidden_nd = hidden_grad_nd;
+    losses
+}
+
+/// Writes each row's negative log-likelihood, and turns `logits_cv` into softmax − one-hot in place if `gradient`.
+fn softmax_minus_one_hot(logits_cv: &Tensor, target_c: &Tensor, nll_c: &Tensor, tile: i64, gradient: bool) {
+    let rows = logits_cv.size()[0];
+    let mut start = 0;
+    while start < rows {
+        let size = tile.min(rows - start);
+        let mut logits_rv = logits_cv.narrow(0, start, size);
+        let target_r1 = target_c.narrow(0, start, size).unsqueeze(1);
+        let mut log_rv = logits_rv.to_kind(Kind::Float).log_softmax(-1, None);
+        nll_c
+            .narrow(0, start, size)
+            .copy_(&-log_rv.gather(1, &target_r1, false).squeeze_dim(1));
+        if gradient {
+            let mut softmax_rv = log_rv.exp_();
+            let minus_one = Tensor::full([size, 1], -1.0, (Kind::Float, logits_cv.device()));
+            let _ = softmax_rv.scatter_add_(1, &target_r1, &minus_one);
+            logits_rv.copy_(&softmax_rv);
+        }
+        start += size;
+    }
+}
+
+fn add_to(sum: &mut Option<Tensor>, term: Tensor) {
+    match sum {
+        None => *sum = Some(term),
+        Some(sum) => drop(sum.g_add_(&term)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    /// Loss and all three gradients against autograd over the whole tensor.
+    #[test]
+    fn equals_autograd() {
+        tch::manual_seed(3);
+        let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        for with_bias in [false, true] {
+            let (hidden, weight, bias) = (random(&[37, 8]), random(&[50, 8]), random(&[50]));
+            let target = Tensor::randint(50, [37], (Kind::Int64, Device::Cpu));
+            let logits = hidden.linear(&weight, with_bias.then_some(&bias));
+            let loss = logits.cross_entropy_loss::<Tensor>(&target, None, tch::Reduction::Sum, -100, 0.0);
+            (&loss * 0.25).backward();
+            let head = Head {
+                weight_vd: weight.shallow_clone(),
+                bias_v: with_bias.then(|| bias.shallow_clone()),
+            };
+            let got = cross_entropy(&hidden, &target, &head, 0.25, Want::All);
+            assert!((got.nll - loss.double_value(&[])).abs() < 1e-4);
+            let close = |got: Option<Tensor>, want: Tensor| {
+                assert!((got.unwrap() - want).abs().max().double_value(&[]) < 1e-5);
+            };
+            close(got.hidden_nd, hidden.grad());
+            close(got.weight_vd, weight.grad());
+            if with_bias {
+                close(got.bias_v, bias.grad());
+            }
+            let alone = cross_entropy(&hidden, &target, &head, 1.0, Want::Loss);
+            assert_eq!(alone.nll, got.nll);
+            assert!(alone.hidden_nd.is_none());
+        }
+    }
+
+    #[test]
+    fn tiles_and_chunks_do_not_change_the_result() {
+        let _guard = tch::no_grad_guard();
+        let logits = Tensor::randn([10, 30], (Kind::Float, Device::Cpu));
+        let target = Tensor::arange(10, (Kind::Int64, Device::Cpu));
+        let run = |tile| {
+            let (logits, nll) = (logits.copy(), Tensor::zeros([10], (Kind::Float, Device::Cpu)));
+            softmax_minus_one_hot(&logits, &target, &nll, tile, true);
+            (logits, nll)
+        };
+        assert_eq!(run(3), run(10));
+        // A sure answer that is wrong by 200 nats: no softmax underflow on the way.
+        let sure = Tensor::from_slice(&[200.0f32, 0.0]).view([1, 2]);
+        let nll = Tensor::zeros([1], (Kind::Float, Device::Cpu));
+        softmax_minus_one_hot(&sure, &Tensor::from_slice(&[1i64]), &nll, 1, false);
+        assert_eq!(nll.double_value(&[0]), 200.0);
+    }
+}

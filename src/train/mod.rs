@@ -1,0 +1,50 @@
+//! Fine-tuning. In reading order:
+//!
+//! - [`run`]: the command from its arguments to its result.
+//! - [`settings`]: what a run does, resolved once.
+//! - [`source`], [`dataset`], [`chat`]: rows become examples.
+//! - [`batch`], [`schedule`]: what a step sees, how it is cut, how fast it learns.
+//! - [`learner`]: the model in training, made of [`loss`], [`trained`], [`optimizer`] and [`lora`].
+//! - [`metrics`], [`speed`], [`interrupt`]: what is noted and noticed on the way.
+//! - [`checkpoint`], [`save`], [`files`]: what is written.
+
+pub mod batch;
+pub mod chat;
+pub mod checkpoint;
+pub mod dataset;
+pub mod files;
+pub mod interrupt;
+pub mod learner;
+pub mod lora;
+pub mod loss;
+pub mod metrics;
+pub mod optimizer;
+pub mod run;
+pub mod save;
+pub mod schedule;
+pub mod settings;
+pub mod source;
+pub mod speed;
+pub mod trained;
+
+use sha2::{Digest, Sha256};
+
+/// A generator that is a function of the run's seed, what it is for, and a number (an epoch, a step): nothing random
+/// depends on what was drawn before, so a resumed run needs no stored state.
+pub fn rng(seed: u64, purpose: &str, number: u64) -> rand_chacha::ChaCha8Rng {
+    let mut hash = Sha256::new();
+    hash.update(seed.to_le_bytes());
+    hash.update(number.to_le_bytes());
+    hash.update(purpose.as_bytes());
+    rand::SeedableRng::from_seed(hash.finalize().into())
+}
+
+/// One number of such a generator, not negative.
+pub fn draw(seed: u64, purpose: &str, number: u64) -> i64 {
+    (rand::Rng::next_u64(&mut rng(seed, purpose, number)) >> 1) as i64
+}
+
+/// Lowercase hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

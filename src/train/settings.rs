@@ -1,0 +1,270 @@
+//! A run's settings, resolved once from the command line and checked before any work.
+
+use super::batch::{Dealing, PieceLimits};
+use super::lora::LoraSettings;
+use super::schedule::Schedule;
+use anyhow::{Result, bail};
+use ewe::cli::train::{Args, Method, OptimizerKind, Order, Precision, ScheduleKind};
+use ewe::prompt::template::Template;
+use serde::{Deserialize, Serialize};
+
+/// Everything that decides what a run computes. It is stored with each checkpoint: a resumed run must have the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// What is trained.
+    pub method: Method,
+    /// The adapter, for that method.
+    pub lora: Option<LoraSettings>,
+    /// How rows are laid out.
+    pub template: Template,
+    /// Most tokens of an example.
+    pub max_length: usize,
+    /// Part of the tasks held out.
+    pub eval_fraction: f64,
+    /// Examples of an optimizer step.
+    pub batch_size: usize,
+    /// Order of the rows.
+    pub order: Order,
+    /// Of everything random.
+    pub seed: u64,
+    /// Most examples that go through the model at once.
+    pub micro_batch: usize,
+    /// Most positions that go through the model at once.
+    pub micro_tokens: usize,
+    /// What is computed with.
+    pub precision: Precision,
+    /// The update rule.
+    pub optimizer: OptimizerKind,
+    /// Of matrices.
+    pub weight_decay: f64,
+    /// Largest global norm of the gradients; 0 does not clip.
+    pub clip: f64,
+    /// The learning rate of each step, and how many there are.
+    pub schedule: Schedule,
+}
+
+/// Share of all steps that the warm-up takes unless told.
+const WARMUP_SHARE: f64 = 0.03;
+/// Longest example unless told: four times the longest answer of the published instruction sets.
+const MAX_LENGTH: usize = 2048;
+
+impl Settings {
+    /// Checks what can be checked before the data is read. Errors name the option.
+    pub fn check(args: &Args) -> Result<()> {
+        let positive = |name: &str, value: f64| {
+            if value.is_finite() && value > 0.0 {
+                Ok(())
+            } else {
+                bail!("{name} must be above 0, not {value}")
+            }
+        };
+        let fraction = |name: &str, value: f64| {
+            if (0.0..1.0).contains(&value) {
+                Ok(())
+            } else {
+                bail!("{name} must be at least 0 and below 1, not {value}")
+            }
+        };
+        let not_negative = |name: &str, value: f64| {
+            if value.is_finite() && value >= 0.0 {
+                Ok(())
+            } else {
+                bail!("{name} must not be negative, not {value}")
+            }
+        };
+        positive("--lr", args.lr.unwrap_or(1.0))?;
+        positive("--lora-alpha", args.lora_alpha.unwrap_or(1.0))?;
+        fraction("--lora-dropout", args.lora_dropout)?;
+        fraction("--eval-fraction", args.eval_fraction)?;
+        not_negative("--weight-decay", args.weight_decay)?;
+        not_negative("--clip", args.clip)?;
+        if args.epochs == Some(0) || args.steps == Some(0) {
+            bail!(
+                "there is nothing to train in 0 {}",
+                if args.steps.is_some() { "steps" } else { "epochs" }
+            );
+        }
+        Ok(())
+    }
+
+    /// The template: as told, or the one that suits the rows. Fails where prompts are finished already.
+    pub fn template(args: &Args, rows_are_completions: bool) -> Result<Template> {
+        match (args.template, rows_are_completions) {
+            (None | Some(Template::Completion), true) => Ok(Template::Completion),
+            (Some(template), true) => bail!(
+                "the rows hold finished prompts, which --template {template} would wrap once more\nhint: --template \
+                 completion, or rows of instruction, input and output"
+            ),
+            (template, false) => Ok(template.unwrap_or(Template::Alpaca)),
+        }
+    }
+
+    /// The longest example: as told, but never beyond the model's context.
+    pub fn max_length(args: &Args, context: usize) -> Result<usize> {
+        match args.max_length.map(|length| length as usize) {
+            Some(length) if length > context => {
+                bail!("--max-length {length} is beyond the model's context of {context} tokens")
+            }
+            length => Ok(length.unwrap_or(MAX_LENGTH.min(context))),
+        }
+    }
+
+    /// Resolves the rest, now that the number of training examples is known.
+    pub fn resolve(args: &Args, template: Template, max_length: usize, examples: usize) -> Settings {
+        let lora = (args.method == Method::Lora).then(|| LoraSettings {
+            rank: args.lora_rank,
+            // Twice the rank, a scale of 2: what Alpaca-LoRA made common, and what the default rate goes with.
+            alpha: args.lora_alpha.unwrap_or(2.0 * f64::from(args.lora_rank)),
+            dropout: args.lora_dropout,
+        });
+        let dealing = Dealing {
+            batch_size: args.batch_size as usize,
+            order: args.order,
+            seed: args.seed,
+        };
+        let epochs = u64::from(args.epochs.unwrap_or(1));
+        let total = args.steps.unwrap_or(epochs * dealing.steps_per_epoch(examples));
+        let peak = args.lr.unwrap_or(match args.method {
+            Method::Lora => 2e-4,
+            Method::Full => 2e-5,
+        });
+        let warmup = args.warmup_steps.unwrap_or((total as f64 * WARMUP_SHARE) as u64);
+        Settings {
+            method: args.method,
+            lora,
+            template,
+            max_length,
+            eval_fraction: args.eval_fraction,
+            batch_size: dealing.batch_size,
+            order: args.order,
+            seed: args.seed,
+            micro_batch: args.micro_batch.unwrap_or(args.batch_size) as usize,
+            micro_tokens: args.micro_tokens as usize,
+            precision: args.precision,
+            optimizer: args.optimizer,
+            weight_decay: args.weight_decay,
+            clip: args.clip,
+            schedule: Schedule {
+                kind: args.schedule,
+                peak,
+                warmup,
+                total,
+            },
+        }
+    }
+
+    /// How examples are dealt out.
+    pub fn dealing(&self) -> Dealing {
+        Dealing {
+            batch_size: self.batch_size,
+            order: self.order,
+            seed: self.seed,
+        }
+    }
+
+    /// How steps are cut.
+    pub fn limits(&self) -> PieceLimits {
+        PieceLimits {
+            examples: self.micro_batch,
+            positions: self.micro_tokens,
+        }
+    }
+
+    /// Fails, naming every setting that differs from those `saved` with a checkpoint.
+    pub fn same_as(&self, saved: &Settings) -> Result<()> {
+        let (ours, theirs) = (serde_json::to_value(self)?, serde_json::to_value(saved)?);
+        let mut differing = Vec::new();
+        if let (Some(ours), Some(theirs)) = (ours.as_object(), theirs.as_object()) {
+            for (name, value) in ours {
+                if theirs.get(name) != Some(value) {
+                    let before = theirs.get(name).unwrap_or(&serde_json::Value::Null);
+                    differing.push(format!("\n  {name}: {before} then, {value} now"));
+                }
+            }
+        }
+        if !differing.is_empty() {
+            bail!(
+                "the run to resume was started with other settings:{}\nhint: give the same ones, or another --out",
+                differing.concat()
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Whether the rate of the first step is zero and so teaches nothing although there is only one.
+pub fn warn_of_idle_schedule(schedule: &Schedule) -> Option<String> {
+    (schedule.warmup >= schedule.total).then(|| {
+        format!(
+            "warm-up takes {} of {} steps: the peak rate is never reached",
+            schedule.warmup, schedule.total
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn args(extra: &str) -> Args {
+        let line = format!("ewe train --data d --model m --out o {extra}");
+        match ewe::cli::Cli::parse_from(line.split_whitespace()).command {
+            ewe::cli::Command::Train(args) => args,
+            _ => unreachable!("parsed above"),
+        }
+    }
+
+    #[test]
+    fn defaults_follow_the_method() {
+        let lora = Settings::resolve(&args(""), Template::Alpaca, 64, 100);
+        assert_eq!(
+            (lora.schedule.total, lora.schedule.peak, lora.schedule.warmup),
+            (13, 2e-4, 0)
+        );
+        assert_eq!(lora.lora.unwrap().alpha, 32.0);
+        let full = Settings::resolve(
+            &args("--method full --steps 100 --batch-size 3"),
+            Template::Alpaca,
+            64,
+            100,
+        );
+        assert_eq!(
+            (full.schedule.total, full.schedule.peak, full.schedule.warmup),
+            (100, 2e-5, 3)
+        );
+        assert_eq!((full.lora, full.micro_batch), (None, 3));
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_name() {
+        for (line, name) in [
+            ("--lr 0", "--lr"),
+            ("--lr NaN", "--lr"),
+            ("--eval-fraction 1", "--eval-fraction"),
+            ("--lora-dropout 1.5", "--lora-dropout"),
+            ("--clip=-1", "--clip"),
+            ("--weight-decay=-0.1", "--weight-decay"),
+            ("--steps 0", "0 steps"),
+        ] {
+            let error = Settings::check(&args(line)).unwrap_err().to_string();
+            assert!(error.contains(name), "{line}: {error}");
+        }
+        Settings::check(&args("--clip 0 --eval-fraction 0 --weight-decay 0")).unwrap();
+        assert!(Settings::max_length(&args("--max-length 99"), 64).is_err());
+        assert!(Settings::template(&args("--template alpaca"), true).is_err());
+        assert_eq!(Settings::template(&args(""), true).unwrap(), Template::Completion);
+    }
+
+    #[test]
+    fn a_changed_setting_is_named() {
+        let saved = Settings::resolve(&args(""), Template::Alpaca, 64, 100);
+        let now = Settings::resolve(&args("--clip 2 --lr 0.1"), Template::Alpaca, 64, 100);
+        saved.same_as(&saved).unwrap();
+        let error = now.same_as(&saved).unwrap_err().to_string();
+        assert!(
+            error.contains("clip: 1.0 then, 2.0 now") && error.contains("schedule:"),
+            "{error}"
+        );
+    }
+}

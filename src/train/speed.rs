@@ -1,0 +1,60 @@
+//! How fast a run is, against what the machine can do.
+
+use super::dataset::Example;
+use crate::model::CausalLm;
+use std::time::Instant;
+use tch::{Device, Kind, Tensor};
+
+/// Side of the matrices whose product sets the scale.
+const SIDE: i64 = 1536;
+
+/// Floating-point operations a second of a large matrix product, the best of a few.
+pub fn matmul_rate(kind: Kind, device: Device) -> f64 {
+    let _guard = tch::no_grad_guard();
+    let (a, b) = (
+        Tensor::randn([SIDE, SIDE], (kind, device)),
+        Tensor::randn([SIDE, SIDE], (kind, device)),
+    );
+    let seconds = (0..5).map(|_| {
+        let begun = Instant::now();
+        // Reading one element waits for the device.
+        let _ = a.mm(&b).double_value(&[0, 0]);
+        begun.elapsed().as_secs_f64()
+    });
+    2.0 * (SIDE as f64).powi(3) / seconds.fold(f64::INFINITY, f64::min)
+}
+
+/// The arithmetic that examples need: matrix products of the model's definition, without padding or recomputation.
+#[derive(Debug, Clone, Copy)]
+pub struct Work {
+    linear: f64,
+    attention: f64,
+    head: f64,
+    full: bool,
+}
+
+impl Work {
+    /// Of training `model`, all of it or an adapter.
+    pub fn of(model: &mut dyn CausalLm, full: bool) -> Work {
+        let mut linear = 0.0;
+        model.for_each_linear(&mut |layer| linear += 2.0 * layer.weight.numel() as f64);
+        let info = model.info();
+        // Scores and their use: 2 products of head_dim for each of half the pairs of tokens.
+        let attention = 2.0 * info.layers as f64 * (info.heads * info.head_dim) as f64;
+        Work {
+            linear,
+            attention,
+            head: 2.0 * (info.vocab * info.hidden) as f64,
+            full,
+        }
+    }
+
+    /// Operations for one example: forward once; backward once for the inputs of each product and, where its weights
+    /// are trained, once for those. Attention's two factors both need a gradient.
+    pub fn flops(&self, example: &Example) -> f64 {
+        let (positions, targets) = (example.positions() as f64, example.targets() as f64);
+        let passes = if self.full { 3.0 } else { 2.0 };
+        passes * (self.linear * positions + self.head * targets)
+            + 3.0 * self.attention * positions * positions
+    }
+}

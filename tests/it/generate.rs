@@ -1,0 +1,185 @@
+//! `ewe generate` against an endpoint: what is accepted, what a crash loses, what a bad server does.
+
+use crate::mock::{self, Mock};
+use crate::support::{Dir, ewe};
+use std::time::Duration;
+
+/// Arguments that generate `target` tasks from the mock.
+fn arguments<'a>(db: &'a str, mock: &'a Mock, target: &'a str) -> Vec<&'a str> {
+    vec![
+        "generate", "--db", db, "--target", target, "--endpoint", &mock.url, "--endpoint-model", "mock", "--retries", "2",
+    ]
+}
+
+/// One number that a query gives.
+fn number(dir: &Dir, query: &str) -> i64 {
+    dir.sql(query)[0][0].parse().unwrap()
+}
+
+#[test]
+fn exactly_the_target_and_every_candidate_accounted_for() {
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    let out = ewe(&dir, &arguments("d.db", &mock, "30")).success();
+    assert!(out.stdout().contains("30 machine-made tasks, 30 of them new"), "{}", out.stdout());
+
+    assert_eq!(number(&dir, "select count(*) from task where origin = 'machine'"), 30);
+    // Invariant 2: every parsed candidate has a verdict, and they add up.
+    assert_eq!(number(&dir, "select sum(parsed) from round"), number(&dir, "select count(*) from candidate"));
+    assert_eq!(number(&dir, "select count(*) from candidate where verdict = 'accepted' and kind = 'instruction'"), 30);
+    assert_eq!(number(&dir, "select count(*) from candidate where verdict = 'rejected' and reason is null"), 0);
+    // The mock's faults are all found.
+    for reason in ["unsuitable_medium", "too_short", "unclear_label", "truncated", "unparsed", "no_valid_instance"] {
+        let query = format!("select count(*) from candidate where reason = '{reason}'");
+        assert!(number(&dir, &query) > 0, "{reason}");
+    }
+    // Accepted tasks have instances, neighbours in order, and none is a near-duplicate.
+    assert_eq!(number(&dir, "select count(*) from task where id not in (select task_id from instance)"), 0);
+    assert_eq!(
+        number(&dir, "select count(distinct task_id) from neighbor"),
+        30,
+        "each accepted task has neighbours among the seeds"
+    );
+    assert_eq!(number(&dir, "select count(*) from neighbor where rank = 1 and rouge_l > 0.7"), 0);
+    assert_eq!(number(&dir, "select count(*) from request"), mock.requests() as i64);
+    assert_eq!(dir.sql("pragma integrity_check"), [["ok"]]);
+}
+
+#[test]
+fn the_same_command_again_asks_nothing() {
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    ewe(&dir, &arguments("d.db", &mock, "12")).success();
+    let asked = mock.requests();
+    let out = ewe(&dir, &arguments("d.db", &mock, "12")).success();
+    assert!(out.stdout().contains("12 machine-made tasks, 0 of them new"), "{}", out.stdout());
+    assert_eq!(mock.requests(), asked);
+}
+
+#[test]
+fn a_killed_run_goes_on_as_if_nothing_had_happened() {
+    let (whole, mock) = (Dir::with_dataset(), Mock::start());
+    ewe(&whole, &arguments("d.db", &mock, "60")).success();
+    let export = ["export", "--db", "d.db", "--format", "self-instruct", "--review", "any", "--out", "-"];
+    let wanted = ewe(&whole, &export).success().stdout();
+
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    mock.set_latency(Duration::from_millis(5));
+    let mut kills = 0;
+    for wait in [90, 140, 60, 200, 110, 170, 250, 80] {
+        let before = mock.answered();
+        let stored: Vec<String> = dir
+            .sql("select prompt, json_extract(parameters, '$.seed') from request")
+            .iter()
+            .map(|row| mock::question(&row[0], row[1].parse().unwrap()))
+            .collect();
+        let mut child = crate::support::spawn(&dir, &arguments("d.db", &mock, "60"));
+        std::thread::sleep(Duration::from_millis(wait));
+        kills += usize::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Invariant 1: what was committed was not asked for again.
+        let after = mock.answered();
+        for question in stored {
+            assert_eq!(before.get(&question), after.get(&question), "asked again: {question}");
+        }
+        assert_eq!(dir.sql("pragma integrity_check"), [["ok"]]);
+    }
+    assert!(kills >= 2, "the run was over before it could be killed");
+    ewe(&dir, &arguments("d.db", &mock, "60")).success();
+    assert_eq!(ewe(&dir, &export).success().stdout(), wanted);
+}
+
+#[test]
+fn interrupt_stops_cleanly() {
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    mock.set_latency(Duration::from_millis(40));
+    let child = crate::support::spawn(&dir, &arguments("d.db", &mock, "500"));
+    std::thread::sleep(Duration::from_millis(700));
+    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(130));
+    assert!(String::from_utf8_lossy(&out.stdout).contains("the same command goes on"));
+    assert_eq!(dir.sql("select status from run order by id desc limit 1"), [["interrupted"]]);
+    // Everything the mock answered was committed.
+    assert_eq!(number(&dir, "select count(*) from request"), mock.requests() as i64);
+}
+
+#[test]
+fn only_one_generate_at_a_time() {
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    mock.set_latency(Duration::from_millis(50));
+    let mut first = crate::support::spawn(&dir, &arguments("d.db", &mock, "500"));
+    std::thread::sleep(Duration::from_millis(400));
+    let out = ewe(&dir, &arguments("d.db", &mock, "500")).failure(1);
+    assert!(out.stderr().contains("another `ewe generate` is working on"), "{}", out.stderr());
+    assert!(out.stderr().contains("hint:"));
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert_eq!(dir.sql("pragma integrity_check"), [["ok"]]);
+    // Killed, it left no lock behind.
+    ewe(&dir, &arguments("d.db", &mock, "1")).success();
+}
+
+#[test]
+fn budgets_stop_the_run() {
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    let mut budget = arguments("d.db", &mock, "100");
+    budget.extend(["--max-requests", "20"]);
+    let out = ewe(&dir, &budget).success();
+    assert!(out.stdout().contains("the budget is spent"), "{}", out.stdout());
+    assert!(mock.requests() <= 20, "{}", mock.requests());
+    assert_eq!(number(&dir, "select count(*) from request"), mock.requests() as i64);
+}
+
+#[test]
+fn failures_that_pass_are_tried_again() {
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    mock.fail_next(429, "{\"error\":{\"message\":\"slow down\"}}", Some("0"));
+    mock.fail_next(500, "oops", Some("0"));
+    mock.fail_next(200, "{\"choices\": [{\"te", None);
+    ewe(&dir, &arguments("d.db", &mock, "5")).success();
+    assert_eq!(number(&dir, "select count(*) from task where origin = 'machine'"), 5);
+}
+
+#[test]
+fn a_wrong_key_stops_with_the_server_s_words() {
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    mock.fail_always(401, "{\"error\":{\"message\":\"no such key\"}}");
+    let start = std::time::Instant::now();
+    let out = ewe(&dir, &arguments("d.db", &mock, "5")).failure(1);
+    assert!(out.stderr().contains("401") && out.stderr().contains("no such key"), "{}", out.stderr());
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert_eq!(dir.sql("select status from run order by id desc limit 1"), [["failed"]]);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_said() {
+    let dir = Dir::with_dataset();
+    let nobody = ["generate", "--db", "d.db", "--target", "5", "--endpoint", "http://127.0.0.1:9/v1", "--endpoint-model", "m", "--retries", "1"];
+    let out = ewe(&dir, &nobody).failure(1);
+    assert!(out.stderr().contains("127.0.0.1:9") && out.stderr().contains("hint:"), "{}", out.stderr());
+}
+
+#[test]
+fn the_key_is_sent_and_never_stored() {
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    crate::support::ewe_with_env(&dir, &arguments("d.db", &mock, "2"), "OPENAI_API_KEY", "sk-very-secret").success();
+    assert_eq!(mock.last_authorization().unwrap(), "Bearer sk-very-secret");
+    let file = std::fs::read(dir.path("d.db")).unwrap();
+    assert!(!file.windows(14).any(|window| window == b"sk-very-secret"));
+}
+
+#[test]
+fn a_full_disk_loses_nothing() {
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    ewe(&dir, &arguments("d.db", &mock, "10")).success();
+    let size = std::fs::metadata(dir.path("d.db")).unwrap().len();
+    // The file may grow by a little, then every write fails as on a full disk.
+    let blocks = (size / 512 + 40).to_string();
+    let out = crate::support::ewe_limited(&dir, &blocks, &arguments("d.db", &mock, "400")).failure(1);
+    assert!(out.stderr().contains("disk full") && out.stderr().contains("hint:"), "{}", out.stderr());
+    assert_eq!(dir.sql("pragma integrity_check"), [["ok"]]);
+    let kept = number(&dir, "select count(*) from task where origin = 'machine'");
+    assert!(kept >= 10);
+    ewe(&dir, &arguments("d.db", &mock, "40")).success();
+    assert_eq!(number(&dir, "select count(*) from task where origin = 'machine'"), 40);
+}

@@ -1,0 +1,174 @@
+//! A stand-in for a model behind an OpenAI-compatible endpoint. Its answers are a function of the question alone, and
+//! it counts what it is asked, so that tests need not believe ewe's own count.
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router, routing::post};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A running server; it ends with the test process.
+pub struct Mock {
+    pub url: String,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// How often each question, prompt and seed, was answered.
+    answered: BTreeMap<String, usize>,
+    /// Answers to give before any real one.
+    faults: VecDeque<(u16, String, Option<&'static str>)>,
+    latency: Duration,
+    always: Option<(u16, String)>,
+    last_authorization: Option<String>,
+}
+
+impl Mock {
+    pub fn start() -> Mock {
+        let state: Arc<Mutex<State>> = Arc::default();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let shared = state.clone();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                sender.send(listener.local_addr().unwrap()).unwrap();
+                let handler = move |headers: axum::http::HeaderMap, Json(body): Json<Value>| {
+                    let shared = shared.clone();
+                    async move {
+                        let key = headers.get("authorization").map(|v| v.to_str().unwrap().to_string());
+                        answer(shared, key, body).await
+                    }
+                };
+                let app = Router::new().route("/v1/completions", post(handler));
+                axum::serve(listener, app).await.unwrap();
+            });
+        });
+        let address = receiver.recv().unwrap();
+        Mock { url: format!("http://{address}/v1"), state }
+    }
+
+    pub fn set_latency(&self, latency: Duration) {
+        self.state.lock().unwrap().latency = latency;
+    }
+
+    /// The next request gets this answer instead.
+    pub fn fail_next(&self, status: u16, body: &str, retry_after: Option<&'static str>) {
+        self.state.lock().unwrap().faults.push_back((status, body.to_string(), retry_after));
+    }
+
+    /// Every request gets this answer.
+    pub fn fail_always(&self, status: u16, body: &str) {
+        self.state.lock().unwrap().always = Some((status, body.to_string()));
+    }
+
+    /// How often each question was answered.
+    pub fn answered(&self) -> BTreeMap<String, usize> {
+        self.state.lock().unwrap().answered.clone()
+    }
+
+    pub fn requests(&self) -> usize {
+        self.answered().values().sum()
+    }
+
+    pub fn last_authorization(&self) -> Option<String> {
+        self.state.lock().unwrap().last_authorization.clone()
+    }
+}
+
+/// How a question is named in [`Mock::answered`].
+pub fn question(prompt: &str, seed: u64) -> String {
+    format!("{seed}|{prompt}")
+}
+
+async fn answer(state: Arc<Mutex<State>>, authorization: Option<String>, body: Value) -> Response {
+    let (latency, fault) = {
+        let mut state = state.lock().unwrap();
+        state.last_authorization = authorization;
+        let fault = state.faults.pop_front().or(state.always.clone().map(|(status, body)| (status, body, None)));
+        (state.latency, fault)
+    };
+    if !latency.is_zero() {
+        tokio::time::sleep(latency).await;
+    }
+    if let Some((status, body, retry_after)) = fault {
+        let mut response = (StatusCode::from_u16(status).unwrap(), body).into_response();
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert("retry-after", seconds.parse().unwrap());
+        }
+        return response;
+    }
+    let prompt = body["prompt"].as_str().unwrap();
+    let seed = body["seed"].as_u64().unwrap();
+    let (text, finish) = write(prompt, seed);
+    *state.lock().unwrap().answered.entry(question(prompt, seed)).or_default() += 1;
+    Json(json!({
+        "choices": [{"text": text, "finish_reason": finish}],
+        "usage": {"prompt_tokens": prompt.len() / 4, "completion_tokens": text.len() / 4},
+    }))
+    .into_response()
+}
+
+const VERBS: [&str; 8] = ["Describe", "List", "Compare", "Explain", "Summarise", "Translate", "Rank", "Name"];
+const NOUNS: [&str; 24] = [
+    "river", "engine", "garden", "poem", "market", "planet", "recipe", "island", "teacher", "window", "battery",
+    "festival", "bridge", "forest", "letter", "harbour", "melody", "castle", "insect", "desert", "novel", "bakery",
+    "glacier", "orchestra",
+];
+
+/// Small deterministic numbers from a question.
+struct Dice(u64);
+
+impl Dice {
+    fn new(prompt: &str, seed: u64) -> Dice {
+        let mut hasher = DefaultHasher::new();
+        (prompt, seed).hash(&mut hasher);
+        Dice(hasher.finish())
+    }
+
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % sides
+    }
+
+    fn noun(&mut self) -> &'static str {
+        NOUNS[self.roll(NOUNS.len())]
+    }
+}
+
+/// What the mock writes: mostly good tasks, some that the filter must turn away, some cut off.
+fn write(prompt: &str, seed: u64) -> (String, &'static str) {
+    let mut dice = Dice::new(prompt, seed);
+    if prompt.starts_with("Come up with a series of tasks") {
+        let mut text = String::new();
+        for n in 0..8 {
+            let verb = VERBS[dice.roll(VERBS.len())];
+            let (a, b, c, d) = (dice.noun(), dice.noun(), dice.noun(), dice.noun());
+            let line = match dice.roll(12) {
+                0 => format!("Draw the {a} beside the {b}"),
+                1 => format!("{verb} {a}"),
+                _ => format!("{verb} the {a} that the {b} showed to a {c} near some {d}"),
+            };
+            text += &if n == 0 { format!(" {line}\n") } else { format!("{}. {line}\n", n + 9) };
+        }
+        let finish = if dice.roll(5) == 0 { "length" } else { "stop" };
+        return (text, finish);
+    }
+    if prompt.starts_with("Can the following task") {
+        return (["Yes", " No", " No", " maybe", " No"][dice.roll(5)].to_string(), "stop");
+    }
+    let (a, b, c) = (dice.noun(), dice.noun(), dice.noun());
+    if prompt.ends_with("Class label:") {
+        return (format!(" {a}\nInput: a {b} and a {c}\nClass label: no {a}\nInput: only a {b}"), "stop");
+    }
+    match dice.roll(6) {
+        0 => ("It depends.".to_string(), "stop"),
+        1 => (format!("Output: the {a} of the"), "length"),
+        2 => (format!("Input: a {b}\nOutput: the {a}\n\nInput: a {c}\nOutput: two of each {a}"), "stop"),
+        _ => (format!("Output: the {a} of the {b}, with a {c}"), "stop"),
+    }
+}
