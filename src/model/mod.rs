@@ -23,7 +23,7 @@ pub(crate) mod tests;
 pub mod tokenizer;
 pub mod weights;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Result, bail};
 use tch::{Device, Kind, Tensor};
@@ -107,8 +107,6 @@ pub struct LoadedModel {
     pub model: Box<dyn CausalLm>,
     /// The tokenizer beside it.
     pub tokenizer: Tokenizer,
-    /// Where it was read from.
-    pub dir: PathBuf,
     /// What it computes in.
     pub kind: Kind,
     /// Where it computes.
