@@ -10,26 +10,18 @@ use std::{
 use clap::Parser;
 use ewe::{
     cli::{self, Cli, Command},
-    store,
     task::Review,
 };
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr(&cli.globals);
+    cli::log_to_stderr(&cli.globals);
     let result = if needs_tensors(&cli.command) {
         Err(hand_over())
     } else {
         run(&cli)
     };
-    match result {
-        Ok(code) => ExitCode::from(code),
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", message(&cli.command, &error));
-            ExitCode::FAILURE
-        }
-    }
+    cli::end(&cli.command, result)
 }
 
 fn run(cli: &Cli) -> anyhow::Result<u8> {
@@ -45,7 +37,13 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<u8> {
     let globals = &cli.globals;
     match &cli.command {
         Command::Init(args) => cli::init::run(args).await?,
-        Command::Generate(args) => return cli::generate::run(args, globals.quiet, &args.client()?).await,
+        Command::Generate(args) => {
+            let client = args.client()?;
+            return cli::generate::open(args)
+                .await?
+                .run(args, globals.quiet, &client)
+                .await;
+        }
         Command::Import(args) => cli::import::run(args).await?,
         Command::Export(args) => cli::export::run(args, globals).await?,
         Command::List(args) => cli::list::run(args).await?,
@@ -95,37 +93,4 @@ fn hand_over() -> anyhow::Error {
         "this command needs `{}`, which does not start: {error}\nhint: `cargo build` makes it beside `ewe`; it needs libtorch, see `make setup`",
         program.display()
     )
-}
-
-fn log_to_stderr(globals: &cli::Globals) {
-    let level = match (globals.quiet, globals.verbose) {
-        (true, _) => tracing::Level::ERROR,
-        (false, 0) => tracing::Level::WARN,
-        (false, 1) => tracing::Level::INFO,
-        (false, _) => tracing::Level::DEBUG,
-    };
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_max_level(level)
-        .without_time()
-        .init();
-}
-
-/// The error and what led to it on one line, hints below. Errors from within the store do not know the file's name.
-fn message(command: &Command, error: &anyhow::Error) -> String {
-    match (error.downcast_ref::<store::Error>(), command.db()) {
-        (Some(inner), Some(db)) if !inner.names_file() => format!("`{}`: {error:#}", db.display()),
-        _ => format!("{error:#}"),
-    }
-}
-
-/// Whether whoever read our output has had enough of it, as `head` does.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        let json = cause
-            .downcast_ref::<serde_json::Error>()
-            .and_then(serde_json::Error::io_error_kind);
-        io.or(json) == Some(std::io::ErrorKind::BrokenPipe)
-    })
 }

@@ -6,7 +6,7 @@ use crate::filter::Threshold;
 use crate::generate::recipe::SelfInstruct;
 use crate::pipeline::{self, Ending};
 use crate::progress::{Progress, clock};
-use crate::store::Store;
+use crate::store::{Store, lock::GenerateLock};
 use anyhow::{Result, bail};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -155,10 +155,30 @@ impl Args {
     }
 }
 
-/// Grows the dataset with `backend`; the exit code says whether it was stopped.
-pub async fn run(args: &Args, quiet: bool, backend: &dyn Backend) -> Result<u8> {
+/// A dataset that is open, with the right to grow it.
+pub struct Grow {
+    store: Store,
+    _lock: GenerateLock,
+}
+
+/// Opens the dataset before a model is loaded, so that what is wrong with it is said at once.
+pub async fn open(args: &Args) -> Result<Grow> {
     let store = Store::open(&args.db).await?;
-    let _lock = store.lock_for_generate()?;
+    let lock = store.lock_for_generate()?;
+    Ok(Grow { store, _lock: lock })
+}
+
+impl Grow {
+    /// Grows the dataset with `backend`; the exit code says whether it was stopped.
+    pub async fn run(self, args: &Args, quiet: bool, backend: &dyn Backend) -> Result<u8> {
+        let Grow { store, _lock } = self;
+        let result = grow(&store, args, quiet, backend).await;
+        store.close().await;
+        result
+    }
+}
+
+async fn grow(store: &Store, args: &Args, quiet: bool, backend: &dyn Backend) -> Result<u8> {
     let interrupted = Arc::new(AtomicBool::new(false));
     tokio::spawn(stop_on_signal(interrupted.clone()));
 
@@ -184,7 +204,7 @@ pub async fn run(args: &Args, quiet: bool, backend: &dyn Backend) -> Result<u8> 
         );
         last = now.clone();
     };
-    let ending = pipeline::grow(&store, &args.config(), backend, &interrupted, &mut show).await;
+    let ending = pipeline::grow(store, &args.config(), backend, &interrupted, &mut show).await;
     bar.finish();
     let ending = ending?;
     let path = args.db.display();
@@ -217,7 +237,6 @@ pub async fn run(args: &Args, quiet: bool, backend: &dyn Backend) -> Result<u8> 
             Ending::Interrupted => println!("stopped: interrupted; the same command goes on"),
         }
     }
-    store.close().await;
     Ok(if ending == Ending::Interrupted { 130 } else { 0 })
 }
 

@@ -23,7 +23,9 @@ mod terminal;
 pub mod train;
 pub mod undo;
 
-use std::path::Path;
+use std::{path::Path, process::ExitCode};
+
+use crate::store;
 
 use clap::{Parser, Subcommand};
 
@@ -114,6 +116,52 @@ impl Command {
             Command::Log(args) => Some(&args.db),
             Command::Stats(args) => Some(&args.db),
             _ => None,
+        }
+    }
+}
+
+/// Sends the log to stderr, as much of it as was asked for.
+pub fn log_to_stderr(globals: &Globals) {
+    let level = match (globals.quiet, globals.verbose) {
+        (true, _) => tracing::Level::ERROR,
+        (false, 0) => tracing::Level::WARN,
+        (false, 1) => tracing::Level::INFO,
+        (false, _) => tracing::Level::DEBUG,
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(level)
+        .without_time()
+        .init();
+}
+
+/// The error and what led to it on one line, hints below. Errors from within the store do not know the file's name.
+fn message(command: &Command, error: &anyhow::Error) -> String {
+    match (error.downcast_ref::<store::Error>(), command.db()) {
+        (Some(inner), Some(db)) if !inner.names_file() => format!("`{}`: {error:#}", db.display()),
+        _ => format!("{error:#}"),
+    }
+}
+
+/// Whether whoever read our output has had enough of it, as `head` does.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        let json = cause
+            .downcast_ref::<serde_json::Error>()
+            .and_then(serde_json::Error::io_error_kind);
+        io.or(json) == Some(std::io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// Says how a command went: its error on stderr, its exit code to the caller.
+pub fn end(command: &Command, result: anyhow::Result<u8>) -> ExitCode {
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", message(command, &error));
+            ExitCode::FAILURE
         }
     }
 }
