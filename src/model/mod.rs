@@ -159,7 +159,6 @@ pub fn load(dir: &Path, device: Device, dtype: &str) -> Result<LoadedModel> {
     Ok(LoadedModel {
         model,
         tokenizer,
-        dir: dir.to_path_buf(),
         kind,
         device,
     })
