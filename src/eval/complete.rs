@@ -89,24 +89,21 @@ async fn all(
     args: &Args,
     quiet: bool,
 ) -> Result<Vec<Answered>> {
-    let encoded: Vec<Vec<i64>> = prompts
-        .iter()
-        .enumerate()
-        .map(|(row, r)| {
-            backend
-                .encode(&r.prompt)
-                .with_context(|| format!("{}: row {row}", path.display()))
-        })
-        .collect::<Result<_>>()?;
-    let started = Instant::now();
-    let mut progress = Progress::new("complete", "prompts", 0, prompts.len() as u64, quiet);
-    let mut pending = FuturesUnordered::new();
-    for (row, prompt) in encoded.into_iter().enumerate() {
+    let requests = prompts.iter().enumerate().map(|(row, Row { prompt })| {
+        let prompt = backend
+            .encode(prompt)
+            .with_context(|| format!("{}: row {row}", path.display()))?;
         let mut sampling = args.sampling.sampling();
         sampling.seed = sampling.seed.wrapping_add(row as u64);
-        let answer = backend.stream(prompt, sampling)?;
-        pending.push(async move { (row, answer.completion().await) });
-    }
+        Ok((prompt, sampling))
+    });
+    let requests = requests.collect::<Result<Vec<_>>>()?;
+    let started = Instant::now();
+    let mut progress = Progress::new("complete", "prompts", 0, prompts.len() as u64, quiet);
+    let pending = backend.stream_all(requests)?.into_iter().enumerate();
+    let mut pending: FuturesUnordered<_> = pending
+        .map(|(row, answer)| async move { (row, answer.completion().await) })
+        .collect();
     let mut answers = Vec::with_capacity(prompts.len());
     while let Some((row, completion)) = pending.next().await {
         let completion = completion?;

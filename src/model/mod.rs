@@ -25,7 +25,7 @@ pub mod weights;
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use tch::{Device, Kind, Tensor};
 
 use attention::Pass;
@@ -148,6 +148,9 @@ pub fn load(dir: &Path, device: Device, dtype: &str) -> Result<LoadedModel> {
         ),
     };
     let mut weights = Weights::open(dir, prefix)?;
+    // A tokenizer of 262,144 tokens takes as long to read as half a gigabyte of weights.
+    let tokenizer_dir = dir.to_path_buf();
+    let tokenizer = std::thread::spawn(move || Tokenizer::read(&tokenizer_dir));
     let kind = device::dtype(dtype, weights.main_kind())?;
     weights.place(kind, device);
     let model: Box<dyn CausalLm> = match family.as_str() {
@@ -155,7 +158,10 @@ pub fn load(dir: &Path, device: Device, dtype: &str) -> Result<LoadedModel> {
         _ => Box::new(gemma3::Gemma3::load(&fields, &mut weights)?),
     };
     weights.finish()?;
-    let tokenizer = Tokenizer::read(dir, model.info())?;
+    let tokenizer = tokenizer
+        .join()
+        .map_err(|_| anyhow!("cannot read the tokenizer in {}", dir.display()))?;
+    let tokenizer = tokenizer?.belongs_to(model.info())?;
     Ok(LoadedModel {
         model,
         tokenizer,
