@@ -11,6 +11,7 @@
 //! - [`interchange`]: files of tasks, in and out.
 //! - [`curate`]: people at work on the dataset, from the terminal and from a page.
 //! - [`report`]: figures and charts.
+//! - [`replace`]: files that are never half-written.
 //! - [`progress`]: what long work shows.
 //! - [`cli`]: the command line, for both binaries.
 
@@ -24,6 +25,7 @@ pub mod interchange;
 pub mod pipeline;
 pub mod progress;
 pub mod prompt;
+pub mod replace;
 pub mod report;
 pub mod store;
 pub mod task;

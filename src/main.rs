@@ -16,11 +16,7 @@ use ewe::{
 fn main() -> ExitCode {
     let cli = Cli::parse();
     cli::log_to_stderr(&cli.globals);
-    let result = if needs_tensors(&cli.command) {
-        Err(hand_over())
-    } else {
-        run(&cli)
-    };
+    let result = if needs_tensors(&cli.command) { Err(hand_over()) } else { run(&cli) };
     cli::end(&cli.command, result)
 }
 
@@ -39,10 +35,7 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<u8> {
         Command::Init(args) => cli::init::run(args).await?,
         Command::Generate(args) => {
             let client = args.client()?;
-            return cli::generate::open(args)
-                .await?
-                .run(args, globals.quiet, &client)
-                .await;
+            return cli::generate::open(args).await?.run(args, globals.quiet, &client).await;
         }
         Command::Import(args) => cli::import::run(args).await?,
         Command::Export(args) => cli::export::run(args, globals).await?,
@@ -54,6 +47,8 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<u8> {
         Command::Edit(args) => cli::edit::run(args).await?,
         Command::Undo(args) => cli::undo::run(args).await?,
         Command::Log(args) => cli::log::run(args).await?,
+        Command::Curate(args) => return cli::curate::run(args).await,
+        Command::Report(args) => cli::report::run(args, globals).await?,
         Command::Stats(args) => cli::stats::run(args).await?,
         Command::Train(_)
         | Command::Plan(_)

@@ -16,11 +16,12 @@ use crate::store::round::{Admission, AdmittedInstance, AdmittedInstruction, Pool
 use crate::store::{RunStatus, Store};
 use crate::task::{Instance, Origin, Review, Task};
 use anyhow::{Context, Result, bail};
-use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
-use std::sync::RwLock;
+use futures::FutureExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::VecDeque;
+use std::sync::RwLock;
 use std::time::Instant;
 
 /// Neighbours stored with each accepted task.
@@ -99,6 +100,8 @@ struct Run<'a> {
     config: &'a Config,
     backend: &'a dyn Backend,
     interrupted: &'a AtomicBool,
+    /// Set when the target is reached: nothing more is asked.
+    enough: AtomicBool,
     prompts: Prompts,
     pool: RwLock<Pool>,
     requests: AtomicU64,
@@ -158,38 +161,26 @@ pub async fn grow(
 ) -> Result<Ending> {
     let seeds = seed_tasks(store).await?;
     if seeds.is_empty() {
-        bail!(
-            "{}: there are no accepted seed tasks\nhint: make the database with `ewe init --seeds FILE`",
-            store.path().display()
-        );
+        bail!("{}: there are no accepted seed tasks\nhint: make the database with `ewe init --seeds FILE`", store.path().display());
     }
     let mut pool = Pool::default();
     for task in store.pool().await? {
         pool.push(task);
     }
-    let mut progress = Progress {
-        target: config.target,
-        accepted: store.accepted_machine_tasks().await?,
-        ..Progress::default()
-    };
+    let mut progress = Progress { target: config.target, accepted: store.accepted_machine_tasks().await?, ..Progress::default() };
     if progress.accepted >= config.target {
         return Ok(Ending::Target);
     }
     let mut next = store.next_round().await?;
-    let run_id = store
-        .begin_run(
-            "generate",
-            &serde_json::to_value(config)?,
-            Some(config.seed as i64),
-            Some(backend.model()),
-        )
-        .await?;
+    let run_id =
+        store.begin_run("generate", &serde_json::to_value(config)?, Some(config.seed as i64), Some(backend.model())).await?;
     let run = Run {
         store,
         run_id,
         config,
         backend,
         interrupted,
+        enough: AtomicBool::new(false),
         prompts: Prompts::from_seeds(&config.recipe, &seeds),
         pool: RwLock::new(pool),
         requests: AtomicU64::new(0),
@@ -215,18 +206,23 @@ impl Run<'_> {
         progress: &mut Progress,
         show: &mut dyn FnMut(&Progress),
     ) -> Result<Ending> {
-        let mut running: FuturesOrdered<BoxFuture<'_, Result<Outcome, NoAnswer>>> = FuturesOrdered::new();
+        let mut running: Running<'_> = FuturesOrdered::new();
         for round in *next..*next + self.config.window {
             running.push_back(self.round(round).boxed());
         }
+        // Rounds that ended while an earlier one was admitted.
+        let mut ended = VecDeque::new();
         let (mut fruitless, mut failed) = (0, 0);
-        while let Some(outcome) = running.next().await {
+        loop {
+            let outcome = match ended.pop_front() {
+                Some(outcome) => outcome,
+                None => running.next().await.expect("as many rounds run as the window is wide"),
+            };
             let outcome = match outcome {
                 Ok(outcome) => outcome,
                 Err(NoAnswer::Fatal(error)) => return Err(error),
                 Err(NoAnswer::Ending(ending)) => {
-                    // What is in flight was paid for: it is committed, and read when the run goes on.
-                    while running.next().await.is_some() {}
+                    self.drain(&mut running).await;
                     return Ok(ending);
                 }
                 Err(NoAnswer::Failed(error)) => bail!(error),
@@ -235,12 +231,15 @@ impl Run<'_> {
             if let (true, Some(failure)) = (failed >= FAILED_ROUNDS, &outcome.failure) {
                 bail!("{failed} rounds in a row could not be asked for: {failure}");
             }
-            let accepted = self.admit(*next, outcome, progress).await?;
+            let admission = self.admit(*next, outcome, progress);
+            let accepted = keep_polling(&mut running, &mut ended, admission).await?;
             fruitless = if accepted == 0 { fruitless + 1 } else { 0 };
             progress.requests = self.requests.load(Ordering::Relaxed);
             progress.tokens = self.tokens.load(Ordering::Relaxed);
             show(progress);
             if progress.accepted >= progress.target {
+                self.enough.store(true, Ordering::Relaxed);
+                self.drain(&mut running).await;
                 return Ok(Ending::Target);
             }
             if fruitless >= FRUITLESS_ROUNDS {
@@ -252,22 +251,18 @@ impl Run<'_> {
             running.push_back(self.round(*next + self.config.window).boxed());
             *next += 1;
         }
-        unreachable!("there are always rounds to wait for")
+    }
+
+    /// Lets the rounds go on until they would send another request. What is in flight was paid for: it is committed,
+    /// and read when somebody wants more.
+    async fn drain(&self, running: &mut Running<'_>) {
+        while running.next().await.is_some() {}
     }
 
     /// Answers one request: from the store when it was ever answered, else from the backend, committed at once.
-    async fn ask(
-        &self,
-        round: u64,
-        stage: Stage,
-        ordinal: usize,
-        prompt: String,
-    ) -> Result<Answer, NoAnswer> {
+    async fn ask(&self, round: u64, stage: Stage, ordinal: usize, prompt: String) -> Result<Answer, NoAnswer> {
         let fatal = |error: crate::store::Error| NoAnswer::Fatal(error.into());
-        let sampling = self
-            .config
-            .recipe
-            .sampling(stage, request_seed(self.config.seed, round, stage, ordinal));
+        let sampling = self.config.recipe.sampling(stage, request_seed(self.config.seed, round, stage, ordinal));
         let request = NewRequest {
             run_id: self.run_id,
             round,
@@ -281,35 +276,26 @@ impl Run<'_> {
         if let Some((id, completion)) = self.store.answer(&key).await.map_err(fatal)? {
             return Ok(Answer { id, completion });
         }
+        if self.enough.load(Ordering::Relaxed) {
+            return Err(NoAnswer::Ending(Ending::Target));
+        }
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(NoAnswer::Ending(Ending::Interrupted));
         }
-        let spent =
-            |limit: Option<u64>, used: &AtomicU64| limit.is_some_and(|n| used.load(Ordering::Relaxed) >= n);
+        let spent = |limit: Option<u64>, used: &AtomicU64| limit.is_some_and(|n| used.load(Ordering::Relaxed) >= n);
         if spent(self.config.max_requests, &self.requests) || spent(self.config.budget_tokens, &self.tokens) {
             return Err(NoAnswer::Ending(Ending::Budget));
         }
         self.requests.fetch_add(1, Ordering::Relaxed);
         let start = Instant::now();
-        let completion = match self
-            .backend
-            .complete(request.prompt.clone(), request.sampling.clone())
-            .await
-        {
+        let completion = match self.backend.complete(request.prompt.clone(), request.sampling.clone()).await {
             Ok(completion) => completion,
             Err(BackendError::Request(error)) => return Err(NoAnswer::Failed(error)),
             Err(BackendError::Fatal(error)) => return Err(NoAnswer::Fatal(anyhow::anyhow!(error))),
         };
-        self.tokens.fetch_add(
-            (completion.prompt_tokens + completion.completion_tokens) as u64,
-            Ordering::Relaxed,
-        );
+        self.tokens.fetch_add((completion.prompt_tokens + completion.completion_tokens) as u64, Ordering::Relaxed);
         let latency_ms = start.elapsed().as_millis() as u64;
-        let id = self
-            .store
-            .insert_request(&key, &request, &completion, latency_ms)
-            .await
-            .map_err(fatal)?;
+        let id = self.store.insert_request(&key, &request, &completion, latency_ms).await.map_err(fatal)?;
         Ok(Answer { id, completion })
     }
 
@@ -321,9 +307,7 @@ impl Run<'_> {
             let within = pool.length_after(round.checked_sub(config.window));
             let entries = &pool.entries[..within];
             let of = |origin: Origin| -> Vec<&str> {
-                let usable = entries
-                    .iter()
-                    .filter(|t| t.origin == origin && t.review != Review::Rejected);
+                let usable = entries.iter().filter(|t| t.origin == origin && t.review != Review::Rejected);
                 usable.map(|task| task.instruction.as_str()).collect()
             };
             let mut rng = RoundRng::new(config.seed, round);
@@ -332,12 +316,7 @@ impl Run<'_> {
         };
         let answer = match self.ask(round, Stage::Instructions, 0, prompt).await {
             Ok(answer) => answer,
-            Err(NoAnswer::Failed(error)) => {
-                return Ok(Outcome {
-                    failure: Some(error),
-                    candidates: Vec::new(),
-                });
-            }
+            Err(NoAnswer::Failed(error)) => return Ok(Outcome { failure: Some(error), candidates: Vec::new() }),
             Err(other) => return Err(other),
         };
         let first = config.recipe.examples + 1;
@@ -349,14 +328,8 @@ impl Run<'_> {
             };
             self.develop(round, ordinal, answer.id, parsed.text, verdict)
         });
-        let candidates = futures::future::join_all(candidates)
-            .await
-            .into_iter()
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Outcome {
-            failure: None,
-            candidates,
-        })
+        let candidates = futures::future::join_all(candidates).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(Outcome { failure: None, candidates })
     }
 
     /// Rules, then near-duplicates among the first `within` entries of the pool.
@@ -378,25 +351,13 @@ impl Run<'_> {
         text: String,
         verdict: Option<Rejection>,
     ) -> Result<Developed, NoAnswer> {
-        let mut developed = Developed {
-            request_id,
-            text,
-            is_classification: false,
-            rejection: verdict,
-            instances: Vec::new(),
-        };
+        let mut developed =
+            Developed { request_id, text, is_classification: false, rejection: verdict, instances: Vec::new() };
         if developed.rejection.is_some() {
             return Ok(developed);
         }
         let text = &developed.text;
-        let asked = self
-            .ask(
-                round,
-                Stage::Classification,
-                ordinal,
-                self.prompts.classification.prompt(text),
-            )
-            .await;
+        let asked = self.ask(round, Stage::Classification, ordinal, self.prompts.classification.prompt(text)).await;
         let label = match asked {
             Ok(answer) => answer.completion.text,
             Err(NoAnswer::Failed(error)) => {
@@ -429,11 +390,7 @@ impl Run<'_> {
         } else {
             parse::input_first(&answer.completion.text, finish)
         };
-        let whole: Vec<_> = parsed
-            .iter()
-            .filter(|p| p.fault.is_none())
-            .map(|p| p.instance.clone())
-            .collect();
+        let whole: Vec<_> = parsed.iter().filter(|p| p.fault.is_none()).map(|p| p.instance.clone()).collect();
         let mut judged = rules::judge_instances(text, &whole).into_iter();
         developed.instances = parsed
             .into_iter()
@@ -446,11 +403,7 @@ impl Run<'_> {
                 instance: parsed.instance,
             })
             .collect();
-        if developed
-            .instances
-            .iter()
-            .all(|instance| instance.rejection.is_some())
-        {
+        if developed.instances.iter().all(|instance| instance.rejection.is_some()) {
             developed.rejection = Some(Rejection::new("no_valid_instance", String::new()));
         }
         Ok(developed)
@@ -462,10 +415,7 @@ impl Run<'_> {
         let old = pool.index.nearest(instruction, pool.index.len(), NEIGHBORS);
         let new = fresh.nearest(instruction, fresh.len(), NEIGHBORS);
         let mut all: Vec<_> = old.into_iter().map(|n| (Similar::Task(n.key), n.score)).collect();
-        all.extend(
-            new.into_iter()
-                .map(|n| (Similar::SameRound(n.key as usize), n.score)),
-        );
+        all.extend(new.into_iter().map(|n| (Similar::SameRound(n.key as usize), n.score)));
         all.sort_by(|a, b| b.1.cmp(&a.1));
         all.truncate(NEIGHBORS);
         all
@@ -474,11 +424,7 @@ impl Run<'_> {
     /// Decides on a round's candidates in order and stores everything about them in one transaction. Returns how many
     /// were accepted.
     async fn admit(&self, round: u64, outcome: Outcome, progress: &mut Progress) -> Result<u64> {
-        let mut admission = Admission {
-            run_id: self.run_id,
-            round,
-            instructions: Vec::new(),
-        };
+        let mut admission = Admission { run_id: self.run_id, round, instructions: Vec::new() };
         // Accepted earlier in this very round: they have no id yet, so they are searched apart.
         let mut fresh = Index::default();
         for candidate in outcome.candidates {
@@ -486,9 +432,7 @@ impl Run<'_> {
             let mut neighbors = Vec::new();
             if rejection.is_none() {
                 neighbors = self.neighbors(&candidate.text, &fresh);
-                let near = neighbors
-                    .first()
-                    .filter(|near| self.config.threshold.is_exceeded_by(near.1));
+                let near = neighbors.first().filter(|near| self.config.threshold.is_exceeded_by(near.1));
                 if let Some(&(similar, score)) = near {
                     rejection = Some(near_duplicate(similar, score));
                 } else if progress.accepted >= progress.target {
@@ -501,11 +445,7 @@ impl Run<'_> {
                 progress.last.clone_from(&candidate.text);
                 fresh.push(position as i64, &candidate.text);
             }
-            let rejected = candidate
-                .instances
-                .iter()
-                .filter(|instance| instance.rejection.is_some())
-                .count();
+            let rejected = candidate.instances.iter().filter(|instance| instance.rejection.is_some()).count();
             progress.rejected += rejected as u64 + u64::from(rejection.is_some());
             admission.instructions.push(AdmittedInstruction {
                 request_id: candidate.request_id,
@@ -513,21 +453,32 @@ impl Run<'_> {
                 is_classification: candidate.is_classification,
                 rejection,
                 instances: candidate.instances,
-                neighbors: neighbors
-                    .into_iter()
-                    .map(|(similar, score)| (similar, score.f1()))
-                    .collect(),
+                neighbors: neighbors.into_iter().map(|(similar, score)| (similar, score.f1())).collect(),
             });
         }
-        let tasks = self
-            .store
-            .admit(&admission)
-            .await
-            .with_context(|| format!("round {round} was not stored"))?;
+        let tasks = self.store.admit(&admission).await.with_context(|| format!("round {round} was not stored"))?;
         let accepted = tasks.len() as u64;
         let mut pool = self.pool.write().expect("no admission panicked");
         tasks.into_iter().for_each(|task| pool.push(task));
         Ok(accepted)
+    }
+}
+
+type Running<'a> = FuturesOrdered<BoxFuture<'a, Result<Outcome, NoAnswer>>>;
+
+/// Waits for `work` while the rounds go on. A round that is not polled keeps what it holds, a database connection
+/// among others, and the admission would wait for it for ever.
+async fn keep_polling<T>(
+    running: &mut Running<'_>,
+    ended: &mut VecDeque<Result<Outcome, NoAnswer>>,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            Some(outcome) = running.next() => ended.push_back(outcome),
+        }
     }
 }
 
@@ -564,26 +515,14 @@ fn fault_rejection(fault: Fault) -> Rejection {
 }
 
 fn near_duplicate(similar: Similar, score: Score) -> Rejection {
-    Rejection {
-        reason: "near_duplicate".into(),
-        detail: String::new(),
-        nearest: Some((similar, score.f1())),
-    }
+    Rejection { reason: "near_duplicate".into(), detail: String::new(), nearest: Some((similar, score.f1())) }
 }
 
 /// The accepted seeds with their instances.
 async fn seed_tasks(store: &Store) -> Result<Vec<Task>> {
     let mut tasks: Vec<(i64, Task)> = Vec::new();
-    for row in store
-        .dataset(Some(Review::Accepted))
-        .await?
-        .into_iter()
-        .filter(|row| row.origin == Origin::Seed)
-    {
-        let instance = Instance {
-            input: row.input,
-            output: row.output,
-        };
+    for row in store.dataset(Some(Review::Accepted)).await?.into_iter().filter(|row| row.origin == Origin::Seed) {
+        let instance = Instance { input: row.input, output: row.output };
         match tasks.last_mut() {
             Some((id, task)) if *id == row.task_id => task.instances.push(instance),
             _ => {

@@ -4,6 +4,7 @@
 pub mod accept;
 pub mod chat;
 pub mod complete;
+pub mod curate;
 pub mod edit;
 pub mod export;
 pub mod generate;
@@ -13,6 +14,7 @@ pub mod list;
 pub mod log;
 pub mod plan;
 pub mod reject;
+pub mod report;
 pub mod score;
 pub mod search;
 pub mod selftest;
@@ -81,6 +83,10 @@ pub enum Command {
     Undo(undo::Args),
     /// Show what was done to the dataset
     Log(log::Args),
+    /// Look at tasks and decide about them on a page in the browser
+    Curate(curate::Args),
+    /// Write figures and charts to one HTML file
+    Report(report::Args),
     /// Count what is in the dataset and what it cost
     Stats(stats::Args),
     /// Fine-tune a model on the dataset
@@ -114,6 +120,8 @@ impl Command {
             Command::Edit(args) => Some(&args.db),
             Command::Undo(args) => Some(&args.db),
             Command::Log(args) => Some(&args.db),
+            Command::Curate(args) => Some(&args.db),
+            Command::Report(args) => Some(&args.db),
             Command::Stats(args) => Some(&args.db),
             _ => None,
         }

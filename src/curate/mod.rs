@@ -3,9 +3,13 @@
 //! - [`ids`]: which tasks somebody means.
 //! - [`view`]: one task with everything that is known of it.
 //! - [`editor`]: a task as a text for an editor.
+//! - [`server`], [`guard`], [`api`]: the page, who may see it, what it asks. Its HTML, script and style are in `assets`.
 
+pub mod api;
 pub mod editor;
+pub mod guard;
 pub mod ids;
+pub mod server;
 pub mod view;
 
 /// The name that the history notes for whoever runs this: `$EWE_USER`, or the name that the system knows.

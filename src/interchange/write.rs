@@ -1,7 +1,6 @@
 //! The dataset as a file in one of the field's formats. The same rows give the same bytes.
 
 use std::{
-    fs::{File, OpenOptions},
     io::{self, BufWriter, Write},
     path::Path,
 };
@@ -10,10 +9,10 @@ use anyhow::Context;
 use futures::StreamExt;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, PrettyFormatter, Serializer};
-use tempfile::NamedTempFile;
 
 use super::{Format, format::DOLLY_CATEGORIES};
 use crate::{
+    replace::Replacement,
     store::{ExportRow, Store},
     task::{Instance, Review},
 };
@@ -200,32 +199,14 @@ pub async fn export(
     path: &Path,
     review: Option<Review>,
 ) -> anyhow::Result<usize> {
-    let context = || format!("cannot write `{}`", path.display());
     if path == Path::new("-") {
         return Ok(write(store, format, review, io::stdout().lock()).await?.1);
     }
-    // A pipe or a device is written to as it is; only a regular file can be replaced.
-    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
-        let out = OpenOptions::new().write(true).open(path).with_context(context)?;
-        return Ok(write(store, format, review, out).await.with_context(context)?.1);
-    }
-    let parent = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".ewe-export-");
-    // What a new file would get, before the user's mask; the default of temporary files hides it from everybody else.
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let temporary = builder.tempfile_in(parent).with_context(context)?;
-    let (temporary, rows): (NamedTempFile, usize) = write(store, format, review, temporary)
+    let file = Replacement::begin(path)?;
+    let (file, rows) = write(store, format, review, file)
         .await
-        .with_context(context)?;
-    temporary.as_file().sync_all().with_context(context)?;
-    temporary.persist(path).with_context(context)?;
-    File::open(parent)
-        .and_then(|parent| parent.sync_all())
-        .with_context(context)?;
+        .with_context(|| format!("cannot write `{}`", path.display()))?;
+    file.commit()?;
     Ok(rows)
 }
 

@@ -1,4 +1,11 @@
 //! Figures about a dataset, and pictures of them. Every figure is a count that one can repeat in SQL.
+//!
+//! - [`Figures`]: the counts.
+//! - [`chart`]: SVG of them.
+//! - [`page`]: one HTML file with all of it.
+
+pub mod chart;
+pub mod page;
 
 use crate::{
     store::{

@@ -1,7 +1,7 @@
 //! `ewe generate` against an endpoint: what is accepted, what a crash loses, what a bad server does.
 
 use crate::mock::{self, Mock};
-use crate::support::{Dir, ewe};
+use crate::shell::{self, Dir, ewe};
 use std::time::Duration;
 
 /// Arguments that generate `target` tasks from the mock.
@@ -71,7 +71,7 @@ fn a_killed_run_goes_on_as_if_nothing_had_happened() {
             .iter()
             .map(|row| mock::question(&row[0], row[1].parse().unwrap()))
             .collect();
-        let mut child = crate::support::spawn(&dir, &arguments("d.db", &mock, "60"));
+        let mut child = shell::spawn(&dir, &arguments("d.db", &mock, "60"));
         std::thread::sleep(Duration::from_millis(wait));
         kills += usize::from(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
@@ -92,7 +92,7 @@ fn a_killed_run_goes_on_as_if_nothing_had_happened() {
 fn interrupt_stops_cleanly() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     mock.set_latency(Duration::from_millis(40));
-    let child = crate::support::spawn(&dir, &arguments("d.db", &mock, "500"));
+    let child = shell::spawn(&dir, &arguments("d.db", &mock, "500"));
     std::thread::sleep(Duration::from_millis(700));
     std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     let out = child.wait_with_output().unwrap();
@@ -107,7 +107,7 @@ fn interrupt_stops_cleanly() {
 fn only_one_generate_at_a_time() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     mock.set_latency(Duration::from_millis(50));
-    let mut first = crate::support::spawn(&dir, &arguments("d.db", &mock, "500"));
+    let mut first = shell::spawn(&dir, &arguments("d.db", &mock, "500"));
     std::thread::sleep(Duration::from_millis(400));
     let out = ewe(&dir, &arguments("d.db", &mock, "500")).failure(1);
     assert!(out.stderr().contains("another `ewe generate` is working on"), "{}", out.stderr());
@@ -162,7 +162,9 @@ fn a_server_that_is_not_there_is_said() {
 #[test]
 fn the_key_is_sent_and_never_stored() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
-    crate::support::ewe_with_env(&dir, &arguments("d.db", &mock, "2"), "OPENAI_API_KEY", "sk-very-secret").success();
+    let mut command = shell::command(&dir, &arguments("d.db", &mock, "2"));
+    command.env("OPENAI_API_KEY", "sk-very-secret");
+    shell::ran(command).success();
     assert_eq!(mock.last_authorization().unwrap(), "Bearer sk-very-secret");
     let file = std::fs::read(dir.path("d.db")).unwrap();
     assert!(!file.windows(14).any(|window| window == b"sk-very-secret"));
@@ -174,8 +176,8 @@ fn a_full_disk_loses_nothing() {
     ewe(&dir, &arguments("d.db", &mock, "10")).success();
     let size = std::fs::metadata(dir.path("d.db")).unwrap().len();
     // The file may grow by a little, then every write fails as on a full disk.
-    let blocks = (size / 512 + 40).to_string();
-    let out = crate::support::ewe_limited(&dir, &blocks, &arguments("d.db", &mock, "400")).failure(1);
+    let blocks = size / 512 + 40;
+    let out = shell::ewe_limited(&dir, blocks, &arguments("d.db", &mock, "400")).failure(1);
     assert!(out.stderr().contains("disk full") && out.stderr().contains("hint:"), "{}", out.stderr());
     assert_eq!(dir.sql("pragma integrity_check"), [["ok"]]);
     let kept = number(&dir, "select count(*) from task where origin = 'machine'");

@@ -1,0 +1,53 @@
+//! `ewe curate`
+
+use std::{io::Write, net::SocketAddr, path::PathBuf};
+
+use crate::{
+    curate::{
+        self,
+        server::{Config, Server},
+    },
+    store::Store,
+};
+
+/// Arguments of `ewe curate`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The dataset
+    #[arg(long, value_name = "FILE")]
+    pub db: PathBuf,
+
+    /// Where to listen; an address that other machines can reach needs --token
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8017")]
+    pub bind: SocketAddr,
+
+    /// Let in only those who know this; at least 8 characters
+    #[arg(long, value_name = "TEXT")]
+    pub token: Option<String>,
+}
+
+/// Serves the page until Ctrl-C; the exit code says that it was stopped.
+pub async fn run(args: &Args) -> anyhow::Result<u8> {
+    let store = Store::open(&args.db).await?;
+    let config = Config {
+        bind: args.bind,
+        token: args.token.clone(),
+        who: curate::who(),
+    };
+    let server = Server::bind(store.clone(), config).await?;
+    let mut out = std::io::stdout();
+    writeln!(out, "{}", server.url())?;
+    out.flush()?;
+    eprintln!("Ctrl-C stops it; everything is saved as you go");
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    server
+        .serve(async move {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+        })
+        .await?;
+    store.close().await;
+    Ok(130)
+}
