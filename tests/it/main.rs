@@ -4,6 +4,8 @@ mod generate;
 mod mock;
 #[cfg(feature = "torch")]
 mod models;
+#[cfg(feature = "torch")]
+mod serve;
 mod shell;
 mod store;
 mod support;
