@@ -2,9 +2,10 @@
 //!
 //! - [`model`]: GPT-J and Gemma 3, shared layers, weights, the KV cache.
 //! - [`engine`]: token generation: the running batch, sampling, shared prefixes.
-//! - [`eval`]: `complete`, `score`.
-//! - [`train`]: fine-tuning.
+//! - [`eval`], [`chat`]: `complete`, `score`; `chat`, `serve`.
+//! - [`train`] fine-tunes.
 
+mod chat;
 mod engine;
 mod eval;
 mod model;
@@ -20,7 +21,7 @@ use ewe::cli::{self, Cli, Command};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     cli::log_to_stderr(&cli.globals);
-    model::device::set_threads();
+    model::device::prepare();
     cli::end(&cli.command, run(&cli))
 }
 
@@ -31,15 +32,25 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Train(args) => train::run::run(args, quiet),
         Command::Complete(args) => eval::complete::run(args, quiet).map(|()| 0),
         Command::Score(args) => eval::score::run(args, quiet).map(|()| 0),
+        Command::Chat(args) => chat::terminal::run(args).map(|()| 0),
+        Command::Serve(args) => chat::serve::run(args, quiet).map(|()| 0),
         _ => anyhow::bail!("`ewe-torch` does not do this\nhint: run it through `ewe`"),
     }
 }
 
 /// `ewe generate` with the engine as the model.
 fn generate(args: &cli::generate::Args, quiet: bool) -> Result<u8> {
-    let model = args.model.as_deref().expect("`ewe` hands over only what names a model");
-    let config = engine::batch::Config { max_batch: args.batch as usize, ..Default::default() };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let model = args
+        .model
+        .as_deref()
+        .expect("`ewe` hands over only what names a model");
+    let config = engine::batch::Config {
+        max_batch: args.batch as usize,
+        ..Default::default()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         // A dataset that cannot be used is said before a model is loaded.
         let grow = cli::generate::open(args).await?;

@@ -41,7 +41,7 @@ pub struct LocalBackend {
     context: usize,
     capacity: usize,
     /// None only while dropping.
-    requests: Option<mpsc::Sender<Request>>,
+    requests: Option<mpsc::Sender<Vec<Request>>>,
     worker: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
 }
@@ -150,27 +150,38 @@ impl LocalBackend {
 
     /// Starts to continue `prompt`, as [`LocalBackend::encode`] or a chat template made it.
     pub fn stream(&self, prompt: Vec<i64>, sampling: Sampling) -> Result<Answer, BackendError> {
-        let prompt = self.checked(prompt)?;
-        let (events, incoming) = unbounded();
-        let text = TextStream::after(&self.tokenizer, &prompt, &sampling.stop);
-        let answer = Answer {
-            events: incoming,
-            prompt_tokens: prompt.len(),
-            shared: self.shared.clone(),
-            ended: false,
-        };
-        let request = Request {
-            prompt,
-            sampling,
-            end_tokens: self.tokenizer.end_tokens().to_vec(),
-            listener: Box::new(Teller { text, events }),
-        };
+        Ok(self.stream_all(vec![(prompt, sampling)])?.remove(0))
+    }
+
+    /// Starts several at once, which join the batch in this order whatever the threads' timing. So the same call to an
+    /// idle model gives the same texts to the last bit.
+    pub fn stream_all(&self, prompts: Vec<(Vec<i64>, Sampling)>) -> Result<Vec<Answer>, BackendError> {
+        let (mut requests, mut answers) = (Vec::new(), Vec::new());
+        for (prompt, sampling) in prompts {
+            let prompt = self.checked(prompt)?;
+            let (events, incoming) = unbounded();
+            let text = TextStream::after(&self.tokenizer, &prompt, &sampling.stop);
+            let (prompt_tokens, shared) = (prompt.len(), self.shared.clone());
+            answers.push(Answer {
+                events: incoming,
+                prompt_tokens,
+                shared,
+                ended: false,
+            });
+            let listener = Box::new(Teller { text, events });
+            requests.push(Request {
+                prompt,
+                sampling,
+                end_tokens: self.tokenizer.end_tokens().to_vec(),
+                listener,
+            });
+        }
         let sent = self
             .requests
             .as_ref()
-            .is_some_and(|requests| requests.send(request).is_ok());
+            .is_some_and(|channel| channel.send(requests).is_ok());
         if sent {
-            Ok(answer)
+            Ok(answers)
         } else {
             Err(self.shared.fatal())
         }
@@ -308,16 +319,16 @@ impl Listener for Teller {
 }
 
 /// The worker: takes what has come, advances the batch, waits when there is nothing to do.
-fn work(mut engine: Engine, incoming: &mpsc::Receiver<Request>, shared: &Shared) {
+fn work(mut engine: Engine, incoming: &mpsc::Receiver<Vec<Request>>, shared: &Shared) {
     loop {
         if engine.idle() {
             match incoming.recv() {
-                Ok(request) => engine.submit(request),
+                Ok(requests) => requests.into_iter().for_each(|request| engine.submit(request)),
                 Err(_) => return,
             }
         }
-        while let Ok(request) = incoming.try_recv() {
-            engine.submit(request);
+        while let Ok(requests) = incoming.try_recv() {
+            requests.into_iter().for_each(|request| engine.submit(request));
         }
         engine.step();
         *shared.stats.lock().unwrap_or_else(PoisonError::into_inner) = engine.stats();

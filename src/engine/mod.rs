@@ -10,4 +10,6 @@ pub mod batch;
 pub mod handle;
 pub mod prefix;
 pub mod sampler;
+#[cfg(test)]
+mod tests;
 pub mod text;

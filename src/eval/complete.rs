@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use ewe::cli::complete::{Args, ModelArgs};
+use ewe::progress::Progress;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
 
-use super::progress::Progress;
 use super::rows;
 use crate::engine::batch::Config;
 use crate::engine::handle::{Event, LocalBackend};
@@ -89,29 +89,25 @@ async fn all(
     args: &Args,
     quiet: bool,
 ) -> Result<Vec<Answered>> {
-    let encoded: Vec<Vec<i64>> = prompts
-        .iter()
-        .enumerate()
-        .map(|(row, r)| {
-            backend
-                .encode(&r.prompt)
-                .with_context(|| format!("{}: row {row}", path.display()))
-        })
-        .collect::<Result<_>>()?;
-    let started = Instant::now();
-    let mut progress = Progress::new("prompts", prompts.len(), quiet);
-    let mut pending = FuturesUnordered::new();
-    for (row, prompt) in encoded.into_iter().enumerate() {
+    let requests = prompts.iter().enumerate().map(|(row, Row { prompt })| {
+        let prompt = backend
+            .encode(prompt)
+            .with_context(|| format!("{}: row {row}", path.display()))?;
         let mut sampling = args.sampling.sampling();
         sampling.seed = sampling.seed.wrapping_add(row as u64);
-        let answer = backend.stream(prompt, sampling)?;
-        pending.push(async move { (row, answer.completion().await) });
-    }
+        Ok((prompt, sampling))
+    });
+    let requests = requests.collect::<Result<Vec<_>>>()?;
+    let started = Instant::now();
+    let mut progress = Progress::new("complete", "prompts", 0, prompts.len() as u64, quiet);
+    let pending = backend.stream_all(requests)?.into_iter().enumerate();
+    let mut pending: FuturesUnordered<_> = pending
+        .map(|(row, answer)| async move { (row, answer.completion().await) })
+        .collect();
     let mut answers = Vec::with_capacity(prompts.len());
     while let Some((row, completion)) = pending.next().await {
         let completion = completion?;
         let rate = backend.stats().generated_tokens as f64 / started.elapsed().as_secs_f64();
-        progress.advance(1, &format!("{rate:.0} tok/s"));
         answers.push(Answered {
             row,
             completion: completion.text,
@@ -119,9 +115,11 @@ async fn all(
             prompt_tokens: completion.prompt_tokens,
             completion_tokens: completion.completion_tokens,
         });
+        progress.set(answers.len() as u64, &format!("{rate:.0} tok/s"));
     }
     answers.sort_by_key(|answer| answer.row);
-    progress.finish(&summary(backend, started), quiet);
+    progress.say(&summary(backend, started));
+    progress.finish();
     Ok(answers)
 }
 

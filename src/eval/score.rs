@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use ewe::cli::score::Args;
+use ewe::progress::Progress;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::progress::Progress;
 use super::rows;
 use crate::model::attention::Pass;
 use crate::model::{LoadedModel, open};
@@ -80,7 +80,7 @@ pub fn score(loaded: &LoadedModel, rows: &[Row], path: &Path, quiet: bool) -> Re
     }
     // Rows of similar length share a pass, so that little of it is padding.
     encoded.sort_by_key(|(_, _, ids)| std::cmp::Reverse(ids.len()));
-    let mut progress = Progress::new("rows", rows.len(), quiet);
+    let mut progress = Progress::new("score", "rows", 0, rows.len() as u64, quiet);
     let started = Instant::now();
     let (mut scores, mut tokens, mut rest) = (Vec::with_capacity(rows.len()), 0, encoded.as_slice());
     while let Some((_, _, longest)) = rest.first() {
@@ -89,20 +89,18 @@ pub fn score(loaded: &LoadedModel, rows: &[Row], path: &Path, quiet: bool) -> Re
         rest = more;
         scores.extend(score_batch(loaded, batch));
         tokens += batch.iter().map(|(_, _, ids)| ids.len()).sum::<usize>();
-        progress.advance(
-            count,
+        progress.set(
+            scores.len() as u64,
             &format!("{:.0} tok/s", tokens as f64 / started.elapsed().as_secs_f64()),
         );
     }
     scores.sort_by_key(|score| score.row);
-    progress.finish(
-        &format!(
-            "{} rows, {tokens} tokens in {:.1} s",
-            rows.len(),
-            started.elapsed().as_secs_f64()
-        ),
-        quiet,
-    );
+    progress.say(&format!(
+        "{} rows, {tokens} tokens in {:.1} s",
+        rows.len(),
+        started.elapsed().as_secs_f64()
+    ));
+    progress.finish();
     Ok(scores)
 }
 

@@ -54,7 +54,7 @@ impl Linear {
         let x_nd = x.reshape([-1, shape[shape.len() - 1]]);
         let mut y_nd = x_nd.linear(&self.weight, self.bias.as_ref());
         if let Some(lora) = &self.lora {
-            y_nd = y_nd + lora.forward(&x_nd);
+            y_nd += lora.forward(&x_nd);
         }
         *shape.last_mut().expect("a tensor of features") = self.weight.size()[0];
         y_nd.view(shape.as_slice())

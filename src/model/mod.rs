@@ -2,7 +2,7 @@
 //!
 //! - [`gptj`], [`gemma3`]: an architecture a file.
 //! - [`layers`], [`rope`], [`attention`], [`cache`]: what they share.
-//! - [`config`], [`weights`], [`tokenizer`], [`adapter`]: what is read from a model's directory.
+//! - [`config`], [`weights`], [`tokenizer`], [`chat_template`], [`adapter`]: what is read from a model's directory.
 //! - [`device`]: where it computes, and in which type.
 //!
 //! Shapes: `b` rows of a batch, `t` time, `d` hidden features; `tokens_bt` is int64, `x_btd` the model's type.
@@ -10,6 +10,7 @@
 pub mod adapter;
 pub mod attention;
 pub mod cache;
+pub mod chat_template;
 pub mod config;
 pub mod device;
 pub mod fingerprint;
@@ -22,9 +23,9 @@ pub(crate) mod tests;
 pub mod tokenizer;
 pub mod weights;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use tch::{Device, Kind, Tensor};
 
 use attention::Pass;
@@ -106,8 +107,6 @@ pub struct LoadedModel {
     pub model: Box<dyn CausalLm>,
     /// The tokenizer beside it.
     pub tokenizer: Tokenizer,
-    /// Where it was read from.
-    pub dir: PathBuf,
     /// What it computes in.
     pub kind: Kind,
     /// Where it computes.
@@ -149,6 +148,9 @@ pub fn load(dir: &Path, device: Device, dtype: &str) -> Result<LoadedModel> {
         ),
     };
     let mut weights = Weights::open(dir, prefix)?;
+    // A tokenizer of 262,144 tokens takes as long to read as half a gigabyte of weights.
+    let tokenizer_dir = dir.to_path_buf();
+    let tokenizer = std::thread::spawn(move || Tokenizer::read(&tokenizer_dir));
     let kind = device::dtype(dtype, weights.main_kind())?;
     weights.place(kind, device);
     let model: Box<dyn CausalLm> = match family.as_str() {
@@ -156,11 +158,13 @@ pub fn load(dir: &Path, device: Device, dtype: &str) -> Result<LoadedModel> {
         _ => Box::new(gemma3::Gemma3::load(&fields, &mut weights)?),
     };
     weights.finish()?;
-    let tokenizer = Tokenizer::read(dir, model.info())?;
+    let tokenizer = tokenizer
+        .join()
+        .map_err(|_| anyhow!("cannot read the tokenizer in {}", dir.display()))?;
+    let tokenizer = tokenizer?.belongs_to(model.info())?;
     Ok(LoadedModel {
         model,
         tokenizer,
-        dir: dir.to_path_buf(),
         kind,
         device,
     })

@@ -98,7 +98,7 @@ fn a_prefix_copied_out_and_in_is_as_good_as_computed() {
         let model = &loaded.model;
         let mut cache = KvCache::new(model.info(), Kind::Float, Device::Cpu);
         let row = tokens_bt.narrow(0, 0, 1);
-        model.forward(
+        let _ = model.forward(
             &row.narrow(1, 0, 16),
             &mut Pass::cached(&mut cache, 0, &[0], 16, Device::Cpu),
         );

@@ -12,6 +12,9 @@ use super::ModelInfo;
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
+    path: PathBuf,
+    /// The largest id.
+    largest: i64,
     end_tokens: Vec<i64>,
     chat_template: Option<String>,
     begin_text: String,
@@ -21,8 +24,8 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Reads `tokenizer.json`, and `tokenizer_config.json` and `chat_template.jinja` where there are any.
     ///
-    /// Fails when the first is missing or malformed, or when it knows tokens that the model has no row for.
-    pub fn read(dir: &Path, info: &ModelInfo) -> Result<Tokenizer> {
+    /// Fails when the first is missing or malformed.
+    pub fn read(dir: &Path) -> Result<Tokenizer> {
         let path = dir.join("tokenizer.json");
         if !path.is_file() {
             bail!(
@@ -37,26 +40,38 @@ impl Tokenizer {
         inner
             .with_truncation(None)
             .map_err(|error| anyhow!("{}: {error}", path.display()))?;
-        let largest = inner.get_vocab(true).into_values().max().unwrap_or(0);
-        if i64::from(largest) >= info.vocab {
-            bail!(
-                "{} has a token of id {largest}, the model has {} rows",
-                path.display(),
-                info.vocab
-            );
-        }
         let special = SpecialTokens::read(dir)?;
-        let mut end_tokens = info.end_tokens.clone();
-        end_tokens.extend(inner.token_to_id(&special.end_text).map(i64::from));
-        end_tokens.sort_unstable();
-        end_tokens.dedup();
+        let largest = inner.get_vocab(true).into_values().max().unwrap_or(0);
+        let end_tokens = inner
+            .token_to_id(&special.end_text)
+            .map(i64::from)
+            .into_iter()
+            .collect();
         Ok(Tokenizer {
             inner: Arc::new(inner),
+            path,
+            largest: i64::from(largest),
             end_tokens,
             chat_template: special.chat_template,
             begin_text: special.begin_text,
             end_text: special.end_text,
         })
+    }
+
+    /// Adds what the model's config says about it. Fails if it has tokens that the model has no row for.
+    pub fn belongs_to(mut self, info: &ModelInfo) -> Result<Tokenizer> {
+        if self.largest >= info.vocab {
+            bail!(
+                "{} has a token of id {}, the model has {} rows",
+                self.path.display(),
+                self.largest,
+                info.vocab
+            );
+        }
+        self.end_tokens.extend(&info.end_tokens);
+        self.end_tokens.sort_unstable();
+        self.end_tokens.dedup();
+        Ok(self)
     }
 
     /// Ids of `text`; `special` adds what the tokenizer puts around a whole text (a begin-of-text token, say).

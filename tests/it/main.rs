@@ -5,8 +5,12 @@ mod filter;
 mod generate;
 mod interchange;
 mod mock;
+#[cfg(feature = "torch")]
+mod models;
 mod page;
 mod seeds;
+#[cfg(feature = "torch")]
+mod serve;
 mod shell;
 mod store;
 mod support;
