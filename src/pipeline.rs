@@ -5,20 +5,23 @@
 //! was admitted up to round k − window: a function of k, however answers arrive. Every answer is committed before it
 //! is read, under a key of everything that shaped it, so nothing is asked twice.
 
+mod pool;
+
 use crate::backend::{Backend, BackendError, Completion};
 use crate::filter::{Index, Score, Threshold, rules};
 use crate::generate::parse::{self, Fault};
 use crate::generate::recipe::{SelfInstruct, Stage};
 use crate::generate::round::{RoundRng, in_context, request_seed};
-use crate::prompt::few_shot::{self, Classification, InputFirst, OutputFirst};
+use crate::prompt::few_shot;
 use crate::store::request::NewRequest;
-use crate::store::round::{Admission, AdmittedInstance, AdmittedInstruction, PoolTask, Rejection, Similar};
+use crate::store::round::{Admission, AdmittedInstance, AdmittedInstruction, Rejection, Similar};
 use crate::store::{RunStatus, Store};
-use crate::task::{Instance, Origin, Review, Task};
+use crate::task::{Origin, Review};
 use anyhow::{Context, Result, bail};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
 use futures::FutureExt;
+use pool::{Pool, Prompts, seed_tasks};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::collections::VecDeque;
 use std::sync::RwLock;
@@ -106,47 +109,6 @@ struct Run<'a> {
     pool: RwLock<Pool>,
     requests: AtomicU64,
     tokens: AtomicU64,
-}
-
-/// The parts of prompts that are the same in all rounds.
-struct Prompts {
-    classification: Classification,
-    input_first: InputFirst,
-    output_first: OutputFirst,
-}
-
-impl Prompts {
-    fn from_seeds(recipe: &SelfInstruct, seeds: &[Task]) -> Self {
-        Prompts {
-            classification: Classification::from_seeds(seeds, recipe.yes_examples, recipe.no_examples),
-            input_first: InputFirst::from_seeds(seeds, recipe.input_first_examples, recipe.with_input),
-            output_first: OutputFirst::from_seeds(seeds, recipe.output_first_examples),
-        }
-    }
-}
-
-/// The instructions that candidates are compared with and prompts are made of, in order of admission: what was there
-/// before any round, then round by round.
-#[derive(Default)]
-struct Pool {
-    index: Index,
-    entries: Vec<PoolTask>,
-}
-
-impl Pool {
-    fn push(&mut self, task: PoolTask) {
-        self.index.push(task.id, &task.instruction);
-        self.entries.push(task);
-    }
-
-    /// How many entries were there once `round` was admitted; `None` is before the first.
-    fn length_after(&self, round: Option<u64>) -> usize {
-        self.entries.partition_point(|task| match (task.round, round) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(of), Some(round)) => of <= round as i64,
-        })
-    }
 }
 
 /// Grows the dataset to the target, or until a budget is spent or `interrupted` is set.
@@ -516,25 +478,4 @@ fn fault_rejection(fault: Fault) -> Rejection {
 
 fn near_duplicate(similar: Similar, score: Score) -> Rejection {
     Rejection { reason: "near_duplicate".into(), detail: String::new(), nearest: Some((similar, score.f1())) }
-}
-
-/// The accepted seeds with their instances.
-async fn seed_tasks(store: &Store) -> Result<Vec<Task>> {
-    let mut tasks: Vec<(i64, Task)> = Vec::new();
-    for row in store.dataset(Some(Review::Accepted)).await?.into_iter().filter(|row| row.origin == Origin::Seed) {
-        let instance = Instance { input: row.input, output: row.output };
-        match tasks.last_mut() {
-            Some((id, task)) if *id == row.task_id => task.instances.push(instance),
-            _ => {
-                let task = Task {
-                    name: None,
-                    instruction: row.instruction,
-                    instances: vec![instance],
-                    is_classification: row.is_classification,
-                };
-                tasks.push((row.task_id, task));
-            }
-        }
-    }
-    Ok(tasks.into_iter().map(|(_, task)| task).collect())
 }

@@ -52,10 +52,13 @@ pub struct SelfInstruct {
     pub top_p: f64,
     /// Presence penalty of stage 1 (published: 2, on tokens of several characters; ours counts digits alone).
     pub presence_penalty: f64,
-    /// Repetition penalty of all stages but classification; 1 as published.
+    /// Repetition penalty of stage 1; 1 as published. It reaches into the prompt, so a high one drives the model away
+    /// from the wording of tasks.
     pub repetition_penalty: f64,
     /// Temperature of stage 3 (published: 0; small base models then repeat one line for ever).
     pub instance_temperature: f64,
+    /// Repetition penalty of stage 3; 1 as published.
+    pub instance_repetition_penalty: f64,
     /// Token limit of stage 1 (published: 1024).
     pub instruction_tokens: usize,
     /// Token limit of stage 3 (published: 300).
@@ -76,8 +79,9 @@ impl Default for SelfInstruct {
             temperature: 0.7,
             top_p: 0.9,
             presence_penalty: 0.0,
-            repetition_penalty: 1.15,
+            repetition_penalty: 1.05,
             instance_temperature: 0.7,
+            instance_repetition_penalty: 1.15,
             instruction_tokens: 320,
             instance_tokens: 160,
         }
@@ -106,7 +110,7 @@ impl SelfInstruct {
                 max_tokens: self.instance_tokens,
                 temperature: self.instance_temperature,
                 top_p: self.top_p,
-                repetition_penalty: self.repetition_penalty,
+                repetition_penalty: self.instance_repetition_penalty,
                 stop: vec!["\nTask:".into(), "\n\n\n".into()],
                 ..base
             },
