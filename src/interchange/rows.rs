@@ -129,6 +129,8 @@ impl<R: BufRead> Rows<R> {
         let place = self.place;
         let mut text = Vec::new();
         self.input.read_until(b'\n', &mut text)?;
+        // A string that is not closed would run into the line break, and the error onto the next line.
+        text.truncate(text.trim_ascii_end().len());
         // A parser that runs into the line's end would point at the next line.
         text.truncate(text.trim_ascii_end().len());
         self.place = Place {
