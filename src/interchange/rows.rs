@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(all(" [ ] \n"), []);
         assert_eq!(
             all("\u{feff}\n {\"a\": 1}\n\n{}"),
-            [Ok(("{\"a\": 1}\n".into(), 2, 2)), Ok(("{}".into(), 4, 1))]
+            [Ok(("{\"a\": 1}".into(), 2, 2)), Ok(("{}".into(), 4, 1))]
         );
         assert_eq!(
             all("[{\"a\": \"}\\\"]\"},\n  {\"b\": [{}]}]"),
