@@ -3,7 +3,7 @@
 use std::{io::Write, path::PathBuf};
 
 use crate::{
-    interchange::{Format, read},
+    interchange::{Format, import},
     store::Store,
 };
 
@@ -30,7 +30,7 @@ pub struct Args {
 /// Reads a file into the dataset.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let store = Store::open(&args.db).await?;
-    let imported = read::import(&store, &args.file, args.format).await?;
+    let imported = import::import(&store, &args.file, args.format).await?;
     store.close().await;
     if !imported.unused_fields.is_empty() {
         let fields: Vec<_> = imported

@@ -129,6 +129,8 @@ impl<R: BufRead> Rows<R> {
         let place = self.place;
         let mut text = Vec::new();
         self.input.read_until(b'\n', &mut text)?;
+        // A string that is not closed would run into the line break, and the error onto the next line.
+        text.truncate(text.trim_ascii_end().len());
         // A parser that runs into the line's end would point at the next line.
         text.truncate(text.trim_ascii_end().len());
         self.place = Place {
@@ -243,7 +245,7 @@ mod tests {
         assert_eq!(all(" [ ] \n"), []);
         assert_eq!(
             all("\u{feff}\n {\"a\": 1}\n\n{}"),
-            [Ok(("{\"a\": 1}\n".into(), 2, 2)), Ok(("{}".into(), 4, 1))]
+            [Ok(("{\"a\": 1}".into(), 2, 2)), Ok(("{}".into(), 4, 1))]
         );
         assert_eq!(
             all("[{\"a\": \"}\\\"]\"},\n  {\"b\": [{}]}]"),

@@ -109,6 +109,10 @@ fn a_bad_row_is_pointed_at_and_nothing_is_imported() {
             "bad:3:3: `output` is an array, not a string",
         ),
         (
+            format!("{good}{{\"instruction\": \"x\", \"outp\n{good}"),
+            "bad:2:26: not a JSON object: EOF while parsing a string",
+        ),
+        (
             format!("{good}oops"),
             "bad:2:1: not a JSON object: expected value",
         ),

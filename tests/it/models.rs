@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use serde_json::{Value, json};
 
-use crate::support::Scratch;
+use crate::shell::Dir;
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -65,7 +65,7 @@ fn with_adapter(command: &mut Command, adapter: &Option<PathBuf>) {
 
 #[test]
 fn complete_is_the_references_greedy_text() {
-    let scratch = Scratch::new();
+    let scratch = Dir::new();
     let (prompts, out) = (scratch.path("prompts.jsonl"), scratch.path("out.jsonl"));
     for (model, adapter, expected) in cases() {
         let greedy = expected["greedy"].as_array().unwrap();
@@ -96,7 +96,7 @@ fn complete_is_the_references_greedy_text() {
 
 #[test]
 fn score_is_the_references_likelihood() {
-    let scratch = Scratch::new();
+    let scratch = Dir::new();
     let (data, out) = (scratch.path("data.jsonl"), scratch.path("out.jsonl"));
     for (model, adapter, expected) in cases() {
         let score = expected["score"].as_array().unwrap();
@@ -165,7 +165,7 @@ fn chat_answers_each_line() {
     let error = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
     assert!(error.contains("context is 64"), "{error}");
 
-    let scratch = Scratch::new();
+    let scratch = Dir::new();
     for entry in std::fs::read_dir(&model).unwrap() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), scratch.path(&entry.file_name().to_string_lossy())).unwrap();
@@ -203,7 +203,7 @@ fn chat_answers_each_line() {
 
 #[test]
 fn wrong_input_is_named_and_leaves_no_file() {
-    let scratch = Scratch::new();
+    let scratch = Dir::new();
     let (rows, out) = (scratch.path("rows.jsonl"), scratch.path("out.jsonl"));
     let model = golden("gemma3");
     let fails = |arguments: &[&str], words: &[&str]| {
@@ -321,7 +321,7 @@ fn the_real_gemma_writes_what_it_writes_under_transformers() {
         );
         return;
     }
-    let scratch = Scratch::new();
+    let scratch = Dir::new();
     let (prompts, out) = (scratch.path("prompts.jsonl"), scratch.path("out.jsonl"));
     let expected = json_file(&golden("gemma_greedy.json"));
     let expected = expected.as_array().unwrap();
