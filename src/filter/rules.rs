@@ -44,6 +44,7 @@ pub const INSTRUCTION_RULES: &[InstructionRule] = &[
     InstructionRule { reason: "too_short", source: SELF_INSTRUCT, objection: too_short },
     InstructionRule { reason: "too_long", source: SELF_INSTRUCT, objection: too_long },
     InstructionRule { reason: "leading_punctuation", source: SELF_INSTRUCT, objection: leading_punctuation },
+    InstructionRule { reason: "list_item", source: EWE, objection: list_item },
     InstructionRule { reason: "unsuitable_medium", source: SELF_INSTRUCT, objection: unsuitable_medium },
     InstructionRule { reason: "write_a_program", source: SELF_INSTRUCT, objection: write_a_program },
     InstructionRule { reason: "prompt_marker", source: EWE, objection: |text| prompt_marker(text) },
@@ -128,6 +129,14 @@ fn leading_punctuation(instruction: &str) -> Option<String> {
     (!first.is_alphanumeric()).then(|| format!("starts with '{first}'"))
 }
 
+/// `B. It is snowing`: an option of a list that the model made up, not a task.
+fn list_item(instruction: &str) -> Option<String> {
+    let mut chars = instruction.chars();
+    let (letter, mark) = (chars.next()?, chars.next()?);
+    (letter.is_alphanumeric() && matches!(mark, '.' | ')') && chars.next() == Some(' '))
+        .then(|| format!("starts with '{letter}{mark}'"))
+}
+
 /// Words for what a language model can neither see nor make; whole words, so that "mapping" passes.
 const MEDIA: &[&str] = &[
     "image", "images", "graph", "graphs", "picture", "pictures", "photo", "photos", "file", "files", "map", "maps",
@@ -148,7 +157,10 @@ fn write_a_program(instruction: &str) -> Option<String> {
 /// Lines that only prompts have: the model ran on into a next task.
 fn prompt_marker(text: &str) -> Option<String> {
     const MARKERS: &[&str] = &["Task:", "Input:", "Output:", "Class label:", "Is it classification?", "###"];
-    let line = text.lines().find(|line| MARKERS.iter().any(|marker| line.trim_start().starts_with(marker)))?;
+    let starts = |line: &str, marker: &str| {
+        line.trim_start().get(..marker.len()).is_some_and(|start| start.eq_ignore_ascii_case(marker))
+    };
+    let line = text.lines().find(|line| MARKERS.iter().any(|marker| starts(line, marker)))?;
     Some(format!("'{}'", line.trim()))
 }
 
@@ -231,6 +243,7 @@ mod tests {
             (" . ", "empty"),
             ("Write a poem", "too_short"),
             ("- write a poem about rain", "leading_punctuation"),
+            ("B. It is snowing in the winter", "list_item"),
             ("Draw a cat on a mat", "unsuitable_medium"),
             ("Please go to the shop for me", "unsuitable_medium"),
             ("Write a program that adds two numbers", "write_a_program"),

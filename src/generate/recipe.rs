@@ -38,7 +38,7 @@ pub struct SelfInstruct {
     pub wanted: usize,
     /// Classification tasks in the stage-2 prompt (published: 12).
     pub yes_examples: usize,
-    /// Other tasks in the stage-2 prompt (published: 19; fewer and small models answer yes to everything).
+    /// Other tasks in the stage-2 prompt (published: 19).
     pub no_examples: usize,
     /// Example tasks in the input-first prompt (published: 13).
     pub input_first_examples: usize,
@@ -71,7 +71,7 @@ impl Default for SelfInstruct {
             examples: 8,
             machine_examples: 2,
             wanted: 8,
-            yes_examples: 5,
+            yes_examples: 6,
             no_examples: 12,
             input_first_examples: 10,
             with_input: 4,

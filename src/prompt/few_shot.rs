@@ -4,7 +4,6 @@
 //! all prompts of a stage start with the same text and a backend can share the work on it.
 
 use crate::task::Task;
-use sha2::{Digest, Sha256};
 
 /// Starts the answer part of an instance.
 pub const OUTPUT: &str = "Output:";
@@ -31,11 +30,23 @@ pub struct Classification {
 }
 
 impl Classification {
-    /// Takes `yes` and `no` examples from the seeds, mixed in an order that says nothing about the answer.
+    /// Takes `yes` and `no` examples from the seeds, the ones spread evenly among the others, a `no` last.
+    ///
+    /// The order decides what a small model answers. Measured 2026-11-23 with Gemma 3 270M on 20 classification and 40
+    /// other seeds that were not among the examples, 6 yes and 12 no: in this order it finds 25 % of the former and
+    /// errs on none of the latter; shuffled (5 and 12) it finds 75 % and errs on 70 %. A task wrongly taken for classification
+    /// ends with nonsense labels; one that is missed merely gets its input first.
     pub fn from_seeds(seeds: &[Task], yes: usize, no: usize) -> Self {
-        let mut chosen = evenly(seeds.iter().filter(|task| task.is_classification), yes);
-        chosen.extend(evenly(seeds.iter().filter(|task| !task.is_classification), no));
-        chosen.sort_by_cached_key(|task| Sha256::digest(&task.instruction));
+        let yes = evenly(seeds.iter().filter(|task| task.is_classification), yes);
+        let no = evenly(seeds.iter().filter(|task| !task.is_classification), no);
+        let mut chosen = Vec::new();
+        for (i, &task) in yes.iter().enumerate() {
+            chosen.push(task);
+            chosen.extend(&no[i * no.len() / yes.len()..(i + 1) * no.len() / yes.len()]);
+        }
+        if yes.is_empty() {
+            chosen = no;
+        }
         let mut examples =
             String::from("Can the following task be regarded as a classification task with finite output labels?\n\n");
         for task in chosen {
