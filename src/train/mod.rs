@@ -19,6 +19,8 @@ pub mod lora;
 pub mod loss;
 pub mod metrics;
 pub mod optimizer;
+#[cfg(test)]
+mod reference;
 pub mod run;
 pub mod save;
 pub mod schedule;

@@ -4,7 +4,7 @@ use super::batch::{Dealing, PieceLimits};
 use super::lora::LoraSettings;
 use super::schedule::Schedule;
 use anyhow::{Result, bail};
-use ewe::cli::train::{Args, Method, OptimizerKind, Order, Precision, ScheduleKind};
+use ewe::cli::train::{Args, Method, OptimizerKind, Order, Precision};
 use ewe::prompt::template::Template;
 use serde::{Deserialize, Serialize};
 
