@@ -65,7 +65,8 @@ def write(name, model, bos, seed, old_buffers=False):
     directory.mkdir(parents=True, exist_ok=True)
     randomise(model, seed)
     model.eval()
-    tensors = {key: value.contiguous() for key, value in model.state_dict().items() if key != "lm_head.weight" or not model.config.tie_word_embeddings}
+    tied = model.config.tie_word_embeddings
+    tensors = {k: v.contiguous() for k, v in model.state_dict().items() if not (tied and k == "lm_head.weight")}
     if old_buffers:
         # What checkpoints of 2021 carry along.
         n = model.config.n_positions
@@ -78,29 +79,59 @@ def write(name, model, bos, seed, old_buffers=False):
     (directory / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
     tok = tokenizer(directory, bos)
 
+    expect(directory, model, tok, seed)
+
+
+def expect(directory, model, tok, seed):
+    """Logits, greedy text and scores of a model."""
     generator = torch.Generator().manual_seed(seed + 1)
     tokens = torch.randint(2, VOCAB - 4, (2, 24), generator=generator)
     with torch.no_grad():
-        logits = model(tokens).logits
+        logits = model(input_ids=tokens).logits
     prompts = ["the inner thing", "Q: where?\nA:", "t", "in the end, the other thing is this:"]
     greedy = []
     for prompt in prompts:
         ids = tok.encode(prompt).ids
         with torch.no_grad():
             out = model.generate(
-                torch.tensor([ids]), max_new_tokens=32, do_sample=False, eos_token_id=0, pad_token_id=0,
+                input_ids=torch.tensor([ids]), max_new_tokens=32, do_sample=False, eos_token_id=0, pad_token_id=0,
                 attention_mask=torch.ones(1, len(ids), dtype=torch.long),
             )[0].tolist()
-        greedy.append({"prompt": prompt, "ids": ids, "new": out[len(ids):]})
+        greedy.append({"prompt": prompt, "ids": ids, "new": out[len(ids):], "text": tok.decode(out[len(ids):])})
     score = []
     for prompt, completion in [("the ", "inner thing"), ("in the end", ", this"), ("a", "")]:
         head, tail = tok.encode(prompt).ids, tok.encode(completion, add_special_tokens=False).ids
         with torch.no_grad():
-            logprobs = model(torch.tensor([head + tail])).logits[0].double().log_softmax(-1)
+            logprobs = model(input_ids=torch.tensor([head + tail])).logits[0].double().log_softmax(-1)
         nll = -sum(logprobs[len(head) - 1 + i, token].item() for i, token in enumerate(tail))
         score.append({"prompt": prompt, "completion": completion, "tokens": len(tail), "nll": nll})
     save_file({"tokens": tokens, "logits": logits.contiguous()}, directory / "expected.safetensors")
     (directory / "expected.json").write_text(json.dumps({"greedy": greedy, "score": score}, indent=1) + "\n")
+
+
+def write_adapter(name, base, seed):
+    """A LoRA adapter in PEFT's format, and what the base model computes with it."""
+    from peft import LoraConfig, get_peft_model
+
+    model = AutoModelForCausalLM.from_pretrained(GOLDEN / base, dtype=torch.float32)
+    config = LoraConfig(r=2, lora_alpha=6, target_modules="all-linear", task_type="CAUSAL_LM")
+    torch.manual_seed(seed)
+    model = get_peft_model(model, config).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for key, parameter in sorted(model.named_parameters()):
+            if "lora_" in key:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    directory = GOLDEN / name
+    model.save_pretrained(directory)
+    (directory / "README.md").unlink(missing_ok=True)
+    # Paths of this machine and sets in no fixed order are nobody's business.
+    path = directory / "adapter_config.json"
+    config = json.loads(path.read_text())
+    config["base_model_name_or_path"] = base
+    config["target_modules"] = sorted(config["target_modules"])
+    path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+    expect(directory, model, Tokenizer.from_file(str(GOLDEN / base / "tokenizer.json")), seed)
 
 
 def tiny():
@@ -124,6 +155,7 @@ def tiny():
     untied = dict(gemma, tie_word_embeddings=False, num_hidden_layers=2, layer_types=["sliding_attention", "full_attention"],
                   rope_parameters={"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
                                    "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}})
+    write_adapter("gemma3_lora", "gemma3", seed=4)
     write("gemma3_untied", Gemma3ForCausalLM(Gemma3TextConfig(**untied)), bos=True, seed=3)
 
 

@@ -8,16 +8,22 @@
 //! - [`filter`]: which candidates stay.
 //! - [`store`]: the dataset, one SQLite file.
 //! - [`pipeline`]: the arrows between the three.
+//! - [`interchange`]: files of tasks, in and out.
+//! - [`curate`]: people at work on the dataset, from the terminal and from a page.
+//! - [`report`]: figures and charts.
 //! - [`progress`]: what long work shows.
 //! - [`cli`]: the command line, for both binaries.
 
 pub mod backend;
 pub mod cli;
 pub mod client;
+pub mod curate;
 pub mod filter;
 pub mod generate;
+pub mod interchange;
 pub mod pipeline;
 pub mod progress;
 pub mod prompt;
+pub mod report;
 pub mod store;
 pub mod task;

@@ -1,7 +1,96 @@
-//! `ewe`: the data half. Commands that need tensors are handed over to `ewe-torch`.
+//! `ewe`: the data half. Runs a command, prints its error, says by the exit code how it went: 0 done, 1 failed,
+//! 2 usage, 130 interrupted after a clean stop. Commands that need tensors are handed over to `ewe-torch`.
+
+use std::{
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Command as Process, ExitCode},
+};
 
 use clap::Parser;
+use ewe::{
+    cli::{self, Cli, Command},
+    task::Review,
+};
 
-fn main() {
-    let _cli = ewe::cli::Cli::parse();
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    cli::log_to_stderr(&cli.globals);
+    let result = if needs_tensors(&cli.command) {
+        Err(hand_over())
+    } else {
+        run(&cli)
+    };
+    cli::end(&cli.command, result)
+}
+
+fn run(cli: &Cli) -> anyhow::Result<u8> {
+    // Commands that ask the dataset one thing start faster without a pool of threads.
+    let mut runtime = match cli.command {
+        Command::Generate(_) => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    runtime.enable_all().build()?.block_on(dispatch(cli))
+}
+
+async fn dispatch(cli: &Cli) -> anyhow::Result<u8> {
+    let globals = &cli.globals;
+    match &cli.command {
+        Command::Init(args) => cli::init::run(args).await?,
+        Command::Generate(args) => {
+            let client = args.client()?;
+            return cli::generate::open(args)
+                .await?
+                .run(args, globals.quiet, &client)
+                .await;
+        }
+        Command::Import(args) => cli::import::run(args).await?,
+        Command::Export(args) => cli::export::run(args, globals).await?,
+        Command::List(args) => cli::list::run(args).await?,
+        Command::Show(args) => cli::show::run(args).await?,
+        Command::Search(args) => cli::search::run(args).await?,
+        Command::Accept(args) => cli::accept::run(args, Review::Accepted).await?,
+        Command::Reject(args) => cli::accept::run(args, Review::Rejected).await?,
+        Command::Edit(args) => cli::edit::run(args).await?,
+        Command::Undo(args) => cli::undo::run(args).await?,
+        Command::Log(args) => cli::log::run(args).await?,
+        Command::Stats(args) => cli::stats::run(args).await?,
+        Command::Train(_)
+        | Command::Plan(_)
+        | Command::Complete(_)
+        | Command::Score(_)
+        | Command::Chat(_)
+        | Command::Serve(_)
+        | Command::Selftest(_) => unreachable!("handed over to ewe-torch"),
+    }
+    Ok(0)
+}
+
+fn needs_tensors(command: &Command) -> bool {
+    match command {
+        Command::Generate(args) => args.model.is_some(),
+        Command::Train(_)
+        | Command::Plan(_)
+        | Command::Complete(_)
+        | Command::Score(_)
+        | Command::Chat(_)
+        | Command::Serve(_)
+        | Command::Selftest(_) => true,
+        _ => false,
+    }
+}
+
+/// Becomes `ewe-torch` with the same arguments: the one beside this program, else the one on the path. Returns only
+/// when there is none.
+fn hand_over() -> anyhow::Error {
+    let beside = std::env::current_exe()
+        .ok()
+        .map(|ewe| ewe.with_file_name("ewe-torch"))
+        .filter(|path| path.is_file());
+    let program = beside.as_deref().unwrap_or(Path::new("ewe-torch"));
+    let error = Process::new(program).args(std::env::args_os().skip(1)).exec();
+    anyhow::anyhow!(
+        "this command needs `{}`, which does not start: {error}\nhint: `cargo build` makes it beside `ewe`; it needs libtorch, see `make setup`",
+        program.display()
+    )
 }

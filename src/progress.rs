@@ -37,7 +37,15 @@ impl Progress {
             bar
         });
         let lines = !terminal && !quiet;
-        Progress { bar, lines, what: what.to_string(), total, first, start: Instant::now(), last_line: None }
+        Progress {
+            bar,
+            lines,
+            what: what.to_string(),
+            total,
+            first,
+            start: Instant::now(),
+            last_line: None,
+        }
     }
 
     /// Shows that the work stands at `position`, with what else there is to say.
@@ -55,7 +63,12 @@ impl Progress {
                 0 => "?".to_string(),
                 done => clock(elapsed.mul_f64(self.total.saturating_sub(position) as f64 / done as f64)),
             };
-            eprintln!("{}: {position}/{} in {}, {left} left; {message}", self.what, self.total, clock(elapsed));
+            eprintln!(
+                "{}: {position}/{} in {}, {left} left; {message}",
+                self.what,
+                self.total,
+                clock(elapsed)
+            );
         }
     }
 
@@ -80,5 +93,9 @@ impl Progress {
 pub fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    if h > 0 { format!("{h}:{m:02}:{s:02}") } else { format!("{m}:{s:02}") }
+    if h > 0 {
+        format!("{h}:{m:02}:{s:02}")
+    } else {
+        format!("{m}:{s:02}")
+    }
 }

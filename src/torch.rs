@@ -1,28 +1,60 @@
 //! `ewe-torch`: everything with tensors, on top of the `ewe` library. In reading order:
 //!
-//! - `model`: GPT-J and Gemma 3, shared layers, weights, the KV cache.
-//! - `engine`: token generation.
-//! - `eval`, `chat`: `score`, `complete`, `chat`, `serve`.
-//! - `train`: fine-tuning.
+//! - [`model`]: GPT-J and Gemma 3, shared layers, weights, the KV cache.
+//! - [`engine`]: token generation: the running batch, sampling, shared prefixes.
+//! - [`eval`], [`chat`]: `complete`, `score`; `chat`, `serve`.
+//! - [`train`]: fine-tuning.
 
+mod chat;
+mod engine;
+mod eval;
 mod model;
 mod train;
 
-use clap::Parser;
-use ewe::cli::{Cli, Command};
 use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use engine::handle::LocalBackend;
+use ewe::cli::{self, Cli, Command};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let result = match &cli.command {
-        Command::Train(args) => train::run::run(args, cli.globals.quiet),
-        _ => Err(anyhow::anyhow!("not a command of ewe-torch")),
-    };
-    match result {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+    cli::log_to_stderr(&cli.globals);
+    model::device::prepare();
+    cli::end(&cli.command, run(&cli))
+}
+
+fn run(cli: &Cli) -> Result<u8> {
+    let quiet = cli.globals.quiet;
+    match &cli.command {
+        Command::Generate(args) => generate(args, quiet),
+        Command::Train(args) => train::run::run(args, quiet),
+        Command::Complete(args) => eval::complete::run(args, quiet).map(|()| 0),
+        Command::Score(args) => eval::score::run(args, quiet).map(|()| 0),
+        Command::Chat(args) => chat::terminal::run(args).map(|()| 0),
+        Command::Serve(args) => chat::serve::run(args, quiet).map(|()| 0),
+        _ => anyhow::bail!("`ewe-torch` does not do this\nhint: run it through `ewe`"),
     }
+}
+
+/// `ewe generate` with the engine as the model.
+fn generate(args: &cli::generate::Args, quiet: bool) -> Result<u8> {
+    let model = args
+        .model
+        .as_deref()
+        .expect("`ewe` hands over only what names a model");
+    let config = engine::batch::Config {
+        max_batch: args.batch as usize,
+        ..Default::default()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        // A dataset that cannot be used is said before a model is loaded.
+        let grow = cli::generate::open(args).await?;
+        let backend = LocalBackend::open(model, None, &args.device, &args.dtype, config)?;
+        grow.run(args, quiet, &backend).await
+    })
 }

@@ -1,9 +1,15 @@
 //! `ewe chat`
 
+use super::complete::{ModelArgs, SamplingArgs};
+
 /// Arguments of `ewe chat`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Directory of a model: config.json, safetensors, tokenizer.json
-    #[arg(long, value_name = "DIR")]
-    pub model: std::path::PathBuf,
+    /// The model
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// How it answers
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
 }

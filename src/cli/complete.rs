@@ -1,9 +1,133 @@
 //! `ewe complete`
 
+use std::path::PathBuf;
+
 /// Arguments of `ewe complete`.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["prompts", "prompt"]))]
 pub struct Args {
+    /// The model
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// JSON lines with a "prompt" each; the answers go to --out, in the same order
+    #[arg(long, value_name = "FILE.jsonl", requires = "out")]
+    pub prompts: Option<PathBuf>,
+
+    /// One prompt; the answer goes to standard output as it comes
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+
+    /// Where the rows {row, completion, finish_reason, prompt_tokens, completion_tokens} go
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub out: Option<PathBuf>,
+
+    /// How it answers
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+
+    /// The most prompts that are worked on at once
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_batch: u16,
+}
+
+/// Which model, where, and in which type.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ModelArgs {
     /// Directory of a model: config.json, safetensors, tokenizer.json
     #[arg(long, value_name = "DIR")]
-    pub model: std::path::PathBuf,
+    pub model: PathBuf,
+
+    /// Directory of a LoRA adapter in PEFT's format, as `ewe train --method lora` writes it
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
+
+    /// auto (a GPU if there is one), cpu, or cuda:N
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+
+    /// auto (bf16 for 16-bit checkpoints, else fp32), bf16, fp16 or fp32
+    #[arg(long, default_value = "auto")]
+    pub dtype: String,
+}
+
+/// How the next token is chosen.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SamplingArgs {
+    /// The most tokens of an answer
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub max_tokens: usize,
+
+    /// 0 takes the likeliest token; higher is more varied
+    #[arg(long, value_name = "T", default_value_t = 0.7, value_parser = not_negative)]
+    pub temperature: f64,
+
+    /// Nucleus: only the likeliest tokens that make up this much probability; 1 is off
+    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = fraction)]
+    pub top_p: f64,
+
+    /// Only the K likeliest tokens; 0 is off
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub top_k: usize,
+
+    /// Only tokens at least this fraction as likely as the likeliest; 0 is off
+    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = fraction)]
+    pub min_p: f64,
+
+    /// Subtracted from the score of tokens already generated
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub presence_penalty: f64,
+
+    /// Subtracted from a token's score once for each time it was generated
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub frequency_penalty: f64,
+
+    /// Divides the scores of tokens in prompt or answer; 1 is off
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = positive)]
+    pub repetition_penalty: f64,
+
+    /// The answer ends before this text; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+
+    /// With the prompt and the options above, decides the answer; row N of a file uses seed + N
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+}
+
+impl SamplingArgs {
+    /// As the backend takes it.
+    pub fn sampling(&self) -> crate::backend::Sampling {
+        crate::backend::Sampling {
+            max_tokens: self.max_tokens,
+            temperature: self.temperature,
+            top_p: self.top_p,
+            top_k: self.top_k,
+            min_p: self.min_p,
+            presence_penalty: self.presence_penalty,
+            frequency_penalty: self.frequency_penalty,
+            repetition_penalty: self.repetition_penalty,
+            stop: self.stop.clone(),
+            seed: self.seed,
+        }
+    }
+}
+
+fn number(text: &str, fits: impl Fn(f64) -> bool, want: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if fits(number) => Ok(number),
+        _ => Err(format!("want {want}")),
+    }
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    number(text, |x| x.is_finite() && x >= 0.0, "a number of at least 0")
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    number(text, |x| x.is_finite() && x > 0.0, "a number above 0")
+}
+
+fn fraction(text: &str) -> Result<f64, String> {
+    number(text, |x| (0.0..=1.0).contains(&x), "a number from 0 to 1")
 }

@@ -6,7 +6,7 @@ use crate::filter::Threshold;
 use crate::generate::recipe::SelfInstruct;
 use crate::pipeline::{self, Ending};
 use crate::progress::{Progress, clock};
-use crate::store::Store;
+use crate::store::{Store, lock::GenerateLock};
 use anyhow::{Result, bail};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -145,7 +145,9 @@ impl Args {
         Ok(Client::new(client::Config {
             endpoint: endpoint.clone(),
             model: model.clone(),
-            api_key: std::env::var(&self.api_key_env).ok().filter(|key| !key.is_empty()),
+            api_key: std::env::var(&self.api_key_env)
+                .ok()
+                .filter(|key| !key.is_empty()),
             concurrency: self.concurrency,
             timeout: Duration::from_secs(self.timeout),
             retries: self.retries,
@@ -153,17 +155,41 @@ impl Args {
     }
 }
 
-/// Grows the dataset with `backend`; the exit code says whether it was stopped.
-pub async fn run(args: &Args, quiet: bool, backend: &dyn Backend) -> Result<u8> {
+/// A dataset that is open, with the right to grow it.
+pub struct Grow {
+    store: Store,
+    _lock: GenerateLock,
+}
+
+/// Opens the dataset before a model is loaded, so that what is wrong with it is said at once.
+pub async fn open(args: &Args) -> Result<Grow> {
     let store = Store::open(&args.db).await?;
-    let _lock = store.lock_for_generate()?;
+    let lock = store.lock_for_generate()?;
+    Ok(Grow { store, _lock: lock })
+}
+
+impl Grow {
+    /// Grows the dataset with `backend`; the exit code says whether it was stopped.
+    pub async fn run(self, args: &Args, quiet: bool, backend: &dyn Backend) -> Result<u8> {
+        let Grow { store, _lock } = self;
+        let result = grow(&store, args, quiet, backend).await;
+        store.close().await;
+        result
+    }
+}
+
+async fn grow(store: &Store, args: &Args, quiet: bool, backend: &dyn Backend) -> Result<u8> {
     let interrupted = Arc::new(AtomicBool::new(false));
     tokio::spawn(stop_on_signal(interrupted.clone()));
 
     let start = Instant::now();
     let had = store.accepted_machine_tasks().await?;
     let mut bar = Progress::new("generate", "tasks", had, args.target, quiet);
-    let mut last = pipeline::Progress { accepted: had, target: args.target, ..Default::default() };
+    let mut last = pipeline::Progress {
+        accepted: had,
+        target: args.target,
+        ..Default::default()
+    };
     let mut show = |now: &pipeline::Progress| {
         let seconds = start.elapsed().as_secs_f64();
         bar.set(
@@ -178,7 +204,7 @@ pub async fn run(args: &Args, quiet: bool, backend: &dyn Backend) -> Result<u8> 
         );
         last = now.clone();
     };
-    let ending = pipeline::grow(&store, &args.config(), backend, &interrupted, &mut show).await;
+    let ending = pipeline::grow(store, &args.config(), backend, &interrupted, &mut show).await;
     bar.finish();
     let ending = ending?;
     let path = args.db.display();
@@ -205,17 +231,20 @@ pub async fn run(args: &Args, quiet: bool, backend: &dyn Backend) -> Result<u8> 
         );
         match ending {
             Ending::Target => {}
-            Ending::Budget => println!("stopped: the budget is spent; the same command with a larger one goes on"),
+            Ending::Budget => {
+                println!("stopped: the budget is spent; the same command with a larger one goes on")
+            }
             Ending::Interrupted => println!("stopped: interrupted; the same command goes on"),
         }
     }
-    store.close().await;
     Ok(if ending == Ending::Interrupted { 130 } else { 0 })
 }
 
 /// The first Ctrl-C lets what is in flight finish; the second leaves at once. Neither loses what is committed.
 async fn stop_on_signal(interrupted: Arc<AtomicBool>) {
-    let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return };
+    let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
+        return;
+    };
     loop {
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}

@@ -1,14 +1,31 @@
 //! The command line: one file a command, each a clap struct. Both binaries parse it, so `ewe --help` shows
 //! every command; `ewe` hands those that need tensors over to `ewe-torch`.
 
+pub mod accept;
 pub mod chat;
 pub mod complete;
+pub mod edit;
+pub mod export;
 pub mod generate;
+pub mod import;
+pub mod init;
+pub mod list;
+pub mod log;
 pub mod plan;
+pub mod reject;
 pub mod score;
+pub mod search;
 pub mod selftest;
 pub mod serve;
+pub mod show;
+pub mod stats;
+mod terminal;
 pub mod train;
+pub mod undo;
+
+use std::{path::Path, process::ExitCode};
+
+use crate::store;
 
 use clap::{Parser, Subcommand};
 
@@ -40,8 +57,32 @@ pub struct Globals {
 /// Every command of both binaries.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make a dataset that begins with seed tasks
+    Init(init::Args),
     /// Let a model write new tasks, until there are enough
     Generate(generate::Args),
+    /// Read a file of tasks into the dataset
+    Import(import::Args),
+    /// Write the dataset to a file in one of the field's formats
+    Export(export::Args),
+    /// Show tasks, a line each
+    List(list::Args),
+    /// Show one task with its neighbours, its origin and its history
+    Show(show::Args),
+    /// Find tasks by their words
+    Search(search::Args),
+    /// Want tasks in the dataset
+    Accept(accept::Args),
+    /// Want tasks out of the dataset
+    Reject(reject::Args),
+    /// Change the texts of a task
+    Edit(edit::Args),
+    /// Take back the latest action, or any other
+    Undo(undo::Args),
+    /// Show what was done to the dataset
+    Log(log::Args),
+    /// Count what is in the dataset and what it cost
+    Stats(stats::Args),
     /// Fine-tune a model on the dataset
     Train(train::Args),
     /// Say what a fine-tune needs in memory and time, before anything runs
@@ -56,4 +97,71 @@ pub enum Command {
     Serve(serve::Args),
     /// Check the tensor half on this machine
     Selftest(selftest::Args),
+}
+
+impl Command {
+    /// The dataset that the command works on.
+    pub fn db(&self) -> Option<&Path> {
+        match self {
+            Command::Init(args) => Some(&args.db),
+            Command::Generate(args) => Some(&args.db),
+            Command::Import(args) => Some(&args.db),
+            Command::Export(args) => Some(&args.db),
+            Command::List(args) => Some(&args.db),
+            Command::Show(args) => Some(&args.db),
+            Command::Search(args) => Some(&args.db),
+            Command::Accept(args) | Command::Reject(args) => Some(&args.db),
+            Command::Edit(args) => Some(&args.db),
+            Command::Undo(args) => Some(&args.db),
+            Command::Log(args) => Some(&args.db),
+            Command::Stats(args) => Some(&args.db),
+            _ => None,
+        }
+    }
+}
+
+/// Sends the log to stderr, as much of it as was asked for.
+pub fn log_to_stderr(globals: &Globals) {
+    let level = match (globals.quiet, globals.verbose) {
+        (true, _) => tracing::Level::ERROR,
+        (false, 0) => tracing::Level::WARN,
+        (false, 1) => tracing::Level::INFO,
+        (false, _) => tracing::Level::DEBUG,
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(level)
+        .without_time()
+        .init();
+}
+
+/// The error and what led to it on one line, hints below. Errors from within the store do not know the file's name.
+fn message(command: &Command, error: &anyhow::Error) -> String {
+    match (error.downcast_ref::<store::Error>(), command.db()) {
+        (Some(inner), Some(db)) if !inner.names_file() => format!("`{}`: {error:#}", db.display()),
+        _ => format!("{error:#}"),
+    }
+}
+
+/// Whether whoever read our output has had enough of it, as `head` does.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        let json = cause
+            .downcast_ref::<serde_json::Error>()
+            .and_then(serde_json::Error::io_error_kind);
+        io.or(json) == Some(std::io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// Says how a command went: its error on stderr, its exit code to the caller.
+pub fn end(command: &Command, result: anyhow::Result<u8>) -> ExitCode {
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", message(command, &error));
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -1,9 +1,29 @@
 //! `ewe serve`
 
+use std::net::SocketAddr;
+
+use super::complete::ModelArgs;
+
 /// Arguments of `ewe serve`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Directory of a model: config.json, safetensors, tokenizer.json
-    #[arg(long, value_name = "DIR")]
-    pub model: std::path::PathBuf,
+    /// The model
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// Address to listen on; beyond this machine only with --token
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8000")]
+    pub bind: SocketAddr,
+
+    /// Clients must send this as `Authorization: Bearer …`; the variable EWE_TOKEN does the same
+    #[arg(long, value_name = "TEXT")]
+    pub token: Option<String>,
+
+    /// The most requests that are worked on at once
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_batch: u16,
+
+    /// The most requests that may wait; more are refused with status 429
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub max_waiting: usize,
 }

@@ -36,10 +36,14 @@ pub struct SelfInstruct {
     pub machine_examples: usize,
     /// Instructions asked for in one stage-1 answer (published: up to number 16).
     pub wanted: usize,
-    /// Examples of each answer in the stage-2 prompt (published: 12 yes, 19 no).
-    pub classification_examples: usize,
+    /// Classification tasks in the stage-2 prompt (published: 12).
+    pub yes_examples: usize,
+    /// Other tasks in the stage-2 prompt (published: 19; fewer and small models answer yes to everything).
+    pub no_examples: usize,
     /// Example tasks in the input-first prompt (published: 13).
     pub input_first_examples: usize,
+    /// How many of them have an input.
+    pub with_input: usize,
     /// Example tasks in the output-first prompt (published: 9).
     pub output_first_examples: usize,
     /// Temperature of stage 1 (published: 0.7).
@@ -50,7 +54,7 @@ pub struct SelfInstruct {
     pub presence_penalty: f64,
     /// Repetition penalty of all stages but classification; 1 as published.
     pub repetition_penalty: f64,
-    /// Temperature of stage 3 (published: 0).
+    /// Temperature of stage 3 (published: 0; small base models then repeat one line for ever).
     pub instance_temperature: f64,
     /// Token limit of stage 1 (published: 1024).
     pub instruction_tokens: usize,
@@ -64,16 +68,18 @@ impl Default for SelfInstruct {
             examples: 8,
             machine_examples: 2,
             wanted: 8,
-            classification_examples: 8,
+            yes_examples: 5,
+            no_examples: 12,
             input_first_examples: 10,
+            with_input: 4,
             output_first_examples: 7,
             temperature: 0.7,
             top_p: 0.9,
             presence_penalty: 0.0,
-            repetition_penalty: 1.1,
-            instance_temperature: 0.3,
+            repetition_penalty: 1.15,
+            instance_temperature: 0.7,
             instruction_tokens: 320,
-            instance_tokens: 200,
+            instance_tokens: 160,
         }
     }
 }
@@ -81,7 +87,10 @@ impl Default for SelfInstruct {
 impl SelfInstruct {
     /// How the model is sampled in a stage, for the request with this seed.
     pub fn sampling(&self, stage: Stage, seed: u64) -> Sampling {
-        let base = Sampling { seed, ..Sampling::default() };
+        let base = Sampling {
+            seed,
+            ..Sampling::default()
+        };
         match stage {
             Stage::Instructions => Sampling {
                 max_tokens: self.instruction_tokens,
@@ -93,9 +102,12 @@ impl SelfInstruct {
                 stop: vec!["\n\n".into(), format!("\n{}.", self.examples + self.wanted + 1)],
                 ..base
             },
-            Stage::Classification => {
-                Sampling { max_tokens: 4, temperature: 0.0, stop: vec!["\n".into()], ..base }
-            }
+            Stage::Classification => Sampling {
+                max_tokens: 4,
+                temperature: 0.0,
+                stop: vec!["\n".into()],
+                ..base
+            },
             Stage::InputFirst | Stage::OutputFirst => Sampling {
                 max_tokens: self.instance_tokens,
                 temperature: self.instance_temperature,

@@ -37,6 +37,13 @@ const PLAIN: &[(&str, &[&str])] = &[
     ("trainable_token_indices", &["[]", "{}"]),
     ("layer_replication", &["[]"]),
     ("target_parameters", &["[]"]),
+    ("lora_bias", &["false"]),
+    ("use_qalora", &["false"]),
+    ("use_bdlora", &["false"]),
+    ("alora_invocation_tokens", &["[]"]),
+    ("arrow_config", &[]),
+    ("kasa_config", &[]),
+    ("monteclora_config", &[]),
 ];
 
 /// Attaches the adapter in `dir` to `model`. A and B stay in fp32; dropout is off.

@@ -56,20 +56,22 @@ impl KvCache {
                 want.max(have + have / 2)
             }
         };
-        let (slots, capacity) = (grown(self.slots, slots), grown(self.capacity, capacity));
+        self.resize(grown(self.slots, slots), grown(self.capacity, capacity));
+    }
+
+    /// Has exactly `slots` slots of `capacity` tokens from now on, keeping what fits.
+    pub fn resize(&mut self, slots: i64, capacity: i64) {
         let _guard = tch::no_grad_guard();
+        let (kept_slots, kept) = (self.slots.min(slots), self.capacity.min(capacity));
         for (k, v) in &mut self.layers {
             for old in [k, v] {
-                let mut new = Tensor::empty([slots, capacity, self.kv_heads, self.head_dim], self.options);
-                if self.slots > 0 {
-                    new.narrow(0, 0, self.slots)
-                        .narrow(1, 0, self.capacity)
-                        .copy_(old);
+                // Zeros: a NaN in a place never written would poison the sum even with a weight of zero.
+                let new = Tensor::zeros([slots, capacity, self.kv_heads, self.head_dim], self.options);
+                if kept_slots > 0 && kept > 0 {
+                    let block = |x: &Tensor| x.narrow(0, 0, kept_slots).narrow(1, 0, kept);
+                    block(&new).copy_(&block(old));
                 }
-                // Never-written places are masked out, but a NaN there would still poison 0 · NaN.
-                let _ = new.narrow(1, self.capacity, capacity - self.capacity).zero_();
-                let _ = new.narrow(0, self.slots, slots - self.slots).zero_();
-                *old = std::mem::replace(&mut new, Tensor::new());
+                *old = new;
             }
         }
         (self.slots, self.capacity) = (slots, capacity);
@@ -118,7 +120,8 @@ impl KvCache {
     }
 
     /// Copies the first `length` tokens of `prefix` into a slot.
-    pub fn put_prefix(&mut self, slot: i64, prefix: &Prefix, length: i64) {
+    pub fn put_prefix(&mut self, slot: i64, prefix: &Prefix, length: usize) {
+        let length = length as i64;
         for ((k, v), (prefix_k, prefix_v)) in self.layers.iter().zip(&prefix.layers) {
             k.get(slot)
                 .narrow(0, 0, length)
@@ -126,6 +129,16 @@ impl KvCache {
             v.get(slot)
                 .narrow(0, 0, length)
                 .copy_(&prefix_v.narrow(0, 0, length));
+        }
+    }
+}
+
+impl Prefix {
+    /// A copy of its first `length` tokens.
+    pub fn first(&self, length: usize) -> Prefix {
+        let copy = |x: &Tensor| x.narrow(0, 0, length as i64).copy();
+        Prefix {
+            layers: self.layers.iter().map(|(k, v)| (copy(k), copy(v))).collect(),
         }
     }
 }

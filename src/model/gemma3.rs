@@ -340,7 +340,10 @@ impl CausalLm for Gemma3 {
     }
 
     fn head(&self) -> (Tensor, Option<Tensor>) {
-        let weight = self.lm_head.as_ref().map_or(&self.embed_tokens.weight, |head| &head.weight);
+        let weight = self
+            .lm_head
+            .as_ref()
+            .map_or(&self.embed_tokens.weight, |head| &head.weight);
         (weight.shallow_clone(), None)
     }
 

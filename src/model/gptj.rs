@@ -217,7 +217,10 @@ impl CausalLm for GptJ {
     }
 
     fn head(&self) -> (Tensor, Option<Tensor>) {
-        (self.lm_head.weight.shallow_clone(), self.lm_head.bias.as_ref().map(Tensor::shallow_clone))
+        (
+            self.lm_head.weight.shallow_clone(),
+            self.lm_head.bias.as_ref().map(Tensor::shallow_clone),
+        )
     }
 
     fn for_each_linear(&mut self, f: &mut dyn FnMut(&mut Linear)) {

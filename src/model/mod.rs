@@ -2,7 +2,7 @@
 //!
 //! - [`gptj`], [`gemma3`]: an architecture a file.
 //! - [`layers`], [`rope`], [`attention`], [`cache`]: what they share.
-//! - [`config`], [`weights`], [`tokenizer`], [`adapter`]: what is read from a model's directory.
+//! - [`config`], [`weights`], [`tokenizer`], [`chat_template`], [`adapter`]: what is read from a model's directory.
 //! - [`device`]: where it computes, and in which type.
 //!
 //! Shapes: `b` rows of a batch, `t` time, `d` hidden features; `tokens_bt` is int64, `x_btd` the model's type.
@@ -10,8 +10,10 @@
 pub mod adapter;
 pub mod attention;
 pub mod cache;
+pub mod chat_template;
 pub mod config;
 pub mod device;
+pub mod fingerprint;
 pub mod gemma3;
 pub mod gptj;
 pub mod layers;
@@ -21,7 +23,7 @@ pub(crate) mod tests;
 pub mod tokenizer;
 pub mod weights;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Result, bail};
 use tch::{Device, Kind, Tensor};
@@ -105,8 +107,6 @@ pub struct LoadedModel {
     pub model: Box<dyn CausalLm>,
     /// The tokenizer beside it.
     pub tokenizer: Tokenizer,
-    /// Where it was read from.
-    pub dir: PathBuf,
     /// What it computes in.
     pub kind: Kind,
     /// Where it computes.
@@ -163,4 +163,26 @@ pub fn load(dir: &Path, device: Device, dtype: &str) -> Result<LoadedModel> {
         kind,
         device,
     })
+}
+
+/// Loads the model in `dir` ready to answer, with the LoRA adapter in `adapter` if there is one. `device` and `dtype`
+/// are those of the command line. Fails as [`device::device`], [`load`] and [`adapter::attach`] do.
+pub fn open(dir: &Path, adapter: Option<&Path>, device: &str, dtype: &str) -> Result<LoadedModel> {
+    let device = device::device(device)?;
+    let mut loaded = load(dir, device, dtype)?;
+    if let Some(adapter) = adapter {
+        adapter::attach(loaded.model.as_mut(), adapter, device)?;
+        let kind = loaded.kind;
+        loaded
+            .model
+            .for_each_linear(&mut |linear| match &mut linear.lora {
+                // In 16 bits the sum would be rounded to the weight's precision, which can be coarser than the correction.
+                Some(lora) if kind != Kind::Float => {
+                    lora.a = lora.a.to_kind(kind);
+                    lora.b = lora.b.to_kind(kind);
+                }
+                _ => linear.merge(),
+            });
+    }
+    Ok(loaded)
 }

@@ -144,16 +144,6 @@ impl Weights {
         names
     }
 
-    /// The shape of a tensor, by its name in the file.
-    pub fn shape(&self, name: &str) -> Option<&[i64]> {
-        self.entries.get(name).map(|entry| entry.shape.as_slice())
-    }
-
-    /// Whether a tensor is there, with or without the prefix.
-    pub fn has(&self, name: &str) -> bool {
-        self.find(name).is_some()
-    }
-
     fn find(&self, name: &str) -> Option<&Entry> {
         self.entries
             .get(name)

@@ -4,6 +4,7 @@
 //! all prompts of a stage start with the same text and a backend can share the work on it.
 
 use crate::task::Task;
+use sha2::{Digest, Sha256};
 
 /// Starts the answer part of an instance.
 pub const OUTPUT: &str = "Output:";
@@ -30,18 +31,17 @@ pub struct Classification {
 }
 
 impl Classification {
-    /// Takes `yes` and `no` examples in turn from the seeds.
-    pub fn from_seeds(seeds: &[Task], each: usize) -> Self {
-        let yes = evenly(seeds.iter().filter(|task| task.is_classification), each);
-        let no = evenly(seeds.iter().filter(|task| !task.is_classification), each);
-        let mut examples =
-            String::from("Can the following task be regarded as a classification task with finite output labels?\n\n");
-        for pair in 0..yes.len().max(no.len()) {
-            for task in [yes.get(pair), no.get(pair)].into_iter().flatten() {
-                let answer = if task.is_classification { "Yes" } else { "No" };
-                examples.push_str(&Self::question(&task.instruction));
-                examples.push_str(&format!(" {answer}\n\n"));
-            }
+    /// Takes `yes` and `no` examples from the seeds, mixed in an order that says nothing about the answer.
+    pub fn from_seeds(seeds: &[Task], yes: usize, no: usize) -> Self {
+        let mut chosen = evenly(seeds.iter().filter(|task| task.is_classification), yes);
+        chosen.extend(evenly(seeds.iter().filter(|task| !task.is_classification), no));
+        chosen.sort_by_cached_key(|task| Sha256::digest(&task.instruction));
+        let mut examples = String::from(
+            "Can the following task be regarded as a classification task with finite output labels?\n\n",
+        );
+        for task in chosen {
+            let answer = if task.is_classification { "Yes" } else { "No" };
+            examples.push_str(&format!("{} {answer}\n\n", Self::question(&task.instruction)));
         }
         Classification { examples }
     }
@@ -62,18 +62,23 @@ pub struct InputFirst {
 }
 
 impl InputFirst {
-    /// Half of the examples have inputs, half have none.
-    pub fn from_seeds(seeds: &[Task], count: usize) -> Self {
+    /// `with_input` of the `count` examples have inputs. The last one has none: a small model copies the form of the
+    /// last example, and most instructions of stage 1 need no input.
+    pub fn from_seeds(seeds: &[Task], count: usize, with_input: usize) -> Self {
         let has_input = |task: &&Task| task.instances.iter().any(|i| !i.input.is_empty());
-        let plain = || seeds.iter().filter(|task| !task.is_classification && is_compact(task));
-        let with = evenly(plain().filter(has_input), count / 2);
-        let without = evenly(plain().filter(|task| !has_input(task)), count - count / 2);
+        let plain = || {
+            seeds
+                .iter()
+                .filter(|task| !task.is_classification && is_compact(task, 1))
+        };
+        let with = evenly(plain().filter(has_input), with_input);
+        let without = evenly(plain().filter(|task| !has_input(task)), count - with.len());
         let mut examples = String::from(
-            "Come up with examples for the following tasks. Write the input first where a task needs one, then the \
-             correct and complete output. If a task needs no input, write the output directly.\n\n",
+            "Come up with examples for the following tasks. If a task needs an input, write the input and then the \
+             output. If it needs none, write the output directly.\n\n",
         );
         for pair in 0..with.len().max(without.len()) {
-            for task in [without.get(pair), with.get(pair)].into_iter().flatten() {
+            for task in [with.get(pair), without.get(pair)].into_iter().flatten() {
                 examples.push_str(&format!("{TASK} {}\n", one_line(&task.instruction)));
                 let instance = &task.instances[0];
                 if !instance.input.is_empty() {
@@ -99,7 +104,10 @@ pub struct OutputFirst {
 impl OutputFirst {
     /// Takes `count` classification tasks from the seeds, those with most instances first.
     pub fn from_seeds(seeds: &[Task], count: usize) -> Self {
-        let mut chosen: Vec<&Task> = seeds.iter().filter(|t| t.is_classification && is_compact(t)).collect();
+        let mut chosen: Vec<&Task> = seeds
+            .iter()
+            .filter(|t| t.is_classification && is_compact(t, 3))
+            .collect();
         chosen.retain(|task| task.instances.iter().all(|i| !i.input.is_empty()));
         chosen.sort_by_key(|task| std::cmp::Reverse(task.instances.len().min(2)));
         let several = chosen.iter().take_while(|task| task.instances.len() > 1).count();
@@ -111,7 +119,10 @@ impl OutputFirst {
         for task in chosen {
             examples.push_str(&format!("{TASK} {}\n", one_line(&task.instruction)));
             for instance in &task.instances {
-                examples.push_str(&format!("{LABEL} {}\n{INPUT} {}\n", instance.output, instance.input));
+                examples.push_str(&format!(
+                    "{LABEL} {}\n{INPUT} {}\n",
+                    instance.output, instance.input
+                ));
             }
             examples.push('\n');
         }
@@ -129,17 +140,20 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Short enough to be an example, and with no blank line, which ends an example.
-fn is_compact(task: &Task) -> bool {
-    let length: usize = task.instances.iter().map(|i| i.input.len() + i.output.len()).sum();
-    length <= 600 && task.instances.iter().all(|i| !i.input.contains("\n\n") && !i.output.contains("\n\n"))
+/// Whether the first `instances` are short enough for an example, with no blank line, which ends an example.
+fn is_compact(task: &Task, instances: usize) -> bool {
+    let mut shown = task.instances.iter().take(instances);
+    let length: usize = shown.clone().map(|i| i.input.len() + i.output.len()).sum();
+    length <= 300 * instances.min(2) && shown.all(|i| !i.input.contains("\n\n") && !i.output.contains("\n\n"))
 }
 
 /// `count` items spread evenly over the whole, in order: seeds are usually sorted by kind.
 fn evenly<'a>(items: impl Iterator<Item = &'a Task>, count: usize) -> Vec<&'a Task> {
     let items: Vec<_> = items.collect();
     let count = count.min(items.len());
-    (0..count).map(|i| items[(2 * i + 1) * items.len() / (2 * count)]).collect()
+    (0..count)
+        .map(|i| items[(2 * i + 1) * items.len() / (2 * count)])
+        .collect()
 }
 
 #[cfg(test)]
@@ -153,7 +167,10 @@ mod tests {
             instruction: instruction.to_string(),
             instances: instances
                 .iter()
-                .map(|(input, output)| Instance { input: input.to_string(), output: output.to_string() })
+                .map(|(input, output)| Instance {
+                    input: input.to_string(),
+                    output: output.to_string(),
+                })
                 .collect(),
             is_classification,
         }
@@ -164,14 +181,24 @@ mod tests {
         let seeds = [
             task("Name a\nriver", false, &[("", "Loire")]),
             task("Translate to French", false, &[("sea", "mer")]),
-            task("Is it spam? Answer yes or no", true, &[("win now", "yes"), ("lunch?", "no")]),
+            task(
+                "Is it spam? Answer yes or no",
+                true,
+                &[("win now", "yes"), ("lunch?", "no")],
+            ),
         ];
-        assert_eq!(new_instructions(&["a", "b"]), "Come up with a series of tasks:\n\n1. a\n2. b\n3.");
-        let prompt = Classification::from_seeds(&seeds, 2).prompt("Sort words");
-        assert!(prompt.contains("Task: Is it spam? Answer yes or no\nIs it classification? Yes\n\nTask: Name a river\n"));
+        assert_eq!(
+            new_instructions(&["a", "b"]),
+            "Come up with a series of tasks:\n\n1. a\n2. b\n3."
+        );
+        let prompt = Classification::from_seeds(&seeds, 2, 2).prompt("Sort words");
+        assert!(prompt.contains("Task: Is it spam? Answer yes or no\nIs it classification? Yes\n\n"));
+        assert!(prompt.contains("Task: Name a river\nIs it classification? No\n\n"));
         assert!(prompt.ends_with("Task: Sort words\nIs it classification?"));
-        let prompt = InputFirst::from_seeds(&seeds, 2).prompt("Sort words");
-        assert!(prompt.contains("Task: Name a river\nOutput: Loire\n\nTask: Translate to French\nInput: sea\nOutput: mer\n\n"));
+        let prompt = InputFirst::from_seeds(&seeds, 2, 1).prompt("Sort words");
+        assert!(prompt.contains(
+            "Task: Translate to French\nInput: sea\nOutput: mer\n\nTask: Name a river\nOutput: Loire\n\n"
+        ));
         assert!(prompt.ends_with("\n\nTask: Sort words\n"));
         let prompt = OutputFirst::from_seeds(&seeds, 2).prompt("Sort words");
         assert!(prompt.contains("Class label: yes\nInput: win now\nClass label: no\nInput: lunch?\n\n"));

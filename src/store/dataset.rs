@@ -1,6 +1,8 @@
 //! View `dataset`: what training reads and what is exported.
 
-use super::{Result, Store};
+use futures::{Stream, StreamExt};
+
+use super::{Error, Result, Store};
 use crate::task::{Origin, Review};
 
 /// One example: an instance with its task's instruction.
@@ -28,7 +30,47 @@ pub struct DatasetRow {
     pub created_at: String,
 }
 
+/// A row of the dataset with what only files of tasks have a place for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportRow {
+    /// The task.
+    pub task_id: i64,
+    /// The id it had in the file it came from.
+    pub source_id: Option<String>,
+    /// The task's short name.
+    pub name: Option<String>,
+    /// What is to be done.
+    pub instruction: String,
+    /// What it is to be done to; may be empty.
+    pub input: String,
+    /// The answer.
+    pub output: String,
+    /// Whether the answer is one of a few labels.
+    pub is_classification: bool,
+}
+
 impl Store {
+    /// The dataset in the order of task and instance, a row at a time and all of one moment; with `review`, only rows
+    /// of that review.
+    pub fn export_rows(&self, review: Option<Review>) -> impl Stream<Item = Result<ExportRow>> + '_ {
+        sqlx::query_as!(
+            ExportRow,
+            r#"
+            SELECT
+                dataset.task_id AS "task_id!", task.source_id, task.name, dataset.instruction AS "instruction!",
+                dataset.input AS "input!", dataset.output AS "output!",
+                dataset.is_classification AS "is_classification!: bool"
+            FROM dataset
+            JOIN task ON task.id = dataset.task_id
+            WHERE ?1 IS NULL OR dataset.review = ?1
+            ORDER BY dataset.task_id, dataset.instance_id
+            "#,
+            review
+        )
+        .fetch(&self.pool)
+        .map(|row| row.map_err(Error::from))
+    }
+
     /// The dataset in the order of task and instance; with `review`, only rows of that review.
     pub async fn dataset(&self, review: Option<Review>) -> Result<Vec<DatasetRow>> {
         let rows = sqlx::query_as!(

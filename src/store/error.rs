@@ -97,6 +97,61 @@ pub enum Error {
         /// What was asked for.
         id: i64,
     },
+    /// The task has no such instance.
+    #[error("task {id} has no instance {ordinal}\nhint: `ewe show {id}` shows them")]
+    NoInstance {
+        /// The task.
+        id: i64,
+        /// What was asked for.
+        ordinal: i64,
+    },
+    /// Nobody reviews a task as pending: `undo` does that.
+    #[error("a review is to accept or to reject\nhint: `ewe undo` makes a task pending again")]
+    NotAnAction,
+    /// An edit was made from an older version of the task.
+    #[error(
+        "task {id} was changed meanwhile (version {now}, the edit was made from {seen})\nhint: look at it again, then edit"
+    )]
+    ChangedMeanwhile {
+        /// The task.
+        id: i64,
+        /// The version that the edit was made from.
+        seen: i64,
+        /// The version now.
+        now: i64,
+    },
+    /// No action is in force.
+    #[error("nothing to undo\nhint: `ewe log` shows what was done")]
+    NothingToUndo,
+    /// No undo is in force, or there was an action since.
+    #[error(
+        "nothing to redo: there was no undo, or another action since\nhint: `ewe log` shows what was done"
+    )]
+    NothingToRedo,
+    /// The number names no action.
+    #[error("no action {group}\nhint: `ewe log` shows their numbers")]
+    NoGroup {
+        /// What was asked for.
+        group: i64,
+    },
+    /// The action is not in force.
+    #[error("action {group} was taken back already, by {by}\nhint: `ewe undo {by}` brings it back")]
+    UndoneAlready {
+        /// What was asked for.
+        group: i64,
+        /// The undo that took it back.
+        by: i64,
+    },
+    /// A row is not what the action made it.
+    #[error(
+        "action {group} cannot be taken back: task {id} was changed since\nhint: `ewe log {id}` shows how; take the later change back first"
+    )]
+    ChangedSince {
+        /// The action.
+        group: i64,
+        /// The first task that differs.
+        id: i64,
+    },
     /// Anything else that SQLite or sqlx has to say.
     #[error("database error: {0}")]
     Sql(sqlx::Error),

@@ -3,18 +3,29 @@
 //!
 //! - [`task`], [`instance`], [`dataset`]: what the data is.
 //! - [`request`], [`round`]: what models were asked, and what became of their answers.
-//! - [`run`]: which command put it there.
+//! - [`list`], [`fts`], [`provenance`]: ways to look at tasks.
+//! - [`revision`], [`undo`], [`log`]: reviews and edits, their taking back, their history.
+//! - [`stats`](mod@stats): counts.
+//! - [`run`]: which command put it there; [`batch`]: many tasks or none.
 //! - [`error`]: what can go wrong with a file, in words.
 
+pub mod batch;
 mod column;
 pub mod dataset;
 pub mod error;
+pub mod fts;
 pub mod instance;
+pub mod list;
 pub mod lock;
+pub mod log;
+pub mod provenance;
 pub mod request;
+pub mod revision;
 pub mod round;
 pub mod run;
+pub mod stats;
 pub mod task;
+pub mod undo;
 
 use std::{
     path::{Path, PathBuf},
@@ -28,8 +39,11 @@ use sqlx::{
 };
 use tempfile::{TempDir, TempPath};
 
-pub use dataset::DatasetRow;
+pub use batch::Batch;
+pub use dataset::{DatasetRow, ExportRow};
 pub use error::{Error, Result};
+pub use list::{Filter, ListRow, Sort};
+pub use revision::{Actor, Change, Edit, InstanceEdit};
 pub use run::RunStatus;
 pub use task::NewTask;
 

@@ -1,4 +1,6 @@
 //! The front-door tests: one binary, a module for each room.
 
+#[cfg(feature = "torch")]
+mod models;
 mod store;
 mod support;

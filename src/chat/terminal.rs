@@ -1,0 +1,72 @@
+//! `ewe chat`: questions from the terminal or, line by line, from whatever standard input is.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use anyhow::{Context, Result};
+use ewe::cli::chat::Args;
+use futures::StreamExt;
+
+use super::prompt;
+use crate::engine::handle::{Event, LocalBackend};
+use crate::eval::complete::backend;
+use crate::model::chat_template::Message;
+
+/// Runs the command: until the end of the input.
+///
+/// On a terminal, a model with a chat template sees the whole conversation; a model without one was trained on single
+/// exchanges and sees the last question only. Elsewhere each line stands alone.
+pub fn run(args: &Args) -> Result<()> {
+    let backend = backend(&args.model, 1)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let stdin = std::io::stdin();
+    let talking = stdin.is_terminal();
+    let remembers = talking && backend.tokenizer().chat_template().is_some();
+    let mut messages = Vec::new();
+    loop {
+        if talking {
+            eprint!("> ");
+        }
+        let mut line = String::new();
+        if stdin
+            .lock()
+            .read_line(&mut line)
+            .context("cannot read standard input")?
+            == 0
+        {
+            return Ok(());
+        }
+        if line.trim().is_empty() {
+            continue;
+        }
+        if !remembers {
+            messages.clear();
+        }
+        messages.push(Message::new("user", line.trim()));
+        let answer = runtime.block_on(answer(&backend, &messages, args))?;
+        messages.push(Message::new("assistant", &answer));
+    }
+}
+
+/// Shows the answer as it comes, and gives it.
+async fn answer(backend: &LocalBackend, messages: &[Message], args: &Args) -> Result<String> {
+    let prompt = prompt(backend.tokenizer(), messages)?;
+    let mut sampling = args.sampling.sampling();
+    sampling.stop.extend(prompt.stop);
+    let mut events = backend.stream(prompt.ids, sampling)?;
+    let mut stdout = std::io::stdout().lock();
+    let mut answer = String::new();
+    while let Some(event) = events.next().await {
+        let Event::Text(text) = event? else { break };
+        // A template that ends in "Response:" makes many models begin with a line break.
+        let text = if answer.is_empty() {
+            text.trim_start()
+        } else {
+            &text
+        };
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()?;
+        answer.push_str(text);
+    }
+    writeln!(stdout)?;
+    Ok(answer)
+}

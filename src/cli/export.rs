@@ -1,0 +1,66 @@
+//! `ewe export`
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use crate::{
+    interchange::{Format, write},
+    store::Store,
+    task::Review,
+};
+
+/// Arguments of `ewe export`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The dataset
+    #[arg(long, value_name = "FILE")]
+    pub db: PathBuf,
+
+    /// What to write [possible values: alpaca, dolly, chat, completion, self-instruct]
+    #[arg(long, value_name = "FORMAT", value_parser = format)]
+    pub format: Format,
+
+    /// The file to write, replaced as a whole; `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+
+    /// Which tasks: only accepted ones, or any that was not rejected
+    #[arg(long, value_enum, default_value = "any")]
+    pub review: Which,
+}
+
+/// Which part of the dataset is exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Which {
+    /// Accepted tasks
+    Accepted,
+    /// Accepted and pending tasks
+    Any,
+}
+
+/// Reads the name of a format. Parquet gets an answer of its own, for people look for it here.
+pub fn format(word: &str) -> Result<Format, String> {
+    Format::from_str(word, false).map_err(|_| match word {
+        "parquet" => "Parquet is not offered yet\nhint: `--format alpaca` or `dolly` opens in `datasets`, which writes Parquet".into(),
+        _ => {
+            let names: Vec<_> = Format::ALL.iter().map(|format| format.as_str()).collect();
+            format!("no such format\nhint: one of {}", names.join(", "))
+        }
+    })
+}
+
+/// Writes the dataset to a file.
+pub async fn run(args: &Args, globals: &super::Globals) -> anyhow::Result<()> {
+    let review = match args.review {
+        Which::Accepted => Some(Review::Accepted),
+        Which::Any => None,
+    };
+    let store = Store::open(&args.db).await?;
+    let rows = write::export(&store, args.format, &args.out, review).await?;
+    store.close().await;
+    if !globals.quiet {
+        eprintln!("{}: {rows} rows of {}", args.out.display(), args.format.as_str());
+    }
+    Ok(())
+}

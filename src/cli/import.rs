@@ -1,0 +1,60 @@
+//! `ewe import`
+
+use std::{io::Write, path::PathBuf};
+
+use crate::{
+    interchange::{Format, read},
+    store::Store,
+};
+
+/// Arguments of `ewe import`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The dataset
+    #[arg(long, value_name = "FILE")]
+    pub db: PathBuf,
+
+    /// The file to read: JSON lines or one JSON array; `-` is standard input
+    pub file: PathBuf,
+
+    /// What the file is; told by its first row when left out [possible values: alpaca, dolly, chat, completion,
+    /// self-instruct]
+    #[arg(long, value_name = "FORMAT", value_parser = super::export::format)]
+    pub format: Option<Format>,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Reads a file into the dataset.
+pub async fn run(args: &Args) -> anyhow::Result<()> {
+    let store = Store::open(&args.db).await?;
+    let imported = read::import(&store, &args.file, args.format).await?;
+    store.close().await;
+    if !imported.unused_fields.is_empty() {
+        let fields: Vec<_> = imported
+            .unused_fields
+            .iter()
+            .map(|field| format!("`{field}`"))
+            .collect();
+        eprintln!(
+            "not kept, for a task has no place for them: the fields {}",
+            fields.join(", ")
+        );
+    }
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(&imported)?)?;
+    } else {
+        let format = imported.format.unwrap_or("no rows");
+        writeln!(
+            out,
+            "{}: {} tasks from `{}` ({format}), pending",
+            args.db.display(),
+            imported.tasks,
+            args.file.display()
+        )?;
+    }
+    Ok(())
+}

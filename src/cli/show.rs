@@ -1,0 +1,116 @@
+//! `ewe show`
+
+use std::{
+    io::{BufWriter, Write},
+    path::PathBuf,
+};
+
+use super::terminal::{clean, indent, one_line};
+use crate::{curate::view::TaskView, store::Store};
+
+/// Arguments of `ewe show`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The dataset
+    #[arg(long, value_name = "FILE")]
+    pub db: PathBuf,
+
+    /// The task's id
+    pub id: i64,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Prints one task with everything that is known of it.
+pub async fn run(args: &Args) -> anyhow::Result<()> {
+    let store = Store::open(&args.db).await?;
+    let view = TaskView::load(&store, args.id).await?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &view)?;
+        writeln!(out)?;
+    } else {
+        print(&mut out, &view)?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+fn print(out: &mut impl Write, view: &TaskView) -> std::io::Result<()> {
+    let task = &view.task;
+    write!(out, "task {} · {} · {}", task.id, task.origin, task.review)?;
+    if task.is_classification {
+        write!(out, " · classification")?;
+    }
+    if let Some(name) = &task.name {
+        write!(out, " · {}", clean(name))?;
+    }
+    if let Some(source_id) = &task.source_id {
+        write!(out, " · {}", clean(source_id))?;
+    }
+    if let Some(run) = task.run_id {
+        write!(out, " · run {run}")?;
+    }
+    if let Some(round) = task.round {
+        write!(out, ", round {round}")?;
+    }
+    writeln!(out, " · {}", task.created_at)?;
+    writeln!(out, "\ninstruction\n{}", indent(&task.instruction, 2))?;
+    for instance in &view.instances {
+        writeln!(out, "\ninstance {}", instance.ordinal)?;
+        if !instance.input.is_empty() {
+            writeln!(out, "  input\n{}", indent(&instance.input, 4))?;
+        }
+        writeln!(out, "  output\n{}", indent(&instance.output, 4))?;
+    }
+    if !view.neighbors.is_empty() {
+        writeln!(out, "\nnearest by ROUGE-L")?;
+        for near in &view.neighbors {
+            let instruction = one_line(&near.instruction, 80);
+            writeln!(
+                out,
+                "  {:.2}  {:>6}  {:<8}  {instruction}",
+                near.rouge_l, near.id, near.review
+            )?;
+        }
+    }
+    for revision in &view.history {
+        write!(
+            out,
+            "\naction {} · {} · {} · {}",
+            revision.group,
+            revision.at,
+            clean(&revision.who),
+            revision.action
+        )?;
+        if let Some(undoes) = revision.undoes {
+            write!(out, " of {undoes}")?;
+        }
+        if let Some(note) = &revision.note {
+            write!(out, " · {}", clean(note))?;
+        }
+        writeln!(
+            out,
+            "\n  from {}\n  to   {}",
+            clean(&revision.before),
+            clean(&revision.after)
+        )?;
+    }
+    for call in &view.provenance {
+        writeln!(
+            out,
+            "\nrequest {} · {} · {} · {} + {} tokens · {}\n  prompt\n{}\n  response\n{}",
+            call.request_id,
+            clean(&call.stage),
+            clean(call.model.as_deref().unwrap_or("")),
+            call.prompt_tokens,
+            call.completion_tokens,
+            call.finish_reason,
+            indent(&call.prompt, 4),
+            indent(&call.response, 4)
+        )?;
+    }
+    Ok(())
+}

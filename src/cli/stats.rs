@@ -1,0 +1,157 @@
+//! `ewe stats`
+
+use std::{
+    io::{BufWriter, Write},
+    path::PathBuf,
+};
+
+use super::terminal::one_line;
+use crate::{report::Figures, store::Store};
+
+/// Arguments of `ewe stats`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The dataset
+    #[arg(long, value_name = "FILE")]
+    pub db: PathBuf,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Prints counts.
+pub async fn run(args: &Args) -> anyhow::Result<()> {
+    let store = Store::open(&args.db).await?;
+    let figures = Figures::load(&store).await?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &figures)?;
+        writeln!(out)?;
+    } else {
+        print(&mut out, &figures)?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+fn print(out: &mut impl Write, figures: &Figures) -> std::io::Result<()> {
+    let dataset = &figures.dataset;
+    writeln!(
+        out,
+        "dataset       {} tasks, {} examples",
+        dataset.tasks, dataset.examples
+    )?;
+    writeln!(out, "classification{:>9} tasks", figures.balance.classification)?;
+    writeln!(out, "without input {:>9} examples", figures.balance.without_input)?;
+
+    writeln!(
+        out,
+        "\n{:<10} {:>9} {:>9} {:>9} {:>9}",
+        "origin", "pending", "accepted", "rejected", "all"
+    )?;
+    for row in &figures.origins {
+        let (pending, accepted, rejected) = (row.pending, row.accepted, row.rejected);
+        let all = pending + accepted + rejected;
+        writeln!(
+            out,
+            "{:<10} {pending:>9} {accepted:>9} {rejected:>9} {all:>9}",
+            row.origin
+        )?;
+    }
+
+    let candidates = &figures.candidates;
+    if candidates.parsed > 0 {
+        writeln!(
+            out,
+            "\ncandidates    {} parsed = {} accepted + {} rejected",
+            candidates.parsed, candidates.accepted, candidates.rejected
+        )?;
+        for row in candidates.verdicts.iter().filter(|row| row.verdict == "rejected") {
+            let reason = one_line(row.reason.as_deref().unwrap_or(""), 40);
+            writeln!(out, "  {:<12} {reason:<40} {:>7}", row.kind, row.candidates)?;
+        }
+    }
+
+    if figures.requests.requests > 0 {
+        let requests = &figures.requests;
+        writeln!(
+            out,
+            "\nrequests      {}: {} prompt tokens + {} completion tokens",
+            requests.requests, requests.prompt_tokens, requests.completion_tokens
+        )?;
+    }
+    if !figures.runs.is_empty() {
+        writeln!(
+            out,
+            "\n{:>4}  {:<10} {:<12} {:>9} {:>8}  model",
+            "run", "command", "status", "requests", "tasks"
+        )?;
+        for run in &figures.runs {
+            let (command, model) = (
+                one_line(&run.command, 10),
+                one_line(run.model.as_deref().unwrap_or(""), 40),
+            );
+            let status = run.status.as_str();
+            let line = format!(
+                "{:>4}  {command:<10} {status:<12} {:>9} {:>8}  {model}",
+                run.run_id, run.requests, run.tasks
+            );
+            writeln!(out, "{}", line.trim_end())?;
+        }
+    }
+
+    if !figures.first_words.is_empty() {
+        let words = figures
+            .first_words
+            .iter()
+            .map(|row| format!("{} {}", one_line(&row.word, 20), row.tasks));
+        writeln!(out, "\nfirst words   {}", words.collect::<Vec<_>>().join(", "))?;
+    }
+    for (title, buckets, step) in [
+        (
+            "instructions by length in characters",
+            &figures.instruction_lengths,
+            25,
+        ),
+        ("outputs by length in characters", &figures.output_lengths, 100),
+        (
+            "ROUGE-L with the nearest task, in hundredths",
+            &figures.similarities,
+            5,
+        ),
+    ] {
+        histogram(out, title, buckets, step)?;
+    }
+    Ok(())
+}
+
+/// The bars of a histogram as text, the tail in one line.
+fn histogram(
+    out: &mut impl Write,
+    title: &str,
+    buckets: &[crate::store::stats::Bucket],
+    step: i64,
+) -> std::io::Result<()> {
+    const LINES: usize = 20;
+    if buckets.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n{title}")?;
+    let most = buckets
+        .iter()
+        .map(|bucket| bucket.count)
+        .max()
+        .unwrap_or(1)
+        .max(1);
+    for bucket in buckets.iter().take(LINES) {
+        let bar = "█".repeat((bucket.count * 40 / most) as usize);
+        let range = format!("{}–{}", bucket.from, bucket.from + step - 1);
+        writeln!(out, "  {range:>11} {:>7} {bar}", bucket.count)?;
+    }
+    if let [first, ..] = &buckets[LINES.min(buckets.len())..] {
+        let count: i64 = buckets.iter().skip(LINES).map(|bucket| bucket.count).sum();
+        writeln!(out, "  {:>11} {count:>7}", format!("{}–", first.from))?;
+    }
+    Ok(())
+}

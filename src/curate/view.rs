@@ -1,0 +1,47 @@
+//! One task with everything that is known of it: what `show` prints and what the page lays out.
+
+use crate::store::{
+    Result, Store,
+    instance::StoredInstance,
+    log::Revision,
+    provenance::{Neighbor, Provenance},
+    task::StoredTask,
+};
+
+/// A task, its texts, its neighbours, its origin and its history.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct TaskView {
+    /// The task itself.
+    #[serde(flatten)]
+    pub task: StoredTask,
+    /// Grows with each action on the task; an edit names the one that it was made from.
+    pub version: i64,
+    /// Inputs and outputs in order.
+    pub instances: Vec<StoredInstance>,
+    /// The most similar tasks, the nearest first.
+    pub neighbors: Vec<Neighbor>,
+    /// The model calls that it came from.
+    pub provenance: Vec<Provenance>,
+    /// What was done to it, in order.
+    pub history: Vec<Revision>,
+}
+
+impl TaskView {
+    /// Reads all of it.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::store::Error::NoTask`].
+    pub async fn load(store: &Store, id: i64) -> Result<TaskView> {
+        // The version first: what is read after it can only be newer, and then an edit made from it is refused.
+        let version = store.version(id).await?;
+        Ok(TaskView {
+            task: store.task(id).await?,
+            version,
+            instances: store.instances(id).await?,
+            neighbors: store.neighbors(id).await?,
+            provenance: store.provenance(id).await?,
+            history: store.history(id).await?,
+        })
+    }
+}

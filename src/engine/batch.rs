@@ -1,0 +1,307 @@
+//! The running batch. Every step advances all running requests by one token; between steps requests join and leave.
+//! Request `i` of the batch lives in slot `i` of the cache, so a step reads one block of it and gathers nothing.
+//!
+//! Shapes: `b` running requests, `t` tokens of a prompt, `d` hidden features, `v` vocabulary.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use ewe::backend::{FinishReason, Sampling};
+use tch::{Device, Kind, Tensor};
+
+use super::prefix::Prefixes;
+use super::sampler::{Row, Seen, choose};
+use crate::model::CausalLm;
+use crate::model::attention::Pass;
+use crate::model::cache::KvCache;
+
+/// What an engine may use.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The most requests that run at once.
+    pub max_batch: usize,
+    /// The most bytes for keys and values of running requests. One request always runs, whatever it takes.
+    pub kv_bytes: usize,
+    /// The most bytes for keys and values of prompts seen before; 0 switches their reuse off.
+    pub prefix_bytes: usize,
+    /// The most prompt tokens computed between two steps of those already running.
+    pub prefill_tokens: usize,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            max_batch: 32,
+            kv_bytes: 4 << 30,
+            prefix_bytes: 512 << 20,
+            prefill_tokens: 4096,
+        }
+    }
+}
+
+/// What has been done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Stats {
+    /// Requests that ended, cancelled ones included.
+    pub finished: usize,
+    /// Tokens of their prompts and of those running.
+    pub prompt_tokens: usize,
+    /// Prompt tokens whose keys and values were copied instead of computed.
+    pub saved_tokens: usize,
+    /// Tokens generated.
+    pub generated_tokens: usize,
+    /// Steps taken.
+    pub steps: usize,
+    /// Time spent on prompts.
+    pub prefill: Duration,
+    /// Time spent in the model on running requests.
+    pub decode: Duration,
+    /// Time spent from hidden features to tokens: head, sampling, text.
+    pub sample: Duration,
+}
+
+/// What happens to a request's tokens.
+pub trait Listener: Send {
+    /// Takes a token, the end-of-text token excepted. False ends the request, say at a stop string.
+    fn token(&mut self, id: i64) -> bool;
+
+    /// The request has ended after `tokens` tokens.
+    fn done(&mut self, reason: FinishReason, tokens: usize);
+
+    /// Whether nobody waits for it any more.
+    fn gone(&self) -> bool;
+}
+
+/// A prompt to continue.
+pub struct Request {
+    /// Token ids: at least one, fewer than the model's context.
+    pub prompt: Vec<i64>,
+    /// How to choose; stop strings are the listener's.
+    pub sampling: Sampling,
+    /// Any of these ends the text.
+    pub end_tokens: Vec<i64>,
+    /// Who takes the tokens.
+    pub listener: Box<dyn Listener>,
+}
+
+struct Running {
+    request: Request,
+    seen: Seen,
+    /// Tokens in the cache.
+    cached: i64,
+    /// The token to go on from.
+    last: i64,
+    generated: usize,
+}
+
+/// A model and the requests it is working on.
+pub struct Engine {
+    model: Box<dyn CausalLm>,
+    device: Device,
+    config: Config,
+    bytes_per_token: usize,
+    cache: KvCache,
+    prefixes: Prefixes,
+    waiting: VecDeque<Request>,
+    /// In slot order.
+    running: Vec<Running>,
+    stats: Stats,
+}
+
+impl Engine {
+    /// An idle engine.
+    pub fn new(model: Box<dyn CausalLm>, kind: Kind, device: Device, config: Config) -> Engine {
+        let bytes_per_token = KvCache::bytes_per_token(model.info(), kind).max(1);
+        Engine {
+            cache: KvCache::new(model.info(), kind, device),
+            prefixes: Prefixes::new(config.prefix_bytes / bytes_per_token),
+            model,
+            device,
+            config,
+            bytes_per_token,
+            waiting: VecDeque::new(),
+            running: Vec::new(),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Adds a request; it runs as soon as there is room, in order of arrival.
+    pub fn submit(&mut self, request: Request) {
+        debug_assert!(!request.prompt.is_empty(), "an empty prompt has no next token");
+        self.waiting.push_back(request);
+    }
+
+    /// Whether there is nothing to do.
+    pub fn idle(&self) -> bool {
+        self.waiting.is_empty() && self.running.is_empty()
+    }
+
+    /// What has been done so far.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Gives every running request its next token, after computing the prompts of those that join.
+    pub fn step(&mut self) {
+        let _guard = tch::no_grad_guard();
+        self.forget_the_gone();
+        let started = Instant::now();
+        let old = self.running.len();
+        let mut hidden = self.admit();
+        let prefilled = Instant::now();
+        self.stats.prefill += prefilled - started;
+        if self.running.is_empty() {
+            return;
+        }
+        if old > 0 {
+            hidden.insert(0, self.decode(old));
+        }
+        let decoded = Instant::now();
+        self.stats.decode += decoded - prefilled;
+        // One head over all rows: its weights are read once.
+        let logits_bv = self.model.logits(&Tensor::cat(&hidden, 0));
+        let rows: Vec<Row> = self
+            .running
+            .iter()
+            .map(|r| Row {
+                sampling: &r.request.sampling,
+                seen: &r.seen,
+                index: r.generated,
+            })
+            .collect();
+        let tokens = choose(&logits_bv, &rows);
+        self.take(&tokens);
+        self.stats.steps += 1;
+        self.stats.sample += decoded.elapsed();
+    }
+
+    /// Computes prompts while there is room; gives the last hidden features `[1, d]` of each.
+    fn admit(&mut self) -> Vec<Tensor> {
+        let (mut hidden, mut tokens) = (Vec::new(), 0);
+        while self.running.len() < self.config.max_batch && tokens < self.config.prefill_tokens {
+            let Some(request) = self.waiting.front() else {
+                break;
+            };
+            if request.listener.gone() {
+                self.waiting.pop_front();
+                self.stats.finished += 1;
+                continue;
+            }
+            if request.sampling.max_tokens == 0 {
+                let mut request = self.waiting.pop_front().expect("looked at above");
+                request.listener.done(FinishReason::Length, 0);
+                self.stats.finished += 1;
+                continue;
+            }
+            let slots = self.running.len() as i64 + 1;
+            let longest = self
+                .running
+                .iter()
+                .map(|r| self.most(&r.request))
+                .max()
+                .unwrap_or(0)
+                .max(self.most(request));
+            let fits = |slots: i64, capacity: i64| {
+                (slots * capacity) as usize * self.bytes_per_token <= self.config.kv_bytes
+            };
+            if !fits(slots, longest) && !self.running.is_empty() {
+                break;
+            }
+            // Room for the longest that runs now; the shape that some former batch needed may be too much.
+            if !fits(self.cache.slots().max(slots), self.cache.capacity().max(longest)) {
+                self.cache.resize(slots, longest);
+            }
+            let request = self.waiting.pop_front().expect("looked at above");
+            let (computed, last_1d) = self.prefill(&request.prompt);
+            tokens += computed;
+            hidden.push(last_1d);
+            self.running.push(Running {
+                seen: Seen::of_prompt(&request.prompt),
+                cached: request.prompt.len() as i64,
+                last: 0,
+                generated: 0,
+                request,
+            });
+        }
+        hidden
+    }
+
+    /// The most tokens a request can come to occupy.
+    fn most(&self, request: &Request) -> i64 {
+        (request.prompt.len() + request.sampling.max_tokens).min(self.model.info().context) as i64
+    }
+
+    /// Computes a prompt into the next slot; gives how many tokens were computed, and the last one's features.
+    fn prefill(&mut self, prompt: &[i64]) -> (usize, Tensor) {
+        let slot = self.running.len() as i64;
+        self.cache.reserve(slot + 1, prompt.len() as i64 + 1);
+        let reused = self.prefixes.fill(prompt, &mut self.cache, slot);
+        let new = &prompt[reused..];
+        let tokens_bt = Tensor::from_slice(new).unsqueeze(0).to_device(self.device);
+        let time = new.len() as i64;
+        let mut pass = Pass::cached(&mut self.cache, slot, &[reused as i64], time, self.device);
+        let hidden_btd = self.model.forward(&tokens_bt, &mut pass);
+        self.prefixes.offer(prompt, reused, &self.cache, slot);
+        self.stats.prompt_tokens += prompt.len();
+        self.stats.saved_tokens += reused;
+        (new.len(), hidden_btd.select(1, time - 1))
+    }
+
+    /// Advances the first `count` requests by their last token: `hidden_bd`.
+    fn decode(&mut self, count: usize) -> Tensor {
+        let rows = &mut self.running[..count];
+        let last: Vec<i64> = rows.iter().map(|r| r.last).collect();
+        let starts: Vec<i64> = rows.iter().map(|r| r.cached).collect();
+        rows.iter_mut().for_each(|r| r.cached += 1);
+        let tokens_bt = Tensor::from_slice(&last).unsqueeze(1).to_device(self.device);
+        let mut pass = Pass::cached(&mut self.cache, 0, &starts, 1, self.device);
+        self.model.forward(&tokens_bt, &mut pass).select(1, 0)
+    }
+
+    /// Hands each row its token and lets go of the rows that end with it.
+    fn take(&mut self, tokens: &[i64]) {
+        let context = self.model.info().context;
+        let mut ended = Vec::new();
+        for (row, (running, &token)) in self.running.iter_mut().zip(tokens).enumerate() {
+            running.last = token;
+            running.generated += 1;
+            running.seen.generated(token);
+            self.stats.generated_tokens += 1;
+            let request = &mut running.request;
+            let reason = if request.end_tokens.contains(&token) || !request.listener.token(token) {
+                Some(FinishReason::Stop)
+            } else if running.generated >= request.sampling.max_tokens
+                || request.prompt.len() + running.generated >= context
+            {
+                Some(FinishReason::Length)
+            } else {
+                None
+            };
+            if let Some(reason) = reason {
+                request.listener.done(reason, running.generated);
+                ended.push(row);
+            }
+        }
+        // From the back, so that what moves into a gap is known to go on.
+        ended.into_iter().rev().for_each(|row| self.release(row));
+    }
+
+    fn forget_the_gone(&mut self) {
+        for row in (0..self.running.len()).rev() {
+            if self.running[row].request.listener.gone() {
+                self.release(row);
+            }
+        }
+    }
+
+    /// Frees a slot; the last one takes its place.
+    fn release(&mut self, row: usize) {
+        let last = self.running.len() - 1;
+        if row != last {
+            self.cache
+                .move_row(last as i64, row as i64, self.running[last].cached);
+        }
+        self.running.swap_remove(row);
+        self.stats.finished += 1;
+    }
+}

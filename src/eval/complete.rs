@@ -1,0 +1,144 @@
+//! `ewe complete`: continues the prompts of a file, or one prompt.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow};
+use ewe::cli::complete::{Args, ModelArgs};
+use ewe::progress::Progress;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use serde::{Deserialize, Serialize};
+
+use super::rows;
+use crate::engine::batch::Config;
+use crate::engine::handle::{Event, LocalBackend};
+
+#[derive(Deserialize)]
+struct Row {
+    prompt: String,
+}
+
+/// A row of `--out`.
+#[derive(Serialize)]
+struct Answered {
+    row: usize,
+    completion: String,
+    finish_reason: &'static str,
+    prompt_tokens: usize,
+    completion_tokens: usize,
+}
+
+/// Starts the model that `args` name.
+pub fn backend(args: &ModelArgs, max_batch: usize) -> Result<LocalBackend> {
+    let config = Config {
+        max_batch,
+        ..Config::default()
+    };
+    LocalBackend::open(
+        &args.model,
+        args.adapter.as_deref(),
+        &args.device,
+        &args.dtype,
+        config,
+    )
+}
+
+/// Runs the command.
+pub fn run(args: &Args, quiet: bool) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    match (&args.prompt, &args.prompts, &args.out) {
+        (Some(prompt), _, _) => {
+            let backend = backend(&args.model, 1)?;
+            runtime.block_on(one(&backend, prompt, args))
+        }
+        (None, Some(prompts), Some(out)) => {
+            // Everything that can be wrong with the files is found before the model is loaded.
+            let rows: Vec<Row> = rows::read(prompts)?;
+            rows::check_writable(out)?;
+            let backend = backend(&args.model, usize::from(args.max_batch))?;
+            let answers = runtime.block_on(all(&backend, prompts, &rows, args, quiet))?;
+            rows::write(out, &answers)
+        }
+        _ => Err(anyhow!("--prompts goes with --out, or --prompt stands alone")),
+    }
+}
+
+/// Streams one answer to stdout.
+async fn one(backend: &LocalBackend, prompt: &str, args: &Args) -> Result<()> {
+    let mut answer = backend.stream(backend.encode(prompt)?, args.sampling.sampling())?;
+    let mut stdout = std::io::stdout().lock();
+    while let Some(event) = answer.next().await {
+        if let Event::Text(text) = event? {
+            stdout.write_all(text.as_bytes())?;
+            stdout.flush()?;
+        }
+    }
+    writeln!(stdout)?;
+    Ok(())
+}
+
+/// Answers all rows, in input order.
+async fn all(
+    backend: &LocalBackend,
+    path: &Path,
+    prompts: &[Row],
+    args: &Args,
+    quiet: bool,
+) -> Result<Vec<Answered>> {
+    let encoded: Vec<Vec<i64>> = prompts
+        .iter()
+        .enumerate()
+        .map(|(row, r)| {
+            backend
+                .encode(&r.prompt)
+                .with_context(|| format!("{}: row {row}", path.display()))
+        })
+        .collect::<Result<_>>()?;
+    let started = Instant::now();
+    let mut progress = Progress::new("complete", "prompts", 0, prompts.len() as u64, quiet);
+    let mut pending = FuturesUnordered::new();
+    for (row, prompt) in encoded.into_iter().enumerate() {
+        let mut sampling = args.sampling.sampling();
+        sampling.seed = sampling.seed.wrapping_add(row as u64);
+        let answer = backend.stream(prompt, sampling)?;
+        pending.push(async move { (row, answer.completion().await) });
+    }
+    let mut answers = Vec::with_capacity(prompts.len());
+    while let Some((row, completion)) = pending.next().await {
+        let completion = completion?;
+        let rate = backend.stats().generated_tokens as f64 / started.elapsed().as_secs_f64();
+        answers.push(Answered {
+            row,
+            completion: completion.text,
+            finish_reason: completion.finish_reason.as_str(),
+            prompt_tokens: completion.prompt_tokens,
+            completion_tokens: completion.completion_tokens,
+        });
+        progress.set(answers.len() as u64, &format!("{rate:.0} tok/s"));
+    }
+    answers.sort_by_key(|answer| answer.row);
+    progress.say(&summary(backend, started));
+    progress.finish();
+    Ok(answers)
+}
+
+/// One line on what the engine did since `started`.
+pub fn summary(backend: &LocalBackend, started: Instant) -> String {
+    let stats = backend.stats();
+    let seconds = started.elapsed().as_secs_f64();
+    format!(
+        "{} tokens in {seconds:.1} s, {:.0} tok/s (prompts {:.1} s, model {:.1} s, sampling {:.1} s); \
+         {} of {} prompt tokens were reused",
+        stats.generated_tokens,
+        stats.generated_tokens as f64 / seconds,
+        stats.prefill.as_secs_f64(),
+        stats.decode.as_secs_f64(),
+        stats.sample.as_secs_f64(),
+        stats.saved_tokens,
+        stats.prompt_tokens,
+    )
+}

@@ -1,0 +1,153 @@
+//! `ewe score`: negative log-likelihood of completions.
+//!
+//! Shapes: `b` rows, `t` tokens of the longest, `d` hidden features, `v` vocabulary, `n` scored tokens.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use ewe::cli::score::Args;
+use ewe::progress::Progress;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use super::rows;
+use crate::model::attention::Pass;
+use crate::model::{LoadedModel, open};
+
+/// The most tokens, padding included, of one forward pass.
+const BATCH_TOKENS: usize = 4096;
+/// The most scored tokens whose scores over the whole vocabulary are held at once: 256 MiB of fp32 at 262,144.
+const HEAD_TOKENS: i64 = 256;
+
+/// A row of `--data`.
+#[derive(Debug, Deserialize)]
+pub struct Row {
+    /// What comes before.
+    pub prompt: String,
+    /// What is scored.
+    pub completion: String,
+}
+
+/// A row of `--out`.
+#[derive(Debug, Serialize)]
+pub struct Score {
+    /// Number of the row in the input, from 0.
+    pub row: usize,
+    /// Tokens of the completion.
+    pub tokens: usize,
+    /// Their negative log-likelihood, summed, in nats.
+    pub nll: f64,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, quiet: bool) -> Result<()> {
+    let rows: Vec<Row> = rows::read(&args.data)?;
+    rows::check_writable(&args.out)?;
+    let model = &args.model;
+    let loaded = open(
+        &model.model,
+        model.adapter.as_deref(),
+        &model.device,
+        &model.dtype,
+    )?;
+    rows::write(&args.out, &score(&loaded, &rows, &args.data, quiet)?)
+}
+
+/// Scores `rows`, in order; `path` is for messages. Fails on rows that are longer than the model's context, and on
+/// a completion with nothing before it.
+pub fn score(loaded: &LoadedModel, rows: &[Row], path: &Path, quiet: bool) -> Result<Vec<Score>> {
+    let mut encoded = Vec::with_capacity(rows.len());
+    for (number, row) in rows.iter().enumerate() {
+        let mut ids = loaded.tokenizer.encode(&row.prompt, true)?;
+        let prompt = ids.len();
+        ids.extend(loaded.tokenizer.encode(&row.completion, false)?);
+        let context = loaded.model.info().context;
+        if ids.len() > context {
+            bail!(
+                "{}: row {number} has {} tokens, the model's context is {context}",
+                path.display(),
+                ids.len()
+            );
+        }
+        if prompt == 0 && !ids.is_empty() {
+            bail!(
+                "{}: row {number} has an empty prompt, and this model has no begin-of-text token to score from",
+                path.display()
+            );
+        }
+        encoded.push((number, prompt, ids));
+    }
+    // Rows of similar length share a pass, so that little of it is padding.
+    encoded.sort_by_key(|(_, _, ids)| std::cmp::Reverse(ids.len()));
+    let mut progress = Progress::new("score", "rows", 0, rows.len() as u64, quiet);
+    let started = Instant::now();
+    let (mut scores, mut tokens, mut rest) = (Vec::with_capacity(rows.len()), 0, encoded.as_slice());
+    while let Some((_, _, longest)) = rest.first() {
+        let count = (BATCH_TOKENS / longest.len().max(1)).clamp(1, rest.len());
+        let (batch, more) = rest.split_at(count);
+        rest = more;
+        scores.extend(score_batch(loaded, batch));
+        tokens += batch.iter().map(|(_, _, ids)| ids.len()).sum::<usize>();
+        progress.set(
+            scores.len() as u64,
+            &format!("{:.0} tok/s", tokens as f64 / started.elapsed().as_secs_f64()),
+        );
+    }
+    scores.sort_by_key(|score| score.row);
+    progress.say(&format!(
+        "{} rows, {tokens} tokens in {:.1} s",
+        rows.len(),
+        started.elapsed().as_secs_f64()
+    ));
+    progress.finish();
+    Ok(scores)
+}
+
+fn score_batch(loaded: &LoadedModel, batch: &[(usize, usize, Vec<i64>)]) -> Vec<Score> {
+    let _guard = tch::no_grad_guard();
+    let longest = batch.iter().map(|(_, _, ids)| ids.len()).max().unwrap_or(0);
+    let targets: usize = batch.iter().map(|(_, prompt, ids)| ids.len() - prompt).sum();
+    let mut nll = Vec::with_capacity(targets);
+    if targets > 0 {
+        let mut padded = vec![0; batch.len() * longest];
+        let (mut places, mut wanted) = (Vec::with_capacity(targets), Vec::with_capacity(targets));
+        for (row, (_, prompt, ids)) in batch.iter().enumerate() {
+            padded[row * longest..][..ids.len()].copy_from_slice(ids);
+            // The token at i is predicted by the features at i - 1.
+            places.extend((*prompt..ids.len()).map(|i| (row * longest + i - 1) as i64));
+            wanted.extend_from_slice(&ids[*prompt..]);
+        }
+        let (rows, time) = (batch.len() as i64, longest as i64);
+        let tokens_bt = Tensor::from_slice(&padded)
+            .view([rows, time])
+            .to_device(loaded.device);
+        let hidden_btd = loaded
+            .model
+            .forward(&tokens_bt, &mut Pass::whole(rows, time, loaded.device));
+        let on_device = |ids: &[i64]| Tensor::from_slice(ids).to_device(loaded.device);
+        let hidden_nd = hidden_btd.flatten(0, 1).index_select(0, &on_device(&places));
+        for (hidden_nd, wanted_n) in hidden_nd
+            .split(HEAD_TOKENS, 0)
+            .iter()
+            .zip(on_device(&wanted).split(HEAD_TOKENS, 0))
+        {
+            let logits_nv = loaded.model.logits(hidden_nd).to_kind(Kind::Float);
+            let wanted_n = logits_nv.gather(1, &wanted_n.unsqueeze(1), false).squeeze_dim(1);
+            let nll_n = logits_nv.logsumexp([-1].as_slice(), false) - wanted_n;
+            nll.extend(Vec::<f32>::try_from(nll_n.to_device(tch::Device::Cpu)).expect("fp32 losses"));
+        }
+    }
+    let mut nll = nll.into_iter().map(f64::from);
+    batch
+        .iter()
+        .map(|(row, prompt, ids)| {
+            let tokens = ids.len() - prompt;
+            Score {
+                row: *row,
+                tokens,
+                nll: nll.by_ref().take(tokens).sum(),
+            }
+        })
+        .collect()
+}

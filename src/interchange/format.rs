@@ -1,0 +1,71 @@
+//! The formats, and how to tell them apart.
+
+use serde_json::{Map, Value};
+
+/// A format of files of tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// One JSON array of `instruction`, `input`, `output` (Stanford Alpaca)
+    Alpaca,
+    /// JSON lines of `instruction`, `context`, `response`, `category` (Databricks Dolly)
+    Dolly,
+    /// JSON lines of `messages` with `role` and `content`
+    Chat,
+    /// JSON lines of `prompt`, `completion`
+    Completion,
+    /// JSON lines of tasks with `instances`, the format of the seeds
+    SelfInstruct,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: [Format; 5] = [
+        Format::Alpaca,
+        Format::Dolly,
+        Format::Chat,
+        Format::Completion,
+        Format::SelfInstruct,
+    ];
+
+    /// The word on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Format::Alpaca => "alpaca",
+            Format::Dolly => "dolly",
+            Format::Chat => "chat",
+            Format::Completion => "completion",
+            Format::SelfInstruct => "self-instruct",
+        }
+    }
+
+    /// The format of a file whose first object is this, if it is one of ours.
+    pub fn of(object: &Map<String, Value>) -> Option<Format> {
+        let has = |fields: &[&str]| fields.iter().all(|field| object.contains_key(*field));
+        if has(&["instruction", "instances"]) {
+            Some(Format::SelfInstruct)
+        } else if has(&["instruction", "response"]) {
+            Some(Format::Dolly)
+        } else if has(&["instruction", "output"]) {
+            Some(Format::Alpaca)
+        } else if has(&["messages"]) {
+            Some(Format::Chat)
+        } else if has(&["prompt", "completion"]) {
+            Some(Format::Completion)
+        } else {
+            None
+        }
+    }
+}
+
+/// The categories of Dolly's rows. A task has no column for them: a Dolly row's category becomes the task's name, and
+/// a name that is one of these becomes the category again.
+pub const DOLLY_CATEGORIES: [&str; 8] = [
+    "brainstorming",
+    "classification",
+    "closed_qa",
+    "creative_writing",
+    "general_qa",
+    "information_extraction",
+    "open_qa",
+    "summarization",
+];

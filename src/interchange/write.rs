@@ -1,0 +1,250 @@
+//! The dataset as a file in one of the field's formats. The same rows give the same bytes.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufWriter, Write},
+    path::Path,
+};
+
+use anyhow::Context;
+use futures::StreamExt;
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, PrettyFormatter, Serializer};
+use tempfile::NamedTempFile;
+
+use super::{Format, format::DOLLY_CATEGORIES};
+use crate::{
+    store::{ExportRow, Store},
+    task::{Instance, Review},
+};
+
+#[derive(Serialize)]
+struct Alpaca<'a> {
+    instruction: &'a str,
+    input: &'a str,
+    output: &'a str,
+}
+
+#[derive(Serialize)]
+struct Dolly<'a> {
+    instruction: &'a str,
+    context: &'a str,
+    response: &'a str,
+    category: &'a str,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    role: &'static str,
+    content: &'a str,
+}
+
+#[derive(Serialize)]
+struct Chat<'a> {
+    messages: [Message<'a>; 2],
+}
+
+#[derive(Serialize)]
+struct Completion<'a> {
+    prompt: &'a str,
+    completion: &'a str,
+}
+
+#[derive(Serialize)]
+struct SelfInstruct<'a> {
+    id: &'a str,
+    name: Option<&'a str>,
+    instruction: &'a str,
+    instances: &'a [Instance],
+    is_classification: bool,
+}
+
+/// Writes the rows of one format.
+struct Writer<W> {
+    out: W,
+    format: Format,
+    rows: usize,
+    /// Of the Self-Instruct format, whose rows are tasks: the task that more instances may follow for.
+    open: Option<(ExportRow, Vec<Instance>)>,
+}
+
+impl<W: Write> Writer<W> {
+    fn row(&mut self, row: ExportRow) -> io::Result<()> {
+        match self.format {
+            Format::Alpaca => {
+                self.out.write_all(if self.rows == 0 { b"[\n" } else { b",\n" })?;
+                let (instruction, input, output) = (&row.instruction, &row.input, &row.output);
+                indented(
+                    &mut self.out,
+                    &Alpaca {
+                        instruction,
+                        input,
+                        output,
+                    },
+                )?;
+                self.rows += 1;
+                Ok(())
+            }
+            Format::Dolly => self.line(&Dolly {
+                instruction: &row.instruction,
+                context: &row.input,
+                response: &row.output,
+                category: category(&row),
+            }),
+            Format::Chat => self.line(&Chat {
+                messages: [
+                    Message {
+                        role: "user",
+                        content: &question(&row),
+                    },
+                    Message {
+                        role: "assistant",
+                        content: &row.output,
+                    },
+                ],
+            }),
+            Format::Completion => self.line(&Completion {
+                prompt: &question(&row),
+                completion: &row.output,
+            }),
+            Format::SelfInstruct => {
+                let instance = Instance {
+                    input: row.input.clone(),
+                    output: row.output.clone(),
+                };
+                match &mut self.open {
+                    Some((open, instances)) if open.task_id == row.task_id => instances.push(instance),
+                    _ => {
+                        self.task()?;
+                        self.open = Some((row, vec![instance]));
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn line(&mut self, row: &impl Serialize) -> io::Result<()> {
+        row.serialize(&mut Serializer::with_formatter(&mut self.out, CompactFormatter))?;
+        self.rows += 1;
+        self.out.write_all(b"\n")
+    }
+
+    /// Writes the open task.
+    fn task(&mut self) -> io::Result<()> {
+        let Some((row, instances)) = self.open.take() else {
+            return Ok(());
+        };
+        let id = row.source_id.unwrap_or_else(|| format!("ewe_{}", row.task_id));
+        self.line(&SelfInstruct {
+            id: &id,
+            name: row.name.as_deref(),
+            instruction: &row.instruction,
+            instances: &instances,
+            is_classification: row.is_classification,
+        })
+    }
+
+    fn end(mut self) -> io::Result<(W, usize)> {
+        self.task()?;
+        if self.format == Format::Alpaca {
+            self.out
+                .write_all(if self.rows == 0 { b"[]\n" } else { b"\n]\n" })?;
+        }
+        self.out.flush()?;
+        Ok((self.out, self.rows))
+    }
+}
+
+/// An object of a JSON array, with the indentation of `alpaca_data.json`.
+fn indented(out: &mut impl Write, row: &impl Serialize) -> io::Result<()> {
+    let mut text = Vec::new();
+    row.serialize(&mut Serializer::with_formatter(
+        &mut text,
+        PrettyFormatter::with_indent(b"    "),
+    ))?;
+    for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
+        out.write_all(if index == 0 { b"    " } else { b"\n    " })?;
+        out.write_all(line)?;
+    }
+    Ok(())
+}
+
+/// What somebody would ask: the instruction, and after an empty line the input.
+fn question(row: &ExportRow) -> String {
+    match row.input.as_str() {
+        "" => row.instruction.clone(),
+        input => format!("{}\n\n{input}", row.instruction),
+    }
+}
+
+/// The task's name where it is a category of Dolly's, else what the row looks like.
+fn category(row: &ExportRow) -> &str {
+    match row.name.as_deref() {
+        Some(name) if DOLLY_CATEGORIES.contains(&name) => name,
+        _ if row.is_classification => "classification",
+        _ if row.input.is_empty() => "general_qa",
+        _ => "closed_qa",
+    }
+}
+
+/// Writes the dataset to `path`, which appears whole or stays as it was; `-` is standard output. With `review`, only
+/// rows of that review. Returns the number of rows: tasks in the Self-Instruct format, examples in all others.
+///
+/// # Errors
+///
+/// When `path` cannot be written, or the store not read.
+pub async fn export(
+    store: &Store,
+    format: Format,
+    path: &Path,
+    review: Option<Review>,
+) -> anyhow::Result<usize> {
+    let context = || format!("cannot write `{}`", path.display());
+    if path == Path::new("-") {
+        return Ok(write(store, format, review, io::stdout().lock()).await?.1);
+    }
+    // A pipe or a device is written to as it is; only a regular file can be replaced.
+    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        let out = OpenOptions::new().write(true).open(path).with_context(context)?;
+        return Ok(write(store, format, review, out).await.with_context(context)?.1);
+    }
+    let parent = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".ewe-export-");
+    // What a new file would get, before the user's mask; the default of temporary files hides it from everybody else.
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let temporary = builder.tempfile_in(parent).with_context(context)?;
+    let (temporary, rows): (NamedTempFile, usize) = write(store, format, review, temporary)
+        .await
+        .with_context(context)?;
+    temporary.as_file().sync_all().with_context(context)?;
+    temporary.persist(path).with_context(context)?;
+    File::open(parent)
+        .and_then(|parent| parent.sync_all())
+        .with_context(context)?;
+    Ok(rows)
+}
+
+async fn write<W: Write>(
+    store: &Store,
+    format: Format,
+    review: Option<Review>,
+    out: W,
+) -> anyhow::Result<(W, usize)> {
+    let mut writer = Writer {
+        out: BufWriter::with_capacity(1 << 16, out),
+        format,
+        rows: 0,
+        open: None,
+    };
+    let mut rows = store.export_rows(review);
+    while let Some(row) = rows.next().await {
+        writer.row(row?)?;
+    }
+    let (out, rows) = writer.end()?;
+    Ok((out.into_inner().map_err(io::IntoInnerError::into_error)?, rows))
+}

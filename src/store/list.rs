@@ -1,0 +1,175 @@
+//! Tasks as lists: what `list`, `search` and the page's queue show.
+
+use super::{Result, Store, fts};
+use crate::task::{Origin, Review};
+
+/// Which tasks. Every field that is set narrows the choice.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Filter {
+    /// Only tasks of this review.
+    pub review: Option<Review>,
+    /// Only tasks of this origin.
+    pub origin: Option<Origin>,
+    /// Only tasks that this run brought in.
+    pub run_id: Option<i64>,
+    /// Only tasks with these words in instruction, input or output: see [`fts`].
+    pub text: Option<String>,
+}
+
+/// Which task comes first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sort {
+    /// In the order they were stored.
+    #[default]
+    Id,
+    /// Latest first.
+    Newest,
+    /// Longest text of instruction, input and output first.
+    Longest,
+    /// Most like another task first, by ROUGE-L with the nearest.
+    Similar,
+}
+
+/// A line of a list.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct ListRow {
+    /// The task's id.
+    pub id: i64,
+    /// What people think of it.
+    pub review: Review,
+    /// Where it came from.
+    pub origin: Origin,
+    /// Whether the answer is one of a few labels.
+    pub is_classification: bool,
+    /// The run that brought it in.
+    pub run_id: Option<i64>,
+    /// A short name for people.
+    pub name: Option<String>,
+    /// What is to be done.
+    pub instruction: String,
+    /// Input of the first instance; none where there is no instance.
+    pub input: Option<String>,
+    /// Output of the first instance.
+    pub output: Option<String>,
+    /// How many instances there are.
+    pub instances: i64,
+    /// ROUGE-L with the nearest task when it was admitted, 0 to 1.
+    pub nearest_rouge_l: Option<f64>,
+}
+
+/// The three orders differ in their last clause only; the macros of sqlx want each as one literal sum.
+macro_rules! list {
+    ($self:ident, $filter:ident, $limit:ident, $offset:ident, $order:literal) => {{
+        let text = $filter.text.as_deref().and_then(fts::query);
+        sqlx::query_as!(
+            ListRow,
+            r#"
+            SELECT
+                task.id AS "id!", task.review AS "review: Review", task.origin AS "origin: Origin",
+                task.is_classification AS "is_classification: bool", task.run_id, task.name, task.instruction,
+                first.input AS "input?", first.output AS "output?",
+                (SELECT count(*) FROM instance WHERE instance.task_id = task.id) AS "instances!: i64",
+                neighbor.rouge_l AS "nearest_rouge_l?"
+            FROM task
+            LEFT JOIN instance AS first ON first.task_id = task.id AND first.ordinal = 0
+            LEFT JOIN neighbor ON neighbor.task_id = task.id AND neighbor.rank = 1
+            WHERE (?1 IS NULL OR task.review = ?1)
+                AND (?2 IS NULL OR task.origin = ?2)
+                AND (?3 IS NULL OR task.run_id = ?3)
+                AND (?4 IS NULL OR task.id IN (SELECT rowid FROM task_fts WHERE task_fts MATCH ?4))
+            "# + $order
+                + "
+            LIMIT ?5
+            OFFSET ?6
+            ",
+            $filter.review,
+            $filter.origin,
+            $filter.run_id,
+            text,
+            $limit,
+            $offset
+        )
+        .fetch_all(&$self.pool)
+        .await?
+    }};
+}
+
+impl Store {
+    /// A page of the tasks that `filter` lets through.
+    pub async fn list(&self, filter: &Filter, sort: Sort, limit: i64, offset: i64) -> Result<Vec<ListRow>> {
+        Ok(match sort {
+            Sort::Id => list!(self, filter, limit, offset, "ORDER BY task.id"),
+            Sort::Newest => list!(self, filter, limit, offset, "ORDER BY task.id DESC"),
+            Sort::Longest => list!(
+                self,
+                filter,
+                limit,
+                offset,
+                "ORDER BY
+                    length(task.instruction)
+                    + (
+                        SELECT coalesce(sum(length(each.input) + length(each.output)), 0)
+                        FROM instance AS each
+                        WHERE each.task_id = task.id
+                    ) DESC,
+                    task.id"
+            ),
+            Sort::Similar => {
+                list!(
+                    self,
+                    filter,
+                    limit,
+                    offset,
+                    "ORDER BY neighbor.rouge_l DESC NULLS LAST, task.id"
+                )
+            }
+        })
+    }
+
+    /// The ids of all tasks that `filter` lets through, in order.
+    pub async fn matching(&self, filter: &Filter) -> Result<Vec<i64>> {
+        let text = filter.text.as_deref().and_then(fts::query);
+        let ids = sqlx::query_scalar!(
+            "
+            SELECT id
+            FROM task
+            WHERE (?1 IS NULL OR review = ?1)
+                AND (?2 IS NULL OR origin = ?2)
+                AND (?3 IS NULL OR run_id = ?3)
+                AND (?4 IS NULL OR id IN (SELECT rowid FROM task_fts WHERE task_fts MATCH ?4))
+            ORDER BY id
+            ",
+            filter.review,
+            filter.origin,
+            filter.run_id,
+            text
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(ids)
+    }
+
+    /// How many tasks `filter` lets through.
+    pub async fn count(&self, filter: &Filter) -> Result<i64> {
+        let text = filter.text.as_deref().and_then(fts::query);
+        let count = sqlx::query_scalar!(
+            r#"
+            SELECT count(*) AS "count!: i64"
+            FROM task
+            WHERE (?1 IS NULL OR review = ?1)
+                AND (?2 IS NULL OR origin = ?2)
+                AND (?3 IS NULL OR run_id = ?3)
+                AND (?4 IS NULL OR id IN (SELECT rowid FROM task_fts WHERE task_fts MATCH ?4))
+            "#,
+            filter.review,
+            filter.origin,
+            filter.run_id,
+            text
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(count)
+    }
+}

@@ -1,0 +1,350 @@
+//! `ewe complete` and `ewe score` against `transformers`' numbers, on the tiny checkpoints of
+//! `scripts/make_goldens.py` and, where it has been fetched, on the real Gemma.
+
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use serde_json::{Value, json};
+
+use crate::support::Scratch;
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name)
+}
+
+fn ewe_torch(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ewe-torch"));
+    command.args(arguments);
+    command
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+fn json_file(path: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn write_rows(path: &Path, rows: impl IntoIterator<Item = Value>) {
+    let lines: String = rows.into_iter().map(|row| format!("{row}\n")).collect();
+    std::fs::write(path, lines).unwrap();
+}
+
+fn read_rows(path: &Path) -> Vec<Value> {
+    std::fs::read_to_string(path)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// Model, adapter and expectations.
+fn cases() -> Vec<(PathBuf, Option<PathBuf>, Value)> {
+    let models = [
+        ("gptj", None),
+        ("gemma3", None),
+        ("gemma3_untied", None),
+        ("gemma3", Some("gemma3_lora")),
+    ];
+    let expected = |model: &str, adapter: Option<&str>| {
+        json_file(&golden(adapter.unwrap_or(model)).join("expected.json"))
+    };
+    models
+        .map(|(model, adapter)| (golden(model), adapter.map(golden), expected(model, adapter)))
+        .into()
+}
+
+fn with_adapter(command: &mut Command, adapter: &Option<PathBuf>) {
+    if let Some(adapter) = adapter {
+        command.arg("--adapter").arg(adapter);
+    }
+}
+
+#[test]
+fn complete_is_the_references_greedy_text() {
+    let scratch = Scratch::new();
+    let (prompts, out) = (scratch.path("prompts.jsonl"), scratch.path("out.jsonl"));
+    for (model, adapter, expected) in cases() {
+        let greedy = expected["greedy"].as_array().unwrap();
+        write_rows(
+            &prompts,
+            greedy
+                .iter()
+                .map(|case| json!({ "prompt": case["prompt"], "id": 7 })),
+        );
+        let mut command = ewe_torch(&["complete", "--model", text(&model), "--prompts", text(&prompts)]);
+        command.args(["--out", text(&out), "--max-tokens", "32", "--temperature", "0"]);
+        with_adapter(&mut command, &adapter);
+        command.assert().success().stdout("");
+        for (row, (got, case)) in read_rows(&out).iter().zip(greedy).enumerate() {
+            let new = case["new"].as_array().unwrap();
+            let ended = new.last().unwrap() == 0;
+            let want = json!({
+                "row": row,
+                "completion": case["text"],
+                "finish_reason": if ended { "stop" } else { "length" },
+                "prompt_tokens": case["ids"].as_array().unwrap().len(),
+                "completion_tokens": new.len(),
+            });
+            assert_eq!(got, &want, "{}", model.display());
+        }
+    }
+}
+
+#[test]
+fn score_is_the_references_likelihood() {
+    let scratch = Scratch::new();
+    let (data, out) = (scratch.path("data.jsonl"), scratch.path("out.jsonl"));
+    for (model, adapter, expected) in cases() {
+        let score = expected["score"].as_array().unwrap();
+        write_rows(&data, score.iter().cloned());
+        let mut command = ewe_torch(&[
+            "score",
+            "--model",
+            text(&model),
+            "--data",
+            text(&data),
+            "--out",
+            text(&out),
+        ]);
+        with_adapter(&mut command, &adapter);
+        command.assert().success();
+        let got = read_rows(&out);
+        assert_eq!(got.len(), score.len());
+        for (row, (got, want)) in got.iter().zip(score).enumerate() {
+            assert_eq!((&got["row"], &got["tokens"]), (&json!(row), &want["tokens"]));
+            let off = (got["nll"].as_f64().unwrap() - want["nll"].as_f64().unwrap()).abs();
+            assert!(off < 1e-4, "{}: row {row} is off by {off}", model.display());
+        }
+    }
+}
+
+#[test]
+fn one_prompt_goes_to_stdout_up_to_the_stop_string() {
+    let model = golden("gemma3");
+    let expected = json_file(&model.join("expected.json"));
+    let case = &expected["greedy"][1];
+    let whole = case["text"].as_str().unwrap();
+    let prompt = case["prompt"].as_str().unwrap();
+    let ask = |more: &[&str]| {
+        let mut command = ewe_torch(&["complete", "--model", text(&model), "--prompt", prompt]);
+        let output = command
+            .args(["--max-tokens", "32", "--temperature", "0"])
+            .args(more)
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(ask(&[]), format!("{whole}\n"));
+    let middle = whole.char_indices().nth(whole.chars().count() / 2).unwrap().0;
+    let stop = whole[middle..].chars().take(2).collect::<String>();
+    assert_eq!(
+        ask(&["--stop", &stop]),
+        format!("{}\n", &whole[..whole.find(&stop).unwrap()])
+    );
+}
+
+#[test]
+fn chat_answers_each_line() {
+    let model = golden("gemma3_untied");
+    let mut command = ewe_torch(&[
+        "chat",
+        "--model",
+        text(&model),
+        "--max-tokens",
+        "3",
+        "--temperature",
+        "0",
+    ]);
+    // The Alpaca prompt is longer than this model's context.
+    let assert = command.write_stdin("hi\n").assert().failure().code(1);
+    let error = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+    assert!(error.contains("context is 64"), "{error}");
+
+    let scratch = Scratch::new();
+    for entry in std::fs::read_dir(&model).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), scratch.path(&entry.file_name().to_string_lossy())).unwrap();
+    }
+    let template = "{{ bos_token }}{% for m in messages %}{{ m['content'].strip() }}\n{% endfor %}";
+    std::fs::write(scratch.path("chat_template.jinja"), template).unwrap();
+    let dir = scratch.path("");
+    let mut command = ewe_torch(&[
+        "chat",
+        "--model",
+        text(&dir),
+        "--max-tokens",
+        "3",
+        "--temperature",
+        "0",
+    ]);
+    let assert = command.write_stdin("the \n\nin\n").assert().success();
+    let answers = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+    let mut wanted = String::new();
+    for prompt in ["the\n", "in\n"] {
+        let mut command = ewe_torch(&[
+            "complete",
+            "--model",
+            text(&model),
+            "--prompt",
+            prompt,
+            "--temperature",
+            "0",
+        ]);
+        let output = command.args(["--max-tokens", "3"]).output().unwrap();
+        wanted += String::from_utf8(output.stdout).unwrap().trim_start();
+    }
+    assert_eq!(answers, wanted);
+}
+
+#[test]
+fn wrong_input_is_named_and_leaves_no_file() {
+    let scratch = Scratch::new();
+    let (rows, out) = (scratch.path("rows.jsonl"), scratch.path("out.jsonl"));
+    let model = golden("gemma3");
+    let fails = |arguments: &[&str], words: &[&str]| {
+        let assert = ewe_torch(arguments).assert().failure().code(1);
+        let error = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+        for word in words {
+            assert!(
+                error.contains(word),
+                "{arguments:?}: {error:?} does not say {word:?}"
+            );
+        }
+        assert!(
+            error.starts_with("error: ") && !error.contains("panicked"),
+            "{error}"
+        );
+        assert!(!out.exists());
+    };
+    let complete = |model: &Path| {
+        vec![
+            "complete",
+            "--model",
+            text(model),
+            "--prompts",
+            text(&rows),
+            "--out",
+            text(&out),
+        ]
+        .into_iter()
+        .map(str::to_string)
+        .collect::<Vec<_>>()
+    };
+    let complete_fails = |model: &Path, more: &[&str], words: &[&str]| {
+        let arguments = complete(model);
+        let arguments: Vec<&str> = arguments
+            .iter()
+            .map(String::as_str)
+            .chain(more.iter().copied())
+            .collect();
+        fails(&arguments, words);
+    };
+    complete_fails(&model, &[], &["rows.jsonl"]);
+    std::fs::write(&rows, "{\"prompt\": \"a\"}\n{\"prompt\": 3}\n").unwrap();
+    complete_fails(&model, &[], &["rows.jsonl:2", "expected a string"]);
+    write_rows(
+        &rows,
+        [json!({ "prompt": "a" }), json!({ "prompt": "a".repeat(70) })],
+    );
+    complete_fails(&model, &[], &["row 1", "71 tokens", "context is 64"]);
+    complete_fails(Path::new("/no/such/model"), &[], &["/no/such/model", "hint:"]);
+    complete_fails(&model, &["--device", "tpu"], &["`tpu`", "hint:"]);
+    complete_fails(&model, &["--dtype", "int3"], &["`int3`", "hint:"]);
+    complete_fails(
+        &model,
+        &["--adapter", "/no/such/adapter"],
+        &["/no/such/adapter/adapter_config.json"],
+    );
+    complete_fails(
+        &golden("gptj"),
+        &["--adapter", text(&golden("gemma3_lora"))],
+        &[
+            "has no place for",
+            "base_model.model.model.layers.0.mlp.down_proj.lora_A.weight",
+        ],
+    );
+    complete_fails(
+        &golden("gemma3_untied"),
+        &["--adapter", text(&golden("gemma3_lora"))],
+        &["layers.2."],
+    );
+    write_rows(&rows, [json!({ "prompt": "", "completion": "a" })]);
+    fails(
+        &[
+            "score",
+            "--model",
+            text(&golden("gptj")),
+            "--data",
+            text(&rows),
+            "--out",
+            text(&out),
+        ],
+        &["row 0", "empty prompt"],
+    );
+    let nowhere = scratch.path("no/such/dir/out.jsonl");
+    fails(
+        &[
+            "score",
+            "--model",
+            text(&model),
+            "--data",
+            text(&rows),
+            "--out",
+            text(&nowhere),
+        ],
+        &["no/such/dir"],
+    );
+    fails(
+        &["serve", "--model", text(&model), "--bind", "0.0.0.0:0"],
+        &["0.0.0.0:0", "--token"],
+    );
+    assert_eq!(
+        std::fs::read_dir(scratch.path("")).unwrap().count(),
+        1,
+        "only the rows are left"
+    );
+}
+
+/// Ten prompts, 128 tokens each, as `scripts/make_goldens.py --gemma` wrote them.
+#[test]
+fn the_real_gemma_writes_what_it_writes_under_transformers() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/gemma-3-270m");
+    if !model.join("model.safetensors").is_file() {
+        eprintln!(
+            "skipped: {} is not there; `make setup` fetches it",
+            model.display()
+        );
+        return;
+    }
+    let scratch = Scratch::new();
+    let (prompts, out) = (scratch.path("prompts.jsonl"), scratch.path("out.jsonl"));
+    let expected = json_file(&golden("gemma_greedy.json"));
+    let expected = expected.as_array().unwrap();
+    write_rows(
+        &prompts,
+        expected.iter().map(|case| json!({ "prompt": case["prompt"] })),
+    );
+    // In 16 bits near-ties are broken by the order of additions, which no two programs share.
+    ewe_torch(&[
+        "complete",
+        "--model",
+        text(&model),
+        "--prompts",
+        text(&prompts),
+        "--out",
+        text(&out),
+        "--dtype",
+        "fp32",
+    ])
+    .args(["--max-tokens", "128", "--temperature", "0"])
+    .assert()
+    .success();
+    for (got, want) in read_rows(&out).iter().zip(expected) {
+        assert_eq!(got["completion"], want["text"], "after {}", want["prompt"]);
+    }
+}
