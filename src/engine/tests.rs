@@ -140,6 +140,10 @@ impl CausalLm for Table {
     fn logits(&self, hidden: &Tensor) -> Tensor {
         hidden.shallow_clone()
     }
+    fn head(&self) -> (Tensor, Option<Tensor>) {
+        unreachable!("only training asks for the head")
+    }
+
     fn for_each_linear(&mut self, _: &mut dyn FnMut(&mut Linear)) {}
     fn parameters(&self) -> Vec<(String, Tensor)> {
         vec![("scores".to_string(), self.scores_vv.shallow_clone())]

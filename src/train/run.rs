@@ -157,7 +157,7 @@ fn prepare(args: &Args, quiet: bool) -> Result<Run> {
             }
         );
     }
-    let settings = Settings::resolve(args, template, max_length, encoded.train.len());
+    let settings = Settings::resolve(args, template, max_length, encoded.train.len(), device.is_cuda());
     if let Some(warning) = warn_of_idle_schedule(&settings.schedule) {
         say(quiet, &format!("warning: {warning}"));
     }

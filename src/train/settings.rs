@@ -47,6 +47,10 @@ pub struct Settings {
 const WARMUP_SHARE: f64 = 0.03;
 /// Longest example unless told: four times the longest answer of the published instruction sets.
 const MAX_LENGTH: usize = 2048;
+/// Positions that go through the model at once unless told. A few hundred already fill a CPU's matrix units, and fewer
+/// are padded less and stay in its caches; a GPU wants more to do at once.
+const CPU_TOKENS: u32 = 1024;
+const GPU_TOKENS: u32 = 8192;
 
 impl Settings {
     /// Checks what can be checked before the data is read. Errors name the option.
@@ -110,7 +114,7 @@ impl Settings {
     }
 
     /// Resolves the rest, now that the number of training examples is known.
-    pub fn resolve(args: &Args, template: Template, max_length: usize, examples: usize) -> Settings {
+    pub fn resolve(args: &Args, template: Template, max_length: usize, examples: usize, gpu: bool) -> Settings {
         let lora = (args.method == Method::Lora).then(|| LoraSettings {
             rank: args.lora_rank,
             // Twice the rank, a scale of 2: what Alpaca-LoRA made common, and what the default rate goes with.
@@ -139,7 +143,7 @@ impl Settings {
             order: args.order,
             seed: args.seed,
             micro_batch: args.micro_batch.unwrap_or(args.batch_size) as usize,
-            micro_tokens: args.micro_tokens as usize,
+            micro_tokens: args.micro_tokens.unwrap_or(if gpu { GPU_TOKENS } else { CPU_TOKENS }) as usize,
             precision: args.precision,
             optimizer: args.optimizer,
             weight_decay: args.weight_decay,
@@ -217,7 +221,7 @@ mod tests {
 
     #[test]
     fn defaults_follow_the_method() {
-        let lora = Settings::resolve(&args(""), Template::Alpaca, 64, 100);
+        let lora = Settings::resolve(&args(""), Template::Alpaca, 64, 100, false);
         assert_eq!(
             (lora.schedule.total, lora.schedule.peak, lora.schedule.warmup),
             (13, 2e-4, 0)
@@ -228,6 +232,7 @@ mod tests {
             Template::Alpaca,
             64,
             100,
+            false,
         );
         assert_eq!(
             (full.schedule.total, full.schedule.peak, full.schedule.warmup),
@@ -258,8 +263,8 @@ mod tests {
 
     #[test]
     fn a_changed_setting_is_named() {
-        let saved = Settings::resolve(&args(""), Template::Alpaca, 64, 100);
-        let now = Settings::resolve(&args("--clip 2 --lr 0.1"), Template::Alpaca, 64, 100);
+        let saved = Settings::resolve(&args(""), Template::Alpaca, 64, 100, false);
+        let now = Settings::resolve(&args("--clip 2 --lr 0.1"), Template::Alpaca, 64, 100, false);
         saved.same_as(&saved).unwrap();
         let error = now.same_as(&saved).unwrap_err().to_string();
         assert!(
