@@ -77,7 +77,7 @@ pub struct Args {
     pub micro_batch: Option<u32>,
 
     /// At most this many tokens, padding included, go through the model at once (one example always may) [default:
-    /// 1024 on a CPU, 8192 on a GPU]
+    /// 1024 on a CPU, 2048 on a GPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub micro_tokens: Option<u32>,
 

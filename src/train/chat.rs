@@ -17,7 +17,10 @@ pub fn render(tokenizer: &Tokenizer, user: &str, assistant: &str) -> Result<Span
     )?;
     let both = chat_template::render(tokenizer, &[question, answer], false)?.unwrap_or_default();
     match both.strip_prefix(&prompt) {
-        Some(completion) => Ok(Spans { prompt, completion: completion.to_owned() }),
+        Some(completion) => Ok(Spans {
+            prompt,
+            completion: completion.to_owned(),
+        }),
         None => bail!(
             "the model's chat template writes a question differently once it is answered, so no part is the answer's\n\
              hint: --template alpaca"

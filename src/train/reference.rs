@@ -72,18 +72,27 @@ fn learner(name: &str, settings: &GoldenSettings, lora: bool) -> Learner {
     if !lora {
         return Learner::full(loaded.model, |_| None, settings.decay, Device::Cpu);
     }
-    let lora = LoraSettings { rank: settings.rank, alpha: settings.alpha, dropout: 0.0 };
+    let lora = LoraSettings {
+        rank: settings.rank,
+        alpha: settings.alpha,
+        dropout: 0.0,
+    };
     let mut learner = Learner::lora(loaded.model, lora, 0, settings.decay, Device::Cpu);
     let _guard = tch::no_grad_guard();
     for of in &mut learner.trained {
         let (rows, columns) = of.leaf.size2().unwrap();
         let value = |at: i64| {
             let (i, j) = (at / columns, at % columns);
-            let number = if of.name.contains("lora_A") { (i * 7 + j * 3) % 11 - 5 } else { (i * 5 + j * 2) % 7 - 3 };
+            let number = if of.name.contains("lora_A") {
+                (i * 7 + j * 3) % 11 - 5
+            } else {
+                (i * 5 + j * 2) % 7 - 3
+            };
             number as f32 / 50.0
         };
         let values: Vec<f32> = (0..rows * columns).map(value).collect();
-        of.master.copy_(&Tensor::from_slice(&values).view([rows, columns]));
+        of.master
+            .copy_(&Tensor::from_slice(&values).view([rows, columns]));
     }
     learner
 }
@@ -93,12 +102,18 @@ fn learn(learner: &mut Learner, examples: &[Example], members: &[usize], limits:
     let pieces = cut(examples, members, limits);
     let targets: usize = pieces.iter().map(|piece| piece.target_n.len()).sum();
     let last = pieces.len() - 1;
-    let nll: f64 =
-        pieces.iter().enumerate().map(|(n, piece)| learner.learn(piece, targets, n == last, 0)).sum();
+    let nll: f64 = pieces
+        .iter()
+        .enumerate()
+        .map(|(n, piece)| learner.learn(piece, targets, n == last, 0))
+        .sum();
     nll / targets as f64
 }
 
-const WHOLE: PieceLimits = PieceLimits { examples: 99, positions: 9999 };
+const WHOLE: PieceLimits = PieceLimits {
+    examples: 99,
+    positions: 9999,
+};
 
 #[test]
 fn loss_and_every_gradient_are_the_references() {
@@ -108,17 +123,36 @@ fn loss_and_every_gradient_are_the_references() {
         for (lora, record) in [(false, &golden.full), (true, &golden.lora)] {
             let mut learner = learner(name, &golden.settings, lora);
             let loss = learn(&mut learner, &examples, &all, WHOLE);
-            assert!((loss - record.loss).abs() < 1e-5, "{name} lora {lora}: loss {loss}, want {}", record.loss);
-            assert_eq!(learner.trained.len(), record.gradients.len(), "{name} lora {lora}");
+            assert!(
+                (loss - record.loss).abs() < 1e-5,
+                "{name} lora {lora}: loss {loss}, want {}",
+                record.loss
+            );
+            assert_eq!(
+                learner.trained.len(),
+                record.gradients.len(),
+                "{name} lora {lora}"
+            );
             for of in &learner.trained {
                 let want = &record.gradients[&of.name];
-                let got = of.gradient().unwrap_or_else(|| panic!("{} has no gradient", of.name)).flatten(0, -1);
+                let got = of
+                    .gradient()
+                    .unwrap_or_else(|| panic!("{} has no gradient", of.name))
+                    .flatten(0, -1);
                 let near = |what: &str, got: f64, want_value: f64| {
                     let slack = 1e-5 * want.norm.max(1e-3);
-                    assert!((got - want_value).abs() < slack, "{name} {} {what}: {got}, want {want_value}", of.name);
+                    assert!(
+                        (got - want_value).abs() < slack,
+                        "{name} {} {what}: {got}, want {want_value}",
+                        of.name
+                    );
                 };
                 near("norm", got.norm().double_value(&[]), want.norm);
-                near("sum", got.sum(Kind::Double).double_value(&[]) / 10.0, want.sum / 10.0);
+                near(
+                    "sum",
+                    got.sum(Kind::Double).double_value(&[]) / 10.0,
+                    want.sum / 10.0,
+                );
                 for (index, &value) in want.start.iter().enumerate() {
                     near("element", got.double_value(&[index as i64]), value);
                 }
@@ -138,13 +172,22 @@ fn thirty_adamw_steps_follow_the_references_curve() {
                 let start = step * settings.batch % examples.len();
                 let members: Vec<usize> = (start..start + settings.batch).collect();
                 let loss = learn(&mut learner, &examples, &members, WHOLE);
-                assert!((loss - want).abs() < 1e-4, "{name} lora {lora} step {step}: loss {loss}, want {want}");
+                assert!(
+                    (loss - want).abs() < 1e-4,
+                    "{name} lora {lora} step {step}: loss {loss}, want {want}"
+                );
                 let Update::Done(norm) = learner.update(settings.rate, settings.clip) else {
                     panic!("{name} step {step}: not finite")
                 };
-                assert!((norm - want_norm).abs() < 1e-3 * want_norm, "{name} lora {lora} step {step}: {norm} {want_norm}");
+                assert!(
+                    (norm - want_norm).abs() < 1e-3 * want_norm,
+                    "{name} lora {lora} step {step}: {norm} {want_norm}"
+                );
             }
-            assert!(record.curve.last() < record.curve.first(), "{name} learnt nothing");
+            assert!(
+                record.curve.last() < record.curve.first(),
+                "{name} learnt nothing"
+            );
         }
     }
 }
@@ -159,8 +202,20 @@ fn gradients_do_not_depend_on_how_a_step_is_cut() {
             let mut first: Option<(f64, Vec<Tensor>)> = None;
             for (rows, positions) in cuts {
                 let mut learner = learner(name, &golden.settings, lora);
-                let loss = learn(&mut learner, &examples, &all, PieceLimits { examples: rows, positions });
-                let gradients: Vec<Tensor> = learner.trained.iter().map(|of| of.gradient().unwrap().copy()).collect();
+                let loss = learn(
+                    &mut learner,
+                    &examples,
+                    &all,
+                    PieceLimits {
+                        examples: rows,
+                        positions,
+                    },
+                );
+                let gradients: Vec<Tensor> = learner
+                    .trained
+                    .iter()
+                    .map(|of| of.gradient().unwrap().copy())
+                    .collect();
                 let Some((first_loss, first_gradients)) = &first else {
                     first = Some((loss, gradients));
                     continue;
@@ -168,7 +223,10 @@ fn gradients_do_not_depend_on_how_a_step_is_cut() {
                 assert!((loss - first_loss).abs() < 1e-6);
                 for (a, b) in gradients.iter().zip(first_gradients) {
                     let apart = (a - b).abs().max().double_value(&[]);
-                    assert!(apart < 1e-6, "{name} lora {lora}, pieces of {rows} and {positions}: {apart}");
+                    assert!(
+                        apart < 1e-6,
+                        "{name} lora {lora}, pieces of {rows} and {positions}: {apart}"
+                    );
                 }
             }
         }
@@ -185,7 +243,15 @@ fn bf16_with_masters_stays_near_fp32() {
         let mut learner = Learner::full(loaded.model, |_| None, 0.0, Device::Cpu);
         let mut loss = 0.0;
         for _ in 0..20 {
-            loss = learn(&mut learner, &examples, &all, PieceLimits { examples: 3, positions: 9999 });
+            loss = learn(
+                &mut learner,
+                &examples,
+                &all,
+                PieceLimits {
+                    examples: 3,
+                    positions: 9999,
+                },
+            );
             learner.update(3e-3, golden.settings.clip);
         }
         losses.push(loss);
@@ -205,8 +271,11 @@ fn a_restored_learner_goes_on_bit_for_bit() {
     let mut first = learner("gptj", &golden.settings, true);
     learn(&mut first, &examples, &members, WHOLE);
     first.update(0.01, 1.0);
-    let mut saved: HashMap<String, Tensor> =
-        first.state().into_iter().map(|(name, tensor)| (name, tensor.copy())).collect();
+    let mut saved: HashMap<String, Tensor> = first
+        .state()
+        .into_iter()
+        .map(|(name, tensor)| (name, tensor.copy()))
+        .collect();
     let mut second = learner("gptj", &golden.settings, true);
     second.restore(&mut |name| saved.remove(name)).unwrap();
     for (a, b) in finish(first).iter().zip(&finish(second)) {

@@ -48,9 +48,9 @@ const WARMUP_SHARE: f64 = 0.03;
 /// Longest example unless told: four times the longest answer of the published instruction sets.
 const MAX_LENGTH: usize = 2048;
 /// Positions that go through the model at once unless told. A few hundred already fill a CPU's matrix units, and fewer
-/// are padded less and stay in its caches; a GPU wants more to do at once.
+/// are padded less and stay in its caches; a GPU wants more to do at once, and a 6B model leaves room for this much.
 const CPU_TOKENS: u32 = 1024;
-const GPU_TOKENS: u32 = 8192;
+const GPU_TOKENS: u32 = 2048;
 
 impl Settings {
     /// Checks what can be checked before the data is read. Errors name the option.
@@ -114,7 +114,13 @@ impl Settings {
     }
 
     /// Resolves the rest, now that the number of training examples is known.
-    pub fn resolve(args: &Args, template: Template, max_length: usize, examples: usize, gpu: bool) -> Settings {
+    pub fn resolve(
+        args: &Args,
+        template: Template,
+        max_length: usize,
+        examples: usize,
+        gpu: bool,
+    ) -> Settings {
         let lora = (args.method == Method::Lora).then(|| LoraSettings {
             rank: args.lora_rank,
             // Twice the rank, a scale of 2: what Alpaca-LoRA made common, and what the default rate goes with.
@@ -143,7 +149,9 @@ impl Settings {
             order: args.order,
             seed: args.seed,
             micro_batch: args.micro_batch.unwrap_or(args.batch_size) as usize,
-            micro_tokens: args.micro_tokens.unwrap_or(if gpu { GPU_TOKENS } else { CPU_TOKENS }) as usize,
+            micro_tokens: args
+                .micro_tokens
+                .unwrap_or(if gpu { GPU_TOKENS } else { CPU_TOKENS }) as usize,
             precision: args.precision,
             optimizer: args.optimizer,
             weight_decay: args.weight_decay,

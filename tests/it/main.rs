@@ -4,3 +4,5 @@
 mod models;
 mod store;
 mod support;
+#[cfg(feature = "torch")]
+mod train;
