@@ -34,6 +34,8 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Score(args) => eval::score::run(args, quiet).map(|()| 0),
         Command::Chat(args) => chat::terminal::run(args).map(|()| 0),
         Command::Serve(args) => chat::serve::run(args, quiet).map(|()| 0),
+        Command::Plan(args) => train::plan::run(args),
+        Command::Selftest(args) => train::selftest::run(args),
         _ => anyhow::bail!("`ewe-torch` does not do this\nhint: run it through `ewe`"),
     }
 }

@@ -71,9 +71,10 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub micro_batch: Option<u32>,
 
-    /// At most this many tokens, padding included, go through the model at once (one example always may)
-    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
-    pub micro_tokens: u32,
+    /// At most this many tokens, padding included, go through the model at once (one example always may) [default:
+    /// 1024 on a CPU, 2048 on a GPU]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub micro_tokens: Option<u32>,
 
     /// Peak learning rate [default: 2e-4 for lora, 2e-5 for full]
     #[arg(long, value_name = "RATE")]

@@ -17,7 +17,11 @@ pub struct Fields {
 impl Fields {
     /// Reads `dir/config.json`. Fails, naming the file, when it is missing or not a JSON object.
     pub fn read(dir: &Path) -> Result<Fields> {
-        let path = dir.join("config.json");
+        Fields::read_file(dir.join("config.json"))
+    }
+
+    /// Reads a config alone, whatever its file is called.
+    pub fn read_file(path: PathBuf) -> Result<Fields> {
         let text = std::fs::read_to_string(&path).with_context(|| {
             format!("cannot read {}\nhint: a model is a directory with config.json, *.safetensors and tokenizer.json", path.display())
         })?;

@@ -19,17 +19,17 @@ pub struct Lora {
 }
 
 impl Lora {
-    fn forward(&self, x_nd: &Tensor) -> Tensor {
+    /// Adds the correction to the layer's own result `y_nd`, in one product: of activations, only the narrow
+    /// `[n, rank]` is made on the way, and it is B that is scaled.
+    fn add_to(&self, y_nd: &Tensor, x_nd: &Tensor) -> Tensor {
         let kind = x_nd.kind();
         let dropped = if self.dropout > 0.0 {
             x_nd.dropout(self.dropout, true)
         } else {
             x_nd.shallow_clone()
         };
-        dropped
-            .linear(&self.a.to_kind(kind), None::<&Tensor>)
-            .linear(&self.b.to_kind(kind), None::<&Tensor>)
-            * self.scale
+        let inner_nr = dropped.linear(&self.a.to_kind(kind), None::<&Tensor>);
+        y_nd.addmm(&inner_nr, &(&self.b * self.scale).to_kind(kind).tr())
     }
 }
 
@@ -54,7 +54,7 @@ impl Linear {
         let x_nd = x.reshape([-1, shape[shape.len() - 1]]);
         let mut y_nd = x_nd.linear(&self.weight, self.bias.as_ref());
         if let Some(lora) = &self.lora {
-            y_nd += lora.forward(&x_nd);
+            y_nd = lora.add_to(&y_nd, &x_nd);
         }
         *shape.last_mut().expect("a tensor of features") = self.weight.size()[0];
         y_nd.view(shape.as_slice())

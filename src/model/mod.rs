@@ -124,6 +124,27 @@ pub fn prefix(family: &str) -> &'static str {
 /// Values of `model_type` that [`load`] knows.
 pub const FAMILIES: &[&str] = &["gptj", "gemma3_text"];
 
+/// Which of [`FAMILIES`] a config describes; fails on any other.
+fn family(fields: &Fields) -> Result<&'static str> {
+    let named: String = fields.required("model_type")?;
+    match FAMILIES.iter().find(|family| **family == named) {
+        Some(family) => Ok(family),
+        None => bail!(
+            "{}: model_type `{named}` is not supported\nhint: known types are {}",
+            fields.path().display(),
+            FAMILIES.join(", ")
+        ),
+    }
+}
+
+/// The model that `fields` describe, with its tensors taken from `weights`.
+pub fn build(fields: &Fields, weights: &mut Weights) -> Result<Box<dyn CausalLm>> {
+    Ok(match family(fields)? {
+        "gptj" => Box::new(gptj::GptJ::load(fields, weights)?),
+        _ => Box::new(gemma3::Gemma3::load(fields, weights)?),
+    })
+}
+
 /// Reads the model in `dir`: config.json, `*.safetensors`, tokenizer.json. `dtype` is as in [`device::dtype`].
 ///
 /// Fails with the file and all that is wrong with it: no such directory, unknown `model_type`, a config that asks for
@@ -137,26 +158,13 @@ pub fn load(dir: &Path, device: Device, dtype: &str) -> Result<LoadedModel> {
         );
     }
     let fields = Fields::read(dir)?;
-    let family: String = fields.required("model_type")?;
-    let prefix = match family.as_str() {
-        "gptj" => gptj::GptJ::PREFIX,
-        "gemma3_text" => gemma3::Gemma3::PREFIX,
-        other => bail!(
-            "{}: model_type `{other}` is not supported\nhint: known types are {}",
-            fields.path().display(),
-            FAMILIES.join(", ")
-        ),
-    };
-    let mut weights = Weights::open(dir, prefix)?;
+    let mut weights = Weights::open(dir, prefix(family(&fields)?))?;
     // A tokenizer of 262,144 tokens takes as long to read as half a gigabyte of weights.
     let tokenizer_dir = dir.to_path_buf();
     let tokenizer = std::thread::spawn(move || Tokenizer::read(&tokenizer_dir));
     let kind = device::dtype(dtype, weights.main_kind())?;
     weights.place(kind, device);
-    let model: Box<dyn CausalLm> = match family.as_str() {
-        "gptj" => Box::new(gptj::GptJ::load(&fields, &mut weights)?),
-        _ => Box::new(gemma3::Gemma3::load(&fields, &mut weights)?),
-    };
+    let model = build(&fields, &mut weights)?;
     weights.finish()?;
     let tokenizer = tokenizer
         .join()

@@ -38,6 +38,8 @@ pub struct Weights {
     prefix: &'static str,
     target: (Kind, Device),
     problems: Vec<String>,
+    /// In a sketch: what was asked for, in place of any file.
+    asked: Option<Vec<(String, Vec<i64>)>>,
 }
 
 impl Weights {
@@ -111,7 +113,27 @@ impl Weights {
             prefix,
             target,
             problems: Vec::new(),
+            asked: None,
         })
+    }
+
+    /// No checkpoint at all: whatever is asked for is noted and given empty, so that a model's own loader says which
+    /// tensors it has.
+    pub fn sketch() -> Weights {
+        Weights {
+            dir: PathBuf::new(),
+            shards: Vec::new(),
+            entries: HashMap::new(),
+            prefix: "",
+            target: (Kind::Float, Device::Cpu),
+            problems: Vec::new(),
+            asked: Some(Vec::new()),
+        }
+    }
+
+    /// Names and shapes that were asked of a sketch.
+    pub fn into_asked(self) -> Vec<(String, Vec<i64>)> {
+        self.asked.unwrap_or_default()
     }
 
     /// The type tensors are converted to and the device they go to, from now on.
@@ -152,6 +174,10 @@ impl Weights {
 
     /// The tensor `name` of exactly `shape`, converted and placed. A problem yields an empty tensor and is noted.
     pub fn tensor(&mut self, name: &str, shape: &[i64]) -> Tensor {
+        if let Some(asked) = &mut self.asked {
+            asked.push((name.to_string(), shape.to_vec()));
+            return Tensor::zeros([0], self.target);
+        }
         match self.read(name, shape) {
             Ok(tensor) => tensor,
             Err(error) => {

@@ -1,6 +1,6 @@
 //! The model's own chat template, applied to one exchange and cut where the answer begins.
 
-use crate::model::chat_template::{Message, render as render_messages};
+use crate::model::chat_template::{self, Message};
 use crate::model::tokenizer::Tokenizer;
 use anyhow::{Context, Result, bail};
 use ewe::prompt::template::Spans;
@@ -11,14 +11,11 @@ use ewe::prompt::template::Spans;
 /// Fails when the model has no template, when it refuses the exchange, and when its rendering of both does not begin
 /// with its rendering of the question: then no span is the answer's.
 pub fn render(tokenizer: &Tokenizer, user: &str, assistant: &str) -> Result<Spans> {
-    let render = |messages: &[Message], opening: bool| {
-        render_messages(tokenizer, messages, opening)?.context(
-            "the model has no chat template\nhint: --template alpaca, or put chat_template.jinja beside its tokenizer",
-        )
-    };
     let (question, answer) = (Message::new("user", user), Message::new("assistant", assistant));
-    let prompt = render(std::slice::from_ref(&question), true)?;
-    let both = render(&[question, answer], false)?;
+    let prompt = chat_template::render(tokenizer, std::slice::from_ref(&question), true)?.context(
+        "the model has no chat template\nhint: --template alpaca, or put chat_template.jinja beside its tokenizer",
+    )?;
+    let both = chat_template::render(tokenizer, &[question, answer], false)?.unwrap_or_default();
     match both.strip_prefix(&prompt) {
         Some(completion) => Ok(Spans {
             prompt,

@@ -70,7 +70,7 @@ pub fn cross_entropy(hidden_nd: &Tensor, target_n: &Tensor, head: &Head, scale: 
         let target_c = target_n.narrow(0, start, size);
         let logits_cv = buffer_cv.narrow(0, 0, size);
         let weight_dv = head.weight_vd.detach().tr();
-        match &head.bias_v {
+        let _ = match &head.bias_v {
             Some(bias_v) => bias_v.detach().addmm_out(&logits_cv, &hidden_cd, &weight_dv),
             None => hidden_cd.mm_out(&logits_cv, &weight_dv),
         };

@@ -6,6 +6,7 @@
 //! - [`batch`], [`schedule`]: what a step sees, how it is cut, how fast it learns.
 //! - [`learner`]: the model in training, made of [`loss`], [`trained`], [`optimizer`] and [`lora`].
 //! - [`metrics`], [`speed`], [`interrupt`]: what is noted and noticed on the way.
+//! - [`plan`], [`selftest`]: what is needed, and what can be relied on.
 //! - [`checkpoint`], [`save`], [`files`]: what is written.
 
 pub mod batch;
@@ -19,9 +20,13 @@ pub mod lora;
 pub mod loss;
 pub mod metrics;
 pub mod optimizer;
+pub mod plan;
+#[cfg(test)]
+mod reference;
 pub mod run;
 pub mod save;
 pub mod schedule;
+pub mod selftest;
 pub mod settings;
 pub mod source;
 pub mod speed;

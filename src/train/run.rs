@@ -126,7 +126,7 @@ fn prepare(args: &Args, quiet: bool) -> Result<Run> {
             if encoded.left_out.is_empty() { "give a dataset with rows" } else { "a larger --max-length" }
         );
     }
-    let settings = Settings::resolve(args, template, max_length, encoded.train.len());
+    let settings = Settings::resolve(args, template, max_length, encoded.train.len(), device.is_cuda());
     if let Some(warning) = warn_of_idle_schedule(&settings.schedule) {
         say(quiet, &format!("warning: {warning}"));
     }

@@ -4,7 +4,7 @@ use super::batch::{Dealing, PieceLimits};
 use super::lora::LoraSettings;
 use super::schedule::Schedule;
 use anyhow::{Result, bail};
-use ewe::cli::train::{Args, Method, OptimizerKind, Order, Precision, ScheduleKind};
+use ewe::cli::train::{Args, Method, OptimizerKind, Order, Precision};
 use ewe::prompt::template::Template;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,10 @@ pub struct Settings {
 const WARMUP_SHARE: f64 = 0.03;
 /// Longest example unless told: four times the longest answer of the published instruction sets.
 const MAX_LENGTH: usize = 2048;
+/// Positions that go through the model at once unless told. A few hundred already fill a CPU's matrix units, and fewer
+/// are padded less and stay in its caches; a GPU wants more to do at once, and a 6B model leaves room for this much.
+const CPU_TOKENS: u32 = 1024;
+const GPU_TOKENS: u32 = 2048;
 
 impl Settings {
     /// Checks what can be checked before the data is read. Errors name the option.
@@ -95,7 +99,13 @@ impl Settings {
     }
 
     /// Resolves the rest, now that the number of training examples is known.
-    pub fn resolve(args: &Args, template: Template, max_length: usize, examples: usize) -> Settings {
+    pub fn resolve(
+        args: &Args,
+        template: Template,
+        max_length: usize,
+        examples: usize,
+        gpu: bool,
+    ) -> Settings {
         let lora = (args.method == Method::Lora).then(|| LoraSettings {
             rank: args.lora_rank,
             // Twice the rank, a scale of 2: what Alpaca-LoRA made common, and what the default rate goes with.
@@ -120,7 +130,9 @@ impl Settings {
             order: args.order,
             seed: args.seed,
             micro_batch: args.micro_batch.unwrap_or(args.batch_size) as usize,
-            micro_tokens: args.micro_tokens as usize,
+            micro_tokens: args
+                .micro_tokens
+                .unwrap_or(if gpu { GPU_TOKENS } else { CPU_TOKENS }) as usize,
             precision: args.precision,
             optimizer: args.optimizer,
             weight_decay: args.weight_decay,
@@ -183,11 +195,23 @@ mod tests {
 
     #[test]
     fn defaults_follow_the_method() {
-        let lora = Settings::resolve(&args(""), Template::Alpaca, 64, 100);
-        assert_eq!((lora.schedule.total, lora.schedule.peak, lora.schedule.warmup), (13, 2e-4, 0));
+        let lora = Settings::resolve(&args(""), Template::Alpaca, 64, 100, false);
+        assert_eq!(
+            (lora.schedule.total, lora.schedule.peak, lora.schedule.warmup),
+            (13, 2e-4, 0)
+        );
         assert_eq!(lora.lora.unwrap().alpha, 32.0);
-        let full = Settings::resolve(&args("--method full --steps 100 --batch-size 3"), Template::Alpaca, 64, 100);
-        assert_eq!((full.schedule.total, full.schedule.peak, full.schedule.warmup), (100, 2e-5, 3));
+        let full = Settings::resolve(
+            &args("--method full --steps 100 --batch-size 3"),
+            Template::Alpaca,
+            64,
+            100,
+            false,
+        );
+        assert_eq!(
+            (full.schedule.total, full.schedule.peak, full.schedule.warmup),
+            (100, 2e-5, 3)
+        );
         assert_eq!((full.lora, full.micro_batch), (None, 3));
     }
 
@@ -213,8 +237,8 @@ mod tests {
 
     #[test]
     fn a_changed_setting_is_named() {
-        let saved = Settings::resolve(&args(""), Template::Alpaca, 64, 100);
-        let now = Settings::resolve(&args("--clip 2 --lr 0.1"), Template::Alpaca, 64, 100);
+        let saved = Settings::resolve(&args(""), Template::Alpaca, 64, 100, false);
+        let now = Settings::resolve(&args("--clip 2 --lr 0.1"), Template::Alpaca, 64, 100, false);
         saved.same_as(&saved).unwrap();
         let error = now.same_as(&saved).unwrap_err().to_string();
         assert!(error.contains("clip: 1.0 then, 2.0 now") && error.contains("schedule:"), "{error}");

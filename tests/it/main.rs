@@ -14,3 +14,5 @@ mod serve;
 mod shell;
 mod store;
 mod support;
+#[cfg(feature = "torch")]
+mod train;

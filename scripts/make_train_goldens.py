@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""Writes the golden files of the training tests: what `transformers` and `peft` compute on the tiny random models of
+make_goldens.py, in fp32.
+
+    .venv/bin/python scripts/make_train_goldens.py      # tests/golden/train/*.json
+
+For each model, full and LoRA: loss and gradients of one batch, and the loss of every step of a short AdamW run (its
+update written out as PyTorch's single-tensor AdamW, clipped, decay on matrices only). Examples are token ids by
+formula; adapters start from a formula too, so both sides have them without a file. Running it again changes nothing
+beyond the last digits of libtorch's own sums.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "golden"
+MODELS = {
+    "gptj": ["q_proj", "k_proj", "v_proj", "out_proj", "fc_in", "fc_out"],
+    "gemma3": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+    "gemma3_untied": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+}
+STEPS, BATCH, RATE, DECAY, CLIP = 30, 4, 1e-2, 0.1, 1.0
+RANK, ALPHA = 3, 6
+
+
+def examples():
+    """Eight examples of 6 to 20 tokens: (ids, first target). Token 0 is not among them: it is Gemma's padding, whose
+    embedding `transformers` keeps from learning."""
+    made = []
+    for n in range(8):
+        length = 6 + 2 * n
+        made.append(([1 + (17 * n + 5 * t + t * t // 3) % 95 for t in range(length)], 2 + n % 3))
+    return made
+
+
+def batch_loss(model, batch):
+    """Mean over the target tokens of the whole batch, an example at a time: no padding, no mask."""
+    total, targets = 0.0, 0
+    for ids, first in batch:
+        logits = model(torch.tensor([ids[:-1]])).logits[0, first - 1 :].float()
+        target = torch.tensor(ids[first:])
+        total = total + torch.nn.functional.cross_entropy(logits, target, reduction="sum")
+        targets += len(target)
+    return total / targets
+
+
+def start_adapters(model):
+    """A and B by formula; B is not zero, or A would have no gradient to compare."""
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_" in name:
+                i = torch.arange(weight.shape[0]).unsqueeze(1)
+                j = torch.arange(weight.shape[1]).unsqueeze(0)
+                values = (i * 7 + j * 3) % 11 - 5 if "lora_A" in name else (i * 5 + j * 2) % 7 - 3
+                weight.copy_(values.float() / 50)
+
+
+def digest(gradient):
+    """A few numbers that pin a gradient down."""
+    flat = gradient.flatten()
+    return {"norm": flat.norm().item(), "sum": flat.double().sum().item(), "start": flat[:6].tolist()}
+
+
+def record(model):
+    data = examples()
+    trained = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+    loss = batch_loss(model, data)
+    loss.backward()
+    clean = lambda name: name.replace(".default", "")
+    gradients = {clean(name): digest(weight.grad) for name, weight in trained}
+    result = {"loss": loss.item(), "gradients": gradients, "curve": [], "norms": []}
+    groups = [
+        {"params": [w for _, w in trained if w.dim() >= 2], "weight_decay": DECAY},
+        {"params": [w for _, w in trained if w.dim() < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=RATE, betas=(0.9, 0.999), eps=1e-8, foreach=False)
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        start = step * BATCH % len(data)
+        loss = batch_loss(model, data[start : start + BATCH])
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_([w for _, w in trained], CLIP)
+        optimizer.step()
+        result["curve"].append(loss.item())
+        result["norms"].append(norm.item())
+    return result
+
+
+def main():
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    (GOLDEN / "train").mkdir(exist_ok=True)
+    for name, targets in MODELS.items():
+        load = lambda: AutoModelForCausalLM.from_pretrained(GOLDEN / name, dtype=torch.float32, attn_implementation="eager")
+        model = load()
+        model.train()
+        golden = {
+            "settings": {"batch": BATCH, "rate": RATE, "decay": DECAY, "clip": CLIP, "rank": RANK, "alpha": ALPHA},
+            "examples": [{"ids": ids, "first_target": first} for ids, first in examples()],
+            "full": record(model),
+        }
+        config = LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM")
+        model = get_peft_model(load(), config)
+        start_adapters(model)
+        golden["lora"] = record(model)
+        path = GOLDEN / "train" / f"{name}.json"
+        path.write_text(json.dumps(golden) + "\n")
+        print(path.relative_to(ROOT), path.stat().st_size, "bytes; full", golden["full"]["curve"][0], "→",
+              golden["full"]["curve"][-1], "lora", golden["lora"]["curve"][-1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,280 @@
+//! `ewe selftest`: exactness checks on a tiny random model of every family, on the device that training would use.
+
+use super::batch::{Piece, PieceLimits, cut};
+use super::dataset::Example;
+use super::learner::{Learner, Update};
+use super::lora::LoraSettings;
+use super::{files, speed};
+use crate::model::attention::Pass;
+use crate::model::config::Fields;
+use crate::model::weights::Weights;
+use crate::model::{self, CausalLm};
+use anyhow::{Result, ensure};
+use ewe::cli::selftest::Args;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::path::Path;
+use tch::{Device, Kind, Tensor};
+
+/// One line of the table.
+#[derive(Debug, Serialize)]
+struct Check {
+    model: &'static str,
+    check: &'static str,
+    passed: bool,
+    detail: String,
+}
+
+/// Runs `ewe selftest`; gives the exit code, 1 if a check failed.
+pub fn run(args: &Args) -> Result<u8> {
+    let device = model::device::device(&args.device)?;
+    let mut checks = Vec::new();
+    for (family, config) in configs() {
+        // Everything below happens on a model of this family, made of random numbers in a folder of its own.
+        let dir = tempfile::tempdir()?;
+        make(dir.path(), &config)?;
+        let mut note = |check, outcome: Result<String>| {
+            let (passed, detail) = match outcome {
+                Ok(detail) => (true, detail),
+                Err(error) => (false, format!("{error:#}")),
+            };
+            checks.push(Check {
+                model: family,
+                check,
+                passed,
+                detail,
+            });
+        };
+        note("forward twice is equal", twice(dir.path(), device));
+        note("padding changes nothing", padding(dir.path(), device));
+        note("gradients do not depend on the cut", cuts(dir.path(), device));
+        note("loss falls, full bf16", falls(dir.path(), device, false));
+        note("loss falls, LoRA bf16", falls(dir.path(), device, true));
+        note("saved state goes on bit for bit", resumes(dir.path(), device));
+        if device.is_cuda() {
+            note("device agrees with the CPU", agrees(dir.path(), device));
+        }
+    }
+    let rates = [Kind::Float, Kind::BFloat16].map(|kind| speed::matmul_rate(kind, device) / 1e9);
+    let failed = checks.iter().filter(|check| !check.passed).count();
+    if args.json {
+        let value = json!({
+            "device": format!("{device:?}"), "threads": tch::get_num_threads(), "gflops_fp32": rates[0],
+            "gflops_bf16": rates[1], "checks": checks, "failed": failed,
+        });
+        println!("{}", serde_json::to_string_pretty(&value)?);
+    } else {
+        for check in &checks {
+            let mark = if check.passed { "ok" } else { "FAILED" };
+            println!(
+                "{:<12} {:<36} {mark:<7} {}",
+                check.model, check.check, check.detail
+            );
+        }
+        println!(
+            "matrix products on {device:?}: {:.0} GFLOP/s fp32, {:.0} GFLOP/s bf16",
+            rates[0], rates[1]
+        );
+        if !device.is_cuda() {
+            println!(
+                "no GPU was tested{}",
+                if args.device == "auto" {
+                    ": this machine has none that answers"
+                } else {
+                    ""
+                }
+            );
+        }
+        println!(
+            "{}",
+            if failed == 0 {
+                "all checks passed".to_owned()
+            } else {
+                format!("{failed} checks failed")
+            }
+        );
+    }
+    Ok(u8::from(failed > 0))
+}
+
+fn configs() -> [(&'static str, Value); 2] {
+    let gptj = json!({
+        "model_type": "gptj", "vocab_size": 128, "n_positions": 64, "n_embd": 64, "n_layer": 2, "n_head": 4,
+        "rotary_dim": 8, "n_inner": null, "layer_norm_epsilon": 1e-5, "activation_function": "gelu_new",
+        "eos_token_id": 0,
+    });
+    // A window shorter than the examples, so that both kinds of attention do something.
+    let gemma3 = json!({
+        "model_type": "gemma3_text", "vocab_size": 128, "max_position_embeddings": 64, "hidden_size": 64,
+        "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "head_dim": 16, "rms_norm_eps": 1e-6, "query_pre_attn_scalar": 16, "sliding_window": 6,
+        "layer_types": ["sliding_attention", "full_attention"], "tie_word_embeddings": true, "eos_token_id": 0,
+    });
+    [("gptj", gptj), ("gemma3_text", gemma3)]
+}
+
+/// Writes a model of `config` with random weights.
+fn make(dir: &Path, config: &Value) -> Result<()> {
+    files::write_json(&dir.join("config.json"), config)?;
+    let mut sketch = Weights::sketch();
+    model::build(&Fields::read(dir)?, &mut sketch)?;
+    tch::manual_seed(1);
+    let tensors: Vec<(String, Tensor)> = sketch
+        .into_asked()
+        .into_iter()
+        .map(|(name, shape)| (name, Tensor::randn(shape, (Kind::Float, Device::Cpu)) * 0.1))
+        .collect();
+    files::write_safetensors(&dir.join("model.safetensors"), &tensors)
+}
+
+fn load(dir: &Path, device: Device, kind: Kind) -> Result<Box<dyn CausalLm>> {
+    let _guard = tch::no_grad_guard();
+    let mut weights = Weights::open(dir, "")?;
+    weights.place(kind, device);
+    let model = model::build(&Fields::read(dir)?, &mut weights)?;
+    weights.finish()?;
+    Ok(model)
+}
+
+fn learner(dir: &Path, device: Device, kind: Kind, lora: bool) -> Result<Learner> {
+    let model = load(dir, device, kind)?;
+    let settings = LoraSettings {
+        rank: 4,
+        alpha: 8.0,
+        dropout: 0.1,
+    };
+    Ok(if lora {
+        Learner::lora(model, settings, 0, 0.0, device)
+    } else {
+        Learner::full(model, |_| None, 0.0, device)
+    })
+}
+
+fn examples() -> Vec<Example> {
+    let example = |n: u32| Example {
+        id: format!("example {n}"),
+        ids: (0..8 + 3 * n)
+            .map(|t| 1 + (17 * n + 5 * t + t * t / 3) % 127)
+            .collect(),
+        first_target: 3,
+    };
+    (0..6).map(example).collect()
+}
+
+fn pieces(rows: usize) -> Vec<Piece> {
+    cut(
+        &examples(),
+        &[0, 1, 2, 3, 4, 5],
+        PieceLimits {
+            examples: rows,
+            positions: 9999,
+        },
+    )
+}
+
+/// Gradients of one step; its mean loss.
+fn learn(learner: &mut Learner, rows: usize, seed: i64) -> f64 {
+    let pieces = pieces(rows);
+    let targets: usize = pieces.iter().map(|piece| piece.target_n.len()).sum();
+    let last = pieces.len() - 1;
+    let nll: f64 = pieces
+        .iter()
+        .enumerate()
+        .map(|(n, piece)| learner.learn(piece, targets, n == last, seed))
+        .sum();
+    nll / targets as f64
+}
+
+fn hidden(model: &dyn CausalLm, piece: &Piece, device: Device) -> Tensor {
+    let _guard = tch::no_grad_guard();
+    let (rows, width) = (piece.rows as i64, piece.width as i64);
+    let tokens_bt = Tensor::from_slice(&piece.ids_bt)
+        .view([rows, width])
+        .to_device(device);
+    model.forward(&tokens_bt, &mut Pass::whole(rows, width, device))
+}
+
+fn twice(dir: &Path, device: Device) -> Result<String> {
+    let model = load(dir, device, Kind::BFloat16)?;
+    let piece = &pieces(6)[0];
+    ensure!(
+        hidden(model.as_ref(), piece, device) == hidden(model.as_ref(), piece, device),
+        "the results differ"
+    );
+    Ok("bit-equal in bf16".to_owned())
+}
+
+fn padding(dir: &Path, device: Device) -> Result<String> {
+    let mut learner = learner(dir, device, Kind::Float, false)?;
+    let together: f64 = pieces(6).iter().map(|piece| learner.evaluate(piece)).sum();
+    let alone: f64 = pieces(1).iter().map(|piece| learner.evaluate(piece)).sum();
+    within((together - alone).abs() / alone, 1e-5)
+}
+
+fn cuts(dir: &Path, device: Device) -> Result<String> {
+    let mut worst = 0f64;
+    let gradients = |rows| -> Result<Vec<Tensor>> {
+        let mut learner = learner(dir, device, Kind::Float, false)?;
+        learn(&mut learner, rows, 0);
+        Ok(learner
+            .trained
+            .iter()
+            .filter_map(|of| of.gradient().map(|gradient| gradient.copy()))
+            .collect())
+    };
+    for (whole, cut) in gradients(6)?.iter().zip(&gradients(2)?) {
+        let scale = whole.abs().max().double_value(&[]).max(1e-6);
+        worst = worst.max((whole - cut).abs().max().double_value(&[]) / scale);
+    }
+    within(worst, 1e-4)
+}
+
+fn falls(dir: &Path, device: Device, lora: bool) -> Result<String> {
+    let mut learner = learner(dir, device, Kind::BFloat16, lora)?;
+    let mut losses = Vec::new();
+    for step in 0..20 {
+        losses.push(learn(&mut learner, 3, step));
+        let update = learner.update(1e-2, 1.0);
+        ensure!(matches!(update, Update::Done(_)), "a gradient is not finite");
+    }
+    let (first, last) = (losses[0], losses[losses.len() - 1]);
+    ensure!(
+        last < 0.99 * first,
+        "{first:.3} at first, {last:.3} after 20 steps"
+    );
+    Ok(format!("{first:.3} to {last:.3} in 20 steps"))
+}
+
+fn resumes(dir: &Path, device: Device) -> Result<String> {
+    let mut first = learner(dir, device, Kind::BFloat16, true)?;
+    learn(&mut first, 3, 1);
+    first.update(1e-2, 1.0);
+    let path = dir.join("state.safetensors");
+    files::write_safetensors(&path, &first.state())?;
+    let mut second = learner(dir, device, Kind::BFloat16, true)?;
+    let mut saved = files::read_safetensors(&path)?;
+    std::fs::remove_file(&path)?;
+    second.restore(&mut |name| saved.remove(name))?;
+    for of in [&mut first, &mut second] {
+        learn(of, 3, 2);
+        of.update(1e-2, 1.0);
+    }
+    for (a, b) in first.trained.iter().zip(&second.trained) {
+        ensure!(a.master == b.master, "{} differs after a restored step", a.name);
+    }
+    Ok("after a step with dropout".to_owned())
+}
+
+fn agrees(dir: &Path, device: Device) -> Result<String> {
+    let mut loss = [0.0; 2];
+    for (device, loss) in [Device::Cpu, device].into_iter().zip(&mut loss) {
+        let mut learner = learner(dir, device, Kind::Float, false)?;
+        *loss = learn(&mut learner, 6, 0);
+    }
+    within((loss[0] - loss[1]).abs() / loss[0], 1e-4)
+}
+
+fn within(apart: f64, limit: f64) -> Result<String> {
+    ensure!(apart <= limit, "apart by {apart:.1e}, allowed {limit:.0e}");
+    Ok(format!("apart by {apart:.0e}"))
+}

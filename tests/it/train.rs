@@ -1,0 +1,483 @@
+//! `ewe train`, `ewe plan` and `ewe selftest` through the front door, on the tiny checkpoints of
+//! `scripts/make_goldens.py`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command as Process, Stdio};
+use std::time::{Duration, Instant};
+
+use assert_cmd::Command;
+use assert_cmd::assert::Assert;
+use serde_json::{Value, json};
+
+use crate::shell::Dir;
+
+const EWE_TORCH: &str = env!("CARGO_BIN_EXE_ewe-torch");
+
+fn here(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Forty rows of prompt and completion that fit the tiny models' 64 tokens.
+fn rows(scratch: &Dir) -> PathBuf {
+    let row = |k: usize| {
+        let numbers: Vec<String> = (k..k + 3 + k % 4).map(|n| n.to_string()).collect();
+        format!(
+            "{}\n",
+            json!({"prompt": format!("count {k}: "), "completion": numbers.join(" ")})
+        )
+    };
+    let path = scratch.path("rows.jsonl");
+    fs::write(&path, (0..40).map(row).collect::<String>()).unwrap();
+    path
+}
+
+/// The arguments of a run. One thread: exact, and indifferent to what else the machine does.
+fn arguments(model: &str, data: &Path, out: &Path, more: &str) -> Vec<String> {
+    let text = |path: &Path| path.display().to_string();
+    let mut arguments: Vec<String> = ["train", "--model", &text(&here("tests/golden").join(model))]
+        .map(str::to_owned)
+        .into();
+    arguments.extend(["--data", &text(data), "--out", &text(out)].map(str::to_owned));
+    arguments.extend(more.split_whitespace().map(str::to_owned));
+    arguments
+}
+
+fn train(model: &str, data: &Path, out: &Path, more: &str) -> Assert {
+    Command::new(EWE_TORCH)
+        .env("OMP_NUM_THREADS", "1")
+        .args(arguments(model, data, out, more))
+        .assert()
+}
+
+fn stderr(assert: &Assert) -> String {
+    String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+}
+
+fn fails(assert: Assert, words: &[&str]) {
+    let text = stderr(&assert.code(1));
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in: {text}");
+    }
+}
+
+fn metrics(out: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(out.join("metrics.jsonl")).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
+}
+
+fn losses(out: &Path) -> Vec<f64> {
+    metrics(out)
+        .iter()
+        .map(|line| line["loss"].as_f64().unwrap())
+        .collect()
+}
+
+/// Names and bytes of a safetensors file's header.
+fn tensor_names(path: &Path) -> Vec<String> {
+    let bytes = fs::read(path).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    header
+        .as_object()
+        .unwrap()
+        .keys()
+        .filter(|name| *name != "__metadata__")
+        .cloned()
+        .collect()
+}
+
+#[test]
+fn lora_learns_and_writes_what_peft_reads() {
+    let scratch = Dir::new();
+    let data = rows(&scratch);
+    for model in ["gptj", "gemma3"] {
+        let out = scratch.path(model);
+        let run = train(
+            model,
+            &data,
+            &out,
+            "--epochs 3 --lr 1e-2 --lora-rank 4 --eval-fraction 0.1",
+        );
+        assert!(stderr(&run.success().stdout("")).contains("saved after 15 steps"));
+        let lines = metrics(&out);
+        assert_eq!(lines.len(), 15);
+        for name in [
+            "step",
+            "loss",
+            "lr",
+            "grad_norm",
+            "target_tokens",
+            "tokens_per_s",
+            "mfu",
+        ] {
+            assert!(lines[0][name].is_number(), "{name} in {}", lines[0]);
+        }
+        let held_out = |line: &Value, name: &str| line[name].as_f64().unwrap();
+        let (before, after) = (
+            held_out(&lines[0], "eval_loss_before"),
+            held_out(&lines[14], "eval_loss"),
+        );
+        assert!(after < 0.9 * before, "{model}: {before} to {after}");
+        let config: Value =
+            serde_json::from_str(&fs::read_to_string(out.join("adapter_config.json")).unwrap()).unwrap();
+        assert_eq!((&config["r"], &config["lora_alpha"]), (&json!(4), &json!(8)));
+        let names = tensor_names(&out.join("adapter_model.safetensors"));
+        let linears = if model == "gptj" { 6 } else { 7 };
+        let layers = names.len() / 2 / linears;
+        assert_eq!(names.len(), 2 * linears * layers);
+        let first = if model == "gptj" {
+            "transformer.h.0.attn"
+        } else {
+            "model.layers.0.self_attn"
+        };
+        assert!(
+            names.contains(&format!("base_model.model.{first}.q_proj.lora_A.weight")),
+            "{names:?}"
+        );
+        assert!(out.join("tokenizer.json").is_file());
+    }
+}
+
+#[test]
+fn full_learns_and_writes_a_model_that_is_used_like_any_other() {
+    let scratch = Dir::new();
+    let data = rows(&scratch);
+    for model in ["gptj", "gemma3"] {
+        let out = scratch.path(model);
+        train(
+            model,
+            &data,
+            &out,
+            "--method full --epochs 3 --lr 1e-2 --eval-fraction 0",
+        )
+        .success();
+        let curve = losses(&out);
+        assert!(curve[14] < 0.8 * curve[0], "{model}: {curve:?}");
+        let names = |dir: &Path| {
+            let mut names = tensor_names(&dir.join("model.safetensors"));
+            // Old checkpoints of GPT-J carry the causal mask along.
+            names.retain(|name| !name.ends_with("attn.bias") && !name.ends_with("attn.masked_bias"));
+            names.sort();
+            names
+        };
+        assert_eq!(names(&out), names(&here("tests/golden").join(model)));
+        // The saved model goes on where the first run ended.
+        let again = scratch.path(&format!("{model} again"));
+        let mut command = arguments(model, &data, &again, "--method full --steps 1 --eval-fraction 0");
+        command[2] = out.display().to_string();
+        Command::new(EWE_TORCH).args(command).assert().success();
+        assert!(losses(&again)[0] < 0.8 * curve[0], "{model}");
+    }
+}
+
+#[test]
+fn the_loss_does_not_depend_on_how_a_step_is_cut() {
+    let scratch = Dir::new();
+    let data = rows(&scratch);
+    let run = |name: &str, cut: &str| {
+        let out = scratch.path(name);
+        let common = "--method full --precision fp32 --steps 8 --lr 1e-3 --eval-fraction 0";
+        train("gemma3", &data, &out, &format!("{common} {cut}")).success();
+        losses(&out)
+    };
+    let whole = run("whole", "");
+    for (name, cut) in [
+        ("one", "--micro-batch 1"),
+        ("three", "--micro-batch 3"),
+        ("tokens", "--micro-tokens 50"),
+    ] {
+        for (a, b) in whole.iter().zip(run(name, cut)) {
+            assert!((a - b).abs() < 1e-5, "{cut}: {a} {b}");
+        }
+    }
+}
+
+/// Starts a run and waits until `steps` lines are in its metrics.
+fn start(arguments: &[String], out: &Path, steps: usize) -> Child {
+    let mut child = Process::new(EWE_TORCH)
+        .env("OMP_NUM_THREADS", "1")
+        .args(arguments)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while metrics(out).len() < steps {
+        assert!(
+            begun.elapsed() < Duration::from_secs(120),
+            "the run does not get anywhere"
+        );
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "the run ended before it could be stopped"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child
+}
+
+const LONG: &str = "--steps 600 --save-every 16 --lora-dropout 0.1 --lr 1e-3 --batch-size 4";
+
+#[test]
+fn a_killed_run_resumes_to_the_same_bytes() {
+    let scratch = Dir::new();
+    let data = rows(&scratch);
+    let (whole, killed) = (scratch.path("whole"), scratch.path("killed"));
+    train("gptj", &data, &whole, LONG).success();
+    for steps in [40, 90] {
+        let mut more = LONG.to_owned();
+        if steps > 40 {
+            more += " --resume";
+        }
+        let mut child = start(&arguments("gptj", &data, &killed, &more), &killed, steps);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!killed.join("adapter_model.safetensors").exists());
+    }
+    let resumed = train("gptj", &data, &killed, &format!("{LONG} --resume")).success();
+    assert!(
+        stderr(&resumed).contains("continuing after step"),
+        "{}",
+        stderr(&resumed)
+    );
+    let bytes = |dir: &Path| fs::read(dir.join("adapter_model.safetensors")).unwrap();
+    assert!(bytes(&whole) == bytes(&killed), "the weights differ");
+    assert_eq!(losses(&whole), losses(&killed));
+    let steps: Vec<u64> = metrics(&killed)
+        .iter()
+        .map(|line| line["step"].as_u64().unwrap())
+        .collect();
+    assert_eq!(steps, (1..=600).collect::<Vec<_>>());
+    let again = train("gptj", &data, &killed, &format!("{LONG} --resume")).success();
+    assert!(stderr(&again).contains("is finished"));
+}
+
+#[test]
+fn ctrl_c_saves_a_checkpoint_and_exits_130() {
+    let scratch = Dir::new();
+    let data = rows(&scratch);
+    let out = scratch.path("out");
+    let more = "--steps 5000 --save-every 0 --batch-size 4";
+    let mut child = start(&arguments("gptj", &data, &out, more), &out, 5);
+    Process::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let saved: Vec<_> = fs::read_dir(out.join("checkpoints"))
+        .unwrap()
+        .flatten()
+        .map(|e| e.file_name())
+        .collect();
+    assert_eq!(saved.len(), 1, "{saved:?}");
+    let done = metrics(&out).len();
+    assert_eq!(saved[0].to_string_lossy(), format!("step-{done:08}"));
+
+    // What the run was is fixed: other settings and other data are refused by name.
+    let resume = |data: &Path, more: &str| train("gptj", data, &out, &format!("{more} --resume"));
+    fails(
+        resume(&data, "--steps 5000 --save-every 0 --batch-size 4 --clip 3"),
+        &["other settings", "clip", "hint:"],
+    );
+    fs::write(
+        &data,
+        fs::read_to_string(&data).unwrap().replace("count 7", "count 8"),
+    )
+    .unwrap();
+    fails(
+        resume(&data, more),
+        &["cannot resume", "dataset has changed", "hint:"],
+    );
+}
+
+#[test]
+fn bad_input_is_refused_before_anything_is_written() {
+    let scratch = Dir::new();
+    let data = rows(&scratch);
+    let out = scratch.path("out");
+    let file = |name: &str, text: &str| {
+        fs::write(scratch.path(name), text).unwrap();
+        scratch.path(name)
+    };
+    let instruction = r#"{"instruction":"a","input":"","output":"b"}"#;
+    for (data, more, words) in [
+        (
+            scratch.path("missing.jsonl"),
+            "",
+            &["cannot read", "missing.jsonl"][..],
+        ),
+        (
+            file("bad.jsonl", "{\"prompt\":\"a\",\"completion\":\"b\"}\nnonsense\n"),
+            "",
+            &["bad.jsonl:2"],
+        ),
+        (
+            file("fields.jsonl", "{\"text\":\"a\"}\n"),
+            "",
+            &["fields.jsonl:1", "hint:"],
+        ),
+        (file("empty.jsonl", ""), "", &["nothing to train on", "hint:"]),
+        (
+            data.clone(),
+            "--max-length 4",
+            &["nothing to train on", "40 rows, 40 left out", "--max-length"],
+        ),
+        (data.clone(), "--max-length 9999", &["--max-length 9999", "64"]),
+        (data.clone(), "--template alpaca", &["finished prompts", "hint:"]),
+        (
+            file("chat.jsonl", instruction),
+            "--template chat --eval-fraction 0",
+            &["chat template", "hint:"],
+        ),
+        (data.clone(), "--lr 0", &["--lr must be above 0"]),
+        (data.clone(), "--eval-fraction 1", &["--eval-fraction"]),
+        (data.clone(), "--device cuda:9", &["cuda:9"]),
+        (data.clone(), "--resume", &["nothing to resume", "hint:"]),
+    ] {
+        fails(train("gptj", &data, &out, more), words);
+        assert!(!out.exists(), "{more} left something behind");
+    }
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("mine.txt"), "x").unwrap();
+    fails(train("gptj", &data, &out, ""), &["is not empty", "hint:"]);
+    fails(
+        train("gptj", &data, &out, "--resume"),
+        &["is not the result of a run"],
+    );
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
+}
+
+#[test]
+fn rows_that_do_not_fit_are_listed() {
+    let scratch = Dir::new();
+    let data = rows(&scratch);
+    let out = scratch.path("out");
+    let run = train("gptj", &data, &out, "--max-length 22 --steps 1 --eval-fraction 0").success();
+    let listed = fs::read_to_string(out.join("left_out.jsonl")).unwrap();
+    assert!(stderr(&run).contains("rows are left out"));
+    let first: Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+    assert!(
+        first["id"].as_str().unwrap().starts_with("line ")
+            && first["reason"].as_str().unwrap().contains("more than 22")
+    );
+}
+
+#[test]
+fn a_dry_run_leaves_nothing_and_quiet_says_nothing() {
+    let scratch = Dir::new();
+    let data = rows(&scratch);
+    let out = scratch.path("out");
+    let run = train("gemma3", &data, &out, "--method full --dry-run")
+        .success()
+        .stdout("");
+    assert!(
+        stderr(&run).contains("dry run: 38 examples, 5 steps"),
+        "{}",
+        stderr(&run)
+    );
+    assert!(!out.exists());
+    let run = train("gemma3", &data, &out, "--steps 1 -q").success().stdout("");
+    assert_eq!(stderr(&run), "");
+}
+
+/// A limit on the size of files stands in for a full disk: both fail a write half way.
+#[test]
+fn a_full_disk_leaves_no_half_written_weights() {
+    let scratch = Dir::new();
+    let data = rows(&scratch);
+    let out = scratch.path("out");
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 20; exec {EWE_TORCH} {}",
+        arguments("gemma3", &data, &out, "--method full --steps 2 --precision fp32").join(" ")
+    );
+    let run = Command::new("bash").args(["-c", &script]).assert().code(1);
+    let text = stderr(&run);
+    assert!(
+        text.contains("cannot write") && text.contains("model.safetensors"),
+        "{text}"
+    );
+    let left: Vec<String> = fs::read_dir(&out)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into())
+        .collect();
+    assert!(
+        !left
+            .iter()
+            .any(|name| name == "model.safetensors" || name.contains("partial")),
+        "{left:?}"
+    );
+}
+
+#[test]
+fn a_dataset_is_trained_on_and_notes_the_run() {
+    let scratch = Dir::new();
+    let (db, file, out) = (
+        scratch.path("x.db"),
+        scratch.path("alpaca.json"),
+        scratch.path("out"),
+    );
+    let tasks: Vec<Value> = (0..12)
+        .map(
+            |n| json!({"instruction": format!("add {n} and 1"), "input": "", "output": format!("{}", n + 1)}),
+        )
+        .collect();
+    fs::write(&file, serde_json::to_string(&tasks).unwrap()).unwrap();
+    let text = |path: &Path| path.display().to_string();
+    let ewe = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_ewe"))
+            .args(arguments)
+            .assert()
+            .success()
+    };
+    ewe(&["init", "--db", &text(&db)]);
+    ewe(&["import", "--db", &text(&db), &text(&file)]);
+    let mut command = arguments("gptj", &file, &out, "--template completion --steps 2");
+    (command[3], command[4]) = ("--db".to_owned(), text(&db));
+    ewe(&command.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(metrics(&out).len(), 2);
+    let run: Value = serde_json::from_str(&fs::read_to_string(out.join("run.json")).unwrap()).unwrap();
+    assert!(run["examples"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn plan_counts_gpt_j_from_its_config_alone() {
+    let config = here("tests/fixtures/gpt-j-6b/config.json");
+    let plan = |more: &[&str]| {
+        Command::new(EWE_TORCH)
+            .args(["plan", "--model"])
+            .arg(&config)
+            .args(more)
+            .assert()
+    };
+    let table = String::from_utf8(plan(&[]).success().get_output().stdout.clone()).unwrap();
+    assert!(
+        table.contains("6,050,882,784") && table.contains("moments          48.4 GB"),
+        "{table}"
+    );
+    let json: Value = serde_json::from_slice(&plan(&["--json"]).success().get_output().stdout).unwrap();
+    assert_eq!(json["model"]["parameters"], 6_050_882_784u64);
+    assert_eq!(json["methods"][1]["fits"], 24);
+    plan(&["--memory", "24GB"]).success();
+    plan(&["--memory", "24GB", "--method", "full"]).code(1);
+    let missing = Command::new(EWE_TORCH)
+        .args(["plan", "--model", "nowhere"])
+        .assert();
+    fails(missing, &["no model at nowhere", "hint:"]);
+}
+
+#[test]
+fn selftest_passes_here() {
+    let run = Command::new(EWE_TORCH)
+        .args(["selftest", "--device", "cpu"])
+        .env("OMP_NUM_THREADS", "1")
+        .assert();
+    let text = String::from_utf8(run.get_output().stdout.clone()).unwrap();
+    assert!(
+        text.contains("all checks passed") && text.contains("no GPU was tested"),
+        "{text}"
+    );
+    run.success();
+}
