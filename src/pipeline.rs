@@ -18,13 +18,13 @@ use crate::store::round::{Admission, AdmittedInstance, AdmittedInstruction, Reje
 use crate::store::{RunStatus, Store};
 use crate::task::{Origin, Review};
 use anyhow::{Context, Result, bail};
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
-use futures::FutureExt;
 use pool::{Pool, Prompts, seed_tasks};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::collections::VecDeque;
 use std::sync::RwLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Neighbours stored with each accepted task.
@@ -123,19 +123,32 @@ pub async fn grow(
 ) -> Result<Ending> {
     let seeds = seed_tasks(store).await?;
     if seeds.is_empty() {
-        bail!("{}: there are no accepted seed tasks\nhint: make the database with `ewe init --seeds FILE`", store.path().display());
+        bail!(
+            "{}: there are no accepted seed tasks\nhint: make the database with `ewe init --seeds FILE`",
+            store.path().display()
+        );
     }
     let mut pool = Pool::default();
     for task in store.pool().await? {
         pool.push(task);
     }
-    let mut progress = Progress { target: config.target, accepted: store.accepted_machine_tasks().await?, ..Progress::default() };
+    let mut progress = Progress {
+        target: config.target,
+        accepted: store.accepted_machine_tasks().await?,
+        ..Progress::default()
+    };
     if progress.accepted >= config.target {
         return Ok(Ending::Target);
     }
     let mut next = store.next_round().await?;
-    let run_id =
-        store.begin_run("generate", &serde_json::to_value(config)?, Some(config.seed as i64), Some(backend.model())).await?;
+    let run_id = store
+        .begin_run(
+            "generate",
+            &serde_json::to_value(config)?,
+            Some(config.seed as i64),
+            Some(backend.model()),
+        )
+        .await?;
     let run = Run {
         store,
         run_id,
@@ -178,7 +191,10 @@ impl Run<'_> {
         loop {
             let outcome = match ended.pop_front() {
                 Some(outcome) => outcome,
-                None => running.next().await.expect("as many rounds run as the window is wide"),
+                None => running
+                    .next()
+                    .await
+                    .expect("as many rounds run as the window is wide"),
             };
             let outcome = match outcome {
                 Ok(outcome) => outcome,
@@ -222,9 +238,18 @@ impl Run<'_> {
     }
 
     /// Answers one request: from the store when it was ever answered, else from the backend, committed at once.
-    async fn ask(&self, round: u64, stage: Stage, ordinal: usize, prompt: String) -> Result<Answer, NoAnswer> {
+    async fn ask(
+        &self,
+        round: u64,
+        stage: Stage,
+        ordinal: usize,
+        prompt: String,
+    ) -> Result<Answer, NoAnswer> {
         let fatal = |error: crate::store::Error| NoAnswer::Fatal(error.into());
-        let sampling = self.config.recipe.sampling(stage, request_seed(self.config.seed, round, stage, ordinal));
+        let sampling = self
+            .config
+            .recipe
+            .sampling(stage, request_seed(self.config.seed, round, stage, ordinal));
         let request = NewRequest {
             run_id: self.run_id,
             round,
@@ -244,20 +269,32 @@ impl Run<'_> {
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(NoAnswer::Ending(Ending::Interrupted));
         }
-        let spent = |limit: Option<u64>, used: &AtomicU64| limit.is_some_and(|n| used.load(Ordering::Relaxed) >= n);
+        let spent =
+            |limit: Option<u64>, used: &AtomicU64| limit.is_some_and(|n| used.load(Ordering::Relaxed) >= n);
         if spent(self.config.max_requests, &self.requests) || spent(self.config.budget_tokens, &self.tokens) {
             return Err(NoAnswer::Ending(Ending::Budget));
         }
         self.requests.fetch_add(1, Ordering::Relaxed);
         let start = Instant::now();
-        let completion = match self.backend.complete(request.prompt.clone(), request.sampling.clone()).await {
+        let completion = match self
+            .backend
+            .complete(request.prompt.clone(), request.sampling.clone())
+            .await
+        {
             Ok(completion) => completion,
             Err(BackendError::Request(error)) => return Err(NoAnswer::Failed(error)),
             Err(BackendError::Fatal(error)) => return Err(NoAnswer::Fatal(anyhow::anyhow!(error))),
         };
-        self.tokens.fetch_add((completion.prompt_tokens + completion.completion_tokens) as u64, Ordering::Relaxed);
+        self.tokens.fetch_add(
+            (completion.prompt_tokens + completion.completion_tokens) as u64,
+            Ordering::Relaxed,
+        );
         let latency_ms = start.elapsed().as_millis() as u64;
-        let id = self.store.insert_request(&key, &request, &completion, latency_ms).await.map_err(fatal)?;
+        let id = self
+            .store
+            .insert_request(&key, &request, &completion, latency_ms)
+            .await
+            .map_err(fatal)?;
         Ok(Answer { id, completion })
     }
 
@@ -269,7 +306,9 @@ impl Run<'_> {
             let within = pool.length_after(round.checked_sub(config.window));
             let entries = &pool.entries[..within];
             let of = |origin: Origin| -> Vec<&str> {
-                let usable = entries.iter().filter(|t| t.origin == origin && t.review != Review::Rejected);
+                let usable = entries
+                    .iter()
+                    .filter(|t| t.origin == origin && t.review != Review::Rejected);
                 usable.map(|task| task.instruction.as_str()).collect()
             };
             let mut rng = RoundRng::new(config.seed, round);
@@ -278,7 +317,12 @@ impl Run<'_> {
         };
         let answer = match self.ask(round, Stage::Instructions, 0, prompt).await {
             Ok(answer) => answer,
-            Err(NoAnswer::Failed(error)) => return Ok(Outcome { failure: Some(error), candidates: Vec::new() }),
+            Err(NoAnswer::Failed(error)) => {
+                return Ok(Outcome {
+                    failure: Some(error),
+                    candidates: Vec::new(),
+                });
+            }
             Err(other) => return Err(other),
         };
         let first = config.recipe.examples + 1;
@@ -290,8 +334,14 @@ impl Run<'_> {
             };
             self.develop(round, ordinal, answer.id, parsed.text, verdict)
         });
-        let candidates = futures::future::join_all(candidates).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-        Ok(Outcome { failure: None, candidates })
+        let candidates = futures::future::join_all(candidates)
+            .await
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Outcome {
+            failure: None,
+            candidates,
+        })
     }
 
     /// Rules, then near-duplicates among the first `within` entries of the pool.
@@ -313,13 +363,25 @@ impl Run<'_> {
         text: String,
         verdict: Option<Rejection>,
     ) -> Result<Developed, NoAnswer> {
-        let mut developed =
-            Developed { request_id, text, is_classification: false, rejection: verdict, instances: Vec::new() };
+        let mut developed = Developed {
+            request_id,
+            text,
+            is_classification: false,
+            rejection: verdict,
+            instances: Vec::new(),
+        };
         if developed.rejection.is_some() {
             return Ok(developed);
         }
         let text = &developed.text;
-        let asked = self.ask(round, Stage::Classification, ordinal, self.prompts.classification.prompt(text)).await;
+        let asked = self
+            .ask(
+                round,
+                Stage::Classification,
+                ordinal,
+                self.prompts.classification.prompt(text),
+            )
+            .await;
         let label = match asked {
             Ok(answer) => answer.completion.text,
             Err(NoAnswer::Failed(error)) => {
@@ -352,7 +414,11 @@ impl Run<'_> {
         } else {
             parse::input_first(&answer.completion.text, finish)
         };
-        let whole: Vec<_> = parsed.iter().filter(|p| p.fault.is_none()).map(|p| p.instance.clone()).collect();
+        let whole: Vec<_> = parsed
+            .iter()
+            .filter(|p| p.fault.is_none())
+            .map(|p| p.instance.clone())
+            .collect();
         let mut judged = rules::judge_instances(text, &whole).into_iter();
         developed.instances = parsed
             .into_iter()
@@ -365,7 +431,11 @@ impl Run<'_> {
                 instance: parsed.instance,
             })
             .collect();
-        if developed.instances.iter().all(|instance| instance.rejection.is_some()) {
+        if developed
+            .instances
+            .iter()
+            .all(|instance| instance.rejection.is_some())
+        {
             developed.rejection = Some(Rejection::new("no_valid_instance", String::new()));
         }
         Ok(developed)
@@ -377,8 +447,11 @@ impl Run<'_> {
         let old = pool.index.nearest(instruction, pool.index.len(), NEIGHBORS);
         let new = fresh.nearest(instruction, fresh.len(), NEIGHBORS);
         let mut all: Vec<_> = old.into_iter().map(|n| (Similar::Task(n.key), n.score)).collect();
-        all.extend(new.into_iter().map(|n| (Similar::SameRound(n.key as usize), n.score)));
-        all.sort_by(|a, b| b.1.cmp(&a.1));
+        all.extend(
+            new.into_iter()
+                .map(|n| (Similar::SameRound(n.key as usize), n.score)),
+        );
+        all.sort_by_key(|similar| std::cmp::Reverse(similar.1));
         all.truncate(NEIGHBORS);
         all
     }
@@ -386,7 +459,11 @@ impl Run<'_> {
     /// Decides on a round's candidates in order and stores everything about them in one transaction. Returns how many
     /// were accepted.
     async fn admit(&self, round: u64, outcome: Outcome, progress: &mut Progress) -> Result<u64> {
-        let mut admission = Admission { run_id: self.run_id, round, instructions: Vec::new() };
+        let mut admission = Admission {
+            run_id: self.run_id,
+            round,
+            instructions: Vec::new(),
+        };
         // Accepted earlier in this very round: they have no id yet, so they are searched apart.
         let mut fresh = Index::default();
         for candidate in outcome.candidates {
@@ -394,7 +471,9 @@ impl Run<'_> {
             let mut neighbors = Vec::new();
             if rejection.is_none() {
                 neighbors = self.neighbors(&candidate.text, &fresh);
-                let near = neighbors.first().filter(|near| self.config.threshold.is_exceeded_by(near.1));
+                let near = neighbors
+                    .first()
+                    .filter(|near| self.config.threshold.is_exceeded_by(near.1));
                 if let Some(&(similar, score)) = near {
                     rejection = Some(near_duplicate(similar, score));
                 } else if progress.accepted >= progress.target {
@@ -407,7 +486,11 @@ impl Run<'_> {
                 progress.last.clone_from(&candidate.text);
                 fresh.push(position as i64, &candidate.text);
             }
-            let rejected = candidate.instances.iter().filter(|instance| instance.rejection.is_some()).count();
+            let rejected = candidate
+                .instances
+                .iter()
+                .filter(|instance| instance.rejection.is_some())
+                .count();
             progress.rejected += rejected as u64 + u64::from(rejection.is_some());
             admission.instructions.push(AdmittedInstruction {
                 request_id: candidate.request_id,
@@ -415,10 +498,17 @@ impl Run<'_> {
                 is_classification: candidate.is_classification,
                 rejection,
                 instances: candidate.instances,
-                neighbors: neighbors.into_iter().map(|(similar, score)| (similar, score.f1())).collect(),
+                neighbors: neighbors
+                    .into_iter()
+                    .map(|(similar, score)| (similar, score.f1()))
+                    .collect(),
             });
         }
-        let tasks = self.store.admit(&admission).await.with_context(|| format!("round {round} was not stored"))?;
+        let tasks = self
+            .store
+            .admit(&admission)
+            .await
+            .with_context(|| format!("round {round} was not stored"))?;
         let accepted = tasks.len() as u64;
         let mut pool = self.pool.write().expect("no admission panicked");
         tasks.into_iter().for_each(|task| pool.push(task));
@@ -477,5 +567,9 @@ fn fault_rejection(fault: Fault) -> Rejection {
 }
 
 fn near_duplicate(similar: Similar, score: Score) -> Rejection {
-    Rejection { reason: "near_duplicate".into(), detail: String::new(), nearest: Some((similar, score.f1())) }
+    Rejection {
+        reason: "near_duplicate".into(),
+        detail: String::new(),
+        nearest: Some((similar, score.f1())),
+    }
 }

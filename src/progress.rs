@@ -37,7 +37,15 @@ impl Progress {
             bar
         });
         let lines = !terminal && !quiet;
-        Progress { bar, lines, what: what.to_string(), total, first, start: Instant::now(), last_line: None }
+        Progress {
+            bar,
+            lines,
+            what: what.to_string(),
+            total,
+            first,
+            start: Instant::now(),
+            last_line: None,
+        }
     }
 
     /// Work whose end is not known: shows how much is done and how fast.
@@ -71,7 +79,12 @@ impl Progress {
                 0 => "?".to_string(),
                 done => clock(elapsed.mul_f64(self.total.saturating_sub(position) as f64 / done as f64)),
             };
-            eprintln!("{}: {position}/{} in {}, {left} left; {message}", self.what, self.total, clock(elapsed));
+            eprintln!(
+                "{}: {position}/{} in {}, {left} left; {message}",
+                self.what,
+                self.total,
+                clock(elapsed)
+            );
         }
     }
 
@@ -96,5 +109,9 @@ impl Progress {
 pub fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    if h > 0 { format!("{h}:{m:02}:{s:02}") } else { format!("{m}:{s:02}") }
+    if h > 0 {
+        format!("{h}:{m:02}:{s:02}")
+    } else {
+        format!("{m}:{s:02}")
+    }
 }

@@ -52,7 +52,11 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
         Rules::Default => RuleSet::Default,
         Rules::None => RuleSet::None,
     };
-    let Outcome { rows, accepted, reasons } = filter(
+    let Outcome {
+        rows,
+        accepted,
+        reasons,
+    } = filter(
         &Config {
             file: args.file.clone(),
             against: args.against.clone(),
@@ -65,7 +69,11 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
     )?;
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", serde_json::json!({"rows": rows, "accepted": accepted, "rejected": reasons}))?;
+        writeln!(
+            out,
+            "{}",
+            serde_json::json!({"rows": rows, "accepted": accepted, "rejected": reasons})
+        )?;
     } else {
         writeln!(out, "{}: {accepted} of {rows} rows kept", args.file.display())?;
         for (reason, count) in reasons {

@@ -145,7 +145,9 @@ impl Args {
         Ok(Client::new(client::Config {
             endpoint: endpoint.clone(),
             model: model.clone(),
-            api_key: std::env::var(&self.api_key_env).ok().filter(|key| !key.is_empty()),
+            api_key: std::env::var(&self.api_key_env)
+                .ok()
+                .filter(|key| !key.is_empty()),
             concurrency: self.concurrency,
             timeout: Duration::from_secs(self.timeout),
             retries: self.retries,
@@ -183,7 +185,11 @@ async fn grow(store: &Store, args: &Args, quiet: bool, backend: &dyn Backend) ->
     let start = Instant::now();
     let had = store.accepted_machine_tasks().await?;
     let mut bar = Progress::new("generate", "tasks", had, args.target, quiet);
-    let mut last = pipeline::Progress { accepted: had, target: args.target, ..Default::default() };
+    let mut last = pipeline::Progress {
+        accepted: had,
+        target: args.target,
+        ..Default::default()
+    };
     let mut show = |now: &pipeline::Progress| {
         let seconds = start.elapsed().as_secs_f64();
         bar.set(
@@ -225,7 +231,9 @@ async fn grow(store: &Store, args: &Args, quiet: bool, backend: &dyn Backend) ->
         );
         match ending {
             Ending::Target => {}
-            Ending::Budget => println!("stopped: the budget is spent; the same command with a larger one goes on"),
+            Ending::Budget => {
+                println!("stopped: the budget is spent; the same command with a larger one goes on")
+            }
             Ending::Interrupted => println!("stopped: interrupted; the same command goes on"),
         }
     }
@@ -234,7 +242,9 @@ async fn grow(store: &Store, args: &Args, quiet: bool, backend: &dyn Backend) ->
 
 /// The first Ctrl-C lets what is in flight finish; the second leaves at once. Neither loses what is committed.
 async fn stop_on_signal(interrupted: Arc<AtomicBool>) {
-    let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return };
+    let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
+        return;
+    };
     loop {
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}

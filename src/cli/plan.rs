@@ -36,7 +36,13 @@ fn parse_memory(text: &str) -> Result<u64, String> {
     let lower = text.trim().to_ascii_lowercase();
     let (digits, unit) = match lower.strip_suffix("gib") {
         Some(digits) => (digits, f64::from(1u32 << 30)),
-        None => (lower.strip_suffix("gb").or(lower.strip_suffix('g')).unwrap_or(&lower), 1e9),
+        None => (
+            lower
+                .strip_suffix("gb")
+                .or(lower.strip_suffix('g'))
+                .unwrap_or(&lower),
+            1e9,
+        ),
     };
     match digits.trim().parse::<f64>() {
         Ok(number) if number.is_finite() && number > 0.0 => Ok((number * unit) as u64),

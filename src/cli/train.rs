@@ -15,7 +15,12 @@ Examples:
   ewe train --data rows.jsonl --template completion --model models/gemma-3-270m --method full --out tuned --epochs 2")]
 pub struct Args {
     /// Dataset: its rows, but for those of rejected tasks
-    #[arg(long, value_name = "FILE", required_unless_present = "data", conflicts_with = "data")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "data",
+        conflicts_with = "data"
+    )]
     pub db: Option<PathBuf>,
 
     /// JSON lines instead of a dataset: instruction, input, output; or prompt, completion

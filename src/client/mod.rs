@@ -44,8 +44,11 @@ impl Client {
     /// Checks the settings; nothing is sent yet.
     pub fn new(config: Config) -> Result<Self, BackendError> {
         let fatal = |error: String| BackendError::Fatal(format!("endpoint '{}': {error}", config.endpoint));
-        let base = reqwest::Url::parse(&config.endpoint)
-            .map_err(|error| fatal(format!("{error}\nhint: give an address like http://127.0.0.1:8000/v1")))?;
+        let base = reqwest::Url::parse(&config.endpoint).map_err(|error| {
+            fatal(format!(
+                "{error}\nhint: give an address like http://127.0.0.1:8000/v1"
+            ))
+        })?;
         // A second call finds the provider set; that is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
@@ -57,11 +60,21 @@ impl Client {
         let url = format!("{}/completions", base.as_str().trim_end_matches('/'));
         let name = format!("{} at {}", config.model, config.endpoint);
         let permits = tokio::sync::Semaphore::new(config.concurrency.max(1));
-        Ok(Client { http, url, name, permits, config })
+        Ok(Client {
+            http,
+            url,
+            name,
+            permits,
+            config,
+        })
     }
 
     async fn ask(&self, prompt: String, sampling: Sampling) -> Result<Completion, BackendError> {
-        let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
+        let _permit = self
+            .permits
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
         let body = wire::CompletionRequest::new(&self.config.model, &prompt, &sampling);
         let mut backoff = Backoff::new(sampling.seed);
         loop {
@@ -87,10 +100,16 @@ impl Client {
         if let Some(key) = &self.config.api_key {
             request = request.bearer_auth(key);
         }
-        let response = request.send().await.map_err(|error| Failure::Passing(chain(&error), None))?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| Failure::Passing(chain(&error), None))?;
         let status = response.status();
         let wait = retry_after(response.headers());
-        let text = response.text().await.map_err(|error| Failure::Passing(chain(&error), None))?;
+        let text = response
+            .text()
+            .await
+            .map_err(|error| Failure::Passing(chain(&error), None))?;
         if !status.is_success() {
             let error = format!("the server answered {status}: {}", wire::error_message(&text));
             return Err(match status {
@@ -98,9 +117,9 @@ impl Client {
                     Failure::Passing(error, wait)
                 }
                 status if status.is_server_error() => Failure::Passing(error, wait),
-                StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
-                    Failure::Final(BackendError::Request(error))
-                }
+                StatusCode::BAD_REQUEST
+                | StatusCode::PAYLOAD_TOO_LARGE
+                | StatusCode::UNPROCESSABLE_ENTITY => Failure::Final(BackendError::Request(error)),
                 _ => Failure::Final(BackendError::Fatal(format!("{}: {error}", self.url))),
             });
         }
@@ -134,7 +153,11 @@ impl Backend for Client {
         self.config.concurrency
     }
 
-    fn complete(&self, prompt: String, sampling: Sampling) -> BoxFuture<'_, Result<Completion, BackendError>> {
+    fn complete(
+        &self,
+        prompt: String,
+        sampling: Sampling,
+    ) -> BoxFuture<'_, Result<Completion, BackendError>> {
         self.ask(prompt, sampling).boxed()
     }
 }

@@ -16,7 +16,10 @@ pub struct Backoff {
 impl Backoff {
     /// `seed` tells the waits of several clients apart.
     pub fn new(seed: u64) -> Self {
-        Backoff { tries: 0, jitter: seed | 1 }
+        Backoff {
+            tries: 0,
+            jitter: seed | 1,
+        }
     }
 
     /// Waits handed out so far.
@@ -28,16 +31,22 @@ impl Backoff {
     pub fn next(&mut self, asked: Option<Duration>) -> Duration {
         let full = Duration::from_millis(500) * 2u32.pow(self.tries.min(8));
         self.tries += 1;
-        self.jitter = self.jitter.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        self.jitter = self
+            .jitter
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         let part = (self.jitter >> 40) as f64 / (1u64 << 24) as f64;
-        asked.unwrap_or_else(|| full.mul_f64(0.5 + part / 2.0)).min(LONGEST)
+        asked
+            .unwrap_or_else(|| full.mul_f64(0.5 + part / 2.0))
+            .min(LONGEST)
     }
 }
 
 /// `Retry-After` in seconds, if the server sent it so.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds: f64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    (seconds.is_finite() && seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(LONGEST.as_secs_f64())))
+    (seconds.is_finite() && seconds >= 0.0)
+        .then(|| Duration::from_secs_f64(seconds.min(LONGEST.as_secs_f64())))
 }
 
 #[cfg(test)]
@@ -50,7 +59,10 @@ mod tests {
         for n in 0..20 {
             let full = Duration::from_millis(500) * 2u32.pow(n.min(8));
             let wait = backoff.next(None);
-            assert!(wait >= (full / 2).min(LONGEST) && wait <= full.min(LONGEST), "{n}: {wait:?}");
+            assert!(
+                wait >= (full / 2).min(LONGEST) && wait <= full.min(LONGEST),
+                "{n}: {wait:?}"
+            );
         }
         assert_eq!(backoff.next(Some(Duration::from_secs(7))), Duration::from_secs(7));
     }

@@ -83,8 +83,15 @@ struct Usage {
 pub fn completion(body: &str) -> Result<Completion, String> {
     let response: CompletionResponse = serde_json::from_str(body)
         .map_err(|error| format!("the server's answer cannot be read: {error}: '{}'", excerpt(body)))?;
-    let choice = response.choices.into_iter().next().ok_or("the server's answer has no choices")?;
-    let usage = response.usage.unwrap_or(Usage { prompt_tokens: 0, completion_tokens: 0 });
+    let choice = response
+        .choices
+        .into_iter()
+        .next()
+        .ok_or("the server's answer has no choices")?;
+    let usage = response.usage.unwrap_or(Usage {
+        prompt_tokens: 0,
+        completion_tokens: 0,
+    });
     Ok(Completion {
         text: choice.text,
         finish_reason: match choice.finish_reason.as_deref() {
@@ -101,7 +108,11 @@ pub fn error_message(body: &str) -> String {
     let value: Option<serde_json::Value> = serde_json::from_str(body).ok();
     let message = value.as_ref().and_then(|value| {
         let error = value.get("error").unwrap_or(value);
-        error.get("message").or(error.get("detail")).unwrap_or(error).as_str()
+        error
+            .get("message")
+            .or(error.get("detail"))
+            .unwrap_or(error)
+            .as_str()
     });
     excerpt(message.unwrap_or(body))
 }
@@ -120,7 +131,10 @@ mod tests {
 
     #[test]
     fn only_what_was_asked_for_is_sent() {
-        let sampling = Sampling { stop: vec!["\n\n".into()], ..Sampling::default() };
+        let sampling = Sampling {
+            stop: vec!["\n\n".into()],
+            ..Sampling::default()
+        };
         let body = serde_json::to_value(CompletionRequest::new("m", "p", &sampling)).unwrap();
         assert_eq!(
             body,
@@ -133,7 +147,10 @@ mod tests {
     fn answers_and_errors_are_read() {
         let body = r#"{"choices":[{"text":" Rome","finish_reason":"length"}],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#;
         let read = completion(body).unwrap();
-        assert_eq!((read.text.as_str(), read.finish_reason, read.prompt_tokens), (" Rome", FinishReason::Length, 3));
+        assert_eq!(
+            (read.text.as_str(), read.finish_reason, read.prompt_tokens),
+            (" Rome", FinishReason::Length, 3)
+        );
         assert!(completion("{\"choices\":[]}").unwrap_err().contains("no choices"));
         assert!(completion("<html>").unwrap_err().contains("cannot be read"));
         assert_eq!(error_message(r#"{"error":{"message":"bad key"}}"#), "bad key");

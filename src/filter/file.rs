@@ -63,22 +63,40 @@ pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
             places.push((against, row));
         }
     }
-    let mut kept = config.out.as_deref().map(|path| Replacement::begin(path).map(BufWriter::new)).transpose()?;
-    let mut verdicts = config.verdicts.as_deref().map(|path| Replacement::begin(path).map(BufWriter::new)).transpose()?;
-    let mut outcome = Outcome { rows: 0, accepted: 0, reasons: BTreeMap::new() };
+    let mut kept = config
+        .out
+        .as_deref()
+        .map(|path| Replacement::begin(path).map(BufWriter::new))
+        .transpose()?;
+    let mut verdicts = config
+        .verdicts
+        .as_deref()
+        .map(|path| Replacement::begin(path).map(BufWriter::new))
+        .transpose()?;
+    let mut outcome = Outcome {
+        rows: 0,
+        accepted: 0,
+        reasons: BTreeMap::new(),
+    };
     let mut bar = Progress::counter("filter", "rows", quiet);
     let mut rows = reader(&config.file)?;
     while let Some((text, task)) = rows.next_with_text() {
         let task = task?.task;
-        let nearest = index.nearest(&task.instruction, index.len(), 1).into_iter().next();
+        let nearest = index
+            .nearest(&task.instruction, index.len(), 1)
+            .into_iter()
+            .next();
         let objection = match config.rules {
             RuleSet::Default => objection(&task),
             RuleSet::None => None,
         };
         let near = nearest.is_some_and(|nearest| config.threshold.is_exceeded_by(nearest.score));
-        let reason = objection.map(|objection| objection.reason).or(near.then_some("near_duplicate"));
+        let reason = objection
+            .map(|objection| objection.reason)
+            .or(near.then_some("near_duplicate"));
         if let Some(out) = &mut verdicts {
-            let source = |(file, row): (&Path, usize)| json!({"source": file.display().to_string(), "row": row});
+            let source =
+                |(file, row): (&Path, usize)| json!({"source": file.display().to_string(), "row": row});
             let verdict = json!({
                 "row": outcome.rows,
                 "verdict": if reason.is_some() { "rejected" } else { "accepted" },
@@ -104,19 +122,29 @@ pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
     }
     bar.finish();
     for out in [kept, verdicts].into_iter().flatten() {
-        out.into_inner().context("the disk refused the last rows")?.commit()?;
+        out.into_inner()
+            .context("the disk refused the last rows")?
+            .commit()?;
     }
     Ok(outcome)
 }
 
 fn reader(path: &Path) -> Result<Reader<BufReader<File>>> {
     let file = File::open(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    Ok(Reader::new(BufReader::with_capacity(1 << 16, file), &path.display().to_string(), None))
+    Ok(Reader::new(
+        BufReader::with_capacity(1 << 16, file),
+        &path.display().to_string(),
+        None,
+    ))
 }
 
 fn objection(task: &Task) -> Option<Objection> {
-    rules::judge_instruction(&task.instruction)
-        .or_else(|| rules::judge_instances(&task.instruction, &task.instances).into_iter().flatten().next())
+    rules::judge_instruction(&task.instruction).or_else(|| {
+        rules::judge_instances(&task.instruction, &task.instances)
+            .into_iter()
+            .flatten()
+            .next()
+    })
 }
 
 /// A row of a JSON array may take several lines; in JSON lines it takes one.

@@ -57,7 +57,9 @@ impl Index {
             .fold(Vec::new, |mut best: Vec<(usize, Score)>, (i, entry)| {
                 // A text too short or too long to beat the worst kept need not be compared.
                 if best.len() == count
-                    && best.last().is_some_and(|worst| pattern.bound(entry.words.len()) <= worst.1)
+                    && best
+                        .last()
+                        .is_some_and(|worst| pattern.bound(entry.words.len()) <= worst.1)
                 {
                     return best;
                 }
@@ -76,12 +78,20 @@ impl Index {
                 a
             });
         found.truncate(count);
-        found.into_iter().map(|(i, score)| Neighbor { key: self.entries[i].key, score }).collect()
+        found
+            .into_iter()
+            .map(|(i, score)| Neighbor {
+                key: self.entries[i].key,
+                score,
+            })
+            .collect()
     }
 
     /// The most similar of the first `within` texts when it is above `threshold`.
     pub fn duplicate(&self, text: &str, within: usize, threshold: Threshold) -> Option<Neighbor> {
-        self.nearest(text, within, 1).into_iter().find(|nearest| threshold.is_exceeded_by(nearest.score))
+        self.nearest(text, within, 1)
+            .into_iter()
+            .find(|nearest| threshold.is_exceeded_by(nearest.score))
     }
 }
 
@@ -121,7 +131,16 @@ mod tests {
         let mut index = Index::default();
         index.push(1, "write a poem about the sea");
         index.push(2, "explain how rain forms");
-        assert_eq!(index.duplicate("explain how rain forms", 1, Threshold::SELF_INSTRUCT), None);
-        assert_eq!(index.duplicate("explain how rain forms", 2, Threshold::SELF_INSTRUCT).unwrap().key, 2);
+        assert_eq!(
+            index.duplicate("explain how rain forms", 1, Threshold::SELF_INSTRUCT),
+            None
+        );
+        assert_eq!(
+            index
+                .duplicate("explain how rain forms", 2, Threshold::SELF_INSTRUCT)
+                .unwrap()
+                .key,
+            2
+        );
     }
 }

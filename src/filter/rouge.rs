@@ -68,7 +68,10 @@ impl Vocabulary {
 
     /// The numbers of the words of `text`; words never encoded before share a number that no encoded text has.
     pub fn look_up(&self, text: &str) -> Vec<u32> {
-        words(text).iter().map(|word| self.ids.get(word).copied().unwrap_or(u32::MAX)).collect()
+        words(text)
+            .iter()
+            .map(|word| self.ids.get(word).copied().unwrap_or(u32::MAX))
+            .collect()
     }
 }
 
@@ -84,7 +87,11 @@ pub struct Score {
 impl Score {
     /// F1 in [0, 1]; 0 for two empty texts, as `rouge_score` has it.
     pub fn f1(self) -> f64 {
-        if self.total == 0 { 0.0 } else { 2.0 * f64::from(self.lcs) / f64::from(self.total) }
+        if self.total == 0 {
+            0.0
+        } else {
+            2.0 * f64::from(self.lcs) / f64::from(self.total)
+        }
     }
 }
 
@@ -110,7 +117,10 @@ pub struct Threshold {
 
 impl Threshold {
     /// Self-Instruct's 0.7.
-    pub const SELF_INSTRUCT: Threshold = Threshold { numerator: 7, denominator: 10 };
+    pub const SELF_INSTRUCT: Threshold = Threshold {
+        numerator: 7,
+        denominator: 10,
+    };
 
     /// Whether `score` is above the threshold; equal is not above.
     pub fn is_exceeded_by(self, score: Score) -> bool {
@@ -128,13 +138,27 @@ impl FromStr for Threshold {
             return Err(error());
         }
         let denominator = 10u64.pow(decimals.len() as u32);
-        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| error())? };
-        let decimals: u64 = if decimals.is_empty() { 0 } else { decimals.parse().map_err(|_| error())? };
-        let numerator = whole.checked_mul(denominator).map(|n| n + decimals).ok_or_else(error)?;
+        let whole: u64 = if whole.is_empty() {
+            0
+        } else {
+            whole.parse().map_err(|_| error())?
+        };
+        let decimals: u64 = if decimals.is_empty() {
+            0
+        } else {
+            decimals.parse().map_err(|_| error())?
+        };
+        let numerator = whole
+            .checked_mul(denominator)
+            .map(|n| n + decimals)
+            .ok_or_else(error)?;
         if numerator == 0 || numerator > denominator {
             return Err(error());
         }
-        Ok(Threshold { numerator, denominator })
+        Ok(Threshold {
+            numerator,
+            denominator,
+        })
     }
 }
 
@@ -162,17 +186,27 @@ impl Pattern {
         for (i, &word) in text.iter().enumerate() {
             masks.entry(word).or_insert_with(|| vec![0; blocks].into())[i / 64] |= 1 << (i % 64);
         }
-        Pattern { length: text.len() as u32, blocks, masks }
+        Pattern {
+            length: text.len() as u32,
+            blocks,
+            masks,
+        }
     }
 
     /// ROUGE-L F1 between the pattern and `text`.
     pub fn score(&self, text: &[u32]) -> Score {
-        Score { lcs: self.lcs(text), total: self.length + text.len() as u32 }
+        Score {
+            lcs: self.lcs(text),
+            total: self.length + text.len() as u32,
+        }
     }
 
     /// The best score that a text of `length` words could reach.
     pub fn bound(&self, length: usize) -> Score {
-        Score { lcs: self.length.min(length as u32), total: self.length + length as u32 }
+        Score {
+            lcs: self.length.min(length as u32),
+            total: self.length + length as u32,
+        }
     }
 
     fn lcs(&self, text: &[u32]) -> u32 {
@@ -188,7 +222,9 @@ impl Pattern {
         }
         let mut v = vec![u64::MAX; self.blocks];
         for word in text {
-            let Some(mask) = self.masks.get(word) else { continue };
+            let Some(mask) = self.masks.get(word) else {
+                continue;
+            };
             let mut carry = false;
             for (v, &mask) in v.iter_mut().zip(mask) {
                 let u = *v & mask;
@@ -218,8 +254,11 @@ mod tests {
         let mut table = vec![vec![0u32; b.len() + 1]; a.len() + 1];
         for i in 0..a.len() {
             for j in 0..b.len() {
-                table[i + 1][j + 1] =
-                    if a[i] == b[j] { table[i][j] + 1 } else { table[i][j + 1].max(table[i + 1][j]) };
+                table[i + 1][j + 1] = if a[i] == b[j] {
+                    table[i][j] + 1
+                } else {
+                    table[i][j + 1].max(table[i + 1][j])
+                };
             }
         }
         table[a.len()][b.len()]
@@ -227,14 +266,20 @@ mod tests {
 
     #[test]
     fn words_are_those_of_rouge_score_on_ascii() {
-        assert_eq!(words("Don't panic: it's 3.5 o'clock_now!"), ["don", "t", "panic", "it", "s", "3", "5", "o", "clock", "now"]);
+        assert_eq!(
+            words("Don't panic: it's 3.5 o'clock_now!"),
+            ["don", "t", "panic", "it", "s", "3", "5", "o", "clock", "now"]
+        );
         assert_eq!(words("--"), Vec::<String>::new());
     }
 
     #[test]
     fn other_scripts_have_words_too() {
         assert_eq!(words("Über Größe"), ["über", "größe"]);
-        assert_eq!(words("写一首诗 about 海"), ["写", "一", "首", "诗", "about", "海"]);
+        assert_eq!(
+            words("写一首诗 about 海"),
+            ["写", "一", "首", "诗", "about", "海"]
+        );
     }
 
     #[test]

@@ -40,23 +40,75 @@ const EWE: &str = "ewe: what small base models do wrong";
 
 /// The default rules over instructions, in order.
 pub const INSTRUCTION_RULES: &[InstructionRule] = &[
-    InstructionRule { reason: "empty", source: SELF_INSTRUCT, objection: empty },
-    InstructionRule { reason: "too_short", source: SELF_INSTRUCT, objection: too_short },
-    InstructionRule { reason: "too_long", source: SELF_INSTRUCT, objection: too_long },
-    InstructionRule { reason: "leading_punctuation", source: SELF_INSTRUCT, objection: leading_punctuation },
-    InstructionRule { reason: "list_item", source: EWE, objection: list_item },
-    InstructionRule { reason: "unsuitable_medium", source: SELF_INSTRUCT, objection: unsuitable_medium },
-    InstructionRule { reason: "write_a_program", source: SELF_INSTRUCT, objection: write_a_program },
-    InstructionRule { reason: "prompt_marker", source: EWE, objection: |text| prompt_marker(text) },
-    InstructionRule { reason: "repetition", source: EWE, objection: |text| repetition(text) },
+    InstructionRule {
+        reason: "empty",
+        source: SELF_INSTRUCT,
+        objection: empty,
+    },
+    InstructionRule {
+        reason: "too_short",
+        source: SELF_INSTRUCT,
+        objection: too_short,
+    },
+    InstructionRule {
+        reason: "too_long",
+        source: SELF_INSTRUCT,
+        objection: too_long,
+    },
+    InstructionRule {
+        reason: "leading_punctuation",
+        source: SELF_INSTRUCT,
+        objection: leading_punctuation,
+    },
+    InstructionRule {
+        reason: "list_item",
+        source: EWE,
+        objection: list_item,
+    },
+    InstructionRule {
+        reason: "unsuitable_medium",
+        source: SELF_INSTRUCT,
+        objection: unsuitable_medium,
+    },
+    InstructionRule {
+        reason: "write_a_program",
+        source: SELF_INSTRUCT,
+        objection: write_a_program,
+    },
+    InstructionRule {
+        reason: "prompt_marker",
+        source: EWE,
+        objection: |text| prompt_marker(text),
+    },
+    InstructionRule {
+        reason: "repetition",
+        source: EWE,
+        objection: |text| repetition(text),
+    },
 ];
 
 /// The default rules over instances, in order.
 pub const INSTANCE_RULES: &[InstanceRule] = &[
-    InstanceRule { reason: "empty_output", source: SELF_INSTRUCT, objection: empty_output },
-    InstanceRule { reason: "placeholder", source: EWE, objection: placeholder },
-    InstanceRule { reason: "incomplete", source: SELF_INSTRUCT, objection: incomplete },
-    InstanceRule { reason: "echo", source: SELF_INSTRUCT, objection: echo },
+    InstanceRule {
+        reason: "empty_output",
+        source: SELF_INSTRUCT,
+        objection: empty_output,
+    },
+    InstanceRule {
+        reason: "placeholder",
+        source: EWE,
+        objection: placeholder,
+    },
+    InstanceRule {
+        reason: "incomplete",
+        source: SELF_INSTRUCT,
+        objection: incomplete,
+    },
+    InstanceRule {
+        reason: "echo",
+        source: SELF_INSTRUCT,
+        objection: echo,
+    },
     InstanceRule {
         reason: "prompt_marker",
         source: EWE,
@@ -72,14 +124,20 @@ pub const INSTANCE_RULES: &[InstanceRule] = &[
 /// The first objection to an instruction.
 pub fn judge_instruction(instruction: &str) -> Option<Objection> {
     INSTRUCTION_RULES.iter().find_map(|rule| {
-        (rule.objection)(instruction).map(|detail| Objection { reason: rule.reason, detail })
+        (rule.objection)(instruction).map(|detail| Objection {
+            reason: rule.reason,
+            detail,
+        })
     })
 }
 
 /// The first objection to an instance taken alone.
 pub fn judge_instance(instruction: &str, instance: &Instance) -> Option<Objection> {
     INSTANCE_RULES.iter().find_map(|rule| {
-        (rule.objection)(instruction, instance).map(|detail| Objection { reason: rule.reason, detail })
+        (rule.objection)(instruction, instance).map(|detail| Objection {
+            reason: rule.reason,
+            detail,
+        })
     })
 }
 
@@ -88,19 +146,31 @@ pub fn judge_instance(instruction: &str, instance: &Instance) -> Option<Objectio
 /// trusted (Self-Instruct). One entry an instance, in order.
 pub fn judge_instances(instruction: &str, instances: &[Instance]) -> Vec<Option<Objection>> {
     let mut objections: Vec<_> = instances.iter().map(|i| judge_instance(instruction, i)).collect();
-    let passed: Vec<usize> = (0..instances.len()).filter(|&i| objections[i].is_none()).collect();
+    let passed: Vec<usize> = (0..instances.len())
+        .filter(|&i| objections[i].is_none())
+        .collect();
     let key = |text: &str| words(text).join(" ");
     for (n, &i) in passed.iter().enumerate() {
         let input = key(&instances[i].input);
-        let twins = passed.iter().filter(|&&j| j != i && key(&instances[j].input) == input);
-        let differs = twins.clone().any(|&j| key(&instances[j].output) != key(&instances[i].output));
+        let twins = passed
+            .iter()
+            .filter(|&&j| j != i && key(&instances[j].input) == input);
+        let differs = twins
+            .clone()
+            .any(|&j| key(&instances[j].output) != key(&instances[i].output));
         let repeats = passed[..n].iter().any(|&j| instances[j] == instances[i])
             || (!differs && twins.clone().any(|&j| j < i));
         if repeats && !differs {
-            objections[i] = Some(Objection { reason: "repeated_instance", detail: String::new() });
+            objections[i] = Some(Objection {
+                reason: "repeated_instance",
+                detail: String::new(),
+            });
         } else if differs {
             let detail = "the same input has several outputs".to_string();
-            objections[i] = Some(Objection { reason: "conflicting_instances", detail });
+            objections[i] = Some(Objection {
+                reason: "conflicting_instances",
+                detail,
+            });
         }
     }
     objections
@@ -139,34 +209,73 @@ fn list_item(instruction: &str) -> Option<String> {
 
 /// Words for what a language model can neither see nor make; whole words, so that "mapping" passes.
 const MEDIA: &[&str] = &[
-    "image", "images", "graph", "graphs", "picture", "pictures", "photo", "photos", "file", "files", "map", "maps",
-    "draw", "plot", "diagram", "flowchart", "video", "videos", "audio", "music", "go to",
+    "image",
+    "images",
+    "graph",
+    "graphs",
+    "picture",
+    "pictures",
+    "photo",
+    "photos",
+    "file",
+    "files",
+    "map",
+    "maps",
+    "draw",
+    "plot",
+    "diagram",
+    "flowchart",
+    "video",
+    "videos",
+    "audio",
+    "music",
+    "go to",
 ];
 
 fn unsuitable_medium(instruction: &str) -> Option<String> {
     let text = format!(" {} ", words(instruction).join(" "));
-    MEDIA.iter().find(|medium| text.contains(&format!(" {medium} "))).map(|medium| format!("'{medium}'"))
+    MEDIA
+        .iter()
+        .find(|medium| text.contains(&format!(" {medium} ")))
+        .map(|medium| format!("'{medium}'"))
 }
 
 /// The original found that models confuse writing a program with writing what it prints.
 fn write_a_program(instruction: &str) -> Option<String> {
     let start = words(instruction);
-    start.starts_with(&["write", "a", "program"].map(String::from)).then(|| "'write a program'".to_string())
+    start
+        .starts_with(&["write", "a", "program"].map(String::from))
+        .then(|| "'write a program'".to_string())
 }
 
 /// Lines that only prompts have: the model ran on into a next task.
 fn prompt_marker(text: &str) -> Option<String> {
-    const MARKERS: &[&str] = &["Task:", "Input:", "Output:", "Class label:", "Is it classification?", "###"];
+    const MARKERS: &[&str] = &[
+        "Task:",
+        "Input:",
+        "Output:",
+        "Class label:",
+        "Is it classification?",
+        "###",
+    ];
     let starts = |line: &str, marker: &str| {
-        line.trim_start().get(..marker.len()).is_some_and(|start| start.eq_ignore_ascii_case(marker))
+        line.trim_start()
+            .get(..marker.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(marker))
     };
-    let line = text.lines().find(|line| MARKERS.iter().any(|marker| starts(line, marker)))?;
+    let line = text
+        .lines()
+        .find(|line| MARKERS.iter().any(|marker| starts(line, marker)))?;
     Some(format!("'{}'", line.trim()))
 }
 
 /// Degenerate loops: a line that stands three times, or a run of words said four times on end.
 fn repetition(text: &str) -> Option<String> {
-    let mut lines: Vec<&str> = text.lines().map(str::trim).filter(|line| count_words(line) > 2).collect();
+    let mut lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| count_words(line) > 2)
+        .collect();
     lines.sort_unstable();
     if let Some(same) = lines.windows(3).find(|w| w[0] == w[2]) {
         return Some(format!("the line '{}' stands three times", same[0]));
@@ -177,7 +286,10 @@ fn repetition(text: &str) -> Option<String> {
         for i in length..words.len() {
             run = if words[i] == words[i - length] { run + 1 } else { 0 };
             if run >= 3 * length {
-                return Some(format!("'{}' again and again", words[i + 1 - length..=i].join(" ")));
+                return Some(format!(
+                    "'{}' again and again",
+                    words[i + 1 - length..=i].join(" ")
+                ));
             }
         }
     }
@@ -185,17 +297,24 @@ fn repetition(text: &str) -> Option<String> {
 }
 
 fn empty_output(_: &str, instance: &Instance) -> Option<String> {
-    words(&instance.output).is_empty().then(|| format!("'{}'", instance.output.trim()))
+    words(&instance.output)
+        .is_empty()
+        .then(|| format!("'{}'", instance.output.trim()))
 }
 
 /// What a form shows before it is filled in: `N/A`, `<your answer>`, `[insert name]`.
 fn placeholder(_: &str, instance: &Instance) -> Option<String> {
     let is_placeholder = |text: &str| {
         let text = text.trim().trim_end_matches('.').to_lowercase();
-        let inside = |open, close| text.strip_prefix(open).and_then(|rest: &str| rest.strip_suffix(close));
+        let inside = |open, close| {
+            text.strip_prefix(open)
+                .and_then(|rest: &str| rest.strip_suffix(close))
+        };
         let only_words = |text: &str| text.chars().all(|c| c.is_alphabetic() || c == ' ' || c == '_');
-        matches!(text.as_str(), "n/a" | "noinput" | "no input" | "your answer" | "your answer here" | "todo")
-            || inside('<', '>').is_some_and(|text| only_words(text) && count_words(text) <= 6)
+        matches!(
+            text.as_str(),
+            "n/a" | "noinput" | "no input" | "your answer" | "your answer here" | "todo"
+        ) || inside('<', '>').is_some_and(|text| only_words(text) && count_words(text) <= 6)
             || inside('[', ']').is_some_and(|text| text.starts_with("your ") || text.starts_with("insert "))
     };
     [&instance.input, &instance.output]
@@ -230,7 +349,10 @@ mod tests {
     use super::*;
 
     fn instance(input: &str, output: &str) -> Instance {
-        Instance { input: input.to_string(), output: output.to_string() }
+        Instance {
+            input: input.to_string(),
+            output: output.to_string(),
+        }
     }
 
     fn reason(instruction: &str) -> Option<&'static str> {
@@ -254,7 +376,11 @@ mod tests {
             assert_eq!(reason(text), Some(expected), "{text}");
         }
         assert_eq!(reason(&"word and ".repeat(80)), Some("too_long"));
-        for text in ["Explain the mapping of cells to organs", "Write a programme for a concert evening", "¿Cuál es la capital de Francia?".trim_start_matches('¿')] {
+        for text in [
+            "Explain the mapping of cells to organs",
+            "Write a programme for a concert evening",
+            "¿Cuál es la capital de Francia?".trim_start_matches('¿'),
+        ] {
             assert_eq!(reason(text), None, "{text}");
         }
         let fired: Vec<_> = fires.iter().map(|f| f.1).chain(["too_long"]).collect();
@@ -275,22 +401,49 @@ mod tests {
             (instance("France", "it is it is it is it is it is"), "repetition"),
         ];
         for (given, expected) in &fires {
-            assert_eq!(judge_instance(task, given).map(|o| o.reason), Some(*expected), "{given:?}");
+            assert_eq!(
+                judge_instance(task, given).map(|o| o.reason),
+                Some(*expected),
+                "{given:?}"
+            );
         }
         assert_eq!(judge_instance(task, &instance("", "Paris")), None);
-        assert_eq!(judge_instance(task, &instance("France", "Paris, on the Seine")), None);
-        assert_eq!(judge_instance("Put the words in a list", &instance("a, b", "a\nb")), None);
-        assert!(INSTANCE_RULES.iter().all(|rule| fires.iter().any(|f| f.1 == rule.reason)));
+        assert_eq!(
+            judge_instance(task, &instance("France", "Paris, on the Seine")),
+            None
+        );
+        assert_eq!(
+            judge_instance("Put the words in a list", &instance("a, b", "a\nb")),
+            None
+        );
+        assert!(
+            INSTANCE_RULES
+                .iter()
+                .all(|rule| fires.iter().any(|f| f.1 == rule.reason))
+        );
     }
 
     #[test]
     fn instances_are_judged_together() {
         let reasons = |instances: &[Instance]| -> Vec<_> {
-            judge_instances("Name the capital", instances).into_iter().map(|o| o.map(|o| o.reason)).collect()
+            judge_instances("Name the capital", instances)
+                .into_iter()
+                .map(|o| o.map(|o| o.reason))
+                .collect()
         };
-        let (a, b, c) = (instance("France", "Paris"), instance("Italy", "Rome"), instance("France", "Lyon"));
+        let (a, b, c) = (
+            instance("France", "Paris"),
+            instance("Italy", "Rome"),
+            instance("France", "Lyon"),
+        );
         assert_eq!(reasons(&[a.clone(), b.clone()]), [None, None]);
-        assert_eq!(reasons(&[a.clone(), b.clone(), a.clone()]), [None, None, Some("repeated_instance")]);
-        assert_eq!(reasons(&[a, b, c]), [Some("conflicting_instances"), None, Some("conflicting_instances")]);
+        assert_eq!(
+            reasons(&[a.clone(), b.clone(), a.clone()]),
+            [None, None, Some("repeated_instance")]
+        );
+        assert_eq!(
+            reasons(&[a, b, c]),
+            [Some("conflicting_instances"), None, Some("conflicting_instances")]
+        );
     }
 }

@@ -114,7 +114,10 @@ pub fn input_first(answer: &str, finish: FinishReason) -> Vec<ParsedInstance> {
         } else {
             // Placeholders for "no input" are in the answers of models that saw Alpaca's data.
             let input = input.take().filter(|text| !is_no_input(text)).unwrap_or_default();
-            found.push(ParsedInstance { instance: Instance { input, output: text }, fault: None });
+            found.push(ParsedInstance {
+                instance: Instance { input, output: text },
+                fault: None,
+            });
         }
     }
     found.extend(input.map(unparsed));
@@ -132,7 +135,10 @@ pub fn output_first(answer: &str, finish: FinishReason) -> Vec<ParsedInstance> {
             found.extend(label.replace(text).map(unparsed));
         } else {
             found.push(match label.take() {
-                Some(output) => ParsedInstance { instance: Instance { input: text, output }, fault: None },
+                Some(output) => ParsedInstance {
+                    instance: Instance { input: text, output },
+                    fault: None,
+                },
                 None => unparsed(text),
             });
         }
@@ -147,7 +153,9 @@ fn parts<'m>(text: &str, markers: &[&'m str]) -> (String, Vec<(&'m str, String)>
     let mut before = String::new();
     let mut parts: Vec<(&str, String)> = Vec::new();
     for line in text.split('\n') {
-        let start = markers.iter().find_map(|marker| Some((*marker, line.trim_start().strip_prefix(marker)?)));
+        let start = markers
+            .iter()
+            .find_map(|marker| Some((*marker, line.trim_start().strip_prefix(marker)?)));
         match (start, parts.last_mut()) {
             (Some((marker, rest)), _) => parts.push((marker, rest.to_string())),
             (None, Some((_, part))) => {
@@ -167,7 +175,13 @@ fn parts<'m>(text: &str, markers: &[&'m str]) -> (String, Vec<(&'m str, String)>
 }
 
 fn unparsed(text: String) -> ParsedInstance {
-    ParsedInstance { instance: Instance { input: String::new(), output: text }, fault: Some(Fault::Unparsed) }
+    ParsedInstance {
+        instance: Instance {
+            input: String::new(),
+            output: text,
+        },
+        fault: Some(Fault::Unparsed),
+    }
 }
 
 fn mark_truncated(found: &mut [ParsedInstance], finish: FinishReason) {
@@ -178,8 +192,15 @@ fn mark_truncated(found: &mut [ParsedInstance], finish: FinishReason) {
 
 /// The spellings of "no input" that stand where an input would.
 fn is_no_input(text: &str) -> bool {
-    let text: String = text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
-    matches!(text.as_str(), "" | "noinput" | "none" | "na" | "noinputneeded" | "noinputrequired")
+    let text: String = text
+        .chars()
+        .filter(|c| c.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect();
+    matches!(
+        text.as_str(),
+        "" | "noinput" | "none" | "na" | "noinputneeded" | "noinputrequired"
+    )
 }
 
 #[cfg(test)]
@@ -189,17 +210,29 @@ mod tests {
     use proptest::prelude::*;
 
     fn texts(answer: &str, finish: FinishReason) -> Vec<(String, Option<Fault>)> {
-        instructions(answer, finish, 9).into_iter().map(|i| (i.text, i.fault)).collect()
+        instructions(answer, finish, 9)
+            .into_iter()
+            .map(|i| (i.text, i.fault))
+            .collect()
     }
 
     fn pairs(found: Vec<ParsedInstance>) -> Vec<(String, String, Option<Fault>)> {
-        found.into_iter().map(|p| (p.instance.input, p.instance.output, p.fault)).collect()
+        found
+            .into_iter()
+            .map(|p| (p.instance.input, p.instance.output, p.fault))
+            .collect()
     }
 
     #[test]
     fn a_numbered_list_is_read() {
-        let got = texts(" Name a river.\n10. Sum 2 and 3.\n11) Spell cat.\n12.Give a rhyme.", Stop);
-        assert_eq!(got.iter().map(|g| g.0.as_str()).collect::<Vec<_>>(), ["Name a river.", "Sum 2 and 3.", "Spell cat.", "Give a rhyme."]);
+        let got = texts(
+            " Name a river.\n10. Sum 2 and 3.\n11) Spell cat.\n12.Give a rhyme.",
+            Stop,
+        );
+        assert_eq!(
+            got.iter().map(|g| g.0.as_str()).collect::<Vec<_>>(),
+            ["Name a river.", "Sum 2 and 3.", "Spell cat.", "Give a rhyme."]
+        );
         assert!(got.iter().all(|g| g.1.is_none()));
     }
 
@@ -208,7 +241,10 @@ mod tests {
         let got = texts(" Who ruled in 2020.\n10. Explain what 16. means", Stop);
         assert_eq!(got[0].0, "Who ruled in 2020.");
         assert_eq!(got[1].0, "Explain what 16. means");
-        assert_eq!(texts(" Sort these\n1. apple\n2. pear", Stop), [("Sort these\n1. apple\n2. pear".to_string(), Some(Fault::Unparsed))]);
+        assert_eq!(
+            texts(" Sort these\n1. apple\n2. pear", Stop),
+            [("Sort these\n1. apple\n2. pear".to_string(), Some(Fault::Unparsed))]
+        );
     }
 
     #[test]
@@ -218,31 +254,67 @@ mod tests {
 
     #[test]
     fn the_last_of_a_cut_answer_is_truncated() {
-        assert_eq!(texts(" Name a river.\n10. Sum the", Length)[1].1, Some(Fault::Truncated));
+        assert_eq!(
+            texts(" Name a river.\n10. Sum the", Length)[1].1,
+            Some(Fault::Truncated)
+        );
     }
 
     #[test]
     fn instances_are_read_input_first() {
-        assert_eq!(pairs(input_first("Output: Loire\nand Rhine", Stop)), [("".into(), "Loire\nand Rhine".into(), None)]);
         assert_eq!(
-            pairs(input_first("Input: sea\nOutput: mer\n\nInput: <noinput>\nOutput: sun", Stop)),
-            [("sea".into(), "mer".into(), None), ("".into(), "sun".into(), None)]
+            pairs(input_first("Output: Loire\nand Rhine", Stop)),
+            [("".into(), "Loire\nand Rhine".into(), None)]
         );
-        assert_eq!(pairs(input_first("Input: sea\n", Stop)), [("".into(), "sea".into(), Some(Fault::Unparsed))]);
-        assert_eq!(pairs(input_first("Well, let us see.", Stop))[0].2, Some(Fault::Unparsed));
-        assert_eq!(pairs(input_first("Output: a\nInput: b", Length))[1].2, Some(Fault::Truncated));
-        assert_eq!(pairs(input_first("Output: the word Output: is text here", Stop))[0].1, "the word Output: is text here");
+        assert_eq!(
+            pairs(input_first(
+                "Input: sea\nOutput: mer\n\nInput: <noinput>\nOutput: sun",
+                Stop
+            )),
+            [
+                ("sea".into(), "mer".into(), None),
+                ("".into(), "sun".into(), None)
+            ]
+        );
+        assert_eq!(
+            pairs(input_first("Input: sea\n", Stop)),
+            [("".into(), "sea".into(), Some(Fault::Unparsed))]
+        );
+        assert_eq!(
+            pairs(input_first("Well, let us see.", Stop))[0].2,
+            Some(Fault::Unparsed)
+        );
+        assert_eq!(
+            pairs(input_first("Output: a\nInput: b", Length))[1].2,
+            Some(Fault::Truncated)
+        );
+        assert_eq!(
+            pairs(input_first("Output: the word Output: is text here", Stop))[0].1,
+            "the word Output: is text here"
+        );
         assert!(input_first("", Stop).is_empty());
     }
 
     #[test]
     fn instances_are_read_label_first() {
         assert_eq!(
-            pairs(output_first(" spam\nInput: win now\nClass label: ham\nInput: lunch?", Stop)),
-            [("win now".into(), "spam".into(), None), ("lunch?".into(), "ham".into(), None)]
+            pairs(output_first(
+                " spam\nInput: win now\nClass label: ham\nInput: lunch?",
+                Stop
+            )),
+            [
+                ("win now".into(), "spam".into(), None),
+                ("lunch?".into(), "ham".into(), None)
+            ]
         );
-        assert_eq!(pairs(output_first(" spam", Stop)), [("".into(), "spam".into(), Some(Fault::Unparsed))]);
-        assert_eq!(pairs(output_first(" spam\nInput: win", Length))[0].2, Some(Fault::Truncated));
+        assert_eq!(
+            pairs(output_first(" spam", Stop)),
+            [("".into(), "spam".into(), Some(Fault::Unparsed))]
+        );
+        assert_eq!(
+            pairs(output_first(" spam\nInput: win", Length))[0].2,
+            Some(Fault::Truncated)
+        );
     }
 
     #[test]

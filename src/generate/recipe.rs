@@ -91,7 +91,10 @@ impl Default for SelfInstruct {
 impl SelfInstruct {
     /// How the model is sampled in a stage, for the request with this seed.
     pub fn sampling(&self, stage: Stage, seed: u64) -> Sampling {
-        let base = Sampling { seed, ..Sampling::default() };
+        let base = Sampling {
+            seed,
+            ..Sampling::default()
+        };
         match stage {
             Stage::Instructions => Sampling {
                 max_tokens: self.instruction_tokens,
@@ -103,9 +106,12 @@ impl SelfInstruct {
                 stop: vec!["\n\n".into(), format!("\n{}.", self.examples + self.wanted + 1)],
                 ..base
             },
-            Stage::Classification => {
-                Sampling { max_tokens: 4, temperature: 0.0, stop: vec!["\n".into()], ..base }
-            }
+            Stage::Classification => Sampling {
+                max_tokens: 4,
+                temperature: 0.0,
+                stop: vec!["\n".into()],
+                ..base
+            },
             Stage::InputFirst | Stage::OutputFirst => Sampling {
                 max_tokens: self.instance_tokens,
                 temperature: self.instance_temperature,

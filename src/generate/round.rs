@@ -73,7 +73,10 @@ mod tests {
             let different: std::collections::HashSet<_> = shown.iter().collect();
             assert_eq!(different.len(), 8);
         }
-        assert_eq!(in_context(&recipe, &mut RoundRng::new(7, 0), &seeds, &[]).len(), 8);
+        assert_eq!(
+            in_context(&recipe, &mut RoundRng::new(7, 0), &seeds, &[]).len(),
+            8
+        );
     }
 
     #[test]

@@ -59,8 +59,16 @@ impl Pool {
 /// The accepted seeds with their instances.
 pub async fn seed_tasks(store: &Store) -> Result<Vec<Task>> {
     let mut tasks: Vec<(i64, Task)> = Vec::new();
-    for row in store.dataset(Some(Review::Accepted)).await?.into_iter().filter(|row| row.origin == Origin::Seed) {
-        let instance = Instance { input: row.input, output: row.output };
+    for row in store
+        .dataset(Some(Review::Accepted))
+        .await?
+        .into_iter()
+        .filter(|row| row.origin == Origin::Seed)
+    {
+        let instance = Instance {
+            input: row.input,
+            output: row.output,
+        };
         match tasks.last_mut() {
             Some((id, task)) if *id == row.task_id => task.instances.push(instance),
             _ => {

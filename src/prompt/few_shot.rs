@@ -47,8 +47,9 @@ impl Classification {
         if yes.is_empty() {
             chosen = no;
         }
-        let mut examples =
-            String::from("Can the following task be regarded as a classification task with finite output labels?\n\n");
+        let mut examples = String::from(
+            "Can the following task be regarded as a classification task with finite output labels?\n\n",
+        );
         for task in chosen {
             let answer = if task.is_classification { "Yes" } else { "No" };
             examples.push_str(&format!("{} {answer}\n\n", Self::question(&task.instruction)));
@@ -76,7 +77,11 @@ impl InputFirst {
     /// last example, and most instructions of stage 1 need no input.
     pub fn from_seeds(seeds: &[Task], count: usize, with_input: usize) -> Self {
         let has_input = |task: &&Task| task.instances.iter().any(|i| !i.input.is_empty());
-        let plain = || seeds.iter().filter(|task| !task.is_classification && is_compact(task, 1));
+        let plain = || {
+            seeds
+                .iter()
+                .filter(|task| !task.is_classification && is_compact(task, 1))
+        };
         let with = evenly(plain().filter(has_input), with_input);
         let without = evenly(plain().filter(|task| !has_input(task)), count - with.len());
         let mut examples = String::from(
@@ -110,7 +115,10 @@ pub struct OutputFirst {
 impl OutputFirst {
     /// Takes `count` classification tasks from the seeds, those with most instances first.
     pub fn from_seeds(seeds: &[Task], count: usize) -> Self {
-        let mut chosen: Vec<&Task> = seeds.iter().filter(|t| t.is_classification && is_compact(t, 3)).collect();
+        let mut chosen: Vec<&Task> = seeds
+            .iter()
+            .filter(|t| t.is_classification && is_compact(t, 3))
+            .collect();
         chosen.retain(|task| task.instances.iter().all(|i| !i.input.is_empty()));
         chosen.sort_by_key(|task| std::cmp::Reverse(task.instances.len().min(2)));
         let several = chosen.iter().take_while(|task| task.instances.len() > 1).count();
@@ -122,7 +130,10 @@ impl OutputFirst {
         for task in chosen {
             examples.push_str(&format!("{TASK} {}\n", one_line(&task.instruction)));
             for instance in &task.instances {
-                examples.push_str(&format!("{LABEL} {}\n{INPUT} {}\n", instance.output, instance.input));
+                examples.push_str(&format!(
+                    "{LABEL} {}\n{INPUT} {}\n",
+                    instance.output, instance.input
+                ));
             }
             examples.push('\n');
         }
@@ -151,7 +162,9 @@ fn is_compact(task: &Task, instances: usize) -> bool {
 fn evenly<'a>(items: impl Iterator<Item = &'a Task>, count: usize) -> Vec<&'a Task> {
     let items: Vec<_> = items.collect();
     let count = count.min(items.len());
-    (0..count).map(|i| items[(2 * i + 1) * items.len() / (2 * count)]).collect()
+    (0..count)
+        .map(|i| items[(2 * i + 1) * items.len() / (2 * count)])
+        .collect()
 }
 
 #[cfg(test)]
@@ -165,7 +178,10 @@ mod tests {
             instruction: instruction.to_string(),
             instances: instances
                 .iter()
-                .map(|(input, output)| Instance { input: input.to_string(), output: output.to_string() })
+                .map(|(input, output)| Instance {
+                    input: input.to_string(),
+                    output: output.to_string(),
+                })
                 .collect(),
             is_classification,
         }
@@ -176,15 +192,24 @@ mod tests {
         let seeds = [
             task("Name a\nriver", false, &[("", "Loire")]),
             task("Translate to French", false, &[("sea", "mer")]),
-            task("Is it spam? Answer yes or no", true, &[("win now", "yes"), ("lunch?", "no")]),
+            task(
+                "Is it spam? Answer yes or no",
+                true,
+                &[("win now", "yes"), ("lunch?", "no")],
+            ),
         ];
-        assert_eq!(new_instructions(&["a", "b"]), "Come up with a series of tasks:\n\n1. a\n2. b\n3.");
+        assert_eq!(
+            new_instructions(&["a", "b"]),
+            "Come up with a series of tasks:\n\n1. a\n2. b\n3."
+        );
         let prompt = Classification::from_seeds(&seeds, 2, 2).prompt("Sort words");
         assert!(prompt.contains("Task: Is it spam? Answer yes or no\nIs it classification? Yes\n\n"));
         assert!(prompt.contains("Task: Name a river\nIs it classification? No\n\n"));
         assert!(prompt.ends_with("Task: Sort words\nIs it classification?"));
         let prompt = InputFirst::from_seeds(&seeds, 2, 1).prompt("Sort words");
-        assert!(prompt.contains("Task: Translate to French\nInput: sea\nOutput: mer\n\nTask: Name a river\nOutput: Loire\n\n"));
+        assert!(prompt.contains(
+            "Task: Translate to French\nInput: sea\nOutput: mer\n\nTask: Name a river\nOutput: Loire\n\n"
+        ));
         assert!(prompt.ends_with("\n\nTask: Sort words\n"));
         let prompt = OutputFirst::from_seeds(&seeds, 2).prompt("Sort words");
         assert!(prompt.contains("Class label: yes\nInput: win now\nClass label: no\nInput: lunch?\n\n"));

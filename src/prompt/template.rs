@@ -52,13 +52,17 @@ impl Template {
         let has_input = !input.trim().is_empty();
         let prompt = match (self, has_input) {
             (Template::Alpaca, true) => {
-                format!("{ALPACA_WITH_INPUT}\n\n### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:")
+                format!(
+                    "{ALPACA_WITH_INPUT}\n\n### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:"
+                )
             }
             (Template::Alpaca, false) => {
                 format!("{WITHOUT_INPUT}\n\n### Instruction:\n{instruction}\n\n### Response:")
             }
             (Template::Dolly, true) => {
-                format!("{WITHOUT_INPUT}\n\n### Instruction:\n{instruction}\n\nInput:\n{input}\n\n### Response:\n")
+                format!(
+                    "{WITHOUT_INPUT}\n\n### Instruction:\n{instruction}\n\nInput:\n{input}\n\n### Response:\n"
+                )
             }
             (Template::Dolly, false) => {
                 format!("{WITHOUT_INPUT}\n\n### Instruction:\n{instruction}\n\n### Response:\n")
@@ -125,20 +129,31 @@ mod tests {
     #[test]
     fn dolly_ends_with_its_end_key() {
         let spans = Template::Dolly.render("Add.", "1 and 2", "3").unwrap();
-        assert!(spans.prompt.ends_with("\n\n### Instruction:\nAdd.\n\nInput:\n1 and 2\n\n### Response:\n"));
+        assert!(
+            spans
+                .prompt
+                .ends_with("\n\n### Instruction:\nAdd.\n\nInput:\n1 and 2\n\n### Response:\n")
+        );
         assert_eq!(spans.completion, "3\n\n### End");
     }
 
     #[test]
     fn a_quoted_key_does_not_move_the_boundary() {
-        let spans = Template::Alpaca.render("Explain '### Response:'.", "", "A key.").unwrap();
+        let spans = Template::Alpaca
+            .render("Explain '### Response:'.", "", "A key.")
+            .unwrap();
         assert_eq!(spans.completion, "A key.");
     }
 
     #[test]
     fn chat_is_left_to_the_tokenizer_and_words_round_trip() {
         assert_eq!(Template::Chat.render("a", "", "b"), None);
-        for template in [Template::Alpaca, Template::Dolly, Template::Chat, Template::Completion] {
+        for template in [
+            Template::Alpaca,
+            Template::Dolly,
+            Template::Chat,
+            Template::Completion,
+        ] {
             assert_eq!(template.to_string().parse(), Ok(template));
         }
         assert!("vicuna".parse::<Template>().is_err());

@@ -22,12 +22,24 @@ impl Store {
         let mut path = self.path.clone().into_os_string();
         path.push(".lock");
         let path = PathBuf::from(path);
-        let cannot = |error: std::io::Error| Error::CannotCreate { path: path.clone(), reason: error.to_string() };
+        let cannot = |error: std::io::Error| Error::CannotCreate {
+            path: path.clone(),
+            reason: error.to_string(),
+        };
         loop {
-            let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(cannot)?;
+            let file = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(&path)
+                .map_err(cannot)?;
             match file.try_lock() {
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Err(Error::Generating { path: self.path.clone() }),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::Generating {
+                        path: self.path.clone(),
+                    });
+                }
                 Err(TryLockError::Error(error)) => return Err(cannot(error)),
             }
             // The last owner may have removed the file between our opening and our locking it.

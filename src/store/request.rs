@@ -76,10 +76,13 @@ impl Store {
         latency_ms: u64,
     ) -> Result<i64> {
         let (round, ordinal, latency_ms) = (request.round as i64, request.ordinal as i64, latency_ms as i64);
-        let parameters = serde_json::to_string(&request.sampling).expect("sampling parameters are plain values");
+        let parameters =
+            serde_json::to_string(&request.sampling).expect("sampling parameters are plain values");
         let finish_reason = completion.finish_reason.as_str();
-        let (prompt_tokens, completion_tokens) =
-            (completion.prompt_tokens as i64, completion.completion_tokens as i64);
+        let (prompt_tokens, completion_tokens) = (
+            completion.prompt_tokens as i64,
+            completion.completion_tokens as i64,
+        );
         let row = sqlx::query!(
             "
             INSERT INTO request (
@@ -123,10 +126,43 @@ mod tests {
             sampling: Sampling::default(),
         };
         let key = request.content_key();
-        let seeded = Sampling { seed: 1, ..Sampling::default() };
-        assert_eq!(NewRequest { run_id: 2, round: 5, ..request.clone() }.content_key(), key);
-        assert_ne!(NewRequest { model: "mp", prompt: String::new(), ..request.clone() }.content_key(), key);
-        assert_ne!(NewRequest { prompt: "q".into(), ..request.clone() }.content_key(), key);
-        assert_ne!(NewRequest { sampling: seeded, ..request }.content_key(), key);
+        let seeded = Sampling {
+            seed: 1,
+            ..Sampling::default()
+        };
+        assert_eq!(
+            NewRequest {
+                run_id: 2,
+                round: 5,
+                ..request.clone()
+            }
+            .content_key(),
+            key
+        );
+        assert_ne!(
+            NewRequest {
+                model: "mp",
+                prompt: String::new(),
+                ..request.clone()
+            }
+            .content_key(),
+            key
+        );
+        assert_ne!(
+            NewRequest {
+                prompt: "q".into(),
+                ..request.clone()
+            }
+            .content_key(),
+            key
+        );
+        assert_ne!(
+            NewRequest {
+                sampling: seeded,
+                ..request
+            }
+            .content_key(),
+            key
+        );
     }
 }

@@ -66,7 +66,11 @@ pub struct Rejection {
 impl Rejection {
     /// A rejection that has to do with no other task.
     pub fn new(reason: &str, detail: String) -> Self {
-        Rejection { reason: reason.to_string(), detail, nearest: None }
+        Rejection {
+            reason: reason.to_string(),
+            detail,
+            nearest: None,
+        }
     }
 }
 
@@ -211,7 +215,10 @@ impl Store {
 }
 
 fn new_task(admission: &Admission, instruction: &AdmittedInstruction) -> NewTask {
-    let good = instruction.instances.iter().filter(|instance| instance.rejection.is_none());
+    let good = instruction
+        .instances
+        .iter()
+        .filter(|instance| instance.rejection.is_none());
     let task = Task {
         name: None,
         instruction: instruction.text.clone(),
@@ -263,10 +270,20 @@ struct Candidate<'a> {
 impl Candidate<'_> {
     async fn insert(&self, connection: &mut SqliteConnection, admission: &Admission) -> Result<i64> {
         let round = admission.round as i64;
-        let verdict = if self.rejection.is_some() { "rejected" } else { "accepted" };
+        let verdict = if self.rejection.is_some() {
+            "rejected"
+        } else {
+            "accepted"
+        };
         let reason = self.rejection.map(|rejection| rejection.reason.as_str());
-        let detail = self.rejection.map(|rejection| rejection.detail.as_str()).filter(|detail| !detail.is_empty());
-        let (input, output) = (self.instance.map(|i| i.input.as_str()), self.instance.map(|i| i.output.as_str()));
+        let detail = self
+            .rejection
+            .map(|rejection| rejection.detail.as_str())
+            .filter(|detail| !detail.is_empty());
+        let (input, output) = (
+            self.instance.map(|i| i.input.as_str()),
+            self.instance.map(|i| i.output.as_str()),
+        );
         let (nearest_task_id, rouge_l) = (self.nearest.and_then(|n| n.0), self.nearest.map(|n| n.1));
         let row = sqlx::query!(
             "

@@ -74,7 +74,9 @@ pub fn cut(examples: &[Example], members: &[usize], limits: PieceLimits) -> Vec<
     let mut rest = sorted.as_slice();
     while let Some(&longest) = rest.first() {
         let width = examples[longest].positions();
-        let rows = (limits.positions / width).min(limits.examples).clamp(1, rest.len());
+        let rows = (limits.positions / width)
+            .min(limits.examples)
+            .clamp(1, rest.len());
         let (taken, left) = rest.split_at(rows);
         pieces.push(piece(examples, taken, width));
         rest = left;
@@ -95,7 +97,14 @@ fn piece(examples: &[Example], members: &[usize], width: usize) -> Piece {
             target_n.push(i64::from(example.ids[at]));
         }
     }
-    Piece { members: members.to_vec(), ids_bt, rows: members.len(), width, position_n, target_n }
+    Piece {
+        members: members.to_vec(),
+        ids_bt,
+        rows: members.len(),
+        width,
+        position_n,
+        target_n,
+    }
 }
 
 #[cfg(test)]
@@ -113,28 +122,56 @@ mod tests {
 
     #[test]
     fn an_epoch_deals_every_example_once_and_differs_from_the_next() {
-        let dealing = Dealing { batch_size: 3, order: Order::Shuffled, seed: 7 };
-        let epoch = |number: u64| (0..4).flat_map(|step| dealing.step(number * 4 + step, 10)).collect::<Vec<_>>();
+        let dealing = Dealing {
+            batch_size: 3,
+            order: Order::Shuffled,
+            seed: 7,
+        };
+        let epoch = |number: u64| {
+            (0..4)
+                .flat_map(|step| dealing.step(number * 4 + step, 10))
+                .collect::<Vec<_>>()
+        };
         let mut first = epoch(0);
         assert_ne!(first, epoch(1));
         assert_eq!(first, epoch(0));
         first.sort_unstable();
         assert_eq!(first, (0..10).collect::<Vec<_>>());
-        let sequential = Dealing { order: Order::Sequential, ..dealing };
+        let sequential = Dealing {
+            order: Order::Sequential,
+            ..dealing
+        };
         assert_eq!(sequential.step(7, 10), [9]);
     }
 
     #[test]
     fn pieces_are_sorted_padded_right_and_within_limits() {
         let examples = examples(&[3, 5, 4]);
-        let pieces = cut(&examples, &[0, 1, 2], PieceLimits { examples: 9, positions: 8 });
+        let pieces = cut(
+            &examples,
+            &[0, 1, 2],
+            PieceLimits {
+                examples: 9,
+                positions: 8,
+            },
+        );
         assert_eq!(pieces.len(), 2);
         assert_eq!(pieces[0].members, [1, 2]);
         assert_eq!(pieces[0].ids_bt, [10, 11, 12, 13, 20, 21, 22, 0]);
         assert_eq!(pieces[0].position_n, [0, 1, 2, 3, 4, 5, 6]);
         assert_eq!(pieces[0].target_n, [11, 12, 13, 14, 21, 22, 23]);
         assert_eq!(pieces[1].members, [0]);
-        let alone = cut(&examples, &[0, 1, 2], PieceLimits { examples: 1, positions: 1 });
-        assert_eq!(alone.iter().map(|piece| piece.rows).collect::<Vec<_>>(), [1, 1, 1]);
+        let alone = cut(
+            &examples,
+            &[0, 1, 2],
+            PieceLimits {
+                examples: 1,
+                positions: 1,
+            },
+        );
+        assert_eq!(
+            alone.iter().map(|piece| piece.rows).collect::<Vec<_>>(),
+            [1, 1, 1]
+        );
     }
 }

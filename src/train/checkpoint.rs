@@ -34,17 +34,28 @@ impl State {
     /// The state after `step` steps.
     pub fn new(step: u64, dataset: &str, model: &str, settings: &Settings) -> State {
         let (dataset, model, settings) = (dataset.to_owned(), model.to_owned(), settings.clone());
-        State { version: VERSION, step, dataset, model, settings }
+        State {
+            version: VERSION,
+            step,
+            dataset,
+            model,
+            settings,
+        }
     }
 
     /// Fails unless a run with this dataset, model and settings may continue from here.
     pub fn admits(&self, dataset: &str, model: &str, settings: &Settings) -> Result<()> {
         if self.version != VERSION {
-            bail!("the checkpoint has format {}, this program reads {VERSION}", self.version);
+            bail!(
+                "the checkpoint has format {}, this program reads {VERSION}",
+                self.version
+            );
         }
         settings.same_as(&self.settings)?;
         if self.model != model {
-            bail!("the base model is not the one the checkpoint was made with\nhint: give the same --model, or another --out");
+            bail!(
+                "the base model is not the one the checkpoint was made with\nhint: give the same --model, or another --out"
+            );
         }
         if self.dataset != dataset {
             bail!(
@@ -65,7 +76,9 @@ pub struct Checkpoints {
 impl Checkpoints {
     /// Those of the run that writes to `out`.
     pub fn of(out: &Path) -> Checkpoints {
-        Checkpoints { dir: out.join("checkpoints") }
+        Checkpoints {
+            dir: out.join("checkpoints"),
+        }
     }
 
     /// Saves a checkpoint and then removes older ones and what killed runs left. Gives its path.
@@ -89,13 +102,17 @@ impl Checkpoints {
             // Best effort: the disk may be full, and the reason of the failure matters more.
             let _ = fs::remove_dir_all(&partial);
             return Err(error).with_context(|| {
-                format!("cannot save a checkpoint after step {}; the one before it is intact", state.step)
+                format!(
+                    "cannot save a checkpoint after step {}; the one before it is intact",
+                    state.step
+                )
             });
         }
         for entry in fs::read_dir(&self.dir)?.flatten() {
             if entry.path() != place {
-                fs::remove_dir_all(entry.path())
-                    .with_context(|| format!("cannot remove the old checkpoint {}", entry.path().display()))?;
+                fs::remove_dir_all(entry.path()).with_context(|| {
+                    format!("cannot remove the old checkpoint {}", entry.path().display())
+                })?;
             }
         }
         Ok(place)
@@ -103,15 +120,21 @@ impl Checkpoints {
 
     /// The last whole checkpoint, if there is one.
     pub fn last(&self) -> Result<Option<(PathBuf, State)>> {
-        let Ok(entries) = fs::read_dir(&self.dir) else { return Ok(None) };
+        let Ok(entries) = fs::read_dir(&self.dir) else {
+            return Ok(None);
+        };
         let is_whole = |path: &PathBuf| {
-            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("step-"))
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("step-"))
         };
         // Names have the step in eight digits, so the greatest name is the last step.
-        let Some(place) = entries.flatten().map(|entry| entry.path()).filter(is_whole).max() else { return Ok(None) };
+        let Some(place) = entries.flatten().map(|entry| entry.path()).filter(is_whole).max() else {
+            return Ok(None);
+        };
         let path = place.join("state.json");
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let state = serde_json::from_str(&text).with_context(|| format!("{} is not a checkpoint's", path.display()))?;
+        let state = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not a checkpoint's", path.display()))?;
         Ok(Some((place, state)))
     }
 

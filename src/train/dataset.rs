@@ -68,12 +68,22 @@ pub fn read_jsonl(path: &Path) -> Result<Rows> {
             )
         })?;
         let (kind, instruction, input, output) = match line {
-            Line::Instruction { instruction, input, output } => (0, instruction, input, output),
+            Line::Instruction {
+                instruction,
+                input,
+                output,
+            } => (0, instruction, input, output),
             Line::Completion { prompt, completion } => (1, prompt, String::new(), completion),
         };
         kinds[kind].get_or_insert(number);
         let id = format!("line {number}");
-        rows.push(Row { group: id.clone(), id, instruction, input, output });
+        rows.push(Row {
+            group: id.clone(),
+            id,
+            instruction,
+            input,
+            output,
+        });
     }
     if let [Some(instruction), Some(completion)] = kinds {
         bail!(
@@ -82,7 +92,10 @@ pub fn read_jsonl(path: &Path) -> Result<Rows> {
             path.display()
         );
     }
-    Ok(Rows { rows, are_completions: kinds[1].is_some() })
+    Ok(Rows {
+        rows,
+        are_completions: kinds[1].is_some(),
+    })
 }
 
 /// What turns text into token ids.
@@ -158,7 +171,11 @@ pub struct Layout {
 /// Whole groups are held out, so that two instances of one task are never on both sides.
 pub fn encode(rows: &[Row], layout: &Layout, encoder: &dyn Encoder) -> Result<Encoded> {
     let held_out = held_out_groups(rows, layout);
-    let mut encoded = Encoded { train: Vec::new(), eval: Vec::new(), left_out: Vec::new() };
+    let mut encoded = Encoded {
+        train: Vec::new(),
+        eval: Vec::new(),
+        left_out: Vec::new(),
+    };
     for row in rows {
         let reason = if row.output.trim().is_empty() {
             "empty answer".to_owned()
@@ -166,13 +183,20 @@ pub fn encode(rows: &[Row], layout: &Layout, encoder: &dyn Encoder) -> Result<En
             let example = encode_row(row, layout.template, encoder)
                 .with_context(|| format!("cannot encode the row {:?}", row.id))?;
             if example.ids.len() <= layout.max_length {
-                let side = if held_out.contains(row.group.as_str()) { &mut encoded.eval } else { &mut encoded.train };
+                let side = if held_out.contains(row.group.as_str()) {
+                    &mut encoded.eval
+                } else {
+                    &mut encoded.train
+                };
                 side.push(example);
                 continue;
             }
             format!("{} tokens, more than {}", example.ids.len(), layout.max_length)
         };
-        encoded.left_out.push(LeftOut { id: row.id.clone(), reason });
+        encoded.left_out.push(LeftOut {
+            id: row.id.clone(),
+            reason,
+        });
     }
     Ok(encoded)
 }
@@ -195,7 +219,11 @@ fn encode_row(row: &Row, template: Template, encoder: &dyn Encoder) -> Result<Ex
     if ids.last() != Some(&end) || ids.len() <= first_target {
         ids.push(end);
     }
-    Ok(Example { id: row.id.clone(), ids, first_target })
+    Ok(Example {
+        id: row.id.clone(),
+        ids,
+        first_target,
+    })
 }
 
 fn held_out_groups<'a>(rows: &'a [Row], layout: &Layout) -> std::collections::HashSet<&'a str> {
@@ -236,7 +264,11 @@ mod tests {
 
     impl Encoder for Bytes {
         fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
-            Ok(special.then_some(256).into_iter().chain(text.bytes().map(u32::from)).collect())
+            Ok(special
+                .then_some(256)
+                .into_iter()
+                .chain(text.bytes().map(u32::from))
+                .collect())
         }
         fn end_of_text(&self) -> Result<u32> {
             Ok(257)
@@ -247,7 +279,12 @@ mod tests {
     }
 
     fn layout(max_length: usize, eval_fraction: f64) -> Layout {
-        Layout { template: Template::Completion, max_length, eval_fraction, seed: 1 }
+        Layout {
+            template: Template::Completion,
+            max_length,
+            eval_fraction,
+            seed: 1,
+        }
     }
 
     fn row(number: usize, prompt: &str, completion: &str) -> Row {
@@ -273,8 +310,15 @@ mod tests {
         let rows = [row(1, "ab", "cd"), row(2, "ab", "cde"), row(3, "ab", " \n")];
         let encoded = encode(&rows, &layout(6, 0.0), &Bytes).unwrap();
         assert_eq!(encoded.train.len(), 1);
-        let reasons: Vec<_> = encoded.left_out.iter().map(|row| (row.id.as_str(), row.reason.as_str())).collect();
-        assert_eq!(reasons, [("line 2", "7 tokens, more than 6"), ("line 3", "empty answer")]);
+        let reasons: Vec<_> = encoded
+            .left_out
+            .iter()
+            .map(|row| (row.id.as_str(), row.reason.as_str()))
+            .collect();
+        assert_eq!(
+            reasons,
+            [("line 2", "7 tokens, more than 6"), ("line 3", "empty answer")]
+        );
     }
 
     #[test]
@@ -305,12 +349,25 @@ mod tests {
     #[test]
     fn malformed_lines_are_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "{\"prompt\":\"a\",\"completion\":\"b\"}\n\n{\"prompt\":1}\n").unwrap();
+        std::fs::write(
+            file.path(),
+            "{\"prompt\":\"a\",\"completion\":\"b\"}\n\n{\"prompt\":1}\n",
+        )
+        .unwrap();
         let error = read_jsonl(file.path()).unwrap_err().to_string();
-        assert!(error.contains(":3: neither") && error.contains("hint:"), "{error}");
-        std::fs::write(file.path(), "{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"instruction\":\"a\",\"output\":\"b\"}")
-            .unwrap();
+        assert!(
+            error.contains(":3: neither") && error.contains("hint:"),
+            "{error}"
+        );
+        std::fs::write(
+            file.path(),
+            "{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"instruction\":\"a\",\"output\":\"b\"}",
+        )
+        .unwrap();
         let error = read_jsonl(file.path()).unwrap_err().to_string();
-        assert!(error.contains("line 2 holds an instruction, line 1 a finished prompt"), "{error}");
+        assert!(
+            error.contains("line 2 holds an instruction, line 1 a finished prompt"),
+            "{error}"
+        );
     }
 }

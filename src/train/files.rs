@@ -31,7 +31,9 @@ pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
 /// `transformers` asks for.
 pub fn write_safetensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
     let partial = partial_name(path);
-    let views = tensors.iter().map(|(name, tensor)| (name.as_str(), TensorView::new(tensor)));
+    let views = tensors
+        .iter()
+        .map(|(name, tensor)| (name.as_str(), TensorView::new(tensor)));
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let written = safetensors::tensor::serialize_to_file(views, Some(metadata), &partial)
         .map_err(|error| match error {
@@ -44,7 +46,8 @@ pub fn write_safetensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<()
 
 /// Reads every tensor of a safetensors file, on the CPU.
 pub fn read_safetensors(path: &Path) -> Result<HashMap<String, Tensor>> {
-    let tensors = Tensor::read_safetensors(path).map_err(|error| anyhow!("cannot read {}: {error}", path.display()))?;
+    let tensors =
+        Tensor::read_safetensors(path).map_err(|error| anyhow!("cannot read {}: {error}", path.display()))?;
     Ok(tensors.into_iter().collect())
 }
 
@@ -57,7 +60,9 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
 
 /// Makes a rename or a new entry in `dir` survive a power cut.
 pub fn sync_dir(dir: &Path) -> Result<()> {
-    File::open(dir).and_then(|dir| dir.sync_all()).with_context(|| format!("cannot flush {}", dir.display()))
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .with_context(|| format!("cannot flush {}", dir.display()))
 }
 
 /// Renames, then flushes the folder it happened in.
@@ -90,7 +95,11 @@ struct TensorView<'a> {
 impl<'a> TensorView<'a> {
     fn new(tensor: &'a Tensor) -> Self {
         let shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
-        TensorView { tensor, shape, bytes: tensor.numel() * tensor.kind().elt_size_in_bytes() }
+        TensorView {
+            tensor,
+            shape,
+            bytes: tensor.numel() * tensor.kind().elt_size_in_bytes(),
+        }
     }
 }
 
@@ -148,6 +157,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("missing").join("x.json");
         let error = format!("{:#}", write_json(&path, &1).unwrap_err());
-        assert!(error.contains("cannot write") && error.contains("x.json"), "{error}");
+        assert!(
+            error.contains("cannot write") && error.contains("x.json"),
+            "{error}"
+        );
     }
 }

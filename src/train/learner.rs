@@ -8,8 +8,8 @@
 //! Shapes: `b` rows, `t` positions, `n` target positions, `d` hidden, `v` vocabulary.
 
 use super::batch::Piece;
-use super::loss::{self, Head, Want};
 use super::lora::{self, LoraSettings};
+use super::loss::{self, Head, Want};
 use super::optimizer::{self, AdamW};
 use super::trained::Trained;
 use crate::model::CausalLm;
@@ -81,10 +81,22 @@ impl Learner {
         device: Device,
     ) -> Learner {
         let (weight_vd, bias_v) = model.head();
-        let find = |tensor: &Tensor| trained.iter().position(|of| of.leaf.data_ptr() == tensor.data_ptr());
+        let find = |tensor: &Tensor| {
+            trained
+                .iter()
+                .position(|of| of.leaf.data_ptr() == tensor.data_ptr())
+        };
         let trained_head = [find(&weight_vd), bias_v.as_ref().and_then(find)];
         let optimizer = AdamW::new(&trained, weight_decay);
-        Learner { model, trained, optimizer, lora, head: Head { weight_vd, bias_v }, trained_head, device }
+        Learner {
+            model,
+            trained,
+            optimizer,
+            lora,
+            head: Head { weight_vd, bias_v },
+            trained_head,
+            device,
+        }
     }
 
     /// Adds the gradients of one piece of a step of `step_targets` target tokens in all; gives the piece's summed
@@ -94,7 +106,11 @@ impl Learner {
             tch::manual_seed(dropout_seed);
         }
         let hidden_nd = self.hidden_at_targets(piece);
-        let want = if self.trained_head[0].is_some() { Want::All } else { Want::Hidden };
+        let want = if self.trained_head[0].is_some() {
+            Want::All
+        } else {
+            Want::Hidden
+        };
         let target_n = Tensor::from_slice(&piece.target_n).to_device(self.device);
         let losses = loss::cross_entropy(&hidden_nd, &target_n, &self.head, 1.0 / step_targets as f64, want);
         let gradient_nd = losses.hidden_nd.expect("asked for");
@@ -128,9 +144,13 @@ impl Learner {
 
     fn hidden_at_targets(&self, piece: &Piece) -> Tensor {
         let (rows, width) = (piece.rows as i64, piece.width as i64);
-        let tokens_bt = Tensor::from_slice(&piece.ids_bt).view([rows, width]).to_device(self.device);
+        let tokens_bt = Tensor::from_slice(&piece.ids_bt)
+            .view([rows, width])
+            .to_device(self.device);
         let position_n = Tensor::from_slice(&piece.position_n).to_device(self.device);
-        let hidden_btd = self.model.forward(&tokens_bt, &mut Pass::whole(rows, width, self.device));
+        let hidden_btd = self
+            .model
+            .forward(&tokens_bt, &mut Pass::whole(rows, width, self.device));
         hidden_btd.flatten(0, 1).index_select(0, &position_n)
     }
 
@@ -139,10 +159,15 @@ impl Learner {
     pub fn update(&mut self, rate: f64, clip: f64) -> Update {
         let norm = optimizer::global_norm(&self.trained);
         if norm.is_finite() {
-            self.optimizer.step(&mut self.trained, rate, optimizer::clip_factor(norm, clip));
+            self.optimizer
+                .step(&mut self.trained, rate, optimizer::clip_factor(norm, clip));
         }
         self.forget();
-        if norm.is_finite() { Update::Done(norm) } else { Update::NotFinite }
+        if norm.is_finite() {
+            Update::Done(norm)
+        } else {
+            Update::NotFinite
+        }
     }
 
     /// Forgets the gradients of an unfinished step.
@@ -152,7 +177,10 @@ impl Learner {
 
     /// Masters and optimizer state, by name.
     pub fn state(&self) -> Vec<(String, Tensor)> {
-        let masters = self.trained.iter().map(|of| (format!("master.{}", of.name), of.master.shallow_clone()));
+        let masters = self
+            .trained
+            .iter()
+            .map(|of| (format!("master.{}", of.name), of.master.shallow_clone()));
         masters.chain(self.optimizer.state(&self.trained)).collect()
     }
 

@@ -36,14 +36,21 @@ pub fn attach(model: &mut dyn CausalLm, settings: LoraSettings, seed: u64, devic
         let (outputs, inputs) = linear.weight.size2().expect("a linear weight is a matrix");
         let bound = 1.0 / (inputs as f32).sqrt();
         let mut rng = super::rng(seed, &format!("lora {}", linear.path), 0);
-        let values: Vec<f32> = (0..rank * inputs).map(|_| rng.random_range(-bound..bound)).collect();
+        let values: Vec<f32> = (0..rank * inputs)
+            .map(|_| rng.random_range(-bound..bound))
+            .collect();
         let a = Tensor::from_slice(&values).view([rank, inputs]).to_device(device);
         let b = Tensor::zeros([outputs, rank], (tch::Kind::Float, device));
         for (name, leaf) in [("lora_A", &a), ("lora_B", &b)] {
             let name = format!("{PREFIX}{}.{name}.weight", linear.path);
             trained.push(Trained::new(name, leaf.shallow_clone(), None));
         }
-        linear.lora = Some(Lora { a, b, scale: settings.alpha / f64::from(settings.rank), dropout: settings.dropout });
+        linear.lora = Some(Lora {
+            a,
+            b,
+            scale: settings.alpha / f64::from(settings.rank),
+            dropout: settings.dropout,
+        });
     });
     trained
 }
@@ -59,15 +66,24 @@ pub fn set_dropout(model: &mut dyn CausalLm, dropout: f64) {
 
 /// Writes `adapter_config.json` and `adapter_model.safetensors` into `dir`. `base` is where the base model lies; `peft`
 /// looks for it there.
-pub fn write(dir: &Path, model: &mut dyn CausalLm, trained: &[Trained], settings: LoraSettings, base: &Path) -> Result<()> {
+pub fn write(
+    dir: &Path,
+    model: &mut dyn CausalLm,
+    trained: &[Trained],
+    settings: LoraSettings,
+    base: &Path,
+) -> Result<()> {
     let mut targets = BTreeSet::new();
     model.for_each_linear(&mut |linear| {
         targets.insert(linear.path.rsplit('.').next().unwrap_or(&linear.path).to_owned());
     });
     let base = std::fs::canonicalize(base).with_context(|| format!("cannot resolve {}", base.display()))?;
     // `peft` declares alpha an integer; most are.
-    let alpha =
-        if settings.alpha.fract() == 0.0 { json!(settings.alpha as i64) } else { json!(settings.alpha) };
+    let alpha = if settings.alpha.fract() == 0.0 {
+        json!(settings.alpha as i64)
+    } else {
+        json!(settings.alpha)
+    };
     let config = json!({
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -87,7 +103,9 @@ pub fn write(dir: &Path, model: &mut dyn CausalLm, trained: &[Trained], settings
         "use_dora": false,
     });
     files::write_json(&dir.join("adapter_config.json"), &config)?;
-    let tensors: Vec<(String, Tensor)> =
-        trained.iter().map(|of| (of.name.clone(), of.master.shallow_clone())).collect();
+    let tensors: Vec<(String, Tensor)> = trained
+        .iter()
+        .map(|of| (of.name.clone(), of.master.shallow_clone()))
+        .collect();
     files::write_safetensors(&dir.join("adapter_model.safetensors"), &tensors)
 }

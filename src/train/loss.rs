@@ -57,12 +57,21 @@ pub fn cross_entropy(hidden_nd: &Tensor, target_n: &Tensor, head: &Head, scale: 
     // are four times as large.
     let bytes = CHUNK_BYTES * if want == Want::All { 4 } else { 1 };
     let chunk = (bytes / (vocab * kind.elt_size_in_bytes() as i64)).clamp(1, count.max(1));
-    let tile = if device.is_cuda() { chunk } else { (CPU_TILE / vocab).max(i64::from(tch::get_num_threads())) };
+    let tile = if device.is_cuda() {
+        chunk
+    } else {
+        (CPU_TILE / vocab).max(i64::from(tch::get_num_threads()))
+    };
 
     let buffer_cv = Tensor::empty([chunk, vocab], (kind, device));
     let nll = Tensor::zeros([count], (Kind::Float, device));
     let hidden_grad_nd = (want != Want::Loss).then(|| Tensor::empty(hidden_nd.size(), (kind, device)));
-    let mut losses = Losses { nll: 0.0, hidden_nd: None, weight_vd: None, bias_v: None };
+    let mut losses = Losses {
+        nll: 0.0,
+        hidden_nd: None,
+        weight_vd: None,
+        bias_v: None,
+    };
     let mut start = 0;
     while start < count {
         let size = chunk.min(count - start);
@@ -74,7 +83,13 @@ pub fn cross_entropy(hidden_nd: &Tensor, target_n: &Tensor, head: &Head, scale: 
             Some(bias_v) => bias_v.detach().addmm_out(&logits_cv, &hidden_cd, &weight_dv),
             None => hidden_cd.mm_out(&logits_cv, &weight_dv),
         };
-        softmax_minus_one_hot(&logits_cv, &target_c, &nll.narrow(0, start, size), tile, want != Want::Loss);
+        softmax_minus_one_hot(
+            &logits_cv,
+            &target_c,
+            &nll.narrow(0, start, size),
+            tile,
+            want != Want::Loss,
+        );
         if let Some(hidden_grad_nd) = &hidden_grad_nd {
             let mut part_cd = hidden_grad_nd.narrow(0, start, size);
             let _ = logits_cv.mm_out(&part_cd, &head.weight_vd.detach());
@@ -103,7 +118,9 @@ fn softmax_minus_one_hot(logits_cv: &Tensor, target_c: &Tensor, nll_c: &Tensor, 
         let mut logits_rv = logits_cv.narrow(0, start, size);
         let target_r1 = target_c.narrow(0, start, size).unsqueeze(1);
         let mut log_rv = logits_rv.to_kind(Kind::Float).log_softmax(-1, None);
-        nll_c.narrow(0, start, size).copy_(&-log_rv.gather(1, &target_r1, false).squeeze_dim(1));
+        nll_c
+            .narrow(0, start, size)
+            .copy_(&-log_rv.gather(1, &target_r1, false).squeeze_dim(1));
         if gradient {
             let mut softmax_rv = log_rv.exp_();
             let minus_one = Tensor::full([size, 1], -1.0, (Kind::Float, logits_cv.device()));
@@ -137,8 +154,10 @@ mod tests {
             let logits = hidden.linear(&weight, with_bias.then_some(&bias));
             let loss = logits.cross_entropy_loss::<Tensor>(&target, None, tch::Reduction::Sum, -100, 0.0);
             (&loss * 0.25).backward();
-            let head =
-                Head { weight_vd: weight.shallow_clone(), bias_v: with_bias.then(|| bias.shallow_clone()) };
+            let head = Head {
+                weight_vd: weight.shallow_clone(),
+                bias_v: with_bias.then(|| bias.shallow_clone()),
+            };
             let got = cross_entropy(&hidden, &target, &head, 0.25, Want::All);
             assert!((got.nll - loss.double_value(&[])).abs() < 1e-4);
             let close = |got: Option<Tensor>, want: Tensor| {

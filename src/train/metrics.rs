@@ -63,7 +63,10 @@ impl MetricsFile {
             .flat_map(|line| [line, "\n"])
             .collect();
         super::files::write(&path, kept.as_bytes())?;
-        let file = File::options().append(true).open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        let file = File::options()
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
         Ok(MetricsFile { path, file })
     }
 
@@ -71,12 +74,16 @@ impl MetricsFile {
     pub fn append(&mut self, metrics: &StepMetrics) -> Result<()> {
         let mut line = serde_json::to_string(metrics)?;
         line.push('\n');
-        self.file.write_all(line.as_bytes()).with_context(|| format!("cannot write {}", self.path.display()))
+        self.file
+            .write_all(line.as_bytes())
+            .with_context(|| format!("cannot write {}", self.path.display()))
     }
 
     /// Waits until the lines are on the disk; called before a checkpoint that stands for them.
     pub fn sync(&self) -> Result<()> {
-        self.file.sync_data().with_context(|| format!("cannot flush {}", self.path.display()))
+        self.file
+            .sync_data()
+            .with_context(|| format!("cannot flush {}", self.path.display()))
     }
 }
 
@@ -89,7 +96,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut file = MetricsFile::open(dir.path(), 0).unwrap();
         for step in 1..=3 {
-            file.append(&StepMetrics { step, loss: Some(2.5), ..Default::default() }).unwrap();
+            file.append(&StepMetrics {
+                step,
+                loss: Some(2.5),
+                ..Default::default()
+            })
+            .unwrap();
         }
         file.file.write_all(b"{\"step\":4,\"lo").unwrap();
         MetricsFile::open(dir.path(), 2).unwrap();

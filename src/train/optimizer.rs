@@ -32,10 +32,22 @@ pub struct AdamW {
 impl AdamW {
     /// Betas 0.9 and 0.999, eps 1e-8, moments zero.
     pub fn new(trained: &[Trained], weight_decay: f64) -> AdamW {
-        let zeros = |of: &Trained| Tensor::zeros([of.master.numel() as i64], (Kind::Float, of.master.device()));
-        let moments =
-            trained.iter().map(|of| Moments { first: zeros(of), second: zeros(of), steps: 0 }).collect();
-        AdamW { betas: (0.9, 0.999), eps: 1e-8, weight_decay, moments }
+        let zeros =
+            |of: &Trained| Tensor::zeros([of.master.numel() as i64], (Kind::Float, of.master.device()));
+        let moments = trained
+            .iter()
+            .map(|of| Moments {
+                first: zeros(of),
+                second: zeros(of),
+                steps: 0,
+            })
+            .collect();
+        AdamW {
+            betas: (0.9, 0.999),
+            eps: 1e-8,
+            weight_decay,
+            moments,
+        }
     }
 
     /// One update with learning rate `rate`; every gradient is first multiplied by `factor`. Publishes the new
@@ -50,7 +62,11 @@ impl AdamW {
             let bias2_root = (1.0 - self.betas.1.powf(moments.steps as f64)).sqrt();
             let (master, gradient) = (of.master.view(-1), gradient.reshape(-1));
             let count = master.size()[0];
-            let block = if master.device().is_cuda() { count.max(1) } else { CPU_BLOCK };
+            let block = if master.device().is_cuda() {
+                count.max(1)
+            } else {
+                CPU_BLOCK
+            };
             let mut start = 0;
             while start < count {
                 let size = block.min(count - start);
@@ -59,7 +75,8 @@ impl AdamW {
                 if factor != 1.0 {
                     g *= factor;
                 }
-                let (mut first, mut second, mut weight) = (part(&moments.first), part(&moments.second), part(&master));
+                let (mut first, mut second, mut weight) =
+                    (part(&moments.first), part(&moments.second), part(&master));
                 let _ = first.lerp_(&g, 1.0 - self.betas.0);
                 second *= self.betas.1;
                 let _ = second.addcmul_(&(&g * (1.0 - self.betas.1)), &g);
@@ -89,13 +106,20 @@ impl AdamW {
 
     /// Takes over what [`AdamW::state`] gave; `take` finds a tensor by name. Fails when one is missing or of another
     /// size.
-    pub fn restore(&mut self, trained: &[Trained], take: &mut dyn FnMut(&str) -> Option<Tensor>) -> Result<()> {
+    pub fn restore(
+        &mut self,
+        trained: &[Trained],
+        take: &mut dyn FnMut(&str) -> Option<Tensor>,
+    ) -> Result<()> {
         let _guard = tch::no_grad_guard();
         for (of, moments) in trained.iter().zip(&mut self.moments) {
             for (prefix, moment) in [("first", &mut moments.first), ("second", &mut moments.second)] {
                 match take(&format!("{prefix}.{}", of.name)) {
                     Some(saved) if saved.size() == moment.size() => moment.copy_(&saved),
-                    _ => bail!("the optimizer's {prefix} moment of {} is missing or of another size", of.name),
+                    _ => bail!(
+                        "the optimizer's {prefix} moment of {} is missing or of another size",
+                        of.name
+                    ),
                 }
             }
             match take(&format!("steps.{}", of.name)) {
@@ -124,7 +148,11 @@ pub fn global_norm(trained: &[Trained]) -> f64 {
 /// What gradients are multiplied with so that their global norm is at most `clip`; 0 does not clip. The 1e-6 is
 /// PyTorch's `clip_grad_norm_`.
 pub fn clip_factor(norm: f64, clip: f64) -> f64 {
-    if clip > 0.0 { (clip / (norm + 1e-6)).min(1.0) } else { 1.0 }
+    if clip > 0.0 {
+        (clip / (norm + 1e-6)).min(1.0)
+    } else {
+        1.0
+    }
 }
 
 #[cfg(test)]
@@ -132,7 +160,11 @@ mod tests {
     use super::*;
 
     fn single(values: &[f32]) -> Vec<Trained> {
-        vec![Trained::new("w".to_owned(), Tensor::from_slice(values).view([1, -1]), None)]
+        vec![Trained::new(
+            "w".to_owned(),
+            Tensor::from_slice(values).view([1, -1]),
+            None,
+        )]
     }
 
     fn backward(trained: &mut [Trained], towards: f64) {
@@ -206,7 +238,14 @@ mod tests {
         assert_eq!(clip_factor(10.0, 0.0), 1.0);
         assert_eq!(clip_factor(0.5, 1.0), 1.0);
         assert!((clip_factor(10.0, 1.0) - 0.1).abs() < 1e-6);
-        assert!(!global_norm(&[Trained::new("w".into(), Tensor::zeros([1], (Kind::Float, tch::Device::Cpu)), None)]).is_nan());
+        assert!(
+            !global_norm(&[Trained::new(
+                "w".into(),
+                Tensor::zeros([1], (Kind::Float, tch::Device::Cpu)),
+                None
+            )])
+            .is_nan()
+        );
     }
 
     #[test]
@@ -220,6 +259,12 @@ mod tests {
         other.restore(&trained, &mut |name| saved.remove(name)).unwrap();
         assert_eq!(other.moments[0].steps, 1);
         assert_eq!(other.moments[0].first, optimizer.moments[0].first);
-        assert!(other.restore(&trained, &mut |_| None).unwrap_err().to_string().contains("first moment of w"));
+        assert!(
+            other
+                .restore(&trained, &mut |_| None)
+                .unwrap_err()
+                .to_string()
+                .contains("first moment of w")
+        );
     }
 }

@@ -34,7 +34,10 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
     Settings::check(args)?;
     let made_out = claim(&args.out, args.resume)?;
     if args.resume && save::is_finished(&args.out) {
-        say(quiet, &format!("{} is finished: nothing is left to resume", args.out.display()));
+        say(
+            quiet,
+            &format!("{} is finished: nothing is left to resume", args.out.display()),
+        );
         return Ok(0);
     }
     let result = prepare(args, quiet).and_then(|run| run.go(args, quiet));
@@ -51,16 +54,25 @@ fn claim(out: &Path, resume: bool) -> Result<bool> {
         Ok(mut entries) => {
             let empty = entries.next().is_none();
             if !resume && !empty {
-                bail!("{} is not empty\nhint: another --out, or --resume to continue the run in it", out.display());
+                bail!(
+                    "{} is not empty\nhint: another --out, or --resume to continue the run in it",
+                    out.display()
+                );
             }
             if resume && !empty && !out.join("run.json").is_file() {
-                bail!("{} is not the result of a run\nhint: another --out", out.display());
+                bail!(
+                    "{} is not the result of a run\nhint: another --out",
+                    out.display()
+                );
             }
             Ok(false)
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             if resume {
-                bail!("there is nothing to resume: {} does not exist\nhint: leave --resume away", out.display());
+                bail!(
+                    "there is nothing to resume: {} does not exist\nhint: leave --resume away",
+                    out.display()
+                );
             }
             std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
             Ok(true)
@@ -77,11 +89,16 @@ fn say(quiet: bool, text: &str) {
 
 impl Encoder for Tokenizer {
     fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
-        Ok(Tokenizer::encode(self, text, special)?.into_iter().map(|id| id as u32).collect())
+        Ok(Tokenizer::encode(self, text, special)?
+            .into_iter()
+            .map(|id| id as u32)
+            .collect())
     }
 
     fn end_of_text(&self) -> Result<u32> {
-        let end = self.end_token().context("the tokenizer names no end-of-text token\nhint: set eos_token in tokenizer_config.json")?;
+        let end = self.end_token().context(
+            "the tokenizer names no end-of-text token\nhint: set eos_token in tokenizer_config.json",
+        )?;
         Ok(end as u32)
     }
 
@@ -112,9 +129,19 @@ fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         Precision::Bf16 => "bf16",
         Precision::Fp32 => "fp32",
     };
-    let LoadedModel { model, tokenizer, kind, .. } = model::load(&args.model, device, dtype)?;
+    let LoadedModel {
+        model,
+        tokenizer,
+        kind,
+        ..
+    } = model::load(&args.model, device, dtype)?;
     let max_length = Settings::max_length(args, model.info().context)?;
-    let layout = Layout { template, max_length, eval_fraction: args.eval_fraction, seed: args.seed };
+    let layout = Layout {
+        template,
+        max_length,
+        eval_fraction: args.eval_fraction,
+        seed: args.seed,
+    };
     let encoded = dataset::encode(&source.rows.rows, &layout, &tokenizer)?;
     list_left_out(&encoded.left_out, quiet);
     if encoded.train.is_empty() {
@@ -123,7 +150,11 @@ fn prepare(args: &Args, quiet: bool) -> Result<Run> {
             source.rows.rows.len(),
             encoded.left_out.len(),
             encoded.eval.len(),
-            if encoded.left_out.is_empty() { "give a dataset with rows" } else { "a larger --max-length" }
+            if encoded.left_out.is_empty() {
+                "give a dataset with rows"
+            } else {
+                "a larger --max-length"
+            }
         );
     }
     let settings = Settings::resolve(args, template, max_length, encoded.train.len(), device.is_cuda());
@@ -134,13 +165,21 @@ fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         Some(lora) => Learner::lora(model, lora, args.seed, args.weight_decay, device),
         None => {
             let mut exact = exact_weights(&args.model, model.info().family, kind, device)?;
-            let shapes: std::collections::HashMap<_, _> =
-                model.parameters().into_iter().map(|(name, tensor)| (name, tensor.size())).collect();
+            let shapes: std::collections::HashMap<_, _> = model
+                .parameters()
+                .into_iter()
+                .map(|(name, tensor)| (name, tensor.size()))
+                .collect();
             let master = |name: &str| exact.as_mut().map(|weights| weights.tensor(name, &shapes[name]));
             Learner::full(model, master, args.weight_decay, device)
         }
     };
-    let state = State::new(0, &encoded.fingerprint(), &model_fingerprint(&args.model)?, &settings);
+    let state = State::new(
+        0,
+        &encoded.fingerprint(),
+        &model_fingerprint(&args.model)?,
+        &settings,
+    );
     let checkpoints = Checkpoints::of(&args.out);
     let mut done = 0;
     if args.resume {
@@ -159,7 +198,17 @@ fn prepare(args: &Args, quiet: bool) -> Result<Run> {
             None => say(quiet, "there is no checkpoint yet: starting from the first step"),
         }
     }
-    Ok(Run { source, encoded, settings, state, learner, kind, device, checkpoints, done })
+    Ok(Run {
+        source,
+        encoded,
+        settings,
+        state,
+        learner,
+        kind,
+        device,
+        checkpoints,
+        done,
+    })
 }
 
 fn list_left_out(left_out: &[LeftOut], quiet: bool) {
@@ -189,14 +238,22 @@ fn model_fingerprint(dir: &Path) -> Result<String> {
     use std::io::Read;
     let mut hash = sha2::Sha256::new();
     hash.update(std::fs::read(dir.join("config.json")).context("cannot read config.json")?);
-    let mut paths: Vec<_> = std::fs::read_dir(dir)?.flatten().map(|entry| entry.path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "safetensors"));
+    let mut paths: Vec<_> = std::fs::read_dir(dir)?
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "safetensors")
+    });
     paths.sort();
     for path in paths {
         hash.update(path.file_name().unwrap_or_default().as_encoded_bytes());
         hash.update(path.metadata()?.len().to_le_bytes());
         let mut start = Vec::new();
-        std::fs::File::open(&path)?.take(1 << 20).read_to_end(&mut start)?;
+        std::fs::File::open(&path)?
+            .take(1 << 20)
+            .read_to_end(&mut start)?;
         hash.update(&start);
     }
     Ok(super::hex(&hash.finalize()))
@@ -214,8 +271,12 @@ impl Run {
             "held_out": self.encoded.eval.len(), "left_out": self.encoded.left_out.len(), "settings": settings,
         });
         files::write_json(&args.out.join("run.json"), &record)?;
-        let lines: Result<String, _> =
-            self.encoded.left_out.iter().map(|row| serde_json::to_string(row).map(|line| line + "\n")).collect();
+        let lines: Result<String, _> = self
+            .encoded
+            .left_out
+            .iter()
+            .map(|row| serde_json::to_string(row).map(|line| line + "\n"))
+            .collect();
         files::write(&args.out.join("left_out.jsonl"), lines?.as_bytes())?;
         self.source.begin(&record, args.seed, &model)?;
         let ending = self.train(args, quiet);
@@ -273,7 +334,10 @@ impl Run {
                 Update::NotFinite => {
                     let what = if loss.is_finite() { "gradient" } else { "loss" };
                     metrics.skipped = Some(format!("the {what} is not finite"));
-                    metrics.rows = members.iter().map(|&index| self.encoded.train[index].id.clone()).collect();
+                    metrics.rows = members
+                        .iter()
+                        .map(|&index| self.encoded.train[index].id.clone())
+                        .collect();
                     progress.say(&format!("step {} skipped: the {what} is not finite", step + 1));
                     skipped_in_a_row += 1;
                 }
@@ -315,13 +379,17 @@ impl Run {
                 return None;
             }
             let dropout_seed = super::draw(self.settings.seed, "dropout", (step << 20) + index as u64);
-            nll += self.learner.learn(piece, targets, index + 1 == pieces.len(), dropout_seed);
+            nll += self
+                .learner
+                .learn(piece, targets, index + 1 == pieces.len(), dropout_seed);
             if !nll.is_finite() {
                 self.learner.forget();
                 return Some((nll, Update::NotFinite));
             }
         }
-        let update = self.learner.update(self.settings.schedule.rate(step), self.settings.clip);
+        let update = self
+            .learner
+            .update(self.settings.schedule.rate(step), self.settings.clip);
         Some((nll / targets as f64, update))
     }
 
@@ -336,14 +404,23 @@ impl Run {
 
     fn checkpoint(&self, done: u64, metrics: &MetricsFile) -> Result<()> {
         metrics.sync()?;
-        let state = State { step: done, ..self.state.clone() };
+        let state = State {
+            step: done,
+            ..self.state.clone()
+        };
         self.checkpoints.save(&state, &self.learner.state())?;
         Ok(())
     }
 
     fn stop(&self, args: &Args, quiet: bool, metrics: &MetricsFile, done: u64) -> Result<u8> {
         self.checkpoint(done, metrics)?;
-        say(quiet, &format!("stopped after step {done}; continue with the same command and --resume ({})", args.out.display()));
+        say(
+            quiet,
+            &format!(
+                "stopped after step {done}; continue with the same command and --resume ({})",
+                args.out.display()
+            ),
+        );
         Ok(INTERRUPTED)
     }
 
@@ -352,12 +429,20 @@ impl Run {
         let dealing = self.settings.dealing();
         let examples = &self.encoded.train;
         let largest = (0..dealing.steps_per_epoch(examples.len()))
-            .flat_map(|step| batch::cut(examples, &dealing.step(step, examples.len()), self.settings.limits()))
+            .flat_map(|step| {
+                batch::cut(
+                    examples,
+                    &dealing.step(step, examples.len()),
+                    self.settings.limits(),
+                )
+            })
             .max_by_key(|piece| piece.rows * piece.width)
             .context("there are no rows")?;
         let begun = Instant::now();
         let nll = self.learner.learn(&largest, largest.target_n.len(), true, 0);
-        let update = self.learner.update(self.settings.schedule.peak, self.settings.clip);
+        let update = self
+            .learner
+            .update(self.settings.schedule.peak, self.settings.clip);
         if !nll.is_finite() || update == Update::NotFinite {
             bail!("the largest piece has a loss or a gradient that is not finite\nhint: --precision fp32");
         }
@@ -406,13 +491,32 @@ impl Run {
 
     fn conclude(&mut self, args: &Args, quiet: bool, elapsed: Duration) {
         let steps = self.settings.schedule.total - self.done;
-        let what = if self.learner.lora.is_some() { "adapter" } else { "model" };
-        say(quiet, &format!("{}: {what} saved after {steps} steps in {}", args.out.display(), clock(elapsed)));
+        let what = if self.learner.lora.is_some() {
+            "adapter"
+        } else {
+            "model"
+        };
+        say(
+            quiet,
+            &format!(
+                "{}: {what} saved after {steps} steps in {}",
+                args.out.display(),
+                clock(elapsed)
+            ),
+        );
     }
 }
 
 fn message(metrics: &StepMetrics) -> String {
-    let loss = metrics.loss.map_or("loss not finite".to_owned(), |loss| format!("loss {loss:.3}"));
-    let held_out = metrics.eval_loss.map_or(String::new(), |loss| format!(", held out {loss:.3}"));
-    format!("{loss}{held_out}, {:.0} tokens/s, {:.0}% mfu", metrics.tokens_per_s, 100.0 * metrics.mfu)
+    let loss = metrics
+        .loss
+        .map_or("loss not finite".to_owned(), |loss| format!("loss {loss:.3}"));
+    let held_out = metrics
+        .eval_loss
+        .map_or(String::new(), |loss| format!(", held out {loss:.3}"));
+    format!(
+        "{loss}{held_out}, {:.0} tokens/s, {:.0}% mfu",
+        metrics.tokens_per_s,
+        100.0 * metrics.mfu
+    )
 }

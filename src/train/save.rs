@@ -32,9 +32,13 @@ pub fn copy_tokenizer(base: &Path, out: &Path) -> Result<()> {
 
 /// Whether `out` holds a finished result: the weights, which are written last.
 pub fn is_finished(out: &Path) -> bool {
-    ["adapter_model.safetensors", "model.safetensors", "model.safetensors.index.json"]
-        .iter()
-        .any(|name| out.join(name).is_file())
+    [
+        "adapter_model.safetensors",
+        "model.safetensors",
+        "model.safetensors.index.json",
+    ]
+    .iter()
+    .any(|name| out.join(name).is_file())
 }
 
 /// Writes the result of `learner` into `out`: an adapter in `peft`'s format, or the whole model, in the type it
@@ -45,10 +49,15 @@ pub fn write(learner: &mut Learner, base: &Path, out: &Path) -> Result<()> {
         return super::lora::write(out, learner.model.as_mut(), &learner.trained, settings, base);
     }
     let weights = learner.model.parameters();
-    let kind = weights.first().map_or(tch::Kind::Float, |(_, tensor)| tensor.kind());
+    let kind = weights
+        .first()
+        .map_or(tch::Kind::Float, |(_, tensor)| tensor.kind());
     files::write_json(&out.join("config.json"), &config(base, kind)?)?;
     if base.join("generation_config.json").is_file() {
-        files::copy(&base.join("generation_config.json"), &out.join("generation_config.json"))?;
+        files::copy(
+            &base.join("generation_config.json"),
+            &out.join("generation_config.json"),
+        )?;
     }
     write_weights(out, weights, SHARD_BYTES)
 }
@@ -59,7 +68,11 @@ fn config(base: &Path, kind: tch::Kind) -> Result<Map<String, Value>> {
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut config: Map<String, Value> =
         serde_json::from_str(&text).with_context(|| format!("{} is not a JSON object", path.display()))?;
-    let name = if kind == tch::Kind::BFloat16 { "bfloat16" } else { "float32" };
+    let name = if kind == tch::Kind::BFloat16 {
+        "bfloat16"
+    } else {
+        "float32"
+    };
     // `transformers` 5 reads `dtype`; before it, and elsewhere, the name was `torch_dtype`.
     for field in ["dtype", "torch_dtype"] {
         config.insert(field.to_owned(), json!(name));

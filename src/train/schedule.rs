@@ -40,15 +40,37 @@ mod tests {
 
     #[test]
     fn rises_falls_or_stays() {
-        let cosine = Schedule { kind: ScheduleKind::Cosine, peak: 2.0, warmup: 2, total: 10 };
+        let cosine = Schedule {
+            kind: ScheduleKind::Cosine,
+            peak: 2.0,
+            warmup: 2,
+            total: 10,
+        };
         let rates: Vec<f64> = (0..10).map(|step| cosine.rate(step)).collect();
         assert_eq!(&rates[..3], [0.0, 1.0, 2.0]);
-        assert!((rates[6] - 1.0).abs() < 1e-12, "half way down after half the rest");
+        assert!(
+            (rates[6] - 1.0).abs() < 1e-12,
+            "half way down after half the rest"
+        );
         assert!(rates[2..].windows(2).all(|pair| pair[0] > pair[1]) && rates[9] > 0.0);
-        let linear = Schedule { kind: ScheduleKind::Linear, ..cosine };
+        let linear = Schedule {
+            kind: ScheduleKind::Linear,
+            ..cosine
+        };
         assert_eq!(linear.rate(6), 1.0);
-        let constant = Schedule { kind: ScheduleKind::Constant, ..cosine };
+        let constant = Schedule {
+            kind: ScheduleKind::Constant,
+            ..cosine
+        };
         assert_eq!((constant.rate(0), constant.rate(9)), (0.0, 2.0));
-        assert_eq!(Schedule { warmup: 0, total: 1, ..cosine }.rate(0), 2.0);
+        assert_eq!(
+            Schedule {
+                warmup: 0,
+                total: 1,
+                ..cosine
+            }
+            .rate(0),
+            2.0
+        );
     }
 }

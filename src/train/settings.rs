@@ -56,13 +56,25 @@ impl Settings {
     /// Checks what can be checked before the data is read. Errors name the option.
     pub fn check(args: &Args) -> Result<()> {
         let positive = |name: &str, value: f64| {
-            if value.is_finite() && value > 0.0 { Ok(()) } else { bail!("{name} must be above 0, not {value}") }
+            if value.is_finite() && value > 0.0 {
+                Ok(())
+            } else {
+                bail!("{name} must be above 0, not {value}")
+            }
         };
         let fraction = |name: &str, value: f64| {
-            if (0.0..1.0).contains(&value) { Ok(()) } else { bail!("{name} must be at least 0 and below 1, not {value}") }
+            if (0.0..1.0).contains(&value) {
+                Ok(())
+            } else {
+                bail!("{name} must be at least 0 and below 1, not {value}")
+            }
         };
         let not_negative = |name: &str, value: f64| {
-            if value.is_finite() && value >= 0.0 { Ok(()) } else { bail!("{name} must not be negative, not {value}") }
+            if value.is_finite() && value >= 0.0 {
+                Ok(())
+            } else {
+                bail!("{name} must not be negative, not {value}")
+            }
         };
         positive("--lr", args.lr.unwrap_or(1.0))?;
         positive("--lora-alpha", args.lora_alpha.unwrap_or(1.0))?;
@@ -71,7 +83,10 @@ impl Settings {
         not_negative("--weight-decay", args.weight_decay)?;
         not_negative("--clip", args.clip)?;
         if args.epochs == Some(0) || args.steps == Some(0) {
-            bail!("there is nothing to train in 0 {}", if args.steps.is_some() { "steps" } else { "epochs" });
+            bail!(
+                "there is nothing to train in 0 {}",
+                if args.steps.is_some() { "steps" } else { "epochs" }
+            );
         }
         Ok(())
     }
@@ -112,7 +127,11 @@ impl Settings {
             alpha: args.lora_alpha.unwrap_or(2.0 * f64::from(args.lora_rank)),
             dropout: args.lora_dropout,
         });
-        let dealing = Dealing { batch_size: args.batch_size as usize, order: args.order, seed: args.seed };
+        let dealing = Dealing {
+            batch_size: args.batch_size as usize,
+            order: args.order,
+            seed: args.seed,
+        };
         let epochs = u64::from(args.epochs.unwrap_or(1));
         let total = args.steps.unwrap_or(epochs * dealing.steps_per_epoch(examples));
         let peak = args.lr.unwrap_or(match args.method {
@@ -137,18 +156,30 @@ impl Settings {
             optimizer: args.optimizer,
             weight_decay: args.weight_decay,
             clip: args.clip,
-            schedule: Schedule { kind: args.schedule, peak, warmup, total },
+            schedule: Schedule {
+                kind: args.schedule,
+                peak,
+                warmup,
+                total,
+            },
         }
     }
 
     /// How examples are dealt out.
     pub fn dealing(&self) -> Dealing {
-        Dealing { batch_size: self.batch_size, order: self.order, seed: self.seed }
+        Dealing {
+            batch_size: self.batch_size,
+            order: self.order,
+            seed: self.seed,
+        }
     }
 
     /// How steps are cut.
     pub fn limits(&self) -> PieceLimits {
-        PieceLimits { examples: self.micro_batch, positions: self.micro_tokens }
+        PieceLimits {
+            examples: self.micro_batch,
+            positions: self.micro_tokens,
+        }
     }
 
     /// Fails, naming every setting that differs from those `saved` with a checkpoint.
@@ -176,7 +207,10 @@ impl Settings {
 /// Whether the rate of the first step is zero and so teaches nothing although there is only one.
 pub fn warn_of_idle_schedule(schedule: &Schedule) -> Option<String> {
     (schedule.warmup >= schedule.total).then(|| {
-        format!("warm-up takes {} of {} steps: the peak rate is never reached", schedule.warmup, schedule.total)
+        format!(
+            "warm-up takes {} of {} steps: the peak rate is never reached",
+            schedule.warmup, schedule.total
+        )
     })
 }
 
@@ -241,6 +275,9 @@ mod tests {
         let now = Settings::resolve(&args("--clip 2 --lr 0.1"), Template::Alpaca, 64, 100, false);
         saved.same_as(&saved).unwrap();
         let error = now.same_as(&saved).unwrap_err().to_string();
-        assert!(error.contains("clip: 1.0 then, 2.0 now") && error.contains("schedule:"), "{error}");
+        assert!(
+            error.contains("clip: 1.0 then, 2.0 now") && error.contains("schedule:"),
+            "{error}"
+        );
     }
 }

@@ -23,10 +23,16 @@ impl Source {
     /// Reads `--data`, or the view `dataset` of `--db`: every row whose task nobody rejected.
     pub fn open(args: &Args) -> Result<Source> {
         if let Some(path) = &args.data {
-            return Ok(Source { rows: read_jsonl(path)?, ledger: None });
+            return Ok(Source {
+                rows: read_jsonl(path)?,
+                ledger: None,
+            });
         }
         let path = args.db.as_deref().context("neither --db nor --data was given")?;
-        let runtime = Builder::new_current_thread().enable_all().build().context("cannot start")?;
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start")?;
         let (store, dataset) = runtime.block_on(async {
             let store = Store::open(path).await?;
             let dataset = store.dataset(None).await?;
@@ -39,21 +45,37 @@ impl Source {
             input: row.input,
             output: row.output,
         };
-        let rows = Rows { rows: dataset.into_iter().map(row).collect(), are_completions: false };
-        Ok(Source { rows, ledger: Some(Ledger { runtime, store, run: None }) })
+        let rows = Rows {
+            rows: dataset.into_iter().map(row).collect(),
+            are_completions: false,
+        };
+        Ok(Source {
+            rows,
+            ledger: Some(Ledger {
+                runtime,
+                store,
+                run: None,
+            }),
+        })
     }
 
     /// Notes in the dataset's table `run` that training starts.
     pub fn begin(&mut self, config: &serde_json::Value, seed: u64, model: &str) -> Result<()> {
         if let Some(Ledger { runtime, store, run }) = &mut self.ledger {
-            *run = Some(runtime.block_on(store.begin_run("train", config, Some(seed as i64), Some(model)))?);
+            *run =
+                Some(runtime.block_on(store.begin_run("train", config, Some(seed as i64), Some(model)))?);
         }
         Ok(())
     }
 
     /// Notes how it ended.
     pub fn finish(&self, status: RunStatus) -> Result<()> {
-        if let Some(Ledger { runtime, store, run: Some(run) }) = &self.ledger {
+        if let Some(Ledger {
+            runtime,
+            store,
+            run: Some(run),
+        }) = &self.ledger
+        {
             runtime.block_on(store.finish_run(*run, status))?;
         }
         Ok(())

@@ -11,7 +11,10 @@ const SIDE: i64 = 1536;
 /// Floating-point operations a second of a large matrix product, the best of a few.
 pub fn matmul_rate(kind: Kind, device: Device) -> f64 {
     let _guard = tch::no_grad_guard();
-    let (a, b) = (Tensor::randn([SIDE, SIDE], (kind, device)), Tensor::randn([SIDE, SIDE], (kind, device)));
+    let (a, b) = (
+        Tensor::randn([SIDE, SIDE], (kind, device)),
+        Tensor::randn([SIDE, SIDE], (kind, device)),
+    );
     let seconds = (0..5).map(|_| {
         let begun = Instant::now();
         // Reading one element waits for the device.
@@ -38,7 +41,12 @@ impl Work {
         let info = model.info();
         // Scores and their use: 2 products of head_dim for each of half the pairs of tokens.
         let attention = 2.0 * info.layers as f64 * (info.heads * info.head_dim) as f64;
-        Work { linear, attention, head: 2.0 * (info.vocab * info.hidden) as f64, full }
+        Work {
+            linear,
+            attention,
+            head: 2.0 * (info.vocab * info.hidden) as f64,
+            full,
+        }
     }
 
     /// Operations for one example: forward once; backward once for the inputs of each product and, where its weights
@@ -46,6 +54,7 @@ impl Work {
     pub fn flops(&self, example: &Example) -> f64 {
         let (positions, targets) = (example.positions() as f64, example.targets() as f64);
         let passes = if self.full { 3.0 } else { 2.0 };
-        passes * (self.linear * positions + self.head * targets) + 3.0 * self.attention * positions * positions
+        passes * (self.linear * positions + self.head * targets)
+            + 3.0 * self.attention * positions * positions
     }
 }

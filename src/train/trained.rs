@@ -35,7 +35,15 @@ impl Trained {
             (_, None) => leaf.detach().to_kind(Kind::Float),
         };
         let decays = leaf.dim() >= 2;
-        Trained { name, leaf, master, decays, sum: None, by_hand: None, fresh: false }
+        Trained {
+            name,
+            leaf,
+            master,
+            decays,
+            sum: None,
+            by_hand: None,
+            fresh: false,
+        }
     }
 
     /// Adds a gradient that autograd does not know of.
@@ -54,7 +62,13 @@ impl Trained {
             return;
         }
         let leaf_gradient = self.leaf.grad();
-        for gradient in [leaf_gradient.defined().then_some(leaf_gradient), self.by_hand.take()].into_iter().flatten() {
+        for gradient in [
+            leaf_gradient.defined().then_some(leaf_gradient),
+            self.by_hand.take(),
+        ]
+        .into_iter()
+        .flatten()
+        {
             match &mut self.sum {
                 None => self.sum = Some(gradient.to_kind(Kind::Float)),
                 Some(sum) => drop(sum.g_add_(&gradient)),

@@ -11,20 +11,43 @@ const ROWS: &str = r#"{"instruction":"Name the capital of France","input":"","ou
 "#;
 
 fn verdicts(dir: &Dir) -> Vec<Value> {
-    dir.read("v.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    dir.read("v.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 #[test]
 fn first_come_first_kept_with_a_verdict_for_each_row() {
     let dir = Dir::new();
     dir.write("rows.jsonl", ROWS);
-    let out = ewe(&dir, &["filter", "rows.jsonl", "--out", "kept.jsonl", "--verdicts", "v.jsonl"]).success();
+    let out = ewe(
+        &dir,
+        &[
+            "filter",
+            "rows.jsonl",
+            "--out",
+            "kept.jsonl",
+            "--verdicts",
+            "v.jsonl",
+        ],
+    )
+    .success();
     assert!(out.stdout().contains("2 of 5 rows kept"), "{}", out.stdout());
     let lines: Vec<&str> = ROWS.lines().collect();
     assert_eq!(dir.read("kept.jsonl"), format!("{}\n{}\n", lines[0], lines[3]));
     let verdicts = verdicts(&dir);
     let reasons: Vec<_> = verdicts.iter().map(|v| v["reason"].as_str()).collect();
-    assert_eq!(reasons, [None, Some("near_duplicate"), Some("unsuitable_medium"), None, Some("empty_output")]);
+    assert_eq!(
+        reasons,
+        [
+            None,
+            Some("near_duplicate"),
+            Some("unsuitable_medium"),
+            None,
+            Some("empty_output")
+        ]
+    );
     assert_eq!(verdicts[1]["nearest"], json!({"source": "rows.jsonl", "row": 0}));
     assert!((verdicts[1]["rouge_l"].as_f64().unwrap() - 10.0 / 11.0).abs() < 1e-12);
     assert_eq!(verdicts[0]["nearest"], Value::Null);
@@ -34,8 +57,15 @@ fn first_come_first_kept_with_a_verdict_for_each_row() {
 fn without_rules_only_near_duplicates_go() {
     let dir = Dir::new();
     dir.write("rows.jsonl", ROWS);
-    ewe(&dir, &["filter", "rows.jsonl", "--rules", "none", "--verdicts", "v.jsonl"]).success();
-    let kept: Vec<_> = verdicts(&dir).iter().map(|v| v["verdict"] == "accepted").collect();
+    ewe(
+        &dir,
+        &["filter", "rows.jsonl", "--rules", "none", "--verdicts", "v.jsonl"],
+    )
+    .success();
+    let kept: Vec<_> = verdicts(&dir)
+        .iter()
+        .map(|v| v["verdict"] == "accepted")
+        .collect();
     assert_eq!(kept, [true, false, true, true, true]);
 }
 
@@ -43,13 +73,43 @@ fn without_rules_only_near_duplicates_go() {
 fn other_files_count_too_and_the_threshold_is_exact() {
     let dir = Dir::new();
     dir.write("rows.jsonl", ROWS);
-    dir.write("eval.json", r#"[{"instruction": "Explain how the rain forms", "input": "", "output": "x"}]"#);
-    ewe(&dir, &["filter", "rows.jsonl", "--against", "eval.json", "--rules", "none", "--verdicts", "v.jsonl"]).success();
-    assert_eq!(verdicts(&dir)[3]["nearest"], json!({"source": "eval.json", "row": 0}));
+    dir.write(
+        "eval.json",
+        r#"[{"instruction": "Explain how the rain forms", "input": "", "output": "x"}]"#,
+    );
+    ewe(
+        &dir,
+        &[
+            "filter",
+            "rows.jsonl",
+            "--against",
+            "eval.json",
+            "--rules",
+            "none",
+            "--verdicts",
+            "v.jsonl",
+        ],
+    )
+    .success();
+    assert_eq!(
+        verdicts(&dir)[3]["nearest"],
+        json!({"source": "eval.json", "row": 0})
+    );
     assert_eq!(verdicts(&dir)[3]["verdict"], "rejected");
     // "Explain how rain forms" and "Explain how the rain forms": F1 is 8/9 exactly, which 0.888888888 is below.
     let run = |threshold: &str| {
-        let arguments = ["filter", "rows.jsonl", "--against", "eval.json", "--rules", "none", "--threshold", threshold, "--verdicts", "v.jsonl"];
+        let arguments = [
+            "filter",
+            "rows.jsonl",
+            "--against",
+            "eval.json",
+            "--rules",
+            "none",
+            "--threshold",
+            threshold,
+            "--verdicts",
+            "v.jsonl",
+        ];
         ewe(&dir, &arguments).success();
         verdicts(&dir)[3]["verdict"] == "accepted"
     };

@@ -7,7 +7,17 @@ use std::time::Duration;
 /// Arguments that generate `target` tasks from the mock.
 fn arguments<'a>(db: &'a str, mock: &'a Mock, target: &'a str) -> Vec<&'a str> {
     vec![
-        "generate", "--db", db, "--target", target, "--endpoint", &mock.url, "--endpoint-model", "mock", "--retries", "2",
+        "generate",
+        "--db",
+        db,
+        "--target",
+        target,
+        "--endpoint",
+        &mock.url,
+        "--endpoint-model",
+        "mock",
+        "--retries",
+        "2",
     ]
 }
 
@@ -20,27 +30,71 @@ fn number(dir: &Dir, query: &str) -> i64 {
 fn exactly_the_target_and_every_candidate_accounted_for() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     let out = ewe(&dir, &arguments("d.db", &mock, "30")).success();
-    assert!(out.stdout().contains("30 machine-made tasks, 30 of them new"), "{}", out.stdout());
+    assert!(
+        out.stdout().contains("30 machine-made tasks, 30 of them new"),
+        "{}",
+        out.stdout()
+    );
 
-    assert_eq!(number(&dir, "select count(*) from task where origin = 'machine'"), 30);
+    assert_eq!(
+        number(&dir, "select count(*) from task where origin = 'machine'"),
+        30
+    );
     // Invariant 2: every parsed candidate has a verdict, and they add up.
-    assert_eq!(number(&dir, "select sum(parsed) from round"), number(&dir, "select count(*) from candidate"));
-    assert_eq!(number(&dir, "select count(*) from candidate where verdict = 'accepted' and kind = 'instruction'"), 30);
-    assert_eq!(number(&dir, "select count(*) from candidate where verdict = 'rejected' and reason is null"), 0);
+    assert_eq!(
+        number(&dir, "select sum(parsed) from round"),
+        number(&dir, "select count(*) from candidate")
+    );
+    assert_eq!(
+        number(
+            &dir,
+            "select count(*) from candidate where verdict = 'accepted' and kind = 'instruction'"
+        ),
+        30
+    );
+    assert_eq!(
+        number(
+            &dir,
+            "select count(*) from candidate where verdict = 'rejected' and reason is null"
+        ),
+        0
+    );
     // The mock's faults are all found.
-    for reason in ["unsuitable_medium", "too_short", "unclear_label", "truncated", "unparsed", "no_valid_instance"] {
+    for reason in [
+        "unsuitable_medium",
+        "too_short",
+        "unclear_label",
+        "truncated",
+        "unparsed",
+        "no_valid_instance",
+    ] {
         let query = format!("select count(*) from candidate where reason = '{reason}'");
         assert!(number(&dir, &query) > 0, "{reason}");
     }
     // Accepted tasks have instances, neighbours in order, and none is a near-duplicate.
-    assert_eq!(number(&dir, "select count(*) from task where id not in (select task_id from instance)"), 0);
+    assert_eq!(
+        number(
+            &dir,
+            "select count(*) from task where id not in (select task_id from instance)"
+        ),
+        0
+    );
     assert_eq!(
         number(&dir, "select count(distinct task_id) from neighbor"),
         30,
         "each accepted task has neighbours among the seeds"
     );
-    assert_eq!(number(&dir, "select count(*) from neighbor where rank = 1 and rouge_l > 0.7"), 0);
-    assert_eq!(number(&dir, "select count(*) from request"), mock.requests() as i64);
+    assert_eq!(
+        number(
+            &dir,
+            "select count(*) from neighbor where rank = 1 and rouge_l > 0.7"
+        ),
+        0
+    );
+    assert_eq!(
+        number(&dir, "select count(*) from request"),
+        mock.requests() as i64
+    );
     assert_eq!(dir.sql("pragma integrity_check"), [["ok"]]);
 }
 
@@ -50,7 +104,11 @@ fn the_same_command_again_asks_nothing() {
     ewe(&dir, &arguments("d.db", &mock, "12")).success();
     let asked = mock.requests();
     let out = ewe(&dir, &arguments("d.db", &mock, "12")).success();
-    assert!(out.stdout().contains("12 machine-made tasks, 0 of them new"), "{}", out.stdout());
+    assert!(
+        out.stdout().contains("12 machine-made tasks, 0 of them new"),
+        "{}",
+        out.stdout()
+    );
     assert_eq!(mock.requests(), asked);
 }
 
@@ -58,7 +116,17 @@ fn the_same_command_again_asks_nothing() {
 fn a_killed_run_goes_on_as_if_nothing_had_happened() {
     let (whole, mock) = (Dir::with_dataset(), Mock::start());
     ewe(&whole, &arguments("d.db", &mock, "60")).success();
-    let export = ["export", "--db", "d.db", "--format", "self-instruct", "--review", "any", "--out", "-"];
+    let export = [
+        "export",
+        "--db",
+        "d.db",
+        "--format",
+        "self-instruct",
+        "--review",
+        "any",
+        "--out",
+        "-",
+    ];
     let wanted = ewe(&whole, &export).success().stdout();
 
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
@@ -79,7 +147,11 @@ fn a_killed_run_goes_on_as_if_nothing_had_happened() {
         // Invariant 1: what was committed was not asked for again.
         let after = mock.answered();
         for question in stored {
-            assert_eq!(before.get(&question), after.get(&question), "asked again: {question}");
+            assert_eq!(
+                before.get(&question),
+                after.get(&question),
+                "asked again: {question}"
+            );
         }
         assert_eq!(dir.sql("pragma integrity_check"), [["ok"]]);
     }
@@ -94,13 +166,22 @@ fn interrupt_stops_cleanly() {
     mock.set_latency(Duration::from_millis(40));
     let child = shell::spawn(&dir, &arguments("d.db", &mock, "500"));
     std::thread::sleep(Duration::from_millis(700));
-    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
     let out = child.wait_with_output().unwrap();
     assert_eq!(out.status.code(), Some(130));
     assert!(String::from_utf8_lossy(&out.stdout).contains("the same command goes on"));
-    assert_eq!(dir.sql("select status from run order by id desc limit 1"), [["interrupted"]]);
+    assert_eq!(
+        dir.sql("select status from run order by id desc limit 1"),
+        [["interrupted"]]
+    );
     // Everything the mock answered was committed.
-    assert_eq!(number(&dir, "select count(*) from request"), mock.requests() as i64);
+    assert_eq!(
+        number(&dir, "select count(*) from request"),
+        mock.requests() as i64
+    );
 }
 
 #[test]
@@ -110,7 +191,11 @@ fn only_one_generate_at_a_time() {
     let mut first = shell::spawn(&dir, &arguments("d.db", &mock, "500"));
     std::thread::sleep(Duration::from_millis(400));
     let out = ewe(&dir, &arguments("d.db", &mock, "500")).failure(1);
-    assert!(out.stderr().contains("another `ewe generate` is working on"), "{}", out.stderr());
+    assert!(
+        out.stderr().contains("another `ewe generate` is working on"),
+        "{}",
+        out.stderr()
+    );
     assert!(out.stderr().contains("hint:"));
     first.kill().unwrap();
     first.wait().unwrap();
@@ -127,7 +212,10 @@ fn budgets_stop_the_run() {
     let out = ewe(&dir, &budget).success();
     assert!(out.stdout().contains("the budget is spent"), "{}", out.stdout());
     assert!(mock.requests() <= 20, "{}", mock.requests());
-    assert_eq!(number(&dir, "select count(*) from request"), mock.requests() as i64);
+    assert_eq!(
+        number(&dir, "select count(*) from request"),
+        mock.requests() as i64
+    );
 }
 
 #[test]
@@ -137,7 +225,10 @@ fn failures_that_pass_are_tried_again() {
     mock.fail_next(500, "oops", Some("0"));
     mock.fail_next(200, "{\"choices\": [{\"te", None);
     ewe(&dir, &arguments("d.db", &mock, "5")).success();
-    assert_eq!(number(&dir, "select count(*) from task where origin = 'machine'"), 5);
+    assert_eq!(
+        number(&dir, "select count(*) from task where origin = 'machine'"),
+        5
+    );
 }
 
 #[test]
@@ -146,17 +237,40 @@ fn a_wrong_key_stops_with_the_server_s_words() {
     mock.fail_always(401, "{\"error\":{\"message\":\"no such key\"}}");
     let start = std::time::Instant::now();
     let out = ewe(&dir, &arguments("d.db", &mock, "5")).failure(1);
-    assert!(out.stderr().contains("401") && out.stderr().contains("no such key"), "{}", out.stderr());
+    assert!(
+        out.stderr().contains("401") && out.stderr().contains("no such key"),
+        "{}",
+        out.stderr()
+    );
     assert!(start.elapsed() < Duration::from_secs(5));
-    assert_eq!(dir.sql("select status from run order by id desc limit 1"), [["failed"]]);
+    assert_eq!(
+        dir.sql("select status from run order by id desc limit 1"),
+        [["failed"]]
+    );
 }
 
 #[test]
 fn a_server_that_is_not_there_is_said() {
     let dir = Dir::with_dataset();
-    let nobody = ["generate", "--db", "d.db", "--target", "5", "--endpoint", "http://127.0.0.1:9/v1", "--endpoint-model", "m", "--retries", "1"];
+    let nobody = [
+        "generate",
+        "--db",
+        "d.db",
+        "--target",
+        "5",
+        "--endpoint",
+        "http://127.0.0.1:9/v1",
+        "--endpoint-model",
+        "m",
+        "--retries",
+        "1",
+    ];
     let out = ewe(&dir, &nobody).failure(1);
-    assert!(out.stderr().contains("127.0.0.1:9") && out.stderr().contains("hint:"), "{}", out.stderr());
+    assert!(
+        out.stderr().contains("127.0.0.1:9") && out.stderr().contains("hint:"),
+        "{}",
+        out.stderr()
+    );
 }
 
 #[test]
@@ -178,10 +292,17 @@ fn a_full_disk_loses_nothing() {
     // The file may grow by a little, then every write fails as on a full disk.
     let blocks = size / 512 + 40;
     let out = shell::ewe_limited(&dir, blocks, &arguments("d.db", &mock, "400")).failure(1);
-    assert!(out.stderr().contains("disk full") && out.stderr().contains("hint:"), "{}", out.stderr());
+    assert!(
+        out.stderr().contains("disk full") && out.stderr().contains("hint:"),
+        "{}",
+        out.stderr()
+    );
     assert_eq!(dir.sql("pragma integrity_check"), [["ok"]]);
     let kept = number(&dir, "select count(*) from task where origin = 'machine'");
     assert!(kept >= 10);
     ewe(&dir, &arguments("d.db", &mock, "40")).success();
-    assert_eq!(number(&dir, "select count(*) from task where origin = 'machine'"), 40);
+    assert_eq!(
+        number(&dir, "select count(*) from task where origin = 'machine'"),
+        40
+    );
 }

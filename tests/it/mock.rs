@@ -33,14 +33,19 @@ impl Mock {
         let (sender, receiver) = std::sync::mpsc::channel();
         let shared = state.clone();
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 sender.send(listener.local_addr().unwrap()).unwrap();
                 let handler = move |headers: axum::http::HeaderMap, Json(body): Json<Value>| {
                     let shared = shared.clone();
                     async move {
-                        let key = headers.get("authorization").map(|v| v.to_str().unwrap().to_string());
+                        let key = headers
+                            .get("authorization")
+                            .map(|v| v.to_str().unwrap().to_string());
                         answer(shared, key, body).await
                     }
                 };
@@ -49,7 +54,10 @@ impl Mock {
             });
         });
         let address = receiver.recv().unwrap();
-        Mock { url: format!("http://{address}/v1"), state }
+        Mock {
+            url: format!("http://{address}/v1"),
+            state,
+        }
     }
 
     pub fn set_latency(&self, latency: Duration) {
@@ -58,7 +66,11 @@ impl Mock {
 
     /// The next request gets this answer instead.
     pub fn fail_next(&self, status: u16, body: &str, retry_after: Option<&'static str>) {
-        self.state.lock().unwrap().faults.push_back((status, body.to_string(), retry_after));
+        self.state
+            .lock()
+            .unwrap()
+            .faults
+            .push_back((status, body.to_string(), retry_after));
     }
 
     /// Every request gets this answer.
@@ -89,7 +101,10 @@ async fn answer(state: Arc<Mutex<State>>, authorization: Option<String>, body: V
     let (latency, fault) = {
         let mut state = state.lock().unwrap();
         state.last_authorization = authorization;
-        let fault = state.faults.pop_front().or(state.always.clone().map(|(status, body)| (status, body, None)));
+        let fault = state
+            .faults
+            .pop_front()
+            .or(state.always.clone().map(|(status, body)| (status, body, None)));
         (state.latency, fault)
     };
     if !latency.is_zero() {
@@ -98,14 +113,21 @@ async fn answer(state: Arc<Mutex<State>>, authorization: Option<String>, body: V
     if let Some((status, body, retry_after)) = fault {
         let mut response = (StatusCode::from_u16(status).unwrap(), body).into_response();
         if let Some(seconds) = retry_after {
-            response.headers_mut().insert("retry-after", seconds.parse().unwrap());
+            response
+                .headers_mut()
+                .insert("retry-after", seconds.parse().unwrap());
         }
         return response;
     }
     let prompt = body["prompt"].as_str().unwrap();
     let seed = body["seed"].as_u64().unwrap();
     let (text, finish) = write(prompt, seed);
-    *state.lock().unwrap().answered.entry(question(prompt, seed)).or_default() += 1;
+    *state
+        .lock()
+        .unwrap()
+        .answered
+        .entry(question(prompt, seed))
+        .or_default() += 1;
     Json(json!({
         "choices": [{"text": text, "finish_reason": finish}],
         "usage": {"prompt_tokens": prompt.len() / 4, "completion_tokens": text.len() / 4},
@@ -113,11 +135,41 @@ async fn answer(state: Arc<Mutex<State>>, authorization: Option<String>, body: V
     .into_response()
 }
 
-const VERBS: [&str; 8] = ["Describe", "List", "Compare", "Explain", "Summarise", "Translate", "Rank", "Name"];
+const VERBS: [&str; 8] = [
+    "Describe",
+    "List",
+    "Compare",
+    "Explain",
+    "Summarise",
+    "Translate",
+    "Rank",
+    "Name",
+];
 const NOUNS: [&str; 24] = [
-    "river", "engine", "garden", "poem", "market", "planet", "recipe", "island", "teacher", "window", "battery",
-    "festival", "bridge", "forest", "letter", "harbour", "melody", "castle", "insect", "desert", "novel", "bakery",
-    "glacier", "orchestra",
+    "river",
+    "engine",
+    "garden",
+    "poem",
+    "market",
+    "planet",
+    "recipe",
+    "island",
+    "teacher",
+    "window",
+    "battery",
+    "festival",
+    "bridge",
+    "forest",
+    "letter",
+    "harbour",
+    "melody",
+    "castle",
+    "insect",
+    "desert",
+    "novel",
+    "bakery",
+    "glacier",
+    "orchestra",
 ];
 
 /// Small deterministic numbers from a question.
@@ -131,7 +183,10 @@ impl Dice {
     }
 
     fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % sides
     }
 
@@ -153,22 +208,35 @@ fn write(prompt: &str, seed: u64) -> (String, &'static str) {
                 1 => format!("{verb} {a}"),
                 _ => format!("{verb} the {a} that the {b} showed to a {c} near some {d}"),
             };
-            text += &if n == 0 { format!(" {line}\n") } else { format!("{}. {line}\n", n + 9) };
+            text += &if n == 0 {
+                format!(" {line}\n")
+            } else {
+                format!("{}. {line}\n", n + 9)
+            };
         }
         let finish = if dice.roll(5) == 0 { "length" } else { "stop" };
         return (text, finish);
     }
     if prompt.starts_with("Can the following task") {
-        return (["Yes", " No", " No", " maybe", " No"][dice.roll(5)].to_string(), "stop");
+        return (
+            ["Yes", " No", " No", " maybe", " No"][dice.roll(5)].to_string(),
+            "stop",
+        );
     }
     let (a, b, c) = (dice.noun(), dice.noun(), dice.noun());
     if prompt.ends_with("Class label:") {
-        return (format!(" {a}\nInput: a {b} and a {c}\nClass label: no {a}\nInput: only a {b}"), "stop");
+        return (
+            format!(" {a}\nInput: a {b} and a {c}\nClass label: no {a}\nInput: only a {b}"),
+            "stop",
+        );
     }
     match dice.roll(6) {
         0 => ("It depends.".to_string(), "stop"),
         1 => (format!("Output: the {a} of the"), "length"),
-        2 => (format!("Input: a {b}\nOutput: the {a}\n\nInput: a {c}\nOutput: two of each {a}"), "stop"),
+        2 => (
+            format!("Input: a {b}\nOutput: the {a}\n\nInput: a {c}\nOutput: two of each {a}"),
+            "stop",
+        ),
         _ => (format!("Output: the {a} of the {b}, with a {c}"), "stop"),
     }
 }

@@ -17,8 +17,12 @@ struct Seed {
 }
 
 fn seeds() -> Vec<Seed> {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/seeds/seed_tasks.jsonl")).unwrap();
-    text.lines().enumerate().map(|(n, line)| serde_json::from_str(line).unwrap_or_else(|e| panic!("line {}: {e}", n + 1))).collect()
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/seeds/seed_tasks.jsonl")).unwrap();
+    text.lines()
+        .enumerate()
+        .map(|(n, line)| serde_json::from_str(line).unwrap_or_else(|e| panic!("line {}: {e}", n + 1)))
+        .collect()
 }
 
 #[test]
@@ -33,7 +37,10 @@ fn schema_and_quotas() {
     assert!(count(|seed| seed.is_classification) >= 40);
     assert!(count(|seed| seed.instances.iter().all(|instance| instance.input.is_empty())) >= 60);
     assert!(count(|seed| !seed.is_classification && seed.instances.len() > 1) >= 10);
-    let verbs: HashSet<_> = seeds.iter().filter_map(|seed| seed.instruction.split(' ').next()).collect();
+    let verbs: HashSet<_> = seeds
+        .iter()
+        .filter_map(|seed| seed.instruction.split(' ').next())
+        .collect();
     assert!(verbs.len() >= 60, "{}", verbs.len());
 }
 
@@ -47,7 +54,11 @@ fn no_two_are_alike() {
     }
     // The check itself must be able to fail.
     let first = &seeds()[0].instruction;
-    assert!(index.duplicate(first, index.len(), Threshold::SELF_INSTRUCT).is_some());
+    assert!(
+        index
+            .duplicate(first, index.len(), Threshold::SELF_INSTRUCT)
+            .is_some()
+    );
     assert!(!Vocabulary::default().encode(first).is_empty());
 }
 
@@ -56,6 +67,10 @@ fn every_rule_accepts_them() {
     for seed in seeds() {
         assert_eq!(rules::judge_instruction(&seed.instruction), None, "{}", seed.id);
         let objections = rules::judge_instances(&seed.instruction, &seed.instances);
-        assert!(objections.iter().all(Option::is_none), "{}: {objections:?}", seed.id);
+        assert!(
+            objections.iter().all(Option::is_none),
+            "{}: {objections:?}",
+            seed.id
+        );
     }
 }

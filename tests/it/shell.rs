@@ -33,11 +33,17 @@ impl Dir {
 
     /// The rows of a query against `d.db`, as text. No part of ewe is between the test and the file.
     pub fn sql(&self, query: &str) -> Vec<Vec<String>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let url = format!("sqlite://{}", self.path("d.db").display());
             let mut connection = SqliteConnection::connect(&url).await.unwrap();
-            let rows = sqlx::query(sqlx::AssertSqlSafe(query)).fetch_all(&mut connection).await.unwrap();
+            let rows = sqlx::query(sqlx::AssertSqlSafe(query))
+                .fetch_all(&mut connection)
+                .await
+                .unwrap();
             connection.close().await.unwrap();
             let text = |row: &sqlx::sqlite::SqliteRow, i: usize| {
                 let kind = row.try_get_raw(i).unwrap().type_info().name().to_string();
@@ -48,7 +54,9 @@ impl Dir {
                     _ => row.get::<String, _>(i),
                 }
             };
-            rows.iter().map(|row| (0..row.len()).map(|i| text(row, i)).collect()).collect()
+            rows.iter()
+                .map(|row| (0..row.len()).map(|i| text(row, i)).collect())
+                .collect()
         })
     }
 }
@@ -56,7 +64,11 @@ impl Dir {
 /// `ewe` with these arguments in the directory, with no terminal and no key in its environment.
 pub fn command(dir: &Dir, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ewe"));
-    command.args(arguments).current_dir(dir.0.path()).env_remove("OPENAI_API_KEY").stdin(Stdio::null());
+    command
+        .args(arguments)
+        .current_dir(dir.0.path())
+        .env_remove("OPENAI_API_KEY")
+        .stdin(Stdio::null());
     command
 }
 
@@ -67,14 +79,23 @@ pub fn ewe(dir: &Dir, arguments: &[&str]) -> Ran {
 
 /// Starts `ewe` and lets it run.
 pub fn spawn(dir: &Dir, arguments: &[&str]) -> Child {
-    command(dir, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    command(dir, arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 /// Runs `ewe` where no file may grow beyond so many blocks of 512 bytes: what a full disk looks like to a program.
 pub fn ewe_limited(dir: &Dir, blocks: u64, arguments: &[&str]) -> Ran {
     let mut shell = Command::new("sh");
     shell
-        .args(["-c", "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$@\"", "sh", &blocks.to_string()])
+        .args([
+            "-c",
+            "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$@\"",
+            "sh",
+            &blocks.to_string(),
+        ])
         .arg(env!("CARGO_BIN_EXE_ewe"))
         .args(arguments)
         .current_dir(dir.0.path())
@@ -84,7 +105,10 @@ pub fn ewe_limited(dir: &Dir, blocks: u64, arguments: &[&str]) -> Ran {
 
 pub fn ran(mut command: Command) -> Ran {
     let shown = format!("{command:?}");
-    Ran { output: command.output().unwrap(), shown }
+    Ran {
+        output: command.output().unwrap(),
+        shown,
+    }
 }
 
 /// A command that has ended.
@@ -106,7 +130,14 @@ impl Ran {
 
     #[track_caller]
     fn code(self, code: i32) -> Ran {
-        assert_eq!(self.output.status.code(), Some(code), "{}\n{}\n{}", self.shown, self.stdout(), self.stderr());
+        assert_eq!(
+            self.output.status.code(),
+            Some(code),
+            "{}\n{}\n{}",
+            self.shown,
+            self.stdout(),
+            self.stderr()
+        );
         self
     }
 
