@@ -18,9 +18,12 @@ use crate::model::{CausalLm, ModelInfo};
 
 // --- helpers ---------------------------------------------------------------------------------------------------------
 
+/// Tokens, why they ended, and whether nobody listens any more.
+type Heard = (Vec<i64>, Option<FinishReason>, bool);
+
 /// What became of a request.
 #[derive(Default, Clone)]
-struct Record(Arc<Mutex<(Vec<i64>, Option<FinishReason>, bool)>>);
+struct Record(Arc<Mutex<Heard>>);
 
 impl Record {
     fn tokens(&self) -> Vec<i64> {

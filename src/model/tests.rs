@@ -156,7 +156,8 @@ fn parameters_have_the_checkpoints_names() {
             .into_iter()
             .map(|(name, _)| name)
             .collect();
-        (theirs.sort(), ours.sort());
+        theirs.sort();
+        ours.sort();
         assert_eq!(ours, theirs, "{name}");
     }
 }

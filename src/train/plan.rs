@@ -256,7 +256,8 @@ fn text(size: &Size, needs: &[Need], rank: u64, tokens: u64, memory: Option<u64>
         text += &format!("{name:>12}");
     }
     text += "\n";
-    let rows: [(&str, fn(&Need) -> u64); 8] = [
+    type Bytes = fn(&Need) -> u64;
+    let rows: [(&str, Bytes); 8] = [
         ("weights", |need| need.bytes.weights),
         ("masters", |need| need.bytes.masters),
         ("moments", |need| need.bytes.moments),
@@ -317,7 +318,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
