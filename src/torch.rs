@@ -3,7 +3,7 @@
 //! - [`model`]: GPT-J and Gemma 3, shared layers, weights, the KV cache.
 //! - [`engine`]: token generation: the running batch, sampling, shared prefixes.
 //! - [`eval`], [`chat`]: `complete`, `score`; `chat`, `serve`.
-//! - [`train`] fine-tunes.
+//! - [`train`]: `train`, `plan`, `selftest`.
 
 mod chat;
 mod engine;

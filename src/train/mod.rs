@@ -1,6 +1,6 @@
 //! Fine-tuning. In reading order:
 //!
-//! - [`run`]: the command from its arguments to its result.
+//! - [`run`], [`prepare`]: the command from its arguments to its result.
 //! - [`settings`]: what a run does, resolved once.
 //! - [`source`], [`dataset`], [`chat`]: rows become examples.
 //! - [`batch`], [`schedule`]: what a step sees, how it is cut, how fast it learns.
@@ -21,6 +21,7 @@ pub mod loss;
 pub mod metrics;
 pub mod optimizer;
 pub mod plan;
+pub mod prepare;
 #[cfg(test)]
 mod reference;
 pub mod run;

@@ -238,6 +238,9 @@ pub fn run(args: &Args) -> Result<u8> {
     Ok(u8::from(!fits))
 }
 
+/// A row of the table, as what it takes from a need.
+type Kind = fn(&Need) -> u64;
+
 fn text(size: &Size, needs: &[Need], rank: u64, tokens: u64, memory: Option<u64>) -> String {
     let mut text = format!(
         "{} with {} blocks: {} parameters, {} of them in linear layers\n\n{:<12}",
@@ -256,8 +259,7 @@ fn text(size: &Size, needs: &[Need], rank: u64, tokens: u64, memory: Option<u64>
         text += &format!("{name:>12}");
     }
     text += "\n";
-    type Bytes = fn(&Need) -> u64;
-    let rows: [(&str, Bytes); 8] = [
+    let rows: [(&str, Kind); 8] = [
         ("weights", |need| need.bytes.weights),
         ("masters", |need| need.bytes.masters),
         ("moments", |need| need.bytes.moments),

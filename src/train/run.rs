@@ -2,32 +2,24 @@
 
 use super::batch::{self, Piece};
 use super::checkpoint::{Checkpoints, State};
-use super::dataset::{self, Encoded, Encoder, Layout, LeftOut};
 use super::interrupt::Interrupt;
-use super::learner::{Learner, Update};
+use super::learner::Update;
 use super::metrics::{MetricsFile, StepMetrics};
-use super::settings::{Settings, warn_of_idle_schedule};
-use super::source::Source;
+use super::prepare::{Run, prepare};
+use super::settings::Settings;
 use super::speed::{self, Work};
 use super::{files, lora, save};
-use crate::model::tokenizer::Tokenizer;
-use crate::model::weights::Weights;
-use crate::model::{self, LoadedModel};
 use anyhow::{Context, Result, bail};
-use ewe::cli::train::{Args, Method, Precision};
+use ewe::cli::train::{Args, Method};
 use ewe::progress::{Progress, clock};
-use ewe::prompt::template::Spans;
 use ewe::store::RunStatus;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use tch::Kind;
 
 /// Exit code after a clean stop.
 const INTERRUPTED: u8 = 130;
 /// Steps in a row that may be skipped because something was not finite.
 const MOST_SKIPPED: u32 = 3;
-/// Rows left out that are listed on the terminal; the file lists all.
-const LISTED: usize = 5;
 
 /// Runs `ewe train`; gives the exit code. Must not be called from within an async runtime.
 pub fn run(args: &Args, quiet: bool) -> Result<u8> {
@@ -81,182 +73,10 @@ fn claim(out: &Path, resume: bool) -> Result<bool> {
     }
 }
 
-fn say(quiet: bool, text: &str) {
+pub(super) fn say(quiet: bool, text: &str) {
     if !quiet {
         eprintln!("{text}");
     }
-}
-
-impl Encoder for Tokenizer {
-    fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
-        Ok(Tokenizer::encode(self, text, special)?
-            .into_iter()
-            .map(|id| id as u32)
-            .collect())
-    }
-
-    fn end_of_text(&self) -> Result<u32> {
-        let end = self.end_token().context(
-            "the tokenizer names no end-of-text token\nhint: set eos_token in tokenizer_config.json",
-        )?;
-        Ok(end as u32)
-    }
-
-    fn chat(&self, user: &str, assistant: &str) -> Result<Spans> {
-        super::chat::render(self, user, assistant)
-    }
-}
-
-/// A run that can begin.
-struct Run {
-    source: Source,
-    encoded: Encoded,
-    settings: Settings,
-    state: State,
-    learner: Learner,
-    kind: Kind,
-    device: tch::Device,
-    checkpoints: Checkpoints,
-    /// Steps done.
-    done: u64,
-}
-
-fn prepare(args: &Args, quiet: bool) -> Result<Run> {
-    let source = Source::open(args)?;
-    let template = Settings::template(args, source.rows.are_completions)?;
-    let device = model::device::device(&args.device)?;
-    let dtype = match args.precision {
-        Precision::Bf16 => "bf16",
-        Precision::Fp32 => "fp32",
-    };
-    let LoadedModel {
-        model,
-        tokenizer,
-        kind,
-        ..
-    } = model::load(&args.model, device, dtype)?;
-    let max_length = Settings::max_length(args, model.info().context)?;
-    let layout = Layout {
-        template,
-        max_length,
-        eval_fraction: args.eval_fraction,
-        seed: args.seed,
-    };
-    let encoded = dataset::encode(&source.rows.rows, &layout, &tokenizer)?;
-    list_left_out(&encoded.left_out, quiet);
-    if encoded.train.is_empty() {
-        bail!(
-            "there is nothing to train on: {} rows, {} left out, {} held out\nhint: {}",
-            source.rows.rows.len(),
-            encoded.left_out.len(),
-            encoded.eval.len(),
-            if encoded.left_out.is_empty() {
-                "give a dataset with rows"
-            } else {
-                "a larger --max-length"
-            }
-        );
-    }
-    let settings = Settings::resolve(args, template, max_length, encoded.train.len(), device.is_cuda());
-    if let Some(warning) = warn_of_idle_schedule(&settings.schedule) {
-        say(quiet, &format!("warning: {warning}"));
-    }
-    let mut learner = match settings.lora {
-        Some(lora) => Learner::lora(model, lora, args.seed, args.weight_decay, device),
-        None => {
-            let mut exact = exact_weights(&args.model, model.info().family, kind, device)?;
-            let shapes: std::collections::HashMap<_, _> = model
-                .parameters()
-                .into_iter()
-                .map(|(name, tensor)| (name, tensor.size()))
-                .collect();
-            let master = |name: &str| exact.as_mut().map(|weights| weights.tensor(name, &shapes[name]));
-            Learner::full(model, master, args.weight_decay, device)
-        }
-    };
-    let state = State::new(
-        0,
-        &encoded.fingerprint(),
-        &model_fingerprint(&args.model)?,
-        &settings,
-    );
-    let checkpoints = Checkpoints::of(&args.out);
-    let mut done = 0;
-    if args.resume {
-        match checkpoints.last()? {
-            Some((place, saved)) => {
-                saved
-                    .admits(&state.dataset, &state.model, &settings)
-                    .with_context(|| format!("cannot resume from {}", place.display()))?;
-                let mut tensors = Checkpoints::tensors(&place)?;
-                learner
-                    .restore(&mut |name| tensors.remove(name))
-                    .with_context(|| format!("{} is damaged", place.display()))?;
-                done = saved.step;
-                say(quiet, &format!("continuing after step {done}"));
-            }
-            None => say(quiet, "there is no checkpoint yet: starting from the first step"),
-        }
-    }
-    Ok(Run {
-        source,
-        encoded,
-        settings,
-        state,
-        learner,
-        kind,
-        device,
-        checkpoints,
-        done,
-    })
-}
-
-fn list_left_out(left_out: &[LeftOut], quiet: bool) {
-    if left_out.is_empty() {
-        return;
-    }
-    say(quiet, &format!("{} rows are left out:", left_out.len()));
-    for row in left_out.iter().take(LISTED) {
-        say(quiet, &format!("  {}: {}", row.id, row.reason));
-    }
-    if left_out.len() > LISTED {
-        say(quiet, "  … (left_out.jsonl in --out lists all)");
-    }
-}
-
-/// The checkpoint's own values, where they are more precise than what the model computes in.
-fn exact_weights(dir: &Path, family: &str, kind: Kind, device: tch::Device) -> Result<Option<Weights>> {
-    let mut weights = Weights::open(dir, model::prefix(family))?;
-    weights.place(Kind::Float, device);
-    Ok((weights.main_kind() != kind).then_some(weights))
-}
-
-/// A digest of the config and of each weight file's name, size and first megabyte: enough to tell two models apart
-/// without reading gigabytes.
-fn model_fingerprint(dir: &Path) -> Result<String> {
-    use sha2::Digest;
-    use std::io::Read;
-    let mut hash = sha2::Sha256::new();
-    hash.update(std::fs::read(dir.join("config.json")).context("cannot read config.json")?);
-    let mut paths: Vec<_> = std::fs::read_dir(dir)?
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
-    paths.retain(|path| {
-        path.extension()
-            .is_some_and(|extension| extension == "safetensors")
-    });
-    paths.sort();
-    for path in paths {
-        hash.update(path.file_name().unwrap_or_default().as_encoded_bytes());
-        hash.update(path.metadata()?.len().to_le_bytes());
-        let mut start = Vec::new();
-        std::fs::File::open(&path)?
-            .take(1 << 20)
-            .read_to_end(&mut start)?;
-        hash.update(&start);
-    }
-    Ok(super::hex(&hash.finalize()))
 }
 
 impl Run {

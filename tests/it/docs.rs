@@ -12,10 +12,19 @@ fn readme() -> String {
 fn every_command_is_in_the_readme() {
     let readme = readme();
     for command in Cli::command().get_subcommands() {
-        assert!(readme.contains(&format!("ewe {}", command.get_name())), "{}", command.get_name());
+        assert!(
+            readme.contains(&format!("ewe {}", command.get_name())),
+            "{}",
+            command.get_name()
+        );
         assert!(command.get_about().is_some(), "{}", command.get_name());
         for option in command.get_arguments() {
-            assert!(option.get_help().is_some(), "{} {}", command.get_name(), option.get_id());
+            assert!(
+                option.get_help().is_some(),
+                "{} {}",
+                command.get_name(),
+                option.get_id()
+            );
         }
     }
 }

@@ -311,17 +311,38 @@ fn a_full_disk_loses_nothing() {
 #[test]
 fn a_local_model_that_cannot_serve_is_named() {
     let dir = Dir::with_dataset();
-    let run = |model: &str| ewe(&dir, &["generate", "--db", "d.db", "--target", "5", "--model", model]).failure(1);
+    let run = |model: &str| {
+        ewe(
+            &dir,
+            &["generate", "--db", "d.db", "--target", "5", "--model", model],
+        )
+        .failure(1)
+    };
     let out = run("nowhere");
-    assert!(out.stderr().contains("nowhere") && out.stderr().contains("hint:"), "{}", out.stderr());
+    assert!(
+        out.stderr().contains("nowhere") && out.stderr().contains("hint:"),
+        "{}",
+        out.stderr()
+    );
     std::fs::create_dir(dir.path("odd")).unwrap();
     dir.write("odd/config.json", r#"{"model_type": "mamba"}"#);
     let out = run("odd");
-    assert!(out.stderr().contains("mamba") && out.stderr().contains("gemma3_text"), "{}", out.stderr());
+    assert!(
+        out.stderr().contains("mamba") && out.stderr().contains("gemma3_text"),
+        "{}",
+        out.stderr()
+    );
     // The goldens' context is far too short for a few-shot prompt: no round can be asked for, and the run says so.
     let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/gptj");
     let out = run(tiny);
-    assert!(out.stderr().contains("rounds in a row could not be asked for"), "{}", out.stderr());
-    assert_eq!(number(&dir, "select count(*) from task where origin = 'machine'"), 0);
+    assert!(
+        out.stderr().contains("rounds in a row could not be asked for"),
+        "{}",
+        out.stderr()
+    );
+    assert_eq!(
+        number(&dir, "select count(*) from task where origin = 'machine'"),
+        0
+    );
     assert_eq!(dir.sql("pragma integrity_check"), [["ok"]]);
 }
