@@ -124,6 +124,10 @@ impl Run {
         let mut eval_before = if self.done == 0 { self.evaluate() } else { None };
         let begun = Instant::now();
         let mut progress = Progress::new("train", "steps", self.done, total, quiet);
+        let save_every = args.save_every.unwrap_or(match self.settings.method {
+            Method::Lora => (total / 10).clamp(1, 100),
+            Method::Full => 100,
+        });
         let mut skipped_in_a_row = 0;
         for step in self.done..total {
             let step_begun = Instant::now();
@@ -178,7 +182,7 @@ impl Run {
                     step + 1
                 );
             }
-            if args.save_every > 0 && (step + 1) % args.save_every == 0 && !last {
+            if save_every > 0 && (step + 1).is_multiple_of(save_every) && !last {
                 self.checkpoint(step + 1, &metrics_file)?;
             }
         }
