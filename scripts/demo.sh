@@ -49,7 +49,7 @@ run ewe chat --model "$model" --adapter demo/adapter --temperature 0 --max-token
 
 say "Done"
 cat <<TEXT
-  demo/demo.db          the dataset: $(ewe export --db demo/demo.db --format completion --out - | wc -l) examples, every prompt, answer and verdict
+  demo/demo.db          the dataset: $(ewe -q export --db demo/demo.db --format completion --out - | wc -l) examples, every prompt, answer and verdict
   demo/adapter          the LoRA adapter, in PEFT's format, with metrics.jsonl
   demo/before.txt, demo/after.txt
 
