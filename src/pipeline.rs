@@ -200,7 +200,8 @@ impl Run<'_> {
                 Ok(outcome) => outcome,
                 Err(NoAnswer::Fatal(error)) => return Err(error),
                 Err(NoAnswer::Ending(ending)) => {
-                    self.drain(&mut running).await;
+                    self.drain(&mut running, progress).await;
+                    show(progress);
                     return Ok(ending);
                 }
                 Err(NoAnswer::Failed(error)) => bail!(error),
@@ -212,12 +213,12 @@ impl Run<'_> {
             let admission = self.admit(*next, outcome, progress);
             let accepted = keep_polling(&mut running, &mut ended, admission).await?;
             fruitless = if accepted == 0 { fruitless + 1 } else { 0 };
-            progress.requests = self.requests.load(Ordering::Relaxed);
-            progress.tokens = self.tokens.load(Ordering::Relaxed);
+            self.count(progress);
             show(progress);
             if progress.accepted >= progress.target {
                 self.enough.store(true, Ordering::Relaxed);
-                self.drain(&mut running).await;
+                self.drain(&mut running, progress).await;
+                show(progress);
                 return Ok(Ending::Target);
             }
             if fruitless >= FRUITLESS_ROUNDS {
@@ -233,8 +234,14 @@ impl Run<'_> {
 
     /// Lets the rounds go on until they would send another request. What is in flight was paid for: it is committed,
     /// and read when somebody wants more.
-    async fn drain(&self, running: &mut Running<'_>) {
+    async fn drain(&self, running: &mut Running<'_>, progress: &mut Progress) {
         while running.next().await.is_some() {}
+        self.count(progress);
+    }
+
+    fn count(&self, progress: &mut Progress) {
+        progress.requests = self.requests.load(Ordering::Relaxed);
+        progress.tokens = self.tokens.load(Ordering::Relaxed);
     }
 
     /// Answers one request: from the store when it was ever answered, else from the backend, committed at once.

@@ -95,6 +95,13 @@ fn exactly_the_target_and_every_candidate_accounted_for() {
         number(&dir, "select count(*) from request"),
         mock.requests() as i64
     );
+    // What is said about the run is what is in the file.
+    let said = format!(
+        "{} requests, {} tokens",
+        mock.requests(),
+        number(&dir, "select sum(prompt_tokens + completion_tokens) from request")
+    );
+    assert!(out.stdout().contains(&said), "{said}: {}", out.stdout());
     assert_eq!(dir.sql("pragma integrity_check"), [["ok"]]);
 }
 
