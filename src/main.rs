@@ -16,12 +16,7 @@ use ewe::{
 fn main() -> ExitCode {
     let cli = Cli::parse();
     cli::log_to_stderr(&cli.globals);
-    let result = if needs_tensors(&cli.command) {
-        Err(hand_over())
-    } else {
-        run(&cli)
-    };
-    cli::end(&cli.command, result)
+    cli::end(&cli.command, run(&cli))
 }
 
 fn run(cli: &Cli) -> anyhow::Result<u8> {
@@ -37,6 +32,7 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<u8> {
     let globals = &cli.globals;
     match &cli.command {
         Command::Init(args) => cli::init::run(args).await?,
+        Command::Generate(args) if args.model.is_some() => return Err(hand_over()),
         Command::Generate(args) => {
             let client = args.client()?;
             return cli::generate::open(args)
@@ -64,23 +60,9 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<u8> {
         | Command::Score(_)
         | Command::Chat(_)
         | Command::Serve(_)
-        | Command::Selftest(_) => unreachable!("handed over to ewe-torch"),
+        | Command::Selftest(_) => return Err(hand_over()),
     }
     Ok(0)
-}
-
-fn needs_tensors(command: &Command) -> bool {
-    match command {
-        Command::Generate(args) => args.model.is_some(),
-        Command::Train(_)
-        | Command::Plan(_)
-        | Command::Complete(_)
-        | Command::Score(_)
-        | Command::Chat(_)
-        | Command::Serve(_)
-        | Command::Selftest(_) => true,
-        _ => false,
-    }
 }
 
 /// Becomes `ewe-torch` with the same arguments: the one beside this program, else the one on the path. Returns only
