@@ -5,6 +5,7 @@
 //! was admitted up to round k − window: a function of k, however answers arrive. Every answer is committed before it
 //! is read, under a key of everything that shaped it, so nothing is asked twice.
 
+mod neighbors;
 mod pool;
 
 use crate::backend::{Backend, BackendError, Completion};
@@ -21,14 +22,13 @@ use anyhow::{Context, Result, bail};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
+use neighbors::Waiting;
 use pool::{Pool, Prompts, seed_tasks};
 use std::collections::VecDeque;
-use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, RwLock};
 use std::time::Instant;
 
-/// Neighbours stored with each accepted task.
-const NEIGHBORS: usize = 10;
 /// Rounds in a row that may bring nothing at all before the run gives up.
 const FRUITLESS_ROUNDS: u64 = 200;
 /// Rounds in a row whose first request may fail.
@@ -107,6 +107,7 @@ struct Run<'a> {
     enough: AtomicBool,
     prompts: Prompts,
     pool: RwLock<Pool>,
+    waiting: Mutex<Waiting>,
     requests: AtomicU64,
     tokens: AtomicU64,
 }
@@ -128,10 +129,7 @@ pub async fn grow(
             store.path().display()
         );
     }
-    let mut pool = Pool::default();
-    for task in store.pool().await? {
-        pool.push(task);
-    }
+    let pool = Pool::new(store.pool().await?, config.threshold);
     let mut progress = Progress {
         target: config.target,
         accepted: store.accepted_machine_tasks().await?,
@@ -157,11 +155,17 @@ pub async fn grow(
         interrupted,
         enough: AtomicBool::new(false),
         prompts: Prompts::from_seeds(&config.recipe, &seeds),
+        waiting: Mutex::new(Waiting::left_over(store, &pool).await?),
         pool: RwLock::new(pool),
         requests: AtomicU64::new(0),
         tokens: AtomicU64::new(0),
     };
-    let result = run.rounds(&mut next, &mut progress, show).await;
+    let mut result = run.rounds(&mut next, &mut progress, show).await;
+    if result.is_ok()
+        && let Err(error) = run.settle_neighbors().await
+    {
+        result = Err(error);
+    }
     let status = match &result {
         Ok(Ending::Target | Ending::Budget) => RunStatus::Done,
         Ok(Ending::Interrupted) => RunStatus::Interrupted,
@@ -212,6 +216,9 @@ impl Run<'_> {
             }
             let admission = self.admit(*next, outcome, progress);
             let accepted = keep_polling(&mut running, &mut ended, admission).await?;
+            if self.waiting.lock().expect("no search panicked").is_full() {
+                keep_polling(&mut running, &mut ended, self.settle_neighbors()).await?;
+            }
             fruitless = if accepted == 0 { fruitless + 1 } else { 0 };
             self.count(progress);
             show(progress);
@@ -334,13 +341,14 @@ impl Run<'_> {
         };
         let first = config.recipe.examples + 1;
         let parsed = parse::instructions(&answer.completion.text, answer.completion.finish_reason, first);
-        let candidates = parsed.into_iter().enumerate().map(|(ordinal, parsed)| {
-            let verdict = match parsed.fault {
-                Some(fault) => Some(fault_rejection(fault)),
-                None => self.judge(&parsed.text, within),
-            };
-            self.develop(round, ordinal, answer.id, parsed.text, verdict)
-        });
+        let verdicts = self.judge(&parsed, within);
+        let candidates = parsed
+            .into_iter()
+            .zip(verdicts)
+            .enumerate()
+            .map(|(ordinal, (parsed, verdict))| {
+                self.develop(round, ordinal, answer.id, parsed.text, verdict)
+            });
         let candidates = futures::future::join_all(candidates)
             .await
             .into_iter()
@@ -351,14 +359,25 @@ impl Run<'_> {
         })
     }
 
-    /// Rules, then near-duplicates among the first `within` entries of the pool.
-    fn judge(&self, instruction: &str, within: usize) -> Option<Rejection> {
-        if let Some(objection) = rules::judge_instruction(instruction) {
-            return Some(objection.into());
-        }
+    /// Faults of the answer, rules, then near-duplicates among the first `within` entries of the pool, all texts at
+    /// once. One entry each, in order.
+    fn judge(&self, parsed: &[parse::ParsedInstruction], within: usize) -> Vec<Option<Rejection>> {
+        let mut verdicts: Vec<Option<Rejection>> = parsed
+            .iter()
+            .map(|parsed| match parsed.fault {
+                Some(fault) => Some(fault_rejection(fault)),
+                None => rules::judge_instruction(&parsed.text).map(Rejection::from),
+            })
+            .collect();
+        let open: Vec<usize> = (0..parsed.len()).filter(|&i| verdicts[i].is_none()).collect();
+        let texts: Vec<&str> = open.iter().map(|&i| parsed[i].text.as_str()).collect();
         let pool = self.pool.read().expect("no admission panicked");
-        let near = pool.index.duplicate(instruction, within, self.config.threshold)?;
-        Some(near_duplicate(Similar::Task(near.key), near.score))
+        let near = pool.index.duplicates(&texts, within);
+        for (i, near) in open.into_iter().zip(near) {
+            verdicts[i] =
+                near.map(|near| near_duplicate(Similar::Task(pool.entries[near.position].id), near.score));
+        }
+        verdicts
     }
 
     /// Stages 2 and 3 of one instruction, unless it is rejected already.
@@ -448,19 +467,18 @@ impl Run<'_> {
         Ok(developed)
     }
 
-    /// The most similar of all tasks and of the `fresh` ones, nearest first, older first among equals.
-    fn neighbors(&self, instruction: &str, fresh: &Index) -> Vec<(Similar, Score)> {
+    /// What an instruction is a duplicate of, among all tasks and the `fresh` ones, which stand at `places` of their
+    /// round: the most similar, the older among equals.
+    fn duplicate(&self, instruction: &str, fresh: &Index, places: &[usize]) -> Option<(Similar, Score)> {
         let pool = self.pool.read().expect("no admission panicked");
-        let old = pool.index.nearest(instruction, pool.index.len(), NEIGHBORS);
-        let new = fresh.nearest(instruction, fresh.len(), NEIGHBORS);
-        let mut all: Vec<_> = old.into_iter().map(|n| (Similar::Task(n.key), n.score)).collect();
-        all.extend(
-            new.into_iter()
-                .map(|n| (Similar::SameRound(n.key as usize), n.score)),
-        );
-        all.sort_by_key(|similar| std::cmp::Reverse(similar.1));
-        all.truncate(NEIGHBORS);
-        all
+        let old = pool.index.duplicate(instruction, pool.index.len());
+        let new = fresh.duplicate(instruction, fresh.len());
+        match (old, new) {
+            (Some(old), new) if new.is_none_or(|new| new.score <= old.score) => {
+                Some((Similar::Task(pool.entries[old.position].id), old.score))
+            }
+            (_, new) => new.map(|new| (Similar::SameRound(places[new.position]), new.score)),
+        }
     }
 
     /// Decides on a round's candidates in order and stores everything about them in one transaction. Returns how many
@@ -472,16 +490,12 @@ impl Run<'_> {
             instructions: Vec::new(),
         };
         // Accepted earlier in this very round: they have no id yet, so they are searched apart.
-        let mut fresh = Index::default();
+        let mut fresh = Index::new(self.config.threshold);
+        let mut places = Vec::new();
         for candidate in outcome.candidates {
             let mut rejection = candidate.rejection;
-            let mut neighbors = Vec::new();
             if rejection.is_none() {
-                neighbors = self.neighbors(&candidate.text, &fresh);
-                let near = neighbors
-                    .first()
-                    .filter(|near| self.config.threshold.is_exceeded_by(near.1));
-                if let Some(&(similar, score)) = near {
+                if let Some((similar, score)) = self.duplicate(&candidate.text, &fresh, &places) {
                     rejection = Some(near_duplicate(similar, score));
                 } else if progress.accepted >= progress.target {
                     rejection = Some(Rejection::new("over_target", String::new()));
@@ -491,7 +505,8 @@ impl Run<'_> {
             if rejection.is_none() {
                 progress.accepted += 1;
                 progress.last.clone_from(&candidate.text);
-                fresh.push(position as i64, &candidate.text);
+                fresh.push(&candidate.text);
+                places.push(position);
             }
             let rejected = candidate
                 .instances
@@ -505,10 +520,6 @@ impl Run<'_> {
                 is_classification: candidate.is_classification,
                 rejection,
                 instances: candidate.instances,
-                neighbors: neighbors
-                    .into_iter()
-                    .map(|(similar, score)| (similar, score.f1()))
-                    .collect(),
             });
         }
         let tasks = self
@@ -518,8 +529,29 @@ impl Run<'_> {
             .with_context(|| format!("round {round} was not stored"))?;
         let accepted = tasks.len() as u64;
         let mut pool = self.pool.write().expect("no admission panicked");
-        tasks.into_iter().for_each(|task| pool.push(task));
+        let mut waiting = self.waiting.lock().expect("no search panicked");
+        for task in tasks {
+            waiting.push(pool.entries.len());
+            pool.push(task);
+        }
         Ok(accepted)
+    }
+
+    /// Finds and stores the neighbours of all tasks that wait for theirs.
+    async fn settle_neighbors(&self) -> Result<()> {
+        loop {
+            let found = {
+                let pool = self.pool.read().expect("no admission panicked");
+                self.waiting.lock().expect("no search panicked").take(&pool)
+            };
+            if found.is_empty() {
+                return Ok(());
+            }
+            self.store
+                .set_neighbors(&found)
+                .await
+                .context("neighbours were not stored")?;
+        }
     }
 }
 

@@ -1,10 +1,7 @@
 //! One task with everything that is known of it: what `show` prints and what the page lays out.
 
 use crate::store::{
-    Result, Store,
-    instance::StoredInstance,
-    log::Revision,
-    provenance::{Neighbor, Provenance},
+    Result, Store, instance::StoredInstance, log::Revision, neighbor::Neighbor, provenance::Provenance,
     task::StoredTask,
 };
 

@@ -54,12 +54,12 @@ pub struct Outcome {
 
 /// Judges every row of the file. After an error nothing is written.
 pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
-    let mut index = Index::default();
+    let mut index = Index::new(config.threshold);
     // Where a text of the index comes from: its file and row.
     let mut places: Vec<(&Path, usize)> = Vec::new();
     for against in &config.against {
         for (row, task) in reader(against)?.enumerate() {
-            index.push(places.len() as i64, &task?.task.instruction);
+            index.push(&task?.task.instruction);
             places.push((against, row));
         }
     }
@@ -80,44 +80,62 @@ pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
     };
     let mut bar = Progress::counter("filter", "rows", quiet);
     let mut rows = reader(&config.file)?;
-    while let Some((text, task)) = rows.next_with_text() {
-        let task = task?.task;
-        let nearest = index
-            .nearest(&task.instruction, index.len(), 1)
-            .into_iter()
-            .next();
-        let objection = match config.rules {
-            RuleSet::Default => objection(&task),
-            RuleSet::None => None,
-        };
-        let near = nearest.is_some_and(|nearest| config.threshold.is_exceeded_by(nearest.score));
-        let reason = objection
-            .map(|objection| objection.reason)
-            .or(near.then_some("near_duplicate"));
-        if let Some(out) = &mut verdicts {
-            let source =
-                |(file, row): (&Path, usize)| json!({"source": file.display().to_string(), "row": row});
-            let verdict = json!({
-                "row": outcome.rows,
-                "verdict": if reason.is_some() { "rejected" } else { "accepted" },
-                "reason": reason,
-                "nearest": nearest.map_or(Value::Null, |nearest| source(places[nearest.key as usize])),
-                "rouge_l": nearest.map_or(0.0, |nearest| nearest.score.f1()),
-            });
-            writeln!(out, "{verdict}")?;
-        }
-        match reason {
-            Some(reason) => *outcome.reasons.entry(reason).or_default() += 1,
-            None => {
-                index.push(places.len() as i64, &task.instruction);
-                places.push((&config.file, outcome.rows));
-                outcome.accepted += 1;
-                if let Some(out) = &mut kept {
-                    write_row(out, &text)?;
-                }
+    loop {
+        let mut batch = Vec::new();
+        while let Some((text, task)) = rows.next_with_text() {
+            batch.push((text, task?.task));
+            if batch.len() == 4096 {
+                break;
             }
         }
-        outcome.rows += 1;
+        if batch.is_empty() {
+            break;
+        }
+        let objections: Vec<Option<Objection>> = batch
+            .iter()
+            .map(|(_, task)| match config.rules {
+                RuleSet::Default => objection(task),
+                RuleSet::None => None,
+            })
+            .collect();
+        let open: Vec<&str> = batch
+            .iter()
+            .zip(&objections)
+            .filter(|(_, o)| o.is_none())
+            .map(|((_, t), _)| t.instruction.as_str())
+            .collect();
+        let mut near = index.admit(&open).into_iter();
+        for ((text, _), objection) in batch.iter().zip(objections) {
+            let nearest = if objection.is_none() {
+                near.next().unwrap()
+            } else {
+                None
+            };
+            let reason = objection.map(|o| o.reason).or(nearest.map(|_| "near_duplicate"));
+            if let Some(out) = &mut verdicts {
+                let source =
+                    |(file, row): (&Path, usize)| json!({"source": file.display().to_string(), "row": row});
+                let verdict = json!({
+                    "row": outcome.rows,
+                    "verdict": if reason.is_some() { "rejected" } else { "accepted" },
+                    "reason": reason,
+                    "nearest": nearest.map_or(Value::Null, |nearest| source(places[nearest.position])),
+                    "rouge_l": nearest.map(|nearest| nearest.score.f1()),
+                });
+                writeln!(out, "{verdict}")?;
+            }
+            match reason {
+                Some(reason) => *outcome.reasons.entry(reason).or_default() += 1,
+                None => {
+                    places.push((&config.file, outcome.rows));
+                    outcome.accepted += 1;
+                    if let Some(out) = &mut kept {
+                        write_row(out, text)?;
+                    }
+                }
+            }
+            outcome.rows += 1;
+        }
         bar.set(outcome.rows as u64, "");
     }
     bar.finish();

@@ -1,14 +1,18 @@
 //! Decides which candidates stay: rules over one task, and near-duplicates by exact ROUGE-L.
 //!
-//! - [`rouge`]: the tokeniser, the longest common subsequence, thresholds and scores as exact fractions.
+//! - [`words`]: the tokeniser; [`vocabulary`]: words as numbers.
+//! - [`rouge`]: thresholds and scores as exact fractions; [`lcs`]: the longest common subsequence.
 //! - [`index`]: the texts admitted so far, searched in parallel.
 //! - [`rules`]: what a single instruction or instance must satisfy.
 //! - [`file`](mod@file): all of it over a file of tasks.
 
 pub mod file;
 pub mod index;
+pub mod lcs;
 pub mod rouge;
 pub mod rules;
+pub mod vocabulary;
+pub mod words;
 
 pub use index::{Index, Neighbor};
 pub use rouge::{Score, Threshold};

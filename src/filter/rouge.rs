@@ -1,82 +1,14 @@
 //! ROUGE-L F1 between two texts (Lin 2004), exact.
 //!
-//! The decision is the one of Google's `rouge_score` without stemming: on ASCII text the tokens are the same
-//! (maximal runs of `[a-z0-9]` after lower-casing), and F1 = 2·LCS/(m+n) is compared as a fraction of integers,
-//! never as a rounded number. Text in other scripts is tokenised too, where `rouge_score` drops it.
+//! The decision is the one of Google's `rouge_score` without stemming: F1 = 2·LCS/(m+n), m and n the numbers of words,
+//! is compared as a fraction of integers, never as a rounded number.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 use std::str::FromStr;
 
-/// Splits `text` into lower-cased words, in order.
-///
-/// A word is a maximal run of letters and digits. Han, kana, Thai and other scripts written without spaces give a
-/// token a character, since a whole sentence would be a single word otherwise.
-pub fn words(text: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word = String::new();
-    for c in text.chars().flat_map(char::to_lowercase) {
-        if c.is_alphanumeric() {
-            if is_unspaced(c) {
-                flush(&mut word, &mut words);
-                words.push(c.to_string());
-            } else {
-                word.push(c);
-            }
-        } else {
-            flush(&mut word, &mut words);
-        }
-    }
-    flush(&mut word, &mut words);
-    words
-}
-
-fn flush(word: &mut String, words: &mut Vec<String>) {
-    if !word.is_empty() {
-        words.push(std::mem::take(word));
-    }
-}
-
-/// Whether `c` belongs to a script that puts no spaces between words.
-fn is_unspaced(c: char) -> bool {
-    matches!(c as u32,
-        0x0E00..=0x0EFF // Thai, Lao
-        | 0x1000..=0x109F // Myanmar
-        | 0x1780..=0x17FF // Khmer
-        | 0x3040..=0x30FF // kana
-        | 0x3400..=0x4DBF | 0x4E00..=0x9FFF | 0xF900..=0xFAFF | 0x20000..=0x3FFFF // Han
-    )
-}
-
-/// Gives each distinct word a number, so that texts are compared as numbers.
-#[derive(Debug, Default)]
-pub struct Vocabulary {
-    ids: HashMap<String, u32>,
-}
-
-impl Vocabulary {
-    /// The numbers of the words of `text`, new words numbered as they come.
-    pub fn encode(&mut self, text: &str) -> Vec<u32> {
-        words(text)
-            .into_iter()
-            .map(|word| {
-                let next = self.ids.len() as u32;
-                *self.ids.entry(word).or_insert(next)
-            })
-            .collect()
-    }
-
-    /// The numbers of the words of `text`; words never encoded before share a number that no encoded text has.
-    pub fn look_up(&self, text: &str) -> Vec<u32> {
-        words(text)
-            .iter()
-            .map(|word| self.ids.get(word).copied().unwrap_or(u32::MAX))
-            .collect()
-    }
-}
-
-/// ROUGE-L F1 as a fraction: 2·`lcs` / `total`, `total` the number of words of both texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// ROUGE-L F1 as a fraction: 2·`lcs` / `total`, `total` the number of words of both texts. Compared by its value:
+/// 7/20 equals 14/40.
+#[derive(Debug, Clone, Copy)]
 pub struct Score {
     /// Length of the longest common subsequence, in words.
     pub lcs: u32,
@@ -93,6 +25,11 @@ impl Score {
             2.0 * f64::from(self.lcs) / f64::from(self.total)
         }
     }
+
+    /// The least LCS with which texts of `total` words together score at least as much.
+    pub(super) fn least_lcs(self, total: u32) -> u32 {
+        (u64::from(self.lcs) * u64::from(total)).div_ceil(u64::from(self.total.max(1))) as u32
+    }
 }
 
 impl Ord for Score {
@@ -101,6 +38,14 @@ impl Ord for Score {
         cross(self, other).cmp(&cross(other, self))
     }
 }
+
+impl PartialEq for Score {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Score {}
 
 impl PartialOrd for Score {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
@@ -126,6 +71,31 @@ impl Threshold {
     pub fn is_exceeded_by(self, score: Score) -> bool {
         2 * u64::from(score.lcs) * self.denominator > self.numerator * u64::from(score.total)
     }
+
+    /// The least LCS with which texts of `total` words together are above the threshold.
+    pub(super) fn least_lcs(self, total: u32) -> u32 {
+        (self.numerator * u64::from(total) / (2 * self.denominator)) as u32 + 1
+    }
+
+    /// The fewest words of a text that may be above the threshold with one of `length` words: all of them in common.
+    pub(super) fn shortest(self, length: u32) -> u32 {
+        (self.numerator * u64::from(length) / (2 * self.denominator - self.numerator)) as u32 + 1
+    }
+
+    /// The most words of a text that may be above the threshold with one of `length` words, of which it has all.
+    pub(super) fn longest(self, length: u32) -> u32 {
+        let most =
+            ((2 * self.denominator - self.numerator) * u64::from(length)).saturating_sub(1) / self.numerator;
+        most.min(u64::from(u32::MAX)) as u32
+    }
+
+    /// How many words of a text of `length`, the rarest first, have at least one in common with every text that it
+    /// is above the threshold with: all but one fewer than the least overlap (Bayardo et al. 2007, "Scaling up all
+    /// pairs similarity search"). 0 where no text can be.
+    pub(super) fn prefix(self, length: u32) -> u32 {
+        let least = self.least_lcs(length.saturating_add(self.shortest(length)));
+        (length + 1).saturating_sub(least)
+    }
 }
 
 impl FromStr for Threshold {
@@ -150,7 +120,7 @@ impl FromStr for Threshold {
         };
         let numerator = whole
             .checked_mul(denominator)
-            .map(|n| n + decimals)
+            .and_then(|n| n.checked_add(decimals))
             .ok_or_else(error)?;
         if numerator == 0 || numerator > denominator {
             return Err(error());
@@ -168,126 +138,15 @@ impl std::fmt::Display for Threshold {
     }
 }
 
-/// One text made ready to be compared with many: where each of its words stands, as bits.
-///
-/// The longest common subsequence is Hyyrö's bit-parallel recurrence (Hyyrö 2004, "Bit-parallel LCS-length
-/// computation revisited"): V ← (V + (V ∧ M)) ∨ (V ∧ ¬M), 64 words of the pattern a step.
-pub struct Pattern {
-    length: u32,
-    blocks: usize,
-    masks: HashMap<u32, Box<[u64]>>,
-}
-
-impl Pattern {
-    /// Prepares the words of `text`, as [`Vocabulary::encode`] numbers them.
-    pub fn new(text: &[u32]) -> Self {
-        let blocks = text.len().div_ceil(64);
-        let mut masks: HashMap<u32, Box<[u64]>> = HashMap::with_capacity(text.len());
-        for (i, &word) in text.iter().enumerate() {
-            masks.entry(word).or_insert_with(|| vec![0; blocks].into())[i / 64] |= 1 << (i % 64);
-        }
-        Pattern {
-            length: text.len() as u32,
-            blocks,
-            masks,
-        }
-    }
-
-    /// ROUGE-L F1 between the pattern and `text`.
-    pub fn score(&self, text: &[u32]) -> Score {
-        Score {
-            lcs: self.lcs(text),
-            total: self.length + text.len() as u32,
-        }
-    }
-
-    /// The best score that a text of `length` words could reach.
-    pub fn bound(&self, length: usize) -> Score {
-        Score {
-            lcs: self.length.min(length as u32),
-            total: self.length + length as u32,
-        }
-    }
-
-    fn lcs(&self, text: &[u32]) -> u32 {
-        if self.blocks <= 1 {
-            let mut v = u64::MAX;
-            for word in text {
-                if let Some(mask) = self.masks.get(word) {
-                    let u = v & mask[0];
-                    v = v.wrapping_add(u) | (v & !mask[0]);
-                }
-            }
-            return v.count_zeros();
-        }
-        let mut v = vec![u64::MAX; self.blocks];
-        for word in text {
-            let Some(mask) = self.masks.get(word) else {
-                continue;
-            };
-            let mut carry = false;
-            for (v, &mask) in v.iter_mut().zip(mask) {
-                let u = *v & mask;
-                let (sum, first) = v.overflowing_add(u);
-                let (sum, second) = sum.overflowing_add(u64::from(carry));
-                carry = first || second;
-                *v = sum | (*v & !mask);
-            }
-        }
-        v.iter().map(|v| v.count_zeros()).sum()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn score(a: &str, b: &str) -> Score {
-        let mut vocabulary = Vocabulary::default();
-        let (a, b) = (vocabulary.encode(a), vocabulary.encode(b));
-        Pattern::new(&a).score(&b)
-    }
-
-    /// The textbook table.
-    fn brute(a: &[u32], b: &[u32]) -> u32 {
-        let mut table = vec![vec![0u32; b.len() + 1]; a.len() + 1];
-        for i in 0..a.len() {
-            for j in 0..b.len() {
-                table[i + 1][j + 1] = if a[i] == b[j] {
-                    table[i][j] + 1
-                } else {
-                    table[i][j + 1].max(table[i + 1][j])
-                };
-            }
-        }
-        table[a.len()][b.len()]
-    }
-
-    #[test]
-    fn words_are_those_of_rouge_score_on_ascii() {
-        assert_eq!(
-            words("Don't panic: it's 3.5 o'clock_now!"),
-            ["don", "t", "panic", "it", "s", "3", "5", "o", "clock", "now"]
-        );
-        assert_eq!(words("--"), Vec::<String>::new());
-    }
-
-    #[test]
-    fn other_scripts_have_words_too() {
-        assert_eq!(words("Über Größe"), ["über", "größe"]);
-        assert_eq!(
-            words("写一首诗 about 海"),
-            ["写", "一", "首", "诗", "about", "海"]
-        );
-    }
-
     #[test]
     fn a_tie_at_the_threshold_stays() {
         // 7 of 10 words in common on both sides: F1 is exactly 0.7.
-        let tie = score("a b c d e f g h i j", "a b c d e f g x y z");
-        assert_eq!(tie, Score { lcs: 7, total: 20 });
-        assert!(!Threshold::SELF_INSTRUCT.is_exceeded_by(tie));
+        assert!(!Threshold::SELF_INSTRUCT.is_exceeded_by(Score { lcs: 7, total: 20 }));
         assert!(Threshold::SELF_INSTRUCT.is_exceeded_by(Score { lcs: 15, total: 42 }));
     }
 
@@ -295,29 +154,50 @@ mod tests {
     fn thresholds_are_read_exactly() {
         assert_eq!("0.7".parse(), Ok(Threshold::SELF_INSTRUCT));
         assert!("1".parse::<Threshold>().is_ok());
-        for bad in ["0", "1.01", "-0.5", "seven", "", ".", "0.0", "1e-1"] {
+        for bad in [
+            "0",
+            "1.01",
+            "-0.5",
+            "seven",
+            "",
+            ".",
+            "0.0",
+            "1e-1",
+            "18446744073709551615.9",
+        ] {
             assert!(bad.parse::<Threshold>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn empty_texts_have_nothing_in_common() {
-        assert_eq!(score("", "").f1(), 0.0);
-        assert_eq!(score("", "a").f1(), 0.0);
-        assert!(score("", "") < score("a", "a"));
+        assert_eq!(Score { lcs: 0, total: 0 }.f1(), 0.0);
+        assert!(Score { lcs: 0, total: 0 } < Score { lcs: 1, total: 2 });
     }
 
     proptest! {
+        /// The bounds against the definition, each at its border.
         #[test]
-        fn bits_agree_with_the_table(a in prop::collection::vec(0u32..12, 0..200), b in prop::collection::vec(0u32..12, 0..200)) {
-            prop_assert_eq!(Pattern::new(&a).score(&b), Score { lcs: brute(&a, &b), total: (a.len() + b.len()) as u32 });
+        fn bounds_are_tight(millionths in 1u32..=1_000_000, m in 0u32..200, n in 0u32..400) {
+            let threshold = Threshold { numerator: u64::from(millionths), denominator: 1_000_000 };
+            let above = |lcs| threshold.is_exceeded_by(Score { lcs, total: m + n });
+            let least = threshold.least_lcs(m + n);
+            prop_assert!(above(least) && !above(least - 1));
+            // All of the shorter text in common is the best that lengths allow.
+            let possible = m > 0 && n > 0 && above(m.min(n));
+            prop_assert_eq!(possible, m > 0 && (threshold.shortest(m)..=threshold.longest(m)).contains(&n));
+            if possible {
+                prop_assert!(m + 1 - threshold.prefix(m) <= least);
+            }
         }
 
         #[test]
-        fn tokeniser_never_panics_and_gives_lower_case_words(text in "\\PC{0,80}") {
-            for word in words(&text) {
-                prop_assert!(!word.is_empty() && word.chars().all(char::is_alphanumeric));
-            }
+        fn the_least_lcs_of_a_score_reaches_it(lcs in 0u32..100, more in 1u32..100, total in 1u32..400) {
+            let score = Score { lcs, total: 2 * lcs + more };
+            let least = score.least_lcs(total);
+            let reaches = |lcs| (Score { lcs, total }) >= score;
+            prop_assert!(reaches(least));
+            prop_assert!(least == 0 || !reaches(least - 1));
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Each rule is a value with a reason code, its source and a function that says what is wrong. The sets below are
 //! applied in order; the first rule that objects names the reason.
 
-use super::rouge::words;
+use super::words::words;
 use crate::task::Instance;
 
 /// A rule over an instruction.

@@ -1,6 +1,6 @@
 //! What a round starts from: the prompts that seeds make, and the tasks admitted so far.
 
-use crate::filter::Index;
+use crate::filter::{Index, Threshold};
 use crate::generate::recipe::SelfInstruct;
 use crate::prompt::few_shot::{Classification, InputFirst, OutputFirst};
 use crate::store::Store;
@@ -31,18 +31,27 @@ impl Prompts {
 
 /// The instructions that candidates are compared with and prompts are made of, in order of admission: what was there
 /// before any round, then round by round.
-#[derive(Default)]
 pub struct Pool {
-    /// Their instructions; keys are task ids.
+    /// Their instructions.
     pub index: Index,
     /// In the order of the index.
     pub entries: Vec<PoolTask>,
 }
 
 impl Pool {
+    /// Of these tasks.
+    pub fn new(entries: Vec<PoolTask>, threshold: Threshold) -> Pool {
+        let mut index = Index::new(threshold);
+        for some in entries.chunks(4096) {
+            let texts: Vec<&str> = some.iter().map(|task| task.instruction.as_str()).collect();
+            index.extend(&texts);
+        }
+        Pool { index, entries }
+    }
+
     /// Adds a task behind all others.
     pub fn push(&mut self, task: PoolTask) {
-        self.index.push(task.id, &task.instruction);
+        self.index.push(&task.instruction);
         self.entries.push(task);
     }
 

@@ -3,7 +3,7 @@
 //!
 //! - [`task`], [`instance`], [`dataset`]: what the data is.
 //! - [`request`], [`round`]: what models were asked, and what became of their answers.
-//! - [`list`], [`fts`], [`provenance`]: ways to look at tasks.
+//! - [`list`], [`fts`], [`provenance`], [`neighbor`]: ways to look at tasks.
 //! - [`revision`], [`undo`], [`log`]: reviews and edits, their taking back, their history.
 //! - [`stats`](mod@stats): counts.
 //! - [`run`]: which command put it there; [`batch`]: many tasks or none.
@@ -18,6 +18,7 @@ pub mod instance;
 pub mod list;
 pub mod lock;
 pub mod log;
+pub mod neighbor;
 pub mod provenance;
 pub mod request;
 pub mod revision;

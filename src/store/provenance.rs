@@ -1,7 +1,6 @@
-//! Where a task came from, and what it is like: reads `request` and `neighbor` for one task.
+//! Where a task came from: reads `request` for one task.
 
 use super::{Result, Store};
-use crate::task::Review;
 
 /// The model call that wrote a task's instruction or an instance of it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -28,21 +27,6 @@ pub struct Provenance {
     pub completion_tokens: i64,
     /// When the answer was stored, UTC.
     pub created_at: String,
-}
-
-/// A task similar to another.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct Neighbor {
-    /// 1 for the nearest.
-    pub rank: i64,
-    /// The similar task's id.
-    pub id: i64,
-    /// ROUGE-L F1 of the two instructions, 0 to 1.
-    pub rouge_l: f64,
-    /// What people think of the similar task.
-    pub review: Review,
-    /// Its instruction.
-    pub instruction: String,
 }
 
 impl Store {
@@ -74,25 +58,5 @@ impl Store {
         .fetch_all(&self.pool)
         .await?;
         Ok(calls)
-    }
-
-    /// The tasks most similar to this one, the nearest first.
-    pub async fn neighbors(&self, task_id: i64) -> Result<Vec<Neighbor>> {
-        let neighbors = sqlx::query_as!(
-            Neighbor,
-            r#"
-            SELECT
-                neighbor.rank, neighbor.neighbor_id AS id, neighbor.rouge_l, task.review AS "review: Review",
-                task.instruction
-            FROM neighbor
-            JOIN task ON task.id = neighbor.neighbor_id
-            WHERE neighbor.task_id = ?
-            ORDER BY neighbor.rank
-            "#,
-            task_id
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(neighbors)
     }
 }

@@ -1,4 +1,4 @@
-//! Tables `round`, `candidate` and `neighbor`: what became of everything that a round brought, written together.
+//! Tables `round` and `candidate`: what became of everything that a round brought, written together.
 
 use super::{NewTask, Result, Store, task};
 use crate::task::{Instance, Origin, Review, Task};
@@ -28,8 +28,6 @@ pub struct AdmittedInstruction {
     pub rejection: Option<Rejection>,
     /// What stage 3 made of it.
     pub instances: Vec<AdmittedInstance>,
-    /// The most similar tasks, nearest first.
-    pub neighbors: Vec<(Similar, f64)>,
 }
 
 /// An instance that was parsed.
@@ -154,11 +152,6 @@ impl Store {
                     review: Review::Pending,
                     round: Some(admission.round as i64),
                 });
-                for (rank, (similar, rouge_l)) in (1..).zip(&instruction.neighbors) {
-                    if let Some(neighbor_id) = resolve(*similar, &ids) {
-                        insert_neighbor(&mut transaction, id, neighbor_id, rank, *rouge_l).await?;
-                    }
-                }
             }
             let mut row = Candidate {
                 kind: "instruction",
@@ -231,28 +224,6 @@ fn new_task(admission: &Admission, instruction: &AdmittedInstruction) -> NewTask
         run_id: Some(admission.run_id),
         ..NewTask::new(task, Origin::Machine)
     }
-}
-
-async fn insert_neighbor(
-    connection: &mut SqliteConnection,
-    task_id: i64,
-    neighbor_id: i64,
-    rank: i64,
-    rouge_l: f64,
-) -> Result<()> {
-    sqlx::query!(
-        "
-        INSERT INTO neighbor (task_id, neighbor_id, rank, rouge_l)
-        VALUES (?, ?, ?, ?)
-        ",
-        task_id,
-        neighbor_id,
-        rank,
-        rouge_l
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 /// A row of `candidate`.

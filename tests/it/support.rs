@@ -6,6 +6,7 @@ use ewe::{
     backend::{Completion, FinishReason, Sampling},
     store::{
         RunStatus, Store,
+        neighbor::NewNeighbors,
         request::NewRequest,
         round::{Admission, AdmittedInstance, AdmittedInstruction, Rejection, Similar},
     },
@@ -126,13 +127,12 @@ async fn fill(path: &std::path::Path) {
         },
         rejection,
     };
-    let instruction = |text: &str, is_classification, rejection, instances, neighbors| AdmittedInstruction {
+    let instruction = |text: &str, is_classification, rejection, instances| AdmittedInstruction {
         request_id,
         text: text.into(),
         is_classification,
         rejection,
         instances,
-        neighbors,
     };
     let duplicate = Rejection {
         nearest: Some((Similar::Task(1), 0.75)),
@@ -150,7 +150,6 @@ async fn fill(path: &std::path::Path) {
                     instance("", "a ewe", None),
                     instance("", "", Some(Rejection::new("empty_output", "no output".into()))),
                 ],
-                vec![(Similar::Task(1), 0.5), (Similar::Task(2), 0.25)],
             ),
             instruction(
                 "List the late invoices.",
@@ -160,12 +159,19 @@ async fn fill(path: &std::path::Path) {
                     instance("invoice 1: late", "1", None),
                     instance("invoice 2: paid", "none", None),
                 ],
-                vec![(Similar::SameRound(0), 0.4)],
             ),
-            instruction("Name an animal, please.", false, Some(duplicate), vec![], vec![]),
+            instruction("Name an animal, please.", false, Some(duplicate), vec![]),
         ],
     };
-    store.admit(&admission).await.unwrap();
+    let tasks = store.admit(&admission).await.unwrap();
+    let neighbors = |task_id, similar| NewNeighbors { task_id, similar };
+    store
+        .set_neighbors(&[
+            neighbors(tasks[0].id, vec![(1, 0.5), (2, 0.25)]),
+            neighbors(tasks[1].id, vec![(tasks[0].id, 0.4)]),
+        ])
+        .await
+        .unwrap();
     store.finish_run(run_id, RunStatus::Done).await.unwrap();
     store.close().await;
 }

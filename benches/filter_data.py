@@ -1,0 +1,110 @@
+"""Instructions for benchmarks of the filter, as JSON lines of `instruction`, `input`, `output`.
+
+    .venv/bin/python benches/filter_data.py zipf|adversarial ROWS FILE
+
+Each row is, at random:
+
+- free: 6 to 30 words (18 on average) of the vocabulary;
+- of a template: fixed words and slots that are filled anew for each row, three to six of ten words being slots, so that
+  two rows of one template are as alike as instructions of one kind are, on either side of ROUGE-L 0.7;
+- a planted near-duplicate: an earlier row of which a share of the words, drawn from none to all, was replaced, removed
+  or moved, so that every similarity occurs.
+
+`zipf` draws from 60,000 words by Zipf's law (what text in a natural language looks like) and 20,000 templates.
+`adversarial` draws evenly from 4,000 words and has no free rows, only 1,000 templates: no word is rare, and every row
+has hundreds of others just below the threshold. The same name and number of rows give the same file.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+ONSETS = ["b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "z", "st", "tr", "gr", "pl", "sh"]
+NUCLEI = ["a", "e", "i", "o", "u", "ai", "ea", "ou"]
+SYLLABLES = [onset + nucleus for onset in ONSETS for nucleus in NUCLEI]
+
+
+def word(n):
+    """The n-th word: frequent ones are short, as in languages."""
+    syllables = []
+    while True:
+        n, syllable = divmod(n, len(SYLLABLES))
+        syllables.append(SYLLABLES[syllable])
+        if n == 0:
+            return "".join(syllables)
+        n -= 1
+
+
+class Draws:
+    """Numbers of words, drawn many at a time."""
+
+    def __init__(self, rng, weights):
+        self.rng, self.sums = rng, np.cumsum(weights / weights.sum())
+        self.ready = iter(())
+
+    def take(self, count):
+        taken = [n for n, _ in zip(self.ready, range(count))]
+        while len(taken) < count:
+            drawn = np.minimum(np.searchsorted(self.sums, self.rng.random(1 << 18)), len(self.sums) - 1)
+            self.ready = iter(drawn.tolist())
+            taken += [n for n, _ in zip(self.ready, range(count - len(taken)))]
+        return taken
+
+
+def rows(kind, count):
+    """Lists of numbers of words."""
+    rng = np.random.default_rng(7)
+    if kind == "zipf":
+        draws = Draws(rng, 1.0 / np.arange(1, 60_001))
+        templates, free, planted = 20_000, 0.55, 0.15
+    else:
+        draws = Draws(rng, np.ones(4_000))
+        templates, free, planted = 1_000, 0.0, 0.10
+    forms = []
+    for _ in range(templates):
+        length = int(rng.integers(6, 31))
+        slots = rng.random(length) < rng.uniform(0.3, 0.6)
+        forms.append((draws.take(length), slots.nonzero()[0].tolist()))
+    made = []
+    kinds, places = rng.random(count).tolist(), rng.random(count).tolist()
+    lengths = rng.integers(6, 31, count).tolist()
+    for i in range(count):
+        if kinds[i] < planted and made:
+            row = list(made[int(places[i] * len(made))])
+            for _ in range(int(rng.integers(0, len(row) + 1))):
+                at = int(rng.integers(len(row)))
+                match int(rng.integers(4)):
+                    case 0 if len(row) > 4:
+                        del row[at]
+                    case 1:
+                        row.insert(int(rng.integers(len(row))), row.pop(at))
+                    case _:
+                        row[at] = draws.take(1)[0]
+        elif kinds[i] < planted + free:
+            row = draws.take(lengths[i])
+        else:
+            fixed, slots = forms[int(places[i] * templates)]
+            row = list(fixed)
+            for slot, filled in zip(slots, draws.take(len(slots))):
+                row[slot] = filled
+        made.append(row)
+    return made
+
+
+def instructions(kind, count):
+    """The rows as texts."""
+    words = [word(n) for n in range(60_000)]
+    return [" ".join(words[n] for n in row).capitalize() + "." for row in rows(kind, count)]
+
+
+def write(texts, path):
+    """JSON lines of Alpaca's fields."""
+    with Path(path).open("w") as out:
+        for text in texts:
+            out.write(json.dumps({"instruction": text, "input": "", "output": "Done."}) + "\n")
+
+
+if __name__ == "__main__":
+    write(instructions(sys.argv[1], int(sys.argv[2])), sys.argv[3])

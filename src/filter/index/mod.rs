@@ -1,0 +1,300 @@
+//! The texts admitted so far, in the order in which they were admitted, and the search for the most similar.
+//!
+//! Every answer is that of comparing with each text by exact ROUGE-L F1, and depends neither on the number of threads
+//! nor on how texts are cut into batches. What makes it quick, in the order in which a pair of texts meets it:
+//! [`prefix`], lengths and places; [`signature`]; then the bit-parallel LCS, which ends when it cannot suffice.
+//! [`nearest`] looks below the threshold, where no list of rare words helps, with signatures alone.
+
+mod nearest;
+mod prefix;
+mod signature;
+#[cfg(test)]
+mod tests;
+
+use super::lcs::Pattern;
+use super::rouge::{Score, Threshold};
+use super::vocabulary::{Encoded, Vocabulary};
+use prefix::{MOST_LENGTH, Posting, Prefixes};
+use rayon::prelude::*;
+use signature::Signature;
+use std::cell::RefCell;
+use std::ops::Range;
+
+/// Texts compared by ROUGE-L F1. A text is named by its position, counted from 0 in the order of admission.
+#[derive(Debug)]
+pub struct Index {
+    threshold: Threshold,
+    vocabulary: Vocabulary,
+    /// The words of all texts, one text after another.
+    words: Vec<u32>,
+    entries: Vec<Entry>,
+    prefixes: Prefixes,
+    /// How many texts there were when tokens were last put in order.
+    ordered: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    signature: Signature,
+    /// Where its words begin.
+    start: u32,
+    /// How many there are.
+    length: u32,
+}
+
+/// A text of the index and how similar it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Neighbor {
+    /// Its position.
+    pub position: usize,
+    /// ROUGE-L F1.
+    pub score: Score,
+}
+
+impl Neighbor {
+    /// Whether this one goes before: more similar, or earlier among equals.
+    fn precedes(&self, other: &Neighbor) -> bool {
+        self.score > other.score || (self.score == other.score && self.position < other.position)
+    }
+}
+
+/// The better of two.
+fn better(a: Option<Neighbor>, b: Option<Neighbor>) -> Option<Neighbor> {
+    match (a, b) {
+        (Some(a), Some(b)) if b.precedes(&a) => Some(b),
+        (Some(a), _) => Some(a),
+        (None, b) => b,
+    }
+}
+
+/// What a search needs and the next one can use again.
+#[derive(Default)]
+struct Scratch {
+    pattern: Pattern,
+    /// The query that each text was last compared in.
+    seen: Vec<u32>,
+    query: u32,
+    /// The least LCS for texts of each length, from the shortest possible on.
+    least: Vec<u32>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+impl Index {
+    /// Holds no text yet; two texts are duplicates above `threshold`.
+    pub fn new(threshold: Threshold) -> Index {
+        Index {
+            threshold,
+            vocabulary: Vocabulary::default(),
+            words: Vec::new(),
+            entries: Vec::new(),
+            prefixes: Prefixes::new(threshold),
+            ordered: 0,
+        }
+    }
+
+    /// How many texts it holds.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Adds a text behind all others, whatever it is similar to.
+    pub fn push(&mut self, text: &str) {
+        let encoded = self.vocabulary.look_up(text);
+        self.insert(encoded);
+    }
+
+    /// Adds all texts behind all others, whatever they are similar to.
+    pub fn extend(&mut self, texts: &[impl AsRef<str> + Sync]) {
+        let encoded: Vec<Encoded> = texts
+            .par_iter()
+            .map(|text| self.vocabulary.look_up(text.as_ref()))
+            .collect();
+        for mut encoded in encoded {
+            self.vocabulary.look_up_again(&mut encoded);
+            self.insert(encoded);
+        }
+    }
+
+    /// Admits those of `texts`, in order, that are no duplicate of a text admitted before; says for each what it is
+    /// a duplicate of: the most similar, the earliest among equals.
+    pub fn admit(&mut self, texts: &[impl AsRef<str> + Sync]) -> Vec<Option<Neighbor>> {
+        let before = self.len();
+        // In parallel against what was there; then in order against what this batch brings, which is little.
+        let searched: Vec<(Encoded, Option<Neighbor>)> = texts
+            .par_iter()
+            .map(|text| {
+                let encoded = self.vocabulary.look_up(text.as_ref());
+                let near = self.search(&encoded.words, 0..before);
+                (encoded, near)
+            })
+            .collect();
+        let mut verdicts = Vec::with_capacity(texts.len());
+        for (mut encoded, near) in searched {
+            self.vocabulary.look_up_again(&mut encoded);
+            let near = better(near, self.search(&encoded.words, before..self.len()));
+            if near.is_none() {
+                self.insert(encoded);
+            }
+            verdicts.push(near);
+        }
+        verdicts
+    }
+
+    /// What `text` is a duplicate of among the first `within` texts: the most similar, the earliest among equals.
+    pub fn duplicate(&self, text: &str, within: usize) -> Option<Neighbor> {
+        let encoded = self.vocabulary.look_up(text);
+        self.search(&encoded.words, 0..within.min(self.len()))
+    }
+
+    /// The same for many texts, in parallel.
+    pub fn duplicates(&self, texts: &[impl AsRef<str> + Sync], within: usize) -> Vec<Option<Neighbor>> {
+        texts
+            .par_iter()
+            .map(|text| self.duplicate(text.as_ref(), within))
+            .collect()
+    }
+
+    /// Brings a text in.
+    fn insert(&mut self, mut encoded: Encoded) {
+        self.vocabulary.add(&mut encoded);
+        let mut tokens = Vec::new();
+        self.vocabulary.add_tokens(&encoded.words, &mut tokens);
+        let position = self.entries.len() as u32;
+        self.entries.push(Entry {
+            signature: Signature::new(&tokens),
+            start: u32::try_from(self.words.len()).expect("fewer than 2^32 words"),
+            length: encoded.words.len() as u32,
+        });
+        self.words.extend_from_slice(&encoded.words);
+        self.prefixes.push(position, &mut tokens, self.vocabulary.len());
+        // Which words are rare shows with time; doubling keeps the cost of looking again to a constant a text.
+        if self.entries.len() >= 2 * self.ordered.max(16) {
+            self.ordered = self.entries.len();
+            let (vocabulary, entries, words) = (&self.vocabulary, &self.entries, &self.words);
+            self.prefixes.renew(position + 1, |position, tokens| {
+                vocabulary.tokens(words_of(entries[position as usize], words), tokens);
+            });
+        }
+    }
+
+    /// The most similar text of `range` above the threshold, the earliest among equals.
+    fn search(&self, words: &[u32], range: Range<usize>) -> Option<Neighbor> {
+        if range.is_empty() || words.is_empty() {
+            return None;
+        }
+        SCRATCH.with_borrow_mut(|scratch| self.search_with(scratch, words, range))
+    }
+
+    fn search_with(&self, scratch: &mut Scratch, words: &[u32], range: Range<usize>) -> Option<Neighbor> {
+        let Scratch {
+            pattern,
+            seen,
+            query,
+            least,
+        } = scratch;
+        if seen.len() < self.len() {
+            seen.resize(self.len().next_power_of_two(), *query);
+        }
+        // A search that starts over with 0 must not meet marks of the round before.
+        *query = query.checked_add(1).unwrap_or_else(|| {
+            seen.fill(0);
+            1
+        });
+        let length = words.len() as u32;
+        let mut tokens = Vec::with_capacity(words.len());
+        self.vocabulary.tokens(words, &mut tokens);
+        let known = tokens.iter().filter(|&&token| token != Pattern::UNKNOWN).count() as u32;
+        let prefix = self.threshold.prefix(length);
+        if prefix <= length - known {
+            return None;
+        }
+        self.prefixes.order(&mut tokens);
+        let signature = Signature::new(&tokens);
+        let digest = signature.digest();
+        let shortest = self.threshold.shortest(length);
+        let table = self.threshold.longest(length).min(shortest.saturating_add(1023)) - shortest + 1;
+        let least_for = |best: Option<Neighbor>, other: u32| match best {
+            None => self.threshold.least_lcs(length + other),
+            Some(best) => best.score.least_lcs(length + other),
+        };
+        least.clear();
+        least.extend((0..table).map(|i| least_for(None, shortest + i)));
+        let (mut best, mut ready) = (None::<Neighbor>, false);
+        for (place, &token) in (0..prefix).zip(&tokens) {
+            let postings = self.prefixes.of(token);
+            // Where only the latest texts are wanted they are few, at the end of a list that may be long.
+            let latest = |posting: &&Posting| posting.entry as usize >= range.start;
+            let first = match range.start {
+                0 => 0,
+                _ => postings.len() - postings.iter().rev().take_while(latest).count(),
+            };
+            for posting in &postings[first..] {
+                if posting.entry as usize >= range.end {
+                    break;
+                }
+                let mut other = posting.length();
+                if other == MOST_LENGTH {
+                    other = self.entries[posting.entry as usize].length;
+                }
+                let wanted = match least.get(other.wrapping_sub(shortest) as usize) {
+                    Some(&wanted) => wanted,
+                    None if other < shortest => continue,
+                    None => least_for(best, other),
+                };
+                if place + wanted > length || posting.place() + wanted > other {
+                    continue;
+                }
+                if 2 * wanted + (digest ^ posting.digest).count_ones() > known + other {
+                    continue;
+                }
+                let entry = self.entries[posting.entry as usize];
+                if 2 * wanted + signature.difference(entry.signature) > known + other {
+                    continue;
+                }
+                let seen = &mut seen[posting.entry as usize];
+                if *seen == *query {
+                    continue;
+                }
+                *seen = *query;
+                if !ready {
+                    pattern.set(words);
+                    ready = true;
+                }
+                let Some(lcs) = pattern.lcs(self.words_of(entry), wanted) else {
+                    continue;
+                };
+                let found = Neighbor {
+                    position: posting.entry as usize,
+                    score: Score {
+                        lcs,
+                        total: length + other,
+                    },
+                };
+                if best.is_none_or(|best| found.precedes(&best)) {
+                    best = Some(found);
+                    // From here on only what is at least as similar matters.
+                    for (i, least) in (0..).zip(least.iter_mut()) {
+                        *least = least_for(best, shortest + i);
+                    }
+                }
+            }
+        }
+        best
+    }
+
+    fn words_of(&self, entry: Entry) -> &[u32] {
+        words_of(entry, &self.words)
+    }
+}
+
+fn words_of(entry: Entry, words: &[u32]) -> &[u32] {
+    &words[entry.start as usize..][..entry.length as usize]
+}

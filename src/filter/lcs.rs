@@ -1,0 +1,202 @@
+//! The longest common subsequence of one text with many, bit-parallel.
+
+use std::collections::HashMap;
+
+/// Slots of the table of a short pattern: twice the most words it has, so that look-ups end soon.
+const SLOTS: usize = 128;
+/// Words of a pattern that fit one machine word.
+const SHORT: usize = 64;
+/// Words between two looks at whether the LCS can still be long enough.
+const STRIDE: usize = 8;
+
+/// One text made ready to be compared with many: where each of its words stands, as bits.
+///
+/// The recurrence is Hyyrö's (2004, "Bit-parallel LCS-length computation revisited"): V ← (V + (V ∧ M)) ∨ (V ∧ ¬M),
+/// 64 words of the pattern a step; the zeros of V count the LCS so far. Words are numbers; two numbers are the same
+/// word when they are equal, but for [`Pattern::UNKNOWN`], which equals nothing.
+pub struct Pattern {
+    length: usize,
+    /// Open addressing, for a pattern of at most 64 words.
+    keys: [u32; SLOTS],
+    masks: [u64; SLOTS],
+    /// For longer ones: blocks of 64 words, a row of masks for each distinct word.
+    long: Option<Long>,
+}
+
+struct Long {
+    blocks: usize,
+    rows: HashMap<u32, usize, foldhash::fast::RandomState>,
+    masks: Vec<u64>,
+    v: Vec<u64>,
+}
+
+impl Default for Pattern {
+    fn default() -> Self {
+        Pattern {
+            length: 0,
+            keys: [Pattern::UNKNOWN; SLOTS],
+            masks: [0; SLOTS],
+            long: None,
+        }
+    }
+}
+
+impl Pattern {
+    /// A word that no other text has. Never in a text that a pattern is compared with.
+    pub const UNKNOWN: u32 = u32::MAX;
+
+    /// Makes this the pattern of `text`.
+    pub fn set(&mut self, text: &[u32]) {
+        self.length = text.len();
+        if text.len() > SHORT {
+            self.long = Some(Long::new(text));
+            return;
+        }
+        self.long = None;
+        self.keys = [Pattern::UNKNOWN; SLOTS];
+        for (i, &word) in text
+            .iter()
+            .enumerate()
+            .filter(|(_, word)| **word != Pattern::UNKNOWN)
+        {
+            let slot = self.slot(word);
+            if self.keys[slot] != word {
+                self.keys[slot] = word;
+                self.masks[slot] = 0;
+            }
+            self.masks[slot] |= 1 << i;
+        }
+    }
+
+    /// Where `word` is, or the free slot where it would be.
+    #[inline(always)]
+    fn slot(&self, word: u32) -> usize {
+        let mut slot = (word.wrapping_mul(0x9E37_79B1) >> 25) as usize;
+        while self.keys[slot] != word && self.keys[slot] != Pattern::UNKNOWN {
+            slot = (slot + 1) % SLOTS;
+        }
+        slot
+    }
+
+    /// The length of the longest common subsequence with `text`, when it is at least `least`.
+    #[inline]
+    pub fn lcs(&mut self, text: &[u32], least: u32) -> Option<u32> {
+        if let Some(long) = &mut self.long {
+            return Some(long.lcs(text)).filter(|&lcs| lcs >= least);
+        }
+        if self.length.min(text.len()) < least as usize {
+            return None;
+        }
+        let mut v = u64::MAX;
+        let mut left = text.len() as u32;
+        for words in text.chunks(STRIDE) {
+            for &word in words {
+                let slot = self.slot(word);
+                // A free slot's mask is that of another pattern.
+                let mask = if self.keys[slot] == word {
+                    self.masks[slot]
+                } else {
+                    0
+                };
+                let u = v & mask;
+                v = v.wrapping_add(u) | (v & !mask);
+            }
+            // Each word that is left makes the LCS longer by one at most.
+            left -= words.len() as u32;
+            if v.count_zeros() + left < least {
+                return None;
+            }
+        }
+        Some(v.count_zeros())
+    }
+}
+
+impl Long {
+    fn new(text: &[u32]) -> Long {
+        let blocks = text.len().div_ceil(64);
+        let mut rows = HashMap::default();
+        let mut masks = Vec::new();
+        for (i, &word) in text
+            .iter()
+            .enumerate()
+            .filter(|(_, word)| **word != Pattern::UNKNOWN)
+        {
+            let row = *rows.entry(word).or_insert_with(|| {
+                masks.resize(masks.len() + blocks, 0u64);
+                masks.len() / blocks - 1
+            });
+            masks[row * blocks + i / 64] |= 1 << (i % 64);
+        }
+        Long {
+            blocks,
+            rows,
+            masks,
+            v: Vec::new(),
+        }
+    }
+
+    fn lcs(&mut self, text: &[u32]) -> u32 {
+        self.v.clear();
+        self.v.resize(self.blocks, u64::MAX);
+        for word in text {
+            let Some(row) = self.rows.get(word) else {
+                continue;
+            };
+            let masks = &self.masks[row * self.blocks..(row + 1) * self.blocks];
+            let mut carry = false;
+            for (v, &mask) in self.v.iter_mut().zip(masks) {
+                let u = *v & mask;
+                let (sum, first) = v.overflowing_add(u);
+                let (sum, second) = sum.overflowing_add(u64::from(carry));
+                carry = first || second;
+                *v = sum | (*v & !mask);
+            }
+        }
+        self.v.iter().map(|v| v.count_zeros()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The textbook table.
+    fn table(a: &[u32], b: &[u32]) -> u32 {
+        let mut table = vec![vec![0u32; b.len() + 1]; a.len() + 1];
+        for i in 0..a.len() {
+            for j in 0..b.len() {
+                table[i + 1][j + 1] = if a[i] == b[j] {
+                    table[i][j] + 1
+                } else {
+                    table[i][j + 1].max(table[i + 1][j])
+                };
+            }
+        }
+        table[a.len()][b.len()]
+    }
+
+    #[test]
+    fn unknown_words_match_nothing() {
+        let mut pattern = Pattern::default();
+        pattern.set(&[Pattern::UNKNOWN, 1, Pattern::UNKNOWN]);
+        assert_eq!(pattern.lcs(&[0, 1, 2], 0), Some(1));
+    }
+
+    proptest! {
+        #[test]
+        fn bits_agree_with_the_table(
+            a in prop::collection::vec(0u32..12, 0..200),
+            b in prop::collection::vec(0u32..12, 0..200),
+            least in 0u32..200,
+        ) {
+            let mut pattern = Pattern::default();
+            pattern.set(&b);
+            pattern.set(&a);
+            let lcs = table(&a, &b);
+            prop_assert_eq!(pattern.lcs(&b, least), Some(lcs).filter(|&lcs| lcs >= least));
+            prop_assert_eq!(pattern.lcs(&b, lcs), Some(lcs));
+            prop_assert_eq!(pattern.lcs(&b, lcs + 1), None);
+        }
+    }
+}
