@@ -8,7 +8,8 @@
 mod pool;
 
 use crate::backend::{Backend, BackendError, Completion};
-use crate::filter::{Index, Score, Threshold, rules};
+use crate::filter::rules::{Objection, RuleSet};
+use crate::filter::{Index, Score, Threshold};
 use crate::generate::parse::{self, Fault};
 use crate::generate::recipe::{SelfInstruct, Stage};
 use crate::generate::round::{RoundRng, in_context, request_seed};
@@ -106,6 +107,7 @@ struct Run<'a> {
     /// Set when the target is reached: nothing more is asked.
     enough: AtomicBool,
     prompts: Prompts,
+    rules: RuleSet,
     pool: RwLock<Pool>,
     requests: AtomicU64,
     tokens: AtomicU64,
@@ -156,6 +158,7 @@ pub async fn grow(
         backend,
         interrupted,
         enough: AtomicBool::new(false),
+        rules: RuleSet::default(),
         prompts: Prompts::from_seeds(&config.recipe, &seeds),
         pool: RwLock::new(pool),
         requests: AtomicU64::new(0),
@@ -353,7 +356,7 @@ impl Run<'_> {
 
     /// Rules, then near-duplicates among the first `within` entries of the pool.
     fn judge(&self, instruction: &str, within: usize) -> Option<Rejection> {
-        if let Some(objection) = rules::judge_instruction(instruction) {
+        if let Some(objection) = self.rules.judge_instruction(instruction) {
             return Some(objection.into());
         }
         let pool = self.pool.read().expect("no admission panicked");
@@ -426,7 +429,7 @@ impl Run<'_> {
             .filter(|p| p.fault.is_none())
             .map(|p| p.instance.clone())
             .collect();
-        let mut judged = rules::judge_instances(text, &whole).into_iter();
+        let mut judged = self.rules.judge_instances(text, &whole).into_iter();
         developed.instances = parsed
             .into_iter()
             .map(|parsed| AdmittedInstance {
@@ -563,8 +566,8 @@ struct Developed {
     instances: Vec<AdmittedInstance>,
 }
 
-impl From<rules::Objection> for Rejection {
-    fn from(objection: rules::Objection) -> Self {
+impl From<Objection> for Rejection {
+    fn from(objection: Objection) -> Self {
         Rejection::new(objection.reason, objection.detail)
     }
 }

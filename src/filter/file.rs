@@ -3,26 +3,16 @@
 
 use super::index::Index;
 use super::rouge::Threshold;
-use super::rules::{self, Objection};
+use super::rules::RuleSet;
 use crate::interchange::read::Reader;
 use crate::progress::Progress;
 use crate::replace::Replacement;
-use crate::task::Task;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
-
-/// Which rules are applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RuleSet {
-    /// Those of generation.
-    Default,
-    /// None: only near-duplicates are judged.
-    None,
-}
 
 /// What to judge, and how.
 #[derive(Debug, Clone)]
@@ -86,10 +76,7 @@ pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
             .nearest(&task.instruction, index.len(), 1)
             .into_iter()
             .next();
-        let objection = match config.rules {
-            RuleSet::Default => objection(&task),
-            RuleSet::None => None,
-        };
+        let objection = config.rules.judge_task(&task);
         let near = nearest.is_some_and(|nearest| config.threshold.is_exceeded_by(nearest.score));
         let reason = objection
             .map(|objection| objection.reason)
@@ -136,15 +123,6 @@ fn reader(path: &Path) -> Result<Reader<BufReader<File>>> {
         &path.display().to_string(),
         None,
     ))
-}
-
-fn objection(task: &Task) -> Option<Objection> {
-    rules::judge_instruction(&task.instruction).or_else(|| {
-        rules::judge_instances(&task.instruction, &task.instances)
-            .into_iter()
-            .flatten()
-            .next()
-    })
 }
 
 /// A row of a JSON array may take several lines; in JSON lines it takes one.
