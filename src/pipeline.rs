@@ -9,7 +9,8 @@ mod neighbors;
 mod pool;
 
 use crate::backend::{Backend, BackendError, Completion};
-use crate::filter::{Index, Score, Threshold, rules};
+use crate::filter::rules::{Objection, RuleSet};
+use crate::filter::{Index, Score, Threshold};
 use crate::generate::parse::{self, Fault};
 use crate::generate::recipe::{SelfInstruct, Stage};
 use crate::generate::round::{RoundRng, in_context, request_seed};
@@ -46,6 +47,8 @@ pub struct Config {
     /// ROUGE-L F1 above which two instructions are the same.
     #[serde(serialize_with = "as_text")]
     pub threshold: Threshold,
+    /// What a single task must satisfy.
+    pub rules: RuleSet,
     /// Stop after this many requests.
     pub max_requests: Option<u64>,
     /// Stop after this many tokens, prompts and answers together.
@@ -366,7 +369,7 @@ impl Run<'_> {
             .iter()
             .map(|parsed| match parsed.fault {
                 Some(fault) => Some(fault_rejection(fault)),
-                None => rules::judge_instruction(&parsed.text).map(Rejection::from),
+                None => self.config.rules.judge_instruction(&parsed.text).map(Rejection::from),
             })
             .collect();
         let open: Vec<usize> = (0..parsed.len()).filter(|&i| verdicts[i].is_none()).collect();
@@ -445,7 +448,7 @@ impl Run<'_> {
             .filter(|p| p.fault.is_none())
             .map(|p| p.instance.clone())
             .collect();
-        let mut judged = rules::judge_instances(text, &whole).into_iter();
+        let mut judged = self.config.rules.judge_instances(text, &whole).into_iter();
         developed.instances = parsed
             .into_iter()
             .map(|parsed| AdmittedInstance {
@@ -595,8 +598,8 @@ struct Developed {
     instances: Vec<AdmittedInstance>,
 }
 
-impl From<rules::Objection> for Rejection {
-    fn from(objection: rules::Objection) -> Self {
+impl From<Objection> for Rejection {
+    fn from(objection: Objection) -> Self {
         Rejection::new(objection.reason, objection.detail)
     }
 }

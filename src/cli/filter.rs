@@ -1,7 +1,8 @@
 //! `ewe filter`
 
 use crate::filter::Threshold;
-use crate::filter::file::{Config, Outcome, RuleSet, filter};
+use crate::filter::file::{Config, Outcome, filter};
+use crate::filter::rules::RuleSet;
 use anyhow::Result;
 use std::io::Write;
 use std::path::PathBuf;
@@ -20,9 +21,9 @@ pub struct Args {
     #[arg(long, value_name = "F1", default_value = "0.7")]
     pub threshold: Threshold,
 
-    /// Rules over instructions and instances; `none` looks for near-duplicates only
-    #[arg(long, value_enum, default_value = "default")]
-    pub rules: Rules,
+    /// Rules over instructions and instances: `self-instruct`, `alpaca`, `default`, `none`, or a TOML file
+    #[arg(long, value_name = "NAME|FILE", default_value = "default")]
+    pub rules: String,
 
     /// Write the rows that are kept here, each as it stands in FILE, a line each
     #[arg(long, value_name = "FILE")]
@@ -37,21 +38,8 @@ pub struct Args {
     pub json: bool,
 }
 
-/// The rule sets of `--rules`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Rules {
-    /// What `ewe generate` applies
-    Default,
-    /// No rules
-    None,
-}
-
 /// Judges the rows of a file.
 pub fn run(args: &Args, quiet: bool) -> Result<()> {
-    let rules = match args.rules {
-        Rules::Default => RuleSet::Default,
-        Rules::None => RuleSet::None,
-    };
     let Outcome {
         rows,
         accepted,
@@ -61,7 +49,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
             file: args.file.clone(),
             against: args.against.clone(),
             threshold: args.threshold,
-            rules,
+            rules: RuleSet::read(&args.rules)?,
             out: args.out.clone(),
             verdicts: args.verdicts.clone(),
         },

@@ -1,6 +1,7 @@
 //! The seed tasks that ship with ewe: schema, quotas, no two alike, and nothing that the filter would turn away.
 
-use ewe::filter::{Index, Threshold, rules};
+use ewe::filter::rules::RuleSet;
+use ewe::filter::{Index, Threshold};
 use ewe::task::Instance;
 use serde::Deserialize;
 use std::collections::HashSet;
@@ -59,9 +60,10 @@ fn no_two_are_alike() {
 
 #[test]
 fn every_rule_accepts_them() {
+    let rules = RuleSet::default();
     for seed in seeds() {
-        assert_eq!(rules::judge_instruction(&seed.instruction), None, "{}", seed.id);
-        let objections = rules::judge_instances(&seed.instruction, &seed.instances);
+        assert_eq!(rules.judge_instruction(&seed.instruction), None, "{}", seed.id);
+        let objections = rules.judge_instances(&seed.instruction, &seed.instances);
         assert!(
             objections.iter().all(Option::is_none),
             "{}: {objections:?}",

@@ -123,9 +123,13 @@ impl Index {
         }
     }
 
-    /// Admits those of `texts`, in order, that are no duplicate of a text admitted before; says for each what it is
-    /// a duplicate of: the most similar, the earliest among equals.
-    pub fn admit(&mut self, texts: &[impl AsRef<str> + Sync]) -> Vec<Option<Neighbor>> {
+    /// Admits those of `texts`, in order, that are no duplicate of a text admitted before, and those that are
+    /// `certain` to stay; says for each what it is a duplicate of: the most similar, the earliest among equals.
+    pub fn admit(
+        &mut self,
+        texts: &[impl AsRef<str> + Sync],
+        certain: impl Fn(usize) -> bool,
+    ) -> Vec<Option<Neighbor>> {
         let before = self.len();
         // In parallel against what was there; then in order against what this batch brings, which is little.
         let searched: Vec<(Encoded, Option<Neighbor>)> = texts
@@ -137,10 +141,10 @@ impl Index {
             })
             .collect();
         let mut verdicts = Vec::with_capacity(texts.len());
-        for (mut encoded, near) in searched {
+        for (i, (mut encoded, near)) in searched.into_iter().enumerate() {
             self.vocabulary.look_up_again(&mut encoded);
             let near = better(near, self.search(&encoded.words, before..self.len()));
-            if near.is_none() {
+            if near.is_none() || certain(i) {
                 self.insert(encoded);
             }
             verdicts.push(near);

@@ -121,7 +121,7 @@ proptest! {
         let texts = joined(&texts);
         let (verdicts, kept) = with_threads(threads, || {
             let mut index = Index::new(threshold);
-            let verdicts: Vec<_> = texts.chunks(batch).flat_map(|batch| index.admit(batch)).collect();
+            let verdicts: Vec<_> = texts.chunks(batch).flat_map(|batch| index.admit(batch, |_| false)).collect();
             (verdicts, index.len())
         });
         prop_assert_eq!(kept, expected.iter().filter(|near| near.is_none()).count());
@@ -196,4 +196,15 @@ fn an_unseen_word_is_no_word_of_the_index() {
     assert_eq!(index.duplicate("", 2), None);
     let near = index.duplicate("please explain how rain forms", 2).unwrap();
     assert_eq!((near.position, near.score.lcs, near.score.total), (0, 4, 9));
+}
+
+#[test]
+fn what_is_certain_stays_and_counts() {
+    let mut index = Index::new(Threshold::SELF_INSTRUCT);
+    let texts = ["explain how rain forms", "explain how the rain forms", "tell how the rain forms"];
+    let verdicts = index.admit(&texts, |i| i == 1);
+    let positions: Vec<_> = verdicts.iter().map(|near| near.map(|near| near.position)).collect();
+    // The third is no duplicate of the first, but of the second, which stays although it is one itself.
+    assert_eq!(positions, [None, Some(0), Some(1)]);
+    assert_eq!(index.len(), 2);
 }

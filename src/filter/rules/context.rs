@@ -1,0 +1,371 @@
+//! Texts that an instruction points at and that are not there.
+
+use super::text::{has_quote, head, head_noun, is_textual, requests, sentences, tokens};
+use super::{Check, EWE, Rule, Settings, shown};
+use crate::task::Instance;
+
+pub(super) const RULES: &[Rule] = &[Rule {
+    name: "missing_context",
+    reason: "missing_context",
+    about: "an instruction that leans on a text it does not have, with an empty input: `the passage below`",
+    source: EWE,
+    check: Check::Instance(missing_context),
+}];
+
+/// What instructions are applied to, in the singular.
+const TEXTS: &[&str] = &[
+    "sentence",
+    "paragraph",
+    "passage",
+    "text",
+    "article",
+    "story",
+    "poem",
+    "email",
+    "e-mail",
+    "letter",
+    "review",
+    "tweet",
+    "post",
+    "comment",
+    "essay",
+    "document",
+    "report",
+    "conversation",
+    "dialogue",
+    "dialog",
+    "transcript",
+    "speech",
+    "quote",
+    "quotation",
+    "excerpt",
+    "extract",
+    "snippet",
+    "list",
+    "table",
+    "dataset",
+    "data",
+    "word",
+    "phrase",
+    "number",
+    "statement",
+    "claim",
+    "headline",
+    "recipe",
+    "resume",
+    "abstract",
+    "question",
+    "lyrics",
+    "input",
+    "information",
+    "fact",
+    "equation",
+    "expression",
+    "sequence",
+    "message",
+    "code",
+    "event",
+    "item",
+    "option",
+    "answer",
+    "premise",
+    "clue",
+    "symptom",
+    "summary",
+    "blurb",
+    "caption",
+    "song",
+    "news",
+    "product",
+    "description",
+    "prompt",
+    "scenario",
+    "situation",
+    "problem",
+    "riddle",
+    "puzzle",
+    "array",
+    "string",
+    "function",
+    "query",
+    "log",
+    "note",
+    "verse",
+    "stanza",
+    "line",
+    "pair",
+    "ingredient",
+    "name",
+    "title",
+    "term",
+    "topic",
+    "task",
+    "contract",
+    "clause",
+];
+
+fn is_text(word: &str) -> bool {
+    TEXTS.contains(&word)
+        || word.strip_suffix('s').is_some_and(|one| TEXTS.contains(&one))
+        || word
+            .strip_suffix("ies")
+            .is_some_and(|stem| matches!(stem, "stor" | "quer" | "summar"))
+}
+
+/// Verbs that change or judge a text that must be there.
+const TRANSFORMING: &[&str] = &[
+    "rewrite",
+    "summarize",
+    "summarise",
+    "translate",
+    "classify",
+    "correct",
+    "edit",
+    "paraphrase",
+    "proofread",
+    "rephrase",
+    "reword",
+    "shorten",
+    "simplify",
+    "categorize",
+    "categorise",
+    "label",
+    "read",
+    "punctuate",
+    "condense",
+    "convert",
+    "reorder",
+    "fix",
+    "reply",
+];
+
+/// First words of sentences that only say what the answer should look like.
+const MANNER: &[&str] = &[
+    "answer",
+    "use",
+    "give",
+    "write",
+    "reply",
+    "respond",
+    "return",
+    "choose",
+    "make",
+    "be",
+    "do",
+    "don't",
+    "keep",
+    "include",
+    "explain",
+    "only",
+    "your",
+    "the",
+    "please",
+    "output",
+    "provide",
+    "list",
+    "state",
+    "say",
+    "then",
+    "label",
+    "pick",
+    "select",
+    "rate",
+    "rank",
+    "format",
+    "ensure",
+    "avoid",
+    "mention",
+    "and",
+    "note",
+    "if",
+    "one",
+    "just",
+    "summarize",
+    "summarise",
+    "identify",
+    "classify",
+    "rewrite",
+    "translate",
+    "correct",
+    "try",
+    "what",
+    "is",
+    "how",
+    "which",
+    "who",
+    "why",
+    "does",
+    "it",
+    "there",
+    "each",
+    "a",
+    "you",
+    "describe",
+    "limit",
+    "add",
+    "remember",
+    "also",
+    "determine",
+    "tell",
+    "find",
+    "name",
+    "highlight",
+    "read",
+    "separate",
+    "sort",
+    "put",
+    "replace",
+    "decide",
+];
+
+fn missing_context(instruction: &str, instance: &Instance, _: &Settings) -> Option<String> {
+    if !instance.input.trim().is_empty() || brings_material(instruction) {
+        return None;
+    }
+    let sentences = sentences(instruction);
+    for (n, sentence) in sentences.iter().enumerate() {
+        let words: Vec<&str> = sentence.iter().map(String::as_str).collect();
+        let told_before = sentences[..n]
+            .iter()
+            .any(|sentence| sentence.len() >= 4 && !is_request(sentence));
+        let told_after = sentences[n + 1..].iter().any(|sentence| {
+            sentence.len() >= 3 && !MANNER.contains(&sentence[0].as_str())
+                // After "the following question" comes the question.
+                || sentence.len() >= 3 && words.iter().any(|word| word.starts_with("question") || word.starts_with("problem") || word.starts_with("riddle"))
+                    && matches!(sentence[0].as_str(), "what" | "who" | "why" | "how" | "which" | "is" | "does" | "if" | "the" | "a" | "there" | "where" | "when")
+        });
+        for (i, &word) in words.iter().enumerate() {
+            let after = &words[i + 1..];
+            let near = |most: usize| head_noun(after, is_text).filter(|at| *at <= most);
+            let found = match word {
+                "following" | "given" | "provided"
+                    if i > 0 && matches!(words[i - 1], "the" | "these" | "this" | "each" | "of")
+                        || i == 0 =>
+                {
+                    near(2).filter(|_| !told_after)
+                }
+                "above" if i > 0 && words[i - 1] == "the" => near(2).filter(|_| !told_before),
+                "this" | "these" => near(2).filter(|_| {
+                    !told_before
+                        && !told_after
+                        && !introduced(&words[..i])
+                        && !sentences[..n].iter().any(|sentence| introduces(sentence))
+                }),
+                _ if is_text(word)
+                    && after
+                        .first()
+                        .is_some_and(|next| matches!(*next, "below" | "above" | "provided" | "attached"))
+                    && i > 0 =>
+                {
+                    Some(0).filter(|_| !told_after && !told_before && !matches!(words[i - 1], "a" | "an"))
+                }
+                _ => None,
+            };
+            if let Some(at) = found {
+                return Some(shown(
+                    &words[i.saturating_sub(1)..(i + 2 + at).min(words.len())].join(" "),
+                ));
+            }
+        }
+        if !told_before
+            && !told_after
+            && let Some(found) = transforms_nothing(&words)
+        {
+            return Some(found);
+        }
+    }
+    None
+}
+
+/// Whether the instruction has something to work on: a quotation, words after a colon, a second line, figures.
+fn brings_material(instruction: &str) -> bool {
+    let text = head(instruction, 8000).trim();
+    let after_colon = text
+        .split_once([':', '：'])
+        .is_some_and(|(_, rest)| tokens(rest).next().is_some());
+    let second_line = text
+        .split_once('\n')
+        .is_some_and(|(_, rest)| tokens(rest).take(3).count() == 3);
+    let dash = [" - ", " – ", " — ", "— "].iter().any(|dash| text.contains(dash));
+    let bracketed = text.contains('(') || text.contains('[') || text.contains('{');
+    let figures = text
+        .split_whitespace()
+        .filter(|word| word.starts_with(|c: char| c.is_ascii_digit()))
+        .count();
+    let listed = text.matches(',').count() >= 3;
+    has_quote(text)
+        || after_colon
+        || second_line
+        || dash
+        || bracketed
+        || figures >= 3
+        || listed
+        || is_textual(text)
+}
+
+fn is_request(sentence: &[String]) -> bool {
+    MANNER.contains(&sentence[0].as_str()) || TRANSFORMING.contains(&sentence[0].as_str())
+}
+
+/// "Given a word, use this word": the instruction has said what "this" is.
+fn introduced(before: &[&str]) -> bool {
+    before.iter().any(|word| {
+        matches!(
+            *word,
+            "a" | "an"
+                | "some"
+                | "any"
+                | "each"
+                | "every"
+                | "your"
+                | "two"
+                | "three"
+                | "about"
+                | "that"
+                | "quotation"
+        )
+    })
+}
+
+/// "Write a question. Why did you choose this question?"
+fn introduces(sentence: &[String]) -> bool {
+    sentence.iter().any(|word| matches!(word.as_str(), "a" | "an"))
+}
+
+/// "Summarise the article": a definite article and nothing that says which one.
+fn transforms_nothing(words: &[&str]) -> Option<String> {
+    let whole = vec![words.iter().map(|word| word.to_string()).collect::<Vec<_>>()];
+    let request = requests(&whole).into_iter().next()?;
+    let (verb, object) = (request[0], &request[1..]);
+    if !TRANSFORMING.contains(&verb) || object.first() != Some(&"the") {
+        return None;
+    }
+    let at = head_noun(object, |noun| {
+        matches!(
+            noun,
+            "sentence"
+                | "sentences"
+                | "paragraph"
+                | "passage"
+                | "text"
+                | "article"
+                | "story"
+                | "poem"
+                | "email"
+                | "letter"
+                | "review"
+                | "tweet"
+                | "dialogue"
+                | "conversation"
+                | "excerpt"
+                | "essay"
+        )
+    })?;
+    let free = object.get(at + 1).is_none_or(|next| {
+        matches!(
+            *next,
+            "in" | "into" | "to" | "and" | "as" | "," | "using" | "so" | "by" | "carefully"
+        )
+    });
+    (at <= 2 && free).then(|| shown(&request[..=at + 1].join(" ")))
+}

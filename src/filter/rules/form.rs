@@ -1,0 +1,79 @@
+//! The length of an instruction and how it begins.
+
+use super::text::{count, pattern};
+use super::{Check, EWE, EWE_AFTER_SELF_INSTRUCT, Rule, Settings, shown};
+use regex::Regex;
+use std::sync::LazyLock;
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        name: "empty",
+        reason: "empty",
+        about: "an instruction without a letter or digit",
+        source: EWE_AFTER_SELF_INSTRUCT,
+        check: Check::Instruction(empty),
+    },
+    Rule {
+        name: "too_short",
+        reason: "too_short",
+        about: "fewer words than `min_words`; a character of a script without spaces counts as a word",
+        source: EWE_AFTER_SELF_INSTRUCT,
+        check: Check::Instruction(too_short),
+    },
+    Rule {
+        name: "too_long",
+        reason: "too_long",
+        about: "more words than `max_words`; two characters of a script without spaces count as a word",
+        source: EWE_AFTER_SELF_INSTRUCT,
+        check: Check::Instruction(too_long),
+    },
+    Rule {
+        name: "leading_punctuation",
+        reason: "leading_punctuation",
+        about: "begins with a sign that opens nothing: a bullet, a full stop, a closing bracket",
+        source: EWE_AFTER_SELF_INSTRUCT,
+        check: Check::Instruction(leading_punctuation),
+    },
+    Rule {
+        name: "list_item",
+        reason: "list_item",
+        about: "begins as an option of a list, such as `B.` or `(c)`",
+        source: EWE,
+        check: Check::Instruction(list_item),
+    },
+];
+
+fn empty(instruction: &str, _: &Settings) -> Option<String> {
+    (!instruction.chars().any(char::is_alphanumeric)).then(String::new)
+}
+
+fn too_short(instruction: &str, settings: &Settings) -> Option<String> {
+    let (spaced, unspaced) = count(instruction);
+    let count = spaced + unspaced;
+    (count < settings.min_words).then(|| format!("{count} words, at least {} wanted", settings.min_words))
+}
+
+fn too_long(instruction: &str, settings: &Settings) -> Option<String> {
+    let (spaced, unspaced) = count(instruction);
+    let count = spaced + unspaced / 2;
+    (count > settings.max_words).then(|| format!("{count} words, at most {} wanted", settings.max_words))
+}
+
+fn leading_punctuation(instruction: &str, _: &Settings) -> Option<String> {
+    let text = instruction.trim_start();
+    let first = text.chars().next()?;
+    // Quotation marks, brackets, what opens a Spanish question, an amount of money, a name in code.
+    let opens = "\"'“‘«‹„‚「『《〈【（([{¿¡$€£¥₹`".contains(first) && !text.starts_with("```");
+    (!first.is_alphanumeric() && !opens).then(|| format!("starts with '{first}'"))
+}
+
+pattern!(
+    ITEM,
+    // A lower-case word after "E." makes it the name of a species, another initial after "J." that of a person.
+    r"^\s*(?:\(?(?:[A-Za-z]|[ivx]{2,4})\)\s+\S|[A-Z]\.\s+[\p{Lu}\d][^.])"
+);
+
+/// `B. It is snowing`: an option that the model made up, not a task.
+fn list_item(instruction: &str, _: &Settings) -> Option<String> {
+    ITEM.find(instruction).map(|found| shown(found.as_str()))
+}

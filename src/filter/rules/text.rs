@@ -1,0 +1,362 @@
+//! How the rules read: words, sentences, what is quoted, what is code.
+
+use regex::Regex;
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+/// Whether `c` belongs to a script that puts no spaces between words, as in `filter::words`.
+pub(super) fn is_unspaced(c: char) -> bool {
+    matches!(c as u32,
+        0x0E00..=0x0EFF // Thai, Lao
+        | 0x1000..=0x109F // Myanmar
+        | 0x1780..=0x17FF // Khmer
+        | 0x3040..=0x30FF // kana
+        | 0x3400..=0x4DBF | 0x4E00..=0x9FFF | 0xF900..=0xFAFF | 0x20000..=0x3FFFF // Han
+    )
+}
+
+/// The words of `filter::words` as they stand, without a copy of each: a text of ten million letters costs nothing.
+pub(super) fn tokens(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        rest = rest.trim_start_matches(|c: char| !c.is_alphanumeric());
+        let first = rest.chars().next()?;
+        let end = if is_unspaced(first) {
+            first.len_utf8()
+        } else {
+            rest.find(|c: char| !c.is_alphanumeric() || is_unspaced(c))
+                .unwrap_or(rest.len())
+        };
+        let (word, left) = rest.split_at(end);
+        rest = left;
+        Some(word)
+    })
+}
+
+/// How many words between white space a text has that hold a letter or digit, and how many characters of scripts
+/// without spaces, which are counted apart.
+pub(super) fn count(text: &str) -> (usize, usize) {
+    let (mut spaced, mut unspaced) = (0, 0);
+    for word in text.split_whitespace() {
+        let characters = word.chars().filter(|&c| is_unspaced(c)).count();
+        unspaced += characters;
+        spaced += usize::from(characters == 0 && word.chars().any(char::is_alphanumeric));
+    }
+    (spaced, unspaced)
+}
+
+/// At most the first `bytes` bytes, cut between characters.
+pub(super) fn head(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+/// At most the last `bytes` bytes, cut between characters.
+pub(super) fn tail(text: &str, bytes: usize) -> &str {
+    &text[text.ceil_char_boundary(text.len().saturating_sub(bytes))..]
+}
+
+/// A pattern that the sources hold, so that it is known to compile.
+macro_rules! pattern {
+    ($name:ident, $pattern:expr) => {
+        static $name: LazyLock<Regex> = LazyLock::new(|| Regex::new($pattern).unwrap());
+    };
+}
+pub(super) use pattern;
+
+pattern!(
+    CODE_LINE,
+    r"(?m)[;{}]\s*$|^\s*(?:def|class|import|from|fn|func|function|public|private|const|let|var|return|for|while|#include|SELECT|INSERT|UPDATE|CREATE|<\w+[^>]*>|\$ )\b.*[(){}=<>;:]"
+);
+
+/// Whether a text is program text or markup rather than prose: a fence, several lines that look like code, or many
+/// signs that prose has not.
+pub(super) fn is_code(text: &str) -> bool {
+    let text = head(text, 4000);
+    let signs = text
+        .chars()
+        .filter(|c| {
+            matches!(
+                c,
+                '{' | '}' | '(' | ')' | '[' | ']' | ';' | '=' | '<' | '>' | '/' | '\\' | '|' | '_'
+            )
+        })
+        .count();
+    text.contains("```")
+        || signs * 14 > text.chars().count()
+        || CODE_LINE.find_iter(text).take(3).count() > text.lines().count().min(10) / 5 && signs >= 3
+}
+
+pattern!(
+    QUOTED,
+    "\"[^\"]+\"|“[^”]+”|«[^»]+»|„[^“”]+[“”]|「[^」]+」|`[^`]+`|(?:^|[\\s(])'[^'\\n]+'(?:[\\s.,;:!?)]|$)"
+);
+
+/// The text with everything in quotation marks replaced by one word: what is quoted is what the task is about, not
+/// what it says.
+pub(super) fn without_quotes(text: &str) -> Cow<'_, str> {
+    QUOTED.replace_all(text, " quotation ")
+}
+
+/// Whether something of at least two words, or a word in quotation marks, is quoted.
+pub(super) fn has_quote(text: &str) -> bool {
+    QUOTED.is_match(text)
+}
+
+/// The sentences of an instruction, each as its lower-cased words with commas as words of their own. Quotations are
+/// taken out, and so is what follows a colon: it is material, not instruction.
+pub(super) fn sentences(instruction: &str) -> Vec<Vec<String>> {
+    let unquoted = without_quotes(head(instruction, 4000));
+    let mut sentences = vec![Vec::new()];
+    let mut words = 0;
+    for raw in unquoted.split_inclusive([' ', '\n', '\t', '\u{a0}', '\u{3000}']) {
+        let ends_line = raw.ends_with('\n');
+        let raw = raw.trim();
+        let word = raw.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+        let sentence = sentences.last_mut().expect("there is always one");
+        if !word.is_empty() {
+            words += 1;
+            sentence.push(word.replace('’', "'"));
+        }
+        if raw.ends_with([',', ';', '–', '—']) || raw == "-" {
+            sentence.push(",".to_string());
+        }
+        // "Task: draw a cat" still says what is to be done; "Correct this sentence: …" has said it.
+        if raw.ends_with(':') && words > 2 {
+            break;
+        }
+        if ends_line || raw.ends_with(['.', '!', '?', ':', '。', '！', '？']) {
+            sentences.push(Vec::new());
+        }
+    }
+    sentences.retain(|sentence| !sentence.is_empty());
+    sentences
+}
+
+/// What may stand before the verb of a request, longest first.
+const LEAD_INS: &[&[&str]] = &[
+    &["i", "would", "like", "you", "to"],
+    &["i'd", "like", "you", "to"],
+    &["i", "want", "you", "to"],
+    &["i", "need", "you", "to"],
+    &["your", "task", "is", "to"],
+    &["your", "job", "is", "to"],
+    &["your", "goal", "is", "to"],
+    &["you", "are", "to"],
+    &["you", "need", "to"],
+    &["you", "have", "to"],
+    &["go", "ahead", "and"],
+    &["help", "me", "to"],
+    &["can", "you"],
+    &["could", "you"],
+    &["would", "you"],
+    &["will", "you"],
+    &["you", "should"],
+    &["you", "must"],
+    &["help", "me"],
+    &["try", "to"],
+    &["let", "us"],
+    &["let's"],
+    &["please"],
+    &["kindly"],
+    &["task"],
+    &["now"],
+    &["first"],
+    &["next"],
+    &["then"],
+    &["finally"],
+    &["just"],
+    &["also"],
+    &["hey"],
+    &["hi"],
+    &["hello"],
+    &["okay"],
+    &["ok"],
+    &[","],
+];
+
+/// The parts of an instruction that may begin with a verb telling what to do, each to the end of its sentence: at the
+/// beginning of a sentence after words of courtesy, and after a comma or "and" where the sentence does not ask how
+/// something is done.
+pub(super) fn requests(sentences: &[Vec<String>]) -> Vec<Vec<&str>> {
+    let mut requests = Vec::new();
+    for sentence in sentences {
+        let words: Vec<&str> = sentence.iter().map(String::as_str).take(120).collect();
+        let mut start = 0;
+        while let Some(lead) = LEAD_INS.iter().find(|lead| words[start..].starts_with(lead)) {
+            start += lead.len();
+        }
+        requests.push(words[start..].to_vec());
+        for i in start + 1..words.len() {
+            if matches!(
+                words[i - 1],
+                "how" | "ways" | "way" | "steps" | "tips" | "why" | "who" | "whether" | "advice" | "rules"
+            ) {
+                break;
+            }
+            if matches!(words[i - 1], "," | "and" | "then") {
+                let mut at = i;
+                while let Some(lead) = LEAD_INS.iter().find(|lead| words[at..].starts_with(lead)) {
+                    at += lead.len();
+                }
+                requests.push(words[at..].to_vec());
+            }
+        }
+    }
+    requests.retain(|words| !words.is_empty());
+    requests
+}
+
+/// Words that end a noun phrase, or stand before one: of a closed class in English.
+const FUNCTION_WORDS: &[&str] = &[
+    "of", "in", "on", "at", "to", "for", "from", "with", "without", "by", "about", "as", "into", "onto",
+    "over", "under", "between", "among", "during", "before", "after", "and", "or", "but", "so", "then",
+    "that", "which", "who", "whose", "where", "when", "while", "if", "is", "are", "was", "were", "be", "can",
+    "could", "should", "would", "will", "may", "might", "do", "does", "did", "has", "have", "had", "it",
+    "they", "he", "she", "you", "i", "we", "not", "no", "than", "because", "until", "since", "through",
+    "via", "per", "against", "how", "why", "what", "there", ",",
+];
+
+/// Words after a noun that say more about it, so that the noun is the head of its phrase.
+const AFTER_NOUN: &[&str] = &[
+    "showing",
+    "depicting",
+    "representing",
+    "illustrating",
+    "displaying",
+    "comparing",
+    "describing",
+    "using",
+    "containing",
+    "explaining",
+    "featuring",
+    "including",
+    "having",
+    "made",
+    "based",
+    "taken",
+    "drawn",
+    "shown",
+    "attached",
+    "provided",
+    "given",
+    "below",
+    "above",
+    "here",
+    "today",
+    "please",
+    "uploaded",
+    "linked",
+    "quotation",
+    "again",
+    "carefully",
+    "closely",
+    "contains",
+    "contain",
+    "shows",
+    "show",
+    "depicts",
+    "tells",
+    "tell",
+    "look",
+    "looks",
+    "mean",
+    "means",
+    "say",
+    "says",
+    "represents",
+    "enclosed",
+    "together",
+    "next",
+    "side",
+    "just",
+    "i've",
+    "i'm",
+    "we've",
+    "you've",
+    "myself",
+    "itself",
+    "online",
+];
+
+/// Whether the word is of a closed class: article, preposition, conjunction, pronoun, auxiliary.
+pub(super) fn is_function_word(word: &str) -> bool {
+    FUNCTION_WORDS.contains(&word)
+}
+
+/// The place of the first of `nouns` in a noun phrase at the beginning of `words`. Only the head of the phrase counts:
+/// in "video game" and "map function" another noun follows, and the phrase is about something else.
+pub(super) fn head_noun(words: &[&str], is_noun: impl Fn(&str) -> bool) -> Option<usize> {
+    const GROUPS: &[&str] = &[
+        "couple",
+        "set",
+        "series",
+        "number",
+        "lot",
+        "pair",
+        "collection",
+        "kind",
+        "type",
+        "sort",
+        "few",
+    ];
+    for (i, word) in words.iter().enumerate().take(8) {
+        if is_noun(word) && words.get(i + 1).is_none_or(|next| ends_phrase(next)) {
+            return Some(i);
+        }
+        let joins = *word == "of" && i > 0 && GROUPS.contains(&words[i - 1])
+            // "a simple, colourful picture"
+            || *word == "," && i > 0 && words.get(i + 1).is_some_and(|next| !is_function_word(next));
+        if is_function_word(word) && !joins {
+            return None;
+        }
+    }
+    None
+}
+
+/// Whether a noun phrase ends before this word.
+pub(super) fn ends_phrase(next: &str) -> bool {
+    is_function_word(next) || AFTER_NOUN.contains(&next)
+}
+
+pattern!(
+    TEXTUAL,
+    r"(?i)\b(?:ascii|unicode|emojis?|svg|tikz|latex|mermaid|graphviz|plantuml|html|css|xml|json|yaml|markdown|python|java|javascript|typescript|rust|ruby|perl|php|kotlin|haskell|golang|matlab|sql|bash|shell|numpy|pandas|matplotlib|seaborn|ggplot2?|gnuplot|opencv|pillow|pytorch|tensorflow|selenium|turtle|react|code|pseudo-?code|program(?:me)?s?|programming|subroutine|algorithms?|regex|command|terminal|script|text-based|in words)\b|\bc\+\+|\bc#|\bin [CRr]\b"
+);
+
+/// Whether the instruction speaks of a way to put things into text, so that even a picture can be an answer.
+pub(super) fn is_textual(instruction: &str) -> bool {
+    TEXTUAL.is_match(head(instruction, 4000))
+}
+
+pattern!(
+    SPEECH,
+    r"(?i)\b(?:e-?mails?|letters?|messages?|memos?|repl(?:y|ies|ied)|respond|response|answer (?:the|this) (?:customer|complaint|guest)|dialogues?|conversations?|chat|scripts?|skits?|scenes?|stor(?:y|ies)|sentences?|quotes?|quotations?|translat\w*|paraphras\w*|rewrit\w*|rephras\w*|reword\w*|convert|correct|proofread|fix|punctuat\w*|excuses?|apolog\w*|declin\w*|notes?|diar(?:y|ies)|journal|monologues?|speech|post|tweets?|caption|voicemail|texts?|sms|poems?|songs?|lyrics|role-?play|pretend|act as|imagine|continue|complete|transcri\w*|extract|summar\w*|interview|script|phrases?|example|say|says|said|tell|telling|decode|encode|passive|active|tense|person|voice)\b"
+);
+
+/// Whether the answer may speak with another voice than the assistant's: a message, a dialogue, a story, a rewording.
+pub(super) fn lends_voice(instruction: &str) -> bool {
+    SPEECH.is_match(head(instruction, 4000))
+}
+
+/// The words of a text as numbers, equal for equal words but for case.
+pub(super) fn word_hashes(text: &str) -> Vec<u64> {
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hasher};
+    let hashes = BuildHasherDefault::<DefaultHasher>::default();
+    tokens(text)
+        .map(|word| {
+            let mut hasher = hashes.build_hasher();
+            for c in word.chars().flat_map(char::to_lowercase) {
+                hasher.write_u32(c as u32);
+            }
+            hasher.finish()
+        })
+        .collect()
+}
+
+/// The share of different trigrams among all trigrams of words.
+pub(super) fn distinct_trigrams(words: &[u64]) -> f64 {
+    let all = words.len().saturating_sub(2).max(1);
+    let distinct: HashSet<&[u64]> = words.windows(3).collect();
+    distinct.len() as f64 / all as f64
+}
