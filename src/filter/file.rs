@@ -4,15 +4,15 @@
 use super::index::Index;
 use super::rouge::Threshold;
 use super::rules::{self, Objection};
-use crate::interchange::read::Reader;
+use crate::interchange::kept::Kept;
+use crate::interchange::read::{self, Incoming, Row, RowReader};
 use crate::progress::Progress;
 use crate::replace::Replacement;
 use crate::task::Task;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// Which rules are applied.
@@ -58,15 +58,19 @@ pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
     // Where a text of the index comes from: its file and row.
     let mut places: Vec<(&Path, usize)> = Vec::new();
     for against in &config.against {
-        for (row, task) in reader(against)?.enumerate() {
-            index.push(places.len() as i64, &task?.task.instruction);
+        let mut rows = read::open(against, None)?;
+        let mut row = 0;
+        while let Some((_, incoming)) = next(&mut rows)? {
+            index.push(places.len() as i64, &incoming.task.instruction);
             places.push((against, row));
+            row += 1;
         }
     }
+    let mut rows = read::open(&config.file, None)?;
     let mut kept = config
         .out
         .as_deref()
-        .map(|path| Replacement::begin(path).map(BufWriter::new))
+        .map(|path| Kept::begin(path, &rows))
         .transpose()?;
     let mut verdicts = config
         .verdicts
@@ -79,9 +83,7 @@ pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
         reasons: BTreeMap::new(),
     };
     let mut bar = Progress::counter("filter", "rows", quiet);
-    let mut rows = reader(&config.file)?;
-    while let Some((text, task)) = rows.next_with_text() {
-        let task = task?.task;
+    while let Some((row, Incoming { task, .. })) = next(&mut rows)? {
         let nearest = index
             .nearest(&task.instruction, index.len(), 1)
             .into_iter()
@@ -113,7 +115,7 @@ pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
                 places.push((&config.file, outcome.rows));
                 outcome.accepted += 1;
                 if let Some(out) = &mut kept {
-                    write_row(out, &text)?;
+                    out.write(&row)?;
                 }
             }
         }
@@ -121,7 +123,10 @@ pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
         bar.set(outcome.rows as u64, "");
     }
     bar.finish();
-    for out in [kept, verdicts].into_iter().flatten() {
+    if let Some(out) = kept {
+        out.commit()?;
+    }
+    if let Some(out) = verdicts {
         out.into_inner()
             .context("the disk refused the last rows")?
             .commit()?;
@@ -129,13 +134,14 @@ pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn reader(path: &Path) -> Result<Reader<BufReader<File>>> {
-    let file = File::open(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    Ok(Reader::new(
-        BufReader::with_capacity(1 << 16, file),
-        &path.display().to_string(),
-        None,
-    ))
+/// The next row and its task. The first error ends the run.
+fn next(rows: &mut RowReader) -> Result<Option<(Row, Incoming)>> {
+    let Some(row) = rows.next_row().transpose()? else {
+        return Ok(None);
+    };
+    let parser = rows.parser().context("a file with rows has a format")?;
+    let incoming = parser.parse(&row)?;
+    Ok(Some((row, incoming)))
 }
 
 fn objection(task: &Task) -> Option<Objection> {
@@ -145,16 +151,4 @@ fn objection(task: &Task) -> Option<Objection> {
             .flatten()
             .next()
     })
-}
-
-/// A row of a JSON array may take several lines; in JSON lines it takes one.
-fn write_row(out: &mut impl Write, text: &[u8]) -> Result<()> {
-    if text.contains(&b'\n') {
-        let value: Value = serde_json::from_slice(text)?;
-        writeln!(out, "{value}")?;
-    } else {
-        out.write_all(text.trim_ascii())?;
-        out.write_all(b"\n")?;
-    }
-    Ok(())
 }
