@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help setup setup-dev build demo test lint fmt bench sqlx goldens check-reference clean
+.PHONY: help setup setup-dev build demo test lint fmt bench bench-filter bench-engine sqlx goldens check-reference clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -31,9 +31,14 @@ lint: setup ## format and lint
 fmt: ## format
 	$(CARGO) fmt
 
-bench: setup-dev ## side by side with the field's tools; results go to benches/RESULTS.md by hand
+bench: bench-filter bench-engine ## side by side with the field's tools; results go to benches/RESULTS.md by hand
+
+bench-filter: setup-dev ## near-duplicates of up to a million instructions, beside rapidfuzz and rouge_score
 	$(CARGO) build --locked
 	.venv/bin/python benches/filter.py
+
+bench-engine: setup-dev ## tokens a second, beside transformers
+	$(CARGO) build --locked
 	.venv/bin/python benches/engine.py
 
 sqlx: setup ## describe every query anew after a change to the schema or to SQL
@@ -43,8 +48,9 @@ goldens: setup-dev ## make the golden files of the tests anew, with the referenc
 	.venv/bin/python scripts/make_goldens.py
 	.venv/bin/python scripts/make_train_goldens.py
 
-check-reference: setup-dev ## what ewe saved, loaded by transformers and peft
+check-reference: setup-dev ## near-duplicates against rouge_score; what ewe saved, loaded by transformers and peft
 	$(CARGO) build --locked
+	.venv/bin/python scripts/check_rouge.py
 	.venv/bin/python scripts/check_saved_models.py
 
 clean: ## what was built and made, but for .venv and models

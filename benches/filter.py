@@ -1,14 +1,23 @@
-"""De-duplicates instructions with `ewe filter`, beside Google's rouge_score and rapidfuzz on the same rows.
+"""De-duplicates instructions with `ewe filter`, beside rapidfuzz and Google's rouge_score on the same rows.
 
-    make bench        or    .venv/bin/python benches/filter.py [ROWS]
+    make bench-filter        or    .venv/bin/python benches/filter.py [MOST_ROWS]
 
-Rows are made here: words of a Zipf vocabulary of 50,000 in sentences of 6 to 30, one in five a changed copy of an
-earlier row. ewe is timed as a whole process; the peers in this process, imports not counted. rouge_score is the
-method of the published Alpaca script (each candidate against every kept row) and is timed on a sample of candidates.
+Rows come from filter_data.py, of both kinds, in growing numbers. ewe is timed as a whole process: start, reading,
+parsing, judging, writing verdicts. The peers are timed in this process, without reading and tokenising, on a sample of
+candidates, each against the rows that were kept before it; their cost grows with that pool in a straight line, so a
+sample spread evenly over the rows gives the mean. All have two threads or processes.
+
+- rapidfuzz: `cdist` of 64 candidates at a time with the pool, Indel similarity of words as numbers, cut-off 0.7.
+- rouge_score: the published Alpaca script's method, `Pool.map` of the LCS score over all tokenised rows.
+
+The verdict on each sampled candidate, and the ROUGE-L of rejected ones, must be the peers'.
 """
 
+import functools
 import json
-import random
+import multiprocessing
+import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -16,81 +25,108 @@ import time
 from pathlib import Path
 
 import numpy as np
+from filter_data import instructions, write
 from rapidfuzz.distance import Indel
 from rapidfuzz.process import cdist
 from rouge_score import rouge_scorer
 
 ROOT = Path(__file__).resolve().parent.parent
 EWE = ROOT / "target/debug/ewe"
+THREADS = 2
+SIZES = [10_000, 52_000, 100_000, 300_000, 1_000_000]
+# Where the peers are measured: the size of Alpaca's dataset.
+PEERS_AT = 52_000
 
 
-def make_rows(count, rng):
-    """Instructions with planted near-duplicates at every similarity."""
-    weights = 1.0 / np.arange(1, 50_001)
-    weights /= weights.sum()
-    draws = iter(rng.choice(50_000, size=count * 31, p=weights))
-    rows = []
-    for _ in range(count):
-        if rows and rng.random() < 0.2:
-            words = rows[rng.integers(len(rows))].split()
-            for _ in range(int(rng.integers(0, len(words)))):
-                words[rng.integers(len(words))] = f"w{next(draws)}"
-        else:
-            words = [f"w{next(draws)}" for _ in range(rng.integers(6, 31))]
-        rows.append(" ".join(words))
-    return rows
+def run_ewe(source, verdicts):
+    """Seconds and the most memory in MiB of one whole process."""
+    command = [EWE, "-q", "filter", source, "--rules", "none", "--verdicts", verdicts]
+    environment = os.environ | {"RAYON_NUM_THREADS": str(THREADS)}
+    start = time.perf_counter()
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    assert status == 0
+    return seconds, usage.ru_maxrss / 1024
 
 
 def with_ewe(rows, folder):
-    """Which rows ewe keeps, and the seconds of the whole process."""
+    """Verdicts, median seconds and memory of several runs; of one where a run takes long."""
     source, verdicts = folder / "rows.jsonl", folder / "verdicts.jsonl"
-    source.write_text("".join(json.dumps({"instruction": r, "input": "", "output": "x"}) + "\n" for r in rows))
-    start = time.perf_counter()
-    subprocess.run([EWE, "-q", "filter", source, "--rules", "none", "--verdicts", verdicts], check=True, stdout=subprocess.DEVNULL)
-    seconds = time.perf_counter() - start
-    return [json.loads(line)["verdict"] == "accepted" for line in verdicts.open()], seconds
+    write(rows, source)
+    runs = [run_ewe(source, verdicts) for _ in range(5 if len(rows) <= 100_000 else 1)]
+    with verdicts.open() as lines:
+        judged = [json.loads(line) for line in lines]
+    return judged, statistics.median(seconds for seconds, _ in runs), max(memory for _, memory in runs)
 
 
-def with_rouge_score(rows, kept, candidates):
-    """Checks ewe's verdict on some rows with rouge_score; returns seconds a candidate."""
+def check(judged, i, score):
+    """Whether ewe's verdict on row i is right when `score` is the best of the rows kept before."""
+    # Scores at exactly 0.7 are a matter of rounding for the peers, of integers for ewe.
+    if abs(score - 0.7) > 1e-9:
+        assert (judged[i]["verdict"] == "rejected") == (score > 0.7), (i, score, judged[i])
+    if judged[i]["verdict"] == "rejected":
+        assert abs(judged[i]["rouge_l"] - score) < 1e-9, (i, score, judged[i])
+
+
+def with_rapidfuzz(rows, judged):
+    """Seconds a candidate."""
+    numbers = {}
+    words = [[numbers.setdefault(word, len(numbers)) for word in row.lower().rstrip(".").split()] for row in rows]
+    seconds, candidates = 0.0, 0
+    for start in np.linspace(64, len(rows) - 64, 8, dtype=int).tolist():
+        # Rows of the batch itself are left out of the pool: that only makes it cheaper for the peer.
+        pool = [words[j] for j in range(start) if judged[j]["verdict"] == "accepted"]
+        batch = words[start : start + 64]
+        begun = time.perf_counter()
+        scores = cdist(batch, pool, scorer=Indel.normalized_similarity, score_cutoff=0.7, workers=THREADS)
+        seconds += time.perf_counter() - begun
+        candidates += len(batch)
+        for i, best in enumerate(scores.max(axis=1).tolist(), start):
+            nearest = judged[i]["nearest"]
+            if nearest is None or nearest["row"] < start:
+                # cdist's floats have single precision.
+                assert (judged[i]["verdict"] == "rejected") == (best > 0.7 + 1e-6) or abs(best - 0.7) < 1e-6, (i, best)
+    return seconds / candidates
+
+
+def with_rouge_score(rows, judged):
+    """Seconds a candidate."""
     scorer = rouge_scorer.RougeScorer(["rougeL"], use_stemmer=False)
+    tokens = [scorer._tokenizer.tokenize(row) for row in rows]
+    # Places whose mean is that of all places.
+    places = [int(len(rows) * part) for part in (0.125, 0.375, 0.625, 0.875)]
     seconds = 0.0
-    for i in candidates:
-        pool = [rows[j] for j in range(i) if kept[j]]
+    for i in places:
+        pool = [tokens[j] for j in range(i) if judged[j]["verdict"] == "accepted"]
         start = time.perf_counter()
-        near = any(scorer.score(rows[i], other)["rougeL"].fmeasure > 0.7 for other in pool)
+        with multiprocessing.Pool(THREADS) as processes:
+            scores = processes.map(functools.partial(rouge_scorer._score_lcs, tokens[i]), pool)
+        best = max(score.fmeasure for score in scores)
         seconds += time.perf_counter() - start
-        # A tie at exactly 0.7 is a matter of rounding in rouge_score, of integers in ewe; none is expected here.
-        assert near != kept[i], f"row {i}: ewe says kept={kept[i]}, rouge_score says near={near}"
-    return seconds / len(candidates)
-
-
-def with_rapidfuzz(rows, kept, candidates):
-    """Seconds a candidate of the strongest peer, over words as hashes, on the same pools."""
-    words = [[hash(word) for word in row.split()] for row in rows]
-    seconds = 0.0
-    for i in candidates:
-        pool = [words[j] for j in range(i) if kept[j]]
-        start = time.perf_counter()
-        cdist([words[i]], pool, scorer=Indel.normalized_similarity, score_cutoff=0.7, workers=2)
-        seconds += time.perf_counter() - start
-    return seconds / len(candidates)
+        check(judged, i, best)
+    return seconds / len(places)
 
 
 def main():
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
-    rows = make_rows(count, np.random.default_rng(7))
-    with tempfile.TemporaryDirectory() as folder:
-        kept, seconds = with_ewe(rows, Path(folder))
-    # The peers' cost grows with the pool, so the sample is spread evenly over it.
-    random.seed(7)
-    sample = sorted(random.sample(range(count), 24))
-    ewe, rouge = seconds / count, with_rouge_score(rows, kept, sample)
-    rapid = with_rapidfuzz(rows, kept, sorted(random.sample(range(count), 200)))
-    print(f"{count} rows, {sum(kept)} kept; ewe {seconds:.2f} s in all")
-    print(f"  ewe          {ewe * 1e3:10.3f} ms a candidate (whole process)")
-    print(f"  rapidfuzz    {rapid * 1e3:10.3f} ms a candidate, {rapid / ewe:,.1f} times ewe's (sample of 200)")
-    print(f"  rouge_score  {rouge * 1e3:10.3f} ms a candidate, {rouge / ewe:,.0f} times ewe's (sample of 24, verdicts equal)")
+    most = int(sys.argv[1]) if len(sys.argv) > 1 else SIZES[-1]
+    for kind in ("zipf", "adversarial"):
+        print(f"\n{kind}\n\n| rows | kept | seconds | µs a candidate | MiB |\n| --- | --- | --- | --- | --- |")
+        costs, peers = {}, []
+        for size in (size for size in SIZES if size <= most):
+            rows = instructions(kind, size)
+            with tempfile.TemporaryDirectory() as folder:
+                judged, seconds, memory = with_ewe(rows, Path(folder))
+            costs[size] = seconds / size
+            kept = sum(verdict["verdict"] == "accepted" for verdict in judged)
+            print(f"| {size:,} | {kept:,} | {seconds:.2f} | {costs[size] * 1e6:.1f} | {memory:.0f} |", flush=True)
+            if size == PEERS_AT:
+                for name, peer in (("rapidfuzz", with_rapidfuzz), ("rouge_score with Pool", with_rouge_score)):
+                    cost = peer(rows, judged)
+                    peers.append(f"{name}: {cost * 1e3:,.3f} ms a candidate, {cost / costs[size]:,.0f} times ewe's")
+        print(f"\nat {PEERS_AT:,} rows, extrapolated from samples:", *peers, sep="\n- ")
+        if most in costs and PEERS_AT in costs:
+            print(f"\na candidate at {most:,} rows costs {costs[most] / costs[PEERS_AT]:.2f} times one at {PEERS_AT:,}")
 
 
 if __name__ == "__main__":

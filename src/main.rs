@@ -40,7 +40,7 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<u8> {
                 .run(args, globals.quiet, &client)
                 .await;
         }
-        Command::Filter(args) => cli::filter::run(args, globals.quiet)?,
+        Command::Filter(args) => cli::filter::run(args, globals.quiet).await?,
         Command::Import(args) => cli::import::run(args).await?,
         Command::Export(args) => cli::export::run(args, globals).await?,
         Command::List(args) => cli::list::run(args).await?,

@@ -7,8 +7,10 @@
 
 mod neighbors;
 mod pool;
+pub mod rejudge;
 
 use crate::backend::{Backend, BackendError, Completion};
+use crate::filter::judge::NEAR_DUPLICATE;
 use crate::filter::rules::{Objection, RuleSet};
 use crate::filter::{Index, Score, Threshold};
 use crate::generate::parse::{self, Fault};
@@ -55,6 +57,17 @@ pub struct Config {
     pub budget_tokens: Option<u64>,
     /// Prompts and sampling.
     pub recipe: SelfInstruct,
+}
+
+impl Config {
+    /// What the store keeps: the settings, and the reasons for which they may turn a candidate away.
+    fn to_json(&self) -> Result<serde_json::Value> {
+        let mut json = serde_json::to_value(self)?;
+        let mut reasons = self.rules.reasons();
+        reasons.push(NEAR_DUPLICATE);
+        json["reasons"] = reasons.into();
+        Ok(json)
+    }
 }
 
 fn as_text<S: serde::Serializer>(threshold: &Threshold, serializer: S) -> Result<S::Ok, S::Error> {
@@ -145,7 +158,7 @@ pub async fn grow(
     let run_id = store
         .begin_run(
             "generate",
-            &serde_json::to_value(config)?,
+            &config.to_json()?,
             Some(config.seed as i64),
             Some(backend.model()),
         )
@@ -610,7 +623,7 @@ fn fault_rejection(fault: Fault) -> Rejection {
 
 fn near_duplicate(similar: Similar, score: Score) -> Rejection {
     Rejection {
-        reason: "near_duplicate".into(),
+        reason: NEAR_DUPLICATE.into(),
         detail: String::new(),
         nearest: Some((similar, score.f1())),
     }

@@ -1,6 +1,6 @@
 //! What long work shows on stderr: a bar with rate and time left on a terminal, a line now and then elsewhere.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ pub struct Progress {
     lines: bool,
     what: String,
     total: u64,
+    /// What is counted are the bytes of a file.
+    bytes: bool,
     /// Where it stood at the start, so that work done before does not count as speed.
     first: u64,
     start: Instant,
@@ -42,10 +44,23 @@ impl Progress {
             lines,
             what: what.to_string(),
             total,
+            bytes: false,
             first,
             start: Instant::now(),
             last_line: None,
         }
+    }
+
+    /// The reading of a file of `total` bytes. Where lines are written, a file that is read in no time has none.
+    pub fn bytes(what: &str, total: u64, quiet: bool) -> Self {
+        let mut progress = Progress::new(what, "", 0, total, quiet);
+        progress.bytes = true;
+        progress.last_line = Some(Instant::now());
+        if let Some(bar) = &progress.bar {
+            let template = "{prefix} {bar:28} {bytes}/{total_bytes} · {elapsed} · {bytes_per_sec} · {eta} left\n  {wide_msg}";
+            bar.set_style(ProgressStyle::with_template(template).expect("the template is fixed").progress_chars("█▉░"));
+        }
+        progress
     }
 
     /// Work whose end is not known: shows how much is done and how fast.
@@ -67,7 +82,7 @@ impl Progress {
             bar.set_position(position);
             bar.set_message(message.to_string());
         }
-        let due = self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) || position >= self.total;
+        let due = self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) || (position >= self.total && !self.bytes);
         if self.lines && due {
             self.last_line = Some(Instant::now());
             let elapsed = self.start.elapsed();
@@ -79,10 +94,16 @@ impl Progress {
                 0 => "?".to_string(),
                 done => clock(elapsed.mul_f64(self.total.saturating_sub(position) as f64 / done as f64)),
             };
+            let (position, total) = match self.bytes {
+                true => (
+                    HumanBytes(position).to_string(),
+                    HumanBytes(self.total).to_string(),
+                ),
+                false => (position.to_string(), self.total.to_string()),
+            };
             eprintln!(
-                "{}: {position}/{} in {}, {left} left; {message}",
+                "{}: {position}/{total} in {}, {left} left; {message}",
                 self.what,
-                self.total,
                 clock(elapsed)
             );
         }

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use crate::{
-    interchange::{Format, write},
+    interchange::{
+        Format,
+        write::{self, Target},
+    },
     store::Store,
     task::Review,
 };
@@ -17,9 +20,9 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub db: PathBuf,
 
-    /// What to write [possible values: alpaca, dolly, chat, completion, self-instruct]
-    #[arg(long, value_name = "FORMAT", value_parser = format)]
-    pub format: Format,
+    /// What to write [possible values: alpaca, dolly, chat, completion, self-instruct, parquet]
+    #[arg(long, value_name = "FORMAT", value_parser = target)]
+    pub format: Target,
 
     /// The file to write, replaced as a whole; `-` is standard output
     #[arg(long, value_name = "FILE")]
@@ -39,15 +42,27 @@ pub enum Which {
     Any,
 }
 
-/// Reads the name of a format. Parquet gets an answer of its own, for people look for it here.
+/// Reads the name of a format.
 pub fn format(word: &str) -> Result<Format, String> {
-    Format::from_str(word, false).map_err(|_| match word {
-        "parquet" => "Parquet is not offered yet\nhint: `--format alpaca` or `dolly` opens in `datasets`, which writes Parquet".into(),
-        _ => {
-            let names: Vec<_> = Format::ALL.iter().map(|format| format.as_str()).collect();
-            format!("no such format\nhint: one of {}", names.join(", "))
+    Format::from_str(word, false).map_err(|_| {
+        let names: Vec<_> = Format::ALL.iter().map(|format| format.as_str()).collect();
+        match word {
+            "parquet" => format!(
+                "a Parquet file is told by its content; its fields are those of another format\nhint: leave --format out, or give one of {}",
+                names.join(", ")
+            ),
+            _ => format!("no such format\nhint: one of {}", names.join(", ")),
         }
     })
+}
+
+fn target(word: &str) -> Result<Target, String> {
+    match word {
+        "parquet" => Ok(Target::Parquet),
+        _ => format(word)
+            .map(Target::Json)
+            .map_err(|what| format!("{what}, parquet")),
+    }
 }
 
 /// Writes the dataset to a file.

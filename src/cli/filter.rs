@@ -1,19 +1,33 @@
 //! `ewe filter`
 
-use crate::filter::Threshold;
-use crate::filter::file::{Config, Outcome, filter};
+use super::terminal::{counted, one_line};
+use crate::filter::file::{self, Outcome};
+use crate::filter::rouge::Threshold;
 use crate::filter::rules::RuleSet;
+use crate::pipeline::rejudge::{self, Rejudged};
+use crate::store::Store;
 use anyhow::Result;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `ewe filter`.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
 pub struct Args {
-    /// Tasks in any format that `ewe import` reads; the first of similar ones is kept
-    pub file: PathBuf,
+    /// Tasks in any format that `ewe import` reads; the first of similar ones is kept. `-` is standard input
+    #[arg(group = "what")]
+    pub file: Option<PathBuf>,
 
-    /// Reject what is similar to a task of this file, too; may be given several times
+    /// Judge the tasks of this dataset anew, and reject pending ones that do not pass
+    #[arg(long, value_name = "FILE", group = "what")]
+    pub db: Option<PathBuf>,
+
+    /// Only show what would change in the dataset
+    #[arg(long, requires = "db")]
+    pub dry_run: bool,
+
+    /// Reject what is similar to a task of this file, too; with --rules default also what has an instruction, an input
+    /// or 13 words in a row in common with one. May be given several times
     #[arg(long, value_name = "FILE")]
     pub against: Vec<PathBuf>,
 
@@ -21,12 +35,21 @@ pub struct Args {
     #[arg(long, value_name = "F1", default_value = "0.7")]
     pub threshold: Threshold,
 
-    /// Rules over instructions and instances: `self-instruct`, `alpaca`, `default`, `none`, or a TOML file
-    #[arg(long, value_name = "NAME|FILE", default_value = "default")]
+    /// Rules over a row alone: self-instruct, alpaca, default, none (near-duplicates only), or a TOML file
+    #[arg(long, value_name = "SET|FILE", default_value = "default")]
     pub rules: String,
 
-    /// Write the rows that are kept here, each as it stands in FILE, a line each
-    #[arg(long, value_name = "FILE")]
+    /// Leave out rows that cannot be read, and go on
+    #[arg(long, conflicts_with = "db")]
+    pub keep_going: bool,
+
+    /// Name the most similar row in every verdict, not of near-duplicates only; takes longer
+    #[arg(long, requires = "verdicts")]
+    pub nearest: bool,
+
+    /// Write the rows that are kept here: Parquet, one JSON array or JSON lines, as the name ends in .parquet, .json or
+    /// anything else
+    #[arg(long, value_name = "FILE", conflicts_with = "db")]
     pub out: Option<PathBuf>,
 
     /// Write a verdict for each row here, as JSON lines
@@ -38,18 +61,25 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Judges the rows of a file.
-pub fn run(args: &Args, quiet: bool) -> Result<()> {
-    let Outcome {
-        rows,
-        accepted,
-        reasons,
-    } = filter(
-        &Config {
-            file: args.file.clone(),
+/// Judges the rows of a file, or the tasks of a dataset.
+pub async fn run(args: &Args, quiet: bool) -> Result<()> {
+    let rules = RuleSet::read(&args.rules)?;
+    match (&args.file, &args.db) {
+        (Some(file), _) => judge_file(args, file, rules, quiet),
+        (None, Some(db)) => judge_dataset(args, db, rules, quiet).await,
+        (None, None) => unreachable!("clap wants one of them"),
+    }
+}
+
+fn judge_file(args: &Args, path: &Path, rules: RuleSet, quiet: bool) -> Result<()> {
+    let outcome = file::filter(
+        &file::Config {
+            file: path.to_path_buf(),
             against: args.against.clone(),
             threshold: args.threshold,
-            rules: RuleSet::read(&args.rules)?,
+            rules,
+            nearest: args.nearest,
+            keep_going: args.keep_going,
             out: args.out.clone(),
             verdicts: args.verdicts.clone(),
         },
@@ -57,16 +87,108 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
     )?;
     let mut out = std::io::stdout().lock();
     if args.json {
+        let Outcome {
+            rows,
+            accepted,
+            reasons,
+        } = outcome;
+        let json = serde_json::json!({"rows": rows, "accepted": accepted, "rejected": reasons});
+        writeln!(out, "{json}")?;
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "{}: {} of {} rows kept",
+        path.display(),
+        outcome.accepted,
+        outcome.rows
+    )?;
+    print_reasons(&mut out, &outcome)
+}
+
+async fn judge_dataset(args: &Args, db: &Path, rules: RuleSet, quiet: bool) -> Result<()> {
+    let store = Store::open(db).await?;
+    let rejudged = rejudge::rejudge(
+        &store,
+        &rejudge::Config {
+            against: args.against.clone(),
+            threshold: args.threshold,
+            rules,
+            nearest: args.nearest,
+            dry_run: args.dry_run,
+            verdicts: args.verdicts.clone(),
+        },
+        quiet,
+    )
+    .await?;
+    store.close().await;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let Rejudged {
+            outcome,
+            rejected,
+            kept_by_people,
+            change,
+        } = &rejudged;
+        let ids: Vec<i64> = rejected.iter().map(|rejected| rejected.id).collect();
+        let json = serde_json::json!({
+            "tasks": outcome.rows,
+            "accepted": outcome.accepted,
+            "rejected": outcome.reasons,
+            "rejected_ids": ids,
+            "kept_by_people": kept_by_people,
+            "change": change,
+        });
+        writeln!(out, "{json}")?;
+        return Ok(());
+    }
+    print_rejudged(&mut out, db, args.dry_run, &rejudged)
+}
+
+fn print_rejudged(out: &mut impl Write, db: &Path, dry_run: bool, rejudged: &Rejudged) -> Result<()> {
+    /// The first so many are shown; all are in the history, or in --verdicts.
+    const SHOWN: usize = 20;
+    let Rejudged {
+        outcome,
+        rejected,
+        kept_by_people,
+        change,
+    } = rejudged;
+    for task in rejected.iter().take(SHOWN) {
+        writeln!(out, "{:>7}  {}", task.id, one_line(&task.instruction, 90))?;
+        writeln!(out, "         {}", one_line(&task.why, 90))?;
+    }
+    if rejected.len() > SHOWN {
+        writeln!(out, "         … and {} more", rejected.len() - SHOWN)?;
+    }
+    let (would, how) = match change {
+        Some(change) => ("", format!(" (action {}; `ewe undo` takes it back)", change.group)),
+        None if dry_run => ("would be ", String::new()),
+        None => ("", String::new()),
+    };
+    writeln!(
+        out,
+        "{}: {} {would}rejected, {} stay{how}",
+        db.display(),
+        counted(rejected.len() as i64, "task"),
+        outcome.accepted
+    )?;
+    print_reasons(out, outcome)?;
+    if *kept_by_people > 0 {
         writeln!(
             out,
-            "{}",
-            serde_json::json!({"rows": rows, "accepted": accepted, "rejected": reasons})
+            "{} objected to {} because somebody accepted {}",
+            counted(*kept_by_people as i64, "task"),
+            if *kept_by_people == 1 { "stays" } else { "stay" },
+            if *kept_by_people == 1 { "it" } else { "them" },
         )?;
-    } else {
-        writeln!(out, "{}: {accepted} of {rows} rows kept", args.file.display())?;
-        for (reason, count) in reasons {
-            writeln!(out, "  {reason:24} {count:>8}")?;
-        }
+    }
+    Ok(())
+}
+
+fn print_reasons(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
+    for (reason, count) in &outcome.reasons {
+        writeln!(out, "  {reason:24} {count:>8}")?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use crate::backend::Backend;
 use crate::client::{self, Client};
 use crate::filter::Threshold;
+use crate::filter::rules::RuleSet;
 use crate::generate::recipe::SelfInstruct;
 use crate::pipeline::{self, Ending};
 use crate::progress::{Progress, clock};
@@ -65,6 +66,10 @@ pub struct Args {
     #[arg(long, value_name = "F1", default_value = "0.7")]
     pub threshold: Threshold,
 
+    /// Rules over instructions and instances: self-instruct, alpaca, default, none (near-duplicates only), or a TOML file
+    #[arg(long, value_name = "SET|FILE", default_value = "default")]
+    pub rules: String,
+
     /// Stop after this many requests
     #[arg(long, value_name = "N")]
     pub max_requests: Option<u64>,
@@ -118,13 +123,14 @@ pub enum Recipe {
 }
 
 impl Args {
-    fn config(&self) -> pipeline::Config {
+    fn config(&self) -> Result<pipeline::Config> {
         let Recipe::SelfInstruct = self.recipe;
-        pipeline::Config {
+        Ok(pipeline::Config {
             target: self.target,
             seed: self.seed,
             window: self.window,
             threshold: self.threshold,
+            rules: RuleSet::read(&self.rules)?,
             max_requests: self.max_requests,
             budget_tokens: self.budget_tokens,
             recipe: SelfInstruct {
@@ -134,7 +140,7 @@ impl Args {
                 presence_penalty: self.presence_penalty,
                 ..SelfInstruct::default()
             },
-        }
+        })
     }
 
     /// The client for `--endpoint`.
@@ -204,7 +210,7 @@ async fn grow(store: &Store, args: &Args, quiet: bool, backend: &dyn Backend) ->
         );
         last = now.clone();
     };
-    let ending = pipeline::grow(store, &args.config(), backend, &interrupted, &mut show).await;
+    let ending = pipeline::grow(store, &args.config()?, backend, &interrupted, &mut show).await;
     bar.finish();
     let ending = ending?;
     let path = args.db.display();

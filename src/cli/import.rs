@@ -14,7 +14,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub db: PathBuf,
 
-    /// The file to read: JSON lines or one JSON array; `-` is standard input
+    /// The file to read: JSON lines, one JSON array, or Parquet; `-` is standard input
     pub file: PathBuf,
 
     /// What the file is; told by its first row when left out [possible values: alpaca, dolly, chat, completion,

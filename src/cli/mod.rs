@@ -124,6 +124,7 @@ impl Command {
             Command::Undo(args) => Some(&args.db),
             Command::Log(args) => Some(&args.db),
             Command::Curate(args) => Some(&args.db),
+            Command::Filter(args) => args.db.as_deref(),
             Command::Report(args) => Some(&args.db),
             Command::Stats(args) => Some(&args.db),
             _ => None,

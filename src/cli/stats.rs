@@ -71,6 +71,10 @@ fn print(out: &mut impl Write, figures: &Figures) -> std::io::Result<()> {
             let reason = one_line(row.reason.as_deref().unwrap_or(""), 40);
             writeln!(out, "  {:<12} {reason:<40} {:>7}", row.kind, row.candidates)?;
         }
+        if !figures.silent_reasons.is_empty() {
+            let reasons: Vec<_> = figures.silent_reasons.iter().map(|reason| one_line(reason, 40)).collect();
+            writeln!(out, "  never fired: {}", reasons.join(", "))?;
+        }
     }
 
     if figures.requests.requests > 0 {

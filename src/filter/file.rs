@@ -1,40 +1,47 @@
-//! Judges a file of tasks, row by row: the rules, then near-duplicates among the rows kept so far and the files it is
-//! compared with. First come, first kept.
+//! Judges a file of tasks, row by row, in bounded memory: what is held is a batch of rows and, of every row that was
+//! kept, its words as numbers.
 
-use super::index::Index;
+use super::judge::{Candidate, Judge, Place, Verdict};
 use super::rouge::Threshold;
-use super::rules::{self, Objection};
-use crate::interchange::read::Reader;
+use super::rules::RuleSet;
+use crate::interchange::kept::Kept;
+use crate::interchange::parse::Parser;
+use crate::interchange::read::{self, ReadError, RowReader};
+use crate::interchange::rows::Row;
 use crate::progress::Progress;
 use crate::replace::Replacement;
 use crate::task::Task;
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use rayon::prelude::*;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
 
-/// Which rules are applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RuleSet {
-    /// Those of generation.
-    Default,
-    /// None: only near-duplicates are judged.
-    None,
-}
+/// Rows that are judged together, at most.
+const BATCH_ROWS: usize = 8192;
+/// Bytes of rows that are judged together, about.
+const BATCH_BYTES: usize = 32 << 20;
+/// So many rows that cannot be read are said each; of the others it is said how many there are.
+const ERRORS_SAID: usize = 20;
+
+/// Reason code of a row that cannot be read as a task.
+pub const MALFORMED: &str = "malformed";
 
 /// What to judge, and how.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The rows.
     pub file: PathBuf,
-    /// Files whose tasks rows must not be similar to.
+    /// Files whose tasks rows must not be similar to, or contain.
     pub against: Vec<PathBuf>,
     /// ROUGE-L F1 above which two instructions count as the same.
     pub threshold: Threshold,
     /// Rules over a row alone.
     pub rules: RuleSet,
+    /// Name the most similar row of every row, not of near-duplicates only.
+    pub nearest: bool,
+    /// Leave rows out that cannot be read, and go on.
+    pub keep_going: bool,
     /// Where kept rows go.
     pub out: Option<PathBuf>,
     /// Where verdicts go.
@@ -42,137 +49,216 @@ pub struct Config {
 }
 
 /// How it went.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Rows read.
-    pub rows: usize,
+    pub rows: u64,
     /// Rows kept.
-    pub accepted: usize,
+    pub accepted: u64,
     /// Rows rejected, by reason.
-    pub reasons: BTreeMap<&'static str, usize>,
+    pub reasons: BTreeMap<&'static str, u64>,
+}
+
+impl Outcome {
+    /// Counts a verdict.
+    pub fn count(&mut self, verdict: &Verdict) {
+        self.rows += 1;
+        match verdict.reason {
+            Some(reason) => *self.reasons.entry(reason).or_default() += 1,
+            None => self.accepted += 1,
+        }
+    }
 }
 
 /// Judges every row of the file. After an error nothing is written.
 pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
-    let mut index = Index::new(config.threshold);
-    // Where a text of the index comes from: its file and row.
-    let mut places: Vec<(&Path, usize)> = Vec::new();
-    for against in &config.against {
-        for (row, task) in reader(against)?.enumerate() {
-            index.push(&task?.task.instruction);
-            places.push((against, row));
-        }
-    }
-    let mut kept = config
-        .out
-        .as_deref()
-        .map(|path| Replacement::begin(path).map(BufWriter::new))
-        .transpose()?;
-    let mut verdicts = config
-        .verdicts
-        .as_deref()
-        .map(|path| Replacement::begin(path).map(BufWriter::new))
-        .transpose()?;
-    let mut outcome = Outcome {
-        rows: 0,
-        accepted: 0,
-        reasons: BTreeMap::new(),
+    let mut judge = Judge::new(config.rules.clone(), config.threshold, config.nearest);
+    add_against(&mut judge, &config.against, quiet)?;
+    let mut rows = read::open(&config.file, None)?;
+    let mut out = Out {
+        kept: config
+            .out
+            .as_deref()
+            .map(|path| Kept::begin(path, &rows))
+            .transpose()?,
+        verdicts: config
+            .verdicts
+            .as_deref()
+            .map(|path| Replacement::begin(path).map(BufWriter::new))
+            .transpose()?,
     };
-    let mut bar = Progress::counter("filter", "rows", quiet);
-    let mut rows = reader(&config.file)?;
+    let source = |source: u32| {
+        let against = source.checked_sub(1).map(|i| &config.against[i as usize]);
+        against.unwrap_or(&config.file).display().to_string()
+    };
+    let mut bar = match rows.size() {
+        Some(size) => Progress::bytes("filter", size, quiet),
+        None => Progress::counter("filter", "rows", quiet),
+    };
+    let mut outcome = Outcome::default();
+    let mut errors = 0;
     loop {
-        let mut batch = Vec::new();
-        while let Some((text, task)) = rows.next_with_text() {
-            batch.push((text, task?.task));
-            if batch.len() == 4096 {
-                break;
-            }
-        }
-        if batch.is_empty() {
+        let batch = Batch::read(&mut rows)?;
+        if batch.rows.is_empty() {
             break;
         }
-        let objections: Vec<Option<Objection>> = batch
-            .iter()
-            .map(|(_, task)| match config.rules {
-                RuleSet::Default => objection(task),
-                RuleSet::None => None,
-            })
-            .collect();
-        let open: Vec<&str> = batch
-            .iter()
-            .zip(&objections)
-            .filter(|(_, o)| o.is_none())
-            .map(|((_, t), _)| t.instruction.as_str())
-            .collect();
-        let mut near = index.admit(&open).into_iter();
-        for ((text, _), objection) in batch.iter().zip(objections) {
-            let nearest = if objection.is_none() {
-                near.next().unwrap()
-            } else {
-                None
-            };
-            let reason = objection.map(|o| o.reason).or(nearest.map(|_| "near_duplicate"));
-            if let Some(out) = &mut verdicts {
-                let source =
-                    |(file, row): (&Path, usize)| json!({"source": file.display().to_string(), "row": row});
-                let verdict = json!({
-                    "row": outcome.rows,
-                    "verdict": if reason.is_some() { "rejected" } else { "accepted" },
-                    "reason": reason,
-                    "nearest": nearest.map_or(Value::Null, |nearest| source(places[nearest.position])),
-                    "rouge_l": nearest.map(|nearest| nearest.score.f1()),
-                });
-                writeln!(out, "{verdict}")?;
+        for error in batch.errors() {
+            if !config.keep_going {
+                return Err(refused(error));
             }
-            match reason {
-                Some(reason) => *outcome.reasons.entry(reason).or_default() += 1,
-                None => {
-                    places.push((&config.file, outcome.rows));
-                    outcome.accepted += 1;
-                    if let Some(out) = &mut kept {
-                        write_row(out, text)?;
-                    }
-                }
+            if errors < ERRORS_SAID {
+                bar.say(&format!("left out: {error}"));
             }
-            outcome.rows += 1;
+            errors += 1;
         }
-        bar.set(outcome.rows as u64, "");
+        for ((row, _), verdict) in batch.rows.iter().zip(batch.judge(&mut judge, outcome.rows)) {
+            out.write(row.as_ref(), &verdict, outcome.rows, source)?;
+            outcome.count(&verdict);
+        }
+        let message = format!("{} rows, {} kept", outcome.rows, outcome.accepted);
+        match rows.size() {
+            Some(_) => bar.set(rows.bytes_read(), &message),
+            None => bar.set(outcome.rows, &format!("{} kept", outcome.accepted)),
+        }
+    }
+    if errors > ERRORS_SAID {
+        bar.say(&format!("left out: {} more rows that cannot be read", errors - ERRORS_SAID));
     }
     bar.finish();
-    for out in [kept, verdicts].into_iter().flatten() {
-        out.into_inner()
-            .context("the disk refused the last rows")?
-            .commit()?;
-    }
+    out.commit()?;
     Ok(outcome)
 }
 
-fn reader(path: &Path) -> Result<Reader<BufReader<File>>> {
-    let file = File::open(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    Ok(Reader::new(
-        BufReader::with_capacity(1 << 16, file),
-        &path.display().to_string(),
-        None,
-    ))
-}
-
-fn objection(task: &Task) -> Option<Objection> {
-    rules::judge_instruction(&task.instruction).or_else(|| {
-        rules::judge_instances(&task.instruction, &task.instances)
-            .into_iter()
-            .flatten()
-            .next()
-    })
-}
-
-/// A row of a JSON array may take several lines; in JSON lines it takes one.
-fn write_row(out: &mut impl Write, text: &[u8]) -> Result<()> {
-    if text.contains(&b'\n') {
-        let value: Value = serde_json::from_slice(text)?;
-        writeln!(out, "{value}")?;
-    } else {
-        out.write_all(text.trim_ascii())?;
-        out.write_all(b"\n")?;
+/// Reads the files that rows must not be similar to. A row of them that cannot be read is an error always: nobody
+/// wants to believe that data is clean which was never looked for.
+pub fn add_against(judge: &mut Judge, files: &[PathBuf], quiet: bool) -> Result<()> {
+    for (source, file) in (1..).zip(files) {
+        let mut rows = read::open(file, None)?;
+        let mut bar = Progress::counter(&format!("reading {}", file.display()), "rows", quiet);
+        let mut row = 0;
+        loop {
+            let batch = Batch::read(&mut rows)?;
+            if batch.rows.is_empty() {
+                break;
+            }
+            for (_, task) in &batch.rows {
+                let task = task.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
+                judge.add_against(Place { source, row }, task);
+                row += 1;
+            }
+            bar.set(u64::from(row), "");
+        }
+        bar.finish();
     }
     Ok(())
+}
+
+fn refused(error: &ReadError) -> anyhow::Error {
+    anyhow::anyhow!("{error}\nhint: --keep-going leaves out rows that cannot be read, and says which")
+}
+
+/// Rows of a file, each with the task it says or the reason why it says none.
+struct Batch {
+    /// No row where not even its end was found.
+    rows: Vec<(Option<Row>, Result<Task, ReadError>)>,
+}
+
+impl Batch {
+    /// The next rows; none at the end of the file. An error of the file itself ends everything.
+    fn read(reader: &mut RowReader) -> Result<Batch, ReadError> {
+        let (mut raw, mut bytes) = (Vec::new(), 0);
+        while raw.len() < BATCH_ROWS && bytes < BATCH_BYTES {
+            match reader.next_row() {
+                None => break,
+                Some(Err(error @ (ReadError::Io { .. } | ReadError::Damaged { .. }))) => return Err(error),
+                Some(row) => {
+                    bytes += row.as_ref().map_or(0, |row| row.text.len());
+                    raw.push(row);
+                }
+            }
+        }
+        let parser = reader.parser();
+        let rows = raw
+            .into_par_iter()
+            .map(|row| match (row, parser) {
+                (Ok(row), Some(parser)) => {
+                    let task = task_of(parser, &row);
+                    (Some(row), task)
+                }
+                (Ok(_), None) => unreachable!("a file with rows has a format, or is not opened"),
+                (Err(error), _) => (None, Err(error)),
+            })
+            .collect();
+        Ok(Batch { rows })
+    }
+
+    fn errors(&self) -> impl Iterator<Item = &ReadError> {
+        self.rows.iter().filter_map(|(_, task)| task.as_ref().err())
+    }
+
+    /// A verdict for each row, the first of which is the file's `first`-th.
+    fn judge(&self, judge: &mut Judge, first: u64) -> Vec<Verdict> {
+        let candidates: Vec<Candidate<'_>> = (first as u32..)
+            .zip(&self.rows)
+            .filter_map(|(row, (_, task))| {
+                Some(Candidate {
+                    place: Place { source: 0, row },
+                    task: task.as_ref().ok()?,
+                    certain: false,
+                })
+            })
+            .collect();
+        let mut judged = judge.judge(&candidates).into_iter();
+        self.rows
+            .iter()
+            .map(|(_, task)| match task {
+                Ok(_) => judged.next().expect("a verdict for each task"),
+                Err(error) => Verdict::rejected(MALFORMED, error.to_string()),
+            })
+            .collect()
+    }
+}
+
+fn task_of(parser: &Parser, row: &Row) -> Result<Task, ReadError> {
+    parser.parse(row).map(|incoming| incoming.task)
+}
+
+/// The files that are written; all appear in the end, or none.
+struct Out {
+    kept: Option<Kept>,
+    verdicts: Option<BufWriter<Replacement>>,
+}
+
+impl Out {
+    fn write(
+        &mut self,
+        row: Option<&Row>,
+        verdict: &Verdict,
+        number: u64,
+        source: impl Fn(u32) -> String,
+    ) -> Result<()> {
+        if let (Some(kept), Some(row), None) = (&mut self.kept, row, verdict.reason) {
+            kept.write(row)?;
+        }
+        if let Some(out) = &mut self.verdicts {
+            serde_json::to_writer(&mut *out, &verdict.to_json(number, source))?;
+            out.write_all(b"\n")?;
+        }
+        Ok(())
+    }
+
+    fn commit(self) -> Result<()> {
+        if let Some(kept) = self.kept {
+            kept.commit()?;
+        }
+        if let Some(verdicts) = self.verdicts {
+            into_file(verdicts)?.commit()?;
+        }
+        Ok(())
+    }
+}
+
+/// The file under a buffer, with all that was in the buffer.
+pub fn into_file(buffer: BufWriter<Replacement>) -> Result<Replacement> {
+    buffer.into_inner().map_err(|error| error.into_error()).context("the disk refused the last rows")
 }

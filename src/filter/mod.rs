@@ -4,10 +4,13 @@
 //! - [`rouge`]: thresholds and scores as exact fractions; [`lcs`]: the longest common subsequence.
 //! - [`index`]: the texts admitted so far, searched in parallel.
 //! - [`rules`]: what a single instruction or instance must satisfy.
-//! - [`file`](mod@file): all of it over a file of tasks.
+//! - [`decontaminate`]: what must not be in a dataset, since models are measured by it.
+//! - [`judge`]: all of it, task after task; [`file`](mod@file): over a file of tasks.
 
+pub mod decontaminate;
 pub mod file;
 pub mod index;
+pub mod judge;
 pub mod lcs;
 pub mod rouge;
 pub mod rules;

@@ -38,22 +38,29 @@ impl Format {
         }
     }
 
-    /// The format of a file whose first object is this, if it is one of ours.
-    pub fn of(object: &Map<String, Value>) -> Option<Format> {
-        let has = |fields: &[&str]| fields.iter().all(|field| object.contains_key(*field));
-        if has(&["instruction", "instances"]) {
-            Some(Format::SelfInstruct)
-        } else if has(&["instruction", "response"]) {
-            Some(Format::Dolly)
-        } else if has(&["instruction", "output"]) {
-            Some(Format::Alpaca)
-        } else if has(&["messages"]) {
-            Some(Format::Chat)
-        } else if has(&["prompt", "completion"]) {
-            Some(Format::Completion)
-        } else {
-            None
+    /// The fields that tell it.
+    pub fn fields(self) -> &'static [&'static str] {
+        match self {
+            Format::Alpaca => &["instruction", "output"],
+            Format::Dolly => &["instruction", "response"],
+            Format::Chat => &["messages"],
+            Format::Completion => &["prompt", "completion"],
+            Format::SelfInstruct => &["instruction", "instances"],
         }
+    }
+
+    /// The format of a file in which this object is a row, if it is one of ours.
+    pub fn of(object: &Map<String, Value>) -> Option<Format> {
+        // A row with all fields of several is of the first.
+        [
+            Format::SelfInstruct,
+            Format::Dolly,
+            Format::Alpaca,
+            Format::Chat,
+            Format::Completion,
+        ]
+        .into_iter()
+        .find(|format| format.fields().iter().all(|field| object.contains_key(*field)))
     }
 }
 

@@ -1,14 +1,10 @@
 //! Whole files into the store.
 
-use std::{
-    fs::File,
-    io::{self, BufRead, BufReader},
-    path::Path,
-};
+use std::{collections::BTreeSet, path::Path};
 
 use super::{
     Format,
-    read::{Incoming, ReadError, Reader},
+    read::{self, Incoming},
 };
 use crate::{
     store::{NewTask, Store},
@@ -30,39 +26,38 @@ pub struct Imported {
 ///
 /// # Errors
 ///
-/// [`ReadError`] for the file, [`crate::store::Error`] for the store.
+/// [`read::ReadError`] for the file, [`crate::store::Error`] for the store.
 pub async fn import(store: &Store, path: &Path, format: Option<Format>) -> anyhow::Result<Imported> {
     let file = path.display().to_string();
-    let input: Box<dyn BufRead> = if path == Path::new("-") {
-        Box::new(BufReader::new(io::stdin()))
-    } else {
-        let opened = File::open(path).map_err(|error| ReadError::Io {
-            file: file.clone(),
-            error,
-        })?;
-        Box::new(BufReader::with_capacity(1 << 16, opened))
-    };
-    let mut reader = Reader::new(input, &file, format);
+    let mut reader = read::open(path, format)?;
     // The first row comes before the write lock: a file that cannot be read disturbs nobody.
-    let first = reader.next().transpose()?;
-    let format = reader.format().map(Format::as_str);
+    let first = reader.next_row().transpose()?;
+    let parser = reader.parser().cloned();
+    let format = parser.as_ref().map(|parser| parser.format().as_str());
     let config = serde_json::json!({ "file": file, "format": format });
     let mut batch = store.begin_batch("import", &config).await?;
-    let mut incoming = first.map(Ok);
-    while let Some(next) = incoming.take().or_else(|| reader.next()) {
-        let Incoming { task, source_id } = next?;
-        batch
-            .add(NewTask {
+    let mut unused_fields = BTreeSet::new();
+    if let Some(parser) = parser {
+        let mut next = first.map(Ok);
+        while let Some(row) = next.take().or_else(|| reader.next_row()) {
+            let Incoming {
+                task,
                 source_id,
-                ..NewTask::new(task, Origin::Import)
-            })
-            .await?;
+                unused,
+            } = parser.parse(&row?)?;
+            unused_fields.extend(unused);
+            batch
+                .add(NewTask {
+                    source_id,
+                    ..NewTask::new(task, Origin::Import)
+                })
+                .await?;
+        }
     }
     let tasks = batch.commit().await?;
-    let unused_fields = reader.unused_fields().iter().cloned().collect();
     Ok(Imported {
         tasks,
         format,
-        unused_fields,
+        unused_fields: unused_fields.into_iter().collect(),
     })
 }

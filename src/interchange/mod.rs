@@ -2,16 +2,24 @@
 //!
 //! - [`format`](mod@format): their names, and how a file's format is told by looking.
 //! - [`rows`]: JSON lines or one JSON array, an object at a time, each with its place in the file.
-//! - [`read`]: objects to tasks.
+//! - [`columns`]: the rows of a Parquet file, as such objects.
+//! - [`read`]: a file of any of these, opened.
+//! - [`parse`]: objects to tasks.
 //! - [`import`](mod@import): whole files into the store.
 //! - [`write`](mod@write): the dataset to a file, byte-identical when repeated.
 //! - [`seeds`]: the seed tasks that come with `ewe`, and a dataset made from seeds.
 
+pub mod columns;
 pub mod format;
+mod guard;
 pub mod import;
+pub mod kept;
+pub mod parse;
 pub mod read;
 pub mod rows;
+pub mod schema;
 pub mod seeds;
+pub mod table;
 pub mod write;
 
 pub use format::Format;

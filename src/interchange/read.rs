@@ -1,26 +1,29 @@
-//! Objects of the field's formats to tasks.
+//! Files of tasks, opened and split into rows. Which format a file has is told by its rows; whether it is text or
+//! Parquet by how it begins.
 
 use std::{
-    collections::BTreeSet,
-    io::{self, BufRead},
+    collections::VecDeque,
+    fs::File,
+    io::{self, BufRead, BufReader, Cursor, Read, Seek},
+    path::Path,
 };
-
-use serde_json::{Map, Value};
 
 use super::{
     Format,
-    rows::{Place, Row, RowError, Rows},
+    columns::{Columns, MAGIC},
+    parse,
+    rows::{RowError, Rows},
 };
-use crate::task::{Instance, Task};
+pub use super::{
+    parse::{Incoming, Parser},
+    rows::{Place, Row},
+};
 
-/// What a file of tasks says about one of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Incoming {
-    /// The task.
-    pub task: Task,
-    /// Its id in the file.
-    pub source_id: Option<String>,
-}
+/// Where no format is given, at most so many rows are looked at for one …
+const LOOK_AHEAD: usize = 1000;
+
+/// … and about so many bytes.
+const LOOK_AHEAD_BYTES: usize = 64 << 20;
 
 /// Why a file cannot be read as tasks.
 #[derive(Debug, thiserror::Error)]
@@ -33,8 +36,16 @@ pub enum ReadError {
         /// What the system says.
         error: io::Error,
     },
+    /// A Parquet file cannot be read, or not to its end.
+    #[error("cannot read `{file}` as Parquet: {what}")]
+    Damaged {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// A row is not what it should be.
-    #[error("{file}:{}:{}: {what}", place.line, place.column)]
+    #[error("{}: {what}", place.in_file(file))]
     Row {
         /// The file.
         file: String,
@@ -56,299 +67,200 @@ pub enum ReadError {
     UnknownFormat {
         /// The file.
         file: String,
-        /// The fields of the first row, quoted.
+        /// The fields of the first row that is an object, quoted.
         fields: String,
     },
 }
 
-/// Reads a file of tasks; an iterator.
-#[derive(Debug)]
-pub struct Reader<R> {
-    rows: Rows<R>,
+/// The rows of a file, in its order.
+pub struct RowReader {
     file: String,
-    format: Option<Format>,
-    unused: BTreeSet<String>,
+    source: Source,
+    size: Option<u64>,
+    parser: Option<Parser>,
+    /// Rows that were read to tell the format.
+    ahead: VecDeque<Result<Row, ReadError>>,
 }
 
-impl<R: BufRead> Reader<R> {
-    /// Tasks of `input`, which messages call `file`. Without a format, the first row tells it.
-    pub fn new(input: R, file: &str, format: Option<Format>) -> Reader<R> {
-        Reader {
-            rows: Rows::new(input),
-            file: file.to_owned(),
-            format,
-            unused: BTreeSet::new(),
-        }
+enum Source {
+    Text(Rows<Box<dyn BufRead + Send>>),
+    Columns(Box<Columns>),
+}
+
+/// Opens a file of tasks: JSON lines, one JSON array, or Parquet; `-` is standard input. Without a format, the first
+/// row that has the fields of one tells it.
+///
+/// # Errors
+///
+/// [`ReadError`] when the file cannot be read, or no row tells the format. Errors of a row come from
+/// [`RowReader::next_row`] and [`Parser::parse`], unless nothing in the file is a row.
+pub fn open(path: &Path, format: Option<Format>) -> Result<RowReader, ReadError> {
+    let file = path.display().to_string();
+    match source(path) {
+        Ok((source, size)) => RowReader::begin(source, size, file, format),
+        Err(error) => Err(unsplit(&file, error)),
+    }
+}
+
+fn source(path: &Path) -> Result<(Source, Option<u64>), RowError> {
+    let mut head = Vec::new();
+    if path == Path::new("-") {
+        io::stdin().take(MAGIC.len() as u64).read_to_end(&mut head)?;
+        return Ok((stream(head, io::stdin())?, None));
+    }
+    let mut file = File::open(path)?;
+    let metadata = file.metadata()?;
+    (&file).take(MAGIC.len() as u64).read_to_end(&mut head)?;
+    if !metadata.is_file() {
+        return Ok((stream(head, file)?, None));
+    }
+    let source = if head == MAGIC {
+        Source::Columns(Box::new(Columns::open(file)?))
+    } else {
+        file.rewind()?;
+        text(file)
+    };
+    Ok((source, Some(metadata.len())))
+}
+
+/// Something that can be read only once, and began with `head`.
+fn stream(head: Vec<u8>, rest: impl Read + Send + 'static) -> Result<Source, RowError> {
+    let is_columns = head == MAGIC;
+    let mut whole = Cursor::new(head).chain(rest);
+    if !is_columns {
+        return Ok(text(whole));
+    }
+    // What a Parquet file holds is said at its end.
+    let mut file = tempfile::tempfile()?;
+    io::copy(&mut whole, &mut file)?;
+    Ok(Source::Columns(Box::new(Columns::open(file)?)))
+}
+
+fn text(input: impl Read + Send + 'static) -> Source {
+    Source::Text(Rows::new(Box::new(BufReader::with_capacity(1 << 17, input))))
+}
+
+impl RowReader {
+    /// Rows of `input`, which is text, and which messages call `file`.
+    ///
+    /// # Errors
+    ///
+    /// Like [`open`].
+    pub fn new(
+        input: impl BufRead + Send + 'static,
+        file: &str,
+        format: Option<Format>,
+    ) -> Result<RowReader, ReadError> {
+        let source = Source::Text(Rows::new(Box::new(input)));
+        RowReader::begin(source, None, file.to_owned(), format)
     }
 
-    /// The format, once a row was read.
-    pub fn format(&self) -> Option<Format> {
-        self.format
-    }
-
-    /// Fields met so far that a task has no place for.
-    pub fn unused_fields(&self) -> &BTreeSet<String> {
-        &self.unused
-    }
-
-    /// The next row as it stands in the file, and the task it says.
-    pub fn next_with_text(&mut self) -> Option<(Vec<u8>, Result<Incoming, ReadError>)> {
-        match self.rows.next()? {
-            Ok(row) => {
-                let read = self.read(&row);
-                Some((row.text, read))
-            }
-            Err(error) => Some((Vec::new(), Err(self.unsplit(error).1))),
-        }
-    }
-
-    /// The next task, and where in the file it begins.
-    pub fn next_with_place(&mut self) -> Option<(Place, Result<Incoming, ReadError>)> {
-        match self.rows.next()? {
-            Ok(row) => Some((row.place, self.read(&row))),
-            Err(error) => {
-                let (place, error) = self.unsplit(error);
-                Some((place, Err(error)))
-            }
-        }
-    }
-
-    /// A file that cannot be split into rows, in this reader's words.
-    fn unsplit(&self, error: RowError) -> (Place, ReadError) {
-        match error {
-            RowError::Io(error) => {
-                let file = self.file.clone();
-                (Place { line: 0, column: 0 }, ReadError::Io { file, error })
-            }
-            RowError::Malformed { place, what } => (place, self.fault(place, what)),
-        }
-    }
-
-    fn read(&mut self, row: &Row) -> Result<Incoming, ReadError> {
-        let object: Map<String, Value> = serde_json::from_slice(&row.text).map_err(|error| {
-            let text = error.to_string();
-            // The place in the file is said already; serde's is that in the row.
-            let what = text
-                .rsplit_once(" at line ")
-                .map_or(text.as_str(), |(what, _)| what);
-            self.fault(
-                row.place.of_inner(error.line(), error.column()),
-                format!("not a JSON object: {what}"),
-            )
-        })?;
-        let format = match self.format.or_else(|| Format::of(&object)) {
-            Some(format) => format,
-            None => {
-                let fields: Vec<_> = object.keys().map(|field| format!("`{field}`")).collect();
-                return Err(ReadError::UnknownFormat {
-                    file: self.file.clone(),
-                    fields: fields.join(", "),
-                });
-            }
+    fn begin(
+        source: Source,
+        size: Option<u64>,
+        file: String,
+        format: Option<Format>,
+    ) -> Result<RowReader, ReadError> {
+        let mut reader = RowReader {
+            parser: format.map(|format| Parser::new(&file, format)),
+            file,
+            source,
+            size,
+            ahead: VecDeque::new(),
         };
-        self.format = Some(format);
-        let mut fields = Fields { object };
-        let incoming = fields
-            .incoming(format)
-            .map_err(|what| self.fault(row.place, what))?;
-        self.unused
-            .extend(fields.object.into_iter().map(|(field, _)| field));
-        Ok(incoming)
+        if format.is_none() {
+            reader.look_ahead()?;
+        }
+        Ok(reader)
     }
 
-    fn fault(&self, place: Place, what: String) -> ReadError {
-        ReadError::Row {
-            file: self.file.clone(),
-            place,
-            what,
+    /// The next row. After an error reading goes on with the row that comes next, if there is one.
+    pub fn next_row(&mut self) -> Option<Result<Row, ReadError>> {
+        self.ahead.pop_front().or_else(|| self.split())
+    }
+
+    /// What parses the rows; none while no format is known, which is so only in a file without rows.
+    pub fn parser(&self) -> Option<&Parser> {
+        self.parser.as_ref()
+    }
+
+    /// How many bytes of the file were read so far; of a Parquet file, about.
+    pub fn bytes_read(&self) -> u64 {
+        match &self.source {
+            Source::Text(rows) => rows.bytes_read(),
+            Source::Columns(columns) => (columns.part_read() * self.size.unwrap_or(0) as f64) as u64,
         }
     }
-}
 
-impl<R: BufRead> Iterator for Reader<R> {
-    type Item = Result<Incoming, ReadError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.next_with_place().map(|(_, task)| task)
+    /// How many bytes the file has, where that can be told.
+    pub fn size(&self) -> Option<u64> {
+        self.size
     }
-}
 
-/// The fields of an object that nobody has read yet. Errors say what is wrong with the row.
-struct Fields {
-    object: Map<String, Value>,
-}
+    /// The columns, if it is a Parquet file.
+    pub(super) fn columns(&self) -> Option<&Columns> {
+        match &self.source {
+            Source::Text(_) => None,
+            Source::Columns(columns) => Some(columns),
+        }
+    }
 
-impl Fields {
-    fn incoming(&mut self, format: Format) -> Result<Incoming, String> {
-        let incoming = match format {
-            Format::Alpaca => Incoming {
-                task: Task {
-                    instruction: self.text("instruction")?,
-                    instances: vec![Instance {
-                        input: self.text_or_null("input")?.unwrap_or_default(),
-                        output: self.text("output")?,
-                    }],
-                    ..Task::default()
-                },
-                source_id: None,
-            },
-            Format::Dolly => {
-                let category = self.text_or_null("category")?;
-                Incoming {
-                    task: Task {
-                        is_classification: category.as_deref() == Some("classification"),
-                        name: category,
-                        instruction: self.text("instruction")?,
-                        instances: vec![Instance {
-                            input: self.text_or_null("context")?.unwrap_or_default(),
-                            output: self.text("response")?,
-                        }],
-                    },
-                    source_id: None,
+    fn split(&mut self) -> Option<Result<Row, ReadError>> {
+        let row = match &mut self.source {
+            Source::Text(rows) => rows.next(),
+            Source::Columns(columns) => columns.next(),
+        };
+        Some(row?.map_err(|error| unsplit(&self.file, error)))
+    }
+
+    /// Reads on to the row that tells the format.
+    fn look_ahead(&mut self) -> Result<(), ReadError> {
+        let (mut bytes, mut fields, mut fault) = (0, None, None);
+        while self.ahead.len() < LOOK_AHEAD && bytes < LOOK_AHEAD_BYTES {
+            let Some(row) = self.split() else { break };
+            let row = match row {
+                Ok(row) => row,
+                // A file that cannot be read says nothing more.
+                Err(error @ (ReadError::Io { .. } | ReadError::Damaged { .. })) => return Err(error),
+                Err(error) => {
+                    self.ahead.push_back(Err(error));
+                    continue;
                 }
-            }
-            Format::Completion => Incoming {
-                task: Task {
-                    instruction: self.text("prompt")?,
-                    instances: vec![Instance {
-                        input: String::new(),
-                        output: self.text("completion")?,
-                    }],
-                    ..Task::default()
+            };
+            bytes += row.text.len();
+            match parse::object(&self.file, &row) {
+                Ok(object) => match Format::of(&object) {
+                    Some(format) => self.parser = Some(Parser::new(&self.file, format)),
+                    None => fields = fields.or(Some(object)),
                 },
-                source_id: None,
-            },
-            Format::Chat => self.chat()?,
-            Format::SelfInstruct => self.self_instruct()?,
-        };
-        if incoming.task.instruction.trim().is_empty() {
-            return Err("the instruction is empty".into());
-        }
-        Ok(incoming)
-    }
-
-    /// One question and one answer. A system message goes before the question, for a task has no other place for it.
-    fn chat(&mut self) -> Result<Incoming, String> {
-        let messages = match self.object.shift_remove("messages") {
-            Some(Value::Array(messages)) => messages,
-            Some(_) => return Err("`messages` is not an array".into()),
-            None => return Err("the field `messages` is missing".into()),
-        };
-        let mut turns = Vec::new();
-        for message in messages {
-            let Value::Object(object) = message else {
-                return Err("a message is not an object".into());
-            };
-            let mut message = Fields { object };
-            turns.push((message.text("role")?, message.text("content")?));
-        }
-        let roles: Vec<_> = turns.iter().map(|(role, _)| role.as_str()).collect();
-        let (instruction, output) = match (roles.as_slice(), turns.as_slice()) {
-            (["user", "assistant"], [(_, user), (_, assistant)]) => (user.clone(), assistant),
-            (["system", "user", "assistant"], [(_, system), (_, user), (_, assistant)]) => {
-                (format!("{system}\n\n{user}"), assistant)
+                Err(error) => fault = fault.or(Some(error)),
             }
-            _ => {
-                return Err(format!(
-                    "a conversation of {}: only one user message and one assistant message after it make a task",
-                    roles.join(", ")
-                ));
+            self.ahead.push_back(Ok(row));
+            if self.parser.is_some() {
+                return Ok(());
             }
-        };
-        let instances = vec![Instance {
-            input: String::new(),
-            output: output.clone(),
-        }];
-        Ok(Incoming {
-            task: Task {
-                instruction,
-                instances,
-                ..Task::default()
-            },
-            source_id: None,
-        })
-    }
-
-    fn self_instruct(&mut self) -> Result<Incoming, String> {
-        let source_id = match self.object.shift_remove("id") {
-            None | Some(Value::Null) => None,
-            Some(Value::String(id)) => Some(id),
-            Some(Value::Number(id)) => Some(id.to_string()),
-            Some(other) => return Err(format!("`id` is {}, not a string", kind(&other))),
-        };
-        let name = self.text_or_null("name")?;
-        let instruction = self.text("instruction")?;
-        let is_classification = match self.object.shift_remove("is_classification") {
-            None => false,
-            Some(Value::Bool(flag)) => flag,
-            Some(other) => {
-                return Err(format!(
-                    "`is_classification` is {}, not true or false",
-                    kind(&other)
-                ));
-            }
-        };
-        let list = match self.object.shift_remove("instances") {
-            Some(Value::Array(list)) => list,
-            Some(other) => return Err(format!("`instances` is {}, not an array", kind(&other))),
-            None => return Err("the field `instances` is missing".into()),
-        };
-        if list.is_empty() {
-            return Err("`instances` is empty".into());
         }
-        let mut instances = Vec::with_capacity(list.len());
-        for (index, instance) in list.into_iter().enumerate() {
-            let Value::Object(object) = instance else {
-                return Err(format!(
-                    "`instances[{index}]` is {}, not an object",
-                    kind(&instance)
-                ));
-            };
-            let mut instance = Fields { object };
-            let read = |what: String| format!("`instances[{index}]`: {what}");
-            instances.push(Instance {
-                input: instance.text_or_null("input").map_err(read)?.unwrap_or_default(),
-                output: instance.text("output").map_err(read)?,
+        if let Some(object) = fields {
+            let fields: Vec<_> = object.keys().map(|field| format!("`{field}`")).collect();
+            return Err(ReadError::UnknownFormat {
+                file: self.file.clone(),
+                fields: fields.join(", "),
             });
         }
-        Ok(Incoming {
-            task: Task {
-                name,
-                instruction,
-                instances,
-                is_classification,
-            },
-            source_id,
-        })
-    }
-
-    fn text(&mut self, field: &str) -> Result<String, String> {
-        match self.object.shift_remove(field) {
-            Some(Value::String(text)) => Ok(text),
-            Some(other) => Err(format!("`{field}` is {}, not a string", kind(&other))),
-            None => Err(format!("the field `{field}` is missing")),
-        }
-    }
-
-    fn text_or_null(&mut self, field: &str) -> Result<Option<String>, String> {
-        match self.object.get(field) {
-            None => Ok(None),
-            Some(Value::Null) => {
-                self.object.shift_remove(field);
-                Ok(None)
-            }
-            Some(_) => self.text(field).map(Some),
+        // Nothing is an object. The first of the errors says most about what the file is.
+        match self.ahead.pop_front() {
+            Some(Err(error)) => Err(error),
+            _ => fault.map_or(Ok(()), Err),
         }
     }
 }
 
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
+/// What is wrong with a file that cannot be split into rows.
+fn unsplit(file: &str, error: RowError) -> ReadError {
+    let file = file.to_owned();
+    match error {
+        RowError::Io(error) => ReadError::Io { file, error },
+        RowError::Damaged(what) => ReadError::Damaged { file, what },
+        RowError::Malformed { place, what } => ReadError::Row { file, place, what },
     }
 }

@@ -1,10 +1,10 @@
 //! Seed tasks: those that come with `ewe`, those of a file, and a dataset that begins with them.
 
-use std::{io::Cursor, path::Path};
+use std::path::Path;
 
 use super::{
     Format,
-    read::{Incoming, ReadError, Reader},
+    read::{self, Incoming, Parser, ReadError, RowReader},
 };
 use crate::{
     store::{Draft, NewTask, Store},
@@ -24,24 +24,22 @@ const EMBEDDED_NAME: &str = "seeds/seed_tasks.jsonl";
 /// [`ReadError`] names file, line and column. A seed is what a model is to imitate, so more is asked of it than of an
 /// imported row: every output says something, and there is at least one seed.
 pub fn read(path: Option<&Path>) -> Result<Vec<Incoming>, ReadError> {
-    let (name, text) = match path {
-        None => (EMBEDDED_NAME.to_owned(), EMBEDDED.as_bytes().to_vec()),
-        Some(path) => {
-            let file = path.display().to_string();
-            let text = std::fs::read(path).map_err(|error| ReadError::Io {
-                file: file.clone(),
-                error,
-            })?;
-            (file, text)
-        }
+    let format = Some(Format::SelfInstruct);
+    let (name, mut reader) = match path {
+        None => (
+            EMBEDDED_NAME.to_owned(),
+            RowReader::new(EMBEDDED.as_bytes(), EMBEDDED_NAME, format)?,
+        ),
+        Some(path) => (path.display().to_string(), read::open(path, format)?),
     };
-    let mut reader = Reader::new(Cursor::new(text), &name, Some(Format::SelfInstruct));
+    let parser = Parser::new(&name, Format::SelfInstruct);
     let mut seeds = Vec::new();
-    while let Some((place, seed)) = reader.next_with_place() {
-        let seed = seed?;
+    while let Some(row) = reader.next_row() {
+        let row = row?;
+        let seed = parser.parse(&row)?;
         let fault = |what: String| ReadError::Row {
             file: name.clone(),
-            place,
+            place: row.place,
             what,
         };
         if let Some(index) = seed
@@ -52,7 +50,7 @@ pub fn read(path: Option<&Path>) -> Result<Vec<Incoming>, ReadError> {
         {
             return Err(fault(format!("`instances[{index}]`: the output is empty")));
         }
-        if let Some(field) = reader.unused_fields().first() {
+        if let Some(field) = seed.unused.iter().min() {
             return Err(fault(format!(
                 "unknown field `{field}`: a seed has id, name, instruction, instances and is_classification"
             )));
@@ -81,7 +79,7 @@ pub async fn init(
         .store()
         .begin_batch("init", &serde_json::json!({ "seeds": name }))
         .await?;
-    for Incoming { task, source_id } in seeds {
+    for Incoming { task, source_id, .. } in seeds {
         batch
             .add(NewTask {
                 source_id,

@@ -10,7 +10,7 @@ use futures::StreamExt;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, PrettyFormatter, Serializer};
 
-use super::{Format, format::DOLLY_CATEGORIES};
+use super::{Format, format::DOLLY_CATEGORIES, table::Table};
 use crate::{
     replace::Replacement,
     store::{ExportRow, Store},
@@ -187,6 +187,26 @@ fn category(row: &ExportRow) -> &str {
     }
 }
 
+/// What the dataset can be written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// JSON in one of the formats.
+    Json(Format),
+    /// Parquet with the columns of Alpaca's format, then the task's name, its number, and whether it is a
+    /// classification.
+    Parquet,
+}
+
+impl Target {
+    /// The word on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Target::Json(format) => format.as_str(),
+            Target::Parquet => "parquet",
+        }
+    }
+}
+
 /// Writes the dataset to `path`, which appears whole or stays as it was; `-` is standard output. With `review`, only
 /// rows of that review. Returns the number of rows: tasks in the Self-Instruct format, examples in all others.
 ///
@@ -195,34 +215,44 @@ fn category(row: &ExportRow) -> &str {
 /// When `path` cannot be written, or the store not read.
 pub async fn export(
     store: &Store,
-    format: Format,
+    target: Target,
     path: &Path,
     review: Option<Review>,
 ) -> anyhow::Result<usize> {
     if path == Path::new("-") {
-        return Ok(write(store, format, review, io::stdout().lock()).await?.1);
+        return Ok(write(store, target, review, io::stdout()).await?.1);
     }
     let file = Replacement::begin(path)?;
-    let (file, rows) = write(store, format, review, file)
+    let (file, rows) = write(store, target, review, file)
         .await
         .with_context(|| format!("cannot write `{}`", path.display()))?;
     file.commit()?;
     Ok(rows)
 }
 
-async fn write<W: Write>(
+async fn write<W: Write + Send>(
     store: &Store,
-    format: Format,
+    target: Target,
     review: Option<Review>,
     out: W,
 ) -> anyhow::Result<(W, usize)> {
+    let mut rows = store.export_rows(review);
+    let format = match target {
+        Target::Json(format) => format,
+        Target::Parquet => {
+            let mut table = Table::begin(out)?;
+            while let Some(row) = rows.next().await {
+                table.row(&row?)?;
+            }
+            return table.end();
+        }
+    };
     let mut writer = Writer {
         out: BufWriter::with_capacity(1 << 16, out),
         format,
         rows: 0,
         open: None,
     };
-    let mut rows = store.export_rows(review);
     while let Some(row) = rows.next().await {
         writer.row(row?)?;
     }

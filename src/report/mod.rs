@@ -26,6 +26,8 @@ pub struct Figures {
     pub balance: Balance,
     /// What was parsed, and what became of it.
     pub candidates: Candidates,
+    /// Reasons for which candidates could have been turned away, and none was.
+    pub silent_reasons: Vec<String>,
     /// Model calls of all runs.
     pub requests: Requests,
     /// What each run cost and brought.
@@ -130,6 +132,7 @@ impl Figures {
                 rejected: verdict("rejected"),
                 verdicts,
             },
+            silent_reasons: store.silent_reasons().await?,
             requests: Requests {
                 requests: runs.iter().map(|run| run.requests).sum(),
                 prompt_tokens: runs.iter().map(|run| run.prompt_tokens).sum(),

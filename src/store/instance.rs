@@ -57,4 +57,25 @@ impl Store {
         .await?;
         Ok(instances)
     }
+
+    /// The instances of many tasks, in the order of tasks' ids: a task's id with each.
+    pub async fn instances_of(&self, task_ids: &[i64]) -> Result<Vec<(i64, Instance)>> {
+        let ids = serde_json::to_string(task_ids).unwrap_or_default();
+        let rows = sqlx::query!(
+            "
+            SELECT task_id, input, output
+            FROM instance
+            WHERE task_id IN (SELECT value FROM json_each(?))
+            ORDER BY task_id, ordinal
+            ",
+            ids
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let instance = |input, output| Instance { input, output };
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.task_id, instance(row.input, row.output)))
+            .collect())
+    }
 }

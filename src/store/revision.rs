@@ -136,6 +136,50 @@ impl Store {
         }))
     }
 
+    /// Rejects tasks, each for a reason of its own, as one action. Tasks that are not pending any more are left alone:
+    /// somebody has decided meanwhile. Where none is pending, nothing happens and there is no change.
+    pub async fn reject_pending(&self, reasons: &[(i64, String)], who: &str) -> Result<Option<Change>> {
+        let reasons = serde_json::to_string(reasons).unwrap_or_default();
+        let mut transaction = self.write().await?;
+        let group = next_group(&mut transaction).await?;
+        let revisions = sqlx::query!(
+            "
+            INSERT INTO revision (group_id, task_id, who, action, before, after, note)
+            SELECT
+                ?1, task.id, ?2, 'reject', json_object('review', 'pending'), json_object('review', 'rejected'),
+                json_extract(reason.value, '$[1]')
+            FROM json_each(?3) AS reason
+            JOIN task ON task.id = json_extract(reason.value, '$[0]')
+            WHERE task.review = 'pending'
+            ORDER BY task.id
+            ",
+            group,
+            who,
+            reasons
+        )
+        .execute(&mut *transaction)
+        .await?;
+        if revisions.rows_affected() == 0 {
+            return Ok(None);
+        }
+        sqlx::query!(
+            "
+            UPDATE task
+            SET review = 'rejected', updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+            WHERE id IN (SELECT task_id FROM revision WHERE group_id = ?)
+            ",
+            group
+        )
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(Some(Change {
+            group,
+            tasks: revisions.rows_affected() as i64,
+            undoes: None,
+        }))
+    }
+
     /// The version of a task: it grows with each action on it. 0 when there was none.
     pub async fn version(&self, task_id: i64) -> Result<i64> {
         version(&mut *self.pool.acquire().await?, task_id).await

@@ -166,6 +166,22 @@ impl Store {
         .await?)
     }
 
+    /// Reasons for which runs of `generate` could have turned a candidate away, and never did.
+    pub async fn silent_reasons(&self) -> Result<Vec<String>> {
+        let reasons = sqlx::query_scalar!(
+            r#"
+            SELECT DISTINCT reason.value || '' AS "reason!: String"
+            FROM run, json_each(run.config, '$.reasons') AS reason
+            WHERE run.command = 'generate'
+                AND reason.value NOT IN (SELECT candidate.reason FROM candidate WHERE candidate.reason IS NOT NULL)
+            ORDER BY 1
+            "#
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(reasons)
+    }
+
     /// Instructions of the dataset by length in characters, in steps of 25.
     pub async fn instruction_lengths(&self) -> Result<Vec<Bucket>> {
         Ok(sqlx::query_as!(

@@ -105,6 +105,60 @@ fn exactly_the_target_and_every_candidate_accounted_for() {
     assert_eq!(dir.sql("pragma integrity_check"), [["ok"]]);
 }
 
+/// ROUGE-L F1 by the textbook's table.
+fn rouge_l(a: &str, b: &str) -> f64 {
+    let (a, b) = (ewe::filter::words::words(a), ewe::filter::words::words(b));
+    let mut table = vec![vec![0u32; b.len() + 1]; a.len() + 1];
+    for (i, word) in a.iter().enumerate() {
+        for (j, other) in b.iter().enumerate() {
+            table[i + 1][j + 1] = match word == other {
+                true => table[i][j] + 1,
+                false => table[i][j + 1].max(table[i + 1][j]),
+            };
+        }
+    }
+    2.0 * f64::from(table[a.len()][b.len()]) / (a.len() + b.len()) as f64
+}
+
+#[test]
+fn the_ten_nearest_of_each_accepted_task_are_exact() {
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    ewe(&dir, &arguments("d.db", &mock, "30")).success();
+    let tasks = dir.sql("select id, origin, instruction from task order by id");
+    for (n, task) in tasks.iter().enumerate().filter(|(_, task)| task[1] == "machine") {
+        let mut near: Vec<(f64, usize)> = (0..n).map(|other| (rouge_l(&task[2], &tasks[other][2]), other)).collect();
+        near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let expected: Vec<Vec<String>> = near
+            .iter()
+            .take(10)
+            .filter(|(score, _)| *score > 0.0)
+            .map(|(score, other)| vec![tasks[*other][0].clone(), score.to_string()])
+            .collect();
+        let query = format!("select neighbor_id, rouge_l from neighbor where task_id = {} order by rank", task[0]);
+        assert_eq!(dir.sql(&query), expected, "{}", task[2]);
+    }
+}
+
+#[test]
+fn another_set_of_rules_and_what_never_fired() {
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    let arguments = [arguments("d.db", &mock, "20"), vec!["--rules", "self-instruct"]].concat();
+    ewe(&dir, &arguments).success();
+    assert_eq!(
+        dir.sql("select json_extract(config, '$.rules.name') from run where command = 'generate'"),
+        [["self-instruct"]]
+    );
+    let said = ewe(&dir, &["stats", "--db", "d.db"]).success().stdout();
+    let silent = said.lines().find_map(|line| line.strip_prefix("  never fired: ")).expect("a line of silent rules");
+    let fired = dir.sql("select distinct reason from candidate where reason is not null");
+    assert!(silent.split(", ").count() > 1, "{silent}");
+    for reason in silent.split(", ") {
+        assert!(!fired.contains(&vec![reason.to_string()]), "{reason}");
+    }
+    // Long instructions are rare; the mock writes none.
+    assert!(silent.split(", ").any(|reason| reason == "too_long"), "{silent}");
+}
+
 #[test]
 fn the_same_command_again_asks_nothing() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());

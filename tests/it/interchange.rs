@@ -1,5 +1,7 @@
 //! Files in and out: round trips byte for byte, formats told by looking, bad rows.
 
+use ewe::interchange::read;
+
 use crate::{
     shell::Dir,
     support::{ewe, filled, json, number},
@@ -160,6 +162,117 @@ fn a_bad_row_is_pointed_at_and_nothing_is_imported() {
     );
 }
 
+/// What a file's rows are: of each its instruction, or what is said in its stead.
+fn rows(dir: &Dir, name: &str) -> Vec<String> {
+    let mut reader = match read::open(&dir.path(name), None) {
+        Ok(reader) => reader,
+        Err(error) => return vec![error.to_string()],
+    };
+    let mut rows = Vec::new();
+    while let Some(row) = reader.next_row() {
+        let parsed = row.and_then(|row| reader.parser().unwrap().parse(&row));
+        rows.push(match parsed {
+            Ok(incoming) => incoming.task.instruction,
+            Err(error) => error
+                .to_string()
+                .replace(&*dir.path(name).to_string_lossy(), name),
+        });
+    }
+    assert_eq!(Some(reader.bytes_read()), reader.size(), "{name}");
+    rows
+}
+
+#[test]
+fn rows_can_be_parsed_on_all_cores() {
+    fn moves<T: Send>() {}
+    fn is_shared<T: Send + Sync + Clone>() {}
+    moves::<read::RowReader>();
+    moves::<read::Row>();
+    is_shared::<read::Parser>();
+}
+
+#[test]
+fn reading_goes_on_after_a_bad_row() {
+    let dir = Dir::new();
+    let word = format!(
+        "{{\"instruction\": \"{}\", \"output\": \"y\"}}",
+        "word".repeat(2_500_000)
+    );
+    let long = "the instruction is 10000000 bytes long, at most 1048576 can be judged";
+    let good = |name: &str| format!("{{\"instruction\": \"{name}\", \"output\": \"y\"}}");
+    let (first, last) = (good("first"), good("last"));
+    // The row that tells the format is not the first one.
+    dir.write(
+        "bad.jsonl",
+        [
+            b"oops\n{\"output\": \"y\"}\n".as_slice(),
+            first.as_bytes(),
+            b"\n{\"instruction\": 5, \"output\": \"y\"}\n{\"instruction\": \"trunc\n",
+            word.as_bytes(),
+            b"\n {\"instruction\": \"\xff\", \"output\": \"y\"}\n[1]\n\n",
+            last.as_bytes(),
+        ]
+        .concat(),
+    );
+    assert_eq!(
+        rows(&dir, "bad.jsonl"),
+        [
+            "bad.jsonl:1:1: not a JSON object: expected value",
+            "bad.jsonl:2:1: the field `instruction` is missing",
+            "first",
+            "bad.jsonl:4:1: `instruction` is a number, not a string",
+            "bad.jsonl:5:22: not a JSON object: EOF while parsing a string",
+            &format!("bad.jsonl:6:1: {long}"),
+            "bad.jsonl:7:19: not a JSON object: invalid unicode code point",
+            "bad.jsonl:8:1: not a JSON object: invalid type: sequence, expected a map",
+            "last",
+        ]
+    );
+    dir.write(
+        "bad.json",
+        format!(
+            "[7,\n{{\"output\": \"y\"}},\n{first},\n{word}\n{last},\n{{\"instruction\": nul}},\n{{\"instr"
+        ),
+    );
+    assert_eq!(
+        rows(&dir, "bad.json"),
+        [
+            "bad.json:1:2: expected an object `{`",
+            "bad.json:2:1: the field `instruction` is missing",
+            "first",
+            &format!("bad.json:4:1: {long}"),
+            "bad.json:5:1: expected `,` or `]` after an object of the array",
+            "last",
+            "bad.json:6:20: not a JSON object: expected ident",
+            "bad.json:7:1: the file ends within this object",
+        ]
+    );
+}
+
+#[test]
+fn a_file_of_something_else_is_told_by_its_first_row() {
+    let dir = Dir::new();
+    for (text, what) in [
+        ("", vec![]),
+        ("[]", vec![]),
+        (
+            "\u{7f}ELF\u{2}\n{",
+            vec!["x:1:1: not a JSON object: expected value"],
+        ),
+        ("[1, 2]", vec!["x:1:2: expected an object `{`"]),
+    ] {
+        dir.write("x", text);
+        let rows = rows(&dir, "x");
+        let rows: Vec<_> = rows.iter().map(|row| row.rsplit('/').next().unwrap()).collect();
+        assert_eq!(rows, what, "{text}");
+    }
+    dir.write("x", "oops\n{\"question\": \"q\"}\n");
+    assert!(rows(&dir, "x")[0].contains("its first row has the fields `question`\nhint: "));
+    // Many rows of something else are not all looked at for one of ours.
+    dir.write("x", "{\"question\": \"q\"}\n".repeat(5000));
+    assert!(rows(&dir, "x")[0].contains("`question`"));
+}
+
 #[test]
 fn what_a_task_has_no_place_for_is_said() {
     let dir = Dir::with_dataset();
@@ -206,19 +319,10 @@ fn export_writes_what_was_asked_for() {
         .success();
         assert_eq!(out.stdout(), if format == "alpaca" { "[]\n" } else { "" });
     }
-    let out = ewe(
-        &dir,
-        &["export", "--db", "d.db", "--format", "parquet", "--out", "x"],
-    )
-    .failure(2);
-    assert!(
-        out.stderr().contains("Parquet is not offered yet\nhint: "),
-        "{}",
-        out.stderr()
-    );
     let out = ewe(&dir, &["export", "--db", "d.db", "--format", "csv", "--out", "x"]).failure(2);
     assert!(
-        out.stderr().contains("hint: one of alpaca, dolly"),
+        out.stderr()
+            .contains("hint: one of alpaca, dolly, chat, completion, self-instruct, parquet"),
         "{}",
         out.stderr()
     );

@@ -1,0 +1,229 @@
+//! Rows of a Parquet file, as the JSON objects that files of text have. Holds one batch of rows in memory.
+
+use std::{fs::File, ops::Range, sync::Arc};
+
+use arrow_array::RecordBatch;
+use arrow_cast::cast;
+use arrow_json::{WriterBuilder, writer::LineDelimited};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, SchemaRef};
+use memchr::memchr_iter;
+use parquet::{
+    arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
+    errors::ParquetError,
+    file::metadata::ParquetMetaData,
+};
+
+use super::{
+    Format,
+    guard::guarded,
+    rows::{LONGEST, Place, Row, RowError},
+};
+
+/// What a Parquet file begins with.
+pub const MAGIC: [u8; 4] = *b"PAR1";
+
+/// At most so many rows are read at a time …
+const BATCH_ROWS: i64 = 1024;
+
+/// … and about so many bytes.
+const BATCH_BYTES: i64 = 16 << 20;
+
+/// What a row was in its batch. The batch lives as long as one of its rows does.
+#[derive(Debug, Clone)]
+pub(super) struct Cells {
+    pub(super) batch: Arc<RecordBatch>,
+    pub(super) index: usize,
+}
+
+/// Reads the rows of a Parquet file; an iterator. It ends after [`RowError::Damaged`].
+pub struct Columns {
+    batches: ParquetRecordBatchReader,
+    schema: SchemaRef,
+    /// What the columns are made before they become JSON.
+    kinds: Vec<DataType>,
+    batch: Arc<RecordBatch>,
+    /// The rows of the batch, each ended by a line break.
+    text: Vec<u8>,
+    /// Where in `text` the rows are that were not given out yet, the next one last.
+    lines: Vec<Range<usize>>,
+    given: u64,
+    total: u64,
+    damaged: bool,
+}
+
+impl Columns {
+    /// The rows of `file`.
+    ///
+    /// # Errors
+    ///
+    /// [`RowError::Damaged`] when it is no whole Parquet file, or a field of ours is a column of bytes.
+    pub fn open(file: File) -> Result<Columns, RowError> {
+        let builder = guarded(|| ParquetRecordBatchReaderBuilder::try_new(file))
+            .map_err(RowError::Damaged)?
+            .map_err(damaged)?;
+        let schema = builder.schema().clone();
+        // Bytes would come as hexadecimal digits, which nobody means by an instruction.
+        for field in Format::ALL.iter().flat_map(|format| format.fields()) {
+            if let Ok(column) = schema.field_with_name(field)
+                && is_bytes(column.data_type())
+            {
+                return Err(RowError::Damaged(format!(
+                    "the column `{field}` is bytes, not text\nhint: write it as a column of strings"
+                )));
+            }
+        }
+        let total = builder.metadata().file_metadata().num_rows().max(0) as u64;
+        let rows = batch_rows(builder.metadata());
+        Ok(Columns {
+            batches: guarded(|| builder.with_batch_size(rows).build())
+                .map_err(RowError::Damaged)?
+                .map_err(damaged)?,
+            kinds: schema
+                .fields()
+                .iter()
+                .map(|field| in_utc(field.data_type()))
+                .collect(),
+            batch: Arc::new(RecordBatch::new_empty(schema.clone())),
+            schema,
+            text: Vec::new(),
+            lines: Vec::new(),
+            given: 0,
+            total,
+            damaged: false,
+        })
+    }
+
+    /// Names and types of the columns.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// How much of the file was given out, from 0 to 1.
+    pub fn part_read(&self) -> f64 {
+        match self.total {
+            0 => 1.0,
+            total => self.given as f64 / total as f64,
+        }
+    }
+
+    /// Reads the next batch that has rows; false at the end of the file.
+    fn fill(&mut self) -> Result<bool, RowError> {
+        while self.lines.is_empty() {
+            match guarded(|| self.read()).map_err(RowError::Damaged)? {
+                Some(read) => read.map_err(unreadable)?,
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads the next batch.
+    fn read(&mut self) -> Option<Result<(), ArrowError>> {
+        Some(match self.batches.next()? {
+            Ok(batch) => {
+                self.batch = Arc::new(batch);
+                self.print()
+            }
+            Err(error) => Err(error),
+        })
+    }
+
+    /// Writes the batch as lines of JSON.
+    fn print(&mut self) -> Result<(), ArrowError> {
+        let columns = self
+            .schema
+            .fields()
+            .iter()
+            .zip(self.batch.columns())
+            .zip(&self.kinds);
+        let columns = columns
+            .map(|((field, column), kind)| Ok((field.name(), cast(column, kind)?, true)))
+            .collect::<Result<Vec<_>, ArrowError>>()?;
+        let batch = RecordBatch::try_from_iter_with_nullable(columns)?;
+        self.text.clear();
+        // Without explicit nulls, a row in which a field is null would look like a file that has no such column.
+        let mut writer = WriterBuilder::new()
+            .with_explicit_nulls(true)
+            .build::<_, LineDelimited>(&mut self.text);
+        writer.write(&batch)?;
+        writer.finish()?;
+        drop(writer);
+        let mut start = 0;
+        self.lines.extend(memchr_iter(b'\n', &self.text).map(|end| {
+            let line = start..end;
+            start = end + 1;
+            line
+        }));
+        self.lines.reverse();
+        Ok(())
+    }
+}
+
+impl Iterator for Columns {
+    type Item = Result<Row, RowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.damaged {
+            return None;
+        }
+        match self.fill() {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(error) => {
+                self.damaged = true;
+                return Some(Err(error));
+            }
+        }
+        let line = self.lines.pop()?;
+        self.given += 1;
+        let place = Place::Row(self.given);
+        Some(if line.len() > LONGEST {
+            Err(RowError::too_long(place))
+        } else {
+            Ok(Row {
+                text: self.text[line].to_vec(),
+                place,
+                cells: Some(Cells {
+                    batch: Arc::clone(&self.batch),
+                    index: self.batch.num_rows() - self.lines.len() - 1,
+                }),
+            })
+        })
+    }
+}
+
+/// How many rows make a batch of bounded size.
+fn batch_rows(metadata: &ParquetMetaData) -> usize {
+    let groups = metadata.row_groups();
+    let bytes: i64 = groups.iter().map(|group| group.total_byte_size().max(0)).sum();
+    let rows: i64 = groups.iter().map(|group| group.num_rows().max(0)).sum();
+    let row_bytes = bytes / rows.max(1);
+    (BATCH_BYTES / row_bytes.max(1)).clamp(1, BATCH_ROWS) as usize
+}
+
+fn is_bytes(kind: &DataType) -> bool {
+    matches!(
+        kind,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_)
+    )
+}
+
+/// Times in a zone as the same times in UTC: their names are of a database that is not compiled in.
+fn in_utc(kind: &DataType) -> DataType {
+    let field = |field: &FieldRef| Arc::new(Field::clone(field).with_data_type(in_utc(field.data_type())));
+    match kind {
+        DataType::Timestamp(unit, Some(_)) => DataType::Timestamp(*unit, Some("+00:00".into())),
+        DataType::List(element) => DataType::List(field(element)),
+        DataType::LargeList(element) => DataType::LargeList(field(element)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(field).collect()),
+        other => other.clone(),
+    }
+}
+
+fn damaged(error: ParquetError) -> RowError {
+    RowError::Damaged(error.to_string())
+}
+
+fn unreadable(error: ArrowError) -> RowError {
+    RowError::Damaged(error.to_string())
+}
