@@ -16,7 +16,7 @@ use parquet::{
 use serde_json::json;
 
 use crate::{
-    shell::Dir,
+    shell::{Dir, ewe_limited},
     support::{command, ewe, filled, json as printed, number},
 };
 
@@ -435,7 +435,8 @@ fn rows_of_json_that_are_no_columns_are_refused() {
         ),
     ] {
         let out = kept(&lines).failure(1);
-        assert!(out.stderr().contains(what), "{}", out.stderr());
+        let start = format!("error: cannot write `kept.parquet`: {what}");
+        assert!(out.stderr().starts_with(&start), "{}", out.stderr());
         assert!(out.stderr().contains("\nhint: JSON lines"), "{}", out.stderr());
         assert!(!dir.path("kept.parquet").exists());
     }
@@ -446,6 +447,18 @@ fn rows_of_json_that_are_no_columns_are_refused() {
     };
     assert_eq!(rows.num_rows(), 2);
     assert!(rows.column_by_name("n").unwrap().is_null(1));
+    // Before the columns are known nothing is written but to memory; a full disk is met at the end.
+    let out = ewe_limited(
+        &dir,
+        0,
+        &["filter", "rows.jsonl", "--rules", "none", "--out", "full.parquet"],
+    )
+    .failure(1);
+    assert!(
+        out.stderr().starts_with("error: cannot write `full.parquet`: "),
+        "{}",
+        out.stderr()
+    );
     // Nothing kept is a file nonetheless, with the columns of the format.
     dir.write("against.jsonl", row("\"n\": 1"));
     dir.write("rows.jsonl", row("\"n\": 1"));
