@@ -306,6 +306,36 @@ fn kept_rows_of_any_type_are_copied() {
 }
 
 #[test]
+fn times_are_written_in_utc() {
+    let dir = Dir::new();
+    let times = || TimestampMicrosecondArray::from(vec![Some(1_700_000_000_000_000), None]);
+    let zone = |zone: &str| Arc::new(times().with_timezone(zone)) as ArrayRef;
+    let inner = Arc::new(Field::new("at", zone("Europe/Berlin").data_type().clone(), true));
+    let columns = alpaca().columns().to_vec();
+    let rows = batch(vec![
+        ("instruction", columns[0].clone()),
+        ("output", columns[1].clone()),
+        ("local", Arc::new(times())),
+        ("ahead", zone("+02:00")),
+        (
+            "named",
+            Arc::new(StructArray::from(vec![(inner, zone("Europe/Berlin"))])),
+        ),
+    ]);
+    write(&dir, "rows.parquet", &rows);
+    ewe(
+        &dir,
+        &["filter", "rows.parquet", "--rules", "none", "--out", "kept.jsonl"],
+    )
+    .success();
+    assert_eq!(
+        dir.read("kept.jsonl"),
+        "{\"instruction\":\"Name a river.\",\"output\":\"Rhine\",\"local\":\"2023-11-14T22:13:20\",\"ahead\":\"2023-11-14T22:13:20Z\",\"named\":{\"at\":\"2023-11-14T22:13:20Z\"}}\n\
+         {\"instruction\":\"Say why rain falls.\",\"output\":\"It is heavy.\",\"local\":null,\"ahead\":null,\"named\":{\"at\":null}}\n"
+    );
+}
+
+#[test]
 fn bad_columns_and_damaged_files_are_named() {
     let dir = Dir::with_dataset();
     let answers = || texts(&[Some("Rhine"), Some("It is heavy.")]);
