@@ -2,8 +2,7 @@
 
 use std::{fs::File, ops::Range, sync::Arc};
 
-use arrow_array::RecordBatch;
-use arrow_cast::cast;
+use arrow_array::{ArrayRef, RecordBatch, make_array};
 use arrow_json::{WriterBuilder, writer::LineDelimited};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, SchemaRef};
 use memchr::memchr_iter;
@@ -39,8 +38,6 @@ pub(super) struct Cells {
 pub struct Columns {
     batches: ParquetRecordBatchReader,
     schema: SchemaRef,
-    /// What the columns are made before they become JSON.
-    kinds: Vec<DataType>,
     batch: Arc<RecordBatch>,
     /// The rows of the batch, each ended by a line break.
     text: Vec<u8>,
@@ -78,11 +75,6 @@ impl Columns {
             batches: guarded(|| builder.with_batch_size(rows).build())
                 .map_err(RowError::Damaged)?
                 .map_err(damaged)?,
-            kinds: schema
-                .fields()
-                .iter()
-                .map(|field| in_utc(field.data_type()))
-                .collect(),
             batch: Arc::new(RecordBatch::new_empty(schema.clone())),
             schema,
             text: Vec::new(),
@@ -135,9 +127,7 @@ impl Columns {
             .fields()
             .iter()
             .zip(self.batch.columns())
-            .zip(&self.kinds);
-        let columns = columns
-            .map(|((field, column), kind)| Ok((field.name(), cast(column, kind)?, true)))
+            .map(|(field, column)| Ok((field.name(), in_utc(column)?, true)))
             .collect::<Result<Vec<_>, ArrowError>>()?;
         let batch = RecordBatch::try_from_iter_with_nullable(columns)?;
         self.text.clear();
@@ -208,9 +198,26 @@ fn is_bytes(kind: &DataType) -> bool {
     )
 }
 
-/// Times in a zone as the same times in UTC: their names are of a database that is not compiled in.
-fn in_utc(kind: &DataType) -> DataType {
-    let field = |field: &FieldRef| Arc::new(Field::clone(field).with_data_type(in_utc(field.data_type())));
+/// The column with times of a zone as the same times in UTC: the names of zones are of a database that is not compiled
+/// in. The numbers stay, for they count from one moment everywhere.
+fn in_utc(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let kind = kind_in_utc(column.data_type());
+    if kind == *column.data_type() {
+        return Ok(Arc::clone(column));
+    }
+    let data = column.to_data();
+    let children = data
+        .child_data()
+        .iter()
+        .map(|child| Ok(in_utc(&make_array(child.clone()))?.to_data()))
+        .collect::<Result<_, ArrowError>>()?;
+    let data = data.into_builder().data_type(kind).child_data(children).build()?;
+    Ok(make_array(data))
+}
+
+fn kind_in_utc(kind: &DataType) -> DataType {
+    let field =
+        |field: &FieldRef| Arc::new(Field::clone(field).with_data_type(kind_in_utc(field.data_type())));
     match kind {
         DataType::Timestamp(unit, Some(_)) => DataType::Timestamp(*unit, Some("+00:00".into())),
         DataType::List(element) => DataType::List(field(element)),

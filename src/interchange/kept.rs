@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, BufWriter, Write},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -25,6 +25,7 @@ const BATCH_BYTES: usize = 16 << 20;
 /// A file of rows that is being written; what the path ends in says what it is. It appears whole, or not at all.
 pub struct Kept {
     out: Out,
+    path: PathBuf,
 }
 
 enum Out {
@@ -58,7 +59,7 @@ impl Kept {
         } else if !is("parquet") {
             Out::Lines(BufWriter::new(out))
         } else if let Some(columns) = source.columns() {
-            let context = || format!("cannot write the columns to `{}`\n{HINT}", path.display());
+            let context = || format!("{}: Parquet cannot hold all columns\n{HINT}", cannot_write(path));
             Out::Cells(Box::new(Cells {
                 out: table::begin(out, Arc::clone(columns.schema())).with_context(context)?,
                 batch: Arc::new(RecordBatch::new_empty(columns.schema().clone())),
@@ -74,7 +75,10 @@ impl Kept {
                 bytes: 0,
             }))
         };
-        Ok(Kept { out })
+        Ok(Kept {
+            out,
+            path: path.into(),
+        })
     }
 
     /// Writes one row of the source.
@@ -83,7 +87,22 @@ impl Kept {
     ///
     /// When the disk refuses; or a row of JSON does not fit into the columns that the first rows asked for.
     pub fn write(&mut self, row: &Row) -> anyhow::Result<()> {
-        match &mut self.out {
+        self.out.write(row).with_context(|| cannot_write(&self.path))
+    }
+
+    /// Puts the file in its place.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses, or like [`Kept::write`]; then what was at the path is as it was.
+    pub fn commit(self) -> anyhow::Result<()> {
+        self.out.end().with_context(|| cannot_write(&self.path))?.commit()
+    }
+}
+
+impl Out {
+    fn write(&mut self, row: &Row) -> anyhow::Result<()> {
+        match self {
             Out::Lines(out) => {
                 write_line(out, &row.text)?;
                 out.write_all(b"\n")?;
@@ -99,34 +118,30 @@ impl Kept {
         Ok(())
     }
 
-    /// Puts the file in its place.
-    ///
-    /// # Errors
-    ///
-    /// When the disk refuses; then what was at the path is as it was.
-    pub fn commit(self) -> anyhow::Result<()> {
-        let out = match self.out {
-            Out::Lines(out) => flushed(out)?,
+    fn end(self) -> anyhow::Result<Replacement> {
+        match self {
+            Out::Lines(out) => flushed(out),
             Out::Array { mut out, rows } => {
                 out.write_all(if rows == 0 { b"[]\n" } else { b"\n]\n" })?;
-                flushed(out)?
+                flushed(out)
             }
             Out::Cells(mut cells) => {
                 cells.flush()?;
-                table::end(cells.out)?
+                table::end(cells.out)
             }
-            Out::Parsed(parsed) => parsed.end()?,
-        };
-        out.commit()
+            Out::Parsed(parsed) => parsed.end(),
+        }
     }
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write `{}`", path.display())
 }
 
 const HINT: &str = "hint: JSON lines hold rows of any kind: give a path that ends in `.jsonl`";
 
 fn flushed(out: BufWriter<Replacement>) -> anyhow::Result<Replacement> {
-    out.into_inner()
-        .map_err(io::IntoInnerError::into_error)
-        .context("the disk refused the last rows")
+    Ok(out.into_inner().map_err(io::IntoInnerError::into_error)?)
 }
 
 /// Writes a row without a line break. One that stands on one line stays as it is, byte for byte; of one that does not,

@@ -16,7 +16,7 @@ use parquet::{
 use serde_json::json;
 
 use crate::{
-    shell::Dir,
+    shell::{Dir, ewe_limited},
     support::{command, ewe, filled, json as printed, number},
 };
 
@@ -306,6 +306,36 @@ fn kept_rows_of_any_type_are_copied() {
 }
 
 #[test]
+fn times_are_written_in_utc() {
+    let dir = Dir::new();
+    let times = || TimestampMicrosecondArray::from(vec![Some(1_700_000_000_000_000), None]);
+    let zone = |zone: &str| Arc::new(times().with_timezone(zone)) as ArrayRef;
+    let inner = Arc::new(Field::new("at", zone("Europe/Berlin").data_type().clone(), true));
+    let columns = alpaca().columns().to_vec();
+    let rows = batch(vec![
+        ("instruction", columns[0].clone()),
+        ("output", columns[1].clone()),
+        ("local", Arc::new(times())),
+        ("ahead", zone("+02:00")),
+        (
+            "named",
+            Arc::new(StructArray::from(vec![(inner, zone("Europe/Berlin"))])),
+        ),
+    ]);
+    write(&dir, "rows.parquet", &rows);
+    ewe(
+        &dir,
+        &["filter", "rows.parquet", "--rules", "none", "--out", "kept.jsonl"],
+    )
+    .success();
+    assert_eq!(
+        dir.read("kept.jsonl"),
+        "{\"instruction\":\"Name a river.\",\"output\":\"Rhine\",\"local\":\"2023-11-14T22:13:20\",\"ahead\":\"2023-11-14T22:13:20Z\",\"named\":{\"at\":\"2023-11-14T22:13:20Z\"}}\n\
+         {\"instruction\":\"Say why rain falls.\",\"output\":\"It is heavy.\",\"local\":null,\"ahead\":null,\"named\":{\"at\":null}}\n"
+    );
+}
+
+#[test]
 fn bad_columns_and_damaged_files_are_named() {
     let dir = Dir::with_dataset();
     let answers = || texts(&[Some("Rhine"), Some("It is heavy.")]);
@@ -435,7 +465,8 @@ fn rows_of_json_that_are_no_columns_are_refused() {
         ),
     ] {
         let out = kept(&lines).failure(1);
-        assert!(out.stderr().contains(what), "{}", out.stderr());
+        let start = format!("error: cannot write `kept.parquet`: {what}");
+        assert!(out.stderr().starts_with(&start), "{}", out.stderr());
         assert!(out.stderr().contains("\nhint: JSON lines"), "{}", out.stderr());
         assert!(!dir.path("kept.parquet").exists());
     }
@@ -446,6 +477,18 @@ fn rows_of_json_that_are_no_columns_are_refused() {
     };
     assert_eq!(rows.num_rows(), 2);
     assert!(rows.column_by_name("n").unwrap().is_null(1));
+    // Before the columns are known nothing is written but to memory; a full disk is met at the end.
+    let out = ewe_limited(
+        &dir,
+        0,
+        &["filter", "rows.jsonl", "--rules", "none", "--out", "full.parquet"],
+    )
+    .failure(1);
+    assert!(
+        out.stderr().starts_with("error: cannot write `full.parquet`: "),
+        "{}",
+        out.stderr()
+    );
     // Nothing kept is a file nonetheless, with the columns of the format.
     dir.write("against.jsonl", row("\"n\": 1"));
     dir.write("rows.jsonl", row("\"n\": 1"));
