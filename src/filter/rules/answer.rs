@@ -140,7 +140,7 @@ fn incomplete(_: &str, instance: &Instance, _: &Settings) -> Option<String> {
 
 pattern!(
     CHANGES_FORM,
-    r"(?i)\b(?:case|upper-?case|lower-?case|capital\w*|caps|punctuat\w*|commas?|apostrophes?|spac(?:e|es|ing)|white-?space|format\w*|quot(?:e|es|ation)|hyphen\w*|accents?|repeat|copy|echo|verbatim|unchanged|as it is|if (?:it is|necessary|needed|any)|otherwise|emphasi[sz]\w*|bold|italics?)\b"
+    r"(?i)\b(?:case|upper-?case|lower-?case|capitali\w*|capital letters?|capitals|caps|punctuat\w*|commas?|apostrophes?|spac(?:e|es|ing)|white-?space|format\w*|quot(?:e|es|ation)|hyphen\w*|accents?|repeat|copy|echo|verbatim|unchanged|as it is|if (?:it is|necessary|needed|any)|otherwise|emphasi[sz]\w*|bold|italics?)\b"
 );
 
 /// Compares texts but for case and what surrounds them; what is inside, line breaks too, may be all that a task of
@@ -193,13 +193,15 @@ pattern!(
     )"
 );
 
+pattern!(
+    ABOUT_MODELS,
+    r"\bAIs?\b|(?i)\b(?:language models?|chat ?bots?|assistants?|artificial intelligence)\b"
+);
+
 /// In a message, "I cannot help you on Saturday" declines an invitation and not the task.
 fn refusal(instruction: &str, instance: &Instance, _: &Settings) -> Option<String> {
     let start = head(instance.output.trim_start(), 600).replace('’', "'");
-    let about_models = MODEL.is_match(instruction)
-        || instruction.contains("AI")
-        || instruction.to_lowercase().contains("chatbot")
-        || instruction.to_lowercase().contains("assistant");
+    let about_models = ABOUT_MODELS.is_match(instruction);
     if !about_models && let Some(found) = MODEL.find(&start) {
         return Some(shown(found.as_str()));
     }

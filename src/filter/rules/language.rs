@@ -219,7 +219,7 @@ fn certain(text: &str) -> Option<Lang> {
                 .iter()
                 .filter(|word| words.iter().any(|other| other == *word))
                 .count();
-            let hits = if different >= 2 { hits } else { 0 };
+            let hits = if different >= 3 { hits } else { 0 };
             (hits, *language)
         })
         .collect();

@@ -31,6 +31,8 @@ pub(super) const SEEN: &[&str] = &[
     "audio",
     "recording",
     "soundtrack",
+    "clip",
+    "footage",
 ];
 
 /// Data in graphic form, which a text can hold in some way when it is given, and cannot be when it is to be made.
@@ -56,7 +58,6 @@ const MADE: &[&str] = &[
     "music",
     "melody",
     "wallpaper",
-    "clip",
     "blueprint",
     "mindmap",
     "powerpoint",

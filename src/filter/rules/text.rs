@@ -277,6 +277,9 @@ const AFTER_NOUN: &[&str] = &[
     "myself",
     "itself",
     "online",
+    "true",
+    "false",
+    "correct",
 ];
 
 /// Whether the word is of a closed class: article, preposition, conjunction, pronoun, auxiliary.

@@ -105,7 +105,7 @@ fn ends_open(last: &str) -> Option<&'static str> {
 
 pattern!(
     SENTENCE_END,
-    r#"(?x)(?:\p{Ll}|\d|[A-Z]{2}|\p{Ll}[)”"’'])[.!?…]["”’')\]]{0,2}\s+(?P<next>["“‘'(]?[\p{Lu}\p{Lo}\d])|[。！？][”」』]?(?P<cjk>[^\s”」』])"#
+    r#"(?x)(?:\p{Ll}|\d|[A-Z]{2}|\p{Ll}[)”"’'])(?P<mark>[.!?…])["”’')\]]{0,2}\s+(?P<next>["“‘'(]?[\p{Lu}\p{Lo}\d])|(?P<wide>[。！？][”」』]?)(?P<begin>[^\s”」』])"#
 );
 pattern!(
     ABBREVIATION,
@@ -145,31 +145,24 @@ fn mid_sentence(output: &str, last: &str) -> Option<&'static str> {
     {
         return None;
     }
-    // Only the last sentence end of the line can be the one before a fragment.
     let line = tail(last, 1500);
     let before = SENTENCE_END
         .captures_iter(line)
-        .filter(|found| {
-            let start = found.get(0).expect("the whole match").start();
+        .filter_map(|found| {
+            if let Some(begin) = found.name("begin") {
+                return Some(begin.start());
+            }
+            let mark = found.name("mark")?;
             // "7. Uno 8. Story": a list in one line.
-            let number = tokens(&line[..start + 1])
+            let number = tokens(&line[..mark.start()])
                 .last()
                 .is_some_and(|word| word.len() < 3 && word.chars().all(|c| c.is_ascii_digit()));
-            let stop = line[start..]
-                .find(['.', '!', '?', '…', '。', '！', '？'])
-                .map_or(start, |at| start + at + 1);
-            !number
-                && !ABBREVIATION.is_match(&line[..stop])
-                && (found.name("cjk").is_some() || tokens(&line[..stop]).take(3).count() == 3)
+            let sentence = tokens(&line[..mark.start()]).take(3).count() == 3;
+            let ends = sentence && !number && !ABBREVIATION.is_match(&line[..mark.end()]);
+            ends.then(|| found.name("next").map(|next| next.start()))
+                .flatten()
         })
-        .last()
-        .map(|found| {
-            found
-                .name("next")
-                .or(found.name("cjk"))
-                .expect("one of the two")
-                .start()
-        });
+        .last();
     if let Some(start) = before {
         let fragment = &line[start..];
         let label = fragment.contains([':', '=', '/'])
