@@ -9,6 +9,7 @@ mod mock;
 #[cfg(feature = "torch")]
 mod models;
 mod page;
+mod rules;
 mod seeds;
 #[cfg(feature = "torch")]
 mod serve;

@@ -1,6 +1,6 @@
 //! What is wrong with an answer as a whole: nothing there, a form not filled in, an echo, a refusal.
 
-use super::text::{head, is_code, lends_voice, pattern, tokens};
+use super::text::{head, is_code, pattern, tokens};
 use super::{Check, EWE, EWE_AFTER_SELF_INSTRUCT, Rule, Settings, shown};
 use crate::task::Instance;
 use regex::Regex;
@@ -81,7 +81,7 @@ fn empty_output(_: &str, instance: &Instance, _: &Settings) -> Option<String> {
 
 pattern!(
     NO_INPUT,
-    r"^(?:no ?input|input (?:is )?(?:not |un)(?:required|needed|necessary|applicable)|n a|n ?a n ?a|not (?:applicable|needed|required|necessary|available|provided|specified)|(?:no|none|without|not)(?: any)?(?: additional| further| specific| extra| other| more)?(?: inputs?| output| data| context| text| information| material)?(?: is| are| was)? ?(?:required|needed|necessary|provided|given|applicable|available|supplied|specified|for this (?:task|one|instruction)|at all)+|no(?: additional| further| specific| extra| other| external)? (?:inputs?|context|data)(?: required| needed| necessary| here| is .{0,30})?)(?: for (?:this|the) (?:task|instruction|question|prompt))?$"
+    r"^(?:no ?input|input (?:is )?(?:not |un)(?:required|needed|necessary|applicable)|n a|n ?a n ?a|not (?:applicable|needed|required|necessary|available|provided|specified)|(?:no|none|without|not)(?: any)?(?: additional| further| specific| extra| other| more)?(?: inputs?| output| data| context| text| information| material){0,2}(?: is| are| was)? ?(?:required|needed|necessary|provided|given|applicable|available|supplied|specified|for this (?:task|one|instruction)|at all)+|no(?: additional| further| specific| extra| other| external)? (?:inputs?|context|data|input data)(?: required| needed| necessary| here| is .{0,30})?)(?: for (?:this|the) (?:task|instruction|question|prompt))?$"
 );
 pattern!(
     TEMPLATE,
@@ -206,23 +206,13 @@ fn refusal(instruction: &str, instance: &Instance, _: &Settings) -> Option<Strin
         return Some(shown(found.as_str()));
     }
     let found = DECLINES.find(&start)?;
-    let of_the_task = found.as_str().to_lowercase();
-    let certain = [
-        "request", "as an ai", "provide", "answer", "fulfil", "comply", "generate", "access", "complete",
-    ]
-    .iter()
-    .any(|word| of_the_task.contains(word));
-    (!lends_voice(instruction) || certain && !writes_message(instruction)).then(|| shown(found.as_str()))
+    (!MESSAGE.is_match(instruction)).then(|| shown(found.as_str()))
 }
 
 pattern!(
     MESSAGE,
     r"(?i)\b(?:e-?mails?|letters?|messages?|repl(?:y|ies)|respond|response|dialogues?|conversation|chat|scripts?|skit|scene|stor(?:y|ies)|translat\w*|paraphras\w*|rewrit\w*|rephras\w*|excuses?|apolog\w*|declin\w*|sentences?|role-?play)\b"
 );
-
-fn writes_message(instruction: &str) -> bool {
-    MESSAGE.is_match(instruction)
-}
 
 pattern!(
     WANTS_PROGRAM,

@@ -319,7 +319,8 @@ pub(super) fn head_noun(words: &[&str], is_noun: impl Fn(&str) -> bool) -> Optio
 
 /// Whether a noun phrase ends before this word.
 pub(super) fn ends_phrase(next: &str) -> bool {
-    is_function_word(next) || AFTER_NOUN.contains(&next)
+    let participle = next.len() > 4 && next.ends_with("ed") || next == "written";
+    participle || is_function_word(next) || AFTER_NOUN.contains(&next)
 }
 
 pattern!(
@@ -334,7 +335,7 @@ pub(super) fn is_textual(instruction: &str) -> bool {
 
 pattern!(
     SPEECH,
-    r"(?i)\b(?:e-?mails?|letters?|messages?|memos?|repl(?:y|ies|ied)|respond|response|answer (?:the|this) (?:customer|complaint|guest)|dialogues?|conversations?|chat|scripts?|skits?|scenes?|stor(?:y|ies)|sentences?|quotes?|quotations?|translat\w*|paraphras\w*|rewrit\w*|rephras\w*|reword\w*|convert|correct|proofread|fix|punctuat\w*|excuses?|apolog\w*|declin\w*|notes?|diar(?:y|ies)|journal|monologues?|speech|post|tweets?|caption|voicemail|texts?|sms|poems?|songs?|lyrics|role-?play|pretend|act as|imagine|continue|complete|transcri\w*|extract|summar\w*|interview|script|phrases?|example|say|says|said|tell|telling|decode|encode|passive|active|tense|person|voice)\b"
+    r"(?i)\b(?:e-?mails?|letters?|messages?|memos?|repl(?:y|ies|ied)|respond|answer (?:the|this) (?:customer|complaint|guest)|dialogues?|conversations?|chat|scripts?|skits?|scenes?|stor(?:y|ies)|sentences?|quotes?|quotations?|translat\w*|paraphras\w*|rewrit\w*|rephras\w*|reword\w*|convert|correct|proofread|fix|punctuat\w*|excuses?|apolog\w*|declin\w*|notes?|diar(?:y|ies)|journal|monologues?|speech|post|tweets?|caption|voicemail|sms|poems?|songs?|lyrics|role-?play|play the role|pretend|act as|imagine|continue|complete|transcri\w*|extract|interview|decode|encode|passive|tense)\b"
 );
 
 /// Whether the answer may speak with another voice than the assistant's: a message, a dialogue, a story, a rewording.
