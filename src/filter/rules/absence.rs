@@ -72,6 +72,10 @@ const PERCEIVING: &[&str] = &[
     "classify",
     "check",
     "read",
+    "given",
+    "using",
+    "according",
+    "based",
 ];
 
 /// Files of any kind, which may be attached though they hold text.

@@ -187,6 +187,7 @@ pattern!(
       | (?:it\ is|it's|it\ would\ be)\ (?:not\ possible|impossible)\ (?:for\ me\ )?to\ (?:answer|determine|provide|complete|give|say|identify|classify|generate)
       | (?:i(?:'m|\ am)\ )?not\ (?:able|programmed|sure\ what\ you)\b
       | (?:there\ is\ )?no\ (?:\w+\ )?(?:text|image|picture|photo|video|audio|input|sentence|passage|article|context|file|attachment|link|information)s?\ (?:\w+\ )?(?:was|were|is|are|has\ been|have\ been)?\ ?(?:provided|given|attached|included|supplied|specified)
+      | you\ (?:did\ not|didn't|have\ not|haven't)\ (?:provided?|given?|specif\w+|included?|attach\w*|shared?)\b
       | (?:i\ (?:need|would\ need|require)\ (?:more|additional|further)\ (?:information|context|details))
       | (?:please|could\ you(?:\ please)?|can\ you(?:\ please)?|kindly)\ (?:provide|specify|share|supply|clarify|paste|upload|attach)\b[^.?!\n]{0,60}\b(?:text|sentence|passage|input|article|context|details|information|data|list|image|paragraph|question|document|code|topic|email|review|file|instruction|prompt)s?\b
       | (?:this|the)\ (?:request|question|instruction|task)\ (?:can(?:no|')t|is\ (?:unclear|not\ clear|impossible|inappropriate|incomplete))

@@ -1,6 +1,7 @@
 //! Texts that an instruction points at and that are not there.
 
-use super::text::{has_quote, head, head_noun, is_textual, requests, sentences, tokens};
+use super::medium::is_one_of;
+use super::text::{ends_phrase, has_quote, head, head_noun, is_textual, requests, sentences, tokens};
 use super::{Check, EWE, Rule, Settings, shown};
 use crate::task::Instance;
 
@@ -255,6 +256,8 @@ fn missing_context(instruction: &str, instance: &Instance, _: &Settings) -> Opti
                     && after
                         .first()
                         .is_some_and(|next| matches!(*next, "below" | "above" | "provided" | "attached"))
+                    // "The numbers below ten" are all there.
+                    && after.get(1).is_none_or(|next| ends_phrase(next))
                     && i > 0 =>
                 {
                     Some(0).filter(|_| !told_after && !told_before && !matches!(words[i - 1], "a" | "an"))
@@ -332,39 +335,73 @@ fn introduces(sentence: &[String]) -> bool {
     sentence.iter().any(|word| matches!(word.as_str(), "a" | "an"))
 }
 
-/// "Summarise the article": a definite article and nothing that says which one.
+/// Texts that hardly anybody speaks of in general.
+const WORKED_ON: &[&str] = &[
+    "sentence",
+    "paragraph",
+    "passage",
+    "text",
+    "article",
+    "story",
+    "poem",
+    "email",
+    "letter",
+    "review",
+    "tweet",
+    "dialogue",
+    "conversation",
+    "excerpt",
+    "essay",
+];
+
+/// Verbs and question words that ask for something inside a text.
+const ASKING_OF: &[&str] = &[
+    "what",
+    "who",
+    "correct",
+    "identify",
+    "find",
+    "extract",
+    "count",
+    "underline",
+    "highlight",
+    "replace",
+    "remove",
+    "list",
+    "spot",
+    "which",
+];
+
+/// "Summarise the article", "what is the tone of the passage": a definite article and nothing that says which one.
 fn transforms_nothing(words: &[&str]) -> Option<String> {
     let whole = vec![words.iter().map(|word| word.to_string()).collect::<Vec<_>>()];
     let request = requests(&whole).into_iter().next()?;
     let (verb, object) = (request[0], &request[1..]);
+    if let [.., "of" | "in" | "from", "the", noun] = request[..]
+        && (ASKING_OF.contains(&verb) || TRANSFORMING.contains(&verb))
+        && is_one_of(noun, WORKED_ON)
+        && !request.iter().any(|word| matches!(*word, "a" | "an" | "your"))
+    {
+        return Some(shown(&request[request.len() - 3..].join(" ")));
+    }
     if !TRANSFORMING.contains(&verb) || object.first() != Some(&"the") {
         return None;
     }
-    let at = head_noun(object, |noun| {
-        matches!(
-            noun,
-            "sentence"
-                | "sentences"
-                | "paragraph"
-                | "passage"
-                | "text"
-                | "article"
-                | "story"
-                | "poem"
-                | "email"
-                | "letter"
-                | "review"
-                | "tweet"
-                | "dialogue"
-                | "conversation"
-                | "excerpt"
-                | "essay"
-        )
-    })?;
+    let at = head_noun(object, |noun| is_one_of(noun, WORKED_ON))?;
     let free = object.get(at + 1).is_none_or(|next| {
         matches!(
             *next,
-            "in" | "into" | "to" | "and" | "as" | "," | "using" | "so" | "by" | "carefully"
+            "in" | "into"
+                | "to"
+                | "and"
+                | "as"
+                | ","
+                | "using"
+                | "so"
+                | "by"
+                | "carefully"
+                | "given"
+                | "below"
         )
     });
     (at <= 2 && free).then(|| shown(&request[..=at + 1].join(" ")))

@@ -67,6 +67,11 @@ fn merged_instance(instruction: &str, instance: &Instance, _: &Settings) -> Opti
     {
         return Some(shown(found.line));
     }
+    if let Some(found) = NEXT_QUESTION.find(instance.output.trim())
+        && !ASKS_FOR_QUESTIONS.is_match(&lower)
+    {
+        return Some(shown(found.as_str()));
+    }
     stray_number(instruction, &instance.input)
         .or_else(|| {
             stray_number(
@@ -120,6 +125,14 @@ fn marker(text: &str) -> Option<Found<'_>> {
 }
 
 pattern!(WORKED_EXAMPLE, r"(?im)^\s*(?:sample|example)s?\s*\d{0,2}\s*:\s*$");
+pattern!(
+    NEXT_QUESTION,
+    r"(?i)\n[ \t]*(?:q|question)[ \t]*\d{0,3}[ \t]*:[^\n]*"
+);
+pattern!(
+    ASKS_FOR_QUESTIONS,
+    r"question|quiz|faq|q&a|interview|exam|test|trivia|riddle|joke|conversation|dialog|chat|flashcard|survey|card"
+);
 pattern!(
     NUMBERED_LINE,
     r"(?im)^[ \t>*_]*(?:task\s+)?#?(\d{1,3})\s?(?:[.):]|\.\))[*_]*[ \t]+(\S[^\n]*)$"

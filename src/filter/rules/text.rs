@@ -280,6 +280,10 @@ const AFTER_NOUN: &[&str] = &[
     "true",
     "false",
     "correct",
+    "up",
+    "down",
+    "off",
+    "back",
 ];
 
 /// Whether the word is of a closed class: article, preposition, conjunction, pronoun, auxiliary.
@@ -302,6 +306,7 @@ pub(super) fn head_noun(words: &[&str], is_noun: impl Fn(&str) -> bool) -> Optio
         "type",
         "sort",
         "few",
+        "piece",
     ];
     for (i, word) in words.iter().enumerate().take(8) {
         if is_noun(word) && words.get(i + 1).is_none_or(|next| ends_phrase(next)) {

@@ -187,7 +187,9 @@ fn mid_sentence(output: &str, last: &str) -> Option<&'static str> {
         // A quotation is followed by the name of its author.
         let name = tokens(fragment).all(|word| word.starts_with(char::is_uppercase))
             && (2..=4).contains(&tokens(fragment).take(5).count());
-        return (!label && !name).then_some("ends in mid-sentence");
+        // "Great food! Will come again": a cheerful note has no full stop.
+        let cheer = line[..start].trim_end().ends_with('!') && few(fragment, 4) && !few(fragment, 1);
+        return (!label && !name && !cheer).then_some("ends in mid-sentence");
     }
     // A line of its own among paragraphs or list items that all end.
     let words = if last.chars().any(is_unspaced) {
