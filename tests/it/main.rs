@@ -1,6 +1,7 @@
 //! The front-door tests: one binary, a module for each room.
 
 mod curate;
+mod defects;
 mod docs;
 mod filter;
 mod generate;

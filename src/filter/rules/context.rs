@@ -141,83 +141,11 @@ const TRANSFORMING: &[&str] = &[
 ];
 
 /// First words of sentences that only say what the answer should look like.
-const MANNER: &[&str] = &[
-    "answer",
-    "use",
-    "give",
-    "write",
-    "reply",
-    "respond",
-    "return",
-    "choose",
-    "make",
-    "be",
-    "do",
-    "don't",
-    "keep",
-    "include",
-    "explain",
-    "only",
-    "your",
-    "the",
-    "please",
-    "output",
-    "provide",
-    "list",
-    "state",
-    "say",
-    "then",
-    "label",
-    "pick",
-    "select",
-    "rate",
-    "rank",
-    "format",
-    "ensure",
-    "avoid",
-    "mention",
-    "and",
-    "note",
-    "if",
-    "one",
-    "just",
-    "summarize",
-    "summarise",
-    "identify",
-    "classify",
-    "rewrite",
-    "translate",
-    "correct",
-    "try",
-    "what",
-    "is",
-    "how",
-    "which",
-    "who",
-    "why",
-    "does",
-    "it",
-    "there",
-    "each",
-    "a",
-    "you",
-    "describe",
-    "limit",
-    "add",
-    "remember",
-    "also",
-    "determine",
-    "tell",
-    "find",
-    "name",
-    "highlight",
-    "read",
-    "separate",
-    "sort",
-    "put",
-    "replace",
-    "decide",
-];
+const MANNER: &str = "answer use give write reply respond return choose make be do don't keep include explain only your the \
+    please output provide list state say then label pick select rate rank format ensure avoid mention and \
+    note if one just summarize summarise identify classify rewrite translate correct try what is how which \
+    who why does it there each a you describe limit add remember also determine tell find name highlight \
+    read separate sort put replace decide";
 
 fn missing_context(instruction: &str, instance: &Instance, _: &Settings) -> Option<String> {
     if !instance.input.trim().is_empty() || brings_material(instruction) {
@@ -229,12 +157,7 @@ fn missing_context(instruction: &str, instance: &Instance, _: &Settings) -> Opti
         let told_before = sentences[..n]
             .iter()
             .any(|sentence| sentence.len() >= 4 && !is_request(sentence));
-        let told_after = sentences[n + 1..].iter().any(|sentence| {
-            sentence.len() >= 3 && !MANNER.contains(&sentence[0].as_str())
-                // After "the following question" comes the question.
-                || sentence.len() >= 3 && words.iter().any(|word| word.starts_with("question") || word.starts_with("problem") || word.starts_with("riddle"))
-                    && matches!(sentence[0].as_str(), "what" | "who" | "why" | "how" | "which" | "is" | "does" | "if" | "the" | "a" | "there" | "where" | "when")
-        });
+        let told_after = sentences[n + 1..].iter().any(|sentence| tells(sentence, &words));
         for (i, &word) in words.iter().enumerate() {
             let after = &words[i + 1..];
             let near = |most: usize| head_noun(after, is_text).filter(|at| *at <= most);
@@ -280,6 +203,27 @@ fn missing_context(instruction: &str, instance: &Instance, _: &Settings) -> Opti
     None
 }
 
+fn says_manner(sentence: &[String]) -> bool {
+    MANNER.split(' ').any(|word| word == sentence[0])
+}
+
+/// Whether the sentence is material for an earlier one: it does more than say what the answer should look like. After
+/// "the following question" comes the question.
+fn tells(sentence: &[String], earlier: &[&str]) -> bool {
+    let announced = |word: &&str| {
+        ["question", "problem", "riddle"]
+            .iter()
+            .any(|kind| word.starts_with(kind))
+    };
+    let asks = || {
+        [
+            "what", "who", "why", "how", "which", "is", "does", "if", "the", "a", "there", "where", "when",
+        ]
+        .contains(&sentence[0].as_str())
+    };
+    sentence.len() >= 3 && (!says_manner(sentence) || asks() && earlier.iter().any(announced))
+}
+
 /// Whether the instruction has something to work on: a quotation, words after a colon, a second line, figures.
 fn brings_material(instruction: &str) -> bool {
     let text = head(instruction, 8000).trim();
@@ -307,7 +251,7 @@ fn brings_material(instruction: &str) -> bool {
 }
 
 fn is_request(sentence: &[String]) -> bool {
-    MANNER.contains(&sentence[0].as_str()) || TRANSFORMING.contains(&sentence[0].as_str())
+    says_manner(sentence) || TRANSFORMING.contains(&sentence[0].as_str())
 }
 
 /// "Given a word, use this word": the instruction has said what "this" is.
