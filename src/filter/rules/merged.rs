@@ -127,7 +127,7 @@ fn marker(text: &str) -> Option<Found<'_>> {
 pattern!(WORKED_EXAMPLE, r"(?im)^\s*(?:sample|example)s?\s*\d{0,2}\s*:\s*$");
 pattern!(
     NEXT_QUESTION,
-    r"(?i)\n[ \t]*(?:q|question)[ \t]*\d{0,3}[ \t]*:[^\n]*"
+    r"(?i)\n[ \t]*(?:q|question)[ \t]*\d{0,3}[ \t]*:[ \t]+\p{L}[^\n]*"
 );
 pattern!(
     ASKS_FOR_QUESTIONS,
