@@ -382,7 +382,11 @@ impl Run<'_> {
             .iter()
             .map(|parsed| match parsed.fault {
                 Some(fault) => Some(fault_rejection(fault)),
-                None => self.config.rules.judge_instruction(&parsed.text).map(Rejection::from),
+                None => self
+                    .config
+                    .rules
+                    .judge_instruction(&parsed.text)
+                    .map(Rejection::from),
             })
             .collect();
         let open: Vec<usize> = (0..parsed.len()).filter(|&i| verdicts[i].is_none()).collect();

@@ -58,7 +58,11 @@ impl Progress {
         progress.last_line = Some(Instant::now());
         if let Some(bar) = &progress.bar {
             let template = "{prefix} {bar:28} {bytes}/{total_bytes} · {elapsed} · {bytes_per_sec} · {eta} left\n  {wide_msg}";
-            bar.set_style(ProgressStyle::with_template(template).expect("the template is fixed").progress_chars("█▉░"));
+            bar.set_style(
+                ProgressStyle::with_template(template)
+                    .expect("the template is fixed")
+                    .progress_chars("█▉░"),
+            );
         }
         progress
     }
@@ -82,7 +86,8 @@ impl Progress {
             bar.set_position(position);
             bar.set_message(message.to_string());
         }
-        let due = self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) || (position >= self.total && !self.bytes);
+        let due = self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY)
+            || (position >= self.total && !self.bytes);
         if self.lines && due {
             self.last_line = Some(Instant::now());
             let elapsed = self.start.elapsed();

@@ -162,7 +162,10 @@ fn print_rejudged(out: &mut impl Write, db: &Path, dry_run: bool, rejudged: &Rej
         writeln!(out, "         … and {} more", rejected.len() - SHOWN)?;
     }
     let (would, how) = match change {
-        Some(change) => ("", format!(" (action {}; `ewe undo` takes it back)", change.group)),
+        Some(change) => (
+            "",
+            format!(" (action {}; `ewe undo` takes it back)", change.group),
+        ),
         None if dry_run => ("would be ", String::new()),
         None => ("", String::new()),
     };

@@ -72,7 +72,11 @@ fn print(out: &mut impl Write, figures: &Figures) -> std::io::Result<()> {
             writeln!(out, "  {:<12} {reason:<40} {:>7}", row.kind, row.candidates)?;
         }
         if !figures.silent_reasons.is_empty() {
-            let reasons: Vec<_> = figures.silent_reasons.iter().map(|reason| one_line(reason, 40)).collect();
+            let reasons: Vec<_> = figures
+                .silent_reasons
+                .iter()
+                .map(|reason| one_line(reason, 40))
+                .collect();
             writeln!(out, "  never fired: {}", reasons.join(", "))?;
         }
     }

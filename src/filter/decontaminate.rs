@@ -110,7 +110,9 @@ impl Evaluation {
             let how = format!("{} words ('{said}') of", self.ngram);
             Some(self.contamination(part, &how, position as usize, None))
         };
-        parts(task).find_map(similar).or_else(|| parts(task).find_map(shared))
+        parts(task)
+            .find_map(similar)
+            .or_else(|| parts(task).find_map(shared))
     }
 
     fn contamination(&self, part: Part, how: &str, position: usize, score: Option<Score>) -> Contamination {
@@ -118,7 +120,11 @@ impl Evaluation {
         Contamination {
             origin: text.origin,
             score,
-            detail: format!("the {} has {how} an evaluation {}", part.as_str(), text.part.as_str()),
+            detail: format!(
+                "the {} has {how} an evaluation {}",
+                part.as_str(),
+                text.part.as_str()
+            ),
         }
     }
 }
@@ -166,7 +172,9 @@ mod tests {
         let evaluation = evaluation();
         let found = evaluation.find(&task("name the capital of PERU!", "")).unwrap();
         assert_eq!((found.origin, found.score.unwrap().f1()), (0, 1.0));
-        let found = evaluation.find(&task("Name the old capital of Peru", "")).unwrap();
+        let found = evaluation
+            .find(&task("Name the old capital of Peru", ""))
+            .unwrap();
         assert_eq!((found.origin, found.score.unwrap().lcs), (0, 5));
         // What is an input there is found as an instruction here, and the other way about.
         assert_eq!(evaluation.find(&task(PASSAGE, "")).unwrap().origin, 1);
@@ -181,7 +189,10 @@ mod tests {
         let quote = |words: usize| {
             let quoted: Vec<&str> = PASSAGE.split(' ').skip(4).take(words).collect();
             let around = "a tale of many other things that have to do with no animal of this kind at all";
-            task("Go on with the story", &format!("{around} {} {around}", quoted.join(" ")))
+            task(
+                "Go on with the story",
+                &format!("{around} {} {around}", quoted.join(" ")),
+            )
         };
         let found = evaluation.find(&quote(13)).unwrap();
         assert_eq!((found.origin, found.score), (1, None));
@@ -192,7 +203,13 @@ mod tests {
     #[test]
     fn short_inputs_and_other_texts_are_nothing() {
         let evaluation = evaluation();
-        assert_eq!(evaluation.find(&task("Where do potatoes come from?", "Peru")), None);
-        assert_eq!(Evaluation::new(Threshold::SELF_INSTRUCT, 13).find(&task("Name it", "")), None);
+        assert_eq!(
+            evaluation.find(&task("Where do potatoes come from?", "Peru")),
+            None
+        );
+        assert_eq!(
+            Evaluation::new(Threshold::SELF_INSTRUCT, 13).find(&task("Name it", "")),
+            None
+        );
     }
 }

@@ -122,7 +122,10 @@ pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
         }
     }
     if errors > ERRORS_SAID {
-        bar.say(&format!("left out: {} more rows that cannot be read", errors - ERRORS_SAID));
+        bar.say(&format!(
+            "left out: {} more rows that cannot be read",
+            errors - ERRORS_SAID
+        ));
     }
     bar.finish();
     out.commit()?;
@@ -260,5 +263,8 @@ impl Out {
 
 /// The file under a buffer, with all that was in the buffer.
 pub fn into_file(buffer: BufWriter<Replacement>) -> Result<Replacement> {
-    buffer.into_inner().map_err(|error| error.into_error()).context("the disk refused the last rows")
+    buffer
+        .into_inner()
+        .map_err(|error| error.into_error())
+        .context("the disk refused the last rows")
 }

@@ -92,7 +92,9 @@ impl Judge {
     /// Nothing is kept yet. With `nearest` the most similar task is named in every verdict, not in rejections as
     /// near-duplicates only.
     pub fn new(rules: RuleSet, threshold: Threshold, nearest: bool) -> Judge {
-        let evaluation = rules.decontaminate().map(|ngram| Evaluation::new(threshold, ngram));
+        let evaluation = rules
+            .decontaminate()
+            .map(|ngram| Evaluation::new(threshold, ngram));
         Judge {
             rules,
             index: Index::new(threshold),

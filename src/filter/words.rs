@@ -47,7 +47,7 @@ fn flush(word: &mut String, take: &mut impl FnMut(&str)) {
 }
 
 /// Whether `c` is a letter or digit of a script that puts no spaces between words.
-fn is_unspaced(c: char) -> bool {
+pub(super) fn is_unspaced(c: char) -> bool {
     let unspaced = matches!(c as u32,
         0x0E00..=0x0EFF // Thai, Lao
         | 0x1000..=0x109F // Myanmar

@@ -102,7 +102,10 @@ pub async fn rejudge(store: &Store, config: &Config, quiet: bool) -> Result<Reju
             }
             rejudged.take(stored, &verdict, &sources);
         }
-        bar.set(rejudged.outcome.rows, &format!("{} rejected", rejudged.rejected.len()));
+        bar.set(
+            rejudged.outcome.rows,
+            &format!("{} rejected", rejudged.rejected.len()),
+        );
     }
     bar.finish();
     if let Some(out) = out {
@@ -166,7 +169,11 @@ impl Sources<'_> {
             }
         }
         if let (true, Some(score)) = (verdict.detail.is_empty(), verdict.score) {
-            why += &format!(" (ROUGE-L {:.3} above {})", Score::f1(score), self.config.threshold);
+            why += &format!(
+                " (ROUGE-L {:.3} above {})",
+                Score::f1(score),
+                self.config.threshold
+            );
         } else if !verdict.detail.is_empty() {
             why += &format!(": {}", verdict.detail);
         }

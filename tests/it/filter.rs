@@ -134,7 +134,9 @@ fn bad_input_is_named_and_nothing_is_written() {
 fn many_rows(count: usize) -> String {
     let mut state = 7u64;
     let mut draw = |below: u64| {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
         (state >> 33) % below
     };
     let mut rows: Vec<Vec<String>> = Vec::new();
@@ -152,7 +154,9 @@ fn many_rows(count: usize) -> String {
         };
         rows.push(row);
     }
-    let line = |row: Vec<String>| json!({"instruction": row.join(" "), "input": "", "output": "x"}).to_string() + "\n";
+    let line = |row: Vec<String>| {
+        json!({"instruction": row.join(" "), "input": "", "output": "x"}).to_string() + "\n"
+    };
     rows.into_iter().map(line).collect()
 }
 
@@ -188,7 +192,10 @@ fn the_nearest_of_every_row_when_asked() {
     let verdicts = verdicts(&dir);
     // "Explain how rain forms" has no word in common with what was kept before it, and the last row is rejected by a
     // rule, but most like "Explain how rain forms" in nothing; "Tell me why the sky is blue" shares "the" with row 0.
-    assert_eq!((&verdicts[3]["nearest"], &verdicts[3]["rouge_l"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        (&verdicts[3]["nearest"], &verdicts[3]["rouge_l"]),
+        (&Value::Null, &Value::Null)
+    );
     assert_eq!(verdicts[4]["reason"], "empty_output");
     assert_eq!(verdicts[4]["nearest"], json!({"source": "rows.jsonl", "row": 0}));
     assert!((verdicts[4]["rouge_l"].as_f64().unwrap() - 2.0 / 12.0).abs() < 1e-12);
@@ -196,13 +203,15 @@ fn the_nearest_of_every_row_when_asked() {
 
 #[test]
 fn evaluation_data_is_found_by_text_and_by_thirteen_words() {
-    let passage = "the ewe stood by the gate all night and when the shepherd came she had two lambs under the hedge";
+    let passage =
+        "the ewe stood by the gate all night and when the shepherd came she had two lambs under the hedge";
     let row = |instruction: &str, input: &str| {
         json!({"instruction": instruction, "input": input, "output": "Two."}).to_string() + "\n"
     };
     let dir = Dir::new();
     dir.write("eval.jsonl", row("How many lambs did the ewe have?", passage));
-    let long = format!("Once upon a time, so the old people of the valley say, {passage}, and nobody knew why.");
+    let long =
+        format!("Once upon a time, so the old people of the valley say, {passage}, and nobody knew why.");
     let rows = [
         row("How many lambs did the ewe have?", ""),
         row("Say in one word how many animals there are.", passage),
@@ -210,7 +219,14 @@ fn evaluation_data_is_found_by_text_and_by_thirteen_words() {
         row("Name the largest desert of the world.", ""),
     ];
     dir.write("rows.jsonl", rows.concat());
-    let arguments = ["filter", "rows.jsonl", "--against", "eval.jsonl", "--verdicts", "v.jsonl"];
+    let arguments = [
+        "filter",
+        "rows.jsonl",
+        "--against",
+        "eval.jsonl",
+        "--verdicts",
+        "v.jsonl",
+    ];
     ewe(&dir, &arguments).success();
     let found = verdicts(&dir);
     let reasons: Vec<_> = found.iter().map(|v| v["reason"].as_str()).collect();
@@ -220,41 +236,91 @@ fn evaluation_data_is_found_by_text_and_by_thirteen_words() {
         assert_eq!(verdict["nearest"], json!({"source": "eval.jsonl", "row": 0}));
     }
     assert_eq!(found[0]["rouge_l"], 1.0);
-    assert!(found[2]["detail"].as_str().unwrap().contains("13 words ('the ewe stood"), "{}", found[2]);
+    assert!(
+        found[2]["detail"]
+            .as_str()
+            .unwrap()
+            .contains("13 words ('the ewe stood"),
+        "{}",
+        found[2]
+    );
     // Without rules an evaluation file is one more file of tasks.
     ewe(&dir, &[&arguments[..], &["--rules", "none"]].concat()).success();
     let reasons: Vec<_> = verdicts(&dir).iter().map(|v| v["reason"].clone()).collect();
-    assert_eq!(reasons, [json!("near_duplicate"), Value::Null, Value::Null, Value::Null]);
+    assert_eq!(
+        reasons,
+        [json!("near_duplicate"), Value::Null, Value::Null, Value::Null]
+    );
 }
 
 #[test]
 fn rows_that_cannot_be_read_stop_or_are_left_out() {
     let good = r#"{"instruction":"Name the capital of Peru","input":"","output":"Lima"}"#;
     let other = r#"{"instruction":"Explain how rain forms","input":"","output":"Vapour cools"}"#;
-    let huge = format!(r#"{{"instruction":"{}","input":"","output":"x"}}"#, "a".repeat(10_000_000));
+    let huge = format!(
+        r#"{{"instruction":"{}","input":"","output":"x"}}"#,
+        "a".repeat(10_000_000)
+    );
     let bad: [(&str, &[u8], &str); 6] = [
         ("truncated JSON", br#"{"instruction":"Name the capi"#, "EOF"),
-        ("no instruction", br#"{"input":"","output":"x"}"#, "`instruction` is missing"),
+        (
+            "no instruction",
+            br#"{"input":"","output":"x"}"#,
+            "`instruction` is missing",
+        ),
         ("one word", huge.as_bytes(), "10000000 bytes"),
-        ("invalid UTF-8", b"{\"instruction\":\"caf\xe9 au lait\",\"output\":\"x\"}", "not a JSON object"),
-        ("a number", br#"{"instruction":5,"input":"","output":"x"}"#, "is a number, not a string"),
+        (
+            "invalid UTF-8",
+            b"{\"instruction\":\"caf\xe9 au lait\",\"output\":\"x\"}",
+            "not a JSON object",
+        ),
+        (
+            "a number",
+            br#"{"instruction":5,"input":"","output":"x"}"#,
+            "is a number, not a string",
+        ),
         ("no object", b"17", "not a JSON object"),
     ];
     for (name, row, said) in bad {
         let dir = Dir::new();
         let rows = [good.as_bytes(), b"\n", row, b"\n", other.as_bytes(), b"\n"].concat();
         dir.write("rows.jsonl", rows);
-        let arguments = ["filter", "rows.jsonl", "--out", "kept.jsonl", "--verdicts", "v.jsonl"];
+        let arguments = [
+            "filter",
+            "rows.jsonl",
+            "--out",
+            "kept.jsonl",
+            "--verdicts",
+            "v.jsonl",
+        ];
         let stderr = ewe(&dir, &arguments).failure(1).stderr();
-        assert!(stderr.contains("rows.jsonl:2:") && stderr.contains(said), "{name}: {stderr}");
+        assert!(
+            stderr.contains("rows.jsonl:2:") && stderr.contains(said),
+            "{name}: {stderr}"
+        );
         assert!(stderr.contains("hint: --keep-going"), "{name}: {stderr}");
-        assert!(!dir.path("kept.jsonl").exists() && !dir.path("v.jsonl").exists(), "{name}");
+        assert!(
+            !dir.path("kept.jsonl").exists() && !dir.path("v.jsonl").exists(),
+            "{name}"
+        );
         let out = ewe(&dir, &[&arguments[..], &["--keep-going"]].concat()).success();
-        assert!(out.stderr().contains("left out: rows.jsonl:2:"), "{name}: {}", out.stderr());
-        assert!(out.stdout().contains("2 of 3 rows kept"), "{name}: {}", out.stdout());
+        assert!(
+            out.stderr().contains("left out: rows.jsonl:2:"),
+            "{name}: {}",
+            out.stderr()
+        );
+        assert!(
+            out.stdout().contains("2 of 3 rows kept"),
+            "{name}: {}",
+            out.stdout()
+        );
         assert_eq!(dir.read("kept.jsonl"), format!("{good}\n{other}\n"), "{name}");
         let verdict = &verdicts(&dir)[1];
-        assert_eq!((&verdict["row"], &verdict["reason"]), (&json!(1), &json!("malformed")), "{name}");
+        assert_eq!(
+            (&verdict["row"], &verdict["reason"]),
+            (&json!(1), &json!("malformed")),
+            "{name}"
+        );
     }
 }
 
@@ -263,7 +329,16 @@ fn a_full_disk_leaves_nothing_half_written() {
     let dir = Dir::new();
     dir.write("rows.jsonl", many_rows(20_000));
     dir.write("v.jsonl", "what was there before");
-    let arguments = ["filter", "rows.jsonl", "--rules", "none", "--out", "kept.jsonl", "--verdicts", "v.jsonl"];
+    let arguments = [
+        "filter",
+        "rows.jsonl",
+        "--rules",
+        "none",
+        "--out",
+        "kept.jsonl",
+        "--verdicts",
+        "v.jsonl",
+    ];
     let out = shell::ewe_limited(&dir, 600, &arguments).failure(1);
     assert!(out.stderr().contains("File too large"), "{}", out.stderr());
     assert!(!dir.path("kept.jsonl").exists());
@@ -285,26 +360,52 @@ fn a_dataset_is_judged_anew_with_history_and_way_back() {
     let first: i64 = before[before.len() - 5][0].parse().unwrap();
     let dry = support::ewe(
         &dir,
-        &["filter", "--db", "d.db", "--dry-run", "--json", "--verdicts", "v.jsonl"],
+        &[
+            "filter",
+            "--db",
+            "d.db",
+            "--dry-run",
+            "--json",
+            "--verdicts",
+            "v.jsonl",
+        ],
     );
     let dry = support::json(dry);
     assert_eq!(dry["rejected_ids"], json!([first + 1, first + 2, first + 4]));
     assert_eq!(dry["change"], Value::Null);
-    assert_eq!(dir.sql("select id, review, instruction from task order by id"), before);
-    let verdict = verdicts(&dir).into_iter().find(|v| v["row"] == first + 1).unwrap();
+    assert_eq!(
+        dir.sql("select id, review, instruction from task order by id"),
+        before
+    );
+    let verdict = verdicts(&dir)
+        .into_iter()
+        .find(|v| v["row"] == first + 1)
+        .unwrap();
     assert_eq!(verdict["nearest"], json!({"source": "d.db", "row": first}));
 
     let out = support::ewe(&dir, &["filter", "--db", "d.db"]).success().stdout();
-    assert!(out.contains("3 tasks rejected") && out.contains("takes it back"), "{out}");
-    assert_eq!(dir.sql("select count(*) from task where review = 'rejected'"), [["3"]]);
+    assert!(
+        out.contains("3 tasks rejected") && out.contains("takes it back"),
+        "{out}"
+    );
+    assert_eq!(
+        dir.sql("select count(*) from task where review = 'rejected'"),
+        [["3"]]
+    );
     let note = format!("near_duplicate of task {first} (ROUGE-L 0.909 above 0.7)");
-    let query = format!("select who, action, note from revision where task_id = {}", first + 1);
+    let query = format!(
+        "select who, action, note from revision where task_id = {}",
+        first + 1
+    );
     assert_eq!(dir.sql(&query), [["ewe filter", "reject", note.as_str()]]);
     // Again there is nothing to do, and one undo takes all of it back.
     let again = support::ewe(&dir, &["filter", "--db", "d.db"]).success().stdout();
     assert!(again.contains("0 tasks rejected"), "{again}");
     support::ewe(&dir, &["undo", "--db", "d.db"]).success();
-    assert_eq!(dir.sql("select id, review, instruction from task order by id"), before);
+    assert_eq!(
+        dir.sql("select id, review, instruction from task order by id"),
+        before
+    );
 }
 
 #[test]
@@ -318,11 +419,17 @@ fn what_somebody_accepted_stays_and_the_threshold_decides_for_the_rest() {
         support::json(support::ewe(&dir, &[&arguments[..], more].concat()))
     };
     let strict = run(&["--threshold", "0.9"]);
-    assert_eq!((&strict["rejected_ids"], &strict["kept_by_people"]), (&json!([]), &json!(1)));
+    assert_eq!(
+        (&strict["rejected_ids"], &strict["kept_by_people"]),
+        (&json!([]), &json!(1))
+    );
     // F1 of the two is 10/11: at 0.91 they are two tasks.
     assert_eq!(run(&["--threshold", "0.91"])["kept_by_people"], 0);
     // The accepted copy counts when later tasks are judged; what was rejected does not.
-    dir.write("more.jsonl", r#"{"instruction":"Name the very big capital of France","input":"","output":"Paris"}"#);
+    dir.write(
+        "more.jsonl",
+        r#"{"instruction":"Name the very big capital of France","input":"","output":"Paris"}"#,
+    );
     ewe(&dir, &["import", "--db", "d.db", "more.jsonl"]).success();
     assert_eq!(run(&[])["rejected_ids"], json!([last + 1]));
     for id in [original, copy] {
@@ -345,5 +452,9 @@ fn what_does_not_go_together_is_refused() {
         ewe(&dir, arguments).failure(2);
     }
     let out = ewe(&dir, &["filter", "rows.jsonl", "--rules", "strict"]).failure(1);
-    assert!(out.stderr().contains("strict") && out.stderr().contains("hint:"), "{}", out.stderr());
+    assert!(
+        out.stderr().contains("strict") && out.stderr().contains("hint:"),
+        "{}",
+        out.stderr()
+    );
 }

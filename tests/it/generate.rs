@@ -126,7 +126,9 @@ fn the_ten_nearest_of_each_accepted_task_are_exact() {
     ewe(&dir, &arguments("d.db", &mock, "30")).success();
     let tasks = dir.sql("select id, origin, instruction from task order by id");
     for (n, task) in tasks.iter().enumerate().filter(|(_, task)| task[1] == "machine") {
-        let mut near: Vec<(f64, usize)> = (0..n).map(|other| (rouge_l(&task[2], &tasks[other][2]), other)).collect();
+        let mut near: Vec<(f64, usize)> = (0..n)
+            .map(|other| (rouge_l(&task[2], &tasks[other][2]), other))
+            .collect();
         near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         let expected: Vec<Vec<String>> = near
             .iter()
@@ -134,7 +136,10 @@ fn the_ten_nearest_of_each_accepted_task_are_exact() {
             .filter(|(score, _)| *score > 0.0)
             .map(|(score, other)| vec![tasks[*other][0].clone(), score.to_string()])
             .collect();
-        let query = format!("select neighbor_id, rouge_l from neighbor where task_id = {} order by rank", task[0]);
+        let query = format!(
+            "select neighbor_id, rouge_l from neighbor where task_id = {} order by rank",
+            task[0]
+        );
         assert_eq!(dir.sql(&query), expected, "{}", task[2]);
     }
 }
@@ -149,7 +154,10 @@ fn another_set_of_rules_and_what_never_fired() {
         [["self-instruct"]]
     );
     let said = ewe(&dir, &["stats", "--db", "d.db"]).success().stdout();
-    let silent = said.lines().find_map(|line| line.strip_prefix("  never fired: ")).expect("a line of silent rules");
+    let silent = said
+        .lines()
+        .find_map(|line| line.strip_prefix("  never fired: "))
+        .expect("a line of silent rules");
     let fired = dir.sql("select distinct reason from candidate where reason is not null");
     assert!(silent.split(", ").count() > 1, "{silent}");
     for reason in silent.split(", ") {

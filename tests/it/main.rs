@@ -1,6 +1,7 @@
 //! The front-door tests: one binary, a module for each room.
 
 mod curate;
+mod defects;
 mod docs;
 mod filter;
 mod generate;
@@ -10,6 +11,7 @@ mod mock;
 mod models;
 mod page;
 mod parquet;
+mod rules;
 mod seeds;
 #[cfg(feature = "torch")]
 mod serve;

@@ -201,9 +201,16 @@ fn an_unseen_word_is_no_word_of_the_index() {
 #[test]
 fn what_is_certain_stays_and_counts() {
     let mut index = Index::new(Threshold::SELF_INSTRUCT);
-    let texts = ["explain how rain forms", "explain how the rain forms", "tell how the rain forms"];
+    let texts = [
+        "explain how rain forms",
+        "explain how the rain forms",
+        "tell how the rain forms",
+    ];
     let verdicts = index.admit(&texts, |i| i == 1);
-    let positions: Vec<_> = verdicts.iter().map(|near| near.map(|near| near.position)).collect();
+    let positions: Vec<_> = verdicts
+        .iter()
+        .map(|near| near.map(|near| near.position))
+        .collect();
     // The third is no duplicate of the first, but of the second, which stays although it is one itself.
     assert_eq!(positions, [None, Some(0), Some(1)]);
     assert_eq!(index.len(), 2);

@@ -72,6 +72,10 @@ const PERCEIVING: &[&str] = &[
     "classify",
     "check",
     "read",
+    "given",
+    "using",
+    "according",
+    "based",
 ];
 
 /// Files of any kind, which may be attached though they hold text.
@@ -112,7 +116,6 @@ fn absent_medium(instruction: &str, _: &Settings) -> Option<String> {
                         .then(|| head_noun(after, |noun| is_one_of(noun, ATTACHED)).filter(near))
                         .flatten()
                 });
-                // "This image of the city as a jungle" may be a figure of speech, "these pictures" hardly.
                 if let Some(at) = found {
                     return Some(shown(&words[i..=i + 1 + at].join(" ")));
                 }
@@ -138,53 +141,36 @@ fn is_writing(verb: &str) -> bool {
     )
 }
 
+/// First words of questions about what is in a picture.
+const ASKING: &[&str] = &[
+    "what", "who", "where", "which", "is", "are", "does", "do", "identify", "name", "count", "find", "list",
+    "many",
+];
+
 /// "Describe the image", "what is in the photo?": only the definite article says that there is one, so the phrase must
 /// end with the noun, and nothing may have introduced it before.
 fn looks_at(words: &[&str], is_medium: impl Fn(&str) -> bool) -> Option<String> {
+    // "How many are" asks what is there, "how" asks how things are done.
+    let words = match words {
+        ["how", rest @ ..] if rest.first() == Some(&"many") => rest,
+        words => words,
+    };
+    let is_noun = |at: usize| words.get(at).is_some_and(|noun| is_medium(noun));
     for i in 0..words.len() {
-        let noun = i
-            + 1
-            + usize::from(
-                words.get(i + 2).is_some_and(|noun| is_medium(noun))
-                    && words.get(i + 1).is_some_and(|word| !ends_phrase(word)),
-            );
-        if !matches!(words[i], "the" | "my") || !words.get(noun).is_some_and(|noun| is_medium(noun)) {
+        let described = is_noun(i + 2) && !ends_phrase(words[i + 1]);
+        let noun = i + 1 + usize::from(described);
+        if !matches!(words[i], "the" | "my") || !is_noun(noun) {
             continue;
         }
         let restricted = words.get(noun + 1).is_some_and(|next| {
-            !ends_phrase(next)
-                || matches!(
-                    *next,
-                    "of" | "that" | "which" | "on" | "with" | "by" | "quotation"
-                )
+            !ends_phrase(next) || ["of", "that", "which", "on", "with", "by", "quotation"].contains(next)
         });
         let introduced = words[..i].iter().any(|word| {
-            is_medium(word)
-                || matches!(
-                    *word,
-                    "how" | "why" | "when" | "if" | "camera" | "lens" | "a" | "an"
-                )
+            is_medium(word) || ["how", "why", "when", "if", "camera", "lens", "a", "an"].contains(word)
         });
         let perceived = words[..i].iter().take(3).any(|word| PERCEIVING.contains(word))
-            || (i > 0
-                && matches!(words[i - 1], "in" | "from" | "on")
-                && matches!(
-                    words[0],
-                    "what"
-                        | "who"
-                        | "where"
-                        | "which"
-                        | "is"
-                        | "are"
-                        | "does"
-                        | "do"
-                        | "identify"
-                        | "name"
-                        | "count"
-                        | "find"
-                        | "list"
-                ))
-            || (i == 1 && matches!(words[0], "is" | "does" | "what's"));
+            || (i > 0 && ["in", "from", "on"].contains(&words[i - 1]) && ASKING.contains(&words[0]))
+            || (i == 1 && ["is", "does", "what's"].contains(&words[0]));
         if !restricted && !introduced && perceived {
             return Some(shown(&words[..=noun].join(" ")));
         }

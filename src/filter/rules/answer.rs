@@ -1,6 +1,6 @@
 //! What is wrong with an answer as a whole: nothing there, a form not filled in, an echo, a refusal.
 
-use super::text::{head, is_code, lends_voice, pattern, tokens};
+use super::text::{head, is_code, pattern, tokens};
 use super::{Check, EWE, EWE_AFTER_SELF_INSTRUCT, Rule, Settings, shown};
 use crate::task::Instance;
 use regex::Regex;
@@ -81,7 +81,7 @@ fn empty_output(_: &str, instance: &Instance, _: &Settings) -> Option<String> {
 
 pattern!(
     NO_INPUT,
-    r"^(?:no ?input|input (?:is )?(?:not |un)(?:required|needed|necessary|applicable)|n a|n ?a n ?a|not (?:applicable|needed|required|necessary|available|provided|specified)|(?:no|none|without|not)(?: any)?(?: additional| further| specific| extra| other| more)?(?: inputs?| output| data| context| text| information| material)?(?: is| are| was)? ?(?:required|needed|necessary|provided|given|applicable|available|supplied|specified|for this (?:task|one|instruction)|at all)+|no(?: additional| further| specific| extra| other| external)? (?:inputs?|context|data)(?: required| needed| necessary| here| is .{0,30})?)(?: for (?:this|the) (?:task|instruction|question|prompt))?$"
+    r"^(?:no ?input|input (?:is )?(?:not |un)(?:required|needed|necessary|applicable)|n a|n ?a n ?a|not (?:applicable|needed|required|necessary|available|provided|specified)|(?:no|none|without|not)(?: any)?(?: additional| further| specific| extra| other| more)?(?: inputs?| output| data| context| text| information| material){0,2}(?: is| are| was)? ?(?:required|needed|necessary|provided|given|applicable|available|supplied|specified|for this (?:task|one|instruction)|at all)+|no(?: additional| further| specific| extra| other| external)? (?:inputs?|context|data|input data)(?: required| needed| necessary| here| is .{0,30})?)(?: for (?:this|the) (?:task|instruction|question|prompt))?$"
 );
 pattern!(
     TEMPLATE,
@@ -140,7 +140,7 @@ fn incomplete(_: &str, instance: &Instance, _: &Settings) -> Option<String> {
 
 pattern!(
     CHANGES_FORM,
-    r"(?i)\b(?:case|upper-?case|lower-?case|capital\w*|caps|punctuat\w*|commas?|apostrophes?|spac(?:e|es|ing)|white-?space|format\w*|quot(?:e|es|ation)|hyphen\w*|accents?|repeat|copy|echo|verbatim|unchanged|as it is|if (?:it is|necessary|needed|any)|otherwise|emphasi[sz]\w*|bold|italics?)\b"
+    r"(?i)\b(?:case|upper-?case|lower-?case|capitali\w*|capital letters?|capitals|caps|punctuat\w*|commas?|apostrophes?|spac(?:e|es|ing)|white-?space|format\w*|quot(?:e|es|ation)|hyphen\w*|accents?|repeat|copy|echo|verbatim|unchanged|as it is|if (?:it is|necessary|needed|any)|otherwise|emphasi[sz]\w*|bold|italics?)\b"
 );
 
 /// Compares texts but for case and what surrounds them; what is inside, line breaks too, may be all that a task of
@@ -187,40 +187,33 @@ pattern!(
       | (?:it\ is|it's|it\ would\ be)\ (?:not\ possible|impossible)\ (?:for\ me\ )?to\ (?:answer|determine|provide|complete|give|say|identify|classify|generate)
       | (?:i(?:'m|\ am)\ )?not\ (?:able|programmed|sure\ what\ you)\b
       | (?:there\ is\ )?no\ (?:\w+\ )?(?:text|image|picture|photo|video|audio|input|sentence|passage|article|context|file|attachment|link|information)s?\ (?:\w+\ )?(?:was|were|is|are|has\ been|have\ been)?\ ?(?:provided|given|attached|included|supplied|specified)
+      | you\ (?:did\ not|didn't|have\ not|haven't)\ (?:provided?|given?|specif\w+|included?|attach\w*|shared?)\b
       | (?:i\ (?:need|would\ need|require)\ (?:more|additional|further)\ (?:information|context|details))
       | (?:please|could\ you(?:\ please)?|can\ you(?:\ please)?|kindly)\ (?:provide|specify|share|supply|clarify|paste|upload|attach)\b[^.?!\n]{0,60}\b(?:text|sentence|passage|input|article|context|details|information|data|list|image|paragraph|question|document|code|topic|email|review|file|instruction|prompt)s?\b
       | (?:this|the)\ (?:request|question|instruction|task)\ (?:can(?:no|')t|is\ (?:unclear|not\ clear|impossible|inappropriate|incomplete))
     )"
 );
 
+pattern!(
+    ABOUT_MODELS,
+    r"\bAIs?\b|(?i)\b(?:language models?|chat ?bots?|assistants?|artificial intelligence)\b"
+);
+
 /// In a message, "I cannot help you on Saturday" declines an invitation and not the task.
 fn refusal(instruction: &str, instance: &Instance, _: &Settings) -> Option<String> {
     let start = head(instance.output.trim_start(), 600).replace('’', "'");
-    let about_models = MODEL.is_match(instruction)
-        || instruction.contains("AI")
-        || instruction.to_lowercase().contains("chatbot")
-        || instruction.to_lowercase().contains("assistant");
+    let about_models = ABOUT_MODELS.is_match(instruction);
     if !about_models && let Some(found) = MODEL.find(&start) {
         return Some(shown(found.as_str()));
     }
     let found = DECLINES.find(&start)?;
-    let of_the_task = found.as_str().to_lowercase();
-    let certain = [
-        "request", "as an ai", "provide", "answer", "fulfil", "comply", "generate", "access", "complete",
-    ]
-    .iter()
-    .any(|word| of_the_task.contains(word));
-    (!lends_voice(instruction) || certain && !writes_message(instruction)).then(|| shown(found.as_str()))
+    (!MESSAGE.is_match(instruction)).then(|| shown(found.as_str()))
 }
 
 pattern!(
     MESSAGE,
     r"(?i)\b(?:e-?mails?|letters?|messages?|repl(?:y|ies)|respond|response|dialogues?|conversation|chat|scripts?|skit|scene|stor(?:y|ies)|translat\w*|paraphras\w*|rewrit\w*|rephras\w*|excuses?|apolog\w*|declin\w*|sentences?|role-?play)\b"
 );
-
-fn writes_message(instruction: &str) -> bool {
-    MESSAGE.is_match(instruction)
-}
 
 pattern!(
     WANTS_PROGRAM,

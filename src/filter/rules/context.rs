@@ -1,6 +1,7 @@
 //! Texts that an instruction points at and that are not there.
 
-use super::text::{has_quote, head, head_noun, is_textual, requests, sentences, tokens};
+use super::medium::is_one_of;
+use super::text::{ends_phrase, has_quote, head, head_noun, is_textual, requests, sentences, tokens};
 use super::{Check, EWE, Rule, Settings, shown};
 use crate::task::Instance;
 
@@ -140,83 +141,11 @@ const TRANSFORMING: &[&str] = &[
 ];
 
 /// First words of sentences that only say what the answer should look like.
-const MANNER: &[&str] = &[
-    "answer",
-    "use",
-    "give",
-    "write",
-    "reply",
-    "respond",
-    "return",
-    "choose",
-    "make",
-    "be",
-    "do",
-    "don't",
-    "keep",
-    "include",
-    "explain",
-    "only",
-    "your",
-    "the",
-    "please",
-    "output",
-    "provide",
-    "list",
-    "state",
-    "say",
-    "then",
-    "label",
-    "pick",
-    "select",
-    "rate",
-    "rank",
-    "format",
-    "ensure",
-    "avoid",
-    "mention",
-    "and",
-    "note",
-    "if",
-    "one",
-    "just",
-    "summarize",
-    "summarise",
-    "identify",
-    "classify",
-    "rewrite",
-    "translate",
-    "correct",
-    "try",
-    "what",
-    "is",
-    "how",
-    "which",
-    "who",
-    "why",
-    "does",
-    "it",
-    "there",
-    "each",
-    "a",
-    "you",
-    "describe",
-    "limit",
-    "add",
-    "remember",
-    "also",
-    "determine",
-    "tell",
-    "find",
-    "name",
-    "highlight",
-    "read",
-    "separate",
-    "sort",
-    "put",
-    "replace",
-    "decide",
-];
+const MANNER: &str = "answer use give write reply respond return choose make be do don't keep include explain only your the \
+    please output provide list state say then label pick select rate rank format ensure avoid mention and \
+    note if one just summarize summarise identify classify rewrite translate correct try what is how which \
+    who why does it there each a you describe limit add remember also determine tell find name highlight \
+    read separate sort put replace decide";
 
 fn missing_context(instruction: &str, instance: &Instance, _: &Settings) -> Option<String> {
     if !instance.input.trim().is_empty() || brings_material(instruction) {
@@ -228,12 +157,7 @@ fn missing_context(instruction: &str, instance: &Instance, _: &Settings) -> Opti
         let told_before = sentences[..n]
             .iter()
             .any(|sentence| sentence.len() >= 4 && !is_request(sentence));
-        let told_after = sentences[n + 1..].iter().any(|sentence| {
-            sentence.len() >= 3 && !MANNER.contains(&sentence[0].as_str())
-                // After "the following question" comes the question.
-                || sentence.len() >= 3 && words.iter().any(|word| word.starts_with("question") || word.starts_with("problem") || word.starts_with("riddle"))
-                    && matches!(sentence[0].as_str(), "what" | "who" | "why" | "how" | "which" | "is" | "does" | "if" | "the" | "a" | "there" | "where" | "when")
-        });
+        let told_after = sentences[n + 1..].iter().any(|sentence| tells(sentence, &words));
         for (i, &word) in words.iter().enumerate() {
             let after = &words[i + 1..];
             let near = |most: usize| head_noun(after, is_text).filter(|at| *at <= most);
@@ -255,6 +179,8 @@ fn missing_context(instruction: &str, instance: &Instance, _: &Settings) -> Opti
                     && after
                         .first()
                         .is_some_and(|next| matches!(*next, "below" | "above" | "provided" | "attached"))
+                    // "The numbers below ten" are all there.
+                    && after.get(1).is_none_or(|next| ends_phrase(next))
                     && i > 0 =>
                 {
                     Some(0).filter(|_| !told_after && !told_before && !matches!(words[i - 1], "a" | "an"))
@@ -275,6 +201,27 @@ fn missing_context(instruction: &str, instance: &Instance, _: &Settings) -> Opti
         }
     }
     None
+}
+
+fn says_manner(sentence: &[String]) -> bool {
+    MANNER.split(' ').any(|word| word == sentence[0])
+}
+
+/// Whether the sentence is material for an earlier one: it does more than say what the answer should look like. After
+/// "the following question" comes the question.
+fn tells(sentence: &[String], earlier: &[&str]) -> bool {
+    let announced = |word: &&str| {
+        ["question", "problem", "riddle"]
+            .iter()
+            .any(|kind| word.starts_with(kind))
+    };
+    let asks = || {
+        [
+            "what", "who", "why", "how", "which", "is", "does", "if", "the", "a", "there", "where", "when",
+        ]
+        .contains(&sentence[0].as_str())
+    };
+    sentence.len() >= 3 && (!says_manner(sentence) || asks() && earlier.iter().any(announced))
 }
 
 /// Whether the instruction has something to work on: a quotation, words after a colon, a second line, figures.
@@ -304,7 +251,7 @@ fn brings_material(instruction: &str) -> bool {
 }
 
 fn is_request(sentence: &[String]) -> bool {
-    MANNER.contains(&sentence[0].as_str()) || TRANSFORMING.contains(&sentence[0].as_str())
+    says_manner(sentence) || TRANSFORMING.contains(&sentence[0].as_str())
 }
 
 /// "Given a word, use this word": the instruction has said what "this" is.
@@ -332,39 +279,73 @@ fn introduces(sentence: &[String]) -> bool {
     sentence.iter().any(|word| matches!(word.as_str(), "a" | "an"))
 }
 
-/// "Summarise the article": a definite article and nothing that says which one.
+/// Texts that hardly anybody speaks of in general.
+const WORKED_ON: &[&str] = &[
+    "sentence",
+    "paragraph",
+    "passage",
+    "text",
+    "article",
+    "story",
+    "poem",
+    "email",
+    "letter",
+    "review",
+    "tweet",
+    "dialogue",
+    "conversation",
+    "excerpt",
+    "essay",
+];
+
+/// Verbs and question words that ask for something inside a text.
+const ASKING_OF: &[&str] = &[
+    "what",
+    "who",
+    "correct",
+    "identify",
+    "find",
+    "extract",
+    "count",
+    "underline",
+    "highlight",
+    "replace",
+    "remove",
+    "list",
+    "spot",
+    "which",
+];
+
+/// "Summarise the article", "what is the tone of the passage": a definite article and nothing that says which one.
 fn transforms_nothing(words: &[&str]) -> Option<String> {
     let whole = vec![words.iter().map(|word| word.to_string()).collect::<Vec<_>>()];
     let request = requests(&whole).into_iter().next()?;
     let (verb, object) = (request[0], &request[1..]);
+    if let [.., "of" | "in" | "from", "the", noun] = request[..]
+        && (ASKING_OF.contains(&verb) || TRANSFORMING.contains(&verb))
+        && is_one_of(noun, WORKED_ON)
+        && !request.iter().any(|word| matches!(*word, "a" | "an" | "your"))
+    {
+        return Some(shown(&request[request.len() - 3..].join(" ")));
+    }
     if !TRANSFORMING.contains(&verb) || object.first() != Some(&"the") {
         return None;
     }
-    let at = head_noun(object, |noun| {
-        matches!(
-            noun,
-            "sentence"
-                | "sentences"
-                | "paragraph"
-                | "passage"
-                | "text"
-                | "article"
-                | "story"
-                | "poem"
-                | "email"
-                | "letter"
-                | "review"
-                | "tweet"
-                | "dialogue"
-                | "conversation"
-                | "excerpt"
-                | "essay"
-        )
-    })?;
+    let at = head_noun(object, |noun| is_one_of(noun, WORKED_ON))?;
     let free = object.get(at + 1).is_none_or(|next| {
         matches!(
             *next,
-            "in" | "into" | "to" | "and" | "as" | "," | "using" | "so" | "by" | "carefully"
+            "in" | "into"
+                | "to"
+                | "and"
+                | "as"
+                | ","
+                | "using"
+                | "so"
+                | "by"
+                | "carefully"
+                | "given"
+                | "below"
         )
     });
     (at <= 2 && free).then(|| shown(&request[..=at + 1].join(" ")))

@@ -125,7 +125,10 @@ const COMMON: &[(Lang, &[&str])] = &[
         &[
             "the", "and", "of", "to", "is", "that", "it", "for", "with", "this", "are", "be", "from", "you",
             "what", "which", "how", "if", "or", "not", "by", "your", "write", "give", "into", "one", "their",
-            "each", "should",
+            "each", "should", "a", "an", "in", "on", "as", "at", "was", "have", "has", "can", "than", "they",
+            "its", "why", "who", "when", "where", "these", "those", "does", "do", "two", "three", "no",
+            "name", "below", "words", "sentence", "any", "i", "my", "we", "so", "may", "but", "every", "all",
+            "only", "using", "after", "before",
         ],
     ),
     (
@@ -159,8 +162,9 @@ const COMMON: &[(Lang, &[&str])] = &[
     (
         Lang::Por,
         &[
-            "o", "os", "uma", "não", "em", "um", "da", "do", "dos", "das", "é", "com", "para", "são", "mais",
-            "ao", "na", "no", "seu", "sua", "pela", "pelo", "mas", "e",
+            "os", "uma", "não", "em", "um", "da", "do", "dos", "das", "é", "com", "para", "são", "mais",
+            "ao", "na", "no", "seu", "sua", "pela", "pelo", "mas", "há", "porque", "também", "têm", "hoje",
+            "muito", "pelos",
         ],
     ),
     (
@@ -193,8 +197,8 @@ const COMMON: &[(Lang, &[&str])] = &[
     ),
 ];
 
-/// The language of a text of which there can be little doubt.
-fn certain(text: &str) -> Option<Lang> {
+/// The language of a text of which there can be little doubt. `least`: how many different common words it must have.
+fn certain(text: &str, least: usize) -> Option<Lang> {
     let text = head(text, 3000);
     let letters = text.chars().filter(|c| c.is_alphabetic()).count();
     let info = whatlang::detect(text)?;
@@ -219,14 +223,14 @@ fn certain(text: &str) -> Option<Lang> {
                 .iter()
                 .filter(|word| words.iter().any(|other| other == *word))
                 .count();
-            let hits = if different >= 2 { hits } else { 0 };
+            let hits = if different >= least { hits } else { 0 };
             (hits, *language)
         })
         .collect();
     shares.sort_by_key(|(hits, _)| std::cmp::Reverse(*hits));
     let (most, language) = shares[0];
     // One word in eight is a common one, and twice as many as of any other language.
-    if most >= 3 && most * 8 >= words.len() && most >= 2 * shares[1].0 {
+    if most >= least && most * 8 >= words.len() && most >= 2 * shares[1].0 {
         return Some(language);
     }
     // Names and titles are in no language, and a language of the list above would have shown itself.
@@ -247,14 +251,14 @@ fn instruction_language(instruction: &str, settings: &Settings) -> Option<String
     if settings.languages.is_empty() || is_code(instruction) {
         return None;
     }
-    let language = certain(instruction)?.code();
+    let language = certain(instruction, 3)?.code();
     (!settings.languages.iter().any(|allowed| allowed == language))
         .then(|| format!("'{language}', wanted {}", settings.languages.join(", ")))
 }
 
 pattern!(
     SPEAKS_OF_LANGUAGE,
-    r"(?i)translat|languag|multilingual|bilingual|\bidiom|loan-?word|dialect|pronounc|transliterat|romani[sz]|dub(?:bed|bing)|etymolog|foreign|\b(?:english|german|french|spanish|italian|portuguese|dutch|swedish|danish|norwegian|finnish|icelandic|polish|czech|slovak|hungarian|romanian|bulgarian|greek|turkish|russian|ukrainian|arabic|hebrew|persian|farsi|hindi|urdu|bengali|tamil|telugu|chinese|mandarin|cantonese|japanese|korean|vietnamese|thai|indonesian|malay|swahili|latin|latvian|lithuanian|estonian|croatian|serbian|slovene|slovenian|catalan|basque|irish|welsh|gaelic|filipino|tagalog|esperanto|afrikaans|haiku|lorem)\b|übersetz|\b(?:englisch|deutsch|französisch|spanisch|italienisch)|tradui|traduc|tradu[zç]|tradur|\b(?:anglais|allemand|inglés|inglese|inglês|francés|francese|alemán|tedesco|español|engels)|vertaal|перев[её]д|английск|ترجم|翻[译譯訳]|英[语語文]|번역|영어"
+    r"(?i)translat|languag|multilingual|bilingual|\bidiom|loan-?word|alphabet|cyrillic|kanji|hiragana|katakana|pinyin|script|unicode|dialect|pronounc|transliterat|romani[sz]|dub(?:bed|bing)|etymolog|foreign|\b(?:english|german|french|spanish|italian|portuguese|dutch|swedish|danish|norwegian|finnish|icelandic|polish|czech|slovak|hungarian|romanian|bulgarian|greek|turkish|russian|ukrainian|arabic|hebrew|persian|farsi|hindi|urdu|bengali|tamil|telugu|chinese|mandarin|cantonese|japanese|korean|vietnamese|thai|indonesian|malay|swahili|latin|latvian|lithuanian|estonian|croatian|serbian|slovene|slovenian|catalan|basque|irish|welsh|gaelic|filipino|tagalog|esperanto|afrikaans|haiku|lorem)\b|übersetz|\b(?:englisch|deutsch|französisch|spanisch|italienisch)|tradui|traduc|tradu[zç]|tradur|\b(?:anglais|allemand|inglés|inglese|inglês|francés|francese|alemán|tedesco|español|engels)|vertaal|перев[её]д|английск|ترجم|翻[译譯訳]|英[语語文]|번역|영어"
 );
 
 /// The answer may have the language of the instruction or that of the input.
@@ -273,15 +277,34 @@ fn answer_language(instruction: &str, instance: &Instance, _: &Settings) -> Opti
     if !enough(&instance.output) {
         return None;
     }
-    let answer = certain(&instance.output)?;
-    let asked = certain(instruction)?;
-    let given = match instance.input.trim() {
-        "" => asked,
-        input if !enough(input) => asked,
-        input => certain(input)?,
-    };
-    (answer != asked && answer != given && !akin(answer, asked) && !akin(answer, given))
+    let answer = certain(&instance.output, 3)?;
+    let task = format!("{}\n{}", head(instruction, 3000), head(&instance.input, 3000));
+    if foreign_script(&instance.output, &task) {
+        return Some(format!(
+            "the answer is '{}', the task in another script",
+            answer.code()
+        ));
+    }
+    let asked = certain(instruction, 2).or_else(|| certain(&task, 2))?;
+    // A list of names or figures has no language of its own.
+    let given = certain(&instance.input, 3).unwrap_or(asked);
+    (!akin(answer, asked) && !akin(answer, given))
         .then(|| format!("the answer is '{}', the task '{}'", answer.code(), asked.code()))
+}
+
+/// Whether a text is in a script of which the other, which is Latin, has no letter.
+fn foreign_script(answer: &str, task: &str) -> bool {
+    let is_wide = |c: char| c.is_alphabetic() && c as u32 > 0x036f;
+    let letters = |text: &str, wide: bool| {
+        head(text, 3000)
+            .chars()
+            .filter(|&c| c.is_alphabetic() && is_wide(c) == wide)
+            .take(100)
+            .count()
+    };
+    letters(task, true) == 0
+        && letters(task, false) >= 12
+        && letters(answer, true) > 2 * letters(answer, false)
 }
 
 /// Languages that a detector mixes up even in long texts.

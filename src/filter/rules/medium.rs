@@ -31,6 +31,8 @@ pub(super) const SEEN: &[&str] = &[
     "audio",
     "recording",
     "soundtrack",
+    "clip",
+    "footage",
 ];
 
 /// Data in graphic form, which a text can hold in some way when it is given, and cannot be when it is to be made.
@@ -56,7 +58,6 @@ const MADE: &[&str] = &[
     "music",
     "melody",
     "wallpaper",
-    "clip",
     "blueprint",
     "mindmap",
     "powerpoint",
@@ -120,6 +121,7 @@ const FIGURATIVE: &[&str] = &[
     "mental",
     "vivid",
     "clear",
+    "brief",
     "big",
     "bigger",
     "complete",
@@ -236,7 +238,9 @@ fn draws(object: &[&str]) -> bool {
     let abstract_ = |noun: &str| DRAWN_IN_WORDS.contains(&noun) && !matches!(noun, "tree" | "line");
     let straight_line =
         head_noun(object, |noun| noun == "line").is_some_and(|at| object.get(at + 1) == Some(&"between"));
-    !idiom && !straight_line && head_noun(object, abstract_).is_none()
+    // "Draw a card", but "draw three cats playing cards".
+    let in_words = head_noun(object, abstract_).is_some_and(|at| at <= 1 || !object[at].starts_with("card"));
+    !idiom && !straight_line && !in_words
 }
 
 /// What a writer sketches, and what is painted in words.

@@ -1,6 +1,6 @@
 //! A second task inside the first: a model that goes on with the list or the form of its prompt.
 
-use super::text::{pattern, tokens};
+use super::text::{head, pattern, tokens};
 use super::{Check, EWE, Rule, Settings, shown};
 use crate::task::Instance;
 use regex::Regex;
@@ -46,7 +46,7 @@ fn merged_instruction(instruction: &str, _: &Settings) -> Option<String> {
     marker(rest)
         .or_else(|| marker(instruction).filter(|found| found.form))
         .map(|found| found.line)
-        .or_else(|| stray_number(instruction))
+        .or_else(|| stray_number("", instruction))
         .map(shown)
 }
 
@@ -67,9 +67,18 @@ fn merged_instance(instruction: &str, instance: &Instance, _: &Settings) -> Opti
     {
         return Some(shown(found.line));
     }
-    [&instance.input, &instance.output]
-        .into_iter()
-        .find_map(|text| stray_number(text))
+    if let Some(found) = NEXT_QUESTION.find(instance.output.trim())
+        && !ASKS_FOR_QUESTIONS.is_match(&lower)
+    {
+        return Some(shown(found.as_str()));
+    }
+    stray_number(instruction, &instance.input)
+        .or_else(|| {
+            stray_number(
+                &format!("{instruction}\n{}", head(&instance.input, 8000)),
+                &instance.output,
+            )
+        })
         .map(shown)
 }
 
@@ -117,171 +126,49 @@ fn marker(text: &str) -> Option<Found<'_>> {
 
 pattern!(WORKED_EXAMPLE, r"(?im)^\s*(?:sample|example)s?\s*\d{0,2}\s*:\s*$");
 pattern!(
+    NEXT_QUESTION,
+    r"(?i)\n[ \t]*(?:q|question)[ \t]*\d{0,3}[ \t]*:[ \t]+\p{L}[^\n]*"
+);
+pattern!(
+    ASKS_FOR_QUESTIONS,
+    r"question|quiz|faq|q&a|interview|exam|test|trivia|riddle|joke|conversation|dialog|chat|flashcard|survey|card"
+);
+pattern!(
     NUMBERED_LINE,
     r"(?im)^[ \t>*_]*(?:task\s+)?#?(\d{1,3})\s?(?:[.):]|\.\))[*_]*[ \t]+(\S[^\n]*)$"
 );
 
-/// A numbered line whose number does not continue a list of the text and that reads like an instruction.
-fn stray_number(text: &str) -> Option<&str> {
+/// A numbered line that continues no list: the number it had in the prompt. `before` is what the text answers, where
+/// the list may have begun.
+fn stray_number<'a>(before: &str, text: &'a str) -> Option<&'a str> {
     let mut last = None;
     for found in NUMBERED_LINE.captures_iter(text) {
-        let number: u32 = found[1].parse().unwrap_or(u32::MAX);
+        let number: u32 = found[1].parse().expect("three digits at most");
+        let line = found.get(0).expect("the whole match");
         let continues = match last {
-            // A list may begin anew; that the first one begins with 1 or 0 is all that shows it is one.
+            // A list may begin anew.
             Some(last) => number <= 1 || number == last + 1,
-            None => number <= 1,
+            // An answer may begin with the number of an option.
+            None => number <= 1 || text[..line.start()].trim().is_empty(),
         };
-        let rest = found.get(2).expect("the pattern has two groups");
-        if !continues && reads_like_instruction(rest.as_str()) {
-            return Some(found.get(0).expect("the whole match").as_str());
+        let announced = || {
+            tokens(head(before, 8000)).any(|word| {
+                word.parse::<u32>()
+                    .is_ok_and(|other| number == other || number == other + 1)
+            })
+        };
+        if !continues && reads_like_instruction(&found[2]) && !announced() {
+            return Some(line.as_str());
         }
         last = Some(number);
     }
     None
 }
 
-/// First words of instructions, from verbs of asking to question words.
-const OPENINGS: &[&str] = &[
-    "add",
-    "analyze",
-    "analyse",
-    "answer",
-    "are",
-    "arrange",
-    "assign",
-    "brainstorm",
-    "build",
-    "calculate",
-    "can",
-    "categorize",
-    "categorise",
-    "change",
-    "check",
-    "choose",
-    "classify",
-    "combine",
-    "come",
-    "compare",
-    "complete",
-    "compose",
-    "compute",
-    "consider",
-    "construct",
-    "convert",
-    "correct",
-    "could",
-    "count",
-    "create",
-    "decide",
-    "define",
-    "describe",
-    "design",
-    "detect",
-    "determine",
-    "develop",
-    "discuss",
-    "do",
-    "does",
-    "draft",
-    "edit",
-    "estimate",
-    "evaluate",
-    "examine",
-    "expand",
-    "explain",
-    "extract",
-    "fill",
-    "find",
-    "fix",
-    "for",
-    "generate",
-    "give",
-    "given",
-    "guess",
-    "how",
-    "identify",
-    "if",
-    "imagine",
-    "implement",
-    "improve",
-    "in",
-    "indicate",
-    "infer",
-    "is",
-    "judge",
-    "label",
-    "list",
-    "make",
-    "match",
-    "mention",
-    "name",
-    "order",
-    "organize",
-    "organise",
-    "outline",
-    "paraphrase",
-    "pick",
-    "plan",
-    "predict",
-    "produce",
-    "proofread",
-    "propose",
-    "prove",
-    "provide",
-    "rank",
-    "rate",
-    "read",
-    "recommend",
-    "reorder",
-    "rephrase",
-    "replace",
-    "report",
-    "respond",
-    "rewrite",
-    "select",
-    "sentence",
-    "should",
-    "shorten",
-    "show",
-    "simplify",
-    "solve",
-    "sort",
-    "split",
-    "state",
-    "suggest",
-    "summarize",
-    "summarise",
-    "suppose",
-    "tell",
-    "think",
-    "to",
-    "transform",
-    "translate",
-    "turn",
-    "use",
-    "using",
-    "verify",
-    "what",
-    "when",
-    "where",
-    "which",
-    "who",
-    "whose",
-    "why",
-    "will",
-    "with",
-    "write",
-    "you",
-    "your",
-    "a",
-    "an",
-    "the",
-];
-
+/// Four words or more that begin like a sentence.
 fn reads_like_instruction(line: &str) -> bool {
-    let mut words = tokens(line);
-    let Some(first) = words.next().map(str::to_lowercase) else {
-        return false;
-    };
-    words.take(3).count() == 3 && OPENINGS.contains(&first.as_str())
+    let begins = line
+        .trim_start_matches(|c: char| !c.is_alphanumeric())
+        .starts_with(|c: char| !c.is_lowercase() && c.is_alphabetic());
+    begins && tokens(line).take(4).count() == 4
 }

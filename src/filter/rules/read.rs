@@ -85,7 +85,8 @@ pub(super) fn file(path: &str) -> Result<RuleSet> {
     parse(path, &text)
 }
 
-fn parse(path: &str, text: &str) -> Result<RuleSet> {
+/// The set that the text of the file describes.
+pub(super) fn parse(path: &str, text: &str) -> Result<RuleSet> {
     // Line numbers of people begin with 1.
     let line = |at: usize| text[..text.floor_char_boundary(at)].matches('\n').count() + 1;
     let file: File = toml::from_str(text).map_err(|error| {

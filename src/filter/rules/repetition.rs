@@ -82,7 +82,10 @@ fn repeated_part(text: &str, least: usize) -> Option<String> {
             parts += 1;
             run = if part == last { run + 1 } else { 1 };
             last = part;
-            *seen.entry(part).or_default() += 1;
+            // "Hold for ten seconds." may well stand in every step.
+            if tokens(part).take(6).count() == 6 {
+                *seen.entry(part).or_default() += 1;
+            }
             if run >= least {
                 return Some(format!("{} stands {run} times on end", shown(part)));
             }

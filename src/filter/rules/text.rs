@@ -1,20 +1,10 @@
 //! How the rules read: words, sentences, what is quoted, what is code.
 
+use crate::filter::words::is_unspaced;
 use regex::Regex;
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::LazyLock;
-
-/// Whether `c` belongs to a script that puts no spaces between words, as in `filter::words`.
-pub(super) fn is_unspaced(c: char) -> bool {
-    matches!(c as u32,
-        0x0E00..=0x0EFF // Thai, Lao
-        | 0x1000..=0x109F // Myanmar
-        | 0x1780..=0x17FF // Khmer
-        | 0x3040..=0x30FF // kana
-        | 0x3400..=0x4DBF | 0x4E00..=0x9FFF | 0xF900..=0xFAFF | 0x20000..=0x3FFFF // Han
-    )
-}
 
 /// The words of `filter::words` as they stand, without a copy of each: a text of ten million letters costs nothing.
 pub(super) fn tokens(text: &str) -> impl Iterator<Item = &str> {
@@ -277,6 +267,13 @@ const AFTER_NOUN: &[&str] = &[
     "myself",
     "itself",
     "online",
+    "true",
+    "false",
+    "correct",
+    "up",
+    "down",
+    "off",
+    "back",
 ];
 
 /// Whether the word is of a closed class: article, preposition, conjunction, pronoun, auxiliary.
@@ -299,6 +296,7 @@ pub(super) fn head_noun(words: &[&str], is_noun: impl Fn(&str) -> bool) -> Optio
         "type",
         "sort",
         "few",
+        "piece",
     ];
     for (i, word) in words.iter().enumerate().take(8) {
         if is_noun(word) && words.get(i + 1).is_none_or(|next| ends_phrase(next)) {
@@ -316,7 +314,8 @@ pub(super) fn head_noun(words: &[&str], is_noun: impl Fn(&str) -> bool) -> Optio
 
 /// Whether a noun phrase ends before this word.
 pub(super) fn ends_phrase(next: &str) -> bool {
-    is_function_word(next) || AFTER_NOUN.contains(&next)
+    let participle = next.len() > 4 && next.ends_with("ed") || next == "written";
+    participle || is_function_word(next) || AFTER_NOUN.contains(&next)
 }
 
 pattern!(
@@ -331,7 +330,7 @@ pub(super) fn is_textual(instruction: &str) -> bool {
 
 pattern!(
     SPEECH,
-    r"(?i)\b(?:e-?mails?|letters?|messages?|memos?|repl(?:y|ies|ied)|respond|response|answer (?:the|this) (?:customer|complaint|guest)|dialogues?|conversations?|chat|scripts?|skits?|scenes?|stor(?:y|ies)|sentences?|quotes?|quotations?|translat\w*|paraphras\w*|rewrit\w*|rephras\w*|reword\w*|convert|correct|proofread|fix|punctuat\w*|excuses?|apolog\w*|declin\w*|notes?|diar(?:y|ies)|journal|monologues?|speech|post|tweets?|caption|voicemail|texts?|sms|poems?|songs?|lyrics|role-?play|pretend|act as|imagine|continue|complete|transcri\w*|extract|summar\w*|interview|script|phrases?|example|say|says|said|tell|telling|decode|encode|passive|active|tense|person|voice)\b"
+    r"(?i)\b(?:e-?mails?|letters?|messages?|memos?|repl(?:y|ies|ied)|respond|answer (?:the|this) (?:customer|complaint|guest)|dialogues?|conversations?|chat|scripts?|skits?|scenes?|stor(?:y|ies)|sentences?|quotes?|quotations?|translat\w*|paraphras\w*|rewrit\w*|rephras\w*|reword\w*|convert|correct|proofread|fix|punctuat\w*|excuses?|apolog\w*|declin\w*|notes?|diar(?:y|ies)|journal|monologues?|speech|post|tweets?|caption|voicemail|sms|poems?|songs?|lyrics|role-?play|play the role|pretend|act as|imagine|continue|complete|transcri\w*|extract|interview|decode|encode|passive|tense)\b"
 );
 
 /// Whether the answer may speak with another voice than the assistant's: a message, a dialogue, a story, a rewording.

@@ -88,6 +88,12 @@ fn ends_open(last: &str) -> Option<&'static str> {
             return Some("ends with a dash");
         }
     }
+    let opened = last
+        .rfind('(')
+        .filter(|&at| !last[at..].contains(')') && !last[..at].ends_with([':', ';', '=']));
+    if opened.is_some() && words.len() >= 3 {
+        return Some("a bracket is left open");
+    }
     // "the, a, an" is a list of words, and "in which state it is" ends well.
     let in_a_list = last
         .trim_end_matches(char::is_alphabetic)
@@ -105,11 +111,11 @@ fn ends_open(last: &str) -> Option<&'static str> {
 
 pattern!(
     SENTENCE_END,
-    r#"(?x)(?:\p{Ll}|\d|[A-Z]{2}|\p{Ll}[)”"’'])[.!?…]["”’')\]]{0,2}\s+(?P<next>["“‘'(]?[\p{Lu}\p{Lo}\d])|[。！？][”」』]?(?P<cjk>[^\s”」』])"#
+    r#"(?x)(?:\p{Ll}|\d|[A-Z]{2}|[\p{Ll}\d][)”"’'])(?P<mark>[.!?…])["”’')\]]{0,2}\s+(?P<next>["“‘'(]?[\p{Lu}\p{Lo}\d])|(?P<wide>[。！？][”」』]?)(?P<begin>[^\s”」』])"#
 );
 pattern!(
     ABBREVIATION,
-    r"(?i)\b(?:mr|mrs|ms|dr|st|prof|vs|etc|e\.g|i\.e|jr|sr|no|inc|ltd|co|corp|dept|fig|vol|approx|ca|cf|al|gen|col|capt|lt|sgt|rev|hon|ave|blvd|rd|mt|op|pp?|ed|eds|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec|a\.m|p\.m|u\.s|tel|art|sec|ch|ex|min|max|temp|tbsp?|tsp|oz|lbs?|ft|bzw|z\.b|nr|str|evtl|ca)\.$"
+    r"(?i)\b(?:mr|mrs|ms|dr|st|prof|vs|etc|e\.g|i\.e|jr|sr|inc|ltd|co|corp|dept|fig|vol|approx|ca|cf|al|gen|col|capt|lt|sgt|rev|hon|ave|blvd|rd|mt|op|pp?|ed|eds|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec|a\.m|p\.m|u\.s|tel|art|sec|ch|ex|min|max|temp|tbsp?|tsp|oz|lbs?|ft|bzw|z\.b|nr|str|evtl|ca)\.$"
 );
 
 fn is_terminal(line: &str) -> bool {
@@ -145,40 +151,45 @@ fn mid_sentence(output: &str, last: &str) -> Option<&'static str> {
     {
         return None;
     }
-    // Only the last sentence end of the line can be the one before a fragment.
     let line = tail(last, 1500);
     let before = SENTENCE_END
         .captures_iter(line)
-        .filter(|found| {
-            let start = found.get(0).expect("the whole match").start();
+        .filter_map(|found| {
+            if let Some(begin) = found.name("begin") {
+                return Some(begin.start());
+            }
+            let mark = found.name("mark")?;
             // "7. Uno 8. Story": a list in one line.
-            let number = tokens(&line[..start + 1])
-                .last()
-                .is_some_and(|word| word.len() < 3 && word.chars().all(|c| c.is_ascii_digit()));
-            let stop = line[start..]
-                .find(['.', '!', '?', '…', '。', '！', '？'])
-                .map_or(start, |at| start + at + 1);
-            !number
-                && !ABBREVIATION.is_match(&line[..stop])
-                && (found.name("cjk").is_some() || tokens(&line[..stop]).take(3).count() == 3)
+            let number = last.starts_with(|c: char| c.is_ascii_digit())
+                && tokens(&line[..mark.start()])
+                    .last()
+                    .is_some_and(|word| word.len() < 3 && word.chars().all(|c| c.is_ascii_digit()));
+            // "No. Salt does …" is a sentence, "Positive. 80 %" has a label.
+            let sentence = tokens(&line[..mark.start()]).take(2).count() == 2
+                || tokens(&line[mark.end()..]).take(5).count() == 5;
+            let ends = sentence && !number && !ABBREVIATION.is_match(&line[..mark.end()]);
+            ends.then(|| found.name("next").map(|next| next.start()))
+                .flatten()
         })
-        .last()
-        .map(|found| {
-            found
-                .name("next")
-                .or(found.name("cjk"))
-                .expect("one of the two")
-                .start()
-        });
+        .last();
     if let Some(start) = before {
         let fragment = &line[start..];
-        let label = fragment.contains([':', '=', '/'])
-            || fragment.trim_end().ends_with(|c: char| c.is_ascii_digit())
-                && tokens(fragment).take(3).count() < 3;
+        // "Confidence: high", "No. 5".
+        let few = |text: &str, most: usize| tokens(text).take(most + 1).count() <= most;
+        let field = fragment
+            .split_once([':', '='])
+            .is_some_and(|(name, value)| few(name, 3) && few(value, 2));
+        let figure = fragment.ends_with(|c: char| c.is_ascii_digit()) && few(fragment, 2);
+        let label = field
+            || figure
+            || fragment.starts_with(|c: char| c.is_ascii_digit())
+                && line[..start].trim_end().ends_with("No.");
         // A quotation is followed by the name of its author.
         let name = tokens(fragment).all(|word| word.starts_with(char::is_uppercase))
             && (2..=4).contains(&tokens(fragment).take(5).count());
-        return (!label && !name).then_some("ends in mid-sentence");
+        // "Great food! Will come again": a cheerful note has no full stop.
+        let cheer = line[..start].trim_end().ends_with('!') && few(fragment, 4) && !few(fragment, 1);
+        return (!label && !name && !cheer).then_some("ends in mid-sentence");
     }
     // A line of its own among paragraphs or list items that all end.
     let words = if last.chars().any(is_unspaced) {
