@@ -23,7 +23,7 @@ pub struct Args {
     pub db: Option<PathBuf>,
 
     /// Only show what would change in the dataset
-    #[arg(long, requires = "db")]
+    #[arg(long, conflicts_with = "file")]
     pub dry_run: bool,
 
     /// Reject what is similar to a task of this file, too; with --rules default also what has an instruction, an input

@@ -196,7 +196,11 @@ mod tests {
         };
         let found = evaluation.find(&quote(13)).unwrap();
         assert_eq!((found.origin, found.score), (1, None));
-        assert!(found.detail.contains("'gate all night and"), "{}", found.detail);
+        assert!(
+            found.detail.contains("'the gate all night and"),
+            "{}",
+            found.detail
+        );
         assert_eq!(evaluation.find(&quote(12)), None);
     }
 

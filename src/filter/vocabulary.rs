@@ -27,7 +27,7 @@ pub struct Encoded {
 
 impl Vocabulary {
     /// How many numbers were given.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.words.len() + self.repeats.len()
     }
 
@@ -122,6 +122,6 @@ mod tests {
         assert_eq!(other.unknown, [(3, "d".into())]);
         vocabulary.tokens(&other.words, &mut tokens);
         assert_eq!(tokens, [1, 5, Pattern::UNKNOWN, Pattern::UNKNOWN]);
-        assert_eq!(vocabulary.len(), 6);
+        assert_eq!(vocabulary.size(), 6);
     }
 }

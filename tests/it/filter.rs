@@ -210,8 +210,8 @@ fn evaluation_data_is_found_by_text_and_by_thirteen_words() {
     };
     let dir = Dir::new();
     dir.write("eval.jsonl", row("How many lambs did the ewe have?", passage));
-    let long =
-        format!("Once upon a time, so the old people of the valley say, {passage}, and nobody knew why.");
+    let told = "as the old people of the valley tell it to this day when evenings are long and the fire is low";
+    let long = format!("Once upon a time, {told}, {passage}, and nobody knew why.");
     let rows = [
         row("How many lambs did the ewe have?", ""),
         row("Say in one word how many animals there are.", passage),

@@ -178,7 +178,7 @@ impl Index {
             length: encoded.words.len() as u32,
         });
         self.words.extend_from_slice(&encoded.words);
-        self.prefixes.push(position, &mut tokens, self.vocabulary.len());
+        self.prefixes.push(position, &mut tokens, self.vocabulary.size());
         // Which words are rare shows with time; doubling keeps the cost of looking again to a constant a text.
         if self.entries.len() >= 2 * self.ordered.max(16) {
             self.ordered = self.entries.len();

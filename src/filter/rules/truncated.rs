@@ -1,7 +1,8 @@
 //! Answers that stop before they end.
 
-use super::text::{is_code, is_unspaced, lends_voice, pattern, tail, tokens};
+use super::text::{is_code, lends_voice, pattern, tail, tokens};
 use super::{Check, EWE, Rule, Settings, shown};
+use crate::filter::words::is_unspaced;
 use crate::task::Instance;
 use regex::Regex;
 use std::sync::LazyLock;
