@@ -210,7 +210,8 @@ fn evaluation_data_is_found_by_text_and_by_thirteen_words() {
     };
     let dir = Dir::new();
     dir.write("eval.jsonl", row("How many lambs did the ewe have?", passage));
-    let told = "as the old people of the valley tell it to this day when evenings are long and the fire is low";
+    let told =
+        "as the old people of the valley tell it to this day when evenings are long and the fire is low";
     let long = format!("Once upon a time, {told}, {passage}, and nobody knew why.");
     let rows = [
         row("How many lambs did the ewe have?", ""),

@@ -2,22 +2,23 @@
 //!
 //! Every answer is that of comparing with each text by exact ROUGE-L F1, and depends neither on the number of threads
 //! nor on how texts are cut into batches. What makes it quick, in the order in which a pair of texts meets it:
-//! [`prefix`], lengths and places; [`signature`]; then the bit-parallel LCS, which ends when it cannot suffice.
+//! [`prefix`], lengths and places; [`signature`]; then the bit-parallel LCS, which ends when it cannot suffice:
+//! [`search`].
 //! [`nearest`] looks below the threshold, where no list of rare words helps, with signatures alone.
 
 mod nearest;
 mod prefix;
+mod search;
 mod signature;
 #[cfg(test)]
 mod tests;
 
-use super::lcs::Pattern;
 use super::rouge::{Score, Threshold};
 use super::vocabulary::{Encoded, Vocabulary};
-use prefix::{MOST_LENGTH, Posting, Prefixes};
+use prefix::Prefixes;
 use rayon::prelude::*;
+use search::Search;
 use signature::Signature;
-use std::cell::RefCell;
 use std::ops::Range;
 
 /// Texts compared by ROUGE-L F1. A text is named by its position, counted from 0 in the order of admission.
@@ -65,21 +66,6 @@ fn better(a: Option<Neighbor>, b: Option<Neighbor>) -> Option<Neighbor> {
         (Some(a), _) => Some(a),
         (None, b) => b,
     }
-}
-
-/// What a search needs and the next one can use again.
-#[derive(Default)]
-struct Scratch {
-    pattern: Pattern,
-    /// The query that each text was last compared in.
-    seen: Vec<u32>,
-    query: u32,
-    /// The least LCS for texts of each length, from the shortest possible on.
-    least: Vec<u32>,
-}
-
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 impl Index {
@@ -194,104 +180,7 @@ impl Index {
         if range.is_empty() || words.is_empty() {
             return None;
         }
-        SCRATCH.with_borrow_mut(|scratch| self.search_with(scratch, words, range))
-    }
-
-    fn search_with(&self, scratch: &mut Scratch, words: &[u32], range: Range<usize>) -> Option<Neighbor> {
-        let Scratch {
-            pattern,
-            seen,
-            query,
-            least,
-        } = scratch;
-        if seen.len() < self.len() {
-            seen.resize(self.len().next_power_of_two(), *query);
-        }
-        // A search that starts over with 0 must not meet marks of the round before.
-        *query = query.checked_add(1).unwrap_or_else(|| {
-            seen.fill(0);
-            1
-        });
-        let length = words.len() as u32;
-        let mut tokens = Vec::with_capacity(words.len());
-        self.vocabulary.tokens(words, &mut tokens);
-        let known = tokens.iter().filter(|&&token| token != Pattern::UNKNOWN).count() as u32;
-        let prefix = self.threshold.prefix(length);
-        if prefix <= length - known {
-            return None;
-        }
-        self.prefixes.order(&mut tokens);
-        let signature = Signature::new(&tokens);
-        let digest = signature.digest();
-        let shortest = self.threshold.shortest(length);
-        let table = self.threshold.longest(length).min(shortest.saturating_add(1023)) - shortest + 1;
-        let least_for = |best: Option<Neighbor>, other: u32| match best {
-            None => self.threshold.least_lcs(length + other),
-            Some(best) => best.score.least_lcs(length + other),
-        };
-        least.clear();
-        least.extend((0..table).map(|i| least_for(None, shortest + i)));
-        let (mut best, mut ready) = (None::<Neighbor>, false);
-        for (place, &token) in (0..prefix).zip(&tokens) {
-            let postings = self.prefixes.of(token);
-            // Where only the latest texts are wanted they are few, at the end of a list that may be long.
-            let latest = |posting: &&Posting| posting.entry as usize >= range.start;
-            let first = match range.start {
-                0 => 0,
-                _ => postings.len() - postings.iter().rev().take_while(latest).count(),
-            };
-            for posting in &postings[first..] {
-                if posting.entry as usize >= range.end {
-                    break;
-                }
-                let mut other = posting.length();
-                if other == MOST_LENGTH {
-                    other = self.entries[posting.entry as usize].length;
-                }
-                let wanted = match least.get(other.wrapping_sub(shortest) as usize) {
-                    Some(&wanted) => wanted,
-                    None if other < shortest => continue,
-                    None => least_for(best, other),
-                };
-                if place + wanted > length || posting.place() + wanted > other {
-                    continue;
-                }
-                if 2 * wanted + (digest ^ posting.digest).count_ones() > known + other {
-                    continue;
-                }
-                let entry = self.entries[posting.entry as usize];
-                if 2 * wanted + signature.difference(entry.signature) > known + other {
-                    continue;
-                }
-                let seen = &mut seen[posting.entry as usize];
-                if *seen == *query {
-                    continue;
-                }
-                *seen = *query;
-                if !ready {
-                    pattern.set(words);
-                    ready = true;
-                }
-                let Some(lcs) = pattern.lcs(self.words_of(entry), wanted) else {
-                    continue;
-                };
-                let found = Neighbor {
-                    position: posting.entry as usize,
-                    score: Score {
-                        lcs,
-                        total: length + other,
-                    },
-                };
-                if best.is_none_or(|best| found.precedes(&best)) {
-                    best = Some(found);
-                    // From here on only what is at least as similar matters.
-                    for (i, least) in (0..).zip(least.iter_mut()) {
-                        *least = least_for(best, shortest + i);
-                    }
-                }
-            }
-        }
-        best
+        Search::run(self, words, range)
     }
 
     fn words_of(&self, entry: Entry) -> &[u32] {

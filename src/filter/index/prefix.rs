@@ -50,11 +50,106 @@ impl Posting {
     }
 }
 
-/// Lists of postings by token, each in the order of the texts, and the order of tokens.
+/// The texts that have one token among their rarest.
+#[derive(Debug, Default)]
+pub struct List {
+    /// Ordered by length, then by place, so that a search passes by what cannot do without a look; then what came
+    /// since, in the order in which it came.
+    postings: Vec<Posting>,
+    /// How many are ordered so.
+    settled: usize,
+    /// One past the newest text among these.
+    settled_end: u32,
+    /// Where each length below [`LENGTHS`] begins among these; empty while they are few.
+    begins: Box<[u32]>,
+}
+
+/// What came since may be a quarter of the list, or so many: short lists are read through as quickly as any.
+const UNSETTLED: usize = 128;
+/// Lengths whose beginnings are kept.
+const LENGTHS: usize = 80;
+
+impl List {
+    fn push(&mut self, posting: Posting) {
+        self.postings.push(posting);
+        let fresh = self.postings.len() - self.settled;
+        if fresh >= UNSETTLED.max(self.settled / 4) {
+            self.settle();
+        }
+    }
+
+    /// Orders all; a stable sort finds the runs that are in order already.
+    fn settle(&mut self) {
+        self.settled_end = self.postings.last().map_or(0, |last| last.entry + 1);
+        self.postings.sort_by_key(|posting| posting.shape);
+        self.settled = self.postings.len();
+        let mut begins = vec![0; LENGTHS];
+        let mut place = 0;
+        for (length, begin) in (0..).zip(&mut begins) {
+            place += self.postings[place..]
+                .iter()
+                .take_while(|posting| posting.length() < length)
+                .count();
+            *begin = place as u32;
+        }
+        self.begins = begins.into();
+    }
+
+    fn clear(&mut self) {
+        self.postings.clear();
+        (self.settled, self.settled_end) = (0, 0);
+        self.begins = Box::default();
+    }
+
+    /// Whether a text from `start` on is among those that are settled.
+    #[inline(always)]
+    pub fn is_settled_from(&self, start: u32) -> bool {
+        start < self.settled_end
+    }
+
+    /// The settled postings of texts of `length` words, less than [`LENGTHS`] − 1, by place.
+    #[inline(always)]
+    pub fn of_length(&self, length: u32) -> &[Posting] {
+        let length = length as usize;
+        &self.postings[self.begins[length] as usize..self.begins[length + 1] as usize]
+    }
+
+    /// The settled postings of texts of so many words or more.
+    pub fn of_length_from(&self, length: u32) -> &[Posting] {
+        let settled = &self.postings[..self.settled];
+        let known = self
+            .begins
+            .get((length as usize).min(LENGTHS - 1))
+            .map_or(0, |&begin| begin as usize);
+        let rest = &settled[known..];
+        &rest[rest.partition_point(|posting| posting.length() < length)..]
+    }
+
+    /// The postings that came since, of texts from `start` on.
+    #[inline]
+    pub fn fresh(&self, start: u32) -> &[Posting] {
+        let fresh = &self.postings[self.settled..];
+        // Where only the latest texts are wanted they are few, at the end of a list that may be long.
+        let latest = match start {
+            0 => fresh.len(),
+            _ => fresh
+                .iter()
+                .rev()
+                .take_while(|posting| posting.entry >= start)
+                .count(),
+        };
+        &fresh[fresh.len() - latest..]
+    }
+}
+
+/// The longest texts that [`List::of_length`] knows.
+pub const LONGEST_LISTED: u32 = LENGTHS as u32 - 2;
+
+/// Lists of postings by token, and the order of tokens.
 #[derive(Debug)]
 pub struct Prefixes {
     threshold: Threshold,
-    postings: Vec<Vec<Posting>>,
+    lists: Vec<List>,
     /// How many texts have the token.
     frequency: Vec<u32>,
     /// The order of tokens: rarest first. Never changes but when everything is indexed anew.
@@ -68,7 +163,7 @@ impl Prefixes {
     pub fn new(threshold: Threshold) -> Prefixes {
         Prefixes {
             threshold,
-            postings: Vec::new(),
+            lists: Vec::new(),
             frequency: Vec::new(),
             rank: Vec::new(),
             next_rank: -1,
@@ -82,12 +177,9 @@ impl Prefixes {
         });
     }
 
-    /// Texts that have `token` among their rarest, in order.
-    pub fn of(&self, token: u32) -> &[Posting] {
-        match self.postings.get(token as usize) {
-            Some(postings) => postings,
-            None => &[],
-        }
+    /// Texts that have `token` among their rarest, if any ever had it.
+    pub fn of(&self, token: u32) -> Option<&List> {
+        self.lists.get(token as usize)
     }
 
     /// Adds a text behind all others; puts its tokens in order. All tokens are below `vocabulary`.
@@ -96,7 +188,7 @@ impl Prefixes {
             self.rank.push(self.next_rank);
             self.next_rank -= 1;
             self.frequency.push(0);
-            self.postings.push(Vec::new());
+            self.lists.push(List::default());
         }
         for &token in &*tokens {
             debug_assert_ne!(token, Pattern::UNKNOWN);
@@ -111,7 +203,7 @@ impl Prefixes {
         let digest = Signature::new(tokens).digest();
         let prefix = &tokens[..self.threshold.prefix(length) as usize];
         for (place, &token) in (0..).zip(prefix) {
-            self.postings[token as usize].push(Posting::new(entry, length, place, digest));
+            self.lists[token as usize].push(Posting::new(entry, length, place, digest));
         }
     }
 
@@ -124,13 +216,15 @@ impl Prefixes {
             self.rank[token as usize] = rank;
         }
         self.next_rank = -1;
-        self.postings.iter_mut().for_each(Vec::clear);
+        self.lists.iter_mut().for_each(List::clear);
         let mut buffer = Vec::new();
         for entry in 0..entries {
             tokens(entry, &mut buffer);
             self.order(&mut buffer);
             self.list(entry, &buffer);
         }
-        self.postings.iter_mut().for_each(Vec::shrink_to_fit);
+        self.lists
+            .iter_mut()
+            .for_each(|list| list.postings.shrink_to_fit());
     }
 }
