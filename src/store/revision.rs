@@ -149,7 +149,8 @@ impl Store {
                 ?1, task.id, ?2, 'reject', json_object('review', 'pending'), json_object('review', 'rejected'),
                 json_extract(reason.value, '$[1]')
             FROM json_each(?3) AS reason
-            JOIN task ON task.id = json_extract(reason.value, '$[0]')
+            -- CROSS keeps the order: SQLite would rather look through all reasons for each task.
+            CROSS JOIN task ON task.id = json_extract(reason.value, '$[0]')
             WHERE task.review = 'pending'
             ORDER BY task.id
             ",
