@@ -97,11 +97,8 @@ pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
     };
     let mut outcome = Outcome::default();
     let mut errors = 0;
-    loop {
-        let batch = Batch::read(&mut rows)?;
-        if batch.rows.is_empty() {
-            break;
-        }
+    let mut batch = Batch::read(&mut rows)?;
+    while !batch.rows.is_empty() {
         for error in batch.errors() {
             if !config.keep_going {
                 return Err(refused(error));
@@ -111,15 +108,21 @@ pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
             }
             errors += 1;
         }
-        for ((row, _), verdict) in batch.rows.iter().zip(batch.judge(&mut judge, outcome.rows)) {
-            out.write(row.as_ref(), &verdict, outcome.rows, source)?;
-            outcome.count(&verdict);
-        }
-        let message = format!("{} rows, {} kept", outcome.rows, outcome.accepted);
+        // Judging ends in a part that one core does alone; the others read on meanwhile.
+        let (next, verdicts) = rayon::join(
+            || Batch::read(&mut rows),
+            || batch.judge(&mut judge, outcome.rows),
+        );
+        out.write(&batch, &verdicts, outcome.rows, source)?;
+        verdicts.iter().for_each(|verdict| outcome.count(verdict));
         match rows.size() {
-            Some(_) => bar.set(rows.bytes_read(), &message),
+            Some(_) => {
+                let message = format!("{} rows, {} kept", outcome.rows, outcome.accepted);
+                bar.set(rows.bytes_read(), &message);
+            }
             None => bar.set(outcome.rows, &format!("{} kept", outcome.accepted)),
         }
+        batch = next?;
     }
     if errors > ERRORS_SAID {
         bar.say(&format!(
@@ -233,19 +236,30 @@ struct Out {
 }
 
 impl Out {
+    /// Writes a batch, the first row of which is the file's `first`-th.
     fn write(
         &mut self,
-        row: Option<&Row>,
-        verdict: &Verdict,
-        number: u64,
-        source: impl Fn(u32) -> String,
+        batch: &Batch,
+        verdicts: &[Verdict],
+        first: u64,
+        source: impl Fn(u32) -> String + Sync,
     ) -> Result<()> {
-        if let (Some(kept), Some(row), None) = (&mut self.kept, row, verdict.reason) {
-            kept.write(row)?;
+        if let Some(kept) = &mut self.kept {
+            for ((row, _), verdict) in batch.rows.iter().zip(verdicts) {
+                if let (Some(row), None) = (row, verdict.reason) {
+                    kept.write(row)?;
+                }
+            }
         }
         if let Some(out) = &mut self.verdicts {
-            serde_json::to_writer(&mut *out, &verdict.to_json(number, source))?;
-            out.write_all(b"\n")?;
+            let lines: Vec<String> = verdicts
+                .par_iter()
+                .enumerate()
+                .map(|(i, verdict)| verdict.to_json(first + i as u64, &source).to_string())
+                .collect();
+            for line in lines {
+                writeln!(out, "{line}")?;
+            }
         }
         Ok(())
     }

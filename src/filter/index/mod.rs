@@ -13,13 +13,13 @@ mod signature;
 #[cfg(test)]
 mod tests;
 
+use super::lcs::Pattern;
 use super::rouge::{Score, Threshold};
 use super::vocabulary::{Encoded, Vocabulary};
 use prefix::Prefixes;
 use rayon::prelude::*;
 use search::Search;
 use signature::Signature;
-use std::ops::Range;
 
 /// Texts compared by ROUGE-L F1. A text is named by its position, counted from 0 in the order of admission.
 #[derive(Debug)]
@@ -41,6 +41,18 @@ struct Entry {
     start: u32,
     /// How many there are.
     length: u32,
+}
+
+/// A text as a search needs it.
+struct Query {
+    encoded: Encoded,
+    /// Rarest first; unknown ones before all.
+    tokens: Vec<u32>,
+    signature: Signature,
+    /// How many tokens some text has.
+    known: u32,
+    /// The order of tokens that these are in.
+    ordered: usize,
 }
 
 /// A text of the index and how similar it is.
@@ -93,19 +105,16 @@ impl Index {
 
     /// Adds a text behind all others, whatever it is similar to.
     pub fn push(&mut self, text: &str) {
-        let encoded = self.vocabulary.look_up(text);
-        self.insert(encoded);
+        let query = self.query(text);
+        self.insert(query);
     }
 
     /// Adds all texts behind all others, whatever they are similar to.
     pub fn extend(&mut self, texts: &[impl AsRef<str> + Sync]) {
-        let encoded: Vec<Encoded> = texts
-            .par_iter()
-            .map(|text| self.vocabulary.look_up(text.as_ref()))
-            .collect();
-        for mut encoded in encoded {
-            self.vocabulary.look_up_again(&mut encoded);
-            self.insert(encoded);
+        let queries: Vec<Query> = texts.par_iter().map(|text| self.query(text.as_ref())).collect();
+        for mut query in queries {
+            self.renew(&mut query);
+            self.insert(query);
         }
     }
 
@@ -118,20 +127,20 @@ impl Index {
     ) -> Vec<Option<Neighbor>> {
         let before = self.len();
         // In parallel against what was there; then in order against what this batch brings, which is little.
-        let searched: Vec<(Encoded, Option<Neighbor>)> = texts
+        let searched: Vec<(Query, Option<Neighbor>)> = texts
             .par_iter()
             .map(|text| {
-                let encoded = self.vocabulary.look_up(text.as_ref());
-                let near = self.search(&encoded.words, 0..before);
-                (encoded, near)
+                let query = self.query(text.as_ref());
+                let near = Search::run(self, &query, 0..before);
+                (query, near)
             })
             .collect();
         let mut verdicts = Vec::with_capacity(texts.len());
-        for (i, (mut encoded, near)) in searched.into_iter().enumerate() {
-            self.vocabulary.look_up_again(&mut encoded);
-            let near = better(near, self.search(&encoded.words, before..self.len()));
+        for (i, (mut query, near)) in searched.into_iter().enumerate() {
+            self.renew(&mut query);
+            let near = better(near, Search::run(self, &query, before..self.len()));
             if near.is_none() || certain(i) {
-                self.insert(encoded);
+                self.insert(query);
             }
             verdicts.push(near);
         }
@@ -140,8 +149,7 @@ impl Index {
 
     /// What `text` is a duplicate of among the first `within` texts: the most similar, the earliest among equals.
     pub fn duplicate(&self, text: &str, within: usize) -> Option<Neighbor> {
-        let encoded = self.vocabulary.look_up(text);
-        self.search(&encoded.words, 0..within.min(self.len()))
+        Search::run(self, &self.query(text), 0..within.min(self.len()))
     }
 
     /// The same for many texts, in parallel.
@@ -152,14 +160,50 @@ impl Index {
             .collect()
     }
 
-    /// Brings a text in.
-    fn insert(&mut self, mut encoded: Encoded) {
-        self.vocabulary.add(&mut encoded);
-        let mut tokens = Vec::new();
-        self.vocabulary.add_tokens(&encoded.words, &mut tokens);
+    /// A text made ready to be searched for, or brought in.
+    fn query(&self, text: &str) -> Query {
+        self.ready(self.vocabulary.look_up(text))
+    }
+
+    fn ready(&self, encoded: Encoded) -> Query {
+        let mut tokens = Vec::with_capacity(encoded.words.len());
+        self.vocabulary.tokens(&encoded.words, &mut tokens);
+        self.prefixes.order(&mut tokens);
+        Query {
+            signature: Signature::new(&tokens),
+            known: tokens.iter().filter(|&&token| token != Pattern::UNKNOWN).count() as u32,
+            encoded,
+            tokens,
+            ordered: self.ordered,
+        }
+    }
+
+    /// Brings a query up to date with texts that came in since it was made.
+    fn renew(&self, query: &mut Query) {
+        if query.ordered != self.ordered || (query.known as usize) < query.tokens.len() {
+            let mut encoded = std::mem::take(&mut query.encoded);
+            self.vocabulary.look_up_again(&mut encoded);
+            *query = self.ready(encoded);
+        }
+    }
+
+    /// Brings in a text whose query is up to date.
+    fn insert(&mut self, query: Query) {
+        let Query {
+            mut encoded,
+            mut tokens,
+            mut signature,
+            known,
+            ..
+        } = query;
+        if (known as usize) < tokens.len() {
+            self.vocabulary.add(&mut encoded);
+            self.vocabulary.add_tokens(&encoded.words, &mut tokens);
+            signature = Signature::new(&tokens);
+        }
         let position = self.entries.len() as u32;
         self.entries.push(Entry {
-            signature: Signature::new(&tokens),
+            signature,
             start: u32::try_from(self.words.len()).expect("fewer than 2^32 words"),
             length: encoded.words.len() as u32,
         });
@@ -173,14 +217,6 @@ impl Index {
                 vocabulary.tokens(words_of(entries[position as usize], words), tokens);
             });
         }
-    }
-
-    /// The most similar text of `range` above the threshold, the earliest among equals.
-    fn search(&self, words: &[u32], range: Range<usize>) -> Option<Neighbor> {
-        if range.is_empty() || words.is_empty() {
-            return None;
-        }
-        Search::run(self, words, range)
     }
 
     fn words_of(&self, entry: Entry) -> &[u32] {

@@ -1,7 +1,7 @@
 //! The search for the most similar text above the threshold.
 
 use super::prefix::{LONGEST_LISTED, List, MOST_LENGTH, Posting};
-use super::{Index, Neighbor, Score, Signature};
+use super::{Index, Neighbor, Query, Score, Signature};
 use crate::filter::lcs::Pattern;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -46,34 +46,37 @@ pub struct Search<'a> {
 
 impl Search<'_> {
     /// The most similar text of `range` above the index's threshold, the earliest among equals.
-    pub fn run(index: &Index, words: &[u32], range: Range<usize>) -> Option<Neighbor> {
+    pub fn run(index: &Index, query: &Query, range: Range<usize>) -> Option<Neighbor> {
+        let Query {
+            encoded,
+            tokens,
+            signature,
+            known,
+            ..
+        } = query;
+        let length = tokens.len() as u32;
+        let prefix = index.threshold.prefix(length);
+        // The rarest are those that no text has.
+        if range.is_empty() || prefix <= length - known {
+            return None;
+        }
         SCRATCH.with_borrow_mut(|scratch| {
-            let mut tokens = Vec::with_capacity(words.len());
-            index.vocabulary.tokens(words, &mut tokens);
-            let length = words.len() as u32;
-            let known = tokens.iter().filter(|&&token| token != Pattern::UNKNOWN).count() as u32;
-            let prefix = index.threshold.prefix(length);
-            if prefix <= length - known {
-                return None;
-            }
-            index.prefixes.order(&mut tokens);
-            let signature = Signature::new(&tokens);
             scratch.begin(index.len());
             let mut search = Search {
                 index,
                 scratch,
-                words,
+                words: &encoded.words,
                 range,
-                signature,
+                signature: *signature,
                 digest: signature.digest(),
                 length,
-                known,
+                known: *known,
                 shortest: index.threshold.shortest(length),
                 best: None,
                 ready: false,
             };
             search.fill_table();
-            for (place, &token) in (0..prefix).zip(&tokens) {
+            for (place, &token) in (0..prefix).zip(tokens) {
                 if let Some(list) = index.prefixes.of(token) {
                     search.look_through(list, place);
                 }
