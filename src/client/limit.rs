@@ -34,11 +34,11 @@ impl Limit {
         self.now
     }
 
-    /// A request sent at `sent` was answered while `in_flight` were under way, itself among them. The limit grows by
-    /// one for each answer until it was first cut, then by one for as many answers as it allows requests; not at all
-    /// while less than half of it is used.
-    pub fn answered(&mut self, sent: Instant, in_flight: usize) {
-        if self.last_cut.is_some_and(|cut| sent < cut) || in_flight * 2 < self.now {
+    /// A request sent at `sent` was answered; `is_felt` says that others wait for room. The limit grows by one for each
+    /// answer until it was first cut, then by one for as many answers as it allows requests; not at all while nobody
+    /// feels it, since then nothing shows that more would be borne.
+    pub fn answered(&mut self, sent: Instant, is_felt: bool) {
+        if self.last_cut.is_some_and(|cut| sent < cut) || !is_felt {
             return;
         }
         self.answers += 1;
@@ -74,7 +74,7 @@ mod tests {
     fn round_trip(limit: &mut Limit, at: Instant) {
         let window = limit.get();
         for _ in 0..window {
-            limit.answered(at, window);
+            limit.answered(at, true);
         }
     }
 
@@ -120,10 +120,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_used_does_not_grow() {
+    fn what_nobody_feels_does_not_grow() {
         let mut limit = Limit::new(64);
         for _ in 0..100 {
-            limit.answered(Instant::now(), 3);
+            limit.answered(Instant::now(), false);
         }
         assert_eq!(limit.get(), 8);
     }

@@ -3,12 +3,14 @@
 //! - [`endpoint`]: one of them, and one try at an answer.
 //! - [`wire`]: what is sent and what comes back.
 //! - [`failure`]: why a try failed.
-//! - [`balancer`], [`limit`], [`retry`]: which endpoint is asked next, how many requests at once, and when again.
+//! - [`balancer`]: which endpoint is asked next.
+//! - [`desk`], [`limit`], [`retry`]: what each bears, how many requests at once, and when again.
 //! - [`key`]: what nobody may see.
 //! - [`batch`]: the same questions and answers as lines of a file.
 
 pub mod balancer;
 pub mod batch;
+pub mod desk;
 pub mod endpoint;
 pub mod failure;
 pub mod key;
@@ -17,7 +19,8 @@ pub mod retry;
 pub mod wire;
 
 use crate::backend::{Backend, BackendError, Completion, EndpointStatus, Sampling};
-use balancer::{Balancer, Settings, Slot, Standing};
+use balancer::{Balancer, Settings, Slot};
+use desk::Standing;
 use endpoint::{Api, Endpoint, EndpointConfig, chain};
 use failure::Failure;
 use futures::FutureExt;
