@@ -187,14 +187,15 @@ impl Desk {
                     self.forgive();
                     return Standing::Alone(strikes);
                 }
-                if !has_others {
-                    return Standing::Gone(self.strikes);
-                }
                 let time = self.settings.backoff * ASIDE * 2u32.pow(self.asides.min(LONGEST_ASIDE));
+                standing = match has_others {
+                    true => Standing::Aside(time),
+                    false => Standing::Gone(self.strikes),
+                };
+                // Where none is left the run ends; nobody is to go on asking until it has.
+                pause = Some(time);
                 self.asides += 1;
                 self.limit.restart();
-                pause = Some(time);
-                standing = Standing::Aside(time);
             } else if failure.is_the_endpoint_s() || self.strikes > 1 {
                 pause = pause.or(Some(wait));
             }
