@@ -31,6 +31,10 @@ pub struct Sampling {
     pub stop: Vec<String>,
     /// The text is a function of prompt, parameters and this.
     pub seed: u64,
+    /// A JSON Schema (draft 2020-12) that the text must satisfy. Only an endpoint can be held to one; where there is
+    /// none it is not written, so that content keys from before it existed still hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<serde_json::Value>,
 }
 
 impl Default for Sampling {
@@ -46,6 +50,7 @@ impl Default for Sampling {
             repetition_penalty: 1.0,
             stop: Vec::new(),
             seed: 0,
+            schema: None,
         }
     }
 }
@@ -77,9 +82,11 @@ pub struct Completion {
     pub text: String,
     /// Why it ended.
     pub finish_reason: FinishReason,
-    /// Tokens of the prompt, as the model counts them.
+    /// Tokens of the prompt, as the model counts them; 0 where an endpoint does not say, and then no budget counts
+    /// them either.
     pub prompt_tokens: usize,
-    /// Tokens generated, an end-of-text token or the tokens of a stop string included.
+    /// Tokens generated, an end-of-text token or the tokens of a stop string included; 0 where an endpoint does not
+    /// say.
     pub completion_tokens: usize,
 }
 
@@ -94,9 +101,39 @@ pub enum BackendError {
     Fatal(String),
 }
 
+/// Whether an endpoint is being asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndpointState {
+    /// It is.
+    Up,
+    /// It asked for a pause, or failed a moment ago; nothing new is sent until the pause is over.
+    Paused,
+    /// It failed for good and is tried again now and then, while others answer.
+    Aside,
+}
+
+/// How an endpoint behind a backend is doing, for whoever shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EndpointStatus {
+    /// Its address, as it was given.
+    pub url: String,
+    /// Whether it is being asked.
+    pub state: EndpointState,
+    /// Requests under way.
+    pub in_flight: usize,
+    /// Requests that may be under way at once, as adapted so far.
+    pub limit: usize,
+    /// Requests that it answered, or refused as they stood.
+    pub answered: u64,
+    /// Requests that failed there and were tried again.
+    pub retried: u64,
+}
+
 /// A language model that continues prompts.
 pub trait Backend: Send + Sync {
-    /// Names the model in `run`, in content keys and in messages; the same name must mean the same weights.
+    /// Names the model in `run`, in content keys and in messages; the same name must mean the same weights. It stays
+    /// the same for as long as the backend lives.
     fn model(&self) -> &str;
 
     /// How many requests it makes sense to have in flight at once.
@@ -105,4 +142,9 @@ pub trait Backend: Send + Sync {
     /// Continues `prompt`. Dropping the future gives the request up.
     fn complete(&self, prompt: String, sampling: Sampling)
     -> BoxFuture<'_, Result<Completion, BackendError>>;
+
+    /// How the endpoints behind it are doing, in the order in which they were given; none for a local model.
+    fn status(&self) -> Vec<EndpointStatus> {
+        Vec::new()
+    }
 }

@@ -109,6 +109,7 @@ impl SamplingArgs {
             repetition_penalty: self.repetition_penalty,
             stop: self.stop.clone(),
             seed: self.seed,
+            schema: None,
         }
     }
 }

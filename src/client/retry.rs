@@ -1,52 +1,62 @@
-//! How long to wait before a request is tried again.
+//! How long to wait before something is tried again.
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
-use std::time::Duration;
+use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
+use std::time::{Duration, SystemTime};
 
 /// The longest wait, whatever a server asks for.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// Exponential back-off with jitter, starting at half a second.
+/// Exponential back-off with jitter, so that many who failed together do not come back together.
 #[derive(Debug)]
 pub struct Backoff {
+    base: Duration,
     tries: u32,
     jitter: u64,
 }
 
 impl Backoff {
-    /// `seed` tells the waits of several clients apart.
-    pub fn new(seed: u64) -> Self {
+    /// The first wait is at most `base`; `seed` tells the waits of several clients apart.
+    pub fn new(base: Duration, seed: u64) -> Self {
         Backoff {
+            base,
             tries: 0,
             jitter: seed | 1,
         }
     }
 
-    /// Waits handed out so far.
-    pub fn tries(&self) -> u32 {
-        self.tries
-    }
-
-    /// The next wait: what the server asked for, or between half and all of 0.5 s · 2ⁿ.
-    pub fn next(&mut self, asked: Option<Duration>) -> Duration {
-        let full = Duration::from_millis(500) * 2u32.pow(self.tries.min(8));
+    /// The next wait: between half and all of base · 2ⁿ.
+    pub fn wait(&mut self) -> Duration {
+        let full = self.base * 2u32.pow(self.tries.min(8));
         self.tries += 1;
         self.jitter = self
             .jitter
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
         let part = (self.jitter >> 40) as f64 / (1u64 << 24) as f64;
-        asked
-            .unwrap_or_else(|| full.mul_f64(0.5 + part / 2.0))
-            .min(LONGEST)
+        full.mul_f64(0.5 + part / 2.0).min(LONGEST)
+    }
+
+    /// What was tried went well; the next wait is a first one again.
+    pub fn reset(&mut self) {
+        self.tries = 0;
     }
 }
 
-/// `Retry-After` in seconds, if the server sent it so.
+/// How long the server wants not to be asked: `Retry-After` (RFC 9110, 10.2.3), in seconds or as a date, at most two
+/// minutes. A date is compared with the answer's own `Date`, so that a wrong clock does no harm here or there.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: f64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    (seconds.is_finite() && seconds >= 0.0)
-        .then(|| Duration::from_secs_f64(seconds.min(LONGEST.as_secs_f64())))
+    let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
+    let asked = text(RETRY_AFTER)?;
+    if let Ok(seconds) = asked.parse::<f64>() {
+        return (seconds.is_finite() && seconds >= 0.0)
+            .then(|| Duration::from_secs_f64(seconds.min(LONGEST.as_secs_f64())));
+    }
+    let then = httpdate::parse_http_date(asked).ok()?;
+    let now = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+    let wait = then
+        .duration_since(now.unwrap_or_else(SystemTime::now))
+        .unwrap_or_default();
+    Some(wait.min(LONGEST))
 }
 
 #[cfg(test)]
@@ -55,24 +65,39 @@ mod tests {
 
     #[test]
     fn waits_double_and_are_bounded() {
-        let mut backoff = Backoff::new(7);
+        let base = Duration::from_millis(500);
+        let mut backoff = Backoff::new(base, 7);
         for n in 0..20 {
-            let full = Duration::from_millis(500) * 2u32.pow(n.min(8));
-            let wait = backoff.next(None);
+            let full = base * 2u32.pow(n.min(8));
+            let wait = backoff.wait();
             assert!(
                 wait >= (full / 2).min(LONGEST) && wait <= full.min(LONGEST),
                 "{n}: {wait:?}"
             );
         }
-        assert_eq!(backoff.next(Some(Duration::from_secs(7))), Duration::from_secs(7));
+        backoff.reset();
+        assert!(backoff.wait() <= base);
     }
 
     #[test]
     fn the_server_s_wish_is_read() {
         let mut headers = HeaderMap::new();
-        for (value, wanted) in [("3", Some(3)), ("-1", None), ("soon", None), ("1e99", Some(120))] {
+        let date = |seconds| httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(seconds));
+        let wishes = [
+            ("3", Some(3)),
+            ("-1", None),
+            ("soon", None),
+            ("1e99", Some(120)),
+            (&date(86_400), Some(120)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(0)),
+        ];
+        for (value, wanted) in wishes {
             headers.insert(RETRY_AFTER, value.parse().unwrap());
             assert_eq!(retry_after(&headers), wanted.map(Duration::from_secs), "{value}");
         }
+        // By the server's clock, an hour slow.
+        headers.insert(RETRY_AFTER, "Sun, 06 Nov 1994 08:49:37 GMT".parse().unwrap());
+        headers.insert(DATE, "Sun, 06 Nov 1994 08:49:30 GMT".parse().unwrap());
+        assert_eq!(retry_after(&headers), Some(Duration::from_secs(7)));
     }
 }

@@ -159,6 +159,11 @@ impl LocalBackend {
         let (mut requests, mut answers) = (Vec::new(), Vec::new());
         for (prompt, sampling) in prompts {
             let prompt = self.checked(prompt)?;
+            if sampling.schema.is_some() {
+                return Err(BackendError::Request(
+                    "a local model cannot be held to a JSON schema".to_string(),
+                ));
+            }
             let (events, incoming) = unbounded();
             let text = TextStream::after(&self.tokenizer, &prompt, &sampling.stop);
             let (prompt_tokens, shared) = (prompt.len(), self.shared.clone());

@@ -159,10 +159,33 @@ mod tests {
         assert_ne!(
             NewRequest {
                 sampling: seeded,
+                ..request.clone()
+            }
+            .content_key(),
+            key
+        );
+        let held = Sampling {
+            schema: Some(serde_json::json!({"type": "object"})),
+            ..Sampling::default()
+        };
+        assert_ne!(
+            NewRequest {
+                sampling: held,
                 ..request
             }
             .content_key(),
             key
+        );
+    }
+
+    /// Datasets from before a parameter existed keep their keys: what is not set is not written.
+    #[test]
+    fn a_key_of_the_first_release_still_holds() {
+        let sampling = r#"{"max_tokens":256,"temperature":0.7,"top_p":1.0,"top_k":0,"min_p":0.0,"presence_penalty":0.0,"frequency_penalty":0.0,"repetition_penalty":1.0,"stop":[],"seed":0}"#;
+        assert_eq!(serde_json::to_string(&Sampling::default()).unwrap(), sampling);
+        assert_eq!(
+            serde_json::from_str::<Sampling>(sampling).unwrap(),
+            Sampling::default()
         );
     }
 }

@@ -1,8 +1,10 @@
 //! The front-door tests: one binary, a module for each room.
 
+mod client;
 mod curate;
 mod defects;
 mod docs;
+mod faulty;
 mod filter;
 mod generate;
 mod interchange;

@@ -196,7 +196,7 @@ impl Dice {
 }
 
 /// What the mock writes: mostly good tasks, some that the filter must turn away, some cut off.
-fn write(prompt: &str, seed: u64) -> (String, &'static str) {
+pub fn write(prompt: &str, seed: u64) -> (String, &'static str) {
     let mut dice = Dice::new(prompt, seed);
     if prompt.starts_with("Come up with a series of tasks") {
         let mut text = String::new();

@@ -1,0 +1,198 @@
+//! Files for OpenAI's batch service, which answers a day later at half the price: a line for each request, a line for
+//! each result, in any order. vLLM's `run-batch` reads and writes the same.
+
+use super::failure::Failure;
+use super::wire::{self, Dialect};
+use crate::backend::{BackendError, Completion, Sampling};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Why a request of a batch has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// It was not asked, or something failed in passing: it may be asked again.
+    #[error("{0}")]
+    Passing(String),
+    /// It cannot be answered as it stands.
+    #[error("{0}")]
+    Refused(String),
+}
+
+#[derive(Serialize)]
+struct RequestLine<'a> {
+    custom_id: &'a str,
+    method: &'static str,
+    url: String,
+    body: wire::Request<'a>,
+}
+
+/// The line, without its line break, that asks `model` to continue `prompt`. `custom_id` comes back with the result and
+/// must be unique in the file.
+pub fn request_line(
+    custom_id: &str,
+    dialect: Dialect,
+    model: &str,
+    prompt: &str,
+    sampling: &Sampling,
+) -> String {
+    let line = RequestLine {
+        custom_id,
+        method: "POST",
+        url: format!("/v1{}", dialect.path()),
+        body: wire::Request::new(dialect, model, prompt, sampling),
+    };
+    serde_json::to_string(&line).expect("a request is plain values")
+}
+
+#[derive(Deserialize)]
+struct ResultLine {
+    custom_id: String,
+    response: Option<Response>,
+    #[serde(default)]
+    error: Value,
+}
+
+#[derive(Deserialize)]
+struct Response {
+    status_code: u16,
+    #[serde(default)]
+    body: Value,
+}
+
+/// Reads a line of results: which request it belongs to, and its answer. The error says why that cannot be told; such a
+/// line answers nothing.
+pub fn result(line: &str) -> Result<(String, Result<Completion, Unanswered>), String> {
+    let line: ResultLine = serde_json::from_str(line)
+        .map_err(|error| format!("this is no result of a batch: {error}: '{}'", wire::excerpt(line)))?;
+    Ok((line.custom_id, answer(line.response, &line.error)))
+}
+
+fn answer(response: Option<Response>, error: &Value) -> Result<Completion, Unanswered> {
+    let words = |value: &Value| wire::excerpt(&wire::error_message(&value.to_string()));
+    let Some(response) = response else {
+        return Err(Unanswered::Passing(match error {
+            Value::Null => "there is neither a response nor an error".to_string(),
+            error => format!("the batch did not ask it: {}", words(error)),
+        }));
+    };
+    let error = || {
+        format!(
+            "the server answered {}: {}",
+            response.status_code,
+            words(&response.body)
+        )
+    };
+    match response.status_code {
+        200..300 => wire::completion(&response.body.to_string()).map_err(|failure| match failure {
+            Failure::Final(BackendError::Request(error) | BackendError::Fatal(error)) => {
+                Unanswered::Refused(error)
+            }
+            Failure::Passing(passing) => Unanswered::Passing(passing.error),
+        }),
+        400 | 413 | 422 => Err(Unanswered::Refused(error())),
+        _ => Err(Unanswered::Passing(error())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_request_is_one_line() {
+        let sampling = Sampling {
+            stop: vec!["\n\n".into()],
+            ..Sampling::default()
+        };
+        let line = request_line("r-1", Dialect::Completions, "m", "one\ntwo", &sampling);
+        assert!(!line.contains('\n'), "{line}");
+        assert_eq!(
+            serde_json::from_str::<Value>(&line).unwrap(),
+            json!({"custom_id": "r-1", "method": "POST", "url": "/v1/completions", "body": {
+                "model": "m", "prompt": "one\ntwo", "max_tokens": 256, "temperature": 0.7, "top_p": 1.0, "seed": 0,
+                "stop": ["\n\n"]}})
+        );
+        let chat = request_line("r-2", Dialect::Chat, "m", "p", &sampling);
+        let chat: Value = serde_json::from_str(&chat).unwrap();
+        assert_eq!(chat["url"], "/v1/chat/completions");
+        assert_eq!(chat["body"]["messages"][1]["content"], "p");
+    }
+
+    /// The answer to request `r`.
+    fn read(line: Value) -> Result<Completion, Unanswered> {
+        let (custom_id, answer) = result(&line.to_string()).unwrap();
+        assert_eq!(custom_id, "r");
+        answer
+    }
+
+    #[test]
+    fn results_of_both_dialects_are_read() {
+        for choice in [
+            json!({"text": " Rome", "finish_reason": "stop"}),
+            json!({"message": {"content": " Rome"}}),
+        ] {
+            let answer = read(json!({"id": "batch_req_1", "custom_id": "r", "error": null,
+                "response": {"status_code": 200, "request_id": "q", "body": {"choices": [choice],
+                    "usage": {"prompt_tokens": 5, "completion_tokens": 1}}}}));
+            let answer = answer.unwrap();
+            assert_eq!((answer.text.as_str(), answer.prompt_tokens), (" Rome", 5));
+        }
+    }
+
+    #[test]
+    fn what_failed_says_whether_to_ask_again() {
+        let response = |status: u16, body: Value| json!({"custom_id": "r", "response": {"status_code": status, "body": body}});
+        let filtered = json!({"choices": [{"text": "x", "finish_reason": "content_filter"}]});
+        let cases = [
+            (
+                json!({"custom_id": "r", "response": null,
+                    "error": {"code": "batch_expired", "message": "This request could not be executed in time."}}),
+                false,
+                "could not be executed",
+            ),
+            (json!({"custom_id": "r"}), false, "neither"),
+            (
+                response(400, json!({"error": {"message": "too long"}})),
+                true,
+                "400: too long",
+            ),
+            (response(429, json!({"error": "slow"})), false, "429"),
+            (response(500, Value::Null), false, "500"),
+            (response(200, Value::Null), false, "cannot be read"),
+            (response(200, json!({"choices": []})), false, "no choices"),
+            (response(200, filtered), true, "content filter"),
+            (response(0, json!("?")), false, "answered 0"),
+        ];
+        for (line, refused, wanted) in cases {
+            let shown = line.to_string();
+            let error = read(line).unwrap_err();
+            assert_eq!(matches!(error, Unanswered::Refused(_)), refused, "{shown}");
+            assert!(error.to_string().contains(wanted), "{shown}: {error}");
+        }
+    }
+
+    #[test]
+    fn hostile_lines_answer_nothing() {
+        for line in [
+            "",
+            "\u{0}",
+            "{}",
+            "[]",
+            "null",
+            r#"{"custom_id": 7, "response": null}"#,
+            r#"{"custom_id": "r", "response": {"status_code": "200"}}"#,
+            r#"{"custom_id": "r", "response": {"status_code": 99999}}"#,
+            r#"{"custom_id": "r", "custom_id": "s", "response": null}"#,
+            r#"{"custom_id": "r", "response": {"status_code": 200, "body": {"choices": [{"te"#,
+            r#"{"custom_id": "r"} {"custom_id": "s"}"#,
+            &"[".repeat(100_000),
+        ] {
+            let error = result(line).unwrap_err();
+            assert!(
+                error.starts_with("this is no result of a batch") && error.len() < 1000,
+                "{error}"
+            );
+        }
+    }
+}

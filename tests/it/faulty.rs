@@ -1,0 +1,236 @@
+//! An endpoint that misbehaves on a schedule, down to the socket. It answers as `mock` does where it is told to, and
+//! keeps a diary of what it was asked.
+
+use crate::mock;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A request as it arrived.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// 0 for the first.
+    pub number: usize,
+    pub time: Instant,
+    pub path: String,
+    /// As `name: value`, a line each.
+    pub headers: String,
+    pub body: Value,
+    /// Requests under way at that moment, this one among them.
+    pub in_flight: usize,
+}
+
+impl Asked {
+    /// The text to be continued, in either dialect.
+    pub fn prompt(&self) -> &str {
+        let message = &self.body["messages"][1]["content"];
+        self.body["prompt"].as_str().or(message.as_str()).unwrap()
+    }
+
+    pub fn seed(&self) -> u64 {
+        self.body["seed"].as_u64().unwrap()
+    }
+
+    /// The good answer.
+    pub fn answer(&self) -> Value {
+        let (text, finish) = mock::write(self.prompt(), self.seed());
+        let choice = match self.body.get("messages") {
+            Some(_) => json!({"index": 0, "message": {"content": text}, "finish_reason": finish}),
+            None => json!({"index": 0, "text": text, "finish_reason": finish}),
+        };
+        json!({"choices": [choice], "usage": {"prompt_tokens": 8, "completion_tokens": 2}})
+    }
+}
+
+/// What is done with a request.
+pub enum Reply {
+    /// The good answer.
+    Answer,
+    /// The good answer, a while later.
+    After(Duration),
+    /// This body, which counts as an answer.
+    Says(Value),
+    /// A status, headers (each ended by `\r\n`) and a body.
+    Status(u16, String, Vec<u8>),
+    /// The good answer's first bytes, then a reset.
+    Reset(usize),
+    /// The good answer, a byte at a time, with this in between.
+    Drip(Duration),
+    /// Nothing; the connection is closed.
+    Silence,
+}
+
+/// A refusal in OpenAI's dialect.
+pub fn refusal(status: u16, message: &str) -> Reply {
+    let body = json!({"error": {"message": message}}).to_string();
+    Reply::Status(status, String::new(), body.into_bytes())
+}
+
+/// A 200 with a body that is none.
+pub fn nonsense(body: impl Into<Vec<u8>>) -> Reply {
+    Reply::Status(200, String::new(), body.into())
+}
+
+#[derive(Default)]
+struct Diary {
+    asked: Vec<Asked>,
+    answered: BTreeMap<String, usize>,
+    in_flight: usize,
+}
+
+/// A running server; it ends with the test process.
+pub struct Server {
+    pub url: String,
+    diary: Arc<Mutex<Diary>>,
+}
+
+impl Server {
+    /// Does with each request what `schedule` says.
+    pub fn start(schedule: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Server {
+        let diary: Arc<Mutex<Diary>> = Arc::default();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let (shared, schedule) = (diary.clone(), Arc::new(schedule));
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async move {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                sender.send(listener.local_addr().unwrap()).unwrap();
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    let (diary, schedule) = (shared.clone(), schedule.clone());
+                    tokio::spawn(async move {
+                        // A client that has gone is no failure of the test.
+                        let _ = serve(stream, &diary, &*schedule).await;
+                    });
+                }
+            });
+        });
+        Server {
+            url: format!("http://{}/v1", receiver.recv().unwrap()),
+            diary,
+        }
+    }
+
+    /// Everything that it was asked, in order.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.diary.lock().unwrap().asked.clone()
+    }
+
+    /// How often each question got a whole answer.
+    pub fn answered(&self) -> BTreeMap<String, usize> {
+        self.diary.lock().unwrap().answered.clone()
+    }
+}
+
+/// Serves one connection for as long as the client keeps it.
+async fn serve(
+    mut stream: TcpStream,
+    diary: &Mutex<Diary>,
+    schedule: &(impl Fn(&Asked) -> Reply + ?Sized),
+) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    while let Some((head, body)) = receive(&mut stream).await? {
+        let asked = {
+            let mut diary = diary.lock().unwrap();
+            diary.in_flight += 1;
+            let (first, headers) = head.split_once("\r\n").unwrap();
+            let asked = Asked {
+                number: diary.asked.len(),
+                time: Instant::now(),
+                path: first.split(' ').nth(1).unwrap().to_string(),
+                headers: headers.to_string(),
+                body: serde_json::from_slice(&body).unwrap(),
+                in_flight: diary.in_flight,
+            };
+            diary.asked.push(asked.clone());
+            asked
+        };
+        let done = reply(&mut stream, &asked, schedule(&asked)).await;
+        let mut diary = diary.lock().unwrap();
+        diary.in_flight -= 1;
+        match done? {
+            Done::Answered => {
+                let question = mock::question(asked.prompt(), asked.seed());
+                *diary.answered.entry(question).or_default() += 1;
+            }
+            Done::Failed => {}
+            Done::Closed => break,
+        }
+    }
+    Ok(())
+}
+
+enum Done {
+    Answered,
+    Failed,
+    Closed,
+}
+
+async fn reply(stream: &mut TcpStream, asked: &Asked, reply: Reply) -> std::io::Result<Done> {
+    let whole = |body: &[u8]| [head(200, "", body.len()).as_bytes(), body].concat();
+    let answer = asked.answer().to_string().into_bytes();
+    match reply {
+        Reply::Answer => stream.write_all(&whole(&answer)).await?,
+        Reply::After(time) => {
+            tokio::time::sleep(time).await;
+            stream.write_all(&whole(&answer)).await?;
+        }
+        Reply::Says(body) => stream.write_all(&whole(body.to_string().as_bytes())).await?,
+        Reply::Status(status, headers, body) => {
+            let message = [head(status, &headers, body.len()).as_bytes(), &body].concat();
+            stream.write_all(&message).await?;
+            return Ok(Done::Failed);
+        }
+        Reply::Reset(bytes) => {
+            let message = whole(&answer);
+            let end = message.len() - answer.len() + bytes.min(answer.len() - 1);
+            stream.write_all(&message[..end]).await?;
+            stream.set_zero_linger()?;
+            return Ok(Done::Closed);
+        }
+        Reply::Drip(pause) => {
+            for byte in whole(&answer) {
+                stream.write_all(&[byte]).await?;
+                tokio::time::sleep(pause).await;
+            }
+        }
+        Reply::Silence => return Ok(Done::Closed),
+    }
+    Ok(Done::Answered)
+}
+
+fn head(status: u16, headers: &str, length: usize) -> String {
+    format!(
+        "HTTP/1.1 {status} -\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{headers}\r\n"
+    )
+}
+
+/// The next request: its head without the blank line, and its body. None when the client has closed the connection.
+async fn receive(stream: &mut TcpStream) -> std::io::Result<Option<(String, Vec<u8>)>> {
+    let mut bytes = Vec::new();
+    loop {
+        if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            let head = String::from_utf8(bytes[..end].to_vec()).unwrap().to_lowercase();
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "));
+            let length: usize = length.unwrap().parse().unwrap();
+            let mut body = bytes.split_off(end + 4);
+            let received = body.len();
+            body.resize(length, 0);
+            stream.read_exact(&mut body[received..]).await?;
+            // Header values are case-sensitive; the key in them is looked for as it is.
+            let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+            return Ok(Some((head, body)));
+        }
+        if stream.read_buf(&mut bytes).await? == 0 {
+            return Ok(None);
+        }
+    }
+}
