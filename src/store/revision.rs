@@ -67,6 +67,22 @@ async fn next_group(connection: &mut SqliteConnection) -> Result<i64> {
     Ok(next)
 }
 
+/// Gives all tasks of a group of reviews the review that it is about.
+async fn set_review(connection: &mut SqliteConnection, group: i64, review: Review) -> Result<()> {
+    sqlx::query!(
+        "
+        UPDATE task
+        SET review = ?1, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+        WHERE id IN (SELECT task_id FROM revision WHERE group_id = ?2)
+        ",
+        review,
+        group
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 impl Store {
     /// Sets the review of these tasks, as one action. Tasks that have it already are left alone; where all have it,
     /// nothing happens and there is no change.
@@ -117,17 +133,7 @@ impl Store {
         if revisions.rows_affected() == 0 {
             return Ok(None);
         }
-        sqlx::query!(
-            "
-            UPDATE task
-            SET review = ?1, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
-            WHERE id IN (SELECT task_id FROM revision WHERE group_id = ?2)
-            ",
-            review,
-            group
-        )
-        .execute(&mut *transaction)
-        .await?;
+        set_review(&mut transaction, group, review).await?;
         transaction.commit().await?;
         Ok(Some(Change {
             group,
@@ -163,16 +169,7 @@ impl Store {
         if revisions.rows_affected() == 0 {
             return Ok(None);
         }
-        sqlx::query!(
-            "
-            UPDATE task
-            SET review = 'rejected', updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
-            WHERE id IN (SELECT task_id FROM revision WHERE group_id = ?)
-            ",
-            group
-        )
-        .execute(&mut *transaction)
-        .await?;
+        set_review(&mut transaction, group, Review::Rejected).await?;
         transaction.commit().await?;
         Ok(Some(Change {
             group,
