@@ -5,11 +5,13 @@
 //! was admitted up to round k − window: a function of k, however answers arrive. Every answer is committed before it
 //! is read, under a key of everything that shaped it, so nothing is asked twice.
 
+pub mod budget;
 mod neighbors;
+mod novelty;
 mod pool;
 pub mod rejudge;
 
-use crate::backend::{Backend, BackendError, Completion};
+use crate::backend::{Backend, BackendError, Completion, EndpointStatus};
 use crate::filter::judge::NEAR_DUPLICATE;
 use crate::filter::rules::{Objection, RuleSet};
 use crate::filter::{Index, Score, Threshold};
@@ -18,17 +20,19 @@ use crate::generate::recipe::{SelfInstruct, Stage};
 use crate::generate::round::{RoundRng, in_context, request_seed};
 use crate::prompt::few_shot;
 use crate::store::request::NewRequest;
-use crate::store::round::{Admission, AdmittedInstance, AdmittedInstruction, Rejection, Similar};
+use crate::store::round::{Admission, AdmittedInstance, AdmittedInstruction, Rejection, Similar, is_new};
 use crate::store::{RunStatus, Store};
 use crate::task::{Origin, Review};
 use anyhow::{Context, Result, bail};
+use budget::{Budget, Meter, Spent};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
 use neighbors::Waiting;
+use novelty::Novelty;
 use pool::{Pool, Prompts, seed_tasks};
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, RwLock};
 use std::time::Instant;
 
@@ -51,10 +55,10 @@ pub struct Config {
     pub threshold: Threshold,
     /// What a single task must satisfy.
     pub rules: RuleSet,
-    /// Stop after this many requests.
-    pub max_requests: Option<u64>,
-    /// Stop after this many tokens, prompts and answers together.
-    pub budget_tokens: Option<u64>,
+    /// Stop when this is spent.
+    pub budget: Budget,
+    /// Stop when a smaller part of the instructions that the rules let through is new, 0 to 1.
+    pub min_novelty: f64,
     /// Prompts and sampling.
     pub recipe: SelfInstruct,
 }
@@ -81,14 +85,41 @@ pub struct Progress {
     pub accepted: u64,
     /// What the run is going for.
     pub target: u64,
-    /// Instructions and instances that this run turned down.
-    pub rejected: u64,
+    /// Instructions and instances that this run turned down, by reason.
+    pub rejected: BTreeMap<String, u64>,
+    /// The part of the last instructions that the rules let through which was new.
+    pub novelty: Option<f64>,
     /// Requests that this run sent.
     pub requests: u64,
-    /// Tokens of prompts and answers of this run.
-    pub tokens: u64,
+    /// Tokens of this run's prompts.
+    pub prompt_tokens: u64,
+    /// Tokens of the answers to them.
+    pub completion_tokens: u64,
+    /// What they cost.
+    pub cost: f64,
+    /// How the model's endpoints do; empty for a local model.
+    pub endpoints: Vec<EndpointStatus>,
     /// The last instruction that was accepted.
     pub last: String,
+}
+
+impl Progress {
+    /// All that was turned down.
+    pub fn rejections(&self) -> u64 {
+        self.rejected.values().sum()
+    }
+
+    /// Tokens of prompts and answers.
+    pub fn tokens(&self) -> u64 {
+        self.prompt_tokens + self.completion_tokens
+    }
+
+    fn reject(&mut self, reason: &str) {
+        match self.rejected.get_mut(reason) {
+            Some(count) => *count += 1,
+            None => drop(self.rejected.insert(reason.to_string(), 1)),
+        }
+    }
 }
 
 /// Why a run ended.
@@ -97,7 +128,9 @@ pub enum Ending {
     /// The target is reached.
     Target,
     /// A budget is spent.
-    Budget,
+    Budget(Spent),
+    /// Too little of what the model writes is new.
+    Saturated,
     /// Somebody asked it to stop.
     Interrupted,
 }
@@ -124,8 +157,8 @@ struct Run<'a> {
     prompts: Prompts,
     pool: RwLock<Pool>,
     waiting: Mutex<Waiting>,
-    requests: AtomicU64,
-    tokens: AtomicU64,
+    novelty: Mutex<Novelty>,
+    meter: Meter,
 }
 
 /// Grows the dataset to the target, or until a budget is spent or `interrupted` is set.
@@ -172,9 +205,9 @@ pub async fn grow(
         enough: AtomicBool::new(false),
         prompts: Prompts::from_seeds(&config.recipe, &seeds),
         waiting: Mutex::new(Waiting::left_over(store, &pool).await?),
+        novelty: Mutex::new(Novelty::after(store.last_novelties(novelty::SPAN).await?)),
         pool: RwLock::new(pool),
-        requests: AtomicU64::new(0),
-        tokens: AtomicU64::new(0),
+        meter: Meter::start(),
     };
     let mut result = run.rounds(&mut next, &mut progress, show).await;
     if result.is_ok()
@@ -183,7 +216,7 @@ pub async fn grow(
         result = Err(error);
     }
     let status = match &result {
-        Ok(Ending::Target | Ending::Budget) => RunStatus::Done,
+        Ok(Ending::Target | Ending::Budget(_) | Ending::Saturated) => RunStatus::Done,
         Ok(Ending::Interrupted) => RunStatus::Interrupted,
         Err(_) => RunStatus::Failed,
     };
@@ -244,6 +277,16 @@ impl Run<'_> {
                 show(progress);
                 return Ok(Ending::Target);
             }
+            let is_saturated = {
+                let novelty = self.novelty.lock().expect("nobody panics with it");
+                novelty.is_below(self.config.min_novelty)
+            };
+            if is_saturated {
+                self.enough.store(true, Ordering::Relaxed);
+                self.drain(&mut running, progress).await;
+                show(progress);
+                return Ok(Ending::Saturated);
+            }
             if fruitless >= FRUITLESS_ROUNDS {
                 bail!(
                     "{FRUITLESS_ROUNDS} rounds in a row brought no new task; the model only repeats what is there\n\
@@ -263,8 +306,12 @@ impl Run<'_> {
     }
 
     fn count(&self, progress: &mut Progress) {
-        progress.requests = self.requests.load(Ordering::Relaxed);
-        progress.tokens = self.tokens.load(Ordering::Relaxed);
+        progress.requests = self.meter.requests();
+        progress.prompt_tokens = self.meter.prompt_tokens();
+        progress.completion_tokens = self.meter.completion_tokens();
+        progress.cost = self.meter.cost(self.config.budget.price);
+        progress.novelty = self.novelty.lock().expect("nobody panics with it").part();
+        progress.endpoints = self.backend.status();
     }
 
     /// Answers one request: from the store when it was ever answered, else from the backend, committed at once.
@@ -299,12 +346,10 @@ impl Run<'_> {
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(NoAnswer::Ending(Ending::Interrupted));
         }
-        let spent =
-            |limit: Option<u64>, used: &AtomicU64| limit.is_some_and(|n| used.load(Ordering::Relaxed) >= n);
-        if spent(self.config.max_requests, &self.requests) || spent(self.config.budget_tokens, &self.tokens) {
-            return Err(NoAnswer::Ending(Ending::Budget));
+        if let Some(spent) = self.meter.spent(&self.config.budget) {
+            return Err(NoAnswer::Ending(Ending::Budget(spent)));
         }
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.meter.count_request();
         let start = Instant::now();
         let completion = match self
             .backend
@@ -315,10 +360,8 @@ impl Run<'_> {
             Err(BackendError::Request(error)) => return Err(NoAnswer::Failed(error)),
             Err(BackendError::Fatal(error)) => return Err(NoAnswer::Fatal(anyhow::anyhow!(error))),
         };
-        self.tokens.fetch_add(
-            (completion.prompt_tokens + completion.completion_tokens) as u64,
-            Ordering::Relaxed,
-        );
+        self.meter
+            .count_tokens(completion.prompt_tokens, completion.completion_tokens);
         let latency_ms = start.elapsed().as_millis() as u64;
         let id = self
             .store
@@ -528,12 +571,16 @@ impl Run<'_> {
                 fresh.push(&candidate.text);
                 places.push(position);
             }
+            if let Some(is_new) = is_new(rejection.as_ref().map(|rejection| rejection.reason.as_str())) {
+                self.novelty.lock().expect("nobody panics with it").push(is_new);
+            }
             let rejected = candidate
                 .instances
                 .iter()
-                .filter(|instance| instance.rejection.is_some())
-                .count();
-            progress.rejected += rejected as u64 + u64::from(rejection.is_some());
+                .filter_map(|instance| instance.rejection.as_ref());
+            for rejection in rejected.chain(rejection.as_ref()) {
+                progress.reject(&rejection.reason);
+            }
             admission.instructions.push(AdmittedInstruction {
                 request_id: candidate.request_id,
                 text: candidate.text,

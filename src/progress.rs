@@ -29,7 +29,7 @@ impl Progress {
         let bar = (terminal && !quiet).then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
             let template = format!(
-                "{{prefix}} {{bar:28}} {{pos}}/{{len}} {unit} · {{elapsed}} · {{per_sec}} · {{eta}} left\n  {{wide_msg}}"
+                "{{prefix}} {{bar:28}} {{pos}}/{{len}} {unit} · {{elapsed}} · {{per_sec}} · {{eta}} left\n  {{msg}}"
             );
             bar.set_style(ProgressStyle::with_template(&template).expect("the template is fixed").progress_chars("█▉░"));
             bar.set_prefix(what.to_string());
@@ -57,7 +57,8 @@ impl Progress {
         progress.bytes = true;
         progress.last_line = Some(Instant::now());
         if let Some(bar) = &progress.bar {
-            let template = "{prefix} {bar:28} {bytes}/{total_bytes} · {elapsed} · {bytes_per_sec} · {eta} left\n  {wide_msg}";
+            let template =
+                "{prefix} {bar:28} {bytes}/{total_bytes} · {elapsed} · {bytes_per_sec} · {eta} left\n  {msg}";
             bar.set_style(
                 ProgressStyle::with_template(template)
                     .expect("the template is fixed")
@@ -80,11 +81,16 @@ impl Progress {
         progress
     }
 
+    /// Whether there is a terminal to draw on, where a message may have several lines.
+    pub fn is_drawn(&self) -> bool {
+        self.bar.is_some()
+    }
+
     /// Shows that the work stands at `position`, with what else there is to say.
     pub fn set(&mut self, position: u64, message: &str) {
         if let Some(bar) = &self.bar {
             bar.set_position(position);
-            bar.set_message(message.to_string());
+            bar.set_message(fit(message));
         }
         let due = self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY)
             || (position >= self.total && !self.bytes);
@@ -129,6 +135,18 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+/// The message with each line cut to the width of the terminal: a line that wraps would be drawn over and over.
+fn fit(message: &str) -> String {
+    let width =
+        terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| usize::from(width.0));
+    // The lines after the first are moved in as the first one is.
+    let lines: Vec<String> = message
+        .lines()
+        .map(|line| line.chars().take(width.saturating_sub(3)).collect())
+        .collect();
+    lines.join("\n  ")
 }
 
 /// `m:ss`, or `h:mm:ss`.

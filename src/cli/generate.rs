@@ -1,5 +1,6 @@
 //! `ewe generate`
 
+use super::live::Live;
 use crate::backend::Backend;
 use crate::client::endpoint::{Api, EndpointConfig};
 use crate::client::key::ApiKey;
@@ -7,8 +8,9 @@ use crate::client::{self, Client};
 use crate::filter::Threshold;
 use crate::filter::rules::RuleSet;
 use crate::generate::recipe::SelfInstruct;
+use crate::pipeline::budget::{Budget, Price};
 use crate::pipeline::{self, Ending};
-use crate::progress::{Progress, clock};
+use crate::progress::clock;
 use crate::store::{Store, lock::GenerateLock};
 use anyhow::{Result, bail};
 use std::path::PathBuf;
@@ -18,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// Arguments of `ewe generate`.
 #[derive(Debug, Clone, clap::Args)]
-#[command(group = clap::ArgGroup::new("who").required(true))]
+#[command(group = clap::ArgGroup::new("who").required(true), group = clap::ArgGroup::new("prices").multiple(true))]
 pub struct Args {
     /// The dataset
     #[arg(long, value_name = "FILE")]
@@ -88,6 +90,26 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub budget_tokens: Option<u64>,
 
+    /// Stop when the tokens have cost this much, at --price-in and --price-out
+    #[arg(long, value_name = "AMOUNT", requires = "prices")]
+    pub budget_money: Option<f64>,
+
+    /// What a million tokens of prompts cost, in any currency
+    #[arg(long, value_name = "AMOUNT", default_value_t = 0.0, group = "prices")]
+    pub price_in: f64,
+
+    /// What a million tokens of answers cost
+    #[arg(long, value_name = "AMOUNT", default_value_t = 0.0, group = "prices")]
+    pub price_out: f64,
+
+    /// Stop after this many minutes
+    #[arg(long, value_name = "MINUTES")]
+    pub max_minutes: Option<f64>,
+
+    /// Stop when less than this part of the last 500 instructions that the rules let through was new; 0 never does
+    #[arg(long, value_name = "PART", default_value_t = 0.02, value_parser = part)]
+    pub min_novelty: f64,
+
     /// How to prompt
     #[arg(long, value_enum, default_value = "self-instruct")]
     pub recipe: Recipe,
@@ -141,8 +163,19 @@ impl Args {
             window: self.window,
             threshold: self.threshold,
             rules: RuleSet::read(&self.rules)?,
-            max_requests: self.max_requests,
-            budget_tokens: self.budget_tokens,
+            budget: Budget {
+                requests: self.max_requests,
+                tokens: self.budget_tokens,
+                money: self.budget_money,
+                time: self
+                    .max_minutes
+                    .map(|minutes| Duration::from_secs_f64(minutes.max(0.0) * 60.0)),
+                price: Price {
+                    input: self.price_in,
+                    output: self.price_out,
+                },
+            },
+            min_novelty: self.min_novelty,
             recipe: SelfInstruct {
                 temperature: self.temperature,
                 top_p: self.top_p,
@@ -188,6 +221,13 @@ fn for_each<'a>(option: &str, values: &'a [String], endpoints: usize) -> Result<
     }
 }
 
+fn part(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(part) if (0.0..=1.0).contains(&part) => Ok(part),
+        _ => Err("want a number from 0 to 1".to_string()),
+    }
+}
+
 fn backoff(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if (0.0..=60.0).contains(&seconds) => Ok(seconds),
@@ -224,56 +264,66 @@ async fn grow(store: &Store, args: &Args, quiet: bool, backend: &dyn Backend) ->
 
     let start = Instant::now();
     let had = store.accepted_machine_tasks().await?;
-    let mut bar = Progress::new("generate", "tasks", had, args.target, quiet);
+    let mut live = Live::new(
+        had,
+        args.target,
+        args.json,
+        args.price_in + args.price_out > 0.0,
+        quiet,
+    );
     let mut last = pipeline::Progress {
         accepted: had,
         target: args.target,
         ..Default::default()
     };
     let mut show = |now: &pipeline::Progress| {
-        let seconds = start.elapsed().as_secs_f64();
-        bar.set(
-            now.accepted,
-            &format!(
-                "{} rejected, {} requests, {:.0} tokens/s; last: {}",
-                now.rejected,
-                now.requests,
-                now.tokens as f64 / seconds,
-                now.last
-            ),
-        );
+        live.show(now);
         last = now.clone();
     };
     let ending = pipeline::grow(store, &args.config()?, backend, &interrupted, &mut show).await;
-    bar.finish();
+    live.finish();
     let ending = ending?;
-    let path = args.db.display();
     if args.json {
-        let ending = match ending {
+        let word = match ending {
             Ending::Target => "target",
-            Ending::Budget => "budget",
+            Ending::Budget(_) => "budget",
+            Ending::Saturated => "saturated",
             Ending::Interrupted => "interrupted",
+        };
+        let spent = match ending {
+            Ending::Budget(spent) => Some(spent.as_str()),
+            _ => None,
         };
         println!(
             "{}",
-            serde_json::json!({"ending": ending, "accepted": last.accepted, "new": last.accepted - had,
-                "rejected": last.rejected, "requests": last.requests, "tokens": last.tokens})
+            serde_json::json!({"ending": word, "budget": spent, "accepted": last.accepted, "new": last.accepted - had,
+                "rejected": last.rejections(), "rejected_by_reason": last.rejected, "novelty": last.novelty,
+                "requests": last.requests, "tokens": last.tokens(), "prompt_tokens": last.prompt_tokens,
+                "completion_tokens": last.completion_tokens, "cost": last.cost})
         );
     } else {
         println!(
-            "{path}: {} machine-made tasks, {} of them new; {} candidates rejected, {} requests, {} tokens, {}",
+            "{}: {} machine-made tasks, {} of them new; {} candidates rejected, {} requests, {} tokens, {}",
+            args.db.display(),
             last.accepted,
             last.accepted - had,
-            last.rejected,
+            last.rejections(),
             last.requests,
-            last.tokens,
+            last.tokens(),
             clock(start.elapsed())
         );
         match ending {
             Ending::Target => {}
-            Ending::Budget => {
-                println!("stopped: the budget is spent; the same command with a larger one goes on")
-            }
+            Ending::Budget(spent) => println!(
+                "stopped: the budget of {} is spent; the same command with a larger one goes on",
+                spent.as_str()
+            ),
+            Ending::Saturated => println!(
+                "stopped: {:.1} % of the last instructions were new, less than --min-novelty {}; more seeds, another model or \
+                 a lower --min-novelty may bring more",
+                100.0 * last.novelty.unwrap_or_default(),
+                args.min_novelty
+            ),
             Ending::Interrupted => println!("stopped: interrupted; the same command goes on"),
         }
     }

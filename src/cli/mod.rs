@@ -12,6 +12,7 @@ pub mod generate;
 pub mod import;
 pub mod init;
 pub mod list;
+mod live;
 pub mod log;
 pub mod plan;
 pub mod reject;

@@ -9,6 +9,7 @@
 //! - [`run`]: which command put it there; [`batch`]: many tasks or none.
 //! - [`error`]: what can go wrong with a file, in words.
 
+mod answers;
 pub mod batch;
 mod column;
 pub mod dataset;
@@ -68,6 +69,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Store {
     pool: SqlitePool,
     path: PathBuf,
+    answers: answers::Answers,
 }
 
 impl Store {
@@ -111,6 +113,7 @@ impl Store {
         Ok(Store {
             pool,
             path: path.into(),
+            answers: Default::default(),
         })
     }
 
@@ -121,6 +124,7 @@ impl Store {
 
     /// Closes all connections, which folds the write-ahead log into the file.
     pub async fn close(self) {
+        self.answers.settle().await;
         self.pool.close().await;
     }
 
@@ -172,6 +176,7 @@ impl Draft {
         let store = Store {
             pool: pool(self::options(&file)).await?,
             path: file,
+            answers: Default::default(),
         };
         Ok(Draft {
             store,

@@ -4,6 +4,7 @@
 use super::{Result, Store};
 use crate::backend::{Completion, FinishReason, Sampling};
 use sha2::{Digest, Sha256};
+use sqlx::SqliteConnection;
 
 /// What was asked, and where it belongs.
 #[derive(Debug, Clone)]
@@ -67,7 +68,8 @@ impl Store {
         }))
     }
 
-    /// Commits an answer; returns its row's id.
+    /// Commits an answer; returns its row's id. Answers that arrive while others are being written are committed
+    /// together: the disk is waited for once for all of them.
     pub async fn insert_request(
         &self,
         content_key: &str,
@@ -75,14 +77,58 @@ impl Store {
         completion: &Completion,
         latency_ms: u64,
     ) -> Result<i64> {
-        let (round, ordinal, latency_ms) = (request.round as i64, request.ordinal as i64, latency_ms as i64);
-        let parameters =
-            serde_json::to_string(&request.sampling).expect("sampling parameters are plain values");
-        let finish_reason = completion.finish_reason.as_str();
-        let (prompt_tokens, completion_tokens) = (
-            completion.prompt_tokens as i64,
-            completion.completion_tokens as i64,
-        );
+        self.answers
+            .commit(
+                &self.pool,
+                NewAnswer::new(content_key, request, completion, latency_ms),
+            )
+            .await
+    }
+}
+
+/// A row to be.
+#[derive(Debug)]
+pub(super) struct NewAnswer {
+    run_id: i64,
+    round: i64,
+    stage: String,
+    ordinal: i64,
+    content_key: String,
+    prompt: String,
+    parameters: String,
+    response: String,
+    finish_reason: &'static str,
+    prompt_tokens: i64,
+    completion_tokens: i64,
+    latency_ms: i64,
+}
+
+impl NewAnswer {
+    fn new(
+        content_key: &str,
+        request: &NewRequest<'_>,
+        completion: &Completion,
+        latency_ms: u64,
+    ) -> NewAnswer {
+        NewAnswer {
+            run_id: request.run_id,
+            round: request.round as i64,
+            stage: request.stage.to_string(),
+            ordinal: request.ordinal as i64,
+            content_key: content_key.to_string(),
+            prompt: request.prompt.clone(),
+            parameters: serde_json::to_string(&request.sampling)
+                .expect("sampling parameters are plain values"),
+            response: completion.text.clone(),
+            finish_reason: completion.finish_reason.as_str(),
+            prompt_tokens: completion.prompt_tokens as i64,
+            completion_tokens: completion.completion_tokens as i64,
+            latency_ms: latency_ms as i64,
+        }
+    }
+
+    /// Adds the row within the caller's transaction; returns its id.
+    pub(super) async fn insert(&self, connection: &mut SqliteConnection) -> Result<i64> {
         let row = sqlx::query!(
             "
             INSERT INTO request (
@@ -91,20 +137,20 @@ impl Store {
             )
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             ",
-            request.run_id,
-            round,
-            request.stage,
-            ordinal,
-            content_key,
-            request.prompt,
-            parameters,
-            completion.text,
-            finish_reason,
-            prompt_tokens,
-            completion_tokens,
-            latency_ms
+            self.run_id,
+            self.round,
+            self.stage,
+            self.ordinal,
+            self.content_key,
+            self.prompt,
+            self.parameters,
+            self.response,
+            self.finish_reason,
+            self.prompt_tokens,
+            self.completion_tokens,
+            self.latency_ms
         )
-        .execute(&self.pool)
+        .execute(connection)
         .await?;
         Ok(row.last_insert_rowid())
     }

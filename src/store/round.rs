@@ -87,6 +87,16 @@ pub struct PoolTask {
     pub round: Option<i64>,
 }
 
+/// Whether an instruction that was rejected for this reason, or for none, is unlike all tasks; none where it was not
+/// compared with them.
+pub fn is_new(reason: Option<&str>) -> Option<bool> {
+    match reason {
+        None | Some("over_target" | "no_valid_instance" | "unclear_label") => Some(true),
+        Some("near_duplicate") => Some(false),
+        Some(_) => None,
+    }
+}
+
 impl Store {
     /// All tasks, rejected ones too, in the order of their admission: what no round made first.
     pub async fn pool(&self) -> Result<Vec<PoolTask>> {
@@ -128,6 +138,32 @@ impl Store {
         .fetch_one(&self.pool)
         .await?;
         Ok(next as u64)
+    }
+
+    /// Of the last instructions that were compared with the pool, oldest first: was each one new, or a near-duplicate?
+    pub async fn last_novelties(&self, count: usize) -> Result<Vec<bool>> {
+        let count = count as i64;
+        let mut reasons = sqlx::query_scalar!(
+            "
+            SELECT reason
+            FROM candidate
+            WHERE kind = 'instruction'
+                AND (
+                    verdict = 'accepted'
+                    OR reason IN ('near_duplicate', 'over_target', 'no_valid_instance', 'unclear_label')
+                )
+            ORDER BY id DESC
+            LIMIT ?
+            ",
+            count
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        reasons.reverse();
+        Ok(reasons
+            .iter()
+            .filter_map(|reason| is_new(reason.as_deref()))
+            .collect())
     }
 
     /// Stores everything about a round in one transaction; returns the new tasks in order.

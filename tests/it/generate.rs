@@ -275,16 +275,97 @@ fn only_one_generate_at_a_time() {
 
 #[test]
 fn budgets_stop_the_run() {
+    for (budget, word, within) in [
+        (&["--max-requests", "20"][..], "requests", "count(*) <= 20"),
+        (
+            &["--budget-tokens", "3000"],
+            "tokens",
+            "sum(prompt_tokens + completion_tokens) < 3000 + 16 * 2000",
+        ),
+        (
+            &["--budget-money", "0.5", "--price-in", "100", "--price-out", "200"],
+            "money",
+            "sum(prompt_tokens * 100 + completion_tokens * 200) / 1e6 between 0.5 and 0.5 + 16 * 0.4",
+        ),
+        (&["--max-minutes", "0.005"], "time", "count(*) > 0"),
+    ] {
+        let (dir, mock) = (Dir::with_dataset(), Mock::start());
+        mock.set_latency(Duration::from_millis(20));
+        let arguments = [arguments("d.db", &mock, "10000"), budget.to_vec()].concat();
+        let out = ewe(&dir, &arguments).success();
+        let said = format!("stopped: the budget of {word} is spent");
+        assert!(out.stdout().contains(&said), "{word}: {}", out.stdout());
+        // What was in flight when it was spent, at most sixteen, is kept.
+        assert_eq!(
+            number(&dir, &format!("select {within} from request")),
+            1,
+            "{word}"
+        );
+        assert_eq!(
+            number(&dir, "select count(*) from request"),
+            mock.requests() as i64
+        );
+    }
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
-    let mut budget = arguments("d.db", &mock, "100");
-    budget.extend(["--max-requests", "20"]);
-    let out = ewe(&dir, &budget).success();
-    assert!(out.stdout().contains("the budget is spent"), "{}", out.stdout());
-    assert!(mock.requests() <= 20, "{}", mock.requests());
-    assert_eq!(
-        number(&dir, "select count(*) from request"),
-        mock.requests() as i64
-    );
+    let no_price = [arguments("d.db", &mock, "10"), vec!["--budget-money", "1"]].concat();
+    ewe(&dir, &no_price).failure(2);
+}
+
+#[test]
+fn a_model_that_repeats_itself_is_left() {
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    let arguments = [
+        arguments("d.db", &mock, "100000"),
+        vec!["--min-novelty", "0.3", "--json"],
+    ]
+    .concat();
+    let out = ewe(&dir, &arguments).success();
+    let said: serde_json::Value = serde_json::from_str(&out.stdout()).unwrap();
+    assert_eq!(said["ending"], "saturated");
+    let novelty = said["novelty"].as_f64().unwrap();
+    assert!(novelty < 0.3, "{novelty}");
+    // The same of the last 500, counted in the file.
+    let query = "select avg(verdict = 'accepted' or reason <> 'near_duplicate') from (
+        select verdict, reason from candidate
+        where kind = 'instruction' and (verdict = 'accepted'
+            or reason in ('near_duplicate', 'over_target', 'no_valid_instance', 'unclear_label'))
+        order by id desc limit 500)";
+    let counted: f64 = dir.sql(query)[0][0].parse().unwrap();
+    assert!((counted - novelty).abs() < 1e-9, "{counted} {novelty}");
+    // Again, it is still so after one round, and without the condition the run would go on.
+    let requests = mock.requests();
+    let again = ewe(&dir, &arguments).success();
+    assert!(again.stdout().contains("saturated"), "{}", again.stdout());
+    assert!(mock.requests() < requests + 500, "{} {requests}", mock.requests());
+}
+
+#[test]
+fn progress_is_a_line_of_json_where_nobody_looks() {
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    let out = ewe(&dir, &[arguments("d.db", &mock, "10"), vec!["--json"]].concat()).success();
+    let lines: Vec<serde_json::Value> = out
+        .stderr()
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let last = lines.last().expect("a line at the end");
+    assert_eq!((&last["accepted"], &last["target"]), (&10.into(), &10.into()));
+    assert_eq!(last["endpoints"][0]["url"], mock.url.as_str());
+    assert!(last["endpoints"][0]["answered"].as_u64().unwrap() > 10);
+    let result: serde_json::Value = serde_json::from_str(&out.stdout()).unwrap();
+    let rejected =
+        dir.sql("select reason, count(*) from candidate where verdict = 'rejected' group by 1 order by 1");
+    for row in &rejected {
+        // An instance that is good but falls with its instruction is counted in the file only.
+        if row[0] != "instruction_rejected" {
+            assert_eq!(
+                result["rejected_by_reason"][&row[0]].to_string(),
+                row[1],
+                "{}",
+                row[0]
+            );
+        }
+    }
 }
 
 #[test]

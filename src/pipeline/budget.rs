@@ -1,0 +1,171 @@
+//! What a run may spend: requests, tokens, money, time.
+
+use serde::Serialize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// The most that a run may spend; what is `None` has no limit. No request is sent once a limit is reached, and those in
+/// flight are finished, so a run overshoots by no more than these.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Budget {
+    /// Requests.
+    pub requests: Option<u64>,
+    /// Tokens, of prompts and answers together.
+    pub tokens: Option<u64>,
+    /// Money, in the currency of `price`.
+    pub money: Option<f64>,
+    /// Time.
+    #[serde(serialize_with = "as_seconds")]
+    pub time: Option<Duration>,
+    /// What tokens cost.
+    pub price: Price,
+}
+
+fn as_seconds<S: serde::Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.as_secs_f64()).serialize(serializer)
+}
+
+/// What a million tokens cost, in any currency.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Price {
+    /// Of prompts.
+    pub input: f64,
+    /// Of answers.
+    pub output: f64,
+}
+
+/// What is spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spent {
+    /// Requests.
+    Requests,
+    /// Tokens.
+    Tokens,
+    /// Money.
+    Money,
+    /// Time.
+    Time,
+}
+
+impl Spent {
+    /// The word in messages and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Spent::Requests => "requests",
+            Spent::Tokens => "tokens",
+            Spent::Money => "money",
+            Spent::Time => "time",
+        }
+    }
+}
+
+/// Counts what a run spends; answers that were there already cost nothing.
+#[derive(Debug)]
+pub struct Meter {
+    start: Instant,
+    requests: AtomicU64,
+    prompt_tokens: AtomicU64,
+    completion_tokens: AtomicU64,
+}
+
+impl Meter {
+    /// Starts at nothing, now.
+    pub fn start() -> Meter {
+        Meter {
+            start: Instant::now(),
+            requests: AtomicU64::new(0),
+            prompt_tokens: AtomicU64::new(0),
+            completion_tokens: AtomicU64::new(0),
+        }
+    }
+
+    /// A request is about to be sent.
+    pub fn count_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An answer came.
+    pub fn count_tokens(&self, prompt: usize, completion: usize) {
+        self.prompt_tokens.fetch_add(prompt as u64, Ordering::Relaxed);
+        self.completion_tokens
+            .fetch_add(completion as u64, Ordering::Relaxed);
+    }
+
+    /// Requests sent.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Tokens of the prompts that were answered.
+    pub fn prompt_tokens(&self) -> u64 {
+        self.prompt_tokens.load(Ordering::Relaxed)
+    }
+
+    /// Tokens of the answers.
+    pub fn completion_tokens(&self) -> u64 {
+        self.completion_tokens.load(Ordering::Relaxed)
+    }
+
+    /// What the tokens cost.
+    pub fn cost(&self, price: Price) -> f64 {
+        (self.prompt_tokens() as f64 * price.input + self.completion_tokens() as f64 * price.output) / 1e6
+    }
+
+    /// The first limit that is reached.
+    pub fn spent(&self, budget: &Budget) -> Option<Spent> {
+        let reached = |limit: Option<u64>, used: u64| limit.is_some_and(|limit| used >= limit);
+        if reached(budget.requests, self.requests()) {
+            Some(Spent::Requests)
+        } else if reached(budget.tokens, self.prompt_tokens() + self.completion_tokens()) {
+            Some(Spent::Tokens)
+        } else if budget.money.is_some_and(|most| self.cost(budget.price) >= most) {
+            Some(Spent::Money)
+        } else if budget.time.is_some_and(|most| self.start.elapsed() >= most) {
+            Some(Spent::Time)
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_is_found() {
+        let meter = Meter::start();
+        meter.count_request();
+        meter.count_tokens(1_000_000, 500_000);
+        let price = Price {
+            input: 0.5,
+            output: 2.0,
+        };
+        assert_eq!(meter.cost(price), 1.5);
+        let spent = |budget| meter.spent(&budget);
+        let none = Budget {
+            price,
+            ..Budget::default()
+        };
+        assert_eq!(spent(none.clone()), None);
+        let with = |change: fn(&mut Budget)| {
+            let mut budget = none.clone();
+            change(&mut budget);
+            spent(budget)
+        };
+        assert_eq!(with(|budget| budget.requests = Some(1)), Some(Spent::Requests));
+        assert_eq!(with(|budget| budget.requests = Some(2)), None);
+        assert_eq!(
+            with(|budget| budget.tokens = Some(1_500_000)),
+            Some(Spent::Tokens)
+        );
+        assert_eq!(with(|budget| budget.tokens = Some(1_500_001)), None);
+        assert_eq!(with(|budget| budget.money = Some(1.5)), Some(Spent::Money));
+        assert_eq!(with(|budget| budget.money = Some(1.51)), None);
+        assert_eq!(
+            with(|budget| budget.time = Some(Duration::ZERO)),
+            Some(Spent::Time)
+        );
+        assert_eq!(with(|budget| budget.time = Some(Duration::from_secs(3600))), None);
+    }
+}
