@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help setup setup-dev build demo test lint fmt bench bench-filter bench-engine sqlx goldens check-reference clean
+.PHONY: help setup setup-dev build demo test lint fmt bench bench-filter bench-generate bench-engine sqlx goldens check-reference clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -31,11 +31,15 @@ lint: setup ## format and lint
 fmt: ## format
 	$(CARGO) fmt
 
-bench: bench-filter bench-engine ## side by side with the field's tools; results go to benches/RESULTS.md by hand
+bench: bench-filter bench-generate bench-engine ## side by side with the field's tools; results go to benches/RESULTS.md by hand
 
 bench-filter: setup-dev ## near-duplicates of up to a million instructions, beside rapidfuzz and rouge_score
 	$(CARGO) build --locked
 	.venv/bin/python benches/filter.py
+
+bench-generate: setup-dev ## against a mock endpoint, beside the published Alpaca script's comparison
+	$(CARGO) build --locked --bins --example mock_endpoint
+	.venv/bin/python benches/generate.py
 
 bench-engine: setup-dev ## tokens a second, beside transformers
 	$(CARGO) build --locked
