@@ -1,12 +1,12 @@
 //! `ewe generate`
 
+use super::recipe;
 use crate::backend::Backend;
 use crate::client::endpoint::{Api, EndpointConfig};
 use crate::client::key::ApiKey;
 use crate::client::{self, Client};
 use crate::filter::Threshold;
 use crate::filter::rules::RuleSet;
-use crate::generate::recipe::SelfInstruct;
 use crate::pipeline::{self, Ending};
 use crate::progress::{Progress, clock};
 use crate::store::{Store, lock::GenerateLock};
@@ -88,25 +88,9 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub budget_tokens: Option<u64>,
 
-    /// How to prompt
-    #[arg(long, value_enum, default_value = "self-instruct")]
-    pub recipe: Recipe,
-
-    /// Temperature for new instructions
-    #[arg(long, value_name = "T", default_value_t = SelfInstruct::default().temperature)]
-    pub temperature: f64,
-
-    /// Nucleus for new instructions and instances
-    #[arg(long, value_name = "P", default_value_t = SelfInstruct::default().top_p)]
-    pub top_p: f64,
-
-    /// Penalty on tokens that stand in the prompt or the answer already; 1 is none
-    #[arg(long, value_name = "X", default_value_t = SelfInstruct::default().repetition_penalty)]
-    pub repetition_penalty: f64,
-
-    /// Penalty on tokens that stand in the answer already
-    #[arg(long, value_name = "X", default_value_t = SelfInstruct::default().presence_penalty)]
-    pub presence_penalty: f64,
+    /// How to prompt.
+    #[command(flatten)]
+    pub recipe: recipe::Args,
 
     /// Where a local model runs: auto, cpu, or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
@@ -125,16 +109,8 @@ pub struct Args {
     pub json: bool,
 }
 
-/// The recipes of `--recipe`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Recipe {
-    /// Wang et al. 2023: instructions, then their kind, then instances
-    SelfInstruct,
-}
-
 impl Args {
     fn config(&self) -> Result<pipeline::Config> {
-        let Recipe::SelfInstruct = self.recipe;
         Ok(pipeline::Config {
             target: self.target,
             seed: self.seed,
@@ -143,13 +119,8 @@ impl Args {
             rules: RuleSet::read(&self.rules)?,
             max_requests: self.max_requests,
             budget_tokens: self.budget_tokens,
-            recipe: SelfInstruct {
-                temperature: self.temperature,
-                top_p: self.top_p,
-                repetition_penalty: self.repetition_penalty,
-                presence_penalty: self.presence_penalty,
-                ..SelfInstruct::default()
-            },
+            recipe: self.recipe.recipe()?,
+            topics: self.recipe.topics()?,
         })
     }
 
@@ -197,28 +168,40 @@ fn backoff(text: &str) -> Result<f64, String> {
 
 /// A dataset that is open, with the right to grow it.
 pub struct Grow {
+    config: pipeline::Config,
     store: Store,
     _lock: GenerateLock,
 }
 
-/// Opens the dataset before a model is loaded, so that what is wrong with it is said at once.
+/// Reads the options and opens the dataset before a model is loaded, so that what is wrong with them is said at once.
 pub async fn open(args: &Args) -> Result<Grow> {
+    let config = args.config()?;
     let store = Store::open(&args.db).await?;
     let lock = store.lock_for_generate()?;
-    Ok(Grow { store, _lock: lock })
+    Ok(Grow {
+        config,
+        store,
+        _lock: lock,
+    })
 }
 
 impl Grow {
     /// Grows the dataset with `backend`; the exit code says whether it was stopped.
     pub async fn run(self, args: &Args, quiet: bool, backend: &dyn Backend) -> Result<u8> {
-        let Grow { store, _lock } = self;
-        let result = grow(&store, args, quiet, backend).await;
+        let Grow { config, store, _lock } = self;
+        let result = grow(&store, &config, args, quiet, backend).await;
         store.close().await;
         result
     }
 }
 
-async fn grow(store: &Store, args: &Args, quiet: bool, backend: &dyn Backend) -> Result<u8> {
+async fn grow(
+    store: &Store,
+    config: &pipeline::Config,
+    args: &Args,
+    quiet: bool,
+    backend: &dyn Backend,
+) -> Result<u8> {
     let interrupted = Arc::new(AtomicBool::new(false));
     tokio::spawn(stop_on_signal(interrupted.clone()));
 
@@ -244,7 +227,7 @@ async fn grow(store: &Store, args: &Args, quiet: bool, backend: &dyn Backend) ->
         );
         last = now.clone();
     };
-    let ending = pipeline::grow(store, &args.config()?, backend, &interrupted, &mut show).await;
+    let ending = pipeline::grow(store, config, backend, &interrupted, &mut show).await;
     bar.finish();
     let ending = ending?;
     let path = args.db.display();

@@ -14,6 +14,7 @@ pub mod init;
 pub mod list;
 pub mod log;
 pub mod plan;
+pub mod recipe;
 pub mod reject;
 pub mod report;
 pub mod score;
