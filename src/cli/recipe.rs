@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 /// How to prompt.
 #[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// How to prompt
     #[arg(long, value_enum, default_value = "self-instruct")]

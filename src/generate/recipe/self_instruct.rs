@@ -49,11 +49,11 @@ pub struct SelfInstruct {
     pub yes_examples: usize,
     /// Other tasks in the stage-2 prompt (published: 19).
     pub no_examples: usize,
-    /// Example tasks in the input-first prompt (published: 13).
+    /// Example tasks in the input-first prompt (published: 11).
     pub input_first_examples: usize,
-    /// How many of them have an input.
+    /// How many of them have an input (published: 7).
     pub with_input: usize,
-    /// Example tasks in the output-first prompt (published: 9).
+    /// Example tasks in the output-first prompt (published: 16).
     pub output_first_examples: usize,
     /// Temperature of stage 1 (published: 0.7).
     pub temperature: f64,
