@@ -1,28 +1,31 @@
 //! The arrows: generate → filter → store, and the loop that feeds accepted tasks back into prompts.
 //!
-//! A *round* is one stage-1 prompt and everything that follows from it. Rounds run side by side, up to the window;
+//! A *round* is one prompt for tasks and everything that follows from it; what that is, the recipe says
+//! (`self_instruct`, `alpaca`). Rounds run side by side, up to the window;
 //! they are admitted in order, each in one transaction. Round k is prompted from, and first checked against, what
 //! was admitted up to round k − window: a function of k, however answers arrive. Every answer is committed before it
 //! is read, under a key of everything that shaped it, so nothing is asked twice.
 
+mod alpaca;
 pub mod budget;
 mod neighbors;
 mod novelty;
 mod pool;
 pub mod rejudge;
+mod self_instruct;
 
-use crate::backend::{Backend, BackendError, Completion, EndpointStatus};
+use crate::backend::{Backend, BackendError, Completion, EndpointStatus, Sampling};
 use crate::filter::judge::NEAR_DUPLICATE;
 use crate::filter::rules::{Objection, RuleSet};
 use crate::filter::{Index, Score, Threshold};
-use crate::generate::parse::{self, Fault};
-use crate::generate::recipe::{SelfInstruct, Stage};
-use crate::generate::round::{RoundRng, in_context, request_seed};
-use crate::prompt::few_shot;
+use crate::generate::examples::{Dealer, Shelf};
+use crate::generate::parse::Fault;
+use crate::generate::recipe::{Alpaca, Recipe};
+use crate::generate::round::request_seed;
+use crate::generate::topics::Topics;
 use crate::store::request::NewRequest;
 use crate::store::round::{Admission, AdmittedInstance, AdmittedInstruction, Rejection, Similar, is_new};
 use crate::store::{RunStatus, Store};
-use crate::task::{Origin, Review};
 use anyhow::{Context, Result, bail};
 use budget::{Budget, Meter, Spent};
 use futures::FutureExt;
@@ -30,7 +33,8 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
 use neighbors::Waiting;
 use novelty::Novelty;
-use pool::{Pool, Prompts, seed_tasks};
+use pool::{Pool, Shown, first_instances, seed_tasks};
+use self_instruct::SelfInstructMethod;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, RwLock};
@@ -60,7 +64,9 @@ pub struct Config {
     /// Stop when a smaller part of the instructions that the rules let through is new, 0 to 1.
     pub min_novelty: f64,
     /// Prompts and sampling.
-    pub recipe: SelfInstruct,
+    pub recipe: Recipe,
+    /// What the tasks of a round shall have to do with.
+    pub topics: Topics,
 }
 
 impl Config {
@@ -145,6 +151,12 @@ enum NoAnswer {
     Fatal(anyhow::Error),
 }
 
+/// What the rounds of a recipe need.
+enum Method<'a> {
+    SelfInstruct(SelfInstructMethod<'a>),
+    Alpaca(&'a Alpaca),
+}
+
 /// Everything that a round looks at. Only admission changes the pool, between polls of the rounds.
 struct Run<'a> {
     store: &'a Store,
@@ -154,8 +166,9 @@ struct Run<'a> {
     interrupted: &'a AtomicBool,
     /// Set when the target is reached: nothing more is asked.
     enough: AtomicBool,
-    prompts: Prompts,
+    method: Method<'a>,
     pool: RwLock<Pool>,
+    dealer: Mutex<Dealer>,
     waiting: Mutex<Waiting>,
     novelty: Mutex<Novelty>,
     meter: Meter,
@@ -178,7 +191,15 @@ pub async fn grow(
             store.path().display()
         );
     }
-    let pool = Pool::new(store.pool().await?, config.threshold);
+    let pool = match &config.recipe {
+        Recipe::SelfInstruct(_) => Pool::new(store.pool().await?, config.threshold),
+        // Its prompts show tasks with their instances.
+        Recipe::Alpaca(_) => Pool::with_instances(
+            store.pool().await?,
+            config.threshold,
+            first_instances(store).await?,
+        ),
+    };
     let mut progress = Progress {
         target: config.target,
         accepted: store.accepted_machine_tasks().await?,
@@ -203,7 +224,11 @@ pub async fn grow(
         backend,
         interrupted,
         enough: AtomicBool::new(false),
-        prompts: Prompts::from_seeds(&config.recipe, &seeds),
+        method: match &config.recipe {
+            Recipe::SelfInstruct(recipe) => Method::SelfInstruct(SelfInstructMethod::new(recipe, &seeds)),
+            Recipe::Alpaca(recipe) => Method::Alpaca(recipe),
+        },
+        dealer: Mutex::new(Dealer::new(config.recipe.choice(), config.seed, next)),
         waiting: Mutex::new(Waiting::left_over(store, &pool).await?),
         novelty: Mutex::new(Novelty::after(store.last_novelties(novelty::SPAN).await?)),
         pool: RwLock::new(pool),
@@ -318,19 +343,17 @@ impl Run<'_> {
     async fn ask(
         &self,
         round: u64,
-        stage: Stage,
+        stage: &'static str,
         ordinal: usize,
         prompt: String,
+        mut sampling: Sampling,
     ) -> Result<Answer, NoAnswer> {
         let fatal = |error: crate::store::Error| NoAnswer::Fatal(error.into());
-        let sampling = self
-            .config
-            .recipe
-            .sampling(stage, request_seed(self.config.seed, round, stage, ordinal));
+        sampling.seed = request_seed(self.config.seed, round, stage, ordinal);
         let request = NewRequest {
             run_id: self.run_id,
             round,
-            stage: stage.as_str(),
+            stage,
             ordinal: ordinal as u64,
             model: self.backend.model(),
             prompt,
@@ -373,67 +396,39 @@ impl Run<'_> {
 
     /// Runs one round up to, and not including, its admission.
     async fn round(&self, round: u64) -> Result<Outcome, NoAnswer> {
-        let config = self.config;
-        let (within, prompt) = {
-            let pool = self.pool.read().expect("no admission panicked");
-            let within = pool.length_after(round.checked_sub(config.window));
-            let entries = &pool.entries[..within];
-            let of = |origin: Origin| -> Vec<&str> {
-                let usable = entries
-                    .iter()
-                    .filter(|t| t.origin == origin && t.review != Review::Rejected);
-                usable.map(|task| task.instruction.as_str()).collect()
-            };
-            let mut rng = RoundRng::new(config.seed, round);
-            let shown = in_context(&config.recipe, &mut rng, &of(Origin::Seed), &of(Origin::Machine));
-            (within, few_shot::new_instructions(&shown))
+        match &self.method {
+            Method::SelfInstruct(method) => self.self_instruct(method, round).await,
+            Method::Alpaca(recipe) => self.alpaca(recipe, round).await,
+        }
+    }
+
+    /// The tasks that the prompt of a round shows, and how many entries of the pool it is judged against first.
+    fn deal(&self, round: u64) -> (Vec<usize>, usize) {
+        let pool = self.pool.read().expect("no admission panicked");
+        let shelf = Shown {
+            pool: &pool,
+            window: self.config.window,
         };
-        let answer = match self.ask(round, Stage::Instructions, 0, prompt).await {
-            Ok(answer) => answer,
-            Err(NoAnswer::Failed(error)) => {
-                return Ok(Outcome {
-                    failure: Some(error),
-                    candidates: Vec::new(),
-                });
-            }
-            Err(other) => return Err(other),
-        };
-        let first = config.recipe.examples + 1;
-        let parsed = parse::instructions(&answer.completion.text, answer.completion.finish_reason, first);
-        let verdicts = self.judge(&parsed, within);
-        let candidates = parsed
-            .into_iter()
-            .zip(verdicts)
-            .enumerate()
-            .map(|(ordinal, (parsed, verdict))| {
-                self.develop(round, ordinal, answer.id, parsed.text, verdict)
-            });
-        let candidates = futures::future::join_all(candidates)
-            .await
-            .into_iter()
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Outcome {
-            failure: None,
-            candidates,
-        })
+        let dealt = self
+            .dealer
+            .lock()
+            .expect("no dealing panicked")
+            .deal(round, &shelf);
+        (dealt, shelf.within(round))
     }
 
     /// Faults of the answer, rules, then near-duplicates among the first `within` entries of the pool, all texts at
     /// once. One entry each, in order.
-    fn judge(&self, parsed: &[parse::ParsedInstruction], within: usize) -> Vec<Option<Rejection>> {
-        let mut verdicts: Vec<Option<Rejection>> = parsed
+    fn judge(&self, texts: &[(&str, Option<Rejection>)], within: usize) -> Vec<Option<Rejection>> {
+        let mut verdicts: Vec<Option<Rejection>> = texts
             .iter()
-            .map(|parsed| match parsed.fault {
-                Some(fault) => Some(fault_rejection(fault)),
-                None => self
-                    .config
-                    .rules
-                    .judge_instruction(&parsed.text)
-                    .map(Rejection::from),
+            .map(|(text, fault)| {
+                let objection = || self.config.rules.judge_instruction(text).map(Rejection::from);
+                fault.clone().or_else(objection)
             })
             .collect();
-        let open: Vec<usize> = (0..parsed.len()).filter(|&i| verdicts[i].is_none()).collect();
-        let texts: Vec<&str> = open.iter().map(|&i| parsed[i].text.as_str()).collect();
+        let open: Vec<usize> = (0..texts.len()).filter(|&i| verdicts[i].is_none()).collect();
+        let texts: Vec<&str> = open.iter().map(|&i| texts[i].0).collect();
         let pool = self.pool.read().expect("no admission panicked");
         let near = pool.index.duplicates(&texts, within);
         for (i, near) in open.into_iter().zip(near) {
@@ -441,93 +436,6 @@ impl Run<'_> {
                 near.map(|near| near_duplicate(Similar::Task(pool.entries[near.position].id), near.score));
         }
         verdicts
-    }
-
-    /// Stages 2 and 3 of one instruction, unless it is rejected already.
-    async fn develop(
-        &self,
-        round: u64,
-        ordinal: usize,
-        request_id: i64,
-        text: String,
-        verdict: Option<Rejection>,
-    ) -> Result<Developed, NoAnswer> {
-        let mut developed = Developed {
-            request_id,
-            text,
-            is_classification: false,
-            rejection: verdict,
-            instances: Vec::new(),
-        };
-        if developed.rejection.is_some() {
-            return Ok(developed);
-        }
-        let text = &developed.text;
-        let asked = self
-            .ask(
-                round,
-                Stage::Classification,
-                ordinal,
-                self.prompts.classification.prompt(text),
-            )
-            .await;
-        let label = match asked {
-            Ok(answer) => answer.completion.text,
-            Err(NoAnswer::Failed(error)) => {
-                developed.rejection = Some(Rejection::new("request_failed", error));
-                return Ok(developed);
-            }
-            Err(other) => return Err(other),
-        };
-        let Some(is_classification) = parse::classification(&label) else {
-            developed.rejection = Some(Rejection::new("unclear_label", format!("'{}'", label.trim())));
-            return Ok(developed);
-        };
-        developed.is_classification = is_classification;
-        let (stage, prompt) = if is_classification {
-            (Stage::OutputFirst, self.prompts.output_first.prompt(text))
-        } else {
-            (Stage::InputFirst, self.prompts.input_first.prompt(text))
-        };
-        let answer = match self.ask(round, stage, ordinal, prompt).await {
-            Ok(answer) => answer,
-            Err(NoAnswer::Failed(error)) => {
-                developed.rejection = Some(Rejection::new("request_failed", error));
-                return Ok(developed);
-            }
-            Err(other) => return Err(other),
-        };
-        let finish = answer.completion.finish_reason;
-        let parsed = if is_classification {
-            parse::output_first(&answer.completion.text, finish)
-        } else {
-            parse::input_first(&answer.completion.text, finish)
-        };
-        let whole: Vec<_> = parsed
-            .iter()
-            .filter(|p| p.fault.is_none())
-            .map(|p| p.instance.clone())
-            .collect();
-        let mut judged = self.config.rules.judge_instances(text, &whole).into_iter();
-        developed.instances = parsed
-            .into_iter()
-            .map(|parsed| AdmittedInstance {
-                request_id: answer.id,
-                rejection: match parsed.fault {
-                    Some(fault) => Some(fault_rejection(fault)),
-                    None => judged.next().flatten().map(Rejection::from),
-                },
-                instance: parsed.instance,
-            })
-            .collect();
-        if developed
-            .instances
-            .iter()
-            .all(|instance| instance.rejection.is_some())
-        {
-            developed.rejection = Some(Rejection::new("no_valid_instance", String::new()));
-        }
-        Ok(developed)
     }
 
     /// What an instruction is a duplicate of, among all tasks and the `fresh` ones, which stand at `places` of their
@@ -597,9 +505,19 @@ impl Run<'_> {
         let accepted = tasks.len() as u64;
         let mut pool = self.pool.write().expect("no admission panicked");
         let mut waiting = self.waiting.lock().expect("no search panicked");
-        for task in tasks {
+        let accepted_instances = admission
+            .instructions
+            .iter()
+            .filter(|instruction| instruction.rejection.is_none())
+            .map(|instruction| {
+                let mut instances = instruction.instances.iter();
+                instances
+                    .find(|instance| instance.rejection.is_none())
+                    .map(|found| found.instance.clone())
+            });
+        for (task, instance) in tasks.into_iter().zip(accepted_instances) {
             waiting.push(pool.entries.len());
-            pool.push(task);
+            pool.push(task, instance);
         }
         Ok(accepted)
     }
@@ -648,12 +566,22 @@ struct Answer {
 
 /// What a round brought, before it is admitted.
 struct Outcome {
-    /// Why stage 1 could not be asked.
+    /// Why its first request could not be asked.
     failure: Option<String>,
     candidates: Vec<Developed>,
 }
 
-/// An instruction with what stages 2 and 3 made of it.
+impl Outcome {
+    /// Of a round whose first request failed.
+    fn failed(error: String) -> Outcome {
+        Outcome {
+            failure: Some(error),
+            candidates: Vec::new(),
+        }
+    }
+}
+
+/// An instruction with its instances.
 struct Developed {
     request_id: i64,
     text: String,
@@ -668,8 +596,8 @@ impl From<Objection> for Rejection {
     }
 }
 
-fn fault_rejection(fault: Fault) -> Rejection {
-    Rejection::new(fault.reason(), String::new())
+fn fault_rejection(fault: Fault, found: &str) -> Rejection {
+    Rejection::new(fault.reason(), found.to_string())
 }
 
 fn near_duplicate(similar: Similar, score: Score) -> Rejection {

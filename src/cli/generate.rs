@@ -1,13 +1,13 @@
 //! `ewe generate`
 
 use super::live::Live;
+use super::recipe;
 use crate::backend::Backend;
 use crate::client::endpoint::{Api, EndpointConfig};
 use crate::client::key::ApiKey;
 use crate::client::{self, Client};
 use crate::filter::Threshold;
 use crate::filter::rules::RuleSet;
-use crate::generate::recipe::SelfInstruct;
 use crate::pipeline::budget::{Budget, Price};
 use crate::pipeline::{self, Ending};
 use crate::progress::clock;
@@ -110,25 +110,9 @@ pub struct Args {
     #[arg(long, value_name = "PART", default_value_t = 0.02, value_parser = part)]
     pub min_novelty: f64,
 
-    /// How to prompt
-    #[arg(long, value_enum, default_value = "self-instruct")]
-    pub recipe: Recipe,
-
-    /// Temperature for new instructions
-    #[arg(long, value_name = "T", default_value_t = SelfInstruct::default().temperature)]
-    pub temperature: f64,
-
-    /// Nucleus for new instructions and instances
-    #[arg(long, value_name = "P", default_value_t = SelfInstruct::default().top_p)]
-    pub top_p: f64,
-
-    /// Penalty on tokens that stand in the prompt or the answer already; 1 is none
-    #[arg(long, value_name = "X", default_value_t = SelfInstruct::default().repetition_penalty)]
-    pub repetition_penalty: f64,
-
-    /// Penalty on tokens that stand in the answer already
-    #[arg(long, value_name = "X", default_value_t = SelfInstruct::default().presence_penalty)]
-    pub presence_penalty: f64,
+    /// How to prompt.
+    #[command(flatten)]
+    pub recipe: recipe::Args,
 
     /// Where a local model runs: auto, cpu, or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
@@ -147,16 +131,8 @@ pub struct Args {
     pub json: bool,
 }
 
-/// The recipes of `--recipe`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Recipe {
-    /// Wang et al. 2023: instructions, then their kind, then instances
-    SelfInstruct,
-}
-
 impl Args {
     fn config(&self) -> Result<pipeline::Config> {
-        let Recipe::SelfInstruct = self.recipe;
         Ok(pipeline::Config {
             target: self.target,
             seed: self.seed,
@@ -176,13 +152,8 @@ impl Args {
                 },
             },
             min_novelty: self.min_novelty,
-            recipe: SelfInstruct {
-                temperature: self.temperature,
-                top_p: self.top_p,
-                repetition_penalty: self.repetition_penalty,
-                presence_penalty: self.presence_penalty,
-                ..SelfInstruct::default()
-            },
+            recipe: self.recipe.recipe()?,
+            topics: self.recipe.topics()?,
         })
     }
 
@@ -237,28 +208,40 @@ fn backoff(text: &str) -> Result<f64, String> {
 
 /// A dataset that is open, with the right to grow it.
 pub struct Grow {
+    config: pipeline::Config,
     store: Store,
     _lock: GenerateLock,
 }
 
-/// Opens the dataset before a model is loaded, so that what is wrong with it is said at once.
+/// Reads the options and opens the dataset before a model is loaded, so that what is wrong with them is said at once.
 pub async fn open(args: &Args) -> Result<Grow> {
+    let config = args.config()?;
     let store = Store::open(&args.db).await?;
     let lock = store.lock_for_generate()?;
-    Ok(Grow { store, _lock: lock })
+    Ok(Grow {
+        config,
+        store,
+        _lock: lock,
+    })
 }
 
 impl Grow {
     /// Grows the dataset with `backend`; the exit code says whether it was stopped.
     pub async fn run(self, args: &Args, quiet: bool, backend: &dyn Backend) -> Result<u8> {
-        let Grow { store, _lock } = self;
-        let result = grow(&store, args, quiet, backend).await;
+        let Grow { config, store, _lock } = self;
+        let result = grow(&store, &config, args, quiet, backend).await;
         store.close().await;
         result
     }
 }
 
-async fn grow(store: &Store, args: &Args, quiet: bool, backend: &dyn Backend) -> Result<u8> {
+async fn grow(
+    store: &Store,
+    config: &pipeline::Config,
+    args: &Args,
+    quiet: bool,
+    backend: &dyn Backend,
+) -> Result<u8> {
     let interrupted = Arc::new(AtomicBool::new(false));
     tokio::spawn(stop_on_signal(interrupted.clone()));
 
@@ -280,7 +263,7 @@ async fn grow(store: &Store, args: &Args, quiet: bool, backend: &dyn Backend) ->
         live.show(now);
         last = now.clone();
     };
-    let ending = pipeline::grow(store, &args.config()?, backend, &interrupted, &mut show).await;
+    let ending = pipeline::grow(store, config, backend, &interrupted, &mut show).await;
     live.finish();
     let ending = ending?;
     if args.json {

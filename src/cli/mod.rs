@@ -15,6 +15,7 @@ pub mod list;
 mod live;
 pub mod log;
 pub mod plan;
+pub mod recipe;
 pub mod reject;
 pub mod report;
 pub mod score;

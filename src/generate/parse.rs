@@ -108,16 +108,25 @@ pub fn input_first(answer: &str, finish: FinishReason) -> Vec<ParsedInstance> {
     }
     let mut input: Option<String> = None;
     for (marker, text) in parts {
-        if marker == INPUT {
+        match (marker, input.take(), found.last_mut()) {
             // Two inputs on end: the first has no output.
-            found.extend(input.replace(text).map(unparsed));
-        } else {
-            // Placeholders for "no input" are in the answers of models that saw Alpaca's data.
-            let input = input.take().filter(|text| !is_no_input(text)).unwrap_or_default();
-            found.push(ParsedInstance {
-                instance: Instance { input, output: text },
-                fault: None,
-            });
+            (INPUT, before, _) => {
+                found.extend(before.map(unparsed));
+                input = Some(text);
+            }
+            // Two outputs on end are two answers, or one that says "Output:".
+            (_, None, Some(last)) if last.fault.is_none() => {
+                last.instance.output.push_str(&format!("\n{OUTPUT} {text}"));
+                last.fault = Some(Fault::Unparsed);
+            }
+            (_, before, _) => {
+                // Placeholders for "no input" are in the answers of models that saw Alpaca's data.
+                let input = before.filter(|text| !is_no_input(text)).unwrap_or_default();
+                found.push(ParsedInstance {
+                    instance: Instance { input, output: text },
+                    fault: None,
+                });
+            }
         }
     }
     found.extend(input.map(unparsed));
@@ -191,7 +200,7 @@ fn mark_truncated(found: &mut [ParsedInstance], finish: FinishReason) {
 }
 
 /// The spellings of "no input" that stand where an input would.
-fn is_no_input(text: &str) -> bool {
+pub(super) fn is_no_input(text: &str) -> bool {
     let text: String = text
         .chars()
         .filter(|c| c.is_alphanumeric())

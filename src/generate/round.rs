@@ -1,7 +1,6 @@
-//! Which tasks a round is prompted with. Everything is a function of the run's seed and the round's number, never
-//! of time or threads, so that a run that was cut off goes on as if it had not been.
+//! The random numbers of a round. They are a function of the run's seed and the round's number, never of time or
+//! threads, so that a run that was cut off goes on as if it had not been.
 
-use super::recipe::{SelfInstruct, Stage};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
@@ -17,39 +16,21 @@ impl RoundRng {
     }
 
     /// A number below `bound`, evenly distributed to within 2⁻⁶⁴·`bound`.
-    fn below(&mut self, bound: usize) -> usize {
-        ((u128::from(self.0.next_u64()) * bound as u128) >> 64) as usize
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        ((u128::from(self.0.next_u64()) * u128::from(bound)) >> 64) as u64
     }
 
-    /// `count` different items in random order; all of them when there are fewer.
-    fn choose<T: Copy>(&mut self, items: &[T], count: usize) -> Vec<T> {
-        let mut items = items.to_vec();
-        let count = count.min(items.len());
-        for i in 0..count {
-            let j = i + self.below(items.len() - i);
-            items.swap(i, j);
+    /// Puts the items in random order.
+    pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
+        for i in (1..items.len()).rev() {
+            items.swap(i, self.below(i as u64 + 1) as usize);
         }
-        items.truncate(count);
-        items
     }
-}
-
-/// The instructions that stage 1 shows: machine-made ones up to the recipe's number, seeds for the rest, shuffled.
-pub fn in_context<'a>(
-    recipe: &SelfInstruct,
-    rng: &mut RoundRng,
-    seeds: &[&'a str],
-    machine: &[&'a str],
-) -> Vec<&'a str> {
-    let mut chosen = rng.choose(machine, recipe.machine_examples);
-    chosen.extend(rng.choose(seeds, recipe.examples - chosen.len()));
-    let count = chosen.len();
-    rng.choose(&chosen, count)
 }
 
 /// The sampling seed of one request: below 2³¹, since endpoints disagree on how large one may be.
-pub fn request_seed(seed: u64, round: u64, stage: Stage, ordinal: usize) -> u64 {
-    let digest = Sha256::digest(format!("ewe request {seed} {round} {} {ordinal}", stage.as_str()));
+pub fn request_seed(seed: u64, round: u64, stage: &str, ordinal: usize) -> u64 {
+    let digest = Sha256::digest(format!("ewe request {seed} {round} {stage} {ordinal}"));
     u64::from_le_bytes(digest[..8].try_into().expect("a digest has 32 bytes")) >> 33
 }
 
@@ -58,39 +39,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rounds_differ_and_repeat() {
-        let recipe = SelfInstruct::default();
-        let seeds: Vec<String> = (0..50).map(|i| format!("seed {i}")).collect();
-        let seeds: Vec<&str> = seeds.iter().map(String::as_str).collect();
-        let machine = ["machine 1", "machine 2", "machine 3"];
-        let show = |round| in_context(&recipe, &mut RoundRng::new(7, round), &seeds, &machine);
-        assert_eq!(show(3), show(3));
-        assert_ne!(show(3), show(4));
-        for round in 0..50 {
-            let shown = show(round);
-            assert_eq!(shown.len(), 8);
-            assert_eq!(shown.iter().filter(|text| text.starts_with("machine")).count(), 2);
-            let different: std::collections::HashSet<_> = shown.iter().collect();
-            assert_eq!(different.len(), 8);
-        }
-        assert_eq!(
-            in_context(&recipe, &mut RoundRng::new(7, 0), &seeds, &[]).len(),
-            8
-        );
+    fn numbers_differ_and_repeat() {
+        let numbers = |seed, round| {
+            let mut rng = RoundRng::new(seed, round);
+            [(); 4].map(|()| rng.below(1000))
+        };
+        assert_eq!(numbers(7, 3), numbers(7, 3));
+        assert_ne!(numbers(7, 3), numbers(7, 4));
+        assert_ne!(numbers(7, 3), numbers(8, 3));
+        assert_ne!(request_seed(7, 3, "tasks", 0), request_seed(7, 3, "tasks", 1));
+        assert!(request_seed(7, 3, "tasks", 0) < 1 << 31);
     }
 
     #[test]
-    fn every_seed_gets_its_turn() {
-        let recipe = SelfInstruct::default();
-        let seeds: Vec<String> = (0..40).map(|i| i.to_string()).collect();
-        let seeds: Vec<&str> = seeds.iter().map(String::as_str).collect();
-        let mut counts = vec![0; 40];
-        for round in 0..1000 {
-            for text in in_context(&recipe, &mut RoundRng::new(1, round), &seeds, &[]) {
-                counts[text.parse::<usize>().unwrap()] += 1;
-            }
+    fn every_order_comes_up() {
+        let mut counts = std::collections::BTreeMap::new();
+        let mut rng = RoundRng::new(1, 1);
+        for _ in 0..6000 {
+            let mut items = [1, 2, 3];
+            rng.shuffle(&mut items);
+            *counts.entry(items).or_insert(0) += 1;
         }
-        // 200 expected of each; six standard deviations are about 76.
-        assert!(counts.iter().all(|&c| (120..280).contains(&c)), "{counts:?}");
+        // 1000 expected of each; six standard deviations are about 173.
+        assert_eq!(counts.len(), 6);
+        assert!(
+            counts.values().all(|count| (827..1173).contains(count)),
+            "{counts:?}"
+        );
     }
 }

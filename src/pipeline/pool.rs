@@ -1,33 +1,13 @@
-//! What a round starts from: the prompts that seeds make, and the tasks admitted so far.
+//! What a round starts from: the seeds, and the tasks admitted so far.
 
 use crate::filter::{Index, Threshold};
-use crate::generate::recipe::SelfInstruct;
-use crate::prompt::few_shot::{Classification, InputFirst, OutputFirst};
+use crate::generate::examples::Shelf;
+use crate::prompt::task_list;
 use crate::store::Store;
 use crate::store::round::PoolTask;
 use crate::task::{Instance, Origin, Review, Task};
 use anyhow::Result;
-
-/// The parts of prompts that are the same in all rounds.
-pub struct Prompts {
-    /// Stage 2.
-    pub classification: Classification,
-    /// Stage 3 of most tasks.
-    pub input_first: InputFirst,
-    /// Stage 3 of classification tasks.
-    pub output_first: OutputFirst,
-}
-
-impl Prompts {
-    /// Built once a run.
-    pub fn from_seeds(recipe: &SelfInstruct, seeds: &[Task]) -> Self {
-        Prompts {
-            classification: Classification::from_seeds(seeds, recipe.yes_examples, recipe.no_examples),
-            input_first: InputFirst::from_seeds(seeds, recipe.input_first_examples, recipe.with_input),
-            output_first: OutputFirst::from_seeds(seeds, recipe.output_first_examples),
-        }
-    }
-}
+use std::collections::HashMap;
 
 /// The instructions that candidates are compared with and prompts are made of, in order of admission: what was there
 /// before any round, then round by round.
@@ -36,6 +16,8 @@ pub struct Pool {
     pub index: Index,
     /// In the order of the index.
     pub entries: Vec<PoolTask>,
+    /// The first instance of each entry that has one, where prompts show instances.
+    instances: Option<Vec<Option<Instance>>>,
 }
 
 impl Pool {
@@ -46,13 +28,41 @@ impl Pool {
             let texts: Vec<&str> = some.iter().map(|task| task.instruction.as_str()).collect();
             index.extend(&texts);
         }
-        Pool { index, entries }
+        Pool {
+            index,
+            entries,
+            instances: None,
+        }
     }
 
-    /// Adds a task behind all others.
-    pub fn push(&mut self, task: PoolTask) {
+    /// Of these tasks, whose first instances are to be shown.
+    pub fn with_instances(
+        entries: Vec<PoolTask>,
+        threshold: Threshold,
+        mut first: HashMap<i64, Instance>,
+    ) -> Pool {
+        let instances = entries.iter().map(|task| first.remove(&task.id)).collect();
+        Pool {
+            instances: Some(instances),
+            ..Pool::new(entries, threshold)
+        }
+    }
+
+    /// Adds a task with its first instance behind all others.
+    pub fn push(&mut self, task: PoolTask, instance: Option<Instance>) {
         self.index.push(&task.instruction);
         self.entries.push(task);
+        if let Some(instances) = &mut self.instances {
+            instances.push(instance);
+        }
+    }
+
+    /// A task as a prompt shows it, with its instance; nothing where instances are not shown, or this has none.
+    pub fn shown(&self, position: usize) -> Option<task_list::Shown<'_>> {
+        Some(task_list::Shown {
+            instruction: &self.entries[position].instruction,
+            instance: self.instances.as_ref()?[position].as_ref()?,
+        })
     }
 
     /// How many entries were there once `round` was admitted; `None` is before the first.
@@ -63,6 +73,47 @@ impl Pool {
             (Some(of), Some(round)) => of <= round as i64,
         })
     }
+}
+
+/// The pool as prompts are made of it: seeds and machine-made tasks that nobody rejected.
+pub struct Shown<'a> {
+    pub pool: &'a Pool,
+    /// Rounds that run side by side.
+    pub window: u64,
+}
+
+impl Shelf for Shown<'_> {
+    fn within(&self, round: u64) -> usize {
+        self.pool.length_after(round.checked_sub(self.window))
+    }
+
+    fn origin(&self, position: usize) -> Option<Origin> {
+        let task = &self.pool.entries[position];
+        let can_be_shown = match self.pool.instances {
+            None => true,
+            Some(_) => self
+                .pool
+                .shown(position)
+                .is_some_and(|shown| task_list::can_be_shown(shown.instruction, shown.instance)),
+        };
+        (task.review != Review::Rejected && can_be_shown).then_some(task.origin)
+    }
+
+    fn similarity(&self, a: usize, b: usize) -> f64 {
+        self.pool.index.score(a, b).f1()
+    }
+}
+
+/// The first instance of each task of the dataset, by the task's id.
+pub async fn first_instances(store: &Store) -> Result<HashMap<i64, Instance>> {
+    let mut first = HashMap::new();
+    for row in store.dataset(None).await? {
+        first.entry(row.task_id).or_insert(Instance {
+            input: row.input,
+            output: row.output,
+        });
+    }
+    Ok(first)
 }
 
 /// The accepted seeds with their instances.

@@ -14,9 +14,17 @@ pub const LABEL: &str = "Class label:";
 /// Starts a task.
 pub const TASK: &str = "Task:";
 
-/// Stage 1: a numbered list of instructions that the model continues with number `instructions.len() + 1`.
-pub fn new_instructions(instructions: &[&str]) -> String {
-    let mut prompt = String::from("Come up with a series of tasks:\n\n");
+/// Stage 1: a numbered list of instructions that the model continues with number `instructions.len() + 1`. With a topic,
+/// it is said of the `wanted` ones that follow, since those that are shown have nothing to do with it.
+pub fn new_instructions(instructions: &[&str], wanted: usize, topic: Option<&str>) -> String {
+    let mut prompt = match topic {
+        None => String::from("Come up with a series of tasks:\n\n"),
+        Some(topic) => format!(
+            "Come up with a series of tasks. Tasks {} to {} have to do with this: {topic}\n\n",
+            instructions.len() + 1,
+            instructions.len() + wanted
+        ),
+    };
     for (i, instruction) in instructions.iter().enumerate() {
         prompt.push_str(&format!("{}. {}\n", i + 1, one_line(instruction)));
     }
@@ -199,8 +207,12 @@ mod tests {
             ),
         ];
         assert_eq!(
-            new_instructions(&["a", "b"]),
+            new_instructions(&["a", "b"], 8, None),
             "Come up with a series of tasks:\n\n1. a\n2. b\n3."
+        );
+        assert_eq!(
+            new_instructions(&["a", "b"], 8, Some("bees")),
+            "Come up with a series of tasks. Tasks 3 to 10 have to do with this: bees\n\n1. a\n2. b\n3."
         );
         let prompt = Classification::from_seeds(&seeds, 2, 2).prompt("Sort words");
         assert!(prompt.contains("Task: Is it spam? Answer yes or no\nIs it classification? Yes\n\n"));

@@ -13,6 +13,7 @@ mod mock;
 mod models;
 mod page;
 mod parquet;
+mod recipes;
 mod rules;
 mod seeds;
 #[cfg(feature = "torch")]

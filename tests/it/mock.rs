@@ -24,7 +24,10 @@ struct State {
     faults: VecDeque<(u16, String, Option<&'static str>)>,
     latency: Duration,
     always: Option<(u16, String)>,
+    /// Answers to prompts that contain a text.
+    canned: Vec<(String, u16, String)>,
     last_authorization: Option<String>,
+    last_body: Value,
 }
 
 impl Mock {
@@ -78,6 +81,23 @@ impl Mock {
         self.state.lock().unwrap().always = Some((status, body.to_string()));
     }
 
+    /// Prompts that contain `part` get this text.
+    pub fn say(&self, part: &str, text: &str, finish: &str) {
+        let body = json!({"choices": [{"text": text, "finish_reason": finish}]});
+        self.reply(part, 200, &body.to_string());
+    }
+
+    /// Prompts that contain `part` get this answer.
+    pub fn reply(&self, part: &str, status: u16, body: &str) {
+        let canned = (part.to_string(), status, body.to_string());
+        self.state.lock().unwrap().canned.push(canned);
+    }
+
+    /// The body of the last request.
+    pub fn last_body(&self) -> Value {
+        self.state.lock().unwrap().last_body.clone()
+    }
+
     /// How often each question was answered.
     pub fn answered(&self) -> BTreeMap<String, usize> {
         self.state.lock().unwrap().answered.clone()
@@ -101,9 +121,14 @@ async fn answer(state: Arc<Mutex<State>>, authorization: Option<String>, body: V
     let (latency, fault) = {
         let mut state = state.lock().unwrap();
         state.last_authorization = authorization;
+        state.last_body = body.clone();
+        let prompt = body["prompt"].as_str().unwrap_or_default();
+        let canned = state.canned.iter().find(|(part, ..)| prompt.contains(part));
+        let canned = canned.map(|(_, status, body)| (*status, body.clone(), None));
         let fault = state
             .faults
             .pop_front()
+            .or(canned)
             .or(state.always.clone().map(|(status, body)| (status, body, None)));
         (state.latency, fault)
     };
@@ -121,7 +146,10 @@ async fn answer(state: Arc<Mutex<State>>, authorization: Option<String>, body: V
     }
     let prompt = body["prompt"].as_str().unwrap();
     let seed = body["seed"].as_u64().unwrap();
-    let (text, finish) = write(prompt, seed);
+    let (text, finish) = match &body["response_format"] {
+        Value::Null => write(prompt, seed),
+        _ => write_json(prompt, seed),
+    };
     *state
         .lock()
         .unwrap()
@@ -217,6 +245,9 @@ pub fn write(prompt: &str, seed: u64) -> (String, &'static str) {
         let finish = if dice.roll(5) == 0 { "length" } else { "stop" };
         return (text, finish);
     }
+    if prompt.starts_with("This is a numbered list") {
+        return write_tasks(&mut dice);
+    }
     if prompt.starts_with("Can the following task") {
         return (
             ["Yes", " No", " No", " maybe", " No"][dice.roll(5)].to_string(),
@@ -239,4 +270,68 @@ pub fn write(prompt: &str, seed: u64) -> (String, &'static str) {
         ),
         _ => (format!("Output: the {a} of the {b}, with a {c}"), "stop"),
     }
+}
+
+/// A complete task: mostly a good one.
+fn task(dice: &mut Dice) -> [String; 3] {
+    let verb = VERBS[dice.roll(VERBS.len())];
+    let (a, b, c, d) = (dice.noun(), dice.noun(), dice.noun(), dice.noun());
+    let instruction = match dice.roll(12) {
+        0 => format!("Draw the {a} beside the {b}"),
+        1 => format!("{verb} {a}"),
+        _ => format!("{verb} the {a} that the {b} showed to a {c} near some {d}"),
+    };
+    let input = match dice.roll(3) {
+        0 => format!("a {b} and a {d}"),
+        _ => String::new(),
+    };
+    let output = match dice.roll(12) {
+        0 => String::new(),
+        _ => format!("the {c} of the {b}, with a {a}"),
+    };
+    [instruction, input, output]
+}
+
+/// Tasks 4 to 20, with the slips of a model: a number skipped, a separator or a label forgotten, an end in the middle.
+fn write_tasks(dice: &mut Dice) -> (String, &'static str) {
+    let mut text = String::new();
+    for n in 4..=20 {
+        let [instruction, input, output] = task(dice);
+        let input = if input.is_empty() { "<noinput>" } else { &input };
+        if n > 4 {
+            if dice.roll(10) > 0 {
+                text += "###\n";
+            }
+            text += &format!("{n}. Instruction:");
+        }
+        text += &format!(" {instruction}\n");
+        if dice.roll(12) > 0 {
+            text += &format!("{n}. Input: {input}\n");
+        }
+        if dice.roll(12) > 0 {
+            text += &format!("{n}. Output: {output}\n");
+        }
+    }
+    if dice.roll(4) == 0 {
+        text.truncate(text.len() * 2 / 3);
+        return (text, "length");
+    }
+    (text + "###", "stop")
+}
+
+/// The same as JSON.
+fn write_json(prompt: &str, seed: u64) -> (String, &'static str) {
+    let mut dice = Dice::new(prompt, seed);
+    let tasks: Vec<Value> = (4..=20)
+        .map(|_| task(&mut dice))
+        .map(|[instruction, input, output]| {
+            json!({"instruction": instruction, "input": input, "output": output})
+        })
+        .collect();
+    let mut text = json!({ "tasks": tasks }).to_string();
+    if dice.roll(4) == 0 {
+        text.truncate(text.len() * 2 / 3);
+        return (text, "length");
+    }
+    (text, "stop")
 }

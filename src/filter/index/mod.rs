@@ -160,6 +160,17 @@ impl Index {
             .collect()
     }
 
+    /// How similar two of its texts are.
+    pub fn score(&self, a: usize, b: usize) -> Score {
+        let [a, b] = [a, b].map(|position| self.words_of(self.entries[position]));
+        let mut pattern = Pattern::default();
+        pattern.set(a);
+        Score {
+            lcs: pattern.lcs(b, 0).unwrap_or(0),
+            total: (a.len() + b.len()) as u32,
+        }
+    }
+
     /// A text made ready to be searched for, or brought in.
     fn query(&self, text: &str) -> Query {
         self.ready(self.vocabulary.look_up(text))

@@ -1,0 +1,140 @@
+//! Options of `ewe generate` that say how tasks are asked for.
+
+use crate::generate::recipe::{self, Alpaca, SelfInstruct};
+use crate::generate::topics::Topics;
+use anyhow::{Context, Result, bail};
+use std::path::PathBuf;
+
+/// How to prompt.
+#[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
+pub struct Args {
+    /// How to prompt
+    #[arg(long, value_enum, default_value = "self-instruct")]
+    pub recipe: Name,
+
+    /// Constants of recipes: a TOML file with a table [self-instruct] or [alpaca]; docs/recipes.md has them all
+    #[arg(long, value_name = "FILE")]
+    pub recipe_file: Option<PathBuf>,
+
+    /// Have the endpoint hold its answers to a JSON Schema; for --recipe alpaca, and models that follow instructions
+    #[arg(long, requires = "endpoint")]
+    pub structured: bool,
+
+    /// Topics or personas, one a line: each round's new tasks have to do with the next one
+    #[arg(long, value_name = "FILE")]
+    pub topics: Option<PathBuf>,
+
+    /// Temperature for new instructions [default: the recipe's; 0.7 for self-instruct, 1 for alpaca]
+    #[arg(long, value_name = "T")]
+    pub temperature: Option<f64>,
+
+    /// Nucleus for new instructions and instances [default: the recipe's; 0.9 for self-instruct, 1 for alpaca]
+    #[arg(long, value_name = "P")]
+    pub top_p: Option<f64>,
+
+    /// Penalty on tokens that stand in the prompt or the answer already; 1 is none [default: the recipe's; 1.05 for
+    /// self-instruct, 1 for alpaca]
+    #[arg(long, value_name = "X")]
+    pub repetition_penalty: Option<f64>,
+
+    /// Penalty on tokens that stand in the answer already [default: the recipe's, 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub presence_penalty: Option<f64>,
+}
+
+/// The recipes of `--recipe`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Name {
+    /// Wang et al. 2023: instructions, then their kind, then instances
+    SelfInstruct,
+    /// Taori et al. 2023: up to 20 complete tasks with one request
+    Alpaca,
+}
+
+impl Args {
+    /// The recipe with its constants: what an option says goes before what the file says, that before the default.
+    ///
+    /// # Errors
+    ///
+    /// Names the file and line, or the constant, that is not what it should be.
+    pub fn recipe(&self) -> Result<recipe::Recipe> {
+        let file = self.recipe_file.as_deref().map(recipe::file::read).transpose()?;
+        let missing = |table: &str| {
+            let file = self.recipe_file.as_deref().unwrap_or_else(|| "".as_ref());
+            let file = file.display();
+            format!("{file}: there is no table [{table}]\nhint: name it, or choose another --recipe")
+        };
+        let recipe = match self.recipe {
+            Name::SelfInstruct => {
+                let mut recipe = match file {
+                    Some(file) => file.self_instruct.with_context(|| missing("self-instruct"))?,
+                    None => SelfInstruct::default(),
+                };
+                if self.structured {
+                    bail!("--structured is for complete tasks\nhint: choose --recipe alpaca");
+                }
+                let SelfInstruct {
+                    temperature,
+                    top_p,
+                    repetition_penalty,
+                    presence_penalty,
+                    ..
+                } = &mut recipe;
+                self.override_with(temperature, top_p, repetition_penalty, presence_penalty);
+                recipe::Recipe::SelfInstruct(recipe)
+            }
+            Name::Alpaca => {
+                let mut recipe = match file {
+                    Some(file) => file.alpaca.with_context(|| missing("alpaca"))?,
+                    None => Alpaca::default(),
+                };
+                recipe.structured = self.structured;
+                let Alpaca {
+                    temperature,
+                    top_p,
+                    repetition_penalty,
+                    presence_penalty,
+                    ..
+                } = &mut recipe;
+                self.override_with(temperature, top_p, repetition_penalty, presence_penalty);
+                recipe::Recipe::Alpaca(recipe)
+            }
+        };
+        if let Err(error) = recipe.check() {
+            match &self.recipe_file {
+                Some(file) => bail!("{}: {error}", file.display()),
+                None => bail!(error),
+            }
+        }
+        Ok(recipe)
+    }
+
+    /// The topics of `--topics`; none without it.
+    pub fn topics(&self) -> Result<Topics> {
+        Ok(self
+            .topics
+            .as_deref()
+            .map(Topics::read)
+            .transpose()?
+            .unwrap_or_default())
+    }
+
+    fn override_with(
+        &self,
+        temperature: &mut f64,
+        top_p: &mut f64,
+        repetition_penalty: &mut f64,
+        presence_penalty: &mut f64,
+    ) {
+        let options = [
+            (temperature, self.temperature),
+            (top_p, self.top_p),
+            (repetition_penalty, self.repetition_penalty),
+            (presence_penalty, self.presence_penalty),
+        ];
+        for (constant, option) in options {
+            *constant = option.unwrap_or(*constant);
+        }
+    }
+}

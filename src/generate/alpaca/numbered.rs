@@ -1,0 +1,375 @@
+//! Lists with numbered labels. The boundaries between tasks are looked for first, then the parts of each.
+
+use super::line::{Kind, Label, Line, lines};
+use super::{Flaw, ParsedTask, Piece};
+use crate::backend::FinishReason;
+use crate::generate::parse::is_no_input;
+use crate::prompt::task_list::{LABELS, NO_INPUT, SEPARATOR};
+use crate::task::Instance;
+use regex::Regex;
+use std::sync::LazyLock;
+
+/// How sure it is that a task begins here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    Sure,
+    /// If what begins here is a task, it is.
+    IfTask,
+    /// It may be a line of the task before.
+    Unsure,
+}
+
+/// Where a task begins.
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    line: usize,
+    number: Option<usize>,
+    /// Where the instruction begins.
+    text: usize,
+    /// Whether the instruction is missing.
+    headless: bool,
+    trust: Trust,
+}
+
+/// Reads the continuation of a list of tasks whose last line is the label of the instruction of task `first`.
+///
+/// A task begins with a label `Instruction:` that has a number, after a separator or next in turn. Without label or
+/// without number it begins after a separator only, and only if it turns out to be a task. Labels inside a task count
+/// if they have its number, or if it uses none; all other text is text, whatever it looks like. The last task of an answer
+/// that was cut off is truncated, since nothing shows that it is whole.
+pub fn numbered(answer: &str, finish: FinishReason, first: usize) -> Vec<Piece<'_>> {
+    let list = List::new(answer);
+    let heads = list.heads(first);
+    let mut pieces: Vec<(Piece, Head)> = Vec::new();
+    for (i, &head) in heads.iter().enumerate() {
+        let end = heads.get(i + 1).map_or(list.lines.len(), |next| next.line);
+        let text = list.piece(head.line, end);
+        let mut task = list.task(head, end);
+        if finish == FinishReason::Length && i + 1 == heads.len() {
+            task = Err(Flaw::TRUNCATED);
+        }
+        if !list.says_something(head, end) {
+            // A list that stops at the label of the next task.
+            continue;
+        }
+        pieces.push((Piece { text, task }, head));
+    }
+    for i in 1..pieces.len() {
+        let (before, after) = (
+            pieces[i - 1].1.number,
+            pieces.get(i + 1).and_then(|next| next.1.number),
+        );
+        let head = pieces[i].1;
+        // Where no number is missing between two tasks, what stands there without one belongs to the first.
+        let superfluous = head.number.is_none()
+            && before
+                .zip(after)
+                .is_some_and(|(before, after)| after == before + 1);
+        let may_hold_more = |task: &ParsedTask| may_hold(&task.instance.output, head.number);
+        let doubtful = match head.trust {
+            // What is missing here, or was skipped before, may stand above.
+            Trust::Sure => {
+                let skipped = before
+                    .zip(head.number)
+                    .is_some_and(|(before, number)| number > before + 1);
+                (head.headless || skipped) && pieces[i - 1].0.task.as_ref().is_ok_and(may_hold_more)
+            }
+            Trust::IfTask => superfluous || pieces[i].0.task.is_err(),
+            Trust::Unsure => true,
+        };
+        if doubtful {
+            pieces[i - 1].0.task = Err(Flaw::unparsed("its end is not clear"));
+        }
+        if doubtful && head.trust != Trust::Sure && pieces[i].0.task.is_ok() {
+            pieces[i].0.task = Err(Flaw::unparsed("its beginning is not clear"));
+        }
+    }
+    pieces.into_iter().map(|(piece, _)| piece).collect()
+}
+
+struct List<'a> {
+    answer: &'a str,
+    lines: Vec<Line>,
+    /// The separator that each line begins with or stands below, with its number.
+    separators: Vec<Option<Option<usize>>>,
+}
+
+impl<'a> List<'a> {
+    fn new(answer: &'a str) -> Self {
+        let lines = lines(answer);
+        let mut above = None;
+        let separators = lines.iter().map(|line| {
+            let separator = if line.separated { Some(line.number) } else { above };
+            above = match line.kind {
+                Kind::Blank => above,
+                Kind::Separator => Some(line.number),
+                Kind::Number => above.map(|_| line.number),
+                _ => None,
+            };
+            separator
+        });
+        List {
+            answer,
+            separators: separators.collect(),
+            lines,
+        }
+    }
+
+    fn heads(&self, first: usize) -> Vec<Head> {
+        let named = self.lines[0].kind == Kind::Numbered && self.lines[0].number == Some(first);
+        let mut heads = vec![Head {
+            line: 0,
+            number: Some(first),
+            text: if named { self.lines[0].text } else { 0 },
+            headless: false,
+            trust: Trust::Sure,
+        }];
+        let mut next_label = vec![None; self.lines.len()];
+        let mut label = None;
+        for i in (0..self.lines.len()).rev() {
+            next_label[i] = label;
+            match self.lines[i].kind {
+                Kind::Label(_) => label = Some(i),
+                Kind::Separator => label = None,
+                _ => {}
+            }
+        }
+        // The number after that of the last task, and what it would be had none been skipped or repeated.
+        let (mut in_turn, mut counted) = (first + 1, first + 1);
+        for (i, line) in self.lines.iter().enumerate() {
+            let current = heads.last().expect("there is a first").number;
+            let separator = self.separators[i];
+            let separated = separator.is_some();
+            let is_due = |number: usize| {
+                number == in_turn || number == counted || (heads.len() == 1 && number == first)
+            };
+            let head = match line.kind {
+                Kind::Label(Label::Instruction) => match line.number.or(separator.flatten()) {
+                    Some(number) if separated || is_due(number) => Some((Some(number), Trust::Sure)),
+                    Some(number) => Some((Some(number), Trust::Unsure)),
+                    None if separated => Some((None, Trust::IfTask)),
+                    None => None,
+                },
+                Kind::Label(_) => match (line.number, current) {
+                    (Some(number), None) => {
+                        heads.last_mut().expect("there is a first").number = Some(number);
+                        None
+                    }
+                    (Some(number), Some(current)) if number != current => {
+                        Some((Some(number), if separated { Trust::Sure } else { Trust::Unsure }))
+                    }
+                    _ => None,
+                },
+                Kind::Numbered | Kind::Text if i > 0 => {
+                    let label = next_label[i].map(|label| self.lines[label]);
+                    self.unlabelled(i, separated, label.as_ref(), is_due)
+                        .filter(|(number, _)| *number != current)
+                }
+                _ => None,
+            };
+            if let Some((number, trust)) = head {
+                heads.push(Head {
+                    line: i,
+                    number,
+                    text: line.text,
+                    headless: matches!(line.kind, Kind::Label(Label::Input | Label::Output)),
+                    trust,
+                });
+                counted += 1;
+            }
+            if let Some(number) = heads.last().expect("there is a first").number {
+                in_turn = number + 1;
+            }
+        }
+        heads
+    }
+
+    /// Whether line `i`, which has no label, begins a task nonetheless: with a number that is due, or after a separator,
+    /// and before the label of an input or output that belongs to no task so far.
+    fn unlabelled(
+        &self,
+        i: usize,
+        separated: bool,
+        label: Option<&Line>,
+        is_due: impl Fn(usize) -> bool,
+    ) -> Option<(Option<usize>, Trust)> {
+        let line = self.lines[i];
+        let label = label.filter(|label| label.kind != Kind::Label(Label::Instruction))?;
+        let mut below = self.lines[i + 1..].iter().filter(|line| line.kind != Kind::Blank);
+        let follows = below.next().is_some_and(|next| next.start == label.start);
+        match (line.number, label.number) {
+            (Some(number), Some(same)) if number == same && separated => Some((Some(number), Trust::Sure)),
+            (Some(number), Some(same)) if number == same && is_due(number) => {
+                Some((Some(number), Trust::Sure))
+            }
+            (Some(number), None) if is_due(number) && separated => Some((Some(number), Trust::IfTask)),
+            (Some(number), None) if is_due(number) && follows => Some((Some(number), Trust::Unsure)),
+            (None, Some(number)) if separated && is_due(number) && follows => {
+                Some((Some(number), Trust::IfTask))
+            }
+            _ => None,
+        }
+    }
+
+    /// Lines `from..to` without the separators, the numbers below them and the empty lines at the end.
+    fn end(&self, from: usize, to: usize) -> usize {
+        let mut end = to;
+        while end > from {
+            match self.lines[end - 1].kind {
+                Kind::Blank | Kind::Separator => end -= 1,
+                Kind::Number if self.separators[end - 1].is_some() => end -= 1,
+                _ => break,
+            }
+        }
+        end
+    }
+
+    /// The text of lines `from..to`, trimmed.
+    fn piece(&self, from: usize, to: usize) -> &'a str {
+        let end = self.end(from, to);
+        if end == from {
+            return "";
+        }
+        self.answer[self.lines[from].start..self.lines[end - 1].end].trim()
+    }
+
+    /// A part of a task: from `text` in line `from` up to line `to`.
+    fn part(&self, text: usize, from: usize, to: usize) -> &'a str {
+        // The line of the label belongs to the part even if nothing follows the label.
+        let end = self.end(from + 1, to.max(from + 1));
+        self.answer[text..self.lines[end - 1].end].trim()
+    }
+
+    /// Whether anything but labels is in the lines of a task.
+    fn says_something(&self, head: Head, end: usize) -> bool {
+        let labelled = |line: &Line| match line.kind {
+            Kind::Label(_) => line.text,
+            _ => line.start,
+        };
+        let from = self.lines[head.line..end]
+            .iter()
+            .map(|line| (labelled(line), line));
+        from.filter(|(_, line)| !matches!(line.kind, Kind::Blank | Kind::Separator | Kind::Number))
+            .any(|(text, line)| !self.answer[text..line.end].trim().is_empty())
+    }
+
+    /// The parts of the task in lines `head.line..end`.
+    fn task(&self, head: Head, end: usize) -> Result<ParsedTask, Flaw> {
+        if head.headless {
+            return Err(Flaw::unparsed("no instruction"));
+        }
+        let (input, output) = self.labels(head, end)?;
+        let instruction_end = input.unwrap_or(output);
+        let instruction = self.part(head.text, head.line, instruction_end);
+        let input = match input {
+            Some(line) => self.part(self.lines[line].text, line, output),
+            // Two lines without a label between them may be an instruction and its input.
+            None if instruction.contains('\n') => return Err(Flaw::unparsed("no label before the input")),
+            None => "",
+        };
+        let output = self.part(self.lines[output].text, output, end);
+        if instruction.is_empty() {
+            return Err(Flaw::unparsed("no instruction"));
+        }
+        if output.is_empty() {
+            return Err(Flaw::unparsed("no output"));
+        }
+        let beside = |text: &str| text.contains(NO_INPUT) && text != NO_INPUT;
+        if beside(input) || [instruction, output].iter().any(|text| text.contains(NO_INPUT)) {
+            return Err(Flaw::unparsed("text beside `<noinput>`"));
+        }
+        if head
+            .number
+            .is_some_and(|number| instruction.starts_with(&number.to_string()))
+        {
+            return Err(Flaw::unparsed("the number is part of the instruction"));
+        }
+        let parts = [instruction, input, output];
+        if parts
+            .iter()
+            .any(|text| text.ends_with(SEPARATOR) || GLUED.is_match(text))
+        {
+            return Err(Flaw::unparsed("a label within a line"));
+        }
+        Ok(ParsedTask {
+            instruction: instruction.to_string(),
+            instance: Instance {
+                input: if is_no_input(input) { "" } else { input }.to_string(),
+                output: output.to_string(),
+            },
+        })
+    }
+
+    /// The lines at which the input of a task, if it has one, and its output begin.
+    fn labels(&self, head: Head, end: usize) -> Result<(Option<usize>, usize), Flaw> {
+        let of = |label: Label, numbered: bool| {
+            (head.line + 1..end).filter(move |&i| {
+                self.lines[i].kind == Kind::Label(label) && self.lines[i].number.is_some() == numbered
+            })
+        };
+        // A task that numbers a label numbers it each time; without numbers, an answer cannot say "Output:" at the
+        // beginning of a line.
+        let output = match (of(Label::Output, true).count(), of(Label::Output, false).count()) {
+            (1, _) => of(Label::Output, true).next(),
+            (0, 1) => of(Label::Output, false).next(),
+            (0, 0) => return Err(Flaw::unparsed("no output")),
+            _ => return Err(Flaw::unparsed("more than one output")),
+        };
+        let output = output.expect("there is one");
+        let is_bare = self.lines[output].number.is_none();
+        let input = match of(Label::Input, true).count() {
+            1 => of(Label::Input, true).next(),
+            0 => {
+                let mut bare = of(Label::Input, false).filter(|&i| is_bare || i < output);
+                let input = bare.next();
+                if bare.next().is_some() {
+                    return Err(Flaw::unparsed("more than one input"));
+                }
+                input
+            }
+            _ => return Err(Flaw::unparsed("more than one input")),
+        };
+        if is_bare && input.is_some_and(|input| self.lines[input].number.is_some()) {
+            return Err(Flaw::unparsed("the output has no number"));
+        }
+        if input.is_some_and(|input| input > output) {
+            return Err(Flaw::unparsed("the output stands before the input"));
+        }
+        // Labels below a separator, or those of a whole task, are those of a task without numbers, or of an answer that
+        // looks like one.
+        let follow = |first: Kind, then: fn(Kind) -> bool| {
+            let mut after = (output + 1..end).skip_while(|&i| self.lines[i].kind != first);
+            after.any(|i| then(self.lines[i].kind))
+        };
+        if follow(Kind::Separator, |kind| matches!(kind, Kind::Label(_)))
+            || follow(Kind::Label(Label::Instruction), |kind| {
+                kind == Kind::Label(Label::Output)
+            })
+        {
+            return Err(Flaw::unparsed("labels of another task"));
+        }
+        let instruction = |i: &usize| self.lines[*i].kind == Kind::Label(Label::Instruction);
+        if is_bare && (head.line + 1..end).any(|i| instruction(&i)) {
+            return Err(Flaw::unparsed("more than one instruction"));
+        }
+        Ok((input, output))
+    }
+}
+
+/// Whether an output may hold a part of the task with this number, or of one before: it has a label or a separator, or a
+/// line with that number.
+fn may_hold(output: &str, number: Option<usize>) -> bool {
+    let suspicious = |line: &Line| match line.kind {
+        Kind::Label(_) | Kind::Separator => true,
+        Kind::Numbered => line.number == number,
+        _ => false,
+    };
+    lines(output).iter().any(suspicious)
+}
+
+/// A label within a line, where a line break was lost: after a number or directly after a word or sentence.
+static GLUED: LazyLock<Regex> = LazyLock::new(|| {
+    let labels = LABELS.join("|");
+    let pattern = format!(r"(?:[\p{{L}}\p{{N}}.?!>]|\d[^\p{{L}}\p{{N}}\n]{{1,4}})(?:{labels}) ?:");
+    Regex::new(&pattern).expect("the pattern is well-formed")
+});
