@@ -47,17 +47,27 @@ async fn main() {
     });
     let (answering, counting) = (mock.clone(), mock.clone());
     let app = Router::new()
-        .route("/v1/completions", post(move |Json(body): Json<Value>| answer(answering.clone(), body)))
+        .route(
+            "/v1/completions",
+            post(move |Json(body): Json<Value>| answer(answering.clone(), body)),
+        )
         .route(
             "/answered",
             get(move || {
-                let counts = [counting.answered.load(Ordering::Relaxed), counting.refused.load(Ordering::Relaxed)];
+                let counts = [
+                    counting.answered.load(Ordering::Relaxed),
+                    counting.refused.load(Ordering::Relaxed),
+                ];
                 async move { Json(counts) }
             }),
         );
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
     println!("http://{}", listener.local_addr().expect("an address"));
-    axum::serve(listener, app).await.expect("serves until it is killed");
+    axum::serve(listener, app)
+        .await
+        .expect("serves until it is killed");
 }
 
 async fn answer(mock: Arc<Mock>, body: Value) -> Response {
@@ -69,7 +79,11 @@ async fn answer(mock: Arc<Mock>, body: Value) -> Response {
     tokio::time::sleep(mock.latency).await;
     let prompt = body["prompt"].as_str().unwrap_or_default();
     // The prompt ends with the number that is to come and its label: `4. Instruction:`.
-    let first = prompt.rsplit('\n').next().and_then(|line| line.split('.').next()?.parse().ok()).unwrap_or(1usize);
+    let first = prompt
+        .rsplit('\n')
+        .next()
+        .and_then(|line| line.split('.').next()?.parse().ok())
+        .unwrap_or(1usize);
     let mut text = String::new();
     for n in first..first + mock.tasks {
         let i = mock.next.fetch_add(1, Ordering::Relaxed) % mock.instructions.len();
@@ -77,10 +91,13 @@ async fn answer(mock: Arc<Mock>, body: Value) -> Response {
             text += &format!("###\n{n}. Instruction:");
         }
         let instruction = &mock.instructions[i];
-        text += &format!(" {instruction}\n{n}. Input: <noinput>\n{n}. Output: What was asked for in line {i} is done here.\n");
+        text += &format!(
+            " {instruction}\n{n}. Input: <noinput>\n{n}. Output: What was asked for in line {i} is done here.\n"
+        );
     }
     mock.in_flight.fetch_sub(1, Ordering::Relaxed);
     mock.answered.fetch_add(1, Ordering::Relaxed);
     let usage = json!({"prompt_tokens": prompt.len() / 4, "completion_tokens": text.len() / 4});
-    Json(json!({"choices": [{"index": 0, "text": text, "finish_reason": "stop"}], "usage": usage})).into_response()
+    Json(json!({"choices": [{"index": 0, "text": text, "finish_reason": "stop"}], "usage": usage}))
+        .into_response()
 }

@@ -11,8 +11,8 @@ use std::cell::RefCell;
 
 /// The finest step of a bound: scores are bounded by whole multiples of 1 / STEPS.
 const STEPS: u32 = 254;
-/// Texts that are taken up together; more are taken when these were not enough.
-const PORTION: usize = 256;
+/// Texts that are taken up together at first; twice as many each time that these were not enough.
+const PORTION: usize = 128;
 
 thread_local! {
     static SCRATCH: RefCell<(Pattern, Vec<u8>)> = RefCell::default();
@@ -47,16 +47,23 @@ impl Index {
                 count,
                 found: Vec::with_capacity(count + 1),
             };
-            let bounded = bound_all(&tokens, &self.entries[..within], bounds);
-            let mut above = u8::MAX as usize + 1;
-            while let Some(portion) = next_portion(&bounded, &mut above, bounds) {
+            let query = Bounds::new(&tokens);
+            let bounded = query.of_all(&self.entries[..within], bounds);
+            let (mut above, mut size) = (u8::MAX as usize + 1, PORTION);
+            while let Some(portion) = next_portion(&bounded, &mut above, bounds, size) {
+                size *= 2;
                 for (bound, position) in portion {
                     if best.is_out_of_reach(bound) {
                         return best.found;
                     }
                     let entry = self.entries[position as usize];
                     let total = words.len() as u32 + entry.length;
-                    let Some(lcs) = pattern.lcs(self.words_of(entry), best.least_lcs(total)) else {
+                    let least = best.least_lcs(total, position as usize);
+                    // The bound was rounded up; where many texts are equally far away, the exact one spares most.
+                    if query.shared(&entry) < least {
+                        continue;
+                    }
+                    let Some(lcs) = pattern.lcs(self.words_of(entry), least) else {
                         continue;
                     };
                     best.add(Neighbor {
@@ -70,39 +77,61 @@ impl Index {
     }
 }
 
-/// Bounds the score with every text: 0 where no word is in common, else b where the score is below b / [`STEPS`].
-/// Returns how many texts have each bound.
-fn bound_all(tokens: &[u32], entries: &[Entry], bounds: &mut Vec<u8>) -> [usize; 256] {
-    let signature = Signature::new(tokens);
-    let known = tokens.iter().filter(|&&token| token != Pattern::UNKNOWN).count() as u32;
-    let length = tokens.len() as u32;
-    bounds.clear();
-    bounds.extend(entries.iter().map(|entry| {
-        let different = signature.difference(entry.signature);
-        let shared = ((known + entry.length).saturating_sub(different) / 2)
-            .min(known)
-            .min(entry.length);
-        match shared {
-            0 => 0,
-            _ => (1 + u64::from(2 * shared) * u64::from(STEPS) / u64::from(length + entry.length)) as u8,
-        }
-    }));
-    let mut bounded = [0; 256];
-    for &bound in &*bounds {
-        bounded[bound as usize] += 1;
-    }
-    bounded
+/// What bounds the score of a query with a text.
+struct Bounds {
+    signature: Signature,
+    /// Words of the query.
+    length: u32,
+    /// How many of its tokens some text has.
+    known: u32,
 }
 
-/// The texts of the highest bounds below `above`, at least [`PORTION`] where there are as many; bounds and positions,
-/// best first. Lowers `above`.
+impl Bounds {
+    fn new(tokens: &[u32]) -> Bounds {
+        Bounds {
+            signature: Signature::new(tokens),
+            length: tokens.len() as u32,
+            known: tokens.iter().filter(|&&token| token != Pattern::UNKNOWN).count() as u32,
+        }
+    }
+
+    /// How many words, at most, a text shares with the query.
+    #[inline(always)]
+    fn shared(&self, entry: &Entry) -> u32 {
+        let different = self.signature.difference(entry.signature);
+        let shared = (self.known + entry.length).saturating_sub(different) / 2;
+        shared.min(self.known).min(entry.length)
+    }
+
+    /// Bounds the score with every text: 0 where no word is in common, else b where the score is below b / [`STEPS`].
+    /// Returns how many texts have each bound.
+    fn of_all(&self, entries: &[Entry], bounds: &mut Vec<u8>) -> [usize; 256] {
+        bounds.clear();
+        bounds.extend(entries.iter().map(|entry| match self.shared(entry) {
+            0 => 0,
+            shared => {
+                let total = u64::from(self.length + entry.length);
+                (1 + u64::from(2 * shared) * u64::from(STEPS) / total) as u8
+            }
+        }));
+        let mut bounded = [0; 256];
+        for &bound in &*bounds {
+            bounded[bound as usize] += 1;
+        }
+        bounded
+    }
+}
+
+/// The texts of the highest bounds below `above`, at least `size` where there are as many; bounds and positions, best
+/// first. Lowers `above`.
 fn next_portion(
     bounded: &[usize; 256],
     above: &mut usize,
     bounds: &[u8],
+    size: usize,
 ) -> Option<impl Iterator<Item = (u8, u32)> + use<>> {
     let (mut lowest, mut count) = (*above, 0);
-    while lowest > 1 && count < PORTION {
+    while lowest > 1 && count < size {
         lowest -= 1;
         count += bounded[lowest];
     }
@@ -140,9 +169,14 @@ impl Best {
         })
     }
 
-    /// The least LCS that a text of so many words, with those of the query, needs.
-    fn least_lcs(&self, total: u32) -> u32 {
-        self.worst().map_or(1, |worst| worst.score.least_lcs(total))
+    /// The least LCS that the text at `position` needs, of so many words with those of the query.
+    fn least_lcs(&self, total: u32, position: usize) -> u32 {
+        self.worst().map_or(1, |worst| {
+            let least = worst.score.least_lcs(total);
+            // Of equals the earlier stays.
+            let is_tie = Score { lcs: least, total } == worst.score && position > worst.position;
+            least + u32::from(is_tie)
+        })
     }
 
     fn add(&mut self, neighbor: Neighbor) {
