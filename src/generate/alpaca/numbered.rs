@@ -49,7 +49,10 @@ pub fn numbered(answer: &str, finish: FinishReason, first: usize) -> Vec<Piece<'
             task = Err(Flaw::TRUNCATED);
         }
         if !list.says_something(head, end) {
-            // A list that stops at the label of the next task.
+            // A list that stops at the label of the next task; or an answer that lists labels.
+            if let (Trust::Unsure, Some((before, _))) = (head.trust, pieces.last_mut()) {
+                before.task = Err(Flaw::unparsed("its end is not clear"));
+            }
             continue;
         }
         pieces.push((Piece { text, task }, head));

@@ -162,6 +162,12 @@ fn what_is_not_clear_is_not_taken() {
     // Neither separator nor a number in turn: the task before may go on.
     let answer = WELL.replace("###\n5.", "5.").replace("5.", "9.");
     assert_eq!(list(&answer), [Err("unparsed"), Err("unparsed")]);
+    // Labels with nothing behind them may be all there is to an answer.
+    let labels = WELL.replace("mer", "The parts are:\n1. Input:\n2. Output:");
+    assert_eq!(
+        list(&labels),
+        [task("Name a river.", "", "Loire"), Err("unparsed")]
+    );
     // A prompt that an answer quotes is no task.
     let quoted = WELL.replace("Loire", "as in\n### Instruction:\nwrite it\n\n### Response:");
     assert_eq!(list(&quoted)[..2], [Err("unparsed"), Err("unparsed")]);
