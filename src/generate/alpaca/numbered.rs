@@ -68,7 +68,10 @@ pub fn numbered(answer: &str, finish: FinishReason, first: usize) -> Vec<Piece<'
             && before
                 .zip(after)
                 .is_some_and(|(before, after)| after == before + 1);
-        let may_hold_more = |task: &ParsedTask| may_hold(&task.instance.output, head.number);
+        let may_hold_more = |task: &ParsedTask| {
+            let output = &task.instance.output;
+            head.headless && output.contains('\n') || may_hold(output, head.number)
+        };
         let skipped = before
             .zip(head.number)
             .is_some_and(|(before, number)| number > before + 1);
