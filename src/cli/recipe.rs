@@ -1,6 +1,7 @@
 //! Options of `ewe generate` that say how tasks are asked for.
 
-use crate::generate::recipe::{self, Alpaca, SelfInstruct};
+use crate::generate::recipe::file::{self, File};
+use crate::generate::recipe::{Alpaca, Recipe, SelfInstruct};
 use crate::generate::topics::Topics;
 use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
@@ -58,19 +59,10 @@ impl Args {
     /// # Errors
     ///
     /// Names the file and line, or the constant, that is not what it should be.
-    pub fn recipe(&self) -> Result<recipe::Recipe> {
-        let file = self.recipe_file.as_deref().map(recipe::file::read).transpose()?;
-        let missing = |table: &str| {
-            let file = self.recipe_file.as_deref().unwrap_or_else(|| "".as_ref());
-            let file = file.display();
-            format!("{file}: there is no table [{table}]\nhint: name it, or choose another --recipe")
-        };
+    pub fn recipe(&self) -> Result<Recipe> {
         let recipe = match self.recipe {
             Name::SelfInstruct => {
-                let mut recipe = match file {
-                    Some(file) => file.self_instruct.with_context(|| missing("self-instruct"))?,
-                    None => SelfInstruct::default(),
-                };
+                let mut recipe = self.constants("self-instruct", |file| file.self_instruct)?;
                 if self.structured {
                     bail!("--structured is for complete tasks\nhint: choose --recipe alpaca");
                 }
@@ -82,13 +74,10 @@ impl Args {
                     ..
                 } = &mut recipe;
                 self.override_with(temperature, top_p, repetition_penalty, presence_penalty);
-                recipe::Recipe::SelfInstruct(recipe)
+                Recipe::SelfInstruct(recipe)
             }
             Name::Alpaca => {
-                let mut recipe = match file {
-                    Some(file) => file.alpaca.with_context(|| missing("alpaca"))?,
-                    None => Alpaca::default(),
-                };
+                let mut recipe = self.constants("alpaca", |file| file.alpaca)?;
                 recipe.structured = self.structured;
                 let Alpaca {
                     temperature,
@@ -98,7 +87,7 @@ impl Args {
                     ..
                 } = &mut recipe;
                 self.override_with(temperature, top_p, repetition_penalty, presence_penalty);
-                recipe::Recipe::Alpaca(recipe)
+                Recipe::Alpaca(recipe)
             }
         };
         if let Err(error) = recipe.check() {
@@ -108,6 +97,17 @@ impl Args {
             }
         }
         Ok(recipe)
+    }
+
+    /// What the file says of a recipe; the defaults without a file.
+    fn constants<T: Default>(&self, table: &str, of: impl FnOnce(File) -> Option<T>) -> Result<T> {
+        let Some(path) = &self.recipe_file else {
+            return Ok(T::default());
+        };
+        of(file::read(path)?).with_context(|| {
+            let path = path.display();
+            format!("{path}: there is no table [{table}]\nhint: name it, or choose another --recipe")
+        })
     }
 
     /// The topics of `--topics`; none without it.

@@ -301,6 +301,10 @@ mod tests {
             pairs(input_first("Output: the word Output: is text here", Stop))[0].1,
             "the word Output: is text here"
         );
+        assert_eq!(
+            pairs(input_first("Output: a\nOutput: b", Stop)),
+            [("".into(), "a\nOutput: b".into(), Some(Fault::Unparsed))]
+        );
         assert!(input_first("", Stop).is_empty());
     }
 

@@ -49,7 +49,10 @@ pub fn numbered(answer: &str, finish: FinishReason, first: usize) -> Vec<Piece<'
             task = Err(Flaw::TRUNCATED);
         }
         if !list.says_something(head, end) {
-            // A list that stops at the label of the next task.
+            // A list that stops at the label of the next task; or an answer that lists labels.
+            if let (Trust::Unsure, Some((before, _))) = (head.trust, pieces.last_mut()) {
+                before.task = Err(Flaw::unparsed("its end is not clear"));
+            }
             continue;
         }
         pieces.push((Piece { text, task }, head));
@@ -65,16 +68,18 @@ pub fn numbered(answer: &str, finish: FinishReason, first: usize) -> Vec<Piece<'
             && before
                 .zip(after)
                 .is_some_and(|(before, after)| after == before + 1);
-        let may_hold_more = |task: &ParsedTask| may_hold(&task.instance.output, head.number);
+        let may_hold_more = |task: &ParsedTask| {
+            let output = &task.instance.output;
+            head.headless && output.contains('\n') || may_hold(output, head.number)
+        };
+        let skipped = before
+            .zip(head.number)
+            .is_some_and(|(before, number)| number > before + 1);
+        // What is missing here, or was skipped before, may stand above.
+        let above = pieces[i - 1].0.task.as_ref().is_ok_and(may_hold_more);
         let doubtful = match head.trust {
-            // What is missing here, or was skipped before, may stand above.
-            Trust::Sure => {
-                let skipped = before
-                    .zip(head.number)
-                    .is_some_and(|(before, number)| number > before + 1);
-                (head.headless || skipped) && pieces[i - 1].0.task.as_ref().is_ok_and(may_hold_more)
-            }
-            Trust::IfTask => superfluous || pieces[i].0.task.is_err(),
+            Trust::Sure => (skipped || pieces[i].0.task.is_err()) && above,
+            Trust::IfTask => superfluous || above || pieces[i].0.task.is_err(),
             Trust::Unsure => true,
         };
         if doubtful {
@@ -151,11 +156,11 @@ impl<'a> List<'a> {
                     None => None,
                 },
                 Kind::Label(_) => match (line.number, current) {
-                    (Some(number), None) => {
+                    (Some(number), None) if is_due(number) && self.is_first_label(i, heads.last()) => {
                         heads.last_mut().expect("there is a first").number = Some(number);
                         None
                     }
-                    (Some(number), Some(current)) if number != current => {
+                    (Some(number), current) if current != Some(number) => {
                         Some((Some(number), if separated { Trust::Sure } else { Trust::Unsure }))
                     }
                     _ => None,
@@ -182,6 +187,12 @@ impl<'a> List<'a> {
             }
         }
         heads
+    }
+
+    /// Whether no label stands between the beginning of a task and line `i`.
+    fn is_first_label(&self, i: usize, head: Option<&Head>) -> bool {
+        let mut between = self.lines[head.map_or(0, |head| head.line + 1)..i].iter();
+        !between.any(|line| matches!(line.kind, Kind::Label(_)))
     }
 
     /// Whether line `i`, which has no label, begins a task nonetheless: with a number that is due, or after a separator,
@@ -278,9 +289,14 @@ impl<'a> List<'a> {
         if beside(input) || [instruction, output].iter().any(|text| text.contains(NO_INPUT)) {
             return Err(Flaw::unparsed("text beside `<noinput>`"));
         }
-        if head
-            .number
-            .is_some_and(|number| instruction.starts_with(&number.to_string()))
+        if instruction.lines().any(|line| line.starts_with(SEPARATOR)) {
+            return Err(Flaw::unparsed("a separator within the instruction"));
+        }
+        let bare = head.line > 0 && self.lines[head.line].kind == Kind::Text;
+        if bare
+            && head
+                .number
+                .is_some_and(|number| instruction.starts_with(&number.to_string()))
         {
             return Err(Flaw::unparsed("the number is part of the instruction"));
         }

@@ -87,6 +87,15 @@ fn numbers_are_written_in_many_ways() {
 }
 
 #[test]
+fn an_instruction_may_begin_with_its_number() {
+    let answer = WELL.replace("Translate.", "5 apples cost 10 euros. And one?");
+    assert_eq!(
+        list(&answer)[1],
+        task("5 apples cost 10 euros. And one?", "sea", "mer")
+    );
+}
+
+#[test]
 fn answers_may_look_like_the_list() {
     for output in [
         "It ended in 2020.",
@@ -153,6 +162,12 @@ fn what_is_not_clear_is_not_taken() {
     // Neither separator nor a number in turn: the task before may go on.
     let answer = WELL.replace("###\n5.", "5.").replace("5.", "9.");
     assert_eq!(list(&answer), [Err("unparsed"), Err("unparsed")]);
+    // Labels with nothing behind them may be all there is to an answer.
+    let labels = WELL.replace("mer", "The parts are:\n1. Input:\n2. Output:");
+    assert_eq!(
+        list(&labels),
+        [task("Name a river.", "", "Loire"), Err("unparsed")]
+    );
     // A prompt that an answer quotes is no task.
     let quoted = WELL.replace("Loire", "as in\n### Instruction:\nwrite it\n\n### Response:");
     assert_eq!(list(&quoted)[..2], [Err("unparsed"), Err("unparsed")]);
@@ -223,6 +238,8 @@ enum Damage {
     DropWord,
     SeparatorWithin(usize),
     JoinLines(usize),
+    /// A label of another task, with nothing behind it.
+    Insert(usize),
     Cut(f64),
 }
 
@@ -328,6 +345,14 @@ fn damaged(texts: &[[String; 3]], damages: &[(Damage, usize)]) -> Result<Tally, 
                 tasks[at].lines[line + 1].clear();
                 tasks[at].intact = false;
             }
+            Damage::Insert(what) => {
+                let label = ["9. Instruction:", "13. Input:", "3. Output:"][what % 3];
+                let line = &mut tasks[at].lines[1 + what / 3 % 3];
+                if !line.is_empty() {
+                    line.push_str(&format!("\n{label}"));
+                }
+                tasks[at].intact = false;
+            }
             Damage::Cut(part) => cut = Some(part),
         }
     }
@@ -413,6 +438,7 @@ fn any_damage() -> impl Strategy<Value = Damage> {
         Just(Damage::DropWord),
         (0usize..3).prop_map(Damage::SeparatorWithin),
         (0usize..2).prop_map(Damage::JoinLines),
+        (0usize..9).prop_map(Damage::Insert),
         (0.0..1.0f64).prop_map(Damage::Cut),
     ]
 }
