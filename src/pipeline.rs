@@ -6,36 +6,39 @@
 //! was admitted up to round k − window: a function of k, however answers arrive. Every answer is committed before it
 //! is read, under a key of everything that shaped it, so nothing is asked twice.
 
+mod admission;
 mod alpaca;
 pub mod budget;
 mod neighbors;
 mod novelty;
 mod pool;
+mod progress;
 pub mod rejudge;
 mod self_instruct;
 
-use crate::backend::{Backend, BackendError, Completion, EndpointStatus, Sampling};
+use crate::backend::{Backend, BackendError, Completion, Sampling};
 use crate::filter::judge::NEAR_DUPLICATE;
 use crate::filter::rules::{Objection, RuleSet};
-use crate::filter::{Index, Score, Threshold};
+use crate::filter::{Score, Threshold};
 use crate::generate::examples::{Dealer, Shelf};
 use crate::generate::parse::Fault;
 use crate::generate::recipe::{Alpaca, Recipe};
 use crate::generate::round::request_seed;
 use crate::generate::topics::Topics;
 use crate::store::request::NewRequest;
-use crate::store::round::{Admission, AdmittedInstance, AdmittedInstruction, Rejection, Similar, is_new};
+use crate::store::round::{AdmittedInstance, Rejection, Similar};
 use crate::store::{RunStatus, Store};
-use anyhow::{Context, Result, bail};
-use budget::{Budget, Meter, Spent};
+use anyhow::{Result, bail};
+use budget::{Budget, Meter};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
 use neighbors::Waiting;
 use novelty::Novelty;
 use pool::{Pool, Shown, first_instances, seed_tasks};
+pub use progress::{Ending, Progress};
 use self_instruct::SelfInstructMethod;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, RwLock};
 use std::time::Instant;
@@ -82,63 +85,6 @@ impl Config {
 
 fn as_text<S: serde::Serializer>(threshold: &Threshold, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(threshold)
-}
-
-/// What happened, for whoever shows it.
-#[derive(Debug, Clone, Default)]
-pub struct Progress {
-    /// Machine-made tasks in the dataset.
-    pub accepted: u64,
-    /// What the run is going for.
-    pub target: u64,
-    /// Instructions and instances that this run turned down, by reason.
-    pub rejected: BTreeMap<String, u64>,
-    /// The part of the last instructions that the rules let through which was new.
-    pub novelty: Option<f64>,
-    /// Requests that this run sent.
-    pub requests: u64,
-    /// Tokens of this run's prompts.
-    pub prompt_tokens: u64,
-    /// Tokens of the answers to them.
-    pub completion_tokens: u64,
-    /// What they cost.
-    pub cost: f64,
-    /// How the model's endpoints do; empty for a local model.
-    pub endpoints: Vec<EndpointStatus>,
-    /// The last instruction that was accepted.
-    pub last: String,
-}
-
-impl Progress {
-    /// All that was turned down.
-    pub fn rejections(&self) -> u64 {
-        self.rejected.values().sum()
-    }
-
-    /// Tokens of prompts and answers.
-    pub fn tokens(&self) -> u64 {
-        self.prompt_tokens + self.completion_tokens
-    }
-
-    fn reject(&mut self, reason: &str) {
-        match self.rejected.get_mut(reason) {
-            Some(count) => *count += 1,
-            None => drop(self.rejected.insert(reason.to_string(), 1)),
-        }
-    }
-}
-
-/// Why a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// The target is reached.
-    Target,
-    /// A budget is spent.
-    Budget(Spent),
-    /// Too little of what the model writes is new.
-    Saturated,
-    /// Somebody asked it to stop.
-    Interrupted,
 }
 
 /// Why a request has no answer.
@@ -436,107 +382,6 @@ impl Run<'_> {
                 near.map(|near| near_duplicate(Similar::Task(pool.entries[near.position].id), near.score));
         }
         verdicts
-    }
-
-    /// What an instruction is a duplicate of, among all tasks and the `fresh` ones, which stand at `places` of their
-    /// round: the most similar, the older among equals.
-    fn duplicate(&self, instruction: &str, fresh: &Index, places: &[usize]) -> Option<(Similar, Score)> {
-        let pool = self.pool.read().expect("no admission panicked");
-        let old = pool.index.duplicate(instruction, pool.index.len());
-        let new = fresh.duplicate(instruction, fresh.len());
-        match (old, new) {
-            (Some(old), new) if new.is_none_or(|new| new.score <= old.score) => {
-                Some((Similar::Task(pool.entries[old.position].id), old.score))
-            }
-            (_, new) => new.map(|new| (Similar::SameRound(places[new.position]), new.score)),
-        }
-    }
-
-    /// Decides on a round's candidates in order and stores everything about them in one transaction. Returns how many
-    /// were accepted.
-    async fn admit(&self, round: u64, outcome: Outcome, progress: &mut Progress) -> Result<u64> {
-        let mut admission = Admission {
-            run_id: self.run_id,
-            round,
-            instructions: Vec::new(),
-        };
-        // Accepted earlier in this very round: they have no id yet, so they are searched apart.
-        let mut fresh = Index::new(self.config.threshold);
-        let mut places = Vec::new();
-        for candidate in outcome.candidates {
-            let mut rejection = candidate.rejection;
-            if rejection.is_none() {
-                if let Some((similar, score)) = self.duplicate(&candidate.text, &fresh, &places) {
-                    rejection = Some(near_duplicate(similar, score));
-                } else if progress.accepted >= progress.target {
-                    rejection = Some(Rejection::new("over_target", String::new()));
-                }
-            }
-            let position = admission.instructions.len();
-            if rejection.is_none() {
-                progress.accepted += 1;
-                progress.last.clone_from(&candidate.text);
-                fresh.push(&candidate.text);
-                places.push(position);
-            }
-            if let Some(is_new) = is_new(rejection.as_ref().map(|rejection| rejection.reason.as_str())) {
-                self.novelty.lock().expect("nobody panics with it").push(is_new);
-            }
-            let rejected = candidate
-                .instances
-                .iter()
-                .filter_map(|instance| instance.rejection.as_ref());
-            for rejection in rejected.chain(rejection.as_ref()) {
-                progress.reject(&rejection.reason);
-            }
-            admission.instructions.push(AdmittedInstruction {
-                request_id: candidate.request_id,
-                text: candidate.text,
-                is_classification: candidate.is_classification,
-                rejection,
-                instances: candidate.instances,
-            });
-        }
-        let tasks = self
-            .store
-            .admit(&admission)
-            .await
-            .with_context(|| format!("round {round} was not stored"))?;
-        let accepted = tasks.len() as u64;
-        let mut pool = self.pool.write().expect("no admission panicked");
-        let mut waiting = self.waiting.lock().expect("no search panicked");
-        let accepted_instances = admission
-            .instructions
-            .iter()
-            .filter(|instruction| instruction.rejection.is_none())
-            .map(|instruction| {
-                let mut instances = instruction.instances.iter();
-                instances
-                    .find(|instance| instance.rejection.is_none())
-                    .map(|found| found.instance.clone())
-            });
-        for (task, instance) in tasks.into_iter().zip(accepted_instances) {
-            waiting.push(pool.entries.len());
-            pool.push(task, instance);
-        }
-        Ok(accepted)
-    }
-
-    /// Finds and stores the neighbours of all tasks that wait for theirs.
-    async fn settle_neighbors(&self) -> Result<()> {
-        loop {
-            let found = {
-                let pool = self.pool.read().expect("no admission panicked");
-                self.waiting.lock().expect("no search panicked").take(&pool)
-            };
-            if found.is_empty() {
-                return Ok(());
-            }
-            self.store
-                .set_neighbors(&found)
-                .await
-                .context("neighbours were not stored")?;
-        }
     }
 }
 
