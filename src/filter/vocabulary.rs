@@ -85,6 +85,11 @@ impl Vocabulary {
     }
 }
 
+/// How many of the tokens some text has.
+pub fn known(tokens: &[u32]) -> u32 {
+    tokens.iter().filter(|&&token| token != Pattern::UNKNOWN).count() as u32
+}
+
 /// Puts a token for each word into `tokens`: the word itself where it stands first, what `repeat` says elsewhere.
 fn occurrences(words: &[u32], tokens: &mut Vec<u32>, mut repeat: impl FnMut(u32, u32) -> u32) {
     tokens.clear();

@@ -1,7 +1,8 @@
 //! `ewe generate` against an endpoint: what is accepted, what a crash loses, what a bad server does.
 
-use crate::mock::{self, Mock};
+use crate::mock::Mock;
 use crate::shell::{self, Dir, ewe};
+use crate::support::{self, number};
 use std::time::Duration;
 
 /// Arguments that generate `target` tasks from the mock.
@@ -19,11 +20,6 @@ fn arguments<'a>(db: &'a str, mock: &'a Mock, target: &'a str) -> Vec<&'a str> {
         "--retries",
         "2",
     ]
-}
-
-/// One number that a query gives.
-fn number(dir: &Dir, query: &str) -> i64 {
-    dir.sql(query)[0][0].parse().unwrap()
 }
 
 #[test]
@@ -200,31 +196,13 @@ fn a_killed_run_goes_on_as_if_nothing_had_happened() {
 
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     mock.set_latency(Duration::from_millis(5));
-    let mut kills = 0;
-    for wait in [90, 140, 60, 200, 110, 170, 250, 80] {
-        let before = mock.answered();
-        let stored: Vec<String> = dir
-            .sql("select prompt, json_extract(parameters, '$.seed') from request")
-            .iter()
-            .map(|row| mock::question(&row[0], row[1].parse().unwrap()))
-            .collect();
-        let mut child = shell::spawn(&dir, &arguments("d.db", &mock, "60"));
-        std::thread::sleep(Duration::from_millis(wait));
-        kills += usize::from(child.try_wait().unwrap().is_none());
-        child.kill().unwrap();
-        child.wait().unwrap();
-        // Invariant 1: what was committed was not asked for again.
-        let after = mock.answered();
-        for question in stored {
-            assert_eq!(
-                before.get(&question),
-                after.get(&question),
-                "asked again: {question}"
-            );
-        }
-        assert_eq!(dir.sql("pragma integrity_check"), [["ok"]]);
-    }
-    assert!(kills >= 2, "the run was over before it could be killed");
+    // Invariant 1.
+    support::kill_again_and_again(
+        &dir,
+        &mock,
+        &arguments("d.db", &mock, "60"),
+        &[90, 140, 60, 200, 110, 170, 250, 80],
+    );
     ewe(&dir, &arguments("d.db", &mock, "60")).success();
     assert_eq!(ewe(&dir, &export).success().stdout(), wanted);
 }

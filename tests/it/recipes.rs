@@ -1,7 +1,8 @@
 //! `ewe generate --recipe`: what each recipe makes of a model's answers, faults of the published programs among them.
 
-use crate::mock::{self, Mock};
-use crate::shell::{self, Dir, ewe};
+use crate::mock::Mock;
+use crate::shell::{Dir, ewe};
+use crate::support::{self, number};
 use std::time::Duration;
 
 /// Arguments that generate `target` tasks from the mock.
@@ -30,11 +31,6 @@ const EXPORT: [&str; 9] = [
     "--out",
     "-",
 ];
-
-/// One number that a query gives.
-fn number(dir: &Dir, query: &str) -> i64 {
-    dir.sql(query)[0][0].parse().unwrap()
-}
 
 /// What every dataset must satisfy, however it was made.
 fn all_accounted_for(dir: &Dir, tasks: i64) {
@@ -121,29 +117,12 @@ fn a_killed_run_of_complete_tasks_goes_on_as_if_nothing_had_happened() {
 
     let (dir, mock) = start();
     mock.set_latency(Duration::from_millis(60));
-    let mut kills = 0;
-    for wait in [90, 140, 100, 200, 120, 170] {
-        let before = mock.answered();
-        let stored: Vec<String> = dir
-            .sql("select prompt, json_extract(parameters, '$.seed') from request")
-            .iter()
-            .map(|row| mock::question(&row[0], row[1].parse().unwrap()))
-            .collect();
-        let mut child = shell::spawn(&dir, &arguments(&mock, "100", &more));
-        std::thread::sleep(Duration::from_millis(wait));
-        kills += usize::from(child.try_wait().unwrap().is_none());
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let after = mock.answered();
-        for question in stored {
-            assert_eq!(
-                before.get(&question),
-                after.get(&question),
-                "asked again: {question}"
-            );
-        }
-    }
-    assert!(kills >= 2, "the run was over before it could be killed");
+    support::kill_again_and_again(
+        &dir,
+        &mock,
+        &arguments(&mock, "100", &more),
+        &[90, 140, 100, 200, 120, 170],
+    );
     ewe(&dir, &arguments(&mock, "100", &more)).success();
     assert_eq!(ewe(&dir, &EXPORT).success().stdout(), wanted);
     all_accounted_for(&dir, 100);

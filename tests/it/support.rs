@@ -1,6 +1,7 @@
 //! What tests of the data commands share: a dataset with something of everything in it, and a history with a name.
 
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use ewe::{
     backend::{Completion, FinishReason, Sampling},
@@ -14,6 +15,7 @@ use ewe::{
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, sqlite::SqliteConnectOptions};
 
+use crate::mock::{self, Mock};
 use crate::shell::{self, Dir, Ran};
 
 /// A directory with `d.db`, in which something of everything is: two machine-made tasks after the seeds, the later one
@@ -55,6 +57,35 @@ pub fn sql_error(dir: &Dir, statement: &str) -> String {
             .unwrap_err()
             .to_string()
     })
+}
+
+/// Kills the command after each of these waits, in milliseconds, and starts it again. What was committed before is not
+/// asked for again: counted by the server, not by ewe.
+pub fn kill_again_and_again(dir: &Dir, mock: &Mock, arguments: &[&str], waits: &[u64]) {
+    let mut kills = 0;
+    for &wait in waits {
+        let before = mock.answered();
+        let stored: Vec<String> = dir
+            .sql("select prompt, json_extract(parameters, '$.seed') from request")
+            .iter()
+            .map(|row| mock::question(&row[0], row[1].parse().unwrap()))
+            .collect();
+        let mut child = shell::spawn(dir, arguments);
+        std::thread::sleep(Duration::from_millis(wait));
+        kills += usize::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let after = mock.answered();
+        for question in stored {
+            assert_eq!(
+                before.get(&question),
+                after.get(&question),
+                "asked again: {question}"
+            );
+        }
+        assert_eq!(dir.sql("pragma integrity_check"), [["ok"]]);
+    }
+    assert!(kills >= 2, "the run was over before it could be killed");
 }
 
 /// Waits for a future, as `main` does.

@@ -15,7 +15,7 @@ mod tests;
 
 use super::lcs::Pattern;
 use super::rouge::{Score, Threshold};
-use super::vocabulary::{Encoded, Vocabulary};
+use super::vocabulary::{Encoded, Vocabulary, known};
 use prefix::Prefixes;
 use rayon::prelude::*;
 use search::Search;
@@ -182,7 +182,7 @@ impl Index {
         self.prefixes.order(&mut tokens);
         Query {
             signature: Signature::new(&tokens),
-            known: tokens.iter().filter(|&&token| token != Pattern::UNKNOWN).count() as u32,
+            known: known(&tokens),
             encoded,
             tokens,
             ordered: self.ordered,

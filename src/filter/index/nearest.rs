@@ -6,6 +6,7 @@
 
 use super::{Entry, Index, Neighbor, Score, Signature};
 use crate::filter::lcs::Pattern;
+use crate::filter::vocabulary::known;
 use rayon::prelude::*;
 use std::cell::RefCell;
 
@@ -91,7 +92,7 @@ impl Bounds {
         Bounds {
             signature: Signature::new(tokens),
             length: tokens.len() as u32,
-            known: tokens.iter().filter(|&&token| token != Pattern::UNKNOWN).count() as u32,
+            known: known(tokens),
         }
     }
 
