@@ -28,7 +28,8 @@ use crate::generate::topics::Topics;
 use crate::store::request::NewRequest;
 use crate::store::round::{AdmittedInstance, Rejection, Similar};
 use crate::store::{RunStatus, Store};
-use anyhow::{Result, bail};
+use admission::Batch;
+use anyhow::{Result, anyhow, bail};
 use budget::{Budget, Meter};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -209,64 +210,91 @@ impl Run<'_> {
         for round in *next..*next + self.config.window {
             running.push_back(self.round(round).boxed());
         }
-        // Rounds that ended while an earlier one was admitted.
+        // Rounds that ended while earlier ones were admitted.
         let mut ended = VecDeque::new();
-        let (mut fruitless, mut failed) = (0, 0);
+        let mut patience = Patience::default();
         loop {
-            let outcome = match ended.pop_front() {
-                Some(outcome) => outcome,
-                None => running
-                    .next()
-                    .await
-                    .expect("as many rounds run as the window is wide"),
-            };
-            let outcome = match outcome {
-                Ok(outcome) => outcome,
-                Err(NoAnswer::Fatal(error)) => return Err(error),
-                Err(NoAnswer::Ending(ending)) => {
+            let mut batch = Batch::new(self.config.threshold);
+            let mut stop = None;
+            while stop.is_none() && !batch.is_full() {
+                let outcome = match ended.pop_front() {
+                    Some(outcome) => outcome,
+                    None if batch.len() == 0 => running
+                        .next()
+                        .await
+                        .expect("as many rounds run as the window is wide"),
+                    None => match running.next().now_or_never().flatten() {
+                        Some(outcome) => outcome,
+                        None => break,
+                    },
+                };
+                stop = match outcome {
+                    Ok(outcome) => {
+                        let failure = outcome.failure.clone();
+                        let round = *next + batch.len() as u64;
+                        let accepted = self.decide(round, outcome, &mut batch, progress);
+                        self.stop_after(failure, accepted, &mut patience, progress)
+                    }
+                    Err(NoAnswer::Ending(ending)) => Some(Stop::Drained(ending)),
+                    Err(NoAnswer::Fatal(error)) => Some(Stop::Failed(error)),
+                    Err(NoAnswer::Failed(error)) => Some(Stop::Failed(anyhow!(error))),
+                };
+            }
+            let count = batch.len() as u64;
+            keep_polling(&mut running, &mut ended, self.admit(batch)).await?;
+            if self.waiting.lock().expect("no search panicked").is_full() {
+                keep_polling(&mut running, &mut ended, self.settle_neighbors()).await?;
+            }
+            self.count(progress);
+            show(progress);
+            match stop {
+                Some(Stop::Drained(ending)) => {
+                    if matches!(ending, Ending::Target | Ending::Saturated) {
+                        self.enough.store(true, Ordering::Relaxed);
+                    }
                     self.drain(&mut running, progress).await;
                     show(progress);
                     return Ok(ending);
                 }
-                Err(NoAnswer::Failed(error)) => bail!(error),
-            };
-            failed = if outcome.failure.is_some() { failed + 1 } else { 0 };
-            if let (true, Some(failure)) = (failed >= FAILED_ROUNDS, &outcome.failure) {
-                bail!("{failed} rounds in a row could not be asked for: {failure}");
+                Some(Stop::Failed(error)) => return Err(error),
+                None => {}
             }
-            let admission = self.admit(*next, outcome, progress);
-            let accepted = keep_polling(&mut running, &mut ended, admission).await?;
-            if self.waiting.lock().expect("no search panicked").is_full() {
-                keep_polling(&mut running, &mut ended, self.settle_neighbors()).await?;
+            for round in *next..*next + count {
+                running.push_back(self.round(round + self.config.window).boxed());
             }
-            fruitless = if accepted == 0 { fruitless + 1 } else { 0 };
-            self.count(progress);
-            show(progress);
-            if progress.accepted >= progress.target {
-                self.enough.store(true, Ordering::Relaxed);
-                self.drain(&mut running, progress).await;
-                show(progress);
-                return Ok(Ending::Target);
-            }
-            let is_saturated = {
-                let novelty = self.novelty.lock().expect("nobody panics with it");
-                novelty.is_below(self.config.min_novelty)
-            };
-            if is_saturated {
-                self.enough.store(true, Ordering::Relaxed);
-                self.drain(&mut running, progress).await;
-                show(progress);
-                return Ok(Ending::Saturated);
-            }
-            if fruitless >= FRUITLESS_ROUNDS {
-                bail!(
-                    "{FRUITLESS_ROUNDS} rounds in a row brought no new task; the model only repeats what is there\n\
-                     hint: look at `select reason, count(*) from candidate group by 1`, give more seeds, or take a larger model"
-                );
-            }
-            running.push_back(self.round(*next + self.config.window).boxed());
-            *next += 1;
+            *next += count;
         }
+    }
+
+    /// Whether a round was the last: nothing is decided on after it, however many have ended.
+    fn stop_after(
+        &self,
+        failure: Option<String>,
+        accepted: u64,
+        patience: &mut Patience,
+        progress: &Progress,
+    ) -> Option<Stop> {
+        patience.failed = if failure.is_some() { patience.failed + 1 } else { 0 };
+        patience.fruitless = if accepted == 0 { patience.fruitless + 1 } else { 0 };
+        if let (true, Some(failure)) = (patience.failed >= FAILED_ROUNDS, failure) {
+            return Some(Stop::Failed(anyhow!(
+                "{} rounds in a row could not be asked for: {failure}",
+                patience.failed
+            )));
+        }
+        if progress.accepted >= progress.target {
+            return Some(Stop::Drained(Ending::Target));
+        }
+        let novelty = self.novelty.lock().expect("nobody panics with it");
+        if novelty.is_below(self.config.min_novelty) {
+            return Some(Stop::Drained(Ending::Saturated));
+        }
+        (patience.fruitless >= FRUITLESS_ROUNDS).then(|| {
+            Stop::Failed(anyhow!(
+                "{FRUITLESS_ROUNDS} rounds in a row brought no new task; the model only repeats what is there\n\
+                 hint: look at `select reason, count(*) from candidate group by 1`, give more seeds, or take a larger model"
+            ))
+        })
     }
 
     /// Lets the rounds go on until they would send another request. What is in flight was paid for: it is committed,
@@ -383,6 +411,21 @@ impl Run<'_> {
         }
         verdicts
     }
+}
+
+/// Why no round is decided on any more.
+enum Stop {
+    /// The run is over when what is in flight is answered.
+    Drained(Ending),
+    /// The run failed.
+    Failed(anyhow::Error),
+}
+
+/// Rounds in a row that went wrong.
+#[derive(Default)]
+struct Patience {
+    fruitless: u64,
+    failed: u64,
 }
 
 type Running<'a> = FuturesOrdered<BoxFuture<'a, Result<Outcome, NoAnswer>>>;

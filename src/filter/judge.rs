@@ -61,6 +61,16 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// Nothing speaks against it.
+    fn accepted() -> Verdict {
+        Verdict {
+            reason: None,
+            detail: String::new(),
+            nearest: None,
+            score: None,
+        }
+    }
+
     /// A rejection that has to do with no other task.
     pub fn rejected(reason: &'static str, detail: String) -> Verdict {
         Verdict {
@@ -149,25 +159,29 @@ impl Judge {
                 verdicts[i] = near.map(|near| self.near_duplicate(near));
             }
         }
+        let mut verdicts: Vec<Verdict> = verdicts
+            .into_iter()
+            .map(|verdict| verdict.unwrap_or_else(Verdict::accepted))
+            .collect();
+        if self.nearest {
+            self.name_nearest(candidates, &turns, &mut verdicts);
+        }
         verdicts
-            .into_par_iter()
-            .zip(turns)
-            .zip(candidates)
-            .map(|((verdict, turn), candidate)| {
-                let mut verdict = verdict.unwrap_or(Verdict {
-                    reason: None,
-                    detail: String::new(),
-                    nearest: None,
-                    score: None,
-                });
-                if self.nearest && verdict.nearest.is_none() {
-                    let near = self.index.nearest(&candidate.task.instruction, turn, 1);
-                    verdict.nearest = near.first().map(|near| self.places[near.position]);
-                    verdict.score = near.first().map(|near| near.score);
-                }
-                verdict
-            })
-            .collect()
+    }
+
+    /// Names the most similar task in verdicts that name none, among as many as were kept when it was the task's turn.
+    fn name_nearest(&mut self, candidates: &[Candidate<'_>], turns: &[usize], verdicts: &mut [Verdict]) {
+        let unnamed: Vec<usize> = (0..verdicts.len())
+            .filter(|&i| verdicts[i].nearest.is_none())
+            .collect();
+        let queries: Vec<(&str, usize)> = unnamed
+            .iter()
+            .map(|&i| (candidates[i].task.instruction.as_str(), turns[i]))
+            .collect();
+        for (i, near) in unnamed.into_iter().zip(self.index.nearest(&queries, 1)) {
+            verdicts[i].nearest = near.first().map(|near| self.places[near.position]);
+            verdicts[i].score = near.first().map(|near| near.score);
+        }
     }
 
     /// What speaks against a task whatever else was kept.

@@ -40,7 +40,7 @@ impl Waiting {
     }
 
     /// Finds the neighbours of some that wait, in parallel; none when nobody waits.
-    pub fn take(&mut self, pool: &Pool) -> Vec<NewNeighbors> {
+    pub fn take(&mut self, pool: &mut Pool) -> Vec<NewNeighbors> {
         let left = self.positions.len().saturating_sub(BATCH);
         let positions = self.positions.split_off(left);
         let found = pool.index.nearest_before(&positions, NEIGHBORS);

@@ -1,6 +1,6 @@
 //! Answers on their way into table `request`, committed in groups.
 
-use super::request::NewAnswer;
+use super::request::{self, NewAnswer};
 use super::{Error, Result};
 use sqlx::SqlitePool;
 use std::collections::VecDeque;
@@ -90,10 +90,7 @@ async fn write(answers: Answers, pool: SqlitePool) {
 /// Inserts all rows in one transaction; returns their ids in order.
 async fn insert(pool: &SqlitePool, rows: &[&NewAnswer]) -> Result<Vec<i64>> {
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
-    let mut ids = Vec::with_capacity(rows.len());
-    for row in rows {
-        ids.push(row.insert(&mut transaction).await?);
-    }
+    let ids = request::insert(&mut transaction, rows).await?;
     transaction.commit().await?;
     Ok(ids)
 }

@@ -24,6 +24,7 @@ pub mod provenance;
 pub mod request;
 pub mod revision;
 pub mod round;
+mod rows;
 pub mod run;
 pub mod stats;
 pub mod task;

@@ -1,5 +1,6 @@
 //! Table `neighbor`: the tasks most similar to each.
 
+use super::rows::json_rows;
 use super::{Result, Store};
 use crate::task::Review;
 
@@ -65,26 +66,33 @@ impl Store {
 
     /// Stores the neighbours of many tasks, as one transaction. What was stored of the same tasks is replaced.
     pub async fn set_neighbors(&self, tasks: &[NewNeighbors]) -> Result<()> {
+        let ids: Vec<i64> = tasks.iter().map(|task| task.task_id).collect();
+        let rows: Vec<(i64, i64, i64, f64)> = tasks
+            .iter()
+            .flat_map(|NewNeighbors { task_id, similar }| {
+                (1..)
+                    .zip(similar)
+                    .map(|(rank, &(neighbor_id, rouge_l))| (*task_id, neighbor_id, rank, rouge_l))
+            })
+            .collect();
+        let (ids, rows) = (json_rows(&ids), json_rows(&rows));
         let mut transaction = self.write().await?;
-        for NewNeighbors { task_id, similar } in tasks {
-            sqlx::query!("DELETE FROM neighbor WHERE task_id = ?", task_id)
-                .execute(&mut *transaction)
-                .await?;
-            for (rank, (neighbor_id, rouge_l)) in (1i64..).zip(similar) {
-                sqlx::query!(
-                    "
-                    INSERT INTO neighbor (task_id, neighbor_id, rank, rouge_l)
-                    VALUES (?, ?, ?, ?)
-                    ",
-                    task_id,
-                    neighbor_id,
-                    rank,
-                    rouge_l
-                )
-                .execute(&mut *transaction)
-                .await?;
-            }
-        }
+        sqlx::query!(
+            "DELETE FROM neighbor WHERE task_id IN (SELECT value FROM json_each(?))",
+            ids
+        )
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query!(
+            "
+            INSERT INTO neighbor (task_id, neighbor_id, rank, rouge_l)
+            SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3
+            FROM json_each(?)
+            ",
+            rows
+        )
+        .execute(&mut *transaction)
+        .await?;
         transaction.commit().await?;
         Ok(())
     }

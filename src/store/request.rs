@@ -1,6 +1,7 @@
 //! Table `request`: every answered model call. A row is committed before its answer is read, so an answer that was
 //! paid for is never lost, and never asked for again.
 
+use super::rows::json_rows;
 use super::{Result, Store};
 use crate::backend::{Completion, FinishReason, Sampling};
 use sha2::{Digest, Sha256};
@@ -87,7 +88,7 @@ impl Store {
 }
 
 /// A row to be.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize)]
 pub(super) struct NewAnswer {
     run_id: i64,
     round: i64,
@@ -126,34 +127,37 @@ impl NewAnswer {
             latency_ms: latency_ms as i64,
         }
     }
+}
 
-    /// Adds the row within the caller's transaction; returns its id.
-    pub(super) async fn insert(&self, connection: &mut SqliteConnection) -> Result<i64> {
-        let row = sqlx::query!(
-            "
-            INSERT INTO request (
-                run_id, round, stage, ordinal, content_key, prompt, parameters, response, finish_reason,
-                prompt_tokens, completion_tokens, latency_ms
-            )
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-            ",
-            self.run_id,
-            self.round,
-            self.stage,
-            self.ordinal,
-            self.content_key,
-            self.prompt,
-            self.parameters,
-            self.response,
-            self.finish_reason,
-            self.prompt_tokens,
-            self.completion_tokens,
-            self.latency_ms
+/// Adds the rows within the caller's transaction; returns their ids in order.
+pub(super) async fn insert(connection: &mut SqliteConnection, rows: &[&NewAnswer]) -> Result<Vec<i64>> {
+    let first = sqlx::query_scalar!(
+        r#"
+        SELECT coalesce(max(id), 0) + 1 AS "first!: i64"
+        FROM request
+        "#
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    let json = json_rows(rows);
+    sqlx::query!(
+        "
+        INSERT INTO request (
+            id, run_id, round, stage, ordinal, content_key, prompt, parameters, response, finish_reason,
+            prompt_tokens, completion_tokens, latency_ms
         )
-        .execute(connection)
-        .await?;
-        Ok(row.last_insert_rowid())
-    }
+        SELECT
+            ? + key, value ->> 'run_id', value ->> 'round', value ->> 'stage', value ->> 'ordinal',
+            value ->> 'content_key', value ->> 'prompt', value ->> 'parameters', value ->> 'response',
+            value ->> 'finish_reason', value ->> 'prompt_tokens', value ->> 'completion_tokens', value ->> 'latency_ms'
+        FROM json_each(?)
+        ",
+        first,
+        json
+    )
+    .execute(&mut *connection)
+    .await?;
+    Ok((first..).take(rows.len()).collect())
 }
 
 #[cfg(test)]

@@ -1,14 +1,22 @@
 //! Tables `round` and `candidate`: what became of everything that a round brought, written together.
 
-use super::{NewTask, Result, Store, task};
-use crate::task::{Instance, Origin, Review, Task};
+use super::rows::json_rows;
+use super::{Result, Store};
+use crate::task::{Instance, Origin, Review};
 use sqlx::SqliteConnection;
 
-/// A round that is over, with the verdict on each of its candidates.
+/// Rounds that are over, with the verdict on each of their candidates.
 #[derive(Debug, Clone)]
 pub struct Admission {
     /// The run that asked.
     pub run_id: i64,
+    /// In order.
+    pub rounds: Vec<AdmittedRound>,
+}
+
+/// One of them.
+#[derive(Debug, Clone)]
+pub struct AdmittedRound {
     /// Its number.
     pub round: u64,
     /// In the order in which they stood in the answer.
@@ -46,8 +54,8 @@ pub struct AdmittedInstance {
 pub enum Similar {
     /// A stored task's id.
     Task(i64),
-    /// An accepted instruction of the same admission, by its position.
-    SameRound(usize),
+    /// The n-th accepted instruction of the same admission.
+    Fresh(usize),
 }
 
 /// Why a candidate was turned down.
@@ -69,6 +77,11 @@ impl Rejection {
             detail,
             nearest: None,
         }
+    }
+
+    /// The detail, when there is one.
+    fn detail(&self) -> Option<String> {
+        (!self.detail.is_empty()).then(|| self.detail.clone())
     }
 }
 
@@ -166,157 +179,237 @@ impl Store {
             .collect())
     }
 
-    /// Stores everything about a round in one transaction; returns the new tasks in order.
+    /// Stores everything about some rounds in one transaction; returns the new tasks in order.
     pub async fn admit(&self, admission: &Admission) -> Result<Vec<PoolTask>> {
         let mut transaction = self.write().await?;
-        let mut tasks = Vec::new();
-        let mut ids = vec![None; admission.instructions.len()];
-        let mut parsed = 0;
-        for (position, instruction) in admission.instructions.iter().enumerate() {
-            parsed += 1 + instruction.instances.len() as i64;
-            let resolve = |similar: Similar, ids: &[Option<i64>]| match similar {
-                Similar::Task(id) => Some(id),
-                Similar::SameRound(position) => ids[position],
-            };
-            if instruction.rejection.is_none() {
-                let id = task::insert(&mut transaction, &new_task(admission, instruction)).await?;
-                ids[position] = Some(id);
-                tasks.push(PoolTask {
-                    id,
-                    instruction: instruction.text.clone(),
-                    origin: Origin::Machine,
-                    review: Review::Pending,
-                    round: Some(admission.round as i64),
-                });
-            }
-            let mut row = Candidate {
-                kind: "instruction",
-                request_id: instruction.request_id,
-                parent_id: None,
-                task_id: ids[position],
-                instruction: &instruction.text,
-                instance: None,
-                rejection: instruction.rejection.as_ref(),
-                nearest: None,
-            };
-            row.nearest = row
-                .rejection
-                .and_then(|rejection| rejection.nearest)
-                .map(|(similar, rouge_l)| (resolve(similar, &ids), rouge_l));
-            let parent_id = row.insert(&mut transaction, admission).await?;
-            // Good instances of an instruction that is turned down go with it.
-            let with_it = instruction
-                .rejection
-                .as_ref()
-                .map(|rejection| Rejection::new("instruction_rejected", rejection.reason.clone()));
-            for instance in &instruction.instances {
-                let rejection = instance.rejection.as_ref().or(with_it.as_ref());
-                Candidate {
-                    kind: "instance",
-                    request_id: instance.request_id,
-                    parent_id: Some(parent_id),
-                    task_id: ids[position].filter(|_| rejection.is_none()),
-                    instruction: &instruction.text,
-                    instance: Some(&instance.instance),
-                    rejection,
-                    nearest: None,
-                }
-                .insert(&mut transaction, admission)
-                .await?;
-            }
-        }
-        let (round, accepted) = (admission.round as i64, tasks.len() as i64);
-        sqlx::query!(
-            "
-            INSERT INTO round (round, run_id, parsed, accepted)
-            VALUES (?, ?, ?, ?)
-            ",
-            round,
-            admission.run_id,
-            parsed,
-            accepted
+        let next = sqlx::query_as!(
+            NextIds,
+            r#"
+            SELECT
+                (SELECT coalesce(max(id), 0) + 1 FROM task) AS "task!: i64",
+                (SELECT coalesce(max(id), 0) + 1 FROM candidate) AS "candidate!: i64"
+            "#
         )
-        .execute(&mut *transaction)
+        .fetch_one(&mut *transaction)
         .await?;
+        let rows = Rows::of(admission, &next);
+        rows.insert(&mut transaction, admission.run_id).await?;
         transaction.commit().await?;
-        Ok(tasks)
+        Ok(rows.into_pool_tasks())
     }
 }
 
-fn new_task(admission: &Admission, instruction: &AdmittedInstruction) -> NewTask {
-    let good = instruction
-        .instances
-        .iter()
-        .filter(|instance| instance.rejection.is_none());
-    let task = Task {
-        name: None,
-        instruction: instruction.text.clone(),
-        instances: good.map(|instance| instance.instance.clone()).collect(),
-        is_classification: instruction.is_classification,
-    };
-    NewTask {
-        request_id: Some(instruction.request_id),
-        round: Some(admission.round as i64),
-        run_id: Some(admission.run_id),
-        ..NewTask::new(task, Origin::Machine)
-    }
+/// The ids that the next rows get. Nobody else takes them while the write lock is held.
+struct NextIds {
+    task: i64,
+    candidate: i64,
 }
 
-/// A row of `candidate`.
-struct Candidate<'a> {
-    kind: &'static str,
+/// The rows of an admission. Each table's go to SQLite as one JSON array: a statement for each row would wake its thread
+/// for each row, which costs more than the row.
+#[derive(Default)]
+struct Rows<'a> {
+    tasks: Vec<TaskRow<'a>>,
+    instances: Vec<InstanceRow<'a>>,
+    candidates: Vec<CandidateRow<'a>>,
+    rounds: Vec<RoundRow>,
+}
+
+/// `id`, `instruction`, `is_classification`, `request_id`, `round`
+#[derive(serde::Serialize)]
+struct TaskRow<'a>(i64, &'a str, bool, i64, u64);
+
+/// `task_id`, `ordinal`, `input`, `output`
+#[derive(serde::Serialize)]
+struct InstanceRow<'a>(i64, usize, &'a str, &'a str);
+
+/// `round`, `parsed`, `accepted`
+#[derive(serde::Serialize)]
+struct RoundRow(u64, usize, usize);
+
+/// Columns of `candidate`.
+#[derive(serde::Serialize)]
+struct CandidateRow<'a> {
+    id: i64,
+    round: u64,
     request_id: i64,
+    kind: &'static str,
     parent_id: Option<i64>,
     task_id: Option<i64>,
     instruction: &'a str,
-    instance: Option<&'a Instance>,
-    rejection: Option<&'a Rejection>,
-    nearest: Option<(Option<i64>, f64)>,
+    input: Option<&'a str>,
+    output: Option<&'a str>,
+    verdict: &'static str,
+    reason: Option<&'a str>,
+    detail: Option<String>,
+    nearest_task_id: Option<i64>,
+    rouge_l: Option<f64>,
 }
 
-impl Candidate<'_> {
-    async fn insert(&self, connection: &mut SqliteConnection, admission: &Admission) -> Result<i64> {
-        let round = admission.round as i64;
-        let verdict = if self.rejection.is_some() {
-            "rejected"
-        } else {
-            "accepted"
-        };
-        let reason = self.rejection.map(|rejection| rejection.reason.as_str());
-        let detail = self
-            .rejection
-            .map(|rejection| rejection.detail.as_str())
-            .filter(|detail| !detail.is_empty());
-        let (input, output) = (
-            self.instance.map(|i| i.input.as_str()),
-            self.instance.map(|i| i.output.as_str()),
-        );
-        let (nearest_task_id, rouge_l) = (self.nearest.and_then(|n| n.0), self.nearest.map(|n| n.1));
-        let row = sqlx::query!(
+impl<'a> Rows<'a> {
+    fn of(admission: &'a Admission, next: &NextIds) -> Rows<'a> {
+        let mut rows = Rows::default();
+        for round in &admission.rounds {
+            let tasks_before = rows.tasks.len();
+            let candidates_before = rows.candidates.len();
+            for instruction in &round.instructions {
+                rows.add(round.round, instruction, next);
+            }
+            rows.rounds.push(RoundRow(
+                round.round,
+                rows.candidates.len() - candidates_before,
+                rows.tasks.len() - tasks_before,
+            ));
+        }
+        rows
+    }
+
+    /// Adds an instruction and its instances.
+    fn add(&mut self, round: u64, instruction: &'a AdmittedInstruction, next: &NextIds) {
+        let rejection = instruction.rejection.as_ref();
+        let task_id = rejection.is_none().then_some(next.task + self.tasks.len() as i64);
+        if let Some(task_id) = task_id {
+            self.tasks.push(TaskRow(
+                task_id,
+                &instruction.text,
+                instruction.is_classification,
+                instruction.request_id,
+                round,
+            ));
+            let good = instruction
+                .instances
+                .iter()
+                .filter(|instance| instance.rejection.is_none());
+            self.instances.extend(
+                good.enumerate()
+                    .map(|(ordinal, AdmittedInstance { instance, .. })| {
+                        InstanceRow(task_id, ordinal, &instance.input, &instance.output)
+                    }),
+            );
+        }
+        let parent_id = next.candidate + self.candidates.len() as i64;
+        let nearest = rejection.and_then(|rejection| rejection.nearest);
+        self.candidates.push(CandidateRow {
+            id: parent_id,
+            round,
+            request_id: instruction.request_id,
+            kind: "instruction",
+            parent_id: None,
+            task_id,
+            instruction: &instruction.text,
+            input: None,
+            output: None,
+            verdict: verdict(rejection),
+            reason: rejection.map(|rejection| rejection.reason.as_str()),
+            detail: rejection.and_then(Rejection::detail),
+            nearest_task_id: nearest.map(|(similar, _)| match similar {
+                Similar::Task(id) => id,
+                Similar::Fresh(place) => next.task + place as i64,
+            }),
+            rouge_l: nearest.map(|(_, rouge_l)| rouge_l),
+        });
+        for instance in &instruction.instances {
+            // Good instances of an instruction that is turned down go with it.
+            let (reason, detail) = match (&instance.rejection, rejection) {
+                (Some(own), _) => (Some(own.reason.as_str()), own.detail()),
+                (None, Some(with)) => (Some("instruction_rejected"), Some(with.reason.clone())),
+                (None, None) => (None, None),
+            };
+            self.candidates.push(CandidateRow {
+                id: next.candidate + self.candidates.len() as i64,
+                round,
+                request_id: instance.request_id,
+                kind: "instance",
+                parent_id: Some(parent_id),
+                task_id: task_id.filter(|_| reason.is_none()),
+                instruction: &instruction.text,
+                input: Some(&instance.instance.input),
+                output: Some(&instance.instance.output),
+                verdict: if reason.is_some() { "rejected" } else { "accepted" },
+                reason,
+                detail,
+                nearest_task_id: None,
+                rouge_l: None,
+            });
+        }
+    }
+
+    async fn insert(&self, connection: &mut SqliteConnection, run_id: i64) -> Result<()> {
+        let tasks = json_rows(&self.tasks);
+        sqlx::query!(
+            "
+            INSERT INTO task (id, instruction, is_classification, request_id, round, run_id, origin)
+            SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, ?, 'machine'
+            FROM json_each(?)
+            ",
+            run_id,
+            tasks
+        )
+        .execute(&mut *connection)
+        .await?;
+        let instances = json_rows(&self.instances);
+        sqlx::query!(
+            "
+            INSERT INTO instance (task_id, ordinal, input, output)
+            SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3
+            FROM json_each(?)
+            ",
+            instances
+        )
+        .execute(&mut *connection)
+        .await?;
+        let candidates = json_rows(&self.candidates);
+        sqlx::query!(
             "
             INSERT INTO candidate (
-                run_id, round, request_id, kind, parent_id, task_id, instruction, input, output, verdict, reason,
+                id, run_id, round, request_id, kind, parent_id, task_id, instruction, input, output, verdict, reason,
                 detail, nearest_task_id, rouge_l
             )
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            SELECT
+                value ->> 'id', ?, value ->> 'round', value ->> 'request_id', value ->> 'kind', value ->> 'parent_id',
+                value ->> 'task_id', value ->> 'instruction', value ->> 'input', value ->> 'output',
+                value ->> 'verdict', value ->> 'reason', value ->> 'detail', value ->> 'nearest_task_id',
+                value ->> 'rouge_l'
+            FROM json_each(?)
             ",
-            admission.run_id,
-            round,
-            self.request_id,
-            self.kind,
-            self.parent_id,
-            self.task_id,
-            self.instruction,
-            input,
-            output,
-            verdict,
-            reason,
-            detail,
-            nearest_task_id,
-            rouge_l
+            run_id,
+            candidates
         )
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
-        Ok(row.last_insert_rowid())
+        let rounds = json_rows(&self.rounds);
+        sqlx::query!(
+            "
+            INSERT INTO round (round, run_id, parsed, accepted)
+            SELECT value ->> 0, ?, value ->> 1, value ->> 2
+            FROM json_each(?)
+            ",
+            run_id,
+            rounds
+        )
+        .execute(&mut *connection)
+        .await?;
+        Ok(())
+    }
+
+    fn into_pool_tasks(self) -> Vec<PoolTask> {
+        self.tasks
+            .into_iter()
+            .map(|TaskRow(id, instruction, _, _, round)| PoolTask {
+                id,
+                instruction: instruction.to_string(),
+                origin: Origin::Machine,
+                review: Review::Pending,
+                round: Some(round as i64),
+            })
+            .collect()
+    }
+}
+
+fn verdict(rejection: Option<&Rejection>) -> &'static str {
+    if rejection.is_some() {
+        "rejected"
+    } else {
+        "accepted"
     }
 }

@@ -9,7 +9,7 @@ use ewe::{
         RunStatus, Store,
         neighbor::NewNeighbors,
         request::NewRequest,
-        round::{Admission, AdmittedInstance, AdmittedInstruction, Rejection, Similar},
+        round::{Admission, AdmittedInstance, AdmittedInstruction, AdmittedRound, Rejection, Similar},
     },
     task::Instance,
 };
@@ -171,28 +171,30 @@ async fn fill(path: &std::path::Path) {
     };
     let admission = Admission {
         run_id,
-        round: 0,
-        instructions: vec![
-            instruction(
-                "Name an animal. <script>alert(1)</script>",
-                false,
-                None,
-                vec![
-                    instance("", "a ewe", None),
-                    instance("", "", Some(Rejection::new("empty_output", "no output".into()))),
-                ],
-            ),
-            instruction(
-                "List the late invoices.",
-                true,
-                None,
-                vec![
-                    instance("invoice 1: late", "1", None),
-                    instance("invoice 2: paid", "none", None),
-                ],
-            ),
-            instruction("Name an animal, please.", false, Some(duplicate), vec![]),
-        ],
+        rounds: vec![AdmittedRound {
+            round: 0,
+            instructions: vec![
+                instruction(
+                    "Name an animal. <script>alert(1)</script>",
+                    false,
+                    None,
+                    vec![
+                        instance("", "a ewe", None),
+                        instance("", "", Some(Rejection::new("empty_output", "no output".into()))),
+                    ],
+                ),
+                instruction(
+                    "List the late invoices.",
+                    true,
+                    None,
+                    vec![
+                        instance("invoice 1: late", "1", None),
+                        instance("invoice 2: paid", "none", None),
+                    ],
+                ),
+                instruction("Name an animal, please.", false, Some(duplicate), vec![]),
+            ],
+        }],
     };
     let tasks = store.admit(&admission).await.unwrap();
     let neighbors = |task_id, similar| NewNeighbors { task_id, similar };

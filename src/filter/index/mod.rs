@@ -4,9 +4,10 @@
 //! nor on how texts are cut into batches. What makes it quick, in the order in which a pair of texts meets it:
 //! [`prefix`], lengths and places; [`signature`]; then the bit-parallel LCS, which ends when it cannot suffice:
 //! [`search`].
-//! [`nearest`] looks below the threshold, where no list of rare words helps, with signatures alone.
+//! [`nearest`] looks below the threshold, where no list of rare words helps, and counts shared words: [`overlap`].
 
 mod nearest;
+mod overlap;
 mod prefix;
 mod search;
 mod signature;
@@ -16,6 +17,7 @@ mod tests;
 use super::lcs::Pattern;
 use super::rouge::{Score, Threshold};
 use super::vocabulary::{Encoded, Vocabulary, known};
+use overlap::Overlaps;
 use prefix::Prefixes;
 use rayon::prelude::*;
 use search::Search;
@@ -30,6 +32,8 @@ pub struct Index {
     words: Vec<u32>,
     entries: Vec<Entry>,
     prefixes: Prefixes,
+    /// Of the texts that were there when the nearest were last asked for.
+    overlaps: Overlaps,
     /// How many texts there were when tokens were last put in order.
     ordered: usize,
 }
@@ -89,6 +93,7 @@ impl Index {
             words: Vec::new(),
             entries: Vec::new(),
             prefixes: Prefixes::new(threshold),
+            overlaps: Overlaps::default(),
             ordered: 0,
         }
     }

@@ -1,12 +1,12 @@
 //! The most similar texts, however similar they are.
 //!
-//! Below the threshold rare words promise nothing, so all texts are looked at; but only their [`Signature`]s, which
-//! bound the overlap and so ROUGE-L. Texts are then compared in the order of their bounds, best first, until no bound
-//! is left that could change the answer: the fewest comparisons that these bounds allow.
+//! Below the threshold rare words promise nothing, so every text that shares a word is looked at; but only the number of
+//! words it shares, which bounds ROUGE-L ([`Overlaps`]). Texts are then compared in the order of their bounds, best
+//! first, until no bound is left that could change the answer: the fewest comparisons that these bounds allow.
 
-use super::{Entry, Index, Neighbor, Score, Signature};
+use super::overlap::MANY;
+use super::{Index, Neighbor, Score};
 use crate::filter::lcs::Pattern;
-use crate::filter::vocabulary::known;
 use rayon::prelude::*;
 use std::cell::RefCell;
 
@@ -15,24 +15,49 @@ const STEPS: u32 = 254;
 /// Texts that are taken up together at first; twice as many each time that these were not enough.
 const PORTION: usize = 128;
 
+#[derive(Default)]
+struct Scratch {
+    pattern: Pattern,
+    shared: Vec<u8>,
+    bounds: Vec<u8>,
+}
+
 thread_local! {
-    static SCRATCH: RefCell<(Pattern, Vec<u8>)> = RefCell::default();
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 impl Index {
-    /// The `count` texts most similar to `text` among the first `within`, best first, earlier first among equals.
-    /// Texts that have no word in common are left out.
-    pub fn nearest(&self, text: &str, within: usize, count: usize) -> Vec<Neighbor> {
-        let encoded = self.vocabulary.look_up(text);
-        self.nearest_to(&encoded.words, within, count)
+    /// For each query, a text and how many texts are looked at, the `count` most similar of the first so many; best
+    /// first, earlier first among equals. Texts that have no word in common are left out. Queries run in parallel.
+    pub fn nearest(&mut self, queries: &[(&str, usize)], count: usize) -> Vec<Vec<Neighbor>> {
+        self.count_overlaps();
+        let index = &*self;
+        let search = |&(text, within): &(&str, usize)| {
+            let encoded = index.vocabulary.look_up(text);
+            index.nearest_to(&encoded.words, within, count)
+        };
+        queries.par_iter().map(search).collect()
     }
 
-    /// For each text of `positions`, in parallel, the `count` most similar of those that were admitted before it.
-    pub fn nearest_before(&self, positions: &[usize], count: usize) -> Vec<Vec<Neighbor>> {
-        positions
-            .par_iter()
-            .map(|&position| self.nearest_to(self.words_of(self.entries[position]), position, count))
-            .collect()
+    /// For each text of `positions`, the `count` most similar of those that were admitted before it.
+    pub fn nearest_before(&mut self, positions: &[usize], count: usize) -> Vec<Vec<Neighbor>> {
+        self.count_overlaps();
+        let index = &*self;
+        let search = |&position: &usize| {
+            let words = index.words_of(index.entries[position]);
+            index.nearest_to(words, position, count)
+        };
+        positions.par_iter().map(search).collect()
+    }
+
+    /// Makes the texts that came in since be found.
+    fn count_overlaps(&mut self) {
+        let mut tokens = Vec::new();
+        for position in self.overlaps.missing(self.entries.len()) {
+            let words = super::words_of(self.entries[position], &self.words);
+            self.vocabulary.tokens(words, &mut tokens);
+            self.overlaps.push(&tokens);
+        }
     }
 
     fn nearest_to(&self, words: &[u32], within: usize, count: usize) -> Vec<Neighbor> {
@@ -42,14 +67,19 @@ impl Index {
         }
         let mut tokens = Vec::with_capacity(words.len());
         self.vocabulary.tokens(words, &mut tokens);
-        SCRATCH.with_borrow_mut(|(pattern, bounds)| {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let Scratch {
+                pattern,
+                shared,
+                bounds,
+            } = scratch;
             pattern.set(words);
             let mut best = Best {
                 count,
                 found: Vec::with_capacity(count + 1),
             };
-            let query = Bounds::new(&tokens);
-            let bounded = query.of_all(&self.entries[..within], bounds);
+            self.overlaps.count(&tokens, within, shared);
+            let bounded = self.bound(words.len() as u32, shared, bounds);
             let (mut above, mut size) = (u8::MAX as usize + 1, PORTION);
             while let Some(portion) = next_portion(&bounded, &mut above, bounds, size) {
                 size *= 2;
@@ -57,18 +87,19 @@ impl Index {
                     if best.is_out_of_reach(bound) {
                         return best.found;
                     }
-                    let entry = self.entries[position as usize];
+                    let position = position as usize;
+                    let entry = self.entries[position];
                     let total = words.len() as u32 + entry.length;
-                    let least = best.least_lcs(total, position as usize);
+                    let least = best.least_lcs(total, position);
                     // The bound was rounded up; where many texts are equally far away, the exact one spares most.
-                    if query.shared(&entry) < least {
+                    if most_shared(shared[position], words.len() as u32, entry.length) < least {
                         continue;
                     }
                     let Some(lcs) = pattern.lcs(self.words_of(entry), least) else {
                         continue;
                     };
                     best.add(Neighbor {
-                        position: position as usize,
+                        position,
                         score: Score { lcs, total },
                     });
                 }
@@ -76,50 +107,38 @@ impl Index {
             best.found
         })
     }
-}
 
-/// What bounds the score of a query with a text.
-struct Bounds {
-    signature: Signature,
-    /// Words of the query.
-    length: u32,
-    /// How many of its tokens some text has.
-    known: u32,
-}
-
-impl Bounds {
-    fn new(tokens: &[u32]) -> Bounds {
-        Bounds {
-            signature: Signature::new(tokens),
-            length: tokens.len() as u32,
-            known: known(tokens),
-        }
-    }
-
-    /// How many words, at most, a text shares with the query.
-    #[inline(always)]
-    fn shared(&self, entry: &Entry) -> u32 {
-        let different = self.signature.difference(entry.signature);
-        let shared = (self.known + entry.length).saturating_sub(different) / 2;
-        shared.min(self.known).min(entry.length)
-    }
-
-    /// Bounds the score with every text: 0 where no word is in common, else b where the score is below b / [`STEPS`].
-    /// Returns how many texts have each bound.
-    fn of_all(&self, entries: &[Entry], bounds: &mut Vec<u8>) -> [usize; 256] {
+    /// Bounds the score of a query of so many words with every text: 0 where no word is in common, else b where the
+    /// score is below b / [`STEPS`]. Returns how many texts have each bound.
+    fn bound(&self, length: u32, shared: &[u8], bounds: &mut Vec<u8>) -> [usize; 256] {
         bounds.clear();
-        bounds.extend(entries.iter().map(|entry| match self.shared(entry) {
-            0 => 0,
-            shared => {
-                let total = u64::from(self.length + entry.length);
-                (1 + u64::from(2 * shared) * u64::from(STEPS) / total) as u8
-            }
-        }));
+        bounds.extend(
+            shared
+                .iter()
+                .zip(&self.entries)
+                .map(|(&shared, entry)| match shared {
+                    0 => 0,
+                    shared => {
+                        let shared = u64::from(most_shared(shared, length, entry.length));
+                        let total = u64::from(length + entry.length);
+                        (1 + 2 * shared * u64::from(STEPS) / total) as u8
+                    }
+                }),
+        );
         let mut bounded = [0; 256];
         for &bound in &*bounds {
             bounded[bound as usize] += 1;
         }
         bounded
+    }
+}
+
+/// How many words two texts of these lengths share, at most, by what was counted.
+#[inline(always)]
+fn most_shared(counted: u8, a: u32, b: u32) -> u32 {
+    match counted {
+        MANY => a.min(b),
+        counted => u32::from(counted),
     }
 }
 

@@ -143,7 +143,7 @@ proptest! {
         let near = all.first().copied().filter(|near| threshold.is_exceeded_by(near.score));
         prop_assert_eq!(index.duplicate(&query.join(" "), within), near);
         all.truncate(count);
-        prop_assert_eq!(index.nearest(&query.join(" "), within, count), all);
+        prop_assert_eq!(index.nearest(&[(&query.join(" "), within)], count), vec![all]);
         let position = texts.len() - 1;
         let mut before = brute(&texts[position], &texts[..position]);
         before.truncate(count);
