@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help setup setup-dev build demo test lint fmt bench bench-filter bench-generate bench-engine sqlx goldens check-reference clean
+.PHONY: help setup setup-dev build demo test lint fmt bench bench-filter bench-generate bench-engine sqlx goldens check-reference soak clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -56,6 +56,10 @@ check-reference: setup-dev ## near-duplicates against rouge_score; what ewe save
 	$(CARGO) build --locked
 	.venv/bin/python scripts/check_rouge.py
 	.venv/bin/python scripts/check_saved_models.py
+
+soak: setup ## kill -9 at 100 random moments of a run, resumed each time: nothing lost, nothing asked twice, the same export
+	$(CARGO) build --locked
+	$(CARGO) test --locked --test it -- --ignored --nocapture --exact generate::soak
 
 clean: ## what was built and made, but for .venv and models
 	rm -rf target demo

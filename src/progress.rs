@@ -1,7 +1,12 @@
 //! What long work shows on stderr: a bar with rate and time left on a terminal, a line now and then elsewhere.
 
-use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+mod pace;
+
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use pace::Pace;
+use std::fmt::Write;
 use std::io::IsTerminal;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How often a line is written where there is no terminal.
@@ -16,9 +21,8 @@ pub struct Progress {
     total: u64,
     /// What is counted are the bytes of a file.
     bytes: bool,
-    /// Where it stood at the start, so that work done before does not count as speed.
-    first: u64,
     start: Instant,
+    pace: Arc<Mutex<Pace>>,
     last_line: Option<Instant>,
 }
 
@@ -26,15 +30,16 @@ impl Progress {
     /// Starts at `first` of `total`; `unit` names what is counted. Silent when `quiet`.
     pub fn new(what: &str, unit: &str, first: u64, total: u64, quiet: bool) -> Self {
         let terminal = std::io::stderr().is_terminal();
+        let start = Instant::now();
+        let pace = Arc::new(Mutex::new(Pace::starting(first, total)));
         let bar = (terminal && !quiet).then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
             let template = format!(
-                "{{prefix}} {{bar:28}} {{pos}}/{{len}} {unit} · {{elapsed}} · {{per_sec}} · {{eta}} left\n  {{msg}}"
+                "{{prefix}} {{bar:28}} {{pos}}/{{len}} {unit} · {{elapsed}} · {{per_sec}} · {{left}} left\n  {{msg}}"
             );
-            bar.set_style(ProgressStyle::with_template(&template).expect("the template is fixed").progress_chars("█▉░"));
+            bar.set_style(style(&template, &pace));
             bar.set_prefix(what.to_string());
             bar.set_position(first);
-            bar.reset_eta();
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         });
@@ -45,8 +50,8 @@ impl Progress {
             what: what.to_string(),
             total,
             bytes: false,
-            first,
-            start: Instant::now(),
+            start,
+            pace,
             last_line: None,
         }
     }
@@ -57,13 +62,8 @@ impl Progress {
         progress.bytes = true;
         progress.last_line = Some(Instant::now());
         if let Some(bar) = &progress.bar {
-            let template =
-                "{prefix} {bar:28} {bytes}/{total_bytes} · {elapsed} · {bytes_per_sec} · {eta} left\n  {msg}";
-            bar.set_style(
-                ProgressStyle::with_template(template)
-                    .expect("the template is fixed")
-                    .progress_chars("█▉░"),
-            );
+            let template = "{prefix} {bar:28} {bytes}/{total_bytes} · {elapsed} · {bytes_per_sec} · {left} left\n  {msg}";
+            bar.set_style(style(template, &progress.pace));
         }
         progress
     }
@@ -88,6 +88,7 @@ impl Progress {
 
     /// Shows that the work stands at `position`, with what else there is to say.
     pub fn set(&mut self, position: u64, message: &str) {
+        self.note(position);
         if let Some(bar) = &self.bar {
             bar.set_position(position);
             bar.set_message(fit(message));
@@ -97,14 +98,10 @@ impl Progress {
         if self.lines && due {
             self.last_line = Some(Instant::now());
             let elapsed = self.start.elapsed();
-            let done = position.saturating_sub(self.first);
             if self.total == u64::MAX {
                 return eprintln!("{}: {position} in {} {message}", self.what, clock(elapsed));
             }
-            let left = match done {
-                0 => "?".to_string(),
-                done => clock(elapsed.mul_f64(self.total.saturating_sub(position) as f64 / done as f64)),
-            };
+            let left = self.left().map_or("?".to_string(), clock);
             let (position, total) = match self.bytes {
                 true => (
                     HumanBytes(position).to_string(),
@@ -118,6 +115,17 @@ impl Progress {
                 clock(elapsed)
             );
         }
+    }
+
+    /// Notes that the work stands at `position`, without showing it.
+    pub fn note(&mut self, position: u64) {
+        let mut pace = self.pace.lock().expect("nobody panics with it");
+        pace.note(self.start.elapsed(), position);
+    }
+
+    /// How long it will go on at the pace of now; none while nobody can tell.
+    pub fn left(&self) -> Option<Duration> {
+        self.pace.lock().expect("nobody panics with it").left()
     }
 
     /// Says something that is to stay, above the bar; nothing when quiet.
@@ -135,6 +143,19 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+/// How a bar of this template is drawn; `{left}` is the time that is left.
+fn style(template: &str, pace: &Arc<Mutex<Pace>>) -> ProgressStyle {
+    let pace = pace.clone();
+    ProgressStyle::with_template(template)
+        .expect("the template is fixed")
+        .with_key("left", move |_: &ProgressState, out: &mut dyn Write| {
+            let left = pace.lock().expect("nobody panics with it").left();
+            // Nobody is there to be told when a line cannot be drawn.
+            let _ = out.write_str(&left.map_or("?".to_string(), clock));
+        })
+        .progress_chars("█▉░")
 }
 
 /// The message with each line cut to the width of the terminal: a line that wraps would be drawn over and over.

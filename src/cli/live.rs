@@ -21,7 +21,6 @@ pub struct Live {
     priced: bool,
     start: Instant,
     last: Option<Instant>,
-    first: u64,
 }
 
 impl Live {
@@ -35,7 +34,6 @@ impl Live {
             priced,
             start: Instant::now(),
             last: None,
-            first,
         }
     }
 
@@ -47,6 +45,7 @@ impl Live {
             return;
         }
         self.last = Some(Instant::now());
+        self.bar.note(now.accepted);
         if self.json && !self.quiet {
             eprintln!("{}", self.line(now));
         } else if self.bar.is_drawn() {
@@ -72,13 +71,6 @@ impl Live {
         self.start.elapsed().as_secs_f64().max(1e-3)
     }
 
-    /// Seconds that are left at the rate so far.
-    fn left(&self, now: &Growth) -> Option<f64> {
-        let done = now.accepted.saturating_sub(self.first);
-        let open = now.target.saturating_sub(now.accepted);
-        (done > 0).then(|| self.seconds() * open as f64 / done as f64)
-    }
-
     fn line(&self, now: &Growth) -> serde_json::Value {
         let seconds = self.seconds();
         let endpoints: Vec<_> = now.endpoints.iter().map(endpoint_json).collect();
@@ -86,7 +78,7 @@ impl Live {
             "seconds": seconds,
             "accepted": now.accepted,
             "target": now.target,
-            "seconds_left": self.left(now),
+            "seconds_left": self.bar.left().map(|left| left.as_secs_f64()),
             "rejected_by_reason": now.rejected,
             "novelty": now.novelty,
             "requests": now.requests,

@@ -3,8 +3,9 @@
 
 use std::time::Instant;
 
-/// Where a limit starts.
-const START: usize = 8;
+/// Where a limit starts. A large endpoint is reached after few round-trips; a small one lets as many wait for a moment, or
+/// says so and is asked for less.
+const START: usize = 32;
 
 /// An adaptive limit. Answers and failures of requests sent before the last cut say nothing about the limit after
 /// it, and change nothing: so it halves at most once in a round-trip.
@@ -83,10 +84,10 @@ mod tests {
         let start = Instant::now();
         let at = |n| start + Duration::from_secs(n);
         let mut limit = Limit::new(100);
-        assert_eq!(limit.get(), 8);
+        assert_eq!(limit.get(), 32);
         round_trip(&mut limit, at(0));
-        assert_eq!(limit.get(), 16);
-        for n in 1..5 {
+        assert_eq!(limit.get(), 64);
+        for n in 1..3 {
             round_trip(&mut limit, at(n));
         }
         assert_eq!(limit.get(), 100);
@@ -125,6 +126,6 @@ mod tests {
         for _ in 0..100 {
             limit.answered(Instant::now(), false);
         }
-        assert_eq!(limit.get(), 8);
+        assert_eq!(limit.get(), 32);
     }
 }

@@ -207,6 +207,66 @@ fn a_killed_run_goes_on_as_if_nothing_had_happened() {
     assert_eq!(ewe(&dir, &export).success().stdout(), wanted);
 }
 
+/// The long form, at random moments: `make soak`. `EWE_SOAK_SEED` repeats one.
+#[test]
+#[ignore = "takes minutes; run by `make soak`"]
+fn soak() {
+    const KILLS: usize = 100;
+    let seed = match std::env::var("EWE_SOAK_SEED") {
+        Ok(seed) => seed.parse().unwrap(),
+        Err(_) => std::time::UNIX_EPOCH.elapsed().unwrap().as_secs(),
+    };
+    println!("EWE_SOAK_SEED={seed}");
+    const TARGET: i64 = 3000;
+    let target = TARGET.to_string();
+    // The mock knows few words: only what is all but the same is to count as a duplicate.
+    let target = [&target, "--threshold", "0.95"];
+    let format = [
+        "export", "--db", "d.db", "--format", "alpaca", "--review", "any", "--out", "-",
+    ];
+    let (whole, mock) = (Dir::with_dataset(), Mock::start());
+    ewe(
+        &whole,
+        &[&arguments("d.db", &mock, target[0]), &target[1..]].concat(),
+    )
+    .success();
+    let wanted = ewe(&whole, &format).success().stdout();
+
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    mock.set_latency(Duration::from_millis(40));
+    // Knuth's multiplier; the upper bits are random enough for moments.
+    let mut state = seed;
+    let waits: Vec<u64> = (0..KILLS)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            10 + (state >> 33) % 290
+        })
+        .collect();
+    let kills = support::kill_again_and_again(
+        &dir,
+        &mock,
+        &[&arguments("d.db", &mock, target[0]), &target[1..]].concat(),
+        &waits,
+    );
+    assert_eq!(
+        kills, KILLS,
+        "the run was over too early: a higher target is wanted"
+    );
+    ewe(
+        &dir,
+        &[&arguments("d.db", &mock, target[0]), &target[1..]].concat(),
+    )
+    .success();
+    assert!(ewe(&dir, &format).success().stdout() == wanted, "another export");
+    let made = number(&dir, "select count(*) from task where origin = 'machine'");
+    assert_eq!(made, TARGET);
+    let asked = number(&dir, "select count(*) from request");
+    println!(
+        "{kills} kills; {asked} answers in the dataset, {} given by the mock",
+        mock.requests()
+    );
+}
+
 #[test]
 fn interrupt_stops_cleanly() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());

@@ -61,7 +61,7 @@ pub fn sql_error(dir: &Dir, statement: &str) -> String {
 
 /// Kills the command after each of these waits, in milliseconds, and starts it again. What was committed before is not
 /// asked for again: counted by the server, not by ewe.
-pub fn kill_again_and_again(dir: &Dir, mock: &Mock, arguments: &[&str], waits: &[u64]) {
+pub fn kill_again_and_again(dir: &Dir, mock: &Mock, arguments: &[&str], waits: &[u64]) -> usize {
     let mut kills = 0;
     for &wait in waits {
         let before = mock.answered();
@@ -86,6 +86,7 @@ pub fn kill_again_and_again(dir: &Dir, mock: &Mock, arguments: &[&str], waits: &
         assert_eq!(dir.sql("pragma integrity_check"), [["ok"]]);
     }
     assert!(kills >= 2, "the run was over before it could be killed");
+    kills
 }
 
 /// Waits for a future, as `main` does.
