@@ -1,11 +1,14 @@
 """`ewe generate` against a mock endpoint, beside the published Alpaca script's loop.
 
-    make bench-generate        or    .venv/bin/python benches/generate.py [SECONDS]
+    make bench-generate        or    .venv/bin/python benches/generate.py [SECONDS [RESPONSES]]
 
 1. Latency: the mock answers after 2 s and takes 256 requests at once, so it can give 128 responses a second, four tasks in
    each. How many does ewe get, with everything on: parsing, rules, near-duplicates, commits?
 2. Work: the mock answers at once, and the dataset holds 50,000 tasks. What does an accepted task cost? Beside it what
    the published script does with the same tasks: `rouge_score` against the pool in a `Pool` of two, on a sample.
+
+3. Memory: 200,000 responses of the mock without latency, 99 of 100 tasks in them seen before, so that the pool stays small.
+   What does ewe hold of all it has read? And what did it say, at 5 % of the way, on how long it would take?
 
 Instructions come from filter_data.py (`zipf`).
 """
@@ -29,6 +32,7 @@ EWE = ROOT / "target/debug/ewe"
 MOCK = ROOT / "target/debug/examples/mock_endpoint"
 TASKS, SLOTS, LATENCY = 4, 256, 2.0
 POOL, SAMPLE = 50_000, 4
+RESPONSES, FRESH_EVERY = 200_000, 100
 
 
 @contextmanager
@@ -90,8 +94,45 @@ def at_once(folder, rows, texts):
     print(f"  the published script's comparison alone: {published * 1e3:,.0f} ms a task, {published / ewe:,.0f} times that")
 
 
+def resident(process):
+    """Resident memory of a process in MiB."""
+    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def many(folder, texts, responses):
+    """Most of what the mock says was said before, so most is rejected; memory must not grow with it."""
+    db, rows = folder / "many.db", folder / "many.jsonl"
+    tasks = responses * TASKS
+    fresh = iter(texts)
+    write((next(fresh) if i % FRESH_EVERY == 0 else texts[i % 97 * FRESH_EVERY % 5000] for i in range(tasks)), rows)
+    subprocess.run([EWE, "-q", "init", "--db", db], check=True, stdout=subprocess.DEVNULL)
+    target = int(0.9 * tasks / FRESH_EVERY)
+    with mock(rows, 0) as url:
+        command = [EWE, "generate", "--db", db, "--target", str(target), "--recipe", "alpaca", "--json", "--endpoint", url + "/v1"]
+        command += ["--endpoint-model", "mock", "--api", "completions", "--concurrency", "64", "--window", "128", "--min-novelty", "0"]
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        samples = []
+        for line in process.stderr:
+            if line.startswith("{"):
+                said = json.loads(line)
+                samples.append((said["seconds"], said["requests"], said["accepted"], said["seconds_left"], resident(process)))
+        assert process.wait() == 0
+        wall = time.perf_counter() - start
+        count, _ = answered(url)
+    print(f"{count} responses in {wall:.0f} s, {target} tasks accepted; MiB resident by responses:")
+    step = max(1, len(samples) // 10)
+    print("  " + ", ".join(f"{requests}: {mib:.0f}" for _, requests, _, _, mib in samples[::step]))
+    seconds, _, accepted, left, _ = next(sample for sample in samples if sample[2] >= 0.05 * target)
+    print(f"  after {100 * accepted / target:.0f} %: {left:.0f} s left, where it was {wall - seconds:.0f}")
+
+
 def main():
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 120
+    responses = int(sys.argv[2]) if len(sys.argv) > 2 else RESPONSES
     texts = instructions("zipf", POOL + 40_000)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -99,6 +140,7 @@ def main():
         write(texts, rows)
         with_latency(folder, rows, seconds)
         at_once(folder, rows, texts)
+        many(folder, texts, responses)
 
 
 if __name__ == "__main__":
