@@ -34,6 +34,10 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<u8> {
         Command::Init(args) => cli::init::run(args).await?,
         Command::Generate(args) if args.model.is_some() => return Err(hand_over()),
         Command::Generate(args) => {
+            if let Some(mailbox) = args.mailbox()? {
+                let grow = cli::generate::open(args).await?;
+                return grow.run_through_files(args, globals.quiet, &mailbox).await;
+            }
             let client = args.client()?;
             return cli::generate::open(args)
                 .await?

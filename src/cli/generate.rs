@@ -1,10 +1,11 @@
 //! `ewe generate`
 
 use super::live::Live;
-use super::recipe;
+use super::{batch, recipe};
 use crate::backend::Backend;
 use crate::client::endpoint::{Api, EndpointConfig};
 use crate::client::key::ApiKey;
+use crate::client::mailbox::Mailbox;
 use crate::client::{self, Client};
 use crate::filter::Threshold;
 use crate::filter::rules::RuleSet;
@@ -38,8 +39,12 @@ pub struct Args {
     #[arg(long, value_name = "URL", group = "who", requires = "endpoint_model")]
     pub endpoint: Vec<String>,
 
+    /// Files in place of an endpoint.
+    #[command(flatten)]
+    pub batch_files: batch::Args,
+
     /// The model's name at the endpoint: one for all, or one for each; the weights must be the same
-    #[arg(long, value_name = "NAME", requires = "endpoint")]
+    #[arg(long, value_name = "NAME", conflicts_with = "model")]
     pub endpoint_model: Vec<String>,
 
     /// Environment variable that holds the endpoint's key: one for all, or one for each
@@ -70,8 +75,11 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
 
-    /// Rounds that run side by side; round k is prompted from what was accepted up to round k - N
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    /// Rounds that run side by side; round k is prompted from what was accepted up to round k - N [default: 8, and 512
+    /// with --batch-file]
+    #[arg(long, value_name = "N", default_value_t = 8, hide_default_value = true,
+        default_value_if("batch_file", clap::builder::ArgPredicate::IsPresent, "512"),
+        value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub window: u64,
 
     /// ROUGE-L F1 above which two instructions count as the same
@@ -82,7 +90,7 @@ pub struct Args {
     #[arg(long, value_name = "SET|FILE", default_value = "default")]
     pub rules: String,
 
-    /// Stop after this many requests
+    /// Stop after this many requests; of a --batch-file: write no more than these at once
     #[arg(long, value_name = "N")]
     pub max_requests: Option<u64>,
 
@@ -180,6 +188,17 @@ impl Args {
     }
 }
 
+impl Args {
+    /// The mailbox for `--batch-file`; none without it.
+    pub fn mailbox(&self) -> Result<Option<Mailbox>> {
+        let Some(out) = &self.batch_files.batch_file else {
+            return Ok(None);
+        };
+        let model = for_each("--endpoint-model", &self.endpoint_model, 1)?[0];
+        self.batch_files.mailbox(out, model, self.api).map(Some)
+    }
+}
+
 /// The option's value for each of so many endpoints: one for all, or as many as there are.
 fn for_each<'a>(option: &str, values: &'a [String], endpoints: usize) -> Result<Vec<&'a str>> {
     match values {
@@ -228,11 +247,52 @@ pub async fn open(args: &Args) -> Result<Grow> {
 impl Grow {
     /// Grows the dataset with `backend`; the exit code says whether it was stopped.
     pub async fn run(self, args: &Args, quiet: bool, backend: &dyn Backend) -> Result<u8> {
-        let Grow { config, store, _lock } = self;
-        let result = grow(&store, &config, args, quiet, backend).await;
-        store.close().await;
+        let result = match grow(&self.store, &self.config, args, quiet, backend).await {
+            Ok(grown) => Ok(grown.report(args, None)),
+            Err(error) => Err(error),
+        };
+        self.store.close().await;
         result
     }
+
+    /// Grows the dataset as far as results reach, and writes the requests that are next.
+    pub async fn run_through_files(self, args: &Args, quiet: bool, mailbox: &Mailbox) -> Result<u8> {
+        let result = self.through_files(args, quiet, mailbox).await;
+        self.store.close().await;
+        result
+    }
+
+    async fn through_files(&self, args: &Args, quiet: bool, mailbox: &Mailbox) -> Result<u8> {
+        let mut grown = grow(&self.store, &self.config, args, quiet, mailbox).await?;
+        if grown.ending == Ending::Interrupted {
+            // Not all results were looked at; what stands in the file may wait still.
+            return Ok(grown.report(args, None));
+        }
+        let spent = batch::spent(mailbox, &self.config.budget);
+        let waiting = match (grown.ending, spent) {
+            (Ending::Waiting, Some(spent)) => {
+                grown.ending = Ending::Budget(spent);
+                &[]
+            }
+            (Ending::Waiting, None) => grown.last.waiting.as_slice(),
+            _ => &[],
+        };
+        let posted = batch::post(mailbox, waiting, self.config.budget.requests, &self.store).await?;
+        grown.last.requests = posted.written;
+        if !quiet {
+            posted.warn();
+        }
+        Ok(grown.report(args, Some(&posted)))
+    }
+}
+
+/// What came of a run.
+struct Grown {
+    ending: Ending,
+    last: pipeline::Progress,
+    /// Machine-made tasks that were there before.
+    had: u64,
+    time: Duration,
 }
 
 async fn grow(
@@ -241,7 +301,7 @@ async fn grow(
     args: &Args,
     quiet: bool,
     backend: &dyn Backend,
-) -> Result<u8> {
+) -> Result<Grown> {
     let interrupted = Arc::new(AtomicBool::new(false));
     tokio::spawn(stop_on_signal(interrupted.clone()));
 
@@ -265,52 +325,74 @@ async fn grow(
     };
     let ending = pipeline::grow(store, config, backend, &interrupted, &mut show).await;
     live.finish();
-    let ending = ending?;
-    if args.json {
-        let word = match ending {
+    Ok(Grown {
+        ending: ending?,
+        last,
+        had,
+        time: start.elapsed(),
+    })
+}
+
+impl Grown {
+    /// Prints it; returns the exit code.
+    fn report(&self, args: &Args, posted: Option<&batch::Posted>) -> u8 {
+        let Grown {
+            ending, last, had, ..
+        } = self;
+        if args.json {
+            println!("{}", self.to_json(posted));
+        } else {
+            println!(
+                "{}: {} machine-made tasks, {} of them new; {} candidates rejected, {} requests, {} tokens, {}",
+                args.db.display(),
+                last.accepted,
+                last.accepted - had,
+                last.rejections(),
+                last.requests,
+                last.tokens(),
+                clock(self.time)
+            );
+            match ending {
+                Ending::Target => {}
+                Ending::Budget(spent) => println!(
+                    "stopped: the budget of {} is spent; the same command with a larger one goes on",
+                    spent.as_str()
+                ),
+                Ending::Saturated => println!(
+                    "stopped: {:.1} % of the last instructions were new, less than --min-novelty {}; more seeds, another \
+                     model or a lower --min-novelty may bring more",
+                    100.0 * last.novelty.unwrap_or_default(),
+                    args.min_novelty
+                ),
+                Ending::Waiting => posted.into_iter().for_each(batch::Posted::say),
+                Ending::Interrupted => println!("stopped: interrupted; the same command goes on"),
+            }
+        }
+        if *ending == Ending::Interrupted { 130 } else { 0 }
+    }
+
+    fn to_json(&self, posted: Option<&batch::Posted>) -> serde_json::Value {
+        let last = &self.last;
+        let word = match self.ending {
             Ending::Target => "target",
             Ending::Budget(_) => "budget",
             Ending::Saturated => "saturated",
+            Ending::Waiting => "waiting",
             Ending::Interrupted => "interrupted",
         };
-        let spent = match ending {
+        let spent = match self.ending {
             Ending::Budget(spent) => Some(spent.as_str()),
             _ => None,
         };
-        println!(
-            "{}",
-            serde_json::json!({"ending": word, "budget": spent, "accepted": last.accepted, "new": last.accepted - had,
-                "rejected": last.rejections(), "rejected_by_reason": last.rejected, "novelty": last.novelty,
-                "requests": last.requests, "tokens": last.tokens(), "prompt_tokens": last.prompt_tokens,
-                "completion_tokens": last.completion_tokens, "cost": last.cost})
-        );
-    } else {
-        println!(
-            "{}: {} machine-made tasks, {} of them new; {} candidates rejected, {} requests, {} tokens, {}",
-            args.db.display(),
-            last.accepted,
-            last.accepted - had,
-            last.rejections(),
-            last.requests,
-            last.tokens(),
-            clock(start.elapsed())
-        );
-        match ending {
-            Ending::Target => {}
-            Ending::Budget(spent) => println!(
-                "stopped: the budget of {} is spent; the same command with a larger one goes on",
-                spent.as_str()
-            ),
-            Ending::Saturated => println!(
-                "stopped: {:.1} % of the last instructions were new, less than --min-novelty {}; more seeds, another model or \
-                 a lower --min-novelty may bring more",
-                100.0 * last.novelty.unwrap_or_default(),
-                args.min_novelty
-            ),
-            Ending::Interrupted => println!("stopped: interrupted; the same command goes on"),
+        let mut json = serde_json::json!({"ending": word, "budget": spent, "accepted": last.accepted,
+            "new": last.accepted - self.had, "rejected": last.rejections(), "rejected_by_reason": last.rejected,
+            "novelty": last.novelty, "requests": last.requests, "tokens": last.tokens(),
+            "prompt_tokens": last.prompt_tokens, "completion_tokens": last.completion_tokens, "cost": last.cost});
+        if let Some(posted) = posted {
+            json["batch"] = posted.to_json();
         }
+        json
     }
-    Ok(if ending == Ending::Interrupted { 130 } else { 0 })
 }
 
 /// The first Ctrl-C lets what is in flight finish; the second leaves at once. Neither loses what is committed.

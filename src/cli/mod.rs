@@ -2,6 +2,7 @@
 //! every command; `ewe` hands those that need tensors over to `ewe-torch`.
 
 pub mod accept;
+pub mod batch;
 pub mod chat;
 pub mod complete;
 pub mod curate;
@@ -65,7 +66,7 @@ pub enum Command {
     /// Make a dataset that begins with seed tasks
     Init(init::Args),
     /// Let a model write new tasks, until there are enough
-    Generate(generate::Args),
+    Generate(Box<generate::Args>),
     /// Judge a file of tasks: rules and near-duplicates
     Filter(filter::Args),
     /// Read a file of tasks into the dataset

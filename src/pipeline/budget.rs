@@ -34,6 +34,13 @@ pub struct Price {
     pub output: f64,
 }
 
+impl Price {
+    /// What so many tokens cost.
+    pub fn of(self, prompt: u64, completion: u64) -> f64 {
+        (prompt as f64 * self.input + completion as f64 * self.output) / 1e6
+    }
+}
+
 /// What is spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spent {
@@ -108,7 +115,7 @@ impl Meter {
 
     /// What the tokens cost.
     pub fn cost(&self, price: Price) -> f64 {
-        (self.prompt_tokens() as f64 * price.input + self.completion_tokens() as f64 * price.output) / 1e6
+        price.of(self.prompt_tokens(), self.completion_tokens())
     }
 
     /// The first limit that is reached.

@@ -1,5 +1,6 @@
 //! The front-door tests: one binary, a module for each room.
 
+mod batch;
 mod client;
 mod curate;
 mod defects;

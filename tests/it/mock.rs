@@ -146,10 +146,7 @@ async fn answer(state: Arc<Mutex<State>>, authorization: Option<String>, body: V
     }
     let prompt = body["prompt"].as_str().unwrap();
     let seed = body["seed"].as_u64().unwrap();
-    let (text, finish) = match &body["response_format"] {
-        Value::Null => write(prompt, seed),
-        _ => write_json(prompt, seed),
-    };
+    let (text, finish) = answer_to(&body);
     *state
         .lock()
         .unwrap()
@@ -161,6 +158,16 @@ async fn answer(state: Arc<Mutex<State>>, authorization: Option<String>, body: V
         "usage": {"prompt_tokens": prompt.len() / 4, "completion_tokens": text.len() / 4},
     }))
     .into_response()
+}
+
+/// What the mock answers to the body of a request.
+pub fn answer_to(body: &Value) -> (String, &'static str) {
+    let prompt = body["prompt"].as_str().unwrap();
+    let seed = body["seed"].as_u64().unwrap();
+    match &body["response_format"] {
+        Value::Null => write(prompt, seed),
+        _ => write_json(prompt, seed),
+    }
 }
 
 const VERBS: [&str; 8] = [
