@@ -10,6 +10,7 @@ mod admission;
 mod alpaca;
 mod ask;
 pub mod budget;
+pub mod judge;
 mod neighbors;
 mod novelty;
 mod pool;

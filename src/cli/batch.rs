@@ -1,9 +1,10 @@
-//! Options of `ewe generate` for models that are asked through files.
+//! Options for models that are asked through files.
 
+use super::endpoint;
 use super::terminal::{clean, counted};
-use crate::client::endpoint::Api;
 use crate::client::mailbox::{Counts, Mailbox};
 use crate::client::results::Results;
+use crate::pipeline::Ending;
 use crate::pipeline::budget::{Budget, Spent};
 use crate::store::Store;
 use anyhow::Result;
@@ -37,14 +38,14 @@ pub struct Args {
 }
 
 impl Args {
-    /// Reads the results, and looks at the place where requests are to go.
-    pub fn mailbox(&self, out: &std::path::Path, model: &str, api: Api) -> Result<Mailbox> {
-        Mailbox::new(
-            model,
-            api,
-            out,
-            Results::read(&self.batch_results, self.keep_going)?,
-        )
+    /// The mailbox for `--batch-file`, with its results read; none without it.
+    pub fn mailbox(&self, at: &endpoint::Args) -> Result<Option<Mailbox>> {
+        let Some(out) = &self.batch_file else {
+            return Ok(None);
+        };
+        let model = at.model()?;
+        let results = Results::read(&self.batch_results, self.keep_going)?;
+        Mailbox::new(model, at.api, out, results).map(Some)
     }
 }
 
@@ -63,7 +64,7 @@ pub struct Posted {
 
 /// The part of a budget that is spent before anything is written: what the results cost, committed or not, so that the
 /// same command again comes to the same end.
-pub fn spent(mailbox: &Mailbox, budget: &Budget) -> Option<Spent> {
+fn spent(mailbox: &Mailbox, budget: &Budget) -> Option<Spent> {
     let counts = mailbox.counts();
     let tokens = counts.prompt_tokens + counts.completion_tokens;
     if budget.tokens.is_some_and(|most| tokens >= most) {
@@ -76,9 +77,23 @@ pub fn spent(mailbox: &Mailbox, budget: &Budget) -> Option<Spent> {
         .then_some(Spent::Money)
 }
 
-/// Writes what waits to the file of requests, or removes a file of which nothing waits any more.
-pub async fn post(mailbox: &Mailbox, waiting: &[String], most: Option<u64>, store: &Store) -> Result<Posted> {
-    let written = mailbox.write(waiting, most)?;
+/// The end of a run through files: writes what waits to the file of requests, or removes a file of which nothing waits any
+/// more. A run that waits, and may not spend more, ends for that reason.
+pub async fn end(
+    mailbox: &Mailbox,
+    ending: &mut Ending,
+    waiting: &[String],
+    budget: &Budget,
+    store: &Store,
+) -> Result<Posted> {
+    let mut sent = waiting;
+    if *ending != Ending::Waiting {
+        sent = &[];
+    } else if let Some(spent) = spent(mailbox, budget) {
+        *ending = Ending::Budget(spent);
+        sent = &[];
+    }
+    let written = mailbox.write(sent, budget.requests)?;
     let mut unknown = 0;
     for id in mailbox.unclaimed() {
         unknown += u64::from(store.answer(id).await?.is_none());
@@ -86,7 +101,7 @@ pub async fn post(mailbox: &Mailbox, waiting: &[String], most: Option<u64>, stor
     Ok(Posted {
         out: mailbox.out().display().to_string(),
         written,
-        held_back: waiting.len() as u64 - written,
+        held_back: sent.len() as u64 - written,
         counts: mailbox.counts(),
         unknown,
         damaged: mailbox.damaged().to_vec(),

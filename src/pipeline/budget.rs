@@ -21,6 +21,19 @@ pub struct Budget {
     pub price: Price,
 }
 
+impl Budget {
+    /// What is left of it for work at the same prices, after so much.
+    pub fn less(&self, requests: u64, tokens: u64, money: f64, time: Duration) -> Budget {
+        Budget {
+            requests: self.requests.map(|most| most.saturating_sub(requests)),
+            tokens: self.tokens.map(|most| most.saturating_sub(tokens)),
+            money: self.money.map(|most| (most - money).max(0.0)),
+            time: self.time.map(|most| most.saturating_sub(time)),
+            price: self.price,
+        }
+    }
+}
+
 fn as_seconds<S: serde::Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     time.map(|time| time.as_secs_f64()).serialize(serializer)
 }

@@ -9,6 +9,7 @@ mod faulty;
 mod filter;
 mod generate;
 mod interchange;
+mod judge;
 mod mock;
 #[cfg(feature = "torch")]
 mod models;

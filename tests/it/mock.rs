@@ -255,6 +255,15 @@ pub fn write(prompt: &str, seed: u64) -> (String, &'static str) {
     if prompt.starts_with("This is a numbered list") {
         return write_tasks(&mut dice);
     }
+    if prompt.starts_with("Each answer below was given") {
+        let (score, noun) = (1 + dice.roll(5), dice.noun());
+        let text = match dice.roll(8) {
+            0 => "It depends.".to_string(),
+            1 => format!(" {score}.5\nReason: It is between two."),
+            _ => format!(" {score}\nReason: It tells of the {noun}."),
+        };
+        return (text, "stop");
+    }
     if prompt.starts_with("Can the following task") {
         return (
             ["Yes", " No", " No", " maybe", " No"][dice.roll(5)].to_string(),
