@@ -5,6 +5,7 @@
 
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// How the next token is chosen. Field names and meanings are those of OpenAI's completions endpoint, with
 /// `top_k`, `min_p` and `repetition_penalty` as vLLM and `transformers` define them.
@@ -99,6 +100,9 @@ pub enum BackendError {
     /// The backend cannot answer at all (wrong key, no such model, gone for good); the run must stop.
     #[error("{0}")]
     Fatal(String),
+    /// The answer comes another day, from a backend that [defers](Backend::defers).
+    #[error("the request waits for its answer")]
+    Deferred,
 }
 
 /// Whether an endpoint is being asked.
@@ -130,6 +134,19 @@ pub struct EndpointStatus {
     pub retried: u64,
 }
 
+/// Names a question: a hash of the model, the prompt and every sampling parameter, 64 hexadecimal digits. The seed is
+/// among the parameters, and it tells two samples of one prompt apart.
+pub fn content_key(model: &str, prompt: &str, sampling: &Sampling) -> String {
+    let sampling = serde_json::to_string(sampling).expect("sampling parameters are plain values");
+    let mut hash = Sha256::new();
+    for part in [model, prompt, &sampling] {
+        // With the length before each part, no two questions run together into one text.
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A language model that continues prompts.
 pub trait Backend: Send + Sync {
     /// Names the model in `run`, in content keys and in messages; the same name must mean the same weights. It stays
@@ -146,5 +163,11 @@ pub trait Backend: Send + Sync {
     /// How the endpoints behind it are doing, in the order in which they were given; none for a local model.
     fn status(&self) -> Vec<EndpointStatus> {
         Vec::new()
+    }
+
+    /// Whether it asks nobody, and only looks answers up that came by another way. To ask it costs nothing, so no budget
+    /// is held against it, and what it has no answer to waits ([`BackendError::Deferred`]).
+    fn defers(&self) -> bool {
+        false
     }
 }

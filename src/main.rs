@@ -22,7 +22,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> anyhow::Result<u8> {
     // Commands that ask the dataset one thing start faster without a pool of threads.
     let mut runtime = match cli.command {
-        Command::Generate(_) => tokio::runtime::Builder::new_multi_thread(),
+        Command::Generate(_) | Command::Judge(_) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     runtime.enable_all().build()?.block_on(dispatch(cli))
@@ -33,13 +33,9 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<u8> {
     match &cli.command {
         Command::Init(args) => cli::init::run(args).await?,
         Command::Generate(args) if args.model.is_some() => return Err(hand_over()),
-        Command::Generate(args) => {
-            let client = args.client()?;
-            return cli::generate::open(args)
-                .await?
-                .run(args, globals.quiet, &client)
-                .await;
-        }
+        Command::Generate(args) => return cli::generate::run(args, globals.quiet).await,
+        Command::Judge(args) if args.model.is_some() => return Err(hand_over()),
+        Command::Judge(args) => return cli::judge::run(args, globals.quiet).await,
         Command::Filter(args) => cli::filter::run(args, globals.quiet).await?,
         Command::Import(args) => cli::import::run(args).await?,
         Command::Export(args) => cli::export::run(args, globals).await?,

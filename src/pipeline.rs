@@ -8,7 +8,9 @@
 
 mod admission;
 mod alpaca;
+mod ask;
 pub mod budget;
+pub mod judge;
 mod neighbors;
 mod novelty;
 mod pool;
@@ -16,7 +18,7 @@ mod progress;
 pub mod rejudge;
 mod self_instruct;
 
-use crate::backend::{Backend, BackendError, Completion, Sampling};
+use crate::backend::{Backend, Sampling};
 use crate::filter::judge::NEAR_DUPLICATE;
 use crate::filter::rules::{Objection, RuleSet};
 use crate::filter::{Score, Threshold};
@@ -25,12 +27,12 @@ use crate::generate::parse::Fault;
 use crate::generate::recipe::{Alpaca, Recipe};
 use crate::generate::round::request_seed;
 use crate::generate::topics::Topics;
-use crate::store::request::NewRequest;
 use crate::store::round::{AdmittedInstance, Rejection, Similar};
 use crate::store::{RunStatus, Store};
 use admission::Batch;
 use anyhow::{Result, anyhow, bail};
-use budget::{Budget, Meter};
+use ask::{Answer, Asker};
+use budget::Budget;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
@@ -42,7 +44,6 @@ use self_instruct::SelfInstructMethod;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, RwLock};
-use std::time::Instant;
 
 /// Rounds in a row that may bring nothing at all before the run gives up.
 const FRUITLESS_ROUNDS: u64 = 200;
@@ -109,19 +110,16 @@ struct Run<'a> {
     store: &'a Store,
     run_id: i64,
     config: &'a Config,
-    backend: &'a dyn Backend,
-    interrupted: &'a AtomicBool,
-    /// Set when the target is reached: nothing more is asked.
-    enough: AtomicBool,
+    asker: Asker<'a>,
     method: Method<'a>,
     pool: RwLock<Pool>,
     dealer: Mutex<Dealer>,
     waiting: Mutex<Waiting>,
     novelty: Mutex<Novelty>,
-    meter: Meter,
 }
 
-/// Grows the dataset to the target, or until a budget is spent or `interrupted` is set.
+/// Grows the dataset to the target, or until a budget is spent, `interrupted` is set, or nothing is left that could be
+/// asked before the answers to what a backend [defers](Backend::defers) are there.
 ///
 /// `show` is called after each admitted round.
 pub async fn grow(
@@ -168,9 +166,7 @@ pub async fn grow(
         store,
         run_id,
         config,
-        backend,
-        interrupted,
-        enough: AtomicBool::new(false),
+        asker: Asker::new(store, run_id, backend, &config.budget, interrupted),
         method: match &config.recipe {
             Recipe::SelfInstruct(recipe) => Method::SelfInstruct(SelfInstructMethod::new(recipe, &seeds)),
             Recipe::Alpaca(recipe) => Method::Alpaca(recipe),
@@ -179,7 +175,6 @@ pub async fn grow(
         waiting: Mutex::new(Waiting::left_over(store, &pool).await?),
         novelty: Mutex::new(Novelty::after(store.last_novelties(novelty::SPAN).await?)),
         pool: RwLock::new(pool),
-        meter: Meter::start(),
     };
     let mut result = run.rounds(&mut next, &mut progress, show).await;
     if result.is_ok()
@@ -188,7 +183,7 @@ pub async fn grow(
         result = Err(error);
     }
     let status = match &result {
-        Ok(Ending::Target | Ending::Budget(_) | Ending::Saturated) => RunStatus::Done,
+        Ok(Ending::Target | Ending::Budget(_) | Ending::Saturated | Ending::Waiting) => RunStatus::Done,
         Ok(Ending::Interrupted) => RunStatus::Interrupted,
         Err(_) => RunStatus::Failed,
     };
@@ -247,10 +242,15 @@ impl Run<'_> {
             }
             self.count(progress);
             show(progress);
+            let goes_on = matches!(stop, None | Some(Stop::Drained(Ending::Waiting)));
+            for round in (*next..*next + count).filter(|_| goes_on) {
+                running.push_back(self.round(round + self.config.window).boxed());
+            }
+            *next += count;
             match stop {
                 Some(Stop::Drained(ending)) => {
                     if matches!(ending, Ending::Target | Ending::Saturated) {
-                        self.enough.store(true, Ordering::Relaxed);
+                        self.asker.enough.store(true, Ordering::Relaxed);
                     }
                     self.drain(&mut running, progress).await;
                     show(progress);
@@ -259,10 +259,6 @@ impl Run<'_> {
                 Some(Stop::Failed(error)) => return Err(error),
                 None => {}
             }
-            for round in *next..*next + count {
-                running.push_back(self.round(round + self.config.window).boxed());
-            }
-            *next += count;
         }
     }
 
@@ -302,18 +298,20 @@ impl Run<'_> {
     async fn drain(&self, running: &mut Running<'_>, progress: &mut Progress) {
         while running.next().await.is_some() {}
         self.count(progress);
+        progress.waiting = self.asker.waiting();
     }
 
     fn count(&self, progress: &mut Progress) {
-        progress.requests = self.meter.requests();
-        progress.prompt_tokens = self.meter.prompt_tokens();
-        progress.completion_tokens = self.meter.completion_tokens();
-        progress.cost = self.meter.cost(self.config.budget.price);
+        let meter = &self.asker.meter;
+        progress.requests = meter.requests();
+        progress.prompt_tokens = meter.prompt_tokens();
+        progress.completion_tokens = meter.completion_tokens();
+        progress.cost = meter.cost(self.config.budget.price);
         progress.novelty = self.novelty.lock().expect("nobody panics with it").part();
-        progress.endpoints = self.backend.status();
+        progress.endpoints = self.asker.backend.status();
     }
 
-    /// Answers one request: from the store when it was ever answered, else from the backend, committed at once.
+    /// Answers one request of a round; its sampling seed is a function of its place.
     async fn ask(
         &self,
         round: u64,
@@ -322,50 +320,10 @@ impl Run<'_> {
         prompt: String,
         mut sampling: Sampling,
     ) -> Result<Answer, NoAnswer> {
-        let fatal = |error: crate::store::Error| NoAnswer::Fatal(error.into());
         sampling.seed = request_seed(self.config.seed, round, stage, ordinal);
-        let request = NewRequest {
-            run_id: self.run_id,
-            round,
-            stage,
-            ordinal: ordinal as u64,
-            model: self.backend.model(),
-            prompt,
-            sampling,
-        };
-        let key = request.content_key();
-        if let Some((id, completion)) = self.store.answer(&key).await.map_err(fatal)? {
-            return Ok(Answer { id, completion });
-        }
-        if self.enough.load(Ordering::Relaxed) {
-            return Err(NoAnswer::Ending(Ending::Target));
-        }
-        if self.interrupted.load(Ordering::Relaxed) {
-            return Err(NoAnswer::Ending(Ending::Interrupted));
-        }
-        if let Some(spent) = self.meter.spent(&self.config.budget) {
-            return Err(NoAnswer::Ending(Ending::Budget(spent)));
-        }
-        self.meter.count_request();
-        let start = Instant::now();
-        let completion = match self
-            .backend
-            .complete(request.prompt.clone(), request.sampling.clone())
+        self.asker
+            .ask(round, stage, ordinal as u64, prompt, sampling)
             .await
-        {
-            Ok(completion) => completion,
-            Err(BackendError::Request(error)) => return Err(NoAnswer::Failed(error)),
-            Err(BackendError::Fatal(error)) => return Err(NoAnswer::Fatal(anyhow::anyhow!(error))),
-        };
-        self.meter
-            .count_tokens(completion.prompt_tokens, completion.completion_tokens);
-        let latency_ms = start.elapsed().as_millis() as u64;
-        let id = self
-            .store
-            .insert_request(&key, &request, &completion, latency_ms)
-            .await
-            .map_err(fatal)?;
-        Ok(Answer { id, completion })
     }
 
     /// Runs one round up to, and not including, its admission.
@@ -444,12 +402,6 @@ async fn keep_polling<T>(
             Some(outcome) = running.next() => ended.push_back(outcome),
         }
     }
-}
-
-/// A request's answer and its row.
-struct Answer {
-    id: i64,
-    completion: Completion,
 }
 
 /// What a round brought, before it is admitted.

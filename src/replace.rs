@@ -83,6 +83,22 @@ impl Write for Replacement {
     }
 }
 
+/// Takes away what is at `path`, safe from a loss of power. Nothing there is fine, and a pipe or a device stays.
+///
+/// # Errors
+///
+/// When the system refuses; the message names the path.
+pub fn remove(path: &Path) -> anyhow::Result<()> {
+    let context = || format!("cannot remove `{}`", path.display());
+    if !path.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return Ok(());
+    }
+    std::fs::remove_file(path).with_context(context)?;
+    File::open(parent(path))
+        .and_then(|parent| parent.sync_all())
+        .with_context(context)
+}
+
 fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,

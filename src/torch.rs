@@ -11,6 +11,7 @@ mod eval;
 mod model;
 mod train;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -29,6 +30,7 @@ fn run(cli: &Cli) -> Result<u8> {
     let quiet = cli.globals.quiet;
     match &cli.command {
         Command::Generate(args) => generate(args, quiet),
+        Command::Judge(args) => judge(args, quiet),
         Command::Train(args) => train::run::run(args, quiet),
         Command::Complete(args) => eval::complete::run(args, quiet).map(|()| 0),
         Command::Score(args) => eval::score::run(args, quiet).map(|()| 0),
@@ -42,21 +44,34 @@ fn run(cli: &Cli) -> Result<u8> {
 
 /// `ewe generate` with the engine as the model.
 fn generate(args: &cli::generate::Args, quiet: bool) -> Result<u8> {
-    let model = args
-        .model
-        .as_deref()
-        .expect("`ewe` hands over only what names a model");
-    let config = engine::batch::Config {
-        max_batch: args.batch as usize,
-        ..Default::default()
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         // A dataset that cannot be used is said before a model is loaded.
         let grow = cli::generate::open(args).await?;
-        let backend = LocalBackend::open(model, None, &args.device, &args.dtype, config)?;
-        grow.run(args, quiet, &backend).await
+        let backend = local(args.model.as_deref(), &args.device, &args.dtype, args.batch)?;
+        grow.run(args, quiet, &backend, None).await
     })
+}
+
+/// `ewe judge` with the engine as the model.
+fn judge(args: &cli::judge::Args, quiet: bool) -> Result<u8> {
+    runtime()?.block_on(async {
+        let judge = cli::judge::open(args).await?;
+        let backend = local(args.model.as_deref(), &args.device, &args.dtype, args.batch)?;
+        judge.run(args, quiet, &backend, None).await
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?)
+}
+
+fn local(model: Option<&Path>, device: &str, dtype: &str, batch: u64) -> Result<LocalBackend> {
+    let model = model.expect("`ewe` hands over only what names a model");
+    let config = engine::batch::Config {
+        max_batch: batch as usize,
+        ..Default::default()
+    };
+    LocalBackend::open(model, None, device, dtype, config)
 }

@@ -120,7 +120,7 @@ impl From<BackendError> for Refusal {
     fn from(error: BackendError) -> Refusal {
         match error {
             BackendError::Request(message) => Refusal(StatusCode::BAD_REQUEST, message),
-            BackendError::Fatal(message) => Refusal(StatusCode::INTERNAL_SERVER_ERROR, message),
+            other => Refusal(StatusCode::INTERNAL_SERVER_ERROR, other.to_string()),
         }
     }
 }

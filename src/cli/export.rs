@@ -31,6 +31,10 @@ pub struct Args {
     /// Which tasks: only accepted ones, or any that was not rejected
     #[arg(long, value_enum, default_value = "any")]
     pub review: Which,
+
+    /// Only examples that a model judged, with at least this score; of several judges the mean counts
+    #[arg(long, value_name = "SCORE", value_parser = super::list::score)]
+    pub min_score: Option<f64>,
 }
 
 /// Which part of the dataset is exported.
@@ -72,10 +76,20 @@ pub async fn run(args: &Args, globals: &super::Globals) -> anyhow::Result<()> {
         Which::Any => None,
     };
     let store = Store::open(&args.db).await?;
-    let rows = write::export(&store, args.format, &args.out, review).await?;
+    let rows = write::export(&store, args.format, &args.out, review, args.min_score).await?;
+    let unscored = match args.min_score {
+        Some(_) => store.unscored(review).await?,
+        None => 0,
+    };
     store.close().await;
     if !globals.quiet {
         eprintln!("{}: {rows} rows of {}", args.out.display(), args.format.as_str());
+        if unscored > 0 {
+            eprintln!(
+                "{} without a score left out\nhint: `ewe judge` has them judged",
+                super::terminal::counted(unscored, "example")
+            );
+        }
     }
     Ok(())
 }

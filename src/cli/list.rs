@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::terminal::one_line;
+use super::terminal::{mean, one_line};
 use crate::{
     store::{Filter, Sort, Store},
     task::{Origin, Review},
@@ -33,6 +33,14 @@ pub struct Args {
     /// Only tasks with these words; "a phrase" in quotes, any ending with `*`
     #[arg(long, value_name = "WORDS")]
     pub text: Option<String>,
+
+    /// Only tasks that were judged and score at least this; of several instances the worst counts
+    #[arg(long, value_name = "SCORE", value_parser = score)]
+    pub min_score: Option<f64>,
+
+    /// Only tasks that were judged and score at most this
+    #[arg(long, value_name = "SCORE", value_parser = score)]
+    pub max_score: Option<f64>,
 
     /// Which task comes first
     #[arg(long, value_enum, default_value = "id")]
@@ -62,6 +70,8 @@ pub enum Order {
     Longest,
     /// Most like another task first
     Similar,
+    /// Lowest score of a judge first
+    Score,
 }
 
 impl From<Order> for Sort {
@@ -71,7 +81,16 @@ impl From<Order> for Sort {
             Order::Newest => Sort::Newest,
             Order::Longest => Sort::Longest,
             Order::Similar => Sort::Similar,
+            Order::Score => Sort::Score,
         }
+    }
+}
+
+/// A score, or a mean of scores.
+pub(super) fn score(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(score) if (1.0..=5.0).contains(&score) => Ok(score),
+        _ => Err("want a number from 1 to 5".to_string()),
     }
 }
 
@@ -83,6 +102,8 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         origin: args.origin,
         run_id: args.run,
         text: args.text.clone(),
+        min_score: args.min_score,
+        max_score: args.max_score,
     };
     let rows = store
         .list(&filter, args.sort.into(), args.limit, args.offset)
@@ -93,17 +114,18 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     } else {
         writeln!(
             out,
-            "{:>6}  {:<8}  {:<7}  {:>5}  instruction",
-            "id", "review", "origin", "alike"
+            "{:>6}  {:<8}  {:<7}  {:>5}  {:>5}  instruction",
+            "id", "review", "origin", "alike", "score"
         )?;
         for row in &rows {
             let alike = row
                 .nearest_rouge_l
                 .map_or(String::new(), |score| format!("{score:.2}"));
+            let score = row.score.map_or(String::new(), mean);
             let instruction = one_line(&row.instruction, 80);
             writeln!(
                 out,
-                "{:>6}  {:<8}  {:<7}  {alike:>5}  {instruction}",
+                "{:>6}  {:<8}  {:<7}  {alike:>5}  {score:>5}  {instruction}",
                 row.id, row.review, row.origin
             )?;
         }

@@ -2,19 +2,25 @@
 //! every command; `ewe` hands those that need tensors over to `ewe-torch`.
 
 pub mod accept;
+pub mod batch;
+pub mod budget;
 pub mod chat;
 pub mod complete;
 pub mod curate;
 pub mod edit;
+pub mod endpoint;
 pub mod export;
 pub mod filter;
 pub mod generate;
 pub mod import;
 pub mod init;
+mod interrupt;
+pub mod judge;
 pub mod list;
 mod live;
 pub mod log;
 pub mod plan;
+pub mod quality;
 pub mod recipe;
 pub mod reject;
 pub mod report;
@@ -65,7 +71,9 @@ pub enum Command {
     /// Make a dataset that begins with seed tasks
     Init(init::Args),
     /// Let a model write new tasks, until there are enough
-    Generate(generate::Args),
+    Generate(Box<generate::Args>),
+    /// Have a model score instances from 1 to 5, with a reason
+    Judge(Box<judge::Args>),
     /// Judge a file of tasks: rules and near-duplicates
     Filter(filter::Args),
     /// Read a file of tasks into the dataset
@@ -116,6 +124,7 @@ impl Command {
         match self {
             Command::Init(args) => Some(&args.db),
             Command::Generate(args) => Some(&args.db),
+            Command::Judge(args) => Some(&args.db),
             Command::Import(args) => Some(&args.db),
             Command::Export(args) => Some(&args.db),
             Command::List(args) => Some(&args.db),

@@ -19,7 +19,7 @@ pub struct Args {
     pub recipe_file: Option<PathBuf>,
 
     /// Have the endpoint hold its answers to a JSON Schema; for --recipe alpaca, and models that follow instructions
-    #[arg(long, requires = "endpoint")]
+    #[arg(long, conflicts_with = "model")]
     pub structured: bool,
 
     /// Topics or personas, one a line: each round's new tasks have to do with the next one

@@ -76,6 +76,25 @@ fn print(out: &mut impl Write, view: &TaskView) -> std::io::Result<()> {
             )?;
         }
     }
+    for judgment in &view.judgments {
+        let score = match judgment.score {
+            Some(score) => format!("score {score}"),
+            None => "no score".to_string(),
+        };
+        let holds = if judgment.holds {
+            ""
+        } else {
+            " · of another text, or renewed since"
+        };
+        writeln!(
+            out,
+            "\ninstance {} · {score} · {} · {}{holds}\n{}",
+            judgment.ordinal,
+            clean(&judgment.model),
+            judgment.created_at,
+            indent(judgment.problem.as_ref().unwrap_or(&judgment.reason), 2)
+        )?;
+    }
     for revision in &view.history {
         write!(
             out,

@@ -109,6 +109,29 @@ fn print(out: &mut impl Write, figures: &Figures) -> std::io::Result<()> {
         }
     }
 
+    if !figures.scores.is_empty() {
+        writeln!(
+            out,
+            "\n{:>5} {:>7} {:>7} {:>7} {:>7} {:>11}  judge",
+            "1", "2", "3", "4", "5", "unreadable"
+        )?;
+    }
+    for of_judge in figures.scores.chunk_by(|a, b| a.model == b.model) {
+        let count = |score| {
+            of_judge
+                .iter()
+                .find(|row| row.score == score)
+                .map_or(0, |row| row.instances)
+        };
+        let [one, two, three, four, five] = [1, 2, 3, 4, 5].map(|score| count(Some(score)));
+        let judge = one_line(&of_judge[0].model, 60);
+        writeln!(
+            out,
+            "{one:>5} {two:>7} {three:>7} {four:>7} {five:>7} {:>11}  {judge}",
+            count(None)
+        )?;
+    }
+
     if !figures.first_words.is_empty() {
         let words = figures
             .first_words

@@ -43,6 +43,14 @@ pub fn counted(number: i64, one: &str) -> String {
     }
 }
 
+/// A score of one judge, or the mean of several.
+pub fn mean(score: f64) -> String {
+    match score.fract() {
+        0.0 => format!("{score:.0}"),
+        _ => format!("{score:.1}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

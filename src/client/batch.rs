@@ -3,7 +3,7 @@
 
 use super::failure::Failure;
 use super::wire::{self, Dialect};
-use crate::backend::{BackendError, Completion, Sampling};
+use crate::backend::{Completion, Sampling};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -75,18 +75,15 @@ fn answer(response: Option<Response>, error: &Value) -> Result<Completion, Unans
             error => format!("the batch did not ask it: {}", words(error)),
         }));
     };
-    let error = || {
-        format!(
-            "the server answered {}: {}",
-            response.status_code,
-            words(&response.body)
-        )
+    // vLLM's `run-batch` puts its words beside the response.
+    let said = match response.body {
+        Value::Null => words(error),
+        ref body => words(body),
     };
+    let error = || format!("the server answered {}: {said}", response.status_code);
     match response.status_code {
         200..300 => wire::completion(&response.body.to_string()).map_err(|failure| match failure {
-            Failure::Final(BackendError::Request(error) | BackendError::Fatal(error)) => {
-                Unanswered::Refused(error)
-            }
+            Failure::Final(error) => Unanswered::Refused(error.to_string()),
             Failure::Passing(passing) => Unanswered::Passing(passing.error),
         }),
         400 | 413 | 422 => Err(Unanswered::Refused(error())),
@@ -156,6 +153,11 @@ mod tests {
                 response(400, json!({"error": {"message": "too long"}})),
                 true,
                 "400: too long",
+            ),
+            (
+                json!({"custom_id": "r", "response": {"status_code": 400, "request_id": "q"}, "error": "no such path"}),
+                true,
+                "400: no such path",
             ),
             (response(429, json!({"error": "slow"})), false, "429"),
             (response(500, Value::Null), false, "500"),

@@ -6,7 +6,8 @@
 //! - [`balancer`]: which endpoint is asked next.
 //! - [`desk`], [`limit`], [`retry`]: what each bears, how many requests at once, and when again.
 //! - [`key`]: what nobody may see.
-//! - [`batch`]: the same questions and answers as lines of a file.
+//! - [`batch`]: the same questions and answers as lines of a file; [`results`]: files of answers; [`mailbox`]: a model
+//!   that is asked through such files.
 
 pub mod balancer;
 pub mod batch;
@@ -15,6 +16,8 @@ pub mod endpoint;
 pub mod failure;
 pub mod key;
 pub mod limit;
+pub mod mailbox;
+pub mod results;
 pub mod retry;
 pub mod wire;
 

@@ -254,7 +254,7 @@ mod tests {
             Ok(completion) => (completion.text, completion.finish_reason.as_str().to_string()),
             Err(Failure::Passing(passing)) => (format!("{:?}", passing.kind), passing.error),
             Err(Failure::Final(BackendError::Request(error))) => ("request".to_string(), error),
-            Err(Failure::Final(BackendError::Fatal(error))) => ("fatal".to_string(), error),
+            Err(Failure::Final(other)) => ("fatal".to_string(), other.to_string()),
         }
     }
 

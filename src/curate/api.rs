@@ -122,6 +122,7 @@ pub async fn list(State(room): State<Room>, page: Result<Query<Page>, QueryRejec
             .map_err(wrong)?,
         run_id: None,
         text: some(&page.text).map(str::to_owned),
+        ..Filter::default()
     };
     let limit = page.limit.unwrap_or(100).clamp(0, MOST);
     let tasks = room

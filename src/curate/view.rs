@@ -1,8 +1,8 @@
 //! One task with everything that is known of it: what `show` prints and what the page lays out.
 
 use crate::store::{
-    Result, Store, instance::StoredInstance, log::Revision, neighbor::Neighbor, provenance::Provenance,
-    task::StoredTask,
+    Result, Store, instance::StoredInstance, judgment::Judgment, log::Revision, neighbor::Neighbor,
+    provenance::Provenance, task::StoredTask,
 };
 
 /// A task, its texts, its neighbours, its origin and its history.
@@ -19,6 +19,8 @@ pub struct TaskView {
     pub neighbors: Vec<Neighbor>,
     /// The model calls that it came from.
     pub provenance: Vec<Provenance>,
+    /// What models think of its instances, in order.
+    pub judgments: Vec<Judgment>,
     /// What was done to it, in order.
     pub history: Vec<Revision>,
 }
@@ -38,6 +40,7 @@ impl TaskView {
             instances: store.instances(id).await?,
             neighbors: store.neighbors(id).await?,
             provenance: store.provenance(id).await?,
+            judgments: store.judgments(id).await?,
             history: store.history(id).await?,
         })
     }

@@ -7,9 +7,11 @@
 //! - [`topics`]: what the tasks of a round shall have to do with.
 //! - [`parse`]: answers of Self-Instruct's stages into candidates, losing nothing.
 //! - [`alpaca`]: the same for lists of complete tasks.
+//! - [`judgment`]: scores out of the answers of a judge.
 
 pub mod alpaca;
 pub mod examples;
+pub mod judgment;
 pub mod parse;
 pub mod recipe;
 pub mod round;

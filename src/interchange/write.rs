@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, PrettyFormatter, Serializer};
 
@@ -208,7 +208,7 @@ impl Target {
 }
 
 /// Writes the dataset to `path`, which appears whole or stays as it was; `-` is standard output. With `review`, only
-/// rows of that review. Returns the number of rows: tasks in the Self-Instruct format, examples in all others.
+/// rows of that review; with `min_score`, only rows with at least that score. Returns the number of rows: tasks in the Self-Instruct format, examples in all others.
 ///
 /// # Errors
 ///
@@ -218,12 +218,15 @@ pub async fn export(
     target: Target,
     path: &Path,
     review: Option<Review>,
+    min_score: Option<f64>,
 ) -> anyhow::Result<usize> {
     if path == Path::new("-") {
-        return Ok(write(store, target, review, io::stdout()).await?.1);
+        return Ok(write(target, store.export_rows(review, min_score), io::stdout())
+            .await?
+            .1);
     }
     let file = Replacement::begin(path)?;
-    let (file, rows) = write(store, target, review, file)
+    let (file, rows) = write(target, store.export_rows(review, min_score), file)
         .await
         .with_context(|| format!("cannot write `{}`", path.display()))?;
     file.commit()?;
@@ -231,12 +234,10 @@ pub async fn export(
 }
 
 async fn write<W: Write + Send>(
-    store: &Store,
     target: Target,
-    review: Option<Review>,
+    mut rows: impl Stream<Item = crate::store::Result<ExportRow>> + Unpin,
     out: W,
 ) -> anyhow::Result<(W, usize)> {
-    let mut rows = store.export_rows(review);
     let format = match target {
         Target::Json(format) => format,
         Target::Parquet => {

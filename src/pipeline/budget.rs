@@ -21,6 +21,19 @@ pub struct Budget {
     pub price: Price,
 }
 
+impl Budget {
+    /// What is left of it for work at the same prices, after so much.
+    pub fn less(&self, requests: u64, tokens: u64, money: f64, time: Duration) -> Budget {
+        Budget {
+            requests: self.requests.map(|most| most.saturating_sub(requests)),
+            tokens: self.tokens.map(|most| most.saturating_sub(tokens)),
+            money: self.money.map(|most| (most - money).max(0.0)),
+            time: self.time.map(|most| most.saturating_sub(time)),
+            price: self.price,
+        }
+    }
+}
+
 fn as_seconds<S: serde::Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     time.map(|time| time.as_secs_f64()).serialize(serializer)
 }
@@ -32,6 +45,13 @@ pub struct Price {
     pub input: f64,
     /// Of answers.
     pub output: f64,
+}
+
+impl Price {
+    /// What so many tokens cost.
+    pub fn of(self, prompt: u64, completion: u64) -> f64 {
+        (prompt as f64 * self.input + completion as f64 * self.output) / 1e6
+    }
 }
 
 /// What is spent.
@@ -108,7 +128,7 @@ impl Meter {
 
     /// What the tokens cost.
     pub fn cost(&self, price: Price) -> f64 {
-        (self.prompt_tokens() as f64 * price.input + self.completion_tokens() as f64 * price.output) / 1e6
+        price.of(self.prompt_tokens(), self.completion_tokens())
     }
 
     /// The first limit that is reached.

@@ -27,6 +27,8 @@ pub struct Progress {
     pub endpoints: Vec<EndpointStatus>,
     /// The last instruction that was accepted.
     pub last: String,
+    /// At the end of a run whose backend defers: the content keys of what it could not answer, in the order of rounds.
+    pub waiting: Vec<String>,
 }
 
 impl Progress {
@@ -57,6 +59,8 @@ pub enum Ending {
     Budget(Spent),
     /// Too little of what the model writes is new.
     Saturated,
+    /// Everything that could be asked waits for its answer.
+    Waiting,
     /// Somebody asked it to stop.
     Interrupted,
 }

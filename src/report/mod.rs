@@ -10,6 +10,7 @@ pub mod page;
 use crate::{
     store::{
         Result, Store,
+        judgment::ScoreCount,
         stats::{Balance, Bucket, RoundCount, RunCost, VerdictCount, WordCount},
     },
     task::{Origin, Review},
@@ -40,6 +41,8 @@ pub struct Figures {
     pub output_lengths: Vec<Bucket>,
     /// Tasks by ROUGE-L with their nearest neighbour in hundredths, in steps of 5.
     pub similarities: Vec<Bucket>,
+    /// Instances by judge and score.
+    pub scores: Vec<ScoreCount>,
     /// The most frequent first words of instructions, mostly verbs.
     pub first_words: Vec<WordCount>,
 }
@@ -143,6 +146,7 @@ impl Figures {
             instruction_lengths: store.instruction_lengths().await?,
             output_lengths: store.output_lengths().await?,
             similarities: store.similarities().await?,
+            scores: store.score_counts().await?,
             first_words: store.first_words(20).await?,
         })
     }

@@ -51,8 +51,12 @@ pub struct ExportRow {
 
 impl Store {
     /// The dataset in the order of task and instance, a row at a time and all of one moment; with `review`, only rows
-    /// of that review.
-    pub fn export_rows(&self, review: Option<Review>) -> impl Stream<Item = Result<ExportRow>> + '_ {
+    /// of that review; with `min_score`, only rows that were judged and have at least that score.
+    pub fn export_rows(
+        &self,
+        review: Option<Review>,
+        min_score: Option<f64>,
+    ) -> impl Stream<Item = Result<ExportRow>> + '_ {
         sqlx::query_as!(
             ExportRow,
             r#"
@@ -62,10 +66,15 @@ impl Store {
                 dataset.is_classification AS "is_classification!: bool"
             FROM dataset
             JOIN task ON task.id = dataset.task_id
-            WHERE ?1 IS NULL OR dataset.review = ?1
+            WHERE (?1 IS NULL OR dataset.review = ?1)
+                AND (
+                    ?2 IS NULL
+                    OR (SELECT avg(judged.score) FROM judged WHERE judged.instance_id = dataset.instance_id) >= ?2
+                )
             ORDER BY dataset.task_id, dataset.instance_id
             "#,
-            review
+            review,
+            min_score
         )
         .fetch(&self.pool)
         .map(|row| row.map_err(Error::from))

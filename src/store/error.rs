@@ -64,6 +64,12 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// Another judge is at work on the dataset.
+    #[error("another judge is at work on `{}`\nhint: wait until it has finished, or end it; nothing it did is lost", path.display())]
+    Judging {
+        /// The file.
+        path: PathBuf,
+    },
     /// Another process kept the write lock for longer than we wait.
     #[error(
         "the dataset is locked: another program has been writing to it for 5 seconds\nhint: wait until it has finished, or end it"
@@ -197,6 +203,7 @@ impl Error {
                 | Error::NotEwe { .. }
                 | Error::Newer { .. }
                 | Error::Generating { .. }
+                | Error::Judging { .. }
                 | Error::CannotOpen { .. }
                 | Error::CannotCreate { .. }
         )

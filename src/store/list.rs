@@ -4,7 +4,7 @@ use super::{Result, Store, fts};
 use crate::task::{Origin, Review};
 
 /// Which tasks. Every field that is set narrows the choice.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Filter {
     /// Only tasks of this review.
@@ -15,6 +15,10 @@ pub struct Filter {
     pub run_id: Option<i64>,
     /// Only tasks with these words in instruction, input or output: see [`fts`].
     pub text: Option<String>,
+    /// Only tasks whose score is at least this; see [`ListRow::score`].
+    pub min_score: Option<f64>,
+    /// Only tasks whose score is at most this.
+    pub max_score: Option<f64>,
 }
 
 /// Which task comes first.
@@ -30,6 +34,8 @@ pub enum Sort {
     Longest,
     /// Most like another task first, by ROUGE-L with the nearest.
     Similar,
+    /// Lowest score first, tasks without one last.
+    Score,
 }
 
 /// A line of a list.
@@ -57,9 +63,11 @@ pub struct ListRow {
     pub instances: i64,
     /// ROUGE-L with the nearest task when it was admitted, 0 to 1.
     pub nearest_rouge_l: Option<f64>,
+    /// What models think of it, 1 to 5: of its instances the one with the lowest mean over the models that judged it.
+    pub score: Option<f64>,
 }
 
-/// The three orders differ in their last clause only; the macros of sqlx want each as one literal sum.
+/// The orders differ in their last clause only; the macros of sqlx want each as one literal sum.
 macro_rules! list {
     ($self:ident, $filter:ident, $limit:ident, $offset:ident, $order:literal) => {{
         let text = $filter.text.as_deref().and_then(fts::query);
@@ -71,7 +79,16 @@ macro_rules! list {
                 task.is_classification AS "is_classification: bool", task.run_id, task.name, task.instruction,
                 first.input AS "input?", first.output AS "output?",
                 (SELECT count(*) FROM instance WHERE instance.task_id = task.id) AS "instances!: i64",
-                neighbor.rouge_l AS "nearest_rouge_l?"
+                neighbor.rouge_l AS "nearest_rouge_l?",
+                (
+                    SELECT min(score)
+                    FROM (
+                        SELECT avg(judged.score) AS score
+                        FROM judged
+                        WHERE judged.task_id = task.id
+                        GROUP BY judged.instance_id
+                    )
+                ) AS "score?: f64"
             FROM task
             LEFT JOIN instance AS first ON first.task_id = task.id AND first.ordinal = 0
             LEFT JOIN neighbor ON neighbor.task_id = task.id AND neighbor.rank = 1
@@ -79,15 +96,29 @@ macro_rules! list {
                 AND (?2 IS NULL OR task.origin = ?2)
                 AND (?3 IS NULL OR task.run_id = ?3)
                 AND (?4 IS NULL OR task.id IN (SELECT rowid FROM task_fts WHERE task_fts MATCH ?4))
+                AND (
+                    (?5 IS NULL AND ?6 IS NULL)
+                    OR (
+                        SELECT min(score)
+                        FROM (
+                            SELECT avg(judged.score) AS score
+                            FROM judged
+                            WHERE judged.task_id = task.id
+                            GROUP BY judged.instance_id
+                        )
+                    ) BETWEEN coalesce(?5, 0) AND coalesce(?6, 9)
+                )
             "# + $order
                 + "
-            LIMIT ?5
-            OFFSET ?6
+            LIMIT ?7
+            OFFSET ?8
             ",
             $filter.review,
             $filter.origin,
             $filter.run_id,
             text,
+            $filter.min_score,
+            $filter.max_score,
             $limit,
             $offset
         )
@@ -125,6 +156,10 @@ impl Store {
                     "ORDER BY neighbor.rouge_l DESC NULLS LAST, task.id"
                 )
             }
+            Sort::Score => {
+                // The score is the twelfth column.
+                list!(self, filter, limit, offset, "ORDER BY 12 NULLS LAST, task.id")
+            }
         })
     }
 
@@ -139,12 +174,26 @@ impl Store {
                 AND (?2 IS NULL OR origin = ?2)
                 AND (?3 IS NULL OR run_id = ?3)
                 AND (?4 IS NULL OR id IN (SELECT rowid FROM task_fts WHERE task_fts MATCH ?4))
+                AND (
+                    (?5 IS NULL AND ?6 IS NULL)
+                    OR (
+                        SELECT min(score)
+                        FROM (
+                            SELECT avg(judged.score) AS score
+                            FROM judged
+                            WHERE judged.task_id = task.id
+                            GROUP BY judged.instance_id
+                        )
+                    ) BETWEEN coalesce(?5, 0) AND coalesce(?6, 9)
+                )
             ORDER BY id
             ",
             filter.review,
             filter.origin,
             filter.run_id,
-            text
+            text,
+            filter.min_score,
+            filter.max_score
         )
         .fetch_all(&self.pool)
         .await?;
@@ -162,11 +211,25 @@ impl Store {
                 AND (?2 IS NULL OR origin = ?2)
                 AND (?3 IS NULL OR run_id = ?3)
                 AND (?4 IS NULL OR id IN (SELECT rowid FROM task_fts WHERE task_fts MATCH ?4))
+                AND (
+                    (?5 IS NULL AND ?6 IS NULL)
+                    OR (
+                        SELECT min(score)
+                        FROM (
+                            SELECT avg(judged.score) AS score
+                            FROM judged
+                            WHERE judged.task_id = task.id
+                            GROUP BY judged.instance_id
+                        )
+                    ) BETWEEN coalesce(?5, 0) AND coalesce(?6, 9)
+                )
             "#,
             filter.review,
             filter.origin,
             filter.run_id,
-            text
+            text,
+            filter.min_score,
+            filter.max_score
         )
         .fetch_one(&self.pool)
         .await?;

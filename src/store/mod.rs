@@ -5,6 +5,7 @@
 //! - [`request`], [`round`]: what models were asked, and what became of their answers.
 //! - [`list`], [`fts`], [`provenance`], [`neighbor`]: ways to look at tasks.
 //! - [`revision`], [`undo`], [`log`]: reviews and edits, their taking back, their history.
+//! - [`judgment`]: what models think of instances.
 //! - [`stats`](mod@stats): counts.
 //! - [`run`]: which command put it there; [`batch`]: many tasks or none.
 //! - [`error`]: what can go wrong with a file, in words.
@@ -16,6 +17,7 @@ pub mod dataset;
 pub mod error;
 pub mod fts;
 pub mod instance;
+pub mod judgment;
 pub mod list;
 pub mod lock;
 pub mod log;
@@ -57,7 +59,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("db/migrations");
 const APPLICATION_ID: i64 = 1_702_323_505;
 
 /// `PRAGMA user_version` of a file with all migrations applied: the number of the last one.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 3;
 
 /// How long a statement waits for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -3,8 +3,7 @@
 
 use super::rows::json_rows;
 use super::{Result, Store};
-use crate::backend::{Completion, FinishReason, Sampling};
-use sha2::{Digest, Sha256};
+use crate::backend::{Completion, FinishReason, Sampling, content_key};
 use sqlx::SqliteConnection;
 
 /// What was asked, and where it belongs.
@@ -27,17 +26,9 @@ pub struct NewRequest<'a> {
 }
 
 impl NewRequest<'_> {
-    /// Names the question: a hash of the model, the prompt and every sampling parameter. The seed is among them, and
-    /// it tells two samples of one prompt apart.
+    /// Names the question.
     pub fn content_key(&self) -> String {
-        let sampling = serde_json::to_string(&self.sampling).expect("sampling parameters are plain values");
-        let mut hash = Sha256::new();
-        for part in [self.model, &self.prompt, &sampling] {
-            // With the length before each part, no two questions run together into one text.
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        content_key(self.model, &self.prompt, &self.sampling)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The front-door tests: one binary, a module for each room.
 
+mod batch;
 mod client;
 mod curate;
 mod defects;
@@ -8,6 +9,7 @@ mod faulty;
 mod filter;
 mod generate;
 mod interchange;
+mod judge;
 mod mock;
 #[cfg(feature = "torch")]
 mod models;

@@ -146,10 +146,7 @@ async fn answer(state: Arc<Mutex<State>>, authorization: Option<String>, body: V
     }
     let prompt = body["prompt"].as_str().unwrap();
     let seed = body["seed"].as_u64().unwrap();
-    let (text, finish) = match &body["response_format"] {
-        Value::Null => write(prompt, seed),
-        _ => write_json(prompt, seed),
-    };
+    let (text, finish) = answer_to(&body);
     *state
         .lock()
         .unwrap()
@@ -161,6 +158,16 @@ async fn answer(state: Arc<Mutex<State>>, authorization: Option<String>, body: V
         "usage": {"prompt_tokens": prompt.len() / 4, "completion_tokens": text.len() / 4},
     }))
     .into_response()
+}
+
+/// What the mock answers to the body of a request.
+pub fn answer_to(body: &Value) -> (String, &'static str) {
+    let prompt = body["prompt"].as_str().unwrap();
+    let seed = body["seed"].as_u64().unwrap();
+    match &body["response_format"] {
+        Value::Null => write(prompt, seed),
+        _ => write_json(prompt, seed),
+    }
 }
 
 const VERBS: [&str; 8] = [
@@ -247,6 +254,15 @@ pub fn write(prompt: &str, seed: u64) -> (String, &'static str) {
     }
     if prompt.starts_with("This is a numbered list") {
         return write_tasks(&mut dice);
+    }
+    if prompt.starts_with("Each answer below was given") {
+        let (score, noun) = (1 + dice.roll(5), dice.noun());
+        let text = match dice.roll(8) {
+            0 => "It depends.".to_string(),
+            1 => format!(" {score}.5\nReason: It is between two."),
+            _ => format!(" {score}\nReason: It tells of the {noun}."),
+        };
+        return (text, "stop");
     }
     if prompt.starts_with("Can the following task") {
         return (

@@ -7,6 +7,7 @@ use ewe::{
     backend::{Completion, FinishReason, Sampling},
     store::{
         RunStatus, Store,
+        judgment::{Choice, NewJudgment},
         neighbor::NewNeighbors,
         request::NewRequest,
         round::{Admission, AdmittedInstance, AdmittedInstruction, AdmittedRound, Rejection, Similar},
@@ -206,6 +207,17 @@ async fn fill(path: &std::path::Path) {
         ])
         .await
         .unwrap();
+    let unjudged = store.unjudged(&Choice::default(), "critic").await.unwrap();
+    let judgment = NewJudgment {
+        of: &unjudged[0],
+        run_id,
+        request_id,
+        model: "critic",
+        score: Some(2),
+        reason: "A <b>ewe</b> is one animal, but the article is wrong.",
+        problem: None,
+    };
+    store.add_judgments(&[judgment]).await.unwrap();
     store.finish_run(run_id, RunStatus::Done).await.unwrap();
     store.close().await;
 }

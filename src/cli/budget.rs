@@ -1,0 +1,56 @@
+//! Options that say what a run may spend.
+
+use crate::pipeline::budget::{Budget, Price};
+use std::time::Duration;
+
+/// Limits.
+#[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
+pub struct Args {
+    /// Stop after this many requests; of a --batch-file: write no more than these at once
+    #[arg(long, value_name = "N")]
+    pub max_requests: Option<u64>,
+
+    /// Stop after this many tokens, prompts and answers together
+    #[arg(long, value_name = "N")]
+    pub budget_tokens: Option<u64>,
+
+    /// Stop when the tokens have cost this much, at --price-in and --price-out
+    #[arg(long, value_name = "AMOUNT", requires = "prices")]
+    pub budget_money: Option<f64>,
+
+    /// What a million tokens of prompts cost, in any currency
+    #[arg(long, value_name = "AMOUNT", default_value_t = 0.0, group = "prices")]
+    pub price_in: f64,
+
+    /// What a million tokens of answers cost
+    #[arg(long, value_name = "AMOUNT", default_value_t = 0.0, group = "prices")]
+    pub price_out: f64,
+
+    /// Stop after this many minutes
+    #[arg(long, value_name = "MINUTES")]
+    pub max_minutes: Option<f64>,
+}
+
+impl Args {
+    /// As a run takes it.
+    pub fn budget(&self) -> Budget {
+        Budget {
+            requests: self.max_requests,
+            tokens: self.budget_tokens,
+            money: self.budget_money,
+            time: self
+                .max_minutes
+                .map(|minutes| Duration::from_secs_f64(minutes.max(0.0) * 60.0)),
+            price: Price {
+                input: self.price_in,
+                output: self.price_out,
+            },
+        }
+    }
+
+    /// Whether there is a cost to show.
+    pub fn is_priced(&self) -> bool {
+        self.price_in + self.price_out > 0.0
+    }
+}

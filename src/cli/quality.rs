@@ -1,0 +1,49 @@
+//! Options of `ewe generate` for its quality pass.
+
+use super::endpoint;
+use crate::client::Client;
+use crate::client::endpoint::EndpointConfig;
+use crate::client::key::ApiKey;
+use anyhow::Result;
+
+/// Who judges, if anybody.
+#[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
+pub struct Args {
+    /// At the end, have the same model score every machine-made instance that it has not judged, from 1 to 5
+    #[arg(long)]
+    pub judge: bool,
+
+    /// The same, by another model behind this address
+    #[arg(long, value_name = "URL", requires = "judge_model")]
+    pub judge_endpoint: Option<String>,
+
+    /// The judge's name there
+    #[arg(long, value_name = "NAME", requires = "judge_endpoint")]
+    pub judge_model: Option<String>,
+
+    /// Environment variable that holds the judge's key
+    #[arg(long, value_name = "NAME", default_value = "OPENAI_API_KEY")]
+    pub judge_key_env: String,
+}
+
+impl Args {
+    /// Whether anybody judges.
+    pub fn is_wanted(&self) -> bool {
+        self.judge || self.judge_endpoint.is_some()
+    }
+
+    /// The client for `--judge-endpoint`, which is asked in the same way as the others; none without it.
+    pub fn client(&self, at: &endpoint::Args) -> Result<Option<Client>> {
+        let (Some(url), Some(model)) = (&self.judge_endpoint, &self.judge_model) else {
+            return Ok(None);
+        };
+        let key = ApiKey::from_env(&self.judge_key_env).map_err(anyhow::Error::msg)?;
+        let endpoint = EndpointConfig {
+            url: url.clone(),
+            model: model.clone(),
+            key,
+        };
+        at.client_for(vec![endpoint]).map(Some)
+    }
+}

@@ -1,0 +1,257 @@
+//! The quality pass: a model scores instances that it has not scored yet. Each request goes the way of those of
+//! generation, so nothing is asked twice; what it says is added, and changes nothing else.
+
+use super::ask::{Answer, Asker};
+use super::budget::Budget;
+use super::{Ending, NoAnswer};
+use crate::backend::{Backend, EndpointStatus, Sampling, content_key};
+use crate::generate::judgment;
+use crate::prompt::judge;
+use crate::store::judgment::{Choice, NewJudgment, Unjudged};
+use crate::store::{RunStatus, Store};
+use anyhow::{Result, bail};
+use futures::stream::StreamExt;
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+
+/// The stage of its requests.
+const STAGE: &str = "judge";
+/// Tokens of an answer: a score and a sentence or two.
+const ANSWER_TOKENS: usize = 120;
+/// Requests at once, where the backend sets no limit.
+const MOST_AT_ONCE: usize = 256;
+/// Requests in a row that may fail.
+const FAILED: u64 = 10;
+
+/// What is judged, and for how much.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Config {
+    /// Which instances.
+    pub choice: Choice,
+    /// At most so many.
+    pub limit: Option<u64>,
+    /// Stop when this is spent.
+    pub budget: Budget,
+}
+
+/// How a pass stands.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
+pub struct Judged {
+    /// Who judges.
+    pub model: String,
+    /// Instances that it has not judged, as far as they are to be.
+    pub total: u64,
+    /// Instances by score, from 1 to 5.
+    pub scores: [u64; 5],
+    /// Instances whose judgment has no score that can be read.
+    pub unreadable: u64,
+    /// Instances that could not be asked for; the next pass tries again.
+    pub failed: u64,
+    /// The last such failure.
+    pub failure: Option<String>,
+    /// Requests that were sent.
+    pub requests: u64,
+    /// Tokens of their prompts.
+    pub prompt_tokens: u64,
+    /// Tokens of the answers.
+    pub completion_tokens: u64,
+    /// How the judge's endpoints do.
+    #[serde(skip)]
+    pub endpoints: Vec<EndpointStatus>,
+    /// At the end, with a backend that defers: the content keys of what waits.
+    #[serde(skip)]
+    pub waiting: Vec<String>,
+}
+
+impl Judged {
+    /// Instances that have a judgment now.
+    pub fn judged(&self) -> u64 {
+        self.scored() + self.unreadable
+    }
+
+    /// The mean of the scores.
+    pub fn mean(&self) -> Option<f64> {
+        let sum: u64 = self
+            .scores
+            .iter()
+            .zip(1..)
+            .map(|(count, score)| count * score)
+            .sum();
+        (self.scored() > 0).then(|| sum as f64 / self.scored() as f64)
+    }
+
+    fn scored(&self) -> u64 {
+        self.scores.iter().sum()
+    }
+}
+
+/// Greedy: the same instance gets the same score, from whoever asks.
+fn sampling() -> Sampling {
+    Sampling {
+        max_tokens: ANSWER_TOKENS,
+        temperature: 0.0,
+        stop: vec![judge::STOP.to_string()],
+        ..Sampling::default()
+    }
+}
+
+/// Has instances judged until none is left ([`Ending::Target`]), or a run would end for another reason. `show` is called
+/// after each, and at the end.
+///
+/// # Errors
+///
+/// When the backend or the store is of no use, or ten requests in a row fail.
+pub async fn judge(
+    store: &Store,
+    config: &Config,
+    backend: &dyn Backend,
+    interrupted: &AtomicBool,
+    show: &mut dyn FnMut(&Judged),
+) -> Result<Ending> {
+    let mut unjudged = store.unjudged(&config.choice, backend.model()).await?;
+    unjudged.truncate(config.limit.unwrap_or(u64::MAX).min(usize::MAX as u64) as usize);
+    let mut now = Judged {
+        model: backend.model().to_string(),
+        total: unjudged.len() as u64,
+        ..Judged::default()
+    };
+    if unjudged.is_empty() {
+        show(&now);
+        return Ok(Ending::Target);
+    }
+    let run_id = store
+        .begin_run(
+            "judge",
+            &serde_json::to_value(config)?,
+            None,
+            Some(backend.model()),
+        )
+        .await?;
+    let asker = Asker::new(store, run_id, backend, &config.budget, interrupted);
+    let result = pass(&asker, &alike(&unjudged), &mut now, show).await;
+    count(&asker, &mut now);
+    now.waiting = asker.waiting();
+    show(&now);
+    let status = match &result {
+        Ok(Ending::Interrupted) => RunStatus::Interrupted,
+        Ok(_) => RunStatus::Done,
+        Err(_) => RunStatus::Failed,
+    };
+    // The error of the pass is worth more than one of writing that it failed.
+    let finished = store.finish_run(run_id, status).await;
+    let ending = result?;
+    finished?;
+    Ok(ending)
+}
+
+/// Instances whose prompts are the same are one question.
+fn alike(unjudged: &[Unjudged]) -> Vec<Vec<&Unjudged>> {
+    let mut groups: Vec<Vec<&Unjudged>> = Vec::new();
+    let mut places = HashMap::new();
+    for one in unjudged {
+        // By a hash, since all prompts at once take much memory.
+        let prompt = judge::prompt(&one.instruction, &one.input, &one.output);
+        let place = *places
+            .entry(content_key("", &prompt, &sampling()))
+            .or_insert_with(|| {
+                groups.push(Vec::new());
+                groups.len() - 1
+            });
+        groups[place].push(one);
+    }
+    groups
+}
+
+async fn pass(
+    asker: &Asker<'_>,
+    groups: &[Vec<&Unjudged>],
+    now: &mut Judged,
+    show: &mut dyn FnMut(&Judged),
+) -> Result<Ending> {
+    // Nothing new is begun once it ends, but what is under way was paid for.
+    let ending = Cell::new(None);
+    let is_open = || matches!(ending.get(), None | Some(Ending::Waiting));
+    let open = groups.iter().take_while(|_| is_open());
+    let at_once = asker.backend.capacity().clamp(1, MOST_AT_ONCE);
+    let mut answers =
+        futures::stream::iter(open.map(|group| judge_one(asker, group))).buffer_unordered(at_once);
+    let mut failed_in_a_row = 0;
+    let mut fatal = None;
+    while let Some((instances, outcome)) = answers.next().await {
+        match outcome {
+            Ok(Some(score)) => now.scores[usize::from(score) - 1] += instances,
+            Ok(None) => now.unreadable += instances,
+            Err(NoAnswer::Failed(error)) => {
+                now.failed += instances;
+                failed_in_a_row += 1;
+                if failed_in_a_row == FAILED {
+                    let error = format!("{FAILED} requests in a row could not be asked: {error}");
+                    fatal.get_or_insert(anyhow::Error::msg(error));
+                    ending.set(Some(Ending::Interrupted));
+                }
+                now.failure = Some(error);
+                continue;
+            }
+            Err(NoAnswer::Ending(why)) => {
+                if is_open() {
+                    ending.set(Some(why));
+                }
+                continue;
+            }
+            Err(NoAnswer::Fatal(error)) => {
+                fatal.get_or_insert(error);
+                ending.set(Some(Ending::Interrupted));
+                continue;
+            }
+        }
+        failed_in_a_row = 0;
+        count(asker, now);
+        show(now);
+    }
+    match fatal {
+        Some(error) => bail!(error),
+        None => Ok(ending.get().unwrap_or(Ending::Target)),
+    }
+}
+
+fn count(asker: &Asker<'_>, now: &mut Judged) {
+    now.requests = asker.meter.requests();
+    now.prompt_tokens = asker.meter.prompt_tokens();
+    now.completion_tokens = asker.meter.completion_tokens();
+    now.endpoints = asker.backend.status();
+}
+
+/// Judges instances with the same prompt; returns how many there are, and their score if there is one.
+async fn judge_one(asker: &Asker<'_>, group: &[&Unjudged]) -> (u64, Result<Option<u8>, NoAnswer>) {
+    let first = group[0];
+    let prompt = judge::prompt(&first.instruction, &first.input, &first.output);
+    let (round, ordinal) = (first.round as u64, first.instance_id as u64);
+    let answer = match asker.ask(round, STAGE, ordinal, prompt, sampling()).await {
+        Ok(answer) => answer,
+        Err(error) => return (group.len() as u64, Err(error)),
+    };
+    let Answer { id, completion } = answer;
+    let read = judgment::read(&completion.text, completion.finish_reason);
+    let (score, reason, problem) = match &read {
+        Ok(judged) => (Some(judged.score), judged.reason.as_str(), None),
+        Err(problem) => (None, "", Some(problem.as_str())),
+    };
+    let judgments: Vec<NewJudgment<'_>> = group
+        .iter()
+        .map(|of| NewJudgment {
+            of,
+            run_id: asker.run_id,
+            request_id: id,
+            model: asker.backend.model(),
+            score,
+            reason,
+            problem,
+        })
+        .collect();
+    let stored = asker.store.add_judgments(&judgments).await;
+    let outcome = stored
+        .map(|()| score)
+        .map_err(|error| NoAnswer::Fatal(error.into()));
+    (group.len() as u64, outcome)
+}

@@ -1,0 +1,412 @@
+//! `ewe generate --batch-file`: requests leave in one file, answers come back in others, and no endpoint is asked.
+
+use crate::mock::{self, Mock};
+use crate::shell::{Dir, Ran, ewe};
+use crate::support::{json, number};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// Arguments that generate `target` tasks through `out.jsonl`.
+fn arguments<'a>(target: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let through = "generate --db d.db --batch-file out.jsonl --endpoint-model mock --target";
+    let mut arguments: Vec<&str> = through.split(' ').collect();
+    arguments.push(target);
+    arguments.extend(more);
+    arguments
+}
+
+fn export(dir: &Dir) -> String {
+    let arguments = "export --db d.db --format self-instruct --review any --out -";
+    let arguments: Vec<&str> = arguments.split(' ').collect();
+    ewe(dir, &arguments).success().stdout()
+}
+
+fn requests(dir: &Dir) -> Vec<Value> {
+    let lines = dir.read("out.jsonl");
+    assert!(lines.ends_with('\n'));
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// The line that a service writes for a request whose answer is the mock's.
+fn answered(request: &Value) -> String {
+    let body = &request["body"];
+    let prompt = body["prompt"].as_str().unwrap();
+    let (text, finish) = mock::answer_to(body);
+    json!({"id": "batch_req_1", "custom_id": request["custom_id"], "error": null, "response": {
+        "status_code": 200, "request_id": "q", "body": {
+            "choices": [{"index": 0, "text": text, "finish_reason": finish}],
+            "usage": {"prompt_tokens": prompt.len() / 4, "completion_tokens": text.len() / 4}}}})
+    .to_string()
+}
+
+/// Has all of `out.jsonl` answered, the last request first.
+fn answer_all(dir: &Dir, results: &str) {
+    let mut lines: Vec<String> = requests(dir).iter().map(answered).collect();
+    lines.reverse();
+    dir.write(results, lines.join("\n"));
+}
+
+/// Goes to and fro until nothing waits; returns how many files were sent.
+fn to_and_fro(dir: &Dir, target: &str, more: &[&str]) -> usize {
+    ewe(dir, &arguments(target, more)).success();
+    let mut asked = BTreeSet::new();
+    let before = number(dir, "select count(*) from request");
+    for sent in 1.. {
+        for request in requests(dir) {
+            let id = request["custom_id"].as_str().unwrap().to_string();
+            assert!(
+                id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+                "{id}"
+            );
+            assert!(asked.insert(id), "nothing is sent twice");
+        }
+        answer_all(dir, "in.jsonl");
+        let next = arguments(target, &[more, &["--batch-results", "in.jsonl"]].concat());
+        let out = ewe(dir, &next).success();
+        // Again: nothing changes.
+        let (written, exported) = (std::fs::read(dir.path("out.jsonl")).ok(), export(dir));
+        ewe(dir, &next).success();
+        assert_eq!(std::fs::read(dir.path("out.jsonl")).ok(), written);
+        assert_eq!(export(dir), exported);
+        if written.is_none() {
+            assert_eq!(
+                out.stderr()
+                    .lines()
+                    .find(|line| line.contains("nothing that was asked")),
+                None
+            );
+            assert_eq!(
+                number(dir, "select count(*) from request"),
+                before + asked.len() as i64
+            );
+            return sent;
+        }
+        assert!(out.stdout().contains("have them answered"), "{}", out.stdout());
+    }
+    unreachable!()
+}
+
+#[test]
+fn a_run_through_files_is_the_run_with_an_endpoint() {
+    let alpaca = ["--recipe", "alpaca"];
+    let structured = ["--recipe", "alpaca", "--structured"];
+    for recipe in [&[][..], &alpaca, &structured] {
+        let (dir, mock) = (Dir::with_dataset(), Mock::start());
+        let mut direct: Vec<&str> = "generate --db d.db --target 60 --window 8 --endpoint-model mock"
+            .split(' ')
+            .collect();
+        direct.extend(["--endpoint", &mock.url]);
+        direct.extend(recipe);
+        ewe(&dir, &direct).success();
+        let wanted = export(&dir);
+
+        let dir = Dir::with_dataset();
+        let sent = to_and_fro(&dir, "60", &[&["--window", "8"], recipe].concat());
+        assert_eq!(export(&dir), wanted);
+        assert_eq!(
+            number(&dir, "select count(*) from task where origin = 'machine'"),
+            60
+        );
+        assert_eq!(
+            dir.sql("select distinct model from run where command = 'generate'"),
+            [["mock"]]
+        );
+        assert_eq!(dir.sql("select distinct status from run"), [["done"]]);
+        // The three stages of a window of rounds take three files, not one for each candidate.
+        let windows = number(&dir, "select max(round) / 8 + 1 from round") as usize;
+        assert!(sent <= 3 * windows, "{sent} files, {windows} windows");
+    }
+}
+
+#[test]
+fn everything_that_can_be_asked_is_asked_in_one_go() {
+    let dir = Dir::with_dataset();
+    let out = ewe(&dir, &arguments("1000", &[])).success();
+    // Without --window, a file is worth its day.
+    assert_eq!(requests(&dir).len(), 512);
+    assert!(
+        out.stdout().contains("512 requests wait in out.jsonl"),
+        "{}",
+        out.stdout()
+    );
+    answer_all(&dir, "in.jsonl");
+    let results = ["--batch-results", "in.jsonl", "--json"];
+    let said = json(ewe(&dir, &arguments("1000", &results)));
+    assert_eq!(
+        (&said["ending"], &said["accepted"]),
+        (&"waiting".into(), &0.into())
+    );
+    assert_eq!(said["batch"]["results"]["answers"], 512);
+    assert_eq!(said["batch"]["written"], requests(&dir).len());
+    assert_eq!(said["requests"], requests(&dir).len());
+    let text = dir.read("out.jsonl");
+    let classified = text.matches("Can the following task be regarded").count();
+    assert_eq!(classified, requests(&dir).len(), "all at the second stage");
+    assert!(classified > 512, "{classified}");
+    assert_eq!(
+        number(&dir, "select count(*) from request where stage = 'instructions'"),
+        512
+    );
+}
+
+#[test]
+fn max_requests_bounds_a_file_and_the_first_rounds_come_first() {
+    let dir = Dir::with_dataset();
+    ewe(&dir, &arguments("50", &["--window", "20"])).success();
+    let whole = dir.read("out.jsonl");
+    assert_eq!(whole.lines().count(), 20);
+    let out = ewe(&dir, &arguments("50", &["--window", "20", "--max-requests", "7"])).success();
+    let said = "7 requests wait in out.jsonl (13 more are beyond --max-requests)";
+    assert!(out.stdout().contains(said), "{}", out.stdout());
+    let first: Vec<&str> = whole.lines().take(7).collect();
+    assert_eq!(dir.read("out.jsonl").lines().collect::<Vec<_>>(), first);
+    // What it costs in the end is the same.
+    to_and_fro(&dir, "30", &["--window", "20", "--max-requests", "7"]);
+    assert_eq!(
+        number(&dir, "select count(*) from task where origin = 'machine'"),
+        30
+    );
+
+    // Tokens that the results cost are spent, every time the command is run.
+    let dir = Dir::with_dataset();
+    ewe(&dir, &arguments("50", &["--window", "4"])).success();
+    answer_all(&dir, "in.jsonl");
+    for _ in 0..2 {
+        let poor = [
+            "--window",
+            "4",
+            "--batch-results",
+            "in.jsonl",
+            "--budget-tokens",
+            "1000",
+        ];
+        let out = ewe(&dir, &arguments("50", &poor)).success();
+        assert!(
+            out.stdout().contains("the budget of tokens is spent"),
+            "{}",
+            out.stdout()
+        );
+        assert!(
+            !dir.path("out.jsonl").exists(),
+            "nothing is left to be sent by mistake"
+        );
+    }
+    assert_eq!(
+        number(&dir, "select count(*) from request"),
+        4,
+        "what was paid for is kept"
+    );
+}
+
+/// A dataset with 6 requests in `out.jsonl`.
+fn six() -> (Dir, Vec<Value>) {
+    let dir = Dir::with_dataset();
+    ewe(&dir, &arguments("40", &["--window", "6"])).success();
+    let requests = requests(&dir);
+    assert_eq!(requests.len(), 6);
+    (dir, requests)
+}
+
+fn go_on(dir: &Dir, more: &[&str]) -> Ran {
+    ewe(
+        dir,
+        &arguments(
+            "40",
+            &[&["--window", "6", "--batch-results", "in.jsonl"], more].concat(),
+        ),
+    )
+}
+
+#[test]
+fn what_failed_in_passing_is_asked_again_and_what_was_refused_is_not() {
+    let (dir, six) = six();
+    let failed = |request: &Value, response: Value, error: Value| {
+        json!({"custom_id": request["custom_id"], "response": response, "error": error}).to_string()
+    };
+    let lines = [
+        answered(&six[0]),
+        failed(
+            &six[1],
+            json!({"status_code": 429, "body": {"error": {"message": "slow \u{1b}[2Jdown"}}}),
+            Value::Null,
+        ),
+        failed(
+            &six[2],
+            Value::Null,
+            json!({"code": "batch_expired", "message": "too late"}),
+        ),
+        failed(
+            &six[3],
+            json!({"status_code": 400, "body": {"error": {"message": "prompt too long"}}}),
+            Value::Null,
+        ),
+        failed(&six[4], json!({"status_code": 500, "body": null}), json!("oops")),
+    ];
+    dir.write("in.jsonl", lines.join("\n"));
+    let out = go_on(&dir, &[]).success();
+    let stderr = out.stderr();
+    assert!(stderr.contains("1 request was refused for good"), "{stderr}");
+    assert!(stderr.contains("3 requests failed in passing"), "{stderr}");
+    assert!(!stderr.contains('\u{1b}'), "{stderr}");
+    let asked: Vec<_> = requests(&dir)
+        .iter()
+        .map(|request| request["custom_id"].clone())
+        .collect();
+    for (n, request) in six.iter().enumerate() {
+        // Answered, refused, and the others: failed, or without a line.
+        assert_eq!(asked.contains(&request["custom_id"]), ![0, 3].contains(&n), "{n}");
+    }
+    // The rest of the way; the refused round brings nothing, and is over.
+    std::fs::rename(dir.path("in.jsonl"), dir.path("refused.jsonl")).unwrap();
+    to_and_fro(&dir, "40", &["--window", "6", "--batch-results", "refused.jsonl"]);
+    assert_eq!(dir.sql("select parsed from round where round = 3"), [["0"]]);
+    assert_eq!(
+        number(&dir, "select count(*) from task where origin = 'machine'"),
+        40
+    );
+}
+
+#[test]
+fn a_model_that_refuses_everything_is_left() {
+    let dir = Dir::with_dataset();
+    ewe(&dir, &arguments("40", &[])).success();
+    let lines: Vec<String> = requests(&dir)
+        .iter()
+        .map(|request| {
+            json!({"custom_id": request["custom_id"], "response": {"status_code": 400}, "error": "no such path"}).to_string()
+        })
+        .collect();
+    dir.write("in.jsonl", lines.join("\n"));
+    let out = ewe(&dir, &arguments("40", &["--batch-results", "in.jsonl"])).failure(1);
+    let said = out.stderr();
+    assert!(
+        said.contains("rounds in a row could not be asked for") && said.contains("no such path"),
+        "{said}"
+    );
+}
+
+#[test]
+fn damaged_results_are_named_and_cost_nothing() {
+    let (dir, six) = six();
+    let before = dir.read("out.jsonl");
+    let cut = &answered(&six[1])[..40];
+    dir.write(
+        "in.jsonl",
+        format!("{}\n{cut}\n\u{1b}[2J{{}}\n", answered(&six[0])),
+    );
+    let out = go_on(&dir, &[]).failure(1);
+    let stderr = out.stderr();
+    assert!(
+        stderr.contains("in.jsonl:2: ") && stderr.contains("in.jsonl:3: ") && stderr.contains("hint:"),
+        "{stderr}"
+    );
+    assert!(!stderr.contains('\u{1b}'), "{stderr}");
+    assert_eq!(number(&dir, "select count(*) from request"), 0);
+    assert_eq!(dir.read("out.jsonl"), before);
+
+    // An answer twice, one of somebody else, and one that is not even a name of ours.
+    let other = json!({"custom_id": "f".repeat(64), "body": {"prompt": "Hi", "seed": 1}});
+    let odd = json!({"custom_id": "../../etc\u{0}", "body": {"prompt": "Hi", "seed": 1}});
+    let mut twice = six[0].clone();
+    twice["body"]["seed"] = 12345.into();
+    let lines = [
+        answered(&six[0]),
+        answered(&twice),
+        answered(&other),
+        answered(&odd),
+        cut.to_string(),
+    ];
+    dir.write("in.jsonl", lines.join("\n"));
+    let out = go_on(&dir, &["--keep-going", "--json"]).success();
+    let stderr = out.stderr();
+    for said in [
+        "in.jsonl:5: ",
+        "1 damaged line: skipped",
+        "1 result for a request that had one already",
+        "2 answers to nothing",
+    ] {
+        assert!(stderr.contains(said), "{said}: {stderr}");
+    }
+    let said: Value = serde_json::from_str(&out.stdout()).unwrap();
+    assert_eq!(
+        (&said["batch"]["unknown"], &said["batch"]["results"]["damaged"]),
+        (&2.into(), &1.into())
+    );
+    let (text, _) = mock::answer_to(&six[0]["body"]);
+    assert_eq!(dir.sql("select response from request"), [[text]]);
+
+    for (name, content) in [
+        ("empty.jsonl", &b""[..]),
+        ("zeros.jsonl", &[0; 4096]),
+        ("deep.jsonl", &[b'['; 200_000]),
+    ] {
+        dir.write(name, content);
+        let ran = ewe(
+            &dir,
+            &arguments("40", &["--window", "6", "--batch-results", name]),
+        );
+        match name {
+            "empty.jsonl" => ran.success(),
+            _ => ran.failure(1),
+        };
+    }
+}
+
+#[test]
+fn no_file_is_lost_to_a_slip_of_the_hand() {
+    let dir = Dir::with_dataset();
+    dir.write("out.jsonl", "{\"instruction\": \"Name a river.\"}\n");
+    let out = ewe(&dir, &arguments("5", &[])).failure(1);
+    assert!(
+        out.stderr()
+            .contains("`out.jsonl` exists and is no file of requests\nhint:"),
+        "{}",
+        out.stderr()
+    );
+    assert_eq!(dir.read("out.jsonl"), "{\"instruction\": \"Name a river.\"}\n");
+    std::fs::remove_file(dir.path("out.jsonl")).unwrap();
+
+    let out = ewe(&dir, &arguments("5", &["--batch-results", "nowhere.jsonl"])).failure(1);
+    assert!(out.stderr().contains("nowhere.jsonl"), "{}", out.stderr());
+    let away = "generate --db d.db --target 5 --endpoint-model m --batch-file no/where.jsonl";
+    let out = ewe(&dir, &away.split(' ').collect::<Vec<_>>()).failure(1);
+    assert!(out.stderr().contains("no/where.jsonl"), "{}", out.stderr());
+    for wrong in [
+        "--target 5 --batch-file out.jsonl",
+        "--target 5 --batch-results in.jsonl --endpoint-model m --endpoint http://127.0.0.1:9/v1",
+        "--target 5 --batch-file out.jsonl --endpoint-model m --model models/x",
+        "--target 5 --batch-file out.jsonl --endpoint-model m --endpoint http://127.0.0.1:9/v1",
+        "--target 5 --batch-file out.jsonl --endpoint-model m --max-minutes 3",
+    ] {
+        let wrong: Vec<&str> = ["generate", "--db", "d.db"]
+            .into_iter()
+            .chain(wrong.split(' '))
+            .collect();
+        ewe(&dir, &wrong).failure(2);
+    }
+    assert_eq!(
+        number(&dir, "select count(*) from run where command = 'generate'"),
+        0
+    );
+}
+
+#[test]
+fn chat_is_another_question() {
+    let dir = Dir::with_dataset();
+    ewe(&dir, &arguments("5", &["--window", "2"])).success();
+    let plain = requests(&dir);
+    ewe(&dir, &arguments("5", &["--window", "2", "--api", "chat"])).success();
+    let chat = requests(&dir);
+    assert_eq!(
+        (&plain[0]["url"], &chat[0]["url"]),
+        (&"/v1/completions".into(), &"/v1/chat/completions".into())
+    );
+    assert_eq!(
+        chat[0]["body"]["messages"][1]["content"],
+        plain[0]["body"]["prompt"]
+    );
+    assert_ne!(chat[0]["custom_id"], plain[0]["custom_id"]);
+}
