@@ -133,6 +133,7 @@ pub struct Args {
 
 impl Args {
     fn config(&self) -> Result<pipeline::Config> {
+        let recipe = self.recipe.recipe()?;
         Ok(pipeline::Config {
             target: self.target,
             seed: self.seed,
@@ -152,7 +153,8 @@ impl Args {
                 },
             },
             min_novelty: self.min_novelty,
-            recipe: self.recipe.recipe()?,
+            evolve: self.recipe.evolve(&recipe)?,
+            recipe,
             topics: self.recipe.topics()?,
         })
     }
@@ -192,7 +194,7 @@ fn for_each<'a>(option: &str, values: &'a [String], endpoints: usize) -> Result<
     }
 }
 
-fn part(text: &str) -> Result<f64, String> {
+pub(super) fn part(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(part) if (0.0..=1.0).contains(&part) => Ok(part),
         _ => Err("want a number from 0 to 1".to_string()),

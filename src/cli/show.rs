@@ -76,6 +76,15 @@ fn print(out: &mut impl Write, view: &TaskView) -> std::io::Result<()> {
             )?;
         }
     }
+    if let Some(evolution) = &view.evolution {
+        writeln!(
+            out,
+            "\nmade of task {} · {}\n  {}",
+            evolution.parent_id,
+            clean(&evolution.operator),
+            one_line(&evolution.parent, 100)
+        )?;
+    }
     for revision in &view.history {
         write!(
             out,

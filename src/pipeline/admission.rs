@@ -26,6 +26,7 @@ impl Run<'_> {
         let mut admission = Admission {
             run_id: self.run_id,
             round,
+            evolution: outcome.evolution,
             instructions: Vec::new(),
         };
         // Accepted earlier in this very round: they have no id yet, so they are searched apart.

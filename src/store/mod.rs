@@ -3,6 +3,7 @@
 //!
 //! - [`task`], [`instance`], [`dataset`]: what the data is.
 //! - [`request`], [`round`]: what models were asked, and what became of their answers.
+//! - [`evolution`]: which rounds made a task of another.
 //! - [`list`], [`fts`], [`provenance`], [`neighbor`]: ways to look at tasks.
 //! - [`revision`], [`undo`], [`log`]: reviews and edits, their taking back, their history.
 //! - [`stats`](mod@stats): counts.
@@ -14,6 +15,7 @@ pub mod batch;
 mod column;
 pub mod dataset;
 pub mod error;
+pub mod evolution;
 pub mod fts;
 pub mod instance;
 pub mod list;
@@ -56,7 +58,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("db/migrations");
 const APPLICATION_ID: i64 = 1_702_323_505;
 
 /// `PRAGMA user_version` of a file with all migrations applied: the number of the last one.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 
 /// How long a statement waits for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -107,8 +109,12 @@ impl Store {
             .await
             .map_err(|error| Error::opening(path, error))?;
         let schema = check_header(&pool, path).await?;
-        if schema < SCHEMA {
-            MIGRATIONS.run(&pool).await.map_err(Error::from)?;
+        if schema < SCHEMA
+            && let Err(error) = MIGRATIONS.run(&pool).await
+            // Another process may have been faster.
+            && check_header(&pool, path).await? < SCHEMA
+        {
+            return Err(Error::from(error));
         }
         Ok(Store {
             pool,

@@ -1,5 +1,6 @@
 //! Tables `round` and `candidate`: what became of everything that a round brought, written together.
 
+use super::evolution::NewEvolution;
 use super::{NewTask, Result, Store, task};
 use crate::task::{Instance, Origin, Review, Task};
 use sqlx::SqliteConnection;
@@ -11,6 +12,8 @@ pub struct Admission {
     pub run_id: i64,
     /// Its number.
     pub round: u64,
+    /// Which task it rewrote, where it did.
+    pub evolution: Option<NewEvolution>,
     /// In the order in which they stood in the answer.
     pub instructions: Vec<AdmittedInstruction>,
 }
@@ -85,14 +88,16 @@ pub struct PoolTask {
     pub review: Review,
     /// The round it was admitted in; none for what no round made.
     pub round: Option<i64>,
+    /// The task it was made of; none for one that was not made of another.
+    pub parent_id: Option<i64>,
 }
 
 /// Whether an instruction that was rejected for this reason, or for none, is unlike all tasks; none where it was not
 /// compared with them.
 pub fn is_new(reason: Option<&str>) -> Option<bool> {
     match reason {
-        None | Some("over_target" | "no_valid_instance" | "unclear_label") => Some(true),
-        Some("near_duplicate") => Some(false),
+        None | Some("over_target" | "no_valid_instance" | "unclear_label" | "unclear_equality") => Some(true),
+        Some("near_duplicate" | "no_gain") => Some(false),
         Some(_) => None,
     }
 }
@@ -104,9 +109,11 @@ impl Store {
             PoolTask,
             r#"
             SELECT
-                id AS "id!", instruction, origin AS "origin: Origin", review AS "review: Review", round
+                task.id AS "id!", task.instruction, task.origin AS "origin: Origin", task.review AS "review: Review",
+                task.round, evolution.parent_id AS "parent_id?"
             FROM task
-            ORDER BY round IS NOT NULL, round, id
+            LEFT JOIN evolution ON evolution.round = task.round
+            ORDER BY task.round IS NOT NULL, task.round, task.id
             "#
         )
         .fetch_all(&self.pool)
@@ -150,7 +157,10 @@ impl Store {
             WHERE kind = 'instruction'
                 AND (
                     verdict = 'accepted'
-                    OR reason IN ('near_duplicate', 'over_target', 'no_valid_instance', 'unclear_label')
+                    OR reason IN (
+                        'near_duplicate', 'no_gain', 'over_target', 'no_valid_instance', 'unclear_label',
+                        'unclear_equality'
+                    )
                 )
             ORDER BY id DESC
             LIMIT ?
@@ -187,6 +197,7 @@ impl Store {
                     origin: Origin::Machine,
                     review: Review::Pending,
                     round: Some(admission.round as i64),
+                    parent_id: admission.evolution.map(|evolution| evolution.parent_id),
                 });
             }
             let mut row = Candidate {
@@ -238,6 +249,9 @@ impl Store {
         )
         .execute(&mut *transaction)
         .await?;
+        if let Some(evolution) = &admission.evolution {
+            evolution.insert(&mut transaction, round).await?;
+        }
         transaction.commit().await?;
         Ok(tasks)
     }

@@ -172,6 +172,7 @@ async fn fill(path: &std::path::Path) {
     let admission = Admission {
         run_id,
         round: 0,
+        evolution: None,
         instructions: vec![
             instruction(
                 "Name an animal. <script>alert(1)</script>",
