@@ -80,7 +80,7 @@ fn print(out: &mut impl Write, view: &TaskView) -> std::io::Result<()> {
         writeln!(
             out,
             "\nmade of task {} · {}\n  {}",
-            evolution.parent_id,
+            evolution.parent_task_id,
             clean(&evolution.operator),
             one_line(&evolution.parent, 100)
         )?;

@@ -1,8 +1,8 @@
 //! One task with everything that is known of it: what `show` prints and what the page lays out.
 
 use crate::store::{
-    Result, Store, evolution::Evolution, instance::StoredInstance, log::Revision, neighbor::Neighbor, provenance::Provenance,
-    task::StoredTask,
+    Result, Store, evolution::Evolution, instance::StoredInstance, log::Revision, neighbor::Neighbor,
+    provenance::Provenance, task::StoredTask,
 };
 
 /// A task, its texts, its neighbours, its origin and its history.

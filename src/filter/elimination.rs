@@ -23,18 +23,27 @@ pub const REASONS: [&str; 5] = [NO_GAIN, UNCLEAR_EQUALITY, PROMPT_LEAK, UNANSWER
 const APOLOGY: usize = 4;
 
 /// Words of a task that is about apologies, whose answer may well begin with one.
-const APOLOGETIC: [&str; 7] = ["sorry", "apolog", "regret", "refus", "declin", "excuse", "condolence"];
+const APOLOGETIC: [&str; 7] = [
+    "sorry",
+    "apolog",
+    "regret",
+    "refus",
+    "declin",
+    "excuse",
+    "condolence",
+];
 
 /// Words that carry no meaning of their own, in English. Those that answer a question by themselves, such as "yes",
 /// "both" or "never", are not among them.
 const STOP_WORDS: &[&str] = &[
-    "a", "about", "after", "again", "also", "am", "an", "and", "any", "are", "as", "at", "be", "because", "been",
-    "before", "being", "but", "by", "can", "could", "d", "did", "do", "does", "doing", "during", "for", "from",
-    "further", "had", "has", "have", "having", "her", "here", "hers", "him", "his", "how", "i", "if", "in", "into",
-    "is", "it", "its", "just", "ll", "m", "may", "me", "might", "must", "my", "of", "on", "or", "our", "ours", "re",
-    "s", "shall", "should", "so", "some", "such", "t", "than", "that", "the", "their", "theirs", "them", "then",
-    "there", "these", "this", "those", "through", "to", "too", "until", "ve", "very", "was", "were", "what", "when",
-    "where", "which", "while", "who", "whom", "whose", "why", "will", "with", "would", "you", "your", "yours",
+    "a", "about", "after", "again", "also", "am", "an", "and", "any", "are", "as", "at", "be", "because",
+    "been", "before", "being", "but", "by", "can", "could", "d", "did", "do", "does", "doing", "during",
+    "for", "from", "further", "had", "has", "have", "having", "her", "here", "hers", "him", "his", "how",
+    "i", "if", "in", "into", "is", "it", "its", "just", "ll", "m", "may", "me", "might", "must", "my", "of",
+    "on", "or", "our", "ours", "re", "s", "shall", "should", "so", "some", "such", "t", "than", "that",
+    "the", "their", "theirs", "them", "then", "there", "these", "this", "those", "through", "to", "too",
+    "until", "ve", "very", "was", "were", "what", "when", "where", "which", "while", "who", "whom", "whose",
+    "why", "will", "with", "would", "you", "your", "yours",
 ];
 
 /// Whether two texts have the same words in the same order: nothing was gained then, and no model need be asked.
@@ -85,7 +94,9 @@ fn is_refusal(instruction: &str, output: &str, refusal_words: usize) -> bool {
 /// emoji, may be the answer.
 fn says_nothing(output: &str) -> bool {
     let mut has_content = output.chars().any(|c| {
-        !c.is_alphanumeric() && !c.is_whitespace() && !".,;:!?…-–—_'\"“”‘’«»()[]{}*#`|\u{200b}\u{feff}".contains(c)
+        !c.is_alphanumeric()
+            && !c.is_whitespace()
+            && !".,;:!?…-–—_'\"“”‘’«»()[]{}*#`|\u{200b}\u{feff}".contains(c)
     });
     each_word(output, |word| has_content |= !STOP_WORDS.contains(&word));
     !has_content
@@ -109,9 +120,22 @@ mod tests {
     #[test]
     fn words_of_the_prompt_are_found_unless_the_task_was_about_them() {
         let markers = ["harder task", "given prompt"];
-        assert_eq!(leak("A Harder Task: add 2 and 2", "Add.", &markers), Some("harder task"));
-        assert_eq!(leak("Shorten the given prompt.", "Shorten.", &markers), Some("given prompt"));
-        assert_eq!(leak("Shorten the given prompt by half.", "Rate the given prompt.", &markers), None);
+        assert_eq!(
+            leak("A Harder Task: add 2 and 2", "Add.", &markers),
+            Some("harder task")
+        );
+        assert_eq!(
+            leak("Shorten the given prompt.", "Shorten.", &markers),
+            Some("given prompt")
+        );
+        assert_eq!(
+            leak(
+                "Shorten the given prompt by half.",
+                "Rate the given prompt.",
+                &markers
+            ),
+            None
+        );
         assert_eq!(leak("Name a harder rock.", "Name a rock.", &markers), None);
     }
 
@@ -134,13 +158,24 @@ mod tests {
         ] {
             assert_eq!(reason(task, output), None, "{output}");
         }
-        assert_eq!(reason("Write an apology to a guest.", "Sorry that the soup was cold."), None);
+        assert_eq!(
+            reason("Write an apology to a guest.", "Sorry that the soup was cold."),
+            None
+        );
     }
 
     #[test]
     fn function_words_and_signs_say_nothing() {
         let task = "Which of them is it?";
-        for output in ["", "...", "- ", "It is the.", "\"and\" — or?", "***\n", "What is it?"] {
+        for output in [
+            "",
+            "...",
+            "- ",
+            "It is the.",
+            "\"and\" — or?",
+            "***\n",
+            "What is it?",
+        ] {
             assert_eq!(reason(task, output), Some(NO_CONTENT), "{output}");
         }
         for output in ["No.", "both", "42", "+", "🙂", "It is red.", "是", "she", "x"] {

@@ -58,7 +58,8 @@ impl Draw {
             }
         }
         let weight = |task: &Ancestry| {
-            let [ancestors, children] = [&ancestors, &children].map(|of| of.get(&task.id).copied().unwrap_or(0));
+            let [ancestors, children] =
+                [&ancestors, &children].map(|of| of.get(&task.id).copied().unwrap_or(0));
             if task.is_eligible && ancestors < generations {
                 (WEIGHT / (1 + ancestors + children)).max(1)
             } else {
@@ -134,7 +135,10 @@ mod tests {
         }
         // 1020 expected in breadth, 996 of each in depth.
         assert_eq!(counts.len(), 6);
-        assert!(counts.values().all(|count| (820..1200).contains(count)), "{counts:?}");
+        assert!(
+            counts.values().all(|count| (820..1200).contains(count)),
+            "{counts:?}"
+        );
     }
 
     #[test]

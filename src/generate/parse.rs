@@ -291,7 +291,10 @@ mod tests {
             let parsed = evolved(answer, finish, HARDER);
             (parsed.text, parsed.fault)
         };
-        assert_eq!(read(" Name two rivers.\n", Stop), ("Name two rivers.".into(), None));
+        assert_eq!(
+            read(" Name two rivers.\n", Stop),
+            ("Name two rivers.".into(), None)
+        );
         assert_eq!(
             read("Harder task: Name two rivers.", Stop),
             ("Name two rivers.".into(), None)
@@ -300,7 +303,10 @@ mod tests {
             read(" Name two rivers.\nThey are long.", Stop),
             ("Name two rivers.\nThey are long.".into(), Some(Fault::Unparsed))
         );
-        assert_eq!(read(" Name two", Length), ("Name two".into(), Some(Fault::Truncated)));
+        assert_eq!(
+            read(" Name two", Length),
+            ("Name two".into(), Some(Fault::Truncated))
+        );
         assert_eq!(read(" \n", Stop), (String::new(), Some(Fault::Unparsed)));
     }
 

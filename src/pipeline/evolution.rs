@@ -49,7 +49,12 @@ impl Run<'_> {
         let parent = {
             let pool = self.pool.read().expect("no admission panicked");
             draw.parent(&ancestry(&pool, within), constants.generations)
-                .map(|position| (pool.entries[position].id, pool.entries[position].instruction.clone()))
+                .map(|position| {
+                    (
+                        pool.entries[position].id,
+                        pool.entries[position].instruction.clone(),
+                    )
+                })
         };
         let Some((parent_id, parent)) = parent else {
             return Ok(Outcome::default());
@@ -58,7 +63,7 @@ impl Run<'_> {
             failure,
             candidates,
             evolution: Some(NewEvolution {
-                parent_id,
+                parent_task_id: parent_id,
                 operator: operator.as_str(),
             }),
         };
@@ -87,10 +92,7 @@ impl Run<'_> {
             None => elimination::leak(&parsed.text, &parent, &prompt::MARKERS)
                 .map(|found| Rejection::new(PROMPT_LEAK, format!("'{found}'"))),
         };
-        let mut rejection = self
-            .judge(&[(&parsed.text, objection)], within)
-            .pop()
-            .flatten();
+        let mut rejection = self.judge(&[(&parsed.text, objection)], within).pop().flatten();
         if rejection.is_none() {
             let stage = Stage::Equality;
             let question = prompt::equality(&parent, &parsed.text);
@@ -125,7 +127,7 @@ fn ancestry(pool: &Pool, within: usize) -> Vec<Ancestry> {
         .iter()
         .map(|task| Ancestry {
             id: task.id,
-            parent_id: task.parent_id,
+            parent_id: task.parent_task_id,
             is_eligible: task.review != Review::Rejected && task.origin != Origin::Import,
         })
         .collect()

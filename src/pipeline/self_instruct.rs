@@ -3,8 +3,8 @@
 use super::{Answer, Developed, NoAnswer, Outcome, Run, fault_rejection};
 use crate::filter::elimination::answer as answer_objection;
 use crate::generate::parse;
-use crate::generate::recipe::{Evolve, SelfInstruct};
 use crate::generate::recipe::self_instruct::Stage;
+use crate::generate::recipe::{Evolve, SelfInstruct};
 use crate::prompt::few_shot::{self, Classification, InputFirst, OutputFirst};
 use crate::store::round::{AdmittedInstance, Rejection};
 use crate::task::Task;
@@ -144,9 +144,9 @@ impl Run<'_> {
             .iter()
             .map(|parsed| {
                 let output = &parsed.instance.output;
-                evolve
-                    .filter(|_| parsed.fault.is_none())
-                    .and_then(|evolve| answer_objection(text, is_classification, output, evolve.refusal_words))
+                evolve.filter(|_| parsed.fault.is_none()).and_then(|evolve| {
+                    answer_objection(text, is_classification, output, evolve.refusal_words)
+                })
             })
             .collect();
         let whole: Vec<_> = parsed

@@ -158,9 +158,9 @@ mod tests {
         assert!(prompt.contains("The last one has to do with this: bees\n\n"));
         assert!(prompt.ends_with("\n\nTask: Name a river.\nRarer task:"));
         let prompt = equality("Name a river.", "Name\na stream.");
-        assert!(prompt.ends_with(
-            "\n\nTask: Name a river.\nOther task: Name a stream.\nIs it the same task?"
-        ));
+        assert!(
+            prompt.ends_with("\n\nTask: Name a river.\nOther task: Name a stream.\nIs it the same task?")
+        );
     }
 
     #[test]
@@ -182,7 +182,10 @@ mod tests {
 
     #[test]
     fn both_answers_are_shown_equally_often() {
-        let yes = examples::EQUALITY.iter().filter(|example| example.2 == "Yes").count();
+        let yes = examples::EQUALITY
+            .iter()
+            .filter(|example| example.2 == "Yes")
+            .count();
         assert_eq!(2 * yes, examples::EQUALITY.len());
     }
 }

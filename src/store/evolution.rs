@@ -7,7 +7,7 @@ use sqlx::SqliteConnection;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewEvolution {
     /// The task.
-    pub parent_id: i64,
+    pub parent_task_id: i64,
     /// How.
     pub operator: &'static str,
 }
@@ -17,11 +17,11 @@ impl NewEvolution {
     pub(super) async fn insert(&self, connection: &mut SqliteConnection, round: i64) -> Result<()> {
         sqlx::query!(
             "
-            INSERT INTO evolution (round, parent_id, operator)
+            INSERT INTO evolution (round, parent_task_id, operator)
             VALUES (?, ?, ?)
             ",
             round,
-            self.parent_id,
+            self.parent_task_id,
             self.operator
         )
         .execute(connection)
@@ -34,7 +34,7 @@ impl NewEvolution {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Evolution {
     /// Its id.
-    pub parent_id: i64,
+    pub parent_task_id: i64,
     /// Its instruction, as it is now.
     pub parent: String,
     /// How it was rewritten: `add_constraints`, `deepen`, `concretise`, `increase_reasoning`, `complicate_input` or
@@ -48,10 +48,10 @@ impl Store {
         Ok(sqlx::query_as!(
             Evolution,
             "
-            SELECT evolution.parent_id, parent.instruction AS parent, evolution.operator
+            SELECT evolution.parent_task_id, parent.instruction AS parent, evolution.operator
             FROM task
             JOIN evolution ON evolution.round = task.round
-            JOIN task AS parent ON parent.id = evolution.parent_id
+            JOIN task AS parent ON parent.id = evolution.parent_task_id
             WHERE task.id = ?
             ",
             task_id

@@ -89,7 +89,7 @@ pub struct PoolTask {
     /// The round it was admitted in; none for what no round made.
     pub round: Option<i64>,
     /// The task it was made of; none for one that was not made of another.
-    pub parent_id: Option<i64>,
+    pub parent_task_id: Option<i64>,
 }
 
 /// Whether an instruction that was rejected for this reason, or for none, is unlike all tasks; none where it was not
@@ -110,7 +110,7 @@ impl Store {
             r#"
             SELECT
                 task.id AS "id!", task.instruction, task.origin AS "origin: Origin", task.review AS "review: Review",
-                task.round, evolution.parent_id AS "parent_id?"
+                task.round, evolution.parent_task_id AS "parent_task_id?"
             FROM task
             LEFT JOIN evolution ON evolution.round = task.round
             ORDER BY task.round IS NOT NULL, task.round, task.id
@@ -197,7 +197,7 @@ impl Store {
                     origin: Origin::Machine,
                     review: Review::Pending,
                     round: Some(admission.round as i64),
-                    parent_id: admission.evolution.map(|evolution| evolution.parent_id),
+                    parent_task_id: admission.evolution.map(|evolution| evolution.parent_task_id),
                 });
             }
             let mut row = Candidate {
