@@ -1,7 +1,7 @@
 //! The arrows: generate → filter → store, and the loop that feeds accepted tasks back into prompts.
 //!
 //! A *round* is one prompt for tasks and everything that follows from it; what that is, the recipe says
-//! (`self_instruct`, `alpaca`). Rounds run side by side, up to the window;
+//! (`self_instruct`, `alpaca`); some may rewrite a task instead (`evolution`). Rounds run side by side, up to the window;
 //! they are admitted in order, each in one transaction. Round k is prompted from, and first checked against, what
 //! was admitted up to round k − window: a function of k, however answers arrive. Every answer is committed before it
 //! is read, under a key of everything that shaped it, so nothing is asked twice.
@@ -10,6 +10,7 @@ mod admission;
 mod alpaca;
 mod ask;
 pub mod budget;
+mod evolution;
 pub mod judge;
 mod neighbors;
 mod novelty;
@@ -19,20 +20,24 @@ pub mod rejudge;
 mod self_instruct;
 
 use crate::backend::{Backend, Sampling};
+use crate::filter::elimination;
 use crate::filter::judge::NEAR_DUPLICATE;
 use crate::filter::rules::{Objection, RuleSet};
 use crate::filter::{Score, Threshold};
+use crate::generate::evolution::Draw;
 use crate::generate::examples::{Dealer, Shelf};
 use crate::generate::parse::Fault;
-use crate::generate::recipe::{Alpaca, Recipe};
+use crate::generate::recipe::{Alpaca, Evolve, Recipe};
 use crate::generate::round::request_seed;
 use crate::generate::topics::Topics;
+use crate::store::evolution::NewEvolution;
 use crate::store::round::{AdmittedInstance, Rejection, Similar};
 use crate::store::{RunStatus, Store};
 use admission::Batch;
 use anyhow::{Result, anyhow, bail};
 use ask::{Answer, Asker};
 use budget::Budget;
+use evolution::Evolver;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
@@ -70,6 +75,8 @@ pub struct Config {
     pub min_novelty: f64,
     /// Prompts and sampling.
     pub recipe: Recipe,
+    /// Which rounds rewrite a task in place of the recipe's round, and how; none does where this is missing.
+    pub evolve: Option<Evolve>,
     /// What the tasks of a round shall have to do with.
     pub topics: Topics,
 }
@@ -80,6 +87,9 @@ impl Config {
         let mut json = serde_json::to_value(self)?;
         let mut reasons = self.rules.reasons();
         reasons.push(NEAR_DUPLICATE);
+        if self.evolve.is_some() {
+            reasons.extend(elimination::REASONS);
+        }
         json["reasons"] = reasons.into();
         Ok(json)
     }
@@ -112,6 +122,7 @@ struct Run<'a> {
     config: &'a Config,
     asker: Asker<'a>,
     method: Method<'a>,
+    evolver: Option<Evolver<'a>>,
     pool: RwLock<Pool>,
     dealer: Mutex<Dealer>,
     waiting: Mutex<Waiting>,
@@ -171,6 +182,7 @@ pub async fn grow(
             Recipe::SelfInstruct(recipe) => Method::SelfInstruct(SelfInstructMethod::new(recipe, &seeds)),
             Recipe::Alpaca(recipe) => Method::Alpaca(recipe),
         },
+        evolver: config.evolve.as_ref().map(|evolve| Evolver::new(evolve, &seeds)),
         dealer: Mutex::new(Dealer::new(config.recipe.choice(), config.seed, next)),
         waiting: Mutex::new(Waiting::left_over(store, &pool).await?),
         novelty: Mutex::new(Novelty::after(store.last_novelties(novelty::SPAN).await?)),
@@ -328,6 +340,11 @@ impl Run<'_> {
 
     /// Runs one round up to, and not including, its admission.
     async fn round(&self, round: u64) -> Result<Outcome, NoAnswer> {
+        if let Some(evolver) = &self.evolver
+            && let Some(draw) = Draw::of(evolver.constants, self.config.seed, round)
+        {
+            return self.evolve(evolver, draw, round).await;
+        }
         match &self.method {
             Method::SelfInstruct(method) => self.self_instruct(method, round).await,
             Method::Alpaca(recipe) => self.alpaca(recipe, round).await,
@@ -405,10 +422,13 @@ async fn keep_polling<T>(
 }
 
 /// What a round brought, before it is admitted.
+#[derive(Default)]
 struct Outcome {
     /// Why its first request could not be asked.
     failure: Option<String>,
     candidates: Vec<Developed>,
+    /// Which task it rewrote.
+    evolution: Option<NewEvolution>,
 }
 
 impl Outcome {
@@ -416,7 +436,7 @@ impl Outcome {
     fn failed(error: String) -> Outcome {
         Outcome {
             failure: Some(error),
-            candidates: Vec::new(),
+            ..Outcome::default()
         }
     }
 }
@@ -428,6 +448,19 @@ struct Developed {
     is_classification: bool,
     rejection: Option<Rejection>,
     instances: Vec<AdmittedInstance>,
+}
+
+impl Developed {
+    /// An instruction as it was parsed.
+    fn new(request_id: i64, text: String, rejection: Option<Rejection>) -> Developed {
+        Developed {
+            request_id,
+            text,
+            is_classification: false,
+            rejection,
+            instances: Vec::new(),
+        }
+    }
 }
 
 impl From<Objection> for Rejection {

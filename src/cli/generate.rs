@@ -96,6 +96,7 @@ pub struct Args {
 
 impl Args {
     fn config(&self) -> Result<pipeline::Config> {
+        let recipe = self.recipe.recipe()?;
         Ok(pipeline::Config {
             target: self.target,
             seed: self.seed,
@@ -104,13 +105,14 @@ impl Args {
             rules: RuleSet::read(&self.rules)?,
             budget: self.budget.budget(),
             min_novelty: self.min_novelty,
-            recipe: self.recipe.recipe()?,
+            evolve: self.recipe.evolve(&recipe)?,
+            recipe,
             topics: self.recipe.topics()?,
         })
     }
 }
 
-fn part(text: &str) -> Result<f64, String> {
+pub(super) fn part(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(part) if (0.0..=1.0).contains(&part) => Ok(part),
         _ => Err("want a number from 0 to 1".to_string()),

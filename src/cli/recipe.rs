@@ -1,7 +1,7 @@
 //! Options of `ewe generate` that say how tasks are asked for.
 
 use crate::generate::recipe::file::{self, File};
-use crate::generate::recipe::{Alpaca, Recipe, SelfInstruct};
+use crate::generate::recipe::{Alpaca, Evolve, Recipe, SelfInstruct};
 use crate::generate::topics::Topics;
 use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
@@ -14,13 +14,17 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "self-instruct")]
     pub recipe: Name,
 
-    /// Constants of recipes: a TOML file with a table [self-instruct] or [alpaca]; docs/recipes.md has them all
+    /// Constants of recipes: a TOML file with tables [self-instruct], [alpaca], [evolve]; docs/recipes.md has them all
     #[arg(long, value_name = "FILE")]
     pub recipe_file: Option<PathBuf>,
 
     /// Have the endpoint hold its answers to a JSON Schema; for --recipe alpaca, and models that follow instructions
     #[arg(long, conflicts_with = "model")]
     pub structured: bool,
+
+    /// The part of the rounds that rewrite a task of the dataset, deeper or broader, instead of asking for new ones (Evol-Instruct)
+    #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = super::generate::part)]
+    pub evolve: f64,
 
     /// Topics or personas, one a line: each round's new tasks have to do with the next one
     #[arg(long, value_name = "FILE")]
@@ -90,13 +94,40 @@ impl Args {
                 Recipe::Alpaca(recipe)
             }
         };
-        if let Err(error) = recipe.check() {
-            match &self.recipe_file {
-                Some(file) => bail!("{}: {error}", file.display()),
-                None => bail!(error),
-            }
-        }
+        self.checked(recipe.check())?;
         Ok(recipe)
+    }
+
+    /// Rounds that rewrite a task, where there are any, with their constants. Kind and instances of such a task are asked
+    /// for with the constants of Self-Instruct, whatever the recipe.
+    ///
+    /// # Errors
+    ///
+    /// As [`Args::recipe`].
+    pub fn evolve(&self, recipe: &Recipe) -> Result<Option<Evolve>> {
+        if self.evolve == 0.0 {
+            return Ok(None);
+        }
+        let file = match &self.recipe_file {
+            Some(path) => file::read(path)?,
+            None => File::default(),
+        };
+        let stages = match recipe {
+            Recipe::SelfInstruct(recipe) => recipe.clone(),
+            Recipe::Alpaca(_) => file.self_instruct.unwrap_or_default(),
+        };
+        let evolve = file.evolve.unwrap_or_default().with(self.evolve, stages);
+        self.checked(evolve.check())?;
+        Ok(Some(evolve))
+    }
+
+    /// An error that names the file, where there is one.
+    fn checked(&self, constants: Result<(), String>) -> Result<()> {
+        match (constants, &self.recipe_file) {
+            (Ok(()), _) => Ok(()),
+            (Err(error), Some(file)) => bail!("{}: {error}", file.display()),
+            (Err(error), None) => bail!(error),
+        }
     }
 
     /// What the file says of a recipe; the defaults without a file.

@@ -95,6 +95,15 @@ fn print(out: &mut impl Write, view: &TaskView) -> std::io::Result<()> {
             indent(judgment.problem.as_ref().unwrap_or(&judgment.reason), 2)
         )?;
     }
+    if let Some(evolution) = &view.evolution {
+        writeln!(
+            out,
+            "\nmade of task {} · {}\n  {}",
+            evolution.parent_task_id,
+            clean(&evolution.operator),
+            one_line(&evolution.parent, 100)
+        )?;
+    }
     for revision in &view.history {
         write!(
             out,

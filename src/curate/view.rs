@@ -1,8 +1,8 @@
 //! One task with everything that is known of it: what `show` prints and what the page lays out.
 
 use crate::store::{
-    Result, Store, instance::StoredInstance, judgment::Judgment, log::Revision, neighbor::Neighbor,
-    provenance::Provenance, task::StoredTask,
+    Result, Store, evolution::Evolution, instance::StoredInstance, judgment::Judgment, log::Revision,
+    neighbor::Neighbor, provenance::Provenance, task::StoredTask,
 };
 
 /// A task, its texts, its neighbours, its origin and its history.
@@ -17,6 +17,8 @@ pub struct TaskView {
     pub instances: Vec<StoredInstance>,
     /// The most similar tasks, the nearest first.
     pub neighbors: Vec<Neighbor>,
+    /// What it was made of; none for a task that was not made of another.
+    pub evolution: Option<Evolution>,
     /// The model calls that it came from.
     pub provenance: Vec<Provenance>,
     /// What models think of its instances, in order.
@@ -39,6 +41,7 @@ impl TaskView {
             version,
             instances: store.instances(id).await?,
             neighbors: store.neighbors(id).await?,
+            evolution: store.evolution(id).await?,
             provenance: store.provenance(id).await?,
             judgments: store.judgments(id).await?,
             history: store.history(id).await?,

@@ -5,9 +5,11 @@
 //! - [`index`]: the texts admitted so far, searched in parallel.
 //! - [`rules`]: what a single instruction or instance must satisfy.
 //! - [`decontaminate`]: what must not be in a dataset, since models are measured by it.
+//! - [`elimination`]: what speaks against a task that was made of another.
 //! - [`judge`]: all of it, task after task; [`file`](mod@file): over a file of tasks.
 
 pub mod decontaminate;
+pub mod elimination;
 pub mod file;
 pub mod index;
 pub mod judge;

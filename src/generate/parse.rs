@@ -89,8 +89,23 @@ fn numbered(line: &str) -> Option<(usize, &str)> {
     Some((line[..digits].parse().ok()?, rest))
 }
 
-/// Reads a stage-2 answer; `None` when it says neither yes nor no.
-pub fn classification(answer: &str) -> Option<bool> {
+/// Reads a rewritten task. A label that the model repeats is form; more than one line is the model talking about
+/// something else. There is always one, if only an empty one that is unparsed: it was asked for.
+pub fn evolved(answer: &str, finish: FinishReason, label: &str) -> ParsedInstruction {
+    let text = answer.trim();
+    let text = text.strip_prefix(label).unwrap_or(text).trim().to_string();
+    let fault = if finish == FinishReason::Length {
+        Some(Fault::Truncated)
+    } else if text.is_empty() || text.contains('\n') {
+        Some(Fault::Unparsed)
+    } else {
+        None
+    };
+    ParsedInstruction { text, fault }
+}
+
+/// Reads the answer to a question; `None` when it says neither yes nor no.
+pub fn yes_or_no(answer: &str) -> Option<bool> {
     let word: String = answer.trim().chars().take_while(|c| c.is_alphabetic()).collect();
     match word.to_lowercase().as_str() {
         "yes" => Some(true),
@@ -215,6 +230,7 @@ pub(super) fn is_no_input(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prompt::evolution::HARDER;
     use FinishReason::{Length, Stop};
     use proptest::prelude::*;
 
@@ -267,6 +283,31 @@ mod tests {
             texts(" Name a river.\n10. Sum the", Length)[1].1,
             Some(Fault::Truncated)
         );
+    }
+
+    #[test]
+    fn a_rewritten_task_is_one_line() {
+        let read = |answer, finish| {
+            let parsed = evolved(answer, finish, HARDER);
+            (parsed.text, parsed.fault)
+        };
+        assert_eq!(
+            read(" Name two rivers.\n", Stop),
+            ("Name two rivers.".into(), None)
+        );
+        assert_eq!(
+            read("Harder task: Name two rivers.", Stop),
+            ("Name two rivers.".into(), None)
+        );
+        assert_eq!(
+            read(" Name two rivers.\nThey are long.", Stop),
+            ("Name two rivers.\nThey are long.".into(), Some(Fault::Unparsed))
+        );
+        assert_eq!(
+            read(" Name two", Length),
+            ("Name two".into(), Some(Fault::Truncated))
+        );
+        assert_eq!(read(" \n", Stop), (String::new(), Some(Fault::Unparsed)));
     }
 
     #[test]
@@ -332,10 +373,10 @@ mod tests {
 
     #[test]
     fn yes_no_and_neither() {
-        assert_eq!(classification(" Yes"), Some(true));
-        assert_eq!(classification(" no.\n"), Some(false));
-        assert_eq!(classification(" Not sure"), None);
-        assert_eq!(classification(""), None);
+        assert_eq!(yes_or_no(" Yes"), Some(true));
+        assert_eq!(yes_or_no(" no.\n"), Some(false));
+        assert_eq!(yes_or_no(" Not sure"), None);
+        assert_eq!(yes_or_no(""), None);
     }
 
     /// Letters and digits of a text, which no parser may lose or invent.
@@ -362,6 +403,8 @@ mod tests {
             instructions(&answer, Length, 9);
             input_first(&answer, Length);
             output_first(&answer, Length);
+            // Nothing of it is lost, whatever it says.
+            prop_assert_eq!(evolved(&answer, Stop, HARDER).text, answer.trim());
         }
     }
 }

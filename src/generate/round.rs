@@ -15,6 +15,20 @@ impl RoundRng {
         RoundRng(ChaCha8Rng::from_seed(digest.into()))
     }
 
+    /// The numbers by which round `round` rewrites a task, or does not. They are others than those by which it would
+    /// deal tasks, so that one does not follow from the other.
+    pub(super) fn for_evolution(seed: u64, round: u64) -> Self {
+        let digest = Sha256::digest(format!("ewe evolution {seed} {round}"));
+        RoundRng(ChaCha8Rng::from_seed(digest.into()))
+    }
+
+    /// True with this probability; 0 is never, 1 always.
+    pub(super) fn is_below(&mut self, part: f64) -> bool {
+        // 53 bits are what a number in [0, 1) can hold exactly.
+        let point = (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+        point < part
+    }
+
     /// A number below `bound`, evenly distributed to within 2⁻⁶⁴·`bound`.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.0.next_u64()) * u128::from(bound)) >> 64) as u64

@@ -92,7 +92,11 @@ impl Run<'_> {
                 instances: candidate.instances,
             });
         }
-        batch.rounds.push(AdmittedRound { round, instructions });
+        batch.rounds.push(AdmittedRound {
+            round,
+            evolution: outcome.evolution,
+            instructions,
+        });
         (batch.fresh.len() - before) as u64
     }
 

@@ -45,21 +45,15 @@ impl Run<'_> {
             .map(|(piece, verdict)| self.complete_task(id, piece, verdict))
             .collect();
         Ok(Outcome {
-            failure: None,
             candidates,
+            ..Outcome::default()
         })
     }
 
     /// A candidate with its only instance; what is no task has none. Whether it is a classification task nobody was
     /// asked, so it is none: the published data has no such column either.
     fn complete_task(&self, request_id: i64, piece: Piece<'_>, rejection: Option<Rejection>) -> Developed {
-        let mut developed = Developed {
-            request_id,
-            text: piece.text.to_string(),
-            is_classification: false,
-            rejection,
-            instances: Vec::new(),
-        };
+        let mut developed = Developed::new(request_id, piece.text.to_string(), rejection);
         let Ok(task) = piece.task else {
             return developed;
         };

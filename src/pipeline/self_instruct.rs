@@ -1,9 +1,10 @@
 //! A round of Self-Instruct: instructions, then for each that the filter lets through its kind and its instances.
 
 use super::{Answer, Developed, NoAnswer, Outcome, Run, fault_rejection};
+use crate::filter::elimination::answer as answer_objection;
 use crate::generate::parse;
-use crate::generate::recipe::SelfInstruct;
 use crate::generate::recipe::self_instruct::Stage;
+use crate::generate::recipe::{Evolve, SelfInstruct};
 use crate::prompt::few_shot::{self, Classification, InputFirst, OutputFirst};
 use crate::store::round::{AdmittedInstance, Rejection};
 use crate::task::Task;
@@ -70,35 +71,29 @@ impl Run<'_> {
             .zip(verdicts)
             .enumerate()
             .map(|(ordinal, (parsed, verdict))| {
-                self.develop(method, round, ordinal, id, parsed.text, verdict)
+                let candidate = Developed::new(id, parsed.text, verdict);
+                self.develop(method, round, ordinal, candidate, None)
             });
         let candidates = futures::future::join_all(candidates)
             .await
             .into_iter()
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Outcome {
-            failure: None,
             candidates,
+            ..Outcome::default()
         })
     }
 
-    /// Stages 2 and 3 of one instruction, unless it is rejected already.
-    async fn develop(
+    /// Stages 2 and 3 of one instruction, unless it is rejected already. Of an instruction that was made of another, the
+    /// answers pass the elimination step before the rules.
+    pub(super) async fn develop(
         &self,
         method: &SelfInstructMethod<'_>,
         round: u64,
         ordinal: usize,
-        request_id: i64,
-        text: String,
-        verdict: Option<Rejection>,
+        mut developed: Developed,
+        evolve: Option<&Evolve>,
     ) -> Result<Developed, NoAnswer> {
-        let mut developed = Developed {
-            request_id,
-            text,
-            is_classification: false,
-            rejection: verdict,
-            instances: Vec::new(),
-        };
         if developed.rejection.is_some() {
             return Ok(developed);
         }
@@ -120,7 +115,7 @@ impl Run<'_> {
             }
             Err(other) => return Err(other),
         };
-        let Some(is_classification) = parse::classification(&label) else {
+        let Some(is_classification) = parse::yes_or_no(&label) else {
             developed.rejection = Some(Rejection::new("unclear_label", format!("'{}'", label.trim())));
             return Ok(developed);
         };
@@ -145,19 +140,31 @@ impl Run<'_> {
         } else {
             parse::input_first(&answer.completion.text, finish)
         };
+        let eliminated: Vec<_> = parsed
+            .iter()
+            .map(|parsed| {
+                let output = &parsed.instance.output;
+                evolve.filter(|_| parsed.fault.is_none()).and_then(|evolve| {
+                    answer_objection(text, is_classification, output, evolve.refusal_words)
+                })
+            })
+            .collect();
         let whole: Vec<_> = parsed
             .iter()
-            .filter(|p| p.fault.is_none())
-            .map(|p| p.instance.clone())
+            .zip(&eliminated)
+            .filter(|(parsed, eliminated)| parsed.fault.is_none() && eliminated.is_none())
+            .map(|(parsed, _)| parsed.instance.clone())
             .collect();
         let mut judged = self.config.rules.judge_instances(text, &whole).into_iter();
         developed.instances = parsed
             .into_iter()
-            .map(|parsed| AdmittedInstance {
+            .zip(eliminated)
+            .map(|(parsed, eliminated)| AdmittedInstance {
                 request_id: answer.id,
-                rejection: match parsed.fault {
-                    Some(fault) => Some(fault_rejection(fault, "")),
-                    None => judged.next().flatten().map(Rejection::from),
+                rejection: match (parsed.fault, eliminated) {
+                    (Some(fault), _) => Some(fault_rejection(fault, "")),
+                    (None, Some(objection)) => Some(objection.into()),
+                    (None, None) => judged.next().flatten().map(Rejection::from),
                 },
                 instance: parsed.instance,
             })

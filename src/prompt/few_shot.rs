@@ -155,7 +155,7 @@ impl OutputFirst {
 }
 
 /// An instruction takes one line in a prompt; its own line breaks would end it early.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

@@ -3,6 +3,7 @@
 //!
 //! - [`task`], [`instance`], [`dataset`]: what the data is.
 //! - [`request`], [`round`]: what models were asked, and what became of their answers.
+//! - [`evolution`]: which rounds made a task of another.
 //! - [`list`], [`fts`], [`provenance`], [`neighbor`]: ways to look at tasks.
 //! - [`revision`], [`undo`], [`log`]: reviews and edits, their taking back, their history.
 //! - [`judgment`]: what models think of instances.
@@ -15,6 +16,7 @@ pub mod batch;
 mod column;
 pub mod dataset;
 pub mod error;
+pub mod evolution;
 pub mod fts;
 pub mod instance;
 pub mod judgment;
@@ -110,8 +112,12 @@ impl Store {
             .await
             .map_err(|error| Error::opening(path, error))?;
         let schema = check_header(&pool, path).await?;
-        if schema < SCHEMA {
-            MIGRATIONS.run(&pool).await.map_err(Error::from)?;
+        if schema < SCHEMA
+            && let Err(error) = MIGRATIONS.run(&pool).await
+            // Another process may have been faster.
+            && check_header(&pool, path).await? < SCHEMA
+        {
+            return Err(Error::from(error));
         }
         Ok(Store {
             pool,

@@ -1,5 +1,6 @@
 //! Tables `round` and `candidate`: what became of everything that a round brought, written together.
 
+use super::evolution::NewEvolution;
 use super::rows::json_rows;
 use super::{Result, Store};
 use crate::task::{Instance, Origin, Review};
@@ -19,6 +20,8 @@ pub struct Admission {
 pub struct AdmittedRound {
     /// Its number.
     pub round: u64,
+    /// Which task it rewrote, where it did.
+    pub evolution: Option<NewEvolution>,
     /// In the order in which they stood in the answer.
     pub instructions: Vec<AdmittedInstruction>,
 }
@@ -98,14 +101,16 @@ pub struct PoolTask {
     pub review: Review,
     /// The round it was admitted in; none for what no round made.
     pub round: Option<i64>,
+    /// The task it was made of; none for one that was not made of another.
+    pub parent_task_id: Option<i64>,
 }
 
 /// Whether an instruction that was rejected for this reason, or for none, is unlike all tasks; none where it was not
 /// compared with them.
 pub fn is_new(reason: Option<&str>) -> Option<bool> {
     match reason {
-        None | Some("over_target" | "no_valid_instance" | "unclear_label") => Some(true),
-        Some("near_duplicate") => Some(false),
+        None | Some("over_target" | "no_valid_instance" | "unclear_label" | "unclear_equality") => Some(true),
+        Some("near_duplicate" | "no_gain") => Some(false),
         Some(_) => None,
     }
 }
@@ -117,9 +122,11 @@ impl Store {
             PoolTask,
             r#"
             SELECT
-                id AS "id!", instruction, origin AS "origin: Origin", review AS "review: Review", round
+                task.id AS "id!", task.instruction, task.origin AS "origin: Origin", task.review AS "review: Review",
+                task.round, evolution.parent_task_id AS "parent_task_id?"
             FROM task
-            ORDER BY round IS NOT NULL, round, id
+            LEFT JOIN evolution ON evolution.round = task.round
+            ORDER BY task.round IS NOT NULL, task.round, task.id
             "#
         )
         .fetch_all(&self.pool)
@@ -163,7 +170,10 @@ impl Store {
             WHERE kind = 'instruction'
                 AND (
                     verdict = 'accepted'
-                    OR reason IN ('near_duplicate', 'over_target', 'no_valid_instance', 'unclear_label')
+                    OR reason IN (
+                        'near_duplicate', 'no_gain', 'over_target', 'no_valid_instance', 'unclear_label',
+                        'unclear_equality'
+                    )
                 )
             ORDER BY id DESC
             LIMIT ?
@@ -194,6 +204,11 @@ impl Store {
         .await?;
         let rows = Rows::of(admission, &next);
         rows.insert(&mut transaction, admission.run_id).await?;
+        for round in &admission.rounds {
+            if let Some(evolution) = &round.evolution {
+                evolution.insert(&mut transaction, round.round as i64).await?;
+            }
+        }
         transaction.commit().await?;
         Ok(rows.into_pool_tasks())
     }
@@ -213,6 +228,8 @@ struct Rows<'a> {
     instances: Vec<InstanceRow<'a>>,
     candidates: Vec<CandidateRow<'a>>,
     rounds: Vec<RoundRow>,
+    /// What each of `tasks` was made of.
+    parents: Vec<Option<i64>>,
 }
 
 /// `id`, `instruction`, `is_classification`, `request_id`, `round`
@@ -255,6 +272,8 @@ impl<'a> Rows<'a> {
             for instruction in &round.instructions {
                 rows.add(round.round, instruction, next);
             }
+            let parent = round.evolution.map(|evolution| evolution.parent_task_id);
+            rows.parents.resize(rows.tasks.len(), parent);
             rows.rounds.push(RoundRow(
                 round.round,
                 rows.candidates.len() - candidates_before,
@@ -395,13 +414,17 @@ impl<'a> Rows<'a> {
     fn into_pool_tasks(self) -> Vec<PoolTask> {
         self.tasks
             .into_iter()
-            .map(|TaskRow(id, instruction, _, _, round)| PoolTask {
-                id,
-                instruction: instruction.to_string(),
-                origin: Origin::Machine,
-                review: Review::Pending,
-                round: Some(round as i64),
-            })
+            .zip(self.parents)
+            .map(
+                |(TaskRow(id, instruction, _, _, round), parent_task_id)| PoolTask {
+                    id,
+                    instruction: instruction.to_string(),
+                    origin: Origin::Machine,
+                    review: Review::Pending,
+                    round: Some(round as i64),
+                    parent_task_id,
+                },
+            )
             .collect()
     }
 }

@@ -5,6 +5,7 @@ mod client;
 mod curate;
 mod defects;
 mod docs;
+mod evolve;
 mod faulty;
 mod filter;
 mod generate;

@@ -264,6 +264,15 @@ pub fn write(prompt: &str, seed: u64) -> (String, &'static str) {
         };
         return (text, "stop");
     }
+    if prompt.starts_with("Each task below is followed by") {
+        return rewrite(&mut dice);
+    }
+    if prompt.starts_with("Two tasks are the same") {
+        return (
+            [" Yes", "No", " No.", " Hardly", " No", " No"][dice.roll(6)].to_string(),
+            "stop",
+        );
+    }
     if prompt.starts_with("Can the following task") {
         return (
             ["Yes", " No", " No", " maybe", " No"][dice.roll(5)].to_string(),
@@ -285,6 +294,25 @@ pub fn write(prompt: &str, seed: u64) -> (String, &'static str) {
             "stop",
         ),
         _ => (format!("Output: the {a} of the {b}, with a {c}"), "stop"),
+    }
+}
+
+/// A task made of another: mostly a good one.
+fn rewrite(dice: &mut Dice) -> (String, &'static str) {
+    let verb = VERBS[dice.roll(VERBS.len())];
+    let (a, b, c, d) = (dice.noun(), dice.noun(), dice.noun(), dice.noun());
+    match dice.roll(10) {
+        0 => (format!(" {verb} the {a} that a"), "length"),
+        1 => (format!(" {verb} the {a}.\nIt is near the {b}."), "stop"),
+        2 => (format!(" A harder task: {verb} the {a} and the {b}"), "stop"),
+        3 => (
+            format!("Harder task: {verb} a {a} without a {b}, a {c} or a {d}"),
+            "stop",
+        ),
+        _ => (
+            format!(" {verb} the {a}, if it has a {b}, for the {c} of a {d}"),
+            "stop",
+        ),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::support::{self, number};
 use std::time::Duration;
 
 /// Arguments that generate `target` tasks from the mock.
-fn arguments<'a>(mock: &'a Mock, target: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+pub fn arguments<'a>(mock: &'a Mock, target: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let all = [
         "generate",
         "--db",
@@ -19,8 +19,8 @@ fn arguments<'a>(mock: &'a Mock, target: &'a str, more: &[&'a str]) -> Vec<&'a s
     [&all[..], &["--endpoint-model", "mock", "--retries", "2"], more].concat()
 }
 
-const ALPACA: [&str; 2] = ["--recipe", "alpaca"];
-const EXPORT: [&str; 9] = [
+pub const ALPACA: [&str; 2] = ["--recipe", "alpaca"];
+pub const EXPORT: [&str; 9] = [
     "export",
     "--db",
     "d.db",
@@ -33,7 +33,7 @@ const EXPORT: [&str; 9] = [
 ];
 
 /// What every dataset must satisfy, however it was made.
-fn all_accounted_for(dir: &Dir, tasks: i64) {
+pub fn all_accounted_for(dir: &Dir, tasks: i64) {
     let count = |query: &str| number(dir, query);
     assert_eq!(count("select count(*) from task where origin = 'machine'"), tasks);
     assert_eq!(
@@ -389,16 +389,21 @@ fn topics_take_turns_and_faults_in_their_file_are_named() {
 /// docs/recipes.md has a row for every constant.
 #[test]
 fn every_constant_is_documented() {
-    use ewe::generate::recipe::{Alpaca, SelfInstruct};
+    use ewe::generate::recipe::{Alpaca, Evolve, SelfInstruct};
     let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/recipes.md")).unwrap();
     let (_, rest) = docs.split_once("## self-instruct").unwrap();
-    let (self_instruct, alpaca) = rest.split_once("## alpaca").unwrap();
+    let (self_instruct, rest) = rest.split_once("## alpaca").unwrap();
+    let (alpaca, evolve) = rest.split_once("## Rounds that rewrite").unwrap();
+    let mut constants = serde_json::to_value(Evolve::default()).unwrap();
+    // Those of another table.
+    constants.as_object_mut().unwrap().remove("stages");
     for (text, recipe) in [
         (
             self_instruct,
             serde_json::to_value(SelfInstruct::default()).unwrap(),
         ),
         (alpaca, serde_json::to_value(Alpaca::default()).unwrap()),
+        (evolve, constants),
     ] {
         for (name, value) in recipe.as_object().unwrap() {
             let row = text

@@ -175,6 +175,7 @@ async fn fill(path: &std::path::Path) {
         run_id,
         rounds: vec![AdmittedRound {
             round: 0,
+            evolution: None,
             instructions: vec![
                 instruction(
                     "Name an animal. <script>alert(1)</script>",

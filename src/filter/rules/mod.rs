@@ -117,7 +117,7 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
 }
 
 /// What a rule found, shortened for people.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     let text = text.trim();
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("'{}…'", &text[..end]),

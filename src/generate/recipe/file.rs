@@ -1,7 +1,7 @@
-//! Constants of recipes from a TOML file: a table for each recipe, `[self-instruct]` and `[alpaca]`, whose keys are the
-//! fields of the recipe. docs/recipes.md describes them.
+//! Constants of recipes from a TOML file: a table for each recipe, `[self-instruct]` and `[alpaca]`, and one for
+//! rounds that rewrite tasks, `[evolve]`. Their keys are the fields of the structs; docs/recipes.md describes them.
 
-use super::{Alpaca, SelfInstruct};
+use super::{Alpaca, Evolve, SelfInstruct};
 use anyhow::{Context, Result, anyhow};
 use serde::Deserialize;
 use std::path::Path;
@@ -14,6 +14,8 @@ pub struct File {
     pub self_instruct: Option<SelfInstruct>,
     /// Constants of Alpaca, likewise.
     pub alpaca: Option<Alpaca>,
+    /// Constants of rounds that rewrite tasks, likewise.
+    pub evolve: Option<Evolve>,
 }
 
 /// Reads a file of constants.

@@ -2,13 +2,16 @@
 //!
 //! - [`self_instruct`]: instructions first, then for each its kind and its instances.
 //! - [`alpaca`]: complete tasks, up to twenty an answer.
+//! - [`evolve`]: a task made of one that is there, in some rounds of either recipe.
 //! - [`file`](mod@file): constants from a TOML file.
 
 pub mod alpaca;
+pub mod evolve;
 pub mod file;
 pub mod self_instruct;
 
 pub use alpaca::Alpaca;
+pub use evolve::Evolve;
 pub use self_instruct::SelfInstruct;
 
 use super::examples::Choice;

@@ -1,0 +1,129 @@
+//! The constants of Evol-Instruct's rounds (Xu et al. 2023, arXiv 2304.12244, and the released `openai_access.py`), and
+//! where ours differ. docs/recipes.md has them in a table.
+
+use super::{SelfInstruct, at_least, within};
+use crate::backend::Sampling;
+use serde::{Deserialize, Serialize};
+
+/// The stages of a round that come before those it shares with Self-Instruct, as `request.stage` names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// A task made of another.
+    Evolution,
+    /// Whether the two are the same.
+    Equality,
+}
+
+impl Stage {
+    /// The word in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stage::Evolution => "evolution",
+            Stage::Equality => "equality",
+        }
+    }
+}
+
+/// Settings of rounds that rewrite tasks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Evolve {
+    /// The part of the rounds that rewrite a task (published: all).
+    #[serde(skip_deserializing)]
+    pub part: f64,
+    /// The part of them that do so in breadth (published: one of six prompts); those in depth share the rest evenly.
+    pub breadth: f64,
+    /// Rewritings on end after which a task is left as it is (published: 4).
+    pub generations: u64,
+    /// Temperature (published: 1).
+    pub temperature: f64,
+    /// Nucleus (published: 0.95).
+    pub top_p: f64,
+    /// Repetition penalty; 1 as published.
+    pub repetition_penalty: f64,
+    /// Token limit (published: 2048; ours asks for one line).
+    pub tokens: usize,
+    /// Stop strings (published: none; a base model goes on with the next example).
+    pub stops: Vec<String>,
+    /// Temperature of the question whether two tasks are the same.
+    pub equality_temperature: f64,
+    /// Token limit of its answer.
+    pub equality_tokens: usize,
+    /// Stop strings of its answer.
+    pub equality_stops: Vec<String>,
+    /// Token limit of an instance (published: 2048), in place of `instance_tokens`: harder tasks have longer answers.
+    pub answer_tokens: usize,
+    /// An answer with fewer words that begins with "sorry" is a refusal (published: 80).
+    pub refusal_words: usize,
+    /// How the kind and the instances of a rewritten task are asked for: stages 2 and 3 of Self-Instruct.
+    #[serde(skip_deserializing)]
+    pub stages: SelfInstruct,
+}
+
+impl Default for Evolve {
+    fn default() -> Self {
+        Evolve {
+            part: 0.0,
+            breadth: 0.17,
+            generations: 4,
+            temperature: 1.0,
+            top_p: 0.95,
+            repetition_penalty: 1.0,
+            tokens: 256,
+            stops: vec!["\n\n".into(), "\nTask:".into()],
+            equality_temperature: 0.0,
+            equality_tokens: 4,
+            equality_stops: vec!["\n".into()],
+            answer_tokens: 400,
+            refusal_words: 80,
+            stages: SelfInstruct::default(),
+        }
+    }
+}
+
+impl Evolve {
+    /// These constants for a run that rewrites in this part of its rounds, with these for the stages it shares with
+    /// Self-Instruct.
+    pub fn with(self, part: f64, stages: SelfInstruct) -> Evolve {
+        let stages = SelfInstruct {
+            instance_tokens: self.answer_tokens,
+            ..stages
+        };
+        Evolve { part, stages, ..self }
+    }
+
+    /// How the model is sampled in a stage; the seed is the request's.
+    pub fn sampling(&self, stage: Stage) -> Sampling {
+        match stage {
+            Stage::Evolution => Sampling {
+                max_tokens: self.tokens,
+                temperature: self.temperature,
+                top_p: self.top_p,
+                repetition_penalty: self.repetition_penalty,
+                stop: self.stops.clone(),
+                ..Sampling::default()
+            },
+            Stage::Equality => Sampling {
+                max_tokens: self.equality_tokens,
+                temperature: self.equality_temperature,
+                stop: self.equality_stops.clone(),
+                ..Sampling::default()
+            },
+        }
+    }
+
+    /// # Errors
+    ///
+    /// Names the first constant that no request could be made with.
+    pub fn check(&self) -> Result<(), String> {
+        within("breadth", self.breadth, 0.0..=1.0)?;
+        at_least("tokens", self.tokens, 1)?;
+        at_least("equality_tokens", self.equality_tokens, 1)?;
+        at_least("answer_tokens", self.answer_tokens, 1)?;
+        within("temperature", self.temperature, 0.0..=2.0)?;
+        within("equality_temperature", self.equality_temperature, 0.0..=2.0)?;
+        within("top_p", self.top_p, 0.001..=1.0)?;
+        within("repetition_penalty", self.repetition_penalty, 0.01..=10.0)?;
+        self.stages.check()
+    }
+}

@@ -1,0 +1,380 @@
+//! `ewe generate --evolve`: rounds that rewrite a task, what is eliminated, and what is remembered of it.
+
+use crate::mock::Mock;
+use crate::recipes::{ALPACA, EXPORT, all_accounted_for, arguments};
+use crate::shell::{Dir, ewe};
+use crate::support::{self, block_on, json, number};
+use std::time::Duration;
+
+#[test]
+fn a_part_of_the_rounds_rewrites_a_task() {
+    for recipe in [&[][..], &ALPACA] {
+        let (dir, mock) = (Dir::with_dataset(), Mock::start());
+        let more = [recipe, &["--evolve", "0.8"]].concat();
+        ewe(&dir, &arguments(&mock, "60", &more)).success();
+        all_accounted_for(&dir, 60);
+        assert_eq!(
+            number(&dir, "select count(*) from request"),
+            mock.requests() as i64
+        );
+        let (all, evolved) = (
+            number(&dir, "select count(*) from round"),
+            number(&dir, "select count(*) from evolution"),
+        );
+        assert!(evolved < all && 2 * evolved > all, "{evolved} of {all}");
+        // A round that rewrites has one candidate, and its answers are of its own stages.
+        let query = "select count(*) from evolution where
+            (select count(*) from candidate where candidate.round = evolution.round and kind = 'instruction') <> 1";
+        assert_eq!(number(&dir, query), 0);
+        let query = "select count(*) from request where (stage in ('evolution', 'equality'))
+            <> (round in (select round from evolution)) and stage not in ('classification', 'input_first', 'output_first')
+            and round in (select round from round)";
+        assert_eq!(number(&dir, query), 0);
+        // Its task is not older than its parent, which was there a window before.
+        let made = "select count(*) from evolution join task on task.round = evolution.round";
+        assert!(number(&dir, made) > 0);
+        let query = format!(
+            "{made} join task as parent on parent.id = parent_task_id
+            where parent.round > evolution.round - 8 or parent.id >= task.id"
+        );
+        assert_eq!(number(&dir, &query), 0);
+        assert!(number(&dir, "select count(distinct operator) from evolution") >= 4);
+        // Tasks that were made of others are rewritten in turn.
+        assert!(
+            number(
+                &dir,
+                "select count(*) from task join evolution on parent_task_id = id where origin = 'machine'"
+            ) > 0
+        );
+        for reason in [
+            "prompt_leak",
+            "no_gain",
+            "unclear_equality",
+            "unparsed",
+            "truncated",
+        ] {
+            let query = format!(
+                "select count(*) from candidate join evolution using (round) where reason = '{reason}'"
+            );
+            assert!(number(&dir, &query) > 0, "{reason}");
+        }
+        let kept = "select json_extract(config, '$.evolve.part') from run where command = 'generate'";
+        assert_eq!(dir.sql(kept), [["0.8"]]);
+    }
+}
+
+#[test]
+fn without_the_option_nothing_is_rewritten_and_nothing_else_changes() {
+    let export = |more: &[&str]| {
+        let (dir, mock) = (Dir::with_dataset(), Mock::start());
+        ewe(&dir, &arguments(&mock, "20", more)).success();
+        assert_eq!(number(&dir, "select count(*) from evolution"), 0);
+        ewe(&dir, &EXPORT).success().stdout()
+    };
+    assert_eq!(export(&[]), export(&["--evolve", "0"]));
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    for part in ["1.1", "-0.5", "half"] {
+        let option = format!("--evolve={part}");
+        let out = ewe(&dir, &arguments(&mock, "5", &[&option])).failure(2);
+        assert!(out.stderr().contains("from 0 to 1"), "{}", out.stderr());
+    }
+}
+
+#[test]
+fn a_killed_run_that_rewrites_goes_on_as_if_nothing_had_happened() {
+    for recipe in [&[][..], &ALPACA] {
+        let more = [recipe, &["--evolve", "0.7"]].concat();
+        let (whole, mock) = (Dir::with_dataset(), Mock::start());
+        ewe(&whole, &arguments(&mock, "60", &more)).success();
+
+        let (dir, mock) = (Dir::with_dataset(), Mock::start());
+        mock.set_latency(Duration::from_millis(20));
+        support::kill_again_and_again(
+            &dir,
+            &mock,
+            &arguments(&mock, "60", &more),
+            &[90, 140, 60, 200, 110, 170],
+        );
+        ewe(&dir, &arguments(&mock, "60", &more)).success();
+        all_accounted_for(&dir, 60);
+        let said = |dir: &Dir| ewe(dir, &EXPORT).success().stdout();
+        assert_eq!(said(&dir), said(&whole));
+        let made = "select round, parent_task_id, operator from evolution order by 1";
+        assert_eq!(dir.sql(made), whole.sql(made));
+    }
+}
+
+/// One round in which the model makes `text` of a task and then says these things to prompts that contain the first of
+/// each pair. Gives the reasons of what was turned away, and the stages that were asked.
+fn made_of(text: &str, says: &[(&str, &str)]) -> (Dir, Vec<String>, Vec<String>) {
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    mock.say("Each task below is followed by", text, "stop");
+    mock.say("Is it classification?", " No", "stop");
+    for (part, text) in says {
+        mock.say(part, text, "stop");
+    }
+    let more = [
+        "--evolve",
+        "1",
+        "--rules",
+        "none",
+        "--window",
+        "1",
+        "--max-requests",
+        "4",
+    ];
+    ewe(&dir, &arguments(&mock, "1", &more)).success();
+    let first = |column: &str, table: &str| {
+        let query =
+            format!("select {column} from {table} where round = 0 and {column} is not null order by id");
+        dir.sql(&query).concat()
+    };
+    let (reasons, stages) = (first("reason", "candidate"), first("stage", "request"));
+    (dir, reasons, stages)
+}
+
+const DIFFERENT: (&str, &str) = ("Is it the same task?", " No");
+const TASK: &str = " Say in one word each what five rivers of Peru are named after";
+
+#[test]
+fn what_gains_nothing_is_eliminated() {
+    let (dir, reasons, stages) = made_of(TASK, &[("Is it the same task?", " Yes")]);
+    assert_eq!(reasons, ["no_gain"]);
+    assert_eq!(stages, ["evolution", "equality"]);
+    // The task that it was made of is named, with the likeness, as for near-duplicates.
+    let row = dir.sql(
+        "select nearest_task_id = parent_task_id, rejection.rouge_l < 0.7, rejection.detail, nearest_instruction is not null
+        from candidate join evolution using (round) join rejection on candidate_id = candidate.id",
+    );
+    assert_eq!(
+        row[0],
+        ["1", "1", "the same task in other words, the model says", "1"]
+    );
+
+    let (_, reasons, _) = made_of(TASK, &[("Is it the same task?", " Perhaps so")]);
+    assert_eq!(reasons, ["unclear_equality"]);
+
+    // The same words: no model need be asked. Which task is rewritten, a first run tells.
+    let (dir, ..) = made_of(TASK, &[DIFFERENT]);
+    let parent = &dir
+        .sql("select instruction from task join evolution on parent_task_id = id and evolution.round = 0")[0]
+        [0];
+    let (dir, reasons, stages) = made_of(&parent.to_uppercase(), &[DIFFERENT]);
+    assert_eq!(reasons, ["no_gain"]);
+    assert_eq!(stages, ["evolution"]);
+    let row = dir.sql("select detail, rouge_l from candidate where round = 0");
+    assert_eq!(row[0], ["the same words", "1"]);
+    // Nearly the same words are a near-duplicate, like any other.
+    let (_, reasons, stages) = made_of(&format!("{parent} Please."), &[DIFFERENT]);
+    assert_eq!(reasons, ["near_duplicate"]);
+    assert_eq!(stages, ["evolution"]);
+}
+
+#[test]
+fn words_of_the_prompt_and_empty_answers_are_eliminated() {
+    let (dir, reasons, stages) = made_of(&format!("#Rewritten Prompt#{TASK}"), &[DIFFERENT]);
+    assert_eq!((reasons, stages.len()), (vec!["prompt_leak".to_string()], 1));
+    assert_eq!(
+        dir.sql("select detail from candidate where round = 0"),
+        [["'rewritten prompt'"]]
+    );
+    for (output, reason) in [
+        ("I'm sorry, but that is beyond me.", "unanswerable"),
+        ("It is what it is, and...", "no_content"),
+    ] {
+        let answer = format!("Output: {output}");
+        let (dir, reasons, stages) = made_of(TASK, &[DIFFERENT, (&TASK[1..], &answer)]);
+        assert_eq!(reasons, ["no_valid_instance", reason]);
+        assert_eq!(stages, ["evolution", "equality", "classification", "input_first"]);
+        let detail = &dir.sql("select detail from candidate where kind = 'instance'")[0][0];
+        assert!(detail.contains(output), "{detail}");
+    }
+    // Good answers, and the same of tasks that were not made of others, stay.
+    let (dir, reasons, _) = made_of(
+        TASK,
+        &[DIFFERENT, (&TASK[1..], "Output: Rain, mud, gold, fish and stone")],
+    );
+    assert!(reasons.is_empty(), "{reasons:?}");
+    all_accounted_for(&dir, 1);
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    mock.say("Come up with a series of tasks", TASK, "stop");
+    mock.say("Is it classification?", " No", "stop");
+    mock.say(&TASK[1..], "Output: I'm sorry, but that is beyond me.", "stop");
+    ewe(&dir, &arguments(&mock, "1", &["--rules", "none"])).success();
+    all_accounted_for(&dir, 1);
+}
+
+#[test]
+fn where_a_task_came_from_is_shown() {
+    let (dir, ..) = made_of(
+        TASK,
+        &[DIFFERENT, (&TASK[1..], "Output: Rain, mud, gold, fish and stone")],
+    );
+    let id = number(&dir, "select id from task where origin = 'machine'").to_string();
+    let [parent_task_id, operator, parent] = &dir
+        .sql("select parent_task_id, operator, instruction from evolution join task on id = parent_task_id")
+        [0][..]
+    else {
+        panic!("three columns");
+    };
+    let shown = ewe(&dir, &["show", "--db", "d.db", &id]).success().stdout();
+    assert!(
+        shown.contains(&format!("\nmade of task {parent_task_id} · {operator}\n")),
+        "{shown}"
+    );
+    let shown = json(ewe(&dir, &["show", "--db", "d.db", &id, "--json"]));
+    assert_eq!(shown["evolution"]["parent_task_id"].to_string(), *parent_task_id);
+    assert_eq!(shown["evolution"]["operator"], operator.as_str());
+    assert_eq!(shown["evolution"]["parent"], parent.as_str());
+    let shown = json(ewe(&dir, &["show", "--db", "d.db", parent_task_id, "--json"]));
+    assert!(shown["evolution"].is_null());
+    // What never fired is said of these reasons, too.
+    let stats = ewe(&dir, &["stats", "--db", "d.db"]).success().stdout();
+    assert!(
+        stats.contains("never fired: near_duplicate, no_content, no_gain, prompt_leak"),
+        "{stats}"
+    );
+}
+
+#[test]
+fn tasks_that_people_rejected_are_not_rewritten() {
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    dir.sql("update task set review = 'rejected' where id not in (7, 70)");
+    let more = ["--evolve", "1", "--window", "4", "--max-requests", "12"];
+    ewe(&dir, &arguments(&mock, "100", &more)).success();
+    let parents = dir.sql("select distinct parent_task_id from evolution where round < 4 order by 1");
+    assert!(
+        parents.concat().iter().all(|id| id == "7" || id == "70"),
+        "{parents:?}"
+    );
+    assert_eq!(
+        number(
+            &dir,
+            "select count(*) from evolution join task on id = parent_task_id where review = 'rejected'"
+        ),
+        0
+    );
+}
+
+#[test]
+fn constants_of_rewriting_come_from_their_table() {
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    dir.write("topics.txt", "bees\n");
+    dir.write(
+        "r.toml",
+        "[alpaca]\n[evolve]\nbreadth = 1\ntemperature = 0.3\ntokens = 99\nequality_tokens = 5\nanswer_tokens = 77\n\
+         [self-instruct]\nclassification_tokens = 6\n",
+    );
+    let more = [
+        &ALPACA[..],
+        &[
+            "--recipe-file",
+            "r.toml",
+            "--evolve",
+            "1",
+            "--topics",
+            "topics.txt",
+        ],
+    ]
+    .concat();
+    ewe(&dir, &arguments(&mock, "5", &more)).success();
+    let limits =
+        dir.sql("select distinct stage, json_extract(parameters, '$.max_tokens') from request order by 1");
+    let limits: Vec<_> = limits
+        .iter()
+        .map(|row| (row[0].as_str(), row[1].as_str()))
+        .collect();
+    for limit in [
+        ("evolution", "99"),
+        ("equality", "5"),
+        ("classification", "6"),
+        ("input_first", "77"),
+    ] {
+        assert!(limits.contains(&limit), "{limits:?}");
+    }
+    assert_eq!(
+        dir.sql("select distinct operator from evolution"),
+        [["in_breadth"]]
+    );
+    let query = "select count(*) from request where stage = 'evolution'
+        and (prompt not like '%to do with this: bees%' or json_extract(parameters, '$.temperature') <> 0.3)";
+    assert_eq!(number(&dir, query), 0);
+    for (content, wanted) in [
+        (
+            "[alpaca]\n[evolve]\nbredth = 1\n",
+            "r.toml:3: unknown field `bredth`",
+        ),
+        ("[alpaca]\n[evolve]\npart = 1\n", "r.toml:3: unknown field `part`"),
+        ("[alpaca]\n[evolve]\nbreadth = 1.5\n", "r.toml: `breadth` is 1.5"),
+        (
+            "[alpaca]\n[evolve]\nanswer_tokens = 0\n",
+            "r.toml: `answer_tokens` is 0",
+        ),
+    ] {
+        dir.write("r.toml", content);
+        let out = ewe(&dir, &arguments(&mock, "9", &more)).failure(1);
+        assert!(out.stderr().contains(wanted), "{}", out.stderr());
+    }
+}
+
+/// A dataset as the first release made it: the first migration only.
+fn first_release(dir: &Dir) {
+    dir.write(
+        "migrations/0001_schema.sql",
+        include_str!("../../db/migrations/0001_schema.sql"),
+    );
+    block_on(async {
+        use sqlx::{Connection, migrate::Migrator, sqlite::SqliteConnectOptions};
+        let migrations = Migrator::new(dir.path("migrations")).await.unwrap();
+        let options = SqliteConnectOptions::new()
+            .filename(dir.path("d.db"))
+            .create_if_missing(true);
+        let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+        migrations.run(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    });
+    dir.sql(
+        "insert into task (instruction, origin, review) values ('Name a river in Peru.', 'seed', 'accepted')",
+    );
+    dir.sql("insert into instance (task_id, ordinal, input, output) values (1, 0, '', 'Ucayali')");
+}
+
+#[test]
+fn a_dataset_of_the_first_release_is_brought_up_to_date() {
+    let dir = Dir::new();
+    std::fs::create_dir(dir.path("migrations")).unwrap();
+    first_release(&dir);
+    assert_eq!(number(&dir, "pragma user_version"), 1);
+    // Several at once do not stand in each other's way.
+    let listing: Vec<_> = (0..4)
+        .map(|_| support::spawn(&dir, &["list", "--db", "d.db"]))
+        .collect();
+    for child in listing {
+        let out = child.wait_with_output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        assert!(String::from_utf8_lossy(&out.stdout).contains("Name a river in Peru."));
+    }
+    assert!(number(&dir, "pragma user_version") >= 2);
+    let mock = Mock::start();
+    ewe(&dir, &arguments(&mock, "3", &["--evolve", "1"])).success();
+    all_accounted_for(&dir, 3);
+    assert!(number(&dir, "select count(*) from evolution") >= 3);
+}
+
+/// The query of docs/recipes.md runs.
+#[test]
+fn operators_can_be_compared() {
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    ewe(&dir, &arguments(&mock, "10", &["--evolve", "1"])).success();
+    let docs = include_str!("../../docs/recipes.md");
+    let query = docs
+        .split("```sql\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let rows = dir.sql(query);
+    let accepted: i64 = rows.iter().map(|row| row[2].parse::<i64>().unwrap()).sum();
+    assert_eq!(accepted, 10);
+}
