@@ -549,3 +549,30 @@ fn an_older_dataset_gets_the_table() {
     assert_eq!(number(&dir, "pragma user_version"), 3);
     assert_eq!(number(&dir, "select count(*) from judged"), 3);
 }
+
+#[cfg(feature = "torch")]
+#[test]
+fn a_local_model_is_asked_in_the_same_way() {
+    let dir = Dir::with_dataset();
+    let out = ewe(&dir, &words("judge --db d.db --origin seed --model nowhere")).failure(1);
+    assert!(
+        out.stderr().contains("nowhere") && out.stderr().contains("hint:"),
+        "{}",
+        out.stderr()
+    );
+    // The goldens' context is far too short for the prompt, and the pass says so.
+    let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/gptj");
+    let few = [
+        &words("judge --db d.db --origin seed --limit 2 --model")[..],
+        &[tiny],
+    ]
+    .concat();
+    let out = ewe(&dir, &few).success();
+    let said = "2 instances could not be judged";
+    assert!(
+        out.stderr().contains(said) && out.stderr().contains("context is 64"),
+        "{}",
+        out.stderr()
+    );
+    assert_eq!(number(&dir, "select count(*) from judgment"), 0);
+}
