@@ -93,7 +93,7 @@ impl Run<'_> {
                 .map(|found| Rejection::new(PROMPT_LEAK, format!("'{found}'"))),
         };
         let mut rejection = self.judge(&[(&parsed.text, objection)], within).pop().flatten();
-        if rejection.is_none() {
+        if rejection.is_none() && constants.equality {
             let stage = Stage::Equality;
             let question = prompt::equality(&parent, &parsed.text);
             let asked = self

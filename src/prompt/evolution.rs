@@ -181,11 +181,12 @@ mod tests {
     }
 
     #[test]
-    fn both_answers_are_shown_equally_often() {
-        let yes = examples::EQUALITY
-            .iter()
-            .filter(|example| example.2 == "Yes")
-            .count();
-        assert_eq!(2 * yes, examples::EQUALITY.len());
+    fn both_answers_are_shown() {
+        let count = |answer| {
+            let shown = examples::EQUALITY.iter().filter(|example| example.2 == answer);
+            shown.count()
+        };
+        assert!(count("Yes") >= 2 && count("No") >= 2);
+        assert_eq!(count("Yes") + count("No"), examples::EQUALITY.len());
     }
 }

@@ -299,6 +299,17 @@ fn constants_of_rewriting_come_from_their_table() {
     let query = "select count(*) from request where stage = 'evolution'
         and (prompt not like '%to do with this: bees%' or json_extract(parameters, '$.temperature') <> 0.3)";
     assert_eq!(number(&dir, query), 0);
+    // Where no model is to be asked, none is.
+    let (other, mock) = (Dir::with_dataset(), Mock::start());
+    other.write("r.toml", "[self-instruct]\n[evolve]\nequality = false\n");
+    let only = ["--recipe-file", "r.toml", "--evolve", "1"];
+    ewe(&other, &arguments(&mock, "5", &only)).success();
+    all_accounted_for(&other, 5);
+    assert_eq!(
+        number(&other, "select count(*) from request where stage = 'equality'"),
+        0
+    );
+
     for (content, wanted) in [
         (
             "[alpaca]\n[evolve]\nbredth = 1\n",
