@@ -178,6 +178,19 @@ fn words_of_the_prompt_and_empty_answers_are_eliminated() {
         dir.sql("select detail from candidate where round = 0"),
         [["'rewritten prompt'"]]
     );
+    // A worked example of the prompt that comes back, of whichever operator it was.
+    let (dir, ..) = made_of(TASK, &[DIFFERENT]);
+    let prompt = &dir.sql("select prompt from request where stage = 'evolution' and round = 0")[0][0];
+    let example = prompt
+        .lines()
+        .find_map(|line| line.split_once("er task: "))
+        .expect("an example")
+        .1;
+    let (dir, reasons, stages) = made_of(example, &[DIFFERENT]);
+    assert_eq!((reasons, stages.len()), (vec!["prompt_leak".to_string()], 1));
+    let detail = &dir.sql("select detail from candidate where round = 0")[0][0];
+    assert!(detail.contains(example), "{detail}");
+
     for (output, reason) in [
         ("I'm sorry, but that is beyond me.", "unanswerable"),
         ("It is what it is, and...", "no_content"),
