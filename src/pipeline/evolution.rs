@@ -89,11 +89,10 @@ impl Run<'_> {
             Some(fault) => Some(fault_rejection(fault, "")),
             // What costs no request comes first.
             None if elimination::same_words(&parent, &parsed.text) => Some(no_gain("the same words")),
-            None => elimination::leak(&parsed.text, &parent, &prompt::MARKERS)
-                .map(|found| Rejection::new(PROMPT_LEAK, format!("'{found}'"))),
+            None => leak(operator, &parent, &parsed.text).map(|found| Rejection::new(PROMPT_LEAK, found)),
         };
         let mut rejection = self.judge(&[(&parsed.text, objection)], within).pop().flatten();
-        if rejection.is_none() {
+        if rejection.is_none() && constants.equality {
             let stage = Stage::Equality;
             let question = prompt::equality(&parent, &parsed.text);
             let asked = self
@@ -131,6 +130,18 @@ fn ancestry(pool: &Pool, within: usize) -> Vec<Ancestry> {
             is_eligible: task.review != Review::Rejected && task.origin != Origin::Import,
         })
         .collect()
+}
+
+/// What of the prompt that asked for a task is in it: words of its own, or one of its examples.
+fn leak(operator: prompt::Operator, parent: &str, text: &str) -> Option<String> {
+    if let Some(found) = elimination::leak(text, parent, &prompt::MARKERS) {
+        return Some(format!("'{found}'"));
+    }
+    let shown: Vec<&str> = prompt::shown(operator).collect();
+    let mut examples = Index::new(Threshold::SELF_INSTRUCT);
+    examples.extend(&shown);
+    let found = examples.duplicate(text, shown.len())?;
+    Some(format!("an example of the prompt: '{}'", shown[found.position]))
 }
 
 fn no_gain(parent_id: i64, parent: &str, text: &str, detail: &str) -> Rejection {

@@ -178,6 +178,19 @@ fn words_of_the_prompt_and_empty_answers_are_eliminated() {
         dir.sql("select detail from candidate where round = 0"),
         [["'rewritten prompt'"]]
     );
+    // A worked example of the prompt that comes back, of whichever operator it was.
+    let (dir, ..) = made_of(TASK, &[DIFFERENT]);
+    let prompt = &dir.sql("select prompt from request where stage = 'evolution' and round = 0")[0][0];
+    let example = prompt
+        .lines()
+        .find_map(|line| line.split_once("er task: "))
+        .expect("an example")
+        .1;
+    let (dir, reasons, stages) = made_of(example, &[DIFFERENT]);
+    assert_eq!((reasons, stages.len()), (vec!["prompt_leak".to_string()], 1));
+    let detail = &dir.sql("select detail from candidate where round = 0")[0][0];
+    assert!(detail.contains(example), "{detail}");
+
     for (output, reason) in [
         ("I'm sorry, but that is beyond me.", "unanswerable"),
         ("It is what it is, and...", "no_content"),
@@ -299,6 +312,17 @@ fn constants_of_rewriting_come_from_their_table() {
     let query = "select count(*) from request where stage = 'evolution'
         and (prompt not like '%to do with this: bees%' or json_extract(parameters, '$.temperature') <> 0.3)";
     assert_eq!(number(&dir, query), 0);
+    // Where no model is to be asked, none is.
+    let (other, mock) = (Dir::with_dataset(), Mock::start());
+    other.write("r.toml", "[self-instruct]\n[evolve]\nequality = false\n");
+    let only = ["--recipe-file", "r.toml", "--evolve", "1"];
+    ewe(&other, &arguments(&mock, "5", &only)).success();
+    all_accounted_for(&other, 5);
+    assert_eq!(
+        number(&other, "select count(*) from request where stage = 'equality'"),
+        0
+    );
+
     for (content, wanted) in [
         (
             "[alpaca]\n[evolve]\nbredth = 1\n",

@@ -35,7 +35,7 @@ pub struct Evolve {
     pub breadth: f64,
     /// Rewritings on end after which a task is left as it is (published: 4).
     pub generations: u64,
-    /// Temperature (published: 1).
+    /// Temperature (published: 1; small base models then write at random).
     pub temperature: f64,
     /// Nucleus (published: 0.95).
     pub top_p: f64,
@@ -45,7 +45,10 @@ pub struct Evolve {
     pub tokens: usize,
     /// Stop strings (published: none; a base model goes on with the next example).
     pub stops: Vec<String>,
-    /// Temperature of the question whether two tasks are the same.
+    /// Whether a model is asked if two tasks are the same (published: yes). One that cannot tell turns tasks away at
+    /// random; the texts are compared in any case.
+    pub equality: bool,
+    /// Temperature of that question.
     pub equality_temperature: f64,
     /// Token limit of its answer.
     pub equality_tokens: usize,
@@ -66,11 +69,17 @@ impl Default for Evolve {
             part: 0.0,
             breadth: 0.17,
             generations: 4,
-            temperature: 1.0,
-            top_p: 0.95,
+            temperature: 0.7,
+            top_p: 0.9,
             repetition_penalty: 1.0,
             tokens: 256,
-            stops: vec!["\n\n".into(), "\nTask:".into()],
+            stops: vec![
+                "\n\n".into(),
+                "\nTask:".into(),
+                "\nHarder task:".into(),
+                "\nRarer task:".into(),
+            ],
+            equality: true,
             equality_temperature: 0.0,
             equality_tokens: 4,
             equality_stops: vec!["\n".into()],

@@ -136,6 +136,11 @@ const IN_BREADTH: &[(&str, &str)] = &[
 ];
 
 /// Two tasks, and whether they are the same.
+///
+/// Their order decides what a small model says. Measured 2026-11-25 with Gemma 3 270M on 16 pairs of paraphrases, 16 of
+/// a task and a harder one, and 16 of tasks that have little in common: in this order it takes 2, 0 and 1 of them for
+/// the same; with three of either answer (yes, no, no, yes, yes, no) 16, 15 and 16. It cannot tell. To let a paraphrase
+/// through costs less than to turn away nearly all that was rewritten.
 pub(super) const EQUALITY: &[(&str, &str, &str)] = &[
     (
         "Name a river in Europe.",
@@ -158,13 +163,18 @@ pub(super) const EQUALITY: &[(&str, &str, &str)] = &[
         "Yes",
     ),
     (
-        "Write a short poem about the sea.",
-        "Compose a poem about the sea; it should be short.",
-        "Yes",
-    ),
-    (
         "Sort the words alphabetically.",
         "Sort the words by length, those of equal length alphabetically.",
+        "No",
+    ),
+    (
+        "Translate the sentence into Spanish.",
+        "Put the values of the JSON object into Spanish, and leave its keys as they are.",
+        "No",
+    ),
+    (
+        "Plan a day trip.",
+        "Plan a day in Bruges by train for two grandparents and a child of five.",
         "No",
     ),
 ];
