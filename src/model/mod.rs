@@ -1,6 +1,6 @@
 //! Causal language models over libtorch. In reading order:
 //!
-//! - [`gptj`], [`gemma3`]: an architecture a file.
+//! - [`gptj`], [`neox`], [`llama`], [`gemma3`]: an architecture a file.
 //! - [`layers`], [`rope`], [`attention`], [`cache`]: what they share.
 //! - [`config`], [`weights`], [`tokenizer`], [`chat_template`], [`adapter`]: what is read from a model's directory.
 //! - [`device`]: where it computes, and in which type.
@@ -17,6 +17,8 @@ pub mod fingerprint;
 pub mod gemma3;
 pub mod gptj;
 pub mod layers;
+pub mod llama;
+pub mod neox;
 pub mod rope;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -117,12 +119,22 @@ pub struct LoadedModel {
 pub fn prefix(family: &str) -> &'static str {
     match family {
         "gptj" => gptj::GptJ::PREFIX,
+        "gpt_neox" => neox::GptNeoX::PREFIX,
+        "llama" | "mistral" | "qwen2" | "qwen3" => llama::Llama::PREFIX,
         _ => gemma3::Gemma3::PREFIX,
     }
 }
 
 /// Values of `model_type` that [`load`] knows.
-pub const FAMILIES: &[&str] = &["gptj", "gemma3_text"];
+pub const FAMILIES: &[&str] = &[
+    "gptj",
+    "gpt_neox",
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma3_text",
+];
 
 /// Which of [`FAMILIES`] a config describes; fails on any other.
 fn family(fields: &Fields) -> Result<&'static str> {
@@ -139,8 +151,13 @@ fn family(fields: &Fields) -> Result<&'static str> {
 
 /// The model that `fields` describe, with its tensors taken from `weights`.
 pub fn build(fields: &Fields, weights: &mut Weights) -> Result<Box<dyn CausalLm>> {
+    fields.refuse_unless("quantization_config", &[])?;
     Ok(match family(fields)? {
         "gptj" => Box::new(gptj::GptJ::load(fields, weights)?),
+        "gpt_neox" => Box::new(neox::GptNeoX::load(fields, weights)?),
+        family @ ("llama" | "mistral" | "qwen2" | "qwen3") => {
+            Box::new(llama::Llama::load(family, fields, weights)?)
+        }
         _ => Box::new(gemma3::Gemma3::load(fields, weights)?),
     })
 }

@@ -8,7 +8,22 @@ use super::attention::Pass;
 use super::cache::KvCache;
 use super::{LoadedModel, load};
 
-pub(crate) const GOLDENS: &[&str] = &["gptj", "gemma3", "gemma3_untied"];
+pub(crate) const GOLDENS: &[&str] = &[
+    "gptj",
+    "neox",
+    "neox_serial",
+    "neox_tied",
+    "llama",
+    "llama3",
+    "llama_biased",
+    "llama_dynamic",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "qwen3_biased",
+    "gemma3",
+    "gemma3_untied",
+];
 
 pub(crate) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -22,14 +37,19 @@ pub(crate) fn loaded(name: &str) -> LoadedModel {
 
 /// `tokens_bt` and the logits `transformers` gives.
 fn expected(name: &str) -> (Tensor, Tensor) {
+    (
+        reference(name, "tokens", Kind::Int64),
+        reference(name, "logits", Kind::Float),
+    )
+}
+
+/// A tensor of `expected.safetensors`.
+fn reference(name: &str, tensor: &str, kind: Kind) -> Tensor {
     let bytes = std::fs::read(golden(name).join("expected.safetensors")).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let tensor = |name: &str, kind| {
-        let view = file.tensor(name).unwrap();
-        let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
-        Tensor::from_data_size(view.data(), &shape, kind)
-    };
-    (tensor("tokens", Kind::Int64), tensor("logits", Kind::Float))
+    let view = file.tensor(tensor).unwrap();
+    let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
+    Tensor::from_data_size(view.data(), &shape, kind)
 }
 
 fn distance(a: &Tensor, b: &Tensor) -> f64 {
@@ -45,11 +65,40 @@ fn logits_equal_the_references() {
         let mut pass = Pass::whole(2, 24, Device::Cpu);
         let ours = loaded.model.logits(&loaded.model.forward(&tokens_bt, &mut pass));
         let off = distance(&ours, &logits);
+        println!("{name}: fp32 logits differ by {off:.1e} at most");
         assert!(off <= 1e-5, "{name}: logits differ by {off:e}");
         assert!(
             logits.abs().max().double_value(&[]) > 1.0,
             "{name}: a golden that shows nothing"
         );
+    }
+}
+
+/// In bf16 the likeliest token is the reference's, at 999 of 1000 positions. Not counted are those where the reference's
+/// two best scores are at most two steps of bf16 apart (5 to 8 %; a score of 4 to 8 has steps of 1/32): there the last
+/// rounding of each decides. With them, all but two models agree everywhere on the machine that made the goldens;
+/// `gptj` and `neox_serial` agree to 98.9 %, since the reference rounds after each step of its GELU, the fused one once.
+#[test]
+fn in_bf16_the_likeliest_token_is_the_references() {
+    let _guard = tch::no_grad_guard();
+    for name in GOLDENS {
+        let loaded = load(&golden(name), Device::Cpu, "bf16").unwrap();
+        let tokens_bt = reference(name, "tokens16", Kind::Uint8).to_kind(Kind::Int64);
+        let hidden_btd = loaded
+            .model
+            .forward(&tokens_bt, &mut Pass::whole(64, 64, Device::Cpu));
+        let ours_bt = loaded.model.logits(&hidden_btd).argmax(-1, false);
+        let theirs_bt = reference(name, "best16", Kind::Uint8).to_kind(Kind::Int64);
+        let clear_bt = reference(name, "tied16", Kind::Uint8).eq(0);
+        let same_bt = ours_bt.eq_tensor(&theirs_bt);
+        let count = |x: &Tensor| x.sum(Kind::Float).double_value(&[]);
+        let share = count(&same_bt.logical_and(&clear_bt)) / count(&clear_bt);
+        println!(
+            "{name}: {:.2} % agree in bf16, {:.2} % with ties",
+            share * 100.0,
+            count(&same_bt) / 40.96
+        );
+        assert!(share >= 0.999, "{name}: {share}");
     }
 }
 
@@ -149,7 +198,11 @@ fn parameters_have_the_checkpoints_names() {
         let bytes = std::fs::read(golden(name).join("model.safetensors")).unwrap();
         let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         let mut theirs: Vec<String> = file.names().into_iter().map(str::to_string).collect();
-        theirs.retain(|name| !name.ends_with("attn.bias") && !name.ends_with("masked_bias"));
+        theirs.retain(|name| {
+            !name.ends_with("attn.bias")
+                && !name.ends_with("attention.bias")
+                && !name.ends_with("masked_bias")
+        });
         let mut ours: Vec<String> = loaded
             .model
             .parameters()
@@ -245,7 +298,7 @@ fn damage_is_named() {
     );
     fails(
         |dir| edit_config(dir, "gemma3_text", "mamba"),
-        &["`mamba`", "config.json", "gptj, gemma3_text"],
+        &["`mamba`", "config.json", "gptj, gpt_neox, llama"],
     );
     fails(
         |dir| edit_config(dir, "gelu_pytorch_tanh", "relu"),

@@ -10,7 +10,7 @@ use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 use tch::{Device, Kind, Tensor};
 
-use super::layers::{Embedding, LayerNorm, Linear, RmsNorm};
+use super::layers::{Embedding, LayerNorm, Linear, PlainRmsNorm, RmsNorm};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -166,6 +166,11 @@ impl Weights {
         names
     }
 
+    /// Whether the files have a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
     fn find(&self, name: &str) -> Option<&Entry> {
         self.entries
             .get(name)
@@ -226,6 +231,15 @@ impl Weights {
     /// Gemma's RMS norm `path.weight` `[width]`.
     pub fn rms_norm(&mut self, path: &str, width: i64, eps: f64) -> RmsNorm {
         RmsNorm {
+            path: path.to_string(),
+            weight: self.tensor(&format!("{path}.weight"), &[width]),
+            eps,
+        }
+    }
+
+    /// Llama's RMS norm `path.weight` `[width]`.
+    pub fn plain_rms_norm(&mut self, path: &str, width: i64, eps: f64) -> PlainRmsNorm {
+        PlainRmsNorm {
             path: path.to_string(),
             weight: self.tensor(&format!("{path}.weight"), &[width]),
             eps,
