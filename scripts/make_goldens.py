@@ -9,10 +9,11 @@ Needs transformers (requirements-dev.txt). Everything is fp32 and seeded: runnin
 
 import json
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig, GPTJConfig, GPTJForCausalLM,
@@ -199,6 +200,7 @@ def tiny():
     write("gemma3_untied", Gemma3ForCausalLM(Gemma3TextConfig(**untied)), bos=True, seed=3)
     llama_family()
     neox()
+    torch_files()
 
 
 def llama_family():
@@ -238,6 +240,37 @@ def neox():
     serial = dict(use_parallel_residual=False, attention_bias=False, hidden_act="gelu_fast")
     write("neox_serial", make(**serial, **part(1.0, rope_type="linear", factor=2.0)), bos=False, seed=21)
     write("neox_tied", make(num_hidden_layers=1, tie_word_embeddings=True, **part(0.5)), bos=False, seed=22)
+
+
+def torch_files():
+    """Files of torch.save: views, types and wrappers in both of its formats, and a model in two shards."""
+    directory = GOLDEN / "torch_files"
+    directory.mkdir(exist_ok=True)
+    generator = torch.Generator().manual_seed(30)
+    base = torch.randn(6, 5, generator=generator)
+    tensors = OrderedDict(
+        plain=base, transposed=base.t(), row=base[3], block=base[1:4, 2:5], every_other=base.flatten()[1::2],
+        repeated=base[0].expand(3, 5), half=base.half(), bf16=base.bfloat16(), double=base.double(),
+        parameter=torch.nn.Parameter(base + 1), scalar=torch.tensor(2.5), empty=torch.zeros(0, 4),
+        counter=torch.arange(3), mask=torch.ones(2, 2, dtype=torch.bool), note="no tensor",
+    )
+    # What state_dict() attaches.
+    tensors._metadata = OrderedDict([("", {"version": 1})])
+    torch.save(tensors, directory / "zip.bin")
+    torch.save(dict(tensors), directory / "protocol4.bin", pickle_protocol=4)
+    torch.save(tensors, directory / "legacy.bin", _use_new_zipfile_serialization=False)
+    floats = {k: v.detach().float().contiguous() for k, v in tensors.items() if torch.is_tensor(v) and v.is_floating_point()}
+    save_file({k: v.clone() for k, v in floats.items()}, directory / "expected.safetensors")
+
+    # The layout of large checkpoints before safetensors, with the names that some have.
+    model = load_file(GOLDEN / "neox" / "model.safetensors")
+    shards = {"pytorch_model-00001-of-00002.bin": {}, "pytorch_model-00002-of-00002.bin": {}}
+    for name, tensor in sorted(model.items()):
+        shards["pytorch_model-00001-of-00002.bin" if "layers.0" in name else "pytorch_model-00002-of-00002.bin"][name] = tensor
+    for file, part in shards.items():
+        torch.save(part, directory / file)
+    index = {"metadata": {}, "weight_map": {name: file for file, part in shards.items() for name in part}}
+    (directory / "pytorch_model.bin.index.json").write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
 
 
 PROMPTS = [

@@ -3,6 +3,7 @@
 //! - [`gptj`], [`neox`], [`llama`], [`gemma3`]: an architecture a file.
 //! - [`layers`], [`rope`], [`attention`], [`cache`]: what they share.
 //! - [`config`], [`weights`], [`tokenizer`], [`chat_template`], [`adapter`]: what is read from a model's directory.
+//! - [`torch_file`], [`pickle`]: weights in PyTorch's own format, read without running it.
 //! - [`device`]: where it computes, and in which type.
 //!
 //! Shapes: `b` rows of a batch, `t` time, `d` hidden features; `tokens_bt` is int64, `x_btd` the model's type.
@@ -19,10 +20,12 @@ pub mod gptj;
 pub mod layers;
 pub mod llama;
 pub mod neox;
+mod pickle;
 pub mod rope;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod tokenizer;
+mod torch_file;
 pub mod weights;
 
 use std::path::Path;
@@ -162,7 +165,7 @@ pub fn build(fields: &Fields, weights: &mut Weights) -> Result<Box<dyn CausalLm>
     })
 }
 
-/// Reads the model in `dir`: config.json, `*.safetensors`, tokenizer.json. `dtype` is as in [`device::dtype`].
+/// Reads the model in `dir`: config.json, `*.safetensors` or `pytorch_model*.bin`, tokenizer.json. `dtype` is as in [`device::dtype`].
 ///
 /// Fails with the file and all that is wrong with it: no such directory, unknown `model_type`, a config that asks for
 /// something not implemented, tensors that are missing or misshapen, a truncated file, an unusable tokenizer.

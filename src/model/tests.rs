@@ -52,7 +52,7 @@ fn reference(name: &str, tensor: &str, kind: Kind) -> Tensor {
     Tensor::from_data_size(view.data(), &shape, kind)
 }
 
-fn distance(a: &Tensor, b: &Tensor) -> f64 {
+pub(crate) fn distance(a: &Tensor, b: &Tensor) -> f64 {
     (a - b).abs().max().double_value(&[])
 }
 

@@ -45,6 +45,12 @@ fn read_rows(path: &Path) -> Vec<Value> {
 fn cases() -> Vec<(PathBuf, Option<PathBuf>, Value)> {
     let models = [
         ("gptj", None),
+        ("neox", None),
+        ("neox_serial", None),
+        ("llama3", None),
+        ("mistral", None),
+        ("qwen2", None),
+        ("qwen3_biased", None),
         ("gemma3", None),
         ("gemma3_untied", None),
         ("gemma3", Some("gemma3_lora")),
