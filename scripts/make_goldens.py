@@ -7,18 +7,21 @@
 Needs transformers (requirements-dev.txt). Everything is fp32 and seeded: running it again changes nothing.
 """
 
+import datetime
 import json
+import random
 import sys
 from collections import OrderedDict
 from pathlib import Path
 
+import jinja2
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig, GPTJConfig, GPTJForCausalLM,
     GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config,
-    Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM,
+    GPT2Tokenizer, PreTrainedTokenizerFast, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -201,6 +204,8 @@ def tiny():
     llama_family()
     neox()
     torch_files()
+    gpt2_files()
+    chats()
 
 
 def llama_family():
@@ -258,7 +263,9 @@ def torch_files():
     tensors._metadata = OrderedDict([("", {"version": 1})])
     torch.save(tensors, directory / "zip.bin")
     torch.save(dict(tensors), directory / "protocol4.bin", pickle_protocol=4)
-    torch.save(tensors, directory / "legacy.bin", _use_new_zipfile_serialization=False)
+    # Its storages are named by their addresses, which differ from run to run.
+    if not (directory / "legacy.bin").exists():
+        torch.save(tensors, directory / "legacy.bin", _use_new_zipfile_serialization=False)
     floats = {k: v.detach().float().contiguous() for k, v in tensors.items() if torch.is_tensor(v) and v.is_floating_point()}
     save_file({k: v.clone() for k, v in floats.items()}, directory / "expected.safetensors")
 
@@ -271,6 +278,76 @@ def torch_files():
         torch.save(part, directory / file)
     index = {"metadata": {}, "weight_map": {name: file for file, part in shards.items() for name in part}}
     (directory / "pytorch_model.bin.index.json").write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
+
+
+def gpt2_files():
+    """A small byte-level BPE in GPT-2's two files, and the ids of hostile texts."""
+    directory = GOLDEN / "gpt2_files"
+    directory.mkdir(exist_ok=True)
+    tok = Tokenizer(models.BPE())
+    tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    sample = "It's the first of many; they'll say we've 12 sheep, 345 ewes and 6.7 lambs. Don't you think I'd know? \n\n\tEnd"
+    words = [sample, sample.upper(), "naïve café — “quoted” … 羊毛 écru ÿ", "    def f(x):\n        return x  # what\n", "1000 10000"] * 3
+    tok.train_from_iterator(words, trainers.BpeTrainer(
+        vocab_size=420, special_tokens=["<|endoftext|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False,
+    ))
+    tok.model.save(str(directory))
+    first = tok.get_vocab_size()
+    added = {f"<|extratoken_{i}|>": first + i - 1 for i in range(1, 4)}
+    (directory / "added_tokens.json").write_text(json.dumps(added) + "\n")
+    config = {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": False, "unk_token": {
+        "__type": "AddedToken", "content": "<|endoftext|>", "lstrip": False, "normalized": True, "rstrip": False, "single_word": False,
+    }}
+    (directory / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")
+    pieces = [
+        " ", "  ", "\n", "\r\n", "\t", "\x00", "\x7f", "\u00a0", "\u200b", "\u2028", "\ufeff", "\u3000", "'s", "'LL", "’t", "don't", "a", "Ab",
+        "sheep", "12", "345,6", "½", "²", "é", "e\u0301", "ﬁ", "羊", "羊毛", "かな", "한글", "שלום", "مرحبا", "ไทย", "हिन्दी", "👩‍👩‍👧", "🏳️‍🌈", "\U0010ffff",
+        "\ufffd", "<|endoftext|>", "<|endoftext", " <|endoftext|>", "<|extratoken_1|>", "<|extratoken_3|> ", "Ġ", "Ċ", "<s>", "--", "!!!", "…", "_x_", "\\n",
+    ]
+    chosen = random.Random(7)
+    texts = ["", *pieces] + ["".join(chosen.choices(pieces, k=chosen.randint(2, 9))) for _ in range(360)]
+    reference = GPT2Tokenizer.from_pretrained(directory)
+    cases = []
+    for text in texts:
+        ids = reference(text)["input_ids"]
+        cases.append({"text": text, "ids": ids, "decoded": reference.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)})
+    (directory / "expected.json").write_text("[\n" + ",\n".join(json.dumps(case) for case in cases) + "\n]\n")
+
+
+def chats():
+    """What apply_chat_template makes of the templates in tests/golden/chat."""
+    from transformers.utils import chat_template_utils
+
+    class Clock(datetime.datetime):
+        @classmethod
+        def now(cls):
+            return cls(2026, 3, 7, 9, 5)
+
+    chat_template_utils.datetime = Clock
+    directory = GOLDEN / "chat"
+    tok = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()), bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    say = lambda *turns: [{"role": role, "content": content} for role, content in turns]
+    exchanges = [
+        say(("user", "Hi")),
+        say(("system", " Be brief.\n"), ("user", "  Why is <b>this</b> & 'that' \"so\"?\n"), ("assistant", "Because.\n"), ("user", "羊?\n\n")),
+        say(("user", "one"), ("assistant", "<think>\nlet me see\n</think>\n\ntwo"), ("user", "three"), ("assistant", "four")),
+        say(("user", "a"), ("user", "b")),
+        say(("system", "s"), ("assistant", "first")),
+        say(("user", "{{ bos_token }} {% raw %}"), ("assistant", "")),
+        say(("tool", "7"), ("user", "x")),
+    ]
+    cases = []
+    for template in sorted(directory.glob("*.jinja")):
+        for messages in exchanges:
+            for opening in (True, False):
+                case = {"template": template.name, "messages": messages, "opening": opening, "text": None, "error": None}
+                try:
+                    case["text"] = tok.apply_chat_template(
+                        messages, chat_template=template.read_text(), tokenize=False, add_generation_prompt=opening)
+                except jinja2.exceptions.TemplateError as error:
+                    case["error"] = str(error)
+                cases.append(case)
+    (directory / "expected.json").write_text("[\n" + ",\n".join(json.dumps(case, ensure_ascii=False) for case in cases) + "\n]\n")
 
 
 PROMPTS = [

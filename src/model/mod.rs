@@ -4,6 +4,7 @@
 //! - [`layers`], [`rope`], [`attention`], [`cache`]: what they share.
 //! - [`config`], [`weights`], [`tokenizer`], [`chat_template`], [`adapter`]: what is read from a model's directory.
 //! - [`torch_file`], [`pickle`]: weights in PyTorch's own format, read without running it.
+//! - [`hub`]: models named by their id on the Hugging Face hub.
 //! - [`device`]: where it computes, and in which type.
 //!
 //! Shapes: `b` rows of a batch, `t` time, `d` hidden features; `tokens_bt` is int64, `x_btd` the model's type.
@@ -17,6 +18,7 @@ pub mod device;
 pub mod fingerprint;
 pub mod gemma3;
 pub mod gptj;
+pub mod hub;
 pub mod layers;
 pub mod llama;
 pub mod neox;

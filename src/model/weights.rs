@@ -15,7 +15,7 @@ use super::pickle::Number;
 use super::torch_file::{self, Place};
 
 /// Names of the file that has all weights and of the index of shards, in order of preference.
-const FORMATS: [(&str, &str); 2] = [
+pub const FORMATS: [(&str, &str); 2] = [
     ("model.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
 ];
@@ -273,8 +273,8 @@ impl Weights {
     }
 }
 
-/// The shards an index names, in order, each checked to be there.
-fn shards_of(index: &Path) -> Result<Vec<PathBuf>> {
+/// The names of the shards in an index, in order. Fails on one that lies elsewhere.
+pub fn shard_names(index: &Path) -> Result<Vec<String>> {
     #[derive(serde::Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
@@ -294,6 +294,12 @@ fn shards_of(index: &Path) -> Result<Vec<PathBuf>> {
             index.display()
         );
     }
+    Ok(files)
+}
+
+/// The shards an index names, each checked to be there.
+fn shards_of(index: &Path) -> Result<Vec<PathBuf>> {
+    let files = shard_names(index)?;
     let files: Vec<PathBuf> = files.iter().map(|file| index.with_file_name(file)).collect();
     let missing: Vec<String> = files
         .iter()
