@@ -356,7 +356,24 @@ mod tests {
         let _ = read_bytes(&absurd);
     }
 
-    /// Half of the numbers of a checkpoint in 16 bits are 16 bits also here.
+    #[test]
+    fn a_tensor_of_many_pieces_is_converted_as_a_whole() {
+        let _guard = tch::no_grad_guard();
+        let file = tempfile::Builder::new()
+            .suffix(".safetensors")
+            .tempfile()
+            .unwrap();
+        let numbers = Tensor::arange(5_000_000, (Kind::Float, tch::Device::Cpu)).view([5000, 1000]) / 7.0;
+        Tensor::write_safetensors(&[("w", &numbers)], file.path()).unwrap();
+        let mut weights = Weights::open_file(file.path(), "").unwrap();
+        weights.place(Kind::BFloat16, tch::Device::Cpu);
+        assert!(
+            weights
+                .tensor("w", &[5000, 1000])
+                .equal(&numbers.to_kind(Kind::BFloat16))
+        );
+    }
+
     #[test]
     fn the_main_type_is_counted_in_bytes() {
         let weights = Weights::open_file(&golden("torch_files").join("zip.bin"), "").unwrap();

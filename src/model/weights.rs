@@ -20,6 +20,9 @@ pub const FORMATS: [(&str, &str); 2] = [
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
 ];
 
+/// Numbers that are converted at once.
+const PIECE: u64 = 4 << 20;
+
 /// The files of the weights in `dir`: one, or shards. Fails when there are none,
 /// or when a shard is missing.
 pub fn files(dir: &Path) -> Result<Vec<PathBuf>> {
@@ -202,15 +205,35 @@ impl Weights {
                 shard.path.display()
             ),
         };
-        let failed = || format!("cannot read `{name}` of {}", shard.path.display());
-        let bytes = map(&shard.file, place.start, place.end).with_context(failed)?;
-        let count = (bytes.len() / kind.elt_size_in_bytes()) as i64;
-        let flat = Tensor::f_from_data_size(&bytes, &[count], kind).with_context(failed)?;
-        let tensor = flat
-            .f_as_strided(shape, &place.strides, None)
-            .with_context(failed)?;
-        let placed = tensor.to_device(self.target.1).to_kind(self.target.0);
-        Ok(placed.contiguous())
+        self.convert(&shard.file, place, kind)
+            .with_context(|| format!("cannot read `{name}` of {}", shard.path.display()))
+    }
+
+    /// The tensor at `place`, of `kind`, as it is wanted.
+    fn convert(&self, file: &File, place: &Place, kind: Kind) -> Result<Tensor> {
+        let width = kind.elt_size_in_bytes() as u64;
+        let flat = |start: u64, end: u64| -> Result<Tensor> {
+            let bytes = map(file, start, end)?;
+            Ok(Tensor::f_from_data_size(
+                &bytes,
+                &[((end - start) / width) as i64],
+                kind,
+            )?)
+        };
+        let (target_kind, target_device) = self.target;
+        if place.strides != row_major(&place.shape) || self.target == (kind, Device::Cpu) {
+            let view = flat(place.start, place.end)?.f_as_strided(&place.shape, &place.strides, None)?;
+            return Ok(view.to_device(target_device).to_kind(target_kind).contiguous());
+        }
+        // In pieces: freed blocks of a tensor's size would stay with the allocator, holes between what is kept.
+        let whole = Tensor::f_empty([((place.end - place.start) / width) as i64], self.target)?;
+        let piece = PIECE * width;
+        for start in (place.start..place.end).step_by(piece as usize) {
+            let numbers = flat(start, place.end.min(start + piece))?;
+            let first = ((start - place.start) / width) as i64;
+            whole.narrow(0, first, numbers.size()[0]).copy_(&numbers);
+        }
+        Ok(whole.f_view(place.shape.as_slice())?)
     }
 
     /// A linear layer `path.weight` `[outputs, inputs]`, with `path.bias` `[outputs]` if `bias`.
