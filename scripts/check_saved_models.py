@@ -65,7 +65,8 @@ def check(base, method, precision, limit, scratch):
 
 
 def main():
-    cases = [(ROOT / "tests" / "golden" / name, "fp32", 1e-5) for name in ("gptj", "gemma3", "gemma3_untied")]
+    names = ("gptj", "neox", "neox_serial", "llama3", "llama_biased", "mistral", "qwen2", "qwen3_biased", "gemma3", "gemma3_untied")
+    cases = [(ROOT / "tests" / "golden" / name, "fp32", 1e-5) for name in names]
     if "--gemma" in sys.argv:
         cases += [(ROOT / "models" / "gemma-3-270m", "bf16", 1e-4)]
     with tempfile.TemporaryDirectory() as scratch:

@@ -7,14 +7,22 @@
 Needs transformers (requirements-dev.txt). Everything is fp32 and seeded: running it again changes nothing.
 """
 
+import datetime
 import json
+import random
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
+import jinja2
 import torch
-from safetensors.torch import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig, GPTJConfig, GPTJForCausalLM
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import (
+    AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig, GPTJConfig, GPTJForCausalLM,
+    GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config,
+    GPT2Tokenizer, PreTrainedTokenizerFast, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
@@ -56,11 +64,22 @@ def randomise(model, seed):
         for name, parameter in model.named_parameters():
             scale = 0.3 if parameter.dim() == 1 else 1.5 / parameter.shape[-1] ** 0.5
             noise = torch.randn(parameter.shape, generator=generator) * scale
-            is_layer_norm = "ln_" in name and name.endswith("weight")
-            parameter.copy_(noise + 1 if is_layer_norm else noise)
+            # Gemma's norms keep the distance from 1.
+            is_norm = "ln_" in name or "norm" in name and not isinstance(model, Gemma3ForCausalLM)
+            parameter.copy_(noise + 1 if is_norm and name.endswith("weight") else noise)
 
 
-def write(name, model, bos, seed, old_buffers=False):
+def published(config):
+    """Rotary settings as configs had them before `rope_parameters`."""
+    settings = config.pop("rope_parameters")
+    if config["model_type"] == "gpt_neox":
+        config |= {"rotary_emb_base": settings["rope_theta"], "rotary_pct": settings["partial_rotary_factor"]}
+    else:
+        config["rope_theta"] = settings.pop("rope_theta")
+        config["rope_scaling"] = settings
+
+
+def write(name, model, bos, seed, old_buffers=False, old_config=False):
     directory = GOLDEN / name
     directory.mkdir(parents=True, exist_ok=True)
     randomise(model, seed)
@@ -69,13 +88,19 @@ def write(name, model, bos, seed, old_buffers=False):
     tensors = {k: v.contiguous() for k, v in model.state_dict().items() if not (tied and k == "lm_head.weight")}
     if old_buffers:
         # What checkpoints of 2021 carry along.
-        n = model.config.n_positions
-        for layer in range(model.config.n_layer):
-            tensors[f"transformer.h.{layer}.attn.bias"] = torch.ones(1, 1, 2, 2, dtype=torch.bool)
-            tensors[f"transformer.h.{layer}.attn.masked_bias"] = torch.tensor(-1e9)
+        paths = {"gptj": "transformer.h.{}.attn", "gpt_neox": "gpt_neox.layers.{}.attention"}
+        for layer in range(model.config.num_hidden_layers):
+            path = paths[model.config.model_type].format(layer)
+            tensors[f"{path}.bias"] = torch.ones(1, 1, 2, 2, dtype=torch.bool)
+            tensors[f"{path}.masked_bias"] = torch.tensor(-1e9)
+    if old_config:
+        head = "embed_out" if model.config.model_type == "gpt_neox" else "lm_head"
+        tensors = {k.replace("lm_head", head): v for k, v in tensors.items()}
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
     config = model.config.to_dict()
     config.pop("transformers_version", None)
+    if old_config:
+        published(config)
     (directory / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
     tok = tokenizer(directory, bos)
 
@@ -105,8 +130,27 @@ def expect(directory, model, tok, seed):
             logprobs = model(input_ids=torch.tensor([head + tail])).logits[0].double().log_softmax(-1)
         nll = -sum(logprobs[len(head) - 1 + i, token].item() for i, token in enumerate(tail))
         score.append({"prompt": prompt, "completion": completion, "tokens": len(tail), "nll": nll})
-    save_file({"tokens": tokens, "logits": logits.contiguous()}, directory / "expected.safetensors")
+    expected = {"tokens": tokens, "logits": logits.contiguous()}
+    if not (directory / "adapter_config.json").exists():
+        expected |= in_bf16(directory, seed)
+    save_file(expected, directory / "expected.safetensors")
     (directory / "expected.json").write_text(json.dumps({"greedy": greedy, "score": score}, indent=1) + "\n")
+
+
+def in_bf16(directory, seed):
+    """The likeliest token at 4096 positions in bf16, and where the two best scores are no more than two steps apart, so
+    that the last rounding of each decides."""
+    tokens = torch.randint(2, VOCAB - 4, (64, 64), generator=torch.Generator().manual_seed(seed + 2))
+    with torch.no_grad():
+        # Loaded in bf16, as models are; `.to` would round the rotary frequencies, too.
+        model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.bfloat16).eval()
+        logits = model(input_ids=tokens).logits
+    best = logits.float().topk(2).values
+    step = 2.0 ** (best[..., 0].abs().log2().floor() - 7)
+    return {
+        "tokens16": tokens.to(torch.uint8), "best16": logits.argmax(-1).to(torch.uint8),
+        "tied16": (best[..., 0] - best[..., 1] <= 2 * step).to(torch.uint8),
+    }
 
 
 def write_adapter(name, base, seed):
@@ -157,6 +201,153 @@ def tiny():
                                    "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}})
     write_adapter("gemma3_lora", "gemma3", seed=4)
     write("gemma3_untied", Gemma3ForCausalLM(Gemma3TextConfig(**untied)), bos=True, seed=3)
+    llama_family()
+    neox()
+    torch_files()
+    gpt2_files()
+    chats()
+
+
+def llama_family():
+    # Shared heads in all but one, a head size that is not hidden/heads in some.
+    base = dict(
+        vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=64, bos_token_id=1, eos_token_id=0,
+    )
+    rope = lambda kind, **more: {"rope_parameters": {"rope_type": kind, "rope_theta": 1e4, **more}}
+    llama = lambda **more: LlamaForCausalLM(LlamaConfig(**base | more))
+    write("llama", llama(num_key_value_heads=4), bos=True, seed=10)
+    # As Llama 3.2: tied, wavelengths below, within and above the range that is interpolated.
+    scaled = rope("llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32)
+    write("llama3", llama(tie_word_embeddings=True, head_dim=16, **scaled), bos=True, seed=11, old_config=True)
+    biased = llama(attention_bias=True, mlp_bias=True, hidden_act="gelu", **rope("linear", factor=4.0))
+    write("llama_biased", biased, bos=False, seed=12)
+    write("llama_dynamic", llama(num_hidden_layers=1, **rope("dynamic", factor=2.0)), bos=True, seed=13)
+    write("mistral", MistralForCausalLM(MistralConfig(**base, sliding_window=6)), bos=True, seed=14)
+    # The second layer slides, over 24 tokens.
+    sliding = dict(use_sliding_window=True, sliding_window=6, max_window_layers=1)
+    write("qwen2", Qwen2ForCausalLM(Qwen2Config(**base, tie_word_embeddings=True, **sliding)), bos=False, seed=15)
+    write("qwen3", Qwen3ForCausalLM(Qwen3Config(**base, head_dim=16, tie_word_embeddings=True)), bos=False, seed=16)
+    write("qwen3_biased", Qwen3ForCausalLM(Qwen3Config(
+        **base, head_dim=12, attention_bias=True, use_sliding_window=True, sliding_window=5,
+        layer_types=["sliding_attention", "full_attention"],
+    )), bos=False, seed=17)
+
+
+def neox():
+    base = dict(
+        vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=64, bos_token_id=0, eos_token_id=0,
+    )
+    make = lambda **more: GPTNeoXForCausalLM(GPTNeoXConfig(**base | more))
+    part = lambda part, **more: {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": part, **more}}
+    write("neox", make(**part(0.25)), bos=False, seed=20, old_buffers=True, old_config=True)
+    serial = dict(use_parallel_residual=False, attention_bias=False, hidden_act="gelu_fast")
+    write("neox_serial", make(**serial, **part(1.0, rope_type="linear", factor=2.0)), bos=False, seed=21)
+    write("neox_tied", make(num_hidden_layers=1, tie_word_embeddings=True, **part(0.5)), bos=False, seed=22)
+
+
+def torch_files():
+    """Files of torch.save: views, types and wrappers in both of its formats, and a model in two shards."""
+    directory = GOLDEN / "torch_files"
+    directory.mkdir(exist_ok=True)
+    generator = torch.Generator().manual_seed(30)
+    base = torch.randn(6, 5, generator=generator)
+    tensors = OrderedDict(
+        plain=base, transposed=base.t(), row=base[3], block=base[1:4, 2:5], every_other=base.flatten()[1::2],
+        repeated=base[0].expand(3, 5), half=base.half(), bf16=base.bfloat16(), double=base.double(),
+        parameter=torch.nn.Parameter(base + 1), scalar=torch.tensor(2.5), empty=torch.zeros(0, 4),
+        counter=torch.arange(3), mask=torch.ones(2, 2, dtype=torch.bool), note="no tensor",
+    )
+    # What state_dict() attaches.
+    tensors._metadata = OrderedDict([("", {"version": 1})])
+    torch.save(tensors, directory / "zip.bin")
+    torch.save(dict(tensors), directory / "protocol4.bin", pickle_protocol=4)
+    # Its storages are named by their addresses, which differ from run to run.
+    if not (directory / "legacy.bin").exists():
+        torch.save(tensors, directory / "legacy.bin", _use_new_zipfile_serialization=False)
+    floats = {k: v.detach().float().contiguous() for k, v in tensors.items() if torch.is_tensor(v) and v.is_floating_point()}
+    save_file({k: v.clone() for k, v in floats.items()}, directory / "expected.safetensors")
+
+    # The layout of large checkpoints before safetensors, with the names that some have.
+    model = load_file(GOLDEN / "neox" / "model.safetensors")
+    shards = {"pytorch_model-00001-of-00002.bin": {}, "pytorch_model-00002-of-00002.bin": {}}
+    for name, tensor in sorted(model.items()):
+        shards["pytorch_model-00001-of-00002.bin" if "layers.0" in name else "pytorch_model-00002-of-00002.bin"][name] = tensor
+    for file, part in shards.items():
+        torch.save(part, directory / file)
+    index = {"metadata": {}, "weight_map": {name: file for file, part in shards.items() for name in part}}
+    (directory / "pytorch_model.bin.index.json").write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
+
+
+def gpt2_files():
+    """A small byte-level BPE in GPT-2's two files, and the ids of hostile texts."""
+    directory = GOLDEN / "gpt2_files"
+    directory.mkdir(exist_ok=True)
+    tok = Tokenizer(models.BPE())
+    tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    sample = "It's the first of many; they'll say we've 12 sheep, 345 ewes and 6.7 lambs. Don't you think I'd know? \n\n\tEnd"
+    words = [sample, sample.upper(), "naïve café — “quoted” … 羊毛 écru ÿ", "    def f(x):\n        return x  # what\n", "1000 10000"] * 3
+    tok.train_from_iterator(words, trainers.BpeTrainer(
+        vocab_size=420, special_tokens=["<|endoftext|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False,
+    ))
+    tok.model.save(str(directory))
+    first = tok.get_vocab_size()
+    added = {f"<|extratoken_{i}|>": first + i - 1 for i in range(1, 4)}
+    (directory / "added_tokens.json").write_text(json.dumps(added) + "\n")
+    config = {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": False, "unk_token": {
+        "__type": "AddedToken", "content": "<|endoftext|>", "lstrip": False, "normalized": True, "rstrip": False, "single_word": False,
+    }}
+    (directory / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")
+    pieces = [
+        " ", "  ", "\n", "\r\n", "\t", "\x00", "\x7f", "\u00a0", "\u200b", "\u2028", "\ufeff", "\u3000", "'s", "'LL", "’t", "don't", "a", "Ab",
+        "sheep", "12", "345,6", "½", "²", "é", "e\u0301", "ﬁ", "羊", "羊毛", "かな", "한글", "שלום", "مرحبا", "ไทย", "हिन्दी", "👩‍👩‍👧", "🏳️‍🌈", "\U0010ffff",
+        "\ufffd", "<|endoftext|>", "<|endoftext", " <|endoftext|>", "<|extratoken_1|>", "<|extratoken_3|> ", "Ġ", "Ċ", "<s>", "--", "!!!", "…", "_x_", "\\n",
+    ]
+    chosen = random.Random(7)
+    texts = ["", *pieces] + ["".join(chosen.choices(pieces, k=chosen.randint(2, 9))) for _ in range(360)]
+    reference = GPT2Tokenizer.from_pretrained(directory)
+    cases = []
+    for text in texts:
+        ids = reference(text)["input_ids"]
+        cases.append({"text": text, "ids": ids, "decoded": reference.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)})
+    (directory / "expected.json").write_text("[\n" + ",\n".join(json.dumps(case) for case in cases) + "\n]\n")
+
+
+def chats():
+    """What apply_chat_template makes of the templates in tests/golden/chat."""
+    from transformers.utils import chat_template_utils
+
+    class Clock(datetime.datetime):
+        @classmethod
+        def now(cls):
+            return cls(2026, 3, 7, 9, 5)
+
+    chat_template_utils.datetime = Clock
+    directory = GOLDEN / "chat"
+    tok = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()), bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    say = lambda *turns: [{"role": role, "content": content} for role, content in turns]
+    exchanges = [
+        say(("user", "Hi")),
+        say(("system", " Be brief.\n"), ("user", "  Why is <b>this</b> & 'that' \"so\"?\n"), ("assistant", "Because.\n"), ("user", "羊?\n\n")),
+        say(("user", "one"), ("assistant", "<think>\nlet me see\n</think>\n\ntwo"), ("user", "three"), ("assistant", "four")),
+        say(("user", "a"), ("user", "b")),
+        say(("system", "s"), ("assistant", "first")),
+        say(("user", "{{ bos_token }} {% raw %}"), ("assistant", "")),
+        say(("tool", "7"), ("user", "x")),
+    ]
+    cases = []
+    for template in sorted(directory.glob("*.jinja")):
+        for messages in exchanges:
+            for opening in (True, False):
+                case = {"template": template.name, "messages": messages, "opening": opening, "text": None, "error": None}
+                try:
+                    case["text"] = tok.apply_chat_template(
+                        messages, chat_template=template.read_text(), tokenize=False, add_generation_prompt=opening)
+                except jinja2.exceptions.TemplateError as error:
+                    case["error"] = str(error)
+                cases.append(case)
+    (directory / "expected.json").write_text("[\n" + ",\n".join(json.dumps(case, ensure_ascii=False) for case in cases) + "\n]\n")
 
 
 PROMPTS = [

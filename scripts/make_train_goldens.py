@@ -19,10 +19,14 @@ from transformers import AutoModelForCausalLM
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
+GATED = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 MODELS = {
     "gptj": ["q_proj", "k_proj", "v_proj", "out_proj", "fc_in", "fc_out"],
-    "gemma3": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-    "gemma3_untied": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+    "neox_tied": ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"],
+    "mistral": GATED,
+    "qwen3": GATED,
+    "gemma3": GATED,
+    "gemma3_untied": GATED,
 }
 STEPS, BATCH, RATE, DECAY, CLIP = 30, 4, 1e-2, 0.1, 1.0
 RANK, ALPHA = 3, 6

@@ -1,6 +1,6 @@
 //! `ewe-torch`: everything with tensors, on top of the `ewe` library. In reading order:
 //!
-//! - [`model`]: GPT-J and Gemma 3, shared layers, weights, the KV cache.
+//! - [`model`]: GPT-J, GPT-NeoX, the Llama family, Gemma 3; shared layers, weights, the KV cache.
 //! - [`engine`]: token generation: the running batch, sampling, shared prefixes.
 //! - [`eval`], [`chat`]: `complete`, `score`; `chat`, `serve`.
 //! - [`train`]: `train`, `plan`, `selftest`.

@@ -34,8 +34,8 @@ pub struct Args {
 /// Which model, where, and in which type.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ModelArgs {
-    /// Directory of a model: config.json, safetensors, tokenizer.json
-    #[arg(long, value_name = "DIR")]
+    /// Directory of a model (config.json, weights, tokenizer), or its id on the Hugging Face hub
+    #[arg(long, value_name = "DIR|HF_ID")]
     pub model: PathBuf,
 
     /// Directory of a LoRA adapter in PEFT's format, as `ewe train --method lora` writes it

@@ -30,8 +30,8 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub target: u64,
 
-    /// Ask this local model: a directory with config.json, safetensors, tokenizer.json
-    #[arg(long, value_name = "DIR", group = "who")]
+    /// Ask this model here: a directory (config.json, weights, tokenizer), or an id on the Hugging Face hub
+    #[arg(long, value_name = "DIR|HF_ID", group = "who")]
     pub model: Option<PathBuf>,
 
     /// A model behind endpoints.

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 /// Arguments of `ewe plan`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Directory of a model, or its config.json alone
-    #[arg(long, value_name = "DIR|config.json")]
+    /// Directory of a model, its config.json alone, or its id on the Hugging Face hub
+    #[arg(long, value_name = "DIR|config.json|HF_ID")]
     pub model: PathBuf,
 
     /// Only this method [default: all]

@@ -27,8 +27,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
 
-    /// Directory of a model: config.json, safetensors, tokenizer.json
-    #[arg(long, value_name = "DIR")]
+    /// Directory of a model (config.json, weights, tokenizer), or its id on the Hugging Face hub
+    #[arg(long, value_name = "DIR|HF_ID")]
     pub model: PathBuf,
 
     /// Directory that receives the result; must be new, empty, or (with --resume) this run's

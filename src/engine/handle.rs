@@ -17,6 +17,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use super::batch::{Config, Engine, Listener, Request, Stats};
 use super::text::TextStream;
 use crate::model::fingerprint::fingerprint;
+use crate::model::hub::{self, Want};
 use crate::model::tokenizer::Tokenizer;
 use crate::model::{LoadedModel, open};
 
@@ -54,7 +55,7 @@ struct Shared {
 }
 
 impl LocalBackend {
-    /// Opens a model as [`open`] does, and starts it.
+    /// Opens a model, a directory or an id of the hub, as [`open`] does, and starts it.
     pub fn open(
         dir: &Path,
         adapter: Option<&Path>,
@@ -62,8 +63,9 @@ impl LocalBackend {
         dtype: &str,
         config: Config,
     ) -> Result<LocalBackend> {
-        let loaded = open(dir, adapter, device, dtype)?;
-        let name = fingerprint(dir, adapter, loaded.kind)?;
+        let dir = hub::resolve(dir, Want::Model)?;
+        let loaded = open(&dir, adapter, device, dtype)?;
+        let name = fingerprint(&dir, adapter, loaded.kind)?;
         LocalBackend::start(loaded, name, config)
     }
 

@@ -13,6 +13,7 @@ use tch::{Kind, Tensor};
 
 use super::rows;
 use crate::model::attention::Pass;
+use crate::model::hub::{self, Want};
 use crate::model::{LoadedModel, open};
 
 /// The most tokens, padding included, of one forward pass.
@@ -46,7 +47,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
     rows::check_writable(&args.out)?;
     let model = &args.model;
     let loaded = open(
-        &model.model,
+        &hub::resolve(&model.model, Want::Model)?,
         model.adapter.as_deref(),
         &model.device,
         &model.dtype,

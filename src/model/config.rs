@@ -69,6 +69,40 @@ impl Fields {
         Ok(value)
     }
 
+    /// A size that may be left out, but must be positive.
+    pub fn optional_size(&self, name: &str) -> Result<Option<i64>> {
+        match self.optional::<Value>(name)? {
+            None => Ok(None),
+            Some(_) => self.size(name).map(Some),
+        }
+    }
+
+    /// Whether the field is there, be it null.
+    pub fn has(&self, name: &str) -> bool {
+        self.fields.contains_key(name)
+    }
+
+    /// Which of `layers` layers have a sliding window, as `layer_types` says, if it is there. Fails on other types and
+    /// another number of layers.
+    pub fn slides(&self, layers: usize) -> Result<Option<Vec<bool>>> {
+        let Some(types) = self.optional::<Vec<String>>("layer_types")? else {
+            return Ok(None);
+        };
+        let path = self.path.display();
+        if types.len() != layers {
+            bail!(
+                "{path}: `layer_types` has {} entries for {layers} layers",
+                types.len()
+            );
+        }
+        let slides = types.iter().map(|name| match name.as_str() {
+            "sliding_attention" => Ok(true),
+            "full_attention" => Ok(false),
+            other => bail!("{path}: layer type `{other}` is not supported"),
+        });
+        slides.collect::<Result<_>>().map(Some)
+    }
+
     /// Refuses a field whose value is neither absent, null nor one of `neutral`: it asks for a computation that is
     /// not implemented.
     pub fn refuse_unless(&self, name: &str, neutral: &[Value]) -> Result<()> {

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use tch::Kind;
 
 use super::device::dtype_name;
+use super::{hub, weights};
 
 /// How much of a large file is read: its beginning, then as much at each of [`SAMPLES`] even distances. Two
 /// fine-tunes of one model differ everywhere, so samples tell them apart at a hundredth of the time.
@@ -22,10 +23,7 @@ pub fn fingerprint(dir: &Path, adapter: Option<&Path>, kind: Kind) -> Result<Str
         let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
             .with_context(|| format!("cannot read {}", dir.display()))?
             .filter_map(|entry| entry.ok().map(|e| e.path()))
-            .filter(|path| {
-                path.extension()
-                    .is_some_and(|e| e == "safetensors" || e == "json")
-            })
+            .filter(|path| counts(path))
             .collect();
         files.sort();
         for path in files {
@@ -38,12 +36,29 @@ pub fn fingerprint(dir: &Path, adapter: Option<&Path>, kind: Kind) -> Result<Str
         .take(6)
         .map(|byte| format!("{byte:02x}"))
         .collect();
+    if let Some(id) = hub::id_of(dir) {
+        let name = id.rsplit('/').next().unwrap_or(&id);
+        return Ok(format!("{name}@{hex}-{}", dtype_name(kind)));
+    }
     let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
     let name = full
         .file_name()
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default();
     Ok(format!("{name}@{hex}-{}", dtype_name(kind)))
+}
+
+/// Whether a file says what a model is: settings, tokenizer, weights. Where weights are there twice, those that are read.
+fn counts(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("safetensors" | "json") => true,
+        Some("bin") => {
+            let read = path.parent().map(weights::files).and_then(Result::ok);
+            read.is_some_and(|files| files.iter().any(|file| file == path))
+        }
+        _ => name == "merges.txt",
+    }
 }
 
 fn sample(digest: &mut Sha256, path: &Path) -> std::io::Result<()> {

@@ -11,7 +11,7 @@ use tch::Tensor;
 use super::attention::Pass;
 use super::config::Fields;
 use super::layers::{Embedding, Linear, RmsNorm};
-use super::rope::{Layout, Rope};
+use super::rope::{Layout, Rope, Scaling};
 use super::weights::Weights;
 use super::{CausalLm, ModelInfo};
 
@@ -79,30 +79,13 @@ impl Config {
 
 /// Which layers slide: `layer_types`, or every one but each `sliding_window_pattern`-th.
 fn slides(fields: &Fields, layers: usize) -> Result<Vec<bool>> {
-    let Some(types) = fields.optional::<Vec<String>>("layer_types")? else {
-        let pattern: usize = fields.optional("sliding_window_pattern")?.unwrap_or(6);
-        return Ok((1..=layers)
-            .map(|layer| pattern == 0 || layer % pattern != 0)
-            .collect());
-    };
-    if types.len() != layers {
-        bail!(
-            "{}: `layer_types` has {} entries for {layers} layers",
-            fields.path().display(),
-            types.len()
-        );
+    if let Some(slides) = fields.slides(layers)? {
+        return Ok(slides);
     }
-    types
-        .iter()
-        .map(|name| match name.as_str() {
-            "sliding_attention" => Ok(true),
-            "full_attention" => Ok(false),
-            other => bail!(
-                "{}: layer type `{other}` is not supported",
-                fields.path().display()
-            ),
-        })
-        .collect()
+    let pattern: usize = fields.optional("sliding_window_pattern")?.unwrap_or(6);
+    Ok((1..=layers)
+        .map(|layer| pattern == 0 || layer % pattern != 0)
+        .collect())
 }
 
 /// Rotary settings of full and sliding layers, from the two ways `transformers` has written them: `rope_parameters`
@@ -121,9 +104,9 @@ fn ropes(fields: &Fields, head_dim: i64) -> Result<[Rope; 2]> {
             .or(settings.get("type"))
             .and_then(Value::as_str)
             .unwrap_or("default");
-        let factor = match (kind, settings.get("factor").and_then(Value::as_f64)) {
-            ("default", _) => 1.0,
-            ("linear", Some(factor)) if factor > 0.0 => factor,
+        let scaling = match (kind, settings.get("factor").and_then(Value::as_f64)) {
+            ("default", _) => Scaling::None,
+            ("linear", Some(factor)) if factor > 0.0 => Scaling::Linear(factor),
             _ => bail!(
                 "{}: rope scaling {settings} of {layer_type} is not supported (only default and linear)",
                 fields.path().display()
@@ -132,7 +115,7 @@ fn ropes(fields: &Fields, head_dim: i64) -> Result<[Rope; 2]> {
         Ok(Rope {
             theta,
             dims: head_dim,
-            factor,
+            scaling,
             layout: Layout::Halves,
         })
     };

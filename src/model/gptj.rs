@@ -11,7 +11,7 @@ use tch::Tensor;
 use super::attention::Pass;
 use super::config::Fields;
 use super::layers::{Embedding, LayerNorm, Linear};
-use super::rope::{Layout, Rope};
+use super::rope::{Layout, Rope, Scaling};
 use super::weights::Weights;
 use super::{CausalLm, ModelInfo};
 
@@ -96,7 +96,7 @@ impl Attention {
             rope: Rope {
                 theta: 10_000.0,
                 dims: config.rotary_dim,
-                factor: 1.0,
+                scaling: Scaling::None,
                 layout: Layout::Pairs,
             },
         }

@@ -1,7 +1,10 @@
-//! The pieces every architecture is built from. Shapes: `b` rows of a batch, `t` time, `d` features;
+//! The pieces architectures are built from. Shapes: `b` rows of a batch, `t` time, `d` features;
 //! `x_btd` and, where leading dimensions do not matter, `x_d` with any number of them before the features.
 
+use anyhow::{Result, bail};
 use tch::{Kind, Tensor};
+
+use super::config::Fields;
 
 /// A low-rank correction of a [`Linear`] (LoRA, Hu et al. 2021): `scale · B(A(dropout(x)))`.
 ///
@@ -60,6 +63,14 @@ impl Linear {
         y_nd.view(shape.as_slice())
     }
 
+    /// Adds weight and bias to `found`, under their names.
+    pub fn list(&self, found: &mut Vec<(String, Tensor)>) {
+        found.push((format!("{}.weight", self.path), self.weight.shallow_clone()));
+        if let Some(bias) = &self.bias {
+            found.push((format!("{}.bias", self.path), bias.shallow_clone()));
+        }
+    }
+
     /// Adds the adapter into the weight for good and removes it. Rounds once, to the weight's type.
     pub fn merge(&mut self) {
         if let Some(lora) = self.lora.take() {
@@ -92,6 +103,37 @@ impl RmsNorm {
     }
 }
 
+/// Root-mean-square norm (Zhang and Sennrich 2019) as Llama has it: computed in fp32, rounded to the input's type, then
+/// scaled in that type.
+#[derive(Debug)]
+pub struct PlainRmsNorm {
+    /// Path in the checkpoint, without `.weight`.
+    pub path: String,
+    /// `[d]`, the factor itself.
+    pub weight: Tensor,
+    /// Added to the mean square.
+    pub eps: f64,
+}
+
+impl PlainRmsNorm {
+    /// Same shape and type as `x`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        let width = self.weight.size();
+        if x.kind() == Kind::Float {
+            return x.rms_norm(width, Some(&self.weight), self.eps);
+        }
+        x.to_kind(Kind::Float)
+            .rms_norm(width, None::<&Tensor>, self.eps)
+            .to_kind(x.kind())
+            * &self.weight
+    }
+
+    /// Adds the weight to `found`, under its name.
+    pub fn list(&self, found: &mut Vec<(String, Tensor)>) {
+        found.push((format!("{}.weight", self.path), self.weight.shallow_clone()));
+    }
+}
+
 /// Layer norm (Ba et al. 2016) with scale and shift.
 #[derive(Debug)]
 pub struct LayerNorm {
@@ -116,6 +158,12 @@ impl LayerNorm {
             true,
         )
     }
+
+    /// Adds weight and bias to `found`, under their names.
+    pub fn list(&self, found: &mut Vec<(String, Tensor)>) {
+        found.push((format!("{}.weight", self.path), self.weight.shallow_clone()));
+        found.push((format!("{}.bias", self.path), self.bias.shallow_clone()));
+    }
 }
 
 /// A row a token.
@@ -131,5 +179,62 @@ impl Embedding {
     /// `tokens_bt` (int64) to `x_btd`.
     pub fn forward(&self, tokens_bt: &Tensor) -> Tensor {
         Tensor::embedding(&self.weight, tokens_bt, -1, false, false)
+    }
+
+    /// The embedding as output head: `hidden` `[…, d]` to `[…, vocab]`.
+    pub fn score(&self, hidden: &Tensor) -> Tensor {
+        let mut shape = hidden.size();
+        let hidden_nd = hidden.reshape([-1, shape[shape.len() - 1]]);
+        let logits_nv = hidden_nd.linear(&self.weight, None::<&Tensor>);
+        *shape.last_mut().expect("a tensor of features") = self.weight.size()[0];
+        logits_nv.view(shape.as_slice())
+    }
+
+    /// Adds the weight to `found`, under its name.
+    pub fn list(&self, found: &mut Vec<(String, Tensor)>) {
+        found.push((format!("{}.weight", self.path), self.weight.shallow_clone()));
+    }
+}
+
+/// What an MLP does to a feature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x · Φ(x)`, exact.
+    Gelu,
+    /// The same with Φ by way of tanh.
+    GeluTanh,
+    /// `x · sigmoid(x)`.
+    Silu,
+    /// `max(x, 0)`.
+    Relu,
+}
+
+impl Activation {
+    /// Reads field `name`, in the spellings of `transformers`. Fails on any other function.
+    pub fn read(fields: &Fields, name: &str, default: &str) -> Result<Activation> {
+        let value: String = fields.optional(name)?.unwrap_or_else(|| default.to_string());
+        Ok(match value.as_str() {
+            "gelu" | "gelu_python" => Activation::Gelu,
+            "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_accurate" => {
+                Activation::GeluTanh
+            }
+            "silu" | "swish" => Activation::Silu,
+            "relu" => Activation::Relu,
+            other => bail!(
+                "{}: `{name}` = \"{other}\" is not supported\nhint: known are gelu, gelu_new, gelu_fast, \
+                 gelu_pytorch_tanh, silu and relu",
+                fields.path().display()
+            ),
+        })
+    }
+
+    /// Same shape and type as `x`.
+    pub fn forward(self, x: &Tensor) -> Tensor {
+        match self {
+            Activation::Gelu => x.gelu("none"),
+            Activation::GeluTanh => x.gelu("tanh"),
+            Activation::Silu => x.silu(),
+            Activation::Relu => x.relu(),
+        }
     }
 }

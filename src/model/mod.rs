@@ -1,8 +1,10 @@
 //! Causal language models over libtorch. In reading order:
 //!
-//! - [`gptj`], [`gemma3`]: an architecture a file.
+//! - [`gptj`], [`neox`], [`llama`], [`gemma3`]: an architecture a file.
 //! - [`layers`], [`rope`], [`attention`], [`cache`]: what they share.
 //! - [`config`], [`weights`], [`tokenizer`], [`chat_template`], [`adapter`]: what is read from a model's directory.
+//! - [`torch_file`], [`pickle`]: weights in PyTorch's own format, read without running it.
+//! - [`hub`]: models named by their id on the Hugging Face hub.
 //! - [`device`]: where it computes, and in which type.
 //!
 //! Shapes: `b` rows of a batch, `t` time, `d` hidden features; `tokens_bt` is int64, `x_btd` the model's type.
@@ -16,11 +18,16 @@ pub mod device;
 pub mod fingerprint;
 pub mod gemma3;
 pub mod gptj;
+pub mod hub;
 pub mod layers;
+pub mod llama;
+pub mod neox;
+mod pickle;
 pub mod rope;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod tokenizer;
+mod torch_file;
 pub mod weights;
 
 use std::path::Path;
@@ -117,12 +124,22 @@ pub struct LoadedModel {
 pub fn prefix(family: &str) -> &'static str {
     match family {
         "gptj" => gptj::GptJ::PREFIX,
+        "gpt_neox" => neox::GptNeoX::PREFIX,
+        "llama" | "mistral" | "qwen2" | "qwen3" => llama::Llama::PREFIX,
         _ => gemma3::Gemma3::PREFIX,
     }
 }
 
 /// Values of `model_type` that [`load`] knows.
-pub const FAMILIES: &[&str] = &["gptj", "gemma3_text"];
+pub const FAMILIES: &[&str] = &[
+    "gptj",
+    "gpt_neox",
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma3_text",
+];
 
 /// Which of [`FAMILIES`] a config describes; fails on any other.
 fn family(fields: &Fields) -> Result<&'static str> {
@@ -139,13 +156,18 @@ fn family(fields: &Fields) -> Result<&'static str> {
 
 /// The model that `fields` describe, with its tensors taken from `weights`.
 pub fn build(fields: &Fields, weights: &mut Weights) -> Result<Box<dyn CausalLm>> {
+    fields.refuse_unless("quantization_config", &[])?;
     Ok(match family(fields)? {
         "gptj" => Box::new(gptj::GptJ::load(fields, weights)?),
+        "gpt_neox" => Box::new(neox::GptNeoX::load(fields, weights)?),
+        family @ ("llama" | "mistral" | "qwen2" | "qwen3") => {
+            Box::new(llama::Llama::load(family, fields, weights)?)
+        }
         _ => Box::new(gemma3::Gemma3::load(fields, weights)?),
     })
 }
 
-/// Reads the model in `dir`: config.json, `*.safetensors`, tokenizer.json. `dtype` is as in [`device::dtype`].
+/// Reads the model in `dir`: config.json, `*.safetensors` or `pytorch_model*.bin`, tokenizer.json. `dtype` is as in [`device::dtype`].
 ///
 /// Fails with the file and all that is wrong with it: no such directory, unknown `model_type`, a config that asks for
 /// something not implemented, tensors that are missing or misshapen, a truncated file, an unusable tokenizer.

@@ -1,7 +1,13 @@
 //! Rotary position embedding (Su et al. 2021) in both layouts the field uses. Shapes: `b` rows, `t` time,
 //! `h` heads, `d` features of a head; `x_bthd`, `cos_bt1d`.
 
+use std::f64::consts::PI;
+
+use anyhow::{Result, anyhow, bail};
+use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
+
+use super::config::Fields;
 
 /// Which features of a head turn together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +18,23 @@ pub enum Layout {
     Pairs,
 }
 
+/// What was done to the frequencies to make a model's context longer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Scaling {
+    /// Nothing.
+    None,
+    /// All are divided by this (Chen et al. 2023, <https://arxiv.org/abs/2306.15595>).
+    Linear(f64),
+    /// Llama 3.1: wavelengths that `original_context` holds fewer than `low` times are stretched by `factor`, those it
+    /// holds more than `high` times are left alone, in between it is interpolated.
+    Llama3 {
+        factor: f64,
+        low: f64,
+        high: f64,
+        original_context: f64,
+    },
+}
+
 /// Angles of one kind of layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rope {
@@ -19,8 +42,8 @@ pub struct Rope {
     pub theta: f64,
     /// How many leading features of a head turn; the rest pass through.
     pub dims: i64,
-    /// Positions are divided by this ("linear" scaling); 1 leaves them alone.
-    pub factor: f64,
+    /// How the angles of a longer context differ from those of pre-training.
+    pub scaling: Scaling,
     /// Which features turn together.
     pub layout: Layout,
 }
@@ -33,13 +56,95 @@ pub struct Angles {
     sin_bt1d: Tensor,
 }
 
+impl Scaling {
+    /// Reads the fields of a `rope_parameters` or `rope_scaling` object. Fails on kinds that are not
+    /// implemented.
+    pub fn read(settings: &Map<String, Value>, fields: &Fields) -> Result<Scaling> {
+        let kind = match settings.get("rope_type").or(settings.get("type")) {
+            None | Some(Value::Null) => "default",
+            Some(kind) => kind.as_str().unwrap_or_default(),
+        };
+        let path = fields.path().display();
+        let number = |name: &str| match settings.get(name).and_then(Value::as_f64) {
+            Some(number) if number > 0.0 => Ok(number),
+            _ => Err(anyhow!(
+                "{path}: rope scaling {} needs a positive `{name}`",
+                Value::Object(settings.clone())
+            )),
+        };
+        Ok(match kind {
+            "default" => Scaling::None,
+            "linear" => Scaling::Linear(number("factor")?),
+            // Its base grows with the length, and only beyond `max_position_embeddings`, where our context ends.
+            "dynamic" => Scaling::None,
+            "llama3" => {
+                let (low, high) = (number("low_freq_factor")?, number("high_freq_factor")?);
+                if low >= high {
+                    bail!("{path}: `low_freq_factor` {low} is not below `high_freq_factor` {high}");
+                }
+                Scaling::Llama3 {
+                    factor: number("factor")?,
+                    low,
+                    high,
+                    original_context: number("original_max_position_embeddings")?,
+                }
+            }
+            _ => bail!(
+                "{path}: rope scaling {} is not supported (only default, linear, dynamic and llama3)",
+                Value::Object(settings.clone())
+            ),
+        })
+    }
+
+    fn apply(&self, frequencies_f: &Tensor) -> Tensor {
+        match *self {
+            Scaling::None => frequencies_f.shallow_clone(),
+            Scaling::Linear(factor) => frequencies_f / factor,
+            Scaling::Llama3 {
+                factor,
+                low,
+                high,
+                original_context,
+            } => {
+                let lengths_f = frequencies_f.reciprocal() * (2.0 * PI);
+                let times_f = lengths_f.reciprocal() * original_context;
+                let share_f = ((times_f - low) / (high - low)).clamp(0.0, 1.0);
+                let stretched_f = frequencies_f / factor;
+                (1.0 - &share_f) * stretched_f + share_f * frequencies_f
+            }
+        }
+    }
+}
+
 impl Rope {
+    /// The rotary settings of models that have one kind of layer, in both ways `transformers` has written them:
+    /// `rope_parameters`, or a field for the base (`theta_name`) beside `rope_scaling`. `dims` features turn.
+    pub fn read(fields: &Fields, theta_name: &str, dims: i64) -> Result<Rope> {
+        let settings = Rope::settings(fields)?;
+        let theta = match settings.get("rope_theta").and_then(Value::as_f64) {
+            Some(theta) => theta,
+            None => fields.optional(theta_name)?.unwrap_or(10_000.0),
+        };
+        Ok(Rope {
+            theta,
+            dims,
+            scaling: Scaling::read(&settings, fields)?,
+            layout: Layout::Halves,
+        })
+    }
+
+    /// The object with a model's rotary settings, empty where there is none.
+    pub fn settings(fields: &Fields) -> Result<Map<String, Value>> {
+        let settings = fields.optional("rope_parameters")?;
+        Ok(settings.or(fields.optional("rope_scaling")?).unwrap_or_default())
+    }
+
     /// Angles at `positions_bt` (int64). Computed in fp32, then rounded to `kind`, as `transformers` does.
     pub fn angles(&self, positions_bt: &Tensor, kind: Kind) -> Angles {
         let device = positions_bt.device();
         let exponents = Tensor::arange_start_step(0, self.dims, 2, (Kind::Float, device)) / self.dims as f64;
         let theta = Tensor::from(self.theta as f32).to_device(device);
-        let frequencies = theta.pow(&exponents).reciprocal() / self.factor;
+        let frequencies = self.scaling.apply(&theta.pow(&exponents).reciprocal());
         let angles_btf = positions_bt.unsqueeze(-1).to_kind(Kind::Float) * frequencies;
         let (cos, sin) = (angles_btf.cos(), angles_btf.sin());
         let (cos_btd, sin_btd) = match self.layout {

@@ -8,7 +8,22 @@ use super::attention::Pass;
 use super::cache::KvCache;
 use super::{LoadedModel, load};
 
-pub(crate) const GOLDENS: &[&str] = &["gptj", "gemma3", "gemma3_untied"];
+pub(crate) const GOLDENS: &[&str] = &[
+    "gptj",
+    "neox",
+    "neox_serial",
+    "neox_tied",
+    "llama",
+    "llama3",
+    "llama_biased",
+    "llama_dynamic",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "qwen3_biased",
+    "gemma3",
+    "gemma3_untied",
+];
 
 pub(crate) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -22,17 +37,22 @@ pub(crate) fn loaded(name: &str) -> LoadedModel {
 
 /// `tokens_bt` and the logits `transformers` gives.
 fn expected(name: &str) -> (Tensor, Tensor) {
-    let bytes = std::fs::read(golden(name).join("expected.safetensors")).unwrap();
-    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let tensor = |name: &str, kind| {
-        let view = file.tensor(name).unwrap();
-        let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
-        Tensor::from_data_size(view.data(), &shape, kind)
-    };
-    (tensor("tokens", Kind::Int64), tensor("logits", Kind::Float))
+    (
+        reference(name, "tokens", Kind::Int64),
+        reference(name, "logits", Kind::Float),
+    )
 }
 
-fn distance(a: &Tensor, b: &Tensor) -> f64 {
+/// A tensor of `expected.safetensors`.
+fn reference(name: &str, tensor: &str, kind: Kind) -> Tensor {
+    let bytes = std::fs::read(golden(name).join("expected.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let view = file.tensor(tensor).unwrap();
+    let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
+    Tensor::from_data_size(view.data(), &shape, kind)
+}
+
+pub(crate) fn distance(a: &Tensor, b: &Tensor) -> f64 {
     (a - b).abs().max().double_value(&[])
 }
 
@@ -45,11 +65,40 @@ fn logits_equal_the_references() {
         let mut pass = Pass::whole(2, 24, Device::Cpu);
         let ours = loaded.model.logits(&loaded.model.forward(&tokens_bt, &mut pass));
         let off = distance(&ours, &logits);
+        println!("{name}: fp32 logits differ by {off:.1e} at most");
         assert!(off <= 1e-5, "{name}: logits differ by {off:e}");
         assert!(
             logits.abs().max().double_value(&[]) > 1.0,
             "{name}: a golden that shows nothing"
         );
+    }
+}
+
+/// In bf16 the likeliest token is the reference's, at 999 of 1000 positions. Not counted are those where the reference's
+/// two best scores are at most two steps of bf16 apart (5 to 8 %; a score of 4 to 8 has steps of 1/32): there the last
+/// rounding of each decides. With them, all but two models agree everywhere on the machine that made the goldens;
+/// `gptj` and `neox_serial` agree to 98.9 %, since the reference rounds after each step of its GELU, the fused one once.
+#[test]
+fn in_bf16_the_likeliest_token_is_the_references() {
+    let _guard = tch::no_grad_guard();
+    for name in GOLDENS {
+        let loaded = load(&golden(name), Device::Cpu, "bf16").unwrap();
+        let tokens_bt = reference(name, "tokens16", Kind::Uint8).to_kind(Kind::Int64);
+        let hidden_btd = loaded
+            .model
+            .forward(&tokens_bt, &mut Pass::whole(64, 64, Device::Cpu));
+        let ours_bt = loaded.model.logits(&hidden_btd).argmax(-1, false);
+        let theirs_bt = reference(name, "best16", Kind::Uint8).to_kind(Kind::Int64);
+        let clear_bt = reference(name, "tied16", Kind::Uint8).eq(0);
+        let same_bt = ours_bt.eq_tensor(&theirs_bt);
+        let count = |x: &Tensor| x.sum(Kind::Float).double_value(&[]);
+        let share = count(&same_bt.logical_and(&clear_bt)) / count(&clear_bt);
+        println!(
+            "{name}: {:.2} % agree in bf16, {:.2} % with ties",
+            share * 100.0,
+            count(&same_bt) / 40.96
+        );
+        assert!(share >= 0.999, "{name}: {share}");
     }
 }
 
@@ -149,7 +198,11 @@ fn parameters_have_the_checkpoints_names() {
         let bytes = std::fs::read(golden(name).join("model.safetensors")).unwrap();
         let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         let mut theirs: Vec<String> = file.names().into_iter().map(str::to_string).collect();
-        theirs.retain(|name| !name.ends_with("attn.bias") && !name.ends_with("masked_bias"));
+        theirs.retain(|name| {
+            !name.ends_with("attn.bias")
+                && !name.ends_with("attention.bias")
+                && !name.ends_with("masked_bias")
+        });
         let mut ours: Vec<String> = loaded
             .model
             .parameters()
@@ -189,6 +242,171 @@ fn an_adapter_changes_the_output_and_merging_keeps_it() {
     assert!(distance(&adapted, &logits) > 0.1);
     loaded.model.for_each_linear(&mut super::layers::Linear::merge);
     assert!(distance(&run(&loaded), &adapted) < 1e-4);
+}
+
+/// Parameters of published models, as their pages count them, from what their configs say.
+#[test]
+fn published_configs_have_the_published_sizes() {
+    let gated =
+        |family: &str, [vocab, hidden, inner, layers, heads, kv_heads]: [i64; 6], more: serde_json::Value| {
+            let mut config = serde_json::json!({
+                "model_type": family, "vocab_size": vocab, "hidden_size": hidden, "intermediate_size": inner,
+                "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv_heads,
+                "max_position_embeddings": 32768, "hidden_act": "silu", "attention_dropout": 0.0,
+            });
+            config
+                .as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            config
+        };
+    let llama3 = serde_json::json!({
+        "tie_word_embeddings": true, "head_dim": 64, "rope_theta": 500000.0, "pretraining_tp": 1,
+        "rope_scaling": {"factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+            "original_max_position_embeddings": 8192, "rope_type": "llama3"},
+    });
+    let tied = serde_json::json!({ "tie_word_embeddings": true, "head_dim": null, "use_sliding_window": false,
+        "sliding_window": 32768, "max_window_layers": 21, "rope_theta": 1e6 });
+    let qwen3 = serde_json::json!({ "tie_word_embeddings": true, "head_dim": 128, "rope_scaling": null });
+    let mistral = serde_json::json!({ "tie_word_embeddings": false, "sliding_window": 4096 });
+    let dolly = serde_json::json!({
+        "model_type": "gpt_neox", "vocab_size": 50280, "hidden_size": 4096, "intermediate_size": 16384,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "max_position_embeddings": 2048, "hidden_act": "gelu",
+        "rotary_pct": 0.25, "rotary_emb_base": 10000, "use_parallel_residual": true, "classifier_dropout": 0.1,
+    });
+    let cases = [
+        (
+            gated("llama", [128256, 2048, 8192, 16, 32, 8], llama3),
+            1_235_814_400,
+        ),
+        (
+            gated("mistral", [32000, 4096, 14336, 32, 32, 8], mistral),
+            7_241_732_096,
+        ),
+        (gated("qwen2", [151936, 896, 4864, 24, 14, 2], tied), 494_032_768),
+        (
+            gated("qwen3", [151936, 1024, 3072, 28, 16, 8], qwen3),
+            596_049_920,
+        ),
+        (dolly, 6_856_056_832),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    for (config, parameters) in cases {
+        std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+        let mut sketch = super::weights::Weights::sketch();
+        super::build(&super::config::Fields::read(dir.path()).unwrap(), &mut sketch).unwrap();
+        let asked = sketch.into_asked();
+        let count: i64 = asked.iter().map(|(_, shape)| shape.iter().product::<i64>()).sum();
+        assert_eq!(count, parameters, "{config}");
+    }
+}
+
+/// What a config asks for and is not computed here is refused by name.
+#[test]
+fn what_is_not_implemented_is_refused_by_name() {
+    let refused = |name: &str, field: &str, value: serde_json::Value, words: &str| {
+        let text = std::fs::read_to_string(golden(name).join("config.json")).unwrap();
+        let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+        config[field] = value;
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+        let fields = super::config::Fields::read(dir.path()).unwrap();
+        let built = super::build(&fields, &mut super::weights::Weights::sketch());
+        let message = format!("{:#}", built.err().expect(words));
+        assert!(
+            message.contains(words) && message.contains("config.json"),
+            "{message:?} does not say {words:?}"
+        );
+    };
+    use serde_json::json;
+    let yarn = json!({"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e4});
+    refused("qwen2", "rope_parameters", yarn.clone(), "yarn");
+    refused("neox_serial", "rope_parameters", yarn, "yarn");
+    let twisted = json!({"rope_type": "llama3", "factor": 2.0, "low_freq_factor": 4.0, "high_freq_factor": 1.0,
+        "original_max_position_embeddings": 8});
+    refused(
+        "llama",
+        "rope_parameters",
+        twisted,
+        "`low_freq_factor` 4 is not below",
+    );
+    refused(
+        "llama",
+        "rope_parameters",
+        json!({"rope_type": "linear"}),
+        "positive `factor`",
+    );
+    refused(
+        "llama",
+        "rope_parameters",
+        json!({"partial_rotary_factor": 0.5}),
+        "`partial_rotary_factor` = 0.5",
+    );
+    refused(
+        "llama",
+        "hidden_act",
+        json!("quick_gelu"),
+        "`hidden_act` = \"quick_gelu\"",
+    );
+    refused("llama", "pretraining_tp", json!(2), "`pretraining_tp` = 2");
+    refused(
+        "llama",
+        "attention_dropout",
+        json!(0.1),
+        "`attention_dropout` = 0.1",
+    );
+    refused(
+        "llama",
+        "num_key_value_heads",
+        json!(3),
+        "not a multiple of `num_key_value_heads` 3",
+    );
+    refused(
+        "llama",
+        "num_key_value_heads",
+        json!(0),
+        "`num_key_value_heads` is 0",
+    );
+    refused("llama", "head_dim", json!(7), "heads of 7");
+    refused(
+        "llama",
+        "quantization_config",
+        json!({"bits": 4}),
+        "`quantization_config`",
+    );
+    refused(
+        "mistral",
+        "layer_types",
+        json!(["full_attention", "full_attention"]),
+        "`layer_types`",
+    );
+    refused("mistral", "sliding_window", json!(0), "`sliding_window` is 0");
+    refused(
+        "qwen2",
+        "use_sliding_window",
+        json!(false),
+        "`use_sliding_window` is not true",
+    );
+    refused(
+        "qwen3",
+        "layer_types",
+        json!(["full_attention"]),
+        "1 entries for 2 layers",
+    );
+    refused(
+        "qwen3",
+        "layer_types",
+        json!(["full_attention", "linear_attention"]),
+        "`linear_attention`",
+    );
+    refused("neox", "hidden_dropout", json!(0.1), "`hidden_dropout` = 0.1");
+    refused("neox", "rotary_pct", json!(0.1), "`rotary_pct` 0.1");
+    refused(
+        "neox",
+        "num_attention_heads",
+        json!(5),
+        "not a multiple of `num_attention_heads` 5",
+    );
 }
 
 // --- damaged directories ---------------------------------------------------------------------------------------------
@@ -245,7 +463,7 @@ fn damage_is_named() {
     );
     fails(
         |dir| edit_config(dir, "gemma3_text", "mamba"),
-        &["`mamba`", "config.json", "gptj, gemma3_text"],
+        &["`mamba`", "config.json", "gptj, gpt_neox, llama"],
     );
     fails(
         |dir| edit_config(dir, "gelu_pytorch_tanh", "relu"),

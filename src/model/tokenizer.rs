@@ -1,10 +1,14 @@
-//! Text to token ids and back, through the model's own `tokenizer.json`.
+//! Text to token ids and back, through the model's own `tokenizer.json` or GPT-2's older two files.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
+use tokenizers::AddedToken;
+use tokenizers::models::bpe::BPE;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 use super::ModelInfo;
 
@@ -17,33 +21,34 @@ pub struct Tokenizer {
     largest: i64,
     end_tokens: Vec<i64>,
     chat_template: Option<String>,
-    begin_text: String,
-    end_text: String,
+    special_texts: Arc<BTreeMap<String, String>>,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json`, and `tokenizer_config.json` and `chat_template.jinja` where there are any.
+    /// Reads `tokenizer.json`, or `vocab.json` and `merges.txt` where that is missing; and what there is of
+    /// `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json` and `chat_template.jinja`.
     ///
-    /// Fails when the first is missing or malformed.
+    /// Fails when there is neither, and on what is malformed.
     pub fn read(dir: &Path) -> Result<Tokenizer> {
-        let path = dir.join("tokenizer.json");
-        if !path.is_file() {
-            bail!(
-                "{} is missing\nhint: save it with transformers' AutoTokenizer(…).save_pretrained",
-                path.display()
-            );
+        let mut special = SpecialTokens::read(dir)?;
+        if !dir.join("tokenizer.json").is_file() {
+            for name in ["bos_token", "eos_token", "unk_token"] {
+                special
+                    .texts
+                    .entry(name.to_owned())
+                    .or_insert_with(|| GPT2_END.to_owned());
+            }
         }
-        let mut inner = tokenizers::Tokenizer::from_file(&path)
-            .map_err(|error| anyhow!("{} is not a tokenizer: {error}", path.display()))?;
+        let (mut inner, path) = inner(dir, &special)?;
         // A file saved in the middle of training may pad or cut; neither is wanted here.
         inner.with_padding(None);
         inner
             .with_truncation(None)
             .map_err(|error| anyhow!("{}: {error}", path.display()))?;
-        let special = SpecialTokens::read(dir)?;
         let largest = inner.get_vocab(true).into_values().max().unwrap_or(0);
-        let end_tokens = inner
-            .token_to_id(&special.end_text)
+        let end_text = special.texts.get("eos_token");
+        let end_tokens = end_text
+            .and_then(|text| inner.token_to_id(text))
             .map(i64::from)
             .into_iter()
             .collect();
@@ -53,8 +58,7 @@ impl Tokenizer {
             largest: i64::from(largest),
             end_tokens,
             chat_template: special.chat_template,
-            begin_text: special.begin_text,
-            end_text: special.end_text,
+            special_texts: Arc::new(special.texts),
         })
     }
 
@@ -98,8 +102,9 @@ impl Tokenizer {
 
     /// The id appended to a training example: the tokenizer's own end-of-text, else the config's first.
     pub fn end_token(&self) -> Option<i64> {
-        self.inner
-            .token_to_id(&self.end_text)
+        self.special_texts
+            .get("eos_token")
+            .and_then(|text| self.inner.token_to_id(text))
             .map(i64::from)
             .or_else(|| self.end_tokens.first().copied())
     }
@@ -109,9 +114,9 @@ impl Tokenizer {
         self.chat_template.as_deref()
     }
 
-    /// Begin- and end-of-text tokens as text, which chat templates use; empty where there is none.
-    pub fn special_texts(&self) -> (&str, &str) {
-        (&self.begin_text, &self.end_text)
+    /// The texts of special tokens by their names in tokenizer_config.json: `bos_token` and so on.
+    pub fn special_texts(&self) -> &BTreeMap<String, String> {
+        &self.special_texts
     }
 }
 
@@ -165,38 +170,210 @@ impl Decoder {
     }
 }
 
+/// Whether `dir` has a tokenizer that [`Tokenizer::read`] reads.
+pub fn is_in(dir: &Path) -> bool {
+    dir.join("tokenizer.json").is_file() || [VOCAB, MERGES].iter().all(|name| dir.join(name).is_file())
+}
+
+const VOCAB: &str = "vocab.json";
+const MERGES: &str = "merges.txt";
+
+/// `tokenizer.json`, or GPT-2's two files; and where it was read.
+fn inner(dir: &Path, special: &SpecialTokens) -> Result<(tokenizers::Tokenizer, PathBuf)> {
+    let path = dir.join("tokenizer.json");
+    if path.is_file() {
+        let inner = tokenizers::Tokenizer::from_file(&path)
+            .map_err(|error| anyhow!("{} is not a tokenizer: {error}", path.display()))?;
+        return Ok((inner, path));
+    }
+    if !is_in(dir) {
+        bail!(
+            "{} is missing, and so are {VOCAB} with {MERGES}\nhint: save it with transformers' AutoTokenizer(…).save_pretrained",
+            path.display()
+        );
+    }
+    let path = dir.join(VOCAB);
+    let inner =
+        gpt2(dir, special).with_context(|| format!("cannot read the tokenizer in {}", dir.display()))?;
+    Ok((inner, path))
+}
+
+/// GPT-2's byte-level BPE (Radford et al. 2019), the form in which tokenizers were published before `tokenizer.json`.
+fn gpt2(dir: &Path, special: &SpecialTokens) -> Result<tokenizers::Tokenizer> {
+    let config = &special.config;
+    match config["tokenizer_class"].as_str() {
+        None | Some("GPT2Tokenizer" | "GPT2TokenizerFast" | "GPTNeoXTokenizer" | "GPTNeoXTokenizerFast") => {}
+        Some(other) => bail!(
+            "`tokenizer_class` is {other}, which splits texts in another way than GPT-2\nhint: save tokenizer.json with transformers' AutoTokenizer(…).save_pretrained"
+        ),
+    }
+    if config["add_bos_token"].as_bool() == Some(true) {
+        bail!("`add_bos_token` = true is not supported without tokenizer.json");
+    }
+    let file = |name: &str| dir.join(name).to_string_lossy().into_owned();
+    let model = BPE::from_file(&file(VOCAB), &file(MERGES))
+        .build()
+        .map_err(|error| anyhow!("{VOCAB} and {MERGES} are no byte-level BPE: {error}"))?;
+    let prefix_space = config["add_prefix_space"].as_bool().unwrap_or(false);
+    let bytes = ByteLevel::new(prefix_space, true, true);
+    let mut inner = tokenizers::Tokenizer::new(model);
+    inner.with_pre_tokenizer(Some(bytes)).with_decoder(Some(bytes));
+
+    // Tokens beside the vocabulary, in the order of their ids, which is how the library numbers them.
+    let mut added: BTreeMap<u64, AddedToken> = BTreeMap::new();
+    if let Value::Object(tokens) = &special.added {
+        for (text, id) in tokens {
+            let id = id
+                .as_u64()
+                .with_context(|| format!("added_tokens.json: `{text}` has no id"))?;
+            added.insert(id, AddedToken::from(text.clone(), false).normalized(false));
+        }
+    }
+    if let Value::Object(tokens) = &config["added_tokens_decoder"] {
+        for (id, token) in tokens {
+            let token: AddedToken = serde_json::from_value(token.clone())
+                .with_context(|| format!("tokenizer_config.json: token {id} is unusable"))?;
+            added.insert(id.parse().with_context(|| format!("`{id}` is no id"))?, token);
+        }
+    }
+    let mut specials: Vec<String> = special.texts.values().cloned().collect();
+    if let Value::Array(more) = &config["additional_special_tokens"] {
+        specials.extend(more.iter().filter_map(text_of));
+    }
+    for (id, mut token) in added {
+        token.special |= specials.contains(&token.content);
+        let text = token.content.clone();
+        inner.add_tokens(&[token]);
+        if inner.token_to_id(&text).map(u64::from) != Some(id) {
+            bail!("token `{text}` should have id {id}, which leaves a gap or is taken");
+        }
+    }
+    let known = |text: &String| inner.token_to_id(text).is_some();
+    let specials: Vec<AddedToken> = specials
+        .iter()
+        .filter(|text| known(text))
+        .map(|text| AddedToken::from(text.clone(), true))
+        .collect();
+    inner.add_special_tokens(&specials);
+    Ok(inner)
+}
+
+/// GPT-2's only special token, which its tokenizer has unless another is named.
+const GPT2_END: &str = "<|endoftext|>";
+
+/// The text of a token: itself, or the `content` of an object.
+fn text_of(token: &Value) -> Option<String> {
+    token.as_str().or(token["content"].as_str()).map(str::to_string)
+}
+
 #[derive(Default)]
 struct SpecialTokens {
-    begin_text: String,
-    end_text: String,
+    /// `bos_token` and all other names that end so.
+    texts: BTreeMap<String, String>,
     chat_template: Option<String>,
+    /// tokenizer_config.json and added_tokens.json, null where there are none.
+    config: Value,
+    added: Value,
 }
 
 impl SpecialTokens {
     fn read(dir: &Path) -> Result<SpecialTokens> {
-        let mut special = SpecialTokens::default();
-        let path: PathBuf = dir.join("tokenizer_config.json");
-        if path.is_file() {
+        let read = |name: &str| -> Result<Value> {
+            let path: PathBuf = dir.join(name);
+            if !path.is_file() {
+                return Ok(Value::Null);
+            }
             let text =
                 std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            let config: Value =
-                serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
-            // A token is its text, or an object with the text as `content`.
-            let token = |name: &str| {
-                let token = &config[name];
-                token
-                    .as_str()
-                    .or(token["content"].as_str())
-                    .unwrap_or_default()
-                    .to_string()
-            };
-            special.begin_text = token("bos_token");
-            special.end_text = token("eos_token");
-            special.chat_template = config["chat_template"].as_str().map(str::to_string);
+            serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))
+        };
+        let config = read("tokenizer_config.json")?;
+        let mut special = SpecialTokens {
+            added: read("added_tokens.json")?,
+            ..SpecialTokens::default()
+        };
+        // What the second says counts.
+        for tokens in [&read("special_tokens_map.json")?, &config] {
+            let tokens = tokens.as_object().into_iter().flatten();
+            for (name, token) in tokens.filter(|(name, _)| name.ends_with("_token")) {
+                if let Some(text) = text_of(token) {
+                    special.texts.insert(name.clone(), text);
+                }
+            }
         }
+        // One template, or several by name.
+        special.chat_template = match &config["chat_template"] {
+            Value::Array(templates) => templates
+                .iter()
+                .find(|template| template["name"] == "default")
+                .and_then(|template| template["template"].as_str()),
+            template => template.as_str(),
+        }
+        .map(str::to_string);
+        special.config = config;
         if let Ok(template) = std::fs::read_to_string(dir.join("chat_template.jinja")) {
             special.chat_template = Some(template);
         }
         Ok(special)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::model::tests::golden;
+
+    #[derive(Deserialize)]
+    struct Case {
+        text: String,
+        ids: Vec<i64>,
+        decoded: String,
+    }
+
+    /// Hostile texts, and the ids that `transformers` has for them.
+    #[test]
+    fn gpt2s_two_files_give_the_references_ids() {
+        let folder = golden("gpt2_files");
+        let tokenizer = Tokenizer::read(&folder).unwrap();
+        let cases = std::fs::read_to_string(folder.join("expected.json")).unwrap();
+        let cases: Vec<Case> = serde_json::from_str(&cases).unwrap();
+        assert!(cases.len() >= 400);
+        for case in &cases {
+            let ids = tokenizer.encode(&case.text, true).unwrap();
+            assert_eq!(ids, case.ids, "{:?}", case.text);
+            assert_eq!(tokenizer.decode(&ids).unwrap(), case.decoded, "{:?}", case.text);
+        }
+        assert_eq!(tokenizer.end_token(), Some(0));
+    }
+
+    #[test]
+    fn unusable_pairs_are_named() {
+        let fails = |damage: &dyn Fn(&Path), words: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            for file in [VOCAB, MERGES, "tokenizer_config.json", "added_tokens.json"] {
+                std::fs::copy(golden("gpt2_files").join(file), dir.path().join(file)).unwrap();
+            }
+            damage(dir.path());
+            let message = format!("{:#}", Tokenizer::read(dir.path()).err().expect(words));
+            assert!(message.contains(words), "{message:?} does not say {words:?}");
+        };
+        let write = |name: &'static str, text: &'static str| {
+            move |dir: &Path| std::fs::write(dir.join(name), text).unwrap()
+        };
+        let config = "tokenizer_config.json";
+        fails(
+            &write(config, r#"{"tokenizer_class": "Qwen2Tokenizer"}"#),
+            "Qwen2Tokenizer",
+        );
+        fails(&write(config, r#"{"add_bos_token": true}"#), "add_bos_token");
+        fails(&write("added_tokens.json", r#"{"<a>": 100000}"#), "id 100000");
+        fails(&write(MERGES, "a\n"), "no byte-level BPE");
+        fails(&write(VOCAB, "[]"), "no byte-level BPE");
+        fails(
+            &|dir| std::fs::remove_file(dir.join(MERGES)).unwrap(),
+            "tokenizer.json is missing",
+        );
     }
 }

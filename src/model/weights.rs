@@ -1,32 +1,54 @@
-//! A checkpoint in safetensors, mapped into memory: one file, or shards with an index. Tensors are converted and
-//! placed one at a time, so loading never needs twice the model.
+//! A checkpoint: safetensors or `torch.save`'s format, one file, or shards with an index. Each tensor is mapped into
+//! memory by itself, converted, placed and forgotten, so that loading takes the model and one tensor.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 use safetensors::{Dtype, SafeTensors};
 use tch::{Device, Kind, Tensor};
 
-use super::layers::{Embedding, LayerNorm, Linear, RmsNorm};
+use super::layers::{Embedding, LayerNorm, Linear, PlainRmsNorm, RmsNorm};
+use super::pickle::Number;
+use super::torch_file::{self, Place};
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// Names of the file that has all weights and of the index of shards, in order of preference.
+pub const FORMATS: [(&str, &str); 2] = [
+    ("model.safetensors", "model.safetensors.index.json"),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+];
 
-/// One mapped file and where each of its tensors lies.
+/// Numbers that are converted at once.
+const PIECE: u64 = 4 << 20;
+
+/// The files of the weights in `dir`: one, or shards. Fails when there are none,
+/// or when a shard is missing.
+pub fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+    for (single, index) in FORMATS {
+        if dir.join(single).is_file() {
+            return Ok(vec![dir.join(single)]);
+        }
+        if dir.join(index).is_file() {
+            return shards_of(&dir.join(index));
+        }
+    }
+    bail!(
+        "{} has no weights: neither model.safetensors, model.safetensors.index.json, pytorch_model.bin nor \
+         pytorch_model.bin.index.json\nhint: convert other formats with transformers' save_pretrained",
+        dir.display()
+    )
+}
+
 struct Shard {
     path: PathBuf,
-    bytes: Mmap,
+    file: File,
 }
 
 struct Entry {
     shard: usize,
-    dtype: Dtype,
-    shape: Vec<i64>,
-    start: usize,
-    end: usize,
+    place: Place,
 }
 
 /// The tensors of a checkpoint by name. Takers ask for a name and a shape; what is missing or misshapen is noted,
@@ -43,25 +65,13 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Maps the checkpoint in `dir`. `prefix` (say `transformer.`) may be present or absent in the file's names.
-    /// Fails when there is none, when a shard is missing, truncated or not safetensors.
+    /// Opens the checkpoint in `dir`. `prefix` (say `transformer.`) may be present or absent in the file's names.
+    /// Fails when there is none, when a shard is missing, truncated or not of its format.
     pub fn open(dir: &Path, prefix: &'static str) -> Result<Weights> {
-        let single = dir.join(SINGLE);
-        let index = dir.join(INDEX);
-        let files = if single.is_file() {
-            vec![single]
-        } else if index.is_file() {
-            shards_of(&index)?
-        } else {
-            bail!(
-                "{} has neither {SINGLE} nor {INDEX}\nhint: convert other formats with transformers' save_pretrained",
-                dir.display()
-            );
-        };
-        Weights::open_files(dir, files, prefix)
+        Weights::open_files(dir, files(dir)?, prefix)
     }
 
-    /// Maps one file, say an adapter's.
+    /// Opens one file, say an adapter's.
     pub fn open_file(path: &Path, prefix: &'static str) -> Result<Weights> {
         Weights::open_files(
             path.parent().unwrap_or(Path::new(".")),
@@ -74,44 +84,27 @@ impl Weights {
         let mut shards = Vec::new();
         let mut entries = HashMap::new();
         for path in files {
-            let bytes = map(&path)?;
-            let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| {
-                anyhow!(
-                    "{} is truncated or not a safetensors file ({error})\nhint: compare its size and checksum with the source's",
-                    path.display()
-                )
-            })?;
-            for (name, info) in metadata.tensors() {
-                let offset = 8 + header;
-                let (start, end) = (offset + info.data_offsets.0, offset + info.data_offsets.1);
-                if end > bytes.len() {
-                    bail!(
-                        "{} is truncated: tensor `{name}` ends at byte {end}, the file has {}",
-                        path.display(),
-                        bytes.len()
-                    );
-                }
-                let shape = info.shape.iter().map(|&n| n as i64).collect();
-                entries.insert(
-                    name,
-                    Entry {
-                        shard: shards.len(),
-                        dtype: info.dtype,
-                        shape,
-                        start,
-                        end,
-                    },
-                );
+            let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+            let places = if path
+                .extension()
+                .is_some_and(|extension| extension == "safetensors")
+            {
+                safetensors_places(&path, &file)?
+            } else {
+                torch_file::read(&path)?
+            };
+            for (name, place) in places {
+                let shard = shards.len();
+                entries.insert(name, Entry { shard, place });
             }
-            shards.push(Shard { path, bytes });
+            shards.push(Shard { path, file });
         }
-        let target = (Kind::Float, Device::Cpu);
         Ok(Weights {
             dir: dir.to_path_buf(),
             shards,
             entries,
             prefix,
-            target,
+            target: (Kind::Float, Device::Cpu),
             problems: Vec::new(),
             asked: None,
         })
@@ -143,14 +136,14 @@ impl Weights {
 
     /// Whether most of the checkpoint's bytes are 16-bit numbers, and of which type.
     pub fn main_kind(&self) -> Kind {
-        let mut bytes: BTreeMap<u8, usize> = BTreeMap::new();
+        let mut bytes: BTreeMap<u8, u64> = BTreeMap::new();
         for entry in self.entries.values() {
-            let key = match entry.dtype {
-                Dtype::BF16 => 1,
-                Dtype::F16 => 2,
+            let key = match entry.place.number {
+                Number::Bf16 => 1,
+                Number::F16 => 2,
                 _ => 0,
             };
-            *bytes.entry(key).or_default() += entry.end - entry.start;
+            *bytes.entry(key).or_default() += entry.place.end - entry.place.start;
         }
         match bytes.into_iter().max_by_key(|(_, n)| *n) {
             Some((1, _)) => Kind::BFloat16,
@@ -164,6 +157,11 @@ impl Weights {
         let mut names: Vec<&str> = self.entries.keys().map(String::as_str).collect();
         names.sort_unstable();
         names
+    }
+
+    /// Whether the files have a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.find(name).is_some()
     }
 
     fn find(&self, name: &str) -> Option<&Entry> {
@@ -189,28 +187,53 @@ impl Weights {
 
     fn read(&self, name: &str, shape: &[i64]) -> Result<Tensor> {
         let entry = self.find(name).ok_or_else(|| anyhow!("`{name}` is missing"))?;
-        let shard = &self.shards[entry.shard];
-        if entry.shape != shape {
+        let (shard, place) = (&self.shards[entry.shard], &entry.place);
+        if place.shape != shape {
             bail!(
                 "`{name}` in {}: expected shape {shape:?}, found {:?}",
                 shard.path.display(),
-                entry.shape
+                place.shape
             );
         }
-        let kind = match entry.dtype {
-            Dtype::F32 => Kind::Float,
-            Dtype::F16 => Kind::Half,
-            Dtype::BF16 => Kind::BFloat16,
-            Dtype::F64 => Kind::Double,
-            other => bail!(
-                "`{name}` in {}: type {other:?} is not supported",
+        let kind = match place.number {
+            Number::F32 => Kind::Float,
+            Number::F16 => Kind::Half,
+            Number::Bf16 => Kind::BFloat16,
+            Number::F64 => Kind::Double,
+            Number::Other(other, _) => bail!(
+                "`{name}` in {}: type {other} is not supported",
                 shard.path.display()
             ),
         };
-        let bytes = &shard.bytes[entry.start..entry.end];
-        let tensor = Tensor::f_from_data_size(bytes, shape, kind)
-            .with_context(|| format!("cannot read `{name}` of {}", shard.path.display()))?;
-        Ok(tensor.to_device(self.target.1).to_kind(self.target.0))
+        self.convert(&shard.file, place, kind)
+            .with_context(|| format!("cannot read `{name}` of {}", shard.path.display()))
+    }
+
+    /// The tensor at `place`, of `kind`, as it is wanted.
+    fn convert(&self, file: &File, place: &Place, kind: Kind) -> Result<Tensor> {
+        let width = kind.elt_size_in_bytes() as u64;
+        let flat = |start: u64, end: u64| -> Result<Tensor> {
+            let bytes = map(file, start, end)?;
+            Ok(Tensor::f_from_data_size(
+                &bytes,
+                &[((end - start) / width) as i64],
+                kind,
+            )?)
+        };
+        let (target_kind, target_device) = self.target;
+        if place.strides != row_major(&place.shape) || self.target == (kind, Device::Cpu) {
+            let view = flat(place.start, place.end)?.f_as_strided(&place.shape, &place.strides, None)?;
+            return Ok(view.to_device(target_device).to_kind(target_kind).contiguous());
+        }
+        // In pieces: freed blocks of a tensor's size would stay with the allocator, holes between what is kept.
+        let whole = Tensor::f_empty([((place.end - place.start) / width) as i64], self.target)?;
+        let piece = PIECE * width;
+        for start in (place.start..place.end).step_by(piece as usize) {
+            let numbers = flat(start, place.end.min(start + piece))?;
+            let first = ((start - place.start) / width) as i64;
+            whole.narrow(0, first, numbers.size()[0]).copy_(&numbers);
+        }
+        Ok(whole.f_view(place.shape.as_slice())?)
     }
 
     /// A linear layer `path.weight` `[outputs, inputs]`, with `path.bias` `[outputs]` if `bias`.
@@ -226,6 +249,15 @@ impl Weights {
     /// Gemma's RMS norm `path.weight` `[width]`.
     pub fn rms_norm(&mut self, path: &str, width: i64, eps: f64) -> RmsNorm {
         RmsNorm {
+            path: path.to_string(),
+            weight: self.tensor(&format!("{path}.weight"), &[width]),
+            eps,
+        }
+    }
+
+    /// Llama's RMS norm `path.weight` `[width]`.
+    pub fn plain_rms_norm(&mut self, path: &str, width: i64, eps: f64) -> PlainRmsNorm {
+        PlainRmsNorm {
             path: path.to_string(),
             weight: self.tensor(&format!("{path}.weight"), &[width]),
             eps,
@@ -264,8 +296,8 @@ impl Weights {
     }
 }
 
-/// The shards an index names, in order, each checked to be there.
-fn shards_of(index: &Path) -> Result<Vec<PathBuf>> {
+/// The names of the shards in an index, in order. Fails on one that lies elsewhere.
+pub fn shard_names(index: &Path) -> Result<Vec<String>> {
     #[derive(serde::Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
@@ -276,6 +308,21 @@ fn shards_of(index: &Path) -> Result<Vec<PathBuf>> {
     let mut files: Vec<String> = index_json.weight_map.into_values().collect();
     files.sort_unstable();
     files.dedup();
+    if let Some(file) = files
+        .iter()
+        .find(|file| file.contains(['/', '\\']) || file.starts_with('.'))
+    {
+        bail!(
+            "{} names a shard outside of its folder: `{file}`",
+            index.display()
+        );
+    }
+    Ok(files)
+}
+
+/// The shards an index names, each checked to be there.
+fn shards_of(index: &Path) -> Result<Vec<PathBuf>> {
+    let files = shard_names(index)?;
     let files: Vec<PathBuf> = files.iter().map(|file| index.with_file_name(file)).collect();
     let missing: Vec<String> = files
         .iter()
@@ -292,10 +339,52 @@ fn shards_of(index: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Where the tensors of a safetensors file lie.
+fn safetensors_places(path: &Path, file: &File) -> Result<Vec<(String, Place)>> {
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    // The format's crate wants to see the whole file; what it reads is the header.
+    let bytes = map(file, 0, length).with_context(|| format!("cannot map {}", path.display()))?;
+    let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| {
+        anyhow!(
+            "{} is truncated or not a safetensors file ({error})\nhint: compare its size and checksum with the source's",
+            path.display()
+        )
+    })?;
+    let places = metadata.tensors().into_iter().map(|(name, info)| {
+        let shape: Vec<i64> = info.shape.iter().map(|&n| n as i64).collect();
+        let place = Place {
+            number: match info.dtype {
+                Dtype::F32 => Number::F32,
+                Dtype::F16 => Number::F16,
+                Dtype::BF16 => Number::Bf16,
+                Dtype::F64 => Number::F64,
+                Dtype::BOOL => Number::Other("bool", 1),
+                Dtype::I64 => Number::Other("int64", 8),
+                _ => Number::Other("of another kind than floating point", 1),
+            },
+            strides: row_major(&shape),
+            shape,
+            start: (8 + header + info.data_offsets.0) as u64,
+            end: (8 + header + info.data_offsets.1) as u64,
+        };
+        (name, place)
+    });
+    Ok(places.collect())
+}
+
+fn row_major(shape: &[i64]) -> Vec<i64> {
+    let mut strides = vec![1; shape.len()];
+    for dimension in (1..shape.len()).rev() {
+        strides[dimension - 1] = strides[dimension] * shape[dimension].max(1);
+    }
+    strides
+}
+
+/// The bytes `start..end` of a file. They count as this process's memory as long as they are mapped.
 #[allow(unsafe_code)]
-fn map(path: &Path) -> Result<Mmap> {
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+fn map(file: &File, start: u64, end: u64) -> std::io::Result<Mmap> {
+    let length = usize::try_from(end - start).map_err(std::io::Error::other)?;
     // SAFETY: the map is read only and lives no longer than the load; a checkpoint that another program shrinks
     // meanwhile would end this one with SIGBUS, the price of never holding the file twice.
-    unsafe { Mmap::map(&file) }.with_context(|| format!("cannot map {}", path.display()))
+    unsafe { MmapOptions::new().offset(start).len(length).map(file) }
 }

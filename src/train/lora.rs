@@ -3,8 +3,8 @@
 
 use super::files;
 use super::trained::Trained;
-use crate::model::CausalLm;
 use crate::model::layers::Lora;
+use crate::model::{CausalLm, hub};
 use anyhow::{Context, Result};
 use rand::RngExt;
 use serde_json::json;
@@ -77,7 +77,11 @@ pub fn write(
     model.for_each_linear(&mut |linear| {
         targets.insert(linear.path.rsplit('.').next().unwrap_or(&linear.path).to_owned());
     });
-    let base = std::fs::canonicalize(base).with_context(|| format!("cannot resolve {}", base.display()))?;
+    let base = match hub::id_of(base) {
+        // A folder of the cache means nothing elsewhere.
+        Some(id) => id.into(),
+        None => std::fs::canonicalize(base).with_context(|| format!("cannot resolve {}", base.display()))?,
+    };
     // `peft` declares alpha an integer; most are.
     let alpha = if settings.alpha.fract() == 0.0 {
         json!(settings.alpha as i64)

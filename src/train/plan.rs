@@ -5,9 +5,10 @@
 //! AdamW's two moments. Sizes are decimal, 1 GB = 10⁹ bytes.
 
 use crate::model::config::Fields;
+use crate::model::hub::{self, Want};
 use crate::model::weights::Weights;
 use crate::model::{self, ModelInfo};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use ewe::cli::plan::Args;
 use ewe::cli::train::Method;
 use serde::Serialize;
@@ -206,13 +207,7 @@ fn activations_per_token(size: &Size, method: Method) -> u64 {
 
 /// Runs `ewe plan`; gives the exit code.
 pub fn run(args: &Args) -> Result<u8> {
-    if !args.model.exists() {
-        bail!(
-            "no model at {}\nhint: a directory with config.json, or that file alone",
-            args.model.display()
-        );
-    }
-    let size = size(&args.model)?;
+    let size = size(&hub::resolve(&args.model, Want::Config)?)?;
     let methods = args
         .method
         .map_or(vec![Method::Full, Method::Lora], |method| vec![method]);

@@ -7,13 +7,14 @@ use super::run::say;
 use super::settings::{Settings, warn_of_idle_schedule};
 use super::source::Source;
 use crate::model::fingerprint::fingerprint;
+use crate::model::hub::{self, Want};
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::Weights;
 use crate::model::{self, LoadedModel};
 use anyhow::{Context, Result, bail};
 use ewe::cli::train::{Args, Precision};
 use ewe::prompt::template::Spans;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tch::Kind;
 
 /// Rows left out that are listed on the terminal; the file lists all.
@@ -43,6 +44,8 @@ impl Encoder for Tokenizer {
 pub struct Run {
     /// Where the rows came from.
     pub source: Source,
+    /// Where the model lies.
+    pub base: PathBuf,
     /// The rows, encoded.
     pub encoded: Encoded,
     /// What to do.
@@ -67,6 +70,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
     let source = Source::open(args)?;
     let template = Settings::template(args, source.rows.are_completions)?;
     let device = model::device::device(&args.device)?;
+    let base = hub::resolve(&args.model, Want::Model)?;
     let dtype = match args.precision {
         Precision::Bf16 => "bf16",
         Precision::Fp32 => "fp32",
@@ -76,7 +80,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         tokenizer,
         kind,
         ..
-    } = model::load(&args.model, device, dtype)?;
+    } = model::load(&base, device, dtype)?;
     let max_length = Settings::max_length(args, model.info().context)?;
     let layout = Layout {
         template,
@@ -106,7 +110,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
     let mut learner = match settings.lora {
         Some(lora) => Learner::lora(model, lora, args.seed, args.weight_decay, device),
         None => {
-            let mut exact = exact_weights(&args.model, model.info().family, kind, device)?;
+            let mut exact = exact_weights(&base, model.info().family, kind, device)?;
             let shapes: std::collections::HashMap<_, _> = model
                 .parameters()
                 .into_iter()
@@ -119,7 +123,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
     let state = State::new(
         0,
         &encoded.fingerprint(),
-        &fingerprint(&args.model, None, kind)?,
+        &fingerprint(&base, None, kind)?,
         &settings,
     );
     let checkpoints = Checkpoints::of(&args.out);
@@ -142,6 +146,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
     }
     Ok(Run {
         source,
+        base,
         encoded,
         settings,
         state,

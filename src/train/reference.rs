@@ -49,7 +49,7 @@ struct Digest {
     start: Vec<f64>,
 }
 
-const MODELS: [&str; 3] = ["gptj", "gemma3", "gemma3_untied"];
+const MODELS: [&str; 6] = ["gptj", "neox_tied", "mistral", "qwen3", "gemma3", "gemma3_untied"];
 
 fn golden_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")

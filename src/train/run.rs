@@ -188,7 +188,7 @@ impl Run {
         }
         progress.finish();
         metrics_file.sync()?;
-        save::write(&mut self.learner, &args.model, &args.out)?;
+        save::write(&mut self.learner, &self.base, &args.out)?;
         self.conclude(args, quiet, begun.elapsed());
         Ok(0)
     }
@@ -275,7 +275,7 @@ impl Run {
             .with_context(|| format!("cannot write into {}", args.out.display()))?;
         self.checkpoints = Checkpoints::of(dir.path());
         self.checkpoints.save(&self.state, &self.learner.state())?;
-        save::write(&mut self.learner, &args.model, dir.path())?;
+        save::write(&mut self.learner, &self.base, dir.path())?;
         dir.close().context("cannot remove what the dry run wrote")?;
         say(
             quiet,

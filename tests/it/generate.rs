@@ -506,7 +506,7 @@ fn a_local_model_that_cannot_serve_is_named() {
         )
         .failure(1)
     };
-    let out = run("nowhere");
+    let out = run("./nowhere");
     assert!(
         out.stderr().contains("nowhere") && out.stderr().contains("hint:"),
         "{}",

@@ -45,6 +45,12 @@ fn read_rows(path: &Path) -> Vec<Value> {
 fn cases() -> Vec<(PathBuf, Option<PathBuf>, Value)> {
     let models = [
         ("gptj", None),
+        ("neox", None),
+        ("neox_serial", None),
+        ("llama3", None),
+        ("mistral", None),
+        ("qwen2", None),
+        ("qwen3_biased", None),
         ("gemma3", None),
         ("gemma3_untied", None),
         ("gemma3", Some("gemma3_lora")),
@@ -308,6 +314,77 @@ fn wrong_input_is_named_and_leaves_no_file() {
         1,
         "only the rows are left"
     );
+}
+
+/// `--model OWNER/NAME` is the snapshot in the cache that every program of the field shares, wherever a model is wanted.
+#[test]
+fn a_model_of_the_hub_comes_from_the_cache() {
+    let scratch = Dir::new();
+    let folder = scratch.path("home/hub/models--some-one--tiny");
+    let snapshot = folder
+        .join("snapshots")
+        .join("0123456789abcdef0123456789abcdef01234567");
+    std::fs::create_dir_all(&snapshot).unwrap();
+    std::fs::create_dir_all(folder.join("refs")).unwrap();
+    std::fs::write(
+        folder.join("refs/main"),
+        snapshot.file_name().unwrap().to_str().unwrap(),
+    )
+    .unwrap();
+    for file in [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ] {
+        std::fs::copy(golden("neox").join(file), snapshot.join(file)).unwrap();
+    }
+    let at_home = |arguments: &[&str]| {
+        let mut command = ewe_torch(arguments);
+        command
+            .env("HF_HOME", scratch.path("home"))
+            .env("HF_HUB_OFFLINE", "1")
+            .env_remove("HF_HUB_CACHE");
+        command.assert()
+    };
+    let (data, out) = (scratch.path("data.jsonl"), scratch.path("out.jsonl"));
+    write_rows(&data, [json!({ "prompt": "the ", "completion": "inner thing" })]);
+    let (data, out) = (text(&data), text(&out));
+    at_home(&["score", "--model", "some-one/tiny", "--data", data, "--out", out]).success();
+    let want = &json_file(&golden("neox").join("expected.json"))["score"][0]["nll"];
+    let off = read_rows(Path::new(out))[0]["nll"].as_f64().unwrap() - want.as_f64().unwrap();
+    assert!(off.abs() < 1e-4, "{off}");
+    at_home(&["plan", "--model", "some-one/tiny"]).success();
+    let trained = scratch.path("trained");
+    at_home(&[
+        "train",
+        "--model",
+        "some-one/tiny",
+        "--data",
+        data,
+        "--template",
+        "completion",
+        "--steps",
+        "1",
+        "--out",
+        text(&trained),
+        "--precision",
+        "fp32",
+        "--eval-fraction",
+        "0",
+        "--method",
+        "lora",
+    ])
+    .success();
+    let adapter = json_file(&trained.join("adapter_config.json"));
+    assert_eq!(adapter["base_model_name_or_path"], "some-one/tiny");
+    let refused = at_home(&["complete", "--model", "some-one/other", "--prompt", "x"])
+        .failure()
+        .code(1);
+    let message = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+    for words in ["`some-one/other`", "HF_HUB_OFFLINE", "hint:"] {
+        assert!(message.contains(words), "{message}");
+    }
 }
 
 /// Ten prompts, 128 tokens each, as `scripts/make_goldens.py --gemma` wrote them.

@@ -463,9 +463,9 @@ fn plan_counts_gpt_j_from_its_config_alone() {
     plan(&["--memory", "24GB"]).success();
     plan(&["--memory", "24GB", "--method", "full"]).code(1);
     let missing = Command::new(EWE_TORCH)
-        .args(["plan", "--model", "nowhere"])
+        .args(["plan", "--model", "./nowhere"])
         .assert();
-    fails(missing, &["no model at nowhere", "hint:"]);
+    fails(missing, &["no model at ./nowhere", "hint:"]);
 }
 
 #[test]

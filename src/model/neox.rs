@@ -1,0 +1,289 @@
+//! GPT-NeoX (Black et al. 2022, <https://arxiv.org/abs/2204.06745>), the architecture of Pythia (Biderman et al. 2023,
+//! <https://arxiv.org/abs/2304.01373>) and of Dolly 2.
+//!
+//! Attention and MLP in parallel, each behind a layer norm of its own, or one after the other; one product for queries,
+//! keys and values; rotary embedding of the first features of a head. Shapes: `b` rows, `t` time, `d` hidden, `h`
+//! heads; `q_bthd` has the features of a head last, `qkv_bth3d` those of query, key and value.
+
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+use tch::Tensor;
+
+use super::attention::Pass;
+use super::config::Fields;
+use super::layers::{Activation, Embedding, LayerNorm, Linear};
+use super::rope::Rope;
+use super::weights::Weights;
+use super::{CausalLm, ModelInfo};
+
+/// `config.json`, under its names.
+#[derive(Debug, Clone)]
+struct Config {
+    vocab_size: i64,
+    hidden_size: i64,
+    intermediate_size: i64,
+    num_hidden_layers: usize,
+    num_attention_heads: i64,
+    max_position_embeddings: i64,
+    layer_norm_eps: f64,
+    hidden_act: Activation,
+    attention_bias: bool,
+    use_parallel_residual: bool,
+    tie_word_embeddings: bool,
+    rope: Rope,
+}
+
+impl Config {
+    fn read(fields: &Fields) -> Result<Config> {
+        // Dropout of the pre-training recipe: no fine-tune of this program uses it, so it must not be asked for.
+        for dropout in ["attention_dropout", "hidden_dropout"] {
+            fields.refuse_unless(dropout, &[json!(0.0)])?;
+        }
+        let hidden_size = fields.size("hidden_size")?;
+        let heads = fields.size("num_attention_heads")?;
+        if hidden_size % heads != 0 {
+            bail!(
+                "{}: `hidden_size` {hidden_size} is not a multiple of `num_attention_heads` {heads}",
+                fields.path().display()
+            );
+        }
+        Ok(Config {
+            vocab_size: fields.size("vocab_size")?,
+            hidden_size,
+            intermediate_size: fields.size("intermediate_size")?,
+            num_hidden_layers: fields.size("num_hidden_layers")? as usize,
+            num_attention_heads: heads,
+            max_position_embeddings: fields.size("max_position_embeddings")?,
+            layer_norm_eps: fields.optional("layer_norm_eps")?.unwrap_or(1e-5),
+            hidden_act: Activation::read(fields, "hidden_act", "gelu")?,
+            attention_bias: fields.optional("attention_bias")?.unwrap_or(true),
+            use_parallel_residual: fields.optional("use_parallel_residual")?.unwrap_or(true),
+            tie_word_embeddings: fields.optional("tie_word_embeddings")?.unwrap_or(false),
+            rope: rope(fields, hidden_size / heads)?,
+        })
+    }
+}
+
+/// The rotary settings, under the names of 2022 (`rotary_pct`, `rotary_emb_base`) or today's.
+fn rope(fields: &Fields, head_dim: i64) -> Result<Rope> {
+    let settings = Rope::settings(fields)?;
+    let part = match settings.get("partial_rotary_factor").and_then(Value::as_f64) {
+        Some(part) => part,
+        None => fields.optional("rotary_pct")?.unwrap_or(0.25),
+    };
+    let dims = (head_dim as f64 * part) as i64;
+    if dims < 2 || dims % 2 != 0 || dims > head_dim {
+        bail!(
+            "{}: `rotary_pct` {part} of heads of {head_dim} is {dims} features, which cannot be turned in pairs",
+            fields.path().display()
+        );
+    }
+    Rope::read(fields, "rotary_emb_base", dims)
+}
+
+#[derive(Debug)]
+struct Attention {
+    query_key_value: Linear,
+    dense: Linear,
+    heads: i64,
+    head_dim: i64,
+    rope: Rope,
+}
+
+impl Attention {
+    fn load(config: &Config, weights: &mut Weights, path: &str) -> Attention {
+        let (d, bias) = (config.hidden_size, config.attention_bias);
+        Attention {
+            query_key_value: weights.linear(&format!("{path}.query_key_value"), d, 3 * d, bias),
+            dense: weights.linear(&format!("{path}.dense"), d, d, bias),
+            heads: config.num_attention_heads,
+            head_dim: d / config.num_attention_heads,
+            rope: config.rope,
+        }
+    }
+
+    fn forward(&self, layer: usize, x_btd: &Tensor, pass: &mut Pass) -> Tensor {
+        let size = x_btd.size();
+        // Query, key and value of a head lie together.
+        let qkv_bth3d =
+            self.query_key_value
+                .forward(x_btd)
+                .view([size[0], size[1], self.heads, 3 * self.head_dim]);
+        let part = |n: i64| qkv_bth3d.narrow(3, n * self.head_dim, self.head_dim);
+        let q_bthd = pass.turn(&self.rope, &part(0));
+        let k_bthd = pass.turn(&self.rope, &part(1));
+        let scale = 1.0 / (self.head_dim as f64).sqrt();
+        self.dense
+            .forward(&pass.attend(layer, &q_bthd, &k_bthd, &part(2), scale, None))
+    }
+}
+
+#[derive(Debug)]
+struct Mlp {
+    dense_h_to_4h: Linear,
+    dense_4h_to_h: Linear,
+    act: Activation,
+}
+
+impl Mlp {
+    fn load(config: &Config, weights: &mut Weights, path: &str) -> Mlp {
+        let (d, inner) = (config.hidden_size, config.intermediate_size);
+        Mlp {
+            dense_h_to_4h: weights.linear(&format!("{path}.dense_h_to_4h"), d, inner, true),
+            dense_4h_to_h: weights.linear(&format!("{path}.dense_4h_to_h"), inner, d, true),
+            act: config.hidden_act,
+        }
+    }
+
+    fn forward(&self, x_btd: &Tensor) -> Tensor {
+        self.dense_4h_to_h
+            .forward(&self.act.forward(&self.dense_h_to_4h.forward(x_btd)))
+    }
+}
+
+#[derive(Debug)]
+struct Block {
+    input_layernorm: LayerNorm,
+    post_attention_layernorm: LayerNorm,
+    attention: Attention,
+    mlp: Mlp,
+}
+
+/// GPT-NeoX with its language-model head.
+#[derive(Debug)]
+pub struct GptNeoX {
+    info: ModelInfo,
+    embed_in: Embedding,
+    layers: Vec<Block>,
+    use_parallel_residual: bool,
+    final_layer_norm: LayerNorm,
+    /// None when the head is the embedding.
+    embed_out: Option<Linear>,
+}
+
+impl GptNeoX {
+    /// The prefix that published checkpoints have on all names but the head's.
+    pub const PREFIX: &'static str = "gpt_neox.";
+
+    /// Reads the weights that `fields` describe. The buffers `attention.bias`, `attention.masked_bias` and
+    /// `attention.rotary_emb.inv_freq` of old checkpoints are never asked for.
+    pub fn load(fields: &Fields, weights: &mut Weights) -> Result<GptNeoX> {
+        let config = Config::read(fields)?;
+        let (d, eps) = (config.hidden_size, config.layer_norm_eps);
+        let layers = (0..config.num_hidden_layers)
+            .map(|layer| {
+                let path = format!("gpt_neox.layers.{layer}");
+                Block {
+                    input_layernorm: weights.layer_norm(&format!("{path}.input_layernorm"), d, eps),
+                    post_attention_layernorm: weights.layer_norm(
+                        &format!("{path}.post_attention_layernorm"),
+                        d,
+                        eps,
+                    ),
+                    attention: Attention::load(&config, weights, &format!("{path}.attention")),
+                    mlp: Mlp::load(&config, weights, &format!("{path}.mlp")),
+                }
+            })
+            .collect();
+        // Published as `embed_out`; `transformers` 5 writes `lm_head`.
+        let head = if weights.has("lm_head.weight") {
+            "lm_head"
+        } else {
+            "embed_out"
+        };
+        let embed_out =
+            (!config.tie_word_embeddings).then(|| weights.linear(head, d, config.vocab_size, false));
+        Ok(GptNeoX {
+            info: ModelInfo {
+                family: "gpt_neox",
+                layers: config.num_hidden_layers,
+                heads: config.num_attention_heads,
+                kv_heads: config.num_attention_heads,
+                head_dim: d / config.num_attention_heads,
+                hidden: d,
+                vocab: config.vocab_size,
+                context: config.max_position_embeddings as usize,
+                end_tokens: fields.end_tokens()?,
+                begin_token: fields.optional("bos_token_id")?,
+                tied: config.tie_word_embeddings,
+            },
+            embed_in: weights.embedding("gpt_neox.embed_in", config.vocab_size, d),
+            layers,
+            use_parallel_residual: config.use_parallel_residual,
+            final_layer_norm: weights.layer_norm("gpt_neox.final_layer_norm", d, eps),
+            embed_out,
+        })
+    }
+}
+
+impl CausalLm for GptNeoX {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn embed(&self, tokens_bt: &Tensor) -> Tensor {
+        self.embed_in.forward(tokens_bt)
+    }
+
+    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut Pass) -> Tensor {
+        let block = &self.layers[layer];
+        let normed_btd = block.input_layernorm.forward(x_btd);
+        let attended_btd = block.attention.forward(layer, &normed_btd, pass);
+        // The order of the sums is the reference's; in 16 bits it matters.
+        if self.use_parallel_residual {
+            let normed_btd = block.post_attention_layernorm.forward(x_btd);
+            block.mlp.forward(&normed_btd) + attended_btd + x_btd
+        } else {
+            let x_btd = attended_btd + x_btd;
+            block.mlp.forward(&block.post_attention_layernorm.forward(&x_btd)) + x_btd
+        }
+    }
+
+    fn finish(&self, x_btd: &Tensor) -> Tensor {
+        self.final_layer_norm.forward(x_btd)
+    }
+
+    fn logits(&self, hidden: &Tensor) -> Tensor {
+        match &self.embed_out {
+            Some(head) => head.forward(hidden),
+            None => self.embed_in.score(hidden),
+        }
+    }
+
+    fn head(&self) -> (Tensor, Option<Tensor>) {
+        let tied = &self.embed_in.weight;
+        let weight = self.embed_out.as_ref().map_or(tied, |head| &head.weight);
+        (weight.shallow_clone(), None)
+    }
+
+    fn for_each_linear(&mut self, f: &mut dyn FnMut(&mut Linear)) {
+        for Block { attention, mlp, .. } in &mut self.layers {
+            f(&mut attention.query_key_value);
+            f(&mut attention.dense);
+            f(&mut mlp.dense_h_to_4h);
+            f(&mut mlp.dense_4h_to_h);
+        }
+    }
+
+    fn parameters(&self) -> Vec<(String, Tensor)> {
+        let mut found = Vec::new();
+        self.embed_in.list(&mut found);
+        for block in &self.layers {
+            block.input_layernorm.list(&mut found);
+            block.post_attention_layernorm.list(&mut found);
+            for linear in [
+                &block.attention.query_key_value,
+                &block.attention.dense,
+                &block.mlp.dense_h_to_4h,
+                &block.mlp.dense_4h_to_h,
+            ] {
+                linear.list(&mut found);
+            }
+        }
+        self.final_layer_norm.list(&mut found);
+        if let Some(head) = &self.embed_out {
+            head.list(&mut found);
+        }
+        found
+    }
+}
