@@ -18,9 +18,9 @@ pub const NO_CONTENT: &str = "no_content";
 /// All of them.
 pub const REASONS: [&str; 5] = [NO_GAIN, UNCLEAR_EQUALITY, PROMPT_LEAK, UNANSWERABLE, NO_CONTENT];
 
-/// An apology stands among so many first words of a refusal: "I am very sorry". The published test takes it anywhere,
-/// and with that a letter that says "Dear Ann, I am sorry to hear".
-const APOLOGY: usize = 4;
+/// Words that stand before "sorry" where somebody begins with an apology of their own: "I'm very sorry". The published
+/// test takes the word anywhere, and with it a letter that says "Dear Ann, I am sorry to hear".
+const BEFORE_SORRY: [&str; 10] = ["i", "m", "am", "we", "re", "are", "so", "very", "really", "truly"];
 
 /// Words of a task that is about apologies, whose answer may well begin with one.
 const APOLOGETIC: [&str; 7] = [
@@ -86,7 +86,10 @@ fn is_refusal(instruction: &str, output: &str, refusal_words: usize) -> bool {
     let instruction = instruction.to_lowercase();
     let words = words(output);
     words.len() < refusal_words
-        && words.iter().take(APOLOGY).any(|word| word == "sorry")
+        && words
+            .iter()
+            .find(|word| !BEFORE_SORRY.contains(&word.as_str()))
+            .is_some_and(|word| word == "sorry")
         && APOLOGETIC.iter().all(|about| !instruction.contains(about))
 }
 
