@@ -95,7 +95,8 @@ export function collect(form, task) {
 function facts(task) {
   const all = [make("span", { class: task.review }, task.review), `${task.origin} task ${task.id}`, task.name, task.source_id,
     task.is_classification ? "classification" : null, task.run_id == null ? null : `run ${task.run_id}`,
-    task.round == null ? null : `round ${task.round}`];
+    task.round == null ? null : `round ${task.round}`,
+    task.evolution ? `made of task ${task.evolution.parent_task_id}: ${task.evolution.operator}` : null];
   return make("p", { class: "facts" }, ...all.filter(Boolean).map((fact) => make("span", {}, fact)));
 }
 
