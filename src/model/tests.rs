@@ -76,8 +76,8 @@ fn logits_equal_the_references() {
 
 /// In bf16 the likeliest token is the reference's, at 999 of 1000 positions. Not counted are those where the reference's
 /// two best scores are at most two steps of bf16 apart (5 to 8 %; a score of 4 to 8 has steps of 1/32): there the last
-/// rounding of each decides. With them, all but two models agree everywhere on the machine that made the goldens;
-/// `gptj` and `neox_serial` agree to 98.9 %, since the reference rounds after each step of its GELU, the fused one once.
+/// rounding of each decides. With them, all but two models agree everywhere on the machine that made the goldens, and
+/// `gptj` and `neox_serial` to 98.9 %: the reference rounds after each step of its GELU, and of GPT-J's attention.
 #[test]
 fn in_bf16_the_likeliest_token_is_the_references() {
     let _guard = tch::no_grad_guard();

@@ -20,8 +20,8 @@ pub const FORMATS: [(&str, &str); 2] = [
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
 ];
 
-/// Numbers that are converted at once.
-const PIECE: u64 = 4 << 20;
+/// Numbers that are converted at once: of 1 << 22, freed pieces left holes of 230 MB in a heap of 600 (2026-11-25).
+const PIECE: u64 = 1 << 18;
 
 /// The files of the weights in `dir`: one, or shards. Fails when there are none,
 /// or when a shard is missing.

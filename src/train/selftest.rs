@@ -97,7 +97,7 @@ pub fn run(args: &Args) -> Result<u8> {
     Ok(u8::from(failed > 0))
 }
 
-fn configs() -> [(&'static str, Value); 2] {
+fn configs() -> [(&'static str, Value); 4] {
     let gptj = json!({
         "model_type": "gptj", "vocab_size": 128, "n_positions": 64, "n_embd": 64, "n_layer": 2, "n_head": 4,
         "rotary_dim": 8, "n_inner": null, "layer_norm_epsilon": 1e-5, "activation_function": "gelu_new",
@@ -110,7 +110,22 @@ fn configs() -> [(&'static str, Value); 2] {
         "head_dim": 16, "rms_norm_eps": 1e-6, "query_pre_attn_scalar": 16, "sliding_window": 6,
         "layer_types": ["sliding_attention", "full_attention"], "tie_word_embeddings": true, "eos_token_id": 0,
     });
-    [("gptj", gptj), ("gemma3_text", gemma3)]
+    let neox = json!({
+        "model_type": "gpt_neox", "vocab_size": 128, "max_position_embeddings": 64, "hidden_size": 64,
+        "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "hidden_act": "gelu",
+        "rotary_pct": 0.25, "rotary_emb_base": 10000, "layer_norm_eps": 1e-5, "eos_token_id": 0,
+    });
+    let qwen3 = json!({
+        "model_type": "qwen3", "vocab_size": 128, "max_position_embeddings": 64, "hidden_size": 64,
+        "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "head_dim": 16, "rms_norm_eps": 1e-6, "hidden_act": "silu", "tie_word_embeddings": false, "eos_token_id": 0,
+    });
+    [
+        ("gptj", gptj),
+        ("gpt_neox", neox),
+        ("qwen3", qwen3),
+        ("gemma3_text", gemma3),
+    ]
 }
 
 /// Writes a model of `config` with random weights.
