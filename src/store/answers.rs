@@ -2,7 +2,7 @@
 
 use super::request::{self, NewAnswer};
 use super::{Error, Result};
-use sqlx::SqlitePool;
+use sqlx::{Connection, SqliteConnection, SqlitePool};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -89,7 +89,18 @@ async fn write(answers: Answers, pool: SqlitePool) {
 
 /// Inserts all rows in one transaction; returns their ids in order.
 async fn insert(pool: &SqlitePool, rows: &[&NewAnswer]) -> Result<Vec<i64>> {
-    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    let mut connection = pool.acquire().await?;
+    let inserted = insert_with(&mut connection, rows).await;
+    if inserted.is_err() {
+        // A full disk ends the transaction within SQLite, and the connection does not know: the next to use it would be
+        // told something else than that the disk is full. What closing it says is of no more interest.
+        let _ = connection.close().await;
+    }
+    inserted
+}
+
+async fn insert_with(connection: &mut SqliteConnection, rows: &[&NewAnswer]) -> Result<Vec<i64>> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let ids = request::insert(&mut transaction, rows).await?;
     transaction.commit().await?;
     Ok(ids)
