@@ -2,7 +2,7 @@
 //!
 //! A *round* is one prompt for tasks and everything that follows from it; what that is, the recipe says
 //! (`self_instruct`, `alpaca`); some may rewrite a task instead (`evolution`). Rounds run side by side, up to the window;
-//! they are admitted in order, each in one transaction. Round k is prompted from, and first checked against, what
+//! they are admitted in order, each whole, in one transaction. Round k is prompted from, and first checked against, what
 //! was admitted up to round k − window: a function of k, however answers arrive. Every answer is committed before it
 //! is read, under a key of everything that shaped it, so nothing is asked twice.
 
