@@ -531,3 +531,19 @@ fn each_endpoint_gets_its_own_key() {
         assert!(!asked.is_empty() && asked.iter().all(|asked| asked.headers.contains(key)));
     }
 }
+
+/// The usual variable names a proxy, which is asked for an address that only it could reach.
+#[test]
+fn a_proxy_is_used() {
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    let proxy = mock.url.trim_end_matches("/v1").to_string();
+    let mut command = shell::command(&dir, &arguments("3", &["http://model.invalid/v1"]));
+    for name in ["http_proxy", "HTTP_PROXY"] {
+        command.env(name, &proxy);
+    }
+    for name in ["no_proxy", "NO_PROXY"] {
+        command.env_remove(name);
+    }
+    shell::ran(command).success();
+    assert!(mock.requests() > 0);
+}
