@@ -4,11 +4,13 @@
 //! - [`engine`]: token generation: the running batch, sampling, shared prefixes.
 //! - [`eval`], [`chat`]: `complete`, `score`; `chat`, `serve`.
 //! - [`train`]: `train`, `plan`, `selftest`.
+//! - [`shim`]: what libtorch's binding lacks, in C++.
 
 mod chat;
 mod engine;
 mod eval;
 mod model;
+mod shim;
 mod train;
 
 use std::path::Path;

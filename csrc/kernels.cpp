@@ -1,0 +1,533 @@
+// The kernels of kernels.h, written with the compiler's vector types. Compiled once for each level of instructions that
+// is worth it, under the name EWE_TABLE; dispatch.c picks one.
+
+#include "kernels.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#ifndef EWE_TABLE
+#error "EWE_TABLE names the table of this compilation"
+#endif
+
+namespace {
+
+// 16 lanes: one register with AVX-512, two with AVX2, four without either.
+constexpr int64_t LANES = 16;
+typedef float f32x16 __attribute__((vector_size(64)));
+typedef int32_t i32x16 __attribute__((vector_size(64)));
+typedef uint32_t u32x16 __attribute__((vector_size(64)));
+typedef uint16_t u16x16 __attribute__((vector_size(32)));
+
+// Less work than this (in elements) is done before a second thread has woken up.
+constexpr int64_t WORTH_A_THREAD = 1 << 15;
+
+struct bf16 {
+    uint16_t bits;
+};
+
+inline f32x16 all(float x) { return f32x16{} + x; }
+
+inline f32x16 load(const float *p) {
+    f32x16 x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+inline f32x16 load(const bf16 *p) {
+    u16x16 half;
+    memcpy(&half, p, sizeof half);
+    return (f32x16)(__builtin_convertvector(half, u32x16) << 16);
+}
+
+inline void store(float *p, f32x16 x) { memcpy(p, &x, sizeof x); }
+
+// To the nearest, ties to even; what is not a number stays so.
+inline u16x16 narrow(f32x16 x) {
+    u32x16 bits = (u32x16)x;
+    u32x16 rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    u32x16 quiet = u32x16{} + 0x7fc0;
+    return __builtin_convertvector((u32x16)(x == x ? (i32x16)rounded : (i32x16)quiet), u16x16);
+}
+
+inline void store(bf16 *p, f32x16 x) {
+    u16x16 half = narrow(x);
+    memcpy(p, &half, sizeof half);
+}
+
+// What a store and a load would make of x.
+inline f32x16 rounded(const float *, f32x16 x) { return x; }
+inline f32x16 rounded(const bf16 *, f32x16 x) {
+    return (f32x16)(__builtin_convertvector(narrow(x), u32x16) << 16);
+}
+
+// The last elements of a row, fewer than 16, with zeros behind them.
+template <class T> inline f32x16 load(const T *p, int64_t count) {
+    T padded[LANES] = {};
+    memcpy(padded, p, count * sizeof(T));
+    return load(padded);
+}
+
+template <class T> inline void store(T *p, f32x16 x, int64_t count) {
+    T padded[LANES];
+    store(padded, x);
+    memcpy(p, padded, count * sizeof(T));
+}
+
+// Halves against halves: a sum in the order of a tree, whatever the width of a register.
+#define EWE_HALVES(x, op)                                                                                   \
+    x = op(x, __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));         \
+    x = op(x, __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));         \
+    x = op(x, __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));         \
+    x = op(x, __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14))
+
+inline f32x16 plus(f32x16 a, f32x16 b) { return a + b; }
+
+// What is not a number in `a` stays, and so it does in `b` unless `a` is larger, which it never is.
+inline f32x16 maximum(f32x16 a, f32x16 b) { return ((a > b) | (a != a)) ? a : b; }
+inline f32x16 minimum(f32x16 a, f32x16 b) { return a < b ? a : b; }
+
+inline float sum(f32x16 x) {
+    EWE_HALVES(x, plus);
+    return x[0];
+}
+
+inline float largest(f32x16 x) {
+    EWE_HALVES(x, maximum);
+    return x[0];
+}
+
+// e^x within two units of the last place; 0 below -87, infinite above 88, and what is not a number stays so. (Cody and Waite's reduction,
+// Cephes' polynomial.)
+inline f32x16 exponential(f32x16 given) {
+    f32x16 x = minimum(maximum(given, all(-87.0f)), all(88.0f));
+    const f32x16 magic = all(12582912.0f);  // 1.5 · 2^23: adding it rounds to a whole number
+    f32x16 shifted = x * all(1.44269504088896341f) + magic;
+    f32x16 n = shifted - magic;
+    f32x16 r = x - n * all(0.693359375f);
+    r = r - n * all(-2.12194440e-4f);
+    f32x16 p = all(1.9875691500e-4f);
+    p = p * r + all(1.3981999507e-3f);
+    p = p * r + all(8.3334519073e-3f);
+    p = p * r + all(4.1665795894e-2f);
+    p = p * r + all(1.6666665459e-1f);
+    p = p * r + all(5.0000001201e-1f);
+    p = p * r * r + r + all(1.0f);
+    i32x16 power = (__builtin_convertvector(n, i32x16) + 127) << 23;
+    f32x16 e = p * (f32x16)power;
+    e = given > all(88.0f) ? all(INFINITY) : e;
+    return given > all(-87.0f) ? e : (given == given ? f32x16{} : given);
+}
+
+inline f32x16 tanh_of(f32x16 x) {
+    f32x16 e = exponential(x + x);
+    return all(1.0f) - all(2.0f) / (e + all(1.0f));
+}
+
+inline f32x16 gelu_tanh(f32x16 x) {
+    f32x16 inner = all(0.7978845608028654f) * (x + all(0.044715f) * x * x * x);
+    return all(0.5f) * x * (all(1.0f) + tanh_of(inner));
+}
+
+inline f32x16 silu(f32x16 x) { return x / (all(1.0f) + exponential(-x)); }
+
+template <class T>
+void rms_norm_row(int kind, const T *x, const T *weight, const T *residual, T *out, int64_t d, float eps) {
+    f32x16 squares = {}, more = {};
+    int64_t i = 0;
+    for (; i + 2 * LANES <= d; i += 2 * LANES) {
+        f32x16 a = load(x + i), b = load(x + i + LANES);
+        squares += a * a;
+        more += b * b;
+    }
+    for (; i < d; i += LANES) {
+        f32x16 a = d - i < LANES ? load(x + i, d - i) : load(x + i);
+        squares += a * a;
+    }
+    float factor = 1.0f / std::sqrt(sum(squares + more) / (float)d + eps);
+    for (i = 0; i < d; i += LANES) {
+        int64_t count = std::min(d - i, LANES);
+        bool part = count < LANES;
+        f32x16 y = (part ? load(x + i, count) : load(x + i)) * all(factor);
+        f32x16 w = part ? load(weight + i, count) : load(weight + i);
+        y = kind == EWE_NORM_GEMMA ? y * (w + all(1.0f)) : rounded(x, y) * w;
+        if (residual) {
+            y = rounded(x, y) + (part ? load(residual + i, count) : load(residual + i));
+        }
+        if (part) {
+            store(out + i, y, count);
+        } else {
+            store(out + i, y);
+        }
+    }
+}
+
+template <class T>
+void rms_norm_of(int kind, const T *x, const T *weight, const T *residual, T *out, int64_t n, int64_t d, float eps) {
+#pragma omp parallel for schedule(static) if (n * d > WORTH_A_THREAD)
+    for (int64_t row = 0; row < n; row++) {
+        rms_norm_row(kind, x + row * d, weight, residual ? residual + row * d : nullptr, out + row * d, d, eps);
+    }
+}
+
+void rms_norm(int type, int kind, const void *x, const void *weight, const void *residual, void *out, int64_t n,
+              int64_t d, float eps) {
+    if (type == EWE_BF16) {
+        rms_norm_of(kind, (const bf16 *)x, (const bf16 *)weight, (const bf16 *)residual, (bf16 *)out, n, d, eps);
+    } else {
+        rms_norm_of(kind, (const float *)x, (const float *)weight, (const float *)residual, (float *)out, n, d, eps);
+    }
+}
+
+inline f32x16 neighbours_swapped(f32x16 x) {
+    return __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+}
+
+template <class T> void turn_head(int layout, const T *x, const T *cos, const T *sin, T *out, int64_t dims) {
+    int64_t half = dims / 2;
+    auto turned = [&](f32x16 own, f32x16 other, f32x16 c, f32x16 s) {
+        return rounded(x, own * c) + rounded(x, other * s);
+    };
+    if (layout == EWE_ROPE_PAIRS) {
+        for (int64_t i = 0; i < dims; i += LANES) {
+            int64_t count = std::min(dims - i, LANES);
+            if (count == LANES) {
+                f32x16 own = load(x + i);
+                store(out + i, turned(own, neighbours_swapped(own), load(cos + i), load(sin + i)));
+            } else {
+                f32x16 own = load(x + i, count);
+                f32x16 y = turned(own, neighbours_swapped(own), load(cos + i, count), load(sin + i, count));
+                store(out + i, y, count);
+            }
+        }
+        return;
+    }
+    for (int64_t i = 0; i < half; i += LANES) {
+        int64_t count = std::min(half - i, LANES), j = i + half;
+        if (count == LANES) {
+            f32x16 a = load(x + i), b = load(x + j);
+            store(out + i, turned(a, b, load(cos + i), load(sin + i)));
+            store(out + j, turned(b, a, load(cos + j), load(sin + j)));
+        } else {
+            f32x16 a = load(x + i, count), b = load(x + j, count);
+            store(out + i, turned(a, b, load(cos + i, count), load(sin + i, count)), count);
+            store(out + j, turned(b, a, load(cos + j, count), load(sin + j, count)), count);
+        }
+    }
+}
+
+template <class T>
+void rope_of(int layout, const T *x, const T *cos, const T *sin, T *out, int64_t n, int64_t h, int64_t d,
+             int64_t dims) {
+#pragma omp parallel for schedule(static) if (n * h * d > WORTH_A_THREAD)
+    for (int64_t row = 0; row < n; row++) {
+        for (int64_t head = 0; head < h; head++) {
+            int64_t at = (row * h + head) * d;
+            turn_head(layout, x + at, cos + row * dims, sin + row * dims, out + at, dims);
+            memcpy(out + at + dims, x + at + dims, (d - dims) * sizeof(T));
+        }
+    }
+}
+
+void rope(int type, int layout, const void *x, const void *cos, const void *sin, void *out, int64_t n, int64_t h,
+          int64_t d, int64_t dims) {
+    if (type == EWE_BF16) {
+        rope_of(layout, (const bf16 *)x, (const bf16 *)cos, (const bf16 *)sin, (bf16 *)out, n, h, d, dims);
+    } else {
+        rope_of(layout, (const float *)x, (const float *)cos, (const float *)sin, (float *)out, n, h, d, dims);
+    }
+}
+
+template <class T> void gated_of(int activation, const T *gate, const T *up, T *out, int64_t count) {
+    constexpr int64_t PIECE = 1024;
+#pragma omp parallel for schedule(static) if (count > WORTH_A_THREAD / 4)
+    for (int64_t from = 0; from < count; from += PIECE) {
+        int64_t to = std::min(count, from + PIECE);
+        for (int64_t i = from; i < to; i += LANES) {
+            int64_t left = std::min(to - i, LANES);
+            bool part = left < LANES;
+            f32x16 g = part ? load(gate + i, left) : load(gate + i);
+            f32x16 u = part ? load(up + i, left) : load(up + i);
+            f32x16 y = rounded(gate, activation == EWE_SILU ? silu(g) : gelu_tanh(g)) * u;
+            if (part) {
+                store(out + i, y, left);
+            } else {
+                store(out + i, y);
+            }
+        }
+    }
+}
+
+void gated(int type, int activation, const void *gate, const void *up, void *out, int64_t count) {
+    if (type == EWE_BF16) {
+        gated_of(activation, (const bf16 *)gate, (const bf16 *)up, (bf16 *)out, count);
+    } else {
+        gated_of(activation, (const float *)gate, (const float *)up, (float *)out, count);
+    }
+}
+
+constexpr int64_t MOST_FEATURES = 512;
+// Keys whose scores are held at once.
+constexpr int64_t KEYS = 64;
+
+// The keys and values of one head of one sequence, and what one block of queries makes of them.
+template <class T> struct Head {
+    const T *k, *v;
+    int64_t stride, d;
+    float scale;
+};
+
+// One query: its features, where its result goes, and the keys it sees.
+template <class T> struct Query {
+    const T *q;
+    T *out;
+    int64_t from, to;
+};
+
+// Scores of R queries against `count` keys: s[r][j].
+template <int R, class T>
+inline void scores(const float (*q)[MOST_FEATURES], const T *k, const Head<T> &head, int64_t count, float (*s)[KEYS]) {
+    int64_t j = 0;
+    for (; j + 2 <= count; j += 2) {
+        const T *k0 = k + j * head.stride, *k1 = k0 + head.stride;
+        f32x16 a[R] = {}, b[R] = {};
+        for (int64_t i = 0; i < head.d; i += LANES) {
+            f32x16 x0 = load(k0 + i), x1 = load(k1 + i);
+            for (int r = 0; r < R; r++) {
+                f32x16 y = load(&q[r][i]);
+                a[r] += x0 * y;
+                b[r] += x1 * y;
+            }
+        }
+        for (int r = 0; r < R; r++) {
+            s[r][j] = sum(a[r]);
+            s[r][j + 1] = sum(b[r]);
+        }
+    }
+    for (; j < count; j++) {
+        f32x16 a[R] = {};
+        for (int64_t i = 0; i < head.d; i += LANES) {
+            f32x16 x0 = load(k + j * head.stride + i);
+            for (int r = 0; r < R; r++) a[r] += x0 * load(&q[r][i]);
+        }
+        for (int r = 0; r < R; r++) s[r][j] = sum(a[r]);
+    }
+}
+
+// Adds the values of `count` keys, weighted: o[r] += Σ p[r][j] v[j].
+template <int R, class T>
+inline void values(const float (*p)[KEYS], const T *v, const Head<T> &head, int64_t count, float (*o)[MOST_FEATURES]) {
+    for (int64_t i = 0; i < head.d; i += LANES) {
+        f32x16 a[R];
+        for (int r = 0; r < R; r++) a[r] = load(&o[r][i]);
+        for (int64_t j = 0; j < count; j++) {
+            f32x16 x = load(v + j * head.stride + i);
+            for (int r = 0; r < R; r++) a[r] += x * all(p[r][j]);
+        }
+        for (int r = 0; r < R; r++) store(&o[r][i], a[r]);
+    }
+}
+
+// R queries of one head at once, so that keys and values are read once for all of them (softmax as it goes: Milakov and
+// Gimelshein 2018, <https://arxiv.org/abs/1805.02867>).
+template <int R, class T> void attend_block(const Query<T> *queries, const Head<T> &head) {
+    alignas(64) float q[R][MOST_FEATURES], o[R][MOST_FEATURES], s[R][KEYS];
+    float most[R], total[R];
+    int64_t from = queries[0].from, to = queries[0].to;
+    for (int r = 0; r < R; r++) {
+        for (int64_t i = 0; i < head.d; i += LANES) {
+            store(&q[r][i], load(queries[r].q + i) * all(head.scale));
+            store(&o[r][i], f32x16{});
+        }
+        most[r] = -INFINITY;
+        total[r] = 0;
+        from = std::min(from, queries[r].from);
+        to = std::max(to, queries[r].to);
+    }
+    for (int64_t first = from; first < to; first += KEYS) {
+        int64_t count = std::min(KEYS, to - first);
+        scores<R>(q, head.k + first * head.stride, head, count, s);
+        for (int r = 0; r < R; r++) {
+            int64_t low = std::min(std::max(queries[r].from - first, (int64_t)0), count);
+            int64_t high = std::max(std::min(queries[r].to - first, count), low);
+            for (int64_t j = 0; j < low; j++) s[r][j] = -INFINITY;
+            for (int64_t j = high; j < KEYS; j++) s[r][j] = -INFINITY;
+            f32x16 best = load(&s[r][0]);
+            for (int64_t j = LANES; j < KEYS; j += LANES) best = maximum(best, load(&s[r][j]));
+            float top = largest(best);
+            float now = top > most[r] || top != top ? top : most[r];
+            if (now == -INFINITY) {
+                // This query sees none of these keys and none before them.
+                for (int64_t j = 0; j < KEYS; j++) s[r][j] = 0;
+                continue;
+            }
+            f32x16 weight = {};
+            for (int64_t j = 0; j < KEYS; j += LANES) {
+                f32x16 e = exponential(load(&s[r][j]) - all(now));
+                store(&s[r][j], e);
+                weight += e;
+            }
+            if (now != most[r]) {
+                float shrink = most[r] == -INFINITY ? 0.0f : std::exp(most[r] - now);
+                total[r] *= shrink;
+                for (int64_t i = 0; i < head.d; i += LANES) store(&o[r][i], load(&o[r][i]) * all(shrink));
+                most[r] = now;
+            }
+            total[r] += sum(weight);
+        }
+        values<R>(s, head.v + first * head.stride, head, count, o);
+    }
+    for (int r = 0; r < R; r++) {
+        for (int64_t i = 0; i < head.d; i += LANES) {
+            store(queries[r].out + i, load(&o[r][i]) / all(total[r]));
+        }
+    }
+}
+
+template <class T> void attend_some(const Query<T> *queries, int64_t count, const Head<T> &head) {
+    int64_t i = 0;
+    for (; i + 8 <= count; i += 8) attend_block<8>(queries + i, head);
+    for (; i + 4 <= count; i += 4) attend_block<4>(queries + i, head);
+    for (; i + 2 <= count; i += 2) attend_block<2>(queries + i, head);
+    for (; i < count; i++) attend_block<1>(queries + i, head);
+}
+
+// Queries `first .. first + count` of one key/value head of a segment; token by token, then head by head.
+struct Piece {
+    int64_t segment, head, first, count;
+};
+
+template <class T>
+void attend_of(const T *q, const T *k, const T *v, T *out, const ewe_segment *segments, int64_t segment_count,
+               int64_t h, int64_t kv_heads, int64_t d, int64_t slot_stride, int64_t token_stride, float scale,
+               int64_t window, int threads) {
+    int64_t shared = h / kv_heads, work = 0;
+    std::vector<Piece> pieces;
+    // As many queries at once as registers hold, fewer where that would leave a thread without any.
+    for (int64_t size = 8; size >= 1; size /= 2) {
+        pieces.clear();
+        for (int64_t i = 0; i < segment_count; i++) {
+            int64_t rows = segments[i].length * shared;
+            for (int64_t head = 0; head < kv_heads; head++) {
+                for (int64_t first = 0; first < rows; first += size) {
+                    pieces.push_back({i, head, first, std::min(size, rows - first)});
+                }
+            }
+        }
+        if ((int64_t)pieces.size() >= threads) break;
+    }
+    for (int64_t i = 0; i < segment_count; i++) {
+        work += segments[i].length * (segments[i].start + segments[i].length) * h * d;
+    }
+#pragma omp parallel for schedule(dynamic, 1) if (work > WORTH_A_THREAD)
+    for (size_t index = 0; index < pieces.size(); index++) {
+        Piece piece = pieces[index];
+        const ewe_segment &segment = segments[piece.segment];
+        int64_t at = segment.slot * slot_stride + piece.head * d;
+        Head<T> head = {k + at, v + at, token_stride, d, scale};
+        Query<T> queries[8];
+        for (int64_t i = 0; i < piece.count; i++) {
+            int64_t token = (piece.first + i) / shared, of = (piece.first + i) % shared;
+            int64_t row = ((segment.offset + token) * h + piece.head * shared + of) * d;
+            int64_t end = segment.start + token + 1;
+            queries[i] = {q + row, out + row, window > 0 ? std::max((int64_t)0, end - window) : 0, end};
+        }
+        attend_some(queries, piece.count, head);
+    }
+}
+
+}  // namespace
+
+#ifdef _OPENMP
+#include <omp.h>
+static int threads() { return omp_get_max_threads(); }
+#else
+static int threads() { return 1; }
+#endif
+
+namespace {
+
+void attend(int type, const void *q, const void *k, const void *v, void *out, const ewe_segment *segments,
+            int64_t count, int64_t h, int64_t kv_heads, int64_t d, int64_t slot_stride, int64_t token_stride,
+            float scale, int64_t window) {
+    if (type == EWE_BF16) {
+        attend_of((const bf16 *)q, (const bf16 *)k, (const bf16 *)v, (bf16 *)out, segments, count, h, kv_heads, d,
+                  slot_stride, token_stride, scale, window, threads());
+    } else {
+        attend_of((const float *)q, (const float *)k, (const float *)v, (float *)out, segments, count, h, kv_heads, d,
+                  slot_stride, token_stride, scale, window, threads());
+    }
+}
+
+template <class T> float group_maximum(const T *x, int64_t count) {
+    f32x16 most = all(-INFINITY);
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES) most = maximum(load(x + i), most);
+    float best = largest(most);
+    if (i < count) {
+        f32x16 rest = load(x + i, count - i);
+        for (int64_t j = 0; j < count - i; j++) best = rest[j] > best || rest[j] != rest[j] ? rest[j] : best;
+    }
+    return best;
+}
+
+template <class T> float group_sum(const T *x, int64_t count, float most, float sharpness) {
+    f32x16 total = {};
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES) total += exponential((load(x + i) - all(most)) * all(sharpness));
+    float found = sum(total);
+    if (i < count) {
+        f32x16 rest = exponential((load(x + i, count - i) - all(most)) * all(sharpness));
+        for (int64_t j = 0; j < count - i; j++) found += rest[j];
+    }
+    return found;
+}
+
+template <class T>
+void summarise_of(const T *logits, const float *sharpness, float *maxima, float *sums, int64_t n, int64_t v,
+                  int64_t width) {
+    int64_t groups = (v + width - 1) / width;
+    // A thread works on a stretch of a row that its cache holds, not on a group.
+    constexpr int64_t STRETCH = 64;
+    int64_t stretches = (groups + STRETCH - 1) / STRETCH;
+#pragma omp parallel for schedule(static) if (n * v > WORTH_A_THREAD)
+    for (int64_t piece = 0; piece < n * stretches; piece++) {
+        int64_t row = piece / stretches, first = piece % stretches * STRETCH;
+        for (int64_t group = first; group < std::min(groups, first + STRETCH); group++) {
+            int64_t from = group * width;
+            maxima[row * groups + group] = group_maximum(logits + row * v + from, std::min(width, v - from));
+        }
+    }
+    if (!sums) return;
+    std::vector<float> most(n);
+    for (int64_t row = 0; row < n; row++) {
+        most[row] = *std::max_element(maxima + row * groups, maxima + (row + 1) * groups);
+    }
+#pragma omp parallel for schedule(static) if (n * v > WORTH_A_THREAD / 4)
+    for (int64_t piece = 0; piece < n * stretches; piece++) {
+        int64_t row = piece / stretches, first = piece % stretches * STRETCH;
+        for (int64_t group = first; group < std::min(groups, first + STRETCH); group++) {
+            int64_t from = group * width;
+            sums[row * groups + group] =
+                group_sum(logits + row * v + from, std::min(width, v - from), most[row], sharpness[row]);
+        }
+    }
+}
+
+void summarise(int type, const void *logits, const float *sharpness, float *maxima, float *sums, int64_t n, int64_t v,
+               int64_t width) {
+    if (type == EWE_BF16) {
+        summarise_of((const bf16 *)logits, sharpness, maxima, sums, n, v, width);
+    } else {
+        summarise_of((const float *)logits, sharpness, maxima, sums, n, v, width);
+    }
+}
+
+}  // namespace
+
+#define EWE_STRING(x) #x
+#define EWE_NAME(x) EWE_STRING(x)
+
+extern "C" const ewe_kernels EWE_TABLE = {EWE_NAME(EWE_LEVEL), rms_norm, rope, gated, attend, summarise};
