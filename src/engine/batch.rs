@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use ewe::backend::{FinishReason, Sampling};
 use tch::{Device, Kind, Tensor};
 
-use super::prefix::Prefixes;
+use super::prefix::{self, Prefixes};
 use super::sampler::{Row, Seen, choose};
 use crate::model::CausalLm;
-use crate::model::attention::Pass;
+use crate::model::attention::{Pass, Stretch};
 use crate::model::cache::KvCache;
+use crate::shim::Inference;
 
 /// What an engine may use.
 #[derive(Debug, Clone)]
@@ -143,7 +144,7 @@ impl Engine {
 
     /// Gives every running request its next token, after computing the prompts of those that join.
     pub fn step(&mut self) {
-        let _guard = tch::no_grad_guard();
+        let _held = Inference::hold();
         self.forget_the_gone();
         let started = Instant::now();
         let old = self.running.len();
@@ -175,10 +176,26 @@ impl Engine {
         self.stats.sample += decoded.elapsed();
     }
 
-    /// Computes prompts while there is room; gives the last hidden features `[1, d]` of each.
+    /// Computes prompts while there is room; gives the last hidden features `[n, d]` of each.
     fn admit(&mut self) -> Vec<Tensor> {
-        let (mut hidden, mut tokens) = (Vec::new(), 0);
-        while self.running.len() < self.config.max_batch && tokens < self.config.prefill_tokens {
+        let (mut hidden, mut computed) = (Vec::new(), 0);
+        while computed < self.config.prefill_tokens {
+            let (joined, tokens) = self.join(self.config.prefill_tokens - computed);
+            if joined.is_empty() {
+                break;
+            }
+            computed += tokens;
+            hidden.push(self.prefill(&joined));
+        }
+        hidden
+    }
+
+    /// Gives slots to those that wait, as long as there is room and they have no more than about `most` tokens to compute;
+    /// gives what each has to, and how much it is. One that begins like another that joins now waits for its
+    /// keys and values.
+    fn join(&mut self, most: usize) -> (Vec<Stretch>, usize) {
+        let (mut joined, mut tokens): (Vec<Stretch>, usize) = (Vec::new(), 0);
+        while self.running.len() < self.config.max_batch && tokens < most {
             let Some(request) = self.waiting.front() else {
                 break;
             };
@@ -193,37 +210,61 @@ impl Engine {
                 self.stats.finished += 1;
                 continue;
             }
-            let slots = self.running.len() as i64 + 1;
-            let longest = self
-                .running
+            let known = self.prefixes.longest(&request.prompt);
+            let new = &self.running[self.running.len() - joined.len()..];
+            if new
                 .iter()
-                .map(|r| self.most(&r.request))
-                .max()
-                .unwrap_or(0)
-                .max(self.most(request));
-            let fits = |slots: i64, capacity: i64| {
-                (slots * capacity) as usize * self.bytes_per_token <= self.config.kv_bytes
-            };
-            if !fits(slots, longest) && !self.running.is_empty() {
+                .any(|other| prefix::worth(&other.request.prompt, &request.prompt) > known)
+            {
                 break;
             }
-            // Room for the longest that runs now; the shape that some former batch needed may be too much.
-            if !fits(self.cache.slots().max(slots), self.cache.capacity().max(longest)) {
-                self.cache.resize(slots, longest);
+            if !self.make_room(self.most(request)) {
+                break;
             }
             let request = self.waiting.pop_front().expect("looked at above");
-            let (computed, last_1d) = self.prefill(&request.prompt);
-            tokens += computed;
-            hidden.push(last_1d);
+            let (slot, length) = (self.running.len() as i64, request.prompt.len());
+            self.cache.reserve(slot + 1, length as i64 + 1);
+            let reused = self.prefixes.fill(&request.prompt, &mut self.cache, slot);
+            joined.push(Stretch {
+                slot,
+                start: reused as i64,
+                length: (length - reused) as i64,
+            });
+            tokens += length - reused;
+            self.stats.prompt_tokens += length;
+            self.stats.saved_tokens += reused;
             self.running.push(Running {
                 seen: Seen::of_prompt(&request.prompt),
-                cached: request.prompt.len() as i64,
+                cached: length as i64,
                 last: 0,
                 generated: 0,
                 request,
             });
         }
-        hidden
+        (joined, tokens)
+    }
+
+    /// Whether one more sequence of up to `tokens` tokens fits beside those that run; if so, the cache has a shape for it.
+    fn make_room(&mut self, tokens: i64) -> bool {
+        let slots = self.running.len() as i64 + 1;
+        let longest = self
+            .running
+            .iter()
+            .map(|r| self.most(&r.request))
+            .max()
+            .unwrap_or(0)
+            .max(tokens);
+        let fits = |slots: i64, capacity: i64| {
+            (slots * capacity) as usize * self.bytes_per_token <= self.config.kv_bytes
+        };
+        if !fits(slots, longest) && !self.running.is_empty() {
+            return false;
+        }
+        // Room for the longest that runs now; the shape that some former batch needed may be too much.
+        if !fits(self.cache.slots().max(slots), self.cache.capacity().max(longest)) {
+            self.cache.resize(slots, longest);
+        }
+        true
     }
 
     /// The most tokens a request can come to occupy.
@@ -231,20 +272,26 @@ impl Engine {
         (request.prompt.len() + request.sampling.max_tokens).min(self.model.info().context) as i64
     }
 
-    /// Computes a prompt into the next slot; gives how many tokens were computed, and the last one's features.
-    fn prefill(&mut self, prompt: &[i64]) -> (usize, Tensor) {
-        let slot = self.running.len() as i64;
-        self.cache.reserve(slot + 1, prompt.len() as i64 + 1);
-        let reused = self.prefixes.fill(prompt, &mut self.cache, slot);
-        let new = &prompt[reused..];
-        let tokens_bt = Tensor::from_slice(new).unsqueeze(0).to_device(self.device);
-        let time = new.len() as i64;
-        let mut pass = Pass::cached(&mut self.cache, slot, &[reused as i64], time, self.device);
-        let hidden_btd = self.model.forward(&tokens_bt, &mut pass);
-        self.prefixes.offer(prompt, reused, &self.cache, slot);
-        self.stats.prompt_tokens += prompt.len();
-        self.stats.saved_tokens += reused;
-        (new.len(), hidden_btd.select(1, time - 1))
+    /// Computes what those that joined have to, all at once: weights are read once for all of them. Gives the features of
+    /// each one's last token, `[n, d]`.
+    fn prefill(&mut self, joined: &[Stretch]) -> Tensor {
+        let tokens: Vec<i64> = joined
+            .iter()
+            .flat_map(|new| &self.running[new.slot as usize].request.prompt[new.start as usize..])
+            .copied()
+            .collect();
+        let tokens_1t = Tensor::from_slice(&tokens).unsqueeze(0).to_device(self.device);
+        let mut pass = Pass::ragged(&mut self.cache, joined, self.device);
+        let hidden_1td = self.model.forward(&tokens_1t, &mut pass);
+        let mut last = Vec::new();
+        for new in joined {
+            let prompt = &self.running[new.slot as usize].request.prompt;
+            self.prefixes
+                .offer(prompt, new.start as usize, &self.cache, new.slot);
+            last.push(last.last().copied().unwrap_or(-1) + new.length);
+        }
+        let last_n = Tensor::from_slice(&last).to_device(self.device);
+        hidden_1td.squeeze_dim(0).index_select(0, &last_n)
     }
 
     /// Advances the first `count` requests by their last token: `hidden_bd`.

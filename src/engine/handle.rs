@@ -72,12 +72,13 @@ impl LocalBackend {
     /// Starts a loaded model under `name`.
     pub fn start(loaded: LoadedModel, name: String, config: Config) -> Result<LocalBackend> {
         let LoadedModel {
-            model,
+            mut model,
             tokenizer,
             kind,
             device,
             ..
         } = loaded;
+        model.pack();
         let context = model.info().context;
         let capacity = config.max_batch;
         let shared = Arc::new(Shared::default());

@@ -12,6 +12,18 @@ struct Entry {
     used: u64,
 }
 
+/// How many tokens of `prompt` need not be computed where those of `known` are: as many as both begin with, if that is
+/// [`SHORTEST`] at least, but never the last, which must be computed to go on from it.
+pub fn worth(known: &[i64], prompt: &[i64]) -> usize {
+    let most = prompt.len().saturating_sub(1);
+    let shared = known
+        .iter()
+        .zip(&prompt[..most])
+        .take_while(|(a, b)| a == b)
+        .count();
+    if shared >= SHORTEST { shared } else { 0 }
+}
+
 /// A bounded store of prompt beginnings. What was never asked for again leaves first, then what was asked for longest ago.
 pub struct Prefixes {
     entries: Vec<Entry>,
@@ -33,21 +45,12 @@ impl Prefixes {
     /// at least [`SHORTEST`], and never the whole prompt, whose last token must be computed to go on from it.
     pub fn fill(&mut self, prompt: &[i64], cache: &mut KvCache, slot: i64) -> usize {
         self.clock += 1;
-        let most = prompt.len().saturating_sub(1);
-        let shared = |entry: &Entry| {
-            entry
-                .tokens
-                .iter()
-                .zip(&prompt[..most])
-                .take_while(|(a, b)| a == b)
-                .count()
-        };
         let Some((length, entry)) = self
             .entries
             .iter_mut()
-            .map(|e| (shared(e), e))
+            .map(|e| (worth(&e.tokens, prompt), e))
             .max_by_key(|(n, e)| (*n, e.hits))
-            .filter(|(n, _)| *n >= SHORTEST)
+            .filter(|(n, _)| *n > 0)
         else {
             return 0;
         };
@@ -60,6 +63,15 @@ impl Prefixes {
             entry.prefix = entry.prefix.first(length);
         }
         length
+    }
+
+    /// How many tokens [`Prefixes::fill`] would fill in.
+    pub fn longest(&self, prompt: &[i64]) -> usize {
+        self.entries
+            .iter()
+            .map(|e| worth(&e.tokens, prompt))
+            .max()
+            .unwrap_or(0)
     }
 
     /// Considers keeping `prompt`, just computed in `slot`, of which `reused` tokens came from here.

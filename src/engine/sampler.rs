@@ -2,7 +2,10 @@
 //! groups' maxima say which few groups can hold the likeliest tokens, and only those are looked at one by one. When
 //! that is not enough to reach `top_p`, more groups are, in the end all of them: the answer is always exact.
 //!
-//! Shapes: `b` rows, `v` vocabulary, `g` groups, `w` tokens a group; `logits_bv` is fp32.
+//! Scores that penalties change are taken out of their groups and stand beside them, so that all the others are read
+//! where the model wrote them, in its own type.
+//!
+//! Shapes: `b` rows, `v` vocabulary, `g` groups, `w` tokens a group.
 
 use std::collections::HashMap;
 
@@ -10,6 +13,8 @@ use ewe::backend::Sampling;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use tch::{Kind, Tensor};
+
+use crate::shim::{self, Summary};
 
 /// How many groups are looked at first; the likeliest 64 tokens are always among them.
 const FIRST_GROUPS: usize = 64;
@@ -56,30 +61,30 @@ pub struct Row<'a> {
     pub index: usize,
 }
 
-/// Chooses the next token of every row from `logits_bv`, of any float type.
+/// Chooses the next token of every row from `logits_bv`, of any float type. The scores of penalised tokens are lost.
 pub fn choose(logits_bv: &Tensor, rows: &[Row]) -> Vec<i64> {
     let _guard = tch::no_grad_guard();
-    let penalised = rows.iter().any(|row| penalises(row.sampling));
-    if !penalised && rows.iter().all(|row| row.sampling.temperature <= 0.0) {
-        return Groups::new(&logits_bv.contiguous()).argmax();
-    }
-    let mut logits_bv = logits_bv.to_kind(Kind::Float).contiguous();
-    if penalised {
-        penalise(&mut logits_bv, rows);
-    }
-    let mut chosen = vec![0; rows.len()];
-    let (drawn, greedy): (Vec<usize>, Vec<usize>) =
-        (0..rows.len()).partition(|&i| rows[i].sampling.temperature > 0.0);
-    if !greedy.is_empty() {
-        let best = Groups::new(&select(&logits_bv, &greedy)).argmax();
-        greedy.iter().zip(best).for_each(|(&row, id)| chosen[row] = id);
-    }
-    if !drawn.is_empty() {
-        let of: Vec<&Row> = drawn.iter().map(|&i| &rows[i]).collect();
-        let picked = draw(select(&logits_bv, &drawn), &of);
-        drawn.iter().zip(picked).for_each(|(&row, id)| chosen[row] = id);
-    }
-    chosen
+    let logits_bv = logits_bv.contiguous();
+    let beside = penalise(&logits_bv, rows);
+    // What a greedy row's masses are is not asked.
+    let sharpness = |row: &Row| match row.sampling.temperature {
+        temperature if temperature > 0.0 => 1.0 / temperature as f32,
+        _ => 1.0,
+    };
+    let drawn = rows.iter().any(|row| row.sampling.temperature > 0.0);
+    let sharpness: Vec<f32> = rows.iter().filter(|_| drawn).map(sharpness).collect();
+    let scores = Groups::new(&logits_bv, &sharpness, beside);
+    let first = drawn.then(|| scores.likeliest(FIRST_GROUPS));
+    let best = if rows.iter().all(|row| row.sampling.temperature > 0.0) {
+        Vec::new()
+    } else {
+        scores.argmax()
+    };
+    let pick = |(i, row): (usize, &Row)| match &first {
+        Some(first) if row.sampling.temperature > 0.0 => draw(&scores, i, row, &first[i]),
+        _ => best[i],
+    };
+    rows.iter().enumerate().map(pick).collect()
 }
 
 fn penalises(sampling: &Sampling) -> bool {
@@ -88,69 +93,62 @@ fn penalises(sampling: &Sampling) -> bool {
         || sampling.repetition_penalty != 1.0
 }
 
-/// Changes the scores of seen tokens only: repetition first, then frequency and presence, as vLLM does.
-fn penalise(logits_bv: &mut Tensor, rows: &[Row]) {
+/// Takes the scores of seen tokens out of rows with penalties, leaving -inf, and gives them as they are with penalties, in
+/// fp32: repetition first, then frequency and presence, as vLLM does.
+fn penalise(logits_bv: &Tensor, rows: &[Row]) -> Vec<Vec<(f32, i64)>> {
     let vocab = logits_bv.size()[1];
-    let (mut places, mut terms) = (Vec::new(), Vec::new());
-    for (i, row) in rows.iter().enumerate().filter(|(_, row)| penalises(row.sampling)) {
-        for &(id, count) in &row.seen.counts {
-            let s = row.sampling;
-            let minus = if count > 0 {
-                s.presence_penalty + s.frequency_penalty * f64::from(count)
-            } else {
-                0.0
-            };
-            places.push(i as i64 * vocab + id);
-            terms.push((s.repetition_penalty as f32, minus as f32));
-        }
+    let mut beside: Vec<Vec<(f32, i64)>> = rows.iter().map(|_| Vec::new()).collect();
+    let penalised = || rows.iter().enumerate().filter(|(_, row)| penalises(row.sampling));
+    let places: Vec<i64> = penalised()
+        .flat_map(|(i, row)| row.seen.counts.iter().map(move |(id, _)| i as i64 * vocab + id))
+        .collect();
+    if places.is_empty() {
+        return beside;
     }
     let places = Tensor::from_slice(&places).to_device(logits_bv.device());
-    let flat = logits_bv.view(-1);
-    let mut scores = floats(&flat.index_select(0, &places));
-    for (score, (factor, minus)) in scores.iter_mut().zip(terms) {
-        *score = if *score > 0.0 {
-            *score / factor
-        } else {
-            *score * factor
-        } - minus;
+    let mut flat = logits_bv.view(-1);
+    let mut scores = floats(&flat.index_select(0, &places)).into_iter();
+    let _ = flat.index_fill_(0, &places, f64::NEG_INFINITY);
+    for (i, row) in penalised() {
+        let s = row.sampling;
+        let factor = s.repetition_penalty as f32;
+        let changed = row
+            .seen
+            .counts
+            .iter()
+            .zip(&mut scores)
+            .map(|(&(id, count), score)| {
+                let minus = if count > 0 {
+                    s.presence_penalty + s.frequency_penalty * f64::from(count)
+                } else {
+                    0.0
+                };
+                let score = if score > 0.0 {
+                    score / factor
+                } else {
+                    score * factor
+                };
+                (score - minus as f32, id)
+            });
+        beside[i].extend(changed);
     }
-    let scores = Tensor::from_slice(&scores).to_device(logits_bv.device());
-    let _ = logits_bv.view(-1).index_copy_(0, &places, &scores);
+    beside
 }
 
-/// Draws a token for each row, whose temperature is positive.
-fn draw(mut logits_bv: Tensor, rows: &[&Row]) -> Vec<i64> {
-    let device = logits_bv.device();
-    let temperatures: Vec<f32> = rows.iter().map(|row| row.sampling.temperature as f32).collect();
-    logits_bv /= Tensor::from_slice(&temperatures).to_device(device).unsqueeze(1);
-    let groups = Groups::new(&logits_bv);
-    // The logarithm of the whole mass: 1 is the mass of all probabilities, so the best one says how much it is of the
-    // whole. One fused pass, where logsumexp takes three. Not needed where top-k replaces it.
-    let mass_b: Vec<f64> = if rows.iter().all(|row| row.sampling.top_k > 0) {
-        vec![f64::NAN; rows.len()]
-    } else {
-        let best_b = floats(&logits_bv.softmax(-1, Kind::Float).amax([-1].as_slice(), false));
-        let log_mass = |(row, best): (usize, f32)| f64::from(groups.maximum(row)) - f64::from(best).ln();
-        best_b.into_iter().enumerate().map(log_mass).collect()
-    };
-    let first = groups.likeliest(FIRST_GROUPS);
-    (0..rows.len())
-        .map(|i| {
-            let row = rows[i];
-            let s = row.sampling;
-            let u = uniform(s.seed, row.index);
-            if s.top_p >= 1.0 && s.top_k == 0 && s.min_p <= 0.0 {
-                return groups.invert(i, mass_b[i], u);
-            }
-            let mut looked_at = FIRST_GROUPS;
-            let mut kept = keep(&first[i], s, mass_b[i]);
-            while kept.is_none() {
-                looked_at *= 8;
-                kept = keep(&groups.of_row(i, looked_at), s, mass_b[i]);
-            }
-            pick(&kept.expect("all groups suffice"), u)
-        })
-        .collect()
+/// Draws a token for row `i`, whose temperature is positive.
+fn draw(scores: &Groups, i: usize, row: &Row, first: &Candidates) -> i64 {
+    let s = row.sampling;
+    let u = uniform(s.seed, row.index);
+    if s.top_p >= 1.0 && s.top_k == 0 && s.min_p <= 0.0 {
+        return scores.invert(i, u);
+    }
+    let mut looked_at = FIRST_GROUPS;
+    let mut kept = keep(first, s, scores.log_mass(i));
+    while kept.is_none() {
+        looked_at *= 8;
+        kept = keep(&scores.of_row(i, looked_at), s, scores.log_mass(i));
+    }
+    pick(&kept.expect("all groups suffice"), u)
 }
 
 /// The likeliest tokens of a row, best first, equal ones by id.
@@ -215,15 +213,21 @@ pub(super) fn uniform(seed: u64, index: usize) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// Scores of any float type as `[b, g, w]`, with the maximum of each group.
+/// Scores of any float type as `[b, g, w]`, with what is known of each group, and those that stand beside them.
 struct Groups {
     scores_bgw: Tensor,
     maxima_bg: Vec<Vec<f32>>,
+    /// `Σ exp((score − the row's largest) · sharpness)`; empty where nothing is drawn.
+    sums_bg: Vec<Vec<f32>>,
+    /// The inverse of each row's temperature.
+    sharpness_b: Vec<f32>,
+    /// Scores and tokens that are not in the groups, by token.
+    beside: Vec<Vec<(f32, i64)>>,
     vocab: i64,
 }
 
 impl Groups {
-    fn new(logits_bv: &Tensor) -> Groups {
+    fn new(logits_bv: &Tensor, sharpness_b: &[f32], mut beside: Vec<Vec<(f32, i64)>>) -> Groups {
         let (batch, vocab) = (logits_bv.size()[0], logits_bv.size()[1]);
         let width = [256, 128, 64, 32]
             .into_iter()
@@ -234,25 +238,61 @@ impl Groups {
             0 => logits_bv.shallow_clone(),
             _ => logits_bv.pad([0, padding], "constant", f64::NEG_INFINITY),
         };
-        let scores_bgw = padded.view([batch, -1, width]);
-        let maxima = floats(&scores_bgw.amax([-1].as_slice(), false));
-        let maxima_bg = maxima
-            .chunks(maxima.len() / batch as usize)
-            .map(<[f32]>::to_vec)
-            .collect();
+        let summary = if shim::usable(&[&padded]) {
+            shim::summarise(&padded, width as usize, sharpness_b)
+        } else {
+            summarise(&padded.view([batch, -1, width]), sharpness_b)
+        };
+        let groups = (padded.size()[1] / width) as usize;
+        let by_row = |all: Vec<f32>| all.chunks(groups).map(<[f32]>::to_vec).collect();
+        beside
+            .iter_mut()
+            .for_each(|scores| scores.sort_unstable_by_key(|&(_, id)| id));
         Groups {
-            scores_bgw,
-            maxima_bg,
+            scores_bgw: padded.view([batch, -1, width]),
+            maxima_bg: by_row(summary.maxima_ng),
+            sums_bg: by_row(summary.sums_ng),
+            sharpness_b: sharpness_b.to_vec(),
+            beside,
             vocab,
         }
     }
 
-    /// The largest score of a row.
+    /// The largest score in a row's groups.
     fn maximum(&self, row: usize) -> f32 {
         self.maxima_bg[row]
             .iter()
             .copied()
             .fold(f32::NEG_INFINITY, f32::max)
+    }
+
+    /// What a row's scores weigh.
+    fn masses(&self, row: usize) -> Masses {
+        let (maximum, sharpness) = (self.maximum(row), self.sharpness_b[row]);
+        let most = self.beside[row].iter().fold(maximum, |most, b| most.max(b.0));
+        let weigh = |score: f32| f64::from((score - most) * sharpness).exp();
+        // Where everything is beside the groups, they weigh nothing.
+        let shrink = if maximum > f32::NEG_INFINITY {
+            weigh(maximum)
+        } else {
+            0.0
+        };
+        let inside: f64 = self.sums_bg[row].iter().map(|&sum| f64::from(sum)).sum();
+        Masses {
+            most,
+            shrink,
+            inside: if shrink > 0.0 { inside * shrink } else { 0.0 },
+            beside: self.beside[row]
+                .iter()
+                .map(|&(score, id)| (weigh(score), id))
+                .collect(),
+        }
+    }
+
+    /// The logarithm of the mass of a whole row, in which a score of 0 weighs 1.
+    fn log_mass(&self, row: usize) -> f64 {
+        let masses = self.masses(row);
+        f64::from(masses.most * self.sharpness_b[row]) + masses.total().ln()
     }
 
     /// The likeliest token of every row, the first of equal ones.
@@ -269,10 +309,20 @@ impl Groups {
             .collect();
         let index = Tensor::from_slice(&flat).to_device(self.scores_bgw.device());
         let scores = floats(&self.scores_bgw.flatten(0, 1).index_select(0, &index));
-        let within = scores.chunks(width as usize).map(first_of);
+        let within = scores.chunks(width as usize);
         best.iter()
             .zip(within)
-            .map(|(&group, i)| group as i64 * width + i as i64)
+            .zip(&self.beside)
+            .map(|((&group, scores), beside)| {
+                let i = first_of(scores);
+                let inside = (scores[i], group as i64 * width + i as i64);
+                let better = |a: (f32, i64), b: (f32, i64)| b.0 > a.0 || (b.0 == a.0 && b.1 < a.1);
+                let best = beside.iter().fold(
+                    inside,
+                    |best, &other| if better(best, other) { other } else { best },
+                );
+                best.1
+            })
             .collect()
     }
 
@@ -290,8 +340,8 @@ impl Groups {
         let index = Tensor::from_slice(&flat).to_device(self.scores_bgw.device());
         let scores = floats(&self.scores_bgw.flatten(0, 1).index_select(0, &index));
         let per_row = chosen[0].0.len() * width;
-        let rows = scores.chunks(per_row).zip(&chosen);
-        rows.map(|(scores, (best, bound))| self.candidates(scores, best, *bound))
+        let rows = scores.chunks(per_row).zip(&chosen).enumerate();
+        rows.map(|(row, (scores, (best, bound)))| self.candidates(row, scores, best, *bound))
             .collect()
     }
 
@@ -301,7 +351,7 @@ impl Groups {
         let flat: Vec<i64> = best.iter().map(|&group| group as i64).collect();
         let index = Tensor::from_slice(&flat).to_device(self.scores_bgw.device());
         let scores = floats(&self.scores_bgw.get(row as i64).index_select(0, &index));
-        self.candidates(&scores, &best, bound)
+        self.candidates(row, &scores, &best, bound)
     }
 
     /// The `count` groups with the largest maxima, and the largest maximum of the others.
@@ -316,54 +366,104 @@ impl Groups {
         (order, maxima[next])
     }
 
-    fn candidates(&self, scores: &[f32], groups: &[usize], bound: f32) -> Candidates {
+    fn candidates(&self, row: usize, scores: &[f32], groups: &[usize], bound: f32) -> Candidates {
         let width = self.scores_bgw.size()[2] as usize;
         let complete = bound == f32::NEG_INFINITY;
-        let mut best_first: Vec<(f32, i64)> = scores
-            .chunks(width)
-            .zip(groups)
-            .flat_map(|(chunk, &group)| {
-                chunk
-                    .iter()
-                    .enumerate()
-                    .map(move |(i, &x)| (x, (group * width + i) as i64))
-            })
+        let inside = scores.chunks(width).zip(groups).flat_map(|(chunk, &group)| {
+            chunk
+                .iter()
+                .enumerate()
+                .map(move |(i, &x)| (x, (group * width + i) as i64))
+        });
+        let mut best_first: Vec<(f32, i64)> = inside
+            .chain(self.beside[row].iter().copied())
             .filter(|&(x, id)| x > bound && id < self.vocab)
             .collect();
         best_first.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let sharpness = self.sharpness_b[row];
+        best_first.iter_mut().for_each(|(score, _)| *score *= sharpness);
         Candidates { best_first, complete }
     }
 
     /// The token at which the cumulated probability of the whole vocabulary passes `u`.
-    fn invert(&self, row: usize, log_mass: f64, u: f64) -> i64 {
-        let weights_gw = (self.scores_bgw.get(row as i64) - log_mass).exp();
-        let masses = floats(&weights_gw.sum_dim_intlist([-1].as_slice(), false, Kind::Float));
-        let mut left = u * masses.iter().map(|&m| f64::from(m)).sum::<f64>();
+    fn invert(&self, row: usize, u: f64) -> i64 {
+        let (masses, width) = (self.masses(row), self.scores_bgw.size()[2]);
+        // Group by group, each with those of its tokens that stand beside it.
+        let mut of_group: Vec<f64> = self.sums_bg[row]
+            .iter()
+            .map(|&sum| {
+                if masses.shrink > 0.0 {
+                    f64::from(sum) * masses.shrink
+                } else {
+                    0.0
+                }
+            })
+            .collect();
+        for &(weight, id) in &masses.beside {
+            of_group[(id / width) as usize] += weight;
+        }
+        let mut left = u * of_group.iter().sum::<f64>();
         let mut group = 0;
-        while group + 1 < masses.len() && left >= f64::from(masses[group]) {
-            left -= f64::from(masses[group]);
+        while group + 1 < of_group.len() && left >= of_group[group] {
+            left -= of_group[group];
             group += 1;
         }
-        let weights = floats(&weights_gw.get(group as i64));
-        let width = weights.len();
-        let mut last = 0;
-        for (i, &weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
-            last = i;
-            left -= f64::from(weight);
+        let scores = floats(&self.scores_bgw.get(row as i64).get(group as i64));
+        let mut weights: Vec<(f64, i64)> = scores
+            .iter()
+            .map(|&score| f64::from((score - masses.most) * self.sharpness_b[row]).exp())
+            .zip(group as i64 * width..)
+            .collect();
+        for &(weight, id) in masses.beside.iter().filter(|(_, id)| id / width == group as i64) {
+            weights[(id % width) as usize].0 = weight;
+        }
+        let mut last = group as i64 * width;
+        for (weight, id) in weights.into_iter().filter(|(weight, _)| *weight > 0.0) {
+            last = id;
+            left -= weight;
             if left < 0.0 {
                 break;
             }
         }
-        (group * width + last) as i64
+        last
     }
 }
 
-fn select(x_bv: &Tensor, rows: &[usize]) -> Tensor {
-    if rows.len() as i64 == x_bv.size()[0] {
-        return x_bv.shallow_clone();
+/// What the scores of a row weigh, the largest of all weighing 1.
+struct Masses {
+    /// The largest score.
+    most: f32,
+    /// What the largest score in the groups weighs.
+    shrink: f64,
+    /// All groups together.
+    inside: f64,
+    /// The scores beside them, with their tokens.
+    beside: Vec<(f64, i64)>,
+}
+
+impl Masses {
+    fn total(&self) -> f64 {
+        self.inside + self.beside.iter().map(|(weight, _)| weight).sum::<f64>()
     }
-    let index: Vec<i64> = rows.iter().map(|&i| i as i64).collect();
-    x_bv.index_select(0, &Tensor::from_slice(&index).to_device(x_bv.device()))
+}
+
+/// What [`shim::summarise`] gives, by libtorch's operations.
+fn summarise(scores_bgw: &Tensor, sharpness_b: &[f32]) -> Summary {
+    let maxima_bg = scores_bgw.amax([-1].as_slice(), false).to_kind(Kind::Float);
+    let sums_ng = if sharpness_b.is_empty() {
+        Vec::new()
+    } else {
+        let most_b11 = maxima_bg.amax([-1].as_slice(), true).unsqueeze(-1);
+        let sharpness_b11 = Tensor::from_slice(sharpness_b)
+            .to_device(scores_bgw.device())
+            .view([-1, 1, 1]);
+        let weights_bgw = ((scores_bgw.to_kind(Kind::Float) - most_b11) * sharpness_b11).exp();
+        floats(&weights_bgw.sum_dim_intlist([-1].as_slice(), false, Kind::Float))
+    };
+    Summary {
+        maxima_ng: floats(&maxima_bg),
+        sums_ng,
+    }
 }
 
 fn floats(x: &Tensor) -> Vec<f32> {

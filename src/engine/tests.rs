@@ -143,6 +143,8 @@ impl CausalLm for Table {
     fn logits(&self, hidden: &Tensor) -> Tensor {
         hidden.shallow_clone()
     }
+    fn pack_head(&mut self) {}
+
     fn head(&self) -> (Tensor, Option<Tensor>) {
         (Tensor::eye(self.info.vocab, (Kind::Float, Device::Cpu)), None)
     }

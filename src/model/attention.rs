@@ -7,27 +7,40 @@ use tch::{Device, Kind, Tensor};
 
 use super::cache::KvCache;
 use super::rope::{Angles, Rope, positions_from_zero};
+use crate::shim::{self, Segment};
 
 /// What one forward call needs besides the tokens. Masks and rotary angles are made once and shared by all layers.
 ///
-/// Rows are padded on the right: attention is causal, so padding is seen by padding only.
+/// Its tokens are stretches of sequences, one behind the other: rows of a batch, all of one length, or, in a pass of one
+/// row, stretches of any lengths. Rows are padded on the right: attention is causal, so padding is seen by padding only.
 #[derive(Debug)]
 pub struct Pass<'c> {
     batch: i64,
     time: i64,
     positions_bt: Tensor,
     cached: Option<Cached<'c>>,
+    segments: Vec<Segment>,
     masks: Vec<(Option<i64>, Visible)>,
     angles: Vec<(Rope, Angles)>,
 }
 
-/// Rows of a cache: row `i` of the batch is slot `first + i`, and holds `starts[i]` tokens already.
+/// Where new keys and values go.
 #[derive(Debug)]
 struct Cached<'c> {
     cache: &'c mut KvCache,
-    first: i64,
-    starts: Vec<i64>,
+    /// For every token, `slot · capacity + position`.
     places_n: Tensor,
+}
+
+/// New tokens of one sequence in a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    /// Its slot.
+    pub slot: i64,
+    /// Tokens that it holds already.
+    pub start: i64,
+    /// New ones.
+    pub length: i64,
 }
 
 /// The stretch of keys that the tokens of a pass look at, and which of them each may see.
@@ -47,6 +60,11 @@ impl<'c> Pass<'c> {
             time,
             positions_bt: positions_from_zero(batch, time, device),
             cached: None,
+            segments: segments((0..batch).map(|slot| Stretch {
+                slot,
+                start: 0,
+                length: time,
+            })),
             masks: Vec::new(),
             angles: Vec::new(),
         }
@@ -55,25 +73,53 @@ impl<'c> Pass<'c> {
     /// The next `time` tokens of the sequences in slots `first..first + starts.len()`, which hold `starts` tokens.
     /// Room is made for them. Padding is written too, beyond the row's end, where the next tokens replace it.
     pub fn cached(cache: &'c mut KvCache, first: i64, starts: &[i64], time: i64, device: Device) -> Pass<'c> {
-        let batch = starts.len() as i64;
-        let longest = starts.iter().max().copied().unwrap_or(0) + time;
-        cache.reserve(first + batch, longest);
-        let starts_b1 = Tensor::from_slice(starts).unsqueeze(1);
-        let positions_bt = starts_b1 + Tensor::arange(time, (Kind::Int64, Device::Cpu));
-        let slots_b1 = Tensor::arange_start(first, first + batch, (Kind::Int64, Device::Cpu)).unsqueeze(1);
-        let places_n = (slots_b1 * cache.capacity() + &positions_bt)
-            .flatten(0, 1)
-            .to_device(device);
+        let stretches: Vec<Stretch> = starts
+            .iter()
+            .zip(first..)
+            .map(|(&start, slot)| Stretch {
+                slot,
+                start,
+                length: time,
+            })
+            .collect();
+        Pass::over(cache, &stretches, starts.len() as i64, time, device)
+    }
+
+    /// The next tokens of several sequences, each as long as it is, in one row without padding.
+    pub fn ragged(cache: &'c mut KvCache, stretches: &[Stretch], device: Device) -> Pass<'c> {
+        let time = stretches.iter().map(|stretch| stretch.length).sum();
+        Pass::over(cache, stretches, 1, time, device)
+    }
+
+    fn over(
+        cache: &'c mut KvCache,
+        stretches: &[Stretch],
+        batch: i64,
+        time: i64,
+        device: Device,
+    ) -> Pass<'c> {
+        let slots = stretches.iter().map(|s| s.slot + 1).max().unwrap_or(0);
+        cache.reserve(
+            slots,
+            stretches.iter().map(|s| s.start + s.length).max().unwrap_or(0),
+        );
+        let (mut positions, mut places) = (Vec::new(), Vec::new());
+        for stretch in stretches {
+            let new = stretch.start..stretch.start + stretch.length;
+            places.extend(new.clone().map(|at| stretch.slot * cache.capacity() + at));
+            positions.extend(new);
+        }
         Pass {
             batch,
             time,
-            positions_bt: positions_bt.to_device(device),
+            positions_bt: Tensor::from_slice(&positions)
+                .view([batch, time])
+                .to_device(device),
             cached: Some(Cached {
                 cache,
-                first,
-                starts: starts.to_vec(),
-                places_n,
+                places_n: Tensor::from_slice(&places).to_device(device),
             }),
+            segments: segments(stretches.iter().copied()),
             masks: Vec::new(),
             angles: Vec::new(),
         }
@@ -113,75 +159,107 @@ impl<'c> Pass<'c> {
             (self.batch, self.time),
             "a pass is for tokens of one shape"
         );
-        let groups = heads / k_btkd.size()[2];
         if let Some(cached) = &mut self.cached {
             cached.cache.write(layer, &cached.places_n, k_btkd, v_btkd);
         }
-        let slot = self.visible(window, q_bthd.kind(), q_bthd.device());
-        let visible = &self.masks[slot].1;
-
-        // From the start of every row the new keys are all there is: no need to read them back.
-        let (k_blkd, v_blkd) = match &self.cached {
-            Some(cached) if cached.starts.iter().any(|&start| start > 0) => {
-                cached
-                    .cache
-                    .read(layer, cached.first, batch, visible.from, visible.to)
-            }
-            _ => (k_btkd.shallow_clone(), v_btkd.shallow_clone()),
+        let (k_sckd, v_sckd) = match &self.cached {
+            Some(cached) => cached.cache.layer(layer),
+            None => (k_btkd.shallow_clone(), v_btkd.shallow_clone()),
         };
-        let (k_bkld, v_bkld) = (k_blkd.transpose(1, 2), v_blkd.transpose(1, 2));
-        let mask = visible.mask.as_ref();
-        if time == 1 {
-            // One query a head: the g heads that share keys become g queries of one head, and nothing is copied.
-            let q_bkgd = q_bthd.view([batch, heads / groups, groups, dim]);
-            let o_bkgd = fused(&q_bkgd, &k_bkld, &v_bkld, mask, false, scale);
-            return o_bkgd.reshape([batch, 1, heads * dim]);
+        if shim::attends(dim) && shim::usable(&[q_bthd, &k_sckd, &v_sckd]) {
+            let q_nhd = q_bthd.view([-1, heads, dim]);
+            let o_nhd = shim::attend(&q_nhd, &k_sckd, &v_sckd, &self.segments, scale, window);
+            return o_nhd.view([batch, time, heads * dim]);
         }
-        let (k_bhld, v_bhld) = (repeat_heads(&k_bkld, groups), repeat_heads(&v_bkld, groups));
-        let o_bhtd = fused(
-            &q_bthd.transpose(1, 2),
-            &k_bhld,
-            &v_bhld,
-            mask,
-            mask.is_none(),
-            scale,
-        );
-        o_bhtd.transpose(1, 2).reshape([batch, time, heads * dim])
+        if batch == 1 && self.segments.len() > 1 {
+            return self.attend_each(q_bthd, &k_sckd, &v_sckd, scale, window);
+        }
+        let visible = self.visible(window, q_bthd.kind());
+        let visible = &self.masks[visible].1;
+        // From the start of every row the new keys are all there is: no need to read them back.
+        let (k_blkd, v_blkd) = if self.is_batch_of_starts() {
+            (k_btkd.shallow_clone(), v_btkd.shallow_clone())
+        } else {
+            let first = self.segments[0].slot;
+            let view = |x: &Tensor| {
+                x.narrow(0, first, batch)
+                    .narrow(1, visible.from, visible.to - visible.from)
+            };
+            (view(&k_sckd), view(&v_sckd))
+        };
+        let o_bthd = composed(q_bthd, &k_blkd, &v_blkd, visible.mask.as_ref(), scale);
+        o_bthd.reshape([batch, time, heads * dim])
     }
 
-    /// Index in `self.masks` of what `window` lets this pass see, made at the first call.
-    fn visible(&mut self, window: Option<i64>, kind: Kind, device: Device) -> usize {
+    /// Whether this is a batch of rows that all begin here.
+    fn is_batch_of_starts(&self) -> bool {
+        let whole = |segment: &Segment| segment.start == 0 && segment.length == self.time;
+        self.segments.len() as i64 == self.batch && self.segments.iter().all(whole)
+    }
+
+    /// Attention of stretches of different lengths, one after the other.
+    fn attend_each(
+        &self,
+        q_1nhd: &Tensor,
+        k_sckd: &Tensor,
+        v_sckd: &Tensor,
+        scale: f64,
+        window: Option<i64>,
+    ) -> Tensor {
+        let outputs: Vec<Tensor> = self
+            .segments
+            .iter()
+            .map(|segment| {
+                let q_1thd = q_1nhd.narrow(1, segment.offset, segment.length);
+                let positions_1t = self.positions_bt.narrow(1, segment.offset, segment.length);
+                let visible = Visible::of(&positions_1t, segment.start, segment.start, window, q_1nhd.kind());
+                let view = |x: &Tensor| {
+                    x.narrow(0, segment.slot, 1)
+                        .narrow(1, visible.from, visible.to - visible.from)
+                };
+                composed(
+                    &q_1thd,
+                    &view(k_sckd),
+                    &view(v_sckd),
+                    visible.mask.as_ref(),
+                    scale,
+                )
+            })
+            .collect();
+        Tensor::cat(&outputs, 1).flatten(2, 3)
+    }
+
+    /// Index in `self.masks` of what `window` lets the rows of a batch see, made at the first call.
+    fn visible(&mut self, window: Option<i64>, kind: Kind) -> usize {
         if let Some(index) = self.masks.iter().position(|(known, _)| *known == window) {
             return index;
         }
-        let zeros;
-        let starts: &[i64] = match &self.cached {
-            Some(cached) => &cached.starts,
-            None => {
-                zeros = [0];
-                &zeros
-            }
-        };
-        let (least, most) = (
-            starts.iter().min().copied().unwrap_or(0),
-            starts.iter().max().copied().unwrap_or(0),
-        );
-        let to = most + self.time;
+        let starts = self.segments.iter().map(|segment| segment.start);
+        let (least, most) = (starts.clone().min().unwrap_or(0), starts.max().unwrap_or(0));
+        // Rows at one place see the same.
+        let rows = if least == most { 1 } else { self.batch };
+        let positions = self.positions_bt.narrow(0, 0, rows);
+        let visible = Visible::of(&positions, least, most, window, kind);
+        self.masks.push((window, visible));
+        self.masks.len() - 1
+    }
+}
+
+impl Visible {
+    /// What new tokens at `positions_bt` see, in rows that hold between `least` and `most` tokens already.
+    fn of(positions_bt: &Tensor, least: i64, most: i64, window: Option<i64>, kind: Kind) -> Visible {
+        let (time, device) = (positions_bt.size()[1], positions_bt.device());
+        let to = most + time;
         // Keys before every row's window need not be read at all.
         let from = window.map_or(0, |window| (least + 1 - window).max(0));
         let crossed = window.is_some_and(|window| to > window);
         let causal_is_all = most == 0 && !crossed;
-        let all_is_visible = self.time == 1 && least == most && to - from <= window.unwrap_or(i64::MAX);
+        let all_is_visible = time == 1 && least == most && to - from <= window.unwrap_or(i64::MAX);
         let mask = if causal_is_all || all_is_visible {
             None
         } else {
             let keys_l = Tensor::arange_start(from, to, (Kind::Int64, device));
-            let positions = if self.cached.is_some() {
-                self.positions_bt.shallow_clone()
-            } else {
-                self.positions_bt.narrow(0, 0, 1)
-            };
-            let queries_bt1 = positions.unsqueeze(-1);
+            let queries_bt1 = positions_bt.unsqueeze(-1);
             let mut hidden_btl = keys_l.gt_tensor(&queries_bt1);
             if let Some(window) = window {
                 hidden_btl = hidden_btl.logical_or(&keys_l.le_tensor(&(queries_bt1 - window)));
@@ -189,9 +267,42 @@ impl<'c> Pass<'c> {
             let zero = Tensor::zeros(hidden_btl.size(), (kind, device));
             Some(zero.masked_fill(&hidden_btl, f64::NEG_INFINITY).unsqueeze(1))
         };
-        self.masks.push((window, Visible { from, to, mask }));
-        self.masks.len() - 1
+        Visible { from, to, mask }
     }
+}
+
+/// Stretches laid out one behind the other.
+fn segments(stretches: impl Iterator<Item = Stretch>) -> Vec<Segment> {
+    let mut offset = 0;
+    stretches
+        .map(|stretch| {
+            let segment = Segment {
+                offset,
+                length: stretch.length,
+                slot: stretch.slot,
+                start: stretch.start,
+            };
+            offset += stretch.length;
+            segment
+        })
+        .collect()
+}
+
+/// Attention by libtorch's operations: `q_bthd`, `k_blkd`, `v_blkd` to `o_bthd`; without a mask, causality is the rule.
+fn composed(q_bthd: &Tensor, k_blkd: &Tensor, v_blkd: &Tensor, mask: Option<&Tensor>, scale: f64) -> Tensor {
+    let size = q_bthd.size();
+    let (batch, time, heads, dim) = (size[0], size[1], size[2], size[3]);
+    let groups = heads / k_blkd.size()[2];
+    let (k_bkld, v_bkld) = (k_blkd.transpose(1, 2), v_blkd.transpose(1, 2));
+    if time == 1 {
+        // One query a head: the g heads that share keys become g queries of one head, and nothing is copied.
+        let q_bkgd = q_bthd.reshape([batch, heads / groups, groups, dim]);
+        let o_bkgd = fused(&q_bkgd, &k_bkld, &v_bkld, mask, false, scale);
+        return o_bkgd.reshape([batch, 1, heads, dim]);
+    }
+    let (k_bhld, v_bhld) = (repeat_heads(&k_bkld, groups), repeat_heads(&v_bkld, groups));
+    let causal = mask.is_none();
+    fused(&q_bthd.transpose(1, 2), &k_bhld, &v_bhld, mask, causal, scale).transpose(1, 2)
 }
 
 fn fused(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>, causal: bool, scale: f64) -> Tensor {

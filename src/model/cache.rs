@@ -95,11 +95,10 @@ impl KvCache {
         let _ = v.view(flat).index_copy_(0, places_n, &v_btkd.reshape(flat));
     }
 
-    /// Views of the tokens `from..to` of the sequences `first..first + batch`: `k_blkd`, `v_blkd`.
-    pub fn read(&self, layer: usize, first: i64, batch: i64, from: i64, to: i64) -> (Tensor, Tensor) {
+    /// Keys and values of a layer, all slots with all their room: `k_sckd`, `v_sckd`.
+    pub fn layer(&self, layer: usize) -> (Tensor, Tensor) {
         let (k, v) = &self.layers[layer];
-        let view = |x: &Tensor| x.narrow(0, first, batch).narrow(1, from, to - from);
-        (view(k), view(v))
+        (k.shallow_clone(), v.shallow_clone())
     }
 
     /// Copies the first `length` tokens of slot `from` over those of slot `to`.

@@ -10,7 +10,7 @@ use tch::Tensor;
 
 use super::attention::Pass;
 use super::config::Fields;
-use super::layers::{Embedding, Linear, RmsNorm};
+use super::layers::{Activation, Embedding, Linear, RmsNorm};
 use super::rope::{Layout, Rope, Scaling};
 use super::weights::Weights;
 use super::{CausalLm, ModelInfo};
@@ -193,7 +193,7 @@ impl Mlp {
 
     fn forward(&self, x_btd: &Tensor) -> Tensor {
         self.down_proj
-            .forward(&(self.gate_proj.forward(x_btd).gelu("tanh") * self.up_proj.forward(x_btd)))
+            .forward(&Activation::GeluTanh.gate(&self.gate_proj.forward(x_btd), &self.up_proj.forward(x_btd)))
     }
 }
 
@@ -297,11 +297,11 @@ impl CausalLm for Gemma3 {
         let attended_btd = block
             .self_attn
             .forward(layer, &block.input_layernorm.forward(x_btd), pass);
-        let x_btd = x_btd + block.post_attention_layernorm.forward(&attended_btd);
+        let x_btd = block.post_attention_layernorm.add_to(x_btd, &attended_btd);
         let mixed_btd = block
             .mlp
             .forward(&block.pre_feedforward_layernorm.forward(&x_btd));
-        x_btd + block.post_feedforward_layernorm.forward(&mixed_btd)
+        block.post_feedforward_layernorm.add_to(&x_btd, &mixed_btd)
     }
 
     fn finish(&self, x_btd: &Tensor) -> Tensor {
@@ -311,14 +311,14 @@ impl CausalLm for Gemma3 {
     fn logits(&self, hidden: &Tensor) -> Tensor {
         match &self.lm_head {
             Some(head) => head.forward(hidden),
-            None => {
-                let mut shape = hidden.size();
-                let logits_nv = hidden
-                    .reshape([-1, self.info.hidden])
-                    .linear(&self.embed_tokens.weight, None::<&Tensor>);
-                *shape.last_mut().expect("features") = self.info.vocab;
-                logits_nv.view(shape.as_slice())
-            }
+            None => self.embed_tokens.score(hidden),
+        }
+    }
+
+    fn pack_head(&mut self) {
+        match &mut self.lm_head {
+            Some(head) => head.pack(),
+            None => self.embed_tokens.pack(),
         }
     }
 

@@ -216,6 +216,10 @@ impl CausalLm for GptJ {
         self.lm_head.forward(hidden)
     }
 
+    fn pack_head(&mut self) {
+        self.lm_head.pack();
+    }
+
     fn head(&self) -> (Tensor, Option<Tensor>) {
         (
             self.lm_head.weight.shallow_clone(),

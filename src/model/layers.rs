@@ -2,9 +2,10 @@
 //! `x_btd` and, where leading dimensions do not matter, `x_d` with any number of them before the features.
 
 use anyhow::{Result, bail};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::config::Fields;
+use crate::shim::{self, Gate, Norm, PackedLinear};
 
 /// A low-rank correction of a [`Linear`] (LoRA, Hu et al. 2021): `scale · B(A(dropout(x)))`.
 ///
@@ -47,6 +48,8 @@ pub struct Linear {
     pub bias: Option<Tensor>,
     /// The adapter, when one is attached.
     pub lora: Option<Lora>,
+    /// The weight as inference on the CPU multiplies by it, instead of `weight`, which is empty then.
+    pub packed: Option<PackedLinear>,
 }
 
 impl Linear {
@@ -55,12 +58,24 @@ impl Linear {
         let mut shape = x.size();
         // Two dimensions go straight to one gemm; more of them pass through matmul's folding logic first.
         let x_nd = x.reshape([-1, shape[shape.len() - 1]]);
-        let mut y_nd = x_nd.linear(&self.weight, self.bias.as_ref());
+        let mut y_nd = match &self.packed {
+            Some(packed) => packed.forward(&x_nd, self.bias.as_ref()),
+            None => x_nd.linear(&self.weight, self.bias.as_ref()),
+        };
         if let Some(lora) = &self.lora {
             y_nd = lora.add_to(&y_nd, &x_nd);
         }
-        *shape.last_mut().expect("a tensor of features") = self.weight.size()[0];
+        *shape.last_mut().expect("a tensor of features") = y_nd.size()[1];
         y_nd.view(shape.as_slice())
+    }
+
+    /// Makes ready for inference: a bf16 weight on the CPU is replaced by its packed form, by which a product takes two
+    /// thirds of the time. Everything else stays as it is.
+    pub fn pack(&mut self) {
+        if let Some(packed) = pack(&self.weight) {
+            self.weight = Tensor::empty([0], (self.weight.kind(), self.weight.device()));
+            self.packed = Some(packed);
+        }
     }
 
     /// Adds weight and bias to `found`, under their names.
@@ -82,6 +97,13 @@ impl Linear {
     }
 }
 
+/// The packed form of a weight, where it has one.
+fn pack(weight: &Tensor) -> Option<PackedLinear> {
+    let worth = weight.kind() == Kind::BFloat16 && weight.device() == Device::Cpu;
+    // A processor without bf16 has none; its products go on as before.
+    worth.then(|| PackedLinear::pack(weight).ok()).flatten()
+}
+
 /// Root-mean-square norm as Gemma has it: computed in fp32, the scale stored as its distance from 1.
 #[derive(Debug)]
 pub struct RmsNorm {
@@ -96,10 +118,21 @@ pub struct RmsNorm {
 impl RmsNorm {
     /// Same shape and type as `x`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
+        if shim::usable(&[x, &self.weight]) {
+            return shim::rms_norm(Norm::Gemma, x, &self.weight, None, self.eps);
+        }
         let scale_d = self.weight.to_kind(Kind::Float) + 1.0;
         x.to_kind(Kind::Float)
             .rms_norm(self.weight.size(), Some(&scale_d), self.eps)
             .to_kind(x.kind())
+    }
+
+    /// `residual + norm(x)`.
+    pub fn add_to(&self, residual: &Tensor, x: &Tensor) -> Tensor {
+        if shim::usable(&[x, &self.weight, residual]) {
+            return shim::rms_norm(Norm::Gemma, x, &self.weight, Some(residual), self.eps);
+        }
+        residual + self.forward(x)
     }
 }
 
@@ -118,6 +151,9 @@ pub struct PlainRmsNorm {
 impl PlainRmsNorm {
     /// Same shape and type as `x`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
+        if shim::usable(&[x, &self.weight]) {
+            return shim::rms_norm(Norm::Llama, x, &self.weight, None, self.eps);
+        }
         let width = self.weight.size();
         if x.kind() == Kind::Float {
             return x.rms_norm(width, Some(&self.weight), self.eps);
@@ -173,6 +209,8 @@ pub struct Embedding {
     pub path: String,
     /// `[vocab, d]`.
     pub weight: Tensor,
+    /// The weight as inference on the CPU multiplies by it, where it is the output head too.
+    pub packed: Option<PackedLinear>,
 }
 
 impl Embedding {
@@ -181,11 +219,19 @@ impl Embedding {
         Tensor::embedding(&self.weight, tokens_bt, -1, false, false)
     }
 
+    /// Makes ready to be the output head of inference, see [`Linear::pack`]. The rows stay, to look tokens up.
+    pub fn pack(&mut self) {
+        self.packed = pack(&self.weight);
+    }
+
     /// The embedding as output head: `hidden` `[…, d]` to `[…, vocab]`.
     pub fn score(&self, hidden: &Tensor) -> Tensor {
         let mut shape = hidden.size();
         let hidden_nd = hidden.reshape([-1, shape[shape.len() - 1]]);
-        let logits_nv = hidden_nd.linear(&self.weight, None::<&Tensor>);
+        let logits_nv = match &self.packed {
+            Some(packed) => packed.forward(&hidden_nd, None),
+            None => hidden_nd.linear(&self.weight, None::<&Tensor>),
+        };
         *shape.last_mut().expect("a tensor of features") = self.weight.size()[0];
         logits_nv.view(shape.as_slice())
     }
@@ -235,6 +281,19 @@ impl Activation {
             Activation::GeluTanh => x.gelu("tanh"),
             Activation::Silu => x.silu(),
             Activation::Relu => x.relu(),
+        }
+    }
+
+    /// `activation(gate) · up`, of one shape and type.
+    pub fn gate(self, gate: &Tensor, up: &Tensor) -> Tensor {
+        let fused = match self {
+            Activation::GeluTanh => Some(Gate::GeluTanh),
+            Activation::Silu => Some(Gate::Silu),
+            _ => None,
+        };
+        match fused {
+            Some(fused) if shim::usable(&[gate, up]) => shim::gated(fused, gate, up),
+            _ => self.forward(gate) * up,
         }
     }
 }

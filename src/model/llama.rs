@@ -250,8 +250,11 @@ impl Mlp {
     }
 
     fn forward(&self, x_btd: &Tensor) -> Tensor {
-        self.down_proj
-            .forward(&(self.act.forward(&self.gate_proj.forward(x_btd)) * self.up_proj.forward(x_btd)))
+        self.down_proj.forward(
+            &self
+                .act
+                .gate(&self.gate_proj.forward(x_btd), &self.up_proj.forward(x_btd)),
+        )
     }
 }
 
@@ -346,6 +349,13 @@ impl CausalLm for Llama {
         match &self.lm_head {
             Some(head) => head.forward(hidden),
             None => self.embed_tokens.score(hidden),
+        }
+    }
+
+    fn pack_head(&mut self) {
+        match &mut self.lm_head {
+            Some(head) => head.pack(),
+            None => self.embed_tokens.pack(),
         }
     }
 

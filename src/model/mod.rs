@@ -103,6 +103,16 @@ pub trait CausalLm: Send {
     /// among them.
     fn for_each_linear(&mut self, f: &mut dyn FnMut(&mut Linear));
 
+    /// Makes the output head ready for inference, see [`Linear::pack`].
+    fn pack_head(&mut self);
+
+    /// Makes every product of matrices ready for inference. There is no way back: weights move into an order that only
+    /// products know, so [`CausalLm::parameters`] and [`CausalLm::head`] are of no use afterwards.
+    fn pack(&mut self) {
+        self.for_each_linear(&mut |linear| linear.pack());
+        self.pack_head();
+    }
+
     /// Every weight under its name in the checkpoint, sharing memory with the model; adapters are not among them,
     /// and a tied head appears once, as the embedding.
     fn parameters(&self) -> Vec<(String, Tensor)>;

@@ -250,6 +250,13 @@ impl CausalLm for GptNeoX {
         }
     }
 
+    fn pack_head(&mut self) {
+        match &mut self.embed_out {
+            Some(head) => head.pack(),
+            None => self.embed_in.pack(),
+        }
+    }
+
     fn head(&self) -> (Tensor, Option<Tensor>) {
         let tied = &self.embed_in.weight;
         let weight = self.embed_out.as_ref().map_or(tied, |head| &head.weight);

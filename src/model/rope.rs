@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
 
 use super::config::Fields;
+use crate::shim::{self, Turn};
 
 /// Which features of a head turn together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,6 +164,16 @@ impl Rope {
     /// Turns `x_bthd`.
     pub fn apply(&self, x_bthd: &Tensor, angles: &Angles) -> Tensor {
         let width = x_bthd.size()[3];
+        let (cos, sin) = (&angles.cos_bt1d, &angles.sin_bt1d);
+        if shim::usable(&[x_bthd, cos, sin]) {
+            let turn = match self.layout {
+                Layout::Halves => Turn::Halves,
+                Layout::Pairs => Turn::Pairs,
+            };
+            let rows = |x: &Tensor| x.view([-1, self.dims]);
+            let x_nhd = x_bthd.flatten(0, 1);
+            return shim::rope(turn, &x_nhd, &rows(cos), &rows(sin)).view_as(x_bthd);
+        }
         if self.dims == width {
             return self.turn(x_bthd, angles);
         }

@@ -243,6 +243,7 @@ impl Weights {
             weight: self.tensor(&format!("{path}.weight"), &[outputs, inputs]),
             bias: bias.then(|| self.tensor(&format!("{path}.bias"), &[outputs])),
             lora: None,
+            packed: None,
         }
     }
 
@@ -279,6 +280,7 @@ impl Weights {
         Embedding {
             path: path.to_string(),
             weight: self.tensor(&format!("{path}.weight"), &[rows, width]),
+            packed: None,
         }
     }
 
