@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 
 /// Instructions beyond the architecture's own that the kernels are compiled for as well; the best that the processor has
 /// are taken when they run.
-const LEVELS: [(&str, Option<&str>); 3] = [
-    ("base", None),
-    ("v3", Some("x86-64-v3")),
-    ("v4", Some("x86-64-v4")),
+const LEVELS: [(&str, &[&str]); 4] = [
+    ("base", &[]),
+    ("v3", &["-march=x86-64-v3"]),
+    ("v4", &["-march=x86-64-v4", "-mprefer-vector-width=512"]),
+    (
+        "v4_bf16",
+        &["-march=x86-64-v4", "-mprefer-vector-width=512", "-mavx512bf16"],
+    ),
 ];
 
 fn main() {
@@ -32,7 +36,7 @@ fn kernels() {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it"));
     let mut all = compiler();
     all.file("csrc/dispatch.cpp");
-    for (name, level) in LEVELS.into_iter().filter(|(_, level)| level.is_none() || x86) {
+    for (name, flags) in LEVELS.into_iter().filter(|(_, flags)| flags.is_empty() || x86) {
         let mut one = compiler();
         // Objects are named after their source; each level has a folder of its own.
         one.out_dir(out.join(name));
@@ -42,9 +46,8 @@ fn kernels() {
             .flag_if_supported("-Wno-psabi");
         one.define("EWE_TABLE", format!("ewe_kernels_{name}").as_str());
         one.define("EWE_LEVEL", name);
-        if let Some(level) = level {
-            one.flag(format!("-march={level}"))
-                .flag_if_supported("-mprefer-vector-width=512");
+        for flag in flags {
+            one.flag(flag);
         }
         for object in one.compile_intermediates() {
             all.object(object);

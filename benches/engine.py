@@ -1,79 +1,260 @@
-"""Completes the demo's stage-1 prompts with `ewe complete`, beside `transformers` generate, on the same weights.
+"""The engine beside `transformers`, and beside llama.cpp where `llama_cpp` and `gguf` are installed, on the same weights,
+prompts and threads.
 
-    make bench        or    .venv/bin/python benches/engine.py [PROMPTS] [TOKENS]
+    make bench-engine        or    .venv/bin/python benches/engine.py [--only PART]… [--turns N] [--prompts N]
 
-Both sample with temperature 0.7, top-p 0.9 and repetition penalty 1.15 in bf16 on the same threads, in turn, three
-times; a pair's ratio is of one turn. ewe is timed as a whole process, loading included; transformers without it.
+Parts:
+
+    stage1  prompts for new tasks, 96 tokens each, sampled and greedy; `transformers` at each of several batch sizes first,
+            then in turn with ewe at its best one
+    shared  prompts for classifications and instances, which share their few-shot examples
+    step    a decoding step beside the bare products of matrices in it
+    first   from `ewe complete` to its first token
+    llama   stage1's prompts, 32 at once and one alone, beside llama.cpp with the same weights in bf16 and Q8_0
+
+The prompts are those of `ewe generate` itself: the requests it writes with `--batch-file`; the next stages' follow from what
+the model answered. No answer ends before its last token. ewe is timed as a whole process, with loading; its peers without.
+A ratio is of two measurements that followed each other; the median of `--turns` is reported.
 """
 
+import argparse
 import json
 import os
-import random
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
-import sys
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "models/gemma-3-270m"
-TURNS = 3
+EWE = ROOT / "target/debug/ewe"
+SAMPLING = {"temperature": 0.7, "top_p": 0.9, "repetition_penalty": 1.15}
+TOKENS = 96
 
 
-def prompts(count):
-    """Stage-1 prompts as `ewe generate` makes them."""
-    seeds = [json.loads(line)["instruction"] for line in (ROOT / "seeds/seed_tasks.jsonl").open()]
-    rng = random.Random(7)
-    lists = (rng.sample(seeds, 8) for _ in range(count))
-    numbered = ("".join(f"{i}. {text}\n" for i, text in enumerate(chosen, 1)) for chosen in lists)
-    return [f"Come up with a series of tasks:\n\n{items}9." for items in numbered]
+def ewe(*arguments):
+    return subprocess.run([EWE, *map(str, arguments)], check=True, text=True, capture_output=True)
 
 
-def with_ewe(texts, tokens, folder):
-    """Generated tokens a second of the whole process."""
+class Requests:
+    """What `ewe generate` asks for, stage by stage."""
+
+    def __init__(self, folder):
+        self.folder, self.database, self.results = folder, folder / "dataset.db", []
+        ewe("init", "--db", self.database)
+
+    def next(self):
+        """The requests that wait, as bodies by their id."""
+        out = self.folder / f"requests{len(self.results)}.jsonl"
+        given = [part for file in self.results for part in ("--batch-results", file)]
+        ewe("-q", "generate", "--db", self.database, "--target", 100000, "--window", 64, "--seed", 3,
+            "--endpoint-model", "gemma", "--batch-file", out, *given)  # fmt: skip
+        return {row["custom_id"]: row["body"] for row in map(json.loads, out.open())}
+
+    def answer(self, texts):
+        """Files answers by their request's id."""
+        file = self.folder / f"results{len(self.results)}.jsonl"
+        with file.open("w") as out:
+            for name, text in texts.items():
+                choice = {"index": 0, "text": text, "finish_reason": "stop"}
+                body = {"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}
+                out.write(json.dumps({"custom_id": name, "response": {"status_code": 200, "body": body}}) + "\n")
+        self.results.append(file)
+
+
+def with_ewe(prompts, tokens, folder, sampled=True, batch=64):
+    """Completes prompts; gives their texts, the seconds of the whole process, and what it said of itself."""
     source, out = folder / "prompts.jsonl", folder / "out.jsonl"
-    source.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+    source.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in prompts))
+    options = ["--max-tokens", tokens, "--max-batch", batch, "--ignore-eos"]
+    if sampled:
+        options += [part for name, value in SAMPLING.items() for part in (f"--{name.replace('_', '-')}", value)]
+    else:
+        options += ["--temperature", 0]
     start = time.perf_counter()
-    command = [ROOT / "target/debug/ewe", "-q", "complete", "--model", MODEL, "--prompts", source, "--out", out]
-    command += ["--max-tokens", str(tokens), "--temperature", "0.7", "--top-p", "0.9", "--repetition-penalty", "1.15"]
-    subprocess.run(command, check=True)
+    said = ewe("complete", "--model", MODEL, "--prompts", source, "--out", out, *options).stderr
     seconds = time.perf_counter() - start
-    return sum(json.loads(line)["completion_tokens"] for line in out.open()) / seconds
+    rows = [json.loads(line) for line in out.open()]
+    assert all(row["completion_tokens"] == tokens for row in rows)
+    return [row["completion"] for row in rows], seconds, said
 
 
-def with_transformers(model, tokenizer, texts, tokens, batch):
-    """Generated tokens a second, end-of-text and padding after it not counted."""
-    made, start = 0, time.perf_counter()
-    for i in range(0, len(texts), batch):
-        given = tokenizer(texts[i : i + batch], return_tensors="pt", padding=True)
-        with torch.no_grad():
-            out = model.generate(
-                **given, max_new_tokens=tokens, do_sample=True, temperature=0.7, top_p=0.9, top_k=0, repetition_penalty=1.15
-            )
-        made += int((out[:, given.input_ids.shape[1] :] != tokenizer.pad_token_id).sum())
-    return made / (time.perf_counter() - start)
+class Transformers:
+    """`transformers` generate, as its documentation has it: left padding, bf16, its default attention."""
+
+    def __init__(self):
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        self.tokenizer = AutoTokenizer.from_pretrained(MODEL, padding_side="left")
+        self.model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.bfloat16)
+
+    def seconds(self, prompts, tokens, batch, sampled=True):
+        how = {"do_sample": True, "top_k": 0, **SAMPLING} if sampled else {"do_sample": False}
+        start = time.perf_counter()
+        for i in range(0, len(prompts), batch):
+            given = self.tokenizer(prompts[i : i + batch], return_tensors="pt", padding=True)
+            with torch.no_grad():
+                made = self.model.generate(**given, max_new_tokens=tokens, min_new_tokens=tokens, **how)
+            assert made.shape[1] == given.input_ids.shape[1] + tokens
+        return time.perf_counter() - start
+
+    def tokens(self, prompts):
+        return [len(ids) for ids in self.tokenizer(prompts).input_ids]
+
+
+def median_ratio(pairs):
+    return statistics.median(theirs / ours for ours, theirs in pairs)
+
+
+def stage1(prompts, peer, folder, turns):
+    lengths = peer.tokens(prompts)
+    total = len(prompts) * TOKENS
+    print(f"stage1: {len(prompts)} prompts of {statistics.mean(lengths):.0f} tokens, {TOKENS} new tokens each")
+    for sampled in (True, False):
+        name = "sampling" if sampled else "greedy"
+        tried = {}
+        for batch in (8, 16, 32, 64):
+            some = prompts[: max(batch, 16)]
+            tried[batch] = len(some) * TOKENS / peer.seconds(some, TOKENS, batch, sampled)
+        best = max(tried, key=tried.get)
+        print(f"  {name}: transformers at batch " + ", ".join(f"{b}: {r:.1f}" for b, r in tried.items()) + " tokens/s")
+        pairs = []
+        for _ in range(turns):
+            ours = with_ewe(prompts, TOKENS, folder, sampled)[1]
+            theirs = peer.seconds(prompts, TOKENS, best, sampled)
+            pairs.append((ours, theirs))
+            print(f"  {name}: ewe {total / ours:.1f} tokens/s, transformers {total / theirs:.1f} at batch {best}", flush=True)
+        print(f"  {name}: median ratio {median_ratio(pairs):.2f}")
+
+
+def shared(requests, prompts, peer, folder, turns):
+    """Stages 2 and 3: `prompts` are answered, the instructions found classified, all of them as no classification."""
+    texts = with_ewe(list(prompts.values()), TOKENS, folder)[0]
+    requests.answer(dict(zip(prompts, texts)))
+    classifications = requests.next()
+    requests.answer({name: " No" for name in classifications})
+    instances = requests.next()
+    for name, bodies, tokens in (("stage2", classifications, 4), ("stage3", instances, TOKENS)):
+        some = [body["prompt"] for body in bodies.values()][:32]
+        lengths = peer.tokens(some)
+        prefix = os.path.commonprefix(some)
+        print(
+            f"shared, {name}: {len(some)} prompts of {statistics.mean(lengths):.0f} tokens, of which the first "
+            f"{peer.tokens([prefix])[0]} are the same; {tokens} new tokens each"
+        )
+        tried = {batch: peer.seconds(some[:batch], tokens, batch) / batch for batch in (8, 32)}
+        best = min(tried, key=tried.get)
+        pairs = []
+        for _ in range(turns):
+            ours, said = with_ewe(some, tokens, folder)[1:]
+            theirs = peer.seconds(some, tokens, best)
+            pairs.append((ours, theirs))
+            print(f"  ewe {len(some) / ours:.2f} prompts/s, transformers {len(some) / theirs:.2f} at batch {best}", flush=True)
+        print(f"  {said.strip().splitlines()[-1]}")
+        print(f"  {name}: median ratio {median_ratio(pairs):.2f}")
+
+
+def products(batch):
+    """The products of one step, as `at::linear` on weights as they are: a function that does them once."""
+    config = json.loads((MODEL / "config.json").read_text())
+    d, inner, width = config["hidden_size"], config["intermediate_size"], config["head_dim"]
+    queries, keys = config["num_attention_heads"] * width, config["num_key_value_heads"] * width
+    shapes = [(queries, d), (keys, d), (keys, d), (d, queries), (inner, d), (inner, d), (d, inner)]
+    shapes = shapes * config["num_hidden_layers"] + [(config["vocab_size"], d)]
+    weights = [torch.randn(shape).mul_(0.02).bfloat16() for shape in shapes]
+    inputs = {width: torch.randn(batch, width).bfloat16() for _, width in shapes}
+
+    def once():
+        for weight in weights:
+            torch.nn.functional.linear(inputs[weight.shape[1]], weight)
+
+    return once
+
+
+def step(prompts, folder, turns):
+    print(f"step: a decoding step behind stage-1 prompts, sampling, {TOKENS} steps, beside its bare products")
+    for batch in (1, 8, 32):
+        bare, pairs = products(batch), []
+        some = prompts[:batch]
+        for _ in range(turns):
+            said = with_ewe(some, TOKENS, folder, batch=batch)[2]
+            line = said.strip().splitlines()[-1]
+            part = lambda name: float(line.split(f"{name} ")[1].split(" s")[0])
+            steps = int(line.split(" steps")[0].split("(")[-1])
+            ours = (part("model") + part("sampling")) / steps
+            with torch.no_grad():
+                bare()
+                start = time.perf_counter()
+                for _ in range(20):
+                    bare()
+                theirs = (time.perf_counter() - start) / 20
+            pairs.append((ours, theirs))
+            print(f"  batch {batch}: step {ours * 1e3:.1f} ms (model {part('model') / steps * 1e3:.1f}), bare products {theirs * 1e3:.1f} ms", flush=True)
+        print(f"  batch {batch}: median ratio {1 / median_ratio(pairs):.2f}")
+
+
+def first(turns):
+    times = []
+    for _ in range(2 * turns + 1):
+        start = time.perf_counter()
+        command = [EWE, "-q", "complete", "--model", MODEL, "--prompt", "The capital of France is", "--max-tokens", "64"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            process.stdout.read(1)
+            times.append(time.perf_counter() - start)
+            process.kill()
+    print(f"first: {statistics.median(times):.2f} s from `ewe complete` to its first token (median of {len(times)}, at most {max(times):.2f})")
+
+
+def llama(prompts, folder, turns):
+    try:
+        from engine_llama import LlamaCpp
+    except ImportError as missing:
+        print(f"llama: left out, {missing}")
+        return
+    for kind in ("Q8_0", "BF16"):
+        peer = LlamaCpp(MODEL, folder, kind, os.cpu_count())
+        for count in (32, 1):
+            some, pairs = prompts[:count], []
+            total = count * TOKENS
+            for _ in range(turns):
+                ours = with_ewe(some, TOKENS, folder, batch=count)[1]
+                theirs = peer.seconds(some, TOKENS)
+                pairs.append((ours, theirs))
+                print(f"  llama.cpp {kind}, {count} at once: ewe {total / ours:.1f} tokens/s, llama.cpp {total / theirs:.1f}", flush=True)
+            print(f"llama: {kind}, {count} at once: median ratio {median_ratio(pairs):.2f}")
 
 
 def main():
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 32
-    tokens = int(sys.argv[2]) if len(sys.argv) > 2 else 96
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", action="append", choices=["stage1", "shared", "step", "first", "llama"])
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--prompts", type=int, default=64)
+    args = parser.parse_args()
+    wanted = lambda part: not args.only or part in args.only
     threads = os.cpu_count() or 1
     torch.set_num_threads(threads)
-    tokenizer = AutoTokenizer.from_pretrained(MODEL, padding_side="left")
-    model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.bfloat16)
-    texts, ratios = prompts(count), []
-    with tempfile.TemporaryDirectory() as folder:
-        for turn in range(TURNS):
-            ewe = with_ewe(texts, tokens, Path(folder))
-            peer = with_transformers(model, tokenizer, texts, tokens, 16)
-            ratios.append(ewe / peer)
-            print(f"turn {turn + 1}: ewe {ewe:.1f} tokens/s (whole process), transformers {peer:.1f} tokens/s at batch 16, ratio {ewe / peer:.2f}")
-    print(f"{count} prompts, {tokens} tokens each, {threads} threads: median ratio {statistics.median(ratios):.2f}")
+    print(f"{threads} threads, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        requests = Requests(folder)
+        bodies = dict(list(requests.next().items()))
+        prompts = [body["prompt"] for body in bodies.values()][: args.prompts]
+        if wanted("first"):
+            first(args.turns)
+        if wanted("step"):
+            step(prompts, folder, args.turns)
+        peer = Transformers() if wanted("stage1") or wanted("shared") else None
+        if wanted("stage1"):
+            stage1(prompts, peer, folder, args.turns)
+        if wanted("shared"):
+            shared(requests, {name: body["prompt"] for name, body in bodies.items()}, peer, folder, args.turns)
+        if wanted("llama"):
+            llama(prompts, folder, args.turns)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,6 +8,10 @@
 #include <cstring>
 #include <vector>
 
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
 #ifndef EWE_TABLE
 #error "EWE_TABLE names the table of this compilation"
 #endif
@@ -286,61 +290,129 @@ template <class T> struct Query {
     int64_t from, to;
 };
 
-// Scores of R queries against `count` keys: s[r][j].
-template <int R, class T>
-inline void scores(const float (*q)[MOST_FEATURES], const T *k, const Head<T> &head, int64_t count, float (*s)[KEYS]) {
-    int64_t j = 0;
-    for (; j + 2 <= count; j += 2) {
-        const T *k0 = k + j * head.stride, *k1 = k0 + head.stride;
-        f32x16 a[R] = {}, b[R] = {};
+// As many sums at a time as keep the multipliers busy: each waits four cycles for its last one.
+constexpr int SUMS = 8;
+
+// The queries of a block as the products with keys want them.
+template <int R, class T> struct Scaled {
+    alignas(64) float q[R][MOST_FEATURES];
+
+    void set(int r, const T *from, const Head<T> &head) {
+        for (int64_t i = 0; i < head.d; i += LANES) store(&q[r][i], load(from + i) * all(head.scale));
+    }
+
+    // Scores against N keys that follow each other: s[r][0 .. N].
+    template <int N> void against(const T *k, const Head<T> &head, float (*s)[KEYS]) const {
+        f32x16 sums[N][R] = {};
         for (int64_t i = 0; i < head.d; i += LANES) {
-            f32x16 x0 = load(k0 + i), x1 = load(k1 + i);
+            f32x16 key[N];
+            for (int n = 0; n < N; n++) key[n] = load(k + n * head.stride + i);
             for (int r = 0; r < R; r++) {
-                f32x16 y = load(&q[r][i]);
-                a[r] += x0 * y;
-                b[r] += x1 * y;
+                f32x16 query = load(&q[r][i]);
+                for (int n = 0; n < N; n++) sums[n][r] += key[n] * query;
             }
         }
         for (int r = 0; r < R; r++) {
-            s[r][j] = sum(a[r]);
-            s[r][j + 1] = sum(b[r]);
+            for (int n = 0; n < N; n++) s[r][n] = sum(sums[n][r]);
         }
     }
-    for (; j < count; j++) {
-        f32x16 a[R] = {};
-        for (int64_t i = 0; i < head.d; i += LANES) {
-            f32x16 x0 = load(k + j * head.stride + i);
-            for (int r = 0; r < R; r++) a[r] += x0 * load(&q[r][i]);
+};
+
+#if defined(__AVX512BF16__)
+// Pairs of bf16 are multiplied as they are; their products and sums are fp32.
+template <int R> struct Scaled<R, bf16> {
+    const bf16 *q[R];
+
+    void set(int r, const bf16 *from, const Head<bf16> &) { q[r] = from; }
+
+    template <int N> void against(const bf16 *k, const Head<bf16> &head, float (*s)[KEYS]) const {
+        __m512 sums[N][R] = {};
+        int64_t i = 0;
+        for (; i + 2 * LANES <= head.d; i += 2 * LANES) {
+            __m512bh key[N];
+            for (int n = 0; n < N; n++) key[n] = (__m512bh)_mm512_loadu_si512(k + n * head.stride + i);
+            for (int r = 0; r < R; r++) {
+                __m512bh query = (__m512bh)_mm512_loadu_si512(q[r] + i);
+                for (int n = 0; n < N; n++) sums[n][r] = _mm512_dpbf16_ps(sums[n][r], key[n], query);
+            }
         }
-        for (int r = 0; r < R; r++) s[r][j] = sum(a[r]);
+        for (; i < head.d; i += LANES) {
+            for (int n = 0; n < N; n++) {
+                for (int r = 0; r < R; r++) {
+                    sums[n][r] += (__m512)(load(k + n * head.stride + i) * load(q[r] + i));
+                }
+            }
+        }
+        for (int r = 0; r < R; r++) {
+            for (int n = 0; n < N; n++) s[r][n] = sum((f32x16)sums[n][r]) * head.scale;
+        }
+    }
+};
+#endif
+
+// How many keys ahead of the one at work memory is asked for.
+constexpr int64_t AHEAD = 16;
+
+template <class T> inline void fetch(const T *row, int64_t d) {
+    for (int64_t i = 0; i < d; i += 64 / (int64_t)sizeof(T)) __builtin_prefetch(row + i);
+}
+
+// Scores of R queries against `count` keys: s[r][j]. Their values are on the way when this is done.
+template <int R, class T>
+inline void scores(const Scaled<R, T> &q, const T *k, const T *v, const Head<T> &head, int64_t count, float (*s)[KEYS]) {
+    constexpr int N = std::max(2, SUMS / R);
+    int64_t j = 0;
+    auto at = [&](int64_t j) { return (float(*)[KEYS])(&s[0][j]); };
+    for (; j + N <= count; j += N) {
+        // Processors look ahead within a page only, and eight keys fill one.
+        for (int n = 0; n < N; n++) {
+            fetch(k + (j + n + AHEAD) * head.stride, head.d);
+            fetch(v + (j + n) * head.stride, head.d);
+        }
+        q.template against<N>(k + j * head.stride, head, at(j));
+    }
+    for (; j < count; j++) q.template against<1>(k + j * head.stride, head, at(j));
+}
+
+// Adds the values of `count` keys, weighted, to C · 16 features: o[r] += Σ p[r][j] v[j].
+template <int R, int C, class T>
+inline void weighted(const float (*p)[KEYS], const T *v, const Head<T> &head, int64_t count, float (*o)[MOST_FEATURES]) {
+    f32x16 sums[R][C];
+    for (int r = 0; r < R; r++) {
+        for (int c = 0; c < C; c++) sums[r][c] = load(&o[r][c * LANES]);
+    }
+    for (int64_t j = 0; j < count; j++) {
+        f32x16 value[C];
+        for (int c = 0; c < C; c++) value[c] = load(v + j * head.stride + c * LANES);
+        for (int r = 0; r < R; r++) {
+            f32x16 weight = all(p[r][j]);
+            for (int c = 0; c < C; c++) sums[r][c] += value[c] * weight;
+        }
+    }
+    for (int r = 0; r < R; r++) {
+        for (int c = 0; c < C; c++) store(&o[r][c * LANES], sums[r][c]);
     }
 }
 
-// Adds the values of `count` keys, weighted: o[r] += Σ p[r][j] v[j].
 template <int R, class T>
 inline void values(const float (*p)[KEYS], const T *v, const Head<T> &head, int64_t count, float (*o)[MOST_FEATURES]) {
-    for (int64_t i = 0; i < head.d; i += LANES) {
-        f32x16 a[R];
-        for (int r = 0; r < R; r++) a[r] = load(&o[r][i]);
-        for (int64_t j = 0; j < count; j++) {
-            f32x16 x = load(v + j * head.stride + i);
-            for (int r = 0; r < R; r++) a[r] += x * all(p[r][j]);
-        }
-        for (int r = 0; r < R; r++) store(&o[r][i], a[r]);
-    }
+    constexpr int C = std::max(2, SUMS / R);
+    int64_t i = 0;
+    auto at = [&](int64_t i) { return (float(*)[MOST_FEATURES])(&o[0][i]); };
+    for (; i + C * LANES <= head.d; i += C * LANES) weighted<R, C>(p, v + i, head, count, at(i));
+    for (; i < head.d; i += LANES) weighted<R, 1>(p, v + i, head, count, at(i));
 }
 
 // R queries of one head at once, so that keys and values are read once for all of them (softmax as it goes: Milakov and
 // Gimelshein 2018, <https://arxiv.org/abs/1805.02867>).
 template <int R, class T> void attend_block(const Query<T> *queries, const Head<T> &head) {
-    alignas(64) float q[R][MOST_FEATURES], o[R][MOST_FEATURES], s[R][KEYS];
+    alignas(64) float o[R][MOST_FEATURES], s[R][KEYS];
+    Scaled<R, T> q;
     float most[R], total[R];
     int64_t from = queries[0].from, to = queries[0].to;
     for (int r = 0; r < R; r++) {
-        for (int64_t i = 0; i < head.d; i += LANES) {
-            store(&q[r][i], load(queries[r].q + i) * all(head.scale));
-            store(&o[r][i], f32x16{});
-        }
+        q.set(r, queries[r].q, head);
+        for (int64_t i = 0; i < head.d; i += LANES) store(&o[r][i], f32x16{});
         most[r] = -INFINITY;
         total[r] = 0;
         from = std::min(from, queries[r].from);
@@ -348,7 +420,7 @@ template <int R, class T> void attend_block(const Query<T> *queries, const Head<
     }
     for (int64_t first = from; first < to; first += KEYS) {
         int64_t count = std::min(KEYS, to - first);
-        scores<R>(q, head.k + first * head.stride, head, count, s);
+        scores<R, T>(q, head.k + first * head.stride, head.v + first * head.stride, head, count, s);
         for (int r = 0; r < R; r++) {
             int64_t low = std::min(std::max(queries[r].from - first, (int64_t)0), count);
             int64_t high = std::max(std::min(queries[r].to - first, count), low);
@@ -377,7 +449,7 @@ template <int R, class T> void attend_block(const Query<T> *queries, const Head<
             }
             total[r] += sum(weight);
         }
-        values<R>(s, head.v + first * head.stride, head, count, o);
+        values<R, T>(s, head.v + first * head.stride, head, count, o);
     }
     for (int r = 0; r < R; r++) {
         for (int64_t i = 0; i < head.d; i += LANES) {

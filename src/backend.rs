@@ -32,6 +32,10 @@ pub struct Sampling {
     pub stop: Vec<String>,
     /// The text is a function of prompt, parameters and this.
     pub seed: u64,
+    /// Whether to go on behind an end-of-text token, as measurements do; named so by vLLM. Written only where it is so, since
+    /// content keys are older than it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_eos: bool,
     /// A JSON Schema (draft 2020-12) that the text must satisfy. Only an endpoint can be held to one; where there is
     /// none it is not written, so that content keys from before it existed still hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,6 +55,7 @@ impl Default for Sampling {
             repetition_penalty: 1.0,
             stop: Vec::new(),
             seed: 0,
+            ignore_eos: false,
             schema: None,
         }
     }

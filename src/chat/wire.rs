@@ -100,6 +100,7 @@ impl Body {
             repetition_penalty: within("repetition_penalty", self.repetition_penalty, 1.0, 0.01, 100.0)?,
             stop: self.stop.clone().map(Strings::into_vec).unwrap_or_default(),
             seed: self.seed.map_or(seed, |seed| seed as u64),
+            ignore_eos: false,
             schema: None,
         })
     }

@@ -90,6 +90,10 @@ pub struct SamplingArgs {
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
 
+    /// Answers go on to --max-tokens even where the model ends them; for measuring speed
+    #[arg(long)]
+    pub ignore_eos: bool,
+
     /// With the prompt and the options above, decides the answer; row N of a file uses seed + N
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
@@ -109,6 +113,7 @@ impl SamplingArgs {
             repetition_penalty: self.repetition_penalty,
             stop: self.stop.clone(),
             seed: self.seed,
+            ignore_eos: self.ignore_eos,
             schema: None,
         }
     }

@@ -106,6 +106,8 @@ pub struct Engine {
     waiting: VecDeque<Request>,
     /// In slot order.
     running: Vec<Running>,
+    /// The next tokens of those that run, computed and not yet delivered.
+    chosen: Vec<i64>,
     stats: Stats,
 }
 
@@ -122,6 +124,7 @@ impl Engine {
             bytes_per_token,
             waiting: VecDeque::new(),
             running: Vec::new(),
+            chosen: Vec::new(),
             stats: Stats::default(),
         }
     }
@@ -142,8 +145,15 @@ impl Engine {
         self.stats
     }
 
-    /// Gives every running request its next token, after computing the prompts of those that join.
+    /// Gives every running request its next token: [`Engine::advance`], then [`Engine::deliver`].
+    #[cfg(test)]
     pub fn step(&mut self) {
+        self.advance();
+        self.deliver();
+    }
+
+    /// Computes the next token of every running request, after the prompts of those that join.
+    pub fn advance(&mut self) {
         let _held = Inference::hold();
         self.forget_the_gone();
         let started = Instant::now();
@@ -170,9 +180,9 @@ impl Engine {
                 index: r.generated,
             })
             .collect();
-        let tokens = choose(&logits_bv, &rows);
-        self.take(&tokens);
+        self.chosen = choose(&logits_bv, &rows);
         self.stats.steps += 1;
+        self.stats.generated_tokens += self.chosen.len();
         self.stats.sample += decoded.elapsed();
     }
 
@@ -305,17 +315,18 @@ impl Engine {
         self.model.forward(&tokens_bt, &mut pass).select(1, 0)
     }
 
-    /// Hands each row its token and lets go of the rows that end with it.
-    fn take(&mut self, tokens: &[i64]) {
+    /// Hands each request its token and lets go of those that end with it. Apart from [`Engine::advance`], so that whoever
+    /// hears of an end finds it counted.
+    pub fn deliver(&mut self) {
         let context = self.model.info().context;
         let mut ended = Vec::new();
-        for (row, (running, &token)) in self.running.iter_mut().zip(tokens).enumerate() {
+        for (row, (running, token)) in self.running.iter_mut().zip(self.chosen.drain(..)).enumerate() {
             running.last = token;
             running.generated += 1;
             running.seen.generated(token);
-            self.stats.generated_tokens += 1;
             let request = &mut running.request;
-            let reason = if request.end_tokens.contains(&token) || !request.listener.token(token) {
+            let ends = !request.sampling.ignore_eos && request.end_tokens.contains(&token);
+            let reason = if ends || !request.listener.token(token) {
                 Some(FinishReason::Stop)
             } else if running.generated >= request.sampling.max_tokens
                 || request.prompt.len() + running.generated >= context

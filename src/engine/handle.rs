@@ -338,7 +338,8 @@ fn work(mut engine: Engine, incoming: &mpsc::Receiver<Vec<Request>>, shared: &Sh
         while let Ok(requests) = incoming.try_recv() {
             requests.into_iter().for_each(|request| engine.submit(request));
         }
-        engine.step();
+        engine.advance();
         *shared.stats.lock().unwrap_or_else(PoisonError::into_inner) = engine.stats();
+        engine.deliver();
     }
 }

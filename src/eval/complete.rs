@@ -128,10 +128,11 @@ pub fn summary(backend: &LocalBackend, started: Instant) -> String {
     let stats = backend.stats();
     let seconds = started.elapsed().as_secs_f64();
     format!(
-        "{} tokens in {seconds:.1} s, {:.0} tok/s (prompts {:.1} s, model {:.1} s, sampling {:.1} s); \
+        "{} tokens in {seconds:.2} s, {:.0} tok/s ({} steps; prompts {:.2} s, model {:.2} s, sampling {:.2} s); \
          {} of {} prompt tokens were reused",
         stats.generated_tokens,
         stats.generated_tokens as f64 / seconds,
+        stats.steps,
         stats.prefill.as_secs_f64(),
         stats.decode.as_secs_f64(),
         stats.sample.as_secs_f64(),
