@@ -64,7 +64,7 @@ impl LocalBackend {
         config: Config,
     ) -> Result<LocalBackend> {
         let dir = hub::resolve(dir, Want::Model)?;
-        let loaded = open(&dir, adapter, device, dtype)?;
+        let loaded = load(&dir, adapter, device, dtype)?;
         let name = fingerprint(&dir, adapter, loaded.kind)?;
         LocalBackend::start(loaded, name, config)
     }
@@ -72,13 +72,12 @@ impl LocalBackend {
     /// Starts a loaded model under `name`.
     pub fn start(loaded: LoadedModel, name: String, config: Config) -> Result<LocalBackend> {
         let LoadedModel {
-            mut model,
+            model,
             tokenizer,
             kind,
             device,
             ..
         } = loaded;
-        model.pack();
         let context = model.info().context;
         let capacity = config.max_batch;
         let shared = Arc::new(Shared::default());
@@ -231,6 +230,19 @@ impl Drop for LocalBackend {
             let _ = worker.join();
         }
     }
+}
+
+/// Opens a model and makes it ready for inference, on a thread that ends with it. A thread that has computed in parallel
+/// keeps its helpers, and with those of a second one libtorch's threads outnumber the cores: they then sleep between any two
+/// operations instead of waiting for the next, and to wake them costs more than most operations do.
+fn load(dir: &Path, adapter: Option<&Path>, device: &str, dtype: &str) -> Result<LoadedModel> {
+    let loading = || {
+        let mut loaded = open(dir, adapter, device, dtype)?;
+        loaded.model.pack();
+        Ok(loaded)
+    };
+    std::thread::scope(|scope| scope.spawn(loading).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// One answer, as it comes. Yields an error once if the model dies meanwhile.
