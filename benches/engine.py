@@ -216,7 +216,7 @@ def llama(prompts, folder, turns):
         print(f"llama: left out, {missing}")
         return
     for kind in ("Q8_0", "BF16"):
-        peer = LlamaCpp(MODEL, folder, kind, os.cpu_count())
+        peer = LlamaCpp(folder, kind, os.cpu_count())
         for count in (32, 1):
             some, pairs = prompts[:count], []
             total = count * TOKENS
