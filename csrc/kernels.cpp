@@ -597,9 +597,35 @@ void summarise(int type, const void *logits, const float *sharpness, float *maxi
     }
 }
 
+// Numbers whose exponent has all its bits, `mask`, are infinite or none.
+template <class Bits> int64_t not_finite_of(const Bits *x, int64_t count, Bits mask) {
+    constexpr int64_t PIECE = 1 << 16;
+    int64_t found = count;
+#pragma omp parallel for schedule(static) reduction(min : found) if (count > 8 * PIECE)
+    for (int64_t from = 0; from < count; from += PIECE) {
+        int64_t to = std::min(count, from + PIECE);
+        Bits any = 0;
+        for (int64_t i = from; i < to; i++) any |= (x[i] & mask) == mask;
+        for (int64_t i = from; any && i < to; i++) {
+            if ((x[i] & mask) == mask) {
+                found = std::min(found, i);
+                break;
+            }
+        }
+    }
+    return found == count ? -1 : found;
+}
+
+int64_t not_finite(int type, const void *x, int64_t count) {
+    if (type == EWE_BF16) return not_finite_of<uint16_t>((const uint16_t *)x, count, 0x7f80);
+    return not_finite_of<uint32_t>((const uint32_t *)x, count, 0x7f800000);
+}
+
 }  // namespace
 
 #define EWE_STRING(x) #x
 #define EWE_NAME(x) EWE_STRING(x)
 
-extern "C" const ewe_kernels EWE_TABLE = {EWE_NAME(EWE_LEVEL), rms_norm, rope, gated, attend, summarise};
+extern "C" const ewe_kernels EWE_TABLE = {
+    EWE_NAME(EWE_LEVEL), rms_norm, rope, gated, attend, summarise, not_finite,
+};

@@ -59,6 +59,9 @@ typedef struct {
      * exp((score - the row's maximum) · sharpness) of each. */
     void (*summarise)(int type, const void *logits_nv, const float *sharpness_n, float *maxima_ng, float *sums_ng,
                       int64_t n, int64_t v, int64_t width);
+
+    /* Where the first of `count` numbers is that is infinite or none, or -1. */
+    int64_t (*not_finite)(int type, const void *x, int64_t count);
 } ewe_kernels;
 
 /* Those for this processor. */

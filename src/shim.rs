@@ -60,7 +60,7 @@ pub enum Gate {
 
 #[repr(C)]
 struct Kernels {
-    name: *const c_char,
+    _name: *const c_char,
     rms_norm: unsafe extern "C" fn(
         c_int,
         c_int,
@@ -102,6 +102,7 @@ struct Kernels {
         i64,
     ),
     summarise: unsafe extern "C" fn(c_int, *const c_void, *const f32, *mut f32, *mut f32, i64, i64, i64),
+    not_finite: unsafe extern "C" fn(c_int, *const c_void, i64) -> i64,
 }
 
 unsafe extern "C" {
@@ -217,13 +218,6 @@ pub fn rms_norm(
         );
     }
     out
-}
-
-/// The instructions that the kernels were compiled for: `base`, `v3` or `v4` (levels of x86-64).
-pub fn level() -> &'static str {
-    // SAFETY: the name is a string literal.
-    let name = unsafe { CStr::from_ptr(kernels().name) };
-    name.to_str().unwrap_or("unknown")
 }
 
 /// Turns the first `cos_nr.size()[1]` features of every head of `x_nhd`. `cos_nr` and `sin_nr`, which has its sign, have
@@ -392,6 +386,23 @@ pub fn summarise(logits_nv: &Tensor, width: usize, sharpness_n: &[f32]) -> Summa
         );
     }
     Summary { maxima_ng, sums_ng }
+}
+
+/// Where the first value of `x` is that is infinite or not a number, as a flat index in row-major order.
+pub fn not_finite(x: &Tensor) -> Option<i64> {
+    let taken =
+        matches!(x.kind(), Kind::BFloat16 | Kind::Float) && x.device() == Device::Cpu && x.is_contiguous();
+    if !taken {
+        let bad = x.isfinite().logical_not().flatten(0, -1);
+        return bad
+            .any()
+            .int64_value(&[])
+            .eq(&1)
+            .then(|| bad.to_kind(Kind::Uint8).argmax(-1, false).int64_value(&[]));
+    }
+    // SAFETY: the values are contiguous, of the type that is passed and on the CPU, as checked.
+    let found = unsafe { (kernels().not_finite)(type_of(x), data(x), x.numel() as i64) };
+    (found >= 0).then_some(found)
 }
 
 /// Weights in the order in which oneDNN multiplies by them.
@@ -659,6 +670,19 @@ mod tests {
         let _ = x.get(0).get(99).fill_(f64::NAN);
         let maxima = summarise(&x, 64, &[]).maxima_ng;
         assert!(!maxima[0].is_nan() && maxima[1].is_nan());
+    }
+
+    #[test]
+    fn the_first_value_that_is_no_finite_number_is_found() {
+        for kind in [Kind::Float, Kind::BFloat16, Kind::Half] {
+            let x = numbers(&[700, 1000], kind, 1);
+            assert_eq!(not_finite(&x), None, "{kind:?}");
+            let _ = x.get(655).narrow(0, 991, 1).fill_(f64::INFINITY);
+            assert_eq!(not_finite(&x), Some(655_991), "{kind:?}");
+            let _ = x.get(2).narrow(0, 7, 1).fill_(f64::NAN);
+            assert_eq!(not_finite(&x), Some(2_007), "{kind:?}");
+            assert_eq!(not_finite(&Tensor::zeros([0], (kind, Device::Cpu))), None);
+        }
     }
 
     #[test]

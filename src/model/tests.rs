@@ -591,6 +591,23 @@ fn damage_is_named() {
         },
         &["model.safetensors is truncated", "hint:"],
     );
+    fails(
+        |dir| {
+            let path = dir.join("model.safetensors");
+            let mut bytes = std::fs::read(&path).unwrap();
+            let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+            let view = file.tensor("model.layers.0.mlp.up_proj.weight").unwrap();
+            // The third value of the second row, in fp32.
+            let columns = view.shape()[1];
+            let at = view.data().as_ptr() as usize - bytes.as_ptr() as usize + 4 * (columns + 2);
+            bytes[at..at + 4].copy_from_slice(&f32::INFINITY.to_le_bytes());
+            std::fs::write(&path, bytes).unwrap();
+        },
+        &[
+            "`model.layers.0.mlp.up_proj.weight`",
+            "the value at [1, 2] is inf",
+        ],
+    );
     let missing = load(Path::new("/nowhere/at/all"), Device::Cpu, "auto")
         .err()
         .unwrap();

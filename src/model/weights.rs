@@ -13,6 +13,7 @@ use tch::{Device, Kind, Tensor};
 use super::layers::{Embedding, LayerNorm, Linear, PlainRmsNorm, RmsNorm};
 use super::pickle::Number;
 use super::torch_file::{self, Place};
+use crate::shim;
 
 /// Names of the file that has all weights and of the index of shards, in order of preference.
 pub const FORMATS: [(&str, &str); 2] = [
@@ -205,8 +206,18 @@ impl Weights {
                 shard.path.display()
             ),
         };
-        self.convert(&shard.file, place, kind)
-            .with_context(|| format!("cannot read `{name}` of {}", shard.path.display()))
+        let tensor = self
+            .convert(&shard.file, place, kind)
+            .with_context(|| format!("cannot read `{name}` of {}", shard.path.display()))?;
+        if let Some(index) = shim::not_finite(&tensor) {
+            bail!(
+                "`{name}` in {}: the value at {:?} is {}, not a finite number",
+                shard.path.display(),
+                coordinates(index, shape),
+                tensor.view(-1).double_value(&[index])
+            );
+        }
+        Ok(tensor)
     }
 
     /// The tensor at `place`, of `kind`, as it is wanted.
@@ -372,6 +383,21 @@ fn safetensors_places(path: &Path, file: &File) -> Result<Vec<(String, Place)>> 
         (name, place)
     });
     Ok(places.collect())
+}
+
+/// Where a flat index lies in `shape`.
+fn coordinates(mut index: i64, shape: &[i64]) -> Vec<i64> {
+    let mut at: Vec<i64> = shape
+        .iter()
+        .rev()
+        .map(|&size| {
+            let here = index % size;
+            index /= size;
+            here
+        })
+        .collect();
+    at.reverse();
+    at
 }
 
 fn row_major(shape: &[i64]) -> Vec<i64> {
