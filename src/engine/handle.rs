@@ -232,16 +232,11 @@ impl Drop for LocalBackend {
     }
 }
 
-/// Opens a model and makes it ready for inference, on a thread that ends with it. A thread that has computed in parallel
-/// keeps its helpers, and with those of a second one libtorch's threads outnumber the cores: they then sleep between any two
-/// operations instead of waiting for the next, and to wake them costs more than most operations do.
+/// Opens a model on a thread that ends with it. A thread that has computed in parallel keeps its helpers, and with those
+/// of a second one libtorch's threads outnumber the cores: they then sleep between any two operations instead of waiting
+/// for the next, and to wake them costs more than most operations do.
 fn load(dir: &Path, adapter: Option<&Path>, device: &str, dtype: &str) -> Result<LoadedModel> {
-    let loading = || {
-        let mut loaded = open(dir, adapter, device, dtype)?;
-        loaded.model.pack();
-        Ok(loaded)
-    };
-    std::thread::scope(|scope| scope.spawn(loading).join())
+    std::thread::scope(|scope| scope.spawn(|| open(dir, adapter, device, dtype)).join())
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 

@@ -99,7 +99,7 @@ impl Linear {
 
 /// The packed form of a weight, where it has one.
 fn pack(weight: &Tensor) -> Option<PackedLinear> {
-    let worth = weight.kind() == Kind::BFloat16 && weight.device() == Device::Cpu;
+    let worth = weight.kind() == Kind::BFloat16 && weight.device() == Device::Cpu && weight.dim() == 2;
     // A processor without bf16 has none; its products go on as before.
     worth.then(|| PackedLinear::pack(weight).ok()).flatten()
 }

@@ -182,6 +182,11 @@ pub fn build(fields: &Fields, weights: &mut Weights) -> Result<Box<dyn CausalLm>
 /// Fails with the file and all that is wrong with it: no such directory, unknown `model_type`, a config that asks for
 /// something not implemented, tensors that are missing or misshapen, a truncated file, an unusable tokenizer.
 pub fn load(dir: &Path, device: Device, dtype: &str) -> Result<LoadedModel> {
+    read(dir, device, dtype, false)
+}
+
+/// As [`load`]; with `packs`, linear layers are [packed](Weights::pack) as they are read.
+fn read(dir: &Path, device: Device, dtype: &str, packs: bool) -> Result<LoadedModel> {
     let _guard = tch::no_grad_guard();
     if !dir.is_dir() {
         bail!(
@@ -189,6 +194,7 @@ pub fn load(dir: &Path, device: Device, dtype: &str) -> Result<LoadedModel> {
             dir.display()
         );
     }
+    let _loading = device::Loading::begin();
     let fields = Fields::read(dir)?;
     let mut weights = Weights::open(dir, prefix(family(&fields)?))?;
     // A tokenizer of 262,144 tokens takes as long to read as half a gigabyte of weights.
@@ -196,6 +202,9 @@ pub fn load(dir: &Path, device: Device, dtype: &str) -> Result<LoadedModel> {
     let tokenizer = std::thread::spawn(move || Tokenizer::read(&tokenizer_dir));
     let kind = device::dtype(dtype, weights.main_kind())?;
     weights.place(kind, device);
+    if packs {
+        weights.pack();
+    }
     let model = build(&fields, &mut weights)?;
     weights.finish()?;
     let tokenizer = tokenizer
@@ -210,11 +219,12 @@ pub fn load(dir: &Path, device: Device, dtype: &str) -> Result<LoadedModel> {
     })
 }
 
-/// Loads the model in `dir` ready to answer, with the LoRA adapter in `adapter` if there is one. `device` and `dtype`
-/// are those of the command line. Fails as [`device::device`], [`load`] and [`adapter::attach`] do.
+/// Loads the model in `dir` ready to answer, [packed](CausalLm::pack), with the LoRA adapter in `adapter` if there is one.
+/// `device` and `dtype` are those of the command line. Fails as [`device::device`], [`load`] and [`adapter::attach`] do.
 pub fn open(dir: &Path, adapter: Option<&Path>, device: &str, dtype: &str) -> Result<LoadedModel> {
     let device = device::device(device)?;
-    let mut loaded = load(dir, device, dtype)?;
+    // What an adapter is merged into is packed afterwards.
+    let mut loaded = read(dir, device, dtype, adapter.is_none())?;
     if let Some(adapter) = adapter {
         adapter::attach(loaded.model.as_mut(), adapter, device)?;
         let kind = loaded.kind;
@@ -229,5 +239,6 @@ pub fn open(dir: &Path, adapter: Option<&Path>, device: &str, dtype: &str) -> Re
                 _ => linear.merge(),
             });
     }
+    loaded.model.pack();
     Ok(loaded)
 }

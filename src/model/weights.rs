@@ -60,6 +60,8 @@ pub struct Weights {
     entries: HashMap<String, Entry>,
     prefix: &'static str,
     target: (Kind, Device),
+    /// Whether linear layers are packed as they are read.
+    packs: bool,
     problems: Vec<String>,
     /// In a sketch: what was asked for, in place of any file.
     asked: Option<Vec<(String, Vec<i64>)>>,
@@ -106,6 +108,7 @@ impl Weights {
             entries,
             prefix,
             target: (Kind::Float, Device::Cpu),
+            packs: false,
             problems: Vec::new(),
             asked: None,
         })
@@ -120,6 +123,7 @@ impl Weights {
             entries: HashMap::new(),
             prefix: "",
             target: (Kind::Float, Device::Cpu),
+            packs: false,
             problems: Vec::new(),
             asked: Some(Vec::new()),
         }
@@ -133,6 +137,11 @@ impl Weights {
     /// The type tensors are converted to and the device they go to, from now on.
     pub fn place(&mut self, kind: Kind, device: Device) {
         self.target = (kind, device);
+    }
+
+    /// Packs linear layers from now on, each before the next is read: so there is never more than one of them twice.
+    pub fn pack(&mut self) {
+        self.packs = true;
     }
 
     /// Whether most of the checkpoint's bytes are 16-bit numbers, and of which type.
@@ -249,13 +258,17 @@ impl Weights {
 
     /// A linear layer `path.weight` `[outputs, inputs]`, with `path.bias` `[outputs]` if `bias`.
     pub fn linear(&mut self, path: &str, inputs: i64, outputs: i64, bias: bool) -> Linear {
-        Linear {
+        let mut linear = Linear {
             path: path.to_string(),
             weight: self.tensor(&format!("{path}.weight"), &[outputs, inputs]),
             bias: bias.then(|| self.tensor(&format!("{path}.bias"), &[outputs])),
             lora: None,
             packed: None,
+        };
+        if self.packs {
+            linear.pack();
         }
+        linear
     }
 
     /// Gemma's RMS norm `path.weight` `[width]`.
