@@ -34,6 +34,8 @@ MODEL = ROOT / "models/gemma-3-270m"
 EWE = ROOT / "target/debug/ewe"
 SAMPLING = {"temperature": 0.7, "top_p": 0.9, "repetition_penalty": 1.15}
 TOKENS = 96
+# Fewer, to find the peer's best batch size with.
+TRIAL = 48
 
 
 def ewe(*arguments):
@@ -119,9 +121,9 @@ def stage1(prompts, peer, folder, turns):
         tried = {}
         for batch in (8, 16, 32, 64):
             some = prompts[: max(batch, 16)]
-            tried[batch] = len(some) * TOKENS / peer.seconds(some, TOKENS, batch, sampled)
+            tried[batch] = len(some) * TRIAL / peer.seconds(some, TRIAL, batch, sampled)
         best = max(tried, key=tried.get)
-        print(f"  {name}: transformers at batch " + ", ".join(f"{b}: {r:.1f}" for b, r in tried.items()) + " tokens/s")
+        print(f"  {name}: transformers, {TRIAL} tokens, at batch " + ", ".join(f"{b}: {r:.1f}" for b, r in tried.items()) + " tokens/s")
         pairs = []
         for _ in range(turns):
             ours = with_ewe(prompts, TOKENS, folder, sampled)[1]
@@ -241,7 +243,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         requests = Requests(folder)
-        bodies = dict(list(requests.next().items()))
+        bodies = requests.next()
         prompts = [body["prompt"] for body in bodies.values()][: args.prompts]
         if wanted("first"):
             first(args.turns)
