@@ -29,6 +29,7 @@ pub mod search;
 pub mod selftest;
 pub mod serve;
 pub mod show;
+pub mod size;
 pub mod stats;
 mod terminal;
 pub mod train;
