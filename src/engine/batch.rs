@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use ewe::backend::{FinishReason, Sampling};
 use tch::{Device, Kind, Tensor};
 
+use super::logprobs::{Logprobs, Raw};
 use super::prefix::Prefixes;
+use super::room;
 use super::sampler::{Row, Seen, choose};
 use crate::model::CausalLm;
 use crate::model::attention::Pass;
@@ -20,7 +22,8 @@ use crate::model::cache::KvCache;
 pub struct Config {
     /// The most requests that run at once.
     pub max_batch: usize,
-    /// The most bytes for keys and values of running requests. One request always runs, whatever it takes.
+    /// The most bytes for keys and values of running requests. A request that needs more for itself alone is refused
+    /// before it comes here ([`super::handle`]).
     pub kv_bytes: usize,
     /// The most bytes for keys and values of prompts seen before; 0 switches their reuse off.
     pub prefix_bytes: usize,
@@ -52,6 +55,12 @@ pub struct Stats {
     pub generated_tokens: usize,
     /// Steps taken.
     pub steps: usize,
+    /// Requests that run now.
+    pub running: usize,
+    /// Requests that wait for a place now.
+    pub waiting: usize,
+    /// Bytes that keys and values of running requests take now.
+    pub kv_bytes: usize,
     /// Time spent on prompts.
     pub prefill: Duration,
     /// Time spent in the model on running requests.
@@ -62,15 +71,24 @@ pub struct Stats {
 
 /// What happens to a request's tokens.
 pub trait Listener: Send {
+    /// Hears how likely the token was that comes next, if the request asks for it.
+    fn logprobs(&mut self, _: Logprobs) {}
+
     /// Takes a token, the end-of-text token excepted. False ends the request, say at a stop string.
     fn token(&mut self, id: i64) -> bool;
 
     /// The request has ended after `tokens` tokens.
     fn done(&mut self, reason: FinishReason, tokens: usize);
 
+    /// The request cannot go on, for this reason.
+    fn failed(&mut self, reason: String);
+
     /// Whether nobody waits for it any more.
     fn gone(&self) -> bool;
 }
+
+/// Why a request ends whose scores say nothing.
+const NO_NUMBERS: &str = "the model's scores are not numbers: its weights are broken, or too large for the type that it computes in\nhint: --dtype fp32 rules the latter out";
 
 /// A prompt to continue.
 pub struct Request {
@@ -80,6 +98,8 @@ pub struct Request {
     pub sampling: Sampling,
     /// Any of these ends the text.
     pub end_tokens: Vec<i64>,
+    /// For each token, tell how likely it was, and so many of the likeliest.
+    pub logprobs: Option<usize>,
     /// Who takes the tokens.
     pub listener: Box<dyn Listener>,
 }
@@ -97,6 +117,7 @@ struct Running {
 /// A model and the requests it is working on.
 pub struct Engine {
     model: Box<dyn CausalLm>,
+    kind: Kind,
     device: Device,
     config: Config,
     bytes_per_token: usize,
@@ -116,6 +137,7 @@ impl Engine {
             cache: KvCache::new(model.info(), kind, device),
             prefixes: Prefixes::new(config.prefix_bytes / bytes_per_token),
             model,
+            kind,
             device,
             config,
             bytes_per_token,
@@ -131,14 +153,32 @@ impl Engine {
         self.waiting.push_back(request);
     }
 
+    /// A token that a text may begin with.
+    pub fn begin_token(&self) -> i64 {
+        self.model.info().begin_token.unwrap_or(0)
+    }
+
     /// Whether there is nothing to do.
     pub fn idle(&self) -> bool {
         self.waiting.is_empty() && self.running.is_empty()
     }
 
-    /// What has been done so far.
+    /// What has been done so far, and what is being done now.
     pub fn stats(&self) -> Stats {
-        self.stats
+        Stats {
+            running: self.running.len(),
+            waiting: self.waiting.len(),
+            kv_bytes: (self.cache.slots() * self.cache.capacity()) as usize * self.bytes_per_token,
+            ..self.stats
+        }
+    }
+
+    /// Drops every running request and all keys and values, after a step that failed midway. What waits goes on waiting.
+    pub fn reset(&mut self) {
+        self.stats.finished += self.running.len();
+        self.running.clear();
+        self.cache = KvCache::new(self.model.info(), self.kind, self.device);
+        self.prefixes = Prefixes::new(self.config.prefix_bytes / self.bytes_per_token);
     }
 
     /// Gives every running request its next token, after computing the prompts of those that join.
@@ -169,7 +209,11 @@ impl Engine {
                 index: r.generated,
             })
             .collect();
+        let raw = Raw::of(&logits_bv, self.running.iter().map(|r| r.request.logprobs));
         let tokens = choose(&logits_bv, &rows);
+        for (row, logprobs) in raw.iter().flat_map(|raw| raw.tell(&tokens)) {
+            self.running[row].request.listener.logprobs(logprobs);
+        }
         self.take(&tokens);
         self.stats.steps += 1;
         self.stats.sample += decoded.elapsed();
@@ -231,10 +275,21 @@ impl Engine {
         (request.prompt.len() + request.sampling.max_tokens).min(self.model.info().context) as i64
     }
 
+    /// Makes room for `slots` requests of `tokens` each, within the budget.
+    fn reserve(&mut self, slots: i64, tokens: i64) {
+        let have = (self.cache.slots(), self.cache.capacity());
+        let most = (self.config.max_batch as i64, self.model.info().context as i64);
+        let fits = |(slots, tokens)| (slots * tokens) as usize * self.bytes_per_token <= self.config.kv_bytes;
+        let shape = room::grown(have, (slots, tokens), most, fits);
+        if shape != have {
+            self.cache.resize(shape.0, shape.1);
+        }
+    }
+
     /// Computes a prompt into the next slot; gives how many tokens were computed, and the last one's features.
     fn prefill(&mut self, prompt: &[i64]) -> (usize, Tensor) {
         let slot = self.running.len() as i64;
-        self.cache.reserve(slot + 1, prompt.len() as i64 + 1);
+        self.reserve(slot + 1, prompt.len() as i64 + 1);
         let reused = self.prefixes.fill(prompt, &mut self.cache, slot);
         let new = &prompt[reused..];
         let tokens_bt = Tensor::from_slice(new).unsqueeze(0).to_device(self.device);
@@ -249,6 +304,8 @@ impl Engine {
 
     /// Advances the first `count` requests by their last token: `hidden_bd`.
     fn decode(&mut self, count: usize) -> Tensor {
+        let longest = self.running[..count].iter().map(|r| r.cached).max().unwrap_or(0);
+        self.reserve(count as i64, longest + 1);
         let rows = &mut self.running[..count];
         let last: Vec<i64> = rows.iter().map(|r| r.last).collect();
         let starts: Vec<i64> = rows.iter().map(|r| r.cached).collect();
@@ -259,10 +316,17 @@ impl Engine {
     }
 
     /// Hands each row its token and lets go of the rows that end with it.
-    fn take(&mut self, tokens: &[i64]) {
+    fn take(&mut self, tokens: &[Option<i64>]) {
         let context = self.model.info().context;
         let mut ended = Vec::new();
         for (row, (running, &token)) in self.running.iter_mut().zip(tokens).enumerate() {
+            let Some(token) = token else {
+                running.request.listener.failed(NO_NUMBERS.to_string());
+                // What is no number would spread to whoever gets the slot next, even from places that a mask hides.
+                self.cache.wipe(row as i64);
+                ended.push(row);
+                continue;
+            };
             running.last = token;
             running.generated += 1;
             running.seen.generated(token);

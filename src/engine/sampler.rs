@@ -56,8 +56,8 @@ pub struct Row<'a> {
     pub index: usize,
 }
 
-/// Chooses the next token of every row from `logits_bv`, of any float type.
-pub fn choose(logits_bv: &Tensor, rows: &[Row]) -> Vec<i64> {
+/// Chooses the next token of every row from `logits_bv`, of any float type; none where the scores are not numbers.
+pub fn choose(logits_bv: &Tensor, rows: &[Row]) -> Vec<Option<i64>> {
     let _guard = tch::no_grad_guard();
     let penalised = rows.iter().any(|row| penalises(row.sampling));
     if !penalised && rows.iter().all(|row| row.sampling.temperature <= 0.0) {
@@ -67,7 +67,7 @@ pub fn choose(logits_bv: &Tensor, rows: &[Row]) -> Vec<i64> {
     if penalised {
         penalise(&mut logits_bv, rows);
     }
-    let mut chosen = vec![0; rows.len()];
+    let mut chosen = vec![None; rows.len()];
     let (drawn, greedy): (Vec<usize>, Vec<usize>) =
         (0..rows.len()).partition(|&i| rows[i].sampling.temperature > 0.0);
     if !greedy.is_empty() {
@@ -119,7 +119,7 @@ fn penalise(logits_bv: &mut Tensor, rows: &[Row]) {
 }
 
 /// Draws a token for each row, whose temperature is positive.
-fn draw(mut logits_bv: Tensor, rows: &[&Row]) -> Vec<i64> {
+fn draw(mut logits_bv: Tensor, rows: &[&Row]) -> Vec<Option<i64>> {
     let device = logits_bv.device();
     let temperatures: Vec<f32> = rows.iter().map(|row| row.sampling.temperature as f32).collect();
     logits_bv /= Tensor::from_slice(&temperatures).to_device(device).unsqueeze(1);
@@ -136,11 +136,14 @@ fn draw(mut logits_bv: Tensor, rows: &[&Row]) -> Vec<i64> {
     let first = groups.likeliest(FIRST_GROUPS);
     (0..rows.len())
         .map(|i| {
+            if groups.broken(i) {
+                return None;
+            }
             let row = rows[i];
             let s = row.sampling;
             let u = uniform(s.seed, row.index);
             if s.top_p >= 1.0 && s.top_k == 0 && s.min_p <= 0.0 {
-                return groups.invert(i, mass_b[i], u);
+                return Some(groups.invert(i, mass_b[i], u));
             }
             let mut looked_at = FIRST_GROUPS;
             let mut kept = keep(&first[i], s, mass_b[i]);
@@ -148,7 +151,7 @@ fn draw(mut logits_bv: Tensor, rows: &[&Row]) -> Vec<i64> {
                 looked_at *= 8;
                 kept = keep(&groups.of_row(i, looked_at), s, mass_b[i]);
             }
-            pick(&kept.expect("all groups suffice"), u)
+            Some(pick(&kept.expect("all groups suffice"), u))
         })
         .collect()
 }
@@ -166,7 +169,7 @@ struct Candidates {
 fn keep(candidates: &Candidates, s: &Sampling, log_mass: f64) -> Option<Vec<(f64, i64)>> {
     let all = &candidates.best_first;
     let Some(&(best, _)) = all.first() else {
-        // Only scores that are all -inf or not numbers get here; some token must be named.
+        // No score lies above the bound of the groups that were not looked at.
         return candidates.complete.then(|| vec![(1.0, 0)]);
     };
     let best = f64::from(best);
@@ -255,8 +258,16 @@ impl Groups {
             .fold(f32::NEG_INFINITY, f32::max)
     }
 
-    /// The likeliest token of every row, the first of equal ones.
-    fn argmax(&self) -> Vec<i64> {
+    /// Whether a row says nothing: a score is not a number or without bound, or all are -inf. The largest of a group
+    /// with a NaN is NaN, so that this costs no look at the scores.
+    fn broken(&self, row: usize) -> bool {
+        let maxima = &self.maxima_bg[row];
+        maxima.iter().any(|&x| x.is_nan() || x == f32::INFINITY)
+            || maxima.iter().all(|&x| x == f32::NEG_INFINITY)
+    }
+
+    /// The likeliest token of every row, the first of equal ones; none for broken rows.
+    fn argmax(&self) -> Vec<Option<i64>> {
         let (groups, width) = (self.maxima_bg[0].len(), self.scores_bgw.size()[2]);
         let first_of = |scores: &[f32]| {
             (1..scores.len()).fold(0, |best, i| if scores[i] > scores[best] { i } else { best })
@@ -272,7 +283,8 @@ impl Groups {
         let within = scores.chunks(width as usize).map(first_of);
         best.iter()
             .zip(within)
-            .map(|(&group, i)| group as i64 * width + i as i64)
+            .enumerate()
+            .map(|(row, (&group, i))| (!self.broken(row)).then_some(group as i64 * width + i as i64))
             .collect()
     }
 
