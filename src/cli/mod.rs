@@ -18,6 +18,7 @@ mod interrupt;
 pub mod judge;
 pub mod list;
 mod live;
+pub mod local;
 pub mod log;
 pub mod plan;
 pub mod quality;
