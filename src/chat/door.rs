@@ -18,9 +18,6 @@ use super::refusal::Refusal;
 /// The most connections at once; more wait in the system's queue.
 const MOST_CONNECTIONS: usize = 1024;
 
-/// How long a client may take to send a request's head, and how long a connection may idle.
-const HEAD_TIME: Duration = Duration::from_secs(30);
-
 /// How long a client may take to send a body.
 const BODY_TIME: Duration = Duration::from_secs(60);
 
@@ -30,8 +27,9 @@ pub const BODY_LIMIT: usize = 8 << 20;
 /// So much more is read of a larger body, so that a client that writes it all before it reads hears why it is refused.
 const PATIENCE: usize = 8 * BODY_LIMIT;
 
-/// Serves `router` until the future is dropped.
-pub async fn serve(listener: TcpListener, router: Router) -> ! {
+/// Serves `router` until the future is dropped. A client may take `head_time` to send a request's head, and a connection
+/// may idle for as long.
+pub async fn serve(listener: TcpListener, router: Router, head_time: Duration) -> ! {
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     loop {
         let place = room.clone().acquire_owned().await.expect("never closed");
@@ -51,7 +49,7 @@ pub async fn serve(listener: TcpListener, router: Router) -> ! {
             // A client that is too slow, leaves, or speaks no HTTP concerns nobody else.
             let _ = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIME)
+                .header_read_timeout(head_time)
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
         });

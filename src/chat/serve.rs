@@ -4,6 +4,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use axum::extract::{Extension, MatchedPath, Path, Request, State};
@@ -89,9 +90,10 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
             count: AtomicU64::new(0),
             dice: RandomState::new(),
         });
+        let head_time = Duration::from_secs(args.head_timeout);
         // Streams in flight are not waited for: their clients see the connection end.
         tokio::select! {
-            () = async { door::serve(listener, router(server)).await } => unreachable!("it serves for ever"),
+            () = async { door::serve(listener, router(server), head_time).await } => unreachable!("it serves for ever"),
             stopped = tokio::signal::ctrl_c() => stopped.context("cannot listen for Ctrl-C"),
         }
     })

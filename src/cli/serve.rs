@@ -27,4 +27,8 @@ pub struct Args {
     /// The most answers that may wait for a place among --batch; more are refused with status 429
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(..=100_000))]
     pub max_waiting: u32,
+
+    /// How long a client may take to send the head of a request, and a connection may idle, in seconds
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub head_timeout: u64,
 }
