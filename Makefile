@@ -52,10 +52,11 @@ goldens: setup-dev ## make the golden files of the tests anew, with the referenc
 	.venv/bin/python scripts/make_goldens.py
 	.venv/bin/python scripts/make_train_goldens.py
 
-check-reference: setup-dev ## near-duplicates against rouge_score; what ewe saved, loaded by transformers and peft
+check-reference: setup-dev ## near-duplicates against rouge_score; what ewe saved, loaded by transformers and peft; the server, asked by the openai client
 	$(CARGO) build --locked
 	.venv/bin/python scripts/check_rouge.py
 	.venv/bin/python scripts/check_saved_models.py
+	.venv/bin/python scripts/check_openai.py --gemma
 
 soak: setup ## kill -9 at 100 random moments of a run, resumed each time: nothing lost, nothing asked twice, the same export
 	$(CARGO) build --locked
