@@ -19,6 +19,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use engine::handle::LocalBackend;
+use ewe::backend::Backend;
+use ewe::cli::local::{Engine, Place};
 use ewe::cli::{self, Cli, Command};
 
 fn main() -> ExitCode {
@@ -49,7 +51,7 @@ fn generate(args: &cli::generate::Args, quiet: bool) -> Result<u8> {
     runtime()?.block_on(async {
         // A dataset that cannot be used is said before a model is loaded.
         let grow = cli::generate::open(args).await?;
-        let backend = local(args.model.as_deref(), &args.device, &args.dtype, args.batch)?;
+        let backend = local(args.model.as_deref(), &args.place, &args.engine, quiet)?;
         grow.run(args, quiet, &backend, None).await
     })
 }
@@ -58,7 +60,7 @@ fn generate(args: &cli::generate::Args, quiet: bool) -> Result<u8> {
 fn judge(args: &cli::judge::Args, quiet: bool) -> Result<u8> {
     runtime()?.block_on(async {
         let judge = cli::judge::open(args).await?;
-        let backend = local(args.model.as_deref(), &args.device, &args.dtype, args.batch)?;
+        let backend = local(args.model.as_deref(), &args.place, &args.engine, quiet)?;
         judge.run(args, quiet, &backend, None).await
     })
 }
@@ -69,11 +71,12 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .build()?)
 }
 
-fn local(model: Option<&Path>, device: &str, dtype: &str, batch: u64) -> Result<LocalBackend> {
+fn local(model: Option<&Path>, place: &Place, engine: &Engine, quiet: bool) -> Result<LocalBackend> {
     let model = model.expect("`ewe` hands over only what names a model");
-    let config = engine::batch::Config {
-        max_batch: batch as usize,
-        ..Default::default()
-    };
-    LocalBackend::open(model, None, device, dtype, config)
+    let config = eval::complete::config(engine, 24);
+    let backend = LocalBackend::open(model, None, &place.device, &place.dtype, config)?;
+    if !quiet {
+        eprintln!("{}: {}", backend.model(), backend.budget_line());
+    }
+    Ok(backend)
 }

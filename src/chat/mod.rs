@@ -1,9 +1,21 @@
-//! Talking to a model: [`terminal`] line by line, [`serve`] over HTTP in OpenAI's dialect, whose shapes are in
-//! [`wire`]. Both turn messages into a prompt here.
+//! Talking to a model: [`terminal`] line by line, [`serve`] over HTTP in OpenAI's dialect. Both turn messages into a
+//! prompt here. What belongs to the server, in the order in which a request meets it:
+//!
+//! - [`door`]: connections and bodies.
+//! - [`order`]: what a request asks for, out of [`fields`] of JSON; [`refusal`] is what it hears if that is not served.
+//! - [`pieces`]: what the engine says, made into pieces of answers; [`answers`] sends them in the shapes of [`wire`].
+//! - [`metrics`]: figures for Prometheus.
 
+mod answers;
+mod door;
+mod fields;
+mod metrics;
+mod order;
+mod pieces;
+mod refusal;
 pub mod serve;
 pub mod terminal;
-pub mod wire;
+mod wire;
 
 use anyhow::Result;
 use ewe::prompt::template::Template;

@@ -7,8 +7,9 @@ use ewe::cli::chat::Args;
 use futures::StreamExt;
 
 use super::prompt;
-use crate::engine::handle::{Event, LocalBackend};
-use crate::eval::complete::backend;
+use crate::engine::answer::Event;
+use crate::engine::handle::LocalBackend;
+use crate::eval::complete::single;
 use crate::model::chat_template::Message;
 
 /// Runs the command: until the end of the input.
@@ -16,7 +17,7 @@ use crate::model::chat_template::Message;
 /// On a terminal, a model with a chat template sees the whole conversation; a model without one was trained on single
 /// exchanges and sees the last question only. Elsewhere each line stands alone.
 pub fn run(args: &Args) -> Result<()> {
-    let backend = backend(&args.model, 1)?;
+    let backend = single(&args.model)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let stdin = std::io::stdin();
     let talking = stdin.is_terminal();

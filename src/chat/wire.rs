@@ -1,126 +1,12 @@
-//! Requests and answers in OpenAI's dialect, with the sampling parameters that vLLM and llama.cpp add.
+//! Answers in OpenAI's dialect, whole or in pieces.
 
-use ewe::backend::Sampling;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use ewe::backend::Backend;
+use serde_json::{Map, Value, json};
 
+use super::pieces::{Piece, Told};
 use crate::engine::handle::LocalBackend;
-use crate::model::chat_template::Message;
-
-/// One string or several.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-pub enum Strings {
-    /// One.
-    One(String),
-    /// Several.
-    Many(Vec<String>),
-}
-
-impl Strings {
-    fn into_vec(self) -> Vec<String> {
-        match self {
-            Strings::One(text) => vec![text],
-            Strings::Many(texts) => texts,
-        }
-    }
-}
-
-/// A body of `/v1/completions` or `/v1/chat/completions`: the one has `prompt`, the other `messages`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Body {
-    /// Text to continue.
-    pub prompt: Option<Strings>,
-    /// Conversation to answer.
-    pub messages: Option<Vec<Message>>,
-    /// Whether the answer is to come piece by piece.
-    pub stream: bool,
-    /// `{"include_usage": true}` ends a stream with the counts.
-    pub stream_options: Option<Value>,
-    max_tokens: Option<usize>,
-    max_completion_tokens: Option<usize>,
-    temperature: Option<f64>,
-    top_p: Option<f64>,
-    top_k: Option<i64>,
-    min_p: Option<f64>,
-    presence_penalty: Option<f64>,
-    frequency_penalty: Option<f64>,
-    repetition_penalty: Option<f64>,
-    stop: Option<Strings>,
-    seed: Option<i64>,
-    n: Option<u64>,
-    best_of: Option<u64>,
-    echo: Option<bool>,
-    suffix: Option<String>,
-    logprobs: Option<Value>,
-    tools: Option<Value>,
-}
-
-impl Body {
-    /// How to sample; the error says which parameter cannot be served. `max_tokens` is the default for the most
-    /// tokens, `seed` that for the seed.
-    pub fn sampling(&self, max_tokens: usize, seed: u64) -> Result<Sampling, String> {
-        let unsupported = [
-            ("n", self.n.unwrap_or(1) != 1),
-            ("best_of", self.best_of.unwrap_or(1) != 1),
-            ("echo", self.echo == Some(true)),
-            ("suffix", self.suffix.as_ref().is_some_and(|s| !s.is_empty())),
-            (
-                "logprobs",
-                !matches!(self.logprobs, None | Some(Value::Null | Value::Bool(false))),
-            ),
-            (
-                "tools",
-                self.tools
-                    .as_ref()
-                    .and_then(Value::as_array)
-                    .is_some_and(|tools| !tools.is_empty()),
-            ),
-        ];
-        if let Some((name, _)) = unsupported.iter().find(|(_, asked)| *asked) {
-            return Err(format!("`{name}` is not supported by this server"));
-        }
-        let within = |name: &str, value: Option<f64>, default: f64, low: f64, high: f64| match value {
-            Some(x) if !(low..=high).contains(&x) => Err(format!("`{name}` is {x}, want {low} to {high}")),
-            value => Ok(value.unwrap_or(default)),
-        };
-        Ok(Sampling {
-            max_tokens: self
-                .max_completion_tokens
-                .or(self.max_tokens)
-                .unwrap_or(max_tokens),
-            temperature: within("temperature", self.temperature, 1.0, 0.0, 100.0)?,
-            top_p: within("top_p", self.top_p, 1.0, 0.0, 1.0)?,
-            // vLLM writes "off" as -1.
-            top_k: self.top_k.unwrap_or(0).max(0) as usize,
-            min_p: within("min_p", self.min_p, 0.0, 0.0, 1.0)?,
-            presence_penalty: within("presence_penalty", self.presence_penalty, 0.0, -10.0, 10.0)?,
-            frequency_penalty: within("frequency_penalty", self.frequency_penalty, 0.0, -10.0, 10.0)?,
-            repetition_penalty: within("repetition_penalty", self.repetition_penalty, 1.0, 0.01, 100.0)?,
-            stop: self.stop.clone().map(Strings::into_vec).unwrap_or_default(),
-            seed: self.seed.map_or(seed, |seed| seed as u64),
-            ignore_eos: false,
-            schema: None,
-        })
-    }
-
-    /// The text of `prompt`, of which there must be one.
-    pub fn one_prompt(&self) -> Result<String, String> {
-        match self.prompt.clone().map(Strings::into_vec).as_deref() {
-            Some([prompt]) => Ok(prompt.clone()),
-            Some(several) => Err(format!("`prompt` has {} texts, want one", several.len())),
-            None => Err("`prompt` is missing".to_string()),
-        }
-    }
-
-    /// Whether a stream shall end with the counts.
-    pub fn wants_usage(&self) -> bool {
-        self.stream_options
-            .as_ref()
-            .is_some_and(|options| options["include_usage"] == true)
-    }
-}
+use crate::engine::logprobs::Scored;
+use crate::model::token_bytes::TokenBytes;
 
 /// The two kinds of answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,46 +17,151 @@ pub enum Kind {
     Chat,
 }
 
-impl Kind {
-    /// A whole answer.
-    pub fn answer(self, id: &str, model: &str, text: &str, reason: &str, usage: Value) -> Value {
-        let (object, choice) = match self {
-            Kind::Text => (
-                "text_completion",
-                json!({ "index": 0, "text": text, "finish_reason": reason }),
-            ),
-            Kind::Chat => {
-                let message = json!({ "role": "assistant", "content": text });
-                (
-                    "chat.completion",
-                    json!({ "index": 0, "message": message, "finish_reason": reason }),
-                )
-            }
+/// What all parts of one answer share.
+#[derive(Debug, Clone)]
+pub struct Head {
+    kind: Kind,
+    id: String,
+    model: String,
+    created: u64,
+    /// How many of the likeliest tokens are told; none where nothing is told of tokens.
+    logprobs: Option<usize>,
+}
+
+impl Head {
+    /// Of answer `number`, made now.
+    pub fn new(kind: Kind, number: u64, model: &str, logprobs: Option<usize>) -> Head {
+        let prefix = match kind {
+            Kind::Text => "cmpl",
+            Kind::Chat => "chatcmpl",
         };
-        json!({ "id": id, "object": object, "created": now(), "model": model, "choices": [choice], "usage": usage })
+        let created = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |time| time.as_secs());
+        Head {
+            kind,
+            id: format!("{prefix}-{number}"),
+            model: model.to_string(),
+            created,
+            logprobs,
+        }
     }
 
-    /// A piece of a stream; the last one has a reason and no text.
-    pub fn piece(self, id: &str, model: &str, text: &str, reason: Option<&str>) -> Value {
-        let (object, choice) = match self {
-            Kind::Text => (
-                "text_completion",
-                json!({ "index": 0, "text": text, "finish_reason": reason }),
-            ),
-            Kind::Chat => {
-                let delta = if reason.is_some() {
-                    json!({})
-                } else {
-                    json!({ "role": "assistant", "content": text })
-                };
-                (
-                    "chat.completion.chunk",
-                    json!({ "index": 0, "delta": delta, "finish_reason": reason }),
-                )
-            }
+    /// The whole answer.
+    pub fn whole(&self, choices: Vec<Value>, usage: Value) -> Value {
+        let object = match self.kind {
+            Kind::Text => "text_completion",
+            Kind::Chat => "chat.completion",
         };
-        json!({ "id": id, "object": object, "created": now(), "model": model, "choices": [choice] })
+        json!({ "id": self.id, "object": object, "created": self.created, "model": self.model, "choices": choices,
+            "usage": usage })
     }
+
+    /// A piece of a stream.
+    pub fn piece(&self, choices: Vec<Value>, usage: Option<Value>) -> Value {
+        let object = match self.kind {
+            Kind::Text => "text_completion",
+            Kind::Chat => "chat.completion.chunk",
+        };
+        json!({ "id": self.id, "object": object, "created": self.created, "model": self.model, "choices": choices,
+            "usage": usage })
+    }
+
+    /// A choice of a whole answer.
+    pub fn choice(&self, index: usize, whole: &Piece, bytes: &TokenBytes) -> Value {
+        let logprobs = self.logprobs(&whole.tokens, bytes);
+        let reason = whole.end.map(|(reason, _)| reason.as_str());
+        match self.kind {
+            Kind::Text => {
+                json!({ "index": index, "text": whole.text, "logprobs": logprobs, "finish_reason": reason })
+            }
+            Kind::Chat => {
+                let message = json!({ "role": "assistant", "content": whole.text });
+                json!({ "index": index, "message": message, "logprobs": logprobs, "finish_reason": reason })
+            }
+        }
+    }
+
+    /// A choice of a piece; the first of each choice says who speaks.
+    pub fn delta(&self, index: usize, piece: &Piece, first: bool, bytes: &TokenBytes) -> Value {
+        let logprobs = match piece.tokens.as_slice() {
+            [] => Value::Null,
+            tokens => self.logprobs(tokens, bytes),
+        };
+        let reason = piece.end.map(|(reason, _)| reason.as_str());
+        if self.kind == Kind::Text {
+            return json!({ "index": index, "text": piece.text, "logprobs": logprobs, "finish_reason": reason });
+        }
+        let mut delta = Map::new();
+        if first {
+            delta.insert("role".to_string(), json!("assistant"));
+        }
+        if first || !piece.text.is_empty() {
+            delta.insert("content".to_string(), json!(piece.text));
+        }
+        json!({ "index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason })
+    }
+
+    fn logprobs(&self, tokens: &[Told], bytes: &TokenBytes) -> Value {
+        match (self.logprobs, self.kind) {
+            (None, _) => Value::Null,
+            (Some(likeliest), Kind::Text) => of_texts(tokens, likeliest, bytes),
+            (Some(_), Kind::Chat) => of_messages(tokens, bytes),
+        }
+    }
+}
+
+fn of_texts(tokens: &[Told], likeliest: usize, bytes: &TokenBytes) -> Value {
+    let top = |told: &Told| {
+        let mut top = Map::new();
+        // The token itself is there even where it is not among the likeliest. Of tokens with one text the likelier counts.
+        for scored in told.logprobs.likeliest.iter().chain([&told.logprobs.chosen]) {
+            let text = legacy(&bytes.bytes(scored.id));
+            top.entry(text).or_insert(number(scored.logprob));
+        }
+        Value::Object(top)
+    };
+    let texts: Vec<String> = tokens
+        .iter()
+        .map(|told| legacy(&bytes.bytes(told.logprobs.chosen.id)))
+        .collect();
+    let logprobs: Vec<Value> = tokens
+        .iter()
+        .map(|told| number(told.logprobs.chosen.logprob))
+        .collect();
+    let tops = (likeliest > 0).then(|| tokens.iter().map(top).collect::<Vec<Value>>());
+    let offsets: Vec<usize> = tokens.iter().map(|told| told.offset).collect();
+    json!({ "tokens": texts, "token_logprobs": logprobs, "top_logprobs": tops, "text_offset": offsets })
+}
+
+fn of_messages(tokens: &[Told], bytes: &TokenBytes) -> Value {
+    let one = |scored: &Scored| {
+        let bytes = bytes.bytes(scored.id);
+        json!({ "token": String::from_utf8_lossy(&bytes), "logprob": number(scored.logprob), "bytes": bytes })
+    };
+    let told = |told: &Told| {
+        let mut token = one(&told.logprobs.chosen);
+        token["top_logprobs"] = told.logprobs.likeliest.iter().map(one).collect();
+        token
+    };
+    let content: Vec<Value> = tokens.iter().map(told).collect();
+    json!({ "content": content, "refusal": null })
+}
+
+/// A token as OpenAI's completions write it: as text, or, where it is no text by itself, as `bytes:\xe7\xbe`.
+fn legacy(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_string(),
+        Err(_) => {
+            let bytes: String = bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+            format!("bytes:{bytes}")
+        }
+    }
+}
+
+/// JSON has no -inf; -9999 is what OpenAI and vLLM write.
+fn number(logprob: f32) -> Value {
+    json!(logprob.max(-9999.0))
 }
 
 /// `usage` of an answer.
@@ -178,16 +169,8 @@ pub fn usage(prompt: usize, completion: usize) -> Value {
     json!({ "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion })
 }
 
-/// The list that `/v1/models` gives.
-pub fn models(backend: &LocalBackend) -> Value {
-    use ewe::backend::Backend;
-    let model = json!({ "id": backend.model(), "object": "model", "created": 0, "owned_by": "ewe",
-        "max_model_len": backend.context() });
-    json!({ "object": "list", "data": [model] })
-}
-
-fn now() -> u64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs())
+/// The model that is served, as `/v1/models` describes it.
+pub fn model(backend: &LocalBackend) -> Value {
+    json!({ "id": backend.model(), "object": "model", "created": 0, "owned_by": "ewe",
+        "max_model_len": backend.room() })
 }

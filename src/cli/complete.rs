@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::local;
+
 /// Arguments of `ewe complete`.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["prompts", "prompt"]))]
@@ -26,9 +28,9 @@ pub struct Args {
     #[command(flatten)]
     pub sampling: SamplingArgs,
 
-    /// The most prompts that are worked on at once
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
-    pub max_batch: u16,
+    /// What the model may use
+    #[command(flatten)]
+    pub engine: local::Engine,
 }
 
 /// Which model, where, and in which type.
@@ -42,13 +44,9 @@ pub struct ModelArgs {
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
 
-    /// auto (a GPU if there is one), cpu, or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub device: String,
-
-    /// auto (bf16 for 16-bit checkpoints, else fp32), bf16, fp16 or fp32
-    #[arg(long, default_value = "auto")]
-    pub dtype: String,
+    /// Where it runs
+    #[command(flatten)]
+    pub place: local::Place,
 }
 
 /// How the next token is chosen.

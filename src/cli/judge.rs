@@ -1,7 +1,7 @@
 //! `ewe judge`, and the quality pass of `ewe generate`.
 
 use super::terminal::{clean, counted, mean};
-use super::{batch, budget, endpoint, interrupt};
+use super::{batch, budget, endpoint, interrupt, local};
 use crate::backend::Backend;
 use crate::client::mailbox::Mailbox;
 use crate::pipeline::Ending;
@@ -52,17 +52,13 @@ pub struct Args {
     #[command(flatten)]
     pub budget: budget::Args,
 
-    /// Where a local model runs: auto, cpu, or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub device: String,
+    /// Where a local model runs.
+    #[command(flatten)]
+    pub place: local::Place,
 
-    /// Numbers that a local model computes in: auto, bf16, fp16 or fp32
-    #[arg(long, value_name = "TYPE", default_value = "auto")]
-    pub dtype: String,
-
-    /// Requests that a local model answers at once
-    #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=1024))]
-    pub batch: u64,
+    /// What it may use.
+    #[command(flatten)]
+    pub engine: local::Engine,
 
     /// Print the result as JSON
     #[arg(long)]

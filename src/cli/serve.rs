@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::complete::ModelArgs;
+use super::local;
 
 /// Arguments of `ewe serve`.
 #[derive(Debug, clap::Args)]
@@ -19,11 +20,15 @@ pub struct Args {
     #[arg(long, value_name = "TEXT")]
     pub token: Option<String>,
 
-    /// The most requests that are worked on at once
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
-    pub max_batch: u16,
+    /// What it may use
+    #[command(flatten)]
+    pub engine: local::Engine,
 
-    /// The most requests that may wait; more are refused with status 429
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    pub max_waiting: usize,
+    /// The most answers that may wait for a place among --batch; more are refused with status 429
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(..=100_000))]
+    pub max_waiting: u32,
+
+    /// How long a client may take to send the head of a request, and a connection may idle, in seconds
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub head_timeout: u64,
 }

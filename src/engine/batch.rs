@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use ewe::backend::{FinishReason, Sampling};
 use tch::{Device, Kind, Tensor};
 
+use super::logprobs::{Logprobs, Raw};
 use super::prefix::{self, Prefixes};
+use super::room;
 use super::sampler::{Row, Seen, choose};
 use crate::model::CausalLm;
 use crate::model::attention::{Pass, Stretch};
@@ -21,7 +23,8 @@ use crate::shim::Inference;
 pub struct Config {
     /// The most requests that run at once.
     pub max_batch: usize,
-    /// The most bytes for keys and values of running requests. One request always runs, whatever it takes.
+    /// The most bytes for keys and values of running requests. A request that needs more for itself alone is refused
+    /// before it comes here ([`super::handle`]).
     pub kv_bytes: usize,
     /// The most bytes for keys and values of prompts seen before; 0 switches their reuse off.
     pub prefix_bytes: usize,
@@ -53,6 +56,12 @@ pub struct Stats {
     pub generated_tokens: usize,
     /// Steps taken.
     pub steps: usize,
+    /// Requests that run now.
+    pub running: usize,
+    /// Requests that wait for a place now.
+    pub waiting: usize,
+    /// Bytes that keys and values of running requests take now.
+    pub kv_bytes: usize,
     /// Time spent on prompts.
     pub prefill: Duration,
     /// Time spent in the model on running requests.
@@ -63,15 +72,24 @@ pub struct Stats {
 
 /// What happens to a request's tokens.
 pub trait Listener: Send {
+    /// Hears how likely the token was that comes next, if the request asks for it.
+    fn logprobs(&mut self, _: Logprobs) {}
+
     /// Takes a token, the end-of-text token excepted. False ends the request, say at a stop string.
     fn token(&mut self, id: i64) -> bool;
 
     /// The request has ended after `tokens` tokens.
     fn done(&mut self, reason: FinishReason, tokens: usize);
 
+    /// The request cannot go on, for this reason.
+    fn failed(&mut self, reason: String);
+
     /// Whether nobody waits for it any more.
     fn gone(&self) -> bool;
 }
+
+/// Why a request ends whose scores say nothing.
+const NO_NUMBERS: &str = "the model's scores are not numbers: its weights are broken, or too large for the type that it computes in\nhint: --dtype fp32 rules the latter out";
 
 /// A prompt to continue.
 pub struct Request {
@@ -81,6 +99,8 @@ pub struct Request {
     pub sampling: Sampling,
     /// Any of these ends the text.
     pub end_tokens: Vec<i64>,
+    /// For each token, tell how likely it was, and so many of the likeliest.
+    pub logprobs: Option<usize>,
     /// Who takes the tokens.
     pub listener: Box<dyn Listener>,
 }
@@ -98,6 +118,7 @@ struct Running {
 /// A model and the requests it is working on.
 pub struct Engine {
     model: Box<dyn CausalLm>,
+    kind: Kind,
     device: Device,
     config: Config,
     bytes_per_token: usize,
@@ -107,7 +128,9 @@ pub struct Engine {
     /// In slot order.
     running: Vec<Running>,
     /// The next tokens of those that run, computed and not yet delivered.
-    chosen: Vec<i64>,
+    chosen: Vec<Option<i64>>,
+    /// What is to be told of them, by row.
+    told: Vec<(usize, Logprobs)>,
     stats: Stats,
 }
 
@@ -119,12 +142,14 @@ impl Engine {
             cache: KvCache::new(model.info(), kind, device),
             prefixes: Prefixes::new(config.prefix_bytes / bytes_per_token),
             model,
+            kind,
             device,
             config,
             bytes_per_token,
             waiting: VecDeque::new(),
             running: Vec::new(),
             chosen: Vec::new(),
+            told: Vec::new(),
             stats: Stats::default(),
         }
     }
@@ -135,14 +160,34 @@ impl Engine {
         self.waiting.push_back(request);
     }
 
+    /// A token that a text may begin with.
+    pub fn begin_token(&self) -> i64 {
+        self.model.info().begin_token.unwrap_or(0)
+    }
+
     /// Whether there is nothing to do.
     pub fn idle(&self) -> bool {
         self.waiting.is_empty() && self.running.is_empty()
     }
 
-    /// What has been done so far.
+    /// What has been done so far, and what is being done now.
     pub fn stats(&self) -> Stats {
-        self.stats
+        Stats {
+            running: self.running.len(),
+            waiting: self.waiting.len(),
+            kv_bytes: (self.cache.slots() * self.cache.capacity()) as usize * self.bytes_per_token,
+            ..self.stats
+        }
+    }
+
+    /// Drops every running request and all keys and values, after a step that failed midway. What waits goes on waiting.
+    pub fn reset(&mut self) {
+        self.stats.finished += self.running.len();
+        self.running.clear();
+        self.chosen.clear();
+        self.told.clear();
+        self.cache = KvCache::new(self.model.info(), self.kind, self.device);
+        self.prefixes = Prefixes::new(self.config.prefix_bytes / self.bytes_per_token);
     }
 
     /// Gives every running request its next token: [`Engine::advance`], then [`Engine::deliver`].
@@ -180,7 +225,9 @@ impl Engine {
                 index: r.generated,
             })
             .collect();
+        let raw = Raw::of(&logits_bv, self.running.iter().map(|r| r.request.logprobs));
         self.chosen = choose(&logits_bv, &rows);
+        self.told = raw.iter().flat_map(|raw| raw.tell(&self.chosen)).collect();
         self.stats.steps += 1;
         self.stats.generated_tokens += self.chosen.len();
         self.stats.sample += decoded.elapsed();
@@ -233,7 +280,7 @@ impl Engine {
             }
             let request = self.waiting.pop_front().expect("looked at above");
             let (slot, length) = (self.running.len() as i64, request.prompt.len());
-            self.cache.reserve(slot + 1, length as i64 + 1);
+            self.reserve(slot + 1, length as i64 + 1);
             let reused = self.prefixes.fill(&request.prompt, &mut self.cache, slot);
             joined.push(Stretch {
                 slot,
@@ -282,6 +329,17 @@ impl Engine {
         (request.prompt.len() + request.sampling.max_tokens).min(self.model.info().context) as i64
     }
 
+    /// Makes room for `slots` requests of `tokens` each, within the budget.
+    fn reserve(&mut self, slots: i64, tokens: i64) {
+        let have = (self.cache.slots(), self.cache.capacity());
+        let most = (self.config.max_batch as i64, self.model.info().context as i64);
+        let fits = |(slots, tokens)| (slots * tokens) as usize * self.bytes_per_token <= self.config.kv_bytes;
+        let shape = room::grown(have, (slots, tokens), most, fits);
+        if shape != have {
+            self.cache.resize(shape.0, shape.1);
+        }
+    }
+
     /// Computes what those that joined have to, all at once: weights are read once for all of them. Gives the features of
     /// each one's last token, `[n, d]`.
     fn prefill(&mut self, joined: &[Stretch]) -> Tensor {
@@ -306,6 +364,8 @@ impl Engine {
 
     /// Advances the first `count` requests by their last token: `hidden_bd`.
     fn decode(&mut self, count: usize) -> Tensor {
+        let longest = self.running[..count].iter().map(|r| r.cached).max().unwrap_or(0);
+        self.reserve(count as i64, longest + 1);
         let rows = &mut self.running[..count];
         let last: Vec<i64> = rows.iter().map(|r| r.last).collect();
         let starts: Vec<i64> = rows.iter().map(|r| r.cached).collect();
@@ -318,9 +378,19 @@ impl Engine {
     /// Hands each request its token and lets go of those that end with it. Apart from [`Engine::advance`], so that whoever
     /// hears of an end finds it counted.
     pub fn deliver(&mut self) {
+        for (row, logprobs) in self.told.drain(..) {
+            self.running[row].request.listener.logprobs(logprobs);
+        }
         let context = self.model.info().context;
         let mut ended = Vec::new();
         for (row, (running, token)) in self.running.iter_mut().zip(self.chosen.drain(..)).enumerate() {
+            let Some(token) = token else {
+                running.request.listener.failed(NO_NUMBERS.to_string());
+                // What is no number would spread to whoever gets the slot next, even from places that a mask hides.
+                self.cache.wipe(row as i64);
+                ended.push(row);
+                continue;
+            };
             running.last = token;
             running.generated += 1;
             running.seen.generated(token);

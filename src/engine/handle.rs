@@ -2,37 +2,43 @@
 //! back piece by piece. Dropping an [`Answer`] gives its request up.
 
 use std::path::Path;
-use std::pin::Pin;
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context as TaskContext, Poll};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
-use ewe::backend::{Backend, BackendError, Completion, FinishReason, Sampling};
-use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use ewe::backend::{Backend, BackendError, Completion, Sampling};
+use ewe::cli::size;
+use futures::FutureExt;
 use futures::future::BoxFuture;
-use futures::{FutureExt, Stream, StreamExt};
 
-use super::batch::{Config, Engine, Listener, Request, Stats};
+use super::answer::Answer;
+use super::batch::{Config, Engine, Request, Stats};
 use super::text::TextStream;
+use super::worker::{Shared, work};
+use crate::model::cache::KvCache;
 use crate::model::fingerprint::fingerprint;
 use crate::model::hub::{self, Want};
 use crate::model::tokenizer::Tokenizer;
 use crate::model::{LoadedModel, open};
 
-/// What an [`Answer`] yields: any number of texts, then one end.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// More text; pieces join to the whole.
-    Text(String),
-    /// The answer is complete.
-    Done {
-        /// Why it ended.
-        finish_reason: FinishReason,
-        /// Tokens generated, as in [`Completion`].
-        completion_tokens: usize,
-    },
+/// A prompt to continue, in token ids, and what is wanted of it.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// As [`LocalBackend::encode`] or a chat template made it.
+    pub prompt: Vec<i64>,
+    /// How to choose.
+    pub sampling: Sampling,
+    /// Tell of each token how likely it was, and so many of the likeliest.
+    pub logprobs: Option<usize>,
+}
+
+/// What there is for keys and values of running requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// In bytes.
+    pub bytes: usize,
+    /// In tokens of this model, prompts and answers together.
+    pub tokens: usize,
 }
 
 /// A language model of this machine. Cheap to share by reference; dropping it stops its thread.
@@ -40,18 +46,13 @@ pub struct LocalBackend {
     name: String,
     tokenizer: Tokenizer,
     context: usize,
+    vocabulary: i64,
     capacity: usize,
+    budget: Budget,
     /// None only while dropping.
     requests: Option<mpsc::Sender<Vec<Request>>>,
     worker: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
-}
-
-#[derive(Default)]
-struct Shared {
-    stats: Mutex<Stats>,
-    /// Why the worker stopped before its time.
-    failure: Mutex<Option<String>>,
 }
 
 impl LocalBackend {
@@ -78,32 +79,27 @@ impl LocalBackend {
             device,
             ..
         } = loaded;
-        let context = model.info().context;
+        let (context, vocabulary) = (model.info().context, model.info().vocab);
+        let bytes_per_token = KvCache::bytes_per_token(model.info(), kind).max(1);
+        let budget = Budget {
+            bytes: config.kv_bytes,
+            tokens: config.kv_bytes / bytes_per_token,
+        };
         let capacity = config.max_batch;
         let shared = Arc::new(Shared::default());
         let (requests, incoming) = mpsc::channel();
         let theirs = shared.clone();
         let worker = std::thread::Builder::new()
             .name("ewe-engine".to_string())
-            .spawn(move || {
-                let engine = Engine::new(model, kind, device, config);
-                let run = std::panic::AssertUnwindSafe(|| work(engine, &incoming, &theirs));
-                // libtorch's errors, out of memory among them, arrive as panics; requests end with the reason.
-                if let Err(panic) = std::panic::catch_unwind(run) {
-                    let reason = panic
-                        .downcast_ref::<String>()
-                        .map(String::as_str)
-                        .or(panic.downcast_ref::<&str>().copied())
-                        .unwrap_or("unknown");
-                    *theirs.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_string());
-                }
-            })
+            .spawn(move || work(Engine::new(model, kind, device, config), &incoming, &theirs))
             .context("cannot start the engine's thread")?;
         Ok(LocalBackend {
             name,
             tokenizer,
             context,
+            vocabulary,
             capacity,
+            budget,
             requests: Some(requests),
             worker: Some(worker),
             shared,
@@ -120,9 +116,53 @@ impl LocalBackend {
         self.context
     }
 
-    /// What has been done so far.
+    /// Token ids are below this.
+    pub fn vocabulary(&self) -> i64 {
+        self.vocabulary
+    }
+
+    /// What there is for keys and values.
+    pub fn budget(&self) -> Budget {
+        self.budget
+    }
+
+    /// The most tokens that one request may come to: the context, or what the budget holds if that is less.
+    pub fn room(&self) -> usize {
+        self.context.min(self.budget.tokens)
+    }
+
+    /// One line on the budget and what it holds.
+    pub fn budget_line(&self) -> String {
+        let Budget { bytes, tokens } = self.budget;
+        let whole = tokens / self.context;
+        let holds = match whole {
+            0 => format!(
+                "less than the model's context of {}, so longer requests are refused",
+                self.context
+            ),
+            1 => format!("one request of the model's whole context of {}", self.context),
+            _ => format!(
+                "{whole} requests of the model's whole context of {}",
+                self.context
+            ),
+        };
+        format!(
+            "{} for keys and values hold {tokens} tokens, {holds}",
+            size::shown(bytes as u64)
+        )
+    }
+
+    /// What has been done so far, and what is being done now.
     pub fn stats(&self) -> Stats {
-        *self.shared.stats.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.stats()
+    }
+
+    /// Why the model cannot go on, if so: its thread has ended, or step after step fails.
+    pub fn broken(&self) -> Option<String> {
+        let ended = self.worker.as_ref().is_none_or(JoinHandle::is_finished);
+        self.shared
+            .broken()
+            .or_else(|| ended.then(|| self.shared.fatal().to_string()))
     }
 
     /// Token ids of a prompt, with special tokens. Fails when it is empty or leaves no room in the context.
@@ -150,6 +190,21 @@ impl LocalBackend {
         Ok(ids)
     }
 
+    /// Whether prompt and answer have room in the budget; an answer ends where the context does.
+    fn has_room(&self, prompt: usize, max_tokens: usize) -> Result<(), BackendError> {
+        let most = prompt.saturating_add(max_tokens).min(self.context);
+        if most <= self.budget.tokens {
+            return Ok(());
+        }
+        Err(BackendError::Request(format!(
+            "the request needs keys and values of {most} tokens ({prompt} of its prompt, up to {} of its answer), the \
+             {} for them hold {}\nhint: a larger --kv-memory, or a smaller limit of tokens",
+            most - prompt,
+            size::shown(self.budget.bytes as u64),
+            self.budget.tokens
+        )))
+    }
+
     /// Starts to continue `prompt`, as [`LocalBackend::encode`] or a chat template made it.
     pub fn stream(&self, prompt: Vec<i64>, sampling: Sampling) -> Result<Answer, BackendError> {
         Ok(self.stream_all(vec![(prompt, sampling)])?.remove(0))
@@ -158,29 +213,35 @@ impl LocalBackend {
     /// Starts several at once, which join the batch in this order whatever the threads' timing. So the same call to an
     /// idle model gives the same texts to the last bit.
     pub fn stream_all(&self, prompts: Vec<(Vec<i64>, Sampling)>) -> Result<Vec<Answer>, BackendError> {
+        let asks = prompts.into_iter().map(|(prompt, sampling)| Ask {
+            prompt,
+            sampling,
+            logprobs: None,
+        });
+        self.ask_all(asks.collect())
+    }
+
+    /// The same, with all that can be asked for. Fails, before anything is started, as [`LocalBackend::encode`] does, and
+    /// when one of them has no room in the budget.
+    pub fn ask_all(&self, asks: Vec<Ask>) -> Result<Vec<Answer>, BackendError> {
         let (mut requests, mut answers) = (Vec::new(), Vec::new());
-        for (prompt, sampling) in prompts {
-            let prompt = self.checked(prompt)?;
+        for ask in asks {
+            let (prompt, sampling) = (self.checked(ask.prompt)?, ask.sampling);
+            self.has_room(prompt.len(), sampling.max_tokens)?;
             if sampling.schema.is_some() {
                 return Err(BackendError::Request(
                     "a local model cannot be held to a JSON schema".to_string(),
                 ));
             }
-            let (events, incoming) = unbounded();
             let text = TextStream::after(&self.tokenizer, &prompt, &sampling.stop);
-            let (prompt_tokens, shared) = (prompt.len(), self.shared.clone());
-            answers.push(Answer {
-                events: incoming,
-                prompt_tokens,
-                shared,
-                ended: false,
-            });
-            let listener = Box::new(Teller { text, events });
+            let (answer, teller) = Answer::pair(prompt.len(), text, &self.shared);
+            answers.push(answer);
             requests.push(Request {
                 prompt,
                 sampling,
                 end_tokens: self.tokenizer.end_tokens().to_vec(),
-                listener,
+                logprobs: ask.logprobs,
+                listener: Box::new(teller),
             });
         }
         let sent = self
@@ -192,16 +253,6 @@ impl LocalBackend {
         } else {
             Err(self.shared.fatal())
         }
-    }
-}
-
-impl Shared {
-    fn fatal(&self) -> BackendError {
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        BackendError::Fatal(format!(
-            "the local model stopped: {}",
-            failure.as_deref().unwrap_or("its thread ended")
-        ))
     }
 }
 
@@ -238,115 +289,4 @@ impl Drop for LocalBackend {
 fn load(dir: &Path, adapter: Option<&Path>, device: &str, dtype: &str) -> Result<LoadedModel> {
     std::thread::scope(|scope| scope.spawn(|| open(dir, adapter, device, dtype)).join())
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
-
-/// One answer, as it comes. Yields an error once if the model dies meanwhile.
-pub struct Answer {
-    events: UnboundedReceiver<Event>,
-    prompt_tokens: usize,
-    shared: Arc<Shared>,
-    ended: bool,
-}
-
-impl Answer {
-    /// Tokens of the prompt.
-    pub fn prompt_tokens(&self) -> usize {
-        self.prompt_tokens
-    }
-
-    /// Waits for the whole.
-    pub async fn completion(mut self) -> Result<Completion, BackendError> {
-        let mut text = String::new();
-        while let Some(event) = self.next().await {
-            match event? {
-                Event::Text(more) => text.push_str(&more),
-                Event::Done {
-                    finish_reason,
-                    completion_tokens,
-                } => {
-                    let prompt_tokens = self.prompt_tokens;
-                    return Ok(Completion {
-                        text,
-                        finish_reason,
-                        prompt_tokens,
-                        completion_tokens,
-                    });
-                }
-            }
-        }
-        Err(self.shared.fatal())
-    }
-}
-
-impl Stream for Answer {
-    type Item = Result<Event, BackendError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        let event = futures::ready!(self.events.poll_next_unpin(task));
-        self.ended = !matches!(event, Some(Event::Text(_)));
-        Poll::Ready(Some(event.ok_or_else(|| self.shared.fatal())))
-    }
-}
-
-/// Turns tokens into events.
-struct Teller {
-    text: TextStream,
-    events: UnboundedSender<Event>,
-}
-
-impl Teller {
-    fn tell(&self, text: String) {
-        if !text.is_empty() {
-            // Nobody listening is noticed by `gone`.
-            let _ = self.events.unbounded_send(Event::Text(text));
-        }
-    }
-}
-
-impl Listener for Teller {
-    fn token(&mut self, id: i64) -> bool {
-        let text = self.text.push(id).unwrap_or_default();
-        self.tell(text);
-        !self.text.stopped()
-    }
-
-    fn done(&mut self, finish_reason: FinishReason, completion_tokens: usize) {
-        let text = self.text.finish().unwrap_or_default();
-        self.tell(text);
-        // What was held back may complete a stop string only now.
-        let finish_reason = if self.text.stopped() {
-            FinishReason::Stop
-        } else {
-            finish_reason
-        };
-        let _ = self.events.unbounded_send(Event::Done {
-            finish_reason,
-            completion_tokens,
-        });
-    }
-
-    fn gone(&self) -> bool {
-        self.events.is_closed()
-    }
-}
-
-/// The worker: takes what has come, advances the batch, waits when there is nothing to do.
-fn work(mut engine: Engine, incoming: &mpsc::Receiver<Vec<Request>>, shared: &Shared) {
-    loop {
-        if engine.idle() {
-            match incoming.recv() {
-                Ok(requests) => requests.into_iter().for_each(|request| engine.submit(request)),
-                Err(_) => return,
-            }
-        }
-        while let Ok(requests) = incoming.try_recv() {
-            requests.into_iter().for_each(|request| engine.submit(request));
-        }
-        engine.advance();
-        *shared.stats.lock().unwrap_or_else(PoisonError::into_inner) = engine.stats();
-        engine.deliver();
-    }
 }

@@ -61,8 +61,9 @@ pub struct Row<'a> {
     pub index: usize,
 }
 
-/// Chooses the next token of every row from `logits_bv`, of any float type. The scores of penalised tokens are lost.
-pub fn choose(logits_bv: &Tensor, rows: &[Row]) -> Vec<i64> {
+/// Chooses the next token of every row from `logits_bv`, of any float type; none where the scores are not numbers. The
+/// scores of penalised tokens are lost.
+pub fn choose(logits_bv: &Tensor, rows: &[Row]) -> Vec<Option<i64>> {
     let _guard = tch::no_grad_guard();
     let logits_bv = logits_bv.contiguous();
     let beside = penalise(&logits_bv, rows);
@@ -80,9 +81,14 @@ pub fn choose(logits_bv: &Tensor, rows: &[Row]) -> Vec<i64> {
     } else {
         scores.argmax()
     };
-    let pick = |(i, row): (usize, &Row)| match &first {
-        Some(first) if row.sampling.temperature > 0.0 => draw(&scores, i, row, &first[i]),
-        _ => best[i],
+    let pick = |(i, row): (usize, &Row)| {
+        if scores.broken(i) {
+            return None;
+        }
+        Some(match &first {
+            Some(first) if row.sampling.temperature > 0.0 => draw(&scores, i, row, &first[i]),
+            _ => best[i],
+        })
     };
     rows.iter().enumerate().map(pick).collect()
 }
@@ -164,7 +170,7 @@ struct Candidates {
 fn keep(candidates: &Candidates, s: &Sampling, log_mass: f64) -> Option<Vec<(f64, i64)>> {
     let all = &candidates.best_first;
     let Some(&(best, _)) = all.first() else {
-        // Only scores that are all -inf or not numbers get here; some token must be named.
+        // No score lies above the bound of the groups that were not looked at.
         return candidates.complete.then(|| vec![(1.0, 0)]);
     };
     let best = f64::from(best);
@@ -264,6 +270,14 @@ impl Groups {
             .iter()
             .copied()
             .fold(f32::NEG_INFINITY, f32::max)
+    }
+
+    /// Whether a row says nothing: a score is not a number or without bound, or all are -inf. The largest of a group
+    /// with a NaN is NaN, so that this costs no look at the scores.
+    fn broken(&self, row: usize) -> bool {
+        let beside = self.beside[row].iter().map(|&(score, _)| score);
+        let all = || self.maxima_bg[row].iter().copied().chain(beside.clone());
+        all().any(|x| x.is_nan() || x == f32::INFINITY) || all().all(|x| x == f32::NEG_INFINITY)
     }
 
     /// What a row's scores weigh.

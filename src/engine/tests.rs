@@ -7,8 +7,10 @@ use futures::StreamExt;
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
+use super::answer::{Answer, Event};
 use super::batch::{Config, Engine, Listener, Request};
-use super::handle::{Event, LocalBackend};
+use super::handle::{Ask, LocalBackend};
+use super::logprobs::Logprobs;
 use super::sampler::{Row, Seen, choose};
 use super::text::TextStream;
 use crate::model::attention::Pass;
@@ -45,6 +47,9 @@ impl Listener for Record {
     fn done(&mut self, reason: FinishReason, _: usize) {
         self.0.lock().unwrap().1 = Some(reason);
     }
+    fn failed(&mut self, reason: String) {
+        panic!("{reason}");
+    }
     fn gone(&self) -> bool {
         self.0.lock().unwrap().2
     }
@@ -56,6 +61,7 @@ fn submit(engine: &mut Engine, prompt: &[i64], sampling: &Sampling) -> Record {
         prompt: prompt.to_vec(),
         sampling: sampling.clone(),
         end_tokens: vec![0],
+        logprobs: None,
         listener: Box::new(record.clone()),
     });
     record
@@ -430,7 +436,7 @@ proptest! {
             Row { sampling: &other, seen: &seen, index: 0 },
         ];
         let both = Tensor::stack(&[&scores, &scores], 0);
-        prop_assert_eq!(choose(&both, &rows)[0], want);
+        prop_assert_eq!(choose(&both, &rows)[0], Some(want));
     }
 }
 
@@ -454,7 +460,8 @@ fn draws_follow_the_probabilities() {
                     seen: &seen,
                     index,
                 }],
-            )[0] as usize] += 1.0 / 4000.0;
+            )[0]
+            .unwrap() as usize] += 1.0 / 4000.0;
         }
         let off = counts
             .iter()
@@ -466,27 +473,45 @@ fn draws_follow_the_probabilities() {
 }
 
 #[test]
-fn scores_that_are_no_numbers_still_end_in_a_token() {
-    let seen = Seen::default();
-    for value in [f64::NAN, f64::NEG_INFINITY] {
-        let scores_bv = Tensor::full([1, 500], value, (Kind::Float, Device::Cpu));
-        for sampling in [
-            Sampling {
-                top_p: 0.9,
-                ..Sampling::default()
-            },
-            Sampling::default(),
-            greedy(1),
-        ] {
-            let id = choose(
-                &scores_bv,
-                &[Row {
-                    sampling: &sampling,
+fn scores_that_are_no_numbers_choose_nothing_and_do_not_touch_their_neighbours() {
+    let seen = Seen::of_prompt(&[3]);
+    let whole = |value| Tensor::full([500], value, (Kind::Float, Device::Cpu));
+    let one = |value| {
+        let scores_v = Tensor::zeros([500], (Kind::Float, Device::Cpu));
+        let _ = scores_v.get(400).fill_(value);
+        scores_v
+    };
+    let samplings = [
+        Sampling {
+            top_p: 0.9,
+            ..Sampling::default()
+        },
+        Sampling {
+            top_k: 5,
+            repetition_penalty: 1.3,
+            ..Sampling::default()
+        },
+        Sampling::default(),
+        greedy(1),
+    ];
+    for broken_v in [
+        whole(f64::NAN),
+        whole(f64::NEG_INFINITY),
+        one(f64::NAN),
+        one(f64::INFINITY),
+    ] {
+        for kind in [Kind::Float, Kind::BFloat16] {
+            let scores_bv = Tensor::stack(&[&one(9.0), &broken_v, &one(9.0)], 0).to_kind(kind);
+            for sampling in &samplings {
+                let row = || Row {
+                    sampling,
                     seen: &seen,
                     index: 0,
-                }],
-            )[0];
-            assert!((0..500).contains(&id));
+                };
+                let chosen = choose(&scores_bv, &[row(), row(), row()]);
+                assert_eq!(chosen[1], None, "{sampling:?}");
+                assert!(chosen[0].is_some() && chosen[0] == chosen[2], "{sampling:?}");
+            }
         }
     }
 }
@@ -572,6 +597,7 @@ async fn the_backend_answers_streams_and_survives_those_who_leave() {
     while let Some(event) = answer.next().await {
         match event.unwrap() {
             Event::Text(more) => text += &more,
+            Event::Token { .. } => panic!("nobody asked"),
             Event::Done {
                 finish_reason,
                 completion_tokens,
@@ -592,18 +618,266 @@ async fn the_backend_answers_streams_and_survives_those_who_leave() {
 }
 
 #[tokio::test]
-async fn a_model_that_dies_ends_its_requests_with_the_reason() {
+async fn a_model_that_is_broken_says_so_and_is_tried_again() {
     let mut tiny = loaded("gemma3");
     // A head that fits nothing: the first product fails inside libtorch.
     let mut broken = Table::counting(8);
     broken.info.vocab = 96;
     tiny.model = Box::new(broken);
     let backend = LocalBackend::start(tiny, "broken".into(), Config::default()).unwrap();
-    for _ in 0..2 {
+    for failures in 1..5 {
         let error = backend.complete("the".into(), greedy(4)).await.unwrap_err();
         assert!(
             matches!(&error, BackendError::Fatal(message) if message.contains("the local model stopped")),
             "{error}"
         );
+        assert!(!error.to_string().contains("Exception raised"), "{error}");
+        assert_eq!(backend.broken().is_some(), failures >= 3);
+    }
+}
+
+/// A model that fails inside libtorch when it meets one token.
+struct Fragile {
+    model: Box<dyn CausalLm>,
+    poison: i64,
+}
+
+impl CausalLm for Fragile {
+    fn info(&self) -> &ModelInfo {
+        self.model.info()
+    }
+    fn embed(&self, tokens_bt: &Tensor) -> Tensor {
+        if tokens_bt.eq(self.poison).any().int64_value(&[]) == 1 {
+            let _ = tokens_bt.view([-7, 13]);
+        }
+        self.model.embed(tokens_bt)
+    }
+    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut Pass) -> Tensor {
+        self.model.block(layer, x_btd, pass)
+    }
+    fn finish(&self, x_btd: &Tensor) -> Tensor {
+        self.model.finish(x_btd)
+    }
+    fn logits(&self, hidden: &Tensor) -> Tensor {
+        self.model.logits(hidden)
+    }
+    fn pack_head(&mut self) {}
+
+    fn head(&self) -> (Tensor, Option<Tensor>) {
+        self.model.head()
+    }
+    fn for_each_linear(&mut self, f: &mut dyn FnMut(&mut Linear)) {
+        self.model.for_each_linear(f)
+    }
+    fn parameters(&self) -> Vec<(String, Tensor)> {
+        self.model.parameters()
+    }
+}
+
+#[tokio::test]
+async fn the_engine_goes_on_after_a_step_that_failed() {
+    let (prompt, _) = expected("gemma3").remove(2);
+    let poison = (3..90).find(|id| !prompt.contains(id)).unwrap();
+    let start = |poison| {
+        let mut tiny = loaded("gemma3");
+        let model = tiny.model;
+        tiny.model = Box::new(Fragile { model, poison });
+        let config = Config {
+            max_batch: 2,
+            ..Config::default()
+        };
+        LocalBackend::start(tiny, "fragile".into(), config).unwrap()
+    };
+    let untouched = start(-1).stream(prompt.clone(), greedy(20)).unwrap();
+    let want = untouched.completion().await.unwrap();
+    let backend = start(poison);
+    for _ in 0..5 {
+        // The first runs beside the one that fails, the third waits meanwhile.
+        let asked = [prompt.clone(), vec![1, poison], prompt.clone()];
+        let asked = asked.map(|prompt| (prompt, greedy(20))).to_vec();
+        let mut answers = backend.stream_all(asked).unwrap();
+        let third = answers.pop().unwrap();
+        for answer in answers {
+            let error = answer.completion().await.unwrap_err();
+            assert!(
+                matches!(&error, BackendError::Fatal(message) if message.contains("the local model stopped: ") && message.contains("shape")),
+                "{error}"
+            );
+        }
+        assert_eq!(third.completion().await.unwrap(), want);
+        assert_eq!(backend.broken(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_numbers_ends_alone() {
+    let (prompt, _) = expected("gemma3_untied").remove(2);
+    let poison = (3..90).find(|id| !prompt.contains(id)).unwrap();
+    let start = |broken: bool| {
+        let tiny = loaded("gemma3_untied");
+        let embedding = tiny.model.parameters().into_iter();
+        let (_, embedding_vd) = embedding
+            .into_iter()
+            .find(|(name, _)| name.ends_with("embed_tokens.weight"))
+            .unwrap();
+        if broken {
+            let _guard = tch::no_grad_guard();
+            let _ = embedding_vd.get(poison).fill_(f64::NAN);
+        }
+        let config = Config {
+            max_batch: 3,
+            ..Config::default()
+        };
+        LocalBackend::start(tiny, "broken".into(), config).unwrap()
+    };
+    let answer = |backend: &LocalBackend, prompt: &[i64]| backend.stream(prompt.to_vec(), greedy(8)).unwrap();
+    let want = answer(&start(false), &prompt).completion().await.unwrap();
+    let backend = start(true);
+    for _ in 0..3 {
+        let long = [&vec![5; 40][..], &[poison]].concat();
+        let asked = [prompt.clone(), long, prompt.clone()].map(|prompt| (prompt, greedy(8)));
+        let answers = backend.stream_all(asked.to_vec()).unwrap();
+        let mut ended = Vec::new();
+        for answer in answers {
+            ended.push(answer.completion().await);
+        }
+        let error = ended.remove(1).unwrap_err();
+        assert!(
+            matches!(&error, BackendError::Request(message) if message.contains("not numbers")),
+            "{error}"
+        );
+        for neighbour in ended {
+            assert_eq!(neighbour.unwrap(), want);
+        }
+        // Whoever gets the slot next.
+        for answer in backend.stream_all(vec![(prompt.clone(), greedy(8)); 3]).unwrap() {
+            assert_eq!(answer.completion().await.unwrap(), want);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_budget_refuses_what_it_could_never_hold() {
+    let per_token = 2 * 3 * 2 * 16 * 4;
+    let config = Config {
+        kv_bytes: 20 * per_token,
+        ..Config::default()
+    };
+    let backend = LocalBackend::open(&golden("gemma3"), None, "cpu", "auto", config).unwrap();
+    assert_eq!((backend.budget().tokens, backend.room()), (20, 20));
+    assert!(
+        backend.budget_line().contains("20 tokens, less than"),
+        "{}",
+        backend.budget_line()
+    );
+    let error = backend.stream(vec![5; 10], greedy(11)).err().unwrap().to_string();
+    for words in ["21 tokens", "15.4 kB", "--kv-memory"] {
+        assert!(error.contains(words), "{error}");
+    }
+    for answer in backend.stream_all(vec![(vec![5; 10], greedy(10)); 4]).unwrap() {
+        answer.completion().await.unwrap();
+        assert!(backend.stats().kv_bytes <= 20 * per_token);
+    }
+}
+
+#[test]
+fn storage_stays_within_the_budget_while_it_grows() {
+    let per_token = 2 * 3 * 2 * 16 * 4;
+    for tokens in [60, 100, 130, 200] {
+        let mut engine = tiny_engine(
+            "gemma3",
+            Config {
+                kv_bytes: tokens * per_token,
+                ..Config::default()
+            },
+        );
+        let records: Vec<Record> = (0..20)
+            .map(|i| {
+                submit(
+                    &mut engine,
+                    &vec![5 + i; 1 + i as usize % 7],
+                    &greedy(3 + i as usize * 2),
+                )
+            })
+            .collect();
+        while !engine.idle() {
+            engine.step();
+            assert!(engine.stats().kv_bytes <= tokens * per_token);
+        }
+        assert!(records.iter().all(|record| record.reason().is_some()));
+    }
+}
+
+#[tokio::test]
+async fn logprobs_are_those_of_the_model_whatever_is_done_to_its_scores() {
+    for (name, kind) in [("gemma3", Kind::Float), ("gptj", Kind::BFloat16)] {
+        let dtype = if kind == Kind::Float { "fp32" } else { "bf16" };
+        let backend = LocalBackend::open(&golden(name), None, "cpu", dtype, Config::default()).unwrap();
+        let reference = crate::model::load(&golden(name), Device::Cpu, dtype).unwrap();
+        let prompt = expected(name)[2].0.clone();
+        let sampling = Sampling {
+            max_tokens: 6,
+            temperature: 0.4,
+            repetition_penalty: 1.8,
+            presence_penalty: 2.0,
+            top_p: 0.9,
+            seed: 5,
+            ..Sampling::default()
+        };
+        let ask = |logprobs| Ask {
+            prompt: prompt.clone(),
+            sampling: sampling.clone(),
+            logprobs,
+        };
+        // Beside rows that ask for nothing, and for another number.
+        let mut answers = backend
+            .ask_all(vec![ask(None), ask(Some(3)), ask(Some(0))])
+            .unwrap();
+        let (last, asked) = (answers.pop().unwrap(), answers.pop().unwrap());
+        let told = |events: Vec<Event>| -> Vec<Logprobs> {
+            let logprobs = events.into_iter().filter_map(|event| match event {
+                Event::Token { logprobs, .. } => Some(logprobs),
+                _ => None,
+            });
+            logprobs.collect()
+        };
+        let collected = |answer: Answer| answer.map(Result::unwrap).collect::<Vec<Event>>();
+        assert!(told(collected(answers.pop().unwrap()).await).is_empty());
+        assert!(
+            told(collected(last).await)
+                .iter()
+                .all(|told| told.likeliest.is_empty())
+        );
+        let told = told(collected(asked).await);
+        assert!(told.len() >= 3);
+        let mut ids = prompt.clone();
+        for Logprobs { chosen, likeliest } in told {
+            let tokens_bt = Tensor::from_slice(&ids).unsqueeze(0);
+            let mut pass = Pass::whole(1, ids.len() as i64, Device::Cpu);
+            let hidden = reference
+                .model
+                .forward(&tokens_bt, &mut pass)
+                .select(1, ids.len() as i64 - 1);
+            let want_v = reference
+                .model
+                .logits(&hidden)
+                .log_softmax(-1, Kind::Float)
+                .squeeze();
+            let limit = if kind == Kind::Float { 1e-4 } else { 0.1 };
+            for scored in likeliest.iter().chain([&chosen]) {
+                let want = want_v.double_value(&[scored.id]);
+                assert!(
+                    (f64::from(scored.logprob) - want).abs() < limit,
+                    "{name}: {scored:?}, want {want}"
+                );
+            }
+            assert_eq!(likeliest.len(), 3);
+            assert!(
+                likeliest
+                    .windows(2)
+                    .all(|pair| pair[0].logprob >= pair[1].logprob)
+            );
+            ids.push(chosen.id);
+        }
     }
 }

@@ -11,6 +11,8 @@ pub struct TextStream {
     stop: Vec<String>,
     /// Decoded, not yet given out.
     held: String,
+    /// Characters decoded so far.
+    characters: usize,
     stopped: bool,
 }
 
@@ -21,6 +23,7 @@ impl TextStream {
             decoder: Decoder::after(tokenizer, prompt),
             stop: stop.iter().filter(|s| !s.is_empty()).cloned().collect(),
             held: String::new(),
+            characters: 0,
             stopped: false,
         }
     }
@@ -40,6 +43,11 @@ impl TextStream {
         Ok(self.give(&new, true))
     }
 
+    /// Characters decoded so far, those held back and those of a stop string among them.
+    pub fn characters(&self) -> usize {
+        self.characters
+    }
+
     /// Whether a stop string was met.
     pub fn stopped(&self) -> bool {
         self.stopped
@@ -47,6 +55,7 @@ impl TextStream {
 
     fn give(&mut self, new: &str, all: bool) -> String {
         self.held.push_str(new);
+        self.characters += new.chars().count();
         if let Some(at) = self
             .stop
             .iter()

@@ -5,15 +5,18 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
+use ewe::backend::Backend;
 use ewe::cli::complete::{Args, ModelArgs};
+use ewe::cli::local::Engine;
 use ewe::progress::Progress;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
 
 use super::rows;
+use crate::engine::answer::Event;
 use crate::engine::batch::Config;
-use crate::engine::handle::{Event, LocalBackend};
+use crate::engine::handle::LocalBackend;
 
 #[derive(Deserialize)]
 struct Row {
@@ -30,17 +33,38 @@ struct Answered {
     completion_tokens: usize,
 }
 
-/// Starts the model that `args` name.
-pub fn backend(args: &ModelArgs, max_batch: usize) -> Result<LocalBackend> {
-    let config = Config {
-        max_batch,
+/// Starts the model that `args` name, for one request at a time.
+pub fn single(args: &ModelArgs) -> Result<LocalBackend> {
+    start(
+        args,
+        Config {
+            max_batch: 1,
+            ..Config::default()
+        },
+    )
+}
+
+/// Starts the model that `args` name, for as many requests as `engine` says.
+pub fn batched(args: &ModelArgs, engine: &Engine) -> Result<LocalBackend> {
+    start(args, config(engine, 32))
+}
+
+/// What the engine may use; `batch` requests at once where nothing was said.
+pub fn config(engine: &Engine, batch: u16) -> Config {
+    Config {
+        max_batch: engine.batch(batch),
+        kv_bytes: engine.kv_memory as usize,
         ..Config::default()
-    };
+    }
+}
+
+fn start(args: &ModelArgs, config: Config) -> Result<LocalBackend> {
+    let place = &args.place;
     LocalBackend::open(
         &args.model,
         args.adapter.as_deref(),
-        &args.device,
-        &args.dtype,
+        &place.device,
+        &place.dtype,
         config,
     )
 }
@@ -52,14 +76,23 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
         .build()?;
     match (&args.prompt, &args.prompts, &args.out) {
         (Some(prompt), _, _) => {
-            let backend = backend(&args.model, 1)?;
+            let backend = start(
+                &args.model,
+                Config {
+                    max_batch: 1,
+                    ..config(&args.engine, 1)
+                },
+            )?;
             runtime.block_on(one(&backend, prompt, args))
         }
         (None, Some(prompts), Some(out)) => {
             // Everything that can be wrong with the files is found before the model is loaded.
             let rows: Vec<Row> = rows::read(prompts)?;
             rows::check_writable(out)?;
-            let backend = backend(&args.model, usize::from(args.max_batch))?;
+            let backend = batched(&args.model, &args.engine)?;
+            if !quiet {
+                eprintln!("{}: {}", backend.model(), backend.budget_line());
+            }
             let answers = runtime.block_on(all(&backend, prompts, &rows, args, quiet))?;
             rows::write(out, &answers)
         }

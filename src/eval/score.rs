@@ -49,8 +49,8 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
     let loaded = open(
         &hub::resolve(&model.model, Want::Model)?,
         model.adapter.as_deref(),
-        &model.device,
-        &model.dtype,
+        &model.place.device,
+        &model.place.dtype,
     )?;
     rows::write(&args.out, &score(&loaded, &rows, &args.data, quiet)?)
 }

@@ -110,6 +110,13 @@ impl KvCache {
         }
     }
 
+    /// Writes zeros to all of a slot.
+    pub fn wipe(&mut self, slot: i64) {
+        for x in self.layers.iter().flat_map(|(k, v)| [k, v]) {
+            let _ = x.get(slot).zero_();
+        }
+    }
+
     /// Copies the first `length` tokens of a slot out.
     pub fn take_prefix(&self, slot: i64, length: i64) -> Prefix {
         let copy = |x: &Tensor| x.get(slot).narrow(0, 0, length).copy();

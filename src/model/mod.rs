@@ -2,7 +2,7 @@
 //!
 //! - [`gptj`], [`neox`], [`llama`], [`gemma3`]: an architecture a file.
 //! - [`layers`], [`rope`], [`attention`], [`cache`]: what they share.
-//! - [`config`], [`weights`], [`tokenizer`], [`chat_template`], [`adapter`]: what is read from a model's directory.
+//! - [`config`], [`weights`], [`tokenizer`], [`token_bytes`], [`chat_template`], [`adapter`]: what is read from a model's directory.
 //! - [`torch_file`], [`pickle`]: weights in PyTorch's own format, read without running it.
 //! - [`hub`]: models named by their id on the Hugging Face hub.
 //! - [`device`]: where it computes, and in which type.
@@ -26,6 +26,7 @@ mod pickle;
 pub mod rope;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod token_bytes;
 pub mod tokenizer;
 mod torch_file;
 pub mod weights;

@@ -95,6 +95,26 @@ impl Tokenizer {
             .map_err(|error| anyhow!("cannot decode {} tokens: {error}", ids.len()))
     }
 
+    /// A token as the vocabulary writes it, if there is one of that id.
+    pub fn token(&self, id: i64) -> Option<String> {
+        self.inner.id_to_token(u32::try_from(id).ok()?)
+    }
+
+    /// The tokens beside the vocabulary, and whether they are special.
+    pub fn added_tokens(&self) -> Vec<(i64, bool)> {
+        let added = self.inner.get_added_tokens_decoder();
+        added
+            .iter()
+            .map(|(&id, token)| (i64::from(id), token.special))
+            .collect()
+    }
+
+    /// Whether the vocabulary writes bytes as GPT-2 does.
+    pub fn is_byte_level(&self) -> bool {
+        let decoder = serde_json::to_string(&self.inner.get_decoder()).unwrap_or_default();
+        decoder.contains("\"ByteLevel\"")
+    }
+
     /// The ids that end a text.
     pub fn end_tokens(&self) -> &[i64] {
         &self.end_tokens

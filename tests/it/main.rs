@@ -21,6 +21,10 @@ mod rules;
 mod seeds;
 #[cfg(feature = "torch")]
 mod serve;
+#[cfg(feature = "torch")]
+mod serve_limits;
+#[cfg(feature = "torch")]
+mod server;
 mod shell;
 mod store;
 mod support;

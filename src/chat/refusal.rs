@@ -1,0 +1,94 @@
+//! Errors in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}` and a status.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ewe::backend::BackendError;
+use serde_json::{Value, json};
+
+/// Why a request is not served.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal {
+    /// Says whose fault it is.
+    pub status: StatusCode,
+    /// For people.
+    pub message: String,
+    /// The parameter at fault.
+    pub param: Option<String>,
+    /// For programs.
+    pub code: Option<&'static str>,
+}
+
+impl Refusal {
+    /// With nothing but a message.
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Refusal {
+        Refusal {
+            status,
+            message: message.into(),
+            param: None,
+            code: None,
+        }
+    }
+
+    /// The request is at fault.
+    pub fn bad(message: impl Into<String>) -> Refusal {
+        Refusal::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// One of its parameters is.
+    pub fn parameter(name: &str, message: impl Into<String>) -> Refusal {
+        Refusal {
+            param: Some(name.to_string()),
+            ..Refusal::bad(message)
+        }
+    }
+
+    /// With a code for programs.
+    pub fn coded(self, code: &'static str) -> Refusal {
+        Refusal {
+            code: Some(code),
+            ..self
+        }
+    }
+
+    /// What failed once the model had begun is no fault of the request.
+    pub fn midway(error: &BackendError) -> Refusal {
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    }
+
+    /// The body, also sent as the last event of a stream that fails.
+    pub fn body(&self) -> Value {
+        let kind = if self.status.is_server_error() {
+            "server_error"
+        } else {
+            "invalid_request_error"
+        };
+        json!({ "error": { "message": self.message, "type": kind, "param": self.param, "code": self.code } })
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body())).into_response();
+        let mut add = |name, value| {
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from_static(value));
+        };
+        match self.status {
+            StatusCode::TOO_MANY_REQUESTS => add(header::RETRY_AFTER, "1"),
+            StatusCode::UNAUTHORIZED => add(header::WWW_AUTHENTICATE, "Bearer"),
+            _ => {}
+        }
+        response
+    }
+}
+
+impl From<BackendError> for Refusal {
+    fn from(error: BackendError) -> Refusal {
+        match error {
+            BackendError::Request(message) => Refusal::bad(message),
+            other => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Sizes of memory, as people write them.
+
+/// `80GB`, `80G`, `80` (all 80·10⁹ bytes), `500MB`, `16GiB` or `512MiB`.
+///
+/// # Errors
+///
+/// On anything else, on what is not positive, and on other units.
+pub fn parse(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, f64); 6] = [
+        ("gib", 1_073_741_824.0),
+        ("mib", 1_048_576.0),
+        ("gb", 1e9),
+        ("mb", 1e6),
+        ("g", 1e9),
+        ("m", 1e6),
+    ];
+    let lower = text.trim().to_ascii_lowercase();
+    let (digits, unit) = UNITS
+        .iter()
+        .find_map(|(name, unit)| lower.strip_suffix(name).map(|digits| (digits, *unit)))
+        .unwrap_or((&lower, 1e9));
+    match digits.trim().parse::<f64>() {
+        Ok(number) if number.is_finite() && number * unit >= 1.0 => Ok((number * unit) as u64),
+        _ => Err("expected gigabytes, like 80GB, or megabytes, like 500MB".to_owned()),
+    }
+}
+
+/// For people: `4.3 GB`, `512.0 MB`, `49.2 kB`, in powers of ten.
+pub fn shown(bytes: u64) -> String {
+    let (unit, name) = match bytes {
+        1_000_000_000.. => (1e9, "GB"),
+        1_000_000.. => (1e6, "MB"),
+        _ => (1e3, "kB"),
+    };
+    format!("{:.1} {name}", bytes as f64 / unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{parse, shown};
+
+    #[test]
+    fn sizes_are_read() {
+        for text in ["80GB", "80g", "80", " 80 gb", "80000MB"] {
+            assert_eq!(parse(text), Ok(80_000_000_000), "{text}");
+        }
+        assert_eq!(parse("16GiB"), Ok(16 << 30));
+        assert_eq!(parse("0.5MiB"), Ok(1 << 19));
+        for text in ["", "GB", "-1GB", "inf", "80TB", "0", "NaN"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_shown() {
+        assert_eq!(shown(4 << 30), "4.3 GB");
+        assert_eq!(shown(49_152), "49.2 kB");
+        assert_eq!(shown(20_000_000), "20.0 MB");
+    }
+}

@@ -1,0 +1,180 @@
+//! The engine's thread. A step that fails inside libtorch, out of memory say, ends the requests that took part in it;
+//! the engine forgets what it had computed and goes on with those that wait.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ewe::backend::{BackendError, FinishReason, Sampling};
+
+use super::answer::Orphans;
+use super::batch::{Engine, Listener, Request, Stats};
+
+/// After so many failed steps in a row the model counts as broken, until a step succeeds.
+const GIVEN_UP: usize = 3;
+
+/// How long a broken model rests before it is tried with a request of the engine's own.
+const REST: Duration = Duration::from_secs(5);
+
+/// What the thread and those who ask it both see.
+#[derive(Default)]
+pub(super) struct Shared {
+    stats: Mutex<Stats>,
+    failures: Mutex<Failures>,
+    pub(super) orphans: Arc<Orphans>,
+}
+
+/// Steps that failed since the last one that did not.
+#[derive(Default)]
+struct Failures {
+    in_a_row: usize,
+    last: String,
+}
+
+impl Shared {
+    pub(super) fn stats(&self) -> Stats {
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the model cannot go on, as far as can be told.
+    pub(super) fn broken(&self) -> Option<String> {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        (failures.in_a_row >= GIVEN_UP).then(|| failures.last.clone())
+    }
+
+    /// The error of whoever finds the thread gone.
+    pub(super) fn fatal(&self) -> BackendError {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        stopped(match failures.last.as_str() {
+            "" => "its thread ended",
+            reason => reason,
+        })
+    }
+
+    fn failed(&self, reason: &str) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.in_a_row += 1;
+        failures.last = reason.to_string();
+        drop(failures);
+        // Only now that the reason is known: who is told may ask for it.
+        self.orphans.fail(|| stopped(reason));
+    }
+
+    fn succeeded(&self, stats: Stats) {
+        self.failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .in_a_row = 0;
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
+    }
+}
+
+fn stopped(reason: &str) -> BackendError {
+    let hint = if ["out of memory", "allocate memory"]
+        .iter()
+        .any(|words| reason.contains(words))
+    {
+        "\nhint: a smaller --batch or --kv-memory, or shorter prompts"
+    } else {
+        ""
+    };
+    BackendError::Fatal(format!("the local model stopped: {reason}{hint}"))
+}
+
+/// Takes what has come, advances the batch, waits when there is nothing to do; until nobody can ask any more.
+pub(super) fn work(mut engine: Engine, incoming: &mpsc::Receiver<Vec<Request>>, shared: &Shared) {
+    loop {
+        if engine.idle() {
+            match next(incoming, shared.broken().is_some(), &engine) {
+                Some(requests) => requests.into_iter().for_each(|request| engine.submit(request)),
+                None => return,
+            }
+        }
+        while let Ok(requests) = incoming.try_recv() {
+            requests.into_iter().for_each(|request| engine.submit(request));
+        }
+        let step = || {
+            engine.advance();
+            shared.succeeded(engine.stats());
+            engine.deliver();
+        };
+        // libtorch's errors arrive as panics.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(step)) {
+            engine.reset();
+            shared.failed(&words(panic.as_ref()));
+        }
+    }
+}
+
+/// Waits for requests; a broken model gets one of our own after a while. None when nobody can ask any more.
+fn next(incoming: &mpsc::Receiver<Vec<Request>>, broken: bool, engine: &Engine) -> Option<Vec<Request>> {
+    if !broken {
+        return incoming.recv().ok();
+    }
+    match incoming.recv_timeout(REST) {
+        Ok(requests) => Some(requests),
+        Err(RecvTimeoutError::Timeout) => Some(vec![trial(engine)]),
+        Err(RecvTimeoutError::Disconnected) => None,
+    }
+}
+
+/// The smallest request there is.
+fn trial(engine: &Engine) -> Request {
+    Request {
+        prompt: vec![engine.begin_token()],
+        sampling: Sampling {
+            max_tokens: 1,
+            temperature: 0.0,
+            ..Sampling::default()
+        },
+        end_tokens: Vec::new(),
+        logprobs: None,
+        listener: Box::new(Nobody),
+    }
+}
+
+struct Nobody;
+
+impl Listener for Nobody {
+    fn token(&mut self, _: i64) -> bool {
+        true
+    }
+    fn done(&mut self, _: FinishReason, _: usize) {}
+    fn failed(&mut self, _: String) {}
+    fn gone(&self) -> bool {
+        false
+    }
+}
+
+/// What a panic says, on one line: libtorch adds a stack of C++ calls, escaped where tch prints it as a debug value.
+fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or(panic.downcast_ref::<&str>().copied())
+        .unwrap_or("unknown");
+    let text = text
+        .split_once("Torch(\"")
+        .map_or(text, |(_, message)| message.trim_end_matches("\")"));
+    let first = text.split("\\n").next().unwrap_or(text);
+    first.lines().next().unwrap_or(first).trim().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::words;
+
+    #[test]
+    fn a_panic_is_told_in_one_line() {
+        let of = |text: &str| words(&text.to_string());
+        assert_eq!(
+            of(
+                r#"called `Result::unwrap()` on an `Err` value: Torch("[enforce fail] can't allocate memory: 5 bytes\nException raised from x\nframe #0")"#
+            ),
+            "[enforce fail] can't allocate memory: 5 bytes"
+        );
+        assert_eq!(of("index out of bounds\nsecond"), "index out of bounds");
+        assert_eq!(words(&7), "unknown");
+    }
+}

@@ -1,0 +1,215 @@
+//! `ewe serve` for tests: started on a port of its own choosing, spoken to over plain sockets, stopped when dropped. And
+//! copies of the tiny models, changed so that they run for long or break.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+pub struct Server {
+    process: Child,
+    pub address: String,
+    /// The line that it printed first.
+    pub line: String,
+}
+
+pub fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name)
+}
+
+impl Server {
+    pub fn start(model: &str) -> Server {
+        Server::with(&golden(model), &[])
+    }
+
+    pub fn with(model: &Path, options: &[&str]) -> Server {
+        Server::limited(model, options, "unlimited")
+    }
+
+    /// With so much address space, in KiB: an allocation beyond it fails, as on a machine that is full.
+    pub fn limited(model: &Path, options: &[&str], address_space: &str) -> Server {
+        let mut process = Command::new("sh")
+            .args(["-c", "ulimit -v \"$1\"; shift; exec \"$@\"", "sh", address_space])
+            .arg(env!("CARGO_BIN_EXE_ewe-torch"))
+            .args(["serve", "--bind", "127.0.0.1:0", "--token", "secret"])
+            .args(options)
+            .arg("--model")
+            .arg(model)
+            .env("RUST_BACKTRACE", "0")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = BufReader::new(process.stderr.take().unwrap());
+        let mut line = String::new();
+        stderr.read_line(&mut line).unwrap();
+        // Panics of the engine are printed; nobody shall wait for a reader.
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        let (_, rest) = line
+            .split_once("http://")
+            .unwrap_or_else(|| panic!("no address in {line:?}"));
+        let address = rest.split('/').next().unwrap().to_string();
+        Server {
+            process,
+            address,
+            line,
+        }
+    }
+
+    /// Sends a request and gives its connection.
+    pub fn send(&self, method: &str, path: &str, body: &Value) -> TcpStream {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer secret\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        self.raw(&[head.as_bytes(), body.as_bytes()].concat())
+    }
+
+    pub fn raw(&self, bytes: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.write_all(bytes).unwrap();
+        stream
+    }
+
+    /// Status and body; a body that is JSON.
+    pub fn ask(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let (status, _, body) = answer(self.send(method, path, &body));
+        (
+            status,
+            serde_json::from_str(&body).unwrap_or_else(|_| panic!("{status} {body}")),
+        )
+    }
+
+    pub fn complete(&self, body: Value) -> (u16, Value) {
+        self.ask("POST", "/v1/completions", body)
+    }
+
+    pub fn chat(&self, body: Value) -> (u16, Value) {
+        self.ask("POST", "/v1/chat/completions", body)
+    }
+
+    /// The events of a stream, which must end in `[DONE]`.
+    pub fn stream(&self, path: &str, mut body: Value) -> Vec<Value> {
+        body["stream"] = json!(true);
+        let (status, head, body) = answer(self.send("POST", path, &body));
+        assert_eq!(status, 200, "{body}");
+        assert!(head.contains("text/event-stream"), "{head}");
+        let mut events: Vec<&str> = body
+            .lines()
+            .filter_map(|line| line.strip_prefix("data: "))
+            .collect();
+        assert_eq!(events.pop(), Some("[DONE]"), "{body}");
+        events
+            .iter()
+            .map(|event| serde_json::from_str(event).unwrap())
+            .collect()
+    }
+
+    /// A figure of `/metrics`, by the beginning of its line; 0 if there is none.
+    pub fn figure(&self, name: &str) -> f64 {
+        let (status, head, body) = answer(self.send("GET", "/metrics", &Value::Null));
+        assert_eq!(status, 200);
+        assert!(head.contains("openmetrics-text"), "{head}");
+        let line = body
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// Waits until a figure has a value.
+    #[track_caller]
+    pub fn wait_for(&self, name: &str, value: f64) {
+        let start = Instant::now();
+        while self.figure(name) != value {
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "{name} is {}, want {value}",
+                self.figure(name)
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Status, head and body of an answer that ends with its connection.
+pub fn answer(mut stream: TcpStream) -> (u16, String, String) {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let answer = String::from_utf8(bytes).unwrap();
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("no answer: {answer:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, head.to_ascii_lowercase(), body.to_string())
+}
+
+/// A copy of a tiny model.
+pub struct Changed {
+    dir: tempfile::TempDir,
+}
+
+impl Changed {
+    pub fn of(name: &str) -> Changed {
+        let dir = tempfile::tempdir().unwrap();
+        for file in [
+            "config.json",
+            "model.safetensors",
+            "tokenizer.json",
+            "tokenizer_config.json",
+        ] {
+            std::fs::copy(golden(name).join(file), dir.path().join(file)).unwrap();
+        }
+        Changed { dir }
+    }
+
+    /// gemma3 with a context of so many tokens, so that an answer can take as long as a test needs.
+    pub fn long(context: u64) -> Changed {
+        let changed = Changed::of("gemma3");
+        changed.config("max_position_embeddings", json!(context));
+        // A token that the model never names: its answers go on until the limit.
+        changed.config("eos_token_id", json!(95));
+        changed
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn config(&self, name: &str, value: Value) {
+        let path = self.path().join("config.json");
+        let mut config: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        config[name] = value;
+        std::fs::write(path, config.to_string()).unwrap();
+    }
+
+    /// Overwrites numbers of an fp32 tensor from `first` on.
+    pub fn overwrite(&self, tensor: &str, first: usize, values: &[f32]) {
+        let path = self.path().join("model.safetensors");
+        let mut file = std::fs::read(&path).unwrap();
+        let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+        let head: Value = serde_json::from_slice(&file[8..8 + length]).unwrap();
+        let begin = head[tensor]["data_offsets"][0].as_u64().unwrap() as usize;
+        for (i, value) in values.iter().enumerate() {
+            let at = 8 + length + begin + 4 * (first + i);
+            file[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        std::fs::write(path, file).unwrap();
+    }
+}
