@@ -36,6 +36,14 @@ SAMPLING = {"temperature": 0.7, "top_p": 0.9, "repetition_penalty": 1.15}
 TOKENS = 96
 # Fewer, to find the peer's best batch size with.
 TRIAL = 48
+# As many examples in the later stages as published, twice as many as ewe shows where nothing else is said.
+RECIPE = """[self-instruct]
+yes_examples = 12
+no_examples = 19
+input_first_examples = 11
+with_input = 7
+output_first_examples = 16
+"""
 
 
 def ewe(*arguments):
@@ -47,6 +55,8 @@ class Requests:
 
     def __init__(self, folder):
         self.folder, self.database, self.results = folder, folder / "dataset.db", []
+        self.recipe = folder / "recipe.toml"
+        self.recipe.write_text(RECIPE)
         ewe("init", "--db", self.database)
 
     def next(self):
@@ -54,7 +64,7 @@ class Requests:
         out = self.folder / f"requests{len(self.results)}.jsonl"
         given = [part for file in self.results for part in ("--batch-results", file)]
         ewe("-q", "generate", "--db", self.database, "--target", 100000, "--window", 64, "--seed", 3,
-            "--endpoint-model", "gemma", "--batch-file", out, *given)  # fmt: skip
+            "--recipe-file", self.recipe, "--endpoint-model", "gemma", "--batch-file", out, *given)  # fmt: skip
         return {row["custom_id"]: row["body"] for row in map(json.loads, out.open())}
 
     def answer(self, texts):
@@ -141,14 +151,14 @@ def shared(requests, prompts, peer, folder, turns):
     requests.answer({name: " No" for name in classifications})
     instances = requests.next()
     for name, bodies, tokens in (("stage2", classifications, 4), ("stage3", instances, TOKENS)):
-        some = [body["prompt"] for body in bodies.values()][:32]
+        some = [body["prompt"] for body in bodies.values()][:64]
         lengths = peer.tokens(some)
         prefix = os.path.commonprefix(some)
         print(
             f"shared, {name}: {len(some)} prompts of {statistics.mean(lengths):.0f} tokens, of which the first "
             f"{peer.tokens([prefix])[0]} are the same; {tokens} new tokens each"
         )
-        tried = {batch: peer.seconds(some[:batch], tokens, batch) / batch for batch in (8, 32)}
+        tried = {batch: peer.seconds(some[:batch], tokens, batch) / batch for batch in (4, 16)}
         best = min(tried, key=tried.get)
         pairs = []
         for _ in range(turns):

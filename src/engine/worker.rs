@@ -98,6 +98,7 @@ pub(super) fn work(mut engine: Engine, incoming: &mpsc::Receiver<Vec<Request>>, 
             engine.advance();
             shared.succeeded(engine.stats());
             engine.deliver();
+            shared.succeeded(engine.stats());
         };
         // libtorch's errors arrive as panics.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(step)) {

@@ -90,9 +90,6 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
             let rows: Vec<Row> = rows::read(prompts)?;
             rows::check_writable(out)?;
             let backend = batched(&args.model, &args.engine)?;
-            if !quiet {
-                eprintln!("{}: {}", backend.model(), backend.budget_line());
-            }
             let answers = runtime.block_on(all(&backend, prompts, &rows, args, quiet))?;
             rows::write(out, &answers)
         }
