@@ -731,14 +731,17 @@ async fn a_request_without_numbers_ends_alone() {
         LocalBackend::start(tiny, "broken".into(), config).unwrap()
     };
     let answer = |backend: &LocalBackend, prompt: &[i64]| backend.stream(prompt.to_vec(), greedy(8)).unwrap();
-    let want = answer(&start(false), &prompt).completion().await.unwrap();
+    // Rows of different lengths, so that the shorter ones look at places of their slots that a mask hides.
+    let long = vec![6; 45];
+    let sound = start(false);
+    let want = answer(&sound, &prompt).completion().await.unwrap();
+    let want_long = answer(&sound, &long).completion().await.unwrap();
     let backend = start(true);
     for _ in 0..3 {
-        let long = [&vec![5; 40][..], &[poison]].concat();
-        let asked = [prompt.clone(), long, prompt.clone()].map(|prompt| (prompt, greedy(8)));
-        let answers = backend.stream_all(asked.to_vec()).unwrap();
+        let broken = [&[5, poison][..], &[5; 40]].concat();
+        let asked = [long.clone(), broken, prompt.clone()].map(|prompt| (prompt, greedy(8)));
         let mut ended = Vec::new();
-        for answer in answers {
+        for answer in backend.stream_all(asked.to_vec()).unwrap() {
             ended.push(answer.completion().await);
         }
         let error = ended.remove(1).unwrap_err();
@@ -746,12 +749,17 @@ async fn a_request_without_numbers_ends_alone() {
             matches!(&error, BackendError::Request(message) if message.contains("not numbers")),
             "{error}"
         );
-        for neighbour in ended {
-            assert_eq!(neighbour.unwrap(), want);
-        }
-        // Whoever gets the slot next.
-        for answer in backend.stream_all(vec![(prompt.clone(), greedy(8)); 3]).unwrap() {
-            assert_eq!(answer.completion().await.unwrap(), want);
+        let neighbours: Vec<_> = ended.into_iter().map(Result::unwrap).collect();
+        assert_eq!(neighbours, [want_long.clone(), want.clone()]);
+        // Whoever gets the slots next.
+        let asked = [long.clone(), prompt.clone(), prompt.clone()].map(|prompt| (prompt, greedy(8)));
+        for (answer, want) in backend
+            .stream_all(asked.to_vec())
+            .unwrap()
+            .into_iter()
+            .zip([&want_long, &want, &want])
+        {
+            assert_eq!(&answer.completion().await.unwrap(), want);
         }
     }
 }
