@@ -15,7 +15,8 @@ fn still_serves(server: &Server) {
         server.ask("GET", "/health", Value::Null),
         (200, json!({ "status": "ok" }))
     );
-    let (status, body) = server.complete(json!({ "prompt": "t", "max_tokens": 2 }));
+    // Not at random: the second token of a broken model may be one of those that are broken.
+    let (status, body) = server.complete(json!({ "prompt": "t", "max_tokens": 2, "temperature": 0 }));
     assert_eq!(status, 200, "{body}");
 }
 
@@ -231,7 +232,8 @@ fn slow_clients_are_let_go() {
 fn too_many_are_told_to_come_back_and_who_leaves_frees_the_place() {
     let model = Changed::long(1_000_000);
     let server = Server::with(model.path(), &["--batch", "1", "--max-waiting", "1"]);
-    let long = |stream: bool| json!({ "prompt": "t", "max_tokens": 500_000, "stream": stream });
+    let long =
+        |stream: bool| json!({ "prompt": "t", "max_tokens": 500_000, "ignore_eos": true, "stream": stream });
     let left = r#"ewe_requests_total{endpoint="/v1/completions",status="499"}"#;
     for (round, stream) in [(1.0, true), (2.0, false)] {
         let first = server.send("POST", "/v1/completions", &long(stream));
