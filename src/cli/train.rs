@@ -76,10 +76,15 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub micro_batch: Option<u32>,
 
-    /// At most this many tokens, padding included, go through the model at once (one example always may) [default:
+    /// At most this many tokens go through the model at once, packed without padding (one example always may) [default:
     /// 1024 on a CPU, 2048 on a GPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub micro_tokens: Option<u32>,
+
+    /// Keep only what goes into each block and compute the rest again when its gradients are due: a third more
+    /// arithmetic, a fraction of the memory
+    #[arg(long)]
+    pub recompute: bool,
 
     /// Peak learning rate [default: 2e-4 for lora, 2e-5 for full]
     #[arg(long, value_name = "RATE")]

@@ -70,6 +70,25 @@ impl<'c> Pass<'c> {
         }
     }
 
+    /// Whole sequences of these lengths one behind the other in one row, nothing remembered: each has positions of its own,
+    /// and sees itself only.
+    pub fn packed(lengths: &[i64], device: Device) -> Pass<'static> {
+        let positions: Vec<i64> = lengths.iter().flat_map(|&length| 0..length).collect();
+        Pass {
+            batch: 1,
+            time: positions.len() as i64,
+            positions_bt: Tensor::from_slice(&positions).unsqueeze(0).to_device(device),
+            cached: None,
+            segments: segments(lengths.iter().map(|&length| Stretch {
+                slot: 0,
+                start: 0,
+                length,
+            })),
+            masks: Vec::new(),
+            angles: Vec::new(),
+        }
+    }
+
     /// The next `time` tokens of the sequences in slots `first..first + starts.len()`, which hold `starts` tokens.
     /// Room is made for them. Padding is written too, beyond the row's end, where the next tokens replace it.
     pub fn cached(cache: &'c mut KvCache, first: i64, starts: &[i64], time: i64, device: Device) -> Pass<'c> {
@@ -166,7 +185,9 @@ impl<'c> Pass<'c> {
             Some(cached) => cached.cache.layer(layer),
             None => (k_btkd.shallow_clone(), v_btkd.shallow_clone()),
         };
-        if shim::attends(dim) && shim::usable(&[q_bthd, &k_sckd, &v_sckd]) {
+        // The kernel finds keys by slot, and sequences that are packed without a cache have none.
+        let by_slot = self.cached.is_some() || self.segments.len() as i64 == batch;
+        if by_slot && shim::attends(dim) && shim::usable(&[q_bthd, &k_sckd, &v_sckd]) {
             let q_nhd = q_bthd.view([-1, heads, dim]);
             let o_nhd = shim::attend(&q_nhd, &k_sckd, &v_sckd, &self.segments, scale, window);
             return o_nhd.view([batch, time, heads * dim]);
@@ -213,9 +234,13 @@ impl<'c> Pass<'c> {
                 let q_1thd = q_1nhd.narrow(1, segment.offset, segment.length);
                 let positions_1t = self.positions_bt.narrow(1, segment.offset, segment.length);
                 let visible = Visible::of(&positions_1t, segment.start, segment.start, window, q_1nhd.kind());
-                let view = |x: &Tensor| {
-                    x.narrow(0, segment.slot, 1)
-                        .narrow(1, visible.from, visible.to - visible.from)
+                let view = |x: &Tensor| match &self.cached {
+                    Some(_) => {
+                        x.narrow(0, segment.slot, 1)
+                            .narrow(1, visible.from, visible.to - visible.from)
+                    }
+                    // All of its keys are those of this pass.
+                    None => x.narrow(1, segment.offset, segment.length),
                 };
                 composed(
                     &q_1thd,

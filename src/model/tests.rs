@@ -204,6 +204,37 @@ fn cached_equals_uncached() {
     });
 }
 
+/// Sequences that share a row: each has the logits that it has alone, and does not see the others.
+#[test]
+fn packed_sequences_do_not_see_each_other() {
+    both_ways(|name| {
+        let (tokens_bt, logits) = expected(name);
+        let loaded = loaded(name);
+        let parts = [(0, 10), (1, 24), (0, 5), (1, 1)];
+        let lengths = parts.map(|(_, length)| length);
+        let packed = |tokens_bt: &Tensor| {
+            let ids = parts.map(|(row, length)| tokens_bt.get(row).narrow(0, 0, length));
+            let mut pass = Pass::packed(&lengths, Device::Cpu);
+            let hidden = loaded
+                .model
+                .forward(&Tensor::cat(&ids, 0).unsqueeze(0), &mut pass);
+            loaded.model.logits(&hidden).get(0)
+        };
+        let ours = packed(&tokens_bt);
+        let want = parts.map(|(row, length)| logits.get(row).narrow(0, 0, length));
+        let off = distance(&ours, &Tensor::cat(&want, 0));
+        assert!(off <= 1e-5, "{name}: packed logits differ by {off:e}");
+        // Other tokens in the second row change what came of it, and nothing else.
+        let changed_bt = tokens_bt.copy();
+        let _ = changed_bt.get(1).fill_(7);
+        let changed = packed(&changed_bt);
+        for (from, length, same) in [(0, 10, true), (10, 24, false), (34, 5, true), (39, 1, false)] {
+            let part = |x: &Tensor| x.narrow(0, from, length);
+            assert_eq!(part(&ours) == part(&changed), same, "{name}: {from}");
+        }
+    });
+}
+
 #[test]
 fn a_prefix_copied_out_and_in_is_as_good_as_computed() {
     both_ways(|name| {

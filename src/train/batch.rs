@@ -1,10 +1,10 @@
 //! Which examples a step sees, and how a step is cut into pieces that go through the model at once.
 //!
 //! The order is a function of (seed, epoch) and nothing else, so any step can be found again without replaying
-//! the ones before it. Within a step examples are sorted by length, so that little of a piece is padding;
-//! padding is on the right, where a causal model needs no mask for it.
+//! the ones before it. Within a step examples are packed: one behind the other in one row, each with positions of its own
+//! and attention that stays within it (Krell et al. 2021, <https://arxiv.org/abs/2107.02027>), so that nothing is padding.
 //!
-//! Shapes: `b` examples, `t` padded positions, `n` targets of a piece.
+//! Shapes: `t` tokens of a piece, `n` targets of it.
 
 use super::dataset::Example;
 use ewe::cli::train::Order;
@@ -44,67 +44,64 @@ impl Dealing {
 pub struct PieceLimits {
     /// Most examples.
     pub examples: usize,
-    /// Most positions, padding included; one example always goes, however long.
+    /// Most tokens; one example always goes, however long.
     pub positions: usize,
 }
 
-/// What goes through the model at once.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What goes through the model at once: examples one behind the other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Piece {
     /// Indices of its examples.
     pub members: Vec<usize>,
-    /// `ids[b*t]`, padded on the right.
-    pub ids_bt: Vec<i64>,
-    /// Examples.
-    pub rows: usize,
-    /// Positions of each, padding included.
-    pub width: usize,
-    /// `[n]`: where in `b*t` the next token is a target.
+    /// Tokens of each, in order.
+    pub lengths: Vec<i64>,
+    /// `[t]`: their tokens.
+    pub id_t: Vec<i64>,
+    /// `[n]`: where in `t` the next token is a target.
     pub position_n: Vec<i64>,
     /// `[n]`: that token.
     pub target_n: Vec<i64>,
 }
 
-/// Sorts `members` by length and cuts them into pieces within `limits`. What they are padded with is never seen by
-/// a target, so token 0 serves every model.
-pub fn cut(examples: &[Example], members: &[usize], limits: PieceLimits) -> Vec<Piece> {
-    let mut sorted = members.to_vec();
-    sorted.sort_by_key(|&index| (std::cmp::Reverse(examples[index].positions()), index));
-    let mut pieces = Vec::new();
-    let mut rest = sorted.as_slice();
-    while let Some(&longest) = rest.first() {
-        let width = examples[longest].positions();
-        let rows = (limits.positions / width)
-            .min(limits.examples)
-            .clamp(1, rest.len());
-        let (taken, left) = rest.split_at(rows);
-        pieces.push(piece(examples, taken, width));
-        rest = left;
+impl Piece {
+    fn fits(&self, length: usize, limits: PieceLimits) -> bool {
+        self.members.len() < limits.examples && self.id_t.len() + length <= limits.positions
     }
-    pieces
+
+    fn add(&mut self, index: usize, example: &Example) {
+        let offset = self.id_t.len();
+        self.members.push(index);
+        self.lengths.push(example.positions() as i64);
+        self.id_t
+            .extend(example.ids[..example.positions()].iter().map(|&id| i64::from(id)));
+        for at in example.first_target..example.ids.len() {
+            self.position_n.push((offset + at - 1) as i64);
+            self.target_n.push(i64::from(example.ids[at]));
+        }
+    }
 }
 
-fn piece(examples: &[Example], members: &[usize], width: usize) -> Piece {
-    let mut ids_bt = vec![0; members.len() * width];
-    let (mut position_n, mut target_n) = (Vec::new(), Vec::new());
-    for (row, &index) in members.iter().enumerate() {
+/// Packs `members` into pieces within `limits`: the longest first, each into the first piece that has room for it, which
+/// takes at most 11/9 as many pieces as the best packing, and one (Johnson 1973).
+pub fn pack(examples: &[Example], members: &[usize], limits: PieceLimits) -> Vec<Piece> {
+    let mut sorted = members.to_vec();
+    sorted.sort_by_key(|&index| (std::cmp::Reverse(examples[index].positions()), index));
+    let mut pieces: Vec<Piece> = Vec::new();
+    for index in sorted {
         let example = &examples[index];
-        for (column, &id) in example.ids[..example.positions()].iter().enumerate() {
-            ids_bt[row * width + column] = i64::from(id);
-        }
-        for at in example.first_target..example.ids.len() {
-            position_n.push((row * width + at - 1) as i64);
-            target_n.push(i64::from(example.ids[at]));
+        let roomy = pieces
+            .iter_mut()
+            .find(|piece| piece.fits(example.positions(), limits));
+        match roomy {
+            Some(piece) => piece.add(index, example),
+            None => {
+                let mut piece = Piece::default();
+                piece.add(index, example);
+                pieces.push(piece);
+            }
         }
     }
-    Piece {
-        members: members.to_vec(),
-        ids_bt,
-        rows: members.len(),
-        width,
-        position_n,
-        target_n,
-    }
+    pieces
 }
 
 #[cfg(test)]
@@ -145,33 +142,56 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_sorted_padded_right_and_within_limits() {
-        let examples = examples(&[3, 5, 4]);
-        let pieces = cut(
-            &examples,
-            &[0, 1, 2],
-            PieceLimits {
-                examples: 9,
-                positions: 8,
-            },
-        );
-        assert_eq!(pieces.len(), 2);
-        assert_eq!(pieces[0].members, [1, 2]);
-        assert_eq!(pieces[0].ids_bt, [10, 11, 12, 13, 20, 21, 22, 0]);
+    fn examples_are_packed_longest_first_into_the_first_piece_with_room() {
+        let examples = examples(&[3, 6, 4, 2]);
+        let all = |examples_at_once, positions| PieceLimits {
+            examples: examples_at_once,
+            positions,
+        };
+        let members = |pieces: &[Piece]| -> Vec<Vec<usize>> {
+            pieces.iter().map(|piece| piece.members.clone()).collect()
+        };
+        // Of 6, 4, 3 and 2 tokens the last is a target only: 5, 3, 2 and 1 go through the model.
+        let pieces = pack(&examples, &[0, 1, 2, 3], all(9, 7));
+        assert_eq!(members(&pieces), [vec![1, 0], vec![2, 3]]);
+        assert_eq!(pieces[0].id_t, [10, 11, 12, 13, 14, 0, 1]);
+        assert_eq!(pieces[0].lengths, [5, 2]);
         assert_eq!(pieces[0].position_n, [0, 1, 2, 3, 4, 5, 6]);
-        assert_eq!(pieces[0].target_n, [11, 12, 13, 14, 21, 22, 23]);
-        assert_eq!(pieces[1].members, [0]);
-        let alone = cut(
-            &examples,
-            &[0, 1, 2],
-            PieceLimits {
-                examples: 1,
-                positions: 1,
-            },
+        assert_eq!(pieces[0].target_n, [11, 12, 13, 14, 15, 1, 2]);
+        assert_eq!(pieces[1].lengths, [3, 1]);
+        // What fits nowhere goes alone, and no piece has more examples than allowed.
+        assert_eq!(
+            members(&pack(&examples, &[0, 1, 2, 3], all(9, 1))),
+            [vec![1], vec![2], vec![0], vec![3]]
         );
         assert_eq!(
-            alone.iter().map(|piece| piece.rows).collect::<Vec<_>>(),
-            [1, 1, 1]
+            members(&pack(&examples, &[0, 1, 2, 3], all(2, 99))),
+            [vec![1, 2], vec![0, 3]]
         );
+    }
+
+    #[test]
+    fn lengths_of_alpaca_fill_their_pieces() {
+        // Lengths as in Alpaca's data: most around 80 tokens, few of several hundred.
+        let mut rng = crate::train::rng(1, "lengths", 0);
+        let lengths: Vec<usize> = (0..512)
+            .map(|_| {
+                let even: f64 = rand::RngExt::random(&mut rng);
+                (40.0 + 70.0 * -(1.0 - even).ln()) as usize
+            })
+            .collect();
+        let examples = examples(&lengths);
+        let limits = PieceLimits {
+            examples: 999,
+            positions: 2048,
+        };
+        let pieces = pack(&examples, &(0..512).collect::<Vec<_>>(), limits);
+        let tokens: usize = pieces.iter().map(|piece| piece.id_t.len()).sum();
+        assert_eq!(tokens, lengths.iter().map(|length| length - 1).sum::<usize>());
+        // The last one takes what is left.
+        let full = &pieces[..pieces.len() - 1];
+        let fill =
+            full.iter().map(|piece| piece.id_t.len()).sum::<usize>() as f64 / (2048 * full.len()) as f64;
+        assert!(fill >= 0.97, "{fill}");
     }
 }

@@ -5,11 +5,11 @@
 //! (see [`super::loss`]): the body's backward is seeded with the head's gradient, `Σ y · dy`, whose derivative by `y`
 //! is `dy` exactly.
 //!
-//! Shapes: `b` rows, `t` positions, `n` target positions, `d` hidden, `v` vocabulary.
+//! Shapes: `t` tokens of a piece, `n` target positions, `d` hidden, `v` vocabulary.
 
 use super::batch::Piece;
 use super::lora::{self, LoraSettings};
-use super::loss::{self, Head, Want};
+use super::loss::{self, Head, Losses, Want};
 use super::optimizer::{self, AdamW};
 use super::trained::Trained;
 use crate::model::CausalLm;
@@ -26,6 +26,8 @@ pub struct Learner {
     pub optimizer: AdamW,
     /// The adapter's settings, unless every weight is trained.
     pub lora: Option<LoraSettings>,
+    /// Whether a block's activations are forgotten and computed again when its gradients are due.
+    pub recomputes: bool,
     head: Head,
     /// Indices in `trained` of the head's weight and bias.
     trained_head: [Option<usize>; 2],
@@ -39,6 +41,30 @@ pub enum Update {
     Done(f64),
     /// The norm is not finite; nothing changed.
     NotFinite,
+}
+
+/// A piece as tensors.
+struct Inputs {
+    token_1t: Tensor,
+    position_n: Tensor,
+    target_n: Tensor,
+}
+
+impl Inputs {
+    fn of(piece: &Piece, device: Device) -> Inputs {
+        let tensor = |values: &[i64]| Tensor::from_slice(values).to_device(device);
+        Inputs {
+            token_1t: tensor(&piece.id_t).unsqueeze(0),
+            position_n: tensor(&piece.position_n),
+            target_n: tensor(&piece.target_n),
+        }
+    }
+}
+
+/// Propagates `gradient` back from `y`: the derivative of `Σ y · gradient` by `y` is `gradient` exactly, and `tch` has no
+/// backward with a gradient to begin with.
+fn seed_backward(y: &Tensor, gradient: &Tensor) {
+    (y * gradient).sum(Kind::Float).backward();
 }
 
 impl Learner {
@@ -93,6 +119,7 @@ impl Learner {
             trained,
             optimizer,
             lora,
+            recomputes: false,
             head: Head { weight_vd, bias_v },
             trained_head,
             device,
@@ -102,19 +129,34 @@ impl Learner {
     /// Adds the gradients of one piece of a step of `step_targets` target tokens in all; gives the piece's summed
     /// negative log-likelihood in nats. `last` says that no piece follows. `dropout_seed` decides what is dropped.
     pub fn learn(&mut self, piece: &Piece, step_targets: usize, last: bool, dropout_seed: i64) -> f64 {
-        if self.lora.is_some_and(|lora| lora.dropout > 0.0) {
-            tch::manual_seed(dropout_seed);
-        }
-        let hidden_nd = self.hidden_at_targets(piece);
+        let inputs = Inputs::of(piece, self.device);
+        let mut pass = Pass::packed(&piece.lengths, self.device);
         let want = if self.trained_head[0].is_some() {
             Want::All
         } else {
             Want::Hidden
         };
-        let target_n = Tensor::from_slice(&piece.target_n).to_device(self.device);
-        let losses = loss::cross_entropy(&hidden_nd, &target_n, &self.head, 1.0 / step_targets as f64, want);
-        let gradient_nd = losses.hidden_nd.expect("asked for");
-        (hidden_nd * gradient_nd).sum(Kind::Float).backward();
+        let loss = |hidden_nd: &Tensor| {
+            loss::cross_entropy(
+                hidden_nd,
+                &inputs.target_n,
+                &self.head,
+                1.0 / step_targets as f64,
+                want,
+            )
+        };
+        let losses = if self.recomputes {
+            self.learn_by_blocks(&inputs, &mut pass, dropout_seed, loss)
+        } else {
+            let mut x_1td = self.model.embed(&inputs.token_1t);
+            for layer in 0..self.model.info().layers {
+                x_1td = self.block(layer, &x_1td, &mut pass, dropout_seed);
+            }
+            let hidden_nd = self.finish(&x_1td, &inputs);
+            let losses = loss(&hidden_nd);
+            seed_backward(&hidden_nd, losses.hidden_nd.as_ref().expect("asked for"));
+            losses
+        };
         for (index, gradient) in self.trained_head.iter().zip([losses.weight_vd, losses.bias_v]) {
             if let (Some(index), Some(gradient)) = (index, gradient) {
                 self.trained[*index].add_by_hand(gradient);
@@ -126,6 +168,66 @@ impl Learner {
         losses.nll
     }
 
+    /// Forward without a record, keeping what goes into each block (Chen et al. 2016, <https://arxiv.org/abs/1604.06174>);
+    /// then block by block from the last, each computed once more to be differentiated. Its gradients are those of one
+    /// record of everything, to the last bit.
+    fn learn_by_blocks(
+        &self,
+        inputs: &Inputs,
+        pass: &mut Pass,
+        dropout_seed: i64,
+        loss: impl Fn(&Tensor) -> Losses,
+    ) -> Losses {
+        let (mut kept, mut x_1td) = (Vec::new(), Tensor::new());
+        tch::no_grad(|| {
+            x_1td = self.model.embed(&inputs.token_1t);
+            for layer in 0..self.model.info().layers {
+                let next_1td = self.block(layer, &x_1td, pass, dropout_seed);
+                kept.push(std::mem::replace(&mut x_1td, next_1td));
+            }
+        });
+        let leaf = |x: Tensor| x.detach().set_requires_grad(true);
+        let top_1td = leaf(x_1td);
+        let hidden_nd = self.finish(&top_1td, inputs);
+        let losses = loss(&hidden_nd);
+        seed_backward(&hidden_nd, losses.hidden_nd.as_ref().expect("asked for"));
+        drop(hidden_nd);
+        let mut gradient_1td = top_1td.grad();
+        drop(top_1td);
+        // With frozen embeddings nothing below the first block needs a gradient.
+        let embedding_1td = self.model.embed(&inputs.token_1t);
+        for (layer, x_1td) in kept.into_iter().enumerate().rev() {
+            let x_1td = if layer > 0 || embedding_1td.requires_grad() {
+                leaf(x_1td)
+            } else {
+                x_1td
+            };
+            let y_1td = self.block(layer, &x_1td, pass, dropout_seed);
+            seed_backward(&y_1td, &gradient_1td);
+            gradient_1td = x_1td.grad();
+        }
+        if embedding_1td.requires_grad() {
+            seed_backward(&embedding_1td, &gradient_1td);
+        }
+        losses
+    }
+
+    /// Block `layer`, dropping what `dropout_seed` and its number say: the same whenever it is computed.
+    fn block(&self, layer: usize, x_1td: &Tensor, pass: &mut Pass, dropout_seed: i64) -> Tensor {
+        if self.lora.is_some_and(|lora| lora.dropout > 0.0) {
+            tch::manual_seed(dropout_seed.wrapping_add(layer as i64));
+        }
+        self.model.block(layer, x_1td, pass)
+    }
+
+    /// What comes out of the last block, at target positions: `hidden_nd`.
+    fn finish(&self, x_1td: &Tensor, inputs: &Inputs) -> Tensor {
+        self.model
+            .finish(x_1td)
+            .flatten(0, 1)
+            .index_select(0, &inputs.position_n)
+    }
+
     /// The piece's summed negative log-likelihood in nats; nothing is learnt and nothing dropped.
     pub fn evaluate(&mut self, piece: &Piece) -> f64 {
         let _guard = tch::no_grad_guard();
@@ -133,25 +235,19 @@ impl Learner {
         if dropout > 0.0 {
             lora::set_dropout(self.model.as_mut(), 0.0);
         }
-        let hidden_nd = self.hidden_at_targets(piece);
-        let target_n = Tensor::from_slice(&piece.target_n).to_device(self.device);
-        let losses = loss::cross_entropy(&hidden_nd, &target_n, &self.head, 1.0, Want::Loss);
+        let inputs = Inputs::of(piece, self.device);
+        let mut pass = Pass::packed(&piece.lengths, self.device);
+        let hidden_nd = self.hidden_at_targets(&inputs, &mut pass);
+        let losses = loss::cross_entropy(&hidden_nd, &inputs.target_n, &self.head, 1.0, Want::Loss);
         if dropout > 0.0 {
             lora::set_dropout(self.model.as_mut(), dropout);
         }
         losses.nll
     }
 
-    fn hidden_at_targets(&self, piece: &Piece) -> Tensor {
-        let (rows, width) = (piece.rows as i64, piece.width as i64);
-        let tokens_bt = Tensor::from_slice(&piece.ids_bt)
-            .view([rows, width])
-            .to_device(self.device);
-        let position_n = Tensor::from_slice(&piece.position_n).to_device(self.device);
-        let hidden_btd = self
-            .model
-            .forward(&tokens_bt, &mut Pass::whole(rows, width, self.device));
-        hidden_btd.flatten(0, 1).index_select(0, &position_n)
+    fn hidden_at_targets(&self, inputs: &Inputs, pass: &mut Pass) -> Tensor {
+        let hidden_1td = self.model.forward(&inputs.token_1t, pass);
+        hidden_1td.flatten(0, 1).index_select(0, &inputs.position_n)
     }
 
     /// Clips the gradients' global norm to `clip` (0 does not), updates with learning rate `rate`, and forgets the

@@ -120,6 +120,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
             Learner::full(model, master, args.weight_decay, device)
         }
     };
+    learner.recomputes = settings.recompute;
     let state = State::new(
         0,
         &encoded.fingerprint(),

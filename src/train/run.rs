@@ -132,7 +132,7 @@ impl Run {
         for step in self.done..total {
             let step_begun = Instant::now();
             let members = dealing.step(step, self.encoded.train.len());
-            let pieces = batch::cut(&self.encoded.train, &members, self.settings.limits());
+            let pieces = batch::pack(&self.encoded.train, &members, self.settings.limits());
             let Some((loss, update)) = self.step(step, &pieces, &interrupt) else {
                 progress.finish();
                 return self.stop(args, quiet, &metrics_file, step);
@@ -220,7 +220,7 @@ impl Run {
     /// Mean negative log-likelihood over the held-out targets; none when nothing is held out.
     fn evaluate(&mut self) -> Option<f64> {
         let members: Vec<usize> = (0..self.encoded.eval.len()).collect();
-        let pieces = batch::cut(&self.encoded.eval, &members, self.settings.limits());
+        let pieces = batch::pack(&self.encoded.eval, &members, self.settings.limits());
         let targets: usize = pieces.iter().map(|piece| piece.target_n.len()).sum();
         let nll: f64 = pieces.iter().map(|piece| self.learner.evaluate(piece)).sum();
         (targets > 0).then(|| nll / targets as f64)
@@ -254,13 +254,13 @@ impl Run {
         let examples = &self.encoded.train;
         let largest = (0..dealing.steps_per_epoch(examples.len()))
             .flat_map(|step| {
-                batch::cut(
+                batch::pack(
                     examples,
                     &dealing.step(step, examples.len()),
                     self.settings.limits(),
                 )
             })
-            .max_by_key(|piece| piece.rows * piece.width)
+            .max_by_key(|piece| piece.id_t.len())
             .context("there are no rows")?;
         let begun = Instant::now();
         let nll = self.learner.learn(&largest, largest.target_n.len(), true, 0);
@@ -280,12 +280,12 @@ impl Run {
         say(
             quiet,
             &format!(
-                "dry run: {} examples, {} steps; the largest piece ({} × {} tokens) took {:.1} s, a checkpoint and a \
+                "dry run: {} examples, {} steps; the largest piece ({} examples, {} tokens) took {:.1} s, a checkpoint and a \
                  save {:.1} s; nothing is kept",
                 examples.len(),
                 self.settings.schedule.total,
-                largest.rows,
-                largest.width,
+                largest.members.len(),
+                largest.id_t.len(),
                 learnt.as_secs_f64(),
                 (begun.elapsed() - learnt).as_secs_f64()
             ),

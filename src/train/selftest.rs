@@ -1,6 +1,6 @@
 //! `ewe selftest`: exactness checks on a tiny random model of every family, on the device that training would use.
 
-use super::batch::{Piece, PieceLimits, cut};
+use super::batch::{Piece, PieceLimits, pack};
 use super::dataset::Example;
 use super::learner::{Learner, Update};
 use super::lora::LoraSettings;
@@ -177,7 +177,7 @@ fn examples() -> Vec<Example> {
 }
 
 fn pieces(rows: usize) -> Vec<Piece> {
-    cut(
+    pack(
         &examples(),
         &[0, 1, 2, 3, 4, 5],
         PieceLimits {
@@ -202,11 +202,8 @@ fn learn(learner: &mut Learner, rows: usize, seed: i64) -> f64 {
 
 fn hidden(model: &dyn CausalLm, piece: &Piece, device: Device) -> Tensor {
     let _guard = tch::no_grad_guard();
-    let (rows, width) = (piece.rows as i64, piece.width as i64);
-    let tokens_bt = Tensor::from_slice(&piece.ids_bt)
-        .view([rows, width])
-        .to_device(device);
-    model.forward(&tokens_bt, &mut Pass::whole(rows, width, device))
+    let token_1t = Tensor::from_slice(&piece.id_t).unsqueeze(0).to_device(device);
+    model.forward(&token_1t, &mut Pass::packed(&piece.lengths, device))
 }
 
 fn twice(dir: &Path, device: Device) -> Result<String> {

@@ -29,8 +29,11 @@ pub struct Settings {
     pub seed: u64,
     /// Most examples that go through the model at once.
     pub micro_batch: usize,
-    /// Most positions that go through the model at once.
+    /// Most tokens that go through the model at once.
     pub micro_tokens: usize,
+    /// Whether blocks are computed again in the backward pass.
+    #[serde(default)]
+    pub recompute: bool,
     /// What is computed with.
     pub precision: Precision,
     /// The update rule.
@@ -47,8 +50,8 @@ pub struct Settings {
 const WARMUP_SHARE: f64 = 0.03;
 /// Longest example unless told: four times the longest answer of the published instruction sets.
 const MAX_LENGTH: usize = 2048;
-/// Positions that go through the model at once unless told. A few hundred already fill a CPU's matrix units, and fewer
-/// are padded less and stay in its caches; a GPU wants more to do at once, and a 6B model leaves room for this much.
+/// Tokens that go through the model at once unless told. A few hundred already fill a CPU's matrix units, and fewer stay in
+/// its caches; a GPU wants more to do at once, and a 6B model leaves room for this much.
 const CPU_TOKENS: u32 = 1024;
 const GPU_TOKENS: u32 = 2048;
 
@@ -152,6 +155,7 @@ impl Settings {
             micro_tokens: args
                 .micro_tokens
                 .unwrap_or(if gpu { GPU_TOKENS } else { CPU_TOKENS }) as usize,
+            recompute: args.recompute,
             precision: args.precision,
             optimizer: args.optimizer,
             weight_decay: args.weight_decay,
