@@ -252,6 +252,7 @@ impl Engine {
     /// keys and values.
     fn join(&mut self, most: usize) -> (Vec<Stretch>, usize) {
         let (mut joined, mut tokens): (Vec<Stretch>, usize) = (Vec::new(), 0);
+        self.expect();
         while self.running.len() < self.config.max_batch && tokens < most {
             let Some(request) = self.waiting.front() else {
                 break;
@@ -299,6 +300,26 @@ impl Engine {
             });
         }
         (joined, tokens)
+    }
+
+    /// Makes room for all that are about to join at once, with their answers if the budget has it, else without: one by one,
+    /// what is there would be copied again and again.
+    fn expect(&mut self) {
+        let free = self.config.max_batch.saturating_sub(self.running.len());
+        let expected: Vec<&Request> = self.waiting.iter().take(free).collect();
+        let slots = (self.running.len() + expected.len()) as i64;
+        let longest = |of: &dyn Fn(&Request) -> i64| {
+            let most = expected.iter().map(|request| of(request)).max();
+            most.unwrap_or(0).max(self.cache.capacity())
+        };
+        let shapes = [
+            longest(&|request| self.most(request)),
+            longest(&|request| request.prompt.len() as i64 + 1),
+        ];
+        let fits = |tokens: &&i64| (slots * **tokens) as usize * self.bytes_per_token <= self.config.kv_bytes;
+        if let Some(&tokens) = shapes.iter().find(fits) {
+            self.reserve(slots, tokens);
+        }
     }
 
     /// Whether one more sequence of up to `tokens` tokens fits beside those that run; if so, the cache has a shape for it.

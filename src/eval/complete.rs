@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
-use ewe::backend::Backend;
 use ewe::cli::complete::{Args, ModelArgs};
 use ewe::cli::local::Engine;
 use ewe::progress::Progress;
