@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help setup setup-dev build demo test lint fmt bench bench-filter bench-generate bench-engine sqlx goldens check-reference soak clean
+.PHONY: help setup setup-dev build demo test lint fmt bench bench-filter bench-generate bench-engine bench-train sqlx goldens check-reference soak clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -31,7 +31,7 @@ lint: setup ## format and lint
 fmt: ## format
 	$(CARGO) fmt
 
-bench: bench-filter bench-generate bench-engine ## side by side with the field's tools; results go to benches/RESULTS.md by hand
+bench: bench-filter bench-generate bench-engine bench-train ## side by side with the field's tools; results go to benches/RESULTS.md by hand
 
 bench-filter: setup-dev ## near-duplicates of up to a million instructions, beside rapidfuzz and rouge_score
 	$(CARGO) build --locked
@@ -41,9 +41,13 @@ bench-generate: setup-dev ## against a mock endpoint, beside the published Alpac
 	$(CARGO) build --locked --bins --example mock_endpoint
 	.venv/bin/python benches/generate.py
 
-bench-engine: setup-dev ## tokens a second, beside transformers
+bench-engine: setup-dev ## tokens a second, beside transformers (and llama.cpp where it is installed)
 	$(CARGO) build --locked
 	.venv/bin/python benches/engine.py
+
+bench-train: setup-dev ## useful tokens a second, beside Hugging Face's Trainer
+	$(CARGO) build --locked
+	.venv/bin/python benches/train.py
 
 sqlx: setup ## describe every query anew after a change to the schema or to SQL
 	sh scripts/prepare_sqlx.sh

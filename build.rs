@@ -37,20 +37,24 @@ fn kernels() {
     let mut all = compiler();
     all.file("csrc/dispatch.cpp");
     for (name, flags) in LEVELS.into_iter().filter(|(_, flags)| flags.is_empty() || x86) {
-        let mut one = compiler();
-        // Objects are named after their source; each level has a folder of its own.
-        one.out_dir(out.join(name));
-        // Vectors are passed between inlined functions only, so how they would be passed elsewhere does not matter.
-        one.file("csrc/kernels.cpp")
-            .flag("-fopenmp")
-            .flag_if_supported("-Wno-psabi");
-        one.define("EWE_TABLE", format!("ewe_kernels_{name}").as_str());
-        one.define("EWE_LEVEL", name);
-        for flag in flags {
-            one.flag(flag);
-        }
-        for object in one.compile_intermediates() {
-            all.object(object);
+        for file in ["kernels", "optimizers"] {
+            let mut one = compiler();
+            // Objects are named after their source; each level has a folder of its own.
+            one.out_dir(out.join(name));
+            // Vectors are passed between inlined functions only, so how they would be passed elsewhere does not matter.
+            one.file(format!("csrc/{file}.cpp"))
+                .flag("-fopenmp")
+                .flag("-fno-math-errno")
+                .flag_if_supported("-Wno-psabi")
+                .flag_if_supported("-Wno-unused-function");
+            one.define("EWE_TABLE", format!("ewe_{file}_{name}").as_str());
+            one.define("EWE_LEVEL", name);
+            for flag in flags {
+                one.flag(flag);
+            }
+            for object in one.compile_intermediates() {
+                all.object(object);
+            }
         }
     }
     all.compile("ewe_kernels");

@@ -8,6 +8,8 @@
 //! `v` vocabulary, `g` groups of it.
 #![allow(unsafe_code)]
 
+pub mod optimizers;
+
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 
