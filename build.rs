@@ -48,7 +48,6 @@ fn kernels() {
                 .flag_if_supported("-Wno-psabi")
                 .flag_if_supported("-Wno-unused-function");
             one.define("EWE_TABLE", format!("ewe_{file}_{name}").as_str());
-            one.define("EWE_LEVEL", name);
             for flag in flags {
                 one.flag(flag);
             }

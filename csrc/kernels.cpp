@@ -514,9 +514,4 @@ int64_t not_finite(int type, const void *x, int64_t count) {
 
 }  // namespace
 
-#define EWE_STRING(x) #x
-#define EWE_NAME(x) EWE_STRING(x)
-
-extern "C" const ewe_kernels EWE_TABLE = {
-    EWE_NAME(EWE_LEVEL), rms_norm, rope, gated, attend, summarise, not_finite,
-};
+extern "C" const ewe_kernels EWE_TABLE = {rms_norm, rope, gated, attend, summarise, not_finite};

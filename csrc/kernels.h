@@ -35,9 +35,6 @@ typedef struct {
 } ewe_segment;
 
 typedef struct {
-    /* "x86-64-v4" and the like. */
-    const char *name;
-
     /* out_nd = norm(x_nd) · weight_d, plus residual_nd where that is not null. */
     void (*rms_norm)(int type, int kind, const void *x_nd, const void *weight_d, const void *residual_nd, void *out_nd,
                      int64_t n, int64_t d, float eps);

@@ -8,127 +8,18 @@
 //! `v` vocabulary, `g` groups of it.
 #![allow(unsafe_code)]
 
+mod kernels;
+mod linear;
 pub mod optimizers;
 
 use std::cell::Cell;
-use std::ffi::{CStr, c_char, c_int, c_void};
 
-use anyhow::{Result, anyhow};
 use tch::{Device, Kind, NoGradGuard, Tensor};
 
-/// Rows `offset .. offset + length` of a pass are tokens `start ..` of the sequence in slot `slot`.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Segment {
-    /// First row.
-    pub offset: i64,
-    /// Rows.
-    pub length: i64,
-    /// Which sequence of the keys and values it belongs to.
-    pub slot: i64,
-    /// Tokens of that sequence before it.
-    pub start: i64,
-}
-
-/// Where a root-mean-square norm rounds, and what its weight means.
-#[repr(i32)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Norm {
-    /// Rounded to the input's type, then multiplied by the weight.
-    Llama = 0,
-    /// Multiplied by one more than the weight, then rounded.
-    Gemma = 1,
-}
-
-/// Which features of a head turn together.
-#[repr(i32)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
-    /// Feature `i` with `i + dims/2`.
-    Halves = 0,
-    /// Feature `2i` with `2i + 1`.
-    Pairs = 1,
-}
-
-/// Activations of gated layers.
-#[repr(i32)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gate {
-    /// GELU by way of tanh.
-    GeluTanh = 0,
-    /// `x · sigmoid(x)`.
-    Silu = 1,
-}
-
-#[repr(C)]
-struct Kernels {
-    _name: *const c_char,
-    rms_norm: unsafe extern "C" fn(
-        c_int,
-        c_int,
-        *const c_void,
-        *const c_void,
-        *const c_void,
-        *mut c_void,
-        i64,
-        i64,
-        f32,
-    ),
-    rope: unsafe extern "C" fn(
-        c_int,
-        c_int,
-        *const c_void,
-        *const c_void,
-        *const c_void,
-        *mut c_void,
-        i64,
-        i64,
-        i64,
-        i64,
-    ),
-    gated: unsafe extern "C" fn(c_int, c_int, *const c_void, *const c_void, *mut c_void, i64),
-    attend: unsafe extern "C" fn(
-        c_int,
-        *const c_void,
-        *const c_void,
-        *const c_void,
-        *mut c_void,
-        *const Segment,
-        i64,
-        i64,
-        i64,
-        i64,
-        i64,
-        i64,
-        f32,
-        i64,
-    ),
-    summarise: unsafe extern "C" fn(c_int, *const c_void, *const f32, *mut f32, *mut f32, i64, i64, i64),
-    not_finite: unsafe extern "C" fn(c_int, *const c_void, i64) -> i64,
-}
-
-unsafe extern "C" {
-    fn ewe_kernels_here() -> *const Kernels;
-    fn ewe_linear_pack(
-        weight: *mut c_void,
-        packed: *mut *mut c_void,
-        error: *mut c_char,
-        room: usize,
-    ) -> c_int;
-    fn ewe_linear_packed(
-        x: *mut c_void,
-        packed: *mut c_void,
-        bias: *mut c_void,
-        y: *mut *mut c_void,
-        error: *mut c_char,
-        room: usize,
-    ) -> c_int;
-}
-
-fn kernels() -> &'static Kernels {
-    // SAFETY: a constant table of the program; choosing one reads what the processor can do and nothing else.
-    unsafe { &*ewe_kernels_here() }
-}
+pub use kernels::{
+    Gate, Norm, Segment, Summary, Turn, attend, attends, gated, not_finite, rms_norm, rope, summarise,
+};
+pub use linear::PackedLinear;
 
 thread_local! {
     static INFERENCE: Cell<bool> = const { Cell::new(false) };
@@ -165,297 +56,16 @@ impl Drop for Inference {
 /// Whether the kernels take these tensors: bf16 or fp32 alike, contiguous, on the CPU, on a
 /// thread that holds [`Inference`].
 pub fn usable(tensors: &[&Tensor]) -> bool {
+    holds() && alike(tensors)
+}
+
+/// Whether memory is what the kernels read it as.
+fn alike(tensors: &[&Tensor]) -> bool {
     let kind = tensors[0].kind();
     matches!(kind, Kind::BFloat16 | Kind::Float)
-        && holds()
         && tensors
             .iter()
             .all(|x| x.kind() == kind && x.device() == Device::Cpu && x.is_contiguous())
-}
-
-fn type_of(x: &Tensor) -> c_int {
-    c_int::from(x.kind() == Kind::BFloat16)
-}
-
-fn data(x: &Tensor) -> *mut c_void {
-    x.data_ptr()
-}
-
-/// `norm(x_nd) · weight_d`, plus `residual_nd` where there is one. All of them [`usable`].
-///
-/// # Panics
-///
-/// If shapes do not match.
-pub fn rms_norm(
-    norm: Norm,
-    x_nd: &Tensor,
-    weight_d: &Tensor,
-    residual_nd: Option<&Tensor>,
-    eps: f64,
-) -> Tensor {
-    let size = x_nd.size();
-    let features = *size.last().expect("a tensor of features");
-    assert_eq!(weight_d.size(), [features], "a weight for each feature");
-    if let Some(residual) = residual_nd {
-        assert_eq!(
-            residual.size(),
-            size,
-            "the residual has the shape of what is added to it"
-        );
-    }
-    let out = x_nd.empty_like();
-    let rows = x_nd.numel() as i64 / features.max(1);
-    // SAFETY: all are contiguous, of one type and on the CPU, and have the sizes that are passed, as checked.
-    unsafe {
-        (kernels().rms_norm)(
-            type_of(x_nd),
-            norm as c_int,
-            data(x_nd),
-            data(weight_d),
-            residual_nd.map_or(std::ptr::null(), |x| data(x).cast_const()),
-            data(&out),
-            rows,
-            features,
-            eps as f32,
-        );
-    }
-    out
-}
-
-/// Turns the first `cos_nr.size()[1]` features of every head of `x_nhd`. `cos_nr` and `sin_nr`, which has its sign, have
-/// a column a feature. All of them [`usable`].
-///
-/// # Panics
-///
-/// If shapes do not match.
-pub fn rope(turn: Turn, x_nhd: &Tensor, cos_nr: &Tensor, sin_nr: &Tensor) -> Tensor {
-    let (size, angles) = (x_nhd.size(), cos_nr.size());
-    let [n, heads, width] = size[..] else {
-        panic!("queries or keys have three dimensions, not {size:?}");
-    };
-    assert!(angles.len() == 2 && angles[0] == n && angles[1] <= width && angles[1] % 2 == 0);
-    assert_eq!(sin_nr.size(), angles, "a sine for each cosine");
-    let out = x_nhd.empty_like();
-    // SAFETY: all are contiguous, of one type and on the CPU, and have the sizes that are passed, as checked.
-    unsafe {
-        (kernels().rope)(
-            type_of(x_nhd),
-            turn as c_int,
-            data(x_nhd),
-            data(cos_nr),
-            data(sin_nr),
-            data(&out),
-            n,
-            heads,
-            width,
-            angles[1],
-        );
-    }
-    out
-}
-
-/// `activation(gate) · up`, elementwise. Both [`usable`].
-///
-/// # Panics
-///
-/// If shapes do not match.
-pub fn gated(activation: Gate, gate: &Tensor, up: &Tensor) -> Tensor {
-    assert_eq!(gate.size(), up.size(), "a gate for each feature");
-    let out = gate.empty_like();
-    // SAFETY: all are contiguous, of one type and one size, and on the CPU, as checked.
-    unsafe {
-        (kernels().gated)(
-            type_of(gate),
-            activation as c_int,
-            data(gate),
-            data(up),
-            data(&out),
-            gate.numel() as i64,
-        );
-    }
-    out
-}
-
-/// The most features a head may have for [`attend`].
-const MOST_FEATURES: i64 = 512;
-
-/// Whether [`attend`] takes heads of `d` features.
-pub fn attends(d: i64) -> bool {
-    d % 16 == 0 && d <= MOST_FEATURES
-}
-
-/// `softmax(scale · q kᵀ) v`, in fp32 and rounded once: `q_nhd` to `[n, h, d]`, with the keys and values `k_sckd` and `v_sckd`
-/// of all slots. Every token sees itself and those before it in its sequence, at most `window` of them. All of them
-/// [`usable`], and [`attends`] says so of `d`.
-///
-/// # Panics
-///
-/// If shapes do not match, or a segment lies outside of them.
-pub fn attend(
-    q_nhd: &Tensor,
-    k_sckd: &Tensor,
-    v_sckd: &Tensor,
-    segments: &[Segment],
-    scale: f64,
-    window: Option<i64>,
-) -> Tensor {
-    let (size, keys) = (q_nhd.size(), k_sckd.size());
-    let (&[n, heads, d], &[slots, capacity, kv_heads, width]) = (&size[..], &keys[..]) else {
-        panic!("queries have three dimensions and keys four, not {size:?} and {keys:?}");
-    };
-    assert!(attends(d) && d == width && heads % kv_heads == 0 && v_sckd.size() == keys);
-    for segment in segments {
-        let Segment {
-            offset,
-            length,
-            slot,
-            start,
-        } = *segment;
-        assert!(offset >= 0 && length >= 0 && offset + length <= n && start >= 0);
-        assert!((0..slots).contains(&slot) && start + length <= capacity);
-    }
-    let out = q_nhd.empty_like();
-    // SAFETY: all are contiguous, of one type and on the CPU, and every segment's rows and tokens are among them, as
-    // checked.
-    unsafe {
-        (kernels().attend)(
-            type_of(q_nhd),
-            data(q_nhd),
-            data(k_sckd),
-            data(v_sckd),
-            data(&out),
-            segments.as_ptr(),
-            segments.len() as i64,
-            heads,
-            kv_heads,
-            d,
-            capacity * kv_heads * d,
-            kv_heads * d,
-            scale as f32,
-            window.unwrap_or(0),
-        );
-    }
-    out
-}
-
-/// Scores in groups, as [`summarise`] sees them.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Summary {
-    /// The largest score of each group, row by row; not a number where one of them is not.
-    pub maxima_ng: Vec<f32>,
-    /// `Σ exp((score − the row's largest) · sharpness)` of each group; empty if no sharpness was given.
-    pub sums_ng: Vec<f32>,
-}
-
-/// What is in each group of `width` scores of `logits_nv`, which is [`usable`]. `sharpness_n`, the inverse of a temperature for
-/// each row, is empty where only maxima are wanted.
-///
-/// # Panics
-///
-/// If shapes do not match.
-pub fn summarise(logits_nv: &Tensor, width: usize, sharpness_n: &[f32]) -> Summary {
-    let size = logits_nv.size();
-    let [n, vocab] = size[..] else {
-        panic!("scores have two dimensions, not {size:?}");
-    };
-    assert!(width > 0 && (sharpness_n.is_empty() || sharpness_n.len() as i64 == n));
-    let groups = (vocab as usize).div_ceil(width);
-    let mut maxima_ng = vec![0f32; n as usize * groups];
-    let mut sums_ng = vec![
-        0f32;
-        if sharpness_n.is_empty() {
-            0
-        } else {
-            maxima_ng.len()
-        }
-    ];
-    let (sharpness, sums) = if sharpness_n.is_empty() {
-        (std::ptr::null(), std::ptr::null_mut())
-    } else {
-        (sharpness_n.as_ptr(), sums_ng.as_mut_ptr())
-    };
-    // SAFETY: the scores are contiguous and on the CPU, and the vectors have room for every group, as made above.
-    unsafe {
-        (kernels().summarise)(
-            type_of(logits_nv),
-            data(logits_nv),
-            sharpness,
-            maxima_ng.as_mut_ptr(),
-            sums,
-            n,
-            vocab,
-            width as i64,
-        );
-    }
-    Summary { maxima_ng, sums_ng }
-}
-
-/// Where the first value of `x` is that is infinite or not a number, as a flat index in row-major order.
-pub fn not_finite(x: &Tensor) -> Option<i64> {
-    let taken =
-        matches!(x.kind(), Kind::BFloat16 | Kind::Float) && x.device() == Device::Cpu && x.is_contiguous();
-    if !taken {
-        let bad = x.isfinite().logical_not().flatten(0, -1);
-        return bad
-            .any()
-            .int64_value(&[])
-            .eq(&1)
-            .then(|| bad.to_kind(Kind::Uint8).argmax(-1, false).int64_value(&[]));
-    }
-    // SAFETY: the values are contiguous, of the type that is passed and on the CPU, as checked.
-    let found = unsafe { (kernels().not_finite)(type_of(x), data(x), x.numel() as i64) };
-    (found >= 0).then_some(found)
-}
-
-/// Weights in the order in which oneDNN multiplies by them.
-#[derive(Debug)]
-pub struct PackedLinear {
-    packed: Tensor,
-}
-
-impl PackedLinear {
-    /// Packs `weight` `[out, in]`, of which it is a copy. Fails where this processor or this libtorch has no such order.
-    pub fn pack(weight: &Tensor) -> Result<PackedLinear> {
-        let mut packed = std::ptr::null_mut();
-        // SAFETY: the pointer is a live tensor's; what comes back is a new one of ours.
-        let packed = unsafe {
-            checked(|error, room| ewe_linear_pack(weight.as_ptr() as *mut c_void, &mut packed, error, room))?;
-            Tensor::from_ptr(packed.cast())
-        };
-        Ok(PackedLinear { packed })
-    }
-
-    /// `x_ni` `[n, in]` to `[n, out]`.
-    ///
-    /// # Panics
-    ///
-    /// With libtorch's words if shapes or types do not match, as tch's own operations do.
-    pub fn forward(&self, x_ni: &Tensor, bias: Option<&Tensor>) -> Tensor {
-        let mut y = std::ptr::null_mut();
-        let bias = bias.map_or(std::ptr::null_mut(), |bias| bias.as_ptr() as *mut c_void);
-        // SAFETY: the pointers are live tensors'; what comes back is a new one of ours.
-        unsafe {
-            checked(|error, room| {
-                let (x, packed) = (x_ni.as_ptr() as *mut c_void, self.packed.as_ptr() as *mut c_void);
-                ewe_linear_packed(x, packed, bias, &mut y, error, room)
-            })
-            .expect("a product of matrices that fit");
-            Tensor::from_ptr(y.cast())
-        }
-    }
-}
-
-/// Calls a function of the shim; its error becomes ours.
-fn checked(call: impl FnOnce(*mut c_char, usize) -> c_int) -> Result<()> {
-    let mut error = [0 as c_char; 512];
-    match call(error.as_mut_ptr(), error.len()) {
-        0 => Ok(()),
-        // SAFETY: on failure the buffer holds a string that ends with a zero, within its length.
-        _ => Err(anyhow!(
-            "{}",
-            unsafe { CStr::from_ptr(error.as_ptr()) }.to_string_lossy()
-        )),
-    }
 }
 
 #[cfg(test)]
@@ -463,14 +73,14 @@ mod tests {
     use super::*;
 
     /// Numbers that are not round, of both signs, the same every time.
-    fn numbers(size: &[i64], kind: Kind, seed: i64) -> Tensor {
+    pub fn numbers(size: &[i64], kind: Kind, seed: i64) -> Tensor {
         let count: i64 = size.iter().product();
         let x = (Tensor::arange(count, (Kind::Double, Device::Cpu)) * 0.7371 + seed as f64).sin() * 2.3;
         x.reshape(size).to_kind(kind)
     }
 
     /// The largest difference, relative to 1 and the larger of both.
-    fn apart(a: &Tensor, b: &Tensor) -> f64 {
+    pub fn apart(a: &Tensor, b: &Tensor) -> f64 {
         let (a, b) = (a.to_kind(Kind::Double), b.to_kind(Kind::Double));
         ((&a - &b).abs() / (a.abs().maximum(&b.abs()) + 1.0))
             .max()
@@ -478,11 +88,11 @@ mod tests {
     }
 
     /// One step of a type at 1, which is how far two roundings of nearly the same number can be apart.
-    fn step(kind: Kind) -> f64 {
+    pub fn step(kind: Kind) -> f64 {
         if kind == Kind::Float { 3e-6 } else { 1.0 / 128.0 }
     }
 
-    const KINDS: [Kind; 2] = [Kind::Float, Kind::BFloat16];
+    pub const KINDS: [Kind; 2] = [Kind::Float, Kind::BFloat16];
 
     #[test]
     fn only_a_thread_that_holds_inference_uses_the_kernels_and_only_for_what_they_take() {
@@ -496,214 +106,5 @@ mod tests {
         assert!(!std::thread::spawn(move || usable(&[&x])).join().unwrap());
         drop(held);
         assert!(!usable(&[&numbers(&[2, 2], Kind::Float, 1)]));
-    }
-
-    #[test]
-    fn norms_round_where_libtorch_does() {
-        for kind in KINDS {
-            for (rows, d) in [(1, 16), (5, 40), (3, 7), (70, 640)] {
-                let (x, w, r) = (
-                    numbers(&[rows, d], kind, 1),
-                    numbers(&[d], kind, 2),
-                    numbers(&[rows, d], kind, 3),
-                );
-                let wide = x.to_kind(Kind::Float);
-                let gemma = wide
-                    .rms_norm([d], Some(&(w.to_kind(Kind::Float) + 1.0)), 1e-6)
-                    .to_kind(kind);
-                let llama = wide.rms_norm([d], None::<&Tensor>, 1e-6).to_kind(kind) * &w;
-                for (norm, want) in [(Norm::Gemma, gemma), (Norm::Llama, llama)] {
-                    let plain = rms_norm(norm, &x, &w, None, 1e-6);
-                    assert!(apart(&plain, &want) <= step(kind), "{norm:?} {kind:?} {rows}x{d}");
-                    let added = rms_norm(norm, &x, &w, Some(&r), 1e-6);
-                    assert!(
-                        apart(&added, &(want + &r)) <= 2.0 * step(kind),
-                        "{norm:?} {kind:?} {rows}x{d}"
-                    );
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn turning_is_exact() {
-        for kind in KINDS {
-            for (d, dims) in [(32, 32), (48, 24), (16, 4), (8, 8)] {
-                let x = numbers(&[3, 2, d], kind, 1);
-                let (cos, sin) = (numbers(&[3, dims], kind, 2), numbers(&[3, dims], kind, 3));
-                let part = x.narrow(2, 0, dims);
-                let halves = part.roll(dims / 2, 2);
-                let pairs = part.unflatten(2, [dims / 2, 2]).flip(-1).flatten(-2, -1);
-                for (turn, swapped) in [(Turn::Halves, halves), (Turn::Pairs, pairs)] {
-                    let turned = &part * cos.unsqueeze(1) + swapped * sin.unsqueeze(1);
-                    let want = Tensor::cat(&[turned, x.narrow(2, dims, d - dims)], 2);
-                    let got = rope(turn, &x, &cos, &sin);
-                    // A fused multiply-add may stand where libtorch rounds to fp32 in between.
-                    let most = if kind == Kind::Float { 1e-6 } else { 0.0 };
-                    assert!(apart(&got, &want) <= most, "{turn:?} {kind:?} {d} {dims}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn gates_are_those_of_libtorch() {
-        for kind in KINDS {
-            for count in [1, 31, 5000, 40_000] {
-                let (gate, up) = (numbers(&[count], kind, 1) * 4.0, numbers(&[count], kind, 2));
-                let gelu = gate.gelu("tanh") * &up;
-                let silu = gate.silu() * &up;
-                assert!(
-                    apart(&gated(Gate::GeluTanh, &gate, &up), &gelu) <= step(kind),
-                    "{kind:?}"
-                );
-                assert!(
-                    apart(&gated(Gate::Silu, &gate, &up), &silu) <= step(kind),
-                    "{kind:?}"
-                );
-            }
-        }
-        let broken = Tensor::from_slice(&[f32::NAN, f32::INFINITY, -1e30, 1e30]);
-        let got = Vec::<f32>::try_from(gated(Gate::Silu, &broken, &broken.ones_like())).unwrap();
-        assert!(
-            got[0].is_nan() && got[1] == f32::INFINITY && got[2] == 0.0 && got[3] == 1e30,
-            "{got:?}"
-        );
-    }
-
-    #[test]
-    fn every_token_attends_to_its_own_sequence_and_window() {
-        for kind in KINDS {
-            for (heads, kv_heads, d) in [(4, 1, 64), (4, 4, 32), (6, 2, 16), (1, 1, 256)] {
-                for window in [None, Some(5), Some(70)] {
-                    // A sequence begun before, one step of another, one from its start; slots out of order.
-                    let segments = [(0, 9, 2, 66), (9, 1, 0, 130), (10, 75, 1, 0)];
-                    let q = numbers(&[85, heads, d], kind, 1);
-                    let (k, v) = (
-                        numbers(&[3, 140, kv_heads, d], kind, 2),
-                        numbers(&[3, 140, kv_heads, d], kind, 3),
-                    );
-                    let listed: Vec<Segment> = segments
-                        .iter()
-                        .map(|&(offset, length, slot, start)| Segment {
-                            offset,
-                            length,
-                            slot,
-                            start,
-                        })
-                        .collect();
-                    let got = attend(&q, &k, &v, &listed, 0.11, window);
-                    for (offset, length, slot, start) in segments {
-                        let to = start + length;
-                        let wide = |x: &Tensor| {
-                            let x = x.get(slot).narrow(0, 0, to).to_kind(Kind::Double);
-                            x.repeat_interleave_self_int(heads / kv_heads, 1, None)
-                                .transpose(0, 1)
-                        };
-                        let q_hld = q.narrow(0, offset, length).to_kind(Kind::Double).transpose(0, 1);
-                        let at = Tensor::arange_start(start, to, (Kind::Int64, Device::Cpu)).unsqueeze(1);
-                        let keys = Tensor::arange(to, (Kind::Int64, Device::Cpu));
-                        let mut hidden = keys.gt_tensor(&at);
-                        if let Some(window) = window {
-                            hidden = hidden.logical_or(&keys.le_tensor(&(&at - window)));
-                        }
-                        let scores = (q_hld.matmul(&wide(&k).transpose(1, 2)) * 0.11)
-                            .masked_fill(&hidden, f64::NEG_INFINITY);
-                        let want = scores.softmax(-1, Kind::Double).matmul(&wide(&v)).transpose(0, 1);
-                        let difference = apart(&got.narrow(0, offset, length), &want);
-                        assert!(
-                            difference <= step(kind),
-                            "{kind:?} {heads}/{kv_heads} {d} {window:?}: {difference}"
-                        );
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_key_that_is_not_a_number_reaches_every_token_that_sees_it() {
-        let q = numbers(&[4, 1, 16], Kind::Float, 1);
-        let (k, v) = (
-            numbers(&[1, 4, 1, 16], Kind::Float, 2),
-            numbers(&[1, 4, 1, 16], Kind::Float, 3),
-        );
-        let _ = k.get(0).get(2).fill_(f64::NAN);
-        let all = Segment {
-            offset: 0,
-            length: 4,
-            slot: 0,
-            start: 0,
-        };
-        let bad = attend(&q, &k, &v, &[all], 1.0, None)
-            .isnan()
-            .any_dim(2, false)
-            .view(-1);
-        assert_eq!(Vec::<bool>::try_from(bad).unwrap(), [false, false, true, true]);
-    }
-
-    #[test]
-    fn groups_have_their_maxima_and_their_masses() {
-        for kind in KINDS {
-            let x = numbers(&[3, 1000], kind, 1);
-            let summary = summarise(&x, 64, &[1.0, 0.5, 3.0]);
-            assert_eq!(summary.maxima_ng.len(), 3 * 16);
-            for row in 0..3 {
-                let wide = x.get(row).to_kind(Kind::Double);
-                let most = wide.max().double_value(&[]);
-                for group in 0..16 {
-                    let of = wide.narrow(0, group * 64, 64.min(1000 - group * 64));
-                    let sharpness = [1.0, 0.5, 3.0][row as usize];
-                    let at = (row * 16 + group) as usize;
-                    assert_eq!(f64::from(summary.maxima_ng[at]), of.max().double_value(&[]));
-                    let sum = ((of - most) * sharpness)
-                        .exp()
-                        .sum(Kind::Double)
-                        .double_value(&[]);
-                    assert!(
-                        (f64::from(summary.sums_ng[at]) - sum).abs() <= 1e-5 * sum.max(1e-3),
-                        "{row} {group}"
-                    );
-                }
-            }
-            assert!(summarise(&x, 64, &[]).sums_ng.is_empty());
-        }
-        let x = numbers(&[1, 100], Kind::Float, 1);
-        let _ = x.get(0).get(99).fill_(f64::NAN);
-        let maxima = summarise(&x, 64, &[]).maxima_ng;
-        assert!(!maxima[0].is_nan() && maxima[1].is_nan());
-    }
-
-    #[test]
-    fn the_first_value_that_is_no_finite_number_is_found() {
-        for kind in [Kind::Float, Kind::BFloat16, Kind::Half] {
-            let x = numbers(&[700, 1000], kind, 1);
-            assert_eq!(not_finite(&x), None, "{kind:?}");
-            let _ = x.get(655).narrow(0, 991, 1).fill_(f64::INFINITY);
-            assert_eq!(not_finite(&x), Some(655_991), "{kind:?}");
-            let _ = x.get(2).narrow(0, 7, 1).fill_(f64::NAN);
-            assert_eq!(not_finite(&x), Some(2_007), "{kind:?}");
-            assert_eq!(not_finite(&Tensor::zeros([0], (kind, Device::Cpu))), None);
-        }
-    }
-
-    #[test]
-    fn packed_weights_multiply_as_they_did_before() {
-        let weight = numbers(&[48, 32], Kind::BFloat16, 1);
-        let Ok(packed) = PackedLinear::pack(&weight) else {
-            // No bf16 in this processor's oneDNN; nothing uses it then.
-            return;
-        };
-        let bias = numbers(&[48], Kind::BFloat16, 3);
-        for rows in [1, 5, 70] {
-            let x = numbers(&[rows, 32], Kind::BFloat16, 2);
-            for bias in [None, Some(&bias)] {
-                let want = x.linear(&weight, bias);
-                assert!(
-                    apart(&packed.forward(&x, bias), &want) <= step(Kind::BFloat16),
-                    "{rows}"
-                );
-            }
-        }
     }
 }
