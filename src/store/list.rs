@@ -67,13 +67,50 @@ pub struct ListRow {
     pub score: Option<f64>,
 }
 
-/// The orders differ in their last clause only; the macros of sqlx want each as one literal sum.
-macro_rules! list {
-    ($self:ident, $filter:ident, $limit:ident, $offset:ident, $order:literal) => {{
+/// A query over the tasks that a filter lets through, `FROM task` and what is joined to it in `head`, what follows the
+/// conditions in `tail`. The macros of sqlx want each query as one literal sum.
+macro_rules! filtered {
+    ($query:ident!($($row:ident,)? $($head:literal)+ ; $($tail:literal)*), $filter:ident $(, $more:expr)*) => {{
         let text = $filter.text.as_deref().and_then(fts::query);
-        sqlx::query_as!(
-            ListRow,
-            r#"
+        sqlx::$query!(
+            $($row,)?
+            "" $(+ $head)+
+                + "
+            WHERE (?1 IS NULL OR task.review = ?1)
+                AND (?2 IS NULL OR task.origin = ?2)
+                AND (?3 IS NULL OR task.run_id = ?3)
+                AND (?4 IS NULL OR task.id IN (SELECT rowid FROM task_fts WHERE task_fts MATCH ?4))
+                AND (
+                    (?5 IS NULL AND ?6 IS NULL)
+                    OR (
+                        SELECT min(score)
+                        FROM (
+                            SELECT avg(judged.score) AS score
+                            FROM judged
+                            WHERE judged.task_id = task.id
+                            GROUP BY judged.instance_id
+                        )
+                    ) BETWEEN coalesce(?5, 0) AND coalesce(?6, 9)
+                )
+            " $(+ $tail)*,
+            $filter.review,
+            $filter.origin,
+            $filter.run_id,
+            text,
+            $filter.min_score,
+            $filter.max_score
+            $(, $more)*
+        )
+    }};
+}
+
+/// A page of the list. The orders differ in one clause only.
+macro_rules! list {
+    ($self:ident, $filter:ident, $limit:ident, $offset:ident, $order:literal) => {
+        filtered!(
+            query_as!(
+                ListRow,
+                r#"
             SELECT
                 task.id AS "id!", task.review AS "review: Review", task.origin AS "origin: Origin",
                 task.is_classification AS "is_classification: bool", task.run_id, task.name, task.instruction,
@@ -92,39 +129,18 @@ macro_rules! list {
             FROM task
             LEFT JOIN instance AS first ON first.task_id = task.id AND first.ordinal = 0
             LEFT JOIN neighbor ON neighbor.task_id = task.id AND neighbor.rank = 1
-            WHERE (?1 IS NULL OR task.review = ?1)
-                AND (?2 IS NULL OR task.origin = ?2)
-                AND (?3 IS NULL OR task.run_id = ?3)
-                AND (?4 IS NULL OR task.id IN (SELECT rowid FROM task_fts WHERE task_fts MATCH ?4))
-                AND (
-                    (?5 IS NULL AND ?6 IS NULL)
-                    OR (
-                        SELECT min(score)
-                        FROM (
-                            SELECT avg(judged.score) AS score
-                            FROM judged
-                            WHERE judged.task_id = task.id
-                            GROUP BY judged.instance_id
-                        )
-                    ) BETWEEN coalesce(?5, 0) AND coalesce(?6, 9)
-                )
-            "# + $order
-                + "
+            "#; $order "
             LIMIT ?7
             OFFSET ?8
-            ",
-            $filter.review,
-            $filter.origin,
-            $filter.run_id,
-            text,
-            $filter.min_score,
-            $filter.max_score,
+            "
+            ),
+            $filter,
             $limit,
             $offset
         )
         .fetch_all(&$self.pool)
         .await?
-    }};
+    };
 }
 
 impl Store {
@@ -165,35 +181,9 @@ impl Store {
 
     /// The ids of all tasks that `filter` lets through, in order.
     pub async fn matching(&self, filter: &Filter) -> Result<Vec<i64>> {
-        let text = filter.text.as_deref().and_then(fts::query);
-        let ids = sqlx::query_scalar!(
-            "
-            SELECT id
-            FROM task
-            WHERE (?1 IS NULL OR review = ?1)
-                AND (?2 IS NULL OR origin = ?2)
-                AND (?3 IS NULL OR run_id = ?3)
-                AND (?4 IS NULL OR id IN (SELECT rowid FROM task_fts WHERE task_fts MATCH ?4))
-                AND (
-                    (?5 IS NULL AND ?6 IS NULL)
-                    OR (
-                        SELECT min(score)
-                        FROM (
-                            SELECT avg(judged.score) AS score
-                            FROM judged
-                            WHERE judged.task_id = task.id
-                            GROUP BY judged.instance_id
-                        )
-                    ) BETWEEN coalesce(?5, 0) AND coalesce(?6, 9)
-                )
-            ORDER BY id
-            ",
-            filter.review,
-            filter.origin,
-            filter.run_id,
-            text,
-            filter.min_score,
-            filter.max_score
+        let ids = filtered!(
+            query_scalar!("SELECT task.id FROM task"; "ORDER BY task.id"),
+            filter
         )
         .fetch_all(&self.pool)
         .await?;
@@ -202,34 +192,9 @@ impl Store {
 
     /// How many tasks `filter` lets through.
     pub async fn count(&self, filter: &Filter) -> Result<i64> {
-        let text = filter.text.as_deref().and_then(fts::query);
-        let count = sqlx::query_scalar!(
-            r#"
-            SELECT count(*) AS "count!: i64"
-            FROM task
-            WHERE (?1 IS NULL OR review = ?1)
-                AND (?2 IS NULL OR origin = ?2)
-                AND (?3 IS NULL OR run_id = ?3)
-                AND (?4 IS NULL OR id IN (SELECT rowid FROM task_fts WHERE task_fts MATCH ?4))
-                AND (
-                    (?5 IS NULL AND ?6 IS NULL)
-                    OR (
-                        SELECT min(score)
-                        FROM (
-                            SELECT avg(judged.score) AS score
-                            FROM judged
-                            WHERE judged.task_id = task.id
-                            GROUP BY judged.instance_id
-                        )
-                    ) BETWEEN coalesce(?5, 0) AND coalesce(?6, 9)
-                )
-            "#,
-            filter.review,
-            filter.origin,
-            filter.run_id,
-            text,
-            filter.min_score,
-            filter.max_score
+        let count = filtered!(
+            query_scalar!(r#"SELECT count(*) AS "count!: i64" FROM task"#;),
+            filter
         )
         .fetch_one(&self.pool)
         .await?;
