@@ -2,6 +2,8 @@
 
 use super::endpoint;
 use super::terminal::{clean, counted};
+use crate::backend::Backend;
+use crate::client::Client;
 use crate::client::mailbox::{Counts, Mailbox};
 use crate::client::results::Results;
 use crate::pipeline::Ending;
@@ -37,15 +39,41 @@ pub struct Args {
     pub keep_going: bool,
 }
 
+/// Who is asked where no local model is.
+pub enum Asked {
+    /// Files, by `--batch-file`.
+    Files(Mailbox),
+    /// An endpoint, or several.
+    Endpoint(Client),
+}
+
 impl Args {
-    /// The mailbox for `--batch-file`, with its results read; none without it.
-    pub fn mailbox(&self, at: &endpoint::Args) -> Result<Option<Mailbox>> {
+    /// The mailbox for `--batch-file`, with its results read; without it the endpoint.
+    pub fn asked(&self, at: &endpoint::Args) -> Result<Asked> {
         let Some(out) = &self.batch_file else {
-            return Ok(None);
+            return at.client().map(Asked::Endpoint);
         };
         let model = at.model()?;
         let results = Results::read(&self.batch_results, self.keep_going)?;
-        Mailbox::new(model, at.api, out, results).map(Some)
+        Mailbox::new(model, at.api, out, results).map(Asked::Files)
+    }
+}
+
+impl Asked {
+    /// Whoever it is.
+    pub fn backend(&self) -> &dyn Backend {
+        match self {
+            Asked::Files(mailbox) => mailbox,
+            Asked::Endpoint(client) => client,
+        }
+    }
+
+    /// The mailbox, if it is one.
+    pub fn mailbox(&self) -> Option<&Mailbox> {
+        match self {
+            Asked::Files(mailbox) => Some(mailbox),
+            Asked::Endpoint(_) => None,
+        }
     }
 }
 

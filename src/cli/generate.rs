@@ -145,13 +145,11 @@ pub async fn open(args: &Args) -> Result<Grow> {
 
 /// Asks an endpoint, or files.
 pub async fn run(args: &Args, quiet: bool) -> Result<u8> {
-    match args.batch_files.mailbox(&args.at)? {
-        Some(mailbox) => open(args).await?.run(args, quiet, &mailbox, Some(&mailbox)).await,
-        None => {
-            let client = args.at.client()?;
-            open(args).await?.run(args, quiet, &client, None).await
-        }
-    }
+    let asked = args.batch_files.asked(&args.at)?;
+    open(args)
+        .await?
+        .run(args, quiet, asked.backend(), asked.mailbox())
+        .await
 }
 
 impl Grow {

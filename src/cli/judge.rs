@@ -80,14 +80,11 @@ pub async fn open(args: &Args) -> Result<Judge> {
 
 /// Asks an endpoint, or files.
 pub async fn run(args: &Args, quiet: bool) -> Result<u8> {
-    let files = args.batch_files.mailbox(&args.at)?;
-    match files {
-        Some(mailbox) => open(args).await?.run(args, quiet, &mailbox, Some(&mailbox)).await,
-        None => {
-            let client = args.at.client()?;
-            open(args).await?.run(args, quiet, &client, None).await
-        }
-    }
+    let asked = args.batch_files.asked(&args.at)?;
+    open(args)
+        .await?
+        .run(args, quiet, asked.backend(), asked.mailbox())
+        .await
 }
 
 impl Judge {

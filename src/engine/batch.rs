@@ -11,11 +11,11 @@ use tch::{Device, Kind, Tensor};
 
 use super::logprobs::{Logprobs, Raw};
 use super::prefix::{self, Prefixes};
-use super::room;
 use super::sampler::{Row, Seen, choose};
 use crate::model::CausalLm;
 use crate::model::attention::{Pass, Stretch};
 use crate::model::cache::KvCache;
+use crate::model::room::{self, Shape};
 use crate::shim::Inference;
 
 /// What an engine may use.
@@ -175,7 +175,7 @@ impl Engine {
         Stats {
             running: self.running.len(),
             waiting: self.waiting.len(),
-            kv_bytes: (self.cache.slots() * self.cache.capacity()) as usize * self.bytes_per_token,
+            kv_bytes: self.bytes(self.cache.shape()),
             ..self.stats
         }
     }
@@ -310,16 +310,24 @@ impl Engine {
         let slots = (self.running.len() + expected.len()) as i64;
         let longest = |of: &dyn Fn(&Request) -> i64| {
             let most = expected.iter().map(|request| of(request)).max();
-            most.unwrap_or(0).max(self.cache.capacity())
+            most.unwrap_or(0).max(self.cache.shape().1)
         };
-        let shapes = [
+        let tokens = [
             longest(&|request| self.most(request)),
             longest(&|request| request.prompt.len() as i64 + 1),
         ];
-        let fits = |tokens: &&i64| (slots * **tokens) as usize * self.bytes_per_token <= self.config.kv_bytes;
-        if let Some(&tokens) = shapes.iter().find(fits) {
+        if let Some(tokens) = tokens.into_iter().find(|&tokens| self.fits((slots, tokens))) {
             self.reserve(slots, tokens);
         }
+    }
+
+    /// Whether keys and values of this shape are within the budget.
+    fn fits(&self, shape: Shape) -> bool {
+        self.bytes(shape) <= self.config.kv_bytes
+    }
+
+    fn bytes(&self, (slots, tokens): Shape) -> usize {
+        (slots * tokens) as usize * self.bytes_per_token
     }
 
     /// Whether one more sequence of up to `tokens` tokens fits beside those that run; if so, the cache has a shape for it.
@@ -332,14 +340,12 @@ impl Engine {
             .max()
             .unwrap_or(0)
             .max(tokens);
-        let fits = |slots: i64, capacity: i64| {
-            (slots * capacity) as usize * self.bytes_per_token <= self.config.kv_bytes
-        };
-        if !fits(slots, longest) && !self.running.is_empty() {
+        if !self.fits((slots, longest)) && !self.running.is_empty() {
             return false;
         }
         // Room for the longest that runs now; the shape that some former batch needed may be too much.
-        if !fits(self.cache.slots().max(slots), self.cache.capacity().max(longest)) {
+        let (have_slots, have_tokens) = self.cache.shape();
+        if !self.fits((have_slots.max(slots), have_tokens.max(longest))) {
             self.cache.resize(slots, longest);
         }
         true
@@ -352,13 +358,11 @@ impl Engine {
 
     /// Makes room for `slots` requests of `tokens` each, within the budget.
     fn reserve(&mut self, slots: i64, tokens: i64) {
-        let have = (self.cache.slots(), self.cache.capacity());
         let most = (self.config.max_batch as i64, self.model.info().context as i64);
-        let fits = |(slots, tokens)| (slots * tokens) as usize * self.bytes_per_token <= self.config.kv_bytes;
-        let shape = room::grown(have, (slots, tokens), most, fits);
-        if shape != have {
-            self.cache.resize(shape.0, shape.1);
-        }
+        let shape = room::grown(self.cache.shape(), (slots, tokens), most, |shape| {
+            self.fits(shape)
+        });
+        self.cache.resize(shape.0, shape.1);
     }
 
     /// Computes what those that joined have to, all at once: weights are read once for all of them. Gives the features of

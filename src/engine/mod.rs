@@ -1,7 +1,6 @@
 //! Token generation. In reading order:
 //!
 //! - [`batch`]: the running batch: requests join and leave at every step. Token ids in, token ids out.
-//! - [`room`]: how large its keys and values may become.
 //! - [`sampler`]: from scores to the next token, without sorting the vocabulary.
 //! - [`logprobs`]: how likely the model found a token.
 //! - [`prefix`]: keys and values of prompts seen before, so that a shared beginning is computed once.
@@ -14,7 +13,6 @@ pub mod batch;
 pub mod handle;
 pub mod logprobs;
 pub mod prefix;
-pub mod room;
 pub mod sampler;
 #[cfg(test)]
 mod tests;

@@ -45,15 +45,10 @@ impl Prefixes {
     /// at least [`SHORTEST`], and never the whole prompt, whose last token must be computed to go on from it.
     pub fn fill(&mut self, prompt: &[i64], cache: &mut KvCache, slot: i64) -> usize {
         self.clock += 1;
-        let Some((length, entry)) = self
-            .entries
-            .iter_mut()
-            .map(|e| (worth(&e.tokens, prompt), e))
-            .max_by_key(|(n, e)| (*n, e.hits))
-            .filter(|(n, _)| *n > 0)
-        else {
+        let Some((length, index)) = self.best(prompt) else {
             return 0;
         };
+        let entry = &mut self.entries[index];
         cache.put_prefix(slot, &entry.prefix, length);
         entry.hits += 1;
         entry.used = self.clock;
@@ -67,11 +62,15 @@ impl Prefixes {
 
     /// How many tokens [`Prefixes::fill`] would fill in.
     pub fn longest(&self, prompt: &[i64]) -> usize {
-        self.entries
-            .iter()
-            .map(|e| worth(&e.tokens, prompt))
-            .max()
-            .unwrap_or(0)
+        self.best(prompt).map_or(0, |(length, _)| length)
+    }
+
+    /// The entry that spares `prompt` most tokens, if any does, and how many; of equal ones the most used.
+    fn best(&self, prompt: &[i64]) -> Option<(usize, usize)> {
+        let worths = self.entries.iter().enumerate();
+        let worths = worths.map(|(index, entry)| (worth(&entry.tokens, prompt), entry.hits, index));
+        let (length, _, index) = worths.max()?;
+        (length > 0).then_some((length, index))
     }
 
     /// Considers keeping `prompt`, just computed in `slot`, of which `reused` tokens came from here.

@@ -148,11 +148,13 @@ fn draw(scores: &Groups, i: usize, row: &Row, first: &Candidates) -> i64 {
     if s.top_p >= 1.0 && s.top_k == 0 && s.min_p <= 0.0 {
         return scores.invert(i, u);
     }
+    // Top-k has a mass of its own.
+    let log_mass = if s.top_k > 0 { f64::NAN } else { scores.log_mass(i) };
     let mut looked_at = FIRST_GROUPS;
-    let mut kept = keep(first, s, scores.log_mass(i));
+    let mut kept = keep(first, s, log_mass);
     while kept.is_none() {
         looked_at *= 8;
-        kept = keep(&scores.of_row(i, looked_at), s, scores.log_mass(i));
+        kept = keep(&scores.of_row(i, looked_at), s, log_mass);
     }
     pick(&kept.expect("all groups suffice"), u)
 }

@@ -5,6 +5,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::ModelInfo;
+use super::room::{self, Shape};
 
 /// Storage of one model's keys and values: `slots` sequences of up to `capacity` tokens each.
 #[derive(Debug)]
@@ -43,24 +44,18 @@ impl KvCache {
         2 * info.layers * (info.kv_heads * info.head_dim) as usize * width
     }
 
-    /// Makes room for `slots` sequences of `capacity` tokens, keeping what is there. Grows by at least half, so that
-    /// a sequence that grows token by token is copied a constant number of times on average.
+    /// Makes room for `slots` sequences of `capacity` tokens, keeping what is there; grows as [`room::grown`] does where
+    /// there is no limit.
     pub fn reserve(&mut self, slots: i64, capacity: i64) {
-        if slots <= self.slots && capacity <= self.capacity {
-            return;
-        }
-        let grown = |have: i64, want: i64| {
-            if want <= have {
-                have
-            } else {
-                want.max(have + have / 2)
-            }
-        };
-        self.resize(grown(self.slots, slots), grown(self.capacity, capacity));
+        let (slots, capacity) = room::grown(self.shape(), (slots, capacity), (i64::MAX, i64::MAX), |_| true);
+        self.resize(slots, capacity);
     }
 
     /// Has exactly `slots` slots of `capacity` tokens from now on, keeping what fits.
     pub fn resize(&mut self, slots: i64, capacity: i64) {
+        if (slots, capacity) == self.shape() {
+            return;
+        }
         let _guard = tch::no_grad_guard();
         let (kept_slots, kept) = (self.slots.min(slots), self.capacity.min(capacity));
         for (k, v) in &mut self.layers {
@@ -77,9 +72,9 @@ impl KvCache {
         (self.slots, self.capacity) = (slots, capacity);
     }
 
-    /// Sequences it has room for.
-    pub fn slots(&self) -> i64 {
-        self.slots
+    /// Sequences it has room for, and tokens that each may have.
+    pub fn shape(&self) -> Shape {
+        (self.slots, self.capacity)
     }
 
     /// Tokens a sequence may have.

@@ -1,7 +1,7 @@
 //! Causal language models over libtorch. In reading order:
 //!
 //! - [`gptj`], [`neox`], [`llama`], [`gemma3`]: an architecture a file.
-//! - [`layers`], [`rope`], [`attention`], [`cache`]: what they share.
+//! - [`layers`], [`rope`], [`attention`], [`cache`] (and its [`room`]): what they share.
 //! - [`config`], [`weights`], [`tokenizer`], [`token_bytes`], [`chat_template`], [`adapter`]: what is read from a model's directory.
 //! - [`torch_file`], [`pickle`]: weights in PyTorch's own format, read without running it.
 //! - [`hub`]: models named by their id on the Hugging Face hub.
@@ -23,6 +23,7 @@ pub mod layers;
 pub mod llama;
 pub mod neox;
 mod pickle;
+pub mod room;
 pub mod rope;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -59,6 +59,11 @@ impl Inputs {
             target_n: tensor(&piece.target_n),
         }
     }
+
+    /// What there is at positions whose next token is a target: `[1, t, d]` to `[n, d]`.
+    fn at_targets(&self, hidden_1td: &Tensor) -> Tensor {
+        hidden_1td.flatten(0, 1).index_select(0, &self.position_n)
+    }
 }
 
 /// Propagates `gradient` back from `y`: the derivative of `Σ y · gradient` by `y` is `gradient` exactly, and `tch` has no
@@ -222,10 +227,7 @@ impl Learner {
 
     /// What comes out of the last block, at target positions: `hidden_nd`.
     fn finish(&self, x_1td: &Tensor, inputs: &Inputs) -> Tensor {
-        self.model
-            .finish(x_1td)
-            .flatten(0, 1)
-            .index_select(0, &inputs.position_n)
+        inputs.at_targets(&self.model.finish(x_1td))
     }
 
     /// The piece's summed negative log-likelihood in nats; nothing is learnt and nothing dropped.
@@ -237,17 +239,12 @@ impl Learner {
         }
         let inputs = Inputs::of(piece, self.device);
         let mut pass = Pass::packed(&piece.lengths, self.device);
-        let hidden_nd = self.hidden_at_targets(&inputs, &mut pass);
+        let hidden_nd = inputs.at_targets(&self.model.forward(&inputs.token_1t, &mut pass));
         let losses = loss::cross_entropy(&hidden_nd, &inputs.target_n, &self.head, 1.0, Want::Loss);
         if dropout > 0.0 {
             lora::set_dropout(self.model.as_mut(), dropout);
         }
         losses.nll
-    }
-
-    fn hidden_at_targets(&self, inputs: &Inputs, pass: &mut Pass) -> Tensor {
-        let hidden_1td = self.model.forward(&inputs.token_1t, pass);
-        hidden_1td.flatten(0, 1).index_select(0, &inputs.position_n)
     }
 
     /// Clips the gradients' global norm to `clip` (0 does not), updates with learning rate `rate`, and forgets the
