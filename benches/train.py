@@ -1,12 +1,13 @@
-"""`ewe train` beside Hugging Face's `Trainer`: every weight of Gemma 3 270M, bf16 with fp32 masters, the same examples in the
-same order, batches of 8, the same threads.
+"""`ewe train` beside Hugging Face's `Trainer`: every weight, bf16 with fp32 masters, the same examples in the same order, batches
+of 8, the same threads; of Gemma 3 270M, and of a GPT-J of 120M parameters with random weights and a tokenizer made of the examples.
 
-    make bench-train        or    .venv/bin/python benches/train.py [--turns N] [--examples N]
+    make bench-train        or    .venv/bin/python benches/train.py [--turns N] [--examples N] [--model gemma|gptj]
 
 The examples are ewe's seed tasks in Alpaca's template, repeated as far as needed. Peers are the Trainer as published recipes run it,
 each batch padded to its longest example, and the Trainer with `DataCollatorWithFlattening`, which packs a batch into one row
 as ewe does. Useful tokens are those of examples, padding not counted; time is that of the steps, loading not
-counted. What each takes from its start to its first step is told apart. A ratio is of two runs that followed each other.
+counted. What each takes from its start to its first step is told apart: for both it is a process of its own, from the start of the
+program. A ratio is of two runs that followed each other. Both tell the mean of their losses, which must be the same.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import json
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,7 +23,7 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
-MODEL = ROOT / "models/gemma-3-270m"
+GEMMA = ROOT / "models/gemma-3-270m"
 EWE = ROOT / "target/debug/ewe"
 BATCH = 8
 WITH_INPUT = (
@@ -44,13 +46,29 @@ def examples(folder, count):
     return [((WITH_INPUT if row["input"] else WITHOUT_INPUT).format(**row), row["output"]) for row in rows]
 
 
-def with_ewe(data, folder, steps):
-    """Useful tokens a second, and seconds to the first step's end less that step."""
+def small_gptj(data, folder):
+    """A GPT-J of 120M parameters with random weights, and a byte-level BPE tokenizer made of the examples."""
+    import tokenizers
+    from transformers import GPTJConfig, GPTJForCausalLM, PreTrainedTokenizerFast
+
+    out = folder / "gptj"
+    bpe = tokenizers.ByteLevelBPETokenizer()
+    bpe.train_from_iterator([p + c for p, c in data], vocab_size=8000, special_tokens=["<|endoftext|>"], show_progress=False)
+    end = "<|endoftext|>"
+    PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, bos_token=end, eos_token=end, unk_token=end).save_pretrained(out)
+    torch.manual_seed(0)
+    config = GPTJConfig(n_embd=768, n_layer=6, n_head=12, rotary_dim=32, n_positions=2048, bos_token_id=0, eos_token_id=0)
+    GPTJForCausalLM(config).to(torch.bfloat16).save_pretrained(out)
+    return out
+
+
+def with_ewe(model, data, folder, steps):
+    """Useful tokens a second, seconds to the first step, the mean loss and the share of the matmul rate."""
     file, out = folder / "data.jsonl", folder / f"out{time.monotonic_ns()}"
     file.write_text("".join(json.dumps({"prompt": p, "completion": c}) + "\n" for p, c in data))
     start = time.time()
     subprocess.run(
-        [EWE, "-q", "train", "--data", file, "--model", MODEL, "--out", out, "--method", "full", "--template", "completion",
+        [EWE, "-q", "train", "--data", file, "--model", model, "--out", out, "--method", "full", "--template", "completion",
          "--steps", str(steps), "--batch-size", str(BATCH), "--order", "sequential", "--lr", "1e-5", "--warmup-steps", "0",
          "--eval-fraction", "0", "--save-every", "0"],
         check=True,
@@ -59,16 +77,20 @@ def with_ewe(data, folder, steps):
     seconds = sum(row["tokens"] / row["tokens_per_s"] for row in rows)
     first = (out / "run.json").stat().st_mtime - start
     subprocess.run(["rm", "-r", out], check=True)
-    return sum(row["tokens"] for row in rows) / seconds, first, rows[-1]["loss"], statistics.mean(row["mfu"] for row in rows)
+    loss, mfu = (statistics.mean(row[name] for row in rows) for name in ("loss", "mfu"))
+    return sum(row["tokens"] for row in rows) / seconds, first, loss, mfu
 
 
 class Trainer:
     """Hugging Face's, on the same examples."""
 
-    def __init__(self, data):
+    def __init__(self, model, data):
         from transformers import AutoTokenizer
 
-        self.tokenizer = AutoTokenizer.from_pretrained(MODEL)
+        self.model = model
+        self.tokenizer = AutoTokenizer.from_pretrained(model)
+        if self.tokenizer.pad_token is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
         self.rows = []
         for prompt, completion in data:
             source = self.tokenizer(prompt).input_ids
@@ -76,12 +98,12 @@ class Trainer:
             self.rows.append({"input_ids": source + target, "labels": [-100] * len(source) + target})
 
     def run(self, steps, packed, folder):
+        """Useful tokens a second, when the first step began, the mean loss."""
         import transformers
         from transformers import AutoModelForCausalLM, DataCollatorForSeq2Seq, DataCollatorWithFlattening, TrainingArguments
 
         transformers.logging.set_verbosity_error()
-        begun = time.perf_counter()
-        model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(self.model, dtype=torch.float32)
         collator = DataCollatorWithFlattening() if packed else DataCollatorForSeq2Seq(self.tokenizer, padding="longest")
 
         class InOrder(transformers.Trainer):
@@ -90,52 +112,78 @@ class Trainer:
 
         class Clock(transformers.TrainerCallback):
             def on_step_begin(self, *_, **__):
-                times.append(time.perf_counter())
+                times.append(time.time())
 
         times = []
         arguments = TrainingArguments(
             output_dir=folder / "trainer", per_device_train_batch_size=BATCH, max_steps=steps, learning_rate=1e-5, bf16=True,
             use_cpu=True, save_strategy="no", report_to=[], disable_tqdm=True, logging_steps=steps, warmup_steps=0,
-            dataloader_num_workers=0,
+            lr_scheduler_type="cosine", weight_decay=0.0, dataloader_num_workers=0,
         )  # fmt: skip
         trainer = InOrder(model=model, args=arguments, train_dataset=self.rows, data_collator=collator, callbacks=[Clock()])
         result = trainer.train()
-        seconds = time.perf_counter() - times[0]
+        seconds = time.time() - times[0]
         tokens = sum(len(self.rows[i % len(self.rows)]["input_ids"]) for i in range(steps * BATCH))
-        return tokens / seconds, times[0] - begun, result.training_loss
+        return tokens / seconds, times[0], result.training_loss
+
+
+def with_trainer(model, folder, steps, packed):
+    """As `with_ewe` tells it, by a process of its own."""
+    start = time.time()
+    command = [sys.executable, __file__, "--as-peer", "packed" if packed else "padded", "--folder", folder, "--steps", str(steps)]
+    run = subprocess.run([*command, "--model", str(model)], check=True, stdout=subprocess.PIPE, text=True)
+    rate, begun, loss = json.loads(run.stdout.splitlines()[-1])
+    return rate, begun - start, loss
+
+
+def compare(model, data, folder, args):
+    """Prints every turn, and the medians."""
+    steps = args.examples // BATCH
+    peer = Trainer(model, data)
+    lengths = [len(row["input_ids"]) for row in peer.rows]
+    padded = sum(max(lengths[i : i + BATCH]) * len(lengths[i : i + BATCH]) for i in range(0, len(lengths), BATCH))
+    print(
+        f"{model.name}: {args.examples} examples of {statistics.mean(lengths):.0f} tokens, {steps} steps of {BATCH}; padded to the "
+        f"longest, {sum(lengths) / padded:.0%} of a batch is tokens"
+    )
+    for packed in (False, True):
+        kind, ratios, starts = "packed" if packed else "padded", [], []
+        for _ in range(args.turns):
+            ours, our_start, our_loss, mfu = with_ewe(model, data, folder, steps)
+            theirs, their_start, their_loss = with_trainer(model, folder, steps, packed)
+            ratios.append(ours / theirs)
+            starts.append(our_start / their_start)
+            print(
+                f"  ewe {ours:.0f} useful tokens/s ({mfu:.0%} of the matmul rate), Trainer {kind} {theirs:.0f}; to the first step "
+                f"{our_start:.1f} s and {their_start:.1f} s; mean loss {our_loss:.3f} and {their_loss:.3f}",
+                flush=True,
+            )
+        print(f"Trainer {kind}: median ratio {statistics.median(ratios):.2f}, of the start {statistics.median(starts):.2f}")
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--examples", type=int, default=256)
+    parser.add_argument("--model", help="gemma or gptj; both unless told")
+    parser.add_argument("--as-peer", choices=["padded", "packed"], help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--steps", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     threads = os.cpu_count() or 1
     torch.set_num_threads(threads)
-    steps = args.examples // BATCH
+    if args.as_peer:
+        data = [(row["prompt"], row["completion"]) for row in map(json.loads, (args.folder / "data.jsonl").open())]
+        print(json.dumps(Trainer(args.model, data).run(args.steps, args.as_peer == "packed", args.folder)))
+        return
+    print(f"{threads} threads, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = examples(folder, args.examples)
-        peer = Trainer(data)
-        lengths = [len(row["input_ids"]) for row in peer.rows]
-        padded = sum(max(lengths[i : i + BATCH]) * len(lengths[i : i + BATCH]) for i in range(0, len(lengths), BATCH))
-        print(
-            f"{threads} threads, torch {torch.__version__}; {args.examples} examples of {statistics.mean(lengths):.0f} tokens, "
-            f"{steps} steps of {BATCH}; padded to the longest, {sum(lengths) / padded:.0%} of a batch is tokens"
-        )
-        for packed in (False, True):
-            kind, ratios, starts = "packed" if packed else "padded", [], []
-            for _ in range(args.turns):
-                ours, our_start, our_loss, mfu = with_ewe(data, folder, steps)
-                theirs, their_start, their_loss = peer.run(steps, packed, folder)
-                ratios.append(ours / theirs)
-                starts.append(our_start / their_start)
-                print(
-                    f"  ewe {ours:.0f} useful tokens/s ({mfu:.0%} of the matmul rate), Trainer {kind} {theirs:.0f}; to the first step "
-                    f"{our_start:.1f} s and {their_start:.1f} s; loss {our_loss:.3f} at the last step and {their_loss:.3f} on average",
-                    flush=True,
-                )
-            print(f"Trainer {kind}: median ratio {statistics.median(ratios):.2f}, of the start {statistics.median(starts):.2f}")
+        if args.model != "gptj":
+            compare(GEMMA, data, folder, args)
+        if args.model != "gemma":
+            compare(small_gptj(data, folder), data, folder, args)
 
 
 if __name__ == "__main__":

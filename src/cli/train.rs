@@ -77,7 +77,7 @@ pub struct Args {
     pub micro_batch: Option<u32>,
 
     /// At most this many tokens go through the model at once, packed without padding (one example always may) [default:
-    /// 1024 on a CPU, 2048 on a GPU]
+    /// 2048]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub micro_tokens: Option<u32>,
 

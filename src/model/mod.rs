@@ -196,7 +196,6 @@ fn read(dir: &Path, device: Device, dtype: &str, packs: bool) -> Result<LoadedMo
             dir.display()
         );
     }
-    let _loading = device::Loading::begin();
     let fields = Fields::read(dir)?;
     let mut weights = Weights::open(dir, prefix(family(&fields)?))?;
     // A tokenizer of 262,144 tokens takes as long to read as half a gigabyte of weights.

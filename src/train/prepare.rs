@@ -103,7 +103,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
             }
         );
     }
-    let settings = Settings::resolve(args, template, max_length, encoded.train.len(), device.is_cuda());
+    let settings = Settings::resolve(args, template, max_length, encoded.train.len());
     if let Some(warning) = warn_of_idle_schedule(&settings.schedule) {
         say(quiet, &format!("warning: {warning}"));
     }
