@@ -1,9 +1,12 @@
-// The update rules of optimizers.h. Compiled once for each level of instructions, like kernels.cpp.
+// The updates of optimizers.h, written with the compiler's vector types. Compiled once for each level of instructions
+// under the name EWE_TABLE; dispatch.cpp picks one. Compiled without contraction: see optimizers.h.
 
 #include "optimizers.h"
-
 #include "kernels.h"
 #include "vectors.h"
+
+#include <algorithm>
+#include <cmath>
 
 #ifndef EWE_TABLE
 #error "EWE_TABLE names the table of this compilation"
@@ -11,59 +14,421 @@
 
 namespace {
 
-// A thread's stretch: long enough to be worth it, and a whole number of vectors and of cache lines.
-constexpr int64_t STRETCH = 1 << 14;
+typedef int8_t i8x16 __attribute__((vector_size(16)));
+typedef uint8_t u8x16 __attribute__((vector_size(16)));
+typedef int16_t i16x16 __attribute__((vector_size(32)));
+
+// What is worked on at once: stays in the first cache, and shares a scale.
+constexpr int64_t BLOCK = EWE_OPTIMIZER_BLOCK;
 
 inline f32x16 root(f32x16 x) {
-    f32x16 y;
-    for (int64_t i = 0; i < LANES; i++) y[i] = std::sqrt(x[i]);
-    return y;
+    float of[LANES];
+    store(of, x);
+    for (int64_t i = 0; i < LANES; i++) of[i] = __builtin_sqrtf(of[i]);
+    return load(of);
 }
 
-template <class G> struct AdamW {
-    const ewe_adamw_step &s;
-    const G *gradient;
-    float *master, *first, *second;
-    bf16 *leaf;
+inline f32x16 magnitude(f32x16 x) { return (f32x16)((u32x16)x & 0x7fffffffu); }
 
-    void at(int64_t i, int64_t count) const {
-        bool part = count < LANES;
-        auto get = [&](auto *p) { return part ? load(p + i, count) : load(p + i); };
-        auto put = [&](auto *p, f32x16 x) {
-            if (part) {
-                store(p + i, x, count);
-            } else {
-                store(p + i, x);
-            }
-        };
-        f32x16 g = get(gradient) * all(s.factor), m = get(first), v = get(second);
-        m = m + all(s.first_new) * (g - m);
-        v = v * all(s.second_keep) + (g * all(s.second_new)) * g;
-        f32x16 w = get(master) * all(s.keep) + m * all(s.rate) / (root(v) / all(s.bias2_root) + all(s.eps));
-        put(first, m);
-        put(second, v);
-        put(master, w);
-        if (leaf) put(leaf, w);
+template <class To, class From> inline To converted(const void *p) {
+    From x;
+    memcpy(&x, p, sizeof x);
+    return __builtin_convertvector(x, To);
+}
+
+template <class To, class From> inline void keep(void *p, From x) {
+    To small = __builtin_convertvector(x, To);
+    memcpy(p, &small, sizeof small);
+}
+
+// 32 bits for each element from its number and the key: two rounds of multiplication (Chris Wellons' lowbias32, the key's
+// second half between them).
+inline u32x16 drawn(const uint32_t *key, int64_t at) {
+    const u32x16 lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    u32x16 x = (lanes + (uint32_t)at) ^ key[0];
+    x ^= x >> 16;
+    x *= 0x21f0aaadu;
+    x ^= x >> 15;
+    x += key[1];
+    x *= 0xd35a2d97u;
+    return x ^ (x >> 15);
+}
+
+// Weights by format. Each loads and stores 16 of them as fp32, moves to another place, and keeps a few in memory of its
+// own: what is left of a tensor, with zeros behind it.
+
+struct Fp32 {
+    float *weight;
+
+    static Fp32 of(const ewe_weights &w) { return {(float *)w.weight}; }
+    Fp32 at(int64_t i) const { return {weight + i}; }
+    f32x16 get(int64_t i) const { return load(weight + i); }
+    void set(int64_t i, f32x16 x, const uint32_t *, int64_t) const { store(weight + i, x); }
+
+    struct Room {
+        float weight[BLOCK] = {};
+        Fp32 of() { return {weight}; }
+    };
+    void copy(Fp32 from, int64_t count) const { memcpy(weight, from.weight, count * 4); }
+};
+
+// The nearest bf16, ties away from zero: then the lower half of the fp32 says which way it was rounded.
+inline u32x16 upper(f32x16 x) { return ((u32x16)x + 0x8000u) >> 16; }
+
+struct Copy {
+    bf16 *weight;
+    float *exact;
+
+    static Copy of(const ewe_weights &w) { return {(bf16 *)w.weight, (float *)w.exact}; }
+    Copy at(int64_t i) const { return {weight + i, exact + i}; }
+    f32x16 get(int64_t i) const { return load(exact + i); }
+    void set(int64_t i, f32x16 x, const uint32_t *, int64_t) const {
+        store(exact + i, x);
+        keep<u16x16>(weight + i, upper(x));
+    }
+
+    struct Room {
+        bf16 weight[BLOCK] = {};
+        float exact[BLOCK] = {};
+        Copy of() { return {weight, exact}; }
+    };
+    void copy(Copy from, int64_t count) const {
+        memcpy(weight, from.weight, count * 2);
+        memcpy(exact, from.exact, count * 4);
     }
 };
 
-template <class G> void adamw_of(const AdamW<G> &rule, int64_t count) {
-#pragma omp parallel for schedule(static) if (count > 4 * STRETCH)
-    for (int64_t from = 0; from < count; from += STRETCH) {
-        int64_t to = std::min(count, from + STRETCH);
-        for (int64_t i = from; i < to; i += LANES) rule.at(i, std::min(LANES, to - i));
+struct Split {
+    bf16 *weight;
+    int16_t *low;
+
+    static Split of(const ewe_weights &w) { return {(bf16 *)w.weight, (int16_t *)w.exact}; }
+    Split at(int64_t i) const { return {weight + i, low + i}; }
+    f32x16 get(int64_t i) const {
+        u32x16 high = converted<u32x16, u16x16>(weight + i) << 16;
+        return (f32x16)(high + (u32x16)converted<i32x16, i16x16>(low + i));
+    }
+    void set(int64_t i, f32x16 x, const uint32_t *, int64_t) const {
+        keep<u16x16>(weight + i, upper(x));
+        keep<u16x16>(low + i, (u32x16)x);
+    }
+
+    struct Room {
+        bf16 weight[BLOCK] = {};
+        int16_t low[BLOCK] = {};
+        Split of() { return {weight, low}; }
+    };
+    void copy(Split from, int64_t count) const {
+        memcpy(weight, from.weight, count * 2);
+        memcpy(low, from.low, count * 2);
+    }
+};
+
+struct Drawn {
+    bf16 *weight;
+
+    static Drawn of(const ewe_weights &w) { return {(bf16 *)w.weight}; }
+    Drawn at(int64_t i) const { return {weight + i}; }
+    f32x16 get(int64_t i) const { return load(weight + i); }
+    void set(int64_t i, f32x16 x, const uint32_t *key, int64_t number) const {
+        keep<u16x16>(weight + i, ((u32x16)x + (drawn(key, number) >> 16)) >> 16);
+    }
+
+    struct Room {
+        bf16 weight[BLOCK] = {};
+        Drawn of() { return {weight}; }
+    };
+    void copy(Drawn from, int64_t count) const { memcpy(weight, from.weight, count * 2); }
+};
+
+// Moments by format, with the same functions for a block of them: `begin` before the first, `end` after the last.
+
+struct Moments32 {
+    float *first, *second;
+
+    static Moments32 of(const ewe_moments &m) { return {(float *)m.first, (float *)m.second}; }
+    Moments32 block(int64_t n) const { return {first + n * BLOCK, second + n * BLOCK}; }
+    void begin() {}
+    f32x16 get_first(int64_t i) const { return load(first + i); }
+    f32x16 get_second(int64_t i) const { return load(second + i); }
+    void set(int64_t i, f32x16 m, f32x16 v, f32x16) {
+        store(first + i, m);
+        store(second + i, v);
+    }
+    void end(const uint32_t *, int64_t) {}
+
+    struct Room {
+        float first[BLOCK] = {}, second[BLOCK] = {};
+        Moments32 of(Moments32) { return {first, second}; }
+    };
+    void copy(const Moments32 &from, int64_t count) const {
+        memcpy(first, from.first, count * 4);
+        memcpy(second, from.second, count * 4);
+    }
+};
+
+// In 8 bits, as a part of a scale that 256 elements share, the largest of them: floats of four bits of exponent and, of the first
+// moment, a sign and three bits of mantissa; of the root of the second, four bits. Rounded up or down by chance: a second moment
+// changes by a thousandth in a step, which rounding to the nearest would never let through.
+struct Moments8 {
+    int8_t *first;
+    uint8_t *second;
+    float *first_scale, *second_scale;
+    f32x16 first_most, second_most;
+    float first_now[BLOCK], second_now[BLOCK];
+
+    // Bits of an fp32 below the mantissa that is kept, and the number of the last code less that of 1.0's bits above them.
+    enum { FIRST_SHIFT = 20, FIRST_LAST = 127, FIRST_BIAS = (127 << 3) - FIRST_LAST };
+    enum { SECOND_SHIFT = 19, SECOND_LAST = 255, SECOND_BIAS = (127 << 4) - SECOND_LAST };
+
+    Moments8(int8_t *first, uint8_t *second, float *first_scale, float *second_scale)
+        : first(first), second(second), first_scale(first_scale), second_scale(second_scale) {}
+
+    static Moments8 of(const ewe_moments &m) {
+        return {(int8_t *)m.first, (uint8_t *)m.second, m.first_scale, m.second_scale};
+    }
+    Moments8 block(int64_t n) const {
+        return {first + n * BLOCK, second + n * BLOCK, first_scale + n, second_scale + n};
+    }
+    void begin() { first_most = second_most = f32x16{}; }
+
+    template <int SHIFT, int BIAS> static f32x16 part(i32x16 code) {
+        f32x16 value = (f32x16)((code + BIAS) << SHIFT);
+        return code > 0 ? value : f32x16{};
+    }
+    template <int SHIFT, int BIAS, int LAST> static i32x16 code(f32x16 part, u32x16 drawn) {
+        i32x16 whole = (i32x16)(((u32x16)part + (drawn >> (32 - SHIFT))) >> SHIFT) - BIAS;
+        whole = whole > LAST ? i32x16{} + LAST : whole;
+        return whole > 0 ? whole : i32x16{};
+    }
+
+    f32x16 get_first(int64_t i) const {
+        i32x16 kept = converted<i32x16, i8x16>(first + i);
+        f32x16 size = part<FIRST_SHIFT, FIRST_BIAS>(kept < 0 ? -kept : kept) * all(*first_scale);
+        return kept < 0 ? -size : size;
+    }
+    f32x16 get_second(int64_t i) const {
+        f32x16 kept = part<SECOND_SHIFT, SECOND_BIAS>(converted<i32x16, u8x16>(second + i)) * all(*second_scale);
+        return kept * kept;
+    }
+    void set(int64_t i, f32x16 m, f32x16, f32x16 v_root) {
+        store(first_now + i, m);
+        store(second_now + i, v_root);
+        first_most = maximum(magnitude(m), first_most);
+        second_most = maximum(v_root, second_most);
+    }
+    // Of a scale that small the inverse is infinite; everything is nothing then.
+    static float inverse(float scale) { return scale > 1e-35f ? 1.0f / scale : 0.0f; }
+    void end(const uint32_t *key, int64_t number) {
+        *first_scale = largest(first_most);
+        *second_scale = largest(second_most);
+        f32x16 first_inverse = all(inverse(*first_scale)), second_inverse = all(inverse(*second_scale));
+        const uint32_t first_key[2] = {key[0] ^ EWE_KEY_OF_FIRST, key[1]};
+        const uint32_t second_key[2] = {key[0] ^ EWE_KEY_OF_SECOND, key[1]};
+        for (int64_t i = 0; i < BLOCK; i += LANES) {
+            f32x16 m = load(first_now + i), v_root = load(second_now + i);
+            i32x16 whole = code<FIRST_SHIFT, FIRST_BIAS, FIRST_LAST>(magnitude(m) * first_inverse, drawn(first_key, number + i));
+            keep<i8x16>(first + i, m < f32x16{} ? -whole : whole);
+            whole = code<SECOND_SHIFT, SECOND_BIAS, SECOND_LAST>(v_root * second_inverse, drawn(second_key, number + i));
+            // What is there at all never becomes nothing: it is what updates are divided by.
+            i32x16 least = v_root > f32x16{} ? i32x16{} + 1 : i32x16{};
+            keep<u8x16>(second + i, whole > least ? whole : least);
+        }
+    }
+
+    struct Room {
+        int8_t first[BLOCK] = {};
+        uint8_t second[BLOCK] = {};
+        Moments8 of(const Moments8 &m) { return {first, second, m.first_scale, m.second_scale}; }
+    };
+    void copy(const Moments8 &from, int64_t count) const {
+        memcpy(first, from.first, count);
+        memcpy(second, from.second, count);
+    }
+};
+
+// One block; `number` is that of its first element.
+template <class W, class M, class G>
+inline void adamw_block(const ewe_adamw &step, W weights, M &moments, const G *gradient, int64_t number) {
+    moments.begin();
+    for (int64_t i = 0; i < BLOCK; i += LANES) {
+        f32x16 g = load(gradient + i) * all(step.factor);
+        f32x16 m = moments.get_first(i), v = moments.get_second(i);
+        m = m + (g - m) * all(step.first_share);
+        v = v * all(step.second_kept) + (g * all(step.second_share)) * g;
+        f32x16 v_root = root(v);
+        moments.set(i, m, v, v_root);
+        f32x16 below = v_root * all(step.second_bias) + all(step.eps);
+        weights.set(i, weights.get(i) * all(step.decay) + (m * all(step.rate)) / below, step.key, number + i);
+    }
+    moments.end(step.key, number);
+}
+
+template <class W, class M, class G>
+void adamw_of(const ewe_adamw &step, W weights, M moments, const G *gradient, int64_t count) {
+#pragma omp parallel for schedule(static) if (count > WORTH_A_THREAD)
+    for (int64_t n = 0; n < count / BLOCK; n++) {
+        M block = moments.block(n);
+        adamw_block(step, weights.at(n * BLOCK), block, gradient + n * BLOCK, n * BLOCK);
+    }
+    int64_t from = count / BLOCK * BLOCK, left = count - from;
+    if (left == 0) return;
+    typename W::Room weights_room;
+    typename M::Room moments_room;
+    G gradient_room[BLOCK] = {};
+    W last_weights = weights_room.of();
+    M block = moments.block(from / BLOCK), last_moments = moments_room.of(block);
+    last_weights.copy(weights.at(from), left);
+    last_moments.copy(block, left);
+    memcpy(gradient_room, gradient + from, left * sizeof(G));
+    adamw_block(step, last_weights, last_moments, gradient_room, from);
+    weights.at(from).copy(last_weights, left);
+    block.copy(last_moments, left);
+}
+
+// Calls `f` with the weights as their format and the gradient as its type.
+template <class F> void with(const ewe_weights &weights, int type, const void *gradient, F f) {
+    auto typed = [&](auto weights) {
+        if (type == EWE_BF16) {
+            f(weights, (const bf16 *)gradient);
+        } else {
+            f(weights, (const float *)gradient);
+        }
+    };
+    switch (weights.kind) {
+        case EWE_WEIGHT_FP32: return typed(Fp32::of(weights));
+        case EWE_WEIGHT_COPY: return typed(Copy::of(weights));
+        case EWE_WEIGHT_SPLIT: return typed(Split::of(weights));
+        default: return typed(Drawn::of(weights));
     }
 }
 
-void adamw(const ewe_adamw_step *step, int gradient_type, const void *gradient, float *master, float *first,
-           float *second, void *leaf, int64_t count) {
-    if (gradient_type == EWE_BF16) {
-        adamw_of(AdamW<bf16>{*step, (const bf16 *)gradient, master, first, second, (bf16 *)leaf}, count);
-    } else {
-        adamw_of(AdamW<float>{*step, (const float *)gradient, master, first, second, (bf16 *)leaf}, count);
+void adamw(const ewe_adamw *step, ewe_weights weights, ewe_moments moments, int type, const void *gradient,
+           int64_t count) {
+    with(weights, type, gradient, [&](auto weights, auto *gradient) {
+        if (moments.kind == EWE_MOMENTS_8BIT) {
+            adamw_of(*step, weights, Moments8::of(moments), gradient, count);
+        } else {
+            adamw_of(*step, weights, Moments32::of(moments), gradient, count);
+        }
+    });
+}
+
+template <class G> inline f32x16 some(const G *p, int64_t count) {
+    return count < LANES ? load(p, count) : load(p);
+}
+
+// Adds to columns[0 .. count] the squares of R rows of gradients, and to each row's sum its own.
+template <int R, class G>
+void square_rows(const G *gradient, float factor, float *rows, float *columns, int64_t count) {
+    f32x16 sums[R] = {};
+    for (int64_t j = 0; j < count; j += LANES) {
+        int64_t left = std::min(count - j, LANES);
+        f32x16 column = {};
+        for (int r = 0; r < R; r++) {
+            f32x16 g = some(gradient + r * count + j, left) * all(factor);
+            sums[r] += g * g;
+            column += g * g;
+        }
+        if (left < LANES) {
+            store(columns + j, load(columns + j, left) + column, left);
+        } else {
+            store(columns + j, load(columns + j) + column);
+        }
     }
+    for (int r = 0; r < R; r++) rows[r] = sum(sums[r]);
+}
+
+template <class G>
+void squares_of(const G *gradient, float factor, float *rows, float *columns, float *stripes, int64_t n, int64_t count) {
+    constexpr int64_t STRIPES = EWE_OPTIMIZER_STRIPES;
+#pragma omp parallel for schedule(static) if (n * count > WORTH_A_THREAD)
+    for (int64_t stripe = 0; stripe < STRIPES; stripe++) {
+        float *own = stripes + stripe * count;
+        memset(own, 0, count * sizeof(float));
+        int64_t r = n * stripe / STRIPES, to = n * (stripe + 1) / STRIPES;
+        for (; r + 4 <= to; r += 4) square_rows<4>(gradient + r * count, factor, rows + r, own, count);
+        for (; r < to; r++) square_rows<1>(gradient + r * count, factor, rows + r, own, count);
+    }
+#pragma omp parallel for schedule(static) if (STRIPES * count > WORTH_A_THREAD)
+    for (int64_t j = 0; j < count; j++) {
+        float total = 0;
+        for (int64_t stripe = 0; stripe < STRIPES; stripe++) total += stripes[stripe * count + j];
+        columns[j] = total;
+    }
+}
+
+void squares(int type, const void *gradient, float factor, float *rows, float *columns, float *stripes, int64_t n,
+             int64_t count) {
+    if (type == EWE_BF16) {
+        squares_of((const bf16 *)gradient, factor, rows, columns, stripes, n, count);
+    } else {
+        squares_of((const float *)gradient, factor, rows, columns, stripes, n, count);
+    }
+}
+
+template <class G>
+void scaled_squares_of(const G *gradient, float factor, const float *row, const float *column, float *sums, int64_t n,
+                       int64_t count) {
+#pragma omp parallel for schedule(static) if (n * count > WORTH_A_THREAD)
+    for (int64_t r = 0; r < n; r++) {
+        f32x16 total = {};
+        for (int64_t j = 0; j < count; j += LANES) {
+            int64_t left = std::min(count - j, LANES);
+            f32x16 u = some(gradient + r * count + j, left) * all(factor) * all(row[r]) * some(column + j, left);
+            total += u * u;
+        }
+        sums[r] = sum(total);
+    }
+}
+
+void scaled_squares(int type, const void *gradient, float factor, const float *row, const float *column, float *sums,
+                    int64_t n, int64_t count) {
+    if (type == EWE_BF16) {
+        scaled_squares_of((const bf16 *)gradient, factor, row, column, sums, n, count);
+    } else {
+        scaled_squares_of((const float *)gradient, factor, row, column, sums, n, count);
+    }
+}
+
+// 16 weights of a row that `row` scales; `number` is that of the first.
+template <class W, class G>
+inline void factored_lanes(const ewe_factored &step, W weights, const G *gradient, float row, const float *column,
+                           int64_t number) {
+    f32x16 u = load(gradient) * all(step.factor) * all(row) * load(column);
+    weights.set(0, weights.get(0) * all(step.decay) + u * all(step.rate), step.key, number);
+}
+
+template <class W, class G>
+void factored_row(const ewe_factored &step, W weights, const G *gradient, float row, const float *column, int64_t count,
+                  int64_t number) {
+    int64_t j = 0;
+    for (; j + LANES <= count; j += LANES) {
+        factored_lanes(step, weights.at(j), gradient + j, row, column + j, number + j);
+    }
+    if (j == count) return;
+    typename W::Room room;
+    G gradient_room[LANES] = {};
+    float column_room[LANES] = {};
+    W last = room.of();
+    last.copy(weights.at(j), count - j);
+    memcpy(gradient_room, gradient + j, (count - j) * sizeof(G));
+    memcpy(column_room, column + j, (count - j) * sizeof(float));
+    factored_lanes(step, last, gradient_room, row, column_room, number + j);
+    weights.at(j).copy(last, count - j);
+}
+
+void factored(const ewe_factored *step, ewe_weights weights, int type, const void *gradient, const float *row,
+              const float *column, int64_t n, int64_t count) {
+    with(weights, type, gradient, [&](auto weights, auto *gradient) {
+#pragma omp parallel for schedule(static) if (n * count > WORTH_A_THREAD)
+        for (int64_t r = 0; r < n; r++) {
+            int64_t at = r * count;
+            factored_row(*step, weights.at(at), gradient + at, row[r], column, count, at);
+        }
+    });
 }
 
 }  // namespace
 
-extern "C" const ewe_optimizers EWE_TABLE = {adamw};
+extern "C" const ewe_optimizers EWE_TABLE = {adamw, squares, scaled_squares, factored};

@@ -53,4 +53,8 @@ int ewe_linear_packed(ewe_tensor x, ewe_tensor packed, ewe_tensor bias, ewe_tens
             linear.call(tensor(x), tensor(packed), shift, "none", c10::List<std::optional<at::Scalar>>(), std::nullopt));
     });
 }
+
+int ewe_forget_gradient(ewe_tensor leaf, char *error, size_t room) {
+    return guarded(error, room, [&] { tensor(leaf).mutable_grad().reset(); });
+}
 }

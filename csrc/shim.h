@@ -18,6 +18,9 @@ int ewe_linear_pack(ewe_tensor weight, ewe_tensor *packed, char *error, size_t r
 /* x [n, in] times packed weights, plus bias [out] if that is not null; `*y` [n, out] is the caller's. */
 int ewe_linear_packed(ewe_tensor x, ewe_tensor packed, ewe_tensor bias, ewe_tensor *y, char *error, size_t room);
 
+/* Frees the gradient that backward passes have left with a leaf. */
+int ewe_forget_gradient(ewe_tensor leaf, char *error, size_t room);
+
 #ifdef __cplusplus
 }
 #endif

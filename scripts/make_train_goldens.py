@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
+from transformers.optimization import Adafactor
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
@@ -77,22 +78,36 @@ def record(model):
     loss.backward()
     clean = lambda name: name.replace(".default", "")
     gradients = {clean(name): digest(weight.grad) for name, weight in trained}
-    result = {"loss": loss.item(), "gradients": gradients, "curve": [], "norms": []}
+    result = {"loss": loss.item(), "gradients": gradients}
     groups = [
         {"params": [w for _, w in trained if w.dim() >= 2], "weight_decay": DECAY},
         {"params": [w for _, w in trained if w.dim() < 2], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=RATE, betas=(0.9, 0.999), eps=1e-8, foreach=False)
+    result["curve"], result["norms"] = follow(model, data, optimizer, [weight for _, weight in trained])
+    return result
+
+
+def follow(model, data, optimizer, trained):
+    """Losses and norms of gradients, step by step."""
+    curve, norms = [], []
     for step in range(STEPS):
         optimizer.zero_grad()
         start = step * BATCH % len(data)
         loss = batch_loss(model, data[start : start + BATCH])
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_([w for _, w in trained], CLIP)
+        norm = torch.nn.utils.clip_grad_norm_(trained, CLIP)
         optimizer.step()
-        result["curve"].append(loss.item())
-        result["norms"].append(norm.item())
-    return result
+        curve.append(loss.item())
+        norms.append(norm.item())
+    return curve, norms
+
+
+def adafactor(model):
+    """The curve of Adafactor with the schedule's own rate and no first moment."""
+    trained = list(model.parameters())
+    rule = Adafactor(trained, lr=RATE / 10, scale_parameter=False, relative_step=False, warmup_init=False)
+    return follow(model, examples(), rule, trained)[0]
 
 
 def main():
@@ -108,6 +123,7 @@ def main():
             "examples": [{"ids": ids, "first_target": first} for ids, first in examples()],
             "full": record(model),
         }
+        golden["adafactor"] = adafactor(load())
         config = LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM")
         model = get_peft_model(load(), config)
         start_adapters(model)

@@ -1,5 +1,5 @@
 //! What libtorch's binding lacks: the functions of `csrc/shim.h` and the CPU kernels of `csrc/kernels.h`, made safe. The
-//! only place, but for the allocator's settings and `dlopen`, that calls C.
+//! only place, but for `dlopen`, that calls C.
 //!
 //! A kernel takes what it was made for, see [`usable`]: contiguous bf16 or fp32 on the CPU, on a thread that holds
 //! [`Inference`]. Everything else goes the way of libtorch's own operations, which the callers keep beside it.
@@ -8,13 +8,18 @@
 //! `v` vocabulary, `g` groups of it.
 #![allow(unsafe_code)]
 
+mod gradient;
 mod kernels;
 mod linear;
 pub mod optimizers;
 
 use std::cell::Cell;
+use std::ffi::{CStr, c_char, c_int};
 
+use anyhow::{Result, anyhow};
 use tch::{Device, Kind, NoGradGuard, Tensor};
+
+pub use gradient::forget_gradient;
 
 pub use kernels::{
     Gate, Norm, Segment, Summary, Turn, attend, attends, gated, not_finite, rms_norm, rope, summarise,
@@ -66,6 +71,19 @@ fn alike(tensors: &[&Tensor]) -> bool {
         && tensors
             .iter()
             .all(|x| x.kind() == kind && x.device() == Device::Cpu && x.is_contiguous())
+}
+
+/// Calls a function of the shim; its error becomes ours.
+fn checked(call: impl FnOnce(*mut c_char, usize) -> c_int) -> Result<()> {
+    let mut error = [0 as c_char; 512];
+    match call(error.as_mut_ptr(), error.len()) {
+        0 => Ok(()),
+        // SAFETY: on failure the buffer holds a string that ends with a zero, within its length.
+        _ => Err(anyhow!(
+            "{}",
+            unsafe { CStr::from_ptr(error.as_ptr()) }.to_string_lossy()
+        )),
+    }
 }
 
 #[cfg(test)]

@@ -86,6 +86,11 @@ pub struct Args {
     #[arg(long)]
     pub recompute: bool,
 
+    /// Move each block's weights as soon as their gradients are there, and drop these: no more than one block's gradients exist.
+    /// Computes blocks again, and with --clip everything twice, to know the norm first. For --method full
+    #[arg(long)]
+    pub update_in_backward: bool,
+
     /// Peak learning rate [default: 2e-4 for lora, 2e-5 for full]
     #[arg(long, value_name = "RATE")]
     pub lr: Option<f64>,
@@ -111,11 +116,15 @@ pub struct Args {
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(2..))]
     pub max_length: Option<u32>,
 
-    /// What is computed with; what is trained is always kept in fp32
+    /// What is computed with
     #[arg(long, value_enum, default_value_t = Precision::Bf16)]
     pub precision: Precision,
 
-    /// The update rule (Loshchilov & Hutter 2017; betas 0.9 and 0.999, eps 1e-8)
+    /// What is kept of a weight besides its bf16, with --method full; an adapter is fp32
+    #[arg(long, value_enum, default_value_t = Master::Split)]
+    pub master: Master,
+
+    /// The update rule
     #[arg(long, value_enum, default_value_t = OptimizerKind::Adamw)]
     pub optimizer: OptimizerKind,
 
@@ -128,7 +137,7 @@ pub struct Args {
     pub seed: u64,
 
     /// Steps between checkpoints; 0 keeps none [default: a tenth of all steps with lora, 100 at most; 100 with full,
-    /// whose checkpoints hold 12 bytes a parameter]
+    /// whose checkpoints hold 12 bytes a parameter with the defaults]
     #[arg(long, value_name = "N")]
     pub save_every: Option<u64>,
 
@@ -182,8 +191,27 @@ pub enum Precision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OptimizerKind {
-    /// AdamW with moments in fp32.
+    /// AdamW (Loshchilov & Hutter 2017; betas 0.9 and 0.999, eps 1e-8), moments in fp32: 8 bytes a weight.
     Adamw,
+    /// The same with moments in 8 bits, a scale for each 256 of them: 2 bytes a weight.
+    Adamw8bit,
+    /// Adafactor (Shazeer & Stern 2018) without a first moment: next to nothing.
+    Adafactor,
+}
+
+/// What is kept of a trained weight besides the bf16 that the model computes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Master {
+    /// The lower 16 bits of its fp32, of which the bf16 is the upper half: 2 bytes.
+    Split,
+    /// The fp32: 4 bytes, and the same weights to the last bit.
+    Fp32,
+    /// Nothing; updates are rounded up or down by chance, so that they are right on average: 0 bytes.
+    Stochastic,
+    /// Nothing, and updates rounded to the nearest: refused.
+    #[value(hide = true)]
+    Bf16,
 }
 
 /// Order of the rows.

@@ -1,9 +1,11 @@
 //! Products with weights that are packed once, by `csrc/shim.h`.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use tch::Tensor;
+
+use super::checked;
 
 unsafe extern "C" {
     fn ewe_linear_pack(
@@ -57,19 +59,6 @@ impl PackedLinear {
             .expect("a product of matrices that fit");
             Tensor::from_ptr(y.cast())
         }
-    }
-}
-
-/// Calls a function of the shim; its error becomes ours.
-fn checked(call: impl FnOnce(*mut c_char, usize) -> c_int) -> Result<()> {
-    let mut error = [0 as c_char; 512];
-    match call(error.as_mut_ptr(), error.len()) {
-        0 => Ok(()),
-        // SAFETY: on failure the buffer holds a string that ends with a zero, within its length.
-        _ => Err(anyhow!(
-            "{}",
-            unsafe { CStr::from_ptr(error.as_ptr()) }.to_string_lossy()
-        )),
     }
 }
 

@@ -110,6 +110,9 @@ impl View for TensorView<'_> {
             Kind::Half => Dtype::F16,
             Kind::Float => Dtype::F32,
             Kind::Int64 => Dtype::I64,
+            Kind::Int16 => Dtype::I16,
+            Kind::Int8 => Dtype::I8,
+            Kind::Uint8 => Dtype::U8,
             other => unreachable!("no tensor of type {other:?} is ever saved"),
         }
     }

@@ -10,7 +10,7 @@
 use super::batch::Piece;
 use super::lora::{self, LoraSettings};
 use super::loss::{self, Head, Losses, Want};
-use super::optimizer::{self, AdamW};
+use super::optimizer::{self, Optimizer, Rule};
 use super::trained::Trained;
 use crate::model::CausalLm;
 use crate::model::attention::Pass;
@@ -23,7 +23,7 @@ pub struct Learner {
     /// What is trained of it.
     pub trained: Vec<Trained>,
     /// What updates that.
-    pub optimizer: AdamW,
+    pub optimizer: Optimizer,
     /// The adapter's settings, unless every weight is trained.
     pub lora: Option<LoraSettings>,
     /// Whether a block's activations are forgotten and computed again when its gradients are due.
@@ -34,13 +34,41 @@ pub struct Learner {
     device: Device,
 }
 
-/// What [`Learner::update`] did.
+/// What became of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Update {
     /// The weights moved; the gradients' global norm before clipping.
     Done(f64),
-    /// The norm is not finite; nothing changed.
+    /// The loss or the norm is not finite; nothing changed.
     NotFinite,
+    /// A gradient turned out not to be finite when other weights had moved already.
+    Torn,
+}
+
+/// A piece on its way through the blocks.
+struct Flow {
+    inputs: Inputs,
+    pass: Pass<'static>,
+    dropout_seed: i64,
+    /// What went into each block, and what came out of the last one.
+    kept: Vec<Tensor>,
+    /// Of what comes out of the block that is looked at.
+    gradient_1td: Tensor,
+}
+
+/// What happens to gradients as soon as those of a block are complete.
+enum Settle {
+    /// They stay until the step's end.
+    Keep,
+    /// Their norms are noted, in the order of [`Learner::trained`]; they go.
+    Measure(Vec<Option<Tensor>>),
+    /// So, and they move their weights before they go.
+    Update {
+        norms: Vec<Option<Tensor>>,
+        rate: f64,
+        factor: f64,
+        moved: bool,
+    },
 }
 
 /// A piece as tensors.
@@ -72,43 +100,48 @@ fn seed_backward(y: &Tensor, gradient: &Tensor) {
     (y * gradient).sum(Kind::Float).backward();
 }
 
+/// `x` as a leaf of a record of its own.
+fn recorded(x: Tensor) -> Tensor {
+    x.detach().set_requires_grad(true)
+}
+
 impl Learner {
-    /// Trains every weight. `master` gives fp32 values by name where the checkpoint has more precision than the model
+    /// Trains every weight. `exact` gives fp32 values by name where the checkpoint has more precision than the model
     /// computes in.
     pub fn full(
         model: Box<dyn CausalLm>,
-        mut master: impl FnMut(&str) -> Option<Tensor>,
-        weight_decay: f64,
+        mut exact: impl FnMut(&str) -> Option<Tensor>,
+        rule: Rule,
         device: Device,
     ) -> Learner {
         let trained = model
             .parameters()
             .into_iter()
             .map(|(name, leaf)| {
-                let master = master(&name);
-                Trained::new(name, leaf, master)
+                let values = exact(&name);
+                Trained::new(name, leaf, values, rule.master)
             })
             .collect();
-        Learner::new(model, trained, None, weight_decay, device)
+        Learner::new(model, trained, None, rule, device)
     }
 
-    /// Trains an adapter on every linear layer of the blocks.
+    /// Trains an adapter on linear layers of the blocks; it is fp32.
     pub fn lora(
         mut model: Box<dyn CausalLm>,
         settings: LoraSettings,
         seed: u64,
-        weight_decay: f64,
+        rule: Rule,
         device: Device,
     ) -> Learner {
         let trained = lora::attach(model.as_mut(), settings, seed, device);
-        Learner::new(model, trained, Some(settings), weight_decay, device)
+        Learner::new(model, trained, Some(settings), rule, device)
     }
 
     fn new(
         model: Box<dyn CausalLm>,
         trained: Vec<Trained>,
         lora: Option<LoraSettings>,
-        weight_decay: f64,
+        rule: Rule,
         device: Device,
     ) -> Learner {
         let (weight_vd, bias_v) = model.head();
@@ -118,7 +151,7 @@ impl Learner {
                 .position(|of| of.leaf.data_ptr() == tensor.data_ptr())
         };
         let trained_head = [find(&weight_vd), bias_v.as_ref().and_then(find)];
-        let optimizer = AdamW::new(&trained, weight_decay);
+        let optimizer = Optimizer::new(rule, &trained);
         Learner {
             model,
             trained,
@@ -134,87 +167,210 @@ impl Learner {
     /// Adds the gradients of one piece of a step of `step_targets` target tokens in all; gives the piece's summed
     /// negative log-likelihood in nats. `last` says that no piece follows. `dropout_seed` decides what is dropped.
     pub fn learn(&mut self, piece: &Piece, step_targets: usize, last: bool, dropout_seed: i64) -> f64 {
+        if self.recomputes {
+            return self.learn_by_blocks(&[(piece, dropout_seed)], step_targets, last, &mut Settle::Keep);
+        }
         let inputs = Inputs::of(piece, self.device);
         let mut pass = Pass::packed(&piece.lengths, self.device);
+        let mut x_1td = self.model.embed(&inputs.token_1t);
+        for layer in 0..self.model.info().layers {
+            x_1td = self.block(layer, &x_1td, &mut pass, dropout_seed);
+        }
+        let hidden_nd = self.finish(&x_1td, &inputs);
+        let losses = self.loss(&hidden_nd, &inputs, step_targets);
+        seed_backward(&hidden_nd, losses.hidden_nd.as_ref().expect("asked for"));
+        let nll = losses.nll;
+        self.add_head(losses);
+        self.piece_done(last);
+        nll
+    }
+
+    /// A whole step in which each block's weights move as soon as their gradients are there, so that gradients of no more than one
+    /// block exist (LOMO, Lv et al. 2023, <https://arxiv.org/abs/2306.09782>). To clip by the global norm, everything is computed
+    /// twice: once to measure it. Gives the step's summed negative log-likelihood in nats.
+    pub fn learn_and_update(
+        &mut self,
+        pieces: &[(&Piece, i64)],
+        step_targets: usize,
+        rate: f64,
+        clip: f64,
+    ) -> (f64, Update) {
+        let count = self.trained.len();
+        let norms = || (0..count).map(|_| None).collect::<Vec<Option<Tensor>>>();
+        let global = |norms: &[Option<Tensor>]| {
+            let norms: Vec<Tensor> = norms.iter().flatten().map(Tensor::shallow_clone).collect();
+            optimizer::global_norm(&norms)
+        };
+        let mut factor = 1.0;
+        if clip > 0.0 {
+            let mut settle = Settle::Measure(norms());
+            let nll = self.learn_by_blocks(pieces, step_targets, true, &mut settle);
+            let Settle::Measure(norms) = settle else {
+                unreachable!()
+            };
+            let norm = global(&norms);
+            if !(nll.is_finite() && norm.is_finite()) {
+                return (nll, Update::NotFinite);
+            }
+            factor = optimizer::clip_factor(norm, clip);
+        }
+        let mut settle = Settle::Update {
+            norms: norms(),
+            rate,
+            factor,
+            moved: false,
+        };
+        let nll = self.learn_by_blocks(pieces, step_targets, true, &mut settle);
+        let Settle::Update { norms, moved, .. } = settle else {
+            unreachable!()
+        };
+        let norm = global(&norms);
+        let update = match (nll.is_finite() && norm.is_finite(), moved) {
+            (true, _) => Update::Done(norm),
+            (false, false) => Update::NotFinite,
+            (false, true) => Update::Torn,
+        };
+        (nll, update)
+    }
+
+    /// Forward without a record, keeping what goes into each block (Chen et al. 2016, <https://arxiv.org/abs/1604.06174>);
+    /// then block by block from the last, each computed once more to be differentiated, all pieces one after the other. Gradients
+    /// are those of one record of everything, to the last bit. Where the loss is not finite, it ends there.
+    fn learn_by_blocks(
+        &mut self,
+        pieces: &[(&Piece, i64)],
+        step_targets: usize,
+        last: bool,
+        settle: &mut Settle,
+    ) -> f64 {
+        let mut flows: Vec<Flow> = pieces
+            .iter()
+            .map(|&(piece, dropout_seed)| self.flow(piece, dropout_seed))
+            .collect();
+        let count = flows.len();
+        let mut nll = 0.0;
+        for (number, flow) in flows.iter_mut().enumerate() {
+            let top_1td = recorded(flow.kept.pop().expect("what came out of the last block"));
+            let hidden_nd = self.finish(&top_1td, &flow.inputs);
+            let losses = self.loss(&hidden_nd, &flow.inputs, step_targets);
+            seed_backward(&hidden_nd, losses.hidden_nd.as_ref().expect("asked for"));
+            flow.gradient_1td = top_1td.grad();
+            nll += losses.nll;
+            self.add_head(losses);
+            self.piece_done(last && number + 1 == count);
+        }
+        if !nll.is_finite() {
+            self.forget();
+            return nll;
+        }
+        self.settle(settle, false);
+        // With frozen embeddings nothing below the first block needs a gradient.
+        let embeds = self
+            .model
+            .embed(&flows[0].inputs.token_1t.narrow(1, 0, 1))
+            .requires_grad();
+        for layer in (0..self.model.info().layers).rev() {
+            for (number, flow) in flows.iter_mut().enumerate() {
+                let x_1td = flow.kept.pop().expect("what went into each block");
+                let x_1td = if layer > 0 || embeds {
+                    recorded(x_1td)
+                } else {
+                    x_1td
+                };
+                let y_1td = self.block(layer, &x_1td, &mut flow.pass, flow.dropout_seed);
+                seed_backward(&y_1td, &flow.gradient_1td);
+                flow.gradient_1td = x_1td.grad();
+                self.piece_done(last && number + 1 == count);
+            }
+            self.settle(settle, false);
+        }
+        if embeds {
+            for (number, flow) in flows.iter().enumerate() {
+                seed_backward(&self.model.embed(&flow.inputs.token_1t), &flow.gradient_1td);
+                self.piece_done(last && number + 1 == count);
+            }
+        }
+        self.settle(settle, true);
+        nll
+    }
+
+    /// Sends a piece through the model without a record.
+    fn flow(&self, piece: &Piece, dropout_seed: i64) -> Flow {
+        let _guard = tch::no_grad_guard();
+        let mut flow = Flow {
+            inputs: Inputs::of(piece, self.device),
+            pass: Pass::packed(&piece.lengths, self.device),
+            dropout_seed,
+            kept: Vec::new(),
+            gradient_1td: Tensor::new(),
+        };
+        let mut x_1td = self.model.embed(&flow.inputs.token_1t);
+        for layer in 0..self.model.info().layers {
+            let next_1td = self.block(layer, &x_1td, &mut flow.pass, dropout_seed);
+            flow.kept.push(std::mem::replace(&mut x_1td, next_1td));
+        }
+        flow.kept.push(x_1td);
+        flow
+    }
+
+    /// Does to the gradients that are complete what is to be done. A head that is the embedding too is complete at the `end` only.
+    fn settle(&mut self, settle: &mut Settle, end: bool) {
+        if matches!(settle, Settle::Keep) {
+            return;
+        }
+        let waits = if end || !self.model.info().tied {
+            None
+        } else {
+            self.trained_head[0]
+        };
+        for index in 0..self.trained.len() {
+            if waits == Some(index) {
+                continue;
+            }
+            let Some(norm) = optimizer::norm(&self.trained[index]) else {
+                continue;
+            };
+            match settle {
+                Settle::Keep => unreachable!("returned above"),
+                Settle::Measure(norms) => norms[index] = Some(norm),
+                Settle::Update {
+                    norms,
+                    rate,
+                    factor,
+                    moved,
+                } => {
+                    let finite = norm.double_value(&[]).is_finite();
+                    norms[index] = Some(norm);
+                    if finite {
+                        self.optimizer.step(index, &self.trained[index], *rate, *factor);
+                        *moved = true;
+                    }
+                }
+            }
+            self.trained[index].clear();
+        }
+    }
+
+    fn loss(&self, hidden_nd: &Tensor, inputs: &Inputs, step_targets: usize) -> Losses {
         let want = if self.trained_head[0].is_some() {
             Want::All
         } else {
             Want::Hidden
         };
-        let loss = |hidden_nd: &Tensor| {
-            loss::cross_entropy(
-                hidden_nd,
-                &inputs.target_n,
-                &self.head,
-                1.0 / step_targets as f64,
-                want,
-            )
-        };
-        let losses = if self.recomputes {
-            self.learn_by_blocks(&inputs, &mut pass, dropout_seed, loss)
-        } else {
-            let mut x_1td = self.model.embed(&inputs.token_1t);
-            for layer in 0..self.model.info().layers {
-                x_1td = self.block(layer, &x_1td, &mut pass, dropout_seed);
-            }
-            let hidden_nd = self.finish(&x_1td, &inputs);
-            let losses = loss(&hidden_nd);
-            seed_backward(&hidden_nd, losses.hidden_nd.as_ref().expect("asked for"));
-            losses
-        };
+        let scale = 1.0 / step_targets as f64;
+        loss::cross_entropy(hidden_nd, &inputs.target_n, &self.head, scale, want)
+    }
+
+    fn add_head(&mut self, losses: Losses) {
         for (index, gradient) in self.trained_head.iter().zip([losses.weight_vd, losses.bias_v]) {
             if let (Some(index), Some(gradient)) = (index, gradient) {
                 self.trained[*index].add_by_hand(gradient);
             }
         }
-        for of in &mut self.trained {
-            of.piece_done(last);
-        }
-        losses.nll
     }
 
-    /// Forward without a record, keeping what goes into each block (Chen et al. 2016, <https://arxiv.org/abs/1604.06174>);
-    /// then block by block from the last, each computed once more to be differentiated. Its gradients are those of one
-    /// record of everything, to the last bit.
-    fn learn_by_blocks(
-        &self,
-        inputs: &Inputs,
-        pass: &mut Pass,
-        dropout_seed: i64,
-        loss: impl Fn(&Tensor) -> Losses,
-    ) -> Losses {
-        let (mut kept, mut x_1td) = (Vec::new(), Tensor::new());
-        tch::no_grad(|| {
-            x_1td = self.model.embed(&inputs.token_1t);
-            for layer in 0..self.model.info().layers {
-                let next_1td = self.block(layer, &x_1td, pass, dropout_seed);
-                kept.push(std::mem::replace(&mut x_1td, next_1td));
-            }
-        });
-        let leaf = |x: Tensor| x.detach().set_requires_grad(true);
-        let top_1td = leaf(x_1td);
-        let hidden_nd = self.finish(&top_1td, inputs);
-        let losses = loss(&hidden_nd);
-        seed_backward(&hidden_nd, losses.hidden_nd.as_ref().expect("asked for"));
-        drop(hidden_nd);
-        let mut gradient_1td = top_1td.grad();
-        drop(top_1td);
-        // With frozen embeddings nothing below the first block needs a gradient.
-        let embedding_1td = self.model.embed(&inputs.token_1t);
-        for (layer, x_1td) in kept.into_iter().enumerate().rev() {
-            let x_1td = if layer > 0 || embedding_1td.requires_grad() {
-                leaf(x_1td)
-            } else {
-                x_1td
-            };
-            let y_1td = self.block(layer, &x_1td, pass, dropout_seed);
-            seed_backward(&y_1td, &gradient_1td);
-            gradient_1td = x_1td.grad();
-        }
-        if embedding_1td.requires_grad() {
-            seed_backward(&embedding_1td, &gradient_1td);
-        }
-        losses
+    fn piece_done(&mut self, last: bool) {
+        self.trained.iter_mut().for_each(|of| of.piece_done(last));
     }
 
     /// Block `layer`, dropping what `dropout_seed` and its number say: the same whenever it is computed.
@@ -250,10 +406,13 @@ impl Learner {
     /// Clips the gradients' global norm to `clip` (0 does not), updates with learning rate `rate`, and forgets the
     /// gradients. Changes nothing when the norm is not finite.
     pub fn update(&mut self, rate: f64, clip: f64) -> Update {
-        let norm = optimizer::global_norm(&self.trained);
+        let norms: Vec<Tensor> = self.trained.iter().filter_map(optimizer::norm).collect();
+        let norm = optimizer::global_norm(&norms);
         if norm.is_finite() {
-            self.optimizer
-                .step(&mut self.trained, rate, optimizer::clip_factor(norm, clip));
+            let factor = optimizer::clip_factor(norm, clip);
+            for (index, of) in self.trained.iter().enumerate() {
+                self.optimizer.step(index, of, rate, factor);
+            }
         }
         self.forget();
         if norm.is_finite() {
@@ -268,24 +427,19 @@ impl Learner {
         self.trained.iter_mut().for_each(Trained::clear);
     }
 
-    /// Masters and optimizer state, by name.
+    /// Weights and optimizer state, by name.
     pub fn state(&self) -> Vec<(String, Tensor)> {
-        let masters = self
-            .trained
-            .iter()
-            .map(|of| (format!("master.{}", of.name), of.master.shallow_clone()));
-        masters.chain(self.optimizer.state(&self.trained)).collect()
+        let weights = self.trained.iter().flat_map(|of| {
+            let kept = of.tensors().into_iter();
+            kept.map(|(kept, tensor)| (format!("{kept}.{}", of.name), tensor))
+        });
+        weights.chain(self.optimizer.state(&self.trained)).collect()
     }
 
     /// Takes over what [`Learner::state`] gave. Fails when a tensor is missing or of another shape.
     pub fn restore(&mut self, take: &mut dyn FnMut(&str) -> Option<Tensor>) -> anyhow::Result<()> {
-        let _guard = tch::no_grad_guard();
         for of in &mut self.trained {
-            match take(&format!("master.{}", of.name)) {
-                Some(saved) if saved.size() == of.master.size() => of.master.copy_(&saved),
-                _ => anyhow::bail!("{} is missing or of another shape", of.name),
-            }
-            of.publish();
+            of.restore(take)?;
         }
         self.optimizer.restore(&self.trained, take)
     }

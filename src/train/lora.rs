@@ -6,6 +6,7 @@ use super::trained::Trained;
 use crate::model::layers::Lora;
 use crate::model::{CausalLm, hub};
 use anyhow::{Context, Result};
+use ewe::cli::train::Master;
 use rand::RngExt;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -43,7 +44,7 @@ pub fn attach(model: &mut dyn CausalLm, settings: LoraSettings, seed: u64, devic
         let b = Tensor::zeros([outputs, rank], (tch::Kind::Float, device));
         for (name, leaf) in [("lora_A", &a), ("lora_B", &b)] {
             let name = format!("{PREFIX}{}.{name}.weight", linear.path);
-            trained.push(Trained::new(name, leaf.shallow_clone(), None));
+            trained.push(Trained::new(name, leaf.shallow_clone(), None, Master::Fp32));
         }
         linear.lora = Some(Lora {
             a,
@@ -109,7 +110,7 @@ pub fn write(
     files::write_json(&dir.join("adapter_config.json"), &config)?;
     let tensors: Vec<(String, Tensor)> = trained
         .iter()
-        .map(|of| (of.name.clone(), of.master.shallow_clone()))
+        .map(|of| (of.name.clone(), of.leaf.detach()))
         .collect();
     files::write_safetensors(&dir.join("adapter_model.safetensors"), &tensors)
 }

@@ -4,14 +4,18 @@
 //! - [`settings`]: what a run does, resolved once.
 //! - [`source`], [`dataset`], [`chat`]: rows become examples.
 //! - [`batch`], [`schedule`]: what a step sees, how it is cut, how fast it learns.
-//! - [`learner`]: the model in training, made of [`loss`], [`trained`], [`optimizer`] and [`lora`].
+//! - [`learner`]: the model in training, made of [`loss`], [`trained`], [`lora`] and [`optimizer`].
+//! - [`adamw`], [`adafactor`]: the update rules, as kernels or [`composed`] of libtorch's operations.
 //! - [`metrics`], [`speed`], [`interrupt`]: what is noted and noticed on the way.
 //! - [`plan`], [`selftest`]: what is needed, and what can be relied on.
 //! - [`checkpoint`], [`save`], [`files`]: what is written.
 
+pub mod adafactor;
+pub mod adamw;
 pub mod batch;
 pub mod chat;
 pub mod checkpoint;
+pub mod composed;
 pub mod dataset;
 pub mod files;
 pub mod interrupt;
@@ -32,6 +36,8 @@ pub mod settings;
 pub mod source;
 pub mod speed;
 pub mod trained;
+#[cfg(test)]
+mod update_rules;
 
 use sha2::{Digest, Sha256};
 

@@ -108,7 +108,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         say(quiet, &format!("warning: {warning}"));
     }
     let mut learner = match settings.lora {
-        Some(lora) => Learner::lora(model, lora, args.seed, args.weight_decay, device),
+        Some(lora) => Learner::lora(model, lora, args.seed, settings.rule(), device),
         None => {
             let mut exact = exact_weights(&base, model.info().family, kind, device)?;
             let shapes: std::collections::HashMap<_, _> = model
@@ -116,8 +116,8 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
                 .into_iter()
                 .map(|(name, tensor)| (name, tensor.size()))
                 .collect();
-            let master = |name: &str| exact.as_mut().map(|weights| weights.tensor(name, &shapes[name]));
-            Learner::full(model, master, args.weight_decay, device)
+            let values = |name: &str| exact.as_mut().map(|weights| weights.tensor(name, &shapes[name]));
+            Learner::full(model, values, settings.rule(), device)
         }
     };
     learner.recomputes = settings.recompute;

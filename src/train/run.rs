@@ -155,6 +155,11 @@ impl Run {
                     metrics.grad_norm = Some(norm);
                     skipped_in_a_row = 0;
                 }
+                Update::Torn => bail!(
+                    "a gradient of step {} is not finite, and with --update-in-backward and no --clip other weights had moved \
+                     already\nhint: go on from the last checkpoint with --resume; --clip measures before anything moves",
+                    step + 1
+                ),
                 Update::NotFinite => {
                     let what = if loss.is_finite() { "gradient" } else { "loss" };
                     metrics.skipped = Some(format!("the {what} is not finite"));
@@ -196,25 +201,32 @@ impl Run {
     /// One optimizer step: its mean loss and what became of it. None when somebody asked to stop meanwhile.
     fn step(&mut self, step: u64, pieces: &[Piece], interrupt: &Interrupt) -> Option<(f64, Update)> {
         let targets: usize = pieces.iter().map(|piece| piece.target_n.len()).sum();
+        let (rate, clip) = (self.settings.schedule.rate(step), self.settings.clip);
+        let seed = |index: usize| super::draw(self.settings.seed, "dropout", (step << 20) + index as u64);
+        let seeded: Vec<(&Piece, i64)> = pieces
+            .iter()
+            .enumerate()
+            .map(|(index, piece)| (piece, seed(index)))
+            .collect();
+        if self.settings.update_in_backward {
+            let (nll, update) = self.learner.learn_and_update(&seeded, targets, rate, clip);
+            return Some((nll / targets as f64, update));
+        }
         let mut nll = 0.0;
-        for (index, piece) in pieces.iter().enumerate() {
+        for (index, (piece, seed)) in seeded.into_iter().enumerate() {
             if interrupt.asked() {
                 self.learner.forget();
                 return None;
             }
-            let dropout_seed = super::draw(self.settings.seed, "dropout", (step << 20) + index as u64);
             nll += self
                 .learner
-                .learn(piece, targets, index + 1 == pieces.len(), dropout_seed);
+                .learn(piece, targets, index + 1 == pieces.len(), seed);
             if !nll.is_finite() {
                 self.learner.forget();
                 return Some((nll, Update::NotFinite));
             }
         }
-        let update = self
-            .learner
-            .update(self.settings.schedule.rate(step), self.settings.clip);
-        Some((nll / targets as f64, update))
+        Some((nll / targets as f64, self.learner.update(rate, clip)))
     }
 
     /// Mean negative log-likelihood over the held-out targets; none when nothing is held out.
@@ -294,7 +306,7 @@ impl Run {
     }
 
     fn introduction(&self, args: &Args, total: u64, ceiling: f64) -> String {
-        let count: usize = self.learner.trained.iter().map(|of| of.master.numel()).sum();
+        let count: usize = self.learner.trained.iter().map(|of| of.leaf.numel()).sum();
         let method = match self.settings.lora {
             Some(lora::LoraSettings { rank, alpha, .. }) => format!("a LoRA of rank {rank}, alpha {alpha}"),
             None => "every weight".to_owned(),

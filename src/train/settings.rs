@@ -2,9 +2,10 @@
 
 use super::batch::{Dealing, PieceLimits};
 use super::lora::LoraSettings;
+use super::optimizer::Rule;
 use super::schedule::Schedule;
 use anyhow::{Result, bail};
-use ewe::cli::train::{Args, Method, OptimizerKind, Order, Precision};
+use ewe::cli::train::{Args, Master, Method, OptimizerKind, Order, Precision};
 use ewe::prompt::template::Template;
 use serde::{Deserialize, Serialize};
 
@@ -34,8 +35,13 @@ pub struct Settings {
     /// Whether blocks are computed again in the backward pass.
     #[serde(default)]
     pub recompute: bool,
+    /// Whether each block's weights move as soon as their gradients are there.
+    #[serde(default)]
+    pub update_in_backward: bool,
     /// What is computed with.
     pub precision: Precision,
+    /// What is kept of a weight besides its bf16.
+    pub master: Master,
     /// The update rule.
     pub optimizer: OptimizerKind,
     /// Of matrices.
@@ -84,6 +90,19 @@ impl Settings {
         fraction("--eval-fraction", args.eval_fraction)?;
         not_negative("--weight-decay", args.weight_decay)?;
         not_negative("--clip", args.clip)?;
+        if args.master == Master::Bf16 {
+            bail!(
+                "--master bf16 is refused: bf16 has 8 bits, so that an update of less than 1/512 of a weight is rounded away, which at a \
+                 rate of 1e-5 are most of them\nhint: --master stochastic takes as little memory and loses nothing on average; \
+                 --master split loses nothing at all"
+            );
+        }
+        if args.update_in_backward && args.method == Method::Lora {
+            bail!(
+                "--update-in-backward is for --method full: the gradients of an adapter take next to nothing\nhint: \
+                 --recompute saves activations with either"
+            );
+        }
         if args.epochs == Some(0) || args.steps == Some(0) {
             bail!(
                 "there is nothing to train in 0 {}",
@@ -146,8 +165,10 @@ impl Settings {
             seed: args.seed,
             micro_batch: args.micro_batch.unwrap_or(args.batch_size) as usize,
             micro_tokens: args.micro_tokens.unwrap_or(MICRO_TOKENS) as usize,
-            recompute: args.recompute,
+            recompute: args.recompute || args.update_in_backward,
+            update_in_backward: args.update_in_backward,
             precision: args.precision,
+            master: args.master,
             optimizer: args.optimizer,
             weight_decay: args.weight_decay,
             clip: args.clip,
@@ -157,6 +178,16 @@ impl Settings {
                 warmup,
                 total,
             },
+        }
+    }
+
+    /// How weights are moved.
+    pub fn rule(&self) -> Rule {
+        Rule {
+            optimizer: self.optimizer,
+            master: self.master,
+            weight_decay: self.weight_decay,
+            seed: self.seed,
         }
     }
 
@@ -253,6 +284,8 @@ mod tests {
             ("--clip=-1", "--clip"),
             ("--weight-decay=-0.1", "--weight-decay"),
             ("--steps 0", "0 steps"),
+            ("--method full --master bf16", "--master bf16 is refused"),
+            ("--update-in-backward", "--method full"),
         ] {
             let error = Settings::check(&args(line)).unwrap_err().to_string();
             assert!(error.contains(name), "{line}: {error}");

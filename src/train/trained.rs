@@ -1,8 +1,13 @@
-//! The tensors that training changes: a leaf the model computes with, its fp32 master, and its gradient.
+//! The tensors that training changes: a leaf the model computes with, what its own type cannot hold of it, and its gradient.
 //!
-//! Of an fp32 leaf the master is the leaf itself. Of a bf16 leaf it is a copy, and gradients of several pieces of a
-//! step are summed in fp32, because bf16 would lose the small ones among them.
+//! An fp32 leaf is all there is. Beside a bf16 leaf lies an fp32 copy or the lower 16 bits of one, or nothing, and then updates are
+//! rounded by chance. Gradients of several pieces of a step are summed in fp32, because bf16 would lose the small ones among
+//! them.
 
+use super::composed;
+use crate::shim::forget_gradient;
+use crate::shim::optimizers::Weights;
+use ewe::cli::train::Master;
 use tch::{Kind, Tensor};
 
 /// One tensor that is trained.
@@ -12,38 +17,102 @@ pub struct Trained {
     pub name: String,
     /// What the model computes with; requires gradients.
     pub leaf: Tensor,
-    /// What the optimizer updates, fp32; shares memory with an fp32 leaf.
-    pub master: Tensor,
     /// Whether weight decay applies: to matrices, not to norms and biases.
     pub decays: bool,
+    exact: Exact,
     /// fp32 sum of earlier pieces' gradients; only beside a bf16 leaf, only when a step has several pieces.
     sum: Option<Tensor>,
     /// Gradient that was computed by hand rather than by autograd, in the leaf's type.
     by_hand: Option<Tensor>,
-    /// Whether a gradient has arrived since the last [`Trained::clear`].
-    fresh: bool,
+}
+
+/// Where the weight's fp32 value is.
+#[derive(Debug)]
+enum Exact {
+    /// In the leaf.
+    Leaf,
+    /// In a copy.
+    Copy(Tensor),
+    /// In the leaf and these lower 16 bits.
+    Split(Tensor),
+    /// Nowhere: the bf16 is all there is.
+    Nowhere,
 }
 
 impl Trained {
-    /// Switches gradients on for `leaf`. `master` gives the fp32 values where the checkpoint had more precision than
-    /// the leaf; otherwise they are the leaf's own.
-    pub fn new(name: String, leaf: Tensor, master: Option<Tensor>) -> Trained {
+    /// Switches gradients on for `leaf`, and keeps its value as `master` says if it is bf16. `values` are fp32, where the checkpoint
+    /// had more precision than the leaf; otherwise they are the leaf's own.
+    pub fn new(name: String, leaf: Tensor, values: Option<Tensor>, master: Master) -> Trained {
         let leaf = leaf.set_requires_grad(true);
-        let master = match (leaf.kind(), master) {
-            (Kind::Float, _) => leaf.detach(),
-            (_, Some(master)) => master,
-            (_, None) => leaf.detach().to_kind(Kind::Float),
+        let exact = match (leaf.kind(), master) {
+            (Kind::Float, _) => Exact::Leaf,
+            (_, Master::Fp32) => Exact::Copy(leaf.detach().to_kind(Kind::Float)),
+            (_, Master::Split) => Exact::Split(Tensor::zeros(leaf.size(), (Kind::Int16, leaf.device()))),
+            (_, Master::Stochastic) => Exact::Nowhere,
+            (_, Master::Bf16) => unreachable!("refused with the settings"),
         };
-        let decays = leaf.dim() >= 2;
-        Trained {
+        let of = Trained {
             name,
+            decays: leaf.dim() >= 2,
             leaf,
-            master,
-            decays,
+            exact,
             sum: None,
             by_hand: None,
-            fresh: false,
+        };
+        if let Some(values) = values.filter(|_| of.leaf.kind() != Kind::Float) {
+            of.set(&values);
         }
+        of
+    }
+
+    /// As the optimizers take it.
+    pub fn weights(&self) -> Weights<'_> {
+        match &self.exact {
+            Exact::Leaf => Weights::Fp32(&self.leaf),
+            Exact::Copy(master) => Weights::Copy(&self.leaf, master),
+            Exact::Split(low) => Weights::Split(&self.leaf, low),
+            Exact::Nowhere => Weights::Drawn(&self.leaf),
+        }
+    }
+
+    /// The weight in fp32, in the leaf's shape.
+    pub fn values(&self) -> Tensor {
+        composed::exact_values(&self.weights()).view(self.leaf.size().as_slice())
+    }
+
+    /// Sets the weight to fp32 `values` of the leaf's shape.
+    pub fn set(&self, values: &Tensor) {
+        let _guard = tch::no_grad_guard();
+        composed::set_values(&self.weights(), &values.reshape(-1));
+    }
+
+    /// All that is kept of the weight, for a checkpoint.
+    pub fn tensors(&self) -> Vec<(&'static str, Tensor)> {
+        let leaf = ("weight", self.leaf.detach());
+        match &self.exact {
+            Exact::Leaf | Exact::Nowhere => vec![leaf],
+            // The leaf is the master, rounded.
+            Exact::Copy(master) => vec![("master", master.shallow_clone())],
+            Exact::Split(low) => vec![leaf, ("low", low.shallow_clone())],
+        }
+    }
+
+    /// Takes over what [`Trained::tensors`] gave, from a checkpoint; `take` finds a tensor by name. Fails when one is missing or
+    /// of another shape or type.
+    pub fn restore(&mut self, take: &mut dyn FnMut(&str) -> Option<Tensor>) -> anyhow::Result<()> {
+        let _guard = tch::no_grad_guard();
+        for (kept, mut tensor) in self.tensors() {
+            match take(&format!("{kept}.{}", self.name)) {
+                Some(saved) if saved.size() == tensor.size() && saved.kind() == tensor.kind() => {
+                    tensor.copy_(&saved);
+                }
+                _ => anyhow::bail!("{kept} of {} is missing or of another shape", self.name),
+            }
+        }
+        if let Exact::Copy(master) = &self.exact {
+            self.set(&master.copy());
+        }
+        Ok(())
     }
 
     /// Adds a gradient that autograd does not know of.
@@ -57,31 +126,27 @@ impl Trained {
     /// Takes in the gradient of the piece that just went through. `last` says that no further piece follows in this
     /// step: then nothing is copied.
     pub fn piece_done(&mut self, last: bool) {
-        self.fresh = true;
         if self.leaf.kind() == Kind::Float || (last && self.sum.is_none()) {
             return;
         }
         let leaf_gradient = self.leaf.grad();
-        for gradient in [
-            leaf_gradient.defined().then_some(leaf_gradient),
-            self.by_hand.take(),
-        ]
-        .into_iter()
-        .flatten()
+        let has_leaf_gradient = leaf_gradient.defined();
+        for gradient in [has_leaf_gradient.then_some(leaf_gradient), self.by_hand.take()]
+            .into_iter()
+            .flatten()
         {
             match &mut self.sum {
                 None => self.sum = Some(gradient.to_kind(Kind::Float)),
                 Some(sum) => drop(sum.g_add_(&gradient)),
             }
         }
-        self.leaf.zero_grad();
+        if has_leaf_gradient {
+            forget_gradient(&self.leaf);
+        }
     }
 
     /// The step's gradient, in fp32 or the leaf's type; none when the loss does not depend on this tensor.
     pub fn gradient(&self) -> Option<Tensor> {
-        if !self.fresh {
-            return None;
-        }
         if let Some(sum) = &self.sum {
             return Some(sum.shallow_clone());
         }
@@ -95,14 +160,7 @@ impl Trained {
 
     /// Forgets the step's gradient.
     pub fn clear(&mut self) {
-        self.leaf.zero_grad();
-        (self.sum, self.by_hand, self.fresh) = (None, None, false);
-    }
-
-    /// Copies the master into a leaf of another type, rounding.
-    pub fn publish(&mut self) {
-        if self.leaf.kind() != Kind::Float {
-            self.leaf.copy_(&self.master);
-        }
+        forget_gradient(&self.leaf);
+        (self.sum, self.by_hand) = (None, None);
     }
 }
