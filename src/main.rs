@@ -51,6 +51,7 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<u8> {
         Command::Report(args) => cli::report::run(args, globals).await?,
         Command::Stats(args) => cli::stats::run(args).await?,
         Command::Train(_)
+        | Command::Merge(_)
         | Command::Plan(_)
         | Command::Complete(_)
         | Command::Score(_)

@@ -36,6 +36,7 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Generate(args) => generate(args, quiet),
         Command::Judge(args) => judge(args, quiet),
         Command::Train(args) => train::run::run(args, quiet),
+        Command::Merge(args) => train::merge::run(args, quiet).map(|()| 0),
         Command::Complete(args) => eval::complete::run(args, quiet).map(|()| 0),
         Command::Score(args) => eval::score::run(args, quiet).map(|()| 0),
         Command::Chat(args) => chat::terminal::run(args).map(|()| 0),

@@ -20,6 +20,7 @@ pub mod list;
 mod live;
 pub mod local;
 pub mod log;
+pub mod merge;
 pub mod plan;
 pub mod quality;
 pub mod recipe;
@@ -106,6 +107,8 @@ pub enum Command {
     Stats(stats::Args),
     /// Fine-tune a model on the dataset
     Train(train::Args),
+    /// Make a model of a model and an adapter
+    Merge(merge::Args),
     /// Say what a fine-tune needs in memory and time, before anything runs
     Plan(plan::Args),
     /// Continue the prompts of a file

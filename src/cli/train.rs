@@ -39,13 +39,17 @@ pub struct Args {
     #[arg(long)]
     pub resume: bool,
 
+    /// With --resume: go on with the rows and the settings of now, where they are others than before
+    #[arg(long, requires = "resume")]
+    pub allow_changes: bool,
+
     /// What is trained: every weight, or a low-rank adapter on every linear layer (Hu et al. 2021)
     #[arg(long, value_enum, default_value_t = Method::Lora)]
     pub method: Method,
 
-    /// Rank of the adapter
-    #[arg(long, value_name = "R", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub lora_rank: u32,
+    /// Rank of the adapter [default: 16]
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub lora_rank: Option<u32>,
 
     /// Scale of the adapter times its rank [default: twice the rank]
     #[arg(long, value_name = "ALPHA")]
@@ -54,6 +58,22 @@ pub struct Args {
     /// Probability of dropping an input of the adapter
     #[arg(long, value_name = "P", default_value_t = 0.0)]
     pub lora_dropout: f64,
+
+    /// Scale the adapter by alpha over the root of its rank instead, so that high ranks learn as fast as low ones (Kalajdzievski 2023)
+    #[arg(long)]
+    pub lora_rank_stabilized: bool,
+
+    /// Layers that get an adapter, as `q_proj,v_proj` [default: every linear layer of the blocks]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub lora_targets: Vec<String>,
+
+    /// Go on with this adapter, in PEFT's format, in place of a fresh one
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
+
+    /// A Jinja template of your own, with a block `prompt` and a block `completion`, over instruction, input and output
+    #[arg(long, value_name = "FILE", conflicts_with = "template")]
+    pub template_file: Option<PathBuf>,
 
     /// How a row is laid out: alpaca, dolly, chat (the model's own) or completion [default: alpaca; completion for
     /// rows of prompt and completion]
@@ -140,6 +160,23 @@ pub struct Args {
     /// whose checkpoints hold 12 bytes a parameter with the defaults]
     #[arg(long, value_name = "N")]
     pub save_every: Option<u64>,
+
+    /// Refuse a step whose loss or gradient is so many standard deviations above the last hundred steps' mean; 0 refuses only what is
+    /// not finite. Three in a row end the run
+    #[arg(long, value_name = "SIGMAS", default_value_t = 10.0)]
+    pub guard: f64,
+
+    /// Steps between evaluations [default: an epoch's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub eval_every: Option<u64>,
+
+    /// Keep the checkpoint with the lowest held-out loss, and make it the result
+    #[arg(long)]
+    pub keep_best: bool,
+
+    /// The same, and end after so many evaluations without a better one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub early_stop: Option<u32>,
 
     /// Part of the tasks held out and evaluated at the start, at every epoch's end and at the last step; 0 holds out
     /// none

@@ -46,10 +46,23 @@ const PLAIN: &[(&str, &[&str])] = &[
     ("monteclora_config", &[]),
 ];
 
+/// What an adapter's config says of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attached {
+    /// Inner width.
+    pub rank: u32,
+    /// Its output is scaled by `alpha / rank`, or,
+    pub alpha: f64,
+    /// where this is set, by `alpha / √rank`.
+    pub rank_stabilized: bool,
+    /// Paths of the layers that have one.
+    pub paths: Vec<String>,
+}
+
 /// Attaches the adapter in `dir` to `model`. A and B stay in fp32; dropout is off.
 ///
 /// Fails with the file and every name or shape that does not fit the model.
-pub fn attach(model: &mut dyn CausalLm, dir: &Path, device: Device) -> Result<()> {
+pub fn attach(model: &mut dyn CausalLm, dir: &Path, device: Device) -> Result<Attached> {
     let _guard = tch::no_grad_guard();
     let path = dir.join("adapter_config.json");
     let text = std::fs::read_to_string(&path).with_context(|| {
@@ -128,10 +141,16 @@ pub fn attach(model: &mut dyn CausalLm, dir: &Path, device: Device) -> Result<()
     if loras.is_empty() {
         bail!("{} has no LoRA weights", file.display());
     }
+    let attached = Attached {
+        rank: rank as u32,
+        alpha: config.lora_alpha,
+        rank_stabilized: config.use_rslora,
+        paths: loras.keys().cloned().collect(),
+    };
     model.for_each_linear(&mut |linear| {
         if let Some(lora) = loras.remove(&linear.path) {
             linear.lora = Some(lora);
         }
     });
-    Ok(())
+    Ok(attached)
 }

@@ -1,8 +1,8 @@
 //! Checkpoints: everything a killed run needs to continue as if nothing had happened.
 //!
-//! A checkpoint is a folder `OUT/checkpoints/step-00000120` with `state.safetensors` (fp32 masters and moments) and
-//! `state.json`. It is written under another name and renamed into place, then older ones are removed: at any moment
-//! there is a whole one. Order and dropout are functions of (seed, step), so no generator's state is kept.
+//! A checkpoint is a folder `OUT/checkpoints/step-00000120` with `state.safetensors` (weights and what the optimizer remembers)
+//! and `state.json`. It is written under another name and renamed into place, then older ones but for the best are removed: at any
+//! moment there is a whole one. Order and dropout are functions of (seed, step), so no generator's state is kept.
 
 use super::files;
 use super::settings::Settings;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use tch::Tensor;
 
 /// Raised when a checkpoint's meaning changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What a checkpoint knows besides tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,19 @@ pub struct State {
     pub model: String,
     /// The run's settings.
     pub settings: Settings,
+    /// The best evaluation so far.
+    pub best: Option<Best>,
+    /// Evaluations since that were no better.
+    pub evaluations_since: u32,
+}
+
+/// An evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// After this step.
+    pub step: u64,
+    /// Mean negative log-likelihood over the held-out targets, in nats.
+    pub loss: f64,
 }
 
 impl State {
@@ -40,27 +53,34 @@ impl State {
             dataset,
             model,
             settings,
+            best: None,
+            evaluations_since: 0,
         }
     }
 
-    /// Fails unless a run with this dataset, model and settings may continue from here.
-    pub fn admits(&self, dataset: &str, model: &str, settings: &Settings) -> Result<()> {
+    /// Fails unless a run with this dataset, model and settings may continue from here; with `changes`, dataset and settings may be
+    /// others, as long as the same is trained.
+    pub fn admits(&self, dataset: &str, model: &str, settings: &Settings, changes: bool) -> Result<()> {
         if self.version != VERSION {
             bail!(
                 "the checkpoint has format {}, this program reads {VERSION}",
                 self.version
             );
         }
-        settings.same_as(&self.settings)?;
+        if changes {
+            settings.trains_as(&self.settings)?;
+        } else {
+            settings.same_as(&self.settings)?;
+        }
         if self.model != model {
             bail!(
                 "the base model is not the one the checkpoint was made with\nhint: give the same --model, or another --out"
             );
         }
-        if self.dataset != dataset {
+        if self.dataset != dataset && !changes {
             bail!(
-                "the dataset has changed since the checkpoint was made\nhint: bring the rows back to what they were, \
-                 or start anew with another --out"
+                "the dataset has changed since the checkpoint was made\nhint: bring the rows back to what they were, go on \
+                 with those of now by --allow-changes, or start anew with another --out"
             );
         }
         Ok(())
@@ -81,9 +101,15 @@ impl Checkpoints {
         }
     }
 
-    /// Saves a checkpoint and then removes older ones and what killed runs left. Gives its path.
+    /// Where the one after `step` steps is, if it is kept.
+    pub fn place(&self, step: u64) -> PathBuf {
+        self.dir.join(format!("step-{step:08}"))
+    }
+
+    /// Saves a checkpoint and then removes older ones but for the best, and what killed runs left. Gives its path. Where the disk has
+    /// no room for it, nothing is written.
     pub fn save(&self, state: &State, tensors: &[(String, Tensor)]) -> Result<PathBuf> {
-        let place = self.dir.join(format!("step-{:08}", state.step));
+        let place = self.place(state.step);
         if place.is_dir() {
             return Ok(place);
         }
@@ -93,6 +119,7 @@ impl Checkpoints {
                 fs::remove_dir_all(&partial)?;
             }
             fs::create_dir_all(&partial)?;
+            files::make_sure_of_room(&partial, files::bytes(tensors))?;
             files::write_safetensors(&partial.join("state.safetensors"), tensors)?;
             files::write_json(&partial.join("state.json"), state)?;
             files::sync_dir(&partial)?;
@@ -108,8 +135,13 @@ impl Checkpoints {
                 )
             });
         }
+        let best = state
+            .best
+            .as_ref()
+            .filter(|_| state.settings.keep_best)
+            .map(|best| self.place(best.step));
         for entry in fs::read_dir(&self.dir)?.flatten() {
-            if entry.path() != place {
+            if entry.path() != place && Some(entry.path()) != best {
                 fs::remove_dir_all(entry.path()).with_context(|| {
                     format!("cannot remove the old checkpoint {}", entry.path().display())
                 })?;

@@ -1,5 +1,6 @@
 //! Rows become examples: read, laid out by a template, encoded, and those that do not fit listed.
 
+use super::jinja::UserTemplate;
 use anyhow::{Context, Result, bail};
 use ewe::prompt::template::{Spans, Template};
 use sha2::{Digest, Sha256};
@@ -154,9 +155,11 @@ pub struct Encoded {
 
 /// How rows become examples.
 #[derive(Debug, Clone)]
-pub struct Layout {
+pub struct Layout<'a> {
     /// The template.
     pub template: Template,
+    /// The user's own, in place of that.
+    pub own: Option<&'a UserTemplate>,
     /// Most tokens of an example, end-of-text included.
     pub max_length: usize,
     /// Part of the groups held out, in [0, 1).
@@ -180,7 +183,7 @@ pub fn encode(rows: &[Row], layout: &Layout, encoder: &dyn Encoder) -> Result<En
         let reason = if row.output.trim().is_empty() {
             "empty answer".to_owned()
         } else {
-            let example = encode_row(row, layout.template, encoder)
+            let example = encode_row(row, layout, encoder)
                 .with_context(|| format!("cannot encode the row {:?}", row.id))?;
             if example.ids.len() <= layout.max_length {
                 let side = if held_out.contains(row.group.as_str()) {
@@ -201,9 +204,11 @@ pub fn encode(rows: &[Row], layout: &Layout, encoder: &dyn Encoder) -> Result<En
     Ok(encoded)
 }
 
-fn encode_row(row: &Row, template: Template, encoder: &dyn Encoder) -> Result<Example> {
+fn encode_row(row: &Row, layout: &Layout, encoder: &dyn Encoder) -> Result<Example> {
     let end = encoder.end_of_text()?;
-    let (spans, special) = match template.render(&row.instruction, &row.input, &row.output) {
+    let own = layout.own.map(|own| own.render(row)).transpose()?;
+    let laid_out = own.or_else(|| layout.template.render(&row.instruction, &row.input, &row.output));
+    let (spans, special) = match laid_out {
         Some(spans) => (spans, true),
         None => {
             let user = match row.input.trim() {
@@ -278,9 +283,10 @@ mod tests {
         }
     }
 
-    fn layout(max_length: usize, eval_fraction: f64) -> Layout {
+    fn layout(max_length: usize, eval_fraction: f64) -> Layout<'static> {
         Layout {
             template: Template::Completion,
+            own: None,
             max_length,
             eval_fraction,
             seed: 1,

@@ -44,6 +44,42 @@ pub fn write_safetensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<()
     finish(path, &partial, written)
 }
 
+/// Bytes of tensors.
+pub fn bytes(tensors: &[(String, Tensor)]) -> u64 {
+    let of = |tensor: &Tensor| tensor.numel() * tensor.kind().elt_size_in_bytes();
+    tensors.iter().map(|(_, tensor)| of(tensor) as u64).sum()
+}
+
+/// Bytes that may still be written to the disk of `dir`.
+pub fn free(dir: &Path) -> Result<u64> {
+    let disk =
+        rustix::fs::statvfs(dir).with_context(|| format!("cannot look at the disk of {}", dir.display()))?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Fails where the disk of `dir` has no room for `need` bytes.
+pub fn make_sure_of_room(dir: &Path, need: u64) -> Result<()> {
+    let free = free(dir)?;
+    if need > free {
+        anyhow::bail!(
+            "{} are needed and {} are free at {}\nhint: make room and go on with --resume",
+            size(need),
+            size(free),
+            dir.display()
+        );
+    }
+    Ok(())
+}
+
+/// `1.2 GB`.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_000_000 => format!("{:.0} kB", bytes as f64 / 1e3),
+        10_000_000..1_000_000_000 => format!("{:.0} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
+}
+
 /// Reads every tensor of a safetensors file, on the CPU.
 pub fn read_safetensors(path: &Path) -> Result<HashMap<String, Tensor>> {
     let tensors =

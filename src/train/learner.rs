@@ -35,12 +35,12 @@ pub struct Learner {
 }
 
 /// What became of a step.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Update {
     /// The weights moved; the gradients' global norm before clipping.
     Done(f64),
-    /// The loss or the norm is not finite; nothing changed.
-    NotFinite,
+    /// It was refused, for this reason; nothing changed.
+    Refused(String),
     /// A gradient turned out not to be finite when other weights had moved already.
     Torn,
 }
@@ -57,7 +57,7 @@ struct Flow {
 }
 
 /// What happens to gradients as soon as those of a block are complete.
-enum Settle {
+enum Settle<'a> {
     /// They stay until the step's end.
     Keep,
     /// Their norms are noted, in the order of [`Learner::trained`]; they go.
@@ -67,6 +67,9 @@ enum Settle {
         norms: Vec<Option<Tensor>>,
         rate: f64,
         factor: f64,
+        /// Asked about the loss before anything moves.
+        refuses: &'a dyn Fn(f64, Option<f64>) -> Option<String>,
+        refused: Option<String>,
         moved: bool,
     },
 }
@@ -133,7 +136,7 @@ impl Learner {
         rule: Rule,
         device: Device,
     ) -> Learner {
-        let trained = lora::attach(model.as_mut(), settings, seed, device);
+        let trained = lora::attach(model.as_mut(), &settings, seed, device);
         Learner::new(model, trained, Some(settings), rule, device)
     }
 
@@ -187,13 +190,15 @@ impl Learner {
 
     /// A whole step in which each block's weights move as soon as their gradients are there, so that gradients of no more than one
     /// block exist (LOMO, Lv et al. 2023, <https://arxiv.org/abs/2306.09782>). To clip by the global norm, everything is computed
-    /// twice: once to measure it. Gives the step's summed negative log-likelihood in nats.
+    /// twice: once to measure it. `refuses` is asked about the step's summed negative log-likelihood in nats, which is given back,
+    /// and about the norm where that is known before anything moves.
     pub fn learn_and_update(
         &mut self,
         pieces: &[(&Piece, i64)],
         step_targets: usize,
         rate: f64,
         clip: f64,
+        refuses: &dyn Fn(f64, Option<f64>) -> Option<String>,
     ) -> (f64, Update) {
         let count = self.trained.len();
         let norms = || (0..count).map(|_| None).collect::<Vec<Option<Tensor>>>();
@@ -206,11 +211,11 @@ impl Learner {
             let mut settle = Settle::Measure(norms());
             let nll = self.learn_by_blocks(pieces, step_targets, true, &mut settle);
             let Settle::Measure(norms) = settle else {
-                unreachable!()
+                unreachable!("nothing makes anything else of it")
             };
             let norm = global(&norms);
-            if !(nll.is_finite() && norm.is_finite()) {
-                return (nll, Update::NotFinite);
+            if let Some(why) = refuses(nll, Some(norm)) {
+                return (nll, Update::Refused(why));
             }
             factor = optimizer::clip_factor(norm, clip);
         }
@@ -218,24 +223,33 @@ impl Learner {
             norms: norms(),
             rate,
             factor,
+            refuses,
+            refused: None,
             moved: false,
         };
         let nll = self.learn_by_blocks(pieces, step_targets, true, &mut settle);
-        let Settle::Update { norms, moved, .. } = settle else {
-            unreachable!()
+        let Settle::Update {
+            norms,
+            refused,
+            moved,
+            ..
+        } = settle
+        else {
+            unreachable!("nothing makes anything else of it")
         };
         let norm = global(&norms);
-        let update = match (nll.is_finite() && norm.is_finite(), moved) {
-            (true, _) => Update::Done(norm),
-            (false, false) => Update::NotFinite,
-            (false, true) => Update::Torn,
+        let update = match refused {
+            Some(why) => Update::Refused(why),
+            None if norm.is_finite() => Update::Done(norm),
+            None if moved => Update::Torn,
+            None => Update::Refused("the gradient is not finite".to_owned()),
         };
         (nll, update)
     }
 
     /// Forward without a record, keeping what goes into each block (Chen et al. 2016, <https://arxiv.org/abs/1604.06174>);
     /// then block by block from the last, each computed once more to be differentiated, all pieces one after the other. Gradients
-    /// are those of one record of everything, to the last bit. Where the loss is not finite, it ends there.
+    /// are those of one record of everything, to the last bit.
     fn learn_by_blocks(
         &mut self,
         pieces: &[(&Piece, i64)],
@@ -259,9 +273,12 @@ impl Learner {
             self.add_head(losses);
             self.piece_done(last && number + 1 == count);
         }
-        if !nll.is_finite() {
-            self.forget();
-            return nll;
+        if let Settle::Update { refuses, refused, .. } = settle {
+            *refused = refuses(nll, None);
+            if refused.is_some() {
+                self.forget();
+                return nll;
+            }
         }
         self.settle(settle, false);
         // With frozen embeddings nothing below the first block needs a gradient.
@@ -338,6 +355,7 @@ impl Learner {
                     rate,
                     factor,
                     moved,
+                    ..
                 } => {
                     let finite = norm.double_value(&[]).is_finite();
                     norms[index] = Some(norm);
@@ -375,7 +393,7 @@ impl Learner {
 
     /// Block `layer`, dropping what `dropout_seed` and its number say: the same whenever it is computed.
     fn block(&self, layer: usize, x_1td: &Tensor, pass: &mut Pass, dropout_seed: i64) -> Tensor {
-        if self.lora.is_some_and(|lora| lora.dropout > 0.0) {
+        if self.lora.as_ref().is_some_and(|lora| lora.dropout > 0.0) {
             tch::manual_seed(dropout_seed.wrapping_add(layer as i64));
         }
         self.model.block(layer, x_1td, pass)
@@ -389,7 +407,7 @@ impl Learner {
     /// The piece's summed negative log-likelihood in nats; nothing is learnt and nothing dropped.
     pub fn evaluate(&mut self, piece: &Piece) -> f64 {
         let _guard = tch::no_grad_guard();
-        let dropout = self.lora.map_or(0.0, |lora| lora.dropout);
+        let dropout = self.lora.as_ref().map_or(0.0, |lora| lora.dropout);
         if dropout > 0.0 {
             lora::set_dropout(self.model.as_mut(), 0.0);
         }
@@ -404,22 +422,19 @@ impl Learner {
     }
 
     /// Clips the gradients' global norm to `clip` (0 does not), updates with learning rate `rate`, and forgets the
-    /// gradients. Changes nothing when the norm is not finite.
-    pub fn update(&mut self, rate: f64, clip: f64) -> Update {
+    /// gradients. Changes nothing when `refuses` has a reason against that norm.
+    pub fn update(&mut self, rate: f64, clip: f64, refuses: &dyn Fn(f64) -> Option<String>) -> Update {
         let norms: Vec<Tensor> = self.trained.iter().filter_map(optimizer::norm).collect();
         let norm = optimizer::global_norm(&norms);
-        if norm.is_finite() {
+        let refused = refuses(norm);
+        if refused.is_none() {
             let factor = optimizer::clip_factor(norm, clip);
             for (index, of) in self.trained.iter().enumerate() {
                 self.optimizer.step(index, of, rate, factor);
             }
         }
         self.forget();
-        if norm.is_finite() {
-            Update::Done(norm)
-        } else {
-            Update::NotFinite
-        }
+        refused.map_or(Update::Done(norm), Update::Refused)
     }
 
     /// Forgets the gradients of an unfinished step.

@@ -5,7 +5,7 @@ use super::files;
 use super::trained::Trained;
 use crate::model::layers::Lora;
 use crate::model::{CausalLm, hub};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use ewe::cli::train::Master;
 use rand::RngExt;
 use serde_json::json;
@@ -14,7 +14,7 @@ use std::path::Path;
 use tch::{Device, Tensor};
 
 /// How adapters are made.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct LoraSettings {
     /// Inner width.
     pub rank: u32,
@@ -22,18 +22,77 @@ pub struct LoraSettings {
     pub alpha: f64,
     /// Probability of dropping an input while training.
     pub dropout: f64,
+    /// Scaled by `alpha / √rank` instead, so that high ranks learn as fast as low ones (Kalajdzievski 2023,
+    /// <https://arxiv.org/abs/2312.03732>).
+    pub rank_stabilized: bool,
+    /// Which layers have one, by the last part of their names; all linear layers of the blocks if empty.
+    pub targets: Vec<String>,
+    /// Digest of the adapter that the run begins with, if it is not a fresh one.
+    pub from: Option<String>,
+}
+
+impl LoraSettings {
+    /// What the adapter's output is multiplied with.
+    pub fn scale(&self) -> f64 {
+        let rank = f64::from(self.rank);
+        self.alpha / if self.rank_stabilized { rank.sqrt() } else { rank }
+    }
+
+    fn wants(&self, path: &str) -> bool {
+        self.targets.is_empty() || self.targets.iter().any(|target| target == last(path))
+    }
+}
+
+/// The last part of a layer's name: `q_proj`.
+fn last(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+/// The names that `--lora-targets` may have for this model.
+pub fn known_targets(model: &mut dyn CausalLm) -> BTreeSet<String> {
+    let mut known = BTreeSet::new();
+    model.for_each_linear(&mut |linear| {
+        known.insert(last(&linear.path).to_owned());
+    });
+    known
+}
+
+/// Fails unless each target names layers of the model.
+pub fn check_targets(model: &mut dyn CausalLm, settings: &LoraSettings) -> Result<()> {
+    let known = known_targets(model);
+    for target in &settings.targets {
+        if !known.contains(target) {
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            bail!(
+                "--lora-targets: the model has no layer {target:?}\nhint: it has {}",
+                known.join(", ")
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Prefix and suffixes of the names that `peft` gives.
 const PREFIX: &str = "base_model.model.";
 
-/// Attaches a fresh adapter to every linear layer of the blocks; the base's gradients stay off. B is zero, so the
+/// Attaches an adapter to the layers that are wanted and have none yet; the base's gradients stay off. B is zero, so the
 /// adapted model starts as the base; A is uniform within ±1/√inputs, as in `peft`, and a function of the seed and the
-/// layer's name alone.
-pub fn attach(model: &mut dyn CausalLm, settings: LoraSettings, seed: u64, device: Device) -> Vec<Trained> {
+/// layer's name alone. An adapter that was loaded goes on as it is.
+pub fn attach(model: &mut dyn CausalLm, settings: &LoraSettings, seed: u64, device: Device) -> Vec<Trained> {
     let mut trained = Vec::new();
     let rank = i64::from(settings.rank);
     model.for_each_linear(&mut |linear| {
+        if !settings.wants(&linear.path) {
+            return;
+        }
+        if let Some(lora) = &mut linear.lora {
+            lora.dropout = settings.dropout;
+            for (name, leaf) in [("lora_A", &lora.a), ("lora_B", &lora.b)] {
+                let name = format!("{PREFIX}{}.{name}.weight", linear.path);
+                trained.push(Trained::new(name, leaf.shallow_clone(), None, Master::Fp32));
+            }
+            return;
+        }
         let (outputs, inputs) = linear.weight.size2().expect("a linear weight is a matrix");
         let bound = 1.0 / (inputs as f32).sqrt();
         let mut rng = super::rng(seed, &format!("lora {}", linear.path), 0);
@@ -49,7 +108,7 @@ pub fn attach(model: &mut dyn CausalLm, settings: LoraSettings, seed: u64, devic
         linear.lora = Some(Lora {
             a,
             b,
-            scale: settings.alpha / f64::from(settings.rank),
+            scale: settings.scale(),
             dropout: settings.dropout,
         });
     });
@@ -71,13 +130,13 @@ pub fn write(
     dir: &Path,
     model: &mut dyn CausalLm,
     trained: &[Trained],
-    settings: LoraSettings,
+    settings: &LoraSettings,
     base: &Path,
 ) -> Result<()> {
-    let mut targets = BTreeSet::new();
-    model.for_each_linear(&mut |linear| {
-        targets.insert(linear.path.rsplit('.').next().unwrap_or(&linear.path).to_owned());
-    });
+    let targets = match settings.targets.as_slice() {
+        [] => known_targets(model),
+        targets => targets.iter().cloned().collect(),
+    };
     let base = match hub::id_of(base) {
         // A folder of the cache means nothing elsewhere.
         Some(id) => id.into(),
@@ -104,7 +163,7 @@ pub fn write(
         "modules_to_save": null,
         "rank_pattern": {},
         "alpha_pattern": {},
-        "use_rslora": false,
+        "use_rslora": settings.rank_stabilized,
         "use_dora": false,
     });
     files::write_json(&dir.join("adapter_config.json"), &config)?;

@@ -42,6 +42,23 @@ pub struct StepMetrics {
     pub eval_loss_before: Option<f64>,
 }
 
+impl StepMetrics {
+    /// What is shown of it while it runs.
+    pub fn message(&self) -> String {
+        let loss = self
+            .loss
+            .map_or("loss not finite".to_owned(), |loss| format!("loss {loss:.3}"));
+        let held_out = self
+            .eval_loss
+            .map_or(String::new(), |loss| format!(", held out {loss:.3}"));
+        format!(
+            "{loss}{held_out}, {:.0} tokens/s, {:.0}% mfu",
+            self.tokens_per_s,
+            100.0 * self.mfu
+        )
+    }
+}
+
 /// The open file.
 #[derive(Debug)]
 pub struct MetricsFile {
@@ -50,24 +67,27 @@ pub struct MetricsFile {
 }
 
 impl MetricsFile {
-    /// Opens `OUT/metrics.jsonl` and keeps the lines of the first `steps` steps: those after a checkpoint belong to
-    /// steps that will be done again.
-    pub fn open(out: &Path, steps: u64) -> Result<MetricsFile> {
+    /// Opens `OUT/metrics.jsonl` and keeps the lines of the first `steps` steps, which it gives: those after a checkpoint belong
+    /// to steps that will be done again.
+    pub fn open(out: &Path, steps: u64) -> Result<(MetricsFile, Vec<StepMetrics>)> {
         let path = out.join("metrics.jsonl");
         let old = std::fs::read_to_string(&path).unwrap_or_default();
-        let kept: String = old
-            .lines()
-            .filter(|line| {
-                serde_json::from_str::<StepMetrics>(line).is_ok_and(|metrics| metrics.step <= steps)
-            })
-            .flat_map(|line| [line, "\n"])
-            .collect();
+        let (mut kept, mut past) = (String::new(), Vec::new());
+        for line in old.lines() {
+            if let Ok(metrics) = serde_json::from_str::<StepMetrics>(line)
+                && metrics.step <= steps
+            {
+                kept += line;
+                kept += "\n";
+                past.push(metrics);
+            }
+        }
         super::files::write(&path, kept.as_bytes())?;
         let file = File::options()
             .append(true)
             .open(&path)
             .with_context(|| format!("cannot open {}", path.display()))?;
-        Ok(MetricsFile { path, file })
+        Ok((MetricsFile { path, file }, past))
     }
 
     /// Appends a line. It reaches the system at once, so a killed run loses none.
@@ -94,7 +114,8 @@ mod tests {
     #[test]
     fn lines_after_the_checkpoint_and_torn_ones_are_dropped() {
         let dir = tempfile::tempdir().unwrap();
-        let mut file = MetricsFile::open(dir.path(), 0).unwrap();
+        let (mut file, past) = MetricsFile::open(dir.path(), 0).unwrap();
+        assert!(past.is_empty());
         for step in 1..=3 {
             file.append(&StepMetrics {
                 step,
@@ -104,7 +125,8 @@ mod tests {
             .unwrap();
         }
         file.file.write_all(b"{\"step\":4,\"lo").unwrap();
-        MetricsFile::open(dir.path(), 2).unwrap();
+        let (_, past) = MetricsFile::open(dir.path(), 2).unwrap();
+        assert_eq!(past.iter().map(|of| of.step).collect::<Vec<_>>(), [1, 2]);
         let text = std::fs::read_to_string(dir.path().join("metrics.jsonl")).unwrap();
         assert_eq!(text.lines().count(), 2);
         assert!(text.ends_with('\n') && !text.contains("skipped"), "{text}");

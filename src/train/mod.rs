@@ -1,14 +1,14 @@
 //! Fine-tuning. In reading order:
 //!
-//! - [`run`], [`prepare`]: the command from its arguments to its result.
+//! - [`run`], [`prepare`], [`steps`]: the command from its arguments to its result.
 //! - [`settings`]: what a run does, resolved once.
-//! - [`source`], [`dataset`], [`chat`]: rows become examples.
+//! - [`source`], [`dataset`], [`chat`], [`jinja`]: rows become examples.
 //! - [`batch`], [`schedule`]: what a step sees, how it is cut, how fast it learns.
 //! - [`learner`]: the model in training, made of [`loss`], [`trained`], [`lora`] and [`optimizer`].
 //! - [`adamw`], [`adafactor`]: the update rules, as kernels or [`composed`] of libtorch's operations.
-//! - [`metrics`], [`speed`], [`interrupt`]: what is noted and noticed on the way.
+//! - [`guard`], [`metrics`], [`events`], [`speed`], [`interrupt`]: what is noticed and noted on the way.
 //! - [`plan`], [`selftest`]: what is needed, and what can be relied on.
-//! - [`checkpoint`], [`save`], [`files`]: what is written.
+//! - [`checkpoint`], [`save`], [`merge`], [`files`]: what is written.
 
 pub mod adafactor;
 pub mod adamw;
@@ -17,11 +17,15 @@ pub mod chat;
 pub mod checkpoint;
 pub mod composed;
 pub mod dataset;
+pub mod events;
 pub mod files;
+pub mod guard;
 pub mod interrupt;
+pub mod jinja;
 pub mod learner;
 pub mod lora;
 pub mod loss;
+pub mod merge;
 pub mod metrics;
 pub mod optimizer;
 pub mod plan;
@@ -35,6 +39,7 @@ pub mod selftest;
 pub mod settings;
 pub mod source;
 pub mod speed;
+pub mod steps;
 pub mod trained;
 #[cfg(test)]
 mod update_rules;

@@ -2,7 +2,9 @@
 
 use super::checkpoint::{Checkpoints, State};
 use super::dataset::{self, Encoded, Encoder, Layout, LeftOut};
+use super::jinja::UserTemplate;
 use super::learner::Learner;
+use super::lora::{self, LoraSettings};
 use super::run::say;
 use super::settings::{Settings, warn_of_idle_schedule};
 use super::source::Source;
@@ -10,10 +12,11 @@ use crate::model::fingerprint::fingerprint;
 use crate::model::hub::{self, Want};
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::Weights;
-use crate::model::{self, LoadedModel};
+use crate::model::{self, CausalLm, LoadedModel, adapter};
 use anyhow::{Context, Result, bail};
 use ewe::cli::train::{Args, Precision};
 use ewe::prompt::template::Spans;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tch::Kind;
 
@@ -75,8 +78,13 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         Precision::Bf16 => "bf16",
         Precision::Fp32 => "fp32",
     };
+    let own = args
+        .template_file
+        .as_deref()
+        .map(UserTemplate::read)
+        .transpose()?;
     let LoadedModel {
-        model,
+        mut model,
         tokenizer,
         kind,
         ..
@@ -84,6 +92,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
     let max_length = Settings::max_length(args, model.info().context)?;
     let layout = Layout {
         template,
+        own: own.as_ref(),
         max_length,
         eval_fraction: args.eval_fraction,
         seed: args.seed,
@@ -103,11 +112,19 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
             }
         );
     }
-    let settings = Settings::resolve(args, template, max_length, encoded.train.len());
+    let adapter = match &args.adapter {
+        Some(dir) => Some(go_on_with(model.as_mut(), dir, args, device)?),
+        None => None,
+    };
+    let mut settings = Settings::resolve(args, template, max_length, encoded.train.len(), adapter);
+    settings.template_text = own.map(|own| own.text().to_owned());
     if let Some(warning) = warn_of_idle_schedule(&settings.schedule) {
         say(quiet, &format!("warning: {warning}"));
     }
-    let mut learner = match settings.lora {
+    if let Some(lora) = &settings.lora {
+        lora::check_targets(model.as_mut(), lora)?;
+    }
+    let mut learner = match settings.lora.clone() {
         Some(lora) => Learner::lora(model, lora, args.seed, settings.rule(), device),
         None => {
             let mut exact = exact_weights(&base, model.info().family, kind, device)?;
@@ -121,7 +138,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         }
     };
     learner.recomputes = settings.recompute;
-    let state = State::new(
+    let mut state = State::new(
         0,
         &encoded.fingerprint(),
         &fingerprint(&base, None, kind)?,
@@ -133,13 +150,14 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         match checkpoints.last()? {
             Some((place, saved)) => {
                 saved
-                    .admits(&state.dataset, &state.model, &settings)
+                    .admits(&state.dataset, &state.model, &settings, args.allow_changes)
                     .with_context(|| format!("cannot resume from {}", place.display()))?;
                 let mut tensors = Checkpoints::tensors(&place)?;
                 learner
                     .restore(&mut |name| tensors.remove(name))
                     .with_context(|| format!("{} is damaged", place.display()))?;
                 done = saved.step;
+                (state.best, state.evaluations_since) = (saved.best, saved.evaluations_since);
                 say(quiet, &format!("continuing after step {done}"));
             }
             None => say(quiet, "there is no checkpoint yet: starting from the first step"),
@@ -156,6 +174,29 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         device,
         checkpoints,
         done,
+    })
+}
+
+/// Attaches the adapter in `dir`, and gives the settings it was made with.
+fn go_on_with(
+    model: &mut dyn CausalLm,
+    dir: &Path,
+    args: &Args,
+    device: tch::Device,
+) -> Result<LoraSettings> {
+    let attached = adapter::attach(model, dir, device)?;
+    let targets: BTreeSet<String> = attached
+        .paths
+        .iter()
+        .map(|path| path.rsplit('.').next().unwrap_or(path).to_owned())
+        .collect();
+    Ok(LoraSettings {
+        rank: attached.rank,
+        alpha: attached.alpha,
+        dropout: args.lora_dropout,
+        rank_stabilized: attached.rank_stabilized,
+        targets: targets.into_iter().collect(),
+        from: Some(fingerprint(dir, None, Kind::Float)?),
     })
 }
 

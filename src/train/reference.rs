@@ -2,6 +2,7 @@
 
 use super::batch::{PieceLimits, pack};
 use super::dataset::Example;
+use super::guard::Guard;
 use super::learner::{Learner, Update};
 use super::lora::LoraSettings;
 use super::optimizer::Rule;
@@ -83,6 +84,7 @@ fn learner(name: &str, settings: &GoldenSettings, lora: bool) -> Learner {
         rank: settings.rank,
         alpha: settings.alpha,
         dropout: 0.0,
+        ..LoraSettings::default()
     };
     let mut learner = Learner::lora(loaded.model, lora, 0, rule, Device::Cpu);
     let _guard = tch::no_grad_guard();
@@ -182,7 +184,7 @@ fn fifty_adamw_steps_follow_the_references_curve() {
                     (loss - want).abs() < 1e-4,
                     "{name} lora {lora} step {step}: loss {loss}, want {want}"
                 );
-                let Update::Done(norm) = learner.update(settings.rate, settings.clip) else {
+                let Update::Done(norm) = learner.update(settings.rate, settings.clip, &|_| None) else {
                     panic!("{name} step {step}: not finite")
                 };
                 assert!(
@@ -216,7 +218,7 @@ fn fifty_adafactor_steps_follow_the_references_curve() {
                 (loss - want).abs() < 1e-4 * want.max(1.0),
                 "{name} step {step}: {loss} {want}"
             );
-            learner.update(settings.rate / 10.0, settings.clip);
+            learner.update(settings.rate / 10.0, settings.clip, &|_| None);
         }
     }
 }
@@ -237,7 +239,7 @@ fn losses_do_not_depend_on_formats() {
             let mut losses = Vec::new();
             for _ in 0..200 {
                 losses.push(learn(&mut learner, &examples, &all, WHOLE));
-                learner.update(1e-4, 1.0);
+                learner.update(1e-4, 1.0, &|_| None);
             }
             (losses[0], losses[199])
         };
@@ -303,6 +305,7 @@ fn blocks_computed_again_have_the_same_gradients_to_the_last_bit() {
         rank: 4,
         alpha: 8.0,
         dropout: 0.2,
+        ..LoraSettings::default()
     };
     for name in MODELS {
         let (_, examples) = read(name);
@@ -313,14 +316,14 @@ fn blocks_computed_again_have_the_same_gradients_to_the_last_bit() {
                     .unwrap()
                     .model;
                 let mut learner = if lora {
-                    Learner::lora(model, settings, 3, Rule::default(), Device::Cpu)
+                    Learner::lora(model, settings.clone(), 3, Rule::default(), Device::Cpu)
                 } else {
                     Learner::full(model, |_| None, Rule::default(), Device::Cpu)
                 };
                 learner.recomputes = recomputes;
                 // Once so that the adapter's second factor is no longer zero, which would hide the first one's gradient.
                 learn(&mut learner, &examples, &all, WHOLE);
-                learner.update(1e-2, 0.0);
+                learner.update(1e-2, 0.0, &|_| None);
                 let loss = learn(&mut learner, &examples, &all, WHOLE);
                 let of_all = learner.trained.iter().map(|of| of.gradient().unwrap().copy());
                 (loss, of_all.collect())
@@ -357,7 +360,7 @@ fn bf16_with_masters_stays_near_fp32() {
                     positions: 9999,
                 },
             );
-            learner.update(3e-3, golden.settings.clip);
+            learner.update(3e-3, golden.settings.clip, &|_| None);
         }
         losses.push(loss);
     }
@@ -370,12 +373,12 @@ fn a_restored_learner_goes_on_bit_for_bit() {
     let members = [0, 1, 2, 3];
     let finish = |mut learner: Learner| {
         learn(&mut learner, &examples, &members, WHOLE);
-        learner.update(0.01, 1.0);
+        learner.update(0.01, 1.0, &|_| None);
         learner.trained
     };
     let mut first = learner("gptj", &golden.settings, true);
     learn(&mut first, &examples, &members, WHOLE);
-    first.update(0.01, 1.0);
+    first.update(0.01, 1.0, &|_| None);
     let mut saved: HashMap<String, Tensor> = first
         .state()
         .into_iter()
@@ -414,10 +417,10 @@ fn updates_within_the_backward_pass_are_those_after_it() {
             );
             for _ in 0..3 {
                 let loss = learn(&mut after, &examples, &all, limits);
-                let Update::Done(norm) = after.update(1e-2, clip) else {
+                let Update::Done(norm) = after.update(1e-2, clip, &|_| None) else {
                     panic!("{name}")
                 };
-                let (nll, update) = within.learn_and_update(&seeded, targets, 1e-2, clip);
+                let (nll, update) = within.learn_and_update(&seeded, targets, 1e-2, clip, &|_, _| None);
                 let Update::Done(norm_within) = update else {
                     panic!("{name} {update:?}")
                 };
@@ -446,7 +449,10 @@ fn updates_within_the_backward_pass_are_those_after_it() {
 fn what_is_not_finite_moves_nothing_or_says_that_it_did() {
     let (_, examples) = read("gptj");
     let pieces = pack(&examples, &[0, 1], WHOLE);
-    for (clip, want) in [(1.0, Update::NotFinite), (0.0, Update::Torn)] {
+    let why = "the gradient is not finite".to_owned();
+    let guard = Guard::new(0.0, &[]);
+    let refuses = |nll: f64, norm: Option<f64>| guard.refuses(nll, norm);
+    for (clip, want) in [(1.0, Update::Refused(why)), (0.0, Update::Torn)] {
         let mut learner = with_rule("gptj", "fp32", Rule::default());
         // The gradient of the first block's scale is infinite and nothing else, for what it scales is.
         let of = learner
@@ -462,10 +468,10 @@ fn what_is_not_finite_moves_nothing_or_says_that_it_did() {
             .unwrap();
         of.set(&(of.values() * 1e38));
         let before: Vec<Tensor> = learner.trained.iter().map(|of| of.values().copy()).collect();
-        let (nll, update) = learner.learn_and_update(&[(&pieces[0], 0)], 10, 1e-2, clip);
+        let (nll, update) = learner.learn_and_update(&[(&pieces[0], 0)], 10, 1e-2, clip, &refuses);
         assert!(nll.is_finite());
         assert_eq!(update, want);
         let same = before.iter().zip(&learner.trained).all(|(a, b)| *a == b.values());
-        assert_eq!(same, want == Update::NotFinite);
+        assert_eq!(same, want != Update::Torn);
     }
 }

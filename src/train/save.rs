@@ -2,6 +2,7 @@
 
 use super::files;
 use super::learner::Learner;
+use crate::model::CausalLm;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -41,14 +42,31 @@ pub fn is_finished(out: &Path) -> bool {
     .any(|name| out.join(name).is_file())
 }
 
+/// Bytes of what [`write`] will write, but for small files.
+pub fn bytes(learner: &Learner) -> u64 {
+    match &learner.lora {
+        Some(_) => {
+            let leaf = |of: &super::trained::Trained| 4 * of.leaf.numel() as u64;
+            learner.trained.iter().map(leaf).sum()
+        }
+        None => files::bytes(&learner.model.parameters()),
+    }
+}
+
 /// Writes the result of `learner` into `out`: an adapter in `peft`'s format, or the whole model, in the type it
 /// computes in. Each file appears whole; the weights, or the index of their shards, come last.
 pub fn write(learner: &mut Learner, base: &Path, out: &Path) -> Result<()> {
+    files::make_sure_of_room(out, bytes(learner)).context("cannot save the result")?;
     copy_tokenizer(base, out)?;
-    if let Some(settings) = learner.lora {
+    if let Some(settings) = &learner.lora {
         return super::lora::write(out, learner.model.as_mut(), &learner.trained, settings, base);
     }
-    let weights = learner.model.parameters();
+    write_model(learner.model.as_ref(), base, out)
+}
+
+/// Writes config.json and weights of `model`, which has the shape of the one in `base`.
+pub fn write_model(model: &dyn CausalLm, base: &Path, out: &Path) -> Result<()> {
+    let weights = model.parameters();
     let kind = weights
         .first()
         .map_or(tch::Kind::Float, |(_, tensor)| tensor.kind());

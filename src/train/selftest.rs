@@ -158,6 +158,7 @@ fn learner(dir: &Path, device: Device, kind: Kind, lora: bool) -> Result<Learner
         rank: 4,
         alpha: 8.0,
         dropout: 0.1,
+        ..LoraSettings::default()
     };
     Ok(if lora {
         Learner::lora(model, settings, 0, Rule::default(), device)
@@ -247,7 +248,7 @@ fn falls(dir: &Path, device: Device, lora: bool) -> Result<String> {
     let mut losses = Vec::new();
     for step in 0..20 {
         losses.push(learn(&mut learner, 3, step));
-        let update = learner.update(1e-2, 1.0);
+        let update = learner.update(1e-2, 1.0, &|_| None);
         ensure!(matches!(update, Update::Done(_)), "a gradient is not finite");
     }
     let (first, last) = (losses[0], losses[losses.len() - 1]);
@@ -261,7 +262,7 @@ fn falls(dir: &Path, device: Device, lora: bool) -> Result<String> {
 fn resumes(dir: &Path, device: Device) -> Result<String> {
     let mut first = learner(dir, device, Kind::BFloat16, true)?;
     learn(&mut first, 3, 1);
-    first.update(1e-2, 1.0);
+    first.update(1e-2, 1.0, &|_| None);
     let path = dir.join("state.safetensors");
     files::write_safetensors(&path, &first.state())?;
     let mut second = learner(dir, device, Kind::BFloat16, true)?;
@@ -270,7 +271,7 @@ fn resumes(dir: &Path, device: Device) -> Result<String> {
     second.restore(&mut |name| saved.remove(name))?;
     for of in [&mut first, &mut second] {
         learn(of, 3, 2);
-        of.update(1e-2, 1.0);
+        of.update(1e-2, 1.0, &|_| None);
     }
     for (a, b) in first.trained.iter().zip(&second.trained) {
         ensure!(

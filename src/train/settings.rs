@@ -18,6 +18,8 @@ pub struct Settings {
     pub lora: Option<LoraSettings>,
     /// How rows are laid out.
     pub template: Template,
+    /// The text of the user's own template, in place of that.
+    pub template_text: Option<String>,
     /// Most tokens of an example.
     pub max_length: usize,
     /// Part of the tasks held out.
@@ -48,12 +50,22 @@ pub struct Settings {
     pub weight_decay: f64,
     /// Largest global norm of the gradients; 0 does not clip.
     pub clip: f64,
+    /// Standard deviations above the last steps' mean at which a step is refused; 0 refuses only what is not finite.
+    pub guard: f64,
+    /// Steps between evaluations; 0 evaluates at the end of each epoch.
+    pub eval_every: u64,
+    /// Evaluations that may be no better than the best; 0 is any number.
+    pub early_stop: u32,
+    /// Whether the best checkpoint is kept and becomes the result.
+    pub keep_best: bool,
     /// The learning rate of each step, and how many there are.
     pub schedule: Schedule,
 }
 
 /// Share of all steps that the warm-up takes unless told.
 const WARMUP_SHARE: f64 = 0.03;
+/// Rank of an adapter unless told.
+const LORA_RANK: u32 = 16;
 /// Longest example unless told: four times the longest answer of the published instruction sets.
 const MAX_LENGTH: usize = 2048;
 /// Tokens that go through the model at once unless told: what a step of eight examples has, so that most steps are one piece,
@@ -90,6 +102,29 @@ impl Settings {
         fraction("--eval-fraction", args.eval_fraction)?;
         not_negative("--weight-decay", args.weight_decay)?;
         not_negative("--clip", args.clip)?;
+        not_negative("--guard", args.guard)?;
+        if (args.early_stop.is_some() || args.keep_best) && args.eval_fraction == 0.0 {
+            bail!(
+                "nothing is held out to find the best by\nhint: --eval-fraction 0.05 with {}",
+                if args.keep_best {
+                    "--keep-best"
+                } else {
+                    "--early-stop"
+                }
+            );
+        }
+        if args.adapter.is_some() && args.method == Method::Full {
+            bail!(
+                "--adapter goes on with an adapter, so it is for --method lora\nhint: `ewe merge` makes a model of it, to be trained in full"
+            );
+        }
+        if args.adapter.is_some()
+            && (args.lora_rank.is_some() || args.lora_alpha.is_some() || !args.lora_targets.is_empty())
+        {
+            bail!(
+                "an adapter that is gone on with has its own rank, alpha and targets\nhint: leave --lora-rank, --lora-alpha and --lora-targets away"
+            );
+        }
         if args.master == Master::Bf16 {
             bail!(
                 "--master bf16 is refused: bf16 has 8 bits, so that an update of less than 1/512 of a weight is rounded away, which at a \
@@ -135,13 +170,26 @@ impl Settings {
     }
 
     /// Resolves the rest, now that the number of training examples is known.
-    pub fn resolve(args: &Args, template: Template, max_length: usize, examples: usize) -> Settings {
-        let lora = (args.method == Method::Lora).then(|| LoraSettings {
-            rank: args.lora_rank,
+    ///
+    /// `lora` is that of the adapter that is gone on with, if there is one.
+    pub fn resolve(
+        args: &Args,
+        template: Template,
+        max_length: usize,
+        examples: usize,
+        lora: Option<LoraSettings>,
+    ) -> Settings {
+        let rank = args.lora_rank.unwrap_or(LORA_RANK);
+        let fresh = || LoraSettings {
+            rank,
             // Twice the rank, a scale of 2: what Alpaca-LoRA made common, and what the default rate goes with.
-            alpha: args.lora_alpha.unwrap_or(2.0 * f64::from(args.lora_rank)),
+            alpha: args.lora_alpha.unwrap_or(2.0 * f64::from(rank)),
             dropout: args.lora_dropout,
-        });
+            rank_stabilized: args.lora_rank_stabilized,
+            targets: args.lora_targets.clone(),
+            from: None,
+        };
+        let lora = (args.method == Method::Lora).then(|| lora.unwrap_or_else(fresh));
         let dealing = Dealing {
             batch_size: args.batch_size as usize,
             order: args.order,
@@ -158,6 +206,7 @@ impl Settings {
             method: args.method,
             lora,
             template,
+            template_text: None,
             max_length,
             eval_fraction: args.eval_fraction,
             batch_size: dealing.batch_size,
@@ -172,6 +221,10 @@ impl Settings {
             optimizer: args.optimizer,
             weight_decay: args.weight_decay,
             clip: args.clip,
+            guard: args.guard,
+            eval_every: args.eval_every.unwrap_or(0),
+            early_stop: args.early_stop.unwrap_or(0),
+            keep_best: args.keep_best || args.early_stop.is_some(),
             schedule: Schedule {
                 kind: args.schedule,
                 peak,
@@ -210,10 +263,28 @@ impl Settings {
 
     /// Fails, naming every setting that differs from those `saved` with a checkpoint.
     pub fn same_as(&self, saved: &Settings) -> Result<()> {
+        self.agree(
+            saved,
+            |_| true,
+            "give the same ones, go on with these by --allow-changes, or another --out",
+        )
+    }
+
+    /// Fails where a checkpoint with `saved` settings is of other tensors than these train.
+    pub fn trains_as(&self, saved: &Settings) -> Result<()> {
+        let decisive = ["method", "lora", "precision", "master", "optimizer"];
+        self.agree(
+            saved,
+            |name| decisive.contains(&name),
+            "--allow-changes cannot change these; start anew with another --out",
+        )
+    }
+
+    fn agree(&self, saved: &Settings, matters: impl Fn(&str) -> bool, hint: &str) -> Result<()> {
         let (ours, theirs) = (serde_json::to_value(self)?, serde_json::to_value(saved)?);
         let mut differing = Vec::new();
         if let (Some(ours), Some(theirs)) = (ours.as_object(), theirs.as_object()) {
-            for (name, value) in ours {
+            for (name, value) in ours.iter().filter(|(name, _)| matters(name)) {
                 if theirs.get(name) != Some(value) {
                     let before = theirs.get(name).unwrap_or(&serde_json::Value::Null);
                     differing.push(format!("\n  {name}: {before} then, {value} now"));
@@ -222,7 +293,7 @@ impl Settings {
         }
         if !differing.is_empty() {
             bail!(
-                "the run to resume was started with other settings:{}\nhint: give the same ones, or another --out",
+                "the run to resume was started with other settings:{}\nhint: {hint}",
                 differing.concat()
             );
         }
@@ -255,7 +326,7 @@ mod tests {
 
     #[test]
     fn defaults_follow_the_method() {
-        let lora = Settings::resolve(&args(""), Template::Alpaca, 64, 100);
+        let lora = Settings::resolve(&args(""), Template::Alpaca, 64, 100, None);
         assert_eq!(
             (lora.schedule.total, lora.schedule.peak, lora.schedule.warmup),
             (13, 2e-4, 0)
@@ -266,6 +337,7 @@ mod tests {
             Template::Alpaca,
             64,
             100,
+            None,
         );
         assert_eq!(
             (full.schedule.total, full.schedule.peak, full.schedule.warmup),
@@ -284,6 +356,8 @@ mod tests {
             ("--clip=-1", "--clip"),
             ("--weight-decay=-0.1", "--weight-decay"),
             ("--steps 0", "0 steps"),
+            ("--guard=-1", "--guard"),
+            ("--eval-fraction 0 --early-stop 3", "--early-stop"),
             ("--method full --master bf16", "--master bf16 is refused"),
             ("--update-in-backward", "--method full"),
         ] {
@@ -298,8 +372,8 @@ mod tests {
 
     #[test]
     fn a_changed_setting_is_named() {
-        let saved = Settings::resolve(&args(""), Template::Alpaca, 64, 100);
-        let now = Settings::resolve(&args("--clip 2 --lr 0.1"), Template::Alpaca, 64, 100);
+        let saved = Settings::resolve(&args(""), Template::Alpaca, 64, 100, None);
+        let now = Settings::resolve(&args("--clip 2 --lr 0.1"), Template::Alpaca, 64, 100, None);
         saved.same_as(&saved).unwrap();
         let error = now.same_as(&saved).unwrap_err().to_string();
         assert!(

@@ -30,3 +30,5 @@ mod store;
 mod support;
 #[cfg(feature = "torch")]
 mod train;
+#[cfg(feature = "torch")]
+mod train_faults;

@@ -1,0 +1,53 @@
+//! `ewe merge`: an adapter becomes part of its model's weights, and the result a model like any other.
+
+use super::{files, save};
+use crate::model::hub::{self, Want};
+use crate::model::{self, LoadedModel, adapter};
+use anyhow::{Context, Result, bail};
+use ewe::cli::merge::Args;
+use tch::{Device, Kind, Tensor};
+
+/// Runs `ewe merge`. Fails when nothing of the adapter is left in the result, and then writes nothing.
+pub fn run(args: &Args, quiet: bool) -> Result<()> {
+    if std::fs::read_dir(&args.out).is_ok_and(|mut entries| entries.next().is_some()) {
+        bail!("{} is not empty\nhint: another --out", args.out.display());
+    }
+    let base = hub::resolve(&args.model, Want::Model)?;
+    let _guard = tch::no_grad_guard();
+    let LoadedModel { mut model, kind, .. } = model::load(&base, Device::Cpu, &args.dtype)?;
+    let attached = adapter::attach(model.as_mut(), &args.adapter, Device::Cpu)?;
+    let (mut changed, mut all) = (0.0, 0.0);
+    model.for_each_linear(&mut |linear| {
+        if linear.lora.is_none() {
+            return;
+        }
+        let before = linear.weight.copy();
+        linear.merge();
+        let count = |x: Tensor| x.sum(Kind::Double).double_value(&[]);
+        changed += count(linear.weight.not_equal_tensor(&before));
+        all += before.numel() as f64;
+    });
+    if changed == 0.0 {
+        bail!(
+            "the merged model is its base: no weight differs\nhint: an adapter that was never trained changes nothing, and what it \
+             changes can be less than a step of {}; --dtype fp32 keeps it",
+            model::device::dtype_name(kind)
+        );
+    }
+    std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
+    files::make_sure_of_room(&args.out, files::bytes(&model.parameters()))
+        .context("cannot save the model")?;
+    save::copy_tokenizer(&base, &args.out)?;
+    save::write_model(model.as_ref(), &base, &args.out)?;
+    super::run::say(
+        quiet,
+        &format!(
+            "{}: {} layers merged in {}, {:.1} % of their weights differ from the base's",
+            args.out.display(),
+            attached.paths.len(),
+            model::device::dtype_name(kind),
+            100.0 * changed / all
+        ),
+    );
+    Ok(())
+}

@@ -1,0 +1,314 @@
+//! What `ewe train` survives: kills, changed data, rows that break a step, a full disk.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command as Process, Stdio};
+use std::time::{Duration, Instant};
+
+use assert_cmd::Command;
+use serde_json::{Value, json};
+
+use crate::shell::Dir;
+use crate::train::{EWE_TORCH, arguments, fails, losses, metrics, rows, stderr, train};
+
+/// Starts a run and waits until `steps` lines are in its metrics.
+fn start(arguments: &[String], out: &Path, steps: usize) -> Child {
+    let mut child = Process::new(EWE_TORCH)
+        .env("OMP_NUM_THREADS", "1")
+        .args(arguments)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while metrics(out).len() < steps {
+        assert!(
+            begun.elapsed() < Duration::from_secs(120),
+            "the run does not get anywhere"
+        );
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "the run ended before it could be stopped"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child
+}
+
+/// Checkpoints are frequent, so that kills hit saves; steps have several pieces, so that they hit accumulation.
+const LONG: &str = "--steps 400 --save-every 3 --lora-dropout 0.1 --lr 1e-3 --batch-size 4 --micro-batch 2 --eval-every 40 --keep-best";
+
+/// Lines of the log without what depends on time.
+fn log(out: &Path) -> Vec<Value> {
+    let mut lines = metrics(out);
+    for line in &mut lines {
+        let line = line.as_object_mut().unwrap();
+        line.remove("tokens_per_s");
+        line.remove("mfu");
+    }
+    lines
+}
+
+/// The last checkpoint: its name and its tensors.
+fn last_state(out: &Path) -> (String, Vec<u8>) {
+    let names = fs::read_dir(out.join("checkpoints")).unwrap().flatten();
+    let last = names
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .max()
+        .unwrap();
+    let bytes = fs::read(out.join("checkpoints").join(&last).join("state.safetensors")).unwrap();
+    (last, bytes)
+}
+
+#[test]
+fn a_run_killed_twenty_times_ends_as_one_that_was_not() {
+    let scratch = Dir::new();
+    let data = rows(&scratch);
+    let (whole, killed) = (scratch.path("whole"), scratch.path("killed"));
+    train("gptj", &data, &whole, LONG).success();
+    let mut wait = 7u64;
+    for kill in 0..20 {
+        let resumes = killed.join("run.json").is_file();
+        let more = if resumes {
+            format!("{LONG} --resume")
+        } else {
+            LONG.to_owned()
+        };
+        let before = metrics(&killed).len();
+        // Not before it has got further, or it never ends; then at any moment.
+        let mut child = start(
+            &arguments("gptj", &data, &killed, &more),
+            &killed,
+            before.max(kill) + 4,
+        );
+        wait = wait * 37 % 101;
+        std::thread::sleep(Duration::from_millis(wait));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if killed.join("adapter_model.safetensors").exists() {
+            panic!("the run ended before it was killed twenty times: after {kill}");
+        }
+    }
+    let resumed = train("gptj", &data, &killed, &format!("{LONG} --resume")).success();
+    assert!(
+        stderr(&resumed).contains("continuing after step"),
+        "{}",
+        stderr(&resumed)
+    );
+    let bytes = |dir: &Path| fs::read(dir.join("adapter_model.safetensors")).unwrap();
+    assert!(bytes(&whole) == bytes(&killed), "the weights differ");
+    assert!(
+        last_state(&whole) == last_state(&killed),
+        "the optimizer's state differs"
+    );
+    assert_eq!(log(&whole), log(&killed));
+    let steps: Vec<u64> = metrics(&killed)
+        .iter()
+        .map(|line| line["step"].as_u64().unwrap())
+        .collect();
+    assert_eq!(steps, (1..=400).collect::<Vec<_>>());
+    let again = train("gptj", &data, &killed, &format!("{LONG} --resume")).success();
+    assert!(stderr(&again).contains("is finished"));
+}
+
+#[test]
+fn ctrl_c_saves_a_checkpoint_and_exits_130() {
+    let scratch = Dir::new();
+    let data = rows(&scratch);
+    let out = scratch.path("out");
+    let more = "--steps 5000 --save-every 0 --batch-size 4";
+    let mut child = start(&arguments("gptj", &data, &out, more), &out, 5);
+    Process::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let saved: Vec<_> = fs::read_dir(out.join("checkpoints"))
+        .unwrap()
+        .flatten()
+        .map(|e| e.file_name())
+        .collect();
+    assert_eq!(saved.len(), 1, "{saved:?}");
+    let done = metrics(&out).len();
+    assert_eq!(saved[0].to_string_lossy(), format!("step-{done:08}"));
+
+    // What the run was is fixed: other settings and other data are refused by name.
+    let resume = |data: &Path, more: &str| train("gptj", data, &out, &format!("{more} --resume"));
+    fails(
+        resume(&data, "--steps 5000 --save-every 0 --batch-size 4 --clip 3"),
+        &["other settings", "clip", "hint:"],
+    );
+    fs::write(
+        &data,
+        fs::read_to_string(&data).unwrap().replace("count 7", "count 8"),
+    )
+    .unwrap();
+    fails(
+        resume(&data, more),
+        &["cannot resume", "dataset has changed", "--allow-changes"],
+    );
+    // Unless told otherwise; what the tensors are cannot change.
+    let changed = "--steps 520 --save-every 0 --batch-size 4 --clip 3 --allow-changes";
+    fails(
+        resume(&data, &format!("{changed} --lora-rank 4")),
+        &["lora", "--allow-changes cannot change these"],
+    );
+    fs::remove_file(out.join("checkpoints").join(&saved[0]).join("state.json")).unwrap();
+    fails(resume(&data, changed), &["state.json", "cannot read"]);
+}
+
+/// A limit on the size of files stands in for a full disk: both fail a write half way.
+#[test]
+fn a_full_disk_leaves_no_half_written_weights() {
+    let scratch = Dir::new();
+    let data = rows(&scratch);
+    let out = scratch.path("out");
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 20; exec {EWE_TORCH} {}",
+        arguments("gemma3", &data, &out, "--method full --steps 2 --precision fp32").join(" ")
+    );
+    let run = Command::new("bash").args(["-c", &script]).assert().code(1);
+    let text = stderr(&run);
+    assert!(
+        text.contains("cannot write") && text.contains("model.safetensors"),
+        "{text}"
+    );
+    let left: Vec<String> = fs::read_dir(&out)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into())
+        .collect();
+    assert!(
+        !left
+            .iter()
+            .any(|name| name == "model.safetensors" || name.contains("partial")),
+        "{left:?}"
+    );
+}
+
+/// Rows like no others, after many that are alike: their steps move nothing, and three in a row end the run.
+#[test]
+fn steps_far_beyond_the_usual_are_refused() {
+    let scratch = Dir::new();
+    let data = scratch.path("rows.jsonl");
+    let usual = |n: usize| json!({"prompt": "count: ", "completion": format!("1 2 3 4 {}", n % 2)});
+    let odd = json!({"prompt": "count: ", "completion": "zq#%&xjw!!kv?"});
+    let lines = |odd_rows: std::ops::Range<usize>| -> String {
+        let line = |n: usize| {
+            if odd_rows.contains(&n) {
+                odd.clone()
+            } else {
+                usual(n)
+            }
+        };
+        (0..180).map(|n| format!("{}\n", line(n))).collect()
+    };
+    let more = "--method full --order sequential --batch-size 1 --lr 2e-3 --schedule constant --warmup-steps 0 --eval-fraction 0 \
+                --save-every 20 --guard 10 --precision fp32";
+    fs::write(&data, lines(150..152)).unwrap();
+    let out = scratch.path("two");
+    let run = train("gptj", &data, &out, more).success();
+    let lines_of = metrics(&out);
+    let skipped: Vec<u64> = lines_of
+        .iter()
+        .filter(|line| line.get("skipped").is_some())
+        .map(|line| line["step"].as_u64().unwrap())
+        .collect();
+    assert_eq!(skipped, [151, 152], "{}", stderr(&run));
+    assert_eq!(lines_of[150]["rows"], json!(["line 151"]));
+    assert!(
+        lines_of[150]["skipped"]
+            .as_str()
+            .unwrap()
+            .contains("standard deviations above")
+    );
+    assert!(
+        losses(&out)[153] < 1.5 * losses(&out)[149],
+        "the weights did not move"
+    );
+    fs::write(&data, lines(150..160)).unwrap();
+    let out = scratch.path("many");
+    fails(
+        train("gptj", &data, &out, more),
+        &[
+            "3 steps in a row were refused, up to step 153",
+            "the last checkpoint is the one after step 140",
+            "hint:",
+        ],
+    );
+    assert!(!out.join("model.safetensors").exists());
+    // The rows taken out, the run goes on from there.
+    fs::write(&data, lines(0..0)).unwrap();
+    train("gptj", &data, &out, &format!("{more} --resume --allow-changes")).success();
+    assert_eq!(metrics(&out).len(), 180);
+    assert!(out.join("model.safetensors").exists());
+}
+
+/// A run that begins to learn its rows by heart stops, and its result is the best that was.
+#[test]
+fn the_best_checkpoint_is_the_result() {
+    let scratch = Dir::new();
+    let data = rows(&scratch);
+    let out = scratch.path("out");
+    let more = "--method full --steps 400 --batch-size 8 --lr 2e-2 --schedule constant --eval-fraction 0.3 --eval-every 5 \
+                --early-stop 4 --precision fp32 --save-every 7";
+    let run = train("gptj", &data, &out, more).success();
+    let text = stderr(&run);
+    assert!(
+        text.contains("stopped early") && text.contains("it is the result"),
+        "{text}"
+    );
+    let evaluations: Vec<(u64, f64)> = metrics(&out)
+        .iter()
+        .filter_map(|line| Some((line["step"].as_u64()?, line.get("eval_loss")?.as_f64()?)))
+        .collect();
+    let best = evaluations.iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+    assert_eq!(
+        evaluations.last().unwrap().0,
+        best.0 + 20,
+        "four evaluations later: {evaluations:?}"
+    );
+    assert!(text.contains(&format!("the best was step {}", best.0)), "{text}");
+    let state = out.join(format!("checkpoints/step-{:08}/state.safetensors", best.0));
+    let of = |path: &Path| -> Vec<u8> { fs::read(path).unwrap() };
+    // A name and values that both files have: the embedding.
+    let find = |bytes: &[u8], name: &str| -> Vec<u8> {
+        let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+        let at = |n: usize| header[name]["data_offsets"][n].as_u64().unwrap() as usize + 8 + length;
+        bytes[at(0)..at(1)].to_vec()
+    };
+    let (result, kept) = (of(&out.join("model.safetensors")), of(&state));
+    let name = "transformer.wte.weight";
+    assert!(
+        find(&result, name) == find(&kept, &format!("weight.{name}")),
+        "not the best one's weights"
+    );
+}
+
+/// TensorBoard's files are there: records with whole checksums, whose tags are those of the metrics.
+#[test]
+fn curves_are_written_for_tensorboard() {
+    let scratch = Dir::new();
+    let data = rows(&scratch);
+    let out = scratch.path("out");
+    train("gptj", &data, &out, "--steps 5").success();
+    let files: Vec<_> = fs::read_dir(out.join("tensorboard")).unwrap().flatten().collect();
+    assert_eq!(files.len(), 1);
+    let bytes = fs::read(files[0].path()).unwrap();
+    let (mut at, mut records) = (0, 0);
+    while at < bytes.len() {
+        let length = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+        at += 8 + 4 + length + 4;
+        records += 1;
+    }
+    assert_eq!((at, records), (bytes.len(), 2 + 5));
+    let text = String::from_utf8_lossy(&bytes);
+    for tag in [
+        "brain.Event:2",
+        "train/loss",
+        "train/grad_norm",
+        "eval/perplexity",
+    ] {
+        assert!(text.contains(tag), "{tag}");
+    }
+}
