@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help setup setup-dev build demo test lint fmt bench bench-filter bench-generate bench-engine bench-train sqlx goldens check-reference soak clean
+.PHONY: help setup setup-dev build demo test lint fmt bench check-plan bench-filter bench-generate bench-engine bench-train sqlx goldens check-reference soak clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -48,6 +48,10 @@ bench-engine: setup-dev ## tokens a second, beside transformers (and llama.cpp w
 bench-train: setup-dev ## useful tokens a second, beside Hugging Face's Trainer
 	$(CARGO) build --locked
 	.venv/bin/python benches/train.py
+
+check-plan: setup-dev ## memory that `ewe plan` predicts, beside what training takes
+	$(CARGO) build --locked
+	.venv/bin/python scripts/check_plan.py
 
 sqlx: setup ## describe every query anew after a change to the schema or to SQL
 	sh scripts/prepare_sqlx.sh

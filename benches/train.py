@@ -62,10 +62,16 @@ def small_gptj(data, folder):
     return out
 
 
+def write(folder, data):
+    """The examples as a file."""
+    file = folder / "data.jsonl"
+    file.write_text("".join(json.dumps({"prompt": p, "completion": c}) + "\n" for p, c in data))
+    return file
+
+
 def with_ewe(model, data, folder, steps):
     """Useful tokens a second, seconds to the first step, the mean loss and the share of the matmul rate."""
-    file, out = folder / "data.jsonl", folder / f"out{time.monotonic_ns()}"
-    file.write_text("".join(json.dumps({"prompt": p, "completion": c}) + "\n" for p, c in data))
+    file, out = write(folder, data), folder / f"out{time.monotonic_ns()}"
     start = time.time()
     subprocess.run(
         [EWE, "-q", "train", "--data", file, "--model", model, "--out", out, "--method", "full", "--template", "completion",

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #ifndef EWE_TABLE
 #error "EWE_TABLE names the table of this compilation"
@@ -318,6 +319,30 @@ template <class G> inline f32x16 some(const G *p, int64_t count) {
     return count < LANES ? load(p, count) : load(p);
 }
 
+template <class G> double sum_of_squares_of(const G *gradient, int64_t count) {
+    // Stretches are summed apart, and these sums in their order, whatever the number of threads.
+    constexpr int64_t STRETCH = 1 << 14;
+    std::vector<float> sums((count + STRETCH - 1) / STRETCH);
+#pragma omp parallel for schedule(static) if (count > WORTH_A_THREAD)
+    for (int64_t n = 0; n < (int64_t)sums.size(); n++) {
+        f32x16 total = {};
+        int64_t to = std::min(count, (n + 1) * STRETCH);
+        for (int64_t i = n * STRETCH; i < to; i += LANES) {
+            f32x16 g = some(gradient + i, std::min(to - i, LANES));
+            total += g * g;
+        }
+        sums[n] = sum(total);
+    }
+    double total = 0;
+    for (float part : sums) total += part;
+    return total;
+}
+
+double sum_of_squares(int type, const void *gradient, int64_t count) {
+    return type == EWE_BF16 ? sum_of_squares_of((const bf16 *)gradient, count)
+                            : sum_of_squares_of((const float *)gradient, count);
+}
+
 // Adds to columns[0 .. count] the squares of R rows of gradients, and to each row's sum its own.
 template <int R, class G>
 void square_rows(const G *gradient, float factor, float *rows, float *columns, int64_t count) {
@@ -431,4 +456,4 @@ void factored(const ewe_factored *step, ewe_weights weights, int type, const voi
 
 }  // namespace
 
-extern "C" const ewe_optimizers EWE_TABLE = {adamw, squares, scaled_squares, factored};
+extern "C" const ewe_optimizers EWE_TABLE = {adamw, sum_of_squares, squares, scaled_squares, factored};

@@ -72,6 +72,9 @@ typedef struct {
     void (*adamw)(const ewe_adamw *step, ewe_weights weights, ewe_moments moments, int type, const void *gradient,
                   int64_t count);
 
+    /* Sum of gradient² over all of it. */
+    double (*sum_of_squares)(int type, const void *gradient, int64_t count);
+
     /* Sums of (factor · gradient_rc)² along rows and columns. `stripes_sc` is room for EWE_OPTIMIZER_STRIPES rows. */
     void (*squares)(int type, const void *gradient_rc, float factor, float *rows_r, float *columns_c, float *stripes_sc,
                     int64_t rows, int64_t columns);

@@ -11,6 +11,7 @@
 mod gradient;
 mod kernels;
 mod linear;
+pub mod memory;
 pub mod optimizers;
 
 use std::cell::Cell;

@@ -1,7 +1,7 @@
 //! `ewe plan`
 
 use super::size;
-use super::train::Method;
+use super::train::{Master, Method, OptimizerKind, Precision};
 use std::path::PathBuf;
 
 /// Arguments of `ewe plan`.
@@ -11,7 +11,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR|config.json|HF_ID")]
     pub model: PathBuf,
 
-    /// Only this method [default: all]
+    /// Only this method [default: both]
     #[arg(long, value_enum)]
     pub method: Option<Method>,
 
@@ -22,6 +22,46 @@ pub struct Args {
     /// Tokens that go through the model at once
     #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
     pub micro_tokens: u32,
+
+    /// How many of these the loss falls on [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub target_tokens: Option<u32>,
+
+    /// Layers that get an adapter [default: every linear layer of the blocks]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub lora_targets: Vec<String>,
+
+    /// What is computed with
+    #[arg(long, value_enum, default_value_t = Precision::Bf16)]
+    pub precision: Precision,
+
+    /// What is kept of a weight besides its bf16, with --method full
+    #[arg(long, value_enum, default_value_t = Master::Split)]
+    pub master: Master,
+
+    /// The update rule
+    #[arg(long, value_enum, default_value_t = OptimizerKind::Adamw)]
+    pub optimizer: OptimizerKind,
+
+    /// Blocks are computed again in the backward pass
+    #[arg(long)]
+    pub recompute: bool,
+
+    /// Each block's weights move as soon as their gradients are there
+    #[arg(long)]
+    pub update_in_backward: bool,
+
+    /// A step is cut into several pieces, whose gradients are summed in fp32
+    #[arg(long)]
+    pub cut: bool,
+
+    /// Tokens of the run, for its time
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub tokens: u64,
+
+    /// Share of a GPU's peak that the run reaches, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 33.0)]
+    pub utilisation: f64,
 
     /// Memory to fit into, in gigabytes of 10^9 bytes: 80GB; exit code 1 where nothing fits
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]

@@ -187,6 +187,10 @@ pub struct Args {
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: String,
 
+    /// Try also what takes more memory than is free
+    #[arg(long)]
+    pub ignore_plan: bool,
+
     /// Encode everything, run the largest micro-batch, an optimizer step and a save, then undo it all
     #[arg(long)]
     pub dry_run: bool,

@@ -46,6 +46,61 @@ const PLAIN: &[(&str, &[&str])] = &[
     ("monteclora_config", &[]),
 ];
 
+impl Config {
+    /// Reads the one in `dir`. Fails on what is not plain LoRA.
+    fn read(dir: &Path) -> Result<Config> {
+        let path = dir.join("adapter_config.json");
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!(
+                "cannot read {}\nhint: an adapter is a directory in PEFT's format",
+                path.display()
+            )
+        })?;
+        let config: Config = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not an adapter's config", path.display()))?;
+        if config.peft_type != "LORA" {
+            bail!(
+                "{}: peft_type `{}` is not supported (only LORA)",
+                path.display(),
+                config.peft_type
+            );
+        }
+        for (name, plain) in PLAIN {
+            match config.rest.get(*name) {
+                None | Some(Value::Null) => {}
+                Some(value) if plain.contains(&value.to_string().as_str()) => {}
+                Some(value) => bail!("{}: `{name}` = {value} is not supported", path.display()),
+            }
+        }
+        if config.r < 1 {
+            bail!("{}: `r` is {}, want at least 1", path.display(), config.r);
+        }
+        Ok(config)
+    }
+
+    /// What an adapter's output is multiplied with.
+    fn scale(&self) -> f64 {
+        let rank = self.r as f64;
+        self.lora_alpha / if self.use_rslora { rank.sqrt() } else { rank }
+    }
+}
+
+/// What an adapter is, without a model: its config, and which layers its file has something for. Fails as [`attach`] does.
+pub fn about(dir: &Path) -> Result<Attached> {
+    let config = Config::read(dir)?;
+    let weights = Weights::open_file(&dir.join("adapter_model.safetensors"), "")?;
+    let path = |name: &str| {
+        let name = name.strip_prefix(PREFIX)?.strip_suffix(".lora_A.weight")?;
+        Some(name.to_owned())
+    };
+    Ok(Attached {
+        rank: config.r as u32,
+        alpha: config.lora_alpha,
+        rank_stabilized: config.use_rslora,
+        paths: weights.names().into_iter().filter_map(path).collect(),
+    })
+}
+
 /// What an adapter's config says of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attached {
@@ -64,40 +119,9 @@ pub struct Attached {
 /// Fails with the file and every name or shape that does not fit the model.
 pub fn attach(model: &mut dyn CausalLm, dir: &Path, device: Device) -> Result<Attached> {
     let _guard = tch::no_grad_guard();
-    let path = dir.join("adapter_config.json");
-    let text = std::fs::read_to_string(&path).with_context(|| {
-        format!(
-            "cannot read {}\nhint: an adapter is a directory in PEFT's format",
-            path.display()
-        )
-    })?;
-    let config: Config = serde_json::from_str(&text)
-        .with_context(|| format!("{} is not an adapter's config", path.display()))?;
-    if config.peft_type != "LORA" {
-        bail!(
-            "{}: peft_type `{}` is not supported (only LORA)",
-            path.display(),
-            config.peft_type
-        );
-    }
-    for (name, plain) in PLAIN {
-        match config.rest.get(*name) {
-            None | Some(Value::Null) => {}
-            Some(value) if plain.contains(&value.to_string().as_str()) => {}
-            Some(value) => bail!("{}: `{name}` = {value} is not supported", path.display()),
-        }
-    }
+    let config = Config::read(dir)?;
     let rank = config.r;
-    if rank < 1 {
-        bail!("{}: `r` is {rank}, want at least 1", path.display());
-    }
-    let scale = config.lora_alpha
-        / if config.use_rslora {
-            (rank as f64).sqrt()
-        } else {
-            rank as f64
-        };
-
+    let scale = config.scale();
     let file = dir.join("adapter_model.safetensors");
     let mut weights = Weights::open_file(&file, "")?;
     weights.place(Kind::Float, device);

@@ -187,6 +187,23 @@ pub fn load(dir: &Path, device: Device, dtype: &str) -> Result<LoadedModel> {
     read(dir, device, dtype, false)
 }
 
+/// What config.json in `dir` says of the model; nothing else is read.
+pub fn info(fields: &Fields) -> Result<ModelInfo> {
+    Ok(build(fields, &mut Weights::sketch())?.info().clone())
+}
+
+/// The model in `dir` alone, without its tokenizer, and what it computes in.
+pub fn load_weights(dir: &Path, device: Device, dtype: &str) -> Result<(Box<dyn CausalLm>, Kind)> {
+    let _guard = tch::no_grad_guard();
+    let fields = Fields::read(dir)?;
+    let mut weights = Weights::open(dir, prefix(family(&fields)?))?;
+    let kind = device::dtype(dtype, weights.main_kind())?;
+    weights.place(kind, device);
+    let model = build(&fields, &mut weights)?;
+    weights.finish()?;
+    Ok((model, kind))
+}
+
 /// As [`load`]; with `packs`, linear layers are [packed](Weights::pack) as they are read.
 fn read(dir: &Path, device: Device, dtype: &str, packs: bool) -> Result<LoadedModel> {
     let _guard = tch::no_grad_guard();

@@ -65,6 +65,8 @@ pub struct Weights {
     problems: Vec<String>,
     /// In a sketch: what was asked for, in place of any file.
     asked: Option<Vec<(String, Vec<i64>)>>,
+    /// In a sketch: tensors have their size, and whatever their memory holds.
+    blank: bool,
 }
 
 impl Weights {
@@ -111,6 +113,7 @@ impl Weights {
             packs: false,
             problems: Vec::new(),
             asked: None,
+            blank: false,
         })
     }
 
@@ -126,6 +129,16 @@ impl Weights {
             packs: false,
             problems: Vec::new(),
             asked: Some(Vec::new()),
+            blank: false,
+        }
+    }
+
+    /// A sketch whose tensors have their size. Their memory is not touched, so that they take none before they are used.
+    pub fn blank(kind: Kind) -> Weights {
+        Weights {
+            target: (kind, Device::Cpu),
+            blank: true,
+            ..Weights::sketch()
         }
     }
 
@@ -184,7 +197,11 @@ impl Weights {
     pub fn tensor(&mut self, name: &str, shape: &[i64]) -> Tensor {
         if let Some(asked) = &mut self.asked {
             asked.push((name.to_string(), shape.to_vec()));
-            return Tensor::zeros([0], self.target);
+            return if self.blank {
+                Tensor::empty(shape, self.target)
+            } else {
+                Tensor::zeros([0], self.target)
+            };
         }
         match self.read(name, shape) {
             Ok(tensor) => tensor,

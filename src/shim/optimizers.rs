@@ -104,6 +104,7 @@ struct RawMoments {
 #[repr(C)]
 struct Optimizers {
     adamw: unsafe extern "C" fn(*const AdamwStep, RawWeights, RawMoments, c_int, *const c_void, i64),
+    sum_of_squares: unsafe extern "C" fn(c_int, *const c_void, i64) -> f64,
     squares: unsafe extern "C" fn(c_int, *const c_void, f32, *mut c_void, *mut c_void, *mut c_void, i64, i64),
     scaled_squares:
         unsafe extern "C" fn(c_int, *const c_void, f32, *const c_void, *const c_void, *mut c_void, i64, i64),
@@ -214,6 +215,18 @@ pub fn adamw(step: &AdamwStep, weights: Weights, moments: Moments, gradient: &Te
     unsafe {
         (optimizers().adamw)(step, weights.raw(count), moments.raw(count), kind, pointer, count);
     }
+}
+
+/// Sum of `gradient²` over a contiguous bf16 or fp32 tensor on the CPU, without a copy of it.
+///
+/// # Panics
+///
+/// If it is anything else.
+pub fn sum_of_squares(gradient: &Tensor) -> f64 {
+    let count = gradient.numel() as i64;
+    let (kind, pointer) = gradient_of(gradient, count);
+    // SAFETY: contiguous, on the CPU, of the type that is passed and of `count` elements, as checked.
+    unsafe { (optimizers().sum_of_squares)(kind, pointer, count) }
 }
 
 /// Sums of `(factor · gradient_rc)²` along rows, `[r]`, and along columns, `[c]`, in fp32.

@@ -1,6 +1,7 @@
 //! Files that are either whole or not there: written under another name, flushed to the disk, renamed.
 
 use anyhow::{Context, Result, anyhow};
+use ewe::cli::size::shown;
 use safetensors::tensor::{Dtype, View};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -63,21 +64,12 @@ pub fn make_sure_of_room(dir: &Path, need: u64) -> Result<()> {
     if need > free {
         anyhow::bail!(
             "{} are needed and {} are free at {}\nhint: make room and go on with --resume",
-            size(need),
-            size(free),
+            shown(need),
+            shown(free),
             dir.display()
         );
     }
     Ok(())
-}
-
-/// `1.2 GB`.
-pub fn size(bytes: u64) -> String {
-    match bytes {
-        0..10_000_000 => format!("{:.0} kB", bytes as f64 / 1e3),
-        10_000_000..1_000_000_000 => format!("{:.0} MB", bytes as f64 / 1e6),
-        _ => format!("{:.1} GB", bytes as f64 / 1e9),
-    }
 }
 
 /// Reads every tensor of a safetensors file, on the CPU.

@@ -61,10 +61,10 @@ enum Settle<'a> {
     /// They stay until the step's end.
     Keep,
     /// Their norms are noted, in the order of [`Learner::trained`]; they go.
-    Measure(Vec<Option<Tensor>>),
+    Measure(Vec<Option<f64>>),
     /// So, and they move their weights before they go.
     Update {
-        norms: Vec<Option<Tensor>>,
+        norms: Vec<Option<f64>>,
         rate: f64,
         factor: f64,
         /// Asked about the loss before anything moves.
@@ -201,11 +201,8 @@ impl Learner {
         refuses: &dyn Fn(f64, Option<f64>) -> Option<String>,
     ) -> (f64, Update) {
         let count = self.trained.len();
-        let norms = || (0..count).map(|_| None).collect::<Vec<Option<Tensor>>>();
-        let global = |norms: &[Option<Tensor>]| {
-            let norms: Vec<Tensor> = norms.iter().flatten().map(Tensor::shallow_clone).collect();
-            optimizer::global_norm(&norms)
-        };
+        let norms = || (0..count).map(|_| None).collect::<Vec<Option<f64>>>();
+        let global = |norms: &[Option<f64>]| optimizer::global_norm(norms.iter().flatten().copied());
         let mut factor = 1.0;
         if clip > 0.0 {
             let mut settle = Settle::Measure(norms());
@@ -357,7 +354,7 @@ impl Learner {
                     moved,
                     ..
                 } => {
-                    let finite = norm.double_value(&[]).is_finite();
+                    let finite = norm.is_finite();
                     norms[index] = Some(norm);
                     if finite {
                         self.optimizer.step(index, &self.trained[index], *rate, *factor);
@@ -424,8 +421,7 @@ impl Learner {
     /// Clips the gradients' global norm to `clip` (0 does not), updates with learning rate `rate`, and forgets the
     /// gradients. Changes nothing when `refuses` has a reason against that norm.
     pub fn update(&mut self, rate: f64, clip: f64, refuses: &dyn Fn(f64) -> Option<String>) -> Update {
-        let norms: Vec<Tensor> = self.trained.iter().filter_map(optimizer::norm).collect();
-        let norm = optimizer::global_norm(&norms);
+        let norm = optimizer::global_norm(self.trained.iter().filter_map(optimizer::norm));
         let refused = refuses(norm);
         if refused.is_none() {
             let factor = optimizer::clip_factor(norm, clip);

@@ -79,10 +79,21 @@ const PREFIX: &str = "base_model.model.";
 /// adapted model starts as the base; A is uniform within ±1/√inputs, as in `peft`, and a function of the seed and the
 /// layer's name alone. An adapter that was loaded goes on as it is.
 pub fn attach(model: &mut dyn CausalLm, settings: &LoraSettings, seed: u64, device: Device) -> Vec<Trained> {
+    attach_where(model, settings, seed, device, &|_| true)
+}
+
+/// The same of those layers only whose path `takes`.
+pub fn attach_where(
+    model: &mut dyn CausalLm,
+    settings: &LoraSettings,
+    seed: u64,
+    device: Device,
+    takes: &dyn Fn(&str) -> bool,
+) -> Vec<Trained> {
     let mut trained = Vec::new();
     let rank = i64::from(settings.rank);
     model.for_each_linear(&mut |linear| {
-        if !settings.wants(&linear.path) {
+        if !settings.wants(&linear.path) || !takes(&linear.path) {
             return;
         }
         if let Some(lora) = &mut linear.lora {

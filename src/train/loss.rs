@@ -47,21 +47,27 @@ const CHUNK_BYTES: i64 = 128 << 20;
 /// Elements of a tile on the CPU: two megabytes in fp32.
 const CPU_TILE: i64 = 1 << 19;
 
+/// Targets whose logits are alive at once, of `count` in all, with logits of `width` bytes.
+pub fn chunk(count: i64, vocab: i64, width: i64, all: bool) -> i64 {
+    // The head's own gradient costs a pass over the whole vocabulary times hidden for every chunk, so there chunks
+    // are four times as large.
+    let bytes = CHUNK_BYTES * if all { 4 } else { 1 };
+    (bytes / (vocab * width)).clamp(1, count.max(1))
+}
+
+/// Rows of a tile on the CPU.
+pub fn cpu_tile(vocab: i64) -> i64 {
+    (CPU_TILE / vocab).max(i64::from(tch::get_num_threads()))
+}
+
 /// Negative log-likelihood of `target_n` (int64) under `hidden_nd`, summed. Gradients are those of that sum times
 /// `scale`. Runs without autograd, whatever the caller's mode.
 pub fn cross_entropy(hidden_nd: &Tensor, target_n: &Tensor, head: &Head, scale: f64, want: Want) -> Losses {
     let _guard = tch::no_grad_guard();
     let (count, vocab) = (hidden_nd.size()[0], head.weight_vd.size()[0]);
     let (kind, device) = (hidden_nd.kind(), hidden_nd.device());
-    // The head's own gradient costs a pass over the whole vocabulary times hidden for every chunk, so there chunks
-    // are four times as large.
-    let bytes = CHUNK_BYTES * if want == Want::All { 4 } else { 1 };
-    let chunk = (bytes / (vocab * kind.elt_size_in_bytes() as i64)).clamp(1, count.max(1));
-    let tile = if device.is_cuda() {
-        chunk
-    } else {
-        (CPU_TILE / vocab).max(i64::from(tch::get_num_threads()))
-    };
+    let chunk = chunk(count, vocab, kind.elt_size_in_bytes() as i64, want == Want::All);
+    let tile = if device.is_cuda() { chunk } else { cpu_tile(vocab) };
 
     let buffer_cv = Tensor::empty([chunk, vocab], (kind, device));
     let nll = Tensor::zeros([count], (Kind::Float, device));
@@ -98,8 +104,9 @@ pub fn cross_entropy(hidden_nd: &Tensor, target_n: &Tensor, head: &Head, scale: 
         if want == Want::All {
             add_to(&mut losses.weight_vd, logits_cv.tr().mm(&(hidden_cd * scale)));
             if head.bias_v.is_some() {
-                let sum_v = logits_cv.sum_dim_intlist(0, false, Kind::Float) * scale;
-                add_to(&mut losses.bias_v, sum_v.to_kind(kind));
+                // A sum along columns would convert all of them to fp32 first.
+                let ones_1c = Tensor::ones([1, size], (kind, device));
+                add_to(&mut losses.bias_v, ones_1c.mm(&logits_cv).view(-1) * scale);
             }
         }
         start += size;

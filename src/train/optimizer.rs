@@ -3,9 +3,10 @@
 use super::adafactor::Factored;
 use super::adamw::Moments;
 use super::trained::Trained;
+use crate::shim::optimizers as kernels;
 use anyhow::{Result, bail};
 use ewe::cli::train::{Master, OptimizerKind};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// How weights are moved.
 #[derive(Debug, Clone, Copy)]
@@ -158,19 +159,20 @@ impl Optimizer {
     }
 }
 
-/// The norm of one tensor's gradient, fp32.
-pub fn norm(of: &Trained) -> Option<Tensor> {
+/// The norm of one tensor's gradient.
+pub fn norm(of: &Trained) -> Option<f64> {
     let _guard = tch::no_grad_guard();
-    of.gradient()
-        .map(|gradient| gradient.norm_scalaropt_dtype(2.0, Kind::Float))
+    let gradient = of.gradient()?;
+    Some(if gradient.device() == Device::Cpu {
+        kernels::sum_of_squares(&gradient.contiguous()).sqrt()
+    } else {
+        gradient.norm_scalaropt_dtype(2.0, Kind::Float).double_value(&[])
+    })
 }
 
 /// The norm over all gradients together, of their own norms. NaN or infinite when any of them is.
-pub fn global_norm(norms: &[Tensor]) -> f64 {
-    if norms.is_empty() {
-        return 0.0;
-    }
-    Tensor::stack(norms, 0).norm().double_value(&[])
+pub fn global_norm(norms: impl IntoIterator<Item = f64>) -> f64 {
+    norms.into_iter().map(|norm| norm * norm).sum::<f64>().sqrt()
 }
 
 /// What gradients are multiplied with so that their global norm is at most `clip`; 0 does not clip. The 1e-6 is

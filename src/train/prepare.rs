@@ -1,19 +1,24 @@
 //! Everything that precedes the first step: rows are read and encoded, the model loaded, the last checkpoint taken up.
 
+use super::batch::{self, Piece};
 use super::checkpoint::{Checkpoints, State};
 use super::dataset::{self, Encoded, Encoder, Layout, LeftOut};
 use super::jinja::UserTemplate;
 use super::learner::Learner;
 use super::lora::{self, LoraSettings};
+use super::plan::Planner;
+use super::plan::choice::{Choice, Need};
 use super::run::say;
 use super::settings::{Settings, warn_of_idle_schedule};
 use super::source::Source;
+use crate::model::config::Fields;
 use crate::model::fingerprint::fingerprint;
 use crate::model::hub::{self, Want};
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::Weights;
-use crate::model::{self, CausalLm, LoadedModel, adapter};
+use crate::model::{self, adapter};
 use anyhow::{Context, Result, bail};
+use ewe::cli::size::shown;
 use ewe::cli::train::{Args, Precision};
 use ewe::prompt::template::Spans;
 use std::collections::BTreeSet;
@@ -63,6 +68,10 @@ pub struct Run {
     pub device: tch::Device,
     /// Where they go.
     pub checkpoints: Checkpoints,
+    /// Bytes that there were before the weights: the rows, the tokenizer.
+    pub before_weights: u64,
+    /// What it will need, where that is known.
+    pub need: Option<Need>,
     /// Steps done.
     pub done: u64,
 }
@@ -83,13 +92,16 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         .as_deref()
         .map(UserTemplate::read)
         .transpose()?;
-    let LoadedModel {
-        mut model,
-        tokenizer,
-        kind,
-        ..
-    } = model::load(&base, device, dtype)?;
-    let max_length = Settings::max_length(args, model.info().context)?;
+    if !base.is_dir() {
+        bail!(
+            "no model at {}: not a directory\nhint: pass a local directory with config.json",
+            base.display()
+        );
+    }
+    let fields = Fields::read(&base)?;
+    let info = model::info(&fields)?;
+    let tokenizer = Tokenizer::read(&base)?.belongs_to(&info)?;
+    let max_length = Settings::max_length(args, info.context)?;
     let layout = Layout {
         template,
         own: own.as_ref(),
@@ -112,14 +124,24 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
             }
         );
     }
-    let adapter = match &args.adapter {
-        Some(dir) => Some(go_on_with(model.as_mut(), dir, args, device)?),
-        None => None,
-    };
+    let adapter = args
+        .adapter
+        .as_deref()
+        .map(|dir| go_on_with(dir, args))
+        .transpose()?;
     let mut settings = Settings::resolve(args, template, max_length, encoded.train.len(), adapter);
     settings.template_text = own.map(|own| own.text().to_owned());
     if let Some(warning) = warn_of_idle_schedule(&settings.schedule) {
         say(quiet, &format!("warning: {warning}"));
+    }
+    let need = need(fields, &settings, &encoded, device)?;
+    if !args.ignore_plan {
+        refuse_what_cannot_fit(&need, device)?;
+    }
+    let before_weights = crate::shim::memory::allocated().unwrap_or_default();
+    let (mut model, kind) = model::load_weights(&base, device, dtype)?;
+    if let Some(dir) = &args.adapter {
+        adapter::attach(model.as_mut(), dir, device)?;
     }
     if let Some(lora) = &settings.lora {
         lora::check_targets(model.as_mut(), lora)?;
@@ -173,31 +195,92 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         kind,
         device,
         checkpoints,
+        before_weights,
+        need,
         done,
     })
 }
 
-/// Attaches the adapter in `dir`, and gives the settings it was made with.
-fn go_on_with(
-    model: &mut dyn CausalLm,
-    dir: &Path,
-    args: &Args,
-    device: tch::Device,
-) -> Result<LoraSettings> {
-    let attached = adapter::attach(model, dir, device)?;
-    let targets: BTreeSet<String> = attached
-        .paths
-        .iter()
-        .map(|path| path.rsplit('.').next().unwrap_or(path).to_owned())
-        .collect();
+/// The settings of the adapter in `dir`.
+fn go_on_with(dir: &Path, args: &Args) -> Result<LoraSettings> {
+    let about = adapter::about(dir)?;
+    let name = |path: &String| path.rsplit('.').next().unwrap_or(path).to_owned();
+    let targets: BTreeSet<String> = about.paths.iter().map(name).collect();
     Ok(LoraSettings {
-        rank: attached.rank,
-        alpha: attached.alpha,
+        rank: about.rank,
+        alpha: about.alpha,
         dropout: args.lora_dropout,
-        rank_stabilized: attached.rank_stabilized,
+        rank_stabilized: about.rank_stabilized,
         targets: targets.into_iter().collect(),
         from: Some(fingerprint(dir, None, Kind::Float)?),
     })
+}
+
+/// What the run will need, with its largest piece.
+fn need(fields: Fields, settings: &Settings, encoded: &Encoded, device: tch::Device) -> Result<Option<Need>> {
+    let (largest, cut) = largest_piece(settings, encoded);
+    let tokens = largest.id_t.len() as u64;
+    let choice = Choice::of(
+        settings,
+        tokens,
+        largest.target_n.len() as u64,
+        cut,
+        device.is_cuda(),
+    );
+    // Where nothing is counted nothing can be planned; training goes on without.
+    let counts = crate::shim::memory::allocated().is_some();
+    counts.then(|| Planner::new(fields)?.need(&choice)).transpose()
+}
+
+/// The largest piece of the first epoch, and whether a step has several.
+pub fn largest_piece(settings: &Settings, encoded: &Encoded) -> (Piece, bool) {
+    let (dealing, examples) = (settings.dealing(), &encoded.train);
+    let steps = dealing
+        .steps_per_epoch(examples.len())
+        .min(settings.schedule.total);
+    let mut cut = false;
+    let mut largest = Piece::default();
+    for step in 0..steps {
+        let pieces = batch::pack(examples, &dealing.step(step, examples.len()), settings.limits());
+        cut |= pieces.len() > 1;
+        for piece in pieces {
+            if piece.id_t.len() > largest.id_t.len() {
+                largest = piece;
+            }
+        }
+    }
+    (largest, cut)
+}
+
+/// Fails where the machine's memory is less than what the run needs. How much a GPU has libtorch's binding does not tell.
+fn refuse_what_cannot_fit(need: &Option<Need>, device: tch::Device) -> Result<()> {
+    let (Some(need), Some(free)) = (need, available(device)) else {
+        return Ok(());
+    };
+    if need.total > free {
+        bail!(
+            "the run needs {}, and {} of memory are free: weights {}, masters {}, moments {}, gradients {}, activations {}\n\
+             hint: `ewe plan --memory {}MB` with the run's options says what to change; --ignore-plan tries nevertheless",
+            shown(need.total),
+            shown(free),
+            shown(need.bytes.weights),
+            shown(need.bytes.masters),
+            shown(need.bytes.states),
+            shown(need.bytes.gradients),
+            shown(need.bytes.activations),
+            free / 1_000_000,
+        );
+    }
+    Ok(())
+}
+
+/// Bytes that the system could give.
+fn available(device: tch::Device) -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo")
+        .ok()
+        .filter(|_| !device.is_cuda())?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(1024 * line.split_whitespace().next()?.parse::<u64>().ok()?)
 }
 
 fn list_left_out(left_out: &[LeftOut], quiet: bool) {

@@ -1,15 +1,18 @@
 //! `ewe train` from its arguments to its result.
 
-use super::batch;
+use super::batch::Piece;
 use super::checkpoint::Checkpoints;
 use super::guard::Guard;
 use super::learner::Update;
-use super::prepare::{Run, prepare};
+use super::plan::choice::SCRATCH;
+use super::prepare::{Run, largest_piece, prepare};
 use super::settings::Settings;
 use super::speed;
 use super::steps::End;
 use super::{files, lora, save};
+use crate::shim::memory;
 use anyhow::{Context, Result, bail};
+use ewe::cli::size::shown;
 use ewe::cli::train::Args;
 use ewe::progress::clock;
 use ewe::store::RunStatus;
@@ -161,8 +164,8 @@ impl Run {
                 quiet,
                 &format!(
                     "warning: a checkpoint and the result take {}, and {} are free at {}",
-                    files::size(need),
-                    files::size(free),
+                    shown(need),
+                    shown(free),
                     args.out.display()
                 ),
             );
@@ -170,28 +173,43 @@ impl Run {
         Ok(())
     }
 
-    /// The largest piece, an update and a save, in a folder that is gone afterwards.
-    fn rehearse(&mut self, args: &Args, quiet: bool) -> Result<u8> {
-        let dealing = self.settings.dealing();
-        let examples = &self.encoded.train;
-        let largest = (0..dealing.steps_per_epoch(examples.len()))
-            .flat_map(|step| {
-                batch::pack(
-                    examples,
-                    &dealing.step(step, examples.len()),
-                    self.settings.limits(),
-                )
-            })
-            .max_by_key(|piece| piece.id_t.len())
-            .context("there are no rows")?;
-        let begun = Instant::now();
-        let nll = self.learner.learn(&largest, largest.target_n.len(), true, 0);
-        let refuses = |norm: f64| Guard::new(0.0, &[]).refuses(nll, Some(norm));
+    /// One step of one piece, or of that piece twice: its loss, and what became of it.
+    fn learn_once(&mut self, piece: &Piece, twice: bool) -> (f64, Update) {
+        let (rate, clip, targets) = (
+            self.settings.schedule.peak,
+            self.settings.clip,
+            piece.target_n.len(),
+        );
+        let guard = Guard::new(0.0, &[]);
+        if self.settings.update_in_backward {
+            let refuses = |nll: f64, norm: Option<f64>| guard.refuses(nll, norm);
+            return self
+                .learner
+                .learn_and_update(&[(piece, 0)], targets, rate, clip, &refuses);
+        }
+        if twice {
+            self.learner.learn(piece, targets, false, 0);
+        }
+        let nll = self.learner.learn(piece, targets, true, 0);
         let update = self
             .learner
-            .update(self.settings.schedule.peak, self.settings.clip, &refuses);
+            .update(rate, clip, &|norm| guard.refuses(nll, Some(norm)));
+        (nll, update)
+    }
+
+    /// The largest piece, an update and a save, in a folder that is gone afterwards.
+    fn rehearse(&mut self, args: &Args, quiet: bool) -> Result<u8> {
+        let (largest, cut) = largest_piece(&self.settings, &self.encoded);
+        if largest.id_t.is_empty() {
+            bail!("there are no rows");
+        }
+        let begun = Instant::now();
+        let before = memory::allocated();
+        let ((nll, update), peak) = memory::peak_of(|| self.learn_once(&largest, cut));
         if let Update::Refused(why) = update {
-            bail!("the largest piece cannot be learnt: {why}\nhint: --precision fp32");
+            bail!(
+                "the largest piece, with a loss of {nll:.3}, cannot be learnt: {why}\nhint: --precision fp32"
+            );
         }
         let learnt = begun.elapsed();
         let dir = tempfile::tempdir_in(&args.out)
@@ -203,17 +221,34 @@ impl Run {
         say(
             quiet,
             &format!(
-                "dry run: {} examples, {} steps; the largest piece ({} examples, {} tokens) took {:.1} s, a checkpoint and a \
+                "dry run: {} examples, {} steps; the largest piece ({} examples, {} tokens) took {:.1} s{}, a checkpoint and a \
                  save {:.1} s; nothing is kept",
-                examples.len(),
+                self.encoded.train.len(),
                 self.settings.schedule.total,
                 largest.members.len(),
                 largest.id_t.len(),
                 learnt.as_secs_f64(),
+                before
+                    .zip(peak)
+                    .map_or(String::new(), |(before, peak)| self.compared(before + peak)),
                 (begun.elapsed() - learnt).as_secs_f64()
             ),
         );
         Ok(0)
+    }
+
+    /// ` and … of memory`, as measured and as planned.
+    fn compared(&self, peak: u64) -> String {
+        let planned = self.need.as_ref().map_or(String::new(), |need| {
+            format!(
+                " ({} were planned)",
+                megabytes(need.total - need.bytes.workspace + SCRATCH)
+            )
+        });
+        format!(
+            " and {} of memory{planned}",
+            megabytes(peak - self.before_weights.min(peak))
+        )
     }
 
     fn introduction(&self, args: &Args, total: u64, ceiling: f64) -> String {
@@ -252,4 +287,9 @@ impl Run {
             ),
         );
     }
+}
+
+/// `1,234 MB` without the comma: memory is compared to the megabyte.
+fn megabytes(bytes: u64) -> String {
+    format!("{:.0} MB", bytes as f64 / 1e6)
 }

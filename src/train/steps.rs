@@ -10,6 +10,7 @@ use super::learner::Update;
 use super::metrics::{MetricsFile, StepMetrics};
 use super::prepare::Run;
 use super::speed::Work;
+use crate::shim::memory;
 use anyhow::{Result, bail};
 use ewe::cli::train::{Args, Method};
 use ewe::progress::Progress;
@@ -59,7 +60,9 @@ impl Run {
             let begun = Instant::now();
             let members = self.settings.dealing().step(step, self.encoded.train.len());
             let pieces = batch::pack(&self.encoded.train, &members, self.settings.limits());
-            let Some((loss, update)) = self.step(step, &pieces, &notes.guard, &interrupt) else {
+            let before = memory::allocated();
+            let (done, peak) = memory::peak_of(|| self.step(step, &pieces, &notes.guard, &interrupt));
+            let Some((loss, update)) = done else {
                 notes.progress.finish();
                 self.checkpoint(step, &notes.metrics)?;
                 return Ok(End::Stopped(step));
@@ -67,6 +70,7 @@ impl Run {
             let mut line = self.line(step, &members, begun.elapsed().as_secs_f64());
             line.mfu = line.tokens_per_s / line.tokens as f64 * self.flops(&work, &members) / ceiling;
             line.loss = loss.is_finite().then_some(loss);
+            line.memory = before.zip(peak).map(|(before, peak)| before + peak);
             self.note(&mut line, loss, update, &members, &mut notes)?;
             let is_best = self.evaluated(&mut line);
             line.eval_loss_before = eval_before.take();

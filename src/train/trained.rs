@@ -137,7 +137,7 @@ impl Trained {
         {
             match &mut self.sum {
                 None => self.sum = Some(gradient.to_kind(Kind::Float)),
-                Some(sum) => drop(sum.g_add_(&gradient)),
+                Some(sum) => add_to(sum, &gradient),
             }
         }
         if has_leaf_gradient {
@@ -162,5 +162,18 @@ impl Trained {
     pub fn clear(&mut self) {
         forget_gradient(&self.leaf);
         (self.sum, self.by_hand) = (None, None);
+    }
+}
+
+/// `sum += gradient`, a piece at a time: libtorch would convert all of it to fp32 first.
+fn add_to(sum: &Tensor, gradient: &Tensor) {
+    const PIECE: i64 = 1 << 22;
+    let (sum, gradient) = (sum.view(-1), gradient.reshape(-1));
+    let count = gradient.size()[0];
+    for start in (0..count).step_by(PIECE as usize) {
+        let size = PIECE.min(count - start);
+        let _ = sum
+            .narrow(0, start, size)
+            .g_add_(&gradient.narrow(0, start, size));
     }
 }

@@ -281,9 +281,22 @@ fn pieces_add_up_and_clear() {
 fn clipping_and_norm_are_pytorchs() {
     let mut of = single(&[4.0, 5.0]);
     assert!(norm(&of).is_none());
-    assert_eq!(global_norm(&[]), 0.0);
+    assert_eq!(global_norm([]), 0.0);
     backward(&mut of, 1.0);
-    assert!((global_norm(&[norm(&of).unwrap()]) - 10.0).abs() < 1e-5);
+    assert!((global_norm([norm(&of).unwrap()]) - 10.0).abs() < 1e-5);
+    for (count, kind) in [(1, Kind::Float), (MANY, Kind::Float), (MANY, Kind::BFloat16)] {
+        let x = wave(count, 1.0).to_kind(kind);
+        let want = x
+            .to_kind(Kind::Double)
+            .square()
+            .sum(Kind::Double)
+            .double_value(&[]);
+        assert!(
+            (kernels::sum_of_squares(&x) - want).abs() < 1e-5 * want,
+            "{count} {kind:?}"
+        );
+    }
+    assert!(!kernels::sum_of_squares(&(wave(MANY, 1.0) / 0.0)).is_finite());
     assert_eq!(clip_factor(10.0, 0.0), 1.0);
     assert_eq!(clip_factor(0.5, 1.0), 1.0);
     assert!((clip_factor(10.0, 1.0) - 0.1).abs() < 1e-6);

@@ -512,14 +512,34 @@ fn plan_counts_gpt_j_from_its_config_alone() {
     };
     let table = String::from_utf8(plan(&[]).success().get_output().stdout.clone()).unwrap();
     assert!(
-        table.contains("6,050,882,784") && table.contains("moments          48.4 GB"),
+        table.contains("6,050,882,784")
+            && table.contains("moments          48.4 GB")
+            && table.contains(
+                "--optimizer adafactor --master stochastic --update-in-backward           2.1   12.5 GB"
+            ),
         "{table}"
     );
     let json: Value = serde_json::from_slice(&plan(&["--json"]).success().get_output().stdout).unwrap();
     assert_eq!(json["model"]["parameters"], 6_050_882_784u64);
     assert_eq!(json["methods"][1]["fits"], 24);
     plan(&["--memory", "24GB"]).success();
-    plan(&["--memory", "24GB", "--method", "full"]).code(1);
+    let refused = plan(&["--memory", "24GB", "--method", "full"]).code(1);
+    let text = String::from_utf8(refused.get_output().stdout.clone()).unwrap();
+    assert!(
+        text.contains("does not fit into 24.0 GB; --optimizer adafactor --master stochastic --update-in-backward --clip 0 does"),
+        "{text}"
+    );
+    let times = plan(&["--tokens", "6200000", "--optimizer", "adamw8bit", "--json"]).success();
+    let json: Value = serde_json::from_slice(&times.get_output().stdout).unwrap();
+    let h100 = json["methods"][0]["times"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|time| time["gpu"] == "H100 80 GB");
+    assert!(
+        (h100.unwrap()["minutes"].as_f64().unwrap() - 11.1).abs() < 0.5,
+        "{h100:?}"
+    );
     let missing = Command::new(EWE_TORCH)
         .args(["plan", "--model", "./nowhere"])
         .assert();

@@ -1,0 +1,125 @@
+//! What a block takes, measured: one block of the model, blank, is computed and differentiated on the CPU, and the allocator counts.
+//!
+//! What autograd keeps depends on the family, the type, on what is trained, and on libtorch; a formula of it would be a second account
+//! of every model file. Nothing but one block is ever touched, so the 6B model takes a gigabyte and a second or two.
+
+use super::choice::Choice;
+use super::size::is_first;
+use crate::model::attention::Pass;
+use crate::model::config::Fields;
+use crate::model::weights::Weights;
+use crate::model::{self, CausalLm};
+use crate::shim::memory;
+use crate::train::lora::{self, LoraSettings};
+use anyhow::{Context, Result};
+use ewe::cli::train::{Method, Precision};
+use tch::{Device, Kind, Tensor};
+
+/// Operations that a trial may take: a second or two.
+const OPERATIONS: u64 = 500_000_000_000;
+
+/// Tokens of an example: attention goes example by example, and keeps what is made for each.
+const EXAMPLE: i64 = 128;
+
+/// Bytes as a function of the tokens that go through at once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Line {
+    at_none: f64,
+    per_token: f64,
+}
+
+impl Line {
+    fn through(tried: [i64; 2], [first, second]: [u64; 2]) -> Line {
+        let per_token = (second as f64 - first as f64) / (tried[1] - tried[0]) as f64;
+        Line {
+            at_none: first as f64 - per_token * tried[0] as f64,
+            per_token,
+        }
+    }
+
+    /// At so many tokens.
+    pub fn at(&self, tokens: u64) -> u64 {
+        (self.at_none + self.per_token * tokens as f64).max(0.0) as u64
+    }
+}
+
+/// One block's memory.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Block {
+    /// What the forward pass leaves for the backward pass, the block's result included.
+    pub kept: Line,
+    /// What there is at most beyond that, while it is propagated back: its gradients, and whatever comes and goes.
+    pub backward: Line,
+}
+
+impl Block {
+    /// Measures the first block of the model of `fields`, which has `numbers` of them, at the choice's tokens, or at as many as take
+    /// a second or two.
+    pub fn measure(fields: &Fields, choice: &Choice, numbers: u64) -> Result<Block> {
+        let most = (OPERATIONS / (6 * numbers.max(1))).clamp(32, choice.tokens.max(32)) as i64;
+        let tried = [most / 2, most];
+        let kind = match choice.precision {
+            Precision::Bf16 => Kind::BFloat16,
+            Precision::Fp32 => Kind::Float,
+        };
+        let mut blank = Weights::blank(kind);
+        let mut model = model::build(fields, &mut blank)?;
+        train_first(model.as_mut(), choice);
+        let mut kept = [0; 2];
+        let mut backward = [0; 2];
+        // Once in vain: what libraries make once and for all is no part of a block.
+        measure(model.as_ref(), kind, tried[0])?;
+        for (at, tokens) in tried.into_iter().enumerate() {
+            (kept[at], backward[at]) = measure(model.as_ref(), kind, tokens)?;
+        }
+        Ok(Block {
+            kept: Line::through(tried, kept),
+            backward: Line::through(tried, backward),
+        })
+    }
+}
+
+/// Makes the first block zero, and switches on the gradients of what is trained of it.
+fn train_first(model: &mut dyn CausalLm, choice: &Choice) {
+    let first = || model.parameters().into_iter().filter(|(name, _)| is_first(name));
+    first().for_each(|(_, mut tensor)| drop(tch::no_grad(|| tensor.fill_(0.0))));
+    match choice.method {
+        Method::Full => first().for_each(|(_, tensor)| drop(tensor.set_requires_grad(true))),
+        Method::Lora => {
+            let settings = LoraSettings {
+                rank: choice.rank as u32,
+                alpha: 1.0,
+                targets: choice.targets.clone(),
+                ..LoraSettings::default()
+            };
+            let _ = lora::attach_where(model, &settings, 0, Device::Cpu, &is_first);
+        }
+    }
+}
+
+/// Bytes kept by the forward pass, and those at most beyond them in the backward pass.
+fn measure(model: &dyn CausalLm, kind: Kind, tokens: i64) -> Result<(u64, u64)> {
+    let uncounted = "this build's allocator does not count, so no memory can be planned";
+    let examples: Vec<i64> = (0..tokens)
+        .step_by(EXAMPLE as usize)
+        .map(|start| EXAMPLE.min(tokens - start))
+        .collect();
+    let mut pass = Pass::packed(&examples, Device::Cpu);
+    let hidden = model.info().hidden;
+    let x_1td = Tensor::zeros([1, tokens, hidden], (kind, Device::Cpu)).set_requires_grad(true);
+    // What a pass makes once for all blocks.
+    tch::no_grad(|| drop(model.block(0, &x_1td, &mut pass)));
+    let before = memory::allocated().context(uncounted)?;
+    let y_1td = model.block(0, &x_1td, &mut pass);
+    let kept = memory::allocated().context(uncounted)?.saturating_sub(before);
+    let ((), peak) = memory::peak_of(|| {
+        let gradient_1td = Tensor::zeros_like(&y_1td.detach());
+        (&y_1td * &gradient_1td).sum(Kind::Float).backward();
+    });
+    for (name, tensor) in model.parameters() {
+        if is_first(&name) {
+            crate::shim::forget_gradient(&tensor);
+        }
+    }
+    Ok((kept, peak.context(uncounted)?))
+}

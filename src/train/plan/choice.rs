@@ -1,0 +1,276 @@
+//! What a fine-tune is to be like, and what it then needs.
+
+use super::block::Block;
+use super::size::Size;
+use crate::train::loss;
+use crate::train::settings::Settings;
+use ewe::cli::train::{Master, Method, OptimizerKind, Precision};
+use serde::Serialize;
+
+/// What decides how much memory is needed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Choice {
+    /// What is trained.
+    pub method: Method,
+    /// Of the adapter.
+    pub rank: u64,
+    /// Layers with an adapter; all if empty.
+    pub targets: Vec<String>,
+    /// What is computed with.
+    pub precision: Precision,
+    /// What is kept of a weight besides its bf16.
+    pub master: Master,
+    /// The update rule.
+    pub optimizer: OptimizerKind,
+    /// Whether blocks are computed again.
+    pub recompute: bool,
+    /// Whether weights move within the backward pass.
+    pub update_in_backward: bool,
+    /// Tokens that go through the model at once.
+    pub tokens: u64,
+    /// Of these, those that the loss falls on.
+    pub target_tokens: u64,
+    /// Whether a step has several such pieces, so that gradients are summed in fp32.
+    pub cut: bool,
+    /// Whether it is on a GPU.
+    pub gpu: bool,
+}
+
+impl Choice {
+    /// That of a run, in the largest piece `tokens` of which `target_tokens` are targets.
+    pub fn of(settings: &Settings, tokens: u64, target_tokens: u64, cut: bool, gpu: bool) -> Choice {
+        Choice {
+            method: settings.method,
+            rank: settings.lora.as_ref().map_or(0, |lora| u64::from(lora.rank)),
+            targets: settings
+                .lora
+                .as_ref()
+                .map_or(Vec::new(), |lora| lora.targets.clone()),
+            precision: settings.precision,
+            master: settings.master,
+            optimizer: settings.optimizer,
+            recompute: settings.recompute,
+            update_in_backward: settings.update_in_backward,
+            tokens,
+            target_tokens,
+            cut,
+            gpu,
+        }
+    }
+
+    /// What a tensor of so many bytes takes. The CPU's allocator has four sizes between a power of two and the next.
+    fn room(&self, bytes: u64) -> u64 {
+        if self.gpu || bytes < 4096 {
+            return bytes;
+        }
+        let step = 1 << (63 - (bytes - 1).leading_zeros() - 2);
+        bytes.next_multiple_of(step)
+    }
+
+    /// Bytes of a number that the model computes with.
+    fn width(&self) -> u64 {
+        match self.precision {
+            Precision::Bf16 => 2,
+            Precision::Fp32 => 4,
+        }
+    }
+}
+
+/// Bytes by kind, at the moment that takes most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Bytes {
+    /// What the model computes with.
+    pub weights: u64,
+    /// What is kept of trained weights besides, or the adapter.
+    pub masters: u64,
+    /// What the optimizer remembers.
+    pub states: u64,
+    /// Gradients.
+    pub gradients: u64,
+    /// What the forward pass keeps for the backward pass, and what comes and goes in a block.
+    pub activations: u64,
+    /// Logits and what is made of them.
+    pub logits: u64,
+    /// libtorch itself, and what lies unused between blocks of its allocator.
+    pub workspace: u64,
+}
+
+impl Bytes {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.weights
+            + self.masters
+            + self.states
+            + self.gradients
+            + self.activations
+            + self.logits
+            + self.workspace
+    }
+
+    /// What is there whether or not anything is computed, and all gradients: the figure of merit of a format.
+    pub fn formats(&self, gradients: u64) -> u64 {
+        self.weights + self.masters + self.states + gradients
+    }
+}
+
+/// What libtorch and its libraries take before any tensor, and what lies unused between blocks of its allocator: on a GPU, on a CPU.
+const WORKSPACE: [u64; 2] = [1_000_000_000, 300_000_000];
+/// The part of it that oneDNN allocates for its products on the CPU.
+pub const SCRATCH: u64 = 10_000_000;
+
+/// What a choice needs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Need {
+    /// The choice.
+    pub choice: Choice,
+    /// Numbers that are trained.
+    pub trained: u64,
+    /// Bytes of all gradients that exist at once.
+    pub all_gradients: u64,
+    /// By kind.
+    pub bytes: Bytes,
+    /// Their sum.
+    pub total: u64,
+    /// Floating-point operations for each token.
+    pub flops_per_token: f64,
+}
+
+impl Need {
+    /// Of `choice` for a model of this size, one block of which takes what `block` says.
+    pub fn of(size: &Size, block: &Block, choice: &Choice) -> Need {
+        let full = choice.method == Method::Full;
+        let (width, head) = (choice.width(), size.vocab * size.hidden);
+        let trained = if full {
+            size.parameters
+        } else {
+            size.adapter(choice.rank, &choice.targets)
+        };
+        let mixed = full && choice.precision == Precision::Bf16;
+        // Tensors of all weights, or of all that is trained, with so many bytes a number.
+        let all = |bytes: u64| size.counts().map(|count| choice.room(bytes * count)).sum::<u64>();
+        let of_trained = |bytes: u64| if full { all(bytes) } else { bytes * trained };
+        let fixed = Bytes {
+            weights: all(width),
+            masters: match choice.master {
+                _ if !full => 4 * trained,
+                Master::Fp32 if mixed => all(4),
+                Master::Split if mixed => all(2),
+                _ => 0,
+            },
+            states: match choice.optimizer {
+                OptimizerKind::Adamw => 2 * of_trained(4),
+                OptimizerKind::Adamw8bit => 2 * of_trained(1) + 8 * trained.div_ceil(256),
+                OptimizerKind::Adafactor => factored(size, choice),
+            },
+            workspace: WORKSPACE[usize::from(!choice.gpu)],
+            ..Bytes::default()
+        };
+        let whole = of_trained(if full { width } else { 4 });
+        let head_gradient = if full { choice.room(width * head) } else { 0 };
+        // The gradient that the head makes of an embedding lies beside the one that the embedding makes.
+        let beside = if size.tied { head_gradient } else { 0 };
+        let of_block = if full {
+            size.of_block.iter().map(|count| choice.room(width * count)).sum()
+        } else {
+            4 * trained / size.layers
+        };
+        // Sums of earlier pieces' gradients: apart from those of the piece that goes through, in fp32, or the leaves' own.
+        let several = choice.cut && !choice.update_in_backward;
+        let (sums, new) = match several {
+            // Block by block, each is added as soon as it is there; the embedding's is the largest.
+            true if mixed && choice.recompute => (all(4), of_block.max(choice.room(width * head))),
+            true if mixed => (all(4), whole + beside),
+            true => (whole, of_block),
+            false => (0, whole + beside),
+        };
+        let hidden = choice.room(choice.tokens * size.hidden * width);
+        let kept = block.kept.at(choice.tokens);
+        let (all_kept, one_kept) = if choice.recompute {
+            (size.layers * hidden, kept)
+        } else {
+            (size.layers * kept, 0)
+        };
+        let (logits, doubled_head) = loss_bytes(size, choice, width);
+        let at_a_block = block.backward.at(choice.tokens);
+        let moments = [
+            // The loss: all that is kept, logits, and the head's gradient.
+            Bytes {
+                activations: all_kept + 3 * hidden,
+                logits,
+                gradients: head_gradient + doubled_head + sums,
+                ..fixed
+            },
+            // The last block's backward pass.
+            Bytes {
+                activations: all_kept + one_kept + at_a_block.saturating_sub(of_block) + 2 * hidden,
+                gradients: if choice.update_in_backward && !size.tied {
+                    0
+                } else {
+                    head_gradient
+                } + of_block
+                    + sums,
+                ..fixed
+            },
+            // The first block's, or the embedding's, when all other gradients are there.
+            Bytes {
+                activations: one_kept.max(kept) + at_a_block.saturating_sub(of_block) + hidden,
+                gradients: sums
+                    + if choice.update_in_backward {
+                        beside + of_block
+                    } else {
+                        new
+                    },
+                ..fixed
+            },
+            // The update, where the embedding's two gradients become one.
+            Bytes {
+                gradients: match (choice.update_in_backward, several) {
+                    (true, _) => head_gradient + 2 * beside,
+                    (false, true) => sums,
+                    (false, false) => whole + 2 * beside,
+                },
+                ..fixed
+            },
+        ];
+        let bytes = moments.into_iter().max_by_key(Bytes::total).unwrap_or_default();
+        let passes = if full { 3.0 } else { 2.0 } + if choice.recompute { 1.0 } else { 0.0 };
+        Need {
+            choice: choice.clone(),
+            trained,
+            all_gradients: if choice.update_in_backward {
+                of_block
+            } else {
+                whole
+            },
+            bytes,
+            total: bytes.total(),
+            flops_per_token: passes * 2.0 * (size.linear + head) as f64,
+        }
+    }
+}
+
+/// What Adafactor remembers: of each matrix a number a row and a column.
+fn factored(size: &Size, choice: &Choice) -> u64 {
+    if choice.method == Method::Lora {
+        return 4 * (size.adapter(1, &choice.targets) + 2 * choice.rank * size.linears.len() as u64);
+    }
+    let of = |shape: &Vec<i64>| match shape.as_slice() {
+        [rows, columns] => rows + columns,
+        other => 1 + other.iter().product::<i64>(),
+    };
+    4 * size.shapes.iter().map(of).sum::<i64>() as u64
+}
+
+/// Bytes of the loss: its buffers, and, where the head's gradient is made in several parts, the part that is added.
+fn loss_bytes(size: &Size, choice: &Choice, width: u64) -> (u64, u64) {
+    let full = choice.method == Method::Full;
+    let chunk = loss::chunk(choice.target_tokens as i64, size.vocab as i64, width as i64, full) as u64;
+    let tile = loss::cpu_tile(size.vocab as i64).min(chunk as i64) as u64;
+    let logits = chunk * size.vocab * width + 2 * 4 * tile * size.vocab;
+    let doubled = if full && choice.target_tokens > chunk {
+        width * size.vocab * size.hidden
+    } else {
+        0
+    };
+    (logits, doubled)
+}
