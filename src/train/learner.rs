@@ -14,6 +14,7 @@ use super::optimizer::{self, Optimizer, Rule};
 use super::trained::Trained;
 use crate::model::CausalLm;
 use crate::model::attention::Pass;
+use std::time::{Duration, Instant};
 use tch::{Device, Kind, Tensor};
 
 /// A model, what is trained of it, and the optimizer.
@@ -26,6 +27,8 @@ pub struct Learner {
     pub optimizer: Optimizer,
     /// The adapter's settings, unless every weight is trained.
     pub lora: Option<LoraSettings>,
+    /// Time spent on moving weights so far.
+    pub updating: Duration,
     /// Whether a block's activations are forgotten and computed again when its gradients are due.
     pub recomputes: bool,
     head: Head,
@@ -160,6 +163,7 @@ impl Learner {
             trained,
             optimizer,
             lora,
+            updating: Duration::ZERO,
             recomputes: false,
             head: Head { weight_vd, bias_v },
             trained_head,
@@ -357,7 +361,9 @@ impl Learner {
                     let finite = norm.is_finite();
                     norms[index] = Some(norm);
                     if finite {
+                        let begun = Instant::now();
                         self.optimizer.step(index, &self.trained[index], *rate, *factor);
+                        self.updating += begun.elapsed();
                         *moved = true;
                     }
                 }
@@ -424,10 +430,12 @@ impl Learner {
         let norm = optimizer::global_norm(self.trained.iter().filter_map(optimizer::norm));
         let refused = refuses(norm);
         if refused.is_none() {
+            let begun = Instant::now();
             let factor = optimizer::clip_factor(norm, clip);
             for (index, of) in self.trained.iter().enumerate() {
                 self.optimizer.step(index, of, rate, factor);
             }
+            self.updating += begun.elapsed();
         }
         self.forget();
         refused.map_or(Update::Done(norm), Update::Refused)

@@ -25,6 +25,9 @@ pub struct StepMetrics {
     pub tokens_per_s: f64,
     /// Arithmetic that the step needs, a second, over the rate of a large matrix product measured at the start.
     pub mfu: f64,
+    /// Seconds of the step in which weights were moved; on a GPU, in which that was asked for.
+    #[serde(default)]
+    pub update_s: f64,
     /// The most bytes that there were at once, as the allocator counts them; on a GPU, those of the machine beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,

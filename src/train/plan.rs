@@ -42,6 +42,11 @@ impl Planner {
         })
     }
 
+    /// What `choice` needs without the activations of blocks.
+    pub fn least(&self, choice: &Choice) -> Need {
+        Need::of(&self.size, &Block::default(), choice)
+    }
+
     /// What `choice` needs.
     pub fn need(&mut self, choice: &Choice) -> Result<Need> {
         let alike = |of: &Choice| {

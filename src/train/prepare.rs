@@ -70,7 +70,7 @@ pub struct Run {
     pub checkpoints: Checkpoints,
     /// Bytes that there were before the weights: the rows, the tokenizer.
     pub before_weights: u64,
-    /// What it will need, where that is known.
+    /// What it will need, where that was looked into.
     pub need: Option<Need>,
     /// Steps done.
     pub done: u64,
@@ -134,7 +134,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
     if let Some(warning) = warn_of_idle_schedule(&settings.schedule) {
         say(quiet, &format!("warning: {warning}"));
     }
-    let need = need(fields, &settings, &encoded, device)?;
+    let need = need(fields, &settings, &encoded, device, args.dry_run)?;
     if !args.ignore_plan {
         refuse_what_cannot_fit(&need, device)?;
     }
@@ -216,8 +216,15 @@ fn go_on_with(dir: &Path, args: &Args) -> Result<LoraSettings> {
     })
 }
 
-/// What the run will need, with its largest piece.
-fn need(fields: Fields, settings: &Settings, encoded: &Encoded, device: tch::Device) -> Result<Option<Need>> {
+/// What the run will need, with its largest piece. Blocks are measured where it matters, since that takes a second or more: for a
+/// dry run, and where without their activations half the memory is taken.
+fn need(
+    fields: Fields,
+    settings: &Settings,
+    encoded: &Encoded,
+    device: tch::Device,
+    dry_run: bool,
+) -> Result<Option<Need>> {
     let (largest, cut) = largest_piece(settings, encoded);
     let tokens = largest.id_t.len() as u64;
     let choice = Choice::of(
@@ -228,8 +235,13 @@ fn need(fields: Fields, settings: &Settings, encoded: &Encoded, device: tch::Dev
         device.is_cuda(),
     );
     // Where nothing is counted nothing can be planned; training goes on without.
-    let counts = crate::shim::memory::allocated().is_some();
-    counts.then(|| Planner::new(fields)?.need(&choice)).transpose()
+    if crate::shim::memory::allocated().is_none() {
+        return Ok(None);
+    }
+    let mut planner = Planner::new(fields)?;
+    let least = planner.least(&choice);
+    let tight = available(device).is_some_and(|free| 2 * least.total > free);
+    (dry_run || tight).then(|| planner.need(&choice)).transpose()
 }
 
 /// The largest piece of the first epoch, and whether a step has several.

@@ -47,7 +47,12 @@ pub fn run(args: &Args) -> Result<u8> {
             });
         };
         note("forward twice is equal", twice(dir.path(), device));
-        note("padding changes nothing", padding(dir.path(), device));
+        note("packed examples are as alone", packed(dir.path(), device));
+        note("no example sees another", isolated(dir.path(), device));
+        note(
+            "updates in backward are those after",
+            within_backward(dir.path(), device),
+        );
         note("gradients do not depend on the cut", cuts(dir.path(), device));
         note("loss falls, full bf16", falls(dir.path(), device, false));
         note("loss falls, LoRA bf16", falls(dir.path(), device, true));
@@ -218,11 +223,50 @@ fn twice(dir: &Path, device: Device) -> Result<String> {
     Ok("bit-equal in bf16".to_owned())
 }
 
-fn padding(dir: &Path, device: Device) -> Result<String> {
+fn packed(dir: &Path, device: Device) -> Result<String> {
     let mut learner = learner(dir, device, Kind::Float, false)?;
     let together: f64 = pieces(6).iter().map(|piece| learner.evaluate(piece)).sum();
     let alone: f64 = pieces(1).iter().map(|piece| learner.evaluate(piece)).sum();
     within((together - alone).abs() / alone, 1e-5)
+}
+
+/// Another example's tokens change nothing, to the last bit.
+fn isolated(dir: &Path, device: Device) -> Result<String> {
+    let model = load(dir, device, Kind::BFloat16)?;
+    let piece = &pieces(6)[0];
+    let first = piece.lengths[0];
+    let mut other = piece.clone();
+    other.id_t[..first as usize]
+        .iter_mut()
+        .for_each(|id| *id = (*id + 1) % 127);
+    let of_others = |piece: &Piece| hidden(model.as_ref(), piece, device).slice(1, first, None, 1);
+    ensure!(
+        of_others(piece) == of_others(&other),
+        "the others' results differ"
+    );
+    let of_first = |piece: &Piece| hidden(model.as_ref(), piece, device).slice(1, 0, first, 1);
+    ensure!(of_first(piece) != of_first(&other), "nothing was changed");
+    Ok("bit-equal in bf16".to_owned())
+}
+
+fn within_backward(dir: &Path, device: Device) -> Result<String> {
+    let (mut after, mut within_it) = (
+        learner(dir, device, Kind::BFloat16, false)?,
+        learner(dir, device, Kind::BFloat16, false)?,
+    );
+    after.recomputes = true;
+    let piece = &pieces(6)[0];
+    let targets = piece.target_n.len();
+    for _ in 0..3 {
+        after.learn(piece, targets, true, 0);
+        after.update(1e-2, 1.0, &|_| None);
+        within_it.learn_and_update(&[(piece, 0)], targets, 1e-2, 1.0, &|_, _| None);
+    }
+    let mut worst = 0f64;
+    for (a, b) in after.trained.iter().zip(&within_it.trained) {
+        worst = worst.max((a.values() - b.values()).abs().max().double_value(&[]));
+    }
+    within(worst, 1e-3)
 }
 
 fn cuts(dir: &Path, device: Device) -> Result<String> {

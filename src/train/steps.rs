@@ -60,7 +60,7 @@ impl Run {
             let begun = Instant::now();
             let members = self.settings.dealing().step(step, self.encoded.train.len());
             let pieces = batch::pack(&self.encoded.train, &members, self.settings.limits());
-            let before = memory::allocated();
+            let (before, updating) = (memory::allocated(), self.learner.updating);
             let (done, peak) = memory::peak_of(|| self.step(step, &pieces, &notes.guard, &interrupt));
             let Some((loss, update)) = done else {
                 notes.progress.finish();
@@ -70,6 +70,7 @@ impl Run {
             let mut line = self.line(step, &members, begun.elapsed().as_secs_f64());
             line.mfu = line.tokens_per_s / line.tokens as f64 * self.flops(&work, &members) / ceiling;
             line.loss = loss.is_finite().then_some(loss);
+            line.update_s = (self.learner.updating - updating).as_secs_f64();
             line.memory = before.zip(peak).map(|(before, peak)| before + peak);
             self.note(&mut line, loss, update, &members, &mut notes)?;
             let is_best = self.evaluated(&mut line);

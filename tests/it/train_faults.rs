@@ -45,6 +45,7 @@ fn log(out: &Path) -> Vec<Value> {
         line.remove("tokens_per_s");
         line.remove("mfu");
         line.remove("memory");
+        line.remove("update_s");
     }
     lines
 }

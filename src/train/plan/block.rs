@@ -22,7 +22,7 @@ const OPERATIONS: u64 = 500_000_000_000;
 const EXAMPLE: i64 = 128;
 
 /// Bytes as a function of the tokens that go through at once.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Line {
     at_none: f64,
     per_token: f64,
@@ -44,7 +44,7 @@ impl Line {
 }
 
 /// One block's memory.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Block {
     /// What the forward pass leaves for the backward pass, the block's result included.
     pub kept: Line,
