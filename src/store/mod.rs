@@ -111,13 +111,17 @@ impl Store {
         let pool = pool(options(path))
             .await
             .map_err(|error| Error::opening(path, error))?;
-        let schema = check_header(&pool, path).await?;
-        if schema < SCHEMA
-            && let Err(error) = MIGRATIONS.run(&pool).await
-            // Another process may have been faster.
-            && check_header(&pool, path).await? < SCHEMA
-        {
-            return Err(Error::from(error));
+        let mut schema = check_header(&pool, path).await?;
+        while schema < SCHEMA {
+            let Err(error) = MIGRATIONS.run(&pool).await else {
+                break;
+            };
+            // Another process may have been faster, and be between two of them.
+            let now = check_header(&pool, path).await?;
+            if now == schema {
+                return Err(Error::from(error));
+            }
+            schema = now;
         }
         Ok(Store {
             pool,
