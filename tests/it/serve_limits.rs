@@ -264,7 +264,7 @@ fn a_step_that_fails_ends_its_requests_and_the_server_goes_on() {
     let beside = server.send(
         "POST",
         "/v1/completions",
-        &json!({ "prompt": "t", "max_tokens": 150_000, "stream": true }),
+        &json!({ "prompt": "t", "max_tokens": 150_000, "ignore_eos": true, "stream": true }),
     );
     server.wait_for("ewe_running", 1.0);
     let (status, body) = server.complete(huge());
