@@ -11,6 +11,7 @@ pub mod edit;
 pub mod endpoint;
 pub mod export;
 pub mod filter;
+pub mod formats;
 pub mod generate;
 pub mod import;
 pub mod init;

@@ -1,7 +1,8 @@
 //! `ewe plan`
 
+use super::formats::Formats;
 use super::size;
-use super::train::{Master, Method, OptimizerKind, Precision};
+use super::train::Method;
 use std::path::PathBuf;
 
 /// Arguments of `ewe plan`.
@@ -27,29 +28,9 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub target_tokens: Option<u32>,
 
-    /// Layers that get an adapter [default: every linear layer of the blocks]
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub lora_targets: Vec<String>,
-
-    /// What is computed with
-    #[arg(long, value_enum, default_value_t = Precision::Bf16)]
-    pub precision: Precision,
-
-    /// What is kept of a weight besides its bf16, with --method full
-    #[arg(long, value_enum, default_value_t = Master::Split)]
-    pub master: Master,
-
-    /// The update rule
-    #[arg(long, value_enum, default_value_t = OptimizerKind::Adamw)]
-    pub optimizer: OptimizerKind,
-
-    /// Blocks are computed again in the backward pass
-    #[arg(long)]
-    pub recompute: bool,
-
-    /// Each block's weights move as soon as their gradients are there
-    #[arg(long)]
-    pub update_in_backward: bool,
+    /// What is kept
+    #[command(flatten)]
+    pub formats: Formats,
 
     /// A step is cut into several pieces, whose gradients are summed in fp32
     #[arg(long)]

@@ -1,5 +1,6 @@
 //! `ewe train`
 
+use super::formats::Formats;
 use crate::prompt::template::Template;
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -63,10 +64,6 @@ pub struct Args {
     #[arg(long)]
     pub lora_rank_stabilized: bool,
 
-    /// Layers that get an adapter, as `q_proj,v_proj` [default: every linear layer of the blocks]
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub lora_targets: Vec<String>,
-
     /// Go on with this adapter, in PEFT's format, in place of a fresh one
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
@@ -101,16 +98,6 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub micro_tokens: Option<u32>,
 
-    /// Keep only what goes into each block and compute the rest again when its gradients are due: a third more
-    /// arithmetic, a fraction of the memory
-    #[arg(long)]
-    pub recompute: bool,
-
-    /// Move each block's weights as soon as their gradients are there, and drop these: no more than one block's gradients exist.
-    /// Computes blocks again, and with --clip everything twice, to know the norm first. For --method full
-    #[arg(long)]
-    pub update_in_backward: bool,
-
     /// Peak learning rate [default: 2e-4 for lora, 2e-5 for full]
     #[arg(long, value_name = "RATE")]
     pub lr: Option<f64>,
@@ -136,17 +123,9 @@ pub struct Args {
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(2..))]
     pub max_length: Option<u32>,
 
-    /// What is computed with
-    #[arg(long, value_enum, default_value_t = Precision::Bf16)]
-    pub precision: Precision,
-
-    /// What is kept of a weight besides its bf16, with --method full; an adapter is fp32
-    #[arg(long, value_enum, default_value_t = Master::Split)]
-    pub master: Master,
-
-    /// The update rule
-    #[arg(long, value_enum, default_value_t = OptimizerKind::Adamw)]
-    pub optimizer: OptimizerKind,
+    /// What is kept
+    #[command(flatten)]
+    pub formats: Formats,
 
     /// Order of the rows: shuffled anew each epoch, or as they come
     #[arg(long, value_enum, default_value_t = Order::Shuffled)]

@@ -85,15 +85,15 @@ impl Config {
     }
 }
 
-/// What an adapter is, without a model: its config, and which layers its file has something for. Fails as [`attach`] does.
-pub fn about(dir: &Path) -> Result<Attached> {
+/// What the adapter in `dir` is, without a model: its config, and which layers its file has something for.
+pub fn about(dir: &Path) -> Result<About> {
     let config = Config::read(dir)?;
     let weights = Weights::open_file(&dir.join("adapter_model.safetensors"), "")?;
     let path = |name: &str| {
         let name = name.strip_prefix(PREFIX)?.strip_suffix(".lora_A.weight")?;
         Some(name.to_owned())
     };
-    Ok(Attached {
+    Ok(About {
         rank: config.r as u32,
         alpha: config.lora_alpha,
         rank_stabilized: config.use_rslora,
@@ -103,7 +103,7 @@ pub fn about(dir: &Path) -> Result<Attached> {
 
 /// What an adapter's config says of it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Attached {
+pub struct About {
     /// Inner width.
     pub rank: u32,
     /// Its output is scaled by `alpha / rank`, or,
@@ -114,10 +114,10 @@ pub struct Attached {
     pub paths: Vec<String>,
 }
 
-/// Attaches the adapter in `dir` to `model`. A and B stay in fp32; dropout is off.
+/// Attaches the adapter in `dir` to `model`, and gives how many layers have one. A and B stay in fp32; dropout is off.
 ///
 /// Fails with the file and every name or shape that does not fit the model.
-pub fn attach(model: &mut dyn CausalLm, dir: &Path, device: Device) -> Result<Attached> {
+pub fn attach(model: &mut dyn CausalLm, dir: &Path, device: Device) -> Result<usize> {
     let _guard = tch::no_grad_guard();
     let config = Config::read(dir)?;
     let rank = config.r;
@@ -165,16 +165,11 @@ pub fn attach(model: &mut dyn CausalLm, dir: &Path, device: Device) -> Result<At
     if loras.is_empty() {
         bail!("{} has no LoRA weights", file.display());
     }
-    let attached = Attached {
-        rank: rank as u32,
-        alpha: config.lora_alpha,
-        rank_stabilized: config.use_rslora,
-        paths: loras.keys().cloned().collect(),
-    };
+    let count = loras.len();
     model.for_each_linear(&mut |linear| {
         if let Some(lora) = loras.remove(&linear.path) {
             linear.lora = Some(lora);
         }
     });
-    Ok(attached)
+    Ok(count)
 }

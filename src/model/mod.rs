@@ -187,37 +187,33 @@ pub fn load(dir: &Path, device: Device, dtype: &str) -> Result<LoadedModel> {
     read(dir, device, dtype, false)
 }
 
-/// What config.json in `dir` says of the model; nothing else is read.
-pub fn info(fields: &Fields) -> Result<ModelInfo> {
-    Ok(build(fields, &mut Weights::sketch())?.info().clone())
-}
-
-/// The model in `dir` alone, without its tokenizer, and what it computes in.
-pub fn load_weights(dir: &Path, device: Device, dtype: &str) -> Result<(Box<dyn CausalLm>, Kind)> {
-    let _guard = tch::no_grad_guard();
-    let fields = Fields::read(dir)?;
-    let mut weights = Weights::open(dir, prefix(family(&fields)?))?;
-    let kind = device::dtype(dtype, weights.main_kind())?;
-    weights.place(kind, device);
-    let model = build(&fields, &mut weights)?;
-    weights.finish()?;
-    Ok((model, kind))
-}
-
-/// As [`load`]; with `packs`, linear layers are [packed](Weights::pack) as they are read.
-fn read(dir: &Path, device: Device, dtype: &str, packs: bool) -> Result<LoadedModel> {
-    let _guard = tch::no_grad_guard();
+/// config.json in `dir`. Fails when that is no directory, or has none.
+pub fn fields(dir: &Path) -> Result<Fields> {
     if !dir.is_dir() {
         bail!(
             "no model at {}: not a directory\nhint: pass a local directory with config.json",
             dir.display()
         );
     }
-    let fields = Fields::read(dir)?;
+    Fields::read(dir)
+}
+
+/// What `fields` say of the model; nothing else is read.
+pub fn info(fields: &Fields) -> Result<ModelInfo> {
+    Ok(build(fields, &mut Weights::sketch())?.info().clone())
+}
+
+/// The model in `dir` alone, without its tokenizer, and what it computes in. With `packs`, linear layers are
+/// [packed](Weights::pack) as they are read.
+pub fn load_weights(
+    dir: &Path,
+    device: Device,
+    dtype: &str,
+    packs: bool,
+) -> Result<(Box<dyn CausalLm>, Kind)> {
+    let _guard = tch::no_grad_guard();
+    let fields = fields(dir)?;
     let mut weights = Weights::open(dir, prefix(family(&fields)?))?;
-    // A tokenizer of 262,144 tokens takes as long to read as half a gigabyte of weights.
-    let tokenizer_dir = dir.to_path_buf();
-    let tokenizer = std::thread::spawn(move || Tokenizer::read(&tokenizer_dir));
     let kind = device::dtype(dtype, weights.main_kind())?;
     weights.place(kind, device);
     if packs {
@@ -225,6 +221,15 @@ fn read(dir: &Path, device: Device, dtype: &str, packs: bool) -> Result<LoadedMo
     }
     let model = build(&fields, &mut weights)?;
     weights.finish()?;
+    Ok((model, kind))
+}
+
+/// As [`load`]; `packs` as in [`load_weights`].
+fn read(dir: &Path, device: Device, dtype: &str, packs: bool) -> Result<LoadedModel> {
+    // A tokenizer of 262,144 tokens takes as long to read as half a gigabyte of weights.
+    let tokenizer_dir = dir.to_path_buf();
+    let tokenizer = std::thread::spawn(move || Tokenizer::read(&tokenizer_dir));
+    let (model, kind) = load_weights(dir, device, dtype, packs)?;
     let tokenizer = tokenizer
         .join()
         .map_err(|_| anyhow!("cannot read the tokenizer in {}", dir.display()))?;

@@ -27,13 +27,19 @@ impl Dealing {
         examples.div_ceil(self.batch_size) as u64
     }
 
+    /// Indices of all examples in the order of an epoch, of which each step takes its share.
+    pub fn epoch(&self, number: u64, examples: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..examples).collect();
+        if self.order == Order::Shuffled {
+            order.shuffle(&mut super::rng(self.seed, "order", number));
+        }
+        order
+    }
+
     /// Indices of the examples of `step` (counted from 0), out of `examples` in all.
     pub fn step(&self, step: u64, examples: usize) -> Vec<usize> {
         let per_epoch = self.steps_per_epoch(examples);
-        let mut order: Vec<usize> = (0..examples).collect();
-        if self.order == Order::Shuffled {
-            order.shuffle(&mut super::rng(self.seed, "order", step / per_epoch));
-        }
+        let order = self.epoch(step / per_epoch, examples);
         let start = (step % per_epoch) as usize * self.batch_size;
         order[start..examples.min(start + self.batch_size)].to_vec()
     }

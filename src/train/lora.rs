@@ -37,14 +37,15 @@ impl LoraSettings {
         let rank = f64::from(self.rank);
         self.alpha / if self.rank_stabilized { rank.sqrt() } else { rank }
     }
+}
 
-    fn wants(&self, path: &str) -> bool {
-        self.targets.is_empty() || self.targets.iter().any(|target| target == last(path))
-    }
+/// Whether a layer is one of those that `targets` name; all are if there are none.
+pub fn is_target(targets: &[String], path: &str) -> bool {
+    targets.is_empty() || targets.iter().any(|target| target == last(path))
 }
 
 /// The last part of a layer's name: `q_proj`.
-fn last(path: &str) -> &str {
+pub fn last(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
 }
 
@@ -93,7 +94,7 @@ pub fn attach_where(
     let mut trained = Vec::new();
     let rank = i64::from(settings.rank);
     model.for_each_linear(&mut |linear| {
-        if !settings.wants(&linear.path) || !takes(&linear.path) {
+        if !is_target(&settings.targets, &linear.path) || !takes(&linear.path) {
             return;
         }
         if let Some(lora) = &mut linear.lora {

@@ -15,7 +15,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
     let base = hub::resolve(&args.model, Want::Model)?;
     let _guard = tch::no_grad_guard();
     let LoadedModel { mut model, kind, .. } = model::load(&base, Device::Cpu, &args.dtype)?;
-    let attached = adapter::attach(model.as_mut(), &args.adapter, Device::Cpu)?;
+    let layers = adapter::attach(model.as_mut(), &args.adapter, Device::Cpu)?;
     let (mut changed, mut all) = (0.0, 0.0);
     model.for_each_linear(&mut |linear| {
         if linear.lora.is_none() {
@@ -44,7 +44,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
         &format!(
             "{}: {} layers merged in {}, {:.1} % of their weights differ from the base's",
             args.out.display(),
-            attached.paths.len(),
+            layers,
             model::device::dtype_name(kind),
             100.0 * changed / all
         ),

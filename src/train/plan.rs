@@ -100,12 +100,12 @@ fn choice(args: &Args, method: Method) -> Choice {
     Choice {
         method,
         rank: u64::from(args.lora_rank),
-        targets: args.lora_targets.clone(),
-        precision: args.precision,
-        master: args.master,
-        optimizer: args.optimizer,
-        recompute: args.recompute || (args.update_in_backward && method == Method::Full),
-        update_in_backward: args.update_in_backward && method == Method::Full,
+        targets: args.formats.lora_targets.clone(),
+        precision: args.formats.precision,
+        master: args.formats.master,
+        optimizer: args.formats.optimizer,
+        recompute: args.formats.recompute || (args.formats.update_in_backward && method == Method::Full),
+        update_in_backward: args.formats.update_in_backward && method == Method::Full,
         tokens,
         // Prompts carry no loss, but may be short.
         target_tokens: args.target_tokens.map_or(tokens, u64::from).min(tokens),
@@ -126,12 +126,12 @@ pub fn run(args: &Args) -> Result<u8> {
         needs.push(planner.need(&choice(args, method))?);
     }
     let mut formats = Vec::new();
-    if args.precision == Precision::Bf16 {
+    if args.formats.precision == Precision::Bf16 {
         for (options, master, optimizer, within) in FORMATS {
             let full = Choice {
                 master,
                 optimizer,
-                recompute: args.recompute || within,
+                recompute: args.formats.recompute || within,
                 update_in_backward: within,
                 ..choice(args, Method::Full)
             };

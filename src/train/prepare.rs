@@ -83,7 +83,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
     let template = Settings::template(args, source.rows.are_completions)?;
     let device = model::device::device(&args.device)?;
     let base = hub::resolve(&args.model, Want::Model)?;
-    let dtype = match args.precision {
+    let dtype = match args.formats.precision {
         Precision::Bf16 => "bf16",
         Precision::Fp32 => "fp32",
     };
@@ -92,13 +92,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         .as_deref()
         .map(UserTemplate::read)
         .transpose()?;
-    if !base.is_dir() {
-        bail!(
-            "no model at {}: not a directory\nhint: pass a local directory with config.json",
-            base.display()
-        );
-    }
-    let fields = Fields::read(&base)?;
+    let fields = model::fields(&base)?;
     let info = model::info(&fields)?;
     let tokenizer = Tokenizer::read(&base)?.belongs_to(&info)?;
     let max_length = Settings::max_length(args, info.context)?;
@@ -139,7 +133,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         refuse_what_cannot_fit(&need, device)?;
     }
     let before_weights = crate::shim::memory::allocated().unwrap_or_default();
-    let (mut model, kind) = model::load_weights(&base, device, dtype)?;
+    let (mut model, kind) = model::load_weights(&base, device, dtype, false)?;
     if let Some(dir) = &args.adapter {
         adapter::attach(model.as_mut(), dir, device)?;
     }
@@ -204,8 +198,11 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
 /// The settings of the adapter in `dir`.
 fn go_on_with(dir: &Path, args: &Args) -> Result<LoraSettings> {
     let about = adapter::about(dir)?;
-    let name = |path: &String| path.rsplit('.').next().unwrap_or(path).to_owned();
-    let targets: BTreeSet<String> = about.paths.iter().map(name).collect();
+    let targets: BTreeSet<String> = about
+        .paths
+        .iter()
+        .map(|path| lora::last(path).to_owned())
+        .collect();
     Ok(LoraSettings {
         rank: about.rank,
         alpha: about.alpha,
@@ -246,14 +243,15 @@ fn need(
 
 /// The largest piece of the first epoch, and whether a step has several.
 pub fn largest_piece(settings: &Settings, encoded: &Encoded) -> (Piece, bool) {
-    let (dealing, examples) = (settings.dealing(), &encoded.train);
-    let steps = dealing
-        .steps_per_epoch(examples.len())
-        .min(settings.schedule.total);
+    let examples = &encoded.train;
+    let order = settings.dealing().epoch(0, examples.len());
     let mut cut = false;
     let mut largest = Piece::default();
-    for step in 0..steps {
-        let pieces = batch::pack(examples, &dealing.step(step, examples.len()), settings.limits());
+    for members in order
+        .chunks(settings.batch_size)
+        .take(settings.schedule.total as usize)
+    {
+        let pieces = batch::pack(examples, members, settings.limits());
         cut |= pieces.len() > 1;
         for piece in pieces {
             if piece.id_t.len() > largest.id_t.len() {

@@ -119,20 +119,22 @@ impl Settings {
             );
         }
         if args.adapter.is_some()
-            && (args.lora_rank.is_some() || args.lora_alpha.is_some() || !args.lora_targets.is_empty())
+            && (args.lora_rank.is_some()
+                || args.lora_alpha.is_some()
+                || !args.formats.lora_targets.is_empty())
         {
             bail!(
                 "an adapter that is gone on with has its own rank, alpha and targets\nhint: leave --lora-rank, --lora-alpha and --lora-targets away"
             );
         }
-        if args.master == Master::Bf16 {
+        if args.formats.master == Master::Bf16 {
             bail!(
                 "--master bf16 is refused: bf16 has 8 bits, so that an update of less than 1/512 of a weight is rounded away, which at a \
                  rate of 1e-5 are most of them\nhint: --master stochastic takes as little memory and loses nothing on average; \
                  --master split loses nothing at all"
             );
         }
-        if args.update_in_backward && args.method == Method::Lora {
+        if args.formats.update_in_backward && args.method == Method::Lora {
             bail!(
                 "--update-in-backward is for --method full: the gradients of an adapter take next to nothing\nhint: \
                  --recompute saves activations with either"
@@ -186,7 +188,7 @@ impl Settings {
             alpha: args.lora_alpha.unwrap_or(2.0 * f64::from(rank)),
             dropout: args.lora_dropout,
             rank_stabilized: args.lora_rank_stabilized,
-            targets: args.lora_targets.clone(),
+            targets: args.formats.lora_targets.clone(),
             from: None,
         };
         let lora = (args.method == Method::Lora).then(|| lora.unwrap_or_else(fresh));
@@ -214,11 +216,11 @@ impl Settings {
             seed: args.seed,
             micro_batch: args.micro_batch.unwrap_or(args.batch_size) as usize,
             micro_tokens: args.micro_tokens.unwrap_or(MICRO_TOKENS) as usize,
-            recompute: args.recompute || args.update_in_backward,
-            update_in_backward: args.update_in_backward,
-            precision: args.precision,
-            master: args.master,
-            optimizer: args.optimizer,
+            recompute: args.formats.recompute || args.formats.update_in_backward,
+            update_in_backward: args.formats.update_in_backward,
+            precision: args.formats.precision,
+            master: args.formats.master,
+            optimizer: args.formats.optimizer,
             weight_decay: args.weight_decay,
             clip: args.clip,
             guard: args.guard,

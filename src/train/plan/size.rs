@@ -3,6 +3,7 @@
 use crate::model::config::Fields;
 use crate::model::weights::Weights;
 use crate::model::{self, ModelInfo};
+use crate::train::lora::is_target;
 use anyhow::Result;
 use serde::Serialize;
 use std::path::Path;
@@ -104,18 +105,8 @@ impl Size {
 
     /// Numbers of an adapter of this rank on the layers that `targets` name, all if there are none.
     pub fn adapter(&self, rank: u64, targets: &[String]) -> u64 {
-        let wanted = |path: &str| {
-            targets.is_empty()
-                || targets
-                    .iter()
-                    .any(|target| path.rsplit('.').next() == Some(target.as_str()))
-        };
-        let of = |(_, inputs, outputs): &(String, u64, u64)| rank * (inputs + outputs);
-        self.linears
-            .iter()
-            .filter(|(path, ..)| wanted(path))
-            .map(of)
-            .sum()
+        let wanted = self.linears.iter().filter(|(path, ..)| is_target(targets, path));
+        wanted.map(|(_, inputs, outputs)| rank * (inputs + outputs)).sum()
     }
 }
 

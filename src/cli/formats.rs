@@ -1,0 +1,33 @@
+//! What `ewe train` keeps of weights, moments and activations, and `ewe plan` plans with.
+
+use super::train::{Master, OptimizerKind, Precision};
+
+/// What decides how much memory a fine-tune takes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Formats {
+    /// What is computed with
+    #[arg(long, value_enum, default_value_t = Precision::Bf16)]
+    pub precision: Precision,
+
+    /// What is kept of a weight besides its bf16, with --method full; an adapter is fp32
+    #[arg(long, value_enum, default_value_t = Master::Split)]
+    pub master: Master,
+
+    /// The update rule
+    #[arg(long, value_enum, default_value_t = OptimizerKind::Adamw)]
+    pub optimizer: OptimizerKind,
+
+    /// Keep only what goes into each block and compute the rest again when its gradients are due: a third more
+    /// arithmetic, a fraction of the memory
+    #[arg(long)]
+    pub recompute: bool,
+
+    /// Move each block's weights as soon as their gradients are there, and drop these: no more than one block's gradients exist.
+    /// Computes blocks again, and with --clip everything twice, to know the norm first. For --method full
+    #[arg(long)]
+    pub update_in_backward: bool,
+
+    /// Layers that get an adapter, as `q_proj,v_proj` [default: every linear layer of the blocks]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub lora_targets: Vec<String>,
+}
