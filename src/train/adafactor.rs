@@ -6,9 +6,9 @@
 //!
 //! Shapes: `r` rows, `c` columns.
 
-use super::composed;
+use super::composed::Passes;
 use super::optimizer::Change;
-use crate::shim::optimizers::{self as kernels, FactoredStep, Weights};
+use crate::shim::optimizers::{FactoredStep, Weights};
 use tch::{Device, Kind, Tensor};
 
 /// Share of what is kept at step t: 1 − t^−0.8.
@@ -48,12 +48,8 @@ impl Factored {
         let (rows, columns) = matrix(&gradient.size());
         let gradient_rc = gradient.view([rows, columns]);
         let factor = change.factor as f32;
-        let on_cpu = gradient.device() == Device::Cpu;
-        let (rows_r, columns_c) = if on_cpu {
-            kernels::squares(&gradient_rc, factor)
-        } else {
-            composed::squares(&gradient_rc, factor)
-        };
+        let passes = Passes::on(gradient.device());
+        let (rows_r, columns_c) = (passes.squares)(&gradient_rc, factor);
         let kept = 1.0 - (change.step as f64).powf(DECAY);
         let average = |mean: &Tensor, sums: Tensor, count: i64| {
             let now = sums / count as f64 + EPS;
@@ -63,11 +59,7 @@ impl Factored {
         average(&self.columns, columns_c, rows);
         let row_r = (&self.rows / self.rows.mean(Kind::Float)).rsqrt();
         let column_c = self.columns.rsqrt();
-        let squares = if on_cpu {
-            kernels::scaled_squares(&gradient_rc, factor, &row_r, &column_c)
-        } else {
-            composed::scaled_squares(&gradient_rc, factor, &row_r, &column_c)
-        };
+        let squares = (passes.scaled_squares)(&gradient_rc, factor, &row_r, &column_c);
         let size = (squares.sum(Kind::Double).double_value(&[]) / gradient.numel() as f64).sqrt();
         let step = FactoredStep {
             factor,
@@ -75,11 +67,7 @@ impl Factored {
             rate: (-change.rate / (size / CLIP).max(1.0)) as f32,
             key: change.key,
         };
-        if on_cpu {
-            kernels::factored(&step, weights, &gradient_rc, &row_r, &column_c);
-        } else {
-            composed::factored(&step, weights, &gradient_rc, &row_r, &column_c);
-        }
+        (passes.factored)(&step, weights, &gradient_rc, &row_r, &column_c);
     }
 }
 

@@ -5,11 +5,49 @@
 //!
 //! Shapes: `r` rows and `c` columns of a matrix, `b` blocks of [`BLOCK`] elements.
 
-use crate::shim::optimizers::{AdamwStep, BLOCK, FactoredStep, Moments, Weights, blocks};
+use crate::shim::optimizers::{self as kernels, AdamwStep, BLOCK, FactoredStep, Moments, Weights, blocks};
 use tch::{Device, Kind, Tensor};
 
 /// Elements of a piece: 64 MB in fp32, of which ten are alive at once. A multiple of [`BLOCK`].
 const PIECE: i64 = 1 << 24;
+
+/// The passes that update rules are made of.
+pub struct Passes {
+    /// See [`kernels::adamw`].
+    pub adamw: fn(&AdamwStep, Weights, Moments, &Tensor),
+    /// See [`kernels::squares`].
+    pub squares: fn(&Tensor, f32) -> (Tensor, Tensor),
+    /// See [`kernels::scaled_squares`].
+    pub scaled_squares: fn(&Tensor, f32, &Tensor, &Tensor) -> Tensor,
+    /// See [`kernels::factored`].
+    pub factored: fn(&FactoredStep, Weights, &Tensor, &Tensor, &Tensor),
+}
+
+/// By kernels.
+pub const KERNELS: Passes = Passes {
+    adamw: kernels::adamw,
+    squares: kernels::squares,
+    scaled_squares: kernels::scaled_squares,
+    factored: kernels::factored,
+};
+
+/// By libtorch's operations.
+pub const OPERATIONS: Passes = Passes {
+    adamw,
+    squares,
+    scaled_squares,
+    factored,
+};
+
+impl Passes {
+    /// Those for a device.
+    pub fn on(device: Device) -> Passes {
+        match device {
+            Device::Cpu => KERNELS,
+            _ => OPERATIONS,
+        }
+    }
+}
 
 /// A float of 8 bits, of four bits of exponent: the last code stands for 1.
 struct Float8 {
@@ -64,10 +102,10 @@ impl Float8 {
 /// Scales below this have no inverse in fp32.
 const LEAST_SCALE: f64 = 1e-35;
 
-/// See [`crate::shim::optimizers::adamw`].
-pub fn adamw(step: &AdamwStep, weights: Weights, moments: Moments, gradient: &Tensor) {
+/// See [`kernels::adamw`].
+fn adamw(step: &AdamwStep, weights: Weights, moments: Moments, gradient: &Tensor) {
     let gradient = gradient.view(-1);
-    for (start, size) in pieces(gradient.size()[0]) {
+    for (start, size) in pieces(gradient.size()[0], PIECE) {
         let g = gradient.narrow(0, start, size).to_kind(Kind::Float) * f64::from(step.factor);
         let (first, second) = recall(&moments, start, size);
         let first = (&g - &first) * f64::from(step.first_share) + first;
@@ -81,8 +119,8 @@ pub fn adamw(step: &AdamwStep, weights: Weights, moments: Moments, gradient: &Te
     }
 }
 
-/// See [`crate::shim::optimizers::squares`].
-pub fn squares(gradient_rc: &Tensor, factor: f32) -> (Tensor, Tensor) {
+/// See [`kernels::squares`].
+fn squares(gradient_rc: &Tensor, factor: f32) -> (Tensor, Tensor) {
     let (rows, columns) = gradient_rc.size2().expect("a matrix");
     let mut along = Vec::new();
     let mut columns_c = Tensor::zeros([columns], (Kind::Float, gradient_rc.device()));
@@ -95,8 +133,8 @@ pub fn squares(gradient_rc: &Tensor, factor: f32) -> (Tensor, Tensor) {
     (Tensor::cat(&along, 0), columns_c)
 }
 
-/// See [`crate::shim::optimizers::scaled_squares`].
-pub fn scaled_squares(gradient_rc: &Tensor, factor: f32, row_r: &Tensor, column_c: &Tensor) -> Tensor {
+/// See [`kernels::scaled_squares`].
+fn scaled_squares(gradient_rc: &Tensor, factor: f32, row_r: &Tensor, column_c: &Tensor) -> Tensor {
     let (rows, columns) = gradient_rc.size2().expect("a matrix");
     let along = stripes(rows, columns).map(|(start, size)| {
         scaled(gradient_rc, factor, row_r, column_c, start, size)
@@ -106,14 +144,8 @@ pub fn scaled_squares(gradient_rc: &Tensor, factor: f32, row_r: &Tensor, column_
     Tensor::cat(&along.collect::<Vec<_>>(), 0)
 }
 
-/// See [`crate::shim::optimizers::factored`].
-pub fn factored(
-    step: &FactoredStep,
-    weights: Weights,
-    gradient_rc: &Tensor,
-    row_r: &Tensor,
-    column_c: &Tensor,
-) {
+/// See [`kernels::factored`].
+fn factored(step: &FactoredStep, weights: Weights, gradient_rc: &Tensor, row_r: &Tensor, column_c: &Tensor) {
     let (rows, columns) = gradient_rc.size2().expect("a matrix");
     for (start, size) in stripes(rows, columns) {
         let moved =
@@ -149,19 +181,16 @@ fn scaled(
     g * row_r.narrow(0, start, size).unsqueeze(1) * column_c
 }
 
-/// Starts and sizes of the pieces of `count` elements.
-fn pieces(count: i64) -> impl Iterator<Item = (i64, i64)> {
+/// Starts and sizes of the pieces of `count` elements, of `most` each.
+pub fn pieces(count: i64, most: i64) -> impl Iterator<Item = (i64, i64)> {
     (0..count)
-        .step_by(PIECE as usize)
-        .map(move |start| (start, PIECE.min(count - start)))
+        .step_by(most as usize)
+        .map(move |start| (start, most.min(count - start)))
 }
 
 /// The same of the rows of a matrix.
 fn stripes(rows: i64, columns: i64) -> impl Iterator<Item = (i64, i64)> {
-    let height = (PIECE / columns.max(1)).max(1);
-    (0..rows)
-        .step_by(height as usize)
-        .map(move |start| (start, height.min(rows - start)))
+    pieces(rows, (PIECE / columns.max(1)).max(1))
 }
 
 /// A tensor's memory in one dimension, without its gradient.

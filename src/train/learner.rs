@@ -59,22 +59,25 @@ struct Flow {
     gradient_1td: Tensor,
 }
 
-/// What happens to gradients as soon as those of a block are complete.
-enum Settle<'a> {
-    /// They stay until the step's end.
-    Keep,
-    /// Their norms are noted, in the order of [`Learner::trained`]; they go.
-    Measure(Vec<Option<f64>>),
-    /// So, and they move their weights before they go.
-    Update {
-        norms: Vec<Option<f64>>,
-        rate: f64,
-        factor: f64,
-        /// Asked about the loss before anything moves.
-        refuses: &'a dyn Fn(f64, Option<f64>) -> Option<String>,
-        refused: Option<String>,
-        moved: bool,
-    },
+/// Why a step is not to be done: asked about its summed negative log-likelihood in nats, and about the gradients' norm where that is
+/// known.
+pub type Refuses<'a> = &'a dyn Fn(f64, Option<f64>) -> Option<String>;
+
+/// What happens to gradients as soon as those of a block are complete: their norms are noted, weights may move by them, and they go.
+struct Settling<'a> {
+    /// In the order of [`Learner::trained`].
+    norms: Vec<Option<f64>>,
+    /// Learning rate, and what gradients are first multiplied with; none where nothing moves.
+    moves: Option<(f64, f64)>,
+    /// Asked about the loss before anything moves.
+    refuses: Refuses<'a>,
+    refused: Option<String>,
+}
+
+impl Settling<'_> {
+    fn norm(&self) -> f64 {
+        optimizer::global_norm(self.norms.iter().flatten().copied())
+    }
 }
 
 /// A piece as tensors.
@@ -175,7 +178,7 @@ impl Learner {
     /// negative log-likelihood in nats. `last` says that no piece follows. `dropout_seed` decides what is dropped.
     pub fn learn(&mut self, piece: &Piece, step_targets: usize, last: bool, dropout_seed: i64) -> f64 {
         if self.recomputes {
-            return self.learn_by_blocks(&[(piece, dropout_seed)], step_targets, last, &mut Settle::Keep);
+            return self.learn_by_blocks(&[(piece, dropout_seed)], step_targets, last, None);
         }
         let inputs = Inputs::of(piece, self.device);
         let mut pass = Pass::packed(&piece.lengths, self.device);
@@ -202,44 +205,27 @@ impl Learner {
         step_targets: usize,
         rate: f64,
         clip: f64,
-        refuses: &dyn Fn(f64, Option<f64>) -> Option<String>,
+        refuses: Refuses,
     ) -> (f64, Update) {
-        let count = self.trained.len();
-        let norms = || (0..count).map(|_| None).collect::<Vec<Option<f64>>>();
-        let global = |norms: &[Option<f64>]| optimizer::global_norm(norms.iter().flatten().copied());
-        let mut factor = 1.0;
-        if clip > 0.0 {
-            let mut settle = Settle::Measure(norms());
-            let nll = self.learn_by_blocks(pieces, step_targets, true, &mut settle);
-            let Settle::Measure(norms) = settle else {
-                unreachable!("nothing makes anything else of it")
-            };
-            let norm = global(&norms);
-            if let Some(why) = refuses(nll, Some(norm)) {
-                return (nll, Update::Refused(why));
-            }
-            factor = optimizer::clip_factor(norm, clip);
-        }
-        let mut settle = Settle::Update {
-            norms: norms(),
-            rate,
-            factor,
+        let settling = |moves: Option<(f64, f64)>| Settling {
+            norms: vec![None; self.trained.len()],
+            moves,
             refuses,
             refused: None,
-            moved: false,
         };
-        let nll = self.learn_by_blocks(pieces, step_targets, true, &mut settle);
-        let Settle::Update {
-            norms,
-            refused,
-            moved,
-            ..
-        } = settle
-        else {
-            unreachable!("nothing makes anything else of it")
-        };
-        let norm = global(&norms);
-        let update = match refused {
+        let (mut measured, mut moving) = (settling(None), settling(Some((rate, 1.0))));
+        if clip > 0.0 {
+            let nll = self.learn_by_blocks(pieces, step_targets, true, Some(&mut measured));
+            let norm = measured.norm();
+            if let Some(why) = measured.refused.or_else(|| refuses(nll, Some(norm))) {
+                return (nll, Update::Refused(why));
+            }
+            moving.moves = Some((rate, optimizer::clip_factor(norm, clip)));
+        }
+        let nll = self.learn_by_blocks(pieces, step_targets, true, Some(&mut moving));
+        let norm = moving.norm();
+        let moved = moving.norms.iter().flatten().any(|norm| norm.is_finite());
+        let update = match moving.refused {
             Some(why) => Update::Refused(why),
             None if norm.is_finite() => Update::Done(norm),
             None if moved => Update::Torn,
@@ -256,7 +242,7 @@ impl Learner {
         pieces: &[(&Piece, i64)],
         step_targets: usize,
         last: bool,
-        settle: &mut Settle,
+        mut settling: Option<&mut Settling>,
     ) -> f64 {
         let mut flows: Vec<Flow> = pieces
             .iter()
@@ -274,14 +260,14 @@ impl Learner {
             self.add_head(losses);
             self.piece_done(last && number + 1 == count);
         }
-        if let Settle::Update { refuses, refused, .. } = settle {
-            *refused = refuses(nll, None);
-            if refused.is_some() {
+        if let Some(settling) = &mut settling {
+            settling.refused = (settling.refuses)(nll, None);
+            if settling.refused.is_some() {
                 self.forget();
                 return nll;
             }
         }
-        self.settle(settle, false);
+        self.settle(settling.as_deref_mut(), false);
         // With frozen embeddings nothing below the first block needs a gradient.
         let embeds = self
             .model
@@ -300,7 +286,7 @@ impl Learner {
                 flow.gradient_1td = x_1td.grad();
                 self.piece_done(last && number + 1 == count);
             }
-            self.settle(settle, false);
+            self.settle(settling.as_deref_mut(), false);
         }
         if embeds {
             for (number, flow) in flows.iter().enumerate() {
@@ -308,7 +294,7 @@ impl Learner {
                 self.piece_done(last && number + 1 == count);
             }
         }
-        self.settle(settle, true);
+        self.settle(settling, true);
         nll
     }
 
@@ -331,42 +317,20 @@ impl Learner {
         flow
     }
 
-    /// Does to the gradients that are complete what is to be done. A head that is the embedding too is complete at the `end` only.
-    fn settle(&mut self, settle: &mut Settle, end: bool) {
-        if matches!(settle, Settle::Keep) {
-            return;
-        }
-        let waits = if end || !self.model.info().tied {
-            None
-        } else {
-            self.trained_head[0]
-        };
-        for index in 0..self.trained.len() {
-            if waits == Some(index) {
-                continue;
-            }
+    /// Settles the gradients that are complete, or leaves all to the step's end. A head that is the embedding too is complete at the
+    /// `end` only.
+    fn settle(&mut self, settling: Option<&mut Settling>, end: bool) {
+        let Some(settling) = settling else { return };
+        let waits = self.trained_head[0].filter(|_| !end && self.model.info().tied);
+        for index in (0..self.trained.len()).filter(|&index| waits != Some(index)) {
             let Some(norm) = optimizer::norm(&self.trained[index]) else {
                 continue;
             };
-            match settle {
-                Settle::Keep => unreachable!("returned above"),
-                Settle::Measure(norms) => norms[index] = Some(norm),
-                Settle::Update {
-                    norms,
-                    rate,
-                    factor,
-                    moved,
-                    ..
-                } => {
-                    let finite = norm.is_finite();
-                    norms[index] = Some(norm);
-                    if finite {
-                        let begun = Instant::now();
-                        self.optimizer.step(index, &self.trained[index], *rate, *factor);
-                        self.updating += begun.elapsed();
-                        *moved = true;
-                    }
-                }
+            settling.norms[index] = Some(norm);
+            if let Some((rate, factor)) = settling.moves.filter(|_| norm.is_finite()) {
+                let begun = Instant::now();
+                self.optimizer.step(index, &self.trained[index], rate, factor);
+                self.updating += begun.elapsed();
             }
             self.trained[index].clear();
         }

@@ -119,19 +119,22 @@ impl Run {
         say(quiet, &self.introduction(args, total, ceiling));
         self.warn_of_space(args, quiet)?;
         let begun = Instant::now();
-        if let End::Stopped(done) = self.steps(args, quiet, ceiling)? {
-            say(
-                quiet,
-                &format!(
-                    "stopped after step {done}; continue with the same command and --resume ({})",
-                    args.out.display()
-                ),
-            );
-            return Ok(INTERRUPTED);
-        }
+        let done = match self.steps(args, quiet, ceiling)? {
+            End::Done(done) => done,
+            End::Stopped(done) => {
+                say(
+                    quiet,
+                    &format!(
+                        "stopped after step {done}; continue with the same command and --resume ({})",
+                        args.out.display()
+                    ),
+                );
+                return Ok(INTERRUPTED);
+            }
+        };
         self.take_best(quiet)?;
         save::write(&mut self.learner, &self.base, &args.out)?;
-        self.conclude(args, quiet, begun.elapsed());
+        self.conclude(args, quiet, done - self.done, begun.elapsed());
         Ok(0)
     }
 
@@ -271,8 +274,7 @@ impl Run {
         )
     }
 
-    fn conclude(&mut self, args: &Args, quiet: bool, elapsed: Duration) {
-        let steps = self.settings.schedule.total - self.done;
+    fn conclude(&self, args: &Args, quiet: bool, steps: u64, elapsed: Duration) {
         let what = if self.learner.lora.is_some() {
             "adapter"
         } else {

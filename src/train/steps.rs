@@ -22,8 +22,8 @@ const MOST_SKIPPED: u32 = 3;
 /// How the steps ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
-    /// All were done, or no more were worth it.
-    Done,
+    /// So many had been done when there were no more, or no more worth it.
+    Done(u64),
     /// Somebody asked to stop after so many; they are in a checkpoint.
     Stopped(u64),
 }
@@ -56,13 +56,14 @@ impl Run {
             Method::Lora => (total / 10).clamp(1, 100),
             Method::Full => 100,
         });
+        let mut done = self.done;
         for step in self.done..total {
             let begun = Instant::now();
             let members = self.settings.dealing().step(step, self.encoded.train.len());
             let pieces = batch::pack(&self.encoded.train, &members, self.settings.limits());
             let (before, updating) = (memory::allocated(), self.learner.updating);
-            let (done, peak) = memory::peak_of(|| self.step(step, &pieces, &notes.guard, &interrupt));
-            let Some((loss, update)) = done else {
+            let (ended, peak) = memory::peak_of(|| self.step(step, &pieces, &notes.guard, &interrupt));
+            let Some((loss, update)) = ended else {
                 notes.progress.finish();
                 self.checkpoint(step, &notes.metrics)?;
                 return Ok(End::Stopped(step));
@@ -77,7 +78,8 @@ impl Run {
             line.eval_loss_before = eval_before.take();
             notes.metrics.append(&line)?;
             notes.events.append(&line)?;
-            notes.progress.set(step + 1, &line.message());
+            done = step + 1;
+            notes.progress.set(done, &line.message());
             if notes.skipped_in_a_row == MOST_SKIPPED {
                 notes.progress.finish();
                 return Err(self.refused(step));
@@ -97,7 +99,7 @@ impl Run {
         }
         notes.progress.finish();
         notes.metrics.sync()?;
-        Ok(End::Done)
+        Ok(End::Done(done))
     }
 
     /// One optimizer step: its mean loss and what became of it. None when somebody asked to stop meanwhile.

@@ -169,9 +169,7 @@ impl Trained {
 fn add_to(sum: &Tensor, gradient: &Tensor) {
     const PIECE: i64 = 1 << 22;
     let (sum, gradient) = (sum.view(-1), gradient.reshape(-1));
-    let count = gradient.size()[0];
-    for start in (0..count).step_by(PIECE as usize) {
-        let size = PIECE.min(count - start);
+    for (start, size) in composed::pieces(gradient.size()[0], PIECE) {
         let _ = sum
             .narrow(0, start, size)
             .g_add_(&gradient.narrow(0, start, size));

@@ -2,7 +2,7 @@
 
 use super::adafactor::Factored;
 use super::adamw::Moments;
-use super::composed;
+use super::composed::OPERATIONS;
 use super::optimizer::{Optimizer, Rule, clip_factor, global_norm, norm};
 use super::trained::Trained;
 use crate::shim::optimizers::{self as kernels, AdamwStep, FactoredStep, Weights};
@@ -134,7 +134,7 @@ fn adamw_by_kernels_is_adamw_by_operations() {
                             key: [step, 77],
                         };
                         kernels::adamw(&change, a.weights(), ours.as_kernels(), &gradient);
-                        composed::adamw(&change, b.weights(), theirs.as_kernels(), &gradient);
+                        (OPERATIONS.adamw)(&change, b.weights(), theirs.as_kernels(), &gradient);
                     }
                     let what = format!("{count} {kind:?} eight {eight} {:?}", a.weights());
                     same(&a.tensors(), &b.tensors(), &what);
@@ -158,7 +158,7 @@ fn a_factored_step_by_kernels_is_one_by_operations() {
         for kind in [Kind::Float, Kind::BFloat16] {
             let gradient_rc = wave(rows * columns, 1.0).view([rows, columns]).to_kind(kind);
             let (rows_r, columns_c) = kernels::squares(&gradient_rc, 0.5);
-            let (want_r, want_c) = composed::squares(&gradient_rc, 0.5);
+            let (want_r, want_c) = (OPERATIONS.squares)(&gradient_rc, 0.5);
             let near = |a: &Tensor, b: &Tensor| {
                 let apart = ((a - b).abs() / (b.abs() + 1e-12)).max().double_value(&[]);
                 // A long row is summed in fp32.
@@ -169,7 +169,7 @@ fn a_factored_step_by_kernels_is_one_by_operations() {
             let (row_r, column_c) = (rows_r.rsqrt(), columns_c.rsqrt());
             near(
                 &kernels::scaled_squares(&gradient_rc, 0.5, &row_r, &column_c),
-                &composed::scaled_squares(&gradient_rc, 0.5, &row_r, &column_c),
+                &(OPERATIONS.scaled_squares)(&gradient_rc, 0.5, &row_r, &column_c),
             );
             let step = FactoredStep {
                 factor: 0.5,
@@ -179,7 +179,7 @@ fn a_factored_step_by_kernels_is_one_by_operations() {
             };
             for (a, b) in formats(rows * columns).iter().zip(&formats(rows * columns)) {
                 kernels::factored(&step, a.weights(), &gradient_rc, &row_r, &column_c);
-                composed::factored(&step, b.weights(), &gradient_rc, &row_r, &column_c);
+                (OPERATIONS.factored)(&step, b.weights(), &gradient_rc, &row_r, &column_c);
                 same(
                     &a.tensors(),
                     &b.tensors(),
