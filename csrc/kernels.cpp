@@ -164,14 +164,17 @@ void gated(int type, int activation, const void *gate, const void *up, void *out
 }
 
 constexpr int64_t MOST_FEATURES = 512;
-// Keys whose scores are held at once.
-constexpr int64_t KEYS = 64;
+// Keys whose scores are held at once: as many as libtorch's fused attention weighs by one maximum.
+constexpr int64_t KEYS = 512;
+// Keys whose values are on the way while their scores are computed.
+constexpr int64_t STRETCH = 64;
 
 // The keys and values of one head of one sequence, and what one block of queries makes of them.
 template <class T> struct Head {
     const T *k, *v;
     int64_t stride, d;
     float scale;
+    int rounding;
 };
 
 // One query: its features, where its result goes, and the keys it sees.
@@ -294,58 +297,105 @@ inline void values(const float (*p)[KEYS], const T *v, const Head<T> &head, int6
     for (; i < head.d; i += LANES) weighted<R, 1>(p, v + i, head, count, at(i));
 }
 
-// R queries of one head at once, so that keys and values are read once for all of them (softmax as it goes: Milakov and
-// Gimelshein 2018, <https://arxiv.org/abs/1805.02867>).
+// What is known of R queries' scores: their maximum so far, and the sum of e^(score - maximum).
+template <int R> struct Sums {
+    float most[R], total[R];
+};
+
+// Scores of R queries against the block of `count` keys at `first`, -inf where a query does not see the key, also up to the next
+// multiple of 16.
+template <int R, class T>
+void scores_of(const Scaled<R, T> &q, const Query<T> *queries, const Head<T> &head, int64_t first, int64_t count,
+               float (*s)[KEYS]) {
+    for (int64_t j = 0; j < count; j += STRETCH) {
+        const int64_t at = (first + j) * head.stride;
+        scores<R, T>(q, head.k + at, head.v + at, head, std::min(STRETCH, count - j), (float(*)[KEYS])(&s[0][j]));
+    }
+    for (int r = 0; r < R; r++) {
+        int64_t low = std::min(std::max(queries[r].from - first, (int64_t)0), count);
+        int64_t high = std::max(std::min(queries[r].to - first, count), low);
+        for (int64_t j = 0; j < low; j++) s[r][j] = -INFINITY;
+        for (int64_t j = high; j < (count + LANES - 1) / LANES * LANES; j++) s[r][j] = -INFINITY;
+    }
+}
+
+// Takes a block of scores into the sums, and gives the factor by which what was weighed by the maximum before shrinks. Where `weighs`,
+// scores become weights, e^(score - maximum).
+template <class T> float absorb(float *s, int64_t count, float &most, float &total, bool weighs) {
+    f32x16 best = all(-INFINITY);
+    for (int64_t j = 0; j < count; j += LANES) best = maximum(best, load(s + j));
+    float top = largest(best);
+    float now = top > most || top != top ? top : most;
+    if (now == -INFINITY) {
+        // This query sees none of these keys and none before them.
+        if (weighs) memset(s, 0, (count + LANES - 1) / LANES * LANES * sizeof(float));
+        return 1;
+    }
+    f32x16 sums = {};
+    for (int64_t j = 0; j < count; j += LANES) {
+        f32x16 e = exponential(load(s + j) - all(now));
+        sums += e;
+        if (weighs) store(s + j, rounded((const T *)nullptr, e));
+    }
+    float shrink = now == most ? 1.0f : most == -INFINITY ? 0.0f : std::exp(most - now);
+    total = total * shrink + sum(sums);
+    most = now;
+    return shrink;
+}
+
+// R queries of one head at once, so that keys and values are read once for all of them. Softmax goes block by block (Milakov and Gimelshein 2018,
+// <https://arxiv.org/abs/1805.02867>); weights of 16 bits are rounded before they meet the values, as they are, or once they sum to 1.
 template <int R, class T> void attend_block(const Query<T> *queries, const Head<T> &head) {
     alignas(64) float o[R][MOST_FEATURES], s[R][KEYS];
     Scaled<R, T> q;
-    float most[R], total[R];
+    Sums<R> sums;
     int64_t from = queries[0].from, to = queries[0].to;
     for (int r = 0; r < R; r++) {
         q.set(r, queries[r].q, head);
         for (int64_t i = 0; i < head.d; i += LANES) store(&o[r][i], f32x16{});
-        most[r] = -INFINITY;
-        total[r] = 0;
+        sums.most[r] = -INFINITY;
+        sums.total[r] = 0;
         from = std::min(from, queries[r].from);
         to = std::max(to, queries[r].to);
     }
-    for (int64_t first = from; first < to; first += KEYS) {
-        int64_t count = std::min(KEYS, to - first);
-        scores<R, T>(q, head.k + first * head.stride, head.v + first * head.stride, head, count, s);
-        for (int r = 0; r < R; r++) {
-            int64_t low = std::min(std::max(queries[r].from - first, (int64_t)0), count);
-            int64_t high = std::max(std::min(queries[r].to - first, count), low);
-            for (int64_t j = 0; j < low; j++) s[r][j] = -INFINITY;
-            for (int64_t j = high; j < KEYS; j++) s[r][j] = -INFINITY;
-            f32x16 best = load(&s[r][0]);
-            for (int64_t j = LANES; j < KEYS; j += LANES) best = maximum(best, load(&s[r][j]));
-            float top = largest(best);
-            float now = top > most[r] || top != top ? top : most[r];
-            if (now == -INFINITY) {
-                // This query sees none of these keys and none before them.
-                for (int64_t j = 0; j < KEYS; j++) s[r][j] = 0;
-                continue;
-            }
-            f32x16 weight = {};
-            for (int64_t j = 0; j < KEYS; j += LANES) {
-                f32x16 e = exponential(load(&s[r][j]) - all(now));
-                store(&s[r][j], e);
-                weight += e;
-            }
-            if (now != most[r]) {
-                float shrink = most[r] == -INFINITY ? 0.0f : std::exp(most[r] - now);
-                total[r] *= shrink;
-                for (int64_t i = 0; i < head.d; i += LANES) store(&o[r][i], load(&o[r][i]) * all(shrink));
-                most[r] = now;
-            }
-            total[r] += sum(weight);
-        }
+    auto add_values = [&](int64_t first, int64_t count) {
         values<R, T>(s, head.v + first * head.stride, head, count, o);
+    };
+    if (head.rounding == EWE_WEIGHTS_AS_THEY_ARE) {
+        for (int64_t first = from; first < to; first += KEYS) {
+            int64_t count = std::min(KEYS, to - first);
+            scores_of<R, T>(q, queries, head, first, count, s);
+            for (int r = 0; r < R; r++) {
+                float shrink = absorb<T>(s[r], count, sums.most[r], sums.total[r], true);
+                if (shrink == 1) continue;
+                for (int64_t i = 0; i < head.d; i += LANES) store(&o[r][i], load(&o[r][i]) * all(shrink));
+            }
+            add_values(first, count);
+        }
+        for (int r = 0; r < R; r++) {
+            for (int64_t i = 0; i < head.d; i += LANES) store(&o[r][i], load(&o[r][i]) / all(sums.total[r]));
+        }
+    } else {
+        for (int64_t first = from; first < to; first += KEYS) {
+            int64_t count = std::min(KEYS, to - first);
+            scores_of<R, T>(q, queries, head, first, count, s);
+            for (int r = 0; r < R; r++) absorb<T>(s[r], count, sums.most[r], sums.total[r], false);
+        }
+        for (int64_t first = from; first < to; first += KEYS) {
+            int64_t count = std::min(KEYS, to - first);
+            // Those of one block are still there.
+            if (to - from > KEYS) scores_of<R, T>(q, queries, head, first, count, s);
+            for (int r = 0; r < R; r++) {
+                for (int64_t j = 0; j < count; j += LANES) {
+                    f32x16 share = exponential(load(&s[r][j]) - all(sums.most[r])) / all(sums.total[r]);
+                    store(&s[r][j], rounded((const T *)nullptr, share));
+                }
+            }
+            add_values(first, count);
+        }
     }
     for (int r = 0; r < R; r++) {
-        for (int64_t i = 0; i < head.d; i += LANES) {
-            store(queries[r].out + i, load(&o[r][i]) / all(total[r]));
-        }
+        for (int64_t i = 0; i < head.d; i += LANES) store(queries[r].out + i, load(&o[r][i]));
     }
 }
 
@@ -365,7 +415,7 @@ struct Piece {
 template <class T>
 void attend_of(const T *q, const T *k, const T *v, T *out, const ewe_segment *segments, int64_t segment_count,
                int64_t h, int64_t kv_heads, int64_t d, int64_t slot_stride, int64_t token_stride, float scale,
-               int64_t window, int threads) {
+               int64_t window, int rounding, int threads) {
     int64_t shared = h / kv_heads, work = 0;
     std::vector<Piece> pieces;
     // As many queries at once as registers hold, fewer where that would leave a thread without any.
@@ -389,7 +439,7 @@ void attend_of(const T *q, const T *k, const T *v, T *out, const ewe_segment *se
         Piece piece = pieces[index];
         const ewe_segment &segment = segments[piece.segment];
         int64_t at = segment.slot * slot_stride + piece.head * d;
-        Head<T> head = {k + at, v + at, token_stride, d, scale};
+        Head<T> head = {k + at, v + at, token_stride, d, scale, rounding};
         Query<T> queries[8];
         for (int64_t i = 0; i < piece.count; i++) {
             int64_t token = (piece.first + i) / shared, of = (piece.first + i) % shared;
@@ -414,13 +464,13 @@ namespace {
 
 void attend(int type, const void *q, const void *k, const void *v, void *out, const ewe_segment *segments,
             int64_t count, int64_t h, int64_t kv_heads, int64_t d, int64_t slot_stride, int64_t token_stride,
-            float scale, int64_t window) {
+            float scale, int64_t window, int rounding) {
     if (type == EWE_BF16) {
         attend_of((const bf16 *)q, (const bf16 *)k, (const bf16 *)v, (bf16 *)out, segments, count, h, kv_heads, d,
-                  slot_stride, token_stride, scale, window, threads());
+                  slot_stride, token_stride, scale, window, rounding, threads());
     } else {
         attend_of((const float *)q, (const float *)k, (const float *)v, (float *)out, segments, count, h, kv_heads, d,
-                  slot_stride, token_stride, scale, window, threads());
+                  slot_stride, token_stride, scale, window, rounding, threads());
     }
 }
 
@@ -488,6 +538,11 @@ void summarise(int type, const void *logits, const float *sharpness, float *maxi
     }
 }
 
+void look_up(const uint16_t *table, const uint16_t *x, uint16_t *out, int64_t count) {
+#pragma omp parallel for schedule(static) if (count > WORTH_A_THREAD / 4)
+    for (int64_t i = 0; i < count; i++) out[i] = table[x[i]];
+}
+
 // Numbers whose exponent has all its bits, `mask`, are infinite or none.
 template <class Bits> int64_t not_finite_of(const Bits *x, int64_t count, Bits mask) {
     constexpr int64_t PIECE = 1 << 16;
@@ -514,4 +569,4 @@ int64_t not_finite(int type, const void *x, int64_t count) {
 
 }  // namespace
 
-extern "C" const ewe_kernels EWE_TABLE = {rms_norm, rope, gated, attend, summarise, not_finite};
+extern "C" const ewe_kernels EWE_TABLE = {rms_norm, rope, gated, attend, summarise, look_up, not_finite};

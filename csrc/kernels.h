@@ -29,6 +29,12 @@ enum {
 
 enum { EWE_GELU_TANH = 0, EWE_SILU = 1 };
 
+/* When attention's weights are rounded, if their type has 16 bits. */
+enum {
+    EWE_WEIGHTS_AS_THEY_ARE = 0, /* e^(score - maximum), as libtorch's fused attention does */
+    EWE_WEIGHTS_OF_ONE = 1,      /* once they sum to 1, as a softmax of its own does */
+};
+
 /* Rows `offset .. offset + length` of the queries are tokens `start ..` of the sequence in slot `slot`. */
 typedef struct {
     int64_t offset, length, slot, start;
@@ -46,16 +52,19 @@ typedef struct {
     /* out = activation(gate) · up, elementwise. */
     void (*gated)(int type, int activation, const void *gate, const void *up, void *out, int64_t count);
 
-    /* out_nhd = softmax(scale · q kᵀ) v in fp32, every token seeing itself and those before it, at most `window` of
+    /* out_nhd = softmax(scale · q kᵀ) v in fp32 but for the weights, every token seeing itself and those before it, at most `window` of
      * them (0: all). `d` is a multiple of 16, at most 512. */
     void (*attend)(int type, const void *q_nhd, const void *k_sckd, const void *v_sckd, void *out_nhd,
                    const ewe_segment *segments, int64_t count, int64_t h, int64_t k, int64_t d, int64_t slot_stride,
-                   int64_t token_stride, float scale, int64_t window);
+                   int64_t token_stride, float scale, int64_t window, int rounding);
 
     /* For each row the maxima of its groups of `width` scores, and, where `sums_ng` is not null, the sums of
      * exp((score - the row's maximum) · sharpness) of each. */
     void (*summarise)(int type, const void *logits_nv, const float *sharpness_n, float *maxima_ng, float *sums_ng,
                       int64_t n, int64_t v, int64_t width);
+
+    /* out[i] = table[x[i]], of numbers of 16 bits, by their bits. */
+    void (*look_up)(const uint16_t *table, const uint16_t *x, uint16_t *out, int64_t count);
 
     /* Where the first of `count` numbers is that is infinite or none, or -1. */
     int64_t (*not_finite)(int type, const void *x, int64_t count);

@@ -42,6 +42,18 @@ template <class To, class From> inline void keep(void *p, From x) {
     memcpy(p, &small, sizeof small);
 }
 
+// Whether a block holds nothing but zeros. Most others say so with their first bytes.
+template <class T> inline bool zero(const T *p) {
+    constexpr int64_t WORDS = BLOCK * (int64_t)sizeof(T) / 8, AT_ONCE = 8;
+    for (int64_t i = 0; i < WORDS; i += AT_ONCE) {
+        uint64_t words[AT_ONCE], any = 0;
+        memcpy(words, (const char *)p + i * 8, sizeof words);
+        for (int64_t j = 0; j < AT_ONCE; j++) any |= words[j];
+        if (any) return false;
+    }
+    return true;
+}
+
 // 32 bits for each element from its number and the key: two rounds of multiplication (Chris Wellons' lowbias32, the key's
 // second half between them).
 inline u32x16 drawn(const uint32_t *key, int64_t at) {
@@ -149,6 +161,7 @@ struct Moments32 {
 
     static Moments32 of(const ewe_moments &m) { return {(float *)m.first, (float *)m.second}; }
     Moments32 block(int64_t n) const { return {first + n * BLOCK, second + n * BLOCK}; }
+    bool nothing() const { return zero(first) && zero(second); }
     void begin() {}
     f32x16 get_first(int64_t i) const { return load(first + i); }
     f32x16 get_second(int64_t i) const { return load(second + i); }
@@ -191,6 +204,7 @@ struct Moments8 {
     Moments8 block(int64_t n) const {
         return {first + n * BLOCK, second + n * BLOCK, first_scale + n, second_scale + n};
     }
+    bool nothing() const { return zero(first) && zero(second); }
     void begin() { first_most = second_most = f32x16{}; }
 
     template <int SHIFT, int BIAS> static f32x16 part(i32x16 code) {
@@ -248,9 +262,11 @@ struct Moments8 {
     }
 };
 
-// One block; `number` is that of its first element.
+// One block; `number` is that of its first element. Where no gradient ever was, as in the rows of tokens that no example has, nothing
+// changes but by decay, and nothing is written.
 template <class W, class M, class G>
 inline void adamw_block(const ewe_adamw &step, W weights, M &moments, const G *gradient, int64_t number) {
+    if (step.decay == 1.0f && zero(gradient) && moments.nothing()) return;
     moments.begin();
     for (int64_t i = 0; i < BLOCK; i += LANES) {
         f32x16 g = load(gradient + i) * all(step.factor);

@@ -5,9 +5,9 @@ use super::train::{Master, OptimizerKind, Precision};
 /// What decides how much memory a fine-tune takes.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Formats {
-    /// What is computed with
-    #[arg(long, value_enum, default_value_t = Precision::Bf16)]
-    pub precision: Precision,
+    /// What is computed with [default: bf16, on a processor without it fp32]
+    #[arg(long, value_enum)]
+    pub precision: Option<Precision>,
 
     /// What is kept of a weight besides its bf16, with --method full; an adapter is fp32
     #[arg(long, value_enum, default_value_t = Master::Split)]

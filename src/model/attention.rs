@@ -9,6 +9,18 @@ use super::cache::KvCache;
 use super::rope::{Angles, Rope, positions_from_zero};
 use crate::shim::{self, Segment};
 
+pub use crate::shim::{Rounding, Weighing};
+
+impl Weighing {
+    /// As most models weigh keys of `d` features: by `1/√d`, all that came before.
+    pub fn by_root(d: i64) -> Weighing {
+        Weighing {
+            scale: 1.0 / (d as f64).sqrt(),
+            ..Weighing::default()
+        }
+    }
+}
+
 /// What one forward call needs besides the tokens. Masks and rotary angles are made once and shared by all layers.
 ///
 /// Its tokens are stretches of sequences, one behind the other: rows of a batch, all of one length, or, in a pass of one
@@ -158,8 +170,7 @@ impl<'c> Pass<'c> {
         rope.apply(x_bthd, angles)
     }
 
-    /// Attention of layer `layer`: `softmax(scale · q kᵀ) v`, each token seeing itself and those before it, at most
-    /// `window` of them. `q_bthd`, `k_btkd`, `v_btkd` to `[b, t, h·d]`. Remembers keys and values in the cache.
+    /// Attention of layer `layer`: `softmax(scale · q kᵀ) v`, as `weighing` says. `q_bthd`, `k_btkd`, `v_btkd` to `[b, t, h·d]`. Remembers keys and values in the cache.
     ///
     /// libtorch's fused kernels keep scores and softmax in fp32 whatever the inputs' type.
     pub fn attend(
@@ -168,8 +179,7 @@ impl<'c> Pass<'c> {
         q_bthd: &Tensor,
         k_btkd: &Tensor,
         v_btkd: &Tensor,
-        scale: f64,
-        window: Option<i64>,
+        weighing: Weighing,
     ) -> Tensor {
         let size = q_bthd.size();
         let (batch, time, heads, dim) = (size[0], size[1], size[2], size[3]);
@@ -189,13 +199,13 @@ impl<'c> Pass<'c> {
         let by_slot = self.cached.is_some() || self.segments.len() as i64 == batch;
         if by_slot && shim::attends(dim) && shim::usable(&[q_bthd, &k_sckd, &v_sckd]) {
             let q_nhd = q_bthd.view([-1, heads, dim]);
-            let o_nhd = shim::attend(&q_nhd, &k_sckd, &v_sckd, &self.segments, scale, window);
+            let o_nhd = shim::attend(&q_nhd, &k_sckd, &v_sckd, &self.segments, weighing);
             return o_nhd.view([batch, time, heads * dim]);
         }
         if batch == 1 && self.segments.len() > 1 {
-            return self.attend_each(q_bthd, &k_sckd, &v_sckd, scale, window);
+            return self.attend_each(q_bthd, &k_sckd, &v_sckd, weighing);
         }
-        let visible = self.visible(window, q_bthd.kind());
+        let visible = self.visible(weighing.window, q_bthd.kind());
         let visible = &self.masks[visible].1;
         // From the start of every row the new keys are all there is: no need to read them back.
         let (k_blkd, v_blkd) = if self.is_batch_of_starts() {
@@ -208,7 +218,7 @@ impl<'c> Pass<'c> {
             };
             (view(&k_sckd), view(&v_sckd))
         };
-        let o_bthd = composed(q_bthd, &k_blkd, &v_blkd, visible.mask.as_ref(), scale);
+        let o_bthd = composed(q_bthd, &k_blkd, &v_blkd, visible.mask.as_ref(), weighing.scale);
         o_bthd.reshape([batch, time, heads * dim])
     }
 
@@ -224,8 +234,7 @@ impl<'c> Pass<'c> {
         q_1nhd: &Tensor,
         k_sckd: &Tensor,
         v_sckd: &Tensor,
-        scale: f64,
-        window: Option<i64>,
+        weighing: Weighing,
     ) -> Tensor {
         let outputs: Vec<Tensor> = self
             .segments
@@ -233,7 +242,7 @@ impl<'c> Pass<'c> {
             .map(|segment| {
                 let q_1thd = q_1nhd.narrow(1, segment.offset, segment.length);
                 let positions_1t = self.positions_bt.narrow(1, segment.offset, segment.length);
-                let visible = Visible::of(&positions_1t, segment.start, segment.start, window, q_1nhd.kind());
+                let visible = Visible::of(&positions_1t, segment.start, segment.start, weighing.window, q_1nhd.kind());
                 let view = |x: &Tensor| match &self.cached {
                     Some(_) => {
                         x.narrow(0, segment.slot, 1)
@@ -247,7 +256,7 @@ impl<'c> Pass<'c> {
                     &view(k_sckd),
                     &view(v_sckd),
                     visible.mask.as_ref(),
-                    scale,
+                    weighing.scale,
                 )
             })
             .collect();

@@ -47,10 +47,27 @@ fn open_cuda() -> Result<()> {
     Ok(())
 }
 
-/// Resolves `--dtype` for a checkpoint stored in `stored`: `auto` computes in bf16 if it is of 16 bits, else in fp32.
-pub fn dtype(name: &str, stored: Kind) -> Result<Kind> {
+/// Whether `device` multiplies matrices of bf16 at least as fast as of fp32. Without these instructions oneDNN leaves them to
+/// loops of libtorch's own, which take ten times as long and more.
+pub fn has_bf16(device: Device) -> bool {
+    if device != Device::Cpu {
+        return true;
+    }
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx512bw")
+        && std::arch::is_x86_feature_detected!("avx512vl")
+        && std::arch::is_x86_feature_detected!("avx512dq");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("bf16");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    false
+}
+
+/// Resolves `--dtype` for a checkpoint stored in `stored`: `auto` computes in bf16 if that is of 16 bits and [`has_bf16`], else in
+/// fp32.
+pub fn dtype(name: &str, stored: Kind, device: Device) -> Result<Kind> {
     Ok(match name {
-        "auto" if stored == Kind::Float => Kind::Float,
+        "auto" if stored == Kind::Float || !has_bf16(device) => Kind::Float,
         "auto" | "bf16" => Kind::BFloat16,
         "fp16" => Kind::Half,
         "fp32" => Kind::Float,

@@ -8,9 +8,10 @@ use anyhow::{Result, bail};
 use serde_json::{Map, Value, json};
 use tch::Tensor;
 
-use super::attention::Pass;
+use super::activation::Activation;
+use super::attention::{Pass, Weighing};
 use super::config::Fields;
-use super::layers::{Activation, Embedding, Linear, RmsNorm};
+use super::layers::{Embedding, Linear, RmsNorm};
 use super::rope::{Layout, Rope, Scaling};
 use super::weights::Weights;
 use super::{CausalLm, ModelInfo};
@@ -134,9 +135,8 @@ struct Attention {
     q_norm: RmsNorm,
     k_norm: RmsNorm,
     head_dim: i64,
-    scale: f64,
     rope: Rope,
-    window: Option<i64>,
+    weighing: Weighing,
 }
 
 impl Attention {
@@ -152,13 +152,16 @@ impl Attention {
             q_norm: weights.rms_norm(&format!("{path}.q_norm"), config.head_dim, eps),
             k_norm: weights.rms_norm(&format!("{path}.k_norm"), config.head_dim, eps),
             head_dim: config.head_dim,
-            scale: config.query_pre_attn_scalar.powf(-0.5),
             rope: if slides {
                 config.rope_sliding
             } else {
                 config.rope_full
             },
-            window: slides.then_some(config.sliding_window),
+            weighing: Weighing {
+                scale: config.query_pre_attn_scalar.powf(-0.5),
+                window: slides.then_some(config.sliding_window),
+                ..Weighing::default()
+            },
         }
     }
 
@@ -170,7 +173,7 @@ impl Attention {
         let v_btkd = self.v_proj.forward(x_btd).view(heads);
         let (q_bthd, k_btkd) = (pass.turn(&self.rope, &q_bthd), pass.turn(&self.rope, &k_btkd));
         self.o_proj
-            .forward(&pass.attend(layer, &q_bthd, &k_btkd, &v_btkd, self.scale, self.window))
+            .forward(&pass.attend(layer, &q_bthd, &k_btkd, &v_btkd, self.weighing))
     }
 }
 

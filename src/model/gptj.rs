@@ -8,7 +8,8 @@ use anyhow::{Result, bail};
 use serde_json::json;
 use tch::Tensor;
 
-use super::attention::Pass;
+use super::activation::Activation;
+use super::attention::{Pass, Rounding, Weighing};
 use super::config::Fields;
 use super::layers::{Embedding, LayerNorm, Linear};
 use super::rope::{Layout, Rope, Scaling};
@@ -25,15 +26,12 @@ struct Config {
     n_head: i64,
     rotary_dim: i64,
     n_inner: i64,
+    activation_function: Activation,
     layer_norm_epsilon: f64,
 }
 
 impl Config {
     fn read(fields: &Fields) -> Result<Config> {
-        fields.refuse_unless(
-            "activation_function",
-            &[json!("gelu_new"), json!("gelu_pytorch_tanh")],
-        )?;
         fields.refuse_unless("scale_attn_weights", &[json!(true)])?;
         fields.refuse_unless("rotary", &[json!(true)])?;
         fields.refuse_unless("rope_scaling", &[])?;
@@ -66,6 +64,7 @@ impl Config {
             n_head,
             rotary_dim,
             n_inner: fields.optional("n_inner")?.unwrap_or(4 * n_embd),
+            activation_function: Activation::read(fields, "activation_function", "gelu_new")?,
             layer_norm_epsilon: fields.optional("layer_norm_epsilon")?.unwrap_or(1e-5),
         })
     }
@@ -108,9 +107,13 @@ impl Attention {
         let q_bthd = pass.turn(&self.rope, &self.q_proj.forward(x_btd).view(heads));
         let k_bthd = pass.turn(&self.rope, &self.k_proj.forward(x_btd).view(heads));
         let v_bthd = self.v_proj.forward(x_btd).view(heads);
-        let scale = 1.0 / (self.head_dim as f64).sqrt();
+        // The reference has no fused attention for GPT-J.
+        let weighing = Weighing {
+            rounding: Rounding::OfOne,
+            ..Weighing::by_root(self.head_dim)
+        };
         self.out_proj
-            .forward(&pass.attend(layer, &q_bthd, &k_bthd, &v_bthd, scale, None))
+            .forward(&pass.attend(layer, &q_bthd, &k_bthd, &v_bthd, weighing))
     }
 }
 
@@ -118,6 +121,7 @@ impl Attention {
 struct Mlp {
     fc_in: Linear,
     fc_out: Linear,
+    act: Activation,
 }
 
 impl Mlp {
@@ -125,11 +129,12 @@ impl Mlp {
         Mlp {
             fc_in: weights.linear(&format!("{path}.fc_in"), config.n_embd, config.n_inner, true),
             fc_out: weights.linear(&format!("{path}.fc_out"), config.n_inner, config.n_embd, true),
+            act: config.activation_function,
         }
     }
 
     fn forward(&self, x_btd: &Tensor) -> Tensor {
-        self.fc_out.forward(&self.fc_in.forward(x_btd).gelu("tanh"))
+        self.fc_out.forward(&self.act.forward(&self.fc_in.forward(x_btd)))
     }
 }
 

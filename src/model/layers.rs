@@ -1,11 +1,9 @@
 //! The pieces architectures are built from. Shapes: `b` rows of a batch, `t` time, `d` features;
 //! `x_btd` and, where leading dimensions do not matter, `x_d` with any number of them before the features.
 
-use anyhow::{Result, bail};
 use tch::{Device, Kind, Tensor};
 
-use super::config::Fields;
-use crate::shim::{self, Gate, Norm, PackedLinear};
+use crate::shim::{self, Norm, PackedLinear};
 
 /// A low-rank correction of a [`Linear`] (LoRA, Hu et al. 2021): `scale · B(A(dropout(x)))`.
 ///
@@ -239,61 +237,5 @@ impl Embedding {
     /// Adds the weight to `found`, under its name.
     pub fn list(&self, found: &mut Vec<(String, Tensor)>) {
         found.push((format!("{}.weight", self.path), self.weight.shallow_clone()));
-    }
-}
-
-/// What an MLP does to a feature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// `x · Φ(x)`, exact.
-    Gelu,
-    /// The same with Φ by way of tanh.
-    GeluTanh,
-    /// `x · sigmoid(x)`.
-    Silu,
-    /// `max(x, 0)`.
-    Relu,
-}
-
-impl Activation {
-    /// Reads field `name`, in the spellings of `transformers`. Fails on any other function.
-    pub fn read(fields: &Fields, name: &str, default: &str) -> Result<Activation> {
-        let value: String = fields.optional(name)?.unwrap_or_else(|| default.to_string());
-        Ok(match value.as_str() {
-            "gelu" | "gelu_python" => Activation::Gelu,
-            "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_accurate" => {
-                Activation::GeluTanh
-            }
-            "silu" | "swish" => Activation::Silu,
-            "relu" => Activation::Relu,
-            other => bail!(
-                "{}: `{name}` = \"{other}\" is not supported\nhint: known are gelu, gelu_new, gelu_fast, \
-                 gelu_pytorch_tanh, silu and relu",
-                fields.path().display()
-            ),
-        })
-    }
-
-    /// Same shape and type as `x`.
-    pub fn forward(self, x: &Tensor) -> Tensor {
-        match self {
-            Activation::Gelu => x.gelu("none"),
-            Activation::GeluTanh => x.gelu("tanh"),
-            Activation::Silu => x.silu(),
-            Activation::Relu => x.relu(),
-        }
-    }
-
-    /// `activation(gate) · up`, of one shape and type.
-    pub fn gate(self, gate: &Tensor, up: &Tensor) -> Tensor {
-        let fused = match self {
-            Activation::GeluTanh => Some(Gate::GeluTanh),
-            Activation::Silu => Some(Gate::Silu),
-            _ => None,
-        };
-        match fused {
-            Some(fused) if shim::usable(&[gate, up]) => shim::gated(fused, gate, up),
-            _ => self.forward(gate) * up,
-        }
     }
 }

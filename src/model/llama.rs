@@ -11,9 +11,10 @@ use anyhow::{Result, bail};
 use serde_json::json;
 use tch::Tensor;
 
-use super::attention::Pass;
+use super::activation::Activation;
+use super::attention::{Pass, Weighing};
 use super::config::Fields;
-use super::layers::{Activation, Embedding, Linear, PlainRmsNorm};
+use super::layers::{Embedding, Linear, PlainRmsNorm};
 use super::rope::Rope;
 use super::weights::Weights;
 use super::{CausalLm, ModelInfo};
@@ -187,7 +188,7 @@ struct Attention {
     k_norm: Option<PlainRmsNorm>,
     head_dim: i64,
     rope: Rope,
-    window: Option<i64>,
+    weighing: Weighing,
 }
 
 impl Attention {
@@ -210,7 +211,10 @@ impl Attention {
             k_norm,
             head_dim: config.head_dim,
             rope: config.rope,
-            window: kin.windows[layer],
+            weighing: Weighing {
+                window: kin.windows[layer],
+                ..Weighing::by_root(config.head_dim)
+            },
         }
     }
 
@@ -224,9 +228,8 @@ impl Attention {
             (q_bthd, k_btkd) = (q_norm.forward(&q_bthd), k_norm.forward(&k_btkd));
         }
         let (q_bthd, k_btkd) = (pass.turn(&self.rope, &q_bthd), pass.turn(&self.rope, &k_btkd));
-        let scale = 1.0 / (self.head_dim as f64).sqrt();
         self.o_proj
-            .forward(&pass.attend(layer, &q_bthd, &k_btkd, &v_btkd, scale, self.window))
+            .forward(&pass.attend(layer, &q_bthd, &k_btkd, &v_btkd, self.weighing))
     }
 }
 

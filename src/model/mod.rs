@@ -1,7 +1,7 @@
 //! Causal language models over libtorch. In reading order:
 //!
 //! - [`gptj`], [`neox`], [`llama`], [`gemma3`]: an architecture a file.
-//! - [`layers`], [`rope`], [`attention`], [`cache`] (and its [`room`]): what they share.
+//! - [`layers`], [`activation`], [`rope`], [`attention`], [`cache`] (and its [`room`]): what they share.
 //! - [`config`], [`weights`], [`tokenizer`], [`token_bytes`], [`chat_template`], [`adapter`]: what is read from a model's directory.
 //! - [`torch_file`], [`pickle`]: weights in PyTorch's own format, read without running it.
 //! - [`hub`]: models named by their id on the Hugging Face hub.
@@ -9,6 +9,7 @@
 //!
 //! Shapes: `b` rows of a batch, `t` time, `d` hidden features; `tokens_bt` is int64, `x_btd` the model's type.
 
+pub mod activation;
 pub mod adapter;
 pub mod attention;
 pub mod cache;
@@ -214,7 +215,7 @@ pub fn load_weights(
     let _guard = tch::no_grad_guard();
     let fields = fields(dir)?;
     let mut weights = Weights::open(dir, prefix(family(&fields)?))?;
-    let kind = device::dtype(dtype, weights.main_kind())?;
+    let kind = device::dtype(dtype, weights.main_kind(), device)?;
     weights.place(kind, device);
     if packs {
         weights.pack();

@@ -9,9 +9,10 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use tch::Tensor;
 
-use super::attention::Pass;
+use super::activation::Activation;
+use super::attention::{Pass, Weighing};
 use super::config::Fields;
-use super::layers::{Activation, Embedding, LayerNorm, Linear};
+use super::layers::{Embedding, LayerNorm, Linear};
 use super::rope::Rope;
 use super::weights::Weights;
 use super::{CausalLm, ModelInfo};
@@ -112,9 +113,9 @@ impl Attention {
         let part = |n: i64| qkv_bth3d.narrow(3, n * self.head_dim, self.head_dim);
         let q_bthd = pass.turn(&self.rope, &part(0));
         let k_bthd = pass.turn(&self.rope, &part(1));
-        let scale = 1.0 / (self.head_dim as f64).sqrt();
+        let weighing = Weighing::by_root(self.head_dim);
         self.dense
-            .forward(&pass.attend(layer, &q_bthd, &k_bthd, &part(2), scale, None))
+            .forward(&pass.attend(layer, &q_bthd, &k_bthd, &part(2), weighing))
     }
 }
 

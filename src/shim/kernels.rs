@@ -40,6 +40,28 @@ pub enum Turn {
     Pairs = 1,
 }
 
+/// When attention's weights are rounded, if their type has 16 bits.
+#[repr(i32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rounding {
+    /// `e^(score - maximum)`, as libtorch's fused attention does.
+    #[default]
+    AsTheyAre = 0,
+    /// Once they sum to 1, as a softmax of its own does.
+    OfOne = 1,
+}
+
+/// How queries weigh the keys that they see.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Weighing {
+    /// Products of query and key are multiplied with this.
+    pub scale: f64,
+    /// A token sees itself and those before it, at most so many.
+    pub window: Option<i64>,
+    /// Of the weights, in [`attend`].
+    pub rounding: Rounding,
+}
+
 /// Activations of gated layers.
 #[repr(i32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,8 +113,10 @@ struct Kernels {
         i64,
         f32,
         i64,
+        c_int,
     ),
     summarise: unsafe extern "C" fn(c_int, *const c_void, *const f32, *mut f32, *mut f32, i64, i64, i64),
+    look_up: unsafe extern "C" fn(*const u16, *const c_void, *mut c_void, i64),
     not_finite: unsafe extern "C" fn(c_int, *const c_void, i64) -> i64,
 }
 
@@ -211,6 +235,20 @@ pub fn gated(activation: Gate, gate: &Tensor, up: &Tensor) -> Tensor {
     out
 }
 
+/// `table[bits of x]`, as bits of the result, elementwise. `x` is bf16 and [usable](super::usable).
+///
+/// # Panics
+///
+/// If the table has not a result for every bf16, or `x` is another type or not contiguous on the CPU.
+pub fn look_up(table: &[u16], x: &Tensor) -> Tensor {
+    assert!(alike(&[x]) && x.kind() == Kind::BFloat16);
+    assert_eq!(table.len(), 1 << 16, "a result for every number of 16 bits");
+    let out = x.empty_like();
+    // SAFETY: both are contiguous, of 16 bits and one size, and on the CPU, and no number of 16 bits lies beyond the table, as checked.
+    unsafe { (kernels().look_up)(table.as_ptr(), data(x), data(&out), x.numel() as i64) };
+    out
+}
+
 /// The most features a head may have for [`attend`].
 const MOST_FEATURES: i64 = 512;
 
@@ -219,8 +257,8 @@ pub fn attends(d: i64) -> bool {
     d % 16 == 0 && d <= MOST_FEATURES
 }
 
-/// `softmax(scale · q kᵀ) v`, in fp32 and rounded once: `q_nhd` to `[n, h, d]`, with the keys and values `k_sckd` and `v_sckd`
-/// of all slots. Every token sees itself and those before it in its sequence, at most `window` of them. All of them
+/// `softmax(scale · q kᵀ) v`, in fp32 but for the weights: `q_nhd` to `[n, h, d]`, with the keys and values `k_sckd` and `v_sckd`
+/// of all slots. All of them
 /// [usable](super::usable), and [`attends`] says so of `d`.
 ///
 /// # Panics
@@ -231,8 +269,7 @@ pub fn attend(
     k_sckd: &Tensor,
     v_sckd: &Tensor,
     segments: &[Segment],
-    scale: f64,
-    window: Option<i64>,
+    weighing: Weighing,
 ) -> Tensor {
     assert!(alike(&[q_nhd, k_sckd, v_sckd]));
     let (size, keys) = (q_nhd.size(), k_sckd.size());
@@ -267,8 +304,9 @@ pub fn attend(
             d,
             capacity * kv_heads * d,
             kv_heads * d,
-            scale as f32,
-            window.unwrap_or(0),
+            weighing.scale as f32,
+            weighing.window.unwrap_or(0),
+            weighing.rounding as c_int,
         );
     }
     out
@@ -426,13 +464,16 @@ mod tests {
     fn every_token_attends_to_its_own_sequence_and_window() {
         for kind in KINDS {
             for (heads, kv_heads, d) in [(4, 1, 64), (4, 4, 32), (6, 2, 16), (1, 1, 256)] {
-                for window in [None, Some(5), Some(70)] {
-                    // A sequence begun before, one step of another, one from its start; slots out of order.
-                    let segments = [(0, 9, 2, 66), (9, 1, 0, 130), (10, 75, 1, 0)];
+                for (window, rounding) in [None, Some(5), Some(70)]
+                    .into_iter()
+                    .flat_map(|window| [(window, Rounding::AsTheyAre), (window, Rounding::OfOne)])
+                {
+                    // A sequence begun more than a block before, one step of another, one from its start; slots out of order.
+                    let segments = [(0, 9, 2, 566), (9, 1, 0, 130), (10, 75, 1, 0)];
                     let q = numbers(&[85, heads, d], kind, 1);
                     let (k, v) = (
-                        numbers(&[3, 140, kv_heads, d], kind, 2),
-                        numbers(&[3, 140, kv_heads, d], kind, 3),
+                        numbers(&[3, 600, kv_heads, d], kind, 2),
+                        numbers(&[3, 600, kv_heads, d], kind, 3),
                     );
                     let listed: Vec<Segment> = segments
                         .iter()
@@ -443,7 +484,12 @@ mod tests {
                             start,
                         })
                         .collect();
-                    let got = attend(&q, &k, &v, &listed, 0.11, window);
+                    let weighing = Weighing {
+                        scale: 0.11,
+                        window,
+                        rounding,
+                    };
+                    let got = attend(&q, &k, &v, &listed, weighing);
                     for (offset, length, slot, start) in segments {
                         let to = start + length;
                         let wide = |x: &Tensor| {
@@ -464,7 +510,7 @@ mod tests {
                         let difference = apart(&got.narrow(0, offset, length), &want);
                         assert!(
                             difference <= step(kind),
-                            "{kind:?} {heads}/{kv_heads} {d} {window:?}: {difference}"
+                            "{kind:?} {heads}/{kv_heads} {d} {weighing:?}: {difference}"
                         );
                     }
                 }
@@ -486,7 +532,7 @@ mod tests {
             slot: 0,
             start: 0,
         };
-        let bad = attend(&q, &k, &v, &[all], 1.0, None)
+        let bad = attend(&q, &k, &v, &[all], Weighing { scale: 1.0, ..Weighing::default() })
             .isnan()
             .any_dim(2, false)
             .view(-1);

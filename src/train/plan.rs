@@ -95,13 +95,18 @@ const FORMATS: [(&str, Master, OptimizerKind, bool); 6] = [
     ),
 ];
 
+/// GPUs have bf16.
+fn precision(args: &Args) -> Precision {
+    args.formats.precision.unwrap_or(Precision::Bf16)
+}
+
 fn choice(args: &Args, method: Method) -> Choice {
     let tokens = u64::from(args.micro_tokens);
     Choice {
         method,
         rank: u64::from(args.lora_rank),
         targets: args.formats.lora_targets.clone(),
-        precision: args.formats.precision,
+        precision: precision(args),
         master: args.formats.master,
         optimizer: args.formats.optimizer,
         recompute: args.formats.recompute || (args.formats.update_in_backward && method == Method::Full),
@@ -126,7 +131,7 @@ pub fn run(args: &Args) -> Result<u8> {
         needs.push(planner.need(&choice(args, method))?);
     }
     let mut formats = Vec::new();
-    if args.formats.precision == Precision::Bf16 {
+    if precision(args) == Precision::Bf16 {
         for (options, master, optimizer, within) in FORMATS {
             let full = Choice {
                 master,

@@ -83,7 +83,18 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
     let template = Settings::template(args, source.rows.are_completions)?;
     let device = model::device::device(&args.device)?;
     let base = hub::resolve(&args.model, Want::Model)?;
-    let dtype = match args.formats.precision {
+    let checkpoints = Checkpoints::of(&args.out);
+    let last = if args.resume { checkpoints.last()? } else { None };
+    // Another machine goes on with what was computed with before.
+    let before = last.as_ref().map(|(_, saved)| saved.settings.precision);
+    let precision = Settings::precision(&args.formats, before, device);
+    if precision == Precision::Fp32 && args.formats.precision.is_none() && before.is_none() {
+        say(
+            quiet,
+            "this processor has no instructions for bf16: computing in fp32, which takes twice the memory; --precision bf16 for all that",
+        );
+    }
+    let dtype = match precision {
         Precision::Bf16 => "bf16",
         Precision::Fp32 => "fp32",
     };
@@ -123,7 +134,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         .as_deref()
         .map(|dir| go_on_with(dir, args))
         .transpose()?;
-    let mut settings = Settings::resolve(args, template, max_length, encoded.train.len(), adapter);
+    let mut settings = Settings::resolve(args, precision, template, max_length, encoded.train.len(), adapter);
     settings.template_text = own.map(|own| own.text().to_owned());
     if let Some(warning) = warn_of_idle_schedule(&settings.schedule) {
         say(quiet, &format!("warning: {warning}"));
@@ -160,10 +171,9 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         &fingerprint(&base, None, kind)?,
         &settings,
     );
-    let checkpoints = Checkpoints::of(&args.out);
     let mut done = 0;
     if args.resume {
-        match checkpoints.last()? {
+        match last {
             Some((place, saved)) => {
                 saved
                     .admits(&state.dataset, &state.model, &settings, args.allow_changes)

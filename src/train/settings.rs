@@ -5,9 +5,12 @@ use super::lora::LoraSettings;
 use super::optimizer::Rule;
 use super::schedule::Schedule;
 use anyhow::{Result, bail};
+use crate::model::device::has_bf16;
+use ewe::cli::formats::Formats;
 use ewe::cli::train::{Args, Master, Method, OptimizerKind, Order, Precision};
 use ewe::prompt::template::Template;
 use serde::{Deserialize, Serialize};
+use tch::Device;
 
 /// Everything that decides what a run computes. It is stored with each checkpoint: a resumed run must have the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -171,11 +174,23 @@ impl Settings {
         }
     }
 
+    /// What is computed with: as told, or as `before` in a run that goes on, or bf16 where `device` has it. A master that only bf16
+    /// has asks for that.
+    pub fn precision(formats: &Formats, before: Option<Precision>, device: Device) -> Precision {
+        let natural = if has_bf16(device) || formats.master != Master::Split {
+            Precision::Bf16
+        } else {
+            Precision::Fp32
+        };
+        formats.precision.or(before).unwrap_or(natural)
+    }
+
     /// Resolves the rest, now that the number of training examples is known.
     ///
     /// `lora` is that of the adapter that is gone on with, if there is one.
     pub fn resolve(
         args: &Args,
+        precision: Precision,
         template: Template,
         max_length: usize,
         examples: usize,
@@ -218,7 +233,7 @@ impl Settings {
             micro_tokens: args.micro_tokens.unwrap_or(MICRO_TOKENS) as usize,
             recompute: args.formats.recompute || args.formats.update_in_backward,
             update_in_backward: args.formats.update_in_backward,
-            precision: args.formats.precision,
+            precision,
             master: args.formats.master,
             optimizer: args.formats.optimizer,
             weight_decay: args.weight_decay,
@@ -328,7 +343,7 @@ mod tests {
 
     #[test]
     fn defaults_follow_the_method() {
-        let lora = Settings::resolve(&args(""), Template::Alpaca, 64, 100, None);
+        let lora = Settings::resolve(&args(""), Precision::Bf16, Template::Alpaca, 64, 100, None);
         assert_eq!(
             (lora.schedule.total, lora.schedule.peak, lora.schedule.warmup),
             (13, 2e-4, 0)
@@ -336,6 +351,7 @@ mod tests {
         assert_eq!(lora.lora.unwrap().alpha, 32.0);
         let full = Settings::resolve(
             &args("--method full --steps 100 --batch-size 3"),
+            Precision::Bf16,
             Template::Alpaca,
             64,
             100,
@@ -374,8 +390,8 @@ mod tests {
 
     #[test]
     fn a_changed_setting_is_named() {
-        let saved = Settings::resolve(&args(""), Template::Alpaca, 64, 100, None);
-        let now = Settings::resolve(&args("--clip 2 --lr 0.1"), Template::Alpaca, 64, 100, None);
+        let saved = Settings::resolve(&args(""), Precision::Bf16, Template::Alpaca, 64, 100, None);
+        let now = Settings::resolve(&args("--clip 2 --lr 0.1"), Precision::Bf16, Template::Alpaca, 64, 100, None);
         saved.same_as(&saved).unwrap();
         let error = now.same_as(&saved).unwrap_err().to_string();
         assert!(

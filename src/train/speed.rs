@@ -7,21 +7,42 @@ use tch::{Device, Kind, Tensor};
 
 /// Side of the matrices whose product sets the scale.
 const SIDE: i64 = 1536;
+/// Products that are timed at most, and after how many seconds no other is begun: it is part of a run's start.
+const PRODUCTS: u32 = 5;
+const SECONDS: f64 = 0.2;
+/// Where a product of a quarter of the side takes longer, a large one would take minutes.
+const SLOW: f64 = 0.1;
 
 /// Floating-point operations a second of a large matrix product, the best of a few.
 pub fn matmul_rate(kind: Kind, device: Device) -> f64 {
     let _guard = tch::no_grad_guard();
-    let (a, b) = (
-        Tensor::randn([SIDE, SIDE], (kind, device)),
-        Tensor::randn([SIDE, SIDE], (kind, device)),
-    );
-    let seconds = (0..5).map(|_| {
-        let begun = Instant::now();
+    let small = best_time(SIDE / 4, kind, device);
+    if small > SLOW {
+        return rate(SIDE / 4, small);
+    }
+    rate(SIDE, best_time(SIDE, kind, device))
+}
+
+fn rate(side: i64, seconds: f64) -> f64 {
+    2.0 * (side as f64).powi(3) / seconds
+}
+
+/// Seconds of a product of square matrices, laid out as a linear layer's are.
+fn best_time(side: i64, kind: Kind, device: Device) -> f64 {
+    let matrix = || Tensor::full([side, side], 0.1, (kind, device));
+    let (a, b) = (matrix(), matrix());
+    let begun = Instant::now();
+    let mut best = f64::INFINITY;
+    for _ in 0..PRODUCTS {
+        let each = Instant::now();
         // Reading one element waits for the device.
-        let _ = a.mm(&b).double_value(&[0, 0]);
-        begun.elapsed().as_secs_f64()
-    });
-    2.0 * (SIDE as f64).powi(3) / seconds.fold(f64::INFINITY, f64::min)
+        let _ = a.linear(&b, None::<&Tensor>).double_value(&[0, 0]);
+        best = best.min(each.elapsed().as_secs_f64());
+        if begun.elapsed().as_secs_f64() > SECONDS {
+            break;
+        }
+    }
+    best
 }
 
 /// The arithmetic that examples need: matrix products of the model's definition, without padding or recomputation.

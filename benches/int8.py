@@ -1,0 +1,85 @@
+"""What int8 weights would change in a model's answers: Gemma 3 270M, each row of each layer's matrices rounded to 255 steps of the row's largest
+magnitude, as libtorch's weight-only int8 product takes them, with the tied embedding as it is and rounded likewise.
+
+    .venv/bin/python benches/int8.py [--dtype bf16]
+
+Told are nats a token on the answers of ewe's seed tasks, and how many of 64 greedy tokens are the same before the first that is not.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from train import EWE, GEMMA, examples, write
+
+EXAMPLES, PROMPTS, TOKENS = 200, 40, 64
+
+
+def rounded(weight):
+    """A matrix as int8 and a scale for each row hold it."""
+    weight = weight.float()
+    scale = weight.abs().amax(1, keepdim=True) / 127
+    return (weight / scale).round().mul(scale).bfloat16()
+
+
+def variant(folder, name, chosen):
+    """A copy of the model, the weights that `chosen` says rounded."""
+    out = folder / name
+    shutil.copytree(GEMMA, out, symlinks=False)
+    for file in out.glob("*.safetensors"):
+        weights = load_file(file)
+        save_file({key: rounded(w) if chosen(key, w) else w for key, w in weights.items()}, file, metadata={"format": "pt"})
+    return out
+
+
+def ewe(command, model, rows, folder, *options):
+    """The rows that a command gives for `rows`."""
+    file, out = folder / "in.jsonl", folder / "out.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out.unlink(missing_ok=True)
+    flag = "--data" if command == "score" else "--prompts"
+    subprocess.run([EWE, "-q", command, "--model", model, flag, file, "--out", out, *options], check=True)
+    return [json.loads(line) for line in out.open()]
+
+
+def same(a, b):
+    """Characters in common before the first that differs, as a share of the shorter text."""
+    common = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
+    return common / max(1, min(len(a), len(b)))
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--dtype", default="auto")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = examples(folder, EXAMPLES)
+        rows = [{"prompt": prompt, "completion": completion} for prompt, completion in data]
+        layer = lambda key, weight: weight.dim() == 2 and "layers." in key
+        models = {
+            "bf16": GEMMA,
+            "int8 layers": variant(folder, "layers", layer),
+            "int8 layers and embedding": variant(folder, "all", lambda key, weight: weight.dim() == 2),
+        }
+        greedy = ["--temperature", "0", "--max-tokens", str(TOKENS), "--repetition-penalty", "1.15"]
+        first = None
+        for label, model in models.items():
+            scores = ewe("score", model, rows, folder, "--dtype", args.dtype)
+            nats = sum(row["nll"] for row in scores) / sum(row["tokens"] for row in scores)
+            answers = ewe("complete", model, rows[:PROMPTS], folder, "--dtype", args.dtype, *greedy)
+            texts = [row["completion"] for row in answers]
+            first = first or texts
+            alike = [same(a, b) for a, b in zip(first, texts)]
+            print(f"{label}: {nats:.4f} nats a token; greedy text the same for {sum(alike) / len(alike):.0%}, wholly in "
+                  f"{sum(share == 1 for share in alike)} of {len(alike)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
