@@ -192,7 +192,7 @@ template <int R, class T> struct Scaled {
     alignas(64) float q[R][MOST_FEATURES];
 
     void set(int r, const T *from, const Head<T> &head) {
-        for (int64_t i = 0; i < head.d; i += LANES) store(&q[r][i], load(from + i) * all(head.scale));
+        for (int64_t i = 0; i < head.d; i += LANES) store(&q[r][i], load(from + i));
     }
 
     // Scores against N keys that follow each other: s[r][0 .. N].
@@ -238,7 +238,7 @@ template <int R> struct Scaled<R, bf16> {
             }
         }
         for (int r = 0; r < R; r++) {
-            for (int n = 0; n < N; n++) s[r][n] = sum((f32x16)sums[n][r]) * head.scale;
+            for (int n = 0; n < N; n++) s[r][n] = sum((f32x16)sums[n][r]);
         }
     }
 };
@@ -312,12 +312,19 @@ void scores_of(const Scaled<R, T> &q, const Query<T> *queries, const Head<T> &he
         scores<R, T>(q, head.k + at, head.v + at, head, std::min(STRETCH, count - j), (float(*)[KEYS])(&s[0][j]));
     }
     for (int r = 0; r < R; r++) {
+        for (int64_t j = 0; j < count; j += LANES) {
+            store(&s[r][j], load(&s[r][j]) * all(head.scale));
+        }
         int64_t low = std::min(std::max(queries[r].from - first, (int64_t)0), count);
         int64_t high = std::max(std::min(queries[r].to - first, count), low);
         for (int64_t j = 0; j < low; j++) s[r][j] = -INFINITY;
         for (int64_t j = high; j < (count + LANES - 1) / LANES * LANES; j++) s[r][j] = -INFINITY;
     }
 }
+
+// e^x, x at most 0, of weights that are rounded to bf16: as libtorch's fused attention computes them.
+inline f32x16 weight(const float *, f32x16 x) { return exponential(x); }
+inline f32x16 weight(const bf16 *, f32x16 x) { return rough_exponential(x); }
 
 // Takes a block of scores into the sums, and gives the factor by which what was weighed by the maximum before shrinks. Where `weighs`,
 // scores become weights, e^(score - maximum).
@@ -333,7 +340,8 @@ template <class T> float absorb(float *s, int64_t count, float &most, float &tot
     }
     f32x16 sums = {};
     for (int64_t j = 0; j < count; j += LANES) {
-        f32x16 e = exponential(load(s + j) - all(now));
+        f32x16 below = load(s + j) - all(now);
+        f32x16 e = weighs ? weight((const T *)nullptr, below) : exponential(below);
         sums += e;
         if (weighs) store(s + j, rounded((const T *)nullptr, e));
     }
@@ -373,7 +381,7 @@ template <int R, class T> void attend_block(const Query<T> *queries, const Head<
             add_values(first, count);
         }
         for (int r = 0; r < R; r++) {
-            for (int64_t i = 0; i < head.d; i += LANES) store(&o[r][i], load(&o[r][i]) / all(sums.total[r]));
+            for (int64_t i = 0; i < head.d; i += LANES) store(&o[r][i], load(&o[r][i]) * all(1.0f / sums.total[r]));
         }
     } else {
         for (int64_t first = from; first < to; first += KEYS) {

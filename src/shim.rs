@@ -23,8 +23,8 @@ use tch::{Device, Kind, NoGradGuard, Tensor};
 pub use gradient::forget_gradient;
 
 pub use kernels::{
-    Gate, Norm, Rounding, Segment, Summary, Turn, Weighing, attend, attends, gated, look_up, not_finite, rms_norm, rope,
-    summarise,
+    Gate, Norm, Rounding, Segment, Summary, Turn, Weighing, attend, attends, gated, look_up, not_finite,
+    rms_norm, rope, summarise,
 };
 pub use linear::PackedLinear;
 

@@ -133,7 +133,11 @@ mod tests {
             (Activation::GeluNew, gelu_new as fn(&Tensor) -> Tensor),
             (Activation::GeluFast, gelu_fast),
         ] {
-            assert_eq!(bits(&activation.forward(&x)), fused, "training takes the fused one");
+            assert_eq!(
+                bits(&activation.forward(&x)),
+                fused,
+                "training takes the fused one"
+            );
             let held = Inference::hold();
             let got = bits(&activation.forward(&x));
             drop(held);
@@ -143,7 +147,10 @@ mod tests {
         }
         let wide = Tensor::linspace(-9.0, 9.0, 1001, (Kind::Float, Device::Cpu));
         for composed in [gelu_new, gelu_fast] {
-            let apart = (composed(&wide) - wide.gelu("tanh")).abs().max().double_value(&[]);
+            let apart = (composed(&wide) - wide.gelu("tanh"))
+                .abs()
+                .max()
+                .double_value(&[]);
             assert!(apart < 1e-6, "{apart}");
         }
     }

@@ -229,20 +229,20 @@ impl<'c> Pass<'c> {
     }
 
     /// Attention of stretches of different lengths, one after the other.
-    fn attend_each(
-        &self,
-        q_1nhd: &Tensor,
-        k_sckd: &Tensor,
-        v_sckd: &Tensor,
-        weighing: Weighing,
-    ) -> Tensor {
+    fn attend_each(&self, q_1nhd: &Tensor, k_sckd: &Tensor, v_sckd: &Tensor, weighing: Weighing) -> Tensor {
         let outputs: Vec<Tensor> = self
             .segments
             .iter()
             .map(|segment| {
                 let q_1thd = q_1nhd.narrow(1, segment.offset, segment.length);
                 let positions_1t = self.positions_bt.narrow(1, segment.offset, segment.length);
-                let visible = Visible::of(&positions_1t, segment.start, segment.start, weighing.window, q_1nhd.kind());
+                let visible = Visible::of(
+                    &positions_1t,
+                    segment.start,
+                    segment.start,
+                    weighing.window,
+                    q_1nhd.kind(),
+                );
                 let view = |x: &Tensor| match &self.cached {
                     Some(_) => {
                         x.narrow(0, segment.slot, 1)

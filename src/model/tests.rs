@@ -84,10 +84,10 @@ fn logits_equal_the_references() {
     });
 }
 
-/// In bf16 the likeliest token is the reference's, at 999 of 1000 positions. Not counted are those where the reference's
-/// two best scores are at most two steps of bf16 apart (5 to 8 %; a score of 4 to 8 has steps of 1/32): there the last
-/// rounding of each decides. With them, all but two models agree everywhere on the machine that made the goldens, and
-/// `gptj` and `neox_serial` to 98.9 %: the reference rounds after each step of its GELU, and of GPT-J's attention.
+/// In bf16 the likeliest token is the reference's at 999 of 1000 positions and more. Inference rounds where the reference does, so
+/// that holds of all. What training computes rounds less often (GELU in one step, GPT-J's attention): there those positions do not count
+/// where the reference's two best scores are at most two steps of bf16 apart (5 to 8 %; a score of 4 to 8 has steps of 1/32), and
+/// the last rounding of each decides.
 #[test]
 fn in_bf16_the_likeliest_token_is_the_references() {
     both_ways(|name| {
@@ -104,34 +104,15 @@ fn in_bf16_the_likeliest_token_is_the_references() {
         let clear_bt = reference(name, "tied16", Kind::Uint8).eq(0);
         let same_bt = ours_bt.eq_tensor(&theirs_bt);
         let count = |x: &Tensor| x.sum(Kind::Float).double_value(&[]);
-        let share = count(&same_bt.logical_and(&clear_bt)) / count(&clear_bt);
+        let clear = count(&same_bt.logical_and(&clear_bt)) / count(&clear_bt);
+        let of_all = count(&same_bt) / 4096.0;
         println!(
             "{name}: {:.2} % agree in bf16, {:.2} % with ties",
-            share * 100.0,
-            count(&same_bt) / 40.96
+            clear * 100.0,
+            of_all * 100.0
         );
-        if !crate::shim::holds() {
-            assert!(share >= 0.999, "{name}: {share}");
-            return;
-        }
-        // Inference rounds less often than the reference, so the two differ a little more; it must not be further from
-        // what fp32 says than the reference is.
-        let exact = load(&golden(name), Device::Cpu, "fp32").unwrap();
-        let hidden_btd = exact
-            .model
-            .forward(&tokens_bt, &mut Pass::whole(64, 64, Device::Cpu));
-        let exact_bt = exact.model.logits(&hidden_btd).argmax(-1, false);
-        let (own, reference) = (
-            count(&ours_bt.eq_tensor(&exact_bt)) / 4096.0,
-            count(&theirs_bt.eq_tensor(&exact_bt)) / 4096.0,
-        );
-        println!(
-            "{name}: {:.2} % as in fp32, the reference {:.2} %",
-            own * 100.0,
-            reference * 100.0
-        );
-        assert!(share >= 0.998, "{name}: {share}");
-        assert!(own >= reference - 0.003, "{name}: {own} against {reference}");
+        let share = if crate::shim::holds() { of_all } else { clear };
+        assert!(share >= 0.999, "{name}: {share}");
     });
 }
 

@@ -532,10 +532,19 @@ mod tests {
             slot: 0,
             start: 0,
         };
-        let bad = attend(&q, &k, &v, &[all], Weighing { scale: 1.0, ..Weighing::default() })
-            .isnan()
-            .any_dim(2, false)
-            .view(-1);
+        let bad = attend(
+            &q,
+            &k,
+            &v,
+            &[all],
+            Weighing {
+                scale: 1.0,
+                ..Weighing::default()
+            },
+        )
+        .isnan()
+        .any_dim(2, false)
+        .view(-1);
         assert_eq!(Vec::<bool>::try_from(bad).unwrap(), [false, false, true, true]);
     }
 

@@ -418,27 +418,27 @@ mod tests {
     fn what_does_not_fit_is_helped() {
         let mut planner = here("tests/fixtures/gpt-j-6b/config.json");
         let wants = full(Master::Split, OptimizerKind::Adamw, false);
-        for (memory, options) in [
-            (141, ""),
-            (80, "--optimizer adamw8bit"),
-            (48, "--optimizer adamw8bit --update-in-backward --clip 0"),
+        for (megabytes, options) in [
+            (141_000, ""),
+            (80_000, "--optimizer adamw8bit"),
+            (48_000, "--optimizer adamw8bit --update-in-backward --clip 0"),
             (
-                32,
+                32_000,
                 "--optimizer adamw8bit --master stochastic --update-in-backward --clip 0",
             ),
             (
-                24,
+                24_000,
                 "--optimizer adafactor --master stochastic --update-in-backward --clip 0",
             ),
             (
-                14,
+                14_200,
                 "--optimizer adafactor --master stochastic --update-in-backward --clip 0 --micro-tokens 1024",
             ),
         ] {
-            let (found, need) = change::cheapest(&mut planner, &wants, memory * 1_000_000_000)
+            let (found, need) = change::cheapest(&mut planner, &wants, megabytes * 1_000_000)
                 .unwrap()
                 .unwrap();
-            assert_eq!(found, options, "{memory} GB: {:?}", need.bytes);
+            assert_eq!(found, options, "{megabytes} MB: {:?}", need.bytes);
         }
         assert!(
             change::cheapest(&mut planner, &wants, 1_000_000_000)

@@ -134,7 +134,14 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         .as_deref()
         .map(|dir| go_on_with(dir, args))
         .transpose()?;
-    let mut settings = Settings::resolve(args, precision, template, max_length, encoded.train.len(), adapter);
+    let mut settings = Settings::resolve(
+        args,
+        precision,
+        template,
+        max_length,
+        encoded.train.len(),
+        adapter,
+    );
     settings.template_text = own.map(|own| own.text().to_owned());
     if let Some(warning) = warn_of_idle_schedule(&settings.schedule) {
         say(quiet, &format!("warning: {warning}"));

@@ -4,8 +4,8 @@ use super::batch::{Dealing, PieceLimits};
 use super::lora::LoraSettings;
 use super::optimizer::Rule;
 use super::schedule::Schedule;
-use anyhow::{Result, bail};
 use crate::model::device::has_bf16;
+use anyhow::{Result, bail};
 use ewe::cli::formats::Formats;
 use ewe::cli::train::{Args, Master, Method, OptimizerKind, Order, Precision};
 use ewe::prompt::template::Template;
@@ -391,7 +391,14 @@ mod tests {
     #[test]
     fn a_changed_setting_is_named() {
         let saved = Settings::resolve(&args(""), Precision::Bf16, Template::Alpaca, 64, 100, None);
-        let now = Settings::resolve(&args("--clip 2 --lr 0.1"), Precision::Bf16, Template::Alpaca, 64, 100, None);
+        let now = Settings::resolve(
+            &args("--clip 2 --lr 0.1"),
+            Precision::Bf16,
+            Template::Alpaca,
+            64,
+            100,
+            None,
+        );
         saved.same_as(&saved).unwrap();
         let error = now.same_as(&saved).unwrap_err().to_string();
         assert!(

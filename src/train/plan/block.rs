@@ -7,6 +7,7 @@ use super::choice::Choice;
 use super::size::is_first;
 use crate::model::attention::Pass;
 use crate::model::config::Fields;
+use crate::model::device::has_bf16;
 use crate::model::weights::Weights;
 use crate::model::{self, CausalLm};
 use crate::shim::memory;
@@ -17,6 +18,10 @@ use tch::{Device, Kind, Tensor};
 
 /// Operations that a trial may take: a second or two.
 const OPERATIONS: u64 = 500_000_000_000;
+/// The same of bf16, on a processor without it.
+const SLOW_OPERATIONS: u64 = 5_000_000_000;
+/// Tokens that are tried at least: attention of a single one is computed in another way.
+const LEAST: u64 = 2;
 
 /// Tokens of an example: attention goes example by example, and keeps what is made for each.
 const EXAMPLE: i64 = 128;
@@ -56,12 +61,18 @@ impl Block {
     /// Measures the first block of the model of `fields`, which has `numbers` of them, at the choice's tokens, or at as many as take
     /// a second or two.
     pub fn measure(fields: &Fields, choice: &Choice, numbers: u64) -> Result<Block> {
-        let most = (OPERATIONS / (6 * numbers.max(1))).clamp(32, choice.tokens.max(32)) as i64;
-        let tried = [most / 2, most];
         let kind = match choice.precision {
             Precision::Bf16 => Kind::BFloat16,
             Precision::Fp32 => Kind::Float,
         };
+        let operations = if kind == Kind::Float || has_bf16(Device::Cpu) {
+            OPERATIONS
+        } else {
+            SLOW_OPERATIONS
+        };
+        let least = 2 * LEAST;
+        let most = (operations / (6 * numbers.max(1))).clamp(least, choice.tokens.max(least)) as i64;
+        let tried = [most / 2, most];
         let mut blank = Weights::blank(kind);
         let mut model = model::build(fields, &mut blank)?;
         train_first(model.as_mut(), choice);
