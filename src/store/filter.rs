@@ -107,6 +107,13 @@ impl Filter {
         self.conditions().is_empty()
     }
 
+    /// Adds ` AND …` for each of its parts, as conditions on rows of `task` that are there already.
+    pub(super) fn push_rows(&self, sql: &mut Sql) {
+        for condition in self.conditions() {
+            sql.push(" AND ").push(condition.row).values(&condition.values);
+        }
+    }
+
     /// Its parts; none is counted yet.
     fn conditions(&self) -> Vec<Condition> {
         let mut found = Vec::new();
@@ -367,6 +374,8 @@ impl Way {
             };
             match index {
                 Some(index) => sql.push(" INDEXED BY ").push(index),
+                // Where nothing is asked, the smallest index has all rows, too.
+                None if self.conditions.is_empty() => sql,
                 None => sql.push(" NOT INDEXED"),
             };
         }
