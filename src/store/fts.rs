@@ -3,7 +3,7 @@
 //! Words are looked for as they are, in any order and all of them; `"two words"` in quotes must follow one another;
 //! a `*` after two letters or more stands for any ending. Nothing else is syntax, so that no text fails.
 
-use super::{Filter, Position, Result, Sort, Store, filter::Sql};
+use super::{Filter, Position, Result, Sort, Store, sql::Sql};
 
 /// So many matches are ranked; more take longer than somebody waits for them.
 const RANKED: i64 = 10_000;

@@ -5,7 +5,7 @@
 //! - [`request`], [`round`]: what models were asked, and what became of their answers.
 //! - [`evolution`]: which rounds made a task of another.
 //! - [`filter`], [`list`], [`fts`], [`provenance`], [`neighbor`]: ways to look at tasks.
-//! - [`revision`], [`undo`], [`log`]: reviews and edits, their taking back, their history.
+//! - [`revision`], [`edit`], [`undo`], [`log`]: reviews and edits, their taking back, their history.
 //! - [`judgment`]: what models think of instances.
 //! - [`stats`](mod@stats): counts.
 //! - [`run`]: which command put it there; [`batch`]: many tasks or none.
@@ -20,6 +20,7 @@ pub mod check;
 mod column;
 pub mod dataset;
 pub mod draft;
+pub mod edit;
 pub mod error;
 pub mod evolution;
 pub mod filter;
@@ -36,9 +37,11 @@ pub mod revision;
 pub mod round;
 mod rows;
 pub mod run;
+mod sql;
 pub mod stats;
 pub mod task;
 pub mod undo;
+mod way;
 
 use std::{
     path::{Path, PathBuf},
@@ -54,10 +57,11 @@ use sqlx::{
 pub use batch::Batch;
 pub use dataset::{DatasetRow, ExportRow};
 pub use draft::Draft;
+pub use edit::{Edit, InstanceEdit};
 pub use error::{Error, Result};
 pub use filter::Filter;
 pub use list::{ListRow, Position, Sort};
-pub use revision::{Actor, Change, Edit, InstanceEdit};
+pub use revision::{Actor, Change};
 pub use run::RunStatus;
 pub use task::NewTask;
 
