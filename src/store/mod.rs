@@ -7,7 +7,7 @@
 //! - [`list`], [`fts`], [`provenance`], [`neighbor`]: ways to look at tasks.
 //! - [`revision`], [`undo`], [`log`]: reviews and edits, their taking back, their history.
 //! - [`judgment`]: what models think of instances.
-//! - [`stats`](mod@stats): counts.
+//! - [`stats`](mod@stats): counts; [`tally`]: those that are kept; [`facts`]: how to count them oneself.
 //! - [`run`]: which command put it there; [`batch`]: many tasks or none.
 //! - [`error`]: what can go wrong with a file, in words.
 
@@ -17,6 +17,7 @@ mod column;
 pub mod dataset;
 pub mod error;
 pub mod evolution;
+pub mod facts;
 pub mod fts;
 pub mod instance;
 pub mod judgment;
@@ -31,6 +32,7 @@ pub mod round;
 mod rows;
 pub mod run;
 pub mod stats;
+pub mod tally;
 pub mod task;
 pub mod undo;
 
@@ -61,7 +63,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("db/migrations");
 const APPLICATION_ID: i64 = 1_702_323_505;
 
 /// `PRAGMA user_version` of a file with all migrations applied: the number of the last one.
-const SCHEMA: i64 = 3;
+const SCHEMA: i64 = 5;
 
 /// How long a statement waits for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
