@@ -42,7 +42,7 @@ BEGIN
     ON CONFLICT (block) DO UPDATE SET changes = changes + 1;
 END;
 
-CREATE TRIGGER task_block_update AFTER UPDATE OF id, instruction, is_classification, origin, review ON task
+CREATE TRIGGER task_block_update AFTER UPDATE OF id, instruction, is_classification, origin, review, nearest_rouge_l ON task
 BEGIN
     INSERT INTO task_block (block)
     VALUES (OLD.id >> 12), (NEW.id >> 12)
@@ -71,30 +71,6 @@ BEGIN
 END;
 
 CREATE TRIGGER instance_block_delete AFTER DELETE ON instance
-BEGIN
-    INSERT INTO task_block (block)
-    VALUES (OLD.task_id >> 12)
-    ON CONFLICT (block) DO UPDATE SET changes = changes + 1;
-END;
-
-CREATE TRIGGER neighbor_block_insert AFTER INSERT ON neighbor
-WHEN NEW.rank = 1
-BEGIN
-    INSERT INTO task_block (block)
-    VALUES (NEW.task_id >> 12)
-    ON CONFLICT (block) DO UPDATE SET changes = changes + 1;
-END;
-
-CREATE TRIGGER neighbor_block_update AFTER UPDATE ON neighbor
-WHEN OLD.rank = 1 OR NEW.rank = 1
-BEGIN
-    INSERT INTO task_block (block)
-    VALUES (OLD.task_id >> 12), (NEW.task_id >> 12)
-    ON CONFLICT (block) DO UPDATE SET changes = changes + 1;
-END;
-
-CREATE TRIGGER neighbor_block_delete AFTER DELETE ON neighbor
-WHEN OLD.rank = 1
 BEGIN
     INSERT INTO task_block (block)
     VALUES (OLD.task_id >> 12)

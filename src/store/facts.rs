@@ -76,8 +76,7 @@ pub fn rejections_of(kind: &str, reason: &str) -> String {
 /// Tasks of the dataset with a nearest neighbour of at least so many hundredths.
 pub fn nearest_from(hundredths: i64) -> String {
     format!(
-        "SELECT count(*) FROM neighbor JOIN task ON task.id = task_id \
-         WHERE rank = 1 AND review <> 'rejected' AND CAST(rouge_l * 20 AS INTEGER) * 5 >= {hundredths}"
+        "SELECT count(*) FROM task WHERE review <> 'rejected' AND CAST(nearest_rouge_l * 20 AS INTEGER) * 5 >= {hundredths}"
     )
 }
 
@@ -96,7 +95,7 @@ pub fn scores_of(model: &str, score: Option<i64>) -> String {
     let score = score.map_or("NULL".to_owned(), |score| score.to_string());
     format!(
         "SELECT count(*) FROM judged JOIN task ON task.id = task_id \
-         WHERE review <> 'rejected' AND model = {} AND score IS {score}",
+         WHERE review <> 'rejected' AND model = {} AND judged.score IS {score}",
         quoted(model)
     )
 }

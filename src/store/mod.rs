@@ -4,13 +4,14 @@
 //! - [`task`], [`instance`], [`dataset`]: what the data is.
 //! - [`request`], [`round`]: what models were asked, and what became of their answers.
 //! - [`evolution`]: which rounds made a task of another.
-//! - [`list`], [`fts`], [`provenance`], [`neighbor`]: ways to look at tasks.
+//! - [`filter`], [`list`], [`fts`], [`provenance`], [`neighbor`]: ways to look at tasks.
 //! - [`revision`], [`undo`], [`log`]: reviews and edits, their taking back, their history.
 //! - [`judgment`]: what models think of instances.
 //! - [`stats`](mod@stats): counts; [`tally`]: those that are kept; [`facts`]: how to count them oneself.
 //! - [`run`]: which command put it there; [`batch`]: many tasks or none.
 //! - [`error`]: what can go wrong with a file, in words.
 
+mod acting;
 mod answers;
 pub mod batch;
 mod column;
@@ -18,6 +19,7 @@ pub mod dataset;
 pub mod error;
 pub mod evolution;
 pub mod facts;
+pub mod filter;
 pub mod fts;
 pub mod instance;
 pub mod judgment;
@@ -51,7 +53,8 @@ use tempfile::{TempDir, TempPath};
 pub use batch::Batch;
 pub use dataset::{DatasetRow, ExportRow};
 pub use error::{Error, Result};
-pub use list::{Filter, ListRow, Sort};
+pub use filter::Filter;
+pub use list::{ListRow, Position, Sort};
 pub use revision::{Actor, Change, Edit, InstanceEdit};
 pub use run::RunStatus;
 pub use task::NewTask;

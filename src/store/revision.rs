@@ -7,7 +7,7 @@
 
 use sqlx::SqliteConnection;
 
-use super::{Error, Result, Store};
+use super::{Error, Filter, Result, Store, acting::Action, filter::Sql, list};
 use crate::task::Review;
 
 /// Who acts, and why.
@@ -67,8 +67,21 @@ async fn next_group(connection: &mut SqliteConnection) -> Result<i64> {
     Ok(next)
 }
 
-/// Gives all tasks of a group of reviews the review that it is about.
-async fn set_review(connection: &mut SqliteConnection, group: i64, review: Review) -> Result<()> {
+/// What a review is called in the history. Nobody reviews a task as pending.
+fn action(review: Review) -> Result<&'static str> {
+    match review {
+        Review::Accepted => Ok("accept"),
+        Review::Rejected => Ok("reject"),
+        Review::Pending => Err(Error::NotAnAction),
+    }
+}
+
+/// Ends an action whose revisions were written: gives all tasks of the group the review that it is about. Without any
+/// revision nothing happened.
+async fn reviewed(mut action: Action, group: i64, review: Review, revisions: u64) -> Result<Option<Change>> {
+    if revisions == 0 {
+        return Ok(None);
+    }
     sqlx::query!(
         "
         UPDATE task
@@ -78,9 +91,14 @@ async fn set_review(connection: &mut SqliteConnection, group: i64, review: Revie
         review,
         group
     )
-    .execute(connection)
+    .execute(&mut *action)
     .await?;
-    Ok(())
+    action.commit().await?;
+    Ok(Some(Change {
+        group,
+        tasks: revisions as i64,
+        undoes: None,
+    }))
 }
 
 impl Store {
@@ -91,13 +109,9 @@ impl Store {
     ///
     /// [`Error::NoTask`] when one of the ids names no task; then no review is set.
     pub async fn review(&self, ids: &[i64], review: Review, actor: Actor<'_>) -> Result<Option<Change>> {
-        let action = match review {
-            Review::Accepted => "accept",
-            Review::Rejected => "reject",
-            Review::Pending => return Err(Error::NotAnAction),
-        };
+        let action = action(review)?;
         let ids = serde_json::to_string(ids).unwrap_or_default();
-        let mut transaction = self.write().await?;
+        let mut transaction = self.act(actor.who).await?;
         let unknown = sqlx::query_scalar!(
             r#"
             SELECT value + 0 AS "value!: i64"
@@ -130,23 +144,46 @@ impl Store {
         )
         .execute(&mut *transaction)
         .await?;
-        if revisions.rows_affected() == 0 {
-            return Ok(None);
-        }
-        set_review(&mut transaction, group, review).await?;
-        transaction.commit().await?;
-        Ok(Some(Change {
-            group,
-            tasks: revisions.rows_affected() as i64,
-            undoes: None,
-        }))
+        reviewed(transaction, group, review, revisions.rows_affected()).await
+    }
+
+    /// Sets the review of all tasks that a filter lets through, as one action; those that have it already are left alone.
+    /// Where all have it, nothing happens and there is no change.
+    pub async fn review_all(
+        &self,
+        filter: &Filter,
+        review: Review,
+        actor: Actor<'_>,
+    ) -> Result<Option<Change>> {
+        let action = action(review)?;
+        let way = self.way(filter, true).await?;
+        let mut transaction = self.act(actor.who).await?;
+        let group = next_group(&mut transaction).await?;
+        let mut sql = Sql::default();
+        sql.push(
+            "INSERT INTO revision (group_id, task_id, who, action, before, after, note)
+            SELECT ?, task.id, ?, ?, json_object('review', review), json_object('review', ?), nullif(?, '')",
+        )
+        .values(&[
+            group.into(),
+            actor.who.into(),
+            action.into(),
+            review.as_str().into(),
+            actor.note.unwrap_or_default().into(),
+        ]);
+        way.push(&mut sql, list::BY_ID);
+        sql.push(" AND +task.review <> ? ORDER BY task.id")
+            .values(&[review.as_str().into()]);
+        let (text, values) = sql.finish();
+        let revisions = sqlx::query_with(text, values).execute(&mut *transaction).await?;
+        reviewed(transaction, group, review, revisions.rows_affected()).await
     }
 
     /// Rejects tasks, each for a reason of its own, as one action. Tasks that are not pending any more are left alone:
     /// somebody has decided meanwhile. Where none is pending, nothing happens and there is no change.
     pub async fn reject_pending(&self, reasons: &[(i64, String)], who: &str) -> Result<Option<Change>> {
         let reasons = serde_json::to_string(reasons).unwrap_or_default();
-        let mut transaction = self.write().await?;
+        let mut transaction = self.act(who).await?;
         let group = next_group(&mut transaction).await?;
         let revisions = sqlx::query!(
             "
@@ -166,16 +203,7 @@ impl Store {
         )
         .execute(&mut *transaction)
         .await?;
-        if revisions.rows_affected() == 0 {
-            return Ok(None);
-        }
-        set_review(&mut transaction, group, Review::Rejected).await?;
-        transaction.commit().await?;
-        Ok(Some(Change {
-            group,
-            tasks: revisions.rows_affected() as i64,
-            undoes: None,
-        }))
+        reviewed(transaction, group, Review::Rejected, revisions.rows_affected()).await
     }
 
     /// The version of a task: it grows with each action on it. 0 when there was none.
@@ -190,7 +218,7 @@ impl Store {
     /// [`Error::NoTask`], [`Error::NoInstance`]; [`Error::ChangedMeanwhile`] when the task is not of the version that
     /// the edit was made from.
     pub async fn edit(&self, task_id: i64, edit: &Edit, actor: Actor<'_>) -> Result<Option<Change>> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.act(actor.who).await?;
         let exists = sqlx::query_scalar!("SELECT id FROM task WHERE id = ?", task_id)
             .fetch_optional(&mut *transaction)
             .await?;

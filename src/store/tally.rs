@@ -277,10 +277,9 @@ async fn count_tasks(connection: &mut SqliteConnection, block: i64, roots: Roots
             task.origin, task.review, task.is_classification AS "is_classification: bool",
             length(task.instruction) AS "length!: i64",
             CASE WHEN task.review <> 'rejected' THEN substr(task.instruction, 1, 400) END AS "start: String",
-            CAST(neighbor.rouge_l * 20 AS INTEGER) * 5 AS "similarity: i64",
+            CAST(task.nearest_rouge_l * 20 AS INTEGER) * 5 AS "similarity: i64",
             EXISTS (SELECT 1 FROM instance WHERE instance.task_id = task.id) AS "has_instance!: bool"
         FROM task
-        LEFT JOIN neighbor ON neighbor.task_id = task.id AND neighbor.rank = 1
         WHERE task.id BETWEEN ? AND ?
         "#,
         first,
