@@ -93,15 +93,22 @@ impl Drawing {
 
 /// The charts of a dataset; those that would be empty are left out.
 pub fn all(figures: &Figures) -> Vec<Chart> {
-    let mut drawings = vec![growth::growth(figures), growth::acceptance(figures), reasons(figures)];
-    drawings.push(sunburst::roots(figures));
-    drawings.push(reviews(figures));
-    drawings.push(similarities(figures));
-    drawings.extend(lengths(figures));
-    drawings.push(balance(figures));
-    drawings.push(labels(figures));
-    drawings.push(scores(figures));
-    drawings.push(tokens(figures));
+    let [instructions, inputs, outputs] = lengths(figures);
+    let drawings = [
+        growth::growth(figures),
+        growth::acceptance(figures),
+        similarities(figures),
+        sunburst::roots(figures),
+        reasons(figures),
+        labels(figures),
+        instructions,
+        inputs,
+        outputs,
+        reviews(figures),
+        balance(figures),
+        scores(figures),
+        tokens(figures),
+    ];
     drawings.into_iter().flatten().map(Drawing::into_chart).collect()
 }
 

@@ -35,7 +35,6 @@ pub fn roots(figures: &Figures) -> Option<Drawing> {
         let says = format!("{}: {} tasks", verb.verb, grouped(verb.tasks));
         segment(&mut body, &format!("verb tint-{colour}"), (RADII[0], RADII[1]), (from, until), &says);
         label(&mut body, "verb-label", (RADII[0], RADII[1]), (from, until), &verb.verb);
-        rows.push(vec![verb.verb.clone(), String::new(), grouped(verb.tasks)]);
         let mut start = from;
         for object in &verb.objects {
             let end = start + angle(object.tasks);
@@ -45,6 +44,12 @@ pub fn roots(figures: &Figures) -> Option<Drawing> {
             label(&mut body, "noun-label", rings, (start, end), &object.noun);
             rows.push(vec![verb.verb.clone(), object.noun.clone(), grouped(object.tasks)]);
             start = end;
+        }
+        let rest = verb.tasks - verb.objects.iter().map(|object| object.tasks).sum::<i64>();
+        if rest > 0 {
+            let says = format!("{}, other objects or none: {} tasks", verb.verb, grouped(rest));
+            segment(&mut body, &format!("rest tint-{colour}"), (RADII[1] + 1.5, RADII[1] + 9.0), (start, until), &says);
+            rows.push(vec![verb.verb.clone(), "others or none".to_owned(), grouped(rest)]);
         }
         from = until;
     }
