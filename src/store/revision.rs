@@ -76,6 +76,50 @@ fn action(review: Review) -> Result<&'static str> {
     }
 }
 
+/// Sets the review of these tasks as what a transaction does.
+async fn review_each(
+    mut transaction: Action,
+    ids: &[i64],
+    review: Review,
+    actor: Actor<'_>,
+) -> Result<Option<Change>> {
+    let action = action(review)?;
+    let ids = serde_json::to_string(ids).unwrap_or_default();
+    let unknown = sqlx::query_scalar!(
+        r#"
+        SELECT value + 0 AS "value!: i64"
+        FROM json_each(?)
+        WHERE value NOT IN (SELECT id FROM task)
+        LIMIT 1
+        "#,
+        ids
+    )
+    .fetch_optional(&mut *transaction)
+    .await?;
+    if let Some(id) = unknown {
+        return Err(Error::NoTask { id });
+    }
+    let group = next_group(&mut transaction).await?;
+    let revisions = sqlx::query!(
+        "
+        INSERT INTO revision (group_id, task_id, who, action, before, after, note)
+        SELECT ?1, id, ?2, ?3, json_object('review', review), json_object('review', ?4), ?5
+        FROM task
+        WHERE id IN (SELECT value FROM json_each(?6)) AND review <> ?4
+        ORDER BY id
+        ",
+        group,
+        actor.who,
+        action,
+        review,
+        actor.note,
+        ids
+    )
+    .execute(&mut *transaction)
+    .await?;
+    reviewed(transaction, group, review, revisions.rows_affected()).await
+}
+
 /// Ends an action whose revisions were written: gives all tasks of the group the review that it is about. Without any
 /// revision nothing happened.
 async fn reviewed(mut action: Action, group: i64, review: Review, revisions: u64) -> Result<Option<Change>> {
@@ -109,42 +153,28 @@ impl Store {
     ///
     /// [`Error::NoTask`] when one of the ids names no task; then no review is set.
     pub async fn review(&self, ids: &[i64], review: Review, actor: Actor<'_>) -> Result<Option<Change>> {
-        let action = action(review)?;
-        let ids = serde_json::to_string(ids).unwrap_or_default();
+        review_each(self.act(actor.who).await?, ids, review, actor).await
+    }
+
+    /// Sets the review of one task that is to be of the version that somebody saw. Where it has the review already,
+    /// nothing happens and there is no change.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTask`]; [`Error::ChangedMeanwhile`].
+    pub async fn review_seen(
+        &self,
+        id: i64,
+        seen: i64,
+        review: Review,
+        actor: Actor<'_>,
+    ) -> Result<Option<Change>> {
         let mut transaction = self.act(actor.who).await?;
-        let unknown = sqlx::query_scalar!(
-            r#"
-            SELECT value + 0 AS "value!: i64"
-            FROM json_each(?)
-            WHERE value NOT IN (SELECT id FROM task)
-            LIMIT 1
-            "#,
-            ids
-        )
-        .fetch_optional(&mut *transaction)
-        .await?;
-        if let Some(id) = unknown {
-            return Err(Error::NoTask { id });
+        let now = version(&mut transaction, id).await?;
+        if now != seen {
+            return Err(Error::ChangedMeanwhile { id, seen, now });
         }
-        let group = next_group(&mut transaction).await?;
-        let revisions = sqlx::query!(
-            "
-            INSERT INTO revision (group_id, task_id, who, action, before, after, note)
-            SELECT ?1, id, ?2, ?3, json_object('review', review), json_object('review', ?4), ?5
-            FROM task
-            WHERE id IN (SELECT value FROM json_each(?6)) AND review <> ?4
-            ORDER BY id
-            ",
-            group,
-            actor.who,
-            action,
-            review,
-            actor.note,
-            ids
-        )
-        .execute(&mut *transaction)
-        .await?;
-        reviewed(transaction, group, review, revisions.rows_affected()).await
+        review_each(transaction, &[id], review, actor).await
     }
 
     /// Sets the review of all tasks that a filter lets through, as one action; those that have it already are left alone.
@@ -171,7 +201,7 @@ impl Store {
             review.as_str().into(),
             actor.note.unwrap_or_default().into(),
         ]);
-        way.push(&mut sql, list::BY_ID);
+        way.push(&mut sql, list::BY_ID, "");
         sql.push(" AND +task.review <> ? ORDER BY task.id")
             .values(&[review.as_str().into()]);
         let (text, values) = sql.finish();

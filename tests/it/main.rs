@@ -12,6 +12,7 @@ mod generate;
 mod history;
 mod interchange;
 mod judge;
+mod keeping;
 mod lists;
 mod mock;
 #[cfg(feature = "torch")]
@@ -19,6 +20,7 @@ mod models;
 mod page;
 mod parquet;
 mod recipes;
+mod review;
 mod rules;
 mod seeds;
 #[cfg(feature = "torch")]
