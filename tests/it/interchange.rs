@@ -390,7 +390,12 @@ fn a_file_larger_than_memory_goes_in_and_out() {
     let megabytes = std::fs::metadata(dir.path("large.jsonl")).unwrap().len() >> 20;
     assert!(megabytes >= 40);
     for format in ["dolly", "alpaca", "parquet"] {
-        let export = |name: &str| peak(&dir, &["export", "--db", "d.db", "--format", format, "--out", name]);
+        let export = |name: &str| {
+            peak(
+                &dir,
+                &["export", "--db", "d.db", "--format", format, "--out", name],
+            )
+        };
         let import = |name: &str, db: &str| peak(&dir, &["import", "--db", db, name]);
         if format == "dolly" {
             let small = import("small.jsonl", "d.db");
