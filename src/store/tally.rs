@@ -5,10 +5,10 @@
 //! than when it was counted; all others are counted anew, in the transaction that reads those that hold. They are
 //! saved afterwards. Where they cannot be, because others are writing or the disk is full, the next one counts again.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use sqlx::SqliteConnection;
+use sqlx::{Connection, SqliteConnection};
 
 use super::{Result, Store};
 
@@ -23,6 +23,9 @@ pub const LONGEST_LABEL: i64 = 64;
 
 /// A block of candidates tells at most so many spans of rounds apart.
 const MOST_SPANS: i64 = 64;
+
+/// How long saving waits for others who write.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How roots of instructions are found: the room that draws them knows.
 #[derive(Debug, Clone, Copy)]
@@ -421,7 +424,10 @@ impl Store {
         if fresh.is_empty() {
             return Ok(());
         }
-        let mut transaction = self.write().await?;
+        // A connection of its own, that does not wait long: an import holds the lock from beginning to end.
+        let options = super::options(&self.path).busy_timeout(PATIENCE);
+        let mut connection = SqliteConnection::connect_with(&options).await?;
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         for tally in fresh {
             sqlx::query!(
                 "
@@ -440,6 +446,7 @@ impl Store {
             .await?;
         }
         transaction.commit().await?;
+        connection.close().await?;
         Ok(())
     }
 }
