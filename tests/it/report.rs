@@ -69,7 +69,10 @@ fn every_figure_of_the_card_is_what_its_query_counts() {
     let all = check_facts(&dir);
     assert!(all > 60, "{all} figures");
     // Not only zeros are equal.
-    let more = facts(&report(&dir)).iter().filter(|(_, figure, _)| *figure > 0).count();
+    let more = facts(&report(&dir))
+        .iter()
+        .filter(|(_, figure, _)| *figure > 0)
+        .count();
     assert!(more > 40, "{more}");
     assert!(check_facts(&hostile()) > 60);
 }
@@ -81,7 +84,9 @@ fn figures_follow_every_change() {
     let last = number(&dir, "select max(id) from task");
     let mut random = 7_u64;
     let mut draw = |below: i64| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) as i64 % below
     };
     for round in 0..40 {
@@ -137,7 +142,9 @@ fn counts_are_kept_and_need_not_be() {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    BufReader::new(held.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(held.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     assert_eq!(stats(&dir), right);
     held.kill().unwrap();
     held.wait().unwrap();
@@ -150,7 +157,12 @@ fn elements(xml: &str) -> Vec<String> {
     let (mut open, mut all) = (Vec::new(), Vec::new());
     for tag in xml.split('<').skip(1) {
         let (tag, _) = tag.split_once('>').expect("a tag ends");
-        let name = tag.trim_matches('/').split_whitespace().next().unwrap().to_owned();
+        let name = tag
+            .trim_matches('/')
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .to_owned();
         if tag.starts_with('/') {
             assert_eq!(open.pop(), Some(name), "in {xml}");
         } else {
@@ -175,7 +187,15 @@ fn charts_are_well_formed_labelled_and_inert() {
         assert!(figures.len() >= least, "{}", figures.len());
         for figure in figures {
             let all = elements(figure);
-            for element in ["figcaption", "svg", "title", "desc", "details", "table", "caption"] {
+            for element in [
+                "figcaption",
+                "svg",
+                "title",
+                "desc",
+                "details",
+                "table",
+                "caption",
+            ] {
                 assert!(all.iter().any(|name| name == element), "no {element} in {figure}");
             }
             for element in ["script", "b", "a", "image", "foreignObject", "style"] {

@@ -278,14 +278,14 @@ fn labels(figures: &Figures) -> Option<Drawing> {
         label: label.to_owned(),
         parts: vec![examples],
     };
-    let mut bars: Vec<_> = labels
-        .most
-        .iter()
+    // Labels that came once say little one by one.
+    let named = labels.most.iter().take_while(|row| row.examples > 1);
+    let mut bars: Vec<_> = named
         .take(MOST_BARS)
         .map(|row| bar(&row.label, row.examples))
         .collect();
     let most = labels.most.first()?;
-    let rest: i64 = labels.most.iter().skip(MOST_BARS).map(|row| row.examples).sum();
+    let rest: i64 = labels.most.iter().skip(bars.len()).map(|row| row.examples).sum();
     bars.push(bar("other labels", rest + labels.other));
     bars.push(bar("longer answers", labels.long));
     bars.retain(|bar| bar.sum() > 0);

@@ -163,7 +163,7 @@ fn label(body: &mut String, class: &str, (inner, outer): (f64, f64), (from, unti
         return;
     }
     let angle = (from + until) / 2.0;
-    let text = svg::fit(text, outer - inner - 4.0);
+    let text = svg::fit(text, (outer - inner) * 12.0 / 11.0);
     // On the left side texts are turned over, so that none stands on its head.
     let (turn, anchor, radius) = if angle <= TAU / 2.0 {
         (angle.to_degrees() - 90.0, "start", inner + 5.0)
