@@ -224,7 +224,7 @@ fn an_empty_dataset_has_a_report() {
 fn a_report_appears_whole_or_not_at_all() {
     let dir = filled();
     dir.write("r.html", "what was there");
-    let out = crate::shell::ewe_limited(&dir, 8, &["report", "--db", "d.db", "--out", "r.html"]).failure(1);
+    let out = crate::shell::ewe_limited(&dir, 100, &["report", "--db", "d.db", "--out", "r.html"]).failure(1);
     assert!(out.stderr().contains("r.html"), "{}", out.stderr());
     assert_eq!(dir.read("r.html"), "what was there");
 }
