@@ -7,7 +7,7 @@
 //! - [`filter`], [`list`], [`fts`], [`provenance`], [`neighbor`]: ways to look at tasks.
 //! - [`revision`], [`edit`], [`undo`], [`log`]: reviews and edits, their taking back, their history.
 //! - [`judgment`]: what models think of instances.
-//! - [`stats`](mod@stats): counts.
+//! - [`stats`](mod@stats): counts; [`tally`]: those that are kept; [`facts`]: how to count them oneself.
 //! - [`run`]: which command put it there; [`batch`]: many tasks or none.
 //! - [`draft`]: a file that appears whole; [`backup`]: a copy of one in use; [`check`]: whether all of it is in order.
 //! - [`error`]: what can go wrong with a file, in words.
@@ -23,6 +23,7 @@ pub mod draft;
 pub mod edit;
 pub mod error;
 pub mod evolution;
+pub mod facts;
 pub mod filter;
 pub mod fts;
 pub mod instance;
@@ -39,6 +40,7 @@ mod rows;
 pub mod run;
 mod sql;
 pub mod stats;
+pub mod tally;
 pub mod task;
 pub mod undo;
 mod way;
@@ -72,7 +74,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("db/migrations");
 const APPLICATION_ID: i64 = 1_702_323_505;
 
 /// `PRAGMA user_version` of a file with all migrations applied: the number of the last one.
-const SCHEMA: i64 = 4;
+const SCHEMA: i64 = 5;
 
 /// How long a statement waits for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -20,6 +20,7 @@ mod models;
 mod page;
 mod parquet;
 mod recipes;
+mod report;
 mod review;
 mod rules;
 mod seeds;
