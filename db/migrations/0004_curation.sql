@@ -36,6 +36,9 @@ CREATE INDEX task_of_classification ON task (id) WHERE is_classification = 1;
 -- Labels are short; an index over all outputs would be as large as they are.
 CREATE INDEX instance_by_label ON instance (output COLLATE NOCASE) WHERE length(output) <= 64;
 CREATE INDEX revision_by_note ON revision (note) WHERE note IS NOT NULL;
+-- Instances that were turned away by themselves, not together with their instruction.
+CREATE INDEX candidate_instance_by_reason ON candidate (reason)
+WHERE kind = 'instance' AND verdict = 'rejected' AND reason <> 'instruction_rejected';
 
 -- ewe adds a task after its instances, and then gives the length.
 CREATE TRIGGER task_length_insert AFTER INSERT ON task

@@ -72,8 +72,38 @@ pub(super) enum Column {
     Run,
     /// The index of words.
     Text,
+    /// `instance.output` of classification tasks.
+    Label,
+    /// `revision.note` and `candidate.reason`.
+    Reason,
     /// Anything else.
     Other,
+}
+
+impl Condition {
+    /// A row for each such task, or more, that is quick to count; the same values.
+    pub(super) fn counted(&self) -> Option<&'static str> {
+        match self.column {
+            Column::Label => Some(
+                "SELECT 1
+                FROM instance INDEXED BY instance_by_label
+                WHERE output = ? COLLATE NOCASE AND length(output) <= 64",
+            ),
+            Column::Reason => Some(
+                "SELECT 1
+                FROM revision INDEXED BY revision_by_note
+                WHERE note >= ? AND note < ? || char(1114111)
+                UNION ALL
+                SELECT 1
+                FROM candidate INDEXED BY candidate_instance_by_reason
+                WHERE kind = 'instance'
+                    AND verdict = 'rejected'
+                    AND reason <> 'instruction_rejected'
+                    AND reason BETWEEN ? AND ?",
+            ),
+            _ => self.ids,
+        }
+    }
 }
 
 impl Filter {
@@ -137,7 +167,7 @@ impl Filter {
         }
         if let Some(label) = &self.label {
             push(
-                Column::Other,
+                Column::Label,
                 "+task.is_classification = 1 AND EXISTS (
                     SELECT 1
                     FROM instance
@@ -192,7 +222,7 @@ impl Filter {
             let reason = reason.trim();
             // After a code follows what it was about, as in `near_duplicate of task 12`.
             push(
-                Column::Other,
+                Column::Reason,
                 "(
                     +task.review = 'rejected'
                     AND EXISTS (
@@ -205,9 +235,13 @@ impl Filter {
                     )
                     OR EXISTS (
                         SELECT 1
-                        FROM candidate AS parent
-                        JOIN candidate ON candidate.round = parent.round AND candidate.parent_id = parent.id
-                        WHERE parent.task_id = task.id AND candidate.reason = ?
+                        FROM candidate AS parent INDEXED BY candidate_by_task
+                        CROSS JOIN candidate INDEXED BY candidate_by_round
+                            ON candidate.round = parent.round AND candidate.parent_id = parent.id
+                        WHERE parent.task_id = task.id
+                            AND candidate.kind = 'instance'
+                            AND candidate.verdict = 'rejected'
+                            AND candidate.reason = ?
                     )
                 )",
                 Some(
@@ -221,9 +255,13 @@ impl Filter {
                         AND task.review = 'rejected'
                     UNION
                     SELECT parent.task_id
-                    FROM candidate
+                    FROM candidate INDEXED BY candidate_instance_by_reason
                     JOIN candidate AS parent ON parent.id = candidate.parent_id
-                    WHERE candidate.verdict = 'rejected' AND candidate.reason = ? AND parent.task_id IS NOT NULL",
+                    WHERE candidate.kind = 'instance'
+                        AND candidate.verdict = 'rejected'
+                        AND candidate.reason <> 'instruction_rejected'
+                        AND candidate.reason = ?
+                        AND parent.task_id IS NOT NULL",
                 ),
                 vec![reason.into(); 4],
             );

@@ -76,6 +76,9 @@ const APPLICATION_ID: i64 = 1_702_323_505;
 /// `PRAGMA user_version` of a file with all migrations applied: the number of the last one.
 const SCHEMA: i64 = 5;
 
+/// From this size in bytes on, to bring a file up to date takes long enough to say so.
+const LARGE: u64 = 200_000_000;
+
 /// How long a statement waits for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -125,6 +128,12 @@ impl Store {
             .await
             .map_err(|error| Error::opening(path, error))?;
         let mut schema = check_header(&pool, path).await?;
+        if schema < SCHEMA && std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > LARGE) {
+            tracing::warn!(
+                "`{}` was made by an older ewe and is brought up to date first, which takes a minute or two",
+                path.display()
+            );
+        }
         while schema < SCHEMA {
             let Err(error) = MIGRATIONS.run(&pool).await else {
                 break;

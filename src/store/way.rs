@@ -84,14 +84,14 @@ impl Store {
         let mut sql = Sql::default();
         let mut counted = Vec::new();
         for condition in conditions.iter_mut() {
-            if let Some(ids) = condition.ids {
+            if let Some(rows) = condition.counted() {
                 sql.push(if counted.is_empty() {
                     "SELECT "
                 } else {
                     " UNION ALL SELECT "
                 })
                 .push("count(*) FROM (SELECT 1 FROM (")
-                .push(ids)
+                .push(rows)
                 .values(&condition.values)
                 .push(") LIMIT ?)")
                 .values(&[Value::Integer(MANY + 1)]);
