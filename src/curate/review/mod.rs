@@ -56,12 +56,12 @@ async fn sit(
 ) -> anyhow::Result<bool> {
     loop {
         terminal.draw(|frame| draw::draw(frame, desk))?;
-        if !event::poll(BEAT)? {
+        while !event::poll(BEAT)? {
             if signals.came().await {
                 return Ok(true);
             }
-            continue;
         }
+        // Whatever else came, another size of the terminal say, is drawn.
         let Event::Key(key) = event::read()? else {
             continue;
         };
