@@ -38,7 +38,7 @@ fn mixed() -> Dir {
     );
     dir.sql(
         "insert into neighbor (task_id, neighbor_id, rank, rouge_l)
-        select id, 1, 1, id * 31 % 700 / 1000.0 from task where id >= 1000 and id % 4 > 0",
+        select id, 1, 1, id * 31 % 700 / 1000.0 from task where id >= 1000 and id % 5 > 0",
     );
     dir.sql(
         "insert into request (
