@@ -74,7 +74,6 @@ async fn sit(
                 ratatui::restore();
                 let edited = editor::edit(desk.store(), id).await;
                 *terminal = ratatui::try_init()?;
-                terminal.clear()?;
                 desk.edited(edited).await?;
             }
             Step::Leave => return Ok(false),
