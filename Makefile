@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help setup setup-dev build demo test lint fmt bench check-plan bench-filter bench-generate bench-engine bench-train sqlx goldens check-reference soak clean
+.PHONY: help setup setup-dev build demo test lint fmt bench check-plan bench-filter bench-generate bench-engine bench-train bench-curate sqlx goldens check-reference soak clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -31,7 +31,7 @@ lint: setup ## format and lint
 fmt: ## format
 	$(CARGO) fmt
 
-bench: bench-filter bench-generate bench-engine bench-train ## side by side with the field's tools; results go to benches/RESULTS.md by hand
+bench: bench-filter bench-generate bench-engine bench-train bench-curate ## side by side with the field's tools; results go to benches/RESULTS.md by hand
 
 bench-filter: setup-dev ## near-duplicates of up to a million instructions, beside rapidfuzz and rouge_score
 	$(CARGO) build --locked
@@ -49,6 +49,10 @@ bench-train: setup-dev ## useful tokens a second, beside Hugging Face's Trainer
 	$(CARGO) build --locked
 	.venv/bin/python benches/train.py
 
+bench-curate: setup-dev ## a dataset of a million tasks: page, commands, dashboards, beside Datasette and sqlite-utils
+	$(CARGO) build --locked
+	.venv/bin/python benches/curate.py
+
 check-plan: setup-dev ## memory that `ewe plan` predicts, beside what training takes
 	$(CARGO) build --locked
 	.venv/bin/python scripts/check_plan.py
@@ -60,12 +64,13 @@ goldens: setup-dev ## make the golden files of the tests anew, with the referenc
 	.venv/bin/python scripts/make_goldens.py
 	.venv/bin/python scripts/make_train_goldens.py
 
-check-reference: setup-dev ## near-duplicates against rouge_score; saved models in transformers and peft; greedy text against transformers; the server, asked by the openai client
+check-reference: setup-dev ## near-duplicates against rouge_score; saved models in transformers and peft; greedy text against transformers; the server, asked by the openai client; exports in Hugging Face datasets
 	$(CARGO) build --locked
 	.venv/bin/python scripts/check_rouge.py
 	.venv/bin/python scripts/check_saved_models.py
 	.venv/bin/python scripts/check_engine.py
 	.venv/bin/python scripts/check_openai.py --gemma
+	.venv/bin/python scripts/check_datasets.py
 
 soak: setup ## kill -9 at 100 random moments of a run, resumed each time: nothing lost, nothing asked twice, the same export
 	$(CARGO) build --locked

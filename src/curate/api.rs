@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::view::TaskView;
 use crate::{
     report::{Figures, chart},
-    store::{Actor, Edit, Error, Filter, Sort, Store},
+    store::{Actor, Edit, Error, Filter, Position, Sort, Store},
     task::{Origin, Review},
 };
 
@@ -104,7 +104,7 @@ pub struct Page {
     text: String,
     sort: Sort,
     limit: Option<i64>,
-    offset: i64,
+    after: Option<i64>,
 }
 
 /// `GET /api/tasks`
@@ -127,9 +127,14 @@ pub async fn list(State(room): State<Room>, page: Result<Query<Page>, QueryRejec
     let limit = page.limit.unwrap_or(100).clamp(0, MOST);
     let tasks = room
         .store
-        .list(&filter, page.sort, limit, page.offset.max(0))
+        .list(
+            &filter,
+            page.sort,
+            page.after.map_or(Position::Start, Position::After),
+            limit,
+        )
         .await?;
-    let count = room.store.count(&filter).await?;
+    let count = room.store.count(&filter, None).await?;
     Ok(Json(json!({ "count": count, "tasks": tasks })))
 }
 

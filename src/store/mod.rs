@@ -4,19 +4,27 @@
 //! - [`task`], [`instance`], [`dataset`]: what the data is.
 //! - [`request`], [`round`]: what models were asked, and what became of their answers.
 //! - [`evolution`]: which rounds made a task of another.
-//! - [`list`], [`fts`], [`provenance`], [`neighbor`]: ways to look at tasks.
-//! - [`revision`], [`undo`], [`log`]: reviews and edits, their taking back, their history.
+//! - [`filter`], [`list`], [`fts`], [`provenance`], [`neighbor`]: ways to look at tasks.
+//! - [`revision`], [`edit`], [`undo`], [`log`]: reviews and edits, their taking back, their history.
 //! - [`judgment`]: what models think of instances.
-//! - [`stats`](mod@stats): counts.
+//! - [`stats`](mod@stats): counts; [`tally`]: those that are kept; [`facts`]: how to count them oneself.
 //! - [`run`]: which command put it there; [`batch`]: many tasks or none.
+//! - [`draft`]: a file that appears whole; [`backup`]: a copy of one in use; [`check`]: whether all of it is in order.
 //! - [`error`]: what can go wrong with a file, in words.
 
+mod acting;
 mod answers;
+pub mod backup;
 pub mod batch;
+pub mod check;
 mod column;
 pub mod dataset;
+pub mod draft;
+pub mod edit;
 pub mod error;
 pub mod evolution;
+pub mod facts;
+pub mod filter;
 pub mod fts;
 pub mod instance;
 pub mod judgment;
@@ -30,9 +38,12 @@ pub mod revision;
 pub mod round;
 mod rows;
 pub mod run;
+mod sql;
 pub mod stats;
+pub mod tally;
 pub mod task;
 pub mod undo;
+mod way;
 
 use std::{
     path::{Path, PathBuf},
@@ -40,17 +51,19 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    ConnectOptions, Sqlite, SqlitePool, Transaction,
     migrate::Migrator,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
-use tempfile::{TempDir, TempPath};
 
 pub use batch::Batch;
 pub use dataset::{DatasetRow, ExportRow};
+pub use draft::Draft;
+pub use edit::{Edit, InstanceEdit};
 pub use error::{Error, Result};
-pub use list::{Filter, ListRow, Sort};
-pub use revision::{Actor, Change, Edit, InstanceEdit};
+pub use filter::Filter;
+pub use list::{ListRow, Position, Sort};
+pub use revision::{Actor, Change};
 pub use run::RunStatus;
 pub use task::NewTask;
 
@@ -61,7 +74,10 @@ static MIGRATIONS: Migrator = sqlx::migrate!("db/migrations");
 const APPLICATION_ID: i64 = 1_702_323_505;
 
 /// `PRAGMA user_version` of a file with all migrations applied: the number of the last one.
-const SCHEMA: i64 = 3;
+const SCHEMA: i64 = 5;
+
+/// From this size in bytes on, to bring a file up to date takes long enough to say so.
+const LARGE: u64 = 200_000_000;
 
 /// How long a statement waits for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -112,6 +128,12 @@ impl Store {
             .await
             .map_err(|error| Error::opening(path, error))?;
         let mut schema = check_header(&pool, path).await?;
+        if schema < SCHEMA && std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > LARGE) {
+            tracing::warn!(
+                "`{}` was made by an older ewe and is brought up to date first, which takes a minute or two",
+                path.display()
+            );
+        }
         while schema < SCHEMA {
             let Err(error) = MIGRATIONS.run(&pool).await else {
                 break;
@@ -144,94 +166,6 @@ impl Store {
     /// A transaction that holds the write lock from its start, so that it never fails halfway for another writer.
     pub(crate) async fn write(&self) -> Result<Transaction<'static, Sqlite>> {
         Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
-    }
-}
-
-/// A dataset that is being made under another name, in the directory where it will be. Dropped before
-/// [`Draft::publish`], it leaves nothing behind.
-#[derive(Debug)]
-pub struct Draft {
-    store: Store,
-    scratch: TempDir,
-    path: PathBuf,
-}
-
-impl Draft {
-    /// Starts a dataset that is to appear at `path`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Exists`] when there is something at `path`, [`Error::CannotCreate`], [`Error::DiskFull`].
-    pub async fn begin(path: &Path) -> Result<Draft> {
-        if path.symlink_metadata().is_ok() {
-            return Err(Error::Exists { path: path.into() });
-        }
-        let cannot = |error: std::io::Error| Error::CannotCreate {
-            path: path.into(),
-            reason: error.to_string(),
-        };
-        let parent = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        let scratch = tempfile::Builder::new()
-            .prefix(".ewe-init-")
-            .tempdir_in(parent)
-            .map_err(cannot)?;
-        let file = scratch.path().join("dataset");
-        // A connection of its own: the journal mode stays in the file, and later connections need not ask for it.
-        let options = options(&file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal);
-        let mut connection = SqliteConnection::connect_with(&options).await?;
-        MIGRATIONS.run(&mut connection).await?;
-        connection.close().await?;
-        let store = Store {
-            pool: pool(self::options(&file)).await?,
-            path: file,
-            answers: Default::default(),
-        };
-        Ok(Draft {
-            store,
-            scratch,
-            path: path.into(),
-        })
-    }
-
-    /// The dataset, to be filled.
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
-
-    /// Makes it appear at its path, whole, and opens it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Exists`] when somebody was faster, [`Error::CannotCreate`].
-    pub async fn publish(self) -> Result<Store> {
-        let Draft { store, scratch, path } = self;
-        let file = store.path.clone();
-        store.close().await;
-        let cannot = |error: std::io::Error| Error::CannotCreate {
-            path: path.clone(),
-            reason: error.to_string(),
-        };
-        std::fs::File::open(&file)
-            .and_then(|file| file.sync_all())
-            .map_err(cannot)?;
-        let file = TempPath::try_from_path(file).map_err(cannot)?;
-        file.persist_noclobber(&path)
-            .map_err(|failed| match failed.error.kind() {
-                std::io::ErrorKind::AlreadyExists => Error::Exists { path: path.clone() },
-                _ => cannot(failed.error),
-            })?;
-        if let Some(parent) = scratch.path().parent() {
-            std::fs::File::open(parent)
-                .and_then(|parent| parent.sync_all())
-                .map_err(cannot)?;
-        }
-        drop(scratch);
-        Store::open(&path).await
     }
 }
 

@@ -28,7 +28,7 @@ fn list_filters_sorts_and_pages() {
     };
     let last = number(&dir, "select max(id) from task");
     assert_eq!(ids(&["--limit", "2"]), [1, 2]);
-    assert_eq!(ids(&["--limit", "2", "--offset", "1"]), [2, 3]);
+    assert_eq!(ids(&["--limit", "2", "--after", "1"]), [2, 3]);
     assert_eq!(ids(&["--sort", "newest", "--limit", "2"]), [last, last - 1]);
     assert_eq!(ids(&["--sort", "similar", "--limit", "2"]), [last - 1, last]);
     assert_eq!(ids(&["--origin", "machine"]), [last - 1, last]);
@@ -36,13 +36,37 @@ fn list_filters_sorts_and_pages() {
     assert_eq!(ids(&["--review", "rejected"]), [3]);
     assert_eq!(ids(&["--run", "2"]), [last - 1, last]);
     assert_eq!(ids(&["--text", "late invoic*", "--origin", "machine"]), [last]);
+    assert_eq!(ids(&["--label", "NONE", "--min-length", "20"]), [last]);
+    assert_eq!(
+        ids(&["--origin", "machine", "--classification", "no"]),
+        [last - 1]
+    );
+    assert_eq!(
+        ids(&["--min-similarity", "0.45", "--max-similarity", "0.5"]),
+        [last - 1]
+    );
+    assert_eq!(ids(&["--rule", "empty_output"]), [last - 1]);
+    assert_eq!(ids(&["--rule", "too easy", "--max-score", "5"]), [] as [i64; 0]);
+    assert_eq!(ids(&["--rule", "too easy"]), [3]);
+    assert_eq!(
+        ids(&[
+            "--sort",
+            "similar",
+            "--limit",
+            "1",
+            "--after",
+            &(last - 1).to_string()
+        ]),
+        [last]
+    );
+    run(&dir, "list", &["--label", &"x".repeat(65)]).failure(2);
     let longest = ids(&["--sort", "longest", "--limit", "1"])[0];
     let query = "select task_id from dataset group by task_id
         order by length(instruction) + sum(length(input) + length(output)) desc limit 1";
     assert_eq!(longest, number(&dir, query));
     let out = run(&dir, "list", &["--limit", "3"]).success();
     assert_eq!(out.stdout().lines().count(), 4);
-    assert!(out.stderr().contains("more: --offset 3"), "{}", out.stderr());
+    assert!(out.stderr().contains("more: --after 3"), "{}", out.stderr());
     let out = run(&dir, "list", &["--review", "maybe"]).failure(2);
     assert!(
         out.stderr()
@@ -132,13 +156,21 @@ fn search_finds_words_phrases_and_endings() {
     assert!(found("\"late invoices\"").contains(&last));
     assert!(!found("\"invoices late\"").contains(&last));
     assert!(found("INVOICES late").contains(&last));
+    let seeds = json(run(&dir, "search", &["name", "--origin", "seed", "--json"]));
+    assert!(!seeds.as_array().unwrap().is_empty());
+    let machine = json(run(
+        &dir,
+        "search",
+        &["late", "--origin", "machine", "--label", "1", "--json"],
+    ));
+    assert_eq!(machine[0]["id"], last);
     for strange in ["(", "\"", "AND OR NOT", "a:b", "*", "{x", "^"] {
         found(strange);
     }
     let out = run(&dir, "search", &["nosuchword"]).success();
     assert_eq!(
         (out.stdout().as_str(), out.stderr().as_str()),
-        ("", "no task has all of these words\n")
+        ("", "no such task has all of these words\n")
     );
 }
 
@@ -231,7 +263,56 @@ fn a_review_is_whole_or_not_at_all() {
     assert_eq!(out.stdout(), "nothing to do: accepted already\n");
     assert_eq!(number(&dir, "select count(*) from revision"), 0);
     run(&dir, "accept", &["x"]).failure(2);
+    let out = run(&dir, "accept", &[]).failure(2);
+    assert!(
+        out.stderr().contains("say which tasks: ids, or options"),
+        "{}",
+        out.stderr()
+    );
+    let out = run(&dir, "accept", &["1", "--origin", "seed"]).failure(2);
+    assert!(out.stderr().contains("not by both"), "{}", out.stderr());
     run(&dir, "accept", &["9-3"]).failure(2);
+}
+
+#[test]
+fn a_filter_chooses_for_a_bulk_review_that_is_meant() {
+    let dir = filled();
+    let pending = "select count(*) from task where origin = 'seed' and review = 'accepted'";
+    let count = number(&dir, pending);
+    let out = run(&dir, "reject", &["--origin", "seed"]).failure(1);
+    let what = format!("{count} tasks would become rejected; nothing was changed\nhint: --yes");
+    assert!(out.stderr().contains(&what), "{}", out.stderr());
+    assert_eq!(number(&dir, pending), count);
+    let out = run(&dir, "reject", &["--origin", "seed", "--reason", "old", "--yes"]).success();
+    assert!(
+        out.stdout()
+            .starts_with(&format!("{count} tasks rejected (action ")),
+        "{}",
+        out.stdout()
+    );
+    assert_eq!(number(&dir, pending), 0);
+    let out = run(&dir, "reject", &["--origin", "seed", "--yes"]).success();
+    assert_eq!(out.stdout(), "nothing to do: rejected already\n");
+    run(&dir, "undo", &[]).success();
+    assert_eq!(number(&dir, pending), count);
+    // A file gets what the filter chooses.
+    run(
+        &dir,
+        "export",
+        &[
+            "--format",
+            "alpaca",
+            "--out",
+            "o.json",
+            "--text",
+            "late invoices",
+            "--origin",
+            "machine",
+        ],
+    )
+    .success();
+    let exported: serde_json::Value = serde_json::from_str(&dir.read("o.json")).unwrap();
+    assert_eq!(exported.as_array().unwrap().len(), 2);
 }
 
 #[test]

@@ -9,14 +9,19 @@ mod evolve;
 mod faulty;
 mod filter;
 mod generate;
+mod history;
 mod interchange;
 mod judge;
+mod keeping;
+mod lists;
 mod mock;
 #[cfg(feature = "torch")]
 mod models;
 mod page;
 mod parquet;
 mod recipes;
+mod report;
+mod review;
 mod rules;
 mod seeds;
 #[cfg(feature = "torch")]

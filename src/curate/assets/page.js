@@ -39,18 +39,18 @@ function say(text) {
 /** Runs what a key or a button asks for; what goes wrong is said. */
 const guarded = (run) => (...given) => Promise.resolve(run(...given)).catch((error) => say(error.message));
 
-function query(offset) {
+function query(after) {
   const form = Object.fromEntries(new FormData($("filter")));
   // The last word is still being typed: any ending will do.
   form.text = form.text.replace(/([\p{L}\p{N}])$/u, "$1*");
-  return new URLSearchParams({ ...form, limit: PAGE, offset }).toString();
+  return new URLSearchParams({ ...form, limit: PAGE, ...(after && { after }) }).toString();
 }
 
 /** Gets the queue anew; stays with the task `keep` where it is still in it. */
 async function load(keep) {
   // Answers may come out of order while somebody types: only the last question counts.
   const asked = ++state.asked;
-  const { tasks, count } = await call(`/api/tasks?${query(0)}`);
+  const { tasks, count } = await call(`/api/tasks?${query()}`);
   if (asked !== state.asked) return;
   const at = tasks.findIndex((task) => task.id === keep);
   Object.assign(state, { tasks, count, at: Math.max(0, at), editing: false });
@@ -58,7 +58,7 @@ async function load(keep) {
 }
 
 async function more() {
-  const { tasks, count } = await call(`/api/tasks?${query(state.tasks.length)}`);
+  const { tasks, count } = await call(`/api/tasks?${query(state.tasks.at(-1)?.id)}`);
   const known = new Set(state.tasks.map((task) => task.id));
   state.tasks.push(...tasks.filter((task) => !known.has(task.id)));
   state.count = count;
