@@ -281,19 +281,17 @@ impl Across {
         self.x(point.round + self.per_point)
     }
 
-    /// Rounds and when they were admitted, at both ends.
+    /// The first rounds of the first and the last point, and when they were admitted.
     fn axis(&self, body: &mut String, growth: &Growth, right: f64) {
         body.push_str(&svg::line("axis", (LEFT, BOTTOM), (right, BOTTOM)));
         let ends = growth.points.first().into_iter().chain(growth.points.last());
-        for (point, (x, anchor, round)) in
-            ends.zip([(LEFT, "start", self.first), (right, "end", self.end - 1)])
-        {
+        for (point, (x, anchor)) in ends.zip([(LEFT, "start"), (right, "end")]) {
             body.push_str(&svg::text(
                 "value",
                 x,
                 BOTTOM + 16.0,
                 anchor,
-                &format!("round {}", grouped(round)),
+                &format!("round {}", grouped(point.round)),
             ));
             body.push_str(&svg::text("label", x, BOTTOM + 32.0, anchor, &day(point)));
         }
