@@ -4,13 +4,19 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
-    Json,
+    body::Body,
     extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use sha2::{Digest, Sha256};
+
+use super::failure::Failure;
+use crate::connections::{self, Unread};
+
+/// The largest body that is read, in bytes: an edit of a long task is far below it.
+const BODY_LIMIT: usize = 4 << 20;
 
 /// What is let in.
 #[derive(Debug)]
@@ -25,7 +31,7 @@ pub struct Guard {
 const HEADERS: [(HeaderName, &str); 6] = [
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
@@ -124,5 +130,22 @@ pub async fn token(State(guard): State<Arc<Guard>>, request: Request, next: Next
 }
 
 fn refuse(status: StatusCode, reason: &str) -> Response {
-    (status, Json(serde_json::json!({ "error": reason }))).into_response()
+    Failure::new(status, reason).into_response()
+}
+
+/// Reads the body, which may be neither large nor slow. Only those who know the token get so far.
+pub async fn body(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let head = Request::from_parts(parts.clone(), body);
+    match connections::body(head, BODY_LIMIT).await {
+        Ok(body) => next.run(Request::from_parts(parts, Body::from(body))).await,
+        Err(unread) => {
+            let status = match unread {
+                Unread::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+                Unread::TooSlow => StatusCode::REQUEST_TIMEOUT,
+                Unread::Broken(_) => StatusCode::BAD_REQUEST,
+            };
+            refuse(status, &unread.to_string())
+        }
+    }
 }

@@ -3,10 +3,14 @@
 //! - [`ids`]: which tasks somebody means.
 //! - [`view`]: one task with everything that is known of it.
 //! - [`editor`]: a task as a text for an editor.
-//! - [`server`], [`guard`], [`api`]: the page, who may see it, what it asks. Its HTML, script and style are in `assets`.
+//! - [`server`], [`guard`]: the page, and who may see it. [`assets`]: its HTML, scripts and style.
+//! - [`api`], [`export`], [`failure`]: what it asks, what it downloads, what it is told when something is wrong.
 
 pub mod api;
+pub mod assets;
 pub mod editor;
+pub mod export;
+pub mod failure;
 pub mod guard;
 pub mod ids;
 pub mod server;

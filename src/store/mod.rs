@@ -7,7 +7,7 @@
 //! - [`list`], [`fts`], [`provenance`], [`neighbor`]: ways to look at tasks.
 //! - [`revision`], [`undo`], [`log`]: reviews and edits, their taking back, their history.
 //! - [`judgment`]: what models think of instances.
-//! - [`stats`](mod@stats): counts.
+//! - [`stats`](mod@stats): counts; [`watch`]: whether they may have changed.
 //! - [`run`]: which command put it there; [`batch`]: many tasks or none.
 //! - [`error`]: what can go wrong with a file, in words.
 
@@ -33,6 +33,7 @@ pub mod run;
 pub mod stats;
 pub mod task;
 pub mod undo;
+pub mod watch;
 
 use std::{
     path::{Path, PathBuf},

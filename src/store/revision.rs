@@ -4,6 +4,9 @@
 //! undo is a group that takes another one back; a redo is an undo of an undo. A group is in force unless an undo that
 //! is itself in force takes it back. Redos are not taken back: to undo one is to undo the action it restored, so chains
 //! are never deeper than that.
+//!
+//! An editing session that saves as it goes is one group, too. Each save adds rows whose `before` is the text from before
+//! the session, so that the last row of a group for a task or an instance says all that the group did to it.
 
 use sqlx::SqliteConnection;
 
@@ -40,6 +43,9 @@ pub struct Edit {
     pub instances: Vec<InstanceEdit>,
     /// The version that the editor saw; an edit of a task changed since is refused.
     pub version: Option<i64>,
+    /// The action that this edit goes on with: an earlier save of the same session. Once somebody else has touched the
+    /// task, or the action was taken back, the edit is an action of its own.
+    pub group: Option<i64>,
 }
 
 /// New texts for an instance; what is `None` stays.
@@ -83,6 +89,66 @@ async fn set_review(connection: &mut SqliteConnection, group: i64, review: Revie
     Ok(())
 }
 
+/// The word of the history for a review.
+fn action(review: Review) -> Result<&'static str> {
+    match review {
+        Review::Accepted => Ok("accept"),
+        Review::Rejected => Ok("reject"),
+        Review::Pending => Err(Error::NotAnAction),
+    }
+}
+
+async fn set_reviews(
+    connection: &mut SqliteConnection,
+    ids: &[i64],
+    review: Review,
+    action: &str,
+    actor: Actor<'_>,
+) -> Result<Option<Change>> {
+    let ids = serde_json::to_string(ids).unwrap_or_default();
+    let unknown = sqlx::query_scalar!(
+        r#"
+        SELECT value + 0 AS "value!: i64"
+        FROM json_each(?)
+        WHERE value NOT IN (SELECT id FROM task)
+        LIMIT 1
+        "#,
+        ids
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    if let Some(id) = unknown {
+        return Err(Error::NoTask { id });
+    }
+    let group = next_group(connection).await?;
+    let revisions = sqlx::query!(
+        "
+        INSERT INTO revision (group_id, task_id, who, action, before, after, note)
+        SELECT ?1, id, ?2, ?3, json_object('review', review), json_object('review', ?4), ?5
+        FROM task
+        WHERE id IN (SELECT value FROM json_each(?6)) AND review <> ?4
+        ORDER BY id
+        ",
+        group,
+        actor.who,
+        action,
+        review,
+        actor.note,
+        ids
+    )
+    .execute(&mut *connection)
+    .await?;
+    if revisions.rows_affected() == 0 {
+        return Ok(None);
+    }
+    set_review(connection, group, review).await?;
+    Ok(Some(Change {
+        group,
+        tasks: revisions.rows_affected() as i64,
+        undoes: None,
+    }))
+}
+
 impl Store {
     /// Sets the review of these tasks, as one action. Tasks that have it already are left alone; where all have it,
     /// nothing happens and there is no change.
@@ -91,55 +157,31 @@ impl Store {
     ///
     /// [`Error::NoTask`] when one of the ids names no task; then no review is set.
     pub async fn review(&self, ids: &[i64], review: Review, actor: Actor<'_>) -> Result<Option<Change>> {
-        let action = match review {
-            Review::Accepted => "accept",
-            Review::Rejected => "reject",
-            Review::Pending => return Err(Error::NotAnAction),
-        };
-        let ids = serde_json::to_string(ids).unwrap_or_default();
+        let action = action(review)?;
         let mut transaction = self.write().await?;
-        let unknown = sqlx::query_scalar!(
-            r#"
-            SELECT value + 0 AS "value!: i64"
-            FROM json_each(?)
-            WHERE value NOT IN (SELECT id FROM task)
-            LIMIT 1
-            "#,
-            ids
-        )
-        .fetch_optional(&mut *transaction)
-        .await?;
-        if let Some(id) = unknown {
-            return Err(Error::NoTask { id });
-        }
-        let group = next_group(&mut transaction).await?;
-        let revisions = sqlx::query!(
-            "
-            INSERT INTO revision (group_id, task_id, who, action, before, after, note)
-            SELECT ?1, id, ?2, ?3, json_object('review', review), json_object('review', ?4), ?5
-            FROM task
-            WHERE id IN (SELECT value FROM json_each(?6)) AND review <> ?4
-            ORDER BY id
-            ",
-            group,
-            actor.who,
-            action,
-            review,
-            actor.note,
-            ids
-        )
-        .execute(&mut *transaction)
-        .await?;
-        if revisions.rows_affected() == 0 {
-            return Ok(None);
-        }
-        set_review(&mut transaction, group, review).await?;
+        let change = set_reviews(&mut transaction, ids, review, action, actor).await?;
         transaction.commit().await?;
-        Ok(Some(Change {
-            group,
-            tasks: revisions.rows_affected() as i64,
-            undoes: None,
-        }))
+        Ok(change)
+    }
+
+    /// Sets the review of one task, as somebody decided who saw the task in the version `seen`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTask`]; [`Error::ChangedMeanwhile`] when the task is not of that version any more.
+    pub async fn review_seen(
+        &self,
+        id: i64,
+        seen: i64,
+        review: Review,
+        actor: Actor<'_>,
+    ) -> Result<Option<Change>> {
+        let action = action(review)?;
+        let mut transaction = self.write().await?;
+        check_version(&mut transaction, id, seen).await?;
+        let change = set_reviews(&mut transaction, &[id], review, action, actor).await?;
+        transaction.commit().await?;
+        Ok(change)
     }
 
     /// Rejects tasks, each for a reason of its own, as one action. Tasks that are not pending any more are left alone:
@@ -198,16 +240,12 @@ impl Store {
             return Err(Error::NoTask { id: task_id });
         }
         if let Some(seen) = edit.version {
-            let now = version(&mut transaction, task_id).await?;
-            if now != seen {
-                return Err(Error::ChangedMeanwhile {
-                    id: task_id,
-                    seen,
-                    now,
-                });
-            }
+            check_version(&mut transaction, task_id, seen).await?;
         }
-        let group = next_group(&mut transaction).await?;
+        let group = match edit.group {
+            Some(group) if goes_on(&mut transaction, task_id, group, actor.who).await? => group,
+            _ => next_group(&mut transaction).await?,
+        };
         let mut revisions = 0;
         if let Some(instruction) = &edit.instruction {
             revisions += edit_instruction(&mut transaction, group, task_id, instruction, actor).await?;
@@ -241,6 +279,58 @@ async fn version(connection: &mut SqliteConnection, task_id: i64) -> Result<i64>
     Ok(version)
 }
 
+/// Fails when the task is not of the version that somebody saw.
+async fn check_version(connection: &mut SqliteConnection, id: i64, seen: i64) -> Result<()> {
+    let now = version(connection, id).await?;
+    if now != seen {
+        return Err(Error::ChangedMeanwhile { id, seen, now });
+    }
+    Ok(())
+}
+
+/// Whether the last thing that happened to the task is this edit of this person's.
+async fn goes_on(connection: &mut SqliteConnection, task_id: i64, group: i64, who: &str) -> Result<bool> {
+    let last = sqlx::query!(
+        "
+        SELECT group_id, who, action
+        FROM revision
+        WHERE task_id = ?
+        ORDER BY id DESC
+        LIMIT 1
+        ",
+        task_id
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(last.is_some_and(|last| last.group_id == group && last.who == who && last.action == "edit"))
+}
+
+/// What the action so far did to a text of the task, or of an instance of it: the columns before it.
+async fn before_group(
+    connection: &mut SqliteConnection,
+    group: i64,
+    task_id: i64,
+    instance_id: Option<i64>,
+) -> Result<serde_json::Map<String, serde_json::Value>> {
+    let before = sqlx::query_scalar!(
+        "
+        SELECT before
+        FROM revision
+        WHERE group_id = ?1 AND task_id = ?2 AND instance_id IS ?3
+        ORDER BY id DESC
+        LIMIT 1
+        ",
+        group,
+        task_id,
+        instance_id
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(before
+        .and_then(|before| serde_json::from_str(&before).ok())
+        .unwrap_or_default())
+}
+
 /// Returns how many revisions that took: 1, or 0 where the instruction is the same.
 async fn edit_instruction(
     connection: &mut SqliteConnection,
@@ -249,10 +339,14 @@ async fn edit_instruction(
     instruction: &str,
     actor: Actor<'_>,
 ) -> Result<u64> {
+    let before = before_group(connection, group, task_id, None).await?;
+    let first = before.get("instruction").and_then(|text| text.as_str());
     let revisions = sqlx::query!(
         "
         INSERT INTO revision (group_id, task_id, who, action, before, after, note)
-        SELECT ?1, id, ?2, 'edit', json_object('instruction', instruction), json_object('instruction', ?3), ?4
+        SELECT
+            ?1, id, ?2, 'edit', json_object('instruction', coalesce(?6, instruction)),
+            json_object('instruction', ?3), ?4
         FROM task
         WHERE id = ?5 AND instruction <> ?3
         ",
@@ -260,7 +354,8 @@ async fn edit_instruction(
         actor.who,
         instruction,
         actor.note,
-        task_id
+        task_id,
+        first
     )
     .execute(&mut *connection)
     .await?;
@@ -305,17 +400,22 @@ async fn edit_instance(
             ordinal: edit.ordinal,
         });
     };
-    let (mut before, mut after) = (serde_json::Map::new(), serde_json::Map::new());
+    let mut before = before_group(connection, group, task_id, Some(old.id)).await?;
+    let mut after = serde_json::Map::new();
+    let mut differs = false;
     for (column, old, new) in [
         ("input", &old.input, &edit.input),
         ("output", &old.output, &edit.output),
     ] {
-        if let Some(new) = new.as_ref().filter(|new| *new != old) {
-            before.insert(column.into(), old.as_str().into());
-            after.insert(column.into(), new.as_str().into());
+        let new = new.as_ref().filter(|new| *new != old);
+        differs |= new.is_some();
+        // A column that an earlier save of the session changed is told again, too.
+        if new.is_some() || before.contains_key(column) {
+            before.entry(column).or_insert_with(|| old.as_str().into());
+            after.insert(column.into(), new.unwrap_or(old).as_str().into());
         }
     }
-    if after.is_empty() {
+    if !differs {
         return Ok(0);
     }
     let (before, after) = (
