@@ -31,10 +31,10 @@ use tokio::{
 const MOST_CONNECTIONS: usize = 1024;
 
 /// How long a client may take to send a body.
-pub const BODY_TIME: Duration = Duration::from_secs(60);
+const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// How long a client may leave what we write unread.
-const WRITE_TIME: Duration = Duration::from_secs(60);
+const WRITE_TIME: Duration = Duration::from_secs(30);
 
 /// So many times the limit is read of a body that is too large, so that a client that writes it all before it reads hears
 /// why it is refused.

@@ -6,7 +6,7 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -64,11 +64,19 @@ impl Guard {
         }
     }
 
-    fn turns_away(&self, headers: &HeaderMap) -> Option<&'static str> {
-        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-        let Some(host) = text(header::HOST) else {
+    fn turns_away(&self, uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
+        let mut hosts = headers.get_all(header::HOST).iter();
+        let Some(host) = hosts.next().and_then(|host| host.to_str().ok()) else {
             return Some("the request names no host");
         };
+        // A request that contradicts itself means something else to whoever stands between.
+        if hosts.next().is_some()
+            || uri
+                .authority()
+                .is_some_and(|authority| authority.as_str() != host)
+        {
+            return Some("the request names several hosts");
+        }
         if self
             .hosts
             .as_ref()
@@ -105,7 +113,7 @@ impl Guard {
 
 /// Checks every request, and puts the headers on every answer.
 pub async fn door(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    let mut response = match guard.turns_away(request.headers()) {
+    let mut response = match guard.turns_away(request.uri(), request.headers()) {
         Some(reason) => refuse(StatusCode::FORBIDDEN, reason),
         None => next.run(request).await,
     };

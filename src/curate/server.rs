@@ -21,7 +21,7 @@ use super::{
 use crate::{connections, store::Store};
 
 /// How long a client may take to send a request's head, and how long a connection may idle.
-const HEAD_TIME: Duration = Duration::from_secs(30);
+const HEAD_TIME: Duration = Duration::from_secs(10);
 
 /// Where the page is, and for whom.
 #[derive(Debug, Clone)]

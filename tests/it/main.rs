@@ -15,6 +15,7 @@ mod mock;
 #[cfg(feature = "torch")]
 mod models;
 mod page;
+mod page_door;
 mod parquet;
 mod recipes;
 mod rules;
