@@ -1,11 +1,16 @@
 //! `ewe accept` and `ewe reject`
 
-use std::{io::Write, path::PathBuf};
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+};
 
-use super::terminal::counted;
+use anyhow::bail;
+
+use super::{select::Select, terminal::counted};
 use crate::{
     curate::{self, ids::Ids},
-    store::{Actor, Store},
+    store::{Actor, Filter, Store},
     task::Review,
 };
 
@@ -17,8 +22,20 @@ pub struct Args {
     pub db: PathBuf,
 
     /// The tasks' ids: 7, or 7-12 for all of them
-    #[arg(required = true, value_name = "ID")]
+    #[arg(
+        required_unless_present = "Select",
+        conflicts_with = "Select",
+        value_name = "ID"
+    )]
     pub ids: Vec<Ids>,
+
+    /// Which tasks
+    #[command(flatten)]
+    pub select: Select,
+
+    /// Do not ask before all tasks that the options choose are changed
+    #[arg(long, conflicts_with = "ids")]
+    pub yes: bool,
 
     /// Why, for the history
     #[arg(long, value_name = "TEXT")]
@@ -32,18 +49,21 @@ pub struct Args {
 /// Sets the review of some tasks, as one action.
 pub async fn run(args: &Args, review: Review) -> anyhow::Result<()> {
     let store = Store::open(&args.db).await?;
-    let ids: Vec<i64> = args.ids.iter().flat_map(|ids| ids.0.clone()).collect();
     let who = curate::who();
-    let change = store
-        .review(
-            &ids,
-            review,
-            Actor {
-                who: &who,
-                note: args.reason.as_deref(),
-            },
-        )
-        .await?;
+    let actor = Actor {
+        who: &who,
+        note: args.reason.as_deref(),
+    };
+    let change = if args.ids.is_empty() {
+        let filter = args.select.filter();
+        if !args.yes {
+            confirm(changing(&store, &filter, review).await?, review)?;
+        }
+        store.review_all(&filter, None, review, actor).await?
+    } else {
+        let ids: Vec<i64> = args.ids.iter().flat_map(|ids| ids.0.clone()).collect();
+        store.review(&ids, review, actor).await?
+    };
     store.close().await;
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -60,6 +80,38 @@ pub async fn run(args: &Args, review: Review) -> anyhow::Result<()> {
             )?;
         }
         None => writeln!(out, "nothing to do: {review} already")?,
+    }
+    Ok(())
+}
+
+/// How many of the chosen tasks do not have the review yet.
+async fn changing(store: &Store, filter: &Filter, review: Review) -> anyhow::Result<i64> {
+    let chosen = store.count(filter, None).await?;
+    let already = match filter.review {
+        Some(only) if only == review => chosen,
+        Some(_) => 0,
+        None => {
+            let already = Filter {
+                review: Some(review),
+                ..filter.clone()
+            };
+            store.count(&already, None).await?
+        }
+    };
+    Ok(chosen - already)
+}
+
+/// Asks whether so many tasks are meant.
+fn confirm(tasks: i64, review: Review) -> anyhow::Result<()> {
+    let tasks = counted(tasks, "task");
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        bail!("{tasks} would become {review}; nothing was changed\nhint: --yes does it without asking");
+    }
+    eprint!("{tasks} will become {review}, as one action. Go on? [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    if !matches!(answer.trim(), "y" | "Y" | "yes") {
+        bail!("nothing was changed");
     }
     Ok(())
 }

@@ -5,11 +5,11 @@ use std::{
     path::PathBuf,
 };
 
-use super::terminal::{mean, one_line};
-use crate::{
-    store::{Filter, Sort, Store},
-    task::{Origin, Review},
+use super::{
+    select::Select,
+    terminal::{mean, one_line},
 };
+use crate::store::{Position, Sort, Store};
 
 /// Arguments of `ewe list`.
 #[derive(Debug, clap::Args)]
@@ -18,29 +18,9 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub db: PathBuf,
 
-    /// Only tasks of this review: pending, accepted or rejected
-    #[arg(long)]
-    pub review: Option<Review>,
-
-    /// Only tasks of this origin: seed, machine or import
-    #[arg(long)]
-    pub origin: Option<Origin>,
-
-    /// Only tasks that this run brought in
-    #[arg(long, value_name = "ID")]
-    pub run: Option<i64>,
-
-    /// Only tasks with these words; "a phrase" in quotes, any ending with `*`
-    #[arg(long, value_name = "WORDS")]
-    pub text: Option<String>,
-
-    /// Only tasks that were judged and score at least this; of several instances the worst counts
-    #[arg(long, value_name = "SCORE", value_parser = score)]
-    pub min_score: Option<f64>,
-
-    /// Only tasks that were judged and score at most this
-    #[arg(long, value_name = "SCORE", value_parser = score)]
-    pub max_score: Option<f64>,
+    /// Which tasks
+    #[command(flatten)]
+    pub select: Select,
 
     /// Which task comes first
     #[arg(long, value_enum, default_value = "id")]
@@ -50,9 +30,9 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(i64).range(0..))]
     pub limit: i64,
 
-    /// Leave out this many before
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
-    pub offset: i64,
+    /// Begin behind this task, which need not be in the list itself
+    #[arg(long, value_name = "ID")]
+    pub after: Option<i64>,
 
     /// Print a JSON array, a task a line
     #[arg(long)]
@@ -68,6 +48,8 @@ pub enum Order {
     Newest,
     /// Most text first
     Longest,
+    /// Least text first
+    Shortest,
     /// Most like another task first
     Similar,
     /// Lowest score of a judge first
@@ -80,34 +62,24 @@ impl From<Order> for Sort {
             Order::Id => Sort::Id,
             Order::Newest => Sort::Newest,
             Order::Longest => Sort::Longest,
+            Order::Shortest => Sort::Shortest,
             Order::Similar => Sort::Similar,
             Order::Score => Sort::Score,
         }
     }
 }
 
-/// A score, or a mean of scores.
-pub(super) fn score(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(score) if (1.0..=5.0).contains(&score) => Ok(score),
-        _ => Err("want a number from 1 to 5".to_string()),
-    }
-}
-
 /// Prints tasks.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let store = Store::open(&args.db).await?;
-    let filter = Filter {
-        review: args.review,
-        origin: args.origin,
-        run_id: args.run,
-        text: args.text.clone(),
-        min_score: args.min_score,
-        max_score: args.max_score,
-    };
-    let rows = store
-        .list(&filter, args.sort.into(), args.limit, args.offset)
+    let filter = args.select.filter();
+    let from = args.after.map_or(Position::Start, Position::After);
+    let mut rows = store
+        .list(&filter, args.sort.into(), from, args.limit.saturating_add(1))
         .await?;
+    // One row more than asked for says that there are more, without counting them.
+    let more = rows.len() as i64 > args.limit;
+    rows.truncate(args.limit as usize);
     let mut out = BufWriter::new(std::io::stdout().lock());
     if args.json {
         json_lines(&mut out, &rows)?;
@@ -131,13 +103,8 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     out.flush()?;
-    // The last page is short; any other may have more behind it.
-    if !args.json && rows.len() as i64 == args.limit {
-        let count = store.count(&filter).await?;
-        let shown = args.offset + args.limit;
-        if count > shown {
-            eprintln!("{} more: --offset {shown}", count - shown);
-        }
+    if let (true, false, Some(last)) = (more, args.json, rows.last()) {
+        eprintln!("more: --after {}", last.id);
     }
     Ok(())
 }

@@ -29,6 +29,7 @@ pub mod reject;
 pub mod report;
 pub mod score;
 pub mod search;
+pub mod select;
 pub mod selftest;
 pub mod serve;
 pub mod show;

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::{export::Tickets, failure::Failure, view::TaskView};
 use crate::{
     report::{Figures, chart},
-    store::{Actor, Change, Edit, Error, Filter, ListRow, Sort, Store, watch::Watch},
+    store::{Actor, Change, Edit, Error, Filter, ListRow, Position, Sort, Store, watch::Watch},
     task::{Origin, Review},
 };
 
@@ -62,7 +62,7 @@ pub struct Page {
     filter: String,
     sort: Sort,
     limit: Option<i64>,
-    offset: i64,
+    after: Option<i64>,
 }
 
 /// A line of the queue.
@@ -112,10 +112,15 @@ pub async fn list(State(room): State<Room>, page: Result<Query<Page>, QueryRejec
     let limit = page.limit.unwrap_or(100).clamp(0, MOST);
     let tasks = room
         .store
-        .list(&filter, page.sort, limit, page.offset.max(0))
+        .list(
+            &filter,
+            page.sort,
+            page.after.map_or(Position::Start, Position::After),
+            limit,
+        )
         .await?;
     let tasks: Vec<Line> = tasks.into_iter().map(Line::from).collect();
-    let count = room.store.count(&filter).await?;
+    let count = room.store.count(&filter, None).await?;
     Ok(Json(json!({ "count": count, "tasks": tasks })))
 }
 
@@ -234,15 +239,22 @@ pub struct Bulk {
 /// `POST /api/bulk`. When it would be another number of tasks by now, nothing happens and the answer has the number.
 pub async fn bulk(State(room): State<Room>, bulk: Result<Json<Bulk>, JsonRejection>) -> Answer {
     let Json(bulk) = bulk?;
-    let ids = room.store.matching(&bulk.filter).await?;
-    if ids.len() as i64 != bulk.count {
-        let what = format!("it would be {} tasks by now, not {}", ids.len(), bulk.count);
-        let mut failure = Failure::new(StatusCode::CONFLICT, what);
-        failure.body["count"] = json!(ids.len());
-        return Err(failure);
-    }
     let actor = room.actor(bulk.note.as_deref());
-    let change = room.store.review(&ids, bulk.review, actor).await?;
+    let change = room
+        .store
+        .review_all(&bulk.filter, Some(bulk.count), bulk.review, actor)
+        .await
+        .map_err(|error| {
+            let count = match error {
+                Error::AnotherCount { found, .. } => Some(found),
+                _ => None,
+            };
+            let mut failure = Failure::from(error);
+            if let Some(count) = count {
+                failure.body["count"] = json!(count);
+            }
+            failure
+        })?;
     Ok(Json(json!({ "change": change })))
 }
 

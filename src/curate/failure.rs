@@ -39,6 +39,7 @@ impl From<Error> for Failure {
             Error::NoTask { .. } | Error::NoInstance { .. } | Error::NoGroup { .. } => StatusCode::NOT_FOUND,
             Error::NotAnAction => StatusCode::BAD_REQUEST,
             Error::ChangedMeanwhile { .. }
+            | Error::AnotherCount { .. }
             | Error::ChangedSince { .. }
             | Error::UndoneAlready { .. }
             | Error::NothingToUndo

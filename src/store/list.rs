@@ -1,25 +1,15 @@
-//! Tasks as lists: what `list`, `search` and the page's queue show.
+//! Tasks as lists: what `list`, the page's queue and `ewe review` show, a page at a time.
+//!
+//! A page begins behind a task, not behind a number of tasks: what was skipped need not be read, and nothing is shown
+//! twice or left out because rows before it came or went.
 
-use super::{Result, Store, fts};
+use std::collections::HashMap;
+
+use super::{
+    Error, Result, Store,
+    filter::{Filter, Order, Sql, Value, Way},
+};
 use crate::task::{Origin, Review};
-
-/// Which tasks. Every field that is set narrows the choice.
-#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Filter {
-    /// Only tasks of this review.
-    pub review: Option<Review>,
-    /// Only tasks of this origin.
-    pub origin: Option<Origin>,
-    /// Only tasks that this run brought in.
-    pub run_id: Option<i64>,
-    /// Only tasks with these words in instruction, input or output: see [`fts`].
-    pub text: Option<String>,
-    /// Only tasks whose score is at least this; see [`ListRow::score`].
-    pub min_score: Option<f64>,
-    /// Only tasks whose score is at most this.
-    pub max_score: Option<f64>,
-}
 
 /// Which task comes first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -32,10 +22,25 @@ pub enum Sort {
     Newest,
     /// Longest text of instruction, input and output first.
     Longest,
-    /// Most like another task first, by ROUGE-L with the nearest.
+    /// Shortest first.
+    Shortest,
+    /// Most like another task first, by ROUGE-L with the nearest; tasks without neighbours last.
     Similar,
     /// Lowest score first, tasks without one last.
     Score,
+}
+
+/// Where a page begins: at the start of the list, or at a task that is itself left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Position {
+    /// The first task.
+    #[default]
+    Start,
+    /// What follows this task. It need not pass the filter itself.
+    After(i64),
+    /// What precedes this task, the nearest first.
+    Before(i64),
 }
 
 /// A line of a list.
@@ -61,143 +66,244 @@ pub struct ListRow {
     pub output: Option<String>,
     /// How many instances there are.
     pub instances: i64,
+    /// Characters of the instruction and of all inputs and outputs.
+    pub length: i64,
     /// ROUGE-L with the nearest task when it was admitted, 0 to 1.
     pub nearest_rouge_l: Option<f64>,
     /// What models think of it, 1 to 5: of its instances the one with the lowest mean over the models that judged it.
     pub score: Option<f64>,
 }
 
-/// A query over the tasks that a filter lets through, `FROM task` and what is joined to it in `head`, what follows the
-/// conditions in `tail`. The macros of sqlx want each query as one literal sum.
-macro_rules! filtered {
-    ($query:ident!($($row:ident,)? $($head:literal)+ ; $($tail:literal)*), $filter:ident $(, $more:expr)*) => {{
-        let text = $filter.text.as_deref().and_then(fts::query);
-        sqlx::$query!(
-            $($row,)?
-            "" $(+ $head)+
-                + "
-            WHERE (?1 IS NULL OR task.review = ?1)
-                AND (?2 IS NULL OR task.origin = ?2)
-                AND (?3 IS NULL OR task.run_id = ?3)
-                AND (?4 IS NULL OR task.id IN (SELECT rowid FROM task_fts WHERE task_fts MATCH ?4))
-                AND (
-                    (?5 IS NULL AND ?6 IS NULL)
-                    OR (
-                        SELECT min(score)
-                        FROM (
-                            SELECT avg(judged.score) AS score
-                            FROM judged
-                            WHERE judged.task_id = task.id
-                            GROUP BY judged.instance_id
-                        )
-                    ) BETWEEN coalesce(?5, 0) AND coalesce(?6, 9)
-                )
-            " $(+ $tail)*,
-            $filter.review,
-            $filter.origin,
-            $filter.run_id,
-            text,
-            $filter.min_score,
-            $filter.max_score
-            $(, $more)*
-        )
-    }};
+/// The column that a list is sorted by, then by id in the same direction.
+struct Key {
+    /// None for the id alone.
+    column: Option<&'static str>,
+    descending: bool,
+    /// Whether it is null for some tasks, which come last.
+    nullable: bool,
+    order: Order,
 }
 
-/// A page of the list. The orders differ in one clause only.
-macro_rules! list {
-    ($self:ident, $filter:ident, $limit:ident, $offset:ident, $order:literal) => {
-        filtered!(
-            query_as!(
-                ListRow,
-                r#"
+/// A task's place in a list: its value in the column, and its id.
+struct Place {
+    value: Option<Value>,
+    id: i64,
+}
+
+/// The order of ids.
+pub(super) const BY_ID: Order = Order {
+    all: None,
+    of_review: "task_by_review",
+};
+
+impl Sort {
+    fn key(self) -> Key {
+        let (column, all, of_review) = match self {
+            Sort::Id | Sort::Newest => (None, None, BY_ID.of_review),
+            Sort::Longest | Sort::Shortest => (
+                Some("length"),
+                Some("task_by_length"),
+                "task_by_review_and_length",
+            ),
+            Sort::Similar => (
+                Some("nearest_rouge_l"),
+                Some("task_by_nearest"),
+                "task_by_review_and_nearest",
+            ),
+            Sort::Score => (Some("score"), Some("task_by_score"), "task_by_review_and_score"),
+        };
+        Key {
+            column,
+            descending: matches!(self, Sort::Newest | Sort::Longest | Sort::Similar),
+            nullable: matches!(self, Sort::Similar | Sort::Score),
+            order: Order { all, of_review },
+        }
+    }
+}
+
+/// A stretch of a list that one search in an index finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Tasks with the value of the task where the page begins.
+    Ties,
+    /// Tasks with another value: all, or those beyond the task where the page begins.
+    Valued,
+    /// Tasks that have none; they come last.
+    Rest,
+}
+
+impl Key {
+    /// The stretches of the list from a place on, in the order of reading.
+    fn parts(&self, place: Option<&Place>, backwards: bool) -> Vec<Part> {
+        let rest = self.nullable.then_some(Part::Rest);
+        match place {
+            None => [Some(Part::Valued), rest].into_iter().flatten().collect(),
+            Some(Place { value: None, .. }) if self.column.is_some() => {
+                [rest, backwards.then_some(Part::Valued)]
+                    .into_iter()
+                    .flatten()
+                    .collect()
+            }
+            Some(_) => {
+                let ties = self.column.map(|_| Part::Ties);
+                let rest = rest.filter(|_| !backwards);
+                [ties, Some(Part::Valued), rest].into_iter().flatten().collect()
+            }
+        }
+    }
+
+    /// The query for ids of one stretch, behind `place` where there is one.
+    fn statement(&self, way: &Way, part: Part, place: Option<&Place>, backwards: bool, limit: i64) -> Sql {
+        let descending = self.descending != backwards;
+        let (sign, direction) = if descending {
+            (" < ?", " DESC")
+        } else {
+            (" > ?", "")
+        };
+        let column = self.column.filter(|_| part != Part::Rest);
+        let mut sql = Sql::default();
+        sql.push("SELECT task.id");
+        way.push(&mut sql, if column.is_some() { self.order } else { BY_ID });
+        if let (Some(name), true) = (self.column, self.nullable) {
+            match part {
+                Part::Rest => sql.push(" AND +task.").push(name).push(" IS NULL"),
+                Part::Ties | Part::Valued => sql.push(" AND task.").push(name).push(" IS NOT NULL"),
+            };
+        }
+        if let (Some(name), Some(value)) = (column, place.and_then(|place| place.value.clone())) {
+            let sign = if part == Part::Ties { " = ?" } else { sign };
+            sql.push(" AND task.").push(name).push(sign).values(&[value]);
+        }
+        // Beyond a value, or past the tasks without one, every id is wanted.
+        let bounded = match part {
+            Part::Ties => true,
+            Part::Valued => self.column.is_none(),
+            Part::Rest => place.is_some_and(|place| place.value.is_none()),
+        };
+        if let (Some(place), true) = (place, bounded) {
+            sql.push(" AND task.id").push(sign).values(&[place.id.into()]);
+        }
+        sql.push(" ORDER BY ");
+        if let (Some(name), Part::Valued) = (column, part) {
+            sql.push("task.").push(name).push(direction).push(", ");
+        }
+        sql.push("task.id").push(direction);
+        sql.push(" LIMIT ?").values(&[limit.into()]);
+        sql
+    }
+}
+
+impl Store {
+    /// A page of the tasks that `filter` lets through; those before a task come nearest first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTask`] when the page is to begin at a task that there is not.
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        sort: Sort,
+        from: Position,
+        limit: i64,
+    ) -> Result<Vec<ListRow>> {
+        let ids = self.ids(filter, sort, from, limit).await?;
+        let mut rows: HashMap<i64, ListRow> = self
+            .lines(&ids)
+            .await?
+            .into_iter()
+            .map(|row| (row.id, row))
+            .collect();
+        Ok(ids.iter().filter_map(|id| rows.remove(id)).collect())
+    }
+
+    /// The ids of such a page: with a limit of one, the next task of a queue.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTask`] when the page is to begin at a task that there is not.
+    pub async fn ids(&self, filter: &Filter, sort: Sort, from: Position, limit: i64) -> Result<Vec<i64>> {
+        let key = sort.key();
+        let (place, backwards) = match from {
+            Position::Start => (None, false),
+            Position::After(id) => (Some(self.place(&key, id).await?), false),
+            Position::Before(id) => (Some(self.place(&key, id).await?), true),
+        };
+        let way = self.way(filter, key.column.is_none()).await?;
+        let mut ids = Vec::new();
+        for part in key.parts(place.as_ref(), backwards) {
+            let left = limit - ids.len() as i64;
+            let (text, values) = key
+                .statement(&way, part, place.as_ref(), backwards, left)
+                .finish();
+            ids.extend(
+                sqlx::query_scalar_with::<_, i64, _>(text, values)
+                    .fetch_all(&self.pool)
+                    .await?,
+            );
+        }
+        Ok(ids)
+    }
+
+    /// How many tasks `filter` lets through; with `most`, no more than that are counted.
+    pub async fn count(&self, filter: &Filter, most: Option<i64>) -> Result<i64> {
+        let way = self.way(filter, true).await?;
+        let mut sql = Sql::default();
+        sql.push("SELECT count(*) FROM (");
+        match way.only() {
+            Some(ids) => sql.append(ids),
+            None => {
+                sql.push("SELECT 1");
+                way.push(&mut sql, BY_ID);
+            }
+        }
+        // A negative limit is none.
+        sql.push(" LIMIT ?)").values(&[most.unwrap_or(-1).into()]);
+        let (text, values) = sql.finish();
+        Ok(sqlx::query_scalar_with::<_, i64, _>(text, values)
+            .fetch_one(&self.pool)
+            .await?)
+    }
+
+    async fn place(&self, key: &Key, id: i64) -> Result<Place> {
+        let row = sqlx::query!(
+            r#"
+            SELECT length, nearest_rouge_l, score
+            FROM task
+            WHERE id = ?
+            "#,
+            id
+        )
+        .fetch_optional(&self.pool)
+        .await?
+        .ok_or(Error::NoTask { id })?;
+        let value = match key.column {
+            Some("length") => Some(Value::Integer(row.length)),
+            Some("score") => row.score.map(Value::Real),
+            Some(_) => row.nearest_rouge_l.map(Value::Real),
+            None => None,
+        };
+        Ok(Place { value, id })
+    }
+
+    /// The lines of these tasks, in any order.
+    async fn lines(&self, ids: &[i64]) -> Result<Vec<ListRow>> {
+        let ids = serde_json::to_string(ids).unwrap_or_default();
+        Ok(sqlx::query_as!(
+            ListRow,
+            r#"
             SELECT
                 task.id AS "id!", task.review AS "review: Review", task.origin AS "origin: Origin",
                 task.is_classification AS "is_classification: bool", task.run_id, task.name, task.instruction,
                 first.input AS "input?", first.output AS "output?",
                 (SELECT count(*) FROM instance WHERE instance.task_id = task.id) AS "instances!: i64",
-                neighbor.rouge_l AS "nearest_rouge_l?",
-                (
-                    SELECT min(score)
-                    FROM (
-                        SELECT avg(judged.score) AS score
-                        FROM judged
-                        WHERE judged.task_id = task.id
-                        GROUP BY judged.instance_id
-                    )
-                ) AS "score?: f64"
-            FROM task
+                task.length, task.nearest_rouge_l, task.score
+            FROM json_each(?) AS wanted
+            CROSS JOIN task ON task.id = wanted.value
             LEFT JOIN instance AS first ON first.task_id = task.id AND first.ordinal = 0
-            LEFT JOIN neighbor ON neighbor.task_id = task.id AND neighbor.rank = 1
-            "#; $order "
-            LIMIT ?7
-            OFFSET ?8
-            "
-            ),
-            $filter,
-            $limit,
-            $offset
-        )
-        .fetch_all(&$self.pool)
-        .await?
-    };
-}
-
-impl Store {
-    /// A page of the tasks that `filter` lets through.
-    pub async fn list(&self, filter: &Filter, sort: Sort, limit: i64, offset: i64) -> Result<Vec<ListRow>> {
-        Ok(match sort {
-            Sort::Id => list!(self, filter, limit, offset, "ORDER BY task.id"),
-            Sort::Newest => list!(self, filter, limit, offset, "ORDER BY task.id DESC"),
-            Sort::Longest => list!(
-                self,
-                filter,
-                limit,
-                offset,
-                "ORDER BY
-                    length(task.instruction)
-                    + (
-                        SELECT coalesce(sum(length(each.input) + length(each.output)), 0)
-                        FROM instance AS each
-                        WHERE each.task_id = task.id
-                    ) DESC,
-                    task.id"
-            ),
-            Sort::Similar => {
-                list!(
-                    self,
-                    filter,
-                    limit,
-                    offset,
-                    "ORDER BY neighbor.rouge_l DESC NULLS LAST, task.id"
-                )
-            }
-            Sort::Score => {
-                // The score is the twelfth column.
-                list!(self, filter, limit, offset, "ORDER BY 12 NULLS LAST, task.id")
-            }
-        })
-    }
-
-    /// The ids of all tasks that `filter` lets through, in order.
-    pub async fn matching(&self, filter: &Filter) -> Result<Vec<i64>> {
-        let ids = filtered!(
-            query_scalar!("SELECT task.id FROM task"; "ORDER BY task.id"),
-            filter
+            "#,
+            ids
         )
         .fetch_all(&self.pool)
-        .await?;
-        Ok(ids)
-    }
-
-    /// How many tasks `filter` lets through.
-    pub async fn count(&self, filter: &Filter) -> Result<i64> {
-        let count = filtered!(
-            query_scalar!(r#"SELECT count(*) AS "count!: i64" FROM task"#;),
-            filter
-        )
-        .fetch_one(&self.pool)
-        .await?;
-        Ok(count)
+        .await?)
     }
 }

@@ -4,19 +4,21 @@
 //! - [`task`], [`instance`], [`dataset`]: what the data is.
 //! - [`request`], [`round`]: what models were asked, and what became of their answers.
 //! - [`evolution`]: which rounds made a task of another.
-//! - [`list`], [`fts`], [`provenance`], [`neighbor`]: ways to look at tasks.
+//! - [`filter`], [`list`], [`fts`], [`provenance`], [`neighbor`]: ways to look at tasks.
 //! - [`revision`], [`undo`], [`log`]: reviews and edits, their taking back, their history.
 //! - [`judgment`]: what models think of instances.
 //! - [`stats`](mod@stats): counts; [`watch`]: whether they may have changed.
 //! - [`run`]: which command put it there; [`batch`]: many tasks or none.
 //! - [`error`]: what can go wrong with a file, in words.
 
+mod acting;
 mod answers;
 pub mod batch;
 mod column;
 pub mod dataset;
 pub mod error;
 pub mod evolution;
+pub mod filter;
 pub mod fts;
 pub mod instance;
 pub mod judgment;
@@ -50,7 +52,8 @@ use tempfile::{TempDir, TempPath};
 pub use batch::Batch;
 pub use dataset::{DatasetRow, ExportRow};
 pub use error::{Error, Result};
-pub use list::{Filter, ListRow, Sort};
+pub use filter::Filter;
+pub use list::{ListRow, Position, Sort};
 pub use revision::{Actor, Change, Edit, InstanceEdit};
 pub use run::RunStatus;
 pub use task::NewTask;
@@ -62,7 +65,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("db/migrations");
 const APPLICATION_ID: i64 = 1_702_323_505;
 
 /// `PRAGMA user_version` of a file with all migrations applied: the number of the last one.
-const SCHEMA: i64 = 3;
+const SCHEMA: i64 = 4;
 
 /// How long a statement waits for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -10,7 +10,7 @@
 
 use sqlx::SqliteConnection;
 
-use super::{Error, Result, Store};
+use super::{Error, Filter, Result, Store, acting::Action, filter::Sql, list};
 use crate::task::Review;
 
 /// Who acts, and why.
@@ -73,8 +73,21 @@ async fn next_group(connection: &mut SqliteConnection) -> Result<i64> {
     Ok(next)
 }
 
-/// Gives all tasks of a group of reviews the review that it is about.
-async fn set_review(connection: &mut SqliteConnection, group: i64, review: Review) -> Result<()> {
+/// What a review is called in the history. Nobody reviews a task as pending.
+fn action(review: Review) -> Result<&'static str> {
+    match review {
+        Review::Accepted => Ok("accept"),
+        Review::Rejected => Ok("reject"),
+        Review::Pending => Err(Error::NotAnAction),
+    }
+}
+
+/// Ends an action whose revisions were written: gives all tasks of the group the review that it is about. Without any
+/// revision nothing happened.
+async fn reviewed(mut action: Action, group: i64, review: Review, revisions: u64) -> Result<Option<Change>> {
+    if revisions == 0 {
+        return Ok(None);
+    }
     sqlx::query!(
         "
         UPDATE task
@@ -84,27 +97,18 @@ async fn set_review(connection: &mut SqliteConnection, group: i64, review: Revie
         review,
         group
     )
-    .execute(connection)
+    .execute(&mut *action)
     .await?;
-    Ok(())
+    action.commit().await?;
+    Ok(Some(Change {
+        group,
+        tasks: revisions as i64,
+        undoes: None,
+    }))
 }
 
-/// The word of the history for a review.
-fn action(review: Review) -> Result<&'static str> {
-    match review {
-        Review::Accepted => Ok("accept"),
-        Review::Rejected => Ok("reject"),
-        Review::Pending => Err(Error::NotAnAction),
-    }
-}
-
-async fn set_reviews(
-    connection: &mut SqliteConnection,
-    ids: &[i64],
-    review: Review,
-    action: &str,
-    actor: Actor<'_>,
-) -> Result<Option<Change>> {
+async fn review_in(mut transaction: Action, ids: &[i64], review: Review, actor: Actor<'_>) -> Result<Option<Change>> {
+    let action = action(review)?;
     let ids = serde_json::to_string(ids).unwrap_or_default();
     let unknown = sqlx::query_scalar!(
         r#"
@@ -115,12 +119,12 @@ async fn set_reviews(
         "#,
         ids
     )
-    .fetch_optional(&mut *connection)
+    .fetch_optional(&mut *transaction)
     .await?;
     if let Some(id) = unknown {
         return Err(Error::NoTask { id });
     }
-    let group = next_group(connection).await?;
+    let group = next_group(&mut transaction).await?;
     let revisions = sqlx::query!(
         "
         INSERT INTO revision (group_id, task_id, who, action, before, after, note)
@@ -136,17 +140,9 @@ async fn set_reviews(
         actor.note,
         ids
     )
-    .execute(&mut *connection)
+    .execute(&mut *transaction)
     .await?;
-    if revisions.rows_affected() == 0 {
-        return Ok(None);
-    }
-    set_review(connection, group, review).await?;
-    Ok(Some(Change {
-        group,
-        tasks: revisions.rows_affected() as i64,
-        undoes: None,
-    }))
+    reviewed(transaction, group, review, revisions.rows_affected()).await
 }
 
 impl Store {
@@ -157,11 +153,8 @@ impl Store {
     ///
     /// [`Error::NoTask`] when one of the ids names no task; then no review is set.
     pub async fn review(&self, ids: &[i64], review: Review, actor: Actor<'_>) -> Result<Option<Change>> {
-        let action = action(review)?;
-        let mut transaction = self.write().await?;
-        let change = set_reviews(&mut transaction, ids, review, action, actor).await?;
-        transaction.commit().await?;
-        Ok(change)
+        let transaction = self.act(actor.who).await?;
+        review_in(transaction, ids, review, actor).await
     }
 
     /// Sets the review of one task, as somebody decided who saw the task in the version `seen`.
@@ -176,19 +169,60 @@ impl Store {
         review: Review,
         actor: Actor<'_>,
     ) -> Result<Option<Change>> {
-        let action = action(review)?;
-        let mut transaction = self.write().await?;
+        let mut transaction = self.act(actor.who).await?;
         check_version(&mut transaction, id, seen).await?;
-        let change = set_reviews(&mut transaction, &[id], review, action, actor).await?;
-        transaction.commit().await?;
-        Ok(change)
+        review_in(transaction, &[id], review, actor).await
+    }
+
+    /// Sets the review of all tasks that a filter lets through, as one action; those that have it already are left alone.
+    /// Where all have it, nothing happens and there is no change.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AnotherCount`] when the filter lets through another number of tasks than `expected`.
+    pub async fn review_all(
+        &self,
+        filter: &Filter,
+        expected: Option<i64>,
+        review: Review,
+        actor: Actor<'_>,
+    ) -> Result<Option<Change>> {
+        let action = action(review)?;
+        let way = self.way(filter, true).await?;
+        let mut transaction = self.act(actor.who).await?;
+        if let Some(expected) = expected {
+            // Nobody else writes while the action is under way, so that this is the number that it sees itself.
+            let found = self.count(filter, None).await?;
+            if found != expected {
+                return Err(Error::AnotherCount { expected, found });
+            }
+        }
+        let group = next_group(&mut transaction).await?;
+        let mut sql = Sql::default();
+        sql.push(
+            "INSERT INTO revision (group_id, task_id, who, action, before, after, note)
+            SELECT ?, task.id, ?, ?, json_object('review', review), json_object('review', ?), nullif(?, '')",
+        )
+        .values(&[
+            group.into(),
+            actor.who.into(),
+            action.into(),
+            review.as_str().into(),
+            actor.note.unwrap_or_default().into(),
+        ]);
+        way.push(&mut sql, list::BY_ID);
+        sql.push(" AND +task.review <> ? ORDER BY task.id")
+            .values(&[review.as_str().into()]);
+        let (text, values) = sql.finish();
+        let revisions = sqlx::query_with(text, values).execute(&mut *transaction).await?;
+        reviewed(transaction, group, review, revisions.rows_affected()).await
     }
 
     /// Rejects tasks, each for a reason of its own, as one action. Tasks that are not pending any more are left alone:
     /// somebody has decided meanwhile. Where none is pending, nothing happens and there is no change.
     pub async fn reject_pending(&self, reasons: &[(i64, String)], who: &str) -> Result<Option<Change>> {
         let reasons = serde_json::to_string(reasons).unwrap_or_default();
-        let mut transaction = self.write().await?;
+        let mut transaction = self.act(who).await?;
         let group = next_group(&mut transaction).await?;
         let revisions = sqlx::query!(
             "
@@ -208,16 +242,7 @@ impl Store {
         )
         .execute(&mut *transaction)
         .await?;
-        if revisions.rows_affected() == 0 {
-            return Ok(None);
-        }
-        set_review(&mut transaction, group, Review::Rejected).await?;
-        transaction.commit().await?;
-        Ok(Some(Change {
-            group,
-            tasks: revisions.rows_affected() as i64,
-            undoes: None,
-        }))
+        reviewed(transaction, group, Review::Rejected, revisions.rows_affected()).await
     }
 
     /// The version of a task: it grows with each action on it. 0 when there was none.
@@ -232,7 +257,7 @@ impl Store {
     /// [`Error::NoTask`], [`Error::NoInstance`]; [`Error::ChangedMeanwhile`] when the task is not of the version that
     /// the edit was made from.
     pub async fn edit(&self, task_id: i64, edit: &Edit, actor: Actor<'_>) -> Result<Option<Change>> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.act(actor.who).await?;
         let exists = sqlx::query_scalar!("SELECT id FROM task WHERE id = ?", task_id)
             .fetch_optional(&mut *transaction)
             .await?;

@@ -357,8 +357,8 @@ impl<'a> Rows<'a> {
         let tasks = json_rows(&self.tasks);
         sqlx::query!(
             "
-            INSERT INTO task (id, instruction, is_classification, request_id, round, run_id, origin)
-            SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, ?, 'machine'
+            INSERT INTO task (id, instruction, length, is_classification, request_id, round, run_id, origin)
+            SELECT value ->> 0, value ->> 1, length(value ->> 1), value ->> 2, value ->> 3, value ->> 4, ?, 'machine'
             FROM json_each(?)
             ",
             run_id,

@@ -77,9 +77,9 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, new: &NewTask) -> 
     let added = sqlx::query!(
         "
         INSERT INTO task (
-            source_id, name, instruction, is_classification, origin, review, request_id, round, run_id
+            source_id, name, instruction, length, is_classification, origin, review, request_id, round, run_id
         )
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+        VALUES (?1, ?2, ?3, length(?3), ?4, ?5, ?6, ?7, ?8, ?9)
         ",
         new.source_id,
         new.task.name,

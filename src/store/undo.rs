@@ -21,7 +21,7 @@ impl Store {
     ///
     /// [`Error::NothingToUndo`]; [`Error::ChangedSince`] when the rows were changed past ewe's history.
     pub async fn undo(&self, actor: Actor<'_>) -> Result<Change> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.act(actor.who).await?;
         let latest = sqlx::query_scalar!(
             r#"
             SELECT action.id AS "id!: i64"
@@ -54,7 +54,7 @@ impl Store {
     ///
     /// [`Error::NothingToRedo`]; [`Error::ChangedSince`] when the rows were changed past ewe's history.
     pub async fn redo(&self, actor: Actor<'_>) -> Result<Change> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.act(actor.who).await?;
         // An undo takes back an action; what takes back an undo is a redo.
         let latest = sqlx::query_scalar!(
             r#"
@@ -86,7 +86,7 @@ impl Store {
     /// [`Error::NoGroup`]; [`Error::UndoneAlready`]; [`Error::ChangedSince`] when a later change touched the same
     /// texts.
     pub async fn undo_group(&self, group: i64, actor: Actor<'_>) -> Result<Change> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.act(actor.who).await?;
         let mut target = find(&mut transaction, group)
             .await?
             .ok_or(Error::NoGroup { group })?;
@@ -175,6 +175,8 @@ async fn take_back(connection: &mut SqliteConnection, group: i64, actor: Actor<'
             AND (
                 coalesce(revision.after ->> 'review', task.review) <> task.review
                 OR coalesce(revision.after ->> 'instruction', task.instruction) <> task.instruction
+                OR coalesce(revision.after ->> 'is_classification', task.is_classification) <> task.is_classification
+                OR (json_type(revision.after, '$.name') IS NOT NULL AND revision.after ->> 'name' IS NOT task.name)
                 OR coalesce(revision.after ->> 'input', instance.input) <> instance.input
                 OR coalesce(revision.after ->> 'output', instance.output) <> instance.output
             )
@@ -189,13 +191,31 @@ async fn take_back(connection: &mut SqliteConnection, group: i64, actor: Actor<'
     if let Some(id) = changed_since {
         return Err(Error::ChangedSince { group, id });
     }
-    // Two statements: to set an instruction, even to what it is, is work for the search index.
+    // Several statements: to set an instruction, even to what it is, is work for the search index.
     sqlx::query!(
         "
         UPDATE task
         SET review = revision.before ->> 'review'
         FROM revision
         WHERE revision.group_id = ? AND revision.task_id = task.id AND revision.before ->> 'review' IS NOT NULL
+        ",
+        group
+    )
+    .execute(&mut *connection)
+    .await?;
+    // Changed by SQL only. A name may be null, so that the value does not tell whether there is one.
+    sqlx::query!(
+        "
+        UPDATE task
+        SET is_classification = coalesce(revision.before ->> 'is_classification', task.is_classification),
+            name = iif(json_type(revision.before, '$.name') IS NULL, task.name, revision.before ->> 'name')
+        FROM revision
+        WHERE revision.group_id = ?
+            AND revision.task_id = task.id
+            AND (
+                revision.before ->> 'is_classification' IS NOT NULL
+                OR json_type(revision.before, '$.name') IS NOT NULL
+            )
         ",
         group
     )

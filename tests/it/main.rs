@@ -9,8 +9,10 @@ mod evolve;
 mod faulty;
 mod filter;
 mod generate;
+mod history;
 mod interchange;
 mod judge;
+mod lists;
 mod mock;
 #[cfg(feature = "torch")]
 mod models;

@@ -6,7 +6,7 @@ import { begin } from "./editor.js";
 import { $, make, say } from "./element.js";
 import { clear, offer, recall, remember } from "./filter.js";
 import { live } from "./live.js";
-import { current, decided, draw as drawQueue, hasMore, load, more, queue, refresh } from "./queue.js";
+import { current, decided, draw as drawQueue, load, more, queue, refresh } from "./queue.js";
 import { call } from "./server.js";
 import { beside, keyed, reading, toggleTrail, versions } from "./task.js";
 import { did, redo, undo } from "./undo.js";
@@ -66,7 +66,7 @@ const pick = run(async (at) => {
 
 async function step(by) {
   if (!(await leave())) return;
-  if (queue.at + by >= queue.tasks.length && hasMore()) await more();
+  if (queue.at + by >= queue.tasks.length && !queue.whole) await more();
   const to = queue.at + by;
   if (to < 0 || to >= queue.tasks.length) {
     say(to < 0 ? "That is the first one." : "That was the last one.");

@@ -7,7 +7,8 @@ import { call } from "./server.js";
 
 const PAGE = 100;
 
-export const queue = { tasks: [], count: 0, at: 0 };
+/** `whole` is whether the last task of the queue is among the `tasks`. */
+export const queue = { tasks: [], count: 0, at: 0, whole: true };
 
 /** The lines by task, so that a queue that grew is not made anew. */
 let lines = new Map();
@@ -15,28 +16,30 @@ let asked = 0;
 
 export const current = () => queue.tasks[queue.at];
 
-const ask = (limit, offset) =>
-  call(`/api/tasks?${new URLSearchParams({ filter: JSON.stringify(filter()), sort: sort(), limit, offset })}`);
+function ask(limit, after) {
+  const question = { filter: JSON.stringify(filter()), sort: sort(), limit };
+  return call(`/api/tasks?${new URLSearchParams(after == null ? question : { ...question, after })}`);
+}
 
 /** Gets the queue anew, and stays with the task `keep` where it is in it. False when another question overtook this one. */
 export async function load(keep) {
   // Answers may come out of order while somebody types: only the last question counts.
   const mine = ++asked;
-  const { tasks, count } = await ask(PAGE, 0);
+  const { tasks, count } = await ask(PAGE);
   if (mine !== asked) return false;
   lines = new Map();
-  Object.assign(queue, { tasks, count, at: Math.max(0, tasks.findIndex((task) => task.id === keep)) });
+  Object.assign(queue, { tasks, count, whole: tasks.length < PAGE, at: Math.max(0, tasks.findIndex((task) => task.id === keep)) });
   return true;
 }
 
-/** Gets the next page, if there is one. */
+/** Gets the next page. */
 export async function more() {
   const mine = asked;
-  const known = new Set(queue.tasks.map((task) => task.id));
-  const { tasks, count } = await ask(PAGE, queue.tasks.filter((task) => !task.left).length);
+  const { tasks, count } = await ask(PAGE, queue.tasks.at(-1)?.id);
   if (mine !== asked) return;
+  const known = new Set(queue.tasks.map((task) => task.id));
   queue.tasks.push(...tasks.filter((task) => !known.has(task.id)));
-  queue.count = count;
+  Object.assign(queue, { count, whole: tasks.length < PAGE });
 }
 
 /** Notes what was decided about a task. */
@@ -49,33 +52,34 @@ export function decided(id, review) {
   task.left = !stays;
 }
 
-export const hasMore = () => queue.tasks.filter((task) => !task.left).length < queue.count;
-
 /** Brings the queue up to date and keeps the place: what came is put in, what left stays, marked. Returns the task `id`
     as it is now, as far as a list shows it. */
 export async function refresh(id) {
   const mine = asked;
   const here = current();
   const limit = Math.min(500, Math.max(PAGE, queue.tasks.length));
-  const { tasks, count } = await ask(limit, 0);
+  const { tasks, count } = await ask(limit);
   const fresh = new Map(tasks.map((task) => [task.id, task]));
   const others = queue.tasks.filter((task) => !fresh.has(task.id)).map((task) => task.id);
   const ids = [...(id == null ? [] : [id]), ...others.slice(0, 2000)];
   const seen = ids.length ? (await call("/api/glance", { ids })).tasks : [];
   if (mine !== asked) return null;
   const glances = new Map(seen.map((task) => [task.id, task]));
-  for (const task of queue.tasks) {
-    task.left = !fresh.has(task.id);
+  const all = tasks.length < limit;
+  const known = queue.tasks.findLastIndex((task) => fresh.has(task.id));
+  queue.tasks.forEach((task, at) => {
+    // Of what is behind the answer's end nothing is known.
+    if (all || at <= known) task.left = !fresh.has(task.id);
     Object.assign(task, fresh.get(task.id) ?? glances.get(task.id));
-  }
-  const all = tasks.length >= count;
+  });
   let at = -1;
   for (const task of tasks) {
-    const known = queue.tasks.findIndex((other) => other.id === task.id);
-    if (known >= 0) at = known;
+    const place = queue.tasks.findIndex((other) => other.id === task.id);
+    if (place >= 0) at = place;
     // Behind the last task that is shown there is `more`, unless everything is shown.
     else if (all || at < queue.tasks.length - 1) queue.tasks.splice(++at, 0, task);
   }
+  queue.whole ||= all;
   queue.count = count;
   queue.at = Math.max(0, queue.tasks.indexOf(here));
   return glances.get(id) ?? null;
@@ -97,7 +101,7 @@ export function draw(pick, follow) {
   const list = $("tasks");
   if (shown.length !== list.children.length || shown.some((item, at) => list.children[at] !== item)) list.replaceChildren(...shown);
   $("count").textContent = queue.count === 1 ? "1 task" : `${queue.count.toLocaleString("en")} tasks`;
-  $("more").hidden = !hasMore();
+  $("more").hidden = queue.whole;
   const here = list.querySelector("[aria-current=true]");
   if (follow) here?.scrollIntoView({ block: "nearest" });
   if (focused) here?.focus({ preventScroll: true });
