@@ -132,18 +132,51 @@ fn print(out: &mut impl Write, figures: &Figures) -> std::io::Result<()> {
         )?;
     }
 
-    if !figures.first_words.is_empty() {
-        let words = figures
-            .first_words
+    let roots = &figures.roots;
+    if !roots.verbs.is_empty() {
+        let verbs = roots.verbs.iter().map(|row| format!("{} {}", row.verb, row.tasks));
+        writeln!(out, "\nverbs         {}", verbs.collect::<Vec<_>>().join(", "))?;
+        let mut pairs: Vec<_> = roots
+            .verbs
             .iter()
-            .map(|row| format!("{} {}", one_line(&row.word, 20), row.tasks));
-        writeln!(out, "\nfirst words   {}", words.collect::<Vec<_>>().join(", "))?;
+            .flat_map(|row| row.objects.iter().map(|object| (row.verb.as_str(), object)))
+            .collect();
+        pairs.sort_by_key(|(_, object)| std::cmp::Reverse(object.tasks));
+        let pairs = pairs
+            .iter()
+            .take(20)
+            .map(|(verb, object)| format!("{verb} {} {}", one_line(&object.noun, 24), object.tasks));
+        writeln!(out, "with object   {}", pairs.collect::<Vec<_>>().join(", "))?;
+        writeln!(
+            out,
+            "found         {} tasks with verb and object, {} with a verb only, {} without",
+            roots.with_object, roots.verb_only, roots.without
+        )?;
+    }
+    if !figures.labels.most.is_empty() {
+        let labels = figures
+            .labels
+            .most
+            .iter()
+            .map(|row| format!("{} {}", one_line(&row.label, 20), row.examples));
+        writeln!(
+            out,
+            "\nlabels        {}; others {}, longer answers {}",
+            labels.collect::<Vec<_>>().join(", "),
+            figures.labels.other,
+            figures.labels.long
+        )?;
     }
     for (title, buckets, step) in [
         (
             "instructions by length in characters",
             &figures.instruction_lengths,
             25,
+        ),
+        (
+            "inputs by length in characters, where there is one",
+            &figures.input_lengths,
+            100,
         ),
         ("outputs by length in characters", &figures.output_lengths, 100),
         (
@@ -161,7 +194,7 @@ fn print(out: &mut impl Write, figures: &Figures) -> std::io::Result<()> {
 fn histogram(
     out: &mut impl Write,
     title: &str,
-    buckets: &[crate::store::stats::Bucket],
+    buckets: &[crate::report::Bucket],
     step: i64,
 ) -> std::io::Result<()> {
     const LINES: usize = 20;

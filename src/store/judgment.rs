@@ -69,17 +69,6 @@ pub struct Judgment {
     pub created_at: String,
 }
 
-/// How many instances of the dataset have one score from one model.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct ScoreCount {
-    /// Who judged.
-    pub model: String,
-    /// 1 to 5; none where no score could be read.
-    pub score: Option<i64>,
-    /// Instances.
-    pub instances: i64,
-}
-
 impl Store {
     /// The instances that this model has not judged as they are now, in the order of task and instance.
     pub async fn unjudged(&self, choice: &Choice, model: &str) -> Result<Vec<Unjudged>> {
@@ -156,23 +145,6 @@ impl Store {
             ORDER BY instance.ordinal, judgment.id
             "#,
             task_id
-        )
-        .fetch_all(&self.pool)
-        .await?)
-    }
-
-    /// Instances of the dataset by judge and score, those without a readable score last.
-    pub async fn score_counts(&self) -> Result<Vec<ScoreCount>> {
-        Ok(sqlx::query_as!(
-            ScoreCount,
-            r#"
-            SELECT judged.model AS "model!", judged.score AS "score: i64", count(*) AS "instances!: i64"
-            FROM judged
-            JOIN task ON task.id = judged.task_id
-            WHERE task.review <> 'rejected'
-            GROUP BY judged.model, judged.score
-            ORDER BY judged.model, judged.score IS NULL, judged.score
-            "#
         )
         .fetch_all(&self.pool)
         .await?)

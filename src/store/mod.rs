@@ -7,7 +7,8 @@
 //! - [`filter`], [`list`], [`fts`], [`provenance`], [`neighbor`]: ways to look at tasks.
 //! - [`revision`], [`undo`], [`log`]: reviews and edits, their taking back, their history.
 //! - [`judgment`]: what models think of instances.
-//! - [`stats`](mod@stats): counts; [`watch`]: whether they may have changed.
+//! - [`stats`](mod@stats): counts; [`tally`]: those that are kept; [`facts`]: how to count them oneself; [`watch`]: whether
+//!   they may have changed.
 //! - [`run`]: which command put it there; [`batch`]: many tasks or none.
 //! - [`error`]: what can go wrong with a file, in words.
 
@@ -18,6 +19,7 @@ mod column;
 pub mod dataset;
 pub mod error;
 pub mod evolution;
+pub mod facts;
 pub mod filter;
 pub mod fts;
 pub mod instance;
@@ -33,6 +35,7 @@ pub mod round;
 mod rows;
 pub mod run;
 pub mod stats;
+pub mod tally;
 pub mod task;
 pub mod undo;
 pub mod watch;
@@ -65,7 +68,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("db/migrations");
 const APPLICATION_ID: i64 = 1_702_323_505;
 
 /// `PRAGMA user_version` of a file with all migrations applied: the number of the last one.
-const SCHEMA: i64 = 4;
+const SCHEMA: i64 = 5;
 
 /// How long a statement waits for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

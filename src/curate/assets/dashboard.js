@@ -1,12 +1,12 @@
-// The dashboard. The charts are SVG by the server, which escapes what is in them; the policy of the page lets no script run.
+// The dashboard. The charts are figures by the server, which escapes what is in them; the policy of the page lets no script run.
 
 import { make } from "./element.js";
 
 export function dashboard({ figures, charts }) {
   const grid = make("div", { class: "charts" });
   for (const chart of charts) {
-    const svg = new DOMParser().parseFromString(chart.svg, "image/svg+xml").documentElement;
-    grid.append(make("figure", {}, make("figcaption", {}, chart.title), document.adoptNode(svg)));
+    const figure = new DOMParser().parseFromString(chart.figure, "application/xhtml+xml").documentElement;
+    grid.append(document.adoptNode(figure));
   }
   const { dataset, requests, candidates } = figures;
   const number = (count) => count.toLocaleString("en");

@@ -1,0 +1,262 @@
+//! The dataset card: what the dataset is, how it was made, with what, under which terms, and where it ends. Each of its
+//! figures comes with the query that counts it.
+
+use std::fmt::Write;
+
+use super::{
+    Figures,
+    chart::svg::{escape, grouped, short},
+};
+use crate::{store::facts, task::Review};
+
+/// A figure of the card.
+struct Fact {
+    what: String,
+    value: i64,
+    query: String,
+}
+
+/// What publishers say about models whose name has this in it; to be looked up by whoever publishes the dataset.
+const TERMS: [(&str, &str); 8] = [
+    ("gemma", "Gemma Terms of Use"),
+    ("llama", "the Llama Community License of its version"),
+    ("gpt-j", "Apache License 2.0"),
+    ("pythia", "Apache License 2.0"),
+    ("mistral", "Apache License 2.0 for most, Mistral's own for some"),
+    ("qwen", "Apache License 2.0 for most, Qwen's own for some"),
+    ("gpt-", "OpenAI's terms of use, which forbid to train competing models with answers"),
+    ("claude", "Anthropic's terms, which forbid to train competing models with answers"),
+];
+
+/// The card as HTML.
+pub fn html(figures: &Figures) -> String {
+    let mut card = String::from("<section class=\"card\">\n<h2>Dataset card</h2>\n");
+    summary(&mut card, figures);
+    making(&mut card, figures);
+    terms(&mut card, figures);
+    limits(&mut card, figures);
+    queries(&mut card, &facts_of(figures));
+    card.push_str("</section>\n");
+    card
+}
+
+fn summary(card: &mut String, figures: &Figures) {
+    let dataset = &figures.dataset;
+    let origin = |at: usize| {
+        let row = &figures.origins[at];
+        grouped(row.accepted + row.pending)
+    };
+    let _ = writeln!(
+        card,
+        "<h3>What it is</h3>\n<p>Instructions with inputs and outputs, to teach a language model to follow instructions: {} tasks with {} examples. \
+         {} of the tasks are seeds that people wrote, {} were written by a model, {} were imported. {} examples have an input, \
+         {} of the tasks are classification.</p>",
+        grouped(dataset.tasks),
+        grouped(dataset.examples),
+        origin(0),
+        origin(1),
+        origin(2),
+        grouped(figures.balance.with_input),
+        grouped(figures.balance.classification)
+    );
+    let _ = writeln!(
+        card,
+        "<h3>Splits and fields</h3>\n<p>There is one split, <code>train</code>: {} examples of tasks that people accepted, and {} of tasks that nobody \
+         has looked at yet. What was rejected is not in it. Fields are <code>instruction</code>, <code>input</code> (may be empty) and \
+         <code>output</code>, all of them text.</p>",
+        grouped(dataset.accepted),
+        grouped(dataset.pending)
+    );
+}
+
+fn making(card: &mut String, figures: &Figures) {
+    card.push_str("<h3>How it was made</h3>\n");
+    let candidates = &figures.candidates;
+    if candidates.parsed > 0 {
+        let _ = writeln!(
+            card,
+            "<p>Models were prompted with examples from the dataset. {} candidates were parsed out of {} responses; {} passed the filter and {} \
+             did not. Two instructions count as the same above a threshold of ROUGE-L; rules look for what a single task must satisfy. \
+             Each candidate is kept with its verdict.</p>",
+            grouped(candidates.parsed),
+            grouped(figures.requests.requests),
+            grouped(candidates.accepted),
+            grouped(candidates.rejected)
+        );
+    }
+    let runs = figures.runs.iter().map(|run| {
+        vec![
+            run.run_id.to_string(),
+            run.command.clone(),
+            run.model.clone().unwrap_or_default(),
+            run.status.as_str().to_owned(),
+            run.started_at.clone(),
+            grouped(run.requests),
+            grouped(run.prompt_tokens),
+            grouped(run.completion_tokens),
+            grouped(run.tasks),
+        ]
+    });
+    let heads = [
+        "run", "command", "model", "status", "started", "requests", "prompt tokens", "completion tokens", "tasks",
+    ];
+    table(card, "Runs", &heads, runs);
+    let rejected = candidates.verdicts.iter().filter(|row| row.verdict == "rejected");
+    let rejected = rejected.map(|row| {
+        vec![
+            row.reason.clone().unwrap_or_default(),
+            row.kind.clone(),
+            grouped(row.candidates),
+        ]
+    });
+    table(card, "Rules that turned candidates away", &["reason", "kind", "candidates"], rejected);
+    if !figures.silent_reasons.is_empty() {
+        let reasons: Vec<_> = figures.silent_reasons.iter().map(|reason| escape(reason)).collect();
+        let _ = writeln!(card, "<p>Rules that turned nothing away: {}.</p>", reasons.join(", "));
+    }
+}
+
+fn terms(card: &mut String, figures: &Figures) {
+    card.push_str("<h3>Licence and terms</h3>\n<p>The dataset states no licence of its own. ");
+    let mut models: Vec<&str> = figures
+        .runs
+        .iter()
+        .filter(|run| run.command == "generate" && run.tasks > 0)
+        .filter_map(|run| run.model.as_deref())
+        .collect();
+    models.sort_unstable();
+    models.dedup();
+    if models.is_empty() {
+        card.push_str("No model wrote any of it.</p>\n");
+        return;
+    }
+    card.push_str(
+        "What a model wrote may be bound to the terms of that model; look them up before the dataset is published or a model trained \
+         with it. Going by their names:</p>\n<ul>\n",
+    );
+    for model in models {
+        let name = model.to_lowercase();
+        let terms = TERMS.iter().find(|(part, _)| name.contains(part)).map_or("terms unknown here", |(_, terms)| terms);
+        let _ = writeln!(card, "<li><b>{}</b>: {terms}</li>", escape(&short(model, 120)));
+    }
+    card.push_str("</ul>\n");
+}
+
+fn limits(card: &mut String, figures: &Figures) {
+    let dataset = &figures.dataset;
+    card.push_str("<h3>Limits</h3>\n<ul>\n");
+    if dataset.pending > 0 {
+        let _ = writeln!(
+            card,
+            "<li>{} of {} examples were seen by no person: what they say may be wrong, biased or harmful.</li>",
+            grouped(dataset.pending),
+            grouped(dataset.examples)
+        );
+    }
+    card.push_str(
+        "<li>Near-duplicates are found by the words that instructions have in common, not by what they mean.</li>\n\
+         <li>Rules over meaning know English; so does the search for verbs and objects.</li>\n\
+         <li>Lengths are counted in characters, not in tokens of a model.</li>\n</ul>\n",
+    );
+}
+
+fn queries(card: &mut String, facts: &[Fact]) {
+    card.push_str("<h3>Every figure and its query</h3>\n<details><summary>Queries</summary>\n");
+    let rows = facts
+        .iter()
+        .map(|fact| vec![fact.what.clone(), grouped(fact.value), fact.query.clone()]);
+    table(card, "", &["what", "figure", "SQL"], rows);
+    card.push_str("</details>\n");
+}
+
+fn facts_of(figures: &Figures) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    let mut add = |what: &str, value: i64, query: String| {
+        facts.push(Fact {
+            what: what.to_owned(),
+            value,
+            query,
+        });
+    };
+    let dataset = &figures.dataset;
+    add("tasks of the dataset", dataset.tasks, facts::tasks());
+    add("examples of the dataset", dataset.examples, facts::examples());
+    add("examples of accepted tasks", dataset.accepted, facts::examples_of("accepted"));
+    add("examples of pending tasks", dataset.pending, facts::examples_of("pending"));
+    add("tasks that classify", figures.balance.classification, facts::classification());
+    add("examples with an input", figures.balance.with_input, facts::with_input());
+    for row in &figures.origins {
+        for (review, count) in [
+            (Review::Accepted, row.accepted),
+            (Review::Pending, row.pending),
+            (Review::Rejected, row.rejected),
+        ] {
+            let what = format!("{} tasks, {review}", row.origin);
+            add(&what, count, facts::tasks_of(row.origin.as_str(), review.as_str()));
+        }
+    }
+    let candidates = &figures.candidates;
+    add("candidates parsed", candidates.parsed, facts::candidates());
+    add("candidates accepted", candidates.accepted, facts::accepted_candidates());
+    add("candidates rejected", candidates.rejected, facts::rejections());
+    for row in &candidates.verdicts {
+        if let Some(reason) = &row.reason {
+            let what = format!("{} rejected: {reason}", row.kind);
+            add(&what, row.candidates, facts::rejections_of(&row.kind, reason));
+        }
+    }
+    for from in [0, 50] {
+        let here = figures.similarities.iter().filter(|bucket| bucket.from >= from);
+        let what = format!("tasks with a nearest neighbour of at least 0.{from:02}");
+        add(&what, here.map(|bucket| bucket.count).sum(), facts::nearest_from(from));
+    }
+    for run in figures.runs.iter().filter(|run| run.requests + run.tasks > 0) {
+        let of = |what: &str| facts::of_run(run.run_id, what);
+        let id = run.run_id;
+        add(&format!("run {id}: requests"), run.requests, of("count(*)"));
+        let total = "coalesce(sum(prompt_tokens), 0)";
+        add(&format!("run {id}: prompt tokens"), run.prompt_tokens, of(total));
+        let total = "coalesce(sum(completion_tokens), 0)";
+        add(&format!("run {id}: completion tokens"), run.completion_tokens, of(total));
+        add(&format!("run {id}: tasks"), run.tasks, facts::tasks_of_run(id));
+    }
+    for row in &figures.scores {
+        let score = row.score.map_or("unreadable".to_owned(), |score| score.to_string());
+        let what = format!("{}: score {score}", row.model);
+        add(&what, row.instances, facts::scores_of(&row.model, row.score));
+    }
+    for row in &figures.labels.most {
+        add(&format!("label {}", row.label), row.examples, facts::label(&row.label));
+    }
+    for row in &figures.roots.verbs {
+        add(&format!("verb {}", row.verb), row.tasks, facts::verb(&row.verb));
+    }
+    facts
+}
+
+/// A table; nothing where it would have no rows. Columns of numbers stand to the right.
+fn table(body: &mut String, title: &str, heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+    let rows: Vec<_> = rows.collect();
+    if rows.is_empty() {
+        return;
+    }
+    body.push_str("<div class=\"scroll\" tabindex=\"0\"><table>\n");
+    if !title.is_empty() {
+        let _ = write!(body, "<caption>{}</caption>\n", escape(title));
+    }
+    body.push_str("<thead><tr>");
+    for head in heads {
+        let _ = write!(body, "<th scope=\"col\">{}</th>", escape(head));
+    }
+    body.push_str("</tr></thead>\n<tbody>\n");
+    for row in rows {
+        body.push_str("<tr>");
+        for cell in row {
+            let is_number = !cell.is_empty() && cell.chars().all(|c| c.is_ascii_digit() || c == ',');
+            let class = if is_number { " class=\"number\"" } else { "" };
+            let _ = write!(body, "<td{class}>{}</td>", escape(&cell));
+        }
+        body.push_str("</tr>\n");
+    }
+    body.push_str("</tbody></table></div>\n");
+}

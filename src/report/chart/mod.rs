@@ -1,0 +1,367 @@
+//! Charts as SVG: text with numbers in it, coloured by `chart.css`, so that one picture fits a light page and a dark
+//! one. Each has a sentence that says what is to be seen and a table of what is drawn, for those who do not see it.
+//! Everything from the dataset is escaped: a model wrote it.
+//!
+//! - [`svg`]: elements, texts and numbers.
+//! - [`bars`], [`columns`], [`growth`], [`sunburst`]: kinds of charts.
+//! - [`all`]: which of them a dataset has.
+
+mod bars;
+mod columns;
+mod growth;
+mod sunburst;
+pub mod svg;
+
+use std::fmt::Write;
+
+use super::{Figures, VerdictCount};
+use bars::{Bar, Bars};
+use columns::Columns;
+use svg::{escape, grouped};
+
+/// The colours and fonts of charts, for the page that holds them.
+pub const STYLE: &str = include_str!("chart.css");
+
+/// The most reasons, models and the like that are shown one by one.
+const MOST_BARS: usize = 14;
+
+/// A picture with its title.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Chart {
+    /// A name for programs: `growth`, `roots`, ….
+    pub name: &'static str,
+    /// What it shows.
+    pub title: String,
+    /// A `<figure>` with the title, the picture and the table. It can be read as XML and as HTML.
+    pub figure: String,
+}
+
+/// What is drawn, before it becomes a figure.
+struct Drawing {
+    name: &'static str,
+    title: String,
+    /// What is to be seen, in a sentence or two.
+    says: String,
+    height: f64,
+    /// Elements of SVG.
+    body: String,
+    heads: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Drawing {
+    fn into_chart(self) -> Chart {
+        let Drawing { name, title, says, .. } = &self;
+        let (title, says) = (escape(title), escape(says));
+        let mut figure = format!(
+            r#"<figure xmlns="http://www.w3.org/1999/xhtml" class="chart" id="chart-{name}"><figcaption>{title}</figcaption>"#
+        );
+        let _ = write!(
+            figure,
+            r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {:.0} {:.0}" role="img" aria-labelledby="{name}-title {name}-says"><title id="{name}-title">{title}</title><desc id="{name}-says">{says}</desc>{}</svg>"#,
+            svg::WIDTH,
+            self.height,
+            self.body
+        );
+        let _ = write!(
+            figure,
+            r#"<p class="says">{says}</p><details><summary>Numbers</summary><div class="scroll"><table><caption>{title}</caption><thead><tr>"#
+        );
+        for head in &self.heads {
+            let _ = write!(figure, r#"<th scope="col">{}</th>"#, escape(head));
+        }
+        figure.push_str("</tr></thead><tbody>");
+        for row in &self.rows {
+            figure.push_str("<tr>");
+            for (at, cell) in row.iter().enumerate() {
+                let cell = escape(cell);
+                let _ = match at {
+                    0 => write!(figure, r#"<th scope="row">{cell}</th>"#),
+                    _ => write!(figure, "<td>{cell}</td>"),
+                };
+            }
+            figure.push_str("</tr>");
+        }
+        figure.push_str("</tbody></table></div></details></figure>");
+        Chart {
+            name: self.name,
+            title: self.title,
+            figure,
+        }
+    }
+}
+
+/// The charts of a dataset; those that would be empty are left out.
+pub fn all(figures: &Figures) -> Vec<Chart> {
+    let mut drawings = vec![growth::growth(figures), growth::acceptance(figures), reasons(figures)];
+    drawings.push(sunburst::roots(figures));
+    drawings.push(reviews(figures));
+    drawings.push(similarities(figures));
+    drawings.extend(lengths(figures));
+    drawings.push(balance(figures));
+    drawings.push(labels(figures));
+    drawings.push(scores(figures));
+    drawings.push(tokens(figures));
+    drawings.into_iter().flatten().map(Drawing::into_chart).collect()
+}
+
+fn reviews(figures: &Figures) -> Option<Drawing> {
+    let bars = figures.origins.iter().map(|row| Bar {
+        label: row.origin.to_string(),
+        parts: vec![row.accepted, row.pending, row.rejected],
+    });
+    let sum = |pick: fn(&super::OriginCount) -> i64| grouped(figures.origins.iter().map(pick).sum());
+    Bars {
+        name: "reviews",
+        title: "Tasks by origin and review",
+        says: format!(
+            "{} tasks were accepted, {} wait for review, {} were rejected.",
+            sum(|row| row.accepted),
+            sum(|row| row.pending),
+            sum(|row| row.rejected)
+        ),
+        first: "origin",
+        parts: &["accepted", "pending", "rejected"],
+        bars: bars.collect(),
+    }
+    .draw()
+}
+
+fn reasons(figures: &Figures) -> Option<Drawing> {
+    let rejected = |row: &&VerdictCount| row.verdict == "rejected";
+    let mut bars: Vec<Bar> = Vec::new();
+    for row in figures.candidates.verdicts.iter().filter(rejected) {
+        let label = row.reason.clone().unwrap_or_default();
+        let at = bars.iter().position(|bar| bar.label == label).unwrap_or_else(|| {
+            bars.push(Bar {
+                label,
+                parts: vec![0, 0],
+            });
+            bars.len() - 1
+        });
+        bars[at].parts[usize::from(row.kind != "instruction")] += row.candidates;
+    }
+    bars.sort_by_key(|bar| std::cmp::Reverse(bar.sum()));
+    let most = bars.first()?;
+    let says = format!(
+        "{} of {} candidates were rejected, most often as {} ({}).",
+        grouped(figures.candidates.rejected),
+        grouped(figures.candidates.parsed),
+        most.label,
+        grouped(most.sum())
+    );
+    Bars {
+        name: "reasons",
+        title: "Rejected candidates by reason",
+        says,
+        first: "reason",
+        parts: &["instructions", "instances"],
+        bars: bars::fold(bars, MOST_BARS, "other reasons"),
+    }
+    .draw()
+}
+
+fn similarities(figures: &Figures) -> Option<Drawing> {
+    let (all, near) = figures.similarities.iter().fold((0, 0), |(all, near), bucket| {
+        (
+            all + bucket.count,
+            near + if bucket.from >= 50 { bucket.count } else { 0 },
+        )
+    });
+    Columns {
+        name: "similarities",
+        title: "ROUGE-L with the nearest task",
+        says: format!(
+            "Of {} tasks that were compared, {} have a nearest neighbour at 0.50 or more.",
+            grouped(all),
+            grouped(near)
+        ),
+        axis: "ROUGE-L F1",
+        counted: "tasks",
+        step: 5,
+        span: Some((0, 100)),
+        label: |from| format!("{:.2}", from as f64 / 100.0),
+        buckets: &figures.similarities,
+    }
+    .draw()
+}
+
+fn lengths(figures: &Figures) -> [Option<Drawing>; 3] {
+    let of = |name, title, counted, step, buckets: &[super::Bucket]| {
+        let all: i64 = buckets.iter().map(|bucket| bucket.count).sum();
+        // The step in which the median lies.
+        let mut before = 0;
+        let median = buckets.iter().find(|bucket| {
+            before += bucket.count;
+            before * 2 >= all
+        })?;
+        Columns {
+            name,
+            title,
+            says: format!(
+                "{} {counted}; half of them have less than {} characters.",
+                grouped(all),
+                grouped(median.from + step)
+            ),
+            axis: "characters",
+            counted,
+            step,
+            span: None,
+            label: grouped,
+            buckets,
+        }
+        .draw()
+    };
+    [
+        of(
+            "instruction-lengths",
+            "Length of instructions",
+            "instructions",
+            25,
+            &figures.instruction_lengths,
+        ),
+        of(
+            "input-lengths",
+            "Length of inputs",
+            "inputs",
+            100,
+            &figures.input_lengths,
+        ),
+        of(
+            "output-lengths",
+            "Length of outputs",
+            "outputs",
+            100,
+            &figures.output_lengths,
+        ),
+    ]
+}
+
+fn balance(figures: &Figures) -> Option<Drawing> {
+    let balance = &figures.balance;
+    let bar = |label: &str, yes, no| Bar {
+        label: label.to_owned(),
+        parts: vec![yes, no],
+    };
+    Bars {
+        name: "balance",
+        title: "Classification and inputs",
+        says: format!(
+            "{} of {} tasks classify; {} of {} examples have an input.",
+            grouped(balance.classification),
+            grouped(balance.classification + balance.other),
+            grouped(balance.with_input),
+            grouped(balance.with_input + balance.without_input)
+        ),
+        first: "what",
+        parts: &["yes", "no"],
+        bars: vec![
+            bar("tasks that classify", balance.classification, balance.other),
+            bar("examples with input", balance.with_input, balance.without_input),
+        ],
+    }
+    .draw()
+}
+
+fn labels(figures: &Figures) -> Option<Drawing> {
+    let labels = &figures.labels;
+    let bar = |label: &str, examples| Bar {
+        label: label.to_owned(),
+        parts: vec![examples],
+    };
+    let mut bars: Vec<_> = labels
+        .most
+        .iter()
+        .take(MOST_BARS)
+        .map(|row| bar(&row.label, row.examples))
+        .collect();
+    let most = labels.most.first()?;
+    let rest: i64 = labels
+        .most
+        .iter()
+        .skip(MOST_BARS)
+        .map(|row| row.examples)
+        .sum();
+    bars.push(bar("other labels", rest + labels.other));
+    bars.push(bar("longer answers", labels.long));
+    bars.retain(|bar| bar.sum() > 0);
+    Bars {
+        name: "labels",
+        title: "Answers of classification tasks",
+        says: format!(
+            "{} different labels; “{}” is the most frequent, with {} examples.",
+            grouped(labels.different),
+            svg::short(&most.label, 40),
+            grouped(most.examples)
+        ),
+        first: "label",
+        parts: &["examples"],
+        bars,
+    }
+    .draw()
+}
+
+fn scores(figures: &Figures) -> Option<Drawing> {
+    const SCORES: [&str; 6] = ["1", "2", "3", "4", "5", "unreadable"];
+    let bars = figures.scores.chunk_by(|a, b| a.model == b.model).map(|rows| {
+        let mut parts = vec![0; SCORES.len()];
+        for row in rows {
+            let at = row
+                .score
+                .map_or(SCORES.len() - 1, |score| (score - 1).clamp(0, 4) as usize);
+            parts[at] += row.instances;
+        }
+        Bar {
+            label: rows[0].model.clone(),
+            parts,
+        }
+    });
+    let bars: Vec<_> = bars.collect();
+    Bars {
+        name: "scores",
+        title: "Scores by judge",
+        says: format!(
+            "{} scores of {} models, 1 the worst and 5 the best.",
+            grouped(bars.iter().map(Bar::sum).sum()),
+            bars.len()
+        ),
+        first: "judge",
+        parts: &SCORES,
+        bars: bars::fold(bars, MOST_BARS, "other judges"),
+    }
+    .draw()
+}
+
+fn tokens(figures: &Figures) -> Option<Drawing> {
+    let mut bars: Vec<_> = figures
+        .runs
+        .iter()
+        .filter(|run| run.requests > 0)
+        .map(|run| Bar {
+            label: format!(
+                "{} {} {}",
+                run.run_id,
+                run.command,
+                run.model.as_deref().unwrap_or_default()
+            ),
+            parts: vec![run.prompt_tokens, run.completion_tokens],
+        })
+        .collect();
+    // The latest runs are what one looks for; the earlier ones are put together.
+    bars.reverse();
+    let requests = &figures.requests;
+    Bars {
+        name: "tokens",
+        title: "Tokens by run",
+        says: format!(
+            "{} requests took {} tokens of prompts and {} of answers.",
+            grouped(requests.requests),
+            grouped(requests.prompt_tokens),
+            grouped(requests.completion_tokens)
+        ),
+        first: "run",
+        parts: &["prompt tokens", "completion tokens"],
+        bars: bars::fold(bars, MOST_BARS, "earlier runs"),
+    }
+    .draw()
+}

@@ -1,0 +1,446 @@
+//! Tables `tally`, `task_block` and `candidate_block`: counts that are kept for blocks of rows, so that figures about a
+//! million tasks need not read all of them each time.
+//!
+//! Triggers count the changes of each block, whoever makes them. A tally holds as long as its block has no more changes
+//! than when it was counted; all others are counted anew, in the transaction that reads those that hold. They are
+//! saved afterwards. Where they cannot be, because others are writing or the disk is full, the next one counts again.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sqlx::SqliteConnection;
+
+use super::{Result, Store};
+
+/// A block is the rows whose id is the same without this many bits.
+const BLOCK_BITS: u32 = 12;
+
+/// Grows with each change to what is counted, or how, apart from roots.
+const VERSION: i64 = 1;
+
+/// Labels of more characters are not told apart.
+pub const LONGEST_LABEL: i64 = 64;
+
+/// A block of candidates tells at most so many spans of rounds apart.
+const MOST_SPANS: i64 = 64;
+
+/// How roots of instructions are found: the room that draws them knows.
+#[derive(Debug, Clone, Copy)]
+pub struct Roots {
+    /// Grows when the function begins to answer otherwise.
+    pub version: i64,
+    /// The verb that an instruction is built on, and the noun that is its direct object.
+    pub of: fn(&str) -> Option<(String, Option<String>)>,
+}
+
+/// How often each word, number or name was found.
+pub type Counts<K = String> = BTreeMap<K, i64>;
+
+/// Counts of tasks. But for `tasks`, what was rejected is not counted.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TaskTally {
+    /// Tasks by origin and review.
+    pub tasks: BTreeMap<String, Counts>,
+    /// Tasks that classify and have an instance.
+    pub classification: i64,
+    /// Other tasks that have an instance.
+    pub other: i64,
+    /// Instances by the review of their task.
+    pub examples: Counts,
+    /// Instances with an input.
+    pub with_input: i64,
+    /// Instances without.
+    pub without_input: i64,
+    /// Instructions by length in characters, in steps of 25.
+    pub instruction_lengths: Counts<i64>,
+    /// Inputs that are not empty by length, in steps of 100.
+    pub input_lengths: Counts<i64>,
+    /// Outputs by length, in steps of 100.
+    pub output_lengths: Counts<i64>,
+    /// Tasks by ROUGE-L with their nearest neighbour in hundredths, in steps of 5.
+    pub similarities: Counts<i64>,
+    /// Outputs of tasks that classify, in lower case; the long ones are counted below.
+    pub labels: Counts,
+    /// Outputs of tasks that classify with more than [`LONGEST_LABEL`] characters.
+    pub long_labels: i64,
+    /// Instances by judge and score; the score is empty where it could not be read.
+    pub scores: BTreeMap<String, Counts>,
+    /// Tasks by root verb and object; the object is empty where there is none.
+    pub roots: BTreeMap<String, Counts>,
+    /// Tasks whose root verb was not found.
+    pub rootless: i64,
+}
+
+/// Counts of candidates.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct CandidateTally {
+    /// By kind and verdict, then by reason, which is empty for those that were accepted.
+    pub verdicts: BTreeMap<String, BTreeMap<String, Counts>>,
+    /// Instructions by round without its last `bits` bits, then by reason; the reason is empty for tasks.
+    pub rounds: BTreeMap<i64, Counts>,
+    /// See `rounds`.
+    pub bits: u32,
+}
+
+fn add<K: Ord>(into: &mut BTreeMap<K, i64>, from: BTreeMap<K, i64>) {
+    for (key, count) in from {
+        *into.entry(key).or_default() += count;
+    }
+}
+
+fn add_nested<K: Ord>(into: &mut BTreeMap<K, Counts>, from: BTreeMap<K, Counts>) {
+    for (key, counts) in from {
+        add(into.entry(key).or_default(), counts);
+    }
+}
+
+/// What blocks add up to.
+trait Tally: Default + Serialize + DeserializeOwned {
+    fn merge(&mut self, other: Self);
+}
+
+impl Tally for TaskTally {
+    fn merge(&mut self, other: TaskTally) {
+        add_nested(&mut self.tasks, other.tasks);
+        self.classification += other.classification;
+        self.other += other.other;
+        add(&mut self.examples, other.examples);
+        self.with_input += other.with_input;
+        self.without_input += other.without_input;
+        add(&mut self.instruction_lengths, other.instruction_lengths);
+        add(&mut self.input_lengths, other.input_lengths);
+        add(&mut self.output_lengths, other.output_lengths);
+        add(&mut self.similarities, other.similarities);
+        add(&mut self.labels, other.labels);
+        self.long_labels += other.long_labels;
+        add_nested(&mut self.scores, other.scores);
+        add_nested(&mut self.roots, other.roots);
+        self.rootless += other.rootless;
+    }
+}
+
+impl CandidateTally {
+    /// Puts rounds together until their spans are as wide as these bits say.
+    pub fn widen(&mut self, bits: u32) {
+        if bits > self.bits {
+            let finer = std::mem::take(&mut self.rounds);
+            for (span, counts) in finer {
+                add(self.rounds.entry(span >> (bits - self.bits)).or_default(), counts);
+            }
+            self.bits = bits;
+        }
+    }
+
+    /// Puts rounds together until there are at most so many spans between the first and the last.
+    pub fn widen_to(&mut self, most: i64) {
+        let (Some(first), Some(last)) = (self.rounds.keys().next(), self.rounds.keys().next_back()) else {
+            return;
+        };
+        let (first, last) = (*first, *last);
+        let more = (0..63)
+            .find(|bits| (last >> bits) - (first >> bits) < most)
+            .unwrap_or(63);
+        self.widen(self.bits + more);
+    }
+}
+
+impl Tally for CandidateTally {
+    fn merge(&mut self, mut other: CandidateTally) {
+        let bits = self.bits.max(other.bits);
+        self.widen(bits);
+        other.widen(bits);
+        add_nested(&mut self.rounds, other.rounds);
+        for (kind, verdicts) in other.verdicts {
+            add_nested(self.verdicts.entry(kind).or_default(), verdicts);
+        }
+    }
+}
+
+/// A block, how many changes it has, and the counts if they hold.
+struct Block {
+    block: i64,
+    changes: i64,
+    counts: Option<String>,
+}
+
+/// A tally that is worth saving.
+pub(super) struct Fresh {
+    subject: &'static str,
+    block: i64,
+    changes: i64,
+    version: i64,
+    counts: String,
+}
+
+/// Counts of all tasks, as of the caller's transaction; what had to be counted is added to `fresh`.
+pub(super) async fn of_tasks(
+    connection: &mut SqliteConnection,
+    roots: Roots,
+    fresh: &mut Vec<Fresh>,
+) -> Result<TaskTally> {
+    let version = VERSION << 16 | roots.version;
+    let blocks = sqlx::query_as!(
+        Block,
+        r#"
+        SELECT task_block.block AS "block!", task_block.changes, tally.counts AS "counts?"
+        FROM task_block
+        LEFT JOIN tally
+            ON tally.subject = 'task'
+            AND tally.block = task_block.block
+            AND tally.changes = task_block.changes
+            AND tally.version = ?
+        "#,
+        version
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut sum = TaskTally::default();
+    for block in blocks {
+        let known = block.known();
+        let tally = match known {
+            Some(tally) => tally,
+            None => {
+                let tally = count_tasks(connection, block.block, roots).await?;
+                fresh.extend(block.saving("task", version, &tally));
+                tally
+            }
+        };
+        sum.merge(tally);
+    }
+    Ok(sum)
+}
+
+/// Counts of all candidates, as of the caller's transaction; what had to be counted is added to `fresh`.
+pub(super) async fn of_candidates(
+    connection: &mut SqliteConnection,
+    fresh: &mut Vec<Fresh>,
+) -> Result<CandidateTally> {
+    let blocks = sqlx::query_as!(
+        Block,
+        r#"
+        SELECT candidate_block.block AS "block!", candidate_block.changes, tally.counts AS "counts?"
+        FROM candidate_block
+        LEFT JOIN tally
+            ON tally.subject = 'candidate'
+            AND tally.block = candidate_block.block
+            AND tally.changes = candidate_block.changes
+            AND tally.version = ?
+        "#,
+        VERSION
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut sum = CandidateTally::default();
+    for block in blocks {
+        let tally = match block.known() {
+            Some(tally) => tally,
+            None => {
+                let tally = count_candidates(connection, block.block).await?;
+                fresh.extend(block.saving("candidate", VERSION, &tally));
+                tally
+            }
+        };
+        sum.merge(tally);
+    }
+    Ok(sum)
+}
+
+impl Block {
+    /// What was counted, if it holds and can be read.
+    fn known<T: Tally>(&self) -> Option<T> {
+        serde_json::from_str(self.counts.as_deref()?).ok()
+    }
+
+    fn saving(&self, subject: &'static str, version: i64, tally: &impl Tally) -> Option<Fresh> {
+        Some(Fresh {
+            subject,
+            block: self.block,
+            changes: self.changes,
+            version,
+            counts: serde_json::to_string(tally).ok()?,
+        })
+    }
+}
+
+/// The first and the last id of a block.
+fn ids(block: i64) -> (i64, i64) {
+    let first = block << BLOCK_BITS;
+    (first, first + (1 << BLOCK_BITS) - 1)
+}
+
+async fn count_tasks(connection: &mut SqliteConnection, block: i64, roots: Roots) -> Result<TaskTally> {
+    let (first, last) = ids(block);
+    let mut tally = TaskTally::default();
+    let tasks = sqlx::query!(
+        r#"
+        SELECT
+            task.origin, task.review, task.is_classification AS "is_classification: bool",
+            length(task.instruction) AS "length!: i64",
+            CASE WHEN task.review <> 'rejected' THEN substr(task.instruction, 1, 400) END AS "start: String",
+            CAST(task.nearest_rouge_l * 20 AS INTEGER) * 5 AS "similarity: i64",
+            EXISTS (SELECT 1 FROM instance WHERE instance.task_id = task.id) AS "has_instance!: bool"
+        FROM task
+        WHERE task.id BETWEEN ? AND ?
+        "#,
+        first,
+        last
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for task in tasks {
+        *tally
+            .tasks
+            .entry(task.origin)
+            .or_default()
+            .entry(task.review)
+            .or_default() += 1;
+        let Some(start) = task.start else { continue };
+        tally.classification += i64::from(task.has_instance && task.is_classification);
+        tally.other += i64::from(task.has_instance && !task.is_classification);
+        *tally.instruction_lengths.entry(task.length / 25 * 25).or_default() += 1;
+        if let Some(similarity) = task.similarity {
+            *tally.similarities.entry(similarity).or_default() += 1;
+        }
+        match (roots.of)(&start) {
+            Some((verb, noun)) => {
+                *tally
+                    .roots
+                    .entry(verb)
+                    .or_default()
+                    .entry(noun.unwrap_or_default())
+                    .or_default() += 1;
+            }
+            None => tally.rootless += 1,
+        }
+    }
+    count_instances(connection, block, &mut tally).await?;
+    let scores = sqlx::query!(
+        r#"
+        SELECT
+            judged.model AS "model!", coalesce(CAST(judged.score AS TEXT), '') AS "score!: String",
+            count(*) AS "instances!: i64"
+        FROM judged
+        JOIN task ON task.id = judged.task_id
+        WHERE task.id BETWEEN ? AND ? AND task.review <> 'rejected'
+        GROUP BY 1, 2
+        "#,
+        first,
+        last
+    )
+    .fetch_all(connection)
+    .await?;
+    for row in scores {
+        tally
+            .scores
+            .entry(row.model)
+            .or_default()
+            .insert(row.score, row.instances);
+    }
+    Ok(tally)
+}
+
+async fn count_instances(
+    connection: &mut SqliteConnection,
+    block: i64,
+    tally: &mut TaskTally,
+) -> Result<()> {
+    let (first, last) = ids(block);
+    let instances = sqlx::query!(
+        r#"
+        SELECT
+            task.review, task.is_classification AS "is_classification: bool", instance.input = '' AS "without_input!: bool",
+            length(instance.input) AS "input!: i64", length(instance.output) AS "output!: i64",
+            CASE WHEN task.is_classification AND length(instance.output) <= ?3 THEN instance.output END
+                AS "label: String"
+        FROM task
+        JOIN instance ON instance.task_id = task.id
+        WHERE task.id BETWEEN ?1 AND ?2 AND task.review <> 'rejected'
+        "#,
+        first,
+        last,
+        LONGEST_LABEL
+    )
+    .fetch_all(connection)
+    .await?;
+    for instance in instances {
+        *tally.examples.entry(instance.review).or_default() += 1;
+        if instance.without_input {
+            tally.without_input += 1;
+        } else {
+            tally.with_input += 1;
+            *tally.input_lengths.entry(instance.input / 100 * 100).or_default() += 1;
+        }
+        *tally
+            .output_lengths
+            .entry(instance.output / 100 * 100)
+            .or_default() += 1;
+        match instance.label {
+            Some(label) => *tally.labels.entry(label.to_ascii_lowercase()).or_default() += 1,
+            None => tally.long_labels += i64::from(instance.is_classification),
+        }
+    }
+    Ok(())
+}
+
+async fn count_candidates(connection: &mut SqliteConnection, block: i64) -> Result<CandidateTally> {
+    let (first, last) = ids(block);
+    let rows = sqlx::query!(
+        r#"
+        SELECT kind, verdict, coalesce(reason, '') AS "reason!: String", round, count(*) AS "candidates!: i64"
+        FROM candidate
+        WHERE id BETWEEN ? AND ?
+        GROUP BY round, kind, verdict, reason
+        "#,
+        first,
+        last
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut tally = CandidateTally::default();
+    for row in rows {
+        // A reason may be left on what was accepted after all; what counts is the verdict.
+        let reason = if row.verdict == "accepted" {
+            String::new()
+        } else {
+            row.reason
+        };
+        if row.kind == "instruction" {
+            let counts = tally.rounds.entry(row.round).or_default();
+            *counts.entry(reason.clone()).or_default() += row.candidates;
+        }
+        let verdicts = tally.verdicts.entry(row.kind).or_default();
+        let reasons = verdicts.entry(row.verdict).or_default();
+        *reasons.entry(reason).or_default() += row.candidates;
+    }
+    tally.widen_to(MOST_SPANS);
+    Ok(tally)
+}
+
+impl Store {
+    /// Saves what was counted. A block that changed meanwhile has more changes than its tally, which then does not hold.
+    pub(super) async fn save_tallies(&self, fresh: &[Fresh]) -> Result<()> {
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let mut transaction = self.write().await?;
+        for tally in fresh {
+            sqlx::query!(
+                "
+                INSERT INTO tally (subject, block, changes, version, counts)
+                VALUES (?, ?, ?, ?, ?)
+                ON CONFLICT (subject, block) DO UPDATE
+                SET changes = excluded.changes, version = excluded.version, counts = excluded.counts
+                ",
+                tally.subject,
+                tally.block,
+                tally.changes,
+                tally.version,
+                tally.counts
+            )
+            .execute(&mut *transaction)
+            .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+}
