@@ -134,7 +134,10 @@ fn print(out: &mut impl Write, figures: &Figures) -> std::io::Result<()> {
 
     let roots = &figures.roots;
     if !roots.verbs.is_empty() {
-        let verbs = roots.verbs.iter().map(|row| format!("{} {}", row.verb, row.tasks));
+        let verbs = roots
+            .verbs
+            .iter()
+            .map(|row| format!("{} {}", row.verb, row.tasks));
         writeln!(out, "\nverbs         {}", verbs.collect::<Vec<_>>().join(", "))?;
         let mut pairs: Vec<_> = roots
             .verbs

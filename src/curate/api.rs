@@ -148,7 +148,10 @@ pub async fn news(State(room): State<Room>) -> Answer {
 
 /// `GET /api/choices`: what the filter can be set to.
 pub async fn choices(State(room): State<Room>) -> Answer {
-    Ok(Json(json!({ "runs": room.store.run_costs().await? })))
+    Ok(Json(json!({
+        "runs": room.store.runs(MOST).await?,
+        "reasons": room.store.reasons().await?,
+    })))
 }
 
 /// `GET /api/tasks/{id}`

@@ -24,8 +24,14 @@ const TERMS: [(&str, &str); 8] = [
     ("pythia", "Apache License 2.0"),
     ("mistral", "Apache License 2.0 for most, Mistral's own for some"),
     ("qwen", "Apache License 2.0 for most, Qwen's own for some"),
-    ("gpt-", "OpenAI's terms of use, which forbid to train competing models with answers"),
-    ("claude", "Anthropic's terms, which forbid to train competing models with answers"),
+    (
+        "gpt-",
+        "OpenAI's terms of use, which forbid to train competing models with answers",
+    ),
+    (
+        "claude",
+        "Anthropic's terms, which forbid to train competing models with answers",
+    ),
 ];
 
 /// The card as HTML.
@@ -98,7 +104,15 @@ fn making(card: &mut String, figures: &Figures) {
         ]
     });
     let heads = [
-        "run", "command", "model", "status", "started", "requests", "prompt tokens", "completion tokens", "tasks",
+        "run",
+        "command",
+        "model",
+        "status",
+        "started",
+        "requests",
+        "prompt tokens",
+        "completion tokens",
+        "tasks",
     ];
     table(card, "Runs", &heads, runs);
     let rejected = candidates.verdicts.iter().filter(|row| row.verdict == "rejected");
@@ -109,10 +123,23 @@ fn making(card: &mut String, figures: &Figures) {
             grouped(row.candidates),
         ]
     });
-    table(card, "Rules that turned candidates away", &["reason", "kind", "candidates"], rejected);
+    table(
+        card,
+        "Rules that turned candidates away",
+        &["reason", "kind", "candidates"],
+        rejected,
+    );
     if !figures.silent_reasons.is_empty() {
-        let reasons: Vec<_> = figures.silent_reasons.iter().map(|reason| escape(reason)).collect();
-        let _ = writeln!(card, "<p>Rules that turned nothing away: {}.</p>", reasons.join(", "));
+        let reasons: Vec<_> = figures
+            .silent_reasons
+            .iter()
+            .map(|reason| escape(reason))
+            .collect();
+        let _ = writeln!(
+            card,
+            "<p>Rules that turned nothing away: {}.</p>",
+            reasons.join(", ")
+        );
     }
 }
 
@@ -136,7 +163,10 @@ fn terms(card: &mut String, figures: &Figures) {
     );
     for model in models {
         let name = model.to_lowercase();
-        let terms = TERMS.iter().find(|(part, _)| name.contains(part)).map_or("terms unknown here", |(_, terms)| terms);
+        let terms = TERMS
+            .iter()
+            .find(|(part, _)| name.contains(part))
+            .map_or("terms unknown here", |(_, terms)| terms);
         let _ = writeln!(card, "<li><b>{}</b>: {terms}</li>", escape(&short(model, 120)));
     }
     card.push_str("</ul>\n");
@@ -181,10 +211,26 @@ fn facts_of(figures: &Figures) -> Vec<Fact> {
     let dataset = &figures.dataset;
     add("tasks of the dataset", dataset.tasks, facts::tasks());
     add("examples of the dataset", dataset.examples, facts::examples());
-    add("examples of accepted tasks", dataset.accepted, facts::examples_of("accepted"));
-    add("examples of pending tasks", dataset.pending, facts::examples_of("pending"));
-    add("tasks that classify", figures.balance.classification, facts::classification());
-    add("examples with an input", figures.balance.with_input, facts::with_input());
+    add(
+        "examples of accepted tasks",
+        dataset.accepted,
+        facts::examples_of("accepted"),
+    );
+    add(
+        "examples of pending tasks",
+        dataset.pending,
+        facts::examples_of("pending"),
+    );
+    add(
+        "tasks that classify",
+        figures.balance.classification,
+        facts::classification(),
+    );
+    add(
+        "examples with an input",
+        figures.balance.with_input,
+        facts::with_input(),
+    );
     for row in &figures.origins {
         for (review, count) in [
             (Review::Accepted, row.accepted),
@@ -192,12 +238,20 @@ fn facts_of(figures: &Figures) -> Vec<Fact> {
             (Review::Rejected, row.rejected),
         ] {
             let what = format!("{} tasks, {review}", row.origin);
-            add(&what, count, facts::tasks_of(row.origin.as_str(), review.as_str()));
+            add(
+                &what,
+                count,
+                facts::tasks_of(row.origin.as_str(), review.as_str()),
+            );
         }
     }
     let candidates = &figures.candidates;
     add("candidates parsed", candidates.parsed, facts::candidates());
-    add("candidates accepted", candidates.accepted, facts::accepted_candidates());
+    add(
+        "candidates accepted",
+        candidates.accepted,
+        facts::accepted_candidates(),
+    );
     add("candidates rejected", candidates.rejected, facts::rejections());
     for row in &candidates.verdicts {
         if let Some(reason) = &row.reason {
@@ -208,7 +262,11 @@ fn facts_of(figures: &Figures) -> Vec<Fact> {
     for from in [0, 50] {
         let here = figures.similarities.iter().filter(|bucket| bucket.from >= from);
         let what = format!("tasks with a nearest neighbour of at least 0.{from:02}");
-        add(&what, here.map(|bucket| bucket.count).sum(), facts::nearest_from(from));
+        add(
+            &what,
+            here.map(|bucket| bucket.count).sum(),
+            facts::nearest_from(from),
+        );
     }
     for run in figures.runs.iter().filter(|run| run.requests + run.tasks > 0) {
         let of = |what: &str| facts::of_run(run.run_id, what);
@@ -217,16 +275,26 @@ fn facts_of(figures: &Figures) -> Vec<Fact> {
         let total = "coalesce(sum(prompt_tokens), 0)";
         add(&format!("run {id}: prompt tokens"), run.prompt_tokens, of(total));
         let total = "coalesce(sum(completion_tokens), 0)";
-        add(&format!("run {id}: completion tokens"), run.completion_tokens, of(total));
+        add(
+            &format!("run {id}: completion tokens"),
+            run.completion_tokens,
+            of(total),
+        );
         add(&format!("run {id}: tasks"), run.tasks, facts::tasks_of_run(id));
     }
     for row in &figures.scores {
-        let score = row.score.map_or("unreadable".to_owned(), |score| score.to_string());
+        let score = row
+            .score
+            .map_or("unreadable".to_owned(), |score| score.to_string());
         let what = format!("{}: score {score}", row.model);
         add(&what, row.instances, facts::scores_of(&row.model, row.score));
     }
     for row in &figures.labels.most {
-        add(&format!("label {}", row.label), row.examples, facts::label(&row.label));
+        add(
+            &format!("label {}", row.label),
+            row.examples,
+            facts::label(&row.label),
+        );
     }
     for row in &figures.roots.verbs {
         add(&format!("verb {}", row.verb), row.tasks, facts::verb(&row.verb));

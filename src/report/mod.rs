@@ -306,12 +306,16 @@ fn candidates(totals: &Totals) -> Candidates {
     let mut all = Vec::new();
     for (kind, by_verdict) in &totals.candidates.verdicts {
         for (verdict, reasons) in by_verdict {
-            all.extend(most(reasons).into_iter().map(|(reason, candidates)| VerdictCount {
-                kind: kind.clone(),
-                verdict: verdict.clone(),
-                reason: (verdict == "rejected").then(|| reason.clone()),
-                candidates,
-            }));
+            all.extend(
+                most(reasons)
+                    .into_iter()
+                    .map(|(reason, candidates)| VerdictCount {
+                        kind: kind.clone(),
+                        verdict: verdict.clone(),
+                        reason: (verdict == "rejected").then(|| reason.clone()),
+                        candidates,
+                    }),
+            );
         }
     }
     let sum = |verdict: &str| {
@@ -329,9 +333,8 @@ fn candidates(totals: &Totals) -> Candidates {
 /// Reasons that a run of `generate` named in its configuration, and that no candidate has.
 fn silent_reasons(totals: &Totals, candidates: &Candidates) -> Vec<String> {
     let generated = totals.runs.iter().filter(|run| run.command == "generate");
-    let configs = generated.filter_map(|run| {
-        serde_json::from_str::<serde_json::Value>(totals.configs.get(&run.run_id)?).ok()
-    });
+    let configs = generated
+        .filter_map(|run| serde_json::from_str::<serde_json::Value>(totals.configs.get(&run.run_id)?).ok());
     let mut reasons: BTreeSet<String> = configs
         .filter_map(|config| serde_json::from_value::<Vec<String>>(config.get("reasons")?.clone()).ok())
         .flatten()

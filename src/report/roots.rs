@@ -11,10 +11,7 @@
 use crate::store::tally::Roots;
 
 /// For [`crate::store::Store::totals`]. The version grows with every change to what this file answers.
-pub const ROOTS: Roots = Roots {
-    version: 1,
-    of: root,
-};
+pub const ROOTS: Roots = Roots { version: 1, of: root };
 
 /// Verbs that requests begin with, as they stand in one.
 const VERBS: &str = " abbreviate act add adapt adjust advise alphabetize analyse analyze announce annotate answer apply argue arrange \
@@ -101,7 +98,9 @@ fn words(instruction: &str) -> Vec<Word> {
                 .rfind(char::is_alphanumeric)
                 .map_or(0, |at| at + raw[at..].chars().next().map_or(0, char::len_utf8))..];
             (!text.is_empty()).then(|| Word {
-                ends_phrase: !behind.trim_matches(['"', '\'', '”', '’', '*', '_', '`']).is_empty(),
+                ends_phrase: !behind
+                    .trim_matches(['"', '\'', '”', '’', '*', '_', '`'])
+                    .is_empty(),
                 ends_sentence: behind.contains(['.', '!', '?', ':', ';']),
                 text,
             })
@@ -139,7 +138,11 @@ fn of_sentence(sentence: &[Word]) -> Option<(String, Option<String>)> {
 fn after_openers(mut rest: &[Word]) -> &[Word] {
     loop {
         let opener = OPENERS.iter().find(|opener| {
-            rest.len() > opener.len() && rest.iter().zip(opener.iter()).all(|(word, part)| word.text == *part)
+            rest.len() > opener.len()
+                && rest
+                    .iter()
+                    .zip(opener.iter())
+                    .all(|(word, part)| word.text == *part)
         });
         if let Some(opener) = opener {
             rest = &rest[opener.len()..];
@@ -187,7 +190,9 @@ fn singular(noun: &str) -> String {
     let keep = |suffix: &str| noun.strip_suffix(suffix).filter(|stem| stem.len() >= 2);
     match keep("ies") {
         Some("ser" | "spec") => return noun.to_owned(),
-        Some("mov" | "cook" | "calor" | "zomb" | "brown" | "t" | "p" | "l") => return noun[..noun.len() - 1].to_owned(),
+        Some("mov" | "cook" | "calor" | "zomb" | "brown" | "t" | "p" | "l") => {
+            return noun[..noun.len() - 1].to_owned();
+        }
         Some(stem) => return format!("{stem}y"),
         None => {}
     }
@@ -215,19 +220,35 @@ mod tests {
             ("Tell me a joke", "tell", "joke"),
             ("Give me three examples of irony.", "give", "example"),
             ("Please write an email, and be polite.", "write", "email"),
-            ("Could you suggest some good names for a sheep?", "suggest", "name"),
+            (
+                "Could you suggest some good names for a sheep?",
+                "suggest",
+                "name",
+            ),
             ("Given a list of numbers, find the median.", "find", "median"),
             ("You are a chef. Create a weekly menu.", "create", "menu"),
-            ("Your task is to classify the following reviews as good or bad.", "classify", "review"),
+            (
+                "Your task is to classify the following reviews as good or bad.",
+                "classify",
+                "review",
+            ),
             ("Compare and contrast the two poems.", "compare", "poem"),
             ("Rewrite that sentence in the passive.", "rewrite", "sentence"),
-            ("Summarise the product descriptions below", "summarise", "description"),
+            (
+                "Summarise the product descriptions below",
+                "summarise",
+                "description",
+            ),
             ("Solve \"the equation\" for x.", "solve", "equation"),
             ("LIST THE COUNTRIES OF EUROPE", "list", "country"),
             ("Name several classes.", "name", "class"),
             ("Make a detailed physics quiz.", "make", "quiz"),
         ] {
-            assert_eq!(root(instruction), Some((verb.into(), Some(object.into()))), "{instruction}");
+            assert_eq!(
+                root(instruction),
+                Some((verb.into(), Some(object.into()))),
+                "{instruction}"
+            );
         }
     }
 

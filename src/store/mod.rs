@@ -4,7 +4,7 @@
 //! - [`task`], [`instance`], [`dataset`]: what the data is.
 //! - [`request`], [`round`]: what models were asked, and what became of their answers.
 //! - [`evolution`]: which rounds made a task of another.
-//! - [`filter`], [`list`], [`fts`], [`provenance`], [`neighbor`]: ways to look at tasks.
+//! - [`filter`], [`choices`], [`list`], [`fts`], [`provenance`], [`neighbor`]: ways to look at tasks.
 //! - [`revision`], [`undo`], [`log`]: reviews and edits, their taking back, their history.
 //! - [`judgment`]: what models think of instances.
 //! - [`stats`](mod@stats): counts; [`tally`]: those that are kept; [`facts`]: how to count them oneself; [`watch`]: whether
@@ -15,6 +15,7 @@
 mod acting;
 mod answers;
 pub mod batch;
+pub mod choices;
 mod column;
 pub mod dataset;
 pub mod error;

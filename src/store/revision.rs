@@ -107,7 +107,12 @@ async fn reviewed(mut action: Action, group: i64, review: Review, revisions: u64
     }))
 }
 
-async fn review_in(mut transaction: Action, ids: &[i64], review: Review, actor: Actor<'_>) -> Result<Option<Change>> {
+async fn review_in(
+    mut transaction: Action,
+    ids: &[i64],
+    review: Review,
+    actor: Actor<'_>,
+) -> Result<Option<Change>> {
     let action = action(review)?;
     let ids = serde_json::to_string(ids).unwrap_or_default();
     let unknown = sqlx::query_scalar!(

@@ -297,7 +297,10 @@ async fn count_tasks(connection: &mut SqliteConnection, block: i64, roots: Roots
         let Some(start) = task.start else { continue };
         tally.classification += i64::from(task.has_instance && task.is_classification);
         tally.other += i64::from(task.has_instance && !task.is_classification);
-        *tally.instruction_lengths.entry(task.length / 25 * 25).or_default() += 1;
+        *tally
+            .instruction_lengths
+            .entry(task.length / 25 * 25)
+            .or_default() += 1;
         if let Some(similarity) = task.similarity {
             *tally.similarities.entry(similarity).or_default() += 1;
         }
@@ -339,11 +342,7 @@ async fn count_tasks(connection: &mut SqliteConnection, block: i64, roots: Roots
     Ok(tally)
 }
 
-async fn count_instances(
-    connection: &mut SqliteConnection,
-    block: i64,
-    tally: &mut TaskTally,
-) -> Result<()> {
+async fn count_instances(connection: &mut SqliteConnection, block: i64, tally: &mut TaskTally) -> Result<()> {
     let (first, last) = ids(block);
     let instances = sqlx::query!(
         r#"

@@ -3,14 +3,15 @@
 import { $ } from "./element.js";
 
 const form = $("filter");
-const NUMBERS = new Set(["run_id", "min_score", "max_score"]);
+const NUMBERS = /^(run_id|min_.*|max_.*)$/;
 
 /** The filter as the server takes it. */
 export function filter() {
   const chosen = {};
   for (const [name, value] of new FormData(form)) {
     if (name === "sort" || !value.trim()) continue;
-    if (NUMBERS.has(name)) chosen[name] = Number(value);
+    if (NUMBERS.test(name)) chosen[name] = Number(value);
+    else if (name === "is_classification") chosen[name] = value === "yes";
     // The last word is still being typed: any ending will do.
     else chosen[name] = name === "text" ? value.replace(/([\p{L}\p{N}])$/u, "$1*") : value;
   }
@@ -25,7 +26,8 @@ export function described() {
   for (const [name, value] of new FormData(form)) {
     if (name === "sort" || !value.trim()) continue;
     const field = form.elements.namedItem(name);
-    const label = field.closest("label").querySelector("span").textContent.toLowerCase();
+    const group = field.closest("fieldset")?.querySelector("legend").textContent.split(",")[0];
+    const label = [group, field.closest("label").querySelector("span").textContent].filter(Boolean).join(" ").toLowerCase();
     words.push(name === "text" ? `“${value}”` : `${label} ${field.selectedOptions ? field.selectedOptions[0].textContent : value}`);
   }
   return words.length ? words.join(", ") : "everything";
@@ -42,12 +44,14 @@ export function remember(task) {
   count();
 }
 
-/** Sets the form to what the address keeps; returns the task. */
+/** Sets the form to what the address keeps; returns the task. A run that is not offered yet is added. */
 export function recall() {
   const kept = new URLSearchParams(location.hash.slice(1));
   for (const [name, value] of kept) {
     const field = form.elements.namedItem(name);
-    if (field) field.value = value;
+    if (!field) continue;
+    if (name === "run_id") field.add(new Option(value, value, false, true));
+    field.value = value;
   }
   count();
   return Number(kept.get("task")) || null;
@@ -62,11 +66,12 @@ export function clear() {
 }
 
 /** Puts what the dataset has into the lists. */
-export function offer({ runs }) {
+export function offer({ runs, reasons }) {
   const list = form.elements.namedItem("run_id");
   const chosen = list.value;
-  list.replaceChildren(list.options[0], ...runs.map((run) => new Option(`${run.run_id}: ${run.command}`, run.run_id)));
+  list.replaceChildren(list.options[0], ...runs.map((run) => new Option(`${run.id}: ${run.command}${run.model ? ` (${run.model})` : ""}`, run.id)));
   list.value = chosen;
+  $("rules").replaceChildren(...reasons.map((reason) => new Option("", reason)));
 }
 
 function initial(field) {

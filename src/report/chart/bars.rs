@@ -189,6 +189,9 @@ mod tests {
     fn the_rest_is_one_bar() {
         let folded = fold((0..9).map(|n| bar("a", [n, 1])).collect(), 4, "others");
         assert_eq!(folded.len(), 4);
-        assert_eq!((folded[3].label.as_str(), &folded[3].parts[..]), ("others", &[33, 6][..]));
+        assert_eq!(
+            (folded[3].label.as_str(), &folded[3].parts[..]),
+            ("others", &[33, 6][..])
+        );
     }
 }

@@ -34,19 +34,39 @@ impl Columns<'_> {
     /// None where there is nothing to show.
     pub fn draw(self) -> Option<Drawing> {
         let columns = self.columns()?;
-        let most = columns.iter().map(|column| column.count).max().filter(|&most| most > 0)?;
+        let most = columns
+            .iter()
+            .map(|column| column.count)
+            .max()
+            .filter(|&most| most > 0)?;
         let (bottom, width) = (TOP + HEIGHT, (WIDTH - LEFT - 8.0) / columns.len() as f64);
-        let mut body = svg::scale(most as f64, (LEFT, WIDTH - 8.0), (TOP, bottom), |value| rounded(value as i64));
+        let mut body = svg::scale(most as f64, (LEFT, WIDTH - 8.0), (TOP, bottom), |value| {
+            rounded(value as i64)
+        });
         let step = scale_step(most as f64);
         let top = (most as f64 / step).ceil() * step;
-        let every = (columns.len() as f64 * svg::width(&(self.label)(columns[columns.len() - 1].from)) / 230.0).ceil() as usize;
+        let every = (columns.len() as f64 * svg::width(&(self.label)(columns[columns.len() - 1].from))
+            / 230.0)
+            .ceil() as usize;
         for (at, column) in columns.iter().enumerate() {
             let x = LEFT + at as f64 * width;
             let height = column.count as f64 / top * HEIGHT;
-            let tooltip = format!("{}: {} {}", self.range(column), grouped(column.count), self.counted);
+            let tooltip = format!(
+                "{}: {} {}",
+                self.range(column),
+                grouped(column.count),
+                self.counted
+            );
             // A column of few beside one of many is to be seen.
             let height = if column.count > 0 { height.max(1.5) } else { 0.0 };
-            body.push_str(&svg::rect("part-1", x + 0.5, bottom - height, width - 1.0, height, &tooltip));
+            body.push_str(&svg::rect(
+                "part-1",
+                x + 0.5,
+                bottom - height,
+                width - 1.0,
+                height,
+                &tooltip,
+            ));
             if at % every.max(1) == 0 {
                 let more = if column.until.is_none() { "+" } else { "" };
                 let text = format!("{}{more}", (self.label)(column.from));
@@ -55,7 +75,13 @@ impl Columns<'_> {
         }
         body.push_str(&svg::line("axis", (LEFT, bottom), (WIDTH - 8.0, bottom)));
         body.push_str(&svg::text("label", WIDTH - 8.0, bottom + 34.0, "end", self.axis));
-        body.push_str(&svg::text("label", LEFT, bottom + 34.0, "start", &format!("↑ {}", self.counted)));
+        body.push_str(&svg::text(
+            "label",
+            LEFT,
+            bottom + 34.0,
+            "start",
+            &format!("↑ {}", self.counted),
+        ));
         let rows = columns
             .iter()
             .map(|column| vec![self.range(column), grouped(column.count)]);

@@ -37,11 +37,17 @@ pub fn growth(figures: &Figures) -> Option<Drawing> {
     let step = svg::scale_step(all as f64);
     let highest = (all as f64 / step).ceil() * step;
     let y = |sum: i64| BOTTOM - sum as f64 / highest * HEIGHT;
-    let mut body = svg::scale(all as f64, (LEFT, RIGHT), (TOP, BOTTOM), |value| rounded(value as i64));
+    let mut body = svg::scale(all as f64, (LEFT, RIGHT), (TOP, BOTTOM), |value| {
+        rounded(value as i64)
+    });
     let mut below = vec![0; growth.points.len()];
     let mut names = Vec::new();
     for (at, band) in bands.iter().enumerate() {
-        let above: Vec<i64> = below.iter().zip(&band.sums).map(|(below, sum)| below + sum).collect();
+        let above: Vec<i64> = below
+            .iter()
+            .zip(&band.sums)
+            .map(|(below, sum)| below + sum)
+            .collect();
         let edge = |sums: &[i64]| {
             let ends = growth.points.iter().zip(sums);
             let mut points = vec![format!("{LEFT:.1},{BOTTOM:.1}")];
@@ -50,7 +56,10 @@ pub fn growth(figures: &Figures) -> Option<Drawing> {
         };
         let mut outline = edge(&above);
         outline.extend(edge(&below).into_iter().rev());
-        let last = (above.last().copied().unwrap_or(0), below.last().copied().unwrap_or(0));
+        let last = (
+            above.last().copied().unwrap_or(0),
+            below.last().copied().unwrap_or(0),
+        );
         let _ = write!(
             body,
             r#"<polygon class="band band-{}" points="{}"><title>{}: {}</title></polygon>"#,
@@ -59,7 +68,10 @@ pub fn growth(figures: &Figures) -> Option<Drawing> {
             svg::escape(&band.name),
             grouped(last.0 - last.1)
         );
-        names.push((y((last.0 + last.1) / 2), format!("{} {}", rounded(last.0 - last.1), band.name)));
+        names.push((
+            y((last.0 + last.1) / 2),
+            format!("{} {}", rounded(last.0 - last.1), band.name),
+        ));
         below = above;
     }
     name_bands(&mut body, names);
@@ -96,7 +108,11 @@ pub fn acceptance(figures: &Figures) -> Option<Drawing> {
         (point.accepted, all)
     };
     let percent = |(accepted, all): (i64, i64)| accepted as f64 / all.max(1) as f64 * 100.0;
-    let (accepted, all) = growth.points.iter().map(rate).fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+    let (accepted, all) = growth
+        .points
+        .iter()
+        .map(rate)
+        .fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
     if all == 0 {
         return None;
     }
@@ -106,7 +122,13 @@ pub fn acceptance(figures: &Figures) -> Option<Drawing> {
     let mut body = String::new();
     for at in [0.0, 25.0, 50.0, 75.0, 100.0] {
         body.push_str(&svg::line("grid", (LEFT, y(at)), (right, y(at))));
-        body.push_str(&svg::text("value", LEFT - 5.0, y(at) + 4.0, "end", &format!("{at:.0} %")));
+        body.push_str(&svg::text(
+            "value",
+            LEFT - 5.0,
+            y(at) + 4.0,
+            "end",
+            &format!("{at:.0} %"),
+        ));
     }
     let mut path = String::new();
     for point in &growth.points {
@@ -122,7 +144,13 @@ pub fn acceptance(figures: &Figures) -> Option<Drawing> {
     let _ = write!(body, r#"<path class="line" d="{path}"/>"#);
     if let Some(last) = growth.points.last() {
         let now = percent(rate(last));
-        body.push_str(&svg::text("value strong", right + 5.0, y(now) + 4.0, "start", &format!("{now:.0} %")));
+        body.push_str(&svg::text(
+            "value strong",
+            right + 5.0,
+            y(now) + 4.0,
+            "start",
+            &format!("{now:.0} %"),
+        ));
     }
     across.axis(&mut body, growth, right);
     let rows = growth.points.iter().map(|point| {
@@ -160,7 +188,11 @@ fn bands(points: &[GrowthPoint]) -> Vec<Band> {
     let mut reasons: Vec<_> = totals.into_iter().collect();
     reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     // One more reason takes no more room than "other reasons" with one in it.
-    let named = if reasons.len() <= MOST_BANDS + 1 { reasons.len() } else { MOST_BANDS };
+    let named = if reasons.len() <= MOST_BANDS + 1 {
+        reasons.len()
+    } else {
+        MOST_BANDS
+    };
     let (named, others) = reasons.split_at(named);
     let band = |name: &str, count: &dyn Fn(&GrowthPoint) -> i64| {
         let mut sum = 0;
@@ -175,7 +207,11 @@ fn bands(points: &[GrowthPoint]) -> Vec<Band> {
     };
     let of = |point: &GrowthPoint, reason: &str| point.rejected.get(reason).copied().unwrap_or(0);
     let mut bands = vec![band("accepted", &|point| point.accepted)];
-    bands.extend(named.iter().map(|(reason, _)| band(reason, &|point| of(point, reason))));
+    bands.extend(
+        named
+            .iter()
+            .map(|(reason, _)| band(reason, &|point| of(point, reason))),
+    );
     if !others.is_empty() {
         bands.push(band("other reasons", &|point| {
             others.iter().map(|(reason, _)| of(point, reason)).sum()
@@ -199,8 +235,18 @@ fn name_bands(body: &mut String, mut names: Vec<(f64, String)>) {
         lowest = *place + ROOM;
     }
     for (at, ((y, name), place)) in names.drain(..).zip(places).enumerate() {
-        body.push_str(&svg::line(&format!("leader leader-{}", at + 1), (RIGHT + 1.0, y), (RIGHT + 12.0, place)));
-        body.push_str(&svg::text("label", RIGHT + 15.0, place + 4.0, "start", &svg::fit(&name, WIDTH - RIGHT - 16.0)));
+        body.push_str(&svg::line(
+            &format!("leader leader-{}", at + 1),
+            (RIGHT + 1.0, y),
+            (RIGHT + 12.0, place),
+        ));
+        body.push_str(&svg::text(
+            "label",
+            RIGHT + 15.0,
+            place + 4.0,
+            "start",
+            &svg::fit(&name, WIDTH - RIGHT - 16.0),
+        ));
     }
 }
 
@@ -239,8 +285,16 @@ impl Across {
     fn axis(&self, body: &mut String, growth: &Growth, right: f64) {
         body.push_str(&svg::line("axis", (LEFT, BOTTOM), (right, BOTTOM)));
         let ends = growth.points.first().into_iter().chain(growth.points.last());
-        for (point, (x, anchor, round)) in ends.zip([(LEFT, "start", self.first), (right, "end", self.end - 1)]) {
-            body.push_str(&svg::text("value", x, BOTTOM + 16.0, anchor, &format!("round {}", grouped(round))));
+        for (point, (x, anchor, round)) in
+            ends.zip([(LEFT, "start", self.first), (right, "end", self.end - 1)])
+        {
+            body.push_str(&svg::text(
+                "value",
+                x,
+                BOTTOM + 16.0,
+                anchor,
+                &format!("round {}", grouped(round)),
+            ));
             body.push_str(&svg::text("label", x, BOTTOM + 32.0, anchor, &moment(point)));
         }
     }
@@ -249,5 +303,8 @@ impl Across {
 /// `2026-01-31 12:00`
 fn moment(point: &GrowthPoint) -> String {
     let at = point.admitted_at.as_deref().unwrap_or_default();
-    at.chars().take(16).map(|c| if c == 'T' { ' ' } else { c }).collect()
+    at.chars()
+        .take(16)
+        .map(|c| if c == 'T' { ' ' } else { c })
+        .collect()
 }

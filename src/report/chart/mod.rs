@@ -51,7 +51,9 @@ struct Drawing {
 
 impl Drawing {
     fn into_chart(self) -> Chart {
-        let Drawing { name, title, says, .. } = &self;
+        let Drawing {
+            name, title, says, ..
+        } = &self;
         let (title, says) = (escape(title), escape(says));
         let mut figure = format!(
             r#"<figure xmlns="http://www.w3.org/1999/xhtml" class="chart" id="chart-{name}"><figcaption>{title}</figcaption>"#
@@ -93,7 +95,11 @@ impl Drawing {
 
 /// The charts of a dataset; those that would be empty are left out.
 pub fn all(figures: &Figures) -> Vec<Chart> {
-    let mut drawings = vec![growth::growth(figures), growth::acceptance(figures), reasons(figures)];
+    let mut drawings = vec![
+        growth::growth(figures),
+        growth::acceptance(figures),
+        reasons(figures),
+    ];
     drawings.push(sunburst::roots(figures));
     drawings.push(reviews(figures));
     drawings.push(similarities(figures));
@@ -276,12 +282,7 @@ fn labels(figures: &Figures) -> Option<Drawing> {
         .map(|row| bar(&row.label, row.examples))
         .collect();
     let most = labels.most.first()?;
-    let rest: i64 = labels
-        .most
-        .iter()
-        .skip(MOST_BARS)
-        .map(|row| row.examples)
-        .sum();
+    let rest: i64 = labels.most.iter().skip(MOST_BARS).map(|row| row.examples).sum();
     bars.push(bar("other labels", rest + labels.other));
     bars.push(bar("longer answers", labels.long));
     bars.retain(|bar| bar.sum() > 0);

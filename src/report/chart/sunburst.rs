@@ -33,24 +33,58 @@ pub fn roots(figures: &Figures) -> Option<Drawing> {
         let until = from + angle(verb.tasks);
         let colour = at % COLOURS + 1;
         let says = format!("{}: {} tasks", verb.verb, grouped(verb.tasks));
-        segment(&mut body, &format!("verb tint-{colour}"), (RADII[0], RADII[1]), (from, until), &says);
-        label(&mut body, "verb-label", (RADII[0], RADII[1]), (from, until), &verb.verb);
+        segment(
+            &mut body,
+            &format!("verb tint-{colour}"),
+            (RADII[0], RADII[1]),
+            (from, until),
+            &says,
+        );
+        label(
+            &mut body,
+            "verb-label",
+            (RADII[0], RADII[1]),
+            (from, until),
+            &verb.verb,
+        );
         rows.push(vec![verb.verb.clone(), String::new(), grouped(verb.tasks)]);
         let mut start = from;
         for object in &verb.objects {
             let end = start + angle(object.tasks);
             let says = format!("{} {}: {} tasks", verb.verb, object.noun, grouped(object.tasks));
             let rings = (RADII[1] + 1.5, RADII[2]);
-            segment(&mut body, &format!("noun tint-{colour}"), rings, (start, end), &says);
+            segment(
+                &mut body,
+                &format!("noun tint-{colour}"),
+                rings,
+                (start, end),
+                &says,
+            );
             label(&mut body, "noun-label", rings, (start, end), &object.noun);
-            rows.push(vec![verb.verb.clone(), object.noun.clone(), grouped(object.tasks)]);
+            rows.push(vec![
+                verb.verb.clone(),
+                object.noun.clone(),
+                grouped(object.tasks),
+            ]);
             start = end;
         }
         from = until;
     }
     let covered = share(roots.with_object);
-    body.push_str(&svg::text("share", MIDDLE, MIDDLE + 1.0, "middle", &format!("{covered:.0} %")));
-    body.push_str(&svg::text("label", MIDDLE, MIDDLE + 17.0, "middle", "verb + noun"));
+    body.push_str(&svg::text(
+        "share",
+        MIDDLE,
+        MIDDLE + 1.0,
+        "middle",
+        &format!("{covered:.0} %"),
+    ));
+    body.push_str(&svg::text(
+        "label",
+        MIDDLE,
+        MIDDLE + 17.0,
+        "middle",
+        "verb + noun",
+    ));
     Some(Drawing {
         name: "roots",
         title: "Verbs of instructions and their objects".to_owned(),
@@ -75,15 +109,36 @@ fn point(radius: f64, angle: f64) -> (f64, f64) {
     (MIDDLE + radius * angle.sin(), MIDDLE - radius * angle.cos())
 }
 
-fn segment(body: &mut String, class: &str, (inner, outer): (f64, f64), (from, until): (f64, f64), says: &str) {
+fn segment(
+    body: &mut String,
+    class: &str,
+    (inner, outer): (f64, f64),
+    (from, until): (f64, f64),
+    says: &str,
+) {
     // An arc of the whole circle would begin where it ends, and be nothing.
     let until = until.min(from + TAU - 1e-3);
     let large = u8::from(until - from > TAU / 2.0);
-    let [a, b, c, d] = [point(inner, from), point(outer, from), point(outer, until), point(inner, until)];
+    let [a, b, c, d] = [
+        point(inner, from),
+        point(outer, from),
+        point(outer, until),
+        point(inner, until),
+    ];
     let _ = write!(
         body,
         r#"<path class="{class}" d="M{:.2} {:.2}L{:.2} {:.2}A{outer:.1} {outer:.1} 0 {large} 1 {:.2} {:.2}L{:.2} {:.2}A{inner:.1} {inner:.1} 0 {large} 0 {:.2} {:.2}Z"><title>{}</title></path>"#,
-        a.0, a.1, b.0, b.1, c.0, c.1, d.0, d.1, a.0, a.1, svg::escape(says)
+        a.0,
+        a.1,
+        b.0,
+        b.1,
+        c.0,
+        c.1,
+        d.0,
+        d.1,
+        a.0,
+        a.1,
+        svg::escape(says)
     );
 }
 

@@ -42,7 +42,13 @@ pub fn scale(most: f64, across: (f64, f64), down: (f64, f64), label: impl Fn(f64
     for at in 0..=highest as u32 {
         let y = bottom - f64::from(at) / highest * (bottom - top);
         lines.push_str(&line("grid", (left, y), (right, y)));
-        lines.push_str(&text("value", left - 5.0, y + 4.0, "end", &label(f64::from(at) * step)));
+        lines.push_str(&text(
+            "value",
+            left - 5.0,
+            y + 4.0,
+            "end",
+            &label(f64::from(at) * step),
+        ));
     }
     lines
 }
@@ -81,7 +87,9 @@ pub fn short(text: &str, most: usize) -> String {
 
 /// Scripts of East Asia and emoji take two columns.
 fn columns(character: char) -> usize {
-    1 + usize::from(matches!(u32::from(character), 0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff | 0xfe30..=0xfe6f | 0xff00..=0xff60 | 0x1f000..=0x3ffff))
+    1 + usize::from(
+        matches!(u32::from(character), 0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff | 0xfe30..=0xfe6f | 0xff00..=0xff60 | 0x1f000..=0x3ffff),
+    )
 }
 
 /// What changes the direction of what follows, or has no width.
@@ -164,9 +172,29 @@ mod tests {
 
     #[test]
     fn numbers() {
-        let texts = [0, 999, 1_000, 1_234, 12_345, 999_499, 999_500, 1_250_000, 3_000_000_000].map(rounded);
-        assert_eq!(texts, ["0", "999", "1k", "1.2k", "12k", "999k", "1M", "1.2M", "3G"]);
-        assert_eq!([0, 12, 123, 1_234, -1_234_567].map(grouped), ["0", "12", "123", "1,234", "-1,234,567"]);
-        assert_eq!([1.0, 7.0, 8.0, 35.0, 1000.0].map(scale_step), [1.0, 2.0, 2.0, 10.0, 500.0]);
+        let texts = [
+            0,
+            999,
+            1_000,
+            1_234,
+            12_345,
+            999_499,
+            999_500,
+            1_250_000,
+            3_000_000_000,
+        ]
+        .map(rounded);
+        assert_eq!(
+            texts,
+            ["0", "999", "1k", "1.2k", "12k", "999k", "1M", "1.2M", "3G"]
+        );
+        assert_eq!(
+            [0, 12, 123, 1_234, -1_234_567].map(grouped),
+            ["0", "12", "123", "1,234", "-1,234,567"]
+        );
+        assert_eq!(
+            [1.0, 7.0, 8.0, 35.0, 1000.0].map(scale_step),
+            [1.0, 2.0, 2.0, 10.0, 500.0]
+        );
     }
 }
