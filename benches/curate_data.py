@@ -69,8 +69,8 @@ class Texts:
             sentence = " ".join(words[next(drawn)] for _ in range(length))
             self.sentences.append(sentence[0].upper() + sentence[1:] + ".")
         self.nouns = NOUNS + [word(n) for n in range(400, 3_000)]
-        # How often a noun is asked for falls off by rank, too.
-        self.noun_weights = np.cumsum(1.0 / np.arange(1, len(self.nouns) + 1) ** 0.9)
+        # How often a noun is asked for falls off by rank, too, and each verb has its own favourites.
+        self.noun_weights = np.cumsum(1.0 / np.arange(1, len(self.nouns) + 1) ** 1.1)
         self.verb_weights = np.cumsum(1.0 / np.arange(1, len(VERBS) + 1) ** 0.7)
 
     def ranks(self, sums, count):
@@ -82,7 +82,7 @@ class Texts:
         adjectives, tails = rng.integers(0, len(ADJECTIVES), count).tolist(), rng.integers(0, len(self.sentences), count).tolist()
         kinds = rng.random(count).tolist()
         for verb, noun, topic, adjective, tail, kind in zip(verbs, nouns, topics, adjectives, tails, kinds):
-            thing, about, rest = self.nouns[noun], self.nouns[topic], self.sentences[tail]
+            thing, about, rest = self.nouns[(noun + 7 * verb) % len(self.nouns)], self.nouns[topic], self.sentences[tail]
             if kind < 0.7:
                 yield f"{VERBS[verb].capitalize()} a {ADJECTIVES[adjective]} {thing} about {about} for {rest[:-1].lower()}."
             elif kind < 0.85:
@@ -210,7 +210,7 @@ class Loader:
     def rounds(self, run, most):
         """Rounds of one request and five instructions each, of which some three stay; fewer as the dataset grows."""
         rng = self.rng
-        rounds = min(ROUNDS_AT_ONCE, most // 3 + 1)
+        rounds = min(ROUNDS_AT_ONCE, most // 5 + 1)
         texts, answers = self.texts.instructions(5 * rounds), self.instances_of(5 * rounds)
         kept = (rng.random(5 * rounds) < 0.5 + 0.35 / (1 + self.task / 300_000)).tolist()
         bad = (rng.random(5 * rounds) < 0.04).tolist()

@@ -27,8 +27,8 @@ const MOST_POINTS: i64 = 96;
 /// The verbs and labels that are named.
 const MOST_NAMED: usize = 20;
 
-/// The objects that are named of each verb, as in the Self-Instruct paper.
-const MOST_OBJECTS: usize = 4;
+/// The objects that are named of each verb.
+const MOST_OBJECTS: usize = 8;
 
 /// Everything that `stats`, the page and the report say about a dataset.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]

@@ -201,7 +201,7 @@ fn singular(noun: &str) -> String {
             return noun[..noun.len() - 2].to_owned();
         }
     }
-    for ending in ["ss", "us", "is", "ics", "news"] {
+    for ending in ["ss", "us", "is", "ics", "news", "yes"] {
         if noun.ends_with(ending) {
             return noun.to_owned();
         }

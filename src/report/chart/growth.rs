@@ -13,7 +13,7 @@ const MOST_BANDS: usize = 6;
 
 const LEFT: f64 = 42.0;
 /// Right of it stand the names of the bands.
-const RIGHT: f64 = WIDTH - 122.0;
+const RIGHT: f64 = WIDTH - 136.0;
 const TOP: f64 = 10.0;
 const HEIGHT: f64 = 190.0;
 const BOTTOM: f64 = TOP + HEIGHT;
@@ -285,6 +285,7 @@ impl Across {
     fn axis(&self, body: &mut String, growth: &Growth, right: f64) {
         body.push_str(&svg::line("axis", (LEFT, BOTTOM), (right, BOTTOM)));
         let ends = growth.points.first().into_iter().chain(growth.points.last());
+<<<<<<< HEAD
         for (point, (x, anchor, round)) in
             ends.zip([(LEFT, "start", self.first), (right, "end", self.end - 1)])
         {
@@ -296,8 +297,18 @@ impl Across {
                 &format!("round {}", grouped(round)),
             ));
             body.push_str(&svg::text("label", x, BOTTOM + 32.0, anchor, &moment(point)));
+=======
+        for (point, (x, anchor, round)) in ends.zip([(LEFT, "start", self.first), (right, "end", self.end - 1)]) {
+            body.push_str(&svg::text("value", x, BOTTOM + 16.0, anchor, &format!("round {}", grouped(round))));
+            body.push_str(&svg::text("label", x, BOTTOM + 32.0, anchor, &day(point)));
+>>>>>>> charts
         }
     }
+}
+
+/// `2026-01-31`, where there is little room.
+fn day(point: &GrowthPoint) -> String {
+    moment(point).chars().take(10).collect()
 }
 
 /// `2026-01-31 12:00`

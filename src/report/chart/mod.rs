@@ -95,6 +95,7 @@ impl Drawing {
 
 /// The charts of a dataset; those that would be empty are left out.
 pub fn all(figures: &Figures) -> Vec<Chart> {
+<<<<<<< HEAD
     let mut drawings = vec![
         growth::growth(figures),
         growth::acceptance(figures),
@@ -108,6 +109,24 @@ pub fn all(figures: &Figures) -> Vec<Chart> {
     drawings.push(labels(figures));
     drawings.push(scores(figures));
     drawings.push(tokens(figures));
+=======
+    let [instructions, inputs, outputs] = lengths(figures);
+    let drawings = [
+        growth::growth(figures),
+        growth::acceptance(figures),
+        similarities(figures),
+        sunburst::roots(figures),
+        reasons(figures),
+        labels(figures),
+        instructions,
+        inputs,
+        outputs,
+        reviews(figures),
+        balance(figures),
+        scores(figures),
+        tokens(figures),
+    ];
+>>>>>>> charts
     drawings.into_iter().flatten().map(Drawing::into_chart).collect()
 }
 

@@ -33,6 +33,7 @@ pub fn roots(figures: &Figures) -> Option<Drawing> {
         let until = from + angle(verb.tasks);
         let colour = at % COLOURS + 1;
         let says = format!("{}: {} tasks", verb.verb, grouped(verb.tasks));
+<<<<<<< HEAD
         segment(
             &mut body,
             &format!("verb tint-{colour}"),
@@ -48,6 +49,10 @@ pub fn roots(figures: &Figures) -> Option<Drawing> {
             &verb.verb,
         );
         rows.push(vec![verb.verb.clone(), String::new(), grouped(verb.tasks)]);
+=======
+        segment(&mut body, &format!("verb tint-{colour}"), (RADII[0], RADII[1]), (from, until), &says);
+        label(&mut body, "verb-label", (RADII[0], RADII[1]), (from, until), &verb.verb);
+>>>>>>> charts
         let mut start = from;
         for object in &verb.objects {
             let end = start + angle(object.tasks);
@@ -67,6 +72,12 @@ pub fn roots(figures: &Figures) -> Option<Drawing> {
                 grouped(object.tasks),
             ]);
             start = end;
+        }
+        let rest = verb.tasks - verb.objects.iter().map(|object| object.tasks).sum::<i64>();
+        if rest > 0 {
+            let says = format!("{}, other objects or none: {} tasks", verb.verb, grouped(rest));
+            segment(&mut body, &format!("rest tint-{colour}"), (RADII[1] + 1.5, RADII[1] + 9.0), (start, until), &says);
+            rows.push(vec![verb.verb.clone(), "others or none".to_owned(), grouped(rest)]);
         }
         from = until;
     }

@@ -4,7 +4,7 @@
 pub const WIDTH: f64 = 360.0;
 
 /// About the width of a character of 12 units.
-const CHARACTER: f64 = 6.4;
+const CHARACTER: f64 = 7.0;
 
 /// A text; `class` says how it looks, and `anchor` is `start`, `middle` or `end`.
 pub fn text(class: &str, x: f64, y: f64, anchor: &str, text: &str) -> String {
