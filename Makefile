@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help setup setup-dev build demo test lint fmt bench check-plan bench-filter bench-generate bench-engine bench-train sqlx goldens check-reference soak clean
+.PHONY: help setup setup-dev build demo test test-browser lint fmt bench check-plan bench-filter bench-generate bench-engine bench-train sqlx goldens check-reference soak clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -23,6 +23,10 @@ demo: build ## grow, look at, and fine-tune on a small dataset with a real base 
 test: setup ## every test
 	$(CARGO) build --locked
 	$(CARGO) test --locked
+
+test-browser: setup ## the page of ewe curate in headless Chromium; installs it where it may
+	@scripts/setup_browser.sh
+	$(CARGO) test --locked $(FEATURES) --test browser -- --ignored --test-threads=2
 
 lint: setup ## format and lint
 	$(CARGO) fmt --check
@@ -60,12 +64,13 @@ goldens: setup-dev ## make the golden files of the tests anew, with the referenc
 	.venv/bin/python scripts/make_goldens.py
 	.venv/bin/python scripts/make_train_goldens.py
 
-check-reference: setup-dev ## near-duplicates against rouge_score; saved models in transformers and peft; greedy text against transformers; the server, asked by the openai client
+check-reference: setup-dev ## near-duplicates against rouge_score; saved models in transformers and peft; greedy text against transformers; the server, asked by the openai client; exports in Hugging Face datasets
 	$(CARGO) build --locked
 	.venv/bin/python scripts/check_rouge.py
 	.venv/bin/python scripts/check_saved_models.py
 	.venv/bin/python scripts/check_engine.py
 	.venv/bin/python scripts/check_openai.py --gemma
+	.venv/bin/python scripts/check_datasets.py
 
 soak: setup ## kill -9 at 100 random moments of a run, resumed each time: nothing lost, nothing asked twice, the same export
 	$(CARGO) build --locked

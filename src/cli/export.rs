@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
+use super::select::Traits;
 use crate::{
     interchange::{
         Format,
         write::{self, Target},
     },
-    store::Store,
+    store::{Filter, Store},
     task::Review,
 };
 
@@ -35,6 +36,10 @@ pub struct Args {
     /// Only examples that a model judged, with at least this score; of several judges the mean counts
     #[arg(long, value_name = "SCORE", value_parser = super::select::score)]
     pub min_score: Option<f64>,
+
+    /// Which tasks
+    #[command(flatten)]
+    pub traits: Traits,
 }
 
 /// Which part of the dataset is exported.
@@ -76,7 +81,11 @@ pub async fn run(args: &Args, globals: &super::Globals) -> anyhow::Result<()> {
         Which::Any => None,
     };
     let store = Store::open(&args.db).await?;
-    let rows = write::export(&store, args.format, &args.out, review, args.min_score).await?;
+    let filter = Filter {
+        review,
+        ..args.traits.filter()
+    };
+    let rows = write::export(&store, args.format, &args.out, &filter, args.min_score).await?;
     let unscored = match args.min_score {
         Some(_) => store.unscored(review).await?,
         None => 0,

@@ -2,9 +2,11 @@
 //! every command; `ewe` hands those that need tensors over to `ewe-torch`.
 
 pub mod accept;
+pub mod backup;
 pub mod batch;
 pub mod budget;
 pub mod chat;
+pub mod check;
 pub mod complete;
 pub mod curate;
 pub mod edit;
@@ -27,6 +29,7 @@ pub mod quality;
 pub mod recipe;
 pub mod reject;
 pub mod report;
+pub mod review;
 pub mod score;
 pub mod search;
 pub mod select;
@@ -101,6 +104,12 @@ pub enum Command {
     Undo(undo::Args),
     /// Show what was done to the dataset
     Log(log::Args),
+    /// Copy the dataset to another file, also while it is in use
+    Backup(backup::Args),
+    /// Look whether the dataset is in order
+    Check(check::Args),
+    /// Decide about pending tasks one after another, a key each
+    Review(review::Args),
     /// Look at tasks and decide about them on a page in the browser
     Curate(curate::Args),
     /// Write figures and charts to one HTML file
@@ -141,6 +150,9 @@ impl Command {
             Command::Edit(args) => Some(&args.db),
             Command::Undo(args) => Some(&args.db),
             Command::Log(args) => Some(&args.db),
+            Command::Review(args) => Some(&args.db),
+            Command::Backup(args) => Some(&args.db),
+            Command::Check(args) => Some(&args.db),
             Command::Curate(args) => Some(&args.db),
             Command::Filter(args) => args.db.as_deref(),
             Command::Report(args) => Some(&args.db),

@@ -13,6 +13,28 @@ pub struct Select {
     #[arg(long)]
     pub review: Option<Review>,
 
+    /// Only tasks that were judged and score at least this; of several instances the worst counts
+    #[arg(long, value_name = "SCORE", value_parser = score)]
+    pub min_score: Option<f64>,
+
+    /// Only tasks that were judged and score at most this
+    #[arg(long, value_name = "SCORE", value_parser = score)]
+    pub max_score: Option<f64>,
+
+    /// Only tasks that were rejected for this reason, such as a rule's code (near_duplicate), or that lost an instance to
+    /// it
+    #[arg(long, value_name = "CODE")]
+    pub rule: Option<String>,
+
+    /// What they are
+    #[command(flatten)]
+    pub traits: Traits,
+}
+
+/// Which tasks, by what does not change when people or models think about them.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Which tasks")]
+pub struct Traits {
     /// Only tasks of this origin: seed, machine or import
     #[arg(long)]
     pub origin: Option<Origin>,
@@ -22,7 +44,7 @@ pub struct Select {
     pub run: Option<i64>,
 
     /// Only classification tasks, or with `no` only the others
-    #[arg(long, value_name = "YES|NO", value_parser = yes_or_no, num_args = 0..=1, default_missing_value = "yes")]
+    #[arg(long, value_name = "YES|NO", value_parser = yes_or_no)]
     pub classification: Option<bool>,
 
     /// Only classification tasks that have this answer, upper and lower case alike
@@ -45,19 +67,6 @@ pub struct Select {
     #[arg(long, value_name = "F", value_parser = similarity)]
     pub max_similarity: Option<f64>,
 
-    /// Only tasks that were judged and score at least this; of several instances the worst counts
-    #[arg(long, value_name = "SCORE", value_parser = score)]
-    pub min_score: Option<f64>,
-
-    /// Only tasks that were judged and score at most this
-    #[arg(long, value_name = "SCORE", value_parser = score)]
-    pub max_score: Option<f64>,
-
-    /// Only tasks that were rejected for this reason, such as a rule's code (near_duplicate), or that lost an instance to
-    /// it
-    #[arg(long, value_name = "CODE")]
-    pub rule: Option<String>,
-
     /// Only tasks with these words; "a phrase" in quotes, any ending with `*`
     #[arg(long, value_name = "WORDS")]
     pub text: Option<String>,
@@ -68,6 +77,18 @@ impl Select {
     pub fn filter(&self) -> Filter {
         Filter {
             review: self.review,
+            min_score: self.min_score,
+            max_score: self.max_score,
+            reason: self.rule.clone(),
+            ..self.traits.filter()
+        }
+    }
+}
+
+impl Traits {
+    /// The choice as the store knows it.
+    pub fn filter(&self) -> Filter {
+        Filter {
             origin: self.origin,
             run_id: self.run,
             is_classification: self.classification,
@@ -76,10 +97,8 @@ impl Select {
             max_length: self.max_length,
             min_similarity: self.min_similarity,
             max_similarity: self.max_similarity,
-            min_score: self.min_score,
-            max_score: self.max_score,
-            reason: self.rule.clone(),
             text: self.text.clone(),
+            ..Filter::default()
         }
     }
 }

@@ -1,19 +1,6 @@
 //! Text for people at a terminal. Rows are hostile: a model wrote them.
 
-/// The text with everything that a terminal would obey made visible, line breaks and tabs excepted.
-pub fn clean(text: &str) -> String {
-    text.chars()
-        .map(|character| match character {
-            '\n' | '\t' => character,
-            // The pictures of control characters, ␀ to ␟.
-            '\0'..='\x1f' => char::from_u32(0x2400 + character as u32).unwrap_or('\u{fffd}'),
-            '\x7f'..='\u{9f}' => '\u{fffd}',
-            // Marks that turn the direction of the text around them.
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-            _ => character,
-        })
-        .collect()
-}
+pub use crate::curate::plain::clean;
 
 /// The text on one line of at most `width` characters, with `…` for what does not fit.
 pub fn one_line(text: &str, width: usize) -> String {
@@ -56,11 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escape_sequences_are_shown_and_not_obeyed() {
-        assert_eq!(
-            clean("\x1b[2Jhi\r\n\u{202e}x\u{9b}m"),
-            "␛[2Jhi␍\n\u{fffd}x\u{fffd}m"
-        );
+    fn long_texts_are_cut() {
         assert_eq!(one_line("a\n  b\tc", 10), "a b c");
         assert_eq!(one_line("abcdef", 4), "abc…");
     }

@@ -30,8 +30,7 @@ use super::{
 };
 use crate::{
     interchange::write::{self, Target},
-    store::Store,
-    task::Review,
+    store::{Filter, Store},
 };
 
 /// How long a ticket is good for.
@@ -48,12 +47,14 @@ const PIECE: usize = 1 << 16;
 #[serde(deny_unknown_fields)]
 pub struct Order {
     format: String,
-    /// Only tasks of this review; none is all that were not rejected.
-    #[serde(default)]
-    review: Option<Review>,
+    filter: Filter,
+    /// Only examples that were judged and have at least this score themselves.
     #[serde(default)]
     min_score: Option<f64>,
 }
+
+/// Takes pieces of a file, or the error that ends it.
+type Sender = mpsc::Sender<std::io::Result<Vec<u8>>>;
 
 #[derive(Debug)]
 struct Ticket {
@@ -128,21 +129,28 @@ fn pieces(store: Store, ticket: Ticket) -> Body {
     tokio::spawn(async move {
         let buffer = Buffer::default();
         let (waiting, out) = (buffer.clone(), sender.clone());
-        let rows = store
-            .export_rows(ticket.order.review, ticket.order.min_score)
-            // Who left is noticed here: the channel has no other end then, and the export is over.
-            .take_while(move |_| {
-                let (waiting, out) = (waiting.clone(), out.clone());
-                async move { waiting.len() < PIECE || out.send(Ok(waiting.take())).await.is_ok() }
-            });
-        let written = write::write(ticket.target, Box::pin(rows), buffer.clone()).await;
+        let written = written(&store, &ticket, &buffer, &sender).await;
         // An error ends the file before its end, and the browser says that the download failed.
-        let last = written.map(|_| buffer.take()).map_err(std::io::Error::other);
+        let last = written.map(|()| buffer.take()).map_err(std::io::Error::other);
         let _ = sender.send(last).await;
     });
     Body::from_stream(stream::unfold(receiver, |mut receiver| async {
         receiver.recv().await.map(|piece| (piece, receiver))
     }))
+}
+
+/// Writes the file to the buffer, and sends what is in it as soon as it is much.
+async fn written(store: &Store, ticket: &Ticket, buffer: &Buffer, sender: &Sender) -> anyhow::Result<()> {
+    let rows = store
+        .export_rows(&ticket.order.filter, ticket.order.min_score)
+        .await?
+        // Who left is noticed here: the channel has no other end then, and the export is over.
+        .take_while(|_| {
+            let (buffer, sender) = (buffer.clone(), sender.clone());
+            async move { buffer.len() < PIECE || sender.send(Ok(buffer.take())).await.is_ok() }
+        });
+    write::write(ticket.target, Box::pin(rows), buffer.clone()).await?;
+    Ok(())
 }
 
 /// What was written and not sent yet.

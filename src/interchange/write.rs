@@ -13,8 +13,8 @@ use serde_json::ser::{CompactFormatter, PrettyFormatter, Serializer};
 use super::{Format, format::DOLLY_CATEGORIES, table::Table};
 use crate::{
     replace::Replacement,
-    store::{ExportRow, Store},
-    task::{Instance, Review},
+    store::{ExportRow, Filter, Store},
+    task::Instance,
 };
 
 #[derive(Serialize)]
@@ -231,8 +231,9 @@ impl Target {
     }
 }
 
-/// Writes the dataset to `path`, which appears whole or stays as it was; `-` is standard output. With `review`, only
-/// rows of that review; with `min_score`, only rows with at least that score. Returns the number of rows: tasks in the Self-Instruct format, examples in all others.
+/// Writes what `filter` lets through of the dataset to `path`, which appears whole or stays as it was; `-` is standard
+/// output. With `min_score`, only rows with at least that score. Returns the number of rows: tasks in the Self-Instruct
+/// format, examples in all others.
 ///
 /// # Errors
 ///
@@ -241,16 +242,15 @@ pub async fn export(
     store: &Store,
     target: Target,
     path: &Path,
-    review: Option<Review>,
+    filter: &Filter,
     min_score: Option<f64>,
 ) -> anyhow::Result<usize> {
+    let rows = store.export_rows(filter, min_score).await?;
     if path == Path::new("-") {
-        return Ok(write(target, store.export_rows(review, min_score), io::stdout())
-            .await?
-            .1);
+        return Ok(write(target, rows, io::stdout()).await?.1);
     }
     let file = Replacement::begin(path)?;
-    let (file, rows) = write(target, store.export_rows(review, min_score), file)
+    let (file, rows) = write(target, rows, file)
         .await
         .with_context(|| format!("cannot write `{}`", path.display()))?;
     file.commit()?;

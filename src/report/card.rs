@@ -232,6 +232,12 @@ fn facts_of(figures: &Figures) -> Vec<Fact> {
         facts::with_input(),
     );
     for row in &figures.origins {
+        let what = format!("{} tasks that were not rejected", row.origin);
+        add(
+            &what,
+            row.accepted + row.pending,
+            facts::kept_of(row.origin.as_str()),
+        );
         for (review, count) in [
             (Review::Accepted, row.accepted),
             (Review::Pending, row.pending),
@@ -245,6 +251,8 @@ fn facts_of(figures: &Figures) -> Vec<Fact> {
             );
         }
     }
+    let requests = figures.requests.requests;
+    add("responses of models", requests, facts::requests());
     let candidates = &figures.candidates;
     add("candidates parsed", candidates.parsed, facts::candidates());
     add(

@@ -2,7 +2,7 @@
 
 use futures::{Stream, StreamExt};
 
-use super::{Error, Result, Store};
+use super::{Error, Filter, Result, Store, filter::Sql, list::BY_ID};
 use crate::task::{Origin, Review};
 
 /// One example: an instance with its task's instruction.
@@ -31,7 +31,7 @@ pub struct DatasetRow {
 }
 
 /// A row of the dataset with what only files of tasks have a place for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct ExportRow {
     /// The task.
     pub task_id: i64,
@@ -50,34 +50,38 @@ pub struct ExportRow {
 }
 
 impl Store {
-    /// The dataset in the order of task and instance, a row at a time and all of one moment; with `review`, only rows
-    /// of that review; with `min_score`, only rows that were judged and have at least that score.
-    pub fn export_rows(
+    /// What `filter` lets through of the dataset, in the order of task and instance, a row at a time and all of one
+    /// moment; with `min_score`, only rows that were judged and have at least that score themselves. What was rejected is
+    /// not in the dataset, whatever the filter says.
+    pub async fn export_rows(
         &self,
-        review: Option<Review>,
+        filter: &Filter,
         min_score: Option<f64>,
-    ) -> impl Stream<Item = Result<ExportRow>> + '_ {
-        sqlx::query_as!(
-            ExportRow,
-            r#"
-            SELECT
-                dataset.task_id AS "task_id!", task.source_id, task.name, dataset.instruction AS "instruction!",
-                dataset.input AS "input!", dataset.output AS "output!",
-                dataset.is_classification AS "is_classification!: bool"
-            FROM dataset
-            JOIN task ON task.id = dataset.task_id
-            WHERE (?1 IS NULL OR dataset.review = ?1)
-                AND (
-                    ?2 IS NULL
-                    OR (SELECT avg(judged.score) FROM judged WHERE judged.instance_id = dataset.instance_id) >= ?2
-                )
-            ORDER BY dataset.task_id, dataset.instance_id
-            "#,
-            review,
-            min_score
-        )
-        .fetch(&self.pool)
-        .map(|row| row.map_err(Error::from))
+    ) -> Result<impl Stream<Item = Result<ExportRow>> + Unpin + '_> {
+        let way = self.way(filter, true).await?;
+        let mut sql = Sql::default();
+        sql.push(
+            "SELECT
+                task.id AS task_id, task.source_id, task.name, task.instruction, instance.input, instance.output,
+                task.is_classification",
+        );
+        way.push(
+            &mut sql,
+            BY_ID,
+            " CROSS JOIN instance ON instance.task_id = task.id",
+        );
+        sql.push(" AND +task.review <> 'rejected'");
+        if let Some(min_score) = min_score {
+            sql.push(
+                " AND (SELECT avg(judged.score) FROM judged WHERE judged.instance_id = instance.id) >= ?",
+            )
+            .values(&[min_score.into()]);
+        }
+        sql.push(" ORDER BY task.id, instance.id");
+        let (text, values) = sql.finish();
+        Ok(sqlx::query_as_with::<_, ExportRow, _>(text, values)
+            .fetch(&self.pool)
+            .map(|row| row.map_err(Error::from)))
     }
 
     /// The dataset in the order of task and instance; with `review`, only rows of that review.

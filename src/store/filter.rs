@@ -355,8 +355,8 @@ impl Way {
         }
     }
 
-    /// Adds `FROM task` and every condition, ` WHERE 1 …`; more may follow with `AND`.
-    pub(super) fn push(&self, sql: &mut Sql, order: Order) {
+    /// Adds `FROM task`, what is joined to it, and every condition, `WHERE 1 …`; more may follow with `AND`.
+    pub(super) fn push(&self, sql: &mut Sql, order: Order, join: &str) {
         sql.push(" FROM task");
         if self.driver.is_none() {
             let index = match self.along.map(|place| self.conditions[place].column) {
@@ -370,7 +370,7 @@ impl Way {
                 None => sql.push(" NOT INDEXED"),
             };
         }
-        sql.push(" WHERE 1");
+        sql.push(join).push(" WHERE 1");
         for (place, condition) in self.conditions.iter().enumerate() {
             sql.push(" AND ");
             match condition.ids {

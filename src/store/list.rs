@@ -163,7 +163,8 @@ impl Key {
         let column = self.column.filter(|_| part != Part::Rest);
         let mut sql = Sql::default();
         sql.push("SELECT task.id");
-        way.push(&mut sql, if column.is_some() { self.order } else { BY_ID });
+        let order = if column.is_some() { self.order } else { BY_ID };
+        way.push(&mut sql, order, "");
         if let (Some(name), true) = (self.column, self.nullable) {
             match part {
                 Part::Rest => sql.push(" AND +task.").push(name).push(" IS NULL"),
@@ -253,7 +254,7 @@ impl Store {
             Some(ids) => sql.append(ids),
             None => {
                 sql.push("SELECT 1");
-                way.push(&mut sql, BY_ID);
+                way.push(&mut sql, BY_ID, "");
             }
         }
         // A negative limit is none.

@@ -10,14 +10,18 @@
 //! - [`stats`](mod@stats): counts; [`tally`]: those that are kept; [`facts`]: how to count them oneself; [`watch`]: whether
 //!   they may have changed.
 //! - [`run`]: which command put it there; [`batch`]: many tasks or none.
+//! - [`draft`]: a file that appears whole; [`backup`]: a copy of one in use; [`check`]: whether all of it is in order.
 //! - [`error`]: what can go wrong with a file, in words.
 
 mod acting;
 mod answers;
+pub mod backup;
 pub mod batch;
+pub mod check;
 pub mod choices;
 mod column;
 pub mod dataset;
+pub mod draft;
 pub mod error;
 pub mod evolution;
 pub mod facts;
@@ -47,14 +51,14 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    ConnectOptions, Sqlite, SqlitePool, Transaction,
     migrate::Migrator,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
-use tempfile::{TempDir, TempPath};
 
 pub use batch::Batch;
 pub use dataset::{DatasetRow, ExportRow};
+pub use draft::Draft;
 pub use error::{Error, Result};
 pub use filter::Filter;
 pub use list::{ListRow, Position, Sort};
@@ -152,94 +156,6 @@ impl Store {
     /// A transaction that holds the write lock from its start, so that it never fails halfway for another writer.
     pub(crate) async fn write(&self) -> Result<Transaction<'static, Sqlite>> {
         Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
-    }
-}
-
-/// A dataset that is being made under another name, in the directory where it will be. Dropped before
-/// [`Draft::publish`], it leaves nothing behind.
-#[derive(Debug)]
-pub struct Draft {
-    store: Store,
-    scratch: TempDir,
-    path: PathBuf,
-}
-
-impl Draft {
-    /// Starts a dataset that is to appear at `path`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Exists`] when there is something at `path`, [`Error::CannotCreate`], [`Error::DiskFull`].
-    pub async fn begin(path: &Path) -> Result<Draft> {
-        if path.symlink_metadata().is_ok() {
-            return Err(Error::Exists { path: path.into() });
-        }
-        let cannot = |error: std::io::Error| Error::CannotCreate {
-            path: path.into(),
-            reason: error.to_string(),
-        };
-        let parent = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        let scratch = tempfile::Builder::new()
-            .prefix(".ewe-init-")
-            .tempdir_in(parent)
-            .map_err(cannot)?;
-        let file = scratch.path().join("dataset");
-        // A connection of its own: the journal mode stays in the file, and later connections need not ask for it.
-        let options = options(&file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal);
-        let mut connection = SqliteConnection::connect_with(&options).await?;
-        MIGRATIONS.run(&mut connection).await?;
-        connection.close().await?;
-        let store = Store {
-            pool: pool(self::options(&file)).await?,
-            path: file,
-            answers: Default::default(),
-        };
-        Ok(Draft {
-            store,
-            scratch,
-            path: path.into(),
-        })
-    }
-
-    /// The dataset, to be filled.
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
-
-    /// Makes it appear at its path, whole, and opens it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Exists`] when somebody was faster, [`Error::CannotCreate`].
-    pub async fn publish(self) -> Result<Store> {
-        let Draft { store, scratch, path } = self;
-        let file = store.path.clone();
-        store.close().await;
-        let cannot = |error: std::io::Error| Error::CannotCreate {
-            path: path.clone(),
-            reason: error.to_string(),
-        };
-        std::fs::File::open(&file)
-            .and_then(|file| file.sync_all())
-            .map_err(cannot)?;
-        let file = TempPath::try_from_path(file).map_err(cannot)?;
-        file.persist_noclobber(&path)
-            .map_err(|failed| match failed.error.kind() {
-                std::io::ErrorKind::AlreadyExists => Error::Exists { path: path.clone() },
-                _ => cannot(failed.error),
-            })?;
-        if let Some(parent) = scratch.path().parent() {
-            std::fs::File::open(parent)
-                .and_then(|parent| parent.sync_all())
-                .map_err(cannot)?;
-        }
-        drop(scratch);
-        Store::open(&path).await
     }
 }
 

@@ -82,32 +82,8 @@ fn action(review: Review) -> Result<&'static str> {
     }
 }
 
-/// Ends an action whose revisions were written: gives all tasks of the group the review that it is about. Without any
-/// revision nothing happened.
-async fn reviewed(mut action: Action, group: i64, review: Review, revisions: u64) -> Result<Option<Change>> {
-    if revisions == 0 {
-        return Ok(None);
-    }
-    sqlx::query!(
-        "
-        UPDATE task
-        SET review = ?1, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
-        WHERE id IN (SELECT task_id FROM revision WHERE group_id = ?2)
-        ",
-        review,
-        group
-    )
-    .execute(&mut *action)
-    .await?;
-    action.commit().await?;
-    Ok(Some(Change {
-        group,
-        tasks: revisions as i64,
-        undoes: None,
-    }))
-}
-
-async fn review_in(
+/// Sets the review of these tasks as what a transaction does.
+async fn review_each(
     mut transaction: Action,
     ids: &[i64],
     review: Review,
@@ -150,6 +126,31 @@ async fn review_in(
     reviewed(transaction, group, review, revisions.rows_affected()).await
 }
 
+/// Ends an action whose revisions were written: gives all tasks of the group the review that it is about. Without any
+/// revision nothing happened.
+async fn reviewed(mut action: Action, group: i64, review: Review, revisions: u64) -> Result<Option<Change>> {
+    if revisions == 0 {
+        return Ok(None);
+    }
+    sqlx::query!(
+        "
+        UPDATE task
+        SET review = ?1, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+        WHERE id IN (SELECT task_id FROM revision WHERE group_id = ?2)
+        ",
+        review,
+        group
+    )
+    .execute(&mut *action)
+    .await?;
+    action.commit().await?;
+    Ok(Some(Change {
+        group,
+        tasks: revisions as i64,
+        undoes: None,
+    }))
+}
+
 impl Store {
     /// Sets the review of these tasks, as one action. Tasks that have it already are left alone; where all have it,
     /// nothing happens and there is no change.
@@ -158,15 +159,15 @@ impl Store {
     ///
     /// [`Error::NoTask`] when one of the ids names no task; then no review is set.
     pub async fn review(&self, ids: &[i64], review: Review, actor: Actor<'_>) -> Result<Option<Change>> {
-        let transaction = self.act(actor.who).await?;
-        review_in(transaction, ids, review, actor).await
+        review_each(self.act(actor.who).await?, ids, review, actor).await
     }
 
-    /// Sets the review of one task, as somebody decided who saw the task in the version `seen`.
+    /// Sets the review of one task that is to be of the version that somebody saw. Where it has the review already,
+    /// nothing happens and there is no change.
     ///
     /// # Errors
     ///
-    /// [`Error::NoTask`]; [`Error::ChangedMeanwhile`] when the task is not of that version any more.
+    /// [`Error::NoTask`]; [`Error::ChangedMeanwhile`].
     pub async fn review_seen(
         &self,
         id: i64,
@@ -176,7 +177,7 @@ impl Store {
     ) -> Result<Option<Change>> {
         let mut transaction = self.act(actor.who).await?;
         check_version(&mut transaction, id, seen).await?;
-        review_in(transaction, &[id], review, actor).await
+        review_each(transaction, &[id], review, actor).await
     }
 
     /// Sets the review of all tasks that a filter lets through, as one action; those that have it already are left alone.
@@ -215,7 +216,7 @@ impl Store {
             review.as_str().into(),
             actor.note.unwrap_or_default().into(),
         ]);
-        way.push(&mut sql, list::BY_ID);
+        way.push(&mut sql, list::BY_ID, "");
         sql.push(" AND +task.review <> ? ORDER BY task.id")
             .values(&[review.as_str().into()]);
         let (text, values) = sql.finish();

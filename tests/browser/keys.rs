@@ -194,23 +194,33 @@ fn where_a_task_came_from() {
         // The nearest tasks are beside it, with the words marked that are not in this one.
         let neighbour = dir.sql("select instruction from task where id = 1")[0][0].clone();
         assert!(browser.text("#beside").await.contains(&neighbour));
-        let marked = browser.js("return [...document.querySelectorAll('#beside .near:first-of-type mark')].map((m) => m.textContent)").await;
+        let script = "return [...document.querySelectorAll('#beside .near:first-of-type mark')].map((m) => m.textContent.toLowerCase())";
+        let marked = browser.js(script).await;
         let words = |text: &str| -> Vec<String> {
-            text.split(|c: char| !c.is_alphanumeric())
-                .filter(|w| !w.is_empty())
-                .map(str::to_string)
-                .collect()
+            let words = text
+                .split(|c: char| !c.is_alphanumeric())
+                .filter(|word| !word.is_empty());
+            words.map(str::to_lowercase).collect()
         };
-        let ours: Vec<String> = words("Name an animal. <script>alert(1)</script>")
-            .iter()
-            .map(|w| w.to_lowercase())
-            .collect();
-        let expected: Vec<String> = words(&neighbour)
+        let ours = words("Name an animal. <script>alert(1)</script>");
+        let others: Vec<String> = words(&neighbour)
             .into_iter()
-            .filter(|word| !ours.contains(&word.to_lowercase()))
+            .filter(|word| !ours.contains(word))
             .collect();
-        assert!(!expected.is_empty());
-        assert_eq!(marked, json!(expected));
+        assert!(
+            !others.is_empty() && others.len() < words(&neighbour).len(),
+            "{neighbour}"
+        );
+        let marked: Vec<&str> = marked
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|word| word.as_str())
+            .collect();
+        assert!(
+            others.iter().all(|word| marked.contains(&word.as_str())),
+            "{marked:?} {others:?}"
+        );
         // What a judge said.
         assert!(
             browser

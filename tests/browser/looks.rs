@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     browser::{self, Browser, ESCAPE, Page, TAB, looking},
+    shell::Dir,
     support::{filled, number},
 };
 

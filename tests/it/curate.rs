@@ -28,7 +28,7 @@ fn list_filters_sorts_and_pages() {
     };
     let last = number(&dir, "select max(id) from task");
     assert_eq!(ids(&["--limit", "2"]), [1, 2]);
-    assert_eq!(ids(&["--limit", "2", "--offset", "1"]), [2, 3]);
+    assert_eq!(ids(&["--limit", "2", "--after", "1"]), [2, 3]);
     assert_eq!(ids(&["--sort", "newest", "--limit", "2"]), [last, last - 1]);
     assert_eq!(ids(&["--sort", "similar", "--limit", "2"]), [last - 1, last]);
     assert_eq!(ids(&["--origin", "machine"]), [last - 1, last]);
@@ -36,13 +36,37 @@ fn list_filters_sorts_and_pages() {
     assert_eq!(ids(&["--review", "rejected"]), [3]);
     assert_eq!(ids(&["--run", "2"]), [last - 1, last]);
     assert_eq!(ids(&["--text", "late invoic*", "--origin", "machine"]), [last]);
+    assert_eq!(ids(&["--label", "NONE", "--min-length", "20"]), [last]);
+    assert_eq!(
+        ids(&["--origin", "machine", "--classification", "no"]),
+        [last - 1]
+    );
+    assert_eq!(
+        ids(&["--min-similarity", "0.45", "--max-similarity", "0.5"]),
+        [last - 1]
+    );
+    assert_eq!(ids(&["--rule", "empty_output"]), [last - 1]);
+    assert_eq!(ids(&["--rule", "too easy", "--max-score", "5"]), [] as [i64; 0]);
+    assert_eq!(ids(&["--rule", "too easy"]), [3]);
+    assert_eq!(
+        ids(&[
+            "--sort",
+            "similar",
+            "--limit",
+            "1",
+            "--after",
+            &(last - 1).to_string()
+        ]),
+        [last]
+    );
+    run(&dir, "list", &["--label", &"x".repeat(65)]).failure(2);
     let longest = ids(&["--sort", "longest", "--limit", "1"])[0];
     let query = "select task_id from dataset group by task_id
         order by length(instruction) + sum(length(input) + length(output)) desc limit 1";
     assert_eq!(longest, number(&dir, query));
     let out = run(&dir, "list", &["--limit", "3"]).success();
     assert_eq!(out.stdout().lines().count(), 4);
-    assert!(out.stderr().contains("more: --offset 3"), "{}", out.stderr());
+    assert!(out.stderr().contains("more: --after 3"), "{}", out.stderr());
     let out = run(&dir, "list", &["--review", "maybe"]).failure(2);
     assert!(
         out.stderr()

@@ -4,7 +4,7 @@ use ewe::interchange::read;
 
 use crate::{
     shell::Dir,
-    support::{ewe, filled, json, number},
+    support::{ewe, filled, json, number, spawn},
 };
 
 const FORMATS: [&str; 5] = ["alpaca", "dolly", "chat", "completion", "self-instruct"];
@@ -357,4 +357,57 @@ fn export_writes_what_was_asked_for() {
         .unwrap();
     assert!(String::from_utf8_lossy(&out.stdout).ends_with("0\n"), "{out:?}");
     assert!(out.stderr.is_empty(), "{out:?}");
+}
+
+/// The most memory that a command had, in KiB.
+fn peak(dir: &Dir, arguments: &[&str]) -> u64 {
+    let mut child = spawn(dir, arguments);
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        // Gone when the process is.
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        peak = line.map_or(peak, |line| {
+            line.trim().trim_end_matches("kB").trim().parse().unwrap()
+        });
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    assert!(child.wait().unwrap().success());
+    peak
+}
+
+#[test]
+fn a_file_larger_than_memory_goes_in_and_out() {
+    let dir = Dir::with_dataset();
+    let row = |n: usize| {
+        format!(
+            "{{\"instruction\": \"Count to {n}.\", \"context\": \"\", \"response\": \"{}\", \"category\": \"general_qa\"}}\n",
+            "one two three ".repeat(400)
+        )
+    };
+    dir.write("small.jsonl", (0..50).map(row).collect::<String>());
+    dir.write("large.jsonl", (0..8_000).map(row).collect::<String>());
+    let megabytes = std::fs::metadata(dir.path("large.jsonl")).unwrap().len() >> 20;
+    assert!(megabytes >= 40);
+    for format in ["dolly", "alpaca", "parquet"] {
+        let export = |name: &str| {
+            peak(
+                &dir,
+                &["export", "--db", "d.db", "--format", format, "--out", name],
+            )
+        };
+        let import = |name: &str, db: &str| peak(&dir, &["import", "--db", db, name]);
+        if format == "dolly" {
+            let small = import("small.jsonl", "d.db");
+            let large = import("large.jsonl", "d.db");
+            assert!(large < small + 15_000, "import: {large} KiB after {small}");
+        }
+        let name = &format!("out.{format}");
+        let out = export(name);
+        assert!(out < 60_000, "{format}: {out} KiB");
+        empty("other.db", &dir);
+        let back = import(name, "other.db");
+        assert!(back < 100_000, "{format}: {back} KiB");
+        std::fs::remove_file(dir.path("other.db")).unwrap();
+    }
 }

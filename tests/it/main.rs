@@ -12,6 +12,7 @@ mod generate;
 mod history;
 mod interchange;
 mod judge;
+mod keeping;
 mod lists;
 mod mock;
 #[cfg(feature = "torch")]
@@ -20,6 +21,7 @@ mod page;
 mod page_door;
 mod parquet;
 mod recipes;
+mod review;
 mod rules;
 mod seeds;
 #[cfg(feature = "torch")]

@@ -215,8 +215,12 @@ fn what_makes_no_sense_is_refused() {
         ),
         ("/api/undo", json!({ "group": 77 }), 404),
         ("/api/undo", json!({}), 409),
-        ("/api/export", json!({ "format": "../../x" }), 400),
-        ("/api/export", json!({ "format": "alpaca", "out": "/tmp/x" }), 422),
+        ("/api/export", json!({ "format": "../../x", "filter": {} }), 400),
+        (
+            "/api/export",
+            json!({ "format": "alpaca", "filter": {}, "out": "/tmp/x" }),
+            422,
+        ),
     ] {
         assert_eq!(page.post(path, &body).0, status, "{path} {body}");
     }
@@ -281,7 +285,7 @@ fn exports_are_downloads() {
         "self-instruct",
         "parquet",
     ] {
-        let (status, answer) = order(json!({ "format": format, "review": "accepted" }));
+        let (status, answer) = order(json!({ "format": format, "filter": { "review": "accepted" } }));
         assert_eq!(status, 200);
         let url = answer["url"].as_str().unwrap();
         let (_, headers, file) = fetch(url);
@@ -297,7 +301,11 @@ fn exports_are_downloads() {
         assert_eq!(fetch(url).0, 404);
     }
     // No link without the token.
-    assert_eq!(page.post("/api/export", &json!({ "format": "alpaca" })).0, 401);
+    assert_eq!(
+        page.post("/api/export", &json!({ "format": "alpaca", "filter": {} }))
+            .0,
+        401
+    );
 }
 
 #[test]

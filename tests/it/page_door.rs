@@ -361,7 +361,7 @@ fn who_is_slow_is_sent_away_and_holds_nobody_up() {
         .write_all(head.replace("HOST", host(&page)).as_bytes())
         .unwrap();
     // An export that nobody reads.
-    let order = "{\"format\":\"alpaca\"}";
+    let order = "{\"format\":\"alpaca\",\"filter\":{}}";
     let answer = say(
         &page,
         &format!(

@@ -268,7 +268,7 @@ fn every_query_of_the_tour_runs() {
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap())
         .collect();
-    assert_eq!(queries.len(), 12);
+    assert_eq!(queries.len(), 14);
     for query in queries {
         assert!(!dir.sql(query).is_empty(), "no rows:\n{query}");
     }

@@ -73,10 +73,11 @@ export async function bulk() {
 
 /** Has the browser save the dataset as a file. */
 export async function save() {
+  $("export-filter").textContent = `what the filter shows: ${described()}`;
   const given = await ask($("export"));
   if (!given) return;
-  const order = { format: given.get("format") };
-  if (given.get("review")) order.review = given.get("review");
+  const which = { accepted: { review: "accepted" }, any: {}, filter: filter() };
+  const order = { format: given.get("format"), filter: which[given.get("which")] };
   if (given.get("min_score")) order.min_score = Number(given.get("min_score"));
   const { url } = await call("/api/export", order);
   const link = document.createElement("a");

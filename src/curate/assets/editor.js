@@ -11,15 +11,18 @@ const AGAIN = 3000;
 
 /** Begins to edit `task`. `noted` is called with the action once there is one, `end` when somebody wants to leave. */
 export function begin(task, { noted, end }) {
-  let base = structuredClone(task);
+  // What the fields began with, and what is saved.
+  let original = task, base = structuredClone(task);
+  /** The fields that were typed in. */
+  const touched = new Set();
   let group = null, timer = null, saving = null, theirs = null, failed = null;
 
   const state = make("span", { class: "state", role: "status" }, "Saves itself as you type.");
   const notice = make("div", { class: "notice" });
-  const form = make("form", { onsubmit: (event) => { event.preventDefault(); end(); }, oninput: schedule }, fields());
+  const form = make("form", { onsubmit: (event) => { event.preventDefault(); end(); }, oninput: (event) => { touched.add(event.target.name); schedule(); } }, fields());
   form.append(make("div", { class: "actions" },
     make("button", {}, "Done ", make("kbd", { "aria-hidden": "true" }, "Esc")),
-    make("button", { type: "button", onclick: () => { fill(task); schedule(); } }, "Put everything back"), state));
+    make("button", { type: "button", onclick: () => { fill(original); schedule(); } }, "Put everything back"), state));
 
   function fields() {
     const field = (label, name, value) => {
@@ -97,20 +100,34 @@ export function begin(task, { noted, end }) {
     }
   }
 
-  /** Somebody else changed it: theirs is shown, and what was typed stays. */
-  function conflict(current) {
-    theirs = current;
-    state.textContent = "Not saved yet.";
-    const mine = structuredClone(current);
-    for (const name of changed()) {
+  /** `of`, with other texts for the fields that are named: what stands in them, or `value`. */
+  function typed(of, names, value = (name) => area(name).value) {
+    const mine = structuredClone(of);
+    for (const name of names) {
       const [column, ordinal] = name.split(" ");
-      if (column === "instruction") mine.instruction = area(name).value;
+      if (column === "instruction") mine.instruction = value(name);
       else {
         const instance = mine.instances.find((other) => other.ordinal === Number(ordinal));
-        if (instance) instance[column] = area(name).value;
+        if (instance && area(name)) instance[column] = value(name);
       }
     }
-    mine.review = base.review;
+    return mine;
+  }
+
+  /** Somebody else changed it: theirs is shown, and what was typed stays. Where nobody typed, theirs is simply taken. */
+  function conflict(current) {
+    const reviewed = { ...current, review: base.review };
+    if (!changed().length && !versions(typed(reviewed, touched), reviewed).length) {
+      original = typed(current, touched, (name) => texts(original)[name]);
+      base = structuredClone(current);
+      group = null;
+      fill(current);
+      state.textContent = "Somebody else has changed it where you did not.";
+      return;
+    }
+    theirs = current;
+    state.textContent = "Not saved yet.";
+    const mine = { ...typed(current, Object.keys(texts(current))), review: base.review };
     notice.replaceChildren(make("div", { class: "conflict", role: "alert", tabindex: "-1" },
       make("p", {}, "This task was changed meanwhile. What you typed is still in the fields, and not saved."),
       make("div", { class: "actions" }, keyed("Keep mine", "m", keepMine), keyed("Take theirs", "t", takeTheirs)),
@@ -126,15 +143,17 @@ export function begin(task, { noted, end }) {
 
   function keepMine() {
     if (!theirs) return;
-    const names = changed();
+    const names = touched;
     base = structuredClone(theirs);
-    for (const [name, text] of Object.entries(texts(base))) if (area(name) && !names.includes(name)) area(name).value = text;
+    for (const [name, text] of Object.entries(texts(base))) if (area(name) && !names.has(name)) area(name).value = text;
     settle();
     save();
   }
 
   function takeTheirs() {
     if (!theirs) return;
+    touched.clear();
+    original = theirs;
     base = structuredClone(theirs);
     fill(base);
     settle();

@@ -285,7 +285,6 @@ impl Across {
     fn axis(&self, body: &mut String, growth: &Growth, right: f64) {
         body.push_str(&svg::line("axis", (LEFT, BOTTOM), (right, BOTTOM)));
         let ends = growth.points.first().into_iter().chain(growth.points.last());
-<<<<<<< HEAD
         for (point, (x, anchor, round)) in
             ends.zip([(LEFT, "start", self.first), (right, "end", self.end - 1)])
         {
@@ -296,12 +295,7 @@ impl Across {
                 anchor,
                 &format!("round {}", grouped(round)),
             ));
-            body.push_str(&svg::text("label", x, BOTTOM + 32.0, anchor, &moment(point)));
-=======
-        for (point, (x, anchor, round)) in ends.zip([(LEFT, "start", self.first), (right, "end", self.end - 1)]) {
-            body.push_str(&svg::text("value", x, BOTTOM + 16.0, anchor, &format!("round {}", grouped(round))));
             body.push_str(&svg::text("label", x, BOTTOM + 32.0, anchor, &day(point)));
->>>>>>> charts
         }
     }
 }

@@ -95,21 +95,6 @@ impl Drawing {
 
 /// The charts of a dataset; those that would be empty are left out.
 pub fn all(figures: &Figures) -> Vec<Chart> {
-<<<<<<< HEAD
-    let mut drawings = vec![
-        growth::growth(figures),
-        growth::acceptance(figures),
-        reasons(figures),
-    ];
-    drawings.push(sunburst::roots(figures));
-    drawings.push(reviews(figures));
-    drawings.push(similarities(figures));
-    drawings.extend(lengths(figures));
-    drawings.push(balance(figures));
-    drawings.push(labels(figures));
-    drawings.push(scores(figures));
-    drawings.push(tokens(figures));
-=======
     let [instructions, inputs, outputs] = lengths(figures);
     let drawings = [
         growth::growth(figures),
@@ -126,7 +111,6 @@ pub fn all(figures: &Figures) -> Vec<Chart> {
         scores(figures),
         tokens(figures),
     ];
->>>>>>> charts
     drawings.into_iter().flatten().map(Drawing::into_chart).collect()
 }
 
@@ -294,14 +278,14 @@ fn labels(figures: &Figures) -> Option<Drawing> {
         label: label.to_owned(),
         parts: vec![examples],
     };
-    let mut bars: Vec<_> = labels
-        .most
-        .iter()
+    // Labels that came once say little one by one.
+    let named = labels.most.iter().take_while(|row| row.examples > 1);
+    let mut bars: Vec<_> = named
         .take(MOST_BARS)
         .map(|row| bar(&row.label, row.examples))
         .collect();
     let most = labels.most.first()?;
-    let rest: i64 = labels.most.iter().skip(MOST_BARS).map(|row| row.examples).sum();
+    let rest: i64 = labels.most.iter().skip(bars.len()).map(|row| row.examples).sum();
     bars.push(bar("other labels", rest + labels.other));
     bars.push(bar("longer answers", labels.long));
     bars.retain(|bar| bar.sum() > 0);

@@ -33,7 +33,6 @@ pub fn roots(figures: &Figures) -> Option<Drawing> {
         let until = from + angle(verb.tasks);
         let colour = at % COLOURS + 1;
         let says = format!("{}: {} tasks", verb.verb, grouped(verb.tasks));
-<<<<<<< HEAD
         segment(
             &mut body,
             &format!("verb tint-{colour}"),
@@ -48,11 +47,6 @@ pub fn roots(figures: &Figures) -> Option<Drawing> {
             (from, until),
             &verb.verb,
         );
-        rows.push(vec![verb.verb.clone(), String::new(), grouped(verb.tasks)]);
-=======
-        segment(&mut body, &format!("verb tint-{colour}"), (RADII[0], RADII[1]), (from, until), &says);
-        label(&mut body, "verb-label", (RADII[0], RADII[1]), (from, until), &verb.verb);
->>>>>>> charts
         let mut start = from;
         for object in &verb.objects {
             let end = start + angle(object.tasks);
@@ -76,8 +70,18 @@ pub fn roots(figures: &Figures) -> Option<Drawing> {
         let rest = verb.tasks - verb.objects.iter().map(|object| object.tasks).sum::<i64>();
         if rest > 0 {
             let says = format!("{}, other objects or none: {} tasks", verb.verb, grouped(rest));
-            segment(&mut body, &format!("rest tint-{colour}"), (RADII[1] + 1.5, RADII[1] + 9.0), (start, until), &says);
-            rows.push(vec![verb.verb.clone(), "others or none".to_owned(), grouped(rest)]);
+            segment(
+                &mut body,
+                &format!("rest tint-{colour}"),
+                (RADII[1] + 1.5, RADII[1] + 9.0),
+                (start, until),
+                &says,
+            );
+            rows.push(vec![
+                verb.verb.clone(),
+                "others or none".to_owned(),
+                grouped(rest),
+            ]);
         }
         from = until;
     }
@@ -159,7 +163,7 @@ fn label(body: &mut String, class: &str, (inner, outer): (f64, f64), (from, unti
         return;
     }
     let angle = (from + until) / 2.0;
-    let text = svg::fit(text, outer - inner - 4.0);
+    let text = svg::fit(text, (outer - inner) * 12.0 / 11.0);
     // On the left side texts are turned over, so that none stands on its head.
     let (turn, anchor, radius) = if angle <= TAU / 2.0 {
         (angle.to_degrees() - 90.0, "start", inner + 5.0)

@@ -1,0 +1,316 @@
+//! How it looks: the task on the left, what it resembles on the right; below one another where there is little room.
+
+use ratatui::{
+    Frame,
+    layout::{Constraint, Layout, Rect},
+    style::{Modifier, Style},
+    text::{Line, Span, Text},
+    widgets::{Block, Borders, Clear, Paragraph, Wrap},
+};
+
+use super::{
+    desk::{Beside, Desk, Mode},
+    keys::KEYS,
+};
+use crate::{
+    curate::{
+        plain::clean,
+        view::TaskView,
+        words::{Piece, compare},
+    },
+    store::instance::StoredInstance,
+};
+
+/// From this width on two texts stand side by side.
+const SIDE_BY_SIDE: u16 = 90;
+
+/// So much of a text is laid out; more of it takes longer than a key is waited for.
+const SHOWN: usize = 20_000;
+
+/// Draws all of it.
+pub fn draw(frame: &mut Frame, desk: &Desk<'_>) {
+    let [head, body, foot] =
+        Layout::vertical([Constraint::Length(1), Constraint::Min(3), Constraint::Length(1)])
+            .areas(frame.area());
+    frame.render_widget(Paragraph::new(title(desk)).style(reversed()), head);
+    let (left, right) = columns(body);
+    match (&desk.mode, desk.mine(), &desk.now) {
+        (Mode::Conflict, Some(mine), Some(now)) => {
+            let title = match desk.has_refused() {
+                true => " yours, not saved ",
+                false => " as you saw it ",
+            };
+            panel(frame, left, title, task(&mine, Some(now)), desk.scroll);
+            panel(
+                frame,
+                right,
+                " as it is now ",
+                task(now, Some(&mine)),
+                desk.scroll,
+            );
+        }
+        _ => match &desk.task {
+            Some(view) => {
+                let (title, text) = beside(desk, view);
+                let whole = matches!(desk.beside, Beside::Nothing);
+                panel(
+                    frame,
+                    if whole { body } else { left },
+                    &heading(view),
+                    task(view, None),
+                    desk.scroll,
+                );
+                if !whole {
+                    panel(frame, right, &title, text, 0);
+                }
+            }
+            None => panel(frame, body, " no task ", Text::default(), 0),
+        },
+    }
+    frame.render_widget(Paragraph::new(status(desk)), foot);
+    if desk.mode == Mode::Help {
+        help(frame);
+    }
+}
+
+fn columns(area: Rect) -> (Rect, Rect) {
+    let halves = [Constraint::Percentage(55), Constraint::Percentage(45)];
+    let [one, other] = if area.width >= SIDE_BY_SIDE {
+        Layout::horizontal(halves).areas(area)
+    } else {
+        Layout::vertical(halves).areas(area)
+    };
+    (one, other)
+}
+
+fn reversed() -> Style {
+    Style::new().add_modifier(Modifier::REVERSED)
+}
+
+fn bold() -> Style {
+    Style::new().add_modifier(Modifier::BOLD)
+}
+
+fn title(desk: &Desk<'_>) -> String {
+    let queue = desk
+        .filter
+        .review
+        .map_or("any review".to_owned(), |review| review.to_string());
+    let words = desk
+        .filter
+        .text
+        .as_deref()
+        .map_or(String::new(), |words| format!(" · “{}”", line(words)));
+    let order = format!("{:?}", desk.sort).to_lowercase();
+    format!(
+        " ewe review · {queue} · {} in the queue · by {order}{words}",
+        desk.waiting()
+    )
+}
+
+fn status(desk: &Desk<'_>) -> String {
+    match &desk.mode {
+        Mode::Reason(text) => format!("reason (may be empty): {}▏", line(text)),
+        Mode::Search(text) => format!("words: {}▏", line(text)),
+        Mode::Conflict if desk.has_refused() => {
+            "changed meanwhile, nothing was saved: enter keeps what is there now, o saves yours over it"
+                .to_owned()
+        }
+        Mode::Conflict => "changed meanwhile, nothing was decided: enter shows it as it is now".to_owned(),
+        Mode::Queue | Mode::Help => line(&desk.message),
+    }
+}
+
+/// Text of one line, inert.
+fn line(text: &str) -> String {
+    clean(text).replace(['\n', '\t'], " ")
+}
+
+fn heading(view: &TaskView) -> String {
+    let task = &view.task;
+    let mut heading = format!(" task {} · {} · {}", task.id, task.origin, task.review);
+    if task.is_classification {
+        heading.push_str(" · classification");
+    }
+    if let Some(name) = &task.name {
+        heading.push_str(&format!(" · {}", line(name)));
+    }
+    heading.push(' ');
+    heading
+}
+
+fn panel(frame: &mut Frame, area: Rect, title: &str, text: Text<'static>, scroll: u16) {
+    let block = Block::new().borders(Borders::ALL).title(title.to_owned());
+    let text = Paragraph::new(text)
+        .block(block)
+        .wrap(Wrap { trim: false })
+        .scroll((scroll, 0));
+    frame.render_widget(text, area);
+}
+
+/// A task's texts; words that differ from those of `other` are marked.
+fn task(view: &TaskView, other: Option<&TaskView>) -> Text<'static> {
+    let mut lines = Vec::new();
+    text(
+        &mut lines,
+        "instruction",
+        &view.task.instruction,
+        other.map(|other| other.task.instruction.as_str()),
+    );
+    let others = other.map(|other| other.instances.as_slice());
+    instances(&mut lines, &view.instances, others);
+    for judgment in view.judgments.iter().filter(|judgment| judgment.holds) {
+        let score = judgment
+            .score
+            .map_or("no score".to_owned(), |score| format!("score {score}"));
+        let heading = format!("{score} by {}", line(&judgment.model));
+        text(
+            &mut lines,
+            &heading,
+            judgment.problem.as_ref().unwrap_or(&judgment.reason),
+            None,
+        );
+    }
+    if let (None, Some(last)) = (other, view.history.last()) {
+        let note = last
+            .note
+            .as_deref()
+            .map_or(String::new(), |note| format!(": {}", line(note)));
+        lines.push(Line::from(format!(
+            "last {} by {}{note}",
+            last.action,
+            line(&last.who)
+        )));
+    }
+    Text::from(lines)
+}
+
+fn instances(lines: &mut Vec<Line<'static>>, all: &[StoredInstance], others: Option<&[StoredInstance]>) {
+    for instance in all {
+        let other = others.and_then(|others| others.iter().find(|other| other.ordinal == instance.ordinal));
+        let number = match all.len() {
+            1 => String::new(),
+            _ => format!(" {}", instance.ordinal),
+        };
+        // An input that only one of two has is shown in both.
+        if !instance.input.is_empty() || other.is_some_and(|other| !other.input.is_empty()) {
+            text(
+                lines,
+                &format!("input{number}"),
+                &instance.input,
+                other.map(|other| other.input.as_str()),
+            );
+        }
+        text(
+            lines,
+            &format!("output{number}"),
+            &instance.output,
+            other.map(|other| other.output.as_str()),
+        );
+    }
+}
+
+/// A heading and a text below it.
+fn text(lines: &mut Vec<Line<'static>>, heading: &str, text: &str, other: Option<&str>) {
+    lines.push(Line::styled(heading.to_owned(), bold()));
+    let shown = match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => &text[..end],
+        None => text,
+    };
+    let pieces = match other {
+        Some(other) => compare(shown, other),
+        None => vec![Piece {
+            text: shown,
+            common: true,
+        }],
+    };
+    let mut spans: Vec<Span<'static>> = Vec::new();
+    for piece in pieces {
+        let style = match piece.common {
+            true => Style::new(),
+            false => Style::new().add_modifier(Modifier::UNDERLINED | Modifier::BOLD),
+        };
+        for (nth, part) in clean(piece.text).replace('\t', "    ").split('\n').enumerate() {
+            if nth > 0 {
+                lines.push(Line::from(std::mem::take(&mut spans)));
+            }
+            if !part.is_empty() {
+                spans.push(Span::styled(part.to_owned(), style));
+            }
+        }
+    }
+    lines.push(Line::from(spans));
+    if shown.len() < text.len() {
+        let more = text[shown.len()..].chars().count();
+        lines.push(Line::styled(
+            format!("… {more} characters more: `ewe show` has them"),
+            bold(),
+        ));
+    }
+    lines.push(Line::default());
+}
+
+fn beside(desk: &Desk<'_>, view: &TaskView) -> (String, Text<'static>) {
+    let mut lines = Vec::new();
+    let title = match &desk.beside {
+        Beside::Nothing => String::new(),
+        Beside::Neighbor {
+            place,
+            instances: theirs,
+        } => match view.neighbors.get(*place) {
+            Some(near) => {
+                text(
+                    &mut lines,
+                    "instruction",
+                    &near.instruction,
+                    Some(&view.task.instruction),
+                );
+                instances(&mut lines, theirs, Some(&view.instances));
+                format!(
+                    " {} of {} alike · task {} · {} · ROUGE-L {:.2} ",
+                    place + 1,
+                    view.neighbors.len(),
+                    near.id,
+                    near.review,
+                    near.rouge_l
+                )
+            }
+            None => String::new(),
+        },
+        Beside::Provenance => {
+            for call in &view.provenance {
+                let model = line(call.model.as_deref().unwrap_or(""));
+                text(
+                    &mut lines,
+                    &format!("response of {model}, {}", line(&call.stage)),
+                    &call.response,
+                    None,
+                );
+                text(&mut lines, "prompt", &call.prompt, None);
+            }
+            if view.provenance.is_empty() {
+                lines.push(Line::from("no model was asked: a seed, or imported"));
+            }
+            " where it came from ".to_owned()
+        }
+    };
+    (title, Text::from(lines))
+}
+
+fn help(frame: &mut Frame) {
+    let area = frame.area();
+    let (width, height) = (area.width.min(72), area.height.min(KEYS.len() as u16 + 2));
+    let middle = Rect {
+        x: area.x + (area.width - width) / 2,
+        y: area.y + (area.height - height) / 2,
+        width,
+        height,
+    };
+    let lines: Vec<Line> = KEYS
+        .iter()
+        .map(|(keys, what)| Line::from(format!(" {keys:<16}{what}")))
+        .collect();
+    frame.render_widget(Clear, middle);
+    let block = Block::new().borders(Borders::ALL).title(" keys ");
+    frame.render_widget(Paragraph::new(lines).block(block), middle);
+}

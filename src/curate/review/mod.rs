@@ -1,0 +1,106 @@
+//! `ewe review`: one task after another at a terminal, a key for each decision.
+//!
+//! - [`desk`]: which task is looked at, and what was done; talks to the store.
+//! - [`keys`]: what each key means.
+//! - [`draw`]: how it looks.
+//!
+//! Everything is committed when its key was pressed, so nothing is lost however this ends.
+
+mod desk;
+mod draw;
+mod keys;
+
+use std::{io::IsTerminal, time::Duration};
+
+use anyhow::bail;
+use ratatui::{
+    DefaultTerminal,
+    crossterm::event::{self, Event, KeyEventKind},
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::editor;
+use crate::store::{Filter, Sort, Store};
+use desk::Desk;
+use keys::Step;
+
+/// How long a key is waited for before signals are looked at.
+const BEAT: Duration = Duration::from_millis(100);
+
+/// Shows tasks until somebody has had enough; true where a signal ended it.
+///
+/// # Errors
+///
+/// When there is no terminal, or the dataset cannot be read.
+pub async fn run(store: &Store, filter: Filter, sort: Sort, who: &str) -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+        bail!(
+            "`ewe review` needs a terminal\nhint: `ewe list --json` is for programs, `ewe curate` for browsers"
+        );
+    }
+    let mut desk = Desk::open(store, filter, sort, who).await?;
+    let mut signals = Signals::new()?;
+    // Also restores the terminal when something panics.
+    let mut terminal = ratatui::try_init()?;
+    let ended = sit(&mut desk, &mut terminal, &mut signals).await;
+    ratatui::restore();
+    ended
+}
+
+async fn sit(
+    desk: &mut Desk<'_>,
+    terminal: &mut DefaultTerminal,
+    signals: &mut Signals,
+) -> anyhow::Result<bool> {
+    loop {
+        terminal.draw(|frame| draw::draw(frame, desk))?;
+        if !event::poll(BEAT)? {
+            if signals.came().await {
+                return Ok(true);
+            }
+            continue;
+        }
+        let Event::Key(key) = event::read()? else {
+            continue;
+        };
+        if key.kind == KeyEventKind::Release {
+            continue;
+        }
+        match keys::press(desk, key).await? {
+            Step::Stay => {}
+            Step::Edit(id) => {
+                ratatui::restore();
+                let edited = editor::edit(desk.store(), id).await;
+                *terminal = ratatui::try_init()?;
+                terminal.clear()?;
+                desk.edited(edited).await?;
+            }
+            Step::Leave => return Ok(false),
+        }
+    }
+}
+
+/// The signals that end a program and can be caught.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals([
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+            signal(SignalKind::interrupt())?,
+        ]))
+    }
+
+    /// Whether one of them came.
+    async fn came(&mut self) -> bool {
+        let [terminate, hangup, interrupt] = &mut self.0;
+        tokio::select! {
+            _ = terminate.recv() => true,
+            _ = hangup.recv() => true,
+            _ = interrupt.recv() => true,
+            // Long enough for the runtime to hear of what came meanwhile.
+            () = tokio::time::sleep(Duration::from_millis(1)) => false,
+        }
+    }
+}

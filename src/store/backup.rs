@@ -1,0 +1,29 @@
+//! A copy of a dataset that others may be writing to.
+
+use std::path::Path;
+
+use sqlx::{Connection, SqliteConnection, sqlite::SqliteJournalMode};
+
+use super::{Result, Store, draft::Scratch, options};
+
+impl Store {
+    /// Copies the dataset, as it is at this moment, to `path`. Others may read and write meanwhile. What they write is
+    /// not in the copy. The copy appears whole and on the disk, or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`super::Error::Exists`] when there is something at `path`, [`super::Error::CannotCreate`],
+    /// [`super::Error::DiskFull`].
+    pub async fn backup(&self, path: &Path) -> Result<()> {
+        let scratch = Scratch::begin(path)?;
+        let file = scratch.file();
+        let name = file.to_string_lossy();
+        sqlx::query!("VACUUM INTO ?", name).execute(&self.pool).await?;
+        // The copy is made with a rollback journal; readers of a dataset are not to wait for its writers.
+        SqliteConnection::connect_with(&options(&file).journal_mode(SqliteJournalMode::Wal))
+            .await?
+            .close()
+            .await?;
+        scratch.publish()
+    }
+}

@@ -1,0 +1,129 @@
+//! A dataset that is made under another name, beside where it will be, and appears whole or not at all.
+
+use std::path::{Path, PathBuf};
+
+use sqlx::{Connection, SqliteConnection, sqlite::SqliteJournalMode};
+use tempfile::{TempDir, TempPath};
+
+use super::{Error, MIGRATIONS, Result, Store, options, pool};
+
+/// A place for a file on its way. Dropped before [`Scratch::publish`], it leaves nothing behind.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    directory: TempDir,
+    path: PathBuf,
+}
+
+impl Scratch {
+    /// Makes room for a file that is to appear at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exists`] when there is something at `path`, [`Error::CannotCreate`].
+    pub(super) fn begin(path: &Path) -> Result<Scratch> {
+        if path.symlink_metadata().is_ok() {
+            return Err(Error::Exists { path: path.into() });
+        }
+        let parent = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        let directory = tempfile::Builder::new()
+            .prefix(".ewe-init-")
+            .tempdir_in(parent)
+            .map_err(|error| cannot_create(path, error))?;
+        Ok(Scratch {
+            directory,
+            path: path.into(),
+        })
+    }
+
+    /// Where the file is made.
+    pub(super) fn file(&self) -> PathBuf {
+        self.directory.path().join("dataset")
+    }
+
+    /// Makes the file appear at its path, whole and on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exists`] when somebody was faster, [`Error::CannotCreate`].
+    pub(super) fn publish(self) -> Result<()> {
+        let Scratch { directory, path } = self;
+        let file = directory.path().join("dataset");
+        let cannot = |error| cannot_create(&path, error);
+        std::fs::File::open(&file)
+            .and_then(|file| file.sync_all())
+            .map_err(cannot)?;
+        let file = TempPath::try_from_path(file).map_err(cannot)?;
+        file.persist_noclobber(&path)
+            .map_err(|failed| match failed.error.kind() {
+                std::io::ErrorKind::AlreadyExists => Error::Exists { path: path.clone() },
+                _ => cannot(failed.error),
+            })?;
+        if let Some(parent) = directory.path().parent() {
+            std::fs::File::open(parent)
+                .and_then(|parent| parent.sync_all())
+                .map_err(cannot)?;
+        }
+        Ok(())
+    }
+}
+
+fn cannot_create(path: &Path, error: std::io::Error) -> Error {
+    Error::CannotCreate {
+        path: path.into(),
+        reason: error.to_string(),
+    }
+}
+
+/// A new dataset that is to be filled before anybody sees it. Dropped before [`Draft::publish`], it leaves nothing
+/// behind.
+#[derive(Debug)]
+pub struct Draft {
+    store: Store,
+    scratch: Scratch,
+}
+
+impl Draft {
+    /// Starts a dataset that is to appear at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exists`] when there is something at `path`, [`Error::CannotCreate`], [`Error::DiskFull`].
+    pub async fn begin(path: &Path) -> Result<Draft> {
+        let scratch = Scratch::begin(path)?;
+        let file = scratch.file();
+        // A connection of its own: the journal mode stays in the file, and later connections need not ask for it.
+        let wal = options(&file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal);
+        let mut connection = SqliteConnection::connect_with(&wal).await?;
+        MIGRATIONS.run(&mut connection).await?;
+        connection.close().await?;
+        let store = Store {
+            pool: pool(options(&file)).await?,
+            path: file,
+            answers: Default::default(),
+        };
+        Ok(Draft { store, scratch })
+    }
+
+    /// The dataset, to be filled.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Makes it appear at its path, whole, and opens it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exists`] when somebody was faster, [`Error::CannotCreate`].
+    pub async fn publish(self) -> Result<Store> {
+        let Draft { store, scratch } = self;
+        store.close().await;
+        let path = scratch.path.clone();
+        scratch.publish()?;
+        Store::open(&path).await
+    }
+}
