@@ -128,7 +128,6 @@ fn pieces(store: Store, ticket: Ticket) -> Body {
     let (sender, receiver) = mpsc::channel(2);
     tokio::spawn(async move {
         let buffer = Buffer::default();
-        let (waiting, out) = (buffer.clone(), sender.clone());
         let written = written(&store, &ticket, &buffer, &sender).await;
         // An error ends the file before its end, and the browser says that the download failed.
         let last = written.map(|()| buffer.take()).map_err(std::io::Error::other);
