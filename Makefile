@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help setup setup-dev build demo test test-browser lint fmt bench check-plan bench-filter bench-generate bench-engine bench-train sqlx goldens check-reference soak clean
+.PHONY: help setup setup-dev build demo test test-browser lint fmt bench check-plan bench-filter bench-generate bench-engine bench-train bench-curate sqlx goldens check-reference soak clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -35,7 +35,7 @@ lint: setup ## format and lint
 fmt: ## format
 	$(CARGO) fmt
 
-bench: bench-filter bench-generate bench-engine bench-train ## side by side with the field's tools; results go to benches/RESULTS.md by hand
+bench: bench-filter bench-generate bench-engine bench-train bench-curate ## side by side with the field's tools; results go to benches/RESULTS.md by hand
 
 bench-filter: setup-dev ## near-duplicates of up to a million instructions, beside rapidfuzz and rouge_score
 	$(CARGO) build --locked
@@ -52,6 +52,10 @@ bench-engine: setup-dev ## tokens a second, beside transformers (and llama.cpp w
 bench-train: setup-dev ## useful tokens a second, beside Hugging Face's Trainer
 	$(CARGO) build --locked
 	.venv/bin/python benches/train.py
+
+bench-curate: setup-dev ## a dataset of a million tasks: page, commands, dashboards, beside Datasette and sqlite-utils
+	$(CARGO) build --locked
+	.venv/bin/python benches/curate.py
 
 check-plan: setup-dev ## memory that `ewe plan` predicts, beside what training takes
 	$(CARGO) build --locked

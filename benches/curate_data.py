@@ -298,8 +298,9 @@ class Loader:
 
 
 def set_aside(database):
-    """Drops the indices and the triggers of the full-text index; returns what makes them again."""
-    found = database.execute("SELECT name, type, sql FROM sqlite_master WHERE type IN ('index', 'trigger') AND sql IS NOT NULL").fetchall()
+    """Drops the triggers of the full-text index, and the indices that no other trigger needs; returns what makes them again."""
+    query = "SELECT name, type, sql FROM sqlite_master WHERE type IN ('index', 'trigger') AND sql IS NOT NULL AND tbl_name <> 'judgment'"
+    found = database.execute(query).fetchall()
     dropped = [row for row in found if row[1] == "index" or "_fts_" in row[0]]
     for name, kind, _ in dropped:
         database.execute(f"DROP {kind} {name}")
@@ -321,11 +322,14 @@ def fill(path, count):
         if left <= 0:
             break
         now = min(TASKS_PER_RUN, left)
+        print(f"{left} tasks to go", file=sys.stderr)
         loader.generate(now, MODELS[n % len(MODELS)])
         left -= now
     for judge in JUDGES:
+        print(f"judgments of {judge}", file=sys.stderr)
         loader.judge(judge, count // 10)
     loader.edit(100)
+    print("the full-text index", file=sys.stderr)
     database.execute(
         """
         INSERT INTO task_fts (rowid, instruction, input, output)

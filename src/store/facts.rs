@@ -39,6 +39,19 @@ pub fn tasks_of(origin: &str, review: &str) -> String {
     )
 }
 
+/// Tasks of this origin that were not rejected.
+pub fn kept_of(origin: &str) -> String {
+    format!(
+        "SELECT count(*) FROM task WHERE origin = {} AND review <> 'rejected'",
+        quoted(origin)
+    )
+}
+
+/// Model calls of all runs.
+pub fn requests() -> String {
+    "SELECT count(*) FROM request".to_owned()
+}
+
 /// Tasks of the dataset that classify.
 pub fn classification() -> String {
     "SELECT count(DISTINCT task_id) FROM dataset WHERE is_classification = 1".to_owned()

@@ -1,11 +1,19 @@
-//! Many rows with one statement: as a JSON array that `json_each` takes apart. A statement wakes the thread that talks to
+//! Many rows with one statement: as a JSON array that `json_each` takes apart, or that `json_group_array` made. A statement wakes the thread that talks to
 //! SQLite and waits for it, which costs several times what a row does.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use super::Result;
 
 /// The rows as `json_each` reads them.
 pub(super) fn json_rows<T: Serialize>(rows: &[T]) -> String {
     serde_json::to_string(rows).expect("rows are plain values")
+}
+
+/// The rows that `json_group_array` put together.
+pub(super) fn rows_of<'a, T: Deserialize<'a>>(json: &'a str) -> Result<Vec<T>> {
+    let rows = serde_json::from_str(json).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    Ok(rows)
 }
 
 #[cfg(test)]

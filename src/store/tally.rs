@@ -5,15 +5,23 @@
 //! than when it was counted; all others are counted anew, in the transaction that reads those that hold. They are
 //! saved afterwards. Where they cannot be, because others are writing or the disk is full, the next one counts again.
 
-use std::collections::BTreeMap;
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use sqlx::SqliteConnection;
+use sqlx::{Connection, SqliteConnection};
 
-use super::{Result, Store};
+use super::{Result, Store, rows::rows_of};
+use crate::task::{Origin, Review};
 
-/// A block is the rows whose id is the same without this many bits.
-const BLOCK_BITS: u32 = 12;
+/// A block of tasks has the same id without this many bits.
+const TASK_BITS: u32 = 12;
+
+/// The candidates of a block are of the same round without this many bits.
+const ROUND_BITS: u32 = 9;
 
 /// Grows with each change to what is counted, or how, apart from roots.
 const VERSION: i64 = 1;
@@ -23,6 +31,9 @@ pub const LONGEST_LABEL: i64 = 64;
 
 /// A block of candidates tells at most so many spans of rounds apart.
 const MOST_SPANS: i64 = 64;
+
+/// How long saving waits for others who write.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How roots of instructions are found: the room that draws them knows.
 #[derive(Debug, Clone, Copy)]
@@ -262,46 +273,67 @@ impl Block {
     }
 }
 
-/// The first and the last id of a block.
-fn ids(block: i64) -> (i64, i64) {
-    let first = block << BLOCK_BITS;
-    (first, first + (1 << BLOCK_BITS) - 1)
+/// The first and the last number of a block.
+fn range(block: i64, bits: u32) -> (i64, i64) {
+    let first = block << bits;
+    (first, first + (1 << bits) - 1)
 }
 
+/// `origin`, `review`, `length`, the beginning of the instruction unless the task was rejected, `similarity`
+#[derive(Deserialize)]
+struct TaskRow<'a>(
+    Origin,
+    Review,
+    i64,
+    #[serde(borrow)] Option<Cow<'a, str>>,
+    Option<i64>,
+);
+
+/// `task_id`, `review`, `is_classification`, whether there is an input, its length, that of the output, the label
+#[derive(Deserialize)]
+struct InstanceRow<'a>(
+    i64,
+    Review,
+    u8,
+    u8,
+    i64,
+    i64,
+    #[serde(borrow)] Option<Cow<'a, str>>,
+);
+
 async fn count_tasks(connection: &mut SqliteConnection, block: i64, roots: Roots) -> Result<TaskTally> {
-    let (first, last) = ids(block);
+    let (first, last) = range(block, TASK_BITS);
     let mut tally = TaskTally::default();
-    let tasks = sqlx::query!(
+    let tasks = sqlx::query_scalar!(
         r#"
         SELECT
-            task.origin, task.review, task.is_classification AS "is_classification: bool",
-            length(task.instruction) AS "length!: i64",
-            CASE WHEN task.review <> 'rejected' THEN substr(task.instruction, 1, 400) END AS "start: String",
-            CAST(task.nearest_rouge_l * 20 AS INTEGER) * 5 AS "similarity: i64",
-            EXISTS (SELECT 1 FROM instance WHERE instance.task_id = task.id) AS "has_instance!: bool"
+            json_group_array(
+                json_array(
+                    origin,
+                    review,
+                    length(instruction),
+                    CASE WHEN review <> 'rejected' THEN substr(instruction, 1, 400) END,
+                    CAST(nearest_rouge_l * 20 AS INTEGER) * 5
+                )
+            ) AS "rows!: String"
         FROM task
-        WHERE task.id BETWEEN ? AND ?
+        WHERE id BETWEEN ? AND ?
         "#,
         first,
         last
     )
-    .fetch_all(&mut *connection)
+    .fetch_one(&mut *connection)
     .await?;
-    for task in tasks {
+    for TaskRow(origin, review, length, start, similarity) in rows_of(&tasks)? {
         *tally
             .tasks
-            .entry(task.origin)
+            .entry(origin.to_string())
             .or_default()
-            .entry(task.review)
+            .entry(review.to_string())
             .or_default() += 1;
-        let Some(start) = task.start else { continue };
-        tally.classification += i64::from(task.has_instance && task.is_classification);
-        tally.other += i64::from(task.has_instance && !task.is_classification);
-        *tally
-            .instruction_lengths
-            .entry(task.length / 25 * 25)
-            .or_default() += 1;
-        if let Some(similarity) = task.similarity {
+        let Some(start) = start else { continue };
+        *tally.instruction_lengths.entry(length / 25 * 25).or_default() += 1;
+        if let Some(similarity) = similarity {
             *tally.similarities.entry(similarity).or_default() += 1;
         }
         match (roots.of)(&start) {
@@ -317,6 +349,62 @@ async fn count_tasks(connection: &mut SqliteConnection, block: i64, roots: Roots
         }
     }
     count_instances(connection, block, &mut tally).await?;
+    count_scores(connection, block, &mut tally).await?;
+    Ok(tally)
+}
+
+async fn count_instances(connection: &mut SqliteConnection, block: i64, tally: &mut TaskTally) -> Result<()> {
+    let (first, last) = range(block, TASK_BITS);
+    let instances = sqlx::query_scalar!(
+        r#"
+        SELECT
+            json_group_array(
+                json_array(
+                    task.id,
+                    task.review,
+                    task.is_classification,
+                    instance.input <> '',
+                    length(instance.input),
+                    length(instance.output),
+                    CASE WHEN task.is_classification AND length(instance.output) <= ?3 THEN instance.output END
+                )
+            ) AS "rows!: String"
+        FROM task
+        JOIN instance ON instance.task_id = task.id
+        WHERE task.id BETWEEN ?1 AND ?2 AND task.review <> 'rejected'
+        "#,
+        first,
+        last,
+        LONGEST_LABEL
+    )
+    .fetch_one(connection)
+    .await?;
+    let mut seen = HashSet::new();
+    for InstanceRow(task_id, review, is_classification, has_input, input, output, label) in
+        rows_of(&instances)?
+    {
+        if seen.insert(task_id) {
+            tally.classification += i64::from(is_classification);
+            tally.other += i64::from(1 - is_classification);
+        }
+        *tally.examples.entry(review.to_string()).or_default() += 1;
+        if has_input == 0 {
+            tally.without_input += 1;
+        } else {
+            tally.with_input += 1;
+            *tally.input_lengths.entry(input / 100 * 100).or_default() += 1;
+        }
+        *tally.output_lengths.entry(output / 100 * 100).or_default() += 1;
+        match label {
+            Some(label) => *tally.labels.entry(label.to_ascii_lowercase()).or_default() += 1,
+            None => tally.long_labels += i64::from(is_classification),
+        }
+    }
+    Ok(())
+}
+
+async fn count_scores(connection: &mut SqliteConnection, block: i64, tally: &mut TaskTally) -> Result<()> {
+    let (first, last) = range(block, TASK_BITS);
     let scores = sqlx::query!(
         r#"
         SELECT
@@ -339,55 +427,16 @@ async fn count_tasks(connection: &mut SqliteConnection, block: i64, roots: Roots
             .or_default()
             .insert(row.score, row.instances);
     }
-    Ok(tally)
-}
-
-async fn count_instances(connection: &mut SqliteConnection, block: i64, tally: &mut TaskTally) -> Result<()> {
-    let (first, last) = ids(block);
-    let instances = sqlx::query!(
-        r#"
-        SELECT
-            task.review, task.is_classification AS "is_classification: bool", instance.input = '' AS "without_input!: bool",
-            length(instance.input) AS "input!: i64", length(instance.output) AS "output!: i64",
-            CASE WHEN task.is_classification AND length(instance.output) <= ?3 THEN instance.output END
-                AS "label: String"
-        FROM task
-        JOIN instance ON instance.task_id = task.id
-        WHERE task.id BETWEEN ?1 AND ?2 AND task.review <> 'rejected'
-        "#,
-        first,
-        last,
-        LONGEST_LABEL
-    )
-    .fetch_all(connection)
-    .await?;
-    for instance in instances {
-        *tally.examples.entry(instance.review).or_default() += 1;
-        if instance.without_input {
-            tally.without_input += 1;
-        } else {
-            tally.with_input += 1;
-            *tally.input_lengths.entry(instance.input / 100 * 100).or_default() += 1;
-        }
-        *tally
-            .output_lengths
-            .entry(instance.output / 100 * 100)
-            .or_default() += 1;
-        match instance.label {
-            Some(label) => *tally.labels.entry(label.to_ascii_lowercase()).or_default() += 1,
-            None => tally.long_labels += i64::from(instance.is_classification),
-        }
-    }
     Ok(())
 }
 
 async fn count_candidates(connection: &mut SqliteConnection, block: i64) -> Result<CandidateTally> {
-    let (first, last) = ids(block);
+    let (first, last) = range(block, ROUND_BITS);
     let rows = sqlx::query!(
         r#"
         SELECT kind, verdict, coalesce(reason, '') AS "reason!: String", round, count(*) AS "candidates!: i64"
         FROM candidate
-        WHERE id BETWEEN ? AND ?
+        WHERE round BETWEEN ? AND ?
         GROUP BY round, kind, verdict, reason
         "#,
         first,
@@ -421,7 +470,10 @@ impl Store {
         if fresh.is_empty() {
             return Ok(());
         }
-        let mut transaction = self.write().await?;
+        // A connection of its own, that does not wait long: an import holds the lock from beginning to end.
+        let options = super::options(&self.path).busy_timeout(PATIENCE);
+        let mut connection = SqliteConnection::connect_with(&options).await?;
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         for tally in fresh {
             sqlx::query!(
                 "
@@ -440,6 +492,7 @@ impl Store {
             .await?;
         }
         transaction.commit().await?;
+        connection.close().await?;
         Ok(())
     }
 }

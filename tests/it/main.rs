@@ -21,6 +21,7 @@ mod page;
 mod page_door;
 mod parquet;
 mod recipes;
+mod report;
 mod review;
 mod rules;
 mod seeds;
