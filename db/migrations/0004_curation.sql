@@ -36,13 +36,18 @@ CREATE INDEX task_of_classification ON task (id) WHERE is_classification = 1;
 -- Labels are short; an index over all outputs would be as large as they are.
 CREATE INDEX instance_by_label ON instance (output COLLATE NOCASE) WHERE length(output) <= 64;
 CREATE INDEX revision_by_note ON revision (note) WHERE note IS NOT NULL;
+-- Instances that were turned away by themselves, not together with their instruction.
+CREATE INDEX candidate_instance_by_reason ON candidate (reason)
+WHERE kind = 'instance' AND verdict = 'rejected' AND reason <> 'instruction_rejected';
 
--- ewe gives the length of the instruction when it adds a task.
+-- ewe adds a task after its instances, and then gives the length.
 CREATE TRIGGER task_length_insert AFTER INSERT ON task
 WHEN NEW.length <> length(NEW.instruction)
+    + (SELECT coalesce(sum(length(input) + length(output)), 0) FROM instance WHERE instance.task_id = NEW.id)
 BEGIN
     UPDATE task
     SET length = length(instruction)
+        + (SELECT coalesce(sum(length(input) + length(output)), 0) FROM instance WHERE instance.task_id = NEW.id)
     WHERE id = NEW.id;
 END;
 
@@ -147,7 +152,35 @@ BEGIN
     WHERE id IN (OLD.task_id, NEW.task_id);
 END;
 
--- An instance that changes its task takes its texts along in the index, too.
+-- The index of words anew, with beginnings of words: `inv*` would otherwise read every word that begins so.
+DROP TABLE task_fts;
+CREATE VIRTUAL TABLE task_fts USING fts5 (
+    instruction, input, output, tokenize = 'unicode61 remove_diacritics 2', prefix = '2 3 4'
+);
+INSERT INTO task_fts (rowid, instruction, input, output)
+SELECT
+    id,
+    instruction,
+    (SELECT coalesce(group_concat(input, char(10)), '') FROM instance WHERE task_id = task.id),
+    (SELECT coalesce(group_concat(output, char(10)), '') FROM instance WHERE task_id = task.id)
+FROM task
+ORDER BY id;
+
+-- A task that is added after its instances is indexed once, not once for each of them.
+DROP TRIGGER task_fts_insert;
+CREATE TRIGGER task_fts_insert AFTER INSERT ON task
+BEGIN
+    INSERT INTO task_fts (rowid, instruction, input, output)
+    SELECT
+        NEW.id,
+        NEW.instruction,
+        coalesce(group_concat(input, char(10)), ''),
+        coalesce(group_concat(output, char(10)), '')
+    FROM instance
+    WHERE task_id = NEW.id;
+END;
+
+-- An instance that changes its task takes its texts along.
 CREATE TRIGGER instance_fts_move AFTER UPDATE OF task_id ON instance
 WHEN NEW.task_id <> OLD.task_id
 BEGIN

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::{list::json_lines, terminal::one_line};
+use super::{list::json_lines, select::Select, terminal::one_line};
 use crate::store::Store;
 
 /// Arguments of `ewe search`.
@@ -19,6 +19,10 @@ pub struct Args {
     #[arg(required = true)]
     pub words: Vec<String>,
 
+    /// Which tasks
+    #[command(flatten)]
+    pub select: Select,
+
     /// How many tasks, the best match first
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..))]
     pub limit: i64,
@@ -31,7 +35,11 @@ pub struct Args {
 /// Prints the tasks that match.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let store = Store::open(&args.db).await?;
-    let mut hits = store.search(&args.words.join(" "), args.limit).await?;
+    let also = args.select.traits.text.iter();
+    let words: Vec<&str> = args.words.iter().chain(also).map(String::as_str).collect();
+    let mut hits = store
+        .search(&words.join(" "), &args.select.filter(), args.limit)
+        .await?;
     let terminal = std::io::stdout().is_terminal();
     let mut out = BufWriter::new(std::io::stdout().lock());
     if args.json {
@@ -60,7 +68,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     }
     out.flush()?;
     if hits.is_empty() {
-        eprintln!("no task has all of these words");
+        eprintln!("no such task has all of these words");
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use super::{NewTask, Result, Store, task};
 pub struct Batch {
     transaction: Transaction<'static, Sqlite>,
     run_id: i64,
+    next_id: i64,
     tasks: usize,
 }
 
@@ -27,9 +28,11 @@ impl Store {
         )
         .execute(&mut *transaction)
         .await?;
+        let next_id = task::begin_inserts(&mut transaction).await?;
         Ok(Batch {
             transaction,
             run_id: run.last_insert_rowid(),
+            next_id,
             tasks: 0,
         })
     }
@@ -39,7 +42,9 @@ impl Batch {
     /// Adds a task as one of this run; returns its id.
     pub async fn add(&mut self, mut new: NewTask) -> Result<i64> {
         new.run_id = Some(self.run_id);
-        let id = task::insert(&mut self.transaction, &new).await?;
+        let id = self.next_id;
+        task::insert(&mut self.transaction, id, &new).await?;
+        self.next_id += 1;
         self.tasks += 1;
         Ok(id)
     }

@@ -2,7 +2,7 @@
 
 use futures::{Stream, StreamExt};
 
-use super::{Error, Filter, Result, Store, filter::Sql, list::BY_ID};
+use super::{Error, Filter, Result, Store, sql::Sql, way::BY_ID};
 use crate::task::{Origin, Review};
 
 /// One example: an instance with its task's instruction.

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 
 use super::{
     Error, Result, Store,
-    filter::{Filter, Order, Sql, Value, Way},
+    filter::Filter,
+    sql::{Sql, Value},
+    way::{BY_ID, Order, Way},
 };
 use crate::task::{Origin, Review};
 
@@ -89,12 +91,6 @@ struct Place {
     value: Option<Value>,
     id: i64,
 }
-
-/// The order of ids.
-pub(super) const BY_ID: Order = Order {
-    all: None,
-    of_review: "task_by_review",
-};
 
 impl Sort {
     fn key(self) -> Key {

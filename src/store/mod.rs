@@ -5,7 +5,7 @@
 //! - [`request`], [`round`]: what models were asked, and what became of their answers.
 //! - [`evolution`]: which rounds made a task of another.
 //! - [`filter`], [`choices`], [`list`], [`fts`], [`provenance`], [`neighbor`]: ways to look at tasks.
-//! - [`revision`], [`undo`], [`log`]: reviews and edits, their taking back, their history.
+//! - [`revision`], [`edit`], [`undo`], [`log`]: reviews and edits, their taking back, their history.
 //! - [`judgment`]: what models think of instances.
 //! - [`stats`](mod@stats): counts; [`tally`]: those that are kept; [`facts`]: how to count them oneself; [`watch`]: whether
 //!   they may have changed.
@@ -22,6 +22,7 @@ pub mod choices;
 mod column;
 pub mod dataset;
 pub mod draft;
+pub mod edit;
 pub mod error;
 pub mod evolution;
 pub mod facts;
@@ -39,11 +40,13 @@ pub mod revision;
 pub mod round;
 mod rows;
 pub mod run;
+mod sql;
 pub mod stats;
 pub mod tally;
 pub mod task;
 pub mod undo;
 pub mod watch;
+mod way;
 
 use std::{
     path::{Path, PathBuf},
@@ -59,10 +62,11 @@ use sqlx::{
 pub use batch::Batch;
 pub use dataset::{DatasetRow, ExportRow};
 pub use draft::Draft;
+pub use edit::{Edit, InstanceEdit};
 pub use error::{Error, Result};
 pub use filter::Filter;
 pub use list::{ListRow, Position, Sort};
-pub use revision::{Actor, Change, Edit, InstanceEdit};
+pub use revision::{Actor, Change};
 pub use run::RunStatus;
 pub use task::NewTask;
 
@@ -74,6 +78,9 @@ const APPLICATION_ID: i64 = 1_702_323_505;
 
 /// `PRAGMA user_version` of a file with all migrations applied: the number of the last one.
 const SCHEMA: i64 = 5;
+
+/// From this size in bytes on, to bring a file up to date takes long enough to say so.
+const LARGE: u64 = 200_000_000;
 
 /// How long a statement waits for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -124,6 +131,12 @@ impl Store {
             .await
             .map_err(|error| Error::opening(path, error))?;
         let mut schema = check_header(&pool, path).await?;
+        if schema < SCHEMA && std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > LARGE) {
+            tracing::warn!(
+                "`{}` was made by an older ewe and is brought up to date first, which takes a minute or two",
+                path.display()
+            );
+        }
         while schema < SCHEMA {
             let Err(error) = MIGRATIONS.run(&pool).await else {
                 break;

@@ -2,7 +2,7 @@
 
 use super::evolution::NewEvolution;
 use super::rows::json_rows;
-use super::{Result, Store};
+use super::{Result, Store, task};
 use crate::task::{Instance, Origin, Review};
 use sqlx::SqliteConnection;
 
@@ -354,18 +354,7 @@ impl<'a> Rows<'a> {
     }
 
     async fn insert(&self, connection: &mut SqliteConnection, run_id: i64) -> Result<()> {
-        let tasks = json_rows(&self.tasks);
-        sqlx::query!(
-            "
-            INSERT INTO task (id, instruction, length, is_classification, request_id, round, run_id, origin)
-            SELECT value ->> 0, value ->> 1, length(value ->> 1), value ->> 2, value ->> 3, value ->> 4, ?, 'machine'
-            FROM json_each(?)
-            ",
-            run_id,
-            tasks
-        )
-        .execute(&mut *connection)
-        .await?;
+        task::instances_first(&mut *connection).await?;
         let instances = json_rows(&self.instances);
         sqlx::query!(
             "
@@ -374,6 +363,23 @@ impl<'a> Rows<'a> {
             FROM json_each(?)
             ",
             instances
+        )
+        .execute(&mut *connection)
+        .await?;
+        let tasks = json_rows(&self.tasks);
+        sqlx::query!(
+            "
+            INSERT INTO task (id, instruction, length, is_classification, request_id, round, run_id, origin)
+            SELECT
+                value ->> 0, value ->> 1,
+                length(value ->> 1) + (
+                    SELECT coalesce(sum(length(input) + length(output)), 0) FROM instance WHERE task_id = value ->> 0
+                ),
+                value ->> 2, value ->> 3, value ->> 4, ?, 'machine'
+            FROM json_each(?)
+            ",
+            run_id,
+            tasks
         )
         .execute(&mut *connection)
         .await?;

@@ -72,15 +72,42 @@ pub struct StoredTask {
     pub updated_at: String,
 }
 
-/// Adds a task and its instances within the caller's transaction; returns its id.
-pub(crate) async fn insert(connection: &mut SqliteConnection, new: &NewTask) -> Result<i64> {
-    let added = sqlx::query!(
+/// Prepares a transaction for [`insert`]: returns the id that the next task is to have. Nobody else takes it while the
+/// write lock is held.
+pub(crate) async fn begin_inserts(connection: &mut SqliteConnection) -> Result<i64> {
+    instances_first(connection).await?;
+    Ok(
+        sqlx::query_scalar!(r#"SELECT coalesce(max(id), 0) + 1 AS "next!: i64" FROM task"#)
+            .fetch_one(connection)
+            .await?,
+    )
+}
+
+/// Lets instances be added before their task, up to the end of the transaction: then the task's texts are indexed once,
+/// all together.
+pub(crate) async fn instances_first(connection: &mut SqliteConnection) -> Result<()> {
+    sqlx::query("PRAGMA defer_foreign_keys = ON")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Adds a task and its instances within the caller's transaction, see [`begin_inserts`].
+pub(crate) async fn insert(connection: &mut SqliteConnection, id: i64, new: &NewTask) -> Result<()> {
+    for (ordinal, new_instance) in (0..).zip(&new.task.instances) {
+        instance::insert(connection, id, ordinal, new_instance).await?;
+    }
+    sqlx::query!(
         "
         INSERT INTO task (
-            source_id, name, instruction, length, is_classification, origin, review, request_id, round, run_id
+            id, source_id, name, instruction, length, is_classification, origin, review, request_id, round, run_id
         )
-        VALUES (?1, ?2, ?3, length(?3), ?4, ?5, ?6, ?7, ?8, ?9)
+        SELECT
+            ?1, ?2, ?3, ?4, length(?4) + coalesce(sum(length(input) + length(output)), 0), ?5, ?6, ?7, ?8, ?9, ?10
+        FROM instance
+        WHERE task_id = ?1
         ",
+        id,
         new.source_id,
         new.task.name,
         new.task.instruction,
@@ -91,30 +118,26 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, new: &NewTask) -> 
         new.round,
         new.run_id
     )
-    .execute(&mut *connection)
+    .execute(connection)
     .await?;
-    let task_id = added.last_insert_rowid();
-    for (ordinal, new_instance) in (0..).zip(&new.task.instances) {
-        instance::insert(connection, task_id, ordinal, new_instance).await?;
-    }
-    Ok(task_id)
+    Ok(())
 }
 
 impl Store {
     /// Adds a task with its instances; returns its id.
     pub async fn add_task(&self, new: &NewTask) -> Result<i64> {
-        let mut transaction = self.write().await?;
-        let id = insert(&mut transaction, new).await?;
-        transaction.commit().await?;
-        Ok(id)
+        let ids = self.add_tasks(std::slice::from_ref(new)).await?;
+        Ok(ids[0])
     }
 
     /// Adds all tasks or, after an error, none; returns their ids in order.
     pub async fn add_tasks(&self, tasks: &[NewTask]) -> Result<Vec<i64>> {
         let mut transaction = self.write().await?;
+        let first = begin_inserts(&mut transaction).await?;
         let mut ids = Vec::with_capacity(tasks.len());
-        for new in tasks {
-            ids.push(insert(&mut transaction, new).await?);
+        for (id, new) in (first..).zip(tasks) {
+            insert(&mut transaction, id, new).await?;
+            ids.push(id);
         }
         transaction.commit().await?;
         Ok(ids)

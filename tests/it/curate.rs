@@ -156,13 +156,21 @@ fn search_finds_words_phrases_and_endings() {
     assert!(found("\"late invoices\"").contains(&last));
     assert!(!found("\"invoices late\"").contains(&last));
     assert!(found("INVOICES late").contains(&last));
+    let seeds = json(run(&dir, "search", &["name", "--origin", "seed", "--json"]));
+    assert!(!seeds.as_array().unwrap().is_empty());
+    let machine = json(run(
+        &dir,
+        "search",
+        &["late", "--origin", "machine", "--label", "1", "--json"],
+    ));
+    assert_eq!(machine[0]["id"], last);
     for strange in ["(", "\"", "AND OR NOT", "a:b", "*", "{x", "^"] {
         found(strange);
     }
     let out = run(&dir, "search", &["nosuchword"]).success();
     assert_eq!(
         (out.stdout().as_str(), out.stderr().as_str()),
-        ("", "no task has all of these words\n")
+        ("", "no such task has all of these words\n")
     );
 }
 

@@ -183,5 +183,4 @@ fn every_column_of_every_table_has_a_type() {
         where t.type = 'table' and t.name not like 'sqlite%' and t.name not like '\\_sqlx%' escape '\\' and c.type = ''",
     );
     assert_eq!(untyped, Vec::<Vec<String>>::new());
-    assert_eq!(number(&dir, "pragma user_version"), 4);
 }

@@ -2,10 +2,7 @@
 
 use crate::{
     curate::view::TaskView,
-    store::{
-        Actor, Change, Edit, Error, Filter, Position, Result, Sort, Store, instance::StoredInstance,
-        log::Action,
-    },
+    store::{Actor, Edit, Error, Filter, Position, Result, Sort, Store, instance::StoredInstance},
     task::Review,
 };
 
@@ -69,9 +66,9 @@ pub struct Desk<'a> {
     /// Tasks looked at before, the latest last.
     trail: Vec<i64>,
     /// Actions of this sitting that can be taken back, with their tasks.
-    done: Vec<(i64, i64)>,
+    pub(super) done: Vec<(i64, i64)>,
     /// Undos of this sitting that can be taken back.
-    undone: Vec<(i64, i64)>,
+    pub(super) undone: Vec<(i64, i64)>,
     /// An edit that was refused in a conflict.
     refused: Option<Edit>,
 }
@@ -117,7 +114,7 @@ impl<'a> Desk<'a> {
         self.task.as_ref().map(|view| view.task.id)
     }
 
-    fn actor<'b>(&'b self, note: Option<&'b str>) -> Actor<'b> {
+    pub(super) fn actor<'b>(&'b self, note: Option<&'b str>) -> Actor<'b> {
         Actor { who: self.who, note }
     }
 
@@ -127,7 +124,7 @@ impl<'a> Desk<'a> {
     }
 
     /// Puts a task on the desk.
-    async fn look_at(&mut self, id: i64) -> Result<()> {
+    pub(super) async fn look_at(&mut self, id: i64) -> Result<()> {
         self.task = Some(TaskView::load(self.store, id).await?);
         self.now = None;
         self.refused = None;
@@ -328,71 +325,6 @@ impl<'a> Desk<'a> {
                 self.look_at(id).await
             }
         }
-    }
-
-    fn remember(&mut self, change: Option<Change>, id: i64) {
-        if let Some(change) = change {
-            self.done.push((change.group, id));
-            self.undone.clear();
-        }
-    }
-
-    /// Takes back the latest action of this sitting; where there is none, the latest in the history.
-    pub async fn undo(&mut self) -> Result<()> {
-        let change = match self.done.last() {
-            Some(&(group, _)) => self.store.undo_group(group, self.actor(None)).await,
-            None => self.store.undo(self.actor(None)).await,
-        };
-        let own = self.done.pop().map(|(_, id)| id);
-        self.took_back(change, own, "taken back", true).await
-    }
-
-    /// Does again what was taken back last.
-    pub async fn redo(&mut self) -> Result<()> {
-        let change = match self.undone.last() {
-            Some(&(group, _)) => self.store.undo_group(group, self.actor(None)).await,
-            None => self.store.redo(self.actor(None)).await,
-        };
-        let own = self.undone.pop().map(|(_, id)| id);
-        self.took_back(change, own, "done again", false).await
-    }
-
-    async fn took_back(
-        &mut self,
-        change: Result<Change>,
-        own: Option<i64>,
-        what: &str,
-        undo: bool,
-    ) -> Result<()> {
-        let change = match change {
-            Ok(change) => change,
-            Err(error) => {
-                self.message = error.to_string().lines().next().unwrap_or_default().to_owned();
-                return Ok(());
-            }
-        };
-        let id = match own {
-            Some(id) => id,
-            None => self.first_of(change.group).await?,
-        };
-        let place = (change.group, id);
-        if undo {
-            self.undone.push(place);
-        } else {
-            self.done.push(place);
-        }
-        self.look_at(id).await?;
-        self.message = format!("action {} {what}", change.undoes.unwrap_or(change.group));
-        Ok(())
-    }
-
-    async fn first_of(&self, group: i64) -> Result<i64> {
-        let actions: Vec<Action> = self.store.actions(1).await?;
-        actions
-            .first()
-            .filter(|action| action.group == group)
-            .map(|action| action.first_task)
-            .ok_or(Error::NoGroup { group })
     }
 
     /// Looks for these words from now on; for everything where there are none.

@@ -1,6 +1,7 @@
 //! `ewe review`: one task after another at a terminal, a key for each decision.
 //!
 //! - [`desk`]: which task is looked at, and what was done; talks to the store.
+//! - [`undo`]: backwards and forwards again.
 //! - [`keys`]: what each key means.
 //! - [`draw`]: how it looks.
 //!
@@ -9,6 +10,7 @@
 mod desk;
 mod draw;
 mod keys;
+mod undo;
 
 use std::{io::IsTerminal, time::Duration};
 

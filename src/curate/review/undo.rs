@@ -1,0 +1,72 @@
+//! What was done in this sitting, backwards and forwards again.
+
+use super::desk::Desk;
+use crate::store::{Change, Error, Result};
+
+impl Desk<'_> {
+    /// Notes an action that can be taken back.
+    pub(super) fn remember(&mut self, change: Option<Change>, id: i64) {
+        if let Some(change) = change {
+            self.done.push((change.group, id));
+            self.undone.clear();
+        }
+    }
+
+    /// Takes back the latest action of this sitting; where there is none, the latest in the history.
+    pub async fn undo(&mut self) -> Result<()> {
+        let change = match self.done.last() {
+            Some(&(group, _)) => self.store().undo_group(group, self.actor(None)).await,
+            None => self.store().undo(self.actor(None)).await,
+        };
+        let own = self.done.pop().map(|(_, id)| id);
+        self.took_back(change, own, "taken back", true).await
+    }
+
+    /// Does again what was taken back last.
+    pub async fn redo(&mut self) -> Result<()> {
+        let change = match self.undone.last() {
+            Some(&(group, _)) => self.store().undo_group(group, self.actor(None)).await,
+            None => self.store().redo(self.actor(None)).await,
+        };
+        let own = self.undone.pop().map(|(_, id)| id);
+        self.took_back(change, own, "done again", false).await
+    }
+
+    async fn took_back(
+        &mut self,
+        change: Result<Change>,
+        own: Option<i64>,
+        what: &str,
+        undo: bool,
+    ) -> Result<()> {
+        let change = match change {
+            Ok(change) => change,
+            Err(error) => {
+                self.message = error.to_string().lines().next().unwrap_or_default().to_owned();
+                return Ok(());
+            }
+        };
+        let id = match own {
+            Some(id) => id,
+            None => self.first_of(change.group).await?,
+        };
+        let place = (change.group, id);
+        if undo {
+            self.undone.push(place);
+        } else {
+            self.done.push(place);
+        }
+        self.look_at(id).await?;
+        self.message = format!("action {} {what}", change.undoes.unwrap_or(change.group));
+        Ok(())
+    }
+
+    async fn first_of(&self, group: i64) -> Result<i64> {
+        let actions = self.store().actions(1).await?;
+        actions
+            .first()
+            .filter(|action| action.group == group)
+            .map(|action| action.first_task)
+            .ok_or(Error::NoGroup { group })
+    }
+}

@@ -1,0 +1,73 @@
+//! Statements that are put together when they are needed. They are made of fixed texts; what comes from people is bound.
+
+use sqlx::{Arguments, AssertSqlSafe, sqlite::SqliteArguments};
+
+/// A value for a place in a statement.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Value {
+    /// Text.
+    Text(String),
+    /// A whole number.
+    Integer(i64),
+    /// A number.
+    Real(f64),
+}
+
+/// A statement under way: its text, which is made of fixed parts, and the values for the places in it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sql {
+    text: String,
+    values: Vec<Value>,
+}
+
+impl Sql {
+    /// Adds text.
+    pub(super) fn push(&mut self, text: &str) -> &mut Sql {
+        self.text.push_str(text);
+        self
+    }
+
+    /// Adds another statement, with its values.
+    pub(super) fn append(&mut self, other: Sql) {
+        self.text.push_str(&other.text);
+        self.values.extend(other.values);
+    }
+
+    /// Adds values for the next places.
+    pub(super) fn values(&mut self, values: &[Value]) -> &mut Sql {
+        self.values.extend_from_slice(values);
+        self
+    }
+
+    /// The statement. Only fixed texts were put together, so that there is nothing in it to be afraid of.
+    pub(super) fn finish(self) -> (AssertSqlSafe<String>, SqliteArguments) {
+        let mut arguments = SqliteArguments::default();
+        for value in self.values {
+            match value {
+                Value::Text(text) => arguments.add(text),
+                Value::Integer(number) => arguments.add(number),
+                Value::Real(number) => arguments.add(number),
+            }
+            .expect("texts and numbers can be encoded");
+        }
+        (AssertSqlSafe(self.text), arguments)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Value {
+        Value::Text(text.to_owned())
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Value {
+        Value::Integer(number)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(number: f64) -> Value {
+        Value::Real(number)
+    }
+}
