@@ -2,6 +2,7 @@
 //! `make test-browser` runs them; without Chromium they are left out.
 
 mod browser;
+mod charts;
 mod conflict;
 mod hostile;
 mod keys;
