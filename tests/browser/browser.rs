@@ -11,11 +11,13 @@ use fantoccini::{
     Client, ClientBuilder,
     actions::{InputSource, KeyAction, KeyActions},
 };
+use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
 use crate::{
     shell::Dir,
-    support::{block_on, ewe, spawn},
+    support::{ewe, spawn},
 };
 
 pub const ESCAPE: char = '\u{e00c}';
@@ -103,6 +105,8 @@ pub fn import_numbered(dir: &Dir, from: usize, count: usize) {
 
 /// A Chromium of its own, with a profile of its own.
 pub struct Browser {
+    /// Tests wait for each step; only here is anything asynchronous.
+    runtime: Runtime,
     client: Client,
     driver: Child,
     session: String,
@@ -111,7 +115,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    pub async fn open(url: &str) -> Browser {
+    pub fn open(url: &str) -> Browser {
         let profile = tempfile::tempdir().unwrap();
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
@@ -122,45 +126,48 @@ impl Browser {
         let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
         let port: u16 = lines
             .find_map(|line| {
-                line.unwrap()
-                    .split("on port ")
-                    .nth(1)?
-                    .trim_end_matches('.')
-                    .parse()
-                    .ok()
+                let line = line.unwrap();
+                line.split("on port ").nth(1)?.trim_end_matches('.').parse().ok()
             })
             .expect("chromedriver says its port");
         // Somebody has to read what else it says.
         std::thread::spawn(move || lines.for_each(drop));
-        let arguments = [
-            "--headless".to_string(),
-            "--no-sandbox".to_string(),
-            "--disable-gpu".to_string(),
-            "--disable-quic".to_string(),
-            "--disable-dev-shm-usage".to_string(),
-            "--no-first-run".to_string(),
-            "--disable-background-networking".to_string(),
-            "--disable-component-update".to_string(),
-            "--disable-sync".to_string(),
-            "--window-size=1600,1000".to_string(),
-            format!("--user-data-dir={}", profile.path().display()),
-        ];
+        let mut arguments: Vec<String> = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--window-size=1600,1000",
+        ]
+        .map(str::to_string)
+        .to_vec();
+        arguments.push(format!("--user-data-dir={}", profile.path().display()));
         let capabilities = json!({
             "goog:chromeOptions": { "args": arguments },
             "goog:loggingPrefs": { "browser": "ALL" },
         });
         let address = format!("http://127.0.0.1:{port}");
-        let client = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
-            .capabilities(capabilities.as_object().unwrap().clone())
-            .connect(&address)
-            .await
-            .expect("Chromium starts");
-        let session = format!(
-            "{address}/session/{}",
-            client.session_id().await.unwrap().unwrap()
-        );
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let (client, session) = runtime.block_on(async {
+            let client = ClientBuilder::new(HttpConnector::new())
+                .capabilities(capabilities.as_object().unwrap().clone())
+                .connect(&address)
+                .await
+                .expect("Chromium starts");
+            let session = client.session_id().await.unwrap().unwrap();
+            (client, format!("{address}/session/{session}"))
+        });
         let _ = rustls::crypto::ring::default_provider().install_default();
         let browser = Browser {
+            runtime,
             client,
             driver,
             session,
@@ -172,156 +179,139 @@ impl Browser {
             addEventListener('securitypolicyviolation', (e) => wrong.push(`policy: ${e.violatedDirective} ${e.blockedURI}`)); \
             addEventListener('error', (e) => wrong.push(`error: ${e.message}`)); \
             addEventListener('unhandledrejection', (e) => wrong.push(`rejection: ${e.reason}`));";
-        browser
-            .devtools(
-                "Page.addScriptToEvaluateOnNewDocument",
-                json!({ "source": watch }),
-            )
-            .await;
-        browser.client.goto(url).await.unwrap();
-        browser
-            .wait("document.title !== '' && document.getElementById('count').textContent !== ''")
-            .await;
+        browser.devtools(
+            "Page.addScriptToEvaluateOnNewDocument",
+            json!({ "source": watch }),
+        );
+        browser.runtime.block_on(browser.client.goto(url)).unwrap();
+        browser.wait("document.getElementById('count').textContent !== ''");
         browser
     }
 
     /// A command of Chromium's own protocol.
-    pub async fn devtools(&self, command: &str, parameters: Value) -> Value {
-        let body = json!({ "cmd": command, "params": parameters });
-        self.post("goog/cdp/execute", body).await
+    pub fn devtools(&self, command: &str, parameters: Value) -> Value {
+        self.post(
+            "goog/cdp/execute",
+            json!({ "cmd": command, "params": parameters }),
+        )
     }
 
-    async fn post(&self, path: &str, body: Value) -> Value {
-        let response = self
-            .http
-            .post(format!("{}/{path}", self.session))
-            .json(&body)
-            .send()
-            .await
-            .unwrap();
-        assert!(
-            response.status().is_success(),
-            "{path}: {}",
-            response.text().await.unwrap()
-        );
-        response.json::<Value>().await.unwrap()["value"].take()
+    fn post(&self, path: &str, body: Value) -> Value {
+        self.runtime.block_on(async {
+            let request = self.http.post(format!("{}/{path}", self.session)).json(&body);
+            let response = request.send().await.unwrap();
+            let status = response.status();
+            let mut answer: Value = response.json().await.unwrap();
+            assert!(status.is_success(), "{path}: {answer}");
+            answer["value"].take()
+        })
     }
 
-    /// Waits until the page has opened this task.
-    pub async fn at(&self, id: i64) {
-        self.wait(&format!("document.title === 'Task {id} · ewe'")).await;
-    }
-
-    pub async fn js(&self, script: &str) -> Value {
-        self.client
-            .execute(script, Vec::new())
-            .await
+    /// The value that a script returns.
+    #[track_caller]
+    pub fn js(&self, script: &str) -> Value {
+        self.runtime
+            .block_on(self.client.execute(script, Vec::new()))
             .unwrap_or_else(|error| panic!("{script}: {error}"))
     }
 
     /// Waits until an expression is true.
     #[track_caller]
-    pub fn wait<'a>(&'a self, condition: &'a str) -> impl Future<Output = ()> + 'a {
-        let place = std::panic::Location::caller();
-        async move {
-            let start = Instant::now();
-            while self.js(&format!("return Boolean({condition})")).await != Value::Bool(true) {
-                if start.elapsed() > PATIENCE {
-                    let seen = self.js("return document.body.innerText.slice(0, 3000)").await;
-                    let status = self
-                        .js("return document.getElementById('status').textContent")
-                        .await;
-                    panic!(
-                        "{place}: in vain for {condition}\nstatus: {status}\nseen: {}",
-                        seen.as_str().unwrap_or_default()
-                    );
-                }
-                tokio::time::sleep(Duration::from_millis(30)).await;
+    pub fn wait(&self, condition: &str) {
+        let start = Instant::now();
+        while self.js(&format!("return Boolean({condition})")) != true {
+            if start.elapsed() > PATIENCE {
+                let status = self.js("return document.getElementById('status').textContent");
+                let seen = self.js("return document.body.innerText.slice(0, 3000)");
+                let seen = seen.as_str().unwrap_or_default();
+                panic!("in vain for {condition}\nstatus: {status}\nseen: {seen}");
             }
+            std::thread::sleep(Duration::from_millis(30));
         }
+    }
+
+    /// Waits until the page has opened this task.
+    #[track_caller]
+    pub fn at(&self, id: i64) {
+        self.wait(&format!("document.title === 'Task {id} · ewe'"));
     }
 
     /// Waits until the line at the bottom says this.
     #[track_caller]
-    pub fn says(&self, what: &str) -> impl Future<Output = ()> + '_ {
-        let condition = format!(
+    pub fn says(&self, what: &str) {
+        self.wait(&format!(
             "document.getElementById('status').textContent.includes({})",
             json!(what)
-        );
-        let place = std::panic::Location::caller();
-        async move {
-            let start = Instant::now();
-            while self.js(&format!("return {condition}")).await != Value::Bool(true) {
-                if start.elapsed() > PATIENCE {
-                    panic!(
-                        "{place}: in vain for {condition}: {}",
-                        self.js("return document.getElementById('status').textContent")
-                            .await
-                    );
-                }
-                tokio::time::sleep(Duration::from_millis(30)).await;
-            }
-        }
+        ));
     }
 
     /// What an element shows.
-    pub async fn text(&self, selector: &str) -> String {
-        let script = format!("return document.querySelector({}).innerText", json!(selector));
-        self.js(&script).await.as_str().unwrap().to_string()
+    #[track_caller]
+    pub fn text(&self, selector: &str) -> String {
+        let text = self.js(&format!(
+            "return document.querySelector({}).innerText",
+            json!(selector)
+        ));
+        text.as_str().unwrap().to_string()
     }
 
     /// Presses keys, one after the other.
-    pub async fn press(&self, keys: &str) {
-        let mut actions = KeyActions::new("keyboard".into());
-        for key in keys.chars() {
-            actions = actions
-                .then(KeyAction::Down { value: key })
-                .then(KeyAction::Up { value: key });
-        }
-        self.client.perform_actions(actions).await.unwrap();
+    pub fn press(&self, keys: &str) {
+        let actions = keys
+            .chars()
+            .fold(KeyActions::new("keyboard".into()), |actions, value| {
+                actions
+                    .then(KeyAction::Down { value })
+                    .then(KeyAction::Up { value })
+            });
+        self.runtime
+            .block_on(self.client.perform_actions(actions))
+            .unwrap();
     }
 
     /// Presses a key while another one is held.
-    pub async fn press_with(&self, held: char, key: char) {
+    pub fn press_with(&self, held: char, key: char) {
         let actions = KeyActions::new("keyboard".into())
             .then(KeyAction::Down { value: held })
             .then(KeyAction::Down { value: key })
             .then(KeyAction::Up { value: key })
             .then(KeyAction::Up { value: held });
-        self.client.perform_actions(actions).await.unwrap();
+        self.runtime
+            .block_on(self.client.perform_actions(actions))
+            .unwrap();
     }
 
     /// A picture of the window, in `target/screenshots`.
-    pub async fn picture(&self, name: &str) {
-        let picture = self.client.screenshot().await.unwrap();
+    pub fn picture(&self, name: &str) {
+        let picture = self.runtime.block_on(self.client.screenshot()).unwrap();
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join(format!("{name}.png")), picture).unwrap();
     }
 
     /// So many pixels wide and high, whatever the window's own limits.
-    pub async fn size(&self, width: u32, height: u32) {
+    pub fn size(&self, width: u32, height: u32) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
-        self.devtools("Emulation.setDeviceMetricsOverride", size).await;
+        self.devtools("Emulation.setDeviceMetricsOverride", size);
     }
 
     /// `light` or `dark`.
-    pub async fn theme(&self, theme: &str) {
+    pub fn theme(&self, theme: &str) {
         let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
-        self.devtools("Emulation.setEmulatedMedia", media).await;
+        self.devtools("Emulation.setEmulatedMedia", media);
     }
 
     /// Loads the page anew.
-    pub async fn reload(&self) {
-        self.client.refresh().await.unwrap();
-        self.wait("document.getElementById('count').textContent !== ''")
-            .await;
+    pub fn reload(&self) {
+        self.runtime.block_on(self.client.refresh()).unwrap();
+        self.wait("document.getElementById('count').textContent !== ''");
     }
 
     /// Ends it. Nothing may have gone wrong in the page, and its policy not have had to stop anything.
-    pub async fn close(self) {
-        assert_eq!(self.js("return window.wrong").await, json!([]));
-        let log = self.post("se/log", json!({ "type": "browser" })).await;
+    #[track_caller]
+    pub fn close(self) {
+        assert_eq!(self.js("return window.wrong"), json!([]));
+        let log = self.post("se/log", json!({ "type": "browser" }));
         let severe: Vec<&Value> = log
             .as_array()
             .unwrap()
@@ -350,6 +340,6 @@ impl Drop for Browser {
 }
 
 /// Runs a test that looks at a page with one browser.
-pub fn looking<F: Future<Output = ()>>(page: &Page, test: impl FnOnce(Browser) -> F) {
-    block_on(async { test(Browser::open(&page.url).await).await });
+pub fn looking(page: &Page, test: impl FnOnce(Browser)) {
+    test(Browser::open(&page.url));
 }

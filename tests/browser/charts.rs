@@ -18,15 +18,15 @@ fn what_is_drawn_is_what_sql_counts() {
         select id, 1, 1, (id % 7) / 10.0 + 0.02 from task where id > 215",
     );
     let page = Page::start(&dir, &[]);
-    looking(&page, |browser| async {
-        browser.at(237).await;
-        browser.press("d").await;
-        browser.wait("document.querySelector('#chart-reviews svg')").await;
+    looking(&page, |browser| {
+        browser.at(237);
+        browser.press("d");
+        browser.wait("document.querySelector('#chart-reviews svg')");
 
         // Bars: each part has its number in a title, and is so wide.
         let script = "return [...document.querySelectorAll('#chart-reviews rect')].map((r) => \
             `${r.querySelector('title')?.textContent}|${r.getBBox().width}`)";
-        let parts = browser.js(script).await;
+        let parts = browser.js(script);
         let mut drawn = BTreeMap::new();
         for part in parts.as_array().unwrap() {
             let (title, width) = part.as_str().unwrap().rsplit_once('|').unwrap();
@@ -42,22 +42,41 @@ fn what_is_drawn_is_what_sql_counts() {
             .map(|row| (row[0].clone(), row[1].parse().unwrap()))
             .collect();
         assert_eq!(
-            drawn.iter().map(|(name, (count, _))| (name.clone(), *count)).collect::<BTreeMap<_, _>>(),
+            drawn
+                .iter()
+                .map(|(name, (count, _))| (name.clone(), *count))
+                .collect::<BTreeMap<_, _>>(),
             counted
         );
-        let most = drawn.values().copied().fold((0.0, 0.0), |most, part| if part.0 > most.0 { part } else { most });
+        let most = drawn
+            .values()
+            .copied()
+            .fold((0.0, 0.0), |most, part| if part.0 > most.0 { part } else { most });
         for (name, (count, width)) in &drawn {
             let expected = count / most.0 * most.1;
-            assert!((width - expected).abs() < 3.0, "{name}: {width} wide, not {expected}");
+            assert!(
+                (width - expected).abs() < 3.0,
+                "{name}: {width} wide, not {expected}"
+            );
         }
 
         // Columns: their heights, and the numbers for those who do not see them.
         let script = "return [...document.querySelectorAll('#chart-similarities rect')].map((r) => r.getBBox().height)";
-        let heights = browser.js(script).await;
-        let heights: Vec<f64> = heights.as_array().unwrap().iter().filter_map(|height| height.as_f64()).collect();
+        let heights = browser.js(script);
+        let heights: Vec<f64> = heights
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|height| height.as_f64())
+            .collect();
         let script = "return [...document.querySelectorAll('#chart-similarities tbody td')].map((c) => Number(c.textContent.replaceAll(',', '')))";
-        let table = browser.js(script).await;
-        let table: Vec<i64> = table.as_array().unwrap().iter().filter_map(|count| count.as_i64()).collect();
+        let table = browser.js(script);
+        let table: Vec<i64> = table
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|count| count.as_i64())
+            .collect();
         let counted = dir.sql(
             "select cast(rouge_l * 20 as integer), count(*) from neighbor join task on task.id = task_id
             where rank = 1 and review <> 'rejected' group by 1",
@@ -71,9 +90,15 @@ fn what_is_drawn_is_what_sql_counts() {
         let tallest = heights.iter().copied().fold(0.0, f64::max);
         let most = *table.iter().max().unwrap() as f64;
         for (height, count) in heights.iter().zip(&table) {
-            assert!((height - *count as f64 / most * tallest).abs() < 2.0, "{height} high for {count}");
+            assert!(
+                (height - *count as f64 / most * tallest).abs() < 2.0,
+                "{height} high for {count}"
+            );
         }
-        assert!(browser.text("#dashboard .lead").await.starts_with(&format!("{} tasks", dir.sql("select count(distinct task_id) from dataset")[0][0])));
-        browser.close().await;
+        assert!(browser.text("#dashboard .lead").starts_with(&format!(
+            "{} tasks",
+            dir.sql("select count(distinct task_id) from dataset")[0][0]
+        )));
+        browser.close();
     });
 }

@@ -15,30 +15,24 @@ const FIRST: i64 = 216;
 fn what_is_imported_appears_and_the_place_stays() {
     let dir = browser::numbered(5);
     let page = Page::start(&dir, &[]);
-    looking(&page, |browser| async {
-        browser.press("jj").await;
-        browser.at(FIRST + 2).await;
-        browser.press("e").await;
-        browser
-            .wait("document.activeElement.name === 'instruction'")
-            .await;
-        browser.press_with(CONTROL, 'a').await;
-        browser.press("Half a sen").await;
+    looking(&page, |browser| {
+        browser.press("jj");
+        browser.at(FIRST + 2);
+        browser.press("e");
+        browser.wait("document.activeElement.name === 'instruction'");
+        browser.press_with(CONTROL, 'a');
+        browser.press("Half a sen");
         import_numbered(&dir, 6, 4);
-        browser
-            .wait("document.getElementById('count').textContent === '9 tasks'")
-            .await;
-        browser
-            .wait("document.querySelectorAll('#tasks li').length === 9")
-            .await;
+        browser.wait("document.getElementById('count').textContent === '9 tasks'");
+        browser.wait("document.querySelectorAll('#tasks li').length === 9");
         // The field has the focus still, and goes on where it was.
-        browser.press("tence").await;
+        browser.press("tence");
         assert_eq!(
-            browser.js("return document.activeElement.value").await,
+            browser.js("return document.activeElement.value"),
             "Half a sentence"
         );
-        browser.press(&ESCAPE.to_string()).await;
-        browser.wait("!document.querySelector('textarea')").await;
+        browser.press(&ESCAPE.to_string());
+        browser.wait("!document.querySelector('textarea')");
         assert_eq!(
             dir.sql("select instruction from task where id = 218"),
             [["Half a sentence"]]
@@ -46,39 +40,29 @@ fn what_is_imported_appears_and_the_place_stays() {
 
         // Somebody else decides: the line and the open task say so, the place stays.
         ewe(&dir, &["reject", "--db", "d.db", "218", "217"]).success();
-        browser
-            .wait("document.getElementById('count').textContent === '7 tasks'")
-            .await;
-        browser
-            .wait("document.querySelector('#task .facts').textContent.includes('rejected')")
-            .await;
-        browser.at(FIRST + 2).await;
-        let reviews = browser.js("return [...document.querySelectorAll('#tasks .facts span:first-child')].map((s) => s.textContent).join(' ')").await;
+        browser.wait("document.getElementById('count').textContent === '7 tasks'");
+        browser.wait("document.querySelector('#task .facts').textContent.includes('rejected')");
+        browser.at(FIRST + 2);
+        let reviews = browser.js("return [...document.querySelectorAll('#tasks .facts span:first-child')].map((s) => s.textContent).join(' ')");
         assert_eq!(
             reviews,
             "pending rejected rejected pending pending pending pending pending pending"
         );
         // A search that is being typed is not disturbed either.
-        browser.press("/").await;
-        browser.press("thing num").await;
+        browser.press("/");
+        browser.press("thing num");
         import_numbered(&dir, 10, 1);
-        browser
-            .wait("document.getElementById('count').textContent === '8 tasks'")
-            .await;
-        browser.press("ber 10").await;
-        browser
-            .wait("document.getElementById('count').textContent === '1 task'")
-            .await;
+        browser.wait("document.getElementById('count').textContent === '8 tasks'");
+        browser.press("ber 10");
+        browser.wait("document.getElementById('count').textContent === '1 task'");
         assert_eq!(
-            browser.js("return document.activeElement.value").await,
+            browser.js("return document.activeElement.value"),
             "thing number 10"
         );
         // Even SQL that knows nothing of ewe.
         dir.sql("update task set review = 'accepted' where id > 215");
-        browser
-            .wait("document.getElementById('count').textContent === '0 tasks'")
-            .await;
-        browser.close().await;
+        browser.wait("document.getElementById('count').textContent === '0 tasks'");
+        browser.close();
     });
 }
 
@@ -89,13 +73,11 @@ fn tasks_appear_while_a_model_writes_them() {
     let mock = Mock::start();
     mock.set_latency(Duration::from_millis(20));
     let page = Page::start(&dir, &[]);
-    looking(&page, |browser| async {
-        browser.at(FIRST).await;
-        browser.press("e").await;
-        browser
-            .wait("document.activeElement.name === 'instruction'")
-            .await;
-        browser.press_with(CONTROL, 'a').await;
+    looking(&page, |browser| {
+        browser.at(FIRST);
+        browser.press("e");
+        browser.wait("document.activeElement.name === 'instruction'");
+        browser.press_with(CONTROL, 'a');
         let generate = [
             "generate",
             "--db",
@@ -115,14 +97,14 @@ fn tasks_appear_while_a_model_writes_them() {
         let mut typed = String::new();
         // Somebody edits and reviews while the tasks come in; neither waits for the other for long.
         while child.try_wait().unwrap().is_none() {
-            browser.press("x").await;
+            browser.press("x");
             typed.push('x');
-            let text = browser.text("#count").await;
+            let text = browser.text("#count");
             let count: i64 = text.split(' ').next().unwrap().parse().unwrap();
             if counts.last() != Some(&count) {
                 counts.push(count);
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            std::thread::sleep(Duration::from_millis(100));
         }
         assert!(child.wait().unwrap().success());
         assert!(
@@ -130,26 +112,22 @@ fn tasks_appear_while_a_model_writes_them() {
             "the count did not grow step by step: {counts:?}"
         );
         assert!(counts.is_sorted(), "{counts:?}");
-        assert_eq!(browser.js("return document.activeElement.value").await, typed);
-        browser.press(&ESCAPE.to_string()).await;
-        browser.wait("!document.querySelector('textarea')").await;
+        assert_eq!(browser.js("return document.activeElement.value"), typed);
+        browser.press(&ESCAPE.to_string());
+        browser.wait("!document.querySelector('textarea')");
         assert_eq!(dir.sql("select instruction from task where id = 216"), [[typed]]);
         let pending = number(&dir, "select count(*) from task where review = 'pending'");
         assert_eq!(
             number(&dir, "select count(*) from task where origin = 'machine'"),
             60
         );
-        browser
-            .wait(&format!(
-                "document.getElementById('count').textContent === '{pending} tasks'"
-            ))
-            .await;
-        browser
-            .wait(&format!(
-                "document.querySelectorAll('#tasks li').length === {pending}"
-            ))
-            .await;
-        browser.close().await;
+        browser.wait(&format!(
+            "document.getElementById('count').textContent === '{pending} tasks'"
+        ));
+        browser.wait(&format!(
+            "document.querySelectorAll('#tasks li').length === {pending}"
+        ));
+        browser.close();
     });
 }
 
@@ -163,28 +141,24 @@ fn a_server_that_stops_loses_nothing_that_was_typed() {
         .trim_end_matches('/')
         .trim_start_matches("http://")
         .to_string();
-    looking(&page, |browser| async {
-        browser.at(FIRST).await;
-        browser.press("e").await;
-        browser
-            .wait("document.activeElement.name === 'instruction'")
-            .await;
-        browser.press_with(CONTROL, 'a').await;
+    looking(&page, |browser| {
+        browser.at(FIRST);
+        browser.press("e");
+        browser.wait("document.activeElement.name === 'instruction'");
+        browser.press_with(CONTROL, 'a');
         std::process::Command::new("kill")
             .args(["-9", &page.id().to_string()])
             .status()
             .unwrap();
-        browser.press("Kept.").await;
-        browser.wait("document.querySelector('.state').textContent.startsWith('Not saved: ewe curate does not answer')").await;
+        browser.press("Kept.");
+        browser.wait("document.querySelector('.state').textContent.startsWith('Not saved: ewe curate does not answer')");
         let _again = spawn_again(&dir, &address);
-        browser
-            .wait("document.querySelector('.state').textContent === 'Saved.'")
-            .await;
+        browser.wait("document.querySelector('.state').textContent === 'Saved.'");
         assert_eq!(
             dir.sql("select instruction from task where id = 216"),
             [["Kept."]]
         );
-        browser.close().await;
+        browser.close();
     });
 }
 

@@ -13,61 +13,53 @@ use crate::{
 fn pictures_at_both_widths_in_both_themes() {
     let dir = filled();
     let page = Page::start(&dir, &[]);
-    looking(&page, |browser| async {
-        browser
-            .at(number(&dir, "select min(id) from task where origin = 'machine'"))
-            .await;
-        browser.press("c").await;
-        browser
-            .wait("document.querySelectorAll('#tasks li').length > 50")
-            .await;
+    looking(&page, |browser| {
+        browser.at(number(&dir, "select min(id) from task where origin = 'machine'"));
+        browser.press("c");
+        browser.wait("document.querySelectorAll('#tasks li').length > 50");
         for (width, height) in [(1600, 1000), (400, 900)] {
-            browser.size(width, height).await;
+            browser.size(width, height);
             for theme in ["light", "dark"] {
-                browser.theme(theme).await;
-                browser.picture(&format!("queue-{width}-{theme}")).await;
-                fits(&browser).await;
-                browser.press("e").await;
-                browser.wait("document.querySelector('textarea')").await;
-                browser.picture(&format!("edit-{width}-{theme}")).await;
-                fits(&browser).await;
-                readable(&browser).await;
-                browser.press(&ESCAPE.to_string()).await;
-                browser.wait("!document.querySelector('textarea')").await;
-                readable(&browser).await;
+                browser.theme(theme);
+                browser.picture(&format!("queue-{width}-{theme}"));
+                fits(&browser);
+                browser.press("e");
+                browser.wait("document.querySelector('textarea')");
+                browser.picture(&format!("edit-{width}-{theme}"));
+                fits(&browser);
+                readable(&browser);
+                browser.press(&ESCAPE.to_string());
+                browser.wait("!document.querySelector('textarea')");
+                readable(&browser);
                 for (key, dialog) in [("?", "help"), ("b", "bulk"), ("x", "export"), ("R", "reason")] {
-                    browser.press(key).await;
-                    browser
-                        .wait(&format!("document.querySelector('#{dialog}[open]')"))
-                        .await;
-                    browser.picture(&format!("{dialog}-{width}-{theme}")).await;
-                    readable(&browser).await;
-                    browser.press(&ESCAPE.to_string()).await;
-                    browser.wait("!document.querySelector('dialog[open]')").await;
+                    browser.press(key);
+                    browser.wait(&format!("document.querySelector('#{dialog}[open]')"));
+                    browser.picture(&format!("{dialog}-{width}-{theme}"));
+                    readable(&browser);
+                    browser.press(&ESCAPE.to_string());
+                    browser.wait("!document.querySelector('dialog[open]')");
                 }
-                browser.press("d").await;
-                browser
-                    .wait("document.querySelectorAll('#dashboard svg').length >= 5")
-                    .await;
-                browser.picture(&format!("dashboard-{width}-{theme}")).await;
-                fits(&browser).await;
-                browser.press("d").await;
-                browser.wait("document.getElementById('dashboard').hidden").await;
+                browser.press("d");
+                browser.wait("document.querySelectorAll('#dashboard svg').length >= 5");
+                browser.picture(&format!("dashboard-{width}-{theme}"));
+                fits(&browser);
+                browser.press("d");
+                browser.wait("document.getElementById('dashboard').hidden");
             }
         }
-        browser.close().await;
+        browser.close();
     });
 }
 
 /// Nothing is wider than the window.
-async fn fits(browser: &Browser) {
+fn fits(browser: &Browser) {
     let wide = "return [...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1 \
         && !e.closest('.unseen')).slice(0, 5).map((e) => e.outerHTML.slice(0, 200))";
-    assert_eq!(browser.js(wide).await, json!([]));
+    assert_eq!(browser.js(wide), json!([]));
 }
 
 /// Texts have a contrast of 4.5 at least with what is behind them.
-async fn readable(browser: &Browser) {
+fn readable(browser: &Browser) {
     let script = r#"
         const rgb = (color) => color.match(/[\d.]+/g).map(Number);
         const light = (color) => {
@@ -91,7 +83,7 @@ async fn readable(browser: &Browser) {
         }
         return poor.slice(0, 5);
     "#;
-    assert_eq!(browser.js(script).await, json!([]));
+    assert_eq!(browser.js(script), json!([]));
 }
 
 #[test]
@@ -99,12 +91,10 @@ async fn readable(browser: &Browser) {
 fn a_screen_reader_finds_names_and_an_order() {
     let dir = filled();
     let page = Page::start(&dir, &[]);
-    looking(&page, |browser| async {
-        browser
-            .at(number(&dir, "select min(id) from task where origin = 'machine'"))
-            .await;
+    looking(&page, |browser| {
+        browser.at(number(&dir, "select min(id) from task where origin = 'machine'"));
         // The names that the browser itself computes.
-        browser.devtools("Accessibility.enable", json!({})).await;
+        browser.devtools("Accessibility.enable", json!({}));
         for (key, leave) in [
             ("", ""),
             ("f", "\u{e00c}"),
@@ -114,8 +104,8 @@ fn a_screen_reader_finds_names_and_an_order() {
             ("R", "\u{e00c}"),
             ("?", "\u{e00c}"),
         ] {
-            browser.press(key).await;
-            let tree = browser.devtools("Accessibility.getFullAXTree", json!({})).await;
+            browser.press(key);
+            let tree = browser.devtools("Accessibility.getFullAXTree", json!({}));
             let mut named = 0;
             for node in tree["nodes"].as_array().unwrap() {
                 let role = node["role"]["value"].as_str().unwrap_or_default();
@@ -141,17 +131,15 @@ fn a_screen_reader_finds_names_and_an_order() {
                 }
             }
             assert!(named > 5, "{key:?}: {named}");
-            browser.press(leave).await;
+            browser.press(leave);
         }
-        browser
-            .wait("!document.querySelector('dialog[open], textarea')")
-            .await;
+        browser.wait("!document.querySelector('dialog[open], textarea')");
         // Tab goes from the search over the filter and the tools to the one line of the queue that is looked at, then the task.
-        browser.press("/").await;
+        browser.press("/");
         let mut order = Vec::new();
         for _ in 0..14 {
-            order.push(browser.js("const e = document.activeElement; return e.id || e.name || e.textContent.trim().split(' ')[0]").await);
-            browser.press(&TAB.to_string()).await;
+            order.push(browser.js("const e = document.activeElement; return e.id || e.name || e.textContent.trim().split(' ')[0]"));
+            browser.press(&TAB.to_string());
         }
         let order: Vec<&str> = order.iter().filter_map(Value::as_str).collect();
         assert_eq!(
@@ -174,16 +162,12 @@ fn a_screen_reader_finds_names_and_an_order() {
             ]
         );
         // What is opened, and what happened, is announced.
-        browser.press("\u{e00c}").await;
-        browser.press("j").await;
-        browser
-            .wait("document.querySelector('#now[aria-live]').textContent.startsWith('Task ')")
-            .await;
-        browser.press("a").await;
-        browser
-            .wait("document.querySelector('#status[role=status]').textContent.includes('accepted')")
-            .await;
-        browser.close().await;
+        browser.press("\u{e00c}");
+        browser.press("j");
+        browser.wait("document.querySelector('#now[aria-live]').textContent.startsWith('Task ')");
+        browser.press("a");
+        browser.wait("document.querySelector('#status[role=status]').textContent.includes('accepted')");
+        browser.close();
     });
 }
 
@@ -192,17 +176,14 @@ fn a_screen_reader_finds_names_and_an_order() {
 fn the_page_is_ready_soon() {
     let dir = browser::numbered(500);
     let page = Page::start(&dir, &[]);
-    looking(&page, |browser| async {
+    looking(&page, |browser| {
         let mut times = Vec::new();
         for _ in 0..5 {
-            browser.reload().await;
-            browser
-                .wait("performance.getEntriesByName('ready').length > 0")
-                .await;
+            browser.reload();
+            browser.wait("performance.getEntriesByName('ready').length > 0");
             times.push(
                 browser
                     .js("return performance.getEntriesByName('ready')[0].startTime")
-                    .await
                     .as_f64()
                     .unwrap(),
             );
@@ -210,6 +191,6 @@ fn the_page_is_ready_soon() {
         times.sort_by(f64::total_cmp);
         eprintln!("ready after {times:.0?} ms");
         assert!(times[2] < 1000.0, "{times:?}");
-        browser.close().await;
+        browser.close();
     });
 }

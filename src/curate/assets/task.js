@@ -69,10 +69,11 @@ function changes(history) {
     ...compared(JSON.parse(change.before), JSON.parse(change.after))])];
 }
 
+/** Columns that changed: texts side by side, words and numbers (some that only SQL changes) in a line. */
 const compared = (before, after) => Object.keys(after).map((column) =>
-  column === "review"
-    ? make("p", { class: "text" }, `${before.review} → ${after.review}`)
-    : make("div", { class: "both" }, side(`${column} before`, after[column], before[column]), side("after", before[column], after[column])));
+  ["instruction", "input", "output"].includes(column)
+    ? make("div", { class: "both" }, side(`${column} before`, after[column], before[column]), side("after", before[column], after[column]))
+    : make("p", { class: "text" }, plain(`${column}: ${before[column] ?? "none"} → ${after[column] ?? "none"}`)));
 
 const side = (label, ours, theirs) => make("div", {}, make("h3", {}, label), marked(ours, theirs));
 
