@@ -4,6 +4,7 @@ use std::{io::Write, path::PathBuf};
 
 use crate::{
     interchange::{Format, import},
+    report::Figures,
     store::Store,
 };
 
@@ -31,6 +32,8 @@ pub struct Args {
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let store = Store::open(&args.db).await?;
     let imported = import::import(&store, &args.file, args.format).await?;
+    // Counted while one waits anyway, so that the first look at a chart of many tasks does not take as long.
+    Figures::load(&store).await?;
     store.close().await;
     if !imported.unused_fields.is_empty() {
         let fields: Vec<_> = imported

@@ -8,13 +8,15 @@
 //! 3. The object is the last word of the noun phrase behind it: what stands before the first preposition, conjunction,
 //!    comma or other sign, without "me" ("Tell me a joke" is tell, joke), and as a singular.
 
+use std::{collections::HashSet, sync::LazyLock};
+
 use crate::store::tally::Roots;
 
 /// For [`crate::store::Store::totals`]. The version grows with every change to what this file answers.
 pub const ROOTS: Roots = Roots { version: 1, of: root };
 
 /// Verbs that requests begin with, as they stand in one.
-const VERBS: &str = " abbreviate act add adapt adjust advise alphabetize analyse analyze announce annotate answer apply argue arrange \
+const VERBS: &str = "abbreviate act add adapt adjust advise alphabetize analyse analyze announce annotate answer apply argue arrange \
     assess assign assume back balance brainstorm break build calculate capitalize caption categorise categorize change check choose cite \
     clarify classify clean combine comment compare compile complete compose compress compute conclude condense conduct conjugate \
     consider construct continue contrast convert convince copy correct count craft create criticise criticize critique debug decide \
@@ -74,11 +76,20 @@ const ENDS: &str = " of in on at to for from with without by about into onto ove
 const DETERMINERS: &str = " a an the this that these those my your our his her its their some any each every all both another \
     me us yourself him them it one two three four five six seven eight nine ten several many few more most much ";
 
-/// Whether the list has the word. Lists begin and end with a space, and words have none.
-fn listed(list: &str, word: &str) -> bool {
-    list.match_indices(word)
-        .any(|(at, _)| list.as_bytes()[at - 1] == b' ' && list.as_bytes().get(at + word.len()) == Some(&b' '))
+/// The lists above, for looking words up.
+struct Lists {
+    verbs: HashSet<&'static str>,
+    circumstances: HashSet<&'static str>,
+    ends: HashSet<&'static str>,
+    determiners: HashSet<&'static str>,
 }
+
+static LISTS: LazyLock<Lists> = LazyLock::new(|| Lists {
+    verbs: VERBS.split_whitespace().collect(),
+    circumstances: CIRCUMSTANCES.split_whitespace().collect(),
+    ends: ENDS.split_whitespace().collect(),
+    determiners: DETERMINERS.split_whitespace().collect(),
+});
 
 /// A word in lower case, and whether a sign behind it ends the phrase or the sentence.
 struct Word {
@@ -87,41 +98,48 @@ struct Word {
     ends_sentence: bool,
 }
 
-fn words(instruction: &str) -> Vec<Word> {
-    // No more than the beginning of a text decides.
-    instruction
-        .split_whitespace()
-        .take(60)
-        .filter_map(|raw| {
-            let text = raw.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
-            let behind = &raw[raw
-                .rfind(char::is_alphanumeric)
-                .map_or(0, |at| at + raw[at..].chars().next().map_or(0, char::len_utf8))..];
-            (!text.is_empty()).then(|| Word {
-                ends_phrase: !behind
-                    .trim_matches(['"', '\'', '”', '’', '*', '_', '`'])
-                    .is_empty(),
-                ends_sentence: behind.contains(['.', '!', '?', ':', ';']),
-                text,
-            })
+impl Word {
+    /// None where there is no letter or digit in it.
+    fn of(raw: &str) -> Option<Word> {
+        let first = raw.find(char::is_alphanumeric)?;
+        let last = raw.rfind(char::is_alphanumeric)?;
+        let end = last + raw[last..].chars().next().map_or(0, char::len_utf8);
+        let behind = &raw[end..];
+        Some(Word {
+            text: raw[first..end].to_lowercase(),
+            ends_phrase: !behind
+                .trim_matches(['"', '\'', '”', '’', '*', '_', '`'])
+                .is_empty(),
+            ends_sentence: behind.contains(['.', '!', '?', ':', ';']),
         })
-        .collect()
+    }
 }
 
 /// The verb and its object, if there are any.
 pub fn root(instruction: &str) -> Option<(String, Option<String>)> {
-    let words = words(instruction);
-    // A request may come second, after a statement or two.
-    words
-        .split_inclusive(|word| word.ends_sentence)
-        .take(3)
-        .find_map(of_sentence)
+    // No more than the beginning of a text decides, and a request may come second, after a statement or two.
+    let mut words = instruction.split_whitespace().take(60).filter_map(Word::of);
+    for _ in 0..3 {
+        let mut sentence = Vec::new();
+        for word in words.by_ref() {
+            let ends = word.ends_sentence;
+            sentence.push(word);
+            if ends {
+                break;
+            }
+        }
+        let root = of_sentence(&sentence);
+        if root.is_some() {
+            return root;
+        }
+    }
+    None
 }
 
 fn of_sentence(sentence: &[Word]) -> Option<(String, Option<String>)> {
     let rest = after_openers(sentence);
     let (verb, rest) = rest.split_first()?;
-    if !verb.text.is_ascii() || !listed(VERBS, &verb.text) {
+    if !LISTS.verbs.contains(verb.text.as_str()) {
         return None;
     }
     if verb.ends_phrase {
@@ -129,7 +147,7 @@ fn of_sentence(sentence: &[Word]) -> Option<(String, Option<String>)> {
     }
     // "Compare and contrast the plays": the object belongs to both.
     let rest = match rest {
-        [and, second, rest @ ..] if and.text == "and" && listed(VERBS, &second.text) => rest,
+        [and, second, rest @ ..] if and.text == "and" && LISTS.verbs.contains(second.text.as_str()) => rest,
         _ => rest,
     };
     Some((verb.text.clone(), object(rest)))
@@ -151,7 +169,9 @@ fn after_openers(mut rest: &[Word]) -> &[Word] {
         // "Given a list of numbers, find …"
         let comma = rest.iter().position(|word| word.ends_phrase);
         match (rest.first(), comma) {
-            (Some(first), Some(comma)) if listed(CIRCUMSTANCES, &first.text) && comma + 1 < rest.len() => {
+            (Some(first), Some(comma))
+                if LISTS.circumstances.contains(first.text.as_str()) && comma + 1 < rest.len() =>
+            {
                 rest = &rest[comma + 1..];
             }
             _ => return rest,
@@ -163,12 +183,12 @@ fn object(rest: &[Word]) -> Option<String> {
     let mut head = None;
     for word in rest {
         let text = word.text.as_str();
-        if listed(ENDS, text) && !(head.is_none() && text == "following") {
+        if LISTS.ends.contains(text) && !(head.is_none() && text == "following") {
             // "that" and its like may begin the object: "Rewrite that sentence".
-            if !(head.is_none() && listed(DETERMINERS, text)) {
+            if !(head.is_none() && LISTS.determiners.contains(text)) {
                 break;
             }
-        } else if !listed(DETERMINERS, text) && text != "following" {
+        } else if !LISTS.determiners.contains(text) && text != "following" {
             // Adverbs stand behind the noun or before an adjective.
             let noun = text.len() <= 24
                 && text.chars().all(|c| c.is_alphabetic() || matches!(c, '-' | '\''))

@@ -5,23 +5,20 @@
 //! than when it was counted; all others are counted anew, in the transaction that reads those that hold. They are
 //! saved afterwards. Where they cannot be, because others are writing or the disk is full, the next one counts again.
 
+mod count;
+
 use std::{
-    borrow::Cow,
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sqlx::{Connection, SqliteConnection};
 
-use super::{Result, Store, rows::rows_of};
-use crate::task::{Origin, Review};
+use tokio::task::{JoinHandle, spawn_blocking};
 
-/// A block of tasks has the same id without this many bits.
-const TASK_BITS: u32 = 12;
-
-/// The candidates of a block are of the same round without this many bits.
-const ROUND_BITS: u32 = 9;
+use self::count::TaskRows;
+use super::{Result, Store};
 
 /// Grows with each change to what is counted, or how, apart from roots.
 const VERSION: i64 = 1;
@@ -29,8 +26,8 @@ const VERSION: i64 = 1;
 /// Labels of more characters are not told apart.
 pub const LONGEST_LABEL: i64 = 64;
 
-/// A block of candidates tells at most so many spans of rounds apart.
-const MOST_SPANS: i64 = 64;
+/// Blocks that were read and are not yet counted.
+const MOST_WAITING: usize = 4;
 
 /// How long saving waits for others who write.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -206,19 +203,36 @@ pub(super) async fn of_tasks(
     .fetch_all(&mut *connection)
     .await?;
     let mut sum = TaskTally::default();
+    let mut counting = VecDeque::new();
     for block in blocks {
-        let known = block.known();
-        let tally = match known {
-            Some(tally) => tally,
-            None => {
-                let tally = count_tasks(connection, block.block, roots).await?;
-                fresh.extend(block.saving("task", version, &tally));
-                tally
-            }
-        };
+        if let Some(tally) = block.known() {
+            sum.merge(tally);
+            continue;
+        }
+        // While SQLite reads the next block, another core counts this one.
+        let rows = TaskRows::read(connection, block.block).await?;
+        counting.push_back((block, spawn_blocking(move || rows.count(roots))));
+        if counting.len() > MOST_WAITING
+            && let Some((block, tally)) = counting.pop_front()
+        {
+            let tally = counted(tally).await?;
+            fresh.extend(block.saving("task", version, &tally));
+            sum.merge(tally);
+        }
+    }
+    for (block, tally) in counting {
+        let tally = counted(tally).await?;
+        fresh.extend(block.saving("task", version, &tally));
         sum.merge(tally);
     }
     Ok(sum)
+}
+
+async fn counted(tally: JoinHandle<Result<TaskTally>>) -> Result<TaskTally> {
+    match tally.await {
+        Ok(tally) => tally,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
 }
 
 /// Counts of all candidates, as of the caller's transaction; what had to be counted is added to `fresh`.
@@ -246,7 +260,7 @@ pub(super) async fn of_candidates(
         let tally = match block.known() {
             Some(tally) => tally,
             None => {
-                let tally = count_candidates(connection, block.block).await?;
+                let tally = count::candidates(connection, block.block).await?;
                 fresh.extend(block.saving("candidate", VERSION, &tally));
                 tally
             }
@@ -271,197 +285,6 @@ impl Block {
             counts: serde_json::to_string(tally).ok()?,
         })
     }
-}
-
-/// The first and the last number of a block.
-fn range(block: i64, bits: u32) -> (i64, i64) {
-    let first = block << bits;
-    (first, first + (1 << bits) - 1)
-}
-
-/// `origin`, `review`, `length`, the beginning of the instruction unless the task was rejected, `similarity`
-#[derive(Deserialize)]
-struct TaskRow<'a>(
-    Origin,
-    Review,
-    i64,
-    #[serde(borrow)] Option<Cow<'a, str>>,
-    Option<i64>,
-);
-
-/// `task_id`, `review`, `is_classification`, whether there is an input, its length, that of the output, the label
-#[derive(Deserialize)]
-struct InstanceRow<'a>(
-    i64,
-    Review,
-    u8,
-    u8,
-    i64,
-    i64,
-    #[serde(borrow)] Option<Cow<'a, str>>,
-);
-
-async fn count_tasks(connection: &mut SqliteConnection, block: i64, roots: Roots) -> Result<TaskTally> {
-    let (first, last) = range(block, TASK_BITS);
-    let mut tally = TaskTally::default();
-    let tasks = sqlx::query_scalar!(
-        r#"
-        SELECT
-            json_group_array(
-                json_array(
-                    origin,
-                    review,
-                    length(instruction),
-                    CASE WHEN review <> 'rejected' THEN substr(instruction, 1, 400) END,
-                    CAST(nearest_rouge_l * 20 AS INTEGER) * 5
-                )
-            ) AS "rows!: String"
-        FROM task
-        WHERE id BETWEEN ? AND ?
-        "#,
-        first,
-        last
-    )
-    .fetch_one(&mut *connection)
-    .await?;
-    for TaskRow(origin, review, length, start, similarity) in rows_of(&tasks)? {
-        *tally
-            .tasks
-            .entry(origin.to_string())
-            .or_default()
-            .entry(review.to_string())
-            .or_default() += 1;
-        let Some(start) = start else { continue };
-        *tally.instruction_lengths.entry(length / 25 * 25).or_default() += 1;
-        if let Some(similarity) = similarity {
-            *tally.similarities.entry(similarity).or_default() += 1;
-        }
-        match (roots.of)(&start) {
-            Some((verb, noun)) => {
-                *tally
-                    .roots
-                    .entry(verb)
-                    .or_default()
-                    .entry(noun.unwrap_or_default())
-                    .or_default() += 1;
-            }
-            None => tally.rootless += 1,
-        }
-    }
-    count_instances(connection, block, &mut tally).await?;
-    count_scores(connection, block, &mut tally).await?;
-    Ok(tally)
-}
-
-async fn count_instances(connection: &mut SqliteConnection, block: i64, tally: &mut TaskTally) -> Result<()> {
-    let (first, last) = range(block, TASK_BITS);
-    let instances = sqlx::query_scalar!(
-        r#"
-        SELECT
-            json_group_array(
-                json_array(
-                    task.id,
-                    task.review,
-                    task.is_classification,
-                    instance.input <> '',
-                    length(instance.input),
-                    length(instance.output),
-                    CASE WHEN task.is_classification AND length(instance.output) <= ?3 THEN instance.output END
-                )
-            ) AS "rows!: String"
-        FROM task
-        JOIN instance ON instance.task_id = task.id
-        WHERE task.id BETWEEN ?1 AND ?2 AND task.review <> 'rejected'
-        "#,
-        first,
-        last,
-        LONGEST_LABEL
-    )
-    .fetch_one(connection)
-    .await?;
-    let mut seen = HashSet::new();
-    for InstanceRow(task_id, review, is_classification, has_input, input, output, label) in
-        rows_of(&instances)?
-    {
-        if seen.insert(task_id) {
-            tally.classification += i64::from(is_classification);
-            tally.other += i64::from(1 - is_classification);
-        }
-        *tally.examples.entry(review.to_string()).or_default() += 1;
-        if has_input == 0 {
-            tally.without_input += 1;
-        } else {
-            tally.with_input += 1;
-            *tally.input_lengths.entry(input / 100 * 100).or_default() += 1;
-        }
-        *tally.output_lengths.entry(output / 100 * 100).or_default() += 1;
-        match label {
-            Some(label) => *tally.labels.entry(label.to_ascii_lowercase()).or_default() += 1,
-            None => tally.long_labels += i64::from(is_classification),
-        }
-    }
-    Ok(())
-}
-
-async fn count_scores(connection: &mut SqliteConnection, block: i64, tally: &mut TaskTally) -> Result<()> {
-    let (first, last) = range(block, TASK_BITS);
-    let scores = sqlx::query!(
-        r#"
-        SELECT
-            judged.model AS "model!", coalesce(CAST(judged.score AS TEXT), '') AS "score!: String",
-            count(*) AS "instances!: i64"
-        FROM judged
-        JOIN task ON task.id = judged.task_id
-        WHERE task.id BETWEEN ? AND ? AND task.review <> 'rejected'
-        GROUP BY 1, 2
-        "#,
-        first,
-        last
-    )
-    .fetch_all(connection)
-    .await?;
-    for row in scores {
-        tally
-            .scores
-            .entry(row.model)
-            .or_default()
-            .insert(row.score, row.instances);
-    }
-    Ok(())
-}
-
-async fn count_candidates(connection: &mut SqliteConnection, block: i64) -> Result<CandidateTally> {
-    let (first, last) = range(block, ROUND_BITS);
-    let rows = sqlx::query!(
-        r#"
-        SELECT kind, verdict, coalesce(reason, '') AS "reason!: String", round, count(*) AS "candidates!: i64"
-        FROM candidate
-        WHERE round BETWEEN ? AND ?
-        GROUP BY round, kind, verdict, reason
-        "#,
-        first,
-        last
-    )
-    .fetch_all(connection)
-    .await?;
-    let mut tally = CandidateTally::default();
-    for row in rows {
-        // A reason may be left on what was accepted after all; what counts is the verdict.
-        let reason = if row.verdict == "accepted" {
-            String::new()
-        } else {
-            row.reason
-        };
-        if row.kind == "instruction" {
-            let counts = tally.rounds.entry(row.round).or_default();
-            *counts.entry(reason.clone()).or_default() += row.candidates;
-        }
-        let verdicts = tally.verdicts.entry(row.kind).or_default();
-        let reasons = verdicts.entry(row.verdict).or_default();
-        *reasons.entry(reason).or_default() += row.candidates;
-    }
-    tally.widen_to(MOST_SPANS);
-    Ok(tally)
 }
 
 impl Store {

@@ -10,7 +10,7 @@ use crate::report::Figures;
 
 const MIDDLE: f64 = WIDTH / 2.0;
 /// Radii: of the hole, between the rings, of the whole.
-const RADII: [f64; 3] = [46.0, 108.0, 178.0];
+const RADII: [f64; 3] = [42.0, 110.0, 178.0];
 /// The room that a line of text of 11 units needs.
 const LINE: f64 = 11.0;
 /// Colours that verbs take in turn.
@@ -26,6 +26,8 @@ pub fn roots(figures: &Figures) -> Option<Drawing> {
     }
     let share = |count: i64| count as f64 / all as f64 * 100.0;
     let mut body = String::new();
+    // Above all segments, or a later one would cover the end of a label.
+    let mut labels = String::new();
     let mut rows = Vec::new();
     let mut from = 0.0;
     for (at, verb) in roots.verbs.iter().enumerate() {
@@ -41,7 +43,7 @@ pub fn roots(figures: &Figures) -> Option<Drawing> {
             &says,
         );
         label(
-            &mut body,
+            &mut labels,
             "verb-label",
             (RADII[0], RADII[1]),
             (from, until),
@@ -59,7 +61,7 @@ pub fn roots(figures: &Figures) -> Option<Drawing> {
                 (start, end),
                 &says,
             );
-            label(&mut body, "noun-label", rings, (start, end), &object.noun);
+            label(&mut labels, "noun-label", rings, (start, end), &object.noun);
             rows.push(vec![
                 verb.verb.clone(),
                 object.noun.clone(),
@@ -85,6 +87,7 @@ pub fn roots(figures: &Figures) -> Option<Drawing> {
         }
         from = until;
     }
+    body.push_str(&labels);
     let covered = share(roots.with_object);
     body.push_str(&svg::text(
         "share",
