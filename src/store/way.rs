@@ -63,7 +63,7 @@ impl Store {
             .filter(|(_, condition)| match condition.column {
                 Column::Review => true,
                 Column::Origin | Column::Run => by_id,
-                Column::Text | Column::Other => false,
+                _ => false,
             })
             // Of those that are many, a run is likely to be the rarest.
             .min_by_key(|(_, condition)| {
