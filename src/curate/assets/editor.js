@@ -9,6 +9,15 @@ const PAUSE = 700;
 /** So long until a save that no server answered is tried again. */
 const AGAIN = 3000;
 
+/** A field that is larger than this does not grow with its text, nor is that looked through while it is typed. */
+const LARGE = 50_000;
+
+function fit(area) {
+  const large = area.value.length > LARGE;
+  area.classList.toggle("large", large);
+  area.spellcheck = !large;
+}
+
 /** Begins to edit `task`. `noted` is called with the action once there is one, `end` when somebody wants to leave. */
 export function begin(task, { noted, end }) {
   // What the fields began with, and what is saved.
@@ -19,7 +28,7 @@ export function begin(task, { noted, end }) {
 
   const state = make("span", { class: "state", role: "status" }, "Saves itself as you type.");
   const notice = make("div", { class: "notice" });
-  const form = make("form", { onsubmit: (event) => { event.preventDefault(); end(); }, oninput: (event) => { touched.add(event.target.name); schedule(); } }, fields());
+  const form = make("form", { onsubmit: (event) => { event.preventDefault(); end(); }, oninput: (event) => { touched.add(event.target.name); fit(event.target); schedule(); } }, fields());
   form.append(make("div", { class: "actions" },
     make("button", {}, "Done ", make("kbd", { "aria-hidden": "true" }, "Esc")),
     make("button", { type: "button", onclick: () => { fill(original); schedule(); } }, "Put everything back"), state));
@@ -28,6 +37,7 @@ export function begin(task, { noted, end }) {
     const field = (label, name, value) => {
       const area = make("textarea", { name, dir: "auto", rows: Math.min(14, value.split("\n", 14).length + 1), spellcheck: "true" });
       area.value = value;
+      fit(area);
       return make("label", {}, make("span", { class: "heading" }, label), area);
     };
     const many = task.instances.length > 1;
