@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help setup setup-dev build demo test lint fmt bench check-plan bench-filter bench-generate bench-engine bench-train bench-curate sqlx goldens check-reference soak clean
+.PHONY: help setup setup-dev build demo test test-browser lint fmt bench check-plan bench-filter bench-generate bench-engine bench-train bench-curate sqlx goldens check-reference soak clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -23,6 +23,10 @@ demo: build ## grow, look at, and fine-tune on a small dataset with a real base 
 test: setup ## every test
 	$(CARGO) build --locked
 	$(CARGO) test --locked
+
+test-browser: setup ## the page of ewe curate in headless Chromium; installs it where it may
+	@scripts/setup_browser.sh
+	$(CARGO) test --locked $(FEATURES) --test browser -- --ignored --test-threads=2
 
 lint: setup ## format and lint
 	$(CARGO) fmt --check

@@ -9,6 +9,7 @@
 //! - [`store`]: the dataset, one SQLite file.
 //! - [`pipeline`]: the arrows between the three.
 //! - [`interchange`]: files of tasks, in and out.
+//! - [`connections`]: what our servers take from a client.
 //! - [`curate`]: people at work on the dataset, from the terminal and from a page.
 //! - [`report`]: figures and charts.
 //! - [`replace`]: files that are never half-written.
@@ -18,6 +19,7 @@
 pub mod backend;
 pub mod cli;
 pub mod client;
+pub mod connections;
 pub mod curate;
 pub mod filter;
 pub mod generate;

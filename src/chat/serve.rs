@@ -93,7 +93,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
         let head_time = Duration::from_secs(args.head_timeout);
         // Streams in flight are not waited for: their clients see the connection end.
         tokio::select! {
-            () = async { door::serve(listener, router(server), head_time).await } => unreachable!("it serves for ever"),
+            () = async { ewe::connections::serve(listener, router(server), head_time).await } => unreachable!("it serves for ever"),
             stopped = tokio::signal::ctrl_c() => stopped.context("cannot listen for Ctrl-C"),
         }
     })

@@ -64,7 +64,7 @@ pub async fn run(args: &Args, review: Review) -> anyhow::Result<()> {
         if !args.yes {
             confirm(changing(&store, &filter, review).await?, review)?;
         }
-        store.review_all(&filter, review, actor).await?
+        store.review_all(&filter, None, review, actor).await?
     } else {
         let ids: Vec<i64> = args.ids.iter().flat_map(|ids| ids.0.clone()).collect();
         store.review(&ids, review, actor).await?

@@ -1,6 +1,6 @@
 //! `ewe curate`
 
-use std::{io::Write, net::SocketAddr, path::PathBuf};
+use std::{io::Write, net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
     curate::{
@@ -47,7 +47,8 @@ pub async fn run(args: &Args) -> anyhow::Result<u8> {
                 _ = terminate.recv() => {}
             }
         })
-        .await?;
-    store.close().await;
+        .await;
+    // An export that nobody takes any more shall not keep us.
+    let _ = tokio::time::timeout(Duration::from_secs(5), store.close()).await;
     Ok(130)
 }

@@ -4,13 +4,19 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
-    Json,
+    body::Body,
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use sha2::{Digest, Sha256};
+
+use super::failure::Failure;
+use crate::connections::{self, Unread};
+
+/// The largest body that is read, in bytes: an edit of a long task is far below it.
+const BODY_LIMIT: usize = 4 << 20;
 
 /// What is let in.
 #[derive(Debug)]
@@ -25,7 +31,7 @@ pub struct Guard {
 const HEADERS: [(HeaderName, &str); 6] = [
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
@@ -58,11 +64,19 @@ impl Guard {
         }
     }
 
-    fn turns_away(&self, headers: &HeaderMap) -> Option<&'static str> {
-        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-        let Some(host) = text(header::HOST) else {
+    fn turns_away(&self, uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
+        let mut hosts = headers.get_all(header::HOST).iter();
+        let Some(host) = hosts.next().and_then(|host| host.to_str().ok()) else {
             return Some("the request names no host");
         };
+        // A request that contradicts itself means something else to whoever stands between.
+        if hosts.next().is_some()
+            || uri
+                .authority()
+                .is_some_and(|authority| authority.as_str() != host)
+        {
+            return Some("the request names several hosts");
+        }
         if self
             .hosts
             .as_ref()
@@ -99,7 +113,7 @@ impl Guard {
 
 /// Checks every request, and puts the headers on every answer.
 pub async fn door(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    let mut response = match guard.turns_away(request.headers()) {
+    let mut response = match guard.turns_away(request.uri(), request.headers()) {
         Some(reason) => refuse(StatusCode::FORBIDDEN, reason),
         None => next.run(request).await,
     };
@@ -124,5 +138,22 @@ pub async fn token(State(guard): State<Arc<Guard>>, request: Request, next: Next
 }
 
 fn refuse(status: StatusCode, reason: &str) -> Response {
-    (status, Json(serde_json::json!({ "error": reason }))).into_response()
+    Failure::new(status, reason).into_response()
+}
+
+/// Reads the body, which may be neither large nor slow. Only those who know the token get so far.
+pub async fn body(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let head = Request::from_parts(parts.clone(), body);
+    match connections::body(head, BODY_LIMIT).await {
+        Ok(body) => next.run(Request::from_parts(parts, Body::from(body))).await,
+        Err(unread) => {
+            let status = match unread {
+                Unread::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+                Unread::TooSlow => StatusCode::REQUEST_TIMEOUT,
+                Unread::Broken(_) => StatusCode::BAD_REQUEST,
+            };
+            refuse(status, &unread.to_string())
+        }
+    }
 }

@@ -5,10 +5,14 @@
 //! - [`editor`]: a task as a text for an editor.
 //! - [`plain`], [`words`]: texts that a terminal does not obey, and where two of them differ.
 //! - [`review`]: pending tasks one after another at a terminal.
-//! - [`server`], [`guard`], [`api`]: the page, who may see it, what it asks. Its HTML, script and style are in `assets`.
+//! - [`server`], [`guard`]: the page, and who may see it. [`assets`]: its HTML, scripts and style.
+//! - [`api`], [`export`], [`failure`]: what it asks, what it downloads, what it is told when something is wrong.
 
 pub mod api;
+pub mod assets;
 pub mod editor;
+pub mod export;
+pub mod failure;
 pub mod guard;
 pub mod ids;
 pub mod plain;

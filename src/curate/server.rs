@@ -1,26 +1,27 @@
 //! The page's server: where it listens, what it serves.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
-    http::header,
+    http::StatusCode,
     middleware,
-    response::IntoResponse,
     routing::{get, post},
 };
 use tokio::net::TcpListener;
 
 use super::{
     api::{self, Room},
+    assets,
+    export::{self, Tickets},
+    failure::Failure,
     guard::{self, Guard},
 };
-use crate::{report::chart, store::Store};
+use crate::{connections, store::Store};
 
-/// The largest body that is read, in bytes: an edit of a long task is far below it.
-const BODY_LIMIT: usize = 4 << 20;
+/// How long a client may take to send a request's head, and how long a connection may idle.
+const HEAD_TIME: Duration = Duration::from_secs(10);
 
 /// Where the page is, and for whom.
 #[derive(Debug, Clone)]
@@ -67,40 +68,34 @@ impl Server {
             None => format!("http://{address}/"),
         };
         let guard = Arc::new(Guard::new(address, config.token));
+        let room = Room {
+            watch: store.watch().await?,
+            store,
+            who: config.who.into(),
+            tickets: Tickets::default(),
+        };
         let router = Router::new()
             .route("/api/tasks", get(api::list))
             .route("/api/tasks/{id}", get(api::show))
+            .route("/api/tasks/{id}/trail", get(api::trail))
             .route("/api/tasks/{id}/edit", post(api::edit))
-            .route("/api/review", post(api::review))
+            .route("/api/tasks/{id}/review", post(api::review))
+            .route("/api/glance", post(api::glance))
+            .route("/api/news", get(api::news))
+            .route("/api/choices", get(api::choices))
+            .route("/api/bulk", post(api::bulk))
+            .route("/api/latest", get(api::latest))
             .route("/api/undo", post(api::undo))
             .route("/api/redo", post(api::redo))
+            .route("/api/export", post(export::order))
             .route("/api/dashboard", get(api::dashboard))
-            .with_state(Room {
-                store,
-                who: config.who.into(),
-            })
+            .layer(middleware::from_fn(guard::body))
             .layer(middleware::from_fn_with_state(guard.clone(), guard::token))
-            .route(
-                "/",
-                get(|| asset("text/html; charset=utf-8", include_str!("assets/page.html"))),
-            )
-            .route(
-                "/page.js",
-                get(|| asset("text/javascript; charset=utf-8", include_str!("assets/page.js"))),
-            )
-            .route(
-                "/view.js",
-                get(|| asset("text/javascript; charset=utf-8", include_str!("assets/view.js"))),
-            )
-            .route(
-                "/page.css",
-                get(|| asset("text/css; charset=utf-8", include_str!("assets/page.css"))),
-            )
-            .route(
-                "/chart.css",
-                get(|| asset("text/css; charset=utf-8", chart::STYLE)),
-            )
-            .layer(DefaultBodyLimit::max(BODY_LIMIT))
+            // The ticket in its path is as good as a token.
+            .route("/export/{ticket}", get(export::fetch))
+            .with_state(room)
+            .merge(assets::routes())
+            .fallback(|| async { Failure::new(StatusCode::NOT_FOUND, "there is nothing here") })
             .layer(middleware::from_fn_with_state(guard, guard::door));
         Ok(Server {
             listener,
@@ -115,18 +110,10 @@ impl Server {
     }
 
     /// Serves until `stop` is ready.
-    ///
-    /// # Errors
-    ///
-    /// When the listener fails.
-    pub async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
-        axum::serve(self.listener, self.router)
-            .with_graceful_shutdown(stop)
-            .await?;
-        Ok(())
+    pub async fn serve(self, stop: impl Future<Output = ()>) {
+        tokio::select! {
+            () = async { connections::serve(self.listener, self.router, HEAD_TIME).await } => {}
+            () = stop => {}
+        }
     }
-}
-
-async fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, kind)], text)
 }

@@ -34,6 +34,19 @@ impl TaskView {
     ///
     /// [`crate::store::Error::NoTask`].
     pub async fn load(store: &Store, id: i64) -> Result<TaskView> {
+        Ok(TaskView {
+            provenance: store.provenance(id).await?,
+            history: store.history(id).await?,
+            ..TaskView::brief(store, id).await?
+        })
+    }
+
+    /// Reads what is needed to decide about it: neither the model calls nor the history, which can be long.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::store::Error::NoTask`].
+    pub async fn brief(store: &Store, id: i64) -> Result<TaskView> {
         // The version first: what is read after it can only be newer, and then an edit made from it is refused.
         let version = store.version(id).await?;
         Ok(TaskView {
@@ -42,9 +55,9 @@ impl TaskView {
             instances: store.instances(id).await?,
             neighbors: store.neighbors(id).await?,
             evolution: store.evolution(id).await?,
-            provenance: store.provenance(id).await?,
+            provenance: Vec::new(),
             judgments: store.judgments(id).await?,
-            history: store.history(id).await?,
+            history: Vec::new(),
         })
     }
 }

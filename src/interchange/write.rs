@@ -198,6 +198,30 @@ pub enum Target {
 }
 
 impl Target {
+    /// The target of that name.
+    pub fn named(word: &str) -> Option<Target> {
+        match word {
+            "parquet" => Some(Target::Parquet),
+            _ => Format::ALL
+                .into_iter()
+                .find(|format| format.as_str() == word)
+                .map(Target::Json),
+        }
+    }
+
+    /// What a file of it is usually called.
+    pub fn file_name(self) -> String {
+        let ending = match self {
+            Target::Json(Format::Alpaca) => "json",
+            Target::Json(_) => "jsonl",
+            Target::Parquet => "parquet",
+        };
+        match self {
+            Target::Json(format) => format!("{}.{ending}", format.as_str()),
+            Target::Parquet => format!("dataset.{ending}"),
+        }
+    }
+
     /// The word on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -233,7 +257,12 @@ pub async fn export(
     Ok(rows)
 }
 
-async fn write<W: Write + Send>(
+/// Writes rows to `out`; returns it with their number.
+///
+/// # Errors
+///
+/// When a row or `out` fails.
+pub async fn write<W: Write + Send>(
     target: Target,
     mut rows: impl Stream<Item = crate::store::Result<ExportRow>> + Unpin,
     out: W,

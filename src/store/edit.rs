@@ -4,7 +4,7 @@ use sqlx::SqliteConnection;
 
 use super::{
     Error, Result, Store,
-    revision::{Actor, Change, next_group, version},
+    revision::{Actor, Change, check_version, next_group},
 };
 
 /// New texts for a task; what is `None` stays.
@@ -17,6 +17,9 @@ pub struct Edit {
     pub instances: Vec<InstanceEdit>,
     /// The version that the editor saw; an edit of a task changed since is refused.
     pub version: Option<i64>,
+    /// The action that this edit goes on with: an earlier save of the same session. Once somebody else has touched the
+    /// task, or the action was taken back, the edit is an action of its own.
+    pub group: Option<i64>,
 }
 
 /// New texts for an instance; what is `None` stays.
@@ -47,16 +50,12 @@ impl Store {
             return Err(Error::NoTask { id: task_id });
         }
         if let Some(seen) = edit.version {
-            let now = version(&mut transaction, task_id).await?;
-            if now != seen {
-                return Err(Error::ChangedMeanwhile {
-                    id: task_id,
-                    seen,
-                    now,
-                });
-            }
+            check_version(&mut transaction, task_id, seen).await?;
         }
-        let group = next_group(&mut transaction).await?;
+        let group = match edit.group {
+            Some(group) if goes_on(&mut transaction, task_id, group, actor.who).await? => group,
+            _ => next_group(&mut transaction).await?,
+        };
         let mut revisions = 0;
         if let Some(instruction) = &edit.instruction {
             revisions += edit_instruction(&mut transaction, group, task_id, instruction, actor).await?;
@@ -76,6 +75,49 @@ impl Store {
     }
 }
 
+/// Whether the last thing that happened to the task is this edit of this person's.
+async fn goes_on(connection: &mut SqliteConnection, task_id: i64, group: i64, who: &str) -> Result<bool> {
+    let last = sqlx::query!(
+        "
+        SELECT group_id, who, action
+        FROM revision
+        WHERE task_id = ?
+        ORDER BY id DESC
+        LIMIT 1
+        ",
+        task_id
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(last.is_some_and(|last| last.group_id == group && last.who == who && last.action == "edit"))
+}
+
+/// What the action so far did to a text of the task, or of an instance of it: the columns before it.
+async fn before_group(
+    connection: &mut SqliteConnection,
+    group: i64,
+    task_id: i64,
+    instance_id: Option<i64>,
+) -> Result<serde_json::Map<String, serde_json::Value>> {
+    let before = sqlx::query_scalar!(
+        "
+        SELECT before
+        FROM revision
+        WHERE group_id = ?1 AND task_id = ?2 AND instance_id IS ?3
+        ORDER BY id DESC
+        LIMIT 1
+        ",
+        group,
+        task_id,
+        instance_id
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(before
+        .and_then(|before| serde_json::from_str(&before).ok())
+        .unwrap_or_default())
+}
+
 /// Returns how many revisions that took: 1, or 0 where the instruction is the same.
 async fn edit_instruction(
     connection: &mut SqliteConnection,
@@ -84,10 +126,14 @@ async fn edit_instruction(
     instruction: &str,
     actor: Actor<'_>,
 ) -> Result<u64> {
+    let before = before_group(connection, group, task_id, None).await?;
+    let first = before.get("instruction").and_then(|text| text.as_str());
     let revisions = sqlx::query!(
         "
         INSERT INTO revision (group_id, task_id, who, action, before, after, note)
-        SELECT ?1, id, ?2, 'edit', json_object('instruction', instruction), json_object('instruction', ?3), ?4
+        SELECT
+            ?1, id, ?2, 'edit', json_object('instruction', coalesce(?6, instruction)),
+            json_object('instruction', ?3), ?4
         FROM task
         WHERE id = ?5 AND instruction <> ?3
         ",
@@ -95,7 +141,8 @@ async fn edit_instruction(
         actor.who,
         instruction,
         actor.note,
-        task_id
+        task_id,
+        first
     )
     .execute(&mut *connection)
     .await?;
@@ -140,17 +187,22 @@ async fn edit_instance(
             ordinal: edit.ordinal,
         });
     };
-    let (mut before, mut after) = (serde_json::Map::new(), serde_json::Map::new());
+    let mut before = before_group(connection, group, task_id, Some(old.id)).await?;
+    let mut after = serde_json::Map::new();
+    let mut differs = false;
     for (column, old, new) in [
         ("input", &old.input, &edit.input),
         ("output", &old.output, &edit.output),
     ] {
-        if let Some(new) = new.as_ref().filter(|new| *new != old) {
-            before.insert(column.into(), old.as_str().into());
-            after.insert(column.into(), new.as_str().into());
+        let new = new.as_ref().filter(|new| *new != old);
+        differs |= new.is_some();
+        // A column that an earlier save of the session changed is told again, too.
+        if new.is_some() || before.contains_key(column) {
+            before.entry(column).or_insert_with(|| old.as_str().into());
+            after.insert(column.into(), new.unwrap_or(old).as_str().into());
         }
     }
-    if after.is_empty() {
+    if !differs {
         return Ok(0);
     }
     let (before, after) = (

@@ -126,6 +126,14 @@ pub enum Error {
         /// The version now.
         now: i64,
     },
+    /// A filter lets through another number of tasks than somebody saw.
+    #[error("it would be {found} tasks by now, not {expected}\nhint: look at them again")]
+    AnotherCount {
+        /// The number that was seen.
+        expected: i64,
+        /// The number now.
+        found: i64,
+    },
     /// No action is in force.
     #[error("nothing to undo\nhint: `ewe log` shows what was done")]
     NothingToUndo,

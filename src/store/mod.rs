@@ -4,10 +4,11 @@
 //! - [`task`], [`instance`], [`dataset`]: what the data is.
 //! - [`request`], [`round`]: what models were asked, and what became of their answers.
 //! - [`evolution`]: which rounds made a task of another.
-//! - [`filter`], [`list`], [`fts`], [`provenance`], [`neighbor`]: ways to look at tasks.
+//! - [`filter`], [`choices`], [`list`], [`fts`], [`provenance`], [`neighbor`]: ways to look at tasks.
 //! - [`revision`], [`edit`], [`undo`], [`log`]: reviews and edits, their taking back, their history.
 //! - [`judgment`]: what models think of instances.
-//! - [`stats`](mod@stats): counts; [`tally`]: those that are kept; [`facts`]: how to count them oneself.
+//! - [`stats`](mod@stats): counts; [`tally`]: those that are kept; [`facts`]: how to count them oneself; [`watch`]: whether
+//!   they may have changed.
 //! - [`run`]: which command put it there; [`batch`]: many tasks or none.
 //! - [`draft`]: a file that appears whole; [`backup`]: a copy of one in use; [`check`]: whether all of it is in order.
 //! - [`error`]: what can go wrong with a file, in words.
@@ -17,6 +18,7 @@ mod answers;
 pub mod backup;
 pub mod batch;
 pub mod check;
+pub mod choices;
 mod column;
 pub mod dataset;
 pub mod draft;
@@ -43,6 +45,7 @@ pub mod stats;
 pub mod tally;
 pub mod task;
 pub mod undo;
+pub mod watch;
 mod way;
 
 use std::{

@@ -4,6 +4,9 @@
 //! undo is a group that takes another one back; a redo is an undo of an undo. A group is in force unless an undo that
 //! is itself in force takes it back. Redos are not taken back: to undo one is to undo the action it restored, so chains
 //! are never deeper than that.
+//!
+//! An editing session that saves as it goes is one group, too. Each save adds rows whose `before` is the text from before
+//! the session, so that the last row of a group for a task or an instance says all that the group did to it.
 
 use sqlx::SqliteConnection;
 
@@ -146,24 +149,33 @@ impl Store {
         actor: Actor<'_>,
     ) -> Result<Option<Change>> {
         let mut transaction = self.act(actor.who).await?;
-        let now = version(&mut transaction, id).await?;
-        if now != seen {
-            return Err(Error::ChangedMeanwhile { id, seen, now });
-        }
+        check_version(&mut transaction, id, seen).await?;
         review_each(transaction, &[id], review, actor).await
     }
 
     /// Sets the review of all tasks that a filter lets through, as one action; those that have it already are left alone.
     /// Where all have it, nothing happens and there is no change.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AnotherCount`] when the filter lets through another number of tasks than `expected`.
     pub async fn review_all(
         &self,
         filter: &Filter,
+        expected: Option<i64>,
         review: Review,
         actor: Actor<'_>,
     ) -> Result<Option<Change>> {
         let action = action(review)?;
         let way = self.way(filter, true).await?;
         let mut transaction = self.act(actor.who).await?;
+        if let Some(expected) = expected {
+            // Nobody else writes while the action is under way, so that this is the number that it sees itself.
+            let found = self.count(filter, None).await?;
+            if found != expected {
+                return Err(Error::AnotherCount { expected, found });
+            }
+        }
         let group = next_group(&mut transaction).await?;
         let mut sql = Sql::default();
         sql.push(
@@ -231,4 +243,13 @@ pub(super) async fn version(connection: &mut SqliteConnection, task_id: i64) -> 
     .fetch_one(connection)
     .await?;
     Ok(version)
+}
+
+/// Fails when the task is not of the version that somebody saw.
+pub(super) async fn check_version(connection: &mut SqliteConnection, id: i64, seen: i64) -> Result<()> {
+    let now = version(connection, id).await?;
+    if now != seen {
+        return Err(Error::ChangedMeanwhile { id, seen, now });
+    }
+    Ok(())
 }

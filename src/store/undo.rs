@@ -5,6 +5,7 @@ use sqlx::SqliteConnection;
 use super::{
     Error, Result, Store,
     revision::{Actor, Change},
+    rows::json_rows,
 };
 
 /// A group that may be taken back.
@@ -136,15 +137,41 @@ async fn find(connection: &mut SqliteConnection, group: i64) -> Result<Option<Ta
     Ok(target)
 }
 
+/// The rows of a group that a later row of it replaces, as a JSON array: the earlier saves of an editing session.
+async fn replaced(connection: &mut SqliteConnection, group: i64) -> Result<String> {
+    let ids = sqlx::query_scalar!(
+        "
+        SELECT revision.id
+        FROM revision
+        WHERE revision.group_id = ?
+            AND revision.after ->> 'review' IS NULL
+            AND EXISTS (
+                SELECT 1
+                FROM revision AS later
+                WHERE later.group_id = revision.group_id
+                    AND later.task_id = revision.task_id
+                    AND later.instance_id IS revision.instance_id
+                    AND later.id > revision.id
+            )
+        ",
+        group
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(json_rows(&ids))
+}
+
 /// Puts every row of the group back to what it was before, and notes that as a new group.
 async fn take_back(connection: &mut SqliteConnection, group: i64, actor: Actor<'_>) -> Result<Change> {
+    let replaced = replaced(connection, group).await?;
     let changed_since = sqlx::query_scalar!(
         r#"
         SELECT revision.task_id AS "task_id!: i64"
         FROM revision
         JOIN task ON task.id = revision.task_id
         LEFT JOIN instance ON instance.id = revision.instance_id
-        WHERE revision.group_id = ?
+        WHERE revision.group_id = ?1
+            AND revision.id NOT IN (SELECT value FROM json_each(?2))
             AND (
                 coalesce(revision.after ->> 'review', task.review) <> task.review
                 OR coalesce(revision.after ->> 'instruction', task.instruction) <> task.instruction
@@ -156,7 +183,8 @@ async fn take_back(connection: &mut SqliteConnection, group: i64, actor: Actor<'
         ORDER BY revision.id
         LIMIT 1
         "#,
-        group
+        group,
+        replaced
     )
     .fetch_optional(&mut *connection)
     .await?;
@@ -198,11 +226,13 @@ async fn take_back(connection: &mut SqliteConnection, group: i64, actor: Actor<'
         UPDATE task
         SET instruction = revision.before ->> 'instruction'
         FROM revision
-        WHERE revision.group_id = ?
+        WHERE revision.group_id = ?1
+            AND revision.id NOT IN (SELECT value FROM json_each(?2))
             AND revision.task_id = task.id
             AND revision.before ->> 'instruction' IS NOT NULL
         ",
-        group
+        group,
+        replaced
     )
     .execute(&mut *connection)
     .await?;
@@ -212,9 +242,12 @@ async fn take_back(connection: &mut SqliteConnection, group: i64, actor: Actor<'
         SET input = coalesce(revision.before ->> 'input', instance.input),
             output = coalesce(revision.before ->> 'output', instance.output)
         FROM revision
-        WHERE revision.group_id = ? AND revision.instance_id = instance.id
+        WHERE revision.group_id = ?1
+            AND revision.id NOT IN (SELECT value FROM json_each(?2))
+            AND revision.instance_id = instance.id
         ",
-        group
+        group,
+        replaced
     )
     .execute(&mut *connection)
     .await?;
@@ -235,12 +268,13 @@ async fn take_back(connection: &mut SqliteConnection, group: i64, actor: Actor<'
         SELECT
             (SELECT max(id) + 1 FROM revision), task_id, instance_id, ?1, 'undo', after, before, ?2, group_id
         FROM revision
-        WHERE group_id = ?3
+        WHERE group_id = ?3 AND id NOT IN (SELECT value FROM json_each(?4))
         ORDER BY id
         ",
         actor.who,
         actor.note,
-        group
+        group,
+        replaced
     )
     .execute(&mut *connection)
     .await?;

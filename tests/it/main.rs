@@ -18,6 +18,7 @@ mod mock;
 #[cfg(feature = "torch")]
 mod models;
 mod page;
+mod page_door;
 mod parquet;
 mod recipes;
 mod report;

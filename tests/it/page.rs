@@ -13,14 +13,14 @@ use crate::{
 };
 
 /// A running page.
-struct Page {
+pub struct Page {
     child: Child,
-    url: String,
+    pub url: String,
     client: reqwest::Client,
 }
 
 impl Page {
-    fn start(dir: &Dir, rest: &[&str]) -> Page {
+    pub fn start(dir: &Dir, rest: &[&str]) -> Page {
         let mut child = spawn(
             dir,
             &[&["curate", "--db", "d.db", "--bind", "127.0.0.1:0"], rest].concat(),
@@ -83,7 +83,8 @@ fn queue_review_edit_undo() {
     let dir = filled();
     let page = Page::start(&dir, &[]);
     let id = number(&dir, "select max(id) from task") - 1;
-    let (_, queue) = page.get("/api/tasks?review=pending&origin=machine&text=anim*&sort=newest");
+    let filter = r#"{"review":"pending","origin":"machine","text":"anim*"}"#;
+    let (_, queue) = page.get(&format!("/api/tasks?filter={filter}&sort=newest"));
     assert_eq!(
         (&queue["count"], &queue["tasks"][0]["id"]),
         (&json!(1), &json!(id))
@@ -93,30 +94,59 @@ fn queue_review_edit_undo() {
         (&task["version"], &task["neighbors"][0]["id"]),
         (&json!(0), &json!(1))
     );
+    let (_, trail) = page.get(&format!("/api/tasks/{id}/trail"));
+    assert_eq!(trail["provenance"][0]["prompt"], "Come up with tasks:");
 
-    let (status, _) = page.post(
-        "/api/review",
-        &json!({ "ids": [id], "review": "rejected", "note": "silly" }),
-    );
+    let review = |verdict: Value| page.post(&format!("/api/tasks/{id}/review"), &verdict);
+    let (status, answer) = review(json!({ "review": "rejected", "version": 0, "note": "silly" }));
     assert_eq!(status, 200);
+    let rejection = answer["change"]["group"].clone();
     assert_eq!(
         dir.sql("select action, who, note from revision order by id desc limit 1"),
         [["reject", "ann", "silly"]]
     );
-    // Somebody who still sees the old version may not overwrite it, and gets to see the new one.
-    let edit =
-        json!({ "version": 0, "instruction": "Mine.", "instances": [{ "ordinal": 0, "output": "a ram" }] });
-    let (status, answer) = page.post(&format!("/api/tasks/{id}/edit"), &edit);
+    // Somebody who still sees the old version may neither decide nor overwrite, and gets to see the new one.
+    let (status, answer) = review(json!({ "review": "accepted", "version": 0 }));
     assert_eq!((status, &answer["current"]["review"]), (409, &json!("rejected")));
-    let mut edit = edit;
-    edit["version"] = answer["current"]["version"].clone();
-    assert_eq!(page.post(&format!("/api/tasks/{id}/edit"), &edit).0, 200);
+    let edit = |edit: &Value| page.post(&format!("/api/tasks/{id}/edit"), edit);
+    let mut change =
+        json!({ "version": 0, "instruction": "Mine.", "instances": [{ "ordinal": 0, "output": "a ram" }] });
+    let (status, answer) = edit(&change);
+    assert_eq!((status, &answer["current"]["review"]), (409, &json!("rejected")));
+    change["version"] = answer["current"]["version"].clone();
+    let (status, answer) = edit(&change);
+    assert_eq!(status, 200);
     let texts = || {
         dir.sql(&format!("select instruction, output, review from task join instance on task_id = task.id where task.id = {id}"))
     };
     assert_eq!(texts(), [["Mine.", "a ram", "rejected"]]);
-    page.post("/api/undo", &json!({}));
-    page.post("/api/undo", &json!({}));
+    // A later save of the same session is part of the same action.
+    let group = answer["change"]["group"].clone();
+    let later = json!({
+        "version": answer["version"], "group": group, "instruction": "Mine, too.",
+        "instances": [{ "ordinal": 0, "input": "in" }],
+    });
+    let (status, answer) = edit(&later);
+    assert_eq!((status, &answer["change"]["group"]), (200, &group));
+    assert_eq!(texts(), [["Mine, too.", "a ram", "rejected"]]);
+    let undo = |which: Value| page.post("/api/undo", &which);
+    let (_, undone) = undo(json!({ "group": group }));
+    assert_eq!(
+        texts()[0][..2],
+        ["Name an animal. <script>alert(1)</script>", "a ewe"]
+    );
+    undo(json!({ "group": undone["change"]["group"] }));
+    assert_eq!(texts(), [["Mine, too.", "a ram", "rejected"]]);
+    // Once it was taken back, a save is an action of its own.
+    let (_, latest) = page.get("/api/latest");
+    assert_eq!(latest["action"]["group"], group);
+    undo(json!({}));
+    let (_, task) = page.get(&format!("/api/tasks/{id}"));
+    let late = json!({ "version": task["version"], "group": group, "instruction": "Late." });
+    let (_, answer) = edit(&late);
+    assert_ne!(answer["change"]["group"], group);
+    undo(json!({}));
+    assert_eq!(undo(json!({ "group": rejection })).0, 200);
     assert_eq!(
         texts(),
         [["Name an animal. <script>alert(1)</script>", "a ewe", "pending"]]
@@ -130,87 +160,152 @@ fn queue_review_edit_undo() {
         number(&dir, "select count(*) from dataset")
     );
     assert!(board["charts"].as_array().unwrap().len() >= 5);
-    for (path, status) in [
-        ("/api/tasks/99999", 404),
-        ("/api/tasks/x", 400),
-        ("/api/tasks?review=x", 400),
-        ("/etc/passwd", 404),
-    ] {
-        assert_eq!(page.get(path).0, status, "{path}");
-    }
-    assert_eq!(
-        page.post("/api/review", &json!({ "ids": [1], "review": "pending" }))
-            .0,
-        400
-    );
-    assert_eq!(
-        page.post(
-            "/api/review",
-            &json!({ "ids": [1], "review": "rejected", "x": 1 })
-        )
-        .0,
-        422
-    );
-    // Refused by its length, unread; whether the client hears the answer before the door shuts is chance.
-    let large = json!({ "version": 0, "instruction": "x".repeat(5 << 20) });
-    let request = page
-        .client
-        .post(format!("{}/api/tasks/1/edit", page.url))
-        .json(&large);
-    let answer = block_on(request.send());
-    assert!(answer.map_or(true, |answer| answer.status() == 413));
-    assert_eq!(
-        number(&dir, "select max(length(instruction)) < 1000 from task"),
-        1
-    );
     assert_eq!(page.stop(), 130);
 }
 
 #[test]
-fn strangers_are_turned_away() {
+fn what_makes_no_sense_is_refused() {
     let dir = Dir::with_dataset();
     let page = Page::start(&dir, &[]);
-    let tasks = || page.client.get(format!("{}/api/tasks", page.url));
-    let undo = || page.client.post(format!("{}/api/undo", page.url));
-    let json_body =
-        |request: reqwest::RequestBuilder| request.header("content-type", "application/json").body("{}");
-    assert_eq!(page.send(tasks()).0, 200);
-    // DNS rebinding: another name that means this machine.
-    assert_eq!(page.send(tasks().header("host", "evil.example:80")).0, 403);
-    assert_eq!(page.send(tasks().header("origin", "http://evil.example")).0, 403);
-    assert_eq!(page.send(tasks().header("origin", "null")).0, 403);
-    assert_eq!(page.send(tasks().header("sec-fetch-site", "cross-site")).0, 403);
-    assert_eq!(
-        page.send(json_body(undo()).header("origin", "http://evil.example"))
-            .0,
-        403
-    );
-    // What a form of another site could send without asking.
-    assert_eq!(
-        page.send(undo().header("content-type", "text/plain").body("{}"))
-            .0,
-        415
-    );
-    // Our own page.
-    assert_eq!(
-        page.send(
-            json_body(undo())
-                .header("origin", page.url.as_str())
-                .header("sec-fetch-site", "same-origin")
+    for (path, status) in [
+        ("/api/tasks/99999", 404),
+        ("/api/tasks/x", 400),
+        ("/api/tasks?filter=x", 400),
+        (r#"/api/tasks?filter={"review":"x"}"#, 400),
+        (r#"/api/tasks?filter={"nonsense":1}"#, 400),
+        ("/api/tasks?nonsense=1", 400),
+        ("/etc/passwd", 404),
+        ("/export/..%2f..%2fd.db", 404),
+        ("/export/0", 404),
+        ("/d.db", 404),
+    ] {
+        assert_eq!(page.get(path).0, status, "{path}");
+    }
+    for (path, body, status) in [
+        (
+            "/api/tasks/1/review",
+            json!({ "review": "pending", "version": 0 }),
+            400,
+        ),
+        ("/api/tasks/1/review", json!({ "review": "rejected" }), 422),
+        (
+            "/api/tasks/1/review",
+            json!({ "review": "rejected", "version": 0, "x": 1 }),
+            422,
+        ),
+        (
+            "/api/tasks/1/edit",
+            json!({ "version": 0, "instruction": " \n" }),
+            400,
+        ),
+        (
+            "/api/tasks/1/edit",
+            json!({ "version": 0, "instances": [{ "ordinal": 9, "input": "x" }] }),
+            404,
+        ),
+        (
+            "/api/bulk",
+            json!({ "filter": {}, "review": "rejected", "count": 1 }),
+            409,
+        ),
+        (
+            "/api/bulk",
+            json!({ "filter": { "x": 1 }, "review": "rejected", "count": 1 }),
+            422,
+        ),
+        ("/api/undo", json!({ "group": 77 }), 404),
+        ("/api/undo", json!({}), 409),
+        ("/api/export", json!({ "format": "../../x", "filter": {} }), 400),
+        (
+            "/api/export",
+            json!({ "format": "alpaca", "filter": {}, "out": "/tmp/x" }),
+            422,
+        ),
+    ] {
+        assert_eq!(page.post(path, &body).0, status, "{path} {body}");
+    }
+    assert_eq!(number(&dir, "select count(*) from revision"), 0);
+}
+
+#[test]
+fn all_of_a_filter_is_one_action() {
+    let dir = filled();
+    let page = Page::start(&dir, &[]);
+    let accepted = || number(&dir, "select count(*) from task where review = 'accepted'");
+    let before = accepted();
+    let filter = json!({ "origin": "seed", "text": "email" });
+    let (_, queue) = page.get(&format!("/api/tasks?filter={filter}&limit=0"));
+    let count = queue["count"].as_i64().unwrap();
+    assert!(count > 3 && queue["tasks"] == json!([]), "{queue}");
+    let bulk = |count: i64| {
+        page.post(
+            "/api/bulk",
+            &json!({ "filter": filter, "review": "rejected", "count": count, "note": "no mail" }),
         )
-        .0,
-        409
+    };
+    // Somebody saw another number: nothing happens.
+    let (status, answer) = bulk(count - 1);
+    assert_eq!((status, &answer["count"]), (409, &json!(count)));
+    assert_eq!(accepted(), before);
+    let (status, answer) = bulk(count);
+    assert_eq!((status, &answer["change"]["tasks"]), (200, &json!(count)));
+    assert_eq!(accepted(), before - count);
+    page.post("/api/undo", &json!({ "group": answer["change"]["group"] }));
+    assert_eq!(accepted(), before);
+}
+
+#[test]
+fn exports_are_downloads() {
+    let dir = filled();
+    let page = Page::start(&dir, &["--token", "open sesame"]);
+    let order = |order: Value| {
+        let request = page.client.post(format!("{}/api/export", page.url)).json(&order);
+        page.send(request.header("authorization", "Bearer open sesame"))
+    };
+    let fetch = |url: &str| {
+        block_on(async {
+            let response = page
+                .client
+                .get(format!("{}{url}", page.url))
+                .send()
+                .await
+                .unwrap();
+            (
+                response.status(),
+                response.headers().clone(),
+                response.bytes().await.unwrap(),
+            )
+        })
+    };
+    for format in [
+        "alpaca",
+        "dolly",
+        "chat",
+        "completion",
+        "self-instruct",
+        "parquet",
+    ] {
+        let (status, answer) = order(json!({ "format": format, "filter": { "review": "accepted" } }));
+        assert_eq!(status, 200);
+        let url = answer["url"].as_str().unwrap();
+        let (_, headers, file) = fetch(url);
+        let name = headers["content-disposition"].to_str().unwrap();
+        assert!(name.starts_with("attachment; filename=\""), "{name}");
+        assert_eq!(headers["x-content-type-options"], "nosniff");
+        let ours = [
+            "export", "--db", "d.db", "--format", format, "--review", "accepted", "--out", "ours",
+        ];
+        ewe(&dir, &ours).success();
+        assert_eq!(file, std::fs::read(dir.path("ours")).unwrap(), "{format}");
+        // A link is good for once.
+        assert_eq!(fetch(url).0, 404);
+    }
+    // No link without the token.
+    assert_eq!(
+        page.post("/api/export", &json!({ "format": "alpaca", "filter": {} }))
+            .0,
+        401
     );
-    let headers = block_on(page.client.get(&page.url).send())
-        .unwrap()
-        .headers()
-        .clone();
-    let policy = headers["content-security-policy"].to_str().unwrap();
-    assert!(
-        policy.starts_with("default-src 'none'; script-src 'self'") && !policy.contains("unsafe"),
-        "{policy}"
-    );
-    assert_eq!(headers["x-content-type-options"], "nosniff");
 }
 
 #[test]

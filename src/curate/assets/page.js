@@ -1,211 +1,266 @@
-// The page's state and what changes it. What it looks like is in view.js.
+// The page: what its keys do. The parts are in the other files.
 
-import { beside, collect, dashboard, editing, line, reading } from "./view.js";
+import { dashboard } from "./dashboard.js";
+import { bulk, confirmUndo, reason, save } from "./dialogs.js";
+import { begin } from "./editor.js";
+import { $, make, say } from "./element.js";
+import { clear, offer, recall, remember } from "./filter.js";
+import { live } from "./live.js";
+import { current, decided, draw as drawQueue, load, more, queue, refresh } from "./queue.js";
+import { call } from "./server.js";
+import { beside, keyed, reading, toggleTrail, versions } from "./task.js";
+import { did, redo, undo } from "./undo.js";
 
-const PAGE = 100;
-const $ = (id) => document.getElementById(id);
-const state = { tasks: [], count: 0, at: 0, task: null, editing: false, board: false, asked: 0 };
+/** The task that is shown; what edits it; whose change is in the way of a review; whether the dashboard is up. */
+const state = { task: null, session: null, conflict: null, board: false, boardAt: 0 };
 
-// The token comes behind `#`, which no server sees; it stays for this tab.
-const hash = new URLSearchParams(location.hash.slice(1));
-if (hash.has("token")) {
-  sessionStorage.setItem("token", hash.get("token"));
-  history.replaceState(null, "", location.pathname);
-}
+let chain = Promise.resolve();
+/** Actions happen one after the other, however quickly keys are pressed; what goes wrong is said. */
+const run = (action) => (...given) => (chain = chain.then(() => action(...given)).catch((error) => say(error.message, true)));
 
-async function call(path, body) {
-  const headers = {};
-  const token = sessionStorage.getItem("token");
-  if (token) headers.Authorization = `Bearer ${token}`;
-  if (body !== undefined) headers["Content-Type"] = "application/json";
-  let response;
-  try {
-    response = await fetch(path, { method: body === undefined ? "GET" : "POST", headers, body: body && JSON.stringify(body) });
-  } catch {
-    throw new Error("ewe curate does not answer; is it still running?");
-  }
-  const answer = await response.json();
-  if (!response.ok) throw Object.assign(new Error(answer.error), { answer });
-  return answer;
-}
-
-let fading;
-function say(text) {
-  $("status").textContent = text;
-  clearTimeout(fading);
-  fading = setTimeout(() => { $("status").textContent = ""; }, 4000);
-}
-
-/** Runs what a key or a button asks for; what goes wrong is said. */
-const guarded = (run) => (...given) => Promise.resolve(run(...given)).catch((error) => say(error.message));
-
-function query(after) {
-  const form = Object.fromEntries(new FormData($("filter")));
-  // The last word is still being typed: any ending will do.
-  form.text = form.text.replace(/([\p{L}\p{N}])$/u, "$1*");
-  return new URLSearchParams({ ...form, limit: PAGE, ...(after && { after }) }).toString();
-}
-
-/** Gets the queue anew; stays with the task `keep` where it is still in it. */
-async function load(keep) {
-  // Answers may come out of order while somebody types: only the last question counts.
-  const asked = ++state.asked;
-  const { tasks, count } = await call(`/api/tasks?${query()}`);
-  if (asked !== state.asked) return;
-  const at = tasks.findIndex((task) => task.id === keep);
-  Object.assign(state, { tasks, count, at: Math.max(0, at), editing: false });
-  await open(state.at);
-}
-
-async function more() {
-  const { tasks, count } = await call(`/api/tasks?${query(state.tasks.at(-1)?.id)}`);
-  const known = new Set(state.tasks.map((task) => task.id));
-  state.tasks.push(...tasks.filter((task) => !known.has(task.id)));
-  state.count = count;
-  draw();
-}
-
-async function open(at) {
-  state.at = at;
-  state.editing = false;
-  const row = state.tasks[at];
-  const task = row ? await call(`/api/tasks/${row.id}`) : null;
-  // Somebody may have gone on meanwhile.
-  if (state.tasks[state.at] !== row) return;
-  state.task = task;
-  if (task) Object.assign(row, { review: task.review, instruction: task.instruction });
-  draw();
-}
-
-function draw(conflict) {
+function show() {
+  drawQueue((at) => pick(at));
   $("queue").hidden = $("task").hidden = $("beside").hidden = state.board;
   $("dashboard").hidden = !state.board;
   $("dashboard-button").setAttribute("aria-pressed", String(state.board));
-  $("count").textContent = state.count === 1 ? "1 task" : `${state.count} tasks`;
-  $("tasks").replaceChildren(...state.tasks.map((task, at) => line(task, at === state.at, guarded(() => open(at)))));
-  $("tasks").querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest" });
-  $("more").hidden = state.tasks.length >= state.count;
+}
+
+/** Shows the task. Focus stays on the same button, where one has it. */
+function showTask() {
+  const pane = $("task");
+  const focused = pane.contains(document.activeElement) ? document.activeElement.getAttribute("aria-keyshortcuts") : null;
   const { task } = state;
+  document.title = task ? `Task ${task.id} · ewe` : "ewe";
+  remember(task?.id);
   if (!task) {
-    $("task").replaceChildren("Nothing here. Choose another filter, or clear the search.");
+    pane.replaceChildren(make("p", {}, "Nothing here. Choose another filter, or clear it with ", make("kbd", {}, "c"), "."));
     $("beside").replaceChildren();
     return;
   }
-  const parts = state.editing
-    ? editing(task, { save: guarded(save), leave }, conflict)
-    : reading(task, { accept: guarded(() => review("accepted")), reject: guarded(() => review("rejected")), edit });
-  $("task").replaceChildren(...parts.filter(Boolean));
+  const act = { accept: run(() => review("accepted")), reject: run(() => review("rejected")), edit: run(edit) };
+  pane.replaceChildren(...(state.session?.parts ?? [...conflict(), ...reading(task, act)]));
   $("beside").replaceChildren(...beside(task));
+  if (focused) (pane.querySelector(`[aria-keyshortcuts="${focused}"]`) ?? pane).focus();
+}
+
+/** Opens the task of the queue that is looked at. */
+async function open() {
+  const row = current();
+  const task = row ? await call(`/api/tasks/${row.id}`) : null;
+  // Somebody may have gone on meanwhile.
+  if (current() !== row) return;
+  Object.assign(state, { task, conflict: null });
+  if (row) row.review = task.review;
+  drawQueue((at) => pick(at), true);
+  showTask();
+  $("task").scrollTo({ top: 0 });
+  performance.mark("ready");
+  $("now").textContent = task ? `Task ${task.id}, ${task.review}: ${task.instruction.slice(0, 200)}` : "Nothing here";
+}
+
+const pick = run(async (at) => {
+  if (!(await leave())) return;
+  queue.at = at;
+  await open();
+});
+
+async function step(by) {
+  if (!(await leave())) return;
+  if (queue.at + by >= queue.tasks.length && !queue.whole) await more();
+  const to = queue.at + by;
+  if (to < 0 || to >= queue.tasks.length) {
+    say(to < 0 ? "That is the first one." : "That was the last one.");
+    return open();
+  }
+  queue.at = to;
+  await open();
+}
+
+/** Gets the queue of the filter as it is now. */
+async function search(keep) {
+  if (state.session && !(await leave())) return;
+  if (await load(keep)) {
+    show();
+    await open();
+  }
 }
 
 async function review(verdict, note) {
-  if (!state.task) return;
-  const { at, task } = state;
-  const { change } = await call("/api/review", { ids: [task.id], review: verdict, note });
-  say(change ? `Task ${task.id} ${verdict}. u takes it back.` : `Task ${task.id} was ${verdict} already.`);
-  state.tasks[at].review = verdict;
-  await step(1, at);
+  const { task } = state;
+  if (!task) return;
+  try {
+    const { change } = await call(`/api/tasks/${task.id}/review`, { review: verdict, version: task.version, note });
+    if (change) did(change.group, task.id);
+    say(change ? `Task ${task.id} ${verdict}. u takes it back.` : `Task ${task.id} was ${verdict} already.`);
+  } catch (error) {
+    const now = error.answer?.current;
+    if (!now) throw error;
+    if (now.review !== verdict || versions(task, { ...now, review: task.review }).length) {
+      Object.assign(state, { task: now, conflict: { seen: task, verdict, note } });
+      showTask();
+      $("task").querySelector(".conflict").focus();
+      return;
+    }
+    say(`Somebody else has ${verdict} task ${task.id} already.`);
+  }
+  decided(task.id, verdict);
+  await step(1);
 }
 
-async function step(by, from = state.at) {
-  if (from + by >= state.tasks.length && state.tasks.length < state.count) await more();
-  const to = Math.min(Math.max(from + by, 0), Math.max(state.tasks.length - 1, 0));
-  await open(to);
-  $("task").scrollTo({ top: 0 });
+/** What stands in the way of a review: the task as it was looked at, and as it is now. */
+function conflict() {
+  if (!state.conflict) return [];
+  const { seen, verdict } = state.conflict;
+  return [make("div", { class: "conflict", role: "alert", tabindex: "-1" },
+    make("p", {}, `This task was changed while you looked at it, so it was not ${verdict}.`),
+    make("div", { class: "actions" },
+      keyed(`Keep mine: ${verdict}`, "m", run(keepMine)), keyed("Take theirs", "t", run(takeTheirs))),
+    versions(seen, state.task))];
+}
+
+async function keepMine() {
+  if (state.session) return state.session.keys.m();
+  if (!state.conflict) return;
+  const { verdict, note } = state.conflict;
+  state.conflict = null;
+  await review(verdict, note);
+}
+
+function takeTheirs() {
+  if (state.session) return state.session.keys.t();
+  if (!state.conflict) return;
+  state.conflict = null;
+  showTask();
 }
 
 function edit() {
-  if (!state.task || state.board) return;
-  state.editing = true;
-  draw();
+  const { task } = state;
+  if (!task || state.board || state.session) return;
+  state.conflict = null;
+  state.session = begin(task, { noted: (group) => did(group, task.id), end: run(leaveToTask) });
+  showTask();
   $("task").querySelector("textarea").focus();
 }
 
-function leave() {
-  state.editing = false;
-  draw();
+/** Ends the editing session, if there is one; false when something is not saved. */
+async function leave() {
+  if (!state.session) return true;
+  if (!(await state.session.finish())) return false;
+  state.session = null;
+  return true;
+}
+
+async function leaveToTask() {
+  if (!state.session || !(await leave())) return;
+  await open();
   $("task").focus();
 }
 
-async function save(form) {
-  const { id } = state.task;
-  const changes = collect(form, state.task);
-  if (!changes) return leave();
-  try {
-    await call(`/api/tasks/${id}/edit`, changes);
-  } catch (error) {
-    if (!error.answer?.current) throw error;
-    // Theirs is shown above the fields, which keep what was typed; the next save is made from their version.
-    const typed = Object.fromEntries(new FormData(form));
-    state.task = error.answer.current;
-    draw(state.task);
-    for (const [name, value] of Object.entries(typed)) $("task").querySelector("form").elements.namedItem(name).value = value;
-    return say(error.message);
-  }
-  say(`Task ${id} saved. u takes it back.`);
-  await open(state.at);
-  $("task").focus();
+async function goBack(how) {
+  const id = await how(confirmUndo);
+  const at = queue.tasks.findIndex((task) => task.id === id);
+  if (at >= 0) queue.at = at;
+  await refresh();
+  await open();
 }
 
-async function takeBack(which) {
-  const { change } = await call(`/api/${which}`, {});
-  say(`${which === "undo" ? "Undone" : "Redone"}: ${change.tasks === 1 ? "1 task" : `${change.tasks} tasks`}.`);
-  await load(state.task?.id);
+async function rejectWithReason() {
+  if (!state.task) return;
+  const note = await reason();
+  if (note !== null) await review("rejected", note);
+}
+
+async function reviewAll() {
+  const change = await bulk();
+  if (!change) return;
+  did(change.group);
+  await search(state.task?.id);
 }
 
 async function board() {
+  if (!(await leave())) return;
   state.board = !state.board;
-  if (state.board) $("dashboard").replaceChildren(...dashboard(await call("/api/dashboard")));
-  draw();
+  show();
+  if (state.board) await showBoard();
 }
 
-function rejectWithReason() {
-  if (!state.task) return;
-  const dialog = $("reason");
-  dialog.returnValue = "";
-  dialog.querySelector("input").value = "";
-  dialog.showModal();
+async function showBoard() {
+  state.boardAt = Date.now();
+  $("dashboard").replaceChildren(...dashboard(await call("/api/dashboard")));
 }
 
-$("reason").addEventListener("close", guarded(() => {
-  const note = $("reason").querySelector("input").value;
-  if ($("reason").returnValue === "reject") return review("rejected", note);
-}));
+/** Somebody has written to the file. What is typed, chosen and looked at stays. */
+async function news() {
+  const { task } = state;
+  const now = await refresh(task?.id);
+  drawQueue((at) => pick(at));
+  if (state.board && Date.now() - state.boardAt > 5000) await showBoard();
+  if (!task) return current() && open();
+  if (state.task !== task || !now || now.version === task.version) return;
+  if (state.session) return state.session.noticed(now.version);
+  if (state.conflict) return;
+  const fresh = await call(`/api/tasks/${task.id}`);
+  if (state.task !== task || state.session) return;
+  state.task = fresh;
+  showTask();
+  say(`Task ${task.id} was changed by somebody else.`);
+}
+
+function filters(open = $("more-fields").hidden) {
+  $("more-fields").hidden = !open;
+  $("filters-button").setAttribute("aria-expanded", String(open));
+  if (open) $("more-fields").querySelector("select, input").focus();
+}
 
 const keys = {
   j: () => step(1), ArrowDown: () => step(1), k: () => step(-1), ArrowUp: () => step(-1),
   a: () => review("accepted"), r: () => review("rejected"), R: rejectWithReason, e: edit,
-  u: () => takeBack("undo"), U: () => takeBack("redo"), d: board, g: () => load(state.task?.id),
-  p: () => { const box = $("provenance"); if (box) box.open = !box.open; },
-  "/": () => $("text").focus(), "?": () => $("help").showModal(),
+  u: () => goBack(undo), U: () => goBack(redo), m: keepMine, t: takeTheirs, p: toggleTrail,
+  "/": () => { $("text").focus(); $("text").select(); }, f: () => filters(), c: () => { clear(); return search(state.task?.id); },
+  b: reviewAll, x: save, d: board, g: () => search(state.task?.id), "?": () => $("help").showModal(),
 };
+/** Keys that mean something while the dashboard is up, and while a task is edited and no field has the focus. */
+const ON_BOARD = "dx?", IN_SESSION = "mt?";
 
 document.addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]") || event.isComposing) return;
   const field = event.target.closest("textarea, input, select");
-  if (field) {
-    const form = field.closest("#task form");
-    if (event.key === "Escape") form ? leave() : field.blur();
-    else if (event.key === "Enter" && form && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+  if (event.key === "Escape") {
+    if (state.session?.inConflict() && field?.closest("#task")) state.session.decide();
+    else if (state.session && !field?.closest("header")) run(leaveToTask)();
+    else if (state.board) run(board)();
+    else if (!$("more-fields").hidden && field?.closest("#more-fields")) { filters(false); $("filters-button").focus(); }
+    else $("task").focus();
     return;
   }
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (state.editing && event.key === "Escape") return leave();
-  // While a task is edited or the dashboard is up, keys that decide about a task do nothing.
-  const allowed = state.board ? "d?" : state.editing ? "?" : null;
-  if (!(event.key in keys) || (allowed && !allowed.includes(event.key))) return;
+  if (field) {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && field.closest("#task")) run(leaveToTask)();
+    return;
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(keys, event.key)) return;
+  if (state.board && !ON_BOARD.includes(event.key)) return;
+  if (state.session && !IN_SESSION.includes(event.key)) return;
   event.preventDefault();
-  guarded(keys[event.key])();
+  run(keys[event.key])();
 });
 
 let typing;
 $("filter").addEventListener("input", () => {
   clearTimeout(typing);
-  typing = setTimeout(guarded(() => load()), 150);
+  // Not one of the queued actions: a new question overtakes an old one that is not answered yet.
+  typing = setTimeout(() => search(state.task?.id).catch((error) => say(error.message, true)), 120);
 });
-$("filter").addEventListener("submit", (event) => { event.preventDefault(); $("text").blur(); });
-$("more").addEventListener("click", guarded(more));
-$("dashboard-button").addEventListener("click", guarded(board));
+$("filter").addEventListener("submit", (event) => { event.preventDefault(); $("task").focus(); });
+$("more").addEventListener("click", run(async () => { await more(); show(); }));
+$("filters-button").addEventListener("click", () => filters());
+$("dashboard-button").addEventListener("click", run(board));
+$("bulk-button").addEventListener("click", run(reviewAll));
+$("export-button").addEventListener("click", run(save));
 $("help-button").addEventListener("click", () => $("help").showModal());
+window.addEventListener("beforeunload", (event) => { if (state.session?.unsaved()) event.preventDefault(); });
+document.addEventListener("visibilitychange", () => { if (document.hidden) state.session?.finish(); });
 
-guarded(load)();
+const task = recall();
+run(() => search(task))();
+run(async () => offer(await call("/api/choices")))();
+live(run(news));

@@ -1,0 +1,193 @@
+//! Connections of our servers: how many, how slow, and how large a body.
+
+use std::{
+    future::Future,
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::Request,
+    http::header::{CONTENT_LENGTH, EXPECT},
+};
+use futures::StreamExt;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::Sleep,
+};
+
+/// The most connections at once; more wait in the system's queue.
+const MOST_CONNECTIONS: usize = 1024;
+
+/// How long a client may take to send a body.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// How long a client may leave what we write unread.
+const WRITE_TIME: Duration = Duration::from_secs(30);
+
+/// So many times the limit is read of a body that is too large, so that a client that writes it all before it reads hears
+/// why it is refused.
+const PATIENCE: usize = 8;
+
+/// Serves `router` until the future is dropped. A client may take `head_time` to send a request's head, and a connection
+/// may idle for as long.
+pub async fn serve(listener: TcpListener, router: Router, head_time: Duration) -> ! {
+    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    loop {
+        let place = room.clone().acquire_owned().await.expect("never closed");
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(_) => {
+                // A client that left already, or too many open files, which passes.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        // Pieces of a stream are small and wanted at once.
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            // A client that is too slow, leaves, or speaks no HTTP concerns nobody else.
+            let _ = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(head_time)
+                .serve_connection(TokioIo::new(Patient::new(stream)), service)
+                .await;
+        });
+    }
+}
+
+/// Why a body was not read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unread {
+    /// It has more bytes than it may.
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(usize),
+    /// It took longer than [`BODY_TIME`].
+    #[error("the body took longer than {} s", BODY_TIME.as_secs())]
+    TooSlow,
+    /// The client left, or broke the rules of HTTP.
+    #[error("the body cannot be read: {0}")]
+    Broken(String),
+}
+
+/// Reads a body of at most `limit` bytes.
+///
+/// # Errors
+///
+/// When it is larger, comes too slowly, or breaks off.
+pub async fn body(request: Request, limit: usize) -> Result<Vec<u8>, Unread> {
+    let length = request.headers().get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let asks_first = request.headers().contains_key(EXPECT);
+    if length.is_some_and(|length| length > PATIENCE * limit || (asks_first && length > limit)) {
+        return Err(Unread::TooLarge(limit));
+    }
+    let read = async {
+        let (mut body, mut size) = (Vec::new(), 0);
+        let mut data = request.into_body().into_data_stream();
+        while let Some(piece) = data.next().await {
+            let piece = piece.map_err(|error| Unread::Broken(error.to_string()))?;
+            size += piece.len();
+            if size > PATIENCE * limit {
+                break;
+            }
+            if size <= limit {
+                body.extend_from_slice(&piece);
+            }
+        }
+        if size > limit {
+            Err(Unread::TooLarge(limit))
+        } else {
+            Ok(body)
+        }
+    };
+    tokio::time::timeout(BODY_TIME, read)
+        .await
+        .unwrap_or(Err(Unread::TooSlow))
+}
+
+/// A stream that gives up when nobody takes what it writes.
+struct Patient {
+    stream: TcpStream,
+    /// Runs while a write waits.
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patient {
+    fn new(stream: TcpStream) -> Patient {
+        Patient {
+            stream,
+            waiting: None,
+        }
+    }
+
+    fn bounded<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.waiting = None;
+            return polled;
+        }
+        let waiting = self
+            .waiting
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_TIME)));
+        waiting
+            .as_mut()
+            .poll(context)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.bounded(context, polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.bounded(context, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_flush(context);
+        self.bounded(context, polled)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

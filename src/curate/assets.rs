@@ -1,0 +1,49 @@
+//! The page's own files, compiled in.
+
+use axum::{Router, http::header, routing::get};
+
+use crate::report::chart;
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+macro_rules! script {
+    ($name:literal) => {
+        (
+            concat!("/", $name),
+            SCRIPT,
+            include_str!(concat!("assets/", $name)),
+        )
+    };
+}
+
+/// Path, kind and text of each.
+const ASSETS: &[(&str, &str, &str)] = &[
+    ("/", HTML, include_str!("assets/page.html")),
+    ("/page.css", CSS, include_str!("assets/page.css")),
+    ("/chart.css", CSS, chart::STYLE),
+    ("/icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
+    script!("page.js"),
+    script!("server.js"),
+    script!("element.js"),
+    script!("filter.js"),
+    script!("queue.js"),
+    script!("task.js"),
+    script!("editor.js"),
+    script!("difference.js"),
+    script!("undo.js"),
+    script!("dialogs.js"),
+    script!("dashboard.js"),
+    script!("live.js"),
+];
+
+/// A route for each of them.
+pub fn routes() -> Router {
+    ASSETS.iter().fold(Router::new(), |router, &(path, kind, text)| {
+        router.route(
+            path,
+            get(move || async move { ([(header::CONTENT_TYPE, kind)], text) }),
+        )
+    })
+}

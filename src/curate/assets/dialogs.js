@@ -1,0 +1,88 @@
+// Dialogs: a reason, all tasks of the filter, an export, a confirmation.
+
+import { $, say } from "./element.js";
+import { described, filter } from "./filter.js";
+import { call } from "./server.js";
+
+/** Shows a dialog; answers with its form when it was submitted, with null when it was left. */
+function ask(dialog) {
+  const form = dialog.querySelector("form");
+  form.reset();
+  dialog.returnValue = "";
+  dialog.showModal();
+  dialog.querySelector("[data-close]").onclick = () => dialog.close();
+  return new Promise((resolve) =>
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes" ? new FormData(form) : null), { once: true }));
+}
+
+function suggest(note) {
+  const reasons = $("reasons");
+  if (note && ![...reasons.options].some((option) => option.value === note)) {
+    const option = document.createElement("option");
+    option.value = note;
+    reasons.prepend(option);
+  }
+}
+
+/** Why a task is rejected; null when it is not. */
+export async function reason() {
+  const given = await ask($("reason"));
+  if (!given) return null;
+  suggest(given.get("note"));
+  return given.get("note");
+}
+
+/** Whether the last action, which is not of this window, shall be taken back. */
+export async function confirmUndo(action) {
+  const tasks = action.tasks === 1 ? `task ${action.first_task}` : `${action.tasks.toLocaleString("en")} tasks`;
+  $("confirm-text").textContent =
+    `Nothing was done in this window. The last action of all: ${action.action}, ${tasks}, by ${action.who}, ` +
+    `${action.at.slice(0, 19).replace("T", " ")}${action.note ? ` (${action.note})` : ""}.`;
+  return (await ask($("confirm"))) !== null;
+}
+
+/** Reviews all tasks of the filter, once somebody has seen how many they are. Returns the change, null for none. */
+export async function bulk() {
+  const dialog = $("bulk");
+  const chosen = filter();
+  const show = (count, more = "") => {
+    $("bulk-count").textContent = `${count === 1 ? "1 task" : `${count.toLocaleString("en")} tasks`}: ${described()}.${more}`;
+    $("bulk-yes").disabled = count === 0;
+  };
+  let count = (await call(`/api/tasks?${new URLSearchParams({ filter: JSON.stringify(chosen), limit: 0 })}`)).count;
+  for (let more = ""; ;) {
+    show(count, more);
+    const given = await ask(dialog);
+    if (!given) return null;
+    const note = given.get("note");
+    try {
+      say("Working …", true);
+      const { change } = await call("/api/bulk", { filter: chosen, review: given.get("review"), count, note });
+      suggest(note);
+      if (!change) say("Nothing to do: all of them were so already.");
+      else say(`${change.tasks.toLocaleString("en")} tasks ${given.get("review")}. u takes it back.`);
+      return change;
+    } catch (error) {
+      if (error.answer?.count === undefined) throw error;
+      count = error.answer.count;
+      more = " It was another number a moment ago; nothing was done yet.";
+      say("Nothing was done yet.");
+    }
+  }
+}
+
+/** Has the browser save the dataset as a file. */
+export async function save() {
+  $("export-filter").textContent = `what the filter shows: ${described()}`;
+  const given = await ask($("export"));
+  if (!given) return;
+  const which = { accepted: { review: "accepted" }, any: {}, filter: filter() };
+  const order = { format: given.get("format"), filter: which[given.get("which")] };
+  if (given.get("min_score")) order.min_score = Number(given.get("min_score"));
+  const { url } = await call("/api/export", order);
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = "";
+  link.click();
+  say("The download has begun.");
+}

@@ -1,0 +1,193 @@
+// An editing session: fields that save themselves. All saves of a session are one action, which one undo takes back.
+
+import { make, say } from "./element.js";
+import { call } from "./server.js";
+import { headline, keyed, versions } from "./task.js";
+
+/** A pause in the typing of so many milliseconds saves. */
+const PAUSE = 700;
+/** So long until a save that no server answered is tried again. */
+const AGAIN = 3000;
+
+/** A field that is larger than this does not grow with its text, nor is that looked through while it is typed. */
+const LARGE = 50_000;
+
+function fit(area) {
+  const large = area.value.length > LARGE;
+  area.classList.toggle("large", large);
+  area.spellcheck = !large;
+}
+
+/** Begins to edit `task`. `noted` is called with the action once there is one, `end` when somebody wants to leave. */
+export function begin(task, { noted, end }) {
+  // What the fields began with, and what is saved.
+  let original = task, base = structuredClone(task);
+  /** The fields that were typed in. */
+  const touched = new Set();
+  let group = null, timer = null, saving = null, theirs = null, failed = null;
+
+  const state = make("span", { class: "state", role: "status" }, "Saves itself as you type.");
+  const notice = make("div", { class: "notice" });
+  const form = make("form", { onsubmit: (event) => { event.preventDefault(); end(); }, oninput: (event) => { touched.add(event.target.name); fit(event.target); schedule(); } }, fields());
+  form.append(make("div", { class: "actions" },
+    make("button", {}, "Done ", make("kbd", { "aria-hidden": "true" }, "Esc")),
+    make("button", { type: "button", onclick: () => { fill(original); schedule(); } }, "Put everything back"), state));
+
+  function fields() {
+    const field = (label, name, value) => {
+      const area = make("textarea", { name, dir: "auto", rows: Math.min(14, value.split("\n", 14).length + 1), spellcheck: "true" });
+      area.value = value;
+      fit(area);
+      return make("label", {}, make("span", { class: "heading" }, label), area);
+    };
+    const many = task.instances.length > 1;
+    return [field("Instruction", "instruction", task.instruction), ...task.instances.map(({ ordinal, input, output }) =>
+      make("div", { class: "instance" },
+        field(many ? `Input ${ordinal + 1}` : "Input", `input ${ordinal}`, input),
+        field(many ? `Output ${ordinal + 1}` : "Output", `output ${ordinal}`, output)))];
+  }
+
+  const area = (name) => form.elements.namedItem(name);
+  const texts = (of) => Object.fromEntries([["instruction", of.instruction],
+    ...of.instances.flatMap(({ ordinal, input, output }) => [[`input ${ordinal}`, input], [`output ${ordinal}`, output]])]);
+  // A field has line feeds only; a text with other line ends is not changed by looking at it.
+  const shown = (text) => text.replace(/\r\n?/g, "\n");
+  const changed = () => Object.entries(texts(base)).filter(([name, text]) => area(name) && area(name).value !== shown(text)).map(([name]) => name);
+
+  function fill(from) {
+    for (const [name, text] of Object.entries(texts(from))) if (area(name)) area(name).value = text;
+  }
+
+  /** What is to be saved, as the server takes it; null where nothing is. */
+  function collect() {
+    const names = changed();
+    if (!names.length) return null;
+    const edit = { version: base.version, group, instances: [] };
+    for (const name of names) {
+      const [column, ordinal] = name.split(" ");
+      if (column === "instruction") { edit.instruction = area(name).value; continue; }
+      let instance = edit.instances.find((other) => other.ordinal === Number(ordinal));
+      if (!instance) edit.instances.push(instance = { ordinal: Number(ordinal) });
+      instance[column] = area(name).value;
+    }
+    return edit;
+  }
+
+  function schedule() {
+    clearTimeout(timer);
+    timer = setTimeout(save, PAUSE);
+    if (!theirs) state.textContent = "…";
+  }
+
+  /** Saves what is to be saved; whether everything is saved then. */
+  async function save() {
+    clearTimeout(timer);
+    // One save at a time: the next is made from the version that this one makes.
+    while (saving) await saving;
+    if (theirs) return false;
+    const edit = collect();
+    if (!edit) { state.textContent = group ? "Saved." : "Saves itself as you type."; failed = null; return true; }
+    saving = send(edit);
+    await saving;
+    saving = null;
+    return !failed && !theirs && (collect() === null || save());
+  }
+
+  async function send(edit) {
+    try {
+      const { change, version } = await call(`/api/tasks/${task.id}/edit`, edit);
+      failed = null;
+      base.version = version;
+      if ("instruction" in edit) base.instruction = edit.instruction;
+      for (const { ordinal, ...columns } of edit.instances) Object.assign(base.instances.find((other) => other.ordinal === ordinal), columns);
+      if (change && change.group !== group) noted(group = change.group);
+      state.textContent = "Saved.";
+    } catch (error) {
+      if (error.answer?.current) return conflict(error.answer.current);
+      failed = error;
+      state.textContent = `Not saved: ${error.message}`;
+      if (error.status === 0) timer = setTimeout(save, AGAIN);
+    }
+  }
+
+  /** `of`, with other texts for the fields that are named: what stands in them, or `value`. */
+  function typed(of, names, value = (name) => area(name).value) {
+    const mine = structuredClone(of);
+    for (const name of names) {
+      const [column, ordinal] = name.split(" ");
+      if (column === "instruction") mine.instruction = value(name);
+      else {
+        const instance = mine.instances.find((other) => other.ordinal === Number(ordinal));
+        if (instance && area(name)) instance[column] = value(name);
+      }
+    }
+    return mine;
+  }
+
+  /** Somebody else changed it: theirs is shown, and what was typed stays. Where nobody typed, theirs is simply taken. */
+  function conflict(current) {
+    const reviewed = { ...current, review: base.review };
+    if (!changed().length && !versions(typed(reviewed, touched), reviewed).length) {
+      original = typed(current, touched, (name) => texts(original)[name]);
+      base = structuredClone(current);
+      group = null;
+      fill(current);
+      state.textContent = "Somebody else has changed it where you did not.";
+      return;
+    }
+    theirs = current;
+    state.textContent = "Not saved yet.";
+    const mine = { ...typed(current, Object.keys(texts(current))), review: base.review };
+    notice.replaceChildren(make("div", { class: "conflict", role: "alert", tabindex: "-1" },
+      make("p", {}, "This task was changed meanwhile. What you typed is still in the fields, and not saved."),
+      make("div", { class: "actions" }, keyed("Keep mine", "m", keepMine), keyed("Take theirs", "t", takeTheirs)),
+      versions(mine, current)));
+  }
+
+  function settle() {
+    theirs = null;
+    group = null;
+    notice.replaceChildren();
+    area("instruction").focus();
+  }
+
+  function keepMine() {
+    if (!theirs) return;
+    const names = touched;
+    base = structuredClone(theirs);
+    for (const [name, text] of Object.entries(texts(base))) if (area(name) && !names.has(name)) area(name).value = text;
+    settle();
+    save();
+  }
+
+  function takeTheirs() {
+    if (!theirs) return;
+    touched.clear();
+    original = theirs;
+    base = structuredClone(theirs);
+    fill(base);
+    settle();
+    state.textContent = "Theirs is in the fields.";
+  }
+
+  return {
+    parts: [headline(task), notice, form],
+    keys: { m: keepMine, t: takeTheirs },
+    unsaved: () => changed().length > 0,
+    inConflict: () => theirs !== null,
+    /** Goes to what has to be decided. */
+    decide: () => notice.firstChild?.focus(),
+    /** Told that the task has this version now. */
+    async noticed(version) {
+      if (saving || theirs || version <= base.version) return;
+      const now = await call(`/api/tasks/${task.id}`);
+      if (!saving && !theirs && now.version > base.version) conflict(now);
+    },
+    /** Saves for the last time; whether one may leave. */
+    async finish() {
+      if (await save()) return true;
+      say(theirs ? "Keep yours or take theirs first." : `Not saved: ${failed?.message}`, true);
+      return false;
+    },
+  };
+}

@@ -1,0 +1,65 @@
+// Elements. Texts only ever become text nodes: a model wrote them.
+
+export const $ = (id) => document.getElementById(id);
+
+/** An element with attributes (`class`, `type`, `on…` for a listener) and children, strings among them. */
+export function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value != null) element.setAttribute(name, value);
+  }
+  element.append(...children.flat().filter((child) => child != null && child !== false));
+  return element;
+}
+
+/** Characters that nobody sees, or that change how others are laid out: control, bidirectional, invisible, tags. */
+const UNSEEN =
+  /([\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}])/u;
+
+/** A text as nodes, in which such characters are seen by their numbers and do nothing. */
+export function plain(text) {
+  return text.split(UNSEEN).map((part, at) => {
+    if (at % 2 === 0) return part;
+    const code = part.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+    return make("span", { class: "unseen-character" }, `U+${code}`);
+  });
+}
+
+/** The browser lays out so many characters without a pause. */
+const LONG = 20_000;
+
+/** A text to be read; of a very long one the beginning, with a button for more. */
+export function prose(text, kind = "") {
+  const box = make("p", { class: `text ${kind}`, dir: "auto" });
+  let shown = 0;
+  const more = make("button", { type: "button", class: "more", onclick: () => show() });
+  const show = () => {
+    let end = Math.min(text.length, shown + LONG);
+    // Not between the halves of a character.
+    if (end < text.length && /[\ud800-\udbff]/.test(text[end - 1])) end -= 1;
+    more.remove();
+    box.append(...plain(text.slice(shown, end)));
+    shown = end;
+    if (shown < text.length) {
+      more.textContent = `Show more: ${shown.toLocaleString("en")} of ${text.length.toLocaleString("en")} characters`;
+      box.append(more);
+    }
+  };
+  show();
+  return box;
+}
+
+/** Short facts, one behind the other. */
+export const facts = (...all) =>
+  make("p", { class: "facts" }, all.flat().filter(Boolean).map((fact) => (fact.nodeType ? fact : make("span", {}, plain(String(fact))))));
+
+/** Tells everybody, screen readers included, and goes away by itself. */
+export function say(message, lasting = false) {
+  const status = $("status");
+  status.textContent = message;
+  status.classList.add("shown");
+  clearTimeout(say.timer);
+  if (!lasting) say.timer = setTimeout(() => status.classList.remove("shown"), 6000);
+}

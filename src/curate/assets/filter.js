@@ -1,0 +1,86 @@
+// What the form asks for, and the address that keeps it.
+
+import { $ } from "./element.js";
+
+const form = $("filter");
+const NUMBERS = /^(run_id|min_.*|max_.*)$/;
+
+/** The filter as the server takes it. */
+export function filter() {
+  const chosen = {};
+  for (const [name, value] of new FormData(form)) {
+    if (name === "sort" || !value.trim()) continue;
+    if (NUMBERS.test(name)) chosen[name] = Number(value);
+    else if (name === "is_classification") chosen[name] = value === "yes";
+    // The last word is still being typed: any ending will do.
+    else chosen[name] = name === "text" ? value.replace(/([\p{L}\p{N}])$/u, "$1*") : value;
+  }
+  return chosen;
+}
+
+export const sort = () => form.elements.namedItem("sort").value;
+
+/** The filter in words. */
+export function described() {
+  const words = [];
+  for (const [name, value] of new FormData(form)) {
+    if (name === "sort" || !value.trim()) continue;
+    const field = form.elements.namedItem(name);
+    const group = field.closest("fieldset")?.querySelector("legend").textContent.split(",")[0];
+    const label = [group, field.closest("label").querySelector("span").textContent].filter(Boolean).join(" ").toLowerCase();
+    words.push(name === "text" ? `“${value}”` : `${label} ${field.selectedOptions ? field.selectedOptions[0].textContent : value}`);
+  }
+  return words.length ? words.join(", ") : "everything";
+}
+
+/** Keeps the filter and the task in the address, so that it can be opened again. */
+export function remember(task) {
+  const kept = new URLSearchParams();
+  for (const field of form.elements) {
+    if (field.name && field.value !== initial(field)) kept.set(field.name, field.value);
+  }
+  if (task != null) kept.set("task", task);
+  history.replaceState(null, "", `${location.pathname}${kept.size ? `#${kept}` : ""}`);
+  count();
+}
+
+/** Sets the form to what the address keeps; returns the task. A run that is not offered yet is added. */
+export function recall() {
+  const kept = new URLSearchParams(location.hash.slice(1));
+  for (const [name, value] of kept) {
+    const field = form.elements.namedItem(name);
+    if (!field) continue;
+    if (name === "run_id") field.add(new Option(value, value, false, true));
+    field.value = value;
+  }
+  count();
+  return Number(kept.get("task")) || null;
+}
+
+/** Sets every field to any. */
+export function clear() {
+  for (const field of form.elements) {
+    if (field.name && field.name !== "sort") field.value = "";
+  }
+  count();
+}
+
+/** Puts what the dataset has into the lists. */
+export function offer({ runs, reasons }) {
+  const list = form.elements.namedItem("run_id");
+  const chosen = list.value;
+  list.replaceChildren(list.options[0], ...runs.map((run) => new Option(`${run.id}: ${run.command}${run.model ? ` (${run.model})` : ""}`, run.id)));
+  list.value = chosen;
+  $("rules").replaceChildren(...reasons.map((reason) => new Option("", reason)));
+}
+
+function initial(field) {
+  if (!field.options) return field.defaultValue;
+  return ([...field.options].find((option) => option.defaultSelected) ?? field.options[0]).value;
+}
+
+/** Says on the button how many fields behind it are set. */
+function count() {
+  const set = [...$("more-fields").querySelectorAll("[name]")].filter((field) => field.value.trim()).length;
+  $("filters-button").querySelector(".number").textContent = set ? ` (${set})` : "";
+}

@@ -1,0 +1,119 @@
+// The queue: which tasks, which of them is looked at. Tasks that were decided stay where they are until another queue is
+// asked for, so that one finds back.
+
+import { $, make, plain } from "./element.js";
+import { filter, sort } from "./filter.js";
+import { call } from "./server.js";
+
+const PAGE = 100;
+
+/** `whole` is whether the last task of the queue is among the `tasks`. */
+export const queue = { tasks: [], count: 0, at: 0, whole: true };
+
+/** The lines by task, so that a queue that grew is not made anew. */
+let lines = new Map();
+let asked = 0;
+
+export const current = () => queue.tasks[queue.at];
+
+function ask(limit, after) {
+  const question = { filter: JSON.stringify(filter()), sort: sort(), limit };
+  return call(`/api/tasks?${new URLSearchParams(after == null ? question : { ...question, after })}`);
+}
+
+/** Gets the queue anew, and stays with the task `keep` where it is in it. False when another question overtook this one. */
+export async function load(keep) {
+  // Answers may come out of order while somebody types: only the last question counts.
+  const mine = ++asked;
+  const { tasks, count } = await ask(PAGE);
+  if (mine !== asked) return false;
+  lines = new Map();
+  Object.assign(queue, { tasks, count, whole: tasks.length < PAGE, at: Math.max(0, tasks.findIndex((task) => task.id === keep)) });
+  return true;
+}
+
+/** Gets the next page. */
+export async function more() {
+  const mine = asked;
+  const { tasks, count } = await ask(PAGE, queue.tasks.at(-1)?.id);
+  if (mine !== asked) return;
+  const known = new Set(queue.tasks.map((task) => task.id));
+  queue.tasks.push(...tasks.filter((task) => !known.has(task.id)));
+  Object.assign(queue, { count, whole: tasks.length < PAGE });
+}
+
+/** Notes what was decided about a task. */
+export function decided(id, review) {
+  const task = queue.tasks.find((other) => other.id === id);
+  if (!task) return;
+  task.review = review;
+  const stays = [undefined, review].includes(filter().review);
+  if (!stays && !task.left) queue.count -= 1;
+  task.left = !stays;
+}
+
+/** Brings the queue up to date and keeps the place: what came is put in, what left stays, marked. Returns the task `id`
+    as it is now, as far as a list shows it. */
+export async function refresh(id) {
+  const mine = asked;
+  const here = current();
+  const limit = Math.min(500, Math.max(PAGE, queue.tasks.length));
+  const { tasks, count } = await ask(limit);
+  const fresh = new Map(tasks.map((task) => [task.id, task]));
+  const others = queue.tasks.filter((task) => !fresh.has(task.id)).map((task) => task.id);
+  const ids = [...(id == null ? [] : [id]), ...others.slice(0, 2000)];
+  const seen = ids.length ? (await call("/api/glance", { ids })).tasks : [];
+  if (mine !== asked) return null;
+  const glances = new Map(seen.map((task) => [task.id, task]));
+  const all = tasks.length < limit;
+  const known = queue.tasks.findLastIndex((task) => fresh.has(task.id));
+  queue.tasks.forEach((task, at) => {
+    // Of what is behind the answer's end nothing is known.
+    if (all || at <= known) task.left = !fresh.has(task.id);
+    Object.assign(task, fresh.get(task.id) ?? glances.get(task.id));
+  });
+  let at = -1;
+  for (const task of tasks) {
+    const place = queue.tasks.findIndex((other) => other.id === task.id);
+    if (place >= 0) at = place;
+    // Behind the last task that is shown there is `more`, unless everything is shown.
+    else if (all || at < queue.tasks.length - 1) queue.tasks.splice(++at, 0, task);
+  }
+  queue.whole ||= all;
+  queue.count = count;
+  queue.at = Math.max(0, queue.tasks.indexOf(here));
+  return glances.get(id) ?? null;
+}
+
+/** Shows it; `pick` is called with the place of a line that is clicked. */
+export function draw(pick, follow) {
+  const focused = $("tasks").contains(document.activeElement);
+  const shown = queue.tasks.map((task, at) => {
+    const look = JSON.stringify([task.review, task.instruction, task.nearest_rouge_l, task.score]);
+    let line = lines.get(task.id);
+    if (line?.look !== look) lines.set(task.id, line = { look, item: item(task) });
+    const button = line.item.firstChild;
+    button.onclick = () => pick(at);
+    button.setAttribute("aria-current", String(at === queue.at));
+    button.tabIndex = at === queue.at ? 0 : -1;
+    return line.item;
+  });
+  const list = $("tasks");
+  if (shown.length !== list.children.length || shown.some((item, at) => list.children[at] !== item)) list.replaceChildren(...shown);
+  $("count").textContent = queue.count === 1 ? "1 task" : `${queue.count.toLocaleString("en")} tasks`;
+  $("more").hidden = queue.whole;
+  const here = list.querySelector("[aria-current=true]");
+  if (follow) here?.scrollIntoView({ block: "nearest" });
+  if (focused) here?.focus({ preventScroll: true });
+}
+
+function item(task) {
+  return make("li", {}, make("button", { type: "button" },
+    make("span", { class: "title", dir: "auto" }, plain(task.instruction)),
+    make("span", { class: "facts" },
+      make("span", { class: task.review }, task.review),
+      make("span", {}, `${task.origin} ${task.id}`),
+      task.is_classification && make("span", {}, "classification"),
+      task.nearest_rouge_l != null && make("span", {}, `alike ${task.nearest_rouge_l.toFixed(2)}`),
+      task.score != null && make("span", {}, `score ${Number(task.score.toFixed(1))}`))));
+}

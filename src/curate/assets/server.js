@@ -1,0 +1,26 @@
+// Questions to the server.
+
+// The token comes behind `#`, which no server sees; it stays for this tab.
+const hash = new URLSearchParams(location.hash.slice(1));
+if (hash.has("token")) {
+  sessionStorage.setItem("token", hash.get("token"));
+  hash.delete("token");
+  history.replaceState(null, "", `${location.pathname}${hash.size ? `#${hash}` : ""}`);
+}
+
+/** Asks for `path`, or sends `body` there. An error has the server's `status` and whole `answer`; status 0 is no server. */
+export async function call(path, body) {
+  const headers = {};
+  const token = sessionStorage.getItem("token");
+  if (token) headers.Authorization = `Bearer ${token}`;
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  let response, answer;
+  try {
+    response = await fetch(path, { method: body === undefined ? "GET" : "POST", headers, body: body && JSON.stringify(body) });
+    answer = await response.json();
+  } catch {
+    throw Object.assign(new Error("ewe curate does not answer; is it still running?"), { status: 0 });
+  }
+  if (!response.ok) throw Object.assign(new Error(answer.error), { status: response.status, answer });
+  return answer;
+}

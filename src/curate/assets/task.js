@@ -1,0 +1,111 @@
+// One task, to be read.
+
+import { differences } from "./difference.js";
+import { $, facts, make, plain, prose } from "./element.js";
+import { call } from "./server.js";
+
+/** A button that says its key. */
+export const keyed = (label, key, run) =>
+  make("button", { type: "button", onclick: run, "aria-keyshortcuts": key }, label, " ", make("kbd", { "aria-hidden": "true" }, key));
+
+/** What is known of it in a line. */
+export const headline = (task) => facts(
+  make("span", { class: task.review }, task.review), `${task.origin} task ${task.id}`, task.name, task.source_id,
+  task.is_classification && "classification", task.run_id != null && `run ${task.run_id}`, task.round != null && `round ${task.round}`,
+  task.evolution && `made of task ${task.evolution.parent_task_id}: ${task.evolution.operator}`);
+
+/** A task; `act` has a function for each button. */
+export function reading(task, act) {
+  const parts = [
+    headline(task),
+    make("div", { class: "actions" }, keyed("Accept", "a", act.accept), keyed("Reject", "r", act.reject), keyed("Edit", "e", act.edit)),
+    make("h2", {}, "Instruction"),
+    prose(task.instruction, "instruction"),
+  ];
+  for (const instance of task.instances) {
+    parts.push(make("section", { class: "instance", "aria-label": `Instance ${instance.ordinal + 1}` },
+      instance.input && [make("h2", {}, "Input"), prose(instance.input)],
+      make("h2", {}, "Output"), prose(instance.output),
+      task.judgments.filter((judgment) => judgment.ordinal === instance.ordinal && judgment.holds).map(opinion)));
+  }
+  if (!task.instances.length) parts.push(make("p", {}, "It has no instance yet, so it is not in the dataset."));
+  parts.push(trail(task));
+  return parts;
+}
+
+const opinion = (judgment) => make("p", { class: "opinion" },
+  make("strong", {}, judgment.score == null ? "no score" : `${judgment.score} of 5`), " by ", plain(judgment.model), ": ",
+  plain(judgment.problem ?? judgment.reason));
+
+/** Where it came from and what was done to it; asked for when it is opened. */
+function trail(task) {
+  const box = make("details", { id: "trail" }, make("summary", {}, "Where it came from, and its history ", make("kbd", { "aria-hidden": "true" }, "p")));
+  box.addEventListener("toggle", async () => {
+    if (!box.open || box.children.length > 1) return;
+    try {
+      const { provenance, history } = await call(`/api/tasks/${task.id}/trail`);
+      box.append(...origin(provenance), ...changes(history));
+    } catch (error) {
+      box.append(make("p", {}, error.message));
+    }
+  });
+  return box;
+}
+
+function origin(calls) {
+  if (!calls.length) return [make("p", {}, "No model was asked for it.")];
+  return calls.flatMap((call) => [
+    facts(`request ${call.request_id}`, call.stage, call.model, `${call.prompt_tokens} + ${call.completion_tokens} tokens`, call.finish_reason),
+    make("h3", {}, "Prompt"), prose(call.prompt, "raw"), make("h3", {}, "Response"), prose(call.response, "raw")]);
+}
+
+/** The actions on it, the latest first. Of an editing session the last save says everything. */
+function changes(history) {
+  const last = new Map(history.map((change) => [`${change.group} ${change.instance_id}`, change]));
+  const rows = [...last.values()].reverse().slice(0, 100);
+  if (!rows.length) return [make("p", {}, "Nobody has changed it.")];
+  return [make("h3", {}, "History"), ...rows.flatMap((change) => [
+    facts(change.at.slice(0, 19).replace("T", " "), change.who, `${change.action}${change.undoes ? ` of action ${change.undoes}` : ""}`, change.note),
+    ...compared(JSON.parse(change.before), JSON.parse(change.after))])];
+}
+
+/** Columns that changed: texts side by side, words and numbers (some that only SQL changes) in a line. */
+const compared = (before, after) => Object.keys(after).map((column) =>
+  ["instruction", "input", "output"].includes(column)
+    ? make("div", { class: "both" }, side(`${column} before`, after[column], before[column]), side("after", before[column], after[column]))
+    : make("p", { class: "text" }, plain(`${column}: ${before[column] ?? "none"} → ${after[column] ?? "none"}`)));
+
+const side = (label, ours, theirs) => make("div", {}, make("h3", {}, label), marked(ours, theirs));
+
+/** `theirs`, with the words marked that `ours` does not have there. */
+export function marked(ours, theirs) {
+  const box = make("p", { class: "text", dir: "auto" });
+  for (const { piece, differs } of differences(ours.slice(0, 20_000), theirs.slice(0, 20_000))) {
+    box.append(...(differs ? [make("mark", {}, piece)] : plain(piece)));
+  }
+  if (theirs.length > 20_000) box.append(` … ${theirs.length.toLocaleString("en")} characters`);
+  return box;
+}
+
+/** What differs between a task as it was seen and as it is now. */
+export function versions(seen, now) {
+  const texts = (task) => ({ review: task.review, instruction: task.instruction,
+    ...Object.fromEntries(task.instances.flatMap(({ ordinal, input, output }) => [[`input ${ordinal + 1}`, input], [`output ${ordinal + 1}`, output]])) });
+  const [before, after] = [texts(seen), texts(now)];
+  return Object.keys(after).filter((name) => before[name] !== after[name]).map((name) => make("div", { class: "both" },
+    side(`${name}, as you had it`, after[name], before[name] ?? ""), side("as it is now", before[name] ?? "", after[name])));
+}
+
+/** The most similar tasks, with the words that this task does not have marked. */
+export function beside(task) {
+  const title = make("h2", {}, "Most alike");
+  if (!task.neighbors.length) return [title, facts("Nothing was compared with it.")];
+  return [title, ...task.neighbors.map((near) => make("section", { class: "near", "aria-label": `Task ${near.id}` },
+    facts(`ROUGE-L ${near.rouge_l.toFixed(2)}`, `task ${near.id}`, make("span", { class: near.review }, near.review)),
+    marked(task.instruction, near.instruction)))];
+}
+
+export function toggleTrail() {
+  const box = $("trail");
+  if (box) box.open = !box.open;
+}

@@ -1,0 +1,57 @@
+// Undo and redo. What was done in this window comes first; two people do not take back each other's work by a slip.
+
+import { say } from "./element.js";
+import { call } from "./server.js";
+
+const kept = JSON.parse(sessionStorage.getItem("actions") ?? "null");
+const { done, undone } = kept ?? { done: [], undone: [] };
+
+function keep() {
+  sessionStorage.setItem("actions", JSON.stringify({ done: done.slice(-500), undone }));
+}
+
+/** Notes an action of this window: its number, and the task where it was one. */
+export function did(group, task = null) {
+  done.push({ group, task });
+  undone.length = 0;
+  keep();
+}
+
+const words = (change) => (change.tasks === 1 ? "1 task" : `${change.tasks.toLocaleString("en")} tasks`);
+
+async function takeBack(from, to, word) {
+  const { group, task } = from.at(-1);
+  try {
+    const { change } = await call("/api/undo", { group });
+    to.push({ group: change.group, task });
+    say(`${word}: ${task === null ? words(change) : `task ${task}`}.`);
+  } finally {
+    // What cannot be taken back now, another change is in its way, would be in the way of all before it.
+    from.pop();
+    keep();
+  }
+  return task;
+}
+
+/** Takes back the last action of this window, or, where there is none and `confirm` agrees, the last one of all.
+    Returns the task that it was about. */
+export async function undo(confirm) {
+  if (done.length) return takeBack(done, undone, "Undone");
+  const { action } = await call("/api/latest");
+  if (!action) throw new Error("There is nothing to undo.");
+  if (!(await confirm(action))) return null;
+  const { change } = await call("/api/undo", { group: action.group });
+  const task = action.tasks === 1 ? action.first_task : null;
+  undone.push({ group: change.group, task });
+  keep();
+  say(`Undone: ${words(change)}.`);
+  return task;
+}
+
+/** Brings back what was taken back last. */
+export async function redo() {
+  if (undone.length) return takeBack(undone, done, "Redone");
+  const { change } = await call("/api/redo", {});
+  say(`Redone: ${words(change)}.`);
+  return null;
+}

@@ -1,0 +1,377 @@
+//! Every key, and fifty rows without a mouse.
+
+use serde_json::json;
+
+use crate::{
+    browser::{self, Browser, CONTROL, DOWN, ENTER, ESCAPE, Page, TAB, UP, looking},
+    shell::Dir,
+    support::{ewe, filled, number},
+};
+
+/// The first imported task.
+const FIRST: i64 = 216;
+
+fn review(dir: &Dir, id: i64) -> String {
+    dir.sql(&format!("select review from task where id = {id}"))[0][0].clone()
+}
+
+#[test]
+#[ignore = "needs Chromium: make test-browser"]
+fn fifty_rows_without_a_mouse() {
+    let dir = browser::numbered(60);
+    let page = Page::start(&dir, &[]);
+    looking(&page, |browser| {
+        browser.at(FIRST);
+        // As quickly as a browser takes them: every key is about the task after the one before.
+        browser.press(&"aarar".repeat(10));
+        browser.at(FIRST + 50);
+        let reviews =
+            dir.sql("select task_id, action from revision where who = 'ann' and group_id = id order by id");
+        let expected: Vec<[String; 2]> = (FIRST..)
+            .zip("aarar".repeat(10).chars())
+            .map(|(id, key)| {
+                [
+                    id.to_string(),
+                    if key == 'a' { "accept" } else { "reject" }.into(),
+                ]
+            })
+            .collect();
+        assert_eq!(reviews, expected);
+        assert_eq!(
+            number(&dir, "select count(*) from task where review = 'pending'"),
+            10
+        );
+        // The count follows, and the ten that are left come one after the other.
+        browser.wait("document.getElementById('count').textContent === '10 tasks'");
+        browser.press("aaaaaaaaa");
+        browser.at(FIRST + 59);
+        browser.press("a");
+        browser.says("That was the last one.");
+        assert_eq!(
+            number(&dir, "select count(*) from task where review = 'pending'"),
+            0
+        );
+        browser.close();
+    });
+}
+
+#[test]
+#[ignore = "needs Chromium: make test-browser"]
+fn every_key_of_the_queue() {
+    let dir = browser::numbered(8);
+    let page = Page::start(&dir, &[]);
+    looking(&page, |browser| {
+        browser.at(FIRST);
+        browser.press("j");
+        browser.at(FIRST + 1);
+        browser.press(&format!("{DOWN}{DOWN}{UP}"));
+        browser.at(FIRST + 2);
+        browser.press("kk");
+        browser.at(FIRST);
+        browser.press("k");
+        browser.says("That is the first one.");
+
+        browser.press("a");
+        browser.at(FIRST + 1);
+        assert_eq!(review(&dir, FIRST), "accepted");
+        browser.press("r");
+        browser.at(FIRST + 2);
+        assert_eq!(review(&dir, FIRST + 1), "rejected");
+
+        // With a reason: the field has the focus, Enter sends it.
+        browser.press("R");
+        browser.wait("document.querySelector('#reason[open]')");
+        browser.press(&format!("too easy{ENTER}"));
+        browser.at(FIRST + 3);
+        assert_eq!(
+            dir.sql("select action, note from revision order by id desc limit 1"),
+            [["reject", "too easy"]]
+        );
+        // Esc leaves it as it was.
+        browser.press("R");
+        browser.wait("document.querySelector('#reason[open]')");
+        browser.press(&ESCAPE.to_string());
+        browser.wait("!document.querySelector('dialog[open]')");
+        assert_eq!(review(&dir, FIRST + 3), "pending");
+
+        // Undo goes back to the task; redo does it again.
+        browser.press("u");
+        browser.at(FIRST + 2);
+        assert_eq!(review(&dir, FIRST + 2), "pending");
+        browser.press("uu");
+        browser.at(FIRST);
+        assert_eq!([0, 1, 2].map(|n| review(&dir, FIRST + n)), ["pending"; 3]);
+        browser.press("UUU");
+        browser.at(FIRST + 2);
+        assert_eq!(
+            [0, 1, 2].map(|n| review(&dir, FIRST + n)),
+            ["accepted", "rejected", "rejected"]
+        );
+        // After a reload they can still be taken back.
+        browser.reload();
+        browser.press("u");
+        browser.says(&format!("Undone: task {}", FIRST + 2));
+
+        // The queue anew: what was decided is gone from it.
+        browser.press("g");
+        browser.wait("document.querySelectorAll('#tasks li').length === 6");
+
+        // Search as one types; Esc goes back to the task, where keys are keys again.
+        browser.press("/");
+        browser.wait("document.activeElement.id === 'text'");
+        browser.press("number 7");
+        browser.at(FIRST + 6);
+        browser.wait("document.getElementById('count').textContent === '1 task'");
+        browser.press(&format!("{ESCAPE}a"));
+        browser.says(&format!("Task {} accepted", FIRST + 6));
+
+        // Clear everything: all 223 tasks.
+        browser.press("c");
+        browser.wait("document.getElementById('count').textContent === '223 tasks'");
+
+        browser.press("f");
+        browser.wait("document.activeElement.closest('#more-fields')");
+        browser.press(&ESCAPE.to_string());
+        browser.wait("document.getElementById('more-fields').hidden");
+
+        browser.press("?");
+        browser.wait("document.querySelector('#help[open]')");
+        // Whatever the help names, the page has, and the other way round.
+        let named = browser
+            .js("return [...document.querySelectorAll('#help kbd')].map((key) => key.textContent).sort().join(' ')")
+            ;
+        assert_eq!(
+            named,
+            "/ ? Ctrl Enter Esc Esc R Shift Shift U a b c d e f g j k m p r t u x"
+        );
+        browser.press(&ESCAPE.to_string());
+
+        browser.press("d");
+        browser.wait("document.querySelectorAll('#dashboard svg').length >= 5");
+        // Nothing can be decided that is not seen.
+        browser.press("ar");
+        browser.press("d");
+        browser.wait("document.getElementById('dashboard').hidden");
+        assert_eq!(
+            number(&dir, "select count(*) from revision where task_id < 216"),
+            0
+        );
+        browser.close();
+    });
+}
+
+#[test]
+#[ignore = "needs Chromium: make test-browser"]
+fn where_a_task_came_from() {
+    let dir = filled();
+    let page = Page::start(&dir, &[]);
+    looking(&page, |browser| {
+        let id = number(&dir, "select min(id) from task where origin = 'machine'");
+        browser.at(id);
+        browser.press("p");
+        browser.wait("document.getElementById('trail').innerText.includes('Come up with tasks:')");
+        let trail = browser.text("#trail");
+        assert!(
+            trail.contains("1. Name an animal.\n2. List late invoices."),
+            "{trail}"
+        );
+        // The nearest tasks are beside it, with the words marked that are not in this one.
+        let neighbour = dir.sql("select instruction from task where id = 1")[0][0].clone();
+        assert!(browser.text("#beside").contains(&neighbour));
+        let script = "return [...document.querySelectorAll('#beside .near:first-of-type mark')].map((m) => m.textContent.toLowerCase())";
+        let marked = browser.js(script);
+        let words = |text: &str| -> Vec<String> {
+            let words = text
+                .split(|c: char| !c.is_alphanumeric())
+                .filter(|word| !word.is_empty());
+            words.map(str::to_lowercase).collect()
+        };
+        let ours = words("Name an animal. <script>alert(1)</script>");
+        let others: Vec<String> = words(&neighbour)
+            .into_iter()
+            .filter(|word| !ours.contains(word))
+            .collect();
+        assert!(
+            !others.is_empty() && others.len() < words(&neighbour).len(),
+            "{neighbour}"
+        );
+        let marked: Vec<&str> = marked
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|word| word.as_str())
+            .collect();
+        assert!(
+            others.iter().all(|word| marked.contains(&word.as_str())),
+            "{marked:?} {others:?}"
+        );
+        // What a judge said.
+        assert!(
+            browser
+                .text("#task")
+                .contains("2 of 5 by critic: A <b>ewe</b> is one animal")
+        );
+        browser.close();
+    });
+}
+
+#[test]
+#[ignore = "needs Chromium: make test-browser"]
+fn all_of_a_filter_and_back() {
+    let dir = browser::numbered(30);
+    let page = Page::start(&dir, &[]);
+    looking(&page, |browser| {
+        browser.at(FIRST);
+        browser.press("/");
+        browser.press("number 2");
+        browser.wait("document.getElementById('count').textContent === '11 tasks'");
+        browser.press(&format!("{ESCAPE}b"));
+        browser.wait("document.querySelector('#bulk[open]')");
+        assert_eq!(
+            browser.text("#bulk-count"),
+            "11 tasks: “number 2”, review pending."
+        );
+        // The number changes behind its back: nothing happens before it was seen.
+        browser::import(&dir, &[["Explain thing number 200.", "", "x"]]);
+        browser.press(&format!(" {TAB}far off{ENTER}"));
+        browser.wait("document.getElementById('bulk-count').textContent.startsWith('12 tasks')");
+        assert_eq!(number(&dir, "select count(*) from revision"), 0);
+        browser.press(&format!(" {TAB}far off{ENTER}"));
+        browser.says("12 tasks accepted. u takes it back.");
+        assert_eq!(
+            dir.sql("select count(*), count(distinct group_id), min(note) from revision"),
+            [["12", "1", "far off"]]
+        );
+        assert_eq!(
+            number(
+                &dir,
+                "select count(*) from task where review = 'accepted' and origin = 'import'"
+            ),
+            12
+        );
+        browser.wait("document.getElementById('count').textContent === '0 tasks'");
+        browser.press("u");
+        browser.says("Undone: 12 tasks.");
+        assert_eq!(
+            number(&dir, "select count(*) from task where review = 'pending'"),
+            31
+        );
+        browser.press("U");
+        browser.says("Redone: 12 tasks.");
+        assert_eq!(
+            number(&dir, "select count(*) from task where review = 'pending'"),
+            19
+        );
+        // Cancelled, nothing happens.
+        browser.press(&format!("cb{ESCAPE}"));
+        browser.wait("!document.querySelector('dialog[open]')");
+        assert_eq!(
+            number(&dir, "select count(*) from task where review = 'pending'"),
+            19
+        );
+        browser.close();
+    });
+}
+
+#[test]
+#[ignore = "needs Chromium: make test-browser"]
+fn an_edit_saves_itself_and_is_one_step() {
+    let dir = browser::numbered(3);
+    let page = Page::start(&dir, &[]);
+    let text = || {
+        dir.sql(&format!(
+            "select instruction, output from task join instance on task_id = task.id where task.id = {FIRST}"
+        ))
+    };
+    looking(&page, |browser| {
+        browser.at(FIRST);
+        let before = text();
+        browser.press("e");
+        browser.wait("document.activeElement.name === 'instruction'");
+        // Keys are letters here.
+        browser.press_with(CONTROL, 'a');
+        browser.press("Say a");
+        browser.wait("document.querySelector('.state').textContent === 'Saved.'");
+        assert_eq!(text()[0][0], "Say a");
+        browser.press("rue");
+        browser.wait("document.querySelector('.state').textContent === '…'");
+        browser.wait("document.querySelector('.state').textContent === 'Saved.'");
+        assert_eq!(text()[0][0], "Say arue");
+        browser.press(&format!("{TAB}{TAB}"));
+        browser.wait("document.activeElement.name === 'output 0'");
+        browser.press_with(CONTROL, 'a');
+        browser.press("b");
+        browser.wait("document.querySelector('.state').textContent === 'Saved.'");
+        // Left at once: the last letters are saved, too.
+        browser.press(&format!("c{ESCAPE}"));
+        browser.wait("!document.querySelector('#task textarea')");
+        assert_eq!(text(), [["Say arue", "bc"]]);
+        assert_eq!(
+            dir.sql("select count(*) > 3, count(distinct group_id) from revision"),
+            [["1", "1"]]
+        );
+        browser.press("u");
+        browser.says(&format!("Undone: task {FIRST}"));
+        assert_eq!(text(), before);
+        browser.press("U");
+        browser.says(&format!("Redone: task {FIRST}"));
+        assert_eq!(text(), [["Say arue", "bc"]]);
+        // What a task needs cannot be taken away, and what was typed is not lost by leaving.
+        browser.press("e");
+        browser.press_with(CONTROL, 'a');
+        browser.press(&format!(" {ESCAPE}"));
+        browser.says("Not saved: the instruction is empty");
+        assert!(
+            browser
+                .js("return document.querySelector('#task textarea') !== null")
+                .as_bool()
+                .unwrap()
+        );
+        browser.js("[...document.querySelectorAll('#task button')].find((b) => b.textContent === 'Put everything back').click()");
+        browser.wait("document.querySelector('.state').textContent.startsWith('Save')");
+        browser.press_with(CONTROL, ENTER);
+        browser.wait("!document.querySelector('#task textarea')");
+        assert_eq!(text(), [["Say arue", "bc"]]);
+        browser.close();
+    });
+}
+
+#[test]
+#[ignore = "needs Chromium: make test-browser"]
+fn an_export_is_saved_as_a_file() {
+    let dir = browser::numbered(40);
+    ewe(&dir, &["accept", "--db", "d.db", "216-230"]).success();
+    let page = Page::start(&dir, &["--token", "open sesame"]);
+    looking(&page, |browser| {
+        // The token is not left in the address.
+        browser.wait("location.hash === '#task=231'");
+        let folder = dir.path("downloads");
+        let behavior = json!({ "behavior": "allow", "downloadPath": folder.to_str().unwrap() });
+        browser.devtools("Browser.setDownloadBehavior", behavior);
+        browser.press("x");
+        browser.wait("document.querySelector('#export[open]')");
+        // The second format, and Enter.
+        browser.press(&format!("{DOWN}{TAB}{TAB}{TAB}{ENTER}"));
+        browser.says("The download has begun.");
+        let file = folder.join("dolly.jsonl");
+        let start = std::time::Instant::now();
+        while !file.exists() {
+            assert!(start.elapsed().as_secs() < 20, "nothing was downloaded");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        let out = [
+            "export",
+            "--db",
+            "d.db",
+            "--format",
+            "dolly",
+            "--review",
+            "accepted",
+            "--out",
+            "ours.jsonl",
+        ];
+        ewe(&dir, &out).success();
+        assert_eq!(std::fs::read_to_string(file).unwrap(), dir.read("ours.jsonl"));
+        browser.close();
+    });
+}

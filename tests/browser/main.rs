@@ -1,0 +1,21 @@
+//! The page of `ewe curate` in a real browser, headless Chromium through WebDriver: what a person presses and sees.
+//! `make test-browser` runs them; without Chromium they are left out.
+
+mod browser;
+mod charts;
+mod conflict;
+mod hostile;
+mod keys;
+mod live;
+mod looks;
+
+// The dataset, the endpoint and the command line of the other tests.
+#[allow(dead_code)]
+#[path = "../it/mock.rs"]
+mod mock;
+#[allow(dead_code)]
+#[path = "../it/shell.rs"]
+mod shell;
+#[allow(dead_code)]
+#[path = "../it/support.rs"]
+mod support;
