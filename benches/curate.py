@@ -28,6 +28,7 @@ TOOLS = Path(sys.executable).parent
 FOLDER = ROOT / "target/bench-curate"
 REQUESTS = 300
 BULK = 100_000
+# Written so that SQLite takes the index in the order of which it lists.
 LIST = """
 SELECT
     task.id, task.review, task.origin, task.is_classification, task.run_id, task.name, task.instruction,
@@ -35,8 +36,8 @@ SELECT
     task.nearest_rouge_l, task.score
 FROM task
 LEFT JOIN instance AS first ON first.task_id = task.id AND first.ordinal = 0
-WHERE task.review = 'pending'
-ORDER BY task.nearest_rouge_l DESC, task.id
+WHERE task.review = 'pending' AND task.nearest_rouge_l IS NOT NULL
+ORDER BY task.nearest_rouge_l DESC, task.id DESC
 LIMIT 50
 """
 EXPORT = "SELECT instruction, input, output FROM dataset WHERE review = 'accepted' ORDER BY task_id, instance_id"

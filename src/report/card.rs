@@ -318,7 +318,7 @@ fn table(body: &mut String, title: &str, heads: &[&str], rows: impl Iterator<Ite
     }
     body.push_str("<div class=\"scroll\" tabindex=\"0\"><table>\n");
     if !title.is_empty() {
-        let _ = write!(body, "<caption>{}</caption>\n", escape(title));
+        let _ = writeln!(body, "<caption>{}</caption>", escape(title));
     }
     body.push_str("<thead><tr>");
     for head in heads {

@@ -186,7 +186,7 @@ pub(super) async fn of_tasks(
     roots: Roots,
     fresh: &mut Vec<Fresh>,
 ) -> Result<TaskTally> {
-    let version = VERSION << 16 | roots.version;
+    let version = (VERSION << 16) | roots.version;
     let blocks = sqlx::query_as!(
         Block,
         r#"

@@ -1,7 +1,5 @@
 //! Bars, one under the other, each of one part or of several. Parts differ in shape as well as in colour.
 
-use std::fmt::Write;
-
 use super::{
     Drawing,
     svg::{self, WIDTH, grouped, rounded},
@@ -136,22 +134,16 @@ impl Bars<'_> {
                 (format!("step-{}", part + 1), height)
             }
         };
-        let mut element = String::new();
         // Outlines are drawn inside, so that neighbours do not cover them.
         let inset = if class == "part-2" { 0.75 } else { 0.0 };
-        let _ = write!(
-            element,
-            "{}",
-            svg::rect(
-                &class,
-                x + inset,
-                y + 2.0 + (THICK - height) + inset,
-                width - 1.0 - 2.0 * inset,
-                height - 2.0 * inset,
-                tooltip
-            )
-        );
-        element
+        svg::rect(
+            &class,
+            x + inset,
+            y + 2.0 + (THICK - height) + inset,
+            width - 1.0 - 2.0 * inset,
+            height - 2.0 * inset,
+            tooltip,
+        )
     }
 }
 
