@@ -48,6 +48,12 @@ pub struct Args {
 
 /// Sets the review of some tasks, as one action.
 pub async fn run(args: &Args, review: Review) -> anyhow::Result<()> {
+    let filter = args.select.filter();
+    match (args.ids.is_empty(), filter.is_empty()) {
+        (true, true) => usage("say which tasks: ids, or options such as --origin or --text"),
+        (false, false) => usage("say which tasks by ids or by options, not by both"),
+        _ => {}
+    }
     let store = Store::open(&args.db).await?;
     let who = curate::who();
     let actor = Actor {
@@ -55,7 +61,6 @@ pub async fn run(args: &Args, review: Review) -> anyhow::Result<()> {
         note: args.reason.as_deref(),
     };
     let change = if args.ids.is_empty() {
-        let filter = args.select.filter();
         if !args.yes {
             confirm(changing(&store, &filter, review).await?, review)?;
         }
@@ -82,6 +87,15 @@ pub async fn run(args: &Args, review: Review) -> anyhow::Result<()> {
         None => writeln!(out, "nothing to do: {review} already")?,
     }
     Ok(())
+}
+
+/// Ends with the exit code of a command line that cannot be meant.
+fn usage(what: &str) -> ! {
+    clap::Error::raw(
+        clap::error::ErrorKind::MissingRequiredArgument,
+        format!("{what}\n\nFor more information, try '--help'.\n"),
+    )
+    .exit()
 }
 
 /// How many of the chosen tasks do not have the review yet.

@@ -97,11 +97,10 @@ async fn named(
 
 /// Pages, indices, constraints (an expression around each column of a pragma, as in `check_header`); and that the index of words has just the words of its texts.
 async fn file(pool: &SqlitePool) -> Result<Vec<Problem>> {
-    let lines = sqlx::query_scalar!(
-        r#"SELECT integrity_check || '' AS "line!: String" FROM pragma_integrity_check(100)"#
-    )
-    .fetch(pool)
-    .try_filter(|line| std::future::ready(line != "ok"));
+    let lines =
+        sqlx::query_scalar!(r#"SELECT integrity_check || '' AS "line!: String" FROM pragma_integrity_check"#)
+            .fetch(pool)
+            .try_filter(|line| std::future::ready(line != "ok"));
     named("", lines.map_ok(|line| Problem::new("", None, line))).await
 }
 

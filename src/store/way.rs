@@ -6,8 +6,12 @@ use super::{
     sql::{Sql, Value},
 };
 
-/// So many ids, found through an index, are looked at one by one rather than a whole list in order.
+/// So many ids, found through an index, are looked at one by one rather than a whole list in the order of ids.
 const FEW: i64 = 4_000;
+
+/// And so many rather than a list in another order, which may have all of them at its end: classification tasks are
+/// short.
+const SOME: i64 = 25_000;
 
 /// So far the tasks of a condition are counted before a query is made.
 const MANY: i64 = 50_000;
@@ -49,7 +53,8 @@ impl Store {
         {
             self.count_each(&mut conditions).await?;
         }
-        let few = |&(_, condition): &(usize, &Condition)| condition.count.is_some_and(|count| count <= FEW);
+        let most = if by_id { FEW } else { SOME };
+        let few = |&(_, condition): &(usize, &Condition)| condition.count.is_some_and(|count| count <= most);
         let driver = conditions
             .iter()
             .enumerate()

@@ -263,7 +263,56 @@ fn a_review_is_whole_or_not_at_all() {
     assert_eq!(out.stdout(), "nothing to do: accepted already\n");
     assert_eq!(number(&dir, "select count(*) from revision"), 0);
     run(&dir, "accept", &["x"]).failure(2);
+    let out = run(&dir, "accept", &[]).failure(2);
+    assert!(
+        out.stderr().contains("say which tasks: ids, or options"),
+        "{}",
+        out.stderr()
+    );
+    let out = run(&dir, "accept", &["1", "--origin", "seed"]).failure(2);
+    assert!(out.stderr().contains("not by both"), "{}", out.stderr());
     run(&dir, "accept", &["9-3"]).failure(2);
+}
+
+#[test]
+fn a_filter_chooses_for_a_bulk_review_that_is_meant() {
+    let dir = filled();
+    let pending = "select count(*) from task where origin = 'seed' and review = 'accepted'";
+    let count = number(&dir, pending);
+    let out = run(&dir, "reject", &["--origin", "seed"]).failure(1);
+    let what = format!("{count} tasks would become rejected; nothing was changed\nhint: --yes");
+    assert!(out.stderr().contains(&what), "{}", out.stderr());
+    assert_eq!(number(&dir, pending), count);
+    let out = run(&dir, "reject", &["--origin", "seed", "--reason", "old", "--yes"]).success();
+    assert!(
+        out.stdout()
+            .starts_with(&format!("{count} tasks rejected (action ")),
+        "{}",
+        out.stdout()
+    );
+    assert_eq!(number(&dir, pending), 0);
+    let out = run(&dir, "reject", &["--origin", "seed", "--yes"]).success();
+    assert_eq!(out.stdout(), "nothing to do: rejected already\n");
+    run(&dir, "undo", &[]).success();
+    assert_eq!(number(&dir, pending), count);
+    // A file gets what the filter chooses.
+    run(
+        &dir,
+        "export",
+        &[
+            "--format",
+            "alpaca",
+            "--out",
+            "o.json",
+            "--text",
+            "late invoices",
+            "--origin",
+            "machine",
+        ],
+    )
+    .success();
+    let exported: serde_json::Value = serde_json::from_str(&dir.read("o.json")).unwrap();
+    assert_eq!(exported.as_array().unwrap().len(), 2);
 }
 
 #[test]

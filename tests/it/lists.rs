@@ -12,7 +12,7 @@ use crate::{
 
 const TASKS: i64 = 60_000;
 
-/// Tasks of every kind, in a mixture that is the same each time; "often" is in all of them, "rare" in a few.
+/// Tasks of every kind, in a mixture that is the same each time; "ubiq" is in all of them, "rare" in a few.
 fn mixed() -> Dir {
     let dir = Dir::with_dataset();
     dir.sql("insert into run (command, config) values ('a', '{}'), ('b', '{}')");
@@ -21,7 +21,7 @@ fn mixed() -> Dir {
         insert into task (id, instruction, is_classification, origin, review, run_id)
         select
             i,
-            'Often ' || iif(i % 997 = 0, 'rare ', '') || iif(i % 3 = 0, 'third ', '') || substr('xxxxxxxxxxxx', 1, i * 7 % 11),
+            'Ubiq ' || iif(i % 997 = 0, 'rare ', '') || iif(i % 3 = 0, 'third ', '') || substr('xxxxxxxxxxxx', 1, i * 7 % 11),
             i % 12 = 0,
             iif(i % 5 = 0, 'import', 'machine'),
             iif(i % 7 = 0, 'accepted', iif(i % 11 = 0, 'rejected', 'pending')),
@@ -38,7 +38,7 @@ fn mixed() -> Dir {
     );
     dir.sql(
         "insert into neighbor (task_id, neighbor_id, rank, rouge_l)
-        select id, 1, 1, id * 31 % 700 / 1000.0 from task where id >= 1000 and id % 4 > 0",
+        select id, 1, 1, id * 31 % 700 / 1000.0 from task where id >= 1000 and id % 5 > 0",
     );
     dir.sql(
         "insert into request (
@@ -162,7 +162,7 @@ fn filters() -> Vec<(Filter, &'static str)> {
         ),
         (
             Filter {
-                text: Some("often".into()),
+                text: Some("ubiq".into()),
                 ..any()
             },
             "id >= 1000",

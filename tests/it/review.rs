@@ -47,7 +47,7 @@ impl Screen {
         drop(pair.slave);
         let mut reader = pair.master.try_clone_reader().unwrap();
         let writer = pair.master.take_writer().unwrap();
-        let parser = Arc::new(Mutex::new(vt100::Parser::new(rows, cols, 0)));
+        let parser = Arc::new(Mutex::new(vt100::Parser::new(sized(rows), sized(cols), 0)));
         let sent = Arc::new(Mutex::new(Vec::new()));
         let (screen, all) = (parser.clone(), sent.clone());
         std::thread::spawn(move || {
@@ -92,8 +92,8 @@ impl Screen {
     fn underlined(&self) -> String {
         let parser = self.parser.lock().unwrap();
         let (rows, cols) = parser.screen().size();
-        (0..rows)
-            .flat_map(|row| (0..cols).map(move |col| (row, col)))
+        (0..rows.get())
+            .flat_map(|row| (0..cols.get()).map(move |col| (row, col)))
             .filter_map(|(row, col)| parser.screen().cell(row, col))
             .filter(|cell| cell.underline())
             .map(|cell| cell.contents().to_owned())
@@ -101,7 +101,11 @@ impl Screen {
     }
 
     fn resize(&self, rows: u16, cols: u16) {
-        self.parser.lock().unwrap().screen_mut().set_size(rows, cols);
+        self.parser
+            .lock()
+            .unwrap()
+            .screen_mut()
+            .set_size(sized(rows), sized(cols));
         self.master
             .resize(PtySize {
                 rows,
@@ -144,6 +148,10 @@ impl Screen {
         assert!(!self.parser.lock().unwrap().screen().hide_cursor());
         code
     }
+}
+
+fn sized(cells: u16) -> std::num::NonZero<u16> {
+    std::num::NonZero::new(cells).expect("a terminal has cells")
 }
 
 /// With tasks that wait, after the seeds: the first of them and how many.

@@ -56,12 +56,12 @@ async fn sit(
 ) -> anyhow::Result<bool> {
     loop {
         terminal.draw(|frame| draw::draw(frame, desk))?;
-        if !event::poll(BEAT)? {
+        while !event::poll(BEAT)? {
             if signals.came().await {
                 return Ok(true);
             }
-            continue;
         }
+        // Whatever else came, another size of the terminal say, is drawn.
         let Event::Key(key) = event::read()? else {
             continue;
         };
@@ -74,7 +74,6 @@ async fn sit(
                 ratatui::restore();
                 let edited = editor::edit(desk.store(), id).await;
                 *terminal = ratatui::try_init()?;
-                terminal.clear()?;
                 desk.edited(edited).await?;
             }
             Step::Leave => return Ok(false),
