@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::{
-    browser::{self, Browser, CONTROL, DOWN, ENTER, ESCAPE, Page, TAB, UP, looking},
+    browser::{self, CONTROL, DOWN, ENTER, ESCAPE, Page, TAB, UP, looking},
     shell::Dir,
     support::{ewe, filled, number},
 };

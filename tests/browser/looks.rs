@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use crate::{
     browser::{self, Browser, ESCAPE, Page, TAB, looking},
-    shell::Dir,
     support::{filled, number},
 };
 

@@ -237,7 +237,7 @@ fn a_review_of_a_filter_is_one_action() {
             &dir,
             &format!("select count(*) from task where ({condition}) and review <> 'rejected'"),
         );
-        let change = block_on(store.review_all(&filter, Review::Rejected, actor)).unwrap();
+        let change = block_on(store.review_all(&filter, None, Review::Rejected, actor)).unwrap();
         assert_eq!(change.map_or(0, |change| change.tasks), expected, "{condition}");
         assert_eq!(
             number(&dir, "select count(*) from task where review <> 'rejected'"),

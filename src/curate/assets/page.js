@@ -226,6 +226,8 @@ document.addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]") || event.isComposing) return;
   const field = event.target.closest("textarea, input, select");
   if (event.key === "Escape") {
+    // Browsers would clear a search field.
+    event.preventDefault();
     if (state.session?.inConflict() && field?.closest("#task")) state.session.decide();
     else if (state.session && !field?.closest("header")) run(leaveToTask)();
     else if (state.board) run(board)();
