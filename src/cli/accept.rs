@@ -22,11 +22,7 @@ pub struct Args {
     pub db: PathBuf,
 
     /// The tasks' ids: 7, or 7-12 for all of them
-    #[arg(
-        required_unless_present = "Select",
-        conflicts_with = "Select",
-        value_name = "ID"
-    )]
+    #[arg(value_name = "ID")]
     pub ids: Vec<Ids>,
 
     /// Which tasks

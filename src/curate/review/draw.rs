@@ -37,14 +37,15 @@ pub fn draw(frame: &mut Frame, desk: &Desk<'_>) {
     match (&desk.mode, desk.mine(), &desk.now) {
         (Mode::Conflict, Some(mine), Some(now)) => {
             let title = match desk.has_refused() {
-                true => " yours, not saved ",
-                false => " as you saw it ",
+                true => "yours, not saved",
+                false => "as you saw it",
             };
-            panel(frame, left, title, task(&mine, Some(now)), desk.scroll);
+            let title = format!(" {title} · {} ", mine.task.review);
+            panel(frame, left, &title, task(&mine, Some(now)), desk.scroll);
             panel(
                 frame,
                 right,
-                " as it is now ",
+                &format!(" as it is now · {} ", now.task.review),
                 task(now, Some(&mine)),
                 desk.scroll,
             );
