@@ -2,6 +2,8 @@
 
 use std::{fmt::Write, io::Write as _, path::Path};
 
+use anyhow::Context;
+
 use super::{
     Figures, card,
     chart::{
@@ -25,7 +27,8 @@ pub async fn write(store: &Store, path: &Path) -> anyhow::Result<()> {
         .to_string_lossy()
         .into_owned();
     let mut file = Replacement::begin(path)?;
-    file.write_all(html(&name, &figures).as_bytes())?;
+    file.write_all(html(&name, &figures).as_bytes())
+        .with_context(|| format!("cannot write `{}`", path.display()))?;
     file.commit()
 }
 

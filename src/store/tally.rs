@@ -32,13 +32,16 @@ const MOST_WAITING: usize = 4;
 /// How long saving waits for others who write.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// The verb that an instruction is built on, and the noun that is its direct object.
+pub type Root = (String, Option<String>);
+
 /// How roots of instructions are found: the room that draws them knows.
 #[derive(Debug, Clone, Copy)]
 pub struct Roots {
     /// Grows when the function begins to answer otherwise.
     pub version: i64,
-    /// The verb that an instruction is built on, and the noun that is its direct object.
-    pub of: fn(&str) -> Option<(String, Option<String>)>,
+    /// That of an instruction.
+    pub of: fn(&str) -> Option<Root>,
 }
 
 /// How often each word, number or name was found.

@@ -66,7 +66,7 @@ fn strangers_are_turned_away() {
     let port = page.url.rsplit(':').next().unwrap();
     assert_eq!(get(&page, "/api/tasks", "host: HOST\r\n"), 200);
     assert_eq!(
-        get(&page, "/api/tasks", &format!("host: LOCALHOST:{port}\r\n")),
+        get(&page, "/api/tasks", &format!("host: LocalHost:{port}\r\n")),
         200
     );
     // DNS rebinding: another name that means this machine.

@@ -380,6 +380,42 @@ fn signals_restore_the_terminal_and_kills_lose_nothing() {
     assert_eq!(log[0]["action"], "accept");
 }
 
+/// Closes a terminal on `ewe review` once it shows a task, and prints how that ends.
+const CLOSE: &str = r#"
+import os, pty, sys, time
+child, terminal = pty.fork()
+if child == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+seen = b""
+while b"done 0" not in seen:
+    seen += os.read(terminal, 4096)
+os.close(terminal)
+for _ in range(100):
+    ended, status = os.waitpid(child, os.WNOHANG)
+    if ended:
+        sys.exit(print(os.waitstatus_to_exitcode(status)))
+    time.sleep(0.1)
+os.kill(child, 9)
+print("still there")
+"#;
+
+#[test]
+fn a_terminal_that_is_closed_ends_it() {
+    let (dir, _) = waiting(1);
+    let out = Command::new("python3")
+        .args(["-c", CLOSE, env!("CARGO_BIN_EXE_ewe"), "review", "--db", "d.db"])
+        .current_dir(dir.path("."))
+        .env("TERM", "xterm-256color")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(out.stdout).unwrap();
+    assert!(
+        ["130\n", "1\n"].contains(&said.as_str()),
+        "{said}{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+}
+
 #[test]
 fn without_a_terminal_it_says_what_else_there_is() {
     let (dir, _) = waiting(1);

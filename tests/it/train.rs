@@ -470,7 +470,9 @@ fn weights_and_moments_in_fewer_bytes_learn_as_well() {
     let data = rows(&scratch);
     let run = |name: &str, more: &str| -> Vec<f64> {
         let out = scratch.path(name);
-        let more = format!("--method full --steps 12 --batch-size 40 --lr 2e-3 --eval-fraction 0 {more}");
+        let more = format!(
+            "--method full --precision bf16 --steps 12 --batch-size 40 --lr 2e-3 --eval-fraction 0 {more}"
+        );
         train("gemma3", &data, &out, &more).success();
         losses(&out)
     };

@@ -12,13 +12,16 @@ mod draw;
 mod keys;
 mod undo;
 
-use std::{io::IsTerminal, time::Duration};
+use std::io::IsTerminal;
+use std::time::Duration;
 
 use anyhow::bail;
 use ratatui::{
     DefaultTerminal,
     crossterm::event::{self, Event, KeyEventKind},
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::editor;
@@ -27,7 +30,10 @@ use desk::Desk;
 use keys::Step;
 
 /// How long a key is waited for before signals are looked at.
-const BEAT: Duration = Duration::from_millis(100);
+const BEAT: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
 
 /// Shows tasks until somebody has had enough; true where a signal ended it.
 ///
@@ -56,8 +62,8 @@ async fn sit(
 ) -> anyhow::Result<bool> {
     loop {
         terminal.draw(|frame| draw::draw(frame, desk))?;
-        while !event::poll(BEAT)? {
-            if signals.came().await {
+        while !event::poll(Duration::ZERO)? {
+            if is_gone()? || signals.came().await {
                 return Ok(true);
             }
         }
@@ -79,6 +85,21 @@ async fn sit(
             Step::Leave => return Ok(false),
         }
     }
+}
+
+/// Waits a beat for something to read; true where the terminal is gone. Its end must not be left to crossterm, which would read it for
+/// ever.
+fn is_gone() -> std::io::Result<bool> {
+    let input = std::io::stdin();
+    let mut polled = [PollFd::new(&input, PollFlags::IN)];
+    match poll(&mut polled, Some(&BEAT)) {
+        // A signal, which is looked at next.
+        Err(Errno::INTR) => return Ok(false),
+        other => other?,
+    };
+    Ok(polled[0]
+        .revents()
+        .intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL))
 }
 
 /// The signals that end a program and can be caught.
