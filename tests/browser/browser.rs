@@ -124,10 +124,12 @@ impl Browser {
             .spawn()
             .expect("chromedriver starts; `make test-browser` installs it");
         let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        // First it says the one that it was told, 0.
         let port: u16 = lines
             .find_map(|line| {
                 let line = line.unwrap();
-                line.split("on port ").nth(1)?.trim_end_matches('.').parse().ok()
+                let port = line.split("on port ").nth(1)?.trim_end_matches('.').parse().ok();
+                port.filter(|&port| port != 0)
             })
             .expect("chromedriver says its port");
         // Somebody has to read what else it says.
@@ -332,7 +334,9 @@ impl Drop for Browser {
         {
             let request = format!("DELETE /{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
             let _ = stream.write_all(request.as_bytes());
-            let _ = stream.read_to_end(&mut Vec::new());
+            // It answers once Chromium is gone, and keeps the connection.
+            let _ = stream.set_read_timeout(Some(PATIENCE));
+            let _ = stream.read(&mut [0; 512]);
         }
         let _ = self.driver.kill();
         let _ = self.driver.wait();

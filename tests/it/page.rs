@@ -233,7 +233,7 @@ fn all_of_a_filter_is_one_action() {
     let page = Page::start(&dir, &[]);
     let accepted = || number(&dir, "select count(*) from task where review = 'accepted'");
     let before = accepted();
-    let filter = json!({ "origin": "seed", "text": "mail" });
+    let filter = json!({ "origin": "seed", "review": "accepted", "text": "mail" });
     let (_, queue) = page.get(&format!("/api/tasks?filter={filter}&limit=0"));
     let count = queue["count"].as_i64().unwrap();
     assert!(count > 3 && queue["tasks"] == json!([]), "{queue}");

@@ -380,15 +380,16 @@ fn signals_restore_the_terminal_and_kills_lose_nothing() {
     assert_eq!(log[0]["action"], "accept");
 }
 
-/// Closes a terminal on `ewe review` once it shows a task, and prints how that ends.
+/// Closes a terminal on `ewe review` once it draws, and prints how that ends.
 const CLOSE: &str = r#"
 import os, pty, sys, time
 child, terminal = pty.fork()
 if child == 0:
     os.execv(sys.argv[1], sys.argv[1:])
 seen = b""
-while b"done 0" not in seen:
+while b"?1049h" not in seen:
     seen += os.read(terminal, 4096)
+time.sleep(0.3)
 os.close(terminal)
 for _ in range(100):
     ended, status = os.waitpid(child, os.WNOHANG)
