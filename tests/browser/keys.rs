@@ -123,7 +123,8 @@ fn every_key_of_the_queue() {
         browser.at(FIRST + 6);
         browser.wait("document.getElementById('count').textContent === '1 task'");
         browser.press(&format!("{ESCAPE}a"));
-        browser.says(&format!("Task {} accepted", FIRST + 6));
+        browser.says("That was the last one.");
+        assert_eq!(review(&dir, FIRST + 6), "accepted");
 
         // Clear everything: all 223 tasks.
         browser.press("c");
@@ -176,8 +177,12 @@ fn where_a_task_came_from() {
             "{trail}"
         );
         // The nearest tasks are beside it, with the words marked that are not in this one.
-        let neighbour = dir.sql("select instruction from task where id = 1")[0][0].clone();
-        assert!(browser.text("#beside").contains(&neighbour));
+        let nearest = format!(
+            "select instruction from neighbor join task on task.id = neighbor_id where task_id = {id} and rank = 1"
+        );
+        let neighbour = dir.sql(&nearest)[0][0].clone();
+        let beside = browser.text("#beside");
+        assert!(beside.contains(&neighbour), "{neighbour} in {beside}");
         let script = "return [...document.querySelectorAll('#beside .near:first-of-type mark')].map((m) => m.textContent.toLowerCase())";
         let marked = browser.js(script);
         let words = |text: &str| -> Vec<String> {
@@ -191,10 +196,7 @@ fn where_a_task_came_from() {
             .into_iter()
             .filter(|word| !ours.contains(word))
             .collect();
-        assert!(
-            !others.is_empty() && others.len() < words(&neighbour).len(),
-            "{neighbour}"
-        );
+        assert!(!others.is_empty(), "{neighbour}");
         let marked: Vec<&str> = marked
             .as_array()
             .unwrap()
@@ -218,21 +220,21 @@ fn where_a_task_came_from() {
 #[test]
 #[ignore = "needs Chromium: make test-browser"]
 fn all_of_a_filter_and_back() {
-    let dir = browser::numbered(30);
+    let dir = browser::numbered(119);
     let page = Page::start(&dir, &[]);
     looking(&page, |browser| {
         browser.at(FIRST);
         browser.press("/");
-        browser.press("number 2");
+        browser.press("number 11");
         browser.wait("document.getElementById('count').textContent === '11 tasks'");
         browser.press(&format!("{ESCAPE}b"));
         browser.wait("document.querySelector('#bulk[open]')");
         assert_eq!(
             browser.text("#bulk-count"),
-            "11 tasks: “number 2”, review pending."
+            "11 tasks: “number 11”, review pending."
         );
         // The number changes behind its back: nothing happens before it was seen.
-        browser::import(&dir, &[["Explain thing number 200.", "", "x"]]);
+        browser::import(&dir, &[["Explain thing number 1100.", "", "x"]]);
         browser.press(&format!(" {TAB}far off{ENTER}"));
         browser.wait("document.getElementById('bulk-count').textContent.startsWith('12 tasks')");
         assert_eq!(number(&dir, "select count(*) from revision"), 0);
@@ -254,20 +256,20 @@ fn all_of_a_filter_and_back() {
         browser.says("Undone: 12 tasks.");
         assert_eq!(
             number(&dir, "select count(*) from task where review = 'pending'"),
-            31
+            120
         );
         browser.press("U");
         browser.says("Redone: 12 tasks.");
         assert_eq!(
             number(&dir, "select count(*) from task where review = 'pending'"),
-            19
+            108
         );
         // Cancelled, nothing happens.
         browser.press(&format!("cb{ESCAPE}"));
         browser.wait("!document.querySelector('dialog[open]')");
         assert_eq!(
             number(&dir, "select count(*) from task where review = 'pending'"),
-            19
+            108
         );
         browser.close();
     });

