@@ -265,7 +265,9 @@ fn all_of_a_filter_and_back() {
             108
         );
         // Cancelled, nothing happens.
-        browser.press(&format!("cb{ESCAPE}"));
+        browser.press("cb");
+        browser.wait("document.querySelector('#bulk[open]')");
+        browser.press(&ESCAPE.to_string());
         browser.wait("!document.querySelector('dialog[open]')");
         assert_eq!(
             number(&dir, "select count(*) from task where review = 'pending'"),
