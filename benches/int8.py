@@ -61,7 +61,8 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = examples(folder, EXAMPLES)
-        rows = [{"prompt": prompt, "completion": completion} for prompt, completion in data]
+        # The first seeds ask for one word only, and a base model begins an answer on a line of its own.
+        rows = [{"prompt": prompt + "\n", "completion": completion} for prompt, completion in data[60:] + data[:60]]
         layer = lambda key, weight: weight.dim() == 2 and "layers." in key
         models = {
             "bf16": GEMMA,
