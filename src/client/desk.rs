@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 const ASIDE: u32 = 60;
 /// How often that doubles.
 const LONGEST_ASIDE: u32 = 5;
+/// So many requests must have failed, and none been answered, before it is the endpoint that is at fault. Two can be the
+/// last of a stage, with nobody left beside them who could be answered.
+const WITNESSES: usize = 3;
 
 /// One endpoint's share of the work.
 pub struct Desk {
@@ -24,22 +27,14 @@ pub struct Desk {
     /// Failures in a row, those of one round-trip counted once.
     strikes: u32,
     last_strike: Option<Instant>,
-    /// Who failed since the last answer.
-    failed: Failed,
+    /// Whose requests failed since the last answer, but for suspects: those that had failed before while others were
+    /// answered. No more than [`WITNESSES`].
+    failed: Vec<u64>,
     backoff: Backoff,
     /// Nothing is sent before.
     paused_until: Option<Instant>,
     /// How often in a row it was set aside; 0 while it is not.
     asides: u32,
-}
-
-/// Whose requests failed since an endpoint's last answer, but for suspects: those that had failed before while others
-/// were answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Failed {
-    Nobody,
-    One(u64),
-    Several,
 }
 
 /// What a failure makes of an endpoint.
@@ -49,7 +44,7 @@ pub enum Standing {
     Up,
     /// It is set aside for this long, and others go on.
     Aside(Duration),
-    /// It is asked again, but not this: so many failures in a row are those of one request, or of suspects.
+    /// It is asked again, but not this: so many failures in a row are those of one or two requests, or of suspects.
     Alone(u32),
     /// It failed so many times in a row, and no other is left.
     Gone(u32),
@@ -75,7 +70,7 @@ impl Desk {
             retried: 0,
             strikes: 0,
             last_strike: None,
-            failed: Failed::Nobody,
+            failed: Vec::new(),
             // Two runs at one endpoint must not come back together, so chance decides.
             backoff: Backoff::new(
                 settings.backoff,
@@ -140,6 +135,7 @@ impl Desk {
         self.answered += 1;
         self.limit.answered(sent.time, is_felt);
         self.forgive();
+        self.failed.clear();
         let is_back = std::mem::take(&mut self.asides) > 0;
         if is_back {
             self.paused_until = None;
@@ -149,7 +145,6 @@ impl Desk {
 
     fn forgive(&mut self) {
         self.strikes = 0;
-        self.failed = Failed::Nobody;
         self.backoff.reset();
     }
 
@@ -167,12 +162,9 @@ impl Desk {
         if failure.is_overload() {
             self.limit.overloaded(sent.time, now);
         }
-        self.failed = match self.failed {
-            failed if suspect => failed,
-            Failed::Nobody => Failed::One(sent.request),
-            Failed::One(request) if request == sent.request => self.failed,
-            _ => Failed::Several,
-        };
+        if !suspect && self.failed.len() < WITNESSES && !self.failed.contains(&sent.request) {
+            self.failed.push(sent.request);
+        }
         let mut pause = failure.retry_after;
         let mut standing = Standing::Up;
         // Many failures of one round-trip are one.
@@ -182,7 +174,7 @@ impl Desk {
             let wait = self.backoff.wait();
             if self.strikes > self.settings.retries {
                 // An endpoint that is down fails everybody.
-                if !failure.is_the_endpoint_s() && self.failed != Failed::Several {
+                if !failure.is_the_endpoint_s() && self.failed.len() < WITNESSES {
                     let strikes = self.strikes;
                     self.forgive();
                     return Standing::Alone(strikes);
