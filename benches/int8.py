@@ -3,7 +3,7 @@ magnitude, as libtorch's weight-only int8 product takes them, with the tied embe
 
     .venv/bin/python benches/int8.py [--dtype bf16]
 
-Told are nats a token on the answers of ewe's seed tasks, and how many of 64 greedy tokens are the same before the first that is not.
+Told are nats a token on the answers of ewe's seed tasks, and how much of a greedy text of 64 tokens is the same before the first character that is not.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from train import EWE, GEMMA, examples, write
+from train import EWE, GEMMA, examples
 
 EXAMPLES, PROMPTS, TOKENS = 200, 40, 64
 
@@ -63,10 +63,9 @@ def main():
         data = examples(folder, EXAMPLES)
         # The first seeds ask for one word only, and a base model begins an answer on a line of its own.
         rows = [{"prompt": prompt + "\n", "completion": completion} for prompt, completion in data[60:] + data[:60]]
-        layer = lambda key, weight: weight.dim() == 2 and "layers." in key
         models = {
             "bf16": GEMMA,
-            "int8 layers": variant(folder, "layers", layer),
+            "int8 layers": variant(folder, "layers", lambda key, weight: weight.dim() == 2 and "layers." in key),
             "int8 layers and embedding": variant(folder, "all", lambda key, weight: weight.dim() == 2),
         }
         greedy = ["--temperature", "0", "--max-tokens", str(TOKENS), "--repetition-penalty", "1.15"]

@@ -297,11 +297,6 @@ inline void values(const float (*p)[KEYS], const T *v, const Head<T> &head, int6
     for (; i < head.d; i += LANES) weighted<R, 1>(p, v + i, head, count, at(i));
 }
 
-// What is known of R queries' scores: their maximum so far, and the sum of e^(score - maximum).
-template <int R> struct Sums {
-    float most[R], total[R];
-};
-
 // Scores of R queries against the block of `count` keys at `first`, -inf where a query does not see the key, also up to the next
 // multiple of 16.
 template <int R, class T>
@@ -351,59 +346,82 @@ template <class T> float absorb(float *s, int64_t count, float &most, float &tot
     return shrink;
 }
 
-// R queries of one head at once, so that keys and values are read once for all of them. Softmax goes block by block (Milakov and Gimelshein 2018,
-// <https://arxiv.org/abs/1805.02867>); weights of 16 bits are rounded before they meet the values, as they are, or once they sum to 1.
-template <int R, class T> void attend_block(const Query<T> *queries, const Head<T> &head) {
-    alignas(64) float o[R][MOST_FEATURES], s[R][KEYS];
+// R queries of one head at once, so that keys and values are read once for all of them.
+template <int R, class T> struct Attending {
+    const Query<T> *queries;
+    const Head<T> &head;
     Scaled<R, T> q;
-    Sums<R> sums;
-    int64_t from = queries[0].from, to = queries[0].to;
-    for (int r = 0; r < R; r++) {
-        q.set(r, queries[r].q, head);
-        for (int64_t i = 0; i < head.d; i += LANES) store(&o[r][i], f32x16{});
-        sums.most[r] = -INFINITY;
-        sums.total[r] = 0;
-        from = std::min(from, queries[r].from);
-        to = std::max(to, queries[r].to);
+    // The results, the scores of a block of keys, and of all blocks so far the maximum and the sum of e^(score - maximum).
+    alignas(64) float o[R][MOST_FEATURES], s[R][KEYS];
+    float most[R], total[R];
+    int64_t from, to;
+
+    Attending(const Query<T> *queries, const Head<T> &head)
+        : queries(queries), head(head), from(queries[0].from), to(queries[0].to) {
+        for (int r = 0; r < R; r++) {
+            q.set(r, queries[r].q, head);
+            for (int64_t i = 0; i < head.d; i += LANES) store(&o[r][i], f32x16{});
+            most[r] = -INFINITY;
+            total[r] = 0;
+            from = std::min(from, queries[r].from);
+            to = std::max(to, queries[r].to);
+        }
     }
-    auto add_values = [&](int64_t first, int64_t count) {
+
+    template <class F> void each_block(F f) {
+        for (int64_t first = from; first < to; first += KEYS) f(first, std::min(KEYS, to - first));
+    }
+    void score(int64_t first, int64_t count) { scores_of<R, T>(q, queries, head, first, count, s); }
+    void add_values(int64_t first, int64_t count) {
         values<R, T>(s, head.v + first * head.stride, head, count, o);
-    };
-    if (head.rounding == EWE_WEIGHTS_AS_THEY_ARE) {
-        for (int64_t first = from; first < to; first += KEYS) {
-            int64_t count = std::min(KEYS, to - first);
-            scores_of<R, T>(q, queries, head, first, count, s);
+    }
+    void scale(int r, float by) {
+        for (int64_t i = 0; i < head.d; i += LANES) store(&o[r][i], load(&o[r][i]) * all(by));
+    }
+
+    // Weights of 16 bits are rounded as they are: softmax goes block by block (Milakov and Gimelshein 2018,
+    // <https://arxiv.org/abs/1805.02867>).
+    void as_they_are() {
+        each_block([&](int64_t first, int64_t count) {
+            score(first, count);
             for (int r = 0; r < R; r++) {
-                float shrink = absorb<T>(s[r], count, sums.most[r], sums.total[r], true);
-                if (shrink == 1) continue;
-                for (int64_t i = 0; i < head.d; i += LANES) store(&o[r][i], load(&o[r][i]) * all(shrink));
+                float shrink = absorb<T>(s[r], count, most[r], total[r], true);
+                if (shrink != 1) scale(r, shrink);
             }
             add_values(first, count);
-        }
-        for (int r = 0; r < R; r++) {
-            for (int64_t i = 0; i < head.d; i += LANES) store(&o[r][i], load(&o[r][i]) * all(1.0f / sums.total[r]));
-        }
-    } else {
-        for (int64_t first = from; first < to; first += KEYS) {
-            int64_t count = std::min(KEYS, to - first);
-            scores_of<R, T>(q, queries, head, first, count, s);
-            for (int r = 0; r < R; r++) absorb<T>(s[r], count, sums.most[r], sums.total[r], false);
-        }
-        for (int64_t first = from; first < to; first += KEYS) {
-            int64_t count = std::min(KEYS, to - first);
+        });
+        for (int r = 0; r < R; r++) scale(r, 1.0f / total[r]);
+    }
+
+    // Weights of 16 bits are rounded once they sum to 1, which is known at the end of all keys.
+    void of_one() {
+        each_block([&](int64_t first, int64_t count) {
+            score(first, count);
+            for (int r = 0; r < R; r++) absorb<T>(s[r], count, most[r], total[r], false);
+        });
+        each_block([&](int64_t first, int64_t count) {
             // Those of one block are still there.
-            if (to - from > KEYS) scores_of<R, T>(q, queries, head, first, count, s);
+            if (to - from > KEYS) score(first, count);
             for (int r = 0; r < R; r++) {
                 for (int64_t j = 0; j < count; j += LANES) {
-                    f32x16 share = exponential(load(&s[r][j]) - all(sums.most[r])) / all(sums.total[r]);
+                    f32x16 share = exponential(load(&s[r][j]) - all(most[r])) / all(total[r]);
                     store(&s[r][j], rounded((const T *)nullptr, share));
                 }
             }
             add_values(first, count);
-        }
+        });
+    }
+};
+
+template <int R, class T> void attend_block(const Query<T> *queries, const Head<T> &head) {
+    Attending<R, T> block(queries, head);
+    if (head.rounding == EWE_WEIGHTS_AS_THEY_ARE) {
+        block.as_they_are();
+    } else {
+        block.of_one();
     }
     for (int r = 0; r < R; r++) {
-        for (int64_t i = 0; i < head.d; i += LANES) store(queries[r].out + i, load(&o[r][i]));
+        for (int64_t i = 0; i < head.d; i += LANES) store(queries[r].out + i, load(&block.o[r][i]));
     }
 }
 

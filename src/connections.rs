@@ -12,7 +12,10 @@ use std::{
 use axum::{
     Router,
     extract::Request,
-    http::header::{CONTENT_LENGTH, EXPECT},
+    http::{
+        StatusCode,
+        header::{CONTENT_LENGTH, EXPECT},
+    },
 };
 use futures::StreamExt;
 use hyper::server::conn::http1;
@@ -81,6 +84,17 @@ pub enum Unread {
     /// The client left, or broke the rules of HTTP.
     #[error("the body cannot be read: {0}")]
     Broken(String),
+}
+
+impl Unread {
+    /// What HTTP calls it.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Unread::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Unread::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Unread::Broken(_) => StatusCode::BAD_REQUEST,
+        }
+    }
 }
 
 /// Reads a body of at most `limit` bytes.

@@ -2,7 +2,7 @@
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
-use ewe::connections::{self, Unread};
+use ewe::connections;
 
 use super::refusal::Refusal;
 
@@ -20,14 +20,9 @@ pub async fn body(request: Request) -> Result<Vec<u8>, Refusal> {
             "the body must be JSON\nhint: the header `content-type: application/json`",
         ));
     }
-    connections::body(request, BODY_LIMIT).await.map_err(|unread| {
-        let status = match unread {
-            Unread::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Unread::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Unread::Broken(_) => StatusCode::BAD_REQUEST,
-        };
-        Refusal::new(status, unread.to_string())
-    })
+    connections::body(request, BODY_LIMIT)
+        .await
+        .map_err(|unread| Refusal::new(unread.status(), unread.to_string()))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -245,18 +245,7 @@ pub async fn bulk(State(room): State<Room>, bulk: Result<Json<Bulk>, JsonRejecti
     let change = room
         .store
         .review_all(&bulk.filter, Some(bulk.count), bulk.review, actor)
-        .await
-        .map_err(|error| {
-            let count = match error {
-                Error::AnotherCount { found, .. } => Some(found),
-                _ => None,
-            };
-            let mut failure = Failure::from(error);
-            if let Some(count) = count {
-                failure.body["count"] = json!(count);
-            }
-            failure
-        })?;
+        .await?;
     Ok(Json(json!({ "change": change })))
 }
 

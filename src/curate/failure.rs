@@ -50,7 +50,11 @@ impl From<Error> for Failure {
         };
         // Hints speak of commands; the page has keys instead.
         let text = error.to_string();
-        Failure::new(status, text.lines().next().unwrap_or_default())
+        let mut failure = Failure::new(status, text.lines().next().unwrap_or_default());
+        if let Error::AnotherCount { found, .. } = error {
+            failure.body["count"] = json!(found);
+        }
+        failure
     }
 }
 

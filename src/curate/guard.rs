@@ -13,7 +13,7 @@ use axum::{
 use sha2::{Digest, Sha256};
 
 use super::failure::Failure;
-use crate::connections::{self, Unread};
+use crate::connections;
 
 /// The largest body that is read, in bytes: an edit of a long task is far below it.
 const BODY_LIMIT: usize = 4 << 20;
@@ -147,13 +147,6 @@ pub async fn body(request: Request, next: Next) -> Response {
     let head = Request::from_parts(parts.clone(), body);
     match connections::body(head, BODY_LIMIT).await {
         Ok(body) => next.run(Request::from_parts(parts, Body::from(body))).await,
-        Err(unread) => {
-            let status = match unread {
-                Unread::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-                Unread::TooSlow => StatusCode::REQUEST_TIMEOUT,
-                Unread::Broken(_) => StatusCode::BAD_REQUEST,
-            };
-            refuse(status, &unread.to_string())
-        }
+        Err(unread) => refuse(unread.status(), &unread.to_string()),
     }
 }

@@ -29,14 +29,16 @@ impl Problem {
     }
 }
 
-/// Runs a query for ids of rows for which something does not hold.
-macro_rules! ids {
-    ($pool:expr, $table:literal, $problem:literal, $sql:literal) => {
-        async move {
+/// Runs queries for ids of rows for which something does not hold, one after the other.
+macro_rules! broken {
+    ($pool:expr, $($table:literal, $problem:literal, $sql:literal;)+) => {{
+        let mut found = Vec::new();
+        $(
             let rows = sqlx::query_scalar!($sql).fetch($pool);
-            named($table, rows.map_ok(|id| Problem::new($table, id, $problem))).await
-        }
-    };
+            found.extend(named($table, rows.map_ok(|id| Problem::new($table, id, $problem))).await?);
+        )+
+        Ok(found)
+    }};
 }
 
 impl Store {
@@ -125,10 +127,9 @@ async fn references(pool: &SqlitePool) -> Result<Vec<Problem>> {
 
 /// Texts in the index of words, and columns that follow from others.
 async fn tasks(pool: &SqlitePool) -> Result<Vec<Problem>> {
-    let mut found = ids!(
+    broken! {
         pool,
-        "task",
-        "its texts are not those in task_fts",
+        "task", "its texts are not those in task_fts",
         r#"
         SELECT task.id AS "id!: i64"
         FROM task
@@ -138,195 +139,103 @@ async fn tasks(pool: &SqlitePool) -> Result<Vec<Problem>> {
                 IS NOT (SELECT coalesce(group_concat(input, char(10)), '') FROM instance WHERE task_id = task.id)
             OR task_fts.output
                 IS NOT (SELECT coalesce(group_concat(output, char(10)), '') FROM instance WHERE task_id = task.id)
-        "#
-    )
-    .await?;
-    found.extend(
-        ids!(
-            pool,
-            "task_fts",
-            "there is no such task",
-            r#"SELECT rowid AS "id!: i64" FROM task_fts WHERE rowid NOT IN (SELECT id FROM task)"#
+        "#;
+        "task_fts", "there is no such task",
+        r#"SELECT rowid AS "id!: i64" FROM task_fts WHERE rowid NOT IN (SELECT id FROM task)"#;
+        "task", "length is not that of its texts",
+        r#"
+        SELECT id AS "id!: i64"
+        FROM task
+        WHERE length <> length(instruction) + (
+            SELECT coalesce(sum(length(input) + length(output)), 0) FROM instance WHERE task_id = task.id
         )
-        .await?,
-    );
-    found.extend(
-        ids!(
-            pool,
-            "task",
-            "length is not that of its texts",
-            r#"
-            SELECT id AS "id!: i64"
-            FROM task
-            WHERE length <> length(instruction) + (
-                SELECT coalesce(sum(length(input) + length(output)), 0) FROM instance WHERE task_id = task.id
-            )
-            "#
-        )
-        .await?,
-    );
-    found.extend(
-        ids!(
-            pool,
-            "task",
-            "nearest_rouge_l is not that of its first neighbor",
-            r#"
-            SELECT id AS "id!: i64"
-            FROM task
-            WHERE nearest_rouge_l IS NOT (SELECT rouge_l FROM neighbor WHERE task_id = task.id AND rank = 1)
-            "#
-        )
-        .await?,
-    );
-    found.extend(
-        ids!(
-            pool,
-            "task",
-            "score is not that of its judgments",
-            r#"
-            SELECT task.id AS "id!: i64"
-            FROM task
-            LEFT JOIN (
-                SELECT task_id, min(score) AS score
-                FROM (SELECT task_id, avg(score) AS score FROM judged GROUP BY instance_id)
-                GROUP BY task_id
-            ) AS worst ON worst.task_id = task.id
-            WHERE task.score IS NOT worst.score
-            "#
-        )
-        .await?,
-    );
-    Ok(found)
+        "#;
+        "task", "nearest_rouge_l is not that of its first neighbor",
+        r#"
+        SELECT id AS "id!: i64"
+        FROM task
+        WHERE nearest_rouge_l IS NOT (SELECT rouge_l FROM neighbor WHERE task_id = task.id AND rank = 1)
+        "#;
+        "task", "score is not that of its judgments",
+        r#"
+        SELECT task.id AS "id!: i64"
+        FROM task
+        LEFT JOIN (
+            SELECT task_id, min(score) AS score
+            FROM (SELECT task_id, avg(score) AS score FROM judged GROUP BY instance_id)
+            GROUP BY task_id
+        ) AS worst ON worst.task_id = task.id
+        WHERE task.score IS NOT worst.score
+        "#;
+    }
 }
 
 /// Every candidate is accounted for, and every task of a model came out of one.
 async fn candidates(pool: &SqlitePool) -> Result<Vec<Problem>> {
-    let mut found = ids!(
+    broken! {
         pool,
-        "round",
-        "has another number of candidates than were parsed",
+        "round", "has another number of candidates than were parsed",
         r#"
         SELECT round AS "id!: i64"
         FROM round
         WHERE parsed <> (SELECT count(*) FROM candidate WHERE candidate.round = round.round)
-        "#
-    )
-    .await?;
-    found.extend(
-        ids!(
-            pool,
-            "round",
-            "has another number of tasks than were accepted",
-            r#"
-            SELECT round AS "id!: i64"
-            FROM round
-            WHERE accepted <> (
-                SELECT count(*)
-                FROM candidate
-                WHERE candidate.round = round.round AND kind = 'instruction' AND verdict = 'accepted'
+        "#;
+        "round", "has another number of tasks than were accepted",
+        r#"
+        SELECT round AS "id!: i64"
+        FROM round
+        WHERE accepted <> (
+            SELECT count(*)
+            FROM candidate
+            WHERE candidate.round = round.round AND kind = 'instruction' AND verdict = 'accepted'
+        )
+        "#;
+        "candidate", "is of a round that was not admitted",
+        r#"SELECT id AS "id!: i64" FROM candidate WHERE round NOT IN (SELECT round FROM round)"#;
+        "candidate", "was accepted, and is part of no task",
+        r#"SELECT id AS "id!: i64" FROM candidate WHERE verdict = 'accepted' AND task_id IS NULL"#;
+        "candidate", "was rejected, and is part of a task",
+        r#"SELECT id AS "id!: i64" FROM candidate WHERE verdict = 'rejected' AND task_id IS NOT NULL"#;
+        "task", "is of a round, and no candidate became it",
+        r#"
+        SELECT id AS "id!: i64"
+        FROM task
+        WHERE round IS NOT NULL
+            AND NOT EXISTS (
+                SELECT 1 FROM candidate WHERE candidate.task_id = task.id AND candidate.kind = 'instruction'
             )
-            "#
-        )
-        .await?,
-    );
-    found.extend(
-        ids!(
-            pool,
-            "candidate",
-            "is of a round that was not admitted",
-            r#"SELECT id AS "id!: i64" FROM candidate WHERE round NOT IN (SELECT round FROM round)"#
-        )
-        .await?,
-    );
-    found.extend(
-        ids!(
-            pool,
-            "candidate",
-            "was accepted, and is part of no task",
-            r#"SELECT id AS "id!: i64" FROM candidate WHERE verdict = 'accepted' AND task_id IS NULL"#
-        )
-        .await?,
-    );
-    found.extend(
-        ids!(
-            pool,
-            "candidate",
-            "was rejected, and is part of a task",
-            r#"SELECT id AS "id!: i64" FROM candidate WHERE verdict = 'rejected' AND task_id IS NOT NULL"#
-        )
-        .await?,
-    );
-    found.extend(
-        ids!(
-            pool,
-            "task",
-            "is of a round, and no candidate became it",
-            r#"
-            SELECT id AS "id!: i64"
-            FROM task
-            WHERE round IS NOT NULL
-                AND NOT EXISTS (
-                    SELECT 1 FROM candidate WHERE candidate.task_id = task.id AND candidate.kind = 'instruction'
-                )
-            "#
-        )
-        .await?,
-    );
-    found.extend(
-        ids!(
-            pool,
-            "task",
-            "was made by a model, and its request is not known",
-            r#"SELECT id AS "id!: i64" FROM task WHERE round IS NOT NULL AND request_id IS NULL"#
-        )
-        .await?,
-    );
-    Ok(found)
+        "#;
+        "task", "was made by a model, and its request is not known",
+        r#"SELECT id AS "id!: i64" FROM task WHERE round IS NOT NULL AND request_id IS NULL"#;
+    }
 }
 
 /// The last word of the history is what is there.
 async fn history(pool: &SqlitePool) -> Result<Vec<Problem>> {
-    let mut found = ids!(
+    broken! {
         pool,
-        "revision",
-        "is in a group that does not begin with itself",
+        "revision", "is in a group that does not begin with itself",
         r#"
         SELECT revision.id AS "id!: i64"
         FROM revision
         LEFT JOIN revision AS first ON first.id = revision.group_id
         WHERE first.group_id IS NOT revision.group_id
-        "#
-    )
-    .await?;
-    found.extend(
-        ids!(
-            pool,
-            "task",
-            "has a review that no revision gave it",
-            r#"
-            SELECT task.id AS "id!: i64"
-            FROM revision
-            CROSS JOIN task ON task.id = revision.task_id
-            WHERE revision.after ->> 'review' <> task.review
-                AND NOT EXISTS (
-                    SELECT 1
-                    FROM revision AS later
-                    WHERE later.task_id = revision.task_id
-                        AND later.id > revision.id
-                        AND later.after ->> 'review' IS NOT NULL
-                )
-            "#
-        )
-        .await?,
-    );
-    found.extend(
-        ids!(
-            pool,
-            "acting",
-            "was left behind: changes by SQL do not enter the history",
-            r#"SELECT id AS "id!: i64" FROM acting"#
-        )
-        .await?,
-    );
-    Ok(found)
+        "#;
+        "task", "has a review that no revision gave it",
+        r#"
+        SELECT task.id AS "id!: i64"
+        FROM revision
+        CROSS JOIN task ON task.id = revision.task_id
+        WHERE revision.after ->> 'review' <> task.review
+            AND NOT EXISTS (
+                SELECT 1
+                FROM revision AS later
+                WHERE later.task_id = revision.task_id
+                    AND later.id > revision.id
+                    AND later.after ->> 'review' IS NOT NULL
+            )
+        "#;
+        "acting", "was left behind: changes by SQL do not enter the history",
+        r#"SELECT id AS "id!: i64" FROM acting"#;
+    }
 }

@@ -3,7 +3,7 @@
 //! Words are looked for as they are, in any order and all of them; `"two words"` in quotes must follow one another;
 //! a `*` after two letters or more stands for any ending. Nothing else is syntax, so that no text fails.
 
-use super::{Filter, Position, Result, Sort, Store, sql::Sql};
+use super::{Filter, Position, Result, Sort, Store, rows::json_rows, sql::Sql};
 
 /// So many matches are ranked; more take longer than somebody waits for them.
 const RANKED: i64 = 10_000;
@@ -78,7 +78,7 @@ impl Store {
             let filter = Filter { text, ..filter };
             self.ids(&filter, Sort::Id, Position::Start, limit).await?
         };
-        let ids = serde_json::to_string(&ids).unwrap_or_default();
+        let ids = json_rows(&ids);
         // The words are looked for once more in the tasks that are shown, for the texts around them.
         let hits = sqlx::query_as!(
             Hit,

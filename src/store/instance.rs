@@ -2,7 +2,7 @@
 
 use sqlx::SqliteConnection;
 
-use super::{Result, Store};
+use super::{Result, Store, rows::json_rows};
 use crate::task::Instance;
 
 /// An instance as it is stored.
@@ -60,7 +60,7 @@ impl Store {
 
     /// The instances of many tasks, in the order of tasks' ids: a task's id with each.
     pub async fn instances_of(&self, task_ids: &[i64]) -> Result<Vec<(i64, Instance)>> {
-        let ids = serde_json::to_string(task_ids).unwrap_or_default();
+        let ids = json_rows(task_ids);
         let rows = sqlx::query!(
             "
             SELECT task_id, input, output

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use super::{
     Error, Result, Store,
     filter::Filter,
+    rows::json_rows,
     sql::{Sql, Value},
     way::{BY_ID, Order, Way},
 };
@@ -284,7 +285,7 @@ impl Store {
 
     /// The lines of these tasks, in any order.
     async fn lines(&self, ids: &[i64]) -> Result<Vec<ListRow>> {
-        let ids = serde_json::to_string(ids).unwrap_or_default();
+        let ids = json_rows(ids);
         Ok(sqlx::query_as!(
             ListRow,
             r#"

@@ -10,7 +10,7 @@
 
 use sqlx::SqliteConnection;
 
-use super::{Error, Filter, Result, Store, acting::Action, sql::Sql, way::BY_ID};
+use super::{Error, Filter, Result, Store, acting::Action, rows::json_rows, sql::Sql, way::BY_ID};
 use crate::task::Review;
 
 /// Who acts, and why.
@@ -63,7 +63,7 @@ async fn review_each(
     actor: Actor<'_>,
 ) -> Result<Option<Change>> {
     let action = action(review)?;
-    let ids = serde_json::to_string(ids).unwrap_or_default();
+    let ids = json_rows(ids);
     let unknown = sqlx::query_scalar!(
         r#"
         SELECT value + 0 AS "value!: i64"
@@ -200,7 +200,7 @@ impl Store {
     /// Rejects tasks, each for a reason of its own, as one action. Tasks that are not pending any more are left alone:
     /// somebody has decided meanwhile. Where none is pending, nothing happens and there is no change.
     pub async fn reject_pending(&self, reasons: &[(i64, String)], who: &str) -> Result<Option<Change>> {
-        let reasons = serde_json::to_string(reasons).unwrap_or_default();
+        let reasons = json_rows(reasons);
         let mut transaction = self.act(who).await?;
         let group = next_group(&mut transaction).await?;
         let revisions = sqlx::query!(

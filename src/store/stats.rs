@@ -6,6 +6,7 @@ use sqlx::SqliteConnection;
 
 use super::{
     Result, Store,
+    rows::json_rows,
     tally::{self, CandidateTally, Roots, TaskTally},
 };
 
@@ -79,15 +80,11 @@ async fn run_costs(connection: &mut SqliteConnection) -> Result<Vec<RunCost>> {
         RunCost,
         r#"
         SELECT
-            run.id AS "run_id!", run.command, run.model, run.status AS "status: super::RunStatus", run.started_at,
-            run.ended_at, count(request.id) AS "requests!: i64",
-            coalesce(sum(request.prompt_tokens), 0) AS "prompt_tokens!: i64",
-            coalesce(sum(request.completion_tokens), 0) AS "completion_tokens!: i64",
-            (SELECT count(*) FROM task WHERE task.run_id = run.id) AS "tasks!: i64"
-        FROM run
-        LEFT JOIN request ON request.run_id = run.id
-        GROUP BY run.id
-        ORDER BY run.id
+            run_id AS "run_id!", command AS "command!", model, status AS "status!: super::RunStatus",
+            started_at AS "started_at!", ended_at, requests AS "requests!: i64", prompt_tokens AS "prompt_tokens!: i64",
+            completion_tokens AS "completion_tokens!: i64", tasks AS "tasks!: i64"
+        FROM run_cost
+        ORDER BY run_id
         "#
     )
     .fetch_all(connection)
@@ -111,7 +108,7 @@ async fn admitted(
     candidates: &CandidateTally,
 ) -> Result<BTreeMap<i64, String>> {
     let spans: Vec<_> = candidates.rounds.keys().collect();
-    let spans = serde_json::to_string(&spans).unwrap_or_default();
+    let spans = json_rows(&spans);
     let rows = sqlx::query!(
         r#"
         SELECT

@@ -23,9 +23,6 @@ use super::{Result, Store};
 /// Grows with each change to what is counted, or how, apart from roots.
 const VERSION: i64 = 1;
 
-/// Labels of more characters are not told apart.
-pub const LONGEST_LABEL: i64 = 64;
-
 /// Blocks that were read and are not yet counted.
 const MOST_WAITING: usize = 4;
 
@@ -72,7 +69,7 @@ pub struct TaskTally {
     pub similarities: Counts<i64>,
     /// Outputs of tasks that classify, in lower case; the long ones are counted below.
     pub labels: Counts,
-    /// Outputs of tasks that classify with more than [`LONGEST_LABEL`] characters.
+    /// Outputs of tasks that classify with more than [`LONGEST_LABEL`](super::filter::LONGEST_LABEL) characters.
     pub long_labels: i64,
     /// Instances by judge and score; the score is empty where it could not be read.
     pub scores: BTreeMap<String, Counts>,
@@ -205,11 +202,11 @@ pub(super) async fn of_tasks(
     )
     .fetch_all(&mut *connection)
     .await?;
-    let mut sum = TaskTally::default();
+    let mut sum = Sum::<TaskTally>::of("task", version, fresh);
     let mut counting = VecDeque::new();
     for block in blocks {
         if let Some(tally) = block.known() {
-            sum.merge(tally);
+            sum.total.merge(tally);
             continue;
         }
         // While SQLite reads the next block, another core counts this one.
@@ -218,17 +215,13 @@ pub(super) async fn of_tasks(
         if counting.len() > MOST_WAITING
             && let Some((block, tally)) = counting.pop_front()
         {
-            let tally = counted(tally).await?;
-            fresh.extend(block.saving("task", version, &tally));
-            sum.merge(tally);
+            sum.add(&block, counted(tally).await?);
         }
     }
     for (block, tally) in counting {
-        let tally = counted(tally).await?;
-        fresh.extend(block.saving("task", version, &tally));
-        sum.merge(tally);
+        sum.add(&block, counted(tally).await?);
     }
-    Ok(sum)
+    Ok(sum.total)
 }
 
 async fn counted(tally: JoinHandle<Result<TaskTally>>) -> Result<TaskTally> {
@@ -258,19 +251,14 @@ pub(super) async fn of_candidates(
     )
     .fetch_all(&mut *connection)
     .await?;
-    let mut sum = CandidateTally::default();
+    let mut sum = Sum::<CandidateTally>::of("candidate", VERSION, fresh);
     for block in blocks {
-        let tally = match block.known() {
-            Some(tally) => tally,
-            None => {
-                let tally = count::candidates(connection, block.block).await?;
-                fresh.extend(block.saving("candidate", VERSION, &tally));
-                tally
-            }
-        };
-        sum.merge(tally);
+        match block.known() {
+            Some(tally) => sum.total.merge(tally),
+            None => sum.add(&block, count::candidates(connection, block.block).await?),
+        }
     }
-    Ok(sum)
+    Ok(sum.total)
 }
 
 impl Block {
@@ -278,15 +266,38 @@ impl Block {
     fn known<T: Tally>(&self) -> Option<T> {
         serde_json::from_str(self.counts.as_deref()?).ok()
     }
+}
 
-    fn saving(&self, subject: &'static str, version: i64, tally: &impl Tally) -> Option<Fresh> {
-        Some(Fresh {
+/// What blocks add up to, and which of them are worth saving.
+struct Sum<'f, T> {
+    subject: &'static str,
+    version: i64,
+    total: T,
+    fresh: &'f mut Vec<Fresh>,
+}
+
+impl<'f, T: Tally> Sum<'f, T> {
+    fn of(subject: &'static str, version: i64, fresh: &'f mut Vec<Fresh>) -> Sum<'f, T> {
+        Sum {
             subject,
-            block: self.block,
-            changes: self.changes,
             version,
-            counts: serde_json::to_string(tally).ok()?,
-        })
+            total: T::default(),
+            fresh,
+        }
+    }
+
+    /// Adds a block that was counted just now.
+    fn add(&mut self, block: &Block, tally: T) {
+        if let Ok(counts) = serde_json::to_string(&tally) {
+            self.fresh.push(Fresh {
+                subject: self.subject,
+                block: block.block,
+                changes: block.changes,
+                version: self.version,
+                counts,
+            });
+        }
+        self.total.merge(tally);
     }
 }
 

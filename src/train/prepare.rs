@@ -9,9 +9,10 @@ use super::lora::{self, LoraSettings};
 use super::plan::Planner;
 use super::plan::choice::{Choice, Need};
 use super::run::say;
-use super::settings::{Settings, warn_of_idle_schedule};
+use super::settings::{self, Settings, warn_of_idle_schedule};
 use super::source::Source;
 use crate::model::config::Fields;
+use crate::model::device::dtype_name;
 use crate::model::fingerprint::fingerprint;
 use crate::model::hub::{self, Want};
 use crate::model::tokenizer::Tokenizer;
@@ -94,10 +95,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
             "this processor has no instructions for bf16: computing in fp32, which takes twice the memory; --precision bf16 for all that",
         );
     }
-    let dtype = match precision {
-        Precision::Bf16 => "bf16",
-        Precision::Fp32 => "fp32",
-    };
+    let dtype = dtype_name(settings::kind(precision));
     let own = args
         .template_file
         .as_deref()

@@ -10,7 +10,7 @@ use ewe::cli::formats::Formats;
 use ewe::cli::train::{Args, Master, Method, OptimizerKind, Order, Precision};
 use ewe::prompt::template::Template;
 use serde::{Deserialize, Serialize};
-use tch::Device;
+use tch::{Device, Kind};
 
 /// Everything that decides what a run computes. It is stored with each checkpoint: a resumed run must have the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -74,6 +74,14 @@ const MAX_LENGTH: usize = 2048;
 /// Tokens that go through the model at once unless told: what a step of eight examples has, so that most steps are one piece,
 /// whose gradients need no sum in fp32. Half as many are 5 % slower on a CPU, and a 6B model on a GPU has room for these.
 const MICRO_TOKENS: u32 = 2048;
+
+/// The type that a precision computes in.
+pub fn kind(precision: Precision) -> Kind {
+    match precision {
+        Precision::Bf16 => Kind::BFloat16,
+        Precision::Fp32 => Kind::Float,
+    }
+}
 
 impl Settings {
     /// Checks what can be checked before the data is read. Errors name the option.

@@ -5,9 +5,9 @@ use std::{borrow::Cow, collections::HashSet};
 use serde::Deserialize;
 use sqlx::SqliteConnection;
 
-use super::{CandidateTally, LONGEST_LABEL, Roots, TaskTally};
+use super::{CandidateTally, Roots, TaskTally};
 use crate::{
-    store::{Result, rows::rows_of},
+    store::{Result, filter::LONGEST_LABEL, rows::rows_of},
     task::{Origin, Review},
 };
 
@@ -86,6 +86,7 @@ impl TaskRows {
         )
         .fetch_one(&mut *connection)
         .await?;
+        let longest = LONGEST_LABEL as i64;
         let instances = sqlx::query_scalar!(
             r#"
             SELECT
@@ -106,7 +107,7 @@ impl TaskRows {
             "#,
             first,
             last,
-            LONGEST_LABEL
+            longest
         )
         .fetch_one(&mut *connection)
         .await?;

@@ -12,8 +12,9 @@ use crate::model::weights::Weights;
 use crate::model::{self, CausalLm};
 use crate::shim::memory;
 use crate::train::lora::{self, LoraSettings};
+use crate::train::settings;
 use anyhow::{Context, Result};
-use ewe::cli::train::{Method, Precision};
+use ewe::cli::train::Method;
 use tch::{Device, Kind, Tensor};
 
 /// Operations that a trial may take: a second or two.
@@ -61,10 +62,7 @@ impl Block {
     /// Measures the first block of the model of `fields`, which has `numbers` of them, at the choice's tokens, or at as many as take
     /// a second or two.
     pub fn measure(fields: &Fields, choice: &Choice, numbers: u64) -> Result<Block> {
-        let kind = match choice.precision {
-            Precision::Bf16 => Kind::BFloat16,
-            Precision::Fp32 => Kind::Float,
-        };
+        let kind = settings::kind(choice.precision);
         let operations = if kind == Kind::Float || has_bf16(Device::Cpu) {
             OPERATIONS
         } else {
