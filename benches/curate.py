@@ -2,8 +2,9 @@
 
     make bench-curate        or    .venv/bin/python benches/curate.py [TASKS [ROUNDS]]
 
-1. `ewe curate`: next row, filter, full-text query as whole HTTP requests, p95 of a few hundred; the page's files; the
-   dashboard for the first time, again, and after a change; the server's memory.
+1. `ewe curate`: next row, filter, full-text query as whole HTTP requests, p95 of a few hundred; the page's files, and how long
+   Chromium takes until its keys work, where it is installed; the dashboard for the first time, again, and after a change; the
+   server's memory.
 2. Commands as whole processes: first page of a list, a bulk review of 100,000 tasks and its undo, check, backup, report.
 3. The same list and the same export by ewe, sqlite-utils and Datasette, as whole processes that take turns: medians, and
    the medians of paired ratios.
@@ -113,6 +114,39 @@ def tasks_path(sort="id", limit=100, **conditions):
     return "/api/tasks?" + urllib.parse.urlencode({"filter": json.dumps(conditions), "sort": sort, "limit": limit})
 
 
+def count_path(path):
+    """What the page asks beside a list."""
+    return "/api/count?" + urllib.parse.urlencode({"filter": urllib.parse.parse_qs(urllib.parse.urlsplit(path).query)["filter"][0]})
+
+
+def page_ready(url, rounds=7):
+    """Milliseconds until the page shows a task and takes keys, in a browser that has never seen it."""
+    driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True)
+    port = next(int(line.rsplit(" ", 1)[1].rstrip(".\n")) for line in driver.stdout if "started successfully on port" in line)
+    connection = HTTPConnection(f"127.0.0.1:{port}", timeout=60)
+
+    def command(method, path, body=None):
+        connection.request(method, path, json.dumps(body or {}) if method == "POST" else None, {"Content-Type": "application/json"})
+        return json.loads(connection.getresponse().read())["value"]
+
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    found = []
+    try:
+        for _ in range(rounds):
+            options = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"args": flags}}}}
+            session = "/session/" + command("POST", "/session", options)["sessionId"]
+            command("POST", f"{session}/url", {"url": url})
+            ready = None
+            while ready is None:
+                script = "return performance.getEntriesByName('ready')[0]?.startTime ?? null"
+                ready = command("POST", f"{session}/execute/sync", {"script": script, "args": []})
+            found.append(ready / 1e3)
+            command("DELETE", session)
+    finally:
+        driver.terminate()
+    return found
+
+
 def filters(draw):
     """What somebody may set the filter to, one or two conditions at a time."""
     score = draw.randint(1, 4)
@@ -140,6 +174,8 @@ def served(db, count):
         files = ["/", "/page.js", "/page.css", "/chart.css"]
         told("page: its files, each", server.times(files * 20))
         told("page: the first queue", server.times([tasks_path(review="pending")] * 20))
+        if shutil.which("chromedriver"):
+            told("page: ready in Chromium, from nothing", page_ready(f"http://{server.host}/"))
         told("next row", server.times(f"/api/tasks/{draw.randint(1, count)}" for _ in range(REQUESTS)))
         sorts = ["id", "newest", "longest", "similar", "score"]
         paths = [tasks_path(draw.choice(sorts), **filters(draw)) for _ in range(REQUESTS)]
@@ -148,12 +184,14 @@ def served(db, count):
         for slow, path in sorted(zip(times, paths), reverse=True)[:3]:
             print(f"    {slow * 1e3:.0f} ms: {urllib.parse.unquote_plus(path)}")
         words = ["poem", "write story", "invoice", "sentence*", "the", '"a list"', "vaccine budget", "expl*", "zebra", "king queen treaty"]
+        told("count beside such a filter", server.times(map(count_path, paths[:100])))
         queries = [" ".join(draw.sample(words, draw.choice([1, 1, 2]))) for _ in range(REQUESTS)]
         paths = [tasks_path(review="pending", text=query) for query in queries]
         times = server.times(paths)
         told("full-text query", times)
         for slow, path in sorted(zip(times, paths), reverse=True)[:3]:
             print(f"    {slow * 1e3:.0f} ms: {urllib.parse.unquote_plus(path)}")
+        told("count beside such a query", server.times(map(count_path, paths[:100])))
         now, most = server.memory()
         print(f"memory of the server after {server_requests(files)} requests: {now:.0f} MiB, at most {most:.0f} MiB")
         dashboards(server, db)
@@ -163,7 +201,7 @@ def served(db, count):
 
 
 def server_requests(files):
-    return 20 * len(files) + 20 + 3 * REQUESTS
+    return 20 * len(files) + 20 + 3 * REQUESTS + 200
 
 
 def dashboards(server, db):

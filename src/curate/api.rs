@@ -102,12 +102,7 @@ fn title(mut instruction: String) -> String {
 /// `GET /api/tasks`
 pub async fn list(State(room): State<Room>, page: Result<Query<Page>, QueryRejection>) -> Answer {
     let Query(page) = page?;
-    let filter: Filter = match page.filter.as_str() {
-        "" => Filter::default(),
-        filter => {
-            serde_json::from_str(filter).map_err(|error| Failure::bad(format!("the filter: {error}")))?
-        }
-    };
+    let filter = filter(&page.filter)?;
     let limit = page.limit.unwrap_or(100).clamp(0, MOST);
     let tasks = room
         .store
@@ -119,8 +114,30 @@ pub async fn list(State(room): State<Room>, page: Result<Query<Page>, QueryRejec
         )
         .await?;
     let tasks: Vec<Line> = tasks.into_iter().map(Line::from).collect();
-    let count = room.store.count(&filter, None).await?;
-    Ok(Json(json!({ "count": count, "tasks": tasks })))
+    Ok(Json(json!({ "tasks": tasks })))
+}
+
+/// Which tasks are counted.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counted {
+    /// A [`Filter`] as JSON.
+    filter: String,
+}
+
+/// `GET /api/count`: how many tasks a filter lets through, which may take longer than to find the first of them.
+pub async fn count(State(room): State<Room>, counted: Result<Query<Counted>, QueryRejection>) -> Answer {
+    let Query(counted) = counted?;
+    let count = room.store.count(&filter(&counted.filter)?, None).await?;
+    Ok(Json(json!({ "count": count })))
+}
+
+/// The filter that a page sent; no text is none.
+fn filter(text: &str) -> Result<Filter, Failure> {
+    match text {
+        "" => Ok(Filter::default()),
+        text => serde_json::from_str(text).map_err(|error| Failure::bad(format!("the filter: {error}"))),
+    }
 }
 
 /// Which tasks a page already shows.

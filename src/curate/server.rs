@@ -76,6 +76,7 @@ impl Server {
         };
         let router = Router::new()
             .route("/api/tasks", get(api::list))
+            .route("/api/count", get(api::count))
             .route("/api/tasks/{id}", get(api::show))
             .route("/api/tasks/{id}/trail", get(api::trail))
             .route("/api/tasks/{id}/edit", post(api::edit))

@@ -2,14 +2,14 @@
 
 use sqlx::{Sqlite, Transaction};
 
-use super::{NewTask, Result, Store, task};
+use super::{NewTask, Result, Store, adding, task};
 
 /// An open transaction with a run of its own. Dropped before [`Batch::commit`], it leaves nothing behind.
 #[derive(Debug)]
 pub struct Batch {
     transaction: Transaction<'static, Sqlite>,
     run_id: i64,
-    next_id: i64,
+    first: i64,
     tasks: usize,
 }
 
@@ -28,11 +28,11 @@ impl Store {
         )
         .execute(&mut *transaction)
         .await?;
-        let next_id = task::begin_inserts(&mut transaction).await?;
+        let first = adding::begin(&mut transaction).await?;
         Ok(Batch {
             transaction,
             run_id: run.last_insert_rowid(),
-            next_id,
+            first,
             tasks: 0,
         })
     }
@@ -42,15 +42,15 @@ impl Batch {
     /// Adds a task as one of this run; returns its id.
     pub async fn add(&mut self, mut new: NewTask) -> Result<i64> {
         new.run_id = Some(self.run_id);
-        let id = self.next_id;
+        let id = self.first + self.tasks as i64;
         task::insert(&mut self.transaction, id, &new).await?;
-        self.next_id += 1;
         self.tasks += 1;
         Ok(id)
     }
 
     /// Keeps all of it; returns how many tasks that is.
     pub async fn commit(mut self) -> Result<usize> {
+        adding::end(&mut self.transaction, self.first).await?;
         sqlx::query!(
             "
             UPDATE run

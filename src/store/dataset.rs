@@ -2,7 +2,11 @@
 
 use futures::{Stream, StreamExt};
 
-use super::{Error, Filter, Result, Store, sql::Sql, way::BY_ID};
+use super::{
+    Error, Filter, Result, Store,
+    sql::Sql,
+    way::{BY_ID, Wanted},
+};
 use crate::task::{Origin, Review};
 
 /// One example: an instance with its task's instruction.
@@ -58,7 +62,7 @@ impl Store {
         filter: &Filter,
         min_score: Option<f64>,
     ) -> Result<impl Stream<Item = Result<ExportRow>> + Unpin + '_> {
-        let way = self.way(filter, true).await?;
+        let way = self.way(filter, Wanted::All).await?;
         let mut sql = Sql::default();
         sql.push(
             "SELECT

@@ -47,7 +47,7 @@ pub struct Filter {
 }
 
 /// A part of a filter.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Condition {
     /// What it is about.
     pub column: Column,
@@ -72,23 +72,26 @@ pub(super) enum Column {
     Run,
     /// The index of words.
     Text,
-    /// `instance.output` of classification tasks.
+    /// `instance.output`
     Label,
     /// `revision.note` and `candidate.reason`.
     Reason,
-    /// Anything else.
-    Other,
+    /// `task.length`
+    Length,
+    /// `task.nearest_rouge_l`
+    Similarity,
+    /// `task.score`
+    Score,
+    /// `task.is_classification`
+    Classification,
+    /// No task at all.
+    Nothing,
 }
 
 impl Condition {
     /// A row for each such task, or more, that is quick to count; the same values.
     pub(super) fn counted(&self) -> Option<&'static str> {
         match self.column {
-            Column::Label => Some(
-                "SELECT 1
-                FROM instance INDEXED BY instance_by_label
-                WHERE output = ? COLLATE NOCASE AND length(output) <= 64",
-            ),
             Column::Reason => Some(
                 "SELECT 1
                 FROM revision INDEXED BY revision_by_note
@@ -157,18 +160,36 @@ impl Filter {
         }
         match self.is_classification {
             Some(true) => push(
-                Column::Other,
+                Column::Classification,
                 "+task.is_classification = 1",
                 Some("SELECT id FROM task WHERE is_classification = 1"),
                 Vec::new(),
             ),
-            Some(false) => push(Column::Other, "+task.is_classification = 0", None, Vec::new()),
+            // Only classification tasks have labels.
+            Some(false) if self.label.is_some() => push(
+                Column::Nothing,
+                "+task.is_classification IS NULL",
+                Some("SELECT id FROM task WHERE 0"),
+                Vec::new(),
+            ),
+            Some(false) => push(
+                Column::Classification,
+                "+task.is_classification = 0",
+                None,
+                Vec::new(),
+            ),
             None => {}
         }
         if let Some(label) = &self.label {
             push(
+                Column::Classification,
+                "+task.is_classification = 1",
+                Some("SELECT id FROM task WHERE is_classification = 1"),
+                Vec::new(),
+            );
+            push(
                 Column::Label,
-                "+task.is_classification = 1 AND EXISTS (
+                "EXISTS (
                     SELECT 1
                     FROM instance
                     WHERE instance.task_id = task.id
@@ -176,18 +197,16 @@ impl Filter {
                         AND length(instance.output) <= 64
                 )",
                 Some(
-                    "SELECT DISTINCT instance.task_id
+                    "SELECT task_id
                     FROM instance INDEXED BY instance_by_label
-                    WHERE instance.output = ? COLLATE NOCASE
-                        AND length(instance.output) <= 64
-                        AND (SELECT is_classification FROM task WHERE task.id = instance.task_id) = 1",
+                    WHERE output = ? COLLATE NOCASE AND length(output) <= 64",
                 ),
                 vec![label.as_str().into()],
             );
         }
         if self.min_length.is_some() || self.max_length.is_some() {
             push(
-                Column::Other,
+                Column::Length,
                 "+task.length BETWEEN ? AND ?",
                 Some("SELECT id FROM task WHERE length BETWEEN ? AND ?"),
                 vec![
@@ -198,7 +217,7 @@ impl Filter {
         }
         if self.min_similarity.is_some() || self.max_similarity.is_some() {
             push(
-                Column::Other,
+                Column::Similarity,
                 "+task.nearest_rouge_l BETWEEN ? AND ?",
                 Some("SELECT id FROM task WHERE nearest_rouge_l BETWEEN ? AND ?"),
                 vec![
@@ -209,7 +228,7 @@ impl Filter {
         }
         if self.min_score.is_some() || self.max_score.is_some() {
             push(
-                Column::Other,
+                Column::Score,
                 "+task.score BETWEEN ? AND ?",
                 Some("SELECT id FROM task WHERE score BETWEEN ? AND ?"),
                 vec![
@@ -256,11 +275,12 @@ impl Filter {
                     UNION
                     SELECT parent.task_id
                     FROM candidate INDEXED BY candidate_instance_by_reason
-                    JOIN candidate AS parent ON parent.id = candidate.parent_id
+                    CROSS JOIN candidate AS parent INDEXED BY candidate_that_became_task ON parent.id = candidate.parent_id
                     WHERE candidate.kind = 'instance'
                         AND candidate.verdict = 'rejected'
                         AND candidate.reason <> 'instruction_rejected'
                         AND candidate.reason = ?
+                        AND parent.kind = 'instruction'
                         AND parent.task_id IS NOT NULL",
                 ),
                 vec![reason.into(); 4],

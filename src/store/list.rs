@@ -3,14 +3,16 @@
 //! A page begins behind a task, not behind a number of tasks: what was skipped need not be read, and nothing is shown
 //! twice or left out because rows before it came or went.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, pin::pin};
+
+use tokio::time::timeout;
 
 use super::{
     Error, Result, Store,
-    filter::Filter,
+    filter::{Column, Filter},
     rows::json_rows,
     sql::{Sql, Value},
-    way::{BY_ID, Order, Way},
+    way::{BY_ID, Order, PATIENCE, Wanted, Way},
 };
 use crate::task::{Origin, Review};
 
@@ -79,8 +81,8 @@ pub struct ListRow {
 
 /// The column that a list is sorted by, then by id in the same direction.
 struct Key {
-    /// None for the id alone.
-    column: Option<&'static str>,
+    /// Its name, and as a filter may have it; none for the id alone.
+    column: Option<(&'static str, Column)>,
     descending: bool,
     /// Whether it is null for some tasks, which come last.
     nullable: bool,
@@ -98,16 +100,20 @@ impl Sort {
         let (column, all, of_review) = match self {
             Sort::Id | Sort::Newest => (None, None, BY_ID.of_review),
             Sort::Longest | Sort::Shortest => (
-                Some("length"),
+                Some(("length", Column::Length)),
                 Some("task_by_length"),
                 "task_by_review_and_length",
             ),
             Sort::Similar => (
-                Some("nearest_rouge_l"),
+                Some(("nearest_rouge_l", Column::Similarity)),
                 Some("task_by_nearest"),
                 "task_by_review_and_nearest",
             ),
-            Sort::Score => (Some("score"), Some("task_by_score"), "task_by_review_and_score"),
+            Sort::Score => (
+                Some(("score", Column::Score)),
+                Some("task_by_score"),
+                "task_by_review_and_score",
+            ),
         };
         Key {
             column,
@@ -130,6 +136,13 @@ enum Part {
 }
 
 impl Key {
+    fn wanted(&self) -> Wanted {
+        match self.column {
+            None => Wanted::Ids,
+            Some((_, column)) => Wanted::Sorted(column),
+        }
+    }
+
     /// The stretches of the list from a place on, in the order of reading.
     fn parts(&self, place: Option<&Place>, backwards: bool) -> Vec<Part> {
         let rest = self.nullable.then_some(Part::Rest);
@@ -162,13 +175,13 @@ impl Key {
         sql.push("SELECT task.id");
         let order = if column.is_some() { self.order } else { BY_ID };
         way.push(&mut sql, order, "");
-        if let (Some(name), true) = (self.column, self.nullable) {
+        if let (Some((name, _)), true) = (self.column, self.nullable) {
             match part {
                 Part::Rest => sql.push(" AND +task.").push(name).push(" IS NULL"),
                 Part::Ties | Part::Valued => sql.push(" AND task.").push(name).push(" IS NOT NULL"),
             };
         }
-        if let (Some(name), Some(value)) = (column, place.and_then(|place| place.value.clone())) {
+        if let (Some((name, _)), Some(value)) = (column, place.and_then(|place| place.value.clone())) {
             let sign = if part == Part::Ties { " = ?" } else { sign };
             sql.push(" AND task.").push(name).push(sign).values(&[value]);
         }
@@ -179,13 +192,16 @@ impl Key {
             Part::Rest => place.is_some_and(|place| place.value.is_none()),
         };
         if let (Some(place), true) = (place, bounded) {
-            sql.push(" AND task.id").push(sign).values(&[place.id.into()]);
+            sql.push(" AND ")
+                .push(way.id())
+                .push(sign)
+                .values(&[place.id.into()]);
         }
         sql.push(" ORDER BY ");
-        if let (Some(name), Part::Valued) = (column, part) {
+        if let (Some((name, _)), Part::Valued) = (column, part) {
             sql.push("task.").push(name).push(direction).push(", ");
         }
-        sql.push("task.id").push(direction);
+        sql.push(way.id()).push(direction);
         sql.push(" LIMIT ?").values(&[limit.into()]);
         sql
     }
@@ -226,25 +242,53 @@ impl Store {
             Position::After(id) => (Some(self.place(&key, id).await?), false),
             Position::Before(id) => (Some(self.place(&key, id).await?), true),
         };
-        let way = self.way(filter, key.column.is_none()).await?;
+        let mut way = self.way(filter, key.wanted()).await?;
         let mut ids = Vec::new();
         for part in key.parts(place.as_ref(), backwards) {
             let left = limit - ids.len() as i64;
-            let (text, values) = key
-                .statement(&way, part, place.as_ref(), backwards, left)
-                .finish();
-            ids.extend(
-                sqlx::query_scalar_with::<_, i64, _>(text, values)
-                    .fetch_all(&self.pool)
-                    .await?,
-            );
+            if left == 0 || part == Part::Rest && way.has_range() {
+                continue;
+            }
+            let statement = |way: &Way| key.statement(way, part, place.as_ref(), backwards, left);
+            let found;
+            if part == Part::Rest {
+                // These are in the order of ids.
+                (found, _) = self
+                    .found(self.way(filter, Wanted::Ids).await?, statement)
+                    .await?;
+            } else {
+                (found, way) = self.found(way, statement).await?;
+            }
+            ids.extend(found);
         }
         Ok(ids)
     }
 
+    /// What a statement finds on its way, or on another one where that is faster, and the way that was.
+    async fn found(&self, way: Way, statement: impl Fn(&Way) -> Sql) -> Result<(Vec<i64>, Way)> {
+        let mut first = pin!(self.numbers(statement(&way)));
+        if !way.is_a_guess() {
+            return Ok((first.await?, way));
+        }
+        if let Ok(found) = timeout(PATIENCE, &mut first).await {
+            return Ok((found?, way));
+        }
+        let mut second = pin!(async {
+            match self.other_way(&way).await? {
+                Some(other) => Ok((self.numbers(statement(&other)).await?, other)),
+                None => std::future::pending().await,
+            }
+        });
+        // The one that is dropped is broken off.
+        tokio::select! {
+            found = &mut first => Ok((found?, way.clone())),
+            found = &mut second => found,
+        }
+    }
+
     /// How many tasks `filter` lets through; with `most`, no more than that are counted.
     pub async fn count(&self, filter: &Filter, most: Option<i64>) -> Result<i64> {
-        let way = self.way(filter, true).await?;
+        let way = self.way(filter, Wanted::All).await?;
         let mut sql = Sql::default();
         sql.push("SELECT count(*) FROM (");
         match way.only() {
@@ -256,10 +300,7 @@ impl Store {
         }
         // A negative limit is none.
         sql.push(" LIMIT ?)").values(&[most.unwrap_or(-1).into()]);
-        let (text, values) = sql.finish();
-        Ok(sqlx::query_scalar_with::<_, i64, _>(text, values)
-            .fetch_one(&self.pool)
-            .await?)
+        Ok(self.numbers(sql).await?.iter().sum())
     }
 
     async fn place(&self, key: &Key, id: i64) -> Result<Place> {
@@ -275,8 +316,8 @@ impl Store {
         .await?
         .ok_or(Error::NoTask { id })?;
         let value = match key.column {
-            Some("length") => Some(Value::Integer(row.length)),
-            Some("score") => row.score.map(Value::Real),
+            Some((_, Column::Length)) => Some(Value::Integer(row.length)),
+            Some((_, Column::Score)) => row.score.map(Value::Real),
             Some(_) => row.nearest_rouge_l.map(Value::Real),
             None => None,
         };
@@ -303,5 +344,123 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const TASKS: i64 = 600;
+
+    async fn mixed(dir: &tempfile::TempDir) -> Store {
+        let store = Store::create(&dir.path().join("d.db")).await.unwrap();
+        for statement in [
+            "INSERT INTO run (command, config) VALUES ('a', '{}'), ('b', '{}')",
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 600)
+            INSERT INTO task (id, instruction, is_classification, origin, review, run_id)
+            SELECT
+                i, 'Ubiq ' || iif(i % 9 = 0, 'rare ', '') || substr('xxxxxxxxxxxx', 1, i * 7 % 11), i % 12 = 0,
+                iif(i % 5 = 0, 'import', 'machine'), iif(i % 7 = 0, 'accepted', iif(i % 11 = 0, 'rejected', 'pending')),
+                1 + i % 2
+            FROM n",
+            "INSERT INTO instance (task_id, ordinal, input, output)
+            SELECT id, n.ordinal, '', iif(id % 24 < 13, 'Yes', 'no')
+            FROM task, (SELECT 0 AS ordinal UNION ALL SELECT 1) AS n
+            WHERE n.ordinal <= id % 2",
+            "UPDATE task SET nearest_rouge_l = id * 31 % 70 / 100.0 WHERE id % 5 > 0",
+            "UPDATE task SET score = 1 + id % 5 WHERE id % 4 = 1",
+            "INSERT INTO revision (id, group_id, task_id, who, action, before, after, note)
+            SELECT id, id, id, 'f', 'reject', '{}', '{}', iif(id % 3 = 0, 'echo: a', 'echoed') FROM task WHERE review = 'rejected'",
+        ] {
+            sqlx::query(statement).execute(&store.pool).await.unwrap();
+        }
+        store
+    }
+
+    /// Two conditions of each pair of kinds.
+    fn filters() -> Vec<Filter> {
+        let one = [
+            r#""review":"pending""#,
+            r#""origin":"import""#,
+            r#""run_id":2"#,
+            r#""is_classification":true"#,
+            r#""is_classification":false"#,
+            r#""label":"YES""#,
+            r#""min_length":10"#,
+            r#""max_similarity":0.4"#,
+            r#""min_score":2,"max_score":4"#,
+            r#""reason":"echo""#,
+            r#""text":"rare""#,
+        ];
+        let two = one
+            .iter()
+            .flat_map(|a| one.iter().map(move |b| format!("{{{a},{b}}}")));
+        two.filter_map(|text| serde_json::from_str(&text).ok()).collect()
+    }
+
+    #[tokio::test]
+    async fn every_way_finds_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = mixed(&dir).await;
+        let sorts = [
+            Sort::Id,
+            Sort::Newest,
+            Sort::Longest,
+            Sort::Shortest,
+            Sort::Similar,
+            Sort::Score,
+        ];
+        let mut found = 0;
+        for filter in filters() {
+            for sort in sorts {
+                let key = sort.key();
+                let mut lists = Vec::new();
+                for way in store.ways(&filter, key.wanted()).await.unwrap() {
+                    let mut ids = Vec::new();
+                    for part in key.parts(None, false) {
+                        if part == Part::Rest && way.has_range() {
+                            continue;
+                        }
+                        let statement = key.statement(&way, part, None, false, TASKS);
+                        ids.extend(store.numbers(statement).await.unwrap());
+                    }
+                    lists.push(ids);
+                }
+                let usual = store.ids(&filter, sort, Position::Start, TASKS).await.unwrap();
+                for list in &lists {
+                    assert_eq!(list, &usual, "{sort:?} {filter:?}");
+                }
+                assert_eq!(store.count(&filter, None).await.unwrap(), usual.len() as i64);
+                found += usual.len() * (lists.len() - 1);
+            }
+        }
+        assert!(found > 50_000, "{found}");
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_is_broken_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(&dir.path().join("d.db")).await.unwrap();
+        let endless = || {
+            let mut sql = Sql::default();
+            sql.push(
+                "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
+            );
+            sql
+        };
+        // More than there are connections, so that one that went on would be missed.
+        for _ in 0..12 {
+            assert!(
+                timeout(Duration::from_millis(20), store.numbers(endless()))
+                    .await
+                    .is_err()
+            );
+        }
+        let begun = Instant::now();
+        assert_eq!(store.count(&Filter::default(), None).await.unwrap(), 0);
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     }
 }

@@ -14,6 +14,7 @@
 //! - [`error`]: what can go wrong with a file, in words.
 
 mod acting;
+mod adding;
 mod answers;
 pub mod backup;
 pub mod batch;
@@ -77,7 +78,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("db/migrations");
 const APPLICATION_ID: i64 = 1_702_323_505;
 
 /// `PRAGMA user_version` of a file with all migrations applied: the number of the last one.
-const SCHEMA: i64 = 5;
+const SCHEMA: i64 = 6;
 
 /// From this size in bytes on, to bring a file up to date takes long enough to say so.
 const LARGE: u64 = 200_000_000;

@@ -10,7 +10,13 @@
 
 use sqlx::SqliteConnection;
 
-use super::{Error, Filter, Result, Store, acting::Action, rows::json_rows, sql::Sql, way::BY_ID};
+use super::{
+    Error, Filter, Result, Store,
+    acting::Action,
+    rows::json_rows,
+    sql::Sql,
+    way::{BY_ID, Wanted},
+};
 use crate::task::Review;
 
 /// Who acts, and why.
@@ -167,7 +173,7 @@ impl Store {
         actor: Actor<'_>,
     ) -> Result<Option<Change>> {
         let action = action(review)?;
-        let way = self.way(filter, true).await?;
+        let way = self.way(filter, Wanted::All).await?;
         let mut transaction = self.act(actor.who).await?;
         if let Some(expected) = expected {
             // Nobody else writes while the action is under way, so that this is the number that it sees itself.

@@ -2,7 +2,7 @@
 
 use super::evolution::NewEvolution;
 use super::rows::json_rows;
-use super::{Result, Store, task};
+use super::{Result, Store, adding};
 use crate::task::{Instance, Origin, Review};
 use sqlx::SqliteConnection;
 
@@ -192,18 +192,17 @@ impl Store {
     /// Stores everything about some rounds in one transaction; returns the new tasks in order.
     pub async fn admit(&self, admission: &Admission) -> Result<Vec<PoolTask>> {
         let mut transaction = self.write().await?;
-        let next = sqlx::query_as!(
-            NextIds,
-            r#"
-            SELECT
-                (SELECT coalesce(max(id), 0) + 1 FROM task) AS "task!: i64",
-                (SELECT coalesce(max(id), 0) + 1 FROM candidate) AS "candidate!: i64"
-            "#
-        )
-        .fetch_one(&mut *transaction)
-        .await?;
+        let next = NextIds {
+            task: adding::begin(&mut transaction).await?,
+            candidate: sqlx::query_scalar!(
+                r#"SELECT coalesce(max(id), 0) + 1 AS "next!: i64" FROM candidate"#
+            )
+            .fetch_one(&mut *transaction)
+            .await?,
+        };
         let rows = Rows::of(admission, &next);
         rows.insert(&mut transaction, admission.run_id).await?;
+        adding::end(&mut transaction, next.task).await?;
         for round in &admission.rounds {
             if let Some(evolution) = &round.evolution {
                 evolution.insert(&mut transaction, round.round as i64).await?;
@@ -232,9 +231,9 @@ struct Rows<'a> {
     parents: Vec<Option<i64>>,
 }
 
-/// `id`, `instruction`, `is_classification`, `request_id`, `round`
+/// `id`, `instruction`, `length`, `is_classification`, `request_id`, `round`
 #[derive(serde::Serialize)]
-struct TaskRow<'a>(i64, &'a str, bool, i64, u64);
+struct TaskRow<'a>(i64, &'a str, i64, bool, i64, u64);
 
 /// `task_id`, `ordinal`, `input`, `output`
 #[derive(serde::Serialize)]
@@ -288,22 +287,28 @@ impl<'a> Rows<'a> {
         let rejection = instruction.rejection.as_ref();
         let task_id = rejection.is_none().then_some(next.task + self.tasks.len() as i64);
         if let Some(task_id) = task_id {
+            let good: Vec<&Instance> = instruction
+                .instances
+                .iter()
+                .filter(|instance| instance.rejection.is_none())
+                .map(|AdmittedInstance { instance, .. }| instance)
+                .collect();
+            let texts = good
+                .iter()
+                .flat_map(|instance| [instance.input.as_str(), instance.output.as_str()]);
             self.tasks.push(TaskRow(
                 task_id,
                 &instruction.text,
+                adding::length(std::iter::once(instruction.text.as_str()).chain(texts)),
                 instruction.is_classification,
                 instruction.request_id,
                 round,
             ));
-            let good = instruction
-                .instances
-                .iter()
-                .filter(|instance| instance.rejection.is_none());
+            let rows = good.iter().enumerate();
             self.instances.extend(
-                good.enumerate()
-                    .map(|(ordinal, AdmittedInstance { instance, .. })| {
-                        InstanceRow(task_id, ordinal, &instance.input, &instance.output)
-                    }),
+                rows.map(|(ordinal, instance)| {
+                    InstanceRow(task_id, ordinal, &instance.input, &instance.output)
+                }),
             );
         }
         let parent_id = next.candidate + self.candidates.len() as i64;
@@ -354,7 +359,19 @@ impl<'a> Rows<'a> {
     }
 
     async fn insert(&self, connection: &mut SqliteConnection, run_id: i64) -> Result<()> {
-        task::instances_first(&mut *connection).await?;
+        let tasks = json_rows(&self.tasks);
+        sqlx::query!(
+            "
+            INSERT INTO task (id, instruction, length, is_classification, request_id, round, run_id, origin)
+            SELECT
+                value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, ?, 'machine'
+            FROM json_each(?)
+            ",
+            run_id,
+            tasks
+        )
+        .execute(&mut *connection)
+        .await?;
         let instances = json_rows(&self.instances);
         sqlx::query!(
             "
@@ -363,23 +380,6 @@ impl<'a> Rows<'a> {
             FROM json_each(?)
             ",
             instances
-        )
-        .execute(&mut *connection)
-        .await?;
-        let tasks = json_rows(&self.tasks);
-        sqlx::query!(
-            "
-            INSERT INTO task (id, instruction, length, is_classification, request_id, round, run_id, origin)
-            SELECT
-                value ->> 0, value ->> 1,
-                length(value ->> 1) + (
-                    SELECT coalesce(sum(length(input) + length(output)), 0) FROM instance WHERE task_id = value ->> 0
-                ),
-                value ->> 2, value ->> 3, value ->> 4, ?, 'machine'
-            FROM json_each(?)
-            ",
-            run_id,
-            tasks
         )
         .execute(&mut *connection)
         .await?;
@@ -421,16 +421,14 @@ impl<'a> Rows<'a> {
         self.tasks
             .into_iter()
             .zip(self.parents)
-            .map(
-                |(TaskRow(id, instruction, _, _, round), parent_task_id)| PoolTask {
-                    id,
-                    instruction: instruction.to_string(),
-                    origin: Origin::Machine,
-                    review: Review::Pending,
-                    round: Some(round as i64),
-                    parent_task_id,
-                },
-            )
+            .map(|(TaskRow(id, instruction, .., round), parent_task_id)| PoolTask {
+                id,
+                instruction: instruction.to_string(),
+                origin: Origin::Machine,
+                review: Review::Pending,
+                round: Some(round as i64),
+                parent_task_id,
+            })
             .collect()
     }
 }

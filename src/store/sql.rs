@@ -1,6 +1,16 @@
 //! Statements that are put together when they are needed. They are made of fixed texts; what comes from people is bound.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use sqlx::{Arguments, AssertSqlSafe, sqlite::SqliteArguments};
+
+use super::{Result, Store};
+
+/// After so many of SQLite's steps, which are less than a millisecond, it looks whether anybody still waits.
+const STEPS: i32 = 20_000;
 
 /// A value for a place in a statement.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +61,39 @@ impl Sql {
             .expect("texts and numbers can be encoded");
         }
         (AssertSqlSafe(self.text), arguments)
+    }
+}
+
+/// Says when it is dropped that nobody waits any more.
+struct Interest(Arc<AtomicBool>);
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Store {
+    /// The numbers that a query gives. It is broken off when nobody waits for it any more: somebody who types asks for a
+    /// list at every pause, and a few queries that look at a million tasks would keep all connections busy.
+    pub(super) async fn numbers(&self, sql: Sql) -> Result<Vec<i64>> {
+        let mut connection = self.pool.acquire().await?;
+        let is_over = Arc::new(AtomicBool::new(false));
+        let _interest = Interest(is_over.clone());
+        // A task of its own, since the connection must be put in order however this ends.
+        let query = tokio::spawn(async move {
+            connection
+                .lock_handle()
+                .await?
+                .set_progress_handler(STEPS, move || !is_over.load(Ordering::Relaxed));
+            let (text, values) = sql.finish();
+            let found = sqlx::query_scalar_with::<_, i64, _>(text, values)
+                .fetch_all(&mut *connection)
+                .await;
+            connection.lock_handle().await?.remove_progress_handler();
+            found
+        });
+        Ok(query.await.expect("a query does not panic")?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use sqlx::SqliteConnection;
 
-use super::{Error, Result, Store, instance};
+use super::{Error, Result, Store, adding, instance};
 use crate::task::{Origin, Review, Task};
 
 /// A task to be stored.
@@ -72,45 +72,23 @@ pub struct StoredTask {
     pub updated_at: String,
 }
 
-/// Prepares a transaction for [`insert`]: returns the id that the next task is to have. Nobody else takes it while the
-/// write lock is held.
-pub(crate) async fn begin_inserts(connection: &mut SqliteConnection) -> Result<i64> {
-    instances_first(connection).await?;
-    Ok(
-        sqlx::query_scalar!(r#"SELECT coalesce(max(id), 0) + 1 AS "next!: i64" FROM task"#)
-            .fetch_one(connection)
-            .await?,
-    )
-}
-
-/// Lets instances be added before their task, up to the end of the transaction: then the task's texts are indexed once,
-/// all together.
-pub(crate) async fn instances_first(connection: &mut SqliteConnection) -> Result<()> {
-    sqlx::query("PRAGMA defer_foreign_keys = ON")
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-/// Adds a task and its instances within the caller's transaction, see [`begin_inserts`].
+/// Adds a task and its instances within the caller's transaction, between [`adding::begin`] and [`adding::end`].
 pub(crate) async fn insert(connection: &mut SqliteConnection, id: i64, new: &NewTask) -> Result<()> {
-    for (ordinal, new_instance) in (0..).zip(&new.task.instances) {
-        instance::insert(connection, id, ordinal, new_instance).await?;
-    }
+    let instances = new.task.instances.iter();
+    let texts = instances.flat_map(|instance| [instance.input.as_str(), instance.output.as_str()]);
+    let length = adding::length(std::iter::once(new.task.instruction.as_str()).chain(texts));
     sqlx::query!(
         "
         INSERT INTO task (
             id, source_id, name, instruction, length, is_classification, origin, review, request_id, round, run_id
         )
-        SELECT
-            ?1, ?2, ?3, ?4, length(?4) + coalesce(sum(length(input) + length(output)), 0), ?5, ?6, ?7, ?8, ?9, ?10
-        FROM instance
-        WHERE task_id = ?1
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ",
         id,
         new.source_id,
         new.task.name,
         new.task.instruction,
+        length,
         new.task.is_classification,
         new.origin,
         new.review,
@@ -118,8 +96,11 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, id: i64, new: &New
         new.round,
         new.run_id
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
+    for (ordinal, new_instance) in (0..).zip(&new.task.instances) {
+        instance::insert(connection, id, ordinal, new_instance).await?;
+    }
     Ok(())
 }
 
@@ -133,12 +114,13 @@ impl Store {
     /// Adds all tasks or, after an error, none; returns their ids in order.
     pub async fn add_tasks(&self, tasks: &[NewTask]) -> Result<Vec<i64>> {
         let mut transaction = self.write().await?;
-        let first = begin_inserts(&mut transaction).await?;
+        let first = adding::begin(&mut transaction).await?;
         let mut ids = Vec::with_capacity(tasks.len());
         for (id, new) in (first..).zip(tasks) {
             insert(&mut transaction, id, new).await?;
             ids.push(id);
         }
+        adding::end(&mut transaction, first).await?;
         transaction.commit().await?;
         Ok(ids)
     }

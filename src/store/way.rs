@@ -1,20 +1,47 @@
 //! How the tasks of a filter are found without reading all tasks.
 
+use std::time::Duration;
+
 use super::{
     Filter, Result, Store,
     filter::{Column, Condition},
     sql::{Sql, Value},
 };
 
-/// So many ids, found through an index, are looked at one by one rather than a whole list in the order of ids.
-const FEW: i64 = 4_000;
-
-/// And so many rather than a list in another order, which may have all of them at its end: classification tasks are
-/// short.
-const SOME: i64 = 25_000;
-
 /// So far the tasks of a condition are counted before a query is made.
 const MANY: i64 = 50_000;
+
+/// So far where that has to be known better.
+const VERY_MANY: i64 = 400_000;
+
+/// So long a list in the wanted order is looked through before another way is tried beside it: what is looked for may all
+/// be at its end, as short tasks are where the longest come first.
+pub(super) const PATIENCE: Duration = Duration::from_millis(4);
+
+/// What is wanted of the rows of a filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// The first few in the order of ids.
+    Ids,
+    /// The first few in the order of this column.
+    Sorted(Column),
+    /// All, or how many there are.
+    All,
+}
+
+impl Wanted {
+    /// So many ids, found through an index, are looked at one by one rather than all tasks in the wanted order.
+    fn few(self, column: Column) -> i64 {
+        match self {
+            Wanted::All => MANY,
+            // To look up whether a task has one takes longer than most queries for all of them.
+            _ if column == Column::Reason => MANY,
+            // Ids are gone through in their order; for another one every row is read.
+            Wanted::Ids => 20_000,
+            Wanted::Sorted(_) => 4_000,
+        }
+    }
+}
 
 /// The order in which rows are wanted, as an index has it.
 #[derive(Debug, Clone, Copy)]
@@ -32,64 +59,100 @@ pub(super) const BY_ID: Order = Order {
 };
 
 /// How the rows of a filter are found.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Way {
     conditions: Vec<Condition>,
     /// The condition whose ids are looked at one by one.
     driver: Option<usize>,
-    /// The condition whose column has an index in the wanted order.
+    /// Otherwise, the condition whose column has an index in the wanted order.
     along: Option<usize>,
+    /// And the condition on the column that the order is of.
+    range: Option<usize>,
+    /// The condition on words, whose index has the tasks of any words in the order of their ids.
+    stream: Option<usize>,
+    /// Whether every row is wanted, and not only the first few.
+    wants_all: bool,
 }
 
 impl Store {
     /// Decides how to find the rows of a filter: those of a rare condition one by one, or all in order until there are
     /// enough. SQLite does not count before it decides, and one wrong choice is a second.
-    pub(super) async fn way(&self, filter: &Filter, by_id: bool) -> Result<Way> {
+    pub(super) async fn way(&self, filter: &Filter, wanted: Wanted) -> Result<Way> {
         let mut conditions = filter.conditions();
-        // A review alone is read along its index, whatever the order.
-        if conditions
-            .iter()
-            .any(|condition| condition.column != Column::Review)
-        {
-            self.count_each(&mut conditions).await?;
+        let columns: Vec<Column> = conditions.iter().map(|condition| condition.column).collect();
+        let of_column = |column| columns.iter().position(|&other| other == column);
+        let stream = of_column(Column::Text).filter(|_| wanted == Wanted::Ids);
+        // A review alone is read along its index, whatever the order, and words alone along theirs.
+        let alone = stream.or(of_column(Column::Review));
+        if conditions.len() > 1 || alone.is_none() {
+            self.count_each(&mut conditions, MANY, stream).await?;
         }
-        let most = if by_id { FEW } else { SOME };
-        let few = |&(_, condition): &(usize, &Condition)| condition.count.is_some_and(|count| count <= most);
-        let driver = conditions
-            .iter()
-            .enumerate()
-            .filter(few)
-            .min_by_key(|(_, condition)| condition.count)
-            .map(|(place, _)| place);
-        // The index of any of these columns has its rows in the order of ids; only that of review has other orders.
-        let along = conditions
-            .iter()
-            .enumerate()
-            .filter(|(_, condition)| match condition.column {
-                Column::Review => true,
-                Column::Origin | Column::Run => by_id,
-                _ => false,
-            })
+        let range = match wanted {
+            Wanted::Sorted(column) => of_column(column),
+            _ => None,
+        };
+        // The indexes of run, review and origin have their rows in the order of ids; other orders are those of a review, and
+        // the lengths of classification tasks.
+        let along = match wanted {
+            Wanted::Sorted(Column::Length) => conditions
+                .iter()
+                .position(|condition| condition.column == Column::Classification && condition.ids.is_some())
+                .or_else(|| of_column(Column::Review)),
+            Wanted::Sorted(_) => of_column(Column::Review),
             // Of those that are many, a run is likely to be the rarest.
-            .min_by_key(|(_, condition)| {
-                (
-                    condition.count.unwrap_or(i64::MAX),
-                    condition.column != Column::Run,
-                )
-            })
-            .map(|(place, _)| place);
+            _ => [Column::Run, Column::Review, Column::Origin]
+                .into_iter()
+                .filter_map(of_column)
+                .min_by_key(|&place| conditions[place].count.unwrap_or(i64::MAX)),
+        };
+        let rarest = rarest(&conditions, |condition| {
+            condition
+                .count
+                .is_some_and(|count| count <= wanted.few(condition.column))
+        });
         Ok(Way {
             conditions,
-            driver,
-            along: along.filter(|_| driver.is_none()),
+            driver: rarest.filter(|&place| stream.is_none() && Some(place) != range),
+            along,
+            range,
+            stream,
+            wants_all: wanted == Wanted::All,
         })
     }
 
-    async fn count_each(&self, conditions: &mut [Condition]) -> Result<()> {
+    /// The way to try when a guess takes long: one by one even if they are many. None where no index has them.
+    pub(super) async fn other_way(&self, way: &Way) -> Result<Option<Way>> {
+        let mut way = way.clone();
+        if way.conditions.iter().all(|condition| condition.count.is_none()) {
+            self.count_each(&mut way.conditions, VERY_MANY, way.stream)
+                .await?;
+        }
+        way.stream = None;
+        let rarest = rarest(&way.conditions, |condition| condition.count.is_some());
+        way.driver = rarest.filter(|&place| Some(place) != way.range);
+        Ok(Some(way).filter(|way| way.driver.is_some()))
+    }
+
+    /// Every way to find the rows of a filter, whatever it costs.
+    #[cfg(test)]
+    pub(super) async fn ways(&self, filter: &Filter, wanted: Wanted) -> Result<Vec<Way>> {
+        let mut way = self.way(filter, wanted).await?;
+        way.driver = None;
+        let with_ids = (0..way.conditions.len()).filter(|&place| way.conditions[place].ids.is_some());
+        let ways = with_ids.map(|place| Way {
+            driver: Some(place),
+            stream: None,
+            ..way.clone()
+        });
+        Ok(std::iter::once(way.clone()).chain(ways).collect())
+    }
+
+    /// Counts the ids of each condition but one, no more than `most`.
+    async fn count_each(&self, conditions: &mut [Condition], most: i64, but: Option<usize>) -> Result<()> {
         let mut sql = Sql::default();
         let mut counted = Vec::new();
-        for condition in conditions.iter_mut() {
-            if let Some(rows) = condition.counted() {
+        for (place, condition) in conditions.iter_mut().enumerate() {
+            if let Some(rows) = condition.counted().filter(|_| Some(place) != but) {
                 sql.push(if counted.is_empty() {
                     "SELECT "
                 } else {
@@ -99,7 +162,7 @@ impl Store {
                 .push(rows)
                 .values(&condition.values)
                 .push(") LIMIT ?)")
-                .values(&[Value::Integer(MANY + 1)]);
+                .values(&[Value::Integer(most + 1)]);
                 counted.push(condition);
             }
         }
@@ -111,13 +174,40 @@ impl Store {
             .fetch_all(&self.pool)
             .await?;
         for (condition, count) in counted.into_iter().zip(counts) {
-            condition.count = Some(count).filter(|&count| count <= MANY);
+            condition.count = Some(count).filter(|&count| count <= most);
         }
         Ok(())
     }
 }
 
+impl Condition {
+    /// Whether its ids are so few that they may be collected for whatever is wanted.
+    fn is_rare(&self) -> bool {
+        self.count.is_some_and(|count| count <= MANY)
+    }
+}
+
+/// The place of the condition with the fewest ids, among those that will do.
+fn rarest(conditions: &[Condition], will_do: impl Fn(&Condition) -> bool) -> Option<usize> {
+    let places = (0..conditions.len()).filter(|&place| will_do(&conditions[place]));
+    places.min_by_key(|&place| conditions[place].count)
+}
+
 impl Way {
+    /// Whether rows are looked at that nobody may want, in the hope of finding enough soon.
+    pub(super) fn is_a_guess(&self) -> bool {
+        let known = match self.stream {
+            Some(place) => [Some(place), None],
+            None => [self.along, self.range],
+        };
+        self.driver.is_none() && (0..self.conditions.len()).any(|place| !known.contains(&Some(place)))
+    }
+
+    /// Whether tasks that have no value in the column of the order are left out.
+    pub(super) fn has_range(&self) -> bool {
+        self.range.is_some()
+    }
+
     /// The one condition, as a query for ids, where there is no other and an index has them.
     pub(super) fn only(&self) -> Option<Sql> {
         match &self.conditions[..] {
@@ -130,14 +220,27 @@ impl Way {
         }
     }
 
+    /// The id of a task, as an order by it should name it.
+    pub(super) fn id(&self) -> &'static str {
+        match self.stream {
+            Some(_) => "task_fts.rowid",
+            None => "task.id",
+        }
+    }
+
     /// Adds `FROM task`, what is joined to it, and every condition, `WHERE 1 …`; more may follow with `AND`.
     pub(super) fn push(&self, sql: &mut Sql, order: Order, join: &str) {
-        sql.push(" FROM task");
-        if self.driver.is_none() {
+        if self.stream.is_some() {
+            sql.push(" FROM task_fts CROSS JOIN task ON task.id = task_fts.rowid");
+        } else {
+            sql.push(" FROM task");
+        }
+        if self.driver.is_none() && self.stream.is_none() {
             let index = match self.along.map(|place| self.conditions[place].column) {
                 Some(Column::Review) => Some(order.of_review),
                 Some(Column::Origin) => Some("task_by_origin"),
                 Some(Column::Run) => Some("task_by_run"),
+                Some(Column::Classification) => Some("task_of_classification"),
                 _ => order.all,
             };
             match index {
@@ -152,12 +255,21 @@ impl Way {
             sql.push(" AND ");
             match condition.ids {
                 Some(ids) if self.driver == Some(place) => sql.push("task.id IN (").push(ids).push(")"),
+                Some(_) if self.stream == Some(place) => sql.push("task_fts MATCH ?"),
                 // To look each row up in the index of words takes longer than to collect all that have them, unless
-                // these are very many.
-                Some(ids) if condition.column == Column::Text && condition.count.is_some() => {
+                // these are very many and few rows are looked at.
+                Some(ids)
+                    if condition.column == Column::Text
+                        && (condition.is_rare() || self.driver.is_some() || self.wants_all) =>
+                {
                     sql.push("+task.id IN (").push(ids).push(")")
                 }
-                _ if self.along == Some(place) => sql.push(condition.row.trim_start_matches('+')),
+                _ if self.driver.is_none()
+                    && self.stream.is_none()
+                    && [self.along, self.range].contains(&Some(place)) =>
+                {
+                    sql.push(condition.row.trim_start_matches('+'))
+                }
                 _ => sql.push(condition.row),
             }
             .values(&condition.values);

@@ -85,10 +85,9 @@ fn queue_review_edit_undo() {
     let id = number(&dir, "select max(id) from task") - 1;
     let filter = r#"{"review":"pending","origin":"machine","text":"anim*"}"#;
     let (_, queue) = page.get(&format!("/api/tasks?filter={filter}&sort=newest"));
-    assert_eq!(
-        (&queue["count"], &queue["tasks"][0]["id"]),
-        (&json!(1), &json!(id))
-    );
+    assert_eq!(queue["tasks"][0]["id"], id);
+    let (_, counted) = page.get(&format!("/api/count?filter={filter}"));
+    assert_eq!(counted, json!({ "count": 1 }));
     let (_, task) = page.get(&format!("/api/tasks/{id}"));
     assert_eq!(
         (&task["version"], &task["neighbors"][0]["id"]),
@@ -234,9 +233,9 @@ fn all_of_a_filter_is_one_action() {
     let accepted = || number(&dir, "select count(*) from task where review = 'accepted'");
     let before = accepted();
     let filter = json!({ "origin": "seed", "review": "accepted", "text": "mail" });
-    let (_, queue) = page.get(&format!("/api/tasks?filter={filter}&limit=0"));
-    let count = queue["count"].as_i64().unwrap();
-    assert!(count > 3 && queue["tasks"] == json!([]), "{queue}");
+    let (_, counted) = page.get(&format!("/api/count?filter={filter}"));
+    let count = counted["count"].as_i64().unwrap();
+    assert!(count > 3, "{counted}");
     let bulk = |count: i64| {
         page.post(
             "/api/bulk",

@@ -49,7 +49,7 @@ export async function bulk() {
     $("bulk-count").textContent = `${count === 1 ? "1 task" : `${count.toLocaleString("en")} tasks`}: ${described()}.${more}`;
     $("bulk-yes").disabled = count === 0;
   };
-  let count = (await call(`/api/tasks?${new URLSearchParams({ filter: JSON.stringify(chosen), limit: 0 })}`)).count;
+  let count = (await call(`/api/count?${new URLSearchParams({ filter: JSON.stringify(chosen) })}`)).count;
   for (let more = ""; ;) {
     show(count, more);
     const given = await ask(dialog);

@@ -7,39 +7,79 @@ import { call } from "./server.js";
 
 const PAGE = 100;
 
-/** `whole` is whether the last task of the queue is among the `tasks`. */
+/** `whole` is whether the last task of the queue is among the `tasks`; `count` is null until all are counted. */
 export const queue = { tasks: [], count: 0, at: 0, whole: true };
 
 /** The lines by task, so that a queue that grew is not made anew. */
 let lines = new Map();
 let asked = 0;
+/** Ends what was asked for a queue that nobody wants any more. */
+let over = new AbortController();
+/** Whether the queue is being counted, and whether it is to be counted once more. */
+let counting = false, again = false;
 
 export const current = () => queue.tasks[queue.at];
 
 function ask(limit, after) {
   const question = { filter: JSON.stringify(filter()), sort: sort(), limit };
-  return call(`/api/tasks?${new URLSearchParams(after == null ? question : { ...question, after })}`);
+  return call(`/api/tasks?${new URLSearchParams(after == null ? question : { ...question, after })}`, undefined, over.signal);
 }
 
 /** Gets the queue anew, and stays with the task `keep` where it is in it. False when another question overtook this one. */
 export async function load(keep) {
   // Answers may come out of order while somebody types: only the last question counts.
   const mine = ++asked;
-  const { tasks, count } = await ask(PAGE);
+  over.abort();
+  over = new AbortController();
+  counting = again = false;
+  let answer;
+  try {
+    answer = await ask(PAGE);
+  } catch (error) {
+    if (mine !== asked) return false;
+    throw error;
+  }
   if (mine !== asked) return false;
+  const { tasks } = answer;
   lines = new Map();
-  Object.assign(queue, { tasks, count, whole: tasks.length < PAGE, at: Math.max(0, tasks.findIndex((task) => task.id === keep)) });
+  Object.assign(queue, { tasks, count: null, whole: tasks.length < PAGE, at: Math.max(0, tasks.findIndex((task) => task.id === keep)) });
+  count(tasks, queue.whole);
   return true;
+}
+
+/** Counts the queue, of which `tasks` are the first, or all. That may take longer than to find the first. */
+async function count(tasks, all) {
+  again = counting;
+  if (all) queue.count = tasks.length;
+  if (all || counting) return;
+  const mine = asked;
+  counting = true;
+  try {
+    const answer = await call(`/api/count?${new URLSearchParams({ filter: JSON.stringify(filter()) })}`, undefined, over.signal);
+    if (mine === asked) queue.count = answer.count;
+  } catch {
+    // It stays uncounted until it is asked for again.
+  }
+  if (mine !== asked) return;
+  counting = false;
+  if (again) count(tasks, all);
+  tell();
+}
+
+function tell() {
+  const { count, tasks } = queue;
+  const number = (count ?? tasks.length).toLocaleString("en");
+  $("count").textContent = count === 1 ? "1 task" : count === null ? `${number}+ tasks` : `${number} tasks`;
 }
 
 /** Gets the next page. */
 export async function more() {
   const mine = asked;
-  const { tasks, count } = await ask(PAGE, queue.tasks.at(-1)?.id);
+  const { tasks } = await ask(PAGE, queue.tasks.at(-1)?.id);
   if (mine !== asked) return;
   const known = new Set(queue.tasks.map((task) => task.id));
   queue.tasks.push(...tasks.filter((task) => !known.has(task.id)));
-  Object.assign(queue, { count, whole: tasks.length < PAGE });
+  queue.whole = tasks.length < PAGE;
 }
 
 /** Notes what was decided about a task. */
@@ -48,7 +88,7 @@ export function decided(id, review) {
   if (!task) return;
   task.review = review;
   const stays = [undefined, review].includes(filter().review);
-  if (!stays && !task.left) queue.count -= 1;
+  if (!stays && !task.left && queue.count !== null) queue.count -= 1;
   task.left = !stays;
 }
 
@@ -58,7 +98,7 @@ export async function refresh(id) {
   const mine = asked;
   const here = current();
   const limit = Math.min(500, Math.max(PAGE, queue.tasks.length));
-  const { tasks, count } = await ask(limit);
+  const { tasks } = await ask(limit);
   const fresh = new Map(tasks.map((task) => [task.id, task]));
   const others = queue.tasks.filter((task) => !fresh.has(task.id)).map((task) => task.id);
   const ids = [...(id == null ? [] : [id]), ...others.slice(0, 2000)];
@@ -80,7 +120,7 @@ export async function refresh(id) {
     else if (all || at < queue.tasks.length - 1) queue.tasks.splice(++at, 0, task);
   }
   queue.whole ||= all;
-  queue.count = count;
+  count(tasks, all);
   queue.at = Math.max(0, queue.tasks.indexOf(here));
   return glances.get(id) ?? null;
 }
@@ -100,7 +140,7 @@ export function draw(pick, follow) {
   });
   const list = $("tasks");
   if (shown.length !== list.children.length || shown.some((item, at) => list.children[at] !== item)) list.replaceChildren(...shown);
-  $("count").textContent = queue.count === 1 ? "1 task" : `${queue.count.toLocaleString("en")} tasks`;
+  tell();
   $("more").hidden = queue.whole;
   const here = list.querySelector("[aria-current=true]");
   if (follow) here?.scrollIntoView({ block: "nearest" });

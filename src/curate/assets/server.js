@@ -8,17 +8,19 @@ if (hash.has("token")) {
   history.replaceState(null, "", `${location.pathname}${hash.size ? `#${hash}` : ""}`);
 }
 
-/** Asks for `path`, or sends `body` there. An error has the server's `status` and whole `answer`; status 0 is no server. */
-export async function call(path, body) {
+/** Asks for `path`, or sends `body` there, until `signal` ends it. An error has the server's `status` and whole `answer`;
+    status 0 is no server. */
+export async function call(path, body, signal) {
   const headers = {};
   const token = sessionStorage.getItem("token");
   if (token) headers.Authorization = `Bearer ${token}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let response, answer;
   try {
-    response = await fetch(path, { method: body === undefined ? "GET" : "POST", headers, body: body && JSON.stringify(body) });
+    response = await fetch(path, { method: body === undefined ? "GET" : "POST", headers, body: body && JSON.stringify(body), signal });
     answer = await response.json();
-  } catch {
+  } catch (error) {
+    if (signal?.aborted) throw error;
     throw Object.assign(new Error("ewe curate does not answer; is it still running?"), { status: 0 });
   }
   if (!response.ok) throw Object.assign(new Error(answer.error), { status: response.status, answer });
