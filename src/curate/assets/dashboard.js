@@ -10,8 +10,10 @@ export function dashboard({ figures, charts }) {
   }
   const { dataset, requests, candidates } = figures;
   const number = (count) => count.toLocaleString("en");
-  const lead = [`${number(dataset.tasks)} tasks with ${number(dataset.examples)} examples`];
-  if (candidates.parsed) lead.push(`${number(candidates.parsed)} candidates parsed, ${number(candidates.rejected)} of them rejected`);
-  if (requests.requests) lead.push(`${number(requests.requests)} requests, ${number(requests.prompt_tokens + requests.completion_tokens)} tokens`);
+  const counted = (count, one) => `${number(count)} ${one}${count === 1 ? "" : "s"}`;
+  const lead = [`${counted(dataset.tasks, "task")} with ${counted(dataset.examples, "example")}`];
+  if (candidates.parsed) lead.push(`${counted(candidates.parsed, "candidate")} parsed, ${number(candidates.rejected)} of them rejected`);
+  const tokens = requests.prompt_tokens + requests.completion_tokens;
+  if (requests.requests) lead.push(`${counted(requests.requests, "request")}, ${counted(tokens, "token")}`);
   return [make("h2", { class: "lead" }, lead.join(" · ")), grid];
 }

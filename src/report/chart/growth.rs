@@ -168,9 +168,10 @@ pub fn acceptance(figures: &Figures) -> Option<Drawing> {
         name: "acceptance",
         title: "Share of instructions that became tasks".to_owned(),
         says: format!(
-            "{:.1} % over all rounds; each step is {} rounds.",
+            "{:.1} % over all rounds; each step is {} round{}.",
             percent((accepted, all)),
-            grouped(growth.rounds_per_point)
+            grouped(growth.rounds_per_point),
+            if growth.rounds_per_point == 1 { "" } else { "s" }
         ),
         height: BOTTOM + 38.0,
         body,
