@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from train import EWE, GEMMA, examples
 
-EXAMPLES, PROMPTS, TOKENS = 200, 40, 64
+EXAMPLES, PROMPTS, TOKENS = 150, 30, 64
 
 
 def rounded(weight):

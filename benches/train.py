@@ -1,7 +1,7 @@
-"""`ewe train` beside Hugging Face's `Trainer`: every weight, bf16 with fp32 masters, the same examples in the same order, batches
+"""`ewe train` beside Hugging Face's `Trainer`: every weight, bf16 with fp32 masters or fp32, the same examples in the same order, batches
 of 8, the same threads; of Gemma 3 270M, and of a GPT-J of 120M parameters with random weights and a tokenizer made of the examples.
 
-    make bench-train        or    .venv/bin/python benches/train.py [--turns N] [--examples N] [--model gemma|gptj]
+    make bench-train        or    .venv/bin/python benches/train.py [--turns N] [--examples N] [--model gemma|gptj] [--precision fp32]
 
 The examples are ewe's seed tasks in Alpaca's template, repeated as far as needed. Peers are the Trainer as published recipes run it,
 each batch padded to its longest example, and the Trainer with `DataCollatorWithFlattening`, which packs a batch into one row
@@ -69,19 +69,31 @@ def write(folder, data):
     return file
 
 
-def with_ewe(model, data, folder, steps):
+def first_line(file, process):
+    """When the first line of a file was there."""
+    while process.poll() is None:
+        if file.exists() and b"\n" in file.read_bytes():
+            return time.time()
+        time.sleep(0.005)
+    raise SystemExit("ewe train failed")
+
+
+def with_ewe(model, data, folder, steps, precision):
     """Useful tokens a second, seconds to the first step, the mean loss and the share of the matmul rate."""
     file, out = write(folder, data), folder / f"out{time.monotonic_ns()}"
     start = time.time()
-    subprocess.run(
+    process = subprocess.Popen(
         [EWE, "-q", "train", "--data", file, "--model", model, "--out", out, "--method", "full", "--template", "completion",
          "--steps", str(steps), "--batch-size", str(BATCH), "--order", "sequential", "--lr", "1e-5", "--warmup-steps", "0",
-         "--eval-fraction", "0", "--save-every", "0"],
-        check=True,
+         "--eval-fraction", "0", "--save-every", "0", "--precision", precision],
     )  # fmt: skip
+    stepped = first_line(out / "metrics.jsonl", process)
+    if process.wait() != 0:
+        raise SystemExit("ewe train failed")
     rows = [json.loads(line) for line in (out / "metrics.jsonl").open()]
     seconds = sum(row["tokens"] / row["tokens_per_s"] for row in rows)
-    first = (out / "run.json").stat().st_mtime - start
+    # A line is written once its step is done.
+    first = stepped - rows[0]["tokens"] / rows[0]["tokens_per_s"] - start
     subprocess.run(["rm", "-r", out], check=True)
     loss, mfu = (statistics.mean(row[name] for row in rows) for name in ("loss", "mfu"))
     return sum(row["tokens"] for row in rows) / seconds, first, loss, mfu
@@ -103,7 +115,7 @@ class Trainer:
             target = self.tokenizer(completion, add_special_tokens=False).input_ids + [self.tokenizer.eos_token_id]
             self.rows.append({"input_ids": source + target, "labels": [-100] * len(source) + target})
 
-    def run(self, steps, packed, folder):
+    def run(self, steps, packed, folder, precision):
         """Useful tokens a second, when the first step began, the mean loss."""
         import transformers
         from transformers import AutoModelForCausalLM, DataCollatorForSeq2Seq, DataCollatorWithFlattening, TrainingArguments
@@ -122,7 +134,7 @@ class Trainer:
 
         times = []
         arguments = TrainingArguments(
-            output_dir=folder / "trainer", per_device_train_batch_size=BATCH, max_steps=steps, learning_rate=1e-5, bf16=True,
+            output_dir=folder / "trainer", per_device_train_batch_size=BATCH, max_steps=steps, learning_rate=1e-5, bf16=precision == "bf16",
             use_cpu=True, save_strategy="no", report_to=[], disable_tqdm=True, logging_steps=steps, warmup_steps=0,
             lr_scheduler_type="cosine", weight_decay=0.0, dataloader_num_workers=0,
         )  # fmt: skip
@@ -133,18 +145,38 @@ class Trainer:
         return tokens / seconds, times[0], result.training_loss
 
 
-def with_trainer(model, folder, steps, packed):
+def with_trainer(model, folder, steps, packed, precision):
     """As `with_ewe` tells it, by a process of its own."""
     start = time.time()
-    command = [sys.executable, __file__, "--as-peer", "packed" if packed else "padded", "--folder", folder, "--steps", str(steps)]
-    run = subprocess.run([*command, "--model", str(model)], check=True, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, Path(__file__).resolve(), "--as-peer", "packed" if packed else "padded", "--folder", folder, "--steps", str(steps)]
+    run = subprocess.run([*command, "--model", str(model), "--precision", precision], check=True, stdout=subprocess.PIPE, text=True)
     rate, begun, loss = json.loads(run.stdout.splitlines()[-1])
     return rate, begun - start, loss
+
+
+def compare_starts(model, data, folder, args):
+    """Seconds to the first step. Each runs twice and the second counts: a virtual machine may take memory away that nobody
+    uses for a while, and give it back slowly."""
+    write(folder, data)
+    tools = {
+        "ewe": lambda: with_ewe(model, data, folder, 1, args.precision)[1],
+        "Trainer": lambda: with_trainer(model, folder, 1, False, args.precision)[1],
+    }
+    ratios = []
+    for turn in range(args.turns):
+        starts = {}
+        for tool in sorted(tools, reverse=turn % 2 == 1):
+            tools[tool]()
+            starts[tool] = tools[tool]()
+        ratios.append(starts["ewe"] / starts["Trainer"])
+        print(f"  to the first step: ewe {starts['ewe']:.2f} s, Trainer {starts['Trainer']:.2f} s", flush=True)
+    print(f"start: median ratio {statistics.median(ratios):.2f}")
 
 
 def compare(model, data, folder, args):
     """Prints every turn, and the medians."""
     steps = args.examples // BATCH
+    compare_starts(model, data, folder, args)
     peer = Trainer(model, data)
     lengths = [len(row["input_ids"]) for row in peer.rows]
     padded = sum(max(lengths[i : i + BATCH]) * len(lengths[i : i + BATCH]) for i in range(0, len(lengths), BATCH))
@@ -153,18 +185,17 @@ def compare(model, data, folder, args):
         f"longest, {sum(lengths) / padded:.0%} of a batch is tokens"
     )
     for packed in (False, True):
-        kind, ratios, starts = "packed" if packed else "padded", [], []
+        kind, ratios = "packed" if packed else "padded", []
         for _ in range(args.turns):
-            ours, our_start, our_loss, mfu = with_ewe(model, data, folder, steps)
-            theirs, their_start, their_loss = with_trainer(model, folder, steps, packed)
+            ours, _, our_loss, mfu = with_ewe(model, data, folder, steps, args.precision)
+            theirs, _, their_loss = with_trainer(model, folder, steps, packed, args.precision)
             ratios.append(ours / theirs)
-            starts.append(our_start / their_start)
             print(
-                f"  ewe {ours:.0f} useful tokens/s ({mfu:.0%} of the matmul rate), Trainer {kind} {theirs:.0f}; to the first step "
-                f"{our_start:.1f} s and {their_start:.1f} s; mean loss {our_loss:.3f} and {their_loss:.3f}",
+                f"  ewe {ours:.0f} useful tokens/s ({mfu:.0%} of the matmul rate), Trainer {kind} {theirs:.0f}; mean loss "
+                f"{our_loss:.3f} and {their_loss:.3f}",
                 flush=True,
             )
-        print(f"Trainer {kind}: median ratio {statistics.median(ratios):.2f}, of the start {statistics.median(starts):.2f}")
+        print(f"Trainer {kind}: median ratio {statistics.median(ratios):.2f}")
 
 
 def main():
@@ -172,6 +203,7 @@ def main():
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--examples", type=int, default=256)
     parser.add_argument("--model", help="gemma or gptj; both unless told")
+    parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16", help="fp32 where a processor has no bf16")
     parser.add_argument("--as-peer", choices=["padded", "packed"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--steps", type=int, help=argparse.SUPPRESS)
@@ -180,7 +212,7 @@ def main():
     torch.set_num_threads(threads)
     if args.as_peer:
         data = [(row["prompt"], row["completion"]) for row in map(json.loads, (args.folder / "data.jsonl").open())]
-        print(json.dumps(Trainer(args.model, data).run(args.steps, args.as_peer == "packed", args.folder)))
+        print(json.dumps(Trainer(args.model, data).run(args.steps, args.as_peer == "packed", args.folder, args.precision)))
         return
     print(f"{threads} threads, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as name:

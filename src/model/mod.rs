@@ -225,15 +225,22 @@ pub fn load_weights(
     Ok((model, kind))
 }
 
-/// As [`load`]; `packs` as in [`load_weights`].
-fn read(dir: &Path, device: Device, dtype: &str, packs: bool) -> Result<LoadedModel> {
-    // A tokenizer of 262,144 tokens takes as long to read as half a gigabyte of weights.
+/// What `work` gives, and the tokenizer in `dir`, which is read meanwhile: one of 262,144 tokens takes as long as half a
+/// gigabyte of weights.
+pub fn beside_tokenizer<T>(dir: &Path, work: impl FnOnce() -> T) -> Result<(T, Result<Tokenizer>)> {
     let tokenizer_dir = dir.to_path_buf();
     let tokenizer = std::thread::spawn(move || Tokenizer::read(&tokenizer_dir));
-    let (model, kind) = load_weights(dir, device, dtype, packs)?;
+    let done = work();
     let tokenizer = tokenizer
         .join()
         .map_err(|_| anyhow!("cannot read the tokenizer in {}", dir.display()))?;
+    Ok((done, tokenizer))
+}
+
+/// As [`load`]; `packs` as in [`load_weights`].
+fn read(dir: &Path, device: Device, dtype: &str, packs: bool) -> Result<LoadedModel> {
+    let (loaded, tokenizer) = beside_tokenizer(dir, || load_weights(dir, device, dtype, packs))?;
+    let (model, kind) = loaded?;
     let tokenizer = tokenizer?.belongs_to(model.info())?;
     Ok(LoadedModel {
         model,

@@ -157,6 +157,12 @@ impl Weights {
         self.packs = true;
     }
 
+    /// Bytes of all tensors, as they are stored.
+    pub fn bytes(&self) -> u64 {
+        let places = self.entries.values().map(|entry| &entry.place);
+        places.map(|place| place.end - place.start).sum()
+    }
+
     /// Whether most of the checkpoint's bytes are 16-bit numbers, and of which type.
     pub fn main_kind(&self) -> Kind {
         let mut bytes: BTreeMap<u8, u64> = BTreeMap::new();

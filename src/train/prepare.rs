@@ -17,7 +17,7 @@ use crate::model::fingerprint::fingerprint;
 use crate::model::hub::{self, Want};
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::Weights;
-use crate::model::{self, adapter};
+use crate::model::{self, CausalLm, adapter};
 use anyhow::{Context, Result, bail};
 use ewe::cli::size::shown;
 use ewe::cli::train::{Args, Precision};
@@ -103,7 +103,13 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         .transpose()?;
     let fields = model::fields(&base)?;
     let info = model::info(&fields)?;
-    let tokenizer = Tokenizer::read(&base)?.belongs_to(&info)?;
+    let early = || match weights_are_small(&base, info.family, device)? {
+        true => Loaded::read(&base, device, dtype).map(Some),
+        false => Ok(None),
+    };
+    let (early, tokenizer) = model::beside_tokenizer(&base, early)?;
+    let tokenizer = tokenizer?.belongs_to(&info)?;
+    let early = early?;
     let max_length = Settings::max_length(args, info.context)?;
     let layout = Layout {
         template,
@@ -148,8 +154,12 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
     if !args.ignore_plan {
         refuse_what_cannot_fit(&need, device)?;
     }
-    let before_weights = crate::shim::memory::allocated().unwrap_or_default();
-    let (mut model, kind) = model::load_weights(&base, device, dtype, false)?;
+    let loaded = match early {
+        Some(loaded) => loaded,
+        None => Loaded::read(&base, device, dtype)?,
+    };
+    let before_weights = allocated().saturating_sub(loaded.bytes);
+    let Loaded { mut model, kind, .. } = loaded;
     if let Some(dir) = &args.adapter {
         adapter::attach(model.as_mut(), dir, device)?;
     }
@@ -208,6 +218,37 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         need,
         done,
     })
+}
+
+/// The model's weights, and what they take.
+struct Loaded {
+    model: Box<dyn CausalLm>,
+    kind: Kind,
+    /// As the allocator counts them.
+    bytes: u64,
+}
+
+impl Loaded {
+    fn read(base: &Path, device: tch::Device, dtype: &str) -> Result<Loaded> {
+        let before = allocated();
+        let (model, kind) = model::load_weights(base, device, dtype, false)?;
+        let bytes = allocated().saturating_sub(before);
+        Ok(Loaded { model, kind, bytes })
+    }
+}
+
+/// What this thread has allocated; 0 where nothing is counted.
+fn allocated() -> u64 {
+    crate::shim::memory::allocated().unwrap_or_default()
+}
+
+/// Whether the weights may be read beside the tokenizer, before it is known what the run will need: where it needs sixteen
+/// times as much, twice what training every weight in fp32 takes of a checkpoint in 16 bits, it still fits.
+fn weights_are_small(base: &Path, family: &str, device: tch::Device) -> Result<bool> {
+    let Some(free) = available(device) else {
+        return Ok(false);
+    };
+    Ok(16 * Weights::open(base, model::prefix(family))?.bytes() < free)
 }
 
 /// The settings of the adapter in `dir`.
@@ -325,5 +366,5 @@ fn list_left_out(left_out: &[LeftOut], quiet: bool) {
 fn exact_weights(dir: &Path, family: &str, kind: Kind, device: tch::Device) -> Result<Option<Weights>> {
     let mut weights = Weights::open(dir, model::prefix(family))?;
     weights.place(Kind::Float, device);
-    Ok((weights.main_kind() != kind).then_some(weights))
+    Ok((kind != Kind::Float && weights.main_kind() != kind).then_some(weights))
 }
