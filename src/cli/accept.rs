@@ -57,10 +57,13 @@ pub async fn run(args: &Args, review: Review) -> anyhow::Result<()> {
         note: args.reason.as_deref(),
     };
     let change = if args.ids.is_empty() {
+        let mut seen = None;
         if !args.yes {
-            confirm(changing(&store, &filter, review).await?, review)?;
+            let chosen = store.count(&filter, None).await?;
+            confirm(changing(&store, &filter, chosen, review).await?, review)?;
+            seen = Some(chosen);
         }
-        store.review_all(&filter, None, review, actor).await?
+        store.review_all(&filter, seen, review, actor).await?
     } else {
         let ids: Vec<i64> = args.ids.iter().flat_map(|ids| ids.0.clone()).collect();
         store.review(&ids, review, actor).await?
@@ -94,9 +97,8 @@ fn usage(what: &str) -> ! {
     .exit()
 }
 
-/// How many of the chosen tasks do not have the review yet.
-async fn changing(store: &Store, filter: &Filter, review: Review) -> anyhow::Result<i64> {
-    let chosen = store.count(filter, None).await?;
+/// How many of the `chosen` tasks of a filter do not have the review yet.
+async fn changing(store: &Store, filter: &Filter, chosen: i64, review: Review) -> anyhow::Result<i64> {
     let already = match filter.review {
         Some(only) if only == review => chosen,
         Some(_) => 0,

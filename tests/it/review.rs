@@ -14,7 +14,7 @@ use crate::{
 use ewe::store::{Actor, Store};
 use ewe::task::Review;
 
-/// A terminal with `ewe review` in it.
+/// A terminal with ewe in it.
 struct Screen {
     master: Box<dyn MasterPty + Send>,
     child: Box<dyn Child + Send + Sync>,
@@ -26,6 +26,10 @@ struct Screen {
 
 impl Screen {
     fn open(dir: &Dir, rest: &[&str], editor: &str, size: (u16, u16)) -> Screen {
+        Screen::run(dir, &[&["review", "--db", "d.db"], rest].concat(), editor, size)
+    }
+
+    fn run(dir: &Dir, args: &[&str], editor: &str, size: (u16, u16)) -> Screen {
         let (rows, cols) = size;
         let pair = native_pty_system()
             .openpty(PtySize {
@@ -36,8 +40,7 @@ impl Screen {
             })
             .unwrap();
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_ewe"));
-        command.args(["review", "--db", "d.db"]);
-        command.args(rest);
+        command.args(args);
         command.cwd(dir.path("."));
         command.env("EWE_USER", "ann");
         command.env("TERM", "xterm-256color");
@@ -411,6 +414,37 @@ fn a_terminal_that_is_closed_ends_it() {
         .unwrap();
     let said = String::from_utf8(out.stdout).unwrap();
     assert_eq!(said, "130\n", "{}", String::from_utf8_lossy(&out.stderr));
+}
+
+#[test]
+fn a_review_of_a_filter_asks_first() {
+    let (dir, first) = waiting(3);
+    let reject = ["reject", "--db", "d.db", "--review", "pending"];
+    let pending = || number(&dir, "select count(*) from task where review = 'pending'");
+    let all = pending();
+    for answer in ["\r", "n\r", "yesterday\r", "\u{4}"] {
+        let mut screen = Screen::run(&dir, &reject, "true", (24, 100));
+        screen.shows(&[&format!(
+            "{all} tasks will become rejected, as one action. Go on? [y/N]"
+        )]);
+        screen.press(answer);
+        screen.shows(&["nothing was changed"]);
+        assert_eq!(screen.ended(), 1, "{answer:?}");
+        assert_eq!(pending(), all);
+    }
+    // Somebody else was faster: what is asked about is another number now.
+    let mut screen = Screen::run(&dir, &reject, "true", (24, 100));
+    screen.shows(&["[y/N]"]);
+    ewe(&dir, &["accept", "--db", "d.db", &first.to_string()]).success();
+    screen.press("y\r");
+    screen.shows(&[&format!("it would be {} tasks by now, not {all}", all - 1)]);
+    assert_eq!((screen.ended(), pending()), (1, all - 1));
+    let mut screen = Screen::run(&dir, &reject, "true", (24, 100));
+    screen.shows(&["[y/N]"]);
+    screen.press("y\r");
+    screen.shows(&[&format!("{} tasks rejected", all - 1)]);
+    assert_eq!(screen.ended(), 0);
+    assert_eq!(pending(), 0);
 }
 
 #[test]
