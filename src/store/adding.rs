@@ -8,6 +8,7 @@
 use sqlx::SqliteConnection;
 
 use super::Result;
+use crate::task::Instance;
 
 /// Prepares a transaction for new tasks: returns the id that the next one is to have. Nobody else takes it while the
 /// write lock is held.
@@ -42,8 +43,11 @@ pub(super) async fn end(connection: &mut SqliteConnection, first: i64) -> Result
     Ok(())
 }
 
-/// `task.length` of a task with these texts, as SQLite's `length` counts it: characters before the first zero.
-pub(super) fn length<'a>(texts: impl IntoIterator<Item = &'a str>) -> i64 {
+/// `task.length` of a task, as SQLite's `length` counts it: characters before the first zero of each text.
+pub(super) fn length<'a>(instruction: &str, instances: impl IntoIterator<Item = &'a Instance>) -> i64 {
     let characters = |text: &str| text.chars().take_while(|&character| character != '\0').count();
-    texts.into_iter().map(characters).sum::<usize>() as i64
+    let of_instances = instances.into_iter();
+    let of_instances =
+        of_instances.map(|instance| characters(&instance.input) + characters(&instance.output));
+    (characters(instruction) + of_instances.sum::<usize>()) as i64
 }

@@ -113,10 +113,7 @@ impl Store {
         filter.push_rows(&mut sql);
         sql.push(" ORDER BY found.rank, found.rowid LIMIT ?")
             .values(&[limit.into()]);
-        let (text, values) = sql.finish();
-        Ok(sqlx::query_scalar_with::<_, i64, _>(text, values)
-            .fetch_all(&self.pool)
-            .await?)
+        self.numbers(sql).await
     }
 }
 

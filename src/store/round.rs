@@ -293,13 +293,10 @@ impl<'a> Rows<'a> {
                 .filter(|instance| instance.rejection.is_none())
                 .map(|AdmittedInstance { instance, .. }| instance)
                 .collect();
-            let texts = good
-                .iter()
-                .flat_map(|instance| [instance.input.as_str(), instance.output.as_str()]);
             self.tasks.push(TaskRow(
                 task_id,
                 &instruction.text,
-                adding::length(std::iter::once(instruction.text.as_str()).chain(texts)),
+                adding::length(&instruction.text, good.iter().copied()),
                 instruction.is_classification,
                 instruction.request_id,
                 round,

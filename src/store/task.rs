@@ -74,9 +74,7 @@ pub struct StoredTask {
 
 /// Adds a task and its instances within the caller's transaction, between [`adding::begin`] and [`adding::end`].
 pub(crate) async fn insert(connection: &mut SqliteConnection, id: i64, new: &NewTask) -> Result<()> {
-    let instances = new.task.instances.iter();
-    let texts = instances.flat_map(|instance| [instance.input.as_str(), instance.output.as_str()]);
-    let length = adding::length(std::iter::once(new.task.instruction.as_str()).chain(texts));
+    let length = adding::length(&new.task.instruction, &new.task.instances);
     sqlx::query!(
         "
         INSERT INTO task (

@@ -58,18 +58,26 @@ pub(super) const BY_ID: Order = Order {
     of_review: "task_by_review",
 };
 
+/// What leads to the rows. Conditions go by their place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Through {
+    /// All of them in the wanted order, or those of the conditions that have an index in it.
+    Order,
+    /// The ids of this condition, one by one.
+    Ids(usize),
+    /// The index of words, which has the tasks of any words in the order of their ids.
+    Words(usize),
+}
+
 /// How the rows of a filter are found.
 #[derive(Debug, Clone)]
 pub(super) struct Way {
     conditions: Vec<Condition>,
-    /// The condition whose ids are looked at one by one.
-    driver: Option<usize>,
-    /// Otherwise, the condition whose column has an index in the wanted order.
+    through: Through,
+    /// The condition whose column has an index in the wanted order.
     along: Option<usize>,
-    /// And the condition on the column that the order is of.
+    /// The condition on the column that the order is of.
     range: Option<usize>,
-    /// The condition on words, whose index has the tasks of any words in the order of their ids.
-    stream: Option<usize>,
     /// Whether every row is wanted, and not only the first few.
     wants_all: bool,
 }
@@ -81,11 +89,11 @@ impl Store {
         let mut conditions = filter.conditions();
         let columns: Vec<Column> = conditions.iter().map(|condition| condition.column).collect();
         let of_column = |column| columns.iter().position(|&other| other == column);
-        let stream = of_column(Column::Text).filter(|_| wanted == Wanted::Ids);
+        let words = of_column(Column::Text).filter(|_| wanted == Wanted::Ids);
         // A review alone is read along its index, whatever the order, and words alone along theirs.
-        let alone = stream.or(of_column(Column::Review));
+        let alone = words.or(of_column(Column::Review));
         if conditions.len() > 1 || alone.is_none() {
-            self.count_each(&mut conditions, MANY, stream).await?;
+            self.count_each(&mut conditions, MANY, words).await?;
         }
         let range = match wanted {
             Wanted::Sorted(column) => of_column(column),
@@ -110,12 +118,16 @@ impl Store {
                 .count
                 .is_some_and(|count| count <= wanted.few(condition.column))
         });
+        let through = match (words, rarest.filter(|&place| Some(place) != range)) {
+            (Some(place), _) => Through::Words(place),
+            (None, Some(place)) => Through::Ids(place),
+            (None, None) => Through::Order,
+        };
         Ok(Way {
             conditions,
-            driver: rarest.filter(|&place| stream.is_none() && Some(place) != range),
+            through,
             along,
             range,
-            stream,
             wants_all: wanted == Wanted::All,
         })
     }
@@ -124,27 +136,34 @@ impl Store {
     pub(super) async fn other_way(&self, way: &Way) -> Result<Option<Way>> {
         let mut way = way.clone();
         if way.conditions.iter().all(|condition| condition.count.is_none()) {
-            self.count_each(&mut way.conditions, VERY_MANY, way.stream)
-                .await?;
+            let words = match way.through {
+                Through::Words(place) => Some(place),
+                _ => None,
+            };
+            self.count_each(&mut way.conditions, VERY_MANY, words).await?;
         }
-        way.stream = None;
         let rarest = rarest(&way.conditions, |condition| condition.count.is_some());
-        way.driver = rarest.filter(|&place| Some(place) != way.range);
-        Ok(Some(way).filter(|way| way.driver.is_some()))
+        Ok(rarest.filter(|&place| Some(place) != way.range).map(|place| Way {
+            through: Through::Ids(place),
+            ..way
+        }))
     }
 
     /// Every way to find the rows of a filter, whatever it costs.
     #[cfg(test)]
     pub(super) async fn ways(&self, filter: &Filter, wanted: Wanted) -> Result<Vec<Way>> {
-        let mut way = self.way(filter, wanted).await?;
-        way.driver = None;
-        let with_ids = (0..way.conditions.len()).filter(|&place| way.conditions[place].ids.is_some());
-        let ways = with_ids.map(|place| Way {
-            driver: Some(place),
-            stream: None,
-            ..way.clone()
-        });
-        Ok(std::iter::once(way.clone()).chain(ways).collect())
+        let usual = self.way(filter, wanted).await?;
+        let with_ids = (0..usual.conditions.len()).filter(|&place| usual.conditions[place].ids.is_some());
+        let mut all = vec![Through::Order];
+        all.extend(with_ids.map(Through::Ids));
+        if matches!(usual.through, Through::Words(_)) {
+            all.push(usual.through);
+        }
+        let way = |through| Way {
+            through,
+            ..usual.clone()
+        };
+        Ok(all.into_iter().map(way).collect())
     }
 
     /// Counts the ids of each condition but one, no more than `most`.
@@ -169,10 +188,7 @@ impl Store {
         if counted.is_empty() {
             return Ok(());
         }
-        let (text, values) = sql.finish();
-        let counts = sqlx::query_scalar_with::<_, i64, _>(text, values)
-            .fetch_all(&self.pool)
-            .await?;
+        let counts = self.numbers(sql).await?;
         for (condition, count) in counted.into_iter().zip(counts) {
             condition.count = Some(count).filter(|&count| count <= most);
         }
@@ -196,11 +212,16 @@ fn rarest(conditions: &[Condition], will_do: impl Fn(&Condition) -> bool) -> Opt
 impl Way {
     /// Whether rows are looked at that nobody may want, in the hope of finding enough soon.
     pub(super) fn is_a_guess(&self) -> bool {
-        let known = match self.stream {
-            Some(place) => [Some(place), None],
-            None => [self.along, self.range],
-        };
-        self.driver.is_none() && (0..self.conditions.len()).any(|place| !known.contains(&Some(place)))
+        match self.through {
+            Through::Ids(_) => false,
+            Through::Words(_) => self.conditions.len() > 1,
+            Through::Order => (0..self.conditions.len()).any(|place| !self.is_in_order(place)),
+        }
+    }
+
+    /// Whether the rows of this condition are together where they are read in the wanted order.
+    fn is_in_order(&self, place: usize) -> bool {
+        [self.along, self.range].contains(&Some(place))
     }
 
     /// Whether tasks that have no value in the column of the order are left out.
@@ -222,20 +243,19 @@ impl Way {
 
     /// The id of a task, as an order by it should name it.
     pub(super) fn id(&self) -> &'static str {
-        match self.stream {
-            Some(_) => "task_fts.rowid",
-            None => "task.id",
+        match self.through {
+            Through::Words(_) => "task_fts.rowid",
+            _ => "task.id",
         }
     }
 
     /// Adds `FROM task`, what is joined to it, and every condition, `WHERE 1 …`; more may follow with `AND`.
     pub(super) fn push(&self, sql: &mut Sql, order: Order, join: &str) {
-        if self.stream.is_some() {
-            sql.push(" FROM task_fts CROSS JOIN task ON task.id = task_fts.rowid");
-        } else {
-            sql.push(" FROM task");
-        }
-        if self.driver.is_none() && self.stream.is_none() {
+        sql.push(match self.through {
+            Through::Words(_) => " FROM task_fts CROSS JOIN task ON task.id = task_fts.rowid",
+            _ => " FROM task",
+        });
+        if self.through == Through::Order {
             let index = match self.along.map(|place| self.conditions[place].column) {
                 Some(Column::Review) => Some(order.of_review),
                 Some(Column::Origin) => Some("task_by_origin"),
@@ -253,22 +273,21 @@ impl Way {
         sql.push(join).push(" WHERE 1");
         for (place, condition) in self.conditions.iter().enumerate() {
             sql.push(" AND ");
-            match condition.ids {
-                Some(ids) if self.driver == Some(place) => sql.push("task.id IN (").push(ids).push(")"),
-                Some(_) if self.stream == Some(place) => sql.push("task_fts MATCH ?"),
+            match (self.through, condition.ids) {
+                (Through::Ids(driver), Some(ids)) if driver == place => {
+                    sql.push("task.id IN (").push(ids).push(")")
+                }
+                (Through::Words(words), _) if words == place => sql.push("task_fts MATCH ?"),
+                (Through::Order, _) if self.is_in_order(place) => {
+                    sql.push(condition.row.trim_start_matches('+'))
+                }
                 // To look each row up in the index of words takes longer than to collect all that have them, unless
                 // these are very many and few rows are looked at.
-                Some(ids)
+                (through, Some(ids))
                     if condition.column == Column::Text
-                        && (condition.is_rare() || self.driver.is_some() || self.wants_all) =>
+                        && (condition.is_rare() || self.wants_all || matches!(through, Through::Ids(_))) =>
                 {
                     sql.push("+task.id IN (").push(ids).push(")")
-                }
-                _ if self.driver.is_none()
-                    && self.stream.is_none()
-                    && [self.along, self.range].contains(&Some(place)) =>
-                {
-                    sql.push(condition.row.trim_start_matches('+'))
                 }
                 _ => sql.push(condition.row),
             }

@@ -364,7 +364,10 @@ fn list_left_out(left_out: &[LeftOut], quiet: bool) {
 
 /// The checkpoint's own values, where they are more precise than what the model computes in.
 fn exact_weights(dir: &Path, family: &str, kind: Kind, device: tch::Device) -> Result<Option<Weights>> {
+    if kind == Kind::Float {
+        return Ok(None);
+    }
     let mut weights = Weights::open(dir, model::prefix(family))?;
     weights.place(Kind::Float, device);
-    Ok((kind != Kind::Float && weights.main_kind() != kind).then_some(weights))
+    Ok((weights.main_kind() != kind).then_some(weights))
 }

@@ -12,7 +12,6 @@ export const queue = { tasks: [], count: 0, at: 0, whole: true };
 
 /** The lines by task, so that a queue that grew is not made anew. */
 let lines = new Map();
-let asked = 0;
 /** Ends what was asked for a queue that nobody wants any more. */
 let over = new AbortController();
 /** Whether the queue is being counted, and whether it is to be counted once more. */
@@ -20,27 +19,27 @@ let counting = false, again = false;
 
 export const current = () => queue.tasks[queue.at];
 
-function ask(limit, after) {
+/** Tasks of the queue; null when another queue was asked for meanwhile. */
+async function ask(limit, after) {
+  const { signal } = over;
   const question = { filter: JSON.stringify(filter()), sort: sort(), limit };
-  return call(`/api/tasks?${new URLSearchParams(after == null ? question : { ...question, after })}`, undefined, over.signal);
+  try {
+    const { tasks } = await call(`/api/tasks?${new URLSearchParams(after == null ? question : { ...question, after })}`, undefined, signal);
+    return signal.aborted ? null : tasks;
+  } catch (error) {
+    if (signal.aborted) return null;
+    throw error;
+  }
 }
 
 /** Gets the queue anew, and stays with the task `keep` where it is in it. False when another question overtook this one. */
 export async function load(keep) {
   // Answers may come out of order while somebody types: only the last question counts.
-  const mine = ++asked;
   over.abort();
   over = new AbortController();
   counting = again = false;
-  let answer;
-  try {
-    answer = await ask(PAGE);
-  } catch (error) {
-    if (mine !== asked) return false;
-    throw error;
-  }
-  if (mine !== asked) return false;
-  const { tasks } = answer;
+  const tasks = await ask(PAGE);
+  if (!tasks) return false;
   lines = new Map();
   Object.assign(queue, { tasks, count: null, whole: tasks.length < PAGE, at: Math.max(0, tasks.findIndex((task) => task.id === keep)) });
   count(tasks, queue.whole);
@@ -52,15 +51,15 @@ async function count(tasks, all) {
   again = counting;
   if (all) queue.count = tasks.length;
   if (all || counting) return;
-  const mine = asked;
+  const { signal } = over;
   counting = true;
   try {
-    const answer = await call(`/api/count?${new URLSearchParams({ filter: JSON.stringify(filter()) })}`, undefined, over.signal);
-    if (mine === asked) queue.count = answer.count;
+    const answer = await call(`/api/count?${new URLSearchParams({ filter: JSON.stringify(filter()) })}`, undefined, signal);
+    if (!signal.aborted) queue.count = answer.count;
   } catch {
     // It stays uncounted until it is asked for again.
   }
-  if (mine !== asked) return;
+  if (signal.aborted) return;
   counting = false;
   if (again) count(tasks, all);
   tell();
@@ -74,9 +73,8 @@ function tell() {
 
 /** Gets the next page. */
 export async function more() {
-  const mine = asked;
-  const { tasks } = await ask(PAGE, queue.tasks.at(-1)?.id);
-  if (mine !== asked) return;
+  const tasks = await ask(PAGE, queue.tasks.at(-1)?.id);
+  if (!tasks) return;
   const known = new Set(queue.tasks.map((task) => task.id));
   queue.tasks.push(...tasks.filter((task) => !known.has(task.id)));
   queue.whole = tasks.length < PAGE;
@@ -95,15 +93,16 @@ export function decided(id, review) {
 /** Brings the queue up to date and keeps the place: what came is put in, what left stays, marked. Returns the task `id`
     as it is now, as far as a list shows it. */
 export async function refresh(id) {
-  const mine = asked;
+  const { signal } = over;
   const here = current();
   const limit = Math.min(500, Math.max(PAGE, queue.tasks.length));
-  const { tasks } = await ask(limit);
+  const tasks = await ask(limit);
+  if (!tasks) return null;
   const fresh = new Map(tasks.map((task) => [task.id, task]));
   const others = queue.tasks.filter((task) => !fresh.has(task.id)).map((task) => task.id);
   const ids = [...(id == null ? [] : [id]), ...others.slice(0, 2000)];
   const seen = ids.length ? (await call("/api/glance", { ids })).tasks : [];
-  if (mine !== asked) return null;
+  if (signal.aborted) return null;
   const glances = new Map(seen.map((task) => [task.id, task]));
   const all = tasks.length < limit;
   const known = queue.tasks.findLastIndex((task) => fresh.has(task.id));
