@@ -67,7 +67,7 @@ fn shim(libtorch: &Path) {
     let include = libtorch.join("include");
     compiler()
         .std("c++20")
-        .file("csrc/shim.cpp")
+        .files(["csrc/attention.cpp", "csrc/linear.cpp", "csrc/memory.cpp"])
         .include(include.join("torch/csrc/api/include"))
         .include(include)
         .warnings(false)

@@ -4,6 +4,7 @@
 #define EWE_SHIM_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -18,8 +19,41 @@ int ewe_linear_pack(ewe_tensor weight, ewe_tensor *packed, char *error, size_t r
 /* x [n, in] times packed weights, plus bias [out] if that is not null; `*y` [n, out] is the caller's. */
 int ewe_linear_packed(ewe_tensor x, ewe_tensor packed, ewe_tensor bias, ewe_tensor *y, char *error, size_t room);
 
+/* x [n, in] times weight [out, in], plus bias [out] if that is not null, computed in fp32 whatever their type, as is the backward pass;
+ * `*y` [n, out], of the type of x, is the caller's. */
+int ewe_linear_widened(ewe_tensor x, ewe_tensor weight, ewe_tensor bias, ewe_tensor *y, char *error, size_t room);
+
 /* Frees the gradient that backward passes have left with a leaf. */
 int ewe_forget_gradient(ewe_tensor leaf, char *error, size_t room);
+
+/* Bytes of a GPU, as libtorch's allocator for it counts: given out, given out at most since the last `ewe_gpu_forget_peak`, free, in all. */
+typedef struct {
+    int64_t allocated;
+    int64_t peak;
+    int64_t free;
+    int64_t total;
+} ewe_gpu_bytes;
+
+int ewe_gpu_memory(int index, ewe_gpu_bytes *bytes, char *error, size_t room);
+int ewe_gpu_forget_peak(int index, char *error, size_t room);
+
+/* Tokens of a row that follow those of another stretch of it, `after`, or begin a sequence where that is -1. Branches lie one behind
+ * the other in the row, each behind the one that it follows. */
+typedef struct {
+    int64_t length;
+    int64_t after;
+} ewe_branch;
+
+/* Attention within a row of branches on the CPU, with a backward of its own: every token sees what its branch follows, and its branch
+ * up to itself, of all that the last `window` tokens unless that is 0. It is computed in fp32 if `widen`, else in the type of q [t, h, d], k
+ * and v [t, kv, d], which `*out` [t, h, d], the caller's, has in either case. */
+int ewe_attend_branches(ewe_tensor q, ewe_tensor k, ewe_tensor v, const ewe_branch *branches, size_t count, double scale, int64_t window,
+                        int widen, ewe_tensor *out, char *error, size_t room);
+
+/* Flash attention of sequences of different lengths on CUDA, in 16 bits. q [t, h, d]; k and v [l, kv, d], in which each sequence has its
+ * own keys, whose last one belongs to its last query; `ends_q` and `ends_k` [s + 1] of int32 are where sequences end, from 0 on. */
+int ewe_attend_varlen(ewe_tensor q, ewe_tensor k, ewe_tensor v, ewe_tensor ends_q, ewe_tensor ends_k, int64_t most_q, int64_t most_k,
+                      double scale, int64_t window, ewe_tensor *out, char *error, size_t room);
 
 #ifdef __cplusplus
 }

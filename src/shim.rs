@@ -8,6 +8,7 @@
 //! `v` vocabulary, `g` groups of it.
 #![allow(unsafe_code)]
 
+pub mod attention;
 mod gradient;
 mod kernels;
 mod linear;
@@ -26,7 +27,7 @@ pub use kernels::{
     Gate, Norm, Rounding, Segment, Summary, Turn, Weighing, attend, attends, gated, look_up, not_finite,
     rms_norm, rope, summarise,
 };
-pub use linear::PackedLinear;
+pub use linear::{PackedLinear, linear_widened};
 
 thread_local! {
     static INFERENCE: Cell<bool> = const { Cell::new(false) };

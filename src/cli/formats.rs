@@ -27,6 +27,11 @@ pub struct Formats {
     #[arg(long)]
     pub update_in_backward: bool,
 
+    /// Keep masters and moments in the machine's own memory and move the weights there, so that a GPU holds weights and gradients
+    /// only (Ren et al. 2021). For --method full
+    #[arg(long)]
+    pub offload: bool,
+
     /// Layers that get an adapter, as `q_proj,v_proj` [default: every linear layer of the blocks]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub lora_targets: Vec<String>,

@@ -5,6 +5,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use super::branches::{Branch, Branches};
 use super::cache::KvCache;
 use super::rope::{Angles, Rope, positions_from_zero};
 use crate::shim::{self, Segment};
@@ -24,7 +25,7 @@ impl Weighing {
 /// What one forward call needs besides the tokens. Masks and rotary angles are made once and shared by all layers.
 ///
 /// Its tokens are stretches of sequences, one behind the other: rows of a batch, all of one length, or, in a pass of one
-/// row, stretches of any lengths. Rows are padded on the right: attention is causal, so padding is seen by padding only.
+/// row, stretches of any lengths, or whole sequences and what they share. Rows are padded on the right: attention is causal, so padding is seen by padding only.
 #[derive(Debug)]
 pub struct Pass<'c> {
     batch: i64,
@@ -32,6 +33,7 @@ pub struct Pass<'c> {
     positions_bt: Tensor,
     cached: Option<Cached<'c>>,
     segments: Vec<Segment>,
+    branches: Option<Branches>,
     masks: Vec<(Option<i64>, Visible)>,
     angles: Vec<(Rope, Angles)>,
 }
@@ -57,11 +59,11 @@ pub struct Stretch {
 
 /// The stretch of keys that the tokens of a pass look at, and which of them each may see.
 #[derive(Debug)]
-struct Visible {
-    from: i64,
-    to: i64,
+pub(super) struct Visible {
+    pub from: i64,
+    pub to: i64,
     /// Added to the scores, 0 or -inf, `[b or 1, 1, t, l]`; none where causality or nothing is the whole rule.
-    mask: Option<Tensor>,
+    pub mask: Option<Tensor>,
 }
 
 impl<'c> Pass<'c> {
@@ -77,25 +79,24 @@ impl<'c> Pass<'c> {
                 start: 0,
                 length: time,
             })),
+            branches: None,
             masks: Vec::new(),
             angles: Vec::new(),
         }
     }
 
-    /// Whole sequences of these lengths one behind the other in one row, nothing remembered: each has positions of its own,
-    /// and sees itself only.
-    pub fn packed(lengths: &[i64], device: Device) -> Pass<'static> {
-        let positions: Vec<i64> = lengths.iter().flat_map(|&length| 0..length).collect();
+    /// Whole sequences in one row, nothing remembered: each has positions of its own, and sees itself only. What several begin with
+    /// is there once.
+    pub fn packed(branches: &[Branch], device: Device) -> Pass<'static> {
+        let branches = Branches::new(branches, device);
+        let positions = branches.positions();
         Pass {
             batch: 1,
             time: positions.len() as i64,
             positions_bt: Tensor::from_slice(&positions).unsqueeze(0).to_device(device),
             cached: None,
-            segments: segments(lengths.iter().map(|&length| Stretch {
-                slot: 0,
-                start: 0,
-                length,
-            })),
+            segments: Vec::new(),
+            branches: Some(branches),
             masks: Vec::new(),
             angles: Vec::new(),
         }
@@ -151,6 +152,7 @@ impl<'c> Pass<'c> {
                 places_n: Tensor::from_slice(&places).to_device(device),
             }),
             segments: segments(stretches.iter().copied()),
+            branches: None,
             masks: Vec::new(),
             angles: Vec::new(),
         }
@@ -188,6 +190,11 @@ impl<'c> Pass<'c> {
             (self.batch, self.time),
             "a pass is for tokens of one shape"
         );
+        if let Some(branches) = &self.branches {
+            let row = |x: &Tensor| x.squeeze_dim(0);
+            let o_thd = branches.attend(&row(q_bthd), &row(k_btkd), &row(v_btkd), weighing);
+            return o_thd.view([batch, time, heads * dim]);
+        }
         if let Some(cached) = &mut self.cached {
             cached.cache.write(layer, &cached.places_n, k_btkd, v_btkd);
         }
@@ -195,9 +202,7 @@ impl<'c> Pass<'c> {
             Some(cached) => cached.cache.layer(layer),
             None => (k_btkd.shallow_clone(), v_btkd.shallow_clone()),
         };
-        // The kernel finds keys by slot, and sequences that are packed without a cache have none.
-        let by_slot = self.cached.is_some() || self.segments.len() as i64 == batch;
-        if by_slot && shim::attends(dim) && shim::usable(&[q_bthd, &k_sckd, &v_sckd]) {
+        if shim::attends(dim) && shim::usable(&[q_bthd, &k_sckd, &v_sckd]) {
             let q_nhd = q_bthd.view([-1, heads, dim]);
             let o_nhd = shim::attend(&q_nhd, &k_sckd, &v_sckd, &self.segments, weighing);
             return o_nhd.view([batch, time, heads * dim]);
@@ -243,13 +248,9 @@ impl<'c> Pass<'c> {
                     weighing.window,
                     q_1nhd.kind(),
                 );
-                let view = |x: &Tensor| match &self.cached {
-                    Some(_) => {
-                        x.narrow(0, segment.slot, 1)
-                            .narrow(1, visible.from, visible.to - visible.from)
-                    }
-                    // All of its keys are those of this pass.
-                    None => x.narrow(1, segment.offset, segment.length),
+                let view = |x: &Tensor| {
+                    x.narrow(0, segment.slot, 1)
+                        .narrow(1, visible.from, visible.to - visible.from)
                 };
                 composed(
                     &q_1thd,
@@ -281,7 +282,7 @@ impl<'c> Pass<'c> {
 
 impl Visible {
     /// What new tokens at `positions_bt` see, in rows that hold between `least` and `most` tokens already.
-    fn of(positions_bt: &Tensor, least: i64, most: i64, window: Option<i64>, kind: Kind) -> Visible {
+    pub fn of(positions_bt: &Tensor, least: i64, most: i64, window: Option<i64>, kind: Kind) -> Visible {
         let (time, device) = (positions_bt.size()[1], positions_bt.device());
         let to = most + time;
         // Keys before every row's window need not be read at all.
@@ -323,7 +324,13 @@ fn segments(stretches: impl Iterator<Item = Stretch>) -> Vec<Segment> {
 }
 
 /// Attention by libtorch's operations: `q_bthd`, `k_blkd`, `v_blkd` to `o_bthd`; without a mask, causality is the rule.
-fn composed(q_bthd: &Tensor, k_blkd: &Tensor, v_blkd: &Tensor, mask: Option<&Tensor>, scale: f64) -> Tensor {
+pub(super) fn composed(
+    q_bthd: &Tensor,
+    k_blkd: &Tensor,
+    v_blkd: &Tensor,
+    mask: Option<&Tensor>,
+    scale: f64,
+) -> Tensor {
     let size = q_bthd.size();
     let (batch, time, heads, dim) = (size[0], size[1], size[2], size[3]);
     let groups = heads / k_blkd.size()[2];

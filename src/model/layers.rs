@@ -3,6 +3,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use super::product;
 use crate::shim::{self, Norm, PackedLinear};
 
 /// A low-rank correction of a [`Linear`] (LoRA, Hu et al. 2021): `scale · B(A(dropout(x)))`.
@@ -30,8 +31,12 @@ impl Lora {
         } else {
             x_nd.shallow_clone()
         };
-        let inner_nr = dropped.linear(&self.a.to_kind(kind), None::<&Tensor>);
-        y_nd.addmm(&inner_nr, &(&self.b * self.scale).to_kind(kind).tr())
+        let inner_nr = product::linear(&dropped, &self.a.to_kind(kind), None);
+        let scaled_or = (&self.b * self.scale).to_kind(kind);
+        match product::widens(&inner_nr) {
+            true => y_nd + product::linear(&inner_nr, &scaled_or, None),
+            false => y_nd.addmm(&inner_nr, &scaled_or.tr()),
+        }
     }
 }
 
@@ -58,7 +63,7 @@ impl Linear {
         let x_nd = x.reshape([-1, shape[shape.len() - 1]]);
         let mut y_nd = match &self.packed {
             Some(packed) => packed.forward(&x_nd, self.bias.as_ref()),
-            None => x_nd.linear(&self.weight, self.bias.as_ref()),
+            None => product::linear(&x_nd, &self.weight, self.bias.as_ref()),
         };
         if let Some(lora) = &self.lora {
             y_nd = lora.add_to(&y_nd, &x_nd);
@@ -228,7 +233,7 @@ impl Embedding {
         let hidden_nd = hidden.reshape([-1, shape[shape.len() - 1]]);
         let logits_nv = match &self.packed {
             Some(packed) => packed.forward(&hidden_nd, None),
-            None => hidden_nd.linear(&self.weight, None::<&Tensor>),
+            None => product::linear(&hidden_nd, &self.weight, None),
         };
         *shape.last_mut().expect("a tensor of features") = self.weight.size()[0];
         logits_nv.view(shape.as_slice())

@@ -1,7 +1,7 @@
 //! Causal language models over libtorch. In reading order:
 //!
 //! - [`gptj`], [`neox`], [`llama`], [`gemma3`]: an architecture a file.
-//! - [`layers`], [`activation`], [`rope`], [`attention`], [`cache`] (and its [`room`]): what they share.
+//! - [`layers`], [`activation`], [`rope`], [`attention`], [`branches`], [`product`], [`cache`] (and its [`room`]): what they share.
 //! - [`config`], [`weights`], [`tokenizer`], [`token_bytes`], [`chat_template`], [`adapter`]: what is read from a model's directory.
 //! - [`torch_file`], [`pickle`]: weights in PyTorch's own format, read without running it.
 //! - [`hub`]: models named by their id on the Hugging Face hub.
@@ -12,6 +12,7 @@
 pub mod activation;
 pub mod adapter;
 pub mod attention;
+pub mod branches;
 pub mod cache;
 pub mod chat_template;
 pub mod config;
@@ -24,6 +25,7 @@ pub mod layers;
 pub mod llama;
 pub mod neox;
 mod pickle;
+pub mod product;
 pub mod room;
 pub mod rope;
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 
 use super::attention::{Pass, Stretch};
+use super::branches::Branch;
 use super::cache::KvCache;
 use super::{LoadedModel, load};
 use crate::shim::Inference;
@@ -181,10 +182,10 @@ fn packed_sequences_do_not_see_each_other() {
         let (tokens_bt, logits) = expected(name);
         let loaded = loaded(name);
         let parts = [(0, 10), (1, 24), (0, 5), (1, 1)];
-        let lengths = parts.map(|(_, length)| length);
+        let branches = parts.map(|(_, length)| Branch { length, after: None });
         let packed = |tokens_bt: &Tensor| {
             let ids = parts.map(|(row, length)| tokens_bt.get(row).narrow(0, 0, length));
-            let mut pass = Pass::packed(&lengths, Device::Cpu);
+            let mut pass = Pass::packed(&branches, Device::Cpu);
             let hidden = loaded
                 .model
                 .forward(&Tensor::cat(&ids, 0).unsqueeze(0), &mut pass);

@@ -1,4 +1,4 @@
-//! Products with weights that are packed once, by `csrc/shim.h`.
+//! Products with the weights of a layer, by `csrc/linear.cpp`.
 
 use std::ffi::{c_char, c_int, c_void};
 
@@ -22,6 +22,37 @@ unsafe extern "C" {
         error: *mut c_char,
         room: usize,
     ) -> c_int;
+    fn ewe_linear_widened(
+        x: *mut c_void,
+        weight: *mut c_void,
+        bias: *mut c_void,
+        y: *mut *mut c_void,
+        error: *mut c_char,
+        room: usize,
+    ) -> c_int;
+}
+
+fn raw(x: Option<&Tensor>) -> *mut c_void {
+    x.map_or(std::ptr::null_mut(), |x| x.as_ptr() as *mut c_void)
+}
+
+/// `x_ni · weight_oiᵀ + bias_o`, computed in fp32 whatever their type and rounded once; the backward pass likewise. Nothing in fp32 is
+/// kept for it.
+///
+/// # Panics
+///
+/// With libtorch's words if shapes or types do not match, as tch's own operations do.
+pub fn linear_widened(x_ni: &Tensor, weight_oi: &Tensor, bias_o: Option<&Tensor>) -> Tensor {
+    let mut y = std::ptr::null_mut();
+    // SAFETY: the pointers are live tensors' or null, as the header allows of the bias; what comes back is a new one of ours.
+    unsafe {
+        checked(|error, room| {
+            let (x, weight, bias) = (raw(Some(x_ni)), raw(Some(weight_oi)), raw(bias_o));
+            ewe_linear_widened(x, weight, bias, &mut y, error, room)
+        })
+        .expect("a product of matrices that fit");
+        Tensor::from_ptr(y.cast())
+    }
 }
 
 /// Weights in the order in which oneDNN multiplies by them.
@@ -49,11 +80,10 @@ impl PackedLinear {
     /// With libtorch's words if shapes or types do not match, as tch's own operations do.
     pub fn forward(&self, x_ni: &Tensor, bias: Option<&Tensor>) -> Tensor {
         let mut y = std::ptr::null_mut();
-        let bias = bias.map_or(std::ptr::null_mut(), |bias| bias.as_ptr() as *mut c_void);
         // SAFETY: the pointers are live tensors'; what comes back is a new one of ours.
         unsafe {
             checked(|error, room| {
-                let (x, packed) = (x_ni.as_ptr() as *mut c_void, self.packed.as_ptr() as *mut c_void);
+                let (x, packed, bias) = (raw(Some(x_ni)), raw(Some(&self.packed)), raw(bias));
                 ewe_linear_packed(x, packed, bias, &mut y, error, room)
             })
             .expect("a product of matrices that fit");
@@ -68,6 +98,38 @@ mod tests {
 
     use super::super::tests::{apart, numbers, step};
     use super::*;
+
+    /// Result and gradients are those of the same product in fp32, rounded once.
+    #[test]
+    fn widened_products_round_once() {
+        let leaf = |x: Tensor| x.detach().set_requires_grad(true);
+        let of_16_bits = [
+            numbers(&[5, 32], Kind::BFloat16, 1),
+            numbers(&[48, 32], Kind::BFloat16, 2),
+            numbers(&[48], Kind::BFloat16, 3),
+        ];
+        let seed = numbers(&[5, 48], Kind::BFloat16, 4);
+        for bias in [true, false] {
+            let run = |kind: Kind| {
+                let [x, weight, shift] = of_16_bits.each_ref().map(|x| leaf(x.to_kind(kind)));
+                let shift = bias.then_some(shift);
+                let y = match kind {
+                    Kind::Float => x.linear(&weight, shift.as_ref()),
+                    _ => linear_widened(&x, &weight, shift.as_ref()),
+                };
+                (&y * &seed.to_kind(kind)).sum(Kind::Float).backward();
+                let gradients = [x.grad(), weight.grad()].into_iter();
+                let all = gradients.chain(shift.map(|shift| shift.grad())).chain([y]);
+                all.map(|x| x.to_kind(Kind::BFloat16)).collect::<Vec<_>>()
+            };
+            assert_eq!(run(Kind::BFloat16), run(Kind::Float), "bias {bias}");
+        }
+        // What needs no gradient gets none.
+        let [x, weight, _] = of_16_bits;
+        let x = leaf(x);
+        linear_widened(&x, &weight, None).sum(Kind::Float).backward();
+        assert!(x.grad().defined() && !weight.grad().defined());
+    }
 
     #[test]
     fn packed_weights_multiply_as_they_did_before() {

@@ -1,17 +1,74 @@
-//! What this thread has allocated, as the allocator counts it: the memory of its tensors, and of all else that it made.
+//! What has been allocated: on the CPU by this thread, as the allocator counts it, the memory of its tensors and of all else that it
+//! made; on a GPU by everyone in this process, as libtorch counts it.
 //!
-//! libtorch tells such figures for GPUs only. Tensors of a training step are made and freed on one thread, backward pass included.
+//! Tensors of a training step are made and freed on one thread, backward pass included.
+
+use tch::Device;
 
 /// Bytes allocated less bytes freed, so far. None where the allocator does not count.
-pub fn allocated() -> Option<u64> {
-    Some(counter::read(c"thread.allocated")?.wrapping_sub(counter::read(c"thread.deallocated")?))
+pub fn allocated(device: Device) -> Option<u64> {
+    match device {
+        Device::Cuda(index) => Some(gpu::memory(index)?.allocated as u64),
+        _ => Some(counter::read(c"thread.allocated")?.wrapping_sub(counter::read(c"thread.deallocated")?)),
+    }
 }
 
 /// Runs `f`, and gives its result and how many bytes more than before it there were at the most.
-pub fn peak_of<T>(f: impl FnOnce() -> T) -> (T, Option<u64>) {
+pub fn peak_of<T>(device: Device, f: impl FnOnce() -> T) -> (T, Option<u64>) {
+    if let Device::Cuda(index) = device {
+        gpu::forget_peak(index);
+        let before = gpu::memory(index);
+        let result = f();
+        let peak = before.zip(gpu::memory(index));
+        return (
+            result,
+            peak.map(|(before, after)| (after.peak - before.allocated) as u64),
+        );
+    }
     counter::reset_peak();
     let result = f();
     (result, counter::read(c"thread.peak.read"))
+}
+
+/// Bytes of a GPU's memory that nobody uses. None for the CPU.
+pub fn free(device: Device) -> Option<u64> {
+    match device {
+        Device::Cuda(index) => Some(gpu::memory(index)?.free as u64),
+        _ => None,
+    }
+}
+
+mod gpu {
+    use super::super::checked;
+    use std::ffi::{c_char, c_int};
+
+    /// See `csrc/shim.h`.
+    #[repr(C)]
+    #[derive(Default)]
+    pub struct Bytes {
+        pub allocated: i64,
+        pub peak: i64,
+        pub free: i64,
+        pub total: i64,
+    }
+
+    unsafe extern "C" {
+        fn ewe_gpu_memory(index: c_int, bytes: *mut Bytes, error: *mut c_char, room: usize) -> c_int;
+        fn ewe_gpu_forget_peak(index: c_int, error: *mut c_char, room: usize) -> c_int;
+    }
+
+    /// None where there is no such GPU.
+    pub fn memory(index: usize) -> Option<Bytes> {
+        let mut bytes = Bytes::default();
+        // SAFETY: the struct is live and laid out as the header says.
+        checked(|error, room| unsafe { ewe_gpu_memory(index as c_int, &mut bytes, error, room) }).ok()?;
+        Some(bytes)
+    }
+
+    pub fn forget_peak(index: usize) {
+        // SAFETY: no pointer but that to the error's room. Where there is no GPU, `memory` says so.
+        let _ = checked(|error, room| unsafe { ewe_gpu_forget_peak(index as c_int, error, room) });
+    }
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -60,15 +117,24 @@ mod tests {
     #[test]
     fn tensors_are_counted() {
         let megabytes = |count: i64| Tensor::zeros([count << 20], (Kind::Uint8, Device::Cpu));
-        let Some(before) = allocated() else { return };
-        let (kept, peak) = peak_of(|| {
+        let Some(before) = allocated(Device::Cpu) else {
+            return;
+        };
+        let (kept, peak) = peak_of(Device::Cpu, || {
             let kept = megabytes(8);
             drop(megabytes(24));
             kept
         });
         let near = |bytes: u64, count: u64| bytes.abs_diff(count << 20) < 1 << 20;
-        assert!(near(allocated().unwrap() - before, 8), "{:?}", allocated());
+        assert!(near(allocated(Device::Cpu).unwrap() - before, 8));
         assert!(near(peak.unwrap(), 32), "{peak:?}");
         drop(kept);
+    }
+
+    #[test]
+    fn without_a_gpu_nothing_of_it_is_known() {
+        let device = Device::Cuda(1000);
+        assert!(allocated(device).is_none() && free(device).is_none());
+        assert_eq!(peak_of(device, || 7), (7, None));
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! The order is a function of (seed, epoch) and nothing else, so any step can be found again without replaying
 //! the ones before it. Within a step examples are packed: one behind the other in one row, each with positions of its own
-//! and attention that stays within it (Krell et al. 2021, <https://arxiv.org/abs/2107.02027>), so that nothing is padding.
+//! and attention that stays within it (Krell et al. 2021, <https://arxiv.org/abs/2107.02027>), so that nothing is padding. What
+//! several begin with, a template's preamble and often more, is in the row once ([`crate::model::branches`]).
 //!
 //! Shapes: `t` tokens of a piece, `n` targets of it.
 
 use super::dataset::Example;
+use crate::model::branches::Branch;
 use ewe::cli::train::Order;
 use rand::seq::SliceRandom;
 
@@ -54,60 +56,140 @@ pub struct PieceLimits {
     pub positions: usize,
 }
 
-/// What goes through the model at once: examples one behind the other.
+/// What goes through the model at once: examples one behind the other, with what several begin with before them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Piece {
-    /// Indices of its examples.
+    /// Indices of its examples, in the order of their tokens.
     pub members: Vec<usize>,
-    /// Tokens of each, in order.
-    pub lengths: Vec<i64>,
+    /// The row's parts: each is what all sequences through it have in common.
+    pub branches: Vec<Branch>,
     /// `[t]`: their tokens.
     pub id_t: Vec<i64>,
-    /// `[n]`: where in `t` the next token is a target.
+    /// `[n]`: where in `t` the next token is a target; twice where two examples have one there.
     pub position_n: Vec<i64>,
     /// `[n]`: that token.
     pub target_n: Vec<i64>,
 }
 
+/// An example on its way into a piece.
+struct Member<'e> {
+    index: usize,
+    example: &'e Example,
+    /// Of each of its tokens so far, where in `t` it is.
+    places: Vec<i64>,
+}
+
+impl Member<'_> {
+    fn tokens(&self) -> &[u32] {
+        seen(self.example)
+    }
+}
+
+/// Tokens that go through the model: the last is a target only.
+fn seen(example: &Example) -> &[u32] {
+    &example.ids[..example.positions()]
+}
+
+/// How many tokens two sequences have in common from the first on.
+fn common(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
 impl Piece {
-    fn fits(&self, length: usize, limits: PieceLimits) -> bool {
-        self.members.len() < limits.examples && self.id_t.len() + length <= limits.positions
+    fn of(examples: &[Example], members: &[usize]) -> Piece {
+        let mut sorted: Vec<Member> = members
+            .iter()
+            .map(|&index| Member {
+                index,
+                example: &examples[index],
+                places: Vec::new(),
+            })
+            .collect();
+        sorted.sort_by(|a, b| (a.tokens(), a.index).cmp(&(b.tokens(), b.index)));
+        let mut piece = Piece {
+            members: sorted.iter().map(|member| member.index).collect(),
+            ..Piece::default()
+        };
+        piece.grow(&mut sorted, 0, None);
+        for Member { example, places, .. } in &sorted {
+            for at in example.first_target..example.ids.len() {
+                piece.position_n.push(places[at - 1]);
+                piece.target_n.push(i64::from(example.ids[at]));
+            }
+        }
+        piece
     }
 
-    fn add(&mut self, index: usize, example: &Example) {
-        let offset = self.id_t.len();
-        self.members.push(index);
-        self.lengths.push(example.positions() as i64);
-        self.id_t
-            .extend(example.ids[..example.positions()].iter().map(|&id| i64::from(id)));
-        for at in example.first_target..example.ids.len() {
-            self.position_n.push((offset + at - 1) as i64);
-            self.target_n.push(i64::from(example.ids[at]));
+    /// Adds the branches of sorted sequences that have their first `from` tokens in common, in branch `after` and those before it.
+    fn grow(&mut self, sorted: &mut [Member], from: usize, after: Option<usize>) {
+        let ended = sorted.iter().take_while(|of| of.tokens().len() == from).count();
+        let alike = |a: &Member, b: &Member| a.tokens()[from] == b.tokens()[from];
+        for group in sorted[ended..].chunk_by_mut(alike) {
+            let (first, last) = (group[0].tokens(), group[group.len() - 1].tokens());
+            let until = common(first, last);
+            let offset = self.id_t.len() as i64;
+            let branch = self.branches.len();
+            self.branches.push(Branch {
+                length: (until - from) as i64,
+                after,
+            });
+            self.id_t
+                .extend(first[from..until].iter().map(|&id| i64::from(id)));
+            for member in group.iter_mut() {
+                member.places.extend(offset..self.id_t.len() as i64);
+            }
+            self.grow(group, until, Some(branch));
         }
     }
 }
 
-/// Packs `members` into pieces within `limits`: the longest first, each into the first piece that has room for it, which
-/// takes at most 11/9 as many pieces as the best packing, and one (Johnson 1973).
+/// A piece that is still being filled.
+#[derive(Default)]
+struct Filling {
+    members: Vec<usize>,
+    tokens: usize,
+}
+
+impl Filling {
+    /// Tokens that the example at `index` would add.
+    fn added(&self, examples: &[Example], index: usize) -> usize {
+        let tokens = seen(&examples[index]);
+        let shared = |&other: &usize| common(tokens, seen(&examples[other]));
+        tokens.len() - self.members.iter().map(shared).max().unwrap_or(0)
+    }
+
+    fn add(&mut self, index: usize, tokens: usize) {
+        self.members.push(index);
+        self.tokens += tokens;
+    }
+}
+
+/// Packs `members` into pieces within `limits`: the longest first, each into the piece with room for it that it has most in common with,
+/// the first of those. Where nothing is in common this takes at most 11/9 as many pieces as the best packing, and one (Johnson 1973).
 pub fn pack(examples: &[Example], members: &[usize], limits: PieceLimits) -> Vec<Piece> {
     let mut sorted = members.to_vec();
     sorted.sort_by_key(|&index| (std::cmp::Reverse(examples[index].positions()), index));
-    let mut pieces: Vec<Piece> = Vec::new();
+    let mut fillings: Vec<Filling> = Vec::new();
     for index in sorted {
-        let example = &examples[index];
-        let roomy = pieces
+        let roomy = fillings
             .iter_mut()
-            .find(|piece| piece.fits(example.positions(), limits));
+            .filter(|filling| filling.members.len() < limits.examples)
+            .map(|filling| (filling.added(examples, index), filling))
+            .filter(|(added, filling)| filling.tokens + added <= limits.positions)
+            .min_by_key(|(added, _)| *added);
         match roomy {
-            Some(piece) => piece.add(index, example),
+            Some((added, filling)) => filling.add(index, added),
             None => {
-                let mut piece = Piece::default();
-                piece.add(index, example);
-                pieces.push(piece);
+                let mut filling = Filling::default();
+                filling.add(index, examples[index].positions());
+                fillings.push(filling);
             }
         }
     }
-    pieces
+    fillings
+        .iter()
+        .map(|filling| Piece::of(examples, &filling.members))
+        .collect()
 }
 
 #[cfg(test)]
@@ -159,12 +241,12 @@ mod tests {
         };
         // Of 6, 4, 3 and 2 tokens the last is a target only: 5, 3, 2 and 1 go through the model.
         let pieces = pack(&examples, &[0, 1, 2, 3], all(9, 7));
-        assert_eq!(members(&pieces), [vec![1, 0], vec![2, 3]]);
-        assert_eq!(pieces[0].id_t, [10, 11, 12, 13, 14, 0, 1]);
-        assert_eq!(pieces[0].lengths, [5, 2]);
+        assert_eq!(members(&pieces), [vec![0, 1], vec![2, 3]]);
+        assert_eq!(pieces[0].id_t, [0, 1, 10, 11, 12, 13, 14]);
+        assert_eq!(branches(&pieces[0]), [(2, None), (5, None)]);
         assert_eq!(pieces[0].position_n, [0, 1, 2, 3, 4, 5, 6]);
-        assert_eq!(pieces[0].target_n, [11, 12, 13, 14, 15, 1, 2]);
-        assert_eq!(pieces[1].lengths, [3, 1]);
+        assert_eq!(pieces[0].target_n, [1, 2, 11, 12, 13, 14, 15]);
+        assert_eq!(branches(&pieces[1]), [(3, None), (1, None)]);
         // What fits nowhere goes alone, and no piece has more examples than allowed.
         assert_eq!(
             members(&pack(&examples, &[0, 1, 2, 3], all(9, 1))),
@@ -174,6 +256,56 @@ mod tests {
             members(&pack(&examples, &[0, 1, 2, 3], all(2, 99))),
             [vec![1, 2], vec![0, 3]]
         );
+    }
+
+    fn branches(piece: &Piece) -> Vec<(i64, Option<usize>)> {
+        piece.branches.iter().map(|of| (of.length, of.after)).collect()
+    }
+
+    fn example(ids: &[u32], first_target: usize) -> Example {
+        Example {
+            id: String::new(),
+            ids: ids.to_vec(),
+            first_target,
+        }
+    }
+
+    #[test]
+    fn what_several_begin_with_is_there_once() {
+        let examples = [
+            example(&[1, 2, 3, 4, 5, 6], 4),
+            example(&[1, 2, 3, 7, 8], 3),
+            example(&[9, 9, 9], 1),
+            // As the first, but for the token that is a target only.
+            example(&[1, 2, 3, 4, 5, 0], 4),
+            // All of it is what others begin with.
+            example(&[1, 2, 3, 5], 2),
+        ];
+        let limits = PieceLimits {
+            examples: 9,
+            positions: 99,
+        };
+        let pieces = pack(&examples, &[0, 1, 2, 3, 4], limits);
+        assert_eq!(pieces.len(), 1);
+        let piece = &pieces[0];
+        assert_eq!(piece.members, [4, 0, 3, 1, 2]);
+        assert_eq!(piece.id_t, [1, 2, 3, 4, 5, 7, 9, 9]);
+        assert_eq!(
+            branches(piece),
+            [(3, None), (2, Some(0)), (1, Some(0)), (2, None)]
+        );
+        assert_eq!(piece.position_n, [1, 2, 3, 4, 3, 4, 2, 5, 6, 7]);
+        assert_eq!(piece.target_n, [3, 5, 5, 6, 5, 0, 7, 8, 9, 9]);
+        // Room for what an example adds is room for it; one that adds less goes where it does.
+        let tight = PieceLimits {
+            positions: 6,
+            ..limits
+        };
+        let members: Vec<Vec<usize>> = pack(&examples, &[0, 1, 2, 3, 4], tight)
+            .into_iter()
+            .map(|piece| piece.members)
+            .collect();
+        assert_eq!(members, [vec![4, 0, 3, 1], vec![2]]);
     }
 
     #[test]

@@ -128,7 +128,8 @@ impl Learner {
             .into_iter()
             .map(|(name, leaf)| {
                 let values = exact(&name);
-                Trained::new(name, leaf, values, rule.master)
+                let of = Trained::new(name, leaf, values, rule.master);
+                if rule.offload { of.offloaded() } else { of }
             })
             .collect();
         Learner::new(model, trained, None, rule, device)
@@ -181,7 +182,7 @@ impl Learner {
             return self.learn_by_blocks(&[(piece, dropout_seed)], step_targets, last, None);
         }
         let inputs = Inputs::of(piece, self.device);
-        let mut pass = Pass::packed(&piece.lengths, self.device);
+        let mut pass = Pass::packed(&piece.branches, self.device);
         let mut x_1td = self.model.embed(&inputs.token_1t);
         for layer in 0..self.model.info().layers {
             x_1td = self.block(layer, &x_1td, &mut pass, dropout_seed);
@@ -303,7 +304,7 @@ impl Learner {
         let _guard = tch::no_grad_guard();
         let mut flow = Flow {
             inputs: Inputs::of(piece, self.device),
-            pass: Pass::packed(&piece.lengths, self.device),
+            pass: Pass::packed(&piece.branches, self.device),
             dropout_seed,
             kept: Vec::new(),
             gradient_1td: Tensor::new(),
@@ -379,7 +380,7 @@ impl Learner {
             lora::set_dropout(self.model.as_mut(), 0.0);
         }
         let inputs = Inputs::of(piece, self.device);
-        let mut pass = Pass::packed(&piece.lengths, self.device);
+        let mut pass = Pass::packed(&piece.branches, self.device);
         let hidden_nd = inputs.at_targets(&self.model.forward(&inputs.token_1t, &mut pass));
         let losses = loss::cross_entropy(&hidden_nd, &inputs.target_n, &self.head, 1.0, Want::Loss);
         if dropout > 0.0 {

@@ -41,6 +41,7 @@ pub mod source;
 pub mod speed;
 pub mod steps;
 pub mod trained;
+pub mod trial;
 #[cfg(test)]
 mod update_rules;
 

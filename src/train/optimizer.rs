@@ -17,6 +17,8 @@ pub struct Rule {
     pub master: Master,
     /// Decoupled, of matrices.
     pub weight_decay: f64,
+    /// Whether weights are moved in the machine's own memory, where their masters and moments then are.
+    pub offload: bool,
     /// Of what is rounded by chance.
     pub seed: u64,
 }
@@ -28,6 +30,7 @@ impl Default for Rule {
             optimizer: OptimizerKind::Adamw,
             master: Master::Split,
             weight_decay: 0.0,
+            offload: false,
             seed: 0,
         }
     }
@@ -80,8 +83,9 @@ pub struct Optimizer {
 impl Optimizer {
     /// With nothing remembered.
     pub fn new(rule: Rule, trained: &[Trained]) -> Optimizer {
-        let memory = |leaf: &Tensor| {
-            let (count, device) = (leaf.numel() as i64, leaf.device());
+        let memory = |of: &Trained| {
+            let (leaf, device) = (&of.leaf, of.home());
+            let count = leaf.numel() as i64;
             match rule.optimizer {
                 OptimizerKind::Adamw => Memory::AdamW(Moments::fp32(count, device)),
                 OptimizerKind::Adamw8bit => Memory::AdamW(Moments::eight(count, device)),
@@ -89,7 +93,7 @@ impl Optimizer {
             }
         };
         let state = |of: &Trained| State {
-            memory: memory(&of.leaf),
+            memory: memory(of),
             steps: 0,
         };
         Optimizer {
@@ -113,11 +117,12 @@ impl Optimizer {
             step: state.steps,
             key: [drawn as u32, (drawn >> 32) as u32],
         };
-        let gradient = gradient.contiguous();
+        let gradient = gradient.to_device(of.home()).contiguous();
         match &state.memory {
             Memory::AdamW(moments) => moments.update(&change, of.weights(), &gradient),
             Memory::Adafactor(factored) => factored.update(&change, of.weights(), &gradient),
         }
+        of.bring_back();
     }
 
     /// Everything needed to continue: `(name, tensor)`, of each tensor what the rule remembers, and a step count.

@@ -65,10 +65,13 @@ impl Planner {
     }
 }
 
+const OFFLOADED: &str = "--update-in-backward --offload";
+
 /// Formats that the table shows, as options and what they mean.
-const FORMATS: [(&str, Master, OptimizerKind, bool); 6] = [
+const FORMATS: [(&str, Master, OptimizerKind, bool); 7] = [
     ("--master fp32", Master::Fp32, OptimizerKind::Adamw, false),
     ("(default)", Master::Split, OptimizerKind::Adamw, false),
+    (OFFLOADED, Master::Split, OptimizerKind::Adamw, true),
     (
         "--optimizer adamw8bit",
         Master::Split,
@@ -111,6 +114,7 @@ fn choice(args: &Args, method: Method) -> Choice {
         optimizer: args.formats.optimizer,
         recompute: args.formats.recompute || (args.formats.update_in_backward && method == Method::Full),
         update_in_backward: args.formats.update_in_backward && method == Method::Full,
+        offload: args.formats.offload && method == Method::Full,
         tokens,
         // Prompts carry no loss, but may be short.
         target_tokens: args.target_tokens.map_or(tokens, u64::from).min(tokens),
@@ -138,6 +142,7 @@ pub fn run(args: &Args) -> Result<u8> {
                 optimizer,
                 recompute: args.formats.recompute || within,
                 update_in_backward: within,
+                offload: options == OFFLOADED,
                 ..choice(args, Method::Full)
             };
             formats.push((options.to_owned(), planner.need(&full)?));
@@ -252,6 +257,12 @@ fn text(
         );
     }
     text += "\nFormats are weights, masters, moments and gradients; with --update-in-backward gradients are one block's.\n";
+    if let Some((_, need)) = formats.iter().find(|(_, need)| need.host > 0) {
+        text += &format!(
+            "--offload takes {:.1} GB of the machine's own memory besides.\n",
+            gigabytes(need.host)
+        );
+    }
     for need in needs {
         text += &format!(
             "\n{}: {:.2} TFLOP for 1000 tokens. {} tokens at {:.0} % of the peak take",
@@ -331,6 +342,7 @@ mod tests {
             optimizer,
             recompute: within,
             update_in_backward: within,
+            offload: false,
             tokens: 2048,
             target_tokens: 2048,
             cut: false,
@@ -378,6 +390,13 @@ mod tests {
             );
             assert_eq!(gpus::smallest(need.total), fits, "{choice:?}: {:?}", need.bytes);
         }
+        let offloaded = Choice {
+            offload: true,
+            ..full(Master::Split, OptimizerKind::Adamw, true)
+        };
+        let need = planner.need(&offloaded).unwrap();
+        assert_eq!(gpus::smallest(need.total), Some(16), "{:?}", need.bytes);
+        assert!((gigabytes(need.host) - 72.6).abs() < 0.1, "{}", need.host);
         let lora = Choice {
             method: Method::Lora,
             ..full(Master::Split, OptimizerKind::Adamw, false)

@@ -18,6 +18,7 @@ use crate::model::hub::{self, Want};
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::Weights;
 use crate::model::{self, CausalLm, adapter};
+use crate::shim::memory;
 use anyhow::{Context, Result, bail};
 use ewe::cli::size::shown;
 use ewe::cli::train::{Args, Precision};
@@ -158,7 +159,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         Some(loaded) => loaded,
         None => Loaded::read(&base, device, dtype)?,
     };
-    let before_weights = allocated().saturating_sub(loaded.bytes);
+    let before_weights = allocated(device).saturating_sub(loaded.bytes);
     let Loaded { mut model, kind, .. } = loaded;
     if let Some(dir) = &args.adapter {
         adapter::attach(model.as_mut(), dir, device)?;
@@ -230,16 +231,16 @@ struct Loaded {
 
 impl Loaded {
     fn read(base: &Path, device: tch::Device, dtype: &str) -> Result<Loaded> {
-        let before = allocated();
+        let before = allocated(device);
         let (model, kind) = model::load_weights(base, device, dtype, false)?;
-        let bytes = allocated().saturating_sub(before);
+        let bytes = allocated(device).saturating_sub(before);
         Ok(Loaded { model, kind, bytes })
     }
 }
 
-/// What this thread has allocated; 0 where nothing is counted.
-fn allocated() -> u64 {
-    crate::shim::memory::allocated().unwrap_or_default()
+/// What has been allocated; 0 where nothing is counted.
+fn allocated(device: tch::Device) -> u64 {
+    memory::allocated(device).unwrap_or_default()
 }
 
 /// Whether the weights may be read beside the tokenizer, before it is known what the run will need: where it needs sixteen
@@ -288,7 +289,7 @@ fn need(
         device.is_cuda(),
     );
     // Where nothing is counted nothing can be planned; training goes on without.
-    if crate::shim::memory::allocated().is_none() {
+    if memory::allocated(tch::Device::Cpu).is_none() {
         return Ok(None);
     }
     let mut planner = Planner::new(fields)?;
@@ -318,7 +319,7 @@ pub fn largest_piece(settings: &Settings, encoded: &Encoded) -> (Piece, bool) {
     (largest, cut)
 }
 
-/// Fails where the machine's memory is less than what the run needs. How much a GPU has libtorch's binding does not tell.
+/// Fails where the machine's memory is less than what the run needs.
 fn refuse_what_cannot_fit(need: &Option<Need>, device: tch::Device) -> Result<()> {
     let (Some(need), Some(free)) = (need, available(device)) else {
         return Ok(());
@@ -340,11 +341,12 @@ fn refuse_what_cannot_fit(need: &Option<Need>, device: tch::Device) -> Result<()
     Ok(())
 }
 
-/// Bytes that the system could give.
+/// Bytes that the system, or the GPU, could give.
 fn available(device: tch::Device) -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .filter(|_| !device.is_cuda())?;
+    if device.is_cuda() {
+        return memory::free(device);
+    }
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     Some(1024 * line.split_whitespace().next()?.parse::<u64>().ok()?)
 }

@@ -207,8 +207,8 @@ impl Run {
             bail!("there are no rows");
         }
         let begun = Instant::now();
-        let before = memory::allocated();
-        let ((nll, update), peak) = memory::peak_of(|| self.learn_once(&largest, cut));
+        let before = memory::allocated(self.device);
+        let ((nll, update), peak) = memory::peak_of(self.device, || self.learn_once(&largest, cut));
         if let Update::Refused(why) = update {
             bail!(
                 "the largest piece, with a loss of {nll:.3}, cannot be learnt: {why}\nhint: --precision fp32"

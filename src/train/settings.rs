@@ -43,6 +43,9 @@ pub struct Settings {
     /// Whether each block's weights move as soon as their gradients are there.
     #[serde(default)]
     pub update_in_backward: bool,
+    /// Whether masters and moments are in the machine's own memory.
+    #[serde(default)]
+    pub offload: bool,
     /// What is computed with.
     pub precision: Precision,
     /// What is kept of a weight besides its bf16.
@@ -151,6 +154,12 @@ impl Settings {
                  --recompute saves activations with either"
             );
         }
+        if args.formats.offload && args.method == Method::Lora {
+            bail!(
+                "--offload is for --method full: what the optimizer keeps of an adapter takes next to nothing\nhint: --recompute saves \
+                 activations with either"
+            );
+        }
         if args.epochs == Some(0) || args.steps == Some(0) {
             bail!(
                 "there is nothing to train in 0 {}",
@@ -241,6 +250,7 @@ impl Settings {
             micro_tokens: args.micro_tokens.unwrap_or(MICRO_TOKENS) as usize,
             recompute: args.formats.recompute || args.formats.update_in_backward,
             update_in_backward: args.formats.update_in_backward,
+            offload: args.formats.offload,
             precision,
             master: args.formats.master,
             optimizer: args.formats.optimizer,
@@ -265,6 +275,7 @@ impl Settings {
             optimizer: self.optimizer,
             master: self.master,
             weight_decay: self.weight_decay,
+            offload: self.offload,
             seed: self.seed,
         }
     }
@@ -386,6 +397,7 @@ mod tests {
             ("--eval-fraction 0 --early-stop 3", "--early-stop"),
             ("--method full --master bf16", "--master bf16 is refused"),
             ("--update-in-backward", "--method full"),
+            ("--offload", "--method full"),
         ] {
             let error = Settings::check(&args(line)).unwrap_err().to_string();
             assert!(error.contains(name), "{line}: {error}");

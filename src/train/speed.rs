@@ -1,6 +1,6 @@
 //! How fast a run is, against what the machine can do.
 
-use super::dataset::Example;
+use super::batch::Piece;
 use crate::model::CausalLm;
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
@@ -45,7 +45,8 @@ fn best_time(side: i64, kind: Kind, device: Device) -> f64 {
     best
 }
 
-/// The arithmetic that examples need: matrix products of the model's definition, without padding or recomputation.
+/// The arithmetic that pieces need: matrix products of the model's definition, without padding or recomputation. What several examples
+/// begin with counts once.
 #[derive(Debug, Clone, Copy)]
 pub struct Work {
     linear: f64,
@@ -70,12 +71,18 @@ impl Work {
         }
     }
 
-    /// Operations for one example: forward once; backward once for the inputs of each product and, where its weights
+    /// Operations for one piece: forward once; backward once for the inputs of each product and, where its weights
     /// are trained, once for those. Attention's two factors both need a gradient.
-    pub fn flops(&self, example: &Example) -> f64 {
-        let (positions, targets) = (example.positions() as f64, example.targets() as f64);
+    pub fn flops(&self, piece: &Piece) -> f64 {
+        let (tokens, targets) = (piece.id_t.len() as f64, piece.target_n.len() as f64);
         let passes = if self.full { 3.0 } else { 2.0 };
-        passes * (self.linear * positions + self.head * targets)
-            + 3.0 * self.attention * positions * positions
+        let mut ends: Vec<f64> = Vec::new();
+        let mut pairs = 0.0;
+        for branch in &piece.branches {
+            let (start, length) = (branch.after.map_or(0.0, |at| ends[at]), branch.length as f64);
+            pairs += length * start + length * length / 2.0;
+            ends.push(start + length);
+        }
+        passes * (self.linear * tokens + self.head * targets) + 3.0 * self.attention * 2.0 * pairs
     }
 }

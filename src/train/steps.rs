@@ -61,15 +61,18 @@ impl Run {
             let begun = Instant::now();
             let members = self.settings.dealing().step(step, self.encoded.train.len());
             let pieces = batch::pack(&self.encoded.train, &members, self.settings.limits());
-            let (before, updating) = (memory::allocated(), self.learner.updating);
-            let (ended, peak) = memory::peak_of(|| self.step(step, &pieces, &notes.guard, &interrupt));
+            let (before, updating) = (memory::allocated(self.device), self.learner.updating);
+            let (ended, peak) =
+                memory::peak_of(self.device, || self.step(step, &pieces, &notes.guard, &interrupt));
             let Some((loss, update)) = ended else {
                 notes.progress.finish();
                 self.checkpoint(step, &notes.metrics)?;
                 return Ok(End::Stopped(step));
             };
             let mut line = self.line(step, &members, begun.elapsed().as_secs_f64());
-            line.mfu = line.tokens_per_s / line.tokens as f64 * self.flops(&work, &members) / ceiling;
+            line.mfu = line.tokens_per_s / line.tokens as f64
+                * pieces.iter().map(|piece| work.flops(piece)).sum::<f64>()
+                / ceiling;
             line.loss = loss.is_finite().then_some(loss);
             line.update_s = (self.learner.updating - updating).as_secs_f64();
             line.memory = before.zip(peak).map(|(before, peak)| before + peak);
@@ -154,14 +157,6 @@ impl Run {
             tokens_per_s: tokens as f64 / seconds,
             ..Default::default()
         }
-    }
-
-    /// The arithmetic that these rows need.
-    fn flops(&self, work: &Work, members: &[usize]) -> f64 {
-        members
-            .iter()
-            .map(|&index| work.flops(&self.encoded.train[index]))
-            .sum()
     }
 
     /// Notes what became of a step.

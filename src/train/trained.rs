@@ -8,7 +8,7 @@ use super::composed;
 use crate::shim::forget_gradient;
 use crate::shim::optimizers::Weights;
 use ewe::cli::train::Master;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// One tensor that is trained.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct Trained {
     /// Whether weight decay applies: to matrices, not to norms and biases.
     pub decays: bool,
     exact: Exact,
+    /// A copy of the leaf in the machine's own memory, where it is moved; none where it is moved in place.
+    copy: Option<Tensor>,
     /// fp32 sum of earlier pieces' gradients; only beside a bf16 leaf, only when a step has several pieces.
     sum: Option<Tensor>,
     /// Gradient that was computed by hand rather than by autograd, in the leaf's type.
@@ -56,6 +58,7 @@ impl Trained {
             decays: leaf.dim() >= 2,
             leaf,
             exact,
+            copy: None,
             sum: None,
             by_hand: None,
         };
@@ -65,13 +68,44 @@ impl Trained {
         of
     }
 
+    /// The same, moved in the machine's own memory from now on; its master is there too.
+    pub fn offloaded(mut self) -> Trained {
+        let here = |x: &Tensor| tch::no_grad(|| x.to_device(Device::Cpu));
+        // On the CPU that is no copy, and would be the leaf itself.
+        self.copy = Some(here(&self.leaf.detach()).copy());
+        self.exact = match self.exact {
+            Exact::Copy(master) => Exact::Copy(here(&master)),
+            Exact::Split(low) => Exact::Split(here(&low)),
+            other => other,
+        };
+        self
+    }
+
+    /// What is moved: the leaf, or its copy.
+    fn moved(&self) -> &Tensor {
+        self.copy.as_ref().unwrap_or(&self.leaf)
+    }
+
+    /// Where it is moved, and where all that the optimizer keeps of it is.
+    pub fn home(&self) -> Device {
+        self.moved().device()
+    }
+
+    /// Gives the leaf the values of its copy, which has been moved.
+    pub fn bring_back(&self) {
+        if let Some(copy) = &self.copy {
+            tch::no_grad(|| self.leaf.shallow_clone().copy_(copy));
+        }
+    }
+
     /// As the optimizers take it.
     pub fn weights(&self) -> Weights<'_> {
+        let moved = self.moved();
         match &self.exact {
-            Exact::Leaf => Weights::Fp32(&self.leaf),
-            Exact::Copy(master) => Weights::Copy(&self.leaf, master),
-            Exact::Split(low) => Weights::Split(&self.leaf, low),
-            Exact::Nowhere => Weights::Drawn(&self.leaf),
+            Exact::Leaf => Weights::Fp32(moved),
+            Exact::Copy(master) => Weights::Copy(moved, master),
+            Exact::Split(low) => Weights::Split(moved, low),
+            Exact::Nowhere => Weights::Drawn(moved),
         }
     }
 
@@ -83,12 +117,13 @@ impl Trained {
     /// Sets the weight to fp32 `values` of the leaf's shape.
     pub fn set(&self, values: &Tensor) {
         let _guard = tch::no_grad_guard();
-        composed::set_values(&self.weights(), &values.reshape(-1));
+        composed::set_values(&self.weights(), &values.to_device(self.home()).reshape(-1));
+        self.bring_back();
     }
 
     /// All that is kept of the weight, for a checkpoint.
     pub fn tensors(&self) -> Vec<(&'static str, Tensor)> {
-        let leaf = ("weight", self.leaf.detach());
+        let leaf = ("weight", self.moved().detach());
         match &self.exact {
             Exact::Leaf | Exact::Nowhere => vec![leaf],
             // The leaf is the master, rounded.
@@ -112,6 +147,7 @@ impl Trained {
         if let Exact::Copy(master) = &self.exact {
             self.set(&master.copy());
         }
+        self.bring_back();
         Ok(())
     }
 

@@ -6,8 +6,10 @@
 use super::choice::Choice;
 use super::size::is_first;
 use crate::model::attention::Pass;
+use crate::model::branches::Branch;
 use crate::model::config::Fields;
 use crate::model::device::has_bf16;
+use crate::model::product::Plain;
 use crate::model::weights::Weights;
 use crate::model::{self, CausalLm};
 use crate::shim::memory;
@@ -63,7 +65,9 @@ impl Block {
     /// a second or two.
     pub fn measure(fields: &Fields, choice: &Choice, numbers: u64) -> Result<Block> {
         let kind = settings::kind(choice.precision);
-        let operations = if kind == Kind::Float || has_bf16(Device::Cpu) {
+        // A GPU has no need to widen what it multiplies, and takes no memory for it.
+        let plain = choice.gpu.then(Plain::hold);
+        let operations = if plain.is_none() || kind == Kind::Float || has_bf16(Device::Cpu) {
             OPERATIONS
         } else {
             SLOW_OPERATIONS
@@ -109,19 +113,24 @@ fn train_first(model: &mut dyn CausalLm, choice: &Choice) {
 /// Bytes kept by the forward pass, and those at most beyond them in the backward pass.
 fn measure(model: &dyn CausalLm, kind: Kind, tokens: i64) -> Result<(u64, u64)> {
     let uncounted = "this build's allocator does not count, so no memory can be planned";
-    let examples: Vec<i64> = (0..tokens)
+    let examples: Vec<Branch> = (0..tokens)
         .step_by(EXAMPLE as usize)
-        .map(|start| EXAMPLE.min(tokens - start))
+        .map(|start| Branch {
+            length: EXAMPLE.min(tokens - start),
+            after: None,
+        })
         .collect();
     let mut pass = Pass::packed(&examples, Device::Cpu);
     let hidden = model.info().hidden;
     let x_1td = Tensor::zeros([1, tokens, hidden], (kind, Device::Cpu)).set_requires_grad(true);
     // What a pass makes once for all blocks.
     tch::no_grad(|| drop(model.block(0, &x_1td, &mut pass)));
-    let before = memory::allocated().context(uncounted)?;
+    let before = memory::allocated(Device::Cpu).context(uncounted)?;
     let y_1td = model.block(0, &x_1td, &mut pass);
-    let kept = memory::allocated().context(uncounted)?.saturating_sub(before);
-    let ((), peak) = memory::peak_of(|| {
+    let kept = memory::allocated(Device::Cpu)
+        .context(uncounted)?
+        .saturating_sub(before);
+    let ((), peak) = memory::peak_of(Device::Cpu, || {
         let gradient_1td = Tensor::zeros_like(&y_1td.detach());
         (&y_1td * &gradient_1td).sum(Kind::Float).backward();
     });

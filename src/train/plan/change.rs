@@ -17,6 +17,7 @@ mod cost {
     pub const RECOMPUTE: f64 = 0.33;
     pub const STOCHASTIC: f64 = 0.6;
     pub const ADAFACTOR: f64 = 1.0;
+    pub const OFFLOAD: f64 = 2.0;
     pub const LORA: f64 = 3.0;
 }
 
@@ -83,6 +84,12 @@ fn changes(choice: &Choice) -> Vec<(f64, String, Choice)> {
         of.master = Master::Stochastic;
         changes && full(of)
     });
+    if choice.gpu && !choice.offload {
+        add(&mut all, cost::OFFLOAD, "--offload", &|of| {
+            of.offload = true;
+            full(of)
+        });
+    }
     if !choice.recompute {
         add(&mut all, cost::RECOMPUTE, "--recompute", &|of| {
             of.recompute = true;
@@ -107,6 +114,7 @@ fn changes(choice: &Choice) -> Vec<(f64, String, Choice)> {
             method: Method::Lora,
             rank: choice.rank.max(16),
             update_in_backward: false,
+            offload: false,
             recompute: false,
             ..choice.clone()
         };

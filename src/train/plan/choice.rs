@@ -26,6 +26,8 @@ pub struct Choice {
     pub recompute: bool,
     /// Whether weights move within the backward pass.
     pub update_in_backward: bool,
+    /// Whether masters and moments are in the machine's own memory.
+    pub offload: bool,
     /// Tokens that go through the model at once.
     pub tokens: u64,
     /// Of these, those that the loss falls on.
@@ -51,6 +53,7 @@ impl Choice {
             optimizer: settings.optimizer,
             recompute: settings.recompute,
             update_in_backward: settings.update_in_backward,
+            offload: settings.offload,
             tokens,
             target_tokens,
             cut,
@@ -131,6 +134,8 @@ pub struct Need {
     pub bytes: Bytes,
     /// Their sum.
     pub total: u64,
+    /// Of the machine's own memory, beside a GPU.
+    pub host: u64,
     /// Floating-point operations for each token.
     pub flops_per_token: f64,
 }
@@ -164,6 +169,31 @@ impl Need {
             },
             workspace: WORKSPACE[usize::from(!choice.gpu)],
             ..Bytes::default()
+        };
+        // What is moved is then a copy.
+        let offloaded = if choice.offload && full {
+            all(width) + fixed.masters + fixed.states
+        } else {
+            0
+        };
+        let (fixed, host) = match (offloaded, choice.gpu) {
+            (0, _) => (fixed, 0),
+            (_, true) => (
+                Bytes {
+                    masters: 0,
+                    states: 0,
+                    ..fixed
+                },
+                offloaded,
+            ),
+            // The machine's own memory is all there is.
+            (_, false) => (
+                Bytes {
+                    masters: fixed.masters + all(width),
+                    ..fixed
+                },
+                0,
+            ),
         };
         let whole = of_trained(if full { width } else { 4 });
         let head_gradient = if full { choice.room(width * head) } else { 0 };
@@ -244,6 +274,7 @@ impl Need {
             },
             bytes,
             total: bytes.total(),
+            host,
             flops_per_token: passes * 2.0 * (size.linear + head) as f64,
         }
     }

@@ -1,0 +1,71 @@
+//! Products of matrices, where what libtorch does by itself is not the fastest.
+//!
+//! Shapes: `n` rows, `i` features in, `o` features out.
+
+use std::cell::Cell;
+
+use tch::{Device, Kind, Tensor};
+
+use super::device::has_bf16;
+use crate::shim::linear_widened;
+
+/// Rows from which on it pays to widen a matrix of 4,096 by 4,096, and smaller ones hardly matter: 16 take 25 ms in libtorch's loops and 38
+/// widened, 32 take 49 and 40, 512 take 782 and 135 (2 cores with AVX2, 2026-11-27).
+const ROWS: i64 = 24;
+
+thread_local! {
+    static PLAIN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While this is held, this thread leaves products to libtorch: memory is then what it would be on a device that multiplies bf16.
+pub struct Plain {
+    before: bool,
+}
+
+impl Plain {
+    /// Holds it until dropped.
+    pub fn hold() -> Plain {
+        Plain {
+            before: PLAIN.replace(true),
+        }
+    }
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        PLAIN.set(self.before);
+    }
+}
+
+/// Whether products of `x` are to be computed in fp32: it is bf16 on a processor that multiplies none, where libtorch's loops take
+/// six times as long and more.
+pub fn lacks_bf16(x: &Tensor) -> bool {
+    x.kind() == Kind::BFloat16 && x.device() == Device::Cpu && !has_bf16(Device::Cpu) && !PLAIN.get()
+}
+
+/// Whether [`linear`] computes in fp32.
+pub fn widens(x_ni: &Tensor) -> bool {
+    lacks_bf16(x_ni) && x_ni.size()[0] >= ROWS
+}
+
+/// `x_ni · weight_oiᵀ + bias_o`.
+pub fn linear(x_ni: &Tensor, weight_oi: &Tensor, bias_o: Option<&Tensor>) -> Tensor {
+    match widens(x_ni) {
+        true => linear_widened(x_ni, weight_oi, bias_o),
+        false => x_ni.linear(weight_oi, bias_o),
+    }
+}
+
+/// The same into `out_no`; nothing is recorded.
+pub fn linear_into(out_no: &mut Tensor, x_ni: &Tensor, weight_oi: &Tensor, bias_o: Option<&Tensor>) {
+    let _guard = tch::no_grad_guard();
+    if widens(x_ni) {
+        out_no.copy_(&linear_widened(x_ni, weight_oi, bias_o));
+        return;
+    }
+    let weight_io = weight_oi.tr();
+    let _ = match bias_o {
+        Some(bias_o) => bias_o.addmm_out(out_no, x_ni, &weight_io),
+        None => x_ni.mm_out(out_no, &weight_io),
+    };
+}

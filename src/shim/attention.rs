@@ -1,0 +1,161 @@
+//! Attention of sequences that share a row, by `csrc/attention.cpp`. Both functions record themselves for autograd.
+//!
+//! Shapes: `t` tokens of a row, `h` query heads, `k` key/value heads, `d` features of a head, `l` keys of all sequences, `s` sequences.
+
+use std::ffi::{c_char, c_int, c_void};
+
+use tch::Tensor;
+
+use super::checked;
+use super::kernels::Weighing;
+
+/// Tokens of a row that follow those of another branch of it, or begin a sequence. Branches lie one behind the other, each behind the
+/// one that it follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Branch {
+    /// Tokens.
+    pub length: i64,
+    /// Index of the branch that it follows.
+    pub after: Option<usize>,
+}
+
+#[repr(C)]
+struct RawBranch {
+    length: i64,
+    after: i64,
+}
+
+unsafe extern "C" {
+    fn ewe_attend_branches(
+        q: *mut c_void,
+        k: *mut c_void,
+        v: *mut c_void,
+        branches: *const RawBranch,
+        count: usize,
+        scale: f64,
+        window: i64,
+        widen: c_int,
+        out: *mut *mut c_void,
+        error: *mut c_char,
+        room: usize,
+    ) -> c_int;
+    fn ewe_attend_varlen(
+        q: *mut c_void,
+        k: *mut c_void,
+        v: *mut c_void,
+        ends_q: *mut c_void,
+        ends_k: *mut c_void,
+        most_q: i64,
+        most_k: i64,
+        scale: f64,
+        window: i64,
+        out: *mut *mut c_void,
+        error: *mut c_char,
+        room: usize,
+    ) -> c_int;
+}
+
+fn raw(x: &Tensor) -> *mut c_void {
+    x.as_ptr() as *mut c_void
+}
+
+/// Attention on the CPU in which each token sees what its branch follows, and its branch up to itself: `q_thd`, `k_tkd`, `v_tkd` to
+/// `[t, h, d]`. Of what several branches see, one copy at a time exists. With `widen` it is computed in fp32 whatever their type.
+///
+/// # Panics
+///
+/// With libtorch's words if shapes or types do not match, as tch's own operations do.
+pub fn attend_branches(
+    q_thd: &Tensor,
+    k_tkd: &Tensor,
+    v_tkd: &Tensor,
+    branches: &[Branch],
+    weighing: Weighing,
+    widen: bool,
+) -> Tensor {
+    let raws: Vec<RawBranch> = branches
+        .iter()
+        .map(|branch| RawBranch {
+            length: branch.length,
+            after: branch.after.map_or(-1, |index| index as i64),
+        })
+        .collect();
+    let mut out = std::ptr::null_mut();
+    // SAFETY: the pointers are live tensors' and a live slice's; what comes back is a new tensor of ours.
+    unsafe {
+        checked(|error, room| {
+            let window = weighing.window.unwrap_or(0);
+            let (branches, count) = (raws.as_ptr(), raws.len());
+            let (q, k, v) = (raw(q_thd), raw(k_tkd), raw(v_tkd));
+            ewe_attend_branches(
+                q,
+                k,
+                v,
+                branches,
+                count,
+                weighing.scale,
+                window,
+                c_int::from(widen),
+                &mut out,
+                error,
+                room,
+            )
+        })
+        .expect("attention of branches that fit");
+        Tensor::from_ptr(out.cast())
+    }
+}
+
+/// Where sequences of different lengths end in a row of queries and in one of keys, for [`attend_varlen`].
+#[derive(Debug)]
+pub struct Ends {
+    /// `[s + 1]`, int32, from 0 on, on the GPU.
+    pub queries: Tensor,
+    /// The same of keys.
+    pub keys: Tensor,
+    /// Queries of the longest.
+    pub most_queries: i64,
+    /// Keys of the longest.
+    pub most_keys: i64,
+}
+
+/// Flash attention on CUDA in 16 bits (Dao 2023, <https://arxiv.org/abs/2307.08691>): the last key of a sequence belongs to its last
+/// query. `q_thd`, `k_lkd`, `v_lkd` to `[t, h, d]`.
+///
+/// # Panics
+///
+/// With libtorch's words if shapes or types do not match, or without CUDA.
+pub fn attend_varlen(
+    q_thd: &Tensor,
+    k_lkd: &Tensor,
+    v_lkd: &Tensor,
+    ends: &Ends,
+    weighing: Weighing,
+) -> Tensor {
+    let mut out = std::ptr::null_mut();
+    // SAFETY: the pointers are live tensors'; what comes back is a new one of ours.
+    unsafe {
+        checked(|error, room| {
+            let (q, k, v) = (raw(q_thd), raw(k_lkd), raw(v_lkd));
+            let (ends_q, ends_k) = (raw(&ends.queries), raw(&ends.keys));
+            let (most_q, most_k) = (ends.most_queries, ends.most_keys);
+            let window = weighing.window.unwrap_or(0);
+            ewe_attend_varlen(
+                q,
+                k,
+                v,
+                ends_q,
+                ends_k,
+                most_q,
+                most_k,
+                weighing.scale,
+                window,
+                &mut out,
+                error,
+                room,
+            )
+        })
+        .expect("flash attention of sequences that fit");
+        Tensor::from_ptr(out.cast())
+    }
+}
