@@ -44,21 +44,23 @@ def check(base, method, precision, limit, scratch):
     name = f"{base.name} {method} {precision}"
     out, data, scores = (scratch / f"{name} {what}" for what in ("out", "data.jsonl", "scores.jsonl"))
     data.write_text("".join(json.dumps(row) + "\n" for row in rows()))
-    ewe("train", "--model", base, "--data", data, "--out", out, "--method", method, "--precision", precision,
-        "--steps", 6, "--lr", 1e-3, "--eval-fraction", 0)
-    model_arguments = ["--model", base, "--adapter", out] if method == "lora" else ["--model", out]
+    options = {"full": ["--method", "full"], "lora": ["--method", "lora"], "dora": ["--method", "lora", "--dora"]}[method]
+    adapted = method != "full"
+    ewe("train", "--model", base, "--data", data, "--out", out, *options, "--precision", precision,
+        "--steps", 6, "--lr", 1e-3, "--eval-fraction", 0)  # fmt: skip
+    model_arguments = ["--model", base, "--adapter", out] if adapted else ["--model", out]
     ewe("score", *model_arguments, "--data", data, "--out", scores, "--dtype", "fp32")
     ours = [json.loads(line)["nll"] for line in scores.read_text().splitlines()]
-    model = AutoModelForCausalLM.from_pretrained(base if method == "lora" else out, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(base if adapted else out, dtype=torch.float32)
     untrained = [reference_nll(model, AutoTokenizer.from_pretrained(base), row) for row in rows()[:1]]
-    if method == "lora":
+    if adapted:
         model = PeftModel.from_pretrained(model, out)
     model.eval()
     # The tokenizer that was saved beside it, not the base's.
     tokenizer = AutoTokenizer.from_pretrained(out)
     theirs = [reference_nll(model, tokenizer, row) for row in rows()]
     apart = max(abs(a - b) / max(1.0, abs(b)) for a, b in zip(ours, theirs))
-    if method == "lora" and abs(untrained[0] - theirs[0]) < 1e-3:
+    if adapted and abs(untrained[0] - theirs[0]) < 1e-3:
         raise SystemExit(f"{name}: the adapter changes nothing")
     print(f"{name:<32} {len(ours)} rows, nll apart by at most {apart:.1e} (allowed {limit:.0e})")
     return apart <= limit
@@ -71,7 +73,7 @@ def main():
         cases += [(ROOT / "models" / "gemma-3-270m", "bf16", 1e-4)]
     with tempfile.TemporaryDirectory() as scratch:
         passed = [check(base, method, precision, limit, Path(scratch))
-                  for base, precision, limit in cases for method in ("lora", "full")]
+                  for base, precision, limit in cases for method in ("lora", "dora", "full")]
     sys.exit(0 if all(passed) else 1)
 
 

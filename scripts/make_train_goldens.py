@@ -4,7 +4,7 @@ make_goldens.py, in fp32.
 
     .venv/bin/python scripts/make_train_goldens.py      # tests/golden/train/*.json
 
-For each model, full and LoRA: loss and gradients of one batch, and the loss of every step of a short AdamW run (its
+For each model, full, LoRA and DoRA: loss and gradients of one batch, and the loss of every step of a short AdamW run (its
 update written out as PyTorch's single-tensor AdamW, clipped, decay on matrices only). Examples are token ids by
 formula; adapters start from a formula too, so both sides have them without a file. Running it again changes nothing
 beyond the last digits of libtorch's own sums.
@@ -55,10 +55,10 @@ def batch_loss(model, batch):
 
 
 def start_adapters(model):
-    """A and B by formula; B is not zero, or A would have no gradient to compare."""
+    """A and B by formula; B is not zero, or A would have no gradient to compare. DoRA's lengths stay those of the base's rows."""
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if "lora_" in name:
+            if "lora_A" in name or "lora_B" in name:
                 i = torch.arange(weight.shape[0]).unsqueeze(1)
                 j = torch.arange(weight.shape[1]).unsqueeze(0)
                 values = (i * 7 + j * 3) % 11 - 5 if "lora_A" in name else (i * 5 + j * 2) % 7 - 3
@@ -76,7 +76,7 @@ def record(model):
     trained = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     loss = batch_loss(model, data)
     loss.backward()
-    clean = lambda name: name.replace(".default", "")
+    clean = lambda name: name.replace("lora_magnitude_vector.default.weight", "lora_magnitude_vector").replace(".default", "")
     gradients = {clean(name): digest(weight.grad) for name, weight in trained}
     result = {"loss": loss.item(), "gradients": gradients}
     groups = [
@@ -124,10 +124,12 @@ def main():
             "full": record(model),
         }
         golden["adafactor"] = adafactor(load())
-        config = LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM")
-        model = get_peft_model(load(), config)
-        start_adapters(model)
-        golden["lora"] = record(model)
+        for kind in ("lora", "dora"):
+            config = LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM",
+                                use_dora=kind == "dora")  # fmt: skip
+            model = get_peft_model(load(), config)
+            start_adapters(model)
+            golden[kind] = record(model)
         path = GOLDEN / "train" / f"{name}.json"
         path.write_text(json.dumps(golden) + "\n")
         print(path.relative_to(ROOT), path.stat().st_size, "bytes; full", golden["full"]["curve"][0], "→",

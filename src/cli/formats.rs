@@ -32,6 +32,11 @@ pub struct Formats {
     #[arg(long)]
     pub offload: bool,
 
+    /// Learn the lengths of weights apart from their directions (DoRA, Liu et al. 2024): nearer to training every weight at low ranks,
+    /// and slower. For --method lora
+    #[arg(long)]
+    pub dora: bool,
+
     /// Layers that get an adapter, as `q_proj,v_proj` [default: every linear layer of the blocks]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub lora_targets: Vec<String>,

@@ -1,5 +1,5 @@
 //! Reads a LoRA adapter in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`, with keys
-//! `base_model.model.<path>.lora_A.weight` `[rank, in]` and `….lora_B.weight` `[out, rank]`.
+//! `base_model.model.<path>.lora_A.weight` `[rank, in]`, `….lora_B.weight` `[out, rank]` and, of DoRA, `….lora_magnitude_vector` `[out]`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use tch::{Device, Kind};
 
 use super::CausalLm;
-use super::layers::Lora;
+use super::lora::{Lora, Magnitude};
 use super::weights::Weights;
 
 const PREFIX: &str = "base_model.model.";
@@ -22,13 +22,14 @@ struct Config {
     lora_alpha: f64,
     #[serde(default)]
     use_rslora: bool,
+    #[serde(default)]
+    use_dora: bool,
     #[serde(flatten)]
     rest: Map<String, Value>,
 }
 
-/// Settings that change what an adapter means, with the values that leave it the plain LoRA implemented here.
+/// Settings that change what an adapter means, with the values that leave it the LoRA implemented here.
 const PLAIN: &[(&str, &[&str])] = &[
-    ("use_dora", &["false"]),
     ("bias", &["\"none\""]),
     ("fan_in_fan_out", &["false"]),
     ("rank_pattern", &["{}"]),
@@ -47,7 +48,7 @@ const PLAIN: &[(&str, &[&str])] = &[
 ];
 
 impl Config {
-    /// Reads the one in `dir`. Fails on what is not plain LoRA.
+    /// Reads the one in `dir`. Fails on what is neither LoRA nor DoRA.
     fn read(dir: &Path) -> Result<Config> {
         let path = dir.join("adapter_config.json");
         let text = std::fs::read_to_string(&path).with_context(|| {
@@ -97,6 +98,7 @@ pub fn about(dir: &Path) -> Result<About> {
         rank: config.r as u32,
         alpha: config.lora_alpha,
         rank_stabilized: config.use_rslora,
+        dora: config.use_dora,
         paths: weights.names().into_iter().filter_map(path).collect(),
     })
 }
@@ -110,6 +112,8 @@ pub struct About {
     pub alpha: f64,
     /// where this is set, by `alpha / √rank`.
     pub rank_stabilized: bool,
+    /// Whether lengths of weights are learnt apart.
+    pub dora: bool,
     /// Paths of the layers that have one.
     pub paths: Vec<String>,
 }
@@ -137,12 +141,17 @@ pub fn attach(model: &mut dyn CausalLm, dir: &Path, device: Device) -> Result<us
         }
         unused.remove(&a);
         unused.remove(&b);
+        let magnitude = format!("{PREFIX}{}.lora_magnitude_vector", linear.path);
+        unused.remove(&magnitude);
         let size = linear.weight.size();
         let (outputs, inputs) = (size[0], size[1]);
         let (a, b) = (
             weights.tensor(&a, &[rank, inputs]),
             weights.tensor(&b, &[outputs, rank]),
         );
+        let magnitude = config
+            .use_dora
+            .then(|| Magnitude::new(&linear.weight, Some(weights.tensor(&magnitude, &[outputs]))));
         loras.insert(
             linear.path.clone(),
             Lora {
@@ -150,6 +159,7 @@ pub fn attach(model: &mut dyn CausalLm, dir: &Path, device: Device) -> Result<us
                 b,
                 scale,
                 dropout: 0.0,
+                magnitude,
             },
         );
     });

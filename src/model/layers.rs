@@ -3,42 +3,9 @@
 
 use tch::{Device, Kind, Tensor};
 
+use super::lora::Lora;
 use super::product;
 use crate::shim::{self, Norm, PackedLinear};
-
-/// A low-rank correction of a [`Linear`] (LoRA, Hu et al. 2021): `scale · B(A(dropout(x)))`.
-///
-/// A and B are kept in fp32, whatever the model computes in: they are what training changes.
-#[derive(Debug)]
-pub struct Lora {
-    /// Down projection, `[rank, in]`.
-    pub a: Tensor,
-    /// Up projection, `[out, rank]`.
-    pub b: Tensor,
-    /// `alpha / rank`.
-    pub scale: f64,
-    /// Probability of dropping an input feature; 0 outside training.
-    pub dropout: f64,
-}
-
-impl Lora {
-    /// Adds the correction to the layer's own result `y_nd`, in one product: of activations, only the narrow
-    /// `[n, rank]` is made on the way, and it is B that is scaled.
-    fn add_to(&self, y_nd: &Tensor, x_nd: &Tensor) -> Tensor {
-        let kind = x_nd.kind();
-        let dropped = if self.dropout > 0.0 {
-            x_nd.dropout(self.dropout, true)
-        } else {
-            x_nd.shallow_clone()
-        };
-        let inner_nr = product::linear(&dropped, &self.a.to_kind(kind), None);
-        let scaled_or = (&self.b * self.scale).to_kind(kind);
-        match product::widens(&inner_nr) {
-            true => y_nd + product::linear(&inner_nr, &scaled_or, None),
-            false => y_nd.addmm(&inner_nr, &scaled_or.tr()),
-        }
-    }
-}
 
 /// `y = W x + b`, with an optional LoRA adapter.
 #[derive(Debug)]
@@ -61,13 +28,14 @@ impl Linear {
         let mut shape = x.size();
         // Two dimensions go straight to one gemm; more of them pass through matmul's folding logic first.
         let x_nd = x.reshape([-1, shape[shape.len() - 1]]);
-        let mut y_nd = match &self.packed {
-            Some(packed) => packed.forward(&x_nd, self.bias.as_ref()),
-            None => product::linear(&x_nd, &self.weight, self.bias.as_ref()),
+        let product = |x_nd: &Tensor, bias: Option<&Tensor>| match &self.packed {
+            Some(packed) => packed.forward(x_nd, bias),
+            None => product::linear(x_nd, &self.weight, bias),
         };
-        if let Some(lora) = &self.lora {
-            y_nd = lora.add_to(&y_nd, &x_nd);
-        }
+        let y_nd = match &self.lora {
+            Some(lora) => lora.apply(&x_nd, &self.weight, self.bias.as_ref(), product),
+            None => product(&x_nd, self.bias.as_ref()),
+        };
         *shape.last_mut().expect("a tensor of features") = y_nd.size()[1];
         y_nd.view(shape.as_slice())
     }
@@ -93,9 +61,7 @@ impl Linear {
     pub fn merge(&mut self) {
         if let Some(lora) = self.lora.take() {
             let _guard = tch::no_grad_guard();
-            let delta = lora.b.matmul(&lora.a) * lora.scale;
-            let merged = (self.weight.to_kind(Kind::Float) + delta).to_kind(self.weight.kind());
-            self.weight.copy_(&merged);
+            self.weight.copy_(&lora.merged(&self.weight));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Causal language models over libtorch. In reading order:
 //!
 //! - [`gptj`], [`neox`], [`llama`], [`gemma3`]: an architecture a file.
-//! - [`layers`], [`activation`], [`rope`], [`attention`], [`branches`], [`product`], [`cache`] (and its [`room`]): what they share.
+//! - [`layers`], [`lora`], [`activation`], [`rope`], [`attention`], [`branches`], [`product`], [`cache`] (and its [`room`]): what they share.
 //! - [`config`], [`weights`], [`tokenizer`], [`token_bytes`], [`chat_template`], [`adapter`]: what is read from a model's directory.
 //! - [`torch_file`], [`pickle`]: weights in PyTorch's own format, read without running it.
 //! - [`hub`]: models named by their id on the Hugging Face hub.
@@ -23,6 +23,7 @@ pub mod gptj;
 pub mod hub;
 pub mod layers;
 pub mod llama;
+pub mod lora;
 pub mod neox;
 mod pickle;
 pub mod product;
@@ -266,6 +267,7 @@ pub fn open(dir: &Path, adapter: Option<&Path>, device: &str, dtype: &str) -> Re
             .for_each_linear(&mut |linear| match &mut linear.lora {
                 // In 16 bits the sum would be rounded to the weight's precision, which can be coarser than the correction.
                 Some(lora) if kind != Kind::Float => {
+                    lora.fix(&linear.weight);
                     lora.a = lora.a.to_kind(kind);
                     lora.b = lora.b.to_kind(kind);
                 }

@@ -56,10 +56,10 @@ pub fn linear(x_ni: &Tensor, weight_oi: &Tensor, bias_o: Option<&Tensor>) -> Ten
     }
 }
 
-/// The same into `out_no`; nothing is recorded.
+/// The same into `out_no`, for the few rows and many features of a loss; nothing is recorded.
 pub fn linear_into(out_no: &mut Tensor, x_ni: &Tensor, weight_oi: &Tensor, bias_o: Option<&Tensor>) {
     let _guard = tch::no_grad_guard();
-    if widens(x_ni) {
+    if lacks_bf16(x_ni) {
         out_no.copy_(&linear_widened(x_ni, weight_oi, bias_o));
         return;
     }

@@ -291,7 +291,8 @@ fn an_adapter_changes_the_output_and_merging_keeps_it() {
     loaded.model.for_each_linear(&mut |linear| {
         let (out, inputs) = linear.weight.size2().unwrap();
         let random = |shape: [i64; 2]| Tensor::randn(shape, (Kind::Float, Device::Cpu)) * 0.2;
-        linear.lora = Some(super::layers::Lora {
+        linear.lora = Some(super::lora::Lora {
+            magnitude: None,
             a: random([4, inputs]),
             b: random([out, 4]),
             scale: 2.0,

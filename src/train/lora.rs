@@ -3,7 +3,7 @@
 
 use super::files;
 use super::trained::Trained;
-use crate::model::layers::Lora;
+use crate::model::lora::{Lora, Magnitude};
 use crate::model::{CausalLm, hub};
 use anyhow::{Context, Result, bail};
 use ewe::cli::train::Master;
@@ -25,6 +25,9 @@ pub struct LoraSettings {
     /// Scaled by `alpha / √rank` instead, so that high ranks learn as fast as low ones (Kalajdzievski 2023,
     /// <https://arxiv.org/abs/2312.03732>).
     pub rank_stabilized: bool,
+    /// Whether the lengths of weights are learnt apart.
+    #[serde(default)]
+    pub dora: bool,
     /// Which layers have one, by the last part of their names; all linear layers of the blocks if empty.
     pub targets: Vec<String>,
     /// Digest of the adapter that the run begins with, if it is not a fresh one.
@@ -99,10 +102,7 @@ pub fn attach_where(
         }
         if let Some(lora) = &mut linear.lora {
             lora.dropout = settings.dropout;
-            for (name, leaf) in [("lora_A", &lora.a), ("lora_B", &lora.b)] {
-                let name = format!("{PREFIX}{}.{name}.weight", linear.path);
-                trained.push(Trained::new(name, leaf.shallow_clone(), None, Master::Fp32));
-            }
+            trained.extend(trained_of(lora, &linear.path));
             return;
         }
         let (outputs, inputs) = linear.weight.size2().expect("a linear weight is a matrix");
@@ -113,18 +113,32 @@ pub fn attach_where(
             .collect();
         let a = Tensor::from_slice(&values).view([rank, inputs]).to_device(device);
         let b = Tensor::zeros([outputs, rank], (tch::Kind::Float, device));
-        for (name, leaf) in [("lora_A", &a), ("lora_B", &b)] {
-            let name = format!("{PREFIX}{}.{name}.weight", linear.path);
-            trained.push(Trained::new(name, leaf.shallow_clone(), None, Master::Fp32));
-        }
-        linear.lora = Some(Lora {
+        let lora = Lora {
             a,
             b,
             scale: settings.scale(),
             dropout: settings.dropout,
-        });
+            magnitude: settings.dora.then(|| Magnitude::new(&linear.weight, None)),
+        };
+        trained.extend(trained_of(&lora, &linear.path));
+        linear.lora = Some(lora);
     });
     trained
+}
+
+/// What is trained of the adapter of the layer `path`.
+fn trained_of(lora: &Lora, path: &str) -> Vec<Trained> {
+    let mut named = vec![("lora_A.weight", &lora.a), ("lora_B.weight", &lora.b)];
+    named.extend(
+        lora.magnitude
+            .iter()
+            .map(|of| ("lora_magnitude_vector", &of.lengths)),
+    );
+    let of = |(name, leaf): (&str, &Tensor)| {
+        let name = format!("{PREFIX}{path}.{name}");
+        Trained::new(name, leaf.shallow_clone(), None, Master::Fp32)
+    };
+    named.into_iter().map(of).collect()
 }
 
 /// Sets the dropout of every attached adapter; evaluation switches it off.
@@ -176,7 +190,7 @@ pub fn write(
         "rank_pattern": {},
         "alpha_pattern": {},
         "use_rslora": settings.rank_stabilized,
-        "use_dora": false,
+        "use_dora": settings.dora,
     });
     files::write_json(&dir.join("adapter_config.json"), &config)?;
     let tensors: Vec<(String, Tensor)> = trained

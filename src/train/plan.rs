@@ -50,7 +50,8 @@ impl Planner {
     /// What `choice` needs.
     pub fn need(&mut self, choice: &Choice) -> Result<Need> {
         let alike = |of: &Choice| {
-            (of.method, of.precision, of.rank) == (choice.method, choice.precision, choice.rank)
+            (of.method, of.precision, of.rank, of.dora)
+                == (choice.method, choice.precision, choice.rank, choice.dora)
                 && of.targets == choice.targets
         };
         let block = match self.blocks.iter().find(|(of, _)| alike(of)) {
@@ -109,6 +110,7 @@ fn choice(args: &Args, method: Method) -> Choice {
         method,
         rank: u64::from(args.lora_rank),
         targets: args.formats.lora_targets.clone(),
+        dora: args.formats.dora && method == Method::Lora,
         precision: precision(args),
         master: args.formats.master,
         optimizer: args.formats.optimizer,
@@ -337,6 +339,7 @@ mod tests {
             method: Method::Full,
             rank: 16,
             targets: Vec::new(),
+            dora: false,
             precision: Precision::Bf16,
             master,
             optimizer,

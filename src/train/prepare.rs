@@ -265,6 +265,7 @@ fn go_on_with(dir: &Path, args: &Args) -> Result<LoraSettings> {
         alpha: about.alpha,
         dropout: args.lora_dropout,
         rank_stabilized: about.rank_stabilized,
+        dora: about.dora,
         targets: targets.into_iter().collect(),
         from: Some(fingerprint(dir, None, Kind::Float)?),
     })

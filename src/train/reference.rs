@@ -19,6 +19,7 @@ struct Golden {
     examples: Vec<GoldenExample>,
     full: Record,
     lora: Record,
+    dora: Record,
     adafactor: Vec<f64>,
 }
 
@@ -71,24 +72,43 @@ fn read(name: &str) -> (Golden, Vec<Example>) {
     (golden, examples)
 }
 
-fn learner(name: &str, settings: &GoldenSettings, lora: bool) -> Learner {
+/// What is trained.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Of {
+    All,
+    Lora,
+    Dora,
+}
+
+impl Golden {
+    fn records(&self) -> [(Of, &Record); 3] {
+        [
+            (Of::All, &self.full),
+            (Of::Lora, &self.lora),
+            (Of::Dora, &self.dora),
+        ]
+    }
+}
+
+fn learner(name: &str, settings: &GoldenSettings, trains: Of) -> Learner {
     let loaded = model::load(&golden_dir().join(name), Device::Cpu, "fp32").unwrap();
     let rule = Rule {
         weight_decay: settings.decay,
         ..Rule::default()
     };
-    if !lora {
+    if trains == Of::All {
         return Learner::full(loaded.model, |_| None, rule, Device::Cpu);
     }
     let lora = LoraSettings {
         rank: settings.rank,
         alpha: settings.alpha,
         dropout: 0.0,
+        dora: trains == Of::Dora,
         ..LoraSettings::default()
     };
     let mut learner = Learner::lora(loaded.model, lora, 0, rule, Device::Cpu);
     let _guard = tch::no_grad_guard();
-    for of in &mut learner.trained {
+    for of in learner.trained.iter_mut().filter(|of| of.leaf.dim() == 2) {
         let (rows, columns) = of.leaf.size2().unwrap();
         let value = |at: i64| {
             let (i, j) = (at / columns, at % columns);
@@ -128,19 +148,15 @@ fn loss_and_every_gradient_are_the_references() {
     for name in MODELS {
         let (golden, examples) = read(name);
         let all: Vec<usize> = (0..examples.len()).collect();
-        for (lora, record) in [(false, &golden.full), (true, &golden.lora)] {
-            let mut learner = learner(name, &golden.settings, lora);
+        for (trains, record) in golden.records() {
+            let mut learner = learner(name, &golden.settings, trains);
             let loss = learn(&mut learner, &examples, &all, WHOLE);
             assert!(
                 (loss - record.loss).abs() < 1e-5,
-                "{name} lora {lora}: loss {loss}, want {}",
+                "{name} {trains:?}: loss {loss}, want {}",
                 record.loss
             );
-            assert_eq!(
-                learner.trained.len(),
-                record.gradients.len(),
-                "{name} lora {lora}"
-            );
+            assert_eq!(learner.trained.len(), record.gradients.len(), "{name} {trains:?}");
             for of in &learner.trained {
                 let want = &record.gradients[&of.name];
                 let got = of
@@ -173,23 +189,23 @@ fn loss_and_every_gradient_are_the_references() {
 fn fifty_adamw_steps_follow_the_references_curve() {
     for name in MODELS {
         let (golden, examples) = read(name);
-        for (lora, record) in [(false, &golden.full), (true, &golden.lora)] {
+        for (trains, record) in golden.records() {
             let settings = &golden.settings;
-            let mut learner = learner(name, settings, lora);
+            let mut learner = learner(name, settings, trains);
             for (step, (&want, &want_norm)) in record.curve.iter().zip(&record.norms).enumerate() {
                 let start = step * settings.batch % examples.len();
                 let members: Vec<usize> = (start..start + settings.batch).collect();
                 let loss = learn(&mut learner, &examples, &members, WHOLE);
                 assert!(
                     (loss - want).abs() < 1e-4,
-                    "{name} lora {lora} step {step}: loss {loss}, want {want}"
+                    "{name} {trains:?} step {step}: loss {loss}, want {want}"
                 );
                 let Update::Done(norm) = learner.update(settings.rate, settings.clip, &|_| None) else {
                     panic!("{name} step {step}: not finite")
                 };
                 assert!(
                     (norm - want_norm).abs() < 1e-3 * want_norm,
-                    "{name} lora {lora} step {step}: {norm} {want_norm}"
+                    "{name} {trains:?} step {step}: {norm} {want_norm}"
                 );
             }
             assert!(
@@ -282,10 +298,10 @@ fn gradients_do_not_depend_on_how_a_step_is_cut() {
             begin_alike(&mut examples);
         }
         let all: Vec<usize> = (0..examples.len()).collect();
-        for lora in [false, true] {
+        for trains in [Of::All, Of::Lora, Of::Dora] {
             let mut first: Option<(f64, Vec<Tensor>)> = None;
             for (rows, positions) in cuts {
-                let mut learner = learner(name, &golden.settings, lora);
+                let mut learner = learner(name, &golden.settings, trains);
                 let loss = learn(
                     &mut learner,
                     &examples,
@@ -310,7 +326,7 @@ fn gradients_do_not_depend_on_how_a_step_is_cut() {
                     let largest = b.abs().max().double_value(&[]);
                     assert!(
                         apart < 1e-6 * largest.max(1.0),
-                        "{name} lora {lora}, alike {alike}, pieces of {rows} and {positions}: {apart} of {largest}"
+                        "{name} {trains:?}, alike {alike}, pieces of {rows} and {positions}: {apart} of {largest}"
                     );
                 }
             }
@@ -395,7 +411,7 @@ fn a_restored_learner_goes_on_bit_for_bit() {
         learner.update(0.01, 1.0, &|_| None);
         learner.trained
     };
-    let mut first = learner("gptj", &golden.settings, true);
+    let mut first = learner("gptj", &golden.settings, Of::Lora);
     learn(&mut first, &examples, &members, WHOLE);
     first.update(0.01, 1.0, &|_| None);
     let mut saved: HashMap<String, Tensor> = first
@@ -403,7 +419,7 @@ fn a_restored_learner_goes_on_bit_for_bit() {
         .into_iter()
         .map(|(name, tensor)| (name, tensor.copy()))
         .collect();
-    let mut second = learner("gptj", &golden.settings, true);
+    let mut second = learner("gptj", &golden.settings, Of::Lora);
     second.restore(&mut |name| saved.remove(name)).unwrap();
     for (a, b) in finish(first).iter().zip(&finish(second)) {
         assert_eq!(a.values(), b.values(), "{}", a.name);

@@ -135,11 +135,16 @@ impl Settings {
         if args.adapter.is_some()
             && (args.lora_rank.is_some()
                 || args.lora_alpha.is_some()
+                || args.formats.dora
                 || !args.formats.lora_targets.is_empty())
         {
             bail!(
-                "an adapter that is gone on with has its own rank, alpha and targets\nhint: leave --lora-rank, --lora-alpha and --lora-targets away"
+                "an adapter that is gone on with has its own rank, alpha, targets and lengths\nhint: leave --lora-rank, --lora-alpha, \
+                 --lora-targets and --dora away"
             );
+        }
+        if args.formats.dora && args.method == Method::Full {
+            bail!("--dora is of an adapter\nhint: --method lora --dora");
         }
         if args.formats.master == Master::Bf16 {
             bail!(
@@ -220,6 +225,7 @@ impl Settings {
             alpha: args.lora_alpha.unwrap_or(2.0 * f64::from(rank)),
             dropout: args.lora_dropout,
             rank_stabilized: args.lora_rank_stabilized,
+            dora: args.formats.dora,
             targets: args.formats.lora_targets.clone(),
             from: None,
         };
@@ -398,6 +404,8 @@ mod tests {
             ("--method full --master bf16", "--master bf16 is refused"),
             ("--update-in-backward", "--method full"),
             ("--offload", "--method full"),
+            ("--method full --dora", "--method lora --dora"),
+            ("--adapter a --dora", "--lora-targets and --dora"),
         ] {
             let error = Settings::check(&args(line)).unwrap_err().to_string();
             assert!(error.contains(name), "{line}: {error}");

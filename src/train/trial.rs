@@ -131,6 +131,7 @@ fn planned(
         method: Method::Full,
         rank: 0,
         targets: Vec::new(),
+        dora: false,
         precision,
         master: Master::Split,
         optimizer: OptimizerKind::Adamw,

@@ -103,6 +103,7 @@ fn train_first(model: &mut dyn CausalLm, choice: &Choice) {
                 rank: choice.rank as u32,
                 alpha: 1.0,
                 targets: choice.targets.clone(),
+                dora: choice.dora,
                 ..LoraSettings::default()
             };
             let _ = lora::attach_where(model, &settings, 0, Device::Cpu, &is_first);

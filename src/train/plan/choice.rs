@@ -2,10 +2,12 @@
 
 use super::block::Block;
 use super::size::Size;
+use crate::model::device::has_bf16;
 use crate::train::loss;
 use crate::train::settings::Settings;
 use ewe::cli::train::{Master, Method, OptimizerKind, Precision};
 use serde::Serialize;
+use tch::Device;
 
 /// What decides how much memory is needed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -16,6 +18,8 @@ pub struct Choice {
     pub rank: u64,
     /// Layers with an adapter; all if empty.
     pub targets: Vec<String>,
+    /// Whether the lengths of weights are learnt apart from an adapter's directions.
+    pub dora: bool,
     /// What is computed with.
     pub precision: Precision,
     /// What is kept of a weight besides its bf16.
@@ -48,6 +52,7 @@ impl Choice {
                 .lora
                 .as_ref()
                 .map_or(Vec::new(), |lora| lora.targets.clone()),
+            dora: settings.lora.as_ref().is_some_and(|lora| lora.dora),
             precision: settings.precision,
             master: settings.master,
             optimizer: settings.optimizer,
@@ -68,6 +73,11 @@ impl Choice {
         }
         let step = 1 << (63 - (bytes - 1).leading_zeros() - 2);
         bytes.next_multiple_of(step)
+    }
+
+    /// Whether this processor computes products of bf16 in fp32.
+    fn widens(&self) -> bool {
+        !self.gpu && self.precision == Precision::Bf16 && !has_bf16(Device::Cpu)
     }
 
     /// Bytes of a number that the model computes with.
@@ -148,7 +158,7 @@ impl Need {
         let trained = if full {
             size.parameters
         } else {
-            size.adapter(choice.rank, &choice.targets)
+            size.adapter(choice.rank, &choice.targets, choice.dora)
         };
         let mixed = full && choice.precision == Precision::Bf16;
         // Tensors of all weights, or of all that is trained, with so many bytes a number.
@@ -283,7 +293,8 @@ impl Need {
 /// What Adafactor remembers: of each matrix a number a row and a column.
 fn factored(size: &Size, choice: &Choice) -> u64 {
     if choice.method == Method::Lora {
-        return 4 * (size.adapter(1, &choice.targets) + 2 * choice.rank * size.linears.len() as u64);
+        return 4
+            * (size.adapter(1, &choice.targets, choice.dora) + 2 * choice.rank * size.linears.len() as u64);
     }
     let of = |shape: &Vec<i64>| match shape.as_slice() {
         [rows, columns] => rows + columns,
@@ -297,7 +308,13 @@ fn loss_bytes(size: &Size, choice: &Choice, width: u64) -> (u64, u64) {
     let full = choice.method == Method::Full;
     let chunk = loss::chunk(choice.target_tokens as i64, size.vocab as i64, width as i64, full) as u64;
     let tile = loss::cpu_tile(size.vocab as i64).min(chunk as i64) as u64;
-    let logits = chunk * size.vocab * width + 2 * 4 * tile * size.vocab;
+    // Products in fp32 of what is bf16: the head's weight, and the logits before they are rounded.
+    let widened = if choice.widens() {
+        4 * size.vocab * (size.hidden + chunk)
+    } else {
+        0
+    };
+    let logits = chunk * size.vocab * width + (2 * 4 * tile * size.vocab).max(widened);
     let doubled = if full && choice.target_tokens > chunk {
         width * size.vocab * size.hidden
     } else {

@@ -103,10 +103,13 @@ impl Size {
             .map(|shape| shape.iter().product::<i64>() as u64)
     }
 
-    /// Numbers of an adapter of this rank on the layers that `targets` name, all if there are none.
-    pub fn adapter(&self, rank: u64, targets: &[String]) -> u64 {
+    /// Numbers of an adapter of this rank on the layers that `targets` name, all if there are none; with `dora` a length for each output.
+    pub fn adapter(&self, rank: u64, targets: &[String], dora: bool) -> u64 {
         let wanted = self.linears.iter().filter(|(path, ..)| is_target(targets, path));
-        wanted.map(|(_, inputs, outputs)| rank * (inputs + outputs)).sum()
+        let of = |(_, inputs, outputs): &(String, u64, u64)| {
+            rank * (inputs + outputs) + if dora { *outputs } else { 0 }
+        };
+        wanted.map(of).sum()
     }
 }
 

@@ -1,0 +1,204 @@
+//! Low-rank corrections of linear layers.
+//!
+//! Shapes: `n` rows of input, `i` features in, `o` out, `r` rank.
+
+use tch::{Kind, Tensor};
+
+use super::product;
+
+/// A low-rank correction of a linear layer (LoRA, Hu et al. 2021): `scale · B(A(dropout(x)))`.
+///
+/// A and B are kept in fp32, whatever the model computes in: they are what training changes.
+#[derive(Debug)]
+pub struct Lora {
+    /// Down projection, `[rank, in]`.
+    pub a: Tensor,
+    /// Up projection, `[out, rank]`.
+    pub b: Tensor,
+    /// `alpha / rank`.
+    pub scale: f64,
+    /// Probability of dropping an input feature; 0 outside training.
+    pub dropout: f64,
+    /// Lengths of the corrected weight's rows, where they are learnt apart.
+    pub magnitude: Option<Magnitude>,
+}
+
+impl Lora {
+    /// The layer with its correction: `product` is the layer's own, of an input and what is added to it. `weight_oi` is read for the
+    /// lengths of its rows only, unless these are [fixed](Lora::fix).
+    pub fn apply(
+        &self,
+        x_ni: &Tensor,
+        weight_oi: &Tensor,
+        bias_o: Option<&Tensor>,
+        product: impl Fn(&Tensor, Option<&Tensor>) -> Tensor,
+    ) -> Tensor {
+        let dropped_ni = if self.dropout > 0.0 {
+            x_ni.dropout(self.dropout, true)
+        } else {
+            x_ni.shallow_clone()
+        };
+        let Some(factor_o) = self.factor(weight_oi) else {
+            return self.add_to(&product(x_ni, bias_o), &dropped_ni);
+        };
+        let turned_no = self.add_to(&product(&dropped_ni, None), &dropped_ni) * factor_o.to_kind(x_ni.kind());
+        // Only what is not dropped gets another length; what is dropped goes through the base as it is.
+        match bias_o {
+            _ if self.dropout > 0.0 => turned_no + product(&(x_ni - dropped_ni), bias_o),
+            Some(bias_o) => turned_no + bias_o,
+            None => turned_no,
+        }
+    }
+
+    /// Adds the correction to the layer's own result `y_no`, in one product: of activations, only the narrow
+    /// `[n, rank]` is made on the way, and it is B that is scaled.
+    fn add_to(&self, y_no: &Tensor, x_ni: &Tensor) -> Tensor {
+        let kind = x_ni.kind();
+        let inner_nr = product::linear(x_ni, &self.a.to_kind(kind), None);
+        let scaled_or = (&self.b * self.scale).to_kind(kind);
+        match product::widens(&inner_nr) {
+            true => y_no + product::linear(&inner_nr, &scaled_or, None),
+            false => y_no.addmm(&inner_nr, &scaled_or.tr()),
+        }
+    }
+
+    /// What each row of the corrected weight is multiplied with, fp32 `[out]`; none where lengths are not learnt apart.
+    fn factor(&self, weight_oi: &Tensor) -> Option<Tensor> {
+        let magnitude = self.magnitude.as_ref()?;
+        if let Some(factor_o) = &magnitude.factor {
+            return Some(factor_o.shallow_clone());
+        }
+        Some(&magnitude.lengths / self.lengths(weight_oi, &magnitude.squares))
+    }
+
+    /// Lengths of the rows of `W + scale · B A`, fp32 `[out]`, without that sum: `|w|² + 2 w·c + |c|²` of each row `w` and its
+    /// correction `c`. No gradient goes through them (section 4.3 of the paper).
+    fn lengths(&self, weight_oi: &Tensor, squares_o: &Tensor) -> Tensor {
+        let _guard = tch::no_grad_guard();
+        let [a_ri, b_or] = [&self.a, &self.b].map(|x| x.to_kind(Kind::Float));
+        let crossed_or = weight_oi.to_kind(Kind::Float).matmul(&a_ri.tr());
+        let own_or = b_or.matmul(&a_ri.matmul(&a_ri.tr()));
+        let along = |x_or: Tensor| (x_or * &b_or).sum_dim_intlist(1i64, false, Kind::Float);
+        let squares_o =
+            squares_o + along(crossed_or) * (2.0 * self.scale) + along(own_or) * self.scale.powi(2);
+        squares_o.sqrt()
+    }
+
+    /// Notes what each row is multiplied with, for as long as nothing changes: the weight need not be there any more.
+    pub fn fix(&mut self, weight_oi: &Tensor) {
+        let factor = tch::no_grad(|| self.factor(weight_oi));
+        if let Some(magnitude) = &mut self.magnitude {
+            magnitude.factor = factor;
+        }
+    }
+
+    /// The corrected weight, in fp32.
+    pub fn merged(&self, weight_oi: &Tensor) -> Tensor {
+        let _guard = tch::no_grad_guard();
+        let sum_oi = weight_oi.to_kind(Kind::Float) + self.b.matmul(&self.a) * self.scale;
+        match self.factor(weight_oi) {
+            Some(factor_o) => sum_oi * factor_o.unsqueeze(1),
+            None => sum_oi,
+        }
+    }
+}
+
+/// Lengths of a weight's rows, learnt apart from their directions (DoRA, Liu et al. 2024, <https://arxiv.org/abs/2402.09353>).
+#[derive(Debug)]
+pub struct Magnitude {
+    /// fp32 `[out]`: what training changes.
+    pub lengths: Tensor,
+    /// Squares of the lengths of the base's rows, fp32 `[out]`.
+    squares: Tensor,
+    /// See [`Lora::fix`].
+    factor: Option<Tensor>,
+}
+
+impl Magnitude {
+    /// Of a layer with this weight: `lengths`, or those that its rows have.
+    pub fn new(weight_oi: &Tensor, lengths: Option<Tensor>) -> Magnitude {
+        let _guard = tch::no_grad_guard();
+        let own = weight_oi.norm_scalaropt_dim_dtype(2.0, [1i64].as_slice(), false, Kind::Float);
+        Magnitude {
+            squares: own.square(),
+            lengths: lengths.unwrap_or(own),
+            factor: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    fn random(shape: &[i64]) -> Tensor {
+        Tensor::randn(shape, (Kind::Float, Device::Cpu))
+    }
+
+    fn lora(weight_oi: &Tensor, dora: bool) -> Lora {
+        let lengths = weight_oi
+            .square()
+            .sum_dim_intlist(1i64, false, Kind::Float)
+            .sqrt();
+        Lora {
+            a: random(&[3, 8]),
+            b: random(&[5, 3]),
+            scale: 0.7,
+            dropout: 0.0,
+            // Not those of the rows, so that they matter.
+            magnitude: dora.then(|| Magnitude::new(weight_oi, Some(lengths * 1.5 + 0.1))),
+        }
+    }
+
+    fn apart(a: &Tensor, b: &Tensor) -> f64 {
+        (a - b).abs().max().double_value(&[])
+    }
+
+    #[test]
+    fn a_merged_weight_does_what_the_adapter_did() {
+        tch::manual_seed(1);
+        let (weight, bias, x) = (random(&[5, 8]), random(&[5]), random(&[4, 8]));
+        for (dora, bias) in [
+            (false, None),
+            (false, Some(&bias)),
+            (true, None),
+            (true, Some(&bias)),
+        ] {
+            let mut lora = lora(&weight, dora);
+            let product = |x: &Tensor, bias: Option<&Tensor>| x.linear(&weight, bias);
+            let adapted = lora.apply(&x, &weight, bias, product);
+            assert!(apart(&adapted, &x.linear(&lora.merged(&weight), bias)) < 1e-5);
+            // Once its factor is known, the weight is not looked at.
+            lora.fix(&weight);
+            let nothing = Tensor::empty([0], (Kind::Float, Device::Cpu));
+            let fixed = lora.apply(&x, &nothing, bias, product);
+            assert!(!dora || fixed == adapted);
+        }
+    }
+
+    /// With dropout, as `peft` does: the layer's own result of all of `x`, and of what is not dropped the rest.
+    #[test]
+    fn what_is_dropped_goes_through_the_base() {
+        tch::manual_seed(2);
+        let (weight, bias, x) = (random(&[5, 8]), random(&[5]), random(&[4, 8]));
+        let lora = Lora {
+            dropout: 0.5,
+            ..lora(&weight, true)
+        };
+        tch::manual_seed(7);
+        let ours = lora.apply(&x, &weight, Some(&bias), |x, bias| x.linear(&weight, bias));
+        tch::manual_seed(7);
+        let dropped = x.dropout(0.5, true);
+        let corrected = &weight + lora.b.matmul(&lora.a) * lora.scale;
+        let lengths = corrected
+            .square()
+            .sum_dim_intlist(1i64, false, Kind::Float)
+            .sqrt();
+        let factor = &lora.magnitude.as_ref().unwrap().lengths / lengths;
+        let base = dropped.matmul(&weight.tr());
+        let delta = dropped.matmul(&lora.a.tr()).matmul(&lora.b.tr()) * lora.scale;
+        let want = x.linear(&weight, Some(&bias)) + (&factor - 1.0) * base + &factor * delta;
+        assert!(apart(&ours, &want) < 1e-5, "{}", apart(&ours, &want));
+    }
+}
