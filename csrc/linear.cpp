@@ -46,6 +46,26 @@ struct LinearWidened : torch::autograd::Function<LinearWidened> {
     }
 };
 
+// What a product allocates, without the product.
+struct LinearHollow : torch::autograd::Function<LinearHollow> {
+    static at::Tensor forward(AutogradContext *context, const at::Tensor &x_ni, const at::Tensor &weight_oi,
+                              const std::optional<at::Tensor> &bias_o) {
+        context->save_for_backward({x_ni, weight_oi});
+        context->saved_data["bias"] = bias_o.has_value();
+        return at::zeros({x_ni.size(0), weight_oi.size(0)}, x_ni.options());
+    }
+
+    static variable_list backward(AutogradContext *context, variable_list gradients) {
+        const auto kept = context->get_saved_variables();
+        variable_list of(3);
+        if (context->needs_input_grad(0)) of[0] = at::zeros(kept[0].sizes(), kept[0].options());
+        if (context->needs_input_grad(1)) of[1] = at::zeros(kept[1].sizes(), kept[1].options());
+        const bool bias = context->saved_data["bias"].toBool();
+        if (bias && context->needs_input_grad(2)) of[2] = at::zeros({kept[1].size(0)}, kept[1].options());
+        return of;
+    }
+};
+
 std::optional<at::Tensor> optional(ewe_tensor pointer) {
     return pointer ? std::make_optional(tensor(pointer)) : std::nullopt;
 }
@@ -69,6 +89,12 @@ int ewe_linear_packed(ewe_tensor x, ewe_tensor packed, ewe_tensor bias, ewe_tens
         static const auto linear = op<Linear>("mkldnn::_linear_pointwise");
         *y = new at::Tensor(linear.call(tensor(x), tensor(packed), optional(bias), "none",
                                         c10::List<std::optional<at::Scalar>>(), std::nullopt));
+    });
+}
+
+int ewe_linear_hollow(ewe_tensor x, ewe_tensor weight, ewe_tensor bias, ewe_tensor *y, char *error, size_t room) {
+    return guarded(error, room, [&] {
+        *y = new at::Tensor(LinearHollow::apply(tensor(x), tensor(weight), optional(bias)));
     });
 }
 

@@ -23,6 +23,9 @@ int ewe_linear_packed(ewe_tensor x, ewe_tensor packed, ewe_tensor bias, ewe_tens
  * `*y` [n, out], of the type of x, is the caller's. */
 int ewe_linear_widened(ewe_tensor x, ewe_tensor weight, ewe_tensor bias, ewe_tensor *y, char *error, size_t room);
 
+/* The same without any arithmetic, backward pass included: what a product allocates, full of zeros. */
+int ewe_linear_hollow(ewe_tensor x, ewe_tensor weight, ewe_tensor bias, ewe_tensor *y, char *error, size_t room);
+
 /* Frees the gradient that backward passes have left with a leaf. */
 int ewe_forget_gradient(ewe_tensor leaf, char *error, size_t room);
 

@@ -27,7 +27,7 @@ pub use kernels::{
     Gate, Norm, Rounding, Segment, Summary, Turn, Weighing, attend, attends, gated, look_up, not_finite,
     rms_norm, rope, summarise,
 };
-pub use linear::{PackedLinear, linear_widened};
+pub use linear::{PackedLinear, linear_hollow, linear_widened};
 
 thread_local! {
     static INFERENCE: Cell<bool> = const { Cell::new(false) };

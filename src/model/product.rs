@@ -7,40 +7,40 @@ use std::cell::Cell;
 use tch::{Device, Kind, Tensor};
 
 use super::device::has_bf16;
-use crate::shim::linear_widened;
+use crate::shim::{linear_hollow, linear_widened};
 
 /// Rows from which on it pays to widen a matrix of 4,096 by 4,096, and smaller ones hardly matter: 16 take 25 ms in libtorch's loops and 38
 /// widened, 32 take 49 and 40, 512 take 782 and 135 (2 cores with AVX2, 2026-11-27).
 const ROWS: i64 = 24;
 
 thread_local! {
-    static PLAIN: Cell<bool> = const { Cell::new(false) };
+    static HOLLOW: Cell<bool> = const { Cell::new(false) };
 }
 
-/// While this is held, this thread leaves products to libtorch: memory is then what it would be on a device that multiplies bf16.
-pub struct Plain {
+/// While this is held, this thread computes no products of layers: they are zeros, and take the memory that they would on a GPU.
+pub struct Hollow {
     before: bool,
 }
 
-impl Plain {
+impl Hollow {
     /// Holds it until dropped.
-    pub fn hold() -> Plain {
-        Plain {
-            before: PLAIN.replace(true),
+    pub fn hold() -> Hollow {
+        Hollow {
+            before: HOLLOW.replace(true),
         }
     }
 }
 
-impl Drop for Plain {
+impl Drop for Hollow {
     fn drop(&mut self) {
-        PLAIN.set(self.before);
+        HOLLOW.set(self.before);
     }
 }
 
 /// Whether products of `x` are to be computed in fp32: it is bf16 on a processor that multiplies none, where libtorch's loops take
 /// six times as long and more.
 pub fn lacks_bf16(x: &Tensor) -> bool {
-    x.kind() == Kind::BFloat16 && x.device() == Device::Cpu && !has_bf16(Device::Cpu) && !PLAIN.get()
+    x.kind() == Kind::BFloat16 && x.device() == Device::Cpu && !has_bf16(Device::Cpu) && !HOLLOW.get()
 }
 
 /// Whether [`linear`] computes in fp32.
@@ -51,6 +51,7 @@ pub fn widens(x_ni: &Tensor) -> bool {
 /// `x_ni · weight_oiᵀ + bias_o`.
 pub fn linear(x_ni: &Tensor, weight_oi: &Tensor, bias_o: Option<&Tensor>) -> Tensor {
     match widens(x_ni) {
+        _ if HOLLOW.get() => linear_hollow(x_ni, weight_oi, bias_o),
         true => linear_widened(x_ni, weight_oi, bias_o),
         false => x_ni.linear(weight_oi, bias_o),
     }

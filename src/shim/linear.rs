@@ -22,6 +22,14 @@ unsafe extern "C" {
         error: *mut c_char,
         room: usize,
     ) -> c_int;
+    fn ewe_linear_hollow(
+        x: *mut c_void,
+        weight: *mut c_void,
+        bias: *mut c_void,
+        y: *mut *mut c_void,
+        error: *mut c_char,
+        room: usize,
+    ) -> c_int;
     fn ewe_linear_widened(
         x: *mut c_void,
         weight: *mut c_void,
@@ -43,12 +51,30 @@ fn raw(x: Option<&Tensor>) -> *mut c_void {
 ///
 /// With libtorch's words if shapes or types do not match, as tch's own operations do.
 pub fn linear_widened(x_ni: &Tensor, weight_oi: &Tensor, bias_o: Option<&Tensor>) -> Tensor {
+    call(ewe_linear_widened, x_ni, weight_oi, bias_o)
+}
+
+/// What `x_ni · weight_oiᵀ + bias_o` allocates, in the backward pass too, full of zeros: nothing is computed.
+pub fn linear_hollow(x_ni: &Tensor, weight_oi: &Tensor, bias_o: Option<&Tensor>) -> Tensor {
+    call(ewe_linear_hollow, x_ni, weight_oi, bias_o)
+}
+
+type Linear = unsafe extern "C" fn(
+    *mut c_void,
+    *mut c_void,
+    *mut c_void,
+    *mut *mut c_void,
+    *mut c_char,
+    usize,
+) -> c_int;
+
+fn call(linear: Linear, x_ni: &Tensor, weight_oi: &Tensor, bias_o: Option<&Tensor>) -> Tensor {
     let mut y = std::ptr::null_mut();
     // SAFETY: the pointers are live tensors' or null, as the header allows of the bias; what comes back is a new one of ours.
     unsafe {
         checked(|error, room| {
             let (x, weight, bias) = (raw(Some(x_ni)), raw(Some(weight_oi)), raw(bias_o));
-            ewe_linear_widened(x, weight, bias, &mut y, error, room)
+            linear(x, weight, bias, &mut y, error, room)
         })
         .expect("a product of matrices that fit");
         Tensor::from_ptr(y.cast())
@@ -126,9 +152,13 @@ mod tests {
         }
         // What needs no gradient gets none.
         let [x, weight, _] = of_16_bits;
-        let x = leaf(x);
-        linear_widened(&x, &weight, None).sum(Kind::Float).backward();
-        assert!(x.grad().defined() && !weight.grad().defined());
+        for linear in [linear_widened, linear_hollow] {
+            let x = leaf(x.copy());
+            let y = linear(&x, &weight, None);
+            y.sum(Kind::Float).backward();
+            assert!(x.grad().defined() && !weight.grad().defined());
+            assert_eq!((y.size(), y.kind()), (vec![5, 48], Kind::BFloat16));
+        }
     }
 
     #[test]

@@ -142,6 +142,12 @@ fn lora_learns_and_writes_what_peft_reads() {
 /// An adapter on some layers; gone on with; merged; refused where it changes nothing.
 #[test]
 fn an_adapter_is_chosen_gone_on_with_and_merged() {
+    for dora in [false, true] {
+        an_adapter_goes_on_and_is_merged(dora);
+    }
+}
+
+fn an_adapter_goes_on_and_is_merged(dora: bool) {
     let scratch = Dir::new();
     let data = rows(&scratch);
     let (first, second, merged) = (
@@ -150,7 +156,10 @@ fn an_adapter_is_chosen_gone_on_with_and_merged() {
         scratch.path("merged"),
     );
     let more = "--precision fp32 --steps 10 --lr 2e-2 --eval-fraction 0";
-    let chosen = "--lora-targets q_proj,v_proj --lora-rank 4 --lora-rank-stabilized";
+    let mut chosen = "--lora-targets q_proj,v_proj --lora-rank 4 --lora-rank-stabilized".to_owned();
+    if dora {
+        chosen += " --dora";
+    }
     train("gemma3", &data, &first, &format!("{more} {chosen}")).success();
     let names = tensor_names(&first.join("adapter_model.safetensors"));
     assert!(
@@ -163,6 +172,11 @@ fn an_adapter_is_chosen_gone_on_with_and_merged() {
         serde_json::from_str(&fs::read_to_string(first.join("adapter_config.json")).unwrap()).unwrap();
     assert_eq!(config["target_modules"], json!(["q_proj", "v_proj"]));
     assert_eq!(config["use_rslora"], true);
+    assert_eq!(config["use_dora"], dora);
+    let lengths = names
+        .iter()
+        .filter(|name| name.ends_with(".lora_magnitude_vector"));
+    assert_eq!(lengths.count(), if dora { names.len() / 3 } else { 0 });
     let go_on = format!("{more} --adapter {}", first.display());
     train("gemma3", &data, &second, &go_on).success();
     assert_eq!(tensor_names(&second.join("adapter_model.safetensors")), names);
@@ -478,6 +492,7 @@ fn weights_and_moments_in_fewer_bytes_learn_as_well() {
     };
     let plain = run("plain", "--master fp32");
     assert_eq!(plain, run("split", "--master split"));
+    assert_eq!(plain, run("offloaded", "--offload"));
     let near = |losses: Vec<f64>, limit: f64, what: &str| {
         let apart = (losses[11] - plain[11]).abs() / plain[11];
         assert!(
@@ -518,7 +533,8 @@ fn plan_counts_gpt_j_from_its_config_alone() {
             && table.contains("moments          48.4 GB")
             && table.contains(
                 "--optimizer adafactor --master stochastic --update-in-backward           2.1   12.5 GB"
-            ),
+            )
+            && table.contains("--offload takes 72.6 GB of the machine's own memory"),
         "{table}"
     );
     let json: Value = serde_json::from_slice(&plan(&["--json"]).success().get_output().stdout).unwrap();

@@ -8,8 +8,7 @@ use super::size::is_first;
 use crate::model::attention::Pass;
 use crate::model::branches::Branch;
 use crate::model::config::Fields;
-use crate::model::device::has_bf16;
-use crate::model::product::Plain;
+use crate::model::product::Hollow;
 use crate::model::weights::Weights;
 use crate::model::{self, CausalLm};
 use crate::shim::memory;
@@ -21,8 +20,6 @@ use tch::{Device, Kind, Tensor};
 
 /// Operations that a trial may take: a second or two.
 const OPERATIONS: u64 = 500_000_000_000;
-/// The same of bf16, on a processor without it.
-const SLOW_OPERATIONS: u64 = 5_000_000_000;
 /// Tokens that are tried at least: attention of a single one is computed in another way.
 const LEAST: u64 = 2;
 
@@ -65,15 +62,10 @@ impl Block {
     /// a second or two.
     pub fn measure(fields: &Fields, choice: &Choice, numbers: u64) -> Result<Block> {
         let kind = settings::kind(choice.precision);
-        // A GPU has no need to widen what it multiplies, and takes no memory for it.
-        let plain = choice.gpu.then(Plain::hold);
-        let operations = if plain.is_none() || kind == Kind::Float || has_bf16(Device::Cpu) {
-            OPERATIONS
-        } else {
-            SLOW_OPERATIONS
-        };
+        // On a GPU nothing is widened, nor is there oneDNN's scratch; and what is not computed is quickly measured.
+        let _hollow = choice.gpu.then(Hollow::hold);
         let least = 2 * LEAST;
-        let most = (operations / (6 * numbers.max(1))).clamp(least, choice.tokens.max(least)) as i64;
+        let most = (OPERATIONS / (6 * numbers.max(1))).clamp(least, choice.tokens.max(least)) as i64;
         let tried = [most / 2, most];
         let mut blank = Weights::blank(kind);
         let mut model = model::build(fields, &mut blank)?;
