@@ -67,7 +67,12 @@ fn shim(libtorch: &Path) {
     let include = libtorch.join("include");
     compiler()
         .std("c++20")
-        .files(["csrc/attention.cpp", "csrc/linear.cpp", "csrc/memory.cpp"])
+        .files([
+            "csrc/attention.cpp",
+            "csrc/linear.cpp",
+            "csrc/memory.cpp",
+            "csrc/nf4.cpp",
+        ])
         .include(include.join("torch/csrc/api/include"))
         .include(include)
         .warnings(false)

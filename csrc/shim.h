@@ -26,6 +26,15 @@ int ewe_linear_widened(ewe_tensor x, ewe_tensor weight, ewe_tensor bias, ewe_ten
 /* The same without any arithmetic, backward pass included: what a product allocates, full of zeros. */
 int ewe_linear_hollow(ewe_tensor x, ewe_tensor weight, ewe_tensor bias, ewe_tensor *y, char *error, size_t room);
 
+/* The weight [outputs, inputs], of the type of `like`, that codes of 4 bits stand for: `codes` has two a byte, the first in the upper half,
+ * `scales` in fp32 one for each 64 weights in a row, `table` [256, 2] in fp32 the two levels of each byte. `*weight` is the caller's. */
+int ewe_nf4_values(ewe_tensor codes, ewe_tensor scales, ewe_tensor table, int64_t outputs, int64_t inputs, ewe_tensor like, ewe_tensor *weight,
+                   char *error, size_t room);
+
+/* x [n, in] times such a weight, plus bias [outputs] if that is not null, in fp32 if `widen`. `*y` [n, outputs] is the caller's. */
+int ewe_linear_nf4(ewe_tensor x, ewe_tensor codes, ewe_tensor scales, ewe_tensor table, int64_t outputs, ewe_tensor bias, int widen,
+                   ewe_tensor *y, char *error, size_t room);
+
 /* Frees the gradient that backward passes have left with a leaf. */
 int ewe_forget_gradient(ewe_tensor leaf, char *error, size_t room);
 

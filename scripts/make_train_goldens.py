@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the golden files of the training tests: what `transformers` and `peft` compute on the tiny random models of
+"""Writes the golden files of the training tests: what `bitsandbytes` makes of a few weights, and what `transformers` and `peft` compute on the tiny random models of
 make_goldens.py, in fp32.
 
     .venv/bin/python scripts/make_train_goldens.py      # tests/golden/train/*.json
@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 
 import torch
+from bitsandbytes.functional import quantize_4bit
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 from transformers.optimization import Adafactor
@@ -110,10 +111,18 @@ def adafactor(model):
     return follow(model, examples(), rule, trained)[0]
 
 
+def nf4():
+    """Codes and scales that bitsandbytes gives to weights by formula, in rows that are no whole number of blocks."""
+    weight = ((torch.arange(900, dtype=torch.float64) * 0.731).sin() * 0.05).float().view(6, 150)
+    codes, state = quantize_4bit(weight, blocksize=64, quant_type="nf4")
+    return {"codes": codes.flatten().tolist(), "scales": state.absmax.tolist()}
+
+
 def main():
     torch.manual_seed(0)
     torch.set_num_threads(1)
     (GOLDEN / "train").mkdir(exist_ok=True)
+    (GOLDEN / "train" / "nf4.json").write_text(json.dumps(nf4()) + "\n")
     for name, targets in MODELS.items():
         load = lambda: AutoModelForCausalLM.from_pretrained(GOLDEN / name, dtype=torch.float32, attn_implementation="eager")
         model = load()

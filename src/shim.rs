@@ -13,6 +13,7 @@ mod gradient;
 mod kernels;
 mod linear;
 pub mod memory;
+pub mod nf4;
 pub mod optimizers;
 
 use std::cell::Cell;

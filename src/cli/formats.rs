@@ -1,6 +1,6 @@
 //! What `ewe train` keeps of weights, moments and activations, and `ewe plan` plans with.
 
-use super::train::{Master, OptimizerKind, Precision};
+use super::train::{Master, OptimizerKind, Precision, Quantize};
 
 /// What decides how much memory a fine-tune takes.
 #[derive(Debug, Clone, clap::Args)]
@@ -31,6 +31,10 @@ pub struct Formats {
     /// only (Ren et al. 2021). For --method full
     #[arg(long)]
     pub offload: bool,
+
+    /// Keep the linear layers of the base in so many bits beside an adapter: a 6B model in 4 GB. For --method lora
+    #[arg(long, value_enum)]
+    pub quantize: Option<Quantize>,
 
     /// Learn the lengths of weights apart from their directions (DoRA, Liu et al. 2024): nearer to training every weight at low ranks,
     /// and slower. For --method lora

@@ -207,6 +207,14 @@ pub enum Precision {
     Fp32,
 }
 
+/// Fewer bits for a frozen base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quantize {
+    /// 4 bits, of 16 levels that suit a normal distribution, with a scale for each 64 weights (QLoRA, Dettmers et al. 2023).
+    Nf4,
+}
+
 /// The update rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -143,15 +143,14 @@ pub fn attach(model: &mut dyn CausalLm, dir: &Path, device: Device) -> Result<us
         unused.remove(&b);
         let magnitude = format!("{PREFIX}{}.lora_magnitude_vector", linear.path);
         unused.remove(&magnitude);
-        let size = linear.weight.size();
-        let (outputs, inputs) = (size[0], size[1]);
+        let (outputs, inputs) = linear.size();
         let (a, b) = (
             weights.tensor(&a, &[rank, inputs]),
             weights.tensor(&b, &[outputs, rank]),
         );
         let magnitude = config
             .use_dora
-            .then(|| Magnitude::new(&linear.weight, Some(weights.tensor(&magnitude, &[outputs]))));
+            .then(|| Magnitude::new(&linear.values(), Some(weights.tensor(&magnitude, &[outputs]))));
         loras.insert(
             linear.path.clone(),
             Lora {

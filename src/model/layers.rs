@@ -4,6 +4,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::lora::Lora;
+use super::nf4::Nf4;
 use super::product;
 use crate::shim::{self, Norm, PackedLinear};
 
@@ -20,6 +21,8 @@ pub struct Linear {
     pub lora: Option<Lora>,
     /// The weight as inference on the CPU multiplies by it, instead of `weight`, which is empty then.
     pub packed: Option<PackedLinear>,
+    /// The weight in 4 bits, instead of `weight`, which is empty then: of a frozen base.
+    pub quantised: Option<Nf4>,
 }
 
 impl Linear {
@@ -28,12 +31,13 @@ impl Linear {
         let mut shape = x.size();
         // Two dimensions go straight to one gemm; more of them pass through matmul's folding logic first.
         let x_nd = x.reshape([-1, shape[shape.len() - 1]]);
-        let product = |x_nd: &Tensor, bias: Option<&Tensor>| match &self.packed {
-            Some(packed) => packed.forward(x_nd, bias),
-            None => product::linear(x_nd, &self.weight, bias),
+        let product = |x_nd: &Tensor, bias: Option<&Tensor>| match (&self.packed, &self.quantised) {
+            (Some(packed), _) => packed.forward(x_nd, bias),
+            (_, Some(quantised)) => quantised.linear(x_nd, bias),
+            (None, None) => product::linear(x_nd, &self.weight, bias),
         };
         let y_nd = match &self.lora {
-            Some(lora) => lora.apply(&x_nd, &self.weight, self.bias.as_ref(), product),
+            Some(lora) => lora.apply(&x_nd, || self.values(), self.bias.as_ref(), product),
             None => product(&x_nd, self.bias.as_ref()),
         };
         *shape.last_mut().expect("a tensor of features") = y_nd.size()[1];
@@ -46,6 +50,30 @@ impl Linear {
         if let Some(packed) = pack(&self.weight) {
             self.weight = Tensor::empty([0], (self.weight.kind(), self.weight.device()));
             self.packed = Some(packed);
+        }
+    }
+
+    /// Keeps the weight in 4 bits from now on.
+    pub fn quantise(&mut self) {
+        if let Some(quantised) = Nf4::of(&self.weight) {
+            self.weight = Tensor::empty([0], (self.weight.kind(), self.weight.device()));
+            self.quantised = Some(quantised);
+        }
+    }
+
+    /// `[out, in]`.
+    pub fn size(&self) -> (i64, i64) {
+        match &self.quantised {
+            Some(quantised) => quantised.size,
+            None => self.weight.size2().expect("a linear weight is a matrix"),
+        }
+    }
+
+    /// The weight, or what it stands for.
+    pub fn values(&self) -> Tensor {
+        match &self.quantised {
+            Some(quantised) => quantised.values(self.weight.kind()),
+            None => self.weight.shallow_clone(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Causal language models over libtorch. In reading order:
 //!
 //! - [`gptj`], [`neox`], [`llama`], [`gemma3`]: an architecture a file.
-//! - [`layers`], [`lora`], [`activation`], [`rope`], [`attention`], [`branches`], [`product`], [`cache`] (and its [`room`]): what they share.
+//! - [`layers`], [`lora`], [`activation`], [`rope`], [`attention`], [`branches`], [`product`], [`nf4`], [`cache`] (and its [`room`]): what they share.
 //! - [`config`], [`weights`], [`tokenizer`], [`token_bytes`], [`chat_template`], [`adapter`]: what is read from a model's directory.
 //! - [`torch_file`], [`pickle`]: weights in PyTorch's own format, read without running it.
 //! - [`hub`]: models named by their id on the Hugging Face hub.
@@ -25,6 +25,7 @@ pub mod layers;
 pub mod llama;
 pub mod lora;
 pub mod neox;
+pub mod nf4;
 mod pickle;
 pub mod product;
 pub mod room;
@@ -45,7 +46,7 @@ use attention::Pass;
 use config::Fields;
 use layers::Linear;
 use tokenizer::Tokenizer;
-use weights::Weights;
+use weights::{Form, Weights};
 
 /// What the rest of the program needs to know of an architecture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,7 +189,7 @@ pub fn build(fields: &Fields, weights: &mut Weights) -> Result<Box<dyn CausalLm>
 /// Fails with the file and all that is wrong with it: no such directory, unknown `model_type`, a config that asks for
 /// something not implemented, tensors that are missing or misshapen, a truncated file, an unusable tokenizer.
 pub fn load(dir: &Path, device: Device, dtype: &str) -> Result<LoadedModel> {
-    read(dir, device, dtype, false)
+    read(dir, device, dtype, Form::Plain)
 }
 
 /// config.json in `dir`. Fails when that is no directory, or has none.
@@ -207,22 +208,19 @@ pub fn info(fields: &Fields) -> Result<ModelInfo> {
     Ok(build(fields, &mut Weights::sketch())?.info().clone())
 }
 
-/// The model in `dir` alone, without its tokenizer, and what it computes in. With `packs`, linear layers are
-/// [packed](Weights::pack) as they are read.
+/// The model in `dir` alone, without its tokenizer, and what it computes in.
 pub fn load_weights(
     dir: &Path,
     device: Device,
     dtype: &str,
-    packs: bool,
+    form: Form,
 ) -> Result<(Box<dyn CausalLm>, Kind)> {
     let _guard = tch::no_grad_guard();
     let fields = fields(dir)?;
     let mut weights = Weights::open(dir, prefix(family(&fields)?))?;
     let kind = device::dtype(dtype, weights.main_kind(), device)?;
     weights.place(kind, device);
-    if packs {
-        weights.pack();
-    }
+    weights.keep_as(form);
     let model = build(&fields, &mut weights)?;
     weights.finish()?;
     Ok((model, kind))
@@ -240,9 +238,9 @@ pub fn beside_tokenizer<T>(dir: &Path, work: impl FnOnce() -> T) -> Result<(T, R
     Ok((done, tokenizer))
 }
 
-/// As [`load`]; `packs` as in [`load_weights`].
-fn read(dir: &Path, device: Device, dtype: &str, packs: bool) -> Result<LoadedModel> {
-    let (loaded, tokenizer) = beside_tokenizer(dir, || load_weights(dir, device, dtype, packs))?;
+/// As [`load`], in another form.
+fn read(dir: &Path, device: Device, dtype: &str, form: Form) -> Result<LoadedModel> {
+    let (loaded, tokenizer) = beside_tokenizer(dir, || load_weights(dir, device, dtype, form))?;
     let (model, kind) = loaded?;
     let tokenizer = tokenizer?.belongs_to(model.info())?;
     Ok(LoadedModel {
@@ -258,7 +256,12 @@ fn read(dir: &Path, device: Device, dtype: &str, packs: bool) -> Result<LoadedMo
 pub fn open(dir: &Path, adapter: Option<&Path>, device: &str, dtype: &str) -> Result<LoadedModel> {
     let device = device::device(device)?;
     // What an adapter is merged into is packed afterwards.
-    let mut loaded = read(dir, device, dtype, adapter.is_none())?;
+    let form = if adapter.is_none() {
+        Form::Packed
+    } else {
+        Form::Plain
+    };
+    let mut loaded = read(dir, device, dtype, form)?;
     if let Some(adapter) = adapter {
         adapter::attach(loaded.model.as_mut(), adapter, device)?;
         let kind = loaded.kind;

@@ -52,6 +52,17 @@ struct Entry {
     place: Place,
 }
 
+/// How linear layers are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As they are.
+    Plain,
+    /// [Packed](Linear::pack), for inference on the CPU.
+    Packed,
+    /// Those of blocks in [4 bits](Linear::quantise), for training an adapter.
+    Quantised,
+}
+
 /// The tensors of a checkpoint by name. Takers ask for a name and a shape; what is missing or misshapen is noted,
 /// and [`Weights::finish`] reports all of it at once.
 pub struct Weights {
@@ -61,7 +72,7 @@ pub struct Weights {
     prefix: &'static str,
     target: (Kind, Device),
     /// Whether linear layers are packed as they are read.
-    packs: bool,
+    form: Form,
     problems: Vec<String>,
     /// In a sketch: what was asked for, in place of any file.
     asked: Option<Vec<(String, Vec<i64>)>>,
@@ -110,7 +121,7 @@ impl Weights {
             entries,
             prefix,
             target: (Kind::Float, Device::Cpu),
-            packs: false,
+            form: Form::Plain,
             problems: Vec::new(),
             asked: None,
             blank: false,
@@ -126,7 +137,7 @@ impl Weights {
             entries: HashMap::new(),
             prefix: "",
             target: (Kind::Float, Device::Cpu),
-            packs: false,
+            form: Form::Plain,
             problems: Vec::new(),
             asked: Some(Vec::new()),
             blank: false,
@@ -152,9 +163,9 @@ impl Weights {
         self.target = (kind, device);
     }
 
-    /// Packs linear layers from now on, each before the next is read: so there is never more than one of them twice.
-    pub fn pack(&mut self) {
-        self.packs = true;
+    /// How linear layers are kept from now on. Each becomes so before the next is read: there is never more than one of them twice.
+    pub fn keep_as(&mut self, form: Form) {
+        self.form = form;
     }
 
     /// Bytes of all tensors, as they are stored.
@@ -287,9 +298,13 @@ impl Weights {
             bias: bias.then(|| self.tensor(&format!("{path}.bias"), &[outputs])),
             lora: None,
             packed: None,
+            quantised: None,
         };
-        if self.packs {
-            linear.pack();
+        match self.form {
+            Form::Packed => linear.pack(),
+            // A head is not of a block.
+            Form::Quantised if path.split('.').any(|part| part.parse::<u32>().is_ok()) => linear.quantise(),
+            Form::Quantised | Form::Plain => {}
         }
         linear
     }

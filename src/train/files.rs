@@ -32,6 +32,8 @@ pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
 /// `transformers` asks for.
 pub fn write_safetensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
     let partial = partial_name(path);
+    // The crate's files are for nobody else; this one gets what a new file gets.
+    let permissions = File::create(&partial).and_then(|file| Ok(file.metadata()?.permissions()));
     let views = tensors
         .iter()
         .map(|(name, tensor)| (name.as_str(), TensorView::new(tensor)));
@@ -41,6 +43,7 @@ pub fn write_safetensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<()
             safetensors::SafeTensorError::IoError(error) => error,
             other => std::io::Error::other(other.to_string()),
         })
+        .and_then(|()| std::fs::set_permissions(&partial, permissions?))
         .and_then(|()| File::open(&partial)?.sync_all());
     finish(path, &partial, written)
 }
@@ -181,6 +184,11 @@ mod tests {
             assert_eq!(&read[name], tensor, "{name}");
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        // It may be read by whoever may read any other file.
+        let other = dir.path().join("x.json");
+        write_json(&other, &1).unwrap();
+        let permissions = |path: &Path| fs::metadata(path).unwrap().permissions();
+        assert_eq!(permissions(&path), permissions(&other));
     }
 
     #[test]

@@ -105,7 +105,7 @@ pub fn attach_where(
             trained.extend(trained_of(lora, &linear.path));
             return;
         }
-        let (outputs, inputs) = linear.weight.size2().expect("a linear weight is a matrix");
+        let (outputs, inputs) = linear.size();
         let bound = 1.0 / (inputs as f32).sqrt();
         let mut rng = super::rng(seed, &format!("lora {}", linear.path), 0);
         let values: Vec<f32> = (0..rank * inputs)
@@ -118,7 +118,7 @@ pub fn attach_where(
             b,
             scale: settings.scale(),
             dropout: settings.dropout,
-            magnitude: settings.dora.then(|| Magnitude::new(&linear.weight, None)),
+            magnitude: settings.dora.then(|| Magnitude::new(&linear.values(), None)),
         };
         trained.extend(trained_of(&lora, &linear.path));
         linear.lora = Some(lora);

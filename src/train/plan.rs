@@ -20,7 +20,7 @@ use anyhow::Result;
 use block::Block;
 use choice::{Choice, Need};
 use ewe::cli::plan::Args;
-use ewe::cli::train::{Master, Method, OptimizerKind, Precision};
+use ewe::cli::train::{Master, Method, OptimizerKind, Precision, Quantize};
 use serde_json::json;
 use size::Size;
 
@@ -111,6 +111,7 @@ fn choice(args: &Args, method: Method) -> Choice {
         rank: u64::from(args.lora_rank),
         targets: args.formats.lora_targets.clone(),
         dora: args.formats.dora && method == Method::Lora,
+        quantize: args.formats.quantize.filter(|_| method == Method::Lora),
         precision: precision(args),
         master: args.formats.master,
         optimizer: args.formats.optimizer,
@@ -150,8 +151,14 @@ pub fn run(args: &Args) -> Result<u8> {
             formats.push((options.to_owned(), planner.need(&full)?));
         }
     }
-    let lora = planner.need(&choice(args, Method::Lora))?;
-    formats.push((format!("--method lora, rank {}", args.lora_rank), lora));
+    for (options, quantize) in [("", None), (" --quantize nf4", Some(Quantize::Nf4))] {
+        let lora = Choice {
+            quantize,
+            ..choice(args, Method::Lora)
+        };
+        let options = format!("--method lora{options}, rank {}", args.lora_rank);
+        formats.push((options, planner.need(&lora)?));
+    }
     let mut changes = Vec::new();
     if let Some(memory) = args.memory {
         for need in needs.iter().filter(|need| need.total > memory) {
@@ -340,6 +347,7 @@ mod tests {
             rank: 16,
             targets: Vec::new(),
             dora: false,
+            quantize: None,
             precision: Precision::Bf16,
             master,
             optimizer,

@@ -16,7 +16,7 @@ use crate::model::device::dtype_name;
 use crate::model::fingerprint::fingerprint;
 use crate::model::hub::{self, Want};
 use crate::model::tokenizer::Tokenizer;
-use crate::model::weights::Weights;
+use crate::model::weights::{Form, Weights};
 use crate::model::{self, CausalLm, adapter};
 use crate::shim::memory;
 use anyhow::{Context, Result, bail};
@@ -105,8 +105,9 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
     let fields = model::fields(&base)?;
     let info = model::info(&fields)?;
     let early = || match weights_are_small(&base, info.family, device)? {
-        true => Loaded::read(&base, device, dtype).map(Some),
-        false => Ok(None),
+        // What is quantised is read once it is known that it fits: small models have no need of that.
+        true if args.formats.quantize.is_none() => Loaded::read(&base, device, dtype, Form::Plain).map(Some),
+        _ => Ok(None),
     };
     let (early, tokenizer) = model::beside_tokenizer(&base, early)?;
     let tokenizer = tokenizer?.belongs_to(&info)?;
@@ -157,7 +158,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
     }
     let loaded = match early {
         Some(loaded) => loaded,
-        None => Loaded::read(&base, device, dtype)?,
+        None => Loaded::read(&base, device, dtype, settings.form())?,
     };
     let before_weights = allocated(device).saturating_sub(loaded.bytes);
     let Loaded { mut model, kind, .. } = loaded;
@@ -230,9 +231,9 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn read(base: &Path, device: tch::Device, dtype: &str) -> Result<Loaded> {
+    fn read(base: &Path, device: tch::Device, dtype: &str, form: Form) -> Result<Loaded> {
         let before = allocated(device);
-        let (model, kind) = model::load_weights(base, device, dtype, false)?;
+        let (model, kind) = model::load_weights(base, device, dtype, form)?;
         let bytes = allocated(device).saturating_sub(before);
         Ok(Loaded { model, kind, bytes })
     }

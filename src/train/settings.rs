@@ -5,9 +5,10 @@ use super::lora::LoraSettings;
 use super::optimizer::Rule;
 use super::schedule::Schedule;
 use crate::model::device::has_bf16;
+use crate::model::weights::Form;
 use anyhow::{Result, bail};
 use ewe::cli::formats::Formats;
-use ewe::cli::train::{Args, Master, Method, OptimizerKind, Order, Precision};
+use ewe::cli::train::{Args, Master, Method, OptimizerKind, Order, Precision, Quantize};
 use ewe::prompt::template::Template;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
@@ -46,6 +47,9 @@ pub struct Settings {
     /// Whether masters and moments are in the machine's own memory.
     #[serde(default)]
     pub offload: bool,
+    /// In what the base's linear layers are kept, unless as they are computed with.
+    #[serde(default)]
+    pub quantize: Option<Quantize>,
     /// What is computed with.
     pub precision: Precision,
     /// What is kept of a weight besides its bf16.
@@ -141,6 +145,12 @@ impl Settings {
             bail!(
                 "an adapter that is gone on with has its own rank, alpha, targets and lengths\nhint: leave --lora-rank, --lora-alpha, \
                  --lora-targets and --dora away"
+            );
+        }
+        if args.formats.quantize.is_some() && args.method == Method::Full {
+            bail!(
+                "--quantize is for --method lora: in 4 bits a weight cannot move by an update\nhint: --optimizer adafactor --master \
+                 stochastic --update-in-backward --clip 0 is what a full fine-tune takes least with"
             );
         }
         if args.formats.dora && args.method == Method::Full {
@@ -257,6 +267,7 @@ impl Settings {
             recompute: args.formats.recompute || args.formats.update_in_backward,
             update_in_backward: args.formats.update_in_backward,
             offload: args.formats.offload,
+            quantize: args.formats.quantize,
             precision,
             master: args.formats.master,
             optimizer: args.formats.optimizer,
@@ -272,6 +283,14 @@ impl Settings {
                 warmup,
                 total,
             },
+        }
+    }
+
+    /// How the base's linear layers are kept.
+    pub fn form(&self) -> Form {
+        match self.quantize {
+            Some(Quantize::Nf4) => Form::Quantised,
+            None => Form::Plain,
         }
     }
 
@@ -314,7 +333,7 @@ impl Settings {
 
     /// Fails where a checkpoint with `saved` settings is of other tensors than these train.
     pub fn trains_as(&self, saved: &Settings) -> Result<()> {
-        let decisive = ["method", "lora", "precision", "master", "optimizer"];
+        let decisive = ["method", "lora", "quantize", "precision", "master", "optimizer"];
         self.agree(
             saved,
             |name| decisive.contains(&name),
@@ -404,6 +423,7 @@ mod tests {
             ("--method full --master bf16", "--master bf16 is refused"),
             ("--update-in-backward", "--method full"),
             ("--offload", "--method full"),
+            ("--method full --quantize nf4", "--method lora"),
             ("--method full --dora", "--method lora --dora"),
             ("--adapter a --dora", "--lora-targets and --dora"),
         ] {

@@ -59,7 +59,10 @@ impl Work {
     /// Of training `model`, all of it or an adapter.
     pub fn of(model: &mut dyn CausalLm, full: bool) -> Work {
         let mut linear = 0.0;
-        model.for_each_linear(&mut |layer| linear += 2.0 * layer.weight.numel() as f64);
+        model.for_each_linear(&mut |layer| {
+            let (outputs, inputs) = layer.size();
+            linear += 2.0 * (outputs * inputs) as f64;
+        });
         let info = model.info();
         // Scores and their use: 2 products of head_dim for each of half the pairs of tokens.
         let attention = 2.0 * info.layers as f64 * (info.heads * info.head_dim) as f64;

@@ -132,6 +132,7 @@ fn planned(
         rank: 0,
         targets: Vec::new(),
         dora: false,
+        quantize: None,
         precision,
         master: Master::Split,
         optimizer: OptimizerKind::Adamw,

@@ -517,6 +517,43 @@ fn weights_and_moments_in_fewer_bytes_learn_as_well() {
     );
 }
 
+/// A base in 4 bits: the loss begins near where it does in full precision, falls, and the adapter goes with the whole base.
+#[test]
+fn an_adapter_learns_on_a_base_in_four_bits() {
+    let scratch = Dir::new();
+    let data = rows(&scratch);
+    let more = "--precision fp32 --steps 12 --batch-size 40 --lr 1e-2 --eval-fraction 0";
+    for (name, dora) in [("gptj", ""), ("gemma3", "--dora")] {
+        let run = |out: &str, quantize: &str| -> Vec<f64> {
+            let out = scratch.path(&format!("{name} {out}"));
+            train(name, &data, &out, &format!("{more} {dora} {quantize}")).success();
+            losses(&out)
+        };
+        let (plain, quantised) = (run("plain", ""), run("quantised", "--quantize nf4"));
+        let apart = |step: usize| (quantised[step] - plain[step]).abs() / plain[step];
+        assert!(
+            quantised[0] != plain[0] && apart(0) < 0.05 && quantised[11] < 0.9 * quantised[0],
+            "{name}: {plain:?} {quantised:?}"
+        );
+        let scores = Command::new(EWE_TORCH)
+            .args(["score", "--model"])
+            .arg(here("tests/golden").join(name))
+            .arg("--adapter")
+            .arg(scratch.path(&format!("{name} quantised")))
+            .arg("--data")
+            .arg(&data)
+            .arg("--out")
+            .arg(scratch.path(&format!("{name}.jsonl")))
+            .assert();
+        scores.success();
+    }
+    let out = scratch.path("out");
+    fails(
+        train("gptj", &data, &out, "--method full --quantize nf4"),
+        &["--quantize is for --method lora", "hint:"],
+    );
+}
+
 #[test]
 fn plan_counts_gpt_j_from_its_config_alone() {
     let config = here("tests/fixtures/gpt-j-6b/config.json");

@@ -3,7 +3,7 @@
 use super::Planner;
 use super::choice::{Choice, Need};
 use anyhow::Result;
-use ewe::cli::train::{Master, Method, OptimizerKind, Precision};
+use ewe::cli::train::{Master, Method, OptimizerKind, Precision, Quantize};
 
 /// Least tokens at once that are suggested: fewer leave a GPU idle.
 const LEAST_TOKENS: u64 = 256;
@@ -19,6 +19,7 @@ mod cost {
     pub const ADAFACTOR: f64 = 1.0;
     pub const OFFLOAD: f64 = 2.0;
     pub const LORA: f64 = 3.0;
+    pub const QUANTIZE: f64 = 0.7;
 }
 
 /// The options of the cheapest change to `choice` that needs at most `memory` bytes, and what it needs then. None where nothing helps.
@@ -129,6 +130,16 @@ fn changes(choice: &Choice) -> Vec<(f64, String, Choice)> {
             recompute,
         ));
     }
+    let adapters: Vec<_> = all
+        .iter()
+        .filter(|(.., of)| of.method == Method::Lora && of.quantize.is_none())
+        .cloned()
+        .collect();
+    all.extend(adapters.into_iter().map(|(before, told, of)| {
+        let told = format!("{told} --quantize nf4").trim().to_owned();
+        let quantize = Some(Quantize::Nf4);
+        (before + cost::QUANTIZE, told, Choice { quantize, ..of })
+    }));
     let mut halves = 0.0;
     let mut tokens = choice.tokens / 2;
     let whole = all.clone();

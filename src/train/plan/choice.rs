@@ -5,7 +5,7 @@ use super::size::Size;
 use crate::model::device::has_bf16;
 use crate::train::loss;
 use crate::train::settings::Settings;
-use ewe::cli::train::{Master, Method, OptimizerKind, Precision};
+use ewe::cli::train::{Master, Method, OptimizerKind, Precision, Quantize};
 use serde::Serialize;
 use tch::Device;
 
@@ -20,6 +20,8 @@ pub struct Choice {
     pub targets: Vec<String>,
     /// Whether the lengths of weights are learnt apart from an adapter's directions.
     pub dora: bool,
+    /// In what the base's linear layers are kept, unless as they are computed with.
+    pub quantize: Option<Quantize>,
     /// What is computed with.
     pub precision: Precision,
     /// What is kept of a weight besides its bf16.
@@ -53,6 +55,7 @@ impl Choice {
                 .as_ref()
                 .map_or(Vec::new(), |lora| lora.targets.clone()),
             dora: settings.lora.as_ref().is_some_and(|lora| lora.dora),
+            quantize: settings.quantize,
             precision: settings.precision,
             master: settings.master,
             optimizer: settings.optimizer,
@@ -164,8 +167,12 @@ impl Need {
         // Tensors of all weights, or of all that is trained, with so many bytes a number.
         let all = |bytes: u64| size.counts().map(|count| choice.room(bytes * count)).sum::<u64>();
         let of_trained = |bytes: u64| if full { all(bytes) } else { bytes * trained };
+        let (weights, dequantised) = match choice.quantize {
+            Some(Quantize::Nf4) if !full => (quantised(size, choice, width), width * largest_linear(size)),
+            _ => (all(width), 0),
+        };
         let fixed = Bytes {
-            weights: all(width),
+            weights,
             masters: match choice.master {
                 _ if !full => 4 * trained,
                 Master::Fp32 if mixed => all(4),
@@ -231,7 +238,7 @@ impl Need {
             (size.layers * kept, 0)
         };
         let (logits, doubled_head) = loss_bytes(size, choice, width);
-        let at_a_block = block.backward.at(choice.tokens);
+        let at_a_block = block.backward.at(choice.tokens) + dequantised;
         let moments = [
             // The loss: all that is kept, logits, and the head's gradient.
             Bytes {
@@ -288,6 +295,22 @@ impl Need {
             flops_per_token: passes * 2.0 * (size.linear + head) as f64,
         }
     }
+}
+
+/// Bytes of the model when the linear layers of its blocks are in 4 bits, with a scale of 4 bytes for each 64.
+fn quantised(size: &Size, choice: &Choice, width: u64) -> u64 {
+    let linear = |(_, inputs, outputs): &(String, u64, u64)| inputs * outputs;
+    let in_four = |count: u64| choice.room(count / 2) + choice.room(4 * count.div_ceil(64));
+    let plain: u64 = size.counts().map(|count| choice.room(width * count)).sum();
+    let of_linears = size.linears.iter().map(linear);
+    let replaced: u64 = of_linears.clone().map(|count| choice.room(width * count)).sum();
+    plain - replaced + of_linears.map(in_four).sum::<u64>()
+}
+
+/// Numbers of the largest linear layer of a block.
+fn largest_linear(size: &Size) -> u64 {
+    let linear = |(_, inputs, outputs): &(String, u64, u64)| inputs * outputs;
+    size.linears.iter().map(linear).max().unwrap_or(0)
 }
 
 /// What Adafactor remembers: of each matrix a number a row and a column.

@@ -4,7 +4,9 @@ use super::choice::Need;
 use serde::Serialize;
 
 /// A GPU: name, memory in gigabytes, and its peak with dense bf16 products and fp32 sums in TFLOP/s, as its maker's data sheet has it.
-const GPUS: [(&str, u64, f64); 11] = [
+const GPUS: [(&str, u64, f64); 13] = [
+    ("RTX 4060 8 GB", 8, 30.2),
+    ("RTX 4070 12 GB", 12, 58.3),
     ("RTX 4080 16 GB", 16, 97.5),
     ("RTX 4090 24 GB", 24, 165.2),
     ("RTX 5090 32 GB", 32, 209.5),
