@@ -73,7 +73,6 @@ pub struct Piece {
 
 /// An example on its way into a piece.
 struct Member<'e> {
-    index: usize,
     example: &'e Example,
     /// Of each of its tokens so far, where in `t` it is.
     places: Vec<i64>,
@@ -96,18 +95,17 @@ fn common(a: &[u32], b: &[u32]) -> usize {
 }
 
 impl Piece {
+    /// Of `members` in the order of their tokens.
     fn of(examples: &[Example], members: &[usize]) -> Piece {
         let mut sorted: Vec<Member> = members
             .iter()
             .map(|&index| Member {
-                index,
                 example: &examples[index],
                 places: Vec::new(),
             })
             .collect();
-        sorted.sort_by(|a, b| (a.tokens(), a.index).cmp(&(b.tokens(), b.index)));
         let mut piece = Piece {
-            members: sorted.iter().map(|member| member.index).collect(),
+            members: members.to_vec(),
             ..Piece::default()
         };
         piece.grow(&mut sorted, 0, None);
@@ -146,20 +144,30 @@ impl Piece {
 /// A piece that is still being filled.
 #[derive(Default)]
 struct Filling {
+    /// In the order of their tokens.
     members: Vec<usize>,
     tokens: usize,
 }
 
 impl Filling {
-    /// Tokens that the example at `index` would add.
-    fn added(&self, examples: &[Example], index: usize) -> usize {
+    /// Where among the members the example at `index` belongs.
+    fn place(&self, examples: &[Example], index: usize) -> usize {
         let tokens = seen(&examples[index]);
-        let shared = |&other: &usize| common(tokens, seen(&examples[other]));
-        tokens.len() - self.members.iter().map(shared).max().unwrap_or(0)
+        self.members
+            .partition_point(|&other| seen(&examples[other]) <= tokens)
     }
 
-    fn add(&mut self, index: usize, tokens: usize) {
-        self.members.push(index);
+    /// Tokens that the example at `index` would add: it has most in common with a neighbour.
+    fn added(&self, examples: &[Example], index: usize) -> usize {
+        let (tokens, place) = (seen(&examples[index]), self.place(examples, index));
+        let neighbours = &self.members[place.saturating_sub(1)..self.members.len().min(place + 1)];
+        let shared = |&other: &usize| common(tokens, seen(&examples[other]));
+        tokens.len() - neighbours.iter().map(shared).max().unwrap_or(0)
+    }
+
+    fn add(&mut self, examples: &[Example], index: usize, tokens: usize) {
+        let place = self.place(examples, index);
+        self.members.insert(place, index);
         self.tokens += tokens;
     }
 }
@@ -178,10 +186,10 @@ pub fn pack(examples: &[Example], members: &[usize], limits: PieceLimits) -> Vec
             .filter(|(added, filling)| filling.tokens + added <= limits.positions)
             .min_by_key(|(added, _)| *added);
         match roomy {
-            Some((added, filling)) => filling.add(index, added),
+            Some((added, filling)) => filling.add(examples, index, added),
             None => {
                 let mut filling = Filling::default();
-                filling.add(index, examples[index].positions());
+                filling.add(examples, index, examples[index].positions());
                 fillings.push(filling);
             }
         }
