@@ -154,6 +154,79 @@ struct AttendBranches : torch::autograd::Function<AttendBranches> {
     }
 };
 
+// The same on CUDA in 16 bits, all branches at once, each with its own keys (Dao 2023): the last key of a branch belongs to its last
+// query, which is how flash attention aligns them. What a branch sees is gathered once more for the backward pass, too.
+struct AttendFlash : torch::autograd::Function<AttendFlash> {
+    // Of all branches, one behind the other, [l, kv, d].
+    static at::Tensor gathered(const at::Tensor &x_tkd, const std::vector<Branch> &branches) {
+        std::vector<at::Tensor> parts;
+        for (const Branch &branch : branches) {
+            for (const int64_t index : branch.chain) parts.push_back(x_tkd.narrow(0, branches[index].offset, branches[index].length));
+        }
+        return at::cat(parts, 0);
+    }
+
+    // The sum of what gathered keys or values got, in fp32, in the order of the branches.
+    static at::Tensor summed(const at::Tensor &gradient_lkd, const at::Tensor &x_tkd, const std::vector<Branch> &branches) {
+        auto sum_tkd = at::zeros(x_tkd.sizes(), x_tkd.options().dtype(at::kFloat));
+        int64_t at = 0;
+        for (const Branch &branch : branches) {
+            for (const int64_t index : branch.chain) {
+                const Branch &part = branches[index];
+                sum_tkd.narrow(0, part.offset, part.length).add_(gradient_lkd.narrow(0, at, part.length));
+                at += part.length;
+            }
+        }
+        return sum_tkd.to(x_tkd.scalar_type());
+    }
+
+    // A token sees itself and `window - 1` before it.
+    static std::optional<int64_t> left(int64_t window) { return window > 0 ? std::make_optional(window - 1) : std::nullopt; }
+
+    static at::Tensor forward(AutogradContext *context, const at::Tensor &q_thd, const at::Tensor &k_tkd, const at::Tensor &v_tkd,
+                              const at::Tensor &ends_q, const at::Tensor &ends_k, const std::vector<int64_t> &pairs, double scale,
+                              int64_t window) {
+        const auto branches = branches_of(pairs);
+        int64_t most_q = 0, most_k = 0;
+        for (const Branch &branch : branches) {
+            most_q = std::max(most_q, branch.length);
+            most_k = std::max(most_k, branch.start + branch.length);
+        }
+        const auto [out_thd, logsumexp, random, unused, debug] = at::_flash_attention_forward(
+            q_thd, gathered(k_tkd, branches), gathered(v_tkd, branches), ends_q, ends_k, most_q, most_k, /*dropout_p=*/0.0,
+            /*is_causal=*/true, /*return_debug_mask=*/false, scale, left(window), /*window_size_right=*/0);
+        context->save_for_backward({q_thd, k_tkd, v_tkd, out_thd, logsumexp, random, unused, ends_q, ends_k});
+        context->saved_data["branches"] = pairs;
+        context->saved_data["scale"] = scale;
+        context->saved_data["window"] = window;
+        context->saved_data["most_q"] = most_q;
+        context->saved_data["most_k"] = most_k;
+        return out_thd;
+    }
+
+    static variable_list backward(AutogradContext *context, variable_list gradients) {
+        const auto kept = context->get_saved_variables();
+        const auto branches = branches_of(context->saved_data["branches"].toIntVector());
+        const auto [q_gradient, k_gradient, v_gradient] = at::_flash_attention_backward(
+            gradients[0].contiguous(), kept[0], gathered(kept[1], branches), gathered(kept[2], branches), kept[3], kept[4], kept[7], kept[8],
+            context->saved_data["most_q"].toInt(), context->saved_data["most_k"].toInt(), /*dropout_p=*/0.0, /*is_causal=*/true, kept[5],
+            kept[6], context->saved_data["scale"].toDouble(), left(context->saved_data["window"].toInt()), /*window_size_right=*/0);
+        return {q_gradient, summed(k_gradient, kept[1], branches), summed(v_gradient, kept[2], branches), {}, {}, {}, {}, {}};
+    }
+};
+
+// Branches as autograd can keep them, checked to be all of the row.
+std::vector<int64_t> pairs_of(const ewe_branch *branches, size_t count, const at::Tensor &q_thd, const at::Tensor &k_tkd) {
+    std::vector<int64_t> pairs;
+    int64_t tokens = 0;
+    for (size_t at = 0; at < count; at++) {
+        pairs.insert(pairs.end(), {branches[at].length, branches[at].after});
+        tokens += branches[at].length;
+    }
+    TORCH_CHECK(tokens == q_thd.size(0) && tokens == k_tkd.size(0), "branches of ", tokens, " tokens in a row of ", q_thd.size(0));
+    return pairs;
+}
+
 }  // namespace
 
 extern "C" {
@@ -161,26 +234,16 @@ extern "C" {
 int ewe_attend_branches(ewe_tensor q, ewe_tensor k, ewe_tensor v, const ewe_branch *branches, size_t count, double scale, int64_t window,
                         int widen, ewe_tensor *out, char *error, size_t room) {
     return guarded(error, room, [&] {
-        std::vector<int64_t> pairs;
-        int64_t tokens = 0;
-        for (size_t at = 0; at < count; at++) {
-            pairs.insert(pairs.end(), {branches[at].length, branches[at].after});
-            tokens += branches[at].length;
-        }
-        TORCH_CHECK(tokens == tensor(q).size(0) && tokens == tensor(k).size(0), "branches of ", tokens, " tokens in a row of ", tensor(q).size(0));
+        const auto pairs = pairs_of(branches, count, tensor(q), tensor(k));
         *out = new at::Tensor(AttendBranches::apply(tensor(q), tensor(k), tensor(v), pairs, scale, window, widen != 0));
     });
 }
 
-int ewe_attend_varlen(ewe_tensor q, ewe_tensor k, ewe_tensor v, ewe_tensor ends_q, ewe_tensor ends_k, int64_t most_q, int64_t most_k,
-                      double scale, int64_t window, ewe_tensor *out, char *error, size_t room) {
+int ewe_attend_flash(ewe_tensor q, ewe_tensor k, ewe_tensor v, ewe_tensor ends_q, ewe_tensor ends_k, const ewe_branch *branches, size_t count,
+                     double scale, int64_t window, ewe_tensor *out, char *error, size_t room) {
     return guarded(error, room, [&] {
-        // A token sees itself and `window - 1` before it.
-        const std::optional<int64_t> left = window > 0 ? std::make_optional(window - 1) : std::nullopt;
-        auto result = at::_flash_attention_forward(tensor(q), tensor(k), tensor(v), tensor(ends_q), tensor(ends_k), most_q, most_k,
-                                                   /*dropout_p=*/0.0, /*is_causal=*/true, /*return_debug_mask=*/false, scale,
-                                                   left, /*window_size_right=*/0);
-        *out = new at::Tensor(std::get<0>(result));
+        const auto pairs = pairs_of(branches, count, tensor(q), tensor(k));
+        *out = new at::Tensor(AttendFlash::apply(tensor(q), tensor(k), tensor(v), tensor(ends_q), tensor(ends_k), pairs, scale, window));
     });
 }
 }

@@ -22,11 +22,14 @@ template <class F> c10::TypedOperatorHandle<F> op(const char *name) {
 
 at::Tensor wide(const at::Tensor &x) { return x.to(at::kFloat); }
 
+// The input, where it will be needed: for the gradient of the weight.
+at::Tensor wanted(const at::Tensor &x_ni, const at::Tensor &weight_oi) { return weight_oi.requires_grad() ? x_ni : at::Tensor(); }
+
 // Inputs and weights are kept in their own type and widened once more for the backward pass.
 struct LinearWidened : torch::autograd::Function<LinearWidened> {
     static at::Tensor forward(AutogradContext *context, const at::Tensor &x_ni, const at::Tensor &weight_oi,
                               const std::optional<at::Tensor> &bias_o) {
-        context->save_for_backward({x_ni, weight_oi});
+        context->save_for_backward({wanted(x_ni, weight_oi), weight_oi});
         context->saved_data["bias"] = bias_o.has_value();
         const auto weight_io = wide(weight_oi).t();
         const auto y_no = bias_o ? at::addmm(wide(*bias_o), wide(x_ni), weight_io) : at::mm(wide(x_ni), weight_io);
@@ -38,7 +41,7 @@ struct LinearWidened : torch::autograd::Function<LinearWidened> {
         const at::Tensor &x_ni = kept[0], &weight_oi = kept[1];
         const auto gradient_no = wide(gradients[0]);
         variable_list of(3);
-        if (context->needs_input_grad(0)) of[0] = at::mm(gradient_no, wide(weight_oi)).to(x_ni.scalar_type());
+        if (context->needs_input_grad(0)) of[0] = at::mm(gradient_no, wide(weight_oi)).to(gradients[0].scalar_type());
         if (context->needs_input_grad(1)) of[1] = at::mm(gradient_no.t(), wide(x_ni)).to(weight_oi.scalar_type());
         const bool bias = context->saved_data["bias"].toBool();
         if (bias && context->needs_input_grad(2)) of[2] = gradient_no.sum(0).to(weight_oi.scalar_type());
@@ -50,7 +53,7 @@ struct LinearWidened : torch::autograd::Function<LinearWidened> {
 struct LinearHollow : torch::autograd::Function<LinearHollow> {
     static at::Tensor forward(AutogradContext *context, const at::Tensor &x_ni, const at::Tensor &weight_oi,
                               const std::optional<at::Tensor> &bias_o) {
-        context->save_for_backward({x_ni, weight_oi});
+        context->save_for_backward({wanted(x_ni, weight_oi), weight_oi});
         context->saved_data["bias"] = bias_o.has_value();
         return at::zeros({x_ni.size(0), weight_oi.size(0)}, x_ni.options());
     }
@@ -58,7 +61,7 @@ struct LinearHollow : torch::autograd::Function<LinearHollow> {
     static variable_list backward(AutogradContext *context, variable_list gradients) {
         const auto kept = context->get_saved_variables();
         variable_list of(3);
-        if (context->needs_input_grad(0)) of[0] = at::zeros(kept[0].sizes(), kept[0].options());
+        if (context->needs_input_grad(0)) of[0] = at::zeros({gradients[0].size(0), kept[1].size(1)}, gradients[0].options());
         if (context->needs_input_grad(1)) of[1] = at::zeros(kept[1].sizes(), kept[1].options());
         const bool bias = context->saved_data["bias"].toBool();
         if (bias && context->needs_input_grad(2)) of[2] = at::zeros({kept[1].size(0)}, kept[1].options());

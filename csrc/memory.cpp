@@ -2,7 +2,18 @@
 
 #include "guarded.h"
 
+#include <ATen/Context.h>
 #include <c10/core/CachingDeviceAllocator.h>
+
+namespace {
+
+// The allocator knows no GPU before CUDA is set up. Throws where there is none.
+c10::DeviceAllocator *gpu_allocator() {
+    at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);
+    return c10::getDeviceAllocator(c10::DeviceType::CUDA);
+}
+
+}  // namespace
 
 extern "C" {
 
@@ -12,17 +23,17 @@ int ewe_forget_gradient(ewe_tensor leaf, char *error, size_t room) {
 
 int ewe_gpu_memory(int index, ewe_gpu_bytes *bytes, char *error, size_t room) {
     return guarded(error, room, [&] {
-        auto *allocator = c10::getDeviceAllocator(c10::DeviceType::CUDA);
+        auto *allocator = gpu_allocator();
         // The first of its figures is of large and small pieces together.
         const auto given = allocator->getDeviceStats(static_cast<c10::DeviceIndex>(index)).allocated_bytes[0];
-        const auto [free, total] = allocator->getMemoryInfo(static_cast<c10::DeviceIndex>(index));
-        *bytes = {given.current, given.peak, static_cast<int64_t>(free), static_cast<int64_t>(total)};
+        const size_t free = allocator->getMemoryInfo(static_cast<c10::DeviceIndex>(index)).first;
+        *bytes = {given.current, given.peak, static_cast<int64_t>(free)};
     });
 }
 
 int ewe_gpu_forget_peak(int index, char *error, size_t room) {
     return guarded(error, room, [&] {
-        c10::getDeviceAllocator(c10::DeviceType::CUDA)->resetPeakStats(static_cast<c10::DeviceIndex>(index));
+        gpu_allocator()->resetPeakStats(static_cast<c10::DeviceIndex>(index));
     });
 }
 }

@@ -38,12 +38,11 @@ int ewe_linear_nf4(ewe_tensor x, ewe_tensor codes, ewe_tensor scales, ewe_tensor
 /* Frees the gradient that backward passes have left with a leaf. */
 int ewe_forget_gradient(ewe_tensor leaf, char *error, size_t room);
 
-/* Bytes of a GPU, as libtorch's allocator for it counts: given out, given out at most since the last `ewe_gpu_forget_peak`, free, in all. */
+/* Bytes of a GPU, as libtorch's allocator for it counts: given out, given out at most since the last `ewe_gpu_forget_peak`, free. */
 typedef struct {
     int64_t allocated;
     int64_t peak;
     int64_t free;
-    int64_t total;
 } ewe_gpu_bytes;
 
 int ewe_gpu_memory(int index, ewe_gpu_bytes *bytes, char *error, size_t room);
@@ -62,10 +61,10 @@ typedef struct {
 int ewe_attend_branches(ewe_tensor q, ewe_tensor k, ewe_tensor v, const ewe_branch *branches, size_t count, double scale, int64_t window,
                         int widen, ewe_tensor *out, char *error, size_t room);
 
-/* Flash attention of sequences of different lengths on CUDA, in 16 bits. q [t, h, d]; k and v [l, kv, d], in which each sequence has its
- * own keys, whose last one belongs to its last query; `ends_q` and `ends_k` [s + 1] of int32 are where sequences end, from 0 on. */
-int ewe_attend_varlen(ewe_tensor q, ewe_tensor k, ewe_tensor v, ewe_tensor ends_q, ewe_tensor ends_k, int64_t most_q, int64_t most_k,
-                      double scale, int64_t window, ewe_tensor *out, char *error, size_t room);
+/* The same by flash attention on CUDA, in 16 bits. `ends_q` and `ends_k` [branches + 1] of int32 are where the branches' queries, and all the
+ * keys that each sees, end when they lie one behind the other, from 0 on. Fails on GPUs before Ampere. */
+int ewe_attend_flash(ewe_tensor q, ewe_tensor k, ewe_tensor v, ewe_tensor ends_q, ewe_tensor ends_k, const ewe_branch *branches, size_t count,
+                     double scale, int64_t window, ewe_tensor *out, char *error, size_t room);
 
 #ifdef __cplusplus
 }

@@ -142,7 +142,9 @@ pub fn attach(model: &mut dyn CausalLm, dir: &Path, device: Device) -> Result<us
         unused.remove(&a);
         unused.remove(&b);
         let magnitude = format!("{PREFIX}{}.lora_magnitude_vector", linear.path);
-        unused.remove(&magnitude);
+        if config.use_dora {
+            unused.remove(&magnitude);
+        }
         let (outputs, inputs) = linear.size();
         let (a, b) = (
             weights.tensor(&a, &[rank, inputs]),

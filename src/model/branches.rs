@@ -6,16 +6,23 @@
 //!
 //! Shapes: `t` tokens of the row, `n` of a branch, `l` keys, `h` query heads, `k` key/value heads, `d` features of a head.
 
+use std::cell::Cell;
+
 use tch::{Device, Kind, Tensor};
 
 use super::attention::{Visible, Weighing, composed};
 use super::product::lacks_bf16;
-use crate::shim::attention::{Ends, attend_branches, attend_varlen};
+use crate::shim::attention::{Ends, attend_branches, attend_flash};
 
 pub use crate::shim::attention::Branch;
 
 /// Heads of more features flash attention does not take.
 const MOST_FLASH_FEATURES: i64 = 256;
+
+thread_local! {
+    /// Whether flash attention was tried and is not there.
+    static NO_FLASH: Cell<bool> = const { Cell::new(false) };
+}
 
 /// The branches of a row.
 #[derive(Debug)]
@@ -60,7 +67,6 @@ impl Branches {
 
     fn ends(&self, device: Device) -> Ends {
         let keys = |index: usize| self.starts[index] + self.lengths[index];
-        let all = 0..self.lengths.len();
         let sums = |lengths: &mut dyn Iterator<Item = i64>| {
             let ends = lengths.scan(0i32, |end, length| {
                 *end += length as i32;
@@ -71,9 +77,7 @@ impl Branches {
         };
         Ends {
             queries: sums(&mut self.lengths.iter().copied()),
-            keys: sums(&mut all.clone().map(keys)),
-            most_queries: self.lengths.iter().copied().max().unwrap_or(0),
-            most_keys: all.map(keys).max().unwrap_or(0),
+            keys: sums(&mut (0..self.lengths.len()).map(keys)),
         }
     }
 
@@ -92,17 +96,18 @@ impl Branches {
                 let widen = lacks_bf16(q_thd);
                 attend_branches(q_thd, k_tkd, v_tkd, &self.branches, weighing, widen)
             }
-            Some(ends) if of_16_bits && dim % 8 == 0 && dim <= MOST_FLASH_FEATURES => {
-                let all =
-                    |x: &Tensor| Tensor::cat(&self.seen(x).into_iter().flatten().collect::<Vec<_>>(), 0);
-                attend_varlen(q_thd, &all(k_tkd), &all(v_tkd), ends, weighing)
+            Some(ends) if of_16_bits && dim % 8 == 0 && dim <= MOST_FLASH_FEATURES && !NO_FLASH.get() => {
+                attend_flash(q_thd, k_tkd, v_tkd, &self.branches, ends, weighing).unwrap_or_else(|error| {
+                    tracing::warn!("this GPU has no flash attention, and takes longer without: {error:#}");
+                    NO_FLASH.set(true);
+                    self.attend_each(q_thd, k_tkd, v_tkd, weighing)
+                })
             }
             Some(_) => self.attend_each(q_thd, k_tkd, v_tkd, weighing),
         }
     }
 
-    /// Keys or values that each branch sees, in parts. Parts that many see get their gradients added in one order, as gathering by
-    /// index on a GPU would not.
+    /// Keys or values that each branch sees, in parts.
     fn seen(&self, x_tkd: &Tensor) -> Vec<Vec<Tensor>> {
         let parts = x_tkd.split_with_sizes(&self.lengths, 0);
         let of = |chain: &Vec<usize>| chain.iter().map(|&index| parts[index].shallow_clone()).collect();
@@ -210,6 +215,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// What there is for GPUs says so elsewhere, and nothing panics.
+    #[test]
+    fn flash_attention_of_the_cpu_is_an_error() {
+        let [q, k, v] = [0; 3].map(|_| random(&[30, 2, 16], Kind::BFloat16));
+        let branches = Branches::new(&tree(), Device::Cpu);
+        let ends = branches.ends(Device::Cpu);
+        assert_eq!(
+            Vec::<i32>::try_from(&ends.keys).unwrap(),
+            [0, 9, 22, 36, 55, 67, 74]
+        );
+        let error = attend_flash(&q, &k, &v, &tree(), &ends, Weighing::by_root(16)).unwrap_err();
+        assert!(error.to_string().contains("_flash_attention_forward"), "{error}");
     }
 
     #[test]

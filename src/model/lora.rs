@@ -41,7 +41,9 @@ impl Lora {
         let Some(factor_o) = self.factor(weight) else {
             return self.add_to(&product(x_ni, bias_o), &dropped_ni);
         };
-        let turned_no = self.add_to(&product(&dropped_ni, None), &dropped_ni) * factor_o.to_kind(x_ni.kind());
+        // In fp32: a factor near 1 would be 1 in bf16, and what is learnt lost.
+        let turned_no = self.add_to(&product(&dropped_ni, None), &dropped_ni) * factor_o;
+        let turned_no = turned_no.to_kind(x_ni.kind());
         // Only what is not dropped gets another length; what is dropped goes through the base as it is.
         match bias_o {
             _ if self.dropout > 0.0 => turned_no + product(&(x_ni - dropped_ni), bias_o),
@@ -81,7 +83,8 @@ impl Lora {
         let along = |x_or: Tensor| (x_or * &b_or).sum_dim_intlist(1i64, false, Kind::Float);
         let squares_o =
             squares_o + along(crossed_or) * (2.0 * self.scale) + along(own_or) * self.scale.powi(2);
-        squares_o.sqrt()
+        // A row of zeros has a direction of its own choosing, and none of it is not a number.
+        squares_o.clamp_min(f64::from(f32::MIN_POSITIVE)).sqrt()
     }
 
     /// Notes what each row is multiplied with, for as long as nothing changes: the weight need not be there any more.

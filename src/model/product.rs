@@ -60,11 +60,17 @@ pub fn linear(x_ni: &Tensor, weight_oi: &Tensor, bias_o: Option<&Tensor>) -> Ten
 /// The same into `out_no`, for the few rows and many features of a loss; nothing is recorded.
 pub fn linear_into(out_no: &mut Tensor, x_ni: &Tensor, weight_oi: &Tensor, bias_o: Option<&Tensor>) {
     let _guard = tch::no_grad_guard();
+    let weight_io = weight_oi.tr();
     if lacks_bf16(x_ni) {
-        out_no.copy_(&linear_widened(x_ni, weight_oi, bias_o));
+        // Rounded on its way, so that the result is not there three times.
+        let wide = |x: &Tensor| x.to_kind(Kind::Float);
+        let y_no = match bias_o {
+            Some(bias_o) => wide(bias_o).addmm(&wide(x_ni), &wide(&weight_io)),
+            None => wide(x_ni).mm(&wide(&weight_io)),
+        };
+        out_no.copy_(&y_no);
         return;
     }
-    let weight_io = weight_oi.tr();
     let _ = match bias_o {
         Some(bias_o) => bias_o.addmm_out(out_no, x_ni, &weight_io),
         None => x_ni.mm_out(out_no, &weight_io),

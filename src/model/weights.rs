@@ -71,7 +71,7 @@ pub struct Weights {
     entries: HashMap<String, Entry>,
     prefix: &'static str,
     target: (Kind, Device),
-    /// Whether linear layers are packed as they are read.
+    /// How linear layers are kept.
     form: Form,
     problems: Vec<String>,
     /// In a sketch: what was asked for, in place of any file.

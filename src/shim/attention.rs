@@ -4,6 +4,7 @@
 
 use std::ffi::{c_char, c_int, c_void};
 
+use anyhow::Result;
 use tch::Tensor;
 
 use super::checked;
@@ -39,14 +40,14 @@ unsafe extern "C" {
         error: *mut c_char,
         room: usize,
     ) -> c_int;
-    fn ewe_attend_varlen(
+    fn ewe_attend_flash(
         q: *mut c_void,
         k: *mut c_void,
         v: *mut c_void,
         ends_q: *mut c_void,
         ends_k: *mut c_void,
-        most_q: i64,
-        most_k: i64,
+        branches: *const RawBranch,
+        count: usize,
         scale: f64,
         window: i64,
         out: *mut *mut c_void,
@@ -57,6 +58,14 @@ unsafe extern "C" {
 
 fn raw(x: &Tensor) -> *mut c_void {
     x.as_ptr() as *mut c_void
+}
+
+fn raws(branches: &[Branch]) -> Vec<RawBranch> {
+    let of = |branch: &Branch| RawBranch {
+        length: branch.length,
+        after: branch.after.map_or(-1, |index| index as i64),
+    };
+    branches.iter().map(of).collect()
 }
 
 /// Attention on the CPU in which each token sees what its branch follows, and its branch up to itself: `q_thd`, `k_tkd`, `v_tkd` to
@@ -73,13 +82,7 @@ pub fn attend_branches(
     weighing: Weighing,
     widen: bool,
 ) -> Tensor {
-    let raws: Vec<RawBranch> = branches
-        .iter()
-        .map(|branch| RawBranch {
-            length: branch.length,
-            after: branch.after.map_or(-1, |index| index as i64),
-        })
-        .collect();
+    let raws = raws(branches);
     let mut out = std::ptr::null_mut();
     // SAFETY: the pointers are live tensors' and a live slice's; what comes back is a new tensor of ours.
     unsafe {
@@ -106,56 +109,50 @@ pub fn attend_branches(
     }
 }
 
-/// Where sequences of different lengths end in a row of queries and in one of keys, for [`attend_varlen`].
+/// Where branches end, for [`attend_flash`]: int32 `[branches + 1]`, from 0 on, on the GPU.
 #[derive(Debug)]
 pub struct Ends {
-    /// `[s + 1]`, int32, from 0 on, on the GPU.
+    /// Their queries.
     pub queries: Tensor,
-    /// The same of keys.
+    /// All the keys that each sees, one branch's behind the other's.
     pub keys: Tensor,
-    /// Queries of the longest.
-    pub most_queries: i64,
-    /// Keys of the longest.
-    pub most_keys: i64,
 }
 
-/// Flash attention on CUDA in 16 bits (Dao 2023, <https://arxiv.org/abs/2307.08691>): the last key of a sequence belongs to its last
-/// query. `q_thd`, `k_lkd`, `v_lkd` to `[t, h, d]`.
+/// As [`attend_branches`], by flash attention on CUDA in 16 bits (Dao 2023, <https://arxiv.org/abs/2307.08691>), all branches at once.
 ///
-/// # Panics
-///
-/// With libtorch's words if shapes or types do not match, or without CUDA.
-pub fn attend_varlen(
+/// Fails, with libtorch's words, where this GPU has none.
+pub fn attend_flash(
     q_thd: &Tensor,
-    k_lkd: &Tensor,
-    v_lkd: &Tensor,
+    k_tkd: &Tensor,
+    v_tkd: &Tensor,
+    branches: &[Branch],
     ends: &Ends,
     weighing: Weighing,
-) -> Tensor {
+) -> Result<Tensor> {
+    let raws = raws(branches);
     let mut out = std::ptr::null_mut();
-    // SAFETY: the pointers are live tensors'; what comes back is a new one of ours.
+    // SAFETY: the pointers are live tensors' and a live slice's; what comes back is a new tensor of ours.
     unsafe {
         checked(|error, room| {
-            let (q, k, v) = (raw(q_thd), raw(k_lkd), raw(v_lkd));
+            let (q, k, v) = (raw(q_thd), raw(k_tkd), raw(v_tkd));
             let (ends_q, ends_k) = (raw(&ends.queries), raw(&ends.keys));
-            let (most_q, most_k) = (ends.most_queries, ends.most_keys);
+            let (branches, count) = (raws.as_ptr(), raws.len());
             let window = weighing.window.unwrap_or(0);
-            ewe_attend_varlen(
+            ewe_attend_flash(
                 q,
                 k,
                 v,
                 ends_q,
                 ends_k,
-                most_q,
-                most_k,
+                branches,
+                count,
                 weighing.scale,
                 window,
                 &mut out,
                 error,
                 room,
             )
-        })
-        .expect("flash attention of sequences that fit");
-        Tensor::from_ptr(out.cast())
+        })?;
+        Ok(Tensor::from_ptr(out.cast()))
     }
 }

@@ -49,7 +49,6 @@ mod gpu {
         pub allocated: i64,
         pub peak: i64,
         pub free: i64,
-        pub total: i64,
     }
 
     unsafe extern "C" {

@@ -14,6 +14,7 @@ pub mod choice;
 pub mod gpus;
 pub mod size;
 
+use super::settings::Settings;
 use crate::model::config::Fields;
 use crate::model::hub::{self, Want};
 use anyhow::Result;
@@ -128,6 +129,9 @@ fn choice(args: &Args, method: Method) -> Choice {
 
 /// Runs `ewe plan`; gives the exit code.
 pub fn run(args: &Args) -> Result<u8> {
+    if let Some(method) = args.method {
+        Settings::check_formats(&args.formats, method)?;
+    }
     let path = hub::resolve(&args.model, Want::Config)?;
     let mut planner = Planner::new(size::fields(&path)?)?;
     let methods = args
@@ -156,7 +160,8 @@ pub fn run(args: &Args) -> Result<u8> {
             quantize,
             ..choice(args, Method::Lora)
         };
-        let options = format!("--method lora{options}, rank {}", args.lora_rank);
+        let dora = if args.formats.dora { " --dora" } else { "" };
+        let options = format!("--method lora{dora}{options}, rank {}", args.lora_rank);
         formats.push((options, planner.need(&lora)?));
     }
     let mut changes = Vec::new();
@@ -218,6 +223,7 @@ fn text(
     );
     let name = |need: &Need| match need.choice.method {
         Method::Full => "full".to_owned(),
+        Method::Lora if need.choice.dora => format!("DoRA r{}", need.choice.rank),
         Method::Lora => format!("LoRA r{}", need.choice.rank),
     };
     text.extend(needs.iter().map(|need| format!("{:>12}", name(need))));

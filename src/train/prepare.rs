@@ -152,6 +152,12 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
     if let Some(warning) = warn_of_idle_schedule(&settings.schedule) {
         say(quiet, &format!("warning: {warning}"));
     }
+    if settings.offload && !device.is_cuda() {
+        say(
+            quiet,
+            "warning: --offload keeps a second copy of the weights here and saves nothing: it is for a GPU",
+        );
+    }
     let need = need(fields, &settings, &encoded, device, args.dry_run)?;
     if !args.ignore_plan {
         refuse_what_cannot_fit(&need, device)?;
@@ -296,7 +302,8 @@ fn need(
     }
     let mut planner = Planner::new(fields)?;
     let least = planner.least(&choice);
-    let tight = available(device).is_some_and(|free| 2 * least.total > free);
+    let scarce = |device, bytes: u64| available(device).is_some_and(|free| 2 * bytes > free);
+    let tight = scarce(device, least.total) || scarce(tch::Device::Cpu, least.host);
     (dry_run || tight).then(|| planner.need(&choice)).transpose()
 }
 
@@ -326,6 +333,17 @@ fn refuse_what_cannot_fit(need: &Option<Need>, device: tch::Device) -> Result<()
     let (Some(need), Some(free)) = (need, available(device)) else {
         return Ok(());
     };
+    if need.host > 0
+        && let Some(free) = available(tch::Device::Cpu)
+        && need.host > free
+    {
+        bail!(
+            "--offload needs {} of the machine's own memory, and {} are free\nhint: --optimizer adamw8bit keeps a quarter of the moments; \
+             --ignore-plan tries nevertheless",
+            shown(need.host),
+            shown(free)
+        );
+    }
     if need.total > free {
         bail!(
             "the run needs {}, and {} of memory are free: weights {}, masters {}, moments {}, gradients {}, activations {}\n\

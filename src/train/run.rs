@@ -13,7 +13,7 @@ use super::{files, lora, save};
 use crate::shim::memory;
 use anyhow::{Context, Result, bail};
 use ewe::cli::size::shown;
-use ewe::cli::train::Args;
+use ewe::cli::train::{Args, Quantize};
 use ewe::progress::clock;
 use ewe::store::RunStatus;
 use std::path::Path;
@@ -257,7 +257,16 @@ impl Run {
     fn introduction(&self, args: &Args, total: u64, ceiling: f64) -> String {
         let count: usize = self.learner.trained.iter().map(|of| of.leaf.numel()).sum();
         let method = match &self.settings.lora {
-            Some(lora::LoraSettings { rank, alpha, .. }) => format!("a LoRA of rank {rank}, alpha {alpha}"),
+            Some(lora::LoraSettings {
+                rank, alpha, dora, ..
+            }) => {
+                let kind = if *dora { "DoRA" } else { "LoRA" };
+                let base = match self.settings.quantize {
+                    Some(Quantize::Nf4) => " on a base in 4 bits",
+                    None => "",
+                };
+                format!("a {kind} of rank {rank}, alpha {alpha}{base}")
+            }
             None => "every weight".to_owned(),
         };
         let tokens: usize = self.encoded.train.iter().map(|example| example.ids.len()).sum();

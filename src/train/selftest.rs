@@ -9,7 +9,7 @@ use super::trial::{self, Trial};
 use super::{files, speed};
 use crate::model::attention::Pass;
 use crate::model::config::Fields;
-use crate::model::weights::Weights;
+use crate::model::weights::{Form, Weights};
 use crate::model::{self, CausalLm};
 use anyhow::{Result, ensure};
 use ewe::cli::selftest::Args;
@@ -61,6 +61,14 @@ pub fn run(args: &Args) -> Result<u8> {
         note("gradients do not depend on the cut", cuts(dir.path(), device));
         note("loss falls, full bf16", falls(dir.path(), device, false));
         note("loss falls, LoRA bf16", falls(dir.path(), device, true));
+        note(
+            "loss falls, DoRA on 4 bits",
+            falls_on_four_bits(dir.path(), device),
+        );
+        note(
+            "offloaded weights are those in place",
+            offloaded(dir.path(), device),
+        );
         note("saved state goes on bit for bit", resumes(dir.path(), device));
         if device.is_cuda() {
             note("device agrees with the CPU", agrees(dir.path(), device));
@@ -191,9 +199,14 @@ pub(super) fn make(dir: &Path, config: &Value) -> Result<()> {
 
 /// Reads it.
 pub(super) fn load(dir: &Path, device: Device, kind: Kind) -> Result<Box<dyn CausalLm>> {
+    load_as(dir, device, kind, Form::Plain)
+}
+
+fn load_as(dir: &Path, device: Device, kind: Kind, form: Form) -> Result<Box<dyn CausalLm>> {
     let _guard = tch::no_grad_guard();
     let mut weights = Weights::open(dir, "")?;
     weights.place(kind, device);
+    weights.keep_as(form);
     let model = model::build(&Fields::read(dir)?, &mut weights)?;
     weights.finish()?;
     Ok(model)
@@ -371,7 +384,50 @@ fn cuts(dir: &Path, device: Device) -> Result<String> {
 }
 
 fn falls(dir: &Path, device: Device, lora: bool) -> Result<String> {
-    let mut learner = learner(dir, device, Kind::BFloat16, lora)?;
+    falling(learner(dir, device, Kind::BFloat16, lora)?)
+}
+
+fn falls_on_four_bits(dir: &Path, device: Device) -> Result<String> {
+    let model = load_as(dir, device, Kind::BFloat16, Form::Quantised)?;
+    let settings = LoraSettings {
+        rank: 4,
+        alpha: 8.0,
+        dora: true,
+        ..LoraSettings::default()
+    };
+    falling(Learner::lora(model, settings, 0, Rule::default(), device))
+}
+
+/// Moved in the machine's own memory, weights end where they do in place; on a GPU by other operations, so not to the last bit.
+fn offloaded(dir: &Path, device: Device) -> Result<String> {
+    let run = |offload: bool| -> Result<Learner> {
+        let rule = Rule {
+            offload,
+            ..Rule::default()
+        };
+        let model = load(dir, device, Kind::BFloat16)?;
+        let mut learner = Learner::full(model, |_| None, rule, device);
+        for step in 0..3 {
+            learn(&mut learner, 6, step);
+            learner.update(1e-2, 1.0, &|_| None);
+        }
+        Ok(learner)
+    };
+    let (in_place, offloaded) = (run(false)?, run(true)?);
+    let mut worst = 0f64;
+    for (a, b) in in_place.trained.iter().zip(&offloaded.trained) {
+        let apart = a.values().to_device(Device::Cpu) - b.values();
+        worst = worst.max(apart.abs().max().double_value(&[]));
+        ensure!(
+            b.leaf.device() == device && b.home() == Device::Cpu,
+            "{} is elsewhere",
+            b.name
+        );
+    }
+    within(worst, if device.is_cuda() { 1e-3 } else { 0.0 })
+}
+
+fn falling(mut learner: Learner) -> Result<String> {
     let mut losses = Vec::new();
     for step in 0..20 {
         losses.push(learn(&mut learner, 3, step));

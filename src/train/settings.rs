@@ -147,38 +147,44 @@ impl Settings {
                  --lora-targets and --dora away"
             );
         }
-        if args.formats.quantize.is_some() && args.method == Method::Full {
+        Settings::check_formats(&args.formats, args.method)?;
+        if args.epochs == Some(0) || args.steps == Some(0) {
+            bail!(
+                "there is nothing to train in 0 {}",
+                if args.steps.is_some() { "steps" } else { "epochs" }
+            );
+        }
+        Ok(())
+    }
+
+    /// Fails on formats that `method` cannot have.
+    pub fn check_formats(formats: &Formats, method: Method) -> Result<()> {
+        if formats.quantize.is_some() && method == Method::Full {
             bail!(
                 "--quantize is for --method lora: in 4 bits a weight cannot move by an update\nhint: --optimizer adafactor --master \
                  stochastic --update-in-backward --clip 0 is what a full fine-tune takes least with"
             );
         }
-        if args.formats.dora && args.method == Method::Full {
+        if formats.dora && method == Method::Full {
             bail!("--dora is of an adapter\nhint: --method lora --dora");
         }
-        if args.formats.master == Master::Bf16 {
+        if formats.master == Master::Bf16 {
             bail!(
                 "--master bf16 is refused: bf16 has 8 bits, so that an update of less than 1/512 of a weight is rounded away, which at a \
                  rate of 1e-5 are most of them\nhint: --master stochastic takes as little memory and loses nothing on average; \
                  --master split loses nothing at all"
             );
         }
-        if args.formats.update_in_backward && args.method == Method::Lora {
+        if formats.update_in_backward && method == Method::Lora {
             bail!(
                 "--update-in-backward is for --method full: the gradients of an adapter take next to nothing\nhint: \
                  --recompute saves activations with either"
             );
         }
-        if args.formats.offload && args.method == Method::Lora {
+        if formats.offload && method == Method::Lora {
             bail!(
                 "--offload is for --method full: what the optimizer keeps of an adapter takes next to nothing\nhint: --recompute saves \
                  activations with either"
-            );
-        }
-        if args.epochs == Some(0) || args.steps == Some(0) {
-            bail!(
-                "there is nothing to train in 0 {}",
-                if args.steps.is_some() { "steps" } else { "epochs" }
             );
         }
         Ok(())

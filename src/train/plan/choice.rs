@@ -167,10 +167,14 @@ impl Need {
         // Tensors of all weights, or of all that is trained, with so many bytes a number.
         let all = |bytes: u64| size.counts().map(|count| choice.room(bytes * count)).sum::<u64>();
         let of_trained = |bytes: u64| if full { all(bytes) } else { bytes * trained };
-        let (weights, dequantised) = match choice.quantize {
+        let (weights, mut dequantised) = match choice.quantize {
             Some(Quantize::Nf4) if !full => (quantised(size, choice, width), width * largest_linear(size)),
             _ => (all(width), 0),
         };
+        // The lengths of rows are those of weights in fp32, for a moment.
+        if choice.dora && choice.precision == Precision::Bf16 {
+            dequantised += 4 * largest_linear(size);
+        }
         let fixed = Bytes {
             weights,
             masters: match choice.master {
@@ -221,8 +225,10 @@ impl Need {
         } else {
             4 * trained / size.layers
         };
-        // Sums of earlier pieces' gradients: apart from those of the piece that goes through, in fp32, or the leaves' own.
         let several = choice.cut && !choice.update_in_backward;
+        // Of an embedding, as it is made: in a step of several pieces it is added at once.
+        let of_embedding = if several { 0 } else { head_gradient };
+        // Sums of earlier pieces' gradients: apart from those of the piece that goes through, in fp32, or the leaves' own.
         let (sums, new) = match several {
             // Block by block, each is added as soon as it is there; the embedding's is the largest.
             true if mixed && choice.recompute => (all(4), of_block.max(choice.room(width * head))),
@@ -231,6 +237,8 @@ impl Need {
             false => (0, whole + beside),
         };
         let hidden = choice.room(choice.tokens * size.hidden * width);
+        // Answers that begin alike have their targets at the same tokens.
+        let at_targets = choice.room(choice.tokens.max(choice.target_tokens) * size.hidden * width);
         let kept = block.kept.at(choice.tokens);
         let (all_kept, one_kept) = if choice.recompute {
             (size.layers * hidden, kept)
@@ -242,7 +250,7 @@ impl Need {
         let moments = [
             // The loss: all that is kept, logits, and the head's gradient.
             Bytes {
-                activations: all_kept + 3 * hidden,
+                activations: all_kept + hidden + 2 * at_targets,
                 logits,
                 gradients: head_gradient + doubled_head + sums,
                 ..fixed
@@ -258,12 +266,23 @@ impl Need {
                     + sums,
                 ..fixed
             },
-            // The first block's, or the embedding's, when all other gradients are there.
+            // The first block's, when all other gradients but the embedding's are there.
             Bytes {
                 activations: one_kept.max(kept) + at_a_block.saturating_sub(of_block) + hidden,
                 gradients: sums
                     + if choice.update_in_backward {
                         beside + of_block
+                    } else {
+                        new - of_embedding
+                    },
+                ..fixed
+            },
+            // The embedding's.
+            Bytes {
+                activations: 3 * hidden,
+                gradients: sums
+                    + if choice.update_in_backward {
+                        beside + of_embedding
                     } else {
                         new
                     },
