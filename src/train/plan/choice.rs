@@ -348,19 +348,24 @@ fn factored(size: &Size, choice: &Choice) -> u64 {
 /// Bytes of the loss: its buffers, and, where the head's gradient is made in several parts, the part that is added.
 fn loss_bytes(size: &Size, choice: &Choice, width: u64) -> (u64, u64) {
     let full = choice.method == Method::Full;
-    let chunk = loss::chunk(choice.target_tokens as i64, size.vocab as i64, width as i64, full) as u64;
-    let tile = loss::cpu_tile(size.vocab as i64).min(chunk as i64) as u64;
-    // Products in fp32 of what is bf16: the head's weight, and the logits before they are rounded.
-    let widened = if choice.widens() {
-        4 * size.vocab * (size.hidden + chunk)
-    } else {
-        0
+    let (vocab, targets) = (size.vocab, choice.target_tokens);
+    let chunk = loss::chunk(targets as i64, vocab as i64, width as i64, full) as u64;
+    let tile = loss::cpu_tile(vocab as i64).min(chunk as i64) as u64;
+    let buffer = chunk * vocab * width;
+    // A product in fp32 of what is bf16: the head's weight or its gradient, and logits.
+    let widened = |rows: u64| 4 * vocab * (size.hidden + rows);
+    let gradient = if full { width * vocab * size.hidden } else { 0 };
+    let parts = targets.div_ceil(chunk.max(1));
+    if !choice.widens() {
+        let added = if parts > 1 { gradient } else { 0 };
+        return (buffer + 2 * 4 * tile * vocab, added);
+    }
+    // The gradient is there from the second part on, and is counted apart.
+    let last = gradient + widened(targets - chunk * parts.saturating_sub(1).min(targets));
+    let peak = match parts {
+        0 | 1 => widened(chunk).max(gradient + 4 * vocab * size.hidden),
+        2 => widened(chunk).max(last),
+        _ => gradient + widened(chunk),
     };
-    let logits = chunk * size.vocab * width + (2 * 4 * tile * size.vocab).max(widened);
-    let doubled = if full && choice.target_tokens > chunk {
-        width * size.vocab * size.hidden
-    } else {
-        0
-    };
-    (logits, doubled)
+    (buffer + peak.saturating_sub(gradient), 0)
 }
