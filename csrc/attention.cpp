@@ -65,6 +65,18 @@ struct Weighing {
 // [n, h, d] of a row as the [1, h, n, d] that attention takes. Only a view.
 at::Tensor heads_first(const at::Tensor &x_nhd) { return x_nhd.unsqueeze(0).transpose(1, 2); }
 
+// Of the row, what a branch sees: in parts, from its sequences' first branch to itself.
+void add_seen(std::vector<at::Tensor> &parts, const at::Tensor &x_tkd, const std::vector<Branch> &branches, const Branch &branch) {
+    for (const int64_t index : branch.chain) parts.push_back(x_tkd.narrow(0, branches[index].offset, branches[index].length));
+}
+
+// What both ways keep for the backward pass besides tensors.
+void keep(AutogradContext *context, const std::vector<int64_t> &pairs, double scale, int64_t window) {
+    context->saved_data["branches"] = pairs;
+    context->saved_data["scale"] = scale;
+    context->saved_data["window"] = window;
+}
+
 // What attention of one branch takes.
 struct Inputs {
     const std::vector<Branch> &branches;
@@ -78,7 +90,7 @@ struct Inputs {
     // The keys or values of all that it sees, [1, h, l, d]: a copy, unless that is nothing but itself.
     at::Tensor seen(const at::Tensor &x_tkd, int64_t heads) const {
         std::vector<at::Tensor> parts;
-        for (const int64_t index : branch.chain) parts.push_back(x_tkd.narrow(0, branches[index].offset, branches[index].length));
+        add_seen(parts, x_tkd, branches, branch);
         at::Tensor x_lkd = parts.size() == 1 ? parts[0] : at::cat(parts, 0);
         x_lkd = x_lkd.narrow(0, from, x_lkd.size(0) - from).to(type);
         const int64_t groups = heads / x_tkd.size(1);
@@ -118,9 +130,7 @@ struct AttendBranches : torch::autograd::Function<AttendBranches> {
             kept.push_back(logsumexp);
         }
         context->save_for_backward(std::move(kept));
-        context->saved_data["branches"] = pairs;
-        context->saved_data["scale"] = scale;
-        context->saved_data["window"] = window;
+        keep(context, pairs, scale, window);
         context->saved_data["widen"] = widen;
         return out_thd;
     }
@@ -160,9 +170,7 @@ struct AttendFlash : torch::autograd::Function<AttendFlash> {
     // Of all branches, one behind the other, [l, kv, d].
     static at::Tensor gathered(const at::Tensor &x_tkd, const std::vector<Branch> &branches) {
         std::vector<at::Tensor> parts;
-        for (const Branch &branch : branches) {
-            for (const int64_t index : branch.chain) parts.push_back(x_tkd.narrow(0, branches[index].offset, branches[index].length));
-        }
+        for (const Branch &branch : branches) add_seen(parts, x_tkd, branches, branch);
         return at::cat(parts, 0);
     }
 
@@ -196,9 +204,7 @@ struct AttendFlash : torch::autograd::Function<AttendFlash> {
             q_thd, gathered(k_tkd, branches), gathered(v_tkd, branches), ends_q, ends_k, most_q, most_k, /*dropout_p=*/0.0,
             /*is_causal=*/true, /*return_debug_mask=*/false, scale, left(window), /*window_size_right=*/0);
         context->save_for_backward({q_thd, k_tkd, v_tkd, out_thd, logsumexp, random, unused, ends_q, ends_k});
-        context->saved_data["branches"] = pairs;
-        context->saved_data["scale"] = scale;
-        context->saved_data["window"] = window;
+        keep(context, pairs, scale, window);
         context->saved_data["most_q"] = most_q;
         context->saved_data["most_k"] = most_k;
         return out_thd;

@@ -25,7 +25,8 @@ impl Weighing {
 /// What one forward call needs besides the tokens. Masks and rotary angles are made once and shared by all layers.
 ///
 /// Its tokens are stretches of sequences, one behind the other: rows of a batch, all of one length, or, in a pass of one
-/// row, stretches of any lengths, or whole sequences and what they share. Rows are padded on the right: attention is causal, so padding is seen by padding only.
+/// row, stretches of any lengths, or whole sequences and what they share. Rows are padded on the right: attention is causal, so
+/// padding is seen by padding only.
 #[derive(Debug)]
 pub struct Pass<'c> {
     batch: i64,

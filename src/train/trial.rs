@@ -7,7 +7,7 @@ use super::learner::{Learner, Update};
 use super::optimizer::Rule;
 use super::plan::Planner;
 use super::plan::choice::{Choice, Need, SCRATCH};
-use super::selftest::{load, make};
+use super::selftest::models::{load, make};
 use super::speed::{self, Work};
 use crate::model::config::Fields;
 use crate::model::device::{dtype_name, has_bf16};
