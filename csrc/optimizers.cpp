@@ -331,8 +331,37 @@ void adamw(const ewe_adamw *step, ewe_weights weights, ewe_moments moments, int 
     });
 }
 
-template <class G> inline f32x16 some(const G *p, int64_t count) {
-    return count < LANES ? load(p, count) : load(p);
+// 16 elements of a row, and what is left of one.
+struct Whole {
+    template <class T> f32x16 get(const T *p) const { return load(p); }
+    void set(float *p, f32x16 x) const { store(p, x); }
+};
+
+struct Rest {
+    int64_t count;
+
+    template <class T> f32x16 get(const T *p) const { return load(p, count); }
+    void set(float *p, f32x16 x) const { store(p, x, count); }
+};
+
+// Calls `f` with every 16th number up to `count`, and what is there.
+template <class F> inline void along(int64_t count, F f) {
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES) f(i, Whole{});
+    if (i < count) f(i, Rest{count - i});
+}
+
+// The sum of what `f` gives for these. Four sums at once: one would wait for itself, longest where 16 floats are more than a register and
+// the compiler keeps them in memory (AVX2: 30 ms in place of 10 for 67M elements, 2026-11-27).
+template <class F> inline float sum_along(int64_t count, F f) {
+    constexpr int64_t AT_ONCE = 4;
+    f32x16 totals[AT_ONCE] = {};
+    int64_t i = 0;
+    for (; i + AT_ONCE * LANES <= count; i += AT_ONCE * LANES) {
+        for (int64_t n = 0; n < AT_ONCE; n++) totals[n] += f(i + n * LANES, Whole{});
+    }
+    along(count - i, [&](int64_t j, auto here) { totals[0] += f(i + j, here); });
+    return sum((totals[0] + totals[1]) + (totals[2] + totals[3]));
 }
 
 template <class G> double sum_of_squares_of(const G *gradient, int64_t count) {
@@ -341,13 +370,11 @@ template <class G> double sum_of_squares_of(const G *gradient, int64_t count) {
     std::vector<float> sums((count + STRETCH - 1) / STRETCH);
 #pragma omp parallel for schedule(static) if (count > WORTH_A_THREAD)
     for (int64_t n = 0; n < (int64_t)sums.size(); n++) {
-        f32x16 total = {};
-        int64_t to = std::min(count, (n + 1) * STRETCH);
-        for (int64_t i = n * STRETCH; i < to; i += LANES) {
-            f32x16 g = some(gradient + i, std::min(to - i, LANES));
-            total += g * g;
-        }
-        sums[n] = sum(total);
+        const G *from = gradient + n * STRETCH;
+        sums[n] = sum_along(std::min(count - n * STRETCH, STRETCH), [&](int64_t i, auto here) {
+            f32x16 g = here.get(from + i);
+            return g * g;
+        });
     }
     double total = 0;
     for (float part : sums) total += part;
@@ -363,20 +390,15 @@ double sum_of_squares(int type, const void *gradient, int64_t count) {
 template <int R, class G>
 void square_rows(const G *gradient, float factor, float *rows, float *columns, int64_t count) {
     f32x16 sums[R] = {};
-    for (int64_t j = 0; j < count; j += LANES) {
-        int64_t left = std::min(count - j, LANES);
+    along(count, [&](int64_t j, auto here) {
         f32x16 column = {};
         for (int r = 0; r < R; r++) {
-            f32x16 g = some(gradient + r * count + j, left) * all(factor);
+            f32x16 g = here.get(gradient + r * count + j) * all(factor);
             sums[r] += g * g;
             column += g * g;
         }
-        if (left < LANES) {
-            store(columns + j, load(columns + j, left) + column, left);
-        } else {
-            store(columns + j, load(columns + j) + column);
-        }
-    }
+        here.set(columns + j, here.get(columns + j) + column);
+    });
     for (int r = 0; r < R; r++) rows[r] = sum(sums[r]);
 }
 
@@ -413,13 +435,10 @@ void scaled_squares_of(const G *gradient, float factor, const float *row, const 
                        int64_t count) {
 #pragma omp parallel for schedule(static) if (n * count > WORTH_A_THREAD)
     for (int64_t r = 0; r < n; r++) {
-        f32x16 total = {};
-        for (int64_t j = 0; j < count; j += LANES) {
-            int64_t left = std::min(count - j, LANES);
-            f32x16 u = some(gradient + r * count + j, left) * all(factor) * all(row[r]) * some(column + j, left);
-            total += u * u;
-        }
-        sums[r] = sum(total);
+        sums[r] = sum_along(count, [&](int64_t j, auto here) {
+            f32x16 u = here.get(gradient + r * count + j) * all(factor) * all(row[r]) * here.get(column + j);
+            return u * u;
+        });
     }
 }
 

@@ -35,8 +35,16 @@ pub struct Pass<'c> {
     cached: Option<Cached<'c>>,
     segments: Vec<Segment>,
     branches: Option<Branches>,
+    wanted: Option<Wanted>,
     masks: Vec<(Option<i64>, Visible)>,
     angles: Vec<(Rope, Angles)>,
+}
+
+/// The positions of a row that somebody looks at when the last block is done.
+#[derive(Debug)]
+struct Wanted {
+    last: usize,
+    position_w: Tensor,
 }
 
 /// Where new keys and values go.
@@ -81,6 +89,7 @@ impl<'c> Pass<'c> {
                 length: time,
             })),
             branches: None,
+            wanted: None,
             masks: Vec::new(),
             angles: Vec::new(),
         }
@@ -98,8 +107,24 @@ impl<'c> Pass<'c> {
             cached: None,
             segments: Vec::new(),
             branches: Some(branches),
+            wanted: None,
             masks: Vec::new(),
             angles: Vec::new(),
+        }
+    }
+
+    /// The same, but block `last`, the last one, gives what is at `position_w` of the row only: its queries of all others, and all that is made
+    /// of these, nobody looks at. Its keys and values are still those of all.
+    pub fn wanted_at(mut self, last: usize, position_w: Tensor) -> Pass<'c> {
+        self.wanted = Some(Wanted { last, position_w });
+        self
+    }
+
+    /// Of `x_btd` in block `layer` what its outcome is wanted of: everything, `[b, t, d]`, or `[b, w, d]`.
+    pub fn wanted(&self, layer: usize, x_btd: &Tensor) -> Tensor {
+        match &self.wanted {
+            Some(Wanted { last, position_w }) if *last == layer => x_btd.index_select(1, position_w),
+            _ => x_btd.shallow_clone(),
         }
     }
 
@@ -154,6 +179,7 @@ impl<'c> Pass<'c> {
             }),
             segments: segments(stretches.iter().copied()),
             branches: None,
+            wanted: None,
             masks: Vec::new(),
             angles: Vec::new(),
         }
@@ -173,7 +199,8 @@ impl<'c> Pass<'c> {
         rope.apply(x_bthd, angles)
     }
 
-    /// Attention of layer `layer`: `softmax(scale · q kᵀ) v`, as `weighing` says. `q_bthd`, `k_btkd`, `v_btkd` to `[b, t, h·d]`. Remembers keys and values in the cache.
+    /// Attention of layer `layer`: `softmax(scale · q kᵀ) v`, as `weighing` says. `q_bthd`, `k_btkd`, `v_btkd` to `[b, t, h·d]`, or what is
+    /// [wanted](Pass::wanted) of it. Remembers keys and values in the cache.
     ///
     /// libtorch's fused kernels keep scores and softmax in fp32 whatever the inputs' type.
     pub fn attend(
@@ -194,7 +221,7 @@ impl<'c> Pass<'c> {
         if let Some(branches) = &self.branches {
             let row = |x: &Tensor| x.squeeze_dim(0);
             let o_thd = branches.attend(&row(q_bthd), &row(k_btkd), &row(v_btkd), weighing);
-            return o_thd.view([batch, time, heads * dim]);
+            return self.wanted(layer, &o_thd.view([batch, time, heads * dim]));
         }
         if let Some(cached) = &mut self.cached {
             cached.cache.write(layer, &cached.places_n, k_btkd, v_btkd);

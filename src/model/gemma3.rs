@@ -300,7 +300,8 @@ impl CausalLm for Gemma3 {
         let attended_btd = block
             .self_attn
             .forward(layer, &block.input_layernorm.forward(x_btd), pass);
-        let x_btd = block.post_attention_layernorm.add_to(x_btd, &attended_btd);
+        let x_btd = pass.wanted(layer, x_btd);
+        let x_btd = block.post_attention_layernorm.add_to(&x_btd, &attended_btd);
         let mixed_btd = block
             .mlp
             .forward(&block.pre_feedforward_layernorm.forward(&x_btd));

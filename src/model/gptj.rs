@@ -209,6 +209,7 @@ impl CausalLm for GptJ {
         let block = &self.h[layer];
         let normed_btd = block.ln_1.forward(x_btd);
         let attended_btd = block.attn.forward(layer, &normed_btd, pass);
+        let [normed_btd, x_btd] = [&normed_btd, x_btd].map(|x_btd| pass.wanted(layer, x_btd));
         // The order of the sum is the reference's; in 16 bits it matters.
         attended_btd + block.mlp.forward(&normed_btd) + x_btd
     }

@@ -339,7 +339,8 @@ impl CausalLm for Llama {
     fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut Pass) -> Tensor {
         let block = &self.layers[layer];
         let normed_btd = block.input_layernorm.forward(x_btd);
-        let x_btd = x_btd + block.self_attn.forward(layer, &normed_btd, pass);
+        let attended_btd = block.self_attn.forward(layer, &normed_btd, pass);
+        let x_btd = pass.wanted(layer, x_btd) + attended_btd;
         let normed_btd = block.post_attention_layernorm.forward(&x_btd);
         x_btd + block.mlp.forward(&normed_btd)
     }

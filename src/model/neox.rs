@@ -230,9 +230,10 @@ impl CausalLm for GptNeoX {
         let block = &self.layers[layer];
         let normed_btd = block.input_layernorm.forward(x_btd);
         let attended_btd = block.attention.forward(layer, &normed_btd, pass);
+        let x_btd = pass.wanted(layer, x_btd);
         // The order of the sums is the reference's; in 16 bits it matters.
         if self.use_parallel_residual {
-            let normed_btd = block.post_attention_layernorm.forward(x_btd);
+            let normed_btd = block.post_attention_layernorm.forward(&x_btd);
             block.mlp.forward(&normed_btd) + attended_btd + x_btd
         } else {
             let x_btd = attended_btd + x_btd;

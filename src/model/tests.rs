@@ -206,6 +206,57 @@ fn packed_sequences_do_not_see_each_other() {
     });
 }
 
+/// What the last block gives of some tokens is what it gives of them among all, and so are gradients.
+#[test]
+fn what_is_wanted_is_what_it_is_among_all() {
+    let branch = |length, after| Branch { length, after };
+    let branches = [
+        branch(10, None),
+        branch(14, Some(0)),
+        branch(6, Some(0)),
+        branch(9, None),
+    ];
+    let position_w = Tensor::from_slice(&[3i64, 9, 20, 21, 22, 29, 38]);
+    for name in GOLDENS {
+        let (tokens_bt, _) = expected(name);
+        let loaded = loaded(name);
+        let mut parameters = loaded.model.parameters();
+        for (_, tensor) in &mut parameters {
+            let _ = tensor.set_requires_grad(true);
+        }
+        let tokens_1t = tokens_bt.view([1, -1]).narrow(1, 0, 39);
+        let mut run = |some: bool| {
+            let mut pass = Pass::packed(&branches, Device::Cpu);
+            if some {
+                pass = pass.wanted_at(loaded.model.info().layers - 1, position_w.shallow_clone());
+            }
+            let mut hidden = loaded.model.forward(&tokens_1t, &mut pass);
+            if !some {
+                hidden = hidden.index_select(1, &position_w);
+            }
+            let logits = loaded.model.logits(&hidden);
+            logits.square().mean(Kind::Float).backward();
+            let gradients = parameters.iter_mut().map(|(_, tensor)| {
+                let gradient = tensor.grad().copy();
+                tensor.zero_grad();
+                gradient
+            });
+            (logits.detach(), gradients.collect::<Vec<Tensor>>())
+        };
+        let ((ours, gradients), (want, want_gradients)) = (run(true), run(false));
+        assert_eq!(ours.size()[1], 7, "{name}");
+        let off = distance(&ours, &want);
+        assert!(off <= 1e-5, "{name}: logits differ by {off:e}");
+        for ((ours, want), (parameter, _)) in gradients.iter().zip(&want_gradients).zip(&parameters) {
+            let off = distance(ours, want) / want.abs().max().double_value(&[]);
+            assert!(
+                off <= 1e-5,
+                "{name}: the gradient of {parameter} differs by {off:e}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_prefix_copied_out_and_in_is_as_good_as_computed() {
     both_ways(|name| {

@@ -118,6 +118,17 @@ impl Piece {
         piece
     }
 
+    /// `position_w`: the positions before targets, each once, in order; and `place_n`: of each target, which of these is its, unless they are
+    /// simply the targets' own one by one.
+    pub fn wanted(&self) -> (Vec<i64>, Option<Vec<i64>>) {
+        let mut position_w = self.position_n.clone();
+        position_w.sort_unstable();
+        position_w.dedup();
+        let place = |at: &i64| position_w.partition_point(|wanted| wanted < at) as i64;
+        let place_n = (position_w != self.position_n).then(|| self.position_n.iter().map(place).collect());
+        (position_w, place_n)
+    }
+
     /// Adds the branches of sorted sequences that have their first `from` tokens in common, in branch `after` and those before it.
     fn grow(&mut self, sorted: &mut [Member], from: usize, after: Option<usize>) {
         let ended = sorted.iter().take_while(|of| of.tokens().len() == from).count();
@@ -304,6 +315,10 @@ mod tests {
         );
         assert_eq!(piece.position_n, [1, 2, 3, 4, 3, 4, 2, 5, 6, 7]);
         assert_eq!(piece.target_n, [3, 5, 5, 6, 5, 0, 7, 8, 9, 9]);
+        let places = vec![0, 1, 2, 3, 2, 3, 1, 4, 5, 6];
+        assert_eq!(piece.wanted(), (vec![1, 2, 3, 4, 5, 6, 7], Some(places)));
+        let alone = Piece::of(&examples, &[1]);
+        assert_eq!(alone.wanted(), (vec![2, 3], None));
         // Room for what an example adds is room for it; one that adds less goes where it does.
         let tight = PieceLimits {
             positions: 6,

@@ -5,7 +5,7 @@
 //! (see [`super::loss`]): the body's backward is seeded with the head's gradient, `Σ y · dy`, whose derivative by `y`
 //! is `dy` exactly.
 //!
-//! Shapes: `t` tokens of a piece, `n` target positions, `d` hidden, `v` vocabulary.
+//! Shapes: `t` tokens of a piece, `w` of them before a target, `n` targets, `d` hidden, `v` vocabulary.
 
 use super::batch::Piece;
 use super::lora::{self, LoraSettings};
@@ -80,26 +80,43 @@ impl Settling<'_> {
     }
 }
 
-/// A piece as tensors.
+/// A piece as tensors. Of what the last block computes, only positions whose next token is a target are wanted.
 struct Inputs {
     token_1t: Tensor,
-    position_n: Tensor,
+    position_w: Tensor,
+    /// Of each target, which of the wanted positions is before it; none where these are the targets' one by one.
+    place_n: Option<Tensor>,
     target_n: Tensor,
 }
 
 impl Inputs {
     fn of(piece: &Piece, device: Device) -> Inputs {
         let tensor = |values: &[i64]| Tensor::from_slice(values).to_device(device);
+        let (position_w, place_n) = piece.wanted();
         Inputs {
             token_1t: tensor(&piece.id_t).unsqueeze(0),
-            position_n: tensor(&piece.position_n),
+            position_w: tensor(&position_w),
+            place_n: place_n.map(|place_n| tensor(&place_n)),
             target_n: tensor(&piece.target_n),
         }
     }
 
-    /// What there is at positions whose next token is a target: `[1, t, d]` to `[n, d]`.
-    fn at_targets(&self, hidden_1td: &Tensor) -> Tensor {
-        hidden_1td.flatten(0, 1).index_select(0, &self.position_n)
+    /// A pass through the `layers` blocks of a model.
+    fn pass(&self, piece: &Piece, layers: usize) -> Pass<'static> {
+        let pass = Pass::packed(&piece.branches, self.token_1t.device());
+        if self.position_w.size()[0] == self.token_1t.size()[1] {
+            return pass;
+        }
+        pass.wanted_at(layers - 1, self.position_w.shallow_clone())
+    }
+
+    /// What there is before each target: `[1, w, d]` to `[n, d]`.
+    fn at_targets(&self, hidden_1wd: &Tensor) -> Tensor {
+        let hidden_wd = hidden_1wd.flatten(0, 1);
+        match &self.place_n {
+            Some(place_n) => hidden_wd.index_select(0, place_n),
+            None => hidden_wd,
+        }
     }
 }
 
@@ -182,7 +199,7 @@ impl Learner {
             return self.learn_by_blocks(&[(piece, dropout_seed)], step_targets, last, None);
         }
         let inputs = Inputs::of(piece, self.device);
-        let mut pass = Pass::packed(&piece.branches, self.device);
+        let mut pass = inputs.pass(piece, self.model.info().layers);
         let mut x_1td = self.model.embed(&inputs.token_1t);
         for layer in 0..self.model.info().layers {
             x_1td = self.block(layer, &x_1td, &mut pass, dropout_seed);
@@ -252,11 +269,11 @@ impl Learner {
         let count = flows.len();
         let mut nll = 0.0;
         for (number, flow) in flows.iter_mut().enumerate() {
-            let top_1td = recorded(flow.kept.pop().expect("what came out of the last block"));
-            let hidden_nd = self.finish(&top_1td, &flow.inputs);
+            let top_1wd = recorded(flow.kept.pop().expect("what came out of the last block"));
+            let hidden_nd = self.finish(&top_1wd, &flow.inputs);
             let losses = self.loss(&hidden_nd, &flow.inputs, step_targets);
             seed_backward(&hidden_nd, losses.hidden_nd.as_ref().expect("asked for"));
-            flow.gradient_1td = top_1td.grad();
+            flow.gradient_1td = top_1wd.grad();
             nll += losses.nll;
             self.add_head(losses);
             self.piece_done(last && number + 1 == count);
@@ -302,9 +319,10 @@ impl Learner {
     /// Sends a piece through the model without a record.
     fn flow(&self, piece: &Piece, dropout_seed: i64) -> Flow {
         let _guard = tch::no_grad_guard();
+        let inputs = Inputs::of(piece, self.device);
         let mut flow = Flow {
-            inputs: Inputs::of(piece, self.device),
-            pass: Pass::packed(&piece.branches, self.device),
+            pass: inputs.pass(piece, self.model.info().layers),
+            inputs,
             dropout_seed,
             kept: Vec::new(),
             gradient_1td: Tensor::new(),
@@ -367,9 +385,9 @@ impl Learner {
         self.model.block(layer, x_1td, pass)
     }
 
-    /// What comes out of the last block, at target positions: `hidden_nd`.
-    fn finish(&self, x_1td: &Tensor, inputs: &Inputs) -> Tensor {
-        inputs.at_targets(&self.model.finish(x_1td))
+    /// What comes out of the last block to `hidden_nd`.
+    fn finish(&self, x_1wd: &Tensor, inputs: &Inputs) -> Tensor {
+        inputs.at_targets(&self.model.finish(x_1wd))
     }
 
     /// The piece's summed negative log-likelihood in nats; nothing is learnt and nothing dropped.
@@ -380,7 +398,7 @@ impl Learner {
             lora::set_dropout(self.model.as_mut(), 0.0);
         }
         let inputs = Inputs::of(piece, self.device);
-        let mut pass = Pass::packed(&piece.branches, self.device);
+        let mut pass = inputs.pass(piece, self.model.info().layers);
         let hidden_nd = inputs.at_targets(&self.model.forward(&inputs.token_1t, &mut pass));
         let losses = loss::cross_entropy(&hidden_nd, &inputs.target_n, &self.head, 1.0, Want::Loss);
         if dropout > 0.0 {

@@ -121,6 +121,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         seed: args.seed,
     };
     let encoded = dataset::encode(&source.rows.rows, &layout, &tokenizer)?;
+    model::let_go(tokenizer);
     list_left_out(&encoded.left_out, quiet);
     if encoded.train.is_empty() {
         bail!(

@@ -45,11 +45,16 @@ fn best_time(side: i64, kind: Kind, device: Device) -> f64 {
     best
 }
 
+/// Layers that make keys and values, by the ends of their paths: what later tokens need of every token.
+const KEYS_AND_VALUES: [&str; 3] = ["k_proj", "v_proj", "query_key_value"];
+
 /// The arithmetic that pieces need: matrix products of the model's definition, without padding or recomputation. What several examples
-/// begin with counts once.
+/// begin with counts once, and of the last block, where no target follows, keys, values and attention only.
 #[derive(Debug, Clone, Copy)]
 pub struct Work {
     linear: f64,
+    /// The part of `linear` that is needed before targets only.
+    before_targets: f64,
     attention: f64,
     head: f64,
     full: bool,
@@ -58,16 +63,23 @@ pub struct Work {
 impl Work {
     /// Of training `model`, all of it or an adapter.
     pub fn of(model: &mut dyn CausalLm, full: bool) -> Work {
-        let mut linear = 0.0;
+        let info = model.info().clone();
+        let last = format!(".{}.", info.layers - 1);
+        let (mut linear, mut before_targets) = (0.0, 0.0);
         model.for_each_linear(&mut |layer| {
             let (outputs, inputs) = layer.size();
-            linear += 2.0 * (outputs * inputs) as f64;
+            let work = 2.0 * (outputs * inputs) as f64;
+            linear += work;
+            let of_every_token = KEYS_AND_VALUES.iter().any(|end| layer.path.ends_with(end));
+            if layer.path.contains(&last) && !of_every_token {
+                before_targets += work;
+            }
         });
-        let info = model.info();
         // Scores and their use: 2 products of head_dim for each of half the pairs of tokens.
         let attention = 2.0 * info.layers as f64 * (info.heads * info.head_dim) as f64;
         Work {
             linear,
+            before_targets,
             attention,
             head: 2.0 * (info.vocab * info.hidden) as f64,
             full,
@@ -86,6 +98,8 @@ impl Work {
             pairs += length * start + length * length / 2.0;
             ends.push(start + length);
         }
-        passes * (self.linear * tokens + self.head * targets) + 3.0 * self.attention * 2.0 * pairs
+        let wanted = piece.wanted().0.len() as f64;
+        let linear = self.linear * tokens - self.before_targets * (tokens - wanted);
+        passes * (linear + self.head * targets) + 3.0 * self.attention * 2.0 * pairs
     }
 }

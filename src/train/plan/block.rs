@@ -48,16 +48,55 @@ impl Line {
     }
 }
 
+/// A block's memory, of whatever tells how much there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Memory<T> {
+    /// What the forward pass leaves for the backward pass, the block's result included.
+    pub kept: T,
+    /// What there is at most beyond that, while it is propagated back: its gradients, and whatever comes and goes.
+    pub backward: T,
+}
+
+impl<T> Memory<T> {
+    fn map<U>(self, f: impl Fn(T) -> U) -> Memory<U> {
+        Memory {
+            kept: f(self.kept),
+            backward: f(self.backward),
+        }
+    }
+
+    fn zip<U>(self, other: Memory<U>) -> Memory<(T, U)> {
+        Memory {
+            kept: (self.kept, other.kept),
+            backward: (self.backward, other.backward),
+        }
+    }
+}
+
 /// One block's memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Block {
-    /// What the forward pass leaves for the backward pass, the block's result included.
-    pub kept: Line,
-    /// What there is at most beyond that, while it is propagated back: its gradients, and whatever comes and goes.
-    pub backward: Line,
+    whole: Memory<Line>,
+    /// Where half of what comes out of it is wanted.
+    half: Memory<Line>,
 }
 
 impl Block {
+    /// Of any block but the last.
+    pub fn at(&self, tokens: u64) -> Memory<u64> {
+        self.whole.map(|line| line.at(tokens))
+    }
+
+    /// Of the last, `wanted` tokens of which anything is computed of beyond keys and values.
+    pub fn last(&self, tokens: u64, wanted: u64) -> Memory<u64> {
+        let unwanted = 1.0 - wanted as f64 / tokens.max(1) as f64;
+        let half = self.half.map(|line| line.at(tokens) as f64);
+        self.at(tokens).zip(half).map(|(whole, half)| {
+            let whole = whole as f64;
+            (whole + 2.0 * unwanted * (half - whole)).max(0.0) as u64
+        })
+    }
+
     /// Measures the first block of the model of `fields`, which has `numbers` of them, at the choice's tokens, or at as many as take
     /// a second or two.
     pub fn measure(fields: &Fields, choice: &Choice, numbers: u64) -> Result<Block> {
@@ -70,16 +109,17 @@ impl Block {
         let mut blank = Weights::blank(kind);
         let mut model = model::build(fields, &mut blank)?;
         train_first(model.as_mut(), choice);
-        let mut kept = [0; 2];
-        let mut backward = [0; 2];
         // Once in vain: what libraries make once and for all is no part of a block.
-        measure(model.as_ref(), kind, tried[0])?;
-        for (at, tokens) in tried.into_iter().enumerate() {
-            (kept[at], backward[at]) = measure(model.as_ref(), kind, tokens)?;
-        }
+        measure(model.as_ref(), kind, tried[0], tried[0])?;
+        let line = |part: i64| -> Result<Memory<Line>> {
+            let [first, second] = tried.map(|tokens| measure(model.as_ref(), kind, tokens, tokens / part));
+            Ok(first?
+                .zip(second?)
+                .map(|(first, second)| Line::through(tried, [first, second])))
+        };
         Ok(Block {
-            kept: Line::through(tried, kept),
-            backward: Line::through(tried, backward),
+            whole: line(1)?,
+            half: line(2)?,
         })
     }
 }
@@ -103,8 +143,8 @@ fn train_first(model: &mut dyn CausalLm, choice: &Choice) {
     }
 }
 
-/// Bytes kept by the forward pass, and those at most beyond them in the backward pass.
-fn measure(model: &dyn CausalLm, kind: Kind, tokens: i64) -> Result<(u64, u64)> {
+/// Bytes that a block takes which is the last if anything of what comes out of it is not wanted.
+fn measure(model: &dyn CausalLm, kind: Kind, tokens: i64, wanted: i64) -> Result<Memory<u64>> {
     let uncounted = "this build's allocator does not count, so no memory can be planned";
     let examples: Vec<Branch> = (0..tokens)
         .step_by(EXAMPLE as usize)
@@ -114,6 +154,11 @@ fn measure(model: &dyn CausalLm, kind: Kind, tokens: i64) -> Result<(u64, u64)> 
         })
         .collect();
     let mut pass = Pass::packed(&examples, Device::Cpu);
+    if wanted < tokens {
+        // Here and there, as targets are.
+        let position_w = Tensor::arange(wanted, (Kind::Int64, Device::Cpu)) * (tokens / wanted);
+        pass = pass.wanted_at(0, position_w);
+    }
     let hidden = model.info().hidden;
     let x_1td = Tensor::zeros([1, tokens, hidden], (kind, Device::Cpu)).set_requires_grad(true);
     // What a pass makes once for all blocks.
@@ -132,5 +177,8 @@ fn measure(model: &dyn CausalLm, kind: Kind, tokens: i64) -> Result<(u64, u64)> 
             crate::shim::forget_gradient(&tensor);
         }
     }
-    Ok((kept, peak.context(uncounted)?))
+    Ok(Memory {
+        kept,
+        backward: peak.context(uncounted)?,
+    })
 }

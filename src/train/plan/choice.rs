@@ -236,39 +236,57 @@ impl Need {
             true => (whole, of_block),
             false => (0, whole + beside),
         };
-        let hidden = choice.room(choice.tokens * size.hidden * width);
+        let features = |tokens: u64| choice.room(tokens * size.hidden * width);
         // Answers that begin alike have their targets at the same tokens.
-        let at_targets = choice.room(choice.tokens.max(choice.target_tokens) * size.hidden * width);
-        let kept = block.kept.at(choice.tokens);
-        let (all_kept, one_kept) = if choice.recompute {
-            (size.layers * hidden, kept)
+        let wanted_tokens = choice.target_tokens.min(choice.tokens);
+        let (hidden, wanted, at_targets) = (
+            features(choice.tokens),
+            features(wanted_tokens),
+            features(choice.target_tokens),
+        );
+        let last = block.last(choice.tokens, wanted_tokens);
+        let any = block.at(choice.tokens);
+        let before_last = size.layers.saturating_sub(1);
+        // What is kept of all blocks and of all but the last, and, of what is computed again, of any and of the last.
+        let (all_kept, below_kept, again, last_again) = if choice.recompute {
+            let inputs = |layers: u64| layers * hidden;
+            (inputs(size.layers), inputs(before_last), any.kept, last.kept)
         } else {
-            (size.layers * kept, 0)
+            let below = before_last * any.kept;
+            (below + last.kept, below, 0, 0)
+        };
+        // While blocks are propagated back, and how many blocks' gradients are there by the second.
+        let (of_head, two) = match choice.update_in_backward {
+            true if !size.tied => (0, 1),
+            true => (head_gradient, 1),
+            false => (head_gradient, size.layers.min(2)),
         };
         let (logits, doubled_head) = loss_bytes(size, choice, width);
-        let at_a_block = block.backward.at(choice.tokens) + dequantised;
+        // Beside its gradients.
+        let within = |backward: u64| (backward + dequantised).saturating_sub(of_block);
         let moments = [
             // The loss: all that is kept, logits, and the head's gradient.
             Bytes {
-                activations: all_kept + hidden + 2 * at_targets,
+                activations: all_kept + wanted + 2 * at_targets,
                 logits,
                 gradients: head_gradient + doubled_head + sums,
                 ..fixed
             },
             // The last block's backward pass.
             Bytes {
-                activations: all_kept + one_kept + at_a_block.saturating_sub(of_block) + 2 * hidden,
-                gradients: if choice.update_in_backward && !size.tied {
-                    0
-                } else {
-                    head_gradient
-                } + of_block
-                    + sums,
+                activations: all_kept + last_again + within(last.backward) + 2 * wanted,
+                gradients: of_head + of_block + sums,
+                ..fixed
+            },
+            // That of the one before it, of which more is wanted.
+            Bytes {
+                activations: below_kept + again + within(any.backward) + 2 * hidden,
+                gradients: of_head + two * of_block + sums,
                 ..fixed
             },
             // The first block's, when all other gradients but the embedding's are there.
             Bytes {
-                activations: one_kept.max(kept) + at_a_block.saturating_sub(of_block) + hidden,
+                activations: any.kept + within(any.backward) + hidden,
                 gradients: sums
                     + if choice.update_in_backward {
                         beside + of_block
@@ -351,19 +369,24 @@ fn loss_bytes(size: &Size, choice: &Choice, width: u64) -> (u64, u64) {
     let (vocab, targets) = (size.vocab, choice.target_tokens);
     let chunk = loss::chunk(targets as i64, vocab as i64, width as i64, full) as u64;
     let tile = loss::cpu_tile(vocab as i64).min(chunk as i64) as u64;
-    let buffer = chunk * vocab * width;
+    let buffer = choice.room(chunk * vocab * width);
     // A product in fp32 of what is bf16: the head's weight or its gradient, and logits.
-    let widened = |rows: u64| 4 * vocab * (size.hidden + rows);
-    let gradient = if full { width * vocab * size.hidden } else { 0 };
+    let head = choice.room(4 * vocab * size.hidden);
+    let widened = |rows: u64| head + choice.room(4 * vocab * rows);
+    let gradient = if full {
+        choice.room(width * vocab * size.hidden)
+    } else {
+        0
+    };
     let parts = targets.div_ceil(chunk.max(1));
     if !choice.widens() {
         let added = if parts > 1 { gradient } else { 0 };
-        return (buffer + 2 * 4 * tile * vocab, added);
+        return (buffer + 2 * choice.room(4 * tile * vocab), added);
     }
     // The gradient is there from the second part on, and is counted apart.
     let last = gradient + widened(targets - chunk * parts.saturating_sub(1).min(targets));
     let peak = match parts {
-        0 | 1 => widened(chunk).max(gradient + 4 * vocab * size.hidden),
+        0 | 1 => widened(chunk).max(gradient + head),
         2 => widened(chunk).max(last),
         _ => gradient + widened(chunk),
     };
