@@ -19,8 +19,8 @@ pub mod optimizers;
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int};
 
-use anyhow::{Result, anyhow};
-use tch::{Device, Kind, NoGradGuard, Tensor};
+use anyhow::Result;
+use tch::{Device, Kind, NoGradGuard, TchError, Tensor};
 
 pub use gradient::forget_gradient;
 
@@ -77,15 +77,16 @@ fn alike(tensors: &[&Tensor]) -> bool {
             .all(|x| x.kind() == kind && x.device() == Device::Cpu && x.is_contiguous())
 }
 
-/// Calls a function of the shim; its error becomes ours.
-fn checked(call: impl FnOnce(*mut c_char, usize) -> c_int) -> Result<()> {
+/// Calls a function of the shim; its error is libtorch's.
+fn checked(call: impl FnOnce(*mut c_char, usize) -> c_int) -> Result<(), TchError> {
     let mut error = [0 as c_char; 512];
     match call(error.as_mut_ptr(), error.len()) {
         0 => Ok(()),
         // SAFETY: on failure the buffer holds a string that ends with a zero, within its length.
-        _ => Err(anyhow!(
-            "{}",
-            unsafe { CStr::from_ptr(error.as_ptr()) }.to_string_lossy()
+        _ => Err(TchError::Torch(
+            unsafe { CStr::from_ptr(error.as_ptr()) }
+                .to_string_lossy()
+                .into_owned(),
         )),
     }
 }

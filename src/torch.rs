@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     cli::log_to_stderr(&cli.globals);
     model::device::prepare();
-    cli::end(&cli.command, run(&cli))
+    cli::end(&cli.command, model::fault::caught(|| run(&cli)))
 }
 
 fn run(cli: &Cli) -> Result<u8> {

@@ -10,6 +10,7 @@ use ewe::backend::{BackendError, FinishReason, Sampling};
 
 use super::answer::Orphans;
 use super::batch::{Engine, Listener, Request, Stats};
+use crate::model::fault;
 
 /// After so many failed steps in a row the model counts as broken, until a step succeeds.
 const GIVEN_UP: usize = 3;
@@ -103,7 +104,7 @@ pub(super) fn work(mut engine: Engine, incoming: &mpsc::Receiver<Vec<Request>>, 
         // libtorch's errors arrive as panics.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(step)) {
             engine.reset();
-            shared.failed(&words(panic.as_ref()));
+            shared.failed(&fault::words(panic.as_ref()));
         }
     }
 }
@@ -145,37 +146,5 @@ impl Listener for Nobody {
     fn failed(&mut self, _: String) {}
     fn gone(&self) -> bool {
         false
-    }
-}
-
-/// What a panic says, on one line: libtorch adds a stack of C++ calls, escaped where tch prints it as a debug value.
-fn words(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or(panic.downcast_ref::<&str>().copied())
-        .unwrap_or("unknown");
-    let text = text
-        .split_once("Torch(\"")
-        .map_or(text, |(_, message)| message.trim_end_matches("\")"));
-    let first = text.split("\\n").next().unwrap_or(text);
-    first.lines().next().unwrap_or(first).trim().to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::words;
-
-    #[test]
-    fn a_panic_is_told_in_one_line() {
-        let of = |text: &str| words(&text.to_string());
-        assert_eq!(
-            of(
-                r#"called `Result::unwrap()` on an `Err` value: Torch("[enforce fail] can't allocate memory: 5 bytes\nException raised from x\nframe #0")"#
-            ),
-            "[enforce fail] can't allocate memory: 5 bytes"
-        );
-        assert_eq!(of("index out of bounds\nsecond"), "index out of bounds");
-        assert_eq!(words(&7), "unknown");
     }
 }

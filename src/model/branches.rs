@@ -11,6 +11,7 @@ use std::cell::Cell;
 use tch::{Device, Kind, Tensor};
 
 use super::attention::{Visible, Weighing, composed};
+use super::fault;
 use super::product::lacks_bf16;
 use crate::shim::attention::{Ends, attend_branches, attend_flash};
 
@@ -98,6 +99,8 @@ impl Branches {
             }
             Some(ends) if of_16_bits && dim % 8 == 0 && dim <= MOST_FLASH_FEATURES && !NO_FLASH.get() => {
                 attend_flash(q_thd, k_tkd, v_tkd, &self.branches, ends, weighing).unwrap_or_else(|error| {
+                    // Without it more memory would be needed, not less.
+                    assert!(!fault::is_out_of_memory(&error), "{error:?}");
                     tracing::warn!("this GPU has no flash attention, and takes longer without: {error:#}");
                     NO_FLASH.set(true);
                     self.attend_each(q_thd, k_tkd, v_tkd, weighing)

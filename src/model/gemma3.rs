@@ -218,8 +218,8 @@ pub struct Gemma3 {
     embed_scale: f64,
     layers: Vec<Block>,
     norm: RmsNorm,
-    /// None when the head is the embedding.
-    lm_head: Option<Linear>,
+    /// The embedding again, where they are tied.
+    lm_head: Linear,
 }
 
 impl Gemma3 {
@@ -261,8 +261,11 @@ impl Gemma3 {
         let embed_scale = Tensor::from((d as f64).sqrt())
             .to_kind(embed_tokens.weight.kind())
             .double_value(&[]);
-        let lm_head =
-            (!config.tie_word_embeddings).then(|| weights.linear("lm_head", d, config.vocab_size, false));
+        let lm_head = if config.tie_word_embeddings {
+            embed_tokens.as_head()
+        } else {
+            weights.linear("lm_head", d, config.vocab_size, false)
+        };
         Ok(Gemma3 {
             info: ModelInfo {
                 family: "gemma3_text",
@@ -313,25 +316,15 @@ impl CausalLm for Gemma3 {
     }
 
     fn logits(&self, hidden: &Tensor) -> Tensor {
-        match &self.lm_head {
-            Some(head) => head.forward(hidden),
-            None => self.embed_tokens.score(hidden),
-        }
+        self.lm_head.forward(hidden)
     }
 
     fn pack_head(&mut self) {
-        match &mut self.lm_head {
-            Some(head) => head.pack(),
-            None => self.embed_tokens.pack(),
-        }
+        self.lm_head.pack();
     }
 
     fn head(&self) -> (Tensor, Option<Tensor>) {
-        let weight = self
-            .lm_head
-            .as_ref()
-            .map_or(&self.embed_tokens.weight, |head| &head.weight);
-        (weight.shallow_clone(), None)
+        (self.lm_head.weight.shallow_clone(), None)
     }
 
     fn for_each_linear(&mut self, f: &mut dyn FnMut(&mut Linear)) {
@@ -356,21 +349,19 @@ impl CausalLm for Gemma3 {
 
     fn parameters(&self) -> Vec<(String, Tensor)> {
         let mut found = Vec::new();
-        let mut add =
-            |path: &str, weight: &Tensor| found.push((format!("{path}.weight"), weight.shallow_clone()));
-        add(&self.embed_tokens.path, &self.embed_tokens.weight);
+        self.embed_tokens.list(&mut found);
         for block in &self.layers {
-            let attention = &block.self_attn;
+            let (attention, mlp) = (&block.self_attn, &block.mlp);
             for linear in [
                 &attention.q_proj,
                 &attention.k_proj,
                 &attention.v_proj,
                 &attention.o_proj,
+                &mlp.gate_proj,
+                &mlp.up_proj,
+                &mlp.down_proj,
             ] {
-                add(&linear.path, &linear.weight);
-            }
-            for linear in [&block.mlp.gate_proj, &block.mlp.up_proj, &block.mlp.down_proj] {
-                add(&linear.path, &linear.weight);
+                linear.list(&mut found);
             }
             for norm in [
                 &attention.q_norm,
@@ -380,12 +371,12 @@ impl CausalLm for Gemma3 {
                 &block.pre_feedforward_layernorm,
                 &block.post_feedforward_layernorm,
             ] {
-                add(&norm.path, &norm.weight);
+                norm.list(&mut found);
             }
         }
-        add(&self.norm.path, &self.norm.weight);
-        if let Some(head) = &self.lm_head {
-            add(&head.path, &head.weight);
+        self.norm.list(&mut found);
+        if !self.info.tied {
+            self.lm_head.list(&mut found);
         }
         found
     }

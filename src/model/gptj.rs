@@ -257,48 +257,17 @@ impl CausalLm for GptJ {
 
     fn parameters(&self) -> Vec<(String, Tensor)> {
         let mut found = Vec::new();
-        let mut add = |path: &str, tensors: &[(&str, Option<&Tensor>)]| {
-            for (name, tensor) in tensors {
-                if let Some(tensor) = tensor {
-                    found.push((format!("{path}.{name}"), tensor.shallow_clone()));
-                }
+        self.wte.list(&mut found);
+        for Block { ln_1, attn, mlp } in &self.h {
+            ln_1.list(&mut found);
+            for linear in [&attn.k_proj, &attn.v_proj, &attn.q_proj, &attn.out_proj] {
+                linear.list(&mut found);
             }
-        };
-        let norm = |x: &LayerNorm| (x.path.clone(), x.weight.shallow_clone(), x.bias.shallow_clone());
-        add(&self.wte.path, &[("weight", Some(&self.wte.weight))]);
-        for block in &self.h {
-            let (path, weight, bias) = norm(&block.ln_1);
-            add(&path, &[("weight", Some(&weight)), ("bias", Some(&bias))]);
-            let Attention {
-                q_proj,
-                k_proj,
-                v_proj,
-                out_proj,
-                ..
-            } = &block.attn;
-            for linear in [
-                k_proj,
-                v_proj,
-                q_proj,
-                out_proj,
-                &block.mlp.fc_in,
-                &block.mlp.fc_out,
-            ] {
-                add(
-                    &linear.path,
-                    &[("weight", Some(&linear.weight)), ("bias", linear.bias.as_ref())],
-                );
-            }
+            mlp.fc_in.list(&mut found);
+            mlp.fc_out.list(&mut found);
         }
-        let (path, weight, bias) = norm(&self.ln_f);
-        add(&path, &[("weight", Some(&weight)), ("bias", Some(&bias))]);
-        add(
-            &self.lm_head.path,
-            &[
-                ("weight", Some(&self.lm_head.weight)),
-                ("bias", self.lm_head.bias.as_ref()),
-            ],
-        );
+        self.ln_f.list(&mut found);
+        self.lm_head.list(&mut found);
         found
     }
 }

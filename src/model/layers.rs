@@ -26,6 +26,18 @@ pub struct Linear {
 }
 
 impl Linear {
+    /// With this weight, `[out, in]`, and bias, `[out]`.
+    pub fn of(path: &str, weight: Tensor, bias: Option<Tensor>) -> Linear {
+        Linear {
+            path: path.to_string(),
+            weight,
+            bias,
+            lora: None,
+            packed: None,
+            quantised: None,
+        }
+    }
+
     /// Maps `[…, in]` to `[…, out]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         let mut shape = x.size();
@@ -47,7 +59,10 @@ impl Linear {
     /// Makes ready for inference: a bf16 weight on the CPU is replaced by its packed form, by which a product takes two
     /// thirds of the time. Everything else stays as it is.
     pub fn pack(&mut self) {
-        if let Some(packed) = pack(&self.weight) {
+        let weight = &self.weight;
+        let worth = weight.kind() == Kind::BFloat16 && weight.device() == Device::Cpu && weight.dim() == 2;
+        // A processor without bf16 has no packed form; its products go on as before.
+        if let Some(packed) = worth.then(|| PackedLinear::pack(weight).ok()).flatten() {
             self.weight = Tensor::empty([0], (self.weight.kind(), self.weight.device()));
             self.packed = Some(packed);
         }
@@ -94,13 +109,6 @@ impl Linear {
     }
 }
 
-/// The packed form of a weight, where it has one.
-fn pack(weight: &Tensor) -> Option<PackedLinear> {
-    let worth = weight.kind() == Kind::BFloat16 && weight.device() == Device::Cpu && weight.dim() == 2;
-    // A processor without bf16 has none; its products go on as before.
-    worth.then(|| PackedLinear::pack(weight).ok()).flatten()
-}
-
 /// Root-mean-square norm as Gemma has it: computed in fp32, the scale stored as its distance from 1.
 #[derive(Debug)]
 pub struct RmsNorm {
@@ -122,6 +130,11 @@ impl RmsNorm {
         x.to_kind(Kind::Float)
             .rms_norm(self.weight.size(), Some(&scale_d), self.eps)
             .to_kind(x.kind())
+    }
+
+    /// Adds the weight to `found`, under its name.
+    pub fn list(&self, found: &mut Vec<(String, Tensor)>) {
+        found.push((format!("{}.weight", self.path), self.weight.shallow_clone()));
     }
 
     /// `residual + norm(x)`.
@@ -206,8 +219,6 @@ pub struct Embedding {
     pub path: String,
     /// `[vocab, d]`.
     pub weight: Tensor,
-    /// The weight as inference on the CPU multiplies by it, where it is the output head too.
-    pub packed: Option<PackedLinear>,
 }
 
 impl Embedding {
@@ -216,21 +227,9 @@ impl Embedding {
         Tensor::embedding(&self.weight, tokens_bt, -1, false, false)
     }
 
-    /// Makes ready to be the output head of inference, see [`Linear::pack`]. The rows stay, to look tokens up.
-    pub fn pack(&mut self) {
-        self.packed = pack(&self.weight);
-    }
-
-    /// The embedding as output head: `hidden` `[…, d]` to `[…, vocab]`.
-    pub fn score(&self, hidden: &Tensor) -> Tensor {
-        let mut shape = hidden.size();
-        let hidden_nd = hidden.reshape([-1, shape[shape.len() - 1]]);
-        let logits_nv = match &self.packed {
-            Some(packed) => packed.forward(&hidden_nd, None),
-            None => product::linear(&hidden_nd, &self.weight, None),
-        };
-        *shape.last_mut().expect("a tensor of features") = self.weight.size()[0];
-        logits_nv.view(shape.as_slice())
+    /// The embedding as output head: the same tensor. When that is [packed](Linear::pack), the rows stay here, to look tokens up.
+    pub fn as_head(&self) -> Linear {
+        Linear::of(&self.path, self.weight.shallow_clone(), None)
     }
 
     /// Adds the weight to `found`, under its name.

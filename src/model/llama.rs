@@ -276,8 +276,8 @@ pub struct Llama {
     embed_tokens: Embedding,
     layers: Vec<Block>,
     norm: PlainRmsNorm,
-    /// None when the head is the embedding.
-    lm_head: Option<Linear>,
+    /// The embedding again, where they are tied.
+    lm_head: Linear,
 }
 
 impl Llama {
@@ -303,8 +303,12 @@ impl Llama {
                 }
             })
             .collect();
-        let lm_head =
-            (!config.tie_word_embeddings).then(|| weights.linear("lm_head", d, config.vocab_size, false));
+        let embed_tokens = weights.embedding("model.embed_tokens", config.vocab_size, d);
+        let lm_head = if config.tie_word_embeddings {
+            embed_tokens.as_head()
+        } else {
+            weights.linear("lm_head", d, config.vocab_size, false)
+        };
         Ok(Llama {
             info: ModelInfo {
                 family,
@@ -319,7 +323,7 @@ impl Llama {
                 begin_token: fields.optional("bos_token_id")?,
                 tied: config.tie_word_embeddings,
             },
-            embed_tokens: weights.embedding("model.embed_tokens", config.vocab_size, d),
+            embed_tokens,
             layers,
             norm: weights.plain_rms_norm("model.norm", d, eps),
             lm_head,
@@ -350,23 +354,15 @@ impl CausalLm for Llama {
     }
 
     fn logits(&self, hidden: &Tensor) -> Tensor {
-        match &self.lm_head {
-            Some(head) => head.forward(hidden),
-            None => self.embed_tokens.score(hidden),
-        }
+        self.lm_head.forward(hidden)
     }
 
     fn pack_head(&mut self) {
-        match &mut self.lm_head {
-            Some(head) => head.pack(),
-            None => self.embed_tokens.pack(),
-        }
+        self.lm_head.pack();
     }
 
     fn head(&self) -> (Tensor, Option<Tensor>) {
-        let tied = &self.embed_tokens.weight;
-        let weight = self.lm_head.as_ref().map_or(tied, |head| &head.weight);
-        (weight.shallow_clone(), None)
+        (self.lm_head.weight.shallow_clone(), None)
     }
 
     fn for_each_linear(&mut self, f: &mut dyn FnMut(&mut Linear)) {
@@ -407,8 +403,8 @@ impl CausalLm for Llama {
             block.post_attention_layernorm.list(&mut found);
         }
         self.norm.list(&mut found);
-        if let Some(head) = &self.lm_head {
-            head.list(&mut found);
+        if !self.info.tied {
+            self.lm_head.list(&mut found);
         }
         found
     }

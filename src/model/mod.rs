@@ -5,7 +5,7 @@
 //! - [`config`], [`weights`], [`tokenizer`], [`token_bytes`], [`chat_template`], [`adapter`]: what is read from a model's directory.
 //! - [`torch_file`], [`pickle`]: weights in PyTorch's own format, read without running it.
 //! - [`hub`]: models named by their id on the Hugging Face hub.
-//! - [`device`]: where it computes, and in which type.
+//! - [`device`]: where it computes, and in which type; [`fault`]: what libtorch could not do.
 //!
 //! Shapes: `b` rows of a batch, `t` time, `d` hidden features; `tokens_bt` is int64, `x_btd` the model's type.
 
@@ -17,6 +17,7 @@ pub mod cache;
 pub mod chat_template;
 pub mod config;
 pub mod device;
+pub mod fault;
 pub mod fingerprint;
 pub mod gemma3;
 pub mod gptj;

@@ -158,8 +158,8 @@ pub struct GptNeoX {
     layers: Vec<Block>,
     use_parallel_residual: bool,
     final_layer_norm: LayerNorm,
-    /// None when the head is the embedding.
-    embed_out: Option<Linear>,
+    /// The embedding again, where they are tied.
+    embed_out: Linear,
 }
 
 impl GptNeoX {
@@ -192,8 +192,12 @@ impl GptNeoX {
         } else {
             "embed_out"
         };
-        let embed_out =
-            (!config.tie_word_embeddings).then(|| weights.linear(head, d, config.vocab_size, false));
+        let embed_in = weights.embedding("gpt_neox.embed_in", config.vocab_size, d);
+        let embed_out = if config.tie_word_embeddings {
+            embed_in.as_head()
+        } else {
+            weights.linear(head, d, config.vocab_size, false)
+        };
         Ok(GptNeoX {
             info: ModelInfo {
                 family: "gpt_neox",
@@ -208,7 +212,7 @@ impl GptNeoX {
                 begin_token: fields.optional("bos_token_id")?,
                 tied: config.tie_word_embeddings,
             },
-            embed_in: weights.embedding("gpt_neox.embed_in", config.vocab_size, d),
+            embed_in,
             layers,
             use_parallel_residual: config.use_parallel_residual,
             final_layer_norm: weights.layer_norm("gpt_neox.final_layer_norm", d, eps),
@@ -246,23 +250,15 @@ impl CausalLm for GptNeoX {
     }
 
     fn logits(&self, hidden: &Tensor) -> Tensor {
-        match &self.embed_out {
-            Some(head) => head.forward(hidden),
-            None => self.embed_in.score(hidden),
-        }
+        self.embed_out.forward(hidden)
     }
 
     fn pack_head(&mut self) {
-        match &mut self.embed_out {
-            Some(head) => head.pack(),
-            None => self.embed_in.pack(),
-        }
+        self.embed_out.pack();
     }
 
     fn head(&self) -> (Tensor, Option<Tensor>) {
-        let tied = &self.embed_in.weight;
-        let weight = self.embed_out.as_ref().map_or(tied, |head| &head.weight);
-        (weight.shallow_clone(), None)
+        (self.embed_out.weight.shallow_clone(), None)
     }
 
     fn for_each_linear(&mut self, f: &mut dyn FnMut(&mut Linear)) {
@@ -290,8 +286,8 @@ impl CausalLm for GptNeoX {
             }
         }
         self.final_layer_norm.list(&mut found);
-        if let Some(head) = &self.embed_out {
-            head.list(&mut found);
+        if !self.info.tied {
+            self.embed_out.list(&mut found);
         }
         found
     }

@@ -292,14 +292,9 @@ impl Weights {
 
     /// A linear layer `path.weight` `[outputs, inputs]`, with `path.bias` `[outputs]` if `bias`.
     pub fn linear(&mut self, path: &str, inputs: i64, outputs: i64, bias: bool) -> Linear {
-        let mut linear = Linear {
-            path: path.to_string(),
-            weight: self.tensor(&format!("{path}.weight"), &[outputs, inputs]),
-            bias: bias.then(|| self.tensor(&format!("{path}.bias"), &[outputs])),
-            lora: None,
-            packed: None,
-            quantised: None,
-        };
+        let weight = self.tensor(&format!("{path}.weight"), &[outputs, inputs]);
+        let bias = bias.then(|| self.tensor(&format!("{path}.bias"), &[outputs]));
+        let mut linear = Linear::of(path, weight, bias);
         match self.form {
             Form::Packed => linear.pack(),
             // A head is not of a block.
@@ -342,7 +337,6 @@ impl Weights {
         Embedding {
             path: path.to_string(),
             weight: self.tensor(&format!("{path}.weight"), &[rows, width]),
-            packed: None,
         }
     }
 

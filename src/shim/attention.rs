@@ -4,8 +4,7 @@
 
 use std::ffi::{c_char, c_int, c_void};
 
-use anyhow::Result;
-use tch::Tensor;
+use tch::{TchError, Tensor};
 
 use super::checked;
 use super::kernels::Weighing;
@@ -128,7 +127,7 @@ pub fn attend_flash(
     branches: &[Branch],
     ends: &Ends,
     weighing: Weighing,
-) -> Result<Tensor> {
+) -> Result<Tensor, TchError> {
     let raws = raws(branches);
     let mut out = std::ptr::null_mut();
     // SAFETY: the pointers are live tensors' and a live slice's; what comes back is a new tensor of ours.

@@ -10,8 +10,9 @@ use super::settings::Settings;
 use super::speed;
 use super::steps::End;
 use super::{files, lora, save};
+use crate::model::fault;
 use crate::shim::memory;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use ewe::cli::size::shown;
 use ewe::cli::train::{Args, Quantize};
 use ewe::progress::clock;
@@ -74,6 +75,17 @@ fn claim(out: &Path, resume: bool) -> Result<bool> {
     }
 }
 
+/// What takes less, said where memory ran out.
+fn with_way_out(error: anyhow::Error) -> anyhow::Error {
+    if !fault::is_out_of_memory(&error) {
+        return error;
+    }
+    anyhow!(
+        "{error:#}\nhint: --micro-tokens 1024 and --recompute take less, and with --resume --allow-changes the run goes on after its last \
+         checkpoint; `ewe plan` says what else does"
+    )
+}
+
 pub(super) fn say(quiet: bool, text: &str) {
     if !quiet {
         eprintln!("{text}");
@@ -83,7 +95,7 @@ pub(super) fn say(quiet: bool, text: &str) {
 impl Run {
     fn go(mut self, args: &Args, quiet: bool) -> Result<u8> {
         if args.dry_run {
-            return self.rehearse(args, quiet);
+            return fault::caught(|| self.rehearse(args, quiet)).map_err(with_way_out);
         }
         let settings = serde_json::to_value(&self.settings)?;
         let model = args.model.display().to_string();
@@ -100,7 +112,7 @@ impl Run {
             .collect();
         files::write(&args.out.join("left_out.jsonl"), lines?.as_bytes())?;
         self.source.begin(&record, args.seed, &model)?;
-        let ending = self.train(args, quiet);
+        let ending = fault::caught(|| self.train(args, quiet)).map_err(with_way_out);
         let status = match &ending {
             Ok(INTERRUPTED) => RunStatus::Interrupted,
             Ok(_) => RunStatus::Done,

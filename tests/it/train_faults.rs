@@ -187,6 +187,38 @@ fn a_full_disk_leaves_no_half_written_weights() {
     );
 }
 
+/// A limit on the address space stands in for a machine that is full. What takes less goes on.
+#[test]
+fn memory_that_runs_out_is_said() {
+    let scratch = Dir::new();
+    let data = scratch.path("rows.jsonl");
+    // Alike in nothing, so that all of it goes through the model.
+    let row = |n: u32| {
+        let prompt = format!("{:020b}", n.wrapping_mul(2_654_435_761) >> 12);
+        json!({"prompt": prompt, "completion": "yes"}).to_string() + "\n"
+    };
+    fs::write(&data, (0..40_000).map(row).collect::<String>()).unwrap();
+    let out = scratch.path("out");
+    let all = "--method full --precision fp32 --steps 1 --batch-size 40000 --micro-batch 40000 --micro-tokens 2000000";
+    let script = format!(
+        "ulimit -v 1500000; exec {EWE_TORCH} {}",
+        arguments("gptj", &data, &out, all).join(" ")
+    );
+    let run = Command::new("bash")
+        .env("OMP_NUM_THREADS", "2")
+        .args(["-c", &script])
+        .assert()
+        .code(1);
+    let text = stderr(&run);
+    assert!(text.contains("error: libtorch: "), "{text}");
+    assert!(text.contains("can't allocate memory"), "{text}");
+    assert!(text.contains("hint: --micro-tokens 1024"), "{text}");
+    assert!(!text.contains("panicked") && !text.contains("frame #"), "{text}");
+    let less = "--method full --precision fp32 --steps 1 --batch-size 40 --resume --allow-changes";
+    train("gptj", &data, &out, less).success();
+    assert_eq!(metrics(&out).len(), 1);
+}
+
 /// Rows like no others, after many that are alike: their steps move nothing, and three in a row end the run.
 #[test]
 fn steps_far_beyond_the_usual_are_refused() {
