@@ -1,4 +1,4 @@
-"""Compares what `ewe plan` predicts with what `ewe train --dry-run` takes, over twelve configurations of two models.
+"""Compares what `ewe plan` predicts with what `ewe train --dry-run` takes, over configurations of two models.
 
     .venv/bin/python scripts/check_plan.py
 
@@ -22,6 +22,9 @@ CONFIGURATIONS = [
     "--method full --master fp32",
     "--method full --optimizer adamw8bit --recompute",
     "--method full --optimizer adafactor --master stochastic --update-in-backward --clip 0",
+    "--method full --micro-tokens 512",
+    "--method full --master fp32 --micro-tokens 512",
+    "--method full --optimizer adamw8bit --precision bf16 --recompute --micro-tokens 512",
     "--method lora --lora-rank 16",
     "--method lora --lora-rank 64 --recompute",
 ]

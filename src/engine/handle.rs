@@ -16,6 +16,7 @@ use super::batch::{Config, Engine, Request, Stats};
 use super::text::TextStream;
 use super::worker::{Shared, work};
 use crate::model::cache::KvCache;
+use crate::model::fault;
 use crate::model::fingerprint::fingerprint;
 use crate::model::hub::{self, Want};
 use crate::model::tokenizer::Tokenizer;
@@ -287,6 +288,7 @@ impl Drop for LocalBackend {
 /// of a second one libtorch's threads outnumber the cores: they then sleep between any two operations instead of waiting
 /// for the next, and to wake them costs more than most operations do.
 fn load(dir: &Path, adapter: Option<&Path>, device: &str, dtype: &str) -> Result<LoadedModel> {
-    std::thread::scope(|scope| scope.spawn(|| open(dir, adapter, device, dtype)).join())
+    let load = || fault::caught(|| open(dir, adapter, device, dtype));
+    std::thread::scope(|scope| scope.spawn(load).join())
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

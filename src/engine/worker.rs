@@ -72,10 +72,7 @@ impl Shared {
 }
 
 fn stopped(reason: &str) -> BackendError {
-    let hint = if ["out of memory", "allocate memory"]
-        .iter()
-        .any(|words| reason.contains(words))
-    {
+    let hint = if fault::is_out_of_memory(&reason) {
         "\nhint: a smaller --batch or --kv-memory, or shorter prompts"
     } else {
         ""
@@ -100,11 +97,15 @@ pub(super) fn work(mut engine: Engine, incoming: &mpsc::Receiver<Vec<Request>>, 
             shared.succeeded(engine.stats());
             engine.deliver();
             shared.succeeded(engine.stats());
+            Ok(())
         };
-        // libtorch's errors arrive as panics.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(step)) {
+        let failed = match catch_unwind(AssertUnwindSafe(|| fault::caught(step))) {
+            Ok(done) => done.err().map(|error| error.to_string()),
+            Err(panic) => Some(fault::words(panic.as_ref())),
+        };
+        if let Some(reason) = failed {
             engine.reset();
-            shared.failed(&fault::words(panic.as_ref()));
+            shared.failed(&reason);
         }
     }
 }

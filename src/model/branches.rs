@@ -8,7 +8,7 @@
 
 use std::cell::Cell;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::attention::{Visible, Weighing, composed};
 use super::fault;
@@ -23,6 +23,13 @@ const MOST_FLASH_FEATURES: i64 = 256;
 thread_local! {
     /// Whether flash attention was tried and is not there.
     static NO_FLASH: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether libtorch says that it has no flash attention for this GPU, or none at all; anything else is no reason to go on without.
+fn is_refusal(error: &TchError) -> bool {
+    let text = error.to_string().to_lowercase().replace('_', "");
+    let first = text.lines().next().unwrap_or_default();
+    first.contains("flashattention")
 }
 
 /// The branches of a row.
@@ -99,8 +106,9 @@ impl Branches {
             }
             Some(ends) if of_16_bits && dim % 8 == 0 && dim <= MOST_FLASH_FEATURES && !NO_FLASH.get() => {
                 attend_flash(q_thd, k_tkd, v_tkd, &self.branches, ends, weighing).unwrap_or_else(|error| {
-                    // Without it more memory would be needed, not less.
-                    assert!(!fault::is_out_of_memory(&error), "{error:?}");
+                    if !is_refusal(&error) {
+                        fault::raise(&error);
+                    }
                     tracing::warn!("this GPU has no flash attention, and takes longer without: {error:#}");
                     NO_FLASH.set(true);
                     self.attend_each(q_thd, k_tkd, v_tkd, weighing)
@@ -232,6 +240,12 @@ mod tests {
         );
         let error = attend_flash(&q, &k, &v, &tree(), &ends, Weighing::by_root(16)).unwrap_err();
         assert!(error.to_string().contains("_flash_attention_forward"), "{error}");
+        assert!(is_refusal(&error));
+        let refusal = |text: &str| is_refusal(&TchError::Torch(text.to_owned()));
+        assert!(refusal("FlashAttention only supports Ampere GPUs or newer."));
+        assert!(!refusal(
+            "CUDA error: misaligned address\nframe #3: at::_ops::_flash_attention_forward"
+        ));
     }
 
     #[test]

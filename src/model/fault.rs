@@ -9,8 +9,13 @@ use std::sync::Once;
 
 /// How `tch` prints an exception of libtorch that is unwrapped.
 const TORCH: &str = "Torch(\"";
-/// How libtorch says that there is no more memory, on a GPU and on the CPU.
-const OUT_OF_MEMORY: [&str; 2] = ["out of memory", "can't allocate memory"];
+/// How libtorch and its libraries say that there is no more memory: CUDA's allocator, the CPU's, cuBLAS, C++.
+const OUT_OF_MEMORY: [&str; 4] = [
+    "out of memory",
+    "can't allocate memory",
+    "STATUS_ALLOC_FAILED",
+    "std::bad_alloc",
+];
 
 thread_local! {
     /// Whether libtorch's panics of this thread become errors.
@@ -20,12 +25,14 @@ thread_local! {
 static HOOK: Once = Once::new();
 
 /// What `work` gives, or, where one of libtorch's operations failed in it, an error in libtorch's words. Other panics go on. What `work` had
-/// borrowed must not be computed with after an error.
+/// borrowed must not be computed with after an error. Of this thread only.
 pub fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     HOOK.call_once(|| {
         let hook = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if !(CAUGHT.get() && text(info.payload()).contains(TORCH)) {
+            // Whatever else libtorch finds is a bug of ours, and where it happened is of use.
+            let text = text(info.payload());
+            if !(CAUGHT.get() && text.contains(TORCH) && is_out_of_memory(&text)) {
                 hook(info);
             }
         }));
@@ -37,6 +44,11 @@ pub fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
         true => Err(anyhow!("libtorch: {}", words(panic.as_ref()))),
         false => panic::resume_unwind(panic),
     })
+}
+
+/// Panics with an error as `tch` does with libtorch's.
+pub fn raise(error: &impl Display) -> ! {
+    panic!("{TORCH}{error:#}\")")
 }
 
 /// Whether an error says that memory ran out.

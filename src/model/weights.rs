@@ -10,6 +10,7 @@ use memmap2::{Mmap, MmapOptions};
 use safetensors::{Dtype, SafeTensors};
 use tch::{Device, Kind, Tensor};
 
+use super::fault;
 use super::layers::{Embedding, LayerNorm, Linear, PlainRmsNorm, RmsNorm};
 use super::pickle::Number;
 use super::torch_file::{self, Place};
@@ -222,6 +223,7 @@ impl Weights {
         }
         match self.read(name, shape) {
             Ok(tensor) => tensor,
+            Err(error) if fault::is_out_of_memory(&error) => fault::raise(&error),
             Err(error) => {
                 self.problems.push(format!("{error:#}"));
                 Tensor::zeros([0], self.target)

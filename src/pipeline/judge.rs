@@ -97,7 +97,7 @@ fn sampling() -> Sampling {
 }
 
 /// Has instances judged until none is left ([`Ending::Target`]), or a run would end for another reason. `show` is called
-/// after each, and at the end.
+/// before the first, after each, and at the end.
 ///
 /// # Errors
 ///
@@ -129,6 +129,7 @@ pub async fn judge(
         )
         .await?;
     let asker = Asker::new(store, run_id, backend, &config.budget, interrupted);
+    show(&now);
     let result = pass(&asker, &alike(&unjudged), &mut now, show).await;
     count(&asker, &mut now);
     now.waiting = asker.waiting();
@@ -191,6 +192,8 @@ async fn pass(
                     ending.set(Some(Ending::Interrupted));
                 }
                 now.failure = Some(error);
+                count(asker, now);
+                show(now);
                 continue;
             }
             Err(NoAnswer::Ending(why)) => {

@@ -11,6 +11,11 @@ use tch::{Device, Kind, Tensor};
 /// Elements of a piece: 64 MB in fp32, of which ten are alive at once. A multiple of [`BLOCK`].
 const PIECE: i64 = 1 << 24;
 
+/// Bytes of what comes and goes while a tensor of `count` numbers is updated.
+pub fn temporaries(count: u64) -> u64 {
+    10 * 4 * count.min(PIECE as u64)
+}
+
 /// The passes that update rules are made of.
 pub struct Passes {
     /// See [`kernels::adamw`].

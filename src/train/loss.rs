@@ -45,8 +45,8 @@ pub struct Losses {
 
 /// Bytes of a chunk's logits. A larger chunk makes better matrix products, a smaller one leaves memory.
 const CHUNK_BYTES: i64 = 128 << 20;
-/// Elements of a tile on the CPU: two megabytes in fp32.
-const CPU_TILE: i64 = 1 << 19;
+/// Elements of a tile on the CPU, two megabytes in fp32, and on a GPU, 64 megabytes.
+const TILES: [i64; 2] = [1 << 19, 1 << 24];
 
 /// Targets whose logits are alive at once, of `count` in all, with logits of `width` bytes.
 pub fn chunk(count: i64, vocab: i64, width: i64, all: bool) -> i64 {
@@ -56,9 +56,9 @@ pub fn chunk(count: i64, vocab: i64, width: i64, all: bool) -> i64 {
     (bytes / (vocab * width)).clamp(1, count.max(1))
 }
 
-/// Rows of a tile on the CPU.
-pub fn cpu_tile(vocab: i64) -> i64 {
-    (CPU_TILE / vocab).max(i64::from(tch::get_num_threads()))
+/// Rows of a tile.
+pub fn tile(vocab: i64, gpu: bool) -> i64 {
+    (TILES[usize::from(gpu)] / vocab).max(i64::from(tch::get_num_threads()))
 }
 
 /// Negative log-likelihood of `target_n` (int64) under `hidden_nd`, summed. Gradients are those of that sum times
@@ -68,7 +68,7 @@ pub fn cross_entropy(hidden_nd: &Tensor, target_n: &Tensor, head: &Head, scale: 
     let (count, vocab) = (hidden_nd.size()[0], head.weight_vd.size()[0]);
     let (kind, device) = (hidden_nd.kind(), hidden_nd.device());
     let chunk = chunk(count, vocab, kind.elt_size_in_bytes() as i64, want == Want::All);
-    let tile = if device.is_cuda() { chunk } else { cpu_tile(vocab) };
+    let tile = tile(vocab, device.is_cuda());
 
     let buffer_cv = Tensor::empty([chunk, vocab], (kind, device));
     let nll = Tensor::zeros([count], (Kind::Float, device));

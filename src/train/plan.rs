@@ -254,8 +254,11 @@ fn text(
             .map(|need| format!("{:>12}", gpus::smallest_named(need.total))),
     );
     text += &format!(
-        "\n\nThis is the moment that takes most, with {} tokens at once (--micro-tokens), all of them targets.\n\n",
-        args.micro_tokens
+        "\n\nThis is the moment that takes most, with {} tokens at once (--micro-tokens), {} targets.\n\n",
+        args.micro_tokens,
+        args.target_tokens
+            .filter(|&targets| targets < args.micro_tokens)
+            .map_or("all of them".to_owned(), |targets| format!("{targets} of them")),
     );
     text += &format!(
         "{:<64}{:>12}{:>10}{:>10}{:>12}\n",

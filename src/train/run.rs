@@ -34,7 +34,12 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         );
         return Ok(0);
     }
-    let result = prepare(args, quiet).and_then(|run| run.go(args, quiet));
+    let result = fault::caught(|| prepare(args, quiet))
+        .map_err(|error| match fault::is_out_of_memory(&error) {
+            true => anyhow!("{error:#}\nhint: `ewe plan` with the run's options says what takes less"),
+            false => error,
+        })
+        .and_then(|run| run.go(args, quiet));
     if made_out && (result.is_err() || args.dry_run) {
         // Removes it only if nothing was written, which is what should be left of a run that never began.
         let _ = std::fs::remove_dir(&args.out);
@@ -75,17 +80,6 @@ fn claim(out: &Path, resume: bool) -> Result<bool> {
     }
 }
 
-/// What takes less, said where memory ran out.
-fn with_way_out(error: anyhow::Error) -> anyhow::Error {
-    if !fault::is_out_of_memory(&error) {
-        return error;
-    }
-    anyhow!(
-        "{error:#}\nhint: --micro-tokens 1024 and --recompute take less, and with --resume --allow-changes the run goes on after its last \
-         checkpoint; `ewe plan` says what else does"
-    )
-}
-
 pub(super) fn say(quiet: bool, text: &str) {
     if !quiet {
         eprintln!("{text}");
@@ -95,7 +89,8 @@ pub(super) fn say(quiet: bool, text: &str) {
 impl Run {
     fn go(mut self, args: &Args, quiet: bool) -> Result<u8> {
         if args.dry_run {
-            return fault::caught(|| self.rehearse(args, quiet)).map_err(with_way_out);
+            let rehearsed = fault::caught(|| self.rehearse(args, quiet));
+            return rehearsed.map_err(|error| self.with_way_out(error, ""));
         }
         let settings = serde_json::to_value(&self.settings)?;
         let model = args.model.display().to_string();
@@ -112,7 +107,9 @@ impl Run {
             .collect();
         files::write(&args.out.join("left_out.jsonl"), lines?.as_bytes())?;
         self.source.begin(&record, args.seed, &model)?;
-        let ending = fault::caught(|| self.train(args, quiet)).map_err(with_way_out);
+        let resume = ", and with --resume --allow-changes the run goes on after its last checkpoint";
+        let trained = fault::caught(|| self.train(args, quiet));
+        let ending = trained.map_err(|error| self.with_way_out(error, resume));
         let status = match &ending {
             Ok(INTERRUPTED) => RunStatus::Interrupted,
             Ok(_) => RunStatus::Done,
@@ -123,6 +120,19 @@ impl Run {
         let code = ending?;
         noted?;
         Ok(code)
+    }
+
+    /// What takes less, and how to go on, said where memory ran out.
+    fn with_way_out(&self, error: anyhow::Error, resume: &str) -> anyhow::Error {
+        if !fault::is_out_of_memory(&error) {
+            return error;
+        }
+        let half = self.settings.micro_tokens / 2;
+        let less = match self.settings.recompute {
+            false => format!("--micro-tokens {half} or --recompute takes"),
+            true => format!("--micro-tokens {half} takes"),
+        };
+        anyhow!("{error:#}\nhint: {less} less{resume}; `ewe plan` says what else does")
     }
 
     fn train(&mut self, args: &Args, quiet: bool) -> Result<u8> {

@@ -1,7 +1,7 @@
 //! What a block takes, measured: one block of the model, blank, is computed and differentiated on the CPU, and the allocator counts.
 //!
 //! What autograd keeps depends on the family, the type, on what is trained, and on libtorch; a formula of it would be a second account
-//! of every model file. Nothing but one block is ever touched, so the 6B model takes a gigabyte and a second or two.
+//! of every model file. Nothing but one block is ever touched, so the 6B model takes a gigabyte and a few seconds.
 
 use super::choice::Choice;
 use super::size::is_first;
@@ -18,7 +18,7 @@ use anyhow::{Context, Result};
 use ewe::cli::train::Method;
 use tch::{Device, Kind, Tensor};
 
-/// Operations that a trial may take: a second or two.
+/// Operations that a trial may take: a second or two, of which there are five.
 const OPERATIONS: u64 = 500_000_000_000;
 /// Tokens that are tried at least: attention of a single one is computed in another way.
 const LEAST: u64 = 2;
@@ -87,7 +87,7 @@ impl Block {
         self.whole.map(|line| line.at(tokens))
     }
 
-    /// Of the last, `wanted` tokens of which anything is computed of beyond keys and values.
+    /// Of the last, which computes only `wanted` of the tokens behind attention.
     pub fn last(&self, tokens: u64, wanted: u64) -> Memory<u64> {
         let unwanted = 1.0 - wanted as f64 / tokens.max(1) as f64;
         let half = self.half.map(|line| line.at(tokens) as f64);
@@ -98,7 +98,7 @@ impl Block {
     }
 
     /// Measures the first block of the model of `fields`, which has `numbers` of them, at the choice's tokens, or at as many as take
-    /// a second or two.
+    /// a second or two each.
     pub fn measure(fields: &Fields, choice: &Choice, numbers: u64) -> Result<Block> {
         let kind = settings::kind(choice.precision);
         // On a GPU nothing is widened, nor is there oneDNN's scratch; and what is not computed is quickly measured.

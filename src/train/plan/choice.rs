@@ -3,8 +3,8 @@
 use super::block::Block;
 use super::size::Size;
 use crate::model::device::has_bf16;
-use crate::train::loss;
 use crate::train::settings::Settings;
+use crate::train::{composed, loss};
 use ewe::cli::train::{Master, Method, OptimizerKind, Precision, Quantize};
 use serde::Serialize;
 use tch::Device;
@@ -233,7 +233,8 @@ impl Need {
             // Block by block, each is added as soon as it is there; the embedding's is the largest.
             true if mixed && choice.recompute => (all(4), of_block.max(choice.room(width * head))),
             true if mixed => (all(4), whole + beside),
-            true => (whole, of_block),
+            // The head's and the embedding's become one at the step's end.
+            true => (whole + beside, of_block.max(head_gradient)),
             false => (0, whole + beside),
         };
         let features = |tokens: u64| choice.room(tokens * size.hidden * width);
@@ -255,13 +256,21 @@ impl Need {
             let below = before_last * any.kept;
             (below + last.kept, below, 0, 0)
         };
-        // While blocks are propagated back, and how many blocks' gradients are there by the second.
+        // Whether a piece's gradients go into the sums at once.
+        let at_once = several && (!mixed || choice.recompute);
+        // While blocks are propagated back: the head's, and of how many blocks there are some by the second.
         let (of_head, two) = match choice.update_in_backward {
             true if !size.tied => (0, 1),
             true => (head_gradient, 1),
+            false if at_once => (0, 1),
             false => (head_gradient, size.layers.min(2)),
         };
         let (logits, doubled_head) = loss_bytes(size, choice, width);
+        // The CPU's kernels need nothing.
+        let updating = match choice.gpu && !choice.offload {
+            true => composed::temporaries(size.counts().max().unwrap_or(0).min(trained)),
+            false => 0,
+        };
         // Beside its gradients.
         let within = |backward: u64| (backward + dequantised).saturating_sub(of_block);
         let moments = [
@@ -308,6 +317,7 @@ impl Need {
             },
             // The update, where the embedding's two gradients become one.
             Bytes {
+                workspace: fixed.workspace + updating,
                 gradients: match (choice.update_in_backward, several) {
                     (true, _) => head_gradient + 2 * beside,
                     (false, true) => sums,
@@ -368,7 +378,7 @@ fn loss_bytes(size: &Size, choice: &Choice, width: u64) -> (u64, u64) {
     let full = choice.method == Method::Full;
     let (vocab, targets) = (size.vocab, choice.target_tokens);
     let chunk = loss::chunk(targets as i64, vocab as i64, width as i64, full) as u64;
-    let tile = loss::cpu_tile(vocab as i64).min(chunk as i64) as u64;
+    let tile = loss::tile(vocab as i64, choice.gpu).min(chunk as i64) as u64;
     let buffer = choice.room(chunk * vocab * width);
     // A product in fp32 of what is bf16: the head's weight or its gradient, and logits.
     let head = choice.room(4 * vocab * size.hidden);
