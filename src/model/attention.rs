@@ -113,8 +113,8 @@ impl<'c> Pass<'c> {
         }
     }
 
-    /// The same, but block `last`, the last one, gives what is at `position_w` of the row only: its queries of all others, and all that is made
-    /// of these, nobody looks at. Its keys and values are still those of all.
+    /// The same, but block `last`, the last one, gives only what is at `position_w` of the row: of other tokens nobody looks at more than
+    /// their keys and values there.
     pub fn wanted_at(mut self, last: usize, position_w: Tensor) -> Pass<'c> {
         debug_assert!(self.branches.is_some(), "of a packed row");
         self.wanted = Some(Wanted { last, position_w });

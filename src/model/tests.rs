@@ -206,6 +206,16 @@ fn packed_sequences_do_not_see_each_other() {
     });
 }
 
+/// A model whose weights want gradients, and these weights by name.
+fn in_training(name: &str) -> (LoadedModel, Vec<(String, Tensor)>) {
+    let loaded = loaded(name);
+    let parameters = loaded.model.parameters();
+    for (_, tensor) in &parameters {
+        let _ = tensor.set_requires_grad(true);
+    }
+    (loaded, parameters)
+}
+
 /// What the last block gives of some tokens is what it gives of them among all, and so are gradients.
 #[test]
 fn what_is_wanted_is_what_it_is_among_all() {
@@ -219,11 +229,7 @@ fn what_is_wanted_is_what_it_is_among_all() {
     let position_w = Tensor::from_slice(&[3i64, 9, 20, 21, 22, 29, 38]);
     for name in GOLDENS {
         let (tokens_bt, _) = expected(name);
-        let loaded = loaded(name);
-        let mut parameters = loaded.model.parameters();
-        for (_, tensor) in &mut parameters {
-            let _ = tensor.set_requires_grad(true);
-        }
+        let (loaded, mut parameters) = in_training(name);
         let tokens_1t = tokens_bt.view([1, -1]).narrow(1, 0, 39);
         let mut run = |some: bool| {
             let mut pass = Pass::packed(&branches, Device::Cpu);
@@ -285,11 +291,7 @@ fn a_prefix_copied_out_and_in_is_as_good_as_computed() {
 fn training_passes_have_gradients_and_ignore_padding() {
     for name in GOLDENS {
         let (tokens_bt, logits) = expected(name);
-        let loaded = loaded(name);
-        let mut parameters = loaded.model.parameters();
-        for (_, tensor) in &mut parameters {
-            let _ = tensor.set_requires_grad(true);
-        }
+        let (loaded, parameters) = in_training(name);
         let padded_bt = tokens_bt.copy();
         let _ = padded_bt.narrow(1, 20, 4).fill_(0);
         let mut pass = Pass::whole(2, 24, Device::Cpu);

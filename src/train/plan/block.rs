@@ -18,7 +18,7 @@ use anyhow::{Context, Result};
 use ewe::cli::train::Method;
 use tch::{Device, Kind, Tensor};
 
-/// Operations that a trial may take: a second or two, of which there are five.
+/// Operations that a trial may take: a second or two, of which there are three or five.
 const OPERATIONS: u64 = 500_000_000_000;
 /// Tokens that are tried at least: attention of a single one is computed in another way.
 const LEAST: u64 = 2;
@@ -117,10 +117,14 @@ impl Block {
                 .zip(second?)
                 .map(|(first, second)| Line::through(tried, [first, second])))
         };
-        Ok(Block {
-            whole: line(1)?,
-            half: line(2)?,
-        })
+        let whole = line(1)?;
+        // Where all of it is wanted, as without a dataset, nobody asks.
+        let half = if choice.target_tokens < choice.tokens {
+            line(2)?
+        } else {
+            whole
+        };
+        Ok(Block { whole, half })
     }
 }
 
