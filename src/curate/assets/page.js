@@ -5,7 +5,7 @@ import { bulk, confirmUndo, reason, save } from "./dialogs.js";
 import { begin } from "./editor.js";
 import { $, make, say } from "./element.js";
 import { clear, offer, recall, remember } from "./filter.js";
-import { live } from "./live.js";
+import { commits, live } from "./live.js";
 import { current, decided, draw as drawQueue, load, more, queue, refresh } from "./queue.js";
 import { call } from "./server.js";
 import { beside, keyed, reading, toggleTrail, versions } from "./task.js";
@@ -263,6 +263,7 @@ window.addEventListener("beforeunload", (event) => { if (state.session?.unsaved(
 document.addEventListener("visibilitychange", () => { if (document.hidden) state.session?.finish(); });
 
 const task = recall();
+// Asked before anything is read: what is written from then on is news.
+run(async () => { live(run(news), await commits()); })();
 run(() => search(task))();
 run(async () => offer(await call("/api/choices")))();
-live(run(news));
