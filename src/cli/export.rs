@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use clap::ValueEnum;
-
 use super::select::Traits;
 use crate::{
     interchange::{
@@ -51,27 +49,13 @@ pub enum Which {
     Any,
 }
 
-/// Reads the name of a format.
-pub fn format(word: &str) -> Result<Format, String> {
-    Format::from_str(word, false).map_err(|_| {
-        let names: Vec<_> = Format::ALL.iter().map(|format| format.as_str()).collect();
-        match word {
-            "parquet" => format!(
-                "a Parquet file is told by its content; its fields are those of another format\nhint: leave --format out, or give one of {}",
-                names.join(", ")
-            ),
-            _ => format!("no such format\nhint: one of {}", names.join(", ")),
-        }
-    })
-}
-
 fn target(word: &str) -> Result<Target, String> {
-    match word {
-        "parquet" => Ok(Target::Parquet),
-        _ => format(word)
-            .map(Target::Json)
-            .map_err(|what| format!("{what}, parquet")),
-    }
+    Target::named(word).ok_or_else(|| {
+        format!(
+            "no such format\nhint: one of {}, parquet",
+            Format::names(&Format::WRITTEN)
+        )
+    })
 }
 
 /// Writes the dataset to a file.

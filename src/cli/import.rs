@@ -18,9 +18,9 @@ pub struct Args {
     /// The file to read: JSON lines, one JSON array, or Parquet; `-` is standard input
     pub file: PathBuf,
 
-    /// What the file is; told by its first row when left out [possible values: alpaca, dolly, chat, completion,
+    /// What the file is; told by its first row when left out [possible values: alpaca, dolly, chat, sharegpt, completion, qa,
     /// self-instruct]
-    #[arg(long, value_name = "FORMAT", value_parser = super::export::format)]
+    #[arg(long, value_name = "FORMAT", value_parser = super::reading::format)]
     pub format: Option<Format>,
 
     /// Print the result as JSON

@@ -26,6 +26,7 @@ pub mod log;
 pub mod merge;
 pub mod plan;
 pub mod quality;
+mod reading;
 pub mod recipe;
 pub mod reject;
 pub mod report;

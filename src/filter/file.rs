@@ -6,7 +6,7 @@ use super::rouge::Threshold;
 use super::rules::RuleSet;
 use crate::interchange::kept::Kept;
 use crate::interchange::parse::Parser;
-use crate::interchange::read::{self, ReadError, RowReader};
+use crate::interchange::read::{self, Need, ReadError, Reading, RowReader};
 use crate::interchange::rows::Row;
 use crate::progress::Progress;
 use crate::replace::Replacement;
@@ -70,11 +70,19 @@ impl Outcome {
     }
 }
 
+/// How a file is read whose instructions are looked at.
+fn instructions() -> Reading {
+    Reading {
+        need: Need::Instruction,
+        ..Reading::default()
+    }
+}
+
 /// Judges every row of the file. After an error nothing is written.
 pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
     let mut judge = Judge::new(config.rules.clone(), config.threshold, config.nearest);
     add_against(&mut judge, &config.against, quiet)?;
-    let mut rows = read::open(&config.file, None)?;
+    let mut rows = read::open(&config.file, &instructions())?;
     let mut out = Out {
         kept: config
             .out
@@ -139,7 +147,7 @@ pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
 /// wants to believe that data is clean which was never looked for.
 pub fn add_against(judge: &mut Judge, files: &[PathBuf], quiet: bool) -> Result<()> {
     for (source, file) in (1..).zip(files) {
-        let mut rows = read::open(file, None)?;
+        let mut rows = read::open(file, &instructions())?;
         let mut bar = Progress::counter(&format!("reading {}", file.display()), "rows", quiet);
         let mut row = 0;
         loop {

@@ -1,14 +1,20 @@
-//! Rows of a Parquet file, as the JSON objects that files of text have. Holds one batch of rows in memory.
+//! Rows of Parquet and of Arrow's own files, as the JSON objects that files of text have. Holds one batch of rows in memory.
 
-use std::{fs::File, ops::Range, sync::Arc};
+use std::{
+    fs::File,
+    io::{BufReader, Read},
+    ops::Range,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use arrow_array::{ArrayRef, RecordBatch, make_array};
+use arrow_ipc::reader::{FileReader, StreamReader};
 use arrow_json::{WriterBuilder, writer::LineDelimited};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, SchemaRef};
 use memchr::memchr_iter;
 use parquet::{
-    arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
-    errors::ParquetError,
+    arrow::arrow_reader::ParquetRecordBatchReaderBuilder, errors::ParquetError,
     file::metadata::ParquetMetaData,
 };
 
@@ -18,8 +24,11 @@ use super::{
     rows::{LONGEST, Place, Row, RowError},
 };
 
-/// What a Parquet file begins with.
-pub const MAGIC: [u8; 4] = *b"PAR1";
+/// By this a file's metadata says that ewe wrote it, and what: [`OWN`].
+pub(super) const OWN_KEY: &str = "ewe";
+
+/// The dataset as a table.
+pub(super) const OWN: &str = "dataset";
 
 /// At most so many rows are read at a time …
 const BATCH_ROWS: i64 = 1024;
@@ -34,31 +43,106 @@ pub(super) struct Cells {
     pub(super) index: usize,
 }
 
-/// Reads the rows of a Parquet file; an iterator. It ends after [`RowError::Damaged`].
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
+
+/// Reads the rows of a file of columns; an iterator. It ends after [`RowError::Damaged`].
 pub struct Columns {
-    batches: ParquetRecordBatchReader,
+    batches: Batches,
     schema: SchemaRef,
+    /// What was read and is not given out yet.
+    waiting: Option<RecordBatch>,
     batch: Arc<RecordBatch>,
     /// The rows of the batch, each ended by a line break.
     text: Vec<u8>,
     /// Where in `text` the rows are that were not given out yet, the next one last.
     lines: Vec<Range<usize>>,
     given: u64,
-    total: u64,
+    /// How many rows the file has, where it says so.
+    total: Option<u64>,
+    /// At most so many rows are given out of one batch.
+    rows: usize,
+    kind: &'static str,
     damaged: bool,
 }
 
 impl Columns {
-    /// The rows of `file`.
+    /// The rows of a Parquet file.
     ///
     /// # Errors
     ///
     /// [`RowError::Damaged`] when it is no whole Parquet file, or a field of ours is a column of bytes.
-    pub fn open(file: File) -> Result<Columns, RowError> {
+    pub fn parquet(file: File) -> Result<Columns, RowError> {
         let builder = guarded(|| ParquetRecordBatchReaderBuilder::try_new(file))
             .map_err(RowError::Damaged)?
             .map_err(damaged)?;
         let schema = builder.schema().clone();
+        let total = builder.metadata().file_metadata().num_rows().max(0) as u64;
+        let rows = batch_rows(builder.metadata());
+        let batches = guarded(|| builder.with_batch_size(rows).build())
+            .map_err(RowError::Damaged)?
+            .map_err(damaged)?;
+        Columns::new(Box::new(batches), schema, Some(total), rows)
+    }
+
+    /// The rows of a file of Arrow's, which lists its batches at the end.
+    ///
+    /// # Errors
+    ///
+    /// Like [`Columns::parquet`].
+    pub fn arrow_file(file: File) -> Result<Columns, RowError> {
+        let reader = guarded(|| FileReader::try_new(BufReader::new(file), None))
+            .map_err(RowError::Damaged)?
+            .map_err(unreadable)?;
+        let schema = reader.schema();
+        Columns::new(Box::new(reader), schema, None, BATCH_ROWS as usize)
+    }
+
+    /// The rows of a stream of Arrow's.
+    ///
+    /// # Errors
+    ///
+    /// Like [`Columns::parquet`].
+    pub fn arrow_stream(input: impl Read + Send + 'static) -> Result<Columns, RowError> {
+        let reader = stream(BufReader::with_capacity(1 << 17, input))?;
+        let schema = reader.schema();
+        Columns::new(Box::new(reader), schema, None, BATCH_ROWS as usize)
+    }
+
+    /// The rows of several such streams, one after another. `counted` opens one.
+    ///
+    /// # Errors
+    ///
+    /// Like [`Columns::parquet`]; of the first stream only.
+    pub fn arrow_streams<R: Read + Send + 'static>(
+        paths: Vec<PathBuf>,
+        counted: impl Fn(File) -> R + Send + 'static,
+    ) -> Result<Columns, RowError> {
+        let open = move |path: PathBuf| {
+            let named = |what: String| RowError::Damaged(format!("`{}`: {what}", path.display()));
+            let file = File::open(&path).map_err(|error| named(error.to_string()))?;
+            stream(BufReader::with_capacity(1 << 17, counted(file))).map_err(|error| named(error.to_string()))
+        };
+        let mut paths = paths.into_iter();
+        let first = match paths.next() {
+            Some(path) => open(path)?,
+            None => return Err(RowError::Damaged("it lists no files of rows".into())),
+        };
+        let schema = first.schema();
+        let rest = paths.flat_map(move |path| -> Batches {
+            match open(path) {
+                Ok(reader) => Box::new(reader),
+                Err(error) => Box::new(std::iter::once(Err(ArrowError::IpcError(error.to_string())))),
+            }
+        });
+        Columns::new(Box::new(first.chain(rest)), schema, None, BATCH_ROWS as usize)
+    }
+
+    fn new(
+        batches: Batches,
+        schema: SchemaRef,
+        total: Option<u64>,
+        rows: usize,
+    ) -> Result<Columns, RowError> {
         // Bytes would come as hexadecimal digits, which nobody means by an instruction.
         for field in Format::ALL.iter().flat_map(|format| format.fields()) {
             if let Ok(column) = schema.field_with_name(field)
@@ -69,20 +153,32 @@ impl Columns {
                 )));
             }
         }
-        let total = builder.metadata().file_metadata().num_rows().max(0) as u64;
-        let rows = batch_rows(builder.metadata());
         Ok(Columns {
-            batches: guarded(|| builder.with_batch_size(rows).build())
-                .map_err(RowError::Damaged)?
-                .map_err(damaged)?,
+            batches,
             batch: Arc::new(RecordBatch::new_empty(schema.clone())),
             schema,
+            waiting: None,
             text: Vec::new(),
             lines: Vec::new(),
             given: 0,
             total,
+            rows,
+            kind: if total.is_some() { "Parquet" } else { "Arrow" },
             damaged: false,
         })
+    }
+
+    /// What the file is.
+    pub(super) fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Whether ewe wrote it, as a dataset.
+    pub(super) fn is_own(&self) -> bool {
+        self.schema
+            .metadata()
+            .get(OWN_KEY)
+            .is_some_and(|what| what == OWN)
     }
 
     /// Names and types of the columns.
@@ -90,12 +186,12 @@ impl Columns {
         &self.schema
     }
 
-    /// How much of the file was given out, from 0 to 1.
-    pub fn part_read(&self) -> f64 {
-        match self.total {
+    /// How much of the file was given out, from 0 to 1, where the file says how much there is.
+    pub fn part_read(&self) -> Option<f64> {
+        self.total.map(|total| match total {
             0 => 1.0,
             total => self.given as f64 / total as f64,
-        }
+        })
     }
 
     /// Reads the next batch that has rows; false at the end of the file.
@@ -109,15 +205,21 @@ impl Columns {
         Ok(true)
     }
 
-    /// Reads the next batch.
+    /// Takes the next rows of what was read, or reads on.
     fn read(&mut self) -> Option<Result<(), ArrowError>> {
-        Some(match self.batches.next()? {
-            Ok(batch) => {
-                self.batch = Arc::new(batch);
-                self.print()
-            }
-            Err(error) => Err(error),
-        })
+        let whole = match self.waiting.take() {
+            Some(whole) => whole,
+            None => match self.batches.next()? {
+                Ok(batch) => batch,
+                Err(error) => return Some(Err(error)),
+            },
+        };
+        let rows = whole.num_rows().min(self.rows.max(1));
+        if rows < whole.num_rows() {
+            self.waiting = Some(whole.slice(rows, whole.num_rows() - rows));
+        }
+        self.batch = Arc::new(whole.slice(0, rows));
+        Some(self.print())
     }
 
     /// Writes the batch as lines of JSON.
@@ -173,6 +275,7 @@ impl Iterator for Columns {
             Ok(Row {
                 text: self.text[line].to_vec(),
                 place,
+                number: self.given,
                 cells: Some(Cells {
                     batch: Arc::clone(&self.batch),
                     index: self.batch.num_rows() - self.lines.len() - 1,
@@ -180,6 +283,12 @@ impl Iterator for Columns {
             })
         })
     }
+}
+
+fn stream<R: Read>(input: BufReader<R>) -> Result<StreamReader<BufReader<R>>, RowError> {
+    guarded(|| StreamReader::try_new(input, None))
+        .map_err(RowError::Damaged)?
+        .map_err(unreadable)
 }
 
 /// How many rows make a batch of bounded size.

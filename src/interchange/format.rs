@@ -1,25 +1,82 @@
 //! The formats, and how to tell them apart.
 
-use serde_json::{Map, Value};
+use super::{fields::Fields, parse::Need};
 
 /// A format of files of tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// One JSON array of `instruction`, `input`, `output` (Stanford Alpaca)
+    /// `instruction`, `input`, `output` (Stanford Alpaca)
     Alpaca,
-    /// JSON lines of `instruction`, `context`, `response`, `category` (Databricks Dolly)
+    /// `instruction`, `context`, `response`, `category` (Databricks Dolly)
     Dolly,
-    /// JSON lines of `messages` with `role` and `content`
+    /// `messages` with `role` and `content`
     Chat,
-    /// JSON lines of `prompt`, `completion`
+    /// `conversations` with `from` and `value` (ShareGPT)
+    #[value(name = "sharegpt")]
+    ShareGpt,
+    /// `prompt`, `completion`: finished texts, which no template is laid over
     Completion,
-    /// JSON lines of tasks with `instances`, the format of the seeds
+    /// A question and its answer under any of the names in use, such as `question`, `answer` or `query`, `response`
+    #[value(name = "qa")]
+    QuestionAnswer,
+    /// Tasks with `instances`, the format of the seeds
     SelfInstruct,
+    /// Instructions without answers
+    #[value(skip)]
+    Instructions,
 }
 
+/// Columns in use for what is asked.
+pub(super) const QUESTIONS: &[&str] = &[
+    "instruction",
+    "prompt",
+    "question",
+    "query",
+    "problem",
+    "user",
+    "human",
+    "inputs",
+    "input",
+];
+
+/// Columns in use for the answer.
+pub(super) const ANSWERS: &[&str] = &[
+    "output",
+    "response",
+    "answer",
+    "completion",
+    "solution",
+    "assistant",
+    "bot",
+    "gpt",
+    "targets",
+    "target",
+];
+
+/// Columns in use for what a question is about.
+pub(super) const INPUTS: &[&str] = &["input", "context"];
+
+/// Columns in use for conversations.
+pub(super) const CONVERSATIONS: &[&str] =
+    &["messages", "conversations", "conversation", "dialog", "dialogue"];
+
+/// Columns in use for a system message.
+pub(super) const SYSTEMS: &[&str] = &["system", "system_prompt"];
+
 impl Format {
-    /// All of them.
-    pub const ALL: [Format; 5] = [
+    /// Those that can be asked for by name.
+    pub const ALL: [Format; 7] = [
+        Format::Alpaca,
+        Format::Dolly,
+        Format::Chat,
+        Format::ShareGpt,
+        Format::Completion,
+        Format::QuestionAnswer,
+        Format::SelfInstruct,
+    ];
+
+    /// Those that a dataset is written in.
+    pub const WRITTEN: [Format; 5] = [
         Format::Alpaca,
         Format::Dolly,
         Format::Chat,
@@ -33,34 +90,60 @@ impl Format {
             Format::Alpaca => "alpaca",
             Format::Dolly => "dolly",
             Format::Chat => "chat",
+            Format::ShareGpt => "sharegpt",
             Format::Completion => "completion",
+            Format::QuestionAnswer => "qa",
             Format::SelfInstruct => "self-instruct",
+            Format::Instructions => "instructions",
         }
     }
 
-    /// The fields that tell it.
+    /// The names of these, for people.
+    pub fn names(formats: &[Format]) -> String {
+        let names: Vec<_> = formats.iter().map(|format| format.as_str()).collect();
+        names.join(", ")
+    }
+
+    /// The columns that a file without rows gets.
     pub fn fields(self) -> &'static [&'static str] {
         match self {
             Format::Alpaca => &["instruction", "output"],
             Format::Dolly => &["instruction", "response"],
             Format::Chat => &["messages"],
+            Format::ShareGpt => &["conversations"],
             Format::Completion => &["prompt", "completion"],
+            Format::QuestionAnswer => &["question", "answer"],
             Format::SelfInstruct => &["instruction", "instances"],
+            Format::Instructions => &["instruction"],
         }
     }
 
     /// The format of a file in which this object is a row, if it is one of ours.
-    pub fn of(object: &Map<String, Value>) -> Option<Format> {
+    pub(super) fn of(object: &Fields<'_>, need: Need) -> Option<Format> {
+        Format::of_columns(|name| object.get(name).is_some(), |name| object.has(name), need)
+    }
+
+    /// The format of rows that are `named` so, of which `has` says what is not null.
+    pub(super) fn of_columns(
+        named: impl Fn(&str) -> bool,
+        has: impl Fn(&str) -> bool,
+        need: Need,
+    ) -> Option<Format> {
+        let all = |names: &[&str]| names.iter().all(|name| named(name));
+        let any = |names: &[&str]| names.iter().any(|name| has(name));
         // A row with all fields of several is of the first.
         [
-            Format::SelfInstruct,
-            Format::Dolly,
-            Format::Alpaca,
-            Format::Chat,
-            Format::Completion,
+            (Format::SelfInstruct, all(&["instruction", "instances"])),
+            (Format::Dolly, all(&["instruction", "response"])),
+            (Format::Alpaca, all(&["instruction", "output"])),
+            (Format::Chat, all(&["messages"])),
+            (Format::Completion, all(&["prompt", "completion"])),
+            (Format::ShareGpt, any(CONVERSATIONS)),
+            (Format::QuestionAnswer, any(QUESTIONS) && any(ANSWERS)),
+            (Format::Instructions, !need.answer() && any(QUESTIONS)),
         ]
         .into_iter()
-        .find(|format| format.fields().iter().all(|field| object.contains_key(*field)))
+        .find_map(|(format, found)| found.then_some(format))
     }
 }
 

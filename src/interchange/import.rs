@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use super::{
     Format,
-    read::{self, Incoming},
+    read::{self, Incoming, Reading},
 };
 use crate::{
     store::{NewTask, Store},
@@ -29,7 +29,11 @@ pub struct Imported {
 /// [`read::ReadError`] for the file, [`crate::store::Error`] for the store.
 pub async fn import(store: &Store, path: &Path, format: Option<Format>) -> anyhow::Result<Imported> {
     let file = path.display().to_string();
-    let mut reader = read::open(path, format)?;
+    let reading = Reading {
+        format,
+        ..Reading::default()
+    };
+    let mut reader = read::open(path, &reading)?;
     // The first row comes before the write lock: a file that cannot be read disturbs nobody.
     let first = reader.next_row().transpose()?;
     let parser = reader.parser().cloned();
@@ -43,9 +47,10 @@ pub async fn import(store: &Store, path: &Path, format: Option<Format>) -> anyho
             let Incoming {
                 task,
                 source_id,
-                unused,
+                extra,
+                ..
             } = parser.parse(&row?)?;
-            unused_fields.extend(unused);
+            unused_fields.extend(extra.names().map(str::to_owned));
             batch
                 .add(NewTask {
                     source_id,

@@ -2,23 +2,32 @@
 //!
 //! - [`format`](mod@format): their names, and how a file's format is told by looking.
 //! - [`rows`]: JSON lines or one JSON array, an object at a time, each with its place in the file.
-//! - [`columns`]: the rows of a Parquet file, as such objects.
-//! - [`read`]: a file of any of these, opened.
-//! - [`parse`]: objects to tasks.
+//! - [`delimited`], [`columns`]: the rows of CSV, of Parquet and Arrow, as such objects.
+//! - [`read`]: a file of any of these, opened: told by its first bytes, unpacked, split into rows.
+//! - [`parse`]: objects to tasks, under the names that columns have in the field or [`mapping`] gives them; what a task has
+//!   no place for is [`extra`].
 //! - [`import`](mod@import): whole files into the store.
 //! - [`write`](mod@write): the dataset to a file, byte-identical when repeated.
 //! - [`seeds`]: the seed tasks that come with `ewe`, and a dataset made from seeds.
 
 pub mod columns;
+mod conversation;
+mod decode;
+pub mod delimited;
+pub mod extra;
+mod fields;
 pub mod format;
 mod guard;
 pub mod import;
 pub mod kept;
+pub mod mapping;
+mod open;
 pub mod parse;
 pub mod read;
 pub mod rows;
 pub mod schema;
 pub mod seeds;
+mod sniff;
 pub mod table;
 pub mod write;
 

@@ -1,21 +1,25 @@
-//! Files of tasks, opened and split into rows. Which format a file has is told by its rows; whether it is text or
-//! Parquet by how it begins.
+//! Files of tasks, opened and split into rows. Which format a file has is told by its rows; how it is written, by how it begins.
 
 use std::{
     collections::VecDeque,
-    fs::File,
-    io::{self, BufRead, BufReader, Cursor, Read, Seek},
+    io::{self, BufRead},
     path::Path,
 };
 
 use super::{
     Format,
-    columns::{Columns, MAGIC},
+    columns::Columns,
+    decode::Count,
+    delimited::Delimited,
+    fields::Fields,
+    format::QUESTIONS,
+    open::{self, Opened},
     parse,
     rows::{RowError, Rows},
+    sniff,
 };
 pub use super::{
-    parse::{Incoming, Parser},
+    parse::{FileRow, Incoming, Need, Parser, Reading},
     rows::{Place, Row},
 };
 
@@ -36,11 +40,13 @@ pub enum ReadError {
         /// What the system says.
         error: io::Error,
     },
-    /// A Parquet file cannot be read, or not to its end.
-    #[error("cannot read `{file}` as Parquet: {what}")]
+    /// A file of columns or cells cannot be read, or not to its end.
+    #[error("cannot read `{file}` as {kind}: {what}")]
     Damaged {
         /// The file.
         file: String,
+        /// What it is.
+        kind: &'static str,
         /// What is wrong with it.
         what: String,
     },
@@ -60,16 +66,51 @@ pub enum ReadError {
         /// The file.
         file: String,
     },
+    /// The file is something else.
+    #[error("`{file}` is {what}\nhint: {hint}")]
+    NoRowsInIt {
+        /// The file.
+        file: String,
+        /// What it is, with an article.
+        what: String,
+        /// The way out.
+        hint: String,
+    },
     /// No format has these fields.
-    #[error(
-        "cannot tell the format of `{file}`: its first row has the fields {fields}\nhint: say what it is with --format alpaca, dolly, chat, completion or self-instruct"
-    )]
+    #[error("cannot tell the format of `{file}`: its first row has the fields {fields}\nhint: {hint}")]
     UnknownFormat {
         /// The file.
         file: String,
         /// The fields of the first row that is an object, quoted.
         fields: String,
+        /// The way out.
+        hint: String,
     },
+    /// `--map` names what is not there.
+    #[error("no row of `{file}` has the column {missing}\nhint: its first row has the fields {fields}")]
+    NoColumn {
+        /// The file.
+        file: String,
+        /// The columns that were named, quoted.
+        missing: String,
+        /// The fields of the first row that is an object, quoted.
+        fields: String,
+    },
+}
+
+impl ReadError {
+    /// Whether only a row cannot be read, and there may be others.
+    pub fn is_of_a_row(&self) -> bool {
+        matches!(self, ReadError::Row { .. })
+    }
+
+    /// Where the row stands, of an error of a row.
+    pub fn place(&self) -> Option<Place> {
+        match self {
+            ReadError::Row { place, .. } => Some(*place),
+            _ => None,
+        }
+    }
 }
 
 /// The rows of a file, in its order.
@@ -77,71 +118,62 @@ pub struct RowReader {
     file: String,
     source: Source,
     size: Option<u64>,
+    count: Count,
+    /// The beginning, if it is text.
+    head: Vec<u8>,
+    reading: Reading,
     parser: Option<Parser>,
+    /// Rows that were split so far, and what could not be.
+    rows: u64,
     /// Rows that were read to tell the format.
     ahead: VecDeque<Result<Row, ReadError>>,
 }
 
-enum Source {
+pub(super) enum Source {
     Text(Rows<Box<dyn BufRead + Send>>),
+    Delimited(Box<Delimited<Box<dyn BufRead + Send>>>),
     Columns(Box<Columns>),
 }
 
-/// Opens a file of tasks: JSON lines, one JSON array, or Parquet; `-` is standard input. Without a format, the first
-/// row that has the fields of one tells it.
+/// Opens a file of tasks: JSON lines, one JSON array, objects of JSON one after another, CSV, TSV, Parquet, a file or a stream of
+/// Arrow's, or a folder that `datasets` saved; packed with gzip, zstd, xz or bzip2, or not; `-` is standard input. Without a format,
+/// the first row that has the fields of one tells it.
 ///
 /// # Errors
 ///
 /// [`ReadError`] when the file cannot be read, or no row tells the format. Errors of a row come from
 /// [`RowReader::next_row`] and [`Parser::parse`], unless nothing in the file is a row.
-pub fn open(path: &Path, format: Option<Format>) -> Result<RowReader, ReadError> {
+pub fn open(path: &Path, reading: &Reading) -> Result<RowReader, ReadError> {
     let file = path.display().to_string();
-    match source(path) {
-        Ok((source, size)) => RowReader::begin(source, size, file, format),
-        Err(error) => Err(unsplit(&file, error)),
-    }
+    let opened = open::open(path, &file, reading)?;
+    RowReader::begin(opened, file, reading)
 }
 
-fn source(path: &Path) -> Result<(Source, Option<u64>), RowError> {
-    let mut head = Vec::new();
-    if path == Path::new("-") {
-        io::stdin().take(MAGIC.len() as u64).read_to_end(&mut head)?;
-        return Ok((stream(head, io::stdin())?, None));
-    }
-    let mut file = File::open(path)?;
-    let metadata = file.metadata()?;
-    (&file).take(MAGIC.len() as u64).read_to_end(&mut head)?;
-    if !metadata.is_file() {
-        return Ok((stream(head, file)?, None));
-    }
-    let source = if head == MAGIC {
-        Source::Columns(Box::new(Columns::open(file)?))
-    } else {
-        file.rewind()?;
-        text(file)
+/// The same of a file beside the one that `reading` was said of: its columns are looked for under those names only when they
+/// have none of ours.
+///
+/// # Errors
+///
+/// Like [`open`].
+pub fn open_beside(path: &Path, reading: &Reading) -> Result<RowReader, ReadError> {
+    let looked_at = Reading {
+        need: reading.need,
+        ..Reading::default()
     };
-    Ok((source, Some(metadata.len())))
-}
-
-/// Something that can be read only once, and began with `head`.
-fn stream(head: Vec<u8>, rest: impl Read + Send + 'static) -> Result<Source, RowError> {
-    let is_columns = head == MAGIC;
-    let mut whole = Cursor::new(head).chain(rest);
-    if !is_columns {
-        return Ok(text(whole));
+    match open(path, &looked_at) {
+        Err(ReadError::UnknownFormat { .. }) if !reading.mapping.is_empty() && path != Path::new("-") => {
+            let mapped = Reading {
+                format: None,
+                ..reading.clone()
+            };
+            open(path, &mapped)
+        }
+        other => other,
     }
-    // What a Parquet file holds is said at its end.
-    let mut file = tempfile::tempfile()?;
-    io::copy(&mut whole, &mut file)?;
-    Ok(Source::Columns(Box::new(Columns::open(file)?)))
-}
-
-fn text(input: impl Read + Send + 'static) -> Source {
-    Source::Text(Rows::new(Box::new(BufReader::with_capacity(1 << 17, input))))
 }
 
 impl RowReader {
-    /// Rows of `input`, which is text, and which messages call `file`.
+    /// Rows of `input`, which is JSON, and which messages call `file`.
     ///
     /// # Errors
     ///
@@ -149,29 +181,48 @@ impl RowReader {
     pub fn new(
         input: impl BufRead + Send + 'static,
         file: &str,
-        format: Option<Format>,
+        reading: &Reading,
     ) -> Result<RowReader, ReadError> {
-        let source = Source::Text(Rows::new(Box::new(input)));
-        RowReader::begin(source, None, file.to_owned(), format)
+        let opened = Opened {
+            source: Source::Text(Rows::new(Box::new(input))),
+            size: None,
+            count: Count::default(),
+            head: Vec::new(),
+        };
+        RowReader::begin(opened, file.to_owned(), reading)
     }
 
-    fn begin(
-        source: Source,
-        size: Option<u64>,
-        file: String,
-        format: Option<Format>,
-    ) -> Result<RowReader, ReadError> {
+    fn begin(opened: Opened, file: String, reading: &Reading) -> Result<RowReader, ReadError> {
+        let Opened {
+            source,
+            size,
+            count,
+            head,
+        } = opened;
         let mut reader = RowReader {
-            parser: format.map(|format| Parser::new(&file, format)),
             file,
             source,
             size,
+            count,
+            head,
+            reading: reading.clone(),
+            parser: None,
+            rows: 0,
             ahead: VecDeque::new(),
         };
-        if format.is_none() {
-            reader.look_ahead()?;
+        match reading.format {
+            Some(format) => reader.parser = Some(reader.parser_of(format)),
+            None => reader.look_ahead()?,
         }
         Ok(reader)
+    }
+
+    fn parser_of(&self, format: Format) -> Parser {
+        let parser = Parser::new(&self.file, format, &self.reading);
+        match self.columns().is_some_and(Columns::is_own) {
+            true => parser.of_own_table(),
+            false => parser,
+        }
     }
 
     /// The next row. After an error reading goes on with the row that comes next, if there is one.
@@ -186,9 +237,10 @@ impl RowReader {
 
     /// How many bytes of the file were read so far; of a Parquet file, about.
     pub fn bytes_read(&self) -> u64 {
-        match &self.source {
-            Source::Text(rows) => rows.bytes_read(),
-            Source::Columns(columns) => (columns.part_read() * self.size.unwrap_or(0) as f64) as u64,
+        let part = self.columns().and_then(Columns::part_read);
+        match part {
+            Some(part) => (part * self.size.unwrap_or(0) as f64) as u64,
+            None => self.count.get(),
         }
     }
 
@@ -197,31 +249,48 @@ impl RowReader {
         self.size
     }
 
-    /// The columns, if it is a Parquet file.
+    /// The columns, if it is a file of columns.
     pub(super) fn columns(&self) -> Option<&Columns> {
         match &self.source {
-            Source::Text(_) => None,
             Source::Columns(columns) => Some(columns),
+            _ => None,
+        }
+    }
+
+    /// The cells, if it is a file of cells.
+    pub(super) fn cells(&self) -> Option<&Delimited<Box<dyn BufRead + Send>>> {
+        match &self.source {
+            Source::Delimited(cells) => Some(cells),
+            _ => None,
         }
     }
 
     fn split(&mut self) -> Option<Result<Row, ReadError>> {
         let row = match &mut self.source {
             Source::Text(rows) => rows.next(),
+            Source::Delimited(rows) => rows.next(),
             Source::Columns(columns) => columns.next(),
         };
-        Some(row?.map_err(|error| unsplit(&self.file, error)))
+        let row = row?;
+        self.rows += 1;
+        Some(match row {
+            Ok(row) => Ok(Row {
+                number: self.rows,
+                ..row
+            }),
+            Err(error) => Err(self.unsplit(error)),
+        })
     }
 
     /// Reads on to the row that tells the format.
     fn look_ahead(&mut self) -> Result<(), ReadError> {
-        let (mut bytes, mut fields, mut fault) = (0, None, None);
+        let (mut bytes, mut seen, mut fault) = (0, None, None);
         while self.ahead.len() < LOOK_AHEAD && bytes < LOOK_AHEAD_BYTES {
             let Some(row) = self.split() else { break };
             let row = match row {
                 Ok(row) => row,
                 // A file that cannot be read says nothing more.
-                Err(error @ (ReadError::Io { .. } | ReadError::Damaged { .. })) => return Err(error),
+                Err(error) if !error.is_of_a_row() => return Err(error),
                 Err(error) => {
                     self.ahead.push_back(Err(error));
                     continue;
@@ -229,10 +298,14 @@ impl RowReader {
             };
             bytes += row.text.len();
             match parse::object(&self.file, &row) {
-                Ok(object) => match Format::of(&object) {
-                    Some(format) => self.parser = Some(Parser::new(&self.file, format)),
-                    None => fields = fields.or(Some(object)),
-                },
+                Ok(object) => {
+                    let first = seen.get_or_insert_with(|| Seen::new(&object, &self.reading));
+                    let format = match self.reading.mapping.is_empty() {
+                        true => Format::of(&object, self.reading.need),
+                        false => first.sees(&object).then_some(Format::QuestionAnswer),
+                    };
+                    self.parser = format.map(|format| self.parser_of(format));
+                }
                 Err(error) => fault = fault.or(Some(error)),
             }
             self.ahead.push_back(Ok(row));
@@ -240,27 +313,107 @@ impl RowReader {
                 return Ok(());
             }
         }
-        if let Some(object) = fields {
-            let fields: Vec<_> = object.keys().map(|field| format!("`{field}`")).collect();
-            return Err(ReadError::UnknownFormat {
+        if let Some(seen) = seen {
+            return Err(seen.unknown(&self.file, &self.reading));
+        }
+        // Nothing is an object.
+        if !self.ahead.is_empty()
+            && let Some(kind) = sniff::unreadable(&self.head)
+        {
+            return Err(ReadError::NoRowsInIt {
                 file: self.file.clone(),
-                fields: fields.join(", "),
+                what: kind.what.into(),
+                hint: kind.hint.into(),
             });
         }
-        // Nothing is an object. The first of the errors says most about what the file is.
+        // The first of the errors says most about what the file is.
         match self.ahead.pop_front() {
             Some(Err(error)) => Err(error),
             _ => fault.map_or(Ok(()), Err),
         }
     }
+
+    /// What is wrong with a file that cannot be split into rows.
+    fn unsplit(&self, error: RowError) -> ReadError {
+        let file = self.file.clone();
+        match error {
+            RowError::Io(error) => ReadError::Io { file, error },
+            RowError::Damaged(what) => ReadError::Damaged {
+                file,
+                kind: match &self.source {
+                    Source::Columns(columns) => columns.kind(),
+                    Source::Delimited(_) => "CSV",
+                    Source::Text(_) => "JSON",
+                },
+                what,
+            },
+            RowError::Malformed { place, what } => ReadError::Row { file, place, what },
+        }
+    }
 }
 
-/// What is wrong with a file that cannot be split into rows.
-fn unsplit(file: &str, error: RowError) -> ReadError {
-    let file = file.to_owned();
-    match error {
-        RowError::Io(error) => ReadError::Io { file, error },
-        RowError::Damaged(what) => ReadError::Damaged { file, what },
-        RowError::Malformed { place, what } => ReadError::Row { file, place, what },
+/// What the rows have that tell no format.
+struct Seen {
+    /// The fields of the first row.
+    fields: Vec<String>,
+    /// Those of them that are lists of objects.
+    lists: Vec<String>,
+    /// Columns that were asked for and in no row yet.
+    missing: Vec<String>,
+}
+
+impl Seen {
+    fn new(first: &Fields<'_>, reading: &Reading) -> Seen {
+        let is_list = |name: &&str| {
+            first.get(name).is_some_and(|value| {
+                let text = value.get().as_bytes();
+                text[0] == b'[' && text[1..].trim_ascii_start().first() == Some(&b'{')
+            })
+        };
+        Seen {
+            fields: first.names().map(str::to_owned).collect(),
+            lists: first.names().filter(is_list).map(str::to_owned).collect(),
+            missing: reading.mapping.columns().map(str::to_owned).collect(),
+        }
     }
+
+    /// Notes what this row has; whether all that was asked for was found.
+    fn sees(&mut self, object: &Fields<'_>) -> bool {
+        self.missing.retain(|name| parse::find(object, name).is_none());
+        self.missing.is_empty()
+    }
+
+    /// Why the format cannot be told.
+    fn unknown(&self, file: &str, reading: &Reading) -> ReadError {
+        let file = file.to_owned();
+        let fields = quoted(&self.fields);
+        if !self.missing.is_empty() {
+            return ReadError::NoColumn {
+                file,
+                missing: quoted(&self.missing),
+                fields,
+            };
+        }
+        let has = |name: &str| self.fields.iter().any(|field| field == name);
+        let answers = reading.need.answer();
+        let hint = if has("chosen") && has("rejected") {
+            "these are preferences; --map output=chosen takes the chosen answer".to_owned()
+        } else if let [list] = &self.lists[..] {
+            format!("if the rows are in `{list}`: `jq -c '.{list}[]' FILE` writes them one a line")
+        } else if answers && QUESTIONS.iter().any(|name| has(name)) {
+            "there is no answer; --map output=COLUMN says which column is one".to_owned()
+        } else if answers && has("text") {
+            "a row is a question and its answer; --map instruction=COLUMN,output=COLUMN says which columns to take".to_owned()
+        } else if answers {
+            "--map instruction=COLUMN,output=COLUMN says which columns to take".to_owned()
+        } else {
+            "--map instruction=COLUMN says which column to take".to_owned()
+        };
+        ReadError::UnknownFormat { file, fields, hint }
+    }
+}
+
+fn quoted(names: &[String]) -> String {
+    let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
 }

@@ -35,6 +35,8 @@ pub struct Row {
     pub text: Vec<u8>,
     /// Where it begins.
     pub place: Place,
+    /// Which row of the file it is, counted from 1; [`super::read::RowReader`] sees to that.
+    pub number: u64,
     /// Of a row of a Parquet file, what the text was made of.
     pub(super) cells: Option<Cells>,
 }
@@ -69,6 +71,8 @@ enum State {
     Element { first: bool },
     /// The comma after an element, or the end of the array.
     Separator,
+    /// An object over several lines, outside of an array.
+    Object,
     /// Nothing any more.
     End,
 }
@@ -84,6 +88,7 @@ pub struct Rows<R> {
     /// Where the line begins.
     line_start: u64,
     state: State,
+    indented: bool,
     longest: usize,
 }
 
@@ -97,13 +102,17 @@ impl<R: BufRead> Rows<R> {
             line: 1,
             line_start: 0,
             state: State::Start,
+            indented: false,
             longest: LONGEST,
         }
     }
 
-    /// How many bytes were read so far.
-    pub fn bytes_read(&self) -> u64 {
-        self.offset
+    /// Rows of `input`, objects one after another that go over several lines each.
+    pub fn of_indented(input: R) -> Rows<R> {
+        Rows {
+            indented: true,
+            ..Rows::new(input)
+        }
     }
 
     fn place(&self) -> Place {
@@ -158,6 +167,7 @@ impl<R: BufRead> Rows<R> {
             State::Line => self.read_line(),
             State::Element { first } => self.read_element(first),
             State::Separator => self.read_separator(),
+            State::Object => self.read_object(),
             State::End => Ok(None),
         }
     }
@@ -175,6 +185,7 @@ impl<R: BufRead> Rows<R> {
                 self.take(1)?;
                 State::Element { first: true }
             }
+            _ if self.indented => State::Object,
             _ => State::Line,
         };
         Ok(())
@@ -233,13 +244,47 @@ impl<R: BufRead> Rows<R> {
         }
     }
 
+    /// One of several objects that stand one after another.
+    fn read_object(&mut self) -> Result<Option<Row>, RowError> {
+        match self.skip_space()? {
+            None => {
+                self.state = State::End;
+                Ok(None)
+            }
+            Some(b'{') => {
+                let row = self.read_whole(true);
+                if self.state != State::End {
+                    self.state = State::Object;
+                }
+                row
+            }
+            Some(_) => {
+                // Nothing tells where it ends but the line.
+                let place = self.place();
+                let skipped = self.input.skip_until(b'\n')?;
+                self.offset += skipped as u64;
+                self.line += 1;
+                self.line_start = self.offset;
+                Err(RowError::Malformed {
+                    place,
+                    what: "expected an object `{`".into(),
+                })
+            }
+        }
+    }
+
     fn read_element(&mut self, first: bool) -> Result<Option<Row>, RowError> {
         let next = self.skip_space()?;
         if first && next == Some(b']') {
             return self.read_end();
         }
+        self.read_whole(next == Some(b'{'))
+    }
+
+    /// Reads an element to its end.
+    fn read_whole(&mut self, is_object: bool) -> Result<Option<Row>, RowError> {
         self.state = State::Separator;
-        let (is_object, place) = (next == Some(b'{'), self.place());
+        let place = self.place();
         let (mut element, mut text, mut length) = (Element::default(), Vec::new(), 0);
         loop {
             let buffer = self.input.fill_buf()?;
@@ -285,6 +330,19 @@ impl<R: BufRead> Iterator for Rows<R> {
         }
         row
     }
+}
+
+/// Whether the object that the text begins with goes on behind its first line.
+pub(super) fn spans_lines(text: &[u8]) -> bool {
+    let Some(end) = memchr::memchr(b'\n', text) else {
+        return false;
+    };
+    let (line, rest) = text.split_at(end);
+    let mut element = Element::default();
+    // Within a string there is no line break, so that a line that ends in one is broken, not indented.
+    element.end(line).is_none()
+        && !element.in_string
+        && matches!(rest.trim_ascii_start().first(), Some(b'"' | b'}'))
 }
 
 /// How far into an element of the array we are.
@@ -342,6 +400,7 @@ impl Row {
         Row {
             text,
             place,
+            number: 0,
             cells: None,
         }
     }

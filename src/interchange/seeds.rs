@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     Format,
-    read::{self, Incoming, Parser, ReadError, RowReader},
+    read::{self, Incoming, Parser, ReadError, Reading, RowReader},
 };
 use crate::{
     store::{Draft, NewTask, Store},
@@ -24,15 +24,18 @@ const EMBEDDED_NAME: &str = "seeds/seed_tasks.jsonl";
 /// [`ReadError`] names file, line and column. A seed is what a model is to imitate, so more is asked of it than of an
 /// imported row: every output says something, and there is at least one seed.
 pub fn read(path: Option<&Path>) -> Result<Vec<Incoming>, ReadError> {
-    let format = Some(Format::SelfInstruct);
+    let reading = &Reading {
+        format: Some(Format::SelfInstruct),
+        ..Reading::default()
+    };
     let (name, mut reader) = match path {
         None => (
             EMBEDDED_NAME.to_owned(),
-            RowReader::new(EMBEDDED.as_bytes(), EMBEDDED_NAME, format)?,
+            RowReader::new(EMBEDDED.as_bytes(), EMBEDDED_NAME, reading)?,
         ),
-        Some(path) => (path.display().to_string(), read::open(path, format)?),
+        Some(path) => (path.display().to_string(), read::open(path, reading)?),
     };
-    let parser = Parser::new(&name, Format::SelfInstruct);
+    let parser = Parser::new(&name, Format::SelfInstruct, reading);
     let mut seeds = Vec::new();
     while let Some(row) = reader.next_row() {
         let row = row?;
@@ -50,7 +53,7 @@ pub fn read(path: Option<&Path>) -> Result<Vec<Incoming>, ReadError> {
         {
             return Err(fault(format!("`instances[{index}]`: the output is empty")));
         }
-        if let Some(field) = seed.unused.iter().min() {
+        if let Some(field) = seed.extra.names().min() {
             return Err(fault(format!(
                 "unknown field `{field}`: a seed has id, name, instruction, instances and is_classification"
             )));

@@ -120,6 +120,9 @@ impl<W: Write> Writer<W> {
                 }
                 Ok(())
             }
+            Format::ShareGpt | Format::QuestionAnswer | Format::Instructions => {
+                unreachable!("no target has this format")
+            }
         }
     }
 
@@ -202,7 +205,7 @@ impl Target {
     pub fn named(word: &str) -> Option<Target> {
         match word {
             "parquet" => Some(Target::Parquet),
-            _ => Format::ALL
+            _ => Format::WRITTEN
                 .into_iter()
                 .find(|format| format.as_str() == word)
                 .map(Target::Json),

@@ -51,6 +51,12 @@ pub struct ExportRow {
     pub output: String,
     /// Whether the answer is one of a few labels.
     pub is_classification: bool,
+    /// The system message that stands before it.
+    #[sqlx(default)]
+    pub system: Option<String>,
+    /// What else its file said of it, as a JSON object.
+    #[sqlx(default)]
+    pub extra: Option<String>,
 }
 
 impl Store {

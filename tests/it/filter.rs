@@ -273,12 +273,12 @@ fn rows_that_cannot_be_read_stop_or_are_left_out() {
         (
             "invalid UTF-8",
             b"{\"instruction\":\"caf\xe9 au lait\",\"output\":\"x\"}",
-            "not a JSON object",
+            "not UTF-8: the byte 0xe9",
         ),
         (
-            "a number",
-            br#"{"instruction":5,"input":"","output":"x"}"#,
-            "is a number, not a string",
+            "no text",
+            br#"{"instruction":[5],"input":"","output":"x"}"#,
+            "is an array, not a string",
         ),
         ("no object", b"17", "not a JSON object"),
     ];

@@ -135,8 +135,8 @@ fn a_bad_row_is_pointed_at_and_nothing_is_imported() {
             "bad:1:1: a conversation of user: only one",
         ),
         (
-            "{\"question\": \"x\", \"answer\": \"y\"}".into(),
-            "its first row has the fields `question`, `answer`\nhint: ",
+            "{\"colour\": \"x\", \"taste\": \"y\"}".into(),
+            "its first row has the fields `colour`, `taste`\nhint: ",
         ),
         (
             "{\"instruction\": \"\", \"output\": \"y\"}".into(),
@@ -164,7 +164,7 @@ fn a_bad_row_is_pointed_at_and_nothing_is_imported() {
 
 /// What a file's rows are: of each its instruction, or what is said in its stead.
 fn rows(dir: &Dir, name: &str) -> Vec<String> {
-    let mut reader = match read::open(&dir.path(name), None) {
+    let mut reader = match read::open(&dir.path(name), &read::Reading::default()) {
         Ok(reader) => reader,
         Err(error) => return vec![error.to_string()],
     };
@@ -207,7 +207,7 @@ fn reading_goes_on_after_a_bad_row() {
         [
             b"oops\n{\"output\": \"y\"}\n".as_slice(),
             first.as_bytes(),
-            b"\n{\"instruction\": 5, \"output\": \"y\"}\n{\"instruction\": \"trunc\n",
+            b"\n{\"instruction\": true, \"output\": \"y\"}\n{\"instruction\": \"trunc\n",
             word.as_bytes(),
             b"\n {\"instruction\": \"\xff\", \"output\": \"y\"}\n[1]\n\n",
             last.as_bytes(),
@@ -220,10 +220,10 @@ fn reading_goes_on_after_a_bad_row() {
             "bad.jsonl:1:1: not a JSON object: expected value",
             "bad.jsonl:2:1: the field `instruction` is missing",
             "first",
-            "bad.jsonl:4:1: `instruction` is a number, not a string",
+            "bad.jsonl:4:1: `instruction` is true or false, not a string",
             "bad.jsonl:5:22: not a JSON object: EOF while parsing a string",
             &format!("bad.jsonl:6:1: {long}"),
-            "bad.jsonl:7:19: not a JSON object: invalid unicode code point",
+            "bad.jsonl:7:19: not UTF-8: the byte 0xff",
             "bad.jsonl:8:1: not a JSON object: invalid type: sequence, expected a map",
             "last",
         ]
@@ -256,7 +256,7 @@ fn a_file_of_something_else_is_told_by_its_first_row() {
         ("", vec![]),
         ("[]", vec![]),
         (
-            "\u{7f}ELF\u{2}\n{",
+            "\u{1}ELF\u{2}\n{",
             vec!["x:1:1: not a JSON object: expected value"],
         ),
         ("[1, 2]", vec!["x:1:2: expected an object `{`"]),
@@ -267,7 +267,7 @@ fn a_file_of_something_else_is_told_by_its_first_row() {
         assert_eq!(rows, what, "{text}");
     }
     dir.write("x", "oops\n{\"question\": \"q\"}\n");
-    assert!(rows(&dir, "x")[0].contains("its first row has the fields `question`\nhint: "));
+    assert!(rows(&dir, "x")[0].contains("its first row has the fields `question`\nhint: there is no answer"));
     // Many rows of something else are not all looked at for one of ours.
     dir.write("x", "{\"question\": \"q\"}\n".repeat(5000));
     assert!(rows(&dir, "x")[0].contains("`question`"));

@@ -82,8 +82,8 @@ fn init_makes_the_file_or_nothing() {
             "1:1: `instances` is empty",
         ),
         (
-            r#"{"instruction": "x", "instances": [{"output": 3}]}"#,
-            "1:1: `instances[0]`: `output` is a number, not a string",
+            r#"{"instruction": "x", "instances": [{"output": [3]}]}"#,
+            "1:1: `instances[0]`: `output` is an array, not a string",
         ),
         (
             r#"{"instruction": " ", "instances": [{"output": "x"}]}"#,

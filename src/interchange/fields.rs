@@ -1,0 +1,228 @@
+//! JSON that is parsed only where it is read: the fields of one object, each a text. A row of strangers says more than a task, and
+//! what is not read stays as it stands in the file, to the last digit.
+
+use std::{borrow::Cow, collections::HashSet};
+
+use serde::de::IgnoredAny;
+use serde_json::Deserializer;
+
+use super::extra::Extra;
+
+/// A JSON value, not parsed yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Json<'a>(&'a str);
+
+impl<'a> Json<'a> {
+    /// The value that the text is, if it is one.
+    pub(super) fn of(text: &'a str) -> Option<Json<'a>> {
+        let (value, rest) = next_value(text)?;
+        rest.trim_ascii().is_empty().then_some(value)
+    }
+
+    /// Its text.
+    pub(super) fn get(self) -> &'a str {
+        self.0
+    }
+
+    pub(super) fn is_null(self) -> bool {
+        self.0 == "null"
+    }
+
+    /// What it is, for people.
+    pub(super) fn kind(self) -> &'static str {
+        match self.0.as_bytes().first() {
+            Some(b'"') => "a string",
+            Some(b'[') => "an array",
+            Some(b'{') => "an object",
+            Some(b't' | b'f') => "true or false",
+            Some(b'n') => "null",
+            _ => "a number",
+        }
+    }
+
+    /// The text that it is. A number's is as it stands in the file: no digit is lost to arithmetic.
+    pub(super) fn text(self) -> Result<String, String> {
+        match self.0.as_bytes().first() {
+            Some(b'"') => serde_json::from_str(self.0).map_err(|error| {
+                let error = error.to_string();
+                let what = error.split(" at line ").next().unwrap_or_default();
+                format!("cannot be read: {what}")
+            }),
+            Some(b'-' | b'0'..=b'9') => Ok(self.0.to_owned()),
+            _ => Err(format!("is {}, not a string", self.kind())),
+        }
+    }
+
+    /// The elements, if it is an array.
+    pub(super) fn elements(self) -> Option<Vec<Json<'a>>> {
+        let mut elements = Vec::new();
+        within(self.0, *b"[]", |text| {
+            let (value, rest) = next_value(text)?;
+            elements.push(value);
+            Some(rest)
+        })?;
+        Some(elements)
+    }
+}
+
+/// The value that the text begins with, and what follows it.
+fn next_value(text: &str) -> Option<(Json<'_>, &str)> {
+    let text = text.trim_ascii_start();
+    let mut values = Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    values.next()?.ok()?;
+    let (value, rest) = text.split_at(values.byte_offset());
+    Some((Json(value), rest))
+}
+
+/// Reads what stands between the brackets: `item` takes one thing off the text, and commas stand between them.
+fn within<'a>(
+    text: &'a str,
+    brackets: [u8; 2],
+    mut item: impl FnMut(&'a str) -> Option<&'a str>,
+) -> Option<()> {
+    let [open, close] = brackets.map(char::from);
+    let mut rest = text.trim_ascii_start().strip_prefix(open)?.trim_ascii_start();
+    if let Some(end) = rest.strip_prefix(close) {
+        return end.trim_ascii().is_empty().then_some(());
+    }
+    loop {
+        rest = item(rest)?.trim_ascii_start();
+        match rest.strip_prefix(',') {
+            Some(next) => rest = next,
+            None => return rest.strip_prefix(close)?.trim_ascii().is_empty().then_some(()),
+        }
+    }
+}
+
+/// The fields of an object that nobody has taken yet.
+#[derive(Debug, Default)]
+pub(super) struct Fields<'a> {
+    fields: Vec<(Cow<'a, str>, Json<'a>)>,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of the object that the text is, if it is one.
+    pub(super) fn of(text: &'a str) -> Option<Fields<'a>> {
+        let mut fields = Vec::new();
+        within(text, *b"{}", |text| {
+            let (name, rest) = next_value(text)?;
+            let name = match name.get().strip_prefix('"')?.strip_suffix('"')? {
+                plain if !plain.contains('\\') => Cow::Borrowed(plain),
+                _ => Cow::Owned(name.text().ok()?),
+            };
+            let (value, rest) = next_value(rest.trim_ascii_start().strip_prefix(':')?)?;
+            fields.push((name, value));
+            Some(rest)
+        })?;
+        Some(Fields { fields })
+    }
+
+    /// Their names, in order.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|(name, _)| name.as_ref())
+    }
+
+    /// The value of a field; of several with one name the last, as in Python.
+    pub(super) fn get(&self, name: &str) -> Option<Json<'a>> {
+        let (_, value) = self.fields.iter().rev().find(|(field, _)| field == name)?;
+        Some(*value)
+    }
+
+    /// Whether there is such a field, and it is not null.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| !value.is_null())
+    }
+
+    /// Takes a field out.
+    pub(super) fn take(&mut self, name: &str) -> Option<Json<'a>> {
+        let value = self.get(name)?;
+        self.fields.retain(|(field, _)| field != name);
+        Some(value)
+    }
+
+    /// Takes a field out that is a text, or a number, whose digits are its text. Errors name the field.
+    pub(super) fn text(&mut self, name: &str) -> Result<String, String> {
+        match self.take(name) {
+            Some(value) => value.text().map_err(|what| format!("`{name}` {what}")),
+            None => Err(format!("the field `{name}` is missing")),
+        }
+    }
+
+    /// The same, where null means that there is none.
+    pub(super) fn text_or_null(&mut self, name: &str) -> Result<Option<String>, String> {
+        if self.has(name) {
+            return self.text(name).map(Some);
+        }
+        self.take(name);
+        Ok(None)
+    }
+
+    /// What was not taken.
+    pub(super) fn rest(self) -> Extra {
+        let mut extra = Extra::default();
+        let mut seen = HashSet::new();
+        for (name, value) in self.fields.iter().rev() {
+            if seen.insert(name.as_ref()) {
+                extra.push(name.as_ref(), *value);
+            }
+        }
+        extra.reverse();
+        extra
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_their_digits_and_the_last_of_several_counts() {
+        let mut fields = Fields::of(
+            r#" {"a": 1, "n": -123456789012345678901234567890, "a\u0062": 1e400, "a": "x", "z": -0 } "#,
+        )
+        .unwrap();
+        assert_eq!(fields.text("n").unwrap(), "-123456789012345678901234567890");
+        assert_eq!(fields.text("ab").unwrap(), "1e400");
+        assert_eq!(fields.text("a").unwrap(), "x");
+        assert_eq!(fields.text("a"), Err("the field `a` is missing".into()));
+        assert_eq!(fields.rest().to_json(), r#"{"z":-0}"#);
+        let mut fields = Fields::of(r#"{"a": true, "b": "\ud800", "c": null}"#).unwrap();
+        assert_eq!(fields.text("a"), Err("`a` is true or false, not a string".into()));
+        assert!(fields.text("b").unwrap_err().starts_with("`b` cannot be read: "));
+        assert_eq!(fields.text_or_null("c"), Ok(None));
+        assert!(fields.rest().is_empty());
+    }
+
+    #[test]
+    fn deep_values_take_no_stack() {
+        let deep = format!(
+            "{{\"a\": {}{}, \"b\": 1}}",
+            "[".repeat(1_000_000),
+            "]".repeat(1_000_000)
+        );
+        let mut fields = Fields::of(&deep).unwrap();
+        assert_eq!(fields.text("b").unwrap(), "1");
+        assert_eq!(fields.take("a").unwrap().get().len(), 2_000_000);
+    }
+
+    proptest! {
+        /// What is an object for serde is one here, and nothing else is.
+        #[test]
+        fn objects_are_those_of_serde(
+            text in prop_oneof![
+                "\\{[\\[\\]{},:\"\\\\ \na1-]{0,12}\\}",
+                "\\{\"a\":[0-9.eE+-]{1,6}( ,\"[ab]\" :(null|true|\\[1,\\{\\}\\]|\"\\\\u0041\")){0,3}\\}",
+            ]
+        ) {
+            let wanted = serde_json::from_str::<std::collections::BTreeMap<String, IgnoredAny>>(&text);
+            let found = Fields::of(&text);
+            prop_assert_eq!(found.is_some(), wanted.is_ok(), "{}", text);
+            if let (Some(found), Ok(wanted)) = (found, wanted) {
+                let names: std::collections::BTreeSet<_> = found.names().collect();
+                prop_assert!(names.into_iter().eq(wanted.keys()));
+            }
+        }
+    }
+}
