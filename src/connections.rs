@@ -1,9 +1,11 @@
-//! Connections of our servers: how many, how slow, and how large a body.
+//! Connections of our servers: how many, how slow, how large a body, and how they end. [`guard`] says who may come.
+
+pub mod guard;
 
 use std::{
     future::Future,
     io::{self, IoSlice},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -26,7 +28,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     time::Sleep,
 };
 
@@ -43,33 +45,82 @@ const WRITE_TIME: Duration = Duration::from_secs(30);
 /// why it is refused.
 const PATIENCE: usize = 8;
 
-/// Serves `router` until the future is dropped. A client may take `head_time` to send a request's head, and a connection
-/// may idle for as long.
-pub async fn serve(listener: TcpListener, router: Router, head_time: Duration) -> ! {
-    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    loop {
-        let place = room.clone().acquire_owned().await.expect("never closed");
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(_) => {
-                // A client that left already, or too many open files, which passes.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        // Pieces of a stream are small and wanted at once.
-        let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
-        tokio::spawn(async move {
-            let _place = place;
-            // A client that is too slow, leaves, or speaks no HTTP concerns nobody else.
-            let _ = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(head_time)
-                .serve_connection(TokioIo::new(Patient::new(stream)), service)
-                .await;
-        });
+/// Connections that are still open once nobody may come any more. Dropping it leaves them to themselves.
+#[derive(Debug)]
+pub struct Open {
+    room: Arc<Semaphore>,
+    /// Closed when this is dropped, which tells nobody anything.
+    _last: watch::Sender<bool>,
+}
+
+impl Open {
+    /// Waits until they have ended: each when what it asked is answered.
+    pub async fn ended(&self) {
+        let all = self.room.acquire_many(MOST_CONNECTIONS as u32).await;
+        drop(all.expect("never closed"));
     }
+}
+
+/// Serves `router` until `stop` is ready, then lets nobody in any more: connections that wait for a request are closed, those that
+/// have sent one are answered. A client may take `head_time` to send a request's head, and a connection may idle for as long.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    head_time: Duration,
+    stop: impl Future<Output = ()>,
+) -> Open {
+    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let (last, is_last) = watch::channel(false);
+    let accept = async {
+        loop {
+            let place = room.clone().acquire_owned().await.expect("never closed");
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(_) => {
+                    // A client that left already, or too many open files, which passes.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            let (router, is_last) = (router.clone(), is_last.clone());
+            tokio::spawn(async move {
+                let _place = place;
+                converse(stream, router, head_time, is_last).await;
+            });
+        }
+    };
+    tokio::select! {
+        () = accept => unreachable!("it goes on for ever"),
+        () = stop => {}
+    }
+    let _ = last.send(true);
+    Open { room, _last: last }
+}
+
+/// Answers what comes over a connection, until it ends or, once `is_last`, what it asked is answered.
+async fn converse(
+    stream: TcpStream,
+    router: Router,
+    head_time: Duration,
+    mut is_last: watch::Receiver<bool>,
+) {
+    // Pieces of a stream are small and wanted at once.
+    let _ = stream.set_nodelay(true);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_time)
+        .serve_connection(
+            TokioIo::new(Patient::new(stream)),
+            TowerToHyperService::new(router),
+        );
+    let mut connection = pin!(connection);
+    // A client that is too slow, leaves, or speaks no HTTP concerns nobody else.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        Ok(_) = is_last.wait_for(|is_last| *is_last) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = connection.await;
 }
 
 /// Why a body was not read.

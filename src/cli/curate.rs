@@ -2,6 +2,7 @@
 
 use std::{io::Write, net::SocketAddr, path::PathBuf, time::Duration};
 
+use super::token;
 use crate::{
     curate::{
         self,
@@ -17,23 +18,23 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub db: PathBuf,
 
-    /// Where to listen; an address that other machines can reach needs --token
+    /// Where to listen; an address that other machines can reach needs a token
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8017")]
     pub bind: SocketAddr,
 
-    /// Let in only those who know this; at least 8 characters
-    #[arg(long, value_name = "TEXT")]
-    pub token: Option<String>,
+    /// What visitors must know, at least 8 characters.
+    #[command(flatten)]
+    pub token: token::Args,
 }
 
 /// Serves the page until Ctrl-C; the exit code says that it was stopped.
 pub async fn run(args: &Args) -> anyhow::Result<u8> {
-    let store = Store::open(&args.db).await?;
     let config = Config {
         bind: args.bind,
-        token: args.token.clone(),
+        token: args.token.read()?,
         who: curate::who(),
     };
+    let store = Store::open(&args.db).await?;
     let server = Server::bind(store.clone(), config).await?;
     let mut out = std::io::stdout();
     writeln!(out, "{}", server.url())?;

@@ -1,19 +1,21 @@
-//! Who may talk to the page. A browser runs other people's pages too: those must neither read the dataset (DNS
-//! rebinding: their name suddenly means this machine) nor write to it (a form of theirs sent here).
+//! The page's door: [`connections::guard`] says who may come, and what is sent along with every answer keeps a browser from
+//! doing with it what it should not.
 
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use sha2::{Digest, Sha256};
 
 use super::failure::Failure;
-use crate::connections;
+use crate::connections::{
+    self,
+    guard::{self, Token},
+};
 
 /// The largest body that is read, in bytes: an edit of a long task is far below it.
 const BODY_LIMIT: usize = 4 << 20;
@@ -21,10 +23,8 @@ const BODY_LIMIT: usize = 4 << 20;
 /// What is let in.
 #[derive(Debug)]
 pub struct Guard {
-    /// The values of `Host` that mean us; none when other machines may come, which know us by names that we don't.
-    hosts: Option<Vec<String>>,
-    /// Of the token.
-    digest: Option<[u8; 32]>,
+    strangers: guard::Guard,
+    token: Option<Token>,
 }
 
 /// Sent with every answer. Nothing is loaded from elsewhere, no text becomes a script, nobody frames the page.
@@ -48,74 +48,19 @@ const HEADERS: [(HeaderName, &str); 6] = [
 
 impl Guard {
     /// For a server at `address`; with a token, for those who know it.
-    pub fn new(address: SocketAddr, token: Option<String>) -> Guard {
-        let port = address.port();
-        let hosts = address.ip().is_loopback().then(|| {
-            vec![
-                address.to_string(),
-                format!("127.0.0.1:{port}"),
-                format!("localhost:{port}"),
-                format!("[::1]:{port}"),
-            ]
-        });
+    pub fn new(address: SocketAddr, token: Option<&str>) -> Guard {
         Guard {
-            hosts,
-            digest: token.map(|token| Sha256::digest(token.as_bytes()).into()),
+            strangers: guard::Guard::new(address),
+            token: token.map(Token::new),
         }
-    }
-
-    fn turns_away(&self, uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
-        let mut hosts = headers.get_all(header::HOST).iter();
-        let Some(host) = hosts.next().and_then(|host| host.to_str().ok()) else {
-            return Some("the request names no host");
-        };
-        // A request that contradicts itself means something else to whoever stands between.
-        if hosts.next().is_some()
-            || uri
-                .authority()
-                .is_some_and(|authority| authority.as_str() != host)
-        {
-            return Some("the request names several hosts");
-        }
-        if self
-            .hosts
-            .as_ref()
-            .is_some_and(|hosts| !hosts.iter().any(|ours| ours.eq_ignore_ascii_case(host)))
-        {
-            return Some("the request is for another host");
-        }
-        // Browsers say where a request that changes something comes from; other programs do not, and need not.
-        if let Some(origin) = headers.get(header::ORIGIN) {
-            let same = origin
-                .to_str()
-                .ok()
-                .and_then(|origin| origin.split_once("://"))
-                .is_some_and(|(_, from)| from == host);
-            if !same {
-                return Some("the request comes from another site");
-            }
-        }
-        match headers.get("sec-fetch-site").map(|site| site.as_bytes()) {
-            None | Some(b"same-origin" | b"none") => None,
-            Some(_) => Some("the request comes from another site"),
-        }
-    }
-
-    fn knows_token(&self, headers: &HeaderMap) -> bool {
-        let Some(expected) = &self.digest else { return true };
-        let given = headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-        // Comparing digests takes the same time however many characters are right.
-        given.is_some_and(|given| <[u8; 32]>::from(Sha256::digest(given)) == *expected)
     }
 }
 
 /// Checks every request, and puts the headers on every answer.
 pub async fn door(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    let mut response = match guard.turns_away(request.uri(), request.headers()) {
-        Some(reason) => refuse(StatusCode::FORBIDDEN, reason),
-        None => next.run(request).await,
+    let mut response = match guard.strangers.admit(request.uri(), request.headers()) {
+        Err(reason) => refuse(StatusCode::FORBIDDEN, &reason.to_string()),
+        Ok(()) => next.run(request).await,
     };
     for (name, value) in HEADERS {
         response
@@ -127,7 +72,11 @@ pub async fn door(State(guard): State<Arc<Guard>>, request: Request, next: Next)
 
 /// Checks the token of what reads or changes the dataset. The page itself has no secrets and is open.
 pub async fn token(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    if guard.knows_token(request.headers()) {
+    let known = guard
+        .token
+        .as_ref()
+        .is_none_or(|token| token.is_known(request.headers()));
+    if known {
         next.run(request).await
     } else {
         refuse(

@@ -23,6 +23,9 @@ use crate::{connections, store::Store};
 /// How long a client may take to send a request's head, and how long a connection may idle.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 
+/// How long what was asked may take to be answered once the server is to stop.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// Where the page is, and for whom.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -51,7 +54,7 @@ impl Server {
     pub async fn bind(store: Store, config: Config) -> anyhow::Result<Server> {
         if !config.bind.ip().is_loopback() && config.token.is_none() {
             bail!(
-                "`{}` can be reached from other machines, and there is no token\nhint: --token TEXT lets in those who know it, --bind 127.0.0.1:8017 nobody else",
+                "`{}` can be reached from other machines, and there is no token\nhint: --token-file FILE or the variable EWE_TOKEN lets in those who know it, --bind 127.0.0.1:8017 nobody else",
                 config.bind
             );
         }
@@ -67,7 +70,7 @@ impl Server {
             Some(token) => format!("http://{address}/#token={token}"),
             None => format!("http://{address}/"),
         };
-        let guard = Arc::new(Guard::new(address, config.token));
+        let guard = Arc::new(Guard::new(address, config.token.as_deref()));
         let room = Room {
             watch: store.watch().await?,
             store,
@@ -110,11 +113,10 @@ impl Server {
         &self.url
     }
 
-    /// Serves until `stop` is ready.
+    /// Serves until `stop` is ready, and then for a moment those who have asked something.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
-        tokio::select! {
-            () = async { connections::serve(self.listener, self.router, HEAD_TIME).await } => {}
-            () = stop => {}
-        }
+        let open = connections::serve(self.listener, self.router, HEAD_TIME, stop).await;
+        // What changes the dataset takes milliseconds; whoever takes an export slowly is not waited for.
+        let _ = tokio::time::timeout(LAST_WORDS, open.ended()).await;
     }
 }

@@ -1,0 +1,72 @@
+//! The token of a server, for every command that is one.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// The variable that holds it where no option does.
+const VARIABLE: &str = "EWE_TOKEN";
+
+/// The longest token, in bytes: longer heads are not taken.
+const MOST: usize = 4096;
+
+/// What those who come must know.
+#[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
+pub struct Args {
+    /// Let in only those who know this; others on this machine see it in the list of processes: better --token-file, or
+    /// the variable EWE_TOKEN
+    #[arg(long, value_name = "TEXT", conflicts_with = "token_file")]
+    pub token: Option<String>,
+
+    /// The same, read from the first line of a file
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+impl Args {
+    /// The token: what an option says, else the variable, where it is not empty.
+    ///
+    /// # Errors
+    ///
+    /// When an option gives none, the file cannot be read, or no client could send it.
+    pub fn read(&self) -> Result<Option<String>> {
+        match (&self.token, &self.token_file) {
+            (Some(token), _) => checked(token, "--token").map(Some),
+            (None, Some(path)) => first_line(path).map(Some),
+            (None, None) => match std::env::var(VARIABLE) {
+                Ok(token) if token.is_empty() => Ok(None),
+                Ok(token) => checked(&token, VARIABLE).map(Some),
+                Err(std::env::VarError::NotPresent) => Ok(None),
+                Err(error) => bail!("{VARIABLE}: {error}"),
+            },
+        }
+    }
+}
+
+fn first_line(path: &Path) -> Result<String> {
+    let mut text = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MOST as u64 + 2).read_to_end(&mut text))
+        .with_context(|| format!("cannot read the token from `{}`", path.display()))?;
+    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    checked(&String::from_utf8_lossy(line), &format!("`{}`", path.display()))
+}
+
+/// What a header can carry.
+fn checked(token: &str, place: &str) -> Result<String> {
+    if token.is_empty() {
+        bail!("{place}: the token is empty\nhint: leave it away to let everybody in who reaches the address");
+    }
+    if token.len() > MOST {
+        bail!("{place}: the token is longer than {MOST} bytes");
+    }
+    if token.trim() != token || !token.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        bail!(
+            "{place}: no header can carry the token\nhint: letters, digits and signs of ASCII, and no spaces around them"
+        );
+    }
+    Ok(token.to_owned())
+}
