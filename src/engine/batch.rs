@@ -4,6 +4,7 @@
 //! Shapes: `b` running requests, `t` tokens of a prompt, `d` hidden features, `v` vocabulary.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use ewe::backend::{FinishReason, Sampling};
@@ -15,6 +16,7 @@ use super::sampler::{Row, Seen, choose};
 use crate::model::CausalLm;
 use crate::model::attention::{Pass, Stretch};
 use crate::model::cache::KvCache;
+use crate::model::fault;
 use crate::model::room::{self, Shape};
 use crate::shim::Inference;
 
@@ -91,6 +93,17 @@ pub trait Listener: Send {
 /// Why a request ends whose scores say nothing.
 const NO_NUMBERS: &str = "the model's scores are not numbers: its weights are broken, or too large for the type that it computes in\nhint: --dtype fp32 rules the latter out";
 
+/// What may be wanted of a request besides [`Sampling`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wants {
+    /// For each token, tell how likely it was, and so many of the likeliest.
+    pub logprobs: Option<usize>,
+    /// The text does not end before so many tokens, but for the lack of room.
+    pub min_tokens: usize,
+    /// The repetition penalty looks at so many of the last tokens, those of the prompt among them; at all where there is none.
+    pub repetition_window: Option<usize>,
+}
+
 /// A prompt to continue.
 pub struct Request {
     /// Token ids: at least one, fewer than the model's context.
@@ -99,20 +112,53 @@ pub struct Request {
     pub sampling: Sampling,
     /// Any of these ends the text.
     pub end_tokens: Vec<i64>,
-    /// For each token, tell how likely it was, and so many of the likeliest.
-    pub logprobs: Option<usize>,
+    /// What else is wanted.
+    pub wants: Wants,
     /// Who takes the tokens.
     pub listener: Box<dyn Listener>,
 }
 
+/// A request that has no slot yet.
+struct Waiting {
+    request: Request,
+    /// The most tokens it can come to occupy.
+    most: i64,
+}
+
 struct Running {
     request: Request,
+    /// The most tokens it can come to occupy.
+    most: i64,
     seen: Seen,
     /// Tokens in the cache.
     cached: i64,
     /// The token to go on from.
     last: i64,
     generated: usize,
+}
+
+impl Running {
+    /// Tokens that must not come next: those that would end the text too early.
+    fn forbidden(&self) -> &[i64] {
+        let request = &self.request;
+        if self.generated < request.wants.min_tokens && !request.sampling.ignore_eos {
+            &request.end_tokens
+        } else {
+            &[]
+        }
+    }
+}
+
+/// What becomes of the first in the queue.
+enum Turn {
+    /// It gets a slot.
+    Join,
+    /// It has to wait, and those behind it with it.
+    Wait,
+    /// It wants no token.
+    Empty,
+    /// Nobody waits for it.
+    Leave,
 }
 
 /// A model and the requests it is working on.
@@ -124,7 +170,7 @@ pub struct Engine {
     bytes_per_token: usize,
     cache: KvCache,
     prefixes: Prefixes,
-    waiting: VecDeque<Request>,
+    waiting: VecDeque<Waiting>,
     /// In slot order.
     running: Vec<Running>,
     /// The next tokens of those that run, computed and not yet delivered.
@@ -157,7 +203,10 @@ impl Engine {
     /// Adds a request; it runs as soon as there is room, in order of arrival.
     pub fn submit(&mut self, request: Request) {
         debug_assert!(!request.prompt.is_empty(), "an empty prompt has no next token");
-        self.waiting.push_back(request);
+        // Sizes come from outside, and may be the largest there are.
+        let most = request.prompt.len().saturating_add(request.sampling.max_tokens);
+        let most = most.min(self.model.info().context) as i64;
+        self.waiting.push_back(Waiting { request, most });
     }
 
     /// A token that a text may begin with.
@@ -223,9 +272,10 @@ impl Engine {
                 sampling: &r.request.sampling,
                 seen: &r.seen,
                 index: r.generated,
+                forbidden: r.forbidden(),
             })
             .collect();
-        let raw = Raw::of(&logits_bv, self.running.iter().map(|r| r.request.logprobs));
+        let raw = Raw::of(&logits_bv, self.running.iter().map(|r| r.request.wants.logprobs));
         self.chosen = choose(&logits_bv, &rows);
         self.told = raw.iter().flat_map(|raw| raw.tell(&self.chosen)).collect();
         self.stats.steps += 1;
@@ -254,32 +304,38 @@ impl Engine {
         let (mut joined, mut tokens): (Vec<Stretch>, usize) = (Vec::new(), 0);
         self.expect();
         while self.running.len() < self.config.max_batch && tokens < most {
-            let Some(request) = self.waiting.front() else {
+            // Out of the queue before anything is done with it: whatever fails takes this one along and none behind it.
+            let Some(Waiting { mut request, most }) = self.waiting.pop_front() else {
                 break;
             };
-            if request.listener.gone() {
-                self.waiting.pop_front();
-                self.stats.finished += 1;
-                continue;
+            let look = || self.look(&request, most, joined.len());
+            let turn = match catch_unwind(AssertUnwindSafe(look)) {
+                Ok(turn) => turn,
+                Err(panic) => {
+                    let reason = fault::words(panic.as_ref());
+                    request
+                        .listener
+                        .failed(format!("the request was dropped: {reason}"));
+                    Turn::Leave
+                }
+            };
+            match turn {
+                Turn::Leave => {
+                    self.stats.finished += 1;
+                    continue;
+                }
+                Turn::Empty => {
+                    request.listener.done(FinishReason::Length, 0);
+                    self.stats.finished += 1;
+                    continue;
+                }
+                Turn::Wait => {
+                    self.waiting.push_front(Waiting { request, most });
+                    break;
+                }
+                Turn::Join => {}
             }
-            if request.sampling.max_tokens == 0 {
-                let mut request = self.waiting.pop_front().expect("looked at above");
-                request.listener.done(FinishReason::Length, 0);
-                self.stats.finished += 1;
-                continue;
-            }
-            let known = self.prefixes.longest(&request.prompt);
-            let new = &self.running[self.running.len() - joined.len()..];
-            if new
-                .iter()
-                .any(|other| prefix::worth(&other.request.prompt, &request.prompt) > known)
-            {
-                break;
-            }
-            if !self.make_room(self.most(request)) {
-                break;
-            }
-            let request = self.waiting.pop_front().expect("looked at above");
+            self.make_room(most);
             let (slot, length) = (self.running.len() as i64, request.prompt.len());
             self.reserve(slot + 1, length as i64 + 1);
             let reused = self.prefixes.fill(&request.prompt, &mut self.cache, slot);
@@ -292,7 +348,8 @@ impl Engine {
             self.stats.prompt_tokens += length;
             self.stats.saved_tokens += reused;
             self.running.push(Running {
-                seen: Seen::of_prompt(&request.prompt),
+                seen: Seen::of_prompt(&request.prompt, request.wants.repetition_window),
+                most,
                 cached: length as i64,
                 last: 0,
                 generated: 0,
@@ -302,19 +359,38 @@ impl Engine {
         (joined, tokens)
     }
 
+    /// What is to be done with the first in the queue, where `joined` have got slots just now. Changes nothing.
+    fn look(&self, request: &Request, most: i64, joined: usize) -> Turn {
+        if request.listener.gone() {
+            return Turn::Leave;
+        }
+        if request.sampling.max_tokens == 0 {
+            return Turn::Empty;
+        }
+        let known = self.prefixes.longest(&request.prompt);
+        let new = &self.running[self.running.len() - joined..];
+        let is_spared = new
+            .iter()
+            .any(|other| prefix::worth(&other.request.prompt, &request.prompt) > known);
+        if is_spared || !self.has_room(most) {
+            return Turn::Wait;
+        }
+        Turn::Join
+    }
+
     /// Makes room for all that are about to join at once, with their answers if the budget has it, else without: one by one,
     /// what is there would be copied again and again.
     fn expect(&mut self) {
         let free = self.config.max_batch.saturating_sub(self.running.len());
-        let expected: Vec<&Request> = self.waiting.iter().take(free).collect();
+        let expected: Vec<&Waiting> = self.waiting.iter().take(free).collect();
         let slots = (self.running.len() + expected.len()) as i64;
-        let longest = |of: &dyn Fn(&Request) -> i64| {
-            let most = expected.iter().map(|request| of(request)).max();
+        let longest = |of: &dyn Fn(&Waiting) -> i64| {
+            let most = expected.iter().map(|waiting| of(waiting)).max();
             most.unwrap_or(0).max(self.cache.shape().1)
         };
         let tokens = [
-            longest(&|request| self.most(request)),
-            longest(&|request| request.prompt.len() as i64 + 1),
+            longest(&|waiting| waiting.most),
+            longest(&|waiting| waiting.request.prompt.len() as i64 + 1),
         ];
         if let Some(tokens) = tokens.into_iter().find(|&tokens| self.fits((slots, tokens))) {
             self.reserve(slots, tokens);
@@ -327,33 +403,30 @@ impl Engine {
     }
 
     fn bytes(&self, (slots, tokens): Shape) -> usize {
-        (slots * tokens) as usize * self.bytes_per_token
+        (slots as usize)
+            .saturating_mul(tokens as usize)
+            .saturating_mul(self.bytes_per_token)
     }
 
-    /// Whether one more sequence of up to `tokens` tokens fits beside those that run; if so, the cache has a shape for it.
-    fn make_room(&mut self, tokens: i64) -> bool {
-        let slots = self.running.len() as i64 + 1;
-        let longest = self
-            .running
-            .iter()
-            .map(|r| self.most(&r.request))
-            .max()
-            .unwrap_or(0)
-            .max(tokens);
-        if !self.fits((slots, longest)) && !self.running.is_empty() {
-            return false;
-        }
-        // Room for the longest that runs now; the shape that some former batch needed may be too much.
+    /// Whether one more sequence of up to `tokens` tokens fits beside those that run; alone it may in any case.
+    fn has_room(&self, tokens: i64) -> bool {
+        self.running.is_empty() || self.fits(self.shape_with(tokens))
+    }
+
+    /// Slots and tokens for those that run and one more sequence of up to `tokens`.
+    fn shape_with(&self, tokens: i64) -> Shape {
+        let longest = self.running.iter().map(|r| r.most).max().unwrap_or(0);
+        (self.running.len() as i64 + 1, longest.max(tokens))
+    }
+
+    /// Has a shape for one more sequence of up to `tokens` tokens: room for the longest that runs now, where the shape that some
+    /// former batch needed is too much beside it.
+    fn make_room(&mut self, tokens: i64) {
+        let (slots, longest) = self.shape_with(tokens);
         let (have_slots, have_tokens) = self.cache.shape();
         if !self.fits((have_slots.max(slots), have_tokens.max(longest))) {
             self.cache.resize(slots, longest);
         }
-        true
-    }
-
-    /// The most tokens a request can come to occupy.
-    fn most(&self, request: &Request) -> i64 {
-        (request.prompt.len() + request.sampling.max_tokens).min(self.model.info().context) as i64
     }
 
     /// Makes room for `slots` requests of `tokens` each, within the budget.

@@ -12,7 +12,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::answer::Answer;
-use super::batch::{Config, Engine, Request, Stats};
+use super::batch::{Config, Engine, Request, Stats, Wants};
 use super::text::TextStream;
 use super::worker::{Shared, work};
 use crate::model::cache::KvCache;
@@ -29,8 +29,8 @@ pub struct Ask {
     pub prompt: Vec<i64>,
     /// How to choose.
     pub sampling: Sampling,
-    /// Tell of each token how likely it was, and so many of the likeliest.
-    pub logprobs: Option<usize>,
+    /// What else is wanted.
+    pub wants: Wants,
 }
 
 /// What there is for keys and values of running requests.
@@ -217,7 +217,7 @@ impl LocalBackend {
         let asks = prompts.into_iter().map(|(prompt, sampling)| Ask {
             prompt,
             sampling,
-            logprobs: None,
+            wants: Wants::default(),
         });
         self.ask_all(asks.collect())
     }
@@ -234,14 +234,15 @@ impl LocalBackend {
                     "a local model cannot be held to a JSON schema".to_string(),
                 ));
             }
-            let text = TextStream::after(&self.tokenizer, &prompt, &sampling.stop);
+            let text = TextStream::after(&self.tokenizer, &prompt, &sampling.stop)
+                .stopping_behind(ask.wants.min_tokens);
             let (answer, teller) = Answer::pair(prompt.len(), text, &self.shared);
             answers.push(answer);
             requests.push(Request {
                 prompt,
                 sampling,
                 end_tokens: self.tokenizer.end_tokens().to_vec(),
-                logprobs: ask.logprobs,
+                wants: ask.wants,
                 listener: Box::new(teller),
             });
         }

@@ -7,7 +7,8 @@
 //!
 //! Shapes: `b` rows, `v` vocabulary, `g` groups, `w` tokens a group.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 
 use ewe::backend::Sampling;
 use rand_chacha::ChaCha8Rng;
@@ -19,20 +20,56 @@ use crate::shim::{self, Summary};
 /// How many groups are looked at first; the likeliest 64 tokens are always among them.
 const FIRST_GROUPS: usize = 64;
 
+/// Temperatures below this take the likeliest token: scores divided by less are no numbers any more. vLLM's bound.
+const COLDEST: f64 = 1e-5;
+
 /// The tokens that penalties look at.
 #[derive(Debug, Default)]
 pub struct Seen {
     places: HashMap<i64, usize>,
     /// Token and how often it was generated; 0 if it is in the prompt only.
     counts: Vec<(i64, u32)>,
+    window: Option<Window>,
+}
+
+/// The last tokens of prompt and answer.
+#[derive(Debug)]
+struct Window {
+    size: usize,
+    last: VecDeque<i64>,
+    counts: HashMap<i64, u32>,
+}
+
+impl Window {
+    fn push(&mut self, id: i64) {
+        self.last.push_back(id);
+        *self.counts.entry(id).or_insert(0) += 1;
+        if self.last.len() > self.size
+            && let Some(oldest) = self.last.pop_front()
+            && let Entry::Occupied(mut entry) = self.counts.entry(oldest)
+        {
+            *entry.get_mut() -= 1;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
+    }
 }
 
 impl Seen {
-    /// Those of a prompt.
-    pub fn of_prompt(prompt: &[i64]) -> Seen {
-        let mut seen = Seen::default();
+    /// Those of a prompt; the repetition penalty looks at so many of the last ones, or at all.
+    pub fn of_prompt(prompt: &[i64], window: Option<usize>) -> Seen {
+        let mut seen = Seen {
+            window: window.map(|size| Window {
+                size,
+                last: VecDeque::new(),
+                counts: HashMap::new(),
+            }),
+            ..Seen::default()
+        };
         for &id in prompt {
             seen.place(id);
+            seen.note(id);
         }
         seen
     }
@@ -40,7 +77,21 @@ impl Seen {
     /// One more generated token.
     pub fn generated(&mut self, id: i64) {
         let place = self.place(id);
-        self.counts[place].1 += 1;
+        self.counts[place].1 = self.counts[place].1.saturating_add(1);
+        self.note(id);
+    }
+
+    /// Whether the repetition penalty falls on a token that was seen.
+    fn is_repeated(&self, id: i64) -> bool {
+        self.window
+            .as_ref()
+            .is_none_or(|window| window.counts.contains_key(&id))
+    }
+
+    fn note(&mut self, id: i64) {
+        if let Some(window) = &mut self.window {
+            window.push(id);
+        }
     }
 
     fn place(&mut self, id: i64) -> usize {
@@ -59,6 +110,15 @@ pub struct Row<'a> {
     pub seen: &'a Seen,
     /// Tokens generated before this one; with the seed, all that chance depends on.
     pub index: usize,
+    /// Tokens that must not come.
+    pub forbidden: &'a [i64],
+}
+
+impl Row<'_> {
+    /// Whether chance decides.
+    fn is_drawn(&self) -> bool {
+        self.sampling.temperature >= COLDEST
+    }
 }
 
 /// Chooses the next token of every row from `logits_bv`, of any float type; none where the scores are not numbers. The
@@ -68,15 +128,18 @@ pub fn choose(logits_bv: &Tensor, rows: &[Row]) -> Vec<Option<i64>> {
     let logits_bv = logits_bv.contiguous();
     let beside = penalise(&logits_bv, rows);
     // What a greedy row's masses are is not asked.
-    let sharpness = |row: &Row| match row.sampling.temperature {
-        temperature if temperature > 0.0 => 1.0 / temperature as f32,
-        _ => 1.0,
+    let sharpness = |row: &Row| {
+        if row.is_drawn() {
+            1.0 / row.sampling.temperature as f32
+        } else {
+            1.0
+        }
     };
-    let drawn = rows.iter().any(|row| row.sampling.temperature > 0.0);
+    let drawn = rows.iter().any(Row::is_drawn);
     let sharpness: Vec<f32> = rows.iter().filter(|_| drawn).map(sharpness).collect();
     let scores = Groups::new(&logits_bv, &sharpness, beside);
     let first = drawn.then(|| scores.likeliest(FIRST_GROUPS));
-    let best = if rows.iter().all(|row| row.sampling.temperature > 0.0) {
+    let best = if rows.iter().all(Row::is_drawn) {
         Vec::new()
     } else {
         scores.argmax()
@@ -86,7 +149,7 @@ pub fn choose(logits_bv: &Tensor, rows: &[Row]) -> Vec<Option<i64>> {
             return None;
         }
         Some(match &first {
-            Some(first) if row.sampling.temperature > 0.0 => draw(&scores, i, row, &first[i]),
+            Some(first) if row.is_drawn() => draw(&scores, i, row, &first[i]),
             _ => best[i],
         })
     };
@@ -99,8 +162,8 @@ fn penalises(sampling: &Sampling) -> bool {
         || sampling.repetition_penalty != 1.0
 }
 
-/// Takes the scores of seen tokens out of rows with penalties, leaving -inf, and gives them as they are with penalties, in
-/// fp32: repetition first, then frequency and presence, as vLLM does.
+/// Leaves -inf in place of forbidden tokens. Takes the scores of seen tokens out of rows with penalties, leaving -inf as well, and
+/// gives them as they are with penalties, in fp32: repetition first, then frequency and presence, as vLLM does.
 fn penalise(logits_bv: &Tensor, rows: &[Row]) -> Vec<Vec<(f32, i64)>> {
     let vocab = logits_bv.size()[1];
     let mut beside: Vec<Vec<(f32, i64)>> = rows.iter().map(|_| Vec::new()).collect();
@@ -108,6 +171,7 @@ fn penalise(logits_bv: &Tensor, rows: &[Row]) -> Vec<Vec<(f32, i64)>> {
     let places: Vec<i64> = penalised()
         .flat_map(|(i, row)| row.seen.counts.iter().map(move |(id, _)| i as i64 * vocab + id))
         .collect();
+    forbid(logits_bv, rows);
     if places.is_empty() {
         return beside;
     }
@@ -129,10 +193,10 @@ fn penalise(logits_bv: &Tensor, rows: &[Row]) -> Vec<Vec<(f32, i64)>> {
                 } else {
                     0.0
                 };
-                let score = if score > 0.0 {
-                    score / factor
-                } else {
-                    score * factor
+                let score = match row.seen.is_repeated(id) {
+                    true if score > 0.0 => score / factor,
+                    true => score * factor,
+                    false => score,
                 };
                 (score - minus as f32, id)
             });
@@ -141,7 +205,23 @@ fn penalise(logits_bv: &Tensor, rows: &[Row]) -> Vec<Vec<(f32, i64)>> {
     beside
 }
 
-/// Draws a token for row `i`, whose temperature is positive.
+fn forbid(logits_bv: &Tensor, rows: &[Row]) {
+    let vocab = logits_bv.size()[1];
+    let places: Vec<i64> = rows
+        .iter()
+        .enumerate()
+        .flat_map(|(i, row)| row.forbidden.iter().map(move |id| (i as i64, *id)))
+        // A config may name an end-of-text token that the model has no score for.
+        .filter(|(_, id)| (0..vocab).contains(id))
+        .map(|(i, id)| i * vocab + id)
+        .collect();
+    if !places.is_empty() {
+        let places = Tensor::from_slice(&places).to_device(logits_bv.device());
+        let _ = logits_bv.view(-1).index_fill_(0, &places, f64::NEG_INFINITY);
+    }
+}
+
+/// Draws a token for row `i`, for which chance decides.
 fn draw(scores: &Groups, i: usize, row: &Row, first: &Candidates) -> i64 {
     let s = row.sampling;
     let u = uniform(s.seed, row.index);

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use super::answer::{Answer, Event};
-use super::batch::{Config, Engine, Listener, Request};
+use super::batch::{Config, Engine, Listener, Request, Wants};
 use super::handle::{Ask, LocalBackend};
 use super::logprobs::Logprobs;
 use super::sampler::{Row, Seen, choose};
@@ -61,7 +61,7 @@ fn submit(engine: &mut Engine, prompt: &[i64], sampling: &Sampling) -> Record {
         prompt: prompt.to_vec(),
         sampling: sampling.clone(),
         end_tokens: vec![0],
-        logprobs: None,
+        wants: Wants::default(),
         listener: Box::new(record.clone()),
     });
     record
@@ -424,7 +424,7 @@ proptest! {
             ..Sampling::default()
         };
         let (prompt, generated) = ([1, 5, 9, 5], [3, 9, 3, 90, 3]);
-        let mut seen = Seen::of_prompt(&prompt);
+        let mut seen = Seen::of_prompt(&prompt, None);
         generated.iter().for_each(|&id| seen.generated(id));
         let mut plain: Vec<f32> = Vec::try_from(&scores).unwrap();
         naive_penalties(&mut plain, &prompt, &generated, &sampling);
@@ -432,8 +432,8 @@ proptest! {
         // Beside a row of another kind, which must not matter.
         let other = Sampling { temperature: 1.0 - temperature.min(1.0), ..Sampling::default() };
         let rows = [
-            Row { sampling: &sampling, seen: &seen, index },
-            Row { sampling: &other, seen: &seen, index: 0 },
+            Row { sampling: &sampling, seen: &seen, index, forbidden: &[] },
+            Row { sampling: &other, seen: &seen, index: 0, forbidden: &[] },
         ];
         let both = Tensor::stack(&[&scores, &scores], 0);
         prop_assert_eq!(choose(&both, &rows)[0], Some(want));
@@ -459,6 +459,7 @@ fn draws_follow_the_probabilities() {
                     sampling: &sampling,
                     seen: &seen,
                     index,
+                    forbidden: &[],
                 }],
             )[0]
             .unwrap() as usize] += 1.0 / 4000.0;
@@ -474,7 +475,7 @@ fn draws_follow_the_probabilities() {
 
 #[test]
 fn scores_that_are_no_numbers_choose_nothing_and_do_not_touch_their_neighbours() {
-    let seen = Seen::of_prompt(&[3]);
+    let seen = Seen::of_prompt(&[3], None);
     let whole = |value| Tensor::full([500], value, (Kind::Float, Device::Cpu));
     let one = |value| {
         let scores_v = Tensor::zeros([500], (Kind::Float, Device::Cpu));
@@ -507,12 +508,63 @@ fn scores_that_are_no_numbers_choose_nothing_and_do_not_touch_their_neighbours()
                     sampling,
                     seen: &seen,
                     index: 0,
+                    forbidden: &[],
                 };
                 let chosen = choose(&scores_bv, &[row(), row(), row()]);
                 assert_eq!(chosen[1], None, "{sampling:?}");
                 assert!(chosen[0].is_some() && chosen[0] == chosen[2], "{sampling:?}");
             }
         }
+    }
+}
+
+#[test]
+fn temperatures_that_nothing_can_be_divided_by_take_the_likeliest() {
+    let scores_v = Tensor::arange(500, (Kind::Float, Device::Cpu)) / 50.0;
+    let seen = Seen::of_prompt(&[3], None);
+    for temperature in [1e-6, 1e-45, 1e-300, f64::MIN_POSITIVE] {
+        for (top_p, min_p) in [(1.0, 0.0), (0.9, 0.0), (0.9, 0.5)] {
+            let sampling = Sampling {
+                temperature,
+                top_p,
+                min_p,
+                ..Sampling::default()
+            };
+            let row = Row {
+                sampling: &sampling,
+                seen: &seen,
+                index: 0,
+                forbidden: &[],
+            };
+            let chosen = choose(&scores_v.unsqueeze(0).copy(), &[row]);
+            assert_eq!(chosen, [Some(499)], "{temperature} {top_p} {min_p}");
+        }
+    }
+}
+
+#[test]
+fn a_window_holds_the_repetition_penalty_to_the_last_tokens() {
+    // 7 is likelier than 6 until it is penalised; it was said four tokens ago.
+    let scores = || {
+        let scores_v = Tensor::zeros([100], (Kind::Float, Device::Cpu));
+        let _ = scores_v.get(7).fill_(2.0);
+        let _ = scores_v.get(6).fill_(1.5);
+        scores_v.unsqueeze(0)
+    };
+    let sampling = Sampling {
+        repetition_penalty: 2.0,
+        ..greedy(1)
+    };
+    for (window, want) in [(None, 6), (Some(4), 6), (Some(3), 7), (Some(0), 7)] {
+        let mut seen = Seen::of_prompt(&[1, 7], window);
+        [2, 3, 4].iter().for_each(|&id| seen.generated(id));
+        let row = Row {
+            sampling: &sampling,
+            seen: &seen,
+            index: 3,
+            forbidden: &[],
+        };
+        assert_eq!(choose(&scores(), &[row]), [Some(want)], "{window:?}");
     }
 }
 
@@ -816,6 +868,103 @@ fn storage_stays_within_the_budget_while_it_grows() {
     }
 }
 
+#[test]
+fn sizes_from_outside_may_be_the_largest_there_are() {
+    let mut engine = Engine::new(
+        Box::new(Table::counting(50)),
+        Kind::Float,
+        Device::Cpu,
+        Config::default(),
+    );
+    let record = submit(&mut engine, &[1, 2, 3], &greedy(usize::MAX));
+    finish(&mut engine);
+    assert!(record.reason().is_some());
+}
+
+#[test]
+fn an_answer_does_not_end_before_its_least_number_of_tokens() {
+    let mut engine = Engine::new(
+        Box::new(Table::counting(10)),
+        Kind::Float,
+        Device::Cpu,
+        Config::default(),
+    );
+    let mut ask = |min_tokens, ignore_eos| {
+        let record = Record::default();
+        engine.submit(Request {
+            prompt: vec![7],
+            sampling: Sampling {
+                ignore_eos,
+                ..greedy(6)
+            },
+            // One of them is beyond the vocabulary, as configs have it.
+            end_tokens: vec![0, 5000],
+            wants: Wants {
+                min_tokens,
+                ..Wants::default()
+            },
+            listener: Box::new(record.clone()),
+        });
+        finish(&mut engine);
+        record
+    };
+    // 8, 9, and then the text ends; held off, another token takes its place.
+    let free = ask(0, false);
+    assert_eq!(
+        (free.tokens(), free.reason()),
+        (vec![8, 9], Some(FinishReason::Stop))
+    );
+    assert_eq!(ask(2, false).tokens(), [8, 9]);
+    let held = ask(4, false).tokens();
+    assert!(
+        held.len() >= 4 && held[..2] == [8, 9] && !held.contains(&0),
+        "{held:?}"
+    );
+    assert_eq!(ask(4, true).tokens()[..3], [8, 9, 0]);
+}
+
+/// Panics as long as it waits for a slot.
+struct Bomb(Record);
+
+impl Listener for Bomb {
+    fn token(&mut self, _: i64) -> bool {
+        true
+    }
+    fn done(&mut self, _: FinishReason, _: usize) {}
+    fn failed(&mut self, reason: String) {
+        assert!(reason.contains("bang"), "{reason}");
+        self.0.leave();
+    }
+    fn gone(&self) -> bool {
+        panic!("bang")
+    }
+}
+
+#[test]
+fn a_request_that_fails_on_its_way_in_takes_none_along() {
+    let mut engine = Engine::new(
+        Box::new(Table::counting(50)),
+        Kind::Float,
+        Device::Cpu,
+        Config::default(),
+    );
+    let before = submit(&mut engine, &[1], &greedy(5));
+    engine.step();
+    let told = Record::default();
+    engine.submit(Request {
+        prompt: vec![1],
+        sampling: greedy(5),
+        end_tokens: Vec::new(),
+        wants: Wants::default(),
+        listener: Box::new(Bomb(told.clone())),
+    });
+    let behind = submit(&mut engine, &[11], &greedy(5));
+    finish(&mut engine);
+    assert_eq!(before.tokens(), [2, 3, 4, 5, 6]);
+    assert_eq!(behind.tokens(), [12, 13, 14, 15, 16]);
+    assert!(told.gone());
+}
+
 #[tokio::test]
 async fn logprobs_are_those_of_the_model_whatever_is_done_to_its_scores() {
     for (name, kind) in [("gemma3", Kind::Float), ("gptj", Kind::BFloat16)] {
@@ -835,7 +984,10 @@ async fn logprobs_are_those_of_the_model_whatever_is_done_to_its_scores() {
         let ask = |logprobs| Ask {
             prompt: prompt.clone(),
             sampling: sampling.clone(),
-            logprobs,
+            wants: Wants {
+                logprobs,
+                ..Wants::default()
+            },
         };
         // Beside rows that ask for nothing, and for another number.
         let mut answers = backend

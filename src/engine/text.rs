@@ -13,6 +13,10 @@ pub struct TextStream {
     held: String,
     /// Characters decoded so far.
     characters: usize,
+    /// Tokens taken so far.
+    tokens: usize,
+    /// Stop strings are looked for behind so many.
+    min_tokens: usize,
     stopped: bool,
 }
 
@@ -24,13 +28,27 @@ impl TextStream {
             stop: stop.iter().filter(|s| !s.is_empty()).cloned().collect(),
             held: String::new(),
             characters: 0,
+            tokens: 0,
+            min_tokens: 0,
             stopped: false,
         }
+    }
+
+    /// The same, with stop strings looked for behind the first `min_tokens` tokens only.
+    #[must_use]
+    pub fn stopping_behind(self, min_tokens: usize) -> TextStream {
+        TextStream { min_tokens, ..self }
     }
 
     /// Takes one more token and gives the text that is now certain.
     pub fn push(&mut self, id: i64) -> Result<String> {
         let new = self.decoder.push(id)?;
+        self.tokens += 1;
+        // What the first tokens say is given out at once, so that nothing behind it can stop within it.
+        if self.tokens <= self.min_tokens {
+            self.characters += new.chars().count();
+            return Ok(new);
+        }
         Ok(self.give(&new, false))
     }
 
@@ -40,6 +58,10 @@ impl TextStream {
             return Ok(String::new());
         }
         let new = self.decoder.finish()?;
+        if self.tokens <= self.min_tokens {
+            self.characters += new.chars().count();
+            return Ok(new);
+        }
         Ok(self.give(&new, true))
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ewe::backend::{BackendError, FinishReason, Sampling};
 
 use super::answer::Orphans;
-use super::batch::{Engine, Listener, Request, Stats};
+use super::batch::{Engine, Listener, Request, Stats, Wants};
 use crate::model::fault;
 
 /// After so many failed steps in a row the model counts as broken, until a step succeeds.
@@ -132,7 +132,7 @@ fn trial(engine: &Engine) -> Request {
             ..Sampling::default()
         },
         end_tokens: Vec::new(),
-        logprobs: None,
+        wants: Wants::default(),
         listener: Box::new(Nobody),
     }
 }
