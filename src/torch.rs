@@ -17,14 +17,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
 use engine::handle::LocalBackend;
 use ewe::backend::Backend;
 use ewe::cli::local::{Engine, Place};
 use ewe::cli::{self, Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = cli::parse();
     cli::log_to_stderr(&cli.globals);
     model::device::prepare();
     cli::end(&cli.command, model::fault::caught(|| run(&cli)))
@@ -40,7 +39,7 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Complete(args) => eval::complete::run(args, quiet).map(|()| 0),
         Command::Score(args) => eval::score::run(args, quiet).map(|()| 0),
         Command::Chat(args) => chat::terminal::run(args).map(|()| 0),
-        Command::Serve(args) => chat::serve::run(args, quiet).map(|()| 0),
+        Command::Serve(args) => chat::serve::run(args, quiet),
         Command::Plan(args) => train::plan::run(args),
         Command::Selftest(args) => train::selftest::run(args),
         _ => anyhow::bail!("`ewe-torch` does not do this\nhint: run it through `ewe`"),

@@ -1,37 +1,90 @@
-//! Bodies: of which kind, how large.
+//! Who is let in: programs of this machine, or those who know the token; of web pages those of the sites that were allowed.
 
-use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode, header};
-use ewe::connections;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use ewe::connections::guard::Stranger;
 
 use super::refusal::Refusal;
+use super::serve::Server;
 
-/// The largest body, in bytes: a million token ids are some seven.
-pub const BODY_LIMIT: usize = 8 << 20;
-
-/// Reads a body of JSON.
-///
-/// Fails on another media type (which a browser may send to us from a stranger's page without asking), on a body that is
-/// too large or comes too slowly, and when the client leaves.
-pub async fn body(request: Request) -> Result<Vec<u8>, Refusal> {
-    if !is_json(request.headers()) {
-        return Err(Refusal::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "the body must be JSON\nhint: the header `content-type: application/json`",
-        ));
+/// Checks where a request comes from, and tells browsers which pages may read the answer.
+pub async fn guard(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+    let allowed = server.guard.allowed_origin(request.headers()).cloned();
+    let mut response = match server.guard.admit(request.uri(), request.headers()) {
+        Err(stranger) => turned_away(&stranger).into_response(),
+        Ok(()) if allowed.is_some() && asks_first(&request) => preflight(request.headers()),
+        Ok(()) if server.is_stopping() => Refusal::stopping().into_response(),
+        Ok(()) => next.run(request).await,
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("origin"));
+    if let Some(origin) = allowed {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static("retry-after"),
+        );
     }
-    connections::body(request, BODY_LIMIT)
-        .await
-        .map_err(|unread| Refusal::new(unread.status(), unread.to_string()))
+    response
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .map(|kind| kind.trim().to_ascii_lowercase())
-        .is_some_and(|kind| {
-            kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
-        })
+/// Whether a browser asks what a page may do before it does it.
+fn asks_first(request: &Request) -> bool {
+    request.method() == Method::OPTIONS
+        && request
+            .headers()
+            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// What a page of an allowed site may do.
+fn preflight(asked: &HeaderMap) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, POST"),
+    );
+    // Client libraries send headers of their own along.
+    let wanted = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        wanted.unwrap_or(HeaderValue::from_static("authorization, content-type")),
+    );
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    if asked.contains_key("access-control-request-private-network") {
+        headers.insert(
+            "access-control-allow-private-network",
+            HeaderValue::from_static("true"),
+        );
+    }
+    response
+}
+
+fn turned_away(stranger: &Stranger) -> Refusal {
+    let hint = match stranger {
+        Stranger::OtherHost => "\nhint: --allow-host lets in those who know this machine by that name",
+        Stranger::OtherSite => "\nhint: --allow-origin lets pages of that site in",
+        _ => "",
+    };
+    Refusal::new(StatusCode::FORBIDDEN, format!("{stranger}{hint}")).coded("forbidden")
+}
+
+/// Lets in those who know the token.
+pub async fn authorise(
+    State(server): State<Arc<Server>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Refusal> {
+    match &server.token {
+        Some(token) if !token.is_known(request.headers()) => Err(Refusal::new(
+            StatusCode::UNAUTHORIZED,
+            "the token is missing or wrong",
+        )
+        .coded("invalid_api_key")),
+        _ => Ok(next.run(request).await),
+    }
 }

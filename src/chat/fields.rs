@@ -1,19 +1,28 @@
-//! The fields of a JSON object, taken one by one. What is wrong with one names it and quotes its value.
+//! The fields of a JSON object, taken one by one. What is wrong with one names it and quotes its value; what is left at the end
+//! is harmless, or refused by name.
 
 use std::ops::RangeInclusive;
 
+use ewe::curate::plain::clean;
 use serde_json::{Map, Value};
 
+use super::names::{self, Unserved};
 use super::refusal::Refusal;
 
 /// What is left of an object.
-pub struct Fields(Map<String, Value>);
+pub struct Fields {
+    left: Map<String, Value>,
+    /// What stands before the names in messages: nothing, or `messages[3].`.
+    place: String,
+    /// The names that were asked for.
+    known: Vec<&'static str>,
+}
 
 impl Fields {
     /// Of a body. Fails on what is not UTF-8, not JSON, or no object.
     pub fn read(body: &[u8]) -> Result<Fields, Refusal> {
         match serde_json::from_slice(body) {
-            Ok(Value::Object(fields)) => Ok(Fields(fields)),
+            Ok(Value::Object(fields)) => Ok(Fields::of(fields, "")),
             Ok(other) => Err(Refusal::bad(format!(
                 "the body is {}, want a JSON object",
                 shown(&other)
@@ -22,24 +31,95 @@ impl Fields {
         }
     }
 
-    /// Of an object.
-    pub fn of(fields: Map<String, Value>) -> Fields {
-        Fields(fields)
+    /// Of an object within a body, at `place`.
+    pub fn of(fields: Map<String, Value>, place: &str) -> Fields {
+        Fields {
+            left: fields,
+            place: match place {
+                "" => String::new(),
+                place => format!("{place}."),
+            },
+            known: Vec::new(),
+        }
+    }
+
+    /// A name as messages write it.
+    pub fn full(&self, name: &str) -> String {
+        format!("{}{name}", self.place)
     }
 
     /// The value of a field; null counts as absent.
-    pub fn take(&mut self, name: &str) -> Option<Value> {
-        self.0.remove(name).filter(|value| !value.is_null())
+    pub fn take(&mut self, name: &'static str) -> Option<Value> {
+        self.known.push(name);
+        // Moves the last one into the gap: their order says nothing.
+        self.left.swap_remove(name).filter(|value| !value.is_null())
+    }
+
+    /// Takes the only one of several names of one thing, with the name that it has.
+    ///
+    /// Fails where two of them say something else.
+    pub fn one_of<T: PartialEq>(
+        &mut self,
+        names: &[&'static str],
+        mut read: impl FnMut(&mut Fields, &'static str) -> Result<Option<T>, Refusal>,
+    ) -> Result<Option<(&'static str, T)>, Refusal> {
+        let mut found: Option<(&'static str, T)> = None;
+        for &name in names {
+            let Some(value) = read(self, name)? else { continue };
+            match &found {
+                Some((first, other)) if *other != value => {
+                    return Err(Refusal::parameter(
+                        &self.full(name),
+                        format!(
+                            "`{name}` and `{first}` mean the same, and say something else\nhint: leave one away"
+                        ),
+                    ));
+                }
+                Some(_) => {}
+                None => found = Some((name, value)),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Fails by name on what was not asked for, unless it is in `harmless`, or in `unserved` and says nothing.
+    pub fn end(self, harmless: &[(&'static str, &str)], unserved: &[&[Unserved]]) -> Result<(), Refusal> {
+        for (name, value) in &self.left {
+            if value.is_null() || harmless.iter().any(|(known, _)| known == name) {
+                continue;
+            }
+            let full = self.full(name);
+            let mut of_others = unserved.iter().flat_map(|list| list.iter());
+            let Some(field) = of_others.clone().find(|field| field.name == name) else {
+                let others = harmless.iter().map(|(known, _)| *known);
+                let others = others.chain(of_others.by_ref().map(|field| field.name));
+                let near = names::near(name, self.known.iter().copied().chain(others));
+                let hint = match near {
+                    Some(near) => format!("did you mean `{}`?", self.full(near)),
+                    None => "leave it away; docs/serve.md lists what is served".to_string(),
+                };
+                let message = format!("there is no parameter {}\nhint: {hint}", quoted(&full));
+                return Err(Refusal::parameter(&cut(&full), message).coded("unknown_parameter"));
+            };
+            if !field.says_nothing(value) {
+                let mut message = format!("`{full}` is {}, and is not served here", shown(value));
+                if !field.instead.is_empty() {
+                    message += &format!("\nhint: {}", field.instead);
+                }
+                return Err(Refusal::parameter(&full, message).coded("unsupported_parameter"));
+            }
+        }
+        Ok(())
     }
 
     /// A number.
-    pub fn number(&mut self, name: &str, range: RangeInclusive<f64>) -> Result<Option<f64>, Refusal> {
+    pub fn number(&mut self, name: &'static str, range: RangeInclusive<f64>) -> Result<Option<f64>, Refusal> {
         let Some(value) = self.take(name) else {
             return Ok(None);
         };
         match value.as_f64().filter(|x| range.contains(x)) {
             Some(x) => Ok(Some(x)),
-            None => Err(wrong(
+            None => Err(self.wrong(
                 name,
                 &value,
                 &format!("a number from {} to {}", range.start(), range.end()),
@@ -48,7 +128,11 @@ impl Fields {
     }
 
     /// A whole number.
-    pub fn count(&mut self, name: &str, range: RangeInclusive<u64>) -> Result<Option<usize>, Refusal> {
+    pub fn count(
+        &mut self,
+        name: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<usize>, Refusal> {
         let Some(value) = self.take(name) else {
             return Ok(None);
         };
@@ -59,33 +143,33 @@ impl Fields {
                     u64::MAX => format!("a whole number of at least {}", range.start()),
                     end => format!("a whole number from {} to {end}", range.start()),
                 };
-                Err(wrong(name, &value, &want))
+                Err(self.wrong(name, &value, &want))
             }
         }
     }
 
     /// A whole number of either sign, as the 64 bits of it.
-    pub fn seed(&mut self, name: &str) -> Result<Option<u64>, Refusal> {
+    pub fn seed(&mut self, name: &'static str) -> Result<Option<u64>, Refusal> {
         let Some(value) = self.take(name) else {
             return Ok(None);
         };
         match value.as_u64().or(value.as_i64().map(|x| x as u64)) {
             Some(x) => Ok(Some(x)),
-            None => Err(wrong(name, &value, "a whole number of 64 bits")),
+            None => Err(self.wrong(name, &value, "a whole number of 64 bits")),
         }
     }
 
-    /// True or false; false where it is absent.
-    pub fn flag(&mut self, name: &str) -> Result<bool, Refusal> {
+    /// True or false; none where it is absent.
+    pub fn flag(&mut self, name: &'static str) -> Result<Option<bool>, Refusal> {
         match self.take(name) {
-            None => Ok(false),
-            Some(Value::Bool(flag)) => Ok(flag),
-            Some(other) => Err(wrong(name, &other, "true or false")),
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
+            Some(other) => Err(self.wrong(name, &other, "true or false")),
         }
     }
 
     /// A text or a list of texts.
-    pub fn texts(&mut self, name: &str) -> Result<Vec<String>, Refusal> {
+    pub fn texts(&mut self, name: &'static str) -> Result<Vec<String>, Refusal> {
         let value = match self.take(name) {
             None => return Ok(Vec::new()),
             Some(Value::String(text)) => return Ok(vec![text]),
@@ -95,32 +179,21 @@ impl Fields {
             let texts = texts.iter().map(|text| text.as_str().map(str::to_string));
             texts.collect::<Option<Vec<String>>>()
         });
-        texts.ok_or_else(|| wrong(name, &value, "a text or a list of texts"))
+        texts.ok_or_else(|| self.wrong(name, &value, "a text or a list of texts"))
     }
 
-    /// Fails by name if one of `names` is there and says something: not null, false, empty, or `none`, `text`, 0.
-    pub fn refuse(&mut self, names: &[&str]) -> Result<(), Refusal> {
-        for name in names {
-            let Some(value) = self.take(name) else { continue };
-            let says_nothing = match &value {
-                Value::Bool(flag) => !flag,
-                Value::Array(values) => values.is_empty(),
-                Value::Object(fields) => {
-                    fields.is_empty() || fields.get("type").is_some_and(|kind| kind == "text")
-                }
-                Value::String(text) => matches!(text.as_str(), "" | "none" | "auto"),
-                Value::Number(number) => number.as_f64() == Some(0.0),
-                Value::Null => true,
-            };
-            if !says_nothing {
-                return Err(Refusal::parameter(
-                    name,
-                    format!("`{name}` is {}, and is not served here", shown(&value)),
-                )
-                .coded("unsupported_parameter"));
-            }
+    /// An object, to be taken apart in turn.
+    pub fn object(&mut self, name: &'static str) -> Result<Option<Fields>, Refusal> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Object(fields)) => Ok(Some(Fields::of(fields, &self.full(name)))),
+            Some(other) => Err(self.wrong(name, &other, "an object")),
         }
-        Ok(())
+    }
+
+    /// The refusal of a field's value.
+    pub fn wrong(&self, name: &str, value: &Value, want: &str) -> Refusal {
+        wrong(&self.full(name), value, want)
     }
 }
 
@@ -139,8 +212,24 @@ fn shown(value: &Value) -> String {
     }
 }
 
+/// A name from outside, in quotes.
+fn quoted(name: &str) -> String {
+    format!("`{}`", cut(name))
+}
+
+/// The beginning of a name from outside, without what a terminal would obey.
+fn cut(name: &str) -> String {
+    const MOST: usize = 80;
+    let mut text: String = clean(name).chars().take(MOST).collect();
+    if text.len() < name.len() && name.chars().nth(MOST).is_some() {
+        text.push('…');
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::names::Nothing;
     use super::*;
 
     fn fields(body: &str) -> Fields {
@@ -208,15 +297,86 @@ mod tests {
     }
 
     #[test]
-    fn what_says_nothing_is_not_refused() {
-        let names = ["a", "b", "c", "d", "e", "f"];
-        let body = r#"{"a": null, "b": false, "c": [], "d": {"type": "text"}, "e": "none", "f": 0}"#;
-        assert!(fields(body).refuse(&names).is_ok());
-        let refusal = fields(r#"{"c": [1]}"#).refuse(&names).unwrap_err();
-        assert_eq!(
-            (refusal.param.as_deref(), refusal.code),
-            (Some("c"), Some("unsupported_parameter"))
+    fn what_is_left_is_harmless_or_refused_by_name() {
+        let unserved = [
+            Unserved::new("tools", &[Nothing::Empty], ""),
+            Unserved::new("typical_p", &[Nothing::Number(1.0)], "`min_p`"),
+        ];
+        let end = |body: &str| {
+            let mut fields = fields(body);
+            let _ = fields.number("temperature", 0.0..=2.0);
+            fields.end(&[("user", "names the caller")], &[&unserved])
+        };
+        for fine in [
+            r#"{"user": "x", "tools": []}"#,
+            r#"{"typical_p": 1}"#,
+            r#"{"nobody": null}"#,
+        ] {
+            assert_eq!(end(fine), Ok(()), "{fine}");
+        }
+        for (body, param, code, words) in [
+            (
+                r#"{"tools": [1]}"#,
+                "tools",
+                "unsupported_parameter",
+                "`tools` is [1], and is not served here",
+            ),
+            (
+                r#"{"typical_p": 0}"#,
+                "typical_p",
+                "unsupported_parameter",
+                "not served here\nhint: `min_p`",
+            ),
+            (
+                r#"{"temprature": 1}"#,
+                "temprature",
+                "unknown_parameter",
+                "hint: did you mean `temperature`?",
+            ),
+            (
+                r#"{"\u001b[2J": 1}"#,
+                "\u{241b}[2J",
+                "unknown_parameter",
+                "`␛[2J`",
+            ),
+        ] {
+            let refusal = end(body).unwrap_err();
+            assert_eq!(
+                (refusal.param.as_deref(), refusal.code),
+                (Some(param), Some(code)),
+                "{body}"
+            );
+            assert!(refusal.message.contains(words), "{}", refusal.message);
+        }
+        let nested = Fields::of(
+            serde_json::from_str(r#"{"include_usge": true}"#).unwrap(),
+            "stream_options",
         );
-        assert_eq!(refusal.message, "`c` is [1], and is not served here");
+        let refusal = nested.end(&[("include_usage", "")], &[]).unwrap_err();
+        assert!(
+            refusal.message.contains("`stream_options.include_usge`")
+                && refusal.message.contains("`stream_options.include_usage`"),
+            "{}",
+            refusal.message
+        );
+    }
+
+    #[test]
+    fn two_names_of_one_thing_must_agree() {
+        let read = |fields: &mut Fields, name| fields.count(name, 0..=9);
+        let names = ["max_tokens", "n_predict"];
+        assert_eq!(
+            fields(r#"{"n_predict": 3, "max_tokens": 3}"#).one_of(&names, read),
+            Ok(Some(("max_tokens", 3)))
+        );
+        assert_eq!(fields("{}").one_of(&names, read), Ok(None));
+        let refusal = fields(r#"{"n_predict": 3, "max_tokens": 4}"#)
+            .one_of(&names, read)
+            .unwrap_err();
+        assert!(
+            refusal.message.starts_with("`n_predict` and `max_tokens`"),
+            "{}",
+            refusal.message
+        );
     }
 }

@@ -1,13 +1,15 @@
 //! What a request asks for: the bodies of `/v1/completions` and `/v1/chat/completions`, with the sampling parameters that
-//! vLLM and llama.cpp add. What would change the answer and is not served is refused by name; what would not
-//! (`user`, `metadata`, `model`) is passed over.
+//! vLLM and llama.cpp add, in either's spelling. What is not computed with is harmless, or refused ([`super::names`]).
 
 use ewe::backend::Sampling;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::fields::{Fields, wrong};
+use super::messages::messages;
+use super::names::{HARMLESS, UNSERVED, UNSERVED_CHAT, UNSERVED_COMPLETION, UNSERVED_IN_STREAM};
 use super::refusal::Refusal;
-use crate::model::chat_template::Message;
+use crate::engine::batch::Wants;
+use crate::model::chat_template::{Ending, Message, Rendering};
 
 /// The most choices of one request, over all its prompts.
 pub const MOST_CHOICES: usize = 128;
@@ -15,41 +17,18 @@ pub const MOST_CHOICES: usize = 128;
 /// The most of the likeliest tokens that are told, as in OpenAI's chat and vLLM.
 const MOST_LOGPROBS: u64 = 20;
 
+/// The most stop strings, and the most bytes of one. Every token is compared with all of them.
+const MOST_STOPS: usize = 128;
+const LONGEST_STOP: usize = 1024;
+
+/// The most variables for a template.
+const MOST_VARIABLES: usize = 128;
+
 /// What `/v1/completions` generates when nothing is said: OpenAI's default.
 const DEFAULT_TOKENS: usize = 16;
 
-const REFUSED: &[&str] = &[
-    "suffix",
-    "logit_bias",
-    "tools",
-    "tool_choice",
-    "functions",
-    "function_call",
-    "response_format",
-    "structured_outputs",
-    "guided_json",
-    "guided_regex",
-    "guided_choice",
-    "guided_grammar",
-    "grammar",
-    "json_schema",
-    "audio",
-    "prediction",
-    "web_search_options",
-    "use_beam_search",
-    "length_penalty",
-    "min_tokens",
-    "stop_token_ids",
-    "bad_words",
-    "allowed_token_ids",
-    "prompt_logprobs",
-    "include_stop_str_in_output",
-    "prompt_embeds",
-    "reasoning_effort",
-    "mirostat",
-    "dry_multiplier",
-    "typical_p",
-];
+/// What llama.cpp looks back at when nothing is said.
+const DEFAULT_WINDOW: usize = 64;
 
 /// A text to continue, or what it was made into already.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,25 +39,36 @@ pub enum Prompt {
     Ids(Vec<i64>),
 }
 
+/// A chat to answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conversation {
+    /// What was said.
+    pub messages: Vec<Message>,
+    /// How the template is to render it.
+    pub rendering: Rendering,
+}
+
 /// What both endpoints share.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Order {
     /// How to choose; its seed is that of the first choice.
     pub sampling: Sampling,
-    /// Whether `max_tokens` was said.
+    /// What else the engine is to do.
+    pub wants: Wants,
+    /// Whether a limit of tokens was said.
     pub limited: bool,
     /// Whether a seed was said.
     pub seeded: bool,
     /// Choices for each prompt.
     pub choices: usize,
-    /// Tell how likely tokens were, and so many of the likeliest.
-    pub logprobs: Option<usize>,
     /// Whether the answer is to come piece by piece.
     pub stream: bool,
     /// Whether a stream ends with the counts.
     pub usage: bool,
     /// Whether each text begins with its prompt.
     pub echo: bool,
+    /// Whether texts are encoded with what the tokenizer puts around a whole text.
+    pub special: bool,
 }
 
 impl Order {
@@ -99,7 +89,7 @@ impl Order {
                 }
             },
         };
-        let echo = fields.flag("echo")?;
+        let echo = fields.flag("echo")?.unwrap_or(false);
         if echo && logprobs.is_some() {
             return Err(Refusal::parameter(
                 "echo",
@@ -107,19 +97,21 @@ impl Order {
             )
             .coded("unsupported_parameter"));
         }
-        let mut order = Order::shared(fields, DEFAULT_TOKENS)?;
-        (order.logprobs, order.echo) = (logprobs, echo);
+        let special = fields.flag("add_special_tokens")?.unwrap_or(true);
+        let mut order = Order::shared(&mut fields, DEFAULT_TOKENS)?;
+        fields.end(HARMLESS, &[UNSERVED_COMPLETION, UNSERVED])?;
+        (order.wants.logprobs, order.echo, order.special) = (logprobs, echo, special);
         within_choices(order.choices, prompts.len())?;
         Ok((order, prompts))
     }
 
-    /// A body of `/v1/chat/completions`, with its messages.
-    pub fn chat(body: &[u8]) -> Result<(Order, Vec<Message>), Refusal> {
+    /// A body of `/v1/chat/completions`, with its conversation.
+    pub fn chat(body: &[u8]) -> Result<(Order, Conversation), Refusal> {
         let mut fields = Fields::read(body)?;
         let messages = messages(&mut fields)?;
-        let wanted = fields.flag("logprobs")?;
+        let logprobs = fields.flag("logprobs")?.unwrap_or(false);
         let top = fields.count("top_logprobs", 0..=MOST_LOGPROBS)?;
-        if top.is_some_and(|count| count > 0) && !wanted {
+        if top.is_some_and(|count| count > 0) && !logprobs {
             return Err(Refusal::parameter(
                 "top_logprobs",
                 "`top_logprobs` goes with `logprobs`: true",
@@ -131,16 +123,20 @@ impl Order {
             }
             _ => {}
         }
-        fields.refuse(&["echo"])?;
-        let mut order = Order::shared(fields, usize::MAX)?;
-        order.logprobs = wanted.then(|| top.unwrap_or(0));
+        let rendering = rendering(&mut fields, &messages)?;
+        let mut order = Order::shared(&mut fields, usize::MAX)?;
+        fields.end(HARMLESS, &[UNSERVED_CHAT, UNSERVED])?;
+        order.wants.logprobs = logprobs.then(|| top.unwrap_or(0));
         within_choices(order.choices, 1)?;
-        Ok((order, messages))
+        Ok((order, Conversation { messages, rendering }))
     }
 
-    fn shared(mut fields: Fields, max_tokens: usize) -> Result<Order, Refusal> {
-        fields.refuse(REFUSED)?;
-        let choices = fields.count("n", 1..=MOST_CHOICES as u64)?.unwrap_or(1);
+    fn shared(fields: &mut Fields, max_tokens: usize) -> Result<Order, Refusal> {
+        let choices = fields
+            .one_of(&["n", "n_cmpl"], |fields, name| {
+                fields.count(name, 1..=MOST_CHOICES as u64)
+            })?
+            .map_or(1, |(_, choices)| choices);
         if let Some(best) = fields.count("best_of", 1..=MOST_CHOICES as u64)?
             && best != choices
         {
@@ -150,52 +146,199 @@ impl Order {
             )
             .coded("unsupported_parameter"));
         }
-        let said = fields.count("max_tokens", 0..=u64::MAX)?;
-        let said = fields.count("max_completion_tokens", 0..=u64::MAX)?.or(said);
-        let stream = fields.flag("stream")?;
-        let usage = match fields.take("stream_options") {
+        let said = limit(fields)?;
+        let least = fields.count("min_tokens", 0..=u64::MAX)?.unwrap_or(0);
+        if said.is_some_and(|most| least > most) || (said.is_none() && least > max_tokens) {
+            return Err(Refusal::parameter(
+                "min_tokens",
+                format!(
+                    "`min_tokens` is {least}, which is more than the limit of {} tokens\nhint: a larger `max_tokens`",
+                    said.unwrap_or(max_tokens)
+                ),
+            ));
+        }
+        let stream = fields.flag("stream")?.unwrap_or(false);
+        let usage = match fields.object("stream_options")? {
             None => false,
-            Some(Value::Object(options)) => Fields::of(options).flag("include_usage")?,
-            Some(other) => return Err(wrong("stream_options", &other, "an object")),
+            Some(mut options) => {
+                let usage = options.flag("include_usage")?.unwrap_or(false);
+                options.end(&[], &[UNSERVED_IN_STREAM])?;
+                usage
+            }
         };
-        let seed = fields.seed("seed")?;
+        let seed = seed(fields)?;
+        let (repetition_penalty, repetition_window) = repetition(fields)?;
         let number = |value: Option<f64>, default| value.unwrap_or(default);
-        // vLLM writes "off" as -1.
-        let top_k = match fields.take("top_k") {
-            None => 0,
-            Some(value) => match value.as_i64().filter(|&k| k >= -1) {
-                Some(k) => k.max(0) as usize,
-                None => return Err(wrong("top_k", &value, "a whole number of at least 0")),
-            },
-        };
         Ok(Order {
             sampling: Sampling {
                 max_tokens: said.unwrap_or(max_tokens),
                 temperature: number(fields.number("temperature", 0.0..=100.0)?, 1.0),
                 top_p: number(fields.number("top_p", 0.0..=1.0)?, 1.0),
-                top_k,
+                top_k: top_k(fields)?,
                 min_p: number(fields.number("min_p", 0.0..=1.0)?, 0.0),
                 presence_penalty: number(fields.number("presence_penalty", -10.0..=10.0)?, 0.0),
                 frequency_penalty: number(fields.number("frequency_penalty", -10.0..=10.0)?, 0.0),
-                repetition_penalty: number(fields.number("repetition_penalty", 0.01..=100.0)?, 1.0),
-                stop: fields.texts("stop")?,
+                repetition_penalty,
+                stop: stops(fields)?,
                 seed: seed.unwrap_or(0),
-                ignore_eos: fields.flag("ignore_eos")?,
+                ignore_eos: fields.flag("ignore_eos")?.unwrap_or(false),
                 schema: None,
+            },
+            wants: Wants {
+                logprobs: None,
+                min_tokens: least,
+                repetition_window,
             },
             limited: said.is_some(),
             seeded: seed.is_some(),
             choices,
-            logprobs: None,
             stream,
             usage,
             echo: false,
+            special: true,
         })
     }
 }
 
+/// The most tokens of an answer, in any of its spellings; none where llama.cpp's -1 says that there is no limit.
+fn limit(fields: &mut Fields) -> Result<Option<usize>, Refusal> {
+    const NAMES: [&str; 4] = [
+        "max_completion_tokens",
+        "max_tokens",
+        "n_predict",
+        "max_new_tokens",
+    ];
+    let said = fields.one_of(&NAMES, |fields, name| {
+        let Some(value) = fields.take(name) else {
+            return Ok(None);
+        };
+        match (value.as_u64(), value.as_i64()) {
+            (Some(limit), _) => Ok(Some(Some(usize::try_from(limit).unwrap_or(usize::MAX)))),
+            (None, Some(-1)) if name == "n_predict" => Ok(Some(None)),
+            _ => Err(fields.wrong(name, &value, "a whole number of at least 0")),
+        }
+    })?;
+    Ok(said.and_then(|(_, limit)| limit))
+}
+
+/// A seed; none where llama.cpp's -1 says that chance decides.
+fn seed(fields: &mut Fields) -> Result<Option<u64>, Refusal> {
+    Ok(fields.seed("seed")?.filter(|&seed| seed != u64::MAX))
+}
+
+fn top_k(fields: &mut Fields) -> Result<usize, Refusal> {
+    // vLLM writes "off" as -1.
+    match fields.take("top_k") {
+        None => Ok(0),
+        Some(value) => match (value.as_u64(), value.as_i64()) {
+            (Some(k), _) => Ok(usize::try_from(k).unwrap_or(usize::MAX)),
+            (None, Some(-1)) => Ok(0),
+            _ => Err(fields.wrong("top_k", &value, "a whole number of at least 0")),
+        },
+    }
+}
+
+/// The repetition penalty, and how many tokens it looks back at: all of them by vLLM's name, 64 by llama.cpp's unless told.
+fn repetition(fields: &mut Fields) -> Result<(f64, Option<usize>), Refusal> {
+    let names = ["repetition_penalty", "repeat_penalty"];
+    let penalty = fields.one_of(&names, |fields, name| fields.number(name, 0.01..=100.0))?;
+    let back = fields
+        .one_of(&["repeat_last_n", "penalty_last_n"], |fields, name| {
+            let Some(value) = fields.take(name) else {
+                return Ok(None);
+            };
+            match (value.as_u64(), value.as_i64()) {
+                (Some(back), _) => Ok(Some(Some(usize::try_from(back).unwrap_or(usize::MAX)))),
+                (None, Some(-1)) => Ok(Some(None)),
+                _ => Err(fields.wrong(name, &value, "a whole number of at least -1, which is all tokens")),
+            }
+        })?
+        .map(|(_, back)| back);
+    let window = match (penalty, back) {
+        (_, Some(back)) => back,
+        (Some(("repeat_penalty", _)), None) => Some(DEFAULT_WINDOW),
+        _ => None,
+    };
+    Ok((penalty.map_or(1.0, |(_, penalty)| penalty), window))
+}
+
+/// `stop`, and what others call so.
+fn stops(fields: &mut Fields) -> Result<Vec<String>, Refusal> {
+    let mut stops = Vec::new();
+    for name in ["stop", "stop_sequences"] {
+        let more = fields.texts(name)?;
+        if stops.len() + more.len() > MOST_STOPS {
+            let message = format!(
+                "`{name}` has {} texts, want at most {MOST_STOPS}",
+                stops.len() + more.len()
+            );
+            return Err(Refusal::parameter(name, message));
+        }
+        if let Some(long) = more.iter().find(|text| text.len() > LONGEST_STOP) {
+            let message = format!(
+                "`{name}` has a text of {} bytes, want at most {LONGEST_STOP}",
+                long.len()
+            );
+            return Err(Refusal::parameter(name, message));
+        }
+        stops.extend(more);
+    }
+    Ok(stops)
+}
+
+/// What a chat says about its template.
+fn rendering(fields: &mut Fields, messages: &[Message]) -> Result<Rendering, Refusal> {
+    let opens = fields.flag("add_generation_prompt")?;
+    let continues = fields.flag("continue_final_message")?.unwrap_or(false);
+    if continues && opens == Some(true) {
+        return Err(Refusal::parameter(
+            "continue_final_message",
+            "`continue_final_message` and `add_generation_prompt` exclude each other: an answer goes on with the last message, or begins a new one",
+        ));
+    }
+    if continues && messages.last().is_some_and(|last| last.role != "assistant") {
+        return Err(Refusal::parameter(
+            "continue_final_message",
+            "`continue_final_message` goes on with a message of the assistant's, and the last one is not\nhint: add what the answer begins with as the last message",
+        ));
+    }
+    let ending = match (continues, opens) {
+        (true, _) => Ending::Continued,
+        (false, Some(false)) => Ending::Closed,
+        (false, _) => Ending::Opening,
+    };
+    let mut variables = match fields.take("chat_template_kwargs") {
+        None => Map::new(),
+        Some(Value::Object(variables)) => variables,
+        Some(other) => return Err(fields.wrong("chat_template_kwargs", &other, "an object")),
+    };
+    if variables.len() > MOST_VARIABLES {
+        return Err(Refusal::parameter(
+            "chat_template_kwargs",
+            format!(
+                "`chat_template_kwargs` has {} fields, want at most {MOST_VARIABLES}",
+                variables.len()
+            ),
+        ));
+    }
+    // What some clients write beside it instead.
+    for name in ["enable_thinking", "reasoning_effort"] {
+        let Some(value) = fields.take(name) else { continue };
+        if variables.get(name).is_some_and(|other| *other != value) {
+            return Err(Refusal::parameter(
+                name,
+                format!(
+                    "`{name}` and `chat_template_kwargs.{name}` mean the same, and say something else\nhint: leave one away"
+                ),
+            ));
+        }
+        variables.insert(name.to_string(), value);
+    }
+    Ok(Rendering { ending, variables })
+}
+
 fn within_choices(choices: usize, prompts: usize) -> Result<(), Refusal> {
-    if choices * prompts <= MOST_CHOICES {
+    if choices.saturating_mul(prompts) <= MOST_CHOICES {
         return Ok(());
     }
     Err(Refusal::parameter(
@@ -237,63 +380,6 @@ fn prompts(fields: &mut Fields) -> Result<Vec<Prompt>, Refusal> {
         ));
     }
     Ok(prompts)
-}
-
-fn messages(fields: &mut Fields) -> Result<Vec<Message>, Refusal> {
-    let Some(value) = fields.take("messages") else {
-        return Err(Refusal::parameter("messages", "`messages` is missing"));
-    };
-    match value {
-        Value::Array(list) if !list.is_empty() => list.into_iter().enumerate().map(message).collect(),
-        other => Err(wrong("messages", &other, "a list of messages")),
-    }
-}
-
-fn message((index, value): (usize, Value)) -> Result<Message, Refusal> {
-    let name = format!("messages[{index}]");
-    let Value::Object(fields) = value else {
-        return Err(wrong(&name, &value, "an object with `role` and `content`"));
-    };
-    let mut fields = Fields::of(fields);
-    fields.refuse(&["tool_calls", "function_call", "audio"])?;
-    let role = match fields.take("role") {
-        // OpenAI's newer name for the same.
-        Some(Value::String(role)) if role == "developer" => "system".to_string(),
-        Some(Value::String(role)) if ["system", "user", "assistant"].contains(&role.as_str()) => role,
-        other => {
-            return Err(wrong(
-                &format!("{name}.role"),
-                &other.unwrap_or(Value::Null),
-                "system, user or assistant",
-            ));
-        }
-    };
-    let content = match fields.take("content") {
-        Some(Value::String(text)) => text,
-        Some(Value::Array(parts)) => parts
-            .into_iter()
-            .map(|part| part_of(&name, part))
-            .collect::<Result<String, Refusal>>()?,
-        other => {
-            return Err(wrong(
-                &format!("{name}.content"),
-                &other.unwrap_or(Value::Null),
-                "a text",
-            ));
-        }
-    };
-    Ok(Message { role, content })
-}
-
-fn part_of(message: &str, part: Value) -> Result<String, Refusal> {
-    match (part["type"].as_str(), part["text"].as_str()) {
-        (Some("text"), Some(text)) => Ok(text.to_string()),
-        _ => Err(wrong(
-            &format!("{message}.content"),
-            &part,
-            "parts of type `text`; this model reads text only",
-        )),
-    }
 }
 
 #[cfg(test)]
@@ -338,17 +424,17 @@ mod tests {
     fn defaults_are_openais() {
         let (order, _) = completion(r#"{"prompt": "a", "model": "x", "user": "y"}"#).unwrap();
         assert_eq!((order.sampling.max_tokens, order.sampling.temperature), (16, 1.0));
-        assert!(!order.limited && !order.seeded && !order.stream && order.logprobs.is_none());
-        let (order, messages) = Order::chat(
+        assert!(!order.limited && !order.seeded && !order.stream && order.wants == Wants::default());
+        let (order, said) = Order::chat(
             br#"{"messages": [{"role": "developer", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
-                {"role": "user", "content": "c", "name": "d"}], "logprobs": true, "max_completion_tokens": 3}"#,
+                {"role": "user", "content": "c"}], "logprobs": true, "max_completion_tokens": 3}"#,
         )
         .unwrap();
         assert_eq!(
-            messages,
+            said.messages,
             [Message::new("system", "ab"), Message::new("user", "c")]
         );
-        assert_eq!((order.logprobs, order.sampling.max_tokens), (Some(0), 3));
+        assert_eq!((order.wants.logprobs, order.sampling.max_tokens), (Some(0), 3));
     }
 
     #[test]
@@ -359,7 +445,9 @@ mod tests {
             (r#""logit_bias": {"5": 1}"#, "logit_bias"),
             (r#""tools": [{}]"#, "tools"),
             (r#""response_format": {"type": "json_object"}"#, "response_format"),
-            (r#""min_tokens": 4"#, "min_tokens"),
+            (r#""regex": "a+""#, "regex"),
+            (r#""typical_p": 0"#, "typical_p"),
+            (r#""n_probs": 3"#, "n_probs"),
             (r#""echo": true, "logprobs": 1"#, "echo"),
         ] {
             let refusal = completion(&format!(r#"{{"prompt": "a", {field}}}"#)).unwrap_err();

@@ -51,6 +51,20 @@ impl Refusal {
         }
     }
 
+    /// There is too much to do.
+    pub fn busy(message: impl Into<String>) -> Refusal {
+        Refusal::new(StatusCode::TOO_MANY_REQUESTS, message).coded("too_many_requests")
+    }
+
+    /// The server takes nothing new.
+    pub fn stopping() -> Refusal {
+        Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the server is stopping and takes no new requests",
+        )
+        .coded("stopping")
+    }
+
     /// What failed once the model had begun is no fault of the request.
     pub fn midway(error: &BackendError) -> Refusal {
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
@@ -77,6 +91,10 @@ impl IntoResponse for Refusal {
         };
         match self.status {
             StatusCode::TOO_MANY_REQUESTS => add(header::RETRY_AFTER, "1"),
+            StatusCode::SERVICE_UNAVAILABLE if self.code == Some("stopping") => {
+                add(header::RETRY_AFTER, "5");
+                add(header::CONNECTION, "close");
+            }
             StatusCode::UNAUTHORIZED => add(header::WWW_AUTHENTICATE, "Bearer"),
             _ => {}
         }

@@ -1,63 +1,92 @@
 //! `ewe serve`: an OpenAI-compatible endpoint over the engine. `/v1/completions` and `/v1/chat/completions` (whole or as
 //! server-sent events), `/v1/models`, `/health`, `/metrics`. A client that goes away frees its places in the batch.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::RandomState;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use axum::extract::{Extension, MatchedPath, Path, Request, State};
+use axum::extract::{MatchedPath, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use ewe::backend::{Backend, Sampling};
+use ewe::backend::Backend;
 use ewe::cli::serve::Args;
+use ewe::connections::guard::{Guard, Token};
+use ewe::connections::{self, Open};
 use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 
-use super::answers::Answers;
+use super::answering::{chat, completions};
+use super::desk::Desk;
 use super::door;
 use super::metrics::{MEDIA_TYPE, Metrics, Tally};
-use super::order::{Order, Prompt};
-use super::pieces::Pieces;
 use super::refusal::Refusal;
-use super::wire::{Head, Kind, model};
-use crate::engine::handle::{Ask, LocalBackend};
+use super::wire::model;
+use crate::engine::handle::LocalBackend;
 use crate::eval::complete::batched;
 use crate::model::token_bytes::TokenBytes;
 
 /// What all requests share.
 pub struct Server {
-    backend: LocalBackend,
+    /// The model.
+    pub backend: LocalBackend,
+    /// What the model is called; the first is the name in answers.
+    pub names: Vec<String>,
     /// What single tokens stand for.
     pub bytes: TokenBytes,
-    metrics: Arc<Metrics>,
-    token: Option<String>,
+    /// Figures.
+    pub metrics: Arc<Metrics>,
+    /// Where requests may come from.
+    pub guard: Guard,
+    /// What clients must know.
+    pub token: Option<Token>,
+    /// Where bodies are taken in.
+    pub desk: Desk,
     /// A permit for each answer that is made or waits.
-    room: Arc<Semaphore>,
+    pub room: Arc<Semaphore>,
     /// How many permits there are.
-    places: usize,
-    count: AtomicU64,
+    pub places: usize,
+    /// Counts requests.
+    pub count: AtomicU64,
     /// Gives seeds to requests that have none.
-    dice: RandomState,
+    pub dice: RandomState,
+    stopping: AtomicBool,
 }
 
-/// Runs the command until Ctrl-C.
+impl Server {
+    /// Whether nothing new is taken any more.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Answers that are made or wait.
+    fn under_way(&self) -> usize {
+        self.places - self.room.available_permits()
+    }
+}
+
+/// Runs the command until Ctrl-C or SIGTERM; the exit code says that it was stopped.
 ///
 /// Fails when the address is beyond this machine and there is no token, when it is taken, and as the model's loading
 /// does.
-pub fn run(args: &Args, quiet: bool) -> Result<()> {
-    let token = args
-        .token
-        .clone()
-        .or_else(|| std::env::var("EWE_TOKEN").ok())
-        .filter(|token| !token.is_empty());
-    if !args.bind.ip().is_loopback() && token.is_none() {
+pub fn run(args: &Args, quiet: bool) -> Result<u8> {
+    let token = args.token.read()?;
+    let is_local = args.bind.ip().is_loopback();
+    if !is_local && token.is_none() {
         bail!(
-            "`{}` can be reached from other machines, so a token is needed\nhint: --token, or EWE_TOKEN",
+            "`{}` can be reached from other machines, so a token is needed\nhint: --token-file, or EWE_TOKEN",
+            args.bind
+        );
+    }
+    if !is_local && !args.allow_host.is_empty() {
+        bail!(
+            "--allow-host is for an address of this machine alone: at --bind {} every name is answered\nhint: leave --allow-host away",
             args.bind
         );
     }
@@ -67,36 +96,110 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
         .build()?;
     runtime.block_on(async {
         // Taken before the model is loaded: a mistake in the address shows at once.
-        let listener = tokio::net::TcpListener::bind(args.bind)
+        let listener = TcpListener::bind(args.bind)
             .await
             .with_context(|| format!("cannot listen on `{}`", args.bind))?;
         let address = listener.local_addr()?;
         let backend = tokio::task::block_in_place(|| batched(&args.model, &args.engine))?;
+        let names = match args.served_model_name.as_slice() {
+            [] => vec![backend.model().to_string()],
+            names => names.to_vec(),
+        };
+        let mut stop = Stop::new()?;
         if !quiet {
             eprintln!(
                 "{} is served at http://{address}/v1; {}; Ctrl-C stops it",
-                backend.model(),
+                names.join(", "),
                 backend.budget_line()
             );
         }
         let places = backend.capacity() + args.max_waiting as usize;
         let server = Arc::new(Server {
+            names,
             bytes: TokenBytes::of(backend.tokenizer()),
             metrics: Arc::new(Metrics::new(backend.budget().bytes)),
             backend,
-            token,
+            guard: Guard::new(address)
+                .named(&args.allow_host)
+                .with_origins(&args.allow_origin),
+            token: token.as_deref().map(Token::new),
+            desk: Desk::new(),
             room: Arc::new(Semaphore::new(places)),
             places,
             count: AtomicU64::new(0),
             dice: RandomState::new(),
+            stopping: AtomicBool::new(false),
         });
         let head_time = Duration::from_secs(args.head_timeout);
-        // Streams in flight are not waited for: their clients see the connection end.
-        tokio::select! {
-            () = async { ewe::connections::serve(listener, router(server), head_time).await } => unreachable!("it serves for ever"),
-            stopped = tokio::signal::ctrl_c() => stopped.context("cannot listen for Ctrl-C"),
-        }
+        let open = connections::serve(listener, router(server.clone()), head_time, stop.wanted()).await;
+        server.stopping.store(true, Ordering::Relaxed);
+        drain(
+            &server,
+            &open,
+            Duration::from_secs(args.drain_timeout),
+            stop,
+            quiet,
+        )
+        .await;
+        Ok(130)
     })
+}
+
+/// What tells the server to stop.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    /// From now on signals do not end the process by themselves.
+    fn new() -> Result<Stop> {
+        let of = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Stop {
+            interrupt: of(SignalKind::interrupt())?,
+            terminate: of(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for the next signal.
+    async fn wanted(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Lets answers under way end, for so long; a second signal ends all at once.
+async fn drain(server: &Server, open: &Open, time: Duration, mut stop: Stop, quiet: bool) {
+    let answers = |count: usize| match count {
+        1 => "1 answer".to_string(),
+        count => format!("{count} answers"),
+    };
+    let under_way = server.under_way();
+    if under_way > 0 && !quiet {
+        eprintln!(
+            "stopping: no new requests are taken, {} under way may take {} s more; once more to leave at once",
+            answers(under_way),
+            time.as_secs()
+        );
+    }
+    let ended = tokio::select! {
+        () = open.ended() => true,
+        () = tokio::time::sleep(time) => false,
+        () = stop.wanted() => false,
+    };
+    let cut = server.under_way();
+    if !ended && cut > 0 {
+        if !quiet {
+            eprintln!("stopped: {} cut off", answers(cut));
+        }
+        // The engine may be in the middle of a step of minutes, for which nobody waits any more.
+        std::process::exit(130);
+    }
+    if under_way > 0 && !quiet {
+        eprintln!("stopped: all answers were given");
+    }
 }
 
 fn router(server: Arc<Server>) -> Router {
@@ -106,8 +209,9 @@ fn router(server: Arc<Server>) -> Router {
         .route("/v1/completions", post(completions))
         .route("/v1/chat/completions", post(chat))
         .route("/metrics", get(figures))
-        .route_layer(from_fn_with_state(server.clone(), authorise));
+        .route_layer(from_fn_with_state(server.clone(), door::authorise));
     Router::new()
+        .route("/", get(welcome))
         .route("/health", get(health))
         .merge(guarded)
         .method_not_allowed_fallback(|| async {
@@ -119,11 +223,28 @@ fn router(server: Arc<Server>) -> Router {
         .fallback(|request: Request| async move {
             Refusal::new(
                 StatusCode::NOT_FOUND,
-                format!("there is no `{}` here", request.uri().path()),
+                format!(
+                    "there is no `{}` here\nhint: POST /v1/completions, /v1/chat/completions; GET /v1/models, /health, /metrics",
+                    request.uri().path()
+                ),
             )
         })
+        .layer(from_fn_with_state(server.clone(), door::guard))
         .layer(from_fn_with_state(server.clone(), tally))
         .with_state(server)
+}
+
+/// For people who open the address in a browser.
+async fn welcome() -> &'static str {
+    "This is `ewe serve`, an OpenAI-compatible endpoint. Clients want\n\n\
+     \x20 base URL   this address with /v1 behind it\n\
+     \x20 API key    the token it was started with; anything where there is none\n\
+     \x20 model      the one of GET /v1/models\n\n\
+     POST /v1/chat/completions   answers messages\n\
+     POST /v1/completions        continues a prompt\n\
+     GET  /v1/models             what is served\n\
+     GET  /health                whether it is well\n\
+     GET  /metrics               figures for Prometheus\n"
 }
 
 /// Counts a request, and how it ends.
@@ -137,31 +258,6 @@ async fn tally(State(server): State<Arc<Server>>, mut request: Request, next: Ne
     let response = next.run(request).await;
     tally.handled(response.status().as_u16());
     response
-}
-
-async fn authorise(
-    State(server): State<Arc<Server>>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Refusal> {
-    let Some(token) = &server.token else {
-        return Ok(next.run(request).await);
-    };
-    let given = request.headers().get(header::AUTHORIZATION);
-    let given = given
-        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "))
-        .unwrap_or_default();
-    if !same(given, token.as_bytes()) {
-        return Err(
-            Refusal::new(StatusCode::UNAUTHORIZED, "the token is missing or wrong").coded("invalid_api_key"),
-        );
-    }
-    Ok(next.run(request).await)
-}
-
-/// Compares in a time that does not tell how far two secrets agree.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (x, y)| difference | (x ^ y)) == 0
 }
 
 async fn health(State(server): State<Arc<Server>>) -> Response {
@@ -181,184 +277,24 @@ async fn figures(State(server): State<Arc<Server>>) -> impl IntoResponse {
 }
 
 async fn list(State(server): State<Arc<Server>>) -> Json<serde_json::Value> {
-    Json(json!({ "object": "list", "data": [model(&server.backend)] }))
+    let models: Vec<_> = server
+        .names
+        .iter()
+        .map(|name| model(name, &server.backend))
+        .collect();
+    Json(json!({ "object": "list", "data": models }))
 }
 
 async fn one(
     State(server): State<Arc<Server>>,
     Path(id): Path<String>,
 ) -> Result<Json<serde_json::Value>, Refusal> {
-    if id != server.backend.model() {
+    if !server.names.contains(&id) {
         let message = format!(
             "there is no model `{id}` here\nhint: it is `{}`",
-            server.backend.model()
+            server.names.join("` or `")
         );
         return Err(Refusal::new(StatusCode::NOT_FOUND, message).coded("model_not_found"));
     }
-    Ok(Json(model(&server.backend)))
-}
-
-async fn completions(
-    State(server): State<Arc<Server>>,
-    Extension(tally): Extension<Arc<Tally>>,
-    request: Request,
-) -> Result<Response, Refusal> {
-    let body = door::body(request).await?;
-    // A long text keeps the tokenizer busy for a while.
-    let (order, prompts) = tokio::task::block_in_place(|| {
-        let (order, prompts) = Order::completion(&body)?;
-        let echo = order.echo;
-        let prompts = prompts.into_iter().map(|prompt| server.encode(prompt, echo));
-        Ok::<_, Refusal>((order, prompts.collect::<Result<Vec<_>, _>>()?))
-    })?;
-    server.answer(Kind::Text, &order, prompts, "prompt", tally).await
-}
-
-async fn chat(
-    State(server): State<Arc<Server>>,
-    Extension(tally): Extension<Arc<Tally>>,
-    request: Request,
-) -> Result<Response, Refusal> {
-    let body = door::body(request).await?;
-    let (order, prompt) = tokio::task::block_in_place(|| {
-        let (mut order, messages) = Order::chat(&body)?;
-        let prompt = super::prompt(server.backend.tokenizer(), &messages)
-            .map_err(|error| Refusal::parameter("messages", format!("{error:#}")))?;
-        order.sampling.stop.extend(prompt.stop);
-        let echo = String::new();
-        Ok::<_, Refusal>((
-            order,
-            Encoded {
-                ids: prompt.ids,
-                echo,
-            },
-        ))
-    })?;
-    server
-        .answer(Kind::Chat, &order, vec![prompt], "messages", tally)
-        .await
-}
-
-/// A prompt in token ids.
-struct Encoded {
-    ids: Vec<i64>,
-    /// What each answer begins with.
-    echo: String,
-}
-
-impl Server {
-    fn encode(&self, prompt: Prompt, echo: bool) -> Result<Encoded, Refusal> {
-        let tokenizer = self.backend.tokenizer();
-        let unusable = |error: anyhow::Error| Refusal::parameter("prompt", format!("{error:#}"));
-        match prompt {
-            Prompt::Text(text) => {
-                let ids = tokenizer.encode(&text, true).map_err(unusable)?;
-                let echo = if echo { text } else { String::new() };
-                Ok(Encoded { ids, echo })
-            }
-            Prompt::Ids(ids) => {
-                let vocabulary = self.backend.vocabulary();
-                if let Some(id) = ids.iter().find(|&&id| id < 0 || id >= vocabulary) {
-                    let message = format!("there is no token {id}: the model has {vocabulary}");
-                    return Err(Refusal::parameter("prompt", message));
-                }
-                let echo = if echo {
-                    tokenizer.decode(&ids).map_err(unusable)?
-                } else {
-                    String::new()
-                };
-                Ok(Encoded { ids, echo })
-            }
-        }
-    }
-
-    /// Answers `prompts`, which stood in the parameter `of`.
-    async fn answer(
-        self: Arc<Self>,
-        kind: Kind,
-        order: &Order,
-        prompts: Vec<Encoded>,
-        of: &str,
-        tally: Arc<Tally>,
-    ) -> Result<Response, Refusal> {
-        let number = self.count.fetch_add(1, Ordering::Relaxed);
-        let mut asks = Vec::new();
-        for prompt in &prompts {
-            self.fits(prompt.ids.len(), of)?;
-            asks.extend(self.asks(order, prompt, number));
-        }
-        let permit = self.places_for(asks.len())?;
-        let answers = self.backend.ask_all(asks)?;
-        let answers = Answers {
-            head: Head::new(kind, number, self.backend.model(), order.logprobs),
-            prompt_tokens: prompts.iter().map(|prompt| prompt.ids.len()).sum(),
-            echoes: prompts
-                .into_iter()
-                .flat_map(|prompt| std::iter::repeat_n(prompt.echo, order.choices))
-                .collect(),
-            pieces: Pieces::of(answers),
-            server: self,
-            tally,
-            _permit: permit,
-        };
-        if order.stream {
-            return Ok(answers.stream(order.usage));
-        }
-        answers.whole().await
-    }
-
-    fn fits(&self, tokens: usize, of: &str) -> Result<(), Refusal> {
-        if tokens < self.backend.context() {
-            return Ok(());
-        }
-        let message = format!(
-            "the prompt has {tokens} tokens, the model's context is {}\nhint: shorten the prompt",
-            self.backend.context()
-        );
-        Err(Refusal::parameter(of, message).coded("context_length_exceeded"))
-    }
-
-    /// The choices of one prompt. Each has a seed of its own that does not depend on the other prompts.
-    fn asks(&self, order: &Order, prompt: &Encoded, number: u64) -> Vec<Ask> {
-        let seed = if order.seeded {
-            order.sampling.seed
-        } else {
-            self.dice.hash_one(number)
-        };
-        let max_tokens = if order.limited {
-            order.sampling.max_tokens
-        } else {
-            // As much as there is room for.
-            let left = self.backend.room().saturating_sub(prompt.ids.len());
-            order.sampling.max_tokens.min(left.max(1))
-        };
-        let ask = |choice: usize| Ask {
-            prompt: prompt.ids.clone(),
-            sampling: Sampling {
-                max_tokens,
-                seed: seed.wrapping_add(choice as u64),
-                ..order.sampling.clone()
-            },
-            logprobs: order.logprobs,
-        };
-        (0..order.choices).map(ask).collect()
-    }
-
-    fn places_for(&self, answers: usize) -> Result<tokio::sync::OwnedSemaphorePermit, Refusal> {
-        if answers > self.places {
-            let message = format!(
-                "the request wants {answers} answers, {} may run or wait\nhint: --max-waiting",
-                self.places
-            );
-            return Err(Refusal::parameter("n", message));
-        }
-        let room = self.room.clone().try_acquire_many_owned(answers as u32);
-        room.map_err(|_| {
-            Refusal::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "too many requests are waiting\nhint: try again later",
-            )
-            .coded("too_many_requests")
-        })
-    }
+    Ok(Json(model(&id, &server.backend)))
 }

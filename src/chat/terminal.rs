@@ -6,11 +6,12 @@ use anyhow::{Context, Result};
 use ewe::cli::chat::Args;
 use futures::StreamExt;
 
+use super::order::Conversation;
 use super::prompt;
 use crate::engine::answer::Event;
 use crate::engine::handle::LocalBackend;
 use crate::eval::complete::single;
-use crate::model::chat_template::Message;
+use crate::model::chat_template::{Message, Rendering};
 
 /// Runs the command: until the end of the input.
 ///
@@ -50,10 +51,14 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Shows the answer as it comes, and gives it.
 async fn answer(backend: &LocalBackend, messages: &[Message], args: &Args) -> Result<String> {
-    let prompt = prompt(backend.tokenizer(), messages)?;
+    let said = Conversation {
+        messages: messages.to_vec(),
+        rendering: Rendering::default(),
+    };
+    let prompt = prompt(backend.tokenizer(), &said, usize::MAX)?;
     let mut sampling = args.sampling.sampling();
     sampling.stop.extend(prompt.stop);
-    let mut events = backend.stream(prompt.ids, sampling)?;
+    let mut events = backend.stream(prompt.ids.unwrap_or_default(), sampling)?;
     let mut stdout = std::io::stdout().lock();
     let mut answer = String::new();
     while let Some(event) = events.next().await {

@@ -1,6 +1,5 @@
 //! Answers in OpenAI's dialect, whole or in pieces.
 
-use ewe::backend::Backend;
 use serde_json::{Map, Value, json};
 
 use super::pieces::{Piece, Told};
@@ -169,8 +168,8 @@ pub fn usage(prompt: usize, completion: usize) -> Value {
     json!({ "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion })
 }
 
-/// The model that is served, as `/v1/models` describes it.
-pub fn model(backend: &LocalBackend) -> Value {
-    json!({ "id": backend.model(), "object": "model", "created": 0, "owned_by": "ewe",
+/// The model that is served, under one of its names, as `/v1/models` describes it.
+pub fn model(name: &str, backend: &LocalBackend) -> Value {
+    json!({ "id": name, "object": "model", "created": 0, "owned_by": "ewe",
         "max_model_len": backend.room() })
 }

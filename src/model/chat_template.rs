@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use chrono::NaiveDateTime;
 use chrono::format::{Item, StrftimeItems};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, ValueKind};
+use minijinja::value::{Kwargs, Serde, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Output, State, Value, context};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,9 @@ pub struct Message {
     pub role: String,
     /// What was said.
     pub content: String,
+    /// Other fields that a template may read, such as `name` and `reasoning_content`.
+    #[serde(flatten)]
+    pub more: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Message {
@@ -29,18 +32,84 @@ impl Message {
         Message {
             role: role.to_string(),
             content: content.to_string(),
+            more: serde_json::Map::new(),
         }
     }
+}
+
+/// How a rendered conversation ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ending {
+    /// With what precedes an answer.
+    #[default]
+    Opening,
+    /// With its last message.
+    Closed,
+    /// Within its last message, which the answer goes on with.
+    Continued,
+}
+
+/// What is rendered besides messages.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Rendering {
+    /// How it ends.
+    pub ending: Ending,
+    /// Variables for the template, such as `enable_thinking`.
+    pub variables: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Renders `messages`; `opening` adds what precedes an answer. The text has its special tokens written out, so it is
 /// encoded without adding more. None if the model has no template; fails if it is malformed or refuses the messages.
 pub fn render(tokenizer: &Tokenizer, messages: &[Message], opening: bool) -> Result<Option<String>> {
+    let ending = if opening { Ending::Opening } else { Ending::Closed };
+    render_as(
+        tokenizer,
+        messages,
+        &Rendering {
+            ending,
+            ..Rendering::default()
+        },
+    )
+}
+
+/// The same with all that can be asked for. Fails as well where the last message cannot be gone on with.
+pub fn render_as(
+    tokenizer: &Tokenizer,
+    messages: &[Message],
+    rendering: &Rendering,
+) -> Result<Option<String>> {
     let Some(source) = tokenizer.chat_template() else {
         return Ok(None);
     };
     let now = chrono::Local::now().naive_local();
-    render_at(now, source, tokenizer.special_texts(), messages, opening).map(Some)
+    let special = tokenizer.special_texts();
+    if rendering.ending != Ending::Continued {
+        return render_at(now, source, special, messages, rendering).map(Some);
+    }
+    // As `transformers` finds the place: by a mark behind the last message.
+    const MARK: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
+    let mut messages = messages.to_vec();
+    let last = messages.last_mut().context("there is no message to go on with")?;
+    last.content.push_str(MARK);
+    let mut text = render_at(now, source, special, &messages, rendering)?;
+    let at = text
+        .rfind(MARK.trim_end())
+        .context("the model's chat template leaves the last message away, so it cannot be gone on with")?;
+    let keeps_spaces = text[at..].starts_with(MARK);
+    text.truncate(at);
+    if !keeps_spaces {
+        text.truncate(text.trim_end().len());
+    }
+    Ok(Some(text))
+}
+
+/// The names of what the model's template reads, those that it is always given and its own helpers among them. None if the model has
+/// no template, or a malformed one.
+pub fn variables(tokenizer: &Tokenizer) -> Option<std::collections::HashSet<String>> {
+    let source = without_marks(tokenizer.chat_template()?);
+    let environment = environment(NaiveDateTime::default()).ok()?;
+    let template = environment.template_from_str(&source).ok()?;
+    Some(template.undeclared_variables(false))
 }
 
 /// The same at a given time, which some templates write into the prompt. `special` has texts by names like `bos_token`.
@@ -49,11 +118,36 @@ fn render_at(
     source: &str,
     special: &BTreeMap<String, String>,
     messages: &[Message],
-    opening: bool,
+    rendering: &Rendering,
 ) -> Result<String> {
-    // Marks what the model says, for masks; to the text it adds nothing.
+    let source = without_marks(source);
+    let environment = environment(now)?;
+    let template = environment
+        .template_from_str(&source)
+        .context("the model's chat template is malformed")?;
+    let turn = |m: &Message| {
+        context! { role => m.role.as_str(), content => m.content.as_str(), ..Value::from(Serde(&m.more)) }
+    };
+    let messages: Vec<Value> = messages.iter().map(turn).collect();
+    let mut texts = special.clone();
+    for name in ["bos_token", "eos_token"] {
+        texts.entry(name.to_owned()).or_default();
+    }
+    let variables = context! {
+        ..context! { messages => messages, add_generation_prompt => rendering.ending == Ending::Opening },
+        ..Value::from(Serde(&rendering.variables)),
+        ..context! { tools => Value::from(()), documents => Value::from(()) },
+        ..Value::from(texts)
+    };
+    template
+        .render(variables)
+        .context("the model's chat template refuses the exchange")
+}
+
+/// A template without the marks around what the model says, which are there for masks: to the text they add nothing.
+fn without_marks(source: &str) -> std::borrow::Cow<'_, str> {
     let marks = Regex::new(r"\{%-?\s*(end)?generation\s*-?%\}").expect("a fixed pattern");
-    let source = marks.replace_all(source, |found: &regex::Captures| {
+    marks.replace_all(source, |found: &regex::Captures| {
         let tag = &found[0];
         let edge = |dash: bool| if dash { "-" } else { "" };
         // An `if` that holds keeps the rules of white space around it.
@@ -67,7 +161,11 @@ fn render_at(
             },
             edge(tag.ends_with("-%}"))
         )
-    });
+    })
+}
+
+/// What `transformers` has templates rendered by.
+fn environment(now: NaiveDateTime) -> Result<Environment<'static>> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder()
         .trim_blocks(true)
@@ -83,22 +181,7 @@ fn render_at(
     environment.add_function("strftime_now", move |format: &str| strftime(now, format));
     // A template comes from a stranger. What renders a long conversation takes a hundredth of this.
     environment.set_fuel(Some(20_000_000));
-    let template = environment
-        .template_from_str(&source)
-        .context("the model's chat template is malformed")?;
-    let turn = |m: &Message| context! { role => m.role.as_str(), content => m.content.as_str() };
-    let messages: Vec<Value> = messages.iter().map(turn).collect();
-    let mut texts = special.clone();
-    for name in ["bos_token", "eos_token"] {
-        texts.entry(name.to_owned()).or_default();
-    }
-    let variables = context! {
-        messages => messages, add_generation_prompt => opening, tools => Value::from(()), documents => Value::from(()),
-        ..Value::from(texts)
-    };
-    template
-        .render(variables)
-        .context("the model's chat template refuses the exchange")
+    Ok(environment)
 }
 
 /// Truth and nothingness have capital letters in Python.
@@ -215,7 +298,15 @@ mod tests {
             .into();
         for case in &cases {
             let source = std::fs::read_to_string(folder.join(&case.template)).unwrap();
-            let got = render_at(now, &source, &special, &case.messages, case.opening);
+            let rendering = Rendering {
+                ending: if case.opening {
+                    Ending::Opening
+                } else {
+                    Ending::Closed
+                },
+                ..Rendering::default()
+            };
+            let got = render_at(now, &source, &special, &case.messages, &rendering);
             match (got, &case.text, &case.error) {
                 (Ok(got), Some(want), None) => assert_eq!(&got, want, "{}", case.template),
                 (Err(got), None, Some(want)) => {
@@ -235,10 +326,10 @@ mod tests {
     fn a_template_that_never_ends_is_stopped() {
         let forever = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor %}";
         let now = NaiveDateTime::default();
-        let error = render_at(now, forever, &BTreeMap::new(), &[], true).unwrap_err();
+        let error = render_at(now, forever, &BTreeMap::new(), &[], &Rendering::default()).unwrap_err();
         assert!(format!("{error:#}").contains("refuses the exchange"), "{error:#}");
         let unknown = "{{ strftime_now('%Q') }}";
-        let error = render_at(now, unknown, &BTreeMap::new(), &[], true).unwrap_err();
+        let error = render_at(now, unknown, &BTreeMap::new(), &[], &Rendering::default()).unwrap_err();
         assert!(format!("{error:#}").contains("%Q"), "{error:#}");
     }
 }

@@ -87,6 +87,22 @@ impl Tokenizer {
         Ok(encoding.get_ids().iter().map(|&id| i64::from(id)).collect())
     }
 
+    /// The same, unless the beginning of a long text shows that they are more than `most`: to encode a text takes some three hundred
+    /// times its bytes.
+    pub fn encode_within(&self, text: &str, special: bool, most: usize) -> Result<Option<Vec<i64>>> {
+        // What many tokens more than enough are: where a text is cut, the last of them may be others.
+        let too_many = most.saturating_add(most / 8).saturating_add(64);
+        let mut bytes = most.saturating_mul(4).max(1 << 12);
+        while bytes < text.len() {
+            let beginning = &text[..text.floor_char_boundary(bytes)];
+            if self.encode(beginning, false)?.len() > too_many {
+                return Ok(None);
+            }
+            bytes = bytes.saturating_mul(4);
+        }
+        self.encode(text, special).map(Some)
+    }
+
     /// Text of `ids`, without special tokens. Bytes that are not UTF-8 become U+FFFD.
     pub fn decode(&self, ids: &[i64]) -> Result<String> {
         let ids: Vec<u32> = ids.iter().map(|&id| id as u32).collect();

@@ -336,7 +336,15 @@ fn metrics_count_what_was_done() {
     }
     server.stream("/v1/completions", json!({ "prompt": "t", "max_tokens": 2 }));
     assert_eq!(server.complete(json!({ "prompt": 7 })).0, 400);
-    let (status, _, _) = answer(server.raw(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"));
+    let (status, _, _) = answer(
+        server.raw(
+            format!(
+                "GET /metrics HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
+                server.address
+            )
+            .as_bytes(),
+        ),
+    );
     assert_eq!(status, 401);
     server.wait_for("ewe_running", 0.0);
     let of = |status: u16| {

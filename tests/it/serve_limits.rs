@@ -99,7 +99,8 @@ fn hostile_bodies_are_refused_and_the_server_goes_on() {
     let server = Server::start("gemma3");
     let post = |body: &[u8], more: &str| {
         let head = format!(
-            "POST /v1/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer secret\r\n{more}\r\n"
+            "POST /v1/completions HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nauthorization: Bearer secret\r\n{more}\r\n",
+            server.address
         );
         let (status, _, body) = answer(server.raw(&[head.as_bytes(), body].concat()));
         let body: Value = serde_json::from_str(&body).unwrap();
@@ -188,7 +189,10 @@ fn others_than_those_who_know_the_token_are_kept_out() {
             } else {
                 "GET"
             };
-            let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{header}\r\n");
+            let head = format!(
+                "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n{header}\r\n",
+                server.address
+            );
             let (status, _, body) = answer(server.raw(head.as_bytes()));
             assert!(
                 status == 401 && body.contains("invalid_api_key"),
@@ -342,8 +346,9 @@ fn a_body_that_comes_in_pieces_is_waited_for() {
     let body = br#"{"prompt": "t", "max_tokens": 2}"#;
     let mut stream = server.raw(
         format!(
-            "POST /v1/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer secret\r\n\
+            "POST /v1/completions HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nauthorization: Bearer secret\r\n\
              content-type: application/json; charset=utf-8\r\ncontent-length: {}\r\n\r\n",
+            server.address,
             body.len()
         )
         .as_bytes(),
@@ -353,4 +358,125 @@ fn a_body_that_comes_in_pieces_is_waited_for() {
         stream.write_all(&[*byte]).unwrap();
     }
     assert_eq!(answer(stream).0, 200);
+}
+
+#[test]
+fn the_largest_numbers_there_are_stop_nothing() {
+    let model = Changed::long(4096);
+    let server = Server::with(model.path(), &[]);
+    let beside = server.send(
+        "POST",
+        "/v1/completions",
+        &json!({ "prompt": "t", "max_tokens": 2000, "ignore_eos": true }),
+    );
+    server.wait_for("ewe_running", 1.0);
+    for number in [
+        u64::MAX,
+        u64::MAX - 1,
+        i64::MAX as u64,
+        i64::MAX as u64 + 1,
+        1 << 53,
+        u64::from(u32::MAX),
+    ] {
+        // As much as there is room for, or refused; no field stops the others.
+        let (status, body) =
+            server.complete(json!({ "prompt": "the", "max_tokens": number, "temperature": 0, "stop": "e" }));
+        assert_eq!(status, 200, "{number} {body}");
+        for name in [
+            "max_tokens",
+            "max_completion_tokens",
+            "n_predict",
+            "min_tokens",
+            "n",
+            "best_of",
+            "n_cmpl",
+            "top_k",
+            "top_logprobs",
+            "logprobs",
+            "seed",
+            "temperature",
+            "top_p",
+            "min_p",
+            "presence_penalty",
+            "frequency_penalty",
+            "repetition_penalty",
+            "repeat_penalty",
+            "repeat_last_n",
+        ] {
+            for sign in [1, -1] {
+                let value = if sign == 1 {
+                    json!(number)
+                } else {
+                    json!(-(number as f64))
+                };
+                let mut body =
+                    json!({ "prompt": "t", "stop": ["a", "e", "t", "h", " ", "n"], "temperature": 0 });
+                body[name] = value.clone();
+                let (status, answer) = server.complete(body);
+                assert!([200, 400].contains(&status), "{name} {value} {answer}");
+                assert!(
+                    status == 200 || answer["error"]["message"].as_str().unwrap().contains(name),
+                    "{name} {value} {answer}"
+                );
+            }
+        }
+    }
+    let (status, _, body) = answer(beside);
+    assert_eq!(status, 200, "{body}");
+    still_serves(&server);
+}
+
+#[test]
+fn sizes_are_looked_at_before_any_work() {
+    let model = Changed::long(4096);
+    let server = Server::with(model.path(), &[]);
+    still_serves(&server);
+    let before = server.resident();
+    let of = |name: &str, value: Value| {
+        let mut body = json!({ "prompt": "t", "max_tokens": 1 });
+        body[name] = value;
+        let begun = Instant::now();
+        let (status, answer) = server.complete(body);
+        assert!(
+            [400, 413].contains(&status) && begun.elapsed() < Duration::from_secs(5),
+            "{name}: {status} after {:?}",
+            begun.elapsed()
+        );
+        answer["error"]["message"].as_str().unwrap().to_string()
+    };
+    assert!(of("stop", json!(vec!["a"; 100_000])).contains("want at most 128"));
+    assert!(of("stop", json!(["a".repeat(1 << 20)])).contains("1048576 bytes"));
+    let bias: serde_json::Map<String, Value> = (0..400_000).map(|id| (id.to_string(), json!(1))).collect();
+    assert!(of("logit_bias", Value::Object(bias)).contains("want at most 65536"));
+    assert!(of("metadata", json!(vec![json!({ "a": 1 }); 500_000])).contains("want at most 65536"));
+    assert!(of("prompt", json!(vec![1; 2_000_000])).contains("values, want at most"));
+    assert!(of("prompt", json!(vec!["t"; 1000])).contains("1000 prompts"));
+    let many = json!({ "messages": vec![json!({ "role": "user", "content": "t" }); 15_000] });
+    let (status, answer) = server.chat(many);
+    assert!(
+        status == 400 && answer["error"]["message"].as_str().unwrap().contains("10000"),
+        "{answer}"
+    );
+    // Texts of 8 MB, several at once: of none more than its beginning is encoded.
+    let text = "the cat sat on the mat and so ".repeat(270_000);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let (status, answer) = server.complete(json!({ "prompt": text }));
+                assert_eq!(
+                    (status, &answer["error"]["code"]),
+                    (400, &json!("context_length_exceeded"))
+                );
+                let (status, answer) =
+                    server.chat(json!({ "messages": [{ "role": "user", "content": text }] }));
+                assert_eq!(
+                    (status, &answer["error"]["code"]),
+                    (400, &json!("context_length_exceeded"))
+                );
+            });
+        }
+    });
+    let after = server.resident();
+    assert!(after < before + 400, "{before} MB before, {after} MB after");
+    still_serves(&server);
 }

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -14,6 +15,8 @@ pub struct Server {
     pub address: String,
     /// The line that it printed first.
     pub line: String,
+    /// The rest of what it prints.
+    said: Option<JoinHandle<String>>,
 }
 
 pub fn golden(name: &str) -> PathBuf {
@@ -37,6 +40,7 @@ impl Server {
             .args(["-c", "ulimit -v \"$1\"; shift; exec \"$@\"", "sh", address_space])
             .arg(env!("CARGO_BIN_EXE_ewe-torch"))
             .args(["serve", "--bind", "127.0.0.1:0", "--token", "secret"])
+            .env_remove("EWE_TOKEN")
             .args(options)
             .arg("--model")
             .arg(model)
@@ -48,7 +52,11 @@ impl Server {
         let mut line = String::new();
         stderr.read_line(&mut line).unwrap();
         // Panics of the engine are printed; nobody shall wait for a reader.
-        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        let said = std::thread::spawn(move || {
+            let mut said = Vec::new();
+            let _ = stderr.read_to_end(&mut said);
+            String::from_utf8_lossy(&said).into_owned()
+        });
         let (_, rest) = line
             .split_once("http://")
             .unwrap_or_else(|| panic!("no address in {line:?}"));
@@ -57,6 +65,7 @@ impl Server {
             process,
             address,
             line,
+            said: Some(said),
         }
     }
 
@@ -68,11 +77,42 @@ impl Server {
             body.to_string()
         };
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer secret\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nauthorization: Bearer secret\r\n\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            self.address,
             body.len()
         );
         self.raw(&[head.as_bytes(), body.as_bytes()].concat())
+    }
+
+    /// Sends a signal, by its name.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.process.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits for the process to end; its exit code, and all that it said after its first line.
+    pub fn end(mut self) -> (Option<i32>, String) {
+        let start = Instant::now();
+        while self.process.try_wait().unwrap().is_none() {
+            assert!(start.elapsed() < Duration::from_secs(60), "it goes on");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let code = self.process.wait().unwrap().code();
+        let said = self.said.take().expect("read once").join().unwrap();
+        (code, said)
+    }
+
+    /// Megabytes of memory that the process has.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 
     pub fn raw(&self, bytes: &[u8]) -> TcpStream {

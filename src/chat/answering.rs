@@ -1,0 +1,194 @@
+//! What the two endpoints do with a request: read it, find places for its answers, encode its prompts, ask the engine.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::extract::{Extension, Request, State};
+use axum::response::Response;
+use ewe::backend::Sampling;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::answers::Answers;
+use super::metrics::Tally;
+use super::order::{Order, Prompt};
+use super::pieces::Pieces;
+use super::refusal::Refusal;
+use super::serve::Server;
+use super::wire::{Head, Kind};
+use crate::engine::handle::Ask;
+
+/// `POST /v1/completions`.
+pub async fn completions(
+    State(server): State<Arc<Server>>,
+    Extension(tally): Extension<Arc<Tally>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let body = server.desk.body(request).await?;
+    let read = |json: &[u8]| {
+        let (order, prompts) = Order::completion(json)?;
+        let permit = server.places_for(order.choices.saturating_mul(prompts.len()))?;
+        let prompts = prompts.into_iter().map(|prompt| server.encode(prompt, &order));
+        let prompts = prompts.collect::<Result<Vec<_>, _>>()?;
+        Ok((order, prompts, permit))
+    };
+    let (order, prompts, permit) = server.desk.work(&body, read).await?;
+    drop(body);
+    server.answer(Kind::Text, &order, prompts, tally, permit).await
+}
+
+/// `POST /v1/chat/completions`.
+pub async fn chat(
+    State(server): State<Arc<Server>>,
+    Extension(tally): Extension<Arc<Tally>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let body = server.desk.body(request).await?;
+    let read = |json: &[u8]| {
+        let (mut order, said) = Order::chat(json)?;
+        let permit = server.places_for(order.choices)?;
+        let prompt = super::prompt(server.backend.tokenizer(), &said, server.backend.context())
+            .map_err(|error| Refusal::parameter("messages", told(&error)))?;
+        let ids = prompt.ids.ok_or_else(|| server.too_long("messages", None))?;
+        order.sampling.stop.extend(prompt.stop);
+        let prompt = server.encoded(ids, String::new(), "messages")?;
+        Ok((order, prompt, permit))
+    };
+    let (order, prompt, permit) = server.desk.work(&body, read).await?;
+    drop(body);
+    server
+        .answer(Kind::Chat, &order, vec![prompt], tally, permit)
+        .await
+}
+
+/// A prompt in token ids, fewer than the model's context.
+struct Encoded {
+    ids: Vec<i64>,
+    /// What each answer begins with.
+    echo: String,
+}
+
+impl Server {
+    fn encode(&self, prompt: Prompt, order: &Order) -> Result<Encoded, Refusal> {
+        let tokenizer = self.backend.tokenizer();
+        let unusable = |error: anyhow::Error| Refusal::parameter("prompt", told(&error));
+        let (ids, echo) = match prompt {
+            Prompt::Text(text) => {
+                let ids = tokenizer
+                    .encode_within(&text, order.special, self.backend.context())
+                    .map_err(unusable)?
+                    .ok_or_else(|| self.too_long("prompt", None))?;
+                (ids, if order.echo { text } else { String::new() })
+            }
+            Prompt::Ids(ids) => {
+                let vocabulary = self.backend.vocabulary();
+                if let Some(id) = ids.iter().find(|&&id| id < 0 || id >= vocabulary) {
+                    let message = format!("there is no token {id}: the model has {vocabulary}");
+                    return Err(Refusal::parameter("prompt", message));
+                }
+                if ids.len() >= self.backend.context() {
+                    return Err(self.too_long("prompt", Some(ids.len())));
+                }
+                let echo = if order.echo {
+                    tokenizer.decode(&ids).map_err(unusable)?
+                } else {
+                    String::new()
+                };
+                (ids, echo)
+            }
+        };
+        self.encoded(ids, echo, "prompt")
+    }
+
+    fn encoded(&self, ids: Vec<i64>, echo: String, of: &str) -> Result<Encoded, Refusal> {
+        if ids.len() >= self.backend.context() {
+            return Err(self.too_long(of, Some(ids.len())));
+        }
+        Ok(Encoded { ids, echo })
+    }
+
+    /// Answers `prompts`.
+    async fn answer(
+        self: Arc<Self>,
+        kind: Kind,
+        order: &Order,
+        prompts: Vec<Encoded>,
+        tally: Arc<Tally>,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Response, Refusal> {
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        let asks = prompts.iter().flat_map(|prompt| self.asks(order, prompt, number));
+        let answers = self.backend.ask_all(asks.collect())?;
+        let answers = Answers {
+            head: Head::new(kind, number, &self.names[0], order.wants.logprobs),
+            prompt_tokens: prompts.iter().map(|prompt| prompt.ids.len()).sum(),
+            echoes: prompts
+                .into_iter()
+                .flat_map(|prompt| std::iter::repeat_n(prompt.echo, order.choices))
+                .collect(),
+            pieces: Pieces::of(answers),
+            server: self,
+            tally,
+            _permit: permit,
+        };
+        if order.stream {
+            return Ok(answers.stream(order.usage));
+        }
+        answers.whole().await
+    }
+
+    /// `tokens` is how many there are, where they were counted to the end.
+    fn too_long(&self, of: &str, tokens: Option<usize>) -> Refusal {
+        let context = self.backend.context();
+        let has = match tokens {
+            Some(tokens) => format!("{tokens} tokens"),
+            None => "more tokens than fit".to_string(),
+        };
+        let message =
+            format!("the prompt has {has}, the model's context is {context}\nhint: shorten the prompt");
+        Refusal::parameter(of, message).coded("context_length_exceeded")
+    }
+
+    /// The choices of one prompt. Each has a seed of its own that does not depend on the other prompts.
+    fn asks(&self, order: &Order, prompt: &Encoded, number: u64) -> Vec<Ask> {
+        let seed = if order.seeded {
+            order.sampling.seed
+        } else {
+            self.dice.hash_one(number)
+        };
+        let max_tokens = if order.limited {
+            order.sampling.max_tokens
+        } else {
+            // As much as there is room for.
+            let left = self.backend.room().saturating_sub(prompt.ids.len());
+            order.sampling.max_tokens.min(left.max(1))
+        };
+        let ask = |choice: usize| Ask {
+            prompt: prompt.ids.clone(),
+            sampling: Sampling {
+                max_tokens,
+                seed: seed.wrapping_add(choice as u64),
+                ..order.sampling.clone()
+            },
+            wants: order.wants,
+        };
+        (0..order.choices).map(ask).collect()
+    }
+
+    fn places_for(&self, answers: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+        if answers > self.places {
+            let message = format!(
+                "the request wants {answers} answers, {} may run or wait\nhint: --max-waiting",
+                self.places
+            );
+            return Err(Refusal::parameter("n", message));
+        }
+        let room = self.room.clone().try_acquire_many_owned(answers as u32);
+        room.map_err(|_| Refusal::busy("too many requests are waiting\nhint: try again later"))
+    }
+}
+
+/// An error on one line, its hint below.
+fn told(error: &anyhow::Error) -> String {
+    ewe::cli::told(error)
+}

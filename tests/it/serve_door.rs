@@ -1,0 +1,315 @@
+//! Who may talk to `ewe serve`, under which name, and how it ends.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::server::{Changed, Server, answer, golden};
+
+/// Status and head of a request with these lines of a head, in which HOST is the server's address.
+fn ask(server: &Server, method: &str, path: &str, head: &str) -> (u16, String) {
+    let head = head.replace("HOST", &server.address);
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\n{head}authorization: Bearer secret\r\nconnection: close\r\n\r\n"
+    );
+    let (status, head, _) = answer(server.raw(request.as_bytes()));
+    (status, head)
+}
+
+#[test]
+fn pages_of_strangers_are_turned_away() {
+    let server = Server::start("gemma3");
+    let port = server.address.rsplit(':').next().unwrap();
+    for head in [
+        "host: HOST\r\n",
+        "host: HOST\r\norigin: http://HOST\r\nsec-fetch-site: same-origin\r\n",
+        "host: HOST\r\nsec-fetch-site: none\r\n",
+        &format!("host: LocalHost:{port}\r\n"),
+        &format!("host: [::1]:{port}\r\n"),
+    ] {
+        assert_eq!(ask(&server, "GET", "/v1/models", head).0, 200, "{head:?}");
+    }
+    for head in [
+        "",
+        "host: evil.example\r\n",
+        "host: localhost.evil.example\r\n",
+        "host: 127.0.0.1\r\n",
+        "host: \r\n",
+        "host: HOST\r\nhost: evil.example\r\n",
+        "host: HOST\r\norigin: http://evil.example\r\n",
+        "host: HOST\r\norigin: null\r\n",
+        "host: HOST\r\nsec-fetch-site: cross-site\r\n",
+        "host: HOST\r\nsec-fetch-site: same-site\r\n",
+    ] {
+        for path in [
+            "/v1/models",
+            "/v1/completions",
+            "/metrics",
+            "/health",
+            "/",
+            "/nothing",
+        ] {
+            for method in ["GET", "POST", "OPTIONS"] {
+                let (status, _) = ask(&server, method, path, head);
+                assert!([400, 403].contains(&status), "{method} {path} {head:?}: {status}");
+            }
+        }
+    }
+    let (status, head) = ask(
+        &server,
+        "OPTIONS",
+        "/v1/completions",
+        "host: HOST\r\norigin: http://evil.example\r\naccess-control-request-method: POST\r\n",
+    );
+    assert!(
+        status == 403 && !head.contains("access-control-allow-origin"),
+        "{head}"
+    );
+}
+
+#[test]
+fn pages_and_names_that_were_allowed_are_let_in() {
+    let options = [
+        "--allow-origin",
+        "http://localhost:3000/",
+        "--allow-host",
+        "gpu.lan:80",
+    ];
+    let server = Server::with(&golden("gemma3"), &options);
+    assert_eq!(ask(&server, "GET", "/v1/models", "host: gpu.lan:80\r\n").0, 200);
+    assert_eq!(ask(&server, "GET", "/v1/models", "host: gpu.lan:81\r\n").0, 403);
+    let of_page = "host: HOST\r\norigin: http://localhost:3000\r\nsec-fetch-site: same-site\r\n";
+    let (status, head) = ask(&server, "GET", "/v1/models", of_page);
+    assert!(
+        status == 200 && head.contains("access-control-allow-origin: http://localhost:3000\r\n"),
+        "{head}"
+    );
+    // The browser asks first, and does not send the token along.
+    let asks = format!(
+        "OPTIONS /v1/chat/completions HTTP/1.1\r\n{}access-control-request-method: POST\r\n\
+         access-control-request-headers: authorization,content-type,x-stainless-os\r\nconnection: close\r\n\r\n",
+        of_page.replace("HOST", &server.address)
+    );
+    let (status, head, _) = answer(server.raw(asks.as_bytes()));
+    assert!(
+        status == 204
+            && head.contains("access-control-allow-headers: authorization,content-type,x-stainless-os")
+            && head.contains("access-control-allow-methods: get, post"),
+        "{head}"
+    );
+    // Who may ask must still know the token.
+    let open = format!(
+        "GET /v1/models HTTP/1.1\r\n{}connection: close\r\n\r\n",
+        of_page.replace("HOST", &server.address)
+    );
+    assert_eq!(answer(server.raw(open.as_bytes())).0, 401);
+    let other = of_page.replace(":3000", ":3001");
+    assert_eq!(ask(&server, "GET", "/v1/models", &other).0, 403);
+
+    let any = Server::with(&golden("gemma3"), &["--allow-origin", "*"]);
+    let head = "host: HOST\r\norigin: null\r\nsec-fetch-site: cross-site\r\n";
+    assert_eq!(ask(&any, "GET", "/v1/models", head).0, 200);
+    let rebound = head.replace("HOST", "evil.example");
+    assert_eq!(ask(&any, "GET", "/v1/models", &rebound).0, 403);
+}
+
+#[test]
+fn a_model_has_the_name_that_it_is_given() {
+    let options = ["--served-model-name", "sheep", "--served-model-name", "lamb"];
+    let server = Server::with(&golden("gemma3"), &options);
+    assert!(
+        server.line.starts_with("sheep, lamb is served at http://"),
+        "{}",
+        server.line
+    );
+    let (_, models) = server.ask("GET", "/v1/models", Value::Null);
+    let ids: Vec<&Value> = models["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| &m["id"])
+        .collect();
+    assert_eq!(ids, ["sheep", "lamb"]);
+    assert_eq!(server.ask("GET", "/v1/models/lamb", Value::Null).0, 200);
+    assert_eq!(server.ask("GET", "/v1/models/goat", Value::Null).0, 404);
+    assert_eq!(server.complete(json!({ "prompt": "t" })).1["model"], "sheep");
+    // For people who open the address in a browser, without the token.
+    let hello = format!(
+        "GET / HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
+        server.address
+    );
+    let (status, _, text) = answer(server.raw(hello.as_bytes()));
+    assert!(
+        status == 200 && text.contains("base URL") && !text.contains("secret"),
+        "{text}"
+    );
+}
+
+/// Starts a server with its token in other places than the command line.
+fn with_token(options: &[&str], variable: Option<&str>) -> Result<(std::process::Child, String), String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ewe-torch"));
+    command.args(["serve", "--bind", "127.0.0.1:0", "--model"]);
+    command
+        .arg(golden("gemma3"))
+        .args(options)
+        .env_remove("EWE_TOKEN");
+    if let Some(token) = variable {
+        command.env("EWE_TOKEN", token);
+    }
+    let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = Vec::new();
+    let stderr = process.stderr.as_mut().unwrap();
+    let mut byte = [0];
+    while stderr.read(&mut byte).unwrap() == 1 && byte != *b"\n" {
+        line.push(byte[0]);
+    }
+    let line = String::from_utf8(line).unwrap();
+    match line.split_once("http://") {
+        Some((_, rest)) => Ok((process, rest.split('/').next().unwrap().to_string())),
+        None => {
+            process.wait().unwrap();
+            Err(line)
+        }
+    }
+}
+
+#[test]
+fn a_token_need_not_stand_on_the_command_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, "of a file\nand no more\n").unwrap();
+    let file = file.to_str().unwrap();
+    for (options, variable, token) in [
+        (&["--token-file", file][..], None, "of a file"),
+        (&[], Some("of the environment"), "of the environment"),
+        (&["--token-file", file], Some("of the environment"), "of a file"),
+    ] {
+        let (mut process, address) = with_token(options, variable).unwrap();
+        let status = |given: &str| {
+            let mut stream = TcpStream::connect(&address).unwrap();
+            let head = format!(
+                "GET /v1/models HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {given}\r\nconnection: close\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes()).unwrap();
+            answer(stream).0
+        };
+        let seen = std::fs::read(format!("/proc/{}/cmdline", process.id())).unwrap();
+        let statuses = (status(token), status("something else"));
+        process.kill().unwrap();
+        process.wait().unwrap();
+        assert_eq!(statuses, (200, 401), "{options:?}");
+        assert!(!String::from_utf8_lossy(&seen).contains(token));
+    }
+    std::fs::write(dir.path().join("empty"), "\n").unwrap();
+    std::fs::write(dir.path().join("binary"), [1, 2, 0xff]).unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
+    for (options, words) in [
+        (["--token", ""], "--token: the token is empty"),
+        (["--token", "\u{e4}\u{f6}"], "no header can carry"),
+        (["--token-file", &at("empty")], "the token is empty"),
+        (["--token-file", &at("binary")], "no header can carry"),
+        (["--token-file", &at("missing")], "cannot read the token"),
+        (["--token-file", "/dev/zero"], "longer than 4096 bytes"),
+    ] {
+        let error = with_token(&options, None).unwrap_err();
+        assert!(error.contains(words), "{options:?}: {error}");
+    }
+}
+
+/// A request that goes on for long, streamed; its connection once the first piece has come.
+fn long_stream(server: &Server, tokens: u64) -> TcpStream {
+    let body = json!({ "prompt": "t", "max_tokens": tokens, "ignore_eos": true, "stream": true });
+    let mut stream = server.send("POST", "/v1/completions", &body);
+    let mut byte = [0];
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"data: ") {
+        stream.read_exact(&mut byte).unwrap();
+        seen.push(byte[0]);
+    }
+    stream
+}
+
+#[test]
+fn answers_under_way_end_before_the_server_does() {
+    let model = Changed::long(100_000);
+    for signal in ["TERM", "INT"] {
+        let server = Server::with(model.path(), &[]);
+        // A connection that waits for a request, and one that has sent half a head.
+        let idle = server.raw(b"");
+        let mut half = server.raw(b"GET /v1/models HTTP/1.1\r\n");
+        let mut stream = long_stream(&server, 600);
+        server.signal(signal);
+        let mut rest = String::new();
+        stream.read_to_string(&mut rest).unwrap();
+        assert!(rest.contains("data: [DONE]"), "{rest}");
+        let address = server.address.clone();
+        // What comes too late is not answered.
+        let _ = half.write_all(format!("host: {address}\r\nauthorization: Bearer secret\r\n\r\n").as_bytes());
+        let mut late = String::new();
+        let _ = half.read_to_string(&mut late);
+        assert!(late.is_empty() || late.starts_with("HTTP/1.1 503"), "{late}");
+        let (code, said) = server.end();
+        assert_eq!(code, Some(130), "{said}");
+        assert!(
+            said.contains("1 answer under way may take 30 s more") && said.contains("all answers were given"),
+            "{said}"
+        );
+        assert!(TcpStream::connect(&address).is_err());
+        drop(idle);
+    }
+}
+
+#[test]
+fn nobody_is_waited_for_longer_than_was_said() {
+    let model = Changed::long(1_000_000);
+    let server = Server::with(model.path(), &["--drain-timeout", "1"]);
+    let _stream = long_stream(&server, 900_000);
+    let begun = Instant::now();
+    server.signal("TERM");
+    let (code, said) = server.end();
+    assert_eq!(code, Some(130), "{said}");
+    assert!(
+        said.contains("may take 1 s more") && said.contains("1 answer cut off"),
+        "{said}"
+    );
+    let took = begun.elapsed();
+    assert!(
+        took > Duration::from_millis(900) && took < Duration::from_secs(10),
+        "{took:?}"
+    );
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let model = Changed::long(1_000_000);
+    let server = Server::with(model.path(), &[]);
+    let mut stream = long_stream(&server, 900_000);
+    let begun = Instant::now();
+    server.signal("TERM");
+    // The first one has been heard once nobody new is let in.
+    while TcpStream::connect(&server.address).is_ok() {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mut some = [0; 64];
+    stream.read_exact(&mut some).unwrap();
+    server.signal("INT");
+    let (code, said) = server.end();
+    assert_eq!(code, Some(130), "{said}");
+    assert!(
+        begun.elapsed() < Duration::from_secs(10) && said.contains("cut off"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_idle_server_ends_at_once() {
+    let server = Server::start("gemma3");
+    let begun = Instant::now();
+    server.signal("TERM");
+    assert_eq!(server.end().0, Some(130));
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
