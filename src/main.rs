@@ -7,14 +7,13 @@ use std::{
     process::{Command as Process, ExitCode},
 };
 
-use clap::Parser;
 use ewe::{
     cli::{self, Cli, Command},
     task::Review,
 };
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = cli::parse();
     cli::log_to_stderr(&cli.globals);
     cli::end(&cli.command, run(&cli))
 }

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::bail;
 
-use super::{select::Select, terminal::counted};
+use super::{json, select::Select, terminal::counted};
 use crate::{
     curate::{self, ids::Ids},
     store::{Actor, Filter, Store},
@@ -71,7 +71,7 @@ pub async fn run(args: &Args, review: Review) -> anyhow::Result<()> {
     store.close().await;
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", serde_json::json!({ "change": change }))?;
+        writeln!(out, "{}", json::value(&serde_json::json!({ "change": change })))?;
         return Ok(());
     }
     match change {

@@ -1,5 +1,6 @@
 //! Options that say what a run may spend.
 
+use super::number;
 use crate::pipeline::budget::{Budget, Price};
 use std::time::Duration;
 
@@ -8,27 +9,27 @@ use std::time::Duration;
 #[group(skip)]
 pub struct Args {
     /// Stop after this many requests; of a --batch-file: write no more than these at once
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::count)]
     pub max_requests: Option<u64>,
 
     /// Stop after this many tokens, prompts and answers together
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::count)]
     pub budget_tokens: Option<u64>,
 
     /// Stop when the tokens have cost this much, at --price-in and --price-out
-    #[arg(long, value_name = "AMOUNT", requires = "prices")]
+    #[arg(long, value_name = "AMOUNT", requires = "prices", value_parser = number::money)]
     pub budget_money: Option<f64>,
 
     /// What a million tokens of prompts cost, in any currency
-    #[arg(long, value_name = "AMOUNT", default_value_t = 0.0, group = "prices")]
+    #[arg(long, value_name = "AMOUNT", default_value_t = 0.0, group = "prices", value_parser = number::money)]
     pub price_in: f64,
 
     /// What a million tokens of answers cost
-    #[arg(long, value_name = "AMOUNT", default_value_t = 0.0, group = "prices")]
+    #[arg(long, value_name = "AMOUNT", default_value_t = 0.0, group = "prices", value_parser = number::money)]
     pub price_out: f64,
 
     /// Stop after this many minutes
-    #[arg(long, value_name = "MINUTES")]
+    #[arg(long, value_name = "MINUTES", value_parser = number::minutes)]
     pub max_minutes: Option<f64>,
 }
 
@@ -41,7 +42,7 @@ impl Args {
             money: self.budget_money,
             time: self
                 .max_minutes
-                .map(|minutes| Duration::from_secs_f64(minutes.max(0.0) * 60.0)),
+                .map(|minutes| Duration::from_secs_f64(minutes * 60.0)),
             price: Price {
                 input: self.price_in,
                 output: self.price_out,

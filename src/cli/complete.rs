@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::local;
+use super::{local, number};
 
 /// Arguments of `ewe complete`.
 #[derive(Debug, clap::Args)]
@@ -53,35 +53,35 @@ pub struct ModelArgs {
 #[derive(Debug, Clone, clap::Args)]
 pub struct SamplingArgs {
     /// The most tokens of an answer
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    pub max_tokens: usize,
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(..=number::MOST))]
+    pub max_tokens: u64,
 
     /// 0 takes the likeliest token; higher is more varied
-    #[arg(long, value_name = "T", default_value_t = 0.7, value_parser = not_negative)]
+    #[arg(long, value_name = "T", default_value_t = 0.7, value_parser = number::temperature)]
     pub temperature: f64,
 
     /// Nucleus: only the likeliest tokens that make up this much probability; 1 is off
-    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = fraction)]
+    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = number::part)]
     pub top_p: f64,
 
     /// Only the K likeliest tokens; 0 is off
-    #[arg(long, value_name = "K", default_value_t = 0)]
-    pub top_k: usize,
+    #[arg(long, value_name = "K", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=number::MOST))]
+    pub top_k: u64,
 
     /// Only tokens at least this fraction as likely as the likeliest; 0 is off
-    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = fraction)]
+    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = number::part)]
     pub min_p: f64,
 
     /// Subtracted from the score of tokens already generated
-    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true, value_parser = number::penalty)]
     pub presence_penalty: f64,
 
     /// Subtracted from a token's score once for each time it was generated
-    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true, value_parser = number::penalty)]
     pub frequency_penalty: f64,
 
     /// Divides the scores of tokens in prompt or answer; 1 is off
-    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = positive)]
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = number::divisor)]
     pub repetition_penalty: f64,
 
     /// The answer ends before this text; may be given several times
@@ -101,10 +101,10 @@ impl SamplingArgs {
     /// As the backend takes it.
     pub fn sampling(&self) -> crate::backend::Sampling {
         crate::backend::Sampling {
-            max_tokens: self.max_tokens,
+            max_tokens: self.max_tokens as usize,
             temperature: self.temperature,
             top_p: self.top_p,
-            top_k: self.top_k,
+            top_k: self.top_k as usize,
             min_p: self.min_p,
             presence_penalty: self.presence_penalty,
             frequency_penalty: self.frequency_penalty,
@@ -115,23 +115,4 @@ impl SamplingArgs {
             schema: None,
         }
     }
-}
-
-fn number(text: &str, fits: impl Fn(f64) -> bool, want: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(number) if fits(number) => Ok(number),
-        _ => Err(format!("want {want}")),
-    }
-}
-
-fn not_negative(text: &str) -> Result<f64, String> {
-    number(text, |x| x.is_finite() && x >= 0.0, "a number of at least 0")
-}
-
-fn positive(text: &str) -> Result<f64, String> {
-    number(text, |x| x.is_finite() && x > 0.0, "a number above 0")
-}
-
-fn fraction(text: &str) -> Result<f64, String> {
-    number(text, |x| (0.0..=1.0).contains(&x), "a number from 0 to 1")
 }

@@ -2,6 +2,7 @@
 
 use std::{io::Write, path::PathBuf};
 
+use super::json;
 use crate::{
     curate::{self, editor},
     store::{Actor, Edit, InstanceEdit, Store},
@@ -15,6 +16,7 @@ pub struct Args {
     pub db: PathBuf,
 
     /// The task's id; without new texts, it opens in $VISUAL or $EDITOR
+    #[arg(value_parser = super::number::id)]
     pub id: i64,
 
     /// The new instruction
@@ -30,7 +32,7 @@ pub struct Args {
     pub output: Option<String>,
 
     /// Which instance --input and --output are for: 0, 1, 2 …
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = super::number::place)]
     pub instance: i64,
 
     /// Why, for the history
@@ -76,7 +78,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     store.close().await;
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", serde_json::json!({ "change": change }))?;
+        writeln!(out, "{}", json::value(&serde_json::json!({ "change": change })))?;
         return Ok(());
     }
     match change {

@@ -27,19 +27,19 @@ pub struct Args {
     pub api: Api,
 
     /// The most requests in flight at once at each endpoint; fewer where it cannot bear so many
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    pub concurrency: usize,
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub concurrency: u16,
 
     /// Seconds that one answer of the endpoint may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
 
     /// How often a request to the endpoint that failed in passing is tried again
-    #[arg(long, value_name = "N", default_value_t = 6)]
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(..=1000))]
     pub retries: u32,
 
     /// Seconds before it is first tried again, at most; each further wait is up to twice as long
-    #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = backoff)]
+    #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = super::number::pause)]
     pub backoff: f64,
 }
 
@@ -69,7 +69,7 @@ impl Args {
         Ok(Client::new(client::Config {
             endpoints,
             api: self.api,
-            concurrency: self.concurrency,
+            concurrency: self.concurrency.into(),
             timeout: Duration::from_secs(self.timeout),
             retries: self.retries,
             backoff: Duration::from_secs_f64(self.backoff),
@@ -86,12 +86,5 @@ fn for_each<'a>(option: &str, values: &'a [String], endpoints: usize) -> Result<
             "{option} is given {} times for {endpoints} endpoints\nhint: give it once for all, or once for each in the same order",
             several.len()
         ),
-    }
-}
-
-fn backoff(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(seconds) if (0.0..=60.0).contains(&seconds) => Ok(seconds),
-        _ => Err("want a number from 0 to 60".to_string()),
     }
 }

@@ -32,7 +32,7 @@ pub struct Args {
     pub review: Which,
 
     /// Only examples that a model judged, with at least this score; of several judges the mean counts
-    #[arg(long, value_name = "SCORE", value_parser = super::select::score)]
+    #[arg(long, value_name = "SCORE", value_parser = super::number::score)]
     pub min_score: Option<f64>,
 
     /// Which tasks

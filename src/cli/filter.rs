@@ -93,7 +93,7 @@ fn judge_file(args: &Args, path: &Path, rules: RuleSet, quiet: bool) -> Result<(
             reasons,
         } = outcome;
         let json = serde_json::json!({"rows": rows, "accepted": accepted, "rejected": reasons});
-        writeln!(out, "{json}")?;
+        writeln!(out, "{}", super::json::value(&json))?;
         return Ok(());
     }
     writeln!(
@@ -139,7 +139,7 @@ async fn judge_dataset(args: &Args, db: &Path, rules: RuleSet, quiet: bool) -> R
             "kept_by_people": kept_by_people,
             "change": change,
         });
-        writeln!(out, "{json}")?;
+        writeln!(out, "{}", super::json::value(&json))?;
         return Ok(());
     }
     print_rejudged(&mut out, db, args.dry_run, &rejudged)

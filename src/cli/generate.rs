@@ -1,7 +1,7 @@
 //! `ewe generate`
 
 use super::live::Live;
-use super::{batch, budget, endpoint, interrupt, local, quality, recipe};
+use super::{batch, budget, endpoint, interrupt, local, number, quality, recipe};
 use crate::backend::Backend;
 use crate::client::Client;
 use crate::client::mailbox::Mailbox;
@@ -27,7 +27,7 @@ pub struct Args {
     pub db: PathBuf,
 
     /// How many machine-made tasks the dataset shall have
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = number::some)]
     pub target: u64,
 
     /// Ask this model here: a directory (config.json, weights, tokenizer), or an id on the Hugging Face hub
@@ -66,7 +66,7 @@ pub struct Args {
     pub budget: budget::Args,
 
     /// Stop when less than this part of the last 500 instructions that the rules let through was new; 0 never does
-    #[arg(long, value_name = "PART", default_value_t = 0.02, value_parser = part)]
+    #[arg(long, value_name = "PART", default_value_t = 0.02, value_parser = number::part)]
     pub min_novelty: f64,
 
     /// How to prompt.
@@ -105,13 +105,6 @@ impl Args {
             recipe,
             topics: self.recipe.topics()?,
         })
-    }
-}
-
-pub(super) fn part(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(part) if (0.0..=1.0).contains(&part) => Ok(part),
-        _ => Err("want a number from 0 to 1".to_string()),
     }
 }
 
@@ -274,7 +267,7 @@ impl Grown {
             ending, last, had, ..
         } = self;
         if args.json {
-            println!("{}", self.to_json());
+            println!("{}", super::json::value(&self.to_json()));
         } else {
             println!(
                 "{}: {} machine-made tasks, {} of them new; {} candidates rejected, {} requests, {} tokens, {}",

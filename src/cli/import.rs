@@ -48,7 +48,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     }
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string(&imported)?)?;
+        writeln!(out, "{}", super::json::line(&imported)?)?;
     } else {
         let format = imported.format.unwrap_or("no rows");
         writeln!(

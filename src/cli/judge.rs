@@ -1,7 +1,7 @@
 //! `ewe judge`, and the quality pass of `ewe generate`.
 
 use super::terminal::{clean, counted, mean};
-use super::{batch, budget, endpoint, interrupt, local};
+use super::{batch, budget, endpoint, interrupt, local, number};
 use crate::backend::Backend;
 use crate::client::mailbox::Mailbox;
 use crate::pipeline::Ending;
@@ -45,7 +45,7 @@ pub struct Args {
     pub origin: Option<Origin>,
 
     /// Judge at most this many instances
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::count)]
     pub limit: Option<u64>,
 
     /// Limits.
@@ -134,7 +134,7 @@ impl Judge {
             if let Some(posted) = &posted {
                 said["batch"] = posted.to_json();
             }
-            println!("{said}");
+            println!("{}", super::json::value(&said));
         } else {
             println!(
                 "{}: {}, {}",

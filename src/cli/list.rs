@@ -27,11 +27,11 @@ pub struct Args {
     pub sort: Order,
 
     /// How many tasks
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(i64).range(0..))]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(i64).range(0..=1_000_000_000))]
     pub limit: i64,
 
     /// Begin behind this task, which need not be in the list itself
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = super::number::id)]
     pub after: Option<i64>,
 
     /// Print a JSON array, a task a line
@@ -114,7 +114,7 @@ pub(super) fn json_lines<T: serde::Serialize>(out: &mut impl Write, rows: &[T]) 
     out.write_all(b"[")?;
     for (index, row) in rows.iter().enumerate() {
         out.write_all(if index == 0 { b"\n" } else { b",\n" })?;
-        out.write_all(&serde_json::to_vec(row)?)?;
+        out.write_all(super::json::line(row)?.as_bytes())?;
     }
     out.write_all(b"\n]\n")?;
     Ok(())

@@ -47,7 +47,7 @@ impl Live {
         self.last = Some(Instant::now());
         self.bar.note(now.accepted);
         if self.json && !self.quiet {
-            eprintln!("{}", self.line(now));
+            eprintln!("{}", super::json::value(&self.line(now)));
         } else if self.bar.is_drawn() {
             self.bar.set(now.accepted, &self.view(now));
         } else {

@@ -19,10 +19,11 @@ pub struct Args {
     pub db: PathBuf,
 
     /// Every change of this task; without it, the latest actions
+    #[arg(value_parser = super::number::id)]
     pub id: Option<i64>,
 
     /// How many actions
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(i64).range(1..=1_000_000_000))]
     pub limit: i64,
 
     /// Print a JSON array, an action a line

@@ -18,12 +18,14 @@ pub mod generate;
 pub mod import;
 pub mod init;
 mod interrupt;
+pub mod json;
 pub mod judge;
 pub mod list;
 mod live;
 pub mod local;
 pub mod log;
 pub mod merge;
+pub mod number;
 pub mod plan;
 pub mod quality;
 mod reading;
@@ -40,6 +42,8 @@ pub mod show;
 pub mod size;
 pub mod stats;
 mod terminal;
+mod together;
+pub mod token;
 pub mod train;
 pub mod undo;
 
@@ -47,7 +51,8 @@ use std::{path::Path, process::ExitCode};
 
 use crate::store;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Grow a private instruction dataset from a few seed tasks, curate it in SQLite, fine-tune a model on it.
 #[derive(Debug, Parser)]
@@ -163,6 +168,32 @@ impl Command {
     }
 }
 
+/// Reads the command line. Ends the process, with 2, where it cannot be meant.
+pub fn parse() -> Cli {
+    let read = || {
+        let matches = Cli::command().try_get_matches()?;
+        if let Some((name, options)) = matches.subcommand()
+            && let Err(what) = together::check(name, options)
+        {
+            let mut command = Cli::command();
+            return Err(command.error(ErrorKind::ArgumentConflict, what));
+        }
+        Cli::from_arg_matches(&matches)
+    };
+    read().unwrap_or_else(|error| misread(&error))
+}
+
+/// Says what is wrong with the command line, which may have in it what a terminal would obey.
+fn misread(error: &clap::Error) -> ! {
+    let text = error.render().to_string();
+    let clean = terminal::clean(&text);
+    if clean == text {
+        error.exit();
+    }
+    eprint!("{clean}");
+    std::process::exit(error.exit_code());
+}
+
 /// Sends the log to stderr, as much of it as was asked for.
 pub fn log_to_stderr(globals: &Globals) {
     let level = match (globals.quiet, globals.verbose) {
@@ -178,11 +209,36 @@ pub fn log_to_stderr(globals: &Globals) {
         .init();
 }
 
+/// An error and what led to it on one line, the hints of all of them below: a hint is a way out, and no part of the cause. What a
+/// terminal would obey is made visible.
+pub fn told(error: &anyhow::Error) -> String {
+    let (mut causes, mut hints): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+    for cause in error.chain() {
+        let text = cause.to_string();
+        let (what, hint) = text.split_once("\nhint:").unwrap_or((&text, ""));
+        // Some errors say their cause themselves.
+        if !causes.last().is_some_and(|last| last.ends_with(what)) {
+            causes.push(what.to_owned());
+        }
+        if !hint.is_empty() && !hints.iter().any(|known| known == hint) {
+            hints.push(hint.to_owned());
+        }
+    }
+    let mut text = causes.join(": ");
+    for hint in hints {
+        text.push_str("\nhint:");
+        text.push_str(&hint);
+    }
+    terminal::clean(&text)
+}
+
 /// The error and what led to it on one line, hints below. Errors from within the store do not know the file's name.
 fn message(command: &Command, error: &anyhow::Error) -> String {
     match (error.downcast_ref::<store::Error>(), command.db()) {
-        (Some(inner), Some(db)) if !inner.names_file() => format!("`{}`: {error:#}", db.display()),
-        _ => format!("{error:#}"),
+        (Some(inner), Some(db)) if !inner.names_file() => {
+            format!("`{}`: {}", terminal::clean(&db.to_string_lossy()), told(error))
+        }
+        _ => told(error),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `ewe plan`
 
 use super::formats::Formats;
+use super::number;
 use super::size;
 use super::train::Method;
 use std::path::PathBuf;
@@ -21,11 +22,11 @@ pub struct Args {
     pub lora_rank: u32,
 
     /// Tokens that go through the model at once
-    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub micro_tokens: u32,
 
     /// How many of these the loss falls on [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub target_tokens: Option<u32>,
 
     /// What is kept
@@ -37,11 +38,11 @@ pub struct Args {
     pub cut: bool,
 
     /// Tokens of the run, for its time
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = number::some)]
     pub tokens: u64,
 
     /// Share of a GPU's peak that the run reaches, in percent
-    #[arg(long, value_name = "PERCENT", default_value_t = 33.0)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 33.0, value_parser = number::percent)]
     pub utilisation: f64,
 
     /// Memory to fit into, in gigabytes of 10^9 bytes: 80GB; exit code 1 where nothing fits

@@ -1,5 +1,6 @@
 //! Options of `ewe generate` that say how tasks are asked for.
 
+use super::number;
 use crate::generate::recipe::file::{self, File};
 use crate::generate::recipe::{Alpaca, Evolve, Recipe, SelfInstruct};
 use crate::generate::topics::Topics;
@@ -23,7 +24,7 @@ pub struct Args {
     pub structured: bool,
 
     /// The part of the rounds that rewrite a task of the dataset, deeper or broader, instead of asking for new ones (Evol-Instruct)
-    #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = super::generate::part)]
+    #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = number::part)]
     pub evolve: f64,
 
     /// Topics or personas, one a line: each round's new tasks have to do with the next one
@@ -31,20 +32,20 @@ pub struct Args {
     pub topics: Option<PathBuf>,
 
     /// Temperature for new instructions [default: the recipe's; 0.7 for self-instruct, 1 for alpaca]
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", value_parser = number::temperature)]
     pub temperature: Option<f64>,
 
     /// Nucleus for new instructions and instances [default: the recipe's; 0.9 for self-instruct, 1 for alpaca]
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = number::part)]
     pub top_p: Option<f64>,
 
     /// Penalty on tokens that stand in the prompt or the answer already; 1 is none [default: the recipe's; 1.05 for
     /// self-instruct, 1 for alpaca]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = number::divisor)]
     pub repetition_penalty: Option<f64>,
 
     /// Penalty on tokens that stand in the answer already [default: the recipe's, 0]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = number::penalty)]
     pub presence_penalty: Option<f64>,
 }
 

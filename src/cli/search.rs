@@ -24,7 +24,7 @@ pub struct Args {
     pub select: Select,
 
     /// How many tasks, the best match first
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..=1_000_000_000))]
     pub limit: i64,
 
     /// Print a JSON array, a task a line

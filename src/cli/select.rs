@@ -1,5 +1,6 @@
 //! Options that say which tasks, the same for every command that can be told.
 
+use super::number;
 use crate::{
     store::{Filter, filter::LONGEST_LABEL},
     task::{Origin, Review},
@@ -14,11 +15,11 @@ pub struct Select {
     pub review: Option<Review>,
 
     /// Only tasks that were judged and score at least this; of several instances the worst counts
-    #[arg(long, value_name = "SCORE", value_parser = score)]
+    #[arg(long, value_name = "SCORE", value_parser = number::score)]
     pub min_score: Option<f64>,
 
     /// Only tasks that were judged and score at most this
-    #[arg(long, value_name = "SCORE", value_parser = score)]
+    #[arg(long, value_name = "SCORE", value_parser = number::score)]
     pub max_score: Option<f64>,
 
     /// Only tasks that were rejected for this reason, such as a rule's code (near_duplicate), or that lost an instance to
@@ -40,7 +41,7 @@ pub struct Traits {
     pub origin: Option<Origin>,
 
     /// Only tasks that this run brought in
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = number::id)]
     pub run: Option<i64>,
 
     /// Only classification tasks, or with `no` only the others
@@ -52,19 +53,19 @@ pub struct Traits {
     pub label: Option<String>,
 
     /// Only tasks with at least so many characters in instruction, inputs and outputs
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::place)]
     pub min_length: Option<i64>,
 
     /// Only tasks with at most so many characters
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::place)]
     pub max_length: Option<i64>,
 
     /// Only tasks at least this much like another one: ROUGE-L with the nearest, 0 to 1
-    #[arg(long, value_name = "F", value_parser = similarity)]
+    #[arg(long, value_name = "F", value_parser = number::part)]
     pub min_similarity: Option<f64>,
 
     /// Only tasks at most this much like another one
-    #[arg(long, value_name = "F", value_parser = similarity)]
+    #[arg(long, value_name = "F", value_parser = number::part)]
     pub max_similarity: Option<f64>,
 
     /// Only tasks with these words; "a phrase" in quotes, any ending with `*`
@@ -118,19 +119,4 @@ fn label(text: &str) -> Result<String, String> {
         ));
     }
     Ok(text.to_owned())
-}
-
-fn similarity(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(similarity) if (0.0..=1.0).contains(&similarity) => Ok(similarity),
-        _ => Err("want a number from 0 to 1".to_string()),
-    }
-}
-
-/// A score, or a mean of scores.
-pub(super) fn score(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(score) if (1.0..=5.0).contains(&score) => Ok(score),
-        _ => Err("want a number from 1 to 5".to_string()),
-    }
 }

@@ -16,6 +16,7 @@ pub struct Args {
     pub db: PathBuf,
 
     /// The task's id
+    #[arg(value_parser = super::number::id)]
     pub id: i64,
 
     /// Print JSON
@@ -29,8 +30,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let view = TaskView::load(&store, args.id).await?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &view)?;
-        writeln!(out)?;
+        writeln!(out, "{}", super::json::pretty(&view)?)?;
     } else {
         print(&mut out, &view)?;
     }

@@ -26,8 +26,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let figures = Figures::load(&store).await?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &figures)?;
-        writeln!(out)?;
+        writeln!(out, "{}", super::json::pretty(&figures)?)?;
     } else {
         print(&mut out, &figures)?;
     }

@@ -1,12 +1,15 @@
 //! `ewe train`
 
 use super::formats::Formats;
+use super::number;
 use crate::prompt::template::Template;
 use clap::ValueEnum;
 use std::path::PathBuf;
 
 /// Arguments of `ewe train`.
 #[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
+#[command(group = clap::ArgGroup::new("rows").required(true))]
 #[command(after_help = "\
 Targets are the completion and the end-of-text token after it; the prompt carries no loss. A step's loss is the mean
 over all its target tokens, however the step is cut into micro-batches.
@@ -16,16 +19,11 @@ Examples:
   ewe train --data rows.jsonl --template completion --model models/gemma-3-270m --method full --out tuned --epochs 2")]
 pub struct Args {
     /// Dataset: its rows, but for those of rejected tasks
-    #[arg(
-        long,
-        value_name = "FILE",
-        required_unless_present = "data",
-        conflicts_with = "data"
-    )]
+    #[arg(long, value_name = "FILE", group = "rows")]
     pub db: Option<PathBuf>,
 
     /// JSON lines instead of a dataset: instruction, input, output; or prompt, completion
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", group = "rows")]
     pub data: Option<PathBuf>,
 
     /// Directory of a model (config.json, weights, tokenizer), or its id on the Hugging Face hub
@@ -53,11 +51,11 @@ pub struct Args {
     pub lora_rank: Option<u32>,
 
     /// Scale of the adapter times its rank [default: twice the rank]
-    #[arg(long, value_name = "ALPHA")]
+    #[arg(long, value_name = "ALPHA", value_parser = number::factor)]
     pub lora_alpha: Option<f64>,
 
     /// Probability of dropping an input of the adapter
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = number::less_than_all)]
     pub lora_dropout: f64,
 
     /// Scale the adapter by alpha over the root of its rank instead, so that high ranks learn as fast as low ones (Kalajdzievski 2023)
@@ -78,28 +76,28 @@ pub struct Args {
     pub template: Option<Template>,
 
     /// Passes over the training rows [default: 1]
-    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    #[arg(long, value_name = "N", conflicts_with = "steps", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub epochs: Option<u32>,
 
     /// Optimizer steps, in place of epochs
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::some)]
     pub steps: Option<u64>,
 
     /// Examples per optimizer step
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub batch_size: u32,
 
     /// At most this many examples go through the model at once
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub micro_batch: Option<u32>,
 
     /// At most this many tokens go through the model at once, packed without padding (one example always may) [default:
     /// 2048]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub micro_tokens: Option<u32>,
 
     /// Peak learning rate [default: 2e-4 for lora, 2e-5 for full]
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = number::rate)]
     pub lr: Option<f64>,
 
     /// How the learning rate falls after the warm-up
@@ -107,20 +105,20 @@ pub struct Args {
     pub schedule: ScheduleKind,
 
     /// Steps over which the learning rate rises from zero [default: 3 % of all steps]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::count)]
     pub warmup_steps: Option<u64>,
 
     /// Decoupled weight decay; never on norms and biases
-    #[arg(long, value_name = "RATE", default_value_t = 0.0)]
+    #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = number::bound)]
     pub weight_decay: f64,
 
     /// Clip the global norm of the gradients to this; 0 does not clip
-    #[arg(long, value_name = "NORM", default_value_t = 1.0)]
+    #[arg(long, value_name = "NORM", default_value_t = 1.0, value_parser = number::bound)]
     pub clip: f64,
 
     /// Most tokens of an example; rows that do not fit are listed and left out, never cut [default: 2048, or the
     /// model's context where that is shorter]
-    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(2..=10_000_000))]
     pub max_length: Option<u32>,
 
     /// What is kept
@@ -137,16 +135,16 @@ pub struct Args {
 
     /// Steps between checkpoints; 0 keeps none [default: a tenth of all steps with lora, 100 at most; 100 with full,
     /// whose checkpoints hold 12 bytes a parameter with the defaults]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::count)]
     pub save_every: Option<u64>,
 
     /// Refuse a step whose loss or gradient is so many standard deviations above the last hundred steps' mean; 0 refuses only what is
     /// not finite. Three in a row end the run
-    #[arg(long, value_name = "SIGMAS", default_value_t = 10.0)]
+    #[arg(long, value_name = "SIGMAS", default_value_t = 10.0, value_parser = number::bound)]
     pub guard: f64,
 
     /// Steps between evaluations [default: an epoch's]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = number::some)]
     pub eval_every: Option<u64>,
 
     /// Keep the checkpoint with the lowest held-out loss, and make it the result
@@ -154,12 +152,12 @@ pub struct Args {
     pub keep_best: bool,
 
     /// The same, and end after so many evaluations without a better one
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub early_stop: Option<u32>,
 
     /// Part of the tasks held out and evaluated at the start, at every epoch's end and at the last step; 0 holds out
     /// none
-    #[arg(long, value_name = "F", default_value_t = 0.05)]
+    #[arg(long, value_name = "F", default_value_t = 0.05, value_parser = number::less_than_all)]
     pub eval_fraction: f64,
 
     /// auto, cpu, or cuda:N

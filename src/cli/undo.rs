@@ -2,7 +2,7 @@
 
 use std::{io::Write, path::PathBuf};
 
-use super::terminal::counted;
+use super::{json, terminal::counted};
 use crate::{
     curate,
     store::{Actor, Store},
@@ -16,7 +16,7 @@ pub struct Args {
     pub db: PathBuf,
 
     /// The action to take back, by its number in `ewe log`; the latest when left out. To take back an undo is a redo
-    #[arg(value_name = "ACTION")]
+    #[arg(value_name = "ACTION", value_parser = super::number::id)]
     pub group: Option<i64>,
 
     /// Take back the latest undo
@@ -44,7 +44,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     store.close().await;
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", serde_json::json!({ "change": change }))?;
+        writeln!(out, "{}", json::value(&serde_json::json!({ "change": change })))?;
         return Ok(());
     }
     let undone = change.undoes.unwrap_or_default();

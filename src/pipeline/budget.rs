@@ -106,9 +106,13 @@ impl Meter {
 
     /// An answer came.
     pub fn count_tokens(&self, prompt: usize, completion: usize) {
-        self.prompt_tokens.fetch_add(prompt as u64, Ordering::Relaxed);
-        self.completion_tokens
-            .fetch_add(completion as u64, Ordering::Relaxed);
+        // A server says how many; nothing keeps it from saying 2⁶⁴.
+        let add = |count: &AtomicU64, more: usize| {
+            let added = |count: u64| Some(count.saturating_add(more as u64));
+            let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, added);
+        };
+        add(&self.prompt_tokens, prompt);
+        add(&self.completion_tokens, completion);
     }
 
     /// Requests sent.
@@ -136,7 +140,10 @@ impl Meter {
         let reached = |limit: Option<u64>, used: u64| limit.is_some_and(|limit| used >= limit);
         if reached(budget.requests, self.requests()) {
             Some(Spent::Requests)
-        } else if reached(budget.tokens, self.prompt_tokens() + self.completion_tokens()) {
+        } else if reached(
+            budget.tokens,
+            self.prompt_tokens().saturating_add(self.completion_tokens()),
+        ) {
             Some(Spent::Tokens)
         } else if budget.money.is_some_and(|most| self.cost(budget.price) >= most) {
             Some(Spent::Money)

@@ -41,7 +41,9 @@ impl Pace {
         let (&(then, before), &(now, position)) = (self.moments.front()?, self.moments.back()?);
         let done = position.saturating_sub(before);
         let open = self.total.saturating_sub(position);
-        (done > 0).then(|| (now - then).mul_f64(open as f64 / done as f64))
+        let seconds = (now - then).as_secs_f64() * (open as f64 / done as f64);
+        // Longer than a clock can tell is as good as unknown.
+        (done > 0).then(|| Duration::try_from_secs_f64(seconds).ok())?
     }
 }
 

@@ -193,7 +193,7 @@ pub fn run(args: &Args) -> Result<u8> {
             .collect();
         let value =
             json!({"model": planner.size, "methods": methods, "formats": formats, "changes": changes});
-        println!("{}", serde_json::to_string_pretty(&value)?);
+        println!("{}", ewe::cli::json::pretty(&value)?);
     } else {
         print!("{}", text(args, &planner.size, &needs, &formats, &changes));
     }

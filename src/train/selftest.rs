@@ -86,7 +86,7 @@ pub fn run(args: &Args) -> Result<u8> {
             "device": format!("{device:?}"), "threads": tch::get_num_threads(), "gflops_fp32": rates[0],
             "gflops_bf16": rates[1], "trial": trial, "checks": checks, "failed": failed,
         });
-        println!("{}", serde_json::to_string_pretty(&value)?);
+        println!("{}", ewe::cli::json::pretty(&value)?);
     } else {
         for check in &checks {
             let mark = if check.passed { "ok" } else { "FAILED" };

@@ -139,6 +139,7 @@ impl Settings {
         if args.adapter.is_some()
             && (args.lora_rank.is_some()
                 || args.lora_alpha.is_some()
+                || args.lora_rank_stabilized
                 || args.formats.dora
                 || !args.formats.lora_targets.is_empty())
         {

@@ -17,6 +17,7 @@ mod lists;
 mod mock;
 #[cfg(feature = "torch")]
 mod models;
+mod options;
 mod page;
 mod page_door;
 mod parquet;
@@ -27,6 +28,10 @@ mod rules;
 mod seeds;
 #[cfg(feature = "torch")]
 mod serve;
+#[cfg(feature = "torch")]
+mod serve_door;
+#[cfg(feature = "torch")]
+mod serve_fields;
 #[cfg(feature = "torch")]
 mod serve_limits;
 #[cfg(feature = "torch")]

@@ -1,0 +1,250 @@
+//! Options that would be passed over beside others. What is typed is meant, so it is refused with the names of both.
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+
+/// Options that are of no use in some company.
+struct Idle {
+    /// The commands that this is about.
+    commands: &'static [&'static str],
+    /// The options, by the names of their fields.
+    options: &'static [&'static str],
+    /// When.
+    when: When,
+    /// Why, after "`--x` …".
+    why: &'static str,
+    /// What to do instead.
+    hint: &'static str,
+}
+
+/// A company.
+enum When {
+    /// This option has this value, typed or by default.
+    Is(&'static str, &'static str),
+    /// One of these is given.
+    With(&'static [&'static str]),
+    /// None of these is given.
+    Without(&'static [&'static str]),
+}
+
+use When::{Is, With, Without};
+
+const OF_AN_ADAPTER: &[&str] = &[
+    "lora_rank",
+    "lora_alpha",
+    "lora_dropout",
+    "lora_rank_stabilized",
+    "lora_targets",
+    "dora",
+    "quantize",
+];
+
+const ALL: &[Idle] = &[
+    Idle {
+        commands: &["train", "plan"],
+        options: OF_AN_ADAPTER,
+        when: Is("method", "full"),
+        why: "is of an adapter",
+        hint: "--method lora, or leave it away",
+    },
+    Idle {
+        commands: &["train"],
+        options: &["adapter"],
+        when: Is("method", "full"),
+        why: "goes on with an adapter",
+        hint: "`ewe merge` makes a model of it, to be trained in full; or --method lora",
+    },
+    Idle {
+        commands: &["train", "plan"],
+        options: &["master", "update_in_backward", "offload"],
+        when: Is("method", "lora"),
+        why: "is for --method full: an adapter is fp32, and what is kept of it takes next to nothing",
+        hint: "--method full, or leave it away; --recompute saves activations with either",
+    },
+    Idle {
+        commands: &["train"],
+        options: &[
+            "lora_rank",
+            "lora_alpha",
+            "lora_rank_stabilized",
+            "lora_targets",
+            "dora",
+        ],
+        when: With(&["adapter"]),
+        why: "is what the adapter that is gone on with has already",
+        hint: "leave it away",
+    },
+    Idle {
+        commands: &["train"],
+        options: &["eval_every", "early_stop", "keep_best"],
+        when: Is("eval_fraction", "0"),
+        why: "needs something held out",
+        hint: "--eval-fraction 0.05, or leave it away",
+    },
+    Idle {
+        commands: &["generate", "judge"],
+        options: &["device", "dtype", "batch", "kv_memory"],
+        when: Without(&["model"]),
+        why: "is for a model of this machine",
+        hint: "--model, or leave it away",
+    },
+    Idle {
+        commands: &["generate", "judge"],
+        options: &["concurrency", "timeout", "retries", "backoff"],
+        when: Without(&["endpoint", "judge_endpoint"]),
+        why: "is for an endpoint",
+        hint: "--endpoint, or leave it away",
+    },
+    Idle {
+        commands: &["generate", "judge"],
+        options: &["api"],
+        when: Without(&["endpoint", "judge_endpoint", "batch_file"]),
+        why: "is for an endpoint",
+        hint: "--endpoint, or leave it away",
+    },
+    Idle {
+        commands: &["generate", "judge"],
+        options: &["api_key_env"],
+        when: Without(&["endpoint"]),
+        why: "is for an endpoint",
+        hint: "--endpoint, or leave it away",
+    },
+    Idle {
+        commands: &["generate"],
+        options: &["judge_key_env"],
+        when: Without(&["judge_endpoint"]),
+        why: "is for another judge",
+        hint: "--judge-endpoint, or leave it away",
+    },
+    Idle {
+        commands: &["generate"],
+        options: &["judge"],
+        when: With(&["judge_endpoint"]),
+        why: "has the model that writes judge as well, and there is another judge",
+        hint: "leave one of them away",
+    },
+    Idle {
+        commands: &["complete"],
+        options: &["out"],
+        when: Without(&["prompts"]),
+        why: "is for the answers to --prompts",
+        hint: "`> FILE` keeps the answer to one --prompt",
+    },
+    Idle {
+        commands: &["complete"],
+        options: &["batch"],
+        when: Without(&["prompts"]),
+        why: "is for several prompts",
+        hint: "--prompts, or leave it away",
+    },
+    Idle {
+        commands: &["edit"],
+        options: &["instance"],
+        when: Without(&["input", "output"]),
+        why: "says which input and output are meant",
+        hint: "--input or --output with it",
+    },
+    Idle {
+        commands: &["log"],
+        options: &["limit"],
+        when: With(&["id"]),
+        why: "is for the latest actions: of one task every change is shown",
+        hint: "leave it away",
+    },
+];
+
+/// Looks for options of `command` that would be passed over.
+///
+/// # Errors
+///
+/// Names the first, and the company in which it is of no use.
+pub fn check(command: &str, matches: &ArgMatches) -> Result<(), String> {
+    for idle in ALL.iter().filter(|idle| idle.commands.contains(&command)) {
+        let Some(option) = idle.options.iter().find(|option| is_typed(matches, option)) else {
+            continue;
+        };
+        let Some(company) = idle.when.company(matches) else {
+            continue;
+        };
+        return Err(format!(
+            "`{}` cannot be used {company}: it {}\nhint: {}",
+            long(option),
+            idle.why,
+            idle.hint
+        ));
+    }
+    Ok(())
+}
+
+impl When {
+    /// Whether it is so, and in which words.
+    fn company(&self, matches: &ArgMatches) -> Option<String> {
+        match self {
+            Is(option, value) => {
+                let mut given = matches.try_get_raw(option).ok().flatten().into_iter().flatten();
+                // 0 is also 0.0.
+                let same = |text: &str| {
+                    text == *value
+                        || matches!((text.parse::<f64>(), value.parse::<f64>()), (Ok(a), Ok(b)) if a == b)
+                };
+                given
+                    .any(|given| given.to_str().is_some_and(same))
+                    .then(|| format!("with `{} {value}`", long(option)))
+            }
+            With(options) => options
+                .iter()
+                .find(|option| is_typed(matches, option))
+                .map(|option| match *option {
+                    "id" => "with an id".to_owned(),
+                    option => format!("with `{}`", long(option)),
+                }),
+            Without(options) => options
+                .iter()
+                .all(|option| !is_typed(matches, option))
+                .then(|| format!("without `{}`", long(options[0]))),
+        }
+    }
+}
+
+/// Whether an option, or an argument, stands on the command line. Not every command has each.
+fn is_typed(matches: &ArgMatches, option: &str) -> bool {
+    matches.try_contains_id(option).is_ok() && matches.value_source(option) == Some(ValueSource::CommandLine)
+}
+
+fn long(option: &str) -> String {
+    format!("--{}", option.replace('_', "-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_name_is_an_option_of_its_commands() {
+        let cli = crate::cli::Cli::command();
+        for idle in ALL {
+            for command in idle.commands {
+                let command = cli.find_subcommand(command).expect(command);
+                let has = |name: &str| command.get_arguments().any(|arg| arg.get_id() == name);
+                for option in idle.options {
+                    assert!(has(option), "{} {option}", command.get_name());
+                }
+            }
+            let known = |name: &str| {
+                idle.commands.iter().any(|command| {
+                    let command = cli.find_subcommand(command).unwrap();
+                    command.get_arguments().any(|arg| arg.get_id() == name)
+                })
+            };
+            match idle.when {
+                Is(option, _) => assert!(known(option), "{option}"),
+                With(options) | Without(options) => {
+                    options
+                        .iter()
+                        .for_each(|option| assert!(known(option), "{option}"));
+                }
+            }
+        }
+    }
+}
