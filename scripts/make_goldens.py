@@ -24,6 +24,8 @@ from transformers import (
     GPT2Tokenizer, PreTrainedTokenizerFast, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM,
 )
 
+from tokenizer_zoo import TEMPLATES, marked, save, zoo
+
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 VOCAB = 96
@@ -206,6 +208,7 @@ def tiny():
     torch_files()
     gpt2_files()
     chats()
+    tokenizers_of_every_class()
 
 
 def llama_family():
@@ -348,6 +351,101 @@ def chats():
                     case["error"] = str(error)
                 cases.append(case)
     (directory / "expected.json").write_text("[\n" + ",\n".join(json.dumps(case, ensure_ascii=False) for case in cases) + "\n]\n")
+
+
+def tokenizers_of_every_class():
+    """Tokenizers of every class, and what `transformers` makes of rows and conversations with them: the ids of a whole text, of which
+    the model learns what has a part in its answer."""
+    for name, tok, config in zoo():
+        directory = GOLDEN / "tokenizers" / name
+        save(tok, config, directory)
+        expected = encodings(AutoTokenizer.from_pretrained(directory), tok)
+        cases = "".join(f" {json.dumps(key)}: [\n  " + ",\n  ".join(map(json.dumps, rows)) + "\n ],\n" for key, rows in expected.items())
+        (directory / "expected.json").write_text("{\n" + cases.rstrip(",\n") + "\n}\n")
+    for name, template in TEMPLATES.items():
+        (GOLDEN / "tokenizers" / f"{name}.jinja").write_text(template)
+
+
+PAIRS = [("the 1", "the 1"), ("the ", "the"), ("a:", "\n1"), ("the", " 1"), ("a?", "!b"), ("is it", " 羊 1"), (" a", "b"), ("\n", "1"), ("", "the"), ("the 1", "")]
+PREAMBLE = "Below is an instruction that describes a task{}. Write a response that appropriately completes the request."
+PAIRED = ", paired with an input that provides further context"
+
+
+def published(name, instruction, input):
+    """The prompts that Alpaca and Dolly were trained with, and what their answers end with."""
+    if name == "alpaca":
+        context = f"\n\n### Input:\n{input}" if input else ""
+        return PREAMBLE.format(PAIRED if input else "") + f"\n\n### Instruction:\n{instruction}{context}\n\n### Response:", ""
+    context = f"\n\nInput:\n{input}" if input else ""
+    return PREAMBLE.format("") + f"\n\n### Instruction:\n{instruction}{context}\n\n### Response:\n", "\n\n### End"
+
+
+def encodings(reference, tok):
+    """`reference` is of `transformers`; `tok` the same tokenizer, for offsets that no post-processor has trimmed to words."""
+    tok.post_processor = None
+    eos = reference.eos_token_id
+    front_of = reference("a")["input_ids"].index(reference("a", add_special_tokens=False)["input_ids"][0])
+
+    def begun(text):
+        """A text with what is put in front of it, and not with what is put behind."""
+        return reference(text)["input_ids"][: front_of + len(reference(text, add_special_tokens=False)["input_ids"])]
+
+    def first_in(text, cut, front):
+        """The first token that has a part in what follows `cut` characters."""
+        offsets = tok.encode(text, add_special_tokens=False).offsets
+        return front + next((n for n, (start, end) in enumerate(offsets) if end > cut or start >= cut), len(offsets))
+
+    def row(prompt, answer, end):
+        text = prompt + answer + end
+        ids = begun(text)
+        return {"ids": ids + [eos], "first": first_in(text, len(prompt), front_of), "prompt": begun(prompt)}
+
+    expected = {"plain": [], "rows": [], "chats": []}
+    for prompt, answer in PAIRS:
+        expected["plain"].append({"user": prompt, "answer": answer} | row(prompt, answer, ""))
+    for name in ("alpaca", "dolly"):
+        for instruction, input, answer in [("Name it.", "", "the 1"), ("the", "a 1\n", "1"), ("a", "", "\nit: 羊")]:
+            prompt, end = published(name, instruction, input)
+            expected["rows"].append({"template": name, "user": instruction, "input": input, "answer": answer} | row(prompt, answer, end))
+    say = lambda *turns: [{"role": role, "content": content} for role, content in turns]
+    conversations = [
+        say(("user", "the 1"), ("assistant", "1")),
+        say(("system", "be it"), ("user", "a"), ("assistant", " the\n")),
+        say(("user", "a"), ("assistant", "1"), ("user", "\n the"), ("assistant", "羊 1")),
+    ]
+    special = set(tok.get_added_tokens_decoder())
+    for name, template in TEMPLATES.items():
+        render = lambda messages, **more: reference.apply_chat_template(messages, chat_template=template, **more)
+        if name == "header" and reference.bos_token is None:
+            continue
+        for messages in conversations:
+            case = {"template": name, "messages": messages}
+            expected["chats"].append(case)
+            try:
+                text = render(messages, tokenize=False)
+            except jinja2.exceptions.TemplateError as error:
+                case["error"] = str(error)
+                continue
+            ids, learnt = list(render(messages, return_dict=True)["input_ids"]), []
+            if name == "marked":
+                said = [False] + marked(reference, tok, messages, template) + [False]
+                edges = [n for n in range(len(said) - 1) if said[n] != said[n + 1]]
+                learnt = [edges[n : n + 2] for n in range(0, len(edges), 2)]
+            else:
+                for n, message in enumerate(messages):
+                    if message["role"] == "assistant":
+                        opened = render(messages[:n], tokenize=False, add_generation_prompt=True)
+                        closed = render(messages[: n + 1], tokenize=False)
+                        assert text.startswith(opened) and text.startswith(closed)
+                        learnt.append([first_in(text, len(opened), 0), first_in(text, len(closed), 0)])
+            # A template that writes no special token behind an answer ends no turn.
+            probe = render(say(("user", "q"), ("assistant", "zz")), tokenize=False)
+            behind = probe[probe.rindex("zz") + 2 :]
+            if not special & set(reference(behind, add_special_tokens=False)["input_ids"]):
+                ids.append(eos)
+                learnt[-1][1] += 1
+            case |= {"ids": ids, "learnt": learnt, "prompt": list(render(messages[:-1], add_generation_prompt=True, return_dict=True)["input_ids"])}
+    return expected
 
 
 PROMPTS = [

@@ -38,7 +38,7 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Merge(args) => train::merge::run(args, quiet).map(|()| 0),
         Command::Complete(args) => eval::complete::run(args, quiet).map(|()| 0),
         Command::Score(args) => eval::score::run(args, quiet).map(|()| 0),
-        Command::Chat(args) => chat::terminal::run(args).map(|()| 0),
+        Command::Chat(args) => chat::terminal::run(args, quiet).map(|()| 0),
         Command::Serve(args) => chat::serve::run(args, quiet),
         Command::Plan(args) => train::plan::run(args),
         Command::Selftest(args) => train::selftest::run(args),

@@ -47,10 +47,11 @@ pub async fn chat(
     let read = |json: &[u8]| {
         let (mut order, said) = Order::chat(json)?;
         let permit = server.places_for(order.choices)?;
-        let prompt = super::prompt(server.backend.tokenizer(), &said, server.backend.context())
+        let (tokenizer, most) = (server.backend.tokenizer(), server.backend.context());
+        let ids = super::prompt(&server.form, tokenizer, &said, most)
             .map_err(|error| Refusal::parameter("messages", told(&error)))?;
-        let ids = prompt.ids.ok_or_else(|| server.too_long("messages", None))?;
-        order.sampling.stop.extend(prompt.stop);
+        let ids = ids.ok_or_else(|| server.too_long("messages", None))?;
+        order.sampling.stop.extend_from_slice(server.form.stop());
         let prompt = server.encoded(ids, String::new(), "messages")?;
         Ok((order, prompt, permit))
     };

@@ -1,5 +1,5 @@
-//! Talking to a model: [`terminal`] line by line, [`serve`] over HTTP in OpenAI's dialect. Both turn messages into a
-//! prompt here. What belongs to the server, in the order in which a request meets it:
+//! Talking to a model: [`terminal`] line by line, [`serve`] over HTTP in OpenAI's dialect. What belongs to the server, in the
+//! order in which a request meets it:
 //!
 //! - [`door`]: who may come.
 //! - [`desk`]: bodies, how large and how many at once.
@@ -25,56 +25,46 @@ pub mod terminal;
 mod wire;
 
 use anyhow::{Result, bail};
-use ewe::prompt::template::Template;
 
-use crate::model::chat_template::{Ending, Message, Rendering, render_as, variables};
+use crate::model::chat_form::ChatForm;
+use crate::model::chat_template::Rendering;
 use crate::model::tokenizer::Tokenizer;
 use order::Conversation;
 
-/// A conversation as the model continues it, and what ends its turn besides its end-of-text token.
-pub struct Prompt {
-    /// Token ids, special ones included; none where they are more than were wanted.
-    pub ids: Option<Vec<i64>>,
-    /// Stop strings.
-    pub stop: Vec<String>,
-}
-
-/// Turns a conversation into a prompt: by the model's chat template, else by the Alpaca template that `ewe train` uses, one exchange
-/// after the other. `most` is how many tokens may be of use. Fails as [`render_as`] does, and on variables that the template has not.
-pub fn prompt(tokenizer: &Tokenizer, said: &Conversation, most: usize) -> Result<Prompt> {
-    check_variables(tokenizer, &said.rendering)?;
-    if let Some(text) = render_as(tokenizer, &said.messages, &said.rendering)? {
-        return Ok(Prompt {
-            ids: tokenizer.encode_within(&text, false, most)?,
-            stop: Vec::new(),
-        });
-    }
-    if let Some(name) = said
-        .messages
-        .iter()
-        .find_map(|message| message.more.keys().next())
+/// Turns a conversation into a prompt in the form in which the model is asked; none where it has more than `most` tokens. Fails as
+/// [`ChatForm::prompt`] does, and on variables that the template has not.
+pub fn prompt(
+    form: &ChatForm,
+    tokenizer: &Tokenizer,
+    said: &Conversation,
+    most: usize,
+) -> Result<Option<Vec<i64>>> {
+    check_variables(form, &said.rendering)?;
+    let unread = || {
+        said.messages
+            .iter()
+            .find_map(|message| message.more.keys().next())
+    };
+    if form.stands_in()
+        && let Some(name) = unread()
     {
         bail!(
             "a message has a `{name}`, and the model has no chat template that could read it\nhint: leave it away"
         );
     }
-    let text = alpaca(&said.messages, said.rendering.ending);
-    // A base model that has not learnt to end its answer goes on with the next instruction.
-    Ok(Prompt {
-        ids: tokenizer.encode_within(&text, true, most)?,
-        stop: vec!["### Instruction:".to_string()],
-    })
+    form.prompt(tokenizer, &said.messages, &said.rendering, most)
 }
 
 /// Fails on variables that the template does not read, and on those that it has otherwise: to pass over them would change nothing.
-fn check_variables(tokenizer: &Tokenizer, rendering: &Rendering) -> Result<()> {
+fn check_variables(form: &ChatForm, rendering: &Rendering) -> Result<()> {
     const TAKEN: [&str; 4] = ["messages", "add_generation_prompt", "tools", "documents"];
     let Some(first) = rendering.variables.keys().next() else {
         return Ok(());
     };
-    let Some(read) = variables(tokenizer) else {
+    if form.stands_in() {
         bail!("the model has no chat template that could read `{first}`\nhint: leave it away");
-    };
+    }
+    let read = form.variables();
     for name in rendering.variables.keys() {
         if TAKEN.contains(&name.as_str()) {
             bail!("`chat_template_kwargs` cannot set `{name}`, which the request has otherwise");
@@ -106,58 +96,3 @@ const HELPERS: [&str; 7] = [
     "joiner",
     "cycler",
 ];
-
-fn alpaca(messages: &[Message], ending: Ending) -> String {
-    let (mut text, mut context) = (String::new(), String::new());
-    for message in messages {
-        match message.role.as_str() {
-            "assistant" => text.push_str(&message.content),
-            "user" => {
-                let instruction = std::mem::take(&mut context) + &message.content;
-                let rendered = Template::Alpaca
-                    .render(&instruction, "", "")
-                    .map(|spans| spans.prompt);
-                let rendered = rendered.expect("Alpaca's text is its own");
-                // Later turns repeat the keys, not the preamble.
-                let from = if text.is_empty() {
-                    0
-                } else {
-                    rendered.find("\n\n### Instruction:").unwrap_or(0)
-                };
-                text.push_str(&rendered[from..]);
-            }
-            _ => context.push_str(&format!("{}\n\n", message.content)),
-        }
-    }
-    if ending == Ending::Closed {
-        let opening = "\n\n### Response:";
-        text.truncate(text.strip_suffix(opening).map_or(text.len(), str::len));
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn alpaca_turns_follow_each_other_and_a_system_message_opens_the_first() {
-        let said = [
-            ("system", "Be brief."),
-            ("user", "Hi"),
-            ("assistant", "Hello."),
-            ("user", "Bye"),
-        ];
-        let messages: Vec<Message> = said
-            .iter()
-            .map(|(role, content)| Message::new(role, content))
-            .collect();
-        let text = alpaca(&messages, Ending::Opening);
-        assert!(text.starts_with("Below is an instruction that describes a task."));
-        assert!(text.ends_with(
-            "### Instruction:\nBe brief.\n\nHi\n\n### Response:Hello.\n\n### Instruction:\nBye\n\n### Response:"
-        ));
-        assert_eq!(text.matches("Below is").count(), 1);
-        assert!(alpaca(&messages, Ending::Closed).ends_with("### Instruction:\nBye"));
-    }
-}

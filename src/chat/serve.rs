@@ -30,12 +30,15 @@ use super::refusal::Refusal;
 use super::wire::model;
 use crate::engine::handle::LocalBackend;
 use crate::eval::complete::batched;
+use crate::model::chat_form::ChatForm;
 use crate::model::token_bytes::TokenBytes;
 
 /// What all requests share.
 pub struct Server {
     /// The model.
     pub backend: LocalBackend,
+    /// How it is asked in chats.
+    pub form: ChatForm,
     /// What the model is called; the first is the name in answers.
     pub names: Vec<String>,
     /// What single tokens stand for.
@@ -100,7 +103,12 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             .await
             .with_context(|| format!("cannot listen on `{}`", args.bind))?;
         let address = listener.local_addr()?;
-        let backend = tokio::task::block_in_place(|| batched(&args.model, &args.engine))?;
+        let (backend, form) = tokio::task::block_in_place(|| {
+            let mut backend = batched(&args.model, &args.engine)?;
+            let form = ChatForm::to_ask(args.form.template.as_ref(), backend.tokenizer())?;
+            backend.also_end_at(form.end_token());
+            Ok::<_, anyhow::Error>((backend, form))
+        })?;
         let names = match args.served_model_name.as_slice() {
             [] => vec![backend.model().to_string()],
             names => names.to_vec(),
@@ -112,6 +120,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
                 names.join(", "),
                 backend.budget_line()
             );
+            eprintln!("chats are asked by the template {}", form.name());
         }
         let places = backend.capacity() + args.max_waiting as usize;
         let server = Arc::new(Server {
@@ -119,6 +128,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             bytes: TokenBytes::of(backend.tokenizer()),
             metrics: Arc::new(Metrics::new(backend.budget().bytes)),
             backend,
+            form,
             guard: Guard::new(address)
                 .named(&args.allow_host)
                 .with_origins(&args.allow_origin),

@@ -6,23 +6,28 @@ use anyhow::{Context, Result};
 use ewe::cli::chat::Args;
 use futures::StreamExt;
 
-use super::order::Conversation;
-use super::prompt;
 use crate::engine::answer::Event;
 use crate::engine::handle::LocalBackend;
 use crate::eval::complete::single;
+use crate::model::chat_form::ChatForm;
 use crate::model::chat_template::{Message, Rendering};
 
 /// Runs the command: until the end of the input.
 ///
-/// On a terminal, a model with a chat template sees the whole conversation; a model without one was trained on single
-/// exchanges and sees the last question only. Elsewhere each line stands alone.
-pub fn run(args: &Args) -> Result<()> {
-    let backend = single(&args.model)?;
+/// On a terminal, a model with a chat template sees the whole conversation; a model without one
+/// sees the last question only. Elsewhere each line stands alone.
+pub fn run(args: &Args, quiet: bool) -> Result<()> {
+    let mut backend = single(&args.model)?;
+    let form = ChatForm::to_ask(args.form.template.as_ref(), backend.tokenizer())?;
+    backend.also_end_at(form.end_token());
+    if !quiet {
+        eprintln!("asked by the template {}", form.name());
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let stdin = std::io::stdin();
     let talking = stdin.is_terminal();
-    let remembers = talking && backend.tokenizer().chat_template().is_some();
+    let remembers =
+        talking && (args.form.template.is_some() || backend.tokenizer().chat_template().is_some());
     let mut messages = Vec::new();
     loop {
         if talking {
@@ -44,21 +49,22 @@ pub fn run(args: &Args) -> Result<()> {
             messages.clear();
         }
         messages.push(Message::new("user", line.trim()));
-        let answer = runtime.block_on(answer(&backend, &messages, args))?;
+        let answer = runtime.block_on(answer(&backend, &form, &messages, args))?;
         messages.push(Message::new("assistant", &answer));
     }
 }
 
 /// Shows the answer as it comes, and gives it.
-async fn answer(backend: &LocalBackend, messages: &[Message], args: &Args) -> Result<String> {
-    let said = Conversation {
-        messages: messages.to_vec(),
-        rendering: Rendering::default(),
-    };
-    let prompt = prompt(backend.tokenizer(), &said, usize::MAX)?;
+async fn answer(
+    backend: &LocalBackend,
+    form: &ChatForm,
+    messages: &[Message],
+    args: &Args,
+) -> Result<String> {
+    let asked = form.prompt(backend.tokenizer(), messages, &Rendering::default(), usize::MAX)?;
     let mut sampling = args.sampling.sampling();
-    sampling.stop.extend(prompt.stop);
-    let mut events = backend.stream(prompt.ids.unwrap_or_default(), sampling)?;
+    sampling.stop.extend_from_slice(form.stop());
+    let mut events = backend.stream(asked.unwrap_or_default(), sampling)?;
     let mut stdout = std::io::stdout().lock();
     let mut answer = String::new();
     while let Some(event) = events.next().await {

@@ -1,6 +1,6 @@
 //! `ewe chat`
 
-use super::complete::{ModelArgs, SamplingArgs};
+use super::complete::{FormArgs, ModelArgs, SamplingArgs};
 
 /// Arguments of `ewe chat`.
 #[derive(Debug, clap::Args)]
@@ -8,6 +8,10 @@ pub struct Args {
     /// The model
     #[command(flatten)]
     pub model: ModelArgs,
+
+    /// In which form it is asked
+    #[command(flatten)]
+    pub form: FormArgs,
 
     /// How it answers
     #[command(flatten)]

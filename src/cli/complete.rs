@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{local, number};
+use crate::prompt::template::TemplateChoice;
 
 /// Arguments of `ewe complete`.
 #[derive(Debug, clap::Args)]
@@ -19,6 +20,14 @@ pub struct Args {
     /// One prompt; the answer goes to standard output as it comes
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
+
+    /// Each prompt is a user message, asked as `ewe chat` asks it, in place of a text to go on with
+    #[arg(long)]
+    pub chat: bool,
+
+    /// With --chat, how messages become a prompt: as in `ewe chat`
+    #[arg(long, value_name = "NAME|FILE", requires = "chat")]
+    pub template: Option<TemplateChoice>,
 
     /// Where the rows {row, completion, finish_reason, prompt_tokens, completion_tokens} go
     #[arg(long, value_name = "FILE.jsonl")]
@@ -47,6 +56,15 @@ pub struct ModelArgs {
     /// Where it runs
     #[command(flatten)]
     pub place: local::Place,
+}
+
+/// In which form a model is asked.
+#[derive(Debug, Clone, clap::Args)]
+pub struct FormArgs {
+    /// How messages become a prompt: alpaca, dolly, chat, completion (nothing around them), or a Jinja file, as `ewe train` takes
+    /// them [default: the chat template that came with adapter or model, else alpaca]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub template: Option<TemplateChoice>,
 }
 
 /// How the next token is chosen.

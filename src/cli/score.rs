@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::complete::ModelArgs;
+use crate::prompt::template::TemplateChoice;
 
 /// Arguments of `ewe score`.
 #[derive(Debug, clap::Args)]
@@ -10,6 +11,15 @@ pub struct Args {
     /// The model
     #[command(flatten)]
     pub model: ModelArgs,
+
+    /// Each prompt is a user message and each completion its answer, as `ewe train` lays them out: what is scored is what it would
+    /// learn, the end of the answer too
+    #[arg(long)]
+    pub chat: bool,
+
+    /// With --chat, how messages become a prompt: as in `ewe chat`
+    #[arg(long, value_name = "NAME|FILE", requires = "chat")]
+    pub template: Option<TemplateChoice>,
 
     /// JSON lines with a "prompt" and a "completion" each
     #[arg(long, value_name = "FILE.jsonl")]

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::complete::ModelArgs;
+use super::complete::{FormArgs, ModelArgs};
 use super::{local, token};
 
 /// Arguments of `ewe serve`.
@@ -11,6 +11,10 @@ pub struct Args {
     /// The model
     #[command(flatten)]
     pub model: ModelArgs,
+
+    /// In which form it is asked
+    #[command(flatten)]
+    pub form: FormArgs,
 
     /// Address to listen on; beyond this machine only with a token
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8000")]

@@ -2,7 +2,7 @@
 
 use super::formats::Formats;
 use super::number;
-use crate::prompt::template::Template;
+use crate::prompt::template::TemplateChoice;
 use clap::ValueEnum;
 use std::path::PathBuf;
 
@@ -66,14 +66,16 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
 
-    /// A Jinja template of your own, with a block `prompt` and a block `completion`, over instruction, input and output
+    /// The same as --template FILE
     #[arg(long, value_name = "FILE", conflicts_with = "template")]
     pub template_file: Option<PathBuf>,
 
-    /// How a row is laid out: alpaca, dolly, chat (the model's own) or completion [default: alpaca; completion for
-    /// rows of prompt and completion]
-    #[arg(long, value_name = "NAME")]
-    pub template: Option<Template>,
+    /// How a row is laid out, and the model asked later, for it is saved as the chat template: alpaca, dolly, chat (the
+    /// model's own), completion, or a Jinja file of your own: a chat template, or one with the blocks `prompt` and
+    /// `completion` over instruction, input and output [default: alpaca; completion for rows of prompt and completion;
+    /// with --adapter the adapter's own]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub template: Option<TemplateChoice>,
 
     /// Passes over the training rows [default: 1]
     #[arg(long, value_name = "N", conflicts_with = "steps", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -171,6 +173,14 @@ pub struct Args {
     /// Encode everything, run the largest micro-batch, an optimizer step and a save, then undo it all
     #[arg(long)]
     pub dry_run: bool,
+}
+
+impl Args {
+    /// What `--template` or `--template-file` names.
+    pub fn template_choice(&self) -> Option<TemplateChoice> {
+        let file = self.template_file.clone().map(TemplateChoice::File);
+        self.template.clone().or(file)
+    }
 }
 
 /// What is trained.

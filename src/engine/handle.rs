@@ -46,6 +46,7 @@ pub struct Budget {
 pub struct LocalBackend {
     name: String,
     tokenizer: Tokenizer,
+    end_tokens: Vec<i64>,
     context: usize,
     vocabulary: i64,
     capacity: usize,
@@ -96,6 +97,7 @@ impl LocalBackend {
             .context("cannot start the engine's thread")?;
         Ok(LocalBackend {
             name,
+            end_tokens: tokenizer.end_tokens().to_vec(),
             tokenizer,
             context,
             vocabulary,
@@ -110,6 +112,11 @@ impl LocalBackend {
     /// The model's tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// Ends answers at this token, too: the one that ends a turn in the form in which the model is asked.
+    pub fn also_end_at(&mut self, token: Option<i64>) {
+        self.end_tokens.extend(token);
     }
 
     /// The most tokens that prompt and answer may have together.
@@ -241,7 +248,7 @@ impl LocalBackend {
             requests.push(Request {
                 prompt,
                 sampling,
-                end_tokens: self.tokenizer.end_tokens().to_vec(),
+                end_tokens: self.end_tokens.clone(),
                 wants: ask.wants,
                 listener: Box::new(teller),
             });

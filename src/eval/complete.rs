@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
+use ewe::backend::Sampling;
 use ewe::cli::complete::{Args, ModelArgs};
 use ewe::cli::local::Engine;
 use ewe::progress::Progress;
@@ -16,6 +17,7 @@ use super::rows;
 use crate::engine::answer::Event;
 use crate::engine::batch::Config;
 use crate::engine::handle::LocalBackend;
+use crate::model::chat_form::ChatForm;
 
 #[derive(Deserialize)]
 struct Row {
@@ -75,30 +77,65 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
         .build()?;
     match (&args.prompt, &args.prompts, &args.out) {
         (Some(prompt), _, _) => {
-            let backend = start(
-                &args.model,
-                Config {
-                    max_batch: 1,
-                    ..config(&args.engine, 1)
-                },
-            )?;
-            runtime.block_on(one(&backend, prompt, args))
+            let config = Config {
+                max_batch: 1,
+                ..config(&args.engine, 1)
+            };
+            let asked = Asked::open(start(&args.model, config)?, args, quiet)?;
+            runtime.block_on(one(&asked, prompt))
         }
         (None, Some(prompts), Some(out)) => {
             // Everything that can be wrong with the files is found before the model is loaded.
             let rows: Vec<Row> = rows::read(prompts)?;
             rows::check_writable(out)?;
-            let backend = batched(&args.model, &args.engine)?;
-            let answers = runtime.block_on(all(&backend, prompts, &rows, args, quiet))?;
+            let asked = Asked::open(batched(&args.model, &args.engine)?, args, quiet)?;
+            let answers = runtime.block_on(all(&asked, prompts, &rows, quiet))?;
             rows::write(out, &answers)
         }
         _ => Err(anyhow!("--prompts goes with --out, or --prompt stands alone")),
     }
 }
 
+/// A model, and how prompts are put to it.
+struct Asked {
+    backend: LocalBackend,
+    /// With `--chat`.
+    form: Option<ChatForm>,
+    sampling: Sampling,
+}
+
+impl Asked {
+    fn open(mut backend: LocalBackend, args: &Args, quiet: bool) -> Result<Asked> {
+        let mut sampling = args.sampling.sampling();
+        let ask = || ChatForm::to_ask(args.template.as_ref(), backend.tokenizer());
+        let form = args.chat.then(ask).transpose()?;
+        if let Some(form) = &form {
+            if !quiet {
+                eprintln!("asked by the template {}", form.name());
+            }
+            sampling.stop.extend_from_slice(form.stop());
+            backend.also_end_at(form.end_token());
+        }
+        Ok(Asked {
+            backend,
+            form,
+            sampling,
+        })
+    }
+
+    fn encode(&self, prompt: &str) -> Result<Vec<i64>> {
+        match &self.form {
+            Some(form) => form.question(self.backend.tokenizer(), prompt),
+            None => Ok(self.backend.encode(prompt)?),
+        }
+    }
+}
+
 /// Streams one answer to stdout.
-async fn one(backend: &LocalBackend, prompt: &str, args: &Args) -> Result<()> {
-    let mut answer = backend.stream(backend.encode(prompt)?, args.sampling.sampling())?;
+async fn one(asked: &Asked, prompt: &str) -> Result<()> {
+    let mut answer = asked
+        .backend
+        .stream(asked.encode(prompt)?, asked.sampling.clone())?;
     let mut stdout = std::io::stdout().lock();
     while let Some(event) = answer.next().await {
         if let Event::Text(text) = event? {
@@ -111,18 +148,13 @@ async fn one(backend: &LocalBackend, prompt: &str, args: &Args) -> Result<()> {
 }
 
 /// Answers all rows, in input order.
-async fn all(
-    backend: &LocalBackend,
-    path: &Path,
-    prompts: &[Row],
-    args: &Args,
-    quiet: bool,
-) -> Result<Vec<Answered>> {
+async fn all(asked: &Asked, path: &Path, prompts: &[Row], quiet: bool) -> Result<Vec<Answered>> {
+    let backend = &asked.backend;
     let requests = prompts.iter().enumerate().map(|(row, Row { prompt })| {
-        let prompt = backend
+        let prompt = asked
             .encode(prompt)
             .with_context(|| format!("{}: row {row}", path.display()))?;
-        let mut sampling = args.sampling.sampling();
+        let mut sampling = asked.sampling.clone();
         sampling.seed = sampling.seed.wrapping_add(row as u64);
         Ok((prompt, sampling))
     });

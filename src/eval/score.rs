@@ -2,10 +2,11 @@
 //!
 //! Shapes: `b` rows, `t` tokens of the longest, `d` hidden features, `v` vocabulary, `n` scored tokens.
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use ewe::cli::score::Args;
 use ewe::progress::Progress;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,10 @@ use tch::{Kind, Tensor};
 
 use super::rows;
 use crate::model::attention::Pass;
+use crate::model::chat_form::ChatForm;
+use crate::model::chat_template::Message;
 use crate::model::hub::{self, Want};
+use crate::model::tokenizer::Tokenizer;
 use crate::model::{LoadedModel, open};
 
 /// The most tokens, padding included, of one forward pass.
@@ -52,44 +56,95 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
         &model.place.device,
         &model.place.dtype,
     )?;
-    rows::write(&args.out, &score(&loaded, &rows, &args.data, quiet)?)
+    let form = match args.chat {
+        true => Some(ChatForm::to_ask(args.template.as_ref(), &loaded.tokenizer)?),
+        false => None,
+    };
+    if let Some(form) = form.as_ref().filter(|_| !quiet) {
+        eprintln!("asked by the template {}", form.name());
+    }
+    rows::write(
+        &args.out,
+        &score(&loaded, &rows, form.as_ref(), &args.data, quiet)?,
+    )
+}
+
+/// A row in tokens.
+struct Encoded {
+    row: usize,
+    ids: Vec<i64>,
+    /// Those that are scored, in order.
+    scored: Vec<Range<usize>>,
+}
+
+impl Encoded {
+    /// A row as one text; or, by a chat template, as an exchange of two messages.
+    fn of(row: usize, texts: &Row, form: Option<&ChatForm>, tokenizer: &Tokenizer) -> Result<Encoded> {
+        let Row { prompt, completion } = texts;
+        if let Some(form) = form {
+            let said = [
+                Message::new("user", prompt),
+                Message::new("assistant", completion),
+            ];
+            let exchange = form.exchange(tokenizer, &said)?;
+            let (ids, scored) = (exchange.ids, exchange.learnt);
+            return Ok(Encoded { row, ids, scored });
+        }
+        let (whole, from) = (format!("{prompt}{completion}"), prompt.len());
+        let encoded = tokenizer.encode_marked(&whole, true, &[from..whole.len()])?;
+        let (ids, scored) = (encoded.ids, encoded.marked);
+        Ok(Encoded { row, ids, scored })
+    }
+
+    fn positions(&self) -> impl Iterator<Item = usize> {
+        self.scored.iter().cloned().flatten()
+    }
+
+    fn count(&self) -> usize {
+        self.scored.iter().map(Range::len).sum()
+    }
 }
 
 /// Scores `rows`, in order; `path` is for messages. Fails on rows that are longer than the model's context, and on
 /// a completion with nothing before it.
-pub fn score(loaded: &LoadedModel, rows: &[Row], path: &Path, quiet: bool) -> Result<Vec<Score>> {
+pub fn score(
+    loaded: &LoadedModel,
+    rows: &[Row],
+    form: Option<&ChatForm>,
+    path: &Path,
+    quiet: bool,
+) -> Result<Vec<Score>> {
     let mut encoded = Vec::with_capacity(rows.len());
     for (number, row) in rows.iter().enumerate() {
-        let mut ids = loaded.tokenizer.encode(&row.prompt, true)?;
-        let prompt = ids.len();
-        ids.extend(loaded.tokenizer.encode(&row.completion, false)?);
+        let row = Encoded::of(number, row, form, &loaded.tokenizer)
+            .with_context(|| format!("{}: row {number}", path.display()))?;
         let context = loaded.model.info().context;
-        if ids.len() > context {
+        if row.ids.len() > context {
             bail!(
                 "{}: row {number} has {} tokens, the model's context is {context}",
                 path.display(),
-                ids.len()
+                row.ids.len()
             );
         }
-        if prompt == 0 && !ids.is_empty() {
+        if row.positions().next() == Some(0) {
             bail!(
                 "{}: row {number} has an empty prompt, and this model has no begin-of-text token to score from",
                 path.display()
             );
         }
-        encoded.push((number, prompt, ids));
+        encoded.push(row);
     }
     // Rows of similar length share a pass, so that little of it is padding.
-    encoded.sort_by_key(|(_, _, ids)| std::cmp::Reverse(ids.len()));
+    encoded.sort_by_key(|row| std::cmp::Reverse(row.ids.len()));
     let mut progress = Progress::new("score", "rows", 0, rows.len() as u64, quiet);
     let started = Instant::now();
     let (mut scores, mut tokens, mut rest) = (Vec::with_capacity(rows.len()), 0, encoded.as_slice());
-    while let Some((_, _, longest)) = rest.first() {
-        let count = (BATCH_TOKENS / longest.len().max(1)).clamp(1, rest.len());
+    while let Some(longest) = rest.first() {
+        let count = (BATCH_TOKENS / longest.ids.len().max(1)).clamp(1, rest.len());
         let (batch, more) = rest.split_at(count);
         rest = more;
         scores.extend(score_batch(loaded, batch));
-        tokens += batch.iter().map(|(_, _, ids)| ids.len()).sum::<usize>();
+        tokens += batch.iter().map(|row| row.ids.len()).sum::<usize>();
         progress.set(
             scores.len() as u64,
             &format!("{:.0} tok/s", tokens as f64 / started.elapsed().as_secs_f64()),
@@ -105,19 +160,19 @@ pub fn score(loaded: &LoadedModel, rows: &[Row], path: &Path, quiet: bool) -> Re
     Ok(scores)
 }
 
-fn score_batch(loaded: &LoadedModel, batch: &[(usize, usize, Vec<i64>)]) -> Vec<Score> {
+fn score_batch(loaded: &LoadedModel, batch: &[Encoded]) -> Vec<Score> {
     let _guard = tch::no_grad_guard();
-    let longest = batch.iter().map(|(_, _, ids)| ids.len()).max().unwrap_or(0);
-    let targets: usize = batch.iter().map(|(_, prompt, ids)| ids.len() - prompt).sum();
+    let longest = batch.iter().map(|row| row.ids.len()).max().unwrap_or(0);
+    let targets: usize = batch.iter().map(Encoded::count).sum();
     let mut nll = Vec::with_capacity(targets);
     if targets > 0 {
         let mut padded = vec![0; batch.len() * longest];
         let (mut places, mut wanted) = (Vec::with_capacity(targets), Vec::with_capacity(targets));
-        for (row, (_, prompt, ids)) in batch.iter().enumerate() {
-            padded[row * longest..][..ids.len()].copy_from_slice(ids);
+        for (number, row) in batch.iter().enumerate() {
+            padded[number * longest..][..row.ids.len()].copy_from_slice(&row.ids);
             // The token at i is predicted by the features at i - 1.
-            places.extend((*prompt..ids.len()).map(|i| (row * longest + i - 1) as i64));
-            wanted.extend_from_slice(&ids[*prompt..]);
+            places.extend(row.positions().map(|i| (number * longest + i - 1) as i64));
+            wanted.extend(row.positions().map(|i| row.ids[i]));
         }
         let (rows, time) = (batch.len() as i64, longest as i64);
         let tokens_bt = Tensor::from_slice(&padded)
@@ -142,10 +197,10 @@ fn score_batch(loaded: &LoadedModel, batch: &[(usize, usize, Vec<i64>)]) -> Vec<
     let mut nll = nll.into_iter().map(f64::from);
     batch
         .iter()
-        .map(|(row, prompt, ids)| {
-            let tokens = ids.len() - prompt;
+        .map(|row| {
+            let tokens = row.count();
             Score {
-                row: *row,
+                row: row.row,
                 tokens,
                 nll: nll.by_ref().take(tokens).sum(),
             }

@@ -1,18 +1,17 @@
 //! The chat template that comes with a tokenizer: Jinja, as `transformers` reads it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
+use std::ops::Range;
 
 use anyhow::{Context, Result};
-use chrono::NaiveDateTime;
 use chrono::format::{Item, StrftimeItems};
+use chrono::{DateTime, NaiveDateTime};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Output, State, Value, context};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
-
-use super::tokenizer::Tokenizer;
 
 /// One turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,9 +20,19 @@ pub struct Message {
     pub role: String,
     /// What was said.
     pub content: String,
-    /// Other fields that a template may read, such as `name` and `reasoning_content`.
+    /// Other fields that a template may read, such as `name`, `reasoning_content` and, in templates of rows, `input`.
     #[serde(flatten)]
     pub more: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Rendering {
+    /// Ends with the last message.
+    pub fn closed() -> Rendering {
+        Rendering {
+            ending: Ending::Closed,
+            ..Rendering::default()
+        }
+    }
 }
 
 impl Message {
@@ -35,7 +44,21 @@ impl Message {
             more: serde_json::Map::new(),
         }
     }
+
+    /// The same, with what a user's instruction is about, where that is kept apart.
+    pub fn about(mut self, input: Option<&str>) -> Message {
+        let input = input.map(|input| (INPUT.to_owned(), input.into()));
+        self.more.extend(input);
+        self
+    }
+
+    /// What a user's instruction is about.
+    pub fn input(&self) -> Option<&str> {
+        self.more.get(INPUT)?.as_str()
+    }
 }
+
+const INPUT: &str = "input";
 
 /// How a rendered conversation ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,114 +81,183 @@ pub struct Rendering {
     pub variables: serde_json::Map<String, serde_json::Value>,
 }
 
-/// Renders `messages`; `opening` adds what precedes an answer. The text has its special tokens written out, so it is
-/// encoded without adding more. None if the model has no template; fails if it is malformed or refuses the messages.
-pub fn render(tokenizer: &Tokenizer, messages: &[Message], opening: bool) -> Result<Option<String>> {
-    let ending = if opening { Ending::Opening } else { Ending::Closed };
-    render_as(
-        tokenizer,
-        messages,
-        &Rendering {
-            ending,
-            ..Rendering::default()
-        },
-    )
+/// A chat template that was parsed.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    source: String,
+    environment: Environment<'static>,
+    /// Texts by names like `bos_token`.
+    special: BTreeMap<String, String>,
+    marked: bool,
 }
 
-/// The same with all that can be asked for. Fails as well where the last message cannot be gone on with.
-pub fn render_as(
-    tokenizer: &Tokenizer,
-    messages: &[Message],
-    rendering: &Rendering,
-) -> Result<Option<String>> {
-    let Some(source) = tokenizer.chat_template() else {
-        return Ok(None);
-    };
-    let now = chrono::Local::now().naive_local();
-    let special = tokenizer.special_texts();
-    if rendering.ending != Ending::Continued {
-        return render_at(now, source, special, messages, rendering).map(Some);
+/// What a template makes of messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// It has its special tokens written out, so it is encoded without adding more.
+    pub text: String,
+    /// What `{% generation %}` marks, in bytes, in order.
+    pub generated: Vec<Range<usize>>,
+}
+
+const NAME: &str = "chat template";
+/// Variables that a template has beside its own: what is written where a mark begins and ends, and the time.
+const MARK: &str = "ewe_generation";
+const END_MARK: &str = "ewe_endgeneration";
+const NOW: &str = "ewe_now";
+
+impl ChatTemplate {
+    /// Parses `source`; `special` has texts by names like `bos_token`. Fails if it is malformed.
+    pub fn new(source: &str, special: &BTreeMap<String, String>) -> Result<ChatTemplate> {
+        let marks = Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").expect("a fixed pattern");
+        let mut environment = environment()?;
+        environment
+            .add_template_owned(NAME, marks.replace_all(source, written_out).into_owned())
+            .context("the chat template is malformed")?;
+        Ok(ChatTemplate {
+            source: source.to_owned(),
+            environment,
+            special: special.clone(),
+            marked: marks.is_match(source),
+        })
     }
-    // As `transformers` finds the place: by a mark behind the last message.
-    const MARK: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
-    let mut messages = messages.to_vec();
-    let last = messages.last_mut().context("there is no message to go on with")?;
-    last.content.push_str(MARK);
-    let mut text = render_at(now, source, special, &messages, rendering)?;
-    let at = text
-        .rfind(MARK.trim_end())
-        .context("the model's chat template leaves the last message away, so it cannot be gone on with")?;
-    let keeps_spaces = text[at..].starts_with(MARK);
-    text.truncate(at);
-    if !keeps_spaces {
-        text.truncate(text.trim_end().len());
+
+    /// As it was written.
+    pub fn source(&self) -> &str {
+        &self.source
     }
-    Ok(Some(text))
-}
 
-/// The names of what the model's template reads, those that it is always given and its own helpers among them. None if the model has
-/// no template, or a malformed one.
-pub fn variables(tokenizer: &Tokenizer) -> Option<std::collections::HashSet<String>> {
-    let source = without_marks(tokenizer.chat_template()?);
-    let environment = environment(NaiveDateTime::default()).ok()?;
-    let template = environment.template_from_str(&source).ok()?;
-    Some(template.undeclared_variables(false))
-}
-
-/// The same at a given time, which some templates write into the prompt. `special` has texts by names like `bos_token`.
-fn render_at(
-    now: NaiveDateTime,
-    source: &str,
-    special: &BTreeMap<String, String>,
-    messages: &[Message],
-    rendering: &Rendering,
-) -> Result<String> {
-    let source = without_marks(source);
-    let environment = environment(now)?;
-    let template = environment
-        .template_from_str(&source)
-        .context("the model's chat template is malformed")?;
-    let turn = |m: &Message| {
-        context! { role => m.role.as_str(), content => m.content.as_str(), ..Value::from(Serde(&m.more)) }
-    };
-    let messages: Vec<Value> = messages.iter().map(turn).collect();
-    let mut texts = special.clone();
-    for name in ["bos_token", "eos_token"] {
-        texts.entry(name.to_owned()).or_default();
+    /// Whether it marks what the model says with `{% generation %}`.
+    pub fn is_marked(&self) -> bool {
+        self.marked
     }
-    let variables = context! {
-        ..context! { messages => messages, add_generation_prompt => rendering.ending == Ending::Opening },
-        ..Value::from(Serde(&rendering.variables)),
-        ..context! { tools => Value::from(()), documents => Value::from(()) },
-        ..Value::from(texts)
-    };
-    template
-        .render(variables)
-        .context("the model's chat template refuses the exchange")
-}
 
-/// A template without the marks around what the model says, which are there for masks: to the text they add nothing.
-fn without_marks(source: &str) -> std::borrow::Cow<'_, str> {
-    let marks = Regex::new(r"\{%-?\s*(end)?generation\s*-?%\}").expect("a fixed pattern");
-    marks.replace_all(source, |found: &regex::Captures| {
-        let tag = &found[0];
-        let edge = |dash: bool| if dash { "-" } else { "" };
-        // An `if` that holds keeps the rules of white space around it.
-        format!(
-            "{{%{} {} {}%}}",
-            edge(tag.starts_with("{%-")),
-            if found.get(1).is_some() {
-                "endif"
-            } else {
-                "if true"
+    /// The names of what it reads, those that it is always given and its own helpers among them.
+    pub fn variables(&self) -> HashSet<String> {
+        let Ok(template) = self.environment.get_template(NAME) else {
+            return HashSet::new();
+        };
+        let mut names = template.undeclared_variables(false);
+        names.retain(|name| ![MARK, END_MARK].contains(&name.as_str()));
+        names
+    }
+
+    /// Renders `messages` at the time `now`, which some templates write into the prompt. Fails if it refuses the messages, and where
+    /// the last of them cannot be gone on with.
+    pub fn render(
+        &self,
+        now: NaiveDateTime,
+        messages: &[Message],
+        rendering: &Rendering,
+    ) -> Result<Rendered> {
+        if rendering.ending != Ending::Continued {
+            return self.whole(now, messages, rendering);
+        }
+        // As `transformers` finds the place: by a mark behind the last message.
+        const MARK: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
+        let mut messages = messages.to_vec();
+        let last = messages.last_mut().context("there is no message to go on with")?;
+        last.content.push_str(MARK);
+        let mut rendered = self.whole(now, &messages, rendering)?;
+        let text = &mut rendered.text;
+        let at = text.rfind(MARK.trim_end()).context(
+            "the model's chat template leaves the last message away, so it cannot be gone on with",
+        )?;
+        let keeps_spaces = text[at..].starts_with(MARK);
+        text.truncate(at);
+        if !keeps_spaces {
+            text.truncate(text.trim_end().len());
+        }
+        rendered.generated.clear();
+        Ok(rendered)
+    }
+
+    fn whole(&self, now: NaiveDateTime, messages: &[Message], rendering: &Rendering) -> Result<Rendered> {
+        let (begin, end) = marks_beside(messages);
+        let turn = |m: &Message| {
+            context! { role => m.role.as_str(), content => m.content.as_str(), ..Value::from(Serde(&m.more)) }
+        };
+        let turns: Vec<Value> = messages.iter().map(turn).collect();
+        let mut texts = self.special.clone();
+        for name in ["bos_token", "eos_token"] {
+            texts.entry(name.to_owned()).or_default();
+        }
+        texts.insert(MARK.to_owned(), begin.clone());
+        texts.insert(END_MARK.to_owned(), end.clone());
+        let variables = context! {
+            ..context! {
+                messages => turns, add_generation_prompt => rendering.ending == Ending::Opening,
+                ewe_now => now.and_utc().timestamp()
             },
-            edge(tag.ends_with("-%}"))
-        )
-    })
+            ..Value::from(Serde(&rendering.variables)),
+            ..context! { tools => Value::from(()), documents => Value::from(()) },
+            ..Value::from(texts)
+        };
+        let template = self.environment.get_template(NAME)?;
+        let text = template
+            .render(variables)
+            .context("the chat template refuses the exchange")?;
+        Ok(take_marks(&text, &begin, &end))
+    }
 }
 
-/// What `transformers` has templates rendered by.
-fn environment(now: NaiveDateTime) -> Result<Environment<'static>> {
+/// A mark of what the model says adds nothing to the text but a place. An `if` that holds keeps the rules of white space around the
+/// tag, which has to be the first and the last of what stands for it.
+fn written_out(tag: &regex::Captures) -> String {
+    let (before, after) = (&tag[1], &tag[3]);
+    match tag.get(2) {
+        None => format!("{{%{before} if true %}}{{{{ {MARK} }}}}{{% if true {after}%}}"),
+        Some(_) => format!("{{%{before} endif %}}{{{{ {END_MARK} }}}}{{% endif {after}%}}"),
+    }
+}
+
+/// Two texts that no message has.
+fn marks_beside(messages: &[Message]) -> (String, String) {
+    let taken = |mark: &str| {
+        let has =
+            |m: &Message| m.content.contains(mark) || m.more.values().any(|v| v.to_string().contains(mark));
+        messages.iter().any(has)
+    };
+    let free = |sign: char| {
+        let mark = |number: usize| format!("\u{10fffd}{sign}{number}\u{10fffd}");
+        (0..).map(mark).find(|mark| !taken(mark)).expect("messages end")
+    };
+    (free('<'), free('>'))
+}
+
+/// Takes the marks out of `text`. One within another says nothing new.
+fn take_marks(text: &str, begin: &str, end: &str) -> Rendered {
+    let mut rendered = Rendered {
+        text: String::with_capacity(text.len()),
+        generated: Vec::new(),
+    };
+    let (mut rest, mut depth, mut from) = (text, 0_usize, 0);
+    loop {
+        let next = [(rest.find(begin), true), (rest.find(end), false)];
+        let next = next.into_iter().filter_map(|(at, begins)| Some((at?, begins)));
+        let Some((at, begins)) = next.min() else {
+            rendered.text.push_str(rest);
+            return rendered;
+        };
+        rendered.text.push_str(&rest[..at]);
+        rest = &rest[at + if begins { begin.len() } else { end.len() }..];
+        let here = rendered.text.len();
+        if begins {
+            if depth == 0 {
+                from = here;
+            }
+            depth += 1;
+        } else {
+            depth = depth.saturating_sub(1);
+            if depth == 0 && here > from {
+                rendered.generated.push(from..here);
+            }
+        }
+    }
+}
+
+/// What templates find, as `transformers` has it.
+fn environment() -> Result<Environment<'static>> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder()
         .trim_blocks(true)
@@ -178,7 +270,11 @@ fn environment(now: NaiveDateTime) -> Result<Environment<'static>> {
     environment.add_function("raise_exception", |text: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, text))
     });
-    environment.add_function("strftime_now", move |format: &str| strftime(now, format));
+    environment.add_function("strftime_now", |state: &State, format: &str| {
+        let now = state.lookup(NOW).and_then(|now| i64::try_from(now).ok());
+        let now = now.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+        strftime(now.unwrap_or_default().naive_utc(), format)
+    });
     // A template comes from a stranger. What renders a long conversation takes a hundredth of this.
     environment.set_fuel(Some(20_000_000));
     Ok(environment)
@@ -271,6 +367,17 @@ mod tests {
     use super::*;
     use crate::model::tests::golden;
 
+    fn render_at(
+        now: NaiveDateTime,
+        source: &str,
+        special: &BTreeMap<String, String>,
+        messages: &[Message],
+        rendering: &Rendering,
+    ) -> Result<String> {
+        let template = ChatTemplate::new(source, special)?;
+        Ok(template.render(now, messages, rendering)?.text)
+    }
+
     #[derive(Deserialize)]
     struct Case {
         template: String,
@@ -331,5 +438,34 @@ mod tests {
         let unknown = "{{ strftime_now('%Q') }}";
         let error = render_at(now, unknown, &BTreeMap::new(), &[], &Rendering::default()).unwrap_err();
         assert!(format!("{error:#}").contains("%Q"), "{error:#}");
+    }
+
+    #[test]
+    fn marks_are_places_in_the_text_and_keep_its_white_space() {
+        let source = "{% for m in messages %}\n  {%- if m.role == 'assistant' %}\n\
+            <a>{% generation %}\n{{ m.content }}!{%- endgeneration +%}\n  {%- else %}\n{{ m.content }}\n  {%- endif %}\n{% endfor %}";
+        let plain = source
+            .replace("{% generation %}", "{% if true %}")
+            .replace("{%- endgeneration +%}", "{%- endif +%}");
+        let said = [
+            Message::new("user", "\u{10fffd}<0\u{10fffd}"),
+            Message::new("assistant", "one"),
+            Message::new("user", "q"),
+            Message::new("assistant", "羊"),
+        ];
+        let now = NaiveDateTime::default();
+        let of = |source: &str| {
+            let template = ChatTemplate::new(source, &BTreeMap::new()).unwrap();
+            template.render(now, &said, &Rendering::closed()).unwrap()
+        };
+        let (marked, plain) = (of(source), of(&plain));
+        assert_eq!(marked.text, plain.text);
+        let parts: Vec<&str> = marked
+            .generated
+            .iter()
+            .map(|range| &marked.text[range.clone()])
+            .collect();
+        assert_eq!(parts, ["one!", "羊!"]);
+        assert!(plain.generated.is_empty());
     }
 }

@@ -3,6 +3,7 @@
 //! - [`gptj`], [`neox`], [`llama`], [`gemma3`]: an architecture a file.
 //! - [`layers`], [`lora`], [`activation`], [`rope`], [`attention`], [`branches`], [`product`], [`nf4`], [`cache`] (and its [`room`]): what they share.
 //! - [`config`], [`weights`], [`tokenizer`], [`token_bytes`], [`chat_template`], [`adapter`]: what is read from a model's directory.
+//! - [`chat_form`]: in which form a model is asked, by its own template, one of ewe's, or the user's ([`block_template`]).
 //! - [`torch_file`], [`pickle`]: weights in PyTorch's own format, read without running it.
 //! - [`hub`]: models named by their id on the Hugging Face hub.
 //! - [`device`]: where it computes, and in which type; [`fault`]: what libtorch could not do.
@@ -12,8 +13,10 @@
 pub mod activation;
 pub mod adapter;
 pub mod attention;
+pub mod block_template;
 pub mod branches;
 pub mod cache;
+pub mod chat_form;
 pub mod chat_template;
 pub mod config;
 pub mod device;
@@ -271,6 +274,7 @@ pub fn open(dir: &Path, adapter: Option<&Path>, device: &str, dtype: &str) -> Re
     let mut loaded = read(dir, device, dtype, form)?;
     if let Some(adapter) = adapter {
         adapter::attach(loaded.model.as_mut(), adapter, device)?;
+        loaded.tokenizer = loaded.tokenizer.asked_as_in(adapter)?;
         let kind = loaded.kind;
         loaded
             .model

@@ -1,14 +1,15 @@
 //! Text to token ids and back, through the model's own `tokenizer.json` or GPT-2's older two files.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
-use tokenizers::AddedToken;
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, PostProcessorWrapper};
 
 use super::ModelInfo;
 
@@ -19,9 +20,32 @@ pub struct Tokenizer {
     path: PathBuf,
     /// The largest id.
     largest: i64,
+    /// What is put in front of a whole text.
+    begin: Arc<Vec<i64>>,
     end_tokens: Vec<i64>,
-    chat_template: Option<String>,
+    chat_template: Option<ChatTemplateFile>,
+    stop_strings: Vec<String>,
     special_texts: Arc<BTreeMap<String, String>>,
+}
+
+/// A chat template as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatTemplateFile {
+    /// Jinja.
+    pub source: String,
+    /// `chat_template.jinja` or `tokenizer_config.json`.
+    pub path: PathBuf,
+}
+
+/// A text in tokens, some of whose bytes were marked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marked {
+    /// The ids.
+    pub ids: Vec<i64>,
+    /// Of each stretch of bytes, in the same order: the tokens that have a part in it.
+    pub marked: Vec<Range<usize>>,
+    /// Whether the first of these begins within its first token, so that what precedes it alone is other tokens.
+    pub parts_a_token: bool,
 }
 
 impl Tokenizer {
@@ -45,6 +69,8 @@ impl Tokenizer {
         inner
             .with_truncation(None)
             .map_err(|error| anyhow!("{}: {error}", path.display()))?;
+        let begin = take_post_processor(&mut inner)
+            .with_context(|| format!("{}: unusable post_processor", path.display()))?;
         let largest = inner.get_vocab(true).into_values().max().unwrap_or(0);
         let end_text = special.texts.get("eos_token");
         let end_tokens = end_text
@@ -56,8 +82,10 @@ impl Tokenizer {
             inner: Arc::new(inner),
             path,
             largest: i64::from(largest),
+            begin: Arc::new(begin),
             end_tokens,
             chat_template: special.chat_template,
+            stop_strings: special.generation.stop_strings,
             special_texts: Arc::new(special.texts),
         })
     }
@@ -78,13 +106,104 @@ impl Tokenizer {
         Ok(self)
     }
 
-    /// Ids of `text`; `special` adds what the tokenizer puts around a whole text (a begin-of-text token, say).
+    /// Takes over what is said in `dir`, beside an adapter, of how its model is asked: the chat template, the texts of special
+    /// tokens that this tokenizer has, what ends an answer. A folder that says nothing changes nothing.
+    pub fn asked_as_in(mut self, dir: &Path) -> Result<Tokenizer> {
+        let theirs = SpecialTokens::read(dir)?;
+        let mut texts = (*self.special_texts).clone();
+        for (name, text) in theirs.texts {
+            let Some(id) = self.inner.token_to_id(&text) else {
+                continue;
+            };
+            if name == "eos_token" {
+                self.end_tokens.push(i64::from(id));
+            }
+            texts.insert(name, text);
+        }
+        self.special_texts = Arc::new(texts);
+        self.end_tokens.extend(theirs.generation.end_tokens);
+        self.end_tokens.sort_unstable();
+        self.end_tokens.dedup();
+        if theirs.chat_template.is_some() {
+            self.chat_template = theirs.chat_template;
+            self.stop_strings = theirs.generation.stop_strings;
+        }
+        Ok(self)
+    }
+
+    /// Ids of `text`; `special` puts in front what the tokenizer puts in front of a whole text (a begin-of-text token, say).
+    ///
+    /// What some tokenizers put behind a whole text, an end-of-text token, is never there: what is asked is a text that goes on, and
+    /// where one ends is the template's or the caller's to say.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<i64>> {
         let encoding = self
             .inner
-            .encode_fast(text, special)
+            .encode_fast(text, false)
             .map_err(|error| anyhow!("cannot tokenize a text of {} bytes: {error}", text.len()))?;
-        Ok(encoding.get_ids().iter().map(|&id| i64::from(id)).collect())
+        Ok(self.begin_ids(special).chain(ids_of(&encoding)).collect())
+    }
+
+    /// The same, and which tokens have a part in the stretches `marked`, which are in order and do not overlap.
+    ///
+    /// The text is encoded as a whole, so the ids are those of the text whatever is marked: parts that are encoded apart would get
+    /// the space that many tokenizers put in front of a text, and lose tokens that lie across their boundary.
+    pub fn encode_marked(&self, text: &str, special: bool, marked: &[Range<usize>]) -> Result<Marked> {
+        let encoding = self
+            .inner
+            .encode(text, false)
+            .map_err(|error| anyhow!("cannot tokenize a text of {} bytes: {error}", text.len()))?;
+        let ids: Vec<i64> = self.begin_ids(special).chain(ids_of(&encoding)).collect();
+        let (offsets, before) = (encoding.get_offsets(), ids.len() - encoding.get_ids().len());
+        let ends_behind = |at: usize| {
+            // A token without a byte of its own, a space that was put in front, belongs to what follows it.
+            move |&(start, end): &(usize, usize)| end <= at && start < at
+        };
+        let tokens = |range: &Range<usize>| {
+            let first = offsets.partition_point(ends_behind(range.start));
+            let behind = offsets.partition_point(|&(start, _)| start < range.end);
+            before + first..before + behind.max(first)
+        };
+        let first = marked.first().map(|range| (range.start, tokens(range).start));
+        Ok(Marked {
+            marked: marked.iter().map(tokens).collect(),
+            parts_a_token: first
+                .is_some_and(|(at, token)| offsets.get(token - before).is_some_and(|&(start, _)| start < at)),
+            ids,
+        })
+    }
+
+    fn begin_ids(&self, special: bool) -> impl Iterator<Item = i64> {
+        self.begin.iter().copied().filter(move |_| special)
+    }
+
+    /// A text that encodes, with any other behind it, as that other does with special tokens. None if no text does.
+    pub fn begin_text(&self) -> Option<String> {
+        let special: Option<String> = self.begin.iter().map(|&id| self.token(id)).collect();
+        // Some tokenizers put a space in front of a text, but not behind a special token.
+        let ways = special.into_iter().flat_map(|text| [text.clone(), text + " "]);
+        ways.into_iter().find(|begin| {
+            ["Below is", "a", "7", "(x)", "\"", "羊"].iter().all(|text| {
+                let (apart, whole) = (
+                    self.encode(text, true),
+                    self.encode(&format!("{begin}{text}"), false),
+                );
+                matches!((apart, whole), (Ok(apart), Ok(whole)) if apart == whole)
+            })
+        })
+    }
+
+    /// A text that is the token `id` behind any other. None if no text is.
+    pub fn end_text(&self, id: i64) -> Option<String> {
+        let end = self.token(id)?;
+        let is_it = |text: &str| -> Result<bool> {
+            let mut ids = self.encode(text, false)?;
+            ids.push(id);
+            Ok(self.encode(&format!("{text}{end}"), false)? == ids)
+        };
+        ["a", "7.", "x\n"]
+            .into_iter()
+            .all(|text| is_it(text).unwrap_or(false))
+            .then_some(end)
     }
 
     /// The same, unless the beginning of a long text shows that they are more than `most`: to encode a text takes some three hundred
@@ -125,6 +244,12 @@ impl Tokenizer {
             .collect()
     }
 
+    /// Whether a token is a special one.
+    pub fn is_special(&self, id: i64) -> bool {
+        let token = self.token(id);
+        token.is_some_and(|text| self.inner.get_added_vocabulary().is_special_token(&text))
+    }
+
     /// Whether the vocabulary writes bytes as GPT-2 does.
     pub fn is_byte_level(&self) -> bool {
         let decoder = serde_json::to_string(&self.inner.get_decoder()).unwrap_or_default();
@@ -145,15 +270,60 @@ impl Tokenizer {
             .or_else(|| self.end_tokens.first().copied())
     }
 
+    /// The same. Fails where there is none.
+    pub fn required_end_token(&self) -> Result<i64> {
+        self.end_token()
+            .context("the tokenizer names no end-of-text token\nhint: set eos_token in tokenizer_config.json")
+    }
+
     /// The Jinja template that turns messages into a prompt, if the model came with one.
-    pub fn chat_template(&self) -> Option<&str> {
-        self.chat_template.as_deref()
+    pub fn chat_template(&self) -> Option<&ChatTemplateFile> {
+        self.chat_template.as_ref()
+    }
+
+    /// What ends an answer besides tokens, by generation_config.json.
+    pub fn stop_strings(&self) -> &[String] {
+        &self.stop_strings
     }
 
     /// The texts of special tokens by their names in tokenizer_config.json: `bos_token` and so on.
     pub fn special_texts(&self) -> &BTreeMap<String, String> {
         &self.special_texts
     }
+}
+
+fn ids_of(encoding: &tokenizers::Encoding) -> impl Iterator<Item = i64> {
+    encoding.get_ids().iter().map(|&id| i64::from(id))
+}
+
+/// Takes the post-processor out and gives what it puts in front of a text. What it puts behind goes, and so do the offsets that it
+/// trims to words.
+fn take_post_processor(inner: &mut tokenizers::Tokenizer) -> Result<Vec<i64>> {
+    let encode = |text: &str, special: bool| {
+        inner
+            .encode(text, special)
+            .map_err(|error| anyhow!("cannot tokenize {text:?}: {error}"))
+    };
+    let mut begin = Vec::new();
+    // A text that has a token: not every vocabulary has every letter.
+    for text in ["a", "the", "0", ".", " ", "A"] {
+        let (whole, own) = (encode(text, true)?, encode(text, false)?);
+        let added = whole
+            .get_special_tokens_mask()
+            .iter()
+            .take_while(|&&mask| mask == 1);
+        let added = added.count();
+        if own.get_ids().is_empty() {
+            continue;
+        }
+        if whole.get_ids()[added..].starts_with(own.get_ids()) {
+            begin = ids_of(&whole).take(added).collect();
+            break;
+        }
+        bail!("it changes the tokens of a text");
+    }
+    inner.with_post_processor(None::<PostProcessorWrapper>);
+    Ok(begin)
 }
 
 /// Decodes a growing list of tokens into text that only ever grows by whole characters.
@@ -306,10 +476,38 @@ fn text_of(token: &Value) -> Option<String> {
 struct SpecialTokens {
     /// `bos_token` and all other names that end so.
     texts: BTreeMap<String, String>,
-    chat_template: Option<String>,
+    chat_template: Option<ChatTemplateFile>,
+    generation: Generation,
     /// tokenizer_config.json and added_tokens.json, null where there are none.
     config: Value,
     added: Value,
+}
+
+/// What generation_config.json says of where an answer ends.
+#[derive(Default)]
+struct Generation {
+    end_tokens: Vec<i64>,
+    stop_strings: Vec<String>,
+}
+
+impl Generation {
+    fn of(config: &Value) -> Generation {
+        let all = |value: &Value| match value {
+            Value::Array(all) => all.clone(),
+            one => vec![one.clone()],
+        };
+        Generation {
+            end_tokens: all(&config["eos_token_id"])
+                .iter()
+                .filter_map(Value::as_i64)
+                .collect(),
+            stop_strings: all(&config["stop_strings"])
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+        }
+    }
 }
 
 impl SpecialTokens {
@@ -326,6 +524,7 @@ impl SpecialTokens {
         let config = read("tokenizer_config.json")?;
         let mut special = SpecialTokens {
             added: read("added_tokens.json")?,
+            generation: Generation::of(&read("generation_config.json")?),
             ..SpecialTokens::default()
         };
         // What the second says counts.
@@ -345,10 +544,16 @@ impl SpecialTokens {
                 .and_then(|template| template["template"].as_str()),
             template => template.as_str(),
         }
-        .map(str::to_string);
+        .map(|source| ChatTemplateFile {
+            source: source.to_owned(),
+            path: dir.join("tokenizer_config.json"),
+        });
         special.config = config;
-        if let Ok(template) = std::fs::read_to_string(dir.join("chat_template.jinja")) {
-            special.chat_template = Some(template);
+        let path = dir.join("chat_template.jinja");
+        if path.is_file() {
+            let source =
+                std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            special.chat_template = Some(ChatTemplateFile { source, path });
         }
         Ok(special)
     }

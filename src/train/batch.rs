@@ -110,7 +110,7 @@ impl Piece {
         };
         piece.grow(&mut sorted, 0, None);
         for Member { example, places, .. } in &sorted {
-            for at in example.first_target..example.ids.len() {
+            for at in example.learnt.iter().cloned().flatten() {
                 piece.position_n.push(places[at - 1]);
                 piece.target_n.push(i64::from(example.ids[at]));
             }
@@ -216,10 +216,9 @@ mod tests {
     use super::*;
 
     fn examples(lengths: &[usize]) -> Vec<Example> {
-        let example = |(n, &length): (usize, &usize)| Example {
-            id: format!("line {n}"),
-            ids: (0..length as u32).map(|at| 10 * n as u32 + at).collect(),
-            first_target: 1,
+        let example = |(n, &length): (usize, &usize)| {
+            let ids = (0..length as u32).map(|at| 10 * n as u32 + at).collect();
+            Example::learnt_from(1, format!("line {n}"), ids)
         };
         lengths.iter().enumerate().map(example).collect()
     }
@@ -282,11 +281,7 @@ mod tests {
     }
 
     fn example(ids: &[u32], first_target: usize) -> Example {
-        Example {
-            id: String::new(),
-            ids: ids.to_vec(),
-            first_target,
-        }
+        Example::learnt_from(first_target, String::new(), ids.to_vec())
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Rows become examples: read, laid out by a template, encoded, and those that do not fit listed.
 
-use super::jinja::UserTemplate;
+use crate::model::chat_form::{ChatForm, Exchange};
+use crate::model::chat_template::Message;
+use crate::model::tokenizer::Tokenizer;
 use anyhow::{Context, Result, bail};
-use ewe::prompt::template::{Spans, Template};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 /// A row as it is read, before any template.
@@ -14,6 +16,8 @@ pub struct Row {
     pub id: String,
     /// Rows of one task share it and are held out together.
     pub group: String,
+    /// What the model is told to be before it is asked; may be empty.
+    pub system: String,
     /// What is to be done; the prompt, in rows of prompt and completion.
     pub instruction: String,
     /// What it is to be done to; may be empty.
@@ -81,6 +85,7 @@ pub fn read_jsonl(path: &Path) -> Result<Rows> {
         rows.push(Row {
             group: id.clone(),
             id,
+            system: String::new(),
             instruction,
             input,
             output,
@@ -99,29 +104,24 @@ pub fn read_jsonl(path: &Path) -> Result<Rows> {
     })
 }
 
-/// What turns text into token ids.
-pub trait Encoder {
-    /// Token ids of `text`, with the tokenizer's special tokens around it or without.
-    fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>>;
-    /// The end-of-text token.
-    fn end_of_text(&self) -> Result<u32>;
-    /// Lays a row out with the model's own chat template; the prompt's text already holds its special tokens.
-    /// Fails when the model has none.
-    fn chat(&self, user: &str, assistant: &str) -> Result<Spans>;
-}
-
 /// What the model sees of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
     /// The row's id.
     pub id: String,
-    /// Prompt, completion, end-of-text.
+    /// Prompt, completion, what ends it.
     pub ids: Vec<u32>,
-    /// The first position that is a target; never 0, for nothing precedes it.
-    pub first_target: usize,
+    /// Positions that are targets, in order; never 0, for nothing precedes it.
+    pub learnt: Vec<Range<usize>>,
 }
 
 impl Example {
+    /// One of which everything from `first` on is learnt.
+    pub fn learnt_from(first: usize, id: String, ids: Vec<u32>) -> Example {
+        let learnt = vec![first..ids.len()];
+        Example { id, ids, learnt }
+    }
+
     /// Positions that go through the model: all but the last, which nothing follows.
     pub fn positions(&self) -> usize {
         self.ids.len() - 1
@@ -129,7 +129,7 @@ impl Example {
 
     /// Tokens that the loss falls on.
     pub fn targets(&self) -> usize {
-        self.ids.len() - self.first_target
+        self.learnt.iter().map(Range::len).sum()
     }
 }
 
@@ -151,15 +151,15 @@ pub struct Encoded {
     pub eval: Vec<Example>,
     /// Neither.
     pub left_out: Vec<LeftOut>,
+    /// What a person should know of how they were encoded.
+    pub remarks: Vec<String>,
 }
 
 /// How rows become examples.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Layout<'a> {
-    /// The template.
-    pub template: Template,
-    /// The user's own, in place of that.
-    pub own: Option<&'a UserTemplate>,
+    /// By which chat template; none for prompt and completion as they are.
+    pub form: Option<&'a ChatForm>,
     /// Most tokens of an example, end-of-text included.
     pub max_length: usize,
     /// Part of the groups held out, in [0, 1).
@@ -168,67 +168,123 @@ pub struct Layout<'a> {
     pub seed: u64,
 }
 
-/// Lays out and encodes every row: encode(prompt, with special tokens) ++ encode(completion, without) ++
-/// end-of-text. What exceeds `max_length` or has no answer is left out, never cut.
+/// Lays out and encodes every row. What exceeds `max_length` or has no answer is left out, never cut.
 ///
 /// Whole groups are held out, so that two instances of one task are never on both sides.
-pub fn encode(rows: &[Row], layout: &Layout, encoder: &dyn Encoder) -> Result<Encoded> {
+pub fn encode(rows: &[Row], layout: &Layout, tokenizer: &Tokenizer) -> Result<Encoded> {
     let held_out = held_out_groups(rows, layout);
     let mut encoded = Encoded {
         train: Vec::new(),
         eval: Vec::new(),
         left_out: Vec::new(),
+        remarks: Vec::new(),
     };
+    let mut oddities = Oddities::default();
     for row in rows {
         let reason = if row.output.trim().is_empty() {
             "empty answer".to_owned()
         } else {
-            let example = encode_row(row, layout, encoder)
+            let exchange = exchange(row, layout, tokenizer)
                 .with_context(|| format!("cannot encode the row {:?}", row.id))?;
-            if example.ids.len() <= layout.max_length {
+            if exchange.ids.len() <= layout.max_length {
+                oddities.look_at(row, layout, &exchange);
                 let side = if held_out.contains(row.group.as_str()) {
                     &mut encoded.eval
                 } else {
                     &mut encoded.train
                 };
-                side.push(example);
+                side.push(example(row, exchange));
                 continue;
             }
-            format!("{} tokens, more than {}", example.ids.len(), layout.max_length)
+            format!("{} tokens, more than {}", exchange.ids.len(), layout.max_length)
         };
         encoded.left_out.push(LeftOut {
             id: row.id.clone(),
             reason,
         });
     }
+    encoded.remarks = oddities.remarks();
     Ok(encoded)
 }
 
-fn encode_row(row: &Row, layout: &Layout, encoder: &dyn Encoder) -> Result<Example> {
-    let end = encoder.end_of_text()?;
-    let own = layout.own.map(|own| own.render(row)).transpose()?;
-    let laid_out = own.or_else(|| layout.template.render(&row.instruction, &row.input, &row.output));
-    let (spans, special) = match laid_out {
-        Some(spans) => (spans, true),
-        None => {
-            let user = match row.input.trim() {
-                "" => row.instruction.clone(),
-                _ => format!("{}\n\n{}", row.instruction, row.input),
-            };
-            (encoder.chat(&user, &row.output)?, false)
-        }
+/// A row in tokens: as the chat template has it, or as one text with the end-of-text token behind it.
+fn exchange(row: &Row, layout: &Layout, tokenizer: &Tokenizer) -> Result<Exchange> {
+    let input = Some(&row.input).filter(|input| !input.trim().is_empty());
+    let Some(form) = layout.form else {
+        let prompt = match input {
+            Some(input) => format!("{}\n\n{input}", row.instruction),
+            None => row.instruction.clone(),
+        };
+        return plain(&prompt, &row.output, tokenizer);
     };
-    let mut ids = encoder.encode(&spans.prompt, special)?;
-    let first_target = ids.len().max(1);
-    ids.extend(encoder.encode(&spans.completion, false)?);
-    if ids.last() != Some(&end) || ids.len() <= first_target {
+    let mut messages = Vec::new();
+    if !row.system.trim().is_empty() {
+        messages.push(Message::new("system", &row.system));
+    }
+    messages.push(Message::new("user", &row.instruction).about(input.map(String::as_str)));
+    messages.push(Message::new("assistant", &row.output));
+    form.exchange(tokenizer, &messages)
+}
+
+/// Prompt and completion as one text.
+fn plain(prompt: &str, completion: &str, tokenizer: &Tokenizer) -> Result<Exchange> {
+    let (whole, from) = (format!("{prompt}{completion}"), prompt.len());
+    let encoded = tokenizer.encode_marked(&whole, true, &[from..whole.len()])?;
+    let (mut ids, end) = (encoded.ids, tokenizer.required_end_token()?);
+    let first = encoded.marked[0].start;
+    if ids.last() != Some(&end) || ids.len() <= first {
         ids.push(end);
     }
-    Ok(Example {
-        id: row.id.clone(),
+    Ok(Exchange {
+        learnt: vec![first..ids.len()],
         ids,
-        first_target,
+        parts_a_token: encoded.parts_a_token,
     })
+}
+
+fn example(row: &Row, exchange: Exchange) -> Example {
+    let mut learnt = exchange.learnt;
+    if let Some(first) = learnt.first_mut() {
+        first.start = first.start.max(1);
+    }
+    Example {
+        id: row.id.clone(),
+        ids: exchange.ids.into_iter().map(|id| id as u32).collect(),
+        learnt,
+    }
+}
+
+/// What is no error, but may not be what was meant.
+#[derive(Default)]
+struct Oddities {
+    /// The first row whose answer begins within a token, and how many there are.
+    parted: Option<(String, usize)>,
+    endless: bool,
+}
+
+impl Oddities {
+    fn look_at(&mut self, row: &Row, layout: &Layout, exchange: &Exchange) {
+        if exchange.parts_a_token {
+            self.parted.get_or_insert_with(|| (row.id.clone(), 0)).1 += 1;
+        }
+        self.endless |= layout.form.is_some_and(|form| form.leaves_the_end_out(exchange));
+    }
+
+    fn remarks(self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if let Some((first, count)) = self.parted {
+            remarks.push(format!(
+                "{count} prompts end within a token of their answer's, {first} first: whoever asks with the prompt alone asks with \
+                 other tokens than were learnt\nhint: a space between the two belongs to the answer"
+            ));
+        }
+        if self.endless {
+            remarks.push(
+                "{% generation %} leaves out what ends a turn, so the model does not learn to end its answers".to_owned(),
+            );
+        }
+        remarks
+    }
 }
 
 fn held_out_groups<'a>(rows: &'a [Row], layout: &Layout) -> std::collections::HashSet<&'a str> {
@@ -250,7 +306,10 @@ impl Encoded {
             hash.update((side.len() as u64).to_le_bytes());
             for example in side {
                 hash.update((example.ids.len() as u64).to_le_bytes());
-                hash.update((example.first_target as u64).to_le_bytes());
+                for range in &example.learnt {
+                    hash.update((range.start as u64).to_le_bytes());
+                    hash.update((range.end as u64).to_le_bytes());
+                }
                 for id in &example.ids {
                     hash.update(id.to_le_bytes());
                 }
@@ -263,30 +322,16 @@ impl Encoded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::tests::golden;
 
-    /// A token a byte, 256 before the text, 257 as end-of-text.
-    struct Bytes;
-
-    impl Encoder for Bytes {
-        fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
-            Ok(special
-                .then_some(256)
-                .into_iter()
-                .chain(text.bytes().map(u32::from))
-                .collect())
-        }
-        fn end_of_text(&self) -> Result<u32> {
-            Ok(257)
-        }
-        fn chat(&self, _: &str, _: &str) -> Result<Spans> {
-            bail!("no chat template")
-        }
+    /// One that puts `<bos>` in front, token 1, and ends with token 0; most letters are a token each.
+    fn tokenizer() -> Tokenizer {
+        Tokenizer::read(&golden("gemma3")).unwrap()
     }
 
     fn layout(max_length: usize, eval_fraction: f64) -> Layout<'static> {
         Layout {
-            template: Template::Completion,
-            own: None,
+            form: None,
             max_length,
             eval_fraction,
             seed: 1,
@@ -297,6 +342,7 @@ mod tests {
         Row {
             id: format!("line {number}"),
             group: format!("line {number}"),
+            system: String::new(),
             instruction: prompt.to_owned(),
             input: String::new(),
             output: completion.to_owned(),
@@ -304,17 +350,38 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_encoded_apart_and_end_of_text_is_a_target() {
-        let encoded = encode(&[row(1, "ab", "cd")], &layout(99, 0.0), &Bytes).unwrap();
-        assert_eq!(encoded.train[0].ids, [256, 97, 98, 99, 100, 257]);
-        assert_eq!(encoded.train[0].first_target, 3);
-        assert_eq!((encoded.train[0].targets(), encoded.train[0].positions()), (3, 5));
+    fn a_row_is_one_text_and_end_of_text_is_a_target() {
+        let of = |prompt: &str, completion: &str| {
+            let rows = [row(1, prompt, completion)];
+            encode(&rows, &layout(99, 0.0), &tokenizer()).unwrap()
+        };
+        let text = |ids: &[u32]| {
+            let ids: Vec<i64> = ids.iter().map(|&id| id.into()).collect();
+            tokenizer().decode(&ids).unwrap()
+        };
+        let encoded = of("ab", "cd");
+        let example = &encoded.train[0];
+        assert_eq!((example.ids[0], example.ids[5], example.ids.len()), (1, 0, 6));
+        assert_eq!(example.learnt, [3..6]);
+        assert_eq!((example.targets(), example.positions()), (3, 5));
+        assert!(encoded.remarks.is_empty());
+        // `Ġt` and `th` are tokens: the one that lies across the boundary is learnt, and that is said.
+        let encoded = of("a ", "the");
+        let example = &encoded.train[0];
+        assert_eq!(text(&example.ids[example.learnt[0].start..]), " the");
+        assert!(
+            encoded.remarks[0].contains("within a token"),
+            "{:?}",
+            encoded.remarks
+        );
+        // An end that is written in the answer is not written twice.
+        assert_eq!(of("a", "b<eos>").train[0].ids, of("a", "b").train[0].ids);
     }
 
     #[test]
     fn what_does_not_fit_is_listed_not_cut() {
-        let rows = [row(1, "ab", "cd"), row(2, "ab", "cde"), row(3, "ab", " \n")];
-        let encoded = encode(&rows, &layout(6, 0.0), &Bytes).unwrap();
+        let rows = [row(1, "ab", "cd"), row(2, "ab", "cdb"), row(3, "ab", " \n")];
+        let encoded = encode(&rows, &layout(6, 0.0), &tokenizer()).unwrap();
         assert_eq!(encoded.train.len(), 1);
         let reasons: Vec<_> = encoded
             .left_out
@@ -333,7 +400,7 @@ mod tests {
         for (n, row) in rows.iter_mut().enumerate() {
             row.group = format!("task {}", n / 2);
         }
-        let encoded = encode(&rows, &layout(99, 0.1), &Bytes).unwrap();
+        let encoded = encode(&rows, &layout(99, 0.1), &tokenizer()).unwrap();
         assert_eq!((encoded.train.len(), encoded.eval.len()), (90, 10));
         for pair in encoded.eval.chunks(2) {
             let number = |example: &Example| example.id[5..].parse::<usize>().unwrap() / 2;
@@ -346,10 +413,48 @@ mod tests {
         let rows = [row(1, "ab", "cd"), row(2, "x", "y")];
         let swapped = [rows[1].clone(), rows[0].clone()];
         let moved = [row(1, "abc", "d"), rows[1].clone()];
-        let of = |rows: &[Row]| encode(rows, &layout(99, 0.0), &Bytes).unwrap().fingerprint();
+        let of = |rows: &[Row]| {
+            encode(rows, &layout(99, 0.0), &tokenizer())
+                .unwrap()
+                .fingerprint()
+        };
         assert_eq!(of(&rows), of(&rows));
         assert_ne!(of(&rows), of(&swapped));
         assert_ne!(of(&rows), of(&moved));
+    }
+
+    /// Every tokenizer, and the ids that `transformers` has for prompt and completion as one text (`scripts/make_goldens.py`).
+    #[test]
+    fn prompt_and_completion_are_encoded_as_the_reference_encodes_their_text() {
+        #[derive(serde::Deserialize)]
+        struct Golden {
+            plain: Vec<Case>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Case {
+            user: String,
+            answer: String,
+            ids: Vec<i64>,
+            first: usize,
+            prompt: Vec<i64>,
+        }
+        let mut count = 0;
+        for entry in std::fs::read_dir(golden("tokenizers")).unwrap() {
+            let dir = entry.unwrap().path();
+            let Ok(text) = std::fs::read_to_string(dir.join("expected.json")) else {
+                continue;
+            };
+            let tokenizer = Tokenizer::read(&dir).unwrap();
+            let golden: Golden = serde_json::from_str(&text).unwrap();
+            for case in golden.plain {
+                let got = plain(&case.user, &case.answer, &tokenizer).unwrap();
+                let at = format!("{} {:?} {:?}", dir.display(), case.user, case.answer);
+                assert_eq!((&got.ids, got.learnt[0].start), (&case.ids, case.first), "{at}");
+                assert_eq!(tokenizer.encode(&case.user, true).unwrap(), case.prompt, "{at}");
+                count += 1;
+            }
+        }
+        assert!(count >= 140);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `ewe merge`: an adapter becomes part of its model's weights, and the result a model like any other.
 
+use super::saved_form::SavedForm;
 use super::{files, save};
 use crate::model::hub::{self, Want};
 use crate::model::{self, LoadedModel, adapter};
@@ -14,8 +15,15 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
     }
     let base = hub::resolve(&args.model, Want::Model)?;
     let _guard = tch::no_grad_guard();
-    let LoadedModel { mut model, kind, .. } = model::load(&base, Device::Cpu, &args.dtype)?;
+    let LoadedModel {
+        mut model,
+        kind,
+        tokenizer,
+        ..
+    } = model::load(&base, Device::Cpu, &args.dtype)?;
     let layers = adapter::attach(model.as_mut(), &args.adapter, Device::Cpu)?;
+    // What the adapter was trained on is how the merged model is to be asked.
+    let form = SavedForm::of(&tokenizer.asked_as_in(&args.adapter)?);
     let (mut changed, mut all) = (0.0, 0.0);
     model.for_each_linear(&mut |linear| {
         if linear.lora.is_none() {
@@ -38,6 +46,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
     files::make_sure_of_room(&args.out, files::bytes(&model.parameters()))
         .context("cannot save the model")?;
     save::copy_tokenizer(&base, &args.out)?;
+    form.write(&base, &args.out)?;
     save::write_model(model.as_ref(), &base, &args.out)?;
     super::run::say(
         quiet,

@@ -2,26 +2,25 @@
 //!
 //! - [`run`], [`prepare`], [`steps`]: the command from its arguments to its result.
 //! - [`settings`]: what a run does, resolved once.
-//! - [`source`], [`dataset`], [`chat`], [`jinja`]: rows become examples.
+//! - [`source`], [`form`], [`dataset`]: rows become examples.
 //! - [`batch`], [`schedule`]: what a step sees, how it is cut, how fast it learns.
 //! - [`learner`]: the model in training, made of [`loss`], [`trained`], [`lora`] and [`optimizer`].
 //! - [`adamw`], [`adafactor`]: the update rules, as kernels or [`composed`] of libtorch's operations.
 //! - [`guard`], [`metrics`], [`events`], [`speed`], [`interrupt`]: what is noticed and noted on the way.
 //! - [`plan`], [`selftest`]: what is needed, and what can be relied on.
-//! - [`checkpoint`], [`save`], [`merge`], [`files`]: what is written.
+//! - [`checkpoint`], [`save`], [`saved_form`], [`merge`], [`files`]: what is written.
 
 pub mod adafactor;
 pub mod adamw;
 pub mod batch;
-pub mod chat;
 pub mod checkpoint;
 pub mod composed;
 pub mod dataset;
 pub mod events;
 pub mod files;
+pub mod form;
 pub mod guard;
 pub mod interrupt;
-pub mod jinja;
 pub mod learner;
 pub mod lora;
 pub mod loss;
@@ -34,6 +33,7 @@ pub mod prepare;
 mod reference;
 pub mod run;
 pub mod save;
+pub mod saved_form;
 pub mod schedule;
 pub mod selftest;
 pub mod settings;

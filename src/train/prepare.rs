@@ -2,53 +2,32 @@
 
 use super::batch::{self, Piece};
 use super::checkpoint::{Checkpoints, State};
-use super::dataset::{self, Encoded, Encoder, Layout, LeftOut};
-use super::jinja::UserTemplate;
+use super::dataset::{self, Encoded, Layout, LeftOut};
+use super::form::RowForm;
 use super::learner::Learner;
 use super::lora::{self, LoraSettings};
 use super::plan::Planner;
 use super::plan::choice::{Choice, Need};
 use super::run::say;
+use super::saved_form::SavedForm;
 use super::settings::{self, Settings, warn_of_idle_schedule};
 use super::source::Source;
 use crate::model::config::Fields;
 use crate::model::device::dtype_name;
 use crate::model::fingerprint::fingerprint;
 use crate::model::hub::{self, Want};
-use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{Form, Weights};
 use crate::model::{self, CausalLm, adapter};
 use crate::shim::memory;
 use anyhow::{Context, Result, bail};
 use ewe::cli::size::shown;
 use ewe::cli::train::{Args, Precision};
-use ewe::prompt::template::Spans;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tch::Kind;
 
 /// Rows left out that are listed on the terminal; the file lists all.
 const LISTED: usize = 5;
-
-impl Encoder for Tokenizer {
-    fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
-        Ok(Tokenizer::encode(self, text, special)?
-            .into_iter()
-            .map(|id| id as u32)
-            .collect())
-    }
-
-    fn end_of_text(&self) -> Result<u32> {
-        let end = self.end_token().context(
-            "the tokenizer names no end-of-text token\nhint: set eos_token in tokenizer_config.json",
-        )?;
-        Ok(end as u32)
-    }
-
-    fn chat(&self, user: &str, assistant: &str) -> Result<Spans> {
-        super::chat::render(self, user, assistant)
-    }
-}
 
 /// A run that can begin.
 pub struct Run {
@@ -60,6 +39,8 @@ pub struct Run {
     pub encoded: Encoded,
     /// What to do.
     pub settings: Settings,
+    /// What is saved of the form that the rows had.
+    pub saved_form: SavedForm,
     /// What a checkpoint will say, at step 0.
     pub state: State,
     /// The model, as it was after the steps done.
@@ -82,7 +63,7 @@ pub struct Run {
 /// nothing.
 pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
     let source = Source::open(args)?;
-    let template = Settings::template(args, source.rows.are_completions)?;
+    Settings::check_template(args, source.rows.are_completions)?;
     let device = model::device::device(&args.device)?;
     let base = hub::resolve(&args.model, Want::Model)?;
     let checkpoints = Checkpoints::of(&args.out);
@@ -97,11 +78,6 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         );
     }
     let dtype = dtype_name(settings::kind(precision));
-    let own = args
-        .template_file
-        .as_deref()
-        .map(UserTemplate::read)
-        .transpose()?;
     let fields = model::fields(&base)?;
     let info = model::info(&fields)?;
     let early = || match weights_are_small(&base, info.family, device)? {
@@ -110,18 +86,28 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         _ => Ok(None),
     };
     let (early, tokenizer) = model::beside_tokenizer(&base, early)?;
-    let tokenizer = tokenizer?.belongs_to(&info)?;
+    let mut tokenizer = tokenizer?.belongs_to(&info)?;
     let early = early?;
+    if let Some(dir) = &args.adapter {
+        tokenizer = tokenizer.asked_as_in(dir)?;
+    }
+    let form = RowForm::choose(args, source.rows.are_completions, &tokenizer)?;
+    form.remarks.iter().for_each(|remark| say(quiet, remark));
     let max_length = Settings::max_length(args, info.context)?;
     let layout = Layout {
-        template,
-        own: own.as_ref(),
+        form: form.rows(),
         max_length,
         eval_fraction: args.eval_fraction,
         seed: args.seed,
     };
     let encoded = dataset::encode(&source.rows.rows, &layout, &tokenizer)?;
+    let template = form.template;
+    let (template_text, saved) = form.finish(&tokenizer)?;
     model::let_go(tokenizer);
+    encoded
+        .remarks
+        .iter()
+        .for_each(|remark| say(quiet, &format!("warning: {remark}")));
     list_left_out(&encoded.left_out, quiet);
     if encoded.train.is_empty() {
         bail!(
@@ -149,7 +135,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         encoded.train.len(),
         adapter,
     );
-    settings.template_text = own.map(|own| own.text().to_owned());
+    settings.template_text = template_text;
     if let Some(warning) = warn_of_idle_schedule(&settings.schedule) {
         say(quiet, &format!("warning: {warning}"));
     }
@@ -218,6 +204,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         base,
         encoded,
         settings,
+        saved_form: saved,
         state,
         learner,
         kind,

@@ -63,10 +63,8 @@ fn golden_dir() -> PathBuf {
 fn read(name: &str) -> (Golden, Vec<Example>) {
     let text = std::fs::read_to_string(golden_dir().join(format!("train/{name}.json"))).unwrap();
     let golden: Golden = serde_json::from_str(&text).unwrap();
-    let example = |(n, of): (usize, &GoldenExample)| Example {
-        id: format!("line {n}"),
-        ids: of.ids.clone(),
-        first_target: of.first_target,
+    let example = |(n, of): (usize, &GoldenExample)| {
+        Example::learnt_from(of.first_target, format!("line {n}"), of.ids.clone())
     };
     let examples = golden.examples.iter().enumerate().map(example).collect();
     (golden, examples)
@@ -281,7 +279,7 @@ fn begin_alike(examples: &mut [Example]) {
     for (index, example) in examples.iter_mut().enumerate() {
         let alike = (if index % 2 == 0 { 5 } else { 9 }).min(example.positions());
         example.ids[..alike].copy_from_slice(&first.ids[..alike]);
-        example.first_target = example.first_target.min(4);
+        example.learnt[0].start = example.learnt[0].start.min(4);
     }
     let all: Vec<usize> = (0..examples.len()).collect();
     let piece = &pack(examples, &all, WHOLE)[0];

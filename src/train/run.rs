@@ -155,7 +155,7 @@ impl Run {
             }
         };
         self.take_best(quiet)?;
-        save::write(&mut self.learner, &self.base, &args.out)?;
+        save::write(&mut self.learner, &self.base, &self.saved_form, &args.out)?;
         self.conclude(args, quiet, done - self.done, begun.elapsed());
         Ok(0)
     }
@@ -241,7 +241,7 @@ impl Run {
             .with_context(|| format!("cannot write into {}", args.out.display()))?;
         self.checkpoints = Checkpoints::of(dir.path());
         self.checkpoints.save(&self.state, &self.learner.state())?;
-        save::write(&mut self.learner, &self.base, dir.path())?;
+        save::write(&mut self.learner, &self.base, &self.saved_form, dir.path())?;
         dir.close().context("cannot remove what the dry run wrote")?;
         say(
             quiet,

@@ -2,6 +2,7 @@
 
 use super::files;
 use super::learner::Learner;
+use super::saved_form::SavedForm;
 use crate::model::CausalLm;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
@@ -54,10 +55,12 @@ pub fn bytes(learner: &Learner) -> u64 {
 }
 
 /// Writes the result of `learner` into `out`: an adapter in `peft`'s format, or the whole model, in the type it
-/// computes in. Each file appears whole; the weights, or the index of their shards, come last.
-pub fn write(learner: &mut Learner, base: &Path, out: &Path) -> Result<()> {
+/// computes in, and beside either the tokenizer and the form in which it is asked. Each file appears whole; the weights, or the index
+/// of their shards, come last.
+pub fn write(learner: &mut Learner, base: &Path, form: &SavedForm, out: &Path) -> Result<()> {
     files::make_sure_of_room(out, bytes(learner)).context("cannot save the result")?;
     copy_tokenizer(base, out)?;
+    form.write(base, out)?;
     if let Some(settings) = &learner.lora {
         return super::lora::write(out, learner.model.as_mut(), &learner.trained, settings, base);
     }
@@ -71,12 +74,6 @@ pub fn write_model(model: &dyn CausalLm, base: &Path, out: &Path) -> Result<()> 
         .first()
         .map_or(tch::Kind::Float, |(_, tensor)| tensor.kind());
     files::write_json(&out.join("config.json"), &config(base, kind)?)?;
-    if base.join("generation_config.json").is_file() {
-        files::copy(
-            &base.join("generation_config.json"),
-            &out.join("generation_config.json"),
-        )?;
-    }
     write_weights(out, weights, SHARD_BYTES)
 }
 

@@ -170,12 +170,11 @@ fn learner(dir: &Path, device: Device, kind: Kind, lora: bool) -> Result<Learner
 }
 
 fn examples() -> Vec<Example> {
-    let example = |n: u32| Example {
-        id: format!("example {n}"),
-        ids: (0..8 + 3 * n)
+    let example = |n: u32| {
+        let ids = (0..8 + 3 * n)
             .map(|t| 1 + (17 * n + 5 * t + t * t / 3) % 127)
-            .collect(),
-        first_target: 3,
+            .collect();
+        Example::learnt_from(3, format!("example {n}"), ids)
     };
     (0..6).map(example).collect()
 }
@@ -436,11 +435,8 @@ mod tests {
             "eos_token_id": 0,
         });
         make(dir.path(), &config).unwrap();
-        let example = Example {
-            id: "long".to_owned(),
-            ids: (0..768u32).map(|t| 1 + (5 * t + t * t / 3) % 127).collect(),
-            first_target: 700,
-        };
+        let ids = (0..768u32).map(|t| 1 + (5 * t + t * t / 3) % 127).collect();
+        let example = Example::learnt_from(700, "long".to_owned(), ids);
         let limits = PieceLimits {
             examples: 1,
             positions: 9999,

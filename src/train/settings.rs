@@ -9,7 +9,7 @@ use crate::model::weights::Form;
 use anyhow::{Result, bail};
 use ewe::cli::formats::Formats;
 use ewe::cli::train::{Args, Master, Method, OptimizerKind, Order, Precision, Quantize};
-use ewe::prompt::template::Template;
+use ewe::prompt::template::{Template, TemplateChoice};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
 
@@ -22,7 +22,7 @@ pub struct Settings {
     pub lora: Option<LoraSettings>,
     /// How rows are laid out.
     pub template: Template,
-    /// The text of the user's own template, in place of that.
+    /// The text of the user's own template, which is then the chat template.
     pub template_text: Option<String>,
     /// Most tokens of an example.
     pub max_length: usize,
@@ -191,16 +191,20 @@ impl Settings {
         Ok(())
     }
 
-    /// The template: as told, or the one that suits the rows. Fails where prompts are finished already.
-    pub fn template(args: &Args, rows_are_completions: bool) -> Result<Template> {
-        match (args.template, rows_are_completions) {
-            (None | Some(Template::Completion), true) => Ok(Template::Completion),
-            (Some(template), true) => bail!(
-                "the rows hold finished prompts, which --template {template} would wrap once more\nhint: --template \
+    /// Fails where prompts are finished already and a template would wrap them once more.
+    pub fn check_template(args: &Args, rows_are_completions: bool) -> Result<()> {
+        let told = match args.template_choice() {
+            Some(TemplateChoice::Known(Template::Completion)) | None => return Ok(()),
+            Some(TemplateChoice::Known(template)) => template.to_string(),
+            Some(TemplateChoice::File(path)) => path.display().to_string(),
+        };
+        if rows_are_completions {
+            bail!(
+                "the rows hold finished prompts, which the template {told} would wrap once more\nhint: --template \
                  completion, or rows of instruction, input and output"
-            ),
-            (template, false) => Ok(template.unwrap_or(Template::Alpaca)),
+            );
         }
+        Ok(())
     }
 
     /// The longest example: as told, but never beyond the model's context.
@@ -439,8 +443,15 @@ mod tests {
         }
         Settings::check(&args("--clip 0 --eval-fraction 0 --weight-decay 0")).unwrap();
         assert!(Settings::max_length(&args("--max-length 99"), 64).is_err());
-        assert!(Settings::template(&args("--template alpaca"), true).is_err());
-        assert_eq!(Settings::template(&args(""), true).unwrap(), Template::Completion);
+        for line in [
+            "--template alpaca",
+            "--template mine.jinja",
+            "--template-file mine",
+        ] {
+            assert!(Settings::check_template(&args(line), true).is_err(), "{line}");
+            Settings::check_template(&args(line), false).unwrap();
+        }
+        Settings::check_template(&args("--template completion"), true).unwrap();
     }
 
     #[test]

@@ -41,6 +41,7 @@ impl Source {
         let row = |row: ewe::store::DatasetRow| Row {
             id: format!("task {} instance {}", row.task_id, row.instance_id),
             group: format!("task {}", row.task_id),
+            system: String::new(),
             instruction: row.instruction,
             input: row.input,
             output: row.output,

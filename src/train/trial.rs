@@ -71,11 +71,10 @@ pub fn run(dir: &Path, device: Device) -> Result<Trial> {
         true => (Kind::BFloat16, Precision::Bf16),
         false => (Kind::Float, Precision::Fp32),
     };
-    let example = |n: u32| Example {
-        id: format!("example {n}"),
+    let example = |n: u32| {
         // Each begins with another token, so that nothing is shared.
-        ids: (0..=LENGTH).map(|t| 1 + (n + 7 * t + t * t / 3) % 4000).collect(),
-        first_target: LENGTH as usize / 2,
+        let ids = (0..=LENGTH).map(|t| 1 + (n + 7 * t + t * t / 3) % 4000).collect();
+        Example::learnt_from(LENGTH as usize / 2, format!("example {n}"), ids)
     };
     let examples: Vec<Example> = (0..count).map(example).collect();
     let all: Vec<usize> = (0..examples.len()).collect();

@@ -40,6 +40,8 @@ mod shell;
 mod store;
 mod support;
 #[cfg(feature = "torch")]
+mod templates;
+#[cfg(feature = "torch")]
 mod train;
 #[cfg(feature = "torch")]
 mod train_faults;

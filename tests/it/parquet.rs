@@ -419,7 +419,8 @@ fn no_damage_is_a_panic() {
                 let mut bytes = whole.clone();
                 bytes[at] ^= flip;
                 dir.write("damaged", &bytes);
-                let Ok(mut reader) = ewe::interchange::read::open(&dir.path("damaged"), &Default::default()) else {
+                let Ok(mut reader) = ewe::interchange::read::open(&dir.path("damaged"), &Default::default())
+                else {
                     continue;
                 };
                 // At most the two rows, and an error.

@@ -1,0 +1,518 @@
+//! The chat template travels with what was trained on it, and text is encoded as `transformers` encodes it, for every class of
+//! tokenizer (`scripts/make_goldens.py`, `scripts/tokenizer_zoo.py`).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use serde_json::{Value, json};
+
+use crate::server::{Changed, Server, golden};
+use crate::shell::Dir;
+use crate::train::{EWE_TORCH, fails, metrics, stderr};
+
+/// A tiny model with one of the tokenizers and a context that Alpaca's prompts fit in.
+fn model(tokenizer: &str) -> Changed {
+    let changed = Changed::of("llama");
+    changed.config("max_position_embeddings", json!(1024));
+    for file in ["tokenizer.json", "tokenizer_config.json"] {
+        fs::copy(
+            golden("tokenizers").join(tokenizer).join(file),
+            changed.path().join(file),
+        )
+        .unwrap();
+    }
+    let config = read_json(&changed.path().join("tokenizer_config.json"));
+    let vocabulary = read_json(&changed.path().join("tokenizer.json"));
+    let eos = &vocabulary["model"]["vocab"][config["eos_token"].as_str().unwrap()];
+    changed.config("eos_token_id", eos.clone());
+    changed
+}
+
+fn read_json(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap_or_else(|_| panic!("{}", path.display()))).unwrap()
+}
+
+/// What `transformers` makes of texts with a tokenizer.
+fn expected(tokenizer: &str, kind: &str) -> Vec<Value> {
+    let all = read_json(&golden("tokenizers").join(tokenizer).join("expected.json"));
+    all[kind].as_array().unwrap().clone()
+}
+
+fn tokenizers() -> Vec<String> {
+    let entries = fs::read_dir(golden("tokenizers")).unwrap();
+    let dirs = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir());
+    dirs.map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        .collect()
+}
+
+fn ewe(arguments: &[&str]) -> Command {
+    let mut command = Command::new(EWE_TORCH);
+    command.env("OMP_NUM_THREADS", "1").args(arguments);
+    command
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn write_lines(path: &Path, rows: &[Value]) {
+    let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    fs::write(path, lines).unwrap();
+}
+
+/// Trains a step, and gives what was said.
+fn train(model: &Path, data: &Path, out: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
+    let mut arguments = vec![
+        "train",
+        "--model",
+        text(model),
+        "--data",
+        text(data),
+        "--out",
+        text(out),
+    ];
+    arguments.extend([
+        "--steps",
+        "1",
+        "--eval-fraction",
+        "0",
+        "--lr",
+        "0.03",
+        "--warmup-steps",
+        "0",
+    ]);
+    arguments.extend(more);
+    ewe(&arguments).assert()
+}
+
+/// Tokens of a prompt that a chat is answered from.
+fn prompt_tokens(scratch: &Dir, prompt: &str, model: &[&str]) -> (u64, String) {
+    let (prompts, out) = (scratch.path("prompts.jsonl"), scratch.path("answers.jsonl"));
+    write_lines(&prompts, &[json!({ "prompt": prompt })]);
+    let mut arguments = vec![
+        "complete",
+        "--chat",
+        "--prompts",
+        text(&prompts),
+        "--out",
+        text(&out),
+    ];
+    arguments.extend(["--max-tokens", "1", "--temperature", "0"]);
+    arguments.extend(model);
+    let said = stderr(&ewe(&arguments).assert().success());
+    let answer: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+    (answer["prompt_tokens"].as_u64().unwrap(), said)
+}
+
+const MINE: &str = "{% block prompt %}Q: {{ instruction }}{% if input %}\n({{ input }}){% endif %}\nA:{% endblock %}\n\
+                    {% block completion %} {{ output }} </q>{% endblock %}\n";
+
+/// Each template, trained as an adapter and in full: saved beside it, carried by `merge`, asked by every command, and overridden.
+#[test]
+fn what_was_trained_on_is_saved_and_asked() {
+    let scratch = Dir::new();
+    let base = model("llama2");
+    let base = base.path();
+    scratch.write("mine.jinja", MINE);
+    let mine = scratch.path("mine.jinja");
+    let data = scratch.path("rows.jsonl");
+    write_lines(
+        &data,
+        &[
+            json!({ "instruction": "Name it.", "input": "", "output": "the 1" }),
+            json!({ "instruction": "the", "input": "a 1", "output": "1" }),
+        ],
+    );
+    let tokens = |template: &str| {
+        let rows = expected("llama2", "rows");
+        let row = rows
+            .iter()
+            .find(|row| row["template"] == template && row["user"] == "Name it.");
+        row.unwrap()["prompt"].as_array().unwrap().len() as u64
+    };
+    // `<s> ▁ Q : ▁ N a m e ▁ i t . \n A :`
+    let own = 16;
+    let alpaca = tokens("alpaca");
+    for (template, want, stop) in [
+        ("alpaca", alpaca, json!(null)),
+        ("dolly", tokens("dolly"), json!(["### End"])),
+        (text(&mine), own, json!(["</q>"])),
+    ] {
+        let name = template.rsplit('/').next().unwrap();
+        let (adapter, full, merged) = (
+            scratch.path(&format!("{name} adapter")),
+            scratch.path(&format!("{name} full")),
+            scratch.path(&format!("{name} merged")),
+        );
+        train(base, &data, &adapter, &["--template", template]).success();
+        train(base, &data, &full, &["--template", template, "--method", "full"]).success();
+        ewe(&[
+            "merge",
+            "--model",
+            text(base),
+            "--adapter",
+            text(&adapter),
+            "--out",
+            text(&merged),
+        ])
+        .assert()
+        .success();
+        for out in [&adapter, &full, &merged] {
+            let saved = fs::read_to_string(out.join("chat_template.jinja")).unwrap();
+            let config = read_json(&out.join("tokenizer_config.json"));
+            assert_eq!(config["chat_template"], json!(saved), "{}", out.display());
+            let generation = read_json(&out.join("generation_config.json"));
+            assert_eq!(generation["eos_token_id"], json!(2), "{}", out.display());
+            assert_eq!(generation["stop_strings"], stop, "{}", out.display());
+        }
+        for out in [
+            vec!["--model", text(base), "--adapter", text(&adapter)],
+            vec!["--model", text(&full)],
+            vec!["--model", text(&merged)],
+        ] {
+            let (count, said) = prompt_tokens(&scratch, "Name it.", &out);
+            assert_eq!(count, want, "{name} {out:?}");
+            assert!(
+                said.contains("asked by the template") && said.contains("chat_template.jinja"),
+                "{said}"
+            );
+            let other = [out.as_slice(), &["--template", "alpaca"]].concat();
+            let (count, said) = prompt_tokens(&scratch, "Name it.", &other);
+            assert_eq!(count, alpaca, "{name} {other:?}");
+            assert!(said.contains("asked by the template alpaca"), "{said}");
+        }
+        let served = Server::with(base, &["--adapter", text(&adapter)]);
+        let ask = json!({ "messages": [{ "role": "user", "content": "Name it." }], "max_tokens": 1 });
+        let (_, answer) = served.chat(ask.clone());
+        assert_eq!(answer["usage"]["prompt_tokens"], json!(want), "{name}");
+        let served = Server::with(base, &["--adapter", text(&adapter), "--template", "alpaca"]);
+        assert_eq!(
+            served.chat(ask).1["usage"]["prompt_tokens"],
+            json!(alpaca),
+            "{name}"
+        );
+        // `chat` says on stderr which it uses, and answers what `complete --chat` answers.
+        let adapter = text(&adapter);
+        let said = |command: &str, more: &[&str]| {
+            let mut arguments = vec![command, "--model", text(base), "--adapter", adapter];
+            arguments.extend(["--temperature", "0", "--max-tokens", "8"]);
+            arguments.extend(more);
+            ewe(&arguments).write_stdin("Name it.\n").assert().success()
+        };
+        let (chat, complete) = (
+            said("chat", &[]),
+            said("complete", &["--chat", "--prompt", "Name it."]),
+        );
+        assert!(stderr(&chat).contains("chat_template.jinja"), "{}", stderr(&chat));
+        let answer = |of: &assert_cmd::assert::Assert| {
+            String::from_utf8(of.get_output().stdout.clone())
+                .unwrap()
+                .trim()
+                .to_owned()
+        };
+        assert_eq!(answer(&chat), answer(&complete), "{name}");
+    }
+}
+
+/// What a row comes to is told where it does not fit: the reference's ids, with their end once.
+#[test]
+fn a_row_has_the_references_tokens_for_every_tokenizer() {
+    let scratch = Dir::new();
+    for name in tokenizers() {
+        let base = model(&name);
+        let count = |rows: &[Value], more: &[&str]| {
+            let (data, out) = (scratch.path("rows.jsonl"), scratch.path("out"));
+            let long = json!({ "prompt": "a", "completion": "b" });
+            let fits = match rows[0].get("prompt") {
+                Some(_) => long,
+                None => json!({ "instruction": "a", "output": "b" }),
+            };
+            write_lines(&data, &[&[fits], rows].concat());
+            let said = train(base.path(), &data, &out, more).success();
+            let left_out = fs::read_to_string(out.join("left_out.jsonl")).unwrap();
+            let numbers = left_out.lines().map(|line| {
+                let row: Value = serde_json::from_str(line).unwrap();
+                let words: Vec<&str> = row["reason"].as_str().unwrap().split(' ').collect();
+                (
+                    row["id"].as_str().unwrap()[5..].parse::<usize>().unwrap() - 2,
+                    words[0].parse::<usize>().unwrap(),
+                )
+            });
+            let numbers: Vec<(usize, usize)> = numbers.collect();
+            fs::remove_dir_all(&out).unwrap();
+            (numbers, stderr(&said))
+        };
+        let wanted = |cases: &[Value]| -> Vec<(usize, usize)> {
+            let lengths = cases.iter().map(|case| case["ids"].as_array().unwrap().len());
+            lengths.enumerate().collect()
+        };
+        let plain: Vec<Value> = expected(&name, "plain")
+            .into_iter()
+            .filter(|case| case["answer"] != "" && case["ids"].as_array().unwrap().len() > 3)
+            .collect();
+        let rows: Vec<Value> = plain
+            .iter()
+            .map(|case| json!({ "prompt": case["user"], "completion": case["answer"] }))
+            .collect();
+        let (got, said) = count(&rows, &["--max-length", "4"]);
+        let want: Vec<_> = wanted(&plain)
+            .into_iter()
+            .filter(|(_, length)| *length > 4)
+            .collect();
+        assert_eq!(got, want, "{name}: {said}");
+        for template in ["chatml", "zephyr", "bare", "marked"] {
+            // One question and its answer, which is what a row is.
+            let chats = expected(&name, "chats").into_iter();
+            let case = chats
+                .filter(|case| {
+                    case["template"] == template && case["messages"].as_array().unwrap().len() == 2
+                })
+                .next()
+                .unwrap();
+            let said = |at: usize| case["messages"][at]["content"].clone();
+            let row = json!({ "instruction": said(0), "output": said(1) });
+            let path = golden("tokenizers").join(format!("{template}.jinja"));
+            let data = scratch.path("rows.jsonl");
+            write_lines(&data, std::slice::from_ref(&row));
+            let out = scratch.path("out");
+            train(base.path(), &data, &out, &["--template", text(&path)]).success();
+            let learnt: u64 = case["learnt"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|range| range[1].as_u64().unwrap() - range[0].as_u64().unwrap())
+                .sum();
+            assert_eq!(
+                metrics(&out)[0]["target_tokens"],
+                json!(learnt),
+                "{name} {template}"
+            );
+            fs::remove_dir_all(&out).unwrap();
+        }
+    }
+}
+
+/// `score` and `complete` see a prompt's tokens as `transformers` does, and nothing behind them.
+#[test]
+fn prompts_and_scores_have_the_references_tokens_for_every_tokenizer() {
+    let scratch = Dir::new();
+    let (data, out) = (scratch.path("rows.jsonl"), scratch.path("out.jsonl"));
+    let lines = |path: &Path| -> Vec<Value> {
+        let text = fs::read_to_string(path).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    for name in tokenizers() {
+        let base = model(&name);
+        let cases: Vec<Value> = expected(&name, "plain")
+            .into_iter()
+            .filter(|case| !case["prompt"].as_array().unwrap().is_empty() && case["first"] != 0)
+            .collect();
+        let rows: Vec<Value> = cases
+            .iter()
+            .map(|case| json!({ "prompt": case["user"], "completion": case["answer"] }))
+            .collect();
+        write_lines(&data, &rows);
+        let common = ["--model", text(base.path()), "--out", text(&out)];
+        ewe(&[&["score", "--data", text(&data)], &common[..]].concat())
+            .assert()
+            .success();
+        for (got, case) in lines(&out).iter().zip(&cases) {
+            // All but the end of the text.
+            let want = case["ids"].as_array().unwrap().len() - 1 - case["first"].as_u64().unwrap() as usize;
+            assert_eq!(got["tokens"], json!(want), "{name} {case}");
+        }
+        ewe(&[
+            &["complete", "--max-tokens", "1", "--prompts", text(&data)],
+            &common[..],
+        ]
+        .concat())
+        .assert()
+        .success();
+        for (got, case) in lines(&out).iter().zip(&cases) {
+            let want = case["prompt"].as_array().unwrap().len();
+            assert_eq!(got["prompt_tokens"], json!(want), "{name} {case}");
+        }
+    }
+}
+
+#[test]
+fn score_by_a_template_is_of_what_training_learns() {
+    let scratch = Dir::new();
+    let base = model("mistral");
+    let row = json!({ "instruction": "Name it.", "output": "the 1" });
+    let (data, out) = (scratch.path("rows.jsonl"), scratch.path("out"));
+    write_lines(&data, &[row]);
+    train(
+        base.path(),
+        &data,
+        &out,
+        &["--template", "dolly", "--precision", "fp32"],
+    )
+    .success();
+    let (pairs, scores) = (scratch.path("pairs.jsonl"), scratch.path("scores.jsonl"));
+    write_lines(&pairs, &[json!({ "prompt": "Name it.", "completion": "the 1" })]);
+    ewe(&[
+        "score",
+        "--chat",
+        "--template",
+        "dolly",
+        "--dtype",
+        "fp32",
+        "--model",
+        text(base.path()),
+    ])
+    .args(["--data", text(&pairs), "--out", text(&scores)])
+    .assert()
+    .success();
+    let score = read_json(&scores);
+    let step = &metrics(&out)[0];
+    assert_eq!(score["tokens"], step["target_tokens"]);
+    let mean = score["nll"].as_f64().unwrap() / score["tokens"].as_f64().unwrap();
+    assert!(
+        (mean - step["loss"].as_f64().unwrap()).abs() < 1e-5,
+        "{mean} {step}"
+    );
+}
+
+#[test]
+fn an_adapter_goes_on_in_its_own_form() {
+    let scratch = Dir::new();
+    let base = model("qwen");
+    let data = scratch.path("rows.jsonl");
+    write_lines(&data, &[json!({ "instruction": "a", "output": "b" })]);
+    let (first, second, third) = (scratch.path("1"), scratch.path("2"), scratch.path("3"));
+    train(base.path(), &data, &first, &["--template", "dolly"]).success();
+    let said = stderr(&train(base.path(), &data, &second, &["--adapter", text(&first)]).success());
+    assert!(
+        said.contains("rows are laid out by") && said.contains("chat_template.jinja"),
+        "{said}"
+    );
+    let saved = |out: &PathBuf| fs::read_to_string(out.join("chat_template.jinja")).unwrap();
+    assert_eq!(saved(&first), saved(&second));
+    assert_eq!(
+        metrics(&first)[0]["target_tokens"],
+        metrics(&second)[0]["target_tokens"]
+    );
+    assert_eq!(
+        read_json(&second.join("generation_config.json"))["stop_strings"],
+        json!(["### End"])
+    );
+    train(
+        base.path(),
+        &data,
+        &third,
+        &["--adapter", text(&first), "--template", "alpaca"],
+    )
+    .success();
+    assert_ne!(saved(&first), saved(&third));
+    assert_eq!(
+        read_json(&third.join("generation_config.json"))["stop_strings"],
+        json!(null)
+    );
+}
+
+/// A template's own end of a turn ends answers, also where the model's config knows another.
+#[test]
+fn the_templates_end_of_a_turn_is_saved_as_an_end() {
+    let scratch = Dir::new();
+    let base = model("qwen_base");
+    let data = scratch.path("rows.jsonl");
+    write_lines(&data, &[json!({ "instruction": "a", "output": "b" })]);
+    let template = golden("tokenizers").join("chatml.jinja");
+    let out = scratch.path("out");
+    train(base.path(), &data, &out, &["--template", text(&template)]).success();
+    assert_eq!(
+        read_json(&out.join("generation_config.json"))["eos_token_id"],
+        json!([0, 2])
+    );
+}
+
+#[test]
+fn finished_prompts_leave_a_models_template_and_give_one_to_a_model_without() {
+    let scratch = Dir::new();
+    let data = scratch.path("rows.jsonl");
+    write_lines(&data, &[json!({ "prompt": "a", "completion": "b" })]);
+    let (with, without) = (model("mistral"), model("mistral"));
+    let own = "{{ bos_token }}{% for m in messages %}<{{ m.content }}>{% endfor %}";
+    fs::write(with.path().join("chat_template.jinja"), own).unwrap();
+    let out = scratch.path("with");
+    let said = stderr(&train(with.path(), &data, &out, &[]).success());
+    assert!(said.contains("stays"), "{said}");
+    assert_eq!(fs::read_to_string(out.join("chat_template.jinja")).unwrap(), own);
+    let out = scratch.path("without");
+    train(without.path(), &data, &out, &[]).success();
+    // `<s> ▁the ▁ 1`, as the text alone.
+    let asked = ["--model", text(without.path()), "--adapter", text(&out)];
+    assert_eq!(prompt_tokens(&scratch, "the 1", &asked).0, 4);
+}
+
+#[test]
+fn templates_that_cannot_be_learnt_from_say_so_and_the_way_out() {
+    let scratch = Dir::new();
+    let base = model("gemma");
+    let data = scratch.path("rows.jsonl");
+    write_lines(&data, &[json!({ "instruction": "a", "output": "b" })]);
+    let out = scratch.path("out");
+    let refused = |name: &str, template: &str, words: &[&str]| {
+        scratch.write(name, template);
+        fails(
+            train(
+                base.path(),
+                &data,
+                &out,
+                &["--template", text(&scratch.path(name))],
+            ),
+            words,
+        );
+        assert!(!out.exists());
+    };
+    let prefix =
+        "{% for m in messages %}{{ m.content }}:{% endfor %}{% if add_generation_prompt %}<think>{% endif %}";
+    refused(
+        "think.jinja",
+        prefix,
+        &["think.jinja", "<think>", "{% generation %}", "hint:"],
+    );
+    refused(
+        "broken.jinja",
+        "{% for m in messages %}",
+        &["broken.jinja", "malformed"],
+    );
+    refused(
+        "no.jinja",
+        "{{ raise_exception('not today') }}{{ messages }}",
+        &["no.jinja", "not today"],
+    );
+    refused(
+        "peeks.jinja",
+        "{% block prompt %}{{ output }}{% endblock %}{% block completion %}{{ output }}{% endblock %}",
+        &["shows the answer", "hint:"],
+    );
+    // With the mark the same is learnt.
+    scratch.write("marked.jinja", prefix.replace("{{ m.content }}:", "{% if m.role == 'assistant' %}{% generation %}{{ m.content }}:{% endgeneration %}{% else %}{{ m.content }}{% endif %}"));
+    train(
+        base.path(),
+        &data,
+        &out,
+        &["--template", text(&scratch.path("marked.jinja"))],
+    )
+    .success();
+    // `b : <eos>`
+    assert_eq!(metrics(&out)[0]["target_tokens"], json!(3));
+    // A system message that a template refuses is the client's to move.
+    let turns = golden("tokenizers").join("turns.jinja");
+    let served = Server::with(base.path(), &["--template", text(&turns)]);
+    let said = json!([{ "role": "system", "content": "a" }, { "role": "user", "content": "b" }]);
+    let (status, answer) = served.chat(json!({ "messages": said }));
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert_eq!(status, 400);
+    assert!(
+        message.contains("refuses a system message") && message.contains("hint:"),
+        "{message}"
+    );
+}
