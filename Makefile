@@ -68,10 +68,11 @@ goldens: setup-dev ## make the golden files of the tests anew, with the referenc
 	.venv/bin/python scripts/make_goldens.py
 	.venv/bin/python scripts/make_train_goldens.py
 
-check-reference: setup-dev ## near-duplicates against rouge_score; saved models in transformers and peft; a base in 4 bits against bitsandbytes; greedy text against transformers; the server, asked by the openai client; exports in Hugging Face datasets
+check-reference: setup-dev ## near-duplicates against rouge_score; saved models in transformers and peft; saved chat templates for every class of tokenizer; a base in 4 bits against bitsandbytes; greedy text against transformers; the server, asked by the openai client; exports in Hugging Face datasets
 	$(CARGO) build --locked
 	.venv/bin/python scripts/check_rouge.py
 	.venv/bin/python scripts/check_saved_models.py
+	.venv/bin/python scripts/check_templates.py
 	.venv/bin/python scripts/check_nf4.py
 	.venv/bin/python scripts/check_engine.py
 	.venv/bin/python scripts/check_openai.py --gemma
