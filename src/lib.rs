@@ -13,6 +13,7 @@
 //! - [`curate`]: people at work on the dataset, from the terminal and from a page.
 //! - [`report`]: figures and charts.
 //! - [`replace`]: files that are never half-written.
+//! - [`leave`]: ending at once.
 //! - [`progress`]: what long work shows.
 //! - [`cli`]: the command line, for both binaries.
 
@@ -24,6 +25,7 @@ pub mod curate;
 pub mod filter;
 pub mod generate;
 pub mod interchange;
+pub mod leave;
 pub mod pipeline;
 pub mod progress;
 pub mod prompt;

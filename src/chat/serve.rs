@@ -33,6 +33,9 @@ use crate::eval::complete::batched;
 use crate::model::chat_form::ChatForm;
 use crate::model::token_bytes::TokenBytes;
 
+/// How long connections without an answer under way may take to end.
+const IDLE_TIME: Duration = Duration::from_secs(3);
+
 /// What all requests share.
 pub struct Server {
     /// The model.
@@ -194,6 +197,8 @@ async fn drain(server: &Server, open: &Open, time: Duration, mut stop: Stop, qui
             time.as_secs()
         );
     }
+    // Who has not even sent a whole request is not waited for as long.
+    let time = if under_way > 0 { time } else { time.min(IDLE_TIME) };
     let ended = tokio::select! {
         () = open.ended() => true,
         () = tokio::time::sleep(time) => false,
@@ -205,7 +210,7 @@ async fn drain(server: &Server, open: &Open, time: Duration, mut stop: Stop, qui
             eprintln!("stopped: {} cut off", answers(cut));
         }
         // The engine may be in the middle of a step of minutes, for which nobody waits any more.
-        std::process::exit(130);
+        ewe::leave::at_once(130);
     }
     if under_way > 0 && !quiet {
         eprintln!("stopped: all answers were given");

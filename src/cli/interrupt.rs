@@ -21,7 +21,7 @@ async fn stop(interrupted: Arc<AtomicBool>) {
             _ = terminate.recv() => {}
         }
         if interrupted.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+            crate::leave::at_once(130);
         }
         eprintln!("stopping when what is in flight is answered; once more to leave at once");
     }

@@ -22,11 +22,11 @@ pub struct Args {
     pub lora_rank: u32,
 
     /// Tokens that go through the model at once
-    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..=131_072))]
     pub micro_tokens: u32,
 
     /// How many of these the loss falls on [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=131_072))]
     pub target_tokens: Option<u32>,
 
     /// What is kept
