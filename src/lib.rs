@@ -14,6 +14,7 @@
 //! - [`report`]: figures and charts.
 //! - [`replace`]: files that are never half-written.
 //! - [`leave`]: ending at once.
+//! - [`lock`]: work that one process does at a time.
 //! - [`progress`]: what long work shows.
 //! - [`cli`]: the command line, for both binaries.
 
@@ -26,6 +27,7 @@ pub mod filter;
 pub mod generate;
 pub mod interchange;
 pub mod leave;
+pub mod lock;
 pub mod pipeline;
 pub mod progress;
 pub mod prompt;

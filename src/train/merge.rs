@@ -1,6 +1,7 @@
 //! `ewe merge`: an adapter becomes part of its model's weights, and the result a model like any other.
 
 use super::saved_form::SavedForm;
+use super::out::OutFolder;
 use super::{files, save};
 use crate::model::hub::{self, Want};
 use crate::model::{self, LoadedModel, adapter};
@@ -10,9 +11,7 @@ use tch::{Device, Kind, Tensor};
 
 /// Runs `ewe merge`. Fails when nothing of the adapter is left in the result, and then writes nothing.
 pub fn run(args: &Args, quiet: bool) -> Result<()> {
-    if std::fs::read_dir(&args.out).is_ok_and(|mut entries| entries.next().is_some()) {
-        bail!("{} is not empty\nhint: another --out", args.out.display());
-    }
+    let _out = OutFolder::new(&args.out)?;
     let base = hub::resolve(&args.model, Want::Model)?;
     let _guard = tch::no_grad_guard();
     let LoadedModel {
@@ -42,7 +41,6 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
             model::device::dtype_name(kind)
         );
     }
-    std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
     files::make_sure_of_room(&args.out, files::bytes(&model.parameters()))
         .context("cannot save the model")?;
     save::copy_tokenizer(&base, &args.out)?;

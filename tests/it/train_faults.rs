@@ -45,6 +45,7 @@ fn log(out: &Path) -> Vec<Value> {
         line.remove("tokens_per_s");
         line.remove("mfu");
         line.remove("memory");
+        line.remove("resident");
         line.remove("update_s");
     }
     lines
@@ -349,4 +350,72 @@ fn curves_are_written_for_tensorboard() {
     ] {
         assert!(text.contains(tag), "{tag}");
     }
+}
+
+/// Starts of the same run at the same moment, and whatever else would write to its folder while it goes on.
+#[test]
+fn one_process_at_a_time_writes_to_a_folder() {
+    let scratch = Dir::new();
+    let data = rows(&scratch);
+    let out = scratch.path("out");
+    let more = "--steps 100000 --batch-size 4 --save-every 3";
+    let begin = |_: usize| {
+        Process::new(EWE_TORCH)
+            .env("OMP_NUM_THREADS", "1")
+            .args(arguments("gptj", &data, &out, more))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let taken = "another process is writing to";
+    let mut runs: Vec<Child> = (0..3).map(begin).collect();
+    // All but one end at once.
+    let begun = Instant::now();
+    let mut refused = Vec::new();
+    while refused.len() < 2 {
+        assert!(begun.elapsed() < Duration::from_secs(120), "nobody was refused");
+        std::thread::sleep(Duration::from_millis(5));
+        refused.extend(runs.extract_if(.., |run| run.try_wait().unwrap().is_some()));
+    }
+    for run in refused {
+        let told = run.wait_with_output().unwrap();
+        let text = String::from_utf8(told.stderr).unwrap();
+        assert_eq!(told.status.code(), Some(1), "{text}");
+        assert!(text.contains(taken) && text.contains("hint:"), "{text}");
+    }
+    let mut run = runs.pop().unwrap();
+    while metrics(&out).len() < 4 {
+        assert!(run.try_wait().unwrap().is_none(), "the run ended early");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    for other in ["", "--resume", "--dry-run", "--resume --allow-changes"] {
+        fails(train("gptj", &data, &out, other), &[taken, "hint: wait"]);
+    }
+    let merge = Command::new(EWE_TORCH)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args([
+            "merge",
+            "--model",
+            "tests/golden/gemma3",
+            "--adapter",
+            "tests/golden/gemma3_lora",
+        ])
+        .arg("--out")
+        .arg(&out)
+        .assert();
+    fails(merge, &[taken, "hint: wait"]);
+    assert!(run.try_wait().unwrap().is_none(), "the run was disturbed");
+    run.kill().unwrap();
+    run.wait().unwrap();
+    // What a kill leaves locks nobody out, and the log is of one run.
+    assert!(out.join(".lock").exists());
+    let steps = metrics(&out).len() as u64 + 5;
+    let more = format!("--steps {steps} --batch-size 4 --save-every 3 --resume --allow-changes");
+    train("gptj", &data, &out, &more).success();
+    assert!(!out.join(".lock").exists());
+    let told: Vec<u64> = metrics(&out)
+        .iter()
+        .map(|line| line["step"].as_u64().unwrap())
+        .collect();
+    assert_eq!(told, (1..=steps).collect::<Vec<_>>());
 }

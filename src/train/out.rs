@@ -1,0 +1,118 @@
+//! The folder of a result, which one process writes at a time.
+
+use anyhow::{Context, Result, bail};
+use ewe::lock::FileLock;
+use std::io::{Error, ErrorKind};
+use std::path::{Path, PathBuf};
+
+/// The lock within the folder. Whoever is killed leaves it behind, unlocked; it is no content.
+const LOCK: &str = ".lock";
+
+/// A folder that nobody else writes to while this lives. One that was made for it and in which nothing was written is gone afterwards.
+#[derive(Debug)]
+pub struct OutFolder {
+    path: PathBuf,
+    made: bool,
+    /// None where the file system has no locks.
+    lock: Option<FileLock>,
+}
+
+impl OutFolder {
+    /// Makes `path`, or makes sure that it is empty.
+    pub fn new(path: &Path) -> Result<OutFolder> {
+        OutFolder::empty(path, "another --out")
+    }
+
+    /// As [`OutFolder::new`], for a run that can be resumed later.
+    pub fn of_run(path: &Path) -> Result<OutFolder> {
+        OutFolder::empty(
+            path,
+            match is_a_run(path) {
+                true => "another --out, or --resume to continue the run in it",
+                false => "another --out",
+            },
+        )
+    }
+
+    /// The folder of a run to resume, or an empty one.
+    pub fn of_resumed(path: &Path) -> Result<OutFolder> {
+        if !path.try_exists().with_context(|| cannot_use(path))? {
+            bail!(
+                "there is nothing to resume: {} does not exist\nhint: leave --resume away",
+                path.display()
+            );
+        }
+        let folder = OutFolder::lock(path)?;
+        if has_content(path)? && !is_a_run(path) {
+            bail!(
+                "{} is not the result of a run\nhint: another --out",
+                path.display()
+            );
+        }
+        Ok(folder)
+    }
+
+    fn empty(path: &Path, hint: &str) -> Result<OutFolder> {
+        let folder = OutFolder::lock(path)?;
+        match has_content(path)? {
+            true => bail!("{} is not empty\nhint: {hint}", path.display()),
+            false => Ok(folder),
+        }
+    }
+
+    fn lock(path: &Path) -> Result<OutFolder> {
+        loop {
+            let made = match std::fs::create_dir(path) {
+                Ok(()) => true,
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    std::fs::create_dir_all(path)
+                        .with_context(|| format!("cannot make {}", path.display()))?;
+                    true
+                }
+                Err(_) if path.is_dir() => false,
+                Err(error) => return Err(error).with_context(|| cannot_use(path)),
+            };
+            let lock = match FileLock::take(&path.join(LOCK)) {
+                Ok(Some(lock)) => Some(lock),
+                Ok(None) => bail!(
+                    "another process is writing to {}\nhint: wait until it has ended, or another --out",
+                    path.display()
+                ),
+                Err(error) if error.kind() == ErrorKind::Unsupported => None,
+                // Whoever made the folder has found nothing to write and removed it.
+                Err(error) if error.kind() == ErrorKind::NotFound && !path.exists() => continue,
+                Err(error) => return Err(error).with_context(|| cannot_use(path)),
+            };
+            return Ok(OutFolder {
+                path: path.to_owned(),
+                made,
+                lock,
+            });
+        }
+    }
+}
+
+impl Drop for OutFolder {
+    fn drop(&mut self) {
+        drop(self.lock.take());
+        if self.made {
+            // Fails, as it should, where something was written.
+            let _ = std::fs::remove_dir(&self.path);
+        }
+    }
+}
+
+fn cannot_use(path: &Path) -> String {
+    format!("cannot use {} as --out", path.display())
+}
+
+fn has_content(path: &Path) -> Result<bool> {
+    let mut entries = std::fs::read_dir(path).with_context(|| cannot_use(path))?;
+    let content = entries.find(|entry| entry.as_ref().map_or(true, |entry| entry.file_name() != LOCK));
+    let first: Result<_, Error> = content.transpose();
+    Ok(first.with_context(|| cannot_use(path))?.is_some())
+}
+
+fn is_a_run(path: &Path) -> bool {
+    path.join("run.json").is_file()
+}
