@@ -31,6 +31,10 @@ pub struct StepMetrics {
     /// The most bytes that there were at once, as the allocator counts them; on a GPU, those of the machine beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
+    /// Bytes of the process that were in the machine's memory when the step ended: `memory`, what the allocator keeps for the steps to
+    /// come, libtorch, and what all else takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resident: Option<u64>,
     /// Why the step was skipped, if it was: the weights did not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<String>,

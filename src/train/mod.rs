@@ -3,12 +3,12 @@
 //! - [`run`], [`prepare`], [`steps`]: the command from its arguments to its result.
 //! - [`settings`]: what a run does, resolved once.
 //! - [`source`], [`form`], [`dataset`]: rows become examples.
-//! - [`batch`], [`schedule`]: what a step sees, how it is cut, how fast it learns.
+//! - [`batch`], [`largest`], [`schedule`]: what a step sees, how it is cut, which piece takes most memory, how fast it learns.
 //! - [`learner`]: the model in training, made of [`loss`], [`trained`], [`lora`] and [`optimizer`].
 //! - [`adamw`], [`adafactor`]: the update rules, as kernels or [`composed`] of libtorch's operations.
 //! - [`guard`], [`metrics`], [`events`], [`speed`], [`interrupt`]: what is noticed and noted on the way.
 //! - [`plan`], [`selftest`]: what is needed, and what can be relied on.
-//! - [`checkpoint`], [`save`], [`saved_form`], [`merge`], [`files`]: what is written.
+//! - [`out`], [`checkpoint`], [`save`], [`saved_form`], [`merge`], [`files`]: what is written, and where.
 
 pub mod adafactor;
 pub mod adamw;
@@ -21,12 +21,14 @@ pub mod files;
 pub mod form;
 pub mod guard;
 pub mod interrupt;
+pub mod largest;
 pub mod learner;
 pub mod lora;
 pub mod loss;
 pub mod merge;
 pub mod metrics;
 pub mod optimizer;
+pub mod out;
 pub mod plan;
 pub mod prepare;
 #[cfg(test)]

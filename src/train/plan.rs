@@ -54,6 +54,8 @@ impl Planner {
             (of.method, of.precision, of.rank, of.dora)
                 == (choice.method, choice.precision, choice.rank, choice.dora)
                 && of.targets == choice.targets
+                // Of one that wants everything a half-wanted block is not measured.
+                && (of.target_tokens < of.tokens) >= (choice.target_tokens < choice.tokens)
         };
         let block = match self.blocks.iter().find(|(of, _)| alike(of)) {
             Some((_, block)) => *block,
@@ -122,6 +124,7 @@ fn choice(args: &Args, method: Method) -> Choice {
         tokens,
         // Prompts carry no loss, but may be short.
         target_tokens: args.target_tokens.map_or(tokens, u64::from).min(tokens),
+        tokens_beside: 0,
         cut: args.cut,
         gpu: true,
     }
@@ -365,6 +368,7 @@ mod tests {
             offload: false,
             tokens: 2048,
             target_tokens: 2048,
+            tokens_beside: 0,
             cut: false,
             gpu: true,
         }

@@ -1,9 +1,9 @@
 //! Everything that precedes the first step: rows are read and encoded, the model loaded, the last checkpoint taken up.
 
-use super::batch::{self, Piece};
 use super::checkpoint::{Checkpoints, State};
 use super::dataset::{self, Encoded, Layout, LeftOut};
 use super::form::RowForm;
+use super::largest::{Demand, Largest, Steps};
 use super::learner::Learner;
 use super::lora::{self, LoraSettings};
 use super::plan::Planner;
@@ -53,10 +53,20 @@ pub struct Run {
     pub checkpoints: Checkpoints,
     /// Bytes that there were before the weights: the rows, the tokenizer.
     pub before_weights: u64,
-    /// What it will need, where that was looked into.
-    pub need: Option<Need>,
+    /// What of it takes most memory.
+    pub heaviest: Option<Heaviest>,
     /// Steps done.
     pub done: u64,
+}
+
+/// What of a run takes most memory.
+pub struct Heaviest {
+    /// The piece that does.
+    pub demand: Demand,
+    /// Whether a step has several pieces.
+    pub cut: bool,
+    /// What the run needs, where that was looked into.
+    pub need: Option<Need>,
 }
 
 /// Reads data, model and, to resume, the last checkpoint. Fails on whatever keeps the run from beginning, and writes
@@ -145,9 +155,9 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
             "warning: --offload keeps a second copy of the weights here and saves nothing: it is for a GPU",
         );
     }
-    let need = need(fields, &settings, &encoded, device, args.dry_run)?;
+    let heaviest = heaviest(fields, &settings, &encoded, device, args.dry_run)?;
     if !args.ignore_plan {
-        refuse_what_cannot_fit(&need, device)?;
+        refuse_what_cannot_fit(heaviest.as_ref().and_then(|of| of.need.as_ref()), device)?;
     }
     let loaded = match early {
         Some(loaded) => loaded,
@@ -211,7 +221,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         device,
         checkpoints,
         before_weights,
-        need,
+        heaviest,
         done,
     })
 }
@@ -266,58 +276,44 @@ fn go_on_with(dir: &Path, args: &Args) -> Result<LoraSettings> {
     })
 }
 
-/// What the run will need, with its largest piece. Blocks are measured where it matters, since that takes a second or more: for a
-/// dry run, and where without their activations half the memory is taken.
-fn need(
+/// What of the run takes most memory, none where there is nothing to train on. What it needs is planned with measured blocks where it
+/// matters, since that takes a second or more: for a dry run, and where without their activations half the memory is taken.
+fn heaviest(
     fields: Fields,
     settings: &Settings,
     encoded: &Encoded,
     device: tch::Device,
     dry_run: bool,
-) -> Result<Option<Need>> {
-    let (largest, cut) = largest_piece(settings, encoded);
-    let tokens = largest.id_t.len() as u64;
-    let choice = Choice::of(
-        settings,
-        tokens,
-        largest.target_n.len() as u64,
-        cut,
-        device.is_cuda(),
-    );
-    // Where nothing is counted nothing can be planned; training goes on without.
-    if memory::allocated(tch::Device::Cpu).is_none() {
-        return Ok(None);
-    }
-    let mut planner = Planner::new(fields)?;
-    let least = planner.least(&choice);
-    let scarce = |device, bytes: u64| available(device).is_some_and(|free| 2 * bytes > free);
-    let tight = scarce(device, least.total) || scarce(tch::Device::Cpu, least.host);
-    (dry_run || tight).then(|| planner.need(&choice)).transpose()
-}
-
-/// The largest piece of the first epoch, and whether a step has several.
-pub fn largest_piece(settings: &Settings, encoded: &Encoded) -> (Piece, bool) {
-    let examples = &encoded.train;
-    let order = settings.dealing().epoch(0, examples.len());
-    let mut cut = false;
-    let mut largest = Piece::default();
-    for members in order
-        .chunks(settings.batch_size)
-        .take(settings.schedule.total as usize)
-    {
-        let pieces = batch::pack(examples, members, settings.limits());
-        cut |= pieces.len() > 1;
-        for piece in pieces {
-            if piece.id_t.len() > largest.id_t.len() {
-                largest = piece;
+) -> Result<Option<Heaviest>> {
+    let Largest { demands, cut } = Largest::of(&Steps::of(settings), &encoded.train);
+    let of_all = |need: &mut dyn FnMut(&Choice) -> Result<Need>| {
+        let mut most: Option<(&Demand, Need)> = None;
+        for demand in &demands {
+            let need = need(&Choice::of(settings, demand, cut, device.is_cuda()))?;
+            if most.as_ref().is_none_or(|(_, most)| need.total > most.total) {
+                most = Some((demand, need));
             }
         }
-    }
-    (largest, cut)
+        anyhow::Ok(most)
+    };
+    let mut planner = Planner::new(fields)?;
+    let Some((demand, least)) = of_all(&mut |choice| Ok(planner.least(choice)))? else {
+        return Ok(None);
+    };
+    let scarce = |device, bytes: u64| available(device).is_some_and(|free| 2 * bytes > free);
+    let tight = scarce(device, least.total) || scarce(tch::Device::Cpu, least.host);
+    // Where nothing is counted nothing can be planned; training goes on without.
+    let planned = match memory::allocated(tch::Device::Cpu).is_some() && (dry_run || tight) {
+        true => of_all(&mut |choice| planner.need(choice))?,
+        false => None,
+    };
+    let (demand, need) = planned.map_or((demand, None), |(demand, need)| (demand, Some(need)));
+    let demand = demand.clone();
+    Ok(Some(Heaviest { demand, cut, need }))
 }
 
 /// Fails where the machine's memory is less than what the run needs.
-fn refuse_what_cannot_fit(need: &Option<Need>, device: tch::Device) -> Result<()> {
+fn refuse_what_cannot_fit(need: Option<&Need>, device: tch::Device) -> Result<()> {
     let (Some(need), Some(free)) = (need, available(device)) else {
         return Ok(());
     };

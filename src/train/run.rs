@@ -1,11 +1,12 @@
 //! `ewe train` from its arguments to its result.
 
-use super::batch::Piece;
 use super::checkpoint::Checkpoints;
 use super::guard::Guard;
+use super::largest::Demand;
 use super::learner::Update;
-use super::plan::choice::SCRATCH;
-use super::prepare::{Run, largest_piece, prepare};
+use super::out::OutFolder;
+use super::plan::choice::{Need, SCRATCH};
+use super::prepare::{Heaviest, Run, prepare};
 use super::settings::Settings;
 use super::speed;
 use super::steps::End;
@@ -17,7 +18,6 @@ use ewe::cli::size::shown;
 use ewe::cli::train::{Args, Quantize};
 use ewe::progress::clock;
 use ewe::store::RunStatus;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Exit code after a clean stop.
@@ -26,7 +26,6 @@ const INTERRUPTED: u8 = 130;
 /// Runs `ewe train`; gives the exit code. Must not be called from within an async runtime.
 pub fn run(args: &Args, quiet: bool) -> Result<u8> {
     Settings::check(args)?;
-    let made_out = claim(&args.out, args.resume)?;
     if args.resume && save::is_finished(&args.out) {
         say(
             quiet,
@@ -34,50 +33,16 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         );
         return Ok(0);
     }
-    let result = fault::caught(|| prepare(args, quiet))
+    let _out = match args.resume {
+        true => OutFolder::of_resumed(&args.out)?,
+        false => OutFolder::of_run(&args.out)?,
+    };
+    fault::caught(|| prepare(args, quiet))
         .map_err(|error| match fault::is_out_of_memory(&error) {
             true => anyhow!("{error:#}\nhint: `ewe plan` with the run's options says what takes less"),
             false => error,
         })
-        .and_then(|run| run.go(args, quiet));
-    if made_out && (result.is_err() || args.dry_run) {
-        // Removes it only if nothing was written, which is what should be left of a run that never began.
-        let _ = std::fs::remove_dir(&args.out);
-    }
-    result
-}
-
-/// Makes `out`, or makes sure that it is empty or the run to resume. Whether it was made.
-fn claim(out: &Path, resume: bool) -> Result<bool> {
-    match std::fs::read_dir(out) {
-        Ok(mut entries) => {
-            let empty = entries.next().is_none();
-            if !resume && !empty {
-                bail!(
-                    "{} is not empty\nhint: another --out, or --resume to continue the run in it",
-                    out.display()
-                );
-            }
-            if resume && !empty && !out.join("run.json").is_file() {
-                bail!(
-                    "{} is not the result of a run\nhint: another --out",
-                    out.display()
-                );
-            }
-            Ok(false)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            if resume {
-                bail!(
-                    "there is nothing to resume: {} does not exist\nhint: leave --resume away",
-                    out.display()
-                );
-            }
-            std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-            Ok(true)
-        }
-        Err(error) => Err(error).with_context(|| format!("cannot use {} as --out", out.display())),
-    }
+        .and_then(|run| run.go(args, quiet))
 }
 
 pub(super) fn say(quiet: bool, text: &str) {
@@ -198,21 +163,25 @@ impl Run {
         Ok(())
     }
 
-    /// One step of one piece, or of that piece twice: its loss, and what became of it.
-    fn learn_once(&mut self, piece: &Piece, twice: bool) -> (f64, Update) {
-        let (rate, clip, targets) = (
-            self.settings.schedule.peak,
-            self.settings.clip,
-            piece.target_n.len(),
-        );
+    /// A step with the piece that takes most memory: its loss, and what became of it.
+    fn learn_once(&mut self, heaviest: &Heaviest) -> (f64, Update) {
+        let (rate, clip) = (self.settings.schedule.peak, self.settings.clip);
+        let Demand { piece, beside } = &heaviest.demand;
         let guard = Guard::new(0.0, &[]);
         if self.settings.update_in_backward {
+            let pieces: Vec<_> = [piece]
+                .into_iter()
+                .chain(beside)
+                .map(|piece| (piece, 0))
+                .collect();
+            let targets = pieces.iter().map(|(piece, _)| piece.target_n.len()).sum();
             let refuses = |nll: f64, norm: Option<f64>| guard.refuses(nll, norm);
             return self
                 .learner
-                .learn_and_update(&[(piece, 0)], targets, rate, clip, &refuses);
+                .learn_and_update(&pieces, targets, rate, clip, &refuses);
         }
-        if twice {
+        let targets = piece.target_n.len();
+        if heaviest.cut {
             self.learner.learn(piece, targets, false, 0);
         }
         let nll = self.learner.learn(piece, targets, true, 0);
@@ -222,15 +191,14 @@ impl Run {
         (nll, update)
     }
 
-    /// The largest piece, an update and a save, in a folder that is gone afterwards.
+    /// The step that takes most memory, and a save, in a folder that is gone afterwards.
     fn rehearse(&mut self, args: &Args, quiet: bool) -> Result<u8> {
-        let (largest, cut) = largest_piece(&self.settings, &self.encoded);
-        if largest.id_t.is_empty() {
+        let Some(heaviest) = self.heaviest.take() else {
             bail!("there are no rows");
-        }
+        };
         let begun = Instant::now();
         let before = memory::allocated(self.device);
-        let ((nll, update), peak) = memory::peak_of(self.device, || self.learn_once(&largest, cut));
+        let ((nll, update), peak) = memory::peak_of(self.device, || self.learn_once(&heaviest));
         if let Update::Refused(why) = update {
             bail!(
                 "the largest piece, with a loss of {nll:.3}, cannot be learnt: {why}\nhint: --precision fp32"
@@ -243,6 +211,7 @@ impl Run {
         self.checkpoints.save(&self.state, &self.learner.state())?;
         save::write(&mut self.learner, &self.base, &self.saved_form, dir.path())?;
         dir.close().context("cannot remove what the dry run wrote")?;
+        let piece = &heaviest.demand.piece;
         say(
             quiet,
             &format!(
@@ -250,30 +219,34 @@ impl Run {
                  save {:.1} s; nothing is kept",
                 self.encoded.train.len(),
                 self.settings.schedule.total,
-                largest.members.len(),
-                largest.id_t.len(),
+                piece.members.len(),
+                piece.id_t.len(),
                 learnt.as_secs_f64(),
-                before
-                    .zip(peak)
-                    .map_or(String::new(), |(before, peak)| self.compared(before + peak)),
+                before.zip(peak).map_or(String::new(), |(before, peak)| self
+                    .compared(before + peak, heaviest.need.as_ref())),
                 (begun.elapsed() - learnt).as_secs_f64()
             ),
         );
         Ok(0)
     }
 
-    /// ` and … of memory`, as measured and as planned.
-    fn compared(&self, peak: u64) -> String {
-        let planned = self.need.as_ref().map_or(String::new(), |need| {
-            format!(
-                " ({} were planned)",
-                megabytes(need.total - need.bytes.workspace + SCRATCH)
-            )
-        });
-        format!(
-            " and {} of memory{planned}",
-            megabytes(peak - self.before_weights.min(peak))
-        )
+    /// ` and … of memory, … of the process`: what was allocated and, where that is the same memory, what is resident, as measured and as
+    /// planned.
+    fn compared(&self, peak: u64, need: Option<&Need>) -> String {
+        let told = |bytes: u64, planned: Option<u64>| {
+            let planned = planned.map_or(String::new(), |planned| {
+                format!(" ({} were planned)", megabytes(planned))
+            });
+            (megabytes(bytes), planned)
+        };
+        let allocated = need.map(|need| need.total - need.bytes.workspace + SCRATCH);
+        let (taken, planned) = told(peak - self.before_weights.min(peak), allocated);
+        let mut text = format!(" and {taken} of memory{planned}");
+        if let Some(resident) = memory::resident().filter(|_| !self.device.is_cuda()) {
+            let (taken, planned) = told(resident, need.map(|need| need.total));
+            text += &format!(", {taken} of the process{planned}");
+        }
+        text
     }
 
     fn introduction(&self, args: &Args, total: u64, ceiling: f64) -> String {

@@ -35,6 +35,7 @@ struct Notes {
     progress: Progress,
     guard: Guard,
     skipped_in_a_row: u32,
+    surplus: memory::Surplus,
 }
 
 impl Run {
@@ -50,6 +51,7 @@ impl Run {
             guard: Guard::new(self.settings.guard, &past),
             skipped_in_a_row: past.iter().rev().take_while(|of| of.skipped.is_some()).count() as u32,
             progress: Progress::new("train", "steps", self.done, total, quiet),
+            surplus: memory::Surplus::watch(),
         };
         let mut eval_before = if self.done == 0 { self.evaluate() } else { None };
         let save_every = args.save_every.unwrap_or(match self.settings.method {
@@ -76,6 +78,8 @@ impl Run {
             line.loss = loss.is_finite().then_some(loss);
             line.update_s = (self.learner.updating - updating).as_secs_f64();
             line.memory = before.zip(peak).map(|(before, peak)| before + peak);
+            notes.surplus.needed(line.memory);
+            line.resident = notes.surplus.give_back();
             self.note(&mut line, loss, update, &members, &mut notes)?;
             let is_best = self.evaluated(&mut line);
             line.eval_loss_before = eval_before.take();

@@ -140,6 +140,7 @@ fn planned(
         offload: false,
         tokens,
         target_tokens,
+        tokens_beside: 0,
         cut: false,
         gpu: device.is_cuda(),
     };

@@ -3,6 +3,7 @@
 use super::block::Block;
 use super::size::Size;
 use crate::model::device::has_bf16;
+use crate::train::largest::Demand;
 use crate::train::settings::Settings;
 use crate::train::{composed, loss};
 use ewe::cli::train::{Master, Method, OptimizerKind, Precision, Quantize};
@@ -38,6 +39,8 @@ pub struct Choice {
     pub tokens: u64,
     /// Of these, those that the loss falls on.
     pub target_tokens: u64,
+    /// Those of the step's other pieces, where these wait between blocks: with `update_in_backward`.
+    pub tokens_beside: u64,
     /// Whether a step has several such pieces, so that gradients are summed in fp32.
     pub cut: bool,
     /// Whether it is on a GPU.
@@ -45,8 +48,8 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// That of a run, in the largest piece `tokens` of which `target_tokens` are targets.
-    pub fn of(settings: &Settings, tokens: u64, target_tokens: u64, cut: bool, gpu: bool) -> Choice {
+    /// That of a run, while the piece of `demand` goes through the model.
+    pub fn of(settings: &Settings, demand: &Demand, cut: bool, gpu: bool) -> Choice {
         Choice {
             method: settings.method,
             rank: settings.lora.as_ref().map_or(0, |lora| u64::from(lora.rank)),
@@ -62,8 +65,9 @@ impl Choice {
             recompute: settings.recompute,
             update_in_backward: settings.update_in_backward,
             offload: settings.offload,
-            tokens,
-            target_tokens,
+            tokens: demand.piece.id_t.len() as u64,
+            target_tokens: demand.piece.target_n.len() as u64,
+            tokens_beside: demand.tokens_beside() as u64,
             cut,
             gpu,
         }
@@ -273,29 +277,39 @@ impl Need {
         };
         // Beside its gradients.
         let within = |backward: u64| (backward + dequantised).saturating_sub(of_block);
+        // Of the pieces beside it, what goes into so many blocks and the gradient of what comes out.
+        let beside_pieces = |blocks: u64| (blocks + 1) * features(choice.tokens_beside);
         let moments = [
             // The loss: all that is kept, logits, and the head's gradient.
             Bytes {
-                activations: all_kept + wanted + 2 * at_targets,
+                activations: all_kept + beside_pieces(size.layers) + wanted + 2 * at_targets,
                 logits,
                 gradients: head_gradient + doubled_head + sums,
                 ..fixed
             },
             // The last block's backward pass.
             Bytes {
-                activations: all_kept + last_again + within(last.backward) + 2 * wanted,
+                activations: all_kept
+                    + beside_pieces(size.layers)
+                    + last_again
+                    + within(last.backward)
+                    + 2 * wanted,
                 gradients: of_head + of_block + sums,
                 ..fixed
             },
             // That of the one before it, of which more is wanted.
             Bytes {
-                activations: below_kept + again + within(any.backward) + 2 * hidden,
+                activations: below_kept
+                    + beside_pieces(before_last)
+                    + again
+                    + within(any.backward)
+                    + 2 * hidden,
                 gradients: of_head + two * of_block + sums,
                 ..fixed
             },
             // The first block's, when all other gradients but the embedding's are there.
             Bytes {
-                activations: any.kept + within(any.backward) + hidden,
+                activations: any.kept + beside_pieces(1) + within(any.backward) + hidden,
                 gradients: sums
                     + if choice.update_in_backward {
                         beside + of_block
@@ -306,7 +320,7 @@ impl Need {
             },
             // The embedding's.
             Bytes {
-                activations: 3 * hidden,
+                activations: 3 * hidden + beside_pieces(0),
                 gradients: sums
                     + if choice.update_in_backward {
                         beside + of_embedding
