@@ -20,6 +20,9 @@ use crate::model::fault;
 use crate::model::room::{self, Shape};
 use crate::shim::Inference;
 
+/// The most tokens of prompts seen before whose keys and values are kept.
+const PREFIX_TOKENS: usize = 32_768;
+
 /// What an engine may use.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -28,7 +31,7 @@ pub struct Config {
     /// The most bytes for keys and values of running requests. A request that needs more for itself alone is refused
     /// before it comes here ([`super::handle`]).
     pub kv_bytes: usize,
-    /// The most bytes for keys and values of prompts seen before; 0 switches their reuse off.
+    /// The most bytes for keys and values of prompts seen before, [`PREFIX_TOKENS`] at most; 0 switches their reuse off.
     pub prefix_bytes: usize,
     /// The most prompt tokens computed between two steps of those already running.
     pub prefill_tokens: usize,
@@ -180,13 +183,19 @@ pub struct Engine {
     stats: Stats,
 }
 
+/// An empty store of beginnings. What prompts of many lengths leave in it must come to an end soon, so small models keep no more tokens
+/// than a middling one.
+fn prefixes(config: &Config, bytes_per_token: usize) -> Prefixes {
+    Prefixes::new((config.prefix_bytes / bytes_per_token).min(PREFIX_TOKENS))
+}
+
 impl Engine {
     /// An idle engine.
     pub fn new(model: Box<dyn CausalLm>, kind: Kind, device: Device, config: Config) -> Engine {
         let bytes_per_token = KvCache::bytes_per_token(model.info(), kind).max(1);
         Engine {
             cache: KvCache::new(model.info(), kind, device),
-            prefixes: Prefixes::new(config.prefix_bytes / bytes_per_token),
+            prefixes: prefixes(&config, bytes_per_token),
             model,
             kind,
             device,
@@ -236,7 +245,7 @@ impl Engine {
         self.chosen.clear();
         self.told.clear();
         self.cache = KvCache::new(self.model.info(), self.kind, self.device);
-        self.prefixes = Prefixes::new(self.config.prefix_bytes / self.bytes_per_token);
+        self.prefixes = prefixes(&self.config, self.bytes_per_token);
     }
 
     /// Gives every running request its next token: [`Engine::advance`], then [`Engine::deliver`].

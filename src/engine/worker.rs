@@ -11,12 +11,17 @@ use ewe::backend::{BackendError, FinishReason, Sampling};
 use super::answer::Orphans;
 use super::batch::{Engine, Listener, Request, Stats, Wants};
 use crate::model::fault;
+use crate::shim::memory;
+use tch::Device;
 
 /// After so many failed steps in a row the model counts as broken, until a step succeeds.
 const GIVEN_UP: usize = 3;
 
 /// How long a broken model rests before it is tried with a request of the engine's own.
 const REST: Duration = Duration::from_secs(5);
+
+/// Steps after which resident memory is looked at, unless there is a pause before.
+const LOOKED_AT: u64 = 256;
 
 /// What the thread and those who ask it both see.
 #[derive(Default)]
@@ -82,6 +87,7 @@ fn stopped(reason: &str) -> BackendError {
 
 /// Takes what has come, advances the batch, waits when there is nothing to do; until nobody can ask any more.
 pub(super) fn work(mut engine: Engine, incoming: &mpsc::Receiver<Vec<Request>>, shared: &Shared) {
+    let (mut surplus, mut steps) = (memory::Surplus::watch(), 0u64);
     loop {
         if engine.idle() {
             match next(incoming, shared.broken().is_some(), &engine) {
@@ -99,7 +105,16 @@ pub(super) fn work(mut engine: Engine, incoming: &mpsc::Receiver<Vec<Request>>, 
             shared.succeeded(engine.stats());
             Ok(())
         };
-        let failed = match catch_unwind(AssertUnwindSafe(|| fault::caught(step))) {
+        let before = memory::allocated(Device::Cpu);
+        let (stepped, peak) = memory::peak_of(Device::Cpu, || {
+            catch_unwind(AssertUnwindSafe(|| fault::caught(step)))
+        });
+        surplus.needed(before.zip(peak).map(|(before, peak)| before + peak));
+        steps += 1;
+        if engine.idle() || steps % LOOKED_AT == 0 {
+            surplus.give_back();
+        }
+        let failed = match stepped {
             Ok(done) => done.err().map(|error| error.to_string()),
             Err(panic) => Some(fault::words(panic.as_ref())),
         };

@@ -18,10 +18,12 @@ pub struct KvCache {
     options: (Kind, Device),
 }
 
-/// Keys and values of the first tokens of some sequence, copied out of a cache: a pair of `[n, k, d]` a layer.
+/// Keys and values of the first tokens of some sequence, copied out of a cache: those of all layers in one piece of memory, since
+/// many small ones that stay would tear apart what comes and goes between them.
 #[derive(Debug)]
 pub struct Prefix {
-    layers: Vec<(Tensor, Tensor)>,
+    /// `[2 · layers, n, k, d]`: keys and values by turns.
+    layer_pairs: Tensor,
 }
 
 impl KvCache {
@@ -98,7 +100,7 @@ impl KvCache {
 
     /// Copies the first `length` tokens of slot `from` over those of slot `to`.
     pub fn move_row(&mut self, from: i64, to: i64, length: i64) {
-        for x in self.layers.iter().flat_map(|(k, v)| [k, v]) {
+        for x in self.both() {
             x.get(to)
                 .narrow(0, 0, length)
                 .copy_(&x.get(from).narrow(0, 0, length));
@@ -107,39 +109,39 @@ impl KvCache {
 
     /// Writes zeros to all of a slot.
     pub fn wipe(&mut self, slot: i64) {
-        for x in self.layers.iter().flat_map(|(k, v)| [k, v]) {
+        for x in self.both() {
             let _ = x.get(slot).zero_();
         }
     }
 
     /// Copies the first `length` tokens of a slot out.
     pub fn take_prefix(&self, slot: i64, length: i64) -> Prefix {
-        let copy = |x: &Tensor| x.get(slot).narrow(0, 0, length).copy();
+        let views: Vec<Tensor> = self.both().map(|x| x.get(slot).narrow(0, 0, length)).collect();
         Prefix {
-            layers: self.layers.iter().map(|(k, v)| (copy(k), copy(v))).collect(),
+            layer_pairs: Tensor::stack(&views, 0),
         }
     }
 
     /// Copies the first `length` tokens of `prefix` into a slot.
     pub fn put_prefix(&mut self, slot: i64, prefix: &Prefix, length: usize) {
         let length = length as i64;
-        for ((k, v), (prefix_k, prefix_v)) in self.layers.iter().zip(&prefix.layers) {
-            k.get(slot)
-                .narrow(0, 0, length)
-                .copy_(&prefix_k.narrow(0, 0, length));
-            v.get(slot)
-                .narrow(0, 0, length)
-                .copy_(&prefix_v.narrow(0, 0, length));
+        for (index, x) in self.both().enumerate() {
+            let kept = prefix.layer_pairs.get(index as i64);
+            x.get(slot).narrow(0, 0, length).copy_(&kept.narrow(0, 0, length));
         }
+    }
+
+    /// Keys and values of all layers by turns.
+    fn both(&self) -> impl Iterator<Item = &Tensor> {
+        self.layers.iter().flat_map(|(k, v)| [k, v])
     }
 }
 
 impl Prefix {
     /// A copy of its first `length` tokens.
     pub fn first(&self, length: usize) -> Prefix {
-        let copy = |x: &Tensor| x.narrow(0, 0, length as i64).copy();
         Prefix {
-            layers: self.layers.iter().map(|(k, v)| (copy(k), copy(v))).collect(),
+            layer_pairs: self.layer_pairs.narrow(1, 0, length as i64).copy(),
         }
     }
 }

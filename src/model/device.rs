@@ -84,11 +84,34 @@ pub fn dtype_name(kind: Kind) -> &'static str {
     }
 }
 
-/// Settles, once and before any tensor, what this process computes with: as many threads as there are physical cores
-/// (hyper-threads share the units that matter here; `OMP_NUM_THREADS` wins).
+/// Settles, once and before any tensor or thread, what this process computes with: as many threads as there are physical cores
+/// (hyper-threads share the units that matter here; `OMP_NUM_THREADS` wins), and how many compiled products are kept.
 pub fn prepare() {
+    for (name, count) in KEPT_PRODUCTS {
+        keep(name, count);
+    }
     if std::env::var_os("OMP_NUM_THREADS").is_none() {
         tch::set_num_threads(cores() as i32);
+    }
+}
+
+/// How many products of matrices stay compiled, by the variables that say so.
+///
+/// oneDNN compiles one for every shape, a third of a megabyte each, and with rows of every length few shapes come again. libtorch keeps
+/// 1,024 of each thread beside the 1,024 of oneDNN itself: hundreds of megabytes that nobody counts, spread over the memory of
+/// tensors, which they tear apart. One of a thread is enough, since what oneDNN keeps is found there; and that is as many as a
+/// piece of some thirty examples has shapes, each of which all its blocks ask for.
+const KEPT_PRODUCTS: [(&str, &str); 2] = [
+    ("LRU_CACHE_CAPACITY", "1"),
+    ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "384"),
+];
+
+/// Sets a variable of the environment that nobody has set.
+#[allow(unsafe_code)]
+fn keep(name: &str, value: &str) {
+    if std::env::var_os(name).is_none() {
+        // SAFETY: called before there is another thread that could read the environment.
+        unsafe { std::env::set_var(name, value) };
     }
 }
 

@@ -30,6 +30,59 @@ pub fn peak_of<T>(device: Device, f: impl FnOnce() -> T) -> (T, Option<u64>) {
     (result, counter::read(c"thread.peak.read"))
 }
 
+/// Bytes of this process that are in the machine's memory: what was allocated, what the allocator keeps of what was freed, and the pages of
+/// libraries and mapped files that have been touched. None where the system does not tell.
+pub fn resident() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(1024 * line.split_whitespace().next()?.parse::<u64>().ok()?)
+}
+
+/// Keeps what is resident near what is needed. The allocator keeps what is freed, since the next step wants as much; but where steps want
+/// other sizes each time, what lies between the pieces that live longer can become too small for any of them, and more is taken.
+/// Whatever is beyond the bound is given back to the system, which costs fresh pages in the next step: it should not happen often.
+#[derive(Debug)]
+pub struct Surplus {
+    /// Resident beside what this thread allocates: libraries, other threads.
+    beside: u64,
+    /// The most that this thread had allocated at once.
+    most: u64,
+}
+
+impl Surplus {
+    /// Resident bytes that are let be, whatever is needed.
+    const LET_BE: u64 = 64 << 20;
+
+    /// Begins to watch, on the thread that computes.
+    pub fn watch() -> Surplus {
+        let mut surplus = Surplus { beside: 0, most: 0 };
+        surplus.look();
+        surplus
+    }
+
+    /// Notes that this thread had so many bytes at once.
+    pub fn needed(&mut self, peak: Option<u64>) {
+        self.most = self.most.max(peak.unwrap_or_default());
+    }
+
+    /// To be called between steps. Gives what was resident, before anything was given back.
+    pub fn give_back(&mut self) -> Option<u64> {
+        let resident = resident()?;
+        if resident > self.beside + self.most + self.most / 8 + Surplus::LET_BE {
+            counter::give_back();
+            // What cannot be given back will be there after the next step, too.
+            self.look();
+        }
+        Some(resident)
+    }
+
+    fn look(&mut self) {
+        let here = allocated(Device::Cpu).zip(resident());
+        let beside = here.map_or(0, |(allocated, resident)| resident.saturating_sub(allocated));
+        self.beside = self.beside.max(beside);
+    }
+}
+
 /// Bytes of a GPU's memory that nobody uses. None for the CPU.
 pub fn free(device: Device) -> Option<u64> {
     match device {
@@ -86,15 +139,19 @@ mod counter {
     }
 
     pub fn reset_peak() {
+        command(c"thread.peak.reset");
+    }
+
+    /// Gives the pages of what was freed back to the system.
+    pub fn give_back() {
+        // 4096 stands for all arenas.
+        command(c"arena.4096.purge");
+    }
+
+    fn command(name: &CStr) {
         // SAFETY: a name without a value; nothing is read or written through the null pointers.
         unsafe {
-            tikv_jemalloc_sys::mallctl(
-                c"thread.peak.reset".as_ptr(),
-                null_mut(),
-                null_mut(),
-                null_mut(),
-                0,
-            );
+            tikv_jemalloc_sys::mallctl(name.as_ptr(), null_mut(), null_mut(), null_mut(), 0);
         }
     }
 }
@@ -106,6 +163,8 @@ mod counter {
     }
 
     pub fn reset_peak() {}
+
+    pub fn give_back() {}
 }
 
 #[cfg(test)]
@@ -128,6 +187,28 @@ mod tests {
         assert!(near(allocated(Device::Cpu).unwrap() - before, 8));
         assert!(near(peak.unwrap(), 32), "{peak:?}");
         drop(kept);
+    }
+
+    /// Tensors that are freed between others that stay, which is what tears memory apart.
+    #[test]
+    fn what_nobody_needs_is_given_back() {
+        let mut surplus = Surplus::watch();
+        let block = |_: usize| Tensor::ones([4 << 20], (Kind::Uint8, Device::Cpu));
+        let many: Vec<Tensor> = (0..200).map(block).collect();
+        let Some(before) = resident() else { return };
+        let stay: Vec<Tensor> = many
+            .into_iter()
+            .enumerate()
+            .filter_map(|(n, of)| (n % 10 == 0).then_some(of))
+            .collect();
+        // Of these 800 MB a step needed 80.
+        let peak = allocated(Device::Cpu).unwrap();
+        surplus.needed(Some(peak));
+        let told = surplus.give_back().unwrap();
+        assert!(told + (200 << 20) > before, "{told} and {before}");
+        let left = resident().unwrap();
+        assert!(left + (300 << 20) < told, "{left} of {told}");
+        assert_eq!(stay.len(), 20);
     }
 
     #[test]

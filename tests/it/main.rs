@@ -14,6 +14,8 @@ mod interchange;
 mod judge;
 mod keeping;
 mod lists;
+#[cfg(feature = "torch")]
+mod memory;
 mod mock;
 #[cfg(feature = "torch")]
 mod models;

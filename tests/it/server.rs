@@ -69,6 +69,11 @@ impl Server {
         }
     }
 
+    /// Of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Sends a request and gives its connection.
     pub fn send(&self, method: &str, path: &str, body: &Value) -> TcpStream {
         let body = if body.is_null() {
