@@ -9,6 +9,7 @@ use std::{
 
 use ewe::{
     cli::{self, Cli, Command},
+    store,
     task::Review,
 };
 
@@ -24,19 +25,23 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Generate(_) | Command::Judge(_) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
-    runtime.enable_all().build()?.block_on(dispatch(cli))
+    runtime.enable_all().build()?.block_on(async {
+        let ended = dispatch(cli).await;
+        store::open::close_all().await;
+        ended
+    })
 }
 
 async fn dispatch(cli: &Cli) -> anyhow::Result<u8> {
     let globals = &cli.globals;
     match &cli.command {
-        Command::Init(args) => cli::init::run(args).await?,
+        Command::Init(args) => cli::init::run(args, globals.quiet).await?,
         Command::Generate(args) if args.model.is_some() => return Err(hand_over()),
         Command::Generate(args) => return cli::generate::run(args, globals.quiet).await,
         Command::Judge(args) if args.model.is_some() => return Err(hand_over()),
         Command::Judge(args) => return cli::judge::run(args, globals.quiet).await,
         Command::Filter(args) => cli::filter::run(args, globals.quiet).await?,
-        Command::Import(args) => cli::import::run(args).await?,
+        Command::Import(args) => cli::import::run(args, globals.quiet).await?,
         Command::Export(args) => cli::export::run(args, globals).await?,
         Command::List(args) => cli::list::run(args).await?,
         Command::Show(args) => cli::show::run(args).await?,

@@ -12,7 +12,7 @@ mod ask;
 pub mod budget;
 mod evolution;
 pub mod judge;
-mod neighbors;
+pub mod neighbors;
 mod novelty;
 mod pool;
 mod progress;

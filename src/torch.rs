@@ -48,7 +48,7 @@ fn run(cli: &Cli) -> Result<u8> {
 
 /// `ewe generate` with the engine as the model.
 fn generate(args: &cli::generate::Args, quiet: bool) -> Result<u8> {
-    runtime()?.block_on(async {
+    on_a_runtime(async {
         // A dataset that cannot be used is said before a model is loaded.
         let grow = cli::generate::open(args).await?;
         let backend = local(args.model.as_deref(), &args.place, &args.engine, quiet)?;
@@ -58,17 +58,23 @@ fn generate(args: &cli::generate::Args, quiet: bool) -> Result<u8> {
 
 /// `ewe judge` with the engine as the model.
 fn judge(args: &cli::judge::Args, quiet: bool) -> Result<u8> {
-    runtime()?.block_on(async {
+    on_a_runtime(async {
         let judge = cli::judge::open(args).await?;
         let backend = local(args.model.as_deref(), &args.place, &args.engine, quiet)?;
         judge.run(args, quiet, &backend, None).await
     })
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_current_thread()
+/// Does something with a dataset, and closes that whichever way it ends.
+fn on_a_runtime(work: impl Future<Output = Result<u8>>) -> Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?)
+        .build()?;
+    runtime.block_on(async {
+        let ended = work.await;
+        ewe::store::open::close_all().await;
+        ended
+    })
 }
 
 fn local(model: Option<&Path>, place: &Place, engine: &Engine, quiet: bool) -> Result<LocalBackend> {

@@ -18,7 +18,7 @@ pub struct Args {
 
 /// Copies the dataset.
 pub async fn run(args: &Args, globals: &super::Globals) -> anyhow::Result<()> {
-    let store = Store::open(&args.db).await?;
+    let store = Store::open_to_read(&args.db).await?;
     store.backup(&args.out).await?;
     store.close().await;
     if !globals.quiet {

@@ -25,9 +25,9 @@ pub struct Args {
 
 /// Prints what is wrong with the dataset; the exit code is 1 where something is.
 pub async fn run(args: &Args, globals: &super::Globals) -> anyhow::Result<u8> {
-    let store = Store::open(&args.db).await?;
+    let store = Store::open_to_read(&args.db).await?;
     let problems = store.check().await?;
-    store.close().await;
+    store.finish().await?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     if args.json {
         json_lines(&mut out, &problems)?;

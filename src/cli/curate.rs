@@ -34,11 +34,14 @@ pub async fn run(args: &Args) -> anyhow::Result<u8> {
         token: args.token.read()?,
         who: curate::who(),
     };
-    let store = Store::open(&args.db).await?;
+    let store = Store::open_to_read(&args.db).await?;
     let server = Server::bind(store.clone(), config).await?;
     let mut out = std::io::stdout();
     writeln!(out, "{}", server.url())?;
     out.flush()?;
+    if let Some(reason) = store.read_only_because() {
+        eprintln!("only to look at: {reason}");
+    }
     eprintln!("Ctrl-C stops it; everything is saved as you go");
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     server

@@ -64,7 +64,7 @@ pub async fn run(args: &Args, globals: &super::Globals) -> anyhow::Result<()> {
         Which::Accepted => Some(Review::Accepted),
         Which::Any => None,
     };
-    let store = Store::open(&args.db).await?;
+    let store = Store::open_to_read(&args.db).await?;
     let filter = Filter {
         review,
         ..args.traits.filter()

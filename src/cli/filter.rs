@@ -4,7 +4,10 @@ use super::terminal::{counted, one_line};
 use crate::filter::file::{self, Outcome};
 use crate::filter::rouge::Threshold;
 use crate::filter::rules::RuleSet;
-use crate::pipeline::rejudge::{self, Rejudged};
+use crate::pipeline::{
+    neighbors,
+    rejudge::{self, Rejudged},
+};
 use crate::store::Store;
 use anyhow::Result;
 use std::io::Write;
@@ -107,7 +110,11 @@ fn judge_file(args: &Args, path: &Path, rules: RuleSet, quiet: bool) -> Result<(
 }
 
 async fn judge_dataset(args: &Args, db: &Path, rules: RuleSet, quiet: bool) -> Result<()> {
-    let store = Store::open(db).await?;
+    let store = if args.dry_run {
+        Store::open_to_read(db).await?
+    } else {
+        Store::open(db).await?
+    };
     let rejudged = rejudge::rejudge(
         &store,
         &rejudge::Config {
@@ -121,7 +128,11 @@ async fn judge_dataset(args: &Args, db: &Path, rules: RuleSet, quiet: bool) -> R
         quiet,
     )
     .await?;
-    store.close().await;
+    if !args.dry_run {
+        // Imports of an older ewe have none.
+        neighbors::complete(&store, quiet).await?;
+    }
+    store.finish().await?;
     let mut out = std::io::stdout().lock();
     if args.json {
         let Rejudged {

@@ -2,8 +2,14 @@
 
 use std::{io::Write, path::PathBuf};
 
+use super::terminal::counted;
 use crate::{
-    interchange::{Format, import},
+    curate,
+    interchange::{
+        Format,
+        import::{self, Imported},
+    },
+    pipeline::neighbors,
     report::Figures,
     store::Store,
 };
@@ -29,20 +35,18 @@ pub struct Args {
 }
 
 /// Reads a file into the dataset.
-pub async fn run(args: &Args) -> anyhow::Result<()> {
+pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     let store = Store::open(&args.db).await?;
-    let imported = import::import(&store, &args.file, args.format).await?;
-    // Counted while one waits anyway, so that the first look at a chart of many tasks does not take as long.
-    Figures::load(&store).await?;
-    store.close().await;
-    if !imported.unused_fields.is_empty() {
+    let who = curate::who();
+    let imported = import::import(&store, &args.file, args.format, &who).await?;
+    if !quiet && !imported.extra_fields.is_empty() {
         let fields: Vec<_> = imported
-            .unused_fields
+            .extra_fields
             .iter()
             .map(|field| format!("`{field}`"))
             .collect();
         eprintln!(
-            "not kept, for a task has no place for them: the fields {}",
+            "kept with the tasks, and written back by `ewe export`: the fields {}",
             fields.join(", ")
         );
     }
@@ -50,14 +54,54 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     if args.json {
         writeln!(out, "{}", super::json::line(&imported)?)?;
     } else {
-        let format = imported.format.unwrap_or("no rows");
-        writeln!(
+        print(&mut out, args, &imported)?;
+    }
+    out.flush()?;
+    if imported.change.is_some() {
+        neighbors::complete(&store, quiet).await?;
+        // Counted while one waits anyway, so that the first look at a chart of many tasks does not take as long.
+        Figures::load(&store).await?;
+    }
+    store.close().await;
+    Ok(())
+}
+
+fn print(out: &mut impl Write, args: &Args, imported: &Imported) -> std::io::Result<()> {
+    let (db, file) = (args.db.display(), args.file.display());
+    let format = imported.format.unwrap_or("no rows");
+    write!(
+        out,
+        "{db}: {} from `{file}` ({format})",
+        counted(imported.tasks, "task")
+    )?;
+    match imported.change {
+        Some(change) => writeln!(
             out,
-            "{}: {} tasks from `{}` ({format}), pending",
-            args.db.display(),
-            imported.tasks,
-            args.file.display()
-        )?;
+            ", pending (action {}; `ewe undo` takes it back)",
+            change.group
+        )?,
+        None => writeln!(out)?,
+    }
+    let mut skipped = Vec::new();
+    for (rows, what) in [
+        (imported.already_here, "already here: skipped"),
+        (imported.repeated, "as an earlier row of the file: skipped"),
+        (
+            imported.rows_brought_back,
+            "of an import that was taken back: brought back",
+        ),
+    ] {
+        if rows > 0 {
+            skipped.push(format!("{rows} {what}"));
+        }
+    }
+    if !skipped.is_empty() {
+        let rows = counted(imported.rows as i64, "row");
+        writeln!(out, "{rows}, {}", skipped.join(", "))?;
+    }
+    if imported.examples_already_here > 0 {
+        let examples = counted(imported.examples_already_here as i64, "example");
+        writeln!(out, "{examples} of other rows already here: skipped")?;
     }
     Ok(())
 }

@@ -71,7 +71,7 @@ impl From<Order> for Sort {
 
 /// Prints tasks.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
-    let store = Store::open(&args.db).await?;
+    let store = Store::open_to_read(&args.db).await?;
     let filter = args.select.filter();
     let from = args.after.map_or(Position::Start, Position::After);
     let mut rows = store
@@ -103,6 +103,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     out.flush()?;
+    store.finish().await?;
     if let (true, false, Some(last)) = (more, args.json, rows.last()) {
         eprintln!("more: --after {}", last.id);
     }

@@ -33,7 +33,7 @@ pub struct Args {
 
 /// Prints the history.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
-    let store = Store::open(&args.db).await?;
+    let store = Store::open_to_read(&args.db).await?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     match args.id {
         Some(id) => {
@@ -50,14 +50,20 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
                         .unwrap_or_default();
                     writeln!(
                         out,
-                        "{:>6}  {}  {}  {}{note}\n        from {}\n        to   {}",
+                        "{:>6}  {}  {}  {}{note}",
                         revision.group,
                         revision.at,
                         clean(&revision.who),
                         revision.action,
-                        clean(&revision.before),
-                        clean(&revision.after)
                     )?;
+                    if revision.action != "import" {
+                        writeln!(
+                            out,
+                            "        from {}\n        to   {}",
+                            clean(&revision.before),
+                            clean(&revision.after)
+                        )?;
+                    }
                 }
             }
         }
@@ -92,5 +98,6 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     out.flush()?;
+    store.finish().await?;
     Ok(())
 }

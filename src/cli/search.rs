@@ -34,7 +34,7 @@ pub struct Args {
 
 /// Prints the tasks that match.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
-    let store = Store::open(&args.db).await?;
+    let store = Store::open_to_read(&args.db).await?;
     let also = args.select.traits.text.iter();
     let words: Vec<&str> = args.words.iter().chain(also).map(String::as_str).collect();
     let mut hits = store
@@ -67,6 +67,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     out.flush()?;
+    store.finish().await?;
     if hits.is_empty() {
         eprintln!("no such task has all of these words");
     }

@@ -26,7 +26,7 @@ pub struct Args {
 
 /// Prints one task with everything that is known of it.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
-    let store = Store::open(&args.db).await?;
+    let store = Store::open_to_read(&args.db).await?;
     let view = TaskView::load(&store, args.id).await?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     if args.json {
@@ -35,6 +35,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         print(&mut out, &view)?;
     }
     out.flush()?;
+    store.finish().await?;
     Ok(())
 }
 
@@ -57,6 +58,18 @@ fn print(out: &mut impl Write, view: &TaskView) -> std::io::Result<()> {
         write!(out, ", round {round}")?;
     }
     writeln!(out, " · {}", task.created_at)?;
+    if let Some(source) = &view.source {
+        write!(out, "from `{}`", clean(&source.file))?;
+        match (source.first_row, source.last_row) {
+            (Some(first), Some(last)) if first < last => write!(out, ", rows {first} to {last}")?,
+            (Some(first), _) => write!(out, ", row {first}")?,
+            _ => {}
+        }
+        writeln!(out)?;
+    }
+    if let Some(system) = &task.system {
+        writeln!(out, "\nsystem\n{}", indent(system, 2))?;
+    }
     writeln!(out, "\ninstruction\n{}", indent(&task.instruction, 2))?;
     for instance in &view.instances {
         writeln!(out, "\ninstance {}", instance.ordinal)?;
@@ -64,6 +77,9 @@ fn print(out: &mut impl Write, view: &TaskView) -> std::io::Result<()> {
             writeln!(out, "  input\n{}", indent(&instance.input, 4))?;
         }
         writeln!(out, "  output\n{}", indent(&instance.output, 4))?;
+        if let Some(extra) = &instance.extra {
+            writeln!(out, "  other fields\n{}", indent(extra, 4))?;
+        }
     }
     if !view.neighbors.is_empty() {
         writeln!(out, "\nnearest by ROUGE-L")?;
@@ -119,12 +135,15 @@ fn print(out: &mut impl Write, view: &TaskView) -> std::io::Result<()> {
         if let Some(note) = &revision.note {
             write!(out, " · {}", clean(note))?;
         }
-        writeln!(
-            out,
-            "\n  from {}\n  to   {}",
-            clean(&revision.before),
-            clean(&revision.after)
-        )?;
+        writeln!(out)?;
+        if revision.action != "import" {
+            writeln!(
+                out,
+                "  from {}\n  to   {}",
+                clean(&revision.before),
+                clean(&revision.after)
+            )?;
+        }
     }
     for call in &view.provenance {
         writeln!(

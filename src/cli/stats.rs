@@ -22,7 +22,7 @@ pub struct Args {
 
 /// Prints counts.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
-    let store = Store::open(&args.db).await?;
+    let store = Store::open_to_read(&args.db).await?;
     let figures = Figures::load(&store).await?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     if args.json {
@@ -31,6 +31,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         print(&mut out, &figures)?;
     }
     out.flush()?;
+    store.finish().await?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use axum::{
         Path, Query, State,
         rejection::{JsonRejection, PathRejection, QueryRejection},
     },
+    http::StatusCode,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -180,6 +181,7 @@ pub async fn show(State(room): State<Room>, id: Result<Path<i64>, PathRejection>
 pub async fn trail(State(room): State<Room>, id: Result<Path<i64>, PathRejection>) -> Answer {
     let Path(id) = id?;
     Ok(Json(json!({
+        "source": room.store.source_file(id).await?,
         "provenance": room.store.provenance(id).await?,
         "history": room.store.history(id).await?,
     })))
@@ -206,6 +208,12 @@ pub async fn edit(
     edit: Result<Json<Edit>, JsonRejection>,
 ) -> Answer {
     let (Path(id), Json(edit)) = (id?, edit?);
+    if edit.version.is_none() {
+        return Err(Failure::new(
+            StatusCode::PRECONDITION_REQUIRED,
+            "the edit names no `version`: that of the task it was made from, which `GET /api/tasks/{id}` tells",
+        ));
+    }
     if edit
         .instruction
         .as_deref()

@@ -45,6 +45,7 @@ impl From<Error> for Failure {
             | Error::NothingToUndo
             | Error::NothingToRedo => StatusCode::CONFLICT,
             Error::Locked => StatusCode::SERVICE_UNAVAILABLE,
+            Error::MayNotWrite { .. } | Error::ReadOnly { .. } => StatusCode::FORBIDDEN,
             Error::DiskFull { .. } => StatusCode::INSUFFICIENT_STORAGE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

@@ -1,8 +1,14 @@
 //! One task with everything that is known of it: what `show` prints and what the page lays out.
 
 use crate::store::{
-    Result, Store, evolution::Evolution, instance::StoredInstance, judgment::Judgment, log::Revision,
-    neighbor::Neighbor, provenance::Provenance, task::StoredTask,
+    Result, Store,
+    evolution::Evolution,
+    instance::StoredInstance,
+    judgment::Judgment,
+    log::Revision,
+    neighbor::Neighbor,
+    provenance::{Provenance, SourceFile},
+    task::StoredTask,
 };
 
 /// A task, its texts, its neighbours, its origin and its history.
@@ -19,6 +25,8 @@ pub struct TaskView {
     pub neighbors: Vec<Neighbor>,
     /// What it was made of; none for a task that was not made of another.
     pub evolution: Option<Evolution>,
+    /// The file that it was read from; none for a task that a model made.
+    pub source: Option<SourceFile>,
     /// The model calls that it came from.
     pub provenance: Vec<Provenance>,
     /// What models think of its instances, in order.
@@ -35,6 +43,7 @@ impl TaskView {
     /// [`crate::store::Error::NoTask`].
     pub async fn load(store: &Store, id: i64) -> Result<TaskView> {
         Ok(TaskView {
+            source: store.source_file(id).await?,
             provenance: store.provenance(id).await?,
             history: store.history(id).await?,
             ..TaskView::brief(store, id).await?
@@ -55,6 +64,7 @@ impl TaskView {
             instances: store.instances(id).await?,
             neighbors: store.neighbors(id).await?,
             evolution: store.evolution(id).await?,
+            source: None,
             provenance: Vec::new(),
             judgments: store.judgments(id).await?,
             history: Vec::new(),

@@ -82,10 +82,14 @@ pub async fn init(
         .store()
         .begin_batch("init", &serde_json::json!({ "seeds": name }))
         .await?;
-    for Incoming { task, source_id, .. } in seeds {
+    for seed in seeds {
+        let Incoming { task, source_id, .. } = seed;
         batch
             .add(NewTask {
                 source_id,
+                system: seed.system,
+                source_row: Some(seed.place.row as i64),
+                extra: seed.extra.to_column(),
                 ..NewTask::new(task, Origin::Seed)
             })
             .await?;

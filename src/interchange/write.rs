@@ -256,6 +256,7 @@ pub async fn export(
     let (file, rows) = write(target, rows, file)
         .await
         .with_context(|| format!("cannot write `{}`", path.display()))?;
+    store.check_unchanged()?;
     file.commit()?;
     Ok(rows)
 }

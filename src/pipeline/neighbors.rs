@@ -1,6 +1,8 @@
-//! The neighbours of accepted tasks: found and stored many at a time, so that admission need not wait for them.
+//! The neighbours of tasks: found and stored many at a time, so that neither admission nor an import need wait for them.
 
 use super::pool::Pool;
+use crate::filter::Threshold;
+use crate::progress::Progress;
 use crate::store::Store;
 use crate::store::neighbor::NewNeighbors;
 use anyhow::Result;
@@ -10,6 +12,26 @@ use std::collections::HashSet;
 const NEIGHBORS: usize = 10;
 /// Tasks that may wait: at so many they are looked up together.
 const BATCH: usize = 256;
+
+/// Finds and stores the neighbours of all tasks that have none yet, such as those of an import, some at a time. What is cut
+/// off goes on the next time.
+pub async fn complete(store: &Store, quiet: bool) -> Result<()> {
+    // No neighbour depends on the threshold, which is for verdicts.
+    let mut pool = Pool::new(store.pool().await?, Threshold::SELF_INSTRUCT);
+    let mut waiting = Waiting::left_over(store, &pool).await?;
+    let all = waiting.positions.len() as u64;
+    let mut bar = Progress::new("neighbours", "tasks", 0, all, quiet);
+    loop {
+        let found = waiting.take(&mut pool);
+        if found.is_empty() {
+            break;
+        }
+        store.set_neighbors(&found).await?;
+        bar.set(all - waiting.positions.len() as u64, "");
+    }
+    bar.finish();
+    Ok(())
+}
 
 /// Tasks whose neighbours are still to be found. They are the most similar of the tasks admitted before, a function
 /// of the dataset: it makes no difference when they are looked for, and what a run that was killed left undone, the

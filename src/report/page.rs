@@ -29,6 +29,7 @@ pub async fn write(store: &Store, path: &Path) -> anyhow::Result<()> {
     let mut file = Replacement::begin(path)?;
     file.write_all(html(&name, &figures).as_bytes())
         .with_context(|| format!("cannot write `{}`", path.display()))?;
+    store.check_unchanged()?;
     file.commit()
 }
 

@@ -43,11 +43,18 @@ pub(super) async fn end(connection: &mut SqliteConnection, first: i64) -> Result
     Ok(())
 }
 
-/// `task.length` of a task, as SQLite's `length` counts it: characters before the first zero of each text.
-pub(super) fn length<'a>(instruction: &str, instances: impl IntoIterator<Item = &'a Instance>) -> i64 {
-    let characters = |text: &str| text.chars().take_while(|&character| character != '\0').count();
+/// `task.length` of a task.
+pub(super) fn length<'a>(instruction: &'a str, instances: impl IntoIterator<Item = &'a Instance>) -> i64 {
     let of_instances = instances.into_iter();
-    let of_instances =
-        of_instances.map(|instance| characters(&instance.input) + characters(&instance.output));
-    (characters(instruction) + of_instances.sum::<usize>()) as i64
+    let of_instances = of_instances.flat_map(|instance| [instance.input.as_str(), instance.output.as_str()]);
+    length_of(std::iter::once(instruction).chain(of_instances))
+}
+
+/// The length of these texts, as SQLite's `length` counts it: characters before the first zero of each.
+pub(super) fn length_of(texts: impl IntoIterator<Item = impl AsRef<str>>) -> i64 {
+    let characters = |text: &str| text.chars().take_while(|&character| character != '\0').count();
+    texts
+        .into_iter()
+        .map(|text| characters(text.as_ref()))
+        .sum::<usize>() as i64
 }

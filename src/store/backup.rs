@@ -4,7 +4,11 @@ use std::path::Path;
 
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteJournalMode};
 
-use super::{Result, Store, draft::Scratch, options};
+use super::{
+    Result, Store,
+    draft::Scratch,
+    open::{ReadOnly, options},
+};
 
 impl Store {
     /// Copies the dataset, as it is at this moment, to `path`. Others may read and write meanwhile. What they write is
@@ -17,13 +21,19 @@ impl Store {
     pub async fn backup(&self, path: &Path) -> Result<()> {
         let scratch = Scratch::begin(path)?;
         let file = scratch.file();
-        let name = file.to_string_lossy();
+        let mut name = file.to_string_lossy().into_owned();
+        if self.read_only.as_ref().is_some_and(ReadOnly::is_copy) {
+            // Otherwise the copy of what is in memory would be there, too.
+            let escaped = name.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+            name = format!("file:{escaped}?vfs=unix");
+        }
         sqlx::query!("VACUUM INTO ?", name).execute(&self.pool).await?;
         // The copy is made with a rollback journal; readers of a dataset are not to wait for its writers.
         SqliteConnection::connect_with(&options(&file).journal_mode(SqliteJournalMode::Wal))
             .await?
             .close()
             .await?;
+        self.check_unchanged()?;
         scratch.publish()
     }
 }

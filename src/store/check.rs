@@ -156,6 +156,13 @@ async fn tasks(pool: &SqlitePool) -> Result<Vec<Problem>> {
         FROM task
         WHERE nearest_rouge_l IS NOT (SELECT rouge_l FROM neighbor WHERE task_id = task.id AND rank = 1)
         "#;
+        "instance", "its task was accepted, and its output is empty",
+        r#"
+        SELECT instance.id AS "id!: i64"
+        FROM instance
+        JOIN task ON task.id = instance.task_id
+        WHERE task.review = 'accepted' AND trim(instance.output, ' ' || char(9, 10, 13)) = ''
+        "#;
         "task", "score is not that of its judgments",
         r#"
         SELECT task.id AS "id!: i64"
@@ -234,6 +241,14 @@ async fn history(pool: &SqlitePool) -> Result<Vec<Problem>> {
                     AND later.id > revision.id
                     AND later.after ->> 'review' IS NOT NULL
             )
+        "#;
+        "instance", "has a row of a file, and its task is of no file",
+        r#"
+        SELECT instance.id AS "id!: i64"
+        FROM instance
+        JOIN task ON task.id = instance.task_id
+        WHERE instance.source_row IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM run WHERE run.id = task.run_id AND run.command IN ('import', 'init'))
         "#;
         "acting", "was left behind: changes by SQL do not enter the history",
         r#"SELECT id AS "id!: i64" FROM acting"#;

@@ -32,6 +32,10 @@ pub struct DatasetRow {
     pub run_id: Option<i64>,
     /// When the task was stored, UTC.
     pub created_at: String,
+    /// What a system message says.
+    pub system: Option<String>,
+    /// Other fields of the row of the file it came from, a JSON object.
+    pub extra: Option<String>,
 }
 
 /// A row of the dataset with what only files of tasks have a place for.
@@ -52,10 +56,8 @@ pub struct ExportRow {
     /// Whether the answer is one of a few labels.
     pub is_classification: bool,
     /// The system message that stands before it.
-    #[sqlx(default)]
     pub system: Option<String>,
     /// What else its file said of it, as a JSON object.
-    #[sqlx(default)]
     pub extra: Option<String>,
 }
 
@@ -73,7 +75,7 @@ impl Store {
         sql.push(
             "SELECT
                 task.id AS task_id, task.source_id, task.name, task.instruction, instance.input, instance.output,
-                task.is_classification",
+                task.is_classification, task.system, instance.extra",
         );
         way.push(
             &mut sql,
@@ -102,7 +104,8 @@ impl Store {
             SELECT
                 task_id AS "task_id!", instance_id AS "instance_id!", instruction AS "instruction!",
                 input AS "input!", output AS "output!", is_classification AS "is_classification!: bool",
-                origin AS "origin!: Origin", review AS "review!: Review", run_id, created_at AS "created_at!"
+                origin AS "origin!: Origin", review AS "review!: Review", run_id, created_at AS "created_at!",
+                system, extra
             FROM dataset
             WHERE ?1 IS NULL OR review = ?1
             ORDER BY task_id, instance_id

@@ -1,11 +1,17 @@
 //! A dataset that is made under another name, beside where it will be, and appears whole or not at all.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteJournalMode};
 use tempfile::{TempDir, TempPath};
 
-use super::{Error, MIGRATIONS, Result, Store, options, pool};
+use super::{
+    Error, MIGRATIONS, Result, Store,
+    open::{beside, length, options},
+};
 
 /// A place for a file on its way. Dropped before [`Scratch::publish`], it leaves nothing behind.
 #[derive(Debug)]
@@ -47,8 +53,9 @@ impl Scratch {
     ///
     /// # Errors
     ///
-    /// [`Error::Exists`] when somebody was faster, [`Error::CannotCreate`].
+    /// [`Error::Exists`] when somebody was faster, [`Error::CannotCreate`]; [`Error::DiskFull`] when the file is not whole.
     pub(super) fn publish(self) -> Result<()> {
+        check_whole(&self.file())?;
         let Scratch { directory, path } = self;
         let file = directory.path().join("dataset");
         let cannot = |error| cannot_create(&path, error);
@@ -68,6 +75,31 @@ impl Scratch {
         }
         Ok(())
     }
+}
+
+/// Fails when the last connection could not put everything into the file: SQLite says nothing of what goes wrong when it
+/// closes, and leaves the rest in the write-ahead log, which does not come along when the file is renamed.
+fn check_whole(file: &Path) -> Result<()> {
+    let not_whole = |what: &str| Error::DiskFull {
+        reason: what.to_owned(),
+    };
+    if length(&beside(file, "-wal")) > 0 || length(&beside(file, "-journal")) > 0 {
+        return Err(not_whole("what was written is not all in the file"));
+    }
+    // <https://www.sqlite.org/fileformat.html#the_database_header>: the size of a page at 16, their number at 28.
+    let mut header = [0; 32];
+    let read = std::fs::File::open(file).and_then(|mut file| file.read_exact(&mut header));
+    let page = match u64::from(u16::from_be_bytes([header[16], header[17]])) {
+        1 => 65_536,
+        bytes => bytes,
+    };
+    let pages = u64::from(u32::from_be_bytes([
+        header[28], header[29], header[30], header[31],
+    ]));
+    if read.is_err() || pages == 0 || length(file) != page * pages {
+        return Err(not_whole("the file is shorter than it says"));
+    }
+    Ok(())
 }
 
 fn cannot_create(path: &Path, error: std::io::Error) -> Error {
@@ -101,11 +133,7 @@ impl Draft {
         let mut connection = SqliteConnection::connect_with(&wal).await?;
         MIGRATIONS.run(&mut connection).await?;
         connection.close().await?;
-        let store = Store {
-            pool: pool(options(&file)).await?,
-            path: file,
-            answers: Default::default(),
-        };
+        let store = Store::connect(&file, options(&file), None).await?;
         Ok(Draft { store, scratch })
     }
 

@@ -64,6 +64,12 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// Another import is at work on the dataset: both may bring the same rows.
+    #[error("another import is at work on `{}`\nhint: wait until it has finished, or end it; the same command again brings the rest of it", path.display())]
+    Importing {
+        /// The file.
+        path: PathBuf,
+    },
     /// Another judge is at work on the dataset.
     #[error("another judge is at work on `{}`\nhint: wait until it has finished, or end it; nothing it did is lost", path.display())]
     Judging {
@@ -85,11 +91,25 @@ pub enum Error {
     },
     /// The file or its directory may not be written to.
     #[error(
-        "the dataset may not be written to ({reason})\nhint: check the permissions of the file and of its directory"
+        "the dataset may not be written to ({reason})\nhint: check the permissions of the file and of its folder; what only reads works without them"
     )]
     ReadOnly {
         /// What SQLite says.
         reason: String,
+    },
+    /// The file, its folder or the file system may not be written to.
+    #[error("`{}` may not be written to: {reason}\nhint: what only reads works on it; to change it, copy it to where you may write: `ewe backup --db {} --out COPY.db`", path.display(), path.display())]
+    MayNotWrite {
+        /// The file.
+        path: PathBuf,
+        /// What is in the way.
+        reason: String,
+    },
+    /// A file that is read without a lock was written to meanwhile.
+    #[error("`{}` was written to while it was read; what was read may be of two moments\nhint: run the same command again", path.display())]
+    ChangedWhileRead {
+        /// The file.
+        path: PathBuf,
     },
     /// The file is damaged.
     #[error("the dataset is damaged ({reason})\nhint: `sqlite3 FILE .recover` saves what can be read")]
@@ -142,6 +162,14 @@ pub enum Error {
         "nothing to redo: there was no undo, or another action since\nhint: `ewe log` shows what was done"
     )]
     NothingToRedo,
+    /// Somebody undid the part of an import that was there already.
+    #[error(
+        "the import was taken back while it was under way (action {group})\nhint: run the same command again to bring it all in"
+    )]
+    TakenBackMeanwhile {
+        /// The action that the import is.
+        group: i64,
+    },
     /// The number names no action.
     #[error("no action {group}\nhint: `ewe log` shows their numbers")]
     NoGroup {
@@ -212,7 +240,10 @@ impl Error {
                 | Error::Newer { .. }
                 | Error::Generating { .. }
                 | Error::Judging { .. }
+                | Error::Importing { .. }
                 | Error::CannotOpen { .. }
+                | Error::MayNotWrite { .. }
+                | Error::ChangedWhileRead { .. }
                 | Error::CannotCreate { .. }
         )
     }
@@ -226,6 +257,8 @@ impl From<sqlx::Error> for Error {
             Some(code::READONLY) => Error::ReadOnly { reason },
             Some(code::CORRUPT | code::NOTADB) => Error::Damaged { reason },
             Some(code::FULL) => Error::DiskFull { reason },
+            // Others of this process were writing all the time.
+            _ if matches!(error, sqlx::Error::PoolTimedOut) => Error::Locked,
             _ if extended(&error).is_some_and(|code| code::IOERR.contains(&code)) => {
                 Error::DiskFull { reason }
             }

@@ -95,7 +95,7 @@ impl Condition {
             Column::Reason => Some(
                 "SELECT 1
                 FROM revision INDEXED BY revision_by_note
-                WHERE note >= ? AND note < ? || char(1114111)
+                WHERE note >= ? AND note < ? || char(1114111) AND action <> 'import'
                 UNION ALL
                 SELECT 1
                 FROM candidate INDEXED BY candidate_instance_by_reason
@@ -270,6 +270,7 @@ impl Filter {
                     WHERE revision.note >= ?
                         AND revision.note < ? || char(1114111)
                         AND substr(revision.note, length(?) + 1, 1) NOT GLOB '[a-z0-9_]'
+                        AND revision.action <> 'import'
                         AND revision.action = 'reject'
                         AND task.review = 'rejected'
                     UNION

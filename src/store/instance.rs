@@ -16,6 +16,10 @@ pub struct StoredInstance {
     pub input: String,
     /// The answer.
     pub output: String,
+    /// The row of the file it came from, from 1.
+    pub source_row: Option<i64>,
+    /// Other fields of that row, a JSON object.
+    pub extra: Option<String>,
 }
 
 /// Adds an instance within the caller's transaction; returns its id.
@@ -24,16 +28,20 @@ pub(crate) async fn insert(
     task_id: i64,
     ordinal: i64,
     instance: &Instance,
+    source_row: Option<i64>,
+    extra: Option<&str>,
 ) -> Result<i64> {
     let added = sqlx::query!(
         "
-        INSERT INTO instance (task_id, ordinal, input, output)
-        VALUES (?, ?, ?, ?)
+        INSERT INTO instance (task_id, ordinal, input, output, source_row, extra)
+        VALUES (?, ?, ?, ?, ?, ?)
         ",
         task_id,
         ordinal,
         instance.input,
-        instance.output
+        instance.output,
+        source_row,
+        extra
     )
     .execute(connection)
     .await?;
@@ -46,7 +54,7 @@ impl Store {
         let instances = sqlx::query_as!(
             StoredInstance,
             "
-            SELECT id, ordinal, input, output
+            SELECT id, ordinal, input, output, source_row, extra
             FROM instance
             WHERE task_id = ?
             ORDER BY ordinal

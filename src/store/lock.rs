@@ -1,4 +1,5 @@
-//! One `generate` at a time: two would admit the same rounds. One judge at a time: two would ask the same questions.
+//! One `generate` at a time: two would admit the same rounds. One judge at a time: two would ask the same questions. One
+//! import at a time: two would bring the same rows.
 
 use super::{Error, Result, Store};
 use crate::lock::FileLock;
@@ -27,6 +28,15 @@ impl Store {
     /// [`Error::Judging`] when another process has it; [`Error::CannotCreate`].
     pub fn lock_for_judge(&self) -> Result<WorkLock> {
         self.lock(".judge.lock", |path| Error::Judging { path })
+    }
+
+    /// Takes the lock of imports, another file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Importing`] when another process has it; [`Error::CannotCreate`].
+    pub fn lock_for_import(&self) -> Result<WorkLock> {
+        self.lock(".import.lock", |path| Error::Importing { path })
     }
 
     fn lock(&self, suffix: &str, taken: impl Fn(PathBuf) -> Error) -> Result<WorkLock> {

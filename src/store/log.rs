@@ -17,7 +17,8 @@ pub struct Action {
     pub tasks: i64,
     /// The first of them.
     pub first_task: i64,
-    /// The reason given.
+    /// The reason given; where tasks have reasons of their own, what these begin with and how many there are of each, the
+    /// most frequent first: `near_duplicate (371), too_long (13)`.
     pub note: Option<String>,
     /// The group that it took back.
     pub undoes: Option<i64>,
@@ -57,7 +58,26 @@ impl Store {
             SELECT
                 first.group_id AS "group!: i64", first.at, first.who, first.action,
                 (SELECT count(DISTINCT task_id) FROM revision WHERE group_id = first.id) AS "tasks!: i64",
-                first.task_id AS first_task, first.note, first.undoes,
+                first.task_id AS first_task,
+                CASE
+                    WHEN NOT EXISTS (
+                        SELECT 1 FROM revision AS other WHERE other.group_id = first.id AND other.note IS NOT first.note
+                    )
+                    THEN first.note
+                    ELSE (
+                        SELECT group_concat(reason || ' (' || tasks || ')', ', ')
+                        FROM (
+                            SELECT
+                                coalesce(rtrim(substr(note, 1, instr(note || ' ', ' ') - 1), ':'), 'no reason') AS reason,
+                                count(DISTINCT task_id) AS tasks
+                            FROM revision AS other
+                            WHERE other.group_id = first.id
+                            GROUP BY 1
+                            ORDER BY 2 DESC, 1
+                        )
+                    )
+                END AS "note: String",
+                first.undoes,
                 EXISTS (
                     SELECT 1
                     FROM revision AS taken

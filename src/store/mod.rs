@@ -9,7 +9,9 @@
 //! - [`judgment`]: what models think of instances.
 //! - [`stats`](mod@stats): counts; [`tally`]: those that are kept; [`facts`]: how to count them oneself; [`watch`]: whether
 //!   they may have changed.
-//! - [`run`]: which command put it there; [`batch`]: many tasks or none.
+//! - [`run`]: which command put it there; [`batch`]: many tasks or none; [`imports`]: files of them, [`identity`]: which of
+//!   their rows are there already.
+//! - [`mod@open`]: ways to open a file, also where nothing may be written.
 //! - [`draft`]: a file that appears whole; [`backup`]: a copy of one in use; [`check`]: whether all of it is in order.
 //! - [`error`]: what can go wrong with a file, in words.
 
@@ -29,12 +31,16 @@ pub mod evolution;
 pub mod facts;
 pub mod filter;
 pub mod fts;
+mod header;
+pub mod identity;
+pub mod imports;
 pub mod instance;
 pub mod judgment;
 pub mod list;
 pub mod lock;
 pub mod log;
 pub mod neighbor;
+pub mod open;
 pub mod provenance;
 pub mod request;
 pub mod revision;
@@ -51,14 +57,17 @@ mod way;
 
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sqlx::{
-    ConnectOptions, Sqlite, SqlitePool, Transaction,
+    Sqlite, SqlitePool, Transaction,
     migrate::Migrator,
-    sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
+    pool::PoolConnection,
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
+
+use open::ReadOnly;
 
 pub use batch::Batch;
 pub use dataset::{DatasetRow, ExportRow};
@@ -74,17 +83,15 @@ pub use task::NewTask;
 /// Every migration, compiled in.
 static MIGRATIONS: Migrator = sqlx::migrate!("db/migrations");
 
-/// `PRAGMA application_id` of our files: "ewe1".
-const APPLICATION_ID: i64 = 1_702_323_505;
-
 /// `PRAGMA user_version` of a file with all migrations applied: the number of the last one.
-const SCHEMA: i64 = 6;
+const SCHEMA: i64 = 7;
 
-/// From this size in bytes on, to bring a file up to date takes long enough to say so.
-const LARGE: u64 = 200_000_000;
+/// How long who wants to write waits for others, whoever they are.
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a statement waits for another process that is writing.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// SQLite waits so long at a time for the lock; then it is asked again. Left to itself it looks more and more seldom, and
+/// would miss the moments between the transactions of an import.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// An open dataset. Cheap to clone; all clones share a few connections.
 ///
@@ -93,7 +100,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: SqlitePool,
+    /// The connection that writes; one, since there is one lock.
+    writers: SqlitePool,
     path: PathBuf,
+    options: SqliteConnectOptions,
+    read_only: Option<ReadOnly>,
     answers: answers::Answers,
 }
 
@@ -107,51 +118,35 @@ impl Store {
         Draft::begin(path).await?.publish().await
     }
 
-    /// Opens the dataset at `path`, and brings its schema up to date when an older `ewe` made it. Never creates.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Missing`], [`Error::NotADatabase`], [`Error::NotEwe`], [`Error::Newer`], [`Error::CannotOpen`],
-    /// [`Error::Locked`].
-    pub async fn open(path: &Path) -> Result<Store> {
-        match std::fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => return Err(Error::NotADatabase { path: path.into() }),
-            Ok(_) => {}
-            Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Error::Missing { path: path.into() });
-            }
-            Err(source) => {
-                return Err(Error::CannotOpen {
-                    path: path.into(),
-                    reason: source.to_string(),
-                });
-            }
-        }
-        // Looking at the header needs no lock that lasts, and must not change a file that is not ours.
-        let pool = pool(options(path))
-            .await
-            .map_err(|error| Error::opening(path, error))?;
-        let mut schema = check_header(&pool, path).await?;
-        if schema < SCHEMA && std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > LARGE) {
-            tracing::warn!(
-                "`{}` was made by an older ewe and is brought up to date first, which takes a minute or two",
-                path.display()
-            );
-        }
-        while schema < SCHEMA {
-            let Err(error) = MIGRATIONS.run(&pool).await else {
-                break;
-            };
-            // Another process may have been faster, and be between two of them.
-            let now = check_header(&pool, path).await?;
-            if now == schema {
-                return Err(Error::from(error));
-            }
-            schema = now;
-        }
+    /// Connects to the file that `options` are for; `path` is what it is called.
+    async fn connect(
+        path: &Path,
+        options: SqliteConnectOptions,
+        read_only: Option<ReadOnly>,
+    ) -> std::result::Result<Store, sqlx::Error> {
+        // Connections open when they are needed: a command that asks one thing opens one.
+        let connections = || {
+            SqlitePoolOptions::new()
+                .idle_timeout(None)
+                .max_lifetime(None)
+                .test_before_acquire(false)
+        };
+        let pool = connections()
+            .max_connections(4)
+            .connect_with(options.clone())
+            .await?;
+        let writers = connections()
+            .max_connections(1)
+            .acquire_timeout(PATIENCE)
+            .connect_lazy_with(options.clone().busy_timeout(LOOK_AGAIN));
+        open::note_opened(&pool);
+        open::note_opened(&writers);
         Ok(Store {
             pool,
+            writers,
             path: path.into(),
+            options,
+            read_only,
             answers: Default::default(),
         })
     }
@@ -164,67 +159,52 @@ impl Store {
     /// Closes all connections, which folds the write-ahead log into the file.
     pub async fn close(self) {
         self.answers.settle().await;
+        self.writers.close().await;
         self.pool.close().await;
+    }
+
+    /// Ends reading: [`Store::check_unchanged`], then [`Store::close`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ChangedWhileRead`].
+    pub async fn finish(self) -> Result<()> {
+        let unchanged = self.check_unchanged();
+        self.close().await;
+        unchanged
+    }
+
+    async fn acquire(&self) -> Result<PoolConnection<Sqlite>> {
+        Ok(self.pool.acquire().await?)
     }
 
     /// A transaction that holds the write lock from its start, so that it never fails halfway for another writer.
     pub(crate) async fn write(&self) -> Result<Transaction<'static, Sqlite>> {
-        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+        if let Some(read_only) = &self.read_only {
+            return Err(read_only.refusal(&self.path));
+        }
+        begin_to_write(&self.writers).await
+    }
+
+    /// Fails where something that is only read was written to since it was opened.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ChangedWhileRead`].
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.read_only
+            .as_ref()
+            .map_or(Ok(()), |read_only| read_only.check(&self.path))
     }
 }
 
-/// How every connection is set up. `synchronous = FULL`, because a paid-for response counts as kept once its commit
-/// returns, and in WAL mode `NORMAL` may lose the last commits when the power fails.
-fn options(path: &Path) -> SqliteConnectOptions {
-    // A name such as `:memory:` or `file:x` means something else to SQLite, unless a directory precedes it.
-    let path = if path.is_relative() {
-        Path::new(".").join(path)
-    } else {
-        path.to_path_buf()
-    };
-    SqliteConnectOptions::new()
-        .filename(path)
-        .foreign_keys(true)
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(BUSY_TIMEOUT)
-        // A bulk action may take its seconds; that is nothing to warn of.
-        .disable_statement_logging()
-}
-
-/// Connections open when they are needed: a command that asks one thing opens one.
-async fn pool(options: SqliteConnectOptions) -> std::result::Result<SqlitePool, sqlx::Error> {
-    SqlitePoolOptions::new()
-        .max_connections(4)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .test_before_acquire(false)
-        .connect_with(options)
-        .await
-}
-
-/// Reads the two numbers that say whose file this is; returns the schema's number.
-async fn check_header(pool: &SqlitePool, path: &Path) -> Result<i64> {
-    // The sums: sqlx asks SQLite where a bare column comes from, and a pragma's is from no table.
-    let header = sqlx::query!(
-        r#"
-        SELECT
-            application_id + 0 AS "application_id!: i64",
-            user_version + 0 AS "user_version!: i64"
-        FROM pragma_application_id, pragma_user_version
-        "#
-    )
-    .fetch_one(pool)
-    .await
-    .map_err(|error| Error::opening(path, error))?;
-    if header.application_id != APPLICATION_ID {
-        return Err(Error::NotEwe { path: path.into() });
+/// Takes the write lock, by a connection of these.
+async fn begin_to_write(writers: &SqlitePool) -> Result<Transaction<'static, Sqlite>> {
+    let start = Instant::now();
+    loop {
+        match writers.begin_with("BEGIN IMMEDIATE").await.map_err(Error::from) {
+            Err(Error::Locked) if start.elapsed() < PATIENCE => {}
+            begun => return begun,
+        }
     }
-    if header.user_version > SCHEMA {
-        return Err(Error::Newer {
-            path: path.into(),
-            found: header.user_version,
-            known: SCHEMA,
-        });
-    }
-    Ok(header.user_version)
 }

@@ -49,13 +49,13 @@ impl Store {
         Ok(neighbors)
     }
 
-    /// The machine-made tasks whose neighbours were not stored yet: those of a run that ended early.
+    /// The tasks whose neighbours were not stored yet: those of a run that ended early, or of an older ewe's import.
     pub async fn tasks_without_neighbors(&self) -> Result<Vec<i64>> {
         let ids = sqlx::query_scalar!(
             "
             SELECT id
             FROM task
-            WHERE origin = 'machine' AND NOT EXISTS (SELECT 1 FROM neighbor WHERE neighbor.task_id = task.id)
+            WHERE NOT EXISTS (SELECT 1 FROM neighbor WHERE neighbor.task_id = task.id)
             ORDER BY id
             "
         )

@@ -1,4 +1,4 @@
-//! Where a task came from: reads `request` for one task.
+//! Where a task came from: reads `request` and `run` for one task.
 
 use super::{Result, Store};
 
@@ -29,7 +29,45 @@ pub struct Provenance {
     pub created_at: String,
 }
 
+/// The file that a task was read from.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct SourceFile {
+    /// Its path, as it was given.
+    pub file: String,
+    /// The run that read it.
+    pub run_id: i64,
+    /// When that began, UTC.
+    pub read_at: String,
+    /// The first row that the task came from, from 1; none where that was not noted.
+    pub first_row: Option<i64>,
+    /// The last one.
+    pub last_row: Option<i64>,
+}
+
 impl Store {
+    /// The file that a task was read from; none for tasks that a model made.
+    pub async fn source_file(&self, task_id: i64) -> Result<Option<SourceFile>> {
+        let source = sqlx::query_as!(
+            SourceFile,
+            r#"
+            SELECT
+                coalesce(run.config ->> 'file', run.config ->> 'seeds') AS "file!: String", run.id AS "run_id!",
+                run.started_at AS read_at,
+                (SELECT min(source_row) FROM instance WHERE task_id = task.id) AS "first_row?: i64",
+                (SELECT max(source_row) FROM instance WHERE task_id = task.id) AS "last_row?: i64"
+            FROM task
+            JOIN run ON run.id = task.run_id
+            WHERE task.id = ?
+                AND run.command IN ('import', 'init')
+                AND coalesce(run.config ->> 'file', run.config ->> 'seeds') IS NOT NULL
+            "#,
+            task_id
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(source)
+    }
+
     /// The model calls that a task came from: the one that wrote the instruction first, then those of its instances.
     /// None for seeds and imports.
     pub async fn provenance(&self, task_id: i64) -> Result<Vec<Provenance>> {

@@ -116,7 +116,8 @@ pub fn is_new(reason: Option<&str>) -> Option<bool> {
 }
 
 impl Store {
-    /// All tasks, rejected ones too, in the order of their admission: what no round made first.
+    /// All tasks, rejected ones too, in the order of their admission: what no round made first. Tasks whose import was taken
+    /// back are none.
     pub async fn pool(&self) -> Result<Vec<PoolTask>> {
         Ok(sqlx::query_as!(
             PoolTask,
@@ -126,6 +127,7 @@ impl Store {
                 task.round, evolution.parent_task_id AS "parent_task_id?"
             FROM task
             LEFT JOIN evolution ON evolution.round = task.round
+            WHERE task.id NOT IN (SELECT task_id FROM withdrawn)
             ORDER BY task.round IS NOT NULL, task.round, task.id
             "#
         )

@@ -56,6 +56,7 @@ impl Store {
         model: Option<&str>,
     ) -> Result<i64> {
         let config = config.to_string();
+        let mut transaction = self.write().await?;
         let run = sqlx::query!(
             "
             INSERT INTO run (command, config, seed, model)
@@ -66,13 +67,15 @@ impl Store {
             seed,
             model
         )
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await?;
+        transaction.commit().await?;
         Ok(run.last_insert_rowid())
     }
 
     /// Notes how a run ended, and when.
     pub async fn finish_run(&self, run_id: i64, status: RunStatus) -> Result<()> {
+        let mut transaction = self.write().await?;
         sqlx::query!(
             "
             UPDATE run
@@ -82,8 +85,9 @@ impl Store {
             status,
             run_id
         )
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await?;
+        transaction.commit().await?;
         Ok(())
     }
 }

@@ -304,11 +304,11 @@ impl<'f, T: Tally> Sum<'f, T> {
 impl Store {
     /// Saves what was counted. A block that changed meanwhile has more changes than its tally, which then does not hold.
     pub(super) async fn save_tallies(&self, fresh: &[Fresh]) -> Result<()> {
-        if fresh.is_empty() {
+        if fresh.is_empty() || self.is_read_only() {
             return Ok(());
         }
         // A connection of its own, that does not wait long: an import holds the lock from beginning to end.
-        let options = super::options(&self.path).busy_timeout(PATIENCE);
+        let options = self.options.clone().busy_timeout(PATIENCE);
         let mut connection = SqliteConnection::connect_with(&options).await?;
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         for tally in fresh {

@@ -22,6 +22,12 @@ pub struct NewTask {
     pub round: Option<i64>,
     /// The run that brings it in.
     pub run_id: Option<i64>,
+    /// What a system message says.
+    pub system: Option<String>,
+    /// The row of the file it comes from, from 1.
+    pub source_row: Option<i64>,
+    /// Other fields of that row, a JSON object.
+    pub extra: Option<String>,
 }
 
 impl NewTask {
@@ -39,6 +45,9 @@ impl NewTask {
             request_id: None,
             round: None,
             run_id: None,
+            system: None,
+            source_row: None,
+            extra: None,
         }
     }
 }
@@ -52,6 +61,8 @@ pub struct StoredTask {
     pub source_id: Option<String>,
     /// A short name for people.
     pub name: Option<String>,
+    /// What a system message says.
+    pub system: Option<String>,
     /// What is to be done.
     pub instruction: String,
     /// Whether the answer is one of a few labels.
@@ -78,13 +89,15 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, id: i64, new: &New
     sqlx::query!(
         "
         INSERT INTO task (
-            id, source_id, name, instruction, length, is_classification, origin, review, request_id, round, run_id
+            id, source_id, name, system, instruction, length, is_classification, origin, review, request_id, round,
+            run_id
         )
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ",
         id,
         new.source_id,
         new.task.name,
+        new.system,
         new.task.instruction,
         length,
         new.task.is_classification,
@@ -97,7 +110,9 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, id: i64, new: &New
     .execute(&mut *connection)
     .await?;
     for (ordinal, new_instance) in (0..).zip(&new.task.instances) {
-        instance::insert(connection, id, ordinal, new_instance).await?;
+        // What a row of several instances says besides stands with the first.
+        let extra = new.extra.as_deref().filter(|_| ordinal == 0);
+        instance::insert(connection, id, ordinal, new_instance, new.source_row, extra).await?;
     }
     Ok(())
 }
@@ -133,7 +148,7 @@ impl Store {
             StoredTask,
             r#"
             SELECT
-                id, source_id, name, instruction, is_classification AS "is_classification: bool",
+                id, source_id, name, system, instruction, is_classification AS "is_classification: bool",
                 origin AS "origin: Origin", review AS "review: Review", request_id, round, run_id,
                 created_at, updated_at
             FROM task

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sqlx::{ConnectOptions, SqliteConnection};
 use tokio::sync::Mutex;
 
-use super::{Result, Store, options, rows::json_rows};
+use super::{Result, Store, rows::json_rows};
 use crate::task::Review;
 
 /// A connection that only looks: SQLite tells each connection when another one, of any process, has committed.
@@ -41,7 +41,7 @@ impl Watch {
 impl Store {
     /// Begins to watch the file.
     pub async fn watch(&self) -> Result<Watch> {
-        let connection = options(&self.path).connect().await?;
+        let connection = self.options.connect().await?;
         Ok(Watch(Arc::new(Mutex::new(connection))))
     }
 

@@ -19,6 +19,12 @@ struct Ledger {
     run: Option<i64>,
 }
 
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.runtime.block_on(self.store.clone().close());
+    }
+}
+
 impl Source {
     /// Reads `--data`, or the view `dataset` of `--db`: every row whose task nobody rejected.
     pub fn open(args: &Args) -> Result<Source> {
@@ -34,14 +40,14 @@ impl Source {
             .build()
             .context("cannot start")?;
         let (store, dataset) = runtime.block_on(async {
-            let store = Store::open(path).await?;
+            let store = Store::open_to_read(path).await?;
             let dataset = store.dataset(None).await?;
             Ok::<_, anyhow::Error>((store, dataset))
         })?;
         let row = |row: ewe::store::DatasetRow| Row {
             id: format!("task {} instance {}", row.task_id, row.instance_id),
             group: format!("task {}", row.task_id),
-            system: String::new(),
+            system: row.system.unwrap_or_default(),
             instruction: row.instruction,
             input: row.input,
             output: row.output,
@@ -60,9 +66,11 @@ impl Source {
         })
     }
 
-    /// Notes in the dataset's table `run` that training starts.
+    /// Notes in the dataset's table `run` that training starts; nothing where that cannot be written to.
     pub fn begin(&mut self, config: &serde_json::Value, seed: u64, model: &str) -> Result<()> {
-        if let Some(Ledger { runtime, store, run }) = &mut self.ledger {
+        if let Some(Ledger { runtime, store, run }) = &mut self.ledger
+            && !store.is_read_only()
+        {
             *run =
                 Some(runtime.block_on(store.begin_run("train", config, Some(seed as i64), Some(model)))?);
         }

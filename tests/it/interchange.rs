@@ -41,7 +41,7 @@ fn every_format_comes_back_byte_for_byte() {
         empty("other.db", &dir);
         let imported = json(ewe(&dir, &["import", "--db", "other.db", "first", "--json"]));
         assert_eq!(imported["format"], *format);
-        assert_eq!(imported["unused_fields"], serde_json::json!([]));
+        assert_eq!(imported["extra_fields"], serde_json::json!([]));
         ewe(
             &dir,
             &[
@@ -288,7 +288,7 @@ fn what_a_task_has_no_place_for_is_said() {
     );
     assert_eq!(
         out.stdout(),
-        "d.db: 1 tasks from `more.jsonl` (alpaca), pending\n"
+        "d.db: 1 task from `more.jsonl` (alpaca), pending (action 1; `ewe undo` takes it back)\n"
     );
 }
 

@@ -343,8 +343,8 @@ fn seconds_until_closed(mut stream: TcpStream) -> u64 {
 fn who_is_slow_is_sent_away_and_holds_nobody_up() {
     let dir = Dir::with_dataset();
     // Enough that the sockets' buffers cannot hold an export.
-    let row = serde_json::json!({ "instruction": "i".repeat(500_000), "input": "", "output": "o".repeat(1_500_000) });
-    let rows = vec![row; 20];
+    let row = |i| serde_json::json!({ "instruction": format!("{i} {}", "i".repeat(500_000)), "input": "", "output": "o".repeat(1_500_000) });
+    let rows: Vec<_> = (0..20).map(row).collect();
     dir.write("large.json", serde_json::to_string(&rows).unwrap());
     ewe(&dir, &["import", "--db", "d.db", "large.json", "-q"]).success();
     let page = Page::start(&dir, &[]);

@@ -113,7 +113,7 @@ fn the_dataset_goes_out_and_comes_back() {
         let imported = printed(crate::shell::ran(import));
         assert_eq!(imported["format"], "alpaca");
         assert_eq!(
-            imported["unused_fields"],
+            imported["extra_fields"],
             json!(["is_classification", "name", "task_id"])
         );
         assert!(export(db, "alpaca", "there.json") == export("d.db", "alpaca", "here.json"));

@@ -184,11 +184,13 @@ fn strange_names_are_names() {
 #[test]
 fn a_full_disk_loses_nothing() {
     let dir = Dir::with_dataset();
-    let row = format!(
-        "{{\"instruction\": \"Say it.\", \"output\": \"{}\"}}\n",
-        "word ".repeat(200)
-    );
-    dir.write("many.jsonl", row.repeat(2000));
+    let row = |i| {
+        format!(
+            "{{\"instruction\": \"Say it {i} times.\", \"output\": \"{}\"}}\n",
+            "word ".repeat(200)
+        )
+    };
+    dir.write("many.jsonl", (0..2000).map(row).collect::<String>());
     let blocks = std::fs::metadata(dir.path("d.db")).unwrap().len() / 512 + 40;
     let out = ewe_limited(&dir, blocks, &["import", "--db", "d.db", "many.jsonl"]).failure(1);
     assert!(

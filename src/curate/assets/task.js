@@ -19,6 +19,7 @@ export function reading(task, act) {
   const parts = [
     headline(task),
     make("div", { class: "actions" }, keyed("Accept", "a", act.accept), keyed("Reject", "r", act.reject), keyed("Edit", "e", act.edit)),
+    task.system && [make("h2", {}, "System"), prose(task.system)],
     make("h2", {}, "Instruction"),
     prose(task.instruction, "instruction"),
   ];
@@ -26,6 +27,7 @@ export function reading(task, act) {
     parts.push(make("section", { class: "instance", "aria-label": `Instance ${instance.ordinal + 1}` },
       instance.input && [make("h2", {}, "Input"), prose(instance.input)],
       make("h2", {}, "Output"), prose(instance.output),
+      instance.extra && [make("h2", {}, "Other fields"), prose(instance.extra, "raw")],
       task.judgments.filter((judgment) => judgment.ordinal === instance.ordinal && judgment.holds).map(opinion)));
   }
   if (!task.instances.length) parts.push(make("p", {}, "It has no instance yet, so it is not in the dataset."));
@@ -43,8 +45,8 @@ function trail(task) {
   box.addEventListener("toggle", async () => {
     if (!box.open || box.children.length > 1) return;
     try {
-      const { provenance, history } = await call(`/api/tasks/${task.id}/trail`);
-      box.append(...origin(provenance), ...changes(history));
+      const { source, provenance, history } = await call(`/api/tasks/${task.id}/trail`);
+      box.append(...origin(source, provenance), ...changes(history));
     } catch (error) {
       box.append(make("p", {}, error.message));
     }
@@ -52,12 +54,15 @@ function trail(task) {
   return box;
 }
 
-function origin(calls) {
+function origin(source, calls) {
+  if (!calls.length && source) return [make("p", {}, ...plain(`${source.file}${rows(source)}`))];
   if (!calls.length) return [make("p", {}, "No model was asked for it.")];
   return calls.flatMap((call) => [
     facts(`request ${call.request_id}`, call.stage, call.model, `${call.prompt_tokens} + ${call.completion_tokens} tokens`, call.finish_reason),
     make("h3", {}, "Prompt"), prose(call.prompt, "raw"), make("h3", {}, "Response"), prose(call.response, "raw")]);
 }
+
+const rows = ({ first_row: first, last_row: last }) => (first === null ? "" : first < last ? `, rows ${first} to ${last}` : `, row ${first}`);
 
 /** The actions on it, the latest first. Of an editing session the last save says everything. */
 function changes(history) {
@@ -66,7 +71,7 @@ function changes(history) {
   if (!rows.length) return [make("p", {}, "Nobody has changed it.")];
   return [make("h3", {}, "History"), ...rows.flatMap((change) => [
     facts(change.at.slice(0, 19).replace("T", " "), change.who, `${change.action}${change.undoes ? ` of action ${change.undoes}` : ""}`, change.note),
-    ...compared(JSON.parse(change.before), JSON.parse(change.after))])];
+    ...(change.action === "import" ? [] : compared(JSON.parse(change.before), JSON.parse(change.after)))])];
 }
 
 /** Columns that changed: texts side by side, words and numbers (some that only SQL changes) in a line. */

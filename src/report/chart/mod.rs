@@ -198,18 +198,20 @@ fn similarities(figures: &Figures) -> Option<Drawing> {
 fn lengths(figures: &Figures) -> [Option<Drawing>; 3] {
     let of = |name, title, counted, step, buckets: &[super::Bucket]| {
         let all: i64 = buckets.iter().map(|bucket| bucket.count).sum();
-        // The step in which the median lies.
-        let mut before = 0;
+        // The end of the step in which the median lies: how many are below it was counted, the median was not.
+        let mut below = 0;
         let median = buckets.iter().find(|bucket| {
-            before += bucket.count;
-            before * 2 >= all
+            below += bucket.count;
+            below * 2 >= all
         })?;
         Columns {
             name,
             title,
             says: format!(
-                "{} {counted}; half of them have less than {} characters.",
+                "{} {counted}; {} of them {} less than {} characters.",
                 grouped(all),
+                grouped(below),
+                if below == 1 { "has" } else { "have" },
                 grouped(median.from + step)
             ),
             axis: "characters",

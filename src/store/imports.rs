@@ -1,0 +1,281 @@
+//! Rows of files as tasks. An import is one action in the history and one run, written a piece at a time, so that others
+//! can write between the pieces.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sqlx::SqliteConnection;
+
+use super::{Change, Error, Result, RunStatus, Store, adding, revision::next_group, rows::json_rows};
+
+/// How long the lock is left to others after each piece: longer than anybody who waits looks away
+/// (see [`super::LOOK_AGAIN`]).
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// A task as a file has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedTask {
+    /// Its id in the file.
+    pub source_id: Option<String>,
+    /// A short name for people.
+    pub name: Option<String>,
+    /// What a system message says.
+    pub system: Option<String>,
+    /// What is to be done.
+    pub instruction: String,
+    /// Whether the answer is one of a few labels.
+    pub is_classification: bool,
+    /// Its examples.
+    pub instances: Vec<ImportedInstance>,
+}
+
+/// An instance as a file has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedInstance {
+    /// What the instruction is applied to; may be empty.
+    pub input: String,
+    /// The answer.
+    pub output: String,
+    /// The row of the file, from 1.
+    pub row: i64,
+    /// Other fields of the row, a JSON object.
+    pub extra: Option<String>,
+}
+
+/// Columns of `task`.
+#[derive(Serialize)]
+struct TaskRow<'a>(
+    i64,
+    &'a Option<String>,
+    &'a Option<String>,
+    &'a Option<String>,
+    &'a str,
+    i64,
+    bool,
+);
+
+/// Columns of `instance`.
+#[derive(Serialize)]
+struct InstanceRow<'a>(i64, usize, &'a str, &'a str, i64, &'a Option<String>);
+
+/// An import under way.
+#[derive(Debug)]
+pub struct Import<'a> {
+    store: &'a Store,
+    config: String,
+    who: &'a str,
+    note: &'a str,
+    /// The run and the group, once something was written.
+    begun: Option<(i64, i64)>,
+    tasks: i64,
+}
+
+impl Store {
+    /// Prepares an import by `who`, as a run of this configuration; the history notes `note`, which is the file. Nothing is
+    /// written yet.
+    pub fn begin_import<'a>(&'a self, config: &serde_json::Value, who: &'a str, note: &'a str) -> Import<'a> {
+        Import {
+            store: self,
+            config: config.to_string(),
+            who,
+            note,
+            begun: None,
+            tasks: 0,
+        }
+    }
+}
+
+impl Import<'_> {
+    /// Adds these tasks, pending, as one transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TakenBackMeanwhile`] when somebody has undone the pieces before.
+    pub async fn add(&mut self, tasks: &[ImportedTask]) -> Result<()> {
+        if tasks.is_empty() {
+            return Ok(());
+        }
+        self.pause().await;
+        let mut action = self.store.act(self.who).await?;
+        let (run_id, group) = self.begin(&mut action).await?;
+        let first = adding::begin(&mut action).await?;
+        let (mut task_rows, mut instance_rows) = (Vec::new(), Vec::new());
+        for (id, task) in (first..).zip(tasks) {
+            let texts = task
+                .instances
+                .iter()
+                .flat_map(|instance| [&instance.input, &instance.output]);
+            task_rows.push(TaskRow(
+                id,
+                &task.source_id,
+                &task.name,
+                &task.system,
+                &task.instruction,
+                adding::length_of(std::iter::once(&task.instruction).chain(texts)),
+                task.is_classification,
+            ));
+            let rows = task.instances.iter().enumerate();
+            instance_rows.extend(rows.map(|(ordinal, instance)| {
+                InstanceRow(
+                    id,
+                    ordinal,
+                    &instance.input,
+                    &instance.output,
+                    instance.row,
+                    &instance.extra,
+                )
+            }));
+        }
+        let (task_rows, instance_rows) = (json_rows(&task_rows), json_rows(&instance_rows));
+        sqlx::query!(
+            "
+            INSERT INTO task (
+                id, source_id, name, system, instruction, length, is_classification, origin, review, run_id
+            )
+            SELECT
+                value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, 'import',
+                'pending', ?
+            FROM json_each(?)
+            ",
+            run_id,
+            task_rows
+        )
+        .execute(&mut *action)
+        .await?;
+        sqlx::query!(
+            "
+            INSERT INTO instance (task_id, ordinal, input, output, source_row, extra)
+            SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5
+            FROM json_each(?)
+            ",
+            instance_rows
+        )
+        .execute(&mut *action)
+        .await?;
+        sqlx::query!(
+            r#"
+            INSERT INTO revision (group_id, task_id, who, action, before, after, note)
+            SELECT ?1, id, ?2, 'import', '{"review":"rejected"}', '{"review":"pending"}', ?3
+            FROM task
+            WHERE id >= ?4
+            ORDER BY id
+            "#,
+            group,
+            self.who,
+            self.note,
+            first
+        )
+        .execute(&mut *action)
+        .await?;
+        adding::end(&mut action, first).await?;
+        action.commit().await?;
+        self.begun = Some((run_id, group));
+        self.tasks += tasks.len() as i64;
+        Ok(())
+    }
+
+    /// Brings tasks back whose import was taken back, pending, as one transaction. Those that somebody has reviewed
+    /// meanwhile stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// Like [`Import::add`].
+    pub async fn bring_back(&mut self, ids: &[i64]) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.pause().await;
+        let ids = json_rows(ids);
+        let mut action = self.store.act(self.who).await?;
+        let (run_id, group) = self.begin(&mut action).await?;
+        let back = sqlx::query!(
+            r#"
+            INSERT INTO revision (group_id, task_id, who, action, before, after, note)
+            SELECT ?1, task_id, ?2, 'import', '{"review":"rejected"}', '{"review":"pending"}', ?3
+            FROM withdrawn
+            WHERE task_id IN (SELECT value FROM json_each(?4))
+            ORDER BY task_id
+            "#,
+            group,
+            self.who,
+            self.note,
+            ids
+        )
+        .execute(&mut *action)
+        .await?;
+        if back.rows_affected() == 0 {
+            return Ok(());
+        }
+        sqlx::query!(
+            "
+            UPDATE task
+            SET review = 'pending', updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+            WHERE id IN (SELECT value FROM json_each(?1))
+                AND id IN (SELECT task_id FROM revision WHERE group_id = ?2)
+                AND review = 'rejected'
+            ",
+            ids,
+            group
+        )
+        .execute(&mut *action)
+        .await?;
+        action.commit().await?;
+        self.begun = Some((run_id, group));
+        self.tasks += back.rows_affected() as i64;
+        Ok(())
+    }
+
+    /// How many tasks are in the dataset by it so far.
+    pub fn tasks(&self) -> i64 {
+        self.tasks
+    }
+
+    /// Notes how it ended; returns what it did, which is nothing where nothing was added.
+    pub async fn finish(self, status: RunStatus) -> Result<Option<Change>> {
+        let Some((run_id, group)) = self.begun else {
+            return Ok(None);
+        };
+        self.store.finish_run(run_id, status).await?;
+        Ok(Some(Change {
+            group,
+            tasks: self.tasks,
+            undoes: None,
+        }))
+    }
+
+    async fn pause(&self) {
+        if self.begun.is_some() {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// The run and the group of the import, within a transaction of it.
+    async fn begin(&self, connection: &mut SqliteConnection) -> Result<(i64, i64)> {
+        if let Some((run_id, group)) = self.begun {
+            let taken_back = sqlx::query_scalar!(
+                r#"
+                SELECT EXISTS (
+                    SELECT 1
+                    FROM revision AS taken
+                    WHERE taken.undoes = ?
+                        AND NOT EXISTS (SELECT 1 FROM revision AS redone WHERE redone.undoes = taken.group_id)
+                ) AS "taken!: bool"
+                "#,
+                group
+            )
+            .fetch_one(connection)
+            .await?;
+            return match taken_back {
+                true => Err(Error::TakenBackMeanwhile { group }),
+                false => Ok((run_id, group)),
+            };
+        }
+        let run = sqlx::query!(
+            "INSERT INTO run (command, config) VALUES ('import', ?)",
+            self.config
+        )
+        .execute(&mut *connection)
+        .await?;
+        Ok((run.last_insert_rowid(), next_group(connection).await?))
+    }
+}
