@@ -139,10 +139,9 @@ mod tests {
 
     /// Examples with nothing in common, of so many tokens and targets.
     fn examples(sizes: impl Iterator<Item = (usize, usize)>) -> Vec<Example> {
-        let example = |(n, (tokens, targets)): (usize, (usize, usize))| Example {
-            id: format!("line {n}"),
-            ids: (0..=tokens as u32).map(|at| 1000 * n as u32 + at).collect(),
-            first_target: 1 + tokens - targets,
+        let example = |(n, (tokens, targets)): (usize, (usize, usize))| {
+            let ids = (0..=tokens as u32).map(|at| 1000 * n as u32 + at).collect();
+            Example::learnt_from(1 + tokens - targets, format!("line {n}"), ids)
         };
         sizes.enumerate().map(example).collect()
     }
