@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::reading::ReadingArgs;
 use super::{local, number};
 use crate::prompt::template::TemplateChoice;
 
@@ -13,9 +14,14 @@ pub struct Args {
     #[command(flatten)]
     pub model: ModelArgs,
 
-    /// JSON lines with a "prompt" each; the answers go to --out, in the same order
-    #[arg(long, value_name = "FILE.jsonl", requires = "out")]
+    /// Rows with a "prompt" each, or in any format that `ewe import` reads, whose answers are not looked at; what the model answers
+    /// goes to --out, in the same order
+    #[arg(long, value_name = "FILE", requires = "out")]
     pub prompts: Option<PathBuf>,
+
+    /// How the file is read
+    #[command(flatten)]
+    pub reading: ReadingArgs,
 
     /// One prompt; the answer goes to standard output as it comes
     #[arg(long, value_name = "TEXT")]

@@ -6,7 +6,7 @@ use super::select::Traits;
 use crate::{
     interchange::{
         Format,
-        write::{self, Target},
+        write::{self, Options, Target},
     },
     store::{Filter, Store},
     task::Review,
@@ -23,7 +23,8 @@ pub struct Args {
     #[arg(long, value_name = "FORMAT", value_parser = target)]
     pub format: Target,
 
-    /// The file to write, replaced as a whole; `-` is standard output
+    /// The file to write, replaced as a whole: lines, one array or Parquet, as the name ends in .jsonl, .json or .parquet, packed
+    /// with .gz or .zst behind that; else an array for alpaca, lines for others. `-` is standard output
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 
@@ -34,6 +35,10 @@ pub struct Args {
     /// Only examples that a model judged, with at least this score; of several judges the mean counts
     #[arg(long, value_name = "SCORE", value_parser = super::number::score)]
     pub min_score: Option<f64>,
+
+    /// Only the fields of the format: not which rows are one task's, and not what rows of imported files said besides
+    #[arg(long)]
+    pub plain: bool,
 
     /// Which tasks
     #[command(flatten)]
@@ -69,7 +74,15 @@ pub async fn run(args: &Args, globals: &super::Globals) -> anyhow::Result<()> {
         review,
         ..args.traits.filter()
     };
-    let rows = write::export(&store, args.format, &args.out, &filter, args.min_score).await?;
+    let rows = write::export(
+        &store,
+        args.format,
+        &args.out,
+        &filter,
+        args.min_score,
+        Options { plain: args.plain },
+    )
+    .await?;
     let unscored = match args.min_score {
         Some(_) => store.unscored(review).await?,
         None => 0,

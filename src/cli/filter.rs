@@ -1,9 +1,11 @@
 //! `ewe filter`
 
+use super::reading::ReadingArgs;
 use super::terminal::{counted, one_line};
 use crate::filter::file::{self, Outcome};
 use crate::filter::rouge::Threshold;
 use crate::filter::rules::RuleSet;
+use crate::interchange::read::Need;
 use crate::pipeline::{
     neighbors,
     rejudge::{self, Rejudged},
@@ -15,9 +17,13 @@ use std::path::{Path, PathBuf};
 
 /// Arguments of `ewe filter`.
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("what").required(true))]
+#[command(
+    group = clap::ArgGroup::new("what").required(true),
+    group = clap::ArgGroup::new("of_a_file").args(["format", "keep_going"]).multiple(true).conflicts_with("db")
+)]
 pub struct Args {
-    /// Tasks in any format that `ewe import` reads; the first of similar ones is kept. `-` is standard input
+    /// Tasks in any format that `ewe import` reads, or instructions alone; the first of similar ones is kept. `-` is standard
+    /// input
     #[arg(group = "what")]
     pub file: Option<PathBuf>,
 
@@ -42,16 +48,16 @@ pub struct Args {
     #[arg(long, value_name = "SET|FILE", default_value = "default")]
     pub rules: String,
 
-    /// Leave out rows that cannot be read, and go on
-    #[arg(long, conflicts_with = "db")]
-    pub keep_going: bool,
+    /// How the file is read. Columns of --map are looked for in --against, too, where a file has none that ewe knows
+    #[command(flatten)]
+    pub reading: ReadingArgs,
 
     /// Name the most similar row in every verdict, not of near-duplicates only; takes longer
     #[arg(long, requires = "verdicts")]
     pub nearest: bool,
 
-    /// Write the rows that are kept here: Parquet, one JSON array or JSON lines, as the name ends in .parquet, .json or
-    /// anything else
+    /// Write the rows that are kept here: Parquet, one JSON array, the cells of a CSV or TSV file, or JSON lines, as the name
+    /// ends in .parquet, .json, .csv, .tsv or anything else; packed with .gz or .zst behind that
     #[arg(long, value_name = "FILE", conflicts_with = "db")]
     pub out: Option<PathBuf>,
 
@@ -82,7 +88,8 @@ fn judge_file(args: &Args, path: &Path, rules: RuleSet, quiet: bool) -> Result<(
             threshold: args.threshold,
             rules,
             nearest: args.nearest,
-            keep_going: args.keep_going,
+            reading: args.reading.reading(Need::Instruction)?,
+            policy: args.reading.policy(),
             out: args.out.clone(),
             verdicts: args.verdicts.clone(),
         },
@@ -110,6 +117,9 @@ fn judge_file(args: &Args, path: &Path, rules: RuleSet, quiet: bool) -> Result<(
 }
 
 async fn judge_dataset(args: &Args, db: &Path, rules: RuleSet, quiet: bool) -> Result<()> {
+    if args.against.is_empty() {
+        args.reading.goes_with("--against, or in place of --db")?;
+    }
     let store = if args.dry_run {
         Store::open_to_read(db).await?
     } else {
@@ -119,6 +129,7 @@ async fn judge_dataset(args: &Args, db: &Path, rules: RuleSet, quiet: bool) -> R
         &store,
         &rejudge::Config {
             against: args.against.clone(),
+            reading: args.reading.reading(Need::Instruction)?,
             threshold: args.threshold,
             rules,
             nearest: args.nearest,

@@ -2,12 +2,15 @@
 
 use std::{io::Write, path::PathBuf};
 
+use super::reading::ReadingArgs;
 use super::terminal::counted;
 use crate::{
     curate,
     interchange::{
-        Format,
         import::{self, Imported},
+        left_out::LeftOut,
+        notes::Notes,
+        read::Need,
     },
     pipeline::neighbors,
     report::Figures,
@@ -21,13 +24,12 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub db: PathBuf,
 
-    /// The file to read: JSON lines, one JSON array, or Parquet; `-` is standard input
+    /// The file to read: JSON, CSV, Parquet or Arrow, packed or not (docs/formats.md); `-` is standard input
     pub file: PathBuf,
 
-    /// What the file is; told by its first row when left out [possible values: alpaca, dolly, chat, sharegpt, completion, qa,
-    /// self-instruct]
-    #[arg(long, value_name = "FORMAT", value_parser = super::reading::format)]
-    pub format: Option<Format>,
+    /// How it is read
+    #[command(flatten)]
+    pub reading: ReadingArgs,
 
     /// Print the result as JSON
     #[arg(long)]
@@ -38,17 +40,12 @@ pub struct Args {
 pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     let store = Store::open(&args.db).await?;
     let who = curate::who();
-    let imported = import::import(&store, &args.file, args.format, &who).await?;
-    if !quiet && !imported.extra_fields.is_empty() {
-        let fields: Vec<_> = imported
-            .extra_fields
-            .iter()
-            .map(|field| format!("`{field}`"))
-            .collect();
-        eprintln!(
-            "kept with the tasks, and written back by `ewe export`: the fields {}",
-            fields.join(", ")
-        );
+    let reading = args.reading.reading(Need::Task)?;
+    let mut left_out = LeftOut::begin(&args.reading.policy(), quiet)?;
+    let mut notes = Notes::default();
+    let imported = import::import(&store, &args.file, &reading, &mut left_out, &mut notes, &who).await?;
+    if !quiet {
+        notes.lines(true).iter().for_each(|line| eprintln!("{line}"));
     }
     let mut out = std::io::stdout().lock();
     if args.json {

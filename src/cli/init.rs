@@ -2,6 +2,7 @@
 
 use std::{io::Write, path::PathBuf};
 
+use super::reading::ReadingArgs;
 use super::terminal::one_line;
 use crate::{
     filter::{
@@ -9,7 +10,12 @@ use crate::{
         judge::{Candidate, Judge, Place},
         rules::RuleSet,
     },
-    interchange::{read::Incoming, seeds},
+    interchange::{
+        left_out::LeftOut,
+        notes::Notes,
+        read::{Incoming, Need},
+        seeds,
+    },
 };
 
 /// Arguments of `ewe init`.
@@ -19,9 +25,13 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub db: PathBuf,
 
-    /// Begin with the tasks of this file (JSON lines) instead of those that come with ewe
+    /// Begin with the tasks of this file, in any format that `ewe import` reads, instead of those that come with ewe
     #[arg(long, value_name = "FILE")]
     pub seeds: Option<PathBuf>,
+
+    /// How it is read
+    #[command(flatten)]
+    pub reading: ReadingArgs,
 }
 
 /// So many seeds that break a rule are named; that there are more is said.
@@ -30,7 +40,14 @@ const NAMED: usize = 10;
 /// Makes a dataset.
 pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     let file = args.seeds.as_deref();
-    let seeds = seeds::read(file)?;
+    if file.is_none() {
+        args.reading.goes_with("--seeds")?;
+    }
+    let mut left_out = LeftOut::begin(&args.reading.policy(), quiet)?;
+    let mut notes = Notes::default();
+    let reading = args.reading.reading(Need::Task)?;
+    let seeds = seeds::read(file, &reading, &mut left_out, &mut notes)?;
+    left_out.end()?;
     // Those that come with ewe are tested when it is built.
     let objections = match file {
         Some(_) if !quiet => objections(&seeds)?,
@@ -39,6 +56,9 @@ pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     let count = seeds.len();
     let (store, tasks) = seeds::init(&args.db, seeds, file).await?;
     store.close().await;
+    if !quiet {
+        notes.lines(true).iter().for_each(|line| eprintln!("{line}"));
+    }
     if !objections.is_empty() {
         let (broken, verb) = match objections.len() {
             1 => (1, "breaks"),

@@ -28,7 +28,7 @@ pub mod merge;
 pub mod number;
 pub mod plan;
 pub mod quality;
-mod reading;
+pub mod reading;
 pub mod recipe;
 pub mod reject;
 pub mod report;

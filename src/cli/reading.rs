@@ -1,11 +1,88 @@
 //! How files of tasks are read: what all commands that read them have in common.
 
+use std::path::PathBuf;
+
+use anyhow::anyhow;
 use clap::ValueEnum;
 
-use crate::interchange::Format;
+use crate::interchange::{
+    Format,
+    left_out::Policy,
+    mapping::{Mapped, Mapping},
+    read::{Need, Reading},
+};
+
+/// Options of every command that reads rows.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct ReadingArgs {
+    /// What the file is; told by its rows when left out [possible values: alpaca, dolly, chat, sharegpt, completion, qa,
+    /// self-instruct]
+    #[arg(long, value_name = "FORMAT", value_parser = format, help_heading = "Rows")]
+    pub format: Option<Format>,
+
+    /// Which columns are what, such as instruction=question,output=answer. Roles are instruction, input, output, system; or messages;
+    /// or prompt, completion. `answers.text.0` is a value within a column
+    #[arg(
+        long,
+        value_name = "ROLE=COLUMN",
+        value_delimiter = ',',
+        help_heading = "Rows"
+    )]
+    pub map: Vec<Mapped>,
+
+    /// Leave out rows that cannot be read, and go on
+    #[arg(long, help_heading = "Rows")]
+    pub keep_going: bool,
+
+    /// Write rows that are left out here, each with its place and the reason, as JSON lines
+    #[arg(long, value_name = "FILE", requires = "keep_going", help_heading = "Rows")]
+    pub left_out: Option<PathBuf>,
+}
+
+impl ReadingArgs {
+    /// How a file is read for a command that wants this of its rows.
+    ///
+    /// # Errors
+    ///
+    /// When columns are mapped that do not go together.
+    pub fn reading(&self, need: Need) -> anyhow::Result<Reading> {
+        Ok(Reading {
+            format: self.format,
+            mapping: Mapping::new(&self.map).map_err(|what| anyhow!(what))?,
+            need,
+        })
+    }
+
+    /// Fails when something was given, for there is no file that it could be about.
+    ///
+    /// # Errors
+    ///
+    /// The message names the option, and `file`, the one that names a file.
+    pub fn goes_with(&self, file: &str) -> anyhow::Result<()> {
+        let given = [
+            (self.format.is_some(), "--format"),
+            (!self.map.is_empty(), "--map"),
+            (self.keep_going, "--keep-going"),
+        ];
+        match given.into_iter().find(|(given, _)| *given) {
+            Some((_, option)) => Err(anyhow!(
+                "{option} is about the rows of a file\nhint: give one with {file}"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// What happens to rows that cannot be read.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            keep_going: self.keep_going,
+            file: self.left_out.clone(),
+        }
+    }
+}
 
 /// Reads the name of a format.
-pub fn format(word: &str) -> Result<Format, String> {
+fn format(word: &str) -> Result<Format, String> {
     Format::from_str(word, false).map_err(|_| {
         let names = Format::names(&Format::ALL);
         match word {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::complete::ModelArgs;
+use super::reading::ReadingArgs;
 use crate::prompt::template::TemplateChoice;
 
 /// Arguments of `ewe score`.
@@ -21,9 +22,14 @@ pub struct Args {
     #[arg(long, value_name = "NAME|FILE", requires = "chat")]
     pub template: Option<TemplateChoice>,
 
-    /// JSON lines with a "prompt" and a "completion" each
-    #[arg(long, value_name = "FILE.jsonl")]
+    /// Rows in any format that `ewe import` reads: what is asked comes before, the answer is scored. prompt, completion are taken as
+    /// they are
+    #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
+
+    /// How the file is read
+    #[command(flatten)]
+    pub reading: ReadingArgs,
 
     /// Where the rows {row, tokens, nll} go; nll is in nats, summed over the completion's tokens
     #[arg(long, value_name = "FILE.jsonl")]

@@ -2,6 +2,7 @@
 
 use super::formats::Formats;
 use super::number;
+use super::reading::ReadingArgs;
 use crate::prompt::template::TemplateChoice;
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -22,9 +23,14 @@ pub struct Args {
     #[arg(long, value_name = "FILE", group = "rows")]
     pub db: Option<PathBuf>,
 
-    /// JSON lines instead of a dataset: instruction, input, output; or prompt, completion
+    /// Rows of a file instead of a dataset, in any format that `ewe import` reads; prompt, completion are texts that no template
+    /// is laid over
     #[arg(long, value_name = "FILE", group = "rows")]
     pub data: Option<PathBuf>,
+
+    /// How the file is read
+    #[command(flatten)]
+    pub reading: ReadingArgs,
 
     /// Directory of a model (config.json, weights, tokenizer), or its id on the Hugging Face hub
     #[arg(long, value_name = "DIR|HF_ID")]

@@ -29,7 +29,7 @@ use super::{
     failure::Failure,
 };
 use crate::{
-    interchange::write::{self, Target},
+    interchange::write::{self, Options, Target},
     store::{Filter, Store},
 };
 
@@ -148,7 +148,17 @@ async fn written(store: &Store, ticket: &Ticket, buffer: &Buffer, sender: &Sende
             let (buffer, sender) = (buffer.clone(), sender.clone());
             async move { buffer.len() < PIECE || sender.send(Ok(buffer.take())).await.is_ok() }
         });
-    write::write(ticket.target, Box::pin(rows), buffer.clone()).await?;
+    let needs = store.export_needs().await?;
+    let options = Options::default();
+    write::write(
+        ticket.target,
+        None,
+        needs,
+        options,
+        Box::pin(rows),
+        buffer.clone(),
+    )
+    .await?;
     Ok(())
 }
 

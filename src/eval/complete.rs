@@ -8,21 +8,17 @@ use anyhow::{Context, Result, anyhow};
 use ewe::backend::Sampling;
 use ewe::cli::complete::{Args, ModelArgs};
 use ewe::cli::local::Engine;
+use ewe::interchange::read::Need;
 use ewe::progress::Progress;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::rows;
+use super::rows::{self, Row};
 use crate::engine::answer::Event;
 use crate::engine::batch::Config;
 use crate::engine::handle::LocalBackend;
 use crate::model::chat_form::ChatForm;
-
-#[derive(Deserialize)]
-struct Row {
-    prompt: String,
-}
 
 /// A row of `--out`.
 #[derive(Serialize)]
@@ -86,7 +82,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
         }
         (None, Some(prompts), Some(out)) => {
             // Everything that can be wrong with the files is found before the model is loaded.
-            let rows: Vec<Row> = rows::read(prompts)?;
+            let rows = rows::read(prompts, &args.reading, Need::Prompt, quiet)?;
             rows::check_writable(out)?;
             let asked = Asked::open(batched(&args.model, &args.engine)?, args, quiet)?;
             let answers = runtime.block_on(all(&asked, prompts, &rows, quiet))?;
@@ -150,9 +146,10 @@ async fn one(asked: &Asked, prompt: &str) -> Result<()> {
 /// Answers all rows, in input order.
 async fn all(asked: &Asked, path: &Path, prompts: &[Row], quiet: bool) -> Result<Vec<Answered>> {
     let backend = &asked.backend;
-    let requests = prompts.iter().enumerate().map(|(row, Row { prompt })| {
+    let requests = prompts.iter().map(|prompt| {
+        let row = prompt.row;
         let prompt = asked
-            .encode(prompt)
+            .encode(&prompt.prompt)
             .with_context(|| format!("{}: row {row}", path.display()))?;
         let mut sampling = asked.sampling.clone();
         sampling.seed = sampling.seed.wrapping_add(row as u64);
@@ -161,7 +158,8 @@ async fn all(asked: &Asked, path: &Path, prompts: &[Row], quiet: bool) -> Result
     let requests = requests.collect::<Result<Vec<_>>>()?;
     let started = Instant::now();
     let mut progress = Progress::new("complete", "prompts", 0, prompts.len() as u64, quiet);
-    let pending = backend.stream_all(requests)?.into_iter().enumerate();
+    let numbers = prompts.iter().map(|asked| asked.row);
+    let pending = numbers.zip(backend.stream_all(requests)?);
     let mut pending: FuturesUnordered<_> = pending
         .map(|(row, answer)| async move { (row, answer.completion().await) })
         .collect();

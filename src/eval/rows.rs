@@ -1,26 +1,52 @@
-//! JSON lines in, JSON lines out. A file that is written appears whole or not at all.
+//! Rows in, JSON lines out. A file that is written appears whole or not at all.
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use ewe::cli::reading::ReadingArgs;
+use ewe::interchange::left_out::LeftOut;
+use ewe::interchange::notes::Notes;
+use ewe::interchange::read::{self, Need};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
-/// Reads every line of `path` that is not blank. Fails with file and line number at the first that does not fit.
-pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let lines = text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(number, line)| {
-            serde_json::from_str(line)
-                .with_context(|| format!("{}:{}: not a usable row", path.display(), number + 1))
-        })
-        .collect()
+/// What a row of a file asks, and what is answered there.
+#[derive(Debug)]
+pub struct Row {
+    /// The row, counted from 0.
+    pub row: usize,
+    /// System message, instruction and input in one text, or the prompt as it is.
+    pub prompt: String,
+    /// The answer; empty where none is wanted.
+    pub completion: String,
+}
+
+/// Reads the rows of `path`: of each instance what is asked, and what is answered. Rows that cannot be read are left out, if
+/// `args` say so, and keep their numbers.
+pub fn read(path: &Path, args: &ReadingArgs, need: Need, quiet: bool) -> Result<Vec<Row>> {
+    let mut reader = read::open(path, &args.reading(need)?)?;
+    let mut left_out = LeftOut::begin(&args.policy(), quiet)?;
+    let (mut rows, mut notes) = (Vec::new(), Notes::default());
+    while let Some((row, incoming)) = left_out.next_row(&mut reader)? {
+        notes.add(&incoming);
+        let instances = &incoming.task.instances;
+        for number in 0..instances.len().max(1) {
+            rows.push(Row {
+                row: row.number as usize - 1,
+                prompt: incoming.question(number),
+                completion: instances
+                    .get(number)
+                    .map(|instance| instance.output.clone())
+                    .unwrap_or_default(),
+            });
+        }
+    }
+    left_out.end()?;
+    if !quiet {
+        notes.lines(false).iter().for_each(|line| eprintln!("{line}"));
+    }
+    Ok(rows)
 }
 
 /// Fails if `path` could not be written later on: better known before the work than after it.

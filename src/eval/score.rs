@@ -8,11 +8,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use ewe::cli::score::Args;
+use ewe::interchange::read::Need;
 use ewe::progress::Progress;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tch::{Kind, Tensor};
 
-use super::rows;
+use super::rows::{self, Row};
 use crate::model::attention::Pass;
 use crate::model::chat_form::ChatForm;
 use crate::model::chat_template::Message;
@@ -24,15 +25,6 @@ use crate::model::{LoadedModel, open};
 const BATCH_TOKENS: usize = 4096;
 /// The most scored tokens whose scores over the whole vocabulary are held at once: 256 MiB of fp32 at 262,144.
 const HEAD_TOKENS: i64 = 256;
-
-/// A row of `--data`.
-#[derive(Debug, Deserialize)]
-pub struct Row {
-    /// What comes before.
-    pub prompt: String,
-    /// What is scored.
-    pub completion: String,
-}
 
 /// A row of `--out`.
 #[derive(Debug, Serialize)]
@@ -47,7 +39,7 @@ pub struct Score {
 
 /// Runs the command.
 pub fn run(args: &Args, quiet: bool) -> Result<()> {
-    let rows: Vec<Row> = rows::read(&args.data)?;
+    let rows = rows::read(&args.data, &args.reading, Need::Pair, quiet)?;
     rows::check_writable(&args.out)?;
     let model = &args.model;
     let loaded = open(
@@ -80,7 +72,9 @@ struct Encoded {
 impl Encoded {
     /// A row as one text; or, by a chat template, as an exchange of two messages.
     fn of(row: usize, texts: &Row, form: Option<&ChatForm>, tokenizer: &Tokenizer) -> Result<Encoded> {
-        let Row { prompt, completion } = texts;
+        let Row {
+            prompt, completion, ..
+        } = texts;
         if let Some(form) = form {
             let said = [
                 Message::new("user", prompt),
@@ -115,7 +109,8 @@ pub fn score(
     quiet: bool,
 ) -> Result<Vec<Score>> {
     let mut encoded = Vec::with_capacity(rows.len());
-    for (number, row) in rows.iter().enumerate() {
+    for row in rows {
+        let number = row.row;
         let row = Encoded::of(number, row, form, &loaded.tokenizer)
             .with_context(|| format!("{}: row {number}", path.display()))?;
         let context = loaded.model.info().context;

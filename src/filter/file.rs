@@ -5,8 +5,9 @@ use super::judge::{Candidate, Judge, Place, Verdict};
 use super::rouge::Threshold;
 use super::rules::RuleSet;
 use crate::interchange::kept::Kept;
+use crate::interchange::left_out::{LeftOut, Policy};
 use crate::interchange::parse::Parser;
-use crate::interchange::read::{self, Need, ReadError, Reading, RowReader};
+use crate::interchange::read::{self, ReadError, Reading, RowReader};
 use crate::interchange::rows::Row;
 use crate::progress::Progress;
 use crate::replace::Replacement;
@@ -21,8 +22,6 @@ use std::path::PathBuf;
 const BATCH_ROWS: usize = 8192;
 /// Bytes of rows that are judged together, about.
 const BATCH_BYTES: usize = 32 << 20;
-/// So many rows that cannot be read are said each; of the others it is said how many there are.
-const ERRORS_SAID: usize = 20;
 
 /// Reason code of a row that cannot be read as a task.
 pub const MALFORMED: &str = "malformed";
@@ -40,8 +39,10 @@ pub struct Config {
     pub rules: RuleSet,
     /// Name the most similar row of every row, not of near-duplicates only.
     pub nearest: bool,
-    /// Leave rows out that cannot be read, and go on.
-    pub keep_going: bool,
+    /// How the rows are read.
+    pub reading: Reading,
+    /// What happens to rows that cannot be read.
+    pub policy: Policy,
     /// Where kept rows go.
     pub out: Option<PathBuf>,
     /// Where verdicts go.
@@ -70,19 +71,12 @@ impl Outcome {
     }
 }
 
-/// How a file is read whose instructions are looked at.
-fn instructions() -> Reading {
-    Reading {
-        need: Need::Instruction,
-        ..Reading::default()
-    }
-}
-
 /// Judges every row of the file. After an error nothing is written.
 pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
     let mut judge = Judge::new(config.rules.clone(), config.threshold, config.nearest);
-    add_against(&mut judge, &config.against, quiet)?;
-    let mut rows = read::open(&config.file, &instructions())?;
+    add_against(&mut judge, &config.against, &config.reading, quiet)?;
+    let mut rows = read::open(&config.file, &config.reading)?;
+    let mut left_out = LeftOut::begin(&config.policy, quiet)?;
     let mut out = Out {
         kept: config
             .out
@@ -104,17 +98,12 @@ pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
         None => Progress::counter("filter", "rows", quiet),
     };
     let mut outcome = Outcome::default();
-    let mut errors = 0;
     let mut batch = Batch::read(&mut rows)?;
     while !batch.rows.is_empty() {
-        for error in batch.errors() {
-            if !config.keep_going {
-                return Err(refused(error));
-            }
-            if errors < ERRORS_SAID {
-                bar.say(&format!("left out: {error}"));
-            }
-            errors += 1;
+        left_out.looked_at(batch.rows.len() as u64);
+        for (row, error) in batch.errors() {
+            left_out.leave(error, row)?;
+            left_out.lines().for_each(|line| bar.say(&line));
         }
         // Judging ends in a part that one core does alone; the others read on meanwhile.
         let (next, verdicts) = rayon::join(
@@ -132,22 +121,17 @@ pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
         }
         batch = next?;
     }
-    if errors > ERRORS_SAID {
-        bar.say(&format!(
-            "left out: {} more rows that cannot be read",
-            errors - ERRORS_SAID
-        ));
-    }
     bar.finish();
+    left_out.end()?;
     out.commit()?;
     Ok(outcome)
 }
 
-/// Reads the files that rows must not be similar to. A row of them that cannot be read is an error always: nobody
-/// wants to believe that data is clean which was never looked for.
-pub fn add_against(judge: &mut Judge, files: &[PathBuf], quiet: bool) -> Result<()> {
+/// Reads the files that rows must not be similar to; `reading` is how the rows themselves are read. A row of these files that
+/// cannot be read is an error always: nobody wants to believe that data is clean which was never looked for.
+pub fn add_against(judge: &mut Judge, files: &[PathBuf], reading: &Reading, quiet: bool) -> Result<()> {
     for (source, file) in (1..).zip(files) {
-        let mut rows = read::open(file, &instructions())?;
+        let mut rows = read::open_beside(file, reading)?;
         let mut bar = Progress::counter(&format!("reading {}", file.display()), "rows", quiet);
         let mut row = 0;
         loop {
@@ -167,10 +151,6 @@ pub fn add_against(judge: &mut Judge, files: &[PathBuf], quiet: bool) -> Result<
     Ok(())
 }
 
-fn refused(error: &ReadError) -> anyhow::Error {
-    anyhow::anyhow!("{error}\nhint: --keep-going leaves out rows that cannot be read, and says which")
-}
-
 /// Rows of a file, each with the task it says or the reason why it says none.
 struct Batch {
     /// No row where not even its end was found.
@@ -184,7 +164,7 @@ impl Batch {
         while raw.len() < BATCH_ROWS && bytes < BATCH_BYTES {
             match reader.next_row() {
                 None => break,
-                Some(Err(error @ (ReadError::Io { .. } | ReadError::Damaged { .. }))) => return Err(error),
+                Some(Err(error)) if !error.is_of_a_row() => return Err(error),
                 Some(row) => {
                     bytes += row.as_ref().map_or(0, |row| row.text.len());
                     raw.push(row);
@@ -206,8 +186,11 @@ impl Batch {
         Ok(Batch { rows })
     }
 
-    fn errors(&self) -> impl Iterator<Item = &ReadError> {
-        self.rows.iter().filter_map(|(_, task)| task.as_ref().err())
+    /// Rows that cannot be read, and why.
+    fn errors(&self) -> impl Iterator<Item = (Option<&Row>, &ReadError)> {
+        self.rows
+            .iter()
+            .filter_map(|(row, task)| Some((row.as_ref(), task.as_ref().err()?)))
     }
 
     /// A verdict for each row, the first of which is the file's `first`-th.

@@ -173,12 +173,9 @@ impl Columns {
         self.kind
     }
 
-    /// Whether ewe wrote it, as a dataset.
-    pub(super) fn is_own(&self) -> bool {
-        self.schema
-            .metadata()
-            .get(OWN_KEY)
-            .is_some_and(|what| what == OWN)
+    /// What ewe wrote it as, if ewe did: [`OWN`], or the name of a format.
+    pub(super) fn own(&self) -> Option<&str> {
+        self.schema.metadata().get(OWN_KEY).map(String::as_str)
     }
 
     /// Names and types of the columns.

@@ -53,6 +53,23 @@ impl Extra {
             .collect()
     }
 
+    /// Takes such a field out.
+    pub(super) fn take_list(&mut self, name: &str) -> Option<Vec<Extra>> {
+        let list = self.list(name)?;
+        self.fields.retain(|(field, _)| field != name);
+        Some(list)
+    }
+
+    /// The same under other names, where `name` gives one.
+    pub(super) fn renamed(mut self, name: impl Fn(&str) -> Option<String>) -> Extra {
+        for (field, _) in &mut self.fields {
+            if let Some(other) = name(field) {
+                *field = other;
+            }
+        }
+        self
+    }
+
     /// Adds a field that is not among them yet. Null is not added.
     pub(super) fn push(&mut self, name: impl Into<String>, value: Json<'_>) {
         if !value.is_null() {

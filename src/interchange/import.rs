@@ -10,7 +10,8 @@ use std::{
 use anyhow::Context;
 
 use super::{
-    Format,
+    left_out::LeftOut,
+    notes::Notes,
     read::{self, Incoming, Reading},
 };
 use crate::store::{
@@ -52,7 +53,8 @@ pub struct Imported {
 }
 
 /// Reads the file at `path` (`-` is standard input) into the store, as one action of `who`. What the dataset has already is
-/// skipped. Nothing is written before the last row was read.
+/// skipped. Nothing is written before the last row was read. Rows that cannot be read are left out, if that was asked for; what
+/// the others say besides is counted in `notes`.
 ///
 /// # Errors
 ///
@@ -61,41 +63,36 @@ pub struct Imported {
 pub async fn import(
     store: &Store,
     path: &Path,
-    format: Option<Format>,
+    reading: &Reading,
+    left_out: &mut LeftOut,
+    notes: &mut Notes,
     who: &str,
 ) -> anyhow::Result<Imported> {
     let file = path.display().to_string();
-    let reading = Reading {
-        format,
-        ..Reading::default()
-    };
-    let mut reader = read::open(path, &reading)?;
+    let mut reader = read::open(path, reading)?;
     // A file that cannot be read is said before the dataset is.
-    let first = reader.next_row().transpose()?;
-    let parser = reader.parser().cloned();
-    let format = parser.as_ref().map(|parser| parser.format().as_str());
+    let mut next = left_out.next_row(&mut reader)?;
+    let format = reader.parser().map(|parser| parser.format().as_str());
     let _lock = store.lock_for_import()?;
     let mut sieve = Sieve::new(store.known_examples().await?)?;
-    if let Some(parser) = parser {
-        let mut next = first.map(Ok);
-        while let Some(row) = next.take().or_else(|| reader.next_row()) {
-            let row = row?;
-            sieve.rows += 1;
-            sieve.take(parser.parse(&row)?)?;
-        }
+    while let Some((_, incoming)) = next {
+        notes.add(&incoming);
+        sieve.rows += 1;
+        sieve.take(incoming)?;
+        next = left_out.next_row(&mut reader)?;
     }
+    left_out.end()?;
     let Sieve {
         known: _,
         spool,
         brought_back,
         mut imported,
-        extra_fields,
         rows,
         ..
     } = sieve;
     imported.rows = rows;
     imported.format = format;
-    imported.extra_fields = extra_fields.into_iter().collect();
+    imported.extra_fields = notes.fields().keys().cloned().collect();
     imported.brought_back = brought_back.len();
     let config = serde_json::json!({ "file": file, "format": format });
     let mut import = store.begin_import(&config, who, &file);
@@ -151,7 +148,6 @@ struct Sieve {
     /// Tasks whose import was taken back, and which the file has.
     brought_back: BTreeSet<i64>,
     imported: Imported,
-    extra_fields: BTreeSet<String>,
     rows: usize,
 }
 
@@ -163,7 +159,6 @@ impl Sieve {
             spool: Spool::new()?,
             brought_back: BTreeSet::new(),
             imported: Imported::default(),
-            extra_fields: BTreeSet::new(),
             rows: 0,
         })
     }
@@ -178,7 +173,6 @@ impl Sieve {
             extra,
             place,
         } = incoming;
-        self.extra_fields.extend(extra.names().map(str::to_owned));
         let extra = extra.to_column();
         let mut instances = Vec::new();
         let (mut known, mut repeated, mut back) = (0, 0, 0);

@@ -1,6 +1,7 @@
 //! Some of a file's rows as a file of their own: as they stand in the one they come from, as far as the format allows.
 
 use std::{
+    collections::HashMap,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     sync::Arc,
@@ -13,7 +14,12 @@ use arrow_select::take::take_record_batch;
 use parquet::arrow::ArrowWriter;
 use serde_json::Value;
 
-use super::{read::RowReader, rows::Row, schema, table};
+use super::{
+    packed::{self, Packed, Shape},
+    read::RowReader,
+    rows::Row,
+    schema, table,
+};
 use crate::replace::Replacement;
 
 /// At most so many rows of JSON become columns at a time; the first ones say which columns there are.
@@ -28,52 +34,41 @@ pub struct Kept {
     path: PathBuf,
 }
 
+type Text = BufWriter<Packed<Replacement>>;
+
 enum Out {
-    Lines(BufWriter<Replacement>),
-    Array {
-        out: BufWriter<Replacement>,
-        rows: usize,
-    },
+    Lines(Text),
+    Array { out: Text, rows: usize },
+    Delimited(Box<Delimited>),
     Cells(Box<Cells>),
     Parsed(Box<Parsed>),
 }
 
 impl Kept {
     /// Starts a file at `path` for rows of `source`: Parquet where the path ends in `.parquet`, with the columns of
-    /// `source` if that is Parquet, too; one JSON array where it ends in `.json`; else JSON lines.
+    /// `source` if that is a file of columns, too; one JSON array where it ends in `.json`; the cells of `source` where it ends in
+    /// `.csv` or `.tsv`; else JSON lines. With `.gz` or `.zst` behind that, packed.
     ///
     /// # Errors
     ///
-    /// When nothing can be written there; the message names the path.
+    /// When nothing can be written there, or `source` has no cells; the message names the path.
     pub fn begin(path: &Path, source: &RowReader) -> anyhow::Result<Kept> {
-        let out = Replacement::begin(path)?;
-        let is = |ending| {
-            path.extension()
-                .is_some_and(|found| found.eq_ignore_ascii_case(ending))
-        };
-        let out = if is("json") {
-            Out::Array {
-                out: BufWriter::new(out),
+        let (shape, packing) = packed::named(path)?;
+        let text = || Packed::begin(path, packing).map(BufWriter::new);
+        let out = match shape.unwrap_or(Shape::Lines) {
+            Shape::Lines => Out::Lines(text()?),
+            Shape::Array => Out::Array {
+                out: text()?,
                 rows: 0,
+            },
+            Shape::Cells(delimiter) => {
+                let layout = source
+                    .cells()
+                    .map(|cells| cells.layout())
+                    .with_context(|| format!("{}: the rows are no cells\n{HINT}", cannot_write(path)))?;
+                Out::Delimited(Box::new(Delimited::begin(text()?, delimiter, &layout.columns)?))
             }
-        } else if !is("parquet") {
-            Out::Lines(BufWriter::new(out))
-        } else if let Some(columns) = source.columns() {
-            let context = || format!("{}: Parquet cannot hold all columns\n{HINT}", cannot_write(path));
-            Out::Cells(Box::new(Cells {
-                out: table::begin(out, Arc::clone(columns.schema())).with_context(context)?,
-                batch: Arc::new(RecordBatch::new_empty(columns.schema().clone())),
-                indices: Vec::new(),
-            }))
-        } else {
-            let fields = source.parser().map_or(&[][..], |parser| parser.format().fields());
-            Out::Parsed(Box::new(Parsed {
-                out: Some(out),
-                begun: None,
-                fields,
-                values: Vec::new(),
-                bytes: 0,
-            }))
+            Shape::Parquet => columns(path, source)?,
         };
         Ok(Kept {
             out,
@@ -100,6 +95,27 @@ impl Kept {
     }
 }
 
+/// Starts a Parquet file at `path`.
+fn columns(path: &Path, source: &RowReader) -> anyhow::Result<Out> {
+    let out = Replacement::begin(path)?;
+    let Some(columns) = source.columns() else {
+        let fields = source.parser().map_or(&[][..], |parser| parser.format().fields());
+        return Ok(Out::Parsed(Box::new(Parsed {
+            out: Some(out),
+            begun: None,
+            fields,
+            values: Vec::new(),
+            bytes: 0,
+        })));
+    };
+    let context = || format!("{}: Parquet cannot hold all columns\n{HINT}", cannot_write(path));
+    Ok(Out::Cells(Box::new(Cells {
+        out: table::begin(out, Arc::clone(columns.schema())).with_context(context)?,
+        batch: Arc::new(RecordBatch::new_empty(columns.schema().clone())),
+        indices: Vec::new(),
+    })))
+}
+
 impl Out {
     fn write(&mut self, row: &Row) -> anyhow::Result<()> {
         match self {
@@ -112,6 +128,7 @@ impl Out {
                 write_line(out, &row.text)?;
                 *rows += 1;
             }
+            Out::Delimited(cells) => cells.write(row)?,
             Out::Cells(cells) => cells.write(row)?,
             Out::Parsed(parsed) => parsed.write(row)?,
         }
@@ -125,6 +142,7 @@ impl Out {
                 out.write_all(if rows == 0 { b"[]\n" } else { b"\n]\n" })?;
                 flushed(out)
             }
+            Out::Delimited(cells) => flushed(cells.out.into_inner().map_err(|error| error.into_error())?),
             Out::Cells(mut cells) => {
                 cells.flush()?;
                 table::end(cells.out)
@@ -140,8 +158,34 @@ fn cannot_write(path: &Path) -> String {
 
 const HINT: &str = "hint: JSON lines hold rows of any kind: give a path that ends in `.jsonl`";
 
-fn flushed(out: BufWriter<Replacement>) -> anyhow::Result<Replacement> {
-    Ok(out.into_inner().map_err(io::IntoInnerError::into_error)?)
+fn flushed(out: Text) -> anyhow::Result<Replacement> {
+    Ok(out.into_inner().map_err(io::IntoInnerError::into_error)?.end()?)
+}
+
+/// Rows of cells to another file of cells.
+struct Delimited {
+    out: csv::Writer<Text>,
+    columns: Vec<String>,
+}
+
+impl Delimited {
+    fn begin(out: Text, delimiter: u8, columns: &[String]) -> anyhow::Result<Delimited> {
+        let mut out = csv::WriterBuilder::new().delimiter(delimiter).from_writer(out);
+        out.write_record(columns)?;
+        Ok(Delimited {
+            out,
+            columns: columns.to_vec(),
+        })
+    }
+
+    fn write(&mut self, row: &Row) -> anyhow::Result<()> {
+        let mut cells: HashMap<String, String> = serde_json::from_slice(&row.text)?;
+        let cells = self
+            .columns
+            .iter()
+            .map(|column| cells.remove(column).unwrap_or_default());
+        Ok(self.out.write_record(cells)?)
+    }
 }
 
 /// Writes a row without a line break. One that stands on one line stays as it is, byte for byte; of one that does not,
@@ -198,6 +242,41 @@ impl Cells {
     }
 }
 
+/// The first number of a row that is more exact than a number of 64 bits can be, if there is one.
+fn inexact(text: &[u8]) -> Option<String> {
+    /// So many digits any double has.
+    const DIGITS: usize = 15;
+    let (mut in_string, mut escaped, mut start) = (false, false, None);
+    for (place, byte) in text.iter().copied().chain([b' ']).enumerate() {
+        let is_number = !in_string && matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+        match (start, is_number) {
+            (None, true) if byte == b'-' || byte.is_ascii_digit() => start = Some(place),
+            (Some(from), false) => {
+                let number = std::str::from_utf8(&text[from..place]).unwrap_or_default();
+                let digits = number.bytes().filter(u8::is_ascii_digit).count();
+                let is_exact = digits <= DIGITS
+                    || number.parse::<i64>().is_ok()
+                    || number.parse::<u64>().is_ok()
+                    || number
+                        .parse::<f64>()
+                        .is_ok_and(|value| value.to_string() == number);
+                if !is_exact {
+                    return Some(number.to_owned());
+                }
+                start = None;
+            }
+            _ => {}
+        }
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ => {}
+        }
+    }
+    None
+}
+
 /// Rows of JSON to a Parquet file, whose columns are the fields of the first rows.
 struct Parsed {
     /// Taken when the columns are known.
@@ -212,6 +291,9 @@ struct Parsed {
 
 impl Parsed {
     fn write(&mut self, row: &Row) -> anyhow::Result<()> {
+        if let Some(number) = inexact(&row.text) {
+            return Err(anyhow!("no column holds all digits of {number}\n{HINT}"));
+        }
         self.values.push(serde_json::from_slice(&row.text)?);
         self.bytes += row.text.len();
         if self.values.len() == BATCH_ROWS || self.bytes > BATCH_BYTES {

@@ -6,6 +6,7 @@
 //! - [`read`]: a file of any of these, opened: told by its first bytes, unpacked, split into rows.
 //! - [`parse`]: objects to tasks, under the names that columns have in the field or [`mapping`] gives them; what a task has
 //!   no place for is [`extra`].
+//! - [`left_out`]: rows that cannot be read; [`notes`]: what rows say that no part of ewe reads.
 //! - [`import`](mod@import): whole files into the store.
 //! - [`write`](mod@write): the dataset to a file, byte-identical when repeated.
 //! - [`seeds`]: the seed tasks that come with `ewe`, and a dataset made from seeds.
@@ -20,10 +21,14 @@ pub mod format;
 mod guard;
 pub mod import;
 pub mod kept;
+pub mod left_out;
 pub mod mapping;
+pub mod notes;
 mod open;
+pub mod packed;
 pub mod parse;
 pub mod read;
+mod record;
 pub mod rows;
 pub mod schema;
 pub mod seeds;

@@ -87,13 +87,21 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// What somebody would ask: the instruction, and after an empty line the input.
-    pub fn question(&self) -> String {
-        match self.task.instances.first() {
-            Some(instance) if !instance.input.is_empty() => {
-                format!("{}\n\n{}", self.task.instruction, instance.input)
-            }
-            _ => self.task.instruction.clone(),
+    /// The instruction, and before it the system message, for those who have one text for both.
+    pub fn instruction_under_system(&self) -> String {
+        match &self.system {
+            Some(system) => format!("{system}\n\n{}", self.task.instruction),
+            None => self.task.instruction.clone(),
+        }
+    }
+
+    /// What somebody would ask in one text: the system message, the instruction and the input of an instance, with empty
+    /// lines between them.
+    pub fn question(&self, instance: usize) -> String {
+        let instruction = self.instruction_under_system();
+        match self.task.instances.get(instance) {
+            Some(instance) if !instance.input.is_empty() => format!("{instruction}\n\n{}", instance.input),
+            _ => instruction,
         }
     }
 }
@@ -105,8 +113,17 @@ pub struct Parser {
     format: Format,
     need: Need,
     columns: Arc<Columns>,
-    /// The file is ewe's own table, whose columns say more than a format does.
-    own: bool,
+    own: Own,
+}
+
+/// Whether ewe wrote the file, as columns that say more than a format does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Own {
+    No,
+    /// Rows of a format, with what they say besides.
+    Rows,
+    /// The dataset as a table.
+    Table,
 }
 
 /// The names that are looked for, the likeliest first.
@@ -133,13 +150,14 @@ impl Parser {
             format,
             need: reading.need,
             columns: Arc::new(Columns::new(format, &reading.mapping)),
-            own: false,
+            own: Own::No,
         }
     }
 
-    /// The same for a table that ewe wrote.
-    pub(super) fn of_own_table(self) -> Parser {
-        Parser { own: true, ..self }
+    /// The same for columns that ewe wrote: the dataset as a table, or the rows of a format.
+    pub(super) fn of_own_table(self, is_dataset: bool) -> Parser {
+        let own = if is_dataset { Own::Table } else { Own::Rows };
+        Parser { own, ..self }
     }
 
     /// What the rows are.
@@ -179,7 +197,10 @@ impl Parser {
     fn incoming(&self, fields: &mut Fields<'_>) -> Result<Incoming, String> {
         let group = fields.text_or_null(GROUP)?;
         let mut incoming = match self.format {
-            Format::SelfInstruct => self_instruct(fields, self.need)?,
+            Format::SelfInstruct => Incoming {
+                system: self.system(fields)?,
+                ..self_instruct(fields, self.need)?
+            },
             Format::Chat | Format::ShareGpt => self.conversation(fields)?,
             Format::Completion
                 if fields
@@ -191,8 +212,14 @@ impl Parser {
             _ => self.pair(fields)?,
         };
         incoming.group = group;
-        if self.own {
+        if self.own == Own::Table {
             own_columns(fields, &mut incoming)?;
+        }
+        if self.own != Own::No
+            && let Some(extra) = fields.text_or_null("extra")?
+        {
+            let extra = Extra::parse(&extra).ok_or("`extra` is no JSON object")?;
+            incoming.extra.put_before(extra);
         }
         let length = incoming.task.instruction.len();
         if self.need.compared() && length > LONGEST_INSTRUCTION {
@@ -407,10 +434,8 @@ fn instances(input: String, output: Option<String>) -> Vec<Instance> {
 fn own_columns(fields: &mut Fields<'_>, incoming: &mut Incoming) -> Result<(), String> {
     incoming.task.name = fields.text_or_null("name")?;
     incoming.task.is_classification = truth(fields, "is_classification")?;
-    incoming.group = fields.text_or_null("task_id")?;
-    if let Some(extra) = fields.text_or_null("extra")? {
-        incoming.extra = Extra::parse(&extra).ok_or("`extra` is no JSON object")?;
-    }
+    // A number that means nothing in another dataset.
+    fields.take("task_id");
     Ok(())
 }
 

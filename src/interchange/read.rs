@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Format,
-    columns::Columns,
+    columns::{Columns, OWN},
     decode::Count,
     delimited::Delimited,
     fields::Fields,
@@ -219,9 +219,9 @@ impl RowReader {
 
     fn parser_of(&self, format: Format) -> Parser {
         let parser = Parser::new(&self.file, format, &self.reading);
-        match self.columns().is_some_and(Columns::is_own) {
-            true => parser.of_own_table(),
-            false => parser,
+        match self.columns().and_then(Columns::own) {
+            Some(what) => parser.of_own_table(what == OWN),
+            None => parser,
         }
     }
 
@@ -233,6 +233,11 @@ impl RowReader {
     /// What parses the rows; none while no format is known, which is so only in a file without rows.
     pub fn parser(&self) -> Option<&Parser> {
         self.parser.as_ref()
+    }
+
+    /// How many rows were split so far, with those that cannot be read.
+    pub fn rows(&self) -> u64 {
+        self.rows
     }
 
     /// How many bytes of the file were read so far; of a Parquet file, about.

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::{
-    Format,
-    read::{self, Incoming, Parser, ReadError, Reading, RowReader},
+    left_out::LeftOut,
+    notes::Notes,
+    read::{self, Incoming, ReadError, Reading, RowReader},
 };
 use crate::{
     store::{Draft, NewTask, Store},
@@ -17,51 +18,51 @@ const EMBEDDED: &str = include_str!("../../seeds/seed_tasks.jsonl");
 /// What messages call them.
 const EMBEDDED_NAME: &str = "seeds/seed_tasks.jsonl";
 
-/// Reads the seed file at `path`, or the seeds that come with `ewe`.
+/// Reads the seed file at `path`, or the seeds that come with `ewe`. What the rows say besides is counted in `notes`.
 ///
 /// # Errors
 ///
 /// [`ReadError`] names file, line and column. A seed is what a model is to imitate, so more is asked of it than of an
 /// imported row: every output says something, and there is at least one seed.
-pub fn read(path: Option<&Path>) -> Result<Vec<Incoming>, ReadError> {
-    let reading = &Reading {
-        format: Some(Format::SelfInstruct),
-        ..Reading::default()
+pub fn read(
+    path: Option<&Path>,
+    reading: &Reading,
+    left_out: &mut LeftOut,
+    notes: &mut Notes,
+) -> anyhow::Result<Vec<Incoming>> {
+    let mut reader = match path {
+        None => RowReader::new(EMBEDDED.as_bytes(), EMBEDDED_NAME, reading)?,
+        Some(path) => read::open(path, reading)?,
     };
-    let (name, mut reader) = match path {
-        None => (
-            EMBEDDED_NAME.to_owned(),
-            RowReader::new(EMBEDDED.as_bytes(), EMBEDDED_NAME, reading)?,
-        ),
-        Some(path) => (path.display().to_string(), read::open(path, reading)?),
-    };
-    let parser = Parser::new(&name, Format::SelfInstruct, reading);
     let mut seeds = Vec::new();
-    while let Some(row) = reader.next_row() {
-        let row = row?;
-        let seed = parser.parse(&row)?;
-        let fault = |what: String| ReadError::Row {
-            file: name.clone(),
-            place: row.place,
-            what,
-        };
-        if let Some(index) = seed
-            .task
-            .instances
+    while let Some((row, seed)) = left_out.next_row(&mut reader)? {
+        let instances = &seed.task.instances;
+        match instances
             .iter()
             .position(|instance| instance.output.trim().is_empty())
         {
-            return Err(fault(format!("`instances[{index}]`: the output is empty")));
+            Some(index) => {
+                let what = match instances.len() {
+                    1 => "the output is empty".to_owned(),
+                    _ => format!("`instances[{index}]`: the output is empty"),
+                };
+                let error = ReadError::Row {
+                    file: seed.place.file.to_string(),
+                    place: row.place,
+                    what,
+                };
+                left_out.leave(&error, Some(&row))?;
+                left_out.lines().for_each(|line| eprintln!("{line}"));
+            }
+            None => {
+                notes.add(&seed);
+                seeds.push(seed);
+            }
         }
-        if let Some(field) = seed.extra.names().min() {
-            return Err(fault(format!(
-                "unknown field `{field}`: a seed has id, name, instruction, instances and is_classification"
-            )));
-        }
-        seeds.push(seed);
     }
-    if seeds.is_empty() {
-        return Err(ReadError::NoRows { file: name });
+    if seeds.is_empty() && left_out.count() == 0 {
+        let file = path.map_or(EMBEDDED_NAME.into(), |path| path.display().to_string());
+        return Err(ReadError::NoRows { file }.into());
     }
     Ok(seeds)
 }

@@ -5,188 +5,105 @@ use std::{
     path::Path,
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use futures::{Stream, StreamExt};
-use serde::Serialize;
-use serde_json::ser::{CompactFormatter, PrettyFormatter, Serializer};
 
-use super::{Format, format::DOLLY_CATEGORIES, table::Table};
+use super::{
+    Format,
+    packed::{self, Packed, Shape},
+    record::{Given, Record},
+    table::{Rows, Table},
+};
 use crate::{
     replace::Replacement,
-    store::{ExportRow, Filter, Store},
-    task::Instance,
+    store::{ExportRow, Filter, Needs, Store},
 };
 
-#[derive(Serialize)]
-struct Alpaca<'a> {
-    instruction: &'a str,
-    input: &'a str,
-    output: &'a str,
+/// Puts records down.
+enum Out<W: Write + Send> {
+    Lines(BufWriter<W>),
+    Array { out: BufWriter<W>, rows: usize },
+    Parquet(Box<Rows<W>>),
 }
 
-#[derive(Serialize)]
-struct Dolly<'a> {
-    instruction: &'a str,
-    context: &'a str,
-    response: &'a str,
-    category: &'a str,
-}
-
-#[derive(Serialize)]
-struct Message<'a> {
-    role: &'static str,
-    content: &'a str,
-}
-
-#[derive(Serialize)]
-struct Chat<'a> {
-    messages: [Message<'a>; 2],
-}
-
-#[derive(Serialize)]
-struct Completion<'a> {
-    prompt: &'a str,
-    completion: &'a str,
-}
-
-#[derive(Serialize)]
-struct SelfInstruct<'a> {
-    id: &'a str,
-    name: Option<&'a str>,
-    instruction: &'a str,
-    instances: &'a [Instance],
-    is_classification: bool,
-}
-
-/// Writes the rows of one format.
-struct Writer<W> {
-    out: W,
-    format: Format,
-    rows: usize,
-    /// Of the Self-Instruct format, whose rows are tasks: the task that more instances may follow for.
-    open: Option<(ExportRow, Vec<Instance>)>,
-}
-
-impl<W: Write> Writer<W> {
-    fn row(&mut self, row: ExportRow) -> io::Result<()> {
-        match self.format {
-            Format::Alpaca => {
-                self.out.write_all(if self.rows == 0 { b"[\n" } else { b",\n" })?;
-                let (instruction, input, output) = (&row.instruction, &row.input, &row.output);
-                indented(
-                    &mut self.out,
-                    &Alpaca {
-                        instruction,
-                        input,
-                        output,
-                    },
-                )?;
-                self.rows += 1;
-                Ok(())
+impl<W: Write + Send> Out<W> {
+    fn record(&mut self, record: Record) -> anyhow::Result<()> {
+        match self {
+            Out::Lines(out) => {
+                out.write_all(record.line().as_bytes())?;
+                out.write_all(b"\n")?;
             }
-            Format::Dolly => self.line(&Dolly {
-                instruction: &row.instruction,
-                context: &row.input,
-                response: &row.output,
-                category: category(&row),
-            }),
-            Format::Chat => self.line(&Chat {
-                messages: [
-                    Message {
-                        role: "user",
-                        content: &question(&row),
-                    },
-                    Message {
-                        role: "assistant",
-                        content: &row.output,
-                    },
-                ],
-            }),
-            Format::Completion => self.line(&Completion {
-                prompt: &question(&row),
-                completion: &row.output,
-            }),
-            Format::SelfInstruct => {
-                let instance = Instance {
-                    input: row.input.clone(),
-                    output: row.output.clone(),
-                };
-                match &mut self.open {
-                    Some((open, instances)) if open.task_id == row.task_id => instances.push(instance),
-                    _ => {
-                        self.task()?;
-                        self.open = Some((row, vec![instance]));
-                    }
-                }
-                Ok(())
+            Out::Array { out, rows } => {
+                out.write_all(if *rows == 0 { b"[\n" } else { b",\n" })?;
+                out.write_all(record.indented().as_bytes())?;
+                *rows += 1;
             }
-            Format::ShareGpt | Format::QuestionAnswer | Format::Instructions => {
-                unreachable!("no target has this format")
-            }
+            Out::Parquet(out) => out.record(record)?,
         }
+        Ok(())
     }
 
-    fn line(&mut self, row: &impl Serialize) -> io::Result<()> {
-        row.serialize(&mut Serializer::with_formatter(&mut self.out, CompactFormatter))?;
-        self.rows += 1;
-        self.out.write_all(b"\n")
-    }
-
-    /// Writes the open task.
-    fn task(&mut self) -> io::Result<()> {
-        let Some((row, instances)) = self.open.take() else {
-            return Ok(());
+    fn end(self) -> anyhow::Result<W> {
+        let mut out = match self {
+            Out::Lines(out) => out,
+            Out::Array { mut out, rows } => {
+                out.write_all(if rows == 0 { b"[]\n" } else { b"\n]\n" })?;
+                out
+            }
+            Out::Parquet(out) => return out.end(),
         };
-        let id = row.source_id.unwrap_or_else(|| format!("ewe_{}", row.task_id));
-        self.line(&SelfInstruct {
-            id: &id,
-            name: row.name.as_deref(),
-            instruction: &row.instruction,
-            instances: &instances,
-            is_classification: row.is_classification,
-        })
+        out.flush()?;
+        Ok(out.into_inner().map_err(io::IntoInnerError::into_error)?)
     }
+}
 
-    fn end(mut self) -> io::Result<(W, usize)> {
-        self.task()?;
-        if self.format == Format::Alpaca {
-            self.out
-                .write_all(if self.rows == 0 { b"[]\n" } else { b"\n]\n" })?;
+/// Makes records of rows that come one after another. One row is held back: whether a task has several is known with the next.
+struct Writer<W: Write + Send> {
+    out: Out<W>,
+    format: Format,
+    given: Given,
+    /// The rows of the task at hand.
+    task: Vec<ExportRow>,
+    /// Tasks so far, and records.
+    tasks: u64,
+    records: usize,
+}
+
+impl<W: Write + Send> Writer<W> {
+    fn row(&mut self, row: ExportRow) -> anyhow::Result<()> {
+        if self
+            .task
+            .first()
+            .is_some_and(|first| first.task_id != row.task_id)
+        {
+            self.end_task()?;
         }
-        self.out.flush()?;
-        Ok((self.out, self.rows))
+        self.task.push(row);
+        Ok(())
     }
-}
 
-/// An object of a JSON array, with the indentation of `alpaca_data.json`.
-fn indented(out: &mut impl Write, row: &impl Serialize) -> io::Result<()> {
-    let mut text = Vec::new();
-    row.serialize(&mut Serializer::with_formatter(
-        &mut text,
-        PrettyFormatter::with_indent(b"    "),
-    ))?;
-    for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
-        out.write_all(if index == 0 { b"    " } else { b"\n    " })?;
-        out.write_all(line)?;
+    fn end_task(&mut self) -> anyhow::Result<()> {
+        let rows = std::mem::take(&mut self.task);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.tasks += 1;
+        if self.format == Format::SelfInstruct {
+            self.records += 1;
+            return self.out.record(Record::of_task(&rows, &self.given));
+        }
+        let group = (rows.len() > 1).then_some(self.tasks);
+        for row in &rows {
+            self.records += 1;
+            self.out
+                .record(Record::of_row(row, self.format, group, &self.given))?;
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-/// What somebody would ask: the instruction, and after an empty line the input.
-fn question(row: &ExportRow) -> String {
-    match row.input.as_str() {
-        "" => row.instruction.clone(),
-        input => format!("{}\n\n{input}", row.instruction),
-    }
-}
-
-/// The task's name where it is a category of Dolly's, else what the row looks like.
-fn category(row: &ExportRow) -> &str {
-    match row.name.as_deref() {
-        Some(name) if DOLLY_CATEGORIES.contains(&name) => name,
-        _ if row.is_classification => "classification",
-        _ if row.input.is_empty() => "general_qa",
-        _ => "closed_qa",
+    fn end(mut self) -> anyhow::Result<(W, usize)> {
+        self.end_task()?;
+        Ok((self.out.end()?, self.records))
     }
 }
 
@@ -234,40 +151,66 @@ impl Target {
     }
 }
 
+/// What is left out of what the dataset knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Only the fields of the format: no groups, and no fields that rows had in the files they came from.
+    pub plain: bool,
+}
+
 /// Writes what `filter` lets through of the dataset to `path`, which appears whole or stays as it was; `-` is standard
-/// output. With `min_score`, only rows with at least that score. Returns the number of rows: tasks in the Self-Instruct
-/// format, examples in all others.
+/// output. The name says the shape: lines, one array or Parquet, packed or not; without an ending of these Alpaca's format is an
+/// array, the others are lines. With `min_score`, only rows with at least that score. Returns the number of rows: tasks in the
+/// Self-Instruct format, examples in all others.
 ///
 /// # Errors
 ///
-/// When `path` cannot be written, or the store not read.
+/// When `path` cannot be written or asks for what `target` is not, or the store cannot be read.
 pub async fn export(
     store: &Store,
     target: Target,
     path: &Path,
     filter: &Filter,
     min_score: Option<f64>,
+    options: Options,
 ) -> anyhow::Result<usize> {
+    let (shape, packing) = packed::named(path)?;
+    if let Some(Shape::Cells(_)) = shape {
+        bail!(
+            "cannot write `{}`: rows are written as JSON or Parquet\nhint: a name that ends in .jsonl, .json or .parquet",
+            path.display()
+        );
+    }
+    if target == Target::Parquet && shape.is_some_and(|shape| shape != Shape::Parquet) {
+        bail!(
+            "`{}` is no name of a Parquet file\nhint: a name that ends in .parquet, or --format alpaca for the same texts as JSON",
+            path.display()
+        );
+    }
+    let needs = store.export_needs().await?;
     let rows = store.export_rows(filter, min_score).await?;
     if path == Path::new("-") {
-        return Ok(write(target, rows, io::stdout()).await?.1);
+        return Ok(write(target, shape, needs, options, rows, io::stdout()).await?.1);
     }
-    let file = Replacement::begin(path)?;
-    let (file, rows) = write(target, rows, file)
+    let file = Packed::<Replacement>::begin(path, packing)?;
+    let (file, rows) = write(target, shape, needs, options, rows, file)
         .await
         .with_context(|| format!("cannot write `{}`", path.display()))?;
     store.check_unchanged()?;
-    file.commit()?;
+    file.end()?.commit()?;
     Ok(rows)
 }
 
-/// Writes rows to `out`; returns it with their number.
+/// Writes rows to `out`; returns it with their number. Without a shape it is that of the format.
 ///
 /// # Errors
 ///
 /// When a row or `out` fails.
 pub async fn write<W: Write + Send>(
     target: Target,
+    shape: Option<Shape>,
+    needs: Needs,
+    options: Options,
     mut rows: impl Stream<Item = crate::store::Result<ExportRow>> + Unpin,
     out: W,
 ) -> anyhow::Result<(W, usize)> {
@@ -275,21 +218,47 @@ pub async fn write<W: Write + Send>(
         Target::Json(format) => format,
         Target::Parquet => {
             let mut table = Table::begin(out)?;
+            let (mut task, mut tasks) = (Vec::<ExportRow>::new(), 0);
             while let Some(row) = rows.next().await {
-                table.row(&row?)?;
+                let row = row?;
+                if task.first().is_some_and(|first| first.task_id != row.task_id) {
+                    tasks += 1;
+                    table.task(&std::mem::take(&mut task), tasks)?;
+                }
+                task.push(row);
             }
+            table.task(&task, tasks + 1)?;
             return table.end();
         }
     };
+    let given = Given {
+        group: needs.groups && !options.plain && matches!(format, Format::Alpaca | Format::Dolly),
+        system: needs.systems,
+        extra: !options.plain,
+        apart: shape == Some(Shape::Parquet),
+    };
+    let by_format = match format {
+        Format::Alpaca => Shape::Array,
+        _ => Shape::Lines,
+    };
+    let buffered = |out| BufWriter::with_capacity(1 << 16, out);
     let mut writer = Writer {
-        out: BufWriter::with_capacity(1 << 16, out),
+        out: match shape.unwrap_or(by_format) {
+            Shape::Array => Out::Array {
+                out: buffered(out),
+                rows: 0,
+            },
+            Shape::Parquet => Out::Parquet(Box::new(Rows::begin(out, format, given)?)),
+            Shape::Lines | Shape::Cells(_) => Out::Lines(buffered(out)),
+        },
         format,
-        rows: 0,
-        open: None,
+        given,
+        task: Vec::new(),
+        tasks: 0,
+        records: 0,
     };
     while let Some(row) = rows.next().await {
         writer.row(row?)?;
     }
-    let (out, rows) = writer.end()?;
-    Ok((out.into_inner().map_err(io::IntoInnerError::into_error)?, rows))
+    writer.end()
 }

@@ -5,6 +5,7 @@ use crate::filter::file::{Outcome, add_against, into_file};
 use crate::filter::judge::{Candidate, Judge, Place, Verdict};
 use crate::filter::rouge::{Score, Threshold};
 use crate::filter::rules::RuleSet;
+use crate::interchange::read::Reading;
 use crate::progress::Progress;
 use crate::replace::Replacement;
 use crate::store::round::PoolTask;
@@ -24,6 +25,8 @@ const WHO: &str = "ewe filter";
 pub struct Config {
     /// Files whose tasks the dataset must not be similar to, or contain.
     pub against: Vec<PathBuf>,
+    /// How these files are read, where their columns have names that nobody else gives them.
+    pub reading: Reading,
     /// ROUGE-L F1 above which two instructions count as the same.
     pub threshold: Threshold,
     /// Rules over a task alone.
@@ -65,7 +68,7 @@ pub struct Rejected {
 /// later tasks are compared with them.
 pub async fn rejudge(store: &Store, config: &Config, quiet: bool) -> Result<Rejudged> {
     let mut judge = Judge::new(config.rules.clone(), config.threshold, config.nearest);
-    add_against(&mut judge, &config.against, quiet)?;
+    add_against(&mut judge, &config.against, &config.reading, quiet)?;
     let mut out = config
         .verdicts
         .as_deref()

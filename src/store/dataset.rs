@@ -61,7 +61,28 @@ pub struct ExportRow {
     pub extra: Option<String>,
 }
 
+/// Which fields a file needs that has any row of the dataset.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// A task has several instances.
+    pub groups: bool,
+    /// A task has a system message.
+    pub systems: bool,
+}
+
 impl Store {
+    /// Which fields an export needs.
+    pub async fn export_needs(&self) -> Result<Needs> {
+        let (groups, systems) = sqlx::query_as(
+            "SELECT
+                EXISTS (SELECT 1 FROM instance WHERE ordinal > 0),
+                EXISTS (SELECT 1 FROM task WHERE system IS NOT NULL)",
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(Needs { groups, systems })
+    }
+
     /// What `filter` lets through of the dataset, in the order of task and instance, a row at a time and all of one
     /// moment; with `min_score`, only rows that were judged and have at least that score themselves. What was rejected is
     /// not in the dataset, whatever the filter says.

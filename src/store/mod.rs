@@ -70,7 +70,7 @@ use sqlx::{
 use open::ReadOnly;
 
 pub use batch::Batch;
-pub use dataset::{DatasetRow, ExportRow};
+pub use dataset::{DatasetRow, ExportRow, Needs};
 pub use draft::Draft;
 pub use edit::{Edit, InstanceEdit};
 pub use error::{Error, Result};

@@ -3,11 +3,10 @@
 use crate::model::chat_form::{ChatForm, Exchange};
 use crate::model::chat_template::Message;
 use crate::model::tokenizer::Tokenizer;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
 
 /// A row as it is read, before any template.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,75 +32,6 @@ pub struct Rows {
     pub rows: Vec<Row>,
     /// The rows hold a finished prompt, so only [`Template::Completion`] suits them.
     pub are_completions: bool,
-}
-
-#[derive(serde::Deserialize)]
-#[serde(untagged)]
-enum Line {
-    Instruction {
-        instruction: String,
-        #[serde(default)]
-        input: String,
-        output: String,
-    },
-    Completion {
-        prompt: String,
-        completion: String,
-    },
-}
-
-/// Reads JSON lines: `{"instruction","input","output"}` (`input` may be missing) or `{"prompt","completion"}`, one
-/// kind a file. Other fields are ignored, empty lines skipped.
-///
-/// Fails on an unreadable file, a malformed line (named by its number) and a mixture of the two kinds.
-pub fn read_jsonl(path: &Path) -> Result<Rows> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut rows = Vec::new();
-    let mut kinds = [None::<usize>; 2];
-    for (number, line) in text.lines().enumerate().map(|(index, line)| (index + 1, line)) {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let at = || format!("{}:{number}", path.display());
-        let value: serde_json::Value =
-            serde_json::from_str(line).with_context(|| format!("{}: not a JSON object", at()))?;
-        let line: Line = serde_json::from_value(value).map_err(|_| {
-            anyhow::anyhow!(
-                "{}: neither instruction and output nor prompt and completion\nhint: each line is \
-                 {{\"instruction\":…,\"input\":…,\"output\":…}} or {{\"prompt\":…,\"completion\":…}}, all strings",
-                at()
-            )
-        })?;
-        let (kind, instruction, input, output) = match line {
-            Line::Instruction {
-                instruction,
-                input,
-                output,
-            } => (0, instruction, input, output),
-            Line::Completion { prompt, completion } => (1, prompt, String::new(), completion),
-        };
-        kinds[kind].get_or_insert(number);
-        let id = format!("line {number}");
-        rows.push(Row {
-            group: id.clone(),
-            id,
-            system: String::new(),
-            instruction,
-            input,
-            output,
-        });
-    }
-    if let [Some(instruction), Some(completion)] = kinds {
-        bail!(
-            "{}: line {instruction} holds an instruction, line {completion} a finished prompt\nhint: keep the two \
-             kinds in separate files",
-            path.display()
-        );
-    }
-    Ok(Rows {
-        rows,
-        are_completions: kinds[1].is_some(),
-    })
 }
 
 /// What the model sees of a row.
@@ -455,30 +385,5 @@ mod tests {
             }
         }
         assert!(count >= 140);
-    }
-
-    #[test]
-    fn malformed_lines_are_named() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(
-            file.path(),
-            "{\"prompt\":\"a\",\"completion\":\"b\"}\n\n{\"prompt\":1}\n",
-        )
-        .unwrap();
-        let error = read_jsonl(file.path()).unwrap_err().to_string();
-        assert!(
-            error.contains(":3: neither") && error.contains("hint:"),
-            "{error}"
-        );
-        std::fs::write(
-            file.path(),
-            "{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"instruction\":\"a\",\"output\":\"b\"}",
-        )
-        .unwrap();
-        let error = read_jsonl(file.path()).unwrap_err().to_string();
-        assert!(
-            error.contains("line 2 holds an instruction, line 1 a finished prompt"),
-            "{error}"
-        );
     }
 }

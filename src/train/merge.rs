@@ -1,7 +1,7 @@
 //! `ewe merge`: an adapter becomes part of its model's weights, and the result a model like any other.
 
-use super::saved_form::SavedForm;
 use super::out::OutFolder;
+use super::saved_form::SavedForm;
 use super::{files, save};
 use crate::model::hub::{self, Want};
 use crate::model::{self, LoadedModel, adapter};

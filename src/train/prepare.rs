@@ -72,7 +72,7 @@ pub struct Heaviest {
 /// Reads data, model and, to resume, the last checkpoint. Fails on whatever keeps the run from beginning, and writes
 /// nothing.
 pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
-    let source = Source::open(args)?;
+    let source = Source::open(args, quiet)?;
     Settings::check_template(args, source.rows.are_completions)?;
     let device = model::device::device(&args.device)?;
     let base = hub::resolve(&args.model, Want::Model)?;

@@ -1,9 +1,14 @@
 //! Where rows come from: a dataset's view, or a file. A dataset also notes the run.
 
-use super::dataset::{Row, Rows, read_jsonl};
+use super::dataset::{Row, Rows};
 use anyhow::{Context, Result};
+use ewe::cli::reading::ReadingArgs;
 use ewe::cli::train::Args;
+use ewe::interchange::left_out::LeftOut;
+use ewe::interchange::notes::Notes;
+use ewe::interchange::read::{self, Incoming, Need, Place};
 use ewe::store::{RunStatus, Store};
+use std::path::Path;
 use tokio::runtime::{Builder, Runtime};
 
 /// The rows, and the dataset that the run is noted in, if they came from one.
@@ -27,13 +32,14 @@ impl Drop for Ledger {
 
 impl Source {
     /// Reads `--data`, or the view `dataset` of `--db`: every row whose task nobody rejected.
-    pub fn open(args: &Args) -> Result<Source> {
+    pub fn open(args: &Args, quiet: bool) -> Result<Source> {
         if let Some(path) = &args.data {
             return Ok(Source {
-                rows: read_jsonl(path)?,
+                rows: read_file(path, &args.reading, quiet)?,
                 ledger: None,
             });
         }
+        args.reading.goes_with("--data, in place of --db")?;
         let path = args.db.as_deref().context("neither --db nor --data was given")?;
         let runtime = Builder::new_current_thread()
             .enable_all()
@@ -89,4 +95,49 @@ impl Source {
         }
         Ok(())
     }
+}
+
+/// Reads the rows of a file.
+fn read_file(path: &Path, args: &ReadingArgs, quiet: bool) -> Result<Rows> {
+    let mut reader = read::open(path, &args.reading(Need::Pair)?)?;
+    let mut left_out = LeftOut::begin(&args.policy(), quiet)?;
+    let (mut rows, mut notes) = (Vec::new(), Notes::default());
+    while let Some((row, incoming)) = left_out.next_row(&mut reader)? {
+        notes.add(&incoming);
+        rows.extend(examples(incoming, row.place));
+    }
+    left_out.end()?;
+    for line in notes.lines(false) {
+        super::run::say(quiet, &line);
+    }
+    Ok(Rows {
+        rows,
+        are_completions: reader.parser().is_some_and(|parser| parser.is_verbatim()),
+    })
+}
+
+/// The examples of a row, one for each instance.
+fn examples(incoming: Incoming, place: Place) -> impl Iterator<Item = Row> {
+    let name = match place {
+        Place::Text { line, .. } => format!("line {line}"),
+        Place::Row(row) => format!("row {row}"),
+    };
+    let group = match &incoming.group {
+        Some(group) => format!("group {group}"),
+        None => name.clone(),
+    };
+    let (system, instruction) = (incoming.system.unwrap_or_default(), incoming.task.instruction);
+    let several = incoming.task.instances.len() > 1;
+    let instances = incoming.task.instances.into_iter().zip(1..);
+    instances.map(move |(instance, number)| Row {
+        id: match several {
+            true => format!("{name} instance {number}"),
+            false => name.clone(),
+        },
+        group: group.clone(),
+        system: system.clone(),
+        instruction: instruction.clone(),
+        input: instance.input,
+        output: instance.output,
+    })
 }

@@ -173,9 +173,14 @@ fn rows(dir: &Dir, name: &str) -> Vec<String> {
         let parsed = row.and_then(|row| reader.parser().unwrap().parse(&row));
         rows.push(match parsed {
             Ok(incoming) => incoming.task.instruction,
+            // What a byte may be encoded in is a guess, and said behind it.
             Err(error) => error
                 .to_string()
-                .replace(&*dir.path(name).to_string_lossy(), name),
+                .replace(&*dir.path(name).to_string_lossy(), name)
+                .split("; ")
+                .next()
+                .unwrap()
+                .to_owned(),
         });
     }
     assert_eq!(Some(reader.bytes_read()), reader.size(), "{name}");

@@ -8,6 +8,7 @@ mod docs;
 mod evolve;
 mod faulty;
 mod filter;
+mod formats;
 mod generate;
 mod history;
 mod imports;

@@ -91,11 +91,11 @@ fn init_makes_the_file_or_nothing() {
         ),
         (
             r#"{"instruction": "x", "instances": [{"output": " "}]}"#,
-            "1:1: `instances[0]`: the output is empty",
+            "1:1: the output is empty",
         ),
         (
-            r#"{"instruction": "x", "instances": [{"output": "y"}], "lable": 1}"#,
-            "1:1: unknown field `lable`",
+            r#"{"instruction": "x", "instances": [{"output": "y"}, {"output": ""}]}"#,
+            "1:1: `instances[1]`: the output is empty",
         ),
         ("", "`bad.jsonl` has no tasks in it"),
     ] {

@@ -380,7 +380,7 @@ fn bad_input_is_refused_before_anything_is_written() {
         (
             file("fields.jsonl", "{\"text\":\"a\"}\n"),
             "",
-            &["fields.jsonl:1", "hint:"],
+            &["fields.jsonl", "`text`", "hint:", "--map"],
         ),
         (file("empty.jsonl", ""), "", &["nothing to train on", "hint:"]),
         (

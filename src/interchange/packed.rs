@@ -1,0 +1,162 @@
+//! What the name of a file that is written says: the shape of its rows, and how it is packed.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+};
+
+use anyhow::{Context, bail};
+use flate2::{Compression, write::GzEncoder};
+
+use crate::replace::Replacement;
+
+/// How rows are put down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// One JSON object a line.
+    Lines,
+    /// One JSON array.
+    Array,
+    /// Columns.
+    Parquet,
+    /// Cells, with this between them.
+    Cells(u8),
+}
+
+/// How a file is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// Not at all.
+    None,
+    /// `.gz`
+    Gzip,
+    /// `.zst`
+    Zstd,
+}
+
+/// The shape that the name asks for, if it does, and the packing.
+///
+/// # Errors
+///
+/// When nothing is packed so.
+pub fn named(path: &Path) -> anyhow::Result<(Option<Shape>, Packing)> {
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().to_ascii_lowercase())
+        .unwrap_or_default();
+    let (name, packing) = match () {
+        () if name.ends_with(".gz") => (&name[..name.len() - 3], Packing::Gzip),
+        () if name.ends_with(".zst") => (&name[..name.len() - 4], Packing::Zstd),
+        () if name.ends_with(".xz") || name.ends_with(".bz2") => bail!(
+            "cannot write `{}`: rows are read from xz and bzip2, and packed with gzip or zstd only\nhint: a name that ends in .gz or .zst",
+            path.display()
+        ),
+        () => (name.as_str(), Packing::None),
+    };
+    let shape = match name.rsplit_once('.').map(|(_, ending)| ending) {
+        Some("jsonl" | "ndjson") => Some(Shape::Lines),
+        Some("json") => Some(Shape::Array),
+        Some("parquet") => Some(Shape::Parquet),
+        Some("csv") => Some(Shape::Cells(b',')),
+        Some("tsv") => Some(Shape::Cells(b'\t')),
+        _ => None,
+    };
+    if shape == Some(Shape::Parquet) && packing != Packing::None {
+        bail!(
+            "cannot write `{}`: Parquet packs its columns itself\nhint: a name that ends in .parquet",
+            path.display()
+        );
+    }
+    Ok((shape, packing))
+}
+
+/// A file that is written through its packing. The same rows give the same bytes.
+pub enum Packed<W: Write> {
+    /// As it is.
+    Plain(W),
+    /// With gzip, which names no time.
+    Gzip(GzEncoder<W>),
+    /// With zstd.
+    Zstd(zstd::Encoder<'static, W>),
+}
+
+impl<W: Write> Packed<W> {
+    /// Packs what goes into `out`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no memory for it.
+    pub fn new(out: W, packing: Packing) -> io::Result<Packed<W>> {
+        Ok(match packing {
+            Packing::None => Packed::Plain(out),
+            Packing::Gzip => Packed::Gzip(GzEncoder::new(out, Compression::default())),
+            Packing::Zstd => Packed::Zstd(zstd::Encoder::new(out, 0)?),
+        })
+    }
+
+    /// Writes what the packing ends with.
+    ///
+    /// # Errors
+    ///
+    /// When `out` refuses.
+    pub fn end(self) -> io::Result<W> {
+        match self {
+            Packed::Plain(out) => Ok(out),
+            Packed::Gzip(out) => out.finish(),
+            Packed::Zstd(out) => out.finish(),
+        }
+    }
+}
+
+impl Packed<Replacement> {
+    /// Starts a file at `path`, packed so.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be written there; the message names the path.
+    pub fn begin(path: &Path, packing: Packing) -> anyhow::Result<Packed<Replacement>> {
+        Packed::new(Replacement::begin(path)?, packing)
+            .with_context(|| format!("cannot write `{}`", path.display()))
+    }
+}
+
+impl<W: Write> Write for Packed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Packed::Plain(out) => out.write(bytes),
+            Packed::Gzip(out) => out.write(bytes),
+            Packed::Zstd(out) => out.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Packed::Plain(out) => out.flush(),
+            Packed::Gzip(out) => out.flush(),
+            Packed::Zstd(out) => out.flush(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_shape_and_packing() {
+        for (name, shape, packing) in [
+            ("a.jsonl", Some(Shape::Lines), Packing::None),
+            ("a.JSON.gz", Some(Shape::Array), Packing::Gzip),
+            ("x/a.b.csv.zst", Some(Shape::Cells(b',')), Packing::Zstd),
+            ("a.parquet", Some(Shape::Parquet), Packing::None),
+            ("rows", None, Packing::None),
+            ("json", None, Packing::None),
+            ("-", None, Packing::None),
+            ("a.txt.gz", None, Packing::Gzip),
+        ] {
+            assert_eq!(named(Path::new(name)).unwrap(), (shape, packing), "{name}");
+        }
+        assert!(named(Path::new("a.parquet.gz")).is_err());
+        assert!(named(Path::new("a.jsonl.xz")).is_err());
+    }
+}
