@@ -1,6 +1,9 @@
 //! Compiles the C++ of `csrc` for `ewe-torch`, and gives that a run path to libtorch, so that it starts without
 //! `LD_LIBRARY_PATH`.
 
+// Cargo reads what is printed here.
+#![allow(clippy::disallowed_macros)]
+
 use std::path::{Path, PathBuf};
 
 /// Instructions beyond the architecture's own that the kernels are compiled for as well; the best that the processor has

@@ -15,8 +15,15 @@
 //! - [`replace`]: files that are never half-written.
 //! - [`leave`]: ending at once.
 //! - [`lock`]: work that one process does at a time.
+//! - [`signals`]: what must not stay behind when one ends the process.
+//! - [`streams`]: standard output and standard error that may be gone.
+//! - [`text`]: words for people.
 //! - [`progress`]: what long work shows.
 //! - [`cli`]: the command line, for both binaries.
+
+// First, since its macros take the place of the standard library's in all that follows.
+#[macro_use]
+pub mod streams;
 
 pub mod backend;
 pub mod cli;
@@ -33,5 +40,7 @@ pub mod progress;
 pub mod prompt;
 pub mod replace;
 pub mod report;
+pub mod signals;
 pub mod store;
 pub mod task;
+pub mod text;

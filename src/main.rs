@@ -9,12 +9,15 @@ use std::{
 
 use ewe::{
     cli::{self, Cli, Command},
-    store,
+    store, streams,
     task::Review,
 };
 
 fn main() -> ExitCode {
-    let cli = cli::parse();
+    let cli = match cli::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     cli::log_to_stderr(&cli.globals);
     cli::end(&cli.command, run(&cli))
 }
@@ -88,6 +91,7 @@ fn hand_over() -> anyhow::Error {
     {
         process.env("GOMP_SPINCOUNT", "10000");
     }
+    streams::hand_over();
     let error = process.exec();
     anyhow::anyhow!(
         "this command needs `{}`, which does not start: {error}\nhint: `cargo build` makes it beside `ewe`; it needs libtorch, see `make setup`",

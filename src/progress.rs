@@ -2,10 +2,10 @@
 
 mod pace;
 
+use crate::streams;
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use pace::Pace;
 use std::fmt::Write;
-use std::io::IsTerminal;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ pub struct Progress {
 impl Progress {
     /// Starts at `first` of `total`; `unit` names what is counted. Silent when `quiet`.
     pub fn new(what: &str, unit: &str, first: u64, total: u64, quiet: bool) -> Self {
-        let terminal = std::io::stderr().is_terminal();
+        let terminal = streams::stderr().is_terminal();
         let start = Instant::now();
         let pace = Arc::new(Mutex::new(Pace::starting(first, total)));
         let bar = (terminal && !quiet).then(|| {
@@ -160,8 +160,7 @@ fn style(template: &str, pace: &Arc<Mutex<Pace>>) -> ProgressStyle {
 
 /// The message with each line cut to the width of the terminal: a line that wraps would be drawn over and over.
 fn fit(message: &str) -> String {
-    let width =
-        terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| usize::from(width.0));
+    let width = streams::stderr().columns().map_or(80, usize::from);
     // The lines after the first are moved in as the first one is.
     let lines: Vec<String> = message
         .lines()

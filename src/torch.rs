@@ -6,6 +6,10 @@
 //! - [`train`]: `train`, `plan`, `selftest`.
 //! - [`shim`]: what libtorch's binding lacks, in C++.
 
+// For its macros, which take the place of the standard library's.
+#[macro_use]
+extern crate ewe;
+
 mod chat;
 mod engine;
 mod eval;
@@ -23,7 +27,10 @@ use ewe::cli::local::{Engine, Place};
 use ewe::cli::{self, Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = cli::parse();
+    let cli = match cli::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     cli::log_to_stderr(&cli.globals);
     model::device::prepare();
     cli::end(&cli.command, model::fault::caught(|| run(&cli)))

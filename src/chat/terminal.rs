@@ -65,7 +65,7 @@ async fn answer(
     let mut sampling = args.sampling.sampling();
     sampling.stop.extend_from_slice(form.stop());
     let mut events = backend.stream(asked.unwrap_or_default(), sampling)?;
-    let mut stdout = std::io::stdout().lock();
+    let mut stdout = ewe::streams::stdout();
     let mut answer = String::new();
     while let Some(event) = events.next().await {
         let Event::Text(text) = event? else { break };

@@ -69,7 +69,7 @@ pub async fn run(args: &Args, review: Review) -> anyhow::Result<()> {
         store.review(&ids, review, actor).await?
     };
     store.close().await;
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::streams::stdout();
     if args.json {
         writeln!(out, "{}", json::value(&serde_json::json!({ "change": change })))?;
         return Ok(());
@@ -116,7 +116,7 @@ async fn changing(store: &Store, filter: &Filter, chosen: i64, review: Review) -
 /// Asks whether so many tasks are meant.
 fn confirm(tasks: i64, review: Review) -> anyhow::Result<()> {
     let tasks = counted(tasks, "task");
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+    if !std::io::stdin().is_terminal() || !crate::streams::stderr().is_terminal() {
         bail!("{tasks} would become {review}; nothing was changed\nhint: --yes does it without asking");
     }
     eprint!("{tasks} will become {review}, as one action. Go on? [y/N] ");

@@ -28,7 +28,7 @@ pub async fn run(args: &Args, globals: &super::Globals) -> anyhow::Result<u8> {
     let store = Store::open_to_read(&args.db).await?;
     let problems = store.check().await?;
     store.finish().await?;
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = BufWriter::new(crate::streams::stdout());
     if args.json {
         json_lines(&mut out, &problems)?;
     } else {

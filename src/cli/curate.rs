@@ -36,7 +36,7 @@ pub async fn run(args: &Args) -> anyhow::Result<u8> {
     };
     let store = Store::open_to_read(&args.db).await?;
     let server = Server::bind(store.clone(), config).await?;
-    let mut out = std::io::stdout();
+    let mut out = crate::streams::stdout();
     writeln!(out, "{}", server.url())?;
     out.flush()?;
     if let Some(reason) = store.read_only_because() {

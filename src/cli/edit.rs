@@ -76,7 +76,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         )
         .await?;
     store.close().await;
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::streams::stdout();
     if args.json {
         writeln!(out, "{}", json::value(&serde_json::json!({ "change": change })))?;
         return Ok(());

@@ -95,7 +95,7 @@ fn judge_file(args: &Args, path: &Path, rules: RuleSet, quiet: bool) -> Result<(
         },
         quiet,
     )?;
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::streams::stdout();
     if args.json {
         let Outcome {
             rows,
@@ -144,7 +144,7 @@ async fn judge_dataset(args: &Args, db: &Path, rules: RuleSet, quiet: bool) -> R
         neighbors::complete(&store, quiet).await?;
     }
     store.finish().await?;
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::streams::stdout();
     if args.json {
         let Rejudged {
             outcome,

@@ -47,7 +47,7 @@ pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     if !quiet {
         notes.lines(true).iter().for_each(|line| eprintln!("{line}"));
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::streams::stdout();
     if args.json {
         writeln!(out, "{}", super::json::line(&imported)?)?;
     } else {

@@ -76,7 +76,7 @@ pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
         );
     }
     writeln!(
-        std::io::stdout(),
+        crate::streams::stdout(),
         "{}: a dataset with {tasks} seed tasks",
         args.db.display()
     )?;

@@ -80,7 +80,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     // One row more than asked for says that there are more, without counting them.
     let more = rows.len() as i64 > args.limit;
     rows.truncate(args.limit as usize);
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = BufWriter::new(crate::streams::stdout());
     if args.json {
         json_lines(&mut out, &rows)?;
     } else {

@@ -5,7 +5,6 @@ use crate::backend::EndpointStatus;
 use crate::pipeline::Progress as Growth;
 use crate::progress::Progress;
 use serde_json::json;
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 /// How often a line of JSON is written.
@@ -26,7 +25,7 @@ pub struct Live {
 impl Live {
     /// A run that begins with so many of the `target` tasks. `priced` when there is a cost to show.
     pub fn new(first: u64, target: u64, json: bool, priced: bool, quiet: bool) -> Live {
-        let json = json && !std::io::stderr().is_terminal();
+        let json = json && !crate::streams::stderr().is_terminal();
         Live {
             bar: Progress::new("generate", "tasks", first, target, quiet || json),
             json,

@@ -34,7 +34,7 @@ pub struct Args {
 /// Prints the history.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let store = Store::open_to_read(&args.db).await?;
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = BufWriter::new(crate::streams::stdout());
     match args.id {
         Some(id) => {
             store.task(id).await?;

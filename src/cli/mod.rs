@@ -26,6 +26,7 @@ pub mod local;
 pub mod log;
 pub mod merge;
 pub mod number;
+pub mod paths;
 pub mod plan;
 pub mod quality;
 pub mod reading;
@@ -49,7 +50,7 @@ pub mod undo;
 
 use std::{path::Path, process::ExitCode};
 
-use crate::store;
+use crate::{store, streams};
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -168,8 +169,12 @@ impl Command {
     }
 }
 
-/// Reads the command line. Ends the process, with 2, where it cannot be meant.
-pub fn parse() -> Cli {
+/// Reads the command line.
+///
+/// # Errors
+///
+/// The exit code, where there is nothing to do but what was said: a mistake, or help that was asked for.
+pub fn parse() -> Result<Cli, ExitCode> {
     let read = || {
         let matches = Cli::command().try_get_matches()?;
         if let Some((name, options)) = matches.subcommand()
@@ -178,20 +183,31 @@ pub fn parse() -> Cli {
             let mut command = Cli::command();
             return Err(command.error(ErrorKind::ArgumentConflict, what));
         }
-        Cli::from_arg_matches(&matches)
+        Ok((Cli::from_arg_matches(&matches)?, matches))
     };
-    read().unwrap_or_else(|error| misread(&error))
+    let (cli, matches) = read().map_err(|error| misread(&error))?;
+    match paths::check(&matches) {
+        Ok(()) => Ok(cli),
+        Err(error) => Err(end(&cli.command, Err(error))),
+    }
 }
 
-/// Says what is wrong with the command line, which may have in it what a terminal would obey.
-fn misread(error: &clap::Error) -> ! {
+/// Says what is wrong with the command line, which may have in it what a terminal would obey; or the help that was asked for.
+fn misread(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let printed = streams::stdout().is_open().and_then(|()| error.print());
+        let printed = printed.map_err(streams::refused).and_then(|()| streams::finish());
+        return status(printed.map(|()| 0).map_err(Into::into), told);
+    }
     let text = error.render().to_string();
     let clean = terminal::clean(&text);
     if clean == text {
-        error.exit();
+        // In colours, and nobody may be there to read it.
+        let _ = error.print();
+    } else {
+        eprint!("{clean}");
     }
-    eprint!("{clean}");
-    std::process::exit(error.exit_code());
+    ExitCode::from(2)
 }
 
 /// Sends the log to stderr, as much of it as was asked for.
@@ -203,7 +219,7 @@ pub fn log_to_stderr(globals: &Globals) {
         (false, _) => tracing::Level::DEBUG,
     };
     tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(streams::stderr)
         .with_max_level(level)
         .without_time()
         .init();
@@ -253,13 +269,19 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
-/// Says how a command went: its error on stderr, its exit code to the caller.
+/// Says how a command went: its error on stderr, its exit code to the caller. What could not be written to standard output
+/// is an error, too.
 pub fn end(command: &Command, result: anyhow::Result<u8>) -> ExitCode {
+    let result = result.and_then(|code| Ok(streams::finish().map(|()| code)?));
+    status(result, |error| message(command, error))
+}
+
+fn status(result: anyhow::Result<u8>, message: impl Fn(&anyhow::Error) -> String) -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", message(command, &error));
+            eprintln!("error: {}", message(&error));
             ExitCode::FAILURE
         }
     }

@@ -1,7 +1,7 @@
 //! `ewe search`
 
 use std::{
-    io::{BufWriter, IsTerminal, Write},
+    io::{BufWriter, Write},
     path::PathBuf,
 };
 
@@ -40,8 +40,8 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let mut hits = store
         .search(&words.join(" "), &args.select.filter(), args.limit)
         .await?;
-    let terminal = std::io::stdout().is_terminal();
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let terminal = crate::streams::stdout().is_terminal();
+    let mut out = BufWriter::new(crate::streams::stdout());
     if args.json {
         for hit in &mut hits {
             hit.snippet = marked(&hit.snippet, "[", "]");

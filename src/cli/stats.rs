@@ -24,7 +24,7 @@ pub struct Args {
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let store = Store::open_to_read(&args.db).await?;
     let figures = Figures::load(&store).await?;
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = BufWriter::new(crate::streams::stdout());
     if args.json {
         writeln!(out, "{}", super::json::pretty(&figures)?)?;
     } else {

@@ -76,6 +76,7 @@ impl Mailbox {
         if !directory.is_dir() {
             bail!("cannot write `{}`: there is no such directory", out.display());
         }
+        replace::check_new(out)?;
         if !is_ours(out).with_context(|| format!("cannot read `{}`", out.display()))? {
             bail!(
                 "`{}` exists and is no file of requests\nhint: choose another name, or move the file away",
@@ -163,10 +164,7 @@ impl Mailbox {
             file.write_all(line.as_bytes()).with_context(cannot)?;
             file.write_all(b"\n").with_context(cannot)?;
         }
-        file.into_inner()
-            .map_err(|error| error.into_error())
-            .with_context(cannot)?
-            .commit()?;
+        replace::flushed(file)?.commit()?;
         Ok(keys.len() as u64)
     }
 

@@ -21,7 +21,9 @@ pub async fn edit(store: &Store, id: i64) -> anyhow::Result<Edit> {
     let editor = ["VISUAL", "EDITOR"]
         .into_iter()
         .find_map(|variable| std::env::var(variable).ok().filter(|editor| !editor.is_empty()))
-        .context("no editor is set\nhint: set $EDITOR, or give --instruction, --input or --output")?;
+        .with_context(|| {
+            format!("no editor is set\nhint: set $EDITOR; `ewe edit {id} --instruction TEXT` needs none")
+        })?;
     let mut file = tempfile::Builder::new()
         .prefix(&format!("ewe-task-{id}-"))
         .suffix(".txt")

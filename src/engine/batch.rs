@@ -35,6 +35,27 @@ pub struct Config {
     pub prefix_bytes: usize,
     /// The most prompt tokens computed between two steps of those already running.
     pub prefill_tokens: usize,
+    /// What to do about too little memory.
+    pub advice: Advice,
+}
+
+/// What whoever asked can do about too little memory, which differs by the options that the command has.
+#[derive(Debug, Clone, Copy)]
+pub struct Advice {
+    /// Where a request is too large for the budget.
+    pub room: &'static str,
+    /// Where the machine has no more.
+    pub memory: &'static str,
+}
+
+impl Default for Advice {
+    /// For commands without such options.
+    fn default() -> Advice {
+        Advice {
+            room: "a shorter prompt, or a smaller limit of tokens",
+            memory: "shorter prompts",
+        }
+    }
 }
 
 impl Default for Config {
@@ -44,6 +65,7 @@ impl Default for Config {
             kv_bytes: 4 << 30,
             prefix_bytes: 512 << 20,
             prefill_tokens: 4096,
+            advice: Advice::default(),
         }
     }
 }

@@ -88,7 +88,7 @@ impl LocalBackend {
             tokens: config.kv_bytes / bytes_per_token,
         };
         let capacity = config.max_batch;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::new(config.advice));
         let (requests, incoming) = mpsc::channel();
         let theirs = shared.clone();
         let worker = std::thread::Builder::new()
@@ -206,10 +206,11 @@ impl LocalBackend {
         }
         Err(BackendError::Request(format!(
             "the request needs keys and values of {most} tokens ({prompt} of its prompt, up to {} of its answer), the \
-             {} for them hold {}\nhint: a larger --kv-memory, or a smaller limit of tokens",
+             {} for them hold {}\nhint: {}",
             most - prompt,
             size::shown(self.budget.bytes as u64),
-            self.budget.tokens
+            self.budget.tokens,
+            self.shared.advice.room
         )))
     }
 

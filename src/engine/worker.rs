@@ -9,7 +9,7 @@ use std::time::Duration;
 use ewe::backend::{BackendError, FinishReason, Sampling};
 
 use super::answer::Orphans;
-use super::batch::{Engine, Listener, Request, Stats, Wants};
+use super::batch::{Advice, Engine, Listener, Request, Stats, Wants};
 use crate::model::fault;
 use crate::shim::memory;
 use tch::Device;
@@ -29,6 +29,8 @@ pub(super) struct Shared {
     stats: Mutex<Stats>,
     failures: Mutex<Failures>,
     pub(super) orphans: Arc<Orphans>,
+    /// What to tell whoever asks about too little memory.
+    pub(super) advice: Advice,
 }
 
 /// Steps that failed since the last one that did not.
@@ -39,6 +41,13 @@ struct Failures {
 }
 
 impl Shared {
+    pub(super) fn new(advice: Advice) -> Shared {
+        Shared {
+            advice,
+            ..Shared::default()
+        }
+    }
+
     pub(super) fn stats(&self) -> Stats {
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -52,7 +61,7 @@ impl Shared {
     /// The error of whoever finds the thread gone.
     pub(super) fn fatal(&self) -> BackendError {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        stopped(match failures.last.as_str() {
+        self.stopped(match failures.last.as_str() {
             "" => "its thread ended",
             reason => reason,
         })
@@ -64,7 +73,7 @@ impl Shared {
         failures.last = reason.to_string();
         drop(failures);
         // Only now that the reason is known: who is told may ask for it.
-        self.orphans.fail(|| stopped(reason));
+        self.orphans.fail(|| self.stopped(reason));
     }
 
     fn succeeded(&self, stats: Stats) {
@@ -74,15 +83,14 @@ impl Shared {
             .in_a_row = 0;
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
     }
-}
 
-fn stopped(reason: &str) -> BackendError {
-    let hint = if fault::is_out_of_memory(&reason) {
-        "\nhint: a smaller --batch or --kv-memory, or shorter prompts"
-    } else {
-        ""
-    };
-    BackendError::Fatal(format!("the local model stopped: {reason}{hint}"))
+    fn stopped(&self, reason: &str) -> BackendError {
+        let hint = match fault::is_out_of_memory(&reason) {
+            true => format!("\nhint: {}", self.advice.memory),
+            false => String::new(),
+        };
+        BackendError::Fatal(format!("the local model stopped: {reason}{hint}"))
+    }
 }
 
 /// Takes what has come, advances the batch, waits when there is nothing to do; until nobody can ask any more.

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::rows::{self, Row};
 use crate::engine::answer::Event;
-use crate::engine::batch::Config;
+use crate::engine::batch::{Advice, Config};
 use crate::engine::handle::LocalBackend;
 use crate::model::chat_form::ChatForm;
 
@@ -51,6 +51,10 @@ pub fn config(engine: &Engine, batch: u16) -> Config {
     Config {
         max_batch: engine.batch(batch),
         kv_bytes: engine.kv_memory as usize,
+        advice: Advice {
+            room: "a larger --kv-memory, or a smaller limit of tokens",
+            memory: "a smaller --batch or --kv-memory, or shorter prompts",
+        },
         ..Config::default()
     }
 }
@@ -83,7 +87,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
         (None, Some(prompts), Some(out)) => {
             // Everything that can be wrong with the files is found before the model is loaded.
             let rows = rows::read(prompts, &args.reading, Need::Prompt, quiet)?;
-            rows::check_writable(out)?;
+            ewe::replace::check(out)?;
             let asked = Asked::open(batched(&args.model, &args.engine)?, args, quiet)?;
             let answers = runtime.block_on(all(&asked, prompts, &rows, quiet))?;
             rows::write(out, &answers)
@@ -132,7 +136,7 @@ async fn one(asked: &Asked, prompt: &str) -> Result<()> {
     let mut answer = asked
         .backend
         .stream(asked.encode(prompt)?, asked.sampling.clone())?;
-    let mut stdout = std::io::stdout().lock();
+    let mut stdout = ewe::streams::stdout();
     while let Some(event) = answer.next().await {
         if let Event::Text(text) = event? {
             stdout.write_all(text.as_bytes())?;

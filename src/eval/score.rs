@@ -40,7 +40,7 @@ pub struct Score {
 /// Runs the command.
 pub fn run(args: &Args, quiet: bool) -> Result<()> {
     let rows = rows::read(&args.data, &args.reading, Need::Pair, quiet)?;
-    rows::check_writable(&args.out)?;
+    ewe::replace::check(&args.out)?;
     let model = &args.model;
     let loaded = open(
         &hub::resolve(&model.model, Want::Model)?,

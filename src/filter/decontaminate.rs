@@ -7,7 +7,7 @@
 use super::Index;
 use super::rouge::{Score, Threshold};
 use super::vocabulary::Vocabulary;
-use super::words::words;
+use super::words::units;
 use crate::task::Task;
 use std::collections::HashSet;
 
@@ -106,7 +106,7 @@ impl Evaluation {
                 .windows(self.ngram)
                 .enumerate()
                 .find_map(|(at, ngram)| Some((at, *self.ngrams.get(ngram)?)))?;
-            let said = words(text)[at..at + self.ngram].join(" ");
+            let said = units(text)[at..at + self.ngram].join(" ");
             let how = format!("{} words ('{said}') of", self.ngram);
             Some(self.contamination(part, &how, position as usize, None))
         };
@@ -136,7 +136,7 @@ fn parts(task: &Task) -> impl Iterator<Item = (Part, &str)> {
         .instances
         .iter()
         .map(|instance| instance.input.as_str())
-        .filter(move |input| words(input).len() >= SHORTEST_INPUT && seen.insert(*input))
+        .filter(move |input| units(input).len() >= SHORTEST_INPUT && seen.insert(*input))
         .map(|input| (Part::Input, input));
     std::iter::once((Part::Instruction, task.instruction.as_str())).chain(inputs)
 }

@@ -3,7 +3,7 @@
 //! words, a model is asked; everything else is decided here.
 
 use super::rules::Objection;
-use super::words::{each_word, words};
+use super::words::{each_word, units, words};
 
 /// Reason code of a task that says no more than the one it was made of.
 pub const NO_GAIN: &str = "no_gain";
@@ -50,7 +50,7 @@ const STOP_WORDS: &[&str] = &[
 
 /// Whether two texts have the same words in the same order: nothing was gained then, and no model need be asked.
 pub fn same_words(task: &str, other: &str) -> bool {
-    words(task) == words(other)
+    units(task) == units(other)
 }
 
 /// The first of the `markers`, in lower case, that is in `text` and not in the task that it was made of.

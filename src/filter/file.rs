@@ -4,19 +4,21 @@
 use super::judge::{Candidate, Judge, Place, Verdict};
 use super::rouge::Threshold;
 use super::rules::RuleSet;
+use super::shared::{self, Shared};
 use crate::interchange::kept::Kept;
 use crate::interchange::left_out::{LeftOut, Policy};
 use crate::interchange::parse::Parser;
 use crate::interchange::read::{self, ReadError, Reading, RowReader};
 use crate::interchange::rows::Row;
 use crate::progress::Progress;
-use crate::replace::Replacement;
+use crate::replace::{self, Replacement};
 use crate::task::Task;
-use anyhow::{Context, Result};
+use crate::text::{counted, one_line};
+use anyhow::Result;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Rows that are judged together, at most.
 const BATCH_ROWS: usize = 8192;
@@ -99,6 +101,8 @@ pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
     };
     let mut outcome = Outcome::default();
     let mut batch = Batch::read(&mut rows)?;
+    let shared = batch.shared();
+    say_shared(&bar, &config.file, &shared);
     while !batch.rows.is_empty() {
         left_out.looked_at(batch.rows.len() as u64);
         for (row, error) in batch.errors() {
@@ -106,6 +110,7 @@ pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
             left_out.lines().for_each(|line| bar.say(&line));
         }
         // Judging ends in a part that one core does alone; the others read on meanwhile.
+        batch.leave_out(&shared);
         let (next, verdicts) = rayon::join(
             || Batch::read(&mut rows),
             || batch.judge(&mut judge, outcome.rows),
@@ -134,17 +139,17 @@ pub fn add_against(judge: &mut Judge, files: &[PathBuf], reading: &Reading, quie
         let mut rows = read::open_beside(file, reading)?;
         let mut bar = Progress::counter(&format!("reading {}", file.display()), "rows", quiet);
         let mut row = 0;
-        loop {
-            let batch = Batch::read(&mut rows)?;
-            if batch.rows.is_empty() {
-                break;
-            }
+        let mut batch = Batch::read(&mut rows)?;
+        let shared = batch.shared();
+        while !batch.rows.is_empty() {
+            batch.leave_out(&shared);
             for (_, task) in &batch.rows {
                 let task = task.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
                 judge.add_against(Place { source, row }, task);
                 row += 1;
             }
             bar.set(u64::from(row), "");
+            batch = Batch::read(&mut rows)?;
         }
         bar.finish();
     }
@@ -186,6 +191,19 @@ impl Batch {
         Ok(Batch { rows })
     }
 
+    /// What all rows share, as far as this first batch of a file says.
+    fn shared(&self) -> Shared {
+        Shared::of(self.rows.iter().filter_map(|(_, task)| task.as_ref().ok()))
+    }
+
+    /// Leaves of each task what it says itself. What is written of a row is its text, which stays.
+    fn leave_out(&mut self, shared: &Shared) {
+        self.rows
+            .par_iter_mut()
+            .filter_map(|(_, task)| task.as_mut().ok())
+            .for_each(|task| shared.leave_out(task));
+    }
+
     /// Rows that cannot be read, and why.
     fn errors(&self) -> impl Iterator<Item = (Option<&Row>, &ReadError)> {
         self.rows
@@ -217,7 +235,23 @@ impl Batch {
 }
 
 fn task_of(parser: &Parser, row: &Row) -> Result<Task, ReadError> {
-    parser.parse(row).map(|incoming| incoming.task)
+    let mut task = parser.parse(row)?.task;
+    shared::lay_apart(&mut task);
+    Ok(task)
+}
+
+/// Says what is not compared, for it may surprise.
+fn say_shared(bar: &Progress, file: &Path, shared: &Shared) {
+    let (lines, first) = shared.lines();
+    if lines > 0 {
+        bar.say(&format!(
+            "{}: all rows share {} ('{}'), which {} not compared",
+            file.display(),
+            counted(lines as u64, "line"),
+            one_line(first, 60),
+            if lines == 1 { "is" } else { "are" }
+        ));
+    }
 }
 
 /// The files that are written; all appear in the end, or none.
@@ -260,16 +294,8 @@ impl Out {
             kept.commit()?;
         }
         if let Some(verdicts) = self.verdicts {
-            into_file(verdicts)?.commit()?;
+            replace::flushed(verdicts)?.commit()?;
         }
         Ok(())
     }
-}
-
-/// The file under a buffer, with all that was in the buffer.
-pub fn into_file(buffer: BufWriter<Replacement>) -> Result<Replacement> {
-    buffer
-        .into_inner()
-        .map_err(|error| error.into_error())
-        .context("the disk refused the last rows")
 }

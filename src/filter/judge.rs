@@ -4,10 +4,12 @@
 use super::decontaminate::Evaluation;
 use super::index::{Index, Neighbor};
 use super::rouge::{Score, Threshold};
-use super::rules::RuleSet;
+use super::rules::{RuleSet, same_text};
 use crate::task::Task;
 use rayon::prelude::*;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 
 /// Reason code of a task that is too similar to one that was kept before.
 pub const NEAR_DUPLICATE: &str = "near_duplicate";
@@ -24,6 +26,8 @@ pub struct Judge {
     evaluation: Option<Evaluation>,
     /// Where the tasks of `evaluation` come from.
     evaluated: Vec<Place>,
+    /// The inputs of what is kept, each with the place in the index of its instruction.
+    inputs: HashSet<(u32, u64)>,
     /// Look for the most similar of every task, not of duplicates only.
     nearest: bool,
 }
@@ -111,6 +115,7 @@ impl Judge {
             places: Vec::new(),
             evaluation,
             evaluated: Vec::new(),
+            inputs: HashSet::new(),
             nearest,
         }
     }
@@ -153,10 +158,13 @@ impl Judge {
                 continue;
             };
             if near.is_none() || candidate.certain {
+                self.keep_inputs(self.places.len(), candidate.task);
                 self.places.push(candidate.place);
             }
             if verdicts[i].is_none() {
-                verdicts[i] = near.map(|near| self.near_duplicate(near));
+                verdicts[i] = near
+                    .filter(|near| !self.is_another_instance(candidate, near))
+                    .map(|near| self.near_duplicate(near));
             }
         }
         let mut verdicts: Vec<Verdict> = verdicts
@@ -198,6 +206,32 @@ impl Judge {
         })
     }
 
+    /// Whether a task has the words of one of its own source that was kept, and other inputs than all that were kept with
+    /// them: then the two are instances of one task, as a dataset has them, and the inputs are kept.
+    fn is_another_instance(&mut self, candidate: &Candidate<'_>, near: &Neighbor) -> bool {
+        let has_its_words = 2 * near.score.lcs == near.score.total;
+        if !has_its_words || self.places[near.position].source != candidate.place.source {
+            return false;
+        }
+        let inputs = inputs(candidate.task);
+        let position = near.position as u32;
+        if inputs.is_empty()
+            || inputs
+                .iter()
+                .any(|&input| self.inputs.contains(&(position, input)))
+        {
+            return false;
+        }
+        self.keep_inputs(near.position, candidate.task);
+        true
+    }
+
+    fn keep_inputs(&mut self, position: usize, task: &Task) {
+        let position = position as u32;
+        self.inputs
+            .extend(inputs(task).into_iter().map(|input| (position, input)));
+    }
+
     fn near_duplicate(&self, near: Neighbor) -> Verdict {
         Verdict {
             reason: Some(NEAR_DUPLICATE),
@@ -206,4 +240,17 @@ impl Judge {
             score: Some(near.score),
         }
     }
+}
+
+/// The inputs of a task, each as the beginning of its hash: equal where they are to be the same in a dataset. 64 bits of
+/// SHA-256 are enough where only inputs of equal instructions are compared.
+fn inputs(task: &Task) -> Vec<u64> {
+    let hash = |input: &str| {
+        let hash = Sha256::digest(same_text(input));
+        u64::from_le_bytes(hash[..8].try_into().expect("a hash is longer"))
+    };
+    task.instances
+        .iter()
+        .map(|instance| hash(&instance.input))
+        .collect()
 }

@@ -1,7 +1,7 @@
 //! Words as numbers.
 
 use super::lcs::Pattern;
-use super::words::each_word;
+use super::words::each_unit;
 use std::collections::HashMap;
 
 type Map<K> = HashMap<K, u32, foldhash::fast::RandomState>;
@@ -31,10 +31,10 @@ impl Vocabulary {
         self.words.len() + self.repeats.len()
     }
 
-    /// The numbers of the words of `text`.
+    /// The numbers of the words of `text`, or of its characters where it has no word.
     pub fn look_up(&self, text: &str) -> Encoded {
         let mut encoded = Encoded::default();
-        each_word(text, |word| {
+        each_unit(text, |word| {
             let number = self.words.get(word).copied().unwrap_or_else(|| {
                 encoded.unknown.push((encoded.words.len() as u32, word.into()));
                 Pattern::UNKNOWN

@@ -1,13 +1,16 @@
 //! The words of a text, as ROUGE compares them.
 
-use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
+use super::fold::{folded, is_joiner};
+use unicode_normalization::char::is_combining_mark;
+use unicode_segmentation::UnicodeSegmentation;
 
 /// Gives `take` the lower-cased words of `text`, in order.
 ///
 /// On ASCII text these are the tokens of Google's `rouge_score` without stemming: maximal runs of `[a-z0-9]`. In other
-/// text a word is a maximal run of letters, digits and marks, after compatibility normalisation (NFKC), so that one
-/// word has one form however its accents are encoded. Han, kana, Thai and other scripts written without spaces give
-/// a word a character, since a whole sentence would be a single word otherwise.
+/// text a word is a maximal run of letters, digits and marks in the form that all texts have that look the same
+/// (`fold`): however its accents are encoded, whatever its case and width, without what nobody sees. Han, kana, Thai and
+/// other scripts written without spaces give a word a character with its marks, since a whole sentence would be a single
+/// word otherwise.
 pub fn each_word(text: &str, mut take: impl FnMut(&str)) {
     if text.is_ascii() {
         let lower = text.to_ascii_lowercase();
@@ -19,17 +22,41 @@ pub fn each_word(text: &str, mut take: impl FnMut(&str)) {
         return;
     }
     let mut word = String::new();
-    for c in text.nfkc().flat_map(char::to_lowercase) {
-        if is_unspaced(c) {
-            flush(&mut word, &mut take);
-            take(c.encode_utf8(&mut [0; 4]));
-        } else if c.is_alphanumeric() || (is_combining_mark(c) && !word.is_empty()) {
+    // Whether the word is a character that ends it.
+    let mut whole = false;
+    for c in folded(text) {
+        if !word.is_empty() && (is_combining_mark(c) || is_joiner(c)) {
             word.push(c);
-        } else {
+            continue;
+        }
+        let unspaced = is_unspaced(c);
+        if whole || unspaced || !c.is_alphanumeric() {
             flush(&mut word, &mut take);
         }
+        if c.is_alphanumeric() {
+            word.push(c);
+        }
+        whole = unspaced;
     }
     flush(&mut word, &mut take);
+}
+
+/// Gives `take` what a text is compared by: its words; where it has none, as emoji, signs and operators have none, its
+/// characters as people count them, without white space. `rouge_score` finds nothing alike between such texts, not even
+/// between equal ones.
+pub fn each_unit(text: &str, mut take: impl FnMut(&str)) {
+    let mut has_words = false;
+    each_word(text, |word| {
+        has_words = true;
+        take(word);
+    });
+    if !has_words {
+        let signs: String = folded(text).collect();
+        signs
+            .graphemes(true)
+            .filter(|sign| !sign.trim().is_empty())
+            .for_each(take);
+    }
 }
 
 /// The words of `text`, each on its own.
@@ -37,6 +64,13 @@ pub fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     each_word(text, |word| words.push(word.to_string()));
     words
+}
+
+/// What `text` is compared by, each on its own: see [`each_unit`].
+pub fn units(text: &str) -> Vec<String> {
+    let mut units = Vec::new();
+    each_unit(text, |unit| units.push(unit.to_string()));
+    units
 }
 
 fn flush(word: &mut String, take: &mut impl FnMut(&str)) {
@@ -50,10 +84,16 @@ fn flush(word: &mut String, take: &mut impl FnMut(&str)) {
 pub(super) fn is_unspaced(c: char) -> bool {
     let unspaced = matches!(c as u32,
         0x0E00..=0x0EFF // Thai, Lao
-        | 0x1000..=0x109F // Myanmar
+        | 0x1000..=0x109F | 0xA9E0..=0xA9FF | 0xAA60..=0xAA7F // Myanmar
         | 0x1780..=0x17FF // Khmer
-        | 0x3040..=0x30FF // kana
+        | 0x1950..=0x19DF | 0x1A20..=0x1AAF | 0xAA80..=0xAADF // Tai
+        | 0x1B00..=0x1B7F | 0xA980..=0xA9DF // Balinese, Javanese
+        | 0x3005..=0x3007 | 0x3021..=0x3029 | 0x3031..=0x303C // marks and numerals among Han
+        | 0x3040..=0x312F | 0x31A0..=0x31BF | 0x31F0..=0x31FF // kana, bopomofo
+        | 0xA000..=0xA4CF // Yi
         | 0x3400..=0x4DBF | 0x4E00..=0x9FFF | 0xF900..=0xFAFF | 0x20000..=0x3FFFF // Han
+        | 0x12000..=0x143FF // cuneiform, hieroglyphs
+        | 0x16FE0..=0x1B2FF // Tangut, kana, Nushu
     );
     unspaced && c.is_alphanumeric()
 }
@@ -87,6 +127,23 @@ mod tests {
     fn one_word_has_one_form() {
         assert_eq!(words("cafe\u{301} ＡＢＣ"), words("café abc"));
         assert_eq!(words("\u{301}é"), ["é"]);
+        assert_eq!(words("in\u{200b}vis\u{ad}ible ΣΑΣ"), ["invisible", "σασ"]);
+        assert_eq!(words("می\u{200c}خواهم"), ["می\u{200c}خواهم"]);
+    }
+
+    #[test]
+    fn characters_of_scripts_without_spaces_keep_their_marks() {
+        assert_eq!(words("ไม้ไม่"), ["ไ", "ม้", "ไ", "ม่"]);
+        assert_eq!(words("ｶﾞｷﾞ人々abc"), ["ガ", "ギ", "人", "々", "abc"]);
+        assert_eq!(words("ភាសាខ្មែរ").len(), 6);
+    }
+
+    #[test]
+    fn a_text_without_words_has_characters() {
+        assert_eq!(units("name it!"), ["name", "it"]);
+        assert_eq!(units("+ = ?"), ["+", "=", "?"]);
+        assert_eq!(units("👩\u{200d}👧 ❤\u{fe0f}🇵🇪"), ["👩\u{200d}👧", "❤", "🇵🇪"]);
+        assert_eq!(units(" \u{200b}\n"), Vec::<String>::new());
     }
 
     proptest! {

@@ -190,7 +190,11 @@ pub async fn export(
     let needs = store.export_needs().await?;
     let rows = store.export_rows(filter, min_score).await?;
     if path == Path::new("-") {
-        return Ok(write(target, shape, needs, options, rows, io::stdout()).await?.1);
+        return Ok(
+            write(target, shape, needs, options, rows, crate::streams::stdout())
+                .await?
+                .1,
+        );
     }
     let file = Packed::<Replacement>::begin(path, packing)?;
     let (file, rows) = write(target, shape, needs, options, rows, file)

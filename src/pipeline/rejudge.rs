@@ -1,13 +1,14 @@
 //! The filter over what a dataset holds already: with another threshold, other rules, or evaluation files that were
 //! not at hand when its tasks came in.
 
-use crate::filter::file::{Outcome, add_against, into_file};
+use crate::filter::file::{Outcome, add_against};
 use crate::filter::judge::{Candidate, Judge, Place, Verdict};
 use crate::filter::rouge::{Score, Threshold};
 use crate::filter::rules::RuleSet;
+use crate::filter::shared;
 use crate::interchange::read::Reading;
 use crate::progress::Progress;
-use crate::replace::Replacement;
+use crate::replace::{self, Replacement};
 use crate::store::round::PoolTask;
 use crate::store::{Change, Store};
 use crate::task::{Instance, Review, Task};
@@ -112,7 +113,7 @@ pub async fn rejudge(store: &Store, config: &Config, quiet: bool) -> Result<Reju
     }
     bar.finish();
     if let Some(out) = out {
-        into_file(out)?.commit()?;
+        replace::flushed(out)?.commit()?;
     }
     if !config.dry_run {
         let reasons: Vec<(i64, String)> = rejudged
@@ -192,11 +193,15 @@ async fn with_instances(store: &Store, tasks: &[PoolTask]) -> Result<Vec<Task>> 
     }
     Ok(tasks
         .iter()
-        .map(|task| Task {
-            name: None,
-            instruction: task.instruction.clone(),
-            instances: instances.remove(&task.id).unwrap_or_default(),
-            is_classification: false,
+        .map(|task| {
+            let mut task = Task {
+                name: None,
+                instruction: task.instruction.clone(),
+                instances: instances.remove(&task.id).unwrap_or_default(),
+                is_classification: false,
+            };
+            shared::lay_apart(&mut task);
+            task
         })
         .collect())
 }

@@ -48,6 +48,30 @@ impl Template {
     }
 }
 
+/// How Alpaca's template begins where there is an input.
+const ALPACA_WITH_INPUT: &str = "Below is an instruction that describes a task, paired with an input that provides \
+    further context. Write a response that appropriately completes the request.";
+/// How it begins where there is none, and how Dolly's always does.
+const WITHOUT_INPUT: &str = "Below is an instruction that describes a task. Write a response that appropriately \
+    completes the request.";
+
+/// The instruction and the input that Alpaca's or Dolly's template laid out as this prompt; none where it was laid out
+/// otherwise. Where an instruction itself speaks of an input, what follows is taken for it.
+pub fn apart(prompt: &str) -> Option<(&str, &str)> {
+    let prompt = prompt.trim();
+    let body = |preamble: &str| {
+        prompt
+            .strip_prefix(preamble)?
+            .strip_prefix("\n\n### Instruction:\n")?
+            .strip_suffix("\n\n### Response:")
+    };
+    if let Some(body) = body(ALPACA_WITH_INPUT) {
+        return body.split_once("\n\n### Input:\n");
+    }
+    let body = body(WITHOUT_INPUT)?;
+    Some(body.split_once("\n\nInput:\n").unwrap_or((body, "")))
+}
+
 impl std::fmt::Display for Template {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

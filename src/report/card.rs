@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::{
     Figures,
-    chart::svg::{escape, grouped, short},
+    chart::svg::{self, escape, grouped, short},
 };
 use crate::{store::facts, task::Review};
 
@@ -50,27 +50,30 @@ fn summary(card: &mut String, figures: &Figures) {
     let dataset = &figures.dataset;
     let origin = |at: usize| {
         let row = &figures.origins[at];
-        grouped(row.accepted + row.pending)
+        row.accepted + row.pending
     };
     let _ = writeln!(
         card,
-        "<h3>What it is</h3>\n<p>Instructions with inputs and outputs, to teach a language model to follow instructions: {} tasks with {} examples. \
-         {} of the tasks are seeds that people wrote, {} were written by a model, {} were imported. {} examples have an input, \
-         {} of the tasks are classification.</p>",
-        grouped(dataset.tasks),
-        grouped(dataset.examples),
-        origin(0),
-        origin(1),
-        origin(2),
-        grouped(figures.balance.with_input),
-        grouped(figures.balance.classification)
+        "<h3>What it is</h3>\n<p>Instructions with inputs and outputs, to teach a language model to follow instructions: {} with {}. \
+         {} that people wrote, {} written by a model, {} imported. {} an input, {} classification.</p>",
+        svg::counted(dataset.tasks, "task"),
+        svg::counted(dataset.examples, "example"),
+        svg::chosen(origin(0), "of the tasks is a seed", "of the tasks are seeds"),
+        svg::chosen(origin(1), "was", "were"),
+        svg::chosen(origin(2), "was", "were"),
+        svg::chosen(figures.balance.with_input, "example has", "examples have"),
+        svg::chosen(
+            figures.balance.classification,
+            "of the tasks is",
+            "of the tasks are"
+        )
     );
     let _ = writeln!(
         card,
-        "<h3>Splits and fields</h3>\n<p>There is one split, <code>train</code>: {} examples of tasks that people accepted, and {} of tasks that nobody \
+        "<h3>Splits and fields</h3>\n<p>There is one split, <code>train</code>: {} of tasks that people accepted, and {} of tasks that nobody \
          has looked at yet. What was rejected is not in it. Fields are <code>instruction</code>, <code>input</code> (may be empty) and \
          <code>output</code>, all of them text.</p>",
-        grouped(dataset.accepted),
+        svg::counted(dataset.accepted, "example"),
         grouped(dataset.pending)
     );
 }
@@ -81,11 +84,11 @@ fn making(card: &mut String, figures: &Figures) {
     if candidates.parsed > 0 {
         let _ = writeln!(
             card,
-            "<p>Models were prompted with examples from the dataset. {} candidates were parsed out of {} responses; {} passed the filter and {} \
+            "<p>Models were prompted with examples from the dataset. {} parsed out of {}; {} passed the filter and {} \
              did not. Two instructions count as the same above a threshold of ROUGE-L; rules look for what a single task must satisfy. \
              Each candidate is kept with its verdict.</p>",
-            grouped(candidates.parsed),
-            grouped(figures.requests.requests),
+            svg::chosen(candidates.parsed, "candidate was", "candidates were"),
+            svg::counted(figures.requests.requests, "response"),
             grouped(candidates.accepted),
             grouped(candidates.rejected)
         );
@@ -178,9 +181,9 @@ fn limits(card: &mut String, figures: &Figures) {
     if dataset.pending > 0 {
         let _ = writeln!(
             card,
-            "<li>{} of {} examples were seen by no person: what they say may be wrong, biased or harmful.</li>",
+            "<li>{} of {} seen by no person: what they say may be wrong, biased or harmful.</li>",
             grouped(dataset.pending),
-            grouped(dataset.examples)
+            svg::chosen(dataset.examples, "example was", "examples were")
         );
     }
     card.push_str(

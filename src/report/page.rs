@@ -46,12 +46,18 @@ pub fn html(name: &str, figures: &Figures) -> String {
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{name}</title>\n<style>\n{}{}</style>\n</head>\n<body>\n<main>\n<h1>{name}</h1>\n\
-         <p class=\"lead\"><b>{}</b> tasks with <b>{}</b> examples are in the dataset.</p>\n\
+         <p class=\"lead\"><b>{}</b> {} with <b>{}</b> {} in the dataset.</p>\n\
          <div class=\"charts\">\n{charts}</div>\n{}</main>\n</body>\n</html>\n",
         include_str!("page.css"),
         chart::STYLE,
         grouped(dataset.tasks),
+        if dataset.tasks == 1 { "task" } else { "tasks" },
         grouped(dataset.examples),
+        if dataset.examples == 1 {
+            "example is"
+        } else {
+            "examples are"
+        },
         card::html(figures),
     )
 }

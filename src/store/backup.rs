@@ -5,7 +5,7 @@ use std::path::Path;
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteJournalMode};
 
 use super::{
-    Result, Store,
+    Error, Result, Store,
     draft::Scratch,
     open::{ReadOnly, options},
 };
@@ -34,6 +34,13 @@ impl Store {
             .close()
             .await?;
         self.check_unchanged()?;
+        // Who may not read the dataset may not read its copy.
+        std::fs::metadata(self.path())
+            .and_then(|dataset| std::fs::set_permissions(&file, dataset.permissions()))
+            .map_err(|error| Error::CannotCreate {
+                path: path.into(),
+                reason: error.to_string(),
+            })?;
         scratch.publish()
     }
 }

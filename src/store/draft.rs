@@ -6,7 +6,9 @@ use std::{
 };
 
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteJournalMode};
-use tempfile::{TempDir, TempPath};
+use tempfile::TempPath;
+
+use crate::replace::{self, scratch};
 
 use super::{
     Error, MIGRATIONS, Result, Store,
@@ -16,7 +18,7 @@ use super::{
 /// A place for a file on its way. Dropped before [`Scratch::publish`], it leaves nothing behind.
 #[derive(Debug)]
 pub(super) struct Scratch {
-    directory: TempDir,
+    directory: scratch::Scratch,
     path: PathBuf,
 }
 
@@ -30,14 +32,8 @@ impl Scratch {
         if path.symlink_metadata().is_ok() {
             return Err(Error::Exists { path: path.into() });
         }
-        let parent = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        let directory = tempfile::Builder::new()
-            .prefix(".ewe-init-")
-            .tempdir_in(parent)
-            .map_err(|error| cannot_create(path, error))?;
+        replace::check_new(path).map_err(|_| Error::BesideDataset { path: path.into() })?;
+        let directory = scratch::Scratch::beside(path).map_err(|error| cannot_create(path, error))?;
         Ok(Scratch {
             directory,
             path: path.into(),

@@ -20,6 +20,12 @@ pub enum Error {
         /// What exists.
         path: PathBuf,
     },
+    /// A file of that name would be taken for a part of the dataset beside it.
+    #[error("`{}` would belong to the dataset beside it\nhint: choose another name", path.display())]
+    BesideDataset {
+        /// What was to be made.
+        path: PathBuf,
+    },
     /// The file is something else.
     #[error("`{}` is not a database\nhint: make a dataset with `ewe init --db NEW.db`, or read a file of tasks with `ewe import`", path.display())]
     NotADatabase {
@@ -235,6 +241,7 @@ impl Error {
             self,
             Error::Missing { .. }
                 | Error::Exists { .. }
+                | Error::BesideDataset { .. }
                 | Error::NotADatabase { .. }
                 | Error::NotEwe { .. }
                 | Error::Newer { .. }

@@ -2,23 +2,21 @@
 
 use anyhow::{Context, Result, anyhow};
 use ewe::cli::size::shown;
+use ewe::replace::{self, Replacement};
 use safetensors::tensor::{Dtype, View};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
 /// Writes `bytes` to `path`, which appears whole or not at all.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let partial = partial_name(path);
-    let written = (|| {
-        let mut file = File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    })();
-    finish(path, &partial, written)
+    let mut file = Replacement::begin(path)?;
+    file.write_all(bytes)
+        .with_context(|| format!("cannot write `{}`", path.display()))?;
+    file.commit()
 }
 
 /// Writes indented JSON, a newline at its end.
@@ -31,21 +29,13 @@ pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
 /// Writes tensors in the safetensors format, one at a time through memory. The metadata says `pt`, which
 /// `transformers` asks for.
 pub fn write_safetensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
-    let partial = partial_name(path);
-    // The crate's files are for nobody else; this one gets what a new file gets.
-    let permissions = File::create(&partial).and_then(|file| Ok(file.metadata()?.permissions()));
     let views = tensors
         .iter()
         .map(|(name, tensor)| (name.as_str(), TensorView::new(tensor)));
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let written = safetensors::tensor::serialize_to_file(views, Some(metadata), &partial)
-        .map_err(|error| match error {
-            safetensors::SafeTensorError::IoError(error) => error,
-            other => std::io::Error::other(other.to_string()),
-        })
-        .and_then(|()| std::fs::set_permissions(&partial, permissions?))
-        .and_then(|()| File::open(&partial)?.sync_all());
-    finish(path, &partial, written)
+    replace::write_by(path, |place| {
+        safetensors::tensor::serialize_to_file(views, Some(metadata), place).map_err(anyhow::Error::from)
+    })
 }
 
 /// Bytes of tensors.
@@ -66,7 +56,7 @@ pub fn make_sure_of_room(dir: &Path, need: u64) -> Result<()> {
     let free = free(dir)?;
     if need > free {
         anyhow::bail!(
-            "{} are needed and {} are free at {}\nhint: make room and go on with --resume",
+            "{} are needed and {} are free at {}\nhint: make room, then run it again; after a checkpoint `ewe train --resume` goes on",
             shown(need),
             shown(free),
             dir.display()
@@ -84,9 +74,11 @@ pub fn read_safetensors(path: &Path) -> Result<HashMap<String, Tensor>> {
 
 /// Copies a file; the copy appears whole or not at all.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
-    let partial = partial_name(to);
-    let written = fs::copy(from, &partial).and_then(|_| File::open(&partial)?.sync_all());
-    finish(to, &partial, written)
+    let mut copy = Replacement::begin(to)?;
+    File::open(from)
+        .and_then(|mut from| io::copy(&mut from, &mut copy))
+        .with_context(|| format!("cannot copy `{}` to `{}`", from.display(), to.display()))?;
+    copy.commit()
 }
 
 /// Makes a rename or a new entry in `dir` survive a power cut.
@@ -100,20 +92,6 @@ pub fn sync_dir(dir: &Path) -> Result<()> {
 pub fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))?;
     to.parent().map_or(Ok(()), sync_dir)
-}
-
-fn partial_name(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.partial"))
-}
-
-fn finish(path: &Path, partial: &Path, written: std::io::Result<()>) -> Result<()> {
-    if let Err(error) = written {
-        // What was written of it is of no use to anyone; that it could not be removed would hide the first error.
-        let _ = fs::remove_file(partial);
-        return Err(error).with_context(|| format!("cannot write {}", path.display()));
-    }
-    rename(partial, path)
 }
 
 /// A tensor as the safetensors crate wants it, copied to main memory when its turn comes.

@@ -1,6 +1,7 @@
 //! Ctrl-C and the terminate signal: the first asks the run to stop at a clean place, the second ends it at once.
 
 use anyhow::{Context, Result};
+use ewe::signals;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,6 +15,7 @@ impl Interrupt {
     pub fn listen() -> Result<Interrupt> {
         let asked = Arc::new(AtomicBool::new(false));
         let flag = asked.clone();
+        signals::taken(&[signals::SIGINT, signals::SIGTERM]);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -28,7 +30,7 @@ impl Interrupt {
                 loop {
                     tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
                     if flag.swap(true, Ordering::SeqCst) {
-                        std::process::exit(130);
+                        ewe::leave::at_once(130);
                     }
                 }
             })

@@ -17,6 +17,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use ewe::cli::size::shown;
 use ewe::cli::train::{Args, Quantize};
 use ewe::progress::clock;
+use ewe::replace::scratch::Scratch;
 use ewe::store::RunStatus;
 use std::time::{Duration, Instant};
 
@@ -205,12 +206,12 @@ impl Run {
             );
         }
         let learnt = begun.elapsed();
-        let dir = tempfile::tempdir_in(&args.out)
+        let dir = Scratch::within(&args.out)
             .with_context(|| format!("cannot write into {}", args.out.display()))?;
         self.checkpoints = Checkpoints::of(dir.path());
         self.checkpoints.save(&self.state, &self.learner.state())?;
         save::write(&mut self.learner, &self.base, &self.saved_form, dir.path())?;
-        dir.close().context("cannot remove what the dry run wrote")?;
+        drop(dir);
         let piece = &heaviest.demand.piece;
         say(
             quiet,

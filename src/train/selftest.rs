@@ -14,6 +14,7 @@ use crate::model::weights::Form;
 use crate::model::{self, CausalLm};
 use anyhow::{Result, ensure};
 use ewe::cli::selftest::Args;
+use ewe::replace::scratch::Scratch;
 use models::{configs, load, load_as, make};
 use serde::Serialize;
 use serde_json::json;
@@ -35,7 +36,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let mut checks = Vec::new();
     for (family, config) in configs() {
         // Everything below happens on a model of this family, made of random numbers in a folder of its own.
-        let dir = tempfile::tempdir()?;
+        let dir = Scratch::within(&std::env::temp_dir())?;
         make(dir.path(), &config)?;
         let mut note = |check, outcome: Result<String>| {
             let (passed, detail) = match outcome {
@@ -76,7 +77,7 @@ pub fn run(args: &Args) -> Result<u8> {
             note("device agrees with the CPU", agrees(dir.path(), device));
         }
     }
-    let dir = tempfile::tempdir()?;
+    let dir = Scratch::within(&std::env::temp_dir())?;
     let trial = trial::run(dir.path(), device)?;
     checks.push(planned_as_measured(&trial, device));
     let rates = [Kind::Float, Kind::BFloat16].map(|kind| speed::matmul_rate(kind, device) / 1e9);

@@ -1,6 +1,9 @@
 //! The page of `ewe curate` in a real browser, headless Chromium through WebDriver: what a person presses and sees.
 //! `make test-browser` runs them; without Chromium they are left out.
 
+// Whoever runs this looks at what it says.
+#![allow(clippy::disallowed_macros, clippy::disallowed_methods)]
+
 mod browser;
 mod charts;
 mod conflict;

@@ -1,5 +1,8 @@
 //! The front-door tests: one binary, a module for each room.
 
+// Whoever runs this looks at what it says.
+#![allow(clippy::disallowed_macros, clippy::disallowed_methods)]
+
 mod batch;
 mod client;
 mod curate;
@@ -10,6 +13,7 @@ mod faulty;
 mod filter;
 mod formats;
 mod generate;
+mod hints;
 mod history;
 mod imports;
 mod interchange;
@@ -22,6 +26,7 @@ mod mock;
 #[cfg(feature = "torch")]
 mod models;
 mod options;
+mod outputs;
 mod page;
 mod page_door;
 mod parquet;
@@ -30,6 +35,7 @@ mod recipes;
 mod report;
 mod review;
 mod rules;
+mod screen;
 mod seeds;
 #[cfg(feature = "torch")]
 mod serve;
@@ -42,7 +48,9 @@ mod serve_limits;
 #[cfg(feature = "torch")]
 mod server;
 mod shell;
+mod source;
 mod store;
+mod streams;
 mod support;
 #[cfg(feature = "torch")]
 mod templates;

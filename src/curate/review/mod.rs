@@ -46,7 +46,7 @@ const AT_ONCE: Timespec = Timespec {
 ///
 /// When there is no terminal, or the dataset cannot be read.
 pub async fn run(store: &Store, filter: Filter, sort: Sort, who: &str) -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+    if !std::io::stdin().is_terminal() || !crate::streams::stdout().is_terminal() {
         bail!(
             "`ewe review` needs a terminal\nhint: `ewe list --json` is for programs, `ewe curate` for browsers"
         );
@@ -58,7 +58,7 @@ pub async fn run(store: &Store, filter: Filter, sort: Sort, who: &str) -> anyhow
     let ended = sit(&mut desk, &mut terminal, &mut signals).await;
     if is_gone(AT_ONCE)? {
         // Nothing can be told any more, not even that; everything is in the dataset.
-        std::process::exit(130);
+        crate::leave::at_once(130);
     }
     ratatui::restore();
     ended

@@ -38,7 +38,7 @@ mod tests;
 mod text;
 mod truncated;
 
-pub use set::RuleSet;
+pub use set::{RuleSet, same_text};
 pub use settings::{Settings, Together};
 
 use crate::task::Instance;

@@ -135,14 +135,7 @@ impl RuleSet {
             .collect();
         let found = match self.settings.instances {
             Together::Any => Vec::new(),
-            Together::Default => {
-                let key = |text: &String| match words(text) {
-                    // Signs alone, such as an operator, have no words and are told apart as they stand.
-                    words if words.is_empty() => text.trim().to_string(),
-                    words => words.join(" "),
-                };
-                compare(instances, &passed, key, false)
-            }
+            Together::Default => compare(instances, &passed, |text| same_text(text), false),
             Together::SelfInstruct => compare(instances, &passed, |text| text.trim().to_string(), true),
         };
         for (i, objection) in found {
@@ -159,6 +152,15 @@ impl RuleSet {
                 .flatten()
                 .next()
         })
+    }
+}
+
+/// The same for texts that are the same input or output: case and punctuation make no difference. Signs alone, such as an
+/// operator, have no words and are told apart as they stand.
+pub fn same_text(text: &str) -> String {
+    match words(text) {
+        words if words.is_empty() => text.trim().to_string(),
+        words => words.join(" "),
     }
 }
 

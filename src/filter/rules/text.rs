@@ -1,5 +1,6 @@
 //! How the rules read: words, sentences, what is quoted, what is code.
 
+use crate::filter::fold::without_invisible;
 use crate::filter::words::is_unspaced;
 use regex::Regex;
 use std::borrow::Cow;
@@ -96,7 +97,8 @@ pub(super) fn has_quote(text: &str) -> bool {
 /// The sentences of an instruction, each as its lower-cased words with commas as words of their own. Quotations are
 /// taken out, and so is what follows a colon: it is material, not instruction.
 pub(super) fn sentences(instruction: &str) -> Vec<Vec<String>> {
-    let unquoted = without_quotes(head(instruction, 4000));
+    let seen = without_invisible(head(instruction, 4000));
+    let unquoted = without_quotes(&seen);
     let mut sentences = vec![Vec::new()];
     let mut words = 0;
     for raw in unquoted.split_inclusive([' ', '\n', '\t', '\u{a0}', '\u{3000}']) {

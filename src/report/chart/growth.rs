@@ -87,10 +87,10 @@ pub fn growth(figures: &Figures) -> Option<Drawing> {
         name: "growth",
         title: "What became of instructions, added up over the rounds".to_owned(),
         says: format!(
-            "Of {} instructions that were parsed, {} became tasks and {} were rejected.",
-            grouped(all),
-            grouped(accepted),
-            grouped(all - accepted)
+            "Of {} parsed, {} and {} rejected.",
+            svg::chosen(all, "instruction that was", "instructions that were"),
+            svg::chosen(accepted, "became a task", "became tasks"),
+            svg::chosen(all - accepted, "was", "were")
         ),
         height: BOTTOM + 38.0,
         body,

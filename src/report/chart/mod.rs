@@ -17,7 +17,7 @@ use std::fmt::Write;
 use super::{Figures, VerdictCount};
 use bars::{Bar, Bars};
 use columns::Columns;
-use svg::{escape, grouped};
+use svg::{chosen, escape, grouped};
 
 /// The colours and fonts of charts, for the page that holds them.
 pub const STYLE: &str = include_str!("chart.css");
@@ -119,15 +119,19 @@ fn reviews(figures: &Figures) -> Option<Drawing> {
         label: row.origin.to_string(),
         parts: vec![row.accepted, row.pending, row.rejected],
     });
-    let sum = |pick: fn(&super::OriginCount) -> i64| grouped(figures.origins.iter().map(pick).sum());
+    let sum = |pick: fn(&super::OriginCount) -> i64| figures.origins.iter().map(pick).sum();
     Bars {
         name: "reviews",
         title: "Tasks by origin and review",
         says: format!(
-            "{} tasks were accepted, {} wait for review, {} were rejected.",
-            sum(|row| row.accepted),
-            sum(|row| row.pending),
-            sum(|row| row.rejected)
+            "{}, {}, {}.",
+            chosen(
+                sum(|row| row.accepted),
+                "task was accepted",
+                "tasks were accepted"
+            ),
+            chosen(sum(|row| row.pending), "waits for review", "wait for review"),
+            chosen(sum(|row| row.rejected), "was rejected", "were rejected")
         ),
         first: "origin",
         parts: &["accepted", "pending", "rejected"],
@@ -153,9 +157,9 @@ fn reasons(figures: &Figures) -> Option<Drawing> {
     bars.sort_by_key(|bar| std::cmp::Reverse(bar.sum()));
     let most = bars.first()?;
     let says = format!(
-        "{} of {} candidates were rejected, most often as {} ({}).",
+        "{} of {} rejected, most often as {} ({}).",
         grouped(figures.candidates.rejected),
-        grouped(figures.candidates.parsed),
+        chosen(figures.candidates.parsed, "candidate was", "candidates were"),
         most.label,
         grouped(most.sum())
     );
@@ -181,9 +185,9 @@ fn similarities(figures: &Figures) -> Option<Drawing> {
         name: "similarities",
         title: "ROUGE-L with the nearest task",
         says: format!(
-            "Of {} tasks that were compared, {} have a nearest neighbour at 0.50 or more.",
-            grouped(all),
-            grouped(near)
+            "Of {} compared, {} a nearest neighbour at 0.50 or more.",
+            chosen(all, "task that was", "tasks that were"),
+            chosen(near, "has", "have")
         ),
         axis: "ROUGE-L F1",
         counted: "tasks",
@@ -196,7 +200,7 @@ fn similarities(figures: &Figures) -> Option<Drawing> {
 }
 
 fn lengths(figures: &Figures) -> [Option<Drawing>; 3] {
-    let of = |name, title, counted, step, buckets: &[super::Bucket]| {
+    let of = |name, title, one: &str, counted, step, buckets: &[super::Bucket]| {
         let all: i64 = buckets.iter().map(|bucket| bucket.count).sum();
         // The end of the step in which the median lies: how many are below it was counted, the median was not.
         let mut below = 0;
@@ -208,8 +212,8 @@ fn lengths(figures: &Figures) -> [Option<Drawing>; 3] {
             name,
             title,
             says: format!(
-                "{} {counted}; {} of them {} less than {} characters.",
-                grouped(all),
+                "{}; {} of them {} less than {} characters.",
+                svg::counted(all, one),
                 grouped(below),
                 if below == 1 { "has" } else { "have" },
                 grouped(median.from + step)
@@ -227,6 +231,7 @@ fn lengths(figures: &Figures) -> [Option<Drawing>; 3] {
         of(
             "instruction-lengths",
             "Length of instructions",
+            "instruction",
             "instructions",
             25,
             &figures.instruction_lengths,
@@ -234,6 +239,7 @@ fn lengths(figures: &Figures) -> [Option<Drawing>; 3] {
         of(
             "input-lengths",
             "Length of inputs",
+            "input",
             "inputs",
             100,
             &figures.input_lengths,
@@ -241,6 +247,7 @@ fn lengths(figures: &Figures) -> [Option<Drawing>; 3] {
         of(
             "output-lengths",
             "Length of outputs",
+            "output",
             "outputs",
             100,
             &figures.output_lengths,
@@ -258,11 +265,19 @@ fn balance(figures: &Figures) -> Option<Drawing> {
         name: "balance",
         title: "Classification and inputs",
         says: format!(
-            "{} of {} tasks classify; {} of {} examples have an input.",
+            "{} of {}; {} of {} an input.",
             grouped(balance.classification),
-            grouped(balance.classification + balance.other),
+            chosen(
+                balance.classification + balance.other,
+                "task classifies",
+                "tasks classify"
+            ),
             grouped(balance.with_input),
-            grouped(balance.with_input + balance.without_input)
+            chosen(
+                balance.with_input + balance.without_input,
+                "example has",
+                "examples have"
+            )
         ),
         first: "what",
         parts: &["yes", "no"],
@@ -295,10 +310,10 @@ fn labels(figures: &Figures) -> Option<Drawing> {
         name: "labels",
         title: "Answers of classification tasks",
         says: format!(
-            "{} different labels; “{}” is the most frequent, with {} examples.",
-            grouped(labels.different),
+            "{}; “{}” is the most frequent, with {}.",
+            svg::counted(labels.different, "different label"),
             svg::short(&most.label, 40),
-            grouped(most.examples)
+            svg::counted(most.examples, "example")
         ),
         first: "label",
         parts: &["examples"],
@@ -327,9 +342,9 @@ fn scores(figures: &Figures) -> Option<Drawing> {
         name: "scores",
         title: "Scores by judge",
         says: format!(
-            "{} scores of {} models, 1 the worst and 5 the best.",
-            grouped(bars.iter().map(Bar::sum).sum()),
-            bars.len()
+            "{} of {}, 1 the worst and 5 the best.",
+            svg::counted(bars.iter().map(Bar::sum).sum(), "score"),
+            svg::counted(bars.len() as i64, "model")
         ),
         first: "judge",
         parts: &SCORES,
@@ -360,9 +375,9 @@ fn tokens(figures: &Figures) -> Option<Drawing> {
         name: "tokens",
         title: "Tokens by run",
         says: format!(
-            "{} requests took {} tokens of prompts and {} of answers.",
-            grouped(requests.requests),
-            grouped(requests.prompt_tokens),
+            "{} took {} of prompts and {} of answers.",
+            svg::counted(requests.requests, "request"),
+            svg::counted(requests.prompt_tokens, "token"),
             grouped(requests.completion_tokens)
         ),
         first: "run",

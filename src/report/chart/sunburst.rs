@@ -34,7 +34,7 @@ pub fn roots(figures: &Figures) -> Option<Drawing> {
         let angle = |tasks: i64| tasks as f64 / shown as f64 * TAU;
         let until = from + angle(verb.tasks);
         let colour = at % COLOURS + 1;
-        let says = format!("{}: {} tasks", verb.verb, grouped(verb.tasks));
+        let says = format!("{}: {}", verb.verb, svg::counted(verb.tasks, "task"));
         segment(
             &mut body,
             &format!("verb tint-{colour}"),
@@ -52,7 +52,12 @@ pub fn roots(figures: &Figures) -> Option<Drawing> {
         let mut start = from;
         for object in &verb.objects {
             let end = start + angle(object.tasks);
-            let says = format!("{} {}: {} tasks", verb.verb, object.noun, grouped(object.tasks));
+            let says = format!(
+                "{} {}: {}",
+                verb.verb,
+                object.noun,
+                svg::counted(object.tasks, "task")
+            );
             let rings = (RADII[1] + 1.5, RADII[2]);
             segment(
                 &mut body,
@@ -71,7 +76,11 @@ pub fn roots(figures: &Figures) -> Option<Drawing> {
         }
         let rest = verb.tasks - verb.objects.iter().map(|object| object.tasks).sum::<i64>();
         if rest > 0 {
-            let says = format!("{}, other objects or none: {} tasks", verb.verb, grouped(rest));
+            let says = format!(
+                "{}, other objects or none: {}",
+                verb.verb,
+                svg::counted(rest, "task")
+            );
             segment(
                 &mut body,
                 &format!("rest tint-{colour}"),

@@ -1,5 +1,7 @@
 //! Elements, texts and numbers of charts.
 
+use crate::text as words;
+
 /// Units of all charts: as wide as a small telephone's column, so that text of 12 units is never much smaller on a screen.
 pub const WIDTH: f64 = 360.0;
 
@@ -129,6 +131,32 @@ pub fn grouped(number: i64) -> String {
         text.push(digit);
     }
     if number < 0 { format!("-{text}") } else { text }
+}
+
+/// A number whose digits stand in groups of three.
+#[derive(PartialEq)]
+struct Grouped(i64);
+
+impl std::fmt::Display for Grouped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&grouped(self.0))
+    }
+}
+
+impl From<u8> for Grouped {
+    fn from(number: u8) -> Grouped {
+        Grouped(number.into())
+    }
+}
+
+/// `1 task`, `1,234 tasks`
+pub fn counted(number: i64, one: &str) -> String {
+    words::counted(Grouped(number), one)
+}
+
+/// `1 was rejected`, `1,234 were rejected`
+pub fn chosen(number: i64, one: &str, several: &str) -> String {
+    words::chosen(Grouped(number), one, several)
 }
 
 /// `999`, `1.2k`, `35k`, `1.2M`: for places where there is little room.

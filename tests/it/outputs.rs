@@ -1,0 +1,381 @@
+//! What ewe writes: never over a dataset, never over what it reads, never left half-done, with the modes that were there.
+
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clap::CommandFactory;
+use ewe::cli::{Cli, paths};
+
+use crate::shell::{Dir, command, ewe, ran};
+
+const ROWS: &str = "{\"instruction\":\"Name the capital of France\",\"input\":\"\",\"output\":\"Paris\"}\n\
+                    {\"instruction\":\"Explain how rain forms\",\"input\":\"\",\"output\":\"Vapour cools\"}\n";
+
+fn mode(dir: &Dir, name: &str) -> u32 {
+    dir.path(name).metadata().unwrap().mode() & 0o777
+}
+
+fn set_mode(dir: &Dir, name: &str, mode: u32) {
+    std::fs::set_permissions(dir.path(name), PermissionsExt::from_mode(mode)).unwrap();
+}
+
+/// What is in the directory, sorted.
+fn entries(dir: &Dir) -> Vec<String> {
+    let entries = std::fs::read_dir(dir.path(".")).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        // SQLite's own, which an error may leave until the dataset is opened next.
+        .filter(|name| !name.ends_with(".db-wal") && !name.ends_with(".db-shm"))
+        .collect();
+    names.sort();
+    names
+}
+
+/// Command lines that write a file, with `OUT` where its name goes.
+const WRITERS: [&str; 7] = [
+    "export --db d.db --format alpaca --out OUT",
+    "export --db d.db --format parquet --out OUT",
+    "report --db d.db --out OUT",
+    "filter rows.jsonl --out OUT",
+    "filter rows.jsonl --verdicts OUT",
+    "filter --db d.db --verdicts OUT",
+    "backup --db d.db --out OUT",
+];
+
+#[test]
+fn no_output_is_a_dataset_whatever_it_is_called() {
+    let dir = Dir::with_dataset();
+    dir.write("rows.jsonl", ROWS);
+    std::fs::create_dir(dir.path("sub")).unwrap();
+    ewe(&dir, &["init", "--db", "other.db"]).success();
+    symlink("other.db", dir.path("link")).unwrap();
+    symlink("link", dir.path("link-to-link.jsonl")).unwrap();
+    std::fs::hard_link(dir.path("d.db"), dir.path("hard.json")).unwrap();
+    for name in ["d.db-wal", "other.db-shm"] {
+        // As they are while the datasets are in use; their names alone say it, too.
+        assert!(!dir.path(name).exists());
+    }
+    let names = [
+        "d.db",
+        "./d.db",
+        "sub/../d.db",
+        "other.db",
+        "link",
+        "link-to-link.jsonl",
+        "hard.json",
+        "d.db-wal",
+        "d.db-shm",
+        "d.db-journal",
+        "d.db.lock",
+        "other.db.judge.lock",
+    ];
+    let tasks = dir.sql("select count(*) from task");
+    let there = entries(&dir);
+    let batch = "generate --db other.db --target 1 --endpoint-model m --batch-file OUT";
+    for writer in WRITERS.into_iter().chain([batch]) {
+        for name in names {
+            let line = writer.replace("OUT", name);
+            let arguments: Vec<&str> = line.split(' ').collect();
+            let out = ewe(&dir, &arguments).failure(1);
+            let said = out.stderr();
+            assert!(said.contains(name) && said.contains("hint: "), "{line}: {said}");
+            assert_eq!(out.stdout(), "", "{line}");
+        }
+        // Figures that were counted are kept in the dataset, so its bytes may be others.
+        assert_eq!(dir.sql("select count(*) from task"), tasks, "{writer}");
+        ewe(&dir, &["check", "--db", "other.db"]).success();
+        assert_eq!(entries(&dir), there, "{writer}");
+    }
+}
+
+#[test]
+fn a_log_of_a_database_is_known_by_what_it_holds() {
+    let dir = Dir::with_dataset();
+    // A reader that stays keeps the log and its index.
+    let url = format!("sqlite://{}", dir.path("d.db").display());
+    crate::support::block_on(async {
+        use sqlx::{Connection, SqliteConnection};
+        let mut reader = SqliteConnection::connect(&url).await.unwrap();
+        sqlx::query("select count(*) from task")
+            .execute(&mut reader)
+            .await
+            .unwrap();
+        ewe(&dir, &["reject", "--db", "d.db", "3"]).success();
+        for (file, name) in [("d.db-wal", "log.json"), ("d.db-shm", "index.json")] {
+            std::fs::hard_link(dir.path(file), dir.path(name)).unwrap();
+            let out = ewe(&dir, &["report", "--db", "d.db", "--out", name]).failure(1);
+            assert!(out.stderr().contains(name), "{}", out.stderr());
+        }
+        reader.close().await.unwrap();
+    });
+    assert_eq!(dir.sql("pragma integrity_check"), [["ok"]]);
+}
+
+#[test]
+fn no_output_is_an_input_or_another_output() {
+    let dir = Dir::with_dataset();
+    dir.write("rows.jsonl", ROWS);
+    dir.write("rules.toml", "base = \"none\"\n");
+    dir.write("out.jsonl", "");
+    symlink("rows.jsonl", dir.path("link.jsonl")).unwrap();
+    std::fs::hard_link(dir.path("rows.jsonl"), dir.path("hard.jsonl")).unwrap();
+    for line in [
+        "filter rows.jsonl --out rows.jsonl",
+        "filter rows.jsonl --out ./rows.jsonl",
+        "filter rows.jsonl --out link.jsonl",
+        "filter hard.jsonl --verdicts rows.jsonl",
+        "filter rows.jsonl --rules rules.toml --out rules.toml",
+        "filter out.jsonl --against rows.jsonl --out rows.jsonl",
+        "filter rows.jsonl --out new.jsonl --verdicts ./new.jsonl",
+        "filter rows.jsonl --out out.jsonl --verdicts out.jsonl",
+        "generate --db d.db --target 1 --endpoint-model m --batch-file out.jsonl --batch-results out.jsonl",
+        "complete --model m --prompts rows.jsonl --out rows.jsonl",
+        "score --model m --data rows.jsonl --out hard.jsonl",
+        "train --data rows.jsonl --model sub --out sub",
+        "merge --model sub --adapter a --out sub/.",
+    ] {
+        std::fs::create_dir_all(dir.path("sub")).unwrap();
+        let arguments: Vec<&str> = line.split(' ').collect();
+        let said = ewe(&dir, &arguments).failure(1).stderr();
+        assert!(
+            said.contains("are the same") && said.contains("hint: "),
+            "{line}: {said}"
+        );
+    }
+    assert_eq!(dir.read("rows.jsonl"), ROWS);
+    // Pipes and devices may be both.
+    ewe(
+        &dir,
+        &[
+            "filter",
+            "rows.jsonl",
+            "--out",
+            "/dev/null",
+            "--verdicts",
+            "/dev/null",
+        ],
+    )
+    .success();
+}
+
+/// Whoever adds an option that takes a path says whether it writes.
+#[test]
+fn every_path_of_every_command_is_known_to_be_read_or_written() {
+    const INPUTS: &[&str] = &[
+        "adapter",
+        "against",
+        "batch_results",
+        "data",
+        "db",
+        "file",
+        "model",
+        "prompts",
+        "recipe_file",
+        "seeds",
+        "template_file",
+        "topics",
+    ];
+    let path = clap::value_parser!(PathBuf).type_id();
+    for command in Cli::command().get_subcommands() {
+        for argument in command.get_arguments() {
+            let id = argument.get_id().as_str();
+            if argument.get_value_parser().type_id() != path {
+                continue;
+            }
+            let name = format!("{} {id}", command.get_name());
+            assert!(
+                paths::is_path(argument),
+                "{name}: its value is called neither FILE nor DIR"
+            );
+            assert!(paths::OUTPUTS.contains(&id) != INPUTS.contains(&id), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_file_keeps_its_mode_and_a_copy_has_that_of_the_dataset() {
+    let dir = Dir::with_dataset();
+    dir.write("rows.jsonl", ROWS);
+    ewe(&dir, &["report", "--db", "d.db", "--out", "new"]).success();
+    dir.write("plain", "");
+    assert_eq!(mode(&dir, "new"), mode(&dir, "plain"), "what a new file gets");
+    for (at, writer) in WRITERS
+        .iter()
+        .filter(|writer| !writer.starts_with("backup"))
+        .enumerate()
+    {
+        for wanted in [0o600, 0o640, 0o664] {
+            let name = format!("out{at}.json");
+            dir.write(&name, "what was there");
+            set_mode(&dir, &name, wanted);
+            let line = writer.replace("OUT", &name);
+            ewe(&dir, &line.split(' ').collect::<Vec<_>>()).success();
+            assert_eq!(mode(&dir, &name), wanted, "{writer}");
+            assert_ne!(std::fs::read(dir.path(&name)).unwrap(), b"what was there");
+        }
+    }
+    for wanted in [0o600, 0o640] {
+        set_mode(&dir, "d.db", wanted);
+        let name = format!("copy{wanted:o}.db");
+        ewe(&dir, &["backup", "--db", "d.db", "--out", &name]).success();
+        assert_eq!(mode(&dir, &name), wanted);
+    }
+}
+
+#[test]
+fn a_link_stays_a_link_and_what_it_leads_to_is_written() {
+    let dir = Dir::with_dataset();
+    std::fs::create_dir(dir.path("sub")).unwrap();
+    dir.write("sub/old.json", "old");
+    symlink("sub/old.json", dir.path("one.json")).unwrap();
+    symlink("sub/new.json", dir.path("two.json")).unwrap();
+    for (link, file) in [("one.json", "sub/old.json"), ("two.json", "sub/new.json")] {
+        ewe(
+            &dir,
+            &["export", "--db", "d.db", "--format", "alpaca", "--out", link],
+        )
+        .success();
+        assert!(dir.path(link).symlink_metadata().unwrap().is_symlink());
+        assert!(dir.read(file).contains("instruction"));
+    }
+    // What the shell has opened for us is written to, behind what is in it.
+    let mut shell = Command::new("sh");
+    shell
+        .args([
+            "-c",
+            "exec \"$0\" report --db d.db --out /dev/stdout >> log",
+            env!("CARGO_BIN_EXE_ewe"),
+        ])
+        .current_dir(dir.path("."));
+    dir.write("log", "before\n");
+    ran(shell).success();
+    assert!(dir.read("log").starts_with("before\n<!doctype html>"));
+    assert!(
+        std::path::Path::new("/dev/stdout")
+            .symlink_metadata()
+            .unwrap()
+            .is_symlink()
+    );
+}
+
+#[test]
+fn errors_name_the_path_that_was_given() {
+    let dir = Dir::with_dataset();
+    dir.write("rows.jsonl", ROWS);
+    for writer in WRITERS {
+        let line = writer.replace("OUT", "no/such/x.json");
+        let said = ewe(&dir, &line.split(' ').collect::<Vec<_>>())
+            .failure(1)
+            .stderr();
+        assert!(
+            said.contains("`no/such/x.json`") && !said.contains(".ewe-"),
+            "{line}: {said}"
+        );
+    }
+}
+
+/// `ewe filter` in the middle of its work: it has begun a file, and waits for more rows.
+fn waiting(dir: &Dir) -> std::process::Child {
+    let mut child = command(
+        dir,
+        &[
+            "-q",
+            "filter",
+            "-",
+            "--out",
+            "kept.jsonl",
+            "--verdicts",
+            "v.jsonl",
+        ],
+    )
+    .stdin(Stdio::piped())
+    .stdout(Stdio::null())
+    .stderr(Stdio::piped())
+    .spawn()
+    .unwrap();
+    // More than is looked at to tell what it is, less than is judged at once.
+    child
+        .stdin
+        .as_mut()
+        .unwrap()
+        .write_all(ROWS.repeat(3000).as_bytes())
+        .unwrap();
+    let start = Instant::now();
+    while entries(dir)
+        .iter()
+        .filter(|name| name.starts_with(".ewe-"))
+        .count()
+        < 2
+    {
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", entries(dir));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child
+}
+
+fn signal(child: &std::process::Child, name: &str) {
+    let status = Command::new("kill")
+        .args(["-s", name, &child.id().to_string()])
+        .status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn signals_leave_nothing_behind_and_the_next_run_sweeps_up_after_a_kill() {
+    let dir = Dir::new();
+    dir.write("rows.jsonl", ROWS);
+    dir.write("kept.jsonl", "old\n");
+    let there = entries(&dir);
+    for name in ["INT", "TERM", "HUP"] {
+        let mut child = waiting(&dir);
+        signal(&child, name);
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{name}");
+        assert_eq!(entries(&dir), there, "{name}");
+    }
+    let mut killed = waiting(&dir);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert_eq!(entries(&dir).len(), there.len() + 2);
+    // What a living process has begun is left alone.
+    let mut child = waiting(&dir);
+    assert_eq!(entries(&dir).len(), there.len() + 2);
+    ewe(&dir, &["filter", "rows.jsonl", "--out", "other.jsonl"]).success();
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+    assert_eq!(
+        entries(&dir),
+        ["kept.jsonl", "other.jsonl", "rows.jsonl", "v.jsonl"]
+    );
+    assert_eq!(dir.read("kept.jsonl"), ROWS);
+}
+
+#[test]
+fn what_nohup_ignores_stays_ignored() {
+    let dir = Dir::new();
+    let mut shell = Command::new("sh");
+    shell
+        .args([
+            "-c",
+            "trap '' HUP; exec \"$0\" -q filter - --out kept.jsonl",
+            env!("CARGO_BIN_EXE_ewe"),
+        ])
+        .current_dir(dir.path("."))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null());
+    let mut child = shell.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(ROWS.repeat(3000).as_bytes()).unwrap();
+    let start = Instant::now();
+    while entries(&dir).is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(30));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    signal(&child, "HUP");
+    std::thread::sleep(Duration::from_millis(200));
+    drop(stdin);
+    assert!(child.wait().unwrap().success());
+    assert_eq!(entries(&dir), ["kept.jsonl"]);
+}
