@@ -8,7 +8,7 @@ use anyhow::bail;
 use clap::{ArgMatches, Command, CommandFactory};
 
 /// Options that name what a command writes.
-pub const OUTPUTS: [&str; 3] = ["out", "verdicts", "batch_file"];
+pub const OUTPUTS: [&str; 4] = ["out", "verdicts", "batch_file", "left_out"];
 
 /// Refuses a command line whose output is what it reads, or what it writes by another option. An output that is a dataset
 /// or belongs to one is refused where it is written ([`crate::replace`]).

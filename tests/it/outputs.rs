@@ -176,6 +176,7 @@ fn every_path_of_every_command_is_known_to_be_read_or_written() {
         "recipe_file",
         "seeds",
         "template_file",
+        "token_file",
         "topics",
     ];
     let path = clap::value_parser!(PathBuf).type_id();
