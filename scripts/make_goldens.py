@@ -180,6 +180,76 @@ def write_adapter(name, base, seed):
     expect(directory, model, Tokenizer.from_file(str(GOLDEN / base / "tokenizer.json")), seed)
 
 
+def strangers():
+    """Checkpoints and adapters as other programs save them, and how likely the reference finds some texts with them."""
+    from peft import LoraConfig, get_peft_model
+
+    # Tied by its config, but with another head in the file: `transformers` 5 takes that.
+    head = GOLDEN / "strangers" / "tied_other_head"
+    head.mkdir(parents=True, exist_ok=True)
+    config = LlamaConfig(
+        vocab_size=VOCAB, hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1,
+        max_position_embeddings=64, bos_token_id=1, eos_token_id=0, tie_word_embeddings=True)  # fmt: skip
+    write("strangers/tied_other_head", LlamaForCausalLM(config), bos=True, seed=40)
+    tensors = load_file(head / "model.safetensors")
+    tensors["lm_head.weight"] = torch.randn(VOCAB, 16, generator=torch.Generator().manual_seed(41))
+    save_file(tensors, head / "model.safetensors", metadata={"format": "pt"})
+    model = AutoModelForCausalLM.from_pretrained(head, dtype=torch.float32).eval()
+    expect(head, model, Tokenizer.from_file(str(head / "tokenizer.json")), 40)
+    (head / "expected.safetensors").unlink()
+    # And settings that only training knows, and a token for padding beyond the embedding, which the reference cannot load.
+    config = json.loads((head / "config.json").read_text())
+    config |= {"attention_dropout": 0.1, "pad_token_id": VOCAB}
+    (head / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+    tok = json.loads((head / "tokenizer.json").read_text())
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    for token in range(len(tok["model"]["vocab"]), VOCAB + 1):
+        tok["added_tokens"].append({"id": token, "content": "<pad>" if token == VOCAB else f"<unused{token}>", **plain})
+    (head / "tokenizer.json").write_text(json.dumps(tok, indent=2, ensure_ascii=False))
+
+    blocks = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    cases = {
+        "patterns_in_bin": ("llama3", dict(
+            target_modules=blocks, use_rslora=True, rank_pattern={"q_proj": 4, "layers.1.mlp.down_proj": 1},
+            alpha_pattern={"v_proj": 1, ".*\\.k_proj": 9})),
+        "tied_ends": ("gemma3", dict(target_modules=["q_proj", "lm_head", "embed_tokens"])),
+        "saved_ends": ("llama3", dict(target_modules=["q_proj"], modules_to_save=["lm_head", "embed_tokens"])),
+        "saved_embedding": ("llama3", dict(target_modules=["q_proj"], modules_to_save=["embed_tokens"])),
+        "saved_norms": ("mistral", dict(target_modules=["down_proj"], modules_to_save=["norm"])),
+        "same_embedding": ("llama3", dict(target_modules=blocks)),
+        "untied_head": ("neox", dict(target_modules=["query_key_value", "lm_head"], use_dora=True)),
+    }  # fmt: skip
+    for seed, (name, (base, settings)) in enumerate(cases.items(), 50):
+        directory = GOLDEN / "strangers" / name
+        directory.mkdir(parents=True, exist_ok=True)
+        model = AutoModelForCausalLM.from_pretrained(GOLDEN / base, dtype=torch.float32)
+        torch.manual_seed(seed)
+        model = get_peft_model(model, LoraConfig(r=2, lora_alpha=6, task_type="CAUSAL_LM", **settings)).eval()
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for key, parameter in sorted(model.named_parameters()):
+                if "lora_" in key or ".modules_to_save." in key:
+                    parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
+        save_as = {"save_embedding_layers": True} if name == "same_embedding" else {}
+        in_bin = name == "patterns_in_bin"
+        model.save_pretrained(directory, safe_serialization=True, **save_as)
+        (directory / "README.md").unlink(missing_ok=True)
+        if in_bin:
+            torch.save(load_file(directory / "adapter_model.safetensors"), directory / "adapter_model.bin")
+            (directory / "adapter_model.safetensors").unlink()
+        path = directory / "adapter_config.json"
+        config = json.loads(path.read_text())
+        config["base_model_name_or_path"] = base
+        config["target_modules"] = sorted(config["target_modules"])
+        path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+        # As others load it, not as it was made.
+        from peft import PeftModel
+
+        loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(GOLDEN / base, dtype=torch.float32), directory).eval()
+        expect(directory, loaded, Tokenizer.from_file(str(GOLDEN / base / "tokenizer.json")), seed)
+        (directory / "expected.safetensors").unlink()
+
+
 def tiny():
     write(
         "gptj",
@@ -209,6 +279,7 @@ def tiny():
     gpt2_files()
     chats()
     tokenizers_of_every_class()
+    strangers()
 
 
 def llama_family():

@@ -3,6 +3,7 @@
 //! - [`task`]: the values that stages exchange.
 //! - [`backend`]: what is asked of a language model, and the trait of those who answer.
 //! - [`prompt`]: every text that a model is shown.
+//! - [`jinja`]: templates that come with models.
 //! - [`client`]: models behind an OpenAI-compatible endpoint.
 //! - [`generate`]: what to ask for, and what answers say.
 //! - [`filter`]: which candidates stay.
@@ -33,6 +34,7 @@ pub mod curate;
 pub mod filter;
 pub mod generate;
 pub mod interchange;
+pub mod jinja;
 pub mod leave;
 pub mod lock;
 pub mod pipeline;

@@ -17,6 +17,17 @@ use anyhow::Context;
 use scratch::Scratch;
 use target::Target;
 
+/// Bytes that may still be written to the disk of `dir`.
+///
+/// # Errors
+///
+/// When that cannot be known.
+pub fn free(dir: &Path) -> anyhow::Result<u64> {
+    let disk =
+        rustix::fs::statvfs(dir).with_context(|| format!("cannot look at the disk of {}", dir.display()))?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 /// A file that is being written. Dropped before [`Replacement::commit`], it leaves what was there.
 #[derive(Debug)]
 pub struct Replacement {

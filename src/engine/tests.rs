@@ -16,7 +16,7 @@ use super::text::TextStream;
 use crate::model::attention::Pass;
 use crate::model::layers::Linear;
 use crate::model::tests::{GOLDENS, golden, loaded};
-use crate::model::{CausalLm, ModelInfo};
+use crate::model::{CausalLm, Ends, ModelInfo};
 
 // --- helpers ---------------------------------------------------------------------------------------------------------
 
@@ -150,6 +150,10 @@ impl CausalLm for Table {
         hidden.shallow_clone()
     }
     fn pack_head(&mut self) {}
+
+    fn ends(&mut self) -> Ends<'_> {
+        unreachable!("it has no layers")
+    }
 
     fn head(&self) -> (Tensor, Option<Tensor>) {
         (Tensor::eye(self.info.vocab, (Kind::Float, Device::Cpu)), None)
@@ -714,6 +718,10 @@ impl CausalLm for Fragile {
         self.model.logits(hidden)
     }
     fn pack_head(&mut self) {}
+
+    fn ends(&mut self) -> Ends<'_> {
+        self.model.ends()
+    }
 
     fn head(&self) -> (Tensor, Option<Tensor>) {
         self.model.head()

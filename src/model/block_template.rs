@@ -7,7 +7,8 @@
 use std::fmt::Write;
 
 use anyhow::{Context, Result, bail};
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
+use ewe::jinja::{Blanks, Options, Template};
+use serde_json::{Map, Value};
 
 /// A piece of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,19 +75,20 @@ pub fn as_chat_template(source: &str, begin: &str, end: &str) -> Result<String> 
 
 /// Both blocks of a row, rendered as the file has them.
 pub fn blocks(source: &str, [instruction, input, output]: Texts) -> Result<[String; 2]> {
-    const NAME: &str = "template";
-    let mut environment = Environment::new();
-    environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment
-        .add_template(NAME, source)
-        .context("it is not a template")?;
-    let values = context! { instruction, input, output };
+    let template = Template::parse_with(source, Blanks::Kept).context("it is not a template")?;
+    let texts = [("instruction", instruction), ("input", input), ("output", output)];
+    let variables: Map<String, Value> = texts
+        .into_iter()
+        .map(|(name, text)| (name.to_owned(), text.into()))
+        .collect();
+    let options = Options {
+        strict: true,
+        now: chrono::Local::now().naive_local(),
+        variables: &variables,
+    };
     let block = |name: &str| -> Result<String> {
-        let template = environment.get_template(NAME)?;
-        let mut rendered = template.render_captured(&values)?;
-        Ok(rendered.with_state_mut(|state| state.render_block(name))?)
+        let rendered = template.render_block(name, &options)?;
+        rendered.context("there is no such block")
     };
     let within = |name: &str| {
         block(name).with_context(|| {

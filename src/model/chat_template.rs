@@ -1,17 +1,14 @@
-//! The chat template that comes with a tokenizer: Jinja, as `transformers` reads it.
+//! The chat template that comes with a tokenizer: [Jinja](ewe::jinja), as `transformers` reads it.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fmt::Write;
-use std::ops::Range;
 
-use anyhow::{Context, Result};
-use chrono::format::{Item, StrftimeItems};
-use chrono::{DateTime, NaiveDateTime};
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, Output, State, Value, context};
-use regex::Regex;
+use anyhow::{Context, Result, anyhow};
+use chrono::NaiveDateTime;
+use ewe::jinja::{Error, Kind, Options, Template};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+pub use ewe::jinja::Rendered;
 
 /// One turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,40 +82,18 @@ pub struct Rendering {
 #[derive(Debug)]
 pub struct ChatTemplate {
     source: String,
-    environment: Environment<'static>,
+    template: Template,
     /// Texts by names like `bos_token`.
     special: BTreeMap<String, String>,
-    marked: bool,
 }
-
-/// What a template makes of messages.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rendered {
-    /// It has its special tokens written out, so it is encoded without adding more.
-    pub text: String,
-    /// What `{% generation %}` marks, in bytes, in order.
-    pub generated: Vec<Range<usize>>,
-}
-
-const NAME: &str = "chat template";
-/// Variables that a template has beside its own: what is written where a mark begins and ends, and the time.
-const MARK: &str = "ewe_generation";
-const END_MARK: &str = "ewe_endgeneration";
-const NOW: &str = "ewe_now";
 
 impl ChatTemplate {
     /// Parses `source`; `special` has texts by names like `bos_token`. Fails if it is malformed.
     pub fn new(source: &str, special: &BTreeMap<String, String>) -> Result<ChatTemplate> {
-        let marks = Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").expect("a fixed pattern");
-        let mut environment = environment()?;
-        environment
-            .add_template_owned(NAME, marks.replace_all(source, written_out).into_owned())
-            .context("the chat template is malformed")?;
         Ok(ChatTemplate {
             source: source.to_owned(),
-            environment,
+            template: Template::parse(source).map_err(|error| said(&error))?,
             special: special.clone(),
-            marked: marks.is_match(source),
         })
     }
 
@@ -129,17 +104,12 @@ impl ChatTemplate {
 
     /// Whether it marks what the model says with `{% generation %}`.
     pub fn is_marked(&self) -> bool {
-        self.marked
+        self.template.is_marked()
     }
 
     /// The names of what it reads, those that it is always given and its own helpers among them.
     pub fn variables(&self) -> HashSet<String> {
-        let Ok(template) = self.environment.get_template(NAME) else {
-            return HashSet::new();
-        };
-        let mut names = template.undeclared_variables(false);
-        names.retain(|name| ![MARK, END_MARK].contains(&name.as_str()));
-        names
+        self.template.names().map(str::to_owned).collect()
     }
 
     /// Renders `messages` at the time `now`, which some templates write into the prompt. Fails if it refuses the messages, and where
@@ -173,193 +143,56 @@ impl ChatTemplate {
     }
 
     fn whole(&self, now: NaiveDateTime, messages: &[Message], rendering: &Rendering) -> Result<Rendered> {
-        let (begin, end) = marks_beside(messages);
-        let turn = |m: &Message| {
-            context! { role => m.role.as_str(), content => m.content.as_str(), ..Value::from(Serde(&m.more)) }
+        let special = self.special.iter();
+        let mut variables: Map<String, Value> = special
+            .map(|(name, text)| (name.clone(), text.as_str().into()))
+            .collect();
+        for absent in ["tools", "documents"] {
+            variables.insert(absent.to_owned(), Value::Null);
+        }
+        variables.extend(rendering.variables.clone());
+        variables.insert(
+            "messages".to_owned(),
+            messages.iter().map(with_reasoning).collect(),
+        );
+        let opens = rendering.ending == Ending::Opening;
+        variables.insert("add_generation_prompt".to_owned(), opens.into());
+        let options = Options {
+            strict: false,
+            now,
+            variables: &variables,
         };
-        let turns: Vec<Value> = messages.iter().map(turn).collect();
-        let mut texts = self.special.clone();
-        for name in ["bos_token", "eos_token"] {
-            texts.entry(name.to_owned()).or_default();
-        }
-        texts.insert(MARK.to_owned(), begin.clone());
-        texts.insert(END_MARK.to_owned(), end.clone());
-        let variables = context! {
-            ..context! {
-                messages => turns, add_generation_prompt => rendering.ending == Ending::Opening,
-                ewe_now => now.and_utc().timestamp()
-            },
-            ..Value::from(Serde(&rendering.variables)),
-            ..context! { tools => Value::from(()), documents => Value::from(()) },
-            ..Value::from(texts)
-        };
-        let template = self.environment.get_template(NAME)?;
-        let text = template
-            .render(variables)
-            .context("the chat template refuses the exchange")?;
-        Ok(take_marks(&text, &begin, &end))
+        self.template.render(&options).map_err(|error| said(&error))
     }
 }
 
-/// A mark of what the model says adds nothing to the text but a place. An `if` that holds keeps the rules of white space around the
-/// tag, which has to be the first and the last of what stands for it.
-fn written_out(tag: &regex::Captures) -> String {
-    let (before, after) = (&tag[1], &tag[3]);
-    match tag.get(2) {
-        None => format!("{{%{before} if true %}}{{{{ {MARK} }}}}{{% if true {after}%}}"),
-        Some(_) => format!("{{%{before} endif %}}{{{{ {END_MARK} }}}}{{% endif {after}%}}"),
+/// A message with its reasoning under every name that templates know it by, as `transformers` passes it.
+fn with_reasoning(message: &Message) -> Value {
+    let mut message = json!(message);
+    let names = ["reasoning_content", "thinking", "reasoning"];
+    let found = names
+        .iter()
+        .find_map(|name| message.get(name).filter(|text| !text.is_null()));
+    if let (Some(reasoning), Some(fields)) = (found.cloned(), message.as_object_mut()) {
+        fields.entry("thinking").or_insert_with(|| reasoning.clone());
+        fields.insert("reasoning_content".to_owned(), reasoning);
     }
+    message
 }
 
-/// Two texts that no message has.
-fn marks_beside(messages: &[Message]) -> (String, String) {
-    let taken = |mark: &str| {
-        let has =
-            |m: &Message| m.content.contains(mark) || m.more.values().any(|v| v.to_string().contains(mark));
-        messages.iter().any(has)
+/// An error of a template, with what to do.
+fn said(error: &Error) -> anyhow::Error {
+    const MEND: &str = "mend the template that is beside the tokenizer";
+    let (what, hint) = match error.kind {
+        Kind::Syntax => ("is malformed", MEND),
+        Kind::Refusal => (
+            "refuses the exchange",
+            "it takes other roles, or another order of them",
+        ),
+        Kind::Budget => ("takes too long or too much memory", MEND),
+        Kind::Fault | Kind::Unsupported => ("cannot be rendered", MEND),
     };
-    let free = |sign: char| {
-        let mark = |number: usize| format!("\u{10fffd}{sign}{number}\u{10fffd}");
-        (0..).map(mark).find(|mark| !taken(mark)).expect("messages end")
-    };
-    (free('<'), free('>'))
-}
-
-/// Takes the marks out of `text`. One within another says nothing new.
-fn take_marks(text: &str, begin: &str, end: &str) -> Rendered {
-    let mut rendered = Rendered {
-        text: String::with_capacity(text.len()),
-        generated: Vec::new(),
-    };
-    let (mut rest, mut depth, mut from) = (text, 0_usize, 0);
-    loop {
-        let next = [(rest.find(begin), true), (rest.find(end), false)];
-        let next = next.into_iter().filter_map(|(at, begins)| Some((at?, begins)));
-        let Some((at, begins)) = next.min() else {
-            rendered.text.push_str(rest);
-            return rendered;
-        };
-        rendered.text.push_str(&rest[..at]);
-        rest = &rest[at + if begins { begin.len() } else { end.len() }..];
-        let here = rendered.text.len();
-        if begins {
-            if depth == 0 {
-                from = here;
-            }
-            depth += 1;
-        } else {
-            depth = depth.saturating_sub(1);
-            if depth == 0 && here > from {
-                rendered.generated.push(from..here);
-            }
-        }
-    }
-}
-
-/// What templates find, as `transformers` has it.
-fn environment() -> Result<Environment<'static>> {
-    let mut environment = Environment::new();
-    let syntax = SyntaxConfig::builder()
-        .trim_blocks(true)
-        .lstrip_blocks(true)
-        .build();
-    environment.set_syntax(syntax.context("cannot set up the template language")?);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.set_formatter(as_python_prints);
-    environment.add_filter("tojson", to_json);
-    environment.add_function("raise_exception", |text: String| -> Result<Value, Error> {
-        Err(Error::new(ErrorKind::InvalidOperation, text))
-    });
-    environment.add_function("strftime_now", |state: &State, format: &str| {
-        let now = state.lookup(NOW).and_then(|now| i64::try_from(now).ok());
-        let now = now.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-        strftime(now.unwrap_or_default().naive_utc(), format)
-    });
-    // A template comes from a stranger. What renders a long conversation takes a hundredth of this.
-    environment.set_fuel(Some(20_000_000));
-    Ok(environment)
-}
-
-/// Truth and nothingness have capital letters in Python.
-fn as_python_prints(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
-    let text = match value.kind() {
-        ValueKind::Bool if value.is_true() => "True",
-        ValueKind::Bool => "False",
-        ValueKind::None => "None",
-        _ => return minijinja::escape_formatter(out, state, value),
-    };
-    out.write_str(text).map_err(Error::from)
-}
-
-fn strftime(now: NaiveDateTime, format: &str) -> Result<String, Error> {
-    let unusable = || {
-        let text = format!("strftime_now cannot write {format:?}");
-        Error::new(ErrorKind::InvalidOperation, text)
-    };
-    let mut text = String::new();
-    let items: Vec<Item> = StrftimeItems::new(format).collect();
-    if items.contains(&Item::Error) {
-        return Err(unusable());
-    }
-    write!(text, "{}", now.format_with_items(items.iter())).map_err(|_| unusable())?;
-    Ok(text)
-}
-
-/// As `json.dumps` writes: a space behind commas and colons, no escapes for HTML.
-fn to_json(value: Value, options: Kwargs) -> Result<Value, Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    // Other letters than ASCII stay themselves in either case; `transformers` does so, too, unless asked.
-    let _: Option<bool> = options.get("ensure_ascii")?;
-    options.assert_all_used()?;
-    let mut text = String::new();
-    write_json(&mut text, &value, indent, 0)?;
-    Ok(Value::from_safe_string(text))
-}
-
-fn write_json(text: &mut String, value: &Value, indent: Option<usize>, depth: usize) -> Result<(), Error> {
-    if depth > 100 {
-        return Err(Error::new(
-            ErrorKind::InvalidOperation,
-            "tojson of something too deep",
-        ));
-    }
-    let is_map = value.kind() == ValueKind::Map;
-    if !is_map && !matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) {
-        let json = serde_json::to_string(value)
-            .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
-        text.push_str(&json);
-        return Ok(());
-    }
-    let break_line = |text: &mut String, depth: usize| {
-        if let Some(indent) = indent {
-            text.push('\n');
-            text.push_str(&" ".repeat(indent * depth));
-        }
-    };
-    let (open, close) = if is_map { ('{', '}') } else { ('[', ']') };
-    text.push(open);
-    let mut empty = true;
-    for item in value.try_iter()? {
-        if !empty {
-            text.push_str(if indent.is_some() { "," } else { ", " });
-        }
-        empty = false;
-        break_line(text, depth + 1);
-        if is_map {
-            // A key is a string in JSON, whatever it was.
-            let key = item.as_str().map_or_else(|| item.to_string(), str::to_owned);
-            text.push_str(&serde_json::Value::from(key).to_string());
-            text.push_str(": ");
-            write_json(text, &value.get_item(&item)?, indent, depth + 1)?;
-        } else {
-            write_json(text, &item, indent, depth + 1)?;
-        }
-    }
-    if !empty {
-        break_line(text, depth);
-    }
-    text.push(close);
-    Ok(())
+    anyhow!("{error}\nhint: {hint}").context(format!("the chat template {what}"))
 }
 
 #[cfg(test)]
@@ -430,14 +263,34 @@ mod tests {
     }
 
     #[test]
-    fn a_template_that_never_ends_is_stopped() {
-        let forever = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor %}";
-        let now = NaiveDateTime::default();
-        let error = render_at(now, forever, &BTreeMap::new(), &[], &Rendering::default()).unwrap_err();
-        assert!(format!("{error:#}").contains("refuses the exchange"), "{error:#}");
-        let unknown = "{{ strftime_now('%Q') }}";
-        let error = render_at(now, unknown, &BTreeMap::new(), &[], &Rendering::default()).unwrap_err();
-        assert!(format!("{error:#}").contains("%Q"), "{error:#}");
+    fn reasoning_has_all_its_names() {
+        let source =
+            "{{ messages[0].reasoning_content }}{{ messages[0].thinking }}{{ bos_token is defined }}";
+        let mut message = Message::new("assistant", "x");
+        message.more.insert("reasoning".to_owned(), json!("why"));
+        let (now, special) = (NaiveDateTime::default(), BTreeMap::new());
+        let text = render_at(now, source, &special, &[message], &Rendering::default()).unwrap();
+        assert_eq!(text, "whywhyFalse");
+    }
+
+    #[test]
+    fn what_a_template_does_wrong_is_said_with_a_way_out() {
+        let fails = |source: &str, words: &[&str]| {
+            let (now, special) = (NaiveDateTime::default(), BTreeMap::new());
+            let error = render_at(now, source, &special, &[], &Rendering::default()).unwrap_err();
+            let message = format!("{error:#}");
+            for word in words.iter().chain(&["the chat template", "hint:"]) {
+                assert!(message.contains(word), "{message:?} does not say {word:?}");
+            }
+        };
+        fails("a\n{% if %}", &["is malformed", "line 2"]);
+        fails(
+            "{{ raise_exception('roles must alternate') }}",
+            &["refuses the exchange: roles must alternate"],
+        );
+        fails("{{ nobody + 1 }}", &["cannot be rendered", "is undefined"]);
+        let loops = "{% for a in range(9999) %}".repeat(3) + &"{% endfor %}".repeat(3);
+        fails(&loops, &["takes too long"]);
     }
 
     #[test]

@@ -7,6 +7,25 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+/// No size of a model is larger: products of two are still numbers, and files that say so lie.
+const LARGEST: i64 = 1 << 26;
+/// No model has more layers.
+const MOST_LAYERS: i64 = 10_000;
+/// Bytes of a config; real ones have some thousand.
+const LONGEST: u64 = 16 << 20;
+
+/// Names that count layers.
+const LAYERS: &[&str] = &["num_hidden_layers", "n_layer"];
+
+/// What is done in training only, with the value that does nothing.
+const TRAINING_ONLY: &[&str] = &[
+    "attention_dropout",
+    "attn_pdrop",
+    "embd_pdrop",
+    "hidden_dropout",
+    "resid_pdrop",
+];
+
 /// The fields of a model's `config.json`.
 #[derive(Debug)]
 pub struct Fields {
@@ -22,6 +41,14 @@ impl Fields {
 
     /// Reads a config alone, whatever its file is called.
     pub fn read_file(path: PathBuf) -> Result<Fields> {
+        if let Ok(bytes) = std::fs::metadata(&path).map(|metadata| metadata.len())
+            && bytes > LONGEST
+        {
+            bail!(
+                "{} has {bytes} bytes, which no config needs\nhint: is it another file of the model?",
+                path.display()
+            );
+        }
         let text = std::fs::read_to_string(&path).with_context(|| {
             format!("cannot read {}\nhint: a model is a directory with config.json, *.safetensors and tokenizer.json", path.display())
         })?;
@@ -43,8 +70,13 @@ impl Fields {
         match self.fields.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => serde_json::from_value(value.clone()).map(Some).map_err(|_| {
+                let mut shown = value.to_string();
+                if let Some((at, _)) = shown.char_indices().nth(60) {
+                    shown.truncate(at);
+                    shown.push('…');
+                }
                 anyhow!(
-                    "{}: field `{name}` has the unusable value {value}",
+                    "{}: field `{name}` has the unusable value {shown}\nhint: compare it with the source's config.json",
                     self.path.display()
                 )
             }),
@@ -60,13 +92,45 @@ impl Fields {
     /// A size that must be there and positive.
     pub fn size(&self, name: &str) -> Result<i64> {
         let value: i64 = self.required(name)?;
-        if value < 1 {
+        let most = if LAYERS.contains(&name) {
+            MOST_LAYERS
+        } else {
+            LARGEST
+        };
+        if !(1..=most).contains(&value) {
             bail!(
-                "{}: field `{name}` is {value}, want at least 1",
+                "{}: field `{name}` is {value}, want 1 to {most}\nhint: compare it with the source's config.json",
                 self.path.display()
             );
         }
         Ok(value)
+    }
+
+    /// A number that may be left out, but must be positive and finite.
+    pub fn positive(&self, name: &str, default: f64) -> Result<f64> {
+        let value = self.optional(name)?.unwrap_or(default);
+        self.check_positive(name, value)
+    }
+
+    /// `value`, the field `name`. Fails unless it is positive and finite.
+    pub fn check_positive(&self, name: &str, value: f64) -> Result<f64> {
+        if !(value > 0.0 && value.is_finite()) {
+            bail!(
+                "{}: field `{name}` is {value}, want a positive number\nhint: compare it with the source's config.json",
+                self.path.display()
+            );
+        }
+        Ok(value)
+    }
+
+    /// Refuses dropout and its like, which the reference applies in training and this program does not.
+    pub fn refuse_in_training(&self) -> Result<()> {
+        for name in TRAINING_ONLY {
+            self.refuse_unless(name, &[0.into()]).map_err(|error| {
+                anyhow!("{error}, and training here has no dropout of the model's own\nhint: set it to 0.0 in a copy of the model's folder")
+            })?;
+        }
+        Ok(())
     }
 
     /// A size that may be left out, but must be positive.
@@ -131,8 +195,9 @@ impl Fields {
         }
     }
 
-    /// `eos_token_id`, one or a list, together with those of `generation_config.json` beside it.
-    pub fn end_tokens(&self) -> Result<Vec<i64>> {
+    /// `eos_token_id`, one or a list, together with those of `generation_config.json` beside it; what the model has no row
+    /// for, of `vocab`, ends nothing.
+    pub fn end_tokens(&self, vocab: i64) -> Result<Vec<i64>> {
         let mut ids = self.ids("eos_token_id")?;
         let beside = self.path.with_file_name("generation_config.json");
         if let Ok(text) = std::fs::read_to_string(&beside)
@@ -140,9 +205,16 @@ impl Fields {
         {
             ids.extend(Fields { path: beside, fields }.ids("eos_token_id")?);
         }
+        ids.retain(|id| (0..vocab).contains(id));
         ids.sort_unstable();
         ids.dedup();
         Ok(ids)
+    }
+
+    /// `bos_token_id`, if the model has a row for it.
+    pub fn begin_token(&self, vocab: i64) -> Result<Option<i64>> {
+        let ids = self.ids("bos_token_id")?;
+        Ok(ids.first().copied().filter(|id| (0..vocab).contains(id)))
     }
 
     fn ids(&self, name: &str) -> Result<Vec<i64>> {

@@ -20,6 +20,8 @@ const OUT_OF_MEMORY: [&str; 4] = [
 thread_local! {
     /// Whether libtorch's panics of this thread become errors.
     static CAUGHT: Cell<bool> = const { Cell::new(false) };
+    /// Whether all panics of this thread become errors.
+    static TAMED: Cell<bool> = const { Cell::new(false) };
 }
 
 static HOOK: Once = Once::new();
@@ -27,16 +29,7 @@ static HOOK: Once = Once::new();
 /// What `work` gives, or, where one of libtorch's operations failed in it, an error in libtorch's words. Other panics go on. What `work` had
 /// borrowed must not be computed with after an error. Of this thread only.
 pub fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    HOOK.call_once(|| {
-        let hook = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            // Whatever else libtorch finds is a bug of ours, and where it happened is of use.
-            let text = text(info.payload());
-            if !(CAUGHT.get() && text.contains(TORCH) && is_out_of_memory(&text)) {
-                hook(info);
-            }
-        }));
-    });
+    quieten();
     let before = CAUGHT.replace(true);
     let done = panic::catch_unwind(AssertUnwindSafe(work));
     CAUGHT.set(before);
@@ -44,6 +37,30 @@ pub fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
         true => Err(anyhow!("libtorch: {}", words(panic.as_ref()))),
         false => panic::resume_unwind(panic),
     })
+}
+
+/// What `work` gives, or in one line what it panicked with: for libraries that panic on files of strangers. Of this thread only.
+pub fn tamed<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    quieten();
+    let before = TAMED.replace(true);
+    let done = panic::catch_unwind(AssertUnwindSafe(work));
+    TAMED.set(before);
+    done.map_err(|panic| words(panic.as_ref()))
+}
+
+/// Keeps panics that become errors from being printed.
+fn quieten() {
+    HOOK.call_once(|| {
+        let hook = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            // Whatever else libtorch finds is a bug of ours, and where it happened is of use.
+            let text = text(info.payload());
+            let known = CAUGHT.get() && text.contains(TORCH) && is_out_of_memory(&text);
+            if !(known || TAMED.get()) {
+                hook(info);
+            }
+        }));
+    });
 }
 
 /// Panics with an error as `tch` does with libtorch's.

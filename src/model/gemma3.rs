@@ -14,7 +14,7 @@ use super::config::Fields;
 use super::layers::{Embedding, Linear, RmsNorm};
 use super::rope::{Layout, Rope, Scaling};
 use super::weights::Weights;
-use super::{CausalLm, ModelInfo};
+use super::{CausalLm, Ends, ModelInfo};
 
 /// `config.json`, under its names.
 #[derive(Debug, Clone)]
@@ -41,7 +41,6 @@ impl Config {
     fn read(fields: &Fields) -> Result<Config> {
         fields.refuse_unless("hidden_activation", &[json!("gelu_pytorch_tanh")])?;
         fields.refuse_unless("attention_bias", &[json!(false)])?;
-        fields.refuse_unless("attention_dropout", &[json!(0.0)])?;
         fields.refuse_unless("attn_logit_softcapping", &[])?;
         fields.refuse_unless("final_logit_softcapping", &[])?;
         fields.refuse_unless("use_bidirectional_attention", &[json!(false)])?;
@@ -56,7 +55,13 @@ impl Config {
                 fields.path().display()
             );
         }
-        let head_dim = fields.optional("head_dim")?.unwrap_or(256);
+        let head_dim = fields.optional_size("head_dim")?.unwrap_or(256);
+        if head_dim % 2 != 0 {
+            bail!(
+                "{}: `head_dim` {head_dim} is odd, and its features cannot be turned in pairs",
+                fields.path().display()
+            );
+        }
         let [rope_full, rope_sliding] = ropes(fields, head_dim)?;
         Ok(Config {
             vocab_size: fields.size("vocab_size")?,
@@ -67,8 +72,8 @@ impl Config {
             num_key_value_heads: kv_heads,
             head_dim,
             max_position_embeddings: fields.size("max_position_embeddings")?,
-            rms_norm_eps: fields.optional("rms_norm_eps")?.unwrap_or(1e-6),
-            query_pre_attn_scalar: fields.optional("query_pre_attn_scalar")?.unwrap_or(256.0),
+            rms_norm_eps: fields.positive("rms_norm_eps", 1e-6)?,
+            query_pre_attn_scalar: fields.positive("query_pre_attn_scalar", 256.0)?,
             sliding_window: fields.size("sliding_window")?,
             slides: slides(fields, layers)?,
             tie_word_embeddings: fields.optional("tie_word_embeddings")?.unwrap_or(true),
@@ -90,16 +95,26 @@ fn slides(fields: &Fields, layers: usize) -> Result<Vec<bool>> {
 }
 
 /// Rotary settings of full and sliding layers, from the two ways `transformers` has written them: `rope_parameters`
-/// by layer type, or `rope_theta`, `rope_local_base_freq` and `rope_scaling`.
+/// by layer type, or `rope_theta`, `rope_local_base_freq` and `rope_scaling`. Where there are both, `rope_scaling` is put over
+/// what full layers have.
 fn ropes(fields: &Fields, head_dim: i64) -> Result<[Rope; 2]> {
     let by_type: Map<String, Value> = fields.optional("rope_parameters")?.unwrap_or_default();
     let scaling: Option<Value> = fields.optional("rope_scaling")?;
     let rope = |layer_type: &str, old_name: &str, default: f64, scaling: Option<&Value>| -> Result<Rope> {
-        let settings = by_type.get(layer_type).or(scaling).cloned().unwrap_or(json!({}));
-        let theta = match settings.get("rope_theta").and_then(Value::as_f64) {
-            Some(theta) => theta,
-            None => fields.optional(old_name)?.unwrap_or(default),
+        let mut settings: Map<String, Value> = match by_type.get(layer_type) {
+            None | Some(Value::Null) => Map::new(),
+            Some(Value::Object(settings)) => settings.clone(),
+            Some(other) => bail!(
+                "{}: `rope_parameters` of {layer_type} are {other}",
+                fields.path().display()
+            ),
         };
+        settings.extend(scaling.and_then(Value::as_object).cloned().unwrap_or_default());
+        let theta = match settings.get("rope_theta").and_then(Value::as_f64) {
+            Some(theta) => fields.check_positive("rope_theta", theta)?,
+            None => fields.positive(old_name, default)?,
+        };
+        let settings = Value::Object(settings);
         let kind = settings
             .get("rope_type")
             .or(settings.get("type"))
@@ -256,16 +271,17 @@ impl Gemma3 {
                 }
             })
             .collect();
-        let embed_tokens = weights.embedding("model.embed_tokens", config.vocab_size, d);
+        let vocab = config.vocab_size;
+        let (embed_tokens, lm_head, tied) = if config.tie_word_embeddings {
+            weights.tied("model.embed_tokens", "lm_head", vocab, d)
+        } else {
+            let embed_tokens = weights.embedding("model.embed_tokens", vocab, d);
+            (embed_tokens, weights.linear("lm_head", d, vocab, false), false)
+        };
         // The reference rounds the scale to the weights' type: √640 becomes 25.25 in bf16.
         let embed_scale = Tensor::from((d as f64).sqrt())
             .to_kind(embed_tokens.weight.kind())
             .double_value(&[]);
-        let lm_head = if config.tie_word_embeddings {
-            embed_tokens.as_head()
-        } else {
-            weights.linear("lm_head", d, config.vocab_size, false)
-        };
         Ok(Gemma3 {
             info: ModelInfo {
                 family: "gemma3_text",
@@ -276,9 +292,9 @@ impl Gemma3 {
                 hidden: d,
                 vocab: config.vocab_size,
                 context: config.max_position_embeddings as usize,
-                end_tokens: fields.end_tokens()?,
-                begin_token: fields.optional("bos_token_id")?,
-                tied: config.tie_word_embeddings,
+                end_tokens: fields.end_tokens(config.vocab_size)?,
+                begin_token: fields.begin_token(config.vocab_size)?,
+                tied,
             },
             embed_tokens,
             embed_scale,
@@ -319,8 +335,13 @@ impl CausalLm for Gemma3 {
         self.lm_head.forward(hidden)
     }
 
-    fn pack_head(&mut self) {
-        self.lm_head.pack();
+    fn ends(&mut self) -> Ends<'_> {
+        Ends {
+            embedding: &mut self.embed_tokens,
+            head: &mut self.lm_head,
+            head_name: "lm_head",
+            tied: &mut self.info.tied,
+        }
     }
 
     fn head(&self) -> (Tensor, Option<Tensor>) {

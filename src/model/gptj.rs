@@ -14,7 +14,7 @@ use super::config::Fields;
 use super::layers::{Embedding, LayerNorm, Linear};
 use super::rope::{Layout, Rope, Scaling};
 use super::weights::Weights;
-use super::{CausalLm, ModelInfo};
+use super::{CausalLm, Ends, ModelInfo};
 
 /// `config.json`, under its names.
 #[derive(Debug, Clone)]
@@ -36,10 +36,6 @@ impl Config {
         fields.refuse_unless("rotary", &[json!(true)])?;
         fields.refuse_unless("rope_scaling", &[])?;
         fields.refuse_unless("tie_word_embeddings", &[json!(false)])?;
-        // Dropout of the pre-training recipe: no fine-tune of this program uses it, so it must not be asked for.
-        for dropout in ["resid_pdrop", "embd_pdrop", "attn_pdrop"] {
-            fields.refuse_unless(dropout, &[json!(0.0)])?;
-        }
         let n_embd = fields.size("n_embd")?;
         let n_head = fields.size("n_head")?;
         if n_embd % n_head != 0 {
@@ -63,9 +59,9 @@ impl Config {
             n_layer: fields.size("n_layer")? as usize,
             n_head,
             rotary_dim,
-            n_inner: fields.optional("n_inner")?.unwrap_or(4 * n_embd),
+            n_inner: fields.optional_size("n_inner")?.unwrap_or(4 * n_embd),
             activation_function: Activation::read(fields, "activation_function", "gelu_new")?,
-            layer_norm_epsilon: fields.optional("layer_norm_epsilon")?.unwrap_or(1e-5),
+            layer_norm_epsilon: fields.positive("layer_norm_epsilon", 1e-5)?,
         })
     }
 }
@@ -184,8 +180,8 @@ impl GptJ {
                 hidden: config.n_embd,
                 vocab: config.vocab_size,
                 context: config.n_positions as usize,
-                end_tokens: fields.end_tokens()?,
-                begin_token: fields.optional("bos_token_id")?,
+                end_tokens: fields.end_tokens(config.vocab_size)?,
+                begin_token: fields.begin_token(config.vocab_size)?,
                 tied: false,
             },
             wte: weights.embedding("transformer.wte", config.vocab_size, config.n_embd),
@@ -222,8 +218,13 @@ impl CausalLm for GptJ {
         self.lm_head.forward(hidden)
     }
 
-    fn pack_head(&mut self) {
-        self.lm_head.pack();
+    fn ends(&mut self) -> Ends<'_> {
+        Ends {
+            embedding: &mut self.wte,
+            head: &mut self.lm_head,
+            head_name: "lm_head",
+            tied: &mut self.info.tied,
+        }
     }
 
     fn head(&self) -> (Tensor, Option<Tensor>) {

@@ -168,6 +168,8 @@ impl Hub {
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(10))
             .read_timeout(Duration::from_secs(60))
+            // Followed by hand, so that the token stays where it belongs.
+            .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("ewe/", env!("CARGO_PKG_VERSION")))
             .build()
             .context("no HTTP client")?;
@@ -184,13 +186,18 @@ impl Hub {
             blobs: folder.join("blobs"),
             snapshot: snapshot.clone(),
         };
+        let beside: Vec<_> = listing
+            .siblings
+            .iter()
+            .filter(|file| SMALL_FILES.contains(&file.rfilename.as_str()))
+            .collect();
         let find = |name: &str| listing.siblings.iter().find(|file| file.rfilename == name);
         let config = find("config.json").with_context(|| {
             format!("`{id}` at {} has no config.json\nhint: it is no model that transformers loads, say one in GGUF", self.endpoint)
         })?;
         place.have(config).await?;
         if want == Want::Model {
-            for file in SMALL_FILES.iter().filter_map(|name| find(name)) {
+            for file in &beside {
                 place.have(file).await?;
             }
             let (single, index) = *weights::FORMATS
@@ -200,13 +207,20 @@ impl Hub {
                     format!("`{id}` at {} has neither model.safetensors nor pytorch_model.bin, alone or in shards", self.endpoint)
                 })?;
             match (find(single), find(index)) {
-                (Some(file), _) => place.have(file).await?,
+                (Some(file), _) => {
+                    place.room_for(&[file])?;
+                    place.have(file).await?;
+                }
                 (None, Some(file)) => {
                     place.have(file).await?;
+                    let mut shards = Vec::new();
                     for shard in weights::shard_names(&snapshot.join(index))? {
-                        let file = find(&shard).with_context(|| {
+                        shards.push(find(&shard).with_context(|| {
                             format!("`{id}` at {} lacks its shard {shard}", self.endpoint)
-                        })?;
+                        })?);
+                    }
+                    place.room_for(&shards)?;
+                    for file in shards {
                         place.have(file).await?;
                     }
                 }

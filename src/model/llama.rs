@@ -17,7 +17,7 @@ use super::config::Fields;
 use super::layers::{Embedding, Linear, PlainRmsNorm};
 use super::rope::Rope;
 use super::weights::Weights;
-use super::{CausalLm, ModelInfo};
+use super::{CausalLm, Ends, ModelInfo};
 
 /// `config.json`, under its names.
 #[derive(Debug, Clone)]
@@ -62,16 +62,12 @@ impl Kin {
             windows: vec![None; layers],
         };
         Ok(match family {
-            "llama" => {
-                // Llama 2 was once computed in slices, with other roundings.
-                fields.refuse_unless("pretraining_tp", &[json!(1)])?;
-                Kin {
-                    qkv_bias: bias("attention_bias")?,
-                    o_bias: bias("attention_bias")?,
-                    mlp_bias: bias("mlp_bias")?,
-                    ..plain
-                }
-            }
+            "llama" => Kin {
+                qkv_bias: bias("attention_bias")?,
+                o_bias: bias("attention_bias")?,
+                mlp_bias: bias("mlp_bias")?,
+                ..plain
+            },
             "mistral" => {
                 fields.refuse_unless("layer_types", &[])?;
                 // Left out, it is that of Mistral 7B v0.1; later models have null.
@@ -131,7 +127,6 @@ fn upper_windows(fields: &Fields, layers: usize) -> Result<Vec<Option<i64>>> {
 
 impl Config {
     fn read(family: &str, fields: &Fields) -> Result<Config> {
-        fields.refuse_unless("attention_dropout", &[json!(0.0)])?;
         let path = fields.path().display();
         let hidden_size = fields.size("hidden_size")?;
         let heads = fields.size("num_attention_heads")?;
@@ -150,7 +145,9 @@ impl Config {
             ),
         };
         if head_dim % 2 != 0 {
-            bail!("{path}: heads of {head_dim} features cannot be turned in pairs");
+            bail!(
+                "{path}: `head_dim` is {head_dim}, an odd number of features that cannot be turned in pairs"
+            );
         }
         for (name, value) in Rope::settings(fields)? {
             if name == "partial_rotary_factor" && value != json!(1.0) {
@@ -168,7 +165,7 @@ impl Config {
             num_key_value_heads: kv_heads,
             head_dim,
             max_position_embeddings: fields.size("max_position_embeddings")?,
-            rms_norm_eps: fields.optional("rms_norm_eps")?.unwrap_or(1e-6),
+            rms_norm_eps: fields.positive("rms_norm_eps", 1e-6)?,
             hidden_act: Activation::read(fields, "hidden_act", "silu")?,
             tie_word_embeddings: fields.optional("tie_word_embeddings")?.unwrap_or(false),
             kin: Kin::read(family, fields, num_hidden_layers)?,
@@ -303,11 +300,12 @@ impl Llama {
                 }
             })
             .collect();
-        let embed_tokens = weights.embedding("model.embed_tokens", config.vocab_size, d);
-        let lm_head = if config.tie_word_embeddings {
-            embed_tokens.as_head()
+        let vocab = config.vocab_size;
+        let (embed_tokens, lm_head, tied) = if config.tie_word_embeddings {
+            weights.tied("model.embed_tokens", "lm_head", vocab, d)
         } else {
-            weights.linear("lm_head", d, config.vocab_size, false)
+            let embed_tokens = weights.embedding("model.embed_tokens", vocab, d);
+            (embed_tokens, weights.linear("lm_head", d, vocab, false), false)
         };
         Ok(Llama {
             info: ModelInfo {
@@ -319,9 +317,9 @@ impl Llama {
                 hidden: d,
                 vocab: config.vocab_size,
                 context: config.max_position_embeddings as usize,
-                end_tokens: fields.end_tokens()?,
-                begin_token: fields.optional("bos_token_id")?,
-                tied: config.tie_word_embeddings,
+                end_tokens: fields.end_tokens(config.vocab_size)?,
+                begin_token: fields.begin_token(config.vocab_size)?,
+                tied,
             },
             embed_tokens,
             layers,
@@ -357,8 +355,13 @@ impl CausalLm for Llama {
         self.lm_head.forward(hidden)
     }
 
-    fn pack_head(&mut self) {
-        self.lm_head.pack();
+    fn ends(&mut self) -> Ends<'_> {
+        Ends {
+            embedding: &mut self.embed_tokens,
+            head: &mut self.lm_head,
+            head_name: "lm_head",
+            tied: &mut self.info.tied,
+        }
     }
 
     fn head(&self) -> (Tensor, Option<Tensor>) {

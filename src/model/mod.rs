@@ -2,7 +2,7 @@
 //!
 //! - [`gptj`], [`neox`], [`llama`], [`gemma3`]: an architecture a file.
 //! - [`layers`], [`lora`], [`activation`], [`rope`], [`attention`], [`branches`], [`product`], [`nf4`], [`cache`] (and its [`room`]): what they share.
-//! - [`config`], [`weights`], [`tokenizer`], [`token_bytes`], [`chat_template`], [`adapter`]: what is read from a model's directory.
+//! - [`config`], [`weights`], [`tokenizer`] (and its [guard](tokenizer_guard)), [`token_bytes`], [`chat_template`], [`adapter`]: what is read from a model's directory.
 //! - [`chat_form`]: in which form a model is asked, by its own template, one of ewe's, or the user's ([`block_template`]).
 //! - [`torch_file`], [`pickle`]: weights in PyTorch's own format, read without running it.
 //! - [`hub`]: models named by their id on the Hugging Face hub.
@@ -38,6 +38,7 @@ pub mod rope;
 pub(crate) mod tests;
 pub mod token_bytes;
 pub mod tokenizer;
+mod tokenizer_guard;
 mod torch_file;
 pub mod weights;
 
@@ -48,7 +49,7 @@ use tch::{Device, Kind, Tensor};
 
 use attention::Pass;
 use config::Fields;
-use layers::Linear;
+use layers::{Embedding, Linear};
 use tokenizer::Tokenizer;
 use weights::{Form, Weights};
 
@@ -114,8 +115,26 @@ pub trait CausalLm: Send {
     /// among them.
     fn for_each_linear(&mut self, f: &mut dyn FnMut(&mut Linear));
 
+    /// Embedding and output head, to be changed.
+    fn ends(&mut self) -> Ends<'_>;
+
+    /// Gives the output head weights of its own, where they are the embedding's.
+    fn untie(&mut self) {
+        let Ends {
+            head,
+            head_name,
+            tied,
+            ..
+        } = self.ends();
+        if std::mem::replace(tied, false) {
+            *head = Linear::of(head_name, head.weight.copy(), head.bias.take());
+        }
+    }
+
     /// Makes the output head ready for inference, see [`Linear::pack`].
-    fn pack_head(&mut self);
+    fn pack_head(&mut self) {
+        self.ends().head.pack();
+    }
 
     /// Makes every product of matrices ready for inference. There is no way back: weights move into an order that only
     /// products know, so [`CausalLm::parameters`] and [`CausalLm::head`] are of no use afterwards.
@@ -127,6 +146,18 @@ pub trait CausalLm: Send {
     /// Every weight under its name in the checkpoint, sharing memory with the model; adapters are not among them,
     /// and a tied head appears once, as the embedding.
     fn parameters(&self) -> Vec<(String, Tensor)>;
+}
+
+/// Where tokens go in and scores come out.
+pub struct Ends<'a> {
+    /// A row a token.
+    pub embedding: &'a mut Embedding,
+    /// The embedding again, where they are tied.
+    pub head: &'a mut Linear,
+    /// Path of a head of its own.
+    pub head_name: &'static str,
+    /// Whether the two share their weights.
+    pub tied: &'a mut bool,
 }
 
 /// A model ready to compute, with its tokenizer.
@@ -178,15 +209,25 @@ fn family(fields: &Fields) -> Result<&'static str> {
 /// The model that `fields` describe, with its tensors taken from `weights`.
 pub fn build(fields: &Fields, weights: &mut Weights) -> Result<Box<dyn CausalLm>> {
     fields.refuse_unless("quantization_config", &[])?;
-    Ok(match family(fields)? {
+    let model: Box<dyn CausalLm> = match family(fields)? {
         "gptj" => Box::new(gptj::GptJ::load(fields, weights)?),
         "gpt_neox" => Box::new(neox::GptNeoX::load(fields, weights)?),
         family @ ("llama" | "mistral" | "qwen2" | "qwen3") => {
             Box::new(llama::Llama::load(family, fields, weights)?)
         }
         _ => Box::new(gemma3::Gemma3::load(fields, weights)?),
-    })
+    };
+    match weights.asked_numbers() {
+        Some(numbers) if numbers > LARGEST => bail!(
+            "{}: it describes a model of {numbers} parameters, more than any has\nhint: compare it with the source's config.json",
+            fields.path().display()
+        ),
+        _ => Ok(model),
+    }
 }
+
+/// No model has more parameters.
+const LARGEST: u128 = 100_000_000_000_000;
 
 /// Reads the model in `dir`: config.json, `*.safetensors` or `pytorch_model*.bin`, tokenizer.json. `dtype` is as in [`device::dtype`].
 ///
@@ -276,17 +317,17 @@ pub fn open(dir: &Path, adapter: Option<&Path>, device: &str, dtype: &str) -> Re
         adapter::attach(loaded.model.as_mut(), adapter, device)?;
         loaded.tokenizer = loaded.tokenizer.asked_as_in(adapter)?;
         let kind = loaded.kind;
-        loaded
-            .model
-            .for_each_linear(&mut |linear| match &mut linear.lora {
-                // In 16 bits the sum would be rounded to the weight's precision, which can be coarser than the correction.
-                Some(lora) if kind != Kind::Float => {
-                    lora.fix(&linear.weight);
-                    lora.a = lora.a.to_kind(kind);
-                    lora.b = lora.b.to_kind(kind);
-                }
-                _ => linear.merge(),
-            });
+        let mut settle = |linear: &mut Linear| match &mut linear.lora {
+            // In 16 bits the sum would be rounded to the weight's precision, which can be coarser than the correction.
+            Some(lora) if kind != Kind::Float => {
+                lora.fix(&linear.weight);
+                lora.a = lora.a.to_kind(kind);
+                lora.b = lora.b.to_kind(kind);
+            }
+            _ => linear.merge(),
+        };
+        loaded.model.for_each_linear(&mut settle);
+        settle(loaded.model.ends().head);
     }
     loaded.model.pack();
     Ok(loaded)

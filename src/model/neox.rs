@@ -6,7 +6,7 @@
 //! heads; `q_bthd` has the features of a head last, `qkv_bth3d` those of query, key and value.
 
 use anyhow::{Result, bail};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tch::Tensor;
 
 use super::activation::Activation;
@@ -15,7 +15,7 @@ use super::config::Fields;
 use super::layers::{Embedding, LayerNorm, Linear};
 use super::rope::Rope;
 use super::weights::Weights;
-use super::{CausalLm, ModelInfo};
+use super::{CausalLm, Ends, ModelInfo};
 
 /// `config.json`, under its names.
 #[derive(Debug, Clone)]
@@ -36,10 +36,6 @@ struct Config {
 
 impl Config {
     fn read(fields: &Fields) -> Result<Config> {
-        // Dropout of the pre-training recipe: no fine-tune of this program uses it, so it must not be asked for.
-        for dropout in ["attention_dropout", "hidden_dropout"] {
-            fields.refuse_unless(dropout, &[json!(0.0)])?;
-        }
         let hidden_size = fields.size("hidden_size")?;
         let heads = fields.size("num_attention_heads")?;
         if hidden_size % heads != 0 {
@@ -55,7 +51,7 @@ impl Config {
             num_hidden_layers: fields.size("num_hidden_layers")? as usize,
             num_attention_heads: heads,
             max_position_embeddings: fields.size("max_position_embeddings")?,
-            layer_norm_eps: fields.optional("layer_norm_eps")?.unwrap_or(1e-5),
+            layer_norm_eps: fields.positive("layer_norm_eps", 1e-5)?,
             hidden_act: Activation::read(fields, "hidden_act", "gelu")?,
             attention_bias: fields.optional("attention_bias")?.unwrap_or(true),
             use_parallel_residual: fields.optional("use_parallel_residual")?.unwrap_or(true),
@@ -192,11 +188,12 @@ impl GptNeoX {
         } else {
             "embed_out"
         };
-        let embed_in = weights.embedding("gpt_neox.embed_in", config.vocab_size, d);
-        let embed_out = if config.tie_word_embeddings {
-            embed_in.as_head()
+        let vocab = config.vocab_size;
+        let (embed_in, embed_out, tied) = if config.tie_word_embeddings {
+            weights.tied("gpt_neox.embed_in", head, vocab, d)
         } else {
-            weights.linear(head, d, config.vocab_size, false)
+            let embed_in = weights.embedding("gpt_neox.embed_in", vocab, d);
+            (embed_in, weights.linear(head, d, vocab, false), false)
         };
         Ok(GptNeoX {
             info: ModelInfo {
@@ -208,9 +205,9 @@ impl GptNeoX {
                 hidden: d,
                 vocab: config.vocab_size,
                 context: config.max_position_embeddings as usize,
-                end_tokens: fields.end_tokens()?,
-                begin_token: fields.optional("bos_token_id")?,
-                tied: config.tie_word_embeddings,
+                end_tokens: fields.end_tokens(config.vocab_size)?,
+                begin_token: fields.begin_token(config.vocab_size)?,
+                tied,
             },
             embed_in,
             layers,
@@ -253,8 +250,13 @@ impl CausalLm for GptNeoX {
         self.embed_out.forward(hidden)
     }
 
-    fn pack_head(&mut self) {
-        self.embed_out.pack();
+    fn ends(&mut self) -> Ends<'_> {
+        Ends {
+            embedding: &mut self.embed_in,
+            head: &mut self.embed_out,
+            head_name: "embed_out",
+            tied: &mut self.info.tied,
+        }
     }
 
     fn head(&self) -> (Tensor, Option<Tensor>) {

@@ -123,8 +123,8 @@ impl Rope {
     pub fn read(fields: &Fields, theta_name: &str, dims: i64) -> Result<Rope> {
         let settings = Rope::settings(fields)?;
         let theta = match settings.get("rope_theta").and_then(Value::as_f64) {
-            Some(theta) => theta,
-            None => fields.optional(theta_name)?.unwrap_or(10_000.0),
+            Some(theta) => fields.check_positive("rope_theta", theta)?,
+            None => fields.positive(theta_name, 10_000.0)?,
         };
         Ok(Rope {
             theta,
@@ -134,10 +134,13 @@ impl Rope {
         })
     }
 
-    /// The object with a model's rotary settings, empty where there is none.
+    /// The object with a model's rotary settings, empty where there is none. Of both, the reference takes `rope_scaling`.
     pub fn settings(fields: &Fields) -> Result<Map<String, Value>> {
-        let settings = fields.optional("rope_parameters")?;
-        Ok(settings.or(fields.optional("rope_scaling")?).unwrap_or_default())
+        let scaling: Option<Map<String, Value>> = fields.optional("rope_scaling")?;
+        Ok(match scaling.filter(|scaling| !scaling.is_empty()) {
+            Some(scaling) => scaling,
+            None => fields.optional("rope_parameters")?.unwrap_or_default(),
+        })
     }
 
     /// Angles at `positions_bt` (int64). Computed in fp32, then rounded to `kind`, as `transformers` does.

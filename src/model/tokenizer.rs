@@ -11,15 +11,17 @@ use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, PostProcessorWrapper};
 
-use super::ModelInfo;
+use super::{ModelInfo, fault, tokenizer_guard};
 
 /// A model's tokenizer. Clones share it.
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
     path: PathBuf,
-    /// The largest id.
+    /// The largest id of the vocabulary, without tokens that were added to it.
     largest: i64,
+    /// Rows of the model's embedding.
+    rows: i64,
     /// What is put in front of a whole text.
     begin: Arc<Vec<i64>>,
     end_tokens: Vec<i64>,
@@ -71,7 +73,9 @@ impl Tokenizer {
             .map_err(|error| anyhow!("{}: {error}", path.display()))?;
         let begin = take_post_processor(&mut inner)
             .with_context(|| format!("{}: unusable post_processor", path.display()))?;
-        let largest = inner.get_vocab(true).into_values().max().unwrap_or(0);
+        let largest = inner.get_vocab(false).into_values().max().unwrap_or(0);
+        let inner = Arc::new(inner);
+        tokenizer_guard::try_out(&inner, &path)?;
         let end_text = special.texts.get("eos_token");
         let end_tokens = end_text
             .and_then(|text| inner.token_to_id(text))
@@ -79,9 +83,10 @@ impl Tokenizer {
             .into_iter()
             .collect();
         Ok(Tokenizer {
-            inner: Arc::new(inner),
+            inner,
             path,
             largest: i64::from(largest),
+            rows: i64::MAX,
             begin: Arc::new(begin),
             end_tokens,
             chat_template: special.chat_template,
@@ -90,16 +95,19 @@ impl Tokenizer {
         })
     }
 
-    /// Adds what the model's config says about it. Fails if it has tokens that the model has no row for.
+    /// Adds what the model's config says about it. Fails if its vocabulary has tokens that the model has no row for. Tokens that
+    /// were added to it, say for padding, may lie beyond: they do no harm where no text has them.
     pub fn belongs_to(mut self, info: &ModelInfo) -> Result<Tokenizer> {
         if self.largest >= info.vocab {
             bail!(
-                "{} has a token of id {}, the model has {} rows",
+                "{} has a token of id {}, the model has {} rows\nhint: is it the tokenizer of another model?",
                 self.path.display(),
                 self.largest,
                 info.vocab
             );
         }
+        self.rows = info.vocab;
+        self.end_tokens.retain(|id| *id < info.vocab);
         self.end_tokens.extend(&info.end_tokens);
         self.end_tokens.sort_unstable();
         self.end_tokens.dedup();
@@ -122,6 +130,7 @@ impl Tokenizer {
         }
         self.special_texts = Arc::new(texts);
         self.end_tokens.extend(theirs.generation.end_tokens);
+        self.end_tokens.retain(|id| *id < self.rows);
         self.end_tokens.sort_unstable();
         self.end_tokens.dedup();
         if theirs.chat_template.is_some() {
@@ -136,10 +145,7 @@ impl Tokenizer {
     /// What some tokenizers put behind a whole text, an end-of-text token, is never there: what is asked is a text that goes on, and
     /// where one ends is the template's or the caller's to say.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<i64>> {
-        let encoding = self
-            .inner
-            .encode_fast(text, false)
-            .map_err(|error| anyhow!("cannot tokenize a text of {} bytes: {error}", text.len()))?;
+        let encoding = self.encoding(text, || self.inner.encode_fast(text, false))?;
         Ok(self.begin_ids(special).chain(ids_of(&encoding)).collect())
     }
 
@@ -148,10 +154,7 @@ impl Tokenizer {
     /// The text is encoded as a whole, so the ids are those of the text whatever is marked: parts that are encoded apart would get
     /// the space that many tokenizers put in front of a text, and lose tokens that lie across their boundary.
     pub fn encode_marked(&self, text: &str, special: bool, marked: &[Range<usize>]) -> Result<Marked> {
-        let encoding = self
-            .inner
-            .encode(text, false)
-            .map_err(|error| anyhow!("cannot tokenize a text of {} bytes: {error}", text.len()))?;
+        let encoding = self.encoding(text, || self.inner.encode(text, false))?;
         let ids: Vec<i64> = self.begin_ids(special).chain(ids_of(&encoding)).collect();
         let (offsets, before) = (encoding.get_offsets(), ids.len() - encoding.get_ids().len());
         let ends_behind = |at: usize| {
@@ -170,6 +173,26 @@ impl Tokenizer {
                 .is_some_and(|(at, token)| offsets.get(token - before).is_some_and(|&(start, _)| start < at)),
             ids,
         })
+    }
+
+    /// What `encode` makes of `text`. Fails where the library breaks down, and on a token that the model has no row for.
+    fn encoding(
+        &self,
+        text: &str,
+        encode: impl FnOnce() -> tokenizers::Result<tokenizers::Encoding>,
+    ) -> Result<tokenizers::Encoding> {
+        let failed = |words: &str| anyhow!("cannot tokenize a text of {} bytes: {words}", text.len());
+        let encoding = fault::tamed(encode)
+            .map_err(|words| failed(&words))?
+            .map_err(|error| failed(&error.to_string()))?;
+        if let Some(id) = ids_of(&encoding).find(|id| *id >= self.rows) {
+            bail!(
+                "the text has the token `{}` of id {id}, for which the model has no row (of {})\nhint: leave it out of the text",
+                self.token(id).unwrap_or_default(),
+                self.rows
+            );
+        }
+        Ok(encoding)
     }
 
     fn begin_ids(&self, special: bool) -> impl Iterator<Item = i64> {
@@ -225,9 +248,10 @@ impl Tokenizer {
     /// Text of `ids`, without special tokens. Bytes that are not UTF-8 become U+FFFD.
     pub fn decode(&self, ids: &[i64]) -> Result<String> {
         let ids: Vec<u32> = ids.iter().map(|&id| id as u32).collect();
-        self.inner
-            .decode(&ids, true)
-            .map_err(|error| anyhow!("cannot decode {} tokens: {error}", ids.len()))
+        let failed = |words: &str| anyhow!("cannot decode {} tokens: {words}", ids.len());
+        fault::tamed(|| self.inner.decode(&ids, true))
+            .map_err(|words| failed(&words))?
+            .map_err(|error| failed(&error.to_string()))
     }
 
     /// A token as the vocabulary writes it, if there is one of that id.
@@ -267,6 +291,7 @@ impl Tokenizer {
             .get("eos_token")
             .and_then(|text| self.inner.token_to_id(text))
             .map(i64::from)
+            .filter(|id| *id < self.rows)
             .or_else(|| self.end_tokens.first().copied())
     }
 
@@ -388,8 +413,11 @@ const MERGES: &str = "merges.txt";
 fn inner(dir: &Path, special: &SpecialTokens) -> Result<(tokenizers::Tokenizer, PathBuf)> {
     let path = dir.join("tokenizer.json");
     if path.is_file() {
-        let inner = tokenizers::Tokenizer::from_file(&path)
-            .map_err(|error| anyhow!("{} is not a tokenizer: {error}", path.display()))?;
+        tokenizer_guard::check(&path)?;
+        let failed = |words: &str| anyhow!("{} is not a tokenizer: {words}", path.display());
+        let inner = fault::tamed(|| tokenizers::Tokenizer::from_file(&path))
+            .map_err(|words| failed(&words))?
+            .map_err(|error| failed(&error.to_string()))?;
         return Ok((inner, path));
     }
     if !is_in(dir) {

@@ -22,6 +22,9 @@ pub const FORMATS: [(&str, &str); 2] = [
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
 ];
 
+/// How much of what is wrong is told.
+const MOST_PROBLEMS: usize = 40;
+
 /// Numbers that are converted at once: of 1 << 22, freed pieces left holes of 230 MB in a heap of 600 (2026-11-25).
 const PIECE: u64 = 1 << 18;
 
@@ -154,6 +157,13 @@ impl Weights {
         }
     }
 
+    /// How many numbers were asked of a sketch.
+    pub fn asked_numbers(&self) -> Option<u128> {
+        let numbers =
+            |(_, shape): &(String, Vec<i64>)| shape.iter().map(|size| *size as u128).product::<u128>();
+        Some(self.asked.as_ref()?.iter().map(numbers).sum())
+    }
+
     /// Names and shapes that were asked of a sketch.
     pub fn into_asked(self) -> Vec<(String, Vec<i64>)> {
         self.asked.unwrap_or_default()
@@ -203,6 +213,13 @@ impl Weights {
     /// Whether the files have a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
         self.find(name).is_some()
+    }
+
+    /// The shape of a tensor in the files; empty where there is none.
+    pub fn shape(&self, name: &str) -> Vec<i64> {
+        self.find(name)
+            .map(|entry| entry.place.shape.clone())
+            .unwrap_or_default()
     }
 
     fn find(&self, name: &str) -> Option<&Entry> {
@@ -342,16 +359,43 @@ impl Weights {
         }
     }
 
+    /// Embedding and output head of a model whose config ties them, and whether they are tied: as in the reference, another
+    /// head in the file counts, and one of the two stands for both.
+    pub fn tied(&mut self, embedding: &str, head: &str, rows: i64, width: i64) -> (Embedding, Linear, bool) {
+        let names = [embedding, head].map(|path| format!("{path}.weight"));
+        let has_head = self.has(&names[1]);
+        let only_head = has_head && !self.has(&names[0]);
+        let embedding = Embedding {
+            path: embedding.to_string(),
+            weight: self.tensor(&names[usize::from(only_head)], &[rows, width]),
+        };
+        if has_head && !only_head {
+            let weight = self.tensor(&names[1], &[rows, width]);
+            if weight.size() == embedding.weight.size() && !weight.equal(&embedding.weight) {
+                return (embedding, Linear::of(head, weight, None), false);
+            }
+        }
+        let head = embedding.as_head();
+        (embedding, head, true)
+    }
+
     /// Fails if anything asked for was missing, misshapen or of an unusable type, listing all of it.
     pub fn finish(self) -> Result<()> {
         if self.problems.is_empty() {
             return Ok(());
         }
-        bail!(
-            "{} does not fit its config.json: {} tensors are wrong\n  {}",
-            self.dir.display(),
+        let (shown, count) = (
+            &self.problems[..self.problems.len().min(MOST_PROBLEMS)],
             self.problems.len(),
-            self.problems.join("\n  ")
+        );
+        let more = match count - shown.len() {
+            0 => String::new(),
+            more => format!("\n  and {more} more"),
+        };
+        bail!(
+            "{} does not fit its config.json: {count} tensors are wrong\n  {}{more}\nhint: are the files those of another model?",
+            self.dir.display(),
+            shown.join("\n  ")
         )
     }
 }
@@ -402,6 +446,12 @@ fn shards_of(index: &Path) -> Result<Vec<PathBuf>> {
 /// Where the tensors of a safetensors file lie.
 fn safetensors_places(path: &Path, file: &File) -> Result<Vec<(String, Place)>> {
     let length = file.metadata().map_or(0, |metadata| metadata.len());
+    if length == 0 {
+        bail!(
+            "{} is empty\nhint: compare its size and checksum with the source's",
+            path.display()
+        );
+    }
     // The format's crate wants to see the whole file; what it reads is the header.
     let bytes = map(file, 0, length).with_context(|| format!("cannot map {}", path.display()))?;
     let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| {

@@ -44,16 +44,9 @@ pub fn bytes(tensors: &[(String, Tensor)]) -> u64 {
     tensors.iter().map(|(_, tensor)| of(tensor) as u64).sum()
 }
 
-/// Bytes that may still be written to the disk of `dir`.
-pub fn free(dir: &Path) -> Result<u64> {
-    let disk =
-        rustix::fs::statvfs(dir).with_context(|| format!("cannot look at the disk of {}", dir.display()))?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
 /// Fails where the disk of `dir` has no room for `need` bytes.
 pub fn make_sure_of_room(dir: &Path, need: u64) -> Result<()> {
-    let free = free(dir)?;
+    let free = ewe::replace::free(dir)?;
     if need > free {
         anyhow::bail!(
             "{} are needed and {} are free at {}\nhint: make room, then run it again; after a checkpoint `ewe train --resume` goes on",

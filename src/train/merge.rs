@@ -3,8 +3,10 @@
 use super::out::OutFolder;
 use super::saved_form::SavedForm;
 use super::{files, save};
+use crate::model::adapter::{self, Attached};
 use crate::model::hub::{self, Want};
-use crate::model::{self, LoadedModel, adapter};
+use crate::model::layers::Linear;
+use crate::model::{self, LoadedModel};
 use anyhow::{Context, Result, bail};
 use ewe::cli::merge::Args;
 use tch::{Device, Kind, Tensor};
@@ -20,11 +22,11 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
         tokenizer,
         ..
     } = model::load(&base, Device::Cpu, &args.dtype)?;
-    let layers = adapter::attach(model.as_mut(), &args.adapter, Device::Cpu)?;
+    let Attached { layers, replaced } = adapter::attach(model.as_mut(), &args.adapter, Device::Cpu)?;
     // What the adapter was trained on is how the merged model is to be asked.
     let form = SavedForm::of(&tokenizer.asked_as_in(&args.adapter)?);
     let (mut changed, mut all) = (0.0, 0.0);
-    model.for_each_linear(&mut |linear| {
+    let mut merge = |linear: &mut Linear| {
         if linear.lora.is_none() {
             return;
         }
@@ -33,8 +35,10 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
         let count = |x: Tensor| x.sum(Kind::Double).double_value(&[]);
         changed += count(linear.weight.not_equal_tensor(&before));
         all += before.numel() as f64;
-    });
-    if changed == 0.0 {
+    };
+    model.for_each_linear(&mut merge);
+    merge(model.ends().head);
+    if changed == 0.0 && replaced.is_empty() {
         bail!(
             "the merged model is its base: no weight differs\nhint: an adapter that was never trained changes nothing, and what it \
              changes can be less than a step of {}; --dtype fp32 keeps it",
@@ -49,11 +53,16 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
     super::run::say(
         quiet,
         &format!(
-            "{}: {} layers merged in {}, {:.1} % of their weights differ from the base's",
+            "{}: {} layers merged in {}, {:.1} % of their weights differ from the base's{}",
             args.out.display(),
             layers,
             model::device::dtype_name(kind),
-            100.0 * changed / all
+            // An adapter of whole weights has no layers.
+            100.0 * changed / f64::max(all, 1.0),
+            match replaced.len() {
+                0 => String::new(),
+                _ => format!("; replaced: {}", replaced.join(", ")),
+            }
         ),
     );
     Ok(())

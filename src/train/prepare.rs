@@ -89,6 +89,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
     }
     let dtype = dtype_name(settings::kind(precision));
     let fields = model::fields(&base)?;
+    fields.refuse_in_training()?;
     let info = model::info(&fields)?;
     let early = || match weights_are_small(&base, info.family, device)? {
         // What is quantised is read once it is known that it fits: small models have no need of that.
@@ -260,6 +261,13 @@ fn weights_are_small(base: &Path, family: &str, device: tch::Device) -> Result<b
 /// The settings of the adapter in `dir`.
 fn go_on_with(dir: &Path, args: &Args) -> Result<LoraSettings> {
     let about = adapter::about(dir)?;
+    if !about.beyond.is_empty() {
+        bail!(
+            "{} has what training does not go on with: {}\nhint: `ewe merge` puts it into its model, which can be trained with another adapter",
+            dir.display(),
+            about.beyond.join(", ")
+        );
+    }
     let targets: BTreeSet<String> = about
         .paths
         .iter()

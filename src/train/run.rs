@@ -149,7 +149,7 @@ impl Run {
     /// A disk that will be full at the first checkpoint is said before the first step.
     fn warn_of_space(&self, args: &Args, quiet: bool) -> Result<()> {
         let need = files::bytes(&self.learner.state()) + save::bytes(&self.learner);
-        let free = files::free(&args.out)?;
+        let free = ewe::replace::free(&args.out)?;
         if need > free {
             say(
                 quiet,

@@ -73,7 +73,15 @@ pub fn write_model(model: &dyn CausalLm, base: &Path, out: &Path) -> Result<()> 
     let kind = weights
         .first()
         .map_or(tch::Kind::Float, |(_, tensor)| tensor.kind());
-    files::write_json(&out.join("config.json"), &config(base, kind)?)?;
+    let mut config = config(base, kind)?;
+    // Another head in the base's files, or what an adapter did to one of the two.
+    let ties = config
+        .get("tie_word_embeddings")
+        .map_or(model.info().family == "gemma3_text", |ties| ties == true);
+    if ties && !model.info().tied {
+        config.insert("tie_word_embeddings".to_owned(), json!(false));
+    }
+    files::write_json(&out.join("config.json"), &config)?;
     write_weights(out, weights, SHARD_BYTES)
 }
 

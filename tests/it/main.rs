@@ -50,6 +50,8 @@ mod server;
 mod shell;
 mod source;
 mod store;
+#[cfg(feature = "torch")]
+mod strangers;
 mod streams;
 mod support;
 #[cfg(feature = "torch")]

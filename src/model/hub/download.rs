@@ -8,12 +8,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use ewe::progress::Progress;
 use reqwest::StatusCode;
-use reqwest::header::{CONTENT_RANGE, RANGE};
+use reqwest::header::CONTENT_RANGE;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::listing::{Sibling, passes};
 use super::{Hub, TRIES, is_hex};
+
+/// Bytes of a file that is no weights; the largest tokenizers have some thirty million.
+const LARGEST_BESIDE: u64 = 1 << 30;
+
+fn is_weights(name: &str) -> bool {
+    name.ends_with(".safetensors") || name.ends_with(".bin")
+}
 
 /// A snapshot that is being completed.
 pub(super) struct Place<'a> {
@@ -43,6 +50,14 @@ impl Place<'_> {
         if link.exists() {
             return Ok(());
         }
+        if !is_weights(name) && file.bytes() > LARGEST_BESIDE {
+            bail!(
+                "{} says that {name} of `{}` has {} bytes, more than such a file needs",
+                self.hub.endpoint,
+                self.id,
+                file.bytes()
+            );
+        }
         let failed = || format!("cannot write into {}", self.blobs.display());
         fs::create_dir_all(&self.blobs).with_context(failed)?;
         fs::create_dir_all(&self.snapshot).with_context(failed)?;
@@ -56,6 +71,33 @@ impl Place<'_> {
         let _ = fs::remove_file(&link);
         std::os::unix::fs::symlink(Path::new("../../blobs").join(sum), &link).with_context(failed)?;
         let _ = fs::remove_file(self.blobs.join(format!("{sum}.lock")));
+        Ok(())
+    }
+
+    /// Fails where what is missing of `files` does not fit on the disk.
+    pub fn room_for(&self, files: &[&Sibling]) -> Result<()> {
+        let missing = |file: &&&Sibling| !self.snapshot.join(&file.rfilename).exists();
+        let here = |file: &Sibling| {
+            let part = self.blobs.join(format!("{}.incomplete", file.sum()));
+            part.metadata().map_or(0, |metadata| metadata.len())
+        };
+        let need = files
+            .iter()
+            .filter(missing)
+            .map(|file| file.bytes().saturating_sub(here(file)))
+            .fold(0, u64::saturating_add);
+        fs::create_dir_all(&self.blobs)
+            .with_context(|| format!("cannot write into {}", self.blobs.display()))?;
+        let free = ewe::replace::free(&self.blobs)?;
+        if need > free {
+            bail!(
+                "`{}` needs {} more at {}, where {} are free\nhint: make room there, or name another place in HF_HUB_CACHE",
+                self.id,
+                ewe::cli::size::shown(need),
+                self.blobs.display(),
+                ewe::cli::size::shown(free)
+            );
+        }
         Ok(())
     }
 
@@ -129,15 +171,15 @@ impl Place<'_> {
     ) -> Result<(), Cut> {
         let (name, total) = (&file.rfilename, file.bytes());
         let url = format!("{}/{}/resolve/{}/{name}", self.hub.endpoint, self.id, self.commit);
-        let mut request = self.hub.ask(self.http, &url);
-        if from > 0 {
-            request = request.header(RANGE, format!("bytes={from}-"));
-        }
         let lost = |error: &reqwest::Error| Cut::Passing(self.hub.unreachable(self.id, error));
         let disk = |error: std::io::Error| {
             Cut::Final(anyhow!(error).context(format!("cannot write into {}", self.blobs.display())))
         };
-        let mut answer = request.send().await.map_err(|error| lost(&error))?;
+        let mut answer = self
+            .hub
+            .ask(self.http, &url, from)
+            .await
+            .map_err(|error| lost(&error))?;
         let status = answer.status();
         if !status.is_success() {
             if status == StatusCode::RANGE_NOT_SATISFIABLE {

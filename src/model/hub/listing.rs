@@ -1,10 +1,16 @@
 //! Asking the hub: what a model consists of, and why it may not be had.
 
-use anyhow::{Context, Result, anyhow};
-use reqwest::StatusCode;
+use anyhow::{Context, Result, anyhow, bail};
+use reqwest::header::{LOCATION, RANGE};
+use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::{Hub, TRIES};
+
+/// Bytes of a listing; those of models with thousands of files have one million.
+const LONGEST: usize = 16 << 20;
+/// Redirects that are followed.
+const REDIRECTS: usize = 10;
 
 /// What the hub says of a model.
 #[derive(Deserialize)]
@@ -46,12 +52,19 @@ impl Hub {
         let url = format!("{}/api/models/{id}/revision/main?blobs=true", self.endpoint);
         let mut tries = 0;
         loop {
-            let failure = match self.ask(http, &url).send().await {
-                Ok(answer) if answer.status().is_success() => {
-                    let text = answer
-                        .bytes()
+            let failure = match self.ask(http, &url, 0).await {
+                Ok(mut answer) if answer.status().is_success() => {
+                    let mut text = Vec::new();
+                    while let Some(bytes) = answer
+                        .chunk()
                         .await
-                        .map_err(|error| self.unreachable(id, &error))?;
+                        .map_err(|error| self.unreachable(id, &error))?
+                    {
+                        if text.len() + bytes.len() > LONGEST {
+                            bail!("{} describes `{id}` in more than {LONGEST} bytes", self.endpoint);
+                        }
+                        text.extend_from_slice(&bytes);
+                    }
                     return serde_json::from_slice(&text)
                         .with_context(|| format!("{} describes `{id}` in an unknown way", self.endpoint));
                 }
@@ -72,11 +85,32 @@ impl Hub {
         }
     }
 
-    pub(super) fn ask(&self, http: &reqwest::Client, url: &str) -> reqwest::RequestBuilder {
-        // On a redirect to another host, where large files lie, reqwest leaves the token away.
-        match &self.token {
-            Some(token) => http.get(url).bearer_auth(token),
-            None => http.get(url),
+    /// What is at `url`, from byte `from` on. Redirects are followed, to where large files lie; the token goes to the endpoint's
+    /// own origin and, once a redirect has left that, nowhere.
+    pub(super) async fn ask(
+        &self,
+        http: &reqwest::Client,
+        url: &str,
+        from: u64,
+    ) -> reqwest::Result<Response> {
+        let mut request = http.get(url);
+        let mut at_home = true;
+        let mut followed = 0;
+        loop {
+            if let Some(token) = self.token.as_ref().filter(|_| at_home) {
+                request = request.bearer_auth(token);
+            }
+            if from > 0 {
+                request = request.header(RANGE, format!("bytes={from}-"));
+            }
+            let answer = request.send().await?;
+            let next = redirect(&answer).filter(|_| followed < REDIRECTS);
+            let Some(next) = next else {
+                return Ok(answer);
+            };
+            followed += 1;
+            at_home &= next.origin() == answer.url().origin();
+            request = http.get(next);
         }
     }
 
@@ -117,6 +151,15 @@ impl Hub {
             ),
         }
     }
+}
+
+/// Where an answer sends who asked, unless that is out of the protected.
+fn redirect(answer: &Response) -> Option<Url> {
+    let moved = matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+    let place = answer.headers().get(LOCATION).filter(|_| moved)?;
+    let next = answer.url().join(place.to_str().ok()?).ok()?;
+    let protects = |url: &Url| url.scheme() == "https";
+    (protects(&next) || (next.scheme() == "http" && !protects(answer.url()))).then_some(next)
 }
 
 /// Whether an answer may be another one in a moment.

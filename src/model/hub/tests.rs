@@ -28,6 +28,12 @@ struct State {
     no_ranges: AtomicBool,
     /// The last byte of files is another one.
     wrong: AtomicBool,
+    /// Files are at this other address.
+    moved_to: Mutex<Option<String>>,
+    /// What the listing says of a file's size, in place of the truth.
+    claims: Mutex<Option<(String, serde_json::Value)>>,
+    /// Bytes of blanks in front of the listing.
+    padding: AtomicUsize,
     /// Path, range and authorization of every request.
     seen: Mutex<Vec<(String, String, String)>>,
 }
@@ -95,14 +101,25 @@ fn answer(mut stream: std::net::TcpStream, state: &State, large: &[&str]) -> std
                 let lfs = large.contains(&name.as_str()).then(|| {
                     serde_json::json!({"sha256": digest_of(Sha256::new(), bytes), "size": bytes.len(), "pointerSize": 1})
                 });
-                serde_json::json!({"rfilename": name, "size": bytes.len(), "blobId": git, "lfs": lfs})
+                let mut size = serde_json::json!(bytes.len());
+                if let Some((_, claim)) = state.claims.lock().unwrap().as_ref().filter(|(of, _)| of == name) {
+                    size = claim.clone();
+                }
+                serde_json::json!({"rfilename": name, "size": size, "blobId": git, "lfs": lfs})
             })
             .collect();
         let text = serde_json::json!({"sha": COMMIT, "siblings": siblings, "gated": false}).to_string();
+        let text = " ".repeat(state.padding.load(Ordering::Relaxed)) + &text;
         return write!(
             stream,
             "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
             text.len()
+        );
+    }
+    if let Some(address) = state.moved_to.lock().unwrap().as_ref() {
+        return write!(
+            stream,
+            "HTTP/1.1 302 Found\r\nlocation: {address}{path}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
         );
     }
     let name = path.strip_prefix(&format!("/some-one/tiny/resolve/{COMMIT}/"));
@@ -300,6 +317,75 @@ fn wrong_bytes_are_never_taken() {
             .get("some-one/tiny", Want::Config)
             .unwrap();
     }
+}
+
+/// Files lie elsewhere, and what is there sends on, also back to the hub: whatever the number of hops, the token is for the hub.
+#[test]
+fn the_token_goes_to_the_hub_only() {
+    let large = &["model.safetensors"][..];
+    let (home, first, second) = (
+        server("neox", large),
+        server("neox", large),
+        server("neox", large),
+    );
+    let cache = tempfile::tempdir().unwrap();
+    *home.state.moved_to.lock().unwrap() = Some(first.address.clone());
+    *first.state.moved_to.lock().unwrap() = Some(second.address.clone());
+    let mut hub = hub(&home, cache.path());
+    hub.token = Some("secret".to_owned());
+    hub.get("some-one/tiny", Want::Model).unwrap();
+    let tokens = |server: &Server| -> Vec<String> {
+        let seen = server.state.seen.lock().unwrap();
+        seen.iter()
+            .map(|(_, _, authorization)| authorization.clone())
+            .collect()
+    };
+    assert!(tokens(&home).iter().all(|token| token == "Bearer secret"));
+    for elsewhere in [&first, &second] {
+        let tokens = tokens(elsewhere);
+        assert!(
+            tokens.len() > 2 && tokens.iter().all(String::is_empty),
+            "{tokens:?}"
+        );
+    }
+
+    // Within the hub's own origin the token stays, and a circle ends.
+    *home.state.moved_to.lock().unwrap() = Some(home.address.clone());
+    let error = message(hub.get("some-one/tiny", Want::Model).and_then(|_| {
+        let other = tempfile::tempdir().unwrap();
+        hub.cache = Cache::new(other.path().to_path_buf());
+        hub.get("some-one/tiny", Want::Model)
+    }));
+    assert!(error.contains("302"), "{error}");
+    assert!(tokens(&home).iter().all(|token| token == "Bearer secret"));
+}
+
+#[test]
+fn what_a_hub_claims_is_bounded() {
+    let fails = |file: &str, claim: serde_json::Value, words: &[&str]| {
+        let (server, cache) = (server("neox", &[]), tempfile::tempdir().unwrap());
+        *server.state.claims.lock().unwrap() = Some((file.to_owned(), claim));
+        let error = message(hub(&server, cache.path()).get("some-one/tiny", Want::Model));
+        for word in words {
+            assert!(error.contains(word), "{error:?} does not say {word:?}");
+        }
+        assert!(ranges(&server, file).is_empty(), "nothing is asked for");
+    };
+    let huge = serde_json::json!(1u64 << 63);
+    fails(
+        "model.safetensors",
+        huge.clone(),
+        &["are free", "hint:", "HF_HUB_CACHE"],
+    );
+    fails("model.safetensors", serde_json::json!(u64::MAX), &["are free"]);
+    fails("config.json", huge.clone(), &["config.json", "more than"]);
+    fails("tokenizer.json", huge, &["tokenizer.json", "more than"]);
+    fails("model.safetensors", serde_json::json!(-1), &["unknown way"]);
+    fails("model.safetensors", serde_json::json!(1e30), &["unknown way"]);
+    let (server, cache) = (server("neox", &[]), tempfile::tempdir().unwrap());
+    server.state.padding.store(17 << 20, Ordering::Relaxed);
+    let error = message(hub(&server, cache.path()).get("some-one/tiny", Want::Model));
+    assert!(error.contains("more than"), "{error}");
 }
 
 #[test]

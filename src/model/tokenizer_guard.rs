@@ -1,0 +1,190 @@
+//! What a tokenizer.json of a stranger may not do: take a text apart for hours, make it a thousand times as long, or end the
+//! program.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::fault;
+
+/// Bytes of a tokenizer.json; the largest published ones have some thirty million.
+const LONGEST: u64 = 512 << 20;
+/// How many times as long a text may become.
+const GROWTH: u64 = 1_000;
+/// Tokens that a post-processor may add.
+const ADDED: usize = 10_000;
+/// How long some lines may take that real tokenizers need a millisecond for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What to do.
+const HINT: &str = "hint: compare it with the source's; it is not the tokenizer of a model";
+
+/// The parts of the file that work on a text.
+#[derive(Deserialize)]
+struct Outline {
+    normalizer: Option<Value>,
+    pre_tokenizer: Option<Value>,
+    post_processor: Option<Value>,
+    decoder: Option<Value>,
+}
+
+/// Looks at the file before it is loaded. Fails on one that is too large, or whose parts make a text too long.
+pub fn check(path: &Path) -> Result<()> {
+    let unreadable = || format!("cannot read {}", path.display());
+    let bytes = std::fs::metadata(path).with_context(unreadable)?.len();
+    if bytes > LONGEST {
+        bail!(
+            "{} has {bytes} bytes, more than {LONGEST}\n{HINT}",
+            path.display()
+        );
+    }
+    let text = std::fs::read(path).with_context(unreadable)?;
+    // What is malformed is told better by the one who loads it.
+    let Ok(outline) = serde_json::from_slice::<Outline>(&text) else {
+        return Ok(());
+    };
+    let parts = [
+        ("normalizer", outline.normalizer),
+        ("pre_tokenizer", outline.pre_tokenizer),
+        ("post_processor", outline.post_processor),
+        ("decoder", outline.decoder),
+    ];
+    for (name, part) in parts
+        .iter()
+        .filter_map(|(name, part)| Some((name, part.as_ref()?)))
+    {
+        let growth = growth(part);
+        if growth > GROWTH {
+            bail!(
+                "{}: its `{name}` can make a text {growth} times as long, more than {GROWTH}\n{HINT}",
+                path.display()
+            );
+        }
+        let added = added(part);
+        if added > ADDED {
+            bail!(
+                "{}: its `{name}` adds {added} tokens, more than {ADDED}\n{HINT}",
+                path.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The parts that a sequence of them has.
+fn steps(part: &Value) -> impl Iterator<Item = &Value> {
+    let names = ["normalizers", "pretokenizers", "processors", "decoders"];
+    names
+        .into_iter()
+        .filter_map(|name| part[name].as_array())
+        .flatten()
+}
+
+/// How many times as long a text can become.
+fn growth(part: &Value) -> u64 {
+    let own = match part["type"].as_str() {
+        Some("Replace") => {
+            let content = part["content"].as_str().map_or(0, str::len);
+            let pattern = part["pattern"]["String"].as_str().map_or(1, str::len);
+            content.div_ceil(pattern.max(1)) as u64
+        }
+        Some("Prepend") => part["prepend"].as_str().map_or(0, |text| text.len() / 64) as u64,
+        Some("TemplateProcessing") => {
+            let pieces = |name: &str| part[name].as_array().into_iter().flatten();
+            pieces("single")
+                .filter(|piece| piece.get("Sequence").is_some())
+                .count() as u64
+        }
+        _ => 1,
+    };
+    steps(part).map(growth).fold(own.max(1), u64::saturating_mul)
+}
+
+/// How many tokens a post-processor adds to a text.
+fn added(part: &Value) -> usize {
+    let ids = |name: &str| part["special_tokens"][name]["ids"].as_array().map_or(1, Vec::len);
+    let pieces = part["single"].as_array().into_iter().flatten();
+    let names = pieces.filter_map(|piece| piece["SpecialToken"]["id"].as_str());
+    names.map(ids).sum::<usize>() + steps(part).map(added).sum::<usize>()
+}
+
+/// Takes some lines apart that patterns without a limit take for ever for. Fails when that takes too long, and when the
+/// tokenizer breaks down.
+pub fn try_out(tokenizer: &Arc<tokenizers::Tokenizer>, path: &Path) -> Result<()> {
+    let (tell, told) = mpsc::channel();
+    let tokenizer = tokenizer.clone();
+    // Nobody can stop it, so nobody waits for it.
+    std::thread::spawn(move || {
+        let lines = ["a", " ", "1", "A", "\n", "-", "é", "ab ", "羊"].map(|text| text.repeat(300) + "!");
+        let done = fault::tamed(|| {
+            lines
+                .iter()
+                .try_for_each(|line| tokenizer.encode_fast(line.as_str(), true).map(drop))
+        });
+        let _ = tell.send(match done {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(words) => Err(words),
+        });
+    });
+    match told.recv_timeout(PATIENCE) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(words)) => Err(anyhow!(
+            "{} cannot take a text apart: {words}\n{HINT}",
+            path.display()
+        )),
+        Err(_) => Err(anyhow!(
+            "{} takes more than {} s for some lines of text: a pattern in it goes back without end\n{HINT}",
+            path.display(),
+            PATIENCE.as_secs()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::tests::golden;
+    use crate::model::tokenizer::Tokenizer;
+    use serde_json::json;
+
+    /// The message of a tokenizer.json with `field` in place of its own.
+    fn fails(field: &str, part: Value, words: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        let text = std::fs::read_to_string(golden("llama").join("tokenizer.json")).unwrap();
+        let mut file: Value = serde_json::from_str(&text).unwrap();
+        file[field] = part;
+        std::fs::write(dir.path().join("tokenizer.json"), file.to_string()).unwrap();
+        let started = std::time::Instant::now();
+        let message = format!("{:#}", Tokenizer::read(dir.path()).err().expect(words));
+        for words in [words, "tokenizer.json", "hint:"] {
+            assert!(message.contains(words), "{message:?} does not say {words:?}");
+        }
+        assert!(started.elapsed() < 3 * PATIENCE);
+    }
+
+    #[test]
+    fn strangers_tokenizers_take_no_more_than_their_share() {
+        let split = |pattern: &str| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+        fails("pre_tokenizer", split("(a+)+$"), "tokenizer.json");
+        fails("pre_tokenizer", split("(?:a|a?)+$"), "tokenizer.json");
+        let doubles = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"});
+        let many = json!({"type": "Sequence", "normalizers": vec![doubles; 40]});
+        fails("normalizer", many, "times as long");
+        let long = json!({"type": "Replace", "pattern": {"Regex": "."}, "content": "b".repeat(5000)});
+        fails("normalizer", long, "times as long");
+        let twice = json!({"type": "TemplateProcessing", "pair": [], "special_tokens": {},
+            "single": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]});
+        let processors = json!({"type": "Sequence", "processors": vec![twice; 30]});
+        fails("post_processor", processors, "times as long");
+        let adds = json!({"type": "TemplateProcessing", "pair": [],
+            "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": vec![1; 20_000], "tokens": vec!["<s>"; 20_000]}}});
+        fails("post_processor", adds, "adds 20000 tokens");
+    }
+}
