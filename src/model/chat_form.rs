@@ -305,7 +305,8 @@ impl ChatForm {
                     "{}: the chat template refuses a system message: {}\nhint: say it in the first user message, or ask with another \
                      template: --template alpaca takes one",
                     self.name,
-                    error.root_cause()
+                    // Its own hint would stand in the middle.
+                    error.root_cause().to_string().lines().next().unwrap_or_default()
                 ),
                 false => error.context(self.name.clone()),
             }
