@@ -88,12 +88,31 @@ pub struct Completion {
     pub text: String,
     /// Why it ended.
     pub finish_reason: FinishReason,
+    /// What the model thought before it answered, where an endpoint says so apart from the text; else empty.
+    pub reasoning: String,
+    /// Why the text is no answer to be read, where the model refused or its server held the answer back.
+    pub refusal: Option<String>,
     /// Tokens of the prompt, as the model counts them; 0 where an endpoint does not say, and then no budget counts
     /// them either.
     pub prompt_tokens: usize,
     /// Tokens generated, an end-of-text token or the tokens of a stop string included; 0 where an endpoint does not
     /// say.
     pub completion_tokens: usize,
+}
+
+impl Completion {
+    /// Why there is no text in it; none where there is.
+    pub fn emptiness(&self) -> Option<&'static str> {
+        if !self.text.trim().is_empty() {
+            return None;
+        }
+        Some(match (self.reasoning.trim().is_empty(), self.finish_reason) {
+            (false, FinishReason::Length) => "reasoning used up the token limit before the answer began",
+            (false, FinishReason::Stop) => "there is reasoning, and no answer behind it",
+            (true, FinishReason::Length) => "the token limit was used up without any text",
+            (true, FinishReason::Stop) => "the answer is empty",
+        })
+    }
 }
 
 /// Why there is no answer.
@@ -108,6 +127,47 @@ pub enum BackendError {
     /// The answer comes another day, from a backend that [defers](Backend::defers).
     #[error("the request waits for its answer")]
     Deferred,
+    /// Whoever asked wants it no more ([`Leave`]).
+    #[error("the request is not sent any more")]
+    Withdrawn,
+}
+
+/// What a backend that may send several requests for one question must ask for, so that whoever wants the answer keeps
+/// count, and can end the waiting.
+pub trait Leave: Send + Sync {
+    /// Waits until one more request may be sent, and counts it.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError::Withdrawn`].
+    fn request(&self) -> BoxFuture<'_, Result<(), BackendError>>;
+
+    /// Counts a request that follows at once from one that had leave.
+    fn follow_up(&self);
+
+    /// The last request did not reach anybody who would have worked on it; it counts for nothing.
+    fn refund(&self);
+
+    /// Waits until nothing more is to be sent. What is under way is still wanted.
+    fn withdrawn(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Leave for whatever is sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Unbounded;
+
+impl Leave for Unbounded {
+    fn request(&self) -> BoxFuture<'_, Result<(), BackendError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn follow_up(&self) {}
+
+    fn refund(&self) {}
+
+    fn withdrawn(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
 }
 
 /// Whether an endpoint is being asked.
@@ -164,6 +224,19 @@ pub trait Backend: Send + Sync {
     /// Continues `prompt`. Dropping the future gives the request up.
     fn complete(&self, prompt: String, sampling: Sampling)
     -> BoxFuture<'_, Result<Completion, BackendError>>;
+
+    /// As [`Backend::complete`], with leave for every request that is sent. What a backend does by itself is one request.
+    fn complete_with<'a>(
+        &'a self,
+        prompt: String,
+        sampling: Sampling,
+        leave: &'a dyn Leave,
+    ) -> BoxFuture<'a, Result<Completion, BackendError>> {
+        Box::pin(async move {
+            leave.request().await?;
+            self.complete(prompt, sampling).await
+        })
+    }
 
     /// How the endpoints behind it are doing, in the order in which they were given; none for a local model.
     fn status(&self) -> Vec<EndpointStatus> {

@@ -2,6 +2,7 @@
 //!
 //! - [`task`]: the values that stages exchange.
 //! - [`backend`]: what is asked of a language model, and the trait of those who answer.
+//! - [`reasoning`]: what a model thinks aloud, apart from what it answers.
 //! - [`prompt`]: every text that a model is shown.
 //! - [`jinja`]: templates that come with models.
 //! - [`client`]: models behind an OpenAI-compatible endpoint.
@@ -40,6 +41,7 @@ pub mod lock;
 pub mod pipeline;
 pub mod progress;
 pub mod prompt;
+pub mod reasoning;
 pub mod replace;
 pub mod report;
 pub mod signals;

@@ -11,6 +11,7 @@ mod alpaca;
 mod ask;
 pub mod budget;
 mod evolution;
+pub mod futility;
 pub mod judge;
 pub mod neighbors;
 mod novelty;
@@ -19,7 +20,7 @@ mod progress;
 pub mod rejudge;
 mod self_instruct;
 
-use crate::backend::{Backend, Sampling};
+use crate::backend::{Backend, Completion, Sampling};
 use crate::filter::elimination;
 use crate::filter::judge::NEAR_DUPLICATE;
 use crate::filter::rules::{Objection, RuleSet};
@@ -54,6 +55,9 @@ use std::sync::{Mutex, RwLock};
 const FRUITLESS_ROUNDS: u64 = 200;
 /// Rounds in a row whose first request may fail.
 const FAILED_ROUNDS: u64 = 10;
+
+/// The reason of what stands for an answer without text.
+const EMPTY_ANSWER: &str = "empty_answer";
 
 /// Settings of a run.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -93,6 +97,25 @@ impl Config {
         json["reasons"] = reasons.into();
         Ok(json)
     }
+}
+
+/// What of a configuration, as the store keeps it, decides about what is written: all but when to stop, and how many rounds run
+/// side by side.
+fn voice(mut config: serde_json::Value) -> serde_json::Value {
+    if let Some(settings) = config.as_object_mut() {
+        settings.retain(|name, _| !matches!(name.as_str(), "target" | "budget" | "min_novelty" | "window"));
+    }
+    config
+}
+
+/// The first of the runs at the end that all were told the same. What is to be said about a run that goes on is said of them
+/// together; a run with another model or other settings begins anew.
+async fn first_alike(store: &Store, config: &serde_json::Value, model: &str) -> Result<i64> {
+    let voice_now = voice(config.clone());
+    let runs = store.runs_of("generate").await?.into_iter();
+    let alike =
+        runs.take_while(|(_, config, of)| of.as_deref() == Some(model) && voice(config.clone()) == voice_now);
+    Ok(alike.last().map_or(i64::MAX, |(id, ..)| id))
 }
 
 fn as_text<S: serde::Serializer>(threshold: &Threshold, serializer: S) -> Result<S::Ok, S::Error> {
@@ -165,10 +188,23 @@ pub async fn grow(
         return Ok(Ending::Target);
     }
     let mut next = store.next_round().await?;
+    let settings = config.to_json()?;
+    let since = first_alike(store, &settings, backend.model()).await?;
+    let novelty = Novelty::after(store.last_novelties(novelty::SPAN, since).await?);
+    // A run that is over for what it brought is over when it is started again.
+    if novelty.is_below(config.min_novelty) {
+        progress.novelty = novelty.part();
+        show(&progress);
+        return Ok(Ending::Saturated);
+    }
+    let fruitless = store.fruitless_rounds(FRUITLESS_ROUNDS, since).await?;
+    if fruitless >= FRUITLESS_ROUNDS {
+        return Err(nothing_new(store, next, None).await?);
+    }
     let run_id = store
         .begin_run(
             "generate",
-            &config.to_json()?,
+            &settings,
             Some(config.seed as i64),
             Some(backend.model()),
         )
@@ -185,10 +221,14 @@ pub async fn grow(
         evolver: config.evolve.as_ref().map(|evolve| Evolver::new(evolve, &seeds)),
         dealer: Mutex::new(Dealer::new(config.recipe.choice(), config.seed, next)),
         waiting: Mutex::new(Waiting::left_over(store, &pool).await?),
-        novelty: Mutex::new(Novelty::after(store.last_novelties(novelty::SPAN).await?)),
+        novelty: Mutex::new(novelty),
         pool: RwLock::new(pool),
     };
-    let mut result = run.rounds(&mut next, &mut progress, show).await;
+    let patience = Patience { fruitless, failed: 0 };
+    let mut result = run.rounds(&mut next, patience, &mut progress, show).await;
+    if let (Ok(Ending::Waiting), Some(stage)) = (&result, run.asker.futility.hopeless()) {
+        result = Err(anyhow!(run.asker.futility.message(stage)));
+    }
     if result.is_ok()
         && let Err(error) = run.settle_neighbors().await
     {
@@ -210,6 +250,7 @@ impl Run<'_> {
     async fn rounds(
         &self,
         next: &mut u64,
+        mut patience: Patience,
         progress: &mut Progress,
         show: &mut dyn FnMut(&Progress),
     ) -> Result<Ending> {
@@ -219,7 +260,6 @@ impl Run<'_> {
         }
         // Rounds that ended while earlier ones were admitted.
         let mut ended = VecDeque::new();
-        let mut patience = Patience::default();
         loop {
             let mut batch = Batch::new(self.config.threshold);
             let mut stop = None;
@@ -269,6 +309,9 @@ impl Run<'_> {
                     return Ok(ending);
                 }
                 Some(Stop::Failed(error)) => return Err(error),
+                Some(Stop::Fruitless) => {
+                    return Err(nothing_new(self.store, *next, self.asker.futility.told()).await?);
+                }
                 None => {}
             }
         }
@@ -286,8 +329,9 @@ impl Run<'_> {
         patience.fruitless = if accepted == 0 { patience.fruitless + 1 } else { 0 };
         if let (true, Some(failure)) = (patience.failed >= FAILED_ROUNDS, failure) {
             return Some(Stop::Failed(anyhow!(
-                "{} rounds in a row could not be asked for: {failure}",
-                patience.failed
+                "{} rounds in a row could not be asked for: {}",
+                patience.failed,
+                self.asker.futility.told().unwrap_or(failure)
             )));
         }
         if progress.accepted >= progress.target {
@@ -297,12 +341,7 @@ impl Run<'_> {
         if novelty.is_below(self.config.min_novelty) {
             return Some(Stop::Drained(Ending::Saturated));
         }
-        (patience.fruitless >= FRUITLESS_ROUNDS).then(|| {
-            Stop::Failed(anyhow!(
-                "{FRUITLESS_ROUNDS} rounds in a row brought no new task; the model only repeats what is there\n\
-                 hint: look at `select reason, count(*) from candidate group by 1`, give more seeds, or take a larger model"
-            ))
-        })
+        (patience.fruitless >= FRUITLESS_ROUNDS).then_some(Stop::Fruitless)
     }
 
     /// Lets the rounds go on until they would send another request. What is in flight was paid for: it is committed,
@@ -321,6 +360,7 @@ impl Run<'_> {
         progress.cost = meter.cost(self.config.budget.price);
         progress.novelty = self.novelty.lock().expect("nobody panics with it").part();
         progress.endpoints = self.asker.backend.status();
+        progress.complaints = self.asker.futility.said();
     }
 
     /// Answers one request of a round; its sampling seed is a function of its place.
@@ -331,7 +371,7 @@ impl Run<'_> {
         ordinal: usize,
         prompt: String,
         mut sampling: Sampling,
-    ) -> Result<Answer, NoAnswer> {
+    ) -> Result<Answer<'_>, NoAnswer> {
         sampling.seed = request_seed(self.config.seed, round, stage, ordinal);
         self.asker
             .ask(round, stage, ordinal as u64, prompt, sampling)
@@ -394,6 +434,38 @@ enum Stop {
     Drained(Ending),
     /// The run failed.
     Failed(anyhow::Error),
+    /// Too many rounds in a row brought nothing.
+    Fruitless,
+}
+
+/// That the rounds before this one brought nothing, and why: what spoke against their candidates, and what was said about
+/// requests without an answer that can be used.
+async fn nothing_new(store: &Store, next: u64, told: Option<String>) -> Result<anyhow::Error> {
+    let reasons = store
+        .rejections_since(next.saturating_sub(FRUITLESS_ROUNDS))
+        .await?;
+    let repeats = reasons
+        .first()
+        .is_some_and(|(reason, _)| reason == NEAR_DUPLICATE);
+    let mut why: Vec<String> = reasons
+        .iter()
+        .map(|(reason, count)| format!("{reason} {count}"))
+        .collect();
+    if why.is_empty() {
+        why.push("there was no candidate".to_string());
+    }
+    let mut error = format!(
+        "{FRUITLESS_ROUNDS} rounds in a row brought no new task: {}",
+        why.join(", ")
+    );
+    if let Some(told) = told {
+        error.push_str(&format!("; requests in vain: {told}"));
+    }
+    error.push_str(match repeats {
+        true => "\nhint: the model repeats what is there; give more seeds, another --seed, or take a larger model",
+        false => "\nhint: `select reason, detail, instruction from rejection` shows what it wrote; another model, recipe or --seed begins anew",
+    });
+    Ok(anyhow!(error))
 }
 
 /// Rounds in a row that went wrong.
@@ -439,6 +511,17 @@ impl Outcome {
             ..Outcome::default()
         }
     }
+
+    /// Of a round whose first answer has nothing in it: one candidate, so that it is counted.
+    fn empty(mut answer: Answer<'_>) -> Outcome {
+        answer.settle(false);
+        let why = answer.completion.emptiness().unwrap_or_default().to_string();
+        let rejection = Rejection::new(EMPTY_ANSWER, why);
+        Outcome {
+            candidates: vec![Developed::new(answer.id, String::new(), Some(rejection))],
+            ..Outcome::default()
+        }
+    }
 }
 
 /// An instruction with its instances.
@@ -466,6 +549,14 @@ impl Developed {
 impl From<Objection> for Rejection {
     fn from(objection: Objection) -> Self {
         Rejection::new(objection.reason, objection.detail)
+    }
+}
+
+/// What an answer says that says neither yes nor no, or why it says nothing.
+fn said(completion: &Completion) -> String {
+    match completion.emptiness() {
+        Some(empty) => empty.to_string(),
+        None => format!("'{}'", completion.text.trim()),
     }
 }
 

@@ -49,13 +49,13 @@ pub enum Asked {
 
 impl Args {
     /// The mailbox for `--batch-file`, with its results read; without it the endpoint.
-    pub fn asked(&self, at: &endpoint::Args) -> Result<Asked> {
+    pub async fn asked(&self, at: &endpoint::Args) -> Result<Asked> {
         let Some(out) = &self.batch_file else {
-            return at.client().map(Asked::Endpoint);
+            return at.client().await.map(Asked::Endpoint);
         };
         let model = at.model()?;
-        let results = Results::read(&self.batch_results, self.keep_going)?;
-        Mailbox::new(model, at.api, out, results).map(Asked::Files)
+        let results = Results::read(&self.batch_results, self.keep_going, &at.secrets()?)?;
+        Mailbox::new(model, at.api, at.shape()?, out, results).map(Asked::Files)
     }
 }
 
@@ -150,19 +150,30 @@ impl Posted {
         }
         let Counts {
             refused,
+            reshaped,
             passing,
             repeated,
             damaged,
             ..
         } = self.counts;
         let many = |number: u64, one| counted(number as i64, one);
+        let were = |number: u64, what| match number {
+            1 => format!("1 request was {what}"),
+            many => format!("{many} requests were {what}"),
+        };
         if damaged > 0 {
             eprintln!("{}: skipped", many(damaged, "damaged line"));
         }
         if refused > 0 {
             eprintln!(
                 "{}, and will not be asked again while its result is given",
-                many(refused, "request was refused for good")
+                were(refused, "refused for good")
+            );
+        }
+        if reshaped > 0 {
+            eprintln!(
+                "{} for a field that is sent no more; what is still needed is written again",
+                were(reshaped, "refused")
             );
         }
         if let Some(error) = &self.counts.passing_error {

@@ -28,6 +28,10 @@ pub struct Args {
     #[arg(long, value_name = "AMOUNT", default_value_t = 0.0, group = "prices", value_parser = number::money)]
     pub price_out: f64,
 
+    /// Give up when this many requests of a stage in a row brought no answer that can be used; 0 never does
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub give_up_after: u64,
+
     /// Stop after this many minutes
     #[arg(long, value_name = "MINUTES", value_parser = number::minutes)]
     pub max_minutes: Option<f64>,
@@ -47,6 +51,7 @@ impl Args {
                 input: self.price_in,
                 output: self.price_out,
             },
+            futile: (self.give_up_after > 0).then_some(self.give_up_after),
         }
     }
 

@@ -1,12 +1,14 @@
 //! `ewe generate`
 
 use super::live::Live;
+use super::terminal::{clean, counted};
 use super::{batch, budget, endpoint, interrupt, local, number, quality, recipe};
 use crate::backend::Backend;
 use crate::client::Client;
 use crate::client::mailbox::Mailbox;
 use crate::filter::Threshold;
 use crate::filter::rules::RuleSet;
+use crate::pipeline::futility::told;
 use crate::pipeline::judge::{self, Judged};
 use crate::pipeline::{self, Ending};
 use crate::progress::clock;
@@ -120,7 +122,7 @@ pub struct Grow {
 /// Reads the options and opens the dataset before a model is loaded, so that what is wrong with them is said at once.
 pub async fn open(args: &Args) -> Result<Grow> {
     let config = args.config()?;
-    let judge = args.judge.client(&args.at)?;
+    let judge = args.judge.client(&args.at).await?;
     let store = Store::open(&args.db).await?;
     let lock = store.lock_for_generate()?;
     let judges = args
@@ -138,7 +140,7 @@ pub async fn open(args: &Args) -> Result<Grow> {
 
 /// Asks an endpoint, or files.
 pub async fn run(args: &Args, quiet: bool) -> Result<u8> {
-    let asked = args.batch_files.asked(&args.at)?;
+    let asked = args.batch_files.asked(&args.at).await?;
     open(args)
         .await?
         .run(args, quiet, asked.backend(), asked.mailbox())
@@ -279,6 +281,13 @@ impl Grown {
                 last.tokens(),
                 clock(self.time)
             );
+            if let (true, Some(told)) = (last.accepted == *had, told(&last.complaints)) {
+                eprintln!(
+                    "nothing new came of {}: {}",
+                    counted(last.requests as i64, "request"),
+                    clean(&told)
+                );
+            }
             if let Some(judged) = &self.judged {
                 println!("{}: {}", args.db.display(), super::judge::sentence(judged));
                 super::judge::warn(judged);
@@ -286,7 +295,7 @@ impl Grown {
             match ending {
                 Ending::Target => {}
                 Ending::Budget(spent) => println!(
-                    "stopped: the budget of {} is spent; the same command with a larger one goes on",
+                    "stopped: the budget of {} is spent; the same command may spend as much again and goes on",
                     spent.as_str()
                 ),
                 Ending::Saturated => println!(
@@ -318,7 +327,8 @@ impl Grown {
         let mut json = serde_json::json!({"ending": word, "budget": spent, "accepted": last.accepted,
             "new": last.accepted - self.had, "rejected": last.rejections(), "rejected_by_reason": last.rejected,
             "novelty": last.novelty, "requests": last.requests, "tokens": last.tokens(),
-            "prompt_tokens": last.prompt_tokens, "completion_tokens": last.completion_tokens, "cost": last.cost});
+            "prompt_tokens": last.prompt_tokens, "completion_tokens": last.completion_tokens, "cost": last.cost,
+            "complaints": super::judge::complaints(&last.complaints)});
         if let Some(posted) = &self.posted {
             json["batch"] = posted.to_json();
         }

@@ -5,6 +5,7 @@ use super::{batch, budget, endpoint, interrupt, local, number};
 use crate::backend::Backend;
 use crate::client::mailbox::Mailbox;
 use crate::pipeline::Ending;
+use crate::pipeline::futility::told;
 use crate::pipeline::judge::{self, Config, Judged};
 use crate::progress::{Progress, clock};
 use crate::store::judgment::Choice;
@@ -80,7 +81,7 @@ pub async fn open(args: &Args) -> Result<Judge> {
 
 /// Asks an endpoint, or files.
 pub async fn run(args: &Args, quiet: bool) -> Result<u8> {
-    let asked = args.batch_files.asked(&args.at)?;
+    let asked = args.batch_files.asked(&args.at).await?;
     open(args)
         .await?
         .run(args, quiet, asked.backend(), asked.mailbox())
@@ -216,8 +217,15 @@ pub(super) fn sentence(judged: &Judged) -> String {
     )
 }
 
-/// Says on stderr what could not be asked.
+/// Says on stderr what could not be asked, and why there is no score at all.
 pub(super) fn warn(judged: &Judged) {
+    if let (None, 1.., Some(told)) = (judged.mean(), judged.unreadable, told(&judged.complaints)) {
+        eprintln!(
+            "no score came of {}: {}",
+            counted(judged.requests as i64, "request"),
+            clean(&told)
+        );
+    }
     if let Some(failure) = &judged.failure {
         eprintln!(
             "{} could not be judged, and will be tried again by the next pass: {}",
@@ -232,5 +240,13 @@ pub(super) fn to_json(judged: &Judged) -> serde_json::Value {
     let mut said = json!(judged);
     said["judged"] = judged.judged().into();
     said["mean"] = judged.mean().into();
+    said["complaints"] = complaints(&judged.complaints);
     said
+}
+
+/// What was said about requests that brought nothing, for programs.
+pub(super) fn complaints(said: &[(u64, String)]) -> serde_json::Value {
+    said.iter()
+        .map(|(count, words)| json!({"count": count, "words": words}))
+        .collect()
 }

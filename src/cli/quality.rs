@@ -4,6 +4,7 @@ use super::endpoint;
 use crate::client::Client;
 use crate::client::endpoint::EndpointConfig;
 use crate::client::key::ApiKey;
+use crate::client::shape::Shape;
 use anyhow::Result;
 
 /// Who judges, if anybody.
@@ -15,10 +16,10 @@ pub struct Args {
     pub judge: bool,
 
     /// The same, by another model behind this address
-    #[arg(long, value_name = "URL", requires = "judge_model")]
+    #[arg(long, value_name = "URL")]
     pub judge_endpoint: Option<String>,
 
-    /// The judge's name there
+    /// The judge's name there [default: the only one that it has]
     #[arg(long, value_name = "NAME", requires = "judge_endpoint")]
     pub judge_model: Option<String>,
 
@@ -33,17 +34,20 @@ impl Args {
         self.judge || self.judge_endpoint.is_some()
     }
 
-    /// The client for `--judge-endpoint`, which is asked in the same way as the others; none without it.
-    pub fn client(&self, at: &endpoint::Args) -> Result<Option<Client>> {
-        let (Some(url), Some(model)) = (&self.judge_endpoint, &self.judge_model) else {
+    /// The client for `--judge-endpoint`, which is asked in the same way as the others; none without it. What was said about
+    /// the fields of requests, and headers, are for the others: it is another server with another model.
+    pub async fn client(&self, at: &endpoint::Args) -> Result<Option<Client>> {
+        let Some(url) = &self.judge_endpoint else {
             return Ok(None);
         };
         let key = ApiKey::from_env(&self.judge_key_env).map_err(anyhow::Error::msg)?;
         let endpoint = EndpointConfig {
             url: url.clone(),
-            model: model.clone(),
+            model: self.judge_model.clone().unwrap_or_default(),
             key,
+            headers: Vec::new(),
+            shape: Shape::default(),
         };
-        at.client_for(vec![endpoint]).map(Some)
+        at.client_for(vec![endpoint]).await.map(Some)
     }
 }

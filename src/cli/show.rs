@@ -158,6 +158,9 @@ fn print(out: &mut impl Write, view: &TaskView) -> std::io::Result<()> {
             indent(&call.prompt, 4),
             indent(&call.response, 4)
         )?;
+        if !call.reasoning.is_empty() {
+            writeln!(out, "  reasoning\n{}", indent(&call.reasoning, 4))?;
+        }
     }
     Ok(())
 }

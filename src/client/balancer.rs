@@ -14,6 +14,10 @@ use tokio::sync::Notify;
 pub struct Settings {
     /// The most requests under way at one endpoint.
     pub concurrency: usize,
+    /// An endpoint whose answers take longer is asked for no more at once, one whose answers take twice as long for less.
+    pub slow: Option<Duration>,
+    /// How long the first request to an endpoint goes ahead alone.
+    pub ahead: Duration,
     /// How often in a row an endpoint may fail and be tried again.
     pub retries: u32,
     /// The longest first wait after a failure.
@@ -52,14 +56,14 @@ impl Balancer {
             let pause = {
                 let mut desks = self.lock();
                 if let Some(endpoint) = choose(&desks, time) {
-                    desks[endpoint].enter();
+                    desks[endpoint].enter(time);
                     return Slot {
                         balancer: self,
                         endpoint,
                         sent: Sent { request, time },
                     };
                 }
-                desks.iter().filter_map(|desk| desk.pause(time)).min()
+                desks.iter().filter_map(|desk| desk.opens(time)).min()
             };
             match pause {
                 Some(end) => tokio::select! {
@@ -137,7 +141,7 @@ impl Slot<'_> {
     /// The endpoint answered, if only that it will not. Returns whether it is back after it had been set aside.
     pub fn answered(self) -> bool {
         let is_felt = self.balancer.waiting.load(Ordering::Relaxed) > 0;
-        self.balancer.lock()[self.endpoint].answered(self.sent, is_felt)
+        self.balancer.lock()[self.endpoint].answered(self.sent, is_felt, Instant::now())
     }
 
     /// The endpoint failed. `suspect` says that the request had failed before while others were answered.
@@ -171,6 +175,8 @@ mod tests {
     fn balancer(endpoints: usize, retries: u32) -> Balancer {
         let settings = Settings {
             concurrency: 4,
+            slow: None,
+            ahead: Duration::ZERO,
             retries,
             backoff: BACKOFF,
         };
@@ -202,6 +208,29 @@ mod tests {
         // Between equals, the one that has done less.
         now(&balancer, 9).unwrap().answered();
         assert_eq!(now(&balancer, 10).unwrap().endpoint(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_first_request_goes_ahead_alone_until_it_is_answered_or_takes_its_time() {
+        let settings = Settings {
+            concurrency: 4,
+            slow: None,
+            ahead: Duration::from_millis(40),
+            retries: 1,
+            backoff: BACKOFF,
+        };
+        let balancer = Balancer::new(1, settings);
+        let start = Instant::now();
+        let first = now(&balancer, 0).unwrap();
+        assert!(now(&balancer, 1).is_none());
+        let second = balancer.slot(1).await;
+        assert!(start.elapsed() >= Duration::from_millis(40));
+        first.answered();
+        second.answered();
+        let balancer = Balancer::new(1, settings);
+        now(&balancer, 0).unwrap().answered();
+        let slots: Vec<_> = (1..5).map(|i| now(&balancer, i).unwrap()).collect();
+        assert_eq!(slots.len(), 4);
     }
 
     #[tokio::test]

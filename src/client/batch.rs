@@ -2,10 +2,11 @@
 //! each result, in any order. vLLM's `run-batch` reads and writes the same.
 
 use super::failure::Failure;
+use super::lenient::{repaired, unmarked};
+use super::reply::{self, Reply};
 use super::wire::{self, Dialect};
-use crate::backend::{Completion, Sampling};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
 /// Why a request of a batch has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,34 +15,20 @@ pub enum Unanswered {
     #[error("{0}")]
     Passing(String),
     /// It cannot be answered as it stands.
-    #[error("{0}")]
-    Refused(String),
+    #[error("{error}")]
+    Refused {
+        /// What is said about it.
+        error: String,
+        /// The server's words in whole.
+        body: String,
+    },
 }
 
-#[derive(Serialize)]
-struct RequestLine<'a> {
-    custom_id: &'a str,
-    method: &'static str,
-    url: String,
-    body: wire::Request<'a>,
-}
-
-/// The line, without its line break, that asks `model` to continue `prompt`. `custom_id` comes back with the result and
+/// The line, without its line break, that sends a request with these fields. `custom_id` comes back with the result and
 /// must be unique in the file.
-pub fn request_line(
-    custom_id: &str,
-    dialect: Dialect,
-    model: &str,
-    prompt: &str,
-    sampling: &Sampling,
-) -> String {
-    let line = RequestLine {
-        custom_id,
-        method: "POST",
-        url: format!("/v1{}", dialect.path()),
-        body: wire::Request::new(dialect, model, prompt, sampling),
-    };
-    serde_json::to_string(&line).expect("a request is plain values")
+pub fn request_line(custom_id: &str, dialect: Dialect, body: &Map<String, Value>) -> String {
+    let url = format!("/v1{}", dialect.path());
+    json!({"custom_id": custom_id, "method": "POST", "url": url, "body": body}).to_string()
 }
 
 #[derive(Deserialize)]
@@ -61,13 +48,15 @@ struct Response {
 
 /// Reads a line of results: which request it belongs to, and its answer. The error says why that cannot be told; such a
 /// line answers nothing.
-pub fn result(line: &str) -> Result<(String, Result<Completion, Unanswered>), String> {
-    let line: ResultLine = serde_json::from_str(line)
+pub fn result(line: &str) -> Result<(String, Result<Reply, Unanswered>), String> {
+    let bytes = unmarked(line.as_bytes());
+    let line: ResultLine = serde_json::from_slice(bytes)
+        .or_else(|error| serde_json::from_slice(&repaired(bytes)).map_err(|_| error))
         .map_err(|error| format!("this is no result of a batch: {error}: '{}'", wire::excerpt(line)))?;
     Ok((line.custom_id, answer(line.response, &line.error)))
 }
 
-fn answer(response: Option<Response>, error: &Value) -> Result<Completion, Unanswered> {
+fn answer(response: Option<Response>, error: &Value) -> Result<Reply, Unanswered> {
     let words = |value: &Value| wire::excerpt(&wire::error_message(&value.to_string()));
     let Some(response) = response else {
         return Err(Unanswered::Passing(match error {
@@ -76,17 +65,23 @@ fn answer(response: Option<Response>, error: &Value) -> Result<Completion, Unans
         }));
     };
     // vLLM's `run-batch` puts its words beside the response.
-    let said = match response.body {
-        Value::Null => words(error),
-        ref body => words(body),
+    let body = match response.body {
+        Value::Null => error,
+        ref body => body,
     };
-    let error = || format!("the server answered {}: {said}", response.status_code);
+    let error = || format!("the server answered {}: {}", response.status_code, words(body));
     match response.status_code {
-        200..300 => wire::completion(&response.body.to_string()).map_err(|failure| match failure {
-            Failure::Final(error) => Unanswered::Refused(error.to_string()),
+        200..300 => reply::read(response.body.to_string().as_bytes()).map_err(|failure| match failure {
+            Failure::Final(error) => Unanswered::Refused {
+                error: error.to_string(),
+                body: String::new(),
+            },
             Failure::Passing(passing) => Unanswered::Passing(passing.error),
         }),
-        400 | 413 | 422 => Err(Unanswered::Refused(error())),
+        400 | 413 | 422 => Err(Unanswered::Refused {
+            error: error(),
+            body: body.to_string(),
+        }),
         _ => Err(Unanswered::Passing(error())),
     }
 }
@@ -94,7 +89,7 @@ fn answer(response: Option<Response>, error: &Value) -> Result<Completion, Unans
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::backend::Sampling;
 
     #[test]
     fn a_request_is_one_line() {
@@ -102,7 +97,12 @@ mod tests {
             stop: vec!["\n\n".into()],
             ..Sampling::default()
         };
-        let line = request_line("r-1", Dialect::Completions, "m", "one\ntwo", &sampling);
+        let body = |dialect, prompt| wire::Request::new(dialect, "m", prompt, &sampling).fields();
+        let line = request_line(
+            "r-1",
+            Dialect::Completions,
+            &body(Dialect::Completions, "one\ntwo"),
+        );
         assert!(!line.contains('\n'), "{line}");
         assert_eq!(
             serde_json::from_str::<Value>(&line).unwrap(),
@@ -110,14 +110,14 @@ mod tests {
                 "model": "m", "prompt": "one\ntwo", "max_tokens": 256, "temperature": 0.7, "top_p": 1.0, "seed": 0,
                 "stop": ["\n\n"]}})
         );
-        let chat = request_line("r-2", Dialect::Chat, "m", "p", &sampling);
+        let chat = request_line("r-2", Dialect::Chat, &body(Dialect::Chat, "p"));
         let chat: Value = serde_json::from_str(&chat).unwrap();
         assert_eq!(chat["url"], "/v1/chat/completions");
         assert_eq!(chat["body"]["messages"][1]["content"], "p");
     }
 
     /// The answer to request `r`.
-    fn read(line: Value) -> Result<Completion, Unanswered> {
+    fn read(line: Value) -> Result<Reply, Unanswered> {
         let (custom_id, answer) = result(&line.to_string()).unwrap();
         assert_eq!(custom_id, "r");
         answer
@@ -140,7 +140,6 @@ mod tests {
     #[test]
     fn what_failed_says_whether_to_ask_again() {
         let response = |status: u16, body: Value| json!({"custom_id": "r", "response": {"status_code": status, "body": body}});
-        let filtered = json!({"choices": [{"text": "x", "finish_reason": "content_filter"}]});
         let cases = [
             (
                 json!({"custom_id": "r", "response": null,
@@ -163,13 +162,12 @@ mod tests {
             (response(500, Value::Null), false, "500"),
             (response(200, Value::Null), false, "cannot be read"),
             (response(200, json!({"choices": []})), false, "no choices"),
-            (response(200, filtered), true, "content filter"),
             (response(0, json!("?")), false, "answered 0"),
         ];
         for (line, refused, wanted) in cases {
             let shown = line.to_string();
             let error = read(line).unwrap_err();
-            assert_eq!(matches!(error, Unanswered::Refused(_)), refused, "{shown}");
+            assert_eq!(matches!(error, Unanswered::Refused { .. }), refused, "{shown}");
             assert!(error.to_string().contains(wanted), "{shown}: {error}");
         }
     }

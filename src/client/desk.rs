@@ -22,6 +22,8 @@ pub struct Desk {
     settings: Settings,
     limit: Limit,
     in_flight: usize,
+    /// When the first request was sent.
+    first: Option<Instant>,
     answered: u64,
     retried: u64,
     /// Failures in a row, those of one round-trip counted once.
@@ -64,8 +66,12 @@ impl Desk {
     pub fn new(settings: Settings) -> Self {
         Desk {
             settings,
-            limit: Limit::new(settings.concurrency),
+            limit: match settings.slow {
+                None => Limit::new(settings.concurrency),
+                Some(_) => Limit::creeping(settings.concurrency),
+            },
             in_flight: 0,
+            first: None,
             answered: 0,
             retried: 0,
             strikes: 0,
@@ -91,9 +97,20 @@ impl Desk {
         self.paused_until.filter(|time| *time > now)
     }
 
+    /// When there may be room again, if it is a question of time.
+    pub fn opens(&self, now: Instant) -> Option<Instant> {
+        self.pause(now).max(self.goes_ahead(now))
+    }
+
+    /// Until when the first request goes ahead alone, while it does.
+    fn goes_ahead(&self, now: Instant) -> Option<Instant> {
+        let end = self.first.filter(|_| self.answered == 0 && self.in_flight > 0)? + self.settings.ahead;
+        (end > now).then_some(end)
+    }
+
     /// How many more requests may be sent now.
     pub fn room(&self, now: Instant) -> usize {
-        match self.pause(now) {
+        match self.opens(now) {
             Some(_) => 0,
             None => self.limit.get().saturating_sub(self.in_flight),
         }
@@ -105,7 +122,8 @@ impl Desk {
     }
 
     /// A request is sent.
-    pub fn enter(&mut self) {
+    pub fn enter(&mut self, now: Instant) {
+        self.first.get_or_insert(now);
         self.in_flight += 1;
     }
 
@@ -131,9 +149,14 @@ impl Desk {
     }
 
     /// It answered, while others waited for room or not. Returns whether it is back after it had been set aside.
-    pub fn answered(&mut self, sent: Sent, is_felt: bool) -> bool {
+    pub fn answered(&mut self, sent: Sent, is_felt: bool, now: Instant) -> bool {
         self.answered += 1;
-        self.limit.answered(sent.time, is_felt);
+        // Long before an answer is given up for its time, fewer at once are the better way to have it.
+        match self.settings.slow {
+            Some(slow) if now - sent.time > slow * 2 => self.limit.overloaded(sent.time, now),
+            Some(slow) if now - sent.time > slow => {}
+            _ => self.limit.answered(sent.time, is_felt),
+        }
         self.forgive();
         self.failed.clear();
         let is_back = std::mem::take(&mut self.asides) > 0;

@@ -1,14 +1,19 @@
 //! One endpoint: where it is, which dialect it speaks, and one try at getting an answer from it.
 
+use super::address::Address;
 use super::failure::{Failure, Kind, Passing};
-use super::key::ApiKey;
+use super::key::{self, ApiKey, SecretHeader, Secrets};
+use super::objection::objections;
+use super::reply::{self, End, Reply};
 use super::retry::retry_after;
+use super::shape::{Learnt, Shape};
 use super::wire::{self, Dialect};
-use crate::backend::{BackendError, Completion, Sampling};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
-use reqwest::{StatusCode, Url};
-use std::sync::OnceLock;
+use crate::backend::{BackendError, Completion, Leave, Sampling};
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION};
+use serde_json::{Map, Value};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 /// Bytes of a body that are read. No answer of a few thousand tokens comes near it.
 const LONGEST_BODY: usize = 16 << 20;
@@ -27,30 +32,51 @@ pub enum Api {
 /// How to reach a model at one address.
 #[derive(Debug, Clone)]
 pub struct EndpointConfig {
-    /// The address, up to and including `/v1`.
+    /// The address, up to and including `/v1`, or the whole of one.
     pub url: String,
     /// The model's name there.
     pub model: String,
     /// Sent as a bearer token.
     pub key: ApiKey,
+    /// Headers that are sent besides.
+    pub headers: Vec<SecretHeader>,
+    /// The shape of requests.
+    pub shape: Shape,
 }
 
 /// An endpoint.
 pub struct Endpoint {
     config: EndpointConfig,
-    base: String,
-    authorization: Option<HeaderValue>,
+    address: Address,
+    headers: HeaderMap,
+    secrets: Secrets,
     api: Api,
     /// What `auto` found out.
     spoken: OnceLock<Dialect>,
+    /// What it refuses.
+    learnt: Mutex<Learnt>,
     /// Whether it was said that it counts no tokens.
     uncounted: AtomicBool,
+    /// Whether it was said that it ends answers with a word that nobody knows.
+    unknown_end: AtomicBool,
+}
+
+/// An answer, and whether the server gave any text for one, if only an empty one.
+pub struct Answered {
+    /// The answer.
+    pub completion: Completion,
+    /// Whether there was a text.
+    pub has_text: bool,
+    /// Whether the server was told where to stop.
+    pub knew_stop: bool,
 }
 
 /// Why a try in one dialect brought no answer.
 enum Refusal {
     /// The server does not have this path, or not for this model.
     Missing(String),
+    /// It refuses the request; the body says why.
+    Refused(String, Failure),
     Other(Failure),
 }
 
@@ -63,31 +89,29 @@ impl<T: Into<Failure>> From<T> for Refusal {
 impl Endpoint {
     /// Checks the address; nothing is sent yet.
     pub fn new(config: EndpointConfig, api: Api) -> Result<Self, BackendError> {
-        let wrong = |url: &str, error: &str, hint: &str| {
-            BackendError::Fatal(format!("endpoint '{url}': {error}\nhint: {hint}"))
+        let address = Address::new(&config.url)?;
+        let api = match (address.dialect(), api) {
+            (None, api) => api,
+            (Some(Dialect::Chat), Api::Chat | Api::Auto) => Api::Chat,
+            (Some(Dialect::Completions), Api::Completions | Api::Auto) => Api::Completions,
+            (Some(dialect), _) => {
+                return Err(BackendError::Fatal(format!(
+                    "endpoint '{}': the address ends in {}, and --api asks for something else\nhint: leave --api out",
+                    config.url,
+                    dialect.path()
+                )));
+            }
         };
-        let example = "give an address like http://127.0.0.1:8000/v1";
-        let base =
-            Url::parse(&config.url).map_err(|error| wrong(&config.url, &error.to_string(), example))?;
-        // The address is stored and shown, so nothing secret may be in it.
-        if !base.username().is_empty() || base.password().is_some() || base.query().is_some() {
-            let host = base.host_str().unwrap_or_default();
-            return Err(wrong(
-                host,
-                "the address holds a password or a query, and addresses are stored with the dataset",
-                "put the key into an environment variable and name it with --api-key-env",
-            ));
-        }
-        if !matches!(base.scheme(), "http" | "https") || base.fragment().is_some() {
-            return Err(wrong(&config.url, "this is no address of an endpoint", example));
-        }
         Ok(Endpoint {
-            base: base.as_str().trim_end_matches('/').to_string(),
-            authorization: config.key.header(),
+            address,
+            headers: key::headers(&config.key, &config.headers),
+            secrets: Secrets::new(&config.key, &config.headers),
             config,
             api,
             spoken: OnceLock::new(),
+            learnt: Mutex::default(),
             uncounted: AtomicBool::new(false),
+            unknown_end: AtomicBool::new(false),
         })
     }
 
@@ -101,30 +125,54 @@ impl Endpoint {
         &self.config.model
     }
 
-    /// Asks once, or twice while it is not known which dialect it speaks.
+    /// Asks once; twice while it is not known which dialect it speaks, and again whenever it refuses a field that can be
+    /// left out.
     pub async fn ask(
         &self,
         http: &reqwest::Client,
         prompt: &str,
         sampling: &Sampling,
-    ) -> Result<Completion, Failure> {
-        let asked = |dialect| self.ask_in(dialect, http, prompt, sampling);
+        leave: &dyn Leave,
+    ) -> Result<Answered, Failure> {
+        let asked = |dialect| self.ask_in(dialect, http, prompt, sampling, leave);
         let answer = match (self.api, self.spoken.get()) {
             (Api::Completions, _) => asked(Dialect::Completions).await,
             (Api::Chat, _) => asked(Dialect::Chat).await,
             (Api::Auto, Some(dialect)) => asked(*dialect).await,
-            (Api::Auto, None) => match asked(Dialect::Completions).await {
-                Err(Refusal::Missing(error)) => match asked(Dialect::Chat).await {
-                    Err(Refusal::Missing(_)) => Err(Refusal::Missing(error)),
-                    answer => self.remember(Dialect::Chat, answer),
-                },
-                answer => self.remember(Dialect::Completions, answer),
-            },
+            (Api::Auto, None) => {
+                let first = asked(Dialect::Completions).await;
+                let is_missing = match &first {
+                    Err(Refusal::Missing(_)) => true,
+                    Err(Refusal::Refused(words, _)) => wire::wants_chat(words),
+                    _ => false,
+                };
+                if is_missing {
+                    leave.follow_up();
+                    match asked(Dialect::Chat).await {
+                        Err(Refusal::Missing(_)) => first,
+                        answer => self.remember(Dialect::Chat, answer),
+                    }
+                } else {
+                    self.remember(Dialect::Completions, first)
+                }
+            }
         };
-        let completion = answer.map_err(|refusal| match refusal {
+        let (reply, knew_stop) = answer.map_err(|refusal| match refusal {
             Refusal::Missing(error) => Failure::Final(BackendError::Fatal(error)),
-            Refusal::Other(failure) => failure,
+            Refusal::Refused(_, failure) | Refusal::Other(failure) => failure,
         })?;
+        if let End::Unknown(word) = &reply.end
+            && !self.unknown_end.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                "endpoint '{}' ends answers with the finish_reason '{}', which nobody documents; where it does not count \
+                 fewer tokens than were allowed, such an answer is taken for one that was cut off",
+                self.url(),
+                wire::excerpt(word)
+            );
+        }
+        let has_text = reply.has_text;
+        let completion = reply.completion(sampling.max_tokens);
         if completion.prompt_tokens + completion.completion_tokens == 0
             && !self.uncounted.swap(true, Ordering::Relaxed)
         {
@@ -133,11 +181,37 @@ impl Endpoint {
                 self.url()
             );
         }
-        Ok(completion)
+        Ok(Answered {
+            completion,
+            has_text,
+            knew_stop,
+        })
     }
 
+    /// Keeps the stop strings here from now on, where the model was thinking when one of them met its thoughts.
+    pub fn leave_stop_out(&self) {
+        let is_news = self
+            .learnt
+            .lock()
+            .expect("nobody panics with it")
+            .leave_stop_out();
+        if is_news {
+            tracing::warn!(
+                "endpoint '{}': the model's reasoning ends at a stop string before its answer begins; `stop` is left out \
+                 from now on, and answers are cut where it says so",
+                self.url()
+            );
+        }
+    }
+
+    /// Remembers the dialect of a path that is there, whatever it answered.
     fn remember<T>(&self, dialect: Dialect, answer: Result<T, Refusal>) -> Result<T, Refusal> {
-        if answer.is_ok() && self.spoken.set(dialect).is_ok() {
+        let is_there = match &answer {
+            Ok(_) => true,
+            Err(Refusal::Refused(..)) => dialect == Dialect::Chat,
+            Err(_) => false,
+        };
+        if is_there && self.spoken.set(dialect).is_ok() {
             tracing::info!("endpoint '{}' is asked at {}", self.url(), dialect.path());
         }
         answer
@@ -149,46 +223,148 @@ impl Endpoint {
         http: &reqwest::Client,
         prompt: &str,
         sampling: &Sampling,
-    ) -> Result<Completion, Refusal> {
-        let url = format!("{}{}", self.base, dialect.path());
-        let body = wire::Request::new(dialect, self.model(), prompt, sampling);
-        let body = serde_json::to_vec(&body).expect("a request is plain values");
-        let mut request = http
-            .post(&url)
-            .header(CONTENT_TYPE, "application/json")
-            .body(body);
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization.clone());
+        leave: &dyn Leave,
+    ) -> Result<(Reply, bool), Refusal> {
+        let fields = wire::Request::new(dialect, self.model(), prompt, sampling).fields();
+        loop {
+            let (body, knows_stop) = {
+                let learnt = self.learnt.lock().expect("nobody panics with it");
+                let body = self.config.shape.body(&fields, &learnt);
+                (body, self.config.shape.sends_stop(&learnt))
+            };
+            match self.send(dialect, http, &body).await {
+                Ok(reply) => return Ok((reply, knows_stop)),
+                Err(Refusal::Refused(words, _)) if self.learns(&words, &fields, &body) => leave.follow_up(),
+                Err(refusal) => return Err(refusal),
+            }
         }
+    }
+
+    /// Whether a refusal of a body with these fields taught something, to this request or to one beside it. Each time
+    /// there is less to refuse.
+    fn learns(&self, words: &str, fields: &Map<String, Value>, body: &Map<String, Value>) -> bool {
+        let objections = objections(words, body);
+        let mut learnt = self.learnt.lock().expect("nobody panics with it");
+        if objections.is_empty() {
+            return false;
+        }
+        if self.config.shape.body(fields, &learnt) != *body {
+            return true;
+        }
+        let mut is_news = false;
+        for objection in objections {
+            if let Some(line) = self.config.shape.learn(&objection, fields, &mut learnt) {
+                is_news = true;
+                tracing::warn!(
+                    "endpoint '{}' refuses `{}`: '{}'; {line}",
+                    self.url(),
+                    wire::excerpt(&objection.field),
+                    wire::excerpt(&self.secrets.redact(&wire::error_message(words)))
+                );
+            }
+        }
+        is_news
+    }
+
+    async fn send(
+        &self,
+        dialect: Dialect,
+        http: &reqwest::Client,
+        body: &Map<String, Value>,
+    ) -> Result<Reply, Refusal> {
+        let url = self.address.of(dialect);
+        let body = serde_json::to_vec(body).expect("a request is plain values");
+        let request = http
+            .post(url.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .headers(self.headers.clone())
+            .body(body);
         let response = request.send().await.map_err(transport)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let (body, end) = read(response).await;
         if !status.is_success() {
-            return Err(self.refusal(&url, status, &headers, &String::from_utf8_lossy(&body)));
+            return Err(self.refusal(url.as_str(), status, &headers, &String::from_utf8_lossy(&body)));
         }
         end?;
-        let body = String::from_utf8(body).map_err(|error| {
-            let place = error.utf8_error().valid_up_to();
-            Passing::new(
-                Kind::Unreadable,
-                format!("the server's answer is no UTF-8 from byte {place} on"),
-            )
-        })?;
-        wire::completion(&body).map_err(|failure| {
-            let shown = wire::excerpt(&self.config.key.redact(&body));
-            match failure {
-                Failure::Passing(passing) => Refusal::from(Passing {
-                    error: format!("{}: '{shown}'", passing.error),
+        match reply::read(&body) {
+            Ok(reply) => Ok(reply.redacted(&self.secrets)),
+            Err(Failure::Passing(passing)) => {
+                let body = String::from_utf8_lossy(&body);
+                let shown = wire::excerpt(&self.secrets.redact(&body));
+                let passing = Passing {
+                    error: format!("{}: '{shown}'", self.secrets.redact(&passing.error)),
                     ..passing
-                }),
-                failure => Refusal::from(failure),
+                };
+                // An error with the status of an answer, as some routers send it.
+                Err(match wire::is_error(&body) {
+                    true => Refusal::Refused(body.into_owned(), passing.into()),
+                    false => passing.into(),
+                })
             }
-        })
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// The only model that the server has.
+    ///
+    /// # Errors
+    ///
+    /// Where it has none, or several, or does not say.
+    pub async fn only_model(&self, http: &reqwest::Client) -> Result<String, BackendError> {
+        let url = self.address.models();
+        let cannot = |error: &str| {
+            BackendError::Fatal(format!(
+                "endpoint '{}': {error}\nhint: name the model with --endpoint-model",
+                self.url()
+            ))
+        };
+        let words = |text: &str| wire::excerpt(&self.secrets.redact(text));
+        let unlisted = |error: &str| cannot(&format!("it does not say which models it has: {error}"));
+        let request = http.get(url).headers(self.headers.clone());
+        let response = request
+            .send()
+            .await
+            .map_err(|error| unlisted(&words(&chain(&error))))?;
+        let status = response.status();
+        let (body, end) = read(response).await;
+        end.map_err(|passing| unlisted(&words(&passing.error)))?;
+        if !status.is_success() {
+            let said = words(&wire::error_message(&String::from_utf8_lossy(&body)));
+            return Err(match status {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => BackendError::Fatal(format!(
+                    "endpoint '{}': the server answered {status}: {said}\nhint: {}",
+                    self.url(),
+                    self.config.key.hint()
+                )),
+                _ => unlisted(&format!("the server answered {status}: {said}")),
+            });
+        }
+        let models = wire::models(&body);
+        match &models[..] {
+            [only] if self.secrets.redact(only) == *only => Ok(only.clone()),
+            [] => Err(cannot("it lists no model")),
+            [_] => Err(cannot("the model that it lists is called like a secret")),
+            several => {
+                let mut names: Vec<String> = several
+                    .iter()
+                    .take(10)
+                    .map(|name| format!("'{}'", words(name)))
+                    .collect();
+                if several.len() > names.len() {
+                    names.push("…".to_string());
+                }
+                Err(cannot(&format!(
+                    "it has {} models: {}",
+                    several.len(),
+                    names.join(", ")
+                )))
+            }
+        }
     }
 
     /// What a status other than success means.
     fn refusal(&self, url: &str, status: StatusCode, headers: &HeaderMap, body: &str) -> Refusal {
-        let words = |text: &str| wire::excerpt(&self.config.key.redact(text));
+        let words = |text: &str| wire::excerpt(&self.secrets.redact(text));
         let error = format!(
             "the server answered {status}: {}",
             words(&wire::error_message(body))
@@ -209,14 +385,16 @@ impl Endpoint {
                 retry_after,
             }
         };
+        let refused = |failure: Failure| Refusal::Refused(body.to_string(), failure);
         let fatally = |hint: &str| Failure::Final(BackendError::Fatal(fatal(hint))).into();
         match status {
             StatusCode::TOO_MANY_REQUESTS if wire::is_out_of_quota(body) => fatally(""),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => passing(Kind::Busy).into(),
             StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT => passing(Kind::Broken).into(),
-            status if status.is_server_error() => passing(Kind::Broken).into(),
+            // A field that a program behind the server does not know is its error, not the request's.
+            status if status.is_server_error() => refused(passing(Kind::Broken).into()),
             StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
-                Failure::Final(BackendError::Request(error)).into()
+                refused(Failure::Final(BackendError::Request(error)))
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => fatally(&self.config.key.hint()),
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Refusal::Missing(fatal(&format!(

@@ -1,6 +1,8 @@
-//! The key of an endpoint: read from the environment, sent, and never stored, logged or shown.
+//! What an endpoint is told and nobody else may see: its key and other headers, read from the environment, sent, and never
+//! stored, logged or shown.
 
-use reqwest::header::HeaderValue;
+use regex::{NoExpand, Regex};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use std::fmt;
 
 /// A key, or the knowledge that there is none; both name the environment variable.
@@ -32,18 +34,10 @@ impl ApiKey {
     }
 
     /// The value of the `Authorization` header, marked so that no log of the HTTP stack shows it.
-    pub(super) fn header(&self) -> Option<HeaderValue> {
+    fn header(&self) -> Option<HeaderValue> {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", self.key.as_ref()?)).ok()?;
         value.set_sensitive(true);
         Some(value)
-    }
-
-    /// `text` without the key: a server may well quote what it was sent.
-    pub(super) fn redact(&self, text: &str) -> String {
-        match &self.key {
-            Some(key) => text.replace(key, "***"),
-            None => text.to_string(),
-        }
     }
 
     /// What to do when a server wants another key.
@@ -68,6 +62,162 @@ impl fmt::Debug for ApiKey {
     }
 }
 
+/// A header whose value an environment variable holds.
+#[derive(Clone)]
+pub struct SecretHeader {
+    name: HeaderName,
+    value: String,
+}
+
+impl SecretHeader {
+    /// Reads `NAME=VARIABLE`.
+    ///
+    /// # Errors
+    ///
+    /// What is not of this form, a name that is none, a variable that is unset or holds no header's value.
+    pub fn from_env(text: &str) -> Result<Self, String> {
+        let Some((name, variable)) = text.split_once('=') else {
+            return Err(format!("'{text}' is no NAME=VARIABLE"));
+        };
+        let Ok(name) = name.trim().parse::<HeaderName>() else {
+            return Err(format!("'{name}' is no name of a header"));
+        };
+        let value = std::env::var(variable).unwrap_or_default();
+        let value = value.trim();
+        if value.is_empty() || HeaderValue::from_str(value).is_err() {
+            return Err(format!(
+                "the environment variable '{variable}' holds nothing that can be the header '{name}'"
+            ));
+        }
+        Ok(SecretHeader {
+            name,
+            value: value.to_string(),
+        })
+    }
+}
+
+impl fmt::Debug for SecretHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretHeader({})", self.name)
+    }
+}
+
+/// The headers of a request: the key's and those besides, which go before it.
+pub(super) fn headers(key: &ApiKey, more: &[SecretHeader]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Some(value) = key.header() {
+        headers.insert(AUTHORIZATION, value);
+    }
+    for header in more {
+        if let Ok(mut value) = HeaderValue::from_str(&header.value) {
+            value.set_sensitive(true);
+            headers.insert(header.name.clone(), value);
+        }
+    }
+    headers
+}
+
+/// A secret with fewer characters is a placeholder, such as servers that need none are given; in an answer the same
+/// letters are a word.
+const SHORTEST: usize = 8;
+
+/// Texts that documents of servers show in place of a key.
+const PLACEHOLDERS: [&str; 8] = [
+    "not-needed",
+    "no-key-required",
+    "sk-no-key-required",
+    "lm-studio",
+    "token-abc123",
+    "placeholder",
+    "undefined",
+    "your-api-key",
+];
+
+/// Takes out of a server's words what it was told in confidence: it may well quote what it was sent.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets {
+    patterns: Vec<Pattern>,
+}
+
+#[derive(Clone)]
+struct Pattern {
+    regex: Regex,
+    /// Whether the secret is one, and not a word that stands in an answer for its own sake.
+    is_secret: bool,
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Secrets {
+    /// These.
+    pub fn new(key: &ApiKey, headers: &[SecretHeader]) -> Secrets {
+        let mut secrets: Vec<&str> = key.key.iter().map(String::as_str).collect();
+        for header in headers {
+            // `Bearer` and the like are no secret; what follows is one by itself.
+            let bare = header.value.rsplit(' ').next().unwrap_or_default();
+            secrets.extend([header.value.as_str(), bare]);
+        }
+        // The longest first, so that no part of one is left when another is taken out.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        let patterns = secrets.into_iter().filter_map(Pattern::new).collect();
+        Secrets { patterns }
+    }
+
+    /// A server's words about an error, or anything else that is shown, without the secrets.
+    pub fn redact(&self, text: &str) -> String {
+        self.without(text, |_| true)
+    }
+
+    /// A model's answer without them. Placeholders stay: they would be found in words.
+    pub fn redact_answer(&self, text: &str) -> String {
+        self.without(text, |pattern| pattern.is_secret)
+    }
+
+    fn without(&self, text: &str, counts: impl Fn(&Pattern) -> bool) -> String {
+        let mut text = text.to_string();
+        for pattern in self.patterns.iter().filter(|pattern| counts(pattern)) {
+            if let std::borrow::Cow::Owned(redacted) = pattern.regex.replace_all(&text, NoExpand("***")) {
+                text = redacted;
+            }
+        }
+        text
+    }
+}
+
+impl Pattern {
+    /// Finds a secret as it is, and with the escapes that JSON and addresses have for its characters.
+    fn new(secret: &str) -> Option<Pattern> {
+        let characters = secret.chars().map(|c| {
+            let literal = regex::escape(c.encode_utf8(&mut [0; 4]));
+            if c.is_ascii_alphanumeric() {
+                return literal;
+            }
+            let mut bytes = [0; 4];
+            let percent: String = c
+                .encode_utf8(&mut bytes)
+                .bytes()
+                .map(|byte| format!("%(?i:{byte:02x})"))
+                .collect();
+            format!(r"(?:\\?{literal}|\\u(?i:{:04x})|{percent})", c as u32)
+        });
+        let body: String = characters.collect();
+        let is_secret = secret.len() >= SHORTEST && !PLACEHOLDERS.contains(&secret.to_lowercase().as_str());
+        let pattern = match is_secret {
+            true => body,
+            // Where it stands by itself.
+            false => format!(r"\b{{start-half}}{body}\b{{end-half}}"),
+        };
+        let regex = Regex::new(&pattern)
+            .or_else(|_| Regex::new(&regex::escape(secret)))
+            .ok()?;
+        (!secret.is_empty()).then_some(Pattern { regex, is_secret })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,10 +230,43 @@ mod tests {
         for shown in [format!("{header:?}"), format!("{key:?}"), key.hint()] {
             assert!(!shown.contains("secret"), "{shown}");
         }
-        assert_eq!(key.redact("bad key 'sk-secret'"), "bad key '***'");
+        let secrets = Secrets::new(&key, &[]);
+        assert_eq!(secrets.redact("bad key 'sk-secret'"), "bad key '***'");
+        assert!(!format!("{secrets:?}").contains("secret"));
         let none = ApiKey::new("KEY", "");
         assert_eq!(none.header(), None);
-        assert_eq!(none.redact("as it is"), "as it is");
+        assert_eq!(Secrets::new(&none, &[]).redact("as it is"), "as it is");
         assert!(none.hint().contains("'KEY'"));
+    }
+
+    #[test]
+    fn a_secret_is_found_however_it_is_spelt() {
+        let header = SecretHeader {
+            name: "x-token".parse().unwrap(),
+            value: "Token a+b=c/d0123".into(),
+        };
+        let secrets = Secrets::new(&ApiKey::new("KEY", "sk-very/secret_1"), &[header]);
+        for spelt in [
+            "sk-very/secret_1",
+            r"sk-very\/secret_1",
+            r"sk\u002dvery\u002Fsecret\u005f1",
+            "sk-very%2Fsecret_1",
+            "sk-very%2fsecret%5F1",
+            "a+b=c/d0123",
+            "a%2Bb%3Dc%2Fd0123",
+        ] {
+            assert_eq!(secrets.redact_answer(&format!("<{spelt}>")), "<***>", "{spelt}");
+        }
+        assert_eq!(secrets.redact("Token a+b=c/d0123"), "***");
+    }
+
+    #[test]
+    fn a_placeholder_is_no_secret_of_an_answer() {
+        for placeholder in ["EMPTY", "x", "ollama", "token-abc123"] {
+            let secrets = Secrets::new(&ApiKey::new("KEY", placeholder), &[]);
+            let text = format!("an example: {placeholder}, boxes");
+            assert_eq!(secrets.redact_answer(&text), text);
+            assert_eq!(secrets.redact(&text), "an example: ***, boxes");
+        }
     }
 }

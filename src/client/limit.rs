@@ -7,6 +7,9 @@ use std::time::Instant;
 /// says so and is asked for less.
 const START: usize = 32;
 
+/// Where it starts when nobody said how many shall be in flight.
+const CREEPING_START: usize = 8;
+
 /// An adaptive limit. Answers and failures of requests sent before the last cut say nothing about the limit after
 /// it, and change nothing: so it halves at most once in a round-trip.
 #[derive(Debug, Clone)]
@@ -27,6 +30,15 @@ impl Limit {
             most,
             answers: 0,
             last_cut: None,
+        }
+    }
+
+    /// For an endpoint of which nobody said what it bears: starts lower still, since a server with a queue takes any number
+    /// and has none of them answered in time.
+    pub fn creeping(most: usize) -> Self {
+        Limit {
+            now: most.clamp(1, CREEPING_START),
+            ..Limit::new(most)
         }
     }
 

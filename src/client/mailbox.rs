@@ -3,9 +3,11 @@
 
 use super::batch::{self, Unanswered};
 use super::endpoint::Api;
+use super::objection::objections;
 use super::results::Results;
-use super::wire::Dialect;
-use crate::backend::{Backend, BackendError, Completion, Sampling, content_key};
+use super::shape::{Learnt, Shape};
+use super::wire::{self, Dialect};
+use crate::backend::{Backend, BackendError, Completion, Leave, Sampling, content_key};
 use crate::replace::{self, Replacement};
 use anyhow::{Context, Result, bail};
 use futures::FutureExt;
@@ -14,7 +16,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 /// Bytes of a file by which it is told to be one of requests.
 const LOOKED_AT: u64 = 1 << 20;
@@ -27,6 +29,8 @@ pub struct Mailbox {
     /// Its name in content keys.
     name: String,
     dialect: Dialect,
+    /// The shape of requests.
+    shape: Shape,
     out: PathBuf,
     results: Results,
     post: Mutex<Post>,
@@ -38,6 +42,10 @@ struct Post {
     /// By content key.
     deferred: HashMap<String, (String, Sampling)>,
     found: HashSet<String>,
+    /// Requests that were refused for a field which is not in them any more.
+    reshaped: HashSet<String>,
+    /// What the refusals taught.
+    learnt: Learnt,
 }
 
 /// What the results were worth.
@@ -47,6 +55,8 @@ pub struct Counts {
     pub answers: u64,
     /// Requests that cannot be answered as they stand.
     pub refused: u64,
+    /// Requests that were refused for a field which is not in them any more; they are written again.
+    pub reshaped: u64,
     /// Requests that failed in passing, and are asked again.
     pub passing: u64,
     /// The first such failure.
@@ -68,7 +78,7 @@ impl Mailbox {
     /// # Errors
     ///
     /// When something else stands there, or nothing can be written there.
-    pub fn new(model: &str, api: Api, out: &Path, results: Results) -> Result<Mailbox> {
+    pub fn new(model: &str, api: Api, shape: Shape, out: &Path, results: Results) -> Result<Mailbox> {
         let directory = match out.parent() {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
@@ -83,14 +93,20 @@ impl Mailbox {
                 out.display()
             );
         }
+        let model = model.to_string();
+        let name = match shape.in_name() {
+            Some(fields) => format!("{model} with {fields}"),
+            None => model.clone(),
+        };
         let (dialect, name) = match api {
-            Api::Chat => (Dialect::Chat, format!("{model} (chat)")),
-            Api::Completions | Api::Auto => (Dialect::Completions, model.to_string()),
+            Api::Chat => (Dialect::Chat, format!("{name} (chat)")),
+            Api::Completions | Api::Auto => (Dialect::Completions, name),
         };
         Ok(Mailbox {
-            served: model.to_string(),
+            served: model,
             name,
             dialect,
+            shape,
             out: out.into(),
             results,
             post: Mutex::default(),
@@ -112,12 +128,14 @@ impl Mailbox {
         let mut passing = Vec::new();
         for (id, result) in self.results.iter() {
             match result {
-                Ok(completion) => {
-                    counts.answers += 1;
-                    counts.prompt_tokens += completion.prompt_tokens as u64;
-                    counts.completion_tokens += completion.completion_tokens as u64;
+                Ok(reply) => {
+                    counts.answers += u64::from(reply.refusal.is_none());
+                    counts.refused += u64::from(reply.refusal.is_some());
+                    counts.prompt_tokens += reply.prompt_tokens as u64;
+                    counts.completion_tokens += reply.completion_tokens as u64;
                 }
-                Err(Unanswered::Refused(_)) => counts.refused += 1,
+                Err(Unanswered::Refused { .. }) if self.post().reshaped.contains(id) => counts.reshaped += 1,
+                Err(Unanswered::Refused { .. }) => counts.refused += 1,
                 Err(Unanswered::Passing(error)) => passing.push((id, error)),
             }
         }
@@ -133,7 +151,7 @@ impl Mailbox {
 
     /// The `custom_id`s of answers that nobody asked for, in order. Some may be in the store from earlier runs.
     pub fn unclaimed(&self) -> Vec<&str> {
-        let post = self.post.lock().expect("nobody panics with it");
+        let post = self.post();
         let answers = self.results.iter().filter(|(_, result)| result.is_ok());
         let unclaimed = answers.map(|(id, _)| id).filter(|id| !post.found.contains(*id));
         let mut unclaimed: Vec<&str> = unclaimed.collect();
@@ -148,7 +166,7 @@ impl Mailbox {
     ///
     /// When the disk refuses; then what stood there stands there still.
     pub fn write(&self, keys: &[String], most: Option<u64>) -> Result<u64> {
-        let post = self.post.lock().expect("nobody panics with it");
+        let post = self.post();
         let mut seen = HashSet::new();
         let keys = keys.iter().filter(|key| seen.insert(key.as_str()));
         let keys: Vec<&String> = keys.take(most.unwrap_or(u64::MAX) as usize).collect();
@@ -160,7 +178,9 @@ impl Mailbox {
         let cannot = || format!("cannot write `{}`", self.out.display());
         for key in &keys {
             let (prompt, sampling) = post.deferred.get(*key).expect("only deferred requests wait");
-            let line = batch::request_line(key, self.dialect, &self.served, prompt, sampling);
+            let fields = wire::Request::new(self.dialect, &self.served, prompt, sampling).fields();
+            let body = self.shape.body(&fields, &post.learnt);
+            let line = batch::request_line(key, self.dialect, &body);
             file.write_all(line.as_bytes()).with_context(cannot)?;
             file.write_all(b"\n").with_context(cannot)?;
         }
@@ -168,15 +188,49 @@ impl Mailbox {
         Ok(keys.len() as u64)
     }
 
+    fn post(&self) -> MutexGuard<'_, Post> {
+        self.post.lock().expect("nobody panics with it")
+    }
+
+    /// Whether a refusal is of a request that would be written otherwise now: it named a field that is not in it any more,
+    /// or that is left out from now on because of it.
+    fn is_outdated(&self, refusal: &str, prompt: &str, sampling: &Sampling, learnt: &mut Learnt) -> bool {
+        let fields = wire::Request::new(self.dialect, &self.served, prompt, sampling).fields();
+        let plain = objections(refusal, &fields);
+        let body = self.shape.body(&fields, learnt);
+        if plain.iter().any(|objection| !body.contains_key(&objection.field)) {
+            return true;
+        }
+        let mut is_news = false;
+        for objection in objections(refusal, &body) {
+            if let Some(line) = self.shape.learn(&objection, &fields, learnt) {
+                is_news = true;
+                tracing::warn!(
+                    "the results refuse `{}`: '{}'; {line}",
+                    wire::excerpt(&objection.field),
+                    wire::excerpt(&wire::error_message(refusal))
+                );
+            }
+        }
+        is_news
+    }
+
     fn look_up(&self, prompt: String, sampling: Sampling) -> Result<Completion, BackendError> {
         let key = content_key(&self.name, &prompt, &sampling);
-        let mut post = self.post.lock().expect("nobody panics with it");
+        let mut post = self.post();
         match self.results.get(&key) {
-            Some(Ok(completion)) => {
+            Some(Ok(reply)) => {
                 post.found.insert(key);
-                Ok(completion.clone())
+                Ok(reply.clone().completion(sampling.max_tokens))
             }
-            Some(Err(Unanswered::Refused(error))) => Err(BackendError::Request(error.clone())),
+            Some(Err(Unanswered::Refused { error, body })) => {
+                if !self.is_outdated(body, &prompt, &sampling, &mut post.learnt) {
+                    return Err(BackendError::Request(error.clone()));
+                }
+                post.reshaped.insert(key.clone());
+                post.deferred.insert(key, (prompt, sampling));
+                Err(BackendError::Deferred)
+            }
             Some(Err(Unanswered::Passing(_))) | None => {
                 post.deferred.insert(key, (prompt, sampling));
                 Err(BackendError::Deferred)
@@ -201,6 +255,16 @@ impl Backend for Mailbox {
         sampling: Sampling,
     ) -> BoxFuture<'_, Result<Completion, BackendError>> {
         std::future::ready(self.look_up(prompt, sampling)).boxed()
+    }
+
+    /// Nothing is sent.
+    fn complete_with<'a>(
+        &'a self,
+        prompt: String,
+        sampling: Sampling,
+        _: &'a dyn Leave,
+    ) -> BoxFuture<'a, Result<Completion, BackendError>> {
+        self.complete(prompt, sampling)
     }
 
     fn defers(&self) -> bool {

@@ -1,7 +1,8 @@
 //! Models behind OpenAI-compatible endpoints: vLLM, llama.cpp, Ollama, TGI, hosted services.
 //!
-//! - [`endpoint`]: one of them, and one try at an answer.
-//! - [`wire`]: what is sent and what comes back.
+//! - [`endpoint`]: one of them, and one try at an answer; [`address`]: where it is.
+//! - [`wire`]: what is sent; [`shape`]: under which names, and what is left out; [`objection`]: what a server has against it.
+//! - [`reply`]: what comes back; [`lenient`]: also where it is not quite JSON.
 //! - [`failure`]: why a try failed.
 //! - [`balancer`]: which endpoint is asked next.
 //! - [`desk`], [`limit`], [`retry`]: what each bears, how many requests at once, and when again.
@@ -9,22 +10,30 @@
 //! - [`batch`]: the same questions and answers as lines of a file; [`results`]: files of answers; [`mailbox`]: a model
 //!   that is asked through such files.
 
+pub mod address;
 pub mod balancer;
 pub mod batch;
 pub mod desk;
 pub mod endpoint;
 pub mod failure;
 pub mod key;
+pub mod lenient;
 pub mod limit;
 pub mod mailbox;
+pub mod objection;
+pub mod reply;
 pub mod results;
 pub mod retry;
+pub mod shape;
 pub mod wire;
 
-use crate::backend::{Backend, BackendError, Completion, EndpointStatus, Sampling};
+use crate::backend::{
+    Backend, BackendError, Completion, EndpointStatus, FinishReason, Leave, Sampling, Unbounded,
+};
+use crate::reasoning;
 use balancer::{Balancer, Settings, Slot};
 use desk::Standing;
-use endpoint::{Api, Endpoint, EndpointConfig, chain};
+use endpoint::{Answered, Api, Endpoint, EndpointConfig, chain};
 use failure::Failure;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -41,8 +50,8 @@ pub struct Config {
     pub endpoints: Vec<EndpointConfig>,
     /// Which way of asking is used.
     pub api: Api,
-    /// The most requests in flight at once, at each endpoint.
-    pub concurrency: usize,
+    /// The most requests in flight at once, at each endpoint; where nobody says, as many as it bears.
+    pub concurrency: Option<usize>,
     /// How long one answer may take, from the first byte sent to the last one received.
     pub timeout: Duration,
     /// How often in a row an endpoint may fail, or a request while others are answered, and be tried again.
@@ -50,6 +59,12 @@ pub struct Config {
     /// The longest first wait after a failure; each further one is up to twice as long.
     pub backoff: Duration,
 }
+
+/// The most requests in flight at an endpoint where nobody says.
+const MOST_AT_ONCE: usize = 256;
+/// How long the first request to an endpoint goes ahead alone, unless it is answered sooner: what the server refuses about
+/// it, it would refuse about all of them.
+const AHEAD: Duration = Duration::from_secs(1);
 
 /// A model behind one endpoint or several. Each has its own limit of requests in flight, which adapts to what it
 /// bears; the next request goes where most room is.
@@ -68,9 +83,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// Checks the settings; nothing is sent yet.
-    pub fn new(config: Config) -> Result<Self, BackendError> {
-        let name = name(&config)?;
+    /// Checks the settings. Nothing is sent yet, unless an endpoint's model has no name: then the server is asked for it.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the settings, or why a server's only model is not known.
+    pub async fn new(mut config: Config) -> Result<Self, BackendError> {
         // A second call finds the provider set; that is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
@@ -80,8 +98,24 @@ impl Client {
             .user_agent(concat!("ewe/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| BackendError::Fatal(format!("no HTTP client: {}", chain(&error))))?;
+        for endpoint in &mut config.endpoints {
+            if endpoint.model.is_empty() {
+                endpoint.model = Endpoint::new(endpoint.clone(), config.api)?
+                    .only_model(&http)
+                    .await?;
+                tracing::info!(
+                    "endpoint '{}' has the model '{}'",
+                    endpoint.url,
+                    wire::excerpt(&endpoint.model)
+                );
+            }
+        }
+        let name = name(&config)?;
+        let most = config.concurrency.unwrap_or(MOST_AT_ONCE);
         let settings = Settings {
-            concurrency: config.concurrency,
+            concurrency: most,
+            slow: config.concurrency.is_none().then_some(config.timeout / 4),
+            ahead: AHEAD,
             retries: config.retries,
             backoff: config.backoff,
         };
@@ -95,7 +129,7 @@ impl Client {
             balancer: Balancer::new(endpoints.len(), settings),
             retries: config.retries,
             backoff: config.backoff,
-            capacity: config.concurrency.max(1) * endpoints.len(),
+            capacity: most.max(1) * endpoints.len(),
             endpoints,
             name,
             asked: AtomicU64::new(0),
@@ -108,20 +142,31 @@ impl Client {
         self.balancer.status(self.endpoints.iter().map(Endpoint::url))
     }
 
-    async fn ask(&self, prompt: String, sampling: Sampling) -> Result<Completion, BackendError> {
+    async fn ask(
+        &self,
+        prompt: String,
+        sampling: Sampling,
+        leave: &dyn Leave,
+    ) -> Result<Completion, BackendError> {
         let mut backoff = Backoff::new(self.backoff, sampling.seed);
         let request = self.asked.fetch_add(1, Ordering::Relaxed);
         // Failures that others did not share, which speak against this request and not against the endpoint.
         let mut tries = 0;
         let mut answered = self.balancer.answered();
+        let mut asked_for_more = false;
         loop {
-            let slot = self.balancer.slot(request).await;
+            wanted(leave, leave.request()).await??;
+            let slot = wanted(leave, self.balancer.slot(request)).await?;
             let endpoint = &self.endpoints[slot.endpoint()];
             let url = endpoint.url();
-            let failure = match endpoint.ask(&self.http, &prompt, &sampling).await {
-                Ok(completion) => {
+            let failure = match endpoint.ask(&self.http, &prompt, &sampling, leave).await {
+                Ok(answer) => {
                     note_answer(slot, url);
-                    return Ok(completion);
+                    if asked_for_more || !misses_something(endpoint, &answer, &sampling) {
+                        return Ok(answer.completion);
+                    }
+                    asked_for_more = true;
+                    continue;
                 }
                 Err(Failure::Final(error)) => {
                     note_answer(slot, url);
@@ -147,6 +192,7 @@ impl Client {
             }
             // Where the endpoint is at fault it pauses, and others can be asked at once.
             if failure.is_the_endpoint_s() {
+                leave.refund();
                 continue;
             }
             let now = self.balancer.answered();
@@ -159,7 +205,7 @@ impl Client {
                     )));
                 }
             }
-            tokio::time::sleep(backoff.wait()).await;
+            wanted(leave, tokio::time::sleep(backoff.wait())).await?;
         }
     }
 
@@ -168,10 +214,11 @@ impl Client {
         &self,
         prompt: String,
         sampling: Sampling,
+        leave: &dyn Leave,
     ) -> Result<Completion, BackendError> {
         let mut ended = self.ended.subscribe();
         let answer = tokio::select! {
-            answer = self.ask(prompt, sampling) => answer,
+            answer = self.ask(prompt, sampling, leave) => answer,
             error = ended.wait_for(Option::is_some) => {
                 let error = error.ok().and_then(|error| error.clone());
                 Err(BackendError::Fatal(error.expect("the sender lives in `self`, and was waited for")))
@@ -188,6 +235,40 @@ impl Client {
     }
 }
 
+/// Waits for something as long as the answer that it is for is wanted.
+async fn wanted<T>(leave: &dyn Leave, wait: impl Future<Output = T>) -> Result<T, BackendError> {
+    tokio::select! {
+        biased;
+        done = wait => Ok(done),
+        () = leave.withdrawn() => Err(BackendError::Withdrawn),
+    }
+}
+
+/// Whether an answer without text may have one when it is asked for once more: none came at all, though nothing cut it off;
+/// or a stop string met the model's thoughts.
+fn misses_something(endpoint: &Endpoint, answer: &Answered, sampling: &Sampling) -> bool {
+    let completion = &answer.completion;
+    if completion.refusal.is_some() || completion.finish_reason == FinishReason::Length {
+        return false;
+    }
+    let split = reasoning::split(&completion.text);
+    let text = split.as_ref().map_or(&completion.text, |split| &split.answer);
+    let thought = split
+        .as_ref()
+        .map_or(&completion.reasoning, |split| &split.reasoning);
+    if !text.trim().is_empty() {
+        return false;
+    }
+    if thought.trim().is_empty() {
+        return !answer.has_text;
+    }
+    let is_cut = answer.knew_stop && !sampling.stop.is_empty();
+    if is_cut {
+        endpoint.leave_stop_out();
+    }
+    is_cut
+}
+
 fn note_answer(slot: Slot<'_>, url: &str) {
     if slot.answered() {
         tracing::warn!("endpoint '{url}' is back");
@@ -196,7 +277,8 @@ fn note_answer(slot: Slot<'_>, url: &str) {
 
 /// Names the model with where it is: the same name elsewhere may be other weights. The order of the endpoints makes no
 /// difference. A chat that was asked for is part of the name, since it puts the question in other words; one that
-/// `auto` came upon is not, since that server never answered otherwise.
+/// `auto` came upon is not, since that server never answered otherwise. Fields that are added are part of it, too; those
+/// that have another name, or are left out, are not.
 fn name(config: &Config) -> Result<String, BackendError> {
     let mut places: Vec<(&str, &str)> = config
         .endpoints
@@ -212,6 +294,10 @@ fn name(config: &Config) -> Result<String, BackendError> {
             twice[0]
         )));
     }
+    let with = config
+        .endpoints
+        .first()
+        .and_then(|endpoint| endpoint.shape.in_name());
     let Some(((first, _), (last, _))) = places.first().zip(places.last()) else {
         return Err(BackendError::Fatal("no endpoint was given".to_string()));
     };
@@ -221,6 +307,10 @@ fn name(config: &Config) -> Result<String, BackendError> {
     } else {
         let places = places.iter().map(|(model, url)| format!("{model} at {url}"));
         places.collect::<Vec<_>>().join(", ")
+    };
+    let name = match with {
+        Some(fields) => format!("{name} with {fields}"),
+        None => name,
     };
     Ok(match config.api {
         Api::Chat => format!("{name} (chat)"),
@@ -254,7 +344,16 @@ impl Backend for Client {
         prompt: String,
         sampling: Sampling,
     ) -> BoxFuture<'_, Result<Completion, BackendError>> {
-        self.ask_until_the_end(prompt, sampling).boxed()
+        self.complete_with(prompt, sampling, &Unbounded)
+    }
+
+    fn complete_with<'a>(
+        &'a self,
+        prompt: String,
+        sampling: Sampling,
+        leave: &'a dyn Leave,
+    ) -> BoxFuture<'a, Result<Completion, BackendError>> {
+        self.ask_until_the_end(prompt, sampling, leave).boxed()
     }
 
     fn status(&self) -> Vec<EndpointStatus> {

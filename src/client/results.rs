@@ -2,7 +2,8 @@
 //! failed, some twice.
 
 use super::batch::{self, Unanswered};
-use crate::backend::Completion;
+use super::key::Secrets;
+use super::reply::Reply;
 use anyhow::{Context, Result, bail};
 use std::collections::HashMap;
 use std::fs::File;
@@ -17,7 +18,7 @@ const MOST_NAMED: usize = 5;
 /// What came back for each request.
 #[derive(Debug, Default)]
 pub struct Results {
-    by_id: HashMap<String, Result<Completion, Unanswered>>,
+    by_id: HashMap<String, Result<Reply, Unanswered>>,
     /// Lines whose request had a result already, which was kept.
     pub repeated: u64,
     /// Lines that are no result, by file and line.
@@ -33,7 +34,7 @@ impl Results {
     ///
     /// A file that cannot be read; damaged lines, unless `keep_going`. Their requests would be written, and paid for,
     /// again.
-    pub fn read(paths: &[PathBuf], keep_going: bool) -> Result<Results> {
+    pub fn read(paths: &[PathBuf], keep_going: bool, secrets: &Secrets) -> Result<Results> {
         let mut results = Results::default();
         for path in paths {
             let name = path.display().to_string();
@@ -43,7 +44,7 @@ impl Results {
                 bail!("cannot read `{name}`: it is a directory");
             }
             results
-                .read_lines(&name, BufReader::new(file))
+                .read_lines(&name, BufReader::new(file), secrets)
                 .with_context(context)?;
         }
         if !results.damaged.is_empty() && !keep_going {
@@ -60,7 +61,7 @@ impl Results {
         Ok(results)
     }
 
-    fn read_lines(&mut self, name: &str, mut file: impl BufRead) -> std::io::Result<()> {
+    fn read_lines(&mut self, name: &str, mut file: impl BufRead, secrets: &Secrets) -> std::io::Result<()> {
         let mut line = Vec::new();
         for number in 1.. {
             line.clear();
@@ -82,17 +83,21 @@ impl Results {
                 .map_err(|error| format!("this is no UTF-8 from byte {} on", error.valid_up_to()))
                 .and_then(|line| batch::result(line.trim()));
             match result {
-                Ok((custom_id, answer)) => self.take(custom_id, answer),
-                Err(error) => self.damaged.push(format!("{name}:{number}: {error}")),
+                Ok((custom_id, answer)) => self.take(custom_id, redacted(answer, secrets)),
+                Err(error) => {
+                    let error = secrets.redact(&error);
+                    self.damaged.push(format!("{name}:{number}: {error}"));
+                }
             }
         }
         Ok(())
     }
 
-    fn take(&mut self, custom_id: String, answer: Result<Completion, Unanswered>) {
-        let worth = |answer: &Result<Completion, Unanswered>| match answer {
+    fn take(&mut self, custom_id: String, answer: Result<Reply, Unanswered>) {
+        let worth = |answer: &Result<Reply, Unanswered>| match answer {
+            Ok(Reply { refusal: None, .. }) => 3,
             Ok(_) => 2,
-            Err(Unanswered::Refused(_)) => 1,
+            Err(Unanswered::Refused { .. }) => 1,
             Err(Unanswered::Passing(_)) => 0,
         };
         match self.by_id.get_mut(&custom_id) {
@@ -103,13 +108,25 @@ impl Results {
     }
 
     /// What came back for a request.
-    pub fn get(&self, custom_id: &str) -> Option<&Result<Completion, Unanswered>> {
+    pub fn get(&self, custom_id: &str) -> Option<&Result<Reply, Unanswered>> {
         self.by_id.get(custom_id)
     }
 
     /// All of it, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Result<Completion, Unanswered>)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Result<Reply, Unanswered>)> {
         self.by_id.iter().map(|(id, answer)| (id.as_str(), answer))
+    }
+}
+
+/// What came back, without what nobody may see.
+fn redacted(answer: Result<Reply, Unanswered>, secrets: &Secrets) -> Result<Reply, Unanswered> {
+    match answer {
+        Ok(reply) => Ok(reply.redacted(secrets)),
+        Err(Unanswered::Passing(error)) => Err(Unanswered::Passing(secrets.redact(&error))),
+        Err(Unanswered::Refused { error, body }) => Err(Unanswered::Refused {
+            error: secrets.redact(&error),
+            body: secrets.redact(&body),
+        }),
     }
 }
 
@@ -134,7 +151,7 @@ mod tests {
 
     fn read(text: &[u8]) -> Results {
         let mut results = Results::default();
-        results.read_lines("r.jsonl", text).unwrap();
+        results.read_lines("r.jsonl", text, &Secrets::default()).unwrap();
         results
     }
 
@@ -158,7 +175,7 @@ mod tests {
             assert_eq!(results.repeated, 1);
         }
         let results = read(format!("{refused}\n{expired}\n").as_bytes());
-        assert!(matches!(results.get("a"), Some(Err(Unanswered::Refused(_)))));
+        assert!(matches!(results.get("a"), Some(Err(Unanswered::Refused { .. }))));
         assert_eq!(results.repeated, 0);
     }
 

@@ -1,11 +1,11 @@
 //! `/v1/completions` and `/v1/chat/completions` as OpenAI documents them, with the sampling parameters that vLLM and
 //! llama.cpp add. Base models want completions: a chat template puts words around the prompt that it was not made for.
 
-use super::failure::{Failure, Kind, Passing};
-use crate::backend::{BackendError, Completion, FinishReason, Sampling};
+use super::lenient::{repaired, unmarked};
+use crate::backend::Sampling;
 use crate::prompt::continuation;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 /// The two ways to put a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +73,16 @@ fn is_none(value: &usize) -> bool {
     *value == 0
 }
 
+impl Request<'_> {
+    /// Its fields by name.
+    pub fn fields(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(fields)) => fields,
+            _ => unreachable!("a request is an object of plain values"),
+        }
+    }
+}
+
 impl<'a> Request<'a> {
     /// Asks `model` to continue `prompt`.
     pub fn new(dialect: Dialect, model: &'a str, prompt: &'a str, sampling: &'a Sampling) -> Self {
@@ -105,92 +115,83 @@ impl<'a> Request<'a> {
     }
 }
 
-#[derive(Deserialize)]
-struct Response {
-    choices: Vec<Choice>,
-    #[serde(default)]
-    usage: Value,
-}
-
-/// A choice of either dialect.
-#[derive(Deserialize)]
-struct Choice {
-    index: Option<u64>,
-    text: Option<String>,
-    message: Option<Reply>,
-    finish_reason: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Reply {
-    content: Option<String>,
-    refusal: Option<String>,
-}
-
-/// Reads an answer of either dialect. Of several choices only the one with index 0 is one: no more was asked for. What
-/// `usage` does not say, or says as anything but a plausible count, is 0 tokens.
-///
-/// A `finish_reason` that nobody documents counts as a cut, since taking half an answer for a whole one is the worse
-/// mistake; none at all is the end of the text.
-pub fn completion(body: &str) -> Result<Completion, Failure> {
-    let unreadable = |error: String| Failure::from(Passing::new(Kind::Unreadable, error));
-    let refused = |error: String| Failure::Final(BackendError::Request(error));
-    let response: Response = serde_json::from_str(body)
-        .map_err(|error| unreadable(format!("the server's answer cannot be read: {error}")))?;
-    let choice = response
-        .choices
-        .into_iter()
-        .find(|choice| choice.index.unwrap_or(0) == 0)
-        .ok_or_else(|| unreadable("the server's answer has no choices".to_string()))?;
-    let finish_reason = match choice.finish_reason.as_deref() {
-        None | Some("stop" | "eos" | "eos_token" | "stop_sequence" | "end_turn") => FinishReason::Stop,
-        // vLLM on its way down, and routers whose upstream failed.
-        Some(word @ ("abort" | "error" | "cancelled")) => {
-            let error = format!("the server gave up on its answer: finish_reason is '{word}'");
-            return Err(Passing::new(Kind::Broken, error).into());
-        }
-        Some("content_filter") => {
-            return Err(refused(
-                "the server's content filter held the answer back".to_string(),
-            ));
-        }
-        Some(_) => FinishReason::Length,
-    };
-    let reply = choice.message.unwrap_or(Reply {
-        content: None,
-        refusal: None,
-    });
-    if let Some(refusal) = reply.refusal.filter(|refusal| !refusal.is_empty()) {
-        return Err(refused(format!("the model refused: '{}'", excerpt(&refusal))));
-    }
-    let text = choice
-        .text
-        .or(reply.content)
-        .ok_or_else(|| unreadable("the server's answer has no text".to_string()))?;
-    let tokens = |name: &str| {
-        let count = response.usage.get(name).and_then(Value::as_u64);
-        count.and_then(|n| u32::try_from(n).ok()).unwrap_or(0) as usize
-    };
-    Ok(Completion {
-        text,
-        finish_reason,
-        prompt_tokens: tokens("prompt_tokens"),
-        completion_tokens: tokens("completion_tokens"),
-    })
-}
-
-/// The server's own words about an error: `error.message` where it speaks OpenAI's dialect.
+/// The server's own words about an error: `error.message` where it speaks OpenAI's dialect, what other dialects have in its
+/// place, and all of it where there is none of these.
 pub fn error_message(body: &str) -> String {
-    let value: Option<Value> = serde_json::from_str(body).ok();
-    let message = value.as_ref().and_then(|value| {
-        let error = value.get("error").unwrap_or(value);
-        error
-            .get("message")
-            .or(error.get("detail"))
-            .unwrap_or(error)
-            .as_str()
-    });
-    message.unwrap_or(body).to_string()
+    let value: Option<Value> = serde_json::from_slice(&repaired(unmarked(body.as_bytes()))).ok();
+    value.as_ref().and_then(said).unwrap_or_else(|| body.to_string())
+}
+
+/// What an error says, wherever in it.
+fn said(error: &Value) -> Option<String> {
+    match error {
+        Value::String(words) => Some(words.clone()),
+        Value::Array(errors) => {
+            let said: Vec<String> = errors.iter().filter_map(said).collect();
+            (!said.is_empty()).then(|| said.join("; "))
+        }
+        Value::Object(parts) => {
+            let part = |name: &str| parts.get(name).and_then(said);
+            let words = [
+                "error",
+                "message",
+                "msg",
+                "detail",
+                "error_description",
+                "errors",
+                "title",
+            ]
+            .iter()
+            .find_map(|name| part(name))?;
+            // FastAPI says apart where it is wrong: ["body", "seed"].
+            let place = parts.get("loc").and_then(Value::as_array).map(|place| {
+                let steps = place.iter().filter(|step| *step != "body");
+                let steps = steps.map(|step| step.as_str().map_or_else(|| step.to_string(), str::to_string));
+                steps.collect::<Vec<_>>().join(".")
+            });
+            Some(match place {
+                Some(place) if !place.is_empty() => format!("{place}: {words}"),
+                _ => words,
+            })
+        }
+        _ => None,
+    }
+}
+
+/// Whether a body is an error and no answer, whatever its status.
+pub fn is_error(body: &str) -> bool {
+    let value: Value = serde_json::from_slice(&repaired(unmarked(body.as_bytes()))).unwrap_or_default();
+    !value["error"].is_null() && value.get("choices").is_none_or(Value::is_null)
+}
+
+/// Whether a refusal of a text to be continued says that the model or its server wants a chat.
+pub fn wants_chat(body: &str) -> bool {
+    let words = error_message(body).to_lowercase();
+    [
+        "chat completion",
+        "chat/completion",
+        "chat model",
+        "chat_completion",
+        "use chat",
+        "v1/completions",
+    ]
+    .iter()
+    .any(|part| words.contains(part))
+}
+
+/// The models that a server lists, in OpenAI's form and in those of llama.cpp, Ollama and Together.
+pub fn models(body: &[u8]) -> Vec<String> {
+    let value: Value = serde_json::from_slice(&repaired(unmarked(body))).unwrap_or_default();
+    let lists = [&value["data"], &value["models"], &value];
+    let list = lists.iter().find_map(|list| list.as_array());
+    let name = |model: &Value| {
+        let names = [model, &model["id"], &model["name"], &model["model"]];
+        names.iter().find_map(|name| name.as_str()).map(str::to_string)
+    };
+    let mut models: Vec<String> = list.into_iter().flatten().filter_map(name).collect();
+    let mut seen = std::collections::HashSet::new();
+    models.retain(|model| seen.insert(model.clone()));
+    models
 }
 
 /// Whether the error says that the account is used up (OpenAI's 429 that no waiting helps).
@@ -201,10 +202,14 @@ pub fn is_out_of_quota(body: &str) -> bool {
         .any(|name| value["error"][name] == "insufficient_quota")
 }
 
-/// The first 300 characters on one line. What a server sends may hold control sequences for a terminal; they are
-/// taken out.
+/// The first 300 characters on one line. What a server sends may hold control sequences for a terminal, and marks that turn
+/// the direction of a line; they are taken out.
 pub fn excerpt(text: &str) -> String {
-    let line = |text: &str| text.replace(char::is_control, " ");
+    let is_obeyed = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    let line = |text: &str| text.replace(is_obeyed, " ");
     let text = text.trim();
     match text.char_indices().nth(300) {
         Some((end, _)) => format!("{}…", line(&text[..end])),
@@ -248,92 +253,41 @@ mod tests {
         );
     }
 
-    /// What became of an answer: its text and end, or a word for the failure and what it says.
-    fn read(body: Value) -> (String, String) {
-        match completion(&body.to_string()) {
-            Ok(completion) => (completion.text, completion.finish_reason.as_str().to_string()),
-            Err(Failure::Passing(passing)) => (format!("{:?}", passing.kind), passing.error),
-            Err(Failure::Final(BackendError::Request(error))) => ("request".to_string(), error),
-            Err(Failure::Final(other)) => ("fatal".to_string(), other.to_string()),
-        }
-    }
-
     #[test]
-    fn answers_are_read() {
-        let body = r#"{"choices":[{"text":" Rome","finish_reason":"length"}],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#;
-        let rome = completion(body).unwrap();
-        assert_eq!(
-            (rome.text.as_str(), rome.finish_reason, rome.prompt_tokens),
-            (" Rome", FinishReason::Length, 3)
-        );
-        let chat = json!({"choices": [{"message": {"role": "assistant", "content": "Rome"}}]});
-        assert_eq!(read(chat), ("Rome".into(), "stop".into()));
-        // Duplicates, in any order: the first with index 0.
-        let several = json!({"choices": [{"index": 1, "text": "b"}, {"index": 0, "text": "a"}, {"index": 0, "text": "c"}]});
-        assert_eq!(read(several).0, "a");
-    }
-
-    #[test]
-    fn every_end_has_its_meaning() {
-        let ended = |word: Value| read(json!({"choices": [{"text": "t", "finish_reason": word}]}));
-        for word in ["stop", "eos", "eos_token", "stop_sequence"] {
-            assert_eq!(ended(word.into()), ("t".into(), "stop".into()), "{word}");
-        }
-        assert_eq!(ended(Value::Null).1, "stop");
-        for word in ["length", "max_tokens", "model_length", "a_new_word"] {
-            assert_eq!(ended(word.into()), ("t".into(), "length".into()), "{word}");
-        }
-        assert_eq!(ended("abort".into()).0, "Broken");
-        let (kind, error) = ended("content_filter".into());
-        assert!(kind == "request" && error.contains("content filter"), "{error}");
-        let refusal = json!({"choices": [{"message": {"content": null, "refusal": "I will not."}}]});
-        assert_eq!(
-            read(refusal),
-            ("request".into(), "the model refused: 'I will not.'".into())
-        );
-    }
-
-    #[test]
-    fn odd_counts_are_no_counts() {
-        for usage in [
-            json!(null),
-            json!([]),
-            json!({}),
-            json!({"prompt_tokens": null}),
-            json!({"prompt_tokens": -1}),
-            json!({"prompt_tokens": 1e99}),
-            json!({"prompt_tokens": u64::MAX}),
+    fn models_are_listed_in_several_forms() {
+        for body in [
+            r#"{"object":"list","data":[{"id":"m","object":"model"}]}"#,
+            r#"{"models":[{"name":"m"}]}"#,
+            r#"[{"id":"m"}]"#,
+            r#"{"data":["m"]}"#,
+            r#"{"data":[{"id":"m"},{"id":"m"}]}"#,
         ] {
-            let body = json!({"choices": [{"text": "t"}], "usage": usage}).to_string();
-            assert_eq!(completion(&body).unwrap().prompt_tokens, 0, "{body}");
+            assert_eq!(models(body.as_bytes()), ["m"], "{body}");
         }
-    }
-
-    #[test]
-    fn what_is_no_answer_is_said() {
-        for (body, wanted) in [
-            (json!({"choices": []}), "no choices"),
-            (json!({"choices": [{"index": 3, "text": "t"}]}), "no choices"),
-            (json!({"choices": [{"finish_reason": "stop"}]}), "no text"),
-            (json!({"choices": [{"message": {"content": null}}]}), "no text"),
-            (json!("<html>"), "cannot be read"),
-            (json!({"choices": [{"text": 1}]}), "cannot be read"),
-        ] {
-            let (kind, error) = read(body);
-            assert!(kind == "Unreadable" && error.contains(wanted), "{kind}: {error}");
-        }
-        assert!(completion(r#"{"choices":[{"text":"Ro"#).is_err());
+        assert_eq!(models(b"<html>"), Vec::<String>::new());
+        assert_eq!(models(br#"{"data":[{"id":"a"},{"id":"b"}]}"#), ["a", "b"]);
     }
 
     #[test]
     fn the_server_s_words_are_found() {
         assert_eq!(error_message(r#"{"error":{"message":"bad key"}}"#), "bad key");
         assert_eq!(error_message(r#"{"detail":"Not Found"}"#), "Not Found");
+        assert_eq!(error_message(r#"{"error":"no"}"#), "no");
+        assert_eq!(
+            error_message(r#"{"detail":[{"loc":["body","seed"],"msg":"Extra inputs are not permitted"}]}"#),
+            "seed: Extra inputs are not permitted"
+        );
+        assert_eq!(
+            error_message(r#"{"object":"error","message":{"detail":[{"loc":["body","n"],"msg":"bad"}]}}"#),
+            "n: bad"
+        );
+        assert_eq!(error_message(r#"{"code":7}"#), r#"{"code":7}"#);
         assert_eq!(error_message("nope"), "nope");
         assert!(is_out_of_quota(r#"{"error":{"code":"insufficient_quota"}}"#));
         assert!(!is_out_of_quota(r#"{"error":{"code":"rate_limit_exceeded"}}"#));
         assert!(!is_out_of_quota("[]"));
         assert_eq!(excerpt("a\u{1b}[2Jb\nc "), "a [2Jb c");
+        assert_eq!(excerpt("a\u{202e}b\u{2066}c"), "a b c");
         assert_eq!(excerpt(&"é".repeat(301)), format!("{}…", "é".repeat(300)));
     }
 }

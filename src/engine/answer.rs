@@ -79,6 +79,8 @@ impl Answer {
                     return Ok(Completion {
                         text,
                         finish_reason,
+                        reasoning: String::new(),
+                        refusal: None,
                         prompt_tokens,
                         completion_tokens,
                     });

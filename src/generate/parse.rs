@@ -45,10 +45,18 @@ pub struct ParsedInstance {
 /// Reads the continuation of a numbered list whose first item has the number `first`.
 ///
 /// A new item starts where a line starts with a number that follows the last one (a few may be skipped) and a `.` or
-/// `)`; any other number is text. Whatever the model writes after a blank line is no longer the list.
+/// `)`; any other number is text. Whatever the model writes after a blank line is no longer the list. A model that was asked in
+/// a chat may begin with the number that the text ended with, or count from 1 again.
 pub fn instructions(answer: &str, finish: FinishReason, first: usize) -> Vec<ParsedInstruction> {
     let mut items: Vec<String> = vec![String::new()];
     let mut last = first;
+    let answer = match numbered(answer) {
+        Some((number, rest)) if number == first || number == 1 => {
+            last = number;
+            rest
+        }
+        _ => answer,
+    };
     for (i, line) in answer.split('\n').enumerate() {
         match numbered(line) {
             Some((number, rest)) if i > 0 && number > last && number <= last + 3 => {
@@ -270,6 +278,27 @@ mod tests {
             texts(" Sort these\n1. apple\n2. pear", Stop),
             [("Sort these\n1. apple\n2. pear".to_string(), Some(Fault::Unparsed))]
         );
+    }
+
+    #[test]
+    fn a_list_may_begin_with_its_number_or_anew() {
+        for (answer, wanted) in [
+            (
+                "9. Name a river.\n10. Spell cat.",
+                ["Name a river.", "Spell cat."],
+            ),
+            (
+                "\n\n1. Name a river.\n2. Spell cat.",
+                ["Name a river.", "Spell cat."],
+            ),
+            (
+                " 5. is a number.\n10. Spell cat.",
+                ["5. is a number.", "Spell cat."],
+            ),
+        ] {
+            let got: Vec<String> = texts(answer, Stop).into_iter().map(|(text, _)| text).collect();
+            assert_eq!(got, wanted, "{answer}");
+        }
     }
 
     #[test]

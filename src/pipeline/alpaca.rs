@@ -1,6 +1,6 @@
 //! A round of the Alpaca recipe: one request, whose answer has complete tasks.
 
-use super::{Answer, Developed, NoAnswer, Outcome, Run, fault_rejection};
+use super::{Developed, NoAnswer, Outcome, Run, fault_rejection};
 use crate::generate::alpaca::{self, Piece};
 use crate::generate::recipe::Alpaca;
 use crate::generate::recipe::alpaca::STAGE;
@@ -21,16 +21,22 @@ impl Run<'_> {
             }
         };
         let asked = self.ask(round, STAGE, 0, prompt, recipe.sampling()).await;
-        let Answer { id, completion } = match asked {
+        let mut answer = match asked {
             Ok(answer) => answer,
             Err(NoAnswer::Failed(error)) => return Ok(Outcome::failed(error)),
             Err(other) => return Err(other),
         };
+        if answer.completion.emptiness().is_some() {
+            return Ok(Outcome::empty(answer));
+        }
+        let id = answer.id;
+        let completion = answer.completion.clone();
         let (text, finish) = (&completion.text, completion.finish_reason);
         let pieces = match recipe.structured {
             true => alpaca::objects(text, finish),
             false => alpaca::numbered(text, finish, dealt.len() + 1),
         };
+        answer.settle(pieces.iter().any(|piece| piece.task.is_ok()));
         let texts: Vec<_> = pieces
             .iter()
             .map(|piece| match &piece.task {

@@ -2,19 +2,37 @@
 //! the backend within the budget, and committed before anybody reads it.
 
 use super::budget::{Budget, Meter};
+use super::futility::{Futility, Trial};
 use super::{Ending, NoAnswer};
-use crate::backend::{Backend, BackendError, Completion, Sampling};
+use crate::backend::{Backend, BackendError, Completion, FinishReason, Leave, Sampling};
+use crate::reasoning;
 use crate::store::Store;
 use crate::store::request::NewRequest;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// A request's answer and its row.
-pub struct Answer {
+/// How often those who wait look whether the run is ending.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// A request's answer, without what the model thought aloud, and its row.
+pub struct Answer<'a> {
     pub id: i64,
     pub completion: Completion,
+    /// None for an answer that was there already.
+    trial: Option<Trial<'a>>,
+}
+
+impl Answer<'_> {
+    /// Says whether something in the answer could be used.
+    pub fn settle(&mut self, is_useful: bool) {
+        if let Some(trial) = self.trial.take() {
+            trial.settle(is_useful, &self.completion);
+        }
+    }
 }
 
 /// Asks for one run.
@@ -27,6 +45,8 @@ pub struct Asker<'a> {
     /// Set when the target is reached: nothing more is asked.
     pub enough: AtomicBool,
     pub meter: Meter,
+    /// Requests that bring nothing.
+    pub futility: Futility,
     /// Content keys of what a backend deferred, by round, stage and ordinal.
     waiting: Mutex<BTreeMap<(u64, &'static str, u64), String>>,
 }
@@ -48,6 +68,7 @@ impl<'a> Asker<'a> {
             interrupted,
             enough: AtomicBool::new(false),
             meter: Meter::start(),
+            futility: Futility::new(budget.futile),
             waiting: Mutex::default(),
         }
     }
@@ -60,7 +81,7 @@ impl<'a> Asker<'a> {
         ordinal: u64,
         prompt: String,
         sampling: Sampling,
-    ) -> Result<Answer, NoAnswer> {
+    ) -> Result<Answer<'_>, NoAnswer> {
         let fatal = |error: crate::store::Error| NoAnswer::Fatal(error.into());
         let request = NewRequest {
             run_id: self.run_id,
@@ -73,7 +94,7 @@ impl<'a> Asker<'a> {
         };
         let key = request.content_key();
         if let Some((id, completion)) = self.store.answer(&key).await.map_err(fatal)? {
-            return Ok(Answer { id, completion });
+            return answer(id, completion, &request.sampling, None);
         }
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(NoAnswer::Ending(Ending::Interrupted));
@@ -88,15 +109,23 @@ impl<'a> Asker<'a> {
             }
             self.meter.count_request();
         }
+        let trial = self.futility.trial(stage);
         let start = Instant::now();
-        let completion = match self
+        let permit = Permit {
+            asker: self,
+            trial: &trial,
+        };
+        let asked = self
             .backend
-            .complete(request.prompt.clone(), request.sampling.clone())
-            .await
-        {
+            .complete_with(request.prompt.clone(), request.sampling.clone(), &permit);
+        let completion = match asked.await {
             Ok(completion) => completion,
-            Err(BackendError::Request(error)) => return Err(NoAnswer::Failed(error)),
+            Err(BackendError::Request(error)) => {
+                trial.is_useless(&error);
+                return Err(NoAnswer::Failed(error));
+            }
             Err(BackendError::Fatal(error)) => return Err(NoAnswer::Fatal(anyhow::anyhow!(error))),
+            Err(BackendError::Withdrawn) => return Err(self.withdrawal()),
             Err(BackendError::Deferred) => {
                 let mut waiting = self.waiting.lock().expect("nobody panics with it");
                 waiting.insert((round, stage, ordinal), key);
@@ -111,7 +140,23 @@ impl<'a> Asker<'a> {
             .insert_request(&key, &request, &completion, latency_ms)
             .await
             .map_err(fatal)?;
-        Ok(Answer { id, completion })
+        answer(id, completion, &request.sampling, Some(trial))
+    }
+
+    /// Why nothing more is sent, if so.
+    fn ending(&self) -> Option<Ending> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Some(Ending::Interrupted);
+        }
+        self.meter.is_out_of_time(self.budget).map(Ending::Budget)
+    }
+
+    /// What became of a request that was not sent any more.
+    fn withdrawal(&self) -> NoAnswer {
+        match self.futility.over() {
+            Some(message) => NoAnswer::Fatal(anyhow::anyhow!(message)),
+            None => NoAnswer::Ending(self.ending().unwrap_or(Ending::Interrupted)),
+        }
     }
 
     /// Content keys of the requests that were deferred, in the order of rounds.
@@ -119,4 +164,66 @@ impl<'a> Asker<'a> {
         let waiting = self.waiting.lock().expect("nobody panics with it");
         waiting.values().cloned().collect()
     }
+}
+
+/// What a request of this run may do.
+struct Permit<'a> {
+    asker: &'a Asker<'a>,
+    trial: &'a Trial<'a>,
+}
+
+impl Leave for Permit<'_> {
+    fn request(&self) -> BoxFuture<'_, Result<(), BackendError>> {
+        self.trial.request().boxed()
+    }
+
+    fn follow_up(&self) {
+        self.trial.count();
+    }
+
+    fn refund(&self) {
+        self.trial.refund();
+    }
+
+    fn withdrawn(&self) -> BoxFuture<'_, ()> {
+        async {
+            while self.asker.ending().is_none() && !self.asker.futility.is_over() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+        .boxed()
+    }
+}
+
+/// What is read of an answer: reasoning is taken out of its text, which ends at the first stop string also where the
+/// server did not see to that. A refusal is no answer.
+fn answer<'a>(
+    id: i64,
+    mut completion: Completion,
+    sampling: &Sampling,
+    trial: Option<Trial<'a>>,
+) -> Result<Answer<'a>, NoAnswer> {
+    if let Some(refusal) = completion.refusal {
+        if let Some(trial) = trial {
+            trial.is_useless(&refusal);
+        }
+        return Err(NoAnswer::Failed(refusal));
+    }
+    if let Some(split) = reasoning::split(&completion.text) {
+        completion.text = split.answer;
+        completion.reasoning.push_str(&split.reasoning);
+    } else if !completion.reasoning.is_empty() {
+        // Servers that take reasoning out leave the line breaks behind it.
+        completion.text = completion.text.trim_start().to_string();
+    }
+    let stops = sampling.stop.iter().filter(|stop| !stop.is_empty());
+    if let Some(end) = stops.filter_map(|stop| completion.text.find(stop)).min() {
+        completion.text.truncate(end);
+        completion.finish_reason = FinishReason::Stop;
+    }
+    Ok(Answer {
+        id,
+        completion,
+        trial,
+    })
 }

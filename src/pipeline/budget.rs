@@ -19,6 +19,8 @@ pub struct Budget {
     pub time: Option<Duration>,
     /// What tokens cost.
     pub price: Price,
+    /// Requests in a row without an answer that can be used.
+    pub futile: Option<u64>,
 }
 
 impl Budget {
@@ -30,6 +32,7 @@ impl Budget {
             money: self.money.map(|most| (most - money).max(0.0)),
             time: self.time.map(|most| most.saturating_sub(time)),
             price: self.price,
+            futile: self.futile,
         }
     }
 }
@@ -147,11 +150,15 @@ impl Meter {
             Some(Spent::Tokens)
         } else if budget.money.is_some_and(|most| self.cost(budget.price) >= most) {
             Some(Spent::Money)
-        } else if budget.time.is_some_and(|most| self.start.elapsed() >= most) {
-            Some(Spent::Time)
         } else {
-            None
+            self.is_out_of_time(budget)
         }
+    }
+
+    /// Whether the time is up, which may be while a request waits to be sent.
+    pub fn is_out_of_time(&self, budget: &Budget) -> Option<Spent> {
+        let is_over = budget.time.is_some_and(|most| self.start.elapsed() >= most);
+        is_over.then_some(Spent::Time)
     }
 }
 

@@ -4,7 +4,7 @@
 //! What is made this way passes everything that other tasks pass, and the elimination step besides.
 
 use super::pool::Pool;
-use super::{Answer, Developed, NoAnswer, Outcome, Run, SelfInstructMethod, fault_rejection};
+use super::{Developed, NoAnswer, Outcome, Run, SelfInstructMethod, fault_rejection, said};
 use crate::filter::elimination::{self, NO_GAIN, PROMPT_LEAK, UNCLEAR_EQUALITY};
 use crate::filter::{Index, Threshold};
 use crate::generate::evolution::{Ancestry, Draw};
@@ -78,15 +78,18 @@ impl Run<'_> {
                 constants.sampling(stage),
             )
             .await;
-        let Answer { id, completion } = match asked {
+        let mut answer = match asked {
             Ok(answer) => answer,
             Err(NoAnswer::Failed(error)) => return Ok(outcome(Some(error), Vec::new())),
             Err(other) => return Err(other),
         };
+        let (id, completion) = (answer.id, &answer.completion);
         let parsed = parse::evolved(&completion.text, completion.finish_reason, operator.label());
+        let empty = completion.emptiness();
+        answer.settle(parsed.fault.is_none());
         let no_gain = |detail: &str| no_gain(parent_id, &parent, &parsed.text, detail);
         let objection = match parsed.fault {
-            Some(fault) => Some(fault_rejection(fault, "")),
+            Some(fault) => Some(fault_rejection(fault, empty.unwrap_or_default())),
             // What costs no request comes first.
             None if elimination::same_words(&parent, &parsed.text) => Some(no_gain("the same words")),
             None => leak(operator, &parent, &parsed.text).map(|found| Rejection::new(PROMPT_LEAK, found)),
@@ -99,14 +102,15 @@ impl Run<'_> {
                 .ask(round, stage.as_str(), 0, question, constants.sampling(stage))
                 .await;
             rejection = match asked {
-                Ok(answer) => match parse::yes_or_no(&answer.completion.text) {
-                    Some(true) => Some(no_gain("the same task in other words, the model says")),
-                    Some(false) => None,
-                    None => {
-                        let said = answer.completion.text.trim().to_string();
-                        Some(Rejection::new(UNCLEAR_EQUALITY, format!("'{said}'")))
+                Ok(mut answer) => {
+                    let is_same = parse::yes_or_no(&answer.completion.text);
+                    answer.settle(is_same.is_some());
+                    match is_same {
+                        Some(true) => Some(no_gain("the same task in other words, the model says")),
+                        Some(false) => None,
+                        None => Some(Rejection::new(UNCLEAR_EQUALITY, said(&answer.completion))),
                     }
-                },
+                }
                 Err(NoAnswer::Failed(error)) => Some(Rejection::new("request_failed", error)),
                 Err(other) => return Err(other),
             };

@@ -1,7 +1,7 @@
 //! The quality pass: a model scores instances that it has not scored yet. Each request goes the way of those of
 //! generation, so nothing is asked twice; what it says is added, and changes nothing else.
 
-use super::ask::{Answer, Asker};
+use super::ask::Asker;
 use super::budget::Budget;
 use super::{Ending, NoAnswer};
 use crate::backend::{Backend, EndpointStatus, Sampling, content_key};
@@ -12,7 +12,7 @@ use crate::store::{RunStatus, Store};
 use anyhow::{Result, bail};
 use futures::stream::StreamExt;
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;
 
 /// The stage of its requests.
@@ -48,8 +48,10 @@ pub struct Judged {
     pub unreadable: u64,
     /// Instances that could not be asked for; the next pass tries again.
     pub failed: u64,
-    /// The last such failure.
+    /// The most frequent such failure.
     pub failure: Option<String>,
+    /// What was said about requests that brought no score, most frequent first.
+    pub complaints: Vec<(u64, String)>,
     /// Requests that were sent.
     pub requests: u64,
     /// Tokens of their prompts.
@@ -178,6 +180,7 @@ async fn pass(
     let mut answers =
         futures::stream::iter(open.map(|group| judge_one(asker, group))).buffer_unordered(at_once);
     let mut failed_in_a_row = 0;
+    let mut failures: BTreeMap<String, u64> = BTreeMap::new();
     let mut fatal = None;
     while let Some((instances, outcome)) = answers.next().await {
         match outcome {
@@ -186,12 +189,15 @@ async fn pass(
             Err(NoAnswer::Failed(error)) => {
                 now.failed += instances;
                 failed_in_a_row += 1;
+                *failures.entry(error).or_insert(0) += instances;
+                let most = failures.iter().max_by_key(|(_, count)| **count);
+                now.failure = most.map(|(error, _)| error.clone());
                 if failed_in_a_row == FAILED {
+                    let error = asker.futility.told().unwrap_or_default();
                     let error = format!("{FAILED} requests in a row could not be asked: {error}");
                     fatal.get_or_insert(anyhow::Error::msg(error));
                     ending.set(Some(Ending::Interrupted));
                 }
-                now.failure = Some(error);
                 count(asker, now);
                 show(now);
                 continue;
@@ -223,6 +229,7 @@ fn count(asker: &Asker<'_>, now: &mut Judged) {
     now.prompt_tokens = asker.meter.prompt_tokens();
     now.completion_tokens = asker.meter.completion_tokens();
     now.endpoints = asker.backend.status();
+    now.complaints = asker.futility.said();
 }
 
 /// Judges instances with the same prompt; returns how many there are, and their score if there is one.
@@ -234,8 +241,13 @@ async fn judge_one(asker: &Asker<'_>, group: &[&Unjudged]) -> (u64, Result<Optio
         Ok(answer) => answer,
         Err(error) => return (group.len() as u64, Err(error)),
     };
-    let Answer { id, completion } = answer;
-    let read = judgment::read(&completion.text, completion.finish_reason);
+    let mut answer = answer;
+    let (id, completion) = (answer.id, &answer.completion);
+    let read = match completion.emptiness() {
+        Some(empty) => Err(empty.to_string()),
+        None => judgment::read(&completion.text, completion.finish_reason),
+    };
+    answer.settle(read.is_ok());
     let (score, reason, problem) = match &read {
         Ok(judged) => (Some(judged.score), judged.reason.as_str(), None),
         Err(problem) => (None, "", Some(problem.as_str())),

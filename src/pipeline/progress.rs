@@ -25,6 +25,8 @@ pub struct Progress {
     pub cost: f64,
     /// How the model's endpoints do; empty for a local model.
     pub endpoints: Vec<EndpointStatus>,
+    /// What was said about requests that brought nothing that can be used, most frequent first.
+    pub complaints: Vec<(u64, String)>,
     /// The last instruction that was accepted.
     pub last: String,
     /// At the end of a run whose backend defers: the content keys of what it could not answer, in the order of rounds.

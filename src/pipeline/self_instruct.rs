@@ -1,6 +1,6 @@
 //! A round of Self-Instruct: instructions, then for each that the filter lets through its kind and its instances.
 
-use super::{Answer, Developed, NoAnswer, Outcome, Run, fault_rejection};
+use super::{Developed, NoAnswer, Outcome, Run, fault_rejection, said};
 use crate::filter::elimination::answer as answer_objection;
 use crate::generate::parse;
 use crate::generate::recipe::self_instruct::Stage;
@@ -50,12 +50,17 @@ impl Run<'_> {
         };
         let stage = Stage::Instructions;
         let sampling = method.recipe.sampling(stage, dealt.len());
-        let Answer { id, completion } = match self.ask(round, stage.as_str(), 0, prompt, sampling).await {
+        let mut answer = match self.ask(round, stage.as_str(), 0, prompt, sampling).await {
             Ok(answer) => answer,
             Err(NoAnswer::Failed(error)) => return Ok(Outcome::failed(error)),
             Err(other) => return Err(other),
         };
+        if answer.completion.emptiness().is_some() {
+            return Ok(Outcome::empty(answer));
+        }
+        let (id, completion) = (answer.id, &answer.completion);
         let parsed = parse::instructions(&completion.text, completion.finish_reason, dealt.len() + 1);
+        answer.settle(parsed.iter().any(|parsed| parsed.fault.is_none()));
         let texts: Vec<_> = parsed
             .iter()
             .map(|parsed| {
@@ -107,16 +112,18 @@ impl Run<'_> {
                 method.recipe.sampling(Stage::Classification, 0),
             )
             .await;
-        let label = match asked {
-            Ok(answer) => answer.completion.text,
+        let mut answer = match asked {
+            Ok(answer) => answer,
             Err(NoAnswer::Failed(error)) => {
                 developed.rejection = Some(Rejection::new("request_failed", error));
                 return Ok(developed);
             }
             Err(other) => return Err(other),
         };
-        let Some(is_classification) = parse::yes_or_no(&label) else {
-            developed.rejection = Some(Rejection::new("unclear_label", format!("'{}'", label.trim())));
+        let label = parse::yes_or_no(&answer.completion.text);
+        answer.settle(label.is_some());
+        let Some(is_classification) = label else {
+            developed.rejection = Some(Rejection::new("unclear_label", said(&answer.completion)));
             return Ok(developed);
         };
         developed.is_classification = is_classification;
@@ -126,7 +133,7 @@ impl Run<'_> {
             (Stage::InputFirst, method.input_first.prompt(text))
         };
         let sampling = method.recipe.sampling(stage, 0);
-        let answer = match self.ask(round, stage.as_str(), ordinal, prompt, sampling).await {
+        let mut answer = match self.ask(round, stage.as_str(), ordinal, prompt, sampling).await {
             Ok(answer) => answer,
             Err(NoAnswer::Failed(error)) => {
                 developed.rejection = Some(Rejection::new("request_failed", error));
@@ -140,6 +147,7 @@ impl Run<'_> {
         } else {
             parse::input_first(&answer.completion.text, finish)
         };
+        answer.settle(parsed.iter().any(|parsed| parsed.fault.is_none()));
         let eliminated: Vec<_> = parsed
             .iter()
             .map(|parsed| {
@@ -174,7 +182,8 @@ impl Run<'_> {
             .iter()
             .all(|instance| instance.rejection.is_some())
         {
-            developed.rejection = Some(Rejection::new("no_valid_instance", String::new()));
+            let detail = answer.completion.emptiness().unwrap_or_default();
+            developed.rejection = Some(Rejection::new("no_valid_instance", detail.to_string()));
         }
         Ok(developed)
     }

@@ -84,7 +84,7 @@ pub use task::NewTask;
 static MIGRATIONS: Migrator = sqlx::migrate!("db/migrations");
 
 /// `PRAGMA user_version` of a file with all migrations applied: the number of the last one.
-const SCHEMA: i64 = 7;
+const SCHEMA: i64 = 8;
 
 /// How long who wants to write waits for others, whoever they are.
 const PATIENCE: Duration = Duration::from_secs(5);

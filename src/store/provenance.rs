@@ -19,6 +19,8 @@ pub struct Provenance {
     pub prompt: String,
     /// What it answered, unparsed.
     pub response: String,
+    /// What it thought before, where the server told that apart.
+    pub reasoning: String,
     /// Why it ended.
     pub finish_reason: String,
     /// Tokens of the prompt.
@@ -76,7 +78,7 @@ impl Store {
             r#"
             SELECT
                 request.id AS request_id, request.run_id, run.model, request.round, request.stage, request.prompt,
-                request.response, request.finish_reason, request.prompt_tokens, request.completion_tokens,
+                request.response, request.reasoning, request.finish_reason, request.prompt_tokens, request.completion_tokens,
                 request.created_at
             FROM request
             JOIN run ON run.id = request.run_id

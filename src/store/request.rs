@@ -38,7 +38,7 @@ impl Store {
         let row = sqlx::query!(
             r#"
             SELECT
-                id AS "id!", response, finish_reason, prompt_tokens, completion_tokens
+                id AS "id!", response, finish_reason, reasoning, refusal, prompt_tokens, completion_tokens
             FROM request
             WHERE content_key = ?
             "#,
@@ -53,6 +53,8 @@ impl Store {
                     "length" => FinishReason::Length,
                     _ => FinishReason::Stop,
                 },
+                reasoning: row.reasoning,
+                refusal: row.refusal,
                 prompt_tokens: row.prompt_tokens as usize,
                 completion_tokens: row.completion_tokens as usize,
             };
@@ -90,6 +92,8 @@ pub(super) struct NewAnswer {
     parameters: String,
     response: String,
     finish_reason: &'static str,
+    reasoning: String,
+    refusal: Option<String>,
     prompt_tokens: i64,
     completion_tokens: i64,
     latency_ms: i64,
@@ -113,6 +117,8 @@ impl NewAnswer {
                 .expect("sampling parameters are plain values"),
             response: completion.text.clone(),
             finish_reason: completion.finish_reason.as_str(),
+            reasoning: completion.reasoning.clone(),
+            refusal: completion.refusal.clone(),
             prompt_tokens: completion.prompt_tokens as i64,
             completion_tokens: completion.completion_tokens as i64,
             latency_ms: latency_ms as i64,
@@ -135,12 +141,13 @@ pub(super) async fn insert(connection: &mut SqliteConnection, rows: &[&NewAnswer
         "
         INSERT INTO request (
             id, run_id, round, stage, ordinal, content_key, prompt, parameters, response, finish_reason,
-            prompt_tokens, completion_tokens, latency_ms
+            reasoning, refusal, prompt_tokens, completion_tokens, latency_ms
         )
         SELECT
             ? + key, value ->> 'run_id', value ->> 'round', value ->> 'stage', value ->> 'ordinal',
             value ->> 'content_key', value ->> 'prompt', value ->> 'parameters', value ->> 'response',
-            value ->> 'finish_reason', value ->> 'prompt_tokens', value ->> 'completion_tokens', value ->> 'latency_ms'
+            value ->> 'finish_reason', value ->> 'reasoning', value ->> 'refusal', value ->> 'prompt_tokens',
+            value ->> 'completion_tokens', value ->> 'latency_ms'
         FROM json_each(?)
         ",
         first,

@@ -163,13 +163,14 @@ impl Store {
     }
 
     /// Of the last instructions that were compared with the pool, oldest first: was each one new, or a near-duplicate?
-    pub async fn last_novelties(&self, count: usize) -> Result<Vec<bool>> {
+    pub async fn last_novelties(&self, count: usize, since_run: i64) -> Result<Vec<bool>> {
         let count = count as i64;
         let mut reasons = sqlx::query_scalar!(
             "
             SELECT reason
             FROM candidate
             WHERE kind = 'instruction'
+                AND run_id >= ?
                 AND (
                     verdict = 'accepted'
                     OR reason IN (
@@ -180,6 +181,7 @@ impl Store {
             ORDER BY id DESC
             LIMIT ?
             ",
+            since_run,
             count
         )
         .fetch_all(&self.pool)
@@ -188,6 +190,49 @@ impl Store {
         Ok(reasons
             .iter()
             .filter_map(|reason| is_new(reason.as_deref()))
+            .collect())
+    }
+
+    /// How many rounds at the end, since a run and up to `most`, brought no task, though there were candidates.
+    pub async fn fruitless_rounds(&self, most: u64, since_run: i64) -> Result<u64> {
+        let most = most as i64;
+        let accepted = sqlx::query_scalar!(
+            "
+            SELECT accepted
+            FROM round
+            WHERE run_id >= ?
+                AND parsed > 0
+            ORDER BY round DESC
+            LIMIT ?
+            ",
+            since_run,
+            most
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(accepted.iter().take_while(|accepted| **accepted == 0).count() as u64)
+    }
+
+    /// Why instructions of a round and those after it were turned away: each reason and how often, most frequent first.
+    pub async fn rejections_since(&self, round: u64) -> Result<Vec<(String, u64)>> {
+        let round = round as i64;
+        let rows = sqlx::query!(
+            r#"
+            SELECT reason AS "reason!", count(*) AS "count!: i64"
+            FROM candidate
+            WHERE round >= ?
+                AND kind = 'instruction'
+                AND verdict = 'rejected'
+            GROUP BY reason
+            ORDER BY 2 DESC, 1
+            "#,
+            round
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.reason, row.count as u64))
             .collect())
     }
 

@@ -73,6 +73,26 @@ impl Store {
         Ok(run.last_insert_rowid())
     }
 
+    /// What runs of a command were told, the latest first: id, configuration, model.
+    pub async fn runs_of(&self, command: &str) -> Result<Vec<(i64, serde_json::Value, Option<String>)>> {
+        let runs = sqlx::query!(
+            r#"
+            SELECT id AS "id!", config, model
+            FROM run
+            WHERE command = ?
+            ORDER BY id DESC
+            "#,
+            command
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let config = |text: &str| serde_json::from_str(text).unwrap_or_default();
+        Ok(runs
+            .into_iter()
+            .map(|run| (run.id, config(&run.config), run.model))
+            .collect())
+    }
+
     /// Notes how a run ended, and when.
     pub async fn finish_run(&self, run_id: i64, status: RunStatus) -> Result<()> {
         let mut transaction = self.write().await?;

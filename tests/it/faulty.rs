@@ -30,13 +30,19 @@ impl Asked {
         self.body["prompt"].as_str().or(message.as_str()).unwrap()
     }
 
+    /// 0 where none was sent.
     pub fn seed(&self) -> u64 {
-        self.body["seed"].as_u64().unwrap()
+        self.body["seed"].as_u64().unwrap_or(0)
+    }
+
+    /// What is written in answer, and how it ends.
+    pub fn written(&self) -> (String, &'static str) {
+        mock::write(self.prompt(), self.seed())
     }
 
     /// The good answer.
     pub fn answer(&self) -> Value {
-        let (text, finish) = mock::write(self.prompt(), self.seed());
+        let (text, finish) = self.written();
         let choice = match self.body.get("messages") {
             Some(_) => json!({"index": 0, "message": {"content": text}, "finish_reason": finish}),
             None => json!({"index": 0, "text": text, "finish_reason": finish}),
@@ -53,6 +59,8 @@ pub enum Reply {
     After(Duration),
     /// This body, which counts as an answer.
     Says(Value),
+    /// These bytes, which count as an answer.
+    Raw(Vec<u8>),
     /// A status, headers (each ended by `\r\n`) and a body.
     Status(u16, String, Vec<u8>),
     /// The good answer's first bytes, then a reset.
@@ -67,6 +75,16 @@ pub enum Reply {
 pub fn refusal(status: u16, message: &str) -> Reply {
     let body = json!({"error": {"message": message}}).to_string();
     Reply::Status(status, String::new(), body.into_bytes())
+}
+
+/// The list of a server with these models.
+pub fn models(names: &[&str]) -> Reply {
+    let models: Vec<Value> = names
+        .iter()
+        .map(|name| json!({"id": name, "object": "model"}))
+        .collect();
+    let body = json!({"object": "list", "data": models}).to_string();
+    Reply::Status(200, String::new(), body.into_bytes())
 }
 
 /// A 200 with a body that is none.
@@ -145,7 +163,7 @@ async fn serve(
                 time: Instant::now(),
                 path: first.split(' ').nth(1).unwrap().to_string(),
                 headers: headers.to_string(),
-                body: serde_json::from_slice(&body).unwrap(),
+                body: serde_json::from_slice(&body).unwrap_or_default(),
                 in_flight: diary.in_flight,
             };
             diary.asked.push(asked.clone());
@@ -174,8 +192,13 @@ enum Done {
 
 async fn reply(stream: &mut TcpStream, asked: &Asked, reply: Reply) -> std::io::Result<Done> {
     let whole = |body: &[u8]| [head(200, "", body.len()).as_bytes(), body].concat();
-    let answer = asked.answer().to_string().into_bytes();
+    // Who asks for a list of models has no prompt.
+    let answer = match asked.body.is_null() {
+        true => Vec::new(),
+        false => asked.answer().to_string().into_bytes(),
+    };
     match reply {
+        Reply::Raw(body) => stream.write_all(&whole(&body)).await?,
         Reply::Answer => stream.write_all(&whole(&answer)).await?,
         Reply::After(time) => {
             tokio::time::sleep(time).await;
@@ -220,7 +243,7 @@ async fn receive(stream: &mut TcpStream) -> std::io::Result<Option<(String, Vec<
             let length = head
                 .lines()
                 .find_map(|line| line.strip_prefix("content-length: "));
-            let length: usize = length.unwrap().parse().unwrap();
+            let length: usize = length.map_or(0, |length| length.parse().unwrap());
             let mut body = bytes.split_off(end + 4);
             let received = body.len();
             body.resize(length, 0);

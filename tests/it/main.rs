@@ -32,7 +32,9 @@ mod page_door;
 mod parquet;
 mod read_only;
 mod recipes;
+mod replies;
 mod report;
+mod requests;
 mod review;
 mod rules;
 mod screen;
@@ -60,3 +62,4 @@ mod templates;
 mod train;
 #[cfg(feature = "torch")]
 mod train_faults;
+mod vain;

@@ -148,6 +148,8 @@ async fn fill(path: &std::path::Path) {
     let answer = Completion {
         text: "1. Name an animal.\n2. List late invoices.\n3. Hm.".into(),
         finish_reason: FinishReason::Stop,
+        reasoning: String::new(),
+        refusal: None,
         prompt_tokens: 100,
         completion_tokens: 20,
     };

@@ -6,7 +6,7 @@
 //! - `form`: length and beginning of an instruction.
 //! - `medium`, `absence`, `act`: what a model of text can neither make, see nor do; `pretence`: that it has.
 //! - `context`, `link`: texts that are not there.
-//! - `merged`: a second task inside the first.
+//! - `merged`: a second task inside the first; `thoughts`: the model's reasoning.
 //! - `answer`, `truncated`: what is wrong with an answer.
 //! - `repetition`, `characters`, `language`: over every text of a task.
 //! - `pii`: personal data and secrets; in no named set.
@@ -36,6 +36,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod text;
+mod thoughts;
 mod truncated;
 
 pub use set::{RuleSet, same_text};
@@ -94,6 +95,7 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
         form::RULES,
         characters::INSTRUCTION_RULES,
         merged::INSTRUCTION_RULES,
+        thoughts::INSTRUCTION_RULES,
         repetition::INSTRUCTION_RULES,
         medium::RULES,
         absence::RULES,
@@ -103,6 +105,7 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
         answer::EMPTY_RULES,
         characters::INSTANCE_RULES,
         merged::INSTANCE_RULES,
+        thoughts::INSTANCE_RULES,
         context::RULES,
         link::RULES,
         answer::RULES,

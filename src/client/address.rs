@@ -1,0 +1,176 @@
+//! Where a model is asked: an address up to `/v1`, or the whole of one as a service hands it out.
+
+use super::wire::Dialect;
+use crate::backend::BackendError;
+use reqwest::Url;
+
+/// An address, taken apart.
+#[derive(Debug, Clone)]
+pub struct Address {
+    /// Without the path of a dialect; its query belongs to every request.
+    base: Url,
+    /// The dialect that its path names.
+    dialect: Option<Dialect>,
+}
+
+/// An address that can be typed.
+const EXAMPLE: &str = "give an address like http://127.0.0.1:8000/v1";
+
+/// Names of parameters that hold a secret, in lower case and without signs.
+const SECRET_NAMES: [&str; 9] = [
+    "key",
+    "token",
+    "secret",
+    "sig",
+    "signature",
+    "password",
+    "passwd",
+    "auth",
+    "credential",
+];
+
+/// A value with so many letters and digits and nothing to divide them is nobody's version.
+const LONGEST_VALUE: usize = 24;
+
+impl Address {
+    /// Takes apart what was given.
+    ///
+    /// # Errors
+    ///
+    /// What is no address over HTTP, and what holds a secret: addresses are stored and shown.
+    pub fn new(text: &str) -> Result<Address, BackendError> {
+        let wrong = |shown: &str, error: &str, hint: &str| {
+            BackendError::Fatal(format!("endpoint '{shown}': {error}\nhint: {hint}"))
+        };
+        let mut base = Url::parse(text).map_err(|error| wrong(text, &error.to_string(), EXAMPLE))?;
+        let host = base.host_str().unwrap_or_default().to_string();
+        if !base.username().is_empty() || base.password().is_some() {
+            return Err(wrong(
+                &host,
+                "the address holds a password, and addresses are stored with the dataset",
+                "put it into an environment variable and name that with --header-env Authorization=VARIABLE",
+            ));
+        }
+        if let Some((name, _)) = base.query_pairs().find(|(name, value)| is_secret(name, value)) {
+            return Err(wrong(
+                &host,
+                &format!(
+                    "the parameter '{name}' of the address looks like a key, and addresses are stored with the dataset"
+                ),
+                "put it into an environment variable and name that with --api-key-env or --header-env",
+            ));
+        }
+        if !matches!(base.scheme(), "http" | "https") || base.fragment().is_some() {
+            return Err(wrong(text, "this is no address of an endpoint", EXAMPLE));
+        }
+        let path = base.path().trim_end_matches('/').to_string();
+        let dialect = [Dialect::Chat, Dialect::Completions]
+            .into_iter()
+            .find(|dialect| path.ends_with(dialect.path()));
+        let path = dialect.map_or(path.as_str(), |dialect| {
+            path.strip_suffix(dialect.path()).unwrap_or(&path)
+        });
+        base.set_path(path);
+        Ok(Address { base, dialect })
+    }
+
+    /// The dialect that its path names, if it names one.
+    pub fn dialect(&self) -> Option<Dialect> {
+        self.dialect
+    }
+
+    /// Where a question in this dialect goes.
+    pub fn of(&self, dialect: Dialect) -> Url {
+        self.with(dialect.path())
+    }
+
+    /// Where the server lists its models.
+    pub fn models(&self) -> Url {
+        self.with("/models")
+    }
+
+    fn with(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
+        url
+    }
+}
+
+fn is_secret(name: &str, value: &str) -> bool {
+    let name: String = name
+        .to_lowercase()
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect();
+    let long = value
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .any(|part| part.len() >= LONGEST_VALUE && part.contains(|c: char| c.is_ascii_digit()));
+    long || SECRET_NAMES.iter().any(|secret| name.ends_with(secret))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(text: &str, dialect: Dialect) -> String {
+        Address::new(text).unwrap().of(dialect).to_string()
+    }
+
+    #[test]
+    fn paths_are_added_or_taken_as_they_are() {
+        use Dialect::{Chat, Completions};
+        for (text, dialect, wanted) in [
+            ("http://h/v1", Completions, "http://h/v1/completions"),
+            ("http://h/v1/", Chat, "http://h/v1/chat/completions"),
+            ("http://h", Chat, "http://h/chat/completions"),
+            (
+                "http://h/v1/chat/completions",
+                Chat,
+                "http://h/v1/chat/completions",
+            ),
+            (
+                "https://h/openai/deployments/m/chat/completions?api-version=2024-10-21",
+                Chat,
+                "https://h/openai/deployments/m/chat/completions?api-version=2024-10-21",
+            ),
+            (
+                "https://h/v1?api-version=1&x=%2F",
+                Completions,
+                "https://h/v1/completions?api-version=1&x=%2F",
+            ),
+            ("https://h/completions/", Completions, "https://h/completions"),
+        ] {
+            assert_eq!(asked(text, dialect), wanted);
+        }
+        let azure = Address::new("https://h/deployments/m/chat/completions?api-version=1").unwrap();
+        assert_eq!(azure.dialect(), Some(Dialect::Chat));
+        assert_eq!(
+            azure.models().as_str(),
+            "https://h/deployments/m/models?api-version=1"
+        );
+        assert_eq!(Address::new("http://h/v1").unwrap().dialect(), None);
+    }
+
+    #[test]
+    fn secrets_are_turned_away_and_not_shown() {
+        for text in [
+            "http://ann:hidden@h/v1",
+            "http://hidden@h/v1",
+            "http://h/v1?key=hidden",
+            "http://h/v1?api_key=hidden",
+            "http://h/v1?x=1&subscription-key=hidden",
+            "http://h/v1?access_token=hidden",
+            "http://h/v1?X-Amz-Signature=hidden",
+            "http://h/v1?code=hidden0123456789abcdefghij",
+        ] {
+            let error = Address::new(text).unwrap_err().to_string();
+            assert!(!error.contains("hidden") && error.contains("hint:"), "{error}");
+        }
+        for text in [
+            "http://h/v1?api-version=2025-04-01-preview",
+            "http://h/v1?region=eu&beta=true",
+        ] {
+            assert!(Address::new(text).is_ok(), "{text}");
+        }
+    }
+}

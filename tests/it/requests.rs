@@ -1,0 +1,648 @@
+//! Requests as endpoints want them: fields renamed, dropped and added, addresses and headers of services, and what is learnt
+//! from a refusal.
+
+use crate::faulty::{Asked, Reply, Server, models, refusal};
+use crate::mock::Mock;
+use crate::shell::{self, Dir, Ran, ewe};
+use crate::support::{json, number};
+use serde_json::{Value, json};
+
+fn arguments<'a>(target: &'a str, url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let common = [
+        "generate",
+        "--db",
+        "d.db",
+        "--target",
+        target,
+        "--endpoint",
+        url,
+        "--backoff",
+        "0.01",
+    ];
+    [&common[..], more].concat()
+}
+
+fn generate(dir: &Dir, target: &str, url: &str, more: &[&str]) -> Ran {
+    ewe(
+        dir,
+        &arguments(target, url, &[more, &["--endpoint-model", "mock"]].concat()),
+    )
+}
+
+fn export(dir: &Dir) -> String {
+    let arguments = [
+        "export",
+        "--db",
+        "d.db",
+        "--format",
+        "self-instruct",
+        "--review",
+        "any",
+        "--out",
+        "-",
+    ];
+    ewe(dir, &arguments).success().stdout()
+}
+
+fn undisturbed(target: &str) -> String {
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    generate(&dir, target, &mock.url, &[]).success();
+    export(&dir)
+}
+
+fn has(asked: &Asked, field: &str) -> bool {
+    asked.body.get(field).is_some()
+}
+
+/// A refusal as OpenAI writes it.
+fn unsupported(message: &str, param: Value) -> Reply {
+    let body = json!({"error": {"message": message, "type": "invalid_request_error", "param": param}});
+    Reply::Status(400, String::new(), body.to_string().into_bytes())
+}
+
+/// A refusal as FastAPI writes it.
+fn unprocessable(field: &str, message: &str) -> Reply {
+    let body =
+        json!({"detail": [{"type": "value_error", "loc": ["body", field], "msg": message, "input": 0}]});
+    Reply::Status(422, String::new(), body.to_string().into_bytes())
+}
+
+#[test]
+fn fields_are_renamed_dropped_and_added() {
+    let server = Server::start(|_| Reply::Answer);
+    let dir = Dir::with_dataset();
+    dir.write(
+        "extra.json",
+        r#"{"chat_template_kwargs": {"enable_thinking": false}, "top_k": 20}"#,
+    );
+    let shape = [
+        "--request-field",
+        "max_tokens=max_completion_tokens",
+        "--drop-field",
+        "top_p",
+        "--extra-body",
+        "extra.json",
+    ];
+    generate(&dir, "10", &server.url, &shape).success();
+    for asked in server.asked() {
+        assert!(
+            !has(&asked, "max_tokens") && !has(&asked, "top_p"),
+            "{}",
+            asked.body
+        );
+        assert!(asked.body["max_completion_tokens"].is_u64());
+        assert_eq!(
+            asked.body["chat_template_kwargs"],
+            json!({"enable_thinking": false})
+        );
+        assert_eq!(asked.body["top_k"], 20);
+    }
+    // What is added makes another question of it; names and what is left out do not.
+    let model = dir.sql("select distinct model from run where command = 'generate'");
+    assert!(
+        model[0][0].contains("with {\"chat_template_kwargs\""),
+        "{model:?}"
+    );
+    let plain = ["--max-requests", "20"];
+    let (server, dir) = (Server::start(|_| Reply::Answer), Dir::with_dataset());
+    generate(&dir, "20", &server.url, &plain).success();
+    generate(&dir, "20", &server.url, &shape[..4]).success();
+    let answered = server.answered();
+    assert!(answered.values().all(|times| *times == 1), "{answered:?}");
+    assert_eq!(export(&dir), undisturbed("20"));
+}
+
+#[test]
+fn wrong_shapes_are_said_before_anything_is_sent() {
+    let server = Server::start(|_| Reply::Answer);
+    let dir = Dir::with_dataset();
+    dir.write("list.json", "[1]");
+    dir.write("stream.json", r#"{"stream": true}"#);
+    for (more, words) in [
+        (["--request-field", "max_tokens"], "is no FROM=TO"),
+        (["--request-field", "prompt=text"], "'prompt'"),
+        (["--drop-field", "messages"], "'messages'"),
+        (["--extra-body", "list.json"], "no JSON object"),
+        (["--extra-body", "nowhere.json"], "nowhere.json"),
+        (["--extra-body", "stream.json"], "'stream'"),
+        (["--header-env", "api-key"], "NAME=VARIABLE"),
+        (["--header-env", "api-key=UNSET_VARIABLE"], "UNSET_VARIABLE"),
+        (["--header-env", "a b=HOME"], "no name of a header"),
+    ] {
+        let said = generate(&dir, "5", &server.url, &more).failure(1).stderr();
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert_eq!(server.asked().len(), 0);
+}
+
+#[test]
+fn an_address_of_a_deployment_is_taken_as_it_is() {
+    const AZURE: &str = "0123456789abcdef-azure";
+    let server = Server::start(|asked| match asked.path.as_str() {
+        "/v1/deployments/m/chat/completions?api-version=2024-10-21" => Reply::Answer,
+        _ => refusal(404, "Resource not found"),
+    });
+    let url = format!(
+        "{}/deployments/m/chat/completions?api-version=2024-10-21",
+        server.url
+    );
+    let dir = Dir::with_dataset();
+    let mut command = shell::command(
+        &dir,
+        &arguments(
+            "10",
+            &url,
+            &[
+                "--endpoint-model",
+                "mock",
+                "--header-env",
+                "api-key=AZURE",
+                "--header-env",
+                "X-Org=ORG",
+            ],
+        ),
+    );
+    command.env("AZURE", AZURE).env("ORG", "ours");
+    shell::ran(command).success();
+    for asked in server.asked() {
+        let headers = asked.headers.to_lowercase();
+        assert!(
+            headers.contains(&format!("api-key: {AZURE}")) && headers.contains("x-org: ours"),
+            "{headers}"
+        );
+        assert!(!headers.contains("authorization"), "{headers}");
+        assert!(has(&asked, "messages"));
+    }
+    assert_eq!(
+        server
+            .asked()
+            .iter()
+            .filter(|asked| !asked.path.ends_with("2024-10-21"))
+            .count(),
+        0
+    );
+    // Anything else behind the path of the address keeps its query, too.
+    let server = Server::start(|asked| match asked.path.as_str() {
+        "/v1/completions?region=eu" => Reply::Answer,
+        _ => refusal(404, "Not Found"),
+    });
+    let url = format!("{}?region=eu", server.url);
+    generate(&Dir::with_dataset(), "5", &url, &[]).success();
+    let url = format!("{}/chat/completions", server.url);
+    let said = generate(&Dir::with_dataset(), "5", &url, &["--api", "completions"])
+        .failure(1)
+        .stderr();
+    assert!(said.contains("--api asks for something else"), "{said}");
+}
+
+#[test]
+fn a_header_s_value_is_nowhere_even_where_the_server_quotes_it() {
+    const AZURE: &str = "very-secret-0123456789";
+    let server = Server::start(|asked| match asked.number {
+        20.. => refusal(401, &format!("what is {}?", asked.headers)),
+        _ => {
+            let (text, finish) = asked.written();
+            Reply::Says(json!({"choices": [{"text": format!("{text} {AZURE}"), "finish_reason": finish}]}))
+        }
+    });
+    let dir = Dir::with_dataset();
+    let more = ["--endpoint-model", "mock", "--header-env", "api-key=AZURE", "-vv"];
+    let mut command = shell::command(&dir, &arguments("50", &server.url, &more));
+    command.env("AZURE", AZURE);
+    let out = command.output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(
+        said.contains("what is") && !said.contains("very-secret"),
+        "{said}"
+    );
+    assert!(number(&dir, "select count(*) from request") > 0);
+    for entry in std::fs::read_dir(dir.path("")).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        assert!(!bytes.windows(11).any(|bytes| bytes == b"very-secret"));
+    }
+}
+
+/// A server, what it says, and how requests are from then on.
+type Case = (
+    &'static str,
+    fn(&Asked) -> Option<Reply>,
+    &'static str,
+    fn(&Asked) -> bool,
+);
+
+#[test]
+fn what_a_server_refuses_by_name_is_learnt_once() {
+    let cases: [Case; 9] = [
+        (
+            "renamed",
+            |asked| {
+                has(asked, "max_tokens").then(|| unsupported("Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.", json!("max_tokens")))
+            },
+            "`max_tokens` is sent as `max_completion_tokens` from now on",
+            |asked| asked.body["max_completion_tokens"].is_u64(),
+        ),
+        (
+            "renamed, in words only",
+            |asked| {
+                has(asked, "max_tokens")
+                    .then(|| refusal(400, "max_tokens is deprecated, please use max_new_tokens"))
+            },
+            "`max_tokens` is sent as `max_new_tokens` from now on",
+            |asked| asked.body["max_new_tokens"].is_u64(),
+        ),
+        (
+            "renamed, and nobody says to what",
+            |asked| {
+                has(asked, "max_tokens")
+                    .then(|| refusal(400, "Unrecognized request argument supplied: max_tokens"))
+            },
+            "`max_tokens` is sent as `max_completion_tokens` from now on",
+            |asked| asked.body["max_completion_tokens"].is_u64(),
+        ),
+        (
+            "greedy is not taken",
+            |asked| {
+                (asked.body["temperature"] == 0.0)
+                    .then(|| unprocessable("temperature", "ensure this value is greater than 0"))
+            },
+            "a `temperature` of 0 is sent as 0.01 from now on",
+            |asked| asked.body["temperature"] != 0.0,
+        ),
+        (
+            "no temperature",
+            |asked| {
+                (has(asked, "temperature") && asked.body["temperature"] != 1.0).then(|| unsupported("Unsupported value: 'temperature' does not support 0.7 with this model. Only the default (1) value is supported.", json!("temperature")))
+            },
+            "`temperature` is left out from now on",
+            |asked| !has(asked, "temperature"),
+        ),
+        (
+            "nucleus is open",
+            |asked| {
+                has(asked, "top_p")
+                    .then(|| refusal(422, "Input validation error: `top_p` must be > 0.0 and < 0.5"))
+            },
+            "`top_p` is left out from now on",
+            |asked| !has(asked, "top_p"),
+        ),
+        (
+            "an unknown penalty",
+            |asked| {
+                has(asked, "repetition_penalty").then(|| refusal(400, "unknown field `repetition_penalty`, expected one of `model`, `prompt`, `max_tokens`, `stop`"))
+            },
+            "`repetition_penalty` is left out from now on",
+            |asked| !has(asked, "repetition_penalty"),
+        ),
+        (
+            "a penalty by another name",
+            |asked| {
+                has(asked, "repetition_penalty").then(|| {
+                    refusal(
+                        400,
+                        "Unknown parameter repetition_penalty. Did you mean 'repeat_penalty'?",
+                    )
+                })
+            },
+            "`repetition_penalty` is sent as `repeat_penalty` from now on",
+            |asked| !has(asked, "repetition_penalty"),
+        ),
+        (
+            "a program's error",
+            |asked| {
+                has(asked, "top_p")
+                    .then(|| refusal(500, "generate() got an unexpected keyword argument 'top_p'"))
+            },
+            "`top_p` is left out from now on",
+            |asked| !has(asked, "top_p"),
+        ),
+    ];
+    let wanted = undisturbed("20");
+    for (name, refuses, line, is_right) in cases {
+        let server = Server::start(move |asked| refuses(asked).unwrap_or(Reply::Answer));
+        let dir = Dir::with_dataset();
+        // Stopped in the middle and gone on with: what was learnt is learnt anew, and nothing is asked twice.
+        let said = generate(&dir, "20", &server.url, &["--max-requests", "30"])
+            .success()
+            .stderr();
+        generate(&dir, "20", &server.url, &[]).success();
+        let said_lines = said.lines().filter(|said| said.contains("refuses `")).count();
+        let lines = if name == "nucleus is open" { 2 } else { 1 };
+        assert!(said_lines <= lines && said.contains(line), "{name}: {said}");
+        let asked = server.asked();
+        let refused = asked.iter().filter(|asked| refuses(asked).is_some()).count();
+        // Those that were under way when the first was refused.
+        assert!(refused <= 40, "{name}: {refused} were refused");
+        assert!(
+            is_right(asked.last().unwrap()),
+            "{name}: {}",
+            asked.last().unwrap().body
+        );
+        let answered = server.answered();
+        assert!(answered.values().all(|times| *times == 1), "{name}");
+        assert_eq!(export(&dir), wanted, "{name}");
+    }
+}
+
+/// A server that takes nothing but what it must.
+#[test]
+fn several_refusals_in_a_row_are_all_learnt() {
+    let refused = [
+        "seed",
+        "top_p",
+        "stop",
+        "repetition_penalty",
+        "temperature",
+        "max_tokens",
+    ];
+    let server = Server::start(move |asked| {
+        let field = refused.iter().find(|field| has(asked, field));
+        field.map_or(Reply::Answer, |field| {
+            refusal(400, &format!("Extra inputs are not permitted: '{field}'"))
+        })
+    });
+    let dir = Dir::with_dataset();
+    let said = generate(&dir, "10", &server.url, &[]).success().stderr();
+    assert_eq!(
+        said.lines().filter(|line| line.contains("refuses `")).count(),
+        refused.len(),
+        "{said}"
+    );
+    let vain = server
+        .asked()
+        .iter()
+        .filter(|asked| refused.iter().any(|field| has(asked, field)))
+        .count();
+    assert!(vain <= refused.len() + 2, "{vain}");
+}
+
+#[test]
+fn where_stop_strings_are_refused_answers_are_cut_here() {
+    let server = Server::start(|asked| {
+        if has(asked, "stop") {
+            return unsupported(
+                "Unsupported parameter: 'stop' is not supported with this model.",
+                json!("stop"),
+            );
+        }
+        let (text, finish) = asked.written();
+        let text = if finish == "stop" {
+            format!("{text}\n\n\nTask: x\n\n")
+        } else {
+            text
+        };
+        Reply::Says(json!({"choices": [{"text": text, "finish_reason": finish}]}))
+    });
+    let dir = Dir::with_dataset();
+    let said = generate(&dir, "20", &server.url, &[]).success().stderr();
+    assert!(said.contains("answers are cut where it says so"), "{said}");
+    assert_eq!(export(&dir), undisturbed("20"));
+}
+
+/// What would make another question of it is not left out.
+#[test]
+fn the_question_itself_is_never_left_out() {
+    let server = Server::start(|_| refusal(400, "'response_format' is not supported by this model"));
+    let dir = Dir::with_dataset();
+    let said = generate(&dir, "5", &server.url, &["--recipe", "alpaca", "--structured"])
+        .failure(1)
+        .stderr();
+    assert!(said.contains("'response_format' is not supported"), "{said}");
+    assert!(server.asked().iter().all(|asked| has(asked, "response_format")));
+    let server = Server::start(|_| refusal(400, "max_tokens must be less than or equal to 8"));
+    let said = generate(&dir, "5", &server.url, &[]).failure(1).stderr();
+    assert!(said.contains("less than or equal to 8"), "{said}");
+    assert!(server.asked().iter().all(|asked| has(asked, "max_tokens")));
+    assert!(server.asked().len() <= 50);
+}
+
+#[test]
+fn the_judge_s_server_has_its_own_shape() {
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    let judge = Server::start(|asked| {
+        match (
+            asked.path.as_str(),
+            has(asked, "max_tokens"),
+            asked.body["temperature"] == 0.0,
+        ) {
+            ("/v1/models", ..) => models(&["critic"]),
+            (_, true, _) => refusal(
+                400,
+                "Unknown parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
+            ),
+            (.., true) => unprocessable("temperature", "must be positive"),
+            _ => Reply::Answer,
+        }
+    });
+    let more = ["--judge-endpoint", &judge.url, "--drop-field", "top_p", "--json"];
+    let said = json(generate(&dir, "10", &mock.url, &more));
+    assert_eq!(said["judge"]["model"], format!("critic at {}", judge.url));
+    assert!(said["judge"]["judged"].as_u64().unwrap() > 0, "{said}");
+    assert!(judge.asked().iter().skip(1).all(|asked| has(asked, "top_p")));
+}
+
+#[test]
+fn the_only_model_of_a_server_needs_no_name() {
+    let serving = |names: &'static [&'static str]| {
+        Server::start(move |asked| match asked.path.as_str() {
+            "/v1/models" => models(names),
+            _ => Reply::Answer,
+        })
+    };
+    let server = serving(&["only/one"]);
+    let dir = Dir::with_dataset();
+    ewe(&dir, &arguments("5", &server.url, &[])).success();
+    assert!(
+        server
+            .asked()
+            .iter()
+            .skip(1)
+            .all(|asked| asked.body["model"] == "only/one")
+    );
+    let model = dir.sql("select distinct model from run where command = 'generate'");
+    assert_eq!(model, [[format!("only/one at {}", server.url)]]);
+    // Named, it is not asked for.
+    let server = serving(&["only/one"]);
+    generate(&dir, "6", &server.url, &[]).success();
+    assert!(server.asked().iter().all(|asked| asked.path != "/v1/models"));
+
+    for (server, words) in [
+        (serving(&["a", "b\u{1b}[2J"]), "it has 2 models: 'a', 'b [2J'"),
+        (serving(&[]), "it lists no model"),
+        (
+            Server::start(|_| refusal(404, "Not Found")),
+            "does not say which models it has",
+        ),
+        (Server::start(|_| refusal(401, "who are you")), "who are you"),
+    ] {
+        let said = ewe(&dir, &arguments("9", &server.url, &[])).failure(1).stderr();
+        assert!(said.contains(words) && said.contains("hint:"), "{words}: {said}");
+        assert_eq!(server.asked().len(), 1);
+    }
+    let files = [
+        "generate",
+        "--db",
+        "d.db",
+        "--target",
+        "9",
+        "--batch-file",
+        "out.jsonl",
+    ];
+    ewe(&dir, &files).failure(2);
+}
+
+#[test]
+fn without_a_number_a_server_gets_what_it_bears() {
+    // More than six at once take so long that they would be given up.
+    let server = Server::start(|asked| match asked.in_flight {
+        ..=6 => Reply::After(std::time::Duration::from_millis(20)),
+        _ => Reply::After(std::time::Duration::from_millis(700)),
+    });
+    let dir = Dir::with_dataset();
+    let wide = ["--window", "32", "--timeout", "1", "--threshold", "0.95"];
+    generate(&dir, "120", &server.url, &wide).success();
+    let asked = server.asked();
+    assert_eq!(asked[0].in_flight, 1, "the first goes ahead alone");
+    let late: Vec<usize> = asked[asked.len() / 2..]
+        .iter()
+        .map(|asked| asked.in_flight)
+        .collect();
+    let slow = late.iter().filter(|in_flight| **in_flight > 6).count();
+    assert!(slow * 3 < late.len(), "{slow} of {}", late.len());
+    // One that bears more gets more.
+    let server = Server::start(|_| Reply::After(std::time::Duration::from_millis(30)));
+    generate(
+        &Dir::with_dataset(),
+        "250",
+        &server.url,
+        &["--window", "64", "--threshold", "0.95"],
+    )
+    .success();
+    let most = server.asked().iter().map(|asked| asked.in_flight).max().unwrap();
+    assert!(most > 40, "{most}");
+}
+
+/// A line of results for each line of requests.
+fn results(dir: &Dir, answer: impl Fn(&Value) -> Value) {
+    let lines = dir.read("out.jsonl");
+    let lines: Vec<String> = lines
+        .lines()
+        .map(|line| {
+            let request: Value = serde_json::from_str(line).unwrap();
+            json!({"custom_id": request["custom_id"], "error": null, "response": answer(&request["body"])})
+                .to_string()
+        })
+        .collect();
+    dir.write("in.jsonl", lines.join("\n"));
+}
+
+#[test]
+fn files_have_the_same_shapes_and_dialects() {
+    let plain = |more: &[&str]| {
+        let common = [
+            "generate",
+            "--db",
+            "d.db",
+            "--target",
+            "20",
+            "--window",
+            "4",
+            "--batch-file",
+            "out.jsonl",
+            "--endpoint-model",
+            "mock",
+        ];
+        [&common[..], more]
+            .concat()
+            .into_iter()
+            .map(str::to_string)
+            .collect::<Vec<_>>()
+    };
+    let run = |dir: &Dir, more: &[&str]| {
+        let arguments = plain(more);
+        ewe(dir, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let bodies = |dir: &Dir| -> Vec<Value> {
+        let lines = dir.read("out.jsonl");
+        lines
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["body"].clone())
+            .collect()
+    };
+    let dir = Dir::with_dataset();
+    dir.write("extra.json", r#"{"reasoning_effort": "low"}"#);
+    let shape = [
+        "--request-field",
+        "max_tokens=max_completion_tokens",
+        "--drop-field",
+        "stop",
+        "--extra-body",
+        "extra.json",
+    ];
+    run(&dir, &shape).success();
+    for body in bodies(&dir) {
+        assert!(
+            body.get("stop").is_none() && body.get("max_tokens").is_none(),
+            "{body}"
+        );
+        assert!(body["max_completion_tokens"].is_u64() && body["reasoning_effort"] == "low");
+    }
+
+    // Without the options, the results teach it.
+    let dir = Dir::with_dataset();
+    run(&dir, &[]).success();
+    let first = bodies(&dir).len();
+    let refused = json!({"status_code": 400, "body": {"error": {"message":
+        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.", "param": "max_tokens"}}});
+    results(&dir, |_| refused.clone());
+    let said = run(&dir, &["--batch-results", "in.jsonl"]).success();
+    assert!(
+        said.stderr()
+            .contains("`max_tokens` is sent as `max_completion_tokens` from now on"),
+        "{}",
+        said.stderr()
+    );
+    assert!(
+        said.stderr().contains("4 requests were refused for a field"),
+        "{}",
+        said.stderr()
+    );
+    assert_eq!(bodies(&dir).len(), first);
+    assert!(
+        bodies(&dir)
+            .iter()
+            .all(|body| body["max_completion_tokens"].is_u64())
+    );
+
+    // Answers in dialects, to the end.
+    for sent in 1.. {
+        let rename = ["--request-field", "max_tokens=max_completion_tokens"];
+        if !dir.path("out.jsonl").exists() {
+            break;
+        }
+        results(&dir, |body| {
+            let (text, finish) = crate::mock::answer_to(body);
+            let text = format!("I was sent sk-of-the-batch-01.\n</think>\n\n{text}");
+            let finish = if finish == "stop" { "STOP" } else { "MAX_TOKENS" };
+            json!({"status_code": 200, "body": {"choices": [{"text": [{"type": "text", "text": text}], "finish_reason": finish}]}})
+        });
+        let arguments = plain(&[&rename[..], &["--batch-results", "in.jsonl"]].concat());
+        let mut command = shell::command(&dir, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        command.env("OPENAI_API_KEY", "sk-of-the-batch-01");
+        shell::ran(command).success();
+        assert!(sent < 100);
+    }
+    let (other, mock) = (Dir::with_dataset(), Mock::start());
+    generate(&other, "20", &mock.url, &["--window", "4"]).success();
+    assert_eq!(export(&dir), export(&other));
+    let stored = number(
+        &dir,
+        "select count(*) from request where response like '%sk-of-the-batch%'",
+    );
+    assert_eq!(stored, 0);
+    assert!(
+        number(
+            &dir,
+            "select count(*) from request where response like 'I was sent ***.%'"
+        ) > 0
+    );
+}
