@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help setup setup-dev build demo test test-browser lint fmt bench check-plan bench-filter bench-generate bench-engine bench-train bench-curate sqlx goldens check-reference soak clean
+.PHONY: help setup setup-dev build demo test test-browser lint fmt bench check-plan bench-filter bench-generate bench-engine bench-train bench-curate sqlx goldens check-reference check-endpoints soak clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -77,6 +77,11 @@ check-reference: setup-dev ## near-duplicates against rouge_score; saved models 
 	.venv/bin/python scripts/check_engine.py
 	.venv/bin/python scripts/check_openai.py --gemma
 	.venv/bin/python scripts/check_datasets.py
+
+check-endpoints: setup ## grow datasets from vLLM and llama.cpp's server, which are installed into .venv-endpoints
+	$(CARGO) build --locked
+	scripts/setup_endpoints.sh
+	.venv/bin/python scripts/check_endpoints.py
 
 soak: setup ## kill -9 at 100 random moments of a run, resumed each time: nothing lost, nothing asked twice, the same export
 	$(CARGO) build --locked
