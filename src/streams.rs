@@ -10,6 +10,8 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::text::clean;
+
 /// Tells a line on standard error, as the standard library's does; where nobody listens nothing happens.
 #[macro_export]
 macro_rules! eprintln {
@@ -48,7 +50,7 @@ fn unsaid() -> MutexGuard<'static, Option<io::Error>> {
 /// What the macros do.
 #[doc(hidden)]
 pub fn say(what: fmt::Arguments<'_>) {
-    if let Err(error) = stdout().write_fmt(what) {
+    if let Err(error) = stdout().show(&what.to_string()) {
         unsaid().get_or_insert(error);
     }
 }
@@ -66,7 +68,8 @@ pub fn finish() -> io::Result<()> {
 /// What the macros do.
 #[doc(hidden)]
 pub fn tell(what: fmt::Arguments<'_>) {
-    let _ = stderr().write_fmt(what);
+    // It may quote rows, names of files, and what servers say.
+    let _ = stderr().write_all(clean(&what.to_string()).as_bytes());
 }
 
 /// Standard error, which takes everything and never fails.
@@ -124,6 +127,18 @@ impl Stdout {
     /// Whether somebody looks at it.
     pub fn is_terminal(self) -> bool {
         io::stdout().is_terminal()
+    }
+
+    /// Writes text of others: on a terminal without what that would obey, elsewhere as it is.
+    ///
+    /// # Errors
+    ///
+    /// As writing does.
+    pub fn show(mut self, text: &str) -> io::Result<()> {
+        match self.is_terminal() {
+            true => self.write_all(clean(text).as_bytes()),
+            false => self.write_all(text.as_bytes()),
+        }
     }
 
     /// Fails where the process began without one.

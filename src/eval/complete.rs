@@ -139,7 +139,7 @@ async fn one(asked: &Asked, prompt: &str) -> Result<()> {
     let mut stdout = ewe::streams::stdout();
     while let Some(event) = answer.next().await {
         if let Event::Text(text) = event? {
-            stdout.write_all(text.as_bytes())?;
+            stdout.show(&text)?;
             stdout.flush()?;
         }
     }
