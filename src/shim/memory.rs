@@ -53,8 +53,10 @@ impl Surplus {
     /// Resident bytes that are let be, whatever is needed.
     const LET_BE: u64 = 64 << 20;
 
-    /// Begins to watch, on the thread that computes.
+    /// Begins to watch, on the thread that computes. What was freed while everything was read is given back first, or it would count as
+    /// what is needed beside.
     pub fn watch() -> Surplus {
+        counter::give_back();
         let mut surplus = Surplus { beside: 0, most: 0 };
         surplus.look();
         surplus
