@@ -331,7 +331,8 @@ pub fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a 
     let given = plain(name);
     known
         .map(|known| (strsim::damerau_levenshtein(&given, &plain(known)), known))
-        .filter(|(distance, known)| *distance <= 1 + known.len() / 8)
+        // Of a name of one letter nothing is left that looks like another.
+        .filter(|(distance, known)| *distance <= 1 + known.len() / 8 && *distance < given.len())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
 }
@@ -351,6 +352,8 @@ mod tests {
             ("topp", Some("top_p")),
             ("stops", Some("stop")),
             ("rainbow", None),
+            ("m", None),
+            ("", None),
         ] {
             assert_eq!(near(slip, known()), want, "{slip}");
         }
