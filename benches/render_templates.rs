@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 fn main() {
     let now = NaiveDate::from_ymd_opt(2026, 3, 7).and_then(|day| day.and_hms_opt(9, 5, 0));
     let now = now.expect("a day that was");
-    let mut out = std::io::stdout().lock();
+    let mut out = ewe::streams::stdout();
     for line in std::io::stdin().lock().lines() {
         let line = line.expect("text");
         let request: Value = serde_json::from_str(&line).expect("JSON");

@@ -37,7 +37,7 @@ pub struct Replacement {
 
 #[derive(Debug)]
 enum Out {
-    Temporary(Staged),
+    Temporary(Box<Staged>),
     /// A pipe or a device is written to as it is; only a regular file can be replaced.
     Direct(File),
 }
@@ -88,7 +88,9 @@ impl Replacement {
                 .with_context(|| cannot_write(path))?;
             Out::Direct(file)
         } else {
-            Out::Temporary(Staged::begin(target).map_err(|error| cannot_begin(path, error))?)
+            Out::Temporary(Box::new(
+                Staged::begin(target).map_err(|error| cannot_begin(path, error))?,
+            ))
         };
         Ok(Replacement {
             out,

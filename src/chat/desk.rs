@@ -26,6 +26,9 @@ const PLACES: u32 = 4;
 /// How long one may wait for either.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How deep lists and objects may lie within one another: deeper ones would be refused as no JSON once all of it is read.
+const DEEPEST: usize = 128;
+
 /// The most values in a body, and of these the most that hold others or have a name. A million token ids are within it.
 const MOST_VALUES: usize = 1 << 20;
 const MOST_NESTED: usize = 1 << 16;
@@ -113,9 +116,10 @@ fn is_json(headers: &HeaderMap) -> bool {
         })
 }
 
-/// Fails on JSON of more values than are worked on. What is no JSON may be anything.
+/// Fails on JSON of more values than are worked on, or with one too deep within others, which is no matter of size. What is no
+/// JSON may be anything.
 fn sized(json: &[u8]) -> Result<(), Refusal> {
-    let (mut values, mut nested) = (1, 0);
+    let (mut values, mut nested, mut depth) = (1, 0, 0usize);
     let (mut in_text, mut escaped) = (false, false);
     for byte in json {
         match byte {
@@ -124,8 +128,15 @@ fn sized(json: &[u8]) -> Result<(), Refusal> {
             b'"' => in_text = !in_text,
             _ if in_text => {}
             b',' => values += 1,
-            b'[' | b'{' | b':' => nested += 1,
+            b':' => nested += 1,
+            b'[' | b'{' => (nested, depth) = (nested + 1, depth + 1),
+            b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
+        }
+        if depth > DEEPEST {
+            return Err(Refusal::bad(format!(
+                "the body has lists or objects within one another more than {DEEPEST} deep"
+            )));
         }
     }
     for (count, most, what) in [
@@ -154,9 +165,20 @@ mod tests {
         // Not within a text, whatever it has in it.
         let text = format!(r#"{{"prompt": "{}"}}"#, r#"\",[{:\\"#.repeat(300_000));
         assert!(sized(text.as_bytes()).is_ok());
-        for unit in ["[],", "{},", "{\"a\":1},", "[[1],"] {
+        let status = |json: &str| sized(json.as_bytes()).err().map(|refusal| refusal.status);
+        for unit in ["[],", "{},", "{\"a\":1},", "[[1]],"] {
             let many = format!("[{}1]", unit.repeat(100_000));
-            assert!(sized(many.as_bytes()).is_err(), "{unit}");
+            assert_eq!(status(&many), Some(StatusCode::PAYLOAD_TOO_LARGE), "{unit}");
+        }
+        // Depth is another fault than size, whether it ends or not.
+        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+            let deep = |levels: usize| format!("{}1{}", open.repeat(levels), close.repeat(levels));
+            assert_eq!(status(&deep(128)), None, "{open}");
+            for levels in [129, 100_000] {
+                assert_eq!(status(&deep(levels)), Some(StatusCode::BAD_REQUEST), "{open}");
+            }
+            let endless = open.repeat(100_000);
+            assert_eq!(status(&endless), Some(StatusCode::BAD_REQUEST), "{open}");
         }
         let map = format!(r#"{{"logit_bias": {{{}"x": 1}}}}"#, r#""1": 1, "#.repeat(100_000));
         let refusal = sized(map.as_bytes()).unwrap_err();

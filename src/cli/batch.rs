@@ -42,20 +42,20 @@ pub struct Args {
 /// Who is asked where no local model is.
 pub enum Asked {
     /// Files, by `--batch-file`.
-    Files(Mailbox),
+    Files(Box<Mailbox>),
     /// An endpoint, or several.
-    Endpoint(Client),
+    Endpoint(Box<Client>),
 }
 
 impl Args {
     /// The mailbox for `--batch-file`, with its results read; without it the endpoint.
     pub async fn asked(&self, at: &endpoint::Args) -> Result<Asked> {
         let Some(out) = &self.batch_file else {
-            return at.client().await.map(Asked::Endpoint);
+            return at.client().await.map(|client| Asked::Endpoint(Box::new(client)));
         };
         let model = at.model()?;
         let results = Results::read(&self.batch_results, self.keep_going, &at.secrets()?)?;
-        Mailbox::new(model, at.api, at.shape()?, out, results).map(Asked::Files)
+        Mailbox::new(model, at.api, at.shape()?, out, results).map(|mailbox| Asked::Files(Box::new(mailbox)))
     }
 }
 
@@ -63,8 +63,8 @@ impl Asked {
     /// Whoever it is.
     pub fn backend(&self) -> &dyn Backend {
         match self {
-            Asked::Files(mailbox) => mailbox,
-            Asked::Endpoint(client) => client,
+            Asked::Files(mailbox) => mailbox.as_ref(),
+            Asked::Endpoint(client) => client.as_ref(),
         }
     }
 

@@ -29,7 +29,7 @@ pub struct Args {
     pub price_out: f64,
 
     /// Give up when this many requests of a stage in a row brought no answer that can be used; 0 never does
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = number::count)]
     pub give_up_after: u64,
 
     /// Stop after this many minutes

@@ -78,6 +78,7 @@ impl Args {
             Ok(EndpointConfig {
                 url: url.clone(),
                 model: model.to_string(),
+                model_option: "--endpoint-model",
                 key: ApiKey::from_env(variable).map_err(anyhow::Error::msg)?,
                 headers: headers.clone(),
                 shape: shape.clone(),

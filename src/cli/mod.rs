@@ -52,7 +52,7 @@ use std::{path::Path, process::ExitCode};
 
 use crate::{store, streams};
 
-use clap::error::ErrorKind;
+use clap::error::{ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Grow a private instruction dataset from a few seed tasks, curate it in SQLite, fine-tune a model on it.
@@ -185,7 +185,7 @@ pub fn parse() -> Result<Cli, ExitCode> {
         }
         Ok((Cli::from_arg_matches(&matches)?, matches))
     };
-    let (cli, matches) = read().map_err(|error| misread(&error))?;
+    let (cli, matches) = read().map_err(misread)?;
     match paths::check(&matches) {
         Ok(()) => Ok(cli),
         Err(error) => Err(end(&cli.command, Err(error))),
@@ -193,21 +193,46 @@ pub fn parse() -> Result<Cli, ExitCode> {
 }
 
 /// Says what is wrong with the command line, which may have in it what a terminal would obey; or the help that was asked for.
-fn misread(error: &clap::Error) -> ExitCode {
+fn misread(error: clap::Error) -> ExitCode {
     if !error.use_stderr() {
         let printed = streams::stdout().is_open().and_then(|()| error.print());
         let printed = printed.map_err(streams::refused).and_then(|()| streams::finish());
         return status(printed.map(|()| 0).map_err(Into::into), told);
     }
-    let text = error.render().to_string();
-    let clean = terminal::clean(&text);
-    if clean == text {
+    // Looked for in what was typed: clap's text without colours is without escape sequences of others, too.
+    let is_harmless = std::env::args_os().all(|argument| {
+        let argument = argument.to_string_lossy();
+        terminal::clean(&argument) == *argument
+    });
+    let error = visible(error);
+    if is_harmless {
         // In colours, and nobody may be there to read it.
         let _ = error.print();
     } else {
-        eprint!("{clean}");
+        eprint!("{}", terminal::clean(&error.render().to_string()));
     }
     ExitCode::from(2)
+}
+
+/// The error with all that was typed in it visible; of escape sequences clap would show nothing.
+fn visible(mut error: clap::Error) -> clap::Error {
+    let typed: Vec<_> = error
+        .context()
+        .filter_map(|(kind, value)| {
+            let clean = match value {
+                ContextValue::String(text) => ContextValue::String(terminal::clean(text)),
+                ContextValue::Strings(texts) => {
+                    ContextValue::Strings(texts.iter().map(|text| terminal::clean(text)).collect())
+                }
+                _ => return None,
+            };
+            Some((kind, clean))
+        })
+        .collect();
+    for (kind, clean) in typed {
+        error.insert(kind, clean);
+    }
+    error
 }
 
 /// Sends the log to stderr, as much of it as was asked for.

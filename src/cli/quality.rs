@@ -44,6 +44,7 @@ impl Args {
         let endpoint = EndpointConfig {
             url: url.clone(),
             model: self.judge_model.clone().unwrap_or_default(),
+            model_option: "--judge-model",
             key,
             headers: Vec::new(),
             shape: Shape::default(),

@@ -29,20 +29,17 @@ enum When {
 
 use When::{Is, With, Without};
 
-const OF_AN_ADAPTER: &[&str] = &[
-    "lora_rank",
-    "lora_alpha",
-    "lora_dropout",
-    "lora_rank_stabilized",
-    "lora_targets",
-    "dora",
-    "quantize",
-];
-
 const ALL: &[Idle] = &[
     Idle {
         commands: &["train", "plan"],
-        options: OF_AN_ADAPTER,
+        options: &["lora_rank", "lora_targets", "dora", "quantize"],
+        when: Is("method", "full"),
+        why: "is of an adapter",
+        hint: "--method lora, or leave it away",
+    },
+    Idle {
+        commands: &["train"],
+        options: &["lora_alpha", "lora_dropout", "lora_rank_stabilized"],
         when: Is("method", "full"),
         why: "is of an adapter",
         hint: "--method lora, or leave it away",

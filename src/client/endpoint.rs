@@ -36,6 +36,8 @@ pub struct EndpointConfig {
     pub url: String,
     /// The model's name there.
     pub model: String,
+    /// The option that names it.
+    pub model_option: &'static str,
     /// Sent as a bearer token.
     pub key: ApiKey,
     /// Headers that are sent besides.
@@ -314,8 +316,9 @@ impl Endpoint {
         let url = self.address.models();
         let cannot = |error: &str| {
             BackendError::Fatal(format!(
-                "endpoint '{}': {error}\nhint: name the model with --endpoint-model",
-                self.url()
+                "endpoint '{}': {error}\nhint: name the model with {}",
+                self.url(),
+                self.config.model_option
             ))
         };
         let words = |text: &str| wire::excerpt(&self.secrets.redact(text));

@@ -258,9 +258,12 @@ fn instead(field: &str, words: &str, sent: &Map<String, Value>) -> Option<String
     let said = INSTEAD.captures(words).map(|found| found[1].to_string());
     let said = said.filter(|name| is_new(name) && (name.contains('_') || synonyms.contains(&name.as_str())));
     said.or_else(|| {
-        let known = NAME.find_iter(words).map(|word| word.as_str());
-        known
-            .filter(|name| is_new(name))
+        let names = || NAME.find_iter(words).map(|word| word.as_str());
+        // Where its own name is not among the words, another spelling of it is what they call it, and is refused.
+        let is_called = |name: &str| sent_as(name, sent).as_deref() == Some(field);
+        let is_itself_named = names().any(|name| name == field);
+        names()
+            .filter(|name| is_new(name) && (is_itself_named || !is_called(name)))
             .find(|name| synonyms.contains(name))
             .map(str::to_string)
     })

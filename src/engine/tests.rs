@@ -839,7 +839,7 @@ async fn the_budget_refuses_what_it_could_never_hold() {
         backend.budget_line()
     );
     let error = backend.stream(vec![5; 10], greedy(11)).err().unwrap().to_string();
-    for words in ["21 tokens", "15.4 kB", "--kv-memory"] {
+    for words in ["21 tokens", "15.4 kB", "a smaller limit of tokens"] {
         assert!(error.contains(words), "{error}");
     }
     for answer in backend.stream_all(vec![(vec![5; 10], greedy(10)); 4]).unwrap() {

@@ -213,13 +213,9 @@ impl Judge {
         if !has_its_words || self.places[near.position].source != candidate.place.source {
             return false;
         }
-        let inputs = inputs(candidate.task);
         let position = near.position as u32;
-        if inputs.is_empty()
-            || inputs
-                .iter()
-                .any(|&input| self.inputs.contains(&(position, input)))
-        {
+        let is_there = |input| self.inputs.contains(&(position, input));
+        if candidate.task.instances.is_empty() || inputs(candidate.task).into_iter().any(is_there) {
             return false;
         }
         self.keep_inputs(near.position, candidate.task);
@@ -243,12 +239,15 @@ impl Judge {
 }
 
 /// The inputs of a task, each as the beginning of its hash: equal where they are to be the same in a dataset. 64 bits of
-/// SHA-256 are enough where only inputs of equal instructions are compared.
+/// SHA-256 are enough where only inputs of equal instructions are compared. An instruction alone is one without input.
 fn inputs(task: &Task) -> Vec<u64> {
     let hash = |input: &str| {
         let hash = Sha256::digest(same_text(input));
         u64::from_le_bytes(hash[..8].try_into().expect("a hash is longer"))
     };
+    if task.instances.is_empty() {
+        return vec![hash("")];
+    }
     task.instances
         .iter()
         .map(|instance| hash(&instance.input))

@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn other_scripts_have_words_too() {
-        assert_eq!(words("Über Größe"), ["über", "größe"]);
+        assert_eq!(words("Über Größe"), ["über", "grösse"]);
         assert_eq!(
             words("写一首诗 about 海"),
             ["写", "一", "首", "诗", "about", "海"]
@@ -135,7 +135,7 @@ mod tests {
     fn characters_of_scripts_without_spaces_keep_their_marks() {
         assert_eq!(words("ไม้ไม่"), ["ไ", "ม้", "ไ", "ม่"]);
         assert_eq!(words("ｶﾞｷﾞ人々abc"), ["ガ", "ギ", "人", "々", "abc"]);
-        assert_eq!(words("ភាសាខ្មែរ").len(), 6);
+        assert_eq!(words("ភាសាខ្មែរ"), ["ភា", "សា", "ខ្", "មែ", "រ"]);
     }
 
     #[test]

@@ -123,7 +123,7 @@ fn builder(delimiter: u8) -> ReaderBuilder {
 
 /// Reads the rows; an iterator. It ends after an error of the file.
 pub struct Delimited<R> {
-    reader: Reader<Bounded<R>>,
+    reader: Reader<Lines<R>>,
     record: ByteRecord,
     layout: Layout,
     ended: bool,
@@ -141,9 +141,14 @@ impl<R: BufRead> Delimited<R> {
         let mut rows = Delimited {
             reader: builder(layout.delimiter)
                 .buffer_capacity(1 << 16)
-                .from_reader(Bounded {
+                .from_reader(Lines {
                     input,
                     left: LONGEST as u64,
+                    begun: 0,
+                    at_start: true,
+                    first: None,
+                    has_quote: false,
+                    ended: false,
                 }),
             record: ByteRecord::new(),
             layout,
@@ -168,30 +173,37 @@ impl<R: BufRead> Delimited<R> {
 
     /// Reads a record; false at the end.
     fn read(&mut self) -> Result<bool, RowError> {
-        self.reader.get_mut().left = LONGEST as u64;
-        let line = self.reader.position().line();
-        self.reader
-            .read_byte_record(&mut self.record)
-            .map_err(|error| match error.into_kind() {
-                ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-                    RowError::Damaged(format!(
-                        "a row that begins at line {line} is longer than {} MiB: is a quote not closed?",
-                        LONGEST >> 20
-                    ))
-                }
-                ErrorKind::Io(error) => RowError::Io(error),
-                other => RowError::Damaged(format!("{other:?}")),
-            })
+        self.reader.get_mut().begin_record();
+        let read = self.reader.read_byte_record(&mut self.record);
+        read.map_err(|error| match error.into_kind() {
+            ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                RowError::Damaged(format!(
+                    "a row that begins at line {} is longer than {} MiB: is a quote not closed?",
+                    self.line(),
+                    LONGEST >> 20
+                ))
+            }
+            ErrorKind::Io(error) => RowError::Io(error),
+            other => RowError::Damaged(format!("{other:?}")),
+        })
+    }
+
+    /// The line that the record begins at.
+    fn line(&self) -> usize {
+        let lines = self.reader.get_ref();
+        lines.first.unwrap_or(lines.begun) + usize::from(self.layout.declared)
     }
 
     fn row(&self) -> Result<Row, RowError> {
-        let line = self.record.position().map_or(0, |position| position.line()) as usize
-            + usize::from(self.layout.declared);
-        let place = Place::Text { line, column: 1 };
+        let place = Place::Text {
+            line: self.line(),
+            column: 1,
+        };
         let fault = |what| RowError::Malformed { place, what };
         let (cells, columns) = (self.record.len(), self.layout.columns.len());
         if cells != columns {
-            let quote = match self.reader.is_done() && cells < columns {
+            let lines = self.reader.get_ref();
+            let quote = match lines.ended && lines.has_quote && cells < columns {
                 true => ": is a quote not closed?",
                 false => "",
             };
@@ -244,19 +256,59 @@ impl<R: BufRead> Iterator for Delimited<R> {
     }
 }
 
-/// Gives out so many bytes and no more: a quote that is never closed would take all of the file into one cell.
-struct Bounded<R> {
+/// Gives out a line at a time, so that it is known at which one a record begins: the parser passes over blank lines without
+/// a word. Of one record it gives so many bytes and no more: a quote that is never closed would take all of the file into one
+/// cell.
+struct Lines<R> {
     input: R,
     left: u64,
+    /// How many lines were begun.
+    begun: usize,
+    /// Whether the next byte begins a line.
+    at_start: bool,
+    /// The first line of the record that is not blank.
+    first: Option<usize>,
+    /// Whether there is a quote in the record.
+    has_quote: bool,
+    /// Whether the file ended within the record, or before it.
+    ended: bool,
 }
 
-impl<R: Read> Read for Bounded<R> {
+impl<R> Lines<R> {
+    fn begin_record(&mut self) {
+        self.left = LONGEST as u64;
+        self.first = None;
+        self.has_quote = false;
+    }
+}
+
+impl<R: BufRead> Read for Lines<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.left == 0 {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         let room = out.len().min(self.left as usize);
-        let count = self.input.read(&mut out[..room])?;
+        let buffer = self.input.fill_buf()?;
+        let Some(&first) = buffer.first() else {
+            self.ended = true;
+            return Ok(0);
+        };
+        let there = &buffer[..room.min(buffer.len())];
+        let line = match memchr::memchr(b'\n', there) {
+            Some(end) => &there[..=end],
+            None => there,
+        };
+        out[..line.len()].copy_from_slice(line);
+        if self.at_start {
+            self.begun += 1;
+            if self.first.is_none() && !matches!(first, b'\n' | b'\r') {
+                self.first = Some(self.begun);
+            }
+        }
+        self.at_start = line.ends_with(b"\n");
+        self.has_quote |= memchr::memchr(b'"', line).is_some();
+        let count = line.len();
+        self.input.consume(count);
         self.left -= count as u64;
         Ok(count)
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     fs::File,
-    io::{BufRead, BufReader, BufWriter, Seek, Write},
+    io::{self, BufRead, BufReader, BufWriter, Seek, Write},
     path::Path,
 };
 
@@ -172,6 +172,7 @@ impl Sieve {
             group,
             extra,
             place,
+            is_finished: _,
         } = incoming;
         let extra = extra.to_column();
         let mut instances = Vec::new();
@@ -242,8 +243,10 @@ impl Spool {
     /// Takes a task; rows of the same group and instruction become one.
     fn put(&mut self, group: Option<String>, task: ImportedTask) -> anyhow::Result<()> {
         let Some(group) = group else {
-            serde_json::to_writer(&mut self.out, &task)?;
-            return self.out.write_all(b"\n").context(NO_ROOM);
+            return serde_json::to_writer(&mut self.out, &task)
+                .map_err(io::Error::from)
+                .and_then(|()| self.out.write_all(b"\n"))
+                .map_err(|error| cannot_spool(&error));
         };
         match self.places.entry((group, task.instruction.clone())) {
             std::collections::hash_map::Entry::Occupied(place) => {
@@ -262,9 +265,8 @@ impl Spool {
         let mut file = self
             .out
             .into_inner()
-            .map_err(|error| error.into_error())
-            .context(NO_ROOM)?;
-        file.rewind().context(NO_ROOM)?;
+            .map_err(|error| cannot_spool(error.error()))?;
+        file.rewind().map_err(|error| cannot_spool(&error))?;
         let alone = BufReader::with_capacity(1 << 17, file).lines().map(|line| {
             let line = line.context("cannot read the temporary file")?;
             Ok::<_, anyhow::Error>(serde_json::from_str::<ImportedTask>(&line)?)
@@ -279,4 +281,10 @@ impl Spool {
     }
 }
 
-const NO_ROOM: &str = "cannot write a temporary file";
+fn cannot_spool(error: &io::Error) -> anyhow::Error {
+    anyhow::anyhow!(
+        "cannot write a temporary file: {error}; nothing was imported\nhint: make room in `{}`, or set TMPDIR to a folder \
+         that has room",
+        std::env::temp_dir().display()
+    )
+}

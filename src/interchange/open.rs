@@ -304,9 +304,6 @@ fn likely_file(folder: &Path) -> Option<PathBuf> {
             .file_name()
             .map(|name| name.to_string_lossy().to_ascii_lowercase());
         let known = |ending: &&str| name.as_ref().is_some_and(|name| name.contains(*ending));
-        path.is_file()
-            && [".jsonl", ".parquet", ".arrow", ".csv", ".tsv"]
-                .iter()
-                .any(|ending| known(&ending))
+        path.is_file() && [".jsonl", ".parquet", ".arrow", ".csv", ".tsv"].iter().any(known)
     })
 }

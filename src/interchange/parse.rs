@@ -84,6 +84,8 @@ pub struct Incoming {
     pub extra: Extra,
     /// Where it stands.
     pub place: FileRow,
+    /// Whether the prompt and the completion are finished texts, which no template is laid over.
+    pub is_finished: bool,
 }
 
 impl Incoming {
@@ -165,10 +167,10 @@ impl Parser {
         self.format
     }
 
-    /// Whether a row is a finished text, which no template is laid over.
-    pub fn is_verbatim(&self) -> bool {
+    /// Whether a row is a finished text. A prompt that is a list of messages is none.
+    fn is_finished(&self, fields: &Fields<'_>) -> bool {
         match self.format {
-            Format::Completion => true,
+            Format::Completion => !has_messages(fields),
             Format::Instructions => self.need == Need::Prompt,
             _ => false,
         }
@@ -196,22 +198,18 @@ impl Parser {
 
     fn incoming(&self, fields: &mut Fields<'_>) -> Result<Incoming, String> {
         let group = fields.text_or_null(GROUP)?;
+        let is_finished = self.is_finished(fields);
         let mut incoming = match self.format {
             Format::SelfInstruct => Incoming {
                 system: self.system(fields)?,
                 ..self_instruct(fields, self.need)?
             },
             Format::Chat | Format::ShareGpt => self.conversation(fields)?,
-            Format::Completion
-                if fields
-                    .get("prompt")
-                    .is_some_and(|value| value.kind() == "an array") =>
-            {
-                self.prompt_and_completion(fields)?
-            }
+            Format::Completion if has_messages(fields) => self.prompt_and_completion(fields)?,
             _ => self.pair(fields)?,
         };
         incoming.group = group;
+        incoming.is_finished = is_finished;
         if self.own == Own::Table {
             own_columns(fields, &mut incoming)?;
         }
@@ -227,7 +225,7 @@ impl Parser {
                 "the instruction is {length} bytes long, at most {LONGEST_INSTRUCTION} can be judged"
             ));
         }
-        if incoming.task.instruction.trim().is_empty() && (self.need.compared() || !self.is_verbatim()) {
+        if incoming.task.instruction.trim().is_empty() && (self.need.compared() || !is_finished) {
             return Err("the instruction is empty".into());
         }
         Ok(incoming)
@@ -377,6 +375,13 @@ impl Columns {
             },
         }
     }
+}
+
+/// Whether the prompt is a list of messages.
+fn has_messages(fields: &Fields<'_>) -> bool {
+    fields
+        .get("prompt")
+        .is_some_and(|value| value.kind() == "an array")
 }
 
 /// The first of the names that the row has a value for; else the first that it has at all, or that there is.

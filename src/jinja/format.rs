@@ -257,7 +257,8 @@ fn parse_spec(spec: &str) -> Result<Layout> {
     if layout.zero {
         layout.fill = layout.fill.or(Some('0'));
     }
-    let number = |take: &mut dyn FnMut(&dyn Fn(char) -> bool) -> Option<char>| -> Result<Option<usize>> {
+    type Take<'a> = dyn FnMut(&dyn Fn(char) -> bool) -> Option<char> + 'a;
+    let number = |take: &mut Take<'_>| -> Result<Option<usize>> {
         let mut value: Option<i128> = None;
         while let Some(digit) = take(&|c| c.is_ascii_digit()) {
             let digit = i128::from(digit.to_digit(10).unwrap_or(0));
@@ -331,7 +332,7 @@ fn number(out: &mut String, prefix: &str, digits: &str, layout: &Layout) {
         Some(comma) => {
             let mut out = String::new();
             for (index, digit) in whole.chars().enumerate() {
-                if index > 0 && (whole.len() - index) % size == 0 {
+                if index > 0 && (whole.len() - index).is_multiple_of(size) {
                     out.push(comma);
                 }
                 out.push(digit);

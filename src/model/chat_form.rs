@@ -283,7 +283,7 @@ impl ChatForm {
         let after = |text: &str| text[at..].chars().take(30).collect::<String>();
         bail!(
             "{}: the template writes a question differently once it is answered, {:?} in place of {:?}, so no part is the answer's\n\
-             hint: put {{% generation %}}…{{% endgeneration %}} around the answer in a copy of it, for --template-file; or --template alpaca",
+             hint: put {{% generation %}}…{{% endgeneration %}} around the answer in a copy of it, for --template; or --template alpaca",
             self.name,
             after(whole),
             after(part)
@@ -325,8 +325,8 @@ impl ChatForm {
         let without = self.template.render(now, &without, &Rendering::closed());
         if without.is_ok_and(|text| text.text == whole) {
             bail!(
-                "{}: the chat template passes over system messages, so {:?} would not be learnt\nhint: --template alpaca takes one, or a \
-                 template of your own by --template-file",
+                "{}: the chat template passes over system messages, so {:?} would not be learnt\nhint: --template alpaca takes one, or \
+                 a template of your own",
                 self.name,
                 system.content.chars().take(40).collect::<String>()
             );
@@ -534,7 +534,7 @@ mod tests {
         for (source, words) in [
             (
                 opened,
-                &["\"<think>\"", "{% generation %}", "--template-file", "hint:"][..],
+                &["\"<think>\"", "{% generation %}", "--template", "hint:"][..],
             ),
             (deaf, &["passes over system messages", "\"be it\"", "hint:"]),
             (blind, &["marks nothing"]),

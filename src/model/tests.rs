@@ -469,13 +469,6 @@ fn what_is_not_implemented_is_refused_by_name() {
         json!("quick_gelu"),
         "`hidden_act` = \"quick_gelu\"",
     );
-    refused("llama", "pretraining_tp", json!(2), "`pretraining_tp` = 2");
-    refused(
-        "llama",
-        "attention_dropout",
-        json!(0.1),
-        "`attention_dropout` = 0.1",
-    );
     refused(
         "llama",
         "num_key_value_heads",
@@ -520,7 +513,6 @@ fn what_is_not_implemented_is_refused_by_name() {
         json!(["full_attention", "linear_attention"]),
         "`linear_attention`",
     );
-    refused("neox", "hidden_dropout", json!(0.1), "`hidden_dropout` = 0.1");
     refused("neox", "rotary_pct", json!(0.1), "`rotary_pct` 0.1");
     refused(
         "neox",

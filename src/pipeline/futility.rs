@@ -3,6 +3,7 @@
 
 use crate::backend::{BackendError, Completion, FinishReason};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
@@ -12,7 +13,8 @@ const MOST_KINDS: usize = 1000;
 const TOLD: usize = 3;
 
 /// Counts the requests of each stage since the last answer that could be used. Those under way count: no more are sent
-/// than would be allowed if all of them failed.
+/// than would be allowed if all of them failed. Each answer of use allows one more of them at once, so that a limit on what
+/// is in vain is none on how wide a good endpoint is used.
 pub struct Futility {
     /// So many in a row end the run; none do where this is missing.
     limit: Option<u64>,
@@ -37,10 +39,20 @@ struct Stage {
     under_way: u64,
     /// Those of them that wait to be sent.
     waiting: u64,
+    /// Those of them that were sent, and do not wait to be sent again.
+    asked: u64,
     /// Answers that could be used.
     useful: u64,
     /// Answers that could not, and failures.
     useless: u64,
+}
+
+impl Stage {
+    /// Whether one more request may be sent, where `others` are asked for.
+    fn has_room(&self, limit: u64, others: u64) -> bool {
+        let in_vain = self.sent.saturating_sub(others);
+        self.sent < limit.saturating_add(self.useful) && in_vain < limit
+    }
 }
 
 impl Futility {
@@ -59,6 +71,7 @@ impl Futility {
         Trial {
             futility: self,
             stage,
+            is_asked: AtomicBool::new(false),
         }
     }
 
@@ -126,6 +139,8 @@ pub fn told(said: &[(u64, String)]) -> Option<String> {
 pub struct Trial<'a> {
     futility: &'a Futility,
     stage: &'static str,
+    /// Whether it is one of those in [`Stage::asked`]. Changed only by who holds the state.
+    is_asked: AtomicBool,
 }
 
 impl Trial<'_> {
@@ -146,8 +161,12 @@ impl Trial<'_> {
                     return Err(BackendError::Withdrawn);
                 }
                 let stage = state.stages.entry(self.stage).or_default();
-                if self.futility.limit.is_none_or(|limit| stage.sent < limit) {
+                self.leave_asked(stage);
+                let has_room = |limit| stage.has_room(limit, stage.asked);
+                if self.futility.limit.is_none_or(has_room) {
                     stage.sent += 1;
+                    stage.asked += 1;
+                    self.is_asked.store(true, Ordering::Relaxed);
                     return Ok(());
                 }
                 if stage.waiting + 1 >= stage.under_way {
@@ -169,7 +188,10 @@ impl Trial<'_> {
 
     /// The last request counts for nothing.
     pub fn refund(&self) {
-        self.with(|stage| stage.sent = stage.sent.saturating_sub(1));
+        self.with(|stage| {
+            stage.sent = stage.sent.saturating_sub(1);
+            self.leave_asked(stage);
+        });
         self.futility.changed.notify_waiters();
     }
 
@@ -177,7 +199,8 @@ impl Trial<'_> {
     pub fn is_useful(self) {
         self.with(|stage| {
             stage.useful += 1;
-            stage.sent = stage.under_way.saturating_sub(stage.waiting + 1);
+            self.leave_asked(stage);
+            stage.sent = stage.asked;
         });
     }
 
@@ -199,6 +222,11 @@ impl Trial<'_> {
         }
     }
 
+    /// It is not asked for any more, if it was.
+    fn leave_asked(&self, stage: &mut Stage) {
+        stage.asked -= u64::from(self.is_asked.swap(false, Ordering::Relaxed));
+    }
+
     fn with(&self, change: impl FnOnce(&mut Stage)) {
         change(self.futility.state().stages.entry(self.stage).or_default());
     }
@@ -206,7 +234,10 @@ impl Trial<'_> {
 
 impl Drop for Trial<'_> {
     fn drop(&mut self) {
-        self.with(|stage| stage.under_way -= 1);
+        self.with(|stage| {
+            stage.under_way -= 1;
+            self.leave_asked(stage);
+        });
         self.futility.changed.notify_waiters();
     }
 }
@@ -259,21 +290,40 @@ mod tests {
     #[tokio::test]
     async fn one_that_is_of_use_makes_room() {
         let futility = Futility::new(Some(3));
-        for round in 0..10 {
-            let trials: Vec<_> = (0..3).map(|_| futility.trial("a")).collect();
-            for trial in &trials {
-                trial.request().await.unwrap();
-            }
-            let late = futility.trial("a");
-            assert!(late.request().now_or_never().is_none(), "{round}");
-            let mut trials = trials.into_iter();
-            trials.next().unwrap().is_useful();
-            late.request().await.unwrap();
-            drop(trials);
-            late.is_useful();
+        let trials: Vec<_> = (0..3).map(|_| futility.trial("a")).collect();
+        for trial in &trials {
+            trial.request().await.unwrap();
         }
+        let late = futility.trial("a");
+        assert!(late.request().now_or_never().is_none());
+        let mut trials = trials.into_iter();
+        trials.next().unwrap().is_useful();
+        late.request().await.unwrap();
+        drop(trials);
+        late.is_useful();
+        // After two of use, two more at once; no more than before in a row.
+        let trials: Vec<_> = (0..5).map(|_| futility.trial("a")).collect();
+        for trial in &trials {
+            trial.request().await.unwrap();
+        }
+        let late = futility.trial("a");
+        assert!(late.request().now_or_never().is_none());
+        let mut trials = trials.into_iter();
+        (0..3).for_each(|_| trials.next().unwrap().is_useless("no"));
+        assert!(late.request().now_or_never().is_none());
+        trials.next().unwrap().is_useful();
+        late.request().await.unwrap();
+        drop(trials);
+        late.is_useful();
         assert_eq!(futility.over(), None);
+        let alone = futility.trial("a");
+        for _ in 0..3 {
+            alone.request().await.unwrap();
+        }
+        assert!(alone.request().await.is_err());
+        assert!(futility.over().is_some());
         // Other stages have their own count.
+        let futility = Futility::new(Some(3));
         let (a, b) = (futility.trial("a"), futility.trial("b"));
         for _ in 0..3 {
             a.request().await.unwrap();

@@ -3,9 +3,9 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File, Permissions, TryLockError},
+    fs::{self, DirBuilder, File, TryLockError},
     io,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -51,12 +51,7 @@ impl Scratch {
         loop {
             // A signal that comes now waits until the folder is known.
             let mut ours = ours();
-            let path = tempfile::Builder::new()
-                .prefix(PREFIX)
-                .permissions(Permissions::from_mode(0o700))
-                .tempdir_in(directory)
-                .map_err(bare)?
-                .keep();
+            let path = make(directory)?;
             match locked(&path) {
                 Locked::Held(lock) => {
                     ours.insert(path.clone());
@@ -135,16 +130,13 @@ fn sweep(directory: &Path) {
     }
 }
 
-/// The error of the system in one of `tempfile`, which names a path that nobody knows.
-fn bare(error: io::Error) -> io::Error {
-    let source = error.get_ref().and_then(|error| error.source());
-    let code = source
-        .and_then(|source| source.downcast_ref::<io::Error>())
-        .and_then(io::Error::raw_os_error);
-    match code {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => error.kind().into(),
-    }
+/// Makes a folder with a name that nobody has. The folder is made here and not by `tempfile`, in whose errors is a path that
+/// nobody knows, in place of the system's number.
+fn make(directory: &Path) -> io::Result<PathBuf> {
+    let made = tempfile::Builder::new()
+        .prefix(PREFIX)
+        .make_in(directory, |path| DirBuilder::new().mode(0o700).create(path))?;
+    made.into_temp_path().keep().map_err(|kept| kept.error)
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@
 
 use tch::Device;
 
-/// Bytes allocated less bytes freed, so far. None where the allocator does not count.
+/// Bytes allocated less bytes freed, so far; 0 where this thread has freed more than it made, since others had made it. None where
+/// the allocator does not count.
 pub fn allocated(device: Device) -> Option<u64> {
     match device {
         Device::Cuda(index) => Some(gpu::memory(index)?.allocated as u64),
-        _ => Some(counter::read(c"thread.allocated")?.wrapping_sub(counter::read(c"thread.deallocated")?)),
+        _ => Some(counter::read(c"thread.allocated")?.saturating_sub(counter::read(c"thread.deallocated")?)),
     }
 }
 
@@ -189,6 +190,22 @@ mod tests {
         assert!(near(allocated(Device::Cpu).unwrap() - before, 8));
         assert!(near(peak.unwrap(), 32), "{peak:?}");
         drop(kept);
+    }
+
+    /// As the prompts of requests are, on the engine's thread.
+    #[test]
+    fn what_others_made_may_be_freed_here() {
+        let made = Tensor::zeros([32 << 20], (Kind::Uint8, Device::Cpu));
+        let free_it = || {
+            drop(made);
+            let here = allocated(Device::Cpu);
+            let mut surplus = Surplus::watch();
+            surplus.needed(here);
+            surplus.give_back();
+            here
+        };
+        let here = std::thread::spawn(free_it).join().unwrap();
+        assert!(matches!(here, None | Some(0)), "{here:?}");
     }
 
     /// Tensors that are freed between others that stay, which is what tears memory apart.

@@ -1,6 +1,6 @@
 //! A copy of a dataset that others may be writing to.
 
-use std::path::Path;
+use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::Path};
 
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteJournalMode};
 
@@ -34,9 +34,10 @@ impl Store {
             .close()
             .await?;
         self.check_unchanged()?;
-        // Who may not read the dataset may not read its copy.
+        // Who may not read the dataset may not read its copy; who made the copy may write to it.
         std::fs::metadata(self.path())
-            .and_then(|dataset| std::fs::set_permissions(&file, dataset.permissions()))
+            .map(|dataset| Permissions::from_mode((dataset.permissions().mode() & 0o777) | 0o200))
+            .and_then(|permissions| std::fs::set_permissions(&file, permissions))
             .map_err(|error| Error::CannotCreate {
                 path: path.into(),
                 reason: error.to_string(),

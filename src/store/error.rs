@@ -216,8 +216,9 @@ mod code {
     pub const CORRUPT: i32 = 11;
     pub const FULL: i32 = 13;
     pub const NOTADB: i32 = 26;
-    /// Extended: a write, a sync or the growth of a file failed. Files limited in size end here, not in `FULL`.
-    pub const IOERR: [i32; 5] = [778, 1034, 1290, 1546, 4874];
+    /// Extended: a write, a sync or the growth of a file failed, or the index of the log could not be begun. Files limited in
+    /// size end here, not in `FULL`.
+    pub const IOERR: [i32; 6] = [778, 1034, 1290, 1546, 4618, 4874];
 }
 
 impl Error {

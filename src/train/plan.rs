@@ -311,7 +311,7 @@ fn text(
             } else {
                 let way = match changes.next() {
                     Some(Some((options, need))) => {
-                        format!("{options} does, with {:.1} GB", gigabytes(need.total))
+                        format!("`ewe train {options}` does, with {:.1} GB", gigabytes(need.total))
                     }
                     _ => "nothing that ewe has does".to_owned(),
                 };

@@ -162,8 +162,8 @@ impl Settings {
     pub fn check_formats(formats: &Formats, method: Method) -> Result<()> {
         if formats.quantize.is_some() && method == Method::Full {
             bail!(
-                "--quantize is for --method lora: in 4 bits a weight cannot move by an update\nhint: --optimizer adafactor --master \
-                 stochastic --update-in-backward --clip 0 is what a full fine-tune takes least with"
+                "--quantize is for --method lora: in 4 bits a weight cannot move by an update\nhint: `ewe train \
+                 --optimizer adafactor --master stochastic --update-in-backward --clip 0` is what a full fine-tune takes least with"
             );
         }
         if formats.dora && method == Method::Full {
@@ -388,12 +388,16 @@ mod tests {
     use super::*;
     use clap::Parser;
 
-    fn args(extra: &str) -> Args {
+    fn parsed(extra: &str) -> Result<Args, clap::Error> {
         let line = format!("ewe train --data d --model m --out o {extra}");
-        match ewe::cli::Cli::parse_from(line.split_whitespace()).command {
-            ewe::cli::Command::Train(args) => args,
+        match ewe::cli::Cli::try_parse_from(line.split_whitespace())?.command {
+            ewe::cli::Command::Train(args) => Ok(args),
             _ => unreachable!("parsed above"),
         }
+    }
+
+    fn args(extra: &str) -> Args {
+        parsed(extra).unwrap()
     }
 
     #[test]
@@ -428,7 +432,7 @@ mod tests {
             ("--lora-dropout 1.5", "--lora-dropout"),
             ("--clip=-1", "--clip"),
             ("--weight-decay=-0.1", "--weight-decay"),
-            ("--steps 0", "0 steps"),
+            ("--steps 0", "steps"),
             ("--guard=-1", "--guard"),
             ("--eval-fraction 0 --early-stop 3", "--early-stop"),
             ("--method full --master bf16", "--master bf16 is refused"),
@@ -438,7 +442,10 @@ mod tests {
             ("--method full --dora", "--method lora --dora"),
             ("--adapter a --dora", "--lora-targets and --dora"),
         ] {
-            let error = Settings::check(&args(line)).unwrap_err().to_string();
+            let error = match parsed(line) {
+                Ok(args) => Settings::check(&args).unwrap_err().to_string(),
+                Err(error) => error.to_string(),
+            };
             assert!(error.contains(name), "{line}: {error}");
         }
         Settings::check(&args("--clip 0 --eval-fraction 0 --weight-decay 0")).unwrap();

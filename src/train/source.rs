@@ -101,9 +101,10 @@ impl Source {
 fn read_file(path: &Path, args: &ReadingArgs, quiet: bool) -> Result<Rows> {
     let mut reader = read::open(path, &args.reading(Need::Pair)?)?;
     let mut left_out = LeftOut::begin(&args.policy(), quiet)?;
-    let (mut rows, mut notes) = (Vec::new(), Notes::default());
+    let (mut rows, mut notes, mut are_completions) = (Vec::new(), Notes::default(), false);
     while let Some((row, incoming)) = left_out.next_row(&mut reader)? {
         notes.add(&incoming);
+        are_completions |= incoming.is_finished;
         rows.extend(examples(incoming, row.place));
     }
     left_out.end()?;
@@ -112,7 +113,7 @@ fn read_file(path: &Path, args: &ReadingArgs, quiet: bool) -> Result<Rows> {
     }
     Ok(Rows {
         rows,
-        are_completions: reader.parser().is_some_and(|parser| parser.is_verbatim()),
+        are_completions,
     })
 }
 

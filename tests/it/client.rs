@@ -302,6 +302,8 @@ fn the_limit_grows_falls_on_refusals_and_recovers() {
     // From the 150th request to the 400th no more than four at once are borne.
     let server = Server::start(|asked| match asked.number {
         150..400 if asked.in_flight > 4 => refusal(429, "slow down"),
+        // Slow enough that a busy machine, too, asks for more before these are answered.
+        ..150 => Reply::After(Duration::from_millis(40)),
         _ => Reply::After(Duration::from_millis(15)),
     });
     let dir = Dir::with_dataset();

@@ -395,10 +395,13 @@ fn a_dataset_is_judged_anew_with_history_and_way_back() {
     );
     let note = format!("near_duplicate of task {first} (ROUGE-L 0.909 above 0.7)");
     let query = format!(
-        "select who, action, note from revision where task_id = {}",
+        "select who, action, note from revision where task_id = {} order by id",
         first + 1
     );
-    assert_eq!(dir.sql(&query), [["ewe filter", "reject", note.as_str()]]);
+    let history = dir.sql(&query);
+    assert_eq!(history.len(), 2);
+    assert_eq!(history[0][1..], ["import", "rows.jsonl"]);
+    assert_eq!(history[1], ["ewe filter", "reject", note.as_str()]);
     // Again there is nothing to do, and one undo takes all of it back.
     let again = support::ewe(&dir, &["filter", "--db", "d.db"]).success().stdout();
     assert!(again.contains("0 tasks rejected"), "{again}");

@@ -12,6 +12,17 @@ use crate::source::Sources;
 /// Texts that commands without the option are found to come to, and do not: file, option, why.
 const NEVER_SHOWN_THERE: &[(&str, &str, &str)] = &[
     (
+        "client/address.rs",
+        "api-key-env",
+        "a model of one's own has no address",
+    ),
+    (
+        "client/address.rs",
+        "header-env",
+        "a model of one's own has no address",
+    ),
+    ("client/endpoint.rs", "api", "a model of one's own is no endpoint"),
+    (
         "client/endpoint.rs",
         "api-key-env",
         "a model of one's own is no endpoint",
@@ -21,6 +32,12 @@ const NEVER_SHOWN_THERE: &[(&str, &str, &str)] = &[
         "concurrency",
         "a model of one's own is no endpoint",
     ),
+    (
+        "client/key.rs",
+        "api-key-env",
+        "a model of one's own takes no key",
+    ),
+    ("train/plan/change.rs", "clip", "plan tells it behind `ewe train`"),
 ];
 
 /// The long options of each command.

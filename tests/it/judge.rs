@@ -217,9 +217,14 @@ fn generate_judges_what_it_made() {
         number(&dir, "select count(*) from request where stage = 'judge'"),
         3
     );
-    for wrong in ["--judge-endpoint http://127.0.0.1:9/v1", "--judge-model x"] {
-        generate(&dir, &mock, "5", wrong).failure(2);
-    }
+    generate(&dir, &mock, "5", "--judge-model x").failure(2);
+    // Without a name it is the only model of its server, which must be there to say which that is.
+    let nowhere = "--judge-endpoint http://127.0.0.1:9/v1";
+    let said = generate(&dir, &mock, "5", nowhere).failure(1).stderr();
+    assert!(
+        said.contains("does not say which models it has") && said.contains("--judge-model"),
+        "{said}"
+    );
 }
 
 #[test]

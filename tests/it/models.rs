@@ -251,8 +251,12 @@ fn wrong_input_is_named_and_leaves_no_file() {
         fails(&arguments, words);
     };
     complete_fails(&model, &[], &["rows.jsonl"]);
-    std::fs::write(&rows, "{\"prompt\": \"a\"}\n{\"prompt\": 3}\n").unwrap();
-    complete_fails(&model, &[], &["rows.jsonl:2", "expected a string"]);
+    std::fs::write(&rows, "{\"prompt\": \"a\"}\n{\"prompt\": true}\n").unwrap();
+    complete_fails(
+        &model,
+        &[],
+        &["rows.jsonl:2", "`prompt` is true or false, not a string"],
+    );
     write_rows(
         &rows,
         [json!({ "prompt": "a" }), json!({ "prompt": "a".repeat(70) })],

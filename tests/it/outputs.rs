@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::CommandFactory;
 use ewe::cli::{Cli, paths};
 
-use crate::shell::{Dir, command, ewe, ran};
+use crate::shell::{Dir, ewe, ran};
 
 const ROWS: &str = "{\"instruction\":\"Name the capital of France\",\"input\":\"\",\"output\":\"Paris\"}\n\
                     {\"instruction\":\"Explain how rain forms\",\"input\":\"\",\"output\":\"Vapour cools\"}\n";
@@ -45,6 +45,14 @@ const WRITERS: [&str; 7] = [
     "backup --db d.db --out OUT",
 ];
 
+/// A name that such a command line takes for what it writes.
+fn named(writer: &str, stem: &str) -> String {
+    match writer.contains("parquet") {
+        true => format!("{stem}.parquet"),
+        false => format!("{stem}.json"),
+    }
+}
+
 #[test]
 fn no_output_is_a_dataset_whatever_it_is_called() {
     let dir = Dir::with_dataset();
@@ -54,6 +62,7 @@ fn no_output_is_a_dataset_whatever_it_is_called() {
     symlink("other.db", dir.path("link")).unwrap();
     symlink("link", dir.path("link-to-link.jsonl")).unwrap();
     std::fs::hard_link(dir.path("d.db"), dir.path("hard.json")).unwrap();
+    std::fs::hard_link(dir.path("d.db"), dir.path("hard.parquet")).unwrap();
     for name in ["d.db-wal", "other.db-shm"] {
         // As they are while the datasets are in use; their names alone say it, too.
         assert!(!dir.path(name).exists());
@@ -66,6 +75,8 @@ fn no_output_is_a_dataset_whatever_it_is_called() {
         "link",
         "link-to-link.jsonl",
         "hard.json",
+        // The one before is no name for Parquet to begin with.
+        "hard.parquet",
         "d.db-wal",
         "d.db-shm",
         "d.db-journal",
@@ -170,6 +181,7 @@ fn every_path_of_every_command_is_known_to_be_read_or_written() {
         "batch_results",
         "data",
         "db",
+        "extra_body",
         "file",
         "model",
         "prompts",
@@ -209,7 +221,7 @@ fn a_file_keeps_its_mode_and_a_copy_has_that_of_the_dataset() {
         .enumerate()
     {
         for wanted in [0o600, 0o640, 0o664] {
-            let name = format!("out{at}.json");
+            let name = named(writer, &format!("out{at}"));
             dir.write(&name, "what was there");
             set_mode(&dir, &name, wanted);
             let line = writer.replace("OUT", &name);
@@ -267,22 +279,26 @@ fn errors_name_the_path_that_was_given() {
     let dir = Dir::with_dataset();
     dir.write("rows.jsonl", ROWS);
     for writer in WRITERS {
-        let line = writer.replace("OUT", "no/such/x.json");
+        let name = named(writer, "no/such/x");
+        let line = writer.replace("OUT", &name);
         let said = ewe(&dir, &line.split(' ').collect::<Vec<_>>())
             .failure(1)
             .stderr();
         assert!(
-            said.contains("`no/such/x.json`") && !said.contains(".ewe-"),
+            said.contains(&format!("`{name}`")) && !said.contains(".ewe-"),
             "{line}: {said}"
         );
     }
 }
 
-/// `ewe filter` in the middle of its work: it has begun a file, and waits for more rows.
+/// `ewe filter` in the middle of its work: it has begun a file, and waits for more rows. No signal is ignored, as is one
+/// where the tests themselves run below `nohup`.
 fn waiting(dir: &Dir) -> std::process::Child {
-    let mut child = command(
-        dir,
-        &[
+    let mut command = Command::new("env");
+    command
+        .args([
+            "--default-signal=INT,TERM,HUP",
+            env!("CARGO_BIN_EXE_ewe"),
             "-q",
             "filter",
             "-",
@@ -290,13 +306,12 @@ fn waiting(dir: &Dir) -> std::process::Child {
             "kept.jsonl",
             "--verdicts",
             "v.jsonl",
-        ],
-    )
-    .stdin(Stdio::piped())
-    .stdout(Stdio::null())
-    .stderr(Stdio::piped())
-    .spawn()
-    .unwrap();
+        ])
+        .current_dir(dir.path("."))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
     // More than is looked at to tell what it is, less than is judged at once.
     child
         .stdin
@@ -333,7 +348,10 @@ fn signals_leave_nothing_behind_and_the_next_run_sweeps_up_after_a_kill() {
     for name in ["INT", "TERM", "HUP"] {
         let mut child = waiting(&dir);
         signal(&child, name);
+        // Waiting for the child would close it, and more rows would not be waited for.
+        let stdin = child.stdin.take();
         assert_eq!(child.wait().unwrap().code(), Some(130), "{name}");
+        drop(stdin);
         assert_eq!(entries(&dir), there, "{name}");
     }
     let mut killed = waiting(&dir);

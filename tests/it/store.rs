@@ -184,14 +184,23 @@ fn strange_names_are_names() {
 #[test]
 fn a_full_disk_loses_nothing() {
     let dir = Dir::with_dataset();
-    let row = |i| {
-        format!(
-            "{{\"instruction\": \"Say it {i} times.\", \"output\": \"{}\"}}\n",
-            "word ".repeat(200)
-        )
+    let rows = |words| {
+        let output = "word ".repeat(words);
+        let row = |i| format!("{{\"instruction\": \"Say it {i} times.\", \"output\": \"{output}\"}}\n");
+        (0..2000).map(row).collect::<String>()
     };
-    dir.write("many.jsonl", (0..2000).map(row).collect::<String>());
     let blocks = std::fs::metadata(dir.path("d.db")).unwrap().len() / 512 + 40;
+    // What is read waits in a temporary file, which may be what has no room.
+    dir.write("long.jsonl", rows(200));
+    let out = ewe_limited(&dir, blocks, &["import", "--db", "d.db", "long.jsonl"]).failure(1);
+    assert!(
+        out.stderr()
+            .contains("cannot write a temporary file: File too large")
+            && out.stderr().contains("nothing was imported\nhint: make room"),
+        "{}",
+        out.stderr()
+    );
+    dir.write("many.jsonl", rows(20));
     let out = ewe_limited(&dir, blocks, &["import", "--db", "d.db", "many.jsonl"]).failure(1);
     assert!(
         out.stderr().contains("`d.db`: disk full") && out.stderr().contains("nothing was lost"),

@@ -229,7 +229,8 @@ fn headers_that_lie_and_indices_that_lead_elsewhere_are_named() {
         new.extend_from_slice(&bytes[8 + length..]);
         *bytes = new;
     };
-    let cases: [&dyn Fn(&mut Vec<u8>); 7] = [
+    type Damage<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let cases: [Damage<'_>; 7] = [
         &|bytes| bytes.clear(),
         &|bytes| bytes.truncate(bytes.len() / 2),
         &|bytes| bytes[..8].copy_from_slice(&u64::MAX.to_le_bytes()),

@@ -59,6 +59,16 @@ pub fn fails(assert: Assert, words: &[&str]) {
     }
 }
 
+/// Of a command line that nobody can mean: it ends with 2, and begins with this error, whole lines of it.
+#[track_caller]
+pub fn misread(assert: Assert, error: &str) {
+    let text = stderr(&assert.code(2));
+    assert!(
+        text.starts_with(&format!("error: {error}\n")),
+        "{error:?} does not begin: {text}"
+    );
+}
+
 pub fn metrics(out: &Path) -> Vec<Value> {
     let text = fs::read_to_string(out.join("metrics.jsonl")).unwrap_or_default();
     text.lines()
@@ -249,9 +259,10 @@ fn an_adapter_goes_on_and_is_merged(dora: bool) {
         train("gemma3", &data, &out, "--lora-targets q_proj,qkv"),
         &["has no layer \"qkv\"", "hint: it has down_proj"],
     );
-    fails(
+    misread(
         train("gemma3", &data, &out, &format!("{go_on} --lora-rank 8")),
-        &["its own rank", "hint:"],
+        "`--lora-rank` cannot be used with `--adapter`: it is what the adapter that is gone on with has already\n\
+         hint: leave it away",
     );
     assert!(!out.exists());
 }
@@ -395,12 +406,23 @@ fn bad_input_is_refused_before_anything_is_written() {
             "--template chat --eval-fraction 0",
             &["chat template", "hint:"],
         ),
-        (data.clone(), "--lr 0", &["--lr must be above 0"]),
-        (data.clone(), "--eval-fraction 1", &["--eval-fraction"]),
         (data.clone(), "--device cuda:9", &["cuda:9"]),
         (data.clone(), "--resume", &["nothing to resume", "hint:"]),
     ] {
         fails(train("gptj", &data, &out, more), words);
+        assert!(!out.exists(), "{more} left something behind");
+    }
+    for (more, error) in [
+        (
+            "--lr 0",
+            "invalid value '0' for '--lr <RATE>': want a number above 0, 1000 at most",
+        ),
+        (
+            "--eval-fraction 1",
+            "invalid value '1' for '--eval-fraction <F>': want a number of at least 0 and below 1",
+        ),
+    ] {
+        misread(train("gptj", &data, &out, more), error);
         assert!(!out.exists(), "{more} left something behind");
     }
     fs::create_dir(&out).unwrap();
@@ -548,9 +570,10 @@ fn an_adapter_learns_on_a_base_in_four_bits() {
         scores.success();
     }
     let out = scratch.path("out");
-    fails(
+    misread(
         train("gptj", &data, &out, "--method full --quantize nf4"),
-        &["--quantize is for --method lora", "hint:"],
+        "`--quantize` cannot be used with `--method full`: it is of an adapter\n\
+         hint: --method lora, or leave it away",
     );
 }
 
@@ -581,7 +604,7 @@ fn plan_counts_gpt_j_from_its_config_alone() {
     let refused = plan(&["--memory", "24GB", "--method", "full"]).code(1);
     let text = String::from_utf8(refused.get_output().stdout.clone()).unwrap();
     assert!(
-        text.contains("does not fit into 24.0 GB; --optimizer adafactor --master stochastic --update-in-backward --clip 0 does"),
+        text.contains("does not fit into 24.0 GB; `ewe train --optimizer adafactor --master stochastic --update-in-backward --clip 0` does"),
         "{text}"
     );
     let times = plan(&["--tokens", "6200000", "--optimizer", "adamw8bit", "--json"]).success();

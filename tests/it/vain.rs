@@ -239,7 +239,7 @@ fn a_run_that_is_saturated_is_over_when_it_is_started_again() {
         &mock.url,
         &[
             "--min-novelty",
-            "0.1",
+            "0.01",
             "--threshold",
             "0.3",
             "--max-requests",
