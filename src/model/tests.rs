@@ -481,7 +481,7 @@ fn what_is_not_implemented_is_refused_by_name() {
         json!(0),
         "`num_key_value_heads` is 0",
     );
-    refused("llama", "head_dim", json!(7), "heads of 7");
+    refused("llama", "head_dim", json!(7), "`head_dim` is 7");
     refused(
         "llama",
         "quantization_config",

@@ -181,6 +181,10 @@ impl Store {
         let mut found = header::look(&mut *self.acquire().await?, path).await?;
         if found.restored {
             header::restore(&mut *self.acquire().await?, found.schema).await?;
+        }
+        let mode = sqlx::query_scalar::<_, String>("PRAGMA journal_mode");
+        if mode.fetch_one(&mut *self.acquire().await?).await? != "wal" {
+            // A dump has none, nor has a copy by `vacuum into`.
             let wal = options(path).journal_mode(SqliteJournalMode::Wal);
             SqliteConnection::connect_with(&wal).await?.close().await?;
         }

@@ -216,5 +216,6 @@ fn serving_prompts_of_every_length_takes_no_more_and_no_more() {
         }
     }
     let [first, second] = most.map(|bytes| bytes as f64 / 1e6);
-    assert!(second <= 1.1 * first, "{first} MB, then {second} MB");
+    // So much beyond need is let be, and comes and goes.
+    assert!(second <= first + 64.0, "{first} MB, then {second} MB");
 }
