@@ -14,7 +14,7 @@ fn what_is_drawn_is_what_sql_counts() {
     ewe(&dir, &["accept", "--db", "d.db", "216-230"]).success();
     ewe(&dir, &["reject", "--db", "d.db", "231-236", "3"]).success();
     dir.sql(
-        "insert into neighbor (task_id, neighbor_id, rank, rouge_l)
+        "delete from neighbor; insert into neighbor (task_id, neighbor_id, rank, rouge_l)
         select id, 1, 1, (id % 7) / 10.0 + 0.02 from task where id > 215",
     );
     let page = Page::start(&dir, &[]);
