@@ -14,7 +14,7 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -182,12 +182,7 @@ impl Store {
         if found.restored {
             header::restore(&mut *self.acquire().await?, found.schema).await?;
         }
-        let mode = sqlx::query_scalar::<_, String>("PRAGMA journal_mode");
-        if mode.fetch_one(&mut *self.acquire().await?).await? != "wal" {
-            // A dump has none, nor has a copy by `vacuum into`.
-            let wal = options(path).journal_mode(SqliteJournalMode::Wal);
-            SqliteConnection::connect_with(&wal).await?.close().await?;
-        }
+        patiently(async || self.keep_a_log().await).await?;
         if found.schema < SCHEMA && metadata.len() > LARGE {
             tracing::warn!(
                 "`{}` was made by an older ewe and is brought up to date first, which takes a minute or two",
@@ -195,15 +190,24 @@ impl Store {
             );
         }
         while found.schema < SCHEMA {
-            let Err(error) = MIGRATIONS.run(&self.pool).await else {
-                break;
-            };
+            let run = patiently(async || Ok(MIGRATIONS.run(&self.pool).await?)).await;
             // Another process may have been faster, and be between two of them.
             let now = header::look(&mut *self.acquire().await?, path).await?;
-            if now.schema == found.schema {
-                return Err(Error::from(error));
+            match run {
+                Ok(()) => break,
+                Err(error) if now.schema == found.schema => return Err(error),
+                Err(_) => found = now,
             }
-            found = now;
+        }
+        Ok(())
+    }
+
+    /// Makes a file keep a write-ahead log that has none, as a dump and a copy by `vacuum into` have none.
+    async fn keep_a_log(&self) -> Result<()> {
+        let mode = sqlx::query_scalar::<_, String>("PRAGMA journal_mode");
+        if mode.fetch_one(&mut *self.acquire().await?).await? != "wal" {
+            let wal = options(&self.path).journal_mode(SqliteJournalMode::Wal);
+            SqliteConnection::connect_with(&wal).await?.close().await?;
         }
         Ok(())
     }
@@ -272,6 +276,20 @@ impl Store {
                 store.close().await;
                 Err(error)
             }
+        }
+    }
+}
+
+/// Does something again as long as other processes are in its way, for as long as a statement would wait. SQLite waits by
+/// itself for a lock that it has not begun to take, but not where two who read would both write, of whom one must let go: a
+/// change of the journal mode is such a case, a migration another.
+async fn patiently<T>(mut act: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let start = Instant::now();
+    loop {
+        match act().await {
+            Err(Error::Locked) if start.elapsed() < BUSY_TIMEOUT => tokio::time::sleep(PAUSE).await,
+            done => return done,
         }
     }
 }

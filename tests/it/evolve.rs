@@ -370,7 +370,7 @@ fn a_dataset_of_the_first_release_is_brought_up_to_date() {
     first_release(&dir);
     assert_eq!(number(&dir, "pragma user_version"), 1);
     // Several at once do not stand in each other's way.
-    let listing: Vec<_> = (0..4)
+    let listing: Vec<_> = (0..8)
         .map(|_| support::spawn(&dir, &["list", "--db", "d.db"]))
         .collect();
     for child in listing {
