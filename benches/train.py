@@ -24,7 +24,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 GEMMA = ROOT / "models/gemma-3-270m"
-EWE = ROOT / "target/debug/ewe"
+EWE = Path(os.environ.get("EWE", ROOT / "target/debug/ewe"))
 BATCH = 8
 WITH_INPUT = (
     "Below is an instruction that describes a task, paired with an input that provides further context. Write a response that "

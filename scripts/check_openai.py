@@ -23,14 +23,14 @@ EWE = ROOT / "target" / "debug" / "ewe"
 
 class Server:
     def __init__(self, model, *options):
-        command = [EWE, "serve", "--bind", "127.0.0.1:0", "--token", "secret", "--dtype", "fp32", "--model", model, *options]
+        command = [EWE, "serve", "--bind", "127.0.0.1:0", "--token", "open sesame", "--dtype", "fp32", "--model", model, *options]
         self.process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
         line = self.process.stderr.readline()
         print(line.strip())
         self.url = re.search(r"http://\S+/v1", line).group()
 
     def __enter__(self):
-        return openai.OpenAI(base_url=self.url, api_key="secret", max_retries=0)
+        return openai.OpenAI(base_url=self.url, api_key="open sesame", max_retries=0)
 
     def __exit__(self, *_):
         self.process.kill()
@@ -115,7 +115,8 @@ def check(path, prompt, steps):
 
 def check_chat(path):
     with Server(path) as client:
-        ask = dict(model="any", messages=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Name a farm animal."}],
+        name = client.models.list().data[0].id
+        ask = dict(model=name, messages=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Name a farm animal."}],
                    max_completion_tokens=24, seed=5, logprobs=True, top_logprobs=3)
         whole = client.chat.completions.create(**ask)
         choice = whole.choices[0]
@@ -127,7 +128,7 @@ def check_chat(path):
         expect(all(math.fsum(math.exp(t.logprob) for t in token.top_logprobs) <= 1 + 1e-4 for token in content), "whose probabilities are at most 1")
         pieces = list(client.chat.completions.create(**ask, stream=True))
         expect("".join(p.choices[0].delta.content or "" for p in pieces) == choice.message.content, f"streamed in {len(pieces)} pieces, the same")
-        fails(lambda: client.chat.completions.create(model="any", messages=[{"role": "tool", "content": "x", "tool_call_id": "1"}]), openai.BadRequestError, param="messages[0].role")
+        fails(lambda: client.chat.completions.create(model=name, messages=[{"role": "tool", "content": "x", "tool_call_id": "1"}]), openai.BadRequestError, param="messages[0].role")
 
 
 def main():

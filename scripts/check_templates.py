@@ -6,10 +6,10 @@ template beside adapter and model must give the tokens that training saw, and th
     .venv/bin/python scripts/check_templates.py llama2     # one
 
 What `ewe` trained on is told by its loss: in fp32, over the tokens and the targets that `apply_chat_template` of the saved tokenizer
-gives, `transformers` must find the same loss to the fifth digit, and the same number of targets. Then the trained model is asked,
-by `ewe complete --chat`, by `ewe serve` (with a system message and several turns), and by `generate` of `transformers` over the
-adapter, the merged and the fully trained model with the generation_config.json that was saved. Needs requirements-dev.txt and built
-binaries.
+gives, `transformers` must find the same loss to the fifth digit, and the same number of targets; some rows are below a system
+message. `ewe score --chat` and `ewe complete --chat` must see the same rows alike. Then the trained model is asked, by
+`ewe complete --chat`, by `ewe serve` (with a system message and several turns), and by `generate` of `transformers` over the adapter,
+the merged and the fully trained model with the generation_config.json that was saved. Needs requirements-dev.txt and built binaries.
 """
 
 import json
@@ -31,6 +31,11 @@ ROWS = [
     {"instruction": "the", "input": "a 1\n", "output": "1"},
     {"instruction": " is it?", "output": "\nit: 羊"},
     {"instruction": "[INST] \"b\" <s>", "input": "0", "output": " a\n\n1."},
+]
+# Rows below a system message, where the template takes one.
+BELOW = [
+    {"system": "be it", "instruction": "a", "input": "", "output": "the\n"},
+    {"system": " <s> 羊\n", "instruction": "Name it.", "input": "0", "output": "1"},
 ]
 BLOCKS = """{# what is asked -#}
 {% macro quoted(text) %}'{{ text }}'{% endmacro %}
@@ -69,24 +74,25 @@ def messages_of(row, takes_input):
             user["input"] = row["input"]
         else:
             user["content"] += "\n\n" + row["input"]
-    return [user, {"role": "assistant", "content": row["output"]}]
+    system = [{"role": "system", "content": row["system"]}] if row.get("system") else []
+    return [*system, user, {"role": "assistant", "content": row["output"]}]
 
 
 def learnt(tokenizer, tok, messages):
     """Tokens of a row by the saved template, and which of them are targets."""
     template = tokenizer.get_chat_template()
+    text = tokenizer.apply_chat_template(messages, tokenize=False)
     ids = list(tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"])
     if "{% generation %}" in template:
         mask = marked(tokenizer, tok, messages)
     else:
-        text = tokenizer.apply_chat_template(messages, tokenize=False)
-        opened = tokenizer.apply_chat_template(messages[:1], tokenize=False, add_generation_prompt=True)
+        opened = tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True)
         assert text.startswith(opened)
         offsets = tok.encode(text, add_special_tokens=False).offsets
         mask = [end > len(opened) or start >= len(opened) for start, end in offsets]
-    # What has no token that ends it, is ended.
-    last = max(n for n, said in enumerate(mask) if said)
-    if not {ids[last], ids[-1]} & set(tokenizer.all_special_ids) and not ids[-2:-1] == [tokenizer.eos_token_id]:
+    # What no token ends, is ended. White space behind that token may be one token or two.
+    special = [token.content for token in tok.get_added_tokens_decoder().values() if token.special]
+    if not text.rstrip().endswith(tuple(special)):
         ids.append(tokenizer.eos_token_id)
         mask.append(True)
     return ids, mask
@@ -133,16 +139,44 @@ def served(arguments, conversations):
         process.wait()
 
 
-def conversations(form):
+def takes_system(template):
+    """Whether a template of tokenizer_zoo.py, or a form of ewe's, has a place for a system message."""
+    return template not in ("inst", "turns")
+
+
+def conversations(template):
     said = [[{"role": "user", "content": "the 1"}], [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": " c"}]]
-    return said if form == "inst" else said + [[{"role": "system", "content": "be it"}, {"role": "user", "content": "a"}]]
+    return said + [[{"role": "system", "content": "be it"}, {"role": "user", "content": "a"}]] if takes_system(template) else said
+
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def differs(data, conversations, examples, tokenizer, folder):
+    """Where `score` and `complete` with --chat see rows otherwise than the tokenizer and the model of a folder do."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    out, failed = data.with_suffix(".out.jsonl"), []
+    common = ["--model", folder, "--chat", "--dtype", "fp32", "--out", out]
+    ewe("score", "--data", data, *common)
+    for messages, example, got in zip(conversations, examples, read_lines(out), strict=True):
+        mean, count = mean_loss(model, [example])
+        if got["tokens"] != count or abs(got["nll"] - mean * count) > 1e-4 * mean * count:
+            failed.append(f"score of {messages}: {got}, want {mean * count} over {count}")
+    ewe("complete", "--prompts", data, "--max-tokens", 1, *common)
+    for messages, got in zip(conversations, read_lines(out), strict=True):
+        want = len(tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, return_dict=True)["input_ids"])
+        if got["prompt_tokens"] != want:
+            failed.append(f"complete of {messages}: {got['prompt_tokens']} tokens, want {want}")
+    return failed
 
 
 def check(name, tok, config, form, scratch):
     base, data, out, full, merged = (scratch / f"{name} {form} {what}" for what in ("base", "rows.jsonl", "adapter", "full", "merged"))
     chat = {"qwen": "chatml", "qwen_base": "chatml", "llama3": "header", "gemma": "turns", "llama2": "inst", "mistral": "inst"}.get(name, "zephyr")
     make(tok, config, base, TEMPLATES[chat] if form == "chat" else None)
-    data.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    rows = ROWS + (BELOW if takes_system(chat if form == "chat" else form) else [])
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     template = form
     if form == "blocks":
         template = scratch / "blocks.jinja"
@@ -160,16 +194,17 @@ def check(name, tok, config, form, scratch):
     bare = type(tok).from_str(tok.to_str())
     bare.post_processor = None
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
-    examples = [learnt(tokenizer, bare, messages_of(row, form not in ("chat", "marked"))) for row in ROWS]
+    laid_out = [messages_of(row, form not in ("chat", "marked")) for row in rows]
+    examples = [learnt(tokenizer, bare, messages) for messages in laid_out]
     loss, count = mean_loss(model, examples)
     step = json.loads((out / "metrics.jsonl").read_text().splitlines()[0])
     failed = []
     if step["target_tokens"] != count or abs(step["loss"] - loss) > 1e-5 * loss:
         failed.append(f"training: loss {step['loss']} over {step['target_tokens']}, by the saved template {loss} over {count}")
 
+    failed += differs(data, laid_out, examples, tokenizer, full)
+
     asked = conversations(chat if form == "chat" else form)
-    if form == "chat" and chat == "turns":
-        asked = asked[:2]
     for what, folder, arguments in [("adapter", out, ["--model", base, "--adapter", out]), ("full", full, ["--model", full]), ("merged", merged, ["--model", merged])]:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         if what == "adapter":

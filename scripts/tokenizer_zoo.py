@@ -70,6 +70,8 @@ def zoo():
             tok.post_processor = processors.Sequence([also, post]) if also else post
         elif also:
             tok.post_processor = also
+        # Not `LlamaTokenizer`: that of transformers 5 puts a pre-tokenizer of its own in place of the
+        # file's normalizer, so that it encodes what follows a special token otherwise than the file says.
         made.append((name, tok, {"tokenizer_class": "PreTrainedTokenizerFast"} | config))
 
     bytes_ = processors.ByteLevel(trim_offsets=True)

@@ -11,12 +11,13 @@ use std::{
     time::Duration,
 };
 
+use crate::text::clean;
 use axum::{
     Router,
     extract::Request,
     http::{
-        StatusCode,
-        header::{CONTENT_LENGTH, EXPECT},
+        HeaderMap, StatusCode,
+        header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT},
     },
 };
 use futures::StreamExt;
@@ -132,6 +133,9 @@ pub enum Unread {
     /// It took longer than [`BODY_TIME`].
     #[error("the body took longer than {} s", BODY_TIME.as_secs())]
     TooSlow,
+    /// It is packed, as `gzip` say: how large it is would be known too late.
+    #[error("the body is packed as `{0}`, and is read only as it is\nhint: leave `content-encoding` away")]
+    Packed(String),
     /// The client left, or broke the rules of HTTP.
     #[error("the body cannot be read: {0}")]
     Broken(String),
@@ -143,6 +147,7 @@ impl Unread {
         match self {
             Unread::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Unread::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Unread::Packed(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Unread::Broken(_) => StatusCode::BAD_REQUEST,
         }
     }
@@ -152,13 +157,16 @@ impl Unread {
 ///
 /// # Errors
 ///
-/// When it is larger, comes too slowly, or breaks off.
+/// When it is larger, comes too slowly, is packed, or breaks off.
 pub async fn body(request: Request, limit: usize) -> Result<Vec<u8>, Unread> {
     let length = request.headers().get(CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     let asks_first = request.headers().contains_key(EXPECT);
     if length.is_some_and(|length| length > PATIENCE * limit || (asks_first && length > limit)) {
         return Err(Unread::TooLarge(limit));
+    }
+    if let Some(packed) = packing(request.headers()) {
+        return Err(Unread::Packed(packed));
     }
     let read = async {
         let (mut body, mut size) = (Vec::new(), 0);
@@ -182,6 +190,16 @@ pub async fn body(request: Request, limit: usize) -> Result<Vec<u8>, Unread> {
     tokio::time::timeout(BODY_TIME, read)
         .await
         .unwrap_or(Err(Unread::TooSlow))
+}
+
+/// What a body is packed with, if anything.
+fn packing(headers: &HeaderMap) -> Option<String> {
+    headers.get_all(CONTENT_ENCODING).iter().find_map(|value| {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let mut names = value.split(',').map(str::trim);
+        let is_plain = names.all(|name| name.is_empty() || name.eq_ignore_ascii_case("identity"));
+        (!is_plain).then(|| clean(&value).chars().take(40).collect())
+    })
 }
 
 /// A stream that gives up when nobody takes what it writes.

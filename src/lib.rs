@@ -14,12 +14,14 @@
 //! - [`connections`]: what our servers take from a client.
 //! - [`curate`]: people at work on the dataset, from the terminal and from a page.
 //! - [`report`]: figures and charts.
+//! - [`settings_file`]: files of settings, read with a limit; [`python_json`]: those that Python wrote.
 //! - [`replace`]: files that are never half-written.
 //! - [`leave`]: ending at once.
 //! - [`lock`]: work that one process does at a time.
 //! - [`signals`]: what must not stay behind when one ends the process.
 //! - [`streams`]: standard output and standard error that may be gone.
 //! - [`text`]: words for people.
+//! - [`fold`]: one form for texts that look the same.
 //! - [`progress`]: what long work shows.
 //! - [`cli`]: the command line, for both binaries.
 
@@ -33,6 +35,7 @@ pub mod client;
 pub mod connections;
 pub mod curate;
 pub mod filter;
+pub mod fold;
 pub mod generate;
 pub mod interchange;
 pub mod jinja;
@@ -41,9 +44,11 @@ pub mod lock;
 pub mod pipeline;
 pub mod progress;
 pub mod prompt;
+pub mod python_json;
 pub mod reasoning;
 pub mod replace;
 pub mod report;
+pub mod settings_file;
 pub mod signals;
 pub mod store;
 pub mod task;

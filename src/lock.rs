@@ -1,12 +1,23 @@
 //! One process at a time: a file that is locked as long as its holder runs.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A file that this process alone has. It goes when the lock is let go of; a process that dies leaves the file, unlocked, and the next
-/// one takes it over.
+use crate::signals;
+
+/// Those that this process holds, and whether the folder of each was made for it.
+static HELD: Mutex<BTreeMap<PathBuf, bool>> = Mutex::new(BTreeMap::new());
+
+fn held() -> MutexGuard<'static, BTreeMap<PathBuf, bool>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A file that this process alone has. It goes when the lock is let go of, or a signal ends the
+/// process; a process that is killed leaves the file, unlocked, and the next one takes it over.
 #[derive(Debug)]
 pub struct FileLock {
     path: PathBuf,
@@ -20,7 +31,10 @@ impl FileLock {
     ///
     /// When the file can be neither made nor opened, or its file system has no locks.
     pub fn take(path: &Path) -> io::Result<Option<FileLock>> {
+        signals::watch();
         loop {
+            // A signal that comes now waits until the lock is known.
+            let mut held = held();
             let file = OpenOptions::new()
                 .create(true)
                 .truncate(false)
@@ -33,19 +47,42 @@ impl FileLock {
             }
             // The last owner may have removed the file between our opening and our locking it.
             let ours = file.metadata()?.ino();
-            if std::fs::metadata(path).is_ok_and(|there| there.ino() == ours) {
+            if fs::metadata(path).is_ok_and(|there| there.ino() == ours) {
                 let path = path.to_owned();
+                held.insert(path.clone(), false);
                 return Ok(Some(FileLock { path, _file: file }));
             }
         }
+    }
+
+    /// Its folder was made for it, and goes with it when a signal ends the process, if nothing else
+    /// is in it.
+    pub fn has_a_new_folder(&self) {
+        held().insert(self.path.clone(), true);
     }
 }
 
 impl Drop for FileLock {
     fn drop(&mut self) {
+        let mut held = held();
         // Still locked here; what cannot be removed does no harm.
-        let _ = std::fs::remove_file(&self.path);
+        let _ = fs::remove_file(&self.path);
+        held.remove(&self.path);
     }
+}
+
+/// Removes the files of all locks of this process. Whoever wants to take one, or let go of one,
+/// waits as long as the result is held.
+#[must_use]
+pub(crate) fn remove_all() -> impl Drop {
+    let held = held();
+    for (path, is_alone) in held.iter() {
+        let _ = fs::remove_file(path);
+        if let (true, Some(folder)) = (is_alone, path.parent()) {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+    held
 }
 
 #[cfg(test)]

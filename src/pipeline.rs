@@ -10,40 +10,38 @@ mod admission;
 mod alpaca;
 mod ask;
 pub mod budget;
+mod config;
 mod evolution;
 pub mod futility;
 pub mod judge;
 pub mod neighbors;
 mod novelty;
+mod outcome;
 mod pool;
 mod progress;
 pub mod rejudge;
 mod self_instruct;
 
-use crate::backend::{Backend, Completion, Sampling};
-use crate::filter::elimination;
+use crate::backend::{Backend, Sampling};
 use crate::filter::judge::NEAR_DUPLICATE;
-use crate::filter::rules::{Objection, RuleSet};
-use crate::filter::{Score, Threshold};
 use crate::generate::evolution::Draw;
 use crate::generate::examples::{Dealer, Shelf};
-use crate::generate::parse::Fault;
-use crate::generate::recipe::{Alpaca, Evolve, Recipe};
+use crate::generate::recipe::{Alpaca, Recipe};
 use crate::generate::round::request_seed;
-use crate::generate::topics::Topics;
-use crate::store::evolution::NewEvolution;
-use crate::store::round::{AdmittedInstance, Rejection, Similar};
+use crate::store::round::{Rejection, Similar};
 use crate::store::{RunStatus, Store};
 use admission::Batch;
 use anyhow::{Result, anyhow, bail};
 use ask::{Answer, Asker};
-use budget::Budget;
+pub use config::Config;
+use config::first_alike;
 use evolution::Evolver;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
 use neighbors::Waiting;
 use novelty::Novelty;
+use outcome::{Outcome, near_duplicate};
 use pool::{Pool, Shown, first_instances, seed_tasks};
 pub use progress::{Ending, Progress};
 use self_instruct::SelfInstructMethod;
@@ -55,72 +53,6 @@ use std::sync::{Mutex, RwLock};
 const FRUITLESS_ROUNDS: u64 = 200;
 /// Rounds in a row whose first request may fail.
 const FAILED_ROUNDS: u64 = 10;
-
-/// The reason of what stands for an answer without text.
-const EMPTY_ANSWER: &str = "empty_answer";
-
-/// Settings of a run.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Config {
-    /// Accepted machine-made tasks that the dataset shall have.
-    pub target: u64,
-    /// Seeds all randomness.
-    pub seed: u64,
-    /// Rounds that run side by side.
-    pub window: u64,
-    /// ROUGE-L F1 above which two instructions are the same.
-    #[serde(serialize_with = "as_text")]
-    pub threshold: Threshold,
-    /// What a single task must satisfy.
-    pub rules: RuleSet,
-    /// Stop when this is spent.
-    pub budget: Budget,
-    /// Stop when a smaller part of the instructions that the rules let through is new, 0 to 1.
-    pub min_novelty: f64,
-    /// Prompts and sampling.
-    pub recipe: Recipe,
-    /// Which rounds rewrite a task in place of the recipe's round, and how; none does where this is missing.
-    pub evolve: Option<Evolve>,
-    /// What the tasks of a round shall have to do with.
-    pub topics: Topics,
-}
-
-impl Config {
-    /// What the store keeps: the settings, and the reasons for which they may turn a candidate away.
-    fn to_json(&self) -> Result<serde_json::Value> {
-        let mut json = serde_json::to_value(self)?;
-        let mut reasons = self.rules.reasons();
-        reasons.push(NEAR_DUPLICATE);
-        if self.evolve.is_some() {
-            reasons.extend(elimination::REASONS);
-        }
-        json["reasons"] = reasons.into();
-        Ok(json)
-    }
-}
-
-/// What of a configuration, as the store keeps it, decides about what is written: all but when to stop, and how many rounds run
-/// side by side.
-fn voice(mut config: serde_json::Value) -> serde_json::Value {
-    if let Some(settings) = config.as_object_mut() {
-        settings.retain(|name, _| !matches!(name.as_str(), "target" | "budget" | "min_novelty" | "window"));
-    }
-    config
-}
-
-/// The first of the runs at the end that all were told the same. What is to be said about a run that goes on is said of them
-/// together; a run with another model or other settings begins anew.
-async fn first_alike(store: &Store, config: &serde_json::Value, model: &str) -> Result<i64> {
-    let voice_now = voice(config.clone());
-    let runs = store.runs_of("generate").await?.into_iter();
-    let alike =
-        runs.take_while(|(_, config, of)| of.as_deref() == Some(model) && voice(config.clone()) == voice_now);
-    Ok(alike.last().map_or(i64::MAX, |(id, ..)| id))
-}
-
-fn as_text<S: serde::Serializer>(threshold: &Threshold, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(threshold)
-}
 
 /// Why a request has no answer.
 enum NoAnswer {
@@ -490,84 +422,5 @@ async fn keep_polling<T>(
             done = &mut work => return done,
             Some(outcome) = running.next() => ended.push_back(outcome),
         }
-    }
-}
-
-/// What a round brought, before it is admitted.
-#[derive(Default)]
-struct Outcome {
-    /// Why its first request could not be asked.
-    failure: Option<String>,
-    candidates: Vec<Developed>,
-    /// Which task it rewrote.
-    evolution: Option<NewEvolution>,
-}
-
-impl Outcome {
-    /// Of a round whose first request failed.
-    fn failed(error: String) -> Outcome {
-        Outcome {
-            failure: Some(error),
-            ..Outcome::default()
-        }
-    }
-
-    /// Of a round whose first answer has nothing in it: one candidate, so that it is counted.
-    fn empty(mut answer: Answer<'_>) -> Outcome {
-        answer.settle(false);
-        let why = answer.completion.emptiness().unwrap_or_default().to_string();
-        let rejection = Rejection::new(EMPTY_ANSWER, why);
-        Outcome {
-            candidates: vec![Developed::new(answer.id, String::new(), Some(rejection))],
-            ..Outcome::default()
-        }
-    }
-}
-
-/// An instruction with its instances.
-struct Developed {
-    request_id: i64,
-    text: String,
-    is_classification: bool,
-    rejection: Option<Rejection>,
-    instances: Vec<AdmittedInstance>,
-}
-
-impl Developed {
-    /// An instruction as it was parsed.
-    fn new(request_id: i64, text: String, rejection: Option<Rejection>) -> Developed {
-        Developed {
-            request_id,
-            text,
-            is_classification: false,
-            rejection,
-            instances: Vec::new(),
-        }
-    }
-}
-
-impl From<Objection> for Rejection {
-    fn from(objection: Objection) -> Self {
-        Rejection::new(objection.reason, objection.detail)
-    }
-}
-
-/// What an answer says that says neither yes nor no, or why it says nothing.
-fn said(completion: &Completion) -> String {
-    match completion.emptiness() {
-        Some(empty) => empty.to_string(),
-        None => format!("'{}'", completion.text.trim()),
-    }
-}
-
-fn fault_rejection(fault: Fault, found: &str) -> Rejection {
-    Rejection::new(fault.reason(), found.to_string())
-}
-
-fn near_duplicate(similar: Similar, score: Score) -> Rejection {
-    Rejection {
-        reason: NEAR_DUPLICATE.into(),
-        detail: String::new(),
-        nearest: Some((similar, score.f1())),
     }
 }

@@ -3,6 +3,7 @@
 mod pace;
 
 use crate::streams;
+use crate::text::{clean, counted, noun};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use pace::Pace;
 use std::fmt::Write;
@@ -27,7 +28,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Starts at `first` of `total`; `unit` names what is counted. Silent when `quiet`.
+    /// Starts at `first` of `total`; `unit` names one of what is counted. Silent when `quiet`.
     pub fn new(what: &str, unit: &str, first: u64, total: u64, quiet: bool) -> Self {
         let terminal = streams::stderr().is_terminal();
         let start = Instant::now();
@@ -35,10 +36,11 @@ impl Progress {
         let bar = (terminal && !quiet).then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
             let template = format!(
-                "{{prefix}} {{bar:28}} {{pos}}/{{len}} {unit} · {{elapsed}} · {{per_sec}} · {{left}} left\n  {{msg}}"
+                "{{prefix}} {{bar:28}} {{pos}}/{{len}} {} · {{elapsed}} · {{per_sec}} · {{left}} left\n  {{msg}}",
+                noun(total, unit)
             );
             bar.set_style(style(&template, &pace));
-            bar.set_prefix(what.to_string());
+            bar.set_prefix(clean(what));
             bar.set_position(first);
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
@@ -75,8 +77,15 @@ impl Progress {
         progress.last_line = Some(Instant::now());
         if let Some(bar) = &progress.bar {
             bar.unset_length();
-            let template = format!("{{prefix}} {{pos}} {unit} · {{elapsed}} · {{per_sec}}");
-            bar.set_style(ProgressStyle::with_template(&template).expect("the template is fixed"));
+            let unit = unit.to_owned();
+            let style = ProgressStyle::with_template("{prefix} {done} · {elapsed} · {per_sec}");
+            let style = style.expect("the template is fixed");
+            bar.set_style(
+                style.with_key("done", move |state: &ProgressState, out: &mut dyn Write| {
+                    // Nobody is there to be told when a line cannot be drawn.
+                    let _ = out.write_str(&counted(state.pos(), &unit));
+                }),
+            );
         }
         progress
     }
@@ -131,7 +140,7 @@ impl Progress {
     /// Says something that is to stay, above the bar; nothing when quiet.
     pub fn say(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.println(text),
+            Some(bar) => bar.println(clean(text)),
             None if self.lines => eprintln!("{text}"),
             None => {}
         }
@@ -162,7 +171,7 @@ fn style(template: &str, pace: &Arc<Mutex<Pace>>) -> ProgressStyle {
 fn fit(message: &str) -> String {
     let width = streams::stderr().columns().map_or(80, usize::from);
     // The lines after the first are moved in as the first one is.
-    let lines: Vec<String> = message
+    let lines: Vec<String> = clean(message)
         .lines()
         .map(|line| line.chars().take(width.saturating_sub(3)).collect())
         .collect();

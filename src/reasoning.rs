@@ -1,9 +1,16 @@
 //! What a model thinks aloud, apart from what it answers.
 //!
-//! Servers with a parser for it hand reasoning over in a field of its own. Others leave it in the text, between marks that
-//! each family of models has its own of; where a chat template writes the opening one, only the closing one arrives.
+//! Servers with a parser for it hand reasoning over in a field of its own. Others leave it in the
+//! text, between marks that each family of models has its own of; where a chat template writes the
+//! opening one, only the closing one arrives.
 
-use regex::{Match, Regex};
+mod ends;
+mod forms;
+mod mark;
+
+pub use ends::end;
+use mark::{Kind, Mark};
+use regex::Regex;
 use std::sync::LazyLock;
 
 /// A text in its two parts.
@@ -14,18 +21,6 @@ pub struct Split {
     /// The rest.
     pub answer: String,
 }
-
-/// Marks. `o` opens reasoning and `c` closes it, whatever stands around them; `wo` and `wc` are words that XML of another
-/// kind may use as well.
-static MARK: LazyLock<Regex> = LazyLock::new(|| {
-    let names = r"(?:\w+[:_])?think|thinking|(?:\w+[:_])?thoughts?|ant_?thinking";
-    let words =
-        r"reasoning|reason|reflection|analysis|scratchpad|rationale|cot|(?:inner|internal)_?monologue";
-    Regex::new(&format!(
-        r"(?i)(?P<o><(?:{names})>|\[think(?:ing)?\]|◁think▷|<\|(?:begin_of_thought|start_thinking|thinking|think)\|>|<\|channel>thought|<unused94>(?:thought)?)|(?P<c></(?:{names})>|\[/think(?:ing)?\]|◁/think▷|<\|(?:end_of_thought|end_thinking|/thinking|/think)\|>|<channel\|>|<unused95>)|<(?P<wo>{words})>|</(?P<wc>{words})>"
-    ))
-    .expect("a fixed pattern")
-});
 
 /// A message's head in OpenAI's Harmony format, with the channel that it goes to.
 static CHANNEL: LazyLock<Regex> = LazyLock::new(|| {
@@ -40,55 +35,24 @@ static MESSAGE_END: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"<\|(?:end|return|call)\|>|<\|start\|>\s*assistant\s*$").expect("a fixed pattern")
 });
 
-/// The same where the server took the marks out and left the words.
-static BARE_CHANNELS: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"(?s)^\s*analysis(\S.*?)assistantfinal(.*)$").expect("a fixed pattern"));
-
-/// The two headings of IBM's Granite.
-static HEADINGS: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?is)^\s*here(?: i|')s my thought process:(.*?)\n\s*here(?: i|')s my response:(.*)$")
-        .expect("a fixed pattern")
-});
-
-/// What some models wrap the answer behind their reasoning in.
-static WRAPPED: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(
-        r"(?is)^\s*(?:<(?:answer|response|final|final_answer|solution|output)>|<\|(?:begin_of_solution|start_response)\|>)(.*?)(?:</(?:answer|response|final|final_answer|solution|output)>|<\|(?:end_of_solution|end_response)\|>)?\s*$",
-    )
-    .expect("a fixed pattern")
-});
-
 /// Takes reasoning out of a text; none where there is none.
 ///
-/// A closing mark without an opening one makes everything before it reasoning, an opening mark without a closing one
-/// everything behind it. A mark in quotation marks is talked about and marks nothing. A word that may be an element of any
-/// XML counts at the beginning of a line, if it is closed and something follows.
+/// A closing mark without an opening one makes everything before it reasoning, an opening mark
+/// without a closing one everything behind it. A mark in quotation marks is talked about and marks
+/// nothing. A word that may be an element of any XML counts where an answer begins, if it is closed
+/// and something follows; alone it closes what was never opened if it stands at the edge of a line.
 pub fn split(text: &str) -> Option<Split> {
     let split = channels(text)
-        .or_else(|| pair(&BARE_CHANNELS, text))
-        .or_else(|| pair(&HEADINGS, text))
+        .or_else(|| forms::split(text))
         .or_else(|| marks(text))?;
-    let answer = match WRAPPED.captures(&split.answer) {
-        Some(wrapped) => wrapped[1].trim().to_string(),
-        None => split.answer,
-    };
+    let end = end(&split.answer).unwrap_or(split.answer.len());
+    let answer = forms::unwrapped(&split.answer[..end]).to_string();
     Some(Split { answer, ..split })
 }
 
 /// Whether a mark is in a text that should have none left.
 pub fn has_marks(text: &str) -> bool {
-    MARK.captures_iter(text).any(|found| {
-        let sure = found.name("o").or(found.name("c"));
-        sure.is_some_and(|mark| !is_quoted(text, &mark))
-    }) || CHANNEL.is_match(text)
-}
-
-fn pair(pattern: &Regex, text: &str) -> Option<Split> {
-    let found = pattern.captures(text)?;
-    Some(Split {
-        reasoning: found[1].trim().to_string(),
-        answer: found[2].trim_start().to_string(),
-    })
+    mark::marks(text).any(|mark| mark.kind == Kind::Sure && !is_quoted(text, &mark)) || CHANNEL.is_match(text)
 }
 
 fn channels(text: &str) -> Option<Split> {
@@ -117,36 +81,38 @@ fn channels(text: &str) -> Option<Split> {
 }
 
 fn marks(text: &str) -> Option<Split> {
+    let marks: Vec<Mark> = mark::marks(text).filter(|mark| !is_quoted(text, mark)).collect();
     let (mut reasoning, mut answer) = (String::new(), String::new());
     // Where the text goes on, and within which block; a block of a word is known by it.
-    let (mut at, mut block, mut depth) = (0, None::<String>, 0);
+    let (mut at, mut block, mut depth) = (0, None::<&str>, 0);
     let mut found_any = false;
-    for found in MARK.captures_iter(text) {
-        let mark = found.get(0).expect("the whole");
-        if is_quoted(text, &mark) {
+    for (i, mark) in marks.iter().enumerate() {
+        let (opens, rest) = (mark.opens, &marks[i + 1..]);
+        // Within code that was passed over.
+        if mark.range.start < at {
             continue;
         }
-        let word = found
-            .name("wo")
-            .or(found.name("wc"))
-            .map_or(String::new(), |word| word.as_str().to_lowercase());
-        let opens = found.name("o").is_some() || found.name("wo").is_some();
-        match &block {
-            Some(inside) if *inside != word => {}
-            Some(_) if opens => depth += 1,
-            Some(_) if depth > 0 => depth -= 1,
+        match block {
+            Some(inside) if inside != mark.name => {}
+            Some(_) if opens && !closes_itself(text, mark, rest) => depth += 1,
+            Some(_) if depth > 0 && !opens => depth -= 1,
             Some(_) => {
-                push(&mut reasoning, text[at..mark.start()].trim());
-                (at, block) = (after(text, &mark, &answer), None);
+                push(&mut reasoning, text[at..mark.range.start].trim());
+                (at, block) = (after(text, mark, &answer), None);
             }
-            None if opens && (word.is_empty() || begins_a_block(text, &mark, &word)) => {
-                answer.push_str(&text[at..mark.start()]);
-                (at, block, depth, found_any) = (mark.end(), Some(word), 0, true);
+            None if opens && is_code(text, mark, rest) => {
+                let end = code_end(text, mark).unwrap_or(text.len());
+                answer.push_str(&text[at..end]);
+                at = end;
             }
-            None if !opens && word.is_empty() => {
-                answer.push_str(&text[at..mark.start()]);
+            None if opens && begins_a_block(text, mark, rest) => {
+                answer.push_str(&text[at..mark.range.start]);
+                (at, block, depth, found_any) = (mark.range.end, Some(mark.name.as_str()), 0, true);
+            }
+            None if !opens && ends_a_block(text, mark, &marks[..i]) => {
+                answer.push_str(&text[at..mark.range.start]);
                 push(&mut reasoning, std::mem::take(&mut answer).trim());
-                (at, found_any) = (after(text, &mark, ""), true);
+                (at, found_any) = (after(text, mark, ""), true);
             }
             None => {}
         }
@@ -158,16 +124,17 @@ fn marks(text: &str) -> Option<Split> {
     found_any.then_some(Split { reasoning, answer })
 }
 
-/// Where a text goes on behind a block. What the model put between its thoughts and its answer is neither's.
-fn after(text: &str, mark: &Match<'_>, before: &str) -> usize {
-    let rest = &text[mark.end()..];
+/// Where a text goes on behind a block. What the model put between its thoughts and its answer is
+/// neither's.
+fn after(text: &str, mark: &Mark, before: &str) -> usize {
+    let rest = &text[mark.range.end..];
     let space = rest.len() - rest.trim_start().len();
     // Behind a word, one sign of what divides it from the next is kept.
     let keeps = before
         .chars()
         .next_back()
         .is_some_and(|last| !last.is_whitespace());
-    mark.end()
+    mark.range.end
         + match keeps.then(|| rest.chars().next()).flatten() {
             Some(first) if first.is_whitespace() => space - 1.min(space),
             _ => space,
@@ -181,26 +148,74 @@ fn push(reasoning: &mut String, more: &str) {
     reasoning.push_str(more);
 }
 
-fn is_quoted(text: &str, mark: &Match<'_>) -> bool {
-    let before = text[..mark.start()].chars().next_back();
-    let after = text[mark.end()..].chars().next();
+/// Whether a mark is talked about: in quotation marks, or within code on its line.
+fn is_quoted(text: &str, mark: &Mark) -> bool {
+    let (before, after) = (&text[..mark.range.start], &text[mark.range.end..]);
     let is_quote = |c: char| matches!(c, '`' | '"' | '\'' | '“' | '”' | '‘' | '’' | '«' | '»');
-    before.is_some_and(is_quote) && after.is_some_and(is_quote)
+    let in_quotes = before.ends_with(is_quote) && after.starts_with(is_quote);
+    let line = (before.rsplit('\n').next(), after.split('\n').next());
+    let ticks = |part: Option<&str>| part.unwrap_or_default().matches('`').count();
+    in_quotes || (ticks(line.0) % 2 == 1 && ticks(line.1) > 0)
 }
 
-/// Whether an element of this word stands at the beginning of a line, behind a label at most, and has an end and something
-/// behind it.
-fn begins_a_block(text: &str, mark: &Match<'_>, word: &str) -> bool {
-    let line = text[..mark.start()]
-        .rsplit('\n')
-        .next()
-        .unwrap_or_default()
-        .trim();
+/// Whether a mark, opened once more within a block, closes it: some models write the same at both
+/// ends. Then nothing else closes it, and something follows.
+fn closes_itself(text: &str, mark: &Mark, rest: &[Mark]) -> bool {
+    mark.kind == Kind::Sure
+        && !rest.iter().any(|mark| mark.kind == Kind::Sure)
+        && !text[mark.range.end..].trim().is_empty()
+}
+
+/// Where the fenced code ends that a mark is in, unless the text begins with it.
+fn code_end(text: &str, mark: &Mark) -> Option<usize> {
+    let (before, after) = (&text[..mark.range.start], &text[mark.range.end..]);
+    let is_inside = before.matches("```").count() % 2 == 1;
+    let fence = before.rfind("```").filter(|_| is_inside)?;
+    let is_first = before[..fence].trim().is_empty();
+    let end = after.find("```").filter(|_| !is_first)?;
+    Some(mark.range.end + end)
+}
+
+/// Whether a whole block stands within fenced code, and so is what was asked for.
+fn is_code(text: &str, mark: &Mark, rest: &[Mark]) -> bool {
+    let close = rest.iter().find(|other| !other.opens && other.name == mark.name);
+    let end = code_end(text, mark);
+    end.zip(close).is_some_and(|(end, close)| close.range.end <= end)
+}
+
+/// Whether a mark opens reasoning. One that may be something else stands where an answer begins,
+/// behind a label at most, or where the text does; and it has an end and something behind that.
+fn begins_a_block(text: &str, mark: &Mark, rest: &[Mark]) -> bool {
+    let before = text[..mark.range.start].trim();
+    let line = before.rsplit('\n').next().unwrap_or_default().trim();
     let is_label =
         line.len() <= 30 && line.ends_with([':', '.', ')']) && line.split_whitespace().count() <= 3;
-    let rest = &text[mark.end()..];
-    let end = rest.to_ascii_lowercase().find(&format!("</{word}>"));
-    (line.is_empty() || is_label) && end.is_some_and(|end| !rest[end + word.len() + 3..].trim().is_empty())
+    let is_there = match mark.kind {
+        Kind::Sure => return true,
+        Kind::Word => before.is_empty() || is_label,
+        Kind::Ordinary => before.is_empty(),
+    };
+    let end = rest.iter().find(|other| !other.opens && other.name == mark.name);
+    is_there && end.is_some_and(|end| !text[end.range.end..].trim().is_empty())
+}
+
+/// Whether a mark closes reasoning that no mark opened, since a template did. One that may be
+/// something else is the first of its name, stands at the edge of a line, and closes nothing that
+/// looks like XML.
+fn ends_a_block(text: &str, mark: &Mark, earlier: &[Mark]) -> bool {
+    if mark.kind == Kind::Sure {
+        return true;
+    }
+    let (before, after) = (&text[..mark.range.start], &text[mark.range.end..]);
+    let is_word = |c: char| c.is_alphanumeric();
+    let at_an_edge = before.trim_end_matches([' ', '\t']).ends_with('\n')
+        || after.trim_start_matches([' ', '\t']).starts_with(['\n', '\r'])
+        || (!before.ends_with(char::is_whitespace) && after.starts_with(is_word));
+    at_an_edge
+        && !before.trim().is_empty()
+        && !before.contains("</")
+        && !after.trim().is_empty()
+        && !earlier.iter().any(|other| other.name == mark.name)
 }
 
 #[cfg(test)]
@@ -241,11 +256,44 @@ mod tests {
             "Here is my thought process:\nhm\n\nHere is my response:\nRome",
             "<think></think>hm</think>Rome",
             "<think>hm",
+            "<think>hm<think>Rome",
+            "<think>hm<\\think>Rome",
+            "<think >hm</think >\nRome",
+            "<reasoning_process>hm</reasoning_process>\nRome",
+            "<self-reflection>hm</self-reflection>\nRome",
+            "<monologue>hm</monologue>\nRome",
+            "<plan>hm</plan>\n\nRome",
+            "<REASONING_SCRATCHPAD>hm</REASONING_SCRATCHPAD>\nRome",
+            "<|reasoning|>hm<|/reasoning|>Rome",
+            "<|think|>hm</|think|>Rome",
+            "<|startofthink|>hm<|endofthink|>Rome",
+            "[REASONING]hm[/REASONING]\nRome",
+            "[BEGIN_THINK]hm[END_THINK]Rome",
+            "&lt;think&gt;hm&lt;/think&gt;\nRome",
+            "hm\n</reasoning>\n\nRome",
+            "hm</analysis>\nRome",
+            "hm\n</reflection>Rome",
+            "hm</scratchpad>Rome",
+            "hm\n</reasoning_process>\nRome",
+            "<details type=\"reasoning\" done=\"true\" duration=\"3\">\n<summary>Thought for 3 seconds</summary>\nhm\n</details>\nRome",
+            "<details><summary>Thinking</summary>\nhm</details>\nRome",
+            "```thinking\nhm\n```\nRome",
+            "Thinking...\nhm\n...done thinking.\n\nRome",
+            "Thinking:\nhm\n\nAnswer:\nRome",
+            "**Thinking:**\nhm\n\n**Answer:**\nRome",
+            "### Thought process\nhm\n### Response\nRome",
+            "Here are my reasoning steps:\nhm\n\n[BEGIN FINAL RESPONSE]\nRome\n[END FINAL RESPONSE]\n<|end|>",
+            "hm\n[BEGIN FINAL RESPONSE]\nRome",
+            "<|im_start|>think\nhm<|im_end|>\n<|im_start|>answer\nRome",
+            "<think>hm</think>\n\n**Final Answer**\nRome",
+            "<think>hm</think>\n\n<|begin_of_box|>Rome<|end_of_box|>",
+            "<think>hm</think><answer>Rome</answer></s>",
+            "<think>hm</think>\n<response>\n**Answer:**\nRome\n</response>",
         ] {
             let (reasoning, answer) = parts(text);
             assert_eq!(reasoning, "hm", "{text}");
             let wanted = if text.contains("Rome") { "Rome" } else { "" };
-            assert_eq!(answer, wanted, "{text}");
+            assert_eq!(answer.trim_end(), wanted, "{text}");
         }
     }
 
@@ -276,6 +324,21 @@ mod tests {
             "analysis of the final quarter",
             "Here is my thought process: it is simple.",
             "[1] thinking",
+            "Write it as XML:\n<plan>\n<step>one</step>\n</plan>\nThat is all.",
+            "<report>\n<analysis>good</analysis>\n<result>5</result>\n</report>",
+            "<order><id>5</id><reason>late</reason></order> was the order",
+            "<plan>Buy milk</plan>",
+            "Reasoning: 2 + 2 is 4.\nAnswer: 4",
+            "Thought: it is late.\nAnswer: go",
+            "Thinking: a way to pass the time.",
+            "The closing tag </reasoning> is missing here.",
+            "Score: [reasoning] behind it",
+            "In HTML it is &lt;think&gt; and &lt;/think&gt;",
+            "Use `<think>hm</think>` for it.",
+            "Split at the mark:\n```python\ntext = \"<think>hm</think> Rome\"\n```\nThat is all.",
+            "**Final Answer**\nRome",
+            "```python\nprint(5)\n```\nprints 5",
+            "<details><summary>More</summary>Thinking hard</details> Rome",
         ] {
             assert_eq!(split(text), None, "{text}");
         }
@@ -287,7 +350,11 @@ mod tests {
         fn every_letter_is_in_one_part(pieces in prop::collection::vec("(<think>|</think>|<reasoning>|</reasoning>|\\[THINK\\]|[x-z]{1,3}|\n| )", 0..16)) {
             let text = pieces.concat();
             let letters = |text: &str| {
-                let text = MARK.replace_all(text, "");
+                let marks: Vec<Mark> = mark::marks(text).collect();
+                let text = marks.iter().rev().fold(text.to_string(), |mut text, mark| {
+                    text.replace_range(mark.range.clone(), "");
+                    text
+                });
                 let mut letters: Vec<char> = text.chars().filter(|c| matches!(c, 'x'..='z')).collect();
                 letters.sort_unstable();
                 letters

@@ -1,21 +1,32 @@
 //! Files that are never half-written: made in a folder of their own beside, flushed to the disk, then renamed into place.
 //! Everything that ewe writes goes through here, so no output is ever a dataset ([`target`]) and nothing is left behind
-//! ([`scratch`]).
+//! ([`scratch`]). The path `-` is standard output.
 
+pub mod folder;
+mod lines;
 pub mod scratch;
 mod target;
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, BufWriter, Write},
+    io::{self, IsTerminal, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 
+pub use lines::Lines;
+
+use crate::streams::{self, Plain, Visible};
 use scratch::Scratch;
 use target::Target;
+
+/// Whether the path is the name of standard output.
+pub fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-")
+}
 
 /// Bytes that may still be written to the disk of `dir`.
 ///
@@ -39,7 +50,8 @@ pub struct Replacement {
 enum Out {
     Temporary(Box<Staged>),
     /// A pipe or a device is written to as it is; only a regular file can be replaced.
-    Direct(File),
+    Direct(Visible<File>),
+    Stdout(Visible<Plain>),
 }
 
 /// A file beside its place.
@@ -80,13 +92,20 @@ impl Replacement {
     ///
     /// When nothing can be written there, or a database is there; the message names the path.
     pub fn begin(path: &Path) -> anyhow::Result<Replacement> {
+        if is_stdout(path) {
+            return Ok(Replacement {
+                out: Out::Stdout(streams::data()),
+                path: path.into(),
+            });
+        }
         let target = Target::of(path)?;
         let out = if target.is_direct {
             let file = OpenOptions::new()
                 .append(true)
                 .open(path)
                 .with_context(|| cannot_write(path))?;
-            Out::Direct(file)
+            let is_terminal = file.is_terminal();
+            Out::Direct(Visible::new(file, is_terminal))
         } else {
             Out::Temporary(Box::new(
                 Staged::begin(target).map_err(|error| cannot_begin(path, error))?,
@@ -104,8 +123,10 @@ impl Replacement {
     ///
     /// When the disk refuses, or a database came to be there; the message names the path.
     pub fn commit(self) -> anyhow::Result<()> {
-        let Out::Temporary(staged) = self.out else {
-            return Ok(());
+        let staged = match self.out {
+            Out::Temporary(staged) => staged,
+            Out::Direct(file) => return file.end().with_context(|| cannot_write(&self.path)),
+            Out::Stdout(stdout) => return stdout.end().with_context(|| cannot_write(&self.path)),
         };
         target::refuse_database(&self.path, &staged.target.path)?;
         staged
@@ -123,6 +144,7 @@ impl Write for Replacement {
         match &mut self.out {
             Out::Temporary(staged) => staged.file.write(bytes),
             Out::Direct(file) => file.write(bytes),
+            Out::Stdout(stdout) => stdout.write(bytes),
         }
     }
 
@@ -130,6 +152,7 @@ impl Write for Replacement {
         match &mut self.out {
             Out::Temporary(staged) => staged.file.flush(),
             Out::Direct(file) => file.flush(),
+            Out::Stdout(stdout) => stdout.flush(),
         }
     }
 }
@@ -150,33 +173,33 @@ where
             staged.file = File::open(staged.place()).with_context(|| cannot_write(path))?;
         }
         Out::Direct(_) => write(path).with_context(|| cannot_write(path))?,
+        Out::Stdout(_) => bail!("{}: a file is needed", cannot_write(path)),
     }
     replacement.commit()
 }
 
-/// The file under a buffer, with all that was in the buffer.
-///
-/// # Errors
-///
-/// When the disk refuses what was left; the message names the path.
-pub fn flushed(buffer: BufWriter<Replacement>) -> anyhow::Result<Replacement> {
-    let context = cannot_write(&buffer.get_ref().path);
-    buffer
-        .into_inner()
-        .map_err(io::IntoInnerError::into_error)
-        .context(context)
-}
-
-/// Fails if `path` could not be written later on: better known before the work than after it.
+/// Fails if `path` could not be written later on: better known before the work than after it. A pipe is not opened: that waits for
+/// its reader, who would take the closing for the end of what comes.
 ///
 /// # Errors
 ///
 /// Those of [`Replacement::begin`].
 pub fn check(path: &Path) -> anyhow::Result<()> {
-    Replacement::begin(path).map(drop)
+    if is_stdout(path) {
+        return streams::stdout().is_open().with_context(|| cannot_write(path));
+    }
+    let target = Target::of(path)?;
+    if target.is_direct {
+        return accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS)
+            .map_err(io::Error::from)
+            .with_context(|| cannot_write(path));
+    }
+    Staged::begin(target)
+        .map(drop)
+        .map_err(|error| cannot_begin(path, error))
 }
 
-/// Fails where a new file at `path` would belong to a database beside it.
+/// Fails where something new at `path` would belong to a database beside it.
 ///
 /// # Errors
 ///
@@ -185,13 +208,35 @@ pub fn check_new(path: &Path) -> anyhow::Result<()> {
     target::refuse_database(path, path)
 }
 
+/// Makes the folder `path` with those that it is in, where they are missing; returns whether it was.
+///
+/// # Errors
+///
+/// When the system refuses, or one of them would belong to a database beside it; the message names the path.
+pub fn make_folder(path: &Path) -> anyhow::Result<bool> {
+    check_new(path)?;
+    for missing in path.ancestors().skip(1).take_while(|folder| !folder.exists()) {
+        check_new(missing)?;
+    }
+    let context = || format!("cannot make `{}`", path.display());
+    match std::fs::create_dir(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(path).with_context(context)?;
+            Ok(true)
+        }
+        Err(_) if path.is_dir() => Ok(false),
+        Err(error) => Err(error).with_context(context),
+    }
+}
+
 /// Takes away what is at `path`, safe from a loss of power. Nothing there is fine, and a pipe or a device stays.
 ///
 /// # Errors
 ///
 /// When the system refuses, or a database is there; the message names the path.
 pub fn remove(path: &Path) -> anyhow::Result<()> {
-    if !path.metadata().is_ok_and(|metadata| metadata.is_file()) {
+    if is_stdout(path) || !path.metadata().is_ok_and(|metadata| metadata.is_file()) {
         return Ok(());
     }
     target::refuse_database(path, path)?;
@@ -204,16 +249,24 @@ fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-fn cannot_write(path: &Path) -> String {
-    format!("cannot write `{}`", path.display())
+/// What an error of writing to `path` begins with.
+pub fn cannot_write(path: &Path) -> String {
+    match is_stdout(path) {
+        true => "cannot write to standard output".to_owned(),
+        false => format!("cannot write `{}`", path.display()),
+    }
 }
 
 fn cannot_begin(path: &Path, error: io::Error) -> anyhow::Error {
-    let hint = match error.kind() {
-        io::ErrorKind::NotFound => "\nhint: make its directory first",
-        _ => "",
-    };
-    anyhow::anyhow!("{}: {error}{hint}", cannot_write(path))
+    anyhow::anyhow!("{}: {}", cannot_write(path), with_way_out(&error))
+}
+
+/// What the system says of something that could not be made, with what can be done about it.
+pub fn with_way_out(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => format!("{error}\nhint: make its directory first"),
+        _ => error.to_string(),
+    }
 }
 
 fn parent(path: &Path) -> &Path {

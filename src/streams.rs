@@ -4,13 +4,22 @@
 //! Output is data: what cannot be written is an error of the command ([`stdout`], [`finish`]). What goes to standard error
 //! is told to whoever listens: where nobody does, the work goes on. The standard library's macros panic in both cases, so
 //! `clippy.toml` forbids them, and macros of this file with the same names take their place in both binaries.
+//!
+//! A terminal is sent nothing that it would obey, whoever writes: names of files, rows, and what servers say are texts of
+//! others. Where a command line gives standard output to a file that is written (`--out -`), what is said about the work goes to
+//! standard error ([`keep_for_data`]).
+
+mod visible;
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use visible::Visible;
+
 use crate::text::clean;
+use visible::Cleaner;
 
 /// Tells a line on standard error, as the standard library's does; where nobody listens nothing happens.
 #[macro_export]
@@ -50,7 +59,7 @@ fn unsaid() -> MutexGuard<'static, Option<io::Error>> {
 /// What the macros do.
 #[doc(hidden)]
 pub fn say(what: fmt::Arguments<'_>) {
-    if let Err(error) = stdout().show(&what.to_string()) {
+    if let Err(error) = stdout().write_fmt(what) {
         unsaid().get_or_insert(error);
     }
 }
@@ -61,7 +70,10 @@ pub fn say(what: fmt::Arguments<'_>) {
 ///
 /// When it cannot be written, or something before it could not.
 pub fn finish() -> io::Result<()> {
-    let flushed = stdout().flush();
+    let rest = cleaner().end();
+    let flushed = stdout()
+        .write_all(rest.as_bytes())
+        .and_then(|()| stdout().flush());
     unsaid().take().map_or(flushed, Err)
 }
 
@@ -113,13 +125,29 @@ impl Write for Stderr {
     }
 }
 
-/// Standard output, the place of data; its errors say so.
+/// Standard output, the place of results; its errors say so.
 #[derive(Debug, Clone, Copy)]
 pub struct Stdout;
 
-/// Standard output. Whoever writes much takes a buffer around it, and flushes that.
+/// Standard output. Whoever writes much takes a buffer around it, and flushes that. Where it is kept for data, what is written
+/// here goes to standard error.
 pub fn stdout() -> Stdout {
     Stdout
+}
+
+/// Whether standard output has data that no message may come between.
+static KEPT: AtomicBool = AtomicBool::new(false);
+
+/// Keeps standard output for what is written by [`data`].
+pub fn keep_for_data() {
+    KEPT.store(true, Ordering::Relaxed);
+}
+
+/// What was written last may end within a character.
+static CLEANER: Mutex<Cleaner> = Mutex::new(Cleaner::new());
+
+fn cleaner() -> MutexGuard<'static, Cleaner> {
+    CLEANER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is where it is made safe")]
@@ -129,38 +157,72 @@ impl Stdout {
         io::stdout().is_terminal()
     }
 
-    /// Writes text of others: on a terminal without what that would obey, elsewhere as it is.
-    ///
-    /// # Errors
-    ///
-    /// As writing does.
-    pub fn show(mut self, text: &str) -> io::Result<()> {
-        match self.is_terminal() {
-            true => self.write_all(clean(text).as_bytes()),
-            false => self.write_all(text.as_bytes()),
-        }
-    }
-
     /// Fails where the process began without one.
     pub fn is_open(self) -> io::Result<()> {
         still_there()
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is where it is made safe")]
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        still_there()
-            .and_then(|()| io::stdout().write(bytes))
-            .map_err(refused)
+        if KEPT.load(Ordering::Relaxed) {
+            let text = cleaner().take(bytes);
+            stderr().write_all(text.as_bytes())?;
+            return Ok(bytes.len());
+        }
+        if !self.is_terminal() {
+            return Plain.write(bytes).map_err(refused);
+        }
+        let text = cleaner().take(bytes);
+        Plain.write_all(text.as_bytes()).map_err(refused)?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stdout().flush().map_err(refused)
+        Plain.flush().map_err(refused)
     }
 
     fn write_fmt(&mut self, what: fmt::Arguments<'_>) -> io::Result<()> {
         self.write_all(what.to_string().as_bytes())
+    }
+}
+
+/// Standard output for data, which a terminal shows and does not obey. Errors do not say what they are of.
+pub fn data() -> Visible<Plain> {
+    Visible::new(Plain, stdout().is_terminal())
+}
+
+/// Standard output for lines whose texts were cleaned and which have escape sequences of ours around them.
+pub fn styled() -> Styled {
+    Styled
+}
+
+/// See [`styled`].
+#[derive(Debug, Clone, Copy)]
+pub struct Styled;
+
+impl Write for Styled {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Plain.write(bytes).map_err(refused)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Plain.flush().map_err(refused)
+    }
+}
+
+/// Standard output as it is, below all that has a word in what it is sent.
+#[derive(Debug)]
+pub struct Plain;
+
+#[expect(clippy::disallowed_methods, reason = "this is where it is made safe")]
+impl Write for Plain {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        still_there().and_then(|()| io::stdout().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush()
     }
 }
 

@@ -9,6 +9,14 @@ pub fn counted<N: Display + PartialEq + From<u8>>(number: N, one: &str) -> Strin
     chosen(number, one, &format!("{one}s"))
 }
 
+/// The noun alone, where its number stands apart: `row` of 1, `rows` of 2.
+pub fn noun<N: PartialEq + From<u8>>(number: N, one: &str) -> String {
+    match number == N::from(1) {
+        true => one.to_owned(),
+        false => format!("{one}s"),
+    }
+}
+
 /// A number with words that follow it: `1 was rejected`, `2 were rejected`.
 pub fn chosen<N: Display + PartialEq + From<u8>>(number: N, one: &str, several: &str) -> String {
     match number == N::from(1) {
@@ -37,6 +45,10 @@ mod tests {
     fn one_is_one() {
         assert_eq!(counted(1, "row"), "1 row");
         assert_eq!(counted(0_u64, "row"), "0 rows");
+        assert_eq!(
+            (noun(1, "row"), noun(2_u64, "row")),
+            ("row".into(), "rows".into())
+        );
         assert_eq!(chosen(1_usize, "was rejected", "were rejected"), "1 was rejected");
         assert_eq!(chosen(12, "was rejected", "were rejected"), "12 were rejected");
     }

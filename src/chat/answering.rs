@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use axum::extract::{Extension, Request, State};
 use axum::response::Response;
 use ewe::backend::Sampling;
+use ewe::text::counted;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::answers::Answers;
@@ -27,6 +28,7 @@ pub async fn completions(
     let body = server.desk.body(request).await?;
     let read = |json: &[u8]| {
         let (order, prompts) = Order::completion(json)?;
+        server.serves(&order)?;
         let permit = server.places_for(order.choices.saturating_mul(prompts.len()))?;
         let prompts = prompts.into_iter().map(|prompt| server.encode(prompt, &order));
         let prompts = prompts.collect::<Result<Vec<_>, _>>()?;
@@ -46,10 +48,10 @@ pub async fn chat(
     let body = server.desk.body(request).await?;
     let read = |json: &[u8]| {
         let (mut order, said) = Order::chat(json)?;
+        server.serves(&order)?;
         let permit = server.places_for(order.choices)?;
         let (tokenizer, most) = (server.backend.tokenizer(), server.backend.context());
-        let ids = super::prompt(&server.form, tokenizer, &said, most)
-            .map_err(|error| Refusal::parameter("messages", told(&error)))?;
+        let ids = super::prompt(&server.form, tokenizer, &said, most)?;
         let ids = ids.ok_or_else(|| server.too_long("messages", None))?;
         order.sampling.stop.extend_from_slice(server.form.stop());
         let prompt = server.encoded(ids, String::new(), "messages")?;
@@ -70,6 +72,13 @@ struct Encoded {
 }
 
 impl Server {
+    fn serves(&self, order: &Order) -> Result<(), Refusal> {
+        order
+            .model
+            .as_deref()
+            .map_or(Ok(()), |name| self.names.check(name))
+    }
+
     fn encode(&self, prompt: Prompt, order: &Order) -> Result<Encoded, Refusal> {
         let tokenizer = self.backend.tokenizer();
         let unusable = |error: anyhow::Error| Refusal::parameter("prompt", told(&error));
@@ -79,6 +88,9 @@ impl Server {
                     .encode_within(&text, order.special, self.backend.context())
                     .map_err(unusable)?
                     .ok_or_else(|| self.too_long("prompt", None))?;
+                if ids.is_empty() {
+                    return Err(Refusal::parameter("prompt", nothing(order.special)));
+                }
                 (ids, if order.echo { text } else { String::new() })
             }
             Prompt::Ids(ids) => {
@@ -121,7 +133,7 @@ impl Server {
         let asks = prompts.iter().flat_map(|prompt| self.asks(order, prompt, number));
         let answers = self.backend.ask_all(asks.collect())?;
         let answers = Answers {
-            head: Head::new(kind, number, &self.names[0], order.wants.logprobs),
+            head: Head::new(kind, number, self.names.first(), order.wants.logprobs),
             prompt_tokens: prompts.iter().map(|prompt| prompt.ids.len()).sum(),
             echoes: prompts
                 .into_iter()
@@ -142,7 +154,7 @@ impl Server {
     fn too_long(&self, of: &str, tokens: Option<usize>) -> Refusal {
         let context = self.backend.context();
         let has = match tokens {
-            Some(tokens) => format!("{tokens} tokens"),
+            Some(tokens) => counted(tokens, "token"),
             None => "more tokens than fit".to_string(),
         };
         let message =
@@ -179,13 +191,25 @@ impl Server {
     fn places_for(&self, answers: usize) -> Result<OwnedSemaphorePermit, Refusal> {
         if answers > self.places {
             let message = format!(
-                "the request wants {answers} answers, {} may run or wait\nhint: --max-waiting",
+                "the request wants {}, {} may run or wait\nhint: --max-waiting",
+                counted(answers, "answer"),
                 self.places
             );
             return Err(Refusal::parameter("n", message));
         }
         let room = self.room.clone().try_acquire_many_owned(answers as u32);
         room.map_err(|_| Refusal::busy("too many requests are waiting\nhint: try again later"))
+    }
+}
+
+/// Why a prompt of no letters is no prompt; `special` is `add_special_tokens`.
+fn nothing(special: bool) -> &'static str {
+    match special {
+        true => "`prompt` is empty, and this model has no begin-of-text token that could stand before it",
+        false => {
+            "`prompt` is empty, and with `add_special_tokens`: false no token stands before it\nhint: leave `add_special_tokens` away, \
+             where the model has a begin-of-text token"
+        }
     }
 }
 

@@ -212,13 +212,13 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// A name from outside, in quotes.
-fn quoted(name: &str) -> String {
+/// A name from outside, in quotes; the beginning of it where it is long.
+pub fn quoted(name: &str) -> String {
     format!("`{}`", cut(name))
 }
 
 /// The beginning of a name from outside, without what a terminal would obey.
-fn cut(name: &str) -> String {
+pub fn cut(name: &str) -> String {
     const MOST: usize = 80;
     let mut text: String = clean(name).chars().take(MOST).collect();
     if text.len() < name.len() && name.chars().nth(MOST).is_some() {

@@ -37,17 +37,20 @@ fn message((index, value): (usize, Value)) -> Result<Message, Refusal> {
             return Err(fields.wrong("role", &other.unwrap_or(Value::Null), "system, user or assistant"));
         }
     };
-    let content = match fields.take("content") {
+    let content = fields.take("content");
+    let more = what_templates_read(&mut fields)?;
+    // Before the content: that of an answer with tool calls is null.
+    let place = fields.full("content");
+    fields.end(HARMLESS_IN_MESSAGES, &[UNSERVED_IN_MESSAGES])?;
+    let content = match content {
         Some(Value::String(text)) => text,
         Some(Value::Array(parts)) => parts
             .into_iter()
             .enumerate()
             .map(|(part, value)| part_of(&format!("{name}.content[{part}]"), value))
             .collect::<Result<String, Refusal>>()?,
-        other => return Err(fields.wrong("content", &other.unwrap_or(Value::Null), "a text")),
+        other => return Err(wrong(&place, &other.unwrap_or(Value::Null), "a text")),
     };
-    let more = what_templates_read(&mut fields)?;
-    fields.end(HARMLESS_IN_MESSAGES, &[UNSERVED_IN_MESSAGES])?;
     Ok(Message { role, content, more })
 }
 

@@ -5,7 +5,6 @@ use serde_json::Value;
 
 /// Passed over whatever they say, with the reason.
 pub const HARMLESS: &[(&str, &str)] = &[
-    ("model", "there is one model"),
     ("user", "names who asks"),
     ("safety_identifier", "names who asks"),
     ("metadata", "notes of the caller's"),

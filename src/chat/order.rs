@@ -2,14 +2,16 @@
 //! vLLM and llama.cpp add, in either's spelling. What is not computed with is harmless, or refused ([`super::names`]).
 
 use ewe::backend::Sampling;
-use serde_json::{Map, Value};
+use ewe::text::counted;
+use serde_json::Value;
 
 use super::fields::{Fields, wrong};
+use super::layout::Layout;
 use super::messages::messages;
 use super::names::{HARMLESS, UNSERVED, UNSERVED_CHAT, UNSERVED_COMPLETION, UNSERVED_IN_STREAM};
 use super::refusal::Refusal;
 use crate::engine::batch::Wants;
-use crate::model::chat_template::{Ending, Message, Rendering};
+use crate::model::chat_template::Message;
 
 /// The most choices of one request, over all its prompts.
 pub const MOST_CHOICES: usize = 128;
@@ -20,9 +22,6 @@ const MOST_LOGPROBS: u64 = 20;
 /// The most stop strings, and the most bytes of one. Every token is compared with all of them.
 const MOST_STOPS: usize = 128;
 const LONGEST_STOP: usize = 1024;
-
-/// The most variables for a template.
-const MOST_VARIABLES: usize = 128;
 
 /// What `/v1/completions` generates when nothing is said: OpenAI's default.
 const DEFAULT_TOKENS: usize = 16;
@@ -44,13 +43,15 @@ pub enum Prompt {
 pub struct Conversation {
     /// What was said.
     pub messages: Vec<Message>,
-    /// How the template is to render it.
-    pub rendering: Rendering,
+    /// How the template is to lay it out.
+    pub layout: Layout,
 }
 
 /// What both endpoints share.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Order {
+    /// The model that is asked for, if one is named.
+    pub model: Option<String>,
     /// How to choose; its seed is that of the first choice.
     pub sampling: Sampling,
     /// What else the engine is to do.
@@ -123,12 +124,12 @@ impl Order {
             }
             _ => {}
         }
-        let rendering = rendering(&mut fields, &messages)?;
+        let layout = Layout::take(&mut fields, &messages)?;
         let mut order = Order::shared(&mut fields, usize::MAX)?;
         fields.end(HARMLESS, &[UNSERVED_CHAT, UNSERVED])?;
         order.wants.logprobs = logprobs.then(|| top.unwrap_or(0));
         within_choices(order.choices, 1)?;
-        Ok((order, Conversation { messages, rendering }))
+        Ok((order, Conversation { messages, layout }))
     }
 
     fn shared(fields: &mut Fields, max_tokens: usize) -> Result<Order, Refusal> {
@@ -146,14 +147,14 @@ impl Order {
             )
             .coded("unsupported_parameter"));
         }
-        let said = limit(fields)?;
+        let said = limit(fields, max_tokens)?;
         let least = fields.count("min_tokens", 0..=u64::MAX)?.unwrap_or(0);
-        if said.is_some_and(|most| least > most) || (said.is_none() && least > max_tokens) {
+        if least > said.most {
             return Err(Refusal::parameter(
                 "min_tokens",
                 format!(
-                    "`min_tokens` is {least}, which is more than the limit of {} tokens\nhint: a larger `max_tokens`",
-                    said.unwrap_or(max_tokens)
+                    "`min_tokens` is {least}, which is more than the limit of {}\nhint: a larger `max_tokens`",
+                    counted(said.most, "token")
                 ),
             ));
         }
@@ -163,6 +164,12 @@ impl Order {
             Some(mut options) => {
                 let usage = options.flag("include_usage")?.unwrap_or(false);
                 options.end(&[], &[UNSERVED_IN_STREAM])?;
+                if !stream {
+                    return Err(Refusal::parameter(
+                        "stream_options",
+                        "`stream_options` goes with `stream`: true\nhint: a whole answer has `usage` anyway",
+                    ));
+                }
                 usage
             }
         };
@@ -170,8 +177,9 @@ impl Order {
         let (repetition_penalty, repetition_window) = repetition(fields)?;
         let number = |value: Option<f64>, default| value.unwrap_or(default);
         Ok(Order {
+            model: named(fields)?,
             sampling: Sampling {
-                max_tokens: said.unwrap_or(max_tokens),
+                max_tokens: said.most,
                 temperature: number(fields.number("temperature", 0.0..=100.0)?, 1.0),
                 top_p: number(fields.number("top_p", 0.0..=1.0)?, 1.0),
                 top_k: top_k(fields)?,
@@ -189,7 +197,7 @@ impl Order {
                 min_tokens: least,
                 repetition_window,
             },
-            limited: said.is_some(),
+            limited: said.is_typed,
             seeded: seed.is_some(),
             choices,
             stream,
@@ -200,8 +208,15 @@ impl Order {
     }
 }
 
-/// The most tokens of an answer, in any of its spellings; none where llama.cpp's -1 says that there is no limit.
-fn limit(fields: &mut Fields) -> Result<Option<usize>, Refusal> {
+/// The most tokens of an answer.
+struct Limit {
+    most: usize,
+    /// Whether it was said, so that an answer for which there is no room must be refused.
+    is_typed: bool,
+}
+
+/// The limit in any of its spellings, `default` where nothing is said; llama.cpp's -1 says that there is none.
+fn limit(fields: &mut Fields, default: usize) -> Result<Limit, Refusal> {
     const NAMES: [&str; 4] = [
         "max_completion_tokens",
         "max_tokens",
@@ -218,7 +233,21 @@ fn limit(fields: &mut Fields) -> Result<Option<usize>, Refusal> {
             _ => Err(fields.wrong(name, &value, "a whole number of at least 0")),
         }
     })?;
-    Ok(said.and_then(|(_, limit)| limit))
+    let (most, is_typed) = match said {
+        None => (default, false),
+        Some((_, None)) => (usize::MAX, false),
+        Some((_, Some(most))) => (most, true),
+    };
+    Ok(Limit { most, is_typed })
+}
+
+/// The model that is asked for. An empty name, which some clients send, names none.
+fn named(fields: &mut Fields) -> Result<Option<String>, Refusal> {
+    match fields.take("model") {
+        None => Ok(None),
+        Some(Value::String(name)) => Ok(Some(name).filter(|name| !name.is_empty())),
+        Some(other) => Err(wrong("model", &other, "a model's name")),
+    }
 }
 
 /// A seed; none where llama.cpp's -1 says that chance decides.
@@ -274,6 +303,10 @@ fn stops(fields: &mut Fields) -> Result<Vec<String>, Refusal> {
             );
             return Err(Refusal::parameter(name, message));
         }
+        if more.iter().any(String::is_empty) {
+            let message = format!("`{name}` has an empty text, which stands everywhere\nhint: leave it away");
+            return Err(Refusal::parameter(name, message));
+        }
         if let Some(long) = more.iter().find(|text| text.len() > LONGEST_STOP) {
             let message = format!(
                 "`{name}` has a text of {} bytes, want at most {LONGEST_STOP}",
@@ -286,64 +319,17 @@ fn stops(fields: &mut Fields) -> Result<Vec<String>, Refusal> {
     Ok(stops)
 }
 
-/// What a chat says about its template.
-fn rendering(fields: &mut Fields, messages: &[Message]) -> Result<Rendering, Refusal> {
-    let opens = fields.flag("add_generation_prompt")?;
-    let continues = fields.flag("continue_final_message")?.unwrap_or(false);
-    if continues && opens == Some(true) {
-        return Err(Refusal::parameter(
-            "continue_final_message",
-            "`continue_final_message` and `add_generation_prompt` exclude each other: an answer goes on with the last message, or begins a new one",
-        ));
-    }
-    if continues && messages.last().is_some_and(|last| last.role != "assistant") {
-        return Err(Refusal::parameter(
-            "continue_final_message",
-            "`continue_final_message` goes on with a message of the assistant's, and the last one is not\nhint: add what the answer begins with as the last message",
-        ));
-    }
-    let ending = match (continues, opens) {
-        (true, _) => Ending::Continued,
-        (false, Some(false)) => Ending::Closed,
-        (false, _) => Ending::Opening,
-    };
-    let mut variables = match fields.take("chat_template_kwargs") {
-        None => Map::new(),
-        Some(Value::Object(variables)) => variables,
-        Some(other) => return Err(fields.wrong("chat_template_kwargs", &other, "an object")),
-    };
-    if variables.len() > MOST_VARIABLES {
-        return Err(Refusal::parameter(
-            "chat_template_kwargs",
-            format!(
-                "`chat_template_kwargs` has {} fields, want at most {MOST_VARIABLES}",
-                variables.len()
-            ),
-        ));
-    }
-    // What some clients write beside it instead.
-    for name in ["enable_thinking", "reasoning_effort"] {
-        let Some(value) = fields.take(name) else { continue };
-        if variables.get(name).is_some_and(|other| *other != value) {
-            return Err(Refusal::parameter(
-                name,
-                format!(
-                    "`{name}` and `chat_template_kwargs.{name}` mean the same, and say something else\nhint: leave one away"
-                ),
-            ));
-        }
-        variables.insert(name.to_string(), value);
-    }
-    Ok(Rendering { ending, variables })
-}
-
 fn within_choices(choices: usize, prompts: usize) -> Result<(), Refusal> {
     if choices.saturating_mul(prompts) <= MOST_CHOICES {
         return Ok(());
     }
     Err(Refusal::parameter(
         "n",
-        format!("{prompts} prompts with {choices} choices each are more than {MOST_CHOICES} answers"),
+        format!(
+            "{} with {} each are more than {MOST_CHOICES} answers",
+            counted(prompts, "prompt"),
+            counted(choices, "choice")
+        ),
     ))
 }
 
@@ -422,7 +408,8 @@ mod tests {
 
     #[test]
     fn defaults_are_openais() {
-        let (order, _) = completion(r#"{"prompt": "a", "model": "x", "user": "y"}"#).unwrap();
+        let (order, _) = completion(r#"{"prompt": "a", "model": "", "user": "y"}"#).unwrap();
+        assert_eq!(order.model, None);
         assert_eq!((order.sampling.max_tokens, order.sampling.temperature), (16, 1.0));
         assert!(!order.limited && !order.seeded && !order.stream && order.wants == Wants::default());
         let (order, said) = Order::chat(
@@ -435,6 +422,14 @@ mod tests {
             [Message::new("system", "ab"), Message::new("user", "c")]
         );
         assert_eq!((order.wants.logprobs, order.sampling.max_tokens), (Some(0), 3));
+    }
+
+    #[test]
+    fn a_model_may_be_named() {
+        let (order, _) = completion(r#"{"prompt": "a", "model": "x"}"#).unwrap();
+        assert_eq!(order.model.as_deref(), Some("x"));
+        let refusal = completion(r#"{"prompt": "a", "model": 5}"#).unwrap_err();
+        assert_eq!(refusal.param.as_deref(), Some("model"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{MatchedPath, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -17,17 +18,19 @@ use ewe::backend::Backend;
 use ewe::cli::serve::Args;
 use ewe::connections::guard::{Guard, Token};
 use ewe::connections::{self, Open};
+use ewe::leave;
+use ewe::signals::Requests;
+use ewe::text::counted;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 
 use super::answering::{chat, completions};
 use super::desk::Desk;
 use super::door;
 use super::metrics::{MEDIA_TYPE, Metrics, Tally};
+use super::models::Names;
 use super::refusal::Refusal;
-use super::wire::model;
 use crate::engine::handle::LocalBackend;
 use crate::eval::complete::batched;
 use crate::model::chat_form::ChatForm;
@@ -42,8 +45,8 @@ pub struct Server {
     pub backend: LocalBackend,
     /// How it is asked in chats.
     pub form: ChatForm,
-    /// What the model is called; the first is the name in answers.
-    pub names: Vec<String>,
+    /// What the model is called.
+    pub names: Names,
     /// What single tokens stand for.
     pub bytes: TokenBytes,
     /// Figures.
@@ -77,7 +80,7 @@ impl Server {
     }
 }
 
-/// Runs the command until Ctrl-C or SIGTERM; the exit code says that it was stopped.
+/// Runs the command until somebody asks it to end; the exit code says that it was stopped.
 ///
 /// Fails when the address is beyond this machine and there is no token, when it is taken, and as the model's loading
 /// does.
@@ -112,15 +115,16 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             backend.also_end_at(form.end_token());
             Ok::<_, anyhow::Error>((backend, form))
         })?;
-        let names = match args.served_model_name.as_slice() {
-            [] => vec![backend.model().to_string()],
-            names => names.to_vec(),
-        };
-        let mut stop = Stop::new()?;
+        let names = Names::new(
+            &args.served_model_name,
+            backend.model(),
+            args.model.adapter.as_deref(),
+        );
+        let mut stop = Requests::listen().context("cannot listen for signals")?;
         if !quiet {
             eprintln!(
                 "{} is served at http://{address}/v1; {}; Ctrl-C stops it",
-                names.join(", "),
+                names.line(),
                 backend.budget_line()
             );
             eprintln!("chats are asked by the template {}", form.name());
@@ -144,7 +148,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             stopping: AtomicBool::new(false),
         });
         let head_time = Duration::from_secs(args.head_timeout);
-        let open = connections::serve(listener, router(server.clone()), head_time, stop.wanted()).await;
+        let open = connections::serve(listener, router(server.clone()), head_time, stop.next()).await;
         server.stopping.store(true, Ordering::Relaxed);
         drain(
             &server,
@@ -154,41 +158,13 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             quiet,
         )
         .await;
-        Ok(130)
+        Ok(leave::INTERRUPTED)
     })
 }
 
-/// What tells the server to stop.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    /// From now on signals do not end the process by themselves.
-    fn new() -> Result<Stop> {
-        let of = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Stop {
-            interrupt: of(SignalKind::interrupt())?,
-            terminate: of(SignalKind::terminate())?,
-        })
-    }
-
-    /// Waits for the next signal.
-    async fn wanted(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
 /// Lets answers under way end, for so long; a second signal ends all at once.
-async fn drain(server: &Server, open: &Open, time: Duration, mut stop: Stop, quiet: bool) {
-    let answers = |count: usize| match count {
-        1 => "1 answer".to_string(),
-        count => format!("{count} answers"),
-    };
+async fn drain(server: &Server, open: &Open, time: Duration, mut stop: Requests, quiet: bool) {
+    let answers = |count: usize| counted(count, "answer");
     let under_way = server.under_way();
     if under_way > 0 && !quiet {
         eprintln!(
@@ -202,7 +178,7 @@ async fn drain(server: &Server, open: &Open, time: Duration, mut stop: Stop, qui
     let ended = tokio::select! {
         () = open.ended() => true,
         () = tokio::time::sleep(time) => false,
-        () = stop.wanted() => false,
+        () = stop.next() => false,
     };
     let cut = server.under_way();
     if !ended && cut > 0 {
@@ -210,7 +186,7 @@ async fn drain(server: &Server, open: &Open, time: Duration, mut stop: Stop, qui
             eprintln!("stopped: {} cut off", answers(cut));
         }
         // The engine may be in the middle of a step of minutes, for which nobody waits any more.
-        ewe::leave::at_once(130);
+        leave::at_once();
     }
     if under_way > 0 && !quiet {
         eprintln!("stopped: all answers were given");
@@ -292,24 +268,14 @@ async fn figures(State(server): State<Arc<Server>>) -> impl IntoResponse {
 }
 
 async fn list(State(server): State<Arc<Server>>) -> Json<serde_json::Value> {
-    let models: Vec<_> = server
-        .names
-        .iter()
-        .map(|name| model(name, &server.backend))
-        .collect();
-    Json(json!({ "object": "list", "data": models }))
+    Json(server.names.list(server.backend.room()))
 }
 
 async fn one(
     State(server): State<Arc<Server>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<serde_json::Value>, Refusal> {
-    if !server.names.contains(&id) {
-        let message = format!(
-            "there is no model `{id}` here\nhint: it is `{}`",
-            server.names.join("` or `")
-        );
-        return Err(Refusal::new(StatusCode::NOT_FOUND, message).coded("model_not_found"));
-    }
-    Ok(Json(model(&id, &server.backend)))
+    let Path(id) = id.map_err(|unread| Refusal::new(unread.status(), unread.body_text()))?;
+    server.names.find(&id)?;
+    Ok(Json(server.names.card(&id, server.backend.room())))
 }

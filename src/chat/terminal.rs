@@ -75,7 +75,7 @@ async fn answer(
         } else {
             &text
         };
-        stdout.show(text)?;
+        stdout.write_all(text.as_bytes())?;
         stdout.flush()?;
         answer.push_str(text);
     }

@@ -3,7 +3,6 @@
 use serde_json::{Map, Value, json};
 
 use super::pieces::{Piece, Told};
-use crate::engine::handle::LocalBackend;
 use crate::engine::logprobs::Scored;
 use crate::model::token_bytes::TokenBytes;
 
@@ -166,10 +165,4 @@ fn number(logprob: f32) -> Value {
 /// `usage` of an answer.
 pub fn usage(prompt: usize, completion: usize) -> Value {
     json!({ "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion })
-}
-
-/// The model that is served, under one of its names, as `/v1/models` describes it.
-pub fn model(name: &str, backend: &LocalBackend) -> Value {
-    json!({ "id": name, "object": "model", "created": 0, "owned_by": "ewe",
-        "max_model_len": backend.room() })
 }

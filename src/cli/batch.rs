@@ -8,7 +8,9 @@ use crate::client::mailbox::{Counts, Mailbox};
 use crate::client::results::Results;
 use crate::pipeline::Ending;
 use crate::pipeline::budget::{Budget, Spent};
+use crate::replace;
 use crate::store::Store;
+use crate::text::chosen;
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -20,7 +22,8 @@ const MOST_NAMED: usize = 10;
 #[derive(Debug, Clone, clap::Args)]
 #[group(skip)]
 pub struct Args {
-    /// Ask nobody: write the requests to this file, in the JSONL of OpenAI's batch service and vLLM's run-batch
+    /// Ask nobody: write the requests to this file, in the JSONL of OpenAI's batch service and vLLM's run-batch; `-` is standard
+    /// output
     #[arg(
         long,
         value_name = "OUT.jsonl",
@@ -34,8 +37,8 @@ pub struct Args {
     #[arg(long, value_name = "IN.jsonl", requires = "batch_file", conflicts_with_all = ["endpoint", "model"])]
     pub batch_results: Vec<PathBuf>,
 
-    /// Go on where lines of results are damaged, and ask for theirs again
-    #[arg(long, requires = "batch_results")]
+    /// Go on where lines of --batch-results are damaged, and ask for theirs again
+    #[arg(long)]
     pub keep_going: bool,
 }
 
@@ -127,7 +130,10 @@ pub async fn end(
         unknown += u64::from(store.answer(id).await?.is_none());
     }
     Ok(Posted {
-        out: mailbox.out().display().to_string(),
+        out: match replace::is_stdout(mailbox.out()) {
+            true => "standard output".to_owned(),
+            false => mailbox.out().display().to_string(),
+        },
         written,
         held_back: sent.len() as u64 - written,
         counts: mailbox.counts(),
@@ -157,10 +163,7 @@ impl Posted {
             ..
         } = self.counts;
         let many = |number: u64, one| counted(number as i64, one);
-        let were = |number: u64, what| match number {
-            1 => format!("1 request was {what}"),
-            many => format!("{many} requests were {what}"),
-        };
+        let were = |number: u64, what| format!("{} {what}", chosen(number, "request was", "requests were"));
         if damaged > 0 {
             eprintln!("{}: skipped", many(damaged, "damaged line"));
         }
@@ -201,14 +204,11 @@ impl Posted {
     pub fn say(&self) {
         let held_back = match self.held_back {
             0 => String::new(),
-            more => format!(" ({more} more are beyond --max-requests)"),
+            more => format!(" ({} beyond --max-requests)", chosen(more, "more is", "more are")),
         };
         println!(
             "stopped: {} in {}{held_back}; have them answered and run the same command with --batch-results FILE",
-            match self.written {
-                1 => "1 request waits".to_string(),
-                many => format!("{many} requests wait"),
-            },
+            chosen(self.written, "request waits", "requests wait"),
             self.out
         );
     }

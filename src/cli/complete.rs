@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::reading::ReadingArgs;
-use super::{local, number};
+use super::{local, number, words};
 use crate::prompt::template::TemplateChoice;
 
 /// Arguments of `ewe complete`.
@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
 
-    /// Each prompt is a user message, asked as `ewe chat` asks it, in place of a text to go on with
+    /// Each prompt is a user message, below the row's system message, asked as `ewe chat` asks it, in place of a text to go on with
     #[arg(long)]
     pub chat: bool,
 
@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME|FILE", requires = "chat")]
     pub template: Option<TemplateChoice>,
 
-    /// Where the rows {row, completion, finish_reason, prompt_tokens, completion_tokens} go
+    /// Where the rows {row, completion, finish_reason, prompt_tokens, completion_tokens} go; `-` is standard output
     #[arg(long, value_name = "FILE.jsonl")]
     pub out: Option<PathBuf>,
 
@@ -109,7 +109,7 @@ pub struct SamplingArgs {
     pub repetition_penalty: f64,
 
     /// The answer ends before this text; may be given several times
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = words::some)]
     pub stop: Vec<String>,
 
     /// Answers go on to --max-tokens even where the model ends them; for measuring speed

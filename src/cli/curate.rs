@@ -8,6 +8,8 @@ use crate::{
         self,
         server::{Config, Server},
     },
+    leave,
+    signals::Requests,
     store::Store,
 };
 
@@ -27,7 +29,10 @@ pub struct Args {
     pub token: token::Args,
 }
 
-/// Serves the page until Ctrl-C; the exit code says that it was stopped.
+/// How long the dataset may take to close.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// Serves the page until somebody asks it to end; the exit code says that it was stopped.
 pub async fn run(args: &Args) -> anyhow::Result<u8> {
     let config = Config {
         bind: args.bind,
@@ -43,16 +48,11 @@ pub async fn run(args: &Args) -> anyhow::Result<u8> {
         eprintln!("only to look at: {reason}");
     }
     eprintln!("Ctrl-C stops it; everything is saved as you go");
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    server
-        .serve(async move {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-        })
-        .await;
+    let mut requests = Requests::listen()?;
+    server.serve(requests.next()).await;
     // An export that nobody takes any more shall not keep us.
-    let _ = tokio::time::timeout(Duration::from_secs(5), store.close()).await;
-    Ok(130)
+    if tokio::time::timeout(CLOSING, store.close()).await.is_err() {
+        leave::at_once();
+    }
+    Ok(leave::INTERRUPTED)
 }

@@ -1,9 +1,12 @@
 //! Options that say where a model is asked, for every command that asks one.
 
+use super::words;
 use crate::client::endpoint::{Api, EndpointConfig};
 use crate::client::key::{ApiKey, SecretHeader, Secrets};
 use crate::client::shape::Shape;
 use crate::client::{self, Client};
+use crate::settings_file;
+use crate::text::counted;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
@@ -14,16 +17,16 @@ use std::time::Duration;
 #[group(skip)]
 pub struct Args {
     /// Ask a model behind this OpenAI-compatible address, like http://127.0.0.1:8000/v1; several share the work
-    #[arg(long, value_name = "URL", group = "who")]
+    #[arg(long, value_name = "URL", group = "who", value_parser = words::some)]
     pub endpoint: Vec<String>,
 
     /// The model's name at the endpoint: one for all, or one for each; the weights must be the same [default: the only one that
     /// the endpoint has]
-    #[arg(long, value_name = "NAME", conflicts_with = "model")]
+    #[arg(long, value_name = "NAME", conflicts_with = "model", value_parser = words::some)]
     pub endpoint_model: Vec<String>,
 
     /// Environment variable that holds the endpoint's key: one for all, or one for each
-    #[arg(long, value_name = "NAME", default_value = "OPENAI_API_KEY")]
+    #[arg(long, value_name = "NAME", default_value = "OPENAI_API_KEY", value_parser = words::some)]
     pub api_key_env: Vec<String>,
 
     /// Send a header whose value an environment variable holds, such as api-key=AZURE_KEY; may be given several times
@@ -35,7 +38,7 @@ pub struct Args {
     pub request_field: Vec<String>,
 
     /// Leave a field of requests out, such as seed; may be given several times
-    #[arg(long, value_name = "FIELD", conflicts_with = "model")]
+    #[arg(long, value_name = "FIELD", conflicts_with = "model", value_parser = words::some)]
     pub drop_field: Vec<String>,
 
     /// Add the fields of this JSON object to every request
@@ -109,7 +112,8 @@ impl Args {
     pub fn shape(&self) -> Result<Shape> {
         let extra = self.extra_body.as_ref().map(|path| {
             let shown = path.display();
-            let text = std::fs::read(path).with_context(|| format!("cannot read `{shown}`"))?;
+            let text = settings_file::read(path, settings_file::LONGEST)
+                .with_context(|| format!("cannot read `{shown}`"))?;
             let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
             serde_json::from_slice::<Map<String, Value>>(text).map_err(|error| {
                 anyhow!(
@@ -147,8 +151,9 @@ fn for_each<'a>(option: &str, values: &'a [String], endpoints: usize) -> Result<
         [one] => Ok(vec![one; endpoints]),
         several if several.len() == endpoints => Ok(several.iter().map(String::as_str).collect()),
         several => bail!(
-            "{option} is given {} times for {endpoints} endpoints\nhint: give it once for all, or once for each in the same order",
-            several.len()
+            "{option} is given {} for {}\nhint: give it once for all, or once for each in the same order",
+            counted(several.len(), "time"),
+            counted(endpoints, "endpoint")
         ),
     }
 }

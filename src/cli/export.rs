@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 
+use anyhow::bail;
+
 use super::select::Traits;
 use crate::{
     interchange::{
         Format,
         write::{self, Options, Target},
     },
+    replace,
     store::{Filter, Store},
     task::Review,
 };
@@ -69,6 +72,12 @@ pub async fn run(args: &Args, globals: &super::Globals) -> anyhow::Result<()> {
         Which::Accepted => Some(Review::Accepted),
         Which::Any => None,
     };
+    if args.format == Target::Parquet
+        && replace::is_stdout(&args.out)
+        && crate::streams::stdout().is_terminal()
+    {
+        bail!("Parquet is nothing to look at on a terminal\nhint: --out FILE.parquet, or --format alpaca");
+    }
     let store = Store::open_to_read(&args.db).await?;
     let filter = Filter {
         review,
@@ -89,7 +98,12 @@ pub async fn run(args: &Args, globals: &super::Globals) -> anyhow::Result<()> {
     };
     store.close().await;
     if !globals.quiet {
-        eprintln!("{}: {rows} rows of {}", args.out.display(), args.format.as_str());
+        eprintln!(
+            "{}: {} of {}",
+            args.out.display(),
+            super::terminal::counted(rows, "row"),
+            args.format.as_str()
+        );
         if unscored > 0 {
             eprintln!(
                 "{} without a score left out\nhint: `ewe judge` has them judged",

@@ -11,16 +11,14 @@ use crate::pipeline::{
     rejudge::{self, Rejudged},
 };
 use crate::store::Store;
+use crate::text::chosen;
 use anyhow::Result;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `ewe filter`.
 #[derive(Debug, clap::Args)]
-#[command(
-    group = clap::ArgGroup::new("what").required(true),
-    group = clap::ArgGroup::new("of_a_file").args(["format", "keep_going"]).multiple(true).conflicts_with("db")
-)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
 pub struct Args {
     /// Tasks in any format that `ewe import` reads, or instructions alone; the first of similar ones is kept. `-` is standard
     /// input
@@ -57,11 +55,11 @@ pub struct Args {
     pub nearest: bool,
 
     /// Write the rows that are kept here: Parquet, one JSON array, the cells of a CSV or TSV file, or JSON lines, as the name
-    /// ends in .parquet, .json, .csv, .tsv or anything else; packed with .gz or .zst behind that
+    /// ends in .parquet, .json, .csv, .tsv or anything else; packed with .gz or .zst behind that. `-` is standard output
     #[arg(long, value_name = "FILE", conflicts_with = "db")]
     pub out: Option<PathBuf>,
 
-    /// Write a verdict for each row here, as JSON lines
+    /// Write a verdict for each row here, as JSON lines; `-` is standard output
     #[arg(long, value_name = "FILE")]
     pub verdicts: Option<PathBuf>,
 
@@ -108,18 +106,15 @@ fn judge_file(args: &Args, path: &Path, rules: RuleSet, quiet: bool) -> Result<(
     }
     writeln!(
         out,
-        "{}: {} of {} rows kept",
+        "{}: {} of {} kept",
         path.display(),
         outcome.accepted,
-        outcome.rows
+        counted(outcome.rows, "row")
     )?;
     print_reasons(&mut out, &outcome)
 }
 
 async fn judge_dataset(args: &Args, db: &Path, rules: RuleSet, quiet: bool) -> Result<()> {
-    if args.against.is_empty() {
-        args.reading.goes_with("--against, or in place of --db")?;
-    }
     let store = if args.dry_run {
         Store::open_to_read(db).await?
     } else {
@@ -193,19 +188,21 @@ fn print_rejudged(out: &mut impl Write, db: &Path, dry_run: bool, rejudged: &Rej
     };
     writeln!(
         out,
-        "{}: {} {would}rejected, {} stay{how}",
+        "{}: {} {would}rejected, {}{how}",
         db.display(),
         counted(rejected.len() as i64, "task"),
-        outcome.accepted
+        chosen(outcome.accepted, "stays", "stay")
     )?;
     print_reasons(out, outcome)?;
     if *kept_by_people > 0 {
         writeln!(
             out,
-            "{} objected to {} because somebody accepted {}",
-            counted(*kept_by_people as i64, "task"),
-            if *kept_by_people == 1 { "stays" } else { "stay" },
-            if *kept_by_people == 1 { "it" } else { "them" },
+            "{}",
+            chosen(
+                *kept_by_people,
+                "task objected to stays because somebody accepted it",
+                "tasks objected to stay because somebody accepted them"
+            )
         )?;
     }
     Ok(())

@@ -124,12 +124,11 @@ pub async fn open(args: &Args) -> Result<Grow> {
     let config = args.config()?;
     let judge = args.judge.client(&args.at).await?;
     let store = Store::open(&args.db).await?;
-    let lock = store.lock_for_generate()?;
-    let judges = args
-        .judge
-        .is_wanted()
-        .then(|| store.lock_for_judge())
-        .transpose()?;
+    let lock = store.lock_for_generate().await?;
+    let judges = match args.judge.is_wanted() {
+        true => Some(store.lock_for_judge().await?),
+        false => None,
+    };
     Ok(Grow {
         config,
         store,
@@ -168,7 +167,7 @@ impl Grow {
         backend: &dyn Backend,
         mailbox: Option<&Mailbox>,
     ) -> Result<Grown> {
-        let interrupted = interrupt::on_signal();
+        let interrupted = interrupt::on_signal()?;
         let mut grown = grow(&self.store, &self.config, args, quiet, backend, &interrupted).await?;
         let is_grown = matches!(grown.ending, Ending::Target | Ending::Saturated);
         if args.judge.is_wanted() && is_grown {
@@ -272,13 +271,13 @@ impl Grown {
             println!("{}", super::json::value(&self.to_json()));
         } else {
             println!(
-                "{}: {} machine-made tasks, {} of them new; {} candidates rejected, {} requests, {} tokens, {}",
+                "{}: {}, {} of them new; {} rejected, {}, {}, {}",
                 args.db.display(),
-                last.accepted,
+                counted(last.accepted, "machine-made task"),
                 last.accepted - had,
-                last.rejections(),
-                last.requests,
-                last.tokens(),
+                counted(last.rejections(), "candidate"),
+                counted(last.requests, "request"),
+                counted(last.tokens(), "token"),
                 clock(self.time)
             );
             if let (true, Some(told)) = (last.accepted == *had, told(&last.complaints)) {

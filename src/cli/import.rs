@@ -44,7 +44,7 @@ pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     let mut left_out = LeftOut::begin(&args.reading.policy(), quiet)?;
     let mut notes = Notes::default();
     let imported = import::import(&store, &args.file, &reading, &mut left_out, &mut notes, &who).await?;
-    if !quiet {
+    if !quiet && imported.change.is_some() {
         notes.lines(true).iter().for_each(|line| eprintln!("{line}"));
     }
     let mut out = crate::streams::stdout();

@@ -3,13 +3,14 @@
 use std::{io::Write, path::PathBuf};
 
 use super::reading::ReadingArgs;
-use super::terminal::one_line;
+use super::terminal::{counted, one_line};
 use crate::{
     filter::{
-        Threshold,
+        Score, Threshold,
         judge::{Candidate, Judge, Place},
         rules::RuleSet,
     },
+    generate::recipe::SelfInstruct,
     interchange::{
         left_out::LeftOut,
         notes::Notes,
@@ -34,58 +35,80 @@ pub struct Args {
     pub reading: ReadingArgs,
 }
 
-/// So many seeds that break a rule are named; that there are more is said.
-const NAMED: usize = 10;
+/// So many seeds that break a rule are named; how many more there are is said.
+const NAMED: usize = 5;
 
 /// Makes a dataset.
 pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     let file = args.seeds.as_deref();
-    if file.is_none() {
-        args.reading.goes_with("--seeds")?;
-    }
     let mut left_out = LeftOut::begin(&args.reading.policy(), quiet)?;
     let mut notes = Notes::default();
     let reading = args.reading.reading(Need::Task)?;
     let seeds = seeds::read(file, &reading, &mut left_out, &mut notes)?;
-    left_out.end()?;
+    left_out.check()?;
     // Those that come with ewe are tested when it is built.
-    let objections = match file {
-        Some(_) if !quiet => objections(&seeds)?,
+    let warnings = match file {
+        Some(_) if !quiet => warnings(&seeds)?,
         _ => Vec::new(),
     };
-    let count = seeds.len();
     let (store, tasks) = seeds::init(&args.db, seeds, file).await?;
     store.close().await;
+    left_out.end()?;
     if !quiet {
-        notes.lines(true).iter().for_each(|line| eprintln!("{line}"));
-    }
-    if !objections.is_empty() {
-        let (broken, verb) = match objections.len() {
-            1 => (1, "breaks"),
-            more => (more, "break"),
-        };
-        eprintln!("{broken} of {count} seeds {verb} a rule, and models imitate seeds:");
-        for objection in objections.iter().take(NAMED) {
-            eprintln!("  {objection}");
-        }
-        if objections.len() > NAMED {
-            eprintln!("  … and {} more", objections.len() - NAMED);
-        }
-        eprintln!(
-            "hint: docs/rules.md has the rules; `ewe edit` and `ewe reject` change what is in the dataset"
-        );
+        let lines = notes.lines(true);
+        lines.iter().chain(&warnings).for_each(|line| eprintln!("{line}"));
     }
     writeln!(
         crate::streams::stdout(),
-        "{}: a dataset with {tasks} seed tasks",
-        args.db.display()
+        "{}: a dataset with {}",
+        args.db.display(),
+        counted(tasks, "seed task")
     )?;
     Ok(())
 }
 
-/// What the filter has against seeds, in its words.
+/// What to say of seeds that make a worse dataset than they could, in lines. Nothing is refused, not even
+/// seeds that all break a rule: `ewe generate` can be told other rules, and a dataset need not grow.
+fn warnings(seeds: &[Incoming]) -> anyhow::Result<Vec<String>> {
+    let mut lines = Vec::new();
+    let objections = objections(seeds)?;
+    if !objections.is_empty() {
+        let (broken, all) = (objections.len(), seeds.len());
+        let breaks = if broken == 1 { "breaks" } else { "break" };
+        lines.push(format!(
+            "{broken} of {} {breaks} a rule, and models imitate seeds:",
+            counted(all, "seed")
+        ));
+        lines.extend(objections.iter().take(NAMED).map(|said| format!("  {said}")));
+        if broken > NAMED {
+            lines.push(format!("  … and {} more", broken - NAMED));
+        }
+        let way_out = match broken == all {
+            true => {
+                "what a model writes is turned away by the same ones, unless `ewe generate` is told others"
+            }
+            false => "`ewe edit` and `ewe reject` change what is in the dataset",
+        };
+        lines.push(format!("hint: docs/rules.md has the rules; {way_out}"));
+    }
+    let shown = SelfInstruct::default().examples;
+    if seeds.len() < shown {
+        lines.push(format!(
+            "{} {} few: a prompt shows {shown} tasks, and what a model writes is like them",
+            counted(seeds.len(), "seed"),
+            if seeds.len() == 1 { "is" } else { "are" },
+        ));
+        lines.push(format!(
+            "hint: give {shown} at the very least; Self-Instruct began with 175, and seeds/README.md says \
+             how to write good ones"
+        ));
+    }
+    Ok(lines)
+}
+
+/// What the filter has against seeds: which, by its row in the file; the rule, what was found, the instruction.
 fn objections(seeds: &[Incoming]) -> anyhow::Result<Vec<String>> {
-    let candidates: Vec<Candidate<'_>> = (1..)
+    let candidates: Vec<Candidate<'_>> = (0..)
         .zip(seeds)
         .map(|(row, seed)| Candidate {
             place: Place { source: 0, row },
@@ -95,15 +118,16 @@ fn objections(seeds: &[Incoming]) -> anyhow::Result<Vec<String>> {
         .collect();
     let mut judge = Judge::new(RuleSet::read("default")?, Threshold::SELF_INSTRUCT, false);
     let verdicts = judge.judge(&candidates);
-    let objections = (1..).zip(verdicts).filter_map(|(row, verdict): (usize, _)| {
-        let mut said = format!("seed {row}: {}", verdict.reason?);
-        if let Some(nearest) = verdict.nearest {
-            said += &format!(" of seed {}", nearest.row);
-        }
-        if !verdict.detail.is_empty() {
-            said += &format!(": {}", one_line(&verdict.detail, 80));
-        }
-        Some(said)
+    let objections = seeds.iter().zip(verdicts).filter_map(|(seed, verdict)| {
+        let nearest = verdict.nearest.map(|place| seeds[place.row as usize].place.row);
+        let why = match (nearest, verdict.score.map(Score::f1)) {
+            (Some(other), Some(1.0)) => format!("says the same as seed {other}"),
+            (Some(other), _) => format!("{} of seed {other}", verdict.reason?),
+            (None, _) if verdict.detail.is_empty() => verdict.reason?.to_owned(),
+            (None, _) => format!("{}: {}", verdict.reason?, one_line(&verdict.detail, 60)),
+        };
+        let instruction = one_line(&seed.task.instruction, 60);
+        Some(format!("seed {}: {why}: \"{instruction}\"", seed.place.row))
     });
     Ok(objections.collect())
 }

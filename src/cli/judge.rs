@@ -75,7 +75,7 @@ pub struct Judge {
 /// Opens the dataset before a model is loaded, so that what is wrong with it is said at once.
 pub async fn open(args: &Args) -> Result<Judge> {
     let store = Store::open(&args.db).await?;
-    let lock = store.lock_for_judge()?;
+    let lock = store.lock_for_judge().await?;
     Ok(Judge { store, _lock: lock })
 }
 
@@ -108,7 +108,7 @@ impl Judge {
         };
         let result = async {
             let quietly = quiet || args.json;
-            let interrupted = interrupt::on_signal();
+            let interrupted = interrupt::on_signal()?;
             let (mut ending, mut judged) = pass(&self.store, &config, backend, &interrupted, quietly).await?;
             let mut posted = None;
             if let (Some(mailbox), true) = (mailbox, ending != Ending::Interrupted) {
@@ -178,7 +178,7 @@ pub(super) async fn pass(
     let mut bar = None;
     let mut last = Judged::default();
     let mut show = |now: &Judged| {
-        let bar = bar.get_or_insert_with(|| Progress::new("judge", "instances", 0, now.total, quiet));
+        let bar = bar.get_or_insert_with(|| Progress::new("judge", "instance", 0, now.total, quiet));
         let average = now
             .mean()
             .map_or(String::new(), |score| format!(", mean {score:.2}"));
@@ -206,14 +206,14 @@ pub(super) fn sentence(judged: &Judged) -> String {
         .mean()
         .map_or("-".to_string(), |score| mean((score * 10.0).round() / 10.0));
     format!(
-        "{} of {} judged by {} ({}; {} unreadable; mean {average}); {} requests, {} tokens",
+        "{} of {} judged by {} ({}; {} unreadable; mean {average}); {}, {}",
         judged.judged(),
         counted(judged.total as i64, "instance"),
         clean(&judged.model),
         scores.collect::<Vec<_>>().join(", "),
         judged.unreadable,
-        judged.requests,
-        judged.prompt_tokens + judged.completion_tokens
+        counted(judged.requests, "request"),
+        counted(judged.prompt_tokens + judged.completion_tokens, "token")
     )
 }
 

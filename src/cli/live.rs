@@ -4,6 +4,7 @@ use super::terminal::one_line;
 use crate::backend::EndpointStatus;
 use crate::pipeline::Progress as Growth;
 use crate::progress::Progress;
+use crate::text::counted;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ impl Live {
     pub fn new(first: u64, target: u64, json: bool, priced: bool, quiet: bool) -> Live {
         let json = json && !crate::streams::stderr().is_terminal();
         Live {
-            bar: Progress::new("generate", "tasks", first, target, quiet || json),
+            bar: Progress::new("generate", "task", first, target, quiet || json),
             json,
             quiet,
             priced,
@@ -52,9 +53,9 @@ impl Live {
         } else {
             let rate = now.tokens() as f64 / self.seconds();
             let text = format!(
-                "{} rejected, {} requests, {rate:.0} tokens/s; last: {}",
+                "{} rejected, {}, {rate:.0} tokens/s; last: {}",
                 now.rejections(),
-                now.requests,
+                counted(now.requests, "request"),
                 now.last
             );
             self.bar.set(now.accepted, &text);
@@ -92,7 +93,7 @@ impl Live {
     fn view(&self, now: &Growth) -> String {
         let seconds = self.seconds();
         let mut first = vec![
-            format!("{} requests", now.requests),
+            counted(now.requests, "request"),
             format!(
                 "{:.0} tokens/s in, {:.0} out",
                 now.prompt_tokens as f64 / seconds,

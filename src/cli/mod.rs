@@ -43,10 +43,12 @@ pub mod show;
 pub mod size;
 pub mod stats;
 mod terminal;
+mod tidy;
 mod together;
 pub mod token;
 pub mod train;
 pub mod undo;
+mod words;
 
 use std::{path::Path, process::ExitCode};
 
@@ -175,6 +177,9 @@ impl Command {
 ///
 /// The exit code, where there is nothing to do but what was said: a mistake, or help that was asked for.
 pub fn parse() -> Result<Cli, ExitCode> {
+    if let Some(code) = tidy::if_asked() {
+        return Err(code);
+    }
     let read = || {
         let matches = Cli::command().try_get_matches()?;
         if let Some((name, options)) = matches.subcommand()
@@ -235,7 +240,8 @@ fn visible(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// Sends the log to stderr, as much of it as was asked for.
+/// Sends the log to stderr, as much of it as was asked for; in colours on a terminal, unless `NO_COLOR` is set
+/// (no-color.org).
 pub fn log_to_stderr(globals: &Globals) {
     let level = match (globals.quiet, globals.verbose) {
         (true, _) => tracing::Level::ERROR,
@@ -243,9 +249,12 @@ pub fn log_to_stderr(globals: &Globals) {
         (false, 1) => tracing::Level::INFO,
         (false, _) => tracing::Level::DEBUG,
     };
+    let is_colourless = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     tracing_subscriber::fmt()
         .with_writer(streams::stderr)
         .with_max_level(level)
+        .with_ansi(streams::stderr().is_terminal() && !is_colourless)
+        .with_target(false)
         .without_time()
         .init();
 }

@@ -53,3 +53,20 @@ pub struct Args {
     #[arg(long)]
     pub json: bool,
 }
+
+impl Args {
+    /// Fails on numbers that cannot be together.
+    ///
+    /// # Errors
+    ///
+    /// Names both options.
+    pub fn check(&self) -> anyhow::Result<()> {
+        match self.target_tokens {
+            Some(targets) if targets > self.micro_tokens => anyhow::bail!(
+                "--target-tokens {targets} is more than --micro-tokens {}, of which they are a part\nhint: a larger --micro-tokens",
+                self.micro_tokens
+            ),
+            _ => Ok(()),
+        }
+    }
+}

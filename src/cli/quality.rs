@@ -1,6 +1,6 @@
 //! Options of `ewe generate` for its quality pass.
 
-use super::endpoint;
+use super::{endpoint, words};
 use crate::client::Client;
 use crate::client::endpoint::EndpointConfig;
 use crate::client::key::ApiKey;
@@ -16,15 +16,15 @@ pub struct Args {
     pub judge: bool,
 
     /// The same, by another model behind this address
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = words::some)]
     pub judge_endpoint: Option<String>,
 
     /// The judge's name there [default: the only one that it has]
-    #[arg(long, value_name = "NAME", requires = "judge_endpoint")]
+    #[arg(long, value_name = "NAME", requires = "judge_endpoint", value_parser = words::some)]
     pub judge_model: Option<String>,
 
     /// Environment variable that holds the judge's key
-    #[arg(long, value_name = "NAME", default_value = "OPENAI_API_KEY")]
+    #[arg(long, value_name = "NAME", default_value = "OPENAI_API_KEY", value_parser = words::some)]
     pub judge_key_env: String,
 }
 

@@ -34,8 +34,8 @@ pub struct ReadingArgs {
     #[arg(long, help_heading = "Rows")]
     pub keep_going: bool,
 
-    /// Write rows that are left out here, each with its place and the reason, as JSON lines
-    #[arg(long, value_name = "FILE", requires = "keep_going", help_heading = "Rows")]
+    /// With --keep-going, write rows that are left out here, each with its place and the reason, as JSON lines; `-` is standard output
+    #[arg(long, value_name = "FILE", help_heading = "Rows")]
     pub left_out: Option<PathBuf>,
 }
 
@@ -51,25 +51,6 @@ impl ReadingArgs {
             mapping: Mapping::new(&self.map).map_err(|what| anyhow!(what))?,
             need,
         })
-    }
-
-    /// Fails when something was given, for there is no file that it could be about.
-    ///
-    /// # Errors
-    ///
-    /// The message names the option, and `file`, the one that names a file.
-    pub fn goes_with(&self, file: &str) -> anyhow::Result<()> {
-        let given = [
-            (self.format.is_some(), "--format"),
-            (!self.map.is_empty(), "--map"),
-            (self.keep_going, "--keep-going"),
-        ];
-        match given.into_iter().find(|(given, _)| *given) {
-            Some((_, option)) => Err(anyhow!(
-                "{option} is about the rows of a file\nhint: give one with {file}"
-            )),
-            None => Ok(()),
-        }
     }
 
     /// What happens to rows that cannot be read.

@@ -11,7 +11,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub db: PathBuf,
 
-    /// The HTML file to write, replaced as a whole
+    /// The HTML file to write, replaced as a whole; `-` is standard output
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 }

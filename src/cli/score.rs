@@ -13,7 +13,7 @@ pub struct Args {
     #[command(flatten)]
     pub model: ModelArgs,
 
-    /// Each prompt is a user message and each completion its answer, as `ewe train` lays them out: what is scored is what it would
+    /// Rows are messages, as `ewe train` lays them out, a system message and an input among them: what is scored is what it would
     /// learn, the end of the answer too
     #[arg(long)]
     pub chat: bool,
@@ -31,7 +31,7 @@ pub struct Args {
     #[command(flatten)]
     pub reading: ReadingArgs,
 
-    /// Where the rows {row, tokens, nll} go; nll is in nats, summed over the completion's tokens
+    /// Where the rows {row, tokens, nll} go, `-` being standard output; nll is in nats, summed over the completion's tokens
     #[arg(long, value_name = "FILE.jsonl")]
     pub out: PathBuf,
 }

@@ -41,7 +41,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         .search(&words.join(" "), &args.select.filter(), args.limit)
         .await?;
     let terminal = crate::streams::stdout().is_terminal();
-    let mut out = BufWriter::new(crate::streams::stdout());
+    let mut out = BufWriter::new(crate::streams::styled());
     if args.json {
         for hit in &mut hits {
             hit.snippet = marked(&hit.snippet, "[", "]");

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use axum::http::uri::Authority;
+
 use super::complete::{FormArgs, ModelArgs};
 use super::{local, token};
 
@@ -24,8 +26,9 @@ pub struct Args {
     #[command(flatten)]
     pub token: token::Args,
 
-    /// Name the model so in answers and in the list of models [default: its directory, adapter and fingerprint]; may be given
-    /// several times, the first is the one in answers
+    /// Name the model so in answers and in the list of models [default: its directory's, with the
+    /// adapter's behind it, as in gemma-3-270m+sheep]; may be given several times: the first is the
+    /// one in answers, requests may use each
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub served_model_name: Vec<String>,
 
@@ -35,7 +38,7 @@ pub struct Args {
 
     /// Answer under this name as well, like gpu.lan:8000, say behind a proxy or a tunnel; for an address of this machine alone, since
     /// beyond it every name is answered
-    #[arg(long, value_name = "HOST[:PORT]")]
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = host)]
     pub allow_host: Vec<String>,
 
     /// What it may use
@@ -50,7 +53,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub head_timeout: u64,
 
-    /// How long answers under way may take to end after Ctrl-C or SIGTERM, in seconds
+    /// How long answers under way may take to end after Ctrl-C, SIGTERM or SIGHUP, in seconds
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=3600))]
     pub drain_timeout: u64,
 }
@@ -60,6 +63,17 @@ fn name(text: &str) -> Result<String, String> {
         return Err("want a name without control characters".to_owned());
     }
     Ok(text.to_owned())
+}
+
+/// What requests have in their `Host`.
+fn host(text: &str) -> Result<String, String> {
+    let is_host = text.parse::<Authority>().is_ok_and(|host| {
+        !host.host().is_empty() && (host.as_str() == host.host() || host.port_u16().is_some())
+    });
+    if is_host && !text.contains(['*', '@']) {
+        return Ok(text.to_owned());
+    }
+    Err("want a host, with its port where it has one, like gpu.lan:8000".to_owned())
 }
 
 fn origin(text: &str) -> Result<String, String> {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::terminal::{clean, indent, one_line};
+use crate::text::counted;
 use crate::{curate::view::TaskView, store::Store};
 
 /// Arguments of `ewe show`.
@@ -148,12 +149,12 @@ fn print(out: &mut impl Write, view: &TaskView) -> std::io::Result<()> {
     for call in &view.provenance {
         writeln!(
             out,
-            "\nrequest {} · {} · {} · {} + {} tokens · {}\n  prompt\n{}\n  response\n{}",
+            "\nrequest {} · {} · {} · {} + {} · {}\n  prompt\n{}\n  response\n{}",
             call.request_id,
             clean(&call.stage),
             clean(call.model.as_deref().unwrap_or("")),
             call.prompt_tokens,
-            call.completion_tokens,
+            counted(call.completion_tokens, "token"),
             call.finish_reason,
             indent(&call.prompt, 4),
             indent(&call.response, 4)

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::terminal::one_line;
+use crate::text::{counted, noun};
 use crate::{report::Figures, store::Store};
 
 /// Arguments of `ewe stats`.
@@ -39,11 +40,16 @@ fn print(out: &mut impl Write, figures: &Figures) -> std::io::Result<()> {
     let dataset = &figures.dataset;
     writeln!(
         out,
-        "dataset       {} tasks, {} examples",
-        dataset.tasks, dataset.examples
+        "dataset       {}, {}",
+        counted(dataset.tasks, "task"),
+        counted(dataset.examples, "example")
     )?;
-    writeln!(out, "classification{:>9} tasks", figures.balance.classification)?;
-    writeln!(out, "without input {:>9} examples", figures.balance.without_input)?;
+    for (what, number, one) in [
+        ("classification", figures.balance.classification, "task"),
+        ("without input", figures.balance.without_input, "example"),
+    ] {
+        writeln!(out, "{what:<14}{number:>9} {}", noun(number, one))?;
+    }
 
     writeln!(
         out,
@@ -85,8 +91,10 @@ fn print(out: &mut impl Write, figures: &Figures) -> std::io::Result<()> {
         let requests = &figures.requests;
         writeln!(
             out,
-            "\nrequests      {}: {} prompt tokens + {} completion tokens",
-            requests.requests, requests.prompt_tokens, requests.completion_tokens
+            "\nrequests      {}: {} + {}",
+            requests.requests,
+            counted(requests.prompt_tokens, "prompt token"),
+            counted(requests.completion_tokens, "completion token")
         )?;
     }
     if !figures.runs.is_empty() {
@@ -152,8 +160,10 @@ fn print(out: &mut impl Write, figures: &Figures) -> std::io::Result<()> {
         writeln!(out, "with object   {}", pairs.collect::<Vec<_>>().join(", "))?;
         writeln!(
             out,
-            "found         {} tasks with verb and object, {} with a verb only, {} without",
-            roots.with_object, roots.verb_only, roots.without
+            "found         {} with verb and object, {} with a verb only, {} without",
+            counted(roots.with_object, "task"),
+            roots.verb_only,
+            roots.without
         )?;
     }
     if !figures.labels.most.is_empty() {

@@ -59,6 +59,13 @@ const ALL: &[Idle] = &[
         hint: "--method full, or leave it away; --recompute saves activations with either",
     },
     Idle {
+        commands: &["train", "plan"],
+        options: &["master"],
+        when: Is("precision", "fp32"),
+        why: "keeps what bf16 has no room for, and fp32 has all of it",
+        hint: "leave one of them away",
+    },
+    Idle {
         commands: &["train"],
         options: &[
             "lora_rank",
@@ -121,6 +128,56 @@ const ALL: &[Idle] = &[
         hint: "leave one of them away",
     },
     Idle {
+        commands: &["generate", "judge"],
+        options: &["keep_going"],
+        when: Without(&["batch_results"]),
+        why: "is for lines of results that are damaged",
+        hint: "--batch-results, or leave it away",
+    },
+    Idle {
+        commands: &["train"],
+        options: &["format", "map", "keep_going", "left_out"],
+        when: Without(&["data"]),
+        why: "is about the rows of a file",
+        hint: "--data in place of --db, or leave it away",
+    },
+    Idle {
+        commands: &["init"],
+        options: &["format", "map", "keep_going", "left_out"],
+        when: Without(&["seeds"]),
+        why: "is about the rows of a file",
+        hint: "--seeds, or leave it away",
+    },
+    Idle {
+        commands: &["complete"],
+        options: &["format", "map", "keep_going", "left_out"],
+        when: Without(&["prompts"]),
+        why: "is about the rows of a file",
+        hint: "--prompts in place of --prompt, or leave it away",
+    },
+    Idle {
+        commands: &["filter"],
+        options: &["format", "keep_going", "left_out"],
+        when: With(&["db"]),
+        why: "is about the rows of a file that is judged",
+        hint: "a FILE in place of --db, or leave it away",
+    },
+    Idle {
+        commands: &["filter"],
+        options: &["map"],
+        when: Without(&["against", "file"]),
+        why: "is about the rows of a file, and --db has none",
+        hint: "--against, or a FILE in place of --db",
+    },
+    // Below the above, whose hints lead further. Clap would forget it where --keep-going cannot be.
+    Idle {
+        commands: &["complete", "filter", "import", "init", "score", "train"],
+        options: &["left_out"],
+        when: Without(&["keep_going"]),
+        why: "is for rows that are left out",
+        hint: "--keep-going, or leave it away",
+    },
+    Idle {
         commands: &["complete"],
         options: &["out"],
         when: Without(&["prompts"]),
@@ -181,6 +238,7 @@ impl When {
                 let mut given = matches.try_get_raw(option).ok().flatten().into_iter().flatten();
                 // 0 is also 0.0.
                 let same = |text: &str| {
+                    let text = text.trim();
                     text == *value
                         || matches!((text.parse::<f64>(), value.parse::<f64>()), (Ok(a), Ok(b)) if a == b)
                 };
@@ -213,35 +271,4 @@ fn long(option: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn every_name_is_an_option_of_its_commands() {
-        let cli = crate::cli::Cli::command();
-        for idle in ALL {
-            for command in idle.commands {
-                let command = cli.find_subcommand(command).expect(command);
-                let has = |name: &str| command.get_arguments().any(|arg| arg.get_id() == name);
-                for option in idle.options {
-                    assert!(has(option), "{} {option}", command.get_name());
-                }
-            }
-            let known = |name: &str| {
-                idle.commands.iter().any(|command| {
-                    let command = cli.find_subcommand(command).unwrap();
-                    command.get_arguments().any(|arg| arg.get_id() == name)
-                })
-            };
-            match idle.when {
-                Is(option, _) => assert!(known(option), "{option}"),
-                With(options) | Without(options) => {
-                    options
-                        .iter()
-                        .for_each(|option| assert!(known(option), "{option}"));
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -8,6 +8,9 @@ use anyhow::{Context, Result, bail};
 /// The variable that holds it where no option does.
 const VARIABLE: &str = "EWE_TOKEN";
 
+/// The shortest token, in bytes.
+const LEAST: usize = 8;
+
 /// The longest token, in bytes: longer heads are not taken.
 const MOST: usize = 4096;
 
@@ -15,8 +18,8 @@ const MOST: usize = 4096;
 #[derive(Debug, Clone, clap::Args)]
 #[group(skip)]
 pub struct Args {
-    /// Let in only those who know this; others on this machine see it in the list of processes: better --token-file, or
-    /// the variable EWE_TOKEN
+    /// Let in only those who know this, of at least 8 characters; others on this machine see it in the list of processes:
+    /// better --token-file, or the variable EWE_TOKEN
     #[arg(long, value_name = "TEXT", conflicts_with = "token_file")]
     pub token: Option<String>,
 
@@ -30,7 +33,7 @@ impl Args {
     ///
     /// # Errors
     ///
-    /// When an option gives none, the file cannot be read, or no client could send it.
+    /// When an option gives none, the file cannot be read, anybody could guess it, or no client could send it.
     pub fn read(&self) -> Result<Option<String>> {
         match (&self.token, &self.token_file) {
             (Some(token), _) => checked(token, "--token").map(Some),
@@ -55,7 +58,7 @@ fn first_line(path: &Path) -> Result<String> {
     checked(&String::from_utf8_lossy(line), &format!("`{}`", path.display()))
 }
 
-/// What a header can carry.
+/// What a header can carry and nobody guesses.
 fn checked(token: &str, place: &str) -> Result<String> {
     if token.is_empty() {
         bail!("{place}: the token is empty\nhint: leave it away to let everybody in who reaches the address");
@@ -67,6 +70,9 @@ fn checked(token: &str, place: &str) -> Result<String> {
         bail!(
             "{place}: no header can carry the token\nhint: letters, digits and signs of ASCII, and no spaces around them"
         );
+    }
+    if token.len() < LEAST {
+        bail!("{place}: the token is short enough to guess\nhint: take at least {LEAST} characters");
     }
     Ok(token.to_owned())
 }

@@ -9,8 +9,8 @@ use reqwest::Url;
 pub struct Address {
     /// Without the path of a dialect; its query belongs to every request.
     base: Url,
-    /// The dialect that its path names.
-    dialect: Option<Dialect>,
+    /// The dialect that its path names, and the whole address as it was given.
+    whole: Option<(Dialect, Url)>,
 }
 
 /// An address that can be typed.
@@ -63,25 +63,29 @@ impl Address {
         if !matches!(base.scheme(), "http" | "https") || base.fragment().is_some() {
             return Err(wrong(text, "this is no address of an endpoint", EXAMPLE));
         }
-        let path = base.path().trim_end_matches('/').to_string();
+        let whole = base.clone();
+        let path = whole.path().trim_end_matches('/');
+        let lower = path.to_ascii_lowercase();
         let dialect = [Dialect::Chat, Dialect::Completions]
             .into_iter()
-            .find(|dialect| path.ends_with(dialect.path()));
-        let path = dialect.map_or(path.as_str(), |dialect| {
-            path.strip_suffix(dialect.path()).unwrap_or(&path)
-        });
-        base.set_path(path);
-        Ok(Address { base, dialect })
+            .find(|dialect| lower.ends_with(dialect.path()));
+        let end = dialect.map_or(0, |dialect| dialect.path().len());
+        base.set_path(&path[..path.len() - end]);
+        let whole = dialect.map(|dialect| (dialect, whole));
+        Ok(Address { base, whole })
     }
 
     /// The dialect that its path names, if it names one.
     pub fn dialect(&self) -> Option<Dialect> {
-        self.dialect
+        self.whole.as_ref().map(|(dialect, _)| *dialect)
     }
 
-    /// Where a question in this dialect goes.
+    /// Where a question in this dialect goes: a path that names it is taken as it is.
     pub fn of(&self, dialect: Dialect) -> Url {
-        self.with(dialect.path())
+        match &self.whole {
+            Some((named, whole)) if *named == dialect => whole.clone(),
+            _ => self.with(dialect.path()),
+        }
     }
 
     /// Where the server lists its models.
@@ -138,7 +142,17 @@ mod tests {
                 Completions,
                 "https://h/v1/completions?api-version=1&x=%2F",
             ),
-            ("https://h/completions/", Completions, "https://h/completions"),
+            ("https://h/completions/", Completions, "https://h/completions/"),
+            (
+                "https://h/v1/chat/completions/?x=1",
+                Chat,
+                "https://h/v1/chat/completions/?x=1",
+            ),
+            (
+                "https://h/v1/Chat/Completions",
+                Chat,
+                "https://h/v1/Chat/Completions",
+            ),
         ] {
             assert_eq!(asked(text, dialect), wanted);
         }
@@ -148,6 +162,8 @@ mod tests {
             azure.models().as_str(),
             "https://h/deployments/m/models?api-version=1"
         );
+        let slash = Address::new("https://h/v1/chat/completions/").unwrap();
+        assert_eq!(slash.models().as_str(), "https://h/v1/models");
         assert_eq!(Address::new("http://h/v1").unwrap().dialect(), None);
     }
 

@@ -1,22 +1,26 @@
 //! One endpoint: where it is, which dialect it speaks, and one try at getting an answer from it.
+//!
+//! - [`learning`]: what its refusals teach, and the requests that follow from that.
+
+mod learning;
 
 use super::address::Address;
+use super::body;
 use super::failure::{Failure, Kind, Passing};
 use super::key::{self, ApiKey, SecretHeader, Secrets};
-use super::objection::objections;
+use super::least;
+use super::objection;
 use super::reply::{self, End, Reply};
 use super::retry::retry_after;
 use super::shape::{Learnt, Shape};
 use super::wire::{self, Dialect};
 use crate::backend::{BackendError, Completion, Leave, Sampling};
+use learning::Sent;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION};
 use serde_json::{Map, Value};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
-
-/// Bytes of a body that are read. No answer of a few thousand tokens comes near it.
-const LONGEST_BODY: usize = 16 << 20;
 
 /// Which way of asking an endpoint is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -77,9 +81,29 @@ pub struct Answered {
 enum Refusal {
     /// The server does not have this path, or not for this model.
     Missing(String),
-    /// It refuses the request; the body says why.
-    Refused(String, Failure),
+    /// It refuses the request.
+    Refused(Refused),
     Other(Failure),
+}
+
+/// A refusal that may teach something.
+struct Refused {
+    /// Says why.
+    body: String,
+    /// Whether it is about the request, so that what it names may be guessed to be at fault.
+    may_be_guessed: bool,
+    failure: Failure,
+}
+
+impl Refusal {
+    fn refused(status: StatusCode, body: &str, failure: Failure) -> Refusal {
+        let is_about_request = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY);
+        Refusal::Refused(Refused {
+            body: body.to_string(),
+            may_be_guessed: is_about_request || objection::has_such_a_code(body),
+            failure,
+        })
+    }
 }
 
 impl<T: Into<Failure>> From<T> for Refusal {
@@ -145,7 +169,7 @@ impl Endpoint {
                 let first = asked(Dialect::Completions).await;
                 let is_missing = match &first {
                     Err(Refusal::Missing(_)) => true,
-                    Err(Refusal::Refused(words, _)) => wire::wants_chat(words),
+                    Err(Refusal::Refused(refused)) => wire::wants_chat(&refused.body),
                     _ => false,
                 };
                 if is_missing {
@@ -159,22 +183,23 @@ impl Endpoint {
                 }
             }
         };
-        let (reply, knew_stop) = answer.map_err(|refusal| match refusal {
+        let (reply, sent) = answer.map_err(|refusal| match refusal {
             Refusal::Missing(error) => Failure::Final(BackendError::Fatal(error)),
-            Refusal::Refused(_, failure) | Refusal::Other(failure) => failure,
+            Refusal::Refused(Refused { failure, .. }) | Refusal::Other(failure) => failure,
         })?;
         if let End::Unknown(word) = &reply.end
             && !self.unknown_end.swap(true, Ordering::Relaxed)
         {
             tracing::warn!(
                 "endpoint '{}' ends answers with the finish_reason '{}', which nobody documents; where it does not count \
-                 fewer tokens than were allowed, such an answer is taken for one that was cut off",
+                 fewer tokens than were allowed, and the text is not too short for them, such an answer is taken for one that \
+                 was cut off",
                 self.url(),
                 wire::excerpt(word)
             );
         }
         let has_text = reply.has_text;
-        let completion = reply.completion(sampling.max_tokens);
+        let completion = completion(reply, &sent, sampling);
         if completion.prompt_tokens + completion.completion_tokens == 0
             && !self.uncounted.swap(true, Ordering::Relaxed)
         {
@@ -186,7 +211,7 @@ impl Endpoint {
         Ok(Answered {
             completion,
             has_text,
-            knew_stop,
+            knew_stop: sent.knows_stop,
         })
     }
 
@@ -219,55 +244,6 @@ impl Endpoint {
         answer
     }
 
-    async fn ask_in(
-        &self,
-        dialect: Dialect,
-        http: &reqwest::Client,
-        prompt: &str,
-        sampling: &Sampling,
-        leave: &dyn Leave,
-    ) -> Result<(Reply, bool), Refusal> {
-        let fields = wire::Request::new(dialect, self.model(), prompt, sampling).fields();
-        loop {
-            let (body, knows_stop) = {
-                let learnt = self.learnt.lock().expect("nobody panics with it");
-                let body = self.config.shape.body(&fields, &learnt);
-                (body, self.config.shape.sends_stop(&learnt))
-            };
-            match self.send(dialect, http, &body).await {
-                Ok(reply) => return Ok((reply, knows_stop)),
-                Err(Refusal::Refused(words, _)) if self.learns(&words, &fields, &body) => leave.follow_up(),
-                Err(refusal) => return Err(refusal),
-            }
-        }
-    }
-
-    /// Whether a refusal of a body with these fields taught something, to this request or to one beside it. Each time
-    /// there is less to refuse.
-    fn learns(&self, words: &str, fields: &Map<String, Value>, body: &Map<String, Value>) -> bool {
-        let objections = objections(words, body);
-        let mut learnt = self.learnt.lock().expect("nobody panics with it");
-        if objections.is_empty() {
-            return false;
-        }
-        if self.config.shape.body(fields, &learnt) != *body {
-            return true;
-        }
-        let mut is_news = false;
-        for objection in objections {
-            if let Some(line) = self.config.shape.learn(&objection, fields, &mut learnt) {
-                is_news = true;
-                tracing::warn!(
-                    "endpoint '{}' refuses `{}`: '{}'; {line}",
-                    self.url(),
-                    wire::excerpt(&objection.field),
-                    wire::excerpt(&self.secrets.redact(&wire::error_message(words)))
-                );
-            }
-        }
-        is_news
-    }
-
     async fn send(
         &self,
         dialect: Dialect,
@@ -287,8 +263,12 @@ impl Endpoint {
         if !status.is_success() {
             return Err(self.refusal(url.as_str(), status, &headers, &String::from_utf8_lossy(&body)));
         }
-        end?;
-        match reply::read(&body) {
+        // An answer that is whole is taken, however its connection ended; of another its end says more than what is missing.
+        let reply = match (reply::read(&body), end) {
+            (Err(_), Err(end)) => return Err(end.into()),
+            (reply, _) => reply,
+        };
+        match reply {
             Ok(reply) => Ok(reply.redacted(&self.secrets)),
             Err(Failure::Passing(passing)) => {
                 let body = String::from_utf8_lossy(&body);
@@ -299,7 +279,7 @@ impl Endpoint {
                 };
                 // An error with the status of an answer, as some routers send it.
                 Err(match wire::is_error(&body) {
-                    true => Refusal::Refused(body.into_owned(), passing.into()),
+                    true => Refusal::refused(StatusCode::OK, &body, passing.into()),
                     false => passing.into(),
                 })
             }
@@ -388,9 +368,9 @@ impl Endpoint {
                 retry_after,
             }
         };
-        let refused = |failure: Failure| Refusal::Refused(body.to_string(), failure);
+        let refused = |failure: Failure| Refusal::refused(status, body, failure);
         let fatally = |hint: &str| Failure::Final(BackendError::Fatal(fatal(hint))).into();
-        match status {
+        let refusal = match status {
             StatusCode::TOO_MANY_REQUESTS if wire::is_out_of_quota(body) => fatally(""),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => passing(Kind::Busy).into(),
             StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT => passing(Kind::Broken).into(),
@@ -413,23 +393,52 @@ impl Endpoint {
                 ))
             }
             _ => fatally(""),
+        };
+        // An error about a field is one whatever its status, unless that says who may ask, or how often.
+        let is_about_asking = matches!(
+            status,
+            StatusCode::UNAUTHORIZED | StatusCode::PAYMENT_REQUIRED | StatusCode::TOO_MANY_REQUESTS
+        );
+        match refusal {
+            Refusal::Missing(error) if objection::is_of_a_field(body) => {
+                refused(Failure::Final(BackendError::Fatal(error)))
+            }
+            Refusal::Other(failure @ Failure::Final(_))
+                if status.is_client_error() && !is_about_asking && objection::is_of_a_field(body) =>
+            {
+                refused(failure)
+            }
+            refusal => refusal,
         }
     }
 }
 
-/// The body, as far as it came, and whether that is all of it.
+/// The answer to the question. Where more tokens were allowed than were asked for it is cut.
+fn completion(reply: Reply, sent: &Sent, sampling: &Sampling) -> Completion {
+    if sent.allowed <= sampling.max_tokens {
+        return reply.completion(sampling);
+    }
+    let allowed = Sampling {
+        max_tokens: sent.allowed,
+        ..sampling.clone()
+    };
+    least::cut(reply.completion(&allowed), sampling.max_tokens)
+}
+
+/// The body, unpacked, as far as it came, and whether that is all of it.
 async fn read(mut response: reqwest::Response) -> (Vec<u8>, Result<(), Passing>) {
     let mut body = Vec::new();
-    loop {
+    let end = loop {
         match response.chunk().await {
-            Ok(None) => return (body, Ok(())),
-            Ok(Some(chunk)) if body.len() + chunk.len() <= LONGEST_BODY => body.extend_from_slice(&chunk),
-            Ok(Some(_)) => {
-                let error = format!("the server's answer is longer than {} MiB", LONGEST_BODY >> 20);
-                return (body, Err(Passing::new(Kind::Unreadable, error)));
-            }
-            Err(error) => return (body, Err(transport(error))),
+            Ok(None) => break Ok(()),
+            Ok(Some(chunk)) if body.len() + chunk.len() <= body::LONGEST => body.extend_from_slice(&chunk),
+            Ok(Some(_)) => break Err(body::too_long()),
+            Err(error) => break Err(transport(error)),
         }
+    };
+    match body::unpacked(body, response.headers()) {
+        Ok(body) => (body, end),
+        Err(passing) => (Vec::new(), Err(passing)),
     }
 }
 

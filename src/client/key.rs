@@ -1,7 +1,8 @@
 //! What an endpoint is told and nobody else may see: its key and other headers, read from the environment, sent, and never
 //! stored, logged or shown.
 
-use regex::{NoExpand, Regex};
+use super::spelling;
+use regex::{NoExpand, Regex, RegexBuilder};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use std::fmt;
 
@@ -121,6 +122,9 @@ pub(super) fn headers(key: &ApiKey, more: &[SecretHeader]) -> HeaderMap {
 /// letters are a word.
 const SHORTEST: usize = 8;
 
+/// The most memory of a pattern, in bytes: tokens of some services have thousands of characters.
+const LARGEST: usize = 64 << 20;
+
 /// Texts that documents of servers show in place of a key.
 const PLACEHOLDERS: [&str; 8] = [
     "not-needed",
@@ -163,7 +167,7 @@ impl Secrets {
         }
         // The longest first, so that no part of one is left when another is taken out.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        let patterns = secrets.into_iter().filter_map(Pattern::new).collect();
+        let patterns = secrets.into_iter().flat_map(Pattern::all_of).collect();
         Secrets { patterns }
     }
 
@@ -189,32 +193,22 @@ impl Secrets {
 }
 
 impl Pattern {
-    /// Finds a secret as it is, and with the escapes that JSON and addresses have for its characters.
-    fn new(secret: &str) -> Option<Pattern> {
-        let characters = secret.chars().map(|c| {
-            let literal = regex::escape(c.encode_utf8(&mut [0; 4]));
-            if c.is_ascii_alphanumeric() {
-                return literal;
-            }
-            let mut bytes = [0; 4];
-            let percent: String = c
-                .encode_utf8(&mut bytes)
-                .bytes()
-                .map(|byte| format!("%(?i:{byte:02x})"))
-                .collect();
-            format!(r"(?:\\?{literal}|\\u(?i:{:04x})|{percent})", c as u32)
-        });
-        let body: String = characters.collect();
+    /// What finds a secret as it is and in other spellings; a placeholder where it stands by itself only.
+    fn all_of(secret: &str) -> Vec<Pattern> {
         let is_secret = secret.len() >= SHORTEST && !PLACEHOLDERS.contains(&secret.to_lowercase().as_str());
-        let pattern = match is_secret {
-            true => body,
-            // Where it stands by itself.
-            false => format!(r"\b{{start-half}}{body}\b{{end-half}}"),
+        let found = match is_secret {
+            _ if secret.is_empty() => Vec::new(),
+            true => spelling::patterns(secret),
+            false => vec![format!(
+                r"\b{{start-half}}{}\b{{end-half}}",
+                spelling::escaped(secret)
+            )],
         };
-        let regex = Regex::new(&pattern)
-            .or_else(|_| Regex::new(&regex::escape(secret)))
-            .ok()?;
-        (!secret.is_empty()).then_some(Pattern { regex, is_secret })
+        let compiled = found.iter().filter_map(|pattern| {
+            let regex = RegexBuilder::new(pattern).size_limit(LARGEST).build();
+            regex.or_else(|_| Regex::new(&regex::escape(secret))).ok()
+        });
+        compiled.map(|regex| Pattern { regex, is_secret }).collect()
     }
 }
 
@@ -254,10 +248,44 @@ mod tests {
             "sk-very%2fsecret%5F1",
             "a+b=c/d0123",
             "a%2Bb%3Dc%2Fd0123",
+            // Every byte, in ways that servers and their pages write bytes.
+            "%73%6B%2d%76%65%72%79%2F%73%65%63%72%65%74%5F%31",
+            "%2573%256B%252Dvery%252Fsecret_1",
+            r"\u0073\u006b-very/secret_1",
+            r"\\u0073k-very\\/secret_1",
+            "&#115;k&#x2D;very&#x2f;secret&#95;1",
+            "sk-very&sol;secret&lowbar;1",
+            "736b2d766572792f7365637265745f31",
+            "73:6B:2D:76:65:72:79:2F:73:65:63:72:65:74:5F:31",
+            "0x73, 0x6b, 0x2d, 0x76, 0x65, 0x72, 0x79, 0x2f, 0x73, 0x65, 0x63, 0x72, 0x65, 0x74, 0x5f, 0x31",
+            r"\x73\x6b\x2d\x76\x65\x72\x79\x2f\x73\x65\x63\x72\x65\x74\x5f\x31",
+            "c2stdmVyeS9zZWNyZXRfMQ==",
+            "c2stdmVyeS9zZWNyZXRfMQ",
+            "c2stdmVyeS9zZWNyZXRfMQ%3D%3D",
+            "YStiPWMvZDAxMjM=",
         ] {
             assert_eq!(secrets.redact_answer(&format!("<{spelt}>")), "<***>", "{spelt}");
         }
         assert_eq!(secrets.redact("Token a+b=c/d0123"), "***");
+        // Of `Bearer sk-very/secret_1` and `user:sk-very/secret_1`, where it begins within a group of three bytes.
+        for (packed, begins) in [
+            ("QmVhcmVyIHNrLXZlcnkvc2VjcmV0XzE=", "QmVhcmVyI"),
+            ("dXNlcjpzay12ZXJ5L3NlY3JldF8x", "dXNlcj"),
+        ] {
+            assert_eq!(secrets.redact_answer(packed), format!("{begins}***"));
+        }
+        // What the alphabet of addresses has in place of `+` and `/`.
+        let signs = Secrets::new(&ApiKey::new("KEY", "~~~???>>>"), &[]);
+        for packed in [
+            "fn5+Pz8/Pj4+",
+            "fn5-Pz8_Pj4-",
+            r"fn5+Pz8\/Pj4+",
+            "fn5%2BPz8%2FPj4%2B",
+        ] {
+            assert_eq!(signs.redact_answer(packed), "***", "{packed}");
+        }
+        let text = "others: c2stb3RoZXI= 736b2d6f74686572 %73%6B sk-other";
+        assert_eq!(secrets.redact_answer(text), text);
     }
 
     #[test]

@@ -1,111 +1,160 @@
-//! JSON as servers write it: with a mark before it, with NaN for what cannot be computed, with halves of a character.
+//! JSON as servers write it: with marks before it, with NaN for what cannot be computed, with
+//! halves of a character, with what other languages allow and JSON does not, and with more behind
+//! it.
 
-use std::borrow::Cow;
+mod repair;
 
-/// The JSON without the mark that some programs put before UTF-8.
+pub use repair::{escape, mended, repaired};
+
+use serde::Deserializer;
+use serde::de::{Deserialize, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+/// How deep values nest that are kept. What is deeper is null: nobody reads it, and it is not to
+/// use up the stack.
+const DEEPEST: usize = 100;
+
+/// The JSON without the marks that some programs put before UTF-8.
 pub fn unmarked(json: &[u8]) -> &[u8] {
-    let json = json.trim_ascii_start();
-    json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json)
+    let mut json = json.trim_ascii_start();
+    while let Some(rest) = json.strip_prefix(b"\xef\xbb\xbf") {
+        json = rest.trim_ascii_start();
+    }
+    json
 }
 
-/// Numbers that JSON has no word for, as the languages write them that servers are written in.
-const NO_NUMBERS: [&[u8]; 9] = [
-    b"-Infinity",
-    b"Infinity",
-    b"-NaN",
-    b"NaN",
-    b"-nan",
-    b"nan",
-    b"-inf",
-    b"inf",
-    b"undefined",
-];
+/// The value that a text begins with, and how many of its bytes that takes. Of a name that an
+/// object has twice the last value counts that says something.
+///
+/// # Errors
+///
+/// What is no JSON, with what other languages allow, or ends before the value does.
+pub fn first(json: &[u8]) -> serde_json::Result<(Value, usize)> {
+    strict(json).or_else(|error| {
+        let (repaired, behind) = repair::to_the_end(json);
+        let (value, _) = strict(&repaired).map_err(|_| error)?;
+        Ok((value, json.len() - behind))
+    })
+}
 
-/// The JSON with what a strict reader refuses put right: numbers that are none become null, halves of surrogate pairs the
-/// replacement character, control characters within strings their escapes. All else stays, and what is not JSON then
-/// is not made so.
-pub fn repaired(json: &[u8]) -> Cow<'_, [u8]> {
-    let mut out: Option<Vec<u8>> = None;
-    let mut at = 0;
-    let mut in_string = false;
-    while at < json.len() {
-        let (length, instead): (usize, Cow<'static, [u8]>) = match json[at] {
-            b'"' => {
-                in_string = !in_string;
-                (1, Cow::Borrowed(b""))
-            }
-            b'\\' if in_string => escape(&json[at..]),
-            byte @ ..0x20 if in_string => (1, format!("\\u{byte:04x}").into_bytes().into()),
-            b'-' | b'N' | b'n' | b'I' | b'i' | b'u' if !in_string => match no_number(&json[at..]) {
-                Some(length) => (length, Cow::Borrowed(b"null")),
-                None => (1, Cow::Borrowed(b"")),
-            },
-            _ => (1, Cow::Borrowed(b"")),
-        };
-        let end = (at + length).min(json.len());
-        match (instead.is_empty(), &mut out) {
-            (true, None) => {}
-            (true, Some(out)) => out.extend_from_slice(&json[at..end]),
-            (false, out) => out
-                .get_or_insert_with(|| json[..at].to_vec())
-                .extend_from_slice(&instead),
+fn strict(json: &[u8]) -> serde_json::Result<(Value, usize)> {
+    let mut values = serde_json::Deserializer::from_slice(json).into_iter::<Kept>();
+    match values.next() {
+        Some(value) => value.map(|Kept(value)| (value, values.byte_offset())),
+        // Nothing is no value; `serde_json` has the words for it.
+        None => serde_json::from_slice::<Value>(json).map(|value| (value, json.len())),
+    }
+}
+
+/// A value without what lies too deep in it.
+struct Kept(Value);
+
+impl<'de> Deserialize<'de> for Kept {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Nested(0).deserialize(deserializer).map(Kept)
+    }
+}
+
+/// Reads a value at this depth.
+struct Nested(usize);
+
+impl<'de> DeserializeSeed<'de> for Nested {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        if self.0 > DEEPEST {
+            return IgnoredAny::deserialize(deserializer).map(|_| Value::Null);
         }
-        at = end;
-    }
-    out.map_or(Cow::Borrowed(json), Cow::Owned)
-}
-
-/// The length of the escape that a text begins with, and what to write in its place, if anything.
-fn escape(text: &[u8]) -> (usize, Cow<'static, [u8]>) {
-    match unit(text) {
-        Some(0xd800..=0xdbff) => match text.get(6..).and_then(unit) {
-            Some(0xdc00..=0xdfff) => (12, Cow::Borrowed(b"")),
-            _ => (6, Cow::Borrowed(b"\\ufffd")),
-        },
-        Some(0xdc00..=0xdfff) => (6, Cow::Borrowed(b"\\ufffd")),
-        Some(_) => (6, Cow::Borrowed(b"")),
-        None => (2, Cow::Borrowed(b"")),
+        deserializer.deserialize_any(self)
     }
 }
 
-/// The code unit of an escape `\uXXXX`.
-fn unit(text: &[u8]) -> Option<u16> {
-    let digits = text.strip_prefix(b"\\u")?.get(..4)?;
-    digits
-        .iter()
-        .all(u8::is_ascii_hexdigit)
-        .then(|| u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok())?
+impl<'de> Visitor<'de> for Nested {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Value, A::Error> {
+        let mut kept = Vec::new();
+        while let Some(value) = values.next_element_seed(Nested(self.0 + 1))? {
+            kept.push(value);
+        }
+        Ok(kept.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+        let mut kept = Map::new();
+        while let Some(name) = fields.next_key::<String>()? {
+            let value = fields.next_value_seed(Nested(self.0 + 1))?;
+            match kept.get_mut(&name) {
+                Some(_) if is_empty(&value) => {}
+                Some(earlier) => *earlier = value,
+                None => drop(kept.insert(name, value)),
+            }
+        }
+        Ok(kept.into())
+    }
 }
 
-fn no_number(text: &[u8]) -> Option<usize> {
-    let word = NO_NUMBERS.iter().find(|word| text.starts_with(word))?;
-    let ends = text
-        .get(word.len())
-        .is_none_or(|next| !next.is_ascii_alphanumeric() && *next != b'_');
-    ends.then_some(word.len())
+/// Whether a value says nothing.
+pub fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(values) => values.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
+    use std::borrow::Cow;
 
     fn read(text: &str) -> Value {
-        serde_json::from_slice(&repaired(unmarked(text.as_bytes()))).unwrap()
+        let text = unmarked(text.as_bytes());
+        let (value, length) = first(text).unwrap_or_else(|error| panic!("{text:?}: {error}"));
+        assert_eq!(length, text.len(), "{text:?}");
+        assert_eq!(serde_json::from_slice::<Value>(&repaired(text)).unwrap(), value);
+        value
     }
 
     #[test]
     fn what_servers_get_wrong_is_put_right() {
         for (text, wanted) in [
             ("\u{feff}{\"a\": 1}", json!({"a": 1})),
-            ("\r\n \u{feff}{\"a\": 1}", json!({"a": 1})),
+            ("\r\n \u{feff}\u{feff} {\"a\": 1}", json!({"a": 1})),
             (
-                "[NaN, -Infinity,Infinity, -nan, inf]",
-                json!([null, null, null, null, null]),
-            ),
-            (
-                r#"["NaN", "Infinity", "\"NaN"]"#,
-                json!(["NaN", "Infinity", "\"NaN"]),
+                r#"["NaN", "Infinity", "\"NaN", "[1,]", "// no comment"]"#,
+                json!(["NaN", "Infinity", "\"NaN", "[1,]", "// no comment"]),
             ),
             (
                 r#"["\ud83d", "\ude00", "\ud83d\ude00", "\ud83dx\ude00"]"#,
@@ -114,9 +163,89 @@ mod tests {
             (r#"["\\ud83d"]"#, json!(["\\ud83d"])),
             ("[\"a\nb\tc\"]", json!(["a\nb\tc"])),
             (r#"{"\ud83d": null, "n": -1}"#, json!({"\u{fffd}": null, "n": -1})),
+            ("[True, FALSE, None, NULL]", json!([true, false, null, null])),
+            (
+                "[.5, 1., -.5, 01, +1, 0x1F, 1e999]",
+                json!([0.5, 1.0, -0.5, 1, 1, 31, null]),
+            ),
+            ("[1,]", json!([1])),
+            ("{\"a\": [1, 2 , ], }", json!({"a": [1, 2]})),
+            ("{a: 1, 'b': 'it\\'s \"x\"'}", json!({"a": 1, "b": "it's \"x\""})),
+            ("[/* one */ 1, // two\n 2]", json!([1, 2])),
+            (r#"["\x41\'\d+"]"#, json!(["A'\\d+"])),
+            ("[1,\u{0}2]", json!([1, 2])),
         ] {
             assert_eq!(read(text), wanted, "{text}");
         }
+    }
+
+    #[test]
+    fn words_for_what_is_no_number_are_nothing() {
+        for word in [
+            "NaN",
+            "nan",
+            "NAN",
+            "-NaN",
+            "nan(ind)",
+            "-nan(ind)",
+            "1.#INF",
+            "1.#QNAN",
+            "inf",
+            "Inf",
+            "INF",
+            "-INF",
+            "Infinity",
+            "+Infinity",
+            "-Infinity",
+            "undefined",
+            "nil",
+            "N/A",
+            "Decimal('1, 2')",
+            "--",
+        ] {
+            assert_eq!(
+                read(&format!("{{\"a\": [{word}, {word}], \"b\": {word}}}")),
+                json!({"a": [null, null], "b": null})
+            );
+        }
+    }
+
+    #[test]
+    fn of_a_name_that_is_there_twice_what_says_something_counts() {
+        for (text, wanted) in [
+            (r#"{"a": [], "a": [1]}"#, json!({"a": [1]})),
+            (r#"{"a": [1], "a": []}"#, json!({"a": [1]})),
+            (r#"{"a": 1, "b": 2, "a": null}"#, json!({"a": 1, "b": 2})),
+            (r#"{"a": 1, "a": 2}"#, json!({"a": 2})),
+            (r#"{"a": NaN, "a": {}}"#, json!({"a": null})),
+        ] {
+            assert_eq!(first(text.as_bytes()).unwrap().0, wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_is_left_there() {
+        for (text, behind) in [
+            ("{\"a\": 1}\u{0}", "\u{0}"),
+            ("[1]}", "}"),
+            ("[NaN]\n\ndata: [DONE]", "\n\ndata: [DONE]"),
+            ("['a'] \"", " \""),
+            ("{\"a\": 1,}{\"a\": 2,}", "{\"a\": 2,}"),
+        ] {
+            let (_, length) = first(text.as_bytes()).unwrap();
+            assert_eq!(&text[length..], behind, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_depth_uses_up_the_stack() {
+        let deep = format!(
+            "{{\"a\": {}{}, \"b\": NaN}}",
+            "[".repeat(200_000),
+            "]".repeat(200_000)
+        );
+        let (value, length) = first(deep.as_bytes()).unwrap();
+        assert_eq!((&value["b"], length), (&Value::Null, deep.len()));
     }
 
     #[test]
@@ -131,12 +260,25 @@ mod tests {
             "\"\\u00",
             "nano",
             "-",
+            "<html>, 'x'",
         ] {
             assert!(
                 matches!(repaired(text.as_bytes()), Cow::Borrowed(same) if same == text.as_bytes()),
                 "{text}"
             );
         }
-        assert!(serde_json::from_slice::<Value>(&repaired(b"{\"a\": NaN")).is_err());
+        for text in [
+            "{\"a\": NaN",
+            "{\"a\": NaN,",
+            "{a",
+            "{\"a\": 'b",
+            "[1, /* c",
+            "['",
+            "[Na",
+            "nano",
+            "<html>",
+        ] {
+            assert!(first(text.as_bytes()).is_err(), "{text}");
+        }
     }
 }

@@ -3,18 +3,18 @@
 
 use super::batch::{self, Unanswered};
 use super::endpoint::Api;
-use super::objection::objections;
+use super::objection::{Objection, objections};
 use super::results::Results;
 use super::shape::{Learnt, Shape};
 use super::wire::{self, Dialect};
 use crate::backend::{Backend, BackendError, Completion, Leave, Sampling, content_key};
-use crate::replace::{self, Replacement};
+use crate::replace::{self, Lines};
 use anyhow::{Context, Result, bail};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
@@ -79,14 +79,7 @@ impl Mailbox {
     ///
     /// When something else stands there, or nothing can be written there.
     pub fn new(model: &str, api: Api, shape: Shape, out: &Path, results: Results) -> Result<Mailbox> {
-        let directory = match out.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        if !directory.is_dir() {
-            bail!("cannot write `{}`: there is no such directory", out.display());
-        }
-        replace::check_new(out)?;
+        replace::check(out)?;
         if !is_ours(out).with_context(|| format!("cannot read `{}`", out.display()))? {
             bail!(
                 "`{}` exists and is no file of requests\nhint: choose another name, or move the file away",
@@ -174,17 +167,15 @@ impl Mailbox {
             replace::remove(&self.out)?;
             return Ok(0);
         }
-        let mut file = BufWriter::new(Replacement::begin(&self.out)?);
-        let cannot = || format!("cannot write `{}`", self.out.display());
+        let mut file = Lines::begin(&self.out)?;
         for key in &keys {
             let (prompt, sampling) = post.deferred.get(*key).expect("only deferred requests wait");
             let fields = wire::Request::new(self.dialect, &self.served, prompt, sampling).fields();
             let body = self.shape.body(&fields, &post.learnt);
             let line = batch::request_line(key, self.dialect, &body);
-            file.write_all(line.as_bytes()).with_context(cannot)?;
-            file.write_all(b"\n").with_context(cannot)?;
+            file.line(&line)?;
         }
-        replace::flushed(file)?.commit()?;
+        file.commit()?;
         Ok(keys.len() as u64)
     }
 
@@ -198,7 +189,11 @@ impl Mailbox {
         let fields = wire::Request::new(self.dialect, &self.served, prompt, sampling).fields();
         let plain = objections(refusal, &fields);
         let body = self.shape.body(&fields, learnt);
-        if plain.iter().any(|objection| !body.contains_key(&objection.field)) {
+        let is_otherwise_now = |objection: &Objection| match body.get(&objection.field) {
+            None => true,
+            Some(value) => objection.least.is_some() && fields.get(&objection.field) != Some(value),
+        };
+        if plain.iter().any(is_otherwise_now) {
             return true;
         }
         let mut is_news = false;
@@ -221,7 +216,7 @@ impl Mailbox {
         match self.results.get(&key) {
             Some(Ok(reply)) => {
                 post.found.insert(key);
-                Ok(reply.clone().completion(sampling.max_tokens))
+                Ok(reply.clone().completion(&sampling))
             }
             Some(Err(Unanswered::Refused { error, body })) => {
                 if !self.is_outdated(body, &prompt, &sampling, &mut post.learnt) {
@@ -274,6 +269,9 @@ impl Backend for Mailbox {
 
 /// Whether there is nothing at the path, or what may be replaced: an empty file, a file of requests, a pipe.
 fn is_ours(path: &Path) -> std::io::Result<bool> {
+    if replace::is_stdout(path) {
+        return Ok(true);
+    }
     match path.metadata() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
         Err(error) => return Err(error),

@@ -1,22 +1,25 @@
 //! Models behind OpenAI-compatible endpoints: vLLM, llama.cpp, Ollama, TGI, hosted services.
 //!
 //! - [`endpoint`]: one of them, and one try at an answer; [`address`]: where it is.
-//! - [`wire`]: what is sent; [`shape`]: under which names, and what is left out; [`objection`]: what a server has against it.
-//! - [`reply`]: what comes back; [`lenient`]: also where it is not quite JSON.
+//! - [`wire`]: what is sent; [`shape`]: under which names, and what is left out; [`objection`]: what a server has against it,
+//!   in the words of [`said`]; [`least`]: how few tokens it lets one ask for.
+//! - [`reply`]: what comes back; [`body`]: however it was packed; [`lenient`]: also where it is not quite JSON.
 //! - [`failure`]: why a try failed.
 //! - [`balancer`]: which endpoint is asked next.
 //! - [`desk`], [`limit`], [`retry`]: what each bears, how many requests at once, and when again.
-//! - [`key`]: what nobody may see.
+//! - [`key`]: what nobody may see, in whatever [`spelling`].
 //! - [`batch`]: the same questions and answers as lines of a file; [`results`]: files of answers; [`mailbox`]: a model
 //!   that is asked through such files.
 
 pub mod address;
 pub mod balancer;
 pub mod batch;
+pub mod body;
 pub mod desk;
 pub mod endpoint;
 pub mod failure;
 pub mod key;
+pub mod least;
 pub mod lenient;
 pub mod limit;
 pub mod mailbox;
@@ -24,17 +27,20 @@ pub mod objection;
 pub mod reply;
 pub mod results;
 pub mod retry;
+pub mod said;
 pub mod shape;
+pub mod spelling;
 pub mod wire;
 
 use crate::backend::{
     Backend, BackendError, Completion, EndpointStatus, FinishReason, Leave, Sampling, Unbounded,
 };
 use crate::reasoning;
+use crate::text::chosen;
 use balancer::{Balancer, Settings, Slot};
 use desk::Standing;
 use endpoint::{Answered, Api, Endpoint, EndpointConfig, chain};
-use failure::Failure;
+use failure::{Failure, Kind};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use reqwest::redirect::{Attempt, Policy};
@@ -181,12 +187,17 @@ impl Client {
                     "endpoint '{url}': {error}; it is set aside for {time:?}, the others go on"
                 ),
                 Standing::Alone(failures) => {
-                    return Err(BackendError::Request(format!("{error}, after {failures} tries")));
+                    return Err(BackendError::Request(format!(
+                        "{error}, after {}",
+                        chosen(failures, "try", "tries")
+                    )));
                 }
                 Standing::Gone(failures) => {
                     return Err(BackendError::Fatal(format!(
-                        "endpoint '{url}': {error}, after {failures} tries\n\
-                         hint: is the server up? what was answered so far is kept; run the same command to go on"
+                        "endpoint '{url}': {error}, after {}\n\
+                         hint: {}? what was answered so far is kept; run the same command to go on",
+                        chosen(failures, "try", "tries"),
+                        doubt(failure.kind)
                     )));
                 }
             }
@@ -201,7 +212,8 @@ impl Client {
                 tries += 1;
                 if tries > self.retries {
                     return Err(BackendError::Request(format!(
-                        "{error}, after {tries} tries while others were answered"
+                        "{error}, after {} while others were answered",
+                        chosen(tries, "try", "tries")
                     )));
                 }
             }
@@ -267,6 +279,14 @@ fn misses_something(endpoint: &Endpoint, answer: &Answered, sampling: &Sampling)
         endpoint.leave_stop_out();
     }
     is_cut
+}
+
+/// What to look at where an endpoint gave nothing.
+fn doubt(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Unreadable => "is this the address of an OpenAI-compatible API, and --api the way to ask it",
+        Kind::Busy | Kind::Unreachable | Kind::Broken => "is the server up",
+    }
 }
 
 fn note_answer(slot: Slot<'_>, url: &str) {

@@ -1,10 +1,22 @@
-//! What a server has against a field of a request. Servers say so in many words; what is looked for is one of the fields
-//! that were sent, named in an error about fields.
+//! What a server has against a field of a request. Servers say so in many words; what is looked for
+//! is one of the fields that were sent, in an error about fields ([`objections`]), or in any other,
+//! where it may be what is meant ([`suspects`]).
+//!
+//! - [`names`]: fields as words name them; [`places`]: as an error points at them.
 
-use super::lenient::{repaired, unmarked};
-use super::wire::error_message;
+mod names;
+mod places;
+#[cfg(test)]
+mod tests;
+
+use super::least;
+use super::said::{error_message, read};
+use super::shape::ASKED;
+use names::{Mention, instead, mentions, wanted};
+use places::{has_code, pointed_at};
 use regex::Regex;
 use serde_json::{Map, Value};
+use std::ops::Range;
 use std::sync::LazyLock;
 
 /// A field that a server refuses.
@@ -16,47 +28,16 @@ pub struct Objection {
     pub instead: Option<String>,
     /// Whether it is the value that is refused, where another one may be taken.
     pub is_about_value: bool,
+    /// The least value that is taken of a number of tokens, where that is what is refused.
+    pub least: Option<u64>,
 }
-
-/// Other names for what we send, by which servers know it.
-const SYNONYMS: [(&str, &[&str]); 8] = [
-    (
-        "max_tokens",
-        &[
-            "max_completion_tokens",
-            "max_output_tokens",
-            "max_new_tokens",
-            "max_gen_len",
-            "maxTokens",
-            "max_tokens_to_sample",
-            "n_predict",
-            "num_predict",
-        ],
-    ),
-    (
-        "stop",
-        &["stop_sequences", "stopSequences", "stop_words", "stop_strings"],
-    ),
-    ("seed", &["random_seed", "sampling_seed", "randomSeed"]),
-    (
-        "repetition_penalty",
-        &["repeat_penalty", "repeatPenalty", "rep_pen"],
-    ),
-    ("top_p", &["topP"]),
-    ("top_k", &["topK"]),
-    ("presence_penalty", &["presencePenalty"]),
-    ("frequency_penalty", &["frequencyPenalty"]),
-];
-
-/// Fields whose names are words of any sentence. They count where they stand as names do.
-const PLAIN_WORDS: [&str; 6] = ["stop", "seed", "temperature", "model", "prompt", "messages"];
 
 /// The field is not known there, or not wanted.
 static ABOUT_NAME: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
-        r"(?ix)unsupported\ (?:param|arg|field|key|option|propert|request)|not\ support|n't\ support|\bsupported\ (?:by|for|with|on)\b|is\ unsupported|unknown|unrecogni[sz]ed|unexpected|\bextra\b|extraneous
-        |not\ (?:permitted|allowed|accepted|available|implemented|recogni[sz]ed|a\ valid\ (?:param|arg|field|key|option|propert))|deprecated|additional\ propert|cannot\ find\ field|no\ longer
-        |cannot\ (?:both|be\ (?:used|set|specified|combined))|can't\ be\ (?:used|set|specified)|only\ one\ of|invalid\ (?:param|arg|field|key|option|propert)|no\ such\ (?:param|arg|field|key|option|propert)|does\ not\ exist|\binstead\b|disabled|forbidden|been\ removed|extra_forbidden",
+        r"(?ix)unsupported\ (?:param|arg|field|key|option|propert|request)|not\ support|n't\ support|\bsupported\ (?:by|for|with|on)\b|is\ unsupported|unknown|unrecogni[sz]ed|unexpected|\bextra\b|extraneous|disallowed|unpermitted|non-supported
+        |not\ (?:permitted|allowed|accept|available|implemented|recogni[sz]ed|used\b|a\ valid\ (?:param|arg|field|key|option|propert))|deprecated|additional\ propert|cannot\ find\ field|no\ longer|rather\ than
+        |cannot\ (?:both|be\ (?:used|set|specified|combined))|can't\ be\ (?:used|set|specified)|only\ one\ of|invalid\ (?:param|arg|field|key|option|propert)|no\ such\ (?:param|arg|field|key|option|propert)|does\ not\ exist|\binstead\b|disabled|forbidden|been\ removed|extra_forbidden|cannot\ unmarshal|not\ be\ converted|wrong\ type",
     )
     .expect("a fixed pattern")
 });
@@ -65,317 +46,251 @@ static ABOUT_NAME: LazyLock<Regex> = LazyLock::new(|| {
 static ABOUT_VALUE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r"(?ix)unsupported\ value|invalid|must\ (?:not\ )?be|should\ (?:not\ )?be|ha(?:s|ve)\ to\ be|needs?\ to\ be|only\ the\ default|out\ of\ range|greater\ than|less\ than|larger\ than|smaller\ than|at\ (?:least|most)|between|positive|non-?zero
-        |\bbelow\b|\babove\b|\bminimum\b|\bmaximum\b|not\ (?:a\ )?valid|\ballowed\b|\brange\b|does\ not\ match|expected",
+        |\bbelow\b|\babove\b|\bminimum\b|\bmaximum\b|not\ (?:a\ )?valid|\ballowed\b|\brange\b|does\ not\ match|expected|too\ (?:large|small|high|low)",
     )
     .expect("a fixed pattern")
 });
 
+/// It is the field itself, whatever else is said about its value.
+static ABOUT_THE_WHOLE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?i)only the default|unsupported (?:param|arg|field|key|option|propert)|unknown|unrecogni|extra|unexpected|disallowed|unpermitted|not used|cannot unmarshal|not be converted|wrong type")
+        .expect("a fixed pattern")
+});
+
+/// As [`ABOUT_THE_WHOLE`], unless a value is spoken of.
+static IS_REFUSED: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?i)not (?:allowed|permitted|supported|accepted)|unsupported|forbidden|disabled")
+        .expect("a fixed pattern")
+});
+
+/// A value is spoken of.
+static OF_A_VALUE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?i)\b(?:must|should|between|range|than|least|most|below|above|minimum|maximum|positive|expected|values?|integer|default|array|length)\b|\b(?:of|to|is|[=:]) ?-?[0-9]")
+        .expect("a fixed pattern")
+});
+
+/// A field is not known or not wanted, said so that it can be nothing else.
+static ABOUT_A_FIELD: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?i)(?:unsupported|unknown|unrecogni[sz]ed|unexpected|extra|extraneous|disallowed|unpermitted)\s+(?:request\s+|keyword\s+|body\s+)?(?:param|arg|field|key|option|propert|input)")
+        .expect("a fixed pattern")
+});
+
 /// The question is too long for the model: that is about this question, whatever fields are named.
 static ABOUT_LENGTH: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?i)context[ _](?:length|window|size)|maximum context|too long|prompt is|prompt contains")
+    Regex::new(r"(?i)context[ _](?:length|window|size)|maximum context|prompt is|prompt contains|too many (?:input |prompt )?tokens|^\W*too long|\b(?:prompt|input|text|messages?|request|conversation|sequence|it|that|this)\b[^.]{0,40}\btoo long|too long[^.]{0,20}\b(?:prompt|input|text|messages?|request|context)")
         .expect("a fixed pattern")
 });
 
 /// What follows names fields that are known, not the one that is not.
 static KNOWN_FIELDS: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?i)expected one of|(?:supported|valid|allowed|accepted|known|permitted|possible) (?:fields|parameters|params|keys|arguments|options|properties)(?: are| include)?:?|one of:").expect("a fixed pattern")
+    Regex::new(r"(?i)\b(?:expected one of|one of:|(?:supported|valid|allowed|accepted|known|permitted|possible|available|recogni[sz]ed|expected)\s+(?:request\s+|body\s+|input\s+)?(?:fields|parameters|params|keys|arguments|args|options|properties|names)(?:\s+(?:are|include)\b)?:?)")
+        .expect("a fixed pattern")
 });
 
-/// The name that the server knows.
-static INSTEAD: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(
-        r#"(?i)(?:\buse|\btry|replaced (?:by|with)|renamed to|did you mean|in favou?r of|superseded by)\s+(?:the\s+)?(?:parameter\s+|field\s+)?[`'"‘“]?([a-z]\w*)[`'"’”]?"#,
-    )
-    .expect("a fixed pattern")
+/// Before such words, they say the contrary.
+static NEGATED: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?i)(?:\bnot|n't|\bnon|\bno|\bun)[\s-]*(?:an?\s+)?$").expect("a fixed pattern")
 });
 
-static NAME: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"[A-Za-z_]\w*").expect("a fixed pattern"));
+/// Where a list of known fields ends.
+static LIST_ENDS: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?i)[.!?](?:\s|$)|\n|;\s|\b(?:got|received|found|but|however|unsupported|unknown|unrecogni[sz]ed|unexpected|invalid|given|provided|not)\b")
+        .expect("a fixed pattern")
+});
 
-/// What the body of a refusal says against fields among those `sent`; nothing where it is not about fields.
+/// Of several fields one has to go.
+static ONE_OF_THEM: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?i)cannot both|not both|only one of|together|cannot be combined|mutually")
+        .expect("a fixed pattern")
+});
+
+/// An error, read.
+struct Said {
+    words: String,
+    error: Value,
+}
+
+impl Said {
+    fn new(body: &str) -> Said {
+        let error = read(body).unwrap_or_default();
+        let words = error_message(body);
+        Said {
+            words: if error.is_null() { unescaped(&words) } else { words },
+            error,
+        }
+    }
+
+    /// The mentions of fields that are not among those which are said to be known.
+    fn mentions(&self, sent: &Map<String, Value>) -> Vec<Mention> {
+        let known = known(&self.words);
+        let mut mentions = mentions(&self.words, sent);
+        mentions.retain(|mention| !known.iter().any(|list| list.contains(&mention.place.start)));
+        mentions
+    }
+}
+
+/// What the body of a refusal says against fields among those `sent`; nothing where it is not about
+/// fields.
 pub fn objections(body: &str, sent: &Map<String, Value>) -> Vec<Objection> {
-    let words = error_message(body);
-    let value: Value = serde_json::from_slice(&repaired(unmarked(body.as_bytes()))).unwrap_or_default();
-    let about_name = ABOUT_NAME.is_match(&words) || body.contains("extra_forbidden");
-    let about_value = ABOUT_VALUE.is_match(&words);
-    let is_unsupported = ["unsupported_parameter", "unsupported_value", "unknown_parameter"]
-        .iter()
-        .any(|code| value["error"]["code"] == *code);
-    if !is_unsupported && (ABOUT_LENGTH.is_match(&words) || !(about_name || about_value)) {
+    stated(&Said::new(body), sent)
+}
+
+fn stated(said: &Said, sent: &Map<String, Value>) -> Vec<Objection> {
+    let words = &said.words;
+    let about_name = ABOUT_NAME.is_match(words);
+    let about_value = ABOUT_VALUE.is_match(words);
+    if !has_code(&said.error) && (ABOUT_LENGTH.is_match(words) || !(about_name || about_value)) {
         return Vec::new();
     }
-    let mut fields = Vec::new();
-    pointed_at(&value, sent, &mut fields);
+    let mentions = said.mentions(sent);
+    let mut fields = pointed_at(&said.error, sent);
     if fields.is_empty() {
-        fields.extend(named(&words, sent));
+        fields.extend(named(words, &mentions, sent));
     }
-    let is_about_value = about_value
-        && !Regex::new(r"(?i)only the default|unsupported parameter|unknown|unrecogni|extra|unexpected")
-            .expect("a fixed pattern")
-            .is_match(&words);
-    fields.dedup();
-    fields
-        .into_iter()
-        .map(|field| Objection {
-            instead: instead(&field, &words, sent),
+    let alone = fields.len() == 1;
+    let is_refused = IS_REFUSED.is_match(words) && !OF_A_VALUE.is_match(words);
+    let is_about_value = about_value && !is_refused && !ABOUT_THE_WHOLE.is_match(words);
+    let of = |field: String| {
+        let tokens = tokens(&field, sent).filter(|_| is_about_value);
+        Objection {
+            instead: instead(&field, words, sent, alone),
+            least: tokens.and_then(|tokens| least::said(words, tokens)),
             field,
             is_about_value,
+        }
+    };
+    fields.into_iter().map(of).collect()
+}
+
+/// Fields that a refusal names without saying anything that is understood, in whatever language:
+/// each may be what it is about. Those that it points at come first, then those between quotes.
+pub fn suspects(body: &str, sent: &Map<String, Value>) -> Vec<Objection> {
+    let said = Said::new(body);
+    if ABOUT_LENGTH.is_match(&said.words) {
+        return Vec::new();
+    }
+    let understood = stated(&said, sent);
+    let mut mentions = said.mentions(sent);
+    mentions.extend(mentions_beside(body, sent));
+    mentions.sort_by_key(|mention| !mention.is_quoted);
+    let mut fields = pointed_at(&said.error, sent);
+    fields.extend(mentions.into_iter().map(|mention| mention.field));
+    let mut seen = Vec::new();
+    fields.retain(|field| {
+        let is_new = !seen.contains(field);
+        seen.push(field.clone());
+        is_new && !ASKED.contains(&field.as_str()) && !understood.iter().any(|known| known.field == *field)
+    });
+    let guess = |field: String| guess(field, &said.words, sent);
+    fields.into_iter().filter_map(guess).collect()
+}
+
+/// Mentions anywhere in an error, but for the names of its own parts: the request may stand in it
+/// again.
+fn mentions_beside(body: &str, sent: &Map<String, Value>) -> Vec<Mention> {
+    let mut mentions = mentions(body, sent);
+    let known = known(body);
+    mentions.retain(|mention| {
+        let after = body[mention.place.end..].trim_start_matches('\\');
+        let is_part = after
+            .strip_prefix('"')
+            .is_some_and(|after| after.trim_start().starts_with(':'));
+        !is_part && !known.iter().any(|list| list.contains(&mention.place.start))
+    });
+    mentions
+}
+
+/// What may be wrong with a field that is named. A number of tokens is not left out.
+fn guess(field: String, words: &str, sent: &Map<String, Value>) -> Option<Objection> {
+    let least = tokens(&field, sent).and_then(|tokens| least::guessed(words, tokens));
+    let instead = instead(&field, words, sent, false).filter(|_| least.is_none());
+    let can_be_told = tokens(&field, sent).is_none() || instead.is_some() || least.is_some();
+    can_be_told.then_some(Objection {
+        field,
+        instead,
+        is_about_value: least.is_some(),
+        least,
+    })
+}
+
+/// How many tokens a field asks for at most, if it is such a one.
+fn tokens(field: &str, sent: &Map<String, Value>) -> Option<u64> {
+    let is_number_of_tokens = field.to_lowercase().contains("token") || field.ends_with("_predict");
+    sent.get(field)?.as_u64().filter(|_| is_number_of_tokens)
+}
+
+/// Whether an error is about a field, said so that its status, 404 or 403 or another, says no more
+/// than that.
+pub fn is_of_a_field(body: &str) -> bool {
+    let said = Said::new(body);
+    has_code(&said.error) || ABOUT_A_FIELD.is_match(&said.words)
+}
+
+/// Whether an error has a code that says so, whatever its status: that of a field, or that of a
+/// wrong request.
+pub fn has_such_a_code(body: &str) -> bool {
+    let error = read(body).unwrap_or_default();
+    let is_of_request = [400, 422].iter().any(|code| error["error"]["code"] == *code);
+    is_of_request || has_code(&error)
+}
+
+/// The lists of known fields among words.
+fn known(words: &str) -> Vec<Range<usize>> {
+    let lists = KNOWN_FIELDS
+        .find_iter(words)
+        .filter(|found| !NEGATED.is_match(&words[..found.start()]));
+    lists
+        .map(|found| {
+            let rest = &words[found.end()..];
+            let end = LIST_ENDS.find(rest).map_or(rest.len(), |end| end.start());
+            found.start()..found.end() + end
         })
         .collect()
 }
 
-/// Fields that an error points at apart from its words: OpenAI's `param`, FastAPI's `loc`.
-fn pointed_at(value: &Value, sent: &Map<String, Value>, fields: &mut Vec<String>) {
-    match value {
-        Value::Object(parts) => {
-            for (name, part) in parts {
-                match (name.as_str(), part) {
-                    ("param" | "parameter" | "field" | "property", Value::String(place)) => {
-                        fields.extend(at_place(place.split(['.', '[', ']', '/', '$']), sent));
-                    }
-                    ("loc" | "path", Value::Array(place)) => {
-                        fields.extend(at_place(place.iter().filter_map(Value::as_str), sent));
-                    }
-                    // The request may be in it again, with every field of it.
-                    ("input" | "ctx" | "body" | "request", _) => {}
-                    _ => pointed_at(part, sent, fields),
-                }
-            }
-        }
-        Value::Array(parts) => parts.iter().for_each(|part| pointed_at(part, sent, fields)),
-        _ => {}
-    }
-}
-
-/// The field that a place is in: its first step, since what lies deeper is within that.
-fn at_place<'a>(mut steps: impl Iterator<Item = &'a str>, sent: &Map<String, Value>) -> Option<String> {
-    let first = steps.find(|step| !matches!(*step, "" | "body"))?;
-    sent_as(first, sent)
-}
-
-/// The field that words are about: the first that they name, but of those that exclude one another the one that changes
-/// least.
-fn named(words: &str, sent: &Map<String, Value>) -> Option<String> {
-    let end = KNOWN_FIELDS
-        .find(words)
-        .map_or(words.len(), |found| found.start());
-    let end = INSTEAD.captures(words).map_or(end, |found| {
-        // Where nothing is named before, it is named behind.
-        match found.get(1) {
-            Some(name)
-                if NAME
-                    .find_iter(&words[..name.start()])
-                    .any(|word| is_named(words, word.start(), word.as_str(), sent)) =>
-            {
-                end.min(name.start())
-            }
-            _ => end,
-        }
-    });
-    let mut found: Vec<String> = Vec::new();
-    for word in NAME.find_iter(&words[..end]) {
-        if is_named(words, word.start(), word.as_str(), sent)
-            && let Some(field) = sent_as(word.as_str(), sent)
-            && !found.contains(&field)
-        {
-            found.push(field);
+/// The field that words are about: the first that they name, but of those that exclude one another
+/// the one that changes least.
+fn named(words: &str, mentions: &[Mention], sent: &Map<String, Value>) -> Option<String> {
+    let names = mentions.iter().filter(|mention| mention.is_name);
+    let advice = wanted(words).map_or(words.len(), |name| name.start);
+    let mut fields: Vec<&String> = Vec::new();
+    for mention in names.clone().filter(|mention| mention.place.start < advice) {
+        if !fields.contains(&&mention.field) {
+            fields.push(&mention.field);
         }
     }
-    let exclude = Regex::new(r"(?i)cannot both|not both|only one of|together|cannot be combined|mutually")
-        .expect("a fixed pattern");
-    if found.len() > 1 && exclude.is_match(words) {
-        let changes_nothing = |field: &&String| match field.as_str() {
+    // Where nothing is named before the name that is to be used, it is named behind.
+    if fields.is_empty() {
+        fields.extend(names.map(|mention| &mention.field).next());
+    }
+    if fields.len() > 1 && ONE_OF_THEM.is_match(words) {
+        let changes_nothing = |field: &&&String| match field.as_str() {
             "top_p" | "temperature" | "repetition_penalty" => sent[field.as_str()] == 1.0,
             _ => false,
         };
-        let least = found
+        let least = fields
             .iter()
             .find(changes_nothing)
-            .or(found.iter().find(|field| *field == "top_p"));
-        return least.or(found.last()).cloned();
+            .or(fields.iter().find(|field| **field == "top_p"));
+        return least.or(fields.last()).map(|field| (*field).clone());
     }
-    found.into_iter().next()
+    let can_go = fields.iter().find(|field| !ASKED.contains(&field.as_str()));
+    can_go.or(fields.first()).map(|field| (*field).clone())
 }
 
-/// Whether a word is the name of a field that was sent, and not only a word of the sentence.
-fn is_named(words: &str, start: usize, word: &str, sent: &Map<String, Value>) -> bool {
-    let Some(field) = sent_as(word, sent) else {
-        return false;
-    };
-    if !PLAIN_WORDS.contains(&field.as_str()) {
-        return true;
-    }
-    let before = words[..start].trim_end();
-    let after = &words[start + word.len()..];
-    let is_sign = |c: char| "`'\"‘’“”[](){}:.<>,=".contains(c);
-    let quoted =
-        words[..start].chars().next_back().is_some_and(is_sign) && after.chars().next().is_some_and(is_sign);
-    let labelled = before
-        .rsplit(|c: char| !c.is_alphanumeric())
-        .find(|word| !word.is_empty())
-        .is_some_and(|word| {
-            let word = word.to_lowercase();
-            [
-                "parameter",
-                "param",
-                "argument",
-                "field",
-                "property",
-                "key",
-                "name",
-                "option",
-                "supplied",
-                "input",
-            ]
-            .contains(&word.trim_end_matches('s'))
-        });
-    let leads = before.is_empty() || before.ends_with(['.', ':', ';', '|']);
-    // "seed" and "temperature" are said of nothing else here.
-    quoted || labelled || leads || matches!(field.as_str(), "seed" | "temperature")
-}
-
-/// The field that was sent and that a server means by this name, which it may write in its own language's way.
-fn sent_as(name: &str, sent: &Map<String, Value>) -> Option<String> {
-    if sent.contains_key(name) {
-        return Some(name.to_string());
-    }
-    let mut snake = String::new();
-    for c in name.chars() {
-        if c.is_uppercase() {
-            snake.push('_');
-        }
-        snake.extend(c.to_lowercase());
-    }
-    (snake != name && sent.contains_key(&snake)).then_some(snake)
-}
-
-/// What the server would have the field called.
-fn instead(field: &str, words: &str, sent: &Map<String, Value>) -> Option<String> {
-    let is_new = |name: &str| name != field && !sent.contains_key(name);
-    let synonyms = SYNONYMS
-        .iter()
-        .find(|(name, _)| *name == field)
-        .map_or(&[][..], |(_, synonyms)| synonyms);
-    let said = INSTEAD.captures(words).map(|found| found[1].to_string());
-    let said = said.filter(|name| is_new(name) && (name.contains('_') || synonyms.contains(&name.as_str())));
-    said.or_else(|| {
-        let names = || NAME.find_iter(words).map(|word| word.as_str());
-        // Where its own name is not among the words, another spelling of it is what they call it, and is refused.
-        let is_called = |name: &str| sent_as(name, sent).as_deref() == Some(field);
-        let is_itself_named = names().any(|name| name == field);
-        names()
-            .filter(|name| is_new(name) && (is_itself_named || !is_called(name)))
-            .find(|name| synonyms.contains(name))
-            .map(str::to_string)
+/// Text out of a page.
+fn unescaped(text: &str) -> String {
+    let pairs = [
+        ("&#39;", "'"),
+        ("&#x27;", "'"),
+        ("&apos;", "'"),
+        ("&quot;", "\""),
+        ("&#34;", "\""),
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&amp;", "&"),
+    ];
+    pairs.iter().fold(text.to_string(), |text, (escaped, plain)| {
+        text.replace(escaped, plain)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn sent() -> Map<String, Value> {
-        let fields = json!({"model": "m", "messages": [], "max_tokens": 9, "temperature": 0.7, "top_p": 1.0, "seed": 3,
-            "stop": ["\n"], "presence_penalty": 1, "repetition_penalty": 1.05, "top_k": 5});
-        fields.as_object().unwrap().clone()
-    }
-
-    /// Field and new name of each objection.
-    fn found(body: &str) -> Vec<(String, Option<String>)> {
-        let objections = objections(body, &sent()).into_iter();
-        objections
-            .map(|objection| (objection.field, objection.instead))
-            .collect()
-    }
-
-    #[test]
-    fn fields_are_found_in_the_words_of_many_servers() {
-        let openai = |message: &str, param: Value| {
-            json!({"error": {"message": message, "param": param, "code": "unsupported_parameter"}})
-                .to_string()
-        };
-        let said = |message: &str| json!({"error": {"message": message}}).to_string();
-        let max = (
-            openai(
-                "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
-                json!("max_tokens"),
-            ),
-            "max_tokens",
-            Some("max_completion_tokens"),
-        );
-        let cases = [
-            max,
-            (said("Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."), "max_tokens", Some("max_completion_tokens")),
-            (openai("Unsupported value: 'temperature' does not support 0.7 with this model. Only the default (1) value is supported.", json!("temperature")), "temperature", None),
-            (openai("Unsupported parameter: 'stop' is not supported with this model.", Value::Null), "stop", None),
-            (said("Unrecognized request argument supplied: seed"), "seed", None),
-            (said("property 'seed' is unsupported"), "seed", None),
-            (said("Unknown name \"seed\": Cannot find field."), "seed", None),
-            (said("Invalid JSON payload received. Unknown name \"topK\": Cannot find field."), "top_k", None),
-            (said("json: unknown field \"repetition_penalty\""), "repetition_penalty", None),
-            (said("unknown field `seed`, expected one of `model`, `max_tokens`, `temperature`"), "seed", None),
-            (said("unknown field `seed`, expected one of `model`, `random_seed`, `temperature`"), "seed", Some("random_seed")),
-            (said("Additional properties are not allowed ('top_k' was unexpected)"), "top_k", None),
-            (said("Malformed input request: extraneous key [seed] is not permitted, please reformat your input and try again."), "seed", None),
-            (said("Input validation error: `temperature` must be strictly positive"), "temperature", None),
-            (said("`top_p` must be > 0.0 and < 1.0"), "top_p", None),
-            (said("temperature: Extra inputs are not permitted"), "temperature", None),
-            (said("`temperature` and `top_p` cannot both be specified for this model."), "top_p", None),
-            (said("Argument not supported on this model: stop"), "stop", None),
-            (said("got an unexpected keyword argument 'seed'"), "seed", None),
-            (said("The parameter repetition_penalty is deprecated, please use repeat_penalty"), "repetition_penalty", Some("repeat_penalty")),
-            (said("[{'type': 'extra_forbidden', 'loc': ('body', 'seed'), 'msg': 'Extra inputs are not permitted'}]"), "seed", None),
-            (json!({"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs are not permitted", "input": 3}]}).to_string(), "seed", None),
-            (json!({"detail": [{"loc": ["body", "temperature"], "msg": "ensure this value is greater than 0"}]}).to_string(), "temperature", None),
-            (json!({"object": "error", "message": {"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]}}).to_string(), "seed", None),
-            (json!({"message": "Use max_new_tokens instead of max_tokens."}).to_string(), "max_tokens", Some("max_new_tokens")),
-            ("seed is not supported".to_string(), "seed", None),
-        ];
-        for (body, field, instead) in cases {
-            assert_eq!(
-                found(&body),
-                [(field.to_string(), instead.map(str::to_string))],
-                "{body}"
-            );
-        }
-    }
-
-    #[test]
-    fn several_fields_at_once() {
-        let body = json!({"detail": [
-            {"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs are not permitted"},
-            {"type": "extra_forbidden", "loc": ["body", "top_k"], "msg": "Extra inputs are not permitted"}]});
-        let fields: Vec<String> = found(&body.to_string())
-            .into_iter()
-            .map(|(field, _)| field)
-            .collect();
-        assert_eq!(fields, ["seed", "top_k"]);
-    }
-
-    #[test]
-    fn other_refusals_are_about_no_field() {
-        for message in [
-            "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens (1928 in the messages, 3072 in max_tokens).",
-            "Your prompt was flagged as violating our usage policy. Please stop.",
-            "The server is overloaded",
-            "Incorrect API key provided",
-            "not this one",
-            "prompt too long",
-            "The model `m` does not exist",
-        ] {
-            let fields = found(&json!({"error": {"message": message}}).to_string());
-            let of_ours = fields.iter().filter(|(field, _)| field != "model").count();
-            assert_eq!(of_ours, 0, "{message}: {fields:?}");
-        }
-    }
-
-    #[test]
-    fn a_value_may_be_all_that_is_wrong() {
-        let about_value = |message: &str| objections(message, &sent())[0].is_about_value;
-        assert!(about_value("`temperature` must be strictly positive"));
-        assert!(!about_value(
-            "Only the default (1) value is supported for 'temperature'"
-        ));
-        assert!(!about_value("Unsupported parameter: 'temperature'"));
-    }
 }

@@ -4,14 +4,17 @@
 use super::batch::{self, Unanswered};
 use super::key::Secrets;
 use super::reply::Reply;
+use crate::text::counted;
 use anyhow::{Context, Result, bail};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::PathBuf;
 
 /// Bytes of a line that are read, as of an endpoint's answer.
 const LONGEST_LINE: u64 = 16 << 20;
+/// Bytes after which a line that is passed over counts as one without an end, as a device has it.
+const ENDLESS: u64 = 1 << 30;
 /// Damaged lines that an error names.
 const MOST_NAMED: usize = 5;
 
@@ -51,7 +54,7 @@ impl Results {
             let named = results.damaged.iter().take(MOST_NAMED).cloned();
             let mut lines: Vec<String> = named.collect();
             if let Some(more) = results.damaged.len().checked_sub(MOST_NAMED + 1) {
-                lines.push(format!("and {} more lines", more + 1));
+                lines.push(format!("and {}", counted(more + 1, "more line")));
             }
             bail!(
                 "{}\nhint: fetch the results again; with --keep-going these lines count for nothing, and their requests are written anew",
@@ -69,7 +72,10 @@ impl Results {
                 return Ok(());
             }
             if line.len() as u64 == LONGEST_LINE && line.last() != Some(&b'\n') {
-                skip_line(&mut file)?;
+                if file.by_ref().take(ENDLESS).skip_until(b'\n')? as u64 == ENDLESS {
+                    let error = format!("line {number} has no end within {} MiB", ENDLESS >> 20);
+                    return Err(std::io::Error::new(ErrorKind::FileTooLarge, error));
+                }
                 let error = format!("the line is longer than {} MiB", LONGEST_LINE >> 20);
                 self.damaged.push(format!("{name}:{number}: {error}"));
                 continue;
@@ -127,20 +133,6 @@ fn redacted(answer: Result<Reply, Unanswered>, secrets: &Secrets) -> Result<Repl
             error: secrets.redact(&error),
             body: secrets.redact(&body),
         }),
-    }
-}
-
-fn skip_line(file: &mut impl BufRead) -> std::io::Result<()> {
-    loop {
-        let buffer = file.fill_buf()?;
-        let (used, is_end) = match memchr::memchr(b'\n', buffer) {
-            Some(end) => (end + 1, true),
-            None => (buffer.len(), buffer.is_empty()),
-        };
-        file.consume(used);
-        if is_end {
-            return Ok(());
-        }
     }
 }
 

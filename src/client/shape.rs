@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Fields that are not left out, since without them it would be another question, or one without an end.
-const ASKED: [&str; 4] = ["model", "prompt", "messages", "response_format"];
+pub(super) const ASKED: [&str; 4] = ["model", "prompt", "messages", "response_format"];
 /// Fields that can be left out or have another name.
 const FIELDS: [&str; 11] = [
     "max_tokens",
@@ -45,6 +45,10 @@ pub struct Learnt {
     without: Vec<(String, Value)>,
     /// Fields that have another value where they have this one.
     replaced: Vec<(String, Value, Value)>,
+    /// The least `max_tokens` that is taken.
+    least_tokens: u64,
+    /// Fields that requests were tried without, which did not help.
+    in_vain: BTreeSet<String>,
 }
 
 impl Shape {
@@ -106,13 +110,18 @@ impl Shape {
                 .replaced
                 .iter()
                 .find(|(name, of, _)| name == field && of == value);
-            let value = replaced.map_or(value, |(.., instead)| instead);
+            let value = match value.as_u64() {
+                Some(tokens) if field == "max_tokens" && tokens < learnt.least_tokens => {
+                    json!(learnt.least_tokens)
+                }
+                _ => replaced.map_or(value, |(.., instead)| instead).clone(),
+            };
             let name = learnt
                 .renames
                 .get(field)
                 .or(self.renames.get(field))
                 .unwrap_or(field);
-            body.insert(name.clone(), value.clone());
+            body.insert(name.clone(), value);
         }
         body.extend(self.extra.clone());
         body
@@ -143,6 +152,15 @@ impl Shape {
         let value = fields.get(&field)?.clone();
         if ASKED.contains(&field.as_str()) {
             return None;
+        }
+        if field == "max_tokens"
+            && let Some(least) = objection.least
+            && least > learnt.least_tokens
+        {
+            learnt.least_tokens = least;
+            return Some(format!(
+                "`max_tokens` is sent as {least} at least from now on, and answers are cut here"
+            ));
         }
         learnt.refused.insert(objection.field.clone());
         let guessed =
@@ -183,6 +201,21 @@ impl Learnt {
     pub fn leave_stop_out(&mut self) -> bool {
         self.drops.insert("stop".to_string())
     }
+
+    /// How many tokens a request allows where so many are asked for.
+    pub fn allowed(&self, tokens: usize) -> usize {
+        tokens.max(usize::try_from(self.least_tokens).unwrap_or(tokens))
+    }
+
+    /// Remembers that a request without this field was refused all the same.
+    pub fn note_in_vain(&mut self, field: &str) {
+        self.in_vain.insert(field.to_string());
+    }
+
+    /// Whether that is so.
+    pub fn was_in_vain(&self, field: &str) -> bool {
+        self.in_vain.contains(field)
+    }
 }
 
 #[cfg(test)]
@@ -199,6 +232,7 @@ mod tests {
             field: field.into(),
             instead: instead.map(str::to_string),
             is_about_value,
+            least: None,
         }
     }
 
@@ -281,5 +315,25 @@ mod tests {
         let mut warmer = fields();
         warmer.insert("temperature".into(), json!(0.7));
         assert_eq!(shape.body(&warmer, &learnt)["temperature"], 0.7);
+    }
+
+    #[test]
+    fn fewer_tokens_than_are_taken_are_raised() {
+        let (shape, mut learnt) = (Shape::default(), Learnt::default());
+        let least = |least| Objection {
+            least: Some(least),
+            ..objection("max_tokens", None, true)
+        };
+        let line = shape.learn(&least(16), &fields(), &mut learnt).unwrap();
+        assert!(line.contains("16 at least"), "{line}");
+        assert_eq!(shape.body(&fields(), &learnt)["max_tokens"], 16);
+        assert_eq!((learnt.allowed(9), learnt.allowed(300)), (16, 300));
+        let mut more = fields();
+        more.insert("max_tokens".into(), json!(300));
+        assert_eq!(shape.body(&more, &learnt)["max_tokens"], 300);
+        // It only ever grows.
+        assert!(shape.learn(&least(32), &fields(), &mut learnt).is_some());
+        assert_eq!(shape.learn(&least(16), &fields(), &mut learnt), None);
+        assert_eq!(shape.body(&fields(), &learnt)["max_tokens"], 32);
     }
 }

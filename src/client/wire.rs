@@ -2,6 +2,8 @@
 //! llama.cpp add. Base models want completions: a chat template puts words around the prompt that it was not made for.
 
 use super::lenient::{repaired, unmarked};
+pub use super::said::error_message;
+use super::said::plain;
 use crate::backend::Sampling;
 use crate::prompt::continuation;
 use serde::Serialize;
@@ -115,49 +117,6 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The server's own words about an error: `error.message` where it speaks OpenAI's dialect, what other dialects have in its
-/// place, and all of it where there is none of these.
-pub fn error_message(body: &str) -> String {
-    let value: Option<Value> = serde_json::from_slice(&repaired(unmarked(body.as_bytes()))).ok();
-    value.as_ref().and_then(said).unwrap_or_else(|| body.to_string())
-}
-
-/// What an error says, wherever in it.
-fn said(error: &Value) -> Option<String> {
-    match error {
-        Value::String(words) => Some(words.clone()),
-        Value::Array(errors) => {
-            let said: Vec<String> = errors.iter().filter_map(said).collect();
-            (!said.is_empty()).then(|| said.join("; "))
-        }
-        Value::Object(parts) => {
-            let part = |name: &str| parts.get(name).and_then(said);
-            let words = [
-                "error",
-                "message",
-                "msg",
-                "detail",
-                "error_description",
-                "errors",
-                "title",
-            ]
-            .iter()
-            .find_map(|name| part(name))?;
-            // FastAPI says apart where it is wrong: ["body", "seed"].
-            let place = parts.get("loc").and_then(Value::as_array).map(|place| {
-                let steps = place.iter().filter(|step| *step != "body");
-                let steps = steps.map(|step| step.as_str().map_or_else(|| step.to_string(), str::to_string));
-                steps.collect::<Vec<_>>().join(".")
-            });
-            Some(match place {
-                Some(place) if !place.is_empty() => format!("{place}: {words}"),
-                _ => words,
-            })
-        }
-        _ => None,
-    }
-}
-
 /// Whether a body is an error and no answer, whatever its status.
 pub fn is_error(body: &str) -> bool {
     let value: Value = serde_json::from_slice(&repaired(unmarked(body.as_bytes()))).unwrap_or_default();
@@ -179,19 +138,61 @@ pub fn wants_chat(body: &str) -> bool {
     .any(|part| words.contains(part))
 }
 
-/// The models that a server lists, in OpenAI's form and in those of llama.cpp, Ollama and Together.
+/// Parts of a body that list models.
+const LISTS: [&str; 6] = ["data", "models", "modellist", "result", "results", "items"];
+/// Parts of a model that are its name. `ewe serve` tells a fingerprint as well, by which it can be
+/// asked: answers of other weights must not pass for those of this model.
+const NAMES: [&str; 6] = ["fingerprint", "id", "name", "model", "modelname", "modelid"];
+
+/// The models that a server lists, in OpenAI's form and in those of llama.cpp, Ollama, Together,
+/// LiteLLM and others: of several lists the first that has some. What follows the list is passed
+/// over.
 pub fn models(body: &[u8]) -> Vec<String> {
-    let value: Value = serde_json::from_slice(&repaired(unmarked(body))).unwrap_or_default();
-    let lists = [&value["data"], &value["models"], &value];
-    let list = lists.iter().find_map(|list| list.as_array());
-    let name = |model: &Value| {
-        let names = [model, &model["id"], &model["name"], &model["model"]];
-        names.iter().find_map(|name| name.as_str()).map(str::to_string)
+    let json = repaired(unmarked(body));
+    let mut values = serde_json::Deserializer::from_slice(&json).into_iter::<Value>();
+    let value = values.find_map(Result::ok).unwrap_or_default();
+    let lists = LISTS.iter().filter_map(|list| part(&value, list)).map(listed);
+    let itself = || match value["object"] == "model" {
+        true => model_name(&value).into_iter().collect(),
+        false => value.as_array().map_or(Vec::new(), |_| listed(&value)),
     };
-    let mut models: Vec<String> = list.into_iter().flatten().filter_map(name).collect();
+    let mut models = lists
+        .chain(std::iter::once_with(itself))
+        .find(|models| !models.is_empty())
+        .unwrap_or_default();
     let mut seen = std::collections::HashSet::new();
     models.retain(|model| seen.insert(model.clone()));
     models
+}
+
+/// The models of a list, of an object of them by name, or of one alone.
+fn listed(list: &Value) -> Vec<String> {
+    match list {
+        Value::Array(models) => models.iter().filter_map(model_name).collect(),
+        Value::Object(models) => match model_name(list) {
+            Some(only) => vec![only],
+            None => models
+                .iter()
+                .filter(|(_, model)| model.is_object())
+                .map(|(name, model)| model_name(model).unwrap_or_else(|| name.clone()))
+                .collect(),
+        },
+        _ => Vec::new(),
+    }
+}
+
+fn model_name(model: &Value) -> Option<String> {
+    let names = NAMES.iter().filter_map(|name| part(model, name));
+    let mut names = std::iter::once(model).chain(names).filter_map(Value::as_str);
+    names.next().map(str::to_string)
+}
+
+/// A part of an object, however its name is written.
+fn part<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    let mut parts = value.as_object()?.iter();
+    parts
+        .find(|(written, _)| plain(written) == name)
+        .map(|(_, part)| part)
 }
 
 /// Whether the error says that the account is used up (OpenAI's 429 that no waiting helps).
@@ -258,34 +259,44 @@ mod tests {
         for body in [
             r#"{"object":"list","data":[{"id":"m","object":"model"}]}"#,
             r#"{"models":[{"name":"m"}]}"#,
+            r#"{"data":[{"id":"sheep","object":"model","fingerprint":"m"}]}"#,
             r#"[{"id":"m"}]"#,
             r#"{"data":["m"]}"#,
             r#"{"data":[{"id":"m"},{"id":"m"}]}"#,
+            r#"{"data":[],"models":[{"name":"m"}]}"#,
+            r#"{"models":null,"data":[null,{"id":null,"name":"m"}]}"#,
+            r#"{"data":{"m":{"owned_by":"us"}}}"#,
+            r#"{"data":{"first":{"id":"m"}}}"#,
+            r#"{"data":{"id":"m","object":"model"}}"#,
+            r#"{"id":"m","object":"model"}"#,
+            r#"{"data":[{"model_name":"m","litellm_params":{"model":"x"}}]}"#,
+            r#"{"result":[{"modelId":"m"}]}"#,
+            "{\"data\":[{\"id\":\"m\"}]}\n\0",
+            "{\"data\":[{\"id\":\"m\"}]}\n{\"data\":[{\"id\":\"x\"}]}",
         ] {
             assert_eq!(models(body.as_bytes()), ["m"], "{body}");
         }
-        assert_eq!(models(b"<html>"), Vec::<String>::new());
+        for none in [
+            "<html>",
+            "",
+            "[]",
+            "{\"data\":[]}",
+            "{\"id\":\"x\",\"data\":[{\"id\":5}]}",
+        ] {
+            assert_eq!(models(none.as_bytes()), Vec::<String>::new(), "{none}");
+        }
         assert_eq!(models(br#"{"data":[{"id":"a"},{"id":"b"}]}"#), ["a", "b"]);
     }
 
     #[test]
-    fn the_server_s_words_are_found() {
-        assert_eq!(error_message(r#"{"error":{"message":"bad key"}}"#), "bad key");
-        assert_eq!(error_message(r#"{"detail":"Not Found"}"#), "Not Found");
-        assert_eq!(error_message(r#"{"error":"no"}"#), "no");
-        assert_eq!(
-            error_message(r#"{"detail":[{"loc":["body","seed"],"msg":"Extra inputs are not permitted"}]}"#),
-            "seed: Extra inputs are not permitted"
-        );
-        assert_eq!(
-            error_message(r#"{"object":"error","message":{"detail":[{"loc":["body","n"],"msg":"bad"}]}}"#),
-            "n: bad"
-        );
-        assert_eq!(error_message(r#"{"code":7}"#), r#"{"code":7}"#);
-        assert_eq!(error_message("nope"), "nope");
+    fn a_used_up_account_is_told_from_a_busy_server() {
         assert!(is_out_of_quota(r#"{"error":{"code":"insufficient_quota"}}"#));
         assert!(!is_out_of_quota(r#"{"error":{"code":"rate_limit_exceeded"}}"#));
         assert!(!is_out_of_quota("[]"));
+    }
+
+    #[test]
+    fn an_excerpt_is_one_short_line() {
         assert_eq!(excerpt("a\u{1b}[2Jb\nc "), "a [2Jb c");
         assert_eq!(excerpt("a\u{202e}b\u{2066}c"), "a b c");
         assert_eq!(excerpt(&"é".repeat(301)), format!("{}…", "é".repeat(300)));

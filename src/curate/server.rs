@@ -58,9 +58,6 @@ impl Server {
                 config.bind
             );
         }
-        if config.token.as_deref().is_some_and(|token| token.len() < 8) {
-            bail!("the token is short enough to guess\nhint: take at least 8 characters");
-        }
         let listener = TcpListener::bind(config.bind)
             .await
             .with_context(|| format!("cannot listen on `{}`", config.bind))?;

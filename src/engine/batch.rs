@@ -3,11 +3,14 @@
 //!
 //! Shapes: `b` running requests, `t` tokens of a prompt, `d` hidden features, `v` vocabulary.
 
+mod config;
+mod request;
+
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use ewe::backend::{FinishReason, Sampling};
+use ewe::backend::FinishReason;
 use tch::{Device, Kind, Tensor};
 
 use super::logprobs::{Logprobs, Raw};
@@ -19,56 +22,12 @@ use crate::model::cache::KvCache;
 use crate::model::fault;
 use crate::model::room::{self, Shape};
 use crate::shim::Inference;
+pub use config::{Advice, Config};
+pub use request::{Listener, Request, Wants};
+use request::{Running, Waiting};
 
 /// The most tokens of prompts seen before whose keys and values are kept.
 const PREFIX_TOKENS: usize = 32_768;
-
-/// What an engine may use.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// The most requests that run at once.
-    pub max_batch: usize,
-    /// The most bytes for keys and values of running requests. A request that needs more for itself alone is refused
-    /// before it comes here ([`super::handle`]).
-    pub kv_bytes: usize,
-    /// The most bytes for keys and values of prompts seen before, [`PREFIX_TOKENS`] at most; 0 switches their reuse off.
-    pub prefix_bytes: usize,
-    /// The most prompt tokens computed between two steps of those already running.
-    pub prefill_tokens: usize,
-    /// What to do about too little memory.
-    pub advice: Advice,
-}
-
-/// What whoever asked can do about too little memory, which differs by the options that the command has.
-#[derive(Debug, Clone, Copy)]
-pub struct Advice {
-    /// Where a request is too large for the budget.
-    pub room: &'static str,
-    /// Where the machine has no more.
-    pub memory: &'static str,
-}
-
-impl Default for Advice {
-    /// For commands without such options.
-    fn default() -> Advice {
-        Advice {
-            room: "a shorter prompt, or a smaller limit of tokens",
-            memory: "shorter prompts",
-        }
-    }
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config {
-            max_batch: 32,
-            kv_bytes: 4 << 30,
-            prefix_bytes: 512 << 20,
-            prefill_tokens: 4096,
-            advice: Advice::default(),
-        }
-    }
-}
 
 /// What has been done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -97,82 +56,8 @@ pub struct Stats {
     pub sample: Duration,
 }
 
-/// What happens to a request's tokens.
-pub trait Listener: Send {
-    /// Hears how likely the token was that comes next, if the request asks for it.
-    fn logprobs(&mut self, _: Logprobs) {}
-
-    /// Takes a token, the end-of-text token excepted. False ends the request, say at a stop string.
-    fn token(&mut self, id: i64) -> bool;
-
-    /// The request has ended after `tokens` tokens.
-    fn done(&mut self, reason: FinishReason, tokens: usize);
-
-    /// The request cannot go on, for this reason.
-    fn failed(&mut self, reason: String);
-
-    /// Whether nobody waits for it any more.
-    fn gone(&self) -> bool;
-}
-
 /// Why a request ends whose scores say nothing.
 const NO_NUMBERS: &str = "the model's scores are not numbers: its weights are broken, or too large for the type that it computes in\nhint: --dtype fp32 rules the latter out";
-
-/// What may be wanted of a request besides [`Sampling`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Wants {
-    /// For each token, tell how likely it was, and so many of the likeliest.
-    pub logprobs: Option<usize>,
-    /// The text does not end before so many tokens, but for the lack of room.
-    pub min_tokens: usize,
-    /// The repetition penalty looks at so many of the last tokens, those of the prompt among them; at all where there is none.
-    pub repetition_window: Option<usize>,
-}
-
-/// A prompt to continue.
-pub struct Request {
-    /// Token ids: at least one, fewer than the model's context.
-    pub prompt: Vec<i64>,
-    /// How to choose; stop strings are the listener's.
-    pub sampling: Sampling,
-    /// Any of these ends the text.
-    pub end_tokens: Vec<i64>,
-    /// What else is wanted.
-    pub wants: Wants,
-    /// Who takes the tokens.
-    pub listener: Box<dyn Listener>,
-}
-
-/// A request that has no slot yet.
-struct Waiting {
-    request: Request,
-    /// The most tokens it can come to occupy.
-    most: i64,
-}
-
-struct Running {
-    request: Request,
-    /// The most tokens it can come to occupy.
-    most: i64,
-    seen: Seen,
-    /// Tokens in the cache.
-    cached: i64,
-    /// The token to go on from.
-    last: i64,
-    generated: usize,
-}
-
-impl Running {
-    /// Tokens that must not come next: those that would end the text too early.
-    fn forbidden(&self) -> &[i64] {
-        let request = &self.request;
-        if self.generated < request.wants.min_tokens && !request.sampling.ignore_eos {
-            &request.end_tokens
-        } else {
-            &[]
-        }
-    }
-}
 
 /// What becomes of the first in the queue.
 enum Turn {

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result};
 use ewe::backend::{Backend, BackendError, Completion, Sampling};
 use ewe::cli::size;
+use ewe::text::counted;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -148,15 +149,16 @@ impl LocalBackend {
                 "less than the model's context of {}, so longer requests are refused",
                 self.context
             ),
-            1 => format!("one request of the model's whole context of {}", self.context),
             _ => format!(
-                "{whole} requests of the model's whole context of {}",
+                "{} of the model's whole context of {}",
+                counted(whole, "request"),
                 self.context
             ),
         };
         format!(
-            "{} for keys and values hold {tokens} tokens, {holds}",
-            size::shown(bytes as u64)
+            "{} for keys and values hold {}, {holds}",
+            size::shown(bytes as u64),
+            counted(tokens, "token")
         )
     }
 
@@ -175,23 +177,28 @@ impl LocalBackend {
 
     /// Token ids of a prompt, with special tokens. Fails when it is empty or leaves no room in the context.
     pub fn encode(&self, prompt: &str) -> Result<Vec<i64>, BackendError> {
-        self.checked(
-            self.tokenizer
-                .encode(prompt, true)
-                .map_err(|e| BackendError::Request(format!("{e:#}")))?,
-        )
-    }
-
-    fn checked(&self, ids: Vec<i64>) -> Result<Vec<i64>, BackendError> {
+        let ids = self
+            .tokenizer
+            .encode(prompt, true)
+            .map_err(|e| BackendError::Request(format!("{e:#}")))?;
         if ids.is_empty() {
             return Err(BackendError::Request(
                 "the prompt is empty, and this model has no begin-of-text token".into(),
             ));
         }
+        self.checked(ids)
+    }
+
+    fn checked(&self, ids: Vec<i64>) -> Result<Vec<i64>, BackendError> {
+        if ids.is_empty() {
+            return Err(BackendError::Request(
+                "the prompt has no tokens, and a model needs one to go on from".into(),
+            ));
+        }
         if ids.len() >= self.context {
             return Err(BackendError::Request(format!(
-                "the prompt has {} tokens, the model's context is {}\nhint: shorten the prompt",
-                ids.len(),
+                "the prompt has {}, the model's context is {}\nhint: shorten the prompt",
+                counted(ids.len(), "token"),
                 self.context
             )));
         }
@@ -205,8 +212,9 @@ impl LocalBackend {
             return Ok(());
         }
         Err(BackendError::Request(format!(
-            "the request needs keys and values of {most} tokens ({prompt} of its prompt, up to {} of its answer), the \
+            "the request needs keys and values of {} ({prompt} of its prompt, up to {} of its answer), the \
              {} for them hold {}\nhint: {}",
+            counted(most, "token"),
             most - prompt,
             size::shown(self.budget.bytes as u64),
             self.budget.tokens,

@@ -17,6 +17,8 @@ pub struct TextStream {
     tokens: usize,
     /// Stop strings are looked for behind so many.
     min_tokens: usize,
+    /// Bytes at the beginning of what the decoder gives next that are of these.
+    free: usize,
     stopped: bool,
 }
 
@@ -30,6 +32,7 @@ impl TextStream {
             characters: 0,
             tokens: 0,
             min_tokens: 0,
+            free: 0,
             stopped: false,
         }
     }
@@ -42,14 +45,21 @@ impl TextStream {
 
     /// Takes one more token and gives the text that is now certain.
     pub fn push(&mut self, id: i64) -> Result<String> {
-        let new = self.decoder.push(id)?;
+        let held = self.decoder.held().len();
+        let mut new = self.decoder.push(id)?;
         self.tokens += 1;
         // What the first tokens say is given out at once, so that nothing behind it can stop within it.
         if self.tokens <= self.min_tokens {
+            self.free = self.decoder.held().len();
             self.characters += new.chars().count();
             return Ok(new);
         }
-        Ok(self.give(&new, false))
+        // What tokens to come may change is certain where it ends the text, so that none comes.
+        let ends = self.decoder.held().len() > held && self.stops_in_held();
+        if ends {
+            new += &self.decoder.finish()?;
+        }
+        Ok(self.give(&new, ends))
     }
 
     /// The rest, when no token follows.
@@ -65,9 +75,9 @@ impl TextStream {
         Ok(self.give(&new, true))
     }
 
-    /// Characters decoded so far, those held back and those of a stop string among them.
+    /// Characters so far, those held back and those of a stop string among them.
     pub fn characters(&self) -> usize {
-        self.characters
+        self.characters + self.decoder.held().chars().count()
     }
 
     /// Whether a stop string was met.
@@ -75,9 +85,29 @@ impl TextStream {
         self.stopped
     }
 
+    /// Whether a stop string ends with what the decoder holds.
+    fn stops_in_held(&self) -> bool {
+        let new = self.decoder.held();
+        let new = &new[new.floor_char_boundary(self.free)..];
+        self.stop.iter().any(|stop| {
+            let begun = stop.strip_suffix(new);
+            new.ends_with(stop.as_str()) || begun.is_some_and(|begun| self.held.ends_with(begun))
+        })
+    }
+
     fn give(&mut self, new: &str, all: bool) -> String {
-        self.held.push_str(new);
+        if new.is_empty() {
+            return self.search(new, all);
+        }
         self.characters += new.chars().count();
+        let (free, new) = new.split_at(new.floor_char_boundary(self.free));
+        self.free = 0;
+        free.to_owned() + &self.search(new, all)
+    }
+
+    /// What may be shown of what is held and `new`.
+    fn search(&mut self, new: &str, all: bool) -> String {
+        self.held.push_str(new);
         if let Some(at) = self
             .stop
             .iter()

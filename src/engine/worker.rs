@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ewe::backend::{BackendError, FinishReason, Sampling};
 
@@ -12,7 +12,6 @@ use super::answer::Orphans;
 use super::batch::{Advice, Engine, Listener, Request, Stats, Wants};
 use crate::model::fault;
 use crate::shim::memory;
-use tch::Device;
 
 /// After so many failed steps in a row the model counts as broken, until a step succeeds.
 const GIVEN_UP: usize = 3;
@@ -20,7 +19,10 @@ const GIVEN_UP: usize = 3;
 /// How long a broken model rests before it is tried with a request of the engine's own.
 const REST: Duration = Duration::from_secs(5);
 
-/// Steps after which resident memory is looked at, unless there is a pause before.
+/// After so long without a request, and again and again, resident memory is looked at.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Steps after which resident memory is looked at, unless there is nothing to do before.
 const LOOKED_AT: u64 = 256;
 
 /// What the thread and those who ask it both see.
@@ -98,7 +100,8 @@ pub(super) fn work(mut engine: Engine, incoming: &mpsc::Receiver<Vec<Request>>, 
     let (mut surplus, mut steps) = (memory::Surplus::watch(), 0u64);
     loop {
         if engine.idle() {
-            match next(incoming, shared.broken().is_some(), &engine) {
+            let trial = shared.broken().map(|_| trial(&engine));
+            match next(incoming, trial, &mut surplus) {
                 Some(requests) => requests.into_iter().for_each(|request| engine.submit(request)),
                 None => return,
             }
@@ -113,11 +116,7 @@ pub(super) fn work(mut engine: Engine, incoming: &mpsc::Receiver<Vec<Request>>, 
             shared.succeeded(engine.stats());
             Ok(())
         };
-        let before = memory::allocated(Device::Cpu);
-        let (stepped, peak) = memory::peak_of(Device::Cpu, || {
-            catch_unwind(AssertUnwindSafe(|| fault::caught(step)))
-        });
-        surplus.needed(before.zip(peak).map(|(before, peak)| before + peak));
+        let stepped = surplus.during(|| catch_unwind(AssertUnwindSafe(|| fault::caught(step))));
         steps += 1;
         if engine.idle() || steps % LOOKED_AT == 0 {
             surplus.give_back();
@@ -133,15 +132,26 @@ pub(super) fn work(mut engine: Engine, incoming: &mpsc::Receiver<Vec<Request>>, 
     }
 }
 
-/// Waits for requests; a broken model gets one of our own after a while. None when nobody can ask any more.
-fn next(incoming: &mpsc::Receiver<Vec<Request>>, broken: bool, engine: &Engine) -> Option<Vec<Request>> {
-    if !broken {
-        return incoming.recv().ok();
-    }
-    match incoming.recv_timeout(REST) {
-        Ok(requests) => Some(requests),
-        Err(RecvTimeoutError::Timeout) => Some(vec![trial(engine)]),
-        Err(RecvTimeoutError::Disconnected) => None,
+/// Waits for requests; a broken model gets one of our own, `trial`, after a while. None when nobody
+/// can ask any more.
+///
+/// Whoever reads requests on other threads takes and frees memory of which the engine hears nothing
+/// where they are refused, so it looks by itself.
+fn next(
+    incoming: &mpsc::Receiver<Vec<Request>>,
+    trial: Option<Request>,
+    surplus: &mut memory::Surplus,
+) -> Option<Vec<Request>> {
+    let begun = Instant::now();
+    loop {
+        match incoming.recv_timeout(PAUSE) {
+            Ok(requests) => return Some(requests),
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => surplus.rest(),
+        }
+        if trial.is_some() && begun.elapsed() >= REST {
+            return trial.map(|request| vec![request]);
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use ewe::cli::complete::{Args, ModelArgs};
 use ewe::cli::local::Engine;
 use ewe::interchange::read::Need;
 use ewe::progress::Progress;
+use ewe::text::counted;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde::Serialize;
@@ -19,6 +20,7 @@ use crate::engine::answer::Event;
 use crate::engine::batch::{Advice, Config};
 use crate::engine::handle::LocalBackend;
 use crate::model::chat_form::ChatForm;
+use crate::model::chat_template::Message;
 
 /// A row of `--out`.
 #[derive(Serialize)]
@@ -82,7 +84,8 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
                 ..config(&args.engine, 1)
             };
             let asked = Asked::open(start(&args.model, config)?, args, quiet)?;
-            runtime.block_on(one(&asked, prompt))
+            let messages = Message::of_row("", prompt, "");
+            runtime.block_on(one(&asked, asked.encode(prompt, &messages)?))
         }
         (None, Some(prompts), Some(out)) => {
             // Everything that can be wrong with the files is found before the model is loaded.
@@ -123,23 +126,22 @@ impl Asked {
         })
     }
 
-    fn encode(&self, prompt: &str) -> Result<Vec<i64>> {
+    /// A prompt as a text to go on with; or, by a chat template, the messages that it is.
+    fn encode(&self, prompt: &str, messages: &[Message]) -> Result<Vec<i64>> {
         match &self.form {
-            Some(form) => form.question(self.backend.tokenizer(), prompt),
+            Some(form) => form.question(self.backend.tokenizer(), messages),
             None => Ok(self.backend.encode(prompt)?),
         }
     }
 }
 
-/// Streams one answer to stdout.
-async fn one(asked: &Asked, prompt: &str) -> Result<()> {
-    let mut answer = asked
-        .backend
-        .stream(asked.encode(prompt)?, asked.sampling.clone())?;
+/// Streams the answer to one prompt, in tokens, to stdout.
+async fn one(asked: &Asked, prompt: Vec<i64>) -> Result<()> {
+    let mut answer = asked.backend.stream(prompt, asked.sampling.clone())?;
     let mut stdout = ewe::streams::stdout();
     while let Some(event) = answer.next().await {
         if let Event::Text(text) = event? {
-            stdout.show(&text)?;
+            stdout.write_all(text.as_bytes())?;
             stdout.flush()?;
         }
     }
@@ -153,7 +155,7 @@ async fn all(asked: &Asked, path: &Path, prompts: &[Row], quiet: bool) -> Result
     let requests = prompts.iter().map(|prompt| {
         let row = prompt.row;
         let prompt = asked
-            .encode(&prompt.prompt)
+            .encode(&prompt.prompt, &prompt.messages)
             .with_context(|| format!("{}: row {row}", path.display()))?;
         let mut sampling = asked.sampling.clone();
         sampling.seed = sampling.seed.wrapping_add(row as u64);
@@ -161,7 +163,7 @@ async fn all(asked: &Asked, path: &Path, prompts: &[Row], quiet: bool) -> Result
     });
     let requests = requests.collect::<Result<Vec<_>>>()?;
     let started = Instant::now();
-    let mut progress = Progress::new("complete", "prompts", 0, prompts.len() as u64, quiet);
+    let mut progress = Progress::new("complete", "prompt", 0, prompts.len() as u64, quiet);
     let numbers = prompts.iter().map(|asked| asked.row);
     let pending = numbers.zip(backend.stream_all(requests)?);
     let mut pending: FuturesUnordered<_> = pending
@@ -191,15 +193,14 @@ pub fn summary(backend: &LocalBackend, started: Instant) -> String {
     let stats = backend.stats();
     let seconds = started.elapsed().as_secs_f64();
     format!(
-        "{} tokens in {seconds:.2} s, {:.0} tok/s ({} steps; prompts {:.2} s, model {:.2} s, sampling {:.2} s); \
-         {} of {} prompt tokens were reused",
-        stats.generated_tokens,
+        "{} in {seconds:.2} s, {:.0} tok/s ({}; prompts {:.2} s, model {:.2} s, sampling {:.2} s); {} of {} reused",
+        counted(stats.generated_tokens, "token"),
         stats.generated_tokens as f64 / seconds,
-        stats.steps,
+        counted(stats.steps, "step"),
         stats.prefill.as_secs_f64(),
         stats.decode.as_secs_f64(),
         stats.sample.as_secs_f64(),
         stats.saved_tokens,
-        stats.prompt_tokens,
+        counted(stats.prompt_tokens, "prompt token"),
     )
 }

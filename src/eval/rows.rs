@@ -1,15 +1,16 @@
 //! Rows in, JSON lines out. A file that is written appears whole or not at all.
 
-use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ewe::cli::reading::ReadingArgs;
 use ewe::interchange::left_out::LeftOut;
 use ewe::interchange::notes::Notes;
 use ewe::interchange::read::{self, Need};
-use ewe::replace::{self, Replacement};
+use ewe::replace::Lines;
 use serde::Serialize;
+
+use crate::model::chat_template::Message;
 
 /// What a row of a file asks, and what is answered there.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct Row {
     pub row: usize,
     /// System message, instruction and input in one text, or the prompt as it is.
     pub prompt: String,
+    /// The same as messages, for whoever asks by a chat template.
+    pub messages: Vec<Message>,
     /// The answer; empty where none is wanted.
     pub completion: String,
 }
@@ -32,13 +35,16 @@ pub fn read(path: &Path, args: &ReadingArgs, need: Need, quiet: bool) -> Result<
         notes.add(&incoming);
         let instances = &incoming.task.instances;
         for number in 0..instances.len().max(1) {
+            let (input, output) = match instances.get(number) {
+                Some(instance) => (instance.input.as_str(), instance.output.as_str()),
+                None => ("", ""),
+            };
+            let system = incoming.system.as_deref().unwrap_or_default();
             rows.push(Row {
                 row: row.number as usize - 1,
                 prompt: incoming.question(number),
-                completion: instances
-                    .get(number)
-                    .map(|instance| instance.output.clone())
-                    .unwrap_or_default(),
+                messages: Message::of_row(system, &incoming.task.instruction, input),
+                completion: output.to_owned(),
             });
         }
     }
@@ -51,11 +57,7 @@ pub fn read(path: &Path, args: &ReadingArgs, need: Need, quiet: bool) -> Result<
 
 /// Writes `rows` to `path`.
 pub fn write<T: Serialize>(path: &Path, rows: &[T]) -> Result<()> {
-    let failed = || format!("cannot write `{}`", path.display());
-    let mut out = BufWriter::new(Replacement::begin(path)?);
-    for row in rows {
-        serde_json::to_writer(&mut out, row).with_context(failed)?;
-        out.write_all(b"\n").with_context(failed)?;
-    }
-    replace::flushed(out)?.commit()
+    let mut out = Lines::begin(path)?;
+    rows.iter().try_for_each(|row| out.row(row))?;
+    out.commit()
 }

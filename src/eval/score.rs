@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use ewe::cli::score::Args;
 use ewe::interchange::read::Need;
 use ewe::progress::Progress;
+use ewe::text::counted;
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
@@ -70,24 +71,25 @@ struct Encoded {
 }
 
 impl Encoded {
-    /// A row as one text; or, by a chat template, as an exchange of two messages.
-    fn of(row: usize, texts: &Row, form: Option<&ChatForm>, tokenizer: &Tokenizer) -> Result<Encoded> {
-        let Row {
-            prompt, completion, ..
-        } = texts;
-        if let Some(form) = form {
-            let said = [
-                Message::new("user", prompt),
-                Message::new("assistant", completion),
-            ];
-            let exchange = form.exchange(tokenizer, &said)?;
-            let (ids, scored) = (exchange.ids, exchange.learnt);
-            return Ok(Encoded { row, ids, scored });
-        }
-        let (whole, from) = (format!("{prompt}{completion}"), prompt.len());
-        let encoded = tokenizer.encode_marked(&whole, true, &[from..whole.len()])?;
-        let (ids, scored) = (encoded.ids, encoded.marked);
-        Ok(Encoded { row, ids, scored })
+    /// A row as one text; or, by a chat template, as a conversation.
+    fn of(row: &Row, form: Option<&ChatForm>, tokenizer: &Tokenizer) -> Result<Encoded> {
+        let (ids, scored) = match form {
+            Some(form) => {
+                let answer = Message::new("assistant", &row.completion);
+                let exchange = form.exchange(tokenizer, &[&row.messages[..], &[answer]].concat())?;
+                (exchange.ids, exchange.learnt)
+            }
+            None => {
+                let (whole, from) = (format!("{}{}", row.prompt, row.completion), row.prompt.len());
+                let encoded = tokenizer.encode_marked(&whole, true, &[from..whole.len()])?;
+                (encoded.ids, encoded.marked)
+            }
+        };
+        Ok(Encoded {
+            row: row.row,
+            ids,
+            scored,
+        })
     }
 
     fn positions(&self) -> impl Iterator<Item = usize> {
@@ -111,14 +113,14 @@ pub fn score(
     let mut encoded = Vec::with_capacity(rows.len());
     for row in rows {
         let number = row.row;
-        let row = Encoded::of(number, row, form, &loaded.tokenizer)
+        let row = Encoded::of(row, form, &loaded.tokenizer)
             .with_context(|| format!("{}: row {number}", path.display()))?;
         let context = loaded.model.info().context;
         if row.ids.len() > context {
             bail!(
-                "{}: row {number} has {} tokens, the model's context is {context}",
+                "{}: row {number} has {}, the model's context is {context}",
                 path.display(),
-                row.ids.len()
+                counted(row.ids.len(), "token")
             );
         }
         if row.positions().next() == Some(0) {
@@ -131,7 +133,7 @@ pub fn score(
     }
     // Rows of similar length share a pass, so that little of it is padding.
     encoded.sort_by_key(|row| std::cmp::Reverse(row.ids.len()));
-    let mut progress = Progress::new("score", "rows", 0, rows.len() as u64, quiet);
+    let mut progress = Progress::new("score", "row", 0, rows.len() as u64, quiet);
     let started = Instant::now();
     let (mut scores, mut tokens, mut rest) = (Vec::with_capacity(rows.len()), 0, encoded.as_slice());
     while let Some(longest) = rest.first() {
@@ -139,6 +141,13 @@ pub fn score(
         let (batch, more) = rest.split_at(count);
         rest = more;
         scores.extend(score_batch(loaded, batch));
+        if let Some(Score { row, nll, .. }) = scores.iter().find(|score| !score.nll.is_finite()) {
+            bail!(
+                "{}: row {row}: its nll is {nll}: the model's scores are no finite numbers\nhint: --dtype fp32 has more room; \
+                 or the weights of the model, or of its adapter, are damaged",
+                path.display()
+            );
+        }
         tokens += batch.iter().map(|row| row.ids.len()).sum::<usize>();
         progress.set(
             scores.len() as u64,
@@ -147,8 +156,9 @@ pub fn score(
     }
     scores.sort_by_key(|score| score.row);
     progress.say(&format!(
-        "{} rows, {tokens} tokens in {:.1} s",
-        rows.len(),
+        "{}, {} in {:.1} s",
+        counted(rows.len(), "row"),
+        counted(tokens, "token"),
         started.elapsed().as_secs_f64()
     ));
     progress.finish();

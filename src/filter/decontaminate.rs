@@ -9,6 +9,7 @@ use super::rouge::{Score, Threshold};
 use super::vocabulary::Vocabulary;
 use super::words::units;
 use crate::task::Task;
+use crate::text::counted;
 use std::collections::HashSet;
 
 /// Inputs of fewer words say too little to be the same by more than chance: names, numbers, labels.
@@ -107,7 +108,7 @@ impl Evaluation {
                 .enumerate()
                 .find_map(|(at, ngram)| Some((at, *self.ngrams.get(ngram)?)))?;
             let said = units(text)[at..at + self.ngram].join(" ");
-            let how = format!("{} words ('{said}') of", self.ngram);
+            let how = format!("{} ('{said}') of", counted(self.ngram, "word"));
             Some(self.contamination(part, &how, position as usize, None))
         };
         parts(task)

@@ -11,13 +11,12 @@ use crate::interchange::parse::Parser;
 use crate::interchange::read::{self, ReadError, Reading, RowReader};
 use crate::interchange::rows::Row;
 use crate::progress::Progress;
-use crate::replace::{self, Replacement};
+use crate::replace::Lines;
 use crate::task::Task;
 use crate::text::{counted, one_line};
 use anyhow::Result;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// Rows that are judged together, at most.
@@ -85,11 +84,7 @@ pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
             .as_deref()
             .map(|path| Kept::begin(path, &rows))
             .transpose()?,
-        verdicts: config
-            .verdicts
-            .as_deref()
-            .map(|path| Replacement::begin(path).map(BufWriter::new))
-            .transpose()?,
+        verdicts: config.verdicts.as_deref().map(Lines::begin).transpose()?,
     };
     let source = |source: u32| {
         let against = source.checked_sub(1).map(|i| &config.against[i as usize]);
@@ -97,7 +92,7 @@ pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
     };
     let mut bar = match rows.size() {
         Some(size) => Progress::bytes("filter", size, quiet),
-        None => Progress::counter("filter", "rows", quiet),
+        None => Progress::counter("filter", "row", quiet),
     };
     let mut outcome = Outcome::default();
     let mut batch = Batch::read(&mut rows)?;
@@ -119,7 +114,7 @@ pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
         verdicts.iter().for_each(|verdict| outcome.count(verdict));
         match rows.size() {
             Some(_) => {
-                let message = format!("{} rows, {} kept", outcome.rows, outcome.accepted);
+                let message = format!("{}, {} kept", counted(outcome.rows, "row"), outcome.accepted);
                 bar.set(rows.bytes_read(), &message);
             }
             None => bar.set(outcome.rows, &format!("{} kept", outcome.accepted)),
@@ -127,8 +122,9 @@ pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
         batch = next?;
     }
     bar.finish();
-    left_out.end()?;
+    left_out.check()?;
     out.commit()?;
+    left_out.end()?;
     Ok(outcome)
 }
 
@@ -137,7 +133,7 @@ pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
 pub fn add_against(judge: &mut Judge, files: &[PathBuf], reading: &Reading, quiet: bool) -> Result<()> {
     for (source, file) in (1..).zip(files) {
         let mut rows = read::open_beside(file, reading)?;
-        let mut bar = Progress::counter(&format!("reading {}", file.display()), "rows", quiet);
+        let mut bar = Progress::counter(&format!("reading {}", file.display()), "row", quiet);
         let mut row = 0;
         let mut batch = Batch::read(&mut rows)?;
         let shared = batch.shared();
@@ -257,7 +253,7 @@ fn say_shared(bar: &Progress, file: &Path, shared: &Shared) {
 /// The files that are written; all appear in the end, or none.
 struct Out {
     kept: Option<Kept>,
-    verdicts: Option<BufWriter<Replacement>>,
+    verdicts: Option<Lines>,
 }
 
 impl Out {
@@ -283,7 +279,7 @@ impl Out {
                 .map(|(i, verdict)| verdict.to_json(first + i as u64, &source).to_string())
                 .collect();
             for line in lines {
-                writeln!(out, "{line}")?;
+                out.line(&line)?;
             }
         }
         Ok(())
@@ -294,7 +290,7 @@ impl Out {
             kept.commit()?;
         }
         if let Some(verdicts) = self.verdicts {
-            replace::flushed(verdicts)?.commit()?;
+            verdicts.commit()?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Decides which candidates stay: rules over one task, and near-duplicates by exact ROUGE-L.
 //!
-//! - `fold`: one form for texts that look the same; [`words`]: the tokeniser; [`vocabulary`]: words as numbers.
+//! - [`words`]: the tokeniser; [`vocabulary`]: words as numbers.
 //! - [`rouge`]: thresholds and scores as exact fractions; [`lcs`]: the longest common subsequence.
 //! - [`index`]: the texts admitted so far, searched in parallel.
 //! - [`rules`]: what a single instruction or instance must satisfy.
@@ -12,7 +12,6 @@
 pub mod decontaminate;
 pub mod elimination;
 pub mod file;
-mod fold;
 pub mod index;
 pub mod judge;
 pub mod lcs;

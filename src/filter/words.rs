@@ -1,18 +1,18 @@
 //! The words of a text, as ROUGE compares them.
 
-use super::fold::{folded, is_joiner};
+use crate::fold::{folded, is_joiner, is_plain};
 use unicode_normalization::char::is_combining_mark;
 use unicode_segmentation::UnicodeSegmentation;
 
 /// Gives `take` the lower-cased words of `text`, in order.
 ///
-/// On ASCII text these are the tokens of Google's `rouge_score` without stemming: maximal runs of `[a-z0-9]`. In other
+/// On ASCII text that is all seen these are the tokens of Google's `rouge_score` without stemming: maximal runs of `[a-z0-9]`. In other
 /// text a word is a maximal run of letters, digits and marks in the form that all texts have that look the same
 /// (`fold`): however its accents are encoded, whatever its case and width, without what nobody sees. Han, kana, Thai and
 /// other scripts written without spaces give a word a character with its marks, since a whole sentence would be a single
 /// word otherwise.
 pub fn each_word(text: &str, mut take: impl FnMut(&str)) {
-    if text.is_ascii() {
+    if is_plain(text) {
         let lower = text.to_ascii_lowercase();
         for word in lower.split(|c: char| !c.is_ascii_alphanumeric()) {
             if !word.is_empty() {
@@ -128,6 +128,7 @@ mod tests {
         assert_eq!(words("cafe\u{301} ＡＢＣ"), words("café abc"));
         assert_eq!(words("\u{301}é"), ["é"]);
         assert_eq!(words("in\u{200b}vis\u{ad}ible ΣΑΣ"), ["invisible", "σασ"]);
+        assert_eq!(words("in\0vis\u{8}ible\u{1f}ones"), ["invisible", "ones"]);
         assert_eq!(words("می\u{200c}خواهم"), ["می\u{200c}خواهم"]);
     }
 

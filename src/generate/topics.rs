@@ -1,7 +1,11 @@
 //! Topics or personas: what the tasks of a round shall have to do with, so that the model looks where the seeds do not.
 
+use crate::settings_file;
 use anyhow::{Context, Result, bail};
 use std::path::Path;
+
+/// Bytes of a file of topics: published collections of personas have some ten million.
+const LONGEST: u64 = 256 << 20;
 
 /// Topics in the order of the file; none is no topic for any round.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -16,7 +20,8 @@ impl Topics {
     /// Names the file, and the line that is not UTF-8; a file without a topic is an error.
     pub fn read(path: &Path) -> Result<Topics> {
         let name = path.display();
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read the topics `{name}`"))?;
+        let bytes =
+            settings_file::read(path, LONGEST).with_context(|| format!("cannot read the topics `{name}`"))?;
         let mut topics = Vec::new();
         for (i, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
             let Ok(line) = std::str::from_utf8(line) else {

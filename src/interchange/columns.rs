@@ -267,7 +267,7 @@ impl Iterator for Columns {
         self.given += 1;
         let place = Place::Row(self.given);
         Some(if line.len() > LONGEST {
-            Err(RowError::too_long(place))
+            Err(RowError::too_long(place, &self.text[line]))
         } else {
             Ok(Row {
                 text: self.text[line].to_vec(),

@@ -1,9 +1,12 @@
-//! Conversations: one question, one answer, and a system message before them. Of `messages` in OpenAI's form, and of ShareGPT's
-//! `conversations`.
+//! Conversations: one question, one answer, and a system message before them. Of `messages` in OpenAI's form, of ShareGPT's
+//! `conversations`, of LIMA's lists of texts, and of the dialogues of hh-rlhf, which are one text.
 
 use super::{
     extra::Extra,
     fields::{Fields, Json},
+    format::Format,
+    parse::Need,
+    parts,
 };
 
 /// What a conversation says.
@@ -37,9 +40,106 @@ struct Message {
 /// More than so many speakers are not named in a message.
 const NAMED: usize = 6;
 
-/// The exchange that a list of messages is.
-pub(super) fn exchange<'a>(messages: impl IntoIterator<Item = Json<'a>>) -> Result<Exchange, String> {
-    let messages: Vec<Message> = messages.into_iter().map(message).collect::<Result<_, _>>()?;
+/// Before what each speaker says in a dialogue that is one text.
+const HUMAN: &str = "\n\nHuman:";
+const ASSISTANT: &str = "\n\nAssistant:";
+
+/// The exchange that a list of messages is, or of texts that user and assistant say in turn.
+pub(super) fn exchange(messages: &[Json<'_>]) -> Result<Exchange, String> {
+    let is_text = |message: &Json<'_>| message.kind() == "a string";
+    let in_turn = messages.iter().all(is_text);
+    let speakers = [("user", Speaker::User), ("assistant", Speaker::Assistant)];
+    let messages: Result<Vec<Message>, String> = match in_turn {
+        true => speakers
+            .into_iter()
+            .cycle()
+            .zip(messages)
+            .map(|((role, speaker), text)| Ok(Message::new(role, speaker, text.text()?)))
+            .collect(),
+        false => messages.iter().copied().map(message).collect(),
+    };
+    exchanged(messages?)
+}
+
+/// The exchange that a dialogue of one text is, as in hh-rlhf; none where it is another text.
+pub(super) fn exchange_in_text(text: &str) -> Option<Result<Exchange, String>> {
+    if !is_dialogue(text) {
+        return None;
+    }
+    let text = format!("\n\n{}", text.trim_start());
+    let mut places: Vec<(usize, &str)> = [HUMAN, ASSISTANT]
+        .into_iter()
+        .flat_map(|sign| text.match_indices(sign))
+        .collect();
+    places.sort_unstable();
+    let ends = places.iter().skip(1).map(|(place, _)| *place).chain([text.len()]);
+    let message = |((start, sign), end): (&(usize, &str), usize)| {
+        let said = text[start + sign.len()..end].trim().to_owned();
+        match *sign {
+            HUMAN => Message::new("Human", Speaker::User, said),
+            _ => Message::new("Assistant", Speaker::Assistant, said),
+        }
+    };
+    Some(exchanged(places.iter().zip(ends).map(message).collect()))
+}
+
+/// Whether a text is a whole dialogue.
+pub(super) fn is_dialogue(text: &str) -> bool {
+    text.trim_start().starts_with(HUMAN.trim_start()) && text.contains(ASSISTANT)
+}
+
+/// Whether an object is a message of a conversation, and no row.
+pub(super) fn is_message(json: &[u8]) -> bool {
+    let Some(fields) = std::str::from_utf8(json).ok().and_then(Fields::of) else {
+        return false;
+    };
+    let role = fields.get("role").or(fields.get("from"));
+    let speaks = role
+        .and_then(|role| role.text().ok())
+        .is_some_and(|role| speaker(&role).is_some());
+    let says = ["content", "value", "text", "tool_calls", "function_call"]
+        .iter()
+        .any(|name| fields.get(name).is_some());
+    speaks && says && Format::of(&fields, Need::Prompt).is_none()
+}
+
+/// Whether a user speaks in a list of messages.
+pub(super) fn asks(messages: Json<'_>) -> bool {
+    let messages = messages.elements().unwrap_or_default();
+    messages
+        .into_iter()
+        .filter_map(|value| message(value).ok())
+        .any(|message| message.speaker == Speaker::User)
+}
+
+/// Whether an array is a conversation, of messages or of texts.
+pub(super) fn is_list(json: &[u8]) -> bool {
+    let elements = std::str::from_utf8(json)
+        .ok()
+        .and_then(Json::of)
+        .and_then(Json::elements);
+    elements.is_some_and(|elements| {
+        elements.first().is_some_and(|first| match first.kind() {
+            "a string" => true,
+            _ => is_message(first.get().as_bytes()),
+        })
+    })
+}
+
+impl Message {
+    /// One that says nothing but this.
+    fn new(role: &str, speaker: Speaker, content: String) -> Message {
+        Message {
+            role: role.to_owned(),
+            speaker,
+            content,
+            calls_tools: false,
+            rest: Extra::default(),
+        }
+    }
+}
+
+fn exchanged(messages: Vec<Message>) -> Result<Exchange, String> {
     let speakers: Vec<Speaker> = messages.iter().map(|message| message.speaker).collect();
     let (system, rest) = match &speakers[..] {
         [Speaker::System, rest @ ..] => (true, rest),
@@ -85,7 +185,8 @@ fn unusable(messages: &[Message]) -> String {
         return "a conversation without messages".into();
     }
     format!(
-        "a conversation of {}: only one user message and one assistant message after it make a task",
+        "a conversation of {}: only one user message and one assistant message after it make a task, below one system message at \
+         most",
         roles.join(", ")
     )
 }
@@ -108,16 +209,22 @@ fn message(value: Json<'_>) -> Result<Message, String> {
         .into_iter()
         .find(|name| fields.get(name).is_some());
     let content = match name {
-        Some(name) => content(&mut fields, name)?,
-        None if calls_tools => String::new(),
+        Some(name) => parts::content(&mut fields, name)?,
+        None if calls_tools => parts::Content::default(),
         None => return Err("the field `content` is missing".into()),
     };
+    let mut rest = fields.rest();
+    if let Some(reasoning) = &content.reasoning
+        && rest.get("reasoning_content").is_none()
+    {
+        rest.push_text("reasoning_content", reasoning);
+    }
     Ok(Message {
         role,
         speaker,
-        content,
+        content: content.text,
         calls_tools,
-        rest: fields.rest(),
+        rest,
     })
 }
 
@@ -135,58 +242,12 @@ fn speaker(role: &str) -> Option<Speaker> {
     })
 }
 
-/// The text of a message: a string, null, or a list of parts, which are put together as chat templates do.
-fn content(fields: &mut Fields<'_>, name: &str) -> Result<String, String> {
-    let Some(value) = fields.get(name) else {
-        return Ok(String::new());
-    };
-    let content = match value.kind() {
-        "null" => String::new(),
-        "an array" => {
-            let parts = value
-                .elements()
-                .ok_or_else(|| format!("`{name}` cannot be read"))?;
-            let texts: Result<Vec<(String, bool)>, String> = parts.into_iter().map(part).collect();
-            let texts = texts.map_err(|what| format!("`{name}` {what}"))?;
-            let says_more = texts.iter().any(|(_, says_more)| *says_more);
-            let joined = texts.into_iter().map(|(text, _)| text).collect();
-            if says_more {
-                // Then the parts as they are stay with what else the row says.
-                return Ok(joined);
-            }
-            joined
-        }
-        _ => return fields.text(name),
-    };
-    fields.take(name);
-    Ok(content)
-}
-
-/// The text of a part, and whether the part says anything else.
-fn part(value: Json<'_>) -> Result<(String, bool), String> {
-    if value.kind() == "a string" {
-        return value.text().map(|text| (text, false));
-    }
-    let mut fields = Fields::of(value.get())
-        .ok_or_else(|| format!("has a part that is {}, not an object", value.kind()))?;
-    let kind = fields.text_or_null("type")?.unwrap_or_else(|| "text".into());
-    if !matches!(kind.as_str(), "text" | "input_text" | "output_text") {
-        return Err(format!(
-            "has a part of type `{kind}`, and ewe works with text only"
-        ));
-    }
-    let text = fields
-        .text("text")
-        .map_err(|what| format!("has a part in which {what}"))?;
-    Ok((text, !fields.rest().is_empty()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn of(json: &str) -> Result<Exchange, String> {
-        exchange(Json::of(json).unwrap().elements().unwrap())
+        exchange(&Json::of(json).unwrap().elements().unwrap())
     }
 
     #[test]
@@ -243,6 +304,55 @@ mod tests {
     }
 
     #[test]
+    fn reasoning_is_kept_apart_from_the_answer() {
+        for parts in [
+            r#"{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "a"}"#,
+            r#"{"type": "reasoning", "text": "hm"}, "a""#,
+            r#"{"reasoningContent": {"reasoningText": {"text": "hm"}}}, {"text": "a"}"#,
+        ] {
+            let exchange = of(&format!(
+                r#"[{{"role": "user", "content": "q"}}, {{"role": "assistant", "content": [{parts}]}}]"#
+            ))
+            .unwrap();
+            assert_eq!(exchange.assistant.as_deref(), Some("a"), "{parts}");
+            assert_eq!(
+                exchange.rest[1].to_json(),
+                r#"{"reasoning_content":"hm"}"#,
+                "{parts}"
+            );
+        }
+        // What says more than its text stays whole.
+        let exchange = of(
+            r#"[{"role": "user", "content": "q"}, {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": "x"}, "a"]}]"#,
+        )
+        .unwrap();
+        assert_eq!(
+            exchange.rest[1].to_json(),
+            r#"{"content":[{"type": "thinking", "thinking": "hm", "signature": "x"}, "a"],"reasoning_content":"hm"}"#
+        );
+    }
+
+    #[test]
+    fn texts_are_conversations() {
+        let exchange = of(r#"["q", "a"]"#).unwrap();
+        assert_eq!(
+            (exchange.user.as_str(), exchange.assistant.as_deref()),
+            ("q", Some("a"))
+        );
+        let exchange = exchange_in_text("\n\nHuman: q\n\nq\n\nAssistant: a\n")
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (exchange.user.as_str(), exchange.assistant.as_deref()),
+            ("q\n\nq", Some("a"))
+        );
+        let turns = "Human: q\n\nAssistant: a\n\nHuman: r\n\nAssistant: b";
+        let error = exchange_in_text(turns).unwrap().unwrap_err();
+        assert!(error.contains("Human, Assistant, Human, Assistant"), "{error}");
+        assert!(exchange_in_text("Human: q").is_none());
+    }
+
+    #[test]
     fn what_is_no_exchange_is_named() {
         for (json, what) in [
             ("[]", "without messages"),
@@ -263,7 +373,14 @@ mod tests {
                 "part of type `image_url`",
             ),
             (r#"[{"role": "critic", "content": "q"}]"#, "a message of `critic`"),
-            (r#"["q", "a"]"#, "a message is a string"),
+            (
+                r#"["q", {"role": "user", "content": "q"}]"#,
+                "a message is a string",
+            ),
+            (
+                r#"["q", "a", "r", "b"]"#,
+                "a conversation of user, assistant, user, assistant: only one",
+            ),
             (
                 r#"[{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}, {"from": "human", "value": "q"}]"#,
                 "a conversation of human, gpt, human: only one",

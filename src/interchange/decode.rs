@@ -9,6 +9,8 @@ use std::{
 };
 
 use encoding_rs::{Decoder, DecoderResult, UTF_16BE, UTF_16LE};
+use flate2::bufread::{GzDecoder, ZlibDecoder};
+use liblzma::{bufread::XzDecoder, stream::Stream};
 
 use super::sniff::Compression;
 
@@ -19,12 +21,56 @@ pub(super) fn unpacked(
 ) -> io::Result<Box<dyn Read + Send>> {
     let input = BufReader::with_capacity(1 << 17, input);
     let inner: Box<dyn Read + Send> = match compression {
-        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
-        Compression::Zstd => Box::new(zstd::Decoder::with_buffer(input)?),
-        Compression::Xz => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(input)),
+        Compression::Gzip => Box::new(Gzip {
+            member: Some(GzDecoder::new(input)),
+        }),
+        Compression::Zlib => Box::new(ZlibDecoder::new(input)),
+        Compression::Zstd => {
+            let mut decoder = zstd::Decoder::with_buffer(input)?;
+            // As far back as `zstd --long=31` looks.
+            decoder.window_log_max(if usize::BITS > 32 { 31 } else { 30 })?;
+            Box::new(decoder)
+        }
+        Compression::Xz => Box::new(XzDecoder::new_multi_decoder(input)),
+        Compression::Lzma => {
+            let stream = Stream::new_lzma_decoder(u64::MAX).map_err(io::Error::from)?;
+            Box::new(XzDecoder::new_stream(input, stream))
+        }
         Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
     };
     Ok(Box::new(Unpacked { inner, compression }))
+}
+
+/// Members of gzip one after another, and the zeros that tapes and disks of a block size put behind them.
+struct Gzip<R> {
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Read for Gzip<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let count = member.read(out)?;
+            if count > 0 || out.is_empty() {
+                return Ok(count);
+            }
+            let rest = self.member.take().map(GzDecoder::into_inner);
+            self.member = rest.map(next_member).transpose()?.flatten();
+        }
+        Ok(0)
+    }
+}
+
+/// What comes behind zeros, if anything does.
+fn next_member<R: BufRead>(mut rest: R) -> io::Result<Option<GzDecoder<R>>> {
+    loop {
+        let buffer = rest.fill_buf()?;
+        let zeros = buffer.iter().take_while(|byte| **byte == 0).count();
+        match (buffer.len(), zeros) {
+            (0, _) => return Ok(None),
+            (_, 0) => return Ok(Some(GzDecoder::new(rest))),
+            _ => rest.consume(zeros),
+        }
+    }
 }
 
 struct Unpacked {

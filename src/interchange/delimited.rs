@@ -2,14 +2,17 @@
 
 use std::io::{self, BufRead, Read};
 
-use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
+use csv::ByteRecord;
+use memchr::memchr;
 
 use super::{
+    cells::{Marks, Split, Splitter, first_records, has_csv_quotes},
     format::Format,
     parse::Reading,
-    rows::{LONGEST, Place, Row, RowError},
-    sniff,
+    prose,
+    rows::{ENDLESS, Found, LONGEST, MARK, Place, Row, RowError, endless},
 };
+use crate::text::counted;
 
 /// What may stand between cells, the likeliest first.
 const DELIMITERS: [u8; 4] = *b",\t;|";
@@ -23,8 +26,7 @@ const DECLARATION: &[u8] = b"sep=";
 /// How the cells of a file stand beside each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    /// What stands between them.
-    pub delimiter: u8,
+    marks: Marks,
     /// The names of the columns.
     pub columns: Vec<String>,
     declared: bool,
@@ -34,7 +36,7 @@ impl Layout {
     /// The layout of a file that begins with `head`, if it is one of cells. Names of ours in the first row tell; without one, rows
     /// of the same number of cells do, or that the file is called so (`is_named`).
     pub(super) fn of(head: &[u8], is_whole: bool, is_named: bool, reading: &Reading) -> Option<Layout> {
-        let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
+        let head = unmarked(head);
         let declared = head
             .get(..5)
             .filter(|line| line.starts_with(DECLARATION))
@@ -43,22 +45,31 @@ impl Layout {
             Some(_) => &head[memchr::memchr(b'\n', head)? + 1..],
             None => head,
         };
+        // A file of lines that end in `\r` has no other.
+        let line_end = match memchr(b'\n', head).is_none() && memchr(b'\r', head).is_some() {
+            true => b'\r',
+            false => b'\n',
+        };
         let delimiters = declared.map_or(DELIMITERS.to_vec(), |delimiter| vec![delimiter]);
         let layouts: Vec<(Layout, Vec<usize>)> = delimiters
             .into_iter()
             .filter_map(|delimiter| {
-                let mut records = records(head, is_whole, delimiter).into_iter();
+                let marks = Marks {
+                    delimiter,
+                    line_end,
+                    quoted: true,
+                };
+                let quoted = delimiter != b'\t' || has_csv_quotes(head, is_whole, marks);
+                let marks = Marks { quoted, ..marks };
+                let mut records = first_records(head, is_whole, marks, COMPARED + 1).into_iter();
                 let columns = names(&records.next()?)?;
-                let cells = records.map(|record| record.len()).take(COMPARED).collect();
-                let declared = declared.is_some();
-                Some((
-                    Layout {
-                        delimiter,
-                        columns,
-                        declared,
-                    },
-                    cells,
-                ))
+                let cells = records.map(|record| record.len()).collect();
+                let layout = Layout {
+                    marks,
+                    columns,
+                    declared: declared.is_some(),
+                };
+                Some((layout, cells))
             })
             .collect();
         let known = layouts.iter().find(|(layout, _)| layout.is_known(reading));
@@ -81,26 +92,16 @@ impl Layout {
     }
 
     fn is_known(&self, reading: &Reading) -> bool {
-        let has = |name: &str| self.columns.iter().any(|column| column == name);
+        let has = |name: &str| {
+            self.columns
+                .iter()
+                .any(|column| column.eq_ignore_ascii_case(name))
+        };
         match reading.mapping.is_empty() {
             false => reading.mapping.columns().any(has),
             true => Format::of_columns(has, has, reading.need).is_some(),
         }
     }
-}
-
-/// The first records, as far as they are whole.
-fn records(head: &[u8], is_whole: bool, delimiter: u8) -> Vec<ByteRecord> {
-    let mut reader = builder(delimiter).from_reader(head);
-    let mut records = Vec::new();
-    let mut record = ByteRecord::new();
-    while records.len() <= COMPARED && reader.read_byte_record(&mut record).unwrap_or(false) {
-        if !is_whole && reader.position().byte() == head.len() as u64 {
-            break;
-        }
-        records.push(record.clone());
-    }
-    records
 }
 
 /// The names of columns; one without a name is called as pandas calls it.
@@ -115,45 +116,44 @@ fn names(header: &ByteRecord) -> Option<Vec<String>> {
     header.iter().enumerate().map(name).collect()
 }
 
-fn builder(delimiter: u8) -> ReaderBuilder {
-    let mut builder = ReaderBuilder::new();
-    builder.delimiter(delimiter).has_headers(false).flexible(true);
-    builder
+/// Text without the byte order marks that it begins with.
+fn unmarked(mut text: &[u8]) -> &[u8] {
+    while let Some(rest) = text.strip_prefix(MARK) {
+        text = rest;
+    }
+    text
 }
 
 /// Reads the rows; an iterator. It ends after an error of the file.
 pub struct Delimited<R> {
-    reader: Reader<Lines<R>>,
-    record: ByteRecord,
+    input: R,
     layout: Layout,
+    /// What was read and is in no record yet begins at `start`, with line `line`.
+    text: Vec<u8>,
+    start: usize,
+    line: usize,
+    record: ByteRecord,
+    /// Whether everything was read, and nothing more can be.
+    is_all: bool,
     ended: bool,
 }
 
 impl<R: BufRead> Delimited<R> {
     /// The rows of `input` below its header, which `layout` was found in.
-    pub(super) fn new(mut input: R, layout: Layout) -> Result<Delimited<R>, RowError> {
-        if input.fill_buf()?.starts_with(b"\xef\xbb\xbf") {
-            input.consume(3);
-        }
-        if layout.declared {
-            input.skip_until(b'\n')?;
-        }
+    pub(super) fn new(input: R, layout: Layout) -> Result<Delimited<R>, RowError> {
         let mut rows = Delimited {
-            reader: builder(layout.delimiter)
-                .buffer_capacity(1 << 16)
-                .from_reader(Lines {
-                    input,
-                    left: LONGEST as u64,
-                    begun: 0,
-                    at_start: true,
-                    first: None,
-                    has_quote: false,
-                    ended: false,
-                }),
-            record: ByteRecord::new(),
+            input,
             layout,
+            text: Vec::new(),
+            start: 0,
+            line: 1,
+            record: ByteRecord::new(),
+            is_all: false,
             ended: false,
         };
+        if rows.layout.declared && rows.more()? {
+            rows.pass(rows.text.len());
+        }
         rows.read()?;
         let columns = &rows.layout.columns;
         let twice = columns
@@ -171,44 +171,130 @@ impl<R: BufRead> Delimited<R> {
         &self.layout
     }
 
-    /// Reads a record; false at the end.
-    fn read(&mut self) -> Result<bool, RowError> {
-        self.reader.get_mut().begin_record();
-        let read = self.reader.read_byte_record(&mut self.record);
-        read.map_err(|error| match error.into_kind() {
-            ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-                RowError::Damaged(format!(
-                    "a row that begins at line {} is longer than {} MiB: is a quote not closed?",
-                    self.line(),
-                    LONGEST >> 20
-                ))
+    /// Reads another line; false at the end.
+    fn more(&mut self) -> io::Result<bool> {
+        self.text.drain(..self.start);
+        self.start = 0;
+        let before = self.text.len();
+        (&mut self.input)
+            .take(LONGEST as u64 + 1)
+            .read_until(self.layout.marks.line_end, &mut self.text)?;
+        if self.text.len() == before {
+            self.is_all = true;
+            // Programs fill files up with these.
+            let filling = |byte: &&u8| matches!(byte, b'\0' | b'\x1a');
+            let filled = self.text.iter().rev().take_while(filling).count();
+            self.text.truncate(before - filled);
+        }
+        Ok(!self.is_all)
+    }
+
+    /// Passes over so many bytes.
+    fn pass(&mut self, count: usize) {
+        let passed = &self.text[self.start..][..count];
+        self.line += memchr::memchr_iter(self.layout.marks.line_end, passed).count();
+        self.start += count;
+    }
+
+    /// How long the first line of what was read is, its end included.
+    fn first_line(&self) -> usize {
+        let text = &self.text[self.start..];
+        memchr(self.layout.marks.line_end, text).map_or(text.len(), |end| end + 1)
+    }
+
+    /// Passes over what comes before a record: blank lines, marks. False at the end.
+    fn begin(&mut self) -> io::Result<bool> {
+        loop {
+            if self.start == self.text.len() && !self.more()? {
+                return Ok(false);
             }
-            ErrorKind::Io(error) => RowError::Io(error),
-            other => RowError::Damaged(format!("{other:?}")),
-        })
+            let text = &self.text[self.start..];
+            let marks = text.len() - unmarked(text).len();
+            self.start += marks;
+            let length = self.first_line();
+            let line = &self.text[self.start..][..length];
+            if !line
+                .iter()
+                .all(|byte| matches!(byte, b'\r' | b'\n' | b'\0' | b'\x1a'))
+            {
+                return Ok(true);
+            }
+            self.pass(length);
+        }
     }
 
-    /// The line that the record begins at.
-    fn line(&self) -> usize {
-        let lines = self.reader.get_ref();
-        lines.first.unwrap_or(lines.begun) + usize::from(self.layout.declared)
+    /// Reads a record; gives the line that it begins at, or nothing at the end.
+    fn read(&mut self) -> Result<Option<usize>, RowError> {
+        if !self.begin()? {
+            return Ok(None);
+        }
+        self.record.clear();
+        let line = self.line;
+        let mut splitter = Splitter::new(self.layout.marks);
+        loop {
+            let text = &self.text[self.start..];
+            match splitter.split(text, self.is_all, &mut self.record) {
+                Split::Whole(length) => {
+                    self.pass(length);
+                    return Ok(Some(line));
+                }
+                Split::Open if text.len() <= LONGEST => {
+                    self.more()?;
+                }
+                Split::Open if self.first_line() > LONGEST => return Err(self.too_long(line)?),
+                Split::Open | Split::Unclosed => {
+                    // Other rows may follow on the next line.
+                    let length = self.first_line();
+                    let found = Found::text(self.text[self.start..][..length].trim_ascii_end());
+                    self.pass(length);
+                    return Err(RowError::Malformed {
+                        place: place(line),
+                        what: "a cell begins with a quote that is not closed".into(),
+                        found,
+                    });
+                }
+            }
+        }
     }
 
-    fn row(&self) -> Result<Row, RowError> {
-        let place = Place::Text {
-            line: self.line(),
-            column: 1,
+    /// Passes over a line that is longer than any row.
+    fn too_long(&mut self, line: usize) -> Result<RowError, RowError> {
+        let error = RowError::too_long(place(line), &self.text[self.start..]);
+        let is_ended = self.text.last() == Some(&self.layout.marks.line_end);
+        self.text.clear();
+        self.start = 0;
+        self.line += 1;
+        if !is_ended {
+            let line_end = self.layout.marks.line_end;
+            let skipped = (&mut self.input).take(ENDLESS).skip_until(line_end)?;
+            if skipped as u64 == ENDLESS {
+                return Err(endless(line));
+            }
+        }
+        Ok(error)
+    }
+
+    /// Whether the record is the header once more, as where files were joined.
+    fn is_header(&self) -> bool {
+        let columns = &self.layout.columns;
+        columns.len() > 1
+            && self.record.get(0).map(<[u8]>::trim_ascii) == Some(columns[0].as_bytes())
+            && names(&self.record).as_ref() == Some(columns)
+    }
+
+    fn row(&self, line: usize) -> Result<Row, RowError> {
+        let place = place(line);
+        let fault = |what| RowError::Malformed {
+            place,
+            what,
+            found: self.found(),
         };
-        let fault = |what| RowError::Malformed { place, what };
         let (cells, columns) = (self.record.len(), self.layout.columns.len());
         if cells != columns {
-            let lines = self.reader.get_ref();
-            let quote = match lines.ended && lines.has_quote && cells < columns {
-                true => ": is a quote not closed?",
-                false => "",
-            };
             return Err(fault(format!(
-                "{cells} cells in a table of {columns} columns{quote}"
+                "{} in a table of {}",
+                counted(cells, "cell"),
+                counted(columns, "column")
             )));
         }
         let mut text = Vec::with_capacity(self.record.as_slice().len() + 16 * columns);
@@ -216,7 +302,7 @@ impl<R: BufRead> Delimited<R> {
         for (column, cell) in self.layout.columns.iter().zip(&self.record) {
             let cell = std::str::from_utf8(cell).map_err(|error| {
                 let byte = cell[error.valid_up_to()];
-                let hint = sniff::encoding_hint(self.record.as_slice());
+                let hint = prose::encoding_hint(self.record.as_slice());
                 fault(format!("`{column}` is not UTF-8: the byte 0x{byte:02x}; {hint}"))
             })?;
             if text.len() > 1 {
@@ -229,6 +315,20 @@ impl<R: BufRead> Delimited<R> {
         text.push(b'}');
         Ok(Row::new(text, place))
     }
+
+    /// The cells, for whoever mends them.
+    fn found(&self) -> Found {
+        let cells = self.record.iter();
+        Found::Cells(
+            cells
+                .map(|cell| String::from_utf8_lossy(cell).into_owned())
+                .collect(),
+        )
+    }
+}
+
+fn place(line: usize) -> Place {
+    Place::Text { line, column: 1 }
 }
 
 fn write_text(out: &mut Vec<u8>, text: &str) {
@@ -239,78 +339,18 @@ impl<R: BufRead> Iterator for Delimited<R> {
     type Item = Result<Row, RowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        match self.read() {
-            Ok(true) => Some(self.row()),
-            Ok(false) => {
-                self.ended = true;
-                None
-            }
-            Err(error) => {
-                self.ended = true;
-                Some(Err(error))
+        while !self.ended {
+            match self.read() {
+                Ok(Some(_)) if self.is_header() => {}
+                Ok(Some(line)) => return Some(self.row(line)),
+                Ok(None) => self.ended = true,
+                Err(error) => {
+                    self.ended = !matches!(error, RowError::Malformed { .. });
+                    return Some(Err(error));
+                }
             }
         }
-    }
-}
-
-/// Gives out a line at a time, so that it is known at which one a record begins: the parser passes over blank lines without
-/// a word. Of one record it gives so many bytes and no more: a quote that is never closed would take all of the file into one
-/// cell.
-struct Lines<R> {
-    input: R,
-    left: u64,
-    /// How many lines were begun.
-    begun: usize,
-    /// Whether the next byte begins a line.
-    at_start: bool,
-    /// The first line of the record that is not blank.
-    first: Option<usize>,
-    /// Whether there is a quote in the record.
-    has_quote: bool,
-    /// Whether the file ended within the record, or before it.
-    ended: bool,
-}
-
-impl<R> Lines<R> {
-    fn begin_record(&mut self) {
-        self.left = LONGEST as u64;
-        self.first = None;
-        self.has_quote = false;
-    }
-}
-
-impl<R: BufRead> Read for Lines<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.left == 0 {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        let room = out.len().min(self.left as usize);
-        let buffer = self.input.fill_buf()?;
-        let Some(&first) = buffer.first() else {
-            self.ended = true;
-            return Ok(0);
-        };
-        let there = &buffer[..room.min(buffer.len())];
-        let line = match memchr::memchr(b'\n', there) {
-            Some(end) => &there[..=end],
-            None => there,
-        };
-        out[..line.len()].copy_from_slice(line);
-        if self.at_start {
-            self.begun += 1;
-            if self.first.is_none() && !matches!(first, b'\n' | b'\r') {
-                self.first = Some(self.begun);
-            }
-        }
-        self.at_start = line.ends_with(b"\n");
-        self.has_quote |= memchr::memchr(b'"', line).is_some();
-        let count = line.len();
-        self.input.consume(count);
-        self.left -= count as u64;
-        Ok(count)
+        None
     }
 }
 
@@ -320,7 +360,7 @@ mod tests {
 
     fn layout(head: &str, is_named: bool) -> Option<(u8, Vec<String>)> {
         Layout::of(head.as_bytes(), true, is_named, &Reading::default())
-            .map(|layout| (layout.delimiter, layout.columns))
+            .map(|layout| (layout.marks.delimiter, layout.columns))
     }
 
     fn rows(text: &str) -> Vec<String> {
@@ -329,7 +369,7 @@ mod tests {
             .unwrap()
             .map(|row| match row {
                 Ok(row) => String::from_utf8(row.text).unwrap(),
-                Err(RowError::Malformed { place, what }) => format!("{}: {what}", place.in_file("f")),
+                Err(RowError::Malformed { place, what, .. }) => format!("{}: {what}", place.in_file("f")),
                 Err(error) => error.to_string(),
             })
             .collect()
@@ -366,12 +406,13 @@ mod tests {
     #[test]
     fn quotes_breaks_and_bad_rows() {
         assert_eq!(
-            rows("question,answer\r\n\"a \"\"b\"\",\r\nc\",d\r\n\r\nx\r\n,\n\"open,y\n"),
+            rows("question,answer\r\n\"a \"\"b\"\",\r\nc\",d\r\n\r\nx\r\n,\n\"open,y\nq,a\n"),
             [
                 r#"{"question":"a \"b\",\r\nc","answer":"d"}"#,
-                "f:5:1: 1 cells in a table of 2 columns",
+                "f:5:1: 1 cell in a table of 2 columns",
                 r#"{"question":"","answer":""}"#,
-                "f:7:1: 1 cells in a table of 2 columns: is a quote not closed?",
+                "f:7:1: a cell begins with a quote that is not closed",
+                r#"{"question":"q","answer":"a"}"#,
             ]
         );
         assert_eq!(
@@ -384,11 +425,46 @@ mod tests {
     fn a_quote_without_end_does_not_fill_the_memory() {
         let text = format!("question,answer\n\"{}", "x".repeat(LONGEST + 10));
         let found = rows(&text);
-        assert_eq!(found.len(), 1);
-        assert!(
-            found[0].contains("begins at line 2 is longer than 64 MiB"),
-            "{}",
-            found[0]
+        assert_eq!(found, ["f:2:1: the row is longer than 64 MiB"]);
+        // Rows behind it are found.
+        let lines = format!("\n{},", "x".repeat(1 << 20)).repeat(65);
+        for text in [text, format!("question,answer\n\"{lines}")] {
+            let text = format!("{text}\nq,a\n");
+            let found = rows(&text);
+            assert!(found[0].starts_with("f:2:1: "), "{}", found[0]);
+            assert_eq!(found.last().unwrap(), r#"{"question":"q","answer":"a"}"#);
+        }
+    }
+
+    #[test]
+    fn joined_files_are_one() {
+        let one = "\u{feff}question,answer\nx,y\n";
+        assert_eq!(
+            rows(&format!("{one}\u{feff}{one}z,w\0\0\u{1a}")),
+            [
+                r#"{"question":"x","answer":"y"}"#,
+                r#"{"question":"x","answer":"y"}"#,
+                r#"{"question":"z","answer":"w"}"#
+            ]
         );
+        assert_eq!(
+            rows("question,answer\rx,y\r"),
+            [r#"{"question":"x","answer":"y"}"#]
+        );
+    }
+
+    #[test]
+    fn what_is_no_row_is_there_to_be_mended() {
+        let text = "question,answer\nx,y,\"z\"\n\"open,y\n";
+        let layout = Layout::of(text.as_bytes(), true, true, &Reading::default()).unwrap();
+        let found: Vec<Found> = Delimited::new(text.as_bytes(), layout)
+            .unwrap()
+            .map(|row| match row {
+                Err(RowError::Malformed { found, .. }) => found,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let cells = ["x", "y", "z"].map(str::to_owned).to_vec();
+        assert_eq!(found, [Found::Cells(cells), Found::Text("\"open,y".into())]);
     }
 }

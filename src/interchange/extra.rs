@@ -4,6 +4,9 @@ use serde::{Serialize, Serializer, ser::Error};
 
 use super::fields::{Fields, Json};
 
+/// How deep JSON may nest in SQLite, the object that the fields make included.
+pub(super) const DEEPEST: usize = 1000;
+
 /// The fields of a row that were not used to make its task, in the order of the file.
 ///
 /// It is the row less what was read of it: of `{"messages": [{"role": …, "content": …, "name": "Ann"}, …], "id": 7}` there
@@ -77,6 +80,12 @@ impl Extra {
         }
     }
 
+    /// Adds a field that is a text.
+    pub(super) fn push_text(&mut self, name: impl Into<String>, text: &str) {
+        let text = serde_json::to_string(text).expect("a text is JSON");
+        self.fields.push((name.into(), text));
+    }
+
     /// Adds what is left of a list of objects, unless nothing is.
     pub(super) fn push_list(&mut self, name: impl Into<String>, list: &[Extra]) {
         if !list.iter().all(Extra::is_empty) {
@@ -113,10 +122,36 @@ impl Extra {
         json
     }
 
+    /// The first field that SQLite would not take as JSON, since it nests too deep.
+    pub(super) fn too_deep(&self) -> Option<&str> {
+        let mut fields = self.fields.iter();
+        let (name, _) = fields.find(|(_, value)| depth(value) >= DEEPEST)?;
+        Some(name)
+    }
+
     /// As one JSON object, or none where there is no field.
     pub fn to_column(&self) -> Option<String> {
         (!self.is_empty()).then(|| self.to_json())
     }
+}
+
+/// How many arrays and objects a value of JSON has one within the other.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// As any JSON value is, and so with the digits of a double only; [`Extra::to_json`] keeps them all.
@@ -136,6 +171,16 @@ mod tests {
         let json = r#"{"n":123456789012345678901234567890,"x":1e400,"z":-0,"s":"\ud800","d":{"a":1,"a":2}}"#;
         assert_eq!(Extra::parse(json).unwrap().to_json(), json);
         assert_eq!(Extra::parse("[1]"), None);
+    }
+
+    #[test]
+    fn what_nests_too_deep_is_named() {
+        let deep = |levels: usize| {
+            let (open, close) = ("[".repeat(levels), "]".repeat(levels));
+            Extra::parse(&format!("{{\"a\":\"[[{{\",\"z\":{open}\"[\"{close}}}")).unwrap()
+        };
+        assert_eq!(deep(999).too_deep(), None);
+        assert_eq!(deep(1000).too_deep(), Some("z"));
     }
 
     #[test]

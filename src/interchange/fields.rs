@@ -53,6 +53,12 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// Whether it is an array that begins with a text.
+    pub(super) fn is_list_of_texts(self) -> bool {
+        let elements = self.0.strip_prefix('[');
+        elements.is_some_and(|elements| elements.trim_ascii_start().starts_with('"'))
+    }
+
     /// The elements, if it is an array.
     pub(super) fn elements(self) -> Option<Vec<Json<'a>>> {
         let mut elements = Vec::new();
@@ -117,13 +123,35 @@ impl<'a> Fields<'a> {
         Some(Fields { fields })
     }
 
+    /// A conversation that is an array, and no field of an object, as the field that it would be.
+    pub(super) fn of_conversation(text: &'a str) -> Option<Fields<'a>> {
+        let messages = Json::of(text)?;
+        Some(Fields {
+            fields: vec![(Cow::Borrowed("messages"), messages)],
+        })
+    }
+
     /// Their names, in order.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|(name, _)| name.as_ref())
     }
 
-    /// The value of a field; of several with one name the last, as in Python.
+    /// The name that a field has of which this is the name; in another case, where none has this one.
+    fn spelt(&self, name: &str) -> Option<&Cow<'a, str>> {
+        let mut names = self.fields.iter().map(|(field, _)| field);
+        let exact = names.clone().find(|field| *field == name);
+        exact.or_else(|| names.find(|field| field.eq_ignore_ascii_case(name)))
+    }
+
+    /// The value of a field; of several with one name the last, as in Python. Without one of this name, that of a field that has it
+    /// in another case.
     pub(super) fn get(&self, name: &str) -> Option<Json<'a>> {
+        let spelt = self.spelt(name)?;
+        self.get_exact(spelt)
+    }
+
+    /// The same, of this name only.
+    pub(super) fn get_exact(&self, name: &str) -> Option<Json<'a>> {
         let (_, value) = self.fields.iter().rev().find(|(field, _)| field == name)?;
         Some(*value)
     }
@@ -135,8 +163,9 @@ impl<'a> Fields<'a> {
 
     /// Takes a field out.
     pub(super) fn take(&mut self, name: &str) -> Option<Json<'a>> {
-        let value = self.get(name)?;
-        self.fields.retain(|(field, _)| field != name);
+        let name = self.spelt(name)?.clone();
+        let value = self.get_exact(&name)?;
+        self.fields.retain(|(field, _)| *field != name);
         Some(value)
     }
 
@@ -192,6 +221,11 @@ mod tests {
         assert_eq!(fields.text("a"), Err("`a` is true or false, not a string".into()));
         assert!(fields.text("b").unwrap_err().starts_with("`b` cannot be read: "));
         assert_eq!(fields.text_or_null("c"), Ok(None));
+        assert!(fields.rest().is_empty());
+        let mut fields = Fields::of(r#"{"Answer": "A", "answer": "a", "QUESTION": "q"}"#).unwrap();
+        assert_eq!(fields.text("answer").unwrap(), "a");
+        assert_eq!(fields.text("answer").unwrap(), "A");
+        assert_eq!(fields.text("question").unwrap(), "q");
         assert!(fields.rest().is_empty());
     }
 

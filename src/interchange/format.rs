@@ -60,6 +60,9 @@ pub(super) const INPUTS: &[&str] = &["input", "context"];
 pub(super) const CONVERSATIONS: &[&str] =
     &["messages", "conversations", "conversation", "dialog", "dialogue"];
 
+/// A column that is a conversation where it is a list of texts, as in UltraChat; elsewhere it wraps the rows.
+pub(super) const TURNS: &str = "data";
+
 /// Columns in use for a system message.
 pub(super) const SYSTEMS: &[&str] = &["system", "system_prompt"];
 
@@ -118,9 +121,14 @@ impl Format {
         }
     }
 
-    /// The format of a file in which this object is a row, if it is one of ours.
+    /// The format of a file in which this object is a row, if it is one of ours. Names in another case count where those that are
+    /// spelt as ours make no format.
     pub(super) fn of(object: &Fields<'_>, need: Need) -> Option<Format> {
-        Format::of_columns(|name| object.get(name).is_some(), |name| object.has(name), need)
+        let exact = |name: &str| object.get_exact(name);
+        let has_exact = |name: &str| exact(name).is_some_and(|value| !value.is_null());
+        Format::of_columns(|name| exact(name).is_some(), has_exact, need)
+            .or_else(|| Format::of_columns(|name| object.get(name).is_some(), |name| object.has(name), need))
+            .or_else(|| object.get(TURNS)?.is_list_of_texts().then_some(Format::ShareGpt))
     }
 
     /// The format of rows that are `named` so, of which `has` says what is not null.

@@ -19,6 +19,7 @@ use crate::store::{
     identity::{Identity, Known, Place},
     imports::{Import, ImportedInstance, ImportedTask},
 };
+use crate::text::chosen;
 
 /// A piece has at most so many tasks, and about so many bytes of text. Others wait for a piece, so it is to take less than
 /// half a second; what fits into one comes in whole or not at all.
@@ -73,7 +74,7 @@ pub async fn import(
     // A file that cannot be read is said before the dataset is.
     let mut next = left_out.next_row(&mut reader)?;
     let format = reader.parser().map(|parser| parser.format().as_str());
-    let _lock = store.lock_for_import()?;
+    let _lock = store.lock_for_import().await?;
     let mut sieve = Sieve::new(store.known_examples().await?)?;
     while let Some((_, incoming)) = next {
         notes.add(&incoming);
@@ -81,9 +82,10 @@ pub async fn import(
         sieve.take(incoming)?;
         next = left_out.next_row(&mut reader)?;
     }
-    left_out.end()?;
+    left_out.check()?;
     let Sieve {
         known: _,
+        here,
         spool,
         brought_back,
         mut imported,
@@ -96,6 +98,7 @@ pub async fn import(
     imported.brought_back = brought_back.len();
     let config = serde_json::json!({ "file": file, "format": format });
     let mut import = store.begin_import(&config, who, &file);
+    import.go_on(&here).await?;
     let ended = write(&mut import, spool, &brought_back).await;
     let tasks = import.tasks();
     let status = match &ended {
@@ -105,13 +108,17 @@ pub async fn import(
     let finished = import.finish(status).await;
     if tasks > 0 {
         ended.with_context(|| {
-            format!("only the first {tasks} tasks are there; the same command brings the rest, `ewe undo` takes them back")
+            format!(
+                "only the first {} there; the same command brings the rest, `ewe undo` takes back what is",
+                chosen(tasks, "task is", "tasks are")
+            )
         })?;
     } else {
         ended?;
     }
     imported.change = finished?;
     imported.tasks = tasks;
+    left_out.end()?;
     Ok(imported)
 }
 
@@ -144,6 +151,8 @@ struct Sieve {
     known: Known,
     /// What earlier rows of the file say.
     seen: HashSet<Identity>,
+    /// Tasks of the dataset that the file has.
+    here: BTreeSet<i64>,
     spool: Spool,
     /// Tasks whose import was taken back, and which the file has.
     brought_back: BTreeSet<i64>,
@@ -156,6 +165,7 @@ impl Sieve {
         Ok(Sieve {
             known,
             seen: HashSet::new(),
+            here: BTreeSet::new(),
             spool: Spool::new()?,
             brought_back: BTreeSet::new(),
             imported: Imported::default(),
@@ -173,6 +183,7 @@ impl Sieve {
             extra,
             place,
             is_finished: _,
+            answer_is_empty: _,
         } = incoming;
         let extra = extra.to_column();
         let mut instances = Vec::new();
@@ -187,7 +198,10 @@ impl Sieve {
             );
             match self.known.place(identity) {
                 _ if !self.seen.insert(identity) => repeated += 1,
-                Some(Place::Task(_)) => known += 1,
+                Some(Place::Task(id)) => {
+                    self.here.insert(id);
+                    known += 1;
+                }
                 Some(Place::Withdrawn(id)) => {
                     self.brought_back.insert(id);
                     back += 1;

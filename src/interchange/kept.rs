@@ -12,7 +12,7 @@ use arrow_array::{RecordBatch, UInt64Array};
 use arrow_json::{ReaderBuilder, reader::Decoder};
 use arrow_select::take::take_record_batch;
 use parquet::arrow::ArrowWriter;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     packed::{self, Packed, Shape},
@@ -20,7 +20,7 @@ use super::{
     rows::Row,
     schema, table,
 };
-use crate::replace::Replacement;
+use crate::replace::{Replacement, cannot_write};
 
 /// At most so many rows of JSON become columns at a time; the first ones say which columns there are.
 const BATCH_ROWS: usize = 1024;
@@ -150,10 +150,6 @@ impl Out {
             Out::Parsed(parsed) => parsed.end(),
         }
     }
-}
-
-fn cannot_write(path: &Path) -> String {
-    format!("cannot write `{}`", path.display())
 }
 
 const HINT: &str = "hint: JSON lines hold rows of any kind: give a path that ends in `.jsonl`";
@@ -294,7 +290,10 @@ impl Parsed {
         if let Some(number) = inexact(&row.text) {
             return Err(anyhow!("no column holds all digits of {number}\n{HINT}"));
         }
-        self.values.push(serde_json::from_slice(&row.text)?);
+        self.values.push(match serde_json::from_slice(&row.text)? {
+            messages @ Value::Array(_) => json!({ "messages": messages }),
+            row => row,
+        });
         self.bytes += row.text.len();
         if self.values.len() == BATCH_ROWS || self.bytes > BATCH_BYTES {
             self.flush()?;

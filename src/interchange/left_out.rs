@@ -1,15 +1,13 @@
 //! Rows that cannot be read: what stops a command, or is left out, counted and said.
 
-use std::{
-    io::{BufWriter, Write},
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use serde::Serialize;
 
-use super::read::{Incoming, Place, ReadError, Row, RowReader};
-use crate::replace::Replacement;
+use super::read::{Found, Incoming, Place, ReadError, Row, RowReader};
+use crate::replace::{Lines, is_stdout};
+use crate::text::counted;
 
 /// So many rows are said each; of the others it is said how many there are.
 const SAID: u64 = 20;
@@ -26,7 +24,7 @@ pub struct Policy {
 /// Leaves rows out, or does not.
 pub struct LeftOut {
     policy: Policy,
-    file: Option<BufWriter<Replacement>>,
+    file: Option<Lines>,
     /// Rows that were looked at, and how many of them were left out.
     rows: u64,
     count: u64,
@@ -43,19 +41,15 @@ struct Line<'a> {
     /// As messages name it.
     place: String,
     reason: &'a str,
-    /// As it stands in the file, if it could be told from the next one.
-    row: Option<String>,
+    /// As it stands in the file; of a table that has other columns, the cells.
+    row: Found,
 }
 
 impl LeftOut {
     /// Begins to read something. Fails when the file of what is left out cannot be written.
     pub fn begin(policy: &Policy, quiet: bool) -> anyhow::Result<LeftOut> {
         Ok(LeftOut {
-            file: policy
-                .file
-                .as_deref()
-                .map(|path| Replacement::begin(path).map(BufWriter::new))
-                .transpose()?,
+            file: policy.file.as_deref().map(Lines::begin).transpose()?,
             policy: policy.clone(),
             rows: 0,
             count: 0,
@@ -112,7 +106,13 @@ impl LeftOut {
     ///
     /// With what is wrong, if it is not only with this row or nothing is to be left out.
     pub fn leave(&mut self, error: &ReadError, row: Option<&Row>) -> anyhow::Result<()> {
-        let ReadError::Row { file, place, what } = error else {
+        let ReadError::Row {
+            file,
+            place,
+            what,
+            found,
+        } = error
+        else {
             return Err(anyhow!("{error}"));
         };
         if !self.policy.keep_going {
@@ -130,12 +130,12 @@ impl LeftOut {
                     Place::Row(row) => format!("row {row}"),
                 },
                 reason: what,
-                row: row.map(|row| String::from_utf8_lossy(&row.text).into_owned()),
+                row: match row {
+                    Some(row) => Found::text(&row.text),
+                    None => found.clone().unwrap_or(Found::Text(String::new())),
+                },
             };
-            serde_json::to_writer(&mut *out, &line)
-                .map_err(std::io::Error::from)
-                .and_then(|()| out.write_all(b"\n"))
-                .with_context(|| cannot_write(self.policy.file.as_deref()))?;
+            out.row(&line)?;
         }
         if self.count <= SAID && !self.quiet {
             self.lines.push(format!("left out: {error}"));
@@ -143,30 +143,48 @@ impl LeftOut {
         Ok(())
     }
 
-    /// Ends: how many were left out is said, and their file put in place. Returns the number.
+    /// Makes sure, when all rows were read, that something can come of them, and that the file of those that were left out can be
+    /// put in place by [`LeftOut::end`].
     ///
     /// # Errors
     ///
     /// When the file cannot be written, or no row is left.
+    pub fn check(&mut self) -> anyhow::Result<()> {
+        if let Some(out) = &mut self.file {
+            out.flush()?;
+        }
+        let (count, rows) = (self.count, self.rows);
+        if count == 0 || count < rows {
+            return Ok(());
+        }
+        let first = self.first.as_deref().unwrap_or_default();
+        Err(match rows {
+            1 => anyhow!("the only row cannot be read: {first}"),
+            _ => anyhow!("none of {} can be read; the first: {first}", counted(rows, "row")),
+        })
+    }
+
+    /// Ends: how many were left out is said, and their file put in place. Returns the number.
+    ///
+    /// # Errors
+    ///
+    /// As [`LeftOut::check`].
     pub fn end(&mut self) -> anyhow::Result<u64> {
+        self.check()?;
         if let Some(out) = self.file.take() {
-            let context = || cannot_write(self.policy.file.as_deref());
-            let out = out
-                .into_inner()
-                .map_err(|error| error.into_error())
-                .with_context(context)?;
             out.commit()?;
         }
         let (count, rows) = (self.count, self.rows);
         if count == 0 {
             return Ok(0);
         }
-        if count == rows {
-            let first = self.first.as_deref().unwrap_or_default();
-            return Err(anyhow!("none of {rows} rows can be read; the first: {first}"));
-        }
         let to = match &self.policy.file {
-            Some(path) => format!("; they are in `{}`", path.display()),
+            Some(path) if is_stdout(path) => String::new(),
+            Some(path) => format!(
+                "; {} in `{}`",
+                if count == 1 { "it is" } else { "they are" },
+                path.display()
+            ),
             None => String::new(),
         };
         let more = match count > SAID {
@@ -174,12 +192,8 @@ impl LeftOut {
             false => String::new(),
         };
         if !self.quiet {
-            eprintln!("left out: {count} of {rows} rows{more}{to}");
+            eprintln!("left out: {count} of {}{more}{to}", counted(rows, "row"));
         }
         Ok(count)
     }
-}
-
-fn cannot_write(path: Option<&Path>) -> String {
-    format!("cannot write `{}`", path.unwrap_or(Path::new("-")).display())
 }

@@ -117,6 +117,16 @@ impl Mapping {
         }
     }
 
+    /// That one column has this role.
+    pub(super) fn of(role: Role, column: &str) -> Mapping {
+        Mapping {
+            columns: vec![Mapped {
+                role,
+                column: column.to_owned(),
+            }],
+        }
+    }
+
     /// Whether nothing was given.
     pub fn is_empty(&self) -> bool {
         self.columns.is_empty()

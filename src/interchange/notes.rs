@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{format::CONVERSATIONS, parse::Incoming};
+use crate::text::{chosen, noun};
 
 /// Counts of rows.
 #[derive(Debug, Clone, Default)]
@@ -12,6 +13,7 @@ pub struct Notes {
     tools: u64,
     reasoning: u64,
     weights: u64,
+    empty_answers: u64,
 }
 
 /// Fields that speak of tools.
@@ -32,6 +34,7 @@ const WEIGHTS: &[&str] = &["weight", "weights", "loss", "train"];
 impl Notes {
     /// Counts what a row says besides.
     pub fn add(&mut self, incoming: &Incoming) {
+        self.empty_answers += u64::from(incoming.answer_is_empty);
         let extra = &incoming.extra;
         if extra.is_empty() {
             return;
@@ -76,6 +79,10 @@ impl Notes {
         /// So many fields are named.
         const NAMED: usize = 12;
         let mut lines = Vec::new();
+        let rows = |count: u64| chosen(count, "row has", "rows have");
+        if self.empty_answers > 0 {
+            lines.push(format!("{} an empty answer", rows(self.empty_answers)));
+        }
         if self.fields.is_empty() {
             return lines;
         }
@@ -89,15 +96,8 @@ impl Notes {
             names.push(format!("and {} more", self.fields.len() - NAMED));
         }
         let what = if kept { "kept beside the texts" } else { "not used" };
-        let fields = if self.fields.len() == 1 { "field" } else { "fields" };
+        let fields = noun(self.fields.len(), "field");
         lines.push(format!("{what}: the {fields} {}", names.join(", ")));
-        let rows = |count: u64| {
-            if count == 1 {
-                "1 row has".to_owned()
-            } else {
-                format!("{count} rows have")
-            }
-        };
         let fate = if kept {
             "kept, and no part of the texts"
         } else {
@@ -144,5 +144,11 @@ mod tests {
         );
         assert!(notes.lines(false)[2].ends_with("1 row has weights: not used"));
         assert!(Notes::default().lines(true).is_empty());
+        let mut notes = Notes::default();
+        notes.add(&Incoming {
+            answer_is_empty: true,
+            ..Incoming::default()
+        });
+        assert_eq!(notes.lines(true), ["1 row has an empty answer"]);
     }
 }

@@ -17,6 +17,7 @@ use super::{
     rows::{RowError, Rows},
     sniff::{self, Content, HEAD},
 };
+use crate::settings_file;
 
 /// So many layers of compression are taken off.
 const LAYERS: usize = 4;
@@ -199,10 +200,7 @@ fn on_disk_or_copied(on_disk: Option<File>, input: Input) -> io::Result<File> {
 /// Text in rows: cells, or JSON.
 fn text(input: Input, path: &Path, file: &str, reading: &Reading) -> Result<(Source, Vec<u8>), ReadError> {
     let head = input.head.clone();
-    let start = head
-        .strip_prefix(b"\xef\xbb\xbf")
-        .unwrap_or(&head)
-        .trim_ascii_start();
+    let start = sniff::beginning(&head);
     let layout = match start.first() {
         None | Some(b'{' | b'[') => None,
         Some(_) => Layout::of(&head, input.is_whole, is_named_as_table(path), reading),
@@ -250,8 +248,9 @@ fn folder<R: Read + Send + 'static>(
         what: what.into(),
         hint,
     };
-    let json =
-        |name: &str| -> Option<Value> { serde_json::from_slice(&std::fs::read(path.join(name)).ok()?).ok() };
+    let json = |name: &str| -> Option<Value> {
+        serde_json::from_slice(&settings_file::read(&path.join(name), settings_file::LONGEST).ok()?).ok()
+    };
     if let Some(splits) = json("dataset_dict.json") {
         let split = splits["splits"][0].as_str().unwrap_or("train").to_owned();
         return Err(refused(

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, bail};
 use flate2::{Compression, write::GzEncoder};
 
-use crate::replace::Replacement;
+use crate::replace::{Replacement, cannot_write};
 
 /// How rows are put down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,8 +115,7 @@ impl Packed<Replacement> {
     ///
     /// When nothing can be written there; the message names the path.
     pub fn begin(path: &Path, packing: Packing) -> anyhow::Result<Packed<Replacement>> {
-        Packed::new(Replacement::begin(path)?, packing)
-            .with_context(|| format!("cannot write `{}`", path.display()))
+        Packed::new(Replacement::begin(path)?, packing).with_context(|| cannot_write(path))
     }
 }
 

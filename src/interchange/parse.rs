@@ -1,20 +1,20 @@
 //! Objects of the field's formats to tasks. Nothing here reads a file, so rows can be parsed on all cores.
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use serde::de::IgnoredAny;
+use std::sync::Arc;
 
 use super::{
     Format,
     conversation::{self, Exchange},
-    extra::Extra,
+    extra::{DEEPEST, Extra},
     fields::{Fields, Json},
-    format::{ANSWERS, CONVERSATIONS, INPUTS, QUESTIONS, SYSTEMS},
     mapping::{Mapping, Role},
+    names::{Columns, find, has, present, value},
+    object::object,
+    parts,
     read::ReadError,
     rows::Row,
-    sniff,
 };
+use crate::fold::is_blank;
 use crate::task::{Instance, Task};
 
 /// An instruction of more bytes is an error of its row: comparing it with others would take longer than all the rest.
@@ -86,6 +86,8 @@ pub struct Incoming {
     pub place: FileRow,
     /// Whether the prompt and the completion are finished texts, which no template is laid over.
     pub is_finished: bool,
+    /// Whether an answer is wanted, and the one that is there says nothing.
+    pub answer_is_empty: bool,
 }
 
 impl Incoming {
@@ -126,16 +128,6 @@ enum Own {
     Rows,
     /// The dataset as a table.
     Table,
-}
-
-/// The names that are looked for, the likeliest first.
-#[derive(Debug)]
-struct Columns {
-    instruction: Vec<String>,
-    input: Vec<String>,
-    output: Vec<String>,
-    system: Vec<String>,
-    messages: Vec<String>,
 }
 
 impl Parser {
@@ -183,12 +175,22 @@ impl Parser {
     /// [`ReadError::Row`] says what is wrong with the row, and where it is.
     pub fn parse(&self, row: &Row) -> Result<Incoming, ReadError> {
         let mut fields = object(&self.file, row)?;
-        let mut incoming = self.incoming(&mut fields).map_err(|what| ReadError::Row {
+        let fault = |what| ReadError::Row {
             file: self.file.to_string(),
             place: row.place,
             what,
-        })?;
+            found: None,
+        };
+        let mut incoming = self.incoming(&mut fields).map_err(fault)?;
         incoming.extra.put_before(fields.rest());
+        if self.need == Need::Task
+            && let Some(name) = incoming.extra.too_deep()
+        {
+            return Err(fault(format!(
+                "`{name}` has more than {} lists and objects one within the other, and cannot be kept",
+                DEEPEST - 1
+            )));
+        }
         incoming.place = FileRow {
             file: Arc::clone(&self.file),
             row: row.number,
@@ -225,9 +227,15 @@ impl Parser {
                 "the instruction is {length} bytes long, at most {LONGEST_INSTRUCTION} can be judged"
             ));
         }
-        if incoming.task.instruction.trim().is_empty() && (self.need.compared() || !is_finished) {
-            return Err("the instruction is empty".into());
+        if is_blank(&incoming.task.instruction) && (self.need.compared() || !is_finished) {
+            return Err(match incoming.task.instruction.trim() {
+                "" => "the instruction is empty".into(),
+                _ => "the instruction is empty: nothing in it can be seen".into(),
+            });
         }
+        let is_empty = |instance: &Instance| instance.output.trim().is_empty();
+        incoming.answer_is_empty =
+            self.need.answer() && !is_finished && incoming.task.instances.iter().any(is_empty);
         Ok(incoming)
     }
 
@@ -278,12 +286,15 @@ impl Parser {
     /// The column of the system message, if it is one.
     fn system(&self, fields: &mut Fields<'_>) -> Result<Option<String>, String> {
         let name = present(fields, &self.columns.system, &[]);
-        let Some(found) = find(fields, name).filter(|value| value.kind() == "a string") else {
-            return Ok(None);
+        let text = match fields.get(name) {
+            Some(_) => parts::system(fields, name)?,
+            // It is within another column, which stays.
+            None => find(fields, name)
+                .filter(|value| value.kind() == "a string")
+                .map(Json::text)
+                .transpose()?,
         };
-        let text = found.text()?;
-        fields.take(name);
-        Ok(Some(text).filter(|text| !text.trim().is_empty()))
+        Ok(text.filter(|text| !text.trim().is_empty()))
     }
 
     fn conversation(&self, fields: &mut Fields<'_>) -> Result<Incoming, String> {
@@ -292,16 +303,19 @@ impl Parser {
             return Err(format!("the field `{name}` is missing"));
         };
         fields.take(&name);
-        // Some tables hold conversations as JSON within a text.
+        // Some tables hold conversations as JSON within a text, or as a dialogue.
         let text = match found.kind() {
             "a string" => Some(found.text()?),
             _ => None,
         };
+        if let Some(exchange) = text.as_deref().and_then(conversation::exchange_in_text) {
+            return self.exchanged(fields, exchange?, &name);
+        }
         let found = text.as_deref().and_then(Json::of).unwrap_or(found);
         let messages = found
             .elements()
             .ok_or_else(|| format!("`{name}` is {}, not an array", found.kind()))?;
-        let exchange = conversation::exchange(messages)?;
+        let exchange = conversation::exchange(&messages)?;
         self.exchanged(fields, exchange, &name)
     }
 
@@ -317,7 +331,7 @@ impl Parser {
             };
             messages.extend(list);
         }
-        let exchange = conversation::exchange(messages)?;
+        let exchange = conversation::exchange(&messages)?;
         self.exchanged(fields, exchange, "messages")
     }
 
@@ -342,90 +356,11 @@ impl Parser {
     }
 }
 
-impl Columns {
-    fn new(format: Format, mapping: &Mapping) -> Columns {
-        let [questions, answers] = match format {
-            Format::Alpaca => [&["instruction"][..], &["output"]],
-            Format::Dolly => [&["instruction"][..], &["response"]],
-            Format::Completion => [&["prompt"][..], &["completion"]],
-            _ => [QUESTIONS, ANSWERS],
-        };
-        let (inputs, systems) = match format {
-            Format::Completion => (&[][..], &[][..]),
-            _ => (INPUTS, SYSTEMS),
-        };
-        let names = |roles: &[Role], names: &[&str]| match roles.iter().find_map(|role| mapping.column(*role))
-        {
-            Some(column) => vec![column.to_owned()],
-            None => names.iter().map(|name| (*name).to_owned()).collect(),
-        };
-        // Texts without prompts: all of it is learnt, or scored.
-        let alone = mapping.column(Role::Completion).is_some() && mapping.column(Role::Prompt).is_none();
-        Columns {
-            instruction: match alone {
-                true => Vec::new(),
-                false => names(&[Role::Instruction, Role::Prompt], questions),
-            },
-            input: names(&[Role::Input], inputs),
-            output: names(&[Role::Output, Role::Completion], answers),
-            system: names(&[Role::System], systems),
-            messages: match format {
-                Format::Chat => names(&[Role::Messages], &["messages"]),
-                _ => names(&[Role::Messages], CONVERSATIONS),
-            },
-        }
-    }
-}
-
 /// Whether the prompt is a list of messages.
 fn has_messages(fields: &Fields<'_>) -> bool {
     fields
         .get("prompt")
         .is_some_and(|value| value.kind() == "an array")
-}
-
-/// The first of the names that the row has a value for; else the first that it has at all, or that there is.
-fn present<'n>(fields: &Fields<'_>, names: &'n [String], but: &[&str]) -> &'n str {
-    let mut names = names
-        .iter()
-        .map(String::as_str)
-        .filter(|name| !but.contains(name));
-    let first = names.clone().next().unwrap_or_default();
-    let named = |name: &&str| find(fields, name).is_some();
-    let has = |name: &&str| has(fields, name);
-    names
-        .clone()
-        .find(has)
-        .or_else(|| names.find(named))
-        .unwrap_or(first)
-}
-
-fn has(fields: &Fields<'_>, name: &str) -> bool {
-    find(fields, name).is_some_and(|value| !value.is_null())
-}
-
-/// The value of a column; `answers.text.0` is a value within one, unless a column has that name.
-pub(super) fn find<'a>(fields: &Fields<'a>, name: &str) -> Option<Json<'a>> {
-    if let Some(value) = fields.get(name) {
-        return Some(value);
-    }
-    let mut path = name.split('.');
-    let mut value = fields.get(path.next()?)?;
-    for step in path {
-        value = match value.kind() {
-            "an array" => *value.elements()?.get(step.parse::<usize>().ok()?)?,
-            _ => Fields::of(value.get())?.get(step)?,
-        };
-    }
-    Some(value)
-}
-
-/// The text of a column. What is within another value stays there, since the rest of that value is kept.
-fn value(fields: &mut Fields<'_>, name: &str) -> Result<String, String> {
-    match (fields.get(name), find(fields, name)) {
-        (None, Some(value)) => value.text().map_err(|what| format!("`{name}` {what}")),
-        _ => fields.text(name),
-    }
 }
 
 fn instances(input: String, output: Option<String>) -> Vec<Instance> {
@@ -497,56 +432,4 @@ fn self_instruct(fields: &mut Fields<'_>, need: Need) -> Result<Incoming, String
         extra,
         ..Incoming::default()
     })
-}
-
-/// The fields of a row of `file`.
-pub(super) fn object<'a>(file: &str, row: &'a Row) -> Result<Fields<'a>, ReadError> {
-    let fault = |line, column, what: String| ReadError::Row {
-        file: file.to_owned(),
-        place: row.place.of_inner(line, column),
-        what,
-    };
-    let text = std::str::from_utf8(&row.text).map_err(|error| {
-        let valid = &row.text[..error.valid_up_to()];
-        let line = valid.iter().filter(|&&byte| byte == b'\n').count() + 1;
-        let start = memchr::memrchr(b'\n', valid).map_or(0, |end| end + 1);
-        let byte = row.text[valid.len()];
-        let hint = sniff::encoding_hint(&row.text);
-        fault(
-            line,
-            valid.len() - start + 1,
-            format!("not UTF-8: the byte 0x{byte:02x}; {hint}"),
-        )
-    })?;
-    Fields::of(text).ok_or_else(|| {
-        // What is wrong with it, serde says best.
-        let error = match serde_json::from_str::<BTreeMap<String, IgnoredAny>>(text) {
-            Err(error) => error,
-            Ok(_) => return fault(1, 1, "not a JSON object".into()),
-        };
-        let said = error.to_string();
-        // The place in the file is said already; serde's is that in the row.
-        let what = said
-            .rsplit_once(" at line ")
-            .map_or(said.as_str(), |(what, _)| what);
-        let what = match word_at(&row.text, error.line(), error.column()) {
-            Some(word) => format!("`{word}` is not JSON; a value that is missing is null"),
-            None => format!("not a JSON object: {what}"),
-        };
-        fault(error.line(), error.column(), what)
-    })
-}
-
-/// The word at a place of the text, if it is one that other languages write where JSON has null.
-fn word_at(text: &[u8], line: usize, column: usize) -> Option<&'static str> {
-    let line = text.split(|&byte| byte == b'\n').nth(line.saturating_sub(1))?;
-    let before = &line[..column.min(line.len())];
-    // The parser has taken some of the word already.
-    let start = before
-        .iter()
-        .rposition(|byte| !byte.is_ascii_alphabetic() && *byte != b'-')
-        .map_or(0, |place| place + 1);
-    ["NaN", "-Infinity", "Infinity", "None", "undefined"]
-        .into_iter()
-        .find(|word| line[start..].starts_with(word.as_bytes()))
 }

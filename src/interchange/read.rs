@@ -12,15 +12,17 @@ use super::{
     decode::Count,
     delimited::Delimited,
     fields::Fields,
-    format::QUESTIONS,
+    format::ANSWERS,
+    mapping::{Mapping, Role},
+    object::object,
     open::{self, Opened},
-    parse,
+    prose,
     rows::{RowError, Rows},
-    sniff,
+    unknown::Seen,
 };
 pub use super::{
     parse::{FileRow, Incoming, Need, Parser, Reading},
-    rows::{Place, Row},
+    rows::{Found, Place, Row},
 };
 
 /// Where no format is given, at most so many rows are looked at for one …
@@ -59,6 +61,8 @@ pub enum ReadError {
         place: Place,
         /// What is wrong there.
         what: String,
+        /// What stands there, where it could not even be split into a row.
+        found: Option<Found>,
     },
     /// There is nothing in it.
     #[error("`{file}` has no tasks in it")]
@@ -302,7 +306,7 @@ impl RowReader {
                 }
             };
             bytes += row.text.len();
-            match parse::object(&self.file, &row) {
+            match object(&self.file, &row) {
                 Ok(object) => {
                     let first = seen.get_or_insert_with(|| Seen::new(&object, &self.reading));
                     let format = match self.reading.mapping.is_empty() {
@@ -310,6 +314,13 @@ impl RowReader {
                         false => first.sees(&object).then_some(Format::QuestionAnswer),
                     };
                     self.parser = format.map(|format| self.parser_of(format));
+                    if format.is_none()
+                        && self.reading.mapping.is_empty()
+                        && let Some(asked) = asked_in_context(&object)
+                    {
+                        self.reading.mapping = Mapping::of(Role::Instruction, &asked);
+                        self.parser = Some(self.parser_of(Format::QuestionAnswer));
+                    }
                 }
                 Err(error) => fault = fault.or(Some(error)),
             }
@@ -318,18 +329,23 @@ impl RowReader {
                 return Ok(());
             }
         }
-        if let Some(seen) = seen {
-            return Err(seen.unknown(&self.file, &self.reading));
-        }
-        // Nothing is an object.
-        if !self.ahead.is_empty()
-            && let Some(kind) = sniff::unreadable(&self.head)
-        {
+        // Text with commas in it may be anything.
+        let is_table = matches!(self.source, Source::Delimited(_));
+        let nothing = match &seen {
+            Some(_) if is_table && self.reading.mapping.is_empty() => prose::prose(&self.head),
+            // Nothing is an object.
+            None if !self.ahead.is_empty() => prose::unreadable(&self.head),
+            _ => None,
+        };
+        if let Some(kind) = nothing {
             return Err(ReadError::NoRowsInIt {
                 file: self.file.clone(),
                 what: kind.what.into(),
                 hint: kind.hint.into(),
             });
+        }
+        if let Some(seen) = seen {
+            return Err(seen.unknown(&self.file, &self.reading));
         }
         // The first of the errors says most about what the file is.
         match self.ahead.pop_front() {
@@ -352,73 +368,25 @@ impl RowReader {
                 },
                 what,
             },
-            RowError::Malformed { place, what } => ReadError::Row { file, place, what },
-        }
-    }
-}
-
-/// What the rows have that tell no format.
-struct Seen {
-    /// The fields of the first row.
-    fields: Vec<String>,
-    /// Those of them that are lists of objects.
-    lists: Vec<String>,
-    /// Columns that were asked for and in no row yet.
-    missing: Vec<String>,
-}
-
-impl Seen {
-    fn new(first: &Fields<'_>, reading: &Reading) -> Seen {
-        let is_list = |name: &&str| {
-            first.get(name).is_some_and(|value| {
-                let text = value.get().as_bytes();
-                text[0] == b'[' && text[1..].trim_ascii_start().first() == Some(&b'{')
-            })
-        };
-        Seen {
-            fields: first.names().map(str::to_owned).collect(),
-            lists: first.names().filter(is_list).map(str::to_owned).collect(),
-            missing: reading.mapping.columns().map(str::to_owned).collect(),
-        }
-    }
-
-    /// Notes what this row has; whether all that was asked for was found.
-    fn sees(&mut self, object: &Fields<'_>) -> bool {
-        self.missing.retain(|name| parse::find(object, name).is_none());
-        self.missing.is_empty()
-    }
-
-    /// Why the format cannot be told.
-    fn unknown(&self, file: &str, reading: &Reading) -> ReadError {
-        let file = file.to_owned();
-        let fields = quoted(&self.fields);
-        if !self.missing.is_empty() {
-            return ReadError::NoColumn {
+            RowError::Malformed { place, what, found } => ReadError::Row {
                 file,
-                missing: quoted(&self.missing),
-                fields,
-            };
+                place,
+                what,
+                found: Some(found),
+            },
         }
-        let has = |name: &str| self.fields.iter().any(|field| field == name);
-        let answers = reading.need.answer();
-        let hint = if has("chosen") && has("rejected") {
-            "these are preferences; --map output=chosen takes the chosen answer".to_owned()
-        } else if let [list] = &self.lists[..] {
-            format!("if the rows are in `{list}`: `jq -c '.{list}[]' FILE` writes them one a line")
-        } else if answers && QUESTIONS.iter().any(|name| has(name)) {
-            "there is no answer; --map output=COLUMN says which column is one".to_owned()
-        } else if answers && has("text") {
-            "a row is a question and its answer; --map instruction=COLUMN,output=COLUMN says which columns to take".to_owned()
-        } else if answers {
-            "--map instruction=COLUMN,output=COLUMN says which columns to take".to_owned()
-        } else {
-            "--map instruction=COLUMN says which column to take".to_owned()
-        };
-        ReadError::UnknownFormat { file, fields, hint }
     }
 }
 
-fn quoted(names: &[String]) -> String {
-    let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
-    names.join(", ")
+/// The column that asks where a row has a `context` and an answer and nothing else. Beside a question it is what that is about.
+fn asked_in_context(object: &Fields<'_>) -> Option<String> {
+    let names: Vec<&str> = object.names().collect();
+    let &[one, other] = &names[..] else {
+        return None;
+    };
+    let is_answer = |name: &str| ANSWERS.iter().any(|answer| name.eq_ignore_ascii_case(answer));
+    [(one, other), (other, one)]
+        .into_iter()
+        .find(|(asks, answers)| asks.eq_ignore_ascii_case("context") && is_answer(answers))
+        .map(|(asks, _)| asks.to_owned())
 }

@@ -1,37 +1,39 @@
-//! A file of JSON objects, one at a time: JSON lines, or one JSON array. Holds one object in memory, and knows the line
-//! and the column where each begins, so that an error can point at the place. A row that is not what it should be is
-//! said, and the next one found.
+//! A file of JSON, a row at a time: objects, one a line or over several lines each, and arrays of them, one after another in any
+//! order, as `cat` joins files. Holds one row in memory, and knows the line and the column where each begins, so that an error
+//! can point at the place. A row that is not what it should be is said, and the next one found.
 
-use std::{
-    fmt,
-    io::{self, BufRead, Cursor, Read},
-};
+mod ahead;
+mod element;
+mod place;
+#[cfg(test)]
+mod tests;
 
-use memchr::{memchr_iter, memchr2, memrchr};
+use std::io::{self, BufRead};
 
-use super::columns::Cells;
+use memchr::{memchr, memchr_iter, memrchr};
+use serde::Serialize;
+
+use super::{columns::Cells, conversation};
+use ahead::Ahead;
+use element::{Element, Held};
+pub use place::Place;
 
 /// A row of more bytes is not held in memory; it is an error of the row.
 pub const LONGEST: usize = 64 << 20;
 
-/// Where something is in a file; everything counts from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// In a file of text.
-    Text {
-        /// The line.
-        line: usize,
-        /// The column, in bytes.
-        column: usize,
-    },
-    /// In a file of columns, which has no lines.
-    Row(u64),
-}
+/// What is passed over in search of a row's end has this many bytes at most, or the row has none, as on a device.
+pub(super) const ENDLESS: u64 = 1 << 30;
 
-/// The text of one object.
+/// Of a row that is too long to be held so many bytes are shown.
+const SHOWN: usize = 1 << 12;
+
+/// The byte order mark of UTF-8. Joined files have one where each begins.
+pub(super) const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The text of one row.
 #[derive(Debug, Clone)]
 pub struct Row {
-    /// JSON, not parsed yet.
+    /// JSON, not parsed yet: an object, or a conversation that is an array.
     pub text: Vec<u8>,
     /// Where it begins.
     pub place: Place,
@@ -39,6 +41,16 @@ pub struct Row {
     pub number: u64,
     /// Of a row of a Parquet file, what the text was made of.
     pub(super) cells: Option<Cells>,
+}
+
+/// What stands where a row cannot be read, for whoever mends it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Found {
+    /// Text, as it is there; its beginning, where there is too much of it.
+    Text(String),
+    /// The cells of a table's row.
+    Cells(Vec<String>),
 }
 
 /// Why a file cannot be split into rows.
@@ -57,22 +69,22 @@ pub enum RowError {
         place: Place,
         /// What is wrong there.
         what: String,
+        /// What stands there.
+        found: Found,
     },
 }
 
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nothing was read yet.
+    /// The first value.
     Start,
-    /// A line.
-    Line,
-    /// An element of the array; the first one may be missing.
+    /// A value: an object or an array.
+    Value,
+    /// An element of an array; the first one may be missing.
     Element { first: bool },
     /// The comma after an element, or the end of the array.
     Separator,
-    /// An object over several lines, outside of an array.
-    Object,
     /// Nothing any more.
     End,
 }
@@ -80,8 +92,7 @@ enum State {
 /// Reads rows; an iterator. It ends by itself where nothing after an error could be told apart.
 #[derive(Debug)]
 pub struct Rows<R> {
-    /// What was looked at for a byte order mark, then everything else.
-    input: io::Chain<Cursor<Vec<u8>>, R>,
+    input: Ahead<R>,
     /// Bytes taken so far.
     offset: u64,
     line: usize,
@@ -93,11 +104,11 @@ pub struct Rows<R> {
 }
 
 impl<R: BufRead> Rows<R> {
-    /// Rows of `input`, which is either `[ {…}, {…} ]` or an object a line. Blank lines and a byte order mark mean
-    /// nothing.
+    /// Rows of `input`, which is `[ {…}, {…} ]`, an object a line, or several of these one after another. Blank lines and byte
+    /// order marks mean nothing. An array of messages is one row, a conversation.
     pub fn new(input: R) -> Rows<R> {
         Rows {
-            input: Cursor::new(Vec::new()).chain(input),
+            input: Ahead::new(input),
             offset: 0,
             line: 1,
             line_start: 0,
@@ -122,6 +133,10 @@ impl<R: BufRead> Rows<R> {
         }
     }
 
+    fn held(&self) -> Held {
+        Held::new(self.longest)
+    }
+
     /// Takes so many bytes of the buffer.
     fn take(&mut self, count: usize) -> io::Result<()> {
         let taken = &self.input.fill_buf()?[..count];
@@ -136,89 +151,173 @@ impl<R: BufRead> Rows<R> {
 
     /// The next byte that is not space, without taking it.
     fn skip_space(&mut self) -> io::Result<Option<u8>> {
+        self.skip_space_into(&mut Held::new(0))
+    }
+
+    /// The same; the space is added to `text`.
+    fn skip_space_into(&mut self, text: &mut Held) -> io::Result<Option<u8>> {
         loop {
+            if self.input.begins(MARK)? {
+                let is_first = self.offset == self.line_start;
+                self.take(MARK.len())?;
+                if is_first {
+                    // It stands before the first column.
+                    self.line_start = self.offset;
+                }
+                continue;
+            }
             let buffer = self.input.fill_buf()?;
             if buffer.is_empty() {
                 return Ok(None);
             }
-            match buffer.iter().position(|byte| !byte.is_ascii_whitespace()) {
+            match buffer.iter().position(|byte| !is_space(*byte)) {
                 Some(0) => return Ok(Some(buffer[0])),
                 space => {
                     let count = space.unwrap_or(buffer.len());
+                    text.add(&buffer[..count]);
                     self.take(count)?;
                 }
             }
         }
     }
 
-    fn malformed(&self, what: impl Into<String>) -> RowError {
-        RowError::Malformed {
-            place: self.place(),
-            what: what.into(),
+    /// The next byte that is not space, if there is one before the line ends. The space is added to `text`.
+    fn next_on_line(&mut self, text: &mut Held) -> io::Result<Option<u8>> {
+        loop {
+            let next = self.input.fill_buf()?.first().copied();
+            match next {
+                Some(byte) if byte != b'\n' && is_space(byte) => {
+                    text.add(&[byte]);
+                    self.take(1)?;
+                }
+                _ if self.input.begins(MARK)? => return Ok(None),
+                _ => return Ok(next.filter(|byte| *byte != b'\n')),
+            }
         }
     }
 
+    /// Reads until there is a row, or nothing any more.
     fn read(&mut self) -> Result<Option<Row>, RowError> {
-        match self.state {
-            State::Start => {
-                self.start()?;
-                self.read()
+        while self.state != State::End {
+            let row = match self.state {
+                State::Start | State::Value => self.read_value(),
+                State::Element { first } => self.read_element(first),
+                State::Separator => self.read_separator(),
+                State::End => Ok(None),
+            };
+            if let Some(row) = row? {
+                return Ok(Some(row));
             }
-            State::Line => self.read_line(),
-            State::Element { first } => self.read_element(first),
-            State::Separator => self.read_separator(),
-            State::Object => self.read_object(),
-            State::End => Ok(None),
+        }
+        Ok(None)
+    }
+
+    fn read_value(&mut self) -> Result<Option<Row>, RowError> {
+        let is_first = std::mem::replace(&mut self.state, State::Value) == State::Start;
+        match self.skip_space()? {
+            None => {
+                self.state = State::End;
+                Ok(None)
+            }
+            Some(b'{') => self.read_object(),
+            Some(b'[') => self.read_array(is_first),
+            Some(_) => self.read_line(self.place(), self.held()),
         }
     }
 
-    fn start(&mut self) -> io::Result<()> {
-        // A buffer may be shorter than the mark.
-        let (head, rest) = self.input.get_mut();
-        rest.take(3).read_to_end(head.get_mut())?;
-        if head.get_ref() == b"\xef\xbb\xbf" {
-            head.set_position(3);
-            (self.offset, self.line_start) = (3, 3);
-        }
-        self.state = match self.skip_space()? {
-            Some(b'[') => {
-                self.take(1)?;
-                State::Element { first: true }
+    /// The rest of a line that begins at `place` with `text`, whatever it is; who parses it says what is wrong.
+    fn read_line(&mut self, place: Place, mut text: Held) -> Result<Option<Row>, RowError> {
+        loop {
+            let buffer = self.input.fill_buf()?;
+            let end = memchr(b'\n', buffer);
+            let count = end.map_or(buffer.len(), |end| end + 1);
+            text.add(&buffer[..count]);
+            self.take(count)?;
+            if end.is_some() || count == 0 {
+                return text.into_row(place).map(Some);
             }
-            _ if self.indented => State::Object,
-            _ => State::Line,
-        };
-        Ok(())
+            ends(&text, place)?;
+        }
     }
 
-    fn read_line(&mut self) -> Result<Option<Row>, RowError> {
-        if self.skip_space()?.is_none() {
-            self.state = State::End;
-            return Ok(None);
-        }
+    /// An object on a line, or over several.
+    fn read_object(&mut self) -> Result<Option<Row>, RowError> {
         let place = self.place();
-        let mut text = Vec::new();
-        let mut taken = (&mut self.input)
-            .take(self.longest as u64 + 1)
-            .read_until(b'\n', &mut text)?;
-        let cut = text.len() > self.longest && text.last() != Some(&b'\n');
-        if cut {
-            taken += self.input.skip_until(b'\n')?;
+        let (mut element, mut text) = (Element::default(), self.held());
+        let mut goes_on = self.indented;
+        loop {
+            let buffer = self.input.fill_buf()?;
+            let line = memchr(b'\n', buffer);
+            let piece = &buffer[..line.map_or(buffer.len(), |end| end + 1)];
+            let end = element.end(piece);
+            let count = end.unwrap_or(piece.len());
+            text.add(&buffer[..count]);
+            self.take(count)?;
+            match (end, line) {
+                (Some(_), _) if goes_on => return text.into_row(place).map(Some),
+                (Some(_), _) => return self.end_line(place, text),
+                (None, None) if count == 0 && goes_on => {
+                    return Err(malformed(place, "the file ends within this object", &text));
+                }
+                (None, None) if count == 0 => return text.into_row(place).map(Some),
+                (None, Some(_)) if !goes_on => {
+                    // The next line goes on with this object, or has one of its own and this one is broken.
+                    if element.in_string || !matches!(self.skip_space_into(&mut text)?, Some(b'"' | b'}')) {
+                        return text.into_row(place).map(Some);
+                    }
+                    goes_on = true;
+                }
+                _ => ends(&text, place)?,
+            }
         }
-        self.offset += taken as u64;
-        self.line += 1;
-        self.line_start = self.offset;
-        if cut {
-            return Err(RowError::too_long(place));
+    }
+
+    /// Looks at what follows an object on its line: nothing or another value, or the line is no row.
+    fn end_line(&mut self, place: Place, mut text: Held) -> Result<Option<Row>, RowError> {
+        match self.next_on_line(&mut text)? {
+            None | Some(b'{' | b'[') => text.into_row(place).map(Some),
+            Some(_) => self.read_line(place, text),
         }
-        // A parser that runs into the line's end would point at the next line.
-        text.truncate(text.trim_ascii_end().len());
-        Ok(Some(Row::new(text, place)))
+    }
+
+    /// An array of rows, or one that is a row itself. Beyond the first value, what stands in brackets may be no JSON at all.
+    fn read_array(&mut self, is_first: bool) -> Result<Option<Row>, RowError> {
+        let (place, mut text) = (self.place(), self.held());
+        text.add(b"[");
+        self.take(1)?;
+        match self.next_on_line(&mut text)? {
+            None | Some(b'{' | b'[' | b']') => {}
+            Some(byte) if is_first && byte != b'"' => {}
+            Some(_) => return self.read_line(place, text),
+        }
+        if self.skip_space_into(&mut text)? == Some(b'{') {
+            return self.read_first(place, text);
+        }
+        self.state = State::Element { first: true };
+        Ok(None)
+    }
+
+    /// The first object of an array that `opened` at a place; all of the array, if that object is a message.
+    fn read_first(&mut self, opened: Place, mut text: Held) -> Result<Option<Row>, RowError> {
+        let (place, mut object) = (self.place(), self.held());
+        let is_whole = self.read_to_end(Element::default(), &mut object, place)?;
+        if !is_whole {
+            return Err(malformed(place, "the file ends within this object", &object));
+        }
+        if !conversation::is_message(object.bytes()) {
+            self.state = State::Separator;
+            return object.into_row(place).map(Some);
+        }
+        text.add(object.bytes());
+        match self.read_to_end(Element::in_array(), &mut text, opened)? {
+            true => text.into_row(opened).map(Some),
+            false => Err(malformed(opened, "the file ends within this array", &text)),
+        }
     }
 
     fn read_separator(&mut self) -> Result<Option<Row>, RowError> {
         match self.skip_space()? {
-            Some(b']') => self.read_end(),
+            Some(b']') => self.close(),
             Some(b',') => {
                 self.take(1)?;
                 self.read_element(false)
@@ -229,95 +328,81 @@ impl<R: BufRead> Rows<R> {
                     Some(_) => State::Element { first: false },
                     None => State::End,
                 };
-                Err(self.malformed("expected `,` or `]` after an object of the array"))
+                let what = "expected `,` or `]` after an object of the array";
+                Err(malformed(self.place(), what, &self.held()))
             }
         }
     }
 
-    /// Takes the `]`.
-    fn read_end(&mut self) -> Result<Option<Row>, RowError> {
+    /// Takes the `]`. Another value may follow.
+    fn close(&mut self) -> Result<Option<Row>, RowError> {
         self.take(1)?;
-        self.state = State::End;
-        match self.skip_space()? {
-            None => Ok(None),
-            Some(_) => Err(self.malformed("there is something after the array")),
-        }
-    }
-
-    /// One of several objects that stand one after another.
-    fn read_object(&mut self) -> Result<Option<Row>, RowError> {
-        match self.skip_space()? {
-            None => {
-                self.state = State::End;
-                Ok(None)
-            }
-            Some(b'{') => {
-                let row = self.read_whole(true);
-                if self.state != State::End {
-                    self.state = State::Object;
-                }
-                row
-            }
-            Some(_) => {
-                // Nothing tells where it ends but the line.
-                let place = self.place();
-                let skipped = self.input.skip_until(b'\n')?;
-                self.offset += skipped as u64;
-                self.line += 1;
-                self.line_start = self.offset;
-                Err(RowError::Malformed {
-                    place,
-                    what: "expected an object `{`".into(),
-                })
-            }
-        }
+        self.state = State::Value;
+        Ok(None)
     }
 
     fn read_element(&mut self, first: bool) -> Result<Option<Row>, RowError> {
         let next = self.skip_space()?;
         if first && next == Some(b']') {
-            return self.read_end();
+            return self.close();
         }
-        self.read_whole(next == Some(b'{'))
+        self.state = State::Separator;
+        let (place, mut text) = (self.place(), self.held());
+        let is_whole = self.read_to_end(Element::default(), &mut text, place)?;
+        match next {
+            Some(b'{') if !is_whole => Err(malformed(place, "the file ends within this object", &text)),
+            Some(b'{') => text.into_row(place).map(Some),
+            Some(b'[') if is_whole && conversation::is_list(text.bytes()) => text.into_row(place).map(Some),
+            _ => Err(malformed(place, "expected an object `{`", &text)),
+        }
     }
 
-    /// Reads an element to its end.
-    fn read_whole(&mut self, is_object: bool) -> Result<Option<Row>, RowError> {
-        self.state = State::Separator;
-        let place = self.place();
-        let (mut element, mut text, mut length) = (Element::default(), Vec::new(), 0);
+    /// Reads a value to its end; false where the file ends first, and with it everything.
+    fn read_to_end(&mut self, mut element: Element, text: &mut Held, place: Place) -> Result<bool, RowError> {
         loop {
             let buffer = self.input.fill_buf()?;
             if buffer.is_empty() {
                 self.state = State::End;
-                break;
+                return Ok(false);
             }
             let end = element.end(buffer);
             let count = end.unwrap_or(buffer.len());
-            length += count;
-            if is_object && length <= self.longest {
-                text.extend_from_slice(&buffer[..count]);
-            } else {
-                text = Vec::new();
-            }
+            text.add(&buffer[..count]);
             self.take(count)?;
             if end.is_some() {
-                break;
+                return Ok(true);
             }
-        }
-        match (is_object, self.state) {
-            (false, _) => Err(RowError::Malformed {
-                place,
-                what: "expected an object `{`".into(),
-            }),
-            (true, State::End) => Err(RowError::Malformed {
-                place,
-                what: "the file ends within this object".into(),
-            }),
-            _ if length > self.longest => Err(RowError::too_long(place)),
-            _ => Ok(Some(Row::new(text, place))),
+            ends(text, place)?;
         }
     }
+}
+
+/// What means nothing between values: white space, the zeros and the Ctrl-Z that some programs fill files up with, and the
+/// separator of RFC 7464.
+fn is_space(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || matches!(byte, b'\0' | b'\x1a' | b'\x1e')
+}
+
+fn malformed(place: Place, what: &str, text: &Held) -> RowError {
+    RowError::Malformed {
+        place,
+        what: what.into(),
+        found: text.found(),
+    }
+}
+
+/// Fails on a row that does not end.
+fn ends(text: &Held, place: Place) -> Result<(), RowError> {
+    match (text.length() > ENDLESS, place) {
+        (true, Place::Text { line, .. }) => Err(endless(line)),
+        _ => Ok(()),
+    }
+}
+
+/// The row that begins at `line` does not end.
+pub(super) fn endless(line: usize) -> RowError {
+    let error = format!("the row at line {line} has no end within {} MiB", ENDLESS >> 20);
+    RowError::Io(io::Error::new(io::ErrorKind::FileTooLarge, error))
 }
 
 impl<R: BufRead> Iterator for Rows<R> {
@@ -334,63 +419,37 @@ impl<R: BufRead> Iterator for Rows<R> {
 
 /// Whether the object that the text begins with goes on behind its first line.
 pub(super) fn spans_lines(text: &[u8]) -> bool {
-    let Some(end) = memchr::memchr(b'\n', text) else {
+    let Some(end) = memchr(b'\n', text) else {
         return false;
     };
     let (line, rest) = text.split_at(end);
     let mut element = Element::default();
-    // Within a string there is no line break, so that a line that ends in one is broken, not indented.
     element.end(line).is_none()
         && !element.in_string
         && matches!(rest.trim_ascii_start().first(), Some(b'"' | b'}'))
 }
 
-/// How far into an element of the array we are.
-#[derive(Debug, Default)]
-struct Element {
-    begun: bool,
-    depth: usize,
-    in_string: bool,
-    escaped: bool,
-}
-
-impl Element {
-    /// Reads on; where in `text` the element ends, if it does. What is no JSON ends where the next element might begin.
-    fn end(&mut self, text: &[u8]) -> Option<usize> {
-        let mut at = 0;
-        while at < text.len() {
-            if self.in_string && !self.escaped {
-                at += memchr2(b'"', b'\\', &text[at..])?;
-            }
-            match text[at] {
-                _ if self.escaped => self.escaped = false,
-                b'\\' if self.in_string => self.escaped = true,
-                b'"' => self.in_string = !self.in_string,
-                b'{' | b'[' if self.depth == 0 && self.begun => return Some(at),
-                b'{' | b'[' => self.depth += 1,
-                b',' | b']' if self.depth == 0 => return Some(at),
-                b'}' | b']' if self.depth > 0 => {
-                    self.depth -= 1;
-                    if self.depth == 0 {
-                        return Some(at + 1);
-                    }
-                }
-                _ => {}
-            }
-            self.begun = true;
-            at += 1;
-        }
-        None
-    }
-}
-
 impl RowError {
-    /// The row at `place` is longer than [`LONGEST`].
-    pub(super) fn too_long(place: Place) -> RowError {
+    /// The row at `place`, which begins so, is longer than [`LONGEST`].
+    pub(super) fn too_long(place: Place, beginning: &[u8]) -> RowError {
         RowError::Malformed {
             place,
             what: format!("the row is longer than {} MiB", LONGEST >> 20),
+            found: Found::beginning(beginning),
         }
+    }
+}
+
+impl Found {
+    /// All of these bytes.
+    pub(super) fn text(bytes: &[u8]) -> Found {
+        Found::Text(String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    /// The first of these bytes, of more than can be held.
+    fn beginning(bytes: &[u8]) -> Found {
+        let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]);
+        Found::Text(format!("{shown}…"))
     }
 }
 
@@ -402,219 +461,6 @@ impl Row {
             place,
             number: 0,
             cells: None,
-        }
-    }
-}
-
-impl Place {
-    /// The place in the file of something that a parser found at `line` and `column` of a row beginning here; both
-    /// count from 1.
-    pub fn of_inner(self, inner_line: usize, inner_column: usize) -> Place {
-        match self {
-            Place::Text { line, column } if inner_line <= 1 => Place::Text {
-                line,
-                column: column + inner_column.saturating_sub(1),
-            },
-            Place::Text { line, .. } => Place::Text {
-                line: line + inner_line - 1,
-                column: inner_column,
-            },
-            Place::Row(_) => self,
-        }
-    }
-
-    /// The place, with the name of the file: `rows.jsonl:3:1`, or `rows.parquet: row 3`.
-    pub fn in_file(self, file: &str) -> impl fmt::Display {
-        fmt::from_fn(move |f| match self {
-            Place::Text { line, column } => write!(f, "{file}:{line}:{column}"),
-            Place::Row(row) => write!(f, "{file}: row {row}"),
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::BufReader;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// What a file is split into: each row with its place, or what is said in its stead.
-    fn split(input: impl BufRead, longest: usize) -> Vec<Result<(Vec<u8>, String), String>> {
-        let rows = Rows {
-            longest,
-            ..Rows::new(input)
-        };
-        rows.map(|row| match row {
-            Ok(row) => Ok((row.text, row.place.in_file("f").to_string())),
-            Err(RowError::Malformed { place, what }) => Err(format!("{}: {what}", place.in_file("f"))),
-            Err(error) => Err(error.to_string()),
-        })
-        .collect()
-    }
-
-    fn all(text: &str) -> Vec<Result<(String, String), String>> {
-        split(text.as_bytes(), LONGEST)
-            .into_iter()
-            .map(|row| row.map(|(text, place)| (String::from_utf8(text).unwrap(), place)))
-            .collect()
-    }
-
-    fn row(text: &str, place: &str) -> Result<(String, String), String> {
-        Ok((text.into(), place.into()))
-    }
-
-    fn fault(what: &str) -> Result<(String, String), String> {
-        Err(what.into())
-    }
-
-    #[test]
-    fn lines_and_arrays() {
-        assert_eq!(all(""), []);
-        assert_eq!(all(" [ ] \n"), []);
-        assert_eq!(
-            all("\u{feff}\n {\"a\": 1}\n\n{}"),
-            [row("{\"a\": 1}", "f:2:2"), row("{}", "f:4:1")]
-        );
-        assert_eq!(all("\u{feff}{}"), [row("{}", "f:1:1")]);
-        assert_eq!(
-            all("[{\"a\": \"}\\\"]\"},\n  {\"b\": [{}]}]"),
-            [row("{\"a\": \"}\\\"]\"}", "f:1:2"), row("{\"b\": [{}]}", "f:2:3")]
-        );
-    }
-
-    #[test]
-    fn what_is_no_row_is_said_and_the_next_one_found() {
-        let comma = "expected `,` or `]` after an object of the array";
-        let object = "expected an object `{`";
-        assert_eq!(
-            all("[{} {}]"),
-            [
-                row("{}", "f:1:2"),
-                fault(&format!("f:1:5: {comma}")),
-                row("{}", "f:1:5")
-            ]
-        );
-        assert_eq!(
-            all("[{},\n3, \"a,\\\"]\", [1, {}],,null {\"b\": 1},]"),
-            [
-                row("{}", "f:1:2"),
-                fault(&format!("f:2:1: {object}")),
-                fault(&format!("f:2:4: {object}")),
-                fault(&format!("f:2:13: {object}")),
-                fault(&format!("f:2:21: {object}")),
-                fault(&format!("f:2:22: {object}")),
-                fault(&format!("f:2:27: {comma}")),
-                row("{\"b\": 1}", "f:2:27"),
-                fault(&format!("f:2:36: {object}")),
-            ]
-        );
-        assert_eq!(
-            all("[{},\n {\"a\": ")[1..],
-            [fault("f:2:2: the file ends within this object")]
-        );
-        assert_eq!(all("[{}")[1..], [fault(&format!("f:1:4: {comma}"))]);
-        assert_eq!(all("[{},")[1..], [fault(&format!("f:1:5: {object}"))]);
-        assert_eq!(
-            all("[{}] {}")[1..],
-            [fault("f:1:6: there is something after the array")]
-        );
-    }
-
-    #[test]
-    fn a_row_without_bound_is_passed_over() {
-        let long = format!("{{\"a\": \"{}\"}}", "x".repeat(100));
-        for (text, place, next) in [
-            (format!("{{}}\n{long}\n{{\"b\": 1}}"), "f:2:1", "f:3:1"),
-            (format!("[{{}},\n{long},\n{{\"b\": 1}}]"), "f:2:1", "f:3:1"),
-        ] {
-            let rows = split(text.as_bytes(), 20);
-            assert_eq!(rows.len(), 3, "{rows:?}");
-            assert_eq!(rows[1], Err(format!("{place}: the row is longer than 64 MiB")));
-            assert_eq!(rows[2], Ok((b"{\"b\": 1}".to_vec(), next.to_owned())));
-        }
-        let exact = "{\"a\": 12345678901234}";
-        for text in [exact.to_owned(), format!("{exact}\n"), format!("[{exact}]")] {
-            assert!(split(text.as_bytes(), 21)[0].is_ok(), "{text}");
-            assert!(split(text.as_bytes(), 20)[0].is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn the_size_of_the_buffer_changes_nothing() {
-        let texts = [
-            "\u{feff}{\"a\": \"x\\\\\"}\r\n\r\n  {\"b\": [1, {\"c\": \"}\"}]} \noops\n{\"d\": \"\u{2602}\"}",
-            "\u{feff} [ {\"a\": \"\\\"]\\\\\"} ,\n3, {\"b\":\n [1, {\"c\": \"\\\\\\\"}\"}]}\n{\"d\": 1}, [[]], {\"e\"",
-            "\u{fe00}{}",
-        ];
-        for text in texts {
-            for longest in [10, LONGEST] {
-                let whole = split(text.as_bytes(), longest);
-                for capacity in 1..64 {
-                    let buffered = BufReader::with_capacity(capacity, text.as_bytes());
-                    assert_eq!(split(buffered, longest), whole, "{text} by {capacity}");
-                }
-            }
-        }
-    }
-
-    /// Any JSON.
-    fn value() -> impl Strategy<Value = serde_json::Value> {
-        let leaf = prop_oneof![
-            Just(serde_json::Value::Null),
-            any::<bool>().prop_map(Into::into),
-            any::<i64>().prop_map(Into::into),
-            any::<String>().prop_map(Into::into),
-            "[\\[\\]{},\"\\\\\n ]{0,8}".prop_map(Into::into),
-        ];
-        leaf.prop_recursive(3, 16, 4, |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
-                object(inner)
-            ]
-        })
-    }
-
-    fn object(value: impl Strategy<Value = serde_json::Value>) -> impl Strategy<Value = serde_json::Value> {
-        prop::collection::btree_map(any::<String>(), value, 0..4)
-            .prop_map(|fields| serde_json::Value::Object(fields.into_iter().collect()))
-    }
-
-    proptest! {
-        #[test]
-        fn every_object_comes_back(
-            objects in prop::collection::vec(object(value()), 1..6), capacity in 1usize..40, pretty in any::<bool>()
-        ) {
-            let lines: Vec<String> = objects.iter().map(|object| object.to_string()).collect();
-            let elements = match pretty {
-                true => objects.iter().map(|object| serde_json::to_string_pretty(object).unwrap()).collect(),
-                false => lines.clone(),
-            };
-            for (text, rows) in [
-                (lines.join("\r\n\n"), lines),
-                (format!("\t[\n{}\n]\n", elements.join(" ,\n")), elements),
-            ] {
-                let found = split(BufReader::with_capacity(capacity, text.as_bytes()), LONGEST);
-                let found: Vec<_> = found.into_iter().map(|row| String::from_utf8(row.unwrap().0).unwrap()).collect();
-                prop_assert_eq!(found, rows);
-            }
-        }
-
-        #[test]
-        fn any_bytes_come_to_an_end(
-            bytes in prop_oneof![
-                prop::collection::vec(any::<u8>(), 0..200),
-                "\\[?[\\[\\]{},:\"\\\\ \na1]{0,100}".prop_map(String::into_bytes),
-            ],
-            capacity in 1usize..40
-        ) {
-            // Nothing is said twice of a place where nothing is taken: at most twice as much as there are bytes.
-            let mut rows = Rows::new(BufReader::with_capacity(capacity, bytes.as_slice()));
-            let count = (0..2 * bytes.len() + 2).map_while(|_| rows.next()).count();
-            prop_assert!(count < 2 * bytes.len() + 2);
-            prop_assert!(rows.next().is_none());
-            prop_assert_eq!(split(BufReader::with_capacity(capacity, bytes.as_slice()), 7), split(bytes.as_slice(), 7));
         }
     }
 }

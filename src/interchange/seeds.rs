@@ -50,6 +50,7 @@ pub fn read(
                     file: seed.place.file.to_string(),
                     place: row.place,
                     what,
+                    found: None,
                 };
                 left_out.leave(&error, Some(&row))?;
                 left_out.lines().for_each(|line| eprintln!("{line}"));

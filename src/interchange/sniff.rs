@@ -1,9 +1,9 @@
 //! What a file is by its first bytes. Its name says nothing: half of all `.json` files hold lines, and a page of HTML may be called
-//! `data.jsonl`.
+//! `data.jsonl`. What text is, [`prose`] says.
 
-use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
+use std::io::Read;
 
-use super::rows;
+use super::{prose, rows};
 
 /// So many bytes of a file are looked at.
 pub(super) const HEAD: usize = 1 << 16;
@@ -31,8 +31,11 @@ pub(super) enum Content {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compression {
     Gzip,
+    Zlib,
     Zstd,
     Xz,
+    /// What came before xz.
+    Lzma,
     Bzip2,
 }
 
@@ -40,8 +43,10 @@ impl Compression {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Compression::Gzip => "gzip",
+            Compression::Zlib => "zlib",
             Compression::Zstd => "zstd",
             Compression::Xz => "xz",
+            Compression::Lzma => "lzma",
             Compression::Bzip2 => "bzip2",
         }
     }
@@ -58,17 +63,21 @@ pub(super) struct Kind {
 
 const WEIGHTS: &str = "these are weights of a model, not rows";
 const UNPACK: &str = "unpack it, and give a file in it";
-const CONVERT: &str = "write it as JSON lines, CSV or Parquet";
+pub(super) const CONVERT: &str = "write it as JSON lines, CSV or Parquet";
 
 /// What these bytes, the first of a file, are.
 pub(super) fn look(head: &[u8]) -> Content {
-    if let Some(content) = of_magic(head) {
-        return content;
-    }
-    match binary(head).or_else(|| page(head)) {
-        Some((what, hint)) => Content::Other(Kind { what, hint }),
-        None => Content::Text,
-    }
+    let named = |(what, hint)| Content::Other(Kind { what, hint });
+    of_magic(head)
+        .or_else(|| binary(head).map(named))
+        .or_else(|| prose::page(head).map(Content::Other))
+        .or_else(|| utf32(head).map(named))
+        .or_else(|| unmarked_utf16(head))
+        .or_else(|| {
+            let begins_with_zero = head.first() == Some(&0);
+            begins_with_zero.then(|| named(("not text, and no format that ewe knows", CONVERT)))
+        })
+        .unwrap_or(Content::Text)
 }
 
 fn of_magic(head: &[u8]) -> Option<Content> {
@@ -88,11 +97,42 @@ fn of_magic(head: &[u8]) -> Option<Content> {
         () if begins(b"BZh") && head.get(4..10) == Some(b"\x17\x72\x45\x38\x50\x90") => {
             Content::Compressed(Compression::Bzip2)
         }
+        () if is_zlib(head) => Content::Compressed(Compression::Zlib),
+        () if is_lzma(head) => Content::Compressed(Compression::Lzma),
         () if begins(b"PAR1") => Content::Parquet,
         () if begins(b"ARROW1\0\0") => Content::ArrowFile,
         () if is_arrow_stream(head) => Content::ArrowStream,
         () => return utf16(head),
     })
+}
+
+/// Two bytes that are a multiple of 31, and something behind them that can be unpacked: text may begin so, too.
+fn is_zlib(head: &[u8]) -> bool {
+    let [0x78, second, ..] = head else {
+        return false;
+    };
+    let mut first = [0];
+    u16::from_be_bytes([0x78, *second]).is_multiple_of(31)
+        && !is_text(head)
+        && flate2::read::ZlibDecoder::new(head)
+            .read_exact(&mut first)
+            .is_ok()
+}
+
+/// The usual settings, the size of the dictionary, and the length, which may be unknown.
+fn is_lzma(head: &[u8]) -> bool {
+    let length = head
+        .get(5..13)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(u64::from_le_bytes);
+    head.starts_with(b"\x5d\0\0")
+        && head[3..].iter().take(2).any(|byte| *byte != 0)
+        && length.is_some_and(|length| length == u64::MAX || length < 1 << 40)
+}
+
+/// Whether the bytes are UTF-8 without the control characters that no text has.
+fn is_text(head: &[u8]) -> bool {
+    prose::text(head).is_some_and(|text| !text.bytes().any(|byte| byte < 9))
 }
 
 /// A stream begins with a mark and the length of the schema, a multiple of 8.
@@ -114,7 +154,57 @@ fn utf16(head: &[u8]) -> Option<Content> {
         [0, a, 0, b, ..] if a.is_ascii() && b.is_ascii() && *a != 0 && *b != 0 => (true, 0),
         _ => return None,
     };
-    Some(Content::Utf16 { big_endian, mark })
+    let content = Content::Utf16 { big_endian, mark };
+    // Letters of other scripts may look so in the wrong order of bytes.
+    let unmarked = (mark == 0).then(|| unmarked_utf16(head)).flatten();
+    Some(unmarked.unwrap_or(content))
+}
+
+/// UTF-16 without a mark whose first letters are not those of ASCII. All of it is characters, none a control character, and some
+/// stand between cells or fields; in the other order of bytes there are fewer of these.
+fn unmarked_utf16(head: &[u8]) -> Option<Content> {
+    let zeros = head.iter().filter(|byte| **byte == 0).count();
+    let controls = head.iter().filter(|byte| **byte < 9).count();
+    if zeros == 0 || (prose::text(head).is_some() && controls * 4 < head.len()) {
+        return None;
+    }
+    let between = |big_endian: bool| {
+        let units = head.chunks_exact(2).map(|pair| match big_endian {
+            true => u16::from_be_bytes([pair[0], pair[1]]),
+            false => u16::from_le_bytes([pair[0], pair[1]]),
+        });
+        let characters: Vec<_> = char::decode_utf16(units).collect();
+        // The last of them may be cut.
+        let (_, whole) = characters.split_last()?;
+        let is_read = |c: &Result<char, _>| c.as_ref().is_ok_and(|c| *c >= '\t' && *c != '\u{fffe}');
+        let is_between = |c: &&Result<char, _>| c.as_ref().is_ok_and(|c| "\t\n\r ,;|:{}[]\"".contains(*c));
+        let between = characters.iter().filter(is_between).count();
+        (whole.iter().all(is_read) && between > 0).then_some(between)
+    };
+    let big_endian = match (between(false), between(true)) {
+        (None, None) => return None,
+        (little, big) => big > little,
+    };
+    Some(Content::Utf16 { big_endian, mark: 0 })
+}
+
+/// UTF-32 without a mark: units of four bytes, each of which is a character.
+fn utf32(head: &[u8]) -> Option<(&'static str, &'static str)> {
+    let all = |unit: fn([u8; 4]) -> u32| {
+        let mut units = head
+            .chunks_exact(4)
+            .map(|bytes| unit([bytes[0], bytes[1], bytes[2], bytes[3]]));
+        units.all(|unit| char::from_u32(unit).is_some_and(|c| c >= '\t'))
+    };
+    match head.len() >= 8 {
+        true if all(u32::from_le_bytes) => {
+            Some(("text in UTF-32", "`iconv -f UTF-32LE -t UTF-8` converts it"))
+        }
+        true if all(u32::from_be_bytes) => {
+            Some(("text in UTF-32", "`iconv -f UTF-32BE -t UTF-8` converts it"))
+        }
+        _ => None,
+    }
 }
 
 fn binary(head: &[u8]) -> Option<(&'static str, &'static str)> {
@@ -141,9 +231,13 @@ fn binary(head: &[u8]) -> Option<(&'static str, &'static str)> {
         () if begins(b"GGUF") => ("a GGUF model", WEIGHTS),
         () if begins(b"tjgg") || begins(b"lmgg") || begins(b"fmgg") => ("a GGML model", WEIGHTS),
         () if is_safetensors(head) => ("a safetensors file", WEIGHTS),
-        () if head.len() > 2 && head[0] == 0x80 && (2..=5).contains(&head[1]) => (
+        () if is_pickle(head) => (
             "a pickle of Python's",
             "ewe runs no code of files; write the rows as JSON lines",
+        ),
+        () if begins(b"PARE") => (
+            "an encrypted Parquet file",
+            "decrypt it, and write it as Parquet without encryption",
         ),
         () if begins(b"\x89HDF\r\n\x1a\n") => ("an HDF5 file", CONVERT),
         () if begins(b"\x93NUMPY") => ("an array of NumPy's", CONVERT),
@@ -160,9 +254,35 @@ fn binary(head: &[u8]) -> Option<(&'static str, &'static str)> {
         () if begins(b"\xff\xfe\0\0") || begins(b"\0\0\xfe\xff") => {
             ("text in UTF-32", "`iconv -f UTF-32 -t UTF-8` converts it")
         }
-        () if head.first() == Some(&0) => ("not text, and no format that ewe knows", CONVERT),
         () => return None,
     })
+}
+
+/// Protocols 2 to 5 say so. What begins one of the older, 0 in text and 1 in bytes, is a list, a dictionary or a class.
+fn is_pickle(head: &[u8]) -> bool {
+    let is_memo = |text: &[u8]| match text {
+        [b'p', number @ ..] => behind_line(number, u8::is_ascii_digit).is_some(),
+        [b'q', 0..=8, ..] => true,
+        _ => false,
+    };
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');
+    match head {
+        [0x80, 2..=5, ..] => true,
+        [b']' | b'}' | b')', rest @ ..] => is_memo(rest),
+        [b'(', b'l' | b'd' | b't', rest @ ..] => is_memo(rest),
+        [b'c', class @ ..] => {
+            let rest = behind_line(class, is_name).and_then(|name| behind_line(name, is_name));
+            rest.is_some_and(|rest| is_memo(rest) || rest.starts_with(b"("))
+        }
+        _ => false,
+    }
+}
+
+/// What stands behind the first line, if that has something in it, and nothing else than such bytes.
+fn behind_line(text: &[u8], is_of: fn(&u8) -> bool) -> Option<&[u8]> {
+    let end = memchr::memchr(b'\n', text)?;
+    let is_whole = end > 0 && text[..end].iter().all(is_of);
+    is_whole.then_some(&text[end + 1..])
 }
 
 fn zip(head: &[u8]) -> (&'static str, &'static str) {
@@ -189,100 +309,20 @@ fn is_safetensors(head: &[u8]) -> bool {
     length.is_some_and(|length| (2..1 << 28).contains(&length)) && head.get(8) == Some(&b'{')
 }
 
-/// Text that certainly has no rows.
-fn page(head: &[u8]) -> Option<(&'static str, &'static str)> {
-    let text = head
-        .strip_prefix(b"\xef\xbb\xbf")
-        .unwrap_or(head)
-        .trim_ascii_start();
-    let begins = |word: &str| {
-        text.get(..word.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()))
-    };
-    Some(match () {
-        () if begins("version https://git-lfs.github.com/spec/")
-            || begins("version https://hawser.github.com/") =>
-        {
-            (
-                "a pointer of Git LFS, which stands for a file that was not downloaded",
-                "`git lfs pull` brings the file itself",
-            )
+/// Text without the marks and the space that it begins with.
+pub(super) fn beginning(mut head: &[u8]) -> &[u8] {
+    loop {
+        head = head.trim_ascii_start();
+        match head.strip_prefix(rows::MARK).or(head.strip_prefix(b"\x1e")) {
+            Some(rest) => head = rest,
+            None => return head,
         }
-        () if begins("<!doctype html") || begins("<html") || begins("<head") || begins("<body") => (
-            "an HTML page",
-            "a server sent a page in place of the file; on the Hugging Face hub, take the link with `resolve`, not `blob`",
-        ),
-        () if begins("<?xml") || begins("<rss") || begins("<svg") => ("XML", CONVERT),
-        () if begins("%!PS") => ("a PostScript document", CONVERT),
-        () if begins("<") && begins("<!--") => ("an HTML page", CONVERT),
-        () => return None,
-    })
-}
-
-/// What text is that has rows of no kind, as its beginning says.
-pub(super) fn unreadable(head: &[u8]) -> Option<Kind> {
-    let text = match std::str::from_utf8(head) {
-        Ok(text) => text,
-        // What is cut at the end of the head may be whole in the file.
-        Err(error) if error.error_len().is_none() => {
-            std::str::from_utf8(&head[..error.valid_up_to()]).ok()?
-        }
-        Err(_) if head.iter().filter(|&&byte| byte < 9).count() > 0 => {
-            return Some(Kind {
-                what: "not text, and no format that ewe knows",
-                hint: CONVERT,
-            });
-        }
-        Err(_) => {
-            return Some(Kind {
-                what: "text that is not UTF-8",
-                hint: encoding_hint(head),
-            });
-        }
-    };
-    let text = text.trim_start_matches('\u{feff}').trim_start();
-    let (what, hint) = match () {
-        () if text.is_empty() => return None,
-        () if text.starts_with("{'") || text.starts_with("[{'") => (
-            "rows as Python prints them",
-            "write each with `json.dumps`, one a line",
-        ),
-        () if text.starts_with("---\n") || text.starts_with("- ") => ("YAML", CONVERT),
-        () if text.starts_with('[') || text.starts_with('{') || text.starts_with('"') => return None,
-        () if text.contains('\0') => ("not text, and no format that ewe knows", CONVERT),
-        () => return None,
-    };
-    Some(Kind { what, hint })
-}
-
-/// How text that is no UTF-8 is probably encoded.
-pub(super) fn encoding_of(bytes: &[u8]) -> &'static str {
-    let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
-    detector.feed(bytes, true);
-    detector.guess(None, Utf8Detection::Deny).name()
-}
-
-/// What converts text that is no UTF-8.
-pub(super) fn encoding_hint(bytes: &[u8]) -> &'static str {
-    match encoding_of(bytes) {
-        "GBK" | "gb18030" => "it looks like GBK: `iconv -f GB18030 -t UTF-8` converts it",
-        "Big5" => "it looks like Big5: `iconv -f BIG5 -t UTF-8` converts it",
-        "Shift_JIS" => "it looks like Shift_JIS: `iconv -f CP932 -t UTF-8` converts it",
-        "EUC-JP" => "it looks like EUC-JP: `iconv -f EUC-JP -t UTF-8` converts it",
-        "EUC-KR" => "it looks like EUC-KR: `iconv -f CP949 -t UTF-8` converts it",
-        "windows-1251" => "it looks like Windows-1251: `iconv -f CP1251 -t UTF-8` converts it",
-        "windows-1252" => "it looks like Latin-1 or Windows-1252: `iconv -f CP1252 -t UTF-8` converts it",
-        "KOI8-U" | "KOI8-R" => "it looks like KOI8: `iconv -f KOI8-U -t UTF-8` converts it",
-        _ => "`iconv -f ENCODING -t UTF-8` converts it",
     }
 }
 
 /// Whether the text is JSON whose first object goes over several lines, as `jq` and `json.dump(indent=2)` print them.
 pub(super) fn is_indented(head: &[u8]) -> bool {
-    let text = head
-        .strip_prefix(b"\xef\xbb\xbf")
-        .unwrap_or(head)
-        .trim_ascii_start();
+    let text = beginning(head);
     text.first() == Some(&b'{') && rows::spans_lines(text)
 }
 
@@ -337,6 +377,47 @@ mod tests {
     }
 
     #[test]
+    fn wide_text_without_a_mark_is_told_by_its_characters() {
+        for text in [
+            "指令,output\n写一首诗。,好\n",
+            "Вопрос\tответ\nКто?\tЯ\n",
+            "一,一一\n一一,一\n",
+        ] {
+            for (big_endian, bytes) in [
+                (
+                    false,
+                    text.encode_utf16()
+                        .flat_map(u16::to_le_bytes)
+                        .collect::<Vec<u8>>(),
+                ),
+                (true, text.encode_utf16().flat_map(u16::to_be_bytes).collect()),
+            ] {
+                assert_eq!(look(&bytes), Content::Utf16 { big_endian, mark: 0 }, "{text}");
+            }
+            let wide =
+                |bytes: fn(u32) -> [u8; 4]| text.chars().map(u32::from).flat_map(bytes).collect::<Vec<u8>>();
+            assert_eq!(what(&wide(u32::to_le_bytes)), "text in UTF-32");
+            assert_eq!(what(&wide(u32::to_be_bytes)), "text in UTF-32");
+        }
+        // A zero in text, and text that is filled up with zeros.
+        for text in ["q,a\na\0b,c\n", "{\"a\": \"ä\"}\n\0\0\0\0\0\0\0\0"] {
+            assert_eq!(look(text.as_bytes()), Content::Text, "{text}");
+        }
+    }
+
+    #[test]
+    fn compressions_without_a_magic_number_are_told_from_text() {
+        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut zlib, b"{\"a\": 1}\n").unwrap();
+        let zlib = zlib.finish().unwrap();
+        assert_eq!(look(&zlib), Content::Compressed(Compression::Zlib));
+        assert_eq!(look(b"x^2 + y^2,a\n"), Content::Text);
+        let lzma = b"\x5d\0\0\x80\0\xff\xff\xff\xff\xff\xff\xff\xff\0\x3d";
+        assert_eq!(look(lzma), Content::Compressed(Compression::Lzma));
+        assert_eq!(look(b"]\n"), Content::Text);
+    }
+
+    #[test]
     fn what_has_no_rows_is_named() {
         let mut tar = vec![b'a'; 512];
         tar[257..262].copy_from_slice(b"ustar");
@@ -347,6 +428,10 @@ mod tests {
             (&tar, "tar"),
             (b"\x20\0\0\0\0\0\0\0{\"__metadata__\"", "safetensors"),
             (b"\x80\x04\x95\0\0", "pickle"),
+            (b"(lp0\n(dp1\nVinstruction\np2\nVa\np3\nsa.", "pickle"),
+            (b"]q\0}q\x01(X\x0b\0\0\0instruction", "pickle"),
+            (b"cpandas.core.frame\nDataFrame\np0\n", "pickle"),
+            (b"PARE\x01\x02", "encrypted Parquet"),
             (b"\n <!DOCTYPE html><html>", "HTML"),
             (
                 b"version https://git-lfs.github.com/spec/v1\noid sha256:",
@@ -359,18 +444,6 @@ mod tests {
         ] {
             assert!(what(head).contains(name), "{name}");
         }
-    }
-
-    #[test]
-    fn encodings_are_guessed() {
-        let hint = |text: &str, encoding: &'static encoding_rs::Encoding| {
-            let bytes = encoding.encode(text).0;
-            unreadable(&bytes).unwrap().hint
-        };
-        let chinese = "{\"instruction\": \"请把下面的句子翻译成英文。\", \"output\": \"今天天气很好，我们去公园散步吧。\"}";
-        assert!(hint(chinese, encoding_rs::GBK).contains("GBK"));
-        let french = "{\"instruction\": \"Où est la bibliothèque ?\", \"output\": \"À côté du café.\"}";
-        assert!(hint(french, encoding_rs::WINDOWS_1252).contains("Latin-1"));
     }
 
     #[test]

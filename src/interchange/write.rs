@@ -15,7 +15,7 @@ use super::{
     table::{Rows, Table},
 };
 use crate::{
-    replace::Replacement,
+    replace::{Replacement, cannot_write},
     store::{ExportRow, Filter, Needs, Store},
 };
 
@@ -189,19 +189,12 @@ pub async fn export(
     }
     let needs = store.export_needs().await?;
     let rows = store.export_rows(filter, min_score).await?;
-    if path == Path::new("-") {
-        return Ok(
-            write(target, shape, needs, options, rows, crate::streams::stdout())
-                .await?
-                .1,
-        );
-    }
     let file = Packed::<Replacement>::begin(path, packing)?;
     let (file, rows) = write(target, shape, needs, options, rows, file)
         .await
-        .with_context(|| format!("cannot write `{}`", path.display()))?;
+        .with_context(|| cannot_write(path))?;
     store.check_unchanged()?;
-    file.end()?.commit()?;
+    file.end().with_context(|| cannot_write(path))?.commit()?;
     Ok(rows)
 }
 

@@ -5,6 +5,7 @@ use super::error::{Error, Kind};
 use super::machine::{Machine, Result};
 use super::time;
 use super::value::{Dict, Object, Seq, Value, range_length};
+use crate::text::counted;
 
 /// The sandbox's bound on a range.
 const LONGEST_RANGE: usize = 100_000;
@@ -31,7 +32,10 @@ impl Arguments {
         let fault = |words: String| Error::fault(format!("{function}() {words}"));
         let (most, given) = (names.len(), self.positional.len());
         if given > most {
-            return Err(fault(format!("takes at most {most} arguments ({given} given)")));
+            return Err(fault(format!(
+                "takes at most {} ({given} given)",
+                counted(most, "argument")
+            )));
         }
         let mut bound: Vec<Option<Value>> = self.positional.into_iter().map(Some).collect();
         bound.resize_with(most, || None);

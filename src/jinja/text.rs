@@ -1,5 +1,6 @@
 //! Python's strings and numbers as text: what counts as white space, how values are written.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use regex::Regex;
@@ -232,13 +233,32 @@ pub fn part(text: &str, start: usize, end: usize) -> &str {
     &text[first..place(end).max(first)]
 }
 
+/// The text with the decimal digits of every script as those of ASCII, which is how `int` and `float` read them.
+fn with_ascii_digits(text: &str) -> Cow<'_, str> {
+    match text.is_ascii() {
+        true => Cow::Borrowed(text),
+        false => text.chars().map(|c| decimal(c).unwrap_or(c)).collect(),
+    }
+}
+
+/// The ASCII digit of the same value, if this is a decimal digit of another script. Unicode has these in tens, from zero to nine, so
+/// that the place among those that stand together tells the value.
+fn decimal(c: char) -> Option<char> {
+    let is_digit = |c: char| is_decimal(c.encode_utf8(&mut [0; 4]));
+    if c.is_ascii() || !is_digit(c) {
+        return None;
+    }
+    let before = ('\0'..c).rev().take_while(|c| is_digit(*c)).count();
+    char::from_digit((before % 10) as u32, 10)
+}
+
 /// `int(text, base)`.
 pub fn parse_int(text: &str, base: u32) -> Option<i128> {
-    let text = text.trim_matches(is_space);
+    let text = with_ascii_digits(text.trim_matches(is_space));
     let (negative, digits) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),
         b'+' => (false, &text[1..]),
-        _ => (false, text),
+        _ => (false, &*text),
     };
     let prefixed = |prefix: char| {
         let rest = digits.strip_prefix('0')?;
@@ -267,7 +287,7 @@ pub fn parse_int(text: &str, base: u32) -> Option<i128> {
 
 /// `float(text)`.
 pub fn parse_float(text: &str) -> Option<f64> {
-    let text = joined(text.trim_matches(is_space))?;
+    let text = joined(&with_ascii_digits(text.trim_matches(is_space)))?;
     let bare = text.trim_start_matches(['+', '-']).to_ascii_lowercase();
     if ["inf", "infinity", "nan"].contains(&bare.as_str()) {
         let value = if bare == "nan" { f64::NAN } else { f64::INFINITY };

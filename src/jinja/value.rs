@@ -1,15 +1,21 @@
-//! Python's values, as far as templates see them.
+//! Python's values, as far as templates see them. [`dict`] has mappings and their keys, [`range`] the
+//! numbers of ranges, [`repr`] how a value is written.
+
+mod dict;
+mod range;
+mod repr;
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::ast::{For, Macro, Text};
 use super::error::Error;
 use super::scope::Scope;
-use super::text;
+pub use dict::Dict;
+pub use range::{range_items, range_length};
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -48,26 +54,6 @@ pub struct Seq {
     /// A pair of `groupby`, whose parts have names.
     pub group: bool,
     depth: u32,
-}
-
-/// A mapping in the order of insertion, with Python's equality of keys: 1, 1.0 and True are one.
-#[derive(Default)]
-pub struct Dict {
-    entries: Vec<(Value, Value)>,
-    index: HashMap<Key, usize>,
-    depth: u32,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Key {
-    None,
-    Int(i128),
-    Float(u64),
-    Str(Text),
-    Tuple(Vec<Key>),
-    Range(i64, i64, i64),
-    /// Anything else is equal to itself only.
-    Address(usize),
 }
 
 pub enum Object {
@@ -121,43 +107,6 @@ fn deeper<'a>(values: impl Iterator<Item = &'a Value>) -> Result<u32> {
     }
 }
 
-impl Dict {
-    pub fn get(&self, key: &Key) -> Option<&Value> {
-        Some(&self.entries[*self.index.get(key)?].1)
-    }
-
-    pub fn get_text(&self, name: &Text) -> Option<&Value> {
-        self.get(&Key::Str(name.clone()))
-    }
-
-    pub fn insert(&mut self, key: Value, value: Value) -> Result<()> {
-        self.depth = self.depth.max(deeper([&key, &value].into_iter())?);
-        let at = key.key()?;
-        match self.index.get(&at) {
-            Some(&index) => self.entries[index].1 = value,
-            None => {
-                self.index.insert(at, self.entries.len());
-                self.entries.push((key, value));
-            }
-        }
-        Ok(())
-    }
-
-    pub fn entries(&self) -> &[(Value, Value)] {
-        &self.entries
-    }
-
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Takes all out of it, so that what it held is dropped from here.
-    pub fn clear(&mut self) {
-        self.entries.clear();
-        self.index.clear();
-    }
-}
-
 impl Value {
     pub fn text(text: &str) -> Value {
         Value::Str(text.into())
@@ -202,7 +151,7 @@ impl Value {
     fn depth(&self) -> u32 {
         match self {
             Value::List(seq) | Value::Tuple(seq) => seq.depth,
-            Value::Dict(dict) => dict.depth,
+            Value::Dict(dict) => dict.depth(),
             Value::Object(object) => match &**object {
                 Object::Generator(_, depth) => *depth,
                 Object::View(_, seq) | Object::Cycler(seq, _) => seq.depth,
@@ -346,25 +295,6 @@ impl Value {
         }
     }
 
-    /// What a dictionary looks it up by. Fails on what is mutable.
-    pub fn key(&self) -> Result<Key> {
-        Ok(match self {
-            Value::None => Key::None,
-            Value::Bool(value) => Key::Int(i128::from(*value)),
-            Value::Int(value) => Key::Int(*value),
-            Value::Float(value) if value.fract() == 0.0 && value.abs() < 1e30 => Key::Int(*value as i128),
-            Value::Float(value) => Key::Float(value.to_bits()),
-            Value::Str(text) | Value::Markup(text) => Key::Str(text.clone()),
-            Value::Tuple(seq) => Key::Tuple(seq.items.iter().map(Value::key).collect::<Result<_>>()?),
-            Value::Range(start, stop, step) => Key::Range(*start, *stop, *step),
-            Value::Undefined(_) => Key::Address(0),
-            Value::List(_) | Value::Dict(_) => {
-                return Err(Error::fault(format!("unhashable type: '{}'", self.kind())));
-            }
-            Value::Object(object) => Key::Address(Rc::as_ptr(object) as usize),
-        })
-    }
-
     pub fn equals(&self, other: &Value) -> bool {
         match (self, other) {
             (Value::Undefined(_), Value::Undefined(_)) | (Value::None, Value::None) => true,
@@ -373,7 +303,7 @@ impl Value {
             }
             (Value::Dict(a), Value::Dict(b)) => {
                 a.len() == b.len()
-                    && a.entries.iter().all(|(key, value)| {
+                    && a.entries().iter().all(|(key, value)| {
                         let found = key.key().ok().and_then(|key| b.get(&key));
                         found.is_some_and(|found| found.equals(value))
                     })
@@ -444,123 +374,4 @@ impl Value {
             ))),
         }
     }
-
-    /// `str`.
-    pub fn to_text(&self) -> Text {
-        match self {
-            Value::Undefined(_) => "".into(),
-            Value::Str(text) | Value::Markup(text) => text.clone(),
-            _ => self.repr().into(),
-        }
-    }
-
-    /// `repr`.
-    pub fn repr(&self) -> String {
-        let mut out = String::new();
-        self.write_repr(&mut out, 0);
-        out
-    }
-
-    fn write_repr(&self, out: &mut String, depth: u32) {
-        if depth > DEEPEST {
-            return out.push_str("...");
-        }
-        let list = |out: &mut String, items: &[Value]| {
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    out.push_str(", ");
-                }
-                item.write_repr(out, depth + 1);
-            }
-        };
-        let pairs = |out: &mut String, dict: &Dict| {
-            out.push('{');
-            for (index, (key, value)) in dict.entries.iter().enumerate() {
-                if index > 0 {
-                    out.push_str(", ");
-                }
-                key.write_repr(out, depth + 1);
-                out.push_str(": ");
-                value.write_repr(out, depth + 1);
-            }
-            out.push('}');
-        };
-        match self {
-            Value::Undefined(_) => out.push_str("Undefined"),
-            Value::None => out.push_str("None"),
-            Value::Bool(true) => out.push_str("True"),
-            Value::Bool(false) => out.push_str("False"),
-            Value::Int(value) => out.push_str(&value.to_string()),
-            Value::Float(value) => out.push_str(&text::float(*value)),
-            Value::Str(value) => text::write_repr(out, value),
-            Value::Markup(value) => {
-                out.push_str("Markup(");
-                text::write_repr(out, value);
-                out.push(')');
-            }
-            Value::List(seq) => {
-                out.push('[');
-                list(out, &seq.items);
-                out.push(']');
-            }
-            Value::Tuple(seq) => {
-                out.push('(');
-                list(out, &seq.items);
-                out.push_str(if seq.items.len() == 1 { ",)" } else { ")" });
-            }
-            Value::Dict(dict) => pairs(out, dict),
-            Value::Range(start, stop, 1) => out.push_str(&format!("range({start}, {stop})")),
-            Value::Range(start, stop, step) => out.push_str(&format!("range({start}, {stop}, {step})")),
-            Value::Object(object) => match &**object {
-                Object::View(kind, seq) => {
-                    out.push_str(&format!("{kind}(["));
-                    list(out, &seq.items);
-                    out.push_str("])");
-                }
-                Object::Namespace(dict) => {
-                    out.push_str("<Namespace ");
-                    match dict.try_borrow() {
-                        Ok(dict) => pairs(out, &dict),
-                        Err(_) => out.push_str("{...}"),
-                    }
-                    out.push('>');
-                }
-                Object::Macro(made, _) => {
-                    out.push_str("<Macro ");
-                    text::write_repr(out, &made.name);
-                    out.push('>');
-                }
-                Object::Loop(state) => {
-                    out.push_str(&format!(
-                        "<LoopContext {}/{}>",
-                        state.at.get() + 1,
-                        state.items.items.len()
-                    ));
-                }
-                _ => out.push_str(&format!("<{} object>", self.kind())),
-            },
-        }
-    }
-}
-
-/// How many numbers a range has.
-pub fn range_length(range: &Value) -> usize {
-    let Value::Range(start, stop, step) = *range else {
-        return 0;
-    };
-    let (start, stop, step) = (i128::from(start), i128::from(stop), i128::from(step));
-    let length = match step > 0 {
-        true => (stop - start + step - 1).div_euclid(step),
-        false => (start - stop - step - 1).div_euclid(-step),
-    };
-    usize::try_from(length.max(0)).unwrap_or(usize::MAX)
-}
-
-/// The numbers of a range.
-pub fn range_items(range: &Value) -> impl Iterator<Item = Value> + use<> {
-    let (start, step) = match *range {
-        Value::Range(start, _, step) => (i128::from(start), i128::from(step)),
-        _ => (0, 1),
-    };
-    (0..range_length(range)).map(move |index| Value::Int(start + step * index as i128))
 }

@@ -3,170 +3,25 @@
 //! `….lora_magnitude_vector` `[out]`. Of an embedding they are `….lora_embedding_A` `[rank, vocab]` and `….lora_embedding_B`
 //! `[d, rank]`; whole weights, those of `modules_to_save` among them, are `….weight`.
 
+mod config;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use regex::Regex;
-use serde_json::{Map, Value};
+use anyhow::{Result, bail};
 use tch::{Device, Kind, Tensor};
 
 use super::layers::Linear;
 use super::lora::{Lora, Magnitude};
 use super::weights::Weights;
 use super::{CausalLm, Ends};
+use config::Config;
+use ewe::text::counted;
 
 const PREFIX: &str = "base_model.model.";
 
 /// What an output head may be called.
 const HEADS: [&str; 2] = ["lm_head", "embed_out"];
-
-/// The fields of `adapter_config.json` that say how an adapter is applied.
-#[derive(Debug, serde::Deserialize)]
-struct Config {
-    peft_type: String,
-    r: i64,
-    lora_alpha: f64,
-    #[serde(default)]
-    use_rslora: bool,
-    #[serde(default)]
-    use_dora: bool,
-    /// Inner widths and alphas of the layers whose paths end in these patterns.
-    #[serde(default, deserialize_with = "null_is_none")]
-    rank_pattern: Map<String, Value>,
-    #[serde(default, deserialize_with = "null_is_none")]
-    alpha_pattern: Map<String, Value>,
-    /// Modules that were trained whole: names, or ends of paths.
-    #[serde(default, deserialize_with = "null_is_none")]
-    modules_to_save: Vec<String>,
-    #[serde(flatten)]
-    rest: Map<String, Value>,
-}
-
-/// Settings that change what an adapter means, with the values that leave it the LoRA implemented here.
-const PLAIN: &[(&str, &[&str])] = &[
-    ("bias", &["\"none\""]),
-    ("fan_in_fan_out", &["false"]),
-    ("trainable_token_indices", &["[]", "{}"]),
-    ("layer_replication", &["[]"]),
-    ("target_parameters", &["[]"]),
-    ("lora_bias", &["false"]),
-    ("use_qalora", &["false"]),
-    ("use_bdlora", &["false"]),
-    ("alora_invocation_tokens", &["[]"]),
-    ("arrow_config", &[]),
-    ("kasa_config", &[]),
-    ("monteclora_config", &[]),
-];
-
-fn null_is_none<'a, D: serde::Deserializer<'a>, T: serde::Deserialize<'a> + Default>(
-    from: D,
-) -> Result<T, D::Error> {
-    let value: Option<T> = serde::Deserialize::deserialize(from)?;
-    Ok(value.unwrap_or_default())
-}
-
-impl Config {
-    /// Reads the one in `dir`. Fails on what is neither LoRA nor DoRA.
-    fn read(dir: &Path) -> Result<Config> {
-        let path = dir.join("adapter_config.json");
-        let text = std::fs::read_to_string(&path).with_context(|| {
-            format!(
-                "cannot read {}\nhint: an adapter is a directory in PEFT's format",
-                path.display()
-            )
-        })?;
-        let config: Config = serde_json::from_str(&text)
-            .with_context(|| format!("{} is not an adapter's config", path.display()))?;
-        if config.peft_type != "LORA" {
-            bail!(
-                "{}: peft_type `{}` is not supported (only LORA)",
-                path.display(),
-                config.peft_type
-            );
-        }
-        for (name, plain) in PLAIN {
-            match config.rest.get(*name) {
-                None | Some(Value::Null) => {}
-                Some(value) if plain.contains(&value.to_string().as_str()) => {}
-                Some(value) => bail!(
-                    "{}: `{name}` = {value} is not supported\nhint: let peft merge the adapter into its model (merge_and_unload), and use that",
-                    path.display()
-                ),
-            }
-        }
-        let ranks = config
-            .rank_pattern
-            .iter()
-            .map(|(name, rank)| (name.as_str(), rank.as_i64()));
-        for (name, rank) in ranks.chain([("r", Some(config.r))]) {
-            if rank.is_none_or(|rank| !(1..=LARGEST_RANK).contains(&rank)) {
-                let rank = rank.map_or_else(|| "no whole number".to_owned(), |rank| rank.to_string());
-                bail!(
-                    "{}: the rank `{name}` is {rank}, want 1 to {LARGEST_RANK}",
-                    path.display()
-                );
-            }
-        }
-        let alphas = config
-            .alpha_pattern
-            .iter()
-            .map(|(name, alpha)| (name.as_str(), alpha.as_f64()));
-        for (name, alpha) in alphas.chain([("lora_alpha", Some(config.lora_alpha))]) {
-            if !alpha.is_some_and(f64::is_finite) {
-                bail!("{}: the alpha `{name}` is no number", path.display());
-            }
-        }
-        for name in config.rank_pattern.keys().chain(config.alpha_pattern.keys()) {
-            pattern(name).with_context(|| {
-                format!("{}: `{name}` is a pattern that is not supported", path.display())
-            })?;
-        }
-        Ok(config)
-    }
-
-    /// Inner width of the layer at `path`.
-    fn rank(&self, path: &str) -> i64 {
-        matching(&self.rank_pattern, path)
-            .and_then(Value::as_i64)
-            .unwrap_or(self.r)
-    }
-
-    /// What the output of the layer at `path` is multiplied with.
-    fn scale(&self, path: &str) -> f64 {
-        let rank = self.rank(path) as f64;
-        let alpha = matching(&self.alpha_pattern, path)
-            .and_then(Value::as_f64)
-            .unwrap_or(self.lora_alpha);
-        alpha / if self.use_rslora { rank.sqrt() } else { rank }
-    }
-
-    /// Whether the module at `path` was trained whole, in a copy of its own.
-    fn saves(&self, path: &str) -> bool {
-        let ends = |name: &String| {
-            path.strip_suffix(name.as_str())
-                .is_some_and(|before| before.is_empty() || before.ends_with('.'))
-        };
-        self.modules_to_save.iter().any(ends)
-    }
-}
-
-/// No adapter is wider.
-const LARGEST_RANK: i64 = 1 << 16;
-
-/// PEFT's reading of a name in `rank_pattern`: the end of a path, as a regular expression.
-fn pattern(name: &str) -> Result<Regex, regex::Error> {
-    Regex::new(&format!(r"^(?:.*\.)?(?:{name})$"))
-}
-
-/// What the first pattern that fits `path` stands for.
-fn matching<'a>(patterns: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
-    let fits = |name: &str| pattern(name).is_ok_and(|pattern| pattern.is_match(path));
-    patterns
-        .iter()
-        .find(|(name, _)| fits(name))
-        .map(|(_, value)| value)
-}
 
 /// The adapter's weights, in either format.
 fn weights_of(dir: &Path) -> Result<Weights> {
@@ -242,14 +97,15 @@ pub struct Attached {
     pub replaced: Vec<String>,
 }
 
-/// Attaches the adapter in `dir` to `model`. A and B stay in fp32; dropout is off. What it has of whole weights, and of a
+/// Attaches the adapter in `dir` to `model`, the one in `base`. A and B stay in fp32; dropout is off. What it has of whole weights, and of a
 /// correction of the embedding, goes into the model's own at once: looked up or added later, the sum would be rounded once, too.
 ///
-/// Fails with the file and every name or shape that does not fit the model.
-pub fn attach(model: &mut dyn CausalLm, dir: &Path, device: Device) -> Result<Attached> {
+/// Says so where it names another base than that. Fails with the file and every name or shape that does not fit the model.
+pub fn attach(model: &mut dyn CausalLm, base: &Path, dir: &Path, device: Device) -> Result<Attached> {
     let _guard = tch::no_grad_guard();
     let config = Config::read(dir)?;
     let mut weights = weights_of(dir)?;
+    refuse_names_of_memory(dir, &weights.names())?;
     weights.place(Kind::Float, device);
     let mut unused: BTreeSet<String> = weights.names().into_iter().map(str::to_string).collect();
     let has = |unused: &BTreeSet<String>, name: &str| unused.contains(&format!("{PREFIX}{name}"));
@@ -262,6 +118,9 @@ pub fn attach(model: &mut dyn CausalLm, dir: &Path, device: Device) -> Result<At
     let embedded = has(&unused, &format!("{embedding}.lora_embedding_A"));
     let apart = |path: &str| has(&unused, &format!("{path}.weight")) && config.saves(path);
     if head.is_some() || embedded || apart(&embedding) || HEADS.iter().any(|head| apart(head)) {
+        if config.ties && *model.ends().tied {
+            config.refuse_tied()?;
+        }
         model.untie();
     }
 
@@ -281,13 +140,20 @@ pub fn attach(model: &mut dyn CausalLm, dir: &Path, device: Device) -> Result<At
         correct(embedding, &config, &mut weights, &mut unused)?;
         replaced.push(embedding.path.clone());
     }
-    weights.finish()?;
+    let of = format!("the model in {}", base.display());
+    weights.finish_for(&of, &config.hint(base))?;
     if !unused.is_empty() {
-        let names: Vec<String> = unused.into_iter().collect();
+        const SHOWN: usize = 5;
+        let beyond = unused.len().saturating_sub(SHOWN);
+        let mut names: Vec<String> = unused.into_iter().take(SHOWN).collect();
+        if beyond > 0 {
+            names.push(format!("and {beyond} more"));
+        }
         bail!(
-            "{} does not fit the model, which has no place for:\n  {}\nhint: is this adapter for another base model?",
+            "{} does not fit {of}, which has no place for:\n  {}\nhint: {}",
             dir.display(),
-            names.join("\n  ")
+            names.join("\n  "),
+            config.hint(base)
         );
     }
     if loras.is_empty() && replaced.is_empty() {
@@ -301,7 +167,28 @@ pub fn attach(model: &mut dyn CausalLm, dir: &Path, device: Device) -> Result<At
     };
     model.for_each_linear(&mut put);
     put(model.ends().head);
+    // Where it does not fit, the error says so.
+    if let Some(warning) = config.warning(base) {
+        tracing::warn!("{warning}");
+    }
     Ok(Attached { layers, replaced })
+}
+
+/// Fails on tensors that are called as in memory, where the adapter's own name stands in theirs: peft passes over them.
+fn refuse_names_of_memory(dir: &Path, names: &[&str]) -> Result<()> {
+    let own = |name: &&&str| {
+        let behind = ["lora_A.", "lora_B."].map(|part| name.split_once(part));
+        let behind = behind.into_iter().flatten().next();
+        behind.is_some_and(|(_, behind)| behind != "weight" && behind.ends_with(".weight"))
+    };
+    match names.iter().find(own) {
+        None => Ok(()),
+        Some(name) => bail!(
+            "{}: the adapter's name stands in those of its tensors, as in memory: `{name}`\nhint: peft's save_pretrained \
+             writes names without it",
+            dir.display()
+        ),
+    }
 }
 
 /// The correction of `linear`, called `path` in the file, if it has one.
@@ -394,9 +281,9 @@ fn replace(
         let theirs = weights.shape(&full);
         if theirs.first() != tensor.size().first() && name.ends_with(".weight") && theirs.len() == 2 {
             bail!(
-                "`{full}` has {} rows, the model's {}: an adapter with another vocabulary is not supported\nhint: let \
+                "`{full}` has {}, the model's {}: an adapter with another vocabulary is not supported\nhint: let \
                  peft merge it into its model (merge_and_unload), and use that",
-                theirs.first().unwrap_or(&0),
+                counted(*theirs.first().unwrap_or(&0), "row"),
                 tensor.size().first().unwrap_or(&0)
             );
         }

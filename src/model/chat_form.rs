@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use chrono::{Local, NaiveDateTime};
 use ewe::prompt::template::{Template, TemplateChoice};
+use ewe::settings_file;
 
 use super::block_template::{self, literal};
 use super::chat_template::{ChatTemplate, Message, Rendered, Rendering};
@@ -20,6 +21,8 @@ pub struct ChatForm {
     name: String,
     /// Whether it knows a user message's `input`.
     takes_input: bool,
+    /// Whether its text is the same without a system message.
+    passes_over_systems: bool,
     closing: Closing,
     /// Stop strings that go with it.
     stop: Vec<String>,
@@ -49,6 +52,7 @@ pub struct Exchange {
 /// An answer that no template writes.
 const ANSWER: &str = "ewe's answer";
 const INPUT: &str = "ewe's input";
+const SYSTEM: &str = "ewe's system message";
 
 /// Asked where a model came without a template: what `ewe train` lays rows out by unless told.
 const FALLBACK: Template = Template::Alpaca;
@@ -91,19 +95,24 @@ impl ChatForm {
 
     /// One of ewe's. Fails for [`Template::Chat`], which is the model's.
     pub fn known(template: Template, tokenizer: &Tokenizer) -> Result<ChatForm> {
+        let space = match template {
+            // It begins as the messages do, and a text that begins with a space gets no other in front.
+            Template::Completion => "('' if messages[0]['content'].startswith(' ') else ' ')",
+            _ => "' '",
+        };
         let source = template
-            .source(&begin(tokenizer)?, &end(tokenizer))
+            .source(&begin(tokenizer, space)?, &end(tokenizer))
             .context("the template is the model's own")?;
         ChatForm::of(&source, template.to_string(), tokenizer)
     }
 
     /// One in a file of the user's: a chat template, or one in blocks.
     pub fn of_file(path: &Path, tokenizer: &Tokenizer) -> Result<ChatForm> {
-        let mut source =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut source = settings_file::read_text(path, settings_file::LONGEST)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         let at = || path.display().to_string();
         if block_template::is_in_blocks(&source) || !source.contains("messages") {
-            source = block_template::as_chat_template(&source, &begin(tokenizer)?, &end(tokenizer))
+            source = block_template::as_chat_template(&source, &begin(tokenizer, "' '")?, &end(tokenizer))
                 .with_context(at)?;
         }
         ChatForm::of(&source, at(), tokenizer)
@@ -115,6 +124,7 @@ impl ChatForm {
             template,
             name,
             takes_input: false,
+            passes_over_systems: false,
             closing: Closing::default(),
             stop: Vec::new(),
             stands_in: false,
@@ -129,6 +139,9 @@ impl ChatForm {
         // A template that refuses even this says why when it is used.
         if let Ok(whole) = form.template.render(now, &answered, &Rendering::closed()) {
             form.closing = Closing::of(&whole, tokenizer)?;
+            let below = [&[Message::new("system", SYSTEM)], &answered[..]].concat();
+            let below = form.template.render(now, &below, &Rendering::closed());
+            form.passes_over_systems = below.is_ok_and(|below| below.text == whole.text);
         }
         // Words that end an answer, as Dolly's do; less than three letters may be anything.
         if form.closing.text.trim().len() >= 3 {
@@ -175,7 +188,8 @@ impl ChatForm {
         self.template.variables()
     }
 
-    /// Token ids of a prompt for the answer to `messages`; none where there are more than `most`. Fails if the template refuses them.
+    /// Token ids of a prompt for the answer to `messages`; none where there are more than `most`. Fails if the template refuses them,
+    /// passes over a system message, or makes nothing of them.
     pub fn prompt(
         &self,
         tokenizer: &Tokenizer,
@@ -183,15 +197,25 @@ impl ChatForm {
         rendering: &Rendering,
         most: usize,
     ) -> Result<Option<Vec<i64>>> {
+        self.refuse_a_lost_system(messages)?;
         let messages = self.known_fields(messages);
-        let rendered = self.render(Local::now().naive_local(), &messages, rendering)?;
-        tokenizer.encode_within(&rendered.text, false, most)
+        let now = Local::now().naive_local();
+        let rendered = self.render(now, &messages, rendering)?;
+        self.refuse_a_system_lost_among_others(now, &messages, rendering, &rendered.text)?;
+        let ids = tokenizer.encode_within(&rendered.text, false, most)?;
+        if ids.as_ref().is_some_and(Vec::is_empty) {
+            bail!(
+                "{}: the chat template makes nothing of the messages, and a model needs a token to go on from\nhint: take another \
+                 template: --template alpaca",
+                self.name
+            );
+        }
+        Ok(ids)
     }
 
-    /// Token ids of one question.
-    pub fn question(&self, tokenizer: &Tokenizer, text: &str) -> Result<Vec<i64>> {
-        let said = [Message::new("user", text)];
-        let ids = self.prompt(tokenizer, &said, &Rendering::default(), usize::MAX)?;
+    /// Token ids of a prompt for the answer to a row's messages. Fails as [`ChatForm::prompt`] does.
+    pub fn question(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Vec<i64>> {
+        let ids = self.prompt(tokenizer, messages, &Rendering::default(), usize::MAX)?;
         Ok(ids.unwrap_or_default())
     }
 
@@ -203,11 +227,11 @@ impl ChatForm {
     /// Fails if the template refuses the messages or passes over a system message; and if it marks nothing and its text of an
     /// answered question does not begin with its text of the question, for then no part is the answer's.
     pub fn exchange(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Exchange> {
+        self.refuse_a_lost_system(messages)?;
         let now = Local::now().naive_local();
         let mut messages = self.known_fields(messages);
         self.leave_ends_to_the_template(&mut messages, tokenizer);
         let whole = self.render(now, &messages, &Rendering::closed())?;
-        self.refuse_a_lost_system(now, &messages, &whole.text)?;
         let answers = if self.template.is_marked() {
             if whole.generated.is_empty() {
                 bail!("{}: {{% generation %}} marks nothing of the answer", self.name);
@@ -302,8 +326,8 @@ impl ChatForm {
                 && self.template.render(now, &without, rendering).is_ok();
             match only_the_system {
                 true => anyhow!(
-                    "{}: the chat template refuses a system message: {}\nhint: say it in the first user message, or ask with another \
-                     template: --template alpaca takes one",
+                    "{}: the chat template refuses a system message: {}\nhint: say it in the first user message, or take another template: \
+                     --template alpaca has a place for one",
                     self.name,
                     // Its own hint would stand in the middle.
                     error.root_cause().to_string().lines().next().unwrap_or_default()
@@ -313,25 +337,44 @@ impl ChatForm {
         })
     }
 
-    fn refuse_a_lost_system(&self, now: NaiveDateTime, messages: &[Message], whole: &str) -> Result<()> {
-        let is_system = |message: &&Message| message.role == "system" && !message.content.trim().is_empty();
-        let Some(system) = messages.iter().find(is_system) else {
+    fn refuse_a_lost_system(&self, messages: &[Message]) -> Result<()> {
+        match messages.iter().find(|message| says_system(message)) {
+            Some(system) if self.passes_over_systems => Err(self.lost(system)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Fails on system messages of which `text` has nothing: many templates look at the first message only.
+    fn refuse_a_system_lost_among_others(
+        &self,
+        now: NaiveDateTime,
+        messages: &[Message],
+        rendering: &Rendering,
+        text: &str,
+    ) -> Result<()> {
+        let is_missing = |message: &&Message| says_system(message) && !text.contains(message.content.trim());
+        let Some(lost) = messages.iter().find(is_missing) else {
             return Ok(());
         };
-        if whole.contains(system.content.trim()) {
-            return Ok(());
+        let others: Vec<Message> = messages
+            .iter()
+            .filter(|message| !is_missing(message))
+            .cloned()
+            .collect();
+        // Other words may stand for it; it is lost where the text is the same without it.
+        match self.template.render(now, &others, rendering) {
+            Ok(without) if without.text == text => Err(self.lost(lost)),
+            _ => Ok(()),
         }
-        let without: Vec<Message> = messages.iter().filter(|m| !is_system(m)).cloned().collect();
-        let without = self.template.render(now, &without, &Rendering::closed());
-        if without.is_ok_and(|text| text.text == whole) {
-            bail!(
-                "{}: the chat template passes over system messages, so {:?} would not be learnt\nhint: --template alpaca takes one, or \
-                 a template of your own",
-                self.name,
-                system.content.chars().take(40).collect::<String>()
-            );
-        }
-        Ok(())
+    }
+
+    fn lost(&self, system: &Message) -> anyhow::Error {
+        anyhow!(
+            "{}: the chat template passes over system messages, so {:?} would be lost\nhint: --template alpaca has a place for one, \
+             or a template of your own",
+            self.name,
+            system.content.chars().take(40).collect::<String>()
+        )
     }
 
     /// Messages without fields that the template does not know: an input stands behind its instruction, after an empty line.
@@ -383,20 +426,35 @@ impl Closing {
     }
 }
 
-/// What stands in front of a text, as an expression of Jinja. Fails where the tokenizer puts a token there that cannot be written.
-fn begin(tokenizer: &Tokenizer) -> Result<String> {
+/// Whether a message is a system message with something in it.
+fn says_system(message: &Message) -> bool {
+    message.role == "system" && !message.content.trim().is_empty()
+}
+
+/// What stands in front of a text, as an expression of Jinja; `space` is the expression for a space
+/// at its end, which the tokenizer puts in front of a text. Fails where the tokenizer puts a token
+/// there that cannot be written.
+fn begin(tokenizer: &Tokenizer, space: &str) -> Result<String> {
     let text = tokenizer.begin_text().context(
         "the tokenizer puts a token in front of every text that a chat template cannot write\nhint: --template chat, with a template of \
          the model's own",
     )?;
+    let (special, space) = match text.strip_suffix(' ') {
+        Some(special) => (special, Some(space)),
+        None => (text.as_str(), None),
+    };
     let bos = tokenizer
         .special_texts()
         .get("bos_token")
         .filter(|bos| !bos.is_empty());
-    Ok(match bos.and_then(|bos| text.strip_prefix(bos.as_str())) {
+    let special = match bos.and_then(|bos| special.strip_prefix(bos.as_str())) {
         Some("") => "bos_token".to_owned(),
         Some(rest) => format!("bos_token + {}", literal(rest)),
-        None => literal(&text),
+        None => literal(special),
+    };
+    Ok(match space {
+        Some(space) => format!("{special} + {space}"),
+        None => special,
     })
 }
 
@@ -491,6 +549,19 @@ mod tests {
                     "{name} {}",
                     case.template
                 );
+            }
+        }
+    }
+
+    /// Whoever asks in the form `completion` asks as one does who gives the prompt alone, which is
+    /// how it is learnt.
+    #[test]
+    fn a_plain_prompt_has_the_tokens_of_its_text() {
+        for (name, tokenizer, _) in zoo() {
+            let form = ChatForm::known(Template::Completion, &tokenizer).unwrap();
+            for text in ["a", " a", "  a", "\na", "<", "1 "] {
+                let got = asked(&form, &tokenizer, &[Message::new("user", text)]);
+                assert_eq!(got, tokenizer.encode(text, true).unwrap(), "{name} {text:?}");
             }
         }
     }

@@ -42,6 +42,15 @@ impl Message {
         }
     }
 
+    /// What a row says before it is answered: its system message, where it has one, and its question.
+    pub fn of_row(system: &str, instruction: &str, input: &str) -> Vec<Message> {
+        let says = |text: &&str| !text.trim().is_empty();
+        let system = Some(system).filter(says);
+        let question = Message::new("user", instruction).about(Some(input).filter(says));
+        let system = system.map(|system| Message::new("system", system));
+        system.into_iter().chain([question]).collect()
+    }
+
     /// The same, with what a user's instruction is about, where that is kept apart.
     pub fn about(mut self, input: Option<&str>) -> Message {
         let input = input.map(|input| (INPUT.to_owned(), input.into()));

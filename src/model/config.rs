@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
+use ewe::text::{chosen, counted};
+use ewe::{python_json, settings_file};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -11,8 +13,6 @@ use serde_json::{Map, Value};
 const LARGEST: i64 = 1 << 26;
 /// No model has more layers.
 const MOST_LAYERS: i64 = 10_000;
-/// Bytes of a config; real ones have some thousand.
-const LONGEST: u64 = 16 << 20;
 
 /// Names that count layers.
 const LAYERS: &[&str] = &["num_hidden_layers", "n_layer"];
@@ -36,24 +36,22 @@ pub struct Fields {
 impl Fields {
     /// Reads `dir/config.json`. Fails, naming the file, when it is missing or not a JSON object.
     pub fn read(dir: &Path) -> Result<Fields> {
-        Fields::read_file(dir.join("config.json"))
-    }
-
-    /// Reads a config alone, whatever its file is called.
-    pub fn read_file(path: PathBuf) -> Result<Fields> {
-        if let Ok(bytes) = std::fs::metadata(&path).map(|metadata| metadata.len())
-            && bytes > LONGEST
-        {
+        let path = dir.join("config.json");
+        if !path.exists() {
             bail!(
-                "{} has {bytes} bytes, which no config needs\nhint: is it another file of the model?",
+                "{} is missing\nhint: a model is a directory with config.json, *.safetensors and tokenizer.json",
                 path.display()
             );
         }
-        let text = std::fs::read_to_string(&path).with_context(|| {
-            format!("cannot read {}\nhint: a model is a directory with config.json, *.safetensors and tokenizer.json", path.display())
-        })?;
-        let value: Value =
-            serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
+        Fields::read_file(path)
+    }
+
+    /// Reads a config alone, whatever its file is called, as Python reads it. Fails, naming the file, when it is missing, has more bytes
+    /// than a config needs, or is not a JSON object.
+    pub fn read_file(path: PathBuf) -> Result<Fields> {
+        let text = settings_file::read(&path, settings_file::LONGEST)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let value = python_json::parse(&text).with_context(|| format!("{} is not JSON", path.display()))?;
         match value {
             Value::Object(fields) => Ok(Fields { path, fields }),
             _ => bail!("{} is not a JSON object", path.display()),
@@ -70,14 +68,10 @@ impl Fields {
         match self.fields.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => serde_json::from_value(value.clone()).map(Some).map_err(|_| {
-                let mut shown = value.to_string();
-                if let Some((at, _)) = shown.char_indices().nth(60) {
-                    shown.truncate(at);
-                    shown.push('…');
-                }
                 anyhow!(
-                    "{}: field `{name}` has the unusable value {shown}\nhint: compare it with the source's config.json",
-                    self.path.display()
+                    "{}: field `{name}` has the unusable value {}\nhint: compare it with the source's",
+                    self.path.display(),
+                    shown(value)
                 )
             }),
         }
@@ -99,7 +93,7 @@ impl Fields {
         };
         if !(1..=most).contains(&value) {
             bail!(
-                "{}: field `{name}` is {value}, want 1 to {most}\nhint: compare it with the source's config.json",
+                "{}: field `{name}` is {value}, want 1 to {most}\nhint: compare it with the source's",
                 self.path.display()
             );
         }
@@ -116,7 +110,7 @@ impl Fields {
     pub fn check_positive(&self, name: &str, value: f64) -> Result<f64> {
         if !(value > 0.0 && value.is_finite()) {
             bail!(
-                "{}: field `{name}` is {value}, want a positive number\nhint: compare it with the source's config.json",
+                "{}: field `{name}` is {value}, want a positive number\nhint: compare it with the source's",
                 self.path.display()
             );
         }
@@ -141,6 +135,12 @@ impl Fields {
         }
     }
 
+    /// All fields that are not null, in the order of the file.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let all = self.fields.iter().map(|(name, value)| (name.as_str(), value));
+        all.filter(|(_, value)| !value.is_null())
+    }
+
     /// Whether the field is there, be it null.
     pub fn has(&self, name: &str) -> bool {
         self.fields.contains_key(name)
@@ -155,8 +155,9 @@ impl Fields {
         let path = self.path.display();
         if types.len() != layers {
             bail!(
-                "{path}: `layer_types` has {} entries for {layers} layers",
-                types.len()
+                "{path}: `layer_types` has {} for {}",
+                chosen(types.len(), "entry", "entries"),
+                counted(layers, "layer")
             );
         }
         let slides = types.iter().map(|name| match name.as_str() {
@@ -183,8 +184,9 @@ impl Fields {
             Some(value) => {
                 let known: Vec<String> = neutral.iter().map(Value::to_string).collect();
                 bail!(
-                    "{}: `{name}` = {value} is not supported (only {})",
+                    "{}: `{name}` = {} is not supported (only {})",
                     self.path.display(),
+                    shown(value),
                     if known.is_empty() {
                         "null".to_string()
                     } else {
@@ -200,10 +202,8 @@ impl Fields {
     pub fn end_tokens(&self, vocab: i64) -> Result<Vec<i64>> {
         let mut ids = self.ids("eos_token_id")?;
         let beside = self.path.with_file_name("generation_config.json");
-        if let Ok(text) = std::fs::read_to_string(&beside)
-            && let Ok(Value::Object(fields)) = serde_json::from_str(&text)
-        {
-            ids.extend(Fields { path: beside, fields }.ids("eos_token_id")?);
+        if let Ok(beside) = Fields::read_file(beside) {
+            ids.extend(beside.ids("eos_token_id")?);
         }
         ids.retain(|id| (0..vocab).contains(id));
         ids.sort_unstable();
@@ -223,4 +223,9 @@ impl Fields {
             _ => Ok(self.optional::<i64>(name)?.into_iter().collect()),
         }
     }
+}
+
+/// A value for a message, cut where it is long.
+pub fn shown(value: &Value) -> String {
+    ewe::text::one_line(&value.to_string(), 60)
 }

@@ -36,16 +36,17 @@ pub fn fingerprint(dir: &Path, adapter: Option<&Path>, kind: Kind) -> Result<Str
         .take(6)
         .map(|byte| format!("{byte:02x}"))
         .collect();
+    Ok(format!("{}@{hex}-{}", called(dir), dtype_name(kind)))
+}
+
+/// What people call the model or adapter in `dir`: its name on the hub without the owner's, or the directory's.
+pub fn called(dir: &Path) -> String {
     if let Some(id) = hub::id_of(dir) {
-        let name = id.rsplit('/').next().unwrap_or(&id);
-        return Ok(format!("{name}@{hex}-{}", dtype_name(kind)));
+        return id.rsplit('/').next().unwrap_or(&id).to_string();
     }
     let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
-    let name = full
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    Ok(format!("{name}@{hex}-{}", dtype_name(kind)))
+    let name = full.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 /// Whether a file says what a model is: settings, tokenizer, weights. Where weights are there twice, those that are read.

@@ -219,7 +219,7 @@ pub fn build(fields: &Fields, weights: &mut Weights) -> Result<Box<dyn CausalLm>
     };
     match weights.asked_numbers() {
         Some(numbers) if numbers > LARGEST => bail!(
-            "{}: it describes a model of {numbers} parameters, more than any has\nhint: compare it with the source's config.json",
+            "{}: it describes a model of {numbers} parameters, more than any has\nhint: compare it with the source's",
             fields.path().display()
         ),
         _ => Ok(model),
@@ -314,7 +314,7 @@ pub fn open(dir: &Path, adapter: Option<&Path>, device: &str, dtype: &str) -> Re
     };
     let mut loaded = read(dir, device, dtype, form)?;
     if let Some(adapter) = adapter {
-        adapter::attach(loaded.model.as_mut(), adapter, device)?;
+        adapter::attach(loaded.model.as_mut(), dir, adapter, device)?;
         loaded.tokenizer = loaded.tokenizer.asked_as_in(adapter)?;
         let kind = loaded.kind;
         let mut settle = |linear: &mut Linear| match &mut linear.lora {

@@ -16,6 +16,7 @@ use super::layers::{Embedding, LayerNorm, Linear};
 use super::rope::Rope;
 use super::weights::Weights;
 use super::{CausalLm, Ends, ModelInfo};
+use ewe::text::counted;
 
 /// `config.json`, under its names.
 #[derive(Debug, Clone)]
@@ -71,8 +72,9 @@ fn rope(fields: &Fields, head_dim: i64) -> Result<Rope> {
     let dims = (head_dim as f64 * part) as i64;
     if dims < 2 || dims % 2 != 0 || dims > head_dim {
         bail!(
-            "{}: `rotary_pct` {part} of heads of {head_dim} is {dims} features, which cannot be turned in pairs",
-            fields.path().display()
+            "{}: `rotary_pct` {part} of heads of {head_dim} is {}, which cannot be turned in pairs",
+            fields.path().display(),
+            counted(dims, "feature")
         );
     }
     Rope::read(fields, "rotary_emb_base", dims)

@@ -1,17 +1,23 @@
 //! Text to token ids and back, through the model's own `tokenizer.json` or GPT-2's older two files.
 
+mod decoder;
+mod gpt2;
+mod special;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
-use serde_json::Value;
-use tokenizers::models::bpe::BPE;
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, PostProcessorWrapper};
+use tokenizers::PostProcessorWrapper;
 
 use super::{ModelInfo, fault, tokenizer_guard};
+pub use decoder::Decoder;
+use ewe::text::counted;
+use gpt2::{MERGES, VOCAB};
+pub use special::ChatTemplateFile;
+use special::SpecialTokens;
 
 /// A model's tokenizer. Clones share it.
 #[derive(Clone)]
@@ -28,15 +34,6 @@ pub struct Tokenizer {
     chat_template: Option<ChatTemplateFile>,
     stop_strings: Vec<String>,
     special_texts: Arc<BTreeMap<String, String>>,
-}
-
-/// A chat template as it was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChatTemplateFile {
-    /// Jinja.
-    pub source: String,
-    /// `chat_template.jinja` or `tokenizer_config.json`.
-    pub path: PathBuf,
 }
 
 /// A text in tokens, some of whose bytes were marked.
@@ -62,7 +59,7 @@ impl Tokenizer {
                 special
                     .texts
                     .entry(name.to_owned())
-                    .or_insert_with(|| GPT2_END.to_owned());
+                    .or_insert_with(|| gpt2::END.to_owned());
             }
         }
         let (mut inner, path) = inner(dir, &special)?;
@@ -100,10 +97,10 @@ impl Tokenizer {
     pub fn belongs_to(mut self, info: &ModelInfo) -> Result<Tokenizer> {
         if self.largest >= info.vocab {
             bail!(
-                "{} has a token of id {}, the model has {} rows\nhint: is it the tokenizer of another model?",
+                "{} has a token of id {}, the model has {}\nhint: is it the tokenizer of another model?",
                 self.path.display(),
                 self.largest,
-                info.vocab
+                counted(info.vocab, "row")
             );
         }
         self.rows = info.vocab;
@@ -181,7 +178,12 @@ impl Tokenizer {
         text: &str,
         encode: impl FnOnce() -> tokenizers::Result<tokenizers::Encoding>,
     ) -> Result<tokenizers::Encoding> {
-        let failed = |words: &str| anyhow!("cannot tokenize a text of {} bytes: {words}", text.len());
+        let failed = |words: &str| {
+            anyhow!(
+                "cannot tokenize a text of {}: {words}",
+                counted(text.len(), "byte")
+            )
+        };
         let encoding = fault::tamed(encode)
             .map_err(|words| failed(&words))?
             .map_err(|error| failed(&error.to_string()))?;
@@ -248,7 +250,7 @@ impl Tokenizer {
     /// Text of `ids`, without special tokens. Bytes that are not UTF-8 become U+FFFD.
     pub fn decode(&self, ids: &[i64]) -> Result<String> {
         let ids: Vec<u32> = ids.iter().map(|&id| id as u32).collect();
-        let failed = |words: &str| anyhow!("cannot decode {} tokens: {words}", ids.len());
+        let failed = |words: &str| anyhow!("cannot decode {}: {words}", counted(ids.len(), "token"));
         fault::tamed(|| self.inner.decode(&ids, true))
             .map_err(|words| failed(&words))?
             .map_err(|error| failed(&error.to_string()))
@@ -351,63 +353,10 @@ fn take_post_processor(inner: &mut tokenizers::Tokenizer) -> Result<Vec<i64>> {
     Ok(begin)
 }
 
-/// Decodes a growing list of tokens into text that only ever grows by whole characters.
-pub struct Decoder {
-    tokenizer: Tokenizer,
-    ids: Vec<i64>,
-    /// `ids[context..shown]` is decoded along with what is new, because some decoders treat the first token
-    /// of a text differently.
-    context: usize,
-    shown: usize,
-}
-
-impl Decoder {
-    /// A decoder of what follows `prompt`.
-    pub fn after(tokenizer: &Tokenizer, prompt: &[i64]) -> Decoder {
-        let ids = prompt[prompt.len().saturating_sub(6)..].to_vec();
-        Decoder {
-            tokenizer: tokenizer.clone(),
-            context: 0,
-            shown: ids.len(),
-            ids,
-        }
-    }
-
-    /// Takes one more token; gives the text that is now certain, often empty in the middle of a character.
-    pub fn push(&mut self, id: i64) -> Result<String> {
-        self.ids.push(id);
-        self.advance(false)
-    }
-
-    /// Gives what is left, an incomplete character as U+FFFD.
-    pub fn finish(&mut self) -> Result<String> {
-        self.advance(true)
-    }
-
-    fn advance(&mut self, all: bool) -> Result<String> {
-        let before = self.tokenizer.decode(&self.ids[self.context..self.shown])?;
-        let after = self.tokenizer.decode(&self.ids[self.context..])?;
-        if !all && after.ends_with('\u{FFFD}') {
-            return Ok(String::new());
-        }
-        // A prompt that ends within a character decodes to fewer bytes once the character is whole.
-        let new = after
-            .get(before.len().min(after.len())..)
-            .unwrap_or("")
-            .to_string();
-        self.context = self.shown.max(self.ids.len().saturating_sub(6));
-        self.shown = self.ids.len();
-        Ok(new)
-    }
-}
-
 /// Whether `dir` has a tokenizer that [`Tokenizer::read`] reads.
 pub fn is_in(dir: &Path) -> bool {
     dir.join("tokenizer.json").is_file() || [VOCAB, MERGES].iter().all(|name| dir.join(name).is_file())
 }
-
-const VOCAB: &str = "vocab.json";
-const MERGES: &str = "merges.txt";
 
 /// `tokenizer.json`, or GPT-2's two files; and where it was read.
 fn inner(dir: &Path, special: &SpecialTokens) -> Result<(tokenizers::Tokenizer, PathBuf)> {
@@ -427,222 +376,7 @@ fn inner(dir: &Path, special: &SpecialTokens) -> Result<(tokenizers::Tokenizer, 
         );
     }
     let path = dir.join(VOCAB);
-    let inner =
-        gpt2(dir, special).with_context(|| format!("cannot read the tokenizer in {}", dir.display()))?;
+    let inner = gpt2::read(dir, special)
+        .with_context(|| format!("cannot read the tokenizer in {}", dir.display()))?;
     Ok((inner, path))
-}
-
-/// GPT-2's byte-level BPE (Radford et al. 2019), the form in which tokenizers were published before `tokenizer.json`.
-fn gpt2(dir: &Path, special: &SpecialTokens) -> Result<tokenizers::Tokenizer> {
-    let config = &special.config;
-    match config["tokenizer_class"].as_str() {
-        None | Some("GPT2Tokenizer" | "GPT2TokenizerFast" | "GPTNeoXTokenizer" | "GPTNeoXTokenizerFast") => {}
-        Some(other) => bail!(
-            "`tokenizer_class` is {other}, which splits texts in another way than GPT-2\nhint: save tokenizer.json with transformers' AutoTokenizer(…).save_pretrained"
-        ),
-    }
-    if config["add_bos_token"].as_bool() == Some(true) {
-        bail!("`add_bos_token` = true is not supported without tokenizer.json");
-    }
-    let file = |name: &str| dir.join(name).to_string_lossy().into_owned();
-    let model = BPE::from_file(&file(VOCAB), &file(MERGES))
-        .build()
-        .map_err(|error| anyhow!("{VOCAB} and {MERGES} are no byte-level BPE: {error}"))?;
-    let prefix_space = config["add_prefix_space"].as_bool().unwrap_or(false);
-    let bytes = ByteLevel::new(prefix_space, true, true);
-    let mut inner = tokenizers::Tokenizer::new(model);
-    inner.with_pre_tokenizer(Some(bytes)).with_decoder(Some(bytes));
-
-    // Tokens beside the vocabulary, in the order of their ids, which is how the library numbers them.
-    let mut added: BTreeMap<u64, AddedToken> = BTreeMap::new();
-    if let Value::Object(tokens) = &special.added {
-        for (text, id) in tokens {
-            let id = id
-                .as_u64()
-                .with_context(|| format!("added_tokens.json: `{text}` has no id"))?;
-            added.insert(id, AddedToken::from(text.clone(), false).normalized(false));
-        }
-    }
-    if let Value::Object(tokens) = &config["added_tokens_decoder"] {
-        for (id, token) in tokens {
-            let token: AddedToken = serde_json::from_value(token.clone())
-                .with_context(|| format!("tokenizer_config.json: token {id} is unusable"))?;
-            added.insert(id.parse().with_context(|| format!("`{id}` is no id"))?, token);
-        }
-    }
-    let mut specials: Vec<String> = special.texts.values().cloned().collect();
-    if let Value::Array(more) = &config["additional_special_tokens"] {
-        specials.extend(more.iter().filter_map(text_of));
-    }
-    for (id, mut token) in added {
-        token.special |= specials.contains(&token.content);
-        let text = token.content.clone();
-        inner.add_tokens(&[token]);
-        if inner.token_to_id(&text).map(u64::from) != Some(id) {
-            bail!("token `{text}` should have id {id}, which leaves a gap or is taken");
-        }
-    }
-    let known = |text: &String| inner.token_to_id(text).is_some();
-    let specials: Vec<AddedToken> = specials
-        .iter()
-        .filter(|text| known(text))
-        .map(|text| AddedToken::from(text.clone(), true))
-        .collect();
-    inner.add_special_tokens(&specials);
-    Ok(inner)
-}
-
-/// GPT-2's only special token, which its tokenizer has unless another is named.
-const GPT2_END: &str = "<|endoftext|>";
-
-/// The text of a token: itself, or the `content` of an object.
-fn text_of(token: &Value) -> Option<String> {
-    token.as_str().or(token["content"].as_str()).map(str::to_string)
-}
-
-#[derive(Default)]
-struct SpecialTokens {
-    /// `bos_token` and all other names that end so.
-    texts: BTreeMap<String, String>,
-    chat_template: Option<ChatTemplateFile>,
-    generation: Generation,
-    /// tokenizer_config.json and added_tokens.json, null where there are none.
-    config: Value,
-    added: Value,
-}
-
-/// What generation_config.json says of where an answer ends.
-#[derive(Default)]
-struct Generation {
-    end_tokens: Vec<i64>,
-    stop_strings: Vec<String>,
-}
-
-impl Generation {
-    fn of(config: &Value) -> Generation {
-        let all = |value: &Value| match value {
-            Value::Array(all) => all.clone(),
-            one => vec![one.clone()],
-        };
-        Generation {
-            end_tokens: all(&config["eos_token_id"])
-                .iter()
-                .filter_map(Value::as_i64)
-                .collect(),
-            stop_strings: all(&config["stop_strings"])
-                .iter()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect(),
-        }
-    }
-}
-
-impl SpecialTokens {
-    fn read(dir: &Path) -> Result<SpecialTokens> {
-        let read = |name: &str| -> Result<Value> {
-            let path: PathBuf = dir.join(name);
-            if !path.is_file() {
-                return Ok(Value::Null);
-            }
-            let text =
-                std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))
-        };
-        let config = read("tokenizer_config.json")?;
-        let mut special = SpecialTokens {
-            added: read("added_tokens.json")?,
-            generation: Generation::of(&read("generation_config.json")?),
-            ..SpecialTokens::default()
-        };
-        // What the second says counts.
-        for tokens in [&read("special_tokens_map.json")?, &config] {
-            let tokens = tokens.as_object().into_iter().flatten();
-            for (name, token) in tokens.filter(|(name, _)| name.ends_with("_token")) {
-                if let Some(text) = text_of(token) {
-                    special.texts.insert(name.clone(), text);
-                }
-            }
-        }
-        // One template, or several by name.
-        special.chat_template = match &config["chat_template"] {
-            Value::Array(templates) => templates
-                .iter()
-                .find(|template| template["name"] == "default")
-                .and_then(|template| template["template"].as_str()),
-            template => template.as_str(),
-        }
-        .map(|source| ChatTemplateFile {
-            source: source.to_owned(),
-            path: dir.join("tokenizer_config.json"),
-        });
-        special.config = config;
-        let path = dir.join("chat_template.jinja");
-        if path.is_file() {
-            let source =
-                std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            special.chat_template = Some(ChatTemplateFile { source, path });
-        }
-        Ok(special)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde::Deserialize;
-
-    use super::*;
-    use crate::model::tests::golden;
-
-    #[derive(Deserialize)]
-    struct Case {
-        text: String,
-        ids: Vec<i64>,
-        decoded: String,
-    }
-
-    /// Hostile texts, and the ids that `transformers` has for them.
-    #[test]
-    fn gpt2s_two_files_give_the_references_ids() {
-        let folder = golden("gpt2_files");
-        let tokenizer = Tokenizer::read(&folder).unwrap();
-        let cases = std::fs::read_to_string(folder.join("expected.json")).unwrap();
-        let cases: Vec<Case> = serde_json::from_str(&cases).unwrap();
-        assert!(cases.len() >= 400);
-        for case in &cases {
-            let ids = tokenizer.encode(&case.text, true).unwrap();
-            assert_eq!(ids, case.ids, "{:?}", case.text);
-            assert_eq!(tokenizer.decode(&ids).unwrap(), case.decoded, "{:?}", case.text);
-        }
-        assert_eq!(tokenizer.end_token(), Some(0));
-    }
-
-    #[test]
-    fn unusable_pairs_are_named() {
-        let fails = |damage: &dyn Fn(&Path), words: &str| {
-            let dir = tempfile::tempdir().unwrap();
-            for file in [VOCAB, MERGES, "tokenizer_config.json", "added_tokens.json"] {
-                std::fs::copy(golden("gpt2_files").join(file), dir.path().join(file)).unwrap();
-            }
-            damage(dir.path());
-            let message = format!("{:#}", Tokenizer::read(dir.path()).err().expect(words));
-            assert!(message.contains(words), "{message:?} does not say {words:?}");
-        };
-        let write = |name: &'static str, text: &'static str| {
-            move |dir: &Path| std::fs::write(dir.join(name), text).unwrap()
-        };
-        let config = "tokenizer_config.json";
-        fails(
-            &write(config, r#"{"tokenizer_class": "Qwen2Tokenizer"}"#),
-            "Qwen2Tokenizer",
-        );
-        fails(&write(config, r#"{"add_bos_token": true}"#), "add_bos_token");
-        fails(&write("added_tokens.json", r#"{"<a>": 100000}"#), "id 100000");
-        fails(&write(MERGES, "a\n"), "no byte-level BPE");
-        fails(&write(VOCAB, "[]"), "no byte-level BPE");
-        fails(
-            &|dir| std::fs::remove_file(dir.join(MERGES)).unwrap(),
-            "tokenizer.json is missing",
-        );
-    }
 }

@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use ewe::settings_file;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -35,15 +36,8 @@ struct Outline {
 
 /// Looks at the file before it is loaded. Fails on one that is too large, or whose parts make a text too long.
 pub fn check(path: &Path) -> Result<()> {
-    let unreadable = || format!("cannot read {}", path.display());
-    let bytes = std::fs::metadata(path).with_context(unreadable)?.len();
-    if bytes > LONGEST {
-        bail!(
-            "{} has {bytes} bytes, more than {LONGEST}\n{HINT}",
-            path.display()
-        );
-    }
-    let text = std::fs::read(path).with_context(unreadable)?;
+    let text =
+        settings_file::read(path, LONGEST).with_context(|| format!("cannot read {}", path.display()))?;
     // What is malformed is told better by the one who loads it.
     let Ok(outline) = serde_json::from_slice::<Outline>(&text) else {
         return Ok(());

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::pickle::{LARGEST, Number, Pickle, Storage, TensorRef};
+use ewe::text::counted;
 
 /// What to do about a file that is not read.
 const HINT: &str = "hint: only tensors are read from it, nothing is run; if you trust it, let transformers load it and \
@@ -169,9 +170,10 @@ fn place(pickle: &Pickle, find: impl Fn(&Storage) -> Result<(u64, u64)>) -> Resu
         // The view lies within its storage; the storage may announce more than the file has.
         if storage.count.checked_mul(width).is_none_or(|bytes| bytes > size) {
             bail!(
-                "tensor `{name}`: storage `{}` announces {} numbers and has {size} bytes",
+                "tensor `{name}`: storage `{}` announces {} and has {}",
                 storage.key,
-                storage.count
+                counted(storage.count, "number"),
+                counted(size, "byte")
             );
         }
         let start = start + offset * width;

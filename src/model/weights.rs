@@ -1,6 +1,8 @@
 //! A checkpoint: safetensors or `torch.save`'s format, one file, or shards with an index. Each tensor is mapped into
 //! memory by itself, converted, placed and forgotten, so that loading takes the model and one tensor.
 
+mod shards;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -15,36 +17,14 @@ use super::layers::{Embedding, LayerNorm, Linear, PlainRmsNorm, RmsNorm};
 use super::pickle::Number;
 use super::torch_file::{self, Place};
 use crate::shim;
-
-/// Names of the file that has all weights and of the index of shards, in order of preference.
-pub const FORMATS: [(&str, &str); 2] = [
-    ("model.safetensors", "model.safetensors.index.json"),
-    ("pytorch_model.bin", "pytorch_model.bin.index.json"),
-];
+use ewe::text::chosen;
+pub use shards::{FORMATS, files, shard_names};
 
 /// How much of what is wrong is told.
 const MOST_PROBLEMS: usize = 40;
 
 /// Numbers that are converted at once: of 1 << 22, freed pieces left holes of 230 MB in a heap of 600 (2026-11-25).
 const PIECE: u64 = 1 << 18;
-
-/// The files of the weights in `dir`: one, or shards. Fails when there are none,
-/// or when a shard is missing.
-pub fn files(dir: &Path) -> Result<Vec<PathBuf>> {
-    for (single, index) in FORMATS {
-        if dir.join(single).is_file() {
-            return Ok(vec![dir.join(single)]);
-        }
-        if dir.join(index).is_file() {
-            return shards_of(&dir.join(index));
-        }
-    }
-    bail!(
-        "{} has no weights: neither model.safetensors, model.safetensors.index.json, pytorch_model.bin nor \
-         pytorch_model.bin.index.json\nhint: convert other formats with transformers' save_pretrained",
-        dir.display()
-    )
-}
 
 struct Shard {
     path: PathBuf,
@@ -381,6 +361,11 @@ impl Weights {
 
     /// Fails if anything asked for was missing, misshapen or of an unusable type, listing all of it.
     pub fn finish(self) -> Result<()> {
+        self.finish_for("its config.json", "are the files those of another model?")
+    }
+
+    /// The same of files that should fit `what`.
+    pub fn finish_for(self, what: &str, hint: &str) -> Result<()> {
         if self.problems.is_empty() {
             return Ok(());
         }
@@ -393,54 +378,12 @@ impl Weights {
             more => format!("\n  and {more} more"),
         };
         bail!(
-            "{} does not fit its config.json: {count} tensors are wrong\n  {}{more}\nhint: are the files those of another model?",
+            "{} does not fit {what}: {} wrong\n  {}{more}\nhint: {hint}",
             self.dir.display(),
+            chosen(count, "tensor is", "tensors are"),
             shown.join("\n  ")
         )
     }
-}
-
-/// The names of the shards in an index, in order. Fails on one that lies elsewhere.
-pub fn shard_names(index: &Path) -> Result<Vec<String>> {
-    #[derive(serde::Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
-    let text = std::fs::read_to_string(index).with_context(|| format!("cannot read {}", index.display()))?;
-    let index_json: Index = serde_json::from_str(&text)
-        .with_context(|| format!("{} is not an index of shards", index.display()))?;
-    let mut files: Vec<String> = index_json.weight_map.into_values().collect();
-    files.sort_unstable();
-    files.dedup();
-    if let Some(file) = files
-        .iter()
-        .find(|file| file.contains(['/', '\\']) || file.starts_with('.'))
-    {
-        bail!(
-            "{} names a shard outside of its folder: `{file}`",
-            index.display()
-        );
-    }
-    Ok(files)
-}
-
-/// The shards an index names, each checked to be there.
-fn shards_of(index: &Path) -> Result<Vec<PathBuf>> {
-    let files = shard_names(index)?;
-    let files: Vec<PathBuf> = files.iter().map(|file| index.with_file_name(file)).collect();
-    let missing: Vec<String> = files
-        .iter()
-        .filter(|f| !f.is_file())
-        .map(|f| f.display().to_string())
-        .collect();
-    if !missing.is_empty() {
-        bail!(
-            "{} names shards that are not there: {}",
-            index.display(),
-            missing.join(", ")
-        );
-    }
-    Ok(files)
 }
 
 /// Where the tensors of a safetensors file lie.

@@ -1,6 +1,7 @@
 //! The last step of rounds: the decision on their candidates, in order, and their way into the store.
 
-use super::{Outcome, Progress, Run, near_duplicate};
+use super::outcome::{Outcome, near_duplicate};
+use super::{Progress, Run};
 use crate::filter::{Index, Score, Threshold};
 use crate::store::round::{Admission, AdmittedInstruction, AdmittedRound, Rejection, Similar, is_new};
 use anyhow::{Context, Result};

@@ -1,6 +1,7 @@
 //! A round of the Alpaca recipe: one request, whose answer has complete tasks.
 
-use super::{Developed, NoAnswer, Outcome, Run, fault_rejection};
+use super::outcome::{Developed, Outcome, fault_rejection};
+use super::{NoAnswer, Run};
 use crate::generate::alpaca::{self, Piece};
 use crate::generate::recipe::Alpaca;
 use crate::generate::recipe::alpaca::STAGE;
@@ -36,7 +37,6 @@ impl Run<'_> {
             true => alpaca::objects(text, finish),
             false => alpaca::numbered(text, finish, dealt.len() + 1),
         };
-        answer.settle(pieces.iter().any(|piece| piece.task.is_ok()));
         let texts: Vec<_> = pieces
             .iter()
             .map(|piece| match &piece.task {
@@ -45,11 +45,13 @@ impl Run<'_> {
             })
             .collect();
         let verdicts = self.judge(&texts, within);
-        let candidates = pieces
+        let candidates: Vec<_> = pieces
             .into_iter()
             .zip(verdicts)
             .map(|(piece, verdict)| self.complete_task(id, piece, verdict))
             .collect();
+        let offers = candidates.iter();
+        answer.settle_by(offers.map(|candidate| (candidate.text.as_str(), candidate.objection())));
         Ok(Outcome {
             candidates,
             ..Outcome::default()

@@ -3,11 +3,13 @@
 
 use super::budget::{Budget, Meter};
 use super::futility::{Futility, Trial};
+use super::outcome::Worth;
 use super::{Ending, NoAnswer};
 use crate::backend::{Backend, BackendError, Completion, FinishReason, Leave, Sampling};
 use crate::reasoning;
 use crate::store::Store;
 use crate::store::request::NewRequest;
+use crate::store::round::Rejection;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::collections::BTreeMap;
@@ -31,6 +33,16 @@ impl Answer<'_> {
     pub fn settle(&mut self, is_useful: bool) {
         if let Some(trial) = self.trial.take() {
             trial.settle(is_useful, &self.completion);
+        }
+    }
+
+    /// Says what speaks against each text in the answer, if anything.
+    pub fn settle_by<'t>(&mut self, offers: impl IntoIterator<Item = (&'t str, Option<&'t Rejection>)>) {
+        let worth = Worth::of(offers);
+        match (worth, self.trial.take()) {
+            (_, None) => {}
+            (Worth::TurnedAway { rule, text }, Some(trial)) => trial.is_turned_away(rule, text),
+            (worth, Some(trial)) => trial.settle(matches!(worth, Worth::Usable), &self.completion),
         }
     }
 }
@@ -215,6 +227,11 @@ fn answer<'a>(
     } else if !completion.reasoning.is_empty() {
         // Servers that take reasoning out leave the line breaks behind it.
         completion.text = completion.text.trim_start().to_string();
+    }
+    // Some servers leave in the text what its end is written with.
+    if let Some(end) = reasoning::end(&completion.text) {
+        completion.text.truncate(end);
+        completion.finish_reason = FinishReason::Stop;
     }
     let stops = sampling.stop.iter().filter(|stop| !stop.is_empty());
     if let Some(end) = stops.filter_map(|stop| completion.text.find(stop)).min() {

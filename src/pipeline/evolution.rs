@@ -3,8 +3,10 @@
 //!
 //! What is made this way passes everything that other tasks pass, and the elimination step besides.
 
+use super::outcome::{Developed, Outcome, fault_rejection, said};
 use super::pool::Pool;
-use super::{Developed, NoAnswer, Outcome, Run, SelfInstructMethod, fault_rejection, said};
+use super::self_instruct::SelfInstructMethod;
+use super::{NoAnswer, Run};
 use crate::filter::elimination::{self, NO_GAIN, PROMPT_LEAK, UNCLEAR_EQUALITY};
 use crate::filter::{Index, Threshold};
 use crate::generate::evolution::{Ancestry, Draw};
@@ -86,7 +88,6 @@ impl Run<'_> {
         let (id, completion) = (answer.id, &answer.completion);
         let parsed = parse::evolved(&completion.text, completion.finish_reason, operator.label());
         let empty = completion.emptiness();
-        answer.settle(parsed.fault.is_none());
         let no_gain = |detail: &str| no_gain(parent_id, &parent, &parsed.text, detail);
         let objection = match parsed.fault {
             Some(fault) => Some(fault_rejection(fault, empty.unwrap_or_default())),
@@ -95,6 +96,7 @@ impl Run<'_> {
             None => leak(operator, &parent, &parsed.text).map(|found| Rejection::new(PROMPT_LEAK, found)),
         };
         let mut rejection = self.judge(&[(&parsed.text, objection)], within).pop().flatten();
+        answer.settle_by([(parsed.text.as_str(), rejection.as_ref())]);
         if rejection.is_none() && constants.equality {
             let stage = Stage::Equality;
             let question = prompt::equality(&parent, &parsed.text);

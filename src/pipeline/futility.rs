@@ -2,6 +2,7 @@
 //! ends while it has cost little.
 
 use crate::backend::{BackendError, Completion, FinishReason};
+use crate::text::{counted, one_line};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -11,6 +12,10 @@ use tokio::sync::Notify;
 const MOST_KINDS: usize = 1000;
 /// Of these so many are told.
 const TOLD: usize = 3;
+/// Characters of a text that is told as an example.
+const SHOWN: usize = 80;
+/// The kind of what is said about answers that a rule turned away begins so.
+const BY_RULE: &str = "rule ";
 
 /// Counts the requests of each stage since the last answer that could be used. Those under way count: no more are sent
 /// than would be allowed if all of them failed. Each answer of use allows one more of them at once, so that a limit on what
@@ -25,7 +30,8 @@ pub struct Futility {
 #[derive(Default)]
 struct State {
     stages: BTreeMap<&'static str, Stage>,
-    /// What was said, with the digits taken out of it: how often, and in full once.
+    /// What was said, by its kind: how often, and in full once. The kind is the words without
+    /// digits, or a rule.
     said: BTreeMap<String, (u64, String)>,
     /// The stage whose requests were too many.
     over: Option<&'static str>,
@@ -100,13 +106,31 @@ impl Futility {
 
     /// That a stage brings nothing, and why.
     pub fn message(&self, stage: &str) -> String {
+        let way_out = match self.is_about_rules() {
+            true => {
+                "`select reason, detail, instruction from rejection` shows what was turned away; another model, recipe or \
+                     set of rules may do better"
+            }
+            false => "--request-field, --drop-field and --extra-body shape what an endpoint is sent",
+        };
         format!(
-            "{} requests in a row brought no answer that can be used (stage {stage}): {}\n\
-             hint: --request-field, --drop-field and --extra-body shape what an endpoint is sent; --give-up-after N allows more",
-            self.limit.unwrap_or_default(),
+            "{} in a row brought no answer that can be used (stage {stage}): {}\n\
+             hint: {way_out}; --give-up-after N allows more",
+            counted(self.limit.unwrap_or_default(), "request"),
             self.told()
                 .unwrap_or_else(|| "nothing was said about it".to_string())
         )
+    }
+
+    /// Whether most of what brought nothing was turned away by rules.
+    fn is_about_rules(&self) -> bool {
+        let state = self.state();
+        let count = |by_rule: bool| -> u64 {
+            let said = state.said.iter();
+            let said = said.filter(|(kind, _)| kind.starts_with(BY_RULE) == by_rule);
+            said.map(|(_, (count, _))| count).sum()
+        };
+        count(true) > count(false)
     }
 
     /// What was said about requests that brought nothing, most frequent first; none where all did.
@@ -206,9 +230,21 @@ impl Trial<'_> {
 
     /// There was none, or it could not: what is said about it.
     pub fn is_useless(self, words: &str) {
+        let kind = words.chars().filter(|c| !c.is_ascii_digit()).take(200).collect();
+        self.fails(kind, words);
+    }
+
+    /// It could be read, and something spoke against all that was in it: most often this rule, for
+    /// one against this text.
+    pub fn is_turned_away(self, rule: &str, text: &str) {
+        let text = one_line(text, SHOWN);
+        let words = format!("all that was in the answer was turned away, most often for {rule}: '{text}'");
+        self.fails(format!("{BY_RULE}{rule}"), &words);
+    }
+
+    fn fails(&self, kind: String, words: &str) {
         self.with(|stage| stage.useless += 1);
         let mut state = self.futility.state();
-        let kind: String = words.chars().filter(|c| !c.is_ascii_digit()).take(200).collect();
         if state.said.len() < MOST_KINDS || state.said.contains_key(&kind) {
             state.said.entry(kind).or_insert_with(|| (0, words.to_string())).0 += 1;
         }
@@ -341,6 +377,23 @@ mod tests {
             (0..count).for_each(|_| futility.trial("a").is_useless(words));
         }
         assert_eq!(futility.told().unwrap(), "4 × a 12; 1 × b 1; 1 × c");
+        assert!(futility.message("a").contains("--request-field"));
         assert_eq!(Futility::new(Some(1)).told(), None);
+    }
+
+    #[test]
+    fn rules_are_told_most_frequent_first_with_an_example() {
+        let futility = Futility::new(Some(5));
+        for (rule, text) in [("short", "a"), ("bold", "**b**\nc"), ("bold", "**d**")] {
+            futility.trial("a").is_turned_away(rule, text);
+        }
+        let said = futility.message("a");
+        let told = "2 × all that was in the answer was turned away, most often for bold: '**b** c'; \
+                    1 × all that was in the answer was turned away, most often for short: 'a'";
+        assert!(said.contains(told), "{said}");
+        assert!(
+            said.contains("from rejection") && said.contains("--give-up-after"),
+            "{said}"
+        );
     }
 }

@@ -20,7 +20,7 @@ pub async fn complete(store: &Store, quiet: bool) -> Result<()> {
     let mut pool = Pool::new(store.pool().await?, Threshold::SELF_INSTRUCT);
     let mut waiting = Waiting::left_over(store, &pool).await?;
     let all = waiting.positions.len() as u64;
-    let mut bar = Progress::new("neighbours", "tasks", 0, all, quiet);
+    let mut bar = Progress::new("neighbours", "task", 0, all, quiet);
     loop {
         let found = waiting.take(&mut pool);
         if found.is_empty() {

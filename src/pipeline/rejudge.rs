@@ -8,12 +8,11 @@ use crate::filter::rules::RuleSet;
 use crate::filter::shared;
 use crate::interchange::read::Reading;
 use crate::progress::Progress;
-use crate::replace::{self, Replacement};
+use crate::replace::Lines;
 use crate::store::round::PoolTask;
 use crate::store::{Change, Store};
 use crate::task::{Instance, Review, Task};
 use anyhow::{Context, Result};
-use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 /// Tasks that are judged together.
@@ -70,11 +69,7 @@ pub struct Rejected {
 pub async fn rejudge(store: &Store, config: &Config, quiet: bool) -> Result<Rejudged> {
     let mut judge = Judge::new(config.rules.clone(), config.threshold, config.nearest);
     add_against(&mut judge, &config.against, &config.reading, quiet)?;
-    let mut out = config
-        .verdicts
-        .as_deref()
-        .map(|path| Replacement::begin(path).map(BufWriter::new))
-        .transpose()?;
+    let mut out = config.verdicts.as_deref().map(Lines::begin).transpose()?;
     let mut pool = store.pool().await?;
     pool.retain(|task| task.review != Review::Rejected);
     let sources = Sources { store, config };
@@ -84,7 +79,7 @@ pub async fn rejudge(store: &Store, config: &Config, quiet: bool) -> Result<Reju
         kept_by_people: 0,
         change: None,
     };
-    let mut bar = Progress::new("filter", "tasks", 0, pool.len() as u64, quiet);
+    let mut bar = Progress::new("filter", "task", 0, pool.len() as u64, quiet);
     for some in pool.chunks(BATCH) {
         let tasks = with_instances(store, some).await?;
         let candidates: Vec<Candidate<'_>> = some
@@ -101,8 +96,7 @@ pub async fn rejudge(store: &Store, config: &Config, quiet: bool) -> Result<Reju
             .collect();
         for (stored, verdict) in some.iter().zip(judge.judge(&candidates)) {
             if let Some(out) = &mut out {
-                serde_json::to_writer(&mut *out, &verdict.to_json(stored.id as u64, |i| sources.name(i)))?;
-                out.write_all(b"\n")?;
+                out.row(&verdict.to_json(stored.id as u64, |i| sources.name(i)))?;
             }
             rejudged.take(stored, &verdict, &sources);
         }
@@ -113,7 +107,7 @@ pub async fn rejudge(store: &Store, config: &Config, quiet: bool) -> Result<Reju
     }
     bar.finish();
     if let Some(out) = out {
-        replace::flushed(out)?.commit()?;
+        out.commit()?;
     }
     if !config.dry_run {
         let reasons: Vec<(i64, String)> = rejudged

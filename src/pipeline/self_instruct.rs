@@ -1,6 +1,7 @@
 //! A round of Self-Instruct: instructions, then for each that the filter lets through its kind and its instances.
 
-use super::{Developed, NoAnswer, Outcome, Run, fault_rejection, said};
+use super::outcome::{Developed, Outcome, fault_rejection, said};
+use super::{NoAnswer, Run};
 use crate::filter::elimination::answer as answer_objection;
 use crate::generate::parse;
 use crate::generate::recipe::self_instruct::Stage;
@@ -60,7 +61,6 @@ impl Run<'_> {
         }
         let (id, completion) = (answer.id, &answer.completion);
         let parsed = parse::instructions(&completion.text, completion.finish_reason, dealt.len() + 1);
-        answer.settle(parsed.iter().any(|parsed| parsed.fault.is_none()));
         let texts: Vec<_> = parsed
             .iter()
             .map(|parsed| {
@@ -71,6 +71,8 @@ impl Run<'_> {
             })
             .collect();
         let verdicts = self.judge(&texts, within);
+        let offers = texts.iter().zip(&verdicts);
+        answer.settle_by(offers.map(|((text, _), verdict)| (*text, verdict.as_ref())));
         let candidates = parsed
             .into_iter()
             .zip(verdicts)
@@ -147,7 +149,6 @@ impl Run<'_> {
         } else {
             parse::input_first(&answer.completion.text, finish)
         };
-        answer.settle(parsed.iter().any(|parsed| parsed.fault.is_none()));
         let eliminated: Vec<_> = parsed
             .iter()
             .map(|parsed| {
@@ -177,6 +178,8 @@ impl Run<'_> {
                 instance: parsed.instance,
             })
             .collect();
+        let offers = developed.instances.iter();
+        answer.settle_by(offers.map(|offer| (offer.instance.output.as_str(), offer.rejection.as_ref())));
         if developed
             .instances
             .iter()

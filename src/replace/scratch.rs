@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     fs::{self, DirBuilder, File, TryLockError},
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt},
@@ -14,6 +15,11 @@ use crate::signals;
 
 /// What the names of all of them begin with.
 const PREFIX: &str = ".ewe-tmp-";
+
+/// Whether an entry of a directory has the name of one. Whoever it is of, it is nothing to stay.
+pub fn is_named(name: &OsStr) -> bool {
+    name.to_string_lossy().starts_with(PREFIX)
+}
 
 /// Those of this process.
 static OURS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -83,7 +89,8 @@ impl Drop for Scratch {
 pub(crate) fn remove_all() -> impl Drop {
     let ours = ours();
     for path in ours.iter() {
-        let _ = fs::remove_dir_all(path);
+        // Somebody may be making a file in it just now.
+        (0..10).find(|_| fs::remove_dir_all(path).is_ok() || !path.exists());
     }
     ours
 }
@@ -119,7 +126,7 @@ fn sweep(directory: &Path) {
     };
     for entry in entries.flatten() {
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if !is_folder || !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+        if !is_folder || !is_named(&entry.file_name()) {
             continue;
         }
         if let Ok(folder) = File::open(entry.path())

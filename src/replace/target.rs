@@ -9,12 +9,15 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use rustix::io::Errno;
+
+use crate::store::lock;
 
 /// More links in a row than any system follows.
 const MOST_LINKS: usize = 40;
 
-/// What SQLite and ewe keep beside a database, by what its name has more.
-const BESIDE: [&str; 5] = ["-wal", "-shm", "-journal", ".judge.lock", ".lock"];
+/// What SQLite keeps beside a database, by what its name has more.
+const OF_SQLITE: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// How many bytes tell what a file is.
 const HEAD: usize = 52;
@@ -39,7 +42,11 @@ impl Target {
         let (end, is_open) = follow(path).with_context(|| super::cannot_write(path))?;
         refuse_database(path, &end)?;
         let standing = end.metadata().ok();
-        let is_special = path.metadata().is_ok_and(|metadata| !metadata.is_file());
+        let there = path.metadata().ok();
+        if there.as_ref().is_some_and(Metadata::is_dir) {
+            return Err(io::Error::from(Errno::ISDIR)).with_context(|| super::cannot_write(path));
+        }
+        let is_special = there.is_some_and(|metadata| !metadata.is_file());
         Ok(Target {
             path: end,
             is_direct: is_open || is_special,
@@ -85,8 +92,8 @@ pub(super) fn refuse_database(path: &Path, end: &Path) -> anyhow::Result<()> {
         );
     }
     let name = end.file_name().unwrap_or_default().to_string_lossy();
-    for suffix in BESIDE {
-        let Some(owner) = name.strip_suffix(suffix).filter(|owner| !owner.is_empty()) else {
+    for suffix in OF_SQLITE.iter().chain(&lock::ENDINGS) {
+        let Some(owner) = name.strip_suffix(*suffix).filter(|owner| !owner.is_empty()) else {
             continue;
         };
         if is_of_sqlite(&end.with_file_name(OsString::from(owner))).unwrap_or(false) {

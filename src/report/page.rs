@@ -11,7 +11,11 @@ use super::{
         svg::{escape, grouped},
     },
 };
-use crate::{replace::Replacement, store::Store};
+use crate::text::noun;
+use crate::{
+    replace::{Replacement, cannot_write},
+    store::Store,
+};
 
 /// Writes the report on `store` to `path`, which appears whole or stays as it was.
 ///
@@ -28,7 +32,7 @@ pub async fn write(store: &Store, path: &Path) -> anyhow::Result<()> {
         .into_owned();
     let mut file = Replacement::begin(path)?;
     file.write_all(html(&name, &figures).as_bytes())
-        .with_context(|| format!("cannot write `{}`", path.display()))?;
+        .with_context(|| cannot_write(path))?;
     store.check_unchanged()?;
     file.commit()
 }
@@ -51,7 +55,7 @@ pub fn html(name: &str, figures: &Figures) -> String {
         include_str!("page.css"),
         chart::STYLE,
         grouped(dataset.tasks),
-        if dataset.tasks == 1 { "task" } else { "tasks" },
+        noun(dataset.tasks, "task"),
         grouped(dataset.examples),
         if dataset.examples == 1 {
             "example is"

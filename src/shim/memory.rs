@@ -10,7 +10,7 @@ use tch::Device;
 pub fn allocated(device: Device) -> Option<u64> {
     match device {
         Device::Cuda(index) => Some(gpu::memory(index)?.allocated as u64),
-        _ => Some(counter::read(c"thread.allocated")?.saturating_sub(counter::read(c"thread.deallocated")?)),
+        _ => Some(u64::try_from(counter::balance()?).unwrap_or(0)),
     }
 }
 
@@ -28,7 +28,7 @@ pub fn peak_of<T>(device: Device, f: impl FnOnce() -> T) -> (T, Option<u64>) {
     }
     counter::reset_peak();
     let result = f();
-    (result, counter::read(c"thread.peak.read"))
+    (result, counter::peak())
 }
 
 /// Bytes of this process that are in the machine's memory: what was allocated, what the allocator keeps of what was freed, and the pages of
@@ -39,50 +39,80 @@ pub fn resident() -> Option<u64> {
     Some(1024 * line.split_whitespace().next()?.parse::<u64>().ok()?)
 }
 
-/// Keeps what is resident near what is needed. The allocator keeps what is freed, since the next step wants as much; but where steps want
-/// other sizes each time, what lies between the pieces that live longer can become too small for any of them, and more is taken.
-/// Whatever is beyond the bound is given back to the system, which costs fresh pages in the next step: it should not happen often.
+/// Keeps what is resident near what is needed. The allocator keeps what is freed, since the next
+/// step wants as much; but where steps want other sizes each time, what lies between the pieces
+/// that live longer can become too small for any of them, and more is taken. Whatever is beyond the
+/// bound is given back to the system, which costs fresh pages in the next step: it should not
+/// happen often.
+///
+/// What is in use is counted over all threads: of what one makes another frees some, prompts and
+/// answers of a server say, and the count of a single thread goes astray with each of them. Only
+/// within a step does a thread count for itself.
 #[derive(Debug)]
 pub struct Surplus {
-    /// Resident beside what this thread allocates: libraries, other threads.
-    beside: u64,
-    /// The most that this thread had allocated at once.
-    most: u64,
+    /// Resident less allocated, once all that can be was given back: libraries and holes, less what
+    /// is allocated and was not touched yet.
+    beside: i64,
+    /// The most that a step needed beyond what it left behind.
+    step: u64,
 }
 
 impl Surplus {
     /// Resident bytes that are let be, whatever is needed.
     const LET_BE: u64 = 64 << 20;
 
-    /// Begins to watch, on the thread that computes. What was freed while everything was read is given back first, or it would count as
-    /// what is needed beside.
+    /// Begins to watch, on the thread that computes. What was freed while everything was read is
+    /// given back first.
     pub fn watch() -> Surplus {
-        counter::give_back();
-        let mut surplus = Surplus { beside: 0, most: 0 };
-        surplus.look();
+        let mut surplus = Surplus { beside: 0, step: 0 };
+        surplus.trim();
         surplus
     }
 
-    /// Notes that this thread had so many bytes at once.
-    pub fn needed(&mut self, peak: Option<u64>) {
-        self.most = self.most.max(peak.unwrap_or_default());
+    /// Runs a step, and notes what it needed. Within it there may be one [`peak_of`], around all of
+    /// it.
+    pub fn during<T>(&mut self, step: impl FnOnce() -> T) -> T {
+        let before = counter::balance();
+        counter::reset_peak();
+        let result = step();
+        if let Some(((before, after), peak)) = before.zip(counter::balance()).zip(counter::peak()) {
+            let beyond = (peak as i64).saturating_sub(after.saturating_sub(before));
+            self.step = self.step.max(u64::try_from(beyond).unwrap_or(0));
+        }
+        result
     }
 
     /// To be called between steps. Gives what was resident, before anything was given back.
     pub fn give_back(&mut self) -> Option<u64> {
         let resident = resident()?;
-        if resident > self.beside + self.most + self.most / 8 + Surplus::LET_BE {
-            counter::give_back();
-            // What cannot be given back will be there after the next step, too.
-            self.look();
+        if let Some(allocated) = counter::of_all_threads() {
+            let needed = allocated + self.step;
+            self.bound(resident, needed + needed / 8);
         }
         Some(resident)
     }
 
-    fn look(&mut self) {
-        let here = allocated(Device::Cpu).zip(resident());
-        let beside = here.map_or(0, |(allocated, resident)| resident.saturating_sub(allocated));
-        self.beside = self.beside.max(beside);
+    /// To be called when there has been no step for a while. What steps needed is no reason to keep
+    /// anything any more, and other threads may have freed much meanwhile.
+    pub fn rest(&mut self) {
+        self.step = 0;
+        if let Some((resident, allocated)) = resident().zip(counter::of_all_threads()) {
+            self.bound(resident, allocated);
+        }
+    }
+
+    fn bound(&mut self, resident: u64, needed: u64) {
+        let most = (needed + Surplus::LET_BE) as i64 + self.beside;
+        if resident as i64 > most {
+            self.trim();
+        }
+    }
+
+    /// Gives back what can be. The rest will be there after the next step, too.
+    fn trim(&mut self) {
+        counter::give_back();
+        let now = resident().zip(counter::of_all_threads());
+        self.beside = now.map_or(0, |(resident, allocated)| resident as i64 - allocated as i64);
     }
 }
 
@@ -131,14 +161,45 @@ mod counter {
     use std::ffi::CStr;
     use std::ptr::null_mut;
 
+    /// Bytes that this thread allocated less those that it freed, so far.
+    pub fn balance() -> Option<i64> {
+        Some(read(c"thread.allocated")?.wrapping_sub(read(c"thread.deallocated")?) as i64)
+    }
+
+    /// The most that the balance of this thread rose to above what it was when the peak was reset.
+    pub fn peak() -> Option<u64> {
+        read(c"thread.peak.read")
+    }
+
+    /// Bytes that all threads have allocated and nobody has freed.
+    pub fn of_all_threads() -> Option<u64> {
+        refresh();
+        read(c"stats.allocated")
+    }
+
     /// One of jemalloc's counters of 64 bits.
-    pub fn read(name: &CStr) -> Option<u64> {
+    fn read(name: &CStr) -> Option<u64> {
         let (mut value, mut size) = (0u64, size_of::<u64>());
         // SAFETY: the counters that are asked for are of 64 bits, and that much room is given and said.
         let failed = unsafe {
             tikv_jemalloc_sys::mallctl(name.as_ptr(), (&raw mut value).cast(), &mut size, null_mut(), 0)
         };
         (failed == 0).then_some(value)
+    }
+
+    /// Has the statistics of the process say what is now; otherwise they stay what they were.
+    fn refresh() {
+        let mut epoch = 1u64;
+        // SAFETY: the epoch is of 64 bits, and a live one of that size is given to be read.
+        unsafe {
+            tikv_jemalloc_sys::mallctl(
+                c"epoch".as_ptr(),
+                null_mut(),
+                null_mut(),
+                (&raw mut epoch).cast(),
+                size_of::<u64>(),
+            );
+        }
     }
 
     pub fn reset_peak() {
@@ -161,7 +222,15 @@ mod counter {
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 mod counter {
-    pub fn read(_: &std::ffi::CStr) -> Option<u64> {
+    pub fn balance() -> Option<i64> {
+        None
+    }
+
+    pub fn peak() -> Option<u64> {
+        None
+    }
+
+    pub fn of_all_threads() -> Option<u64> {
         None
     }
 
@@ -173,6 +242,7 @@ mod counter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::{Mutex, MutexGuard, PoisonError};
     use tch::{Device, Kind, Tensor};
 
     #[test]
@@ -192,37 +262,89 @@ mod tests {
         drop(kept);
     }
 
+    fn ones(megabytes: i64) -> Tensor {
+        Tensor::ones([megabytes << 20], (Kind::Uint8, Device::Cpu))
+    }
+
+    /// For tests that take much and look at what is resident, one at a time.
+    fn alone() -> MutexGuard<'static, ()> {
+        static ONE: Mutex<()> = Mutex::new(());
+        ONE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// As the prompts of requests are, on the engine's thread.
     #[test]
     fn what_others_made_may_be_freed_here() {
-        let made = Tensor::zeros([32 << 20], (Kind::Uint8, Device::Cpu));
-        let free_it = || {
-            drop(made);
-            let here = allocated(Device::Cpu);
+        let _alone = alone();
+        let made: Vec<Tensor> = (0..8).map(|_| ones(32)).collect();
+        let free_them = || {
             let mut surplus = Surplus::watch();
-            surplus.needed(here);
-            surplus.give_back();
-            here
+            for of in made {
+                surplus.during(|| drop(of));
+            }
+            (allocated(Device::Cpu), surplus.step)
         };
-        let here = std::thread::spawn(free_it).join().unwrap();
+        let (here, step) = std::thread::spawn(free_them).join().unwrap();
         assert!(matches!(here, None | Some(0)), "{here:?}");
+        assert!(step < 64 << 20, "{step}");
+    }
+
+    /// As answers are: the engine's thread makes them, those of connections free them. To the one
+    /// that made them they seem to be there for ever.
+    #[test]
+    fn what_is_made_here_and_freed_elsewhere_does_not_add_up() {
+        let _alone = alone();
+        let mut surplus = Surplus::watch();
+        for _ in 0..40 {
+            let made = surplus.during(|| ones(32));
+            std::thread::spawn(move || drop(made)).join().unwrap();
+            surplus.give_back();
+        }
+        let Some(here) = allocated(Device::Cpu) else {
+            return;
+        };
+        assert!(here > 1200 << 20, "{here}");
+        assert!(surplus.step < 8 << 20, "{}", surplus.step);
+    }
+
+    #[test]
+    fn a_step_needs_what_it_frees_again_and_not_what_it_leaves() {
+        let mut surplus = Surplus::watch();
+        let left = surplus.during(|| {
+            let (left, between) = (ones(48), ones(24));
+            drop(between);
+            left
+        });
+        if counter::balance().is_some() {
+            assert!(surplus.step.abs_diff(24 << 20) < 1 << 20, "{}", surplus.step);
+        }
+        drop(left);
+    }
+
+    #[test]
+    fn a_rest_gives_back_what_steps_had_needed() {
+        let _alone = alone();
+        let mut surplus = Surplus::watch();
+        surplus.during(|| drop(ones(512)));
+        let Some(kept) = surplus.give_back() else { return };
+        surplus.rest();
+        let left = resident().unwrap();
+        assert!(left + (300 << 20) < kept, "{left} of {kept}");
     }
 
     /// Tensors that are freed between others that stay, which is what tears memory apart.
     #[test]
     fn what_nobody_needs_is_given_back() {
+        let _alone = alone();
         let mut surplus = Surplus::watch();
-        let block = |_: usize| Tensor::ones([4 << 20], (Kind::Uint8, Device::Cpu));
-        let many: Vec<Tensor> = (0..200).map(block).collect();
+        let many: Vec<Tensor> = (0..200).map(|_| ones(4)).collect();
         let Some(before) = resident() else { return };
         let stay: Vec<Tensor> = many
             .into_iter()
             .enumerate()
             .filter_map(|(n, of)| (n % 10 == 0).then_some(of))
             .collect();
-        // Of these 800 MB a step needed 80.
-        let peak = allocated(Device::Cpu).unwrap();
-        surplus.needed(Some(peak));
+        // Of these 800 MB 80 are still needed.
         let told = surplus.give_back().unwrap();
         assert!(told + (200 << 20) > before, "{told} and {before}");
         let left = resident().unwrap();

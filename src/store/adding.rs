@@ -28,11 +28,8 @@ pub(super) async fn end(connection: &mut SqliteConnection, first: i64) -> Result
     sqlx::query!(
         "
         INSERT INTO task_fts (rowid, instruction, input, output)
-        SELECT
-            id, instruction,
-            (SELECT coalesce(group_concat(input, char(10)), '') FROM instance WHERE task_id = task.id),
-            (SELECT coalesce(group_concat(output, char(10)), '') FROM instance WHERE task_id = task.id)
-        FROM task
+        SELECT id, instruction, input, output
+        FROM task_text
         WHERE id >= ?
         ",
         first

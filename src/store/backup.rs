@@ -1,6 +1,11 @@
 //! A copy of a dataset that others may be writing to.
 
-use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs::{File, Permissions},
+    io,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
 
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteJournalMode};
 
@@ -21,6 +26,16 @@ impl Store {
     pub async fn backup(&self, path: &Path) -> Result<()> {
         let scratch = Scratch::begin(path)?;
         let file = scratch.file();
+        let cannot = |error: io::Error| Error::CannotCreate {
+            path: path.into(),
+            reason: error.to_string(),
+        };
+        // SQLite takes an empty file for a new one, and makes one itself with less than the mask of the process allows.
+        let allowed = File::create_new(&file)
+            .and_then(|file| file.metadata())
+            .map_err(cannot)?
+            .permissions()
+            .mode();
         let mut name = file.to_string_lossy().into_owned();
         if self.read_only.as_ref().is_some_and(ReadOnly::is_copy) {
             // Otherwise the copy of what is in memory would be there, too.
@@ -36,12 +51,9 @@ impl Store {
         self.check_unchanged()?;
         // Who may not read the dataset may not read its copy; who made the copy may write to it.
         std::fs::metadata(self.path())
-            .map(|dataset| Permissions::from_mode((dataset.permissions().mode() & 0o777) | 0o200))
+            .map(|dataset| Permissions::from_mode((dataset.permissions().mode() & allowed & 0o777) | 0o200))
             .and_then(|permissions| std::fs::set_permissions(&file, permissions))
-            .map_err(|error| Error::CannotCreate {
-                path: path.into(),
-                reason: error.to_string(),
-            })?;
+            .map_err(cannot)?;
         scratch.publish()
     }
 }

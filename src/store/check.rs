@@ -133,12 +133,11 @@ async fn tasks(pool: &SqlitePool) -> Result<Vec<Problem>> {
         r#"
         SELECT task.id AS "id!: i64"
         FROM task
+        JOIN task_text ON task_text.id = task.id
         LEFT JOIN task_fts ON task_fts.rowid = task.id
-        WHERE task_fts.instruction IS NOT task.instruction
-            OR task_fts.input
-                IS NOT (SELECT coalesce(group_concat(input, char(10)), '') FROM instance WHERE task_id = task.id)
-            OR task_fts.output
-                IS NOT (SELECT coalesce(group_concat(output, char(10)), '') FROM instance WHERE task_id = task.id)
+        WHERE task_fts.instruction IS NOT task_text.instruction
+            OR task_fts.input IS NOT task_text.input
+            OR task_fts.output IS NOT task_text.output
         "#;
         "task_fts", "there is no such task",
         r#"SELECT rowid AS "id!: i64" FROM task_fts WHERE rowid NOT IN (SELECT id FROM task)"#;

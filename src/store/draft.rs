@@ -101,7 +101,7 @@ fn check_whole(file: &Path) -> Result<()> {
 fn cannot_create(path: &Path, error: std::io::Error) -> Error {
     Error::CannotCreate {
         path: path.into(),
-        reason: error.to_string(),
+        reason: replace::with_way_out(&error),
     }
 }
 

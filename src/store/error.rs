@@ -1,5 +1,6 @@
 //! What can go wrong with a dataset, said so that one knows what to do next.
 
+use crate::text::counted;
 use std::path::{Path, PathBuf};
 
 /// The result of a store function.
@@ -31,6 +32,14 @@ pub enum Error {
     NotADatabase {
         /// The file.
         path: PathBuf,
+    },
+    /// It is nothing that a database could be in.
+    #[error("`{}` is not a database: it is {what}\nhint: make a dataset with `ewe init --db NEW.db`, or read a file of tasks with `ewe import`", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What is there, in words.
+        what: &'static str,
     },
     /// The file is an SQLite database of another program.
     #[error("`{}` is an SQLite database, but not one of ewe's\nhint: make a dataset with `ewe init --db NEW.db`", path.display())]
@@ -153,7 +162,7 @@ pub enum Error {
         now: i64,
     },
     /// A filter lets through another number of tasks than somebody saw.
-    #[error("it would be {found} tasks by now, not {expected}\nhint: look at them again")]
+    #[error("it would be {} by now, not {expected}\nhint: look at them again", counted(*found, "task"))]
     AnotherCount {
         /// The number that was seen.
         expected: i64,
@@ -244,6 +253,7 @@ impl Error {
                 | Error::Exists { .. }
                 | Error::BesideDataset { .. }
                 | Error::NotADatabase { .. }
+                | Error::NotAFile { .. }
                 | Error::NotEwe { .. }
                 | Error::Newer { .. }
                 | Error::Generating { .. }

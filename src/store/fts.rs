@@ -1,9 +1,13 @@
 //! Table `task_fts`: what people type into a search box, as a query of FTS5.
 //!
-//! Words are looked for as they are, in any order and all of them; `"two words"` in quotes must follow one another;
-//! a `*` after two letters or more stands for any ending. Nothing else is syntax, so that no text fails.
+//! Words are looked for in any order and all of them, in every form that looks the same; `"two words"` in quotes must
+//! follow one another; a `*` after two letters or more stands for any ending. Nothing else is syntax, so that no text
+//! fails.
+
+use std::collections::HashSet;
 
 use super::{Filter, Position, Result, Sort, Store, rows::json_rows, sql::Sql};
+use crate::fold::folded;
 
 /// So many matches are ranked; more take longer than somebody waits for them.
 const RANKED: i64 = 10_000;
@@ -19,21 +23,79 @@ pub fn query(typed: &str) -> Option<String> {
             terms.extend(part.split_whitespace().filter_map(term));
         }
     }
-    (!terms.is_empty()).then(|| terms.join(" "))
+    (!terms.is_empty()).then(|| terms.join(" AND "))
 }
 
-/// One quoted term; none where the tokenizer would find nothing in it.
+/// One quoted term, or several of which any will do; none where the tokenizer would find nothing in it.
 fn term(text: &str) -> Option<String> {
     let (text, prefix) = match text.trim().strip_suffix('*') {
         Some(text) => (text, "*"),
         None => (text.trim(), ""),
     };
-    // SQLite ends a query at a zero byte.
-    let text = text.replace('\0', " ");
     // Half of all words begin with one of a few letters, and the index has no beginnings of one letter.
     let prefix = if text.chars().count() > 1 { prefix } else { "" };
-    text.contains(char::is_alphanumeric)
-        .then(|| format!("\"{text}\"{prefix}"))
+    let terms: Vec<String> = forms(text)
+        .iter()
+        .filter(|form| form.contains(char::is_alphanumeric))
+        .map(|form| format!("\"{form}\"{prefix}"))
+        .collect();
+    match terms.len() {
+        0 => None,
+        1 => terms.into_iter().next(),
+        _ => Some(format!("({})", terms.join(" OR "))),
+    }
+}
+
+/// How texts may have what somebody typed, each form once. The tokenizer sees to case, as far as it is one letter for
+/// one, and to accents; the index has no invisible characters within words (`task_text`). What else looks the same is
+/// looked for beside it, however it was typed: ß and ss, full width and half width, ligatures.
+fn forms(typed: &str) -> Vec<String> {
+    let folded: String = folded(typed).collect();
+    let mut forms = with_sharp_s(&folded);
+    forms.push(ligatures(&folded));
+    forms.push(full_width(&folded));
+    // Accents aside, the tokenizer makes this of what was typed.
+    forms.push(typed.to_lowercase());
+    let mut seen = HashSet::new();
+    forms
+        .into_iter()
+        // SQLite ends a query at a zero byte, and FTS5 a term at a quote, which one of full width has become.
+        .map(|form| form.replace(['\0', '"'], " "))
+        .filter(|form| seen.insert(form.clone()))
+        .collect()
+}
+
+/// The text, then it with ß in place of some of its ss or of all: Flussstraße has both.
+fn with_sharp_s(text: &str) -> Vec<String> {
+    /// Of so many places each is tried with the others; at later ones ss stays.
+    const PLACES: usize = 3;
+    let mut forms = vec![String::new()];
+    for (place, part) in text.splitn(PLACES + 1, "ss").enumerate() {
+        if place > 0 {
+            let with = |sign: &'static str| forms.iter().map(move |form| format!("{form}{sign}"));
+            forms = with("ss").chain(with("ß")).collect();
+        }
+        forms.iter_mut().for_each(|form| form.push_str(part));
+    }
+    forms
+}
+
+/// The text with the ligatures that printed texts have, as they come out of PDF.
+fn ligatures(text: &str) -> String {
+    [("ffi", "ﬃ"), ("ffl", "ﬄ"), ("ff", "ﬀ"), ("fi", "ﬁ"), ("fl", "ﬂ")]
+        .into_iter()
+        .fold(text.to_owned(), |text, (letters, ligature)| {
+            text.replace(letters, ligature)
+        })
+}
+
+/// The text with ASCII in full width, as Chinese and Japanese texts have it.
+fn full_width(text: &str) -> String {
+    let widened = |c: char| match c {
+        '!'..='~' => char::from_u32(c as u32 + 0xfee0).expect("U+FF01 to U+FF5E are characters"),
+        c => c,
+    };
+    text.chars().map(widened).collect()
 }
 
 /// A task found by full-text search.
@@ -121,15 +183,49 @@ impl Store {
 mod tests {
     use super::query;
 
+    /// The query, without the forms in full width, which every word has.
+    fn narrow(typed: &str) -> Option<String> {
+        let query = query(typed)?;
+        let is_wide = |c: char| ('\u{ff01}'..='\u{ff5e}').contains(&c);
+        let terms = query.split(" AND ").map(|term| {
+            let forms: Vec<&str> = term
+                .trim_matches(['(', ')'])
+                .split(" OR ")
+                .filter(|form| !form.contains(is_wide))
+                .collect();
+            forms.join("|")
+        });
+        Some(terms.collect::<Vec<_>>().join(" "))
+    }
+
     #[test]
     fn words_phrases_and_endings() {
-        assert_eq!(query("two words").as_deref(), Some(r#""two" "words""#));
+        assert_eq!(query("two").as_deref(), Some(r#"("two" OR "ｔｗｏ")"#));
+        assert_eq!(narrow("two words").as_deref(), Some(r#""two" "words""#));
         assert_eq!(
-            query(r#"a "b c" de* f*"#).as_deref(),
+            narrow(r#"a "b c" de* f*"#).as_deref(),
             Some(r#""a" "b c" "de"* "f""#)
         );
-        assert_eq!(query(r#"open "quote"#).as_deref(), Some(r#""open" "quote""#));
-        assert_eq!(query("NOT ( OR - ^ :").as_deref(), Some(r#""NOT" "OR""#));
+        assert_eq!(narrow(r#"open "quote"#).as_deref(), Some(r#""open" "quote""#));
+        assert_eq!(narrow("NOT ( OR - ^ :").as_deref(), Some(r#""not" "or""#));
         assert_eq!(query("  * \" \" - "), None);
+        // A quote of full width ends no term, and neither does what SQLite would end at.
+        assert_eq!(narrow("a\0b＂c").as_deref(), Some(r#""ab c""#));
+    }
+
+    #[test]
+    fn what_looks_the_same_is_looked_for() {
+        assert_eq!(narrow("Straße").as_deref(), Some(r#""strasse"|"straße""#));
+        assert_eq!(
+            narrow("Passstrasse*").as_deref(),
+            Some(r#""passstrasse"*|"paßstrasse"*|"passstraße"*|"paßstraße"*"#)
+        );
+        assert_eq!(narrow("office").as_deref(), Some(r#""office"|"oﬃce""#));
+        assert_eq!(narrow("ＡＢＣ１２").as_deref(), Some(r#""abc12""#));
+        assert_eq!(query("日本").as_deref(), Some(r#""日本""#));
+        assert_eq!(
+            narrow("soft\u{ad}hyphen").as_deref(),
+            Some("\"softhyphen\"|\"soft\u{ad}hyphen\"")
+        );
     }
 }

@@ -1,12 +1,13 @@
 //! Rows of files as tasks. An import is one action in the history and one run, written a piece at a time, so that others
 //! can write between the pieces.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use sqlx::SqliteConnection;
 
 use super::{Change, Error, Result, RunStatus, Store, adding, revision::next_group, rows::json_rows};
+use crate::leave;
 
 /// How long the lock is left to others after each piece: longer than anybody who waits looks away
 /// (see [`super::LOOK_AGAIN`]).
@@ -86,6 +87,67 @@ impl Store {
 }
 
 impl Import<'_> {
+    /// Goes on as the run that the latest import of this configuration was, where that was cut off.
+    /// `here` are the tasks whose rows the file has: if not all that came in are among them, the
+    /// file is another one by now, or standard input.
+    pub async fn go_on(&mut self, here: &BTreeSet<i64>) -> Result<()> {
+        let mut transaction = self.store.write().await?;
+        let latest = sqlx::query!(
+            r#"
+            SELECT id AS "id!: i64", status AS "status!: RunStatus"
+            FROM run
+            WHERE command = 'import' AND config = ?
+            ORDER BY id DESC
+            LIMIT 1
+            "#,
+            self.config
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let cut_off = |status| matches!(status, RunStatus::Interrupted | RunStatus::Failed);
+        let Some(run) = latest.filter(|run| cut_off(run.status)) else {
+            return Ok(());
+        };
+        let first = sqlx::query!(
+            r#"
+            SELECT revision.group_id AS "group!: i64", revision.who
+            FROM task
+            JOIN revision ON revision.task_id = task.id AND revision.action = 'import'
+            WHERE task.run_id = ?
+            ORDER BY revision.id
+            LIMIT 1
+            "#,
+            run.id
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let Some(first) = first.filter(|first| first.who == self.who) else {
+            return Ok(());
+        };
+        let brought = sqlx::query_scalar!(r#"SELECT id AS "id!: i64" FROM task WHERE run_id = ?"#, run.id)
+            .fetch_all(&mut *transaction)
+            .await?;
+        let are_here = brought.iter().all(|id| here.contains(id));
+        if !are_here || is_taken_back(&mut transaction, first.group).await? {
+            return Ok(());
+        }
+        sqlx::query!(
+            "UPDATE run SET status = 'running', ended_at = NULL WHERE id = ?",
+            run.id
+        )
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        self.note_begun(run.id, first.group);
+        Ok(())
+    }
+
+    fn note_begun(&mut self, run_id: i64, group: i64) {
+        if self.begun.replace((run_id, group)).is_none() {
+            leave::begun(&self.store.path, run_id);
+        }
+    }
+
     /// Adds these tasks, pending, as one transaction.
     ///
     /// # Errors
@@ -169,7 +231,7 @@ impl Import<'_> {
         .await?;
         adding::end(&mut action, first).await?;
         action.commit().await?;
-        self.begun = Some((run_id, group));
+        self.note_begun(run_id, group);
         self.tasks += tasks.len() as i64;
         Ok(())
     }
@@ -220,7 +282,7 @@ impl Import<'_> {
         .execute(&mut *action)
         .await?;
         action.commit().await?;
-        self.begun = Some((run_id, group));
+        self.note_begun(run_id, group);
         self.tasks += back.rows_affected() as i64;
         Ok(())
     }
@@ -236,11 +298,12 @@ impl Import<'_> {
             return Ok(None);
         };
         self.store.finish_run(run_id, status).await?;
-        Ok(Some(Change {
+        let change = Change {
             group,
             tasks: self.tasks,
             undoes: None,
-        }))
+        };
+        Ok((self.tasks > 0).then_some(change))
     }
 
     async fn pause(&self) {
@@ -252,20 +315,7 @@ impl Import<'_> {
     /// The run and the group of the import, within a transaction of it.
     async fn begin(&self, connection: &mut SqliteConnection) -> Result<(i64, i64)> {
         if let Some((run_id, group)) = self.begun {
-            let taken_back = sqlx::query_scalar!(
-                r#"
-                SELECT EXISTS (
-                    SELECT 1
-                    FROM revision AS taken
-                    WHERE taken.undoes = ?
-                        AND NOT EXISTS (SELECT 1 FROM revision AS redone WHERE redone.undoes = taken.group_id)
-                ) AS "taken!: bool"
-                "#,
-                group
-            )
-            .fetch_one(connection)
-            .await?;
-            return match taken_back {
+            return match is_taken_back(connection, group).await? {
                 true => Err(Error::TakenBackMeanwhile { group }),
                 false => Ok((run_id, group)),
             };
@@ -278,4 +328,22 @@ impl Import<'_> {
         .await?;
         Ok((run.last_insert_rowid(), next_group(connection).await?))
     }
+}
+
+/// Whether somebody has taken back the action.
+async fn is_taken_back(connection: &mut SqliteConnection, group: i64) -> Result<bool> {
+    let taken_back = sqlx::query_scalar!(
+        r#"
+        SELECT EXISTS (
+            SELECT 1
+            FROM revision AS taken
+            WHERE taken.undoes = ?
+                AND NOT EXISTS (SELECT 1 FROM revision AS redone WHERE redone.undoes = taken.group_id)
+        ) AS "taken!: bool"
+        "#,
+        group
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(taken_back)
 }

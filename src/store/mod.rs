@@ -67,6 +67,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
 
+use crate::leave;
 use open::ReadOnly;
 
 pub use batch::Batch;
@@ -84,7 +85,7 @@ pub use task::NewTask;
 static MIGRATIONS: Migrator = sqlx::migrate!("db/migrations");
 
 /// `PRAGMA user_version` of a file with all migrations applied: the number of the last one.
-const SCHEMA: i64 = 8;
+const SCHEMA: i64 = 9;
 
 /// How long who wants to write waits for others, whoever they are.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -161,6 +162,7 @@ impl Store {
         self.answers.settle().await;
         self.writers.close().await;
         self.pool.close().await;
+        leave::closed(&self.path);
     }
 
     /// Ends reading: [`Store::check_unchanged`], then [`Store::close`].

@@ -11,7 +11,7 @@
 
 use std::{
     fs::Metadata,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -24,6 +24,7 @@ use sqlx::{
 };
 
 use super::{Error, MIGRATIONS, Result, SCHEMA, Store, header};
+use crate::leave;
 
 /// From this size in bytes on, to bring a file up to date takes long enough to say so.
 const LARGE: u64 = 200_000_000;
@@ -113,7 +114,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`], [`Error::NotADatabase`], [`Error::NotEwe`], [`Error::Newer`], [`Error::CannotOpen`],
+    /// [`Error::Missing`], [`Error::NotAFile`], [`Error::NotADatabase`], [`Error::NotEwe`], [`Error::Newer`], [`Error::CannotOpen`],
     /// [`Error::MayNotWrite`], [`Error::Locked`].
     pub async fn open(path: &Path) -> Result<Store> {
         let metadata = look(path)?;
@@ -163,10 +164,12 @@ impl Store {
     }
 
     async fn to_write(path: &Path, metadata: &Metadata) -> Result<Store> {
+        leave::opened(path);
         // Looking at the header needs no lock that lasts, and must not change a file that is not ours.
-        let store = Store::connect(path, options(path), None)
-            .await
-            .map_err(|error| Error::opening(path, error))?;
+        let store = Store::connect(path, options(path), None).await.map_err(|error| {
+            leave::closed(path);
+            Error::opening(path, error)
+        })?;
         match store.bring_up_to_date(metadata).await {
             Ok(()) => Ok(store),
             Err(error) => {
@@ -310,19 +313,29 @@ async fn in_memory(store: &Store, schema: i64) -> Result<(SqliteConnectOptions, 
     Ok((copy, keeper))
 }
 
-/// What is at `path`, which should be a file.
+/// What is at `path`, which should be a file with something in it. Nothing else is opened: a pipe waits for somebody who writes.
 fn look(path: &Path) -> Result<Metadata> {
-    match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => Err(Error::NotADatabase { path: path.into() }),
-        Ok(metadata) => Ok(metadata),
-        Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
-            Err(Error::Missing { path: path.into() })
-        }
-        Err(source) => Err(Error::CannotOpen {
+    let metadata = std::fs::metadata(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => Error::Missing { path: path.into() },
+        _ => Error::CannotOpen {
             path: path.into(),
             reason: source.to_string(),
-        }),
-    }
+        },
+    })?;
+    let kind = metadata.file_type();
+    let what = match () {
+        // All that SQLite has may be in the log still.
+        () if kind.is_file() && metadata.len() == 0 && length(&beside(&real(path), "-wal")) == 0 => "empty",
+        () if kind.is_file() => return Ok(metadata),
+        () if kind.is_dir() => "a folder",
+        () if kind.is_fifo() => "a pipe",
+        () if kind.is_socket() => "a socket",
+        () => "a device",
+    };
+    Err(Error::NotAFile {
+        path: path.into(),
+        what,
+    })
 }
 
 /// Why nothing can be written to the dataset at `path`, in words; none where it can. The folder counts, too: SQLite keeps

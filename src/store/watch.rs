@@ -1,16 +1,14 @@
 //! Whether somebody has written to the file, whoever it was.
 
-use std::sync::Arc;
+use sqlx::{SqlitePool, sqlite::SqlitePoolOptions};
 
-use sqlx::{ConnectOptions, SqliteConnection};
-use tokio::sync::Mutex;
-
-use super::{Result, Store, rows::json_rows};
+use super::{Result, Store, open::note_opened, rows::json_rows};
 use crate::task::Review;
 
-/// A connection that only looks: SQLite tells each connection when another one, of any process, has committed.
+/// A connection that only looks: SQLite tells each connection when another one, of any process, has committed. It is a pool of
+/// one, so that it is closed with all others.
 #[derive(Debug, Clone)]
-pub struct Watch(Arc<Mutex<SqliteConnection>>);
+pub struct Watch(SqlitePool);
 
 /// What a list shows of a task and may change.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -28,11 +26,10 @@ pub struct Glance {
 impl Watch {
     /// A number that is another one after each commit to the file.
     pub async fn commits(&self) -> Result<i64> {
-        let mut connection = self.0.lock().await;
         // The sum: sqlx asks SQLite where a bare column comes from, and a pragma's is from no table.
         Ok(
             sqlx::query_scalar!(r#"SELECT data_version + 0 AS "version!: i64" FROM pragma_data_version"#)
-                .fetch_one(&mut *connection)
+                .fetch_one(&self.0)
                 .await?,
         )
     }
@@ -41,8 +38,15 @@ impl Watch {
 impl Store {
     /// Begins to watch the file.
     pub async fn watch(&self) -> Result<Watch> {
-        let connection = self.options.connect().await?;
-        Ok(Watch(Arc::new(Mutex::new(connection))))
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .min_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(self.options.clone())
+            .await?;
+        note_opened(&pool);
+        Ok(Watch(pool))
     }
 
     /// These tasks as they are now, those of them that exist.

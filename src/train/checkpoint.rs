@@ -7,6 +7,7 @@
 use super::files;
 use super::settings::Settings;
 use anyhow::{Context, Result, bail};
+use ewe::settings_file;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -164,8 +165,9 @@ impl Checkpoints {
             return Ok(None);
         };
         let path = place.join("state.json");
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let state = serde_json::from_str(&text)
+        let text = settings_file::read(&path, settings_file::LONGEST)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let state = serde_json::from_slice(&text)
             .with_context(|| format!("{} is not a checkpoint's", path.display()))?;
         Ok(Some((place, state)))
     }

@@ -4,6 +4,7 @@ use crate::model::chat_form::{ChatForm, Exchange};
 use crate::model::chat_template::Message;
 use crate::model::tokenizer::Tokenizer;
 use anyhow::{Context, Result};
+use ewe::text::{chosen, counted};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -126,7 +127,11 @@ pub fn encode(rows: &[Row], layout: &Layout, tokenizer: &Tokenizer) -> Result<En
                 side.push(example(row, exchange));
                 continue;
             }
-            format!("{} tokens, more than {}", exchange.ids.len(), layout.max_length)
+            format!(
+                "{}, more than {}",
+                counted(exchange.ids.len(), "token"),
+                layout.max_length
+            )
         };
         encoded.left_out.push(LeftOut {
             id: row.id.clone(),
@@ -139,19 +144,15 @@ pub fn encode(rows: &[Row], layout: &Layout, tokenizer: &Tokenizer) -> Result<En
 
 /// A row in tokens: as the chat template has it, or as one text with the end-of-text token behind it.
 fn exchange(row: &Row, layout: &Layout, tokenizer: &Tokenizer) -> Result<Exchange> {
-    let input = Some(&row.input).filter(|input| !input.trim().is_empty());
+    let mut messages = Message::of_row(&row.system, &row.instruction, &row.input);
     let Some(form) = layout.form else {
-        let prompt = match input {
-            Some(input) => format!("{}\n\n{input}", row.instruction),
-            None => row.instruction.clone(),
-        };
+        // As the chat template `completion` has them.
+        let texts = messages
+            .iter()
+            .flat_map(|message| [Some(message.content.as_str()), message.input()]);
+        let prompt = texts.flatten().collect::<Vec<_>>().join("\n\n");
         return plain(&prompt, &row.output, tokenizer);
     };
-    let mut messages = Vec::new();
-    if !row.system.trim().is_empty() {
-        messages.push(Message::new("system", &row.system));
-    }
-    messages.push(Message::new("user", &row.instruction).about(input.map(String::as_str)));
     messages.push(Message::new("assistant", &row.output));
     form.exchange(tokenizer, &messages)
 }
@@ -204,8 +205,9 @@ impl Oddities {
         let mut remarks = Vec::new();
         if let Some((first, count)) = self.parted {
             remarks.push(format!(
-                "{count} prompts end within a token of their answer's, {first} first: whoever asks with the prompt alone asks with \
-                 other tokens than were learnt\nhint: a space between the two belongs to the answer"
+                "{} within a token of the answer's, {first} first: whoever asks with the prompt alone asks with \
+                 other tokens than were learnt\nhint: a space between the two belongs to the answer",
+                chosen(count, "prompt ends", "prompts end")
             ));
         }
         if self.endless {

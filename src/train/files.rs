@@ -2,8 +2,10 @@
 
 use anyhow::{Context, Result, anyhow};
 use ewe::cli::size::shown;
+use ewe::python_json;
 use ewe::replace::{self, Replacement};
 use safetensors::tensor::{Dtype, View};
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -24,6 +26,12 @@ pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
     let mut text = serde_json::to_string_pretty(value)?;
     text.push('\n');
     write(path, text.as_bytes())
+}
+
+/// The same of fields that were read of a file that Python wrote.
+pub fn write_python_json(path: &Path, fields: Map<String, Value>) -> Result<()> {
+    let text = python_json::pretty(&Value::Object(fields));
+    write(path, (text + "\n").as_bytes())
 }
 
 /// Writes tensors in the safetensors format, one at a time through memory. The metadata says `pt`, which

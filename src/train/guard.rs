@@ -4,6 +4,7 @@
 //! interrupted.
 
 use super::metrics::StepMetrics;
+use ewe::text::counted;
 use std::collections::VecDeque;
 
 /// Steps that are remembered.
@@ -50,16 +51,16 @@ impl Guard {
         }
         if let Some((above, mean)) = self.above(&self.losses, loss) {
             return Some(format!(
-                "the loss of {loss:.3} is {above:.0} standard deviations above {mean:.3}, the mean of the last {} steps",
-                self.losses.len()
+                "the loss of {loss:.3} is {above:.1} standard deviations above {mean:.3}, the mean of the last {}",
+                counted(self.losses.len(), "step")
             ));
         }
         let norm = norm?;
         let (above, mean) = self.above(&self.norms, norm.ln())?;
         Some(format!(
-            "the gradient's norm of {norm:.3} is {above:.0} standard deviations above {:.3}, the mean of the last {} steps",
+            "the gradient's norm of {norm:.3} is {above:.1} standard deviations above {:.3}, the mean of the last {}",
             mean.exp(),
-            self.norms.len()
+            counted(self.norms.len(), "step")
         ))
     }
 
@@ -110,7 +111,7 @@ mod tests {
         assert_eq!(guard.refuses(0.0, Some(1e-9)), None, "less is no fault");
         let why = guard.refuses(9.0, None).unwrap();
         assert!(
-            why.starts_with("the loss of 9.000 is 20 standard deviations above 2.0"),
+            why.starts_with("the loss of 9.000 is 19.8 standard deviations above 2.0"),
             "{why}"
         );
         let why = guard.refuses(2.0, Some(80.0)).unwrap();

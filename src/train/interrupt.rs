@@ -1,10 +1,10 @@
-//! Ctrl-C and the terminate signal: the first asks the run to stop at a clean place, the second ends it at once.
+//! Requests to end a run: the first asks it to stop at a clean place, the second ends it at once.
 
 use anyhow::{Context, Result};
-use ewe::signals;
+use ewe::leave;
+use ewe::signals::Requests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Whether somebody asked to stop.
 #[derive(Debug, Clone)]
@@ -15,31 +15,29 @@ impl Interrupt {
     pub fn listen() -> Result<Interrupt> {
         let asked = Arc::new(AtomicBool::new(false));
         let flag = asked.clone();
-        signals::taken(&[signals::SIGINT, signals::SIGTERM]);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("cannot listen for signals")?;
-        std::thread::spawn(move || {
-            runtime.block_on(async move {
-                let (Ok(mut interrupt), Ok(mut terminate)) =
-                    (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-                else {
-                    return;
-                };
-                loop {
-                    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-                    if flag.swap(true, Ordering::SeqCst) {
-                        ewe::leave::at_once(130);
-                    }
-                }
-            })
-        });
+        let requests = {
+            let _within = runtime.enter();
+            Requests::listen().context("cannot listen for signals")?
+        };
+        std::thread::spawn(move || runtime.block_on(stop(requests, flag)));
         Ok(Interrupt(asked))
     }
 
     /// Whether somebody asked to stop.
     pub fn asked(&self) -> bool {
         self.0.load(Ordering::SeqCst)
+    }
+}
+
+async fn stop(mut requests: Requests, asked: Arc<AtomicBool>) {
+    loop {
+        requests.next().await;
+        if asked.swap(true, Ordering::SeqCst) {
+            leave::at_once();
+        }
     }
 }

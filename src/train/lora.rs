@@ -63,17 +63,19 @@ pub fn known_targets(model: &mut dyn CausalLm) -> BTreeSet<String> {
 
 /// Fails unless each target names layers of the model.
 pub fn check_targets(model: &mut dyn CausalLm, settings: &LoraSettings) -> Result<()> {
-    let known = known_targets(model);
-    for target in &settings.targets {
-        if !known.contains(target) {
-            let known: Vec<&str> = known.iter().map(String::as_str).collect();
-            bail!(
-                "--lora-targets: the model has no layer {target:?}\nhint: it has {}",
-                known.join(", ")
-            );
-        }
-    }
-    Ok(())
+    refuse_unknown(&settings.targets, &known_targets(model))
+}
+
+/// Fails unless each of `targets` is among the names of a model's layers.
+pub fn refuse_unknown(targets: &[String], known: &BTreeSet<String>) -> Result<()> {
+    let Some(target) = targets.iter().find(|target| !known.contains(*target)) else {
+        return Ok(());
+    };
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    bail!(
+        "--lora-targets: the model has no layer {target:?}\nhint: it has {}",
+        known.join(", ")
+    )
 }
 
 /// Prefix and suffixes of the names that `peft` gives.

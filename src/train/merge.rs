@@ -1,6 +1,6 @@
 //! `ewe merge`: an adapter becomes part of its model's weights, and the result a model like any other.
 
-use super::out::OutFolder;
+use super::out::NewFolder;
 use super::saved_form::SavedForm;
 use super::{files, save};
 use crate::model::adapter::{self, Attached};
@@ -9,11 +9,12 @@ use crate::model::layers::Linear;
 use crate::model::{self, LoadedModel};
 use anyhow::{Context, Result, bail};
 use ewe::cli::merge::Args;
+use ewe::text::counted;
 use tch::{Device, Kind, Tensor};
 
 /// Runs `ewe merge`. Fails when nothing of the adapter is left in the result, and then writes nothing.
 pub fn run(args: &Args, quiet: bool) -> Result<()> {
-    let _out = OutFolder::new(&args.out)?;
+    let out = NewFolder::begin(&args.out)?;
     let base = hub::resolve(&args.model, Want::Model)?;
     let _guard = tch::no_grad_guard();
     let LoadedModel {
@@ -22,7 +23,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
         tokenizer,
         ..
     } = model::load(&base, Device::Cpu, &args.dtype)?;
-    let Attached { layers, replaced } = adapter::attach(model.as_mut(), &args.adapter, Device::Cpu)?;
+    let Attached { layers, replaced } = adapter::attach(model.as_mut(), &base, &args.adapter, Device::Cpu)?;
     // What the adapter was trained on is how the merged model is to be asked.
     let form = SavedForm::of(&tokenizer.asked_as_in(&args.adapter)?);
     let (mut changed, mut all) = (0.0, 0.0);
@@ -45,17 +46,18 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
             model::device::dtype_name(kind)
         );
     }
-    files::make_sure_of_room(&args.out, files::bytes(&model.parameters()))
-        .context("cannot save the model")?;
-    save::copy_tokenizer(&base, &args.out)?;
-    form.write(&base, &args.out)?;
-    save::write_model(model.as_ref(), &base, &args.out)?;
+    out.fill(save::is_last, |out| {
+        files::make_sure_of_room(out, files::bytes(&model.parameters())).context("cannot save the model")?;
+        save::copy_tokenizer(&base, out)?;
+        form.write(&base, out)?;
+        save::write_model(model.as_ref(), &base, out)
+    })?;
     super::run::say(
         quiet,
         &format!(
-            "{}: {} layers merged in {}, {:.1} % of their weights differ from the base's{}",
+            "{}: {} merged in {}, {:.1} % of the weights there differ from the base's{}",
             args.out.display(),
-            layers,
+            counted(layers, "layer"),
             model::device::dtype_name(kind),
             // An adapter of whole weights has no layers.
             100.0 * changed / f64::max(all, 1.0),

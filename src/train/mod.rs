@@ -8,7 +8,7 @@
 //! - [`adamw`], [`adafactor`]: the update rules, as kernels or [`composed`] of libtorch's operations.
 //! - [`guard`], [`metrics`], [`events`], [`speed`], [`interrupt`]: what is noticed and noted on the way.
 //! - [`plan`], [`selftest`]: what is needed, and what can be relied on.
-//! - [`out`], [`checkpoint`], [`save`], [`saved_form`], [`merge`], [`files`]: what is written, and where.
+//! - [`out`], [`checkpoint`], [`finished`], [`save`], [`saved_form`], [`merge`], [`files`]: what is written, and where.
 
 pub mod adafactor;
 pub mod adamw;
@@ -18,6 +18,7 @@ pub mod composed;
 pub mod dataset;
 pub mod events;
 pub mod files;
+pub mod finished;
 pub mod form;
 pub mod guard;
 pub mod interrupt;

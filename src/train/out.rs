@@ -1,7 +1,12 @@
-//! The folder of a result, which one process writes at a time.
+//! The folder of a result, which one process writes at a time: one that is filled as a run goes on
+//! ([`OutFolder`]), and one that is there when it is whole ([`NewFolder`]).
 
+use super::finished;
 use anyhow::{Context, Result, bail};
 use ewe::lock::FileLock;
+use ewe::replace::folder::Folder;
+use ewe::replace::{self, scratch};
+use std::ffi::OsStr;
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -18,16 +23,11 @@ pub struct OutFolder {
 }
 
 impl OutFolder {
-    /// Makes `path`, or makes sure that it is empty.
-    pub fn new(path: &Path) -> Result<OutFolder> {
-        OutFolder::empty(path, "another --out")
-    }
-
-    /// As [`OutFolder::new`], for a run that can be resumed later.
+    /// Makes `path`, or makes sure that it is empty, for a run that can be resumed later.
     pub fn of_run(path: &Path) -> Result<OutFolder> {
         OutFolder::empty(
             path,
-            match is_a_run(path) {
+            match finished::is_run(path) {
                 true => "another --out, or --resume to continue the run in it",
                 false => "another --out",
             },
@@ -43,7 +43,7 @@ impl OutFolder {
             );
         }
         let folder = OutFolder::lock(path)?;
-        if has_content(path)? && !is_a_run(path) {
+        if has_content(path)? && !finished::is_run(path) {
             bail!(
                 "{} is not the result of a run\nhint: another --out",
                 path.display()
@@ -62,16 +62,7 @@ impl OutFolder {
 
     fn lock(path: &Path) -> Result<OutFolder> {
         loop {
-            let made = match std::fs::create_dir(path) {
-                Ok(()) => true,
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    std::fs::create_dir_all(path)
-                        .with_context(|| format!("cannot make {}", path.display()))?;
-                    true
-                }
-                Err(_) if path.is_dir() => false,
-                Err(error) => return Err(error).with_context(|| cannot_use(path)),
-            };
+            let made = replace::make_folder(path)?;
             let lock = match FileLock::take(&path.join(LOCK)) {
                 Ok(Some(lock)) => Some(lock),
                 Ok(None) => bail!(
@@ -83,6 +74,9 @@ impl OutFolder {
                 Err(error) if error.kind() == ErrorKind::NotFound && !path.exists() => continue,
                 Err(error) => return Err(error).with_context(|| cannot_use(path)),
             };
+            if let (true, Some(lock)) = (made, &lock) {
+                lock.has_a_new_folder();
+            }
             return Ok(OutFolder {
                 path: path.to_owned(),
                 made,
@@ -102,17 +96,48 @@ impl Drop for OutFolder {
     }
 }
 
+/// A folder that is at its path once it is whole. Where an empty one stands, it is filled when all
+/// is there.
+#[derive(Debug)]
+pub struct NewFolder {
+    folder: Folder,
+    /// The one that stands there.
+    _standing: Option<OutFolder>,
+}
+
+impl NewFolder {
+    /// Begins what is to be at `path`, where nothing may be yet.
+    pub fn begin(path: &Path) -> Result<NewFolder> {
+        let standing = match path.symlink_metadata() {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            _ => Some(OutFolder::empty(path, "another --out")?),
+        };
+        Ok(NewFolder {
+            folder: Folder::begin(path)?,
+            _standing: standing,
+        })
+    }
+
+    /// Writes it: `write` is told where. The files with names that are `last` come to their place
+    /// after all others. Errors name the path that it was begun for.
+    pub fn fill(self, last: impl Fn(&OsStr) -> bool, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        write(self.folder.path()).map_err(|error| self.folder.told(&error))?;
+        self.folder.commit(last)
+    }
+}
+
 fn cannot_use(path: &Path) -> String {
     format!("cannot use {} as --out", path.display())
 }
 
 fn has_content(path: &Path) -> Result<bool> {
     let mut entries = std::fs::read_dir(path).with_context(|| cannot_use(path))?;
-    let content = entries.find(|entry| entry.as_ref().map_or(true, |entry| entry.file_name() != LOCK));
+    let is_content = |name: &OsStr| name != LOCK && !scratch::is_named(name);
+    let content = entries.find(|entry| {
+        entry
+            .as_ref()
+            .map_or(true, |entry| is_content(&entry.file_name()))
+    });
     let first: Result<_, Error> = content.transpose();
     Ok(first.with_context(|| cannot_use(path))?.is_some())
-}
-
-fn is_a_run(path: &Path) -> bool {
-    path.join("run.json").is_file()
 }

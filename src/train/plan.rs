@@ -14,6 +14,7 @@ pub mod choice;
 pub mod gpus;
 pub mod size;
 
+use super::lora;
 use super::settings::Settings;
 use crate::model::config::Fields;
 use crate::model::hub::{self, Want};
@@ -22,6 +23,7 @@ use block::Block;
 use choice::{Choice, Need};
 use ewe::cli::plan::Args;
 use ewe::cli::train::{Master, Method, OptimizerKind, Precision, Quantize};
+use ewe::text::{counted, noun};
 use serde_json::json;
 use size::Size;
 
@@ -123,7 +125,7 @@ fn choice(args: &Args, method: Method) -> Choice {
         offload: args.formats.offload && method == Method::Full,
         tokens,
         // Prompts carry no loss, but may be short.
-        target_tokens: args.target_tokens.map_or(tokens, u64::from).min(tokens),
+        target_tokens: args.target_tokens.map_or(tokens, u64::from),
         tokens_beside: 0,
         cut: args.cut,
         gpu: true,
@@ -132,11 +134,11 @@ fn choice(args: &Args, method: Method) -> Choice {
 
 /// Runs `ewe plan`; gives the exit code.
 pub fn run(args: &Args) -> Result<u8> {
-    if let Some(method) = args.method {
-        Settings::check_formats(&args.formats, method)?;
-    }
+    Settings::check(&args.formats)?;
+    args.check()?;
     let path = hub::resolve(&args.model, Want::Config)?;
     let mut planner = Planner::new(size::fields(&path)?)?;
+    lora::refuse_unknown(&args.formats.lora_targets, &planner.size.targets())?;
     let methods = args
         .method
         .map_or(vec![Method::Full, Method::Lora], |method| vec![method]);
@@ -217,9 +219,9 @@ fn text(
     changes: &[Option<(String, Need)>],
 ) -> String {
     let mut text = format!(
-        "{} with {} blocks: {} parameters, {} of them in linear layers\n\n{:<12}",
+        "{} with {}: {} parameters, {} of them in linear layers\n\n{:<12}",
         size.family,
-        size.layers,
+        counted(size.layers, "block"),
         grouped(size.parameters),
         grouped(size.linear),
         ""
@@ -257,11 +259,14 @@ fn text(
             .map(|need| format!("{:>12}", gpus::smallest_named(need.total))),
     );
     text += &format!(
-        "\n\nThis is the moment that takes most, with {} tokens at once (--micro-tokens), {} targets.\n\n",
-        args.micro_tokens,
+        "\n\nThis is the moment that takes most, with {} at once (--micro-tokens), {}.\n\n",
+        counted(args.micro_tokens, "token"),
         args.target_tokens
             .filter(|&targets| targets < args.micro_tokens)
-            .map_or("all of them".to_owned(), |targets| format!("{targets} of them")),
+            .map_or("all of them targets".to_owned(), |targets| format!(
+                "{} among them",
+                counted(targets, "target")
+            )),
     );
     text += &format!(
         "{:<64}{:>12}{:>10}{:>10}{:>12}\n",
@@ -286,11 +291,13 @@ fn text(
     }
     for need in needs {
         text += &format!(
-            "\n{}: {:.2} TFLOP for 1000 tokens. {} tokens at {:.0} % of the peak take",
+            "\n{}: {:.2} TFLOP for 1000 tokens. {} {} at {:.0} % of the peak {}",
             name(need),
             need.flops_per_token / 1e9,
             grouped(args.tokens),
-            args.utilisation
+            noun(args.tokens, "token"),
+            args.utilisation,
+            if args.tokens == 1 { "takes" } else { "take" }
         );
         let times = gpus::times(need, args.tokens, args.utilisation / 100.0);
         let shown: Vec<String> = times

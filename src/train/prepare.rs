@@ -22,6 +22,7 @@ use crate::shim::memory;
 use anyhow::{Context, Result, bail};
 use ewe::cli::size::shown;
 use ewe::cli::train::{Args, Precision};
+use ewe::text::{chosen, counted};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tch::Kind;
@@ -122,8 +123,8 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
     list_left_out(&encoded.left_out, quiet);
     if encoded.train.is_empty() {
         bail!(
-            "there is nothing to train on: {} rows, {} left out, {} held out\nhint: {}",
-            source.rows.rows.len(),
+            "there is nothing to train on: {}, {} left out, {} held out\nhint: {}",
+            counted(source.rows.rows.len(), "row"),
             encoded.left_out.len(),
             encoded.eval.len(),
             if encoded.left_out.is_empty() {
@@ -133,6 +134,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
             }
         );
     }
+    Settings::check_held_out(args, encoded.eval.len())?;
     let adapter = args
         .adapter
         .as_deref()
@@ -167,7 +169,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
     let before_weights = allocated(device).saturating_sub(loaded.bytes);
     let Loaded { mut model, kind, .. } = loaded;
     if let Some(dir) = &args.adapter {
-        adapter::attach(model.as_mut(), dir, device)?;
+        adapter::attach(model.as_mut(), &base, dir, device)?;
     }
     if let Some(lora) = &settings.lora {
         lora::check_targets(model.as_mut(), lora)?;
@@ -259,7 +261,7 @@ fn weights_are_small(base: &Path, family: &str, device: tch::Device) -> Result<b
 }
 
 /// The settings of the adapter in `dir`.
-fn go_on_with(dir: &Path, args: &Args) -> Result<LoraSettings> {
+pub(super) fn go_on_with(dir: &Path, args: &Args) -> Result<LoraSettings> {
     let about = adapter::about(dir)?;
     if !about.beyond.is_empty() {
         bail!(
@@ -367,7 +369,10 @@ fn list_left_out(left_out: &[LeftOut], quiet: bool) {
     if left_out.is_empty() {
         return;
     }
-    say(quiet, &format!("{} rows are left out:", left_out.len()));
+    say(
+        quiet,
+        &format!("{} left out:", chosen(left_out.len(), "row is", "rows are")),
+    );
     for row in left_out.iter().take(LISTED) {
         say(quiet, &format!("  {}: {}", row.id, row.reason));
     }

@@ -1,6 +1,7 @@
 //! `ewe train` from its arguments to its result.
 
 use super::checkpoint::Checkpoints;
+use super::finished;
 use super::guard::Guard;
 use super::largest::Demand;
 use super::learner::Update;
@@ -16,18 +17,18 @@ use crate::shim::memory;
 use anyhow::{Context, Result, anyhow, bail};
 use ewe::cli::size::shown;
 use ewe::cli::train::{Args, Quantize};
+use ewe::leave::INTERRUPTED;
 use ewe::progress::clock;
 use ewe::replace::scratch::Scratch;
 use ewe::store::RunStatus;
+use ewe::text::counted;
 use std::time::{Duration, Instant};
-
-/// Exit code after a clean stop.
-const INTERRUPTED: u8 = 130;
 
 /// Runs `ewe train`; gives the exit code. Must not be called from within an async runtime.
 pub fn run(args: &Args, quiet: bool) -> Result<u8> {
-    Settings::check(args)?;
-    if args.resume && save::is_finished(&args.out) {
+    Settings::check(&args.formats)?;
+    if args.resume && save::is_finished(&args.out) && finished::is_run(&args.out) {
+        finished::check(args)?;
         say(
             quiet,
             &format!("{} is finished: nothing is left to resume", args.out.display()),
@@ -60,11 +61,13 @@ impl Run {
         }
         let settings = serde_json::to_value(&self.settings)?;
         let model = args.model.display().to_string();
+        let rows = args.data.as_ref().or(args.db.as_ref());
+        let rows = rows.map(|path| path.display().to_string());
         let record = serde_json::json!({
-            "model": model, "dataset": self.state.dataset, "examples": self.encoded.train.len(),
+            "model": model, "rows": rows, "dataset": self.state.dataset, "examples": self.encoded.train.len(),
             "held_out": self.encoded.eval.len(), "left_out": self.encoded.left_out.len(), "settings": settings,
         });
-        files::write_json(&args.out.join("run.json"), &record)?;
+        files::write_json(&args.out.join(finished::RECORD), &record)?;
         let lines: Result<String, _> = self
             .encoded
             .left_out
@@ -72,7 +75,7 @@ impl Run {
             .map(|row| serde_json::to_string(row).map(|line| line + "\n"))
             .collect();
         files::write(&args.out.join("left_out.jsonl"), lines?.as_bytes())?;
-        self.source.begin(&record, args.seed, &model)?;
+        self.source.begin(&record, args.seed, &model, &args.out)?;
         let resume = ", and with --resume --allow-changes the run goes on after its last checkpoint";
         let trained = fault::caught(|| self.train(args, quiet));
         let ending = trained.map_err(|error| self.with_way_out(error, resume));
@@ -216,12 +219,11 @@ impl Run {
         say(
             quiet,
             &format!(
-                "dry run: {} examples, {} steps; the largest piece ({} examples, {} tokens) took {:.1} s{}, a checkpoint and a \
-                 save {:.1} s; nothing is kept",
-                self.encoded.train.len(),
-                self.settings.schedule.total,
-                piece.members.len(),
-                piece.id_t.len(),
+                "dry run: {}, {}; the largest piece ({}, {}) took {:.1} s{}, a checkpoint and a save {:.1} s; nothing is kept",
+                counted(self.encoded.train.len(), "example"),
+                counted(self.settings.schedule.total, "step"),
+                counted(piece.members.len(), "example"),
+                counted(piece.id_t.len(), "token"),
                 learnt.as_secs_f64(),
                 before.zip(peak).map_or(String::new(), |(before, peak)| self
                     .compared(before + peak, heaviest.need.as_ref())),
@@ -267,13 +269,14 @@ impl Run {
         };
         let tokens: usize = self.encoded.train.iter().map(|example| example.ids.len()).sum();
         format!(
-            "{}: training {method} ({:.1}M numbers) on {} examples of {} tokens, {} held out; {total} steps on {:?}, \
+            "{}: training {method} ({:.1}M numbers) on {} of {}, {} held out; {} on {:?}, \
              whose matrix products reach {:.0} GFLOP/s",
             args.model.display(),
             count as f64 / 1e6,
-            self.encoded.train.len(),
-            tokens / self.encoded.train.len(),
+            counted(self.encoded.train.len(), "example"),
+            counted(tokens / self.encoded.train.len(), "token"),
             self.encoded.eval.len(),
+            counted(total, "step"),
             self.device,
             ceiling / 1e9
         )
@@ -288,8 +291,9 @@ impl Run {
         say(
             quiet,
             &format!(
-                "{}: {what} saved after {steps} steps in {}",
+                "{}: {what} saved after {} in {}",
                 args.out.display(),
+                counted(steps, "step"),
                 clock(elapsed)
             ),
         );

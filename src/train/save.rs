@@ -2,10 +2,11 @@
 
 use super::files;
 use super::learner::Learner;
-use super::saved_form::SavedForm;
+use super::saved_form::{self, SavedForm};
 use crate::model::CausalLm;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
+use std::ffi::OsStr;
 use std::path::Path;
 use tch::Tensor;
 
@@ -32,15 +33,22 @@ pub fn copy_tokenizer(base: &Path, out: &Path) -> Result<()> {
         .try_for_each(|name| files::copy(&base.join(name), &out.join(name)))
 }
 
-/// Whether `out` holds a finished result: the weights, which are written last.
+/// What is written last, and so says that a result is finished: the weights, or the index of their
+/// shards.
+const LAST: [&str; 3] = [
+    "adapter_model.safetensors",
+    "model.safetensors",
+    "model.safetensors.index.json",
+];
+
+/// Whether a file of this name is written last.
+pub fn is_last(name: &OsStr) -> bool {
+    LAST.iter().any(|last| name == *last)
+}
+
+/// Whether `out` holds a finished result.
 pub fn is_finished(out: &Path) -> bool {
-    [
-        "adapter_model.safetensors",
-        "model.safetensors",
-        "model.safetensors.index.json",
-    ]
-    .iter()
-    .any(|name| out.join(name).is_file())
+    LAST.iter().any(|name| out.join(name).is_file())
 }
 
 /// Bytes of what [`write`] will write, but for small files.
@@ -81,16 +89,13 @@ pub fn write_model(model: &dyn CausalLm, base: &Path, out: &Path) -> Result<()> 
     if ties && !model.info().tied {
         config.insert("tie_word_embeddings".to_owned(), json!(false));
     }
-    files::write_json(&out.join("config.json"), &config)?;
+    files::write_python_json(&out.join("config.json"), config)?;
     write_weights(out, weights, SHARD_BYTES)
 }
 
 /// The base's config.json with the type that the weights are saved in.
 fn config(base: &Path, kind: tch::Kind) -> Result<Map<String, Value>> {
-    let path = base.join("config.json");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut config: Map<String, Value> =
-        serde_json::from_str(&text).with_context(|| format!("{} is not a JSON object", path.display()))?;
+    let mut config = saved_form::object(&base.join("config.json"))?;
     let name = if kind == tch::Kind::BFloat16 {
         "bfloat16"
     } else {

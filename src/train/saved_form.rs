@@ -4,6 +4,7 @@
 use super::files;
 use crate::model::tokenizer::Tokenizer;
 use anyhow::{Context, Result, bail};
+use ewe::{python_json, settings_file};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -71,7 +72,7 @@ impl SavedForm {
             }
         }
         if config != before {
-            files::write_json(&path, &config)?;
+            files::write_python_json(&path, config)?;
         }
         Ok(())
     }
@@ -100,7 +101,7 @@ impl SavedForm {
         };
         match theirs.is_file() && config == before {
             true => files::copy(&theirs, &path),
-            false => files::write_json(&path, &config),
+            false => files::write_python_json(&path, config),
         }
     }
 }
@@ -121,9 +122,11 @@ fn ids(config: &Map<String, Value>, name: &str) -> Vec<i64> {
     }
 }
 
-fn object(path: &Path) -> Result<Map<String, Value>> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    match serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))? {
+/// The fields of a file that Python wrote, say.
+pub(super) fn object(path: &Path) -> Result<Map<String, Value>> {
+    let text = settings_file::read(path, settings_file::LONGEST)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    match python_json::parse(&text).with_context(|| format!("{} is not JSON", path.display()))? {
         Value::Object(object) => Ok(object),
         _ => bail!("{} is not a JSON object", path.display()),
     }

@@ -15,6 +15,7 @@ use crate::model::{self, CausalLm};
 use anyhow::{Result, ensure};
 use ewe::cli::selftest::Args;
 use ewe::replace::scratch::Scratch;
+use ewe::text::counted;
 use models::{configs, load, load_as, make};
 use serde::Serialize;
 use serde_json::json;
@@ -122,7 +123,7 @@ pub fn run(args: &Args) -> Result<u8> {
             if failed == 0 {
                 "all checks passed".to_owned()
             } else {
-                format!("{failed} checks failed")
+                format!("{} failed", counted(failed, "check"))
             }
         );
     }

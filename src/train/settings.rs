@@ -10,7 +10,9 @@ use anyhow::{Result, bail};
 use ewe::cli::formats::Formats;
 use ewe::cli::train::{Args, Master, Method, OptimizerKind, Order, Precision, Quantize};
 use ewe::prompt::template::{Template, TemplateChoice};
+use ewe::text::counted;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tch::{Device, Kind};
 
 /// Everything that decides what a run computes. It is stored with each checkpoint: a resumed run must have the same.
@@ -91,101 +93,13 @@ pub fn kind(precision: Precision) -> Kind {
 }
 
 impl Settings {
-    /// Checks what can be checked before the data is read. Errors name the option.
-    pub fn check(args: &Args) -> Result<()> {
-        let positive = |name: &str, value: f64| {
-            if value.is_finite() && value > 0.0 {
-                Ok(())
-            } else {
-                bail!("{name} must be above 0, not {value}")
-            }
-        };
-        let fraction = |name: &str, value: f64| {
-            if (0.0..1.0).contains(&value) {
-                Ok(())
-            } else {
-                bail!("{name} must be at least 0 and below 1, not {value}")
-            }
-        };
-        let not_negative = |name: &str, value: f64| {
-            if value.is_finite() && value >= 0.0 {
-                Ok(())
-            } else {
-                bail!("{name} must not be negative, not {value}")
-            }
-        };
-        positive("--lr", args.lr.unwrap_or(1.0))?;
-        positive("--lora-alpha", args.lora_alpha.unwrap_or(1.0))?;
-        fraction("--lora-dropout", args.lora_dropout)?;
-        fraction("--eval-fraction", args.eval_fraction)?;
-        not_negative("--weight-decay", args.weight_decay)?;
-        not_negative("--clip", args.clip)?;
-        not_negative("--guard", args.guard)?;
-        if (args.early_stop.is_some() || args.keep_best) && args.eval_fraction == 0.0 {
-            bail!(
-                "nothing is held out to find the best by\nhint: --eval-fraction 0.05 with {}",
-                if args.keep_best {
-                    "--keep-best"
-                } else {
-                    "--early-stop"
-                }
-            );
-        }
-        if args.adapter.is_some() && args.method == Method::Full {
-            bail!(
-                "--adapter goes on with an adapter, so it is for --method lora\nhint: `ewe merge` makes a model of it, to be trained in full"
-            );
-        }
-        if args.adapter.is_some()
-            && (args.lora_rank.is_some()
-                || args.lora_alpha.is_some()
-                || args.lora_rank_stabilized
-                || args.formats.dora
-                || !args.formats.lora_targets.is_empty())
-        {
-            bail!(
-                "an adapter that is gone on with has its own rank, alpha, targets and lengths\nhint: leave --lora-rank, --lora-alpha, \
-                 --lora-targets and --dora away"
-            );
-        }
-        Settings::check_formats(&args.formats, args.method)?;
-        if args.epochs == Some(0) || args.steps == Some(0) {
-            bail!(
-                "there is nothing to train in 0 {}",
-                if args.steps.is_some() { "steps" } else { "epochs" }
-            );
-        }
-        Ok(())
-    }
-
-    /// Fails on formats that `method` cannot have.
-    pub fn check_formats(formats: &Formats, method: Method) -> Result<()> {
-        if formats.quantize.is_some() && method == Method::Full {
-            bail!(
-                "--quantize is for --method lora: in 4 bits a weight cannot move by an update\nhint: `ewe train \
-                 --optimizer adafactor --master stochastic --update-in-backward --clip 0` is what a full fine-tune takes least with"
-            );
-        }
-        if formats.dora && method == Method::Full {
-            bail!("--dora is of an adapter\nhint: --method lora --dora");
-        }
+    /// Fails on a format that nobody should have. What else is wrong with an option, the command line has refused.
+    pub fn check(formats: &Formats) -> Result<()> {
         if formats.master == Master::Bf16 {
             bail!(
                 "--master bf16 is refused: bf16 has 8 bits, so that an update of less than 1/512 of a weight is rounded away, which at a \
                  rate of 1e-5 are most of them\nhint: --master stochastic takes as little memory and loses nothing on average; \
                  --master split loses nothing at all"
-            );
-        }
-        if formats.update_in_backward && method == Method::Lora {
-            bail!(
-                "--update-in-backward is for --method full: the gradients of an adapter take next to nothing\nhint: \
-                 --recompute saves activations with either"
-            );
-        }
-        if formats.offload && method == Method::Lora {
-            bail!(
-                "--offload is for --method full: what the optimizer keeps of an adapter takes next to nothing\nhint: --recompute saves \
-                 activations with either"
             );
         }
         Ok(())
@@ -211,7 +125,10 @@ impl Settings {
     pub fn max_length(args: &Args, context: usize) -> Result<usize> {
         match args.max_length.map(|length| length as usize) {
             Some(length) if length > context => {
-                bail!("--max-length {length} is beyond the model's context of {context} tokens")
+                bail!(
+                    "--max-length {length} is beyond the model's context of {}",
+                    counted(context, "token")
+                )
             }
             length => Ok(length.unwrap_or(MAX_LENGTH.min(context))),
         }
@@ -353,16 +270,7 @@ impl Settings {
     }
 
     fn agree(&self, saved: &Settings, matters: impl Fn(&str) -> bool, hint: &str) -> Result<()> {
-        let (ours, theirs) = (serde_json::to_value(self)?, serde_json::to_value(saved)?);
-        let mut differing = Vec::new();
-        if let (Some(ours), Some(theirs)) = (ours.as_object(), theirs.as_object()) {
-            for (name, value) in ours.iter().filter(|(name, _)| matters(name)) {
-                if theirs.get(name) != Some(value) {
-                    let before = theirs.get(name).unwrap_or(&serde_json::Value::Null);
-                    differing.push(format!("\n  {name}: {before} then, {value} now"));
-                }
-            }
-        }
+        let differing = self.differing(saved, matters)?;
         if !differing.is_empty() {
             bail!(
                 "the run to resume was started with other settings:{}\nhint: {hint}",
@@ -371,14 +279,95 @@ impl Settings {
         }
         Ok(())
     }
+
+    /// What differs from `saved` among the settings that matter, a line each that begins with a break and names the option.
+    pub fn differing(&self, saved: &Settings, matters: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+        let (ours, theirs) = (serde_json::to_value(self)?, serde_json::to_value(saved)?);
+        let (ours, theirs) = (leaves(&ours), leaves(&theirs));
+        let mut lines = Vec::new();
+        for (name, value) in &ours {
+            let before = theirs.iter().find(|(other, _)| other == name);
+            let before = before.map_or(&Value::Null, |(_, value)| *value);
+            let whole = name.split('.').next().unwrap_or_default();
+            if before != *value && matters(whole) {
+                lines.push(format!(
+                    "\n  {}: {} then, {} now",
+                    option(name),
+                    short(before),
+                    short(value)
+                ));
+            }
+        }
+        Ok(lines)
+    }
+
+    /// Fails where something is to be found by evaluations, and the rows are too few for any to be held out.
+    pub fn check_held_out(args: &Args, held_out: usize) -> Result<()> {
+        let wanted = [
+            (args.keep_best, "--keep-best"),
+            (args.early_stop.is_some(), "--early-stop"),
+            (args.eval_every.is_some(), "--eval-every"),
+        ];
+        match wanted.into_iter().find(|(given, _)| *given) {
+            Some((_, option)) if held_out == 0 => bail!(
+                "{option} needs something held out, and --eval-fraction {} of these rows is none\nhint: a larger --eval-fraction, or leave \
+                 {option} away",
+                args.eval_fraction
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The values of settings that hold no others, each with its name: `clip`, `schedule.peak`.
+fn leaves(settings: &Value) -> Vec<(String, &Value)> {
+    let mut leaves = Vec::new();
+    for (name, value) in settings.as_object().into_iter().flatten() {
+        match value.as_object() {
+            Some(within) => leaves.extend(
+                within
+                    .iter()
+                    .map(|(part, value)| (format!("{name}.{part}"), value)),
+            ),
+            // Without an adapter there is none to compare with; `method` says so.
+            None if name == "lora" => {}
+            None => leaves.push((name.clone(), value)),
+        }
+    }
+    leaves
+}
+
+/// The option that says a setting.
+fn option(name: &str) -> String {
+    match name {
+        "lora.dora" => "--dora".to_owned(),
+        "lora.from" => "--adapter".to_owned(),
+        "template_text" => "--template".to_owned(),
+        "schedule.kind" => "--schedule".to_owned(),
+        "schedule.peak" => "--lr".to_owned(),
+        "schedule.warmup" => "--warmup-steps".to_owned(),
+        "schedule.total" => "--steps".to_owned(),
+        name => format!("--{}", name.replace(['_', '.'], "-")),
+    }
+}
+
+/// The beginning of a value: a template is a page.
+fn short(value: &Value) -> String {
+    const MOST: usize = 60;
+    let text = value.to_string();
+    match text.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
+    }
 }
 
 /// Whether the rate of the first step is zero and so teaches nothing although there is only one.
 pub fn warn_of_idle_schedule(schedule: &Schedule) -> Option<String> {
     (schedule.warmup >= schedule.total).then(|| {
         format!(
-            "warm-up takes {} of {} steps: the peak rate is never reached",
-            schedule.warmup, schedule.total
+            "warm-up takes {} of {}: the peak rate is never reached",
+            schedule.warmup,
+            counted(schedule.total, "step")
         )
     })
 }
@@ -388,16 +377,15 @@ mod tests {
     use super::*;
     use clap::Parser;
 
-    fn parsed(extra: &str) -> Result<Args, clap::Error> {
+    fn args(extra: &str) -> Args {
         let line = format!("ewe train --data d --model m --out o {extra}");
-        match ewe::cli::Cli::try_parse_from(line.split_whitespace())?.command {
-            ewe::cli::Command::Train(args) => Ok(args),
+        match ewe::cli::Cli::try_parse_from(line.split_whitespace())
+            .unwrap()
+            .command
+        {
+            ewe::cli::Command::Train(args) => args,
             _ => unreachable!("parsed above"),
         }
-    }
-
-    fn args(extra: &str) -> Args {
-        parsed(extra).unwrap()
     }
 
     #[test]
@@ -424,31 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_by_name() {
-        for (line, name) in [
-            ("--lr 0", "--lr"),
-            ("--lr NaN", "--lr"),
-            ("--eval-fraction 1", "--eval-fraction"),
-            ("--lora-dropout 1.5", "--lora-dropout"),
-            ("--clip=-1", "--clip"),
-            ("--weight-decay=-0.1", "--weight-decay"),
-            ("--steps 0", "steps"),
-            ("--guard=-1", "--guard"),
-            ("--eval-fraction 0 --early-stop 3", "--early-stop"),
-            ("--method full --master bf16", "--master bf16 is refused"),
-            ("--update-in-backward", "--method full"),
-            ("--offload", "--method full"),
-            ("--method full --quantize nf4", "--method lora"),
-            ("--method full --dora", "--method lora --dora"),
-            ("--adapter a --dora", "--lora-targets and --dora"),
-        ] {
-            let error = match parsed(line) {
-                Ok(args) => Settings::check(&args).unwrap_err().to_string(),
-                Err(error) => error.to_string(),
-            };
-            assert!(error.contains(name), "{line}: {error}");
-        }
-        Settings::check(&args("--clip 0 --eval-fraction 0 --weight-decay 0")).unwrap();
+    fn what_model_and_rows_do_not_bear_is_refused() {
         assert!(Settings::max_length(&args("--max-length 99"), 64).is_err());
         for line in [
             "--template alpaca",
@@ -475,7 +439,9 @@ mod tests {
         saved.same_as(&saved).unwrap();
         let error = now.same_as(&saved).unwrap_err().to_string();
         assert!(
-            error.contains("clip: 1.0 then, 2.0 now") && error.contains("schedule:"),
+            error.contains("\n  --clip: 1.0 then, 2.0 now")
+                && error.contains("\n  --lr: 0.0002 then, 0.1 now")
+                && !error.contains("--schedule"),
             "{error}"
         );
     }

@@ -39,7 +39,6 @@ impl Source {
                 ledger: None,
             });
         }
-        args.reading.goes_with("--data, in place of --db")?;
         let path = args.db.as_deref().context("neither --db nor --data was given")?;
         let runtime = Builder::new_current_thread()
             .enable_all()
@@ -72,13 +71,21 @@ impl Source {
         })
     }
 
-    /// Notes in the dataset's table `run` that training starts; nothing where that cannot be written to.
-    pub fn begin(&mut self, config: &serde_json::Value, seed: u64, model: &str) -> Result<()> {
+    /// Notes in the dataset's table `run` that training into `out` starts, and that runs which were
+    /// killed there do not go on; nothing where that cannot be written to.
+    pub fn begin(&mut self, config: &serde_json::Value, seed: u64, model: &str, out: &Path) -> Result<()> {
         if let Some(Ledger { runtime, store, run }) = &mut self.ledger
             && !store.is_read_only()
         {
-            *run =
-                Some(runtime.block_on(store.begin_run("train", config, Some(seed as i64), Some(model)))?);
+            let out = std::path::absolute(out)?.display().to_string();
+            let mut config = config.clone();
+            config["out"] = out.as_str().into();
+            *run = Some(runtime.block_on(async {
+                store.note_killed("train", Some(&out)).await?;
+                store
+                    .begin_run("train", &config, Some(seed as i64), Some(model))
+                    .await
+            })?);
         }
         Ok(())
     }

@@ -50,7 +50,7 @@ impl Run {
             events: EventFile::begin(&args.out, self.done)?,
             guard: Guard::new(self.settings.guard, &past),
             skipped_in_a_row: past.iter().rev().take_while(|of| of.skipped.is_some()).count() as u32,
-            progress: Progress::new("train", "steps", self.done, total, quiet),
+            progress: Progress::new("train", "step", self.done, total, quiet),
             surplus: memory::Surplus::watch(),
         };
         let mut eval_before = if self.done == 0 { self.evaluate() } else { None };
@@ -64,8 +64,9 @@ impl Run {
             let members = self.settings.dealing().step(step, self.encoded.train.len());
             let pieces = batch::pack(&self.encoded.train, &members, self.settings.limits());
             let (before, updating) = (memory::allocated(self.device), self.learner.updating);
-            let (ended, peak) =
-                memory::peak_of(self.device, || self.step(step, &pieces, &notes.guard, &interrupt));
+            let (ended, peak) = notes.surplus.during(|| {
+                memory::peak_of(self.device, || self.step(step, &pieces, &notes.guard, &interrupt))
+            });
             let Some((loss, update)) = ended else {
                 notes.progress.finish();
                 self.checkpoint(step, &notes.metrics)?;
@@ -78,7 +79,6 @@ impl Run {
             line.loss = loss.is_finite().then_some(loss);
             line.update_s = (self.learner.updating - updating).as_secs_f64();
             line.memory = before.zip(peak).map(|(before, peak)| before + peak);
-            notes.surplus.needed(line.memory);
             line.resident = notes.surplus.give_back();
             self.note(&mut line, loss, update, &members, &mut notes)?;
             let is_best = self.evaluated(&mut line);
@@ -117,6 +117,10 @@ impl Run {
         guard: &Guard,
         interrupt: &Interrupt,
     ) -> Option<(f64, Update)> {
+        // Where weights move within the step, there is no other clean place.
+        if interrupt.asked() {
+            return None;
+        }
         let targets: usize = pieces.iter().map(|piece| piece.target_n.len()).sum();
         let (rate, clip) = (self.settings.schedule.rate(step), self.settings.clip);
         let seed = |index: usize| super::draw(self.settings.seed, "dropout", (step << 20) + index as u64);

@@ -2,7 +2,7 @@
 
 use crate::mock::{self, Mock};
 use crate::shell::{Dir, Ran, ewe};
-use crate::support::{json, number};
+use crate::support::{export, json, number};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -13,12 +13,6 @@ fn arguments<'a>(target: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     arguments.push(target);
     arguments.extend(more);
     arguments
-}
-
-fn export(dir: &Dir) -> String {
-    let arguments = "export --db d.db --format self-instruct --review any --out -";
-    let arguments: Vec<&str> = arguments.split(' ').collect();
-    ewe(dir, &arguments).success().stdout()
 }
 
 fn requests(dir: &Dir) -> Vec<Value> {

@@ -3,6 +3,7 @@
 use crate::faulty::{Asked, Reply, Server, nonsense, refusal};
 use crate::mock::Mock;
 use crate::shell::{self, Dir, Ran, ewe};
+use crate::support::export;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -29,12 +30,6 @@ fn arguments<'a>(target: &'a str, urls: &[&'a str]) -> Vec<&'a str> {
 fn generate(dir: &Dir, target: &str, urls: &[&str], more: &[&str]) -> Ran {
     let waits = vec!["--backoff", "0.01"];
     ewe(dir, &[arguments(target, urls), waits, more.to_vec()].concat())
-}
-
-fn export(dir: &Dir) -> String {
-    let arguments = "export --db d.db --format self-instruct --review any --out -";
-    let arguments: Vec<&str> = arguments.split(' ').collect();
-    ewe(dir, &arguments).success().stdout()
 }
 
 /// What a run that nothing disturbs exports.

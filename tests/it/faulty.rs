@@ -67,6 +67,8 @@ pub enum Reply {
     Reset(usize),
     /// The good answer, a byte at a time, with this in between.
     Drip(Duration),
+    /// These bytes, head and all, then the connection is closed.
+    Bytes(Vec<u8>),
     /// Nothing; the connection is closed.
     Silence,
 }
@@ -222,6 +224,10 @@ async fn reply(stream: &mut TcpStream, asked: &Asked, reply: Reply) -> std::io::
                 stream.write_all(&[byte]).await?;
                 tokio::time::sleep(pause).await;
             }
+        }
+        Reply::Bytes(bytes) => {
+            stream.write_all(&bytes).await?;
+            return Ok(Done::Closed);
         }
         Reply::Silence => return Ok(Done::Closed),
     }

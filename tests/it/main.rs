@@ -3,14 +3,22 @@
 // Whoever runs this looks at what it says.
 #![allow(clippy::disallowed_macros, clippy::disallowed_methods)]
 
+mod bad_rows;
 mod batch;
 mod client;
+mod columns;
+mod conversations;
 mod curate;
+#[cfg(feature = "torch")]
+mod decoded;
 mod defects;
+mod dialects;
 mod docs;
 mod evolve;
 mod faulty;
 mod filter;
+#[cfg(feature = "torch")]
+mod foreign;
 mod formats;
 mod generate;
 mod hints;
@@ -25,19 +33,24 @@ mod memory;
 mod mock;
 #[cfg(feature = "torch")]
 mod models;
+mod named;
 mod options;
 mod outputs;
 mod page;
 mod page_door;
 mod parquet;
+mod plurals;
 mod read_only;
+mod reasoning;
 mod recipes;
+mod refusals;
 mod replies;
 mod report;
 mod requests;
 mod review;
 mod rules;
 mod screen;
+mod search;
 mod seeds;
 #[cfg(feature = "torch")]
 mod serve;
@@ -49,15 +62,25 @@ mod serve_fields;
 mod serve_limits;
 #[cfg(feature = "torch")]
 mod server;
+mod settings_files;
 mod shell;
+mod signals;
 mod source;
+mod standard_output;
 mod store;
 #[cfg(feature = "torch")]
 mod strangers;
 mod streams;
 mod support;
+mod system;
+#[cfg(feature = "torch")]
+mod system_model;
+mod tables;
 #[cfg(feature = "torch")]
 mod templates;
+#[cfg(feature = "torch")]
+mod tensor_formats;
+mod together;
 #[cfg(feature = "torch")]
 mod train;
 #[cfg(feature = "torch")]

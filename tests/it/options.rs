@@ -4,7 +4,7 @@ use crate::{shell::Dir, support::ewe};
 
 /// Runs a command that must end with 2 and name all these.
 #[track_caller]
-fn misread(line: &str, words: &[&str]) {
+pub fn misread(line: &str, words: &[&str]) {
     let dir = Dir::new();
     let arguments: Vec<&str> = line.split_whitespace().collect();
     let said = ewe(&dir, &arguments).failure(2).stderr();
@@ -59,6 +59,13 @@ fn options_that_would_be_passed_over_are_refused() {
             misread(&line, &[name, "--eval-fraction 0"]);
         }
     }
+    let dir = Dir::new();
+    let arguments: Vec<&str> = train
+        .split(' ')
+        .chain(["--eval-fraction", " 0", "--keep-best"])
+        .collect();
+    let said = ewe(&dir, &arguments).failure(2).stderr();
+    assert!(said.contains("--keep-best"), "{said}");
     misread(&format!("{train} --allow-changes"), &["--resume"]);
     misread(
         "plan --model m --method full --lora-rank 4",
@@ -123,6 +130,22 @@ fn options_that_would_be_passed_over_are_refused() {
         &["--instance", "--input"],
     );
     misread("log --db d.db 1 --limit 2", &["--limit", "an id"]);
+    for master in ["split", "fp32", "stochastic"] {
+        for line in [
+            format!("{train} --method full --precision fp32 --master {master}"),
+            format!("plan --model m --precision fp32 --master {master}"),
+        ] {
+            misread(&line, &["--master", "--precision fp32"]);
+        }
+    }
+    for command in ["generate --db d.db --target 5", "judge --db d.db"] {
+        for who in [at, local, files] {
+            misread(
+                &format!("{command} {who} --keep-going"),
+                &["--keep-going", "--batch-results"],
+            );
+        }
+    }
     misread("serve --model m --token x --token-file y", &["--token-file"]);
 }
 
@@ -188,6 +211,39 @@ fn absurd_numbers_are_refused_by_the_name_of_their_option() {
             "train --db d.db --model m --out o --weight-decay nan".to_string(),
             "--weight-decay",
         ),
+        ("train --db d.db --model m --out o --lr 0".to_string(), "--lr"),
+        (
+            "train --db d.db --model m --out o --lora-alpha 0".to_string(),
+            "--lora-alpha",
+        ),
+        (
+            "train --db d.db --model m --out o --lora-dropout 1".to_string(),
+            "--lora-dropout",
+        ),
+        (
+            "train --db d.db --model m --out o --eval-fraction 1".to_string(),
+            "--eval-fraction",
+        ),
+        (
+            "train --db d.db --model m --out o --weight-decay=-0.1".to_string(),
+            "--weight-decay",
+        ),
+        (
+            "train --db d.db --model m --out o --clip=-1".to_string(),
+            "--clip",
+        ),
+        (
+            "train --db d.db --model m --out o --guard=-1".to_string(),
+            "--guard",
+        ),
+        (
+            "train --db d.db --model m --out o --epochs 0".to_string(),
+            "--epochs",
+        ),
+        (
+            "train --db d.db --model m --out o --steps 0".to_string(),
+            "--steps",
+        ),
         ("plan --model m --utilisation 0".to_string(), "--utilisation"),
         ("plan --model m --utilisation inf".to_string(), "--utilisation"),
         ("plan --model m --memory 1e300GB".to_string(), "--memory"),
@@ -244,6 +300,24 @@ fn every_way_to_say_where_rows_are_is_named() {
     misread("complete --model m", &["--prompts", "--prompt"]);
 }
 
+#[cfg(feature = "torch")]
+#[test]
+fn a_master_that_loses_updates_is_refused() {
+    let dir = Dir::new();
+    for line in [
+        "train --db d.db --model m --out o --method full --master bf16",
+        "plan --model m --method full --master bf16",
+        "plan --model m --master bf16",
+    ] {
+        let arguments: Vec<&str> = line.split(' ').collect();
+        let said = ewe(&dir, &arguments).failure(1).stderr();
+        assert!(
+            said.contains("--master bf16 is refused") && said.contains("hint: --master stochastic"),
+            "{line}: {said}"
+        );
+    }
+}
+
 /// The lines of an error: its cause first, then its hints.
 #[track_caller]
 fn hints_are_last(said: &str, cause: &str, hint: &str) {
@@ -287,7 +361,7 @@ fn a_cause_stands_before_the_hint_of_an_adapter() {
     )
     .failure(1)
     .stderr();
-    hints_are_last(&said, "No such file", "hint: ");
+    hints_are_last(&said, "is missing", "hint: ");
 }
 
 #[test]

@@ -81,7 +81,9 @@ fn no_output_is_a_dataset_whatever_it_is_called() {
         "d.db-shm",
         "d.db-journal",
         "d.db.lock",
+        "other.db.lock",
         "other.db.judge.lock",
+        "other.db.import.lock",
     ];
     let tasks = dir.sql("select count(*) from task");
     let there = entries(&dir);
@@ -236,6 +238,25 @@ fn a_file_keeps_its_mode_and_a_copy_has_that_of_the_dataset() {
         ewe(&dir, &["backup", "--db", "d.db", "--out", &name]).success();
         assert_eq!(mode(&dir, &name), wanted);
     }
+    // A copy is new, and nobody gets rights that the mask of the process keeps from new files.
+    for (of_dataset, mask, wanted) in [
+        (0o644, "077", 0o600),
+        (0o666, "027", 0o640),
+        (0o664, "002", 0o664),
+    ] {
+        set_mode(&dir, "d.db", of_dataset);
+        let mut shell = Command::new("sh");
+        shell
+            .args([
+                "-c",
+                "umask $1; exec \"$0\" backup --db d.db --out copy$1.db",
+                env!("CARGO_BIN_EXE_ewe"),
+                mask,
+            ])
+            .current_dir(dir.path("."));
+        ran(shell).success();
+        assert_eq!(mode(&dir, &format!("copy{mask}.db")), wanted, "umask {mask}");
+    }
 }
 
 #[test]
@@ -278,14 +299,23 @@ fn a_link_stays_a_link_and_what_it_leads_to_is_written() {
 fn errors_name_the_path_that_was_given() {
     let dir = Dir::with_dataset();
     dir.write("rows.jsonl", ROWS);
-    for writer in WRITERS {
+    let others = [
+        "init --db OUT",
+        "filter rows.jsonl --keep-going --left-out OUT",
+        "generate --db d.db --target 1 --endpoint-model m --batch-file OUT",
+    ];
+    for writer in WRITERS.into_iter().chain(others) {
         let name = named(writer, "no/such/x");
         let line = writer.replace("OUT", &name);
         let said = ewe(&dir, &line.split(' ').collect::<Vec<_>>())
             .failure(1)
             .stderr();
         assert!(
-            said.contains(&format!("`{name}`")) && !said.contains(".ewe-"),
+            said.contains(&format!("`{name}`: No such file")) && !said.contains(".ewe-"),
+            "{line}: {said}"
+        );
+        assert!(
+            said.contains("\nhint: make its directory first"),
             "{line}: {said}"
         );
     }

@@ -2,8 +2,8 @@
 
 use crate::faulty::{Asked, Reply, Server, nonsense};
 use crate::mock::Mock;
-use crate::shell::{self, Dir, Ran, ewe};
-use crate::support::{json, number};
+use crate::shell::{self, Dir, ewe};
+use crate::support::{export, generate, json, number};
 use serde_json::{Value, json};
 
 /// Recipes, and what each is asked for here.
@@ -12,36 +12,6 @@ const RECIPES: [(&str, &[&str]); 3] = [
     ("20", &["--recipe", "alpaca"]),
     ("12", &["--evolve", "0.5"]),
 ];
-
-fn generate(dir: &Dir, target: &str, url: &str, more: &[&str]) -> Ran {
-    let common = [
-        "generate",
-        "--db",
-        "d.db",
-        "--target",
-        target,
-        "--endpoint",
-        url,
-        "--endpoint-model",
-        "mock",
-    ];
-    ewe(dir, &[&common[..], &["--backoff", "0.01"], more].concat())
-}
-
-fn export(dir: &Dir) -> String {
-    let arguments = [
-        "export",
-        "--db",
-        "d.db",
-        "--format",
-        "self-instruct",
-        "--review",
-        "any",
-        "--out",
-        "-",
-    ];
-    ewe(dir, &arguments).success().stdout()
-}
 
 /// What each recipe brings where nothing is odd.
 fn undisturbed() -> Vec<String> {
@@ -371,9 +341,18 @@ fn stop_strings_that_cut_thoughts_are_kept_here() {
 
 const KEY: &str = "sk-very-secret/0123456789";
 
+/// The same as servers write bytes: packed, as digits, and escaped one and all.
+const PACKED: [&str; 4] = [
+    "c2stdmVyeS1zZWNyZXQvMDEyMzQ1Njc4OQ==",
+    "736b2d766572792d7365637265742f30313233343536373839",
+    "%73%6b%2d%76%65%72%79%2d%73%65%63%72%65%74%2f%30%31%32%33%34%35%36%37%38%39",
+    "&#115;&#107;&#45;&#118;&#101;&#114;&#121;-secret&#x2F;&#48;&#49;&#50;&#51;&#52;&#53;&#54;&#55;&#56;&#57;",
+];
+
 /// No file of the directory has a part of the key in it, and neither has what was said.
 fn assert_unseen(dir: &Dir, said: &str) {
-    for secret in ["very-secret", "0123456789", "very\\u002dsecret"] {
+    let spelt = ["very-secret", "0123456789", "very\\u002dsecret"];
+    for secret in spelt.into_iter().chain(PACKED.map(|packed| &packed[6..])) {
         assert!(!said.contains(secret), "{said}");
         for entry in std::fs::read_dir(dir.path("")).unwrap() {
             let entry = entry.unwrap();
@@ -393,7 +372,16 @@ fn assert_unseen(dir: &Dir, said: &str) {
 #[test]
 fn a_key_in_an_answer_is_nowhere() {
     type Echo = fn(&Asked) -> Reply;
-    let echoes: [Echo; 6] = [
+    let echoes: [Echo; 8] = [
+        |asked| {
+            let (text, finish) = asked.written();
+            Reply::Says(answer(
+                asked,
+                json!(format!("{text} {}", PACKED.join(" "))),
+                json!(finish),
+            ))
+        },
+        |asked| Reply::Says(answer(asked, json!("t"), json!(PACKED.join(" ")))),
         |asked| {
             let (text, finish) = asked.written();
             let text = text.replace("river", "river sk-very-secret/0123456789");

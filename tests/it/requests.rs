@@ -1,10 +1,11 @@
-//! Requests as endpoints want them: fields renamed, dropped and added, addresses and headers of services, and what is learnt
-//! from a refusal.
+//! Requests as endpoints want them: fields renamed, dropped and added, addresses and headers of
+//! services, lists of models, files. What is learnt from refusals is in `refusals`.
 
-use crate::faulty::{Asked, Reply, Server, models, refusal};
+use crate::faulty::{Reply, Server, models, refusal};
 use crate::mock::Mock;
-use crate::shell::{self, Dir, Ran, ewe};
-use crate::support::{json, number};
+use crate::refusals::{has, undisturbed, unprocessable};
+use crate::shell::{self, Dir, ewe};
+use crate::support::{export, generate, json, number};
 use serde_json::{Value, json};
 
 fn arguments<'a>(target: &'a str, url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
@@ -20,51 +21,6 @@ fn arguments<'a>(target: &'a str, url: &'a str, more: &[&'a str]) -> Vec<&'a str
         "0.01",
     ];
     [&common[..], more].concat()
-}
-
-fn generate(dir: &Dir, target: &str, url: &str, more: &[&str]) -> Ran {
-    ewe(
-        dir,
-        &arguments(target, url, &[more, &["--endpoint-model", "mock"]].concat()),
-    )
-}
-
-fn export(dir: &Dir) -> String {
-    let arguments = [
-        "export",
-        "--db",
-        "d.db",
-        "--format",
-        "self-instruct",
-        "--review",
-        "any",
-        "--out",
-        "-",
-    ];
-    ewe(dir, &arguments).success().stdout()
-}
-
-fn undisturbed(target: &str) -> String {
-    let (dir, mock) = (Dir::with_dataset(), Mock::start());
-    generate(&dir, target, &mock.url, &[]).success();
-    export(&dir)
-}
-
-fn has(asked: &Asked, field: &str) -> bool {
-    asked.body.get(field).is_some()
-}
-
-/// A refusal as OpenAI writes it.
-fn unsupported(message: &str, param: Value) -> Reply {
-    let body = json!({"error": {"message": message, "type": "invalid_request_error", "param": param}});
-    Reply::Status(400, String::new(), body.to_string().into_bytes())
-}
-
-/// A refusal as FastAPI writes it.
-fn unprocessable(field: &str, message: &str) -> Reply {
-    let body =
-        json!({"detail": [{"type": "value_error", "loc": ["body", field], "msg": message, "input": 0}]});
-    Reply::Status(422, String::new(), body.to_string().into_bytes())
 }
 
 #[test]
@@ -188,6 +144,13 @@ fn an_address_of_a_deployment_is_taken_as_it_is() {
     });
     let url = format!("{}?region=eu", server.url);
     generate(&Dir::with_dataset(), "5", &url, &[]).success();
+    // So does a slash at the end of one that is whole.
+    let slashed = Server::start(|asked| match asked.path.as_str() {
+        "/v1/chat/completions/" => Reply::Answer,
+        _ => refusal(404, "Not Found"),
+    });
+    let url = format!("{}/chat/completions/", slashed.url);
+    generate(&Dir::with_dataset(), "5", &url, &[]).success();
     let url = format!("{}/chat/completions", server.url);
     let said = generate(&Dir::with_dataset(), "5", &url, &["--api", "completions"])
         .failure(1)
@@ -220,199 +183,6 @@ fn a_header_s_value_is_nowhere_even_where_the_server_quotes_it() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
         assert!(!bytes.windows(11).any(|bytes| bytes == b"very-secret"));
     }
-}
-
-/// A server, what it says, and how requests are from then on.
-type Case = (
-    &'static str,
-    fn(&Asked) -> Option<Reply>,
-    &'static str,
-    fn(&Asked) -> bool,
-);
-
-#[test]
-fn what_a_server_refuses_by_name_is_learnt_once() {
-    let cases: [Case; 9] = [
-        (
-            "renamed",
-            |asked| {
-                has(asked, "max_tokens").then(|| unsupported("Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.", json!("max_tokens")))
-            },
-            "`max_tokens` is sent as `max_completion_tokens` from now on",
-            |asked| asked.body["max_completion_tokens"].is_u64(),
-        ),
-        (
-            "renamed, in words only",
-            |asked| {
-                has(asked, "max_tokens")
-                    .then(|| refusal(400, "max_tokens is deprecated, please use max_new_tokens"))
-            },
-            "`max_tokens` is sent as `max_new_tokens` from now on",
-            |asked| asked.body["max_new_tokens"].is_u64(),
-        ),
-        (
-            "renamed, and nobody says to what",
-            |asked| {
-                has(asked, "max_tokens")
-                    .then(|| refusal(400, "Unrecognized request argument supplied: max_tokens"))
-            },
-            "`max_tokens` is sent as `max_completion_tokens` from now on",
-            |asked| asked.body["max_completion_tokens"].is_u64(),
-        ),
-        (
-            "greedy is not taken",
-            |asked| {
-                (asked.body["temperature"] == 0.0)
-                    .then(|| unprocessable("temperature", "ensure this value is greater than 0"))
-            },
-            "a `temperature` of 0 is sent as 0.01 from now on",
-            |asked| asked.body["temperature"] != 0.0,
-        ),
-        (
-            "no temperature",
-            |asked| {
-                (has(asked, "temperature") && asked.body["temperature"] != 1.0).then(|| unsupported("Unsupported value: 'temperature' does not support 0.7 with this model. Only the default (1) value is supported.", json!("temperature")))
-            },
-            "`temperature` is left out from now on",
-            |asked| !has(asked, "temperature"),
-        ),
-        (
-            "nucleus is open",
-            |asked| {
-                has(asked, "top_p")
-                    .then(|| refusal(422, "Input validation error: `top_p` must be > 0.0 and < 0.5"))
-            },
-            "`top_p` is left out from now on",
-            |asked| !has(asked, "top_p"),
-        ),
-        (
-            "an unknown penalty",
-            |asked| {
-                has(asked, "repetition_penalty").then(|| refusal(400, "unknown field `repetition_penalty`, expected one of `model`, `prompt`, `max_tokens`, `stop`"))
-            },
-            "`repetition_penalty` is left out from now on",
-            |asked| !has(asked, "repetition_penalty"),
-        ),
-        (
-            "a penalty by another name",
-            |asked| {
-                has(asked, "repetition_penalty").then(|| {
-                    refusal(
-                        400,
-                        "Unknown parameter repetition_penalty. Did you mean 'repeat_penalty'?",
-                    )
-                })
-            },
-            "`repetition_penalty` is sent as `repeat_penalty` from now on",
-            |asked| !has(asked, "repetition_penalty"),
-        ),
-        (
-            "a program's error",
-            |asked| {
-                has(asked, "top_p")
-                    .then(|| refusal(500, "generate() got an unexpected keyword argument 'top_p'"))
-            },
-            "`top_p` is left out from now on",
-            |asked| !has(asked, "top_p"),
-        ),
-    ];
-    let wanted = undisturbed("20");
-    for (name, refuses, line, is_right) in cases {
-        let server = Server::start(move |asked| refuses(asked).unwrap_or(Reply::Answer));
-        let dir = Dir::with_dataset();
-        // Stopped in the middle and gone on with: what was learnt is learnt anew, and nothing is asked twice.
-        let said = generate(&dir, "20", &server.url, &["--max-requests", "30"])
-            .success()
-            .stderr();
-        generate(&dir, "20", &server.url, &[]).success();
-        let said_lines = said.lines().filter(|said| said.contains("refuses `")).count();
-        let lines = if name == "nucleus is open" { 2 } else { 1 };
-        assert!(said_lines <= lines && said.contains(line), "{name}: {said}");
-        let asked = server.asked();
-        let refused = asked.iter().filter(|asked| refuses(asked).is_some()).count();
-        // Those that were under way when the first was refused.
-        assert!(refused <= 40, "{name}: {refused} were refused");
-        assert!(
-            is_right(asked.last().unwrap()),
-            "{name}: {}",
-            asked.last().unwrap().body
-        );
-        let answered = server.answered();
-        assert!(answered.values().all(|times| *times == 1), "{name}");
-        assert_eq!(export(&dir), wanted, "{name}");
-    }
-}
-
-/// A server that takes nothing but what it must.
-#[test]
-fn several_refusals_in_a_row_are_all_learnt() {
-    let refused = [
-        "seed",
-        "top_p",
-        "stop",
-        "repetition_penalty",
-        "temperature",
-        "max_tokens",
-    ];
-    let server = Server::start(move |asked| {
-        let field = refused.iter().find(|field| has(asked, field));
-        field.map_or(Reply::Answer, |field| {
-            refusal(400, &format!("Extra inputs are not permitted: '{field}'"))
-        })
-    });
-    let dir = Dir::with_dataset();
-    let said = generate(&dir, "10", &server.url, &[]).success().stderr();
-    assert_eq!(
-        said.lines().filter(|line| line.contains("refuses `")).count(),
-        refused.len(),
-        "{said}"
-    );
-    let vain = server
-        .asked()
-        .iter()
-        .filter(|asked| refused.iter().any(|field| has(asked, field)))
-        .count();
-    assert!(vain <= refused.len() + 2, "{vain}");
-}
-
-#[test]
-fn where_stop_strings_are_refused_answers_are_cut_here() {
-    let server = Server::start(|asked| {
-        if has(asked, "stop") {
-            return unsupported(
-                "Unsupported parameter: 'stop' is not supported with this model.",
-                json!("stop"),
-            );
-        }
-        let (text, finish) = asked.written();
-        let text = if finish == "stop" {
-            format!("{text}\n\n\nTask: x\n\n")
-        } else {
-            text
-        };
-        Reply::Says(json!({"choices": [{"text": text, "finish_reason": finish}]}))
-    });
-    let dir = Dir::with_dataset();
-    let said = generate(&dir, "20", &server.url, &[]).success().stderr();
-    assert!(said.contains("answers are cut where it says so"), "{said}");
-    assert_eq!(export(&dir), undisturbed("20"));
-}
-
-/// What would make another question of it is not left out.
-#[test]
-fn the_question_itself_is_never_left_out() {
-    let server = Server::start(|_| refusal(400, "'response_format' is not supported by this model"));
-    let dir = Dir::with_dataset();
-    let said = generate(&dir, "5", &server.url, &["--recipe", "alpaca", "--structured"])
-        .failure(1)
-        .stderr();
-    assert!(said.contains("'response_format' is not supported"), "{said}");
-    assert!(server.asked().iter().all(|asked| has(asked, "response_format")));
-    let server = Server::start(|_| refusal(400, "max_tokens must be less than or equal to 8"));
-    let said = generate(&dir, "5", &server.url, &[]).failure(1).stderr();
-    assert!(said.contains("less than or equal to 8"), "{said}");
-    assert!(server.asked().iter().all(|asked| has(asked, "max_tokens")));
-    assert!(server.asked().len() <= 50);
 }
 
 #[test]
@@ -460,6 +230,21 @@ fn the_only_model_of_a_server_needs_no_name() {
     );
     let model = dir.sql("select distinct model from run where command = 'generate'");
     assert_eq!(model, [[format!("only/one at {}", server.url)]]);
+    // Lists have many forms.
+    for list in [
+        r#"{"data": [], "models": [{"name": "only/one"}]}"#,
+        r#"{"data": {"only/one": {"owned_by": "us"}}}"#,
+        r#"{"data": [{"model_name": "only/one"}]}"#,
+        r#"{"id": "only/one", "object": "model"}"#,
+        "{\"data\": [{\"id\": \"only/one\"}]}\n\0",
+    ] {
+        let server = Server::start(move |asked| match asked.path.as_str() {
+            "/v1/models" => Reply::Status(200, String::new(), list.into()),
+            _ => Reply::Answer,
+        });
+        ewe(&Dir::with_dataset(), &arguments("5", &server.url, &[])).success();
+        assert_eq!(server.asked().last().unwrap().body["model"], "only/one", "{list}");
+    }
     // Named, it is not asked for.
     let server = serving(&["only/one"]);
     generate(&dir, "6", &server.url, &[]).success();

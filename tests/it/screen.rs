@@ -230,6 +230,15 @@ fn texts_that_look_the_same_are_the_same() {
         ("\u{1f600}\u{1f389}", "\u{1f600}\u{fe0f} \u{1f389}"),
         ("?!*", "? ! *"),
         ("कृपया लिखो", "कृपया\u{200b} लिखो"),
+        (
+            "Describe the invisible man",
+            "Desc\0ribe the in\u{7}vis\u{8}ible m\u{7f}an\u{9f}",
+        ),
+        (
+            "Describe the invisible man",
+            "Des\u{fffc}cribe the in\u{2800}visible man",
+        ),
+        ("اكتب قصيدة عن البحر", "اكتـــب قصيـــدة عن البحـــر"),
         ("کارها", "کار\u{200c}ها"),
     ];
     for (one, other) in same {

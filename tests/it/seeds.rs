@@ -1,10 +1,13 @@
-//! The seed tasks that ship with ewe: schema, quotas, no two alike, and nothing that the filter would turn away.
+//! Seed tasks. Those that ship with ewe: schema, quotas, no two alike, and nothing that the filter would turn away. Those
+//! that people bring: what `ewe init` says of them.
 
 use ewe::filter::rules::RuleSet;
 use ewe::filter::{Index, Threshold};
 use ewe::task::Instance;
 use serde::Deserialize;
 use std::collections::HashSet;
+
+use crate::shell::{Dir, Ran, ewe};
 
 /// A line of the file; anything beside these fields is an error.
 #[derive(Deserialize)]
@@ -70,4 +73,112 @@ fn every_rule_accepts_them() {
             seed.id
         );
     }
+}
+
+/// Seeds that nothing can be said against, as many as a prompt shows.
+const GOOD: [[&str; 2]; 8] = [
+    ["Name a river that flows through Cologne.", "The Rhine."],
+    [
+        "Write one sentence about rain in spring.",
+        "Spring rain wakes the garden.",
+    ],
+    ["Which month comes right after August?", "September."],
+    ["Give a short synonym for the word happy.", "Glad."],
+    ["Translate good morning into French, please.", "Bonjour."],
+    ["How many legs does a spider usually have?", "Eight."],
+    ["Suggest a name for a small bakery.", "The Warm Crust."],
+    [
+        "Explain in a few words what bees make.",
+        "Bees make honey and wax.",
+    ],
+];
+
+/// Makes a dataset of these seeds, which are rows of instruction and output.
+fn init(dir: &Dir, seeds: &[[&str; 2]], more: &[&str]) -> Ran {
+    let lines = seeds.iter().map(|[instruction, output]| {
+        format!(
+            "{}\n",
+            serde_json::json!({"instruction": instruction, "output": output})
+        )
+    });
+    dir.write("seeds.jsonl", lines.collect::<String>());
+    let _ = std::fs::remove_file(dir.path("d.db"));
+    let arguments = [&["init", "--db", "d.db", "--seeds", "seeds.jsonl"], more].concat();
+    ewe(dir, &arguments).success()
+}
+
+#[test]
+fn nothing_is_said_of_good_seeds() {
+    let dir = Dir::new();
+    let out = init(&dir, &GOOD, &[]);
+    assert_eq!(
+        (out.stdout().as_str(), out.stderr().as_str()),
+        ("d.db: a dataset with 8 seed tasks\n", "")
+    );
+}
+
+#[test]
+fn seeds_that_break_a_rule_are_named() {
+    let dir = Dir::new();
+    let mut seeds = GOOD.to_vec();
+    seeds.extend([
+        ["Say hi.", "hi"],
+        ["Name the longest river of Europe.", "N/A"],
+        ["NAME a river that ｆｌｏｗｓ through Co\u{ad}logne", "Rhine."],
+        ["Name a river that flows through Cologne today.", "The Rhine."],
+    ]);
+    let out = init(&dir, &seeds, &[]);
+    assert_eq!(out.stdout(), "d.db: a dataset with 12 seed tasks\n");
+    let said = out.stderr();
+    for line in [
+        "4 of 12 seeds break a rule, and models imitate seeds:\n",
+        "\n  seed 9: too_short: 2 words, at least 4 wanted: \"Say hi.\"\n",
+        "\n  seed 10: placeholder: 'N/A': \"Name the longest river of Europe.\"\n",
+        "\n  seed 11: says the same as seed 1: \"NAME a river",
+        "\n  seed 12: near_duplicate of seed 1: \"Name a river that flows through Cologne today.\"\n",
+        "\nhint: docs/rules.md has the rules; `ewe edit`",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    assert!(!said.contains("more\n") && !said.contains(" few"), "{said}");
+    // Rows that were left out count, so that the number leads to the row.
+    dir.write("seeds.jsonl", format!("nonsense\n{}", dir.read("seeds.jsonl")));
+    let arguments = ["init", "--db", "e.db", "--seeds", "seeds.jsonl", "--keep-going"];
+    let said = ewe(&dir, &arguments).success().stderr();
+    assert!(said.contains("\n  seed 12: says the same as seed 2: "), "{said}");
+    assert_eq!(init(&dir, &seeds, &["--quiet"]).stderr(), "");
+}
+
+#[test]
+fn of_many_bad_seeds_a_few_are_named() {
+    let dir = Dir::new();
+    let mut seeds = GOOD.to_vec();
+    seeds.extend([["Say hi.", "hi"]; 30]);
+    let said = init(&dir, &seeds, &[]).stderr();
+    assert!(said.starts_with("30 of 38 seeds break a rule"), "{said}");
+    assert_eq!(said.matches("\n  seed ").count(), 5, "{said}");
+    assert!(said.contains("\n  … and 25 more\nhint: "), "{said}");
+    let said = init(&dir, &seeds[8..], &[]).stderr();
+    assert!(
+        said.starts_with("30 of 30 seeds break a rule")
+            && said.contains("unless `ewe generate` is told others"),
+        "{said}"
+    );
+}
+
+#[test]
+fn fewer_seeds_than_a_prompt_shows_are_few() {
+    let dir = Dir::new();
+    let said = init(&dir, &GOOD[..3], &[]).stderr();
+    assert!(
+        said.starts_with("3 seeds are few: a prompt shows 8 tasks")
+            && said.contains("\nhint: give 8 at the very least"),
+        "{said}"
+    );
+    let out = init(&dir, &GOOD[..1], &[]);
+    assert!(out.stderr().starts_with("1 seed is few: "), "{}", out.stderr());
+    assert_eq!(out.stdout(), "d.db: a dataset with 1 seed task\n");
+    assert_eq!(init(&dir, &GOOD[..1], &["--quiet"]).stderr(), "");
+    // Those that come with ewe are enough.
+    assert_eq!(ewe(&dir, &["init", "--db", "e.db"]).success().stderr(), "");
 }

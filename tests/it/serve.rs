@@ -38,7 +38,7 @@ fn the_endpoint_speaks_openais_dialect() {
     assert_eq!((status, health), (200, json!({ "status": "ok" })));
     let (status, models) = server.ask("GET", "/v1/models", Value::Null);
     let id = models["data"][0]["id"].as_str().unwrap();
-    assert!(status == 200 && id.starts_with("gemma3@"), "{models}");
+    assert!(status == 200 && id == "gemma3", "{models}");
     assert_eq!(
         server.ask("GET", &format!("/v1/models/{id}"), Value::Null).1["id"],
         id
@@ -50,7 +50,7 @@ fn the_endpoint_speaks_openais_dialect() {
     );
 
     let case = case("gemma3", 1);
-    let ask = json!({ "model": "any", "prompt": case["prompt"], "max_tokens": 32, "temperature": 0 });
+    let ask = json!({ "model": id, "prompt": case["prompt"], "max_tokens": 32, "temperature": 0 });
     let (status, whole) = server.complete(ask.clone());
     assert_eq!((status, &whole["choices"][0]["text"]), (200, &case["text"]));
     let prompt_tokens = case["ids"].as_array().unwrap().len();
@@ -373,5 +373,71 @@ fn metrics_count_what_was_done() {
             )),
             want
         );
+    }
+}
+
+#[test]
+fn no_limit_is_as_much_as_fits() {
+    let server = Server::start("gemma3");
+    let (_, models) = server.ask("GET", "/v1/models", Value::Null);
+    let room = &models["data"][0]["max_model_len"];
+    let (status, answer) =
+        server.complete(json!({ "prompt": "the", "n_predict": -1, "ignore_eos": true, "temperature": 0 }));
+    assert_eq!(
+        (status, &answer["usage"]["total_tokens"]),
+        (200, room),
+        "{answer}"
+    );
+    let both = json!({ "prompt": "the", "n_predict": -1, "max_tokens": 5 });
+    assert_eq!(server.complete(both).0, 400);
+}
+
+/// A system message changes what is asked for, so it is heard or refused.
+#[test]
+fn a_system_message_is_never_lost() {
+    const LOOP: &str =
+        "{% for m in messages %}{% if m.role != 'system' %}{{ m.content }}{% endif %}{% endfor %}";
+    let say = |roles: &[&str]| {
+        let said: Vec<Value> = (0..)
+            .zip(roles)
+            .map(|(n, role)| json!({ "role": role, "content": format!("the {n}") }))
+            .collect();
+        json!({ "messages": said, "max_tokens": 2 })
+    };
+    let refuses = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system here') }}{% endif %}\
+        {{ m.content }}{% endfor %}";
+    let first =
+        format!("{{% if messages[0].role == 'system' %}}{{{{ messages[0].content }}}}{{% endif %}}{LOOP}");
+    for (template, roles, words) in [
+        (LOOP, &["system", "user"][..], "passes over system messages"),
+        (refuses, &["system", "user"], "refuses a system message"),
+        (
+            &first,
+            &["user", "assistant", "system", "user"],
+            "passes over system messages",
+        ),
+        (
+            &first,
+            &["system", "system", "user"],
+            "passes over system messages",
+        ),
+        (&first, &["system", "user"], ""),
+    ] {
+        let model = Changed::long(4096);
+        std::fs::write(model.path().join("chat_template.jinja"), template).unwrap();
+        let server = Server::with(model.path(), &[]);
+        assert_eq!(server.chat(say(&["user"])).0, 200);
+        let (status, answer) = server.chat(say(roles));
+        let error = &answer["error"];
+        if words.is_empty() {
+            assert_eq!(status, 200, "{answer}");
+            continue;
+        }
+        assert_eq!(
+            (status, &error["param"]),
+            (400, &json!("messages")),
+            "{roles:?} {answer}"
+        );
+        assert!(error["message"].as_str().unwrap().contains(words), "{answer}");
     }
 }

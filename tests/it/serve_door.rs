@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::faulty::{self, Reply};
 use crate::server::{Changed, Server, answer, golden};
+use crate::shell::{Dir, ewe};
 
 /// Status and head of a request with these lines of a head, in which HOST is the server's address.
 fn ask(server: &Server, method: &str, path: &str, head: &str) -> (u16, String) {
     let head = head.replace("HOST", &server.address);
     let request = format!(
-        "{method} {path} HTTP/1.1\r\n{head}authorization: Bearer secret\r\nconnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\n{head}authorization: Bearer open sesame\r\nconnection: close\r\n\r\n"
     );
     let (status, head, _) = answer(server.raw(request.as_bytes()));
     (status, head)
@@ -135,7 +137,14 @@ fn a_model_has_the_name_that_it_is_given() {
     assert_eq!(ids, ["sheep", "lamb"]);
     assert_eq!(server.ask("GET", "/v1/models/lamb", Value::Null).0, 200);
     assert_eq!(server.ask("GET", "/v1/models/goat", Value::Null).0, 404);
-    assert_eq!(server.complete(json!({ "prompt": "t" })).1["model"], "sheep");
+    for asked in [json!(null), json!("sheep"), json!("lamb")] {
+        let (status, answer) = server.complete(json!({ "prompt": "t", "model": asked }));
+        assert_eq!((status, &answer["model"]), (200, &json!("sheep")), "{asked}");
+    }
+    assert_eq!(
+        server.complete(json!({ "prompt": "t", "model": "gemma3" })).0,
+        404
+    );
     // For people who open the address in a browser, without the token.
     let hello = format!(
         "GET / HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
@@ -143,9 +152,122 @@ fn a_model_has_the_name_that_it_is_given() {
     );
     let (status, _, text) = answer(server.raw(hello.as_bytes()));
     assert!(
-        status == 200 && text.contains("base URL") && !text.contains("secret"),
+        status == 200 && text.contains("base URL") && !text.contains("sesame"),
         "{text}"
     );
+}
+
+#[test]
+fn a_model_without_a_given_name_is_called_after_its_adapter_too() {
+    let adapter = golden("gemma3_lora");
+    let server = Server::with(&golden("gemma3"), &["--adapter", adapter.to_str().unwrap()]);
+    assert!(
+        server.line.starts_with("gemma3+gemma3_lora is served"),
+        "{}",
+        server.line
+    );
+    let (_, models) = server.ask("GET", "/v1/models", Value::Null);
+    let cards = models["data"].as_array().unwrap();
+    assert_eq!((cards.len(), &cards[0]["id"]), (1, &json!("gemma3+gemma3_lora")));
+    // By its fingerprint it can be asked as well: other weights have another.
+    let fingerprint = cards[0]["fingerprint"].as_str().unwrap();
+    assert!(fingerprint.starts_with("gemma3@"), "{models}");
+    let said = json!([{ "role": "user", "content": "t" }]);
+    for name in ["gemma3+gemma3_lora", fingerprint] {
+        let (status, card) = server.ask("GET", &format!("/v1/models/{name}"), Value::Null);
+        assert_eq!((status, &card["id"]), (200, &json!(name)));
+        let (status, answer) = server.complete(json!({ "prompt": "t", "max_tokens": 1, "model": name }));
+        assert_eq!((status, &answer["model"]), (200, &json!("gemma3+gemma3_lora")));
+    }
+    // There is one model only, whatever a client's own settings call it.
+    let (status, answer) = server.complete(json!({ "prompt": "t", "max_tokens": 1, "model": "gpt-4" }));
+    assert_eq!((status, &answer["model"]), (200, &json!("gemma3+gemma3_lora")));
+    assert_eq!(server.ask("GET", "/v1/models/gpt-4", Value::Null).0, 404);
+    let options = ["--served-model-name", "sheep"];
+    let named = Server::with(&golden("gemma3"), &options);
+    for (path, ask) in [
+        ("/v1/completions", json!({ "prompt": "t", "model": "gemma3" })),
+        (
+            "/v1/chat/completions",
+            json!({ "messages": said, "model": "gemma3", "stream": true }),
+        ),
+    ] {
+        let (status, answer) = named.ask("POST", path, ask);
+        let error = &answer["error"];
+        assert_eq!(
+            (status, &error["param"], &error["code"]),
+            (404, &json!("model"), &json!("model_not_found"))
+        );
+        let message = error["message"].as_str().unwrap();
+        assert!(
+            message.contains("`gemma3`") && message.ends_with("hint: it is `sheep`"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn every_error_has_the_same_shape() {
+    let server = Server::start("gemma3");
+    for path in [
+        "/v1/models/%ff",
+        "/v1/models/a/%ff",
+        "/v1/models/",
+        "/v1/models/%00",
+        "/v1/%ff/x",
+        "/%ff",
+        "//",
+        "/health",
+        "/",
+        "/metrics",
+        "/v1/completions",
+    ] {
+        for method in ["GET", "POST", "DELETE"] {
+            let (status, head, body) = {
+                let request = format!(
+                    "{method} {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer open sesame\r\nconnection: close\r\n\r\n",
+                    server.address
+                );
+                answer(server.raw(request.as_bytes()))
+            };
+            if status == 200 {
+                continue;
+            }
+            let error: Value =
+                serde_json::from_str(&body).unwrap_or_else(|_| panic!("{method} {path}: {head} {body}"));
+            assert!(error["error"]["message"].is_string(), "{method} {path}: {body}");
+        }
+    }
+}
+
+/// A name that stays would pass the answers of one adapter for those of the next one in its place.
+#[test]
+fn a_dataset_records_which_weights_were_served() {
+    let card = json!({ "id": "m+sheep", "object": "model", "fingerprint": "m@0123456789ab-bf16" });
+    let list = json!({ "object": "list", "data": [card] }).to_string();
+    let server = faulty::Server::start(move |asked| match asked.path.as_str() {
+        "/v1/models" => Reply::Status(200, String::new(), list.clone().into_bytes()),
+        _ => Reply::Answer,
+    });
+    let dir = Dir::with_dataset();
+    let arguments = [
+        "generate",
+        "--db",
+        "d.db",
+        "--target",
+        "5",
+        "--endpoint",
+        server.url.as_str(),
+    ];
+    ewe(&dir, &arguments).success();
+    let asked = server.asked();
+    let completions = asked.iter().filter(|asked| asked.path != "/v1/models");
+    assert!(completions.clone().count() > 0);
+    for asked in completions {
+        assert_eq!(asked.body["model"], "m@0123456789ab-bf16");
+    }
+    let model = dir.sql("select distinct model from run where command = 'generate'");
+    assert_eq!(model, [[format!("m@0123456789ab-bf16 at {}", server.url)]]);
 }
 
 /// Starts a server with its token in other places than the command line.
@@ -204,10 +326,13 @@ fn a_token_need_not_stand_on_the_command_line() {
         assert!(!String::from_utf8_lossy(&seen).contains(token));
     }
     std::fs::write(dir.path().join("empty"), "\n").unwrap();
+    std::fs::write(dir.path().join("short"), "1234567\n").unwrap();
     std::fs::write(dir.path().join("binary"), [1, 2, 0xff]).unwrap();
     let at = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
     for (options, words) in [
         (["--token", ""], "--token: the token is empty"),
+        (["--token", "x"], "--token: the token is short enough to guess"),
+        (["--token-file", &at("short")], "short enough to guess"),
         (["--token", "\u{e4}\u{f6}"], "no header can carry"),
         (["--token-file", &at("empty")], "the token is empty"),
         (["--token-file", &at("binary")], "no header can carry"),
@@ -247,7 +372,8 @@ fn answers_under_way_end_before_the_server_does() {
         assert!(rest.contains("data: [DONE]"), "{rest}");
         let address = server.address.clone();
         // What comes too late is not answered.
-        let _ = half.write_all(format!("host: {address}\r\nauthorization: Bearer secret\r\n\r\n").as_bytes());
+        let _ = half
+            .write_all(format!("host: {address}\r\nauthorization: Bearer open sesame\r\n\r\n").as_bytes());
         let mut late = String::new();
         let _ = half.read_to_string(&mut late);
         assert!(late.is_empty() || late.starts_with("HTTP/1.1 503"), "{late}");

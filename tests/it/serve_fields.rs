@@ -183,7 +183,19 @@ fn what_is_not_known_within_is_refused_by_its_whole_name() {
         ),
         (
             chat(&json!({ "chat_template_kwargs": { "enable_thinkin": true } })),
-            "messages",
+            "chat_template_kwargs.enable_thinkin",
+        ),
+        (
+            say(json!({ "role": "assistant", "content": null, "tool_calls": [{}] })),
+            "messages[0].tool_calls",
+        ),
+        (
+            say(json!({ "role": "assistant", "content": null, "function_call": {} })),
+            "messages[0].function_call",
+        ),
+        (
+            say(json!({ "role": "assistant", "content": null })),
+            "messages[0].content",
         ),
     ] {
         let (status, answer) = server.chat(body);
@@ -196,6 +208,7 @@ fn what_is_not_known_within_is_refused_by_its_whole_name() {
     let (_, answer) = server.chat(chat(
         &json!({ "chat_template_kwargs": { "enable_thinkin": true } }),
     ));
+    assert_eq!(answer["error"]["code"], "unsupported_parameter");
     let message = answer["error"]["message"].as_str().unwrap();
     assert!(
         message.contains("`enable_thinkin`") && message.contains("enable_thinking"),
@@ -210,7 +223,7 @@ fn what_changes_nothing_is_passed_over() {
     let plain = server.complete(completion(&json!({}))).1["choices"].take();
     let plain_chat = server.chat(chat(&json!({}))).1["choices"].take();
     for change in [
-        json!({ "user": "x", "metadata": { "a": "b" }, "store": true, "service_tier": "auto", "model": "any" }),
+        json!({ "user": "x", "metadata": { "a": "b" }, "store": true, "service_tier": "auto", "model": "" }),
         json!({ "safety_identifier": "x", "prompt_cache_key": "y", "parallel_tool_calls": false, "priority": 3 }),
         json!({ "cache_prompt": true, "id_slot": 3, "n_keep": -1, "keep_alive": "5m" }),
         json!({ "tools": [], "tool_choice": "none", "response_format": { "type": "text" }, "logit_bias": {} }),
@@ -385,14 +398,14 @@ fn a_template_hears_what_is_meant_for_it() {
         (
             json!({ "chat_template_kwargs": { "messages": [] } }),
             &user,
-            "messages",
+            "chat_template_kwargs.messages",
         ),
         (
             json!({ "chat_template_kwargs": 5 }),
             &user,
             "chat_template_kwargs",
         ),
-        (json!({ "reasoning_effort": "high" }), &user, "messages"),
+        (json!({ "reasoning_effort": "high" }), &user, "reasoning_effort"),
         (
             json!({ "enable_thinking": true, "chat_template_kwargs": { "enable_thinking": false } }),
             &user,
@@ -412,16 +425,21 @@ fn a_template_hears_what_is_meant_for_it() {
 fn without_a_template_nothing_is_there_to_hear_it() {
     let long = Changed::long(4096);
     let server = Server::with(long.path(), &[]);
-    for change in [
-        json!({ "chat_template_kwargs": { "enable_thinking": false } }),
-        json!({ "messages": [{ "role": "user", "content": "t", "name": "x" }] }),
+    for (change, param) in [
+        (
+            json!({ "chat_template_kwargs": { "enable_thinking": false } }),
+            "chat_template_kwargs.enable_thinking",
+        ),
+        (json!({ "enable_thinking": false }), "enable_thinking"),
+        (
+            json!({ "messages": [{ "role": "user", "content": "t", "name": "x" }] }),
+            "messages[0].name",
+        ),
     ] {
-        let (status, answer) = server.chat(chat(&change));
-        let message = answer["error"]["message"].as_str().unwrap();
-        assert!(
-            status == 400 && message.contains("no chat template"),
-            "{change} {answer}"
-        );
+        let answer = server.chat(chat(&change));
+        refused(&answer, param, "unsupported_parameter");
+        let message = answer.1["error"]["message"].as_str().unwrap();
+        assert!(message.contains("no chat template"), "{change} {message}");
     }
     let tokens = |change: Value| {
         let (status, answer) = server.chat(chat(&change));
@@ -429,4 +447,28 @@ fn without_a_template_nothing_is_there_to_hear_it() {
         answer["usage"]["prompt_tokens"].as_u64().unwrap()
     };
     assert!(tokens(json!({})) > tokens(json!({ "add_generation_prompt": false })));
+}
+
+#[test]
+fn what_would_mean_nothing_is_refused() {
+    let server = Server::start("gemma3");
+    for (change, param) in [
+        (
+            json!({ "stream_options": { "include_usage": true } }),
+            "stream_options",
+        ),
+        (json!({ "stream_options": {}, "stream": false }), "stream_options"),
+        (json!({ "stop": "" }), "stop"),
+        (json!({ "stop": ["x", ""] }), "stop"),
+        (json!({ "stop_sequences": [""] }), "stop_sequences"),
+    ] {
+        for (status, answer) in [server.complete(completion(&change)), server.chat(chat(&change))] {
+            let error = &answer["error"];
+            assert_eq!(
+                (status, &error["param"]),
+                (400, &json!(param)),
+                "{change} {answer}"
+            );
+        }
+    }
 }

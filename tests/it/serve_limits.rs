@@ -97,12 +97,15 @@ fn what_cannot_be_served_is_refused_by_name() {
 #[test]
 fn hostile_bodies_are_refused_and_the_server_goes_on() {
     let server = Server::start("gemma3");
-    let post = |body: &[u8], more: &str| {
+    let sent = |body: &[u8], more: &str| {
         let head = format!(
-            "POST /v1/completions HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nauthorization: Bearer secret\r\n{more}\r\n",
+            "POST /v1/completions HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nauthorization: Bearer open sesame\r\n{more}\r\n",
             server.address
         );
-        let (status, _, body) = answer(server.raw(&[head.as_bytes(), body].concat()));
+        answer(server.raw(&[head.as_bytes(), body].concat()))
+    };
+    let post = |body: &[u8], more: &str| {
+        let (status, _, body) = sent(body, more);
         let body: Value = serde_json::from_str(&body).unwrap();
         assert!(body["error"]["message"].is_string(), "{body}");
         status
@@ -143,6 +146,16 @@ fn hostile_bodies_are_refused_and_the_server_goes_on() {
         415
     );
     assert_eq!(post(valid, &format!("content-length: {}\r\n", valid.len())), 415);
+    // What is packed is no body of ours, however it is packed.
+    for (packing, status) in [("gzip", 415), ("identity, br", 415), ("identity", 200)] {
+        let head = format!("content-type: application/json\r\ncontent-encoding: {packing}\r\n");
+        let (got, _, body) = sent(valid, &format!("{head}content-length: {}\r\n", valid.len()));
+        assert_eq!(got, status, "{packing}: {body}");
+        assert!(
+            status == 200 || body.contains(packing) && body.contains("content-encoding"),
+            "{body}"
+        );
+    }
     // Said to be too large, sent too large, and too large without saying so.
     let json = "content-type: application/json\r\n";
     assert_eq!(
@@ -183,7 +196,11 @@ fn others_than_those_who_know_the_token_are_kept_out() {
         "/v1/chat/completions",
         "/metrics",
     ] {
-        for header in ["", "authorization: Bearer wrong\r\n", "authorization: secret\r\n"] {
+        for header in [
+            "",
+            "authorization: Bearer wrong\r\n",
+            "authorization: open sesame\r\n",
+        ] {
             let method = if path.contains("completions") {
                 "POST"
             } else {
@@ -346,7 +363,7 @@ fn a_body_that_comes_in_pieces_is_waited_for() {
     let body = br#"{"prompt": "t", "max_tokens": 2}"#;
     let mut stream = server.raw(
         format!(
-            "POST /v1/completions HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nauthorization: Bearer secret\r\n\
+            "POST /v1/completions HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nauthorization: Bearer open sesame\r\n\
              content-type: application/json; charset=utf-8\r\ncontent-length: {}\r\n\r\n",
             server.address,
             body.len()

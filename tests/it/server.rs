@@ -39,7 +39,7 @@ impl Server {
         let mut process = Command::new("sh")
             .args(["-c", "ulimit -v \"$1\"; shift; exec \"$@\"", "sh", address_space])
             .arg(env!("CARGO_BIN_EXE_ewe-torch"))
-            .args(["serve", "--bind", "127.0.0.1:0", "--token", "secret"])
+            .args(["serve", "--bind", "127.0.0.1:0", "--token", "open sesame"])
             .env_remove("EWE_TOKEN")
             .args(options)
             .arg("--model")
@@ -82,7 +82,7 @@ impl Server {
             body.to_string()
         };
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nauthorization: Bearer secret\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nauthorization: Bearer open sesame\r\n\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n",
             self.address,
             body.len()

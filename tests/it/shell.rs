@@ -1,14 +1,17 @@
 //! Runs `ewe` as a user would, in a directory of the test's own, and looks at what it left there.
 
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use sqlx::{Connection, Row, SqliteConnection, TypeInfo, ValueRef};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Once};
 
 /// A directory for one test, gone when the test has ended.
 pub struct Dir(tempfile::TempDir);
 
 impl Dir {
     pub fn new() -> Dir {
+        hear_signals();
         Dir(tempfile::tempdir().unwrap())
     }
 
@@ -59,6 +62,23 @@ impl Dir {
                 .collect()
         })
     }
+}
+
+/// What the tests ignore their commands would ignore, too: Ctrl-C in the background of a script, a
+/// terminal that is closed below `nohup`. What somebody hears begins anew with each command, and
+/// whoever hears it here does nothing.
+fn hear_signals() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let mask = u64::from_str_radix(mask.unwrap().trim(), 16).unwrap();
+        for signal in [SIGHUP, SIGINT, SIGTERM] {
+            if mask >> (signal - 1) & 1 == 1 {
+                signal_hook::flag::register(signal, Arc::default()).unwrap();
+            }
+        }
+    });
 }
 
 /// `ewe` with these arguments in the directory, with no terminal and no key in its environment.

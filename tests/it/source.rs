@@ -21,7 +21,7 @@ pub struct File {
     pub texts: Vec<Text>,
     /// Functions and constants. The first one is everything outside of these.
     items: Vec<Item>,
-    /// The types that it has methods of.
+    /// The types that it has methods of, those of traits left out.
     types: BTreeSet<String>,
     /// What it brings in by `use`, by the name that it has here.
     brought: HashMap<String, Vec<String>>,
@@ -60,7 +60,7 @@ impl Sources {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
-                    folders.push(path);
+                    folders.extend((!path.ends_with("tests")).then_some(path));
                 } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tests.rs")
                 {
                     let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_string();
@@ -97,30 +97,42 @@ impl Sources {
             .map(move |(at, _)| (file.to_string(), at))
     }
 
+    /// Everything of a file that stands outside of its functions and constants.
+    pub fn outside(&self, file: &str) -> Place {
+        assert!(self.files.contains_key(file), "there is no src/{file}");
+        (file.to_string(), 0)
+    }
+
     /// Everything that can be come to from these. A method is only where something of its file, or of the file of its type,
-    /// was come to: without that there is no value to call it of.
+    /// was come to: without that there is no value to call it of. Options that a command's options
+    /// are made of are there with them.
     pub fn reached(&self, from: Vec<Place>) -> BTreeSet<Place> {
         let (mut left, mut reached) = (from, BTreeSet::new());
         let (mut awake, mut called) = (BTreeSet::<String>::new(), BTreeSet::<String>::new());
+        let mut entered = BTreeSet::new();
         while let Some(place) = left.pop() {
             if ROOTS.contains(&place.0.as_str()) || !reached.insert(place.clone()) {
                 continue;
             }
             let (name, at) = &place;
             let item = &self.files[name].items[*at];
+            let mut touched = BTreeSet::from([name.clone()]);
             for path in &item.paths {
                 if let Some((file, rest)) = self.resolve(name, path, 4)
                     && let Some(last) = rest.last()
                 {
                     left.extend(self.named(&file, last));
+                    let both_are_options = [name, &file].iter().all(|file| file.starts_with("cli/"));
+                    touched.extend((*at == 0 && both_are_options).then_some(file));
                 }
             }
             let new: BTreeSet<&String> = item.methods.difference(&called).collect();
             left.extend(self.methods(&awake, |name| new.iter().any(|new| *new == name)));
             called.extend(item.methods.iter().cloned());
-            let woken: BTreeSet<String> = self.woken_by(name).filter(|file| !awake.contains(file)).collect();
+            let woken = touched.iter().flat_map(|name| self.woken_by(name));
+            let woken: BTreeSet<String> = woken.filter(|file| !awake.contains(file)).collect();
             left.extend(self.methods(&woken, |name| called.contains(name)));
-            if woken.contains(name) {
+            if entered.insert(name.clone()) {
                 let items = self.files[name].items.iter().enumerate();
                 left.extend(
                     items
@@ -250,6 +262,7 @@ impl File {
             items,
             types: IMPL
                 .captures_iter(&code)
+                .filter(|found| !found[0].contains(" for "))
                 .map(|found| found[1].to_string())
                 .collect(),
             brought: brought(&code),
@@ -288,7 +301,7 @@ macro_rules! pattern {
 }
 
 pattern!(TRAIT, r"\bimpl\b[^{;]*\bfor\b[^{;]*\{");
-pattern!(IMPL, r"(?m)^impl(?:<[^>]*>)?\s+([A-Z]\w*)");
+pattern!(IMPL, r"(?m)^impl(?:<[^>]*>)?\s+([A-Z]\w*)[^{;]*");
 pattern!(SELF, r"\(\s*&?(?:'\w+ )?(?:mut )?self\b");
 pattern!(PATH, r"\b[A-Za-z_]\w*(?:::\w+)*");
 pattern!(

@@ -151,7 +151,7 @@ fn what_is_no_dataset_is_said_and_left_alone() {
     assert!(list("text.db").contains("`text.db` is not a database"));
     assert!(list(".").contains("`.` is not a database"));
     dir.write("empty.db", "");
-    assert!(list("empty.db").contains("not one of ewe's"));
+    assert!(list("empty.db").contains("`empty.db` is not a database: it is empty"));
     assert_eq!(dir.read("empty.db"), "");
     // Of another program: nothing of it may change, not even the journal's mode.
     dir.write("d.db", "");

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::shell::Dir;
 
-fn golden(name: &str) -> PathBuf {
+pub fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden")
         .join(name)
@@ -20,12 +20,12 @@ fn ewe_torch() -> Command {
     command
 }
 
-fn json_file(path: &Path) -> Value {
+pub fn json_file(path: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
 /// A copy of the folder, to be changed.
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
@@ -33,14 +33,14 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
+pub fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
     let mut value = json_file(path);
     change(&mut value);
     std::fs::write(path, value.to_string()).unwrap();
 }
 
 /// What `ewe score` finds of the rows of `expected`, and what the reference found.
-fn scores(dir: &Dir, model: &Path, adapter: Option<&Path>, expected: &Value) -> Vec<(f64, f64)> {
+pub fn scores(dir: &Dir, model: &Path, adapter: Option<&Path>, expected: &Value) -> Vec<(f64, f64)> {
     let (data, out) = (dir.path("rows.jsonl"), dir.path("scores.jsonl"));
     let rows = expected["score"].as_array().unwrap();
     let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
@@ -63,7 +63,7 @@ fn scores(dir: &Dir, model: &Path, adapter: Option<&Path>, expected: &Value) -> 
         .collect()
 }
 
-fn assert_same(name: &str, scores: &[(f64, f64)]) {
+pub fn assert_same(name: &str, scores: &[(f64, f64)]) {
     assert!(!scores.is_empty());
     for (ours, theirs) in scores {
         let off = (ours - theirs).abs() / theirs.abs().max(1.0);

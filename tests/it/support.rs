@@ -114,6 +114,35 @@ pub fn ewe(dir: &Dir, arguments: &[&str]) -> Ran {
     shell::ran(command(dir, arguments))
 }
 
+/// The command that generates `target` tasks by asking the model `mock` at `url`.
+pub fn generation<'a>(target: &'a str, url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let common = [
+        "generate",
+        "--db",
+        "d.db",
+        "--target",
+        target,
+        "--endpoint",
+        url,
+        "--endpoint-model",
+        "mock",
+    ];
+    [&common[..], more].concat()
+}
+
+/// Runs it, with short waits.
+pub fn generate(dir: &Dir, target: &str, url: &str, more: &[&str]) -> Ran {
+    let more = [more, &["--backoff", "0.01"]].concat();
+    shell::ewe(dir, &generation(target, url, &more))
+}
+
+/// All that is in the dataset, whoever has looked at it, in the form of Self-Instruct.
+pub fn export(dir: &Dir) -> String {
+    let arguments = "export --db d.db --format self-instruct --review any --out -";
+    let arguments: Vec<&str> = arguments.split(' ').collect();
+    shell::ewe(dir, &arguments).success().stdout()
+}
+
 /// Starts it and lets it run.
 pub fn spawn(dir: &Dir, arguments: &[&str]) -> Child {
     command(dir, arguments)

@@ -12,7 +12,7 @@ use crate::shell::Dir;
 use crate::train::{EWE_TORCH, fails, metrics, stderr};
 
 /// A tiny model with one of the tokenizers and a context that Alpaca's prompts fit in.
-fn model(tokenizer: &str) -> Changed {
+pub fn model(tokenizer: &str) -> Changed {
     let changed = Changed::of("llama");
     changed.config("max_position_embeddings", json!(1024));
     for file in ["tokenizer.json", "tokenizer_config.json"] {
@@ -29,12 +29,12 @@ fn model(tokenizer: &str) -> Changed {
     changed
 }
 
-fn read_json(path: &Path) -> Value {
+pub fn read_json(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap_or_else(|_| panic!("{}", path.display()))).unwrap()
 }
 
 /// What `transformers` makes of texts with a tokenizer.
-fn expected(tokenizer: &str, kind: &str) -> Vec<Value> {
+pub fn expected(tokenizer: &str, kind: &str) -> Vec<Value> {
     let all = read_json(&golden("tokenizers").join(tokenizer).join("expected.json"));
     all[kind].as_array().unwrap().clone()
 }
@@ -48,23 +48,23 @@ fn tokenizers() -> Vec<String> {
         .collect()
 }
 
-fn ewe(arguments: &[&str]) -> Command {
+pub fn ewe(arguments: &[&str]) -> Command {
     let mut command = Command::new(EWE_TORCH);
     command.env("OMP_NUM_THREADS", "1").args(arguments);
     command
 }
 
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-fn write_lines(path: &Path, rows: &[Value]) {
+pub fn write_lines(path: &Path, rows: &[Value]) {
     let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
     fs::write(path, lines).unwrap();
 }
 
 /// Trains a step, and gives what was said.
-fn train(model: &Path, data: &Path, out: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
+pub fn train(model: &Path, data: &Path, out: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
     let mut arguments = vec![
         "train",
         "--model",
@@ -347,39 +347,39 @@ fn prompts_and_scores_have_the_references_tokens_for_every_tokenizer() {
 fn score_by_a_template_is_of_what_training_learns() {
     let scratch = Dir::new();
     let base = model("mistral");
-    let row = json!({ "instruction": "Name it.", "output": "the 1" });
     let (data, out) = (scratch.path("rows.jsonl"), scratch.path("out"));
-    write_lines(&data, &[row]);
-    train(
-        base.path(),
-        &data,
-        &out,
-        &["--template", "dolly", "--precision", "fp32"],
-    )
-    .success();
     let (pairs, scores) = (scratch.path("pairs.jsonl"), scratch.path("scores.jsonl"));
-    write_lines(&pairs, &[json!({ "prompt": "Name it.", "completion": "the 1" })]);
-    ewe(&[
-        "score",
-        "--chat",
-        "--template",
-        "dolly",
-        "--dtype",
-        "fp32",
-        "--model",
-        text(base.path()),
-    ])
-    .args(["--data", text(&pairs), "--out", text(&scores)])
-    .assert()
-    .success();
-    let score = read_json(&scores);
-    let step = &metrics(&out)[0];
-    assert_eq!(score["tokens"], step["target_tokens"]);
-    let mean = score["nll"].as_f64().unwrap() / score["tokens"].as_f64().unwrap();
-    assert!(
-        (mean - step["loss"].as_f64().unwrap()).abs() < 1e-5,
-        "{mean} {step}"
-    );
+    // A text that begins with a space gets no other in front, in the form `completion` neither.
+    for (template, asked) in [
+        ("dolly", "Name it."),
+        ("completion", "Name it."),
+        ("completion", " is it?"),
+    ] {
+        write_lines(&data, &[json!({ "instruction": asked, "output": "the 1" })]);
+        let options = ["--template", template, "--precision", "fp32"];
+        train(base.path(), &data, &out, &options).success();
+        write_lines(&pairs, &[json!({ "prompt": asked, "completion": "the 1" })]);
+        ewe(&["score", "--chat", "--template", template, "--dtype", "fp32"])
+            .args([
+                "--model",
+                text(base.path()),
+                "--data",
+                text(&pairs),
+                "--out",
+                text(&scores),
+            ])
+            .assert()
+            .success();
+        let score = read_json(&scores);
+        let step = &metrics(&out)[0];
+        assert_eq!(score["tokens"], step["target_tokens"]);
+        let mean = score["nll"].as_f64().unwrap() / score["tokens"].as_f64().unwrap();
+        assert!(
+            (mean - step["loss"].as_f64().unwrap()).abs() < 1e-5,
+            "{template}: {mean} {step}"
+        );
+        fs::remove_dir_all(&out).unwrap();
+    }
 }
 
 #[test]

@@ -2,33 +2,11 @@
 
 use crate::faulty::{Asked, Reply, Server, refusal};
 use crate::mock::Mock;
-use crate::shell::{Dir, Ran, ewe, spawn};
-use crate::support::{json, number};
+use crate::shell::{Dir, ewe, spawn};
+use crate::support::{generate, generation, json, number};
 use serde_json::{Value, json};
 use std::process::Child;
 use std::time::{Duration, Instant};
-
-fn arguments<'a>(target: &'a str, url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let common = [
-        "generate",
-        "--db",
-        "d.db",
-        "--target",
-        target,
-        "--endpoint",
-        url,
-        "--endpoint-model",
-        "mock",
-    ];
-    [&common[..], more].concat()
-}
-
-fn generate(dir: &Dir, target: &str, url: &str, more: &[&str]) -> Ran {
-    ewe(
-        dir,
-        &arguments(target, url, &[more, &["--backoff", "0.01"]].concat()),
-    )
-}
 
 fn says(text: Value, finish: &str) -> Reply {
     Reply::Says(
@@ -97,11 +75,97 @@ fn no_run_asks_for_long_in_vain() {
 }
 
 #[test]
-fn each_stage_is_counted_by_itself() {
-    let server = Server::start(|asked| match asked.prompt().starts_with("Can the following") {
+fn what_rules_turn_away_is_in_vain_too() {
+    let cases: [(fn(usize) -> String, &str, &str); 3] = [
+        (
+            |n| format!(" **Name the river of number {n}**\n10. **Rank the towns of number {n}**\n"),
+            "leading_punctuation",
+            "'**Name the river of number ",
+        ),
+        (
+            |n| format!(" Okay, the user wants more tasks so let me think about it first {n}"),
+            "reasoning",
+            "'Okay, the user wants more tasks",
+        ),
+        (|_| " Hi\n10. Yo\n".to_string(), "too_short", "'Hi'"),
+    ];
+    for (write, rule, example) in cases {
+        for window in ["8", "64"] {
+            let server = Server::start(move |asked| {
+                match asked.prompt().starts_with("Come up with a series of tasks") {
+                    true => says(json!(write(asked.number)), "stop"),
+                    false => Reply::Answer,
+                }
+            });
+            let said = generate(&Dir::with_dataset(), "20", &server.url, &["--window", window])
+                .failure(1)
+                .stderr();
+            let told = format!("most often for {rule}: {example}");
+            assert!(said.contains(&told) && said.contains("from rejection"), "{said}");
+            let asked = server.asked().len();
+            assert!(asked <= 50, "{rule} {window}: {asked}");
+        }
+    }
+}
+
+#[test]
+fn rules_are_in_vain_with_every_recipe() {
+    // Complete tasks, and tasks made of others.
+    let complete = Server::start(|asked| {
+        let n = asked.number;
+        says(
+            json!(format!(
+                " **Name the longest river of number {n}**\n4. Input: <noinput>\n4. Output: Loire\n###\n"
+            )),
+            "stop",
+        )
+    });
+    let rewritten = Server::start(|asked| {
+        says(
+            json!(format!(" **Name the longest river of number {}**", asked.number)),
+            "stop",
+        )
+    });
+    let cases: [(&Server, &[&str], &str, &str); 2] = [
+        (
+            &complete,
+            &["--recipe", "alpaca"],
+            "stage tasks",
+            "leading_punctuation",
+        ),
+        (
+            &rewritten,
+            &["--evolve", "1"],
+            "stage evolution",
+            "leading_punctuation",
+        ),
+    ];
+    for (server, more, stage, rule) in cases {
+        let said = generate(&Dir::with_dataset(), "20", &server.url, more)
+            .failure(1)
+            .stderr();
+        let told = format!("most often for {rule}: '");
+        assert!(said.contains(&told) && said.contains(stage), "{said}");
+        let of_stage = |asked: &&Asked| {
+            let others = ["Come up with a series", "Can the following"];
+            !others.iter().any(|prompt| asked.prompt().starts_with(prompt))
+        };
+        let asked = server.asked();
+        assert!(asked.iter().filter(of_stage).count() <= 50, "{stage}");
+    }
+}
+
+/// A server that refuses to say whether a task is a classification.
+fn unwilling_to_classify() -> Server {
+    Server::start(|asked| match asked.prompt().starts_with("Can the following") {
         true => refusal(422, "this prompt is not to my taste"),
         false => Reply::Answer,
-    });
+    })
+}
+
+#[test]
+fn each_stage_is_counted_by_itself() {
+    let server = unwilling_to_classify();
     let dir = Dir::with_dataset();
     let said = generate(&dir, "20", &server.url, &[]).failure(1).stderr();
     let in_vain = |asked: &[Asked]| {
@@ -122,13 +186,10 @@ fn each_stage_is_counted_by_itself() {
     }
     // As told.
     for (limit, least, most) in [("7", 1, 7), ("0", 90, 100_000)] {
-        let server = Server::start(|asked| match asked.prompt().starts_with("Can the following") {
-            true => refusal(422, "this prompt is not to my taste"),
-            false => Reply::Answer,
-        });
+        let server = unwilling_to_classify();
         let dir = Dir::with_dataset();
         let more = ["--give-up-after", limit, "--max-requests", "150"];
-        ewe(&dir, &arguments("20", &server.url, &more));
+        ewe(&dir, &generation("20", &server.url, &more));
         let asked = in_vain(&server.asked());
         assert!(least <= asked && asked <= most, "{limit}: {asked}");
     }
@@ -351,7 +412,7 @@ fn a_pause_that_a_server_asked_for_holds_up_no_ending() {
     };
     for from in [0, 25] {
         let (server, dir) = (later(from), Dir::with_dataset());
-        let child = spawn(&dir, &arguments("50", &server.url, &[]));
+        let child = spawn(&dir, &generation("50", &server.url, &[]));
         wait_for(&server, from + 1);
         let (time, code) = interrupted(child);
         assert!(time < Duration::from_secs(1), "{time:?}");
@@ -366,7 +427,7 @@ fn a_pause_that_a_server_asked_for_holds_up_no_ending() {
 
         let (server, dir) = (later(from), Dir::with_dataset());
         let start = Instant::now();
-        let out = ewe(&dir, &arguments("50", &server.url, &["--max-minutes", "0.05"])).success();
+        let out = ewe(&dir, &generation("50", &server.url, &["--max-minutes", "0.05"])).success();
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         assert!(
             out.stdout().contains("the budget of time is spent"),

@@ -1,6 +1,6 @@
 // The dashboard. The charts are figures by the server, which escapes what is in them; the policy of the page lets no script run.
 
-import { make } from "./element.js";
+import { counted, grouped, make } from "./element.js";
 
 export function dashboard({ figures, charts }) {
   const grid = make("div", { class: "charts" });
@@ -9,10 +9,8 @@ export function dashboard({ figures, charts }) {
     grid.append(document.adoptNode(figure));
   }
   const { dataset, requests, candidates } = figures;
-  const number = (count) => count.toLocaleString("en");
-  const counted = (count, one) => `${number(count)} ${one}${count === 1 ? "" : "s"}`;
   const lead = [`${counted(dataset.tasks, "task")} with ${counted(dataset.examples, "example")}`];
-  if (candidates.parsed) lead.push(`${counted(candidates.parsed, "candidate")} parsed, ${number(candidates.rejected)} of them rejected`);
+  if (candidates.parsed) lead.push(`${counted(candidates.parsed, "candidate")} parsed, ${grouped(candidates.rejected)} of them rejected`);
   const tokens = requests.prompt_tokens + requests.completion_tokens;
   if (requests.requests) lead.push(`${counted(requests.requests, "request")}, ${counted(tokens, "token")}`);
   return [make("h2", { class: "lead" }, lead.join(" · ")), grid];

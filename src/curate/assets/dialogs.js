@@ -1,6 +1,6 @@
 // Dialogs: a reason, all tasks of the filter, an export, a confirmation.
 
-import { $, say } from "./element.js";
+import { $, counted, say } from "./element.js";
 import { described, filter } from "./filter.js";
 import { call } from "./server.js";
 
@@ -34,7 +34,7 @@ export async function reason() {
 
 /** Whether the last action, which is not of this window, shall be taken back. */
 export async function confirmUndo(action) {
-  const tasks = action.tasks === 1 ? `task ${action.first_task}` : `${action.tasks.toLocaleString("en")} tasks`;
+  const tasks = action.tasks === 1 ? `task ${action.first_task}` : counted(action.tasks, "task");
   $("confirm-text").textContent =
     `Nothing was done in this window. The last action of all: ${action.action}, ${tasks}, by ${action.who}, ` +
     `${action.at.slice(0, 19).replace("T", " ")}${action.note ? ` (${action.note})` : ""}.`;
@@ -46,7 +46,7 @@ export async function bulk() {
   const dialog = $("bulk");
   const chosen = filter();
   const show = (count, more = "") => {
-    $("bulk-count").textContent = `${count === 1 ? "1 task" : `${count.toLocaleString("en")} tasks`}: ${described()}.${more}`;
+    $("bulk-count").textContent = `${counted(count, "task")}: ${described()}.${more}`;
     $("bulk-yes").disabled = count === 0;
   };
   let count = (await call(`/api/count?${new URLSearchParams({ filter: JSON.stringify(chosen) })}`)).count;
@@ -60,7 +60,7 @@ export async function bulk() {
       const { change } = await call("/api/bulk", { filter: chosen, review: given.get("review"), count, note });
       suggest(note);
       if (!change) say("Nothing to do: all of them were so already.");
-      else say(`${change.tasks.toLocaleString("en")} tasks ${given.get("review")}. u takes it back.`);
+      else say(`${counted(change.tasks, "task")} ${given.get("review")}. u takes it back.`);
       return change;
     } catch (error) {
       if (error.answer?.count === undefined) throw error;

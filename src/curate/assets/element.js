@@ -14,6 +14,12 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** A number for people: `1,234`. */
+export const grouped = (number) => number.toLocaleString("en");
+
+/** A number with its noun: `1 task`, `1,234 tasks`. */
+export const counted = (number, one) => `${grouped(number)} ${one}${number === 1 ? "" : "s"}`;
+
 /** Characters that nobody sees, or that change how others are laid out: control, bidirectional, invisible, tags. */
 const UNSEEN =
   /([\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}])/u;
@@ -43,7 +49,7 @@ export function prose(text, kind = "") {
     box.append(...plain(text.slice(shown, end)));
     shown = end;
     if (shown < text.length) {
-      more.textContent = `Show more: ${shown.toLocaleString("en")} of ${text.length.toLocaleString("en")} characters`;
+      more.textContent = `Show more: ${grouped(shown)} of ${counted(text.length, "character")}`;
       box.append(more);
     }
   };

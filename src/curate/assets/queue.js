@@ -1,7 +1,7 @@
 // The queue: which tasks, which of them is looked at. Tasks that were decided stay where they are until another queue is
 // asked for, so that one finds back.
 
-import { $, make, plain } from "./element.js";
+import { $, counted, grouped, make, plain } from "./element.js";
 import { filter, sort } from "./filter.js";
 import { call } from "./server.js";
 
@@ -67,8 +67,7 @@ async function count(tasks, all) {
 
 function tell() {
   const { count, tasks } = queue;
-  const number = (count ?? tasks.length).toLocaleString("en");
-  $("count").textContent = count === 1 ? "1 task" : count === null ? `${number}+ tasks` : `${number} tasks`;
+  $("count").textContent = count === null ? `${grouped(tasks.length)}+ tasks` : counted(count, "task");
 }
 
 /** Gets the next page. */

@@ -1,7 +1,7 @@
 // One task, to be read.
 
 import { differences } from "./difference.js";
-import { $, facts, make, plain, prose } from "./element.js";
+import { $, counted, facts, grouped, make, plain, prose } from "./element.js";
 import { call } from "./server.js";
 
 /** A button that says its key. */
@@ -58,7 +58,7 @@ function origin(source, calls) {
   if (!calls.length && source) return [make("p", {}, ...plain(`${source.file}${rows(source)}`))];
   if (!calls.length) return [make("p", {}, "No model was asked for it.")];
   return calls.flatMap((call) => [
-    facts(`request ${call.request_id}`, call.stage, call.model, `${call.prompt_tokens} + ${call.completion_tokens} tokens`, call.finish_reason),
+    facts(`request ${call.request_id}`, call.stage, call.model, `${grouped(call.prompt_tokens)} + ${counted(call.completion_tokens, "token")}`, call.finish_reason),
     make("h3", {}, "Prompt"), prose(call.prompt, "raw"), make("h3", {}, "Response"), prose(call.response, "raw")]);
 }
 
@@ -88,7 +88,7 @@ export function marked(ours, theirs) {
   for (const { piece, differs } of differences(ours.slice(0, 20_000), theirs.slice(0, 20_000))) {
     box.append(...(differs ? [make("mark", {}, piece)] : plain(piece)));
   }
-  if (theirs.length > 20_000) box.append(` … ${theirs.length.toLocaleString("en")} characters`);
+  if (theirs.length > 20_000) box.append(` … ${counted(theirs.length, "character")}`);
   return box;
 }
 

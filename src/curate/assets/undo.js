@@ -1,6 +1,6 @@
 // Undo and redo. What was done in this window comes first; two people do not take back each other's work by a slip.
 
-import { say } from "./element.js";
+import { counted, say } from "./element.js";
 import { call } from "./server.js";
 
 const kept = JSON.parse(sessionStorage.getItem("actions") ?? "null");
@@ -17,7 +17,7 @@ export function did(group, task = null) {
   keep();
 }
 
-const words = (change) => (change.tasks === 1 ? "1 task" : `${change.tasks.toLocaleString("en")} tasks`);
+const words = (change) => counted(change.tasks, "task");
 
 async function takeBack(from, to, word) {
   const { group, task } = from.at(-1);

@@ -12,6 +12,7 @@ use super::{
     desk::{Beside, Desk, Mode},
     keys::KEYS,
 };
+use crate::text::counted;
 use crate::{
     curate::{
         plain::clean,
@@ -244,7 +245,7 @@ fn text(lines: &mut Vec<Line<'static>>, heading: &str, text: &str, other: Option
     if shown.len() < text.len() {
         let more = text[shown.len()..].chars().count();
         lines.push(Line::styled(
-            format!("… {more} characters more: `ewe show` has them"),
+            format!("… {} more: `ewe show` has the rest", counted(more, "character")),
             bold(),
         ));
     }

@@ -22,9 +22,10 @@ use ratatui::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::editor;
+use crate::leave;
+use crate::signals::Requests;
 use crate::store::{Filter, Sort, Store};
 use desk::Desk;
 use keys::Step;
@@ -52,13 +53,13 @@ pub async fn run(store: &Store, filter: Filter, sort: Sort, who: &str) -> anyhow
         );
     }
     let mut desk = Desk::open(store, filter, sort, who).await?;
-    let mut signals = Signals::new()?;
+    let mut requests = Requests::listen()?;
     // Also restores the terminal when something panics.
     let mut terminal = ratatui::try_init()?;
-    let ended = sit(&mut desk, &mut terminal, &mut signals).await;
+    let ended = sit(&mut desk, &mut terminal, &mut requests).await;
     if is_gone(AT_ONCE)? {
         // Nothing can be told any more, not even that; everything is in the dataset.
-        crate::leave::at_once(130);
+        leave::at_once();
     }
     ratatui::restore();
     ended
@@ -67,12 +68,12 @@ pub async fn run(store: &Store, filter: Filter, sort: Sort, who: &str) -> anyhow
 async fn sit(
     desk: &mut Desk<'_>,
     terminal: &mut DefaultTerminal,
-    signals: &mut Signals,
+    requests: &mut Requests,
 ) -> anyhow::Result<bool> {
     loop {
         terminal.draw(|frame| draw::draw(frame, desk))?;
         while !event::poll(Duration::ZERO)? {
-            if is_gone(BEAT)? || signals.came().await {
+            if is_gone(BEAT)? || came(requests).await {
                 return Ok(true);
             }
         }
@@ -111,27 +112,11 @@ fn is_gone(patience: Timespec) -> std::io::Result<bool> {
         .intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL))
 }
 
-/// The signals that end a program and can be caught.
-struct Signals([Signal; 3]);
-
-impl Signals {
-    fn new() -> std::io::Result<Signals> {
-        Ok(Signals([
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::hangup())?,
-            signal(SignalKind::interrupt())?,
-        ]))
-    }
-
-    /// Whether one of them came.
-    async fn came(&mut self) -> bool {
-        let [terminate, hangup, interrupt] = &mut self.0;
-        tokio::select! {
-            _ = terminate.recv() => true,
-            _ = hangup.recv() => true,
-            _ = interrupt.recv() => true,
-            // Long enough for the runtime to hear of what came meanwhile.
-            () = tokio::time::sleep(Duration::from_millis(1)) => false,
-        }
+/// Whether somebody has asked it to end.
+async fn came(requests: &mut Requests) -> bool {
+    tokio::select! {
+        () = requests.next() => true,
+        // Long enough for the runtime to hear of what came meanwhile.
+        () = tokio::time::sleep(Duration::from_millis(1)) => false,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::text::{count, pattern};
 use super::{Check, EWE, EWE_AFTER_SELF_INSTRUCT, Rule, Settings, shown};
+use crate::text::counted;
 use regex::Regex;
 use std::sync::LazyLock;
 
@@ -50,13 +51,15 @@ fn empty(instruction: &str, _: &Settings) -> Option<String> {
 fn too_short(instruction: &str, settings: &Settings) -> Option<String> {
     let (spaced, unspaced) = count(instruction);
     let count = spaced + unspaced;
-    (count < settings.min_words).then(|| format!("{count} words, at least {} wanted", settings.min_words))
+    let least = settings.min_words;
+    (count < least).then(|| format!("{}, at least {least} wanted", counted(count, "word")))
 }
 
 fn too_long(instruction: &str, settings: &Settings) -> Option<String> {
     let (spaced, unspaced) = count(instruction);
     let count = spaced + unspaced / 2;
-    (count > settings.max_words).then(|| format!("{count} words, at most {} wanted", settings.max_words))
+    let most = settings.max_words;
+    (count > most).then(|| format!("{}, at most {most} wanted", counted(count, "word")))
 }
 
 fn leading_punctuation(instruction: &str, _: &Settings) -> Option<String> {

@@ -4,6 +4,7 @@
 use super::text::pattern;
 use super::{Check, EWE, Rule, Settings};
 use crate::task::Instance;
+use crate::text::counted;
 use regex::Regex;
 use std::sync::LazyLock;
 
@@ -52,7 +53,7 @@ fn any(instruction: &str, instance: &Instance, look: fn(&str) -> Option<String>)
 /// What was found is not repeated in full: the verdict must not keep what the dataset may not.
 fn masked(found: &str) -> String {
     let start: String = found.chars().take(3).collect();
-    format!("'{start}…', {} characters", found.chars().count())
+    format!("'{start}…', {}", counted(found.chars().count(), "character"))
 }
 
 pattern!(

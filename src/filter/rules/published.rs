@@ -6,6 +6,7 @@
 
 use super::{ALPACA, BOTH, Check, Rule, SELF_INSTRUCT, Settings, shown};
 use crate::task::Instance;
+use crate::text::counted;
 use regex::Regex;
 use std::sync::LazyLock;
 
@@ -128,12 +129,12 @@ fn strip(text: &str) -> &str {
 
 fn too_short(instruction: &str, _: &Settings) -> Option<String> {
     let count = count(instruction);
-    (count <= 3).then(|| format!("{count} words, at least 4 wanted"))
+    (count <= 3).then(|| format!("{}, at least 4 wanted", counted(count, "word")))
 }
 
 fn too_long(instruction: &str, _: &Settings) -> Option<String> {
     let count = count(instruction);
-    (count > 150).then(|| format!("{count} words, at most 150 wanted"))
+    (count > 150).then(|| format!("{}, at most 150 wanted", counted(count, "word")))
 }
 
 /// The original replaces runs of white space by a space first, so that "go" and "to" may stand on two lines.

@@ -1,10 +1,12 @@
 //! Rule sets from TOML files. docs/rules.md describes the layout.
 
 use super::{Rule, RuleSet, Settings, Together, all, language};
+use crate::settings_file;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use std::fmt;
+use std::path::Path;
 use toml::Spanned;
 
 /// What a file may say. Every key may be missing.
@@ -76,7 +78,7 @@ impl<'de> Deserialize<'de> for Decontaminate {
 
 /// Reads the set that the file describes.
 pub(super) fn file(path: &str) -> Result<RuleSet> {
-    let text = std::fs::read_to_string(path).with_context(|| {
+    let text = settings_file::read_text(Path::new(path), settings_file::LONGEST_TOML).with_context(|| {
         format!(
             "cannot read the rules `{path}`\nhint: --rules takes one of {}, or the path of a TOML file (docs/rules.md)",
             RuleSet::NAMES.join(", ")
@@ -89,15 +91,9 @@ pub(super) fn file(path: &str) -> Result<RuleSet> {
 pub(super) fn parse(path: &str, text: &str) -> Result<RuleSet> {
     // Line numbers of people begin with 1.
     let line = |at: usize| text[..text.floor_char_boundary(at)].matches('\n').count() + 1;
-    let file: File = toml::from_str(text).map_err(|error| {
-        let place = error.span().map_or(0, |span| span.start);
-        let near = text.lines().nth(line(place) - 1).unwrap_or_default().trim();
-        let message = error.message().replace('\n', "; ");
-        anyhow!(
-            "{path}:{}: {message}, in `{near}`\nhint: docs/rules.md has the layout of the file",
-            line(place)
-        )
-    })?;
+    let hint = "docs/rules.md has the layout of the file";
+    let file: File =
+        toml::from_str(text).map_err(|error| settings_file::toml_error(path, text, &error, hint))?;
 
     let name = file.base.as_ref().map_or("default", |base| base.get_ref());
     let Some(base) = RuleSet::named(name) else {

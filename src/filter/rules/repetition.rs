@@ -2,6 +2,7 @@
 
 use super::text::{distinct_trigrams, head, pattern, tokens, word_hashes};
 use super::{Check, EWE, Rule, Settings, shown};
+use crate::text::counted;
 use regex::Regex;
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -87,13 +88,14 @@ fn repeated_part(text: &str, least: usize) -> Option<String> {
                 *seen.entry(part).or_default() += 1;
             }
             if run >= least {
-                return Some(format!("{} stands {run} times on end", shown(part)));
+                return Some(format!("{} stands {} on end", shown(part), counted(run, "time")));
             }
         }
     }
     let (part, count) = seen.into_iter().max_by_key(|(part, count)| (*count, *part))?;
     let share = if count > least { 4 } else { 2 };
-    (count >= least && count * share >= parts).then(|| format!("{} stands {count} times", shown(part)))
+    (count >= least && count * share >= parts)
+        .then(|| format!("{} stands {}", shown(part), counted(count, "time")))
 }
 
 /// A run of one to twelve words said over and over without a break.

@@ -1,7 +1,7 @@
 //! How the rules read: words, sentences, what is quoted, what is code.
 
-use crate::filter::fold::without_invisible;
 use crate::filter::words::is_unspaced;
+use crate::fold::without_invisible;
 use regex::Regex;
 use std::borrow::Cow;
 use std::collections::HashSet;

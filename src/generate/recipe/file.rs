@@ -2,7 +2,8 @@
 //! rounds that rewrite tasks, `[evolve]`. Their keys are the fields of the structs; docs/recipes.md describes them.
 
 use super::{Alpaca, Evolve, SelfInstruct};
-use anyhow::{Context, Result, anyhow};
+use crate::settings_file;
+use anyhow::{Context, Result};
 use serde::Deserialize;
 use std::path::Path;
 
@@ -24,18 +25,9 @@ pub struct File {
 ///
 /// Names the file, and the line where something is not what it should be; a key that no recipe has is an error.
 pub fn read(path: &Path) -> Result<File> {
-    let name = path.display();
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the recipe `{name}`"))?;
-    toml::from_str(&text).map_err(|error| {
-        let place = error
-            .span()
-            .map_or(0, |span| text.floor_char_boundary(span.start));
-        let line = text[..place].matches('\n').count();
-        let near = text.lines().nth(line).unwrap_or_default().trim();
-        let message = error.message().replace('\n', "; ");
-        anyhow!(
-            "{name}:{}: {message}, in `{near}`\nhint: docs/recipes.md has the constants of each recipe",
-            line + 1
-        )
-    })
+    let name = path.display().to_string();
+    let text = settings_file::read_text(path, settings_file::LONGEST_TOML)
+        .with_context(|| format!("cannot read the recipe `{name}`"))?;
+    let hint = "docs/recipes.md has the constants of each recipe";
+    toml::from_str(&text).map_err(|error| settings_file::toml_error(&name, &text, &error, hint))
 }

@@ -7,6 +7,17 @@ use super::super::text;
 use super::super::value::Value;
 use super::{int, is_true};
 
+/// The integer that a number is without its fraction; none of what is no number.
+fn whole(number: f64) -> Result<Option<Value>> {
+    let fits = number.abs() < 2f64.powi(127);
+    match (number.is_finite(), fits) {
+        (false, _) => Ok(None),
+        // The digits that Python has would be others.
+        (true, false) => Err(Error::fault("a number is larger than 127 bits")),
+        (true, true) => Ok(Some(Value::Int(number.trunc() as i128))),
+    }
+}
+
 /// `value|name(…)`.
 pub(super) fn of_number(name: &str, value: &Value, given: Arguments) -> Result<Value> {
     let not_a_number = || Error::fault(format!("{name} needs a number, not {}", value.kind()));
@@ -22,17 +33,16 @@ pub(super) fn of_number(name: &str, value: &Value, given: Arguments) -> Result<V
         "int" => {
             let [default, base] = given.bind_array(name, ["default", "base"], 0)?;
             let base = u32::try_from(int(&base, 10)?).unwrap_or(1);
-            let by_float = |number: f64| number.is_finite().then(|| Value::Int(number.trunc() as i128));
             let found = match (value.as_text(), value.as_int(), value) {
                 (Some(text), ..) => match text::parse_int(text, base) {
                     Some(number) => Some(Value::Int(number)),
-                    None => text::parse_float(text).and_then(by_float),
+                    None => text::parse_float(text).map_or(Ok(None), whole)?,
                 },
                 (_, Some(number), _) => Some(Value::Int(number)),
                 (.., Value::Float(number)) => match number.is_infinite() {
                     // Python's own, which the filter does not catch.
                     true => return Err(Error::fault("cannot convert float infinity to integer")),
-                    false => by_float(*number),
+                    false => whole(*number)?,
                 },
                 (.., Value::Undefined(missing)) => return Err(Error::fault(missing.message.clone())),
                 _ => None,

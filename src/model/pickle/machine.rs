@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::{GLOBALS, Global, Id, Pickle, Storage, TensorRef, Value};
+use ewe::text::counted;
 
 pub(super) struct Machine<'a> {
     bytes: &'a [u8],
@@ -182,7 +183,10 @@ impl Machine<'_> {
     fn take(&mut self, count: u64) -> Result<&[u8]> {
         let left = (self.bytes.len() - self.at) as u64;
         if count > left {
-            bail!("the pickle is cut off: {count} bytes are announced, {left} are left");
+            bail!(
+                "the pickle is cut off: of {} announced there are {left}",
+                counted(count, "byte")
+            );
         }
         let start = self.at;
         self.at += count as usize;
@@ -393,8 +397,8 @@ impl Machine<'_> {
         let end = i128::from(*offset).saturating_add(extent);
         if *offset < 0 || end > i128::from(storage.count) {
             bail!(
-                "a tensor of shape {shape:?}, strides {strides:?}, offset {offset} does not fit its storage of {} numbers",
-                storage.count
+                "a tensor of shape {shape:?}, strides {strides:?}, offset {offset} does not fit its storage of {}",
+                counted(storage.count, "number")
             );
         }
         Ok(TensorRef {

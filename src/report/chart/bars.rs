@@ -73,10 +73,7 @@ impl Bars<'_> {
             for (part, &count) in bar.parts.iter().enumerate().filter(|(_, count)| **count > 0) {
                 // So narrow that one would not see it is wider than it should be.
                 let width = (count as f64 / most as f64 * (WIDTH - left - VALUE)).max(1.5);
-                let tooltip = match self.parts {
-                    [one] => format!("{}: {} {one}", bar.label, grouped(count)),
-                    parts => format!("{}, {}: {}", bar.label, parts[part], grouped(count)),
-                };
+                let tooltip = format!("{}, {}: {}", bar.label, self.parts[part], grouped(count));
                 body.push_str(&self.part(part, x, y, width, &tooltip));
                 x += width;
             }

@@ -5,6 +5,7 @@ use super::{
     svg::{self, WIDTH, grouped, rounded, scale_step},
 };
 use crate::report::Bucket;
+use crate::text::noun;
 
 /// A histogram.
 pub struct Columns<'a> {
@@ -13,8 +14,8 @@ pub struct Columns<'a> {
     pub says: String,
     /// What is on the axis below.
     pub axis: &'a str,
-    /// What is counted.
-    pub counted: &'a str,
+    /// One of what is counted.
+    pub one: &'a str,
     /// From one bucket to the next.
     pub step: i64,
     /// Where the first column begins and the last one ends; told by the buckets where it is none.
@@ -51,12 +52,7 @@ impl Columns<'_> {
         for (at, column) in columns.iter().enumerate() {
             let x = LEFT + at as f64 * width;
             let height = column.count as f64 / top * HEIGHT;
-            let tooltip = format!(
-                "{}: {} {}",
-                self.range(column),
-                grouped(column.count),
-                self.counted
-            );
+            let tooltip = format!("{}: {}", self.range(column), svg::counted(column.count, self.one));
             // A column of few beside one of many is to be seen.
             let height = if column.count > 0 { height.max(1.5) } else { 0.0 };
             body.push_str(&svg::rect(
@@ -75,17 +71,18 @@ impl Columns<'_> {
         }
         body.push_str(&svg::line("axis", (LEFT, bottom), (WIDTH - 8.0, bottom)));
         body.push_str(&svg::text("label", WIDTH - 8.0, bottom + 34.0, "end", self.axis));
+        let all = noun(columns.iter().map(|column| column.count).sum::<i64>(), self.one);
         body.push_str(&svg::text(
             "label",
             LEFT,
             bottom + 34.0,
             "start",
-            &format!("↑ {}", self.counted),
+            &format!("↑ {all}"),
         ));
         let rows = columns
             .iter()
             .map(|column| vec![self.range(column), grouped(column.count)]);
-        let heads = vec![self.axis.to_owned(), self.counted.to_owned()];
+        let heads = vec![self.axis.to_owned(), all];
         Some(Drawing {
             name: self.name,
             title: self.title.to_owned(),
@@ -146,7 +143,7 @@ mod tests {
             title: "x",
             says: String::new(),
             axis: "x",
-            counted: "y",
+            one: "y",
             step: 100,
             span: None,
             label: grouped,

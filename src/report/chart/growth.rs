@@ -168,10 +168,9 @@ pub fn acceptance(figures: &Figures) -> Option<Drawing> {
         name: "acceptance",
         title: "Share of instructions that became tasks".to_owned(),
         says: format!(
-            "{:.1} % over all rounds; each step is {} round{}.",
+            "{:.1} % over all rounds; each step is {}.",
             percent((accepted, all)),
-            grouped(growth.rounds_per_point),
-            if growth.rounds_per_point == 1 { "" } else { "s" }
+            svg::counted(growth.rounds_per_point, "round")
         ),
         height: BOTTOM + 38.0,
         body,

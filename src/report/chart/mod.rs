@@ -190,7 +190,7 @@ fn similarities(figures: &Figures) -> Option<Drawing> {
             chosen(near, "has", "have")
         ),
         axis: "ROUGE-L F1",
-        counted: "tasks",
+        one: "task",
         step: 5,
         span: Some((0, 100)),
         label: |from| format!("{:.2}", from as f64 / 100.0),
@@ -200,7 +200,7 @@ fn similarities(figures: &Figures) -> Option<Drawing> {
 }
 
 fn lengths(figures: &Figures) -> [Option<Drawing>; 3] {
-    let of = |name, title, one: &str, counted, step, buckets: &[super::Bucket]| {
+    let of = |name, title, one, step, buckets: &[super::Bucket]| {
         let all: i64 = buckets.iter().map(|bucket| bucket.count).sum();
         // The end of the step in which the median lies: how many are below it was counted, the median was not.
         let mut below = 0;
@@ -212,14 +212,13 @@ fn lengths(figures: &Figures) -> [Option<Drawing>; 3] {
             name,
             title,
             says: format!(
-                "{}; {} of them {} less than {} characters.",
+                "{}; {} less than {}.",
                 svg::counted(all, one),
-                grouped(below),
-                if below == 1 { "has" } else { "have" },
-                grouped(median.from + step)
+                svg::chosen(below, "of them has", "of them have"),
+                svg::counted(median.from + step, "character")
             ),
             axis: "characters",
-            counted,
+            one,
             step,
             span: None,
             label: grouped,
@@ -232,7 +231,6 @@ fn lengths(figures: &Figures) -> [Option<Drawing>; 3] {
             "instruction-lengths",
             "Length of instructions",
             "instruction",
-            "instructions",
             25,
             &figures.instruction_lengths,
         ),
@@ -240,7 +238,6 @@ fn lengths(figures: &Figures) -> [Option<Drawing>; 3] {
             "input-lengths",
             "Length of inputs",
             "input",
-            "inputs",
             100,
             &figures.input_lengths,
         ),
@@ -248,7 +245,6 @@ fn lengths(figures: &Figures) -> [Option<Drawing>; 3] {
             "output-lengths",
             "Length of outputs",
             "output",
-            "outputs",
             100,
             &figures.output_lengths,
         ),

@@ -116,13 +116,17 @@ pub fn roots(figures: &Figures) -> Option<Drawing> {
         name: "roots",
         title: "Verbs of instructions and their objects".to_owned(),
         says: format!(
-            "Of {} tasks, {} begin with a verb and an object that were found ({covered:.1} %), {} with a verb only. Shown are \
-             the {} most frequent verbs, which {} tasks have, and of each the most frequent objects.",
-            grouped(all),
-            grouped(roots.with_object),
+            "Of {}, {} with a verb and an object that were found ({covered:.1} %), {} with a verb only. Shown: \
+             {}, with {}, and of each the most frequent objects.",
+            svg::counted(all, "task"),
+            svg::chosen(roots.with_object, "begins", "begin"),
             grouped(roots.verb_only),
-            roots.verbs.len(),
-            grouped(shown)
+            svg::chosen(
+                roots.verbs.len() as i64,
+                "verb, the most frequent one",
+                "verbs, the most frequent ones"
+            ),
+            svg::counted(shown, "task")
         ),
         height: WIDTH,
         body,

@@ -3,9 +3,10 @@
 use crate::model::config::Fields;
 use crate::model::weights::Weights;
 use crate::model::{self, ModelInfo};
-use crate::train::lora::is_target;
+use crate::train::lora::{is_target, last};
 use anyhow::Result;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// A model's size.
@@ -101,6 +102,14 @@ impl Size {
         self.shapes
             .iter()
             .map(|shape| shape.iter().product::<i64>() as u64)
+    }
+
+    /// The names that `--lora-targets` may have for the model.
+    pub fn targets(&self) -> BTreeSet<String> {
+        self.linears
+            .iter()
+            .map(|(path, ..)| last(path).to_owned())
+            .collect()
     }
 
     /// Numbers of an adapter of this rank on the layers that `targets` name, all if there are none; with `dora` a length for each output.

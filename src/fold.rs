@@ -17,22 +17,38 @@ const VIRAMA: u8 = 9;
 const FLAG: char = '\u{1f3f4}';
 const TAGS: std::ops::RangeInclusive<char> = '\u{e0020}'..='\u{e007f}';
 const DOT_ABOVE: char = '\u{307}';
+/// Makes an Arabic word longer, and no other word of it.
+const TATWEEL: char = '\u{640}';
+/// The space of Braille, which is one among its signs only.
+const BRAILLE_BLANK: char = '\u{2800}';
+const BRAILLE_SIGNS: std::ops::RangeInclusive<char> = '\u{2801}'..='\u{28ff}';
 
 /// Whether `c` belongs to a word as letters do, though it is none: a joiner that [`folded`] left in.
-pub(super) fn is_joiner(c: char) -> bool {
+pub fn is_joiner(c: char) -> bool {
     matches!(c, NON_JOINER | JOINER)
+}
+
+/// Whether nothing in `text` can be seen.
+pub fn is_blank(text: &str) -> bool {
+    visible(text).all(char::is_whitespace)
+}
+
+/// Whether all of `text` is ASCII that is seen, or white space.
+pub fn is_plain(text: &str) -> bool {
+    text.is_ascii() && !text.bytes().any(|byte| is_invisible(char::from(byte)))
 }
 
 /// The characters of `text` without those that nobody sees, after compatibility normalisation (NFKC) and full case
 /// folding. ẞ, ß and ss are the same, and so are ς and σ, İ, I, ı and i: since I is i in ASCII, no other folding makes
 /// the two cases of Turkish one.
-pub(super) fn folded(text: &str) -> impl Iterator<Item = char> {
+pub fn folded(text: &str) -> impl Iterator<Item = char> {
     let mut before = '\0';
     visible(text)
         .nfkc()
         .flat_map(fold_case)
         // Of İ a dot stays over the i, which has one anyway.
         .filter(move |&c| std::mem::replace(&mut before, c) != 'i' || c != DOT_ABOVE)
+        .filter(|&c| c != TATWEEL)
         .nfc()
 }
 
@@ -49,8 +65,8 @@ fn fold_case(c: char) -> impl Iterator<Item = char> {
 }
 
 /// The text without characters that nobody sees; the same text where it has none.
-pub(super) fn without_invisible(text: &str) -> Cow<'_, str> {
-    match text.is_ascii() || !text.chars().any(is_invisible) {
+pub fn without_invisible(text: &str) -> Cow<'_, str> {
+    match is_plain(text) || !text.chars().any(is_invisible) {
         true => Cow::Borrowed(text),
         false => Cow::Owned(visible(text).collect()),
     }
@@ -71,16 +87,22 @@ fn visible(text: &str) -> impl Iterator<Item = char> {
     })
 }
 
-/// Format characters, variation selectors, fillers: what Unicode says to ignore where it is not supported, and the marks
-/// of interlinear annotations.
+/// Format characters, variation selectors, fillers: what Unicode says to ignore where it is not supported, the marks
+/// of interlinear annotations and of what was left away, and control characters that are neither white space nor, as those from
+/// U+001C to U+001F, between the parts of a text.
 fn is_invisible(c: char) -> bool {
     const IGNORABLE: icu_properties::CodePointSetDataBorrowed<'static> =
         CodePointSetData::new::<DefaultIgnorableCodePoint>();
-    c >= '\u{ad}' && (IGNORABLE.contains(c) || matches!(c, '\u{fff9}'..='\u{fffb}'))
+    match c {
+        '\t'..='\r' | '\x1c'..='~' | '\u{85}' => false,
+        ..'\u{a0}' | '\u{fff9}'..='\u{fffc}' | BRAILLE_BLANK => true,
+        _ => c >= '\u{ad}' && IGNORABLE.contains(c),
+    }
 }
 
 /// Whether an invisible character between `before` and `after` changes what is seen: the joiners of Indic scripts, of
-/// Persian and others that are written in one stroke (RFC 5892, appendix A), those of emoji, and the tags of flags.
+/// Persian and others that are written in one stroke (RFC 5892, appendix A), those of emoji, the tags of flags, and the space
+/// between words in Braille.
 fn carries_something(c: char, before: char, after: &str) -> bool {
     const PICTOGRAPH: icu_properties::CodePointSetDataBorrowed<'static> =
         CodePointSetData::new::<ExtendedPictographic>();
@@ -94,6 +116,7 @@ fn carries_something(c: char, before: char, after: &str) -> bool {
             (PICTOGRAPH.contains(before) || matches!(before, '\u{1f3fb}'..='\u{1f3ff}'))
                 && PICTOGRAPH.contains(next())
         }
+        BRAILLE_BLANK => BRAILLE_SIGNS.contains(&before) || BRAILLE_SIGNS.contains(&next()),
         c if TAGS.contains(&c) => before == FLAG || TAGS.contains(&before),
         _ => false,
     }
@@ -134,6 +157,10 @@ mod tests {
             ("İSTANBUL Istanbul ıstanbul", "istanbul istanbul istanbul"),
             ("ＡＢＣ１２ ﬁ ｶﾞ ㎏ 𝐀 K", "abc12 fi ガ kg a k"),
             ("e\u{200b}\u{301}", "é"),
+            ("N\0U\u{7}L\u{8} D\u{7f}E\u{80}L\u{9f}", "nul del"),
+            ("ob\u{fffc}ject br\u{2800}aille", "object braille"),
+            ("كت\u{640}\u{640}اب", "كتاب"),
+            ("a\tb\u{85}c\u{1f}d", "a\tb\u{85}c\u{1f}d"),
             // After a letter that does not join onward nothing is held apart.
             ("کار\u{200c}ها", "کارها"),
         ];
@@ -150,9 +177,14 @@ mod tests {
             "র\u{200d}্য",
             "👩\u{200d}👧",
             "🏴\u{e0067}\u{e0062}\u{e007f}",
+            "⠓⠊\u{2800}⠽⠕⠥",
         ] {
             assert_eq!(fold(text), text, "{text:?}");
         }
+        for text in ["", " \n", "\u{200b}", "\u{200c} \0", "\u{2800}\u{3164}"] {
+            assert!(is_blank(text), "{text:?}");
+        }
+        assert!(!is_blank("\u{200b}.") && !is_blank("\u{640}"));
         assert_eq!(fold("❤\u{fe0f}\u{200d}🔥"), "❤\u{200d}🔥");
     }
 }

@@ -1,0 +1,147 @@
+//! How the template is to lay a chat out: how the text ends, and what it reads besides the messages.
+
+use serde_json::{Map, Value};
+
+use super::fields::{Fields, cut};
+use super::refusal::Refusal;
+use crate::model::chat_form::ChatForm;
+use crate::model::chat_template::{Ending, Message, Rendering};
+
+/// The most variables for a template.
+const MOST_VARIABLES: usize = 128;
+
+/// Where requests have them.
+const KWARGS: &str = "chat_template_kwargs";
+
+/// Variables that some clients write beside that field instead.
+const BESIDE: [&str; 2] = ["enable_thinking", "reasoning_effort"];
+
+/// What a template has otherwise than from a request.
+const TAKEN: [&str; 4] = ["messages", "add_generation_prompt", "tools", "documents"];
+
+/// What templates call and need not be given.
+const HELPERS: [&str; 7] = [
+    "raise_exception",
+    "strftime_now",
+    "namespace",
+    "range",
+    "dict",
+    "joiner",
+    "cycler",
+];
+
+/// What a chat says about its template.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layout {
+    /// As the template takes it.
+    pub rendering: Rendering,
+    /// The variables that stood beside `chat_template_kwargs`.
+    beside: Vec<&'static str>,
+}
+
+impl Layout {
+    /// Takes the fields of a chat that are about it.
+    pub fn take(fields: &mut Fields, messages: &[Message]) -> Result<Layout, Refusal> {
+        let ending = ending(fields, messages)?;
+        let mut variables = match fields.take(KWARGS) {
+            None => Map::new(),
+            Some(Value::Object(variables)) => variables,
+            Some(other) => return Err(fields.wrong(KWARGS, &other, "an object")),
+        };
+        if variables.len() > MOST_VARIABLES {
+            return Err(Refusal::parameter(
+                KWARGS,
+                format!(
+                    "`{KWARGS}` has {} fields, want at most {MOST_VARIABLES}",
+                    variables.len()
+                ),
+            ));
+        }
+        let mut beside = Vec::new();
+        for name in BESIDE {
+            let Some(value) = fields.take(name) else { continue };
+            if variables.get(name).is_some_and(|other| *other != value) {
+                return Err(Refusal::parameter(
+                    name,
+                    format!(
+                        "`{name}` and `{KWARGS}.{name}` mean the same, and say something else\nhint: leave one away"
+                    ),
+                ));
+            }
+            variables.insert(name.to_string(), value);
+            beside.push(name);
+        }
+        Ok(Layout {
+            rendering: Rendering { ending, variables },
+            beside,
+        })
+    }
+
+    /// Fails on variables that the template does not read, and on those that it has otherwise: to pass over them would change
+    /// nothing.
+    pub fn check(&self, form: &ChatForm) -> Result<(), Refusal> {
+        let read = form.variables();
+        for name in self.rendering.variables.keys() {
+            let shown = cut(name);
+            let refused = |what: String| {
+                let refusal = match self.beside.iter().any(|beside| beside == name) {
+                    true => Refusal::parameter(name, what),
+                    false => {
+                        let place = format!("{KWARGS}.{shown}");
+                        Refusal::parameter(&place, format!("`{place}`: {what}"))
+                    }
+                };
+                Err(refusal.coded("unsupported_parameter"))
+            };
+            if form.stands_in() {
+                return refused(format!(
+                    "the model has no chat template that could read `{shown}`\nhint: leave it away"
+                ));
+            }
+            if TAKEN.contains(&name.as_str()) {
+                return refused(format!(
+                    "the template has `{shown}` otherwise, and it cannot be set"
+                ));
+            }
+            if !read.contains(name) {
+                let mut others: Vec<&str> = read
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|other| !TAKEN.contains(other) && !HELPERS.contains(other))
+                    .collect();
+                others.sort_unstable();
+                let hint = match others.as_slice() {
+                    [] => "it reads no other than the messages".to_string(),
+                    others => format!("it reads {}", others.join(", ")),
+                };
+                return refused(format!(
+                    "the model's chat template does not read `{shown}`\nhint: {hint}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How the text ends: with the opening of an answer unless told otherwise.
+fn ending(fields: &mut Fields, messages: &[Message]) -> Result<Ending, Refusal> {
+    let opens = fields.flag("add_generation_prompt")?;
+    let continues = fields.flag("continue_final_message")?.unwrap_or(false);
+    if continues && opens == Some(true) {
+        return Err(Refusal::parameter(
+            "continue_final_message",
+            "`continue_final_message` and `add_generation_prompt` exclude each other: an answer goes on with the last message, or begins a new one",
+        ));
+    }
+    if continues && messages.last().is_some_and(|last| last.role != "assistant") {
+        return Err(Refusal::parameter(
+            "continue_final_message",
+            "`continue_final_message` goes on with a message of the assistant's, and the last one is not\nhint: add what the answer begins with as the last message",
+        ));
+    }
+    Ok(match (continues, opens) {
+        (true, _) => Ending::Continued,
+        (false, Some(false)) => Ending::Closed,
+        (false, _) => Ending::Opening,
+    })
+}

@@ -1,0 +1,229 @@
+//! The model on its thread: answers, failures, and requests that are refused.
+
+use ewe::backend::{Backend, BackendError};
+use futures::StreamExt;
+use tch::Tensor;
+
+use super::{Table, expected, greedy};
+use crate::engine::answer::Event;
+use crate::engine::batch::Config;
+use crate::engine::handle::LocalBackend;
+use crate::model::attention::Pass;
+use crate::model::layers::Linear;
+use crate::model::tests::{golden, loaded};
+use crate::model::{CausalLm, Ends, ModelInfo};
+
+fn backend(name: &str) -> LocalBackend {
+    LocalBackend::open(&golden(name), None, "cpu", "auto", Config::default()).unwrap()
+}
+
+#[tokio::test]
+async fn the_backend_answers_streams_and_survives_those_who_leave() {
+    let backend = backend("gemma3");
+    assert!(
+        backend.model().starts_with("gemma3@") && backend.model().ends_with("-fp32"),
+        "{}",
+        backend.model()
+    );
+    let whole = backend.complete("t".into(), greedy(32)).await.unwrap();
+    assert!(whole.prompt_tokens == 2 && whole.completion_tokens > 0);
+    drop(backend.complete("the inner thing".into(), greedy(60)));
+    let mut answer = backend.stream(backend.encode("t").unwrap(), greedy(32)).unwrap();
+    let mut text = String::new();
+    while let Some(event) = answer.next().await {
+        match event.unwrap() {
+            Event::Text(more) => text += &more,
+            Event::Token { .. } => panic!("nobody asked"),
+            Event::Done {
+                finish_reason,
+                completion_tokens,
+            } => {
+                assert_eq!(
+                    (finish_reason, completion_tokens),
+                    (whole.finish_reason, whole.completion_tokens)
+                );
+            }
+        }
+    }
+    assert_eq!(text, whole.text);
+    let long = backend.complete("t".repeat(80), greedy(1)).await.unwrap_err();
+    assert!(
+        matches!(&long, BackendError::Request(message) if message.contains("context is 64")),
+        "{long}"
+    );
+}
+
+#[tokio::test]
+async fn a_model_that_is_broken_says_so_and_is_tried_again() {
+    let mut tiny = loaded("gemma3");
+    // A head that fits nothing: the first product fails inside libtorch.
+    let mut broken = Table::counting(8);
+    broken.info.vocab = 96;
+    tiny.model = Box::new(broken);
+    let backend = LocalBackend::start(tiny, "broken".into(), Config::default()).unwrap();
+    for failures in 1..5 {
+        let error = backend.complete("the".into(), greedy(4)).await.unwrap_err();
+        assert!(
+            matches!(&error, BackendError::Fatal(message) if message.contains("the local model stopped")),
+            "{error}"
+        );
+        assert!(!error.to_string().contains("Exception raised"), "{error}");
+        assert_eq!(backend.broken().is_some(), failures >= 3);
+    }
+}
+
+/// A model that fails inside libtorch when it meets one token.
+struct Fragile {
+    model: Box<dyn CausalLm>,
+    poison: i64,
+}
+
+impl CausalLm for Fragile {
+    fn info(&self) -> &ModelInfo {
+        self.model.info()
+    }
+    fn embed(&self, tokens_bt: &Tensor) -> Tensor {
+        if tokens_bt.eq(self.poison).any().int64_value(&[]) == 1 {
+            let _ = tokens_bt.view([-7, 13]);
+        }
+        self.model.embed(tokens_bt)
+    }
+    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut Pass) -> Tensor {
+        self.model.block(layer, x_btd, pass)
+    }
+    fn finish(&self, x_btd: &Tensor) -> Tensor {
+        self.model.finish(x_btd)
+    }
+    fn logits(&self, hidden: &Tensor) -> Tensor {
+        self.model.logits(hidden)
+    }
+    fn pack_head(&mut self) {}
+
+    fn ends(&mut self) -> Ends<'_> {
+        self.model.ends()
+    }
+
+    fn head(&self) -> (Tensor, Option<Tensor>) {
+        self.model.head()
+    }
+    fn for_each_linear(&mut self, f: &mut dyn FnMut(&mut Linear)) {
+        self.model.for_each_linear(f)
+    }
+    fn parameters(&self) -> Vec<(String, Tensor)> {
+        self.model.parameters()
+    }
+}
+
+#[tokio::test]
+async fn the_engine_goes_on_after_a_step_that_failed() {
+    let (prompt, _) = expected("gemma3").remove(2);
+    let poison = (3..90).find(|id| !prompt.contains(id)).unwrap();
+    let start = |poison| {
+        let mut tiny = loaded("gemma3");
+        let model = tiny.model;
+        tiny.model = Box::new(Fragile { model, poison });
+        let config = Config {
+            max_batch: 2,
+            ..Config::default()
+        };
+        LocalBackend::start(tiny, "fragile".into(), config).unwrap()
+    };
+    let untouched = start(-1).stream(prompt.clone(), greedy(20)).unwrap();
+    let want = untouched.completion().await.unwrap();
+    let backend = start(poison);
+    for _ in 0..5 {
+        // The first runs beside the one that fails, the third waits meanwhile.
+        let asked = [prompt.clone(), vec![1, poison], prompt.clone()];
+        let asked = asked.map(|prompt| (prompt, greedy(20))).to_vec();
+        let mut answers = backend.stream_all(asked).unwrap();
+        let third = answers.pop().unwrap();
+        for answer in answers {
+            let error = answer.completion().await.unwrap_err();
+            assert!(
+                matches!(&error, BackendError::Fatal(message) if message.contains("the local model stopped: ") && message.contains("shape")),
+                "{error}"
+            );
+        }
+        assert_eq!(third.completion().await.unwrap(), want);
+        assert_eq!(backend.broken(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_numbers_ends_alone() {
+    let (prompt, _) = expected("gemma3_untied").remove(2);
+    let poison = (3..90).find(|id| !prompt.contains(id)).unwrap();
+    let start = |broken: bool| {
+        let tiny = loaded("gemma3_untied");
+        let embedding = tiny.model.parameters().into_iter();
+        let (_, embedding_vd) = embedding
+            .into_iter()
+            .find(|(name, _)| name.ends_with("embed_tokens.weight"))
+            .unwrap();
+        if broken {
+            let _guard = tch::no_grad_guard();
+            let _ = embedding_vd.get(poison).fill_(f64::NAN);
+        }
+        let config = Config {
+            max_batch: 3,
+            ..Config::default()
+        };
+        LocalBackend::start(tiny, "broken".into(), config).unwrap()
+    };
+    let answer = |backend: &LocalBackend, prompt: &[i64]| backend.stream(prompt.to_vec(), greedy(8)).unwrap();
+    // Rows of different lengths, so that the shorter ones look at places of their slots that a mask hides.
+    let long = vec![6; 45];
+    let sound = start(false);
+    let want = answer(&sound, &prompt).completion().await.unwrap();
+    let want_long = answer(&sound, &long).completion().await.unwrap();
+    let backend = start(true);
+    for _ in 0..3 {
+        let broken = [&[5, poison][..], &[5; 40]].concat();
+        let asked = [long.clone(), broken, prompt.clone()].map(|prompt| (prompt, greedy(8)));
+        let mut ended = Vec::new();
+        for answer in backend.stream_all(asked.to_vec()).unwrap() {
+            ended.push(answer.completion().await);
+        }
+        let error = ended.remove(1).unwrap_err();
+        assert!(
+            matches!(&error, BackendError::Request(message) if message.contains("not numbers")),
+            "{error}"
+        );
+        let neighbours: Vec<_> = ended.into_iter().map(Result::unwrap).collect();
+        assert_eq!(neighbours, [want_long.clone(), want.clone()]);
+        // Whoever gets the slots next.
+        let asked = [long.clone(), prompt.clone(), prompt.clone()].map(|prompt| (prompt, greedy(8)));
+        for (answer, want) in backend
+            .stream_all(asked.to_vec())
+            .unwrap()
+            .into_iter()
+            .zip([&want_long, &want, &want])
+        {
+            assert_eq!(&answer.completion().await.unwrap(), want);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_budget_refuses_what_it_could_never_hold() {
+    let per_token = 2 * 3 * 2 * 16 * 4;
+    let config = Config {
+        kv_bytes: 20 * per_token,
+        ..Config::default()
+    };
+    let backend = LocalBackend::open(&golden("gemma3"), None, "cpu", "auto", config).unwrap();
+    assert_eq!((backend.budget().tokens, backend.room()), (20, 20));
+    assert!(
+        backend.budget_line().contains("20 tokens, less than"),
+        "{}",
+        backend.budget_line()
+    );
+    let error = backend.stream(vec![5; 10], greedy(11)).err().unwrap().to_string();
+    for words in ["21 tokens", "15.4 kB", "a smaller limit of tokens"] {
+        assert!(error.contains(words), "{error}");
+    }
+    for answer in backend.stream_all(vec![(vec![5; 10], greedy(10)); 4]).unwrap() {
+        answer.completion().await.unwrap();
+        assert!(backend.stats().kv_bytes <= 20 * per_token);
+    }
+}

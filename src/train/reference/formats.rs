@@ -1,0 +1,71 @@
+//! The learner in lesser formats against itself in fp32.
+
+use ewe::cli::train::{Master, OptimizerKind};
+use tch::Device;
+
+use super::{WHOLE, golden_dir, learn, read, with_rule};
+use crate::model;
+use crate::train::batch::PieceLimits;
+use crate::train::learner::Learner;
+use crate::train::optimizer::Rule;
+
+/// Two hundred steps on a tiny model: what moments or weights lose by their format does not show in the loss.
+#[test]
+fn losses_do_not_depend_on_formats() {
+    for name in ["gptj", "gemma3"] {
+        let (_, examples) = read(name);
+        let all: Vec<usize> = (0..examples.len()).collect();
+        let last = |optimizer, master| {
+            let rule = Rule {
+                optimizer,
+                master,
+                ..Rule::default()
+            };
+            let mut learner = with_rule(name, "bf16", rule);
+            let mut losses = Vec::new();
+            for _ in 0..200 {
+                losses.push(learn(&mut learner, &examples, &all, WHOLE));
+                learner.update(1e-4, 1.0, &|_| None);
+            }
+            (losses[0], losses[199])
+        };
+        let (first, want) = last(OptimizerKind::Adamw, Master::Fp32);
+        assert!(want < 0.9 * first, "{name} learnt nothing: {first} {want}");
+        for (optimizer, master, limit) in [
+            (OptimizerKind::Adamw, Master::Split, 0.0),
+            (OptimizerKind::Adamw8bit, Master::Split, 0.01),
+            (OptimizerKind::Adamw8bit, Master::Stochastic, 0.02),
+        ] {
+            let (_, got) = last(optimizer, master);
+            let apart = (got - want).abs() / want;
+            println!("{name} {optimizer:?} {master:?}: {first:.4} to {got:.4}, fp32 {want:.4}: {apart:.2e}");
+            assert!(apart <= limit, "{name} {optimizer:?} {master:?}: {got} {want}");
+        }
+    }
+}
+
+#[test]
+fn bf16_with_masters_stays_near_fp32() {
+    let (golden, examples) = read("gemma3");
+    let all: Vec<usize> = (0..examples.len()).collect();
+    let mut losses = Vec::new();
+    for dtype in ["fp32", "bf16"] {
+        let loaded = model::load(&golden_dir().join("gemma3"), Device::Cpu, dtype).unwrap();
+        let mut learner = Learner::full(loaded.model, |_| None, Rule::default(), Device::Cpu);
+        let mut loss = 0.0;
+        for _ in 0..20 {
+            loss = learn(
+                &mut learner,
+                &examples,
+                &all,
+                PieceLimits {
+                    examples: 3,
+                    positions: 9999,
+                },
+            );
+            learner.update(3e-3, golden.settings.clip, &|_| None);
+        }
+        losses.push(loss);
+    }
+    assert!((losses[0] - losses[1]).abs() < 0.02 * losses[0], "{losses:?}");
+}

@@ -1,0 +1,113 @@
+//! Gradients of a step that is cut, or whose blocks are computed again: those of a whole one.
+
+use tch::{Device, Tensor};
+
+use super::{MODELS, Of, WHOLE, golden_dir, learn, learner, read};
+use crate::model;
+use crate::train::batch::{PieceLimits, pack};
+use crate::train::dataset::Example;
+use crate::train::learner::Learner;
+use crate::train::lora::LoraSettings;
+use crate::train::optimizer::Rule;
+
+/// All begin with the same tokens, and neighbours with more of them.
+fn begin_alike(examples: &mut [Example]) {
+    let longest = examples.iter().max_by_key(|example| example.ids.len());
+    let first = longest.expect("examples").clone();
+    for (index, example) in examples.iter_mut().enumerate() {
+        let alike = (if index % 2 == 0 { 5 } else { 9 }).min(example.positions());
+        example.ids[..alike].copy_from_slice(&first.ids[..alike]);
+        example.learnt[0].start = example.learnt[0].start.min(4);
+    }
+    let all: Vec<usize> = (0..examples.len()).collect();
+    let piece = &pack(examples, &all, WHOLE)[0];
+    let alone: usize = examples.iter().map(Example::positions).sum();
+    assert!(piece.branches.len() > examples.len() && piece.id_t.len() + 20 < alone);
+}
+
+#[test]
+fn gradients_do_not_depend_on_how_a_step_is_cut() {
+    let cuts = [(8, 9999), (1, 9999), (3, 9999), (8, 40)];
+    for (name, alike) in MODELS.iter().flat_map(|name| [(name, false), (name, true)]) {
+        let (golden, mut examples) = read(name);
+        if alike {
+            begin_alike(&mut examples);
+        }
+        let all: Vec<usize> = (0..examples.len()).collect();
+        for trains in [Of::All, Of::Lora, Of::Dora] {
+            let mut first: Option<(f64, Vec<Tensor>)> = None;
+            for (rows, positions) in cuts {
+                let mut learner = learner(name, &golden.settings, trains);
+                let loss = learn(
+                    &mut learner,
+                    &examples,
+                    &all,
+                    PieceLimits {
+                        examples: rows,
+                        positions,
+                    },
+                );
+                let gradients: Vec<Tensor> = learner
+                    .trained
+                    .iter()
+                    .map(|of| of.gradient().unwrap().copy())
+                    .collect();
+                let Some((first_loss, first_gradients)) = &first else {
+                    first = Some((loss, gradients));
+                    continue;
+                };
+                assert!((loss - first_loss).abs() < 1e-6);
+                for (a, b) in gradients.iter().zip(first_gradients) {
+                    let apart = (a - b).abs().max().double_value(&[]);
+                    let largest = b.abs().max().double_value(&[]);
+                    assert!(
+                        apart < 1e-6 * largest.max(1.0),
+                        "{name} {trains:?}, alike {alike}, pieces of {rows} and {positions}: {apart} of {largest}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn blocks_computed_again_have_the_same_gradients_to_the_last_bit() {
+    let settings = LoraSettings {
+        rank: 4,
+        alpha: 8.0,
+        dropout: 0.2,
+        ..LoraSettings::default()
+    };
+    for name in MODELS {
+        let (_, examples) = read(name);
+        let all: Vec<usize> = (0..examples.len()).collect();
+        for (dtype, lora) in [("fp32", false), ("fp32", true), ("bf16", false), ("bf16", true)] {
+            let gradients = |recomputes: bool| -> (f64, Vec<Tensor>) {
+                let model = model::load(&golden_dir().join(name), Device::Cpu, dtype)
+                    .unwrap()
+                    .model;
+                let mut learner = if lora {
+                    Learner::lora(model, settings.clone(), 3, Rule::default(), Device::Cpu)
+                } else {
+                    Learner::full(model, |_| None, Rule::default(), Device::Cpu)
+                };
+                learner.recomputes = recomputes;
+                // Once so that the adapter's second factor is no longer zero, which would hide the first one's gradient.
+                learn(&mut learner, &examples, &all, WHOLE);
+                learner.update(1e-2, 0.0, &|_| None);
+                let loss = learn(&mut learner, &examples, &all, WHOLE);
+                let of_all = learner.trained.iter().map(|of| of.gradient().unwrap().copy());
+                (loss, of_all.collect())
+            };
+            let (plain, again) = (gradients(false), gradients(true));
+            assert_eq!(plain.0, again.0, "{name} {dtype} lora {lora}");
+            for (a, b) in plain.1.iter().zip(&again.1) {
+                assert!(
+                    a.abs().max().double_value(&[]) > 0.0,
+                    "{name} {dtype} lora {lora}"
+                );
+                assert_eq!(a, b, "{name} {dtype} lora {lora}");
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Updates within the backward pass, of offloaded and of restored weights, against plain ones.
+
+use std::collections::HashMap;
+
+use ewe::cli::train::{Master, OptimizerKind};
+use tch::Tensor;
+
+use super::{MODELS, Of, WHOLE, learn, learner, read, with_rule};
+use crate::train::batch::{PieceLimits, pack};
+use crate::train::guard::Guard;
+use crate::train::learner::{Learner, Update};
+use crate::train::optimizer::Rule;
+
+#[test]
+fn a_restored_learner_goes_on_bit_for_bit() {
+    let (golden, examples) = read("gptj");
+    let members = [0, 1, 2, 3];
+    let finish = |mut learner: Learner| {
+        learn(&mut learner, &examples, &members, WHOLE);
+        learner.update(0.01, 1.0, &|_| None);
+        learner.trained
+    };
+    let mut first = learner("gptj", &golden.settings, Of::Lora);
+    learn(&mut first, &examples, &members, WHOLE);
+    first.update(0.01, 1.0, &|_| None);
+    let mut saved: HashMap<String, Tensor> = first
+        .state()
+        .into_iter()
+        .map(|(name, tensor)| (name, tensor.copy()))
+        .collect();
+    let mut second = learner("gptj", &golden.settings, Of::Lora);
+    second.restore(&mut |name| saved.remove(name)).unwrap();
+    for (a, b) in finish(first).iter().zip(&finish(second)) {
+        assert_eq!(a.values(), b.values(), "{}", a.name);
+    }
+}
+
+/// Updates that move a block's weights at once end where those of a whole record do, clipped or not, with a head that is the
+/// embedding or is not, in one piece or in several.
+#[test]
+fn updates_within_the_backward_pass_are_those_after_it() {
+    for name in MODELS {
+        let (_, examples) = read(name);
+        let all: Vec<usize> = (0..examples.len()).collect();
+        for (clip, rows) in [(0.0, 99), (0.5, 99), (0.5, 3)] {
+            let limits = PieceLimits {
+                examples: rows,
+                positions: 9999,
+            };
+            let pieces = pack(&examples, &all, limits);
+            let targets: usize = pieces.iter().map(|piece| piece.target_n.len()).sum();
+            let seeded: Vec<_> = pieces.iter().map(|piece| (piece, 0)).collect();
+            let (mut after, mut within) = (
+                with_rule(name, "fp32", Rule::default()),
+                with_rule(name, "fp32", Rule::default()),
+            );
+            for _ in 0..3 {
+                let loss = learn(&mut after, &examples, &all, limits);
+                let Update::Done(norm) = after.update(1e-2, clip, &|_| None) else {
+                    panic!("{name}")
+                };
+                let (nll, update) = within.learn_and_update(&seeded, targets, 1e-2, clip, &|_, _| None);
+                let Update::Done(norm_within) = update else {
+                    panic!("{name} {update:?}")
+                };
+                assert!((loss - nll / targets as f64).abs() < 1e-6 * loss, "{name}");
+                assert!(
+                    (norm - norm_within).abs() < 1e-5 * norm,
+                    "{name} {norm} {norm_within}"
+                );
+            }
+            for (a, b) in after.trained.iter().zip(&within.trained) {
+                let apart = (a.values() - b.values()).abs().max().double_value(&[]);
+                // Sums of several pieces' gradients are in another order; in one piece there is one.
+                let limit = if rows == 99 { 0.0 } else { 2e-4 };
+                assert!(
+                    apart <= limit,
+                    "{name} {} clip {clip}, {rows} rows: {apart:e}",
+                    a.name
+                );
+                assert!(b.gradient().is_none(), "{name} {}", b.name);
+            }
+        }
+    }
+}
+
+/// Moved in a copy, weights end where they do in place, in every format, after the backward pass and within it; so do restored ones.
+#[test]
+fn offloaded_weights_are_those_moved_in_place() {
+    let (_, examples) = read("gptj");
+    let all: Vec<usize> = (0..examples.len()).collect();
+    let pieces = pack(&examples, &all, WHOLE);
+    let targets = pieces[0].target_n.len();
+    for (dtype, master) in [
+        ("fp32", Master::Split),
+        ("bf16", Master::Split),
+        ("bf16", Master::Fp32),
+        ("bf16", Master::Stochastic),
+    ] {
+        for (optimizer, within) in [(OptimizerKind::Adamw, false), (OptimizerKind::Adafactor, true)] {
+            let run = |offload: bool| {
+                let rule = Rule {
+                    optimizer,
+                    master,
+                    offload,
+                    ..Rule::default()
+                };
+                let mut learner = with_rule("gptj", dtype, rule);
+                let mut state: HashMap<String, Tensor> = HashMap::new();
+                for step in 0..3 {
+                    if within {
+                        learner.learn_and_update(&[(&pieces[0], 0)], targets, 1e-2, 0.5, &|_, _| None);
+                    } else {
+                        learn(&mut learner, &examples, &all, WHOLE);
+                        learner.update(1e-2, 0.5, &|_| None);
+                    }
+                    if step == 1 {
+                        // What is saved with one is what the other goes on with.
+                        state.extend(learner.state().into_iter().map(|(name, x)| (name, x.copy())));
+                        let rule = Rule {
+                            offload: !offload,
+                            ..rule
+                        };
+                        learner = with_rule("gptj", dtype, rule);
+                        learner.restore(&mut |name| state.remove(name)).unwrap();
+                    }
+                }
+                learner
+            };
+            let (in_place, offloaded) = (run(false), run(true));
+            for (a, b) in in_place.trained.iter().zip(&offloaded.trained) {
+                assert_eq!(
+                    a.values(),
+                    b.values(),
+                    "{dtype} {master:?} {optimizer:?}: {}",
+                    a.name
+                );
+                assert_eq!(a.leaf, b.leaf, "{dtype} {master:?} {optimizer:?}: {}", a.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_finite_moves_nothing_or_says_that_it_did() {
+    let (_, examples) = read("gptj");
+    let pieces = pack(&examples, &[0, 1], WHOLE);
+    let why = "the gradient is not finite".to_owned();
+    let guard = Guard::new(0.0, &[]);
+    let refuses = |nll: f64, norm: Option<f64>| guard.refuses(nll, norm);
+    for (clip, want) in [(1.0, Update::Refused(why)), (0.0, Update::Torn)] {
+        let mut learner = with_rule("gptj", "fp32", Rule::default());
+        // The gradient of the first block's scale is infinite and nothing else, for what it scales is.
+        let of = learner
+            .trained
+            .iter()
+            .find(|of| of.name == "transformer.h.0.ln_1.weight")
+            .unwrap();
+        of.set(&(of.values() * 1e-30));
+        let of = learner
+            .trained
+            .iter()
+            .find(|of| of.name == "transformer.h.0.attn.q_proj.weight")
+            .unwrap();
+        of.set(&(of.values() * 1e38));
+        let before: Vec<Tensor> = learner.trained.iter().map(|of| of.values().copy()).collect();
+        let (nll, update) = learner.learn_and_update(&[(&pieces[0], 0)], 10, 1e-2, clip, &refuses);
+        assert!(nll.is_finite());
+        assert_eq!(update, want);
+        let same = before.iter().zip(&learner.trained).all(|(a, b)| *a == b.values());
+        assert_eq!(same, want != Update::Torn);
+    }
+}
