@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help setup setup-dev build demo test test-browser lint fmt bench check-plan bench-filter bench-generate bench-engine bench-train bench-curate sqlx goldens check-reference check-endpoints soak clean
+.PHONY: help setup setup-dev build demo test test-browser lint fmt bench check-plan check-flat bench-filter bench-generate bench-engine bench-train bench-curate sqlx goldens check-reference check-endpoints soak clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -60,6 +60,10 @@ bench-curate: setup-dev ## a dataset of a million tasks: page, commands, dashboa
 check-plan: setup-dev ## memory that `ewe plan` predicts, beside what training takes
 	$(CARGO) build --locked
 	.venv/bin/python scripts/check_plan.py
+
+check-flat: setup ## memory of complete, serve and generate over 2,000 prompts of random lengths
+	$(CARGO) build --locked
+	.venv/bin/python scripts/check_flat.py
 
 sqlx: setup ## describe every query anew after a change to the schema or to SQL
 	sh scripts/prepare_sqlx.sh

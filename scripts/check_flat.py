@@ -1,6 +1,6 @@
 """Watches the resident memory of `ewe complete`, `ewe serve` and `ewe generate` over thousands of prompts of random lengths.
 
-    .venv/bin/python scripts/check_flat.py [--prompts N] [--model DIR] [--only complete|serve|generate]
+    make check-flat        or    .venv/bin/python scripts/check_flat.py [--prompts N] [--model DIR] [--only complete|serve|generate]
 
 Prints what was resident after each tenth of the prompts. Fails where the second half took more than 1.05 of the most of the first
 half, and 64 MB: memory that a server keeps beyond need is let be up to there.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::replace::scratch;
+use crate::atomic_file::scratch;
 use crate::{lock, signals};
 
 /// The exit code of what was interrupted.

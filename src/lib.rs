@@ -11,11 +11,11 @@
 //! - [`store`]: the dataset, one SQLite file.
 //! - [`pipeline`]: the arrows between the three.
 //! - [`interchange`]: files of tasks, in and out.
-//! - [`connections`]: what our servers take from a client.
+//! - [`http_server`]: what our servers take from a client.
 //! - [`curate`]: people at work on the dataset, from the terminal and from a page.
 //! - [`report`]: figures and charts.
 //! - [`settings_file`]: files of settings, read with a limit; [`python_json`]: those that Python wrote.
-//! - [`replace`]: files that are never half-written.
+//! - [`atomic_file`]: files that are never half-written.
 //! - [`leave`]: ending at once.
 //! - [`lock`]: work that one process does at a time.
 //! - [`signals`]: what must not stay behind when one ends the process.
@@ -29,14 +29,15 @@
 #[macro_use]
 pub mod streams;
 
+pub mod atomic_file;
 pub mod backend;
 pub mod cli;
 pub mod client;
-pub mod connections;
 pub mod curate;
 pub mod filter;
 pub mod fold;
 pub mod generate;
+pub mod http_server;
 pub mod interchange;
 pub mod jinja;
 pub mod leave;
@@ -46,7 +47,6 @@ pub mod progress;
 pub mod prompt;
 pub mod python_json;
 pub mod reasoning;
-pub mod replace;
 pub mod report;
 pub mod settings_file;
 pub mod signals;

@@ -30,7 +30,7 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
     };
     runtime.enable_all().build()?.block_on(async {
         let ended = dispatch(cli).await;
-        store::open::close_all().await;
+        store::file::open::close_all().await;
         ended
     })
 }
@@ -38,28 +38,28 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
 async fn dispatch(cli: &Cli) -> anyhow::Result<u8> {
     let globals = &cli.globals;
     match &cli.command {
-        Command::Init(args) => cli::init::run(args, globals.quiet).await?,
+        Command::Init(args) => cli::data::init::run(args, globals.quiet).await?,
         Command::Generate(args) if args.model.is_some() => return Err(hand_over()),
-        Command::Generate(args) => return cli::generate::run(args, globals.quiet).await,
+        Command::Generate(args) => return cli::data::generate::run(args, globals.quiet).await,
         Command::Judge(args) if args.model.is_some() => return Err(hand_over()),
-        Command::Judge(args) => return cli::judge::run(args, globals.quiet).await,
-        Command::Filter(args) => cli::filter::run(args, globals.quiet).await?,
-        Command::Import(args) => cli::import::run(args, globals.quiet).await?,
-        Command::Export(args) => cli::export::run(args, globals).await?,
-        Command::List(args) => cli::list::run(args).await?,
-        Command::Show(args) => cli::show::run(args).await?,
-        Command::Search(args) => cli::search::run(args).await?,
-        Command::Accept(args) => cli::accept::run(args, Review::Accepted).await?,
-        Command::Reject(args) => cli::accept::run(args, Review::Rejected).await?,
-        Command::Edit(args) => cli::edit::run(args).await?,
-        Command::Undo(args) => cli::undo::run(args).await?,
-        Command::Log(args) => cli::log::run(args).await?,
-        Command::Review(args) => return cli::review::run(args).await,
-        Command::Backup(args) => cli::backup::run(args, globals).await?,
-        Command::Check(args) => return cli::check::run(args, globals).await,
-        Command::Curate(args) => return cli::curate::run(args).await,
-        Command::Report(args) => cli::report::run(args, globals).await?,
-        Command::Stats(args) => cli::stats::run(args).await?,
+        Command::Judge(args) => return cli::data::judge::run(args, globals.quiet).await,
+        Command::Filter(args) => cli::data::filter::run(args, globals.quiet).await?,
+        Command::Import(args) => cli::data::import::run(args, globals.quiet).await?,
+        Command::Export(args) => cli::data::export::run(args, globals).await?,
+        Command::List(args) => cli::curation::list::run(args).await?,
+        Command::Show(args) => cli::curation::show::run(args).await?,
+        Command::Search(args) => cli::curation::search::run(args).await?,
+        Command::Accept(args) => cli::curation::accept::run(args, Review::Accepted).await?,
+        Command::Reject(args) => cli::curation::accept::run(args, Review::Rejected).await?,
+        Command::Edit(args) => cli::curation::edit::run(args).await?,
+        Command::Undo(args) => cli::curation::undo::run(args).await?,
+        Command::Log(args) => cli::curation::log::run(args).await?,
+        Command::Review(args) => return cli::curation::review::run(args).await,
+        Command::Backup(args) => cli::data::backup::run(args, globals).await?,
+        Command::Check(args) => return cli::data::check::run(args, globals).await,
+        Command::Curate(args) => return cli::curation::curate::run(args).await,
+        Command::Report(args) => cli::curation::report::run(args, globals).await?,
+        Command::Stats(args) => cli::curation::stats::run(args).await?,
         Command::Train(_)
         | Command::Merge(_)
         | Command::Plan(_)

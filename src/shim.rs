@@ -25,8 +25,8 @@ use tch::{Device, Kind, NoGradGuard, TchError, Tensor};
 pub use gradient::forget_gradient;
 
 pub use kernels::{
-    Gate, Norm, Rounding, Segment, Summary, Turn, Weighing, attend, attends, gated, look_up, not_finite,
-    rms_norm, rope, summarise,
+    AttentionParams, Gate, Norm, RopePairing, Rounding, Segment, Summary, attend, attends, gated, look_up,
+    not_finite, rms_norm, rope, summarise,
 };
 pub use linear::{PackedLinear, linear_hollow, linear_widened};
 

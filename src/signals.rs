@@ -2,7 +2,7 @@
 //!
 //! A command that has something open or unfinished ends at once with code 130, and nothing of it
 //! stays ([`watch`], [`crate::leave`]). One that can come to an end of its own listens itself
-//! ([`Requests`]). What `kill -9` leaves, the next run removes (`replace::scratch`, `store::lock`).
+//! ([`Requests`]). What `kill -9` leaves, the next run removes (`atomic_file::scratch`, `store::file::lock`).
 
 use std::future::poll_fn;
 use std::io;

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use engine::handle::LocalBackend;
 use ewe::backend::Backend;
-use ewe::cli::local::{Engine, Place};
+use ewe::cli::args::local::{Engine, Place};
 use ewe::cli::{self, Cli, Command};
 
 fn main() -> ExitCode {
@@ -42,7 +42,7 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Generate(args) => generate(args, quiet),
         Command::Judge(args) => judge(args, quiet),
         Command::Train(args) => train::run::run(args, quiet),
-        Command::Merge(args) => train::merge::run(args, quiet).map(|()| 0),
+        Command::Merge(args) => train::out::merge::run(args, quiet).map(|()| 0),
         Command::Complete(args) => eval::complete::run(args, quiet).map(|()| 0),
         Command::Score(args) => eval::score::run(args, quiet).map(|()| 0),
         Command::Chat(args) => chat::terminal::run(args, quiet).map(|()| 0),
@@ -54,19 +54,19 @@ fn run(cli: &Cli) -> Result<u8> {
 }
 
 /// `ewe generate` with the engine as the model.
-fn generate(args: &cli::generate::Args, quiet: bool) -> Result<u8> {
+fn generate(args: &cli::data::generate::Args, quiet: bool) -> Result<u8> {
     on_a_runtime(async {
         // A dataset that cannot be used is said before a model is loaded.
-        let grow = cli::generate::open(args).await?;
+        let grow = cli::data::generate::open(args).await?;
         let backend = local(args.model.as_deref(), &args.place, &args.engine, quiet)?;
         grow.run(args, quiet, &backend, None).await
     })
 }
 
 /// `ewe judge` with the engine as the model.
-fn judge(args: &cli::judge::Args, quiet: bool) -> Result<u8> {
+fn judge(args: &cli::data::judge::Args, quiet: bool) -> Result<u8> {
     on_a_runtime(async {
-        let judge = cli::judge::open(args).await?;
+        let judge = cli::data::judge::open(args).await?;
         let backend = local(args.model.as_deref(), &args.place, &args.engine, quiet)?;
         judge.run(args, quiet, &backend, None).await
     })
@@ -79,7 +79,7 @@ fn on_a_runtime(work: impl Future<Output = Result<u8>>) -> Result<u8> {
         .build()?;
     runtime.block_on(async {
         let ended = work.await;
-        ewe::store::open::close_all().await;
+        ewe::store::file::open::close_all().await;
         ended
     })
 }

@@ -11,10 +11,10 @@ use ewe::text::counted;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::answers::Answers;
+use super::delta::Deltas;
+use super::error::ApiError;
 use super::metrics::Tally;
-use super::order::{Order, Prompt};
-use super::pieces::Pieces;
-use super::refusal::Refusal;
+use super::request::{ChatRequest, Prompt};
 use super::serve::Server;
 use super::wire::{Head, Kind};
 use crate::engine::handle::Ask;
@@ -24,10 +24,10 @@ pub async fn completions(
     State(server): State<Arc<Server>>,
     Extension(tally): Extension<Arc<Tally>>,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let body = server.desk.body(request).await?;
     let read = |json: &[u8]| {
-        let (order, prompts) = Order::completion(json)?;
+        let (order, prompts) = ChatRequest::completion(json)?;
         server.serves(&order)?;
         let permit = server.places_for(order.choices.saturating_mul(prompts.len()))?;
         let prompts = prompts.into_iter().map(|prompt| server.encode(prompt, &order));
@@ -44,10 +44,10 @@ pub async fn chat(
     State(server): State<Arc<Server>>,
     Extension(tally): Extension<Arc<Tally>>,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let body = server.desk.body(request).await?;
     let read = |json: &[u8]| {
-        let (mut order, said) = Order::chat(json)?;
+        let (mut order, said) = ChatRequest::chat(json)?;
         server.serves(&order)?;
         let permit = server.places_for(order.choices)?;
         let (tokenizer, most) = (server.backend.tokenizer(), server.backend.context());
@@ -72,16 +72,16 @@ struct Encoded {
 }
 
 impl Server {
-    fn serves(&self, order: &Order) -> Result<(), Refusal> {
+    fn serves(&self, order: &ChatRequest) -> Result<(), ApiError> {
         order
             .model
             .as_deref()
             .map_or(Ok(()), |name| self.names.check(name))
     }
 
-    fn encode(&self, prompt: Prompt, order: &Order) -> Result<Encoded, Refusal> {
+    fn encode(&self, prompt: Prompt, order: &ChatRequest) -> Result<Encoded, ApiError> {
         let tokenizer = self.backend.tokenizer();
-        let unusable = |error: anyhow::Error| Refusal::parameter("prompt", told(&error));
+        let unusable = |error: anyhow::Error| ApiError::parameter("prompt", told(&error));
         let (ids, echo) = match prompt {
             Prompt::Text(text) => {
                 let ids = tokenizer
@@ -89,7 +89,7 @@ impl Server {
                     .map_err(unusable)?
                     .ok_or_else(|| self.too_long("prompt", None))?;
                 if ids.is_empty() {
-                    return Err(Refusal::parameter("prompt", nothing(order.special)));
+                    return Err(ApiError::parameter("prompt", nothing(order.special)));
                 }
                 (ids, if order.echo { text } else { String::new() })
             }
@@ -97,7 +97,7 @@ impl Server {
                 let vocabulary = self.backend.vocabulary();
                 if let Some(id) = ids.iter().find(|&&id| id < 0 || id >= vocabulary) {
                     let message = format!("there is no token {id}: the model has {vocabulary}");
-                    return Err(Refusal::parameter("prompt", message));
+                    return Err(ApiError::parameter("prompt", message));
                 }
                 if ids.len() >= self.backend.context() {
                     return Err(self.too_long("prompt", Some(ids.len())));
@@ -113,7 +113,7 @@ impl Server {
         self.encoded(ids, echo, "prompt")
     }
 
-    fn encoded(&self, ids: Vec<i64>, echo: String, of: &str) -> Result<Encoded, Refusal> {
+    fn encoded(&self, ids: Vec<i64>, echo: String, of: &str) -> Result<Encoded, ApiError> {
         if ids.len() >= self.backend.context() {
             return Err(self.too_long(of, Some(ids.len())));
         }
@@ -124,11 +124,11 @@ impl Server {
     async fn answer(
         self: Arc<Self>,
         kind: Kind,
-        order: &Order,
+        order: &ChatRequest,
         prompts: Vec<Encoded>,
         tally: Arc<Tally>,
         permit: OwnedSemaphorePermit,
-    ) -> Result<Response, Refusal> {
+    ) -> Result<Response, ApiError> {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let asks = prompts.iter().flat_map(|prompt| self.asks(order, prompt, number));
         let answers = self.backend.ask_all(asks.collect())?;
@@ -139,7 +139,7 @@ impl Server {
                 .into_iter()
                 .flat_map(|prompt| std::iter::repeat_n(prompt.echo, order.choices))
                 .collect(),
-            pieces: Pieces::of(answers),
+            pieces: Deltas::of(answers),
             server: self,
             tally,
             _permit: permit,
@@ -151,7 +151,7 @@ impl Server {
     }
 
     /// `tokens` is how many there are, where they were counted to the end.
-    fn too_long(&self, of: &str, tokens: Option<usize>) -> Refusal {
+    fn too_long(&self, of: &str, tokens: Option<usize>) -> ApiError {
         let context = self.backend.context();
         let has = match tokens {
             Some(tokens) => counted(tokens, "token"),
@@ -159,11 +159,11 @@ impl Server {
         };
         let message =
             format!("the prompt has {has}, the model's context is {context}\nhint: shorten the prompt");
-        Refusal::parameter(of, message).coded("context_length_exceeded")
+        ApiError::parameter(of, message).coded("context_length_exceeded")
     }
 
     /// The choices of one prompt. Each has a seed of its own that does not depend on the other prompts.
-    fn asks(&self, order: &Order, prompt: &Encoded, number: u64) -> Vec<Ask> {
+    fn asks(&self, order: &ChatRequest, prompt: &Encoded, number: u64) -> Vec<Ask> {
         let seed = if order.seeded {
             order.sampling.seed
         } else {
@@ -188,17 +188,17 @@ impl Server {
         (0..order.choices).map(ask).collect()
     }
 
-    fn places_for(&self, answers: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+    fn places_for(&self, answers: usize) -> Result<OwnedSemaphorePermit, ApiError> {
         if answers > self.places {
             let message = format!(
                 "the request wants {}, {} may run or wait\nhint: --max-waiting",
                 counted(answers, "answer"),
                 self.places
             );
-            return Err(Refusal::parameter("n", message));
+            return Err(ApiError::parameter("n", message));
         }
         let room = self.room.clone().try_acquire_many_owned(answers as u32);
-        room.map_err(|_| Refusal::busy("too many requests are waiting\nhint: try again later"))
+        room.map_err(|_| ApiError::busy("too many requests are waiting\nhint: try again later"))
     }
 }
 

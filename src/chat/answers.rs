@@ -10,9 +10,9 @@ use futures::{StreamExt, stream};
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::delta::{Delta, Deltas};
+use super::error::ApiError;
 use super::metrics::Tally;
-use super::pieces::{Piece, Pieces};
-use super::refusal::Refusal;
 use super::serve::Server;
 use super::wire::{Head, usage};
 
@@ -25,7 +25,7 @@ pub struct Answers {
     /// What each choice begins with.
     pub echoes: Vec<String>,
     /// What comes.
-    pub pieces: Pieces,
+    pub pieces: Deltas,
     /// Who made them.
     pub server: Arc<Server>,
     /// Counts the request.
@@ -36,10 +36,10 @@ pub struct Answers {
 
 impl Answers {
     /// Waits for all of them.
-    pub async fn whole(mut self) -> Result<Response, Refusal> {
-        let mut choices: Vec<Piece> = self.echoes.drain(..).map(beginning).collect();
+    pub async fn whole(mut self) -> Result<Response, ApiError> {
+        let mut choices: Vec<Delta> = self.echoes.drain(..).map(beginning).collect();
         while let Some(next) = self.pieces.next().await {
-            let (index, piece) = next.map_err(|error| Refusal::midway(&error))?;
+            let (index, piece) = next.map_err(|error| ApiError::midway(&error))?;
             self.tally.first_token();
             choices[index].append(piece);
         }
@@ -75,10 +75,10 @@ impl Answers {
     }
 }
 
-fn beginning(echo: String) -> Piece {
-    Piece {
+fn beginning(echo: String) -> Delta {
+    Delta {
         text: echo,
-        ..Piece::default()
+        ..Delta::default()
     }
 }
 
@@ -105,7 +105,7 @@ impl Flow {
                 (vec![self.data(index, piece)], Some(self))
             }
             Some(Err(error)) => {
-                let refusal = Refusal::midway(&error);
+                let refusal = ApiError::midway(&error);
                 self.answers.tally.ended(refusal.status.as_u16());
                 (vec![refusal.body().to_string()], None)
             }
@@ -116,7 +116,7 @@ impl Flow {
         }
     }
 
-    fn data(&mut self, index: usize, mut piece: Piece) -> String {
+    fn data(&mut self, index: usize, mut piece: Delta) -> String {
         let first = !std::mem::replace(&mut self.begun[index], true);
         if first {
             let mut whole = beginning(std::mem::take(&mut self.answers.echoes[index]));

@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use ewe::curate::plain::clean;
 use serde_json::{Map, Value};
 
+use super::error::ApiError;
 use super::names::{self, Unserved};
-use super::refusal::Refusal;
 
 /// What is left of an object.
 pub struct Fields {
@@ -20,14 +20,14 @@ pub struct Fields {
 
 impl Fields {
     /// Of a body. Fails on what is not UTF-8, not JSON, or no object.
-    pub fn read(body: &[u8]) -> Result<Fields, Refusal> {
+    pub fn read(body: &[u8]) -> Result<Fields, ApiError> {
         match serde_json::from_slice(body) {
             Ok(Value::Object(fields)) => Ok(Fields::of(fields, "")),
-            Ok(other) => Err(Refusal::bad(format!(
+            Ok(other) => Err(ApiError::bad(format!(
                 "the body is {}, want a JSON object",
                 shown(&other)
             ))),
-            Err(error) => Err(Refusal::bad(format!("the body is not JSON: {error}"))),
+            Err(error) => Err(ApiError::bad(format!("the body is not JSON: {error}"))),
         }
     }
 
@@ -61,14 +61,14 @@ impl Fields {
     pub fn one_of<T: PartialEq>(
         &mut self,
         names: &[&'static str],
-        mut read: impl FnMut(&mut Fields, &'static str) -> Result<Option<T>, Refusal>,
-    ) -> Result<Option<(&'static str, T)>, Refusal> {
+        mut read: impl FnMut(&mut Fields, &'static str) -> Result<Option<T>, ApiError>,
+    ) -> Result<Option<(&'static str, T)>, ApiError> {
         let mut found: Option<(&'static str, T)> = None;
         for &name in names {
             let Some(value) = read(self, name)? else { continue };
             match &found {
                 Some((first, other)) if *other != value => {
-                    return Err(Refusal::parameter(
+                    return Err(ApiError::parameter(
                         &self.full(name),
                         format!(
                             "`{name}` and `{first}` mean the same, and say something else\nhint: leave one away"
@@ -83,7 +83,7 @@ impl Fields {
     }
 
     /// Fails by name on what was not asked for, unless it is in `harmless`, or in `unserved` and says nothing.
-    pub fn end(self, harmless: &[(&'static str, &str)], unserved: &[&[Unserved]]) -> Result<(), Refusal> {
+    pub fn end(self, harmless: &[(&'static str, &str)], unserved: &[&[Unserved]]) -> Result<(), ApiError> {
         for (name, value) in &self.left {
             if value.is_null() || harmless.iter().any(|(known, _)| known == name) {
                 continue;
@@ -99,21 +99,25 @@ impl Fields {
                     None => "leave it away; docs/serve.md lists what is served".to_string(),
                 };
                 let message = format!("there is no parameter {}\nhint: {hint}", quoted(&full));
-                return Err(Refusal::parameter(&cut(&full), message).coded("unknown_parameter"));
+                return Err(ApiError::parameter(&cut(&full), message).coded("unknown_parameter"));
             };
             if !field.says_nothing(value) {
                 let mut message = format!("`{full}` is {}, and is not served here", shown(value));
                 if !field.instead.is_empty() {
                     message += &format!("\nhint: {}", field.instead);
                 }
-                return Err(Refusal::parameter(&full, message).coded("unsupported_parameter"));
+                return Err(ApiError::parameter(&full, message).coded("unsupported_parameter"));
             }
         }
         Ok(())
     }
 
     /// A number.
-    pub fn number(&mut self, name: &'static str, range: RangeInclusive<f64>) -> Result<Option<f64>, Refusal> {
+    pub fn number(
+        &mut self,
+        name: &'static str,
+        range: RangeInclusive<f64>,
+    ) -> Result<Option<f64>, ApiError> {
         let Some(value) = self.take(name) else {
             return Ok(None);
         };
@@ -132,7 +136,7 @@ impl Fields {
         &mut self,
         name: &'static str,
         range: RangeInclusive<u64>,
-    ) -> Result<Option<usize>, Refusal> {
+    ) -> Result<Option<usize>, ApiError> {
         let Some(value) = self.take(name) else {
             return Ok(None);
         };
@@ -149,7 +153,7 @@ impl Fields {
     }
 
     /// A whole number of either sign, as the 64 bits of it.
-    pub fn seed(&mut self, name: &'static str) -> Result<Option<u64>, Refusal> {
+    pub fn seed(&mut self, name: &'static str) -> Result<Option<u64>, ApiError> {
         let Some(value) = self.take(name) else {
             return Ok(None);
         };
@@ -160,7 +164,7 @@ impl Fields {
     }
 
     /// True or false; none where it is absent.
-    pub fn flag(&mut self, name: &'static str) -> Result<Option<bool>, Refusal> {
+    pub fn flag(&mut self, name: &'static str) -> Result<Option<bool>, ApiError> {
         match self.take(name) {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(flag)),
@@ -169,7 +173,7 @@ impl Fields {
     }
 
     /// A text or a list of texts.
-    pub fn texts(&mut self, name: &'static str) -> Result<Vec<String>, Refusal> {
+    pub fn texts(&mut self, name: &'static str) -> Result<Vec<String>, ApiError> {
         let value = match self.take(name) {
             None => return Ok(Vec::new()),
             Some(Value::String(text)) => return Ok(vec![text]),
@@ -183,7 +187,7 @@ impl Fields {
     }
 
     /// An object, to be taken apart in turn.
-    pub fn object(&mut self, name: &'static str) -> Result<Option<Fields>, Refusal> {
+    pub fn object(&mut self, name: &'static str) -> Result<Option<Fields>, ApiError> {
         match self.take(name) {
             None => Ok(None),
             Some(Value::Object(fields)) => Ok(Some(Fields::of(fields, &self.full(name)))),
@@ -192,14 +196,14 @@ impl Fields {
     }
 
     /// The refusal of a field's value.
-    pub fn wrong(&self, name: &str, value: &Value, want: &str) -> Refusal {
+    pub fn wrong(&self, name: &str, value: &Value, want: &str) -> ApiError {
         wrong(&self.full(name), value, want)
     }
 }
 
 /// The refusal of a value.
-pub fn wrong(name: &str, value: &Value, want: &str) -> Refusal {
-    Refusal::parameter(name, format!("`{name}` is {}, want {want}", shown(value)))
+pub fn wrong(name: &str, value: &Value, want: &str) -> ApiError {
+    ApiError::parameter(name, format!("`{name}` is {}, want {want}", shown(value)))
 }
 
 /// A value on one line, the beginning of it where it is long.
@@ -238,7 +242,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named_and_quoted() {
-        let message = |refusal: Refusal| refusal.message;
+        let message = |refusal: ApiError| refusal.message;
         let mut it = fields(
             r#"{"a": "hot", "b": -1, "c": 1.5, "d": 9, "e": [1], "f": "x", "h": 18446744073709551616}"#,
         );

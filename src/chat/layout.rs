@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
+use super::error::ApiError;
 use super::fields::{Fields, cut};
-use super::refusal::Refusal;
-use crate::model::chat_form::ChatForm;
 use crate::model::chat_template::{Ending, Message, Rendering};
+use crate::model::conversation_template::ConversationTemplate;
 
 /// The most variables for a template.
 const MOST_VARIABLES: usize = 128;
@@ -41,7 +41,7 @@ pub struct Layout {
 
 impl Layout {
     /// Takes the fields of a chat that are about it.
-    pub fn take(fields: &mut Fields, messages: &[Message]) -> Result<Layout, Refusal> {
+    pub fn take(fields: &mut Fields, messages: &[Message]) -> Result<Layout, ApiError> {
         let ending = ending(fields, messages)?;
         let mut variables = match fields.take(KWARGS) {
             None => Map::new(),
@@ -49,7 +49,7 @@ impl Layout {
             Some(other) => return Err(fields.wrong(KWARGS, &other, "an object")),
         };
         if variables.len() > MOST_VARIABLES {
-            return Err(Refusal::parameter(
+            return Err(ApiError::parameter(
                 KWARGS,
                 format!(
                     "`{KWARGS}` has {} fields, want at most {MOST_VARIABLES}",
@@ -61,7 +61,7 @@ impl Layout {
         for name in BESIDE {
             let Some(value) = fields.take(name) else { continue };
             if variables.get(name).is_some_and(|other| *other != value) {
-                return Err(Refusal::parameter(
+                return Err(ApiError::parameter(
                     name,
                     format!(
                         "`{name}` and `{KWARGS}.{name}` mean the same, and say something else\nhint: leave one away"
@@ -79,16 +79,16 @@ impl Layout {
 
     /// Fails on variables that the template does not read, and on those that it has otherwise: to pass over them would change
     /// nothing.
-    pub fn check(&self, form: &ChatForm) -> Result<(), Refusal> {
+    pub fn check(&self, form: &ConversationTemplate) -> Result<(), ApiError> {
         let read = form.variables();
         for name in self.rendering.variables.keys() {
             let shown = cut(name);
             let refused = |what: String| {
                 let refusal = match self.beside.iter().any(|beside| beside == name) {
-                    true => Refusal::parameter(name, what),
+                    true => ApiError::parameter(name, what),
                     false => {
                         let place = format!("{KWARGS}.{shown}");
-                        Refusal::parameter(&place, format!("`{place}`: {what}"))
+                        ApiError::parameter(&place, format!("`{place}`: {what}"))
                     }
                 };
                 Err(refusal.coded("unsupported_parameter"))
@@ -124,17 +124,17 @@ impl Layout {
 }
 
 /// How the text ends: with the opening of an answer unless told otherwise.
-fn ending(fields: &mut Fields, messages: &[Message]) -> Result<Ending, Refusal> {
+fn ending(fields: &mut Fields, messages: &[Message]) -> Result<Ending, ApiError> {
     let opens = fields.flag("add_generation_prompt")?;
     let continues = fields.flag("continue_final_message")?.unwrap_or(false);
     if continues && opens == Some(true) {
-        return Err(Refusal::parameter(
+        return Err(ApiError::parameter(
             "continue_final_message",
             "`continue_final_message` and `add_generation_prompt` exclude each other: an answer goes on with the last message, or begins a new one",
         ));
     }
     if continues && messages.last().is_some_and(|last| last.role != "assistant") {
-        return Err(Refusal::parameter(
+        return Err(ApiError::parameter(
             "continue_final_message",
             "`continue_final_message` goes on with a message of the assistant's, and the last one is not\nhint: add what the answer begins with as the last message",
         ));

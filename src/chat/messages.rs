@@ -2,19 +2,19 @@
 
 use serde_json::{Map, Value};
 
+use super::error::ApiError;
 use super::fields::{Fields, wrong};
 use super::names::{HARMLESS_IN_MESSAGES, HARMLESS_IN_PARTS, UNSERVED_IN_MESSAGES};
-use super::refusal::Refusal;
 use crate::model::chat_template::Message;
 
 /// The most messages of a chat.
 const MOST: usize = 10_000;
 
 /// The field `messages`.
-pub fn messages(fields: &mut Fields) -> Result<Vec<Message>, Refusal> {
+pub fn messages(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
     match fields.take("messages") {
-        None => Err(Refusal::parameter("messages", "`messages` is missing")),
-        Some(Value::Array(list)) if list.len() > MOST => Err(Refusal::parameter(
+        None => Err(ApiError::parameter("messages", "`messages` is missing")),
+        Some(Value::Array(list)) if list.len() > MOST => Err(ApiError::parameter(
             "messages",
             format!("`messages` has {} messages, want at most {MOST}", list.len()),
         )),
@@ -23,7 +23,7 @@ pub fn messages(fields: &mut Fields) -> Result<Vec<Message>, Refusal> {
     }
 }
 
-fn message((index, value): (usize, Value)) -> Result<Message, Refusal> {
+fn message((index, value): (usize, Value)) -> Result<Message, ApiError> {
     let name = format!("messages[{index}]");
     let Value::Object(fields) = value else {
         return Err(wrong(&name, &value, "an object with `role` and `content`"));
@@ -48,14 +48,14 @@ fn message((index, value): (usize, Value)) -> Result<Message, Refusal> {
             .into_iter()
             .enumerate()
             .map(|(part, value)| part_of(&format!("{name}.content[{part}]"), value))
-            .collect::<Result<String, Refusal>>()?,
+            .collect::<Result<String, ApiError>>()?,
         other => return Err(wrong(&place, &other.unwrap_or(Value::Null), "a text")),
     };
     Ok(Message { role, content, more })
 }
 
 /// Fields that are the template's business: it has them as `transformers` would give them to it.
-fn what_templates_read(fields: &mut Fields) -> Result<Map<String, Value>, Refusal> {
+fn what_templates_read(fields: &mut Fields) -> Result<Map<String, Value>, ApiError> {
     let mut more = Map::new();
     // What vLLM calls `reasoning` is `reasoning_content` elsewhere; templates look for either.
     for name in ["name", "reasoning_content", "reasoning"] {
@@ -78,7 +78,7 @@ fn what_templates_read(fields: &mut Fields) -> Result<Map<String, Value>, Refusa
     Ok(more)
 }
 
-fn part_of(name: &str, part: Value) -> Result<String, Refusal> {
+fn part_of(name: &str, part: Value) -> Result<String, ApiError> {
     const WANT: &str = "a part of type `text`; this model reads text only";
     let (Some("text"), true) = (part["type"].as_str(), part["text"].is_string()) else {
         return Err(wrong(name, &part, WANT));

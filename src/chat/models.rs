@@ -5,8 +5,8 @@ use std::path::Path;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
+use super::error::ApiError;
 use super::fields::quoted;
-use super::refusal::Refusal;
 use crate::model::fingerprint::called;
 
 /// The names of the one model.
@@ -52,7 +52,7 @@ impl Names {
 
     /// Fails on the name of another model, where names were chosen. Where none were, clients come with whatever their own
     /// settings call a model, and there is one only.
-    pub fn check(&self, asked: &str) -> Result<(), Refusal> {
+    pub fn check(&self, asked: &str) -> Result<(), ApiError> {
         match self.fingerprint {
             Some(_) => Ok(()),
             None => self.find(asked),
@@ -60,7 +60,7 @@ impl Names {
     }
 
     /// Fails where the model has no such name.
-    pub fn find(&self, asked: &str) -> Result<(), Refusal> {
+    pub fn find(&self, asked: &str) -> Result<(), ApiError> {
         if self
             .listed
             .iter()
@@ -74,9 +74,9 @@ impl Names {
             quoted(asked),
             self.listed.join("` or `")
         );
-        Err(Refusal {
+        Err(ApiError {
             status: StatusCode::NOT_FOUND,
-            ..Refusal::parameter("model", message).coded("model_not_found")
+            ..ApiError::parameter("model", message).coded("model_not_found")
         })
     }
 

@@ -15,9 +15,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use ewe::backend::Backend;
-use ewe::cli::serve::Args;
-use ewe::connections::guard::{Guard, Token};
-use ewe::connections::{self, Open};
+use ewe::cli::models::serve::Args;
+use ewe::http_server::guard::{Guard, Token};
+use ewe::http_server::{self, Open};
 use ewe::leave;
 use ewe::signals::Requests;
 use ewe::text::counted;
@@ -25,15 +25,15 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use super::access;
 use super::answering::{chat, completions};
-use super::desk::Desk;
-use super::door;
+use super::body::BodyLimits;
+use super::error::ApiError;
 use super::metrics::{MEDIA_TYPE, Metrics, Tally};
 use super::models::Names;
-use super::refusal::Refusal;
 use crate::engine::handle::LocalBackend;
 use crate::eval::complete::batched;
-use crate::model::chat_form::ChatForm;
+use crate::model::conversation_template::ConversationTemplate;
 use crate::model::token_bytes::TokenBytes;
 
 /// How long connections without an answer under way may take to end.
@@ -44,7 +44,7 @@ pub struct Server {
     /// The model.
     pub backend: LocalBackend,
     /// How it is asked in chats.
-    pub form: ChatForm,
+    pub form: ConversationTemplate,
     /// What the model is called.
     pub names: Names,
     /// What single tokens stand for.
@@ -56,7 +56,7 @@ pub struct Server {
     /// What clients must know.
     pub token: Option<Token>,
     /// Where bodies are taken in.
-    pub desk: Desk,
+    pub desk: BodyLimits,
     /// A permit for each answer that is made or waits.
     pub room: Arc<Semaphore>,
     /// How many permits there are.
@@ -111,7 +111,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         let address = listener.local_addr()?;
         let (backend, form) = tokio::task::block_in_place(|| {
             let mut backend = batched(&args.model, &args.engine)?;
-            let form = ChatForm::to_ask(args.form.template.as_ref(), backend.tokenizer())?;
+            let form = ConversationTemplate::to_ask(args.form.template.as_ref(), backend.tokenizer())?;
             backend.also_end_at(form.end_token());
             Ok::<_, anyhow::Error>((backend, form))
         })?;
@@ -140,7 +140,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
                 .named(&args.allow_host)
                 .with_origins(&args.allow_origin),
             token: token.as_deref().map(Token::new),
-            desk: Desk::new(),
+            desk: BodyLimits::new(),
             room: Arc::new(Semaphore::new(places)),
             places,
             count: AtomicU64::new(0),
@@ -148,7 +148,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             stopping: AtomicBool::new(false),
         });
         let head_time = Duration::from_secs(args.head_timeout);
-        let open = connections::serve(listener, router(server.clone()), head_time, stop.next()).await;
+        let open = http_server::serve(listener, router(server.clone()), head_time, stop.next()).await;
         server.stopping.store(true, Ordering::Relaxed);
         drain(
             &server,
@@ -200,19 +200,19 @@ fn router(server: Arc<Server>) -> Router {
         .route("/v1/completions", post(completions))
         .route("/v1/chat/completions", post(chat))
         .route("/metrics", get(figures))
-        .route_layer(from_fn_with_state(server.clone(), door::authorise));
+        .route_layer(from_fn_with_state(server.clone(), access::authorise));
     Router::new()
         .route("/", get(welcome))
         .route("/health", get(health))
         .merge(guarded)
         .method_not_allowed_fallback(|| async {
-            Refusal::new(
+            ApiError::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "this path does not take this method",
             )
         })
         .fallback(|request: Request| async move {
-            Refusal::new(
+            ApiError::new(
                 StatusCode::NOT_FOUND,
                 format!(
                     "there is no `{}` here\nhint: POST /v1/completions, /v1/chat/completions; GET /v1/models, /health, /metrics",
@@ -220,7 +220,7 @@ fn router(server: Arc<Server>) -> Router {
                 ),
             )
         })
-        .layer(from_fn_with_state(server.clone(), door::guard))
+        .layer(from_fn_with_state(server.clone(), access::guard))
         .layer(from_fn_with_state(server.clone(), tally))
         .with_state(server)
 }
@@ -274,8 +274,8 @@ async fn list(State(server): State<Arc<Server>>) -> Json<serde_json::Value> {
 async fn one(
     State(server): State<Arc<Server>>,
     id: Result<Path<String>, PathRejection>,
-) -> Result<Json<serde_json::Value>, Refusal> {
-    let Path(id) = id.map_err(|unread| Refusal::new(unread.status(), unread.body_text()))?;
+) -> Result<Json<serde_json::Value>, ApiError> {
+    let Path(id) = id.map_err(|unread| ApiError::new(unread.status(), unread.body_text()))?;
     server.names.find(&id)?;
     Ok(Json(server.names.card(&id, server.backend.room())))
 }

@@ -3,14 +3,14 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use anyhow::{Context, Result};
-use ewe::cli::chat::Args;
+use ewe::cli::models::chat::Args;
 use futures::StreamExt;
 
 use crate::engine::answer::Event;
 use crate::engine::handle::LocalBackend;
 use crate::eval::complete::single;
-use crate::model::chat_form::ChatForm;
 use crate::model::chat_template::{Message, Rendering};
+use crate::model::conversation_template::ConversationTemplate;
 
 /// Runs the command: until the end of the input.
 ///
@@ -18,7 +18,7 @@ use crate::model::chat_template::{Message, Rendering};
 /// sees the last question only. Elsewhere each line stands alone.
 pub fn run(args: &Args, quiet: bool) -> Result<()> {
     let mut backend = single(&args.model)?;
-    let form = ChatForm::to_ask(args.form.template.as_ref(), backend.tokenizer())?;
+    let form = ConversationTemplate::to_ask(args.form.template.as_ref(), backend.tokenizer())?;
     backend.also_end_at(form.end_token());
     if !quiet {
         eprintln!("asked by the template {}", form.name());
@@ -57,7 +57,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
 /// Shows the answer as it comes, and gives it.
 async fn answer(
     backend: &LocalBackend,
-    form: &ChatForm,
+    form: &ConversationTemplate,
     messages: &[Message],
     args: &Args,
 ) -> Result<String> {

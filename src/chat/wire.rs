@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::pieces::{Piece, Told};
+use super::delta::{Delta, Told};
 use crate::engine::logprobs::Scored;
 use crate::model::token_bytes::TokenBytes;
 
@@ -66,7 +66,7 @@ impl Head {
     }
 
     /// A choice of a whole answer.
-    pub fn choice(&self, index: usize, whole: &Piece, bytes: &TokenBytes) -> Value {
+    pub fn choice(&self, index: usize, whole: &Delta, bytes: &TokenBytes) -> Value {
         let logprobs = self.logprobs(&whole.tokens, bytes);
         let reason = whole.end.map(|(reason, _)| reason.as_str());
         match self.kind {
@@ -81,7 +81,7 @@ impl Head {
     }
 
     /// A choice of a piece; the first of each choice says who speaks.
-    pub fn delta(&self, index: usize, piece: &Piece, first: bool, bytes: &TokenBytes) -> Value {
+    pub fn delta(&self, index: usize, piece: &Delta, first: bool, bytes: &TokenBytes) -> Value {
         let logprobs = match piece.tokens.as_slice() {
             [] => Value::Null,
             tokens => self.logprobs(tokens, bytes),

@@ -1,54 +1,13 @@
 //! The command line: one file a command, each a clap struct. Both binaries parse it, so `ewe --help` shows
 //! every command; `ewe` hands those that need tensors over to `ewe-torch`.
 
-pub mod accept;
-pub mod backup;
-pub mod batch;
-pub mod budget;
-pub mod chat;
-pub mod check;
-pub mod complete;
-pub mod curate;
-pub mod edit;
-pub mod endpoint;
-pub mod export;
-pub mod filter;
-pub mod formats;
-pub mod generate;
-pub mod import;
-pub mod init;
+pub mod args;
+pub mod curation;
+pub mod data;
 mod interrupt;
-pub mod json;
-pub mod judge;
-pub mod list;
-mod live;
-pub mod local;
-pub mod log;
-pub mod merge;
-pub mod number;
-pub mod paths;
-pub mod plan;
-pub mod quality;
-pub mod reading;
-pub mod recipe;
-pub mod reject;
-pub mod report;
-pub mod review;
-pub mod score;
-pub mod search;
-pub mod select;
-pub mod selftest;
-pub mod serve;
-pub mod show;
-pub mod size;
-pub mod stats;
+pub mod models;
 mod terminal;
 mod tidy;
-mod together;
-pub mod token;
-pub mod train;
-pub mod undo;
-mod words;
 
 use std::{path::Path, process::ExitCode};
 
@@ -86,61 +45,61 @@ pub struct Globals {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make a dataset that begins with seed tasks
-    Init(init::Args),
+    Init(data::init::Args),
     /// Let a model write new tasks, until there are enough
-    Generate(Box<generate::Args>),
+    Generate(Box<data::generate::Args>),
     /// Have a model score instances from 1 to 5, with a reason
-    Judge(Box<judge::Args>),
+    Judge(Box<data::judge::Args>),
     /// Judge a file of tasks: rules and near-duplicates
-    Filter(filter::Args),
+    Filter(data::filter::Args),
     /// Read a file of tasks into the dataset
-    Import(import::Args),
+    Import(data::import::Args),
     /// Write the dataset to a file in one of the field's formats
-    Export(export::Args),
+    Export(data::export::Args),
     /// Show tasks, a line each
-    List(list::Args),
+    List(curation::list::Args),
     /// Show one task with its neighbours, its origin and its history
-    Show(show::Args),
+    Show(curation::show::Args),
     /// Find tasks by their words
-    Search(search::Args),
+    Search(curation::search::Args),
     /// Want tasks in the dataset
-    Accept(accept::Args),
+    Accept(curation::accept::Args),
     /// Want tasks out of the dataset
-    Reject(reject::Args),
+    Reject(curation::reject::Args),
     /// Change the texts of a task
-    Edit(edit::Args),
+    Edit(curation::edit::Args),
     /// Take back the latest action, or any other
-    Undo(undo::Args),
+    Undo(curation::undo::Args),
     /// Show what was done to the dataset
-    Log(log::Args),
+    Log(curation::log::Args),
     /// Copy the dataset to another file, also while it is in use
-    Backup(backup::Args),
+    Backup(data::backup::Args),
     /// Look whether the dataset is in order
-    Check(check::Args),
+    Check(data::check::Args),
     /// Decide about pending tasks one after another, a key each
-    Review(review::Args),
+    Review(curation::review::Args),
     /// Look at tasks and decide about them on a page in the browser
-    Curate(curate::Args),
+    Curate(curation::curate::Args),
     /// Write figures and charts to one HTML file
-    Report(report::Args),
+    Report(curation::report::Args),
     /// Count what is in the dataset and what it cost
-    Stats(stats::Args),
+    Stats(curation::stats::Args),
     /// Fine-tune a model on the dataset
-    Train(train::Args),
+    Train(models::train::Args),
     /// Make a model of a model and an adapter
-    Merge(merge::Args),
+    Merge(models::merge::Args),
     /// Say what a fine-tune needs in memory and time, before anything runs
-    Plan(plan::Args),
+    Plan(models::plan::Args),
     /// Continue the prompts of a file
-    Complete(complete::Args),
+    Complete(models::complete::Args),
     /// Negative log-likelihood of completions
-    Score(score::Args),
+    Score(models::score::Args),
     /// Talk to a model
-    Chat(chat::Args),
+    Chat(models::chat::Args),
     /// Serve a model behind an OpenAI-compatible endpoint
-    Serve(serve::Args),
+    Serve(models::serve::Args),
     /// Check the tensor half on this machine
-    Selftest(selftest::Args),
+    Selftest(models::selftest::Args),
 }
 
 impl Command {
@@ -183,7 +142,7 @@ pub fn parse() -> Result<Cli, ExitCode> {
     let read = || {
         let matches = Cli::command().try_get_matches()?;
         if let Some((name, options)) = matches.subcommand()
-            && let Err(what) = together::check(name, options)
+            && let Err(what) = args::together::check(name, options)
         {
             let mut command = Cli::command();
             return Err(command.error(ErrorKind::ArgumentConflict, what));
@@ -191,7 +150,7 @@ pub fn parse() -> Result<Cli, ExitCode> {
         Ok((Cli::from_arg_matches(&matches)?, matches))
     };
     let (cli, matches) = read().map_err(misread)?;
-    match paths::check(&matches) {
+    match args::paths::check(&matches) {
         Ok(()) => Ok(cli),
         Err(error) => Err(end(&cli.command, Err(error))),
     }

@@ -1,7 +1,7 @@
 //! Which endpoint the next request goes to, and when.
 
-use super::desk::{Desk, Sent, Standing};
 use super::failure::Passing;
+use super::health::{Health, Sent, Standing};
 use crate::backend::EndpointStatus;
 use std::cmp::Reverse;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,7 +26,7 @@ pub struct Settings {
 
 /// Hands out the right to ask an endpoint, first come, first served.
 pub struct Balancer {
-    desks: Mutex<Vec<Desk>>,
+    desks: Mutex<Vec<Health>>,
     /// Held by the one who looks for room; the others wait for it in order.
     turn: tokio::sync::Mutex<()>,
     /// Told when there may be room.
@@ -39,7 +39,7 @@ impl Balancer {
     /// For so many endpoints.
     pub fn new(endpoints: usize, settings: Settings) -> Self {
         Balancer {
-            desks: Mutex::new((0..endpoints).map(|_| Desk::new(settings)).collect()),
+            desks: Mutex::new((0..endpoints).map(|_| Health::new(settings)).collect()),
             turn: tokio::sync::Mutex::new(()),
             room: Notify::new(),
             waiting: AtomicUsize::new(0),
@@ -77,7 +77,7 @@ impl Balancer {
 
     /// Requests that were answered, by all endpoints.
     pub fn answered(&self) -> u64 {
-        self.lock().iter().map(Desk::answers).sum()
+        self.lock().iter().map(Health::answers).sum()
     }
 
     /// How each endpoint is doing; `urls` are their addresses.
@@ -91,14 +91,14 @@ impl Balancer {
             .collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Desk>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Health>> {
         self.desks.lock().expect("no count panicked")
     }
 }
 
 /// The endpoint with the most room; the one that answered least among equals. One that was set aside long enough
 /// comes first, or it would never be seen that it is back.
-fn choose(desks: &[Desk], now: Instant) -> Option<usize> {
+fn choose(desks: &[Health], now: Instant) -> Option<usize> {
     let open = (0..desks.len()).filter(|&i| desks[i].room(now) > 0);
     open.max_by_key(|&i| {
         (

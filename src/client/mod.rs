@@ -6,23 +6,23 @@
 //! - [`reply`]: what comes back; [`body`]: however it was packed; [`lenient`]: also where it is not quite JSON.
 //! - [`failure`]: why a try failed.
 //! - [`balancer`]: which endpoint is asked next.
-//! - [`desk`], [`limit`], [`retry`]: what each bears, how many requests at once, and when again.
+//! - [`health`], [`limit`], [`retry`]: what each bears, how many requests at once, and when again.
 //! - [`key`]: what nobody may see, in whatever [`spelling`].
-//! - [`batch`]: the same questions and answers as lines of a file; [`results`]: files of answers; [`mailbox`]: a model
+//! - [`batch`]: the same questions and answers as lines of a file; [`results`]: files of answers; [`batch_backend`]: a model
 //!   that is asked through such files.
 
 pub mod address;
 pub mod balancer;
 pub mod batch;
+pub mod batch_backend;
 pub mod body;
-pub mod desk;
 pub mod endpoint;
 pub mod failure;
+pub mod health;
 pub mod key;
 pub mod least;
 pub mod lenient;
 pub mod limit;
-pub mod mailbox;
 pub mod objection;
 pub mod reply;
 pub mod results;
@@ -38,11 +38,11 @@ use crate::backend::{
 use crate::reasoning;
 use crate::text::chosen;
 use balancer::{Balancer, Settings, Slot};
-use desk::Standing;
 use endpoint::{Answered, Api, Endpoint, EndpointConfig, chain};
 use failure::{Failure, Kind};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use health::Standing;
 use reqwest::redirect::{Attempt, Policy};
 use retry::Backoff;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -87,8 +87,8 @@ fn tokens(roots: &[&Map<String, Value>], names: &[&str]) -> usize {
         let own = names.iter().find_map(|name| count(root.get(*name)?));
         places.into_iter().flatten().find_map(of).or(own)
     });
-    let plausible = counts.filter(|count| (0.0..=f64::from(u32::MAX)).contains(count));
-    plausible.last().unwrap_or(0.0) as usize
+    let mut plausible = counts.filter(|count| (0.0..=f64::from(u32::MAX)).contains(count));
+    plausible.next_back().unwrap_or(0.0) as usize
 }
 
 /// What was said, with what its end means.

@@ -14,11 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{export::Tickets, failure::Failure, view::TaskView};
-use crate::{
-    report::{Figures, chart},
-    store::{Actor, Change, Edit, Error, Filter, ListRow, Position, Sort, Store, watch::Watch},
-    task::{Origin, Review},
-};
+use crate::report::{Figures, chart};
+use crate::store::file::watch::Watch;
+use crate::store::{Actor, Change, Edit, Error, Filter, ListRow, Position, Sort, Store};
+use crate::task::{Origin, Review};
 
 /// The most tasks in one answer.
 const MOST: i64 = 500;

@@ -1,4 +1,4 @@
-//! The page's door: [`connections::guard`] says who may come, and what is sent along with every answer keeps a browser from
+//! The page's door: [`http_server::guard`] says who may come, and what is sent along with every answer keeps a browser from
 //! doing with it what it should not.
 
 use std::{net::SocketAddr, sync::Arc};
@@ -12,7 +12,7 @@ use axum::{
 };
 
 use super::failure::Failure;
-use crate::connections::{
+use crate::http_server::{
     self,
     guard::{self, Token},
 };
@@ -94,7 +94,7 @@ fn refuse(status: StatusCode, reason: &str) -> Response {
 pub async fn body(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let head = Request::from_parts(parts.clone(), body);
-    match connections::body(head, BODY_LIMIT).await {
+    match http_server::body(head, BODY_LIMIT).await {
         Ok(body) => next.run(Request::from_parts(parts, Body::from(body))).await,
         Err(unread) => refuse(unread.status(), &unread.to_string()),
     }

@@ -18,7 +18,7 @@ use super::{
     failure::Failure,
     guard::{self, Guard},
 };
-use crate::{connections, store::Store};
+use crate::{http_server, store::Store};
 
 /// How long a client may take to send a request's head, and how long a connection may idle.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -112,7 +112,7 @@ impl Server {
 
     /// Serves until `stop` is ready, and then for a moment those who have asked something.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
-        let open = connections::serve(self.listener, self.router, HEAD_TIME, stop).await;
+        let open = http_server::serve(self.listener, self.router, HEAD_TIME, stop).await;
         // What changes the dataset takes milliseconds; whoever takes an export slowly is not waited for.
         let _ = tokio::time::timeout(LAST_WORDS, open.ended()).await;
     }

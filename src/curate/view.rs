@@ -1,15 +1,13 @@
 //! One task with everything that is known of it: what `show` prints and what the page lays out.
 
-use crate::store::{
-    Result, Store,
-    evolution::Evolution,
-    instance::StoredInstance,
-    judgment::Judgment,
-    log::Revision,
-    neighbor::Neighbor,
-    provenance::{Provenance, SourceFile},
-    task::StoredTask,
-};
+use crate::store::asked::evolution::Evolution;
+use crate::store::curation::judgment::Judgment;
+use crate::store::curation::log::Revision;
+use crate::store::instance::StoredInstance;
+use crate::store::query::neighbor::Neighbor;
+use crate::store::query::provenance::{Provenance, SourceFile};
+use crate::store::task::StoredTask;
+use crate::store::{Result, Store};
 
 /// A task, its texts, its neighbours, its origin and its history.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]

@@ -17,7 +17,7 @@ use super::logprobs::{Logprobs, Raw};
 use super::prefix::{self, Prefixes};
 use super::sampler::{Row, Seen, choose};
 use crate::model::CausalLm;
-use crate::model::attention::{Pass, Stretch};
+use crate::model::attention::{ForwardPass, QuerySpan};
 use crate::model::cache::KvCache;
 use crate::model::fault;
 use crate::model::room::{self, Shape};
@@ -216,8 +216,8 @@ impl Engine {
     /// Gives slots to those that wait, as long as there is room and they have no more than about `most` tokens to compute;
     /// gives what each has to, and how much it is. One that begins like another that joins now waits for its
     /// keys and values.
-    fn join(&mut self, most: usize) -> (Vec<Stretch>, usize) {
-        let (mut joined, mut tokens): (Vec<Stretch>, usize) = (Vec::new(), 0);
+    fn join(&mut self, most: usize) -> (Vec<QuerySpan>, usize) {
+        let (mut joined, mut tokens): (Vec<QuerySpan>, usize) = (Vec::new(), 0);
         self.expect();
         while self.running.len() < self.config.max_batch && tokens < most {
             // Out of the queue before anything is done with it: whatever fails takes this one along and none behind it.
@@ -255,7 +255,7 @@ impl Engine {
             let (slot, length) = (self.running.len() as i64, request.prompt.len());
             self.reserve(slot + 1, length as i64 + 1);
             let reused = self.prefixes.fill(&request.prompt, &mut self.cache, slot);
-            joined.push(Stretch {
+            joined.push(QuerySpan {
                 slot,
                 start: reused as i64,
                 length: (length - reused) as i64,
@@ -356,14 +356,14 @@ impl Engine {
 
     /// Computes what those that joined have to, all at once: weights are read once for all of them. Gives the features of
     /// each one's last token, `[n, d]`.
-    fn prefill(&mut self, joined: &[Stretch]) -> Tensor {
+    fn prefill(&mut self, joined: &[QuerySpan]) -> Tensor {
         let tokens: Vec<i64> = joined
             .iter()
             .flat_map(|new| &self.running[new.slot as usize].request.prompt[new.start as usize..])
             .copied()
             .collect();
         let tokens_1t = Tensor::from_slice(&tokens).unsqueeze(0).to_device(self.device);
-        let mut pass = Pass::ragged(&mut self.cache, joined, self.device);
+        let mut pass = ForwardPass::ragged(&mut self.cache, joined, self.device);
         let hidden_1td = self.model.forward(&tokens_1t, &mut pass);
         let mut last = Vec::new();
         for new in joined {
@@ -385,7 +385,7 @@ impl Engine {
         let starts: Vec<i64> = rows.iter().map(|r| r.cached).collect();
         rows.iter_mut().for_each(|r| r.cached += 1);
         let tokens_bt = Tensor::from_slice(&last).unsqueeze(1).to_device(self.device);
-        let mut pass = Pass::cached(&mut self.cache, 0, &starts, 1, self.device);
+        let mut pass = ForwardPass::cached(&mut self.cache, 0, &starts, 1, self.device);
         self.model.forward(&tokens_bt, &mut pass).select(1, 0)
     }
 

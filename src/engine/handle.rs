@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
 use ewe::backend::{Backend, BackendError, Completion, Sampling};
-use ewe::cli::size;
+use ewe::cli::args::size;
 use ewe::text::counted;
 use futures::FutureExt;
 use futures::future::BoxFuture;

@@ -12,7 +12,7 @@ use ewe::backend::{FinishReason, Sampling};
 use tch::{Device, Kind, Tensor};
 
 use super::batch::{Config, Engine, Listener, Request, Wants};
-use crate::model::attention::Pass;
+use crate::model::attention::ForwardPass;
 use crate::model::layers::Linear;
 use crate::model::tests::{golden, loaded};
 use crate::model::{CausalLm, Ends, ModelInfo};
@@ -137,7 +137,7 @@ impl CausalLm for Table {
     fn embed(&self, tokens_bt: &Tensor) -> Tensor {
         Tensor::embedding(&self.scores_vv, tokens_bt, -1, false, false)
     }
-    fn block(&self, _: usize, x_btd: &Tensor, _: &mut Pass) -> Tensor {
+    fn block(&self, _: usize, x_btd: &Tensor, _: &mut ForwardPass) -> Tensor {
         x_btd.shallow_clone()
     }
     fn finish(&self, x_btd: &Tensor) -> Tensor {

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use ewe::backend::Sampling;
-use ewe::cli::complete::{Args, ModelArgs};
-use ewe::cli::local::Engine;
+use ewe::cli::args::local::Engine;
+use ewe::cli::models::complete::{Args, ModelArgs};
 use ewe::interchange::read::Need;
 use ewe::progress::Progress;
 use ewe::text::counted;
@@ -19,8 +19,8 @@ use super::rows::{self, Row};
 use crate::engine::answer::Event;
 use crate::engine::batch::{Advice, Config};
 use crate::engine::handle::LocalBackend;
-use crate::model::chat_form::ChatForm;
 use crate::model::chat_template::Message;
+use crate::model::conversation_template::ConversationTemplate;
 
 /// A row of `--out`.
 #[derive(Serialize)]
@@ -90,7 +90,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
         (None, Some(prompts), Some(out)) => {
             // Everything that can be wrong with the files is found before the model is loaded.
             let rows = rows::read(prompts, &args.reading, Need::Prompt, quiet)?;
-            ewe::replace::check(out)?;
+            ewe::atomic_file::check(out)?;
             let asked = Asked::open(batched(&args.model, &args.engine)?, args, quiet)?;
             let answers = runtime.block_on(all(&asked, prompts, &rows, quiet))?;
             rows::write(out, &answers)
@@ -103,14 +103,14 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
 struct Asked {
     backend: LocalBackend,
     /// With `--chat`.
-    form: Option<ChatForm>,
+    form: Option<ConversationTemplate>,
     sampling: Sampling,
 }
 
 impl Asked {
     fn open(mut backend: LocalBackend, args: &Args, quiet: bool) -> Result<Asked> {
         let mut sampling = args.sampling.sampling();
-        let ask = || ChatForm::to_ask(args.template.as_ref(), backend.tokenizer());
+        let ask = || ConversationTemplate::to_ask(args.template.as_ref(), backend.tokenizer());
         let form = args.chat.then(ask).transpose()?;
         if let Some(form) = &form {
             if !quiet {

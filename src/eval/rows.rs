@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use anyhow::Result;
-use ewe::cli::reading::ReadingArgs;
+use ewe::atomic_file::Lines;
+use ewe::cli::args::reading::ReadingArgs;
 use ewe::interchange::left_out::LeftOut;
 use ewe::interchange::notes::Notes;
 use ewe::interchange::read::{self, Need};
-use ewe::replace::Lines;
 use serde::Serialize;
 
 use crate::model::chat_template::Message;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use ewe::cli::score::Args;
+use ewe::cli::models::score::Args;
 use ewe::interchange::read::Need;
 use ewe::progress::Progress;
 use ewe::text::counted;
@@ -15,9 +15,9 @@ use serde::Serialize;
 use tch::{Kind, Tensor};
 
 use super::rows::{self, Row};
-use crate::model::attention::Pass;
-use crate::model::chat_form::ChatForm;
+use crate::model::attention::ForwardPass;
 use crate::model::chat_template::Message;
+use crate::model::conversation_template::ConversationTemplate;
 use crate::model::hub::{self, Want};
 use crate::model::tokenizer::Tokenizer;
 use crate::model::{LoadedModel, open};
@@ -41,7 +41,7 @@ pub struct Score {
 /// Runs the command.
 pub fn run(args: &Args, quiet: bool) -> Result<()> {
     let rows = rows::read(&args.data, &args.reading, Need::Pair, quiet)?;
-    ewe::replace::check(&args.out)?;
+    ewe::atomic_file::check(&args.out)?;
     let model = &args.model;
     let loaded = open(
         &hub::resolve(&model.model, Want::Model)?,
@@ -50,7 +50,10 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
         &model.place.dtype,
     )?;
     let form = match args.chat {
-        true => Some(ChatForm::to_ask(args.template.as_ref(), &loaded.tokenizer)?),
+        true => Some(ConversationTemplate::to_ask(
+            args.template.as_ref(),
+            &loaded.tokenizer,
+        )?),
         false => None,
     };
     if let Some(form) = form.as_ref().filter(|_| !quiet) {
@@ -72,7 +75,7 @@ struct Encoded {
 
 impl Encoded {
     /// A row as one text; or, by a chat template, as a conversation.
-    fn of(row: &Row, form: Option<&ChatForm>, tokenizer: &Tokenizer) -> Result<Encoded> {
+    fn of(row: &Row, form: Option<&ConversationTemplate>, tokenizer: &Tokenizer) -> Result<Encoded> {
         let (ids, scored) = match form {
             Some(form) => {
                 let answer = Message::new("assistant", &row.completion);
@@ -106,7 +109,7 @@ impl Encoded {
 pub fn score(
     loaded: &LoadedModel,
     rows: &[Row],
-    form: Option<&ChatForm>,
+    form: Option<&ConversationTemplate>,
     path: &Path,
     quiet: bool,
 ) -> Result<Vec<Score>> {
@@ -185,7 +188,7 @@ fn score_batch(loaded: &LoadedModel, batch: &[Encoded]) -> Vec<Score> {
             .to_device(loaded.device);
         let hidden_btd = loaded
             .model
-            .forward(&tokens_bt, &mut Pass::whole(rows, time, loaded.device));
+            .forward(&tokens_bt, &mut ForwardPass::whole(rows, time, loaded.device));
         let on_device = |ids: &[i64]| Tensor::from_slice(ids).to_device(loaded.device);
         let hidden_nd = hidden_btd.flatten(0, 1).index_select(0, &on_device(&places));
         for (hidden_nd, wanted_n) in hidden_nd

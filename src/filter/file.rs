@@ -1,17 +1,17 @@
 //! Judges a file of tasks, row by row, in bounded memory: what is held is a batch of rows and, of every row that was
 //! kept, its words as numbers.
 
-use super::judge::{Candidate, Judge, Place, Verdict};
 use super::rouge::Threshold;
 use super::rules::RuleSet;
+use super::screen::{Candidate, Place, Screen, Verdict};
 use super::shared::{self, Shared};
+use crate::atomic_file::Lines;
 use crate::interchange::kept::Kept;
 use crate::interchange::left_out::{LeftOut, Policy};
 use crate::interchange::parse::Parser;
 use crate::interchange::read::{self, ReadError, Reading, RowReader};
 use crate::interchange::rows::Row;
 use crate::progress::Progress;
-use crate::replace::Lines;
 use crate::task::Task;
 use crate::text::{counted, one_line};
 use anyhow::Result;
@@ -74,7 +74,7 @@ impl Outcome {
 
 /// Judges every row of the file. After an error nothing is written.
 pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
-    let mut judge = Judge::new(config.rules.clone(), config.threshold, config.nearest);
+    let mut judge = Screen::new(config.rules.clone(), config.threshold, config.nearest);
     add_against(&mut judge, &config.against, &config.reading, quiet)?;
     let mut rows = read::open(&config.file, &config.reading)?;
     let mut left_out = LeftOut::begin(&config.policy, quiet)?;
@@ -130,7 +130,7 @@ pub fn filter(config: &Config, quiet: bool) -> Result<Outcome> {
 
 /// Reads the files that rows must not be similar to; `reading` is how the rows themselves are read. A row of these files that
 /// cannot be read is an error always: nobody wants to believe that data is clean which was never looked for.
-pub fn add_against(judge: &mut Judge, files: &[PathBuf], reading: &Reading, quiet: bool) -> Result<()> {
+pub fn add_against(judge: &mut Screen, files: &[PathBuf], reading: &Reading, quiet: bool) -> Result<()> {
     for (source, file) in (1..).zip(files) {
         let mut rows = read::open_beside(file, reading)?;
         let mut bar = Progress::counter(&format!("reading {}", file.display()), "row", quiet);
@@ -208,7 +208,7 @@ impl Batch {
     }
 
     /// A verdict for each row, the first of which is the file's `first`-th.
-    fn judge(&self, judge: &mut Judge, first: u64) -> Vec<Verdict> {
+    fn judge(&self, judge: &mut Screen, first: u64) -> Vec<Verdict> {
         let candidates: Vec<Candidate<'_>> = (first as u32..)
             .zip(&self.rows)
             .filter_map(|(row, (_, task))| {

@@ -7,16 +7,16 @@
 //! - [`decontaminate`]: what must not be in a dataset, since models are measured by it.
 //! - [`elimination`]: what speaks against a task that was made of another.
 //! - [`shared`]: what rows share and do not say.
-//! - [`judge`]: all of it, task after task; [`file`](mod@file): over a file of tasks.
+//! - [`screen`]: all of it, task after task; [`file`](mod@file): over a file of tasks.
 
 pub mod decontaminate;
 pub mod elimination;
 pub mod file;
 pub mod index;
-pub mod judge;
 pub mod lcs;
 pub mod rouge;
 pub mod rules;
+pub mod screen;
 pub mod shared;
 pub mod vocabulary;
 pub mod words;

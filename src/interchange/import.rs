@@ -14,11 +14,9 @@ use super::{
     notes::Notes,
     read::{self, Incoming, Reading},
 };
-use crate::store::{
-    Change, RunStatus, Store,
-    identity::{Identity, Known, Place},
-    imports::{Import, ImportedInstance, ImportedTask},
-};
+use crate::store::asked::identity::{Identity, Known, Place};
+use crate::store::asked::imports::{Import, ImportedInstance, ImportedTask};
+use crate::store::{Change, RunStatus, Store};
 use crate::text::chosen;
 
 /// A piece has at most so many tasks, and about so many bytes of text. Others wait for a piece, so it is to take less than

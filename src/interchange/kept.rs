@@ -20,7 +20,7 @@ use super::{
     rows::Row,
     schema, table,
 };
-use crate::replace::{Replacement, cannot_write};
+use crate::atomic_file::{AtomicFile, cannot_write};
 
 /// At most so many rows of JSON become columns at a time; the first ones say which columns there are.
 const BATCH_ROWS: usize = 1024;
@@ -34,7 +34,7 @@ pub struct Kept {
     path: PathBuf,
 }
 
-type Text = BufWriter<Packed<Replacement>>;
+type Text = BufWriter<Packed<AtomicFile>>;
 
 enum Out {
     Lines(Text),
@@ -97,7 +97,7 @@ impl Kept {
 
 /// Starts a Parquet file at `path`.
 fn columns(path: &Path, source: &RowReader) -> anyhow::Result<Out> {
-    let out = Replacement::begin(path)?;
+    let out = AtomicFile::begin(path)?;
     let Some(columns) = source.columns() else {
         let fields = source.parser().map_or(&[][..], |parser| parser.format().fields());
         return Ok(Out::Parsed(Box::new(Parsed {
@@ -135,7 +135,7 @@ impl Out {
         Ok(())
     }
 
-    fn end(self) -> anyhow::Result<Replacement> {
+    fn end(self) -> anyhow::Result<AtomicFile> {
         match self {
             Out::Lines(out) => flushed(out),
             Out::Array { mut out, rows } => {
@@ -154,7 +154,7 @@ impl Out {
 
 const HINT: &str = "hint: JSON lines hold rows of any kind: give a path that ends in `.jsonl`";
 
-fn flushed(out: Text) -> anyhow::Result<Replacement> {
+fn flushed(out: Text) -> anyhow::Result<AtomicFile> {
     Ok(out.into_inner().map_err(io::IntoInnerError::into_error)?.end()?)
 }
 
@@ -209,7 +209,7 @@ fn write_line(out: &mut impl Write, text: &[u8]) -> io::Result<()> {
 
 /// Rows of a Parquet file to another one, whatever their columns hold: they are copied, never turned into JSON.
 struct Cells {
-    out: ArrowWriter<Replacement>,
+    out: ArrowWriter<AtomicFile>,
     /// The batch that the rows at hand are of.
     batch: Arc<RecordBatch>,
     indices: Vec<u64>,
@@ -276,8 +276,8 @@ fn inexact(text: &[u8]) -> Option<String> {
 /// Rows of JSON to a Parquet file, whose columns are the fields of the first rows.
 struct Parsed {
     /// Taken when the columns are known.
-    out: Option<Replacement>,
-    begun: Option<(ArrowWriter<Replacement>, Decoder)>,
+    out: Option<AtomicFile>,
+    begun: Option<(ArrowWriter<AtomicFile>, Decoder)>,
     /// The columns of a file without rows: those that tell its format.
     fields: &'static [&'static str],
     values: Vec<Value>,
@@ -330,7 +330,7 @@ impl Parsed {
         Ok(())
     }
 
-    fn end(mut self) -> anyhow::Result<Replacement> {
+    fn end(mut self) -> anyhow::Result<AtomicFile> {
         self.flush()?;
         let (out, _) = self
             .begun

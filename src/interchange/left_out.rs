@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use serde::Serialize;
 
 use super::read::{Found, Incoming, Place, ReadError, Row, RowReader};
-use crate::replace::{Lines, is_stdout};
+use crate::atomic_file::{Lines, is_stdout};
 use crate::text::counted;
 
 /// So many rows are said each; of the others it is said how many there are.

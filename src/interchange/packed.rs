@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, bail};
 use flate2::{Compression, write::GzEncoder};
 
-use crate::replace::{Replacement, cannot_write};
+use crate::atomic_file::{AtomicFile, cannot_write};
 
 /// How rows are put down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,14 +108,14 @@ impl<W: Write> Packed<W> {
     }
 }
 
-impl Packed<Replacement> {
+impl Packed<AtomicFile> {
     /// Starts a file at `path`, packed so.
     ///
     /// # Errors
     ///
     /// When nothing can be written there; the message names the path.
-    pub fn begin(path: &Path, packing: Packing) -> anyhow::Result<Packed<Replacement>> {
-        Packed::new(Replacement::begin(path)?, packing).with_context(|| cannot_write(path))
+    pub fn begin(path: &Path, packing: Packing) -> anyhow::Result<Packed<AtomicFile>> {
+        Packed::new(AtomicFile::begin(path)?, packing).with_context(|| cannot_write(path))
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     table::{Rows, Table},
 };
 use crate::{
-    replace::{Replacement, cannot_write},
+    atomic_file::{AtomicFile, cannot_write},
     store::{ExportRow, Filter, Needs, Store},
 };
 
@@ -189,7 +189,7 @@ pub async fn export(
     }
     let needs = store.export_needs().await?;
     let rows = store.export_rows(filter, min_score).await?;
-    let file = Packed::<Replacement>::begin(path, packing)?;
+    let file = Packed::<AtomicFile>::begin(path, packing)?;
     let (file, rows) = write(target, shape, needs, options, rows, file)
         .await
         .with_context(|| cannot_write(path))?;

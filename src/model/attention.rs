@@ -5,19 +5,19 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::branches::{Branch, Branches};
 use super::cache::KvCache;
+use super::prefix_tree::{PrefixNode, PrefixTree};
 use super::rope::{Angles, Rope, positions_from_zero};
 use crate::shim::{self, Segment};
 
-pub use crate::shim::{Rounding, Weighing};
+pub use crate::shim::{AttentionParams, Rounding};
 
-impl Weighing {
+impl AttentionParams {
     /// As most models weigh keys of `d` features: by `1/√d`, all that came before.
-    pub fn by_root(d: i64) -> Weighing {
-        Weighing {
+    pub fn by_root(d: i64) -> AttentionParams {
+        AttentionParams {
             scale: 1.0 / (d as f64).sqrt(),
-            ..Weighing::default()
+            ..AttentionParams::default()
         }
     }
 }
@@ -28,13 +28,13 @@ impl Weighing {
 /// row, stretches of any lengths, or whole sequences and what they share. Rows are padded on the right: attention is causal, so
 /// padding is seen by padding only.
 #[derive(Debug)]
-pub struct Pass<'c> {
+pub struct ForwardPass<'c> {
     batch: i64,
     time: i64,
     positions_bt: Tensor,
     cached: Option<Cached<'c>>,
     segments: Vec<Segment>,
-    branches: Option<Branches>,
+    branches: Option<PrefixTree>,
     wanted: Option<Wanted>,
     masks: Vec<(Option<i64>, Visible)>,
     angles: Vec<(Rope, Angles)>,
@@ -57,7 +57,7 @@ struct Cached<'c> {
 
 /// New tokens of one sequence in a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stretch {
+pub struct QuerySpan {
     /// Its slot.
     pub slot: i64,
     /// Tokens that it holds already.
@@ -75,15 +75,15 @@ pub(super) struct Visible {
     pub mask: Option<Tensor>,
 }
 
-impl<'c> Pass<'c> {
+impl<'c> ForwardPass<'c> {
     /// Whole sequences from their first token, nothing remembered: what training and scoring use.
-    pub fn whole(batch: i64, time: i64, device: Device) -> Pass<'static> {
-        Pass {
+    pub fn whole(batch: i64, time: i64, device: Device) -> ForwardPass<'static> {
+        ForwardPass {
             batch,
             time,
             positions_bt: positions_from_zero(batch, time, device),
             cached: None,
-            segments: segments((0..batch).map(|slot| Stretch {
+            segments: segments((0..batch).map(|slot| QuerySpan {
                 slot,
                 start: 0,
                 length: time,
@@ -97,10 +97,10 @@ impl<'c> Pass<'c> {
 
     /// Whole sequences in one row, nothing remembered: each has positions of its own, and sees itself only. What several begin with
     /// is there once.
-    pub fn packed(branches: &[Branch], device: Device) -> Pass<'static> {
-        let branches = Branches::new(branches, device);
+    pub fn packed(branches: &[PrefixNode], device: Device) -> ForwardPass<'static> {
+        let branches = PrefixTree::new(branches, device);
         let positions = branches.positions();
-        Pass {
+        ForwardPass {
             batch: 1,
             time: positions.len() as i64,
             positions_bt: Tensor::from_slice(&positions).unsqueeze(0).to_device(device),
@@ -115,7 +115,7 @@ impl<'c> Pass<'c> {
 
     /// The same, but block `last`, the last one, gives only what is at `position_w` of the row: of other tokens nobody looks at more than
     /// their keys and values there.
-    pub fn wanted_at(mut self, last: usize, position_w: Tensor) -> Pass<'c> {
+    pub fn wanted_at(mut self, last: usize, position_w: Tensor) -> ForwardPass<'c> {
         debug_assert!(self.branches.is_some(), "of a packed row");
         self.wanted = Some(Wanted { last, position_w });
         self
@@ -131,32 +131,38 @@ impl<'c> Pass<'c> {
 
     /// The next `time` tokens of the sequences in slots `first..first + starts.len()`, which hold `starts` tokens.
     /// Room is made for them. Padding is written too, beyond the row's end, where the next tokens replace it.
-    pub fn cached(cache: &'c mut KvCache, first: i64, starts: &[i64], time: i64, device: Device) -> Pass<'c> {
-        let stretches: Vec<Stretch> = starts
+    pub fn cached(
+        cache: &'c mut KvCache,
+        first: i64,
+        starts: &[i64],
+        time: i64,
+        device: Device,
+    ) -> ForwardPass<'c> {
+        let stretches: Vec<QuerySpan> = starts
             .iter()
             .zip(first..)
-            .map(|(&start, slot)| Stretch {
+            .map(|(&start, slot)| QuerySpan {
                 slot,
                 start,
                 length: time,
             })
             .collect();
-        Pass::over(cache, &stretches, starts.len() as i64, time, device)
+        ForwardPass::over(cache, &stretches, starts.len() as i64, time, device)
     }
 
     /// The next tokens of several sequences, each as long as it is, in one row without padding.
-    pub fn ragged(cache: &'c mut KvCache, stretches: &[Stretch], device: Device) -> Pass<'c> {
+    pub fn ragged(cache: &'c mut KvCache, stretches: &[QuerySpan], device: Device) -> ForwardPass<'c> {
         let time = stretches.iter().map(|stretch| stretch.length).sum();
-        Pass::over(cache, stretches, 1, time, device)
+        ForwardPass::over(cache, stretches, 1, time, device)
     }
 
     fn over(
         cache: &'c mut KvCache,
-        stretches: &[Stretch],
+        stretches: &[QuerySpan],
         batch: i64,
         time: i64,
         device: Device,
-    ) -> Pass<'c> {
+    ) -> ForwardPass<'c> {
         let slots = stretches.iter().map(|s| s.slot + 1).max().unwrap_or(0);
         cache.reserve(
             slots,
@@ -168,7 +174,7 @@ impl<'c> Pass<'c> {
             places.extend(new.clone().map(|at| stretch.slot * cache.capacity() + at));
             positions.extend(new);
         }
-        Pass {
+        ForwardPass {
             batch,
             time,
             positions_bt: Tensor::from_slice(&positions)
@@ -200,8 +206,8 @@ impl<'c> Pass<'c> {
         rope.apply(x_bthd, angles)
     }
 
-    /// Attention of layer `layer`: `softmax(scale · q kᵀ) v`, as `weighing` says. `q_bthd`, `k_btkd`, `v_btkd` to `[b, t, h·d]`, or what is
-    /// [wanted](Pass::wanted) of it. Remembers keys and values in the cache.
+    /// Attention of layer `layer`: `softmax(scale · q kᵀ) v`, as `params` says. `q_bthd`, `k_btkd`, `v_btkd` to `[b, t, h·d]`, or what is
+    /// [wanted](ForwardPass::wanted) of it. Remembers keys and values in the cache.
     ///
     /// libtorch's fused kernels keep scores and softmax in fp32 whatever the inputs' type.
     pub fn attend(
@@ -210,7 +216,7 @@ impl<'c> Pass<'c> {
         q_bthd: &Tensor,
         k_btkd: &Tensor,
         v_btkd: &Tensor,
-        weighing: Weighing,
+        params: AttentionParams,
     ) -> Tensor {
         let size = q_bthd.size();
         let (batch, time, heads, dim) = (size[0], size[1], size[2], size[3]);
@@ -221,7 +227,7 @@ impl<'c> Pass<'c> {
         );
         if let Some(branches) = &self.branches {
             let row = |x: &Tensor| x.squeeze_dim(0);
-            let o_thd = branches.attend(&row(q_bthd), &row(k_btkd), &row(v_btkd), weighing);
+            let o_thd = branches.attend(&row(q_bthd), &row(k_btkd), &row(v_btkd), params);
             return self.wanted(layer, &o_thd.view([batch, time, heads * dim]));
         }
         if let Some(cached) = &mut self.cached {
@@ -233,13 +239,13 @@ impl<'c> Pass<'c> {
         };
         if shim::attends(dim) && shim::usable(&[q_bthd, &k_sckd, &v_sckd]) {
             let q_nhd = q_bthd.view([-1, heads, dim]);
-            let o_nhd = shim::attend(&q_nhd, &k_sckd, &v_sckd, &self.segments, weighing);
+            let o_nhd = shim::attend(&q_nhd, &k_sckd, &v_sckd, &self.segments, params);
             return o_nhd.view([batch, time, heads * dim]);
         }
         if batch == 1 && self.segments.len() > 1 {
-            return self.attend_each(q_bthd, &k_sckd, &v_sckd, weighing);
+            return self.attend_each(q_bthd, &k_sckd, &v_sckd, params);
         }
-        let visible = self.visible(weighing.window, q_bthd.kind());
+        let visible = self.visible(params.window, q_bthd.kind());
         let visible = &self.masks[visible].1;
         // From the start of every row the new keys are all there is: no need to read them back.
         let (k_blkd, v_blkd) = if self.is_batch_of_starts() {
@@ -252,7 +258,7 @@ impl<'c> Pass<'c> {
             };
             (view(&k_sckd), view(&v_sckd))
         };
-        let o_bthd = composed(q_bthd, &k_blkd, &v_blkd, visible.mask.as_ref(), weighing.scale);
+        let o_bthd = composed(q_bthd, &k_blkd, &v_blkd, visible.mask.as_ref(), params.scale);
         o_bthd.reshape([batch, time, heads * dim])
     }
 
@@ -263,7 +269,13 @@ impl<'c> Pass<'c> {
     }
 
     /// Attention of stretches of different lengths, one after the other.
-    fn attend_each(&self, q_1nhd: &Tensor, k_sckd: &Tensor, v_sckd: &Tensor, weighing: Weighing) -> Tensor {
+    fn attend_each(
+        &self,
+        q_1nhd: &Tensor,
+        k_sckd: &Tensor,
+        v_sckd: &Tensor,
+        params: AttentionParams,
+    ) -> Tensor {
         let outputs: Vec<Tensor> = self
             .segments
             .iter()
@@ -274,7 +286,7 @@ impl<'c> Pass<'c> {
                     &positions_1t,
                     segment.start,
                     segment.start,
-                    weighing.window,
+                    params.window,
                     q_1nhd.kind(),
                 );
                 let view = |x: &Tensor| {
@@ -286,7 +298,7 @@ impl<'c> Pass<'c> {
                     &view(k_sckd),
                     &view(v_sckd),
                     visible.mask.as_ref(),
-                    weighing.scale,
+                    params.scale,
                 )
             })
             .collect();
@@ -336,7 +348,7 @@ impl Visible {
 }
 
 /// Stretches laid out one behind the other.
-fn segments(stretches: impl Iterator<Item = Stretch>) -> Vec<Segment> {
+fn segments(stretches: impl Iterator<Item = QuerySpan>) -> Vec<Segment> {
     let mut offset = 0;
     stretches
         .map(|stretch| {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tch::Tensor;
 
 use super::activation::Activation;
-use super::attention::{Pass, Weighing};
+use super::attention::{AttentionParams, ForwardPass};
 use super::config::Fields;
 use super::layers::{Embedding, Linear, RmsNorm};
 use super::rope::{Layout, Rope, Scaling};
@@ -151,7 +151,7 @@ struct Attention {
     k_norm: RmsNorm,
     head_dim: i64,
     rope: Rope,
-    weighing: Weighing,
+    params: AttentionParams,
 }
 
 impl Attention {
@@ -172,15 +172,15 @@ impl Attention {
             } else {
                 config.rope_full
             },
-            weighing: Weighing {
+            params: AttentionParams {
                 scale: config.query_pre_attn_scalar.powf(-0.5),
                 window: slides.then_some(config.sliding_window),
-                ..Weighing::default()
+                ..AttentionParams::default()
             },
         }
     }
 
-    fn forward(&self, layer: usize, x_btd: &Tensor, pass: &mut Pass) -> Tensor {
+    fn forward(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
         let size = x_btd.size();
         let heads = [size[0], size[1], -1, self.head_dim];
         let q_bthd = self.q_norm.forward(&self.q_proj.forward(x_btd).view(heads));
@@ -188,7 +188,7 @@ impl Attention {
         let v_btkd = self.v_proj.forward(x_btd).view(heads);
         let (q_bthd, k_btkd) = (pass.turn(&self.rope, &q_bthd), pass.turn(&self.rope, &k_btkd));
         self.o_proj
-            .forward(&pass.attend(layer, &q_bthd, &k_btkd, &v_btkd, self.weighing))
+            .forward(&pass.attend(layer, &q_bthd, &k_btkd, &v_btkd, self.params))
     }
 }
 
@@ -314,7 +314,7 @@ impl CausalLm for Gemma3 {
         self.embed_tokens.forward(tokens_bt) * self.embed_scale
     }
 
-    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut Pass) -> Tensor {
+    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
         let block = &self.layers[layer];
         let attended_btd = block
             .self_attn

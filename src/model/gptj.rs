@@ -9,7 +9,7 @@ use serde_json::json;
 use tch::Tensor;
 
 use super::activation::Activation;
-use super::attention::{Pass, Rounding, Weighing};
+use super::attention::{AttentionParams, ForwardPass, Rounding};
 use super::config::Fields;
 use super::layers::{Embedding, LayerNorm, Linear};
 use super::rope::{Layout, Rope, Scaling};
@@ -97,19 +97,19 @@ impl Attention {
         }
     }
 
-    fn forward(&self, layer: usize, x_btd: &Tensor, pass: &mut Pass) -> Tensor {
+    fn forward(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
         let size = x_btd.size();
         let heads = [size[0], size[1], self.heads, self.head_dim];
         let q_bthd = pass.turn(&self.rope, &self.q_proj.forward(x_btd).view(heads));
         let k_bthd = pass.turn(&self.rope, &self.k_proj.forward(x_btd).view(heads));
         let v_bthd = self.v_proj.forward(x_btd).view(heads);
         // The reference has no fused attention for GPT-J.
-        let weighing = Weighing {
+        let params = AttentionParams {
             rounding: Rounding::OfOne,
-            ..Weighing::by_root(self.head_dim)
+            ..AttentionParams::by_root(self.head_dim)
         };
         self.out_proj
-            .forward(&pass.attend(layer, &q_bthd, &k_bthd, &v_bthd, weighing))
+            .forward(&pass.attend(layer, &q_bthd, &k_bthd, &v_bthd, params))
     }
 }
 
@@ -201,7 +201,7 @@ impl CausalLm for GptJ {
         self.wte.forward(tokens_bt)
     }
 
-    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut Pass) -> Tensor {
+    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
         let block = &self.h[layer];
         let normed_btd = block.ln_1.forward(x_btd);
         let attended_btd = block.attn.forward(layer, &normed_btd, pass);

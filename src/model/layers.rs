@@ -4,8 +4,8 @@
 use tch::{Device, Kind, Tensor};
 
 use super::lora::Lora;
+use super::matmul;
 use super::nf4::Nf4;
-use super::product;
 use crate::shim::{self, Norm, PackedLinear};
 
 /// `y = W x + b`, with an optional LoRA adapter.
@@ -46,7 +46,7 @@ impl Linear {
         let product = |x_nd: &Tensor, bias: Option<&Tensor>| match (&self.packed, &self.quantised) {
             (Some(packed), _) => packed.forward(x_nd, bias),
             (_, Some(quantised)) => quantised.linear(x_nd, bias),
-            (None, None) => product::linear(x_nd, &self.weight, bias),
+            (None, None) => matmul::linear(x_nd, &self.weight, bias),
         };
         let y_nd = match &self.lora {
             Some(lora) => lora.apply(&x_nd, || self.values(), self.bias.as_ref(), product),

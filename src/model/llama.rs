@@ -12,7 +12,7 @@ use serde_json::json;
 use tch::Tensor;
 
 use super::activation::Activation;
-use super::attention::{Pass, Weighing};
+use super::attention::{AttentionParams, ForwardPass};
 use super::config::Fields;
 use super::layers::{Embedding, Linear, PlainRmsNorm};
 use super::rope::Rope;
@@ -33,13 +33,13 @@ struct Config {
     rms_norm_eps: f64,
     hidden_act: Activation,
     tie_word_embeddings: bool,
-    kin: Kin,
+    kin: Variant,
     rope: Rope,
 }
 
 /// What the members of the family do differently.
 #[derive(Debug, Clone)]
-struct Kin {
+struct Variant {
     /// Biases on queries, keys and values.
     qkv_bias: bool,
     /// A bias on attention's output.
@@ -51,10 +51,10 @@ struct Kin {
     windows: Vec<Option<i64>>,
 }
 
-impl Kin {
-    fn read(family: &str, fields: &Fields, layers: usize) -> Result<Kin> {
+impl Variant {
+    fn read(family: &str, fields: &Fields, layers: usize) -> Result<Variant> {
         let bias = |name: &str| Ok::<bool, anyhow::Error>(fields.optional(name)?.unwrap_or(false));
-        let plain = Kin {
+        let plain = Variant {
             qkv_bias: false,
             o_bias: false,
             mlp_bias: false,
@@ -62,7 +62,7 @@ impl Kin {
             windows: vec![None; layers],
         };
         Ok(match family {
-            "llama" => Kin {
+            "llama" => Variant {
                 qkv_bias: bias("attention_bias")?,
                 o_bias: bias("attention_bias")?,
                 mlp_bias: bias("mlp_bias")?,
@@ -76,17 +76,17 @@ impl Kin {
                 } else {
                     Some(4096)
                 };
-                Kin {
+                Variant {
                     windows: vec![window; layers],
                     ..plain
                 }
             }
-            "qwen2" => Kin {
+            "qwen2" => Variant {
                 qkv_bias: true,
                 windows: upper_windows(fields, layers)?,
                 ..plain
             },
-            _ => Kin {
+            _ => Variant {
                 qkv_bias: bias("attention_bias")?,
                 o_bias: bias("attention_bias")?,
                 qk_norm: true,
@@ -168,7 +168,7 @@ impl Config {
             rms_norm_eps: fields.positive("rms_norm_eps", 1e-6)?,
             hidden_act: Activation::read(fields, "hidden_act", "silu")?,
             tie_word_embeddings: fields.optional("tie_word_embeddings")?.unwrap_or(false),
-            kin: Kin::read(family, fields, num_hidden_layers)?,
+            kin: Variant::read(family, fields, num_hidden_layers)?,
             rope: Rope::read(fields, "rope_theta", head_dim)?,
         })
     }
@@ -185,7 +185,7 @@ struct Attention {
     k_norm: Option<PlainRmsNorm>,
     head_dim: i64,
     rope: Rope,
-    weighing: Weighing,
+    params: AttentionParams,
 }
 
 impl Attention {
@@ -208,14 +208,14 @@ impl Attention {
             k_norm,
             head_dim: config.head_dim,
             rope: config.rope,
-            weighing: Weighing {
+            params: AttentionParams {
                 window: kin.windows[layer],
-                ..Weighing::by_root(config.head_dim)
+                ..AttentionParams::by_root(config.head_dim)
             },
         }
     }
 
-    fn forward(&self, layer: usize, x_btd: &Tensor, pass: &mut Pass) -> Tensor {
+    fn forward(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
         let size = x_btd.size();
         let heads = [size[0], size[1], -1, self.head_dim];
         let mut q_bthd = self.q_proj.forward(x_btd).view(heads);
@@ -226,7 +226,7 @@ impl Attention {
         }
         let (q_bthd, k_btkd) = (pass.turn(&self.rope, &q_bthd), pass.turn(&self.rope, &k_btkd));
         self.o_proj
-            .forward(&pass.attend(layer, &q_bthd, &k_btkd, &v_btkd, self.weighing))
+            .forward(&pass.attend(layer, &q_bthd, &k_btkd, &v_btkd, self.params))
     }
 }
 
@@ -338,7 +338,7 @@ impl CausalLm for Llama {
         self.embed_tokens.forward(tokens_bt)
     }
 
-    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut Pass) -> Tensor {
+    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
         let block = &self.layers[layer];
         let normed_btd = block.input_layernorm.forward(x_btd);
         let attended_btd = block.self_attn.forward(layer, &normed_btd, pass);

@@ -4,7 +4,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::product;
+use super::matmul;
 
 /// A low-rank correction of a linear layer (LoRA, Hu et al. 2021): `scale · B(A(dropout(x)))`.
 ///
@@ -56,10 +56,10 @@ impl Lora {
     /// `[n, rank]` is made on the way, and it is B that is scaled.
     fn add_to(&self, y_no: &Tensor, x_ni: &Tensor) -> Tensor {
         let kind = x_ni.kind();
-        let inner_nr = product::linear(x_ni, &self.a.to_kind(kind), None);
+        let inner_nr = matmul::linear(x_ni, &self.a.to_kind(kind), None);
         let scaled_or = (&self.b * self.scale).to_kind(kind);
-        match product::widens(&inner_nr) {
-            true => y_no + product::linear(&inner_nr, &scaled_or, None),
+        match matmul::widens(&inner_nr) {
+            true => y_no + matmul::linear(&inner_nr, &scaled_or, None),
             false => y_no.addmm(&inner_nr, &scaled_or.tr()),
         }
     }

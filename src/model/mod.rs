@@ -1,9 +1,9 @@
 //! Causal language models over libtorch. In reading order:
 //!
 //! - [`gptj`], [`neox`], [`llama`], [`gemma3`]: an architecture a file.
-//! - [`layers`], [`lora`], [`activation`], [`rope`], [`attention`], [`branches`], [`product`], [`nf4`], [`cache`] (and its [`room`]): what they share.
+//! - [`layers`], [`lora`], [`activation`], [`rope`], [`attention`], [`prefix_tree`], [`matmul`], [`nf4`], [`cache`] (and its [`room`]): what they share.
 //! - [`config`], [`weights`], [`tokenizer`] (and its [guard](tokenizer_guard)), [`token_bytes`], [`chat_template`], [`adapter`]: what is read from a model's directory.
-//! - [`chat_form`]: in which form a model is asked, by its own template, one of ewe's, or the user's ([`block_template`]).
+//! - [`conversation_template`]: in which form a model is asked, by its own template, one of ewe's, or the user's ([`block_template`]).
 //! - [`torch_file`], [`pickle`]: weights in PyTorch's own format, read without running it.
 //! - [`hub`]: models named by their id on the Hugging Face hub.
 //! - [`device`]: where it computes, and in which type; [`fault`]: what libtorch could not do.
@@ -14,11 +14,10 @@ pub mod activation;
 pub mod adapter;
 pub mod attention;
 pub mod block_template;
-pub mod branches;
 pub mod cache;
-pub mod chat_form;
 pub mod chat_template;
 pub mod config;
+pub mod conversation_template;
 pub mod device;
 pub mod fault;
 pub mod fingerprint;
@@ -28,10 +27,11 @@ pub mod hub;
 pub mod layers;
 pub mod llama;
 pub mod lora;
+pub mod matmul;
 pub mod neox;
 pub mod nf4;
 mod pickle;
-pub mod product;
+pub mod prefix_tree;
 pub mod room;
 pub mod rope;
 #[cfg(test)]
@@ -47,7 +47,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow, bail};
 use tch::{Device, Kind, Tensor};
 
-use attention::Pass;
+use attention::ForwardPass;
 use config::Fields;
 use layers::{Embedding, Linear};
 use tokenizer::Tokenizer;
@@ -89,8 +89,8 @@ pub trait CausalLm: Send {
     /// `tokens_bt` to the first block's `x_btd`.
     fn embed(&self, tokens_bt: &Tensor) -> Tensor;
 
-    /// Block `layer`: `x_btd` to `x_btd`, or in the last to what the pass [wants](Pass::wanted_at).
-    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut Pass) -> Tensor;
+    /// Block `layer`: `x_btd` to `x_btd`, or in the last to what the pass [wants](ForwardPass::wanted_at).
+    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor;
 
     /// The last norm: `x_btd` to `hidden_btd`.
     fn finish(&self, x_btd: &Tensor) -> Tensor;
@@ -103,7 +103,7 @@ pub trait CausalLm: Send {
     fn head(&self) -> (Tensor, Option<Tensor>);
 
     /// `tokens_bt` to `hidden_btd`, after the last norm, or to what the pass wants of it.
-    fn forward(&self, tokens_bt: &Tensor, pass: &mut Pass) -> Tensor {
+    fn forward(&self, tokens_bt: &Tensor, pass: &mut ForwardPass) -> Tensor {
         let mut x_btd = self.embed(tokens_bt);
         for layer in 0..self.info().layers {
             x_btd = self.block(layer, &x_btd, pass);

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tch::Tensor;
 
 use super::activation::Activation;
-use super::attention::{Pass, Weighing};
+use super::attention::{AttentionParams, ForwardPass};
 use super::config::Fields;
 use super::layers::{Embedding, LayerNorm, Linear};
 use super::rope::Rope;
@@ -101,7 +101,7 @@ impl Attention {
         }
     }
 
-    fn forward(&self, layer: usize, x_btd: &Tensor, pass: &mut Pass) -> Tensor {
+    fn forward(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
         let size = x_btd.size();
         // Query, key and value of a head lie together.
         let qkv_bth3d =
@@ -111,9 +111,9 @@ impl Attention {
         let part = |n: i64| qkv_bth3d.narrow(3, n * self.head_dim, self.head_dim);
         let q_bthd = pass.turn(&self.rope, &part(0));
         let k_bthd = pass.turn(&self.rope, &part(1));
-        let weighing = Weighing::by_root(self.head_dim);
+        let params = AttentionParams::by_root(self.head_dim);
         self.dense
-            .forward(&pass.attend(layer, &q_bthd, &k_bthd, &part(2), weighing))
+            .forward(&pass.attend(layer, &q_bthd, &k_bthd, &part(2), params))
     }
 }
 
@@ -229,7 +229,7 @@ impl CausalLm for GptNeoX {
         self.embed_in.forward(tokens_bt)
     }
 
-    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut Pass) -> Tensor {
+    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
         let block = &self.layers[layer];
         let normed_btd = block.input_layernorm.forward(x_btd);
         let attended_btd = block.attention.forward(layer, &normed_btd, pass);

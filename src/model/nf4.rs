@@ -7,7 +7,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::product::lacks_bf16;
+use super::matmul::lacks_bf16;
 use crate::shim::nf4::{Coded, dequantised, linear_nf4};
 
 /// Weights that share a scale.
@@ -180,7 +180,7 @@ mod tests {
                 };
                 let weight = quantised.values(kind);
                 let ours = run(&|x| quantised.linear(x, bias));
-                let want = run(&|x| super::super::product::linear(x, &weight, bias));
+                let want = run(&|x| super::super::matmul::linear(x, &weight, bias));
                 let apart = |a: &Tensor, b: &Tensor| (a - b).abs().max().double_value(&[]);
                 let limit = if kind == Kind::Float { 1e-5 } else { 0.13 };
                 assert!(apart(&ours.0, &want.0) <= limit && apart(&ours.1, &want.1) <= limit);

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
 
 use super::config::Fields;
-use crate::shim::{self, Turn};
+use crate::shim::{self, RopePairing};
 
 /// Which features of a head turn together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,21 +170,21 @@ impl Rope {
         let (cos, sin) = (&angles.cos_bt1d, &angles.sin_bt1d);
         if shim::usable(&[x_bthd, cos, sin]) {
             let turn = match self.layout {
-                Layout::Halves => Turn::Halves,
-                Layout::Pairs => Turn::Pairs,
+                Layout::Halves => RopePairing::Halves,
+                Layout::Pairs => RopePairing::Pairs,
             };
             let rows = |x: &Tensor| x.view([-1, self.dims]);
             let x_nhd = x_bthd.flatten(0, 1);
             return shim::rope(turn, &x_nhd, &rows(cos), &rows(sin)).view_as(x_bthd);
         }
         if self.dims == width {
-            return self.turn(x_bthd, angles);
+            return self.apply_rope(x_bthd, angles);
         }
-        let turned = self.turn(&x_bthd.narrow(3, 0, self.dims), angles);
+        let turned = self.apply_rope(&x_bthd.narrow(3, 0, self.dims), angles);
         Tensor::cat(&[turned, x_bthd.narrow(3, self.dims, width - self.dims)], 3)
     }
 
-    fn turn(&self, x_bthd: &Tensor, angles: &Angles) -> Tensor {
+    fn apply_rope(&self, x_bthd: &Tensor, angles: &Angles) -> Tensor {
         let swapped = match self.layout {
             Layout::Halves => x_bthd.roll(self.dims / 2, 3),
             Layout::Pairs => x_bthd.unflatten(3, [self.dims / 2, 2]).flip(-1).flatten(-2, -1),

@@ -3,7 +3,7 @@
 use super::outcome::{Outcome, near_duplicate};
 use super::{Progress, Run};
 use crate::filter::{Index, Score, Threshold};
-use crate::store::round::{Admission, AdmittedInstruction, AdmittedRound, Rejection, Similar, is_new};
+use crate::store::asked::round::{Admission, AdmittedInstruction, AdmittedRound, Rejection, Similar, is_new};
 use anyhow::{Context, Result};
 
 /// Rounds that are decided on and go into the store together. Each is still all there or not at all; that they wait for

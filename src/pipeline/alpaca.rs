@@ -6,7 +6,7 @@ use crate::generate::alpaca::{self, Piece};
 use crate::generate::recipe::Alpaca;
 use crate::generate::recipe::alpaca::STAGE;
 use crate::prompt::task_list;
-use crate::store::round::{AdmittedInstance, Rejection};
+use crate::store::asked::round::{AdmittedInstance, Rejection};
 
 impl Run<'_> {
     /// Runs one round up to, and not including, its admission.

@@ -1,8 +1,8 @@
 //! The settings of a run, and which earlier runs had the same.
 
 use super::budget::Budget;
-use crate::filter::judge::NEAR_DUPLICATE;
 use crate::filter::rules::RuleSet;
+use crate::filter::screen::NEAR_DUPLICATE;
 use crate::filter::{Threshold, elimination};
 use crate::generate::recipe::{Evolve, Recipe};
 use crate::generate::topics::Topics;

@@ -14,8 +14,8 @@ use crate::generate::parse;
 use crate::generate::recipe::Evolve;
 use crate::generate::recipe::evolve::Stage;
 use crate::prompt::evolution as prompt;
-use crate::store::evolution::NewEvolution;
-use crate::store::round::{Rejection, Similar};
+use crate::store::asked::evolution::NewEvolution;
+use crate::store::asked::round::{Rejection, Similar};
 use crate::task::{Origin, Review, Task};
 
 /// The constants with the parts of the prompts that are the same in all rounds.

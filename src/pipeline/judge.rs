@@ -7,7 +7,7 @@ use super::{Ending, NoAnswer};
 use crate::backend::{Backend, EndpointStatus, Sampling, content_key};
 use crate::generate::judgment;
 use crate::prompt::judge;
-use crate::store::judgment::{Choice, NewJudgment, Unjudged};
+use crate::store::curation::judgment::{Choice, NewJudgment, Unjudged};
 use crate::store::{RunStatus, Store};
 use anyhow::{Result, bail};
 use futures::stream::StreamExt;

@@ -4,7 +4,7 @@ use super::pool::Pool;
 use crate::filter::Threshold;
 use crate::progress::Progress;
 use crate::store::Store;
-use crate::store::neighbor::NewNeighbors;
+use crate::store::query::neighbor::NewNeighbors;
 use anyhow::Result;
 use std::collections::HashSet;
 

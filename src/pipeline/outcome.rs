@@ -3,11 +3,11 @@
 use super::ask::Answer;
 use crate::backend::Completion;
 use crate::filter::Score;
-use crate::filter::judge::NEAR_DUPLICATE;
 use crate::filter::rules::Objection;
+use crate::filter::screen::NEAR_DUPLICATE;
 use crate::generate::parse::Fault;
-use crate::store::evolution::NewEvolution;
-use crate::store::round::{AdmittedInstance, Rejection, Similar};
+use crate::store::asked::evolution::NewEvolution;
+use crate::store::asked::round::{AdmittedInstance, Rejection, Similar};
 
 /// The reason of what stands for an answer without text.
 const EMPTY_ANSWER: &str = "empty_answer";

@@ -4,7 +4,7 @@ use crate::filter::{Index, Threshold};
 use crate::generate::examples::Shelf;
 use crate::prompt::task_list;
 use crate::store::Store;
-use crate::store::round::PoolTask;
+use crate::store::asked::round::PoolTask;
 use crate::task::{Instance, Origin, Review, Task};
 use anyhow::Result;
 use std::collections::HashMap;

@@ -7,7 +7,7 @@ use crate::generate::parse;
 use crate::generate::recipe::self_instruct::Stage;
 use crate::generate::recipe::{Evolve, SelfInstruct};
 use crate::prompt::few_shot::{self, Classification, InputFirst, OutputFirst};
-use crate::store::round::{AdmittedInstance, Rejection};
+use crate::store::asked::round::{AdmittedInstance, Rejection};
 use crate::task::Task;
 
 /// The recipe with the parts of its prompts that are the same in all rounds.

@@ -7,7 +7,8 @@ use super::{
     Figures,
     chart::svg::{self, escape, grouped, short},
 };
-use crate::{store::facts, task::Review};
+use crate::store::query::facts;
+use crate::task::Review;
 
 /// A figure of the card.
 struct Fact {

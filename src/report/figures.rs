@@ -2,14 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{
-    store::{
-        Result, Store,
-        stats::{RunCost, Totals},
-        tally::Counts,
-    },
-    task::{Origin, Review},
-};
+use crate::store::query::stats::{RunCost, Totals};
+use crate::store::query::tally::Counts;
+use crate::store::{Result, Store};
+use crate::task::{Origin, Review};
 
 /// The most points of [`Growth`].
 const MOST_POINTS: i64 = 96;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::text::noun;
 use crate::{
-    replace::{Replacement, cannot_write},
+    atomic_file::{AtomicFile, cannot_write},
     store::Store,
 };
 
@@ -30,7 +30,7 @@ pub async fn write(store: &Store, path: &Path) -> anyhow::Result<()> {
         .unwrap_or(store.path().as_os_str())
         .to_string_lossy()
         .into_owned();
-    let mut file = Replacement::begin(path)?;
+    let mut file = AtomicFile::begin(path)?;
     file.write_all(html(&name, &figures).as_bytes())
         .with_context(|| cannot_write(path))?;
     store.check_unchanged()?;

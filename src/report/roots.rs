@@ -10,7 +10,7 @@
 
 use std::{collections::HashSet, sync::LazyLock};
 
-use crate::store::tally::Roots;
+use crate::store::query::tally::Roots;
 
 /// For [`crate::store::Store::totals`]. The version grows with every change to what this file answers.
 pub const ROOTS: Roots = Roots { version: 1, of: root };

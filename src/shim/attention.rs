@@ -7,12 +7,12 @@ use std::ffi::{c_char, c_int, c_void};
 use tch::{TchError, Tensor};
 
 use super::checked;
-use super::kernels::Weighing;
+use super::kernels::AttentionParams;
 
-/// Tokens of a row that follow those of another branch of it, or begin a sequence. Branches lie one behind the other, each behind the
+/// Tokens of a row that follow those of another branch of it, or begin a sequence. PrefixTree lie one behind the other, each behind the
 /// one that it follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Branch {
+pub struct PrefixNode {
     /// Tokens.
     pub length: i64,
     /// Index of the branch that it follows.
@@ -20,7 +20,7 @@ pub struct Branch {
 }
 
 #[repr(C)]
-struct RawBranch {
+struct RawPrefixNode {
     length: i64,
     after: i64,
 }
@@ -30,7 +30,7 @@ unsafe extern "C" {
         q: *mut c_void,
         k: *mut c_void,
         v: *mut c_void,
-        branches: *const RawBranch,
+        branches: *const RawPrefixNode,
         count: usize,
         scale: f64,
         window: i64,
@@ -45,7 +45,7 @@ unsafe extern "C" {
         v: *mut c_void,
         ends_q: *mut c_void,
         ends_k: *mut c_void,
-        branches: *const RawBranch,
+        branches: *const RawPrefixNode,
         count: usize,
         scale: f64,
         window: i64,
@@ -59,8 +59,8 @@ fn raw(x: &Tensor) -> *mut c_void {
     x.as_ptr() as *mut c_void
 }
 
-fn raws(branches: &[Branch]) -> Vec<RawBranch> {
-    let of = |branch: &Branch| RawBranch {
+fn raws(branches: &[PrefixNode]) -> Vec<RawPrefixNode> {
+    let of = |branch: &PrefixNode| RawPrefixNode {
         length: branch.length,
         after: branch.after.map_or(-1, |index| index as i64),
     };
@@ -77,8 +77,8 @@ pub fn attend_branches(
     q_thd: &Tensor,
     k_tkd: &Tensor,
     v_tkd: &Tensor,
-    branches: &[Branch],
-    weighing: Weighing,
+    branches: &[PrefixNode],
+    params: AttentionParams,
     widen: bool,
 ) -> Tensor {
     let raws = raws(branches);
@@ -86,7 +86,7 @@ pub fn attend_branches(
     // SAFETY: the pointers are live tensors' and a live slice's; what comes back is a new tensor of ours.
     unsafe {
         checked(|error, room| {
-            let window = weighing.window.unwrap_or(0);
+            let window = params.window.unwrap_or(0);
             let (branches, count) = (raws.as_ptr(), raws.len());
             let (q, k, v) = (raw(q_thd), raw(k_tkd), raw(v_tkd));
             ewe_attend_branches(
@@ -95,7 +95,7 @@ pub fn attend_branches(
                 v,
                 branches,
                 count,
-                weighing.scale,
+                params.scale,
                 window,
                 c_int::from(widen),
                 &mut out,
@@ -124,9 +124,9 @@ pub fn attend_flash(
     q_thd: &Tensor,
     k_tkd: &Tensor,
     v_tkd: &Tensor,
-    branches: &[Branch],
+    branches: &[PrefixNode],
     ends: &Ends,
-    weighing: Weighing,
+    params: AttentionParams,
 ) -> Result<Tensor, TchError> {
     let raws = raws(branches);
     let mut out = std::ptr::null_mut();
@@ -136,7 +136,7 @@ pub fn attend_flash(
             let (q, k, v) = (raw(q_thd), raw(k_tkd), raw(v_tkd));
             let (ends_q, ends_k) = (raw(&ends.queries), raw(&ends.keys));
             let (branches, count) = (raws.as_ptr(), raws.len());
-            let window = weighing.window.unwrap_or(0);
+            let window = params.window.unwrap_or(0);
             ewe_attend_flash(
                 q,
                 k,
@@ -145,7 +145,7 @@ pub fn attend_flash(
                 ends_k,
                 branches,
                 count,
-                weighing.scale,
+                params.scale,
                 window,
                 &mut out,
                 error,

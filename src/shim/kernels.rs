@@ -33,7 +33,7 @@ pub enum Norm {
 /// Which features of a head turn together.
 #[repr(i32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub enum RopePairing {
     /// Feature `i` with `i + dims/2`.
     Halves = 0,
     /// Feature `2i` with `2i + 1`.
@@ -53,7 +53,7 @@ pub enum Rounding {
 
 /// How queries weigh the keys that they see.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Weighing {
+pub struct AttentionParams {
     /// Products of query and key are multiplied with this.
     pub scale: f64,
     /// A token sees itself and those before it, at most so many.
@@ -185,7 +185,7 @@ pub fn rms_norm(
 /// # Panics
 ///
 /// If shapes do not match, or one is not what [usable](super::usable) asks of memory.
-pub fn rope(turn: Turn, x_nhd: &Tensor, cos_nr: &Tensor, sin_nr: &Tensor) -> Tensor {
+pub fn rope(turn: RopePairing, x_nhd: &Tensor, cos_nr: &Tensor, sin_nr: &Tensor) -> Tensor {
     assert!(alike(&[x_nhd, cos_nr, sin_nr]));
     let (size, angles) = (x_nhd.size(), cos_nr.size());
     let [n, heads, width] = size[..] else {
@@ -269,7 +269,7 @@ pub fn attend(
     k_sckd: &Tensor,
     v_sckd: &Tensor,
     segments: &[Segment],
-    weighing: Weighing,
+    params: AttentionParams,
 ) -> Tensor {
     assert!(alike(&[q_nhd, k_sckd, v_sckd]));
     let (size, keys) = (q_nhd.size(), k_sckd.size());
@@ -304,9 +304,9 @@ pub fn attend(
             d,
             capacity * kv_heads * d,
             kv_heads * d,
-            weighing.scale as f32,
-            weighing.window.unwrap_or(0),
-            weighing.rounding as c_int,
+            params.scale as f32,
+            params.window.unwrap_or(0),
+            params.rounding as c_int,
         );
     }
     out

@@ -1,5 +1,5 @@
 //! The updates of `csrc/optimizers.h`, made safe: one pass over a tensor's weights and over what the optimizer remembers of
-//! them, on the CPU. `train::composed` does the same with libtorch's operations.
+//! them, on the CPU. `train::optim::fallback` does the same with libtorch's operations.
 //!
 //! Shapes: `r` rows and `c` columns of a matrix, `b` blocks of [`BLOCK`] elements.
 

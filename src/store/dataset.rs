@@ -2,11 +2,9 @@
 
 use futures::{Stream, StreamExt};
 
-use super::{
-    Error, Filter, Result, Store,
-    sql::Sql,
-    way::{BY_ID, Wanted},
-};
+use super::{Error, Filter, Result, Store};
+use crate::store::query::query_plan::{BY_ID, Wanted};
+use crate::store::query::sql::Sql;
 use crate::task::{Origin, Review};
 
 /// One example: an instance with its task's instruction.

@@ -15,45 +15,16 @@
 //! - [`draft`]: a file that appears whole; [`backup`]: a copy of one in use; [`check`]: whether all of it is in order.
 //! - [`error`]: what can go wrong with a file, in words.
 
-mod acting;
-mod adding;
-mod answers;
-pub mod backup;
-pub mod batch;
-pub mod check;
-pub mod choices;
+pub mod asked;
 mod column;
+pub mod curation;
 pub mod dataset;
-pub mod draft;
-pub mod edit;
 pub mod error;
-pub mod evolution;
-pub mod facts;
-pub mod filter;
-pub mod fts;
-mod header;
-pub mod identity;
-pub mod imports;
+pub mod file;
 pub mod instance;
-pub mod judgment;
-pub mod list;
-pub mod lock;
-pub mod log;
-pub mod neighbor;
-pub mod open;
-pub mod provenance;
-pub mod request;
-pub mod revision;
-pub mod round;
+pub mod query;
 mod rows;
-pub mod run;
-mod sql;
-pub mod stats;
-pub mod tally;
 pub mod task;
-pub mod undo;
-pub mod watch;
-mod way;
 
 use std::{
     path::{Path, PathBuf},
@@ -68,17 +39,17 @@ use sqlx::{
 };
 
 use crate::leave;
-use open::ReadOnly;
+use file::open::ReadOnly;
 
-pub use batch::Batch;
+pub use asked::batch::Batch;
+pub use asked::run::RunStatus;
+pub use curation::edit::{Edit, InstanceEdit};
+pub use curation::revision::{Actor, Change};
 pub use dataset::{DatasetRow, ExportRow, Needs};
-pub use draft::Draft;
-pub use edit::{Edit, InstanceEdit};
 pub use error::{Error, Result};
-pub use filter::Filter;
-pub use list::{ListRow, Position, Sort};
-pub use revision::{Actor, Change};
-pub use run::RunStatus;
+pub use file::draft::Draft;
+pub use query::filter::Filter;
+pub use query::list::{ListRow, Position, Sort};
 pub use task::NewTask;
 
 /// Every migration, compiled in.
@@ -106,7 +77,7 @@ pub struct Store {
     path: PathBuf,
     options: SqliteConnectOptions,
     read_only: Option<ReadOnly>,
-    answers: answers::Answers,
+    answers: asked::answers::Answers,
 }
 
 impl Store {
@@ -140,8 +111,8 @@ impl Store {
             .max_connections(1)
             .acquire_timeout(PATIENCE)
             .connect_lazy_with(options.clone().busy_timeout(LOOK_AGAIN));
-        open::note_opened(&pool);
-        open::note_opened(&writers);
+        file::open::note_opened(&pool);
+        file::open::note_opened(&writers);
         Ok(Store {
             pool,
             writers,

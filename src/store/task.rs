@@ -2,7 +2,8 @@
 
 use sqlx::SqliteConnection;
 
-use super::{Error, Result, Store, adding, instance};
+use super::{Error, Result, Store, instance};
+use crate::store::asked::bulk_guard;
 use crate::task::{Origin, Review, Task};
 
 /// A task to be stored.
@@ -83,9 +84,9 @@ pub struct StoredTask {
     pub updated_at: String,
 }
 
-/// Adds a task and its instances within the caller's transaction, between [`adding::begin`] and [`adding::end`].
+/// Adds a task and its instances within the caller's transaction, between [`bulk_guard::begin`] and [`bulk_guard::end`].
 pub(crate) async fn insert(connection: &mut SqliteConnection, id: i64, new: &NewTask) -> Result<()> {
-    let length = adding::length(&new.task.instruction, &new.task.instances);
+    let length = bulk_guard::length(&new.task.instruction, &new.task.instances);
     sqlx::query!(
         "
         INSERT INTO task (
@@ -127,13 +128,13 @@ impl Store {
     /// Adds all tasks or, after an error, none; returns their ids in order.
     pub async fn add_tasks(&self, tasks: &[NewTask]) -> Result<Vec<i64>> {
         let mut transaction = self.write().await?;
-        let first = adding::begin(&mut transaction).await?;
+        let first = bulk_guard::begin(&mut transaction).await?;
         let mut ids = Vec::with_capacity(tasks.len());
         for (id, new) in (first..).zip(tasks) {
             insert(&mut transaction, id, new).await?;
             ids.push(id);
         }
-        adding::end(&mut transaction, first).await?;
+        bulk_guard::end(&mut transaction, first).await?;
         transaction.commit().await?;
         Ok(ids)
     }

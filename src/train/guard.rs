@@ -3,7 +3,7 @@
 //! It knows the last hundred steps, which a resumed run reads from its metrics, so that it decides as one that was never
 //! interrupted.
 
-use super::metrics::StepMetrics;
+use crate::train::out::metrics::StepMetrics;
 use ewe::text::counted;
 use std::collections::VecDeque;
 

@@ -7,7 +7,7 @@
 //!
 //! Shapes: `n` target positions, `c` of a chunk, `r` of a tile, `d` hidden features, `v` vocabulary.
 
-use crate::model::product;
+use crate::model::matmul;
 use tch::{Kind, Tensor};
 
 /// The output head: `logits = hidden · weightᵀ + bias`.
@@ -85,7 +85,7 @@ pub fn cross_entropy(hidden_nd: &Tensor, target_n: &Tensor, head: &Head, scale: 
         let hidden_cd = hidden_nd.narrow(0, start, size).detach();
         let target_c = target_n.narrow(0, start, size);
         let mut logits_cv = buffer_cv.narrow(0, 0, size);
-        product::linear_into(&mut logits_cv, &hidden_cd, &head.weight_vd, head.bias_v.as_ref());
+        matmul::linear_into(&mut logits_cv, &hidden_cd, &head.weight_vd, head.bias_v.as_ref());
         softmax_minus_one_hot(
             &logits_cv,
             &target_c,
@@ -95,14 +95,14 @@ pub fn cross_entropy(hidden_nd: &Tensor, target_n: &Tensor, head: &Head, scale: 
         );
         if let Some(hidden_grad_nd) = &hidden_grad_nd {
             let mut part_cd = hidden_grad_nd.narrow(0, start, size);
-            product::linear_into(&mut part_cd, &logits_cv, &head.weight_vd.tr(), None);
+            matmul::linear_into(&mut part_cd, &logits_cv, &head.weight_vd.tr(), None);
             part_cd *= scale;
         }
         if want == Want::All {
             let scaled_dc = (hidden_cd * scale).tr();
             add_to(
                 &mut losses.weight_vd,
-                product::linear(&logits_cv.tr(), &scaled_dc, None),
+                matmul::linear(&logits_cv.tr(), &scaled_dc, None),
             );
             if head.bias_v.is_some() {
                 // A sum along columns would convert all of them to fp32 first.

@@ -2,51 +2,30 @@
 //!
 //! - [`run`], [`prepare`], [`steps`]: the command from its arguments to its result.
 //! - [`settings`]: what a run does, resolved once.
-//! - [`source`], [`form`], [`dataset`]: rows become examples.
-//! - [`batch`], [`largest`], [`schedule`]: what a step sees, how it is cut, which piece takes most memory, how fast it learns.
-//! - [`learner`]: the model in training, made of [`loss`], [`trained`], [`lora`] and [`optimizer`].
-//! - [`adamw`], [`adafactor`]: the update rules, as kernels or [`composed`] of libtorch's operations.
+//! - [`source`], [`row_template`], [`dataset`]: rows become examples.
+//! - [`micro_batch`], [`heaviest`], [`schedule`]: what a step sees, how it is cut, which piece takes most memory, how fast it learns.
+//! - [`trainer`]: the model in training, made of [`loss`], [`parameter`], [`lora`] and [`optimizer`].
+//! - [`adamw`], [`adafactor`]: the update rules, as kernels or [`fallback`] of libtorch's operations.
 //! - [`guard`], [`metrics`], [`events`], [`speed`], [`interrupt`]: what is noticed and noted on the way.
 //! - [`plan`], [`selftest`]: what is needed, and what can be relied on.
-//! - [`out`], [`checkpoint`], [`finished`], [`save`], [`saved_form`], [`merge`], [`files`]: what is written, and where.
+//! - [`out`], [`checkpoint`], [`finished`], [`save`], [`saved_template`], [`merge`], [`files`]: what is written, and where.
 
-pub mod adafactor;
-pub mod adamw;
-pub mod batch;
-pub mod checkpoint;
-pub mod composed;
-pub mod dataset;
-pub mod events;
-pub mod files;
-pub mod finished;
-pub mod form;
+pub mod data;
 pub mod guard;
 pub mod interrupt;
-pub mod largest;
-pub mod learner;
-pub mod lora;
 pub mod loss;
-pub mod merge;
-pub mod metrics;
-pub mod optimizer;
+pub mod optim;
 pub mod out;
 pub mod plan;
 pub mod prepare;
 #[cfg(test)]
 mod reference;
 pub mod run;
-pub mod save;
-pub mod saved_form;
-pub mod schedule;
 pub mod selftest;
 pub mod settings;
-pub mod source;
 pub mod speed;
 pub mod steps;
-pub mod trained;
-pub mod trial;
-#[cfg(test)]
-mod update_rules;
+pub mod trainer;
 
 use sha2::{Digest, Sha256};
 

@@ -1,11 +1,18 @@
 //! The folder of a result, which one process writes at a time: one that is filled as a run goes on
 //! ([`OutFolder`]), and one that is there when it is whole ([`NewFolder`]).
 
-use super::finished;
+pub mod checkpoint;
+pub mod events;
+pub mod files;
+pub mod finished;
+pub mod merge;
+pub mod metrics;
+pub mod save;
+pub mod saved_template;
 use anyhow::{Context, Result, bail};
+use ewe::atomic_file::folder::Folder;
+use ewe::atomic_file::{self, scratch};
 use ewe::lock::FileLock;
-use ewe::replace::folder::Folder;
-use ewe::replace::{self, scratch};
 use std::ffi::OsStr;
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -62,7 +69,7 @@ impl OutFolder {
 
     fn lock(path: &Path) -> Result<OutFolder> {
         loop {
-            let made = replace::make_folder(path)?;
+            let made = atomic_file::make_folder(path)?;
             let lock = match FileLock::take(&path.join(LOCK)) {
                 Ok(Some(lock)) => Some(lock),
                 Ok(None) => bail!(

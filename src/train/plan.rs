@@ -11,18 +11,20 @@
 pub mod block;
 pub mod change;
 pub mod choice;
+pub mod dry_run;
 pub mod gpus;
+pub mod heaviest;
 pub mod size;
 
-use super::lora;
 use super::settings::Settings;
 use crate::model::config::Fields;
 use crate::model::hub::{self, Want};
+use crate::train::optim::lora;
 use anyhow::Result;
 use block::Block;
-use choice::{Choice, Need};
-use ewe::cli::plan::Args;
-use ewe::cli::train::{Master, Method, OptimizerKind, Precision, Quantize};
+use choice::{MemoryEstimate, PlanConfig};
+use ewe::cli::models::plan::Args;
+use ewe::cli::models::train::{Master, Method, OptimizerKind, Precision, Quantize};
 use ewe::text::{counted, noun};
 use serde_json::json;
 use size::Size;
@@ -32,7 +34,7 @@ pub struct Planner {
     fields: Fields,
     /// Its size.
     pub size: Size,
-    blocks: Vec<(Choice, Block)>,
+    blocks: Vec<(PlanConfig, Block)>,
 }
 
 impl Planner {
@@ -46,13 +48,13 @@ impl Planner {
     }
 
     /// What `choice` needs without the activations of blocks.
-    pub fn least(&self, choice: &Choice) -> Need {
-        Need::of(&self.size, &Block::default(), choice)
+    pub fn least(&self, choice: &PlanConfig) -> MemoryEstimate {
+        MemoryEstimate::of(&self.size, &Block::default(), choice)
     }
 
     /// What `choice` needs.
-    pub fn need(&mut self, choice: &Choice) -> Result<Need> {
-        let alike = |of: &Choice| {
+    pub fn need(&mut self, choice: &PlanConfig) -> Result<MemoryEstimate> {
+        let alike = |of: &PlanConfig| {
             (of.method, of.precision, of.rank, of.dora)
                 == (choice.method, choice.precision, choice.rank, choice.dora)
                 && of.targets == choice.targets
@@ -67,7 +69,7 @@ impl Planner {
                 block
             }
         };
-        Ok(Need::of(&self.size, &block, choice))
+        Ok(MemoryEstimate::of(&self.size, &block, choice))
     }
 }
 
@@ -109,9 +111,9 @@ fn precision(args: &Args) -> Precision {
     args.formats.precision.unwrap_or(Precision::Bf16)
 }
 
-fn choice(args: &Args, method: Method) -> Choice {
+fn choice(args: &Args, method: Method) -> PlanConfig {
     let tokens = u64::from(args.micro_tokens);
-    Choice {
+    PlanConfig {
         method,
         rank: u64::from(args.lora_rank),
         targets: args.formats.lora_targets.clone(),
@@ -149,7 +151,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let mut formats = Vec::new();
     if precision(args) == Precision::Bf16 {
         for (options, master, optimizer, within) in FORMATS {
-            let full = Choice {
+            let full = PlanConfig {
                 master,
                 optimizer,
                 recompute: args.formats.recompute || within,
@@ -161,7 +163,7 @@ pub fn run(args: &Args) -> Result<u8> {
         }
     }
     for (options, quantize) in [("", None), (" --quantize nf4", Some(Quantize::Nf4))] {
-        let lora = Choice {
+        let lora = PlanConfig {
             quantize,
             ..choice(args, Method::Lora)
         };
@@ -175,9 +177,9 @@ pub fn run(args: &Args) -> Result<u8> {
             changes.push(change::cheapest(&mut planner, &need.choice, memory)?);
         }
     }
-    let time = |need: &Need| gpus::times(need, args.tokens, args.utilisation / 100.0);
+    let time = |need: &MemoryEstimate| gpus::times(need, args.tokens, args.utilisation / 100.0);
     if args.json {
-        let of = |need: &Need| {
+        let of = |need: &MemoryEstimate| {
             let mut value = serde_json::to_value(need)?;
             value["fits"] = json!(gpus::smallest(need.total));
             value["fits_memory"] = json!(args.memory.map(|memory| need.total <= memory));
@@ -198,7 +200,7 @@ pub fn run(args: &Args) -> Result<u8> {
             .collect();
         let value =
             json!({"model": planner.size, "methods": methods, "formats": formats, "changes": changes});
-        println!("{}", ewe::cli::json::pretty(&value)?);
+        println!("{}", ewe::cli::args::json::pretty(&value)?);
     } else {
         print!("{}", text(args, &planner.size, &needs, &formats, &changes));
     }
@@ -209,14 +211,14 @@ pub fn run(args: &Args) -> Result<u8> {
 }
 
 /// A row of the table, as what it takes from a need.
-type Kind = fn(&Need) -> u64;
+type Kind = fn(&MemoryEstimate) -> u64;
 
 fn text(
     args: &Args,
     size: &Size,
-    needs: &[Need],
-    formats: &[(String, Need)],
-    changes: &[Option<(String, Need)>],
+    needs: &[MemoryEstimate],
+    formats: &[(String, MemoryEstimate)],
+    changes: &[Option<(String, MemoryEstimate)>],
 ) -> String {
     let mut text = format!(
         "{} with {}: {} parameters, {} of them in linear layers\n\n{:<12}",
@@ -226,7 +228,7 @@ fn text(
         grouped(size.linear),
         ""
     );
-    let name = |need: &Need| match need.choice.method {
+    let name = |need: &MemoryEstimate| match need.choice.method {
         Method::Full => "full".to_owned(),
         Method::Lora if need.choice.dora => format!("DoRA r{}", need.choice.rank),
         Method::Lora => format!("LoRA r{}", need.choice.rank),
@@ -360,8 +362,8 @@ mod tests {
         Planner::new(size::fields(&path).unwrap()).unwrap()
     }
 
-    fn full(master: Master, optimizer: OptimizerKind, within: bool) -> Choice {
-        Choice {
+    fn full(master: Master, optimizer: OptimizerKind, within: bool) -> PlanConfig {
+        PlanConfig {
             method: Method::Full,
             rank: 16,
             targets: Vec::new(),
@@ -421,14 +423,14 @@ mod tests {
             );
             assert_eq!(gpus::smallest(need.total), fits, "{choice:?}: {:?}", need.bytes);
         }
-        let offloaded = Choice {
+        let offloaded = PlanConfig {
             offload: true,
             ..full(Master::Split, OptimizerKind::Adamw, true)
         };
         let need = planner.need(&offloaded).unwrap();
         assert_eq!(gpus::smallest(need.total), Some(16), "{:?}", need.bytes);
         assert!((gigabytes(need.host) - 72.6).abs() < 0.1, "{}", need.host);
-        let lora = Choice {
+        let lora = PlanConfig {
             method: Method::Lora,
             ..full(Master::Split, OptimizerKind::Adamw, false)
         };
@@ -457,7 +459,7 @@ mod tests {
             let planner = here(&format!("tests/golden/{name}"));
             let path =
                 Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}/model.safetensors"));
-            let tensors = super::super::files::read_safetensors(&path).unwrap();
+            let tensors = crate::train::out::files::read_safetensors(&path).unwrap();
             let in_file: u64 = tensors.values().map(|tensor| tensor.numel() as u64).sum();
             assert_eq!(planner.size.parameters, in_file, "{name}");
         }

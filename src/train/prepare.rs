@@ -1,17 +1,10 @@
 //! Everything that precedes the first step: rows are read and encoded, the model loaded, the last checkpoint taken up.
 
-use super::checkpoint::{Checkpoints, State};
-use super::dataset::{self, Encoded, Layout, LeftOut};
-use super::form::RowForm;
-use super::largest::{Demand, Largest, Steps};
-use super::learner::Learner;
-use super::lora::{self, LoraSettings};
 use super::plan::Planner;
-use super::plan::choice::{Choice, Need};
+use super::plan::choice::{MemoryEstimate, PlanConfig};
 use super::run::say;
-use super::saved_form::SavedForm;
 use super::settings::{self, Settings, warn_of_idle_schedule};
-use super::source::Source;
+use super::trainer::Trainer;
 use crate::model::config::Fields;
 use crate::model::device::dtype_name;
 use crate::model::fingerprint::fingerprint;
@@ -19,9 +12,16 @@ use crate::model::hub::{self, Want};
 use crate::model::weights::{Form, Weights};
 use crate::model::{self, CausalLm, adapter};
 use crate::shim::memory;
+use crate::train::data::dataset::{self, Encoded, Layout, LeftOut};
+use crate::train::data::row_template::RowTemplate;
+use crate::train::data::source::Source;
+use crate::train::optim::lora::{self, LoraSettings};
+use crate::train::out::checkpoint::{Checkpoints, State};
+use crate::train::out::saved_template::SavedTemplate;
+use crate::train::plan::heaviest::{Demand, Largest, Steps};
 use anyhow::{Context, Result, bail};
-use ewe::cli::size::shown;
-use ewe::cli::train::{Args, Precision};
+use ewe::cli::args::size::shown;
+use ewe::cli::models::train::{Args, Precision};
 use ewe::text::{chosen, counted};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -41,11 +41,11 @@ pub struct Run {
     /// What to do.
     pub settings: Settings,
     /// What is saved of the form that the rows had.
-    pub saved_form: SavedForm,
+    pub saved_form: SavedTemplate,
     /// What a checkpoint will say, at step 0.
     pub state: State,
     /// The model, as it was after the steps done.
-    pub learner: Learner,
+    pub trainer: Trainer,
     /// What is computed with.
     pub kind: Kind,
     /// Where.
@@ -67,7 +67,7 @@ pub struct Heaviest {
     /// Whether a step has several pieces.
     pub cut: bool,
     /// What the run needs, where that was looked into.
-    pub need: Option<Need>,
+    pub need: Option<MemoryEstimate>,
 }
 
 /// Reads data, model and, to resume, the last checkpoint. Fails on whatever keeps the run from beginning, and writes
@@ -103,7 +103,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
     if let Some(dir) = &args.adapter {
         tokenizer = tokenizer.asked_as_in(dir)?;
     }
-    let form = RowForm::choose(args, source.rows.are_completions, &tokenizer)?;
+    let form = RowTemplate::choose(args, source.rows.are_completions, &tokenizer)?;
     form.remarks.iter().for_each(|remark| say(quiet, remark));
     let max_length = Settings::max_length(args, info.context)?;
     let layout = Layout {
@@ -174,8 +174,8 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
     if let Some(lora) = &settings.lora {
         lora::check_targets(model.as_mut(), lora)?;
     }
-    let mut learner = match settings.lora.clone() {
-        Some(lora) => Learner::lora(model, lora, args.seed, settings.rule(), device),
+    let mut trainer = match settings.lora.clone() {
+        Some(lora) => Trainer::lora(model, lora, args.seed, settings.rule(), device),
         None => {
             let mut exact = exact_weights(&base, model.info().family, kind, device)?;
             let shapes: std::collections::HashMap<_, _> = model
@@ -184,10 +184,10 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
                 .map(|(name, tensor)| (name, tensor.size()))
                 .collect();
             let values = |name: &str| exact.as_mut().map(|weights| weights.tensor(name, &shapes[name]));
-            Learner::full(model, values, settings.rule(), device)
+            Trainer::full(model, values, settings.rule(), device)
         }
     };
-    learner.recomputes = settings.recompute;
+    trainer.recomputes = settings.recompute;
     let mut state = State::new(
         0,
         &encoded.fingerprint(),
@@ -202,7 +202,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
                     .admits(&state.dataset, &state.model, &settings, args.allow_changes)
                     .with_context(|| format!("cannot resume from {}", place.display()))?;
                 let mut tensors = Checkpoints::tensors(&place)?;
-                learner
+                trainer
                     .restore(&mut |name| tensors.remove(name))
                     .with_context(|| format!("{} is damaged", place.display()))?;
                 done = saved.step;
@@ -219,7 +219,7 @@ pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
         settings,
         saved_form: saved,
         state,
-        learner,
+        trainer,
         kind,
         device,
         checkpoints,
@@ -296,10 +296,10 @@ fn heaviest(
     dry_run: bool,
 ) -> Result<Option<Heaviest>> {
     let Largest { demands, cut } = Largest::of(&Steps::of(settings), &encoded.train);
-    let of_all = |need: &mut dyn FnMut(&Choice) -> Result<Need>| {
-        let mut most: Option<(&Demand, Need)> = None;
+    let of_all = |need: &mut dyn FnMut(&PlanConfig) -> Result<MemoryEstimate>| {
+        let mut most: Option<(&Demand, MemoryEstimate)> = None;
         for demand in &demands {
-            let need = need(&Choice::of(settings, demand, cut, device.is_cuda()))?;
+            let need = need(&PlanConfig::of(settings, demand, cut, device.is_cuda()))?;
             if most.as_ref().is_none_or(|(_, most)| need.total > most.total) {
                 most = Some((demand, need));
             }
@@ -323,7 +323,7 @@ fn heaviest(
 }
 
 /// Fails where the machine's memory is less than what the run needs.
-fn refuse_what_cannot_fit(need: Option<&Need>, device: tch::Device) -> Result<()> {
+fn refuse_what_cannot_fit(need: Option<&MemoryEstimate>, device: tch::Device) -> Result<()> {
     let (Some(need), Some(free)) = (need, available(device)) else {
         return Ok(());
     };

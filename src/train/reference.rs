@@ -1,17 +1,17 @@
-//! The learner against `transformers` and `peft` (`scripts/make_train_goldens.py`): loss, gradients,
+//! The trainer against `transformers` and `peft` (`scripts/make_train_goldens.py`): loss, gradients,
 //! fifty steps; and against itself, where memory or time is saved.
 
 mod formats;
 mod pieces;
 mod updates;
 
-use super::batch::{PieceLimits, pack};
-use super::dataset::Example;
-use super::learner::{Learner, Update};
-use super::lora::LoraSettings;
-use super::optimizer::Rule;
+use super::trainer::{Trainer, Update};
 use crate::model;
-use ewe::cli::train::OptimizerKind;
+use crate::train::data::dataset::Example;
+use crate::train::data::micro_batch::{MicroBatchLimits, pack};
+use crate::train::optim::lora::LoraSettings;
+use crate::train::optim::optimizer::Rule;
+use ewe::cli::models::train::OptimizerKind;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -92,14 +92,14 @@ impl Golden {
     }
 }
 
-fn learner(name: &str, settings: &GoldenSettings, trains: Of) -> Learner {
+fn trainer(name: &str, settings: &GoldenSettings, trains: Of) -> Trainer {
     let loaded = model::load(&golden_dir().join(name), Device::Cpu, "fp32").unwrap();
     let rule = Rule {
         weight_decay: settings.decay,
         ..Rule::default()
     };
     if trains == Of::All {
-        return Learner::full(loaded.model, |_| None, rule, Device::Cpu);
+        return Trainer::full(loaded.model, |_| None, rule, Device::Cpu);
     }
     let lora = LoraSettings {
         rank: settings.rank,
@@ -108,9 +108,9 @@ fn learner(name: &str, settings: &GoldenSettings, trains: Of) -> Learner {
         dora: trains == Of::Dora,
         ..LoraSettings::default()
     };
-    let mut learner = Learner::lora(loaded.model, lora, 0, rule, Device::Cpu);
+    let mut trainer = Trainer::lora(loaded.model, lora, 0, rule, Device::Cpu);
     let _guard = tch::no_grad_guard();
-    for of in learner.trained.iter_mut().filter(|of| of.leaf.dim() == 2) {
+    for of in trainer.trained.iter_mut().filter(|of| of.leaf.dim() == 2) {
         let (rows, columns) = of.leaf.size2().unwrap();
         let value = |at: i64| {
             let (i, j) = (at / columns, at % columns);
@@ -124,28 +124,28 @@ fn learner(name: &str, settings: &GoldenSettings, trains: Of) -> Learner {
         let values: Vec<f32> = (0..rows * columns).map(value).collect();
         of.set(&Tensor::from_slice(&values).view([rows, columns]));
     }
-    learner
+    trainer
 }
 
-fn with_rule(name: &str, dtype: &str, rule: Rule) -> Learner {
+fn with_rule(name: &str, dtype: &str, rule: Rule) -> Trainer {
     let loaded = model::load(&golden_dir().join(name), Device::Cpu, dtype).unwrap();
-    Learner::full(loaded.model, |_| None, rule, Device::Cpu)
+    Trainer::full(loaded.model, |_| None, rule, Device::Cpu)
 }
 
 /// One step's gradients, cut by `limits`; its mean loss.
-fn learn(learner: &mut Learner, examples: &[Example], members: &[usize], limits: PieceLimits) -> f64 {
+fn learn(trainer: &mut Trainer, examples: &[Example], members: &[usize], limits: MicroBatchLimits) -> f64 {
     let pieces = pack(examples, members, limits);
     let targets: usize = pieces.iter().map(|piece| piece.target_n.len()).sum();
     let last = pieces.len() - 1;
     let nll: f64 = pieces
         .iter()
         .enumerate()
-        .map(|(n, piece)| learner.learn(piece, targets, n == last, 0))
+        .map(|(n, piece)| trainer.learn(piece, targets, n == last, 0))
         .sum();
     nll / targets as f64
 }
 
-const WHOLE: PieceLimits = PieceLimits {
+const WHOLE: MicroBatchLimits = MicroBatchLimits {
     examples: 99,
     positions: 9999,
 };
@@ -156,15 +156,15 @@ fn loss_and_every_gradient_are_the_references() {
         let (golden, examples) = read(name);
         let all: Vec<usize> = (0..examples.len()).collect();
         for (trains, record) in golden.records() {
-            let mut learner = learner(name, &golden.settings, trains);
-            let loss = learn(&mut learner, &examples, &all, WHOLE);
+            let mut trainer = trainer(name, &golden.settings, trains);
+            let loss = learn(&mut trainer, &examples, &all, WHOLE);
             assert!(
                 (loss - record.loss).abs() < 1e-5,
                 "{name} {trains:?}: loss {loss}, want {}",
                 record.loss
             );
-            assert_eq!(learner.trained.len(), record.gradients.len(), "{name} {trains:?}");
-            for of in &learner.trained {
+            assert_eq!(trainer.trained.len(), record.gradients.len(), "{name} {trains:?}");
+            for of in &trainer.trained {
                 let want = &record.gradients[&of.name];
                 let got = of
                     .gradient()
@@ -198,16 +198,16 @@ fn fifty_adamw_steps_follow_the_references_curve() {
         let (golden, examples) = read(name);
         for (trains, record) in golden.records() {
             let settings = &golden.settings;
-            let mut learner = learner(name, settings, trains);
+            let mut trainer = trainer(name, settings, trains);
             for (step, (&want, &want_norm)) in record.curve.iter().zip(&record.norms).enumerate() {
                 let start = step * settings.batch % examples.len();
                 let members: Vec<usize> = (start..start + settings.batch).collect();
-                let loss = learn(&mut learner, &examples, &members, WHOLE);
+                let loss = learn(&mut trainer, &examples, &members, WHOLE);
                 assert!(
                     (loss - want).abs() < 1e-4,
                     "{name} {trains:?} step {step}: loss {loss}, want {want}"
                 );
-                let Update::Done(norm) = learner.update(settings.rate, settings.clip, &|_| None) else {
+                let Update::Done(norm) = trainer.update(settings.rate, settings.clip, &|_| None) else {
                     panic!("{name} step {step}: not finite")
                 };
                 assert!(
@@ -232,16 +232,16 @@ fn fifty_adafactor_steps_follow_the_references_curve() {
             optimizer: OptimizerKind::Adafactor,
             ..Rule::default()
         };
-        let mut learner = with_rule(name, "fp32", rule);
+        let mut trainer = with_rule(name, "fp32", rule);
         for (step, &want) in golden.adafactor.iter().enumerate() {
             let start = step * settings.batch % examples.len();
             let members: Vec<usize> = (start..start + settings.batch).collect();
-            let loss = learn(&mut learner, &examples, &members, WHOLE);
+            let loss = learn(&mut trainer, &examples, &members, WHOLE);
             assert!(
                 (loss - want).abs() < 1e-4 * want.max(1.0),
                 "{name} step {step}: {loss} {want}"
             );
-            learner.update(settings.rate / 10.0, settings.clip, &|_| None);
+            trainer.update(settings.rate / 10.0, settings.clip, &|_| None);
         }
     }
 }

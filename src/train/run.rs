@@ -1,25 +1,26 @@
 //! `ewe train` from its arguments to its result.
 
-use super::checkpoint::Checkpoints;
-use super::finished;
 use super::guard::Guard;
-use super::largest::Demand;
-use super::learner::Update;
 use super::out::OutFolder;
-use super::plan::choice::{Need, SCRATCH};
+use super::plan::choice::{MemoryEstimate, SCRATCH};
 use super::prepare::{Heaviest, Run, prepare};
 use super::settings::Settings;
 use super::speed;
 use super::steps::End;
-use super::{files, lora, save};
+use super::trainer::Update;
 use crate::model::fault;
 use crate::shim::memory;
+use crate::train::optim::lora;
+use crate::train::out::checkpoint::Checkpoints;
+use crate::train::out::finished;
+use crate::train::out::{files, save};
+use crate::train::plan::heaviest::Demand;
 use anyhow::{Context, Result, anyhow, bail};
-use ewe::cli::size::shown;
-use ewe::cli::train::{Args, Quantize};
+use ewe::atomic_file::scratch::Scratch;
+use ewe::cli::args::size::shown;
+use ewe::cli::models::train::{Args, Quantize};
 use ewe::leave::INTERRUPTED;
 use ewe::progress::clock;
-use ewe::replace::scratch::Scratch;
 use ewe::store::RunStatus;
 use ewe::text::counted;
 use std::time::{Duration, Instant};
@@ -124,7 +125,7 @@ impl Run {
             }
         };
         self.take_best(quiet)?;
-        save::write(&mut self.learner, &self.base, &self.saved_form, &args.out)?;
+        save::write(&mut self.trainer, &self.base, &self.saved_form, &args.out)?;
         self.conclude(args, quiet, done - self.done, begun.elapsed());
         Ok(0)
     }
@@ -136,7 +137,7 @@ impl Run {
         };
         let place = self.checkpoints.place(best.step);
         let mut tensors = Checkpoints::tensors(&place)?;
-        self.learner
+        self.trainer
             .restore(&mut |name| tensors.remove(name))
             .with_context(|| format!("{} is damaged", place.display()))?;
         say(
@@ -151,8 +152,8 @@ impl Run {
 
     /// A disk that will be full at the first checkpoint is said before the first step.
     fn warn_of_space(&self, args: &Args, quiet: bool) -> Result<()> {
-        let need = files::bytes(&self.learner.state()) + save::bytes(&self.learner);
-        let free = ewe::replace::free(&args.out)?;
+        let need = files::bytes(&self.trainer.state()) + save::bytes(&self.trainer);
+        let free = ewe::atomic_file::free(&args.out)?;
         if need > free {
             say(
                 quiet,
@@ -181,16 +182,16 @@ impl Run {
             let targets = pieces.iter().map(|(piece, _)| piece.target_n.len()).sum();
             let refuses = |nll: f64, norm: Option<f64>| guard.refuses(nll, norm);
             return self
-                .learner
+                .trainer
                 .learn_and_update(&pieces, targets, rate, clip, &refuses);
         }
         let targets = piece.target_n.len();
         if heaviest.cut {
-            self.learner.learn(piece, targets, false, 0);
+            self.trainer.learn(piece, targets, false, 0);
         }
-        let nll = self.learner.learn(piece, targets, true, 0);
+        let nll = self.trainer.learn(piece, targets, true, 0);
         let update = self
-            .learner
+            .trainer
             .update(rate, clip, &|norm| guard.refuses(nll, Some(norm)));
         (nll, update)
     }
@@ -212,8 +213,8 @@ impl Run {
         let dir = Scratch::within(&args.out)
             .with_context(|| format!("cannot write into {}", args.out.display()))?;
         self.checkpoints = Checkpoints::of(dir.path());
-        self.checkpoints.save(&self.state, &self.learner.state())?;
-        save::write(&mut self.learner, &self.base, &self.saved_form, dir.path())?;
+        self.checkpoints.save(&self.state, &self.trainer.state())?;
+        save::write(&mut self.trainer, &self.base, &self.saved_form, dir.path())?;
         drop(dir);
         let piece = &heaviest.demand.piece;
         say(
@@ -235,7 +236,7 @@ impl Run {
 
     /// ` and … of memory, … of the process`: what was allocated and, where that is the same memory, what is resident, as measured and as
     /// planned.
-    fn compared(&self, peak: u64, need: Option<&Need>) -> String {
+    fn compared(&self, peak: u64, need: Option<&MemoryEstimate>) -> String {
         let told = |bytes: u64, planned: Option<u64>| {
             let planned = planned.map_or(String::new(), |planned| {
                 format!(" ({} were planned)", megabytes(planned))
@@ -253,7 +254,7 @@ impl Run {
     }
 
     fn introduction(&self, args: &Args, total: u64, ceiling: f64) -> String {
-        let count: usize = self.learner.trained.iter().map(|of| of.leaf.numel()).sum();
+        let count: usize = self.trainer.trained.iter().map(|of| of.leaf.numel()).sum();
         let method = match &self.settings.lora {
             Some(lora::LoraSettings {
                 rank, alpha, dora, ..
@@ -283,7 +284,7 @@ impl Run {
     }
 
     fn conclude(&self, args: &Args, quiet: bool, steps: u64, elapsed: Duration) {
-        let what = if self.learner.lora.is_some() {
+        let what = if self.trainer.lora.is_some() {
             "adapter"
         } else {
             "model"

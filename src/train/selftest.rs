@@ -2,19 +2,20 @@
 
 pub mod models;
 
-use super::batch::{Piece, PieceLimits, pack};
-use super::dataset::Example;
-use super::learner::{Learner, Update};
-use super::lora::LoraSettings;
-use super::optimizer::Rule;
-use super::trial::{self, Trial};
-use super::{files, speed};
-use crate::model::attention::Pass;
+use super::speed;
+use super::trainer::{Trainer, Update};
+use crate::model::attention::ForwardPass;
 use crate::model::weights::Form;
 use crate::model::{self, CausalLm};
+use crate::train::data::dataset::Example;
+use crate::train::data::micro_batch::{MicroBatch, MicroBatchLimits, pack};
+use crate::train::optim::lora::LoraSettings;
+use crate::train::optim::optimizer::Rule;
+use crate::train::out::files;
+use crate::train::plan::dry_run::{self, DryRun};
 use anyhow::{Result, ensure};
-use ewe::cli::selftest::Args;
-use ewe::replace::scratch::Scratch;
+use ewe::atomic_file::scratch::Scratch;
+use ewe::cli::models::selftest::Args;
 use ewe::text::counted;
 use models::{configs, load, load_as, make};
 use serde::Serialize;
@@ -79,7 +80,7 @@ pub fn run(args: &Args) -> Result<u8> {
         }
     }
     let dir = Scratch::within(&std::env::temp_dir())?;
-    let trial = trial::run(dir.path(), device)?;
+    let trial = dry_run::run(dir.path(), device)?;
     checks.push(planned_as_measured(&trial, device));
     let rates = [Kind::Float, Kind::BFloat16].map(|kind| speed::matmul_rate(kind, device) / 1e9);
     let failed = checks.iter().filter(|check| !check.passed).count();
@@ -88,7 +89,7 @@ pub fn run(args: &Args) -> Result<u8> {
             "device": format!("{device:?}"), "threads": tch::get_num_threads(), "gflops_fp32": rates[0],
             "gflops_bf16": rates[1], "trial": trial, "checks": checks, "failed": failed,
         });
-        println!("{}", ewe::cli::json::pretty(&value)?);
+        println!("{}", ewe::cli::args::json::pretty(&value)?);
     } else {
         for check in &checks {
             let mark = if check.passed { "ok" } else { "FAILED" };
@@ -135,7 +136,7 @@ fn allowed(device: Device) -> f64 {
     if device.is_cuda() { 0.15 } else { 0.05 }
 }
 
-fn planned_as_measured(trial: &Trial, device: Device) -> Check {
+fn planned_as_measured(trial: &DryRun, device: Device) -> Check {
     let (passed, detail) = match trial.apart().zip(trial.memory) {
         Some((apart, bytes)) => (
             apart.abs() <= allowed(device),
@@ -156,7 +157,7 @@ fn planned_as_measured(trial: &Trial, device: Device) -> Check {
     }
 }
 
-fn learner(dir: &Path, device: Device, kind: Kind, lora: bool) -> Result<Learner> {
+fn trainer(dir: &Path, device: Device, kind: Kind, lora: bool) -> Result<Trainer> {
     let model = load(dir, device, kind)?;
     let settings = LoraSettings {
         rank: 4,
@@ -165,9 +166,9 @@ fn learner(dir: &Path, device: Device, kind: Kind, lora: bool) -> Result<Learner
         ..LoraSettings::default()
     };
     Ok(if lora {
-        Learner::lora(model, settings, 0, Rule::default(), device)
+        Trainer::lora(model, settings, 0, Rule::default(), device)
     } else {
-        Learner::full(model, |_| None, Rule::default(), device)
+        Trainer::full(model, |_| None, Rule::default(), device)
     })
 }
 
@@ -192,12 +193,12 @@ fn alike() -> Vec<Example> {
     examples
 }
 
-fn pieces(rows: usize) -> Vec<Piece> {
+fn pieces(rows: usize) -> Vec<MicroBatch> {
     pieces_of(&examples(), rows)
 }
 
-fn pieces_of(examples: &[Example], rows: usize) -> Vec<Piece> {
-    let limits = PieceLimits {
+fn pieces_of(examples: &[Example], rows: usize) -> Vec<MicroBatch> {
+    let limits = MicroBatchLimits {
         examples: rows,
         positions: 9999,
     };
@@ -206,25 +207,25 @@ fn pieces_of(examples: &[Example], rows: usize) -> Vec<Piece> {
 }
 
 /// Gradients of one step; its mean loss.
-fn learn(learner: &mut Learner, rows: usize, seed: i64) -> f64 {
-    learn_pieces(learner, &pieces(rows), seed)
+fn learn(trainer: &mut Trainer, rows: usize, seed: i64) -> f64 {
+    learn_pieces(trainer, &pieces(rows), seed)
 }
 
-fn learn_pieces(learner: &mut Learner, pieces: &[Piece], seed: i64) -> f64 {
+fn learn_pieces(trainer: &mut Trainer, pieces: &[MicroBatch], seed: i64) -> f64 {
     let targets: usize = pieces.iter().map(|piece| piece.target_n.len()).sum();
     let last = pieces.len() - 1;
     let nll: f64 = pieces
         .iter()
         .enumerate()
-        .map(|(n, piece)| learner.learn(piece, targets, n == last, seed))
+        .map(|(n, piece)| trainer.learn(piece, targets, n == last, seed))
         .sum();
     nll / targets as f64
 }
 
-fn hidden(model: &dyn CausalLm, piece: &Piece, device: Device) -> Tensor {
+fn hidden(model: &dyn CausalLm, piece: &MicroBatch, device: Device) -> Tensor {
     let _guard = tch::no_grad_guard();
     let token_1t = Tensor::from_slice(&piece.id_t).unsqueeze(0).to_device(device);
-    model.forward(&token_1t, &mut Pass::packed(&piece.branches, device))
+    model.forward(&token_1t, &mut ForwardPass::packed(&piece.branches, device))
 }
 
 fn twice(dir: &Path, device: Device) -> Result<String> {
@@ -238,9 +239,9 @@ fn twice(dir: &Path, device: Device) -> Result<String> {
 }
 
 fn packed(dir: &Path, device: Device) -> Result<String> {
-    let mut learner = learner(dir, device, Kind::Float, false)?;
-    let together: f64 = pieces(6).iter().map(|piece| learner.evaluate(piece)).sum();
-    let alone: f64 = pieces(1).iter().map(|piece| learner.evaluate(piece)).sum();
+    let mut trainer = trainer(dir, device, Kind::Float, false)?;
+    let together: f64 = pieces(6).iter().map(|piece| trainer.evaluate(piece)).sum();
+    let alone: f64 = pieces(1).iter().map(|piece| trainer.evaluate(piece)).sum();
     within((together - alone).abs() / alone, 1e-5)
 }
 
@@ -251,9 +252,9 @@ fn shared(dir: &Path, device: Device) -> Result<String> {
     let mut worst = [0f64; 2];
     for (worst, kind) in worst.iter_mut().zip([Kind::Float, Kind::BFloat16]) {
         let run = |rows: usize| -> Result<(f64, Vec<Tensor>)> {
-            let mut learner = learner(dir, device, kind, false)?;
-            let loss = learn_pieces(&mut learner, &pieces_of(&examples, rows), 0);
-            let of = learner.trained.iter();
+            let mut trainer = trainer(dir, device, kind, false)?;
+            let loss = learn_pieces(&mut trainer, &pieces_of(&examples, rows), 0);
+            let of = trainer.trained.iter();
             Ok((
                 loss,
                 of.filter_map(|of| of.gradient().map(|x| x.copy())).collect(),
@@ -278,20 +279,20 @@ fn isolated(dir: &Path, device: Device) -> Result<String> {
     other.id_t[..first as usize]
         .iter_mut()
         .for_each(|id| *id = (*id + 1) % 127);
-    let of_others = |piece: &Piece| hidden(model.as_ref(), piece, device).slice(1, first, None, 1);
+    let of_others = |piece: &MicroBatch| hidden(model.as_ref(), piece, device).slice(1, first, None, 1);
     ensure!(
         of_others(piece) == of_others(&other),
         "the others' results differ"
     );
-    let of_first = |piece: &Piece| hidden(model.as_ref(), piece, device).slice(1, 0, first, 1);
+    let of_first = |piece: &MicroBatch| hidden(model.as_ref(), piece, device).slice(1, 0, first, 1);
     ensure!(of_first(piece) != of_first(&other), "nothing was changed");
     Ok("bit-equal in bf16".to_owned())
 }
 
 fn within_backward(dir: &Path, device: Device) -> Result<String> {
     let (mut after, mut within_it) = (
-        learner(dir, device, Kind::BFloat16, false)?,
-        learner(dir, device, Kind::BFloat16, false)?,
+        trainer(dir, device, Kind::BFloat16, false)?,
+        trainer(dir, device, Kind::BFloat16, false)?,
     );
     after.recomputes = true;
     let piece = &pieces(6)[0];
@@ -311,9 +312,9 @@ fn within_backward(dir: &Path, device: Device) -> Result<String> {
 fn cuts(dir: &Path, device: Device) -> Result<String> {
     let mut worst = 0f64;
     let gradients = |rows| -> Result<Vec<Tensor>> {
-        let mut learner = learner(dir, device, Kind::Float, false)?;
-        learn(&mut learner, rows, 0);
-        Ok(learner
+        let mut trainer = trainer(dir, device, Kind::Float, false)?;
+        learn(&mut trainer, rows, 0);
+        Ok(trainer
             .trained
             .iter()
             .filter_map(|of| of.gradient().map(|gradient| gradient.copy()))
@@ -327,7 +328,7 @@ fn cuts(dir: &Path, device: Device) -> Result<String> {
 }
 
 fn falls(dir: &Path, device: Device, lora: bool) -> Result<String> {
-    falling(learner(dir, device, Kind::BFloat16, lora)?)
+    falling(trainer(dir, device, Kind::BFloat16, lora)?)
 }
 
 fn falls_on_four_bits(dir: &Path, device: Device) -> Result<String> {
@@ -338,23 +339,23 @@ fn falls_on_four_bits(dir: &Path, device: Device) -> Result<String> {
         dora: true,
         ..LoraSettings::default()
     };
-    falling(Learner::lora(model, settings, 0, Rule::default(), device))
+    falling(Trainer::lora(model, settings, 0, Rule::default(), device))
 }
 
 /// Moved in the machine's own memory, weights end where they do in place; on a GPU by other operations, so not to the last bit.
 fn offloaded(dir: &Path, device: Device) -> Result<String> {
-    let run = |offload: bool| -> Result<Learner> {
+    let run = |offload: bool| -> Result<Trainer> {
         let rule = Rule {
             offload,
             ..Rule::default()
         };
         let model = load(dir, device, Kind::BFloat16)?;
-        let mut learner = Learner::full(model, |_| None, rule, device);
+        let mut trainer = Trainer::full(model, |_| None, rule, device);
         for step in 0..3 {
-            learn(&mut learner, 6, step);
-            learner.update(1e-2, 1.0, &|_| None);
+            learn(&mut trainer, 6, step);
+            trainer.update(1e-2, 1.0, &|_| None);
         }
-        Ok(learner)
+        Ok(trainer)
     };
     let (in_place, offloaded) = (run(false)?, run(true)?);
     let mut worst = 0f64;
@@ -370,11 +371,11 @@ fn offloaded(dir: &Path, device: Device) -> Result<String> {
     within(worst, if device.is_cuda() { 1e-3 } else { 0.0 })
 }
 
-fn falling(mut learner: Learner) -> Result<String> {
+fn falling(mut trainer: Trainer) -> Result<String> {
     let mut losses = Vec::new();
     for step in 0..20 {
-        losses.push(learn(&mut learner, 3, step));
-        let update = learner.update(1e-2, 1.0, &|_| None);
+        losses.push(learn(&mut trainer, 3, step));
+        let update = trainer.update(1e-2, 1.0, &|_| None);
         ensure!(matches!(update, Update::Done(_)), "a gradient is not finite");
     }
     let (first, last) = (losses[0], losses[losses.len() - 1]);
@@ -386,12 +387,12 @@ fn falling(mut learner: Learner) -> Result<String> {
 }
 
 fn resumes(dir: &Path, device: Device) -> Result<String> {
-    let mut first = learner(dir, device, Kind::BFloat16, true)?;
+    let mut first = trainer(dir, device, Kind::BFloat16, true)?;
     learn(&mut first, 3, 1);
     first.update(1e-2, 1.0, &|_| None);
     let path = dir.join("state.safetensors");
     files::write_safetensors(&path, &first.state())?;
-    let mut second = learner(dir, device, Kind::BFloat16, true)?;
+    let mut second = trainer(dir, device, Kind::BFloat16, true)?;
     let mut saved = files::read_safetensors(&path)?;
     std::fs::remove_file(&path)?;
     second.restore(&mut |name| saved.remove(name))?;
@@ -412,8 +413,8 @@ fn resumes(dir: &Path, device: Device) -> Result<String> {
 fn agrees(dir: &Path, device: Device) -> Result<String> {
     let mut loss = [0.0; 2];
     for (device, loss) in [Device::Cpu, device].into_iter().zip(&mut loss) {
-        let mut learner = learner(dir, device, Kind::Float, false)?;
-        *loss = learn(&mut learner, 6, 0);
+        let mut trainer = trainer(dir, device, Kind::Float, false)?;
+        *loss = learn(&mut trainer, 6, 0);
     }
     within((loss[0] - loss[1]).abs() / loss[0], 1e-4)
 }
@@ -439,7 +440,7 @@ mod tests {
         make(dir.path(), &config).unwrap();
         let ids = (0..768u32).map(|t| 1 + (5 * t + t * t / 3) % 127).collect();
         let example = Example::learnt_from(700, "long".to_owned(), ids);
-        let limits = PieceLimits {
+        let limits = MicroBatchLimits {
             examples: 1,
             positions: 9999,
         };
@@ -447,16 +448,16 @@ mod tests {
         let targets = piece.target_n.len();
         // A step on top of the weights and of what the optimizer keeps, which are there before and after it.
         let peak = |recomputes: bool, within: bool| {
-            let mut learner = learner(dir.path(), Device::Cpu, Kind::Float, false).unwrap();
-            learner.recomputes = recomputes;
+            let mut trainer = trainer(dir.path(), Device::Cpu, Kind::Float, false).unwrap();
+            trainer.recomputes = recomputes;
             let mut peak = None;
             for _ in 0..2 {
                 let (_, of_step) = peak_of(Device::Cpu, || {
                     if within {
-                        learner.learn_and_update(&[(piece, 0)], targets, 1e-3, 0.0, &|_, _| None);
+                        trainer.learn_and_update(&[(piece, 0)], targets, 1e-3, 0.0, &|_, _| None);
                     } else {
-                        learner.learn(piece, targets, true, 0);
-                        learner.update(1e-3, 0.0, &|_| None);
+                        trainer.learn(piece, targets, true, 0);
+                        trainer.update(1e-3, 0.0, &|_| None);
                     }
                 });
                 peak = of_step;

@@ -1,14 +1,14 @@
 //! A run's settings, resolved once from the command line and checked before any work.
 
-use super::batch::{Dealing, PieceLimits};
-use super::lora::LoraSettings;
-use super::optimizer::Rule;
-use super::schedule::Schedule;
 use crate::model::device::has_bf16;
 use crate::model::weights::Form;
+use crate::train::data::micro_batch::{BatchSampler, MicroBatchLimits};
+use crate::train::optim::lora::LoraSettings;
+use crate::train::optim::optimizer::Rule;
+use crate::train::optim::schedule::Schedule;
 use anyhow::{Result, bail};
-use ewe::cli::formats::Formats;
-use ewe::cli::train::{Args, Master, Method, OptimizerKind, Order, Precision, Quantize};
+use ewe::cli::args::formats::Formats;
+use ewe::cli::models::train::{Args, Master, Method, OptimizerKind, Order, Precision, Quantize};
 use ewe::prompt::template::{Template, TemplateChoice};
 use ewe::text::counted;
 use serde::{Deserialize, Serialize};
@@ -168,7 +168,7 @@ impl Settings {
             from: None,
         };
         let lora = (args.method == Method::Lora).then(|| lora.unwrap_or_else(fresh));
-        let dealing = Dealing {
+        let dealing = BatchSampler {
             batch_size: args.batch_size as usize,
             order: args.order,
             seed: args.seed,
@@ -234,8 +234,8 @@ impl Settings {
     }
 
     /// How examples are dealt out.
-    pub fn dealing(&self) -> Dealing {
-        Dealing {
+    pub fn dealing(&self) -> BatchSampler {
+        BatchSampler {
             batch_size: self.batch_size,
             order: self.order,
             seed: self.seed,
@@ -243,8 +243,8 @@ impl Settings {
     }
 
     /// How steps are cut.
-    pub fn limits(&self) -> PieceLimits {
-        PieceLimits {
+    pub fn limits(&self) -> MicroBatchLimits {
+        MicroBatchLimits {
             examples: self.micro_batch,
             positions: self.micro_tokens,
         }

@@ -1,7 +1,7 @@
 //! How fast a run is, against what the machine can do.
 
-use super::batch::Piece;
-use crate::model::{CausalLm, product};
+use crate::model::{CausalLm, matmul};
+use crate::train::data::micro_batch::MicroBatch;
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 
@@ -36,7 +36,7 @@ fn best_time(side: i64, kind: Kind, device: Device) -> f64 {
     for _ in 0..PRODUCTS {
         let each = Instant::now();
         // Reading one element waits for the device.
-        let _ = product::linear(&a, &b, None).double_value(&[0, 0]);
+        let _ = matmul::linear(&a, &b, None).double_value(&[0, 0]);
         best = best.min(each.elapsed().as_secs_f64());
         if begun.elapsed().as_secs_f64() > SECONDS {
             break;
@@ -88,7 +88,7 @@ impl Work {
 
     /// Operations for one piece: forward once; backward once for the inputs of each product and, where its weights
     /// are trained, once for those. Attention's two factors both need a gradient.
-    pub fn flops(&self, piece: &Piece) -> f64 {
+    pub fn flops(&self, piece: &MicroBatch) -> f64 {
         let (tokens, targets) = (piece.id_t.len() as f64, piece.target_n.len() as f64);
         let passes = if self.full { 3.0 } else { 2.0 };
         let mut ends: Vec<f64> = Vec::new();

@@ -1,18 +1,18 @@
 //! The steps of a run: what is learnt, refused, evaluated, noted and saved on the way.
 
-use super::batch::{self, Piece};
-use super::checkpoint::{Best, State};
-use super::dataset::Example;
-use super::events::EventFile;
 use super::guard::Guard;
 use super::interrupt::Interrupt;
-use super::learner::Update;
-use super::metrics::{MetricsFile, StepMetrics};
 use super::prepare::Run;
 use super::speed::Work;
+use super::trainer::Update;
 use crate::shim::memory;
+use crate::train::data::dataset::Example;
+use crate::train::data::micro_batch::{self, MicroBatch};
+use crate::train::out::checkpoint::{Best, State};
+use crate::train::out::events::EventFile;
+use crate::train::out::metrics::{MetricsFile, StepMetrics};
 use anyhow::{Result, bail};
-use ewe::cli::train::{Args, Method};
+use ewe::cli::models::train::{Args, Method};
 use ewe::progress::Progress;
 use std::time::Instant;
 
@@ -43,7 +43,7 @@ impl Run {
     pub fn steps(&mut self, args: &Args, quiet: bool, ceiling: f64) -> Result<End> {
         let interrupt = Interrupt::listen()?;
         let total = self.settings.schedule.total;
-        let work = Work::of(self.learner.model.as_mut(), self.settings.method == Method::Full);
+        let work = Work::of(self.trainer.model.as_mut(), self.settings.method == Method::Full);
         let (metrics, past) = MetricsFile::open(&args.out, self.done)?;
         let mut notes = Notes {
             metrics,
@@ -62,8 +62,8 @@ impl Run {
         for step in self.done..total {
             let begun = Instant::now();
             let members = self.settings.dealing().step(step, self.encoded.train.len());
-            let pieces = batch::pack(&self.encoded.train, &members, self.settings.limits());
-            let (before, updating) = (memory::allocated(self.device), self.learner.updating);
+            let pieces = micro_batch::pack(&self.encoded.train, &members, self.settings.limits());
+            let (before, updating) = (memory::allocated(self.device), self.trainer.updating);
             let (ended, peak) = notes.surplus.during(|| {
                 memory::peak_of(self.device, || self.step(step, &pieces, &notes.guard, &interrupt))
             });
@@ -77,7 +77,7 @@ impl Run {
                 * pieces.iter().map(|piece| work.flops(piece)).sum::<f64>()
                 / ceiling;
             line.loss = loss.is_finite().then_some(loss);
-            line.update_s = (self.learner.updating - updating).as_secs_f64();
+            line.update_s = (self.trainer.updating - updating).as_secs_f64();
             line.memory = before.zip(peak).map(|(before, peak)| before + peak);
             line.resident = notes.surplus.give_back();
             self.note(&mut line, loss, update, &members, &mut notes)?;
@@ -113,7 +113,7 @@ impl Run {
     fn step(
         &mut self,
         step: u64,
-        pieces: &[Piece],
+        pieces: &[MicroBatch],
         guard: &Guard,
         interrupt: &Interrupt,
     ) -> Option<(f64, Update)> {
@@ -124,7 +124,7 @@ impl Run {
         let targets: usize = pieces.iter().map(|piece| piece.target_n.len()).sum();
         let (rate, clip) = (self.settings.schedule.rate(step), self.settings.clip);
         let seed = |index: usize| super::draw(self.settings.seed, "dropout", (step << 20) + index as u64);
-        let seeded: Vec<(&Piece, i64)> = pieces
+        let seeded: Vec<(&MicroBatch, i64)> = pieces
             .iter()
             .enumerate()
             .map(|(index, piece)| (piece, seed(index)))
@@ -132,24 +132,24 @@ impl Run {
         let refuses = |nll: f64, norm: Option<f64>| guard.refuses(nll / targets as f64, norm);
         if self.settings.update_in_backward {
             let (nll, update) = self
-                .learner
+                .trainer
                 .learn_and_update(&seeded, targets, rate, clip, &refuses);
             return Some((nll / targets as f64, update));
         }
         let mut nll = 0.0;
         for (index, (piece, seed)) in seeded.into_iter().enumerate() {
             if interrupt.asked() {
-                self.learner.forget();
+                self.trainer.forget();
                 return None;
             }
             nll += self
-                .learner
+                .trainer
                 .learn(piece, targets, index + 1 == pieces.len(), seed);
             if !nll.is_finite() {
                 break;
             }
         }
-        let update = self.learner.update(rate, clip, &|norm| refuses(nll, Some(norm)));
+        let update = self.trainer.update(rate, clip, &|norm| refuses(nll, Some(norm)));
         Some((nll / targets as f64, update))
     }
 
@@ -226,9 +226,9 @@ impl Run {
     /// Mean negative log-likelihood over the held-out targets; none when nothing is held out.
     fn evaluate(&mut self) -> Option<f64> {
         let members: Vec<usize> = (0..self.encoded.eval.len()).collect();
-        let pieces = batch::pack(&self.encoded.eval, &members, self.settings.limits());
+        let pieces = micro_batch::pack(&self.encoded.eval, &members, self.settings.limits());
         let targets: usize = pieces.iter().map(|piece| piece.target_n.len()).sum();
-        let nll: f64 = pieces.iter().map(|piece| self.learner.evaluate(piece)).sum();
+        let nll: f64 = pieces.iter().map(|piece| self.trainer.evaluate(piece)).sum();
         (targets > 0).then(|| nll / targets as f64)
     }
 
@@ -238,7 +238,7 @@ impl Run {
             step: done,
             ..self.state.clone()
         };
-        self.checkpoints.save(&state, &self.learner.state())?;
+        self.checkpoints.save(&state, &self.trainer.state())?;
         Ok(())
     }
 

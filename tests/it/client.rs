@@ -1,6 +1,6 @@
 //! `ewe generate` against endpoints that misbehave on a schedule, at the level of sockets.
 
-use crate::faulty::{Asked, Reply, Server, nonsense, refusal};
+use crate::faulty_endpoint::{Asked, Reply, Server, nonsense, refusal};
 use crate::mock::Mock;
 use crate::shell::{self, Dir, Ran, ewe};
 use crate::support::export;

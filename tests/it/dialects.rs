@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::io::{Read, Write};
 
-use crate::faulty::{Asked, Reply, Server, nonsense};
+use crate::faulty_endpoint::{Asked, Reply, Server, nonsense};
 use crate::mock::Mock;
 use crate::shell::Dir;
 use crate::support::{export, generate};

@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::foreign_models::{assert_same, copy, edit, golden, json_file, scores};
 use crate::server::{Changed, Server};
 use crate::shell::{Dir, Ran, ran};
-use crate::strangers::{assert_same, copy, edit, golden, json_file, scores};
 
 /// Runs `ewe-torch` in a folder.
 fn ewe_torch(dir: &Dir, arguments: &[&str]) -> Ran {

@@ -35,10 +35,12 @@ fn every_option_that_a_text_names_is_one_of_the_command() {
     assert!(entries.len() >= 8, "{entries:?}");
     let mut reached = BTreeMap::new();
     for command in options.keys() {
-        let file = match command.as_str() {
-            "reject" => "cli/accept.rs".to_string(),
-            command => format!("cli/{command}.rs"),
+        let name = match command.as_str() {
+            "reject" => "/accept.rs".to_string(),
+            command => format!("/{command}.rs"),
         };
+        let is_its = |file: &&String| file.starts_with("cli/") && file.ends_with(&name);
+        let file = sources.files.keys().find(is_its).expect(&name).clone();
         let mut from: Vec<_> = ["run", "open"]
             .iter()
             .flat_map(|name| sources.named(&file, name))

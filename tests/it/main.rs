@@ -3,6 +3,7 @@
 // Whoever runs this looks at what it says.
 #![allow(clippy::disallowed_macros, clippy::disallowed_methods)]
 
+mod backup;
 mod bad_rows;
 mod batch;
 mod client;
@@ -15,18 +16,20 @@ mod defects;
 mod dialects;
 mod docs;
 mod evolve;
-mod faulty;
+mod faulty_endpoint;
 mod filter;
 #[cfg(feature = "torch")]
 mod foreign;
+#[cfg(feature = "torch")]
+mod foreign_models;
 mod formats;
 mod generate;
+mod giving_up;
 mod hints;
 mod history;
 mod imports;
 mod interchange;
 mod judge;
-mod keeping;
 mod lists;
 #[cfg(feature = "torch")]
 mod memory;
@@ -37,7 +40,7 @@ mod named;
 mod options;
 mod outputs;
 mod page;
-mod page_door;
+mod page_access;
 mod parquet;
 mod plurals;
 mod read_only;
@@ -68,8 +71,6 @@ mod signals;
 mod source;
 mod standard_output;
 mod store;
-#[cfg(feature = "torch")]
-mod strangers;
 mod streams;
 mod support;
 mod system;
@@ -85,4 +86,3 @@ mod together;
 mod train;
 #[cfg(feature = "torch")]
 mod train_faults;
-mod vain;

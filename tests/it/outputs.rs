@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::CommandFactory;
-use ewe::cli::{Cli, paths};
+use ewe::cli::Cli;
+use ewe::cli::args::paths;
 
 use crate::shell::{Dir, ewe, ran};
 

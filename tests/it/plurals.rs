@@ -14,10 +14,10 @@ use crate::support::ewe;
 /// What stands in a text like a number with its noun, and need not be told from one: file, words,
 /// why.
 const NEVER_ONE: &[(&str, &str, &str)] = &[
-    ("cli/init.rs", "{shown} tasks", "the recipe's constant"),
-    ("cli/paths.rs", "{} are", "two options"),
+    ("cli/data/init.rs", "{shown} tasks", "the recipe's constant"),
+    ("cli/args/paths.rs", "{} are", "two options"),
     ("client/endpoint.rs", "{} models", "several"),
-    ("connections.rs", "{0} bytes", "a limit"),
+    ("http_server.rs", "{0} bytes", "a limit"),
     ("interchange/parse.rs", "{length} bytes", "beyond a limit"),
     ("interchange/parse.rs", "{} lists", "a limit"),
     ("jinja/machine.rs", "{how} values", "not a number"),
@@ -28,7 +28,7 @@ const NEVER_ONE: &[(&str, &str, &str)] = &[
     ("prompt/few_shot.rs", "{} have", "two tasks"),
     ("prompt/task_list.rs", "{last} tasks", "more than the examples"),
     ("report/card.rs", "{} tasks", "where they are from"),
-    ("train/files.rs", "{} are", "a size with its unit"),
+    ("train/out/files.rs", "{} are", "a size with its unit"),
     ("train/plan.rs", "{} parameters", "a model has more"),
     ("train/prepare.rs", "{} are", "a size with its unit"),
     ("train/reference/updates.rs", "{rows} rows", "a test's own"),

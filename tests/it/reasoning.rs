@@ -1,7 +1,7 @@
 //! Reasoning in the text of answers, between marks of every make, and ends of texts that stand in
 //! them: the dataset is the same.
 
-use crate::faulty::{Asked, Reply, Server};
+use crate::faulty_endpoint::{Asked, Reply, Server};
 use crate::mock::Mock;
 use crate::shell::Dir;
 use crate::support::{export, generate, number};

@@ -1,7 +1,7 @@
 //! What a server refuses is learnt: from what it says, and, where that is not understood, by
 //! trying.
 
-use crate::faulty::{Asked, Reply, Server, refusal};
+use crate::faulty_endpoint::{Asked, Reply, Server, refusal};
 use crate::mock::Mock;
 use crate::shell::Dir;
 use crate::support::{export, generate};

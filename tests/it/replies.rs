@@ -1,6 +1,6 @@
 //! Answers as endpoints give them: each in its own dialect, and the dataset is the same.
 
-use crate::faulty::{Asked, Reply, Server, nonsense};
+use crate::faulty_endpoint::{Asked, Reply, Server, nonsense};
 use crate::mock::Mock;
 use crate::shell::{self, Dir, ewe};
 use crate::support::{export, generate, json, number};

@@ -1,7 +1,7 @@
 //! Requests as endpoints want them: fields renamed, dropped and added, addresses and headers of
 //! services, lists of models, files. What is learnt from refusals is in `refusals`.
 
-use crate::faulty::{Reply, Server, models, refusal};
+use crate::faulty_endpoint::{Reply, Server, models, refusal};
 use crate::mock::Mock;
 use crate::refusals::{has, undisturbed, unprocessable};
 use crate::shell::{self, Dir, ewe};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::faulty::{self, Reply};
+use crate::faulty_endpoint::{self, Reply};
 use crate::server::{Changed, Server, answer, golden};
 use crate::shell::{Dir, ewe};
 
@@ -245,7 +245,7 @@ fn every_error_has_the_same_shape() {
 fn a_dataset_records_which_weights_were_served() {
     let card = json!({ "id": "m+sheep", "object": "model", "fingerprint": "m@0123456789ab-bf16" });
     let list = json!({ "object": "list", "data": [card] }).to_string();
-    let server = faulty::Server::start(move |asked| match asked.path.as_str() {
+    let server = faulty_endpoint::Server::start(move |asked| match asked.path.as_str() {
         "/v1/models" => Reply::Status(200, String::new(), list.clone().into_bytes()),
         _ => Reply::Answer,
     });

@@ -80,9 +80,15 @@ impl Sources {
     pub fn entries(&self) -> Vec<(String, String)> {
         let roots = &self.files["torch.rs"].items[0..];
         let named = roots.iter().flat_map(|item| &item.paths);
-        let runs = named.filter(|path| path.len() == 3 && path[2] == "run");
-        runs.map(|path| (path[1].clone(), format!("{}/{}.rs", path[0], path[1])))
-            .collect()
+        let runs = named.filter(|path| path.len() >= 3 && path[path.len() - 1] == "run");
+        let entry = |path: &Vec<String>| {
+            let modules = &path[..path.len() - 1];
+            (
+                modules[modules.len() - 1].clone(),
+                format!("{}.rs", modules.join("/")),
+            )
+        };
+        runs.map(entry).collect()
     }
 
     /// The functions of a file that are called so.

@@ -3,17 +3,15 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use ewe::{
-    backend::{Completion, FinishReason, Sampling},
-    store::{
-        RunStatus, Store,
-        judgment::{Choice, NewJudgment},
-        neighbor::NewNeighbors,
-        request::NewRequest,
-        round::{Admission, AdmittedInstance, AdmittedInstruction, AdmittedRound, Rejection, Similar},
-    },
-    task::Instance,
+use ewe::backend::{Completion, FinishReason, Sampling};
+use ewe::store::asked::request::NewRequest;
+use ewe::store::asked::round::{
+    Admission, AdmittedInstance, AdmittedInstruction, AdmittedRound, Rejection, Similar,
 };
+use ewe::store::curation::judgment::{Choice, NewJudgment};
+use ewe::store::query::neighbor::NewNeighbors;
+use ewe::store::{RunStatus, Store};
+use ewe::task::Instance;
 use sqlx::{AssertSqlSafe, ConnectOptions, sqlite::SqliteConnectOptions};
 
 use crate::mock::{self, Mock};

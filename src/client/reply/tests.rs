@@ -125,7 +125,7 @@ fn a_stream_is_one_answer_if_it_is_whole() {
         events(&[ro.clone(), me.clone()]) + "data: [DONE]",
         events(&[piece("Ro", "null".into()), piece("me", "stop".into())]),
         events(&[ro.clone(), me.clone(), whole.clone()]),
-        events(&[whole.clone()]),
+        events(std::slice::from_ref(&whole)),
         format!("{ro}\n{me}\n{}\n", end("stop")),
         format!("[{ro},{me},{}]", end("stop")),
         format!("{whole}{whole}"),
@@ -138,7 +138,7 @@ fn a_stream_is_one_answer_if_it_is_whole() {
     assert_eq!(read(cut.as_bytes()).unwrap().end, End::Length);
     for half in [
         events(&[ro.clone(), me.clone()]),
-        events(&[ro.clone()]) + "data: {\"choices\": [{\"del",
+        events(std::slice::from_ref(&ro)) + "data: {\"choices\": [{\"del",
         events(&[
             ro.clone(),
             json!({"error": {"message": "upstream is gone"}}).to_string(),

@@ -8,7 +8,7 @@ use super::{Table, expected, greedy};
 use crate::engine::answer::Event;
 use crate::engine::batch::Config;
 use crate::engine::handle::LocalBackend;
-use crate::model::attention::Pass;
+use crate::model::attention::ForwardPass;
 use crate::model::layers::Linear;
 use crate::model::tests::{golden, loaded};
 use crate::model::{CausalLm, Ends, ModelInfo};
@@ -88,7 +88,7 @@ impl CausalLm for Fragile {
         }
         self.model.embed(tokens_bt)
     }
-    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut Pass) -> Tensor {
+    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
         self.model.block(layer, x_btd, pass)
     }
     fn finish(&self, x_btd: &Tensor) -> Tensor {

@@ -9,7 +9,7 @@ use crate::engine::answer::{Answer, Event};
 use crate::engine::batch::{Config, Wants};
 use crate::engine::handle::{Ask, LocalBackend};
 use crate::engine::logprobs::Logprobs;
-use crate::model::attention::Pass;
+use crate::model::attention::ForwardPass;
 use crate::model::tests::golden;
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn logprobs_are_those_of_the_model_whatever_is_done_to_its_scores() {
         let mut ids = prompt.clone();
         for Logprobs { chosen, likeliest } in told {
             let tokens_bt = Tensor::from_slice(&ids).unsqueeze(0);
-            let mut pass = Pass::whole(1, ids.len() as i64, Device::Cpu);
+            let mut pass = ForwardPass::whole(1, ids.len() as i64, Device::Cpu);
             let hidden = reference
                 .model
                 .forward(&tokens_bt, &mut pass)

@@ -88,14 +88,14 @@ impl Place<'_> {
             .fold(0, u64::saturating_add);
         fs::create_dir_all(&self.blobs)
             .with_context(|| format!("cannot write into {}", self.blobs.display()))?;
-        let free = ewe::replace::free(&self.blobs)?;
+        let free = ewe::atomic_file::free(&self.blobs)?;
         if need > free {
             bail!(
                 "`{}` needs {} more at {}, where {} are free\nhint: make room there, or name another place in HF_HUB_CACHE",
                 self.id,
-                ewe::cli::size::shown(need),
+                ewe::cli::args::size::shown(need),
                 self.blobs.display(),
-                ewe::cli::size::shown(free)
+                ewe::cli::args::size::shown(free)
             );
         }
         Ok(())

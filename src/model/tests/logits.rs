@@ -3,9 +3,9 @@
 use tch::{Device, Kind, Tensor};
 
 use super::{GOLDENS, distance, expected, golden, loaded, reference};
-use crate::model::attention::{Pass, Stretch};
-use crate::model::branches::Branch;
+use crate::model::attention::{ForwardPass, QuerySpan};
 use crate::model::cache::KvCache;
+use crate::model::prefix_tree::PrefixNode;
 use crate::model::{LoadedModel, load};
 use crate::shim::Inference;
 
@@ -24,7 +24,7 @@ fn logits_equal_the_references() {
     both_ways(|name| {
         let (tokens_bt, logits) = expected(name);
         let loaded = loaded(name);
-        let mut pass = Pass::whole(2, 24, Device::Cpu);
+        let mut pass = ForwardPass::whole(2, 24, Device::Cpu);
         let ours = loaded.model.logits(&loaded.model.forward(&tokens_bt, &mut pass));
         let off = distance(&ours, &logits);
         println!("{name}: fp32 logits differ by {off:.1e} at most");
@@ -50,7 +50,7 @@ fn in_bf16_the_likeliest_token_is_the_references() {
         let tokens_bt = reference(name, "tokens16", Kind::Uint8).to_kind(Kind::Int64);
         let hidden_btd = loaded
             .model
-            .forward(&tokens_bt, &mut Pass::whole(64, 64, Device::Cpu));
+            .forward(&tokens_bt, &mut ForwardPass::whole(64, 64, Device::Cpu));
         let ours_bt = loaded.model.logits(&hidden_btd).argmax(-1, false);
         let theirs_bt = reference(name, "best16", Kind::Uint8).to_kind(Kind::Int64);
         let clear_bt = reference(name, "tied16", Kind::Uint8).eq(0);
@@ -81,8 +81,8 @@ fn cached_equals_uncached() {
             let stretches = [4, 3]
                 .into_iter()
                 .zip(starts_and_lengths)
-                .map(|(slot, (start, length))| Stretch { slot, start, length });
-            let mut pass = Pass::ragged(&mut cache, &stretches.collect::<Vec<_>>(), Device::Cpu);
+                .map(|(slot, (start, length))| QuerySpan { slot, start, length });
+            let mut pass = ForwardPass::ragged(&mut cache, &stretches.collect::<Vec<_>>(), Device::Cpu);
             let parts = |x: &Tensor| {
                 let of = |(row, (start, length))| x.get(row).narrow(0, start, length);
                 let parts: Vec<Tensor> = (0..).zip(starts_and_lengths).map(of).collect();
@@ -102,7 +102,7 @@ fn cached_equals_uncached() {
         // Row 0 gets 10 tokens in slot 0, row 1 gets 3 in slot 1, each alone.
         for (row, length) in [(0, 10), (1, 3)] {
             let piece = tokens_bt.narrow(0, row, 1).narrow(1, 0, length);
-            let mut pass = Pass::cached(&mut cache, row, &[0], length, Device::Cpu);
+            let mut pass = ForwardPass::cached(&mut cache, row, &[0], length, Device::Cpu);
             let ours = model.logits(&model.forward(&piece, &mut pass));
             let off = distance(&ours, &logits.narrow(0, row, 1).narrow(1, 0, length));
             assert!(off <= 1e-5, "{name}: prefill of row {row} differs by {off:e}");
@@ -117,7 +117,7 @@ fn cached_equals_uncached() {
             };
             let pieces = Tensor::stack(&rows(&tokens_bt, 0), 0);
             let want = Tensor::stack(&rows(&logits, 0), 0);
-            let mut pass = Pass::cached(&mut cache, 0, &at, step, Device::Cpu);
+            let mut pass = ForwardPass::cached(&mut cache, 0, &at, step, Device::Cpu);
             let off = distance(&model.logits(&model.forward(&pieces, &mut pass)), &want);
             assert!(off <= 1e-5, "{name}: at {at:?} by {step} differs by {off:e}");
             at = [at[0] + step, at[1] + step];
@@ -133,10 +133,10 @@ fn packed_sequences_do_not_see_each_other() {
         let (tokens_bt, logits) = expected(name);
         let loaded = loaded(name);
         let parts = [(0, 10), (1, 24), (0, 5), (1, 1)];
-        let branches = parts.map(|(_, length)| Branch { length, after: None });
+        let branches = parts.map(|(_, length)| PrefixNode { length, after: None });
         let packed = |tokens_bt: &Tensor| {
             let ids = parts.map(|(row, length)| tokens_bt.get(row).narrow(0, 0, length));
-            let mut pass = Pass::packed(&branches, Device::Cpu);
+            let mut pass = ForwardPass::packed(&branches, Device::Cpu);
             let hidden = loaded
                 .model
                 .forward(&Tensor::cat(&ids, 0).unsqueeze(0), &mut pass);
@@ -170,7 +170,7 @@ fn in_training(name: &str) -> (LoadedModel, Vec<(String, Tensor)>) {
 /// What the last block gives of some tokens is what it gives of them among all, and so are gradients.
 #[test]
 fn what_is_wanted_is_what_it_is_among_all() {
-    let branch = |length, after| Branch { length, after };
+    let branch = |length, after| PrefixNode { length, after };
     let branches = [
         branch(10, None),
         branch(14, Some(0)),
@@ -183,7 +183,7 @@ fn what_is_wanted_is_what_it_is_among_all() {
         let (loaded, mut parameters) = in_training(name);
         let tokens_1t = tokens_bt.view([1, -1]).narrow(1, 0, 39);
         let mut run = |some: bool| {
-            let mut pass = Pass::packed(&branches, Device::Cpu);
+            let mut pass = ForwardPass::packed(&branches, Device::Cpu);
             if some {
                 pass = pass.wanted_at(loaded.model.info().layers - 1, position_w.shallow_clone());
             }
@@ -224,13 +224,13 @@ fn a_prefix_copied_out_and_in_is_as_good_as_computed() {
         let row = tokens_bt.narrow(0, 0, 1);
         let _ = model.forward(
             &row.narrow(1, 0, 16),
-            &mut Pass::cached(&mut cache, 0, &[0], 16, Device::Cpu),
+            &mut ForwardPass::cached(&mut cache, 0, &[0], 16, Device::Cpu),
         );
         let prefix = cache.take_prefix(0, 16);
         cache.reserve(3, 16);
         cache.put_prefix(2, &prefix, 12);
         cache.move_row(2, 1, 12);
-        let mut pass = Pass::cached(&mut cache, 1, &[12], 12, Device::Cpu);
+        let mut pass = ForwardPass::cached(&mut cache, 1, &[12], 12, Device::Cpu);
         let ours = model.logits(&model.forward(&row.narrow(1, 12, 12), &mut pass));
         let off = distance(&ours, &logits.narrow(0, 0, 1).narrow(1, 12, 12));
         assert!(off <= 1e-5, "{name}: differs by {off:e}");
@@ -245,7 +245,7 @@ fn training_passes_have_gradients_and_ignore_padding() {
         let (loaded, parameters) = in_training(name);
         let padded_bt = tokens_bt.copy();
         let _ = padded_bt.narrow(1, 20, 4).fill_(0);
-        let mut pass = Pass::whole(2, 24, Device::Cpu);
+        let mut pass = ForwardPass::whole(2, 24, Device::Cpu);
         let ours = loaded
             .model
             .logits(&loaded.model.forward(&padded_bt, &mut pass))

@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::{GOLDENS, distance, expected, golden, loaded};
-use crate::model::attention::Pass;
+use crate::model::attention::ForwardPass;
 use crate::model::layers::Linear;
 use crate::model::lora::Lora;
 use crate::model::{LoadedModel, load};
@@ -53,7 +53,7 @@ fn an_adapter_changes_the_output_and_merging_keeps_it() {
         loaded.model.logits(
             &loaded
                 .model
-                .forward(&tokens_bt, &mut Pass::whole(2, 24, Device::Cpu)),
+                .forward(&tokens_bt, &mut ForwardPass::whole(2, 24, Device::Cpu)),
         )
     };
     let adapted = run(&loaded);
@@ -101,7 +101,7 @@ fn shards_load_like_one_file_and_a_missing_shard_is_named() {
     let ours = sharded.model.logits(
         &sharded
             .model
-            .forward(&tokens_bt, &mut Pass::whole(2, 24, Device::Cpu)),
+            .forward(&tokens_bt, &mut ForwardPass::whole(2, 24, Device::Cpu)),
     );
     assert!(distance(&ours, &logits) <= 1e-5);
     std::fs::remove_file(dir.path().join("b.safetensors")).unwrap();

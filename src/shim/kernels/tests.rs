@@ -41,7 +41,7 @@ fn turning_is_exact() {
             let part = x.narrow(2, 0, dims);
             let halves = part.roll(dims / 2, 2);
             let pairs = part.unflatten(2, [dims / 2, 2]).flip(-1).flatten(-2, -1);
-            for (turn, swapped) in [(Turn::Halves, halves), (Turn::Pairs, pairs)] {
+            for (turn, swapped) in [(RopePairing::Halves, halves), (RopePairing::Pairs, pairs)] {
                 let turned = &part * cos.unsqueeze(1) + swapped * sin.unsqueeze(1);
                 let want = Tensor::cat(&[turned, x.narrow(2, dims, d - dims)], 2);
                 let got = rope(turn, &x, &cos, &sin);
@@ -102,12 +102,12 @@ fn every_token_attends_to_its_own_sequence_and_window() {
                         start,
                     })
                     .collect();
-                let weighing = Weighing {
+                let params = AttentionParams {
                     scale: 0.11,
                     window,
                     rounding,
                 };
-                let got = attend(&q, &k, &v, &listed, weighing);
+                let got = attend(&q, &k, &v, &listed, params);
                 for (offset, length, slot, start) in segments {
                     let to = start + length;
                     let wide = |x: &Tensor| {
@@ -128,7 +128,7 @@ fn every_token_attends_to_its_own_sequence_and_window() {
                     let difference = apart(&got.narrow(0, offset, length), &want);
                     assert!(
                         difference <= step(kind),
-                        "{kind:?} {heads}/{kv_heads} {d} {weighing:?}: {difference}"
+                        "{kind:?} {heads}/{kv_heads} {d} {params:?}: {difference}"
                     );
                 }
             }
@@ -155,9 +155,9 @@ fn a_key_that_is_not_a_number_reaches_every_token_that_sees_it() {
         &k,
         &v,
         &[all],
-        Weighing {
+        AttentionParams {
             scale: 1.0,
-            ..Weighing::default()
+            ..AttentionParams::default()
         },
     )
     .isnan()

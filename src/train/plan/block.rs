@@ -3,19 +3,19 @@
 //! What autograd keeps depends on the family, the type, on what is trained, and on libtorch; a formula of it would be a second account
 //! of every model file. Nothing but one block is ever touched, so the 6B model takes a gigabyte and a few seconds.
 
-use super::choice::Choice;
+use super::choice::PlanConfig;
 use super::size::is_first;
-use crate::model::attention::Pass;
-use crate::model::branches::Branch;
+use crate::model::attention::ForwardPass;
 use crate::model::config::Fields;
-use crate::model::product::Hollow;
+use crate::model::matmul::Hollow;
+use crate::model::prefix_tree::PrefixNode;
 use crate::model::weights::Weights;
 use crate::model::{self, CausalLm};
 use crate::shim::memory;
-use crate::train::lora::{self, LoraSettings};
+use crate::train::optim::lora::{self, LoraSettings};
 use crate::train::settings;
 use anyhow::{Context, Result};
-use ewe::cli::train::Method;
+use ewe::cli::models::train::Method;
 use tch::{Device, Kind, Tensor};
 
 /// Operations that a trial may take: a second or two, of which there are three or five.
@@ -99,7 +99,7 @@ impl Block {
 
     /// Measures the first block of the model of `fields`, which has `numbers` of them, at the choice's tokens, or at as many as take
     /// a second or two each.
-    pub fn measure(fields: &Fields, choice: &Choice, numbers: u64) -> Result<Block> {
+    pub fn measure(fields: &Fields, choice: &PlanConfig, numbers: u64) -> Result<Block> {
         let kind = settings::kind(choice.precision);
         // On a GPU nothing is widened, nor is there oneDNN's scratch; and what is not computed is quickly measured.
         let _hollow = choice.gpu.then(Hollow::hold);
@@ -129,7 +129,7 @@ impl Block {
 }
 
 /// Makes the first block zero, and switches on the gradients of what is trained of it.
-fn train_first(model: &mut dyn CausalLm, choice: &Choice) {
+fn train_first(model: &mut dyn CausalLm, choice: &PlanConfig) {
     let first = || model.parameters().into_iter().filter(|(name, _)| is_first(name));
     first().for_each(|(_, mut tensor)| drop(tch::no_grad(|| tensor.fill_(0.0))));
     match choice.method {
@@ -150,14 +150,14 @@ fn train_first(model: &mut dyn CausalLm, choice: &Choice) {
 /// Bytes that a block takes which is the last if anything of what comes out of it is not wanted.
 fn measure(model: &dyn CausalLm, kind: Kind, tokens: i64, wanted: i64) -> Result<Memory<u64>> {
     let uncounted = "this build's allocator does not count, so no memory can be planned";
-    let examples: Vec<Branch> = (0..tokens)
+    let examples: Vec<PrefixNode> = (0..tokens)
         .step_by(EXAMPLE as usize)
-        .map(|start| Branch {
+        .map(|start| PrefixNode {
             length: EXAMPLE.min(tokens - start),
             after: None,
         })
         .collect();
-    let mut pass = Pass::packed(&examples, Device::Cpu);
+    let mut pass = ForwardPass::packed(&examples, Device::Cpu);
     if wanted < tokens {
         // Here and there, as targets are.
         let position_w = Tensor::arange(wanted, (Kind::Int64, Device::Cpu)) * (tokens / wanted);

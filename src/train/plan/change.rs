@@ -1,9 +1,9 @@
 //! The cheapest change to a run that makes it fit.
 
 use super::Planner;
-use super::choice::{Choice, Need};
+use super::choice::{MemoryEstimate, PlanConfig};
 use anyhow::Result;
-use ewe::cli::train::{Master, Method, OptimizerKind, Precision, Quantize};
+use ewe::cli::models::train::{Master, Method, OptimizerKind, Precision, Quantize};
 
 /// Least tokens at once that are suggested: fewer leave a GPU idle.
 const LEAST_TOKENS: u64 = 256;
@@ -23,8 +23,12 @@ mod cost {
 }
 
 /// The options of the cheapest change to `choice` that needs at most `memory` bytes, and what it needs then. None where nothing helps.
-pub fn cheapest(planner: &mut Planner, choice: &Choice, memory: u64) -> Result<Option<(String, Need)>> {
-    let mut best: Option<(f64, String, Need)> = None;
+pub fn cheapest(
+    planner: &mut Planner,
+    choice: &PlanConfig,
+    memory: u64,
+) -> Result<Option<(String, MemoryEstimate)>> {
+    let mut best: Option<(f64, String, MemoryEstimate)> = None;
     for (cost, options, other) in changes(choice) {
         if best.as_ref().is_some_and(|(least, ..)| *least <= cost) {
             continue;
@@ -38,12 +42,12 @@ pub fn cheapest(planner: &mut Planner, choice: &Choice, memory: u64) -> Result<O
 }
 
 /// Every change: its cost, its options, and what it leads to.
-fn changes(choice: &Choice) -> Vec<(f64, String, Choice)> {
+fn changes(choice: &PlanConfig) -> Vec<(f64, String, PlanConfig)> {
     let mut all = vec![(0.0, String::new(), choice.clone())];
-    let add = |all: &mut Vec<(f64, String, Choice)>,
+    let add = |all: &mut Vec<(f64, String, PlanConfig)>,
                cost: f64,
                options: &str,
-               change: &dyn Fn(&mut Choice) -> bool| {
+               change: &dyn Fn(&mut PlanConfig) -> bool| {
         for (before, told, of) in all.clone() {
             let mut other = of;
             if change(&mut other) {
@@ -52,7 +56,7 @@ fn changes(choice: &Choice) -> Vec<(f64, String, Choice)> {
             }
         }
     };
-    let full = |of: &Choice| of.method == Method::Full;
+    let full = |of: &PlanConfig| of.method == Method::Full;
     if choice.precision == Precision::Fp32 {
         add(&mut all, cost::BF16, "--precision bf16", &|of| {
             of.precision = Precision::Bf16;
@@ -111,7 +115,7 @@ fn changes(choice: &Choice) -> Vec<(f64, String, Choice)> {
         );
     }
     if full(choice) {
-        let lora = Choice {
+        let lora = PlanConfig {
             method: Method::Lora,
             rank: choice.rank.max(16),
             update_in_backward: false,
@@ -120,7 +124,7 @@ fn changes(choice: &Choice) -> Vec<(f64, String, Choice)> {
             ..choice.clone()
         };
         all.push((cost::LORA, "--method lora".to_owned(), lora.clone()));
-        let recompute = Choice {
+        let recompute = PlanConfig {
             recompute: true,
             ..lora
         };
@@ -138,7 +142,7 @@ fn changes(choice: &Choice) -> Vec<(f64, String, Choice)> {
     all.extend(adapters.into_iter().map(|(before, told, of)| {
         let told = format!("{told} --quantize nf4").trim().to_owned();
         let quantize = Some(Quantize::Nf4);
-        (before + cost::QUANTIZE, told, Choice { quantize, ..of })
+        (before + cost::QUANTIZE, told, PlanConfig { quantize, ..of })
     }));
     let mut halves = 0.0;
     let mut tokens = choice.tokens / 2;
@@ -147,7 +151,7 @@ fn changes(choice: &Choice) -> Vec<(f64, String, Choice)> {
         halves += cost::HALF_THE_TOKENS;
         for (before, told, of) in &whole {
             let told = format!("{told} --micro-tokens {tokens}").trim().to_owned();
-            let other = Choice {
+            let other = PlanConfig {
                 tokens,
                 target_tokens: of.target_tokens.min(tokens),
                 ..of.clone()

@@ -3,16 +3,17 @@
 use super::block::Block;
 use super::size::Size;
 use crate::model::device::has_bf16;
-use crate::train::largest::Demand;
+use crate::train::loss;
+use crate::train::optim::fallback;
+use crate::train::plan::heaviest::Demand;
 use crate::train::settings::Settings;
-use crate::train::{composed, loss};
-use ewe::cli::train::{Master, Method, OptimizerKind, Precision, Quantize};
+use ewe::cli::models::train::{Master, Method, OptimizerKind, Precision, Quantize};
 use serde::Serialize;
 use tch::Device;
 
 /// What decides how much memory is needed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Choice {
+pub struct PlanConfig {
     /// What is trained.
     pub method: Method,
     /// Of the adapter.
@@ -47,10 +48,10 @@ pub struct Choice {
     pub gpu: bool,
 }
 
-impl Choice {
+impl PlanConfig {
     /// That of a run, while the piece of `demand` goes through the model.
-    pub fn of(settings: &Settings, demand: &Demand, cut: bool, gpu: bool) -> Choice {
-        Choice {
+    pub fn of(settings: &Settings, demand: &Demand, cut: bool, gpu: bool) -> PlanConfig {
+        PlanConfig {
             method: settings.method,
             rank: settings.lora.as_ref().map_or(0, |lora| u64::from(lora.rank)),
             targets: settings
@@ -142,9 +143,9 @@ pub const SCRATCH: u64 = 5_000_000;
 
 /// What a choice needs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Need {
+pub struct MemoryEstimate {
     /// The choice.
-    pub choice: Choice,
+    pub choice: PlanConfig,
     /// Numbers that are trained.
     pub trained: u64,
     /// Bytes of all gradients that exist at once.
@@ -159,9 +160,9 @@ pub struct Need {
     pub flops_per_token: f64,
 }
 
-impl Need {
+impl MemoryEstimate {
     /// Of `choice` for a model of this size, one block of which takes what `block` says.
-    pub fn of(size: &Size, block: &Block, choice: &Choice) -> Need {
+    pub fn of(size: &Size, block: &Block, choice: &PlanConfig) -> MemoryEstimate {
         let full = choice.method == Method::Full;
         let (width, head) = (choice.width(), size.vocab * size.hidden);
         let trained = if full {
@@ -274,7 +275,7 @@ impl Need {
         let (logits, doubled_head) = loss_bytes(size, choice, width);
         // The CPU's kernels need nothing.
         let updating = match choice.gpu && !choice.offload {
-            true => composed::temporaries(size.counts().max().unwrap_or(0).min(trained)),
+            true => fallback::temporaries(size.counts().max().unwrap_or(0).min(trained)),
             false => 0,
         };
         // Beside its gradients.
@@ -344,7 +345,7 @@ impl Need {
         ];
         let bytes = moments.into_iter().max_by_key(Bytes::total).unwrap_or_default();
         let passes = if full { 3.0 } else { 2.0 } + if choice.recompute { 1.0 } else { 0.0 };
-        Need {
+        MemoryEstimate {
             choice: choice.clone(),
             trained,
             all_gradients: if choice.update_in_backward {
@@ -361,7 +362,7 @@ impl Need {
 }
 
 /// Bytes of the model when the linear layers of its blocks are in 4 bits, with a scale of 4 bytes for each 64.
-fn quantised(size: &Size, choice: &Choice, width: u64) -> u64 {
+fn quantised(size: &Size, choice: &PlanConfig, width: u64) -> u64 {
     let linear = |(_, inputs, outputs): &(String, u64, u64)| inputs * outputs;
     let in_four = |count: u64| choice.room(count / 2) + choice.room(4 * count.div_ceil(64));
     let plain: u64 = size.counts().map(|count| choice.room(width * count)).sum();
@@ -377,7 +378,7 @@ fn largest_linear(size: &Size) -> u64 {
 }
 
 /// What Adafactor remembers: of each matrix a number a row and a column.
-fn factored(size: &Size, choice: &Choice) -> u64 {
+fn factored(size: &Size, choice: &PlanConfig) -> u64 {
     if choice.method == Method::Lora {
         return 4
             * (size.adapter(1, &choice.targets, choice.dora) + 2 * choice.rank * size.linears.len() as u64);
@@ -390,7 +391,7 @@ fn factored(size: &Size, choice: &Choice) -> u64 {
 }
 
 /// Bytes of the loss: its buffers, and, where the head's gradient is made in several parts, the part that is added.
-fn loss_bytes(size: &Size, choice: &Choice, width: u64) -> (u64, u64) {
+fn loss_bytes(size: &Size, choice: &PlanConfig, width: u64) -> (u64, u64) {
     let full = choice.method == Method::Full;
     let (vocab, targets) = (size.vocab, choice.target_tokens);
     let chunk = loss::chunk(targets as i64, vocab as i64, width as i64, full) as u64;

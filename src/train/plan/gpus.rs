@@ -1,6 +1,6 @@
 //! GPUs one can buy or rent, and how long a fine-tune takes there.
 
-use super::choice::Need;
+use super::choice::MemoryEstimate;
 use serde::Serialize;
 
 /// A GPU: name, memory in gigabytes, and its peak with dense bf16 products and fp32 sums in TFLOP/s, as its maker's data sheet has it.
@@ -30,7 +30,7 @@ pub struct Time {
 }
 
 /// Minutes for so many tokens on every GPU that holds it, at a share of their peaks.
-pub fn times(need: &Need, tokens: u64, share: f64) -> Vec<Time> {
+pub fn times(need: &MemoryEstimate, tokens: u64, share: f64) -> Vec<Time> {
     let holds = |memory: u64| need.total <= memory * 1_000_000_000;
     let of = |(gpu, _, teraflops): &(&'static str, u64, f64)| Time {
         gpu,

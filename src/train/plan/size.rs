@@ -3,7 +3,7 @@
 use crate::model::config::Fields;
 use crate::model::weights::Weights;
 use crate::model::{self, ModelInfo};
-use crate::train::lora::{is_target, last};
+use crate::train::optim::lora::{is_target, last};
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeSet;

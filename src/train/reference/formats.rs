@@ -1,13 +1,13 @@
-//! The learner in lesser formats against itself in fp32.
+//! The trainer in lesser formats against itself in fp32.
 
-use ewe::cli::train::{Master, OptimizerKind};
+use ewe::cli::models::train::{Master, OptimizerKind};
 use tch::Device;
 
 use super::{WHOLE, golden_dir, learn, read, with_rule};
 use crate::model;
-use crate::train::batch::PieceLimits;
-use crate::train::learner::Learner;
-use crate::train::optimizer::Rule;
+use crate::train::data::micro_batch::MicroBatchLimits;
+use crate::train::optim::optimizer::Rule;
+use crate::train::trainer::Trainer;
 
 /// Two hundred steps on a tiny model: what moments or weights lose by their format does not show in the loss.
 #[test]
@@ -21,11 +21,11 @@ fn losses_do_not_depend_on_formats() {
                 master,
                 ..Rule::default()
             };
-            let mut learner = with_rule(name, "bf16", rule);
+            let mut trainer = with_rule(name, "bf16", rule);
             let mut losses = Vec::new();
             for _ in 0..200 {
-                losses.push(learn(&mut learner, &examples, &all, WHOLE));
-                learner.update(1e-4, 1.0, &|_| None);
+                losses.push(learn(&mut trainer, &examples, &all, WHOLE));
+                trainer.update(1e-4, 1.0, &|_| None);
             }
             (losses[0], losses[199])
         };
@@ -51,19 +51,19 @@ fn bf16_with_masters_stays_near_fp32() {
     let mut losses = Vec::new();
     for dtype in ["fp32", "bf16"] {
         let loaded = model::load(&golden_dir().join("gemma3"), Device::Cpu, dtype).unwrap();
-        let mut learner = Learner::full(loaded.model, |_| None, Rule::default(), Device::Cpu);
+        let mut trainer = Trainer::full(loaded.model, |_| None, Rule::default(), Device::Cpu);
         let mut loss = 0.0;
         for _ in 0..20 {
             loss = learn(
-                &mut learner,
+                &mut trainer,
                 &examples,
                 &all,
-                PieceLimits {
+                MicroBatchLimits {
                     examples: 3,
                     positions: 9999,
                 },
             );
-            learner.update(3e-3, golden.settings.clip, &|_| None);
+            trainer.update(3e-3, golden.settings.clip, &|_| None);
         }
         losses.push(loss);
     }

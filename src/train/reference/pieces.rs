@@ -2,13 +2,13 @@
 
 use tch::{Device, Tensor};
 
-use super::{MODELS, Of, WHOLE, golden_dir, learn, learner, read};
+use super::{MODELS, Of, WHOLE, golden_dir, learn, read, trainer};
 use crate::model;
-use crate::train::batch::{PieceLimits, pack};
-use crate::train::dataset::Example;
-use crate::train::learner::Learner;
-use crate::train::lora::LoraSettings;
-use crate::train::optimizer::Rule;
+use crate::train::data::dataset::Example;
+use crate::train::data::micro_batch::{MicroBatchLimits, pack};
+use crate::train::optim::lora::LoraSettings;
+use crate::train::optim::optimizer::Rule;
+use crate::train::trainer::Trainer;
 
 /// All begin with the same tokens, and neighbours with more of them.
 fn begin_alike(examples: &mut [Example]) {
@@ -37,17 +37,17 @@ fn gradients_do_not_depend_on_how_a_step_is_cut() {
         for trains in [Of::All, Of::Lora, Of::Dora] {
             let mut first: Option<(f64, Vec<Tensor>)> = None;
             for (rows, positions) in cuts {
-                let mut learner = learner(name, &golden.settings, trains);
+                let mut trainer = trainer(name, &golden.settings, trains);
                 let loss = learn(
-                    &mut learner,
+                    &mut trainer,
                     &examples,
                     &all,
-                    PieceLimits {
+                    MicroBatchLimits {
                         examples: rows,
                         positions,
                     },
                 );
-                let gradients: Vec<Tensor> = learner
+                let gradients: Vec<Tensor> = trainer
                     .trained
                     .iter()
                     .map(|of| of.gradient().unwrap().copy())
@@ -86,17 +86,17 @@ fn blocks_computed_again_have_the_same_gradients_to_the_last_bit() {
                 let model = model::load(&golden_dir().join(name), Device::Cpu, dtype)
                     .unwrap()
                     .model;
-                let mut learner = if lora {
-                    Learner::lora(model, settings.clone(), 3, Rule::default(), Device::Cpu)
+                let mut trainer = if lora {
+                    Trainer::lora(model, settings.clone(), 3, Rule::default(), Device::Cpu)
                 } else {
-                    Learner::full(model, |_| None, Rule::default(), Device::Cpu)
+                    Trainer::full(model, |_| None, Rule::default(), Device::Cpu)
                 };
-                learner.recomputes = recomputes;
+                trainer.recomputes = recomputes;
                 // Once so that the adapter's second factor is no longer zero, which would hide the first one's gradient.
-                learn(&mut learner, &examples, &all, WHOLE);
-                learner.update(1e-2, 0.0, &|_| None);
-                let loss = learn(&mut learner, &examples, &all, WHOLE);
-                let of_all = learner.trained.iter().map(|of| of.gradient().unwrap().copy());
+                learn(&mut trainer, &examples, &all, WHOLE);
+                trainer.update(1e-2, 0.0, &|_| None);
+                let loss = learn(&mut trainer, &examples, &all, WHOLE);
+                let of_all = trainer.trained.iter().map(|of| of.gradient().unwrap().copy());
                 (loss, of_all.collect())
             };
             let (plain, again) = (gradients(false), gradients(true));

@@ -2,25 +2,25 @@
 
 use std::collections::HashMap;
 
-use ewe::cli::train::{Master, OptimizerKind};
+use ewe::cli::models::train::{Master, OptimizerKind};
 use tch::Tensor;
 
-use super::{MODELS, Of, WHOLE, learn, learner, read, with_rule};
-use crate::train::batch::{PieceLimits, pack};
+use super::{MODELS, Of, WHOLE, learn, read, trainer, with_rule};
+use crate::train::data::micro_batch::{MicroBatchLimits, pack};
 use crate::train::guard::Guard;
-use crate::train::learner::{Learner, Update};
-use crate::train::optimizer::Rule;
+use crate::train::optim::optimizer::Rule;
+use crate::train::trainer::{Trainer, Update};
 
 #[test]
 fn a_restored_learner_goes_on_bit_for_bit() {
     let (golden, examples) = read("gptj");
     let members = [0, 1, 2, 3];
-    let finish = |mut learner: Learner| {
-        learn(&mut learner, &examples, &members, WHOLE);
-        learner.update(0.01, 1.0, &|_| None);
-        learner.trained
+    let finish = |mut trainer: Trainer| {
+        learn(&mut trainer, &examples, &members, WHOLE);
+        trainer.update(0.01, 1.0, &|_| None);
+        trainer.trained
     };
-    let mut first = learner("gptj", &golden.settings, Of::Lora);
+    let mut first = trainer("gptj", &golden.settings, Of::Lora);
     learn(&mut first, &examples, &members, WHOLE);
     first.update(0.01, 1.0, &|_| None);
     let mut saved: HashMap<String, Tensor> = first
@@ -28,7 +28,7 @@ fn a_restored_learner_goes_on_bit_for_bit() {
         .into_iter()
         .map(|(name, tensor)| (name, tensor.copy()))
         .collect();
-    let mut second = learner("gptj", &golden.settings, Of::Lora);
+    let mut second = trainer("gptj", &golden.settings, Of::Lora);
     second.restore(&mut |name| saved.remove(name)).unwrap();
     for (a, b) in finish(first).iter().zip(&finish(second)) {
         assert_eq!(a.values(), b.values(), "{}", a.name);
@@ -43,7 +43,7 @@ fn updates_within_the_backward_pass_are_those_after_it() {
         let (_, examples) = read(name);
         let all: Vec<usize> = (0..examples.len()).collect();
         for (clip, rows) in [(0.0, 99), (0.5, 99), (0.5, 3)] {
-            let limits = PieceLimits {
+            let limits = MicroBatchLimits {
                 examples: rows,
                 positions: 9999,
             };
@@ -105,27 +105,27 @@ fn offloaded_weights_are_those_moved_in_place() {
                     offload,
                     ..Rule::default()
                 };
-                let mut learner = with_rule("gptj", dtype, rule);
+                let mut trainer = with_rule("gptj", dtype, rule);
                 let mut state: HashMap<String, Tensor> = HashMap::new();
                 for step in 0..3 {
                     if within {
-                        learner.learn_and_update(&[(&pieces[0], 0)], targets, 1e-2, 0.5, &|_, _| None);
+                        trainer.learn_and_update(&[(&pieces[0], 0)], targets, 1e-2, 0.5, &|_, _| None);
                     } else {
-                        learn(&mut learner, &examples, &all, WHOLE);
-                        learner.update(1e-2, 0.5, &|_| None);
+                        learn(&mut trainer, &examples, &all, WHOLE);
+                        trainer.update(1e-2, 0.5, &|_| None);
                     }
                     if step == 1 {
                         // What is saved with one is what the other goes on with.
-                        state.extend(learner.state().into_iter().map(|(name, x)| (name, x.copy())));
+                        state.extend(trainer.state().into_iter().map(|(name, x)| (name, x.copy())));
                         let rule = Rule {
                             offload: !offload,
                             ..rule
                         };
-                        learner = with_rule("gptj", dtype, rule);
-                        learner.restore(&mut |name| state.remove(name)).unwrap();
+                        trainer = with_rule("gptj", dtype, rule);
+                        trainer.restore(&mut |name| state.remove(name)).unwrap();
                     }
                 }
-                learner
+                trainer
             };
             let (in_place, offloaded) = (run(false), run(true));
             for (a, b) in in_place.trained.iter().zip(&offloaded.trained) {
@@ -149,25 +149,25 @@ fn what_is_not_finite_moves_nothing_or_says_that_it_did() {
     let guard = Guard::new(0.0, &[]);
     let refuses = |nll: f64, norm: Option<f64>| guard.refuses(nll, norm);
     for (clip, want) in [(1.0, Update::Refused(why)), (0.0, Update::Torn)] {
-        let mut learner = with_rule("gptj", "fp32", Rule::default());
+        let mut trainer = with_rule("gptj", "fp32", Rule::default());
         // The gradient of the first block's scale is infinite and nothing else, for what it scales is.
-        let of = learner
+        let of = trainer
             .trained
             .iter()
             .find(|of| of.name == "transformer.h.0.ln_1.weight")
             .unwrap();
         of.set(&(of.values() * 1e-30));
-        let of = learner
+        let of = trainer
             .trained
             .iter()
             .find(|of| of.name == "transformer.h.0.attn.q_proj.weight")
             .unwrap();
         of.set(&(of.values() * 1e38));
-        let before: Vec<Tensor> = learner.trained.iter().map(|of| of.values().copy()).collect();
-        let (nll, update) = learner.learn_and_update(&[(&pieces[0], 0)], 10, 1e-2, clip, &refuses);
+        let before: Vec<Tensor> = trainer.trained.iter().map(|of| of.values().copy()).collect();
+        let (nll, update) = trainer.learn_and_update(&[(&pieces[0], 0)], 10, 1e-2, clip, &refuses);
         assert!(nll.is_finite());
         assert_eq!(update, want);
-        let same = before.iter().zip(&learner.trained).all(|(a, b)| *a == b.values());
+        let same = before.iter().zip(&trainer.trained).all(|(a, b)| *a == b.values());
         assert_eq!(same, want != Update::Torn);
     }
 }

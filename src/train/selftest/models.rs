@@ -3,7 +3,7 @@
 use crate::model::config::Fields;
 use crate::model::weights::{Form, Weights};
 use crate::model::{self, CausalLm};
-use crate::train::files;
+use crate::train::out::files;
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::path::Path;

@@ -1,0 +1,19 @@
+//! Options that several commands share, and what is typed into them.
+
+pub mod batch;
+pub mod budget;
+pub mod endpoint;
+pub mod formats;
+pub mod json;
+pub(super) mod live;
+pub mod local;
+pub mod number;
+pub mod paths;
+pub mod quality;
+pub mod reading;
+pub mod recipe;
+pub mod select;
+pub mod size;
+pub(super) mod together;
+pub mod token;
+pub(super) mod words;

@@ -1,0 +1,58 @@
+//! `ewe curate`
+
+use std::{io::Write, net::SocketAddr, path::PathBuf, time::Duration};
+
+use crate::cli::args::token;
+use crate::{
+    curate::{
+        self,
+        server::{Config, Server},
+    },
+    leave,
+    signals::Requests,
+    store::Store,
+};
+
+/// Arguments of `ewe curate`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The dataset
+    #[arg(long, value_name = "FILE")]
+    pub db: PathBuf,
+
+    /// Where to listen; an address that other machines can reach needs a token
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8017")]
+    pub bind: SocketAddr,
+
+    /// What visitors must know, at least 8 characters.
+    #[command(flatten)]
+    pub token: token::Args,
+}
+
+/// How long the dataset may take to close.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// Serves the page until somebody asks it to end; the exit code says that it was stopped.
+pub async fn run(args: &Args) -> anyhow::Result<u8> {
+    let config = Config {
+        bind: args.bind,
+        token: args.token.read()?,
+        who: curate::who(),
+    };
+    let store = Store::open_to_read(&args.db).await?;
+    let server = Server::bind(store.clone(), config).await?;
+    let mut out = crate::streams::stdout();
+    writeln!(out, "{}", server.url())?;
+    out.flush()?;
+    if let Some(reason) = store.read_only_because() {
+        eprintln!("only to look at: {reason}");
+    }
+    eprintln!("Ctrl-C stops it; everything is saved as you go");
+    let mut requests = Requests::listen()?;
+    server.serve(requests.next()).await;
+    // An export that nobody takes any more shall not keep us.
+    if tokio::time::timeout(CLOSING, store.close()).await.is_err() {
+        leave::at_once();
+    }
+    Ok(leave::INTERRUPTED)
+}

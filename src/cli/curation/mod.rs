@@ -1,0 +1,14 @@
+//! Commands that look at tasks and decide on them.
+
+pub mod accept;
+pub mod curate;
+pub mod edit;
+pub mod list;
+pub mod log;
+pub mod reject;
+pub mod report;
+pub mod review;
+pub mod search;
+pub mod show;
+pub mod stats;
+pub mod undo;

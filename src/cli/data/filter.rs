@@ -1,0 +1,216 @@
+//! `ewe filter`
+
+use crate::cli::args::reading::ReadingArgs;
+use crate::cli::terminal::{counted, one_line};
+use crate::filter::file::{self, Outcome};
+use crate::filter::rouge::Threshold;
+use crate::filter::rules::RuleSet;
+use crate::interchange::read::Need;
+use crate::pipeline::{
+    neighbors,
+    refilter::{self, Refiltered},
+};
+use crate::store::Store;
+use crate::text::chosen;
+use anyhow::Result;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Arguments of `ewe filter`.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+pub struct Args {
+    /// Tasks in any format that `ewe import` reads, or instructions alone; the first of similar ones is kept. `-` is standard
+    /// input
+    #[arg(group = "what")]
+    pub file: Option<PathBuf>,
+
+    /// Judge the tasks of this dataset anew, and reject pending ones that do not pass
+    #[arg(long, value_name = "FILE", group = "what")]
+    pub db: Option<PathBuf>,
+
+    /// Only show what would change in the dataset
+    #[arg(long, conflicts_with = "file")]
+    pub dry_run: bool,
+
+    /// Reject what is similar to a task of this file, too; with --rules default also what has an instruction, an input
+    /// or 13 words in a row in common with one. May be given several times
+    #[arg(long, value_name = "FILE")]
+    pub against: Vec<PathBuf>,
+
+    /// ROUGE-L F1 above which two instructions count as the same
+    #[arg(long, value_name = "F1", default_value = "0.7")]
+    pub threshold: Threshold,
+
+    /// Rules over a row alone: self-instruct, alpaca, default, none (near-duplicates only), or a TOML file
+    #[arg(long, value_name = "SET|FILE", default_value = "default")]
+    pub rules: String,
+
+    /// How the file is read. Columns of --map are looked for in --against, too, where a file has none that ewe knows
+    #[command(flatten)]
+    pub reading: ReadingArgs,
+
+    /// Name the most similar row in every verdict, not of near-duplicates only; takes longer
+    #[arg(long, requires = "verdicts")]
+    pub nearest: bool,
+
+    /// Write the rows that are kept here: Parquet, one JSON array, the cells of a CSV or TSV file, or JSON lines, as the name
+    /// ends in .parquet, .json, .csv, .tsv or anything else; packed with .gz or .zst behind that. `-` is standard output
+    #[arg(long, value_name = "FILE", conflicts_with = "db")]
+    pub out: Option<PathBuf>,
+
+    /// Write a verdict for each row here, as JSON lines; `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    pub verdicts: Option<PathBuf>,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Judges the rows of a file, or the tasks of a dataset.
+pub async fn run(args: &Args, quiet: bool) -> Result<()> {
+    let rules = RuleSet::read(&args.rules)?;
+    match (&args.file, &args.db) {
+        (Some(file), _) => judge_file(args, file, rules, quiet),
+        (None, Some(db)) => judge_dataset(args, db, rules, quiet).await,
+        (None, None) => unreachable!("clap wants one of them"),
+    }
+}
+
+fn judge_file(args: &Args, path: &Path, rules: RuleSet, quiet: bool) -> Result<()> {
+    let outcome = file::filter(
+        &file::Config {
+            file: path.to_path_buf(),
+            against: args.against.clone(),
+            threshold: args.threshold,
+            rules,
+            nearest: args.nearest,
+            reading: args.reading.reading(Need::Instruction)?,
+            policy: args.reading.policy(),
+            out: args.out.clone(),
+            verdicts: args.verdicts.clone(),
+        },
+        quiet,
+    )?;
+    let mut out = crate::streams::stdout();
+    if args.json {
+        let Outcome {
+            rows,
+            accepted,
+            reasons,
+        } = outcome;
+        let json = serde_json::json!({"rows": rows, "accepted": accepted, "rejected": reasons});
+        writeln!(out, "{}", crate::cli::args::json::value(&json))?;
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "{}: {} of {} kept",
+        path.display(),
+        outcome.accepted,
+        counted(outcome.rows, "row")
+    )?;
+    print_reasons(&mut out, &outcome)
+}
+
+async fn judge_dataset(args: &Args, db: &Path, rules: RuleSet, quiet: bool) -> Result<()> {
+    let store = if args.dry_run {
+        Store::open_to_read(db).await?
+    } else {
+        Store::open(db).await?
+    };
+    let rejudged = refilter::refilter(
+        &store,
+        &refilter::Config {
+            against: args.against.clone(),
+            reading: args.reading.reading(Need::Instruction)?,
+            threshold: args.threshold,
+            rules,
+            nearest: args.nearest,
+            dry_run: args.dry_run,
+            verdicts: args.verdicts.clone(),
+        },
+        quiet,
+    )
+    .await?;
+    if !args.dry_run {
+        // Imports of an older ewe have none.
+        neighbors::complete(&store, quiet).await?;
+    }
+    store.finish().await?;
+    let mut out = crate::streams::stdout();
+    if args.json {
+        let Refiltered {
+            outcome,
+            rejected,
+            kept_by_people,
+            change,
+        } = &rejudged;
+        let ids: Vec<i64> = rejected.iter().map(|rejected| rejected.id).collect();
+        let json = serde_json::json!({
+            "tasks": outcome.rows,
+            "accepted": outcome.accepted,
+            "rejected": outcome.reasons,
+            "rejected_ids": ids,
+            "kept_by_people": kept_by_people,
+            "change": change,
+        });
+        writeln!(out, "{}", crate::cli::args::json::value(&json))?;
+        return Ok(());
+    }
+    print_rejudged(&mut out, db, args.dry_run, &rejudged)
+}
+
+fn print_rejudged(out: &mut impl Write, db: &Path, dry_run: bool, rejudged: &Refiltered) -> Result<()> {
+    /// The first so many are shown; all are in the history, or in --verdicts.
+    const SHOWN: usize = 20;
+    let Refiltered {
+        outcome,
+        rejected,
+        kept_by_people,
+        change,
+    } = rejudged;
+    for task in rejected.iter().take(SHOWN) {
+        writeln!(out, "{:>7}  {}", task.id, one_line(&task.instruction, 90))?;
+        writeln!(out, "         {}", one_line(&task.why, 90))?;
+    }
+    if rejected.len() > SHOWN {
+        writeln!(out, "         … and {} more", rejected.len() - SHOWN)?;
+    }
+    let (would, how) = match change {
+        Some(change) => (
+            "",
+            format!(" (action {}; `ewe undo` takes it back)", change.group),
+        ),
+        None if dry_run => ("would be ", String::new()),
+        None => ("", String::new()),
+    };
+    writeln!(
+        out,
+        "{}: {} {would}rejected, {}{how}",
+        db.display(),
+        counted(rejected.len() as i64, "task"),
+        chosen(outcome.accepted, "stays", "stay")
+    )?;
+    print_reasons(out, outcome)?;
+    if *kept_by_people > 0 {
+        writeln!(
+            out,
+            "{}",
+            chosen(
+                *kept_by_people,
+                "task objected to stays because somebody accepted it",
+                "tasks objected to stay because somebody accepted them"
+            )
+        )?;
+    }
+    Ok(())
+}
+
+fn print_reasons(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
+    for (reason, count) in &outcome.reasons {
+        writeln!(out, "  {reason:24} {count:>8}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! `ewe import`
+
+use std::{io::Write, path::PathBuf};
+
+use crate::cli::args::reading::ReadingArgs;
+use crate::cli::terminal::counted;
+use crate::{
+    curate,
+    interchange::{
+        import::{self, Imported},
+        left_out::LeftOut,
+        notes::Notes,
+        read::Need,
+    },
+    pipeline::neighbors,
+    report::Figures,
+    store::Store,
+};
+
+/// Arguments of `ewe import`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The dataset
+    #[arg(long, value_name = "FILE")]
+    pub db: PathBuf,
+
+    /// The file to read: JSON, CSV, Parquet or Arrow, packed or not (docs/formats.md); `-` is standard input
+    pub file: PathBuf,
+
+    /// How it is read
+    #[command(flatten)]
+    pub reading: ReadingArgs,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Reads a file into the dataset.
+pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
+    let store = Store::open(&args.db).await?;
+    let who = curate::who();
+    let reading = args.reading.reading(Need::Task)?;
+    let mut left_out = LeftOut::begin(&args.reading.policy(), quiet)?;
+    let mut notes = Notes::default();
+    let imported = import::import(&store, &args.file, &reading, &mut left_out, &mut notes, &who).await?;
+    if !quiet && imported.change.is_some() {
+        notes.lines(true).iter().for_each(|line| eprintln!("{line}"));
+    }
+    let mut out = crate::streams::stdout();
+    if args.json {
+        writeln!(out, "{}", crate::cli::args::json::line(&imported)?)?;
+    } else {
+        print(&mut out, args, &imported)?;
+    }
+    out.flush()?;
+    if imported.change.is_some() {
+        neighbors::complete(&store, quiet).await?;
+        // Counted while one waits anyway, so that the first look at a chart of many tasks does not take as long.
+        Figures::load(&store).await?;
+    }
+    store.close().await;
+    Ok(())
+}
+
+fn print(out: &mut impl Write, args: &Args, imported: &Imported) -> std::io::Result<()> {
+    let (db, file) = (args.db.display(), args.file.display());
+    let format = imported.format.unwrap_or("no rows");
+    write!(
+        out,
+        "{db}: {} from `{file}` ({format})",
+        counted(imported.tasks, "task")
+    )?;
+    match imported.change {
+        Some(change) => writeln!(
+            out,
+            ", pending (action {}; `ewe undo` takes it back)",
+            change.group
+        )?,
+        None => writeln!(out)?,
+    }
+    let mut skipped = Vec::new();
+    for (rows, what) in [
+        (imported.already_here, "already here: skipped"),
+        (imported.repeated, "as an earlier row of the file: skipped"),
+        (
+            imported.rows_brought_back,
+            "of an import that was taken back: brought back",
+        ),
+    ] {
+        if rows > 0 {
+            skipped.push(format!("{rows} {what}"));
+        }
+    }
+    if !skipped.is_empty() {
+        let rows = counted(imported.rows as i64, "row");
+        writeln!(out, "{rows}, {}", skipped.join(", "))?;
+    }
+    if imported.examples_already_here > 0 {
+        let examples = counted(imported.examples_already_here as i64, "example");
+        writeln!(out, "{examples} of other rows already here: skipped")?;
+    }
+    Ok(())
+}

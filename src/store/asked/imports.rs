@@ -1,0 +1,352 @@
+//! Rows of files as tasks. An import is one action in the history and one run, written a piece at a time, so that others
+//! can write between the pieces.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use sqlx::SqliteConnection;
+
+use super::bulk_guard;
+use crate::leave;
+use crate::store::curation::revision::next_group;
+use crate::store::rows::json_rows;
+use crate::store::{Change, Error, Result, RunStatus, Store};
+
+/// How long the lock is left to others after each piece: longer than anybody who waits looks away
+/// (see [`crate::store::LOOK_AGAIN`]).
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// A task as a file has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedTask {
+    /// Its id in the file.
+    pub source_id: Option<String>,
+    /// A short name for people.
+    pub name: Option<String>,
+    /// What a system message says.
+    pub system: Option<String>,
+    /// What is to be done.
+    pub instruction: String,
+    /// Whether the answer is one of a few labels.
+    pub is_classification: bool,
+    /// Its examples.
+    pub instances: Vec<ImportedInstance>,
+}
+
+/// An instance as a file has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedInstance {
+    /// What the instruction is applied to; may be empty.
+    pub input: String,
+    /// The answer.
+    pub output: String,
+    /// The row of the file, from 1.
+    pub row: i64,
+    /// Other fields of the row, a JSON object.
+    pub extra: Option<String>,
+}
+
+/// Columns of `task`.
+#[derive(Serialize)]
+struct TaskRow<'a>(
+    i64,
+    &'a Option<String>,
+    &'a Option<String>,
+    &'a Option<String>,
+    &'a str,
+    i64,
+    bool,
+);
+
+/// Columns of `instance`.
+#[derive(Serialize)]
+struct InstanceRow<'a>(i64, usize, &'a str, &'a str, i64, &'a Option<String>);
+
+/// An import under way.
+#[derive(Debug)]
+pub struct Import<'a> {
+    store: &'a Store,
+    config: String,
+    who: &'a str,
+    note: &'a str,
+    /// The run and the group, once something was written.
+    begun: Option<(i64, i64)>,
+    tasks: i64,
+}
+
+impl Store {
+    /// Prepares an import by `who`, as a run of this configuration; the history notes `note`, which is the file. Nothing is
+    /// written yet.
+    pub fn begin_import<'a>(&'a self, config: &serde_json::Value, who: &'a str, note: &'a str) -> Import<'a> {
+        Import {
+            store: self,
+            config: config.to_string(),
+            who,
+            note,
+            begun: None,
+            tasks: 0,
+        }
+    }
+}
+
+impl Import<'_> {
+    /// Goes on as the run that the latest import of this configuration was, where that was cut off.
+    /// `here` are the tasks whose rows the file has: if not all that came in are among them, the
+    /// file is another one by now, or standard input.
+    pub async fn go_on(&mut self, here: &BTreeSet<i64>) -> Result<()> {
+        let mut transaction = self.store.write().await?;
+        let latest = sqlx::query!(
+            r#"
+            SELECT id AS "id!: i64", status AS "status!: RunStatus"
+            FROM run
+            WHERE command = 'import' AND config = ?
+            ORDER BY id DESC
+            LIMIT 1
+            "#,
+            self.config
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let cut_off = |status| matches!(status, RunStatus::Interrupted | RunStatus::Failed);
+        let Some(run) = latest.filter(|run| cut_off(run.status)) else {
+            return Ok(());
+        };
+        let first = sqlx::query!(
+            r#"
+            SELECT revision.group_id AS "group!: i64", revision.who
+            FROM task
+            JOIN revision ON revision.task_id = task.id AND revision.action = 'import'
+            WHERE task.run_id = ?
+            ORDER BY revision.id
+            LIMIT 1
+            "#,
+            run.id
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let Some(first) = first.filter(|first| first.who == self.who) else {
+            return Ok(());
+        };
+        let brought = sqlx::query_scalar!(r#"SELECT id AS "id!: i64" FROM task WHERE run_id = ?"#, run.id)
+            .fetch_all(&mut *transaction)
+            .await?;
+        let are_here = brought.iter().all(|id| here.contains(id));
+        if !are_here || is_taken_back(&mut transaction, first.group).await? {
+            return Ok(());
+        }
+        sqlx::query!(
+            "UPDATE run SET status = 'running', ended_at = NULL WHERE id = ?",
+            run.id
+        )
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        self.note_begun(run.id, first.group);
+        Ok(())
+    }
+
+    fn note_begun(&mut self, run_id: i64, group: i64) {
+        if self.begun.replace((run_id, group)).is_none() {
+            leave::begun(&self.store.path, run_id);
+        }
+    }
+
+    /// Adds these tasks, pending, as one transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TakenBackMeanwhile`] when somebody has undone the pieces before.
+    pub async fn add(&mut self, tasks: &[ImportedTask]) -> Result<()> {
+        if tasks.is_empty() {
+            return Ok(());
+        }
+        self.pause().await;
+        let mut action = self.store.act(self.who).await?;
+        let (run_id, group) = self.begin(&mut action).await?;
+        let first = bulk_guard::begin(&mut action).await?;
+        let (mut task_rows, mut instance_rows) = (Vec::new(), Vec::new());
+        for (id, task) in (first..).zip(tasks) {
+            let texts = task
+                .instances
+                .iter()
+                .flat_map(|instance| [&instance.input, &instance.output]);
+            task_rows.push(TaskRow(
+                id,
+                &task.source_id,
+                &task.name,
+                &task.system,
+                &task.instruction,
+                bulk_guard::length_of(std::iter::once(&task.instruction).chain(texts)),
+                task.is_classification,
+            ));
+            let rows = task.instances.iter().enumerate();
+            instance_rows.extend(rows.map(|(ordinal, instance)| {
+                InstanceRow(
+                    id,
+                    ordinal,
+                    &instance.input,
+                    &instance.output,
+                    instance.row,
+                    &instance.extra,
+                )
+            }));
+        }
+        let (task_rows, instance_rows) = (json_rows(&task_rows), json_rows(&instance_rows));
+        sqlx::query!(
+            "
+            INSERT INTO task (
+                id, source_id, name, system, instruction, length, is_classification, origin, review, run_id
+            )
+            SELECT
+                value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, 'import',
+                'pending', ?
+            FROM json_each(?)
+            ",
+            run_id,
+            task_rows
+        )
+        .execute(&mut *action)
+        .await?;
+        sqlx::query!(
+            "
+            INSERT INTO instance (task_id, ordinal, input, output, source_row, extra)
+            SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5
+            FROM json_each(?)
+            ",
+            instance_rows
+        )
+        .execute(&mut *action)
+        .await?;
+        sqlx::query!(
+            r#"
+            INSERT INTO revision (group_id, task_id, who, action, before, after, note)
+            SELECT ?1, id, ?2, 'import', '{"review":"rejected"}', '{"review":"pending"}', ?3
+            FROM task
+            WHERE id >= ?4
+            ORDER BY id
+            "#,
+            group,
+            self.who,
+            self.note,
+            first
+        )
+        .execute(&mut *action)
+        .await?;
+        bulk_guard::end(&mut action, first).await?;
+        action.commit().await?;
+        self.note_begun(run_id, group);
+        self.tasks += tasks.len() as i64;
+        Ok(())
+    }
+
+    /// Brings tasks back whose import was taken back, pending, as one transaction. Those that somebody has reviewed
+    /// meanwhile stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// Like [`Import::add`].
+    pub async fn bring_back(&mut self, ids: &[i64]) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.pause().await;
+        let ids = json_rows(ids);
+        let mut action = self.store.act(self.who).await?;
+        let (run_id, group) = self.begin(&mut action).await?;
+        let back = sqlx::query!(
+            r#"
+            INSERT INTO revision (group_id, task_id, who, action, before, after, note)
+            SELECT ?1, task_id, ?2, 'import', '{"review":"rejected"}', '{"review":"pending"}', ?3
+            FROM withdrawn
+            WHERE task_id IN (SELECT value FROM json_each(?4))
+            ORDER BY task_id
+            "#,
+            group,
+            self.who,
+            self.note,
+            ids
+        )
+        .execute(&mut *action)
+        .await?;
+        if back.rows_affected() == 0 {
+            return Ok(());
+        }
+        sqlx::query!(
+            "
+            UPDATE task
+            SET review = 'pending', updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+            WHERE id IN (SELECT value FROM json_each(?1))
+                AND id IN (SELECT task_id FROM revision WHERE group_id = ?2)
+                AND review = 'rejected'
+            ",
+            ids,
+            group
+        )
+        .execute(&mut *action)
+        .await?;
+        action.commit().await?;
+        self.note_begun(run_id, group);
+        self.tasks += back.rows_affected() as i64;
+        Ok(())
+    }
+
+    /// How many tasks are in the dataset by it so far.
+    pub fn tasks(&self) -> i64 {
+        self.tasks
+    }
+
+    /// Notes how it ended; returns what it did, which is nothing where nothing was added.
+    pub async fn finish(self, status: RunStatus) -> Result<Option<Change>> {
+        let Some((run_id, group)) = self.begun else {
+            return Ok(None);
+        };
+        self.store.finish_run(run_id, status).await?;
+        let change = Change {
+            group,
+            tasks: self.tasks,
+            undoes: None,
+        };
+        Ok((self.tasks > 0).then_some(change))
+    }
+
+    async fn pause(&self) {
+        if self.begun.is_some() {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// The run and the group of the import, within a transaction of it.
+    async fn begin(&self, connection: &mut SqliteConnection) -> Result<(i64, i64)> {
+        if let Some((run_id, group)) = self.begun {
+            return match is_taken_back(connection, group).await? {
+                true => Err(Error::TakenBackMeanwhile { group }),
+                false => Ok((run_id, group)),
+            };
+        }
+        let run = sqlx::query!(
+            "INSERT INTO run (command, config) VALUES ('import', ?)",
+            self.config
+        )
+        .execute(&mut *connection)
+        .await?;
+        Ok((run.last_insert_rowid(), next_group(connection).await?))
+    }
+}
+
+/// Whether somebody has taken back the action.
+async fn is_taken_back(connection: &mut SqliteConnection, group: i64) -> Result<bool> {
+    let taken_back = sqlx::query_scalar!(
+        r#"
+        SELECT EXISTS (
+            SELECT 1
+            FROM revision AS taken
+            WHERE taken.undoes = ?
+                AND NOT EXISTS (SELECT 1 FROM revision AS redone WHERE redone.undoes = taken.group_id)
+        ) AS "taken!: bool"
+        "#,
+        group
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(taken_back)
+}

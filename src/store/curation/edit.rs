@@ -1,0 +1,248 @@
+//! Table `revision`, edits: new texts for a task and its instances.
+
+use sqlx::SqliteConnection;
+
+use super::revision::{Actor, Change, check_version, next_group};
+use crate::store::{Error, Result, Store};
+
+/// New texts for a task; what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Edit {
+    /// The new instruction.
+    pub instruction: Option<String>,
+    /// New texts of instances.
+    pub instances: Vec<InstanceEdit>,
+    /// The version that the editor saw; an edit of a task changed since is refused.
+    pub version: Option<i64>,
+    /// The action that this edit goes on with: an earlier save of the same session. Once somebody else has touched the
+    /// task, or the action was taken back, the edit is an action of its own.
+    pub group: Option<i64>,
+}
+
+/// New texts for an instance; what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstanceEdit {
+    /// Which instance of the task: 0, 1, 2 …
+    pub ordinal: i64,
+    /// The new input.
+    pub input: Option<String>,
+    /// The new output.
+    pub output: Option<String>,
+}
+
+impl Store {
+    /// Changes texts of a task, as one action. Where nothing differs, nothing happens and there is no change.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTask`], [`Error::NoInstance`]; [`Error::ChangedMeanwhile`] when the task is not of the version that
+    /// the edit was made from.
+    pub async fn edit(&self, task_id: i64, edit: &Edit, actor: Actor<'_>) -> Result<Option<Change>> {
+        let mut transaction = self.act(actor.who).await?;
+        let exists = sqlx::query_scalar!("SELECT id FROM task WHERE id = ?", task_id)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if exists.is_none() {
+            return Err(Error::NoTask { id: task_id });
+        }
+        if let Some(seen) = edit.version {
+            check_version(&mut transaction, task_id, seen).await?;
+        }
+        let group = match edit.group {
+            Some(group) if goes_on(&mut transaction, task_id, group, actor.who).await? => group,
+            _ => next_group(&mut transaction).await?,
+        };
+        let mut revisions = 0;
+        if let Some(instruction) = &edit.instruction {
+            revisions += edit_instruction(&mut transaction, group, task_id, instruction, actor).await?;
+        }
+        for instance in &edit.instances {
+            revisions += edit_instance(&mut transaction, group, task_id, instance, actor).await?;
+        }
+        if revisions == 0 {
+            return Ok(None);
+        }
+        transaction.commit().await?;
+        Ok(Some(Change {
+            group,
+            tasks: 1,
+            undoes: None,
+        }))
+    }
+}
+
+/// Whether the last thing that happened to the task is this edit of this person's.
+async fn goes_on(connection: &mut SqliteConnection, task_id: i64, group: i64, who: &str) -> Result<bool> {
+    let last = sqlx::query!(
+        "
+        SELECT group_id, who, action
+        FROM revision
+        WHERE task_id = ?
+        ORDER BY id DESC
+        LIMIT 1
+        ",
+        task_id
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(last.is_some_and(|last| last.group_id == group && last.who == who && last.action == "edit"))
+}
+
+/// What the action so far did to a text of the task, or of an instance of it: the columns before it.
+async fn before_group(
+    connection: &mut SqliteConnection,
+    group: i64,
+    task_id: i64,
+    instance_id: Option<i64>,
+) -> Result<serde_json::Map<String, serde_json::Value>> {
+    let before = sqlx::query_scalar!(
+        "
+        SELECT before
+        FROM revision
+        WHERE group_id = ?1 AND task_id = ?2 AND instance_id IS ?3
+        ORDER BY id DESC
+        LIMIT 1
+        ",
+        group,
+        task_id,
+        instance_id
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(before
+        .and_then(|before| serde_json::from_str(&before).ok())
+        .unwrap_or_default())
+}
+
+/// Returns how many revisions that took: 1, or 0 where the instruction is the same.
+async fn edit_instruction(
+    connection: &mut SqliteConnection,
+    group: i64,
+    task_id: i64,
+    instruction: &str,
+    actor: Actor<'_>,
+) -> Result<u64> {
+    let before = before_group(connection, group, task_id, None).await?;
+    let first = before.get("instruction").and_then(|text| text.as_str());
+    let revisions = sqlx::query!(
+        "
+        INSERT INTO revision (group_id, task_id, who, action, before, after, note)
+        SELECT
+            ?1, id, ?2, 'edit', json_object('instruction', coalesce(?6, instruction)),
+            json_object('instruction', ?3), ?4
+        FROM task
+        WHERE id = ?5 AND instruction <> ?3
+        ",
+        group,
+        actor.who,
+        instruction,
+        actor.note,
+        task_id,
+        first
+    )
+    .execute(&mut *connection)
+    .await?;
+    if revisions.rows_affected() > 0 {
+        sqlx::query!(
+            "
+            UPDATE task
+            SET instruction = ?1, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+            WHERE id = ?2
+            ",
+            instruction,
+            task_id
+        )
+        .execute(connection)
+        .await?;
+    }
+    Ok(revisions.rows_affected())
+}
+
+/// Returns how many revisions that took: 1, or 0 where input and output are the same.
+async fn edit_instance(
+    connection: &mut SqliteConnection,
+    group: i64,
+    task_id: i64,
+    edit: &InstanceEdit,
+    actor: Actor<'_>,
+) -> Result<u64> {
+    let Some(old) = sqlx::query!(
+        "
+        SELECT id, input, output
+        FROM instance
+        WHERE task_id = ? AND ordinal = ?
+        ",
+        task_id,
+        edit.ordinal
+    )
+    .fetch_optional(&mut *connection)
+    .await?
+    else {
+        return Err(Error::NoInstance {
+            id: task_id,
+            ordinal: edit.ordinal,
+        });
+    };
+    let mut before = before_group(connection, group, task_id, Some(old.id)).await?;
+    let mut after = serde_json::Map::new();
+    let mut differs = false;
+    for (column, old, new) in [
+        ("input", &old.input, &edit.input),
+        ("output", &old.output, &edit.output),
+    ] {
+        let new = new.as_ref().filter(|new| *new != old);
+        differs |= new.is_some();
+        // A column that an earlier save of the session changed is told again, too.
+        if new.is_some() || before.contains_key(column) {
+            before.entry(column).or_insert_with(|| old.as_str().into());
+            after.insert(column.into(), new.unwrap_or(old).as_str().into());
+        }
+    }
+    if !differs {
+        return Ok(0);
+    }
+    let (before, after) = (
+        serde_json::Value::from(before).to_string(),
+        serde_json::Value::from(after).to_string(),
+    );
+    sqlx::query!(
+        "
+        INSERT INTO revision (group_id, task_id, instance_id, who, action, before, after, note)
+        VALUES (?, ?, ?, ?, 'edit', ?, ?, ?)
+        ",
+        group,
+        task_id,
+        old.id,
+        actor.who,
+        before,
+        after,
+        actor.note
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "
+        UPDATE instance
+        SET input = coalesce(?1, input), output = coalesce(?2, output)
+        WHERE id = ?3
+        ",
+        edit.input,
+        edit.output,
+        old.id
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "
+        UPDATE task
+        SET updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+        WHERE id = ?
+        ",
+        task_id
+    )
+    .execute(connection)
+    .await?;
+    Ok(1)
+}

@@ -1,0 +1,257 @@
+//! Whether a dataset is in order: what SQLite can tell of the file, and what ewe promises of its rows.
+
+use futures::{Stream, StreamExt, TryStreamExt, stream::FuturesUnordered};
+use sqlx::SqlitePool;
+
+use crate::store::{Error, Result, Store};
+
+/// So many problems of a kind are named; that there are more is said.
+const NAMED: usize = 100;
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Problem {
+    /// The table that it is in; empty where the file itself is meant.
+    pub table: String,
+    /// The row's id, where a row is meant.
+    pub id: Option<i64>,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl Problem {
+    fn new(table: &str, id: impl Into<Option<i64>>, problem: impl Into<String>) -> Problem {
+        Problem {
+            table: table.to_owned(),
+            id: id.into(),
+            problem: problem.into(),
+        }
+    }
+}
+
+/// Runs queries for ids of rows for which something does not hold, one after the other.
+macro_rules! broken {
+    ($pool:expr, $($table:literal, $problem:literal, $sql:literal;)+) => {{
+        let mut found = Vec::new();
+        $(
+            let rows = sqlx::query_scalar!($sql).fetch($pool);
+            found.extend(named($table, rows.map_ok(|id| Problem::new($table, id, $problem))).await?);
+        )+
+        Ok(found)
+    }};
+}
+
+impl Store {
+    /// Everything that is wrong with the dataset, in the order of tables; nothing where all is in order. Reads all of
+    /// the file.
+    ///
+    /// # Errors
+    ///
+    /// When the dataset cannot be read for another reason than damage, which is a problem like others.
+    pub async fn check(&self) -> Result<Vec<Problem>> {
+        let pool = &self.pool;
+        let checks: [futures::future::LocalBoxFuture<'_, Result<Vec<Problem>>>; 5] = [
+            Box::pin(file(pool)),
+            Box::pin(references(pool)),
+            Box::pin(tasks(pool)),
+            Box::pin(candidates(pool)),
+            Box::pin(history(pool)),
+        ];
+        // Each on a connection of its own, as long as there are connections.
+        let mut found: Vec<Problem> = checks
+            .into_iter()
+            .collect::<FuturesUnordered<_>>()
+            .try_concat()
+            .await?;
+        found.sort_by(|one, other| (&one.table, one.id).cmp(&(&other.table, other.id)));
+        found.dedup();
+        Ok(found)
+    }
+}
+
+/// The first of these problems. A table that cannot be read is a problem, too.
+async fn named(
+    table: &str,
+    rows: impl Stream<Item = std::result::Result<Problem, sqlx::Error>>,
+) -> Result<Vec<Problem>> {
+    let mut rows = std::pin::pin!(rows);
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().await {
+        match row.map_err(Error::from) {
+            Ok(_) if found.len() == NAMED => {
+                found.push(Problem::new(
+                    table,
+                    None,
+                    format!("more than {NAMED} such problems"),
+                ));
+                break;
+            }
+            Ok(problem) => found.push(problem),
+            Err(Error::Damaged { reason }) => {
+                found.push(Problem::new(table, None, reason));
+                break;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// Pages, indices, constraints (an expression around each column of a pragma, as in `check_header`); and that the index of words has just the words of its texts.
+async fn file(pool: &SqlitePool) -> Result<Vec<Problem>> {
+    let lines =
+        sqlx::query_scalar!(r#"SELECT integrity_check || '' AS "line!: String" FROM pragma_integrity_check"#)
+            .fetch(pool)
+            .try_filter(|line| std::future::ready(line != "ok"));
+    named("", lines.map_ok(|line| Problem::new("", None, line))).await
+}
+
+/// Rows that refer to rows that are not there.
+async fn references(pool: &SqlitePool) -> Result<Vec<Problem>> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT "table" || '' AS "table!: String", rowid + 0 AS "rowid?: i64", parent || '' AS "parent!: String"
+        FROM pragma_foreign_key_check
+        "#
+    )
+    .fetch(pool);
+    named(
+        "",
+        rows.map_ok(|row| {
+            let problem = format!("refers to a row of {} that is not there", row.parent);
+            Problem::new(&row.table, row.rowid, problem)
+        }),
+    )
+    .await
+}
+
+/// Texts in the index of words, and columns that follow from others.
+async fn tasks(pool: &SqlitePool) -> Result<Vec<Problem>> {
+    broken! {
+        pool,
+        "task", "its texts are not those in task_fts",
+        r#"
+        SELECT task.id AS "id!: i64"
+        FROM task
+        JOIN task_text ON task_text.id = task.id
+        LEFT JOIN task_fts ON task_fts.rowid = task.id
+        WHERE task_fts.instruction IS NOT task_text.instruction
+            OR task_fts.input IS NOT task_text.input
+            OR task_fts.output IS NOT task_text.output
+        "#;
+        "task_fts", "there is no such task",
+        r#"SELECT rowid AS "id!: i64" FROM task_fts WHERE rowid NOT IN (SELECT id FROM task)"#;
+        "task", "length is not that of its texts",
+        r#"
+        SELECT id AS "id!: i64"
+        FROM task
+        WHERE length <> length(instruction) + (
+            SELECT coalesce(sum(length(input) + length(output)), 0) FROM instance WHERE task_id = task.id
+        )
+        "#;
+        "task", "nearest_rouge_l is not that of its first neighbor",
+        r#"
+        SELECT id AS "id!: i64"
+        FROM task
+        WHERE nearest_rouge_l IS NOT (SELECT rouge_l FROM neighbor WHERE task_id = task.id AND rank = 1)
+        "#;
+        "instance", "its task was accepted, and its output is empty",
+        r#"
+        SELECT instance.id AS "id!: i64"
+        FROM instance
+        JOIN task ON task.id = instance.task_id
+        WHERE task.review = 'accepted' AND trim(instance.output, ' ' || char(9, 10, 13)) = ''
+        "#;
+        "task", "score is not that of its judgments",
+        r#"
+        SELECT task.id AS "id!: i64"
+        FROM task
+        LEFT JOIN (
+            SELECT task_id, min(score) AS score
+            FROM (SELECT task_id, avg(score) AS score FROM judged GROUP BY instance_id)
+            GROUP BY task_id
+        ) AS worst ON worst.task_id = task.id
+        WHERE task.score IS NOT worst.score
+        "#;
+    }
+}
+
+/// Every candidate is accounted for, and every task of a model came out of one.
+async fn candidates(pool: &SqlitePool) -> Result<Vec<Problem>> {
+    broken! {
+        pool,
+        "round", "has another number of candidates than were parsed",
+        r#"
+        SELECT round AS "id!: i64"
+        FROM round
+        WHERE parsed <> (SELECT count(*) FROM candidate WHERE candidate.round = round.round)
+        "#;
+        "round", "has another number of tasks than were accepted",
+        r#"
+        SELECT round AS "id!: i64"
+        FROM round
+        WHERE accepted <> (
+            SELECT count(*)
+            FROM candidate
+            WHERE candidate.round = round.round AND kind = 'instruction' AND verdict = 'accepted'
+        )
+        "#;
+        "candidate", "is of a round that was not admitted",
+        r#"SELECT id AS "id!: i64" FROM candidate WHERE round NOT IN (SELECT round FROM round)"#;
+        "candidate", "was accepted, and is part of no task",
+        r#"SELECT id AS "id!: i64" FROM candidate WHERE verdict = 'accepted' AND task_id IS NULL"#;
+        "candidate", "was rejected, and is part of a task",
+        r#"SELECT id AS "id!: i64" FROM candidate WHERE verdict = 'rejected' AND task_id IS NOT NULL"#;
+        "task", "is of a round, and no candidate became it",
+        r#"
+        SELECT id AS "id!: i64"
+        FROM task
+        WHERE round IS NOT NULL
+            AND NOT EXISTS (
+                SELECT 1 FROM candidate WHERE candidate.task_id = task.id AND candidate.kind = 'instruction'
+            )
+        "#;
+        "task", "was made by a model, and its request is not known",
+        r#"SELECT id AS "id!: i64" FROM task WHERE round IS NOT NULL AND request_id IS NULL"#;
+    }
+}
+
+/// The last word of the history is what is there.
+async fn history(pool: &SqlitePool) -> Result<Vec<Problem>> {
+    broken! {
+        pool,
+        "revision", "is in a group that does not begin with itself",
+        r#"
+        SELECT revision.id AS "id!: i64"
+        FROM revision
+        LEFT JOIN revision AS first ON first.id = revision.group_id
+        WHERE first.group_id IS NOT revision.group_id
+        "#;
+        "task", "has a review that no revision gave it",
+        r#"
+        SELECT task.id AS "id!: i64"
+        FROM revision
+        CROSS JOIN task ON task.id = revision.task_id
+        WHERE revision.after ->> 'review' <> task.review
+            AND NOT EXISTS (
+                SELECT 1
+                FROM revision AS later
+                WHERE later.task_id = revision.task_id
+                    AND later.id > revision.id
+                    AND later.after ->> 'review' IS NOT NULL
+            )
+        "#;
+        "instance", "has a row of a file, and its task is of no file",
+        r#"
+        SELECT instance.id AS "id!: i64"
+        FROM instance
+        JOIN task ON task.id = instance.task_id
+        WHERE instance.source_row IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM run WHERE run.id = task.run_id AND run.command IN ('import', 'init'))
+        "#;
+        "acting", "was left behind: changes by SQL do not enter the history",
+        r#"SELECT id AS "id!: i64" FROM acting"#;
+        "adding", "was left behind: lengths and words of what SQL adds are not seen to",
+        r#"SELECT id AS "id!: i64" FROM adding"#;
+    }
+}

@@ -1,0 +1,335 @@
+//! Tables `tally`, `task_block` and `candidate_block`: counts that are kept for blocks of rows, so that figures about a
+//! million tasks need not read all of them each time.
+//!
+//! Triggers count the changes of each block, whoever makes them. A tally holds as long as its block has no more changes
+//! than when it was counted; all others are counted anew, in the transaction that reads those that hold. They are
+//! saved afterwards. Where they cannot be, because others are writing or the disk is full, the next one counts again.
+
+mod count;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sqlx::{Connection, SqliteConnection};
+
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use self::count::TaskRows;
+use crate::store::{Result, Store};
+
+/// Grows with each change to what is counted, or how, apart from roots.
+const VERSION: i64 = 1;
+
+/// Blocks that were read and are not yet counted.
+const MOST_WAITING: usize = 4;
+
+/// How long saving waits for others who write.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The verb that an instruction is built on, and the noun that is its direct object.
+pub type Root = (String, Option<String>);
+
+/// How roots of instructions are found: the room that draws them knows.
+#[derive(Debug, Clone, Copy)]
+pub struct Roots {
+    /// Grows when the function begins to answer otherwise.
+    pub version: i64,
+    /// That of an instruction.
+    pub of: fn(&str) -> Option<Root>,
+}
+
+/// How often each word, number or name was found.
+pub type Counts<K = String> = BTreeMap<K, i64>;
+
+/// Counts of tasks. But for `tasks`, what was rejected is not counted.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TaskTally {
+    /// Tasks by origin and review.
+    pub tasks: BTreeMap<String, Counts>,
+    /// Tasks that classify and have an instance.
+    pub classification: i64,
+    /// Other tasks that have an instance.
+    pub other: i64,
+    /// Instances by the review of their task.
+    pub examples: Counts,
+    /// Instances with an input.
+    pub with_input: i64,
+    /// Instances without.
+    pub without_input: i64,
+    /// Instructions by length in characters, in steps of 25.
+    pub instruction_lengths: Counts<i64>,
+    /// Inputs that are not empty by length, in steps of 100.
+    pub input_lengths: Counts<i64>,
+    /// Outputs by length, in steps of 100.
+    pub output_lengths: Counts<i64>,
+    /// Tasks by ROUGE-L with their nearest neighbour in hundredths, in steps of 5.
+    pub similarities: Counts<i64>,
+    /// Outputs of tasks that classify, in lower case; the long ones are counted below.
+    pub labels: Counts,
+    /// Outputs of tasks that classify with more than [`LONGEST_LABEL`](super::filter::LONGEST_LABEL) characters.
+    pub long_labels: i64,
+    /// Instances by judge and score; the score is empty where it could not be read.
+    pub scores: BTreeMap<String, Counts>,
+    /// Tasks by root verb and object; the object is empty where there is none.
+    pub roots: BTreeMap<String, Counts>,
+    /// Tasks whose root verb was not found.
+    pub rootless: i64,
+}
+
+/// Counts of candidates.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct CandidateTally {
+    /// By kind and verdict, then by reason, which is empty for those that were accepted.
+    pub verdicts: BTreeMap<String, BTreeMap<String, Counts>>,
+    /// Instructions by round without its last `bits` bits, then by reason; the reason is empty for tasks.
+    pub rounds: BTreeMap<i64, Counts>,
+    /// See `rounds`.
+    pub bits: u32,
+}
+
+fn add<K: Ord>(into: &mut BTreeMap<K, i64>, from: BTreeMap<K, i64>) {
+    for (key, count) in from {
+        *into.entry(key).or_default() += count;
+    }
+}
+
+fn add_nested<K: Ord>(into: &mut BTreeMap<K, Counts>, from: BTreeMap<K, Counts>) {
+    for (key, counts) in from {
+        add(into.entry(key).or_default(), counts);
+    }
+}
+
+/// What blocks add up to.
+trait Tally: Default + Serialize + DeserializeOwned {
+    fn merge(&mut self, other: Self);
+}
+
+impl Tally for TaskTally {
+    fn merge(&mut self, other: TaskTally) {
+        add_nested(&mut self.tasks, other.tasks);
+        self.classification += other.classification;
+        self.other += other.other;
+        add(&mut self.examples, other.examples);
+        self.with_input += other.with_input;
+        self.without_input += other.without_input;
+        add(&mut self.instruction_lengths, other.instruction_lengths);
+        add(&mut self.input_lengths, other.input_lengths);
+        add(&mut self.output_lengths, other.output_lengths);
+        add(&mut self.similarities, other.similarities);
+        add(&mut self.labels, other.labels);
+        self.long_labels += other.long_labels;
+        add_nested(&mut self.scores, other.scores);
+        add_nested(&mut self.roots, other.roots);
+        self.rootless += other.rootless;
+    }
+}
+
+impl CandidateTally {
+    /// Puts rounds together until their spans are as wide as these bits say.
+    pub fn widen(&mut self, bits: u32) {
+        if bits > self.bits {
+            let finer = std::mem::take(&mut self.rounds);
+            for (span, counts) in finer {
+                add(self.rounds.entry(span >> (bits - self.bits)).or_default(), counts);
+            }
+            self.bits = bits;
+        }
+    }
+
+    /// Puts rounds together until there are at most so many spans between the first and the last.
+    pub fn widen_to(&mut self, most: i64) {
+        let (Some(first), Some(last)) = (self.rounds.keys().next(), self.rounds.keys().next_back()) else {
+            return;
+        };
+        let (first, last) = (*first, *last);
+        let more = (0..63)
+            .find(|bits| (last >> bits) - (first >> bits) < most)
+            .unwrap_or(63);
+        self.widen(self.bits + more);
+    }
+}
+
+impl Tally for CandidateTally {
+    fn merge(&mut self, mut other: CandidateTally) {
+        let bits = self.bits.max(other.bits);
+        self.widen(bits);
+        other.widen(bits);
+        add_nested(&mut self.rounds, other.rounds);
+        for (kind, verdicts) in other.verdicts {
+            add_nested(self.verdicts.entry(kind).or_default(), verdicts);
+        }
+    }
+}
+
+/// A block, how many changes it has, and the counts if they hold.
+struct Block {
+    block: i64,
+    changes: i64,
+    counts: Option<String>,
+}
+
+/// A tally that is worth saving.
+pub(in crate::store) struct Fresh {
+    subject: &'static str,
+    block: i64,
+    changes: i64,
+    version: i64,
+    counts: String,
+}
+
+/// Counts of all tasks, as of the caller's transaction; what had to be counted is added to `fresh`.
+pub(in crate::store) async fn of_tasks(
+    connection: &mut SqliteConnection,
+    roots: Roots,
+    fresh: &mut Vec<Fresh>,
+) -> Result<TaskTally> {
+    let version = (VERSION << 16) | roots.version;
+    let blocks = sqlx::query_as!(
+        Block,
+        r#"
+        SELECT task_block.block AS "block!", task_block.changes, tally.counts AS "counts?"
+        FROM task_block
+        LEFT JOIN tally
+            ON tally.subject = 'task'
+            AND tally.block = task_block.block
+            AND tally.changes = task_block.changes
+            AND tally.version = ?
+        "#,
+        version
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut sum = Sum::<TaskTally>::of("task", version, fresh);
+    let mut counting = VecDeque::new();
+    for block in blocks {
+        if let Some(tally) = block.known() {
+            sum.total.merge(tally);
+            continue;
+        }
+        // While SQLite reads the next block, another core counts this one.
+        let rows = TaskRows::read(connection, block.block).await?;
+        counting.push_back((block, spawn_blocking(move || rows.count(roots))));
+        if counting.len() > MOST_WAITING
+            && let Some((block, tally)) = counting.pop_front()
+        {
+            sum.add(&block, counted(tally).await?);
+        }
+    }
+    for (block, tally) in counting {
+        sum.add(&block, counted(tally).await?);
+    }
+    Ok(sum.total)
+}
+
+async fn counted(tally: JoinHandle<Result<TaskTally>>) -> Result<TaskTally> {
+    match tally.await {
+        Ok(tally) => tally,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
+}
+
+/// Counts of all candidates, as of the caller's transaction; what had to be counted is added to `fresh`.
+pub(in crate::store) async fn of_candidates(
+    connection: &mut SqliteConnection,
+    fresh: &mut Vec<Fresh>,
+) -> Result<CandidateTally> {
+    let blocks = sqlx::query_as!(
+        Block,
+        r#"
+        SELECT candidate_block.block AS "block!", candidate_block.changes, tally.counts AS "counts?"
+        FROM candidate_block
+        LEFT JOIN tally
+            ON tally.subject = 'candidate'
+            AND tally.block = candidate_block.block
+            AND tally.changes = candidate_block.changes
+            AND tally.version = ?
+        "#,
+        VERSION
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut sum = Sum::<CandidateTally>::of("candidate", VERSION, fresh);
+    for block in blocks {
+        match block.known() {
+            Some(tally) => sum.total.merge(tally),
+            None => sum.add(&block, count::candidates(connection, block.block).await?),
+        }
+    }
+    Ok(sum.total)
+}
+
+impl Block {
+    /// What was counted, if it holds and can be read.
+    fn known<T: Tally>(&self) -> Option<T> {
+        serde_json::from_str(self.counts.as_deref()?).ok()
+    }
+}
+
+/// What blocks add up to, and which of them are worth saving.
+struct Sum<'f, T> {
+    subject: &'static str,
+    version: i64,
+    total: T,
+    fresh: &'f mut Vec<Fresh>,
+}
+
+impl<'f, T: Tally> Sum<'f, T> {
+    fn of(subject: &'static str, version: i64, fresh: &'f mut Vec<Fresh>) -> Sum<'f, T> {
+        Sum {
+            subject,
+            version,
+            total: T::default(),
+            fresh,
+        }
+    }
+
+    /// Adds a block that was counted just now.
+    fn add(&mut self, block: &Block, tally: T) {
+        if let Ok(counts) = serde_json::to_string(&tally) {
+            self.fresh.push(Fresh {
+                subject: self.subject,
+                block: block.block,
+                changes: block.changes,
+                version: self.version,
+                counts,
+            });
+        }
+        self.total.merge(tally);
+    }
+}
+
+impl Store {
+    /// Saves what was counted. A block that changed meanwhile has more changes than its tally, which then does not hold.
+    pub(in crate::store) async fn save_tallies(&self, fresh: &[Fresh]) -> Result<()> {
+        if fresh.is_empty() || self.is_read_only() {
+            return Ok(());
+        }
+        // A connection of its own, that does not wait long: an import holds the lock from beginning to end.
+        let options = self.options.clone().busy_timeout(PATIENCE);
+        let mut connection = SqliteConnection::connect_with(&options).await?;
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        for tally in fresh {
+            sqlx::query!(
+                "
+                INSERT INTO tally (subject, block, changes, version, counts)
+                VALUES (?, ?, ?, ?, ?)
+                ON CONFLICT (subject, block) DO UPDATE
+                SET changes = excluded.changes, version = excluded.version, counts = excluded.counts
+                ",
+                tally.subject,
+                tally.block,
+                tally.changes,
+                tally.version,
+                tally.counts
+            )
+            .execute(&mut *transaction)
+            .await?;
+        }
+        transaction.commit().await?;
+        connection.close().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,6 @@
+//! Rows become examples, and examples the micro-batches of a step.
+
+pub mod dataset;
+pub mod micro_batch;
+pub mod row_template;
+pub mod source;
