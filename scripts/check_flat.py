@@ -1,9 +1,11 @@
-"""Watches the resident memory of `ewe complete`, `ewe serve` and `ewe generate` over thousands of prompts of random lengths.
+"""Watches the resident memory of `ewe complete`, `ewe serve` and `ewe generate` over thousands of
+prompts of random lengths.
 
-    make check-flat        or    .venv/bin/python scripts/check_flat.py [--prompts N] [--model DIR] [--only complete|serve|generate]
+    make check-flat
+    .venv/bin/python scripts/check_flat.py [--prompts N] [--model DIR] [--only COMMAND]
 
-Prints what was resident after each tenth of the prompts. Fails where the second half took more than 1.05 of the most of the first
-half, and 64 MB: memory that a server keeps beyond need is let be up to there.
+Prints what was resident in each tenth of the prompts. Fails where the second half took more than
+1.05 of the most of the first half, and 64 MB: a server keeps up to that beyond need.
 """
 
 import argparse

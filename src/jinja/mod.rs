@@ -201,6 +201,14 @@ mod checks {
         assert!(entries.len() > 450);
     }
 
+    /// Python's words for it; the table compares refusals only.
+    #[test]
+    fn a_text_without_the_values_that_its_format_wants_is_an_error_of_pythons() {
+        let error = render("{{ '{0} {1}'.format('a') }}", &Map::new()).unwrap_err();
+        let words = "Replacement index 1 out of range for positional args tuple";
+        assert!(error.message.contains(words), "{}", error.message);
+    }
+
     #[test]
     fn what_the_model_says_is_marked() {
         let source = "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}</s>\

@@ -125,7 +125,7 @@ impl PrefixTree {
         self.chains.iter().map(of).collect()
     }
 
-    /// PrefixNode by branch, by libtorch's operations: what flash attention does not take, and what everything else is measured by.
+    /// Branch by branch, by libtorch's operations: what flash attention does not take, and what everything else is measured by.
     fn attend_each(&self, q_thd: &Tensor, k_tkd: &Tensor, v_tkd: &Tensor, params: AttentionParams) -> Tensor {
         let device = q_thd.device();
         let queries = q_thd.split_with_sizes(&self.lengths, 0);

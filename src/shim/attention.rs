@@ -9,7 +9,7 @@ use tch::{TchError, Tensor};
 use super::checked;
 use super::kernels::AttentionParams;
 
-/// Tokens of a row that follow those of another branch of it, or begin a sequence. PrefixTree lie one behind the other, each behind the
+/// Tokens of a row that follow those of another branch of it, or begin a sequence. Branches lie one behind the other, each behind the
 /// one that it follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PrefixNode {

@@ -239,7 +239,7 @@ impl Groups {
     }
 }
 
-/// What the scores of a row weigh, the largest of all params 1.
+/// What the scores of a row weigh, the largest of all weighing 1.
 struct Masses {
     /// The largest score.
     most: f32,

@@ -399,7 +399,7 @@ fn field(machine: &mut Machine, name: &str, given: &Arguments, next: &mut usize)
     let mut value = match at {
         Some(index) => given.positional.get(index).cloned().ok_or_else(|| {
             Error::fault(format!(
-                "AtomicFile index {index} out of range for positional args tuple"
+                "Replacement index {index} out of range for positional args tuple"
             ))
         })?,
         None => {

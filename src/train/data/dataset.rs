@@ -76,7 +76,7 @@ pub struct LeftOut {
 /// The encoded dataset.
 #[derive(Debug)]
 pub struct Encoded {
-    /// Parameter on, in the rows' order.
+    /// Trained on, in the rows' order.
     pub train: Vec<Example>,
     /// Held out.
     pub eval: Vec<Example>,

@@ -1,7 +1,7 @@
 //! AdamW (Loshchilov & Hutter 2017, <https://arxiv.org/abs/1711.05101>), as PyTorch computes it: decoupled decay,
 //! bias-corrected moments, eps outside the root. Arithmetic is fp32 whatever the moments are kept in.
 //!
-//! AdamwState in 8 bits are block-wise as those of Dettmers et al. 2022 (<https://arxiv.org/abs/2110.02861>): 256 elements share a scale,
+//! Moments in 8 bits are block-wise as those of Dettmers et al. 2022 (<https://arxiv.org/abs/2110.02861>): 256 elements share a scale,
 //! their largest, and each is a part of it. Where that paper looks a code up among 256 values, here it is a float of 8 bits, which takes
 //! no table: the first moment has a sign, four bits of exponent and three of mantissa; of the second the root is kept, with four
 //! and four. Codes are drawn, up or down: a second moment changes by a thousandth in a step, which rounding to the nearest would
