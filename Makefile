@@ -1,9 +1,16 @@
-# What people type. Each target sets up what it needs; `make setup` is quick when nothing is missing.
+# Commands for users and developers. Each target runs the setup that it needs; `make setup` is quick
+# when nothing is missing.
 
 SHELL := /bin/bash
 CARGO ?= cargo
+# The folder of the demo model is made by `ewe` itself, of the GGUF file that the setup fetches.
+BUILD = $(CARGO) build --locked && scripts/demo_model.sh
+# For `make install`; DESTDIR is put before it, for packages.
+PREFIX ?= /usr/local
+# What the wheel's name promises: linux, or in PyPA's image of that name, manylinux_2_28.
+WHEEL_PLATFORM ?= linux
 
-.PHONY: help setup setup-dev build demo test test-browser lint fmt bench check-plan check-flat bench-filter bench-generate bench-engine bench-train bench-curate sqlx goldens check-reference check-endpoints soak clean
+.PHONY: help setup setup-dev build demo test test-browser lint fmt bench check-plan check-flat gpu-day bench-filter bench-generate bench-engine bench-train bench-curate bench-gain sqlx goldens check-reference check-gguf check-endpoints soak clean release install wheel test-wheel deb check-targets
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -11,85 +18,131 @@ help: ## this list
 setup: ## .venv with libtorch, the .libtorch link, the demo model
 	@scripts/setup.sh
 
-setup-dev: ## the same, and the reference tools of development checks
+setup-dev: ## the same, with the reference tools that checks and benchmarks need
 	@scripts/setup.sh dev
 
 build: setup ## both binaries, in target/debug
-	$(CARGO) build --locked
+	$(BUILD)
 
-demo: build ## grow, look at, and fine-tune on a small dataset with a real base model
+demo: build ## generate a small dataset with a real base model, and fine-tune on it
 	@scripts/demo.sh
 
 test: setup ## every test
-	$(CARGO) build --locked
+	$(CARGO) test --locked --no-run
+	@scripts/demo_model.sh
 	$(CARGO) test --locked
 
-test-browser: setup ## the page of ewe curate in headless Chromium; installs it where it may
+test-browser: setup ## the page of ewe curate in headless Chromium; installs it where it can
 	@scripts/setup_browser.sh
 	$(CARGO) test --locked $(FEATURES) --test browser -- --ignored --test-threads=2
 
-lint: setup ## format and lint
+lint: setup ## check the format, the structure, and clippy; warnings are errors
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	python3 scripts/check_structure.py
+	$(CARGO) clippy --locked --profile test --all-targets -- -D warnings
 
 fmt: ## format
 	$(CARGO) fmt
 
-bench: bench-filter bench-generate bench-engine bench-train bench-curate ## side by side with the field's tools; results go to benches/RESULTS.md by hand
+bench: bench-filter bench-generate bench-engine bench-train bench-curate ## side by side with the field's tools; copy the results to benches/RESULTS.md
 
-bench-filter: setup-dev ## near-duplicates of up to a million instructions, beside rapidfuzz and rouge_score
-	$(CARGO) build --locked
+bench-filter: setup-dev ## near-duplicates among up to a million instructions, beside rapidfuzz and rouge_score
+	$(BUILD)
 	.venv/bin/python benches/filter.py
 
-bench-generate: setup-dev ## against a mock endpoint, beside the published Alpaca script's comparison
+bench-generate: setup-dev ## generation from a mock endpoint, beside the similarity check of the Alpaca script
 	$(CARGO) build --locked --bins --example mock_endpoint
 	.venv/bin/python benches/generate.py
 
-bench-engine: setup-dev ## tokens a second, beside transformers (and llama.cpp where it is installed)
-	$(CARGO) build --locked
+bench-engine: setup-dev ## generated tokens a second, beside transformers (and llama.cpp where installed)
+	$(BUILD)
 	.venv/bin/python benches/engine.py
 
-bench-train: setup-dev ## useful tokens a second, beside Hugging Face's Trainer
-	$(CARGO) build --locked
+bench-train: setup-dev ## training tokens a second, without padding, beside Hugging Face's Trainer
+	$(BUILD)
 	.venv/bin/python benches/train.py
 
-bench-curate: setup-dev ## a dataset of a million tasks: page, commands, dashboards, beside Datasette and sqlite-utils
-	$(CARGO) build --locked
+bench-curate: setup-dev ## a dataset of a million tasks: page, commands, dashboard, beside Datasette and sqlite-utils
+	$(BUILD)
 	.venv/bin/python benches/curate.py
 
-check-plan: setup-dev ## memory that `ewe plan` predicts, beside what training takes
-	$(CARGO) build --locked
+bench-gain: setup ## does generated data help? seeds alone, grown rows, both, on held-out seeds; takes hours
+	$(BUILD)
+	.venv/bin/python benches/gain.py
+
+check-plan: setup-dev ## memory that `ewe plan` estimates, beside the memory that training takes
+	$(BUILD)
 	.venv/bin/python scripts/check_plan.py
 
-check-flat: setup ## memory of complete, serve and generate over 2,000 prompts of random lengths
-	$(CARGO) build --locked
+check-flat: setup ## memory of complete, serve and generate stays flat over 2,000 prompts of random lengths
+	$(BUILD)
 	.venv/bin/python scripts/check_flat.py
 
-sqlx: setup ## describe every query anew after a change to the schema or to SQL
+gpu-day: ## on a machine with a GPU: measure what has targets for GPUs, in 10 minutes, into OUT=gpu-day; builds nothing
+	python3 scripts/gpu_day.py --out "$(or $(OUT),gpu-day)"
+
+sqlx: setup ## renew the descriptions of all queries after a change to the schema or to SQL
 	sh scripts/prepare_sqlx.sh
 
-goldens: setup-dev ## make the golden files of the tests anew, with the reference tools
+goldens: setup-dev ## renew the golden files of the tests with the reference tools
 	.venv/bin/python scripts/make_goldens.py
 	.venv/bin/python scripts/make_train_goldens.py
+	.venv/bin/python scripts/make_gguf_goldens.py
 
-check-reference: setup-dev ## near-duplicates against rouge_score; saved models in transformers and peft; saved chat templates for every class of tokenizer; a base in 4 bits against bitsandbytes; greedy text against transformers; the server, asked by the openai client; exports in Hugging Face datasets
-	$(CARGO) build --locked
+check-reference: setup-dev ## compare with rouge_score, transformers, peft, bitsandbytes, the openai client and datasets
+	$(BUILD)
 	.venv/bin/python scripts/check_rouge.py
+	$(CARGO) build --locked $(FEATURES) --example stemmed_rouge
+	.venv/bin/python scripts/check_rouge_stemmed.py
 	.venv/bin/python scripts/check_saved_models.py
 	.venv/bin/python scripts/check_templates.py
 	.venv/bin/python scripts/check_nf4.py
+	.venv/bin/python scripts/check_gguf.py
+	.venv/bin/python scripts/check_influence.py
 	.venv/bin/python scripts/check_engine.py
 	.venv/bin/python scripts/check_openai.py --gemma
+	.venv/bin/python scripts/check_lm_eval.py
 	.venv/bin/python scripts/check_datasets.py
 
-check-endpoints: setup ## grow datasets from vLLM and llama.cpp's server, which are installed into .venv-endpoints
-	$(CARGO) build --locked
+check-gguf: setup-dev ## GGUF files in llama.cpp, which is installed into .venv-endpoints, and in gguf-py
+	$(BUILD)
+	scripts/setup_endpoints.sh
+	.venv/bin/python scripts/check_gguf.py --llama-cpp
+
+check-endpoints: setup ## generate from vLLM and llama.cpp's server, which are installed into .venv-endpoints
+	$(BUILD)
 	scripts/setup_endpoints.sh
 	.venv/bin/python scripts/check_endpoints.py
 
-soak: setup ## kill -9 at 100 random moments of a run, resumed each time: nothing lost, nothing asked twice, the same export
-	$(CARGO) build --locked
-	$(CARGO) test --locked --test it -- --ignored --nocapture --exact generate::soak
+soak: setup ## kill runs of generate and train at 150 moments and resume them: nothing lost or requested twice, the same result
+	$(BUILD)
+	$(CARGO) test --locked --test it -- --ignored --nocapture --exact generate::soak train_faults::soak
 
-clean: ## what was built and made, but for .venv and models
+release: ## both binaries in target/release, with completions and manual pages in target/share; FEATURES=--no-default-features is the data half
+	$(CARGO) build --release --locked $(FEATURES)
+	scripts/share.sh target/release/ewe target/share
+
+install: release ## install the release build under PREFIX=/usr/local; DESTDIR goes before it
+	install -d "$(DESTDIR)$(PREFIX)/bin"
+	install -m 755 target/release/ewe "$(DESTDIR)$(PREFIX)/bin"
+	test "$(FEATURES)" = --no-default-features || install -m 755 target/release/ewe-torch "$(DESTDIR)$(PREFIX)/bin"
+	install -d "$(DESTDIR)$(PREFIX)/share"
+	cp -R target/share/. "$(DESTDIR)$(PREFIX)/share"
+
+wheel: setup-dev ## a wheel with both binaries, in target/wheels, checked; WHEEL_PLATFORM=manylinux_2_28 in PyPA's image
+	rm -rf target/wheels
+	scripts/portable.sh .venv/bin/maturin build --release --locked --auditwheel skip --compatibility $(WHEEL_PLATFORM) --out target/wheels
+	.venv/bin/python scripts/check_wheel.py target/wheels/ewe-*.whl
+
+test-wheel: ## the wheel in a fresh virtual environment; EWE_WHEEL_TORCH=DIR takes an installed torch in place of a download
+	scripts/test_wheel.sh
+
+deb: setup ## a Debian package, in target/debian; needs `cargo install cargo-deb`
+	$(MAKE) release CARGO="scripts/portable.sh $(CARGO)"
+	scripts/portable.sh $(CARGO) deb --no-build --output target/debian/
+
+check-targets: ## cargo check of the data half for ARM, musl and macOS, as far as this machine can
+	scripts/check_targets.sh
+
+clean: ## remove what was built, except .venv and models
 	rm -rf target demo

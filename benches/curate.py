@@ -1,15 +1,16 @@
-"""Looking through and curating a dataset of a million tasks, from the front door.
+"""Measures browsing and curating a dataset of a million tasks, through the commands and the page.
 
     make bench-curate        or    .venv/bin/python benches/curate.py [TASKS [ROUNDS]]
 
-1. `ewe curate`: next row, filter, full-text query as whole HTTP requests, p95 of a few hundred; the page's files, and how long
-   Chromium takes until its keys work, where it is installed; the dashboard for the first time, again, and after a change; the
-   server's memory.
-2. Commands as whole processes: first page of a list, a bulk review of 100,000 tasks and its undo, check, backup, report.
-3. The same list and the same export by ewe, sqlite-utils and Datasette, as whole processes that take turns: medians, and
-   the medians of paired ratios.
+1. `ewe curate`: next row, filter and full-text query as whole HTTP requests, p95 of a few hundred;
+   the files of the page, and, where Chromium is installed, the time until its keys work; the
+   dashboard for the first time, again, and after a change; the memory of the server.
+2. Commands as whole processes: first page of a list, a bulk review of 100,000 tasks and its undo,
+   check, backup, report.
+3. The same list and the same export by ewe, sqlite-utils and Datasette, as whole processes that
+   alternate: medians, and medians of paired ratios.
 
-The dataset is made by curate_data.py in target/bench-curate, once; a copy is worked on.
+The dataset is made once by curate_data.py in target/bench-curate. The benchmark works on a copy.
 """
 
 import json
@@ -29,7 +30,7 @@ TOOLS = Path(sys.executable).parent
 FOLDER = ROOT / "target/bench-curate"
 REQUESTS = 300
 BULK = 100_000
-# Written so that SQLite takes the index in the order of which it lists.
+# Written so that SQLite uses the index that has the order of the list.
 LIST = """
 SELECT
     task.id, task.review, task.origin, task.is_classification, task.run_id, task.name, task.instruction,
@@ -55,7 +56,7 @@ def timed(run):
 
 
 def made(tasks):
-    """The dataset of so many tasks, made when it is not there."""
+    """Returns the dataset of this many tasks, which is made if it does not exist."""
     path = FOLDER / f"{tasks}.db"
     if not path.exists():
         FOLDER.mkdir(parents=True, exist_ok=True)
@@ -95,7 +96,7 @@ class Server:
         return [timed(lambda path=path: self.ask(path))[0] for path in paths]
 
     def memory(self):
-        """MiB: now, and at most so far."""
+        """Returns current and peak memory in MiB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         sizes = {line.split(":")[0]: line.split()[1] for line in status if line.startswith(("VmRSS", "VmHWM"))}
         return int(sizes["VmRSS"]) / 1024, int(sizes["VmHWM"]) / 1024
@@ -115,12 +116,13 @@ def tasks_path(sort="id", limit=100, **conditions):
 
 
 def count_path(path):
-    """What the page asks beside a list."""
+    """Returns the path of the count request that the page sends beside a list."""
     return "/api/count?" + urllib.parse.urlencode({"filter": urllib.parse.parse_qs(urllib.parse.urlsplit(path).query)["filter"][0]})
 
 
 def page_ready(url, rounds=7):
-    """Milliseconds until the page shows a task and takes keys, in a browser that has never seen it."""
+    """Returns the milliseconds until the page shows a task and accepts keys, in a browser with an
+    empty cache."""
     driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True)
     port = next(int(line.rsplit(" ", 1)[1].rstrip(".\n")) for line in driver.stdout if "started successfully on port" in line)
     connection = HTTPConnection(f"127.0.0.1:{port}", timeout=60)
@@ -148,7 +150,7 @@ def page_ready(url, rounds=7):
 
 
 def filters(draw):
-    """What somebody may set the filter to, one or two conditions at a time."""
+    """Returns filters that a person may set, with one or two conditions."""
     score = draw.randint(1, 4)
     single = [
         {"review": draw.choice(["pending", "accepted", "rejected"])},
@@ -252,7 +254,8 @@ def datasette(db, query, **settings):
 
 
 def compared(db, rounds):
-    """Each tool writes to a file of its own; who goes first changes from round to round."""
+    """Compares the tools. Each writes to its own file, and the order changes from round to
+    round."""
     contests = {
         "list of 50 pending tasks, most alike first": {
             "ewe": [EWE, "list", "--db", db, "--review", "pending", "--sort", "similar", "--json"],

@@ -1,14 +1,16 @@
-"""Fills a dataset that `ewe init` made, for benches/curate.py: by default up to 1,000,000 tasks.
+"""Fills a dataset made by `ewe init` for benches/curate.py, by default up to 1,000,000 tasks.
 
     .venv/bin/python benches/curate_data.py FILE [TASKS]
 
-What a long life leaves behind: an import (a tenth), runs of generate in rounds of one request and some tasks each, with
-rejected candidates, reasons and ten neighbours a task; people's reviews and edits with their revisions; scores of two
-judges. Words are those of the seeds by their frequency, with a tail of made-up ones (Zipf); lengths are those of
-Alpaca's dataset, about. The same number of tasks gives the same rows.
+The dataset looks like one after long use: an import (a tenth); runs of generate in rounds of one
+request and some tasks each, with rejected candidates, reasons, and ten neighbors of each task;
+reviews and edits with their revisions; scores of two judges. Words are those of the seeds by their
+frequency, with a tail of invented ones (Zipf). Lengths are about those of Alpaca's dataset. The
+same number of tasks gives the same rows.
 
-Rows go through the real schema. Indices and the triggers of the full-text index are set aside for the load: indices
-are built anew, and the full-text index is filled with what its triggers would have put there. All other triggers fire.
+Rows go through the real schema. Indices and the triggers of the full-text index are dropped for the
+load: indices are built afterwards, and the full-text index is filled with what its triggers would
+have written. All other triggers fire.
 """
 
 import json
@@ -53,7 +55,7 @@ def stamp(seconds):
 
 
 class Texts:
-    """Texts of plausible words and lengths."""
+    """Generates texts of plausible words and lengths."""
 
     def __init__(self, rng):
         self.rng = rng
@@ -69,7 +71,7 @@ class Texts:
             sentence = " ".join(words[next(drawn)] for _ in range(length))
             self.sentences.append(sentence[0].upper() + sentence[1:] + ".")
         self.nouns = NOUNS + [word(n) for n in range(400, 3_000)]
-        # How often a noun is asked for falls off by rank, too, and each verb has its own favourites.
+        # Nouns also fall off by rank, and each verb has nouns of its own.
         self.noun_weights = np.cumsum(1.0 / np.arange(1, len(self.nouns) + 1) ** 1.1)
         self.verb_weights = np.cumsum(1.0 / np.arange(1, len(VERBS) + 1) ** 0.7)
 
@@ -93,14 +95,14 @@ class Texts:
                 yield f"{about.capitalize()}: {rest}"
 
     def passages(self, count, mean):
-        """Texts of `mean` sentences, by a geometric law."""
+        """Returns texts of `mean` sentences on average, geometrically distributed."""
         lengths = self.rng.geometric(1.0 / mean, count).clip(1, 40).tolist()
         starts = self.rng.integers(0, len(self.sentences) - 40, count).tolist()
         return [" ".join(self.sentences[start : start + length]) for start, length in zip(starts, lengths)]
 
 
 class Loader:
-    """Rows on their way into the tables."""
+    """Inserts rows into the tables."""
 
     def __init__(self, database, texts):
         self.database, self.texts, self.rng = database, texts, texts.rng
@@ -125,7 +127,7 @@ class Loader:
         self.database.execute("UPDATE run SET ended_at = ? WHERE id = ?", (stamp(self.seconds), run_id))
 
     def instances_of(self, count):
-        """For each task, whether it classifies and its instances."""
+        """Returns for each task whether it is a classification, and its instances."""
         rng = self.rng
         kinds, with_input = rng.random(count).tolist(), (rng.random(3 * count) < 0.4).tolist()
         many = rng.choice([1, 2, 3], count, p=[0.85, 0.12, 0.03]).tolist()
@@ -142,12 +144,12 @@ class Loader:
             ]
 
     def reviews(self, count):
-        """What people said, at the moment of the load: most tasks nobody looked at."""
+        """Returns reviews at the time of the load. Most tasks are pending."""
         kinds = self.rng.random(count).tolist()
         return ["accepted" if kind < 0.2 else "rejected" if kind < 0.28 else "pending" for kind in kinds]
 
     def revise(self, reviewed):
-        """A revision for each of (task, review, time); who looks at a task acts on one at a time."""
+        """Writes a revision for each (task, review, time), each an action of its own."""
         rows = []
         for task, review, at in reviewed:
             action = {"accepted": "accept", "rejected": "reject"}[review]
@@ -157,7 +159,8 @@ class Loader:
         self.insert("revision", "id, group_id, task_id, who, at, action, before, after", rows)
 
     def neighbors(self, first, count):
-        """Ten for each, among those before it; how near the nearest is spreads as it does after the filter."""
+        """Returns ten neighbors of each task among earlier tasks. The similarity of the nearest is
+        distributed as it is after the filter."""
         rng = self.rng
         nearest = (rng.beta(4, 5, count) * 0.7).round(4)
         steps = np.cumsum(rng.random((count, 10)) * 0.02, axis=1)
@@ -170,7 +173,8 @@ class Loader:
         self.insert("neighbor", "task_id, neighbor_id, rank, rouge_l", rows)
 
     def store(self, tasks):
-        """Tasks as (instruction, classifies, instances, origin, request, round, run, time), as one batch."""
+        """Writes a batch of tasks, each (instruction, classifies, instances, origin, request,
+        round, run, time)."""
         first = self.task
         reviews = self.reviews(len(tasks))
         rows = []
@@ -208,7 +212,8 @@ class Loader:
         self.end(run)
 
     def rounds(self, run, most):
-        """Rounds of one request and five instructions each, of which some three stay; fewer as the dataset grows."""
+        """Writes rounds of one request and five instructions each. About three of these are
+        accepted, fewer as the dataset grows."""
         rng = self.rng
         rounds = min(ROUNDS_AT_ONCE, most // 5 + 1)
         texts, answers = self.texts.instructions(5 * rounds), self.instances_of(5 * rounds)
@@ -287,7 +292,8 @@ class Loader:
         self.end(run)
 
     def edit(self, every):
-        """What a person changed: an output of every so many tasks had another ending before."""
+        """Writes edits of a person: one in several tasks had another ending of its output
+        before."""
         rows = self.database.execute("SELECT id, task_id, output FROM instance WHERE ordinal = 0 AND task_id % ? = 0", (every,)).fetchall()
         revisions = []
         for instance, task, output in rows:
@@ -298,7 +304,8 @@ class Loader:
 
 
 def set_aside(database):
-    """Drops the triggers of the full-text index, and the indices that no other trigger needs; returns what makes them again."""
+    """Drops the triggers of the full-text index, and the indices that no other trigger needs.
+    Returns the statements that create them again."""
     query = "SELECT name, type, sql FROM sqlite_master WHERE type IN ('index', 'trigger') AND sql IS NOT NULL AND tbl_name <> 'judgment'"
     found = database.execute(query).fetchall()
     dropped = [row for row in found if row[1] == "index" or "_fts_" in row[0]]

@@ -1,20 +1,23 @@
-"""The engine beside `transformers`, and beside llama.cpp where `llama_cpp` and `gguf` are installed, on the same weights,
-prompts and threads.
+"""Compares the engine with `transformers`, and with llama.cpp if `llama_cpp` and `gguf` are
+installed, on the same weights, prompts and threads.
 
-    make bench-engine        or    .venv/bin/python benches/engine.py [--only PART]… [--turns N] [--prompts N]
+    make bench-engine
+    .venv/bin/python benches/engine.py [--only PART]… [--turns N] [--prompts N]
 
 Parts:
 
-    stage1  prompts for new tasks, 96 tokens each, sampled and greedy; `transformers` at each of several batch sizes first,
-            then in turn with ewe at its best one
+    stage1  prompts for new tasks, 96 tokens each, sampled and greedy; `transformers` first at
+            several batch sizes, then alternating with ewe at its best one
     shared  prompts for classifications and instances, which share their few-shot examples
-    step    a decoding step beside the bare products of matrices in it
-    first   from `ewe complete` to its first token
-    llama   stage1's prompts, 32 at once and one alone, beside llama.cpp with the same weights in bf16 and Q8_0
+    step    a decode step, compared with the bare matrix products in it
+    first   time from the start of `ewe complete` to its first token
+    llama   stage1's prompts, 32 at once and one alone, compared with llama.cpp with the same
+            weights in bf16 and Q8_0
 
-The prompts are those of `ewe generate` itself: the requests it writes with `--batch-file`; the next stages' follow from what
-the model answered. No answer ends before its last token. ewe is timed as a whole process, with loading; its peers without.
-A ratio is of two measurements that followed each other; the median of `--turns` is reported.
+The prompts are requests that `ewe generate` writes with `--batch-file`. Those of later stages
+follow from the model's answers. No answer ends before its last token. ewe is timed as a whole
+process, loading included, its peers without loading. A ratio compares two measurements that
+followed each other, and the median of `--turns` ratios is reported.
 """
 
 import argparse
@@ -34,9 +37,9 @@ MODEL = ROOT / "models/gemma-3-270m"
 EWE = ROOT / "target/debug/ewe"
 SAMPLING = {"temperature": 0.7, "top_p": 0.9, "repetition_penalty": 1.15}
 TOKENS = 96
-# Fewer, to find the peer's best batch size with.
+# Fewer prompts, for finding the best batch size of the peer.
 TRIAL = 48
-# As many examples in the later stages as published, twice as many as ewe shows where nothing else is said.
+# Examples in later stages: as many as published, which is twice ewe's default.
 RECIPE = """[self-instruct]
 yes_examples = 12
 no_examples = 19
@@ -51,7 +54,7 @@ def ewe(*arguments):
 
 
 class Requests:
-    """What `ewe generate` asks for, stage by stage."""
+    """The requests of `ewe generate`, stage by stage."""
 
     def __init__(self, folder):
         self.folder, self.database, self.results = folder, folder / "dataset.db", []
@@ -60,7 +63,7 @@ class Requests:
         ewe("init", "--db", self.database)
 
     def next(self):
-        """The requests that wait, as bodies by their id."""
+        """Returns the requests that wait for an answer, as bodies by id."""
         out = self.folder / f"requests{len(self.results)}.jsonl"
         given = [part for file in self.results for part in ("--batch-results", file)]
         ewe("-q", "generate", "--db", self.database, "--target", 100000, "--window", 64, "--seed", 3,
@@ -68,7 +71,7 @@ class Requests:
         return {row["custom_id"]: row["body"] for row in map(json.loads, out.open())}
 
     def answer(self, texts):
-        """Files answers by their request's id."""
+        """Writes answers to the batch file, by the id of their request."""
         file = self.folder / f"results{len(self.results)}.jsonl"
         with file.open("w") as out:
             for name, text in texts.items():
@@ -79,7 +82,8 @@ class Requests:
 
 
 def with_ewe(prompts, tokens, folder, sampled=True, batch=64):
-    """Completes prompts; gives their texts, the seconds of the whole process, and what it said of itself."""
+    """Completes prompts. Returns the texts, the seconds of the whole process, and its own
+    statistics."""
     source, out = folder / "prompts.jsonl", folder / "out.jsonl"
     source.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in prompts))
     options = ["--max-tokens", tokens, "--max-batch", batch, "--ignore-eos"]
@@ -96,7 +100,7 @@ def with_ewe(prompts, tokens, folder, sampled=True, batch=64):
 
 
 class Transformers:
-    """`transformers` generate, as its documentation has it: left padding, bf16, its default attention."""
+    """`generate` of `transformers` as documented: left padding, bf16, its default attention."""
 
     def __init__(self):
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -144,7 +148,8 @@ def stage1(prompts, peer, folder, turns):
 
 
 def shared(requests, prompts, peer, folder, turns):
-    """Stages 2 and 3: `prompts` are answered, the instructions found classified, all of them as no classification."""
+    """Measures stages 2 and 3: answers `prompts`, then classifies the instructions found, all of
+    them as no classification."""
     texts = with_ewe(list(prompts.values()), TOKENS, folder)[0]
     requests.answer(dict(zip(prompts, texts)))
     classifications = requests.next()
@@ -171,7 +176,8 @@ def shared(requests, prompts, peer, folder, turns):
 
 
 def products(batch):
-    """The products of one step, as `at::linear` on weights as they are: a function that does them once."""
+    """Returns a function that computes the matrix products of one step once, with `at::linear` on
+    the unchanged weights."""
     config = json.loads((MODEL / "config.json").read_text())
     d, inner, width = config["hidden_size"], config["intermediate_size"], config["head_dim"]
     queries, keys = config["num_attention_heads"] * width, config["num_key_value_heads"] * width

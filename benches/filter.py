@@ -1,16 +1,20 @@
-"""De-duplicates instructions with `ewe filter`, beside rapidfuzz and Google's rouge_score on the same rows.
+"""Deduplicates instructions with `ewe filter`, compared with rapidfuzz and Google's rouge_score on
+the same rows.
 
     make bench-filter        or    .venv/bin/python benches/filter.py [MOST_ROWS]
 
-Rows come from filter_data.py, of both kinds, in growing numbers. ewe is timed as a whole process: start, reading,
-parsing, judging, writing verdicts. The peers are timed in this process, without reading and tokenising, on a sample of
-candidates, each against the rows that were kept before it; their cost grows with that pool in a straight line, so a
-sample spread evenly over the rows gives the mean. All have two threads or processes.
+Rows come from filter_data.py, of both kinds, in growing numbers. ewe is timed as a whole process:
+start, reading, parsing, comparing, writing verdicts. The peers are timed within this process,
+without reading and tokenization, on a sample of candidates, each against the rows accepted before
+it. Their cost grows linearly with that pool, so a sample spread evenly over the rows gives the
+mean. All have two threads or processes.
 
-- rapidfuzz: `cdist` of 64 candidates at a time with the pool, Indel similarity of words as numbers, cut-off 0.7.
-- rouge_score: the published Alpaca script's method, `Pool.map` of the LCS score over all tokenised rows.
+- rapidfuzz: `cdist` of 64 candidates at a time with the pool, Indel similarity of words as numbers,
+  cut-off 0.7.
+- rouge_score: the method of the published Alpaca script, `Pool.map` of the LCS score over all
+  tokenized rows.
 
-The verdict on each sampled candidate, and the ROUGE-L of rejected ones, must be the peers'.
+The verdict on each sampled candidate, and the ROUGE-L of rejected ones, must be those of the peers.
 """
 
 import functools
@@ -34,11 +38,11 @@ ROOT = Path(__file__).resolve().parent.parent
 EWE = ROOT / "target/debug/ewe"
 THREADS = 2
 SIZES = [10_000, 52_000, 100_000, 300_000, 1_000_000]
-# Where the peers are measured: the size of Alpaca's dataset.
+# Number of rows at which the peers are measured: the size of Alpaca's dataset.
 PEERS_AT = 52_000
 
 
-# A process counts the memory of the one it was forked from as its own, so a small one must do the forking.
+# A process's memory includes that of the process it was forked from, so a small one must fork.
 MEASURE = """
 import os, subprocess, sys, time
 start = time.perf_counter()
@@ -50,7 +54,7 @@ sys.exit(status != 0)
 
 
 def run_ewe(source, verdicts):
-    """Seconds and the most memory in MiB of one whole process."""
+    """Returns the seconds and the peak memory in MiB of a whole process."""
     command = [EWE, "-q", "filter", source, "--rules", "none", "--verdicts", verdicts]
     environment = os.environ | {"RAYON_NUM_THREADS": str(THREADS)}
     said = subprocess.run(
@@ -61,7 +65,8 @@ def run_ewe(source, verdicts):
 
 
 def with_ewe(rows, folder):
-    """Verdicts, median seconds and memory of several runs; of one where a run takes long."""
+    """Returns verdicts, median seconds and memory of several runs, or of one if a run takes
+    long."""
     source, verdicts = folder / "rows.jsonl", folder / "verdicts.jsonl"
     write(rows, source)
     runs = [run_ewe(source, verdicts) for _ in range(5 if len(rows) <= 100_000 else 1)]
@@ -71,8 +76,8 @@ def with_ewe(rows, folder):
 
 
 def check(judged, i, score):
-    """Whether ewe's verdict on row i is right when `score` is the best of the rows kept before."""
-    # Scores at exactly 0.7 are a matter of rounding for the peers, of integers for ewe.
+    """Checks ewe's verdict on row i, given the best `score` among the rows accepted before."""
+    # At exactly 0.7, rounding decides for the peers, and integers for ewe.
     if abs(score - 0.7) > 1e-9:
         assert (judged[i]["verdict"] == "rejected") == (score > 0.7), (i, score, judged[i])
     if judged[i]["verdict"] == "rejected":
@@ -80,12 +85,12 @@ def check(judged, i, score):
 
 
 def with_rapidfuzz(rows, judged):
-    """Seconds a candidate."""
+    """Returns the seconds per candidate."""
     numbers = {}
     words = [[numbers.setdefault(word, len(numbers)) for word in row.lower().rstrip(".").split()] for row in rows]
     seconds, candidates = 0.0, 0
     for start in np.linspace(64, len(rows) - 64, 8, dtype=int).tolist():
-        # Rows of the batch itself are left out of the pool: that only makes it cheaper for the peer.
+        # Rows of the batch itself are not in the pool, which makes it only cheaper for the peer.
         pool = [words[j] for j in range(start) if judged[j]["verdict"] == "accepted"]
         batch = words[start : start + 64]
         begun = time.perf_counter()
@@ -95,16 +100,16 @@ def with_rapidfuzz(rows, judged):
         for i, best in enumerate(scores.max(axis=1).tolist(), start):
             nearest = judged[i]["nearest"]
             if nearest is None or nearest["row"] < start:
-                # cdist's floats have single precision.
+                # cdist returns floats of single precision.
                 assert (judged[i]["verdict"] == "rejected") == (best > 0.7 + 1e-6) or abs(best - 0.7) < 1e-6, (i, best)
     return seconds / candidates
 
 
 def with_rouge_score(rows, judged):
-    """Seconds a candidate."""
+    """Returns the seconds per candidate."""
     scorer = rouge_scorer.RougeScorer(["rougeL"], use_stemmer=False)
     tokens = [scorer._tokenizer.tokenize(row) for row in rows]
-    # Places whose mean is that of all places.
+    # Positions whose mean is the mean of all positions.
     places = [int(len(rows) * part) for part in (0.125, 0.375, 0.625, 0.875)]
     seconds = 0.0
     for i in places:

@@ -1,18 +1,21 @@
-"""Instructions for benchmarks of the filter, as JSON lines of `instruction`, `input`, `output`.
+"""Generates instructions for benchmarks of the filter, as JSON lines of `instruction`, `input`,
+`output`.
 
     .venv/bin/python benches/filter_data.py zipf|adversarial ROWS FILE
 
 Each row is, at random:
 
 - free: 6 to 30 words (18 on average) of the vocabulary;
-- of a template: fixed words and slots that are filled anew for each row, three to six of ten words being slots, so that
-  two rows of one template are as alike as instructions of one kind are, on either side of ROUGE-L 0.7;
-- a planted near-duplicate: an earlier row of which a share of the words, drawn from none to all, was replaced, removed
-  or moved, so that every similarity occurs.
+- of a template: fixed words, and slots that each row fills with other words. Three to six of ten
+  words are slots, so two rows of one template are as similar as instructions of one kind, on either
+  side of ROUGE-L 0.7;
+- a planted near-duplicate: an earlier row with a random share of its words, from none to all,
+  replaced, removed or moved, so that every similarity occurs.
 
-`zipf` draws from 60,000 words by Zipf's law (what text in a natural language looks like) and 20,000 templates.
-`adversarial` draws evenly from 4,000 words and has no free rows, only 1,000 templates: no word is rare, and every row
-has hundreds of others just below the threshold. The same name and number of rows give the same file.
+`zipf` draws from 60,000 words by Zipf's law, like natural language, and from 20,000 templates.
+`adversarial` draws uniformly from 4,000 words and has no free rows, only 1,000 templates: no word
+is rare, and every row has hundreds of others just below the threshold. The same name and number of
+rows give the same file.
 """
 
 import json
@@ -27,7 +30,7 @@ SYLLABLES = [onset + nucleus for onset in ONSETS for nucleus in NUCLEI]
 
 
 def word(n):
-    """The n-th word: frequent ones are short, as in languages."""
+    """Returns the n-th word. Frequent words are short, as in natural language."""
     syllables = []
     while True:
         n, syllable = divmod(n, len(SYLLABLES))
@@ -38,7 +41,7 @@ def word(n):
 
 
 class Draws:
-    """Numbers of words, drawn many at a time."""
+    """Draws word numbers, many at a time."""
 
     def __init__(self, rng, weights):
         self.rng, self.sums = rng, np.cumsum(weights / weights.sum())
@@ -54,7 +57,7 @@ class Draws:
 
 
 def rows(kind, count):
-    """Lists of numbers of words."""
+    """Returns the rows as lists of word numbers."""
     rng = np.random.default_rng(7)
     if kind == "zipf":
         draws = Draws(rng, 1.0 / np.arange(1, 60_001))
@@ -94,13 +97,13 @@ def rows(kind, count):
 
 
 def instructions(kind, count):
-    """The rows as texts."""
+    """Returns the rows as texts."""
     words = [word(n) for n in range(60_000)]
     return [" ".join(words[n] for n in row).capitalize() + "." for row in rows(kind, count)]
 
 
 def write(texts, path):
-    """JSON lines of Alpaca's fields."""
+    """Writes JSON lines with Alpaca's fields."""
     with Path(path).open("w") as out:
         for text in texts:
             out.write(json.dumps({"instruction": text, "input": "", "output": "Done."}) + "\n")

@@ -1,14 +1,17 @@
-"""`ewe generate` against a mock endpoint, beside the published Alpaca script's loop.
+"""Measures `ewe generate` with a mock endpoint, compared with the loop of the published Alpaca
+script.
 
     make bench-generate        or    .venv/bin/python benches/generate.py [SECONDS [RESPONSES]]
 
-1. Latency: the mock answers after 2 s and takes 256 requests at once, so it can give 128 responses a second, four tasks in
-   each. How many does ewe get, with everything on: parsing, rules, near-duplicates, commits?
-2. Work: the mock answers at once, and the dataset holds 50,000 tasks. What does an accepted task cost? Beside it what
-   the published script does with the same tasks: `rouge_score` against the pool in a `Pool` of two, on a sample.
-
-3. Memory: 200,000 responses of the mock without latency, 99 of 100 tasks in them seen before, so that the pool stays small.
-   What does ewe hold of all it has read? And what did it say, at 5 % of the way, on how long it would take?
+1. Latency: the mock answers after 2 s and accepts 256 requests at once, so it can give 128
+   responses a second, with four tasks in each. How many does ewe get, with parsing, rules,
+   near-duplicates and commits?
+2. Work: the mock answers immediately, and the dataset has 50,000 tasks. What does an accepted task
+   cost? For comparison, the published script's method on a sample of the same tasks: `rouge_score`
+   against the pool, in a `Pool` of two.
+3. Memory: 200,000 responses of the mock without latency. 99 of 100 tasks in them were seen before,
+   so the pool stays small. How much memory does ewe use? And which remaining time did it print
+   after 5 %?
 
 Instructions come from filter_data.py (`zipf`).
 """
@@ -37,7 +40,7 @@ RESPONSES, FRESH_EVERY = 200_000, 100
 
 @contextmanager
 def mock(rows, latency):
-    """A running mock's address."""
+    """Starts a mock, and yields its address."""
     command = [MOCK, rows, str(TASKS), str(int(latency * 1000)), str(SLOTS)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -95,7 +98,7 @@ def at_once(folder, rows, texts):
 
 
 def resident(process):
-    """Resident memory of a process in MiB."""
+    """Returns the resident memory of a process in MiB."""
     for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
         if line.startswith("VmRSS"):
             return int(line.split()[1]) / 1024
@@ -103,7 +106,8 @@ def resident(process):
 
 
 def many(folder, texts, responses):
-    """Most of what the mock says was said before, so most is rejected; memory must not grow with it."""
+    """Measures memory while most tasks of the mock are duplicates and rejected. It must not grow
+    with them."""
     db, rows = folder / "many.db", folder / "many.jsonl"
     tasks = responses * TASKS
     fresh = iter(texts)

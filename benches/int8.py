@@ -1,9 +1,11 @@
-"""What int8 weights would change in a model's answers: Gemma 3 270M, each row of each layer's matrices rounded to 255 steps of the row's largest
-magnitude, as libtorch's weight-only int8 product takes them, with the tied embedding as it is and rounded likewise.
+"""Measures what int8 weights would change in a model's answers: Gemma 3 270M, each row of each
+layer's matrices rounded to 255 steps of the row's largest magnitude, as libtorch's weight-only int8
+product needs them. The tied embedding is unchanged in one variant and rounded likewise in another.
 
     .venv/bin/python benches/int8.py [--dtype bf16]
 
-Told are nats a token on the answers of ewe's seed tasks, and how much of a greedy text of 64 tokens is the same before the first character that is not.
+Prints the nats per token on the answers of ewe's seed tasks, and the share of a greedy text of 64
+tokens up to the first different character.
 """
 
 import argparse
@@ -22,14 +24,14 @@ EXAMPLES, PROMPTS, TOKENS = 150, 30, 64
 
 
 def rounded(weight):
-    """A matrix as int8 and a scale for each row hold it."""
+    """Returns a matrix as represented by int8 and a scale for each row."""
     weight = weight.float()
     scale = weight.abs().amax(1, keepdim=True) / 127
     return (weight / scale).round().mul(scale).bfloat16()
 
 
 def variant(folder, name, chosen):
-    """A copy of the model, the weights that `chosen` says rounded."""
+    """Writes a copy of the model, with the weights selected by `chosen` rounded."""
     out = folder / name
     shutil.copytree(GEMMA, out, symlinks=False)
     for file in out.glob("*.safetensors"):
@@ -39,7 +41,7 @@ def variant(folder, name, chosen):
 
 
 def ewe(command, model, rows, folder, *options):
-    """The rows that a command gives for `rows`."""
+    """Returns the output rows of a command for `rows`."""
     file, out = folder / "in.jsonl", folder / "out.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     out.unlink(missing_ok=True)
@@ -49,7 +51,7 @@ def ewe(command, model, rows, folder, *options):
 
 
 def same(a, b):
-    """Characters in common before the first that differs, as a share of the shorter text."""
+    """Returns the length of the common prefix as a share of the shorter text."""
     common = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
     return common / max(1, min(len(a), len(b)))
 
@@ -61,7 +63,8 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = examples(folder, EXAMPLES)
-        # The first seeds ask for one word only, and a base model begins an answer on a line of its own.
+        # Skips the first seeds, which ask for one word only. A base model begins an answer on a new
+        # line.
         rows = [{"prompt": prompt + "\n", "completion": completion} for prompt, completion in data[60:] + data[:60]]
         models = {
             "bf16": GEMMA,

@@ -1,12 +1,12 @@
-//! A stand-in for a model, for `benches/generate.py`: an OpenAI-compatible endpoint that answers the prompts of the
-//! Alpaca recipe with tasks from a file, the next ones each time, after a given latency.
+//! A mock model for `benches/generate.py`: an OpenAI-compatible endpoint that answers prompts of
+//! the Alpaca recipe with tasks from a file, in order, after a given latency.
 //!
 //!     mock_endpoint INSTRUCTIONS.jsonl TASKS LATENCY_MS SLOTS
 //!
-//! Prints its address. More requests at once than SLOTS are turned away with 429. `GET /answered` gives the number of
-//! answers, and how many requests were turned away.
+//! Prints its address. Requests beyond SLOTS at once are refused with 429. `GET /answered` returns
+//! the number of answers and of refused requests.
 
-// Whoever runs this looks at what it says.
+// A script reads the output, so `println!` is allowed.
 #![allow(clippy::disallowed_macros, clippy::disallowed_methods)]
 
 use axum::http::StatusCode;
@@ -81,7 +81,7 @@ async fn answer(mock: Arc<Mock>, body: Value) -> Response {
     }
     tokio::time::sleep(mock.latency).await;
     let prompt = body["prompt"].as_str().unwrap_or_default();
-    // The prompt ends with the number that is to come and its label: `4. Instruction:`.
+    // The prompt ends with the next number and its label: `4. Instruction:`.
     let first = prompt
         .rsplit('\n')
         .next()

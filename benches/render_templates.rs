@@ -1,10 +1,10 @@
-//! Renders templates for `scripts/check_jinja.py`: a line of JSON with `template` and `variables` in, a line with
-//! `text` or `error` out.
+//! Renders templates for `scripts/check_jinja.py`. Reads lines of JSON with `template` and
+//! `variables`, and writes for each a line with `text` or `error`.
 
 use std::io::{BufRead, Write};
 
 use chrono::NaiveDate;
-use ewe::jinja::{Options, Template};
+use ewe::jinja::{self, RenderOptions};
 use serde_json::{Map, Value, json};
 
 fn main() {
@@ -15,13 +15,13 @@ fn main() {
         let line = line.expect("text");
         let request: Value = serde_json::from_str(&line).expect("JSON");
         let empty = Map::new();
-        let options = Options {
+        let options = RenderOptions {
             strict: false,
             now,
             variables: request["variables"].as_object().unwrap_or(&empty),
         };
         let source = request["template"].as_str().unwrap_or_default();
-        let reply = match Template::parse(source).and_then(|template| template.render(&options)) {
+        let reply = match jinja::Template::parse(source).and_then(|template| template.render(&options)) {
             Ok(rendered) => json!({ "text": rendered.text }),
             Err(error) => json!({ "error": error.to_string() }),
         };

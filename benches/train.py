@@ -1,13 +1,19 @@
-"""`ewe train` beside Hugging Face's `Trainer`: every weight, bf16 with fp32 masters or fp32, the same examples in the same order, batches
-of 8, the same threads; of Gemma 3 270M, and of a GPT-J of 120M parameters with random weights and a tokenizer made of the examples.
+"""Compares `ewe train` with Hugging Face's `Trainer`: full fine-tuning in bf16 with fp32 master
+weights or in fp32, the same examples in the same order, batches of 8, the same threads. The models
+are Gemma 3 270M, and a GPT-J of 120M parameters with random weights and a tokenizer trained on the
+examples.
 
-    make bench-train        or    .venv/bin/python benches/train.py [--turns N] [--examples N] [--model gemma|gptj] [--precision fp32]
+    make bench-train
+    .venv/bin/python benches/train.py [--turns N] [--examples N] [--model gemma|gptj]
+        [--precision fp32]
 
-The examples are ewe's seed tasks in Alpaca's template, repeated as far as needed. Peers are the Trainer as published recipes run it,
-each batch padded to its longest example, and the Trainer with `DataCollatorWithFlattening`, which packs a batch into one row
-as ewe does. Useful tokens are those of examples, padding not counted; time is that of the steps, loading not
-counted. What each takes from its start to its first step is told apart: for both it is a process of its own, from the start of the
-program. A ratio is of two runs that followed each other. Both tell the mean of their losses, which must be the same.
+The examples are ewe's seed tasks in Alpaca's template, repeated as needed. Peers are the Trainer as
+in published recipes, with each batch padded to its longest example, and the Trainer with
+`DataCollatorWithFlattening`, which packs a batch into one row as ewe does. Useful tokens are those
+of examples, without padding, and the time is that of the steps, without loading. The time from
+start to first step is reported separately: both are processes of their own, timed from the start of
+the program. A ratio compares two runs that followed each other. Both report their mean loss, which
+must be the same.
 """
 
 import argparse
@@ -37,7 +43,7 @@ WITHOUT_INPUT = (
 
 
 def examples(folder, count):
-    """Pairs of prompt and completion."""
+    """Returns pairs of prompt and completion."""
     database, out = folder / "seeds.db", folder / "seeds.json"
     subprocess.run([EWE, "-q", "init", "--db", database], check=True)
     subprocess.run([EWE, "-q", "export", "--db", database, "--format", "alpaca", "--review", "any", "--out", out], check=True)
@@ -47,7 +53,8 @@ def examples(folder, count):
 
 
 def small_gptj(data, folder):
-    """A GPT-J of 120M parameters with random weights, and a byte-level BPE tokenizer made of the examples."""
+    """Writes a GPT-J of 120M parameters with random weights, and a byte-level BPE tokenizer trained
+    on the examples."""
     import tokenizers
     from transformers import GPTJConfig, GPTJForCausalLM, PreTrainedTokenizerFast
 
@@ -63,14 +70,14 @@ def small_gptj(data, folder):
 
 
 def write(folder, data):
-    """The examples as a file."""
+    """Writes the examples to a file."""
     file = folder / "data.jsonl"
     file.write_text("".join(json.dumps({"prompt": p, "completion": c}) + "\n" for p, c in data))
     return file
 
 
 def first_line(file, process):
-    """When the first line of a file was there."""
+    """Returns the time at which the first line of a file appeared."""
     while process.poll() is None:
         if file.exists() and b"\n" in file.read_bytes():
             return time.time()
@@ -79,7 +86,8 @@ def first_line(file, process):
 
 
 def with_ewe(model, data, folder, steps, precision):
-    """Useful tokens a second, seconds to the first step, the mean loss and the share of the matmul rate."""
+    """Returns useful tokens per second, seconds to the first step, mean loss, and the share of the
+    matmul rate."""
     file, out = write(folder, data), folder / f"out{time.monotonic_ns()}"
     start = time.time()
     process = subprocess.Popen(
@@ -92,7 +100,7 @@ def with_ewe(model, data, folder, steps, precision):
         raise SystemExit("ewe train failed")
     rows = [json.loads(line) for line in (out / "metrics.jsonl").open()]
     seconds = sum(row["tokens"] / row["tokens_per_s"] for row in rows)
-    # A line is written once its step is done.
+    # A line is written after its step.
     first = stepped - rows[0]["tokens"] / rows[0]["tokens_per_s"] - start
     subprocess.run(["rm", "-r", out], check=True)
     loss, mfu = (statistics.mean(row[name] for row in rows) for name in ("loss", "mfu"))
@@ -100,7 +108,7 @@ def with_ewe(model, data, folder, steps, precision):
 
 
 class Trainer:
-    """Hugging Face's, on the same examples."""
+    """Hugging Face's `Trainer` on the same examples."""
 
     def __init__(self, model, data):
         from transformers import AutoTokenizer
@@ -116,7 +124,8 @@ class Trainer:
             self.rows.append({"input_ids": source + target, "labels": [-100] * len(source) + target})
 
     def run(self, steps, packed, folder, precision):
-        """Useful tokens a second, when the first step began, the mean loss."""
+        """Returns useful tokens per second, the time at which the first step began, and the mean
+        loss."""
         import transformers
         from transformers import AutoModelForCausalLM, DataCollatorForSeq2Seq, DataCollatorWithFlattening, TrainingArguments
 
@@ -146,7 +155,7 @@ class Trainer:
 
 
 def with_trainer(model, folder, steps, packed, precision):
-    """As `with_ewe` tells it, by a process of its own."""
+    """Returns what `with_ewe` returns, from a process of its own."""
     start = time.time()
     command = [sys.executable, Path(__file__).resolve(), "--as-peer", "packed" if packed else "padded", "--folder", folder, "--steps", str(steps)]
     run = subprocess.run([*command, "--model", str(model), "--precision", precision], check=True, stdout=subprocess.PIPE, text=True)
@@ -155,8 +164,8 @@ def with_trainer(model, folder, steps, packed, precision):
 
 
 def compare_starts(model, data, folder, args):
-    """Seconds to the first step. Each runs twice and the second counts: a virtual machine may take memory away that nobody
-    uses for a while, and give it back slowly."""
+    """Prints the seconds to the first step. Each runs twice and the second run counts: a virtual
+    machine may take away unused memory and give it back slowly."""
     write(folder, data)
     tools = {
         "ewe": lambda: with_ewe(model, data, folder, 1, args.precision)[1],
@@ -174,7 +183,7 @@ def compare_starts(model, data, folder, args):
 
 
 def compare(model, data, folder, args):
-    """Prints every turn, and the medians."""
+    """Prints all turns and the medians."""
     steps = args.examples // BATCH
     compare_starts(model, data, folder, args)
     peer = Trainer(model, data)

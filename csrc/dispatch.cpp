@@ -1,4 +1,4 @@
-// Chooses the kernels for the processor that runs them.
+// Chooses the kernels for the processor at run time.
 
 #include "kernels.h"
 #include "optimizers.h"
@@ -14,7 +14,7 @@ extern const ewe_optimizers ewe_optimizers_v3, ewe_optimizers_v4, ewe_optimizers
 
 namespace {
 
-// Levels of instructions, as build.rs names them.
+// Levels of instructions, named as in build.rs.
 enum Level { BASE, V3, V4, V4_BF16 };
 
 Level level() {

@@ -1,4 +1,4 @@
-// How functions of the shim are written: tensors behind pointers, and exceptions that end as a code and a text.
+// Helpers of the shim's functions: tensors behind pointers, and exceptions as a code and a text.
 #ifndef EWE_GUARDED_H
 #define EWE_GUARDED_H
 
@@ -10,7 +10,7 @@
 
 inline at::Tensor &tensor(ewe_tensor pointer) { return *static_cast<at::Tensor *>(pointer); }
 
-// Runs `f`; no exception may reach Rust.
+// Runs `f`. No exception may reach Rust.
 template <class F> int guarded(char *error, size_t room, F f) {
     try {
         f();

@@ -1,5 +1,5 @@
-// The kernels of kernels.h, written with the compiler's vector types. Compiled once for each level of instructions that
-// is worth it, under the name EWE_TABLE; dispatch.c picks one.
+// The kernels of kernels.h, written with the compiler's vector types. Compiled once for each level
+// of instructions under the name EWE_TABLE; dispatch.cpp chooses one.
 
 #include "kernels.h"
 #include "vectors.h"
@@ -166,10 +166,10 @@ void gated(int type, int activation, const void *gate, const void *up, void *out
 constexpr int64_t MOST_FEATURES = 512;
 // Keys whose scores are held at once: as many as libtorch's fused attention weighs by one maximum.
 constexpr int64_t KEYS = 512;
-// Keys whose values are on the way while their scores are computed.
+// Keys whose values are prefetched while their scores are computed.
 constexpr int64_t STRETCH = 64;
 
-// The keys and values of one head of one sequence, and what one block of queries makes of them.
+// Keys and values of one head of one sequence, and how a block of queries attends to them.
 template <class T> struct Head {
     const T *k, *v;
     int64_t stride, d;
@@ -177,17 +177,18 @@ template <class T> struct Head {
     int rounding;
 };
 
-// One query: its features, where its result goes, and the keys it sees.
+// One query: its features, where its result goes, and the range of keys it sees.
 template <class T> struct Query {
     const T *q;
     T *out;
     int64_t from, to;
 };
 
-// As many sums at a time as keep the multipliers busy: each waits four cycles for its last one.
+// Sums that are computed side by side, so that the multipliers are busy: each addition takes four
+// cycles.
 constexpr int SUMS = 8;
 
-// The queries of a block as the products with keys want them.
+// The queries of a block in the form that products with keys need.
 template <int R, class T> struct Scaled {
     alignas(64) float q[R][MOST_FEATURES];
 
@@ -195,7 +196,7 @@ template <int R, class T> struct Scaled {
         for (int64_t i = 0; i < head.d; i += LANES) store(&q[r][i], load(from + i));
     }
 
-    // Scores against N keys that follow each other: s[r][0 .. N].
+    // Computes scores against N consecutive keys: s[r][0 .. N].
     template <int N> void against(const T *k, const Head<T> &head, float (*s)[KEYS]) const {
         f32x16 sums[N][R] = {};
         for (int64_t i = 0; i < head.d; i += LANES) {
@@ -213,7 +214,7 @@ template <int R, class T> struct Scaled {
 };
 
 #if defined(__AVX512BF16__)
-// Pairs of bf16 are multiplied as they are; their products and sums are fp32.
+// Pairs of bf16 are multiplied without conversion; products and sums are fp32.
 template <int R> struct Scaled<R, bf16> {
     const bf16 *q[R];
 
@@ -244,21 +245,22 @@ template <int R> struct Scaled<R, bf16> {
 };
 #endif
 
-// How many keys ahead of the one at work memory is asked for.
+// How many keys ahead memory is prefetched.
 constexpr int64_t AHEAD = 16;
 
 template <class T> inline void fetch(const T *row, int64_t d) {
     for (int64_t i = 0; i < d; i += 64 / (int64_t)sizeof(T)) __builtin_prefetch(row + i);
 }
 
-// Scores of R queries against `count` keys: s[r][j]. Their values are on the way when this is done.
+// Computes scores of R queries against `count` keys, s[r][j], and prefetches the values of these
+// keys.
 template <int R, class T>
 inline void scores(const Scaled<R, T> &q, const T *k, const T *v, const Head<T> &head, int64_t count, float (*s)[KEYS]) {
     constexpr int N = std::max(2, SUMS / R);
     int64_t j = 0;
     auto at = [&](int64_t j) { return (float(*)[KEYS])(&s[0][j]); };
     for (; j + N <= count; j += N) {
-        // Processors look ahead within a page only, and eight keys fill one.
+        // Processors prefetch within a page only, and eight keys fill one.
         for (int n = 0; n < N; n++) {
             fetch(k + (j + n + AHEAD) * head.stride, head.d);
             fetch(v + (j + n) * head.stride, head.d);
@@ -268,7 +270,7 @@ inline void scores(const Scaled<R, T> &q, const T *k, const T *v, const Head<T> 
     for (; j < count; j++) q.template against<1>(k + j * head.stride, head, at(j));
 }
 
-// Adds the values of `count` keys, weighted, to C · 16 features: o[r] += Σ p[r][j] v[j].
+// Adds the weighted values of `count` keys to C · 16 features: o[r] += Σ p[r][j] v[j].
 template <int R, int C, class T>
 inline void weighted(const float (*p)[KEYS], const T *v, const Head<T> &head, int64_t count, float (*o)[MOST_FEATURES]) {
     f32x16 sums[R][C];
@@ -297,8 +299,8 @@ inline void values(const float (*p)[KEYS], const T *v, const Head<T> &head, int6
     for (; i < head.d; i += LANES) weighted<R, 1>(p, v + i, head, count, at(i));
 }
 
-// Scores of R queries against the block of `count` keys at `first`, -inf where a query does not see the key, also up to the next
-// multiple of 16.
+// Computes scores of R queries against the block of `count` keys at `first`; -inf where a query
+// does not see the key, and up to the next multiple of 16.
 template <int R, class T>
 void scores_of(const Scaled<R, T> &q, const Query<T> *queries, const Head<T> &head, int64_t first, int64_t count,
                float (*s)[KEYS]) {
@@ -317,12 +319,13 @@ void scores_of(const Scaled<R, T> &q, const Query<T> *queries, const Head<T> &he
     }
 }
 
-// e^x, x at most 0, of weights that are rounded to bf16: as libtorch's fused attention computes them.
+// Attention weight e^x, x at most 0. For weights that are rounded to bf16, it is computed as in
+// libtorch's fused attention.
 inline f32x16 weight(const float *, f32x16 x) { return exponential(x); }
 inline f32x16 weight(const bf16 *, f32x16 x) { return rough_exponential(x); }
 
-// Takes a block of scores into the sums, and gives the factor by which what was weighed by the maximum before shrinks. Where `weighs`,
-// scores become weights, e^(score - maximum).
+// Adds a block of scores to the running maximum and sum. Returns the factor by which results
+// weighed by the former maximum shrink. If `weighs`, scores become weights, e^(score - maximum).
 template <class T> float absorb(float *s, int64_t count, float &most, float &total, bool weighs) {
     f32x16 best = all(-INFINITY);
     for (int64_t j = 0; j < count; j += LANES) best = maximum(best, load(s + j));
@@ -351,7 +354,8 @@ template <int R, class T> struct Attending {
     const Query<T> *queries;
     const Head<T> &head;
     Scaled<R, T> q;
-    // The results, the scores of a block of keys, and of all blocks so far the maximum and the sum of e^(score - maximum).
+    // The results; the scores of a block of keys; and over all blocks so far, the maximum and the
+    // sum of e^(score - maximum).
     alignas(64) float o[R][MOST_FEATURES], s[R][KEYS];
     float most[R], total[R];
     int64_t from, to;
@@ -379,8 +383,8 @@ template <int R, class T> struct Attending {
         for (int64_t i = 0; i < head.d; i += LANES) store(&o[r][i], load(&o[r][i]) * all(by));
     }
 
-    // Weights of 16 bits are rounded as they are: softmax goes block by block (Milakov and Gimelshein 2018,
-    // <https://arxiv.org/abs/1805.02867>).
+    // Rounds weights in 16 bits before they are divided by their sum: an online softmax, block by
+    // block (Milakov and Gimelshein 2018, <https://arxiv.org/abs/1805.02867>).
     void as_they_are() {
         each_block([&](int64_t first, int64_t count) {
             score(first, count);
@@ -393,14 +397,15 @@ template <int R, class T> struct Attending {
         for (int r = 0; r < R; r++) scale(r, 1.0f / total[r]);
     }
 
-    // Weights of 16 bits are rounded once they sum to 1, which is known at the end of all keys.
+    // Rounds weights in 16 bits after they are divided by their sum, which is known only after all
+    // keys.
     void of_one() {
         each_block([&](int64_t first, int64_t count) {
             score(first, count);
             for (int r = 0; r < R; r++) absorb<T>(s[r], count, most[r], total[r], false);
         });
         each_block([&](int64_t first, int64_t count) {
-            // Those of one block are still there.
+            // With a single block, its scores are still there.
             if (to - from > KEYS) score(first, count);
             for (int r = 0; r < R; r++) {
                 for (int64_t j = 0; j < count; j += LANES) {
@@ -433,7 +438,8 @@ template <class T> void attend_some(const Query<T> *queries, int64_t count, cons
     for (; i < count; i++) attend_block<1>(queries + i, head);
 }
 
-// Queries `first .. first + count` of one key/value head of a segment; token by token, then head by head.
+// Queries `first .. first + count` of one key/value head of a segment; token by token, then head by
+// head.
 struct Piece {
     int64_t segment, head, first, count;
 };
@@ -444,7 +450,8 @@ void attend_of(const T *q, const T *k, const T *v, T *out, const ewe_segment *se
                int64_t window, int rounding, int threads) {
     int64_t shared = h / kv_heads, work = 0;
     std::vector<Piece> pieces;
-    // As many queries at once as registers hold, fewer where that would leave a thread without any.
+    // As many queries at once as fit into registers; fewer where that would leave a thread without
+    // any.
     for (int64_t size = 8; size >= 1; size /= 2) {
         pieces.clear();
         for (int64_t i = 0; i < segment_count; i++) {
@@ -528,7 +535,7 @@ template <class T>
 void summarise_of(const T *logits, const float *sharpness, float *maxima, float *sums, int64_t n, int64_t v,
                   int64_t width) {
     int64_t groups = (v + width - 1) / width;
-    // A thread works on a stretch of a row that its cache holds, not on a group.
+    // A thread works on a part of a row that fits into its cache, not on a group.
     constexpr int64_t STRETCH = 64;
     int64_t stretches = (groups + STRETCH - 1) / STRETCH;
 #pragma omp parallel for schedule(static) if (n * v > WORTH_A_THREAD)
@@ -569,7 +576,7 @@ void look_up(const uint16_t *table, const uint16_t *x, uint16_t *out, int64_t co
     for (int64_t i = 0; i < count; i++) out[i] = table[x[i]];
 }
 
-// Numbers whose exponent has all its bits, `mask`, are infinite or none.
+// Numbers whose exponent bits, `mask`, are all set are infinite or NaN.
 template <class Bits> int64_t not_finite_of(const Bits *x, int64_t count, Bits mask) {
     constexpr int64_t PIECE = 1 << 16;
     int64_t found = count;

@@ -1,4 +1,4 @@
-// Products with the weights of a layer, as libtorch's own operation does not compute them. See shim.h.
+// Products with the weights of a layer, in ways that libtorch's own operation lacks. See shim.h.
 //
 // Shapes: n rows of input, i features in, o features out.
 
@@ -13,7 +13,8 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// For how many rows of input the order of weights is chosen. Measured at 1 to 2048 rows, it makes no difference.
+// Rows of input that the packed order is chosen for. Measured at 1 to 2048 rows, it makes no
+// difference.
 constexpr int64_t ROWS = 32;
 
 template <class F> c10::TypedOperatorHandle<F> op(const char *name) {
@@ -22,10 +23,10 @@ template <class F> c10::TypedOperatorHandle<F> op(const char *name) {
 
 at::Tensor wide(const at::Tensor &x) { return x.to(at::kFloat); }
 
-// The input, where it will be needed: for the gradient of the weight.
+// Returns the input if the gradient of the weight will need it.
 at::Tensor wanted(const at::Tensor &x_ni, const at::Tensor &weight_oi) { return weight_oi.requires_grad() ? x_ni : at::Tensor(); }
 
-// Inputs and weights are kept in their own type and widened once more for the backward pass.
+// Inputs and weights are kept in their own type and widened again in the backward pass.
 struct LinearWidened : torch::autograd::Function<LinearWidened> {
     static at::Tensor forward(AutogradContext *context, const at::Tensor &x_ni, const at::Tensor &weight_oi,
                               const std::optional<at::Tensor> &bias_o) {
@@ -49,7 +50,7 @@ struct LinearWidened : torch::autograd::Function<LinearWidened> {
     }
 };
 
-// What a product allocates, without the product.
+// Allocates what a product does, without computing it.
 struct LinearHollow : torch::autograd::Function<LinearHollow> {
     static at::Tensor forward(AutogradContext *context, const at::Tensor &x_ni, const at::Tensor &weight_oi,
                               const std::optional<at::Tensor> &bias_o) {

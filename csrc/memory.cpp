@@ -1,13 +1,14 @@
-// What holds memory. See shim.h.
+// Memory: GPU statistics, and freed gradients. See shim.h.
 
 #include "guarded.h"
 
 #include <ATen/Context.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 namespace {
 
-// The allocator knows no GPU before CUDA is set up. Throws where there is none.
+// Sets CUDA up first, since the allocator knows no GPU before. Throws where there is none.
 c10::DeviceAllocator *gpu_allocator() {
     at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);
     return c10::getDeviceAllocator(c10::DeviceType::CUDA);
@@ -24,7 +25,7 @@ int ewe_forget_gradient(ewe_tensor leaf, char *error, size_t room) {
 int ewe_gpu_memory(int index, ewe_gpu_bytes *bytes, char *error, size_t room) {
     return guarded(error, room, [&] {
         auto *allocator = gpu_allocator();
-        // The first of its figures is of large and small pieces together.
+        // The first figure is the aggregate of large and small blocks.
         const auto given = allocator->getDeviceStats(static_cast<c10::DeviceIndex>(index)).allocated_bytes[0];
         const size_t free = allocator->getMemoryInfo(static_cast<c10::DeviceIndex>(index)).first;
         *bytes = {given.current, given.peak, static_cast<int64_t>(free)};
@@ -34,6 +35,13 @@ int ewe_gpu_memory(int index, ewe_gpu_bytes *bytes, char *error, size_t room) {
 int ewe_gpu_forget_peak(int index, char *error, size_t room) {
     return guarded(error, room, [&] {
         gpu_allocator()->resetPeakStats(static_cast<c10::DeviceIndex>(index));
+    });
+}
+
+int ewe_gpu_stream(int index, void **stream, char *error, size_t room) {
+    return guarded(error, room, [&] {
+        const c10::Device device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index));
+        *stream = c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).getStream(device).native_handle();
     });
 }
 }

@@ -13,16 +13,30 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 constexpr int64_t BLOCK = 64;
-// Weights that are made at once, so that what is looked up stays in a cache.
-constexpr int64_t PIECE = 1 << 18;
+// Weights that are dequantized at once: on the CPU few, so that they stay in a cache; elsewhere
+// many, since each piece is some launches.
+int64_t piece(const at::Tensor &codes) { return codes.is_cpu() ? 1 << 18 : 1 << 24; }
+
+// The kernel of csrc/gpu/nf4.h, where the program has registered it.
+ewe_nf4_make made_by = nullptr;
+
+// Whether the kernel made the weights on a GPU.
+bool by_kernel(const at::Tensor &codes, const at::Tensor &scales_b, const at::Tensor &table, at::Tensor &weight) {
+    const bool fits = made_by && weight.is_cuda() && (weight.scalar_type() == at::kBFloat16 || weight.scalar_type() == at::kFloat) &&
+                      codes.is_contiguous() && scales_b.is_contiguous() && table.is_contiguous();
+    return fits && made_by(weight.get_device(), codes.data_ptr(), scales_b.data_ptr(), table.data_ptr(), weight.data_ptr(), weight.numel(),
+                           weight.scalar_type() == at::kBFloat16) == 0;
+}
 
 at::Tensor values(const at::Tensor &codes, const at::Tensor &scales_b, const at::Tensor &table, int64_t outputs, int64_t inputs, at::ScalarType type) {
     const int64_t count = outputs * inputs;
     TORCH_CHECK(2 * codes.numel() == count && scales_b.numel() == (count + BLOCK - 1) / BLOCK, codes.numel(), " bytes and ", scales_b.numel(),
                 " scales of ", outputs, " times ", inputs, " weights");
     auto weight = at::empty({count}, codes.options().dtype(type));
-    for (int64_t start = 0; start < count; start += PIECE) {
-        const int64_t length = std::min(PIECE, count - start), whole = length / BLOCK * BLOCK, rest = length - whole;
+    if (by_kernel(codes, scales_b, table, weight)) return weight.view({outputs, inputs});
+    const int64_t most = piece(codes);
+    for (int64_t start = 0; start < count; start += most) {
+        const int64_t length = std::min(most, count - start), whole = length / BLOCK * BLOCK, rest = length - whole;
         auto part = table.index_select(0, codes.narrow(0, start / 2, length / 2).to(at::kInt)).view({-1});
         const int64_t first = start / BLOCK;
         part.narrow(0, 0, whole).view({-1, BLOCK}).mul_(scales_b.narrow(0, first, whole / BLOCK).unsqueeze(1));
@@ -60,6 +74,8 @@ struct LinearNf4 : torch::autograd::Function<LinearNf4> {
 }  // namespace
 
 extern "C" {
+
+void ewe_nf4_use(ewe_nf4_make make) { made_by = make; }
 
 int ewe_nf4_values(ewe_tensor codes, ewe_tensor scales, ewe_tensor table, int64_t outputs, int64_t inputs, ewe_tensor like, ewe_tensor *weight,
                    char *error, size_t room) {

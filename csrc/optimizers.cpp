@@ -1,5 +1,6 @@
-// The updates of optimizers.h, written with the compiler's vector types. Compiled once for each level of instructions
-// under the name EWE_TABLE; dispatch.cpp picks one. Compiled without contraction: see optimizers.h.
+// The update rules of optimizers.h, written with the compiler's vector types. Compiled once for
+// each level of instructions under the name EWE_TABLE; dispatch.cpp chooses one. Compiled without
+// contraction: see optimizers.h.
 
 #include "optimizers.h"
 #include "kernels.h"
@@ -19,7 +20,7 @@ typedef int8_t i8x16 __attribute__((vector_size(16)));
 typedef uint8_t u8x16 __attribute__((vector_size(16)));
 typedef int16_t i16x16 __attribute__((vector_size(32)));
 
-// What is worked on at once: stays in the first cache, and shares a scale.
+// Elements of a block: they fit into the first-level cache, and share a scale.
 constexpr int64_t BLOCK = EWE_OPTIMIZER_BLOCK;
 
 inline f32x16 root(f32x16 x) {
@@ -42,7 +43,7 @@ template <class To, class From> inline void keep(void *p, From x) {
     memcpy(p, &small, sizeof small);
 }
 
-// Whether a block holds nothing but zeros. Most others say so with their first bytes.
+// Returns whether a block is all zeros. Most other blocks differ in their first bytes.
 template <class T> inline bool zero(const T *p) {
     constexpr int64_t WORDS = BLOCK * (int64_t)sizeof(T) / 8, AT_ONCE = 8;
     for (int64_t i = 0; i < WORDS; i += AT_ONCE) {
@@ -54,8 +55,8 @@ template <class T> inline bool zero(const T *p) {
     return true;
 }
 
-// 32 bits for each element from its number and the key: two rounds of multiplication (Chris Wellons' lowbias32, the key's
-// second half between them).
+// Returns 32 random bits for each element, from its index and the key: two rounds of multiplication
+// (Chris Wellons' lowbias32, with the key's second half between them).
 inline u32x16 drawn(const uint32_t *key, int64_t at) {
     const u32x16 lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     u32x16 x = (lanes + (uint32_t)at) ^ key[0];
@@ -67,8 +68,8 @@ inline u32x16 drawn(const uint32_t *key, int64_t at) {
     return x ^ (x >> 15);
 }
 
-// Weights by format. Each loads and stores 16 of them as fp32, moves to another place, and keeps a few in memory of its
-// own: what is left of a tensor, with zeros behind it.
+// Weights by storage format. Each format loads and stores 16 of them as fp32, moves to another
+// place, and has a buffer for the last block of a tensor, padded with zeros.
 
 struct Fp32 {
     float *weight;
@@ -85,7 +86,8 @@ struct Fp32 {
     void copy(Fp32 from, int64_t count) const { memcpy(weight, from.weight, count * 4); }
 };
 
-// The nearest bf16, ties away from zero: then the lower half of the fp32 says which way it was rounded.
+// Rounds to the nearest bf16, ties away from zero: then the lower half of the fp32 tells which way
+// it was rounded.
 inline u32x16 upper(f32x16 x) { return ((u32x16)x + 0x8000u) >> 16; }
 
 struct Copy {
@@ -154,7 +156,8 @@ struct Drawn {
     void copy(Drawn from, int64_t count) const { memcpy(weight, from.weight, count * 2); }
 };
 
-// Moments by format, with the same functions for a block of them: `begin` before the first, `end` after the last.
+// Moments by storage format, with the same functions for a block: `begin` before the first element,
+// `end` after the last.
 
 struct Moments32 {
     float *first, *second;
@@ -181,8 +184,9 @@ struct Moments32 {
     }
 };
 
-// In 8 bits, as a part of a scale that 256 elements share, the largest of them: floats of four bits of exponent and, of the first
-// moment, a sign and three bits of mantissa; of the root of the second, four bits. Rounded up or down by chance: a second moment
+// Moments in 8 bits, relative to a scale that 256 elements share, the largest of them. They are
+// floats with four bits of exponent; the first moment has a sign and three bits of mantissa, the
+// square root of the second has four bits of mantissa. Rounding is stochastic: a second moment
 // changes by a thousandth in a step, which rounding to the nearest would never let through.
 struct Moments8 {
     int8_t *first;
@@ -191,7 +195,8 @@ struct Moments8 {
     f32x16 first_most, second_most;
     float first_now[BLOCK], second_now[BLOCK];
 
-    // Bits of an fp32 below the mantissa that is kept, and the number of the last code less that of 1.0's bits above them.
+    // Bits of an fp32 below the kept mantissa, and the offset from codes to the bits above them:
+    // the last code stands for 1.0.
     enum { FIRST_SHIFT = 20, FIRST_LAST = 127, FIRST_BIAS = (127 << 3) - FIRST_LAST };
     enum { SECOND_SHIFT = 19, SECOND_LAST = 255, SECOND_BIAS = (127 << 4) - SECOND_LAST };
 
@@ -232,7 +237,7 @@ struct Moments8 {
         first_most = maximum(magnitude(m), first_most);
         second_most = maximum(v_root, second_most);
     }
-    // Of a scale that small the inverse is infinite; everything is nothing then.
+    // For a scale this small the inverse would be infinite; then all codes are zero.
     static float inverse(float scale) { return scale > 1e-35f ? 1.0f / scale : 0.0f; }
     void end(const uint32_t *key, int64_t number) {
         *first_scale = largest(first_most);
@@ -245,7 +250,7 @@ struct Moments8 {
             i32x16 whole = code<FIRST_SHIFT, FIRST_BIAS, FIRST_LAST>(magnitude(m) * first_inverse, drawn(first_key, number + i));
             keep<i8x16>(first + i, m < f32x16{} ? -whole : whole);
             whole = code<SECOND_SHIFT, SECOND_BIAS, SECOND_LAST>(v_root * second_inverse, drawn(second_key, number + i));
-            // What is there at all never becomes nothing: it is what updates are divided by.
+            // A second moment that is not zero never becomes zero, since updates are divided by it.
             i32x16 least = v_root > f32x16{} ? i32x16{} + 1 : i32x16{};
             keep<u8x16>(second + i, whole > least ? whole : least);
         }
@@ -262,8 +267,9 @@ struct Moments8 {
     }
 };
 
-// One block; `number` is that of its first element. Where no gradient ever was, as in the rows of tokens that no example has, nothing
-// changes but by decay, and nothing is written.
+// Updates one block; `number` is the index of its first element. Where there never was a gradient,
+// as in rows of tokens that no example has, only decay changes anything; without decay nothing is
+// written.
 template <class W, class M, class G>
 inline void adamw_block(const ewe_adamw &step, W weights, M &moments, const G *gradient, int64_t number) {
     if (step.decay == 1.0f && zero(gradient) && moments.nothing()) return;
@@ -303,7 +309,7 @@ void adamw_of(const ewe_adamw &step, W weights, M moments, const G *gradient, in
     block.copy(last_moments, left);
 }
 
-// Calls `f` with the weights as their format and the gradient as its type.
+// Calls `f` with the weights in their format and the gradient in its type.
 template <class F> void with(const ewe_weights &weights, int type, const void *gradient, F f) {
     auto typed = [&](auto weights) {
         if (type == EWE_BF16) {
@@ -331,7 +337,7 @@ void adamw(const ewe_adamw *step, ewe_weights weights, ewe_moments moments, int 
     });
 }
 
-// 16 elements of a row, and what is left of one.
+// 16 elements of a row, or the rest of one.
 struct Whole {
     template <class T> f32x16 get(const T *p) const { return load(p); }
     void set(float *p, f32x16 x) const { store(p, x); }
@@ -344,15 +350,16 @@ struct Rest {
     void set(float *p, f32x16 x) const { store(p, x, count); }
 };
 
-// Calls `f` with every 16th number up to `count`, and what is there.
+// Calls `f` for every 16th index up to `count`, with the elements there.
 template <class F> inline void along(int64_t count, F f) {
     int64_t i = 0;
     for (; i + LANES <= count; i += LANES) f(i, Whole{});
     if (i < count) f(i, Rest{count - i});
 }
 
-// The sum of what `f` gives for these. Four sums at once: one would wait for itself, longest where 16 floats are more than a register and
-// the compiler keeps them in memory (AVX2: 30 ms in place of 10 for 67M elements, 2026-11-27).
+// Returns the sum of the results of `f`. Four sums side by side: a single one would wait for
+// itself, longest where 16 floats are more than a register and the compiler keeps them in memory
+// (AVX2: 30 ms instead of 10 for 67M elements, 2026-11-27).
 template <class F> inline float sum_along(int64_t count, F f) {
     constexpr int64_t AT_ONCE = 4;
     f32x16 totals[AT_ONCE] = {};
@@ -365,7 +372,7 @@ template <class F> inline float sum_along(int64_t count, F f) {
 }
 
 template <class G> double sum_of_squares_of(const G *gradient, int64_t count) {
-    // Stretches are summed apart, and these sums in their order, whatever the number of threads.
+    // Stretches are summed separately, and their sums in order, whatever the number of threads.
     constexpr int64_t STRETCH = 1 << 14;
     std::vector<float> sums((count + STRETCH - 1) / STRETCH);
 #pragma omp parallel for schedule(static) if (count > WORTH_A_THREAD)
@@ -386,7 +393,7 @@ double sum_of_squares(int type, const void *gradient, int64_t count) {
                             : sum_of_squares_of((const float *)gradient, count);
 }
 
-// Adds to columns[0 .. count] the squares of R rows of gradients, and to each row's sum its own.
+// Adds the squares of R rows of gradients to columns[0 .. count], and to each row's sum its own.
 template <int R, class G>
 void square_rows(const G *gradient, float factor, float *rows, float *columns, int64_t count) {
     f32x16 sums[R] = {};
@@ -451,7 +458,7 @@ void scaled_squares(int type, const void *gradient, float factor, const float *r
     }
 }
 
-// 16 weights of a row that `row` scales; `number` is that of the first.
+// Updates 16 weights of a row that `row` scales; `number` is the index of the first.
 template <class W, class G>
 inline void factored_lanes(const ewe_factored &step, W weights, const G *gradient, float row, const float *column,
                            int64_t number) {

@@ -7,7 +7,8 @@
 #include <cstdint>
 #include <cstring>
 
-// Each file of each level has its own: what is inlined differently must not be one symbol.
+// Anonymous, since each file of each level inlines its own version: they must not become one
+// symbol.
 namespace {
 
 // 16 lanes: one register with AVX-512, two with AVX2, four without either.
@@ -17,7 +18,7 @@ typedef int32_t i32x16 __attribute__((vector_size(64)));
 typedef uint32_t u32x16 __attribute__((vector_size(64)));
 typedef uint16_t u16x16 __attribute__((vector_size(32)));
 
-// Less work than this (in elements) is done before a second thread has woken up.
+// Elements of work below which a second thread would wake up too late.
 constexpr int64_t WORTH_A_THREAD = 1 << 15;
 
 struct bf16 {
@@ -40,7 +41,7 @@ inline f32x16 load(const bf16 *p) {
 
 inline void store(float *p, f32x16 x) { memcpy(p, &x, sizeof x); }
 
-// To the nearest, ties to even; what is not a number stays so.
+// Rounds to the nearest bf16, ties to even; NaN stays NaN.
 inline u16x16 narrow(f32x16 x) {
     u32x16 bits = (u32x16)x;
     u32x16 rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
@@ -53,13 +54,13 @@ inline void store(bf16 *p, f32x16 x) {
     memcpy(p, &half, sizeof half);
 }
 
-// What a store and a load would make of x.
+// Rounds as a store and a load would.
 inline f32x16 rounded(const float *, f32x16 x) { return x; }
 inline f32x16 rounded(const bf16 *, f32x16 x) {
     return (f32x16)(__builtin_convertvector(narrow(x), u32x16) << 16);
 }
 
-// The last elements of a row, fewer than 16, with zeros behind them.
+// The last elements of a row, fewer than 16, padded with zeros.
 template <class T> inline f32x16 load(const T *p, int64_t count) {
     T padded[LANES] = {};
     memcpy(padded, p, count * sizeof(T));
@@ -72,7 +73,7 @@ template <class T> inline void store(T *p, f32x16 x, int64_t count) {
     memcpy(p, padded, count * sizeof(T));
 }
 
-// Halves against halves: a sum in the order of a tree, whatever the width of a register.
+// Combines halves with halves: a sum in the order of a tree, whatever the width of a register.
 #define EWE_HALVES(x, op)                                                                                   \
     x = op(x, __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));         \
     x = op(x, __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));         \
@@ -81,7 +82,7 @@ template <class T> inline void store(T *p, f32x16 x, int64_t count) {
 
 inline f32x16 plus(f32x16 a, f32x16 b) { return a + b; }
 
-// What is not a number in `a` stays, and so it does in `b` unless `a` is larger, which it never is.
+// NaN in `a` stays; so does NaN in `b`, unless `a` is larger, which never happens.
 inline f32x16 maximum(f32x16 a, f32x16 b) { return ((a > b) | (a != a)) ? a : b; }
 inline f32x16 minimum(f32x16 a, f32x16 b) { return a < b ? a : b; }
 
@@ -95,8 +96,8 @@ inline float largest(f32x16 x) {
     return x[0];
 }
 
-// e^x within two units of the last place; 0 below -87, infinite above 88, and what is not a number stays so. (Cody and Waite's reduction,
-// Cephes' polynomial.)
+// e^x within two units of the last place; 0 below -87, infinite above 88; NaN stays NaN. (Cody and
+// Waite's reduction, Cephes' polynomial.)
 inline f32x16 exponential(f32x16 given) {
     f32x16 x = minimum(maximum(given, all(-87.0f)), all(88.0f));
     const f32x16 magic = all(12582912.0f);  // 1.5 · 2^23: adding it rounds to a whole number
@@ -117,8 +118,9 @@ inline f32x16 exponential(f32x16 given) {
     return given > all(-87.0f) ? e : (given == given ? f32x16{} : given);
 }
 
-// e^x within one part in ten thousand, x at most 88; 0 below -87.3, and what is not a number stays so. The bits of 2^y are y with its fraction put
-// right by a cubic (Malossi et al. 2015, Fast Exponential Computation on SIMD Architectures; the coefficients are libtorch's).
+// e^x within one part in ten thousand, x at most 88; 0 below -87.3; NaN stays NaN. The bits of 2^y
+// are y, with its fraction corrected by a cubic (Malossi et al. 2015, Fast Exponential Computation
+// on SIMD Architectures; the coefficients are libtorch's).
 inline f32x16 rough_exponential(f32x16 x) {
     f32x16 y = x * all(1.44269504088896341f);
     i32x16 whole = __builtin_convertvector(y, i32x16);

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Exports a dataset in every format and shape and opens each file, unmodified, with Hugging Face `datasets`; and imports what `datasets`,
-Python's `csv` and its compressors write.
+"""Exports a dataset in every format and shape and opens each file, unmodified, with Hugging Face
+`datasets`. Imports files that `datasets`, Python's `csv` and its compressors write.
 
     .venv/bin/python scripts/check_datasets.py
 
-Every row must be there with the texts that SQLite has, and the other way round. Needs requirements-dev.txt and a built `ewe`; nothing is fetched.
+Every row must be there with the texts that SQLite has, in both directions. Needs
+requirements-dev.txt and a built `ewe`. Downloads nothing.
 """
 
 import bz2
@@ -37,7 +38,7 @@ def question(row):
     return f"{row['instruction']}\n\n{row['input']}" if row["input"] else row["instruction"]
 
 
-# A format, the file's name, the loader, and what a row of the dataset is there.
+# Format, file name, loader, and the row that `datasets` must read for a row of the dataset.
 FORMATS = [
     ("alpaca", "a.json", "json", lambda row: {key: row[key] for key in ("instruction", "input", "output")}),
     (
@@ -61,10 +62,10 @@ FORMATS = [
     ("parquet", "t.parquet", "parquet", lambda row: {key: row[key] for key in ("instruction", "input", "output")}),
 ]
 
-# What else a name may ask for, and the loader.
+# File names that ask for other shapes and compressions, and their loaders.
 SHAPES = [("x.jsonl", "json"), ("x.json", "json"), ("x.parquet", "parquet"), ("x.jsonl.gz", "json"), ("x.jsonl.zst", "json")]
 
-# What strangers write.
+# Rows that other programs write.
 ROWS = [
     {"instruction": HOSTILE, "input": "", "output": HOSTILE},
     {"instruction": "Name a river; a \"large\" one.", "input": "a,b\tc", "output": "The Rhine,\r\nof course."},
@@ -73,7 +74,7 @@ ROWS = [
 
 
 def written(scratch):
-    """Files that say ROWS, each by another program."""
+    """Writes ROWS to files, each by another program."""
     dataset = Dataset.from_list(ROWS)
     dataset.to_json(scratch / "lines.jsonl")
     dataset.to_json(scratch / "array.json", lines=False)

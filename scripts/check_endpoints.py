@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Grows small datasets from real servers, vLLM on the CPU and llama.cpp's, with both recipes, and judges them.
+"""Generates small datasets from real servers, vLLM on the CPU and llama.cpp's, with both recipes,
+and judges them.
 
     scripts/setup_endpoints.sh                              # .venv-endpoints with both servers
     .venv/bin/python scripts/check_endpoints.py             # every server that is installed
     .venv/bin/python scripts/check_endpoints.py llama.cpp --python VENV/bin/python --gguf MODEL.gguf
 
-Needs built binaries and models/gemma-3-270m. Nothing is said about a server but its address: the model's name and how
-many requests it bears are found out. A recipe that is too much for a small model may end without a task, if it says why.
+Needs built binaries and models/gemma-3-270m. ewe is given only a server's address, and finds out
+the model's name and how many requests it serves at once. A recipe that a small model cannot follow
+may end without a task, if it says why.
 """
 
 import argparse
@@ -34,7 +36,7 @@ def free_port():
 
 
 def vllm(python, port, _):
-    # Its own kernels for few cores; the cache of keys and values in GiB.
+    # The KV cache in GiB, and all cores for vLLM's kernels.
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", f"0-{os.cpu_count() - 1}")
     return [python, "-m", "vllm.entrypoints.openai.api_server", "--model", MODEL, "--served-model-name", "gemma",
@@ -47,12 +49,12 @@ def llama_cpp(python, port, gguf):
 
 SERVERS = {"vllm": ("vllm", vllm), "llama.cpp": ("llama_cpp", llama_cpp)}
 
-# vllm-cpu 0.32.0 ends at the first request with a seed: "CPU Generator does not use offset".
+# vllm-cpu 0.32.0 crashes at the first request with a seed: "CPU Generator does not use offset".
 OPTIONS = {"vllm": ["--drop-field", "seed"], "llama.cpp": []}
 
 
 class Server:
-    """A server from its start to its end, with what it said in a file."""
+    """A running server, whose output goes to a file."""
 
     def __init__(self, command, port, log):
         self.url, self.log = f"http://127.0.0.1:{port}/v1", log
@@ -94,7 +96,8 @@ def expect(condition, what):
 
 
 def grow(server, recipe, target, minutes, more):
-    """One dataset: what came of it, and that its books are right."""
+    """Generates one dataset, prints the result, and checks that the counts in the database
+    agree."""
     with tempfile.TemporaryDirectory() as directory:
         db = Path(directory) / "d.db"
         expect(run("init", "--db", db)[0] == 0, "init")

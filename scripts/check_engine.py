@@ -1,5 +1,6 @@
-"""Greedy text of the demo model, `ewe complete` beside `transformers`: ten prompts, 128 tokens each, the same to the last
-character in fp32. In bf16, where both round in different places, it says after how many tokens they part.
+"""Compares greedy text of the demo model by `ewe complete` and by `transformers`: ten prompts, 128
+tokens each. In fp32 every character must be the same. In bf16, where the two round in different
+places, prints after how many tokens they diverge.
 
     make check-reference    or    .venv/bin/python scripts/check_engine.py
 """

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Renders generated conversations through chat templates twice: with the real `transformers`, and with ewe's own
-Jinja (`cargo build --example render_templates`); both must give the same text, or both refuse.
+"""Renders generated conversations through chat templates twice: with `transformers`, and with ewe's
+own Jinja (`cargo build --example render_templates`). Both must give the same text, or both fail.
 
-    .venv/bin/python scripts/check_jinja.py              # those of tests/golden/chat
-    .venv/bin/python scripts/check_jinja.py FOLDER …     # every *.jinja below these folders, say published ones
+    .venv/bin/python scripts/check_jinja.py              # templates of tests/golden/chat
+    .venv/bin/python scripts/check_jinja.py FOLDER …     # all *.jinja below these folders
 
 Needs requirements-dev.txt.
 """
@@ -43,7 +43,8 @@ class Clock(datetime.datetime):
 
 
 def conversation(chance):
-    """One of any form: with a system message or not, turns in order or out of it, tool calls, parts, reasoning."""
+    """Generates a conversation: with or without a system message, roles in order or not, tool
+    calls, content in parts, reasoning."""
     text = lambda: chance.choice(TEXTS)
     messages = [{"role": "system", "content": text()}] if chance.random() < 0.4 else []
     for turn in range(chance.randint(1, 4)):
@@ -90,7 +91,7 @@ def reference(source, case):
             add_generation_prompt=case["add_generation_prompt"], **TOKENS, **more,
         )  # fmt: skip
         return {"text": rendered[0]}
-    except Exception as error:  # noqa: BLE001 - whatever it is, it renders nothing
+    except Exception as error:  # noqa: BLE001 - any exception means that nothing is rendered
         return {"error": f"{type(error).__name__}: {error}"}
 
 
@@ -108,12 +109,12 @@ def main():
     for path in files:
         source = path.read_text()
         for case in generated:
-            # What `transformers` does to messages before a template sees them.
+            # `transformers` does this to messages before it renders them.
             messages = chat_template_utils._alias_reasoning_fields(chat_template_utils._plain_template_data(case["messages"]))
             requests.append({"template": source, "variables": {**TOKENS, **case, "messages": messages}})
     lines = "".join(json.dumps(request) + "\n" for request in requests)
     done = subprocess.run([arguments.renderer], input=lines, capture_output=True, text=True, check=True)
-    ours = [json.loads(line) for line in done.stdout.splitlines()]
+    ours = [json.loads(line) for line in done.stdout.split("\n") if line]
     bad, rendered, shown = Counter(), Counter(), 0
     for index, mine in enumerate(ours):
         path, case = files[index // len(generated)], generated[index % len(generated)]

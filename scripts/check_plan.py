@@ -1,11 +1,16 @@
-"""Compares what `ewe plan` predicts with what `ewe train` takes, over configurations of two models, on rows of every length.
+"""Compares the memory that `ewe plan` predicts with what `ewe train` uses, over configurations of
+two models, on rows of every length.
 
-    make check-plan        or    .venv/bin/python scripts/check_plan.py [--steps N] [--model gemma|gptj] [--only TEXT]
+    make check-plan
+    .venv/bin/python scripts/check_plan.py [--steps N] [--model gemma|gptj] [--only TEXT]
 
-The models are Gemma 3 270M and a GPT-J of 120M parameters with random weights (benches/train.py). Two figures are compared with two
-plans. Of the step that takes most (`--dry-run`) the most bytes that the allocator had given out at once: at most 5 % apart. Of a run of
-200 steps the most that was resident of the process, libraries included, as metrics.jsonl tells it and as the system does from outside: at
-most 1.15 of the plan.
+The models are Gemma 3 270M and a GPT-J of 120M parameters with random weights (benches/train.py).
+Two figures are compared:
+
+- the peak of the bytes that the allocator had handed out in the heaviest step (`--dry-run`), which
+  must be within 5 % of the plan;
+- the peak resident memory of a run of 200 steps, libraries included, by metrics.jsonl and by the
+  operating system, which must be at most 1.15 times the plan.
 """
 
 import argparse
@@ -41,7 +46,8 @@ RESIDENT = 1.15
 
 
 def rows_of_every_length(folder, data, count, longest):
-    """Rows whose prompts and completions have from 2 words on, as many from 2 to 20 as from 20 to 200, in one file."""
+    """Writes a file of rows whose prompts and completions have 2 words or more, as many of them
+    from 2 to 20 as from 20 to 200."""
     words = " ".join(prompt + completion for prompt, completion in data).split()
     chance = random.Random(1)
 
@@ -61,14 +67,15 @@ def command(model, data, out, options, batch):
 
 
 def dry_run(command):
-    """Megabytes allocated and planned, and planned to be resident."""
+    """Returns the megabytes allocated, planned to be allocated, and planned to be resident."""
     told = subprocess.run([*command, "--dry-run"], check=True, stderr=subprocess.PIPE, text=True).stderr
     found = re.search(r"and (\d+) MB of memory \((\d+) MB were planned\), \d+ MB of the process \((\d+) MB were planned\)", told)
     return [float(group) for group in found.groups()]
 
 
 def most_resident(command, out):
-    """Megabytes that were resident at most: of any step as the run tells, and of the whole run as the system does."""
+    """Returns the peak resident megabytes: of all steps by the run's metrics, and of the whole run
+    by the operating system."""
     seen = 0
     process = subprocess.Popen([*command, "-q"])
     while process.poll() is None:

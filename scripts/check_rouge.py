@@ -1,11 +1,13 @@
-"""Compares every decision of `ewe filter` with Google's rouge_score, on 100,000 pairs of texts and more.
+"""Compares every decision of `ewe filter` with Google's rouge_score, on more than 100,000 pairs of
+texts.
 
     make check-reference        or    .venv/bin/python scripts/check_rouge.py
 
-Rows are judged in order against an evaluation file and the rows kept before, by ewe and by brute force with
-rouge_score: the verdict, the most similar text and its score must be the same, at several thresholds. Texts are ASCII,
-with everything that a tokeniser may stumble over. Scores that equal the threshold exactly are decided by integers in
-ewe; how often rouge_score's rounding decides otherwise is said.
+Rows are compared in order with an evaluation file and the rows accepted before, by ewe and by brute
+force with rouge_score. Verdict, most similar text and its score must be the same, at several
+thresholds. Texts are ASCII, with everything that a tokenizer may get wrong. ewe decides by integers
+whether a score equals the threshold exactly; the script prints how often rouge_score's rounding
+decides otherwise.
 """
 
 import json
@@ -28,7 +30,8 @@ SCORER = rouge_scorer.RougeScorer(["rougeL"], use_stemmer=False)
 
 
 def texts(count, rng):
-    """Rows of either kind of the benchmark, and short texts of few words, with case, digits and punctuation."""
+    """Returns rows of both kinds of benches/filter_data.py, and short texts of few words, all with
+    capitals, digits and punctuation mixed in."""
     plain = instructions("zipf", count // 3) + instructions("adversarial", count // 3)
     while len(plain) < count:
         plain.append(" ".join(f"w{n}" for n in rng.integers(0, 12, rng.integers(0, 15))))
@@ -42,7 +45,7 @@ def texts(count, rng):
 
 
 def score(tokens, other):
-    """rouge_score's F1, and the same as a fraction."""
+    """Returns rouge_score's F1, and the same as an exact fraction."""
     if not tokens or not other:
         return 0.0, Fraction(0)
     f1 = rouge_scorer._score_lcs(other, tokens).fmeasure
@@ -50,7 +53,8 @@ def score(tokens, other):
 
 
 def brute_force(rows, evaluation, threshold):
-    """A verdict for each row, pairs compared, and ties that rounding decides otherwise."""
+    """Returns a verdict for each row, the number of pairs compared, and the number of ties that
+    rounding decides otherwise."""
     tokenize = SCORER._tokenizer.tokenize
     pool = [("eval.jsonl", i, tokenize(text)) for i, text in enumerate(evaluation)]
     verdicts, pairs, rounded = [], 0, 0

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Trains with `ewe`, loads what it wrote with `transformers` and `peft`, and compares what both say about the same rows.
+"""Trains with `ewe`, loads the saved models with `transformers` and `peft`, and compares the
+likelihoods that both sides give to the same rows.
 
     .venv/bin/python scripts/check_saved_models.py             # the tiny models
-    .venv/bin/python scripts/check_saved_models.py --gemma     # models/gemma-3-270m too
+    .venv/bin/python scripts/check_saved_models.py --gemma     # also models/gemma-3-270m
 
-The two sides compute alone: `ewe score` the summed negative log-likelihood of each row's completion, the reference its
-own from its logits, both in fp32 whatever was trained in. Needs requirements-dev.txt and built binaries.
+Each side computes the summed negative log-likelihood of each row's completion by itself: `ewe
+score`, and the reference from its logits. Both compute in fp32, whatever the precision of training.
+Needs requirements-dev.txt and built binaries.
 """
 
 import json
@@ -56,7 +58,7 @@ def check(base, method, precision, limit, scratch):
     if adapted:
         model = PeftModel.from_pretrained(model, out)
     model.eval()
-    # The tokenizer that was saved beside it, not the base's.
+    # The tokenizer saved beside the model, not that of the base model.
     tokenizer = AutoTokenizer.from_pretrained(out)
     theirs = [reference_nll(model, tokenizer, row) for row in rows()]
     apart = max(abs(a - b) / max(1.0, abs(b)) for a, b in zip(ours, theirs))
@@ -67,7 +69,8 @@ def check(base, method, precision, limit, scratch):
 
 
 def main():
-    names = ("gptj", "neox", "neox_serial", "llama3", "llama_biased", "mistral", "qwen2", "qwen3_biased", "gemma3", "gemma3_untied")
+    names = ("gptj", "neox", "neox_serial", "llama3", "llama_biased", "mistral", "qwen2", "qwen3_biased", "gemma3", "gemma3_untied", "olmo2",
+             "smollm3", "phi3", "gemma2", "gemma3_vision", "granite", "stablelm", "stablelm_parallel", "ministral", "gpt2", "qwen3_moe")
     cases = [(ROOT / "tests" / "golden" / name, "fp32", 1e-5) for name in names]
     if "--gemma" in sys.argv:
         cases += [(ROOT / "models" / "gemma-3-270m", "bf16", 1e-4)]

@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
-"""Trains tiny models with every template and every class of tokenizer, and asks what was saved through `transformers`: the chat
-template beside adapter and model must give the tokens that training saw, and the answers must be the same.
+"""Trains tiny models with every template and every class of tokenizer, and loads the results with
+`transformers`: the chat template saved beside adapter and model must give the tokens that training
+saw, and the answers must be the same.
 
     .venv/bin/python scripts/check_templates.py            # every tokenizer of tokenizer_zoo.py
     .venv/bin/python scripts/check_templates.py llama2     # one
 
-What `ewe` trained on is told by its loss: in fp32, over the tokens and the targets that `apply_chat_template` of the saved tokenizer
-gives, `transformers` must find the same loss to the fifth digit, and the same number of targets; some rows are below a system
-message. `ewe score --chat` and `ewe complete --chat` must see the same rows alike. Then the trained model is asked, by
-`ewe complete --chat`, by `ewe serve` (with a system message and several turns), and by `generate` of `transformers` over the adapter,
-the merged and the fully trained model with the generation_config.json that was saved. Needs requirements-dev.txt and built binaries.
+The loss shows what `ewe` trained on: in fp32, over the tokens and targets that the saved
+tokenizer's `apply_chat_template` gives, `transformers` must compute the same loss to the fifth
+digit, and the same number of targets. Some rows have a system message. `ewe score --chat` and `ewe
+complete --chat` must give the same rows the same tokens. Then the trained model answers by `ewe
+complete --chat`, by `ewe serve` (with a system message, and with several turns), and by `generate`
+of `transformers` with the adapter, the merged model and the fully trained model and their saved
+generation_config.json. Needs requirements-dev.txt and built binaries.
 """
 
 import json
@@ -32,7 +35,7 @@ ROWS = [
     {"instruction": " is it?", "output": "\nit: 羊"},
     {"instruction": "[INST] \"b\" <s>", "input": "0", "output": " a\n\n1."},
 ]
-# Rows below a system message, where the template takes one.
+# Rows with a system message, for templates that accept one.
 BELOW = [
     {"system": "be it", "instruction": "a", "input": "", "output": "the\n"},
     {"system": " <s> 羊\n", "instruction": "Name it.", "input": "0", "output": "1"},
@@ -79,7 +82,7 @@ def messages_of(row, takes_input):
 
 
 def learnt(tokenizer, tok, messages):
-    """Tokens of a row by the saved template, and which of them are targets."""
+    """Returns the tokens of a row by the saved template, and which of them are targets."""
     template = tokenizer.get_chat_template()
     text = tokenizer.apply_chat_template(messages, tokenize=False)
     ids = list(tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"])
@@ -90,7 +93,8 @@ def learnt(tokenizer, tok, messages):
         assert text.startswith(opened)
         offsets = tok.encode(text, add_special_tokens=False).offsets
         mask = [end > len(opened) or start >= len(opened) for start, end in offsets]
-    # What no token ends, is ended. White space behind that token may be one token or two.
+    # Training adds an end token to a text that does not end with a special token. White space after
+    # the special token may be one token or two.
     special = [token.content for token in tok.get_added_tokens_decoder().values() if token.special]
     if not text.rstrip().endswith(tuple(special)):
         ids.append(tokenizer.eos_token_id)
@@ -110,7 +114,8 @@ def mean_loss(model, examples):
 
 
 def answer(model, tokenizer, messages, tokens=12):
-    """Greedy, by the configuration that was saved."""
+    """Returns the greedy answer by the saved configuration, and the length of the prompt in
+    tokens."""
     ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")["input_ids"]
     with torch.no_grad():
         out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, do_sample=False, tokenizer=tokenizer,
@@ -140,7 +145,7 @@ def served(arguments, conversations):
 
 
 def takes_system(template):
-    """Whether a template of tokenizer_zoo.py, or a form of ewe's, has a place for a system message."""
+    """Returns whether a template of tokenizer_zoo.py or of ewe accepts a system message."""
     return template not in ("inst", "turns")
 
 
@@ -154,7 +159,8 @@ def read_lines(path):
 
 
 def differs(data, conversations, examples, tokenizer, folder):
-    """Where `score` and `complete` with --chat see rows otherwise than the tokenizer and the model of a folder do."""
+    """Returns where `score --chat` and `complete --chat` differ from the tokenizer and model in a
+    folder."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     out, failed = data.with_suffix(".out.jsonl"), []
     common = ["--model", folder, "--chat", "--dtype", "fp32", "--out", out]

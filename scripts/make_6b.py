@@ -1,8 +1,10 @@
-"""Makes a GPT-J of the published 6B's shape with random bf16 weights, to see what a model of this size takes.
+"""Makes a GPT-J of the shape of the published 6B model with random bf16 weights, to measure what a
+model of this size needs.
 
     .venv/bin/python scripts/make_6b.py models/gptj-6b-random [--format safetensors|bin]
 
-12.1 GB in shards of at most 2 GB. The tokenizer is the small one of the tests: text means nothing to random weights.
+12.1 GB in shards of at most 2 GB. The tokenizer is the small one of the tests, which is enough for
+random weights.
 """
 
 import argparse
@@ -38,7 +40,7 @@ CONFIG = {
 
 
 def shapes():
-    """Every tensor's name and shape, in the checkpoint's order."""
+    """Yields name and shape of every tensor, in the order of the checkpoint."""
     d, vocabulary = CONFIG["n_embd"], CONFIG["vocab_size"]
     yield "transformer.wte.weight", (vocabulary, d)
     for layer in range(CONFIG["n_layer"]):
@@ -58,7 +60,8 @@ def shapes():
 
 
 def tensor(name, shape, generator):
-    """Norms are the identity; everything else is normal with deviation 0.02."""
+    """Returns a tensor: the identity for norms, else normally distributed with a standard deviation
+    of 0.02."""
     if ".ln_" in name:
         return torch.full(shape, float(name.endswith("weight")), dtype=torch.bfloat16)
     return torch.empty(shape, dtype=torch.bfloat16).normal_(0.0, 0.02, generator=generator)
@@ -83,7 +86,8 @@ def main():
     (args.out / "config.json").write_text(json.dumps(CONFIG, indent=2))
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(GOLDEN / file, args.out / file)
-    # Which tensors go together is known before the first is made, since names carry the number of shards.
+    # Tensors are assigned to shards before the first is made, because file names contain the number
+    # of shards.
     groups, size = [[]], 0
     for name, shape in shapes():
         bytes_ = 2 * torch.Size(shape).numel()

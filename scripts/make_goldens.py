@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""Writes the golden files of the model tests: tiny random checkpoints and what `transformers` computes with them.
+"""Writes the golden files of the model tests: tiny random checkpoints and the results of
+`transformers` with them.
 
     .venv/bin/python scripts/make_goldens.py            # tests/golden/{gptj,gemma3,…}
-    .venv/bin/python scripts/make_goldens.py --gemma    # tests/golden/gemma_greedy.json, needs models/gemma-3-270m
+    .venv/bin/python scripts/make_goldens.py olmo2      # those of one function
+    .venv/bin/python scripts/make_goldens.py --gemma    # tests/golden/gemma_greedy.json
 
-Needs transformers (requirements-dev.txt). Everything is fp32 and seeded: running it again changes nothing.
+Needs transformers (requirements-dev.txt), and with --gemma models/gemma-3-270m. Everything is fp32
+and seeded: running it again changes nothing.
 """
 
 import datetime
@@ -19,9 +22,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
-    AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig, GPTJConfig, GPTJForCausalLM,
-    GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config,
-    GPT2Tokenizer, PreTrainedTokenizerFast, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM,
+    AutoModelForCausalLM, AutoTokenizer, Gemma2Config, Gemma2ForCausalLM, Gemma3Config, Gemma3ForCausalLM,
+    Gemma3ForConditionalGeneration, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, GPTJConfig, GPTJForCausalLM,
+    GPTNeoXConfig, GPTNeoXForCausalLM, GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaForCausalLM, MinistralConfig,
+    MinistralForCausalLM, MistralConfig, MistralForCausalLM, Olmo2Config, Olmo2ForCausalLM, Phi3Config, Phi3ForCausalLM,
+    Qwen2Config, GPT2Tokenizer, PreTrainedTokenizerFast, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig,
+    Qwen3MoeForCausalLM, SmolLM3Config, SmolLM3ForCausalLM, StableLmConfig, StableLmForCausalLM,
 )
 
 from tokenizer_zoo import TEMPLATES, marked, save, zoo
@@ -32,7 +38,8 @@ VOCAB = 96
 
 
 def tokenizer(directory, bos):
-    """A byte-level BPE of the printable ASCII characters, a few merges and the bytes of é and 羊."""
+    """Writes a byte-level BPE of the printable ASCII characters, a few merges and the bytes of é
+    and 羊."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     wanted = [chr(c) for c in range(ord("a"), ord("z") + 1)] + list("ABCDEFGHIJKLMNOPQRST.,:?!'#\n0123456789 ")
     encode = pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str
@@ -60,19 +67,19 @@ def tokenizer(directory, bos):
 
 
 def randomise(model, seed):
-    """Weights large enough that every part of the model moves the logits."""
+    """Sets weights large enough for every part of the model to change the logits."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             scale = 0.3 if parameter.dim() == 1 else 1.5 / parameter.shape[-1] ** 0.5
             noise = torch.randn(parameter.shape, generator=generator) * scale
-            # Gemma's norms keep the distance from 1.
-            is_norm = "ln_" in name or "norm" in name and not isinstance(model, Gemma3ForCausalLM)
+            # Gemma's norms store the difference from 1.
+            is_norm = "ln_" in name or "norm" in name and "gemma" not in model.config.model_type
             parameter.copy_(noise + 1 if is_norm and name.endswith("weight") else noise)
 
 
-def published(config):
-    """Rotary settings as configs had them before `rope_parameters`."""
+def with_old_keys(config):
+    """Replaces `rope_parameters` by the keys that configurations had before it."""
     settings = config.pop("rope_parameters")
     if config["model_type"] == "gpt_neox":
         config |= {"rotary_emb_base": settings["rope_theta"], "rotary_pct": settings["partial_rotary_factor"]}
@@ -89,12 +96,13 @@ def write(name, model, bos, seed, old_buffers=False, old_config=False):
     tied = model.config.tie_word_embeddings
     tensors = {k: v.contiguous() for k, v in model.state_dict().items() if not (tied and k == "lm_head.weight")}
     if old_buffers:
-        # What checkpoints of 2021 carry along.
+        # Buffers that checkpoints of 2021 contain.
         paths = {"gptj": "transformer.h.{}.attn", "gpt_neox": "gpt_neox.layers.{}.attention"}
         for layer in range(model.config.num_hidden_layers):
             path = paths[model.config.model_type].format(layer)
             tensors[f"{path}.bias"] = torch.ones(1, 1, 2, 2, dtype=torch.bool)
             tensors[f"{path}.masked_bias"] = torch.tensor(-1e9)
+    tensors = published_experts(tensors)
     if old_config:
         head = "embed_out" if model.config.model_type == "gpt_neox" else "lm_head"
         tensors = {k.replace("lm_head", head): v for k, v in tensors.items()}
@@ -102,15 +110,30 @@ def write(name, model, bos, seed, old_buffers=False, old_config=False):
     config = model.config.to_dict()
     config.pop("transformers_version", None)
     if old_config:
-        published(config)
+        with_old_keys(config)
     (directory / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
     tok = tokenizer(directory, bos)
 
     expect(directory, model, tok, seed)
 
 
+def published_experts(tensors):
+    """Splits experts, which `transformers` 5 joins in memory, into the matrices of published
+    checkpoints."""
+    parts = {}
+    for name, tensor in tensors.items():
+        path, _, kind = name.rpartition(".")
+        if not path.endswith(".experts"):
+            parts[name] = tensor
+            continue
+        for expert, matrix in enumerate(tensor):
+            halves = {"gate_proj": matrix.chunk(2)[0], "up_proj": matrix.chunk(2)[1]} if kind == "gate_up_proj" else {kind: matrix}
+            parts |= {f"{path}.{expert}.{part}.weight": half.contiguous() for part, half in halves.items()}
+    return parts
+
+
 def expect(directory, model, tok, seed):
-    """Logits, greedy text and scores of a model."""
+    """Writes logits, greedy text and scores of a model."""
     generator = torch.Generator().manual_seed(seed + 1)
     tokens = torch.randint(2, VOCAB - 4, (2, 24), generator=generator)
     with torch.no_grad():
@@ -140,11 +163,11 @@ def expect(directory, model, tok, seed):
 
 
 def in_bf16(directory, seed):
-    """The likeliest token at 4096 positions in bf16, and where the two best scores are no more than two steps apart, so
-    that the last rounding of each decides."""
+    """Returns the likeliest token at 4096 positions in bf16, and where the two best scores are at
+    most two steps apart, so that rounding decides between them."""
     tokens = torch.randint(2, VOCAB - 4, (64, 64), generator=torch.Generator().manual_seed(seed + 2))
     with torch.no_grad():
-        # Loaded in bf16, as models are; `.to` would round the rotary frequencies, too.
+        # Loaded in bf16 as usual. `.to` would also round the rotary frequencies.
         model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.bfloat16).eval()
         logits = model(input_ids=tokens).logits
     best = logits.float().topk(2).values
@@ -156,7 +179,7 @@ def in_bf16(directory, seed):
 
 
 def write_adapter(name, base, seed):
-    """A LoRA adapter in PEFT's format, and what the base model computes with it."""
+    """Writes a LoRA adapter in PEFT's format, and the results of the base model with it."""
     from peft import LoraConfig, get_peft_model
 
     model = AutoModelForCausalLM.from_pretrained(GOLDEN / base, dtype=torch.float32)
@@ -171,7 +194,7 @@ def write_adapter(name, base, seed):
     directory = GOLDEN / name
     model.save_pretrained(directory)
     (directory / "README.md").unlink(missing_ok=True)
-    # Paths of this machine and sets in no fixed order are nobody's business.
+    # Paths of this machine and the random order of sets do not belong in the repository.
     path = directory / "adapter_config.json"
     config = json.loads(path.read_text())
     config["base_model_name_or_path"] = base
@@ -181,10 +204,12 @@ def write_adapter(name, base, seed):
 
 
 def strangers():
-    """Checkpoints and adapters as other programs save them, and how likely the reference finds some texts with them."""
+    """Writes checkpoints and adapters as other programs save them, and the likelihoods that
+    `transformers` gives to some texts with them."""
     from peft import LoraConfig, get_peft_model
 
-    # Tied by its config, but with another head in the file: `transformers` 5 takes that.
+    # Tied by its configuration, but with another head in the file, which `transformers` 5 then
+    # uses.
     head = GOLDEN / "strangers" / "tied_other_head"
     head.mkdir(parents=True, exist_ok=True)
     config = LlamaConfig(
@@ -197,7 +222,8 @@ def strangers():
     model = AutoModelForCausalLM.from_pretrained(head, dtype=torch.float32).eval()
     expect(head, model, Tokenizer.from_file(str(head / "tokenizer.json")), 40)
     (head / "expected.safetensors").unlink()
-    # And settings that only training knows, and a token for padding beyond the embedding, which the reference cannot load.
+    # It also gets settings that only matter in training, and a padding token beyond the embedding,
+    # which `transformers` cannot load.
     config = json.loads((head / "config.json").read_text())
     config |= {"attention_dropout": 0.1, "pad_token_id": VOCAB}
     (head / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
@@ -242,7 +268,7 @@ def strangers():
         config["base_model_name_or_path"] = base
         config["target_modules"] = sorted(config["target_modules"])
         path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
-        # As others load it, not as it was made.
+        # Loaded from its files, as users do, instead of the model in memory.
         from peft import PeftModel
 
         loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(GOLDEN / base, dtype=torch.float32), directory).eval()
@@ -259,8 +285,8 @@ def tiny():
         )),
         bos=False, seed=1, old_buffers=True,
     )
-    # Two key/value heads for four query heads, a window of 6 that 24 tokens cross, one full layer, a head size that
-    # is not hidden/heads and a query scale that is not the head size.
+    # Two key/value heads for four query heads, a window of 6 in sequences of 24 tokens, one full
+    # layer, a head size other than hidden/heads, and a query scale other than the head size.
     gemma = dict(
         vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
         num_key_value_heads=2, head_dim=16, query_pre_attn_scalar=24, sliding_window=6, max_position_embeddings=64,
@@ -275,6 +301,9 @@ def tiny():
     write("gemma3_untied", Gemma3ForCausalLM(Gemma3TextConfig(**untied)), bos=True, seed=3)
     llama_family()
     neox()
+    olmo2()
+    for family in (smollm3, phi3, gemma2, gemma3_vision, granite, stablelm, ministral, gpt2, qwen3_moe):
+        family()
     torch_files()
     gpt2_files()
     chats()
@@ -283,7 +312,8 @@ def tiny():
 
 
 def llama_family():
-    # Shared heads in all but one, a head size that is not hidden/heads in some.
+    # All but one have fewer key/value heads than query heads; some have a head size other than
+    # hidden/heads.
     base = dict(
         vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=64, bos_token_id=1, eos_token_id=0,
@@ -291,14 +321,14 @@ def llama_family():
     rope = lambda kind, **more: {"rope_parameters": {"rope_type": kind, "rope_theta": 1e4, **more}}
     llama = lambda **more: LlamaForCausalLM(LlamaConfig(**base | more))
     write("llama", llama(num_key_value_heads=4), bos=True, seed=10)
-    # As Llama 3.2: tied, wavelengths below, within and above the range that is interpolated.
+    # Like Llama 3.2: tied, with wavelengths below, within and above the interpolated range.
     scaled = rope("llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32)
     write("llama3", llama(tie_word_embeddings=True, head_dim=16, **scaled), bos=True, seed=11, old_config=True)
     biased = llama(attention_bias=True, mlp_bias=True, hidden_act="gelu", **rope("linear", factor=4.0))
     write("llama_biased", biased, bos=False, seed=12)
     write("llama_dynamic", llama(num_hidden_layers=1, **rope("dynamic", factor=2.0)), bos=True, seed=13)
     write("mistral", MistralForCausalLM(MistralConfig(**base, sliding_window=6)), bos=True, seed=14)
-    # The second layer slides, over 24 tokens.
+    # The second layer has a sliding window, in sequences of 24 tokens.
     sliding = dict(use_sliding_window=True, sliding_window=6, max_window_layers=1)
     write("qwen2", Qwen2ForCausalLM(Qwen2Config(**base, tie_word_embeddings=True, **sliding)), bos=False, seed=15)
     write("qwen3", Qwen3ForCausalLM(Qwen3Config(**base, head_dim=16, tie_word_embeddings=True)), bos=False, seed=16)
@@ -321,8 +351,88 @@ def neox():
     write("neox_tied", make(num_hidden_layers=1, tie_word_embeddings=True, **part(0.5)), bos=False, seed=22)
 
 
+def olmo2():
+    # The padding token is one that no training example has.
+    write("olmo2", Olmo2ForCausalLM(Olmo2Config(
+        vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=64, bos_token_id=1, eos_token_id=0, pad_token_id=0,
+    )), bos=False, seed=23)
+
+
+# Sizes of the families below.
+SMALL = dict(
+    vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+    num_key_value_heads=2, max_position_embeddings=64, bos_token_id=1, eos_token_id=0, pad_token_id=0,
+)
+
+
+def smollm3():
+    write("smollm3", SmolLM3ForCausalLM(SmolLM3Config(**SMALL, no_rope_layers=[1, 0])), bos=False, seed=50)
+
+
+def phi3():
+    # Half of a head is rotated, with frequencies for a longer context than the tests read.
+    factors = dict(short_factor=[1.0, 1.25], long_factor=[2.0, 4.0], rope_type="longrope", rope_theta=1e4)
+    write("phi3", Phi3ForCausalLM(Phi3Config(
+        **SMALL | dict(max_position_embeddings=256), original_max_position_embeddings=64, sliding_window=6,
+        rope_parameters=factors | dict(partial_rotary_factor=0.5),
+    )), bos=True, seed=51)
+
+
+def gemma2():
+    # Caps that scores and logits reach.
+    write("gemma2", Gemma2ForCausalLM(Gemma2Config(
+        **SMALL, head_dim=16, query_pre_attn_scalar=24, sliding_window=6, attn_logit_softcapping=2.0,
+        final_logit_softcapping=3.0,
+    )), bos=True, seed=52)
+
+
+def gemma3_vision():
+    """Writes a checkpoint of text and images, as newer versions of `transformers` name its tensors."""
+    text = dict(SMALL, head_dim=16, query_pre_attn_scalar=24, sliding_window=6, layer_types=["sliding_attention", "full_attention"])
+    vision = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=8, patch_size=4)
+    write("gemma3_vision", Gemma3ForConditionalGeneration(Gemma3Config(
+        text_config=text, vision_config=vision, mm_tokens_per_image=1, boi_token_index=90, eoi_token_index=91,
+        image_token_index=92, bos_token_id=1, eos_token_id=0, pad_token_id=0,
+    )), bos=True, seed=53)
+
+
+def granite():
+    write("granite", GraniteForCausalLM(GraniteConfig(
+        **SMALL, embedding_multiplier=3.0, residual_multiplier=0.22, attention_multiplier=0.2, logits_scaling=1.7,
+        tie_word_embeddings=True,
+    )), bos=False, seed=54)
+
+
+def stablelm():
+    part = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.25}}
+    make = lambda **more: StableLmForCausalLM(StableLmConfig(**SMALL, **part, **more))
+    write("stablelm", make(use_qkv_bias=True), bos=False, seed=55)
+    write("stablelm_parallel", make(use_parallel_residual=True, qk_layernorm=True), bos=False, seed=56)
+
+
+def ministral():
+    write("ministral", MinistralForCausalLM(MinistralConfig(
+        **SMALL, head_dim=16, sliding_window=6, layer_types=["sliding_attention", "full_attention"],
+    )), bos=True, seed=57)
+
+
+def gpt2():
+    write("gpt2", GPT2LMHeadModel(GPT2Config(
+        vocab_size=VOCAB, n_positions=64, n_embd=32, n_layer=2, n_head=4, n_inner=48, resid_pdrop=0.0, embd_pdrop=0.0,
+        attn_pdrop=0.0, bos_token_id=1, eos_token_id=0, pad_token_id=0,
+    )), bos=False, seed=58)
+
+
+def qwen3_moe():
+    write("qwen3_moe", Qwen3MoeForCausalLM(Qwen3MoeConfig(
+        **SMALL, head_dim=16, moe_intermediate_size=24, num_experts=4, num_experts_per_tok=2, norm_topk_prob=True,
+    )), bos=False, seed=59)
+
+
 def torch_files():
-    """Files of torch.save: views, types and wrappers in both of its formats, and a model in two shards."""
+    """Writes files of torch.save: views, types and wrappers in both of its formats, and a model in
+    two shards."""
     directory = GOLDEN / "torch_files"
     directory.mkdir(exist_ok=True)
     generator = torch.Generator().manual_seed(30)
@@ -333,11 +443,11 @@ def torch_files():
         parameter=torch.nn.Parameter(base + 1), scalar=torch.tensor(2.5), empty=torch.zeros(0, 4),
         counter=torch.arange(3), mask=torch.ones(2, 2, dtype=torch.bool), note="no tensor",
     )
-    # What state_dict() attaches.
+    # Metadata that state_dict() attaches.
     tensors._metadata = OrderedDict([("", {"version": 1})])
     torch.save(tensors, directory / "zip.bin")
     torch.save(dict(tensors), directory / "protocol4.bin", pickle_protocol=4)
-    # Its storages are named by their addresses, which differ from run to run.
+    # The legacy format names storages by their addresses, which differ from run to run.
     if not (directory / "legacy.bin").exists():
         torch.save(tensors, directory / "legacy.bin", _use_new_zipfile_serialization=False)
     floats = {k: v.detach().float().contiguous() for k, v in tensors.items() if torch.is_tensor(v) and v.is_floating_point()}
@@ -355,7 +465,7 @@ def torch_files():
 
 
 def gpt2_files():
-    """A small byte-level BPE in GPT-2's two files, and the ids of hostile texts."""
+    """Writes a small byte-level BPE in GPT-2's two files, and the ids of hostile texts."""
     directory = GOLDEN / "gpt2_files"
     directory.mkdir(exist_ok=True)
     tok = Tokenizer(models.BPE())
@@ -389,7 +499,7 @@ def gpt2_files():
 
 
 def chats():
-    """What apply_chat_template makes of the templates in tests/golden/chat."""
+    """Writes the results of apply_chat_template with the templates in tests/golden/chat."""
     from transformers.utils import chat_template_utils
 
     class Clock(datetime.datetime):
@@ -425,8 +535,8 @@ def chats():
 
 
 def tokenizers_of_every_class():
-    """Tokenizers of every class, and what `transformers` makes of rows and conversations with them: the ids of a whole text, of which
-    the model learns what has a part in its answer."""
+    """Writes tokenizers of every class, and how `transformers` encodes rows and conversations with
+    them: the ids of each text, and which of them belong to the answer."""
     for name, tok, config in zoo():
         directory = GOLDEN / "tokenizers" / name
         save(tok, config, directory)
@@ -443,7 +553,7 @@ PAIRED = ", paired with an input that provides further context"
 
 
 def published(name, instruction, input):
-    """The prompts that Alpaca and Dolly were trained with, and what their answers end with."""
+    """Returns the prompt that Alpaca or Dolly was trained with, and the end of its answers."""
     if name == "alpaca":
         context = f"\n\n### Input:\n{input}" if input else ""
         return PREAMBLE.format(PAIRED if input else "") + f"\n\n### Instruction:\n{instruction}{context}\n\n### Response:", ""
@@ -452,17 +562,18 @@ def published(name, instruction, input):
 
 
 def encodings(reference, tok):
-    """`reference` is of `transformers`; `tok` the same tokenizer, for offsets that no post-processor has trimmed to words."""
+    """Returns the expected encodings. `reference` is the tokenizer of `transformers`, and `tok` the
+    same without a post-processor, because post-processors trim offsets to words."""
     tok.post_processor = None
     eos = reference.eos_token_id
     front_of = reference("a")["input_ids"].index(reference("a", add_special_tokens=False)["input_ids"][0])
 
     def begun(text):
-        """A text with what is put in front of it, and not with what is put behind."""
+        """Returns the ids of a text with the special tokens before it, but not those after it."""
         return reference(text)["input_ids"][: front_of + len(reference(text, add_special_tokens=False)["input_ids"])]
 
     def first_in(text, cut, front):
-        """The first token that has a part in what follows `cut` characters."""
+        """Returns the index of the first token that reaches beyond the first `cut` characters."""
         offsets = tok.encode(text, add_special_tokens=False).offsets
         return front + next((n for n, (start, end) in enumerate(offsets) if end > cut or start >= cut), len(offsets))
 
@@ -509,7 +620,7 @@ def encodings(reference, tok):
                         closed = render(messages[: n + 1], tokenize=False)
                         assert text.startswith(opened) and text.startswith(closed)
                         learnt.append([first_in(text, len(opened), 0), first_in(text, len(closed), 0)])
-            # A template that writes no special token behind an answer ends no turn.
+            # If the template writes no special token after an answer, training adds an end token.
             probe = render(say(("user", "q"), ("assistant", "zz")), tokenize=False)
             behind = probe[probe.rindex("zz") + 2 :]
             if not special & set(reference(behind, add_special_tokens=False)["input_ids"]):
@@ -537,7 +648,8 @@ def real_gemma():
     directory = ROOT / "models" / "gemma-3-270m"
     torch.manual_seed(0)
     tok = AutoTokenizer.from_pretrained(directory)
-    # fp32: in 16 bits, near-ties are broken by the order of additions and no two programs agree for long.
+    # fp32, because in 16 bits the order of additions breaks near-ties, and no two programs agree
+    # for long.
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
     rows = []
     for prompt in PROMPTS:
@@ -550,4 +662,5 @@ def real_gemma():
 
 if __name__ == "__main__":
     GOLDEN.mkdir(parents=True, exist_ok=True)
-    real_gemma() if "--gemma" in sys.argv[1:] else tiny()
+    for name in sys.argv[1:] or ["tiny"]:
+        globals()[{"--gemma": "real_gemma"}.get(name, name)]()

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What the chat template environment of `transformers` offers, entry by entry, and what the real one makes of each:
-`tests/golden/jinja/table.json`.
+"""Writes `tests/golden/jinja/table.json`: everything that the chat template environment of
+`transformers` offers, entry by entry, with its output.
 
     .venv/bin/python scripts/make_jinja_goldens.py
 
-An entry is a template; errors are errors, whatever Python calls them. Needs requirements-dev.txt.
+An entry is a template. All exceptions count as errors alike. Needs requirements-dev.txt.
 """
 
 import datetime
@@ -120,7 +120,7 @@ def main():
             entry = {"area": area, "template": template, "text": None, "error": None}
             try:
                 entry["text"] = chat_template_utils._compile_jinja_template(template).render(**VARIABLES)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is an error there
+            except Exception as error:  # noqa: BLE001 - any exception is an error of the template
                 entry["error"] = f"{type(error).__name__}: {error}"
                 entry["refusal"] = str(error) if type(error) is jinja2.TemplateError else None
             entries.append(entry)

@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""Writes the golden files of the training tests: what `bitsandbytes` makes of a few weights, and what `transformers` and `peft` compute on the tiny random models of
-make_goldens.py, in fp32.
+"""Writes the golden files of the training tests: a few weights quantized by `bitsandbytes`, and
+results of `transformers` and `peft` in fp32 on the tiny random models of make_goldens.py.
 
-    .venv/bin/python scripts/make_train_goldens.py      # tests/golden/train/*.json
+    .venv/bin/python scripts/make_train_goldens.py          # tests/golden/train/*.json
+    .venv/bin/python scripts/make_train_goldens.py olmo2    # those of one model
 
-For each model, full, LoRA and DoRA: loss and gradients of one batch, and the loss of every step of a short AdamW run (its
-update written out as PyTorch's single-tensor AdamW, clipped, decay on matrices only). Examples are token ids by
-formula; adapters start from a formula too, so both sides have them without a file. Running it again changes nothing
-beyond the last digits of libtorch's own sums.
+For each model with full, LoRA and DoRA training: loss and gradients of one batch, and the loss of
+every step of a short AdamW run (PyTorch's single-tensor AdamW, with gradient clipping, and weight
+decay on matrices only). Token ids of examples and initial adapters come from formulas, so both
+sides have them without a file. Running it again changes nothing but the last digits of libtorch's
+sums.
 """
 
 import json
+import sys
 from pathlib import Path
 
 import torch
@@ -29,14 +32,55 @@ MODELS = {
     "qwen3": GATED,
     "gemma3": GATED,
     "gemma3_untied": GATED,
+    "olmo2": GATED,
+    "smollm3": GATED,
+    "phi3": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"],
+    "gemma2": GATED,
+    "granite": GATED,
+    "stablelm": GATED,
+    "stablelm_parallel": GATED,
+    "gpt2": ["c_attn", "c_proj", "c_fc"],
+    # Experts take no adapter.
+    "qwen3_moe": GATED[:4],
 }
 STEPS, BATCH, RATE, DECAY, CLIP = 30, 4, 1e-2, 0.1, 1.0
 RANK, ALPHA = 3, 6
 
 
+class Experts(torch.nn.ModuleList):
+    """Experts as matrices of their own, as in published checkpoints, in place of the tensors into
+    which `transformers` 5 joins them: these would have joint gradients and optimizer states."""
+
+    def __init__(self, joint):
+        super().__init__()
+        for gate_up, down in zip(joint.gate_up_proj.data, joint.down_proj.data):
+            expert = torch.nn.Module()
+            for name, weight in zip(("gate_proj", "up_proj", "down_proj"), (*gate_up.chunk(2), down)):
+                linear = torch.nn.Linear(*reversed(weight.shape), bias=False)
+                linear.weight.data = weight.clone()
+                setattr(expert, name, linear)
+            self.append(expert)
+
+    def forward(self, hidden, index, weights):
+        summed = torch.zeros_like(hidden)
+        for number, expert in enumerate(self):
+            token, place = (index == number).nonzero(as_tuple=True)
+            if len(token) > 0:
+                inner = torch.nn.functional.silu(expert.gate_proj(hidden[token])) * expert.up_proj(hidden[token])
+                summed = summed.index_add(0, token, expert.down_proj(inner) * weights[token, place, None])
+        return summed
+
+
+def with_experts_apart(model):
+    for layer in model.modules():
+        if hasattr(layer, "experts"):
+            layer.experts = Experts(layer.experts)
+    return model
+
+
 def examples():
-    """Eight examples of 6 to 20 tokens: (ids, first target). Token 0 is not among them: it is Gemma's padding, whose
-    embedding `transformers` keeps from learning."""
+    """Returns eight examples of 6 to 20 tokens, as (ids, first target). Token 0 does not occur: it
+    is Gemma's padding token, whose embedding `transformers` does not train."""
     made = []
     for n in range(8):
         length = 6 + 2 * n
@@ -45,7 +89,8 @@ def examples():
 
 
 def batch_loss(model, batch):
-    """Mean over the target tokens of the whole batch, an example at a time: no padding, no mask."""
+    """Returns the mean loss over the target tokens of the batch. Examples are computed one at a
+    time, so there is no padding and no mask."""
     total, targets = 0.0, 0
     for ids, first in batch:
         logits = model(torch.tensor([ids[:-1]])).logits[0, first - 1 :].float()
@@ -56,7 +101,8 @@ def batch_loss(model, batch):
 
 
 def start_adapters(model):
-    """A and B by formula; B is not zero, or A would have no gradient to compare. DoRA's lengths stay those of the base's rows."""
+    """Sets A and B by a formula. B is not zero, because A would have no gradient then. DoRA's
+    magnitudes stay the norms of the base's rows."""
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "lora_A" in name or "lora_B" in name:
@@ -67,7 +113,7 @@ def start_adapters(model):
 
 
 def digest(gradient):
-    """A few numbers that pin a gradient down."""
+    """Returns a few numbers that identify a gradient."""
     flat = gradient.flatten()
     return {"norm": flat.norm().item(), "sum": flat.double().sum().item(), "start": flat[:6].tolist()}
 
@@ -90,7 +136,7 @@ def record(model):
 
 
 def follow(model, data, optimizer, trained):
-    """Losses and norms of gradients, step by step."""
+    """Returns loss and gradient norm of each step."""
     curve, norms = [], []
     for step in range(STEPS):
         optimizer.zero_grad()
@@ -105,14 +151,44 @@ def follow(model, data, optimizer, trained):
 
 
 def adafactor(model):
-    """The curve of Adafactor with the schedule's own rate and no first moment."""
+    """Returns the losses with Adafactor at a fixed learning rate and without first moment."""
     trained = list(model.parameters())
     rule = Adafactor(trained, lr=RATE / 10, scale_parameter=False, relative_step=False, warmup_init=False)
     return follow(model, examples(), rule, trained)[0]
 
 
+class Lion(torch.optim.Optimizer):
+    """Algorithm 2 of the paper (Chen et al. 2023)."""
+
+    def __init__(self, parameters, lr, betas=(0.9, 0.99), weight_decay=0.0):
+        super().__init__(parameters, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            (beta1, beta2), rate = group["betas"], group["lr"]
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    state = self.state[weight]
+                    momentum = state.setdefault("momentum", torch.zeros_like(weight))
+                    weight.mul_(1 - rate * group["weight_decay"])
+                    weight.sub_(rate * torch.sign(beta1 * momentum + (1 - beta1) * weight.grad))
+                    state["momentum"] = beta2 * momentum + (1 - beta2) * weight.grad
+
+
+def lion(model):
+    """Returns the losses with Lion, and weight decay on matrices only."""
+    trained = list(model.parameters())
+    groups = [
+        {"params": [w for w in trained if w.dim() >= 2], "weight_decay": DECAY},
+        {"params": [w for w in trained if w.dim() < 2]},
+    ]
+    return follow(model, examples(), Lion(groups, lr=RATE / 10), trained)[0]
+
+
 def nf4():
-    """Codes and scales that bitsandbytes gives to weights by formula, in rows that are no whole number of blocks."""
+    """Returns codes and scales by bitsandbytes of weights from a formula. The length of a row is
+    not a multiple of the block size."""
     weight = ((torch.arange(900, dtype=torch.float64) * 0.731).sin() * 0.05).float().view(6, 150)
     codes, state = quantize_4bit(weight, blocksize=64, quant_type="nf4")
     return {"codes": codes.flatten().tolist(), "scales": state.absmax.tolist()}
@@ -123,8 +199,10 @@ def main():
     torch.set_num_threads(1)
     (GOLDEN / "train").mkdir(exist_ok=True)
     (GOLDEN / "train" / "nf4.json").write_text(json.dumps(nf4()) + "\n")
-    for name, targets in MODELS.items():
-        load = lambda: AutoModelForCausalLM.from_pretrained(GOLDEN / name, dtype=torch.float32, attn_implementation="eager")
+    for name in sys.argv[1:] or MODELS:
+        targets = MODELS[name]
+        load = lambda: with_experts_apart(
+            AutoModelForCausalLM.from_pretrained(GOLDEN / name, dtype=torch.float32, attn_implementation="eager"))
         model = load()
         model.train()
         golden = {
@@ -133,6 +211,7 @@ def main():
             "full": record(model),
         }
         golden["adafactor"] = adafactor(load())
+        golden["lion"] = lion(load())
         for kind in ("lora", "dora"):
             config = LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM",
                                 use_dora=kind == "dora")  # fmt: skip

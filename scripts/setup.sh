@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Prepares a checkout: .venv with the pinned libtorch wheel, the .libtorch link, the demo model.
+# Prepares a checkout: .venv with the pinned libtorch wheel, the link .libtorch, the demo model.
 # Running it again does only what is missing.
 #
 #   scripts/setup.sh          what users need
-#   scripts/setup.sh dev      and the reference tools that golden files and development checks need
+#   scripts/setup.sh dev      also the reference tools for golden files and development checks
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,7 +13,7 @@ fail() {
     exit 1
 }
 
-# Everything that is assumed is looked for before anything is downloaded.
+# Checks all requirements before downloading anything.
 command -v cargo >/dev/null || fail "'cargo' is not on the PATH" "install Rust 1.94 or newer, https://rustup.rs"
 rust=$(rustc --version | sed -E 's/rustc ([0-9]+)\.([0-9]+).*/\1 \2/')
 read -r major minor <<<"$rust"
@@ -31,7 +31,8 @@ if ! [ -x .venv/bin/python ]; then
     echo "set-up: creating .venv"
     python3 -m venv .venv || fail "could not create .venv" "is the disk full, or python3-venv missing?"
 fi
-# A set of requirements that was installed whole leaves its text behind; the same text needs no second look.
+# A requirements file that was installed completely is copied into .venv. If the copy is equal,
+# there is nothing to install.
 for installed in .venv/installed-*; do
     [ -f "$installed" ] && cmp -s "$installed" <(cat requirements.txt "$requirements") && have=yes
 done
@@ -46,5 +47,5 @@ torch=$(echo .venv/lib/python3.*/site-packages/torch)
 [ -e "$torch/lib/libtorch_cpu.so" ] || fail "'$torch' has no lib/libtorch_cpu.so" "rm -r .venv and run this again"
 [ "$(readlink .libtorch 2>/dev/null)" = "$torch" ] || ln -sfn "$torch" .libtorch
 
-.venv/bin/python scripts/demo_model.py models/gemma-3-270m || fail "could not make the demo model" "see the message above; rm -r .venv and run this again if a package is damaged"
+.venv/bin/python scripts/demo_model.py models/gemma-3-270m.gguf || fail "could not make the demo model" "see the message above; rm -r .venv and run this again if a package is damaged"
 echo "set-up: done"

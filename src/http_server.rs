@@ -1,4 +1,5 @@
-//! Connections of our servers: how many, how slow, how large a body, and how they end. [`guard`] says who may come.
+//! Connections of `ewe serve` and `ewe curate`: how many, how slow, how large a body, and how they
+//! end. [`guard`] checks where requests come from.
 
 pub mod guard;
 
@@ -33,43 +34,45 @@ use tokio::{
     time::Sleep,
 };
 
-/// The most connections at once; more wait in the system's queue.
+/// The most connections at once. More wait in the operating system's queue.
 const MOST_CONNECTIONS: usize = 1024;
 
 /// How long a client may take to send a body.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
-/// How long a client may leave what we write unread.
+/// How long a client may leave written data unread.
 const WRITE_TIME: Duration = Duration::from_secs(30);
 
-/// So many times the limit is read of a body that is too large, so that a client that writes it all before it reads hears
-/// why it is refused.
-const PATIENCE: usize = 8;
+/// Of a body that is too large, up to this many times the limit is read, so that a client that
+/// writes all of it before it reads learns why it is refused.
+const READ_BEYOND_LIMIT: usize = 8;
 
-/// Connections that are still open once nobody may come any more. Dropping it leaves them to themselves.
+/// Connections that are still open when the server has stopped accepting. Dropping it leaves them
+/// alone.
 #[derive(Debug)]
-pub struct Open {
+pub struct OpenConnections {
     room: Arc<Semaphore>,
-    /// Closed when this is dropped, which tells nobody anything.
+    /// Kept, since dropping it would close the channel.
     _last: watch::Sender<bool>,
 }
 
-impl Open {
-    /// Waits until they have ended: each when what it asked is answered.
+impl OpenConnections {
+    /// Waits until all have ended: each ends after its current response.
     pub async fn ended(&self) {
         let all = self.room.acquire_many(MOST_CONNECTIONS as u32).await;
         drop(all.expect("never closed"));
     }
 }
 
-/// Serves `router` until `stop` is ready, then lets nobody in any more: connections that wait for a request are closed, those that
-/// have sent one are answered. A client may take `head_time` to send a request's head, and a connection may idle for as long.
+/// Serves `router` until `stop` is ready, then stops accepting: idle connections are closed,
+/// requests that were sent are answered. A client may take `head_time` to send a request's head,
+/// and a connection may idle for as long.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     head_time: Duration,
     stop: impl Future<Output = ()>,
-) -> Open {
+) -> OpenConnections {
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let (last, is_last) = watch::channel(false);
     let accept = async {
@@ -78,7 +81,7 @@ pub async fn serve(
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(_) => {
-                    // A client that left already, or too many open files, which passes.
+                    // The client has left already, or too many files are open, which passes.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 }
@@ -86,7 +89,7 @@ pub async fn serve(
             let (router, is_last) = (router.clone(), is_last.clone());
             tokio::spawn(async move {
                 let _place = place;
-                converse(stream, router, head_time, is_last).await;
+                serve_connection(stream, router, head_time, is_last).await;
             });
         }
     };
@@ -95,27 +98,28 @@ pub async fn serve(
         () = stop => {}
     }
     let _ = last.send(true);
-    Open { room, _last: last }
+    OpenConnections { room, _last: last }
 }
 
-/// Answers what comes over a connection, until it ends or, once `is_last`, what it asked is answered.
-async fn converse(
+/// Answers the requests of a connection until it ends or, once `is_last`, after its current
+/// response.
+async fn serve_connection(
     stream: TcpStream,
     router: Router,
     head_time: Duration,
     mut is_last: watch::Receiver<bool>,
 ) {
-    // Pieces of a stream are small and wanted at once.
+    // Events of a stream are small, and must not be delayed.
     let _ = stream.set_nodelay(true);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head_time)
         .serve_connection(
-            TokioIo::new(Patient::new(stream)),
+            TokioIo::new(TimedStream::new(stream)),
             TowerToHyperService::new(router),
         );
     let mut connection = pin!(connection);
-    // A client that is too slow, leaves, or speaks no HTTP concerns nobody else.
+    // A client that is too slow, disconnects, or speaks no HTTP concerns no other.
     tokio::select! {
         _ = connection.as_mut() => return,
         Ok(_) = is_last.wait_for(|is_last| *is_last) => {}
@@ -126,29 +130,29 @@ async fn converse(
 
 /// Why a body was not read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unread {
-    /// It has more bytes than it may.
+pub enum BodyError {
+    /// It has more bytes than allowed.
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
     /// It took longer than [`BODY_TIME`].
     #[error("the body took longer than {} s", BODY_TIME.as_secs())]
     TooSlow,
-    /// It is packed, as `gzip` say: how large it is would be known too late.
+    /// It is compressed, for instance with `gzip`: its size would be known too late.
     #[error("the body is packed as `{0}`, and is read only as it is\nhint: leave `content-encoding` away")]
-    Packed(String),
-    /// The client left, or broke the rules of HTTP.
+    Compressed(String),
+    /// The client disconnected, or violated HTTP.
     #[error("the body cannot be read: {0}")]
     Broken(String),
 }
 
-impl Unread {
-    /// What HTTP calls it.
+impl BodyError {
+    /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
         match self {
-            Unread::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Unread::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Unread::Packed(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Unread::Broken(_) => StatusCode::BAD_REQUEST,
+            BodyError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            BodyError::Compressed(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            BodyError::Broken(_) => StatusCode::BAD_REQUEST,
         }
     }
 }
@@ -157,43 +161,43 @@ impl Unread {
 ///
 /// # Errors
 ///
-/// When it is larger, comes too slowly, is packed, or breaks off.
-pub async fn body(request: Request, limit: usize) -> Result<Vec<u8>, Unread> {
+/// When it is larger, too slow, compressed, or incomplete.
+pub async fn body(request: Request, limit: usize) -> Result<Vec<u8>, BodyError> {
     let length = request.headers().get(CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     let asks_first = request.headers().contains_key(EXPECT);
-    if length.is_some_and(|length| length > PATIENCE * limit || (asks_first && length > limit)) {
-        return Err(Unread::TooLarge(limit));
+    if length.is_some_and(|length| length > READ_BEYOND_LIMIT * limit || (asks_first && length > limit)) {
+        return Err(BodyError::TooLarge(limit));
     }
-    if let Some(packed) = packing(request.headers()) {
-        return Err(Unread::Packed(packed));
+    if let Some(encoding) = compression(request.headers()) {
+        return Err(BodyError::Compressed(encoding));
     }
     let read = async {
         let (mut body, mut size) = (Vec::new(), 0);
         let mut data = request.into_body().into_data_stream();
-        while let Some(piece) = data.next().await {
-            let piece = piece.map_err(|error| Unread::Broken(error.to_string()))?;
-            size += piece.len();
-            if size > PATIENCE * limit {
+        while let Some(chunk) = data.next().await {
+            let chunk = chunk.map_err(|error| BodyError::Broken(error.to_string()))?;
+            size += chunk.len();
+            if size > READ_BEYOND_LIMIT * limit {
                 break;
             }
             if size <= limit {
-                body.extend_from_slice(&piece);
+                body.extend_from_slice(&chunk);
             }
         }
         if size > limit {
-            Err(Unread::TooLarge(limit))
+            Err(BodyError::TooLarge(limit))
         } else {
             Ok(body)
         }
     };
     tokio::time::timeout(BODY_TIME, read)
         .await
-        .unwrap_or(Err(Unread::TooSlow))
+        .unwrap_or(Err(BodyError::TooSlow))
 }
 
-/// What a body is packed with, if anything.
-fn packing(headers: &HeaderMap) -> Option<String> {
+/// Returns the compression of a body, if any.
+fn compression(headers: &HeaderMap) -> Option<String> {
     headers.get_all(CONTENT_ENCODING).iter().find_map(|value| {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
         let mut names = value.split(',').map(str::trim);
@@ -202,21 +206,22 @@ fn packing(headers: &HeaderMap) -> Option<String> {
     })
 }
 
-/// A stream that gives up when nobody takes what it writes.
-struct Patient {
+/// A stream whose writes fail if the client reads nothing for [`WRITE_TIME`].
+struct TimedStream {
     stream: TcpStream,
-    /// Runs while a write waits.
+    /// The timer of a pending write.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patient {
-    fn new(stream: TcpStream) -> Patient {
-        Patient {
+impl TimedStream {
+    fn new(stream: TcpStream) -> TimedStream {
+        TimedStream {
             stream,
             waiting: None,
         }
     }
 
+    /// Turns a poll of a write that is pending for too long into an error.
     fn bounded<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
             self.waiting = None;
@@ -232,7 +237,7 @@ impl Patient {
     }
 }
 
-impl AsyncRead for Patient {
+impl AsyncRead for TimedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -242,7 +247,7 @@ impl AsyncRead for Patient {
     }
 }
 
-impl AsyncWrite for Patient {
+impl AsyncWrite for TimedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -255,9 +260,9 @@ impl AsyncWrite for Patient {
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
+        slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.bounded(context, polled)
     }
 

@@ -1,103 +1,132 @@
-//! Ending the process at once, in the middle of whatever it does.
+//! Ends the process at once, in the middle of whatever it does.
 //!
-//! What is unfinished is removed, locks are let go of. A dataset that is open cannot be closed by
-//! who does not hold its connections; left as it is, SQLite's log and index stay beside it, and its
-//! run seems to go on. So the process begins anew under another name ([`TIDY`], `cli/tidy.rs`): the
-//! system has closed all that was open by then, and what is left to do is to open the dataset and
-//! to close it. That works whatever the process was at: waiting for a pipe, computing, or in the
-//! middle of a transaction, which is as good as never begun.
+//! Unfinished files are removed and locks released ([`registry`]). An open dataset cannot be closed
+//! by a thread that does not hold its connections; left alone, SQLite's log and index would stay
+//! beside it, and its run would seem to go on. So the process starts again under another name
+//! ([`TIDY`], `cli/tidy.rs`): by then the system has closed everything that was open, and it
+//! remains to open the dataset and close it. That works whatever the process was doing: waiting for
+//! a pipe, computing, or in the middle of a transaction, which then never happened.
+
+pub(crate) mod registry;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Once;
 
-use crate::atomic_file::scratch;
-use crate::{lock, signals};
+use signal_hook::iterator::Signals;
 
-/// The exit code of what was interrupted.
+use crate::signals;
+use registry::OpenDataset;
+
+/// The exit code of an interrupted command.
 pub const INTERRUPTED: u8 = 130;
 
-/// The name under which the process begins anew. Its arguments are pairs: a dataset, and the
-/// numbers of its runs that had not ended, with commas between them.
+/// The name under which the process starts again. Its arguments are pairs: a dataset, and the
+/// numbers of its unfinished runs, separated by commas.
 pub const TIDY: &str = "ewe-tidy";
 
-/// A dataset that is open to be written.
-struct Dataset {
-    path: PathBuf,
-    /// Those of this process that have not ended.
-    runs: BTreeSet<i64>,
+/// Ends the process at once on every signal from now on, unless the command listens itself
+/// ([`signals::ShutdownSignals`]).
+pub(crate) fn on_signals() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Everything else works without them.
+        let Ok(mut signals) = Signals::new(signals::heard()) else {
+            return;
+        };
+        let wait = move || {
+            for _ in signals.forever() {
+                if !signals::are_taken() {
+                    at_once();
+                }
+            }
+        };
+        let _ = std::thread::Builder::new().name("signals".into()).spawn(wait);
+    });
 }
 
-static OPEN: Mutex<Vec<Dataset>> = Mutex::new(Vec::new());
-
-fn open() -> MutexGuard<'static, Vec<Dataset>> {
-    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The dataset at `path` is about to be opened to be written.
+/// Enters a dataset that is about to be opened for writing.
 pub(crate) fn opened(path: &Path) {
-    signals::watch();
-    open().push(Dataset {
+    on_signals();
+    registry::datasets().push(OpenDataset {
         path: path.to_path_buf(),
         runs: BTreeSet::new(),
     });
 }
 
-/// It is closed.
+/// Strikes out a dataset that is closed.
 pub(crate) fn closed(path: &Path) {
-    let mut open = open();
+    let mut open = registry::datasets();
     if let Some(at) = open.iter().position(|dataset| dataset.path == path) {
         open.swap_remove(at);
     }
 }
 
-/// This run of the dataset has begun.
+/// Enters a run of the dataset that has begun.
 pub(crate) fn begun(path: &Path, run: i64) {
-    if let Some(dataset) = open().iter_mut().find(|dataset| dataset.path == path) {
+    let mut open = registry::datasets();
+    if let Some(dataset) = open.iter_mut().find(|dataset| dataset.path == path) {
         dataset.runs.insert(run);
     }
 }
 
-/// How this run of the dataset ended is noted.
+/// Strikes out a run of the dataset whose end is recorded.
 pub(crate) fn ended(path: &Path, run: i64) {
-    for dataset in open().iter_mut().filter(|dataset| dataset.path == path) {
-        dataset.runs.remove(&run);
+    for dataset in registry::datasets().iter_mut() {
+        if dataset.path == path {
+            dataset.runs.remove(&run);
+        }
     }
 }
 
-/// Ends the process with [`INTERRUPTED`], and leaves nothing unfinished behind, without the
-/// destructors that `exit` runs: those of libtorch take down what other threads still compute with.
-#[allow(unsafe_code)]
+/// Ends the process with [`INTERRUPTED`] and leaves nothing unfinished behind. Runs no destructors,
+/// as `exit` would: those of libtorch destroy what other threads still compute with.
 pub fn at_once() -> ! {
-    // Whoever would begin, or end, something else waits from here on.
-    let _nothing_is_begun = scratch::remove_all();
-    let _nothing_is_locked = lock::remove_all();
-    begin_anew(&open());
-    // SAFETY: nothing of this process runs after it.
-    unsafe { libc::_exit(INTERRUPTED.into()) }
+    at_once_with(INTERRUPTED)
 }
 
-/// Becomes [`TIDY`] where a dataset is open. Returns where none is, or where the system does not
-/// let it.
+/// Ends the process as [`at_once`] does, with another exit code unless a dataset is open.
 #[allow(unsafe_code)]
-fn begin_anew(datasets: &[Dataset]) {
+pub fn at_once_with(code: u8) -> ! {
+    // From here on, threads that would make or remove another file wait.
+    let _no_new_folder = registry::remove_scratch_folders();
+    let _no_new_lock = registry::remove_lock_files();
+    start_again(&registry::datasets());
+    // SAFETY: nothing of this process runs after it.
+    unsafe { libc::_exit(code.into()) }
+}
+
+/// Becomes [`TIDY`] if a dataset is open. Returns if none is, or if the system refuses.
+#[allow(unsafe_code)]
+fn start_again(datasets: &[OpenDataset]) {
     if datasets.is_empty() {
         return;
     }
-    // It takes no longer than who is impatient takes to press Ctrl-C once more.
+    // A second Ctrl-C of somebody impatient must not interrupt it; it takes no longer than that.
     for signal in signals::ASKING {
         // SAFETY: this sets no handler, and no memory is involved.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
-    let mut tidy = Command::new("/proc/self/exe");
+    let Some(program) = this_program() else {
+        return;
+    };
+    let mut tidy = Command::new(program);
     tidy.arg0(TIDY);
-    for Dataset { path, runs } in datasets {
+    for OpenDataset { path, runs } in datasets {
         let runs: Vec<String> = runs.iter().map(i64::to_string).collect();
         tidy.args([path.as_os_str().to_owned(), OsString::from(runs.join(","))]);
     }
-    // Only a failure comes back, and nobody is left to be told.
+    // Only a failure returns, and nobody is left to hear of it.
     let _failure = tidy.exec();
+}
+
+/// The file of this program. Linux names it even after it was replaced or removed.
+fn this_program() -> Option<PathBuf> {
+    match cfg!(target_os = "linux") {
+        true => Some(PathBuf::from("/proc/self/exe")),
+        false => std::env::current_exe().ok(),
+    }
 }

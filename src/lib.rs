@@ -1,31 +1,42 @@
 //! The data half of `ewe`: everything that needs no tensor. In reading order:
 //!
-//! - [`task`]: the values that stages exchange.
-//! - [`backend`]: what is asked of a language model, and the trait of those who answer.
-//! - [`reasoning`]: what a model thinks aloud, apart from what it answers.
+//! - [`task`]: plain values that stages exchange.
+//! - [`backend`]: requests to a language model, and the trait of models.
+//! - [`reasoning`]: a model's reasoning, apart from its answer.
 //! - [`prompt`]: every text that a model is shown.
-//! - [`jinja`]: templates that come with models.
+//! - [`jinja`]: chat templates that come with models.
 //! - [`client`]: models behind an OpenAI-compatible endpoint.
-//! - [`generate`]: what to ask for, and what answers say.
-//! - [`filter`]: which candidates stay.
+//! - [`generate`]: recipes, example sampling and response parsing.
+//! - [`filter`]: rules and near-duplicate search.
+//! - [`suite`]: evaluation suites: what to ask, and how answers are scored.
+//! - [`compare`]: two models on the same prompts: verdicts, the judge's exam, rates.
 //! - [`store`]: the dataset, one SQLite file.
-//! - [`pipeline`]: the arrows between the three.
+//! - [`pipeline`]: the stages connected: rounds, admission, judging, screening.
+//! - [`gain`]: one command from a dataset to what it did for a model, step by step.
 //! - [`interchange`]: files of tasks, in and out.
-//! - [`http_server`]: what our servers take from a client.
-//! - [`curate`]: people at work on the dataset, from the terminal and from a page.
+//! - [`http_server`]: connections of both servers, and access to them.
+//! - [`curate`]: review and editing, at a terminal and in a web page.
 //! - [`report`]: figures and charts.
-//! - [`settings_file`]: files of settings, read with a limit; [`python_json`]: those that Python wrote.
-//! - [`atomic_file`]: files that are never half-written.
-//! - [`leave`]: ending at once.
-//! - [`lock`]: work that one process does at a time.
-//! - [`signals`]: what must not stay behind when one ends the process.
-//! - [`streams`]: standard output and standard error that may be gone.
-//! - [`text`]: words for people.
-//! - [`fold`]: one form for texts that look the same.
-//! - [`progress`]: what long work shows.
-//! - [`cli`]: the command line, for both binaries.
+//! - [`settings_file`]: settings files, read with a limit; [`python_json`]: JSON as Python writes
+//!   it; [`lenient_json`]: JSON as servers write it.
+//! - [`atomic_file`]: output files that are never half-written.
+//! - [`leave`]: ending the process at once.
+//! - [`lock`]: file locks.
+//! - [`signals`]: signals that ask a command to end.
+//! - [`streams`]: standard output and standard error, which may be gone.
+//! - [`text`]: text for people.
+//! - [`fold`]: normal form of text.
+//! - [`progress`]: progress bars.
+//! - [`steps`]: commands that one command runs one after another.
+//! - [`program`]: the program itself: its build, its other half, its machine, its manual.
+//! - [`settings`]: options in a file or in the environment.
+//! - [`job`]: what the commands of the tensor half do, as plain values.
+//! - [`cli`]: the command line of both binaries.
 
-// First, since its macros take the place of the standard library's in all that follows.
+#[cfg(not(unix))]
+compile_error!("ewe runs on Linux and macOS; on Windows, build it within WSL");
+
+// First, since its macros replace the standard library's in all modules that follow.
 #[macro_use]
 pub mod streams;
 
@@ -33,23 +44,32 @@ pub mod atomic_file;
 pub mod backend;
 pub mod cli;
 pub mod client;
+pub mod compare;
 pub mod curate;
 pub mod filter;
+pub mod finetune;
 pub mod fold;
+pub mod gain;
 pub mod generate;
 pub mod http_server;
 pub mod interchange;
 pub mod jinja;
+pub mod job;
 pub mod leave;
+pub mod lenient_json;
 pub mod lock;
 pub mod pipeline;
+pub mod program;
 pub mod progress;
 pub mod prompt;
 pub mod python_json;
 pub mod reasoning;
 pub mod report;
+pub mod settings;
 pub mod settings_file;
 pub mod signals;
+pub mod steps;
 pub mod store;
+pub mod suite;
 pub mod task;
 pub mod text;

@@ -1,23 +1,18 @@
-//! One process at a time: a file that is locked as long as its holder runs.
+//! File locks: one process at a time.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::signals;
+use crate::leave::{self, registry};
 
-/// Those that this process holds, and whether the folder of each was made for it.
-static HELD: Mutex<BTreeMap<PathBuf, bool>> = Mutex::new(BTreeMap::new());
+/// The endings of the lock files beside a dataset: of generate, judge, import and
+/// evaluations.
+pub const DATASET_ENDINGS: [&str; 4] = [".lock", ".judge.lock", ".import.lock", ".eval.lock"];
 
-fn held() -> MutexGuard<'static, BTreeMap<PathBuf, bool>> {
-    HELD.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A file that this process alone has. It goes when the lock is let go of, or a signal ends the
-/// process; a process that is killed leaves the file, unlocked, and the next one takes it over.
+/// An exclusively locked file. It is removed when the lock is dropped or a signal ends the process.
+/// A killed process leaves the file unlocked, and the next process takes it over.
 #[derive(Debug)]
 pub struct FileLock {
     path: PathBuf,
@@ -25,16 +20,24 @@ pub struct FileLock {
 }
 
 impl FileLock {
-    /// Takes the lock at `path`. None where another process, or another holder in this one, has it.
+    /// Takes the lock at `path`. Returns `None` if another process, or another part of this one,
+    /// holds it.
     ///
     /// # Errors
     ///
     /// When the file can be neither made nor opened, or its file system has no locks.
     pub fn take(path: &Path) -> io::Result<Option<FileLock>> {
-        signals::watch();
+        FileLock::take_with_folder(path, false)
+    }
+
+    /// Takes the lock at `path` like [`FileLock::take`]. With `has_own_folder`, the folder was made
+    /// for the lock: when a signal ends the process, it is removed with the lock if nothing else is
+    /// in it.
+    pub fn take_with_folder(path: &Path, has_own_folder: bool) -> io::Result<Option<FileLock>> {
+        leave::on_signals();
         loop {
-            // A signal that comes now waits until the lock is known.
-            let mut held = held();
+            // A signal that arrives now waits until the lock is registered.
+            let mut held = registry::lock_files();
             let file = OpenOptions::new()
                 .create(true)
                 .truncate(false)
@@ -45,44 +48,24 @@ impl FileLock {
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) => return Err(error),
             }
-            // The last owner may have removed the file between our opening and our locking it.
+            // The last owner may have removed the file after we opened and before we locked it.
             let ours = file.metadata()?.ino();
             if fs::metadata(path).is_ok_and(|there| there.ino() == ours) {
                 let path = path.to_owned();
-                held.insert(path.clone(), false);
+                held.insert(path.clone(), has_own_folder);
                 return Ok(Some(FileLock { path, _file: file }));
             }
         }
-    }
-
-    /// Its folder was made for it, and goes with it when a signal ends the process, if nothing else
-    /// is in it.
-    pub fn has_a_new_folder(&self) {
-        held().insert(self.path.clone(), true);
     }
 }
 
 impl Drop for FileLock {
     fn drop(&mut self) {
-        let mut held = held();
-        // Still locked here; what cannot be removed does no harm.
+        let mut held = registry::lock_files();
+        // Still locked here. A file that cannot be removed does no harm.
         let _ = fs::remove_file(&self.path);
         held.remove(&self.path);
     }
-}
-
-/// Removes the files of all locks of this process. Whoever wants to take one, or let go of one,
-/// waits as long as the result is held.
-#[must_use]
-pub(crate) fn remove_all() -> impl Drop {
-    let held = held();
-    for (path, is_alone) in held.iter() {
-        let _ = fs::remove_file(path);
-        if let (true, Some(folder)) = (is_alone, path.parent()) {
-            let _ = fs::remove_dir(folder);
-        }
-    }
-    held
 }
 
 #[cfg(test)]

@@ -1,62 +1,81 @@
-//! The arrows: generate → filter → store, and the loop that feeds accepted tasks back into prompts.
+//! Connects the stages: generate → filter → store, and back from accepted tasks to prompts.
 //!
-//! A *round* is one prompt for tasks and everything that follows from it; what that is, the recipe says
-//! (`self_instruct`, `alpaca`); some may rewrite a task instead (`evolution`). Rounds run side by side, up to the window;
-//! they are admitted in order, each whole, in one transaction. Round k is prompted from, and first checked against, what
-//! was admitted up to round k − window: a function of k, however answers arrive. Every answer is committed before it
-//! is read, under a key of everything that shaped it, so nothing is asked twice.
+//! A *round* is one prompt for tasks and everything that follows from it. The recipe decides what
+//! that is (`self_instruct`, `alpaca`); some rounds may rewrite a task instead (`evolution`). Up to
+//! `window` rounds run side by side. They are admitted in order, each whole, in one transaction.
+//! Round k is prompted from the tasks admitted up to round k − window, and first checked against
+//! them: a function of k, in whatever order responses arrive. Every response is committed before it
+//! is parsed, under a key of everything that shaped it, so no request is sent twice.
+//!
+//! - [`commands`]: `ewe generate` and `ewe judge` from start to end; [`batch`]: their batch files.
+//! - [`grow`], with `admission`, `pool`, `novelty`, [`budget`] and [`futility`]: rounds.
+//! - `ask`: one request; `worth`: whether its response is useful; [`answers`]: many questions.
+//! - [`judge`]: the quality pass; [`screening`]: the filter over a file or dataset; [`neighbors`].
+//! - [`split`]: tasks held out for evaluation, and the rows to train on.
+//! - [`evaluate`]: a model on suites; [`compare`]: two models and a judge of their answers.
+//! - [`seeds`], [`import`], [`export`]: files in and out.
 
 mod admission;
 mod alpaca;
+pub mod answers;
 mod ask;
+pub mod batch;
 pub mod budget;
+pub mod commands;
+pub mod compare;
 mod config;
+pub mod evaluate;
 mod evolution;
+pub mod export;
 pub mod futility;
+pub mod import;
 pub mod judge;
 pub mod neighbors;
 mod novelty;
 mod outcome;
+mod past_runs;
 mod pool;
 mod progress;
-pub mod refilter;
+pub mod screening;
+pub mod seeds;
 mod self_instruct;
+pub mod split;
+mod worth;
 
 use crate::backend::{Backend, Sampling};
-use crate::filter::screen::NEAR_DUPLICATE;
 use crate::generate::evolution::Draw;
-use crate::generate::examples::{Dealer, Shelf};
+use crate::generate::examples::{ExamplePool, ExampleSampler};
 use crate::generate::recipe::{Alpaca, Recipe};
 use crate::generate::round::request_seed;
-use crate::store::asked::round::{Rejection, Similar};
 use crate::store::{RunStatus, Store};
-use admission::Batch;
+use crate::task::{Reason, Task, TaskRef, Verdict};
+use admission::AdmissionBatch;
 use anyhow::{Result, anyhow, bail};
-use ask::{Answer, Asker};
-pub use config::Config;
-use config::first_alike;
+use ask::{Asker, Response};
+pub use config::GenerateConfig;
 use evolution::Evolver;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
-use neighbors::Waiting;
+use neighbors::NeighborQueue;
 use novelty::Novelty;
-use outcome::{Outcome, near_duplicate};
-use pool::{Pool, Shown, first_instances, seed_tasks};
-pub use progress::{Ending, Progress};
+use outcome::RoundOutcome;
+use past_runs::PastRuns;
+use pool::{Pool, ShownPool, first_instances, seed_tasks};
+pub use progress::{Ending, GenerateProgress};
 use self_instruct::SelfInstructMethod;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, RwLock};
 
-/// Rounds in a row that may bring nothing at all before the run gives up.
+/// Rounds in a row without a new task that end the run.
 const FRUITLESS_ROUNDS: u64 = 200;
-/// Rounds in a row whose first request may fail.
+/// Rounds in a row whose first request failed that end the run.
 const FAILED_ROUNDS: u64 = 10;
 
-/// Why a request has no answer.
+/// Why a request has no response.
 enum NoAnswer {
-    /// Only this one failed.
+    /// The request failed, but others may succeed.
     Failed(String),
     /// The run is ending.
     Ending(Ending),
@@ -64,74 +83,61 @@ enum NoAnswer {
     Fatal(anyhow::Error),
 }
 
-/// What the rounds of a recipe need.
-enum Method<'a> {
+/// The recipe of the rounds.
+enum RoundMethod<'a> {
     SelfInstruct(SelfInstructMethod<'a>),
     Alpaca(&'a Alpaca),
 }
 
-/// Everything that a round looks at. Only admission changes the pool, between polls of the rounds.
-struct Run<'a> {
+/// A run of `generate`: all that its rounds share. Only admissions change the pool, while no round
+/// is polled.
+struct GenerateRun<'a> {
     store: &'a Store,
     run_id: i64,
-    config: &'a Config,
+    config: &'a GenerateConfig,
     asker: Asker<'a>,
-    method: Method<'a>,
+    method: RoundMethod<'a>,
     evolver: Option<Evolver<'a>>,
     pool: RwLock<Pool>,
-    dealer: Mutex<Dealer>,
-    waiting: Mutex<Waiting>,
+    examples: Mutex<ExampleSampler>,
+    waiting: Mutex<NeighborQueue>,
     novelty: Mutex<Novelty>,
 }
 
-/// Grows the dataset to the target, or until a budget is spent, `interrupted` is set, or nothing is left that could be
-/// asked before the answers to what a backend [defers](Backend::defers) are there.
+/// Grows the dataset to the target, or until a limit of the budget is reached, `interrupted` is
+/// set, or all further requests depend on answers that the backend [defers](Backend::defers).
 ///
-/// `show` is called after each admitted round.
+/// `show` is called after each admission.
 pub async fn grow(
     store: &Store,
-    config: &Config,
+    config: &GenerateConfig,
     backend: &dyn Backend,
     interrupted: &AtomicBool,
-    show: &mut dyn FnMut(&Progress),
-) -> Result<Ending> {
+    show: &mut dyn FnMut(&GenerateProgress),
+) -> Result<(Ending, GenerateProgress)> {
     let seeds = seed_tasks(store).await?;
     if seeds.is_empty() {
-        bail!(
-            "{}: there are no accepted seed tasks\nhint: make the database with `ewe init --seeds FILE`",
-            store.path().display()
-        );
+        bail!("{}: {}", store.path().display(), without_seeds(store).await?);
     }
-    let pool = match &config.recipe {
-        Recipe::SelfInstruct(_) => Pool::new(store.pool().await?, config.threshold),
-        // Its prompts show tasks with their instances.
-        Recipe::Alpaca(_) => Pool::with_instances(
-            store.pool().await?,
-            config.threshold,
-            first_instances(store).await?,
-        ),
-    };
-    let mut progress = Progress {
+    let pool = load_pool(store, config).await?;
+    let mut progress = GenerateProgress {
         target: config.target,
         accepted: store.accepted_machine_tasks().await?,
-        ..Progress::default()
+        ..GenerateProgress::default()
     };
     if progress.accepted >= config.target {
-        return Ok(Ending::Target);
+        return Ok((Ending::Target, progress));
     }
-    let mut next = store.next_round().await?;
     let settings = config.to_json()?;
-    let since = first_alike(store, &settings, backend.model()).await?;
-    let novelty = Novelty::after(store.last_novelties(novelty::SPAN, since).await?);
-    // A run that is over for what it brought is over when it is started again.
-    if novelty.is_below(config.min_novelty) {
-        progress.novelty = novelty.part();
+    let past = PastRuns::load(store, &settings, backend.model()).await?;
+    // A run that ended for its novelty or its fruitless rounds also ends when it is started again.
+    if past.novelty.is_below(config.min_novelty) {
+        progress.novelty = past.novelty.share();
         show(&progress);
-        return Ok(Ending::Saturated);
+        return Ok((Ending::Saturated, progress));
     }
-    let fruitless = store.fruitless_rounds(FRUITLESS_ROUNDS, since).await?;
-    if fruitless >= FRUITLESS_ROUNDS {
-        return Err(nothing_new(store, next, None).await?);
+    if past.fruitless >= FRUITLESS_ROUNDS {
+        return Err(nothing_new(store, past.next_round, None).await?);
     }
     let run_id = store
         .begin_run(
@@ -141,50 +147,99 @@ pub async fn grow(
             Some(backend.model()),
         )
         .await?;
-    let run = Run {
-        store,
-        run_id,
-        config,
-        asker: Asker::new(store, run_id, backend, &config.budget, interrupted),
-        method: match &config.recipe {
-            Recipe::SelfInstruct(recipe) => Method::SelfInstruct(SelfInstructMethod::new(recipe, &seeds)),
-            Recipe::Alpaca(recipe) => Method::Alpaca(recipe),
-        },
-        evolver: config.evolve.as_ref().map(|evolve| Evolver::new(evolve, &seeds)),
-        dealer: Mutex::new(Dealer::new(config.recipe.choice(), config.seed, next)),
-        waiting: Mutex::new(Waiting::left_over(store, &pool).await?),
-        novelty: Mutex::new(novelty),
-        pool: RwLock::new(pool),
-    };
+    let asker = Asker::new(store, run_id, backend, &config.budget, interrupted);
+    let PastRuns {
+        mut next_round,
+        fruitless,
+        novelty,
+    } = past;
+    let run = GenerateRun::new(config, asker, &seeds, pool, next_round, novelty).await?;
     let patience = Patience { fruitless, failed: 0 };
-    let mut result = run.rounds(&mut next, patience, &mut progress, show).await;
-    if let (Ok(Ending::Waiting), Some(stage)) = (&result, run.asker.futility.hopeless()) {
-        result = Err(anyhow!(run.asker.futility.message(stage)));
-    }
-    if result.is_ok()
-        && let Err(error) = run.settle_neighbors().await
-    {
-        result = Err(error);
-    }
-    let status = match &result {
-        Ok(Ending::Target | Ending::Budget(_) | Ending::Saturated | Ending::Waiting) => RunStatus::Done,
-        Ok(Ending::Interrupted) => RunStatus::Interrupted,
-        Err(_) => RunStatus::Failed,
-    };
-    // The error of the run is worth more than one of writing that it failed.
-    let finished = store.finish_run(run_id, status).await;
-    let ending = result?;
-    finished?;
-    Ok(ending)
+    let result = run.rounds(&mut next_round, patience, &mut progress, show).await;
+    let ending = run.finish(result).await?;
+    Ok((ending, progress))
 }
 
-impl Run<'_> {
+/// Says why there are no seeds for prompts, and the way out.
+async fn without_seeds(store: &Store) -> Result<&'static str> {
+    Ok(match store.held_out().await?.is_empty() {
+        true => "there are no accepted seed tasks\nhint: make the database with `ewe init --seeds FILE`",
+        false => {
+            "all accepted seed tasks are held out, and prompts never show these\nhint: `ewe split --clear`, and a smaller \
+             share of them"
+        }
+    })
+}
+
+/// Loads all tasks, with their instances if the prompts of the recipe show them.
+async fn load_pool(store: &Store, config: &GenerateConfig) -> Result<Pool> {
+    let tasks = store.pool().await?;
+    Ok(match &config.recipe {
+        Recipe::SelfInstruct(_) => Pool::new(tasks, config.threshold),
+        Recipe::Alpaca(_) => Pool::with_instances(tasks, config.threshold, first_instances(store).await?),
+    })
+}
+
+impl<'a> GenerateRun<'a> {
+    /// Prepares a run that continues with the round `next_round`.
+    async fn new(
+        config: &'a GenerateConfig,
+        asker: Asker<'a>,
+        seeds: &[Task],
+        pool: Pool,
+        next_round: u64,
+        novelty: Novelty,
+    ) -> Result<GenerateRun<'a>> {
+        let sampler = ExampleSampler::new(config.recipe.example_sampling(), config.seed, next_round);
+        let store = asker.store;
+        Ok(GenerateRun {
+            store,
+            run_id: asker.run_id,
+            config,
+            asker,
+            method: match &config.recipe {
+                Recipe::SelfInstruct(recipe) => {
+                    RoundMethod::SelfInstruct(SelfInstructMethod::new(recipe, seeds))
+                }
+                Recipe::Alpaca(recipe) => RoundMethod::Alpaca(recipe),
+            },
+            evolver: config.evolve.as_ref().map(|evolve| Evolver::new(evolve, seeds)),
+            examples: Mutex::new(sampler),
+            waiting: Mutex::new(NeighborQueue::left_over(store, &pool).await?),
+            novelty: Mutex::new(novelty),
+            pool: RwLock::new(pool),
+        })
+    }
+
+    /// Finds the remaining neighbors and records how the run ended.
+    async fn finish(&self, mut result: Result<Ending>) -> Result<Ending> {
+        if let (Ok(Ending::Waiting), Some(stage)) = (&result, self.asker.futility.hopeless()) {
+            result = Err(anyhow!(self.asker.futility.message(stage)));
+        }
+        if result.is_ok()
+            && let Err(error) = self.settle_neighbors().await
+        {
+            result = Err(error);
+        }
+        let status = match &result {
+            Ok(Ending::Target | Ending::Budget(_) | Ending::Saturated | Ending::Waiting) => RunStatus::Done,
+            Ok(Ending::Interrupted) => RunStatus::Interrupted,
+            Err(_) => RunStatus::Failed,
+        };
+        // The error of the run matters more than an error of recording its end.
+        let finished = self.store.finish_run(self.run_id, status).await;
+        let ending = result?;
+        finished?;
+        Ok(ending)
+    }
+
+    /// Runs rounds and admits them, until the run ends.
     async fn rounds(
         &self,
         next: &mut u64,
         mut patience: Patience,
-        progress: &mut Progress,
-        show: &mut dyn FnMut(&Progress),
+        progress: &mut GenerateProgress,
+        show: &mut dyn FnMut(&GenerateProgress),
     ) -> Result<Ending> {
         let mut running: Running<'_> = FuturesOrdered::new();
         for round in *next..*next + self.config.window {
@@ -193,7 +248,7 @@ impl Run<'_> {
         // Rounds that ended while earlier ones were admitted.
         let mut ended = VecDeque::new();
         loop {
-            let mut batch = Batch::new(self.config.threshold);
+            let mut batch = AdmissionBatch::new(self.config.threshold);
             let mut stop = None;
             while stop.is_none() && !batch.is_full() {
                 let outcome = match ended.pop_front() {
@@ -249,13 +304,13 @@ impl Run<'_> {
         }
     }
 
-    /// Whether a round was the last: nothing is decided on after it, however many have ended.
+    /// Whether a round was the last one that is decided on, however many others have ended.
     fn stop_after(
         &self,
         failure: Option<String>,
         accepted: u64,
         patience: &mut Patience,
-        progress: &Progress,
+        progress: &GenerateProgress,
     ) -> Option<Stop> {
         patience.failed = if failure.is_some() { patience.failed + 1 } else { 0 };
         patience.fruitless = if accepted == 0 { patience.fruitless + 1 } else { 0 };
@@ -276,26 +331,27 @@ impl Run<'_> {
         (patience.fruitless >= FRUITLESS_ROUNDS).then_some(Stop::Fruitless)
     }
 
-    /// Lets the rounds go on until they would send another request. What is in flight was paid for: it is committed,
-    /// and read when somebody wants more.
-    async fn drain(&self, running: &mut Running<'_>, progress: &mut Progress) {
+    /// Runs the rounds on until they would send another request. Requests in flight were paid for:
+    /// their responses are committed, and parsed when the run is continued.
+    async fn drain(&self, running: &mut Running<'_>, progress: &mut GenerateProgress) {
         while running.next().await.is_some() {}
         self.count(progress);
         progress.waiting = self.asker.waiting();
     }
 
-    fn count(&self, progress: &mut Progress) {
+    /// Updates the counts of requests, tokens and complaints.
+    fn count(&self, progress: &mut GenerateProgress) {
         let meter = &self.asker.meter;
         progress.requests = meter.requests();
         progress.prompt_tokens = meter.prompt_tokens();
         progress.completion_tokens = meter.completion_tokens();
         progress.cost = meter.cost(self.config.budget.price);
-        progress.novelty = self.novelty.lock().expect("nobody panics with it").part();
+        progress.novelty = self.novelty.lock().expect("nobody panics with it").share();
         progress.endpoints = self.asker.backend.status();
         progress.complaints = self.asker.futility.said();
     }
 
-    /// Answers one request of a round; its sampling seed is a function of its place.
+    /// Returns the response to a request of a round. The sampling seed is a function of its place.
     async fn ask(
         &self,
         round: u64,
@@ -303,82 +359,86 @@ impl Run<'_> {
         ordinal: usize,
         prompt: String,
         mut sampling: Sampling,
-    ) -> Result<Answer<'_>, NoAnswer> {
+    ) -> Result<Response<'_>, NoAnswer> {
         sampling.seed = request_seed(self.config.seed, round, stage, ordinal);
         self.asker
             .ask(round, stage, ordinal as u64, prompt, sampling)
             .await
     }
 
-    /// Runs one round up to, and not including, its admission.
-    async fn round(&self, round: u64) -> Result<Outcome, NoAnswer> {
+    /// Runs a round up to its admission.
+    async fn round(&self, round: u64) -> Result<RoundOutcome, NoAnswer> {
         if let Some(evolver) = &self.evolver
             && let Some(draw) = Draw::of(evolver.constants, self.config.seed, round)
         {
             return self.evolve(evolver, draw, round).await;
         }
         match &self.method {
-            Method::SelfInstruct(method) => self.self_instruct(method, round).await,
-            Method::Alpaca(recipe) => self.alpaca(recipe, round).await,
+            RoundMethod::SelfInstruct(method) => self.self_instruct(method, round).await,
+            RoundMethod::Alpaca(recipe) => self.alpaca(recipe, round).await,
         }
     }
 
-    /// The tasks that the prompt of a round shows, and how many entries of the pool it is judged against first.
-    fn deal(&self, round: u64) -> (Vec<usize>, usize) {
+    /// Samples the tasks that the prompt of a round shows. Also returns how many tasks of the pool
+    /// the round is compared with at first.
+    fn sample_examples(&self, round: u64) -> (Vec<usize>, usize) {
         let pool = self.pool.read().expect("no admission panicked");
-        let shelf = Shown {
+        let shown = ShownPool {
             pool: &pool,
             window: self.config.window,
         };
-        let dealt = self
-            .dealer
+        let sampled = self
+            .examples
             .lock()
-            .expect("no dealing panicked")
-            .deal(round, &shelf);
-        (dealt, shelf.within(round))
+            .expect("no sampling panicked")
+            .sample(round, &shown);
+        (sampled, shown.within(round))
     }
 
-    /// Faults of the answer, rules, then near-duplicates among the first `within` entries of the pool, all texts at
-    /// once. One entry each, in order.
-    fn judge(&self, texts: &[(&str, Option<Rejection>)], within: usize) -> Vec<Option<Rejection>> {
-        let mut verdicts: Vec<Option<Rejection>> = texts
+    /// Checks the instructions of a response, given with their verdicts so far: against the rules,
+    /// then for near-duplicates among the first `within` tasks of the pool, all texts at once.
+    /// Returns a verdict per text, in order.
+    fn check_instructions(&self, texts: &[(&str, Verdict)], within: usize) -> Vec<Verdict> {
+        let mut verdicts: Vec<Verdict> = texts
             .iter()
-            .map(|(text, fault)| {
-                let objection = || self.config.rules.judge_instruction(text).map(Rejection::from);
-                fault.clone().or_else(objection)
+            .map(|(text, verdict)| {
+                let verdict = verdict.clone();
+                verdict.or_else(|| self.config.rules.check_instruction(text))
             })
             .collect();
-        let open: Vec<usize> = (0..texts.len()).filter(|&i| verdicts[i].is_none()).collect();
+        let open: Vec<usize> = (0..texts.len()).filter(|&i| verdicts[i].is_accepted()).collect();
         let texts: Vec<&str> = open.iter().map(|&i| texts[i].0).collect();
         let pool = self.pool.read().expect("no admission panicked");
         let near = pool.index.duplicates(&texts, within);
         for (i, near) in open.into_iter().zip(near) {
-            verdicts[i] =
-                near.map(|near| near_duplicate(Similar::Task(pool.entries[near.position].id), near.score));
+            if let Some(near) = near {
+                let task = TaskRef::Stored(pool.entries[near.position].id);
+                verdicts[i] = Verdict::near_duplicate(task, near.score.f1());
+            }
         }
         verdicts
     }
 }
 
-/// Why no round is decided on any more.
+/// Why no more rounds are decided on.
 enum Stop {
-    /// The run is over when what is in flight is answered.
+    /// The run ends after the requests in flight.
     Drained(Ending),
     /// The run failed.
     Failed(anyhow::Error),
-    /// Too many rounds in a row brought nothing.
+    /// Too many rounds in a row had no new task.
     Fruitless,
 }
 
-/// That the rounds before this one brought nothing, and why: what spoke against their candidates, and what was said about
-/// requests without an answer that can be used.
+/// The error that the rounds before `next` had no new task, with the reasons of their rejections
+/// and the complaints about requests in vain.
 async fn nothing_new(store: &Store, next: u64, told: Option<String>) -> Result<anyhow::Error> {
     let reasons = store
         .rejections_since(next.saturating_sub(FRUITLESS_ROUNDS))
         .await?;
     let repeats = reasons
         .first()
-        .is_some_and(|(reason, _)| reason == NEAR_DUPLICATE);
+        .is_some_and(|(reason, _)| Reason::of_code(reason) == Some(Reason::NearDuplicate));
     let mut why: Vec<String> = reasons
         .iter()
         .map(|(reason, count)| format!("{reason} {count}"))
@@ -400,20 +460,22 @@ async fn nothing_new(store: &Store, next: u64, told: Option<String>) -> Result<a
     Ok(anyhow!(error))
 }
 
-/// Rounds in a row that went wrong.
+/// Numbers of last rounds in a row that went wrong.
 #[derive(Default)]
 struct Patience {
+    /// Rounds without a new task.
     fruitless: u64,
+    /// Rounds whose first request failed.
     failed: u64,
 }
 
-type Running<'a> = FuturesOrdered<BoxFuture<'a, Result<Outcome, NoAnswer>>>;
+type Running<'a> = FuturesOrdered<BoxFuture<'a, Result<RoundOutcome, NoAnswer>>>;
 
-/// Waits for `work` while the rounds go on. A round that is not polled keeps what it holds, a database connection
-/// among others, and the admission would wait for it for ever.
+/// Waits for `work` while the rounds go on. A round that is not polled keeps its resources, such as
+/// a database connection, and the admission would wait for it forever.
 async fn keep_polling<T>(
     running: &mut Running<'_>,
-    ended: &mut VecDeque<Result<Outcome, NoAnswer>>,
+    ended: &mut VecDeque<Result<RoundOutcome, NoAnswer>>,
     work: impl Future<Output = T>,
 ) -> T {
     let mut work = std::pin::pin!(work);

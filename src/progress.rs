@@ -1,4 +1,5 @@
-//! What long work shows on stderr: a bar with rate and time left on a terminal, a line now and then elsewhere.
+//! Progress of long work on standard error: a bar with rate and time left on a terminal, a line now
+//! and then elsewhere.
 
 mod pace;
 
@@ -10,25 +11,25 @@ use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How often a line is written where there is no terminal.
+/// The interval between lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// The progress of one piece of work that counts to `total`.
-pub struct Progress {
+/// The progress of one job that counts up to `total`.
+pub struct ProgressMeter {
     bar: Option<ProgressBar>,
-    /// For lines: none when nothing is to be shown.
+    /// Whether to write lines: there is no terminal, and the command is not quiet.
     lines: bool,
     what: String,
     total: u64,
-    /// What is counted are the bytes of a file.
+    /// Whether the bytes of a file are counted.
     bytes: bool,
     start: Instant,
     pace: Arc<Mutex<Pace>>,
     last_line: Option<Instant>,
 }
 
-impl Progress {
-    /// Starts at `first` of `total`; `unit` names one of what is counted. Silent when `quiet`.
+impl ProgressMeter {
+    /// Starts at `first` of `total`; `unit` is the singular of what is counted. Silent if `quiet`.
     pub fn new(what: &str, unit: &str, first: u64, total: u64, quiet: bool) -> Self {
         let terminal = streams::stderr().is_terminal();
         let start = Instant::now();
@@ -46,7 +47,7 @@ impl Progress {
             bar
         });
         let lines = !terminal && !quiet;
-        Progress {
+        ProgressMeter {
             bar,
             lines,
             what: what.to_string(),
@@ -58,9 +59,10 @@ impl Progress {
         }
     }
 
-    /// The reading of a file of `total` bytes. Where lines are written, a file that is read in no time has none.
+    /// Starts reading a file of `total` bytes. Where lines are written, a file that is read at once
+    /// has none.
     pub fn bytes(what: &str, total: u64, quiet: bool) -> Self {
-        let mut progress = Progress::new(what, "", 0, total, quiet);
+        let mut progress = ProgressMeter::new(what, "", 0, total, quiet);
         progress.bytes = true;
         progress.last_line = Some(Instant::now());
         if let Some(bar) = &progress.bar {
@@ -70,9 +72,9 @@ impl Progress {
         progress
     }
 
-    /// Work whose end is not known: shows how much is done and how fast.
+    /// Starts work of unknown length: shows how much is done and how fast.
     pub fn counter(what: &str, unit: &str, quiet: bool) -> Self {
-        let mut progress = Progress::new(what, unit, 0, 0, quiet);
+        let mut progress = ProgressMeter::new(what, unit, 0, 0, quiet);
         progress.total = u64::MAX;
         progress.last_line = Some(Instant::now());
         if let Some(bar) = &progress.bar {
@@ -82,7 +84,7 @@ impl Progress {
             let style = style.expect("the template is fixed");
             bar.set_style(
                 style.with_key("done", move |state: &ProgressState, out: &mut dyn Write| {
-                    // Nobody is there to be told when a line cannot be drawn.
+                    // A line that cannot be drawn has no reader.
                     let _ = out.write_str(&counted(state.pos(), &unit));
                 }),
             );
@@ -90,12 +92,12 @@ impl Progress {
         progress
     }
 
-    /// Whether there is a terminal to draw on, where a message may have several lines.
+    /// Whether it is drawn on a terminal, where a message may have several lines.
     pub fn is_drawn(&self) -> bool {
         self.bar.is_some()
     }
 
-    /// Shows that the work stands at `position`, with what else there is to say.
+    /// Sets the position and shows it with a message.
     pub fn set(&mut self, position: u64, message: &str) {
         self.note(position);
         if let Some(bar) = &self.bar {
@@ -126,18 +128,18 @@ impl Progress {
         }
     }
 
-    /// Notes that the work stands at `position`, without showing it.
+    /// Sets the position without showing it.
     pub fn note(&mut self, position: u64) {
         let mut pace = self.pace.lock().expect("nobody panics with it");
         pace.note(self.start.elapsed(), position);
     }
 
-    /// How long it will go on at the pace of now; none while nobody can tell.
+    /// Returns the time left at the present pace, or `None` while it is unknown.
     pub fn left(&self) -> Option<Duration> {
         self.pace.lock().expect("nobody panics with it").left()
     }
 
-    /// Says something that is to stay, above the bar; nothing when quiet.
+    /// Prints a line that stays, above the bar; nothing if quiet.
     pub fn say(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(clean(text)),
@@ -146,7 +148,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -154,23 +156,23 @@ impl Progress {
     }
 }
 
-/// How a bar of this template is drawn; `{left}` is the time that is left.
+/// Returns the style of a bar with this template; `{left}` is the time left.
 fn style(template: &str, pace: &Arc<Mutex<Pace>>) -> ProgressStyle {
     let pace = pace.clone();
     ProgressStyle::with_template(template)
         .expect("the template is fixed")
         .with_key("left", move |_: &ProgressState, out: &mut dyn Write| {
             let left = pace.lock().expect("nobody panics with it").left();
-            // Nobody is there to be told when a line cannot be drawn.
+            // A line that cannot be drawn has no reader.
             let _ = out.write_str(&left.map_or("?".to_string(), clock));
         })
         .progress_chars("█▉░")
 }
 
-/// The message with each line cut to the width of the terminal: a line that wraps would be drawn over and over.
+/// Cuts each line to the width of the terminal: a wrapped line would be drawn again and again.
 fn fit(message: &str) -> String {
     let width = streams::stderr().columns().map_or(80, usize::from);
-    // The lines after the first are moved in as the first one is.
+    // Lines after the first are indented as the first one is.
     let lines: Vec<String> = clean(message)
         .lines()
         .map(|line| line.chars().take(width.saturating_sub(3)).collect())
@@ -178,7 +180,7 @@ fn fit(message: &str) -> String {
     lines.join("\n  ")
 }
 
-/// `m:ss`, or `h:mm:ss`.
+/// Formats a duration as `m:ss` or `h:mm:ss`.
 pub fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);

@@ -1,27 +1,27 @@
-//! JSON as Python's `json` reads and writes it, which is how configs of models are written: with `NaN` and `Infinity`, which JSON
-//! does not have, and with numbers beyond all bounds, which are infinite.
+//! JSON as Python's `json` reads and writes it, which is how model configs are written: with `NaN`
+//! and `Infinity`, which JSON lacks, and with numbers too large for a double, which are infinite.
 //!
-//! Numbers of `serde_json` are finite. Such a word stands as a string of its letters, so that whoever wants a number refuses it by
-//! its name, and who looks for another field never minds.
+//! Numbers of `serde_json` are finite. Such a word is kept as a string of its letters: a reader
+//! that wants a number rejects it by name, and readers of other fields do not mind.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
 use serde_json::Value;
 
-use crate::client::lenient::{escape, mended, unmarked};
+use crate::lenient_json::{escape, mended, unmarked};
 
-/// The words, the longer before those that they begin with.
+/// Python's words, each before the words it contains.
 const WORDS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
 
-/// Reads JSON as Python does.
+/// Parses JSON as Python does.
 ///
 /// # Errors
 ///
-/// On what Python would not read, either.
+/// When Python would not parse it either.
 pub fn parse(json: &[u8]) -> serde_json::Result<Value> {
     let json = unmarked(json);
-    // Next to all files are JSON, whose errors point at the place then.
+    // Nearly all files are valid JSON, so that errors point at the right place.
     serde_json::from_slice(json).or_else(|error| match strict(json) {
         Cow::Borrowed(_) => Err(error),
         Cow::Owned(strict) => serde_json::from_slice(&strict),
@@ -69,7 +69,7 @@ fn write(value: &Value, depth: usize, out: &mut String) {
     }
 }
 
-/// The JSON with Python's words in quotes, and with U+FFFD for halves of surrogate pairs.
+/// Returns the JSON with Python's words in quotes, and with U+FFFD for halves of surrogate pairs.
 fn strict(json: &[u8]) -> Cow<'_, [u8]> {
     mended(json, |text, in_string| match text[0] {
         b'\\' if in_string => escape(text),
@@ -78,7 +78,7 @@ fn strict(json: &[u8]) -> Cow<'_, [u8]> {
     })
 }
 
-/// The length of the number or word that a text begins with, and what to write in its place, if anything.
+/// Returns the length of the number or word at the start of a text, and its replacement, if any.
 fn number(text: &[u8]) -> (usize, Cow<'static, [u8]>) {
     let length = text
         .iter()
@@ -86,7 +86,7 @@ fn number(text: &[u8]) -> (usize, Cow<'static, [u8]>) {
         .count();
     let text = std::str::from_utf8(&text[..length]).unwrap_or_default();
     let word = WORDS.into_iter().find(|word| *word == text);
-    // Rust knows more words for what is not finite than Python.
+    // Rust knows more words for infinite numbers than Python.
     let digits = text.bytes().any(|byte| byte.is_ascii_digit());
     let beyond = text.parse().ok().filter(|n: &f64| digits && n.is_infinite());
     let beyond = beyond.map(|n| if n > 0.0 { "Infinity" } else { "-Infinity" });

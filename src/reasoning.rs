@@ -1,28 +1,28 @@
-//! What a model thinks aloud, apart from what it answers.
+//! Separates a model's reasoning from its answer.
 //!
-//! Servers with a parser for it hand reasoning over in a field of its own. Others leave it in the
-//! text, between marks that each family of models has its own of; where a chat template writes the
-//! opening one, only the closing one arrives.
+//! Servers with a reasoning parser return it in a field of its own. Others leave it in the text,
+//! between marks that differ by model family. If the chat template writes the opening mark, only
+//! the closing one is in the text.
 
 mod ends;
 mod forms;
 mod mark;
 
 pub use ends::end;
-use mark::{Kind, Mark};
+use mark::{Mark, MarkKind};
 use regex::Regex;
 use std::sync::LazyLock;
 
-/// A text in its two parts.
+/// A response split into its two parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Split {
-    /// What stood between marks of reasoning.
+pub struct SplitResponse {
+    /// The text between the marks.
     pub reasoning: String,
-    /// The rest.
+    /// All other text.
     pub answer: String,
 }
 
-/// A message's head in OpenAI's Harmony format, with the channel that it goes to.
+/// The header of a message in OpenAI's Harmony format, with its channel.
 static CHANNEL: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r"(?i)(?:<\|start\|>\s*assistant\s*)?(?:<\|channel\|>)?(analysis|commentary|final)\b[^<\n]{0,80}(?:<\|constrain\|>\w*)?<\|message\|>",
@@ -30,35 +30,37 @@ static CHANNEL: LazyLock<Regex> = LazyLock::new(|| {
     .expect("a fixed pattern")
 });
 
-/// What ends a message there.
+/// The end of a message in that format.
 static MESSAGE_END: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"<\|(?:end|return|call)\|>|<\|start\|>\s*assistant\s*$").expect("a fixed pattern")
 });
 
-/// Takes reasoning out of a text; none where there is none.
+/// Splits a text into reasoning and answer; `None` if it has no reasoning.
 ///
-/// A closing mark without an opening one makes everything before it reasoning, an opening mark
-/// without a closing one everything behind it. A mark in quotation marks is talked about and marks
-/// nothing. A word that may be an element of any XML counts where an answer begins, if it is closed
-/// and something follows; alone it closes what was never opened if it stands at the edge of a line.
-pub fn split(text: &str) -> Option<Split> {
+/// A closing mark without an opening one makes everything before it reasoning; an opening mark
+/// without a closing one, everything after it. A mark in quotation marks does not count. A tag that
+/// could also be ordinary XML counts at the beginning of an answer, if it is closed and text
+/// follows. Without an opening tag, its closing tag counts at the edge of a line.
+pub fn split(text: &str) -> Option<SplitResponse> {
     let split = channels(text)
         .or_else(|| forms::split(text))
         .or_else(|| marks(text))?;
     let end = end(&split.answer).unwrap_or(split.answer.len());
     let answer = forms::unwrapped(&split.answer[..end]).to_string();
-    Some(Split { answer, ..split })
+    Some(SplitResponse { answer, ..split })
 }
 
-/// Whether a mark is in a text that should have none left.
+/// Whether a text contains a mark. A text without reasoning has none.
 pub fn has_marks(text: &str) -> bool {
-    mark::marks(text).any(|mark| mark.kind == Kind::Sure && !is_quoted(text, &mark)) || CHANNEL.is_match(text)
+    mark::marks(text).any(|mark| mark.kind == MarkKind::Sure && !is_quoted(text, &mark))
+        || CHANNEL.is_match(text)
 }
 
-fn channels(text: &str) -> Option<Split> {
+/// Splits a text in OpenAI's Harmony format.
+fn channels(text: &str) -> Option<SplitResponse> {
     let heads: Vec<_> = CHANNEL.captures_iter(text).collect();
     let first = heads.first()?.get(0)?;
-    // Words before the first head: an answer, if anything.
+    // Text before the first header is part of the answer, if there is any.
     let (mut reasoning, mut answer) = (String::new(), text[..first.start()].trim().to_string());
     for (i, head) in heads.iter().enumerate() {
         let begin = head.get(0)?.end();
@@ -77,18 +79,20 @@ fn channels(text: &str) -> Option<Split> {
         };
         part.push_str(message.trim_start());
     }
-    Some(Split { reasoning, answer })
+    Some(SplitResponse { reasoning, answer })
 }
 
-fn marks(text: &str) -> Option<Split> {
+/// Splits a text by marks of reasoning.
+fn marks(text: &str) -> Option<SplitResponse> {
     let marks: Vec<Mark> = mark::marks(text).filter(|mark| !is_quoted(text, mark)).collect();
     let (mut reasoning, mut answer) = (String::new(), String::new());
-    // Where the text goes on, and within which block; a block of a word is known by it.
+    // The byte at which the text goes on; the name of the block that it is in; the depth of nested
+    // blocks of that name.
     let (mut at, mut block, mut depth) = (0, None::<&str>, 0);
     let mut found_any = false;
     for (i, mark) in marks.iter().enumerate() {
         let (opens, rest) = (mark.opens, &marks[i + 1..]);
-        // Within code that was passed over.
+        // The mark is in code that was skipped.
         if mark.range.start < at {
             continue;
         }
@@ -121,15 +125,15 @@ fn marks(text: &str) -> Option<Split> {
         Some(_) => push(&mut reasoning, text[at..].trim()),
         None => answer.push_str(&text[at..]),
     }
-    found_any.then_some(Split { reasoning, answer })
+    found_any.then_some(SplitResponse { reasoning, answer })
 }
 
-/// Where a text goes on behind a block. What the model put between its thoughts and its answer is
-/// neither's.
+/// The byte at which the text goes on after a block. White space between reasoning and answer
+/// belongs to neither.
 fn after(text: &str, mark: &Mark, before: &str) -> usize {
     let rest = &text[mark.range.end..];
     let space = rest.len() - rest.trim_start().len();
-    // Behind a word, one sign of what divides it from the next is kept.
+    // After a word, one white space character is kept.
     let keeps = before
         .chars()
         .next_back()
@@ -141,6 +145,7 @@ fn after(text: &str, mark: &Mark, before: &str) -> usize {
         }
 }
 
+/// Appends text to the reasoning, on a new line.
 fn push(reasoning: &mut String, more: &str) {
     if !reasoning.is_empty() && !more.is_empty() {
         reasoning.push('\n');
@@ -148,7 +153,7 @@ fn push(reasoning: &mut String, more: &str) {
     reasoning.push_str(more);
 }
 
-/// Whether a mark is talked about: in quotation marks, or within code on its line.
+/// Whether a mark is quoted: in quotation marks, or in inline code.
 fn is_quoted(text: &str, mark: &Mark) -> bool {
     let (before, after) = (&text[..mark.range.start], &text[mark.range.end..]);
     let is_quote = |c: char| matches!(c, '`' | '"' | '\'' | '“' | '”' | '‘' | '’' | '«' | '»');
@@ -158,15 +163,16 @@ fn is_quoted(text: &str, mark: &Mark) -> bool {
     in_quotes || (ticks(line.0) % 2 == 1 && ticks(line.1) > 0)
 }
 
-/// Whether a mark, opened once more within a block, closes it: some models write the same at both
-/// ends. Then nothing else closes it, and something follows.
+/// Whether a second opening mark closes the block, since some models write the same mark at both
+/// ends. It does if no other mark closes the block, and text follows.
 fn closes_itself(text: &str, mark: &Mark, rest: &[Mark]) -> bool {
-    mark.kind == Kind::Sure
-        && !rest.iter().any(|mark| mark.kind == Kind::Sure)
+    mark.kind == MarkKind::Sure
+        && !rest.iter().any(|mark| mark.kind == MarkKind::Sure)
         && !text[mark.range.end..].trim().is_empty()
 }
 
-/// Where the fenced code ends that a mark is in, unless the text begins with it.
+/// The end of the fenced code that a mark is in; `None` if it is in none, or if the text begins
+/// with it.
 fn code_end(text: &str, mark: &Mark) -> Option<usize> {
     let (before, after) = (&text[..mark.range.start], &text[mark.range.end..]);
     let is_inside = before.matches("```").count() % 2 == 1;
@@ -176,34 +182,34 @@ fn code_end(text: &str, mark: &Mark) -> Option<usize> {
     Some(mark.range.end + end)
 }
 
-/// Whether a whole block stands within fenced code, and so is what was asked for.
+/// Whether a complete block is in fenced code. Then it is part of the answer.
 fn is_code(text: &str, mark: &Mark, rest: &[Mark]) -> bool {
     let close = rest.iter().find(|other| !other.opens && other.name == mark.name);
     let end = code_end(text, mark);
     end.zip(close).is_some_and(|(end, close)| close.range.end <= end)
 }
 
-/// Whether a mark opens reasoning. One that may be something else stands where an answer begins,
-/// behind a label at most, or where the text does; and it has an end and something behind that.
+/// Whether a mark opens reasoning. One that could be something else must be at the beginning of an
+/// answer, after a label at most, or at the beginning of the text. It must be closed, and text must
+/// follow.
 fn begins_a_block(text: &str, mark: &Mark, rest: &[Mark]) -> bool {
     let before = text[..mark.range.start].trim();
     let line = before.rsplit('\n').next().unwrap_or_default().trim();
     let is_label =
         line.len() <= 30 && line.ends_with([':', '.', ')']) && line.split_whitespace().count() <= 3;
     let is_there = match mark.kind {
-        Kind::Sure => return true,
-        Kind::Word => before.is_empty() || is_label,
-        Kind::Ordinary => before.is_empty(),
+        MarkKind::Sure => return true,
+        MarkKind::Word => before.is_empty() || is_label,
+        MarkKind::Ordinary => before.is_empty(),
     };
     let end = rest.iter().find(|other| !other.opens && other.name == mark.name);
     is_there && end.is_some_and(|end| !text[end.range.end..].trim().is_empty())
 }
 
-/// Whether a mark closes reasoning that no mark opened, since a template did. One that may be
-/// something else is the first of its name, stands at the edge of a line, and closes nothing that
-/// looks like XML.
+/// Whether a mark closes reasoning that the chat template opened. One that could be something else
+/// must be the first of its name, be at the edge of a line, and not follow other XML.
 fn ends_a_block(text: &str, mark: &Mark, earlier: &[Mark]) -> bool {
-    if mark.kind == Kind::Sure {
+    if mark.kind == MarkKind::Sure {
         return true;
     }
     let (before, after) = (&text[..mark.range.start], &text[mark.range.end..]);
@@ -335,7 +341,7 @@ mod tests {
             "Score: [reasoning] behind it",
             "In HTML it is &lt;think&gt; and &lt;/think&gt;",
             "Use `<think>hm</think>` for it.",
-            "Split at the mark:\n```python\ntext = \"<think>hm</think> Rome\"\n```\nThat is all.",
+            "SplitResponse at the mark:\n```python\ntext = \"<think>hm</think> Rome\"\n```\nThat is all.",
             "**Final Answer**\nRome",
             "```python\nprint(5)\n```\nprints 5",
             "<details><summary>More</summary>Thinking hard</details> Rome",
@@ -345,7 +351,7 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing is lost and nothing is invented.
+        /// No text is lost or added.
         #[test]
         fn every_letter_is_in_one_part(pieces in prop::collection::vec("(<think>|</think>|<reasoning>|</reasoning>|\\[THINK\\]|[x-z]{1,3}|\n| )", 0..16)) {
             let text = pieces.concat();

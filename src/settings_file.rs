@@ -1,4 +1,4 @@
-//! Files that settings are read from, whole but never without bound: a path may lead to a device, or to a pipe that has no end.
+//! Reads settings files whole, but bounded: a path may lead to a device or an endless pipe.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,20 +6,21 @@ use std::path::Path;
 
 use anyhow::anyhow;
 
-/// Bytes of a file in JSON or Jinja. A model's config has some thousand, a chat template some ten thousand.
+/// The most bytes of a JSON or Jinja file. Configs of models have some thousand, chat templates
+/// some ten thousand.
 pub const LONGEST: u64 = 16 << 20;
 
-/// Bytes of a file in TOML, which takes fifty times as much while it is parsed.
+/// The most bytes of a TOML file, which takes fifty times its size while it is parsed.
 pub const LONGEST_TOML: u64 = 1 << 20;
 
-/// How much of a line an error shows.
+/// How many characters of a line an error shows.
 const SHOWN: usize = 80;
 
-/// The bytes of the file, of which there may be `longest`.
+/// Reads the file, which may have up to `longest` bytes.
 ///
 /// # Errors
 ///
-/// As of [`File::open`], and where there are more. The caller names the file.
+/// As [`File::open`], and when it is longer. The caller names the file.
 pub fn read(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(longest + 1).read_to_end(&mut bytes)?;
@@ -33,11 +34,11 @@ pub fn read(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The same of a text.
+/// Reads a text file of up to `longest` bytes.
 ///
 /// # Errors
 ///
-/// As of [`read`], and where it is not UTF-8.
+/// As [`read`], and when it is not UTF-8.
 pub fn read_text(path: &Path, longest: u64) -> io::Result<String> {
     String::from_utf8(read(path, longest)?).map_err(|error| {
         let error = format!(
@@ -48,7 +49,7 @@ pub fn read_text(path: &Path, longest: u64) -> io::Result<String> {
     })
 }
 
-/// What is wrong with the TOML `text` of the file `name`: the line, and as much of it as one can read.
+/// Describes an error in the TOML `text` of the file `name`: the line, and what is there.
 pub fn toml_error(name: &str, text: &str, error: &toml::de::Error, hint: &str) -> anyhow::Error {
     let place = error
         .span()

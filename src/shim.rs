@@ -1,20 +1,28 @@
-//! What libtorch's binding lacks: the functions of `csrc/shim.h` and the CPU kernels of `csrc/kernels.h`, made safe. The
-//! only place, but for `dlopen`, that calls C.
+//! Safe functions over the C++ of `csrc`: the parts of libtorch that `tch` lacks (`csrc/shim.h`),
+//! the CPU kernels (`csrc/kernels.h`), and the GPU kernels (`csrc/gpu`). Apart from `dlopen`, this
+//! is the only module that calls C.
 //!
-//! A kernel takes what it was made for, see [`usable`]: contiguous bf16 or fp32 on the CPU, on a thread that holds
-//! [`Inference`]. Everything else goes the way of libtorch's own operations, which the callers keep beside it.
+//! Kernels take contiguous bf16 or fp32 tensors on the CPU, on a thread that holds [`Inference`];
+//! see [`usable`]. For everything else, callers have a path in libtorch's own operations.
 //!
-//! Shapes: `n` tokens, `d` features, `h` query heads, `k` key/value heads, `s` slots of a cache, `c` tokens of a slot,
-//! `v` vocabulary, `g` groups of it.
+//! Shapes: `n` tokens, `d` features, `h` query heads, `k` key/value heads, `s` slots of a cache,
+//! `c` tokens of a slot, `v` vocabulary, `g` groups of it.
 #![allow(unsafe_code)]
 
 pub mod attention;
+pub mod context;
+pub mod gpu;
 mod gradient;
 mod kernels;
 mod linear;
 pub mod memory;
 pub mod nf4;
+pub mod nvml;
 pub mod optimizers;
+pub mod paged;
+#[cfg_attr(not(test), allow(dead_code))]
+pub mod trace;
+pub mod transfer;
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int};
@@ -34,8 +42,9 @@ thread_local! {
     static INFERENCE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// While this is held, this thread computes without gradients and by the kernels where it can. Training does not hold it,
-/// also where it records nothing: what it computes once without and once with gradients must be the same to the last bit.
+/// While held, this thread computes without gradients, and with the kernels where it can. Training
+/// does not hold it even where it records nothing: what it computes once without and once with
+/// gradients must be equal to the last bit.
 pub struct Inference {
     before: bool,
     _no_grad: NoGradGuard,
@@ -51,7 +60,7 @@ impl Inference {
     }
 }
 
-/// Whether this thread holds [`Inference`].
+/// Returns whether this thread holds [`Inference`].
 pub fn holds() -> bool {
     INFERENCE.get()
 }
@@ -62,13 +71,17 @@ impl Drop for Inference {
     }
 }
 
-/// Whether the kernels take these tensors: bf16 or fp32 alike, contiguous, on the CPU, on a
-/// thread that holds [`Inference`].
+/// Returns whether the kernels take these tensors: all bf16 or all fp32, contiguous, on the CPU, on
+/// a thread that holds [`Inference`].
 pub fn usable(tensors: &[&Tensor]) -> bool {
+    #[cfg(test)]
+    if trace::operations_are_forced() {
+        return false;
+    }
     holds() && alike(tensors)
 }
 
-/// Whether memory is what the kernels read it as.
+/// Returns whether the kernels can read the memory of these tensors.
 fn alike(tensors: &[&Tensor]) -> bool {
     let kind = tensors[0].kind();
     matches!(kind, Kind::BFloat16 | Kind::Float)
@@ -77,7 +90,7 @@ fn alike(tensors: &[&Tensor]) -> bool {
             .all(|x| x.kind() == kind && x.device() == Device::Cpu && x.is_contiguous())
 }
 
-/// Calls a function of the shim; its error is libtorch's.
+/// Calls a function of the shim. Its error has libtorch's words.
 fn checked(call: impl FnOnce(*mut c_char, usize) -> c_int) -> Result<(), TchError> {
     let mut error = [0 as c_char; 512];
     match call(error.as_mut_ptr(), error.len()) {
@@ -92,17 +105,17 @@ fn checked(call: impl FnOnce(*mut c_char, usize) -> c_int) -> Result<(), TchErro
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    /// Numbers that are not round, of both signs, the same every time.
+    /// Returns the same numbers every time, of both signs, none of them round.
     pub fn numbers(size: &[i64], kind: Kind, seed: i64) -> Tensor {
         let count: i64 = size.iter().product();
         let x = (Tensor::arange(count, (Kind::Double, Device::Cpu)) * 0.7371 + seed as f64).sin() * 2.3;
         x.reshape(size).to_kind(kind)
     }
 
-    /// The largest difference, relative to 1 and the larger of both.
+    /// Returns the largest difference, relative to the larger of both plus 1.
     pub fn apart(a: &Tensor, b: &Tensor) -> f64 {
         let (a, b) = (a.to_kind(Kind::Double), b.to_kind(Kind::Double));
         ((&a - &b).abs() / (a.abs().maximum(&b.abs()) + 1.0))
@@ -110,7 +123,8 @@ mod tests {
             .double_value(&[])
     }
 
-    /// One step of a type at 1, which is how far two roundings of nearly the same number can be apart.
+    /// Returns the distance from 1 to the next number of a type: two roundings of nearly equal
+    /// numbers differ by at most that.
     pub fn step(kind: Kind) -> f64 {
         if kind == Kind::Float { 3e-6 } else { 1.0 / 128.0 }
     }

@@ -1,76 +1,60 @@
-//! Signals that ask a command to end, and what must not stay behind when they do.
+//! Signals that ask a command to end.
 //!
-//! A command that has something open or unfinished ends at once with code 130, and nothing of it
-//! stays ([`watch`], [`crate::leave`]). One that can come to an end of its own listens itself
-//! ([`Requests`]). What `kill -9` leaves, the next run removes (`atomic_file::scratch`, `store::file::lock`).
+//! A command that has something open or unfinished ends at once with code 130 and leaves nothing
+//! behind ([`crate::leave`]). A command that can end cleanly by itself listens to the signals
+//! ([`ShutdownSignals`]). The next run removes what `kill -9` leaves (`atomic_file::scratch`,
+//! `store::file::lock`).
 
 use std::future::poll_fn;
 use std::io;
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use rustix::process::{Signal as SystemSignal, set_parent_process_death_signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::leave;
-
-/// Ctrl-C, what `kill` sends, and what the system sends when a terminal is closed.
+/// Ctrl-C, the signal of `kill`, and the signal of a closing terminal.
 pub(crate) const ASKING: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
 /// Whether the command listens itself.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Those of [`ASKING`] that are heard. What whoever started us wants ignored stays ignored: `nohup`
-/// does so, and shells do with Ctrl-C for what a script runs in the background.
-fn heard() -> impl Iterator<Item = i32> {
+/// Whether the command listens to the signals itself.
+pub(crate) fn are_taken() -> bool {
+    TAKEN.load(Ordering::SeqCst)
+}
+
+/// The signals of [`ASKING`] that are not ignored. A signal that our parent wants ignored stays
+/// ignored: `nohup` does that, and shells do it with Ctrl-C for background commands of a script.
+pub(crate) fn heard() -> impl Iterator<Item = i32> {
     ASKING.into_iter().filter(|&signal| !is_ignored(signal))
 }
 
-/// From now on a signal ends the process at once and leaves nothing behind, unless the command
-/// listens itself.
-pub(crate) fn watch() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // Without them everything works but for this.
-        let Ok(mut signals) = Signals::new(heard()) else {
-            return;
-        };
-        let wait = move || {
-            for _ in signals.forever() {
-                if !TAKEN.load(Ordering::SeqCst) {
-                    leave::at_once();
-                }
-            }
-        };
-        let _ = std::thread::Builder::new().name("signals".into()).spawn(wait);
-    });
-}
-
-/// Requests to end, for a command that comes to an end of its own.
+/// Requests to end, for a command that ends cleanly by itself.
 #[derive(Debug)]
-pub struct Requests(Vec<Signal>);
+pub struct ShutdownSignals(Vec<Signal>);
 
-impl Requests {
-    /// From now on no signal ends the process, but is a request. Must be called within a runtime.
+impl ShutdownSignals {
+    /// Listens from now on: a signal no longer ends the process. Must be called within a tokio
+    /// runtime.
     ///
     /// # Errors
     ///
-    /// When the system lets nobody listen.
-    pub fn listen() -> io::Result<Requests> {
+    /// When the system does not allow it.
+    pub fn listen() -> io::Result<ShutdownSignals> {
         let signals = heard().map(|number| signal(SignalKind::from_raw(number)));
-        let requests = Requests(signals.collect::<io::Result<_>>()?);
-        // Last: whoever does not listen yet would miss it.
+        let signals = ShutdownSignals(signals.collect::<io::Result<_>>()?);
+        // Last, since a signal before that would be missed.
         TAKEN.store(true, Ordering::SeqCst);
-        Ok(requests)
+        Ok(signals)
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub async fn next(&mut self) {
         poll_fn(|context| {
             let came = |signal: &mut Signal| signal.poll_recv(context).is_ready();
-            // All are asked, so that each wakes us.
+            // All are polled, so that each wakes us.
             match self.0.iter_mut().map(came).filter(|&came| came).count() {
                 0 => Poll::Pending,
                 _ => Poll::Ready(()),
@@ -80,8 +64,46 @@ impl Requests {
     }
 }
 
-/// Whether the process was started with the signal ignored. Where the system does not say, it is
-/// not.
+/// Requests to pause (Ctrl-Z), for a command whose work is done by another process.
+#[derive(Debug)]
+pub struct PauseSignals(Option<Signal>);
+
+impl PauseSignals {
+    /// Listens from now on: a request no longer stops the process. One that our parent wants
+    /// ignored stays ignored. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not allow it.
+    pub fn listen() -> io::Result<PauseSignals> {
+        let listen = || signal(SignalKind::from_raw(SIGTSTP));
+        Ok(PauseSignals((!is_ignored(SIGTSTP)).then(listen).transpose()?))
+    }
+
+    /// Waits for the next request.
+    pub async fn next(&mut self) {
+        match &mut self.0 {
+            Some(requests) => {
+                requests.recv().await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// The environment variable with which a process is started that is to end with its parent.
+pub const ENDS_WITH_PARENT: &str = "EWE_ENDS_WITH_PARENT";
+
+/// If the process was started so, has the system ask it to end as soon as its parent has, even if
+/// that was killed. It stays so when the process becomes another program.
+pub fn end_with_parent() {
+    if std::env::var_os(ENDS_WITH_PARENT).is_some() {
+        // Without it, the process goes on to its end.
+        let _ = set_parent_process_death_signal(Some(SystemSignal::TERM));
+    }
+}
+
+/// Whether the process was started with the signal ignored; false if the system does not tell.
 fn is_ignored(signal: i32) -> bool {
     let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
         return false;

@@ -1,18 +1,22 @@
-//! Standard output and standard error as a program must take them: a disk may be full behind them, a terminal gone, a
-//! descriptor closed before we began.
+//! Standard output and standard error, made safe: the disk behind them may be full, the terminal
+//! gone, the descriptor closed before the process began.
 //!
-//! Output is data: what cannot be written is an error of the command ([`stdout`], [`finish`]). What goes to standard error
-//! is told to whoever listens: where nobody does, the work goes on. The standard library's macros panic in both cases, so
-//! `clippy.toml` forbids them, and macros of this file with the same names take their place in both binaries.
+//! Output is data: what cannot be written is an error of the command ([`stdout`], [`finish`]).
+//! Standard error is for whoever listens; if nobody does, the work goes on. The standard library's
+//! macros panic in both cases, so `clippy.toml` forbids them, and macros of the same names in this
+//! file replace them in both binaries.
 //!
-//! A terminal is sent nothing that it would obey, whoever writes: names of files, rows, and what servers say are texts of
-//! others. Where a command line gives standard output to a file that is written (`--out -`), what is said about the work goes to
-//! standard error ([`keep_for_data`]).
+//! A terminal never receives characters that it would obey, such as escape sequences: file names,
+//! rows and answers of servers are other people's texts. If a command line gives standard output to
+//! a file being written (`--out -`), messages about the work go to standard error
+//! ([`keep_for_data`]).
 
+pub mod json;
 mod visible;
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -21,42 +25,42 @@ pub use visible::Visible;
 use crate::text::clean;
 use visible::Cleaner;
 
-/// Tells a line on standard error, as the standard library's does; where nobody listens nothing happens.
+/// Prints a line to standard error, like the standard library's macro. Ignores errors.
 #[macro_export]
 macro_rules! eprintln {
     () => { $crate::streams::tell(::std::format_args!("\n")) };
     ($($what:tt)*) => { $crate::streams::tell(::std::format_args!("{}\n", ::std::format_args!($($what)*))) };
 }
 
-/// Tells something on standard error, as the standard library's does; where nobody listens nothing happens.
+/// Prints to standard error, like the standard library's macro. Ignores errors.
 #[macro_export]
 macro_rules! eprint {
     ($($what:tt)*) => { $crate::streams::tell(::std::format_args!($($what)*)) };
 }
 
-/// Writes a line to standard output, as the standard library's does. Where it cannot be written the command goes on to its
-/// end, and fails there ([`finish`]).
+/// Prints a line to standard output, like the standard library's macro. If it cannot be written,
+/// the command goes on and fails at its end ([`finish`]).
 #[macro_export]
 macro_rules! println {
     () => { $crate::streams::say(::std::format_args!("\n")) };
     ($($what:tt)*) => { $crate::streams::say(::std::format_args!("{}\n", ::std::format_args!($($what)*))) };
 }
 
-/// Writes to standard output, as the standard library's does. Where it cannot be written the command goes on to its end,
-/// and fails there ([`finish`]).
+/// Prints to standard output, like the standard library's macro. If it cannot be written, the
+/// command goes on and fails at its end ([`finish`]).
 #[macro_export]
 macro_rules! print {
     ($($what:tt)*) => { $crate::streams::say(::std::format_args!($($what)*)) };
 }
 
-/// The first thing that could not be said.
+/// The first error of [`say`].
 static UNSAID: Mutex<Option<io::Error>> = Mutex::new(None);
 
 fn unsaid() -> MutexGuard<'static, Option<io::Error>> {
     UNSAID.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the macros do.
+/// Implements `print!` and `println!`.
 #[doc(hidden)]
 pub fn say(what: fmt::Arguments<'_>) {
     if let Err(error) = stdout().write_fmt(what) {
@@ -64,11 +68,11 @@ pub fn say(what: fmt::Arguments<'_>) {
     }
 }
 
-/// Writes what is still in a buffer of standard output.
+/// Flushes standard output.
 ///
 /// # Errors
 ///
-/// When it cannot be written, or something before it could not.
+/// When it cannot be written, or an earlier print could not.
 pub fn finish() -> io::Result<()> {
     let rest = cleaner().end();
     let flushed = stdout()
@@ -77,30 +81,35 @@ pub fn finish() -> io::Result<()> {
     unsaid().take().map_or(flushed, Err)
 }
 
-/// What the macros do.
+/// Implements `eprint!` and `eprintln!`.
 #[doc(hidden)]
 pub fn tell(what: fmt::Arguments<'_>) {
-    // It may quote rows, names of files, and what servers say.
+    // The text may quote rows, file names and answers of servers.
     let _ = stderr().write_all(clean(&what.to_string()).as_bytes());
 }
 
-/// Standard error, which takes everything and never fails.
+/// Standard error, which accepts everything and never fails.
 #[derive(Debug, Clone, Copy)]
 pub struct Stderr;
 
-/// Standard error for those who need a writer.
+/// Returns standard error as a writer.
 pub fn stderr() -> Stderr {
     Stderr
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is where it is made safe")]
 impl Stderr {
-    /// Whether somebody looks at it.
+    /// Whether it is a terminal.
     pub fn is_terminal(self) -> bool {
         io::stderr().is_terminal()
     }
 
-    /// How many columns the terminal has, if it is one.
+    /// Returns it as the standard output of a process that is started.
+    pub fn for_child(self) -> Stdio {
+        Stdio::from(io::stderr())
+    }
+
+    /// The width of the terminal in columns, if it is one.
     pub fn columns(self) -> Option<u16> {
         terminal_size::terminal_size_of(io::stderr()).map(|(width, _)| width.0)
     }
@@ -109,7 +118,7 @@ impl Stderr {
 #[expect(clippy::disallowed_methods, reason = "this is where it is made safe")]
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // What nobody can read is as good as written.
+        // Nobody could read it anyway.
         let _ = io::stderr().write_all(bytes);
         Ok(bytes.len())
     }
@@ -118,32 +127,32 @@ impl Write for Stderr {
         Ok(())
     }
 
-    /// A line is written at once, so that those of other processes do not come in between.
+    /// Writes a line at once, so that lines of other processes do not come in between.
     fn write_fmt(&mut self, what: fmt::Arguments<'_>) -> io::Result<()> {
         let _ = io::stderr().write_all(what.to_string().as_bytes());
         Ok(())
     }
 }
 
-/// Standard output, the place of results; its errors say so.
+/// Standard output for results. Its errors name it.
 #[derive(Debug, Clone, Copy)]
 pub struct Stdout;
 
-/// Standard output. Whoever writes much takes a buffer around it, and flushes that. Where it is kept for data, what is written
-/// here goes to standard error.
+/// Returns standard output. Wrap it in a buffer, and flush that, to write a lot. While it is kept
+/// for data, what is written here goes to standard error.
 pub fn stdout() -> Stdout {
     Stdout
 }
 
-/// Whether standard output has data that no message may come between.
+/// Whether standard output is kept for data, which messages must not interrupt.
 static KEPT: AtomicBool = AtomicBool::new(false);
 
-/// Keeps standard output for what is written by [`data`].
+/// Keeps standard output for the writer of [`data`].
 pub fn keep_for_data() {
     KEPT.store(true, Ordering::Relaxed);
 }
 
-/// What was written last may end within a character.
+/// Holds the bytes of a character that the last write did not complete.
 static CLEANER: Mutex<Cleaner> = Mutex::new(Cleaner::new());
 
 fn cleaner() -> MutexGuard<'static, Cleaner> {
@@ -152,12 +161,12 @@ fn cleaner() -> MutexGuard<'static, Cleaner> {
 
 #[expect(clippy::disallowed_methods, reason = "this is where it is made safe")]
 impl Stdout {
-    /// Whether somebody looks at it.
+    /// Whether it is a terminal.
     pub fn is_terminal(self) -> bool {
         io::stdout().is_terminal()
     }
 
-    /// Fails where the process began without one.
+    /// Fails if the process began without standard output.
     pub fn is_open(self) -> io::Result<()> {
         still_there()
     }
@@ -187,12 +196,14 @@ impl Write for Stdout {
     }
 }
 
-/// Standard output for data, which a terminal shows and does not obey. Errors do not say what they are of.
+/// Returns standard output for data. A terminal shows it and does not obey it. Errors do not name
+/// the stream.
 pub fn data() -> Visible<Plain> {
     Visible::new(Plain, stdout().is_terminal())
 }
 
-/// Standard output for lines whose texts were cleaned and which have escape sequences of ours around them.
+/// Returns standard output for lines that are cleaned already and have ewe's own escape sequences
+/// around them.
 pub fn styled() -> Styled {
     Styled
 }
@@ -211,7 +222,7 @@ impl Write for Styled {
     }
 }
 
-/// Standard output as it is, below all that has a word in what it is sent.
+/// Standard output as it is, without cleaning.
 #[derive(Debug)]
 pub struct Plain;
 
@@ -226,7 +237,7 @@ impl Write for Plain {
     }
 }
 
-/// The error of standard output, which says what it is of.
+/// Adds the name of the stream to an error of standard output.
 pub(crate) fn refused(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot write to standard output: {error}"))
 }
@@ -238,8 +249,8 @@ fn still_there() -> io::Result<()> {
     }
 }
 
-/// Whether the process began without a standard output. Before `main` the standard library opens `/dev/null` in the
-/// place of a descriptor that is closed, and data would be lost without a word.
+/// Whether the process began without standard output. Before `main`, the standard library opens
+/// `/dev/null` in place of a closed descriptor, and data would be lost silently.
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
 #[cfg(any(target_os = "linux", target_os = "macos"))]
@@ -248,25 +259,27 @@ mod before_main {
     use super::{CLOSED, Ordering};
     use std::os::fd::BorrowedFd;
 
-    // Called by the loader. Nothing of the standard library is set up yet, and nothing of it is used.
+    // Called by the loader, before the standard library is set up; uses nothing of it.
     #[used]
     #[cfg_attr(target_os = "linux", unsafe(link_section = ".init_array"))]
     #[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__mod_init_func"))]
     static LOOK: extern "C" fn() = look;
 
     extern "C" fn look() {
-        // Safety: the descriptor is borrowed for a question that a closed one answers with an error.
+        // Safety: the descriptor is borrowed for a query that fails harmlessly if it is closed.
         let stdout = unsafe { BorrowedFd::borrow_raw(libc::STDOUT_FILENO) };
         let open = rustix::io::fcntl_getfd(stdout).is_ok();
         CLOSED.store(!open, Ordering::Relaxed);
     }
 }
 
-/// Before this process becomes another program: what was closed is closed again, so that the other one sees it.
+/// Prepares to become another program: closes standard output again if it was closed at the start,
+/// so that the other program notices.
 #[allow(unsafe_code)]
 pub fn hand_over() {
     if CLOSED.load(Ordering::Relaxed) {
-        // Safety: the descriptor is the standard library's stand-in, and nobody writes to it any more.
+        // Safety: the descriptor is the standard library's stand-in, and nobody writes to it any
+        // more.
         unsafe { libc::close(libc::STDOUT_FILENO) };
     }
 }

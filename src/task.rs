@@ -1,4 +1,12 @@
-//! Tasks as plain data: the values that stages exchange. This file imports nothing of ours.
+//! The values that stages exchange: tasks, and verdicts on them. Nothing of ewe is imported here.
+
+mod export;
+mod reason;
+mod verdict;
+
+pub use export::{ExportRow, OptionalFields};
+pub use reason::Reason;
+pub use verdict::{Candidate, InstanceCandidate, Nearest, TaskRef, Verdict};
 
 use std::{fmt, str::FromStr};
 
@@ -7,20 +15,20 @@ use serde::{Deserialize, Serialize};
 /// One pair of input and output.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Instance {
-    /// What the instruction is applied to; empty where the instruction says everything.
+    /// The text that the instruction applies to; empty where it needs none.
     pub input: String,
-    /// The right answer.
+    /// The expected answer.
     pub output: String,
 }
 
 /// An instruction with its instances.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
-    /// A short name for people, such as `ticket_routing`; of a Dolly row, its category.
+    /// A short name for people, such as `ticket_routing`; the category of a Dolly row.
     pub name: Option<String>,
-    /// What is to be done.
+    /// The text that says what to do.
     pub instruction: String,
-    /// At least one for a task that is trained on; an instruction without any stays out of the dataset.
+    /// Inputs with their outputs. The dataset leaves out tasks without any.
     pub instances: Vec<Instance>,
     /// Whether the answer is one of a few labels.
     pub is_classification: bool,
@@ -30,28 +38,38 @@ pub struct Task {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
-    /// Written by an expert; what generation starts from.
+    /// Written by an expert. Generation starts from these.
     Seed,
-    /// Written by a model and let through by the filter.
+    /// Written by a model and accepted by the filter.
     Machine,
-    /// Read from a file in one of the field's formats.
+    /// Read from a file.
     Import,
 }
 
-/// What people think of a task.
+/// A person's decision on a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Review {
-    /// Nobody has looked yet. The task is in the dataset.
+    /// Nobody has decided yet. The task is in the dataset.
     Pending,
-    /// Somebody wants it in the dataset.
+    /// The task is in the dataset.
     Accepted,
-    /// Somebody wants it out of the dataset. The row stays.
+    /// The task is not in the dataset. Its row stays in the file.
     Rejected,
 }
 
+/// On which side of evaluation a task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// It may be trained on, and shown in prompts.
+    Train,
+    /// It is held out: neither trained on nor shown in prompts that generate tasks.
+    Eval,
+}
+
 impl Origin {
-    /// All of them, in the order of the walk.
+    /// All origins, in the order in which they enter a dataset.
     pub const ALL: [Origin; 3] = [Origin::Seed, Origin::Machine, Origin::Import];
 
     /// The word in the database, in JSON and on the command line.
@@ -65,7 +83,7 @@ impl Origin {
 }
 
 impl Review {
-    /// All of them.
+    /// All decisions.
     pub const ALL: [Review; 3] = [Review::Pending, Review::Accepted, Review::Rejected];
 
     /// The word in the database, in JSON and on the command line.
@@ -74,6 +92,19 @@ impl Review {
             Review::Pending => "pending",
             Review::Accepted => "accepted",
             Review::Rejected => "rejected",
+        }
+    }
+}
+
+impl Split {
+    /// Both sides.
+    pub const ALL: [Split; 2] = [Split::Train, Split::Eval];
+
+    /// The word in JSON and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Split::Train => "train",
+            Split::Eval => "eval",
         }
     }
 }
@@ -109,5 +140,16 @@ impl FromStr for Review {
             .into_iter()
             .find(|review| review.as_str() == word)
             .ok_or_else(|| format!("unknown review `{word}`: one of pending, accepted, rejected"))
+    }
+}
+
+impl FromStr for Split {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        Split::ALL
+            .into_iter()
+            .find(|split| split.as_str() == word)
+            .ok_or_else(|| format!("unknown split `{word}`: one of train, eval"))
     }
 }

@@ -1,18 +1,25 @@
 //! `ewe-torch`: everything with tensors, on top of the `ewe` library. In reading order:
 //!
+//! - [`gguf`]: the file format of llama.cpp.
 //! - [`model`]: GPT-J, GPT-NeoX, the Llama family, Gemma 3; shared layers, weights, the KV cache.
-//! - [`engine`]: token generation: the running batch, sampling, shared prefixes.
-//! - [`eval`], [`chat`]: `complete`, `score`; `chat`, `serve`.
+//! - [`engine`]: token generation: the running batch, sampling, the prefix cache.
+//! - [`eval`], [`chat`]: `complete`, `score`, `influence`; `chat`, `serve`.
 //! - [`train`]: `train`, `plan`, `selftest`.
-//! - [`shim`]: what libtorch's binding lacks, in C++.
+//! - [`shim`]: what `tch` lacks of libtorch, in C++.
 
-// For its macros, which take the place of the standard library's.
+// For its macros, which replace those of the standard library.
 #[macro_use]
 extern crate ewe;
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "ewe-torch computes with libtorch on Linux only; --no-default-features builds `ewe` without it"
+);
 
 mod chat;
 mod engine;
 mod eval;
+mod gguf;
 mod model;
 mod shim;
 mod train;
@@ -22,9 +29,19 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use engine::handle::LocalBackend;
+use engine::questions::QuestionBackend;
 use ewe::backend::Backend;
-use ewe::cli::args::local::{Engine, Place};
+use ewe::cli::args::local::{DeviceArgs, EngineArgs};
 use ewe::cli::{self, Cli, Command};
+use ewe::job::compare::ModelChoice;
+use ewe::job::rows::PromptFormat;
+use ewe::pipeline::compare::{Models, Role};
+use ewe::pipeline::evaluate::models::{EvalModels, EvalRole, LikelihoodRow, TokenLoss};
+use futures::future::BoxFuture;
+
+/// Requests at once of `ewe generate`, `ewe judge`, `ewe eval` and `ewe compare` on the CPU where
+/// --batch is absent.
+const DEFAULT_BATCH: u16 = 24;
 
 fn main() -> ExitCode {
     let cli = match cli::parse() {
@@ -41,29 +58,62 @@ fn run(cli: &Cli) -> Result<u8> {
     match &cli.command {
         Command::Generate(args) => generate(args, quiet),
         Command::Judge(args) => judge(args, quiet),
-        Command::Train(args) => train::run::run(args, quiet),
-        Command::Merge(args) => train::out::merge::run(args, quiet).map(|()| 0),
-        Command::Complete(args) => eval::complete::run(args, quiet).map(|()| 0),
-        Command::Score(args) => eval::score::run(args, quiet).map(|()| 0),
-        Command::Chat(args) => chat::terminal::run(args, quiet).map(|()| 0),
-        Command::Serve(args) => chat::serve::run(args, quiet),
-        Command::Plan(args) => train::plan::run(args),
-        Command::Selftest(args) => train::selftest::run(args),
+        Command::Eval(args) => {
+            let models = EvaluatedModels { args, quiet };
+            on_a_runtime(cli::models::eval::run_with(args, quiet, &models))
+        }
+        Command::Compare(args) => on_a_runtime(cli::models::compare::run_with(
+            args,
+            quiet,
+            &ComparedModels { args, quiet },
+        )),
+        Command::Train(args) => train::run::run(&args.job(&cli.options)?, quiet),
+        Command::Merge(args) => train::out::merge::run(&args.job(), quiet).map(|()| 0),
+        Command::Complete(args) => eval::complete::run(&args.job()?, quiet).map(|()| 0),
+        Command::Score(args) => eval::score::run(&args.job()?, quiet),
+        Command::Influence(args) => eval::influence::run(&args.job()?, quiet),
+        Command::Chat(args) => chat::terminal::run(&args.job(), quiet).map(|()| 0),
+        Command::Serve(args) => chat::serve::run(&args.job()?, quiet),
+        Command::Plan(args) => match args.serve_job() {
+            Some(job) => engine::plan::run(&job),
+            None => train::plan::run(&args.job()),
+        },
+        Command::Selftest(args) => selftest(args),
+        Command::Doctor(_) => doctor(),
         _ => anyhow::bail!("`ewe-torch` does not do this\nhint: run it through `ewe`"),
     }
 }
 
-/// `ewe generate` with the engine as the model.
+/// Prints the tensor half's part of `ewe doctor`, which starts this program for it.
+fn doctor() -> Result<u8> {
+    let facts = model::device::report()
+        .into_iter()
+        .map(|(name, value)| (name, value.into()));
+    let facts: serde_json::Map<String, serde_json::Value> = facts.collect();
+    println!("{}", ewe::streams::json::pretty(&facts)?);
+    Ok(0)
+}
+
+/// Runs `ewe selftest`, or one of its parts.
+fn selftest(args: &cli::models::selftest::Args) -> Result<u8> {
+    match &args.workload {
+        Some(file) => train::selftest::workload::run(file, &args.device),
+        None if args.kernels => train::selftest::kernels::run(&args.device, args.json),
+        None => train::selftest::run(&args.device, args.json),
+    }
+}
+
+/// Runs `ewe generate` with a local model.
 fn generate(args: &cli::data::generate::Args, quiet: bool) -> Result<u8> {
     on_a_runtime(async {
-        // A dataset that cannot be used is said before a model is loaded.
+        // Before the model is loaded, so that an unusable dataset shows at once.
         let grow = cli::data::generate::open(args).await?;
         let backend = local(args.model.as_deref(), &args.place, &args.engine, quiet)?;
         grow.run(args, quiet, &backend, None).await
     })
 }
 
-/// `ewe judge` with the engine as the model.
+/// Runs `ewe judge` with a local model.
 fn judge(args: &cli::data::judge::Args, quiet: bool) -> Result<u8> {
     on_a_runtime(async {
         let judge = cli::data::judge::open(args).await?;
@@ -72,7 +122,75 @@ fn judge(args: &cli::data::judge::Args, quiet: bool) -> Result<u8> {
     })
 }
 
-/// Does something with a dataset, and closes that whichever way it ends.
+/// The models of `ewe compare`, of which at least one is local.
+struct ComparedModels<'a> {
+    args: &'a cli::models::compare::Args,
+    quiet: bool,
+}
+
+impl Models for ComparedModels<'_> {
+    fn open<'a>(&'a self, choice: &'a ModelChoice, role: Role) -> BoxFuture<'a, Result<Box<dyn Backend>>> {
+        Box::pin(async move {
+            let (path, adapter) = match choice {
+                ModelChoice::Endpoint { url, model } => return self.args.endpoint(url, model, role).await,
+                ModelChoice::Local { path, adapter } => (path, adapter),
+            };
+            let spec = self.args.place.spec(path, adapter.as_deref());
+            let limits = self.args.engine.limits(DEFAULT_BATCH);
+            let backend = match role {
+                Role::Judge => QuestionBackend::open_either(&spec, limits)?,
+                Role::A | Role::B => {
+                    QuestionBackend::open(&spec, limits, &PromptFormat::Chat(self.args.template.clone()))?
+                }
+            };
+            if !self.quiet {
+                eprintln!("{}: {}", role.as_str(), backend.line());
+            }
+            Ok(Box::new(backend) as Box<dyn Backend>)
+        })
+    }
+}
+
+/// The models of `ewe eval`, of which at least one is local.
+struct EvaluatedModels<'a> {
+    args: &'a cli::models::eval::Args,
+    quiet: bool,
+}
+
+impl EvalModels for EvaluatedModels<'_> {
+    fn open(&self, role: EvalRole) -> BoxFuture<'_, Result<Box<dyn Backend>>> {
+        Box::pin(async move {
+            let limits = self.args.engine.limits(DEFAULT_BATCH);
+            let place = &self.args.place;
+            let backend = match (role, &self.args.model, &self.args.judge) {
+                (EvalRole::Evaluated, Some(model), _) => {
+                    let spec = place.spec(model, self.args.adapter.as_deref());
+                    QuestionBackend::open(&spec, limits, &self.args.format())?
+                }
+                (EvalRole::Judge, _, Some(ModelChoice::Local { path, adapter })) => {
+                    QuestionBackend::open_either(&place.spec(path, adapter.as_deref()), limits)?
+                }
+                _ => return self.args.endpoint(role).await,
+            };
+            if !self.quiet {
+                eprintln!("{}", backend.line());
+            }
+            Ok(Box::new(backend) as Box<dyn Backend>)
+        })
+    }
+
+    fn likelihood(
+        &self,
+        rows: &[LikelihoodRow<'_>],
+        show: &mut dyn FnMut(usize),
+    ) -> Option<Result<Vec<Option<TokenLoss>>>> {
+        let model = self.args.model.as_deref()?;
+        let spec = self.args.place.spec(model, self.args.adapter.as_deref());
+        Some(eval::likelihood::of(&spec, &self.args.format(), rows, show))
+    }
+}
+
+/// Runs `work` on a dataset, and closes the dataset however it ends.
 fn on_a_runtime(work: impl Future<Output = Result<u8>>) -> Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -84,10 +202,15 @@ fn on_a_runtime(work: impl Future<Output = Result<u8>>) -> Result<u8> {
     })
 }
 
-fn local(model: Option<&Path>, place: &Place, engine: &Engine, quiet: bool) -> Result<LocalBackend> {
-    let model = model.expect("`ewe` hands over only what names a model");
-    let config = eval::complete::config(engine, 24);
-    let backend = LocalBackend::open(model, None, &place.device, &place.dtype, config)?;
+/// Opens the local model that writes or judges tasks.
+fn local(
+    model: Option<&Path>,
+    device: &DeviceArgs,
+    engine: &EngineArgs,
+    quiet: bool,
+) -> Result<LocalBackend> {
+    let model = model.expect("`ewe` starts this program for a local model only");
+    let backend = engine::open::batched(&device.spec(model, None), engine.limits(DEFAULT_BATCH))?;
     if !quiet {
         eprintln!("{}: {}", backend.model(), backend.budget_line());
     }

@@ -1,6 +1,6 @@
-//! Folders that are never half-written: made beside their place and renamed. Where an empty folder
-//! stands already, which may be another disk, or all that its owner may write to, it stays, and
-//! what was made within it moves up.
+//! Folders that are never half-written: made beside their destination and renamed. An empty folder
+//! that exists already stays, since it may be another disk, or all that its owner may write to;
+//! what was made within it is then moved up.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 
-use super::scratch::{self, Scratch};
+use super::scratch::{self, ScratchFolder};
 
-/// A folder that is being written. Dropped before [`Folder::commit`], it leaves what was there.
+/// A folder being written. Dropped before [`Folder::commit`], it leaves the old one as it was.
 #[derive(Debug)]
 pub struct Folder {
-    scratch: Scratch,
+    scratch: ScratchFolder,
     /// Where it is made: in the scratch folder, under its own name.
     path: PathBuf,
     place: PathBuf,
@@ -22,20 +22,20 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Starts what shall be at `place`, where nothing is or an empty folder.
+    /// Starts the folder `place`, which must be missing or empty.
     ///
     /// # Errors
     ///
-    /// When nothing can be written there, or another process has begun the same.
+    /// When nothing can be written there, or another process is writing the same folder.
     pub fn begin(place: &Path) -> anyhow::Result<Folder> {
         let name = place.file_name().unwrap_or(OsStr::new("folder"));
         let is_standing = place.is_dir();
         let scratch = if is_standing {
-            Scratch::within(place)
+            ScratchFolder::within(place)
         } else {
             super::check_new(place)?;
             super::make_folder(super::parent(place))?;
-            Scratch::beside(place)
+            ScratchFolder::beside(place)
         };
         let scratch = scratch.with_context(|| super::cannot_write(place))?;
         let path = scratch.path().join(name);
@@ -55,23 +55,23 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Where it is made.
+    /// The path where it is made.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// An error of writing to it, by its place: nobody knows the path where it is made.
+    /// Rewrites an error about it to name its destination: nobody knows the temporary path.
     pub fn told(&self, error: &anyhow::Error) -> anyhow::Error {
         let (path, place) = (self.path.display(), self.place.display());
         anyhow!(format!("{error:#}").replace(&path.to_string(), &place.to_string()))
     }
 
-    /// Puts it in its place, safe from a loss of power. Where a folder stands there, files whose
-    /// names are `last` come after all others, so that they tell that it is whole.
+    /// Moves it into place, safe against power loss. Within an existing folder, files whose names
+    /// are `last` are moved after all others, so that they show that the folder is complete.
     ///
     /// # Errors
     ///
-    /// When the disk refuses, or something came to be there; the message names the place.
+    /// When the disk refuses, or something has appeared there. The message names the destination.
     pub fn commit(self, last: impl Fn(&OsStr) -> bool) -> anyhow::Result<()> {
         let moved = match self.is_standing {
             true => self.move_up(last),
@@ -93,10 +93,10 @@ impl Folder {
         super::sync(&self.place)
     }
 
-    /// Whether somebody else who lives is making a folder of this name for the same place.
+    /// Whether another living process is making a folder of this name for the same destination.
     fn has_rivals(&self, name: &OsStr) -> bool {
         let beside = super::parent(self.scratch.path());
-        // What the dead left was swept.
+        // The leftovers of dead processes have been swept already.
         let others = fs::read_dir(beside).into_iter().flatten().flatten();
         let others = others.filter(|entry| scratch::is_named(&entry.file_name()));
         let mut folders = others.map(|entry| entry.path().join(name));

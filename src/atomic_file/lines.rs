@@ -1,4 +1,4 @@
-//! JSON lines on their way into a file.
+//! Files of JSON lines.
 
 use std::{
     io::{self, BufWriter, Write},
@@ -10,24 +10,24 @@ use serde::Serialize;
 
 use super::AtomicFile;
 
-/// A file of JSON lines, which appears whole or not at all. Every error names the path.
+/// A file of JSON lines that appears whole or not at all. Every error names the path.
 #[derive(Debug)]
 pub struct Lines {
     out: BufWriter<AtomicFile>,
 }
 
 impl Lines {
-    /// Starts to write what shall be at `path`.
+    /// Starts writing the file at `path`.
     ///
     /// # Errors
     ///
-    /// Those of [`AtomicFile::begin`].
+    /// As [`AtomicFile::begin`].
     pub fn begin(path: &Path) -> anyhow::Result<Lines> {
         let out = BufWriter::new(AtomicFile::begin(path)?);
         Ok(Lines { out })
     }
 
-    /// Writes a value as a line.
+    /// Writes a value as one line.
     ///
     /// # Errors
     ///
@@ -52,7 +52,7 @@ impl Lines {
         written.with_context(|| self.cannot_write())
     }
 
-    /// Writes out what is still in a buffer, so that a disk without room is known before the end.
+    /// Writes out the buffer, so that a full disk is noticed before the end.
     ///
     /// # Errors
     ///
@@ -62,11 +62,11 @@ impl Lines {
         flushed.with_context(|| self.cannot_write())
     }
 
-    /// Puts the file in its place.
+    /// Moves the file into place.
     ///
     /// # Errors
     ///
-    /// Those of [`AtomicFile::commit`].
+    /// As [`AtomicFile::commit`].
     pub fn commit(mut self) -> anyhow::Result<()> {
         self.flush()?;
         let context = self.cannot_write();

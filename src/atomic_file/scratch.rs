@@ -1,98 +1,80 @@
-//! Folders for what is not finished yet, beside where it will be. Nobody else can look into one; it is locked as long as
-//! its process lives, and what a killed process left is removed by the next one that writes to the same place.
+//! Temporary folders for unfinished files, beside their destination. Only the owner can look into
+//! one. It is locked as long as its process lives; leftovers of a killed process are removed by the
+//! next one that writes to the same place.
 
 use std::{
-    collections::BTreeSet,
     ffi::OsStr,
     fs::{self, DirBuilder, File, TryLockError},
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::signals;
+use crate::leave::{self, registry};
 
-/// What the names of all of them begin with.
+/// The beginning of every scratch folder's name.
 const PREFIX: &str = ".ewe-tmp-";
 
-/// Whether an entry of a directory has the name of one. Whoever it is of, it is nothing to stay.
+/// Whether a directory entry is named like a scratch folder of any process, which never stays.
 pub fn is_named(name: &OsStr) -> bool {
     name.to_string_lossy().starts_with(PREFIX)
 }
 
-/// Those of this process.
-static OURS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-
-fn ours() -> MutexGuard<'static, BTreeSet<PathBuf>> {
-    OURS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A folder that is gone when this is dropped, when a signal ends the process, or, at the latest, with the next run.
+/// A temporary folder. It is removed when this is dropped, when a signal ends the process, or at
+/// the latest by the next run.
 #[derive(Debug)]
-pub struct Scratch {
+pub struct ScratchFolder {
     path: PathBuf,
-    /// None where the file system knows no locks; then nobody dares to sweep, either.
+    /// `None` if the file system has no locks; then nobody sweeps either.
     _lock: Option<File>,
 }
 
-impl Scratch {
-    /// Makes one in the directory that `target` is or will be in, so that a file can be renamed from here to there.
+impl ScratchFolder {
+    /// Makes one in the directory of `target`, so that a file can be renamed from here to there.
     ///
     /// # Errors
     ///
-    /// What the system says; the path is not in it.
-    pub fn beside(target: &Path) -> io::Result<Scratch> {
-        Scratch::within(super::parent(target))
+    /// The system's error, without a path.
+    pub fn beside(target: &Path) -> io::Result<ScratchFolder> {
+        ScratchFolder::within(super::parent(target))
     }
 
     /// Makes one in this directory.
     ///
     /// # Errors
     ///
-    /// What the system says; the path is not in it.
-    pub fn within(directory: &Path) -> io::Result<Scratch> {
-        signals::watch();
+    /// The system's error, without a path.
+    pub fn within(directory: &Path) -> io::Result<ScratchFolder> {
+        leave::on_signals();
         sweep(directory);
         loop {
-            // A signal that comes now waits until the folder is known.
-            let mut ours = ours();
+            // A signal that arrives now waits until the folder is registered.
+            let mut ours = registry::scratch_folders();
             let path = make(directory)?;
             match locked(&path) {
                 Locked::Held(lock) => {
                     ours.insert(path.clone());
-                    return Ok(Scratch { path, _lock: lock });
+                    return Ok(ScratchFolder { path, _lock: lock });
                 }
-                // Somebody's sweep was faster than our lock.
+                // Another process swept it before we locked it.
                 Locked::Swept => {}
             }
         }
     }
 
-    /// Where it is.
+    /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-impl Drop for Scratch {
+impl Drop for ScratchFolder {
     fn drop(&mut self) {
-        let mut ours = ours();
-        // What cannot be removed now, the next run removes.
+        let mut ours = registry::scratch_folders();
+        // The next run removes what cannot be removed now.
         let _ = fs::remove_dir_all(&self.path);
         ours.remove(&self.path);
     }
-}
-
-/// Removes all that this process has not finished. Whoever wants to begin something new waits as long as the result is held.
-#[must_use]
-pub(crate) fn remove_all() -> impl Drop {
-    let ours = ours();
-    for path in ours.iter() {
-        // Somebody may be making a file in it just now.
-        (0..10).find(|_| fs::remove_dir_all(path).is_ok() || !path.exists());
-    }
-    ours
 }
 
 enum Locked {
@@ -119,7 +101,8 @@ fn is_at(folder: &File, path: &Path) -> bool {
     identity(open) == identity(there)
 }
 
-/// Removes the folders of processes that are no more. They hold their lock as long as they live, whatever their number.
+/// Removes the folders of dead processes. A living process holds its lock, whatever its process
+/// number.
 fn sweep(directory: &Path) {
     let Ok(entries) = fs::read_dir(directory) else {
         return;
@@ -137,8 +120,8 @@ fn sweep(directory: &Path) {
     }
 }
 
-/// Makes a folder with a name that nobody has. The folder is made here and not by `tempfile`, in whose errors is a path that
-/// nobody knows, in place of the system's number.
+/// Makes a folder with a unique name. It is made here and not by `tempfile`, whose errors have a
+/// path that nobody knows in place of the system's error number.
 fn make(directory: &Path) -> io::Result<PathBuf> {
     let made = tempfile::Builder::new()
         .prefix(PREFIX)
@@ -163,9 +146,9 @@ mod tests {
         // Not ours, whatever its name.
         fs::write(directory.path().join(".ewe-tmp-notes"), "a file").unwrap();
         fs::create_dir(directory.path().join(".ewe")).unwrap();
-        let one = Scratch::within(directory.path()).unwrap();
+        let one = ScratchFolder::within(directory.path()).unwrap();
         assert!(!old.exists() && one.path().is_dir());
-        let other = Scratch::within(directory.path()).unwrap();
+        let other = ScratchFolder::within(directory.path()).unwrap();
         assert!(one.path().is_dir() && other.path().is_dir());
         drop((one, other));
         assert_eq!(left(directory.path()), 2);
@@ -174,7 +157,7 @@ mod tests {
     #[test]
     fn errors_name_no_path_that_nobody_knows() {
         let directory = tempfile::tempdir().unwrap();
-        let error = Scratch::within(&directory.path().join("missing")).unwrap_err();
+        let error = ScratchFolder::within(&directory.path().join("missing")).unwrap_err();
         assert_eq!(error.to_string(), "No such file or directory (os error 2)");
     }
 }

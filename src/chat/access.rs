@@ -1,4 +1,5 @@
-//! Who is let in: programs of this machine, or those who know the token; of web pages those of the sites that were allowed.
+//! Which requests are allowed: those of programs on this machine, or with the token; of web pages,
+//! those of allowed sites.
 
 use std::sync::Arc;
 
@@ -6,17 +7,18 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use ewe::http_server::guard::Stranger;
+use ewe::http_server::guard::AccessError;
 
 use super::error::ApiError;
-use super::serve::Server;
+use super::server::ServerState;
 
-/// Checks where a request comes from, and tells browsers which pages may read the answer.
-pub async fn guard(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+/// Checks where a request comes from, and adds the CORS headers that let allowed pages read the
+/// answer.
+pub async fn guard(State(server): State<Arc<ServerState>>, request: Request, next: Next) -> Response {
     let allowed = server.guard.allowed_origin(request.headers()).cloned();
     let mut response = match server.guard.admit(request.uri(), request.headers()) {
-        Err(stranger) => turned_away(&stranger).into_response(),
-        Ok(()) if allowed.is_some() && asks_first(&request) => preflight(request.headers()),
+        Err(error) => refusal(&error).into_response(),
+        Ok(()) if allowed.is_some() && is_preflight(&request) => preflight(request.headers()),
         Ok(()) if server.is_stopping() => ApiError::stopping().into_response(),
         Ok(()) => next.run(request).await,
     };
@@ -32,15 +34,15 @@ pub async fn guard(State(server): State<Arc<Server>>, request: Request, next: Ne
     response
 }
 
-/// Whether a browser asks what a page may do before it does it.
-fn asks_first(request: &Request) -> bool {
+/// Whether a request is a CORS preflight: a browser asks what a page may do before it does it.
+fn is_preflight(request: &Request) -> bool {
     request.method() == Method::OPTIONS
         && request
             .headers()
             .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// What a page of an allowed site may do.
+/// Answers a preflight of an allowed site.
 fn preflight(asked: &HeaderMap) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
@@ -48,7 +50,7 @@ fn preflight(asked: &HeaderMap) -> Response {
         header::ACCESS_CONTROL_ALLOW_METHODS,
         HeaderValue::from_static("GET, POST"),
     );
-    // Client libraries send headers of their own along.
+    // Client libraries add headers of their own.
     let wanted = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
     headers.insert(
         header::ACCESS_CONTROL_ALLOW_HEADERS,
@@ -64,18 +66,19 @@ fn preflight(asked: &HeaderMap) -> Response {
     response
 }
 
-fn turned_away(stranger: &Stranger) -> ApiError {
-    let hint = match stranger {
-        Stranger::OtherHost => "\nhint: --allow-host lets in those who know this machine by that name",
-        Stranger::OtherSite => "\nhint: --allow-origin lets pages of that site in",
+/// Returns the error for a request from elsewhere.
+fn refusal(error: &AccessError) -> ApiError {
+    let hint = match error {
+        AccessError::OtherHost => "\nhint: --allow-host lets in those who know this machine by that name",
+        AccessError::OtherSite => "\nhint: --allow-origin lets pages of that site in",
         _ => "",
     };
-    ApiError::new(StatusCode::FORBIDDEN, format!("{stranger}{hint}")).coded("forbidden")
+    ApiError::new(StatusCode::FORBIDDEN, format!("{error}{hint}")).coded("forbidden")
 }
 
-/// Lets in those who know the token.
+/// Refuses requests without the token, if there is one.
 pub async fn authorise(
-    State(server): State<Arc<Server>>,
+    State(server): State<Arc<ServerState>>,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {

@@ -1,4 +1,4 @@
-//! The answers to one request, sent whole or as they come.
+//! The answers to one request, sent as one JSON object or as server-sent events.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,43 +12,83 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::delta::{Delta, Deltas};
 use super::error::ApiError;
-use super::metrics::Tally;
-use super::serve::Server;
-use super::wire::{Head, usage};
+use super::metrics::RequestMetrics;
+use super::server::ServerState;
+use super::wire::{ResponseHead, usage};
 
-/// Answers under way. Dropping it gives them up.
-pub struct Answers {
-    /// What all their parts say.
-    pub head: Head,
-    /// Tokens of all prompts.
+/// Which answers to each prompt are sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Selection {
+    /// How many are generated.
+    pub of: usize,
+    /// How many of them are sent, those with the largest mean logprob.
+    pub best: usize,
+}
+
+impl Selection {
+    /// Returns the answers to send: of each prompt, the likeliest first if there is a choice.
+    fn chosen(self, answers: Vec<Delta>) -> Vec<Delta> {
+        if self.of == self.best {
+            return answers;
+        }
+        let mut answers = answers.into_iter();
+        let mut chosen = Vec::new();
+        loop {
+            let mut candidates: Vec<Delta> = answers.by_ref().take(self.of).collect();
+            if candidates.is_empty() {
+                return chosen;
+            }
+            candidates.sort_by(|a, b| mean_logprob(b).total_cmp(&mean_logprob(a)));
+            chosen.extend(candidates.into_iter().take(self.best));
+        }
+    }
+}
+
+/// Returns the mean logprob of an answer's tokens; 0 without any.
+fn mean_logprob(answer: &Delta) -> f32 {
+    let logprobs = answer.tokens.iter().filter_map(|token| token.logprobs.as_ref());
+    let (sum, count) = logprobs.fold((0.0, 0.0f32), |(sum, count), of| {
+        (sum + of.chosen.logprob, count + 1.0)
+    });
+    if count > 0.0 { sum / count } else { 0.0 }
+}
+
+/// Answers that are being generated. Dropping it cancels them.
+pub struct PendingAnswers {
+    /// The fields that all parts of the response share.
+    pub head: ResponseHead,
+    /// Tokens of all prompts together.
     pub prompt_tokens: usize,
-    /// What each choice begins with.
-    pub echoes: Vec<String>,
-    /// What comes.
-    pub pieces: Deltas,
-    /// Who made them.
-    pub server: Arc<Server>,
+    /// How many choices there are.
+    pub choices: usize,
+    /// Which of them are sent.
+    pub selection: Selection,
+    /// The deltas of all choices as they come.
+    pub deltas: Deltas,
+    /// The server that generates them.
+    pub server: Arc<ServerState>,
     /// Counts the request.
-    pub tally: Arc<Tally>,
-    /// Their places, free again once this is dropped.
+    pub metrics: Arc<RequestMetrics>,
+    /// Their places among the answers that run or wait, until this is dropped.
     pub _permit: OwnedSemaphorePermit,
 }
 
-impl Answers {
-    /// Waits for all of them.
+impl PendingAnswers {
+    /// Waits for all answers, and returns them as one JSON object.
     pub async fn whole(mut self) -> Result<Response, ApiError> {
-        let mut choices: Vec<Delta> = self.echoes.drain(..).map(beginning).collect();
-        while let Some(next) = self.pieces.next().await {
-            let (index, piece) = next.map_err(|error| ApiError::midway(&error))?;
-            self.tally.first_token();
-            choices[index].append(piece);
+        let mut choices = vec![Delta::default(); self.choices];
+        while let Some(next) = self.deltas.next().await {
+            let (index, delta) = next.map_err(|error| ApiError::midway(&error))?;
+            self.metrics.first_token();
+            choices[index].append(delta);
         }
         let completion_tokens = choices
             .iter()
             .filter_map(|choice| choice.end)
             .map(|(_, n)| n)
             .sum();
-        let bytes = &self.server.bytes;
+        let bytes = &self.server.token_bytes;
+        let choices = self.selection.chosen(choices);
         let whole = choices.iter().enumerate();
         let choices = whole
             .map(|(index, choice)| self.head.choice(index, choice, bytes))
@@ -59,26 +99,20 @@ impl Answers {
         Ok(Json(answer).into_response())
     }
 
-    /// Server-sent events, ended by `[DONE]`, or by an error if an answer fails. `counts` adds the numbers of tokens.
-    pub fn stream(self, counts: bool) -> Response {
-        self.tally.hand_to_stream();
-        let begun = vec![false; self.echoes.len()];
-        let flow = Flow {
+    /// Returns a stream of server-sent events. It ends with `[DONE]`, or with an error if an answer
+    /// fails. `has_usage` adds the numbers of tokens.
+    pub fn stream(self, has_usage: bool) -> Response {
+        self.metrics.hand_to_stream();
+        let begun = vec![false; self.choices];
+        let events = AnswerEvents {
             answers: self,
             begun,
-            counts,
+            has_usage,
             completion_tokens: 0,
         };
-        let events = stream::unfold(Some(flow), |flow| async { Some(flow?.advance().await) })
+        let events = stream::unfold(Some(events), |events| async { Some(events?.advance().await) })
             .flat_map(|data| stream::iter(data.into_iter().map(|data| Ok::<_, Infallible>(event(data)))));
         Sse::new(events).keep_alive(KeepAlive::default()).into_response()
-    }
-}
-
-fn beginning(echo: String) -> Delta {
-    Delta {
-        text: echo,
-        ..Delta::default()
     }
 }
 
@@ -86,56 +120,53 @@ fn event(data: String) -> Event {
     Event::default().data(data)
 }
 
-/// A stream of answers under way.
-struct Flow {
-    answers: Answers,
-    /// Of each choice, whether something was sent of it.
+/// The events of a stream of answers.
+struct AnswerEvents {
+    answers: PendingAnswers,
+    /// For each choice, whether a part of it was sent.
     begun: Vec<bool>,
-    counts: bool,
+    has_usage: bool,
     completion_tokens: usize,
 }
 
-impl Flow {
-    /// The data of the next events, and the flow unless it has ended.
-    async fn advance(mut self) -> (Vec<String>, Option<Flow>) {
-        match self.answers.pieces.next().await {
-            Some(Ok((index, piece))) => {
-                self.answers.tally.first_token();
-                self.completion_tokens += piece.end.map_or(0, |(_, tokens)| tokens);
-                (vec![self.data(index, piece)], Some(self))
+impl AnswerEvents {
+    /// Returns the data of the next events, and the stream unless it has ended.
+    async fn advance(mut self) -> (Vec<String>, Option<AnswerEvents>) {
+        match self.answers.deltas.next().await {
+            Some(Ok((index, delta))) => {
+                self.answers.metrics.first_token();
+                self.completion_tokens += delta.end.map_or(0, |(_, tokens)| tokens);
+                (vec![self.data(index, delta)], Some(self))
             }
             Some(Err(error)) => {
                 let refusal = ApiError::midway(&error);
-                self.answers.tally.ended(refusal.status.as_u16());
+                self.answers.metrics.ended(refusal.status.as_u16());
                 (vec![refusal.body().to_string()], None)
             }
             None => {
-                self.answers.tally.ended(200);
+                self.answers.metrics.ended(200);
                 (self.last(), None)
             }
         }
     }
 
-    fn data(&mut self, index: usize, mut piece: Delta) -> String {
+    /// Returns the data of an event with one delta.
+    fn data(&mut self, index: usize, delta: Delta) -> String {
         let first = !std::mem::replace(&mut self.begun[index], true);
-        if first {
-            let mut whole = beginning(std::mem::take(&mut self.answers.echoes[index]));
-            whole.append(piece);
-            piece = whole;
-        }
         let choice = self
             .answers
             .head
-            .delta(index, &piece, first, &self.answers.server.bytes);
-        self.answers.head.piece(vec![choice], None).to_string()
+            .delta(index, &delta, first, &self.answers.server.token_bytes);
+        self.answers.head.chunk(vec![choice], None).to_string()
     }
 
+    /// Returns the data of the last events.
     fn last(&self) -> Vec<String> {
         let usage = || usage(self.answers.prompt_tokens, self.completion_tokens);
         let counts: Option<Value> = self
-            .counts
-            .then(|| self.answers.head.piece(Vec::new(), Some(usage())));
-        let counts = counts.map(|piece| piece.to_string());
+            .has_usage
+            .then(|| self.answers.head.chunk(Vec::new(), Some(usage())));
+        let counts = counts.map(|chunk| chunk.to_string());
         counts.into_iter().chain(["[DONE]".to_string()]).collect()
     }
 }

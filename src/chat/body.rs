@@ -1,5 +1,6 @@
-//! How much of what strangers send is held and worked on at once. Sizes are looked at before any work: to read JSON takes a multiple
-//! of its bytes, to encode a text three hundred bytes for each.
+//! How many request bodies are held and processed at once. Sizes are checked before any work:
+//! parsing JSON takes a multiple of its bytes, encoding a text some 300 bytes for each of its
+//! bytes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,45 +12,47 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::ApiError;
 
-/// The largest body, in bytes: a million token ids are some seven.
+/// The largest body, in bytes. A million token ids take some 7 MB.
 const BODY_LIMIT: usize = 8 << 20;
 
-/// Bodies up to this are taken as they come.
+/// Bodies of up to this many bytes are read without a permit.
 const SMALL: usize = 64 << 10;
 
-/// Larger ones that are held at once.
+/// The most larger bodies that are held at once.
 const MOST_LARGE: usize = 8;
 
-/// Places for reading and encoding: a small body takes one, a large one half of them.
+/// Permits for parsing and encoding: a small body takes one, a large one half of them.
 const PLACES: u32 = 4;
 
-/// How long one may wait for either.
+/// The longest wait for a permit of either kind.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How deep lists and objects may lie within one another: deeper ones would be refused as no JSON once all of it is read.
+/// The deepest nesting of lists and objects. The parser would refuse a deeper one as invalid JSON,
+/// but only after reading all of it.
 const DEEPEST: usize = 128;
 
-/// The most values in a body, and of these the most that hold others or have a name. A million token ids are within it.
+/// The most values in a body, and the most of them that contain others or have a name. A million
+/// token ids are within these limits.
 const MOST_VALUES: usize = 1 << 20;
 const MOST_NESTED: usize = 1 << 16;
 
-/// Where bodies are taken in.
+/// The permits for reading bodies.
 #[derive(Debug)]
 pub struct BodyLimits {
     large: Arc<Semaphore>,
     work: Arc<Semaphore>,
 }
 
-/// A body, and the right to hold it.
+/// A body, with its permit.
 #[derive(Debug)]
 pub struct Body {
-    /// JSON, of no more values than are worked on.
+    /// JSON with at most [`MOST_VALUES`] values.
     pub json: Vec<u8>,
     _held: Option<OwnedSemaphorePermit>,
 }
 
 impl BodyLimits {
-    /// With nothing on it.
+    /// Returns all permits free.
     pub fn new() -> BodyLimits {
         BodyLimits {
             large: Arc::new(Semaphore::new(MOST_LARGE)),
@@ -59,8 +62,9 @@ impl BodyLimits {
 
     /// Reads a body of JSON.
     ///
-    /// Fails on another media type (which a browser may send to us from a stranger's page without asking), on a body that is
-    /// too large or comes too slowly, when too many large ones are held, and when the client leaves.
+    /// Fails on another media type (a browser sends some of them from foreign pages without a
+    /// preflight), on a body that is too large or too slow, when too many large ones are held, and
+    /// when the client disconnects.
     pub async fn body(&self, request: Request) -> Result<Body, ApiError> {
         if !is_json(request.headers()) {
             return Err(ApiError::new(
@@ -77,13 +81,13 @@ impl BodyLimits {
         let json = http_server::body(request, BODY_LIMIT)
             .await
             .map_err(|unread| ApiError::new(unread.status(), unread.to_string()))?;
-        sized(&json)?;
+        check_size(&json)?;
         Ok(Body { json, _held: held })
     }
 
-    /// Does what takes long and much memory with a body, while little else is done.
+    /// Runs `work`, which takes long and much memory, while few others do.
     ///
-    /// Fails as `work` does, and when others have been at it for too long.
+    /// Fails as `work` does, and when no permit is free for too long.
     pub async fn work<T>(
         &self,
         body: &Body,
@@ -95,6 +99,7 @@ impl BodyLimits {
     }
 }
 
+/// Waits for permits. Fails after [`PATIENCE`].
 async fn permitted(semaphore: &Arc<Semaphore>, places: u32) -> Result<OwnedSemaphorePermit, ApiError> {
     let permit = semaphore.clone().acquire_many_owned(places);
     match tokio::time::timeout(PATIENCE, permit).await {
@@ -105,6 +110,7 @@ async fn permitted(semaphore: &Arc<Semaphore>, places: u32) -> Result<OwnedSemap
     }
 }
 
+/// Whether the media type is JSON.
 fn is_json(headers: &HeaderMap) -> bool {
     headers
         .get(header::CONTENT_TYPE)
@@ -116,9 +122,9 @@ fn is_json(headers: &HeaderMap) -> bool {
         })
 }
 
-/// Fails on JSON of more values than are worked on, or with one too deep within others, which is no matter of size. What is no
-/// JSON may be anything.
-fn sized(json: &[u8]) -> Result<(), ApiError> {
+/// Fails on JSON with too many values, or with values nested too deeply, at any size. Bytes that
+/// are not JSON may pass.
+fn check_size(json: &[u8]) -> Result<(), ApiError> {
     let (mut values, mut nested, mut depth) = (1, 0, 0usize);
     let (mut in_text, mut escaped) = (false, false);
     for byte in json {
@@ -160,17 +166,17 @@ mod tests {
     #[test]
     fn values_are_counted_before_they_are_read() {
         let ids = |count: usize| format!(r#"{{"prompt": [{}1]}}"#, "1,".repeat(count - 1));
-        assert!(sized(ids(1_000_000).as_bytes()).is_ok());
-        assert!(sized(ids(1_100_000).as_bytes()).is_err());
-        // Not within a text, whatever it has in it.
+        assert!(check_size(ids(1_000_000).as_bytes()).is_ok());
+        assert!(check_size(ids(1_100_000).as_bytes()).is_err());
+        // Not within a text, whatever the text contains.
         let text = format!(r#"{{"prompt": "{}"}}"#, r#"\",[{:\\"#.repeat(300_000));
-        assert!(sized(text.as_bytes()).is_ok());
-        let status = |json: &str| sized(json.as_bytes()).err().map(|refusal| refusal.status);
+        assert!(check_size(text.as_bytes()).is_ok());
+        let status = |json: &str| check_size(json.as_bytes()).err().map(|refusal| refusal.status);
         for unit in ["[],", "{},", "{\"a\":1},", "[[1]],"] {
             let many = format!("[{}1]", unit.repeat(100_000));
             assert_eq!(status(&many), Some(StatusCode::PAYLOAD_TOO_LARGE), "{unit}");
         }
-        // Depth is another fault than size, whether it ends or not.
+        // Depth is another error than size, whether the nesting ends or not.
         for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
             let deep = |levels: usize| format!("{}1{}", open.repeat(levels), close.repeat(levels));
             assert_eq!(status(&deep(128)), None, "{open}");
@@ -181,7 +187,7 @@ mod tests {
             assert_eq!(status(&endless), Some(StatusCode::BAD_REQUEST), "{open}");
         }
         let map = format!(r#"{{"logit_bias": {{{}"x": 1}}}}"#, r#""1": 1, "#.repeat(100_000));
-        let refusal = sized(map.as_bytes()).unwrap_err();
+        let refusal = check_size(map.as_bytes()).unwrap_err();
         assert!(
             refusal
                 .message

@@ -9,18 +9,18 @@ use serde_json::{Value, json};
 /// Why a request is not served.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiError {
-    /// Says whose fault it is.
+    /// The status of the response.
     pub status: StatusCode,
-    /// For people.
+    /// The message, for people.
     pub message: String,
     /// The parameter at fault.
     pub param: Option<String>,
-    /// For programs.
+    /// The code, for programs.
     pub code: Option<&'static str>,
 }
 
 impl ApiError {
-    /// With nothing but a message.
+    /// Returns an error with only a message.
     pub fn new(status: StatusCode, message: impl Into<String>) -> ApiError {
         ApiError {
             status,
@@ -30,12 +30,12 @@ impl ApiError {
         }
     }
 
-    /// The request is at fault.
+    /// Returns the error of a bad request.
     pub fn bad(message: impl Into<String>) -> ApiError {
         ApiError::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// One of its parameters is.
+    /// Returns the error of a parameter.
     pub fn parameter(name: &str, message: impl Into<String>) -> ApiError {
         ApiError {
             param: Some(name.to_string()),
@@ -43,7 +43,7 @@ impl ApiError {
         }
     }
 
-    /// With a code for programs.
+    /// Adds a code for programs.
     pub fn coded(self, code: &'static str) -> ApiError {
         ApiError {
             code: Some(code),
@@ -51,12 +51,12 @@ impl ApiError {
         }
     }
 
-    /// There is too much to do.
+    /// Returns the error of a server that has too much to do.
     pub fn busy(message: impl Into<String>) -> ApiError {
         ApiError::new(StatusCode::TOO_MANY_REQUESTS, message).coded("too_many_requests")
     }
 
-    /// The server takes nothing new.
+    /// Returns the error of a server that takes no new requests.
     pub fn stopping() -> ApiError {
         ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -65,12 +65,18 @@ impl ApiError {
         .coded("stopping")
     }
 
-    /// What failed once the model had begun is no fault of the request.
+    /// Returns the error of an answer that failed after the model had begun, which is not the fault
+    /// of the request.
     pub fn midway(error: &BackendError) -> ApiError {
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+        match error {
+            BackendError::Overloaded(message) => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).coded("overloaded")
+            }
+            other => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, other.to_string()),
+        }
     }
 
-    /// The body, also sent as the last event of a stream that fails.
+    /// Returns the body. It is also the last event of a stream that fails.
     pub fn body(&self) -> Value {
         let kind = if self.status.is_server_error() {
             "server_error"
@@ -94,6 +100,9 @@ impl IntoResponse for ApiError {
             StatusCode::SERVICE_UNAVAILABLE if self.code == Some("stopping") => {
                 add(header::RETRY_AFTER, "5");
                 add(header::CONNECTION, "close");
+            }
+            StatusCode::SERVICE_UNAVAILABLE if self.code == Some("overloaded") => {
+                add(header::RETRY_AFTER, "1");
             }
             StatusCode::UNAUTHORIZED => add(header::WWW_AUTHENTICATE, "Bearer"),
             _ => {}

@@ -1,28 +1,28 @@
-//! The fields of a JSON object, taken one by one. What is wrong with one names it and quotes its value; what is left at the end
-//! is harmless, or refused by name.
+//! The fields of a JSON object, taken one by one. Errors name the field and quote its value. A
+//! field that is left at the end is harmless, or refused by name.
 
 use std::ops::RangeInclusive;
 
-use ewe::curate::plain::clean;
+use ewe::text::clean;
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
-use super::names::{self, Unserved};
+use super::names::{self, UnsupportedParameter};
 
-/// What is left of an object.
-pub struct Fields {
+/// The remaining fields of an object.
+pub struct JsonFields {
     left: Map<String, Value>,
-    /// What stands before the names in messages: nothing, or `messages[3].`.
+    /// The prefix of names in messages: empty, or `messages[3].`.
     place: String,
-    /// The names that were asked for.
+    /// The names that were taken.
     known: Vec<&'static str>,
 }
 
-impl Fields {
-    /// Of a body. Fails on what is not UTF-8, not JSON, or no object.
-    pub fn read(body: &[u8]) -> Result<Fields, ApiError> {
+impl JsonFields {
+    /// Reads a body. Fails unless it is UTF-8, JSON, and an object.
+    pub fn read(body: &[u8]) -> Result<JsonFields, ApiError> {
         match serde_json::from_slice(body) {
-            Ok(Value::Object(fields)) => Ok(Fields::of(fields, "")),
+            Ok(Value::Object(fields)) => Ok(JsonFields::of(fields, "")),
             Ok(other) => Err(ApiError::bad(format!(
                 "the body is {}, want a JSON object",
                 shown(&other)
@@ -31,9 +31,9 @@ impl Fields {
         }
     }
 
-    /// Of an object within a body, at `place`.
-    pub fn of(fields: Map<String, Value>, place: &str) -> Fields {
-        Fields {
+    /// Takes the fields of an object at `place` in a body.
+    pub fn of(fields: Map<String, Value>, place: &str) -> JsonFields {
+        JsonFields {
             left: fields,
             place: match place {
                 "" => String::new(),
@@ -43,25 +43,25 @@ impl Fields {
         }
     }
 
-    /// A name as messages write it.
+    /// Returns a name as messages write it.
     pub fn full(&self, name: &str) -> String {
         format!("{}{name}", self.place)
     }
 
-    /// The value of a field; null counts as absent.
+    /// Takes the value of a field; null counts as absent.
     pub fn take(&mut self, name: &'static str) -> Option<Value> {
         self.known.push(name);
-        // Moves the last one into the gap: their order says nothing.
+        // Moves the last field into the gap: order does not matter.
         self.left.swap_remove(name).filter(|value| !value.is_null())
     }
 
-    /// Takes the only one of several names of one thing, with the name that it has.
+    /// Takes a field that has several names. Returns its value with the name that was used.
     ///
-    /// Fails where two of them say something else.
+    /// Fails if two of the names have different values.
     pub fn one_of<T: PartialEq>(
         &mut self,
         names: &[&'static str],
-        mut read: impl FnMut(&mut Fields, &'static str) -> Result<Option<T>, ApiError>,
+        mut read: impl FnMut(&mut JsonFields, &'static str) -> Result<Option<T>, ApiError>,
     ) -> Result<Option<(&'static str, T)>, ApiError> {
         let mut found: Option<(&'static str, T)> = None;
         for &name in names {
@@ -82,14 +82,19 @@ impl Fields {
         Ok(found)
     }
 
-    /// Fails by name on what was not asked for, unless it is in `harmless`, or in `unserved` and says nothing.
-    pub fn end(self, harmless: &[(&'static str, &str)], unserved: &[&[Unserved]]) -> Result<(), ApiError> {
+    /// Fails by name on fields that were not taken, unless they are in `harmless`, or in
+    /// `unsupported` with a neutral value.
+    pub fn end(
+        self,
+        harmless: &[(&'static str, &str)],
+        unsupported: &[&[UnsupportedParameter]],
+    ) -> Result<(), ApiError> {
         for (name, value) in &self.left {
             if value.is_null() || harmless.iter().any(|(known, _)| known == name) {
                 continue;
             }
             let full = self.full(name);
-            let mut of_others = unserved.iter().flat_map(|list| list.iter());
+            let mut of_others = unsupported.iter().flat_map(|list| list.iter());
             let Some(field) = of_others.clone().find(|field| field.name == name) else {
                 let others = harmless.iter().map(|(known, _)| *known);
                 let others = others.chain(of_others.by_ref().map(|field| field.name));
@@ -101,7 +106,7 @@ impl Fields {
                 let message = format!("there is no parameter {}\nhint: {hint}", quoted(&full));
                 return Err(ApiError::parameter(&cut(&full), message).coded("unknown_parameter"));
             };
-            if !field.says_nothing(value) {
+            if !field.is_neutral(value) {
                 let mut message = format!("`{full}` is {}, and is not served here", shown(value));
                 if !field.instead.is_empty() {
                     message += &format!("\nhint: {}", field.instead);
@@ -112,7 +117,7 @@ impl Fields {
         Ok(())
     }
 
-    /// A number.
+    /// Takes a number.
     pub fn number(
         &mut self,
         name: &'static str,
@@ -131,7 +136,7 @@ impl Fields {
         }
     }
 
-    /// A whole number.
+    /// Takes a whole number.
     pub fn count(
         &mut self,
         name: &'static str,
@@ -152,7 +157,7 @@ impl Fields {
         }
     }
 
-    /// A whole number of either sign, as the 64 bits of it.
+    /// Takes a whole number of either sign, as its 64 bits.
     pub fn seed(&mut self, name: &'static str) -> Result<Option<u64>, ApiError> {
         let Some(value) = self.take(name) else {
             return Ok(None);
@@ -163,7 +168,7 @@ impl Fields {
         }
     }
 
-    /// True or false; none where it is absent.
+    /// Takes true or false; none if absent.
     pub fn flag(&mut self, name: &'static str) -> Result<Option<bool>, ApiError> {
         match self.take(name) {
             None => Ok(None),
@@ -172,7 +177,7 @@ impl Fields {
         }
     }
 
-    /// A text or a list of texts.
+    /// Takes a text or a list of texts.
     pub fn texts(&mut self, name: &'static str) -> Result<Vec<String>, ApiError> {
         let value = match self.take(name) {
             None => return Ok(Vec::new()),
@@ -186,27 +191,27 @@ impl Fields {
         texts.ok_or_else(|| self.wrong(name, &value, "a text or a list of texts"))
     }
 
-    /// An object, to be taken apart in turn.
-    pub fn object(&mut self, name: &'static str) -> Result<Option<Fields>, ApiError> {
+    /// Takes an object.
+    pub fn object(&mut self, name: &'static str) -> Result<Option<JsonFields>, ApiError> {
         match self.take(name) {
             None => Ok(None),
-            Some(Value::Object(fields)) => Ok(Some(Fields::of(fields, &self.full(name)))),
+            Some(Value::Object(fields)) => Ok(Some(JsonFields::of(fields, &self.full(name)))),
             Some(other) => Err(self.wrong(name, &other, "an object")),
         }
     }
 
-    /// The refusal of a field's value.
+    /// Returns the error of a field's value.
     pub fn wrong(&self, name: &str, value: &Value, want: &str) -> ApiError {
         wrong(&self.full(name), value, want)
     }
 }
 
-/// The refusal of a value.
+/// Returns the error of a value.
 pub fn wrong(name: &str, value: &Value, want: &str) -> ApiError {
     ApiError::parameter(name, format!("`{name}` is {}, want {want}", shown(value)))
 }
 
-/// A value on one line, the beginning of it where it is long.
+/// Returns a value on one line, cut if it is long.
 fn shown(value: &Value) -> String {
     const MOST: usize = 80;
     let text = value.to_string();
@@ -216,12 +221,12 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// A name from outside, in quotes; the beginning of it where it is long.
+/// Returns a name from a request in quotes, cut if it is long.
 pub fn quoted(name: &str) -> String {
     format!("`{}`", cut(name))
 }
 
-/// The beginning of a name from outside, without what a terminal would obey.
+/// Returns a name from a request, cut if it is long, with control characters made visible.
 pub fn cut(name: &str) -> String {
     const MOST: usize = 80;
     let mut text: String = clean(name).chars().take(MOST).collect();
@@ -233,11 +238,11 @@ pub fn cut(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::names::Nothing;
+    use super::super::names::NeutralValue;
     use super::*;
 
-    fn fields(body: &str) -> Fields {
-        Fields::read(body.as_bytes()).unwrap()
+    fn fields(body: &str) -> JsonFields {
+        JsonFields::read(body.as_bytes()).unwrap()
     }
 
     #[test]
@@ -276,21 +281,21 @@ mod tests {
             assert_eq!(message(got), want);
         }
         assert!(
-            Fields::read(b"{\"a\": \"\xff\"}")
+            JsonFields::read(b"{\"a\": \"\xff\"}")
                 .err()
                 .unwrap()
                 .message
                 .contains("not JSON")
         );
         assert!(
-            Fields::read("[".repeat(10_000).as_bytes())
+            JsonFields::read("[".repeat(10_000).as_bytes())
                 .err()
                 .unwrap()
                 .message
                 .contains("recursion")
         );
         assert!(
-            Fields::read(b"[1]")
+            JsonFields::read(b"[1]")
                 .err()
                 .unwrap()
                 .message
@@ -302,14 +307,14 @@ mod tests {
 
     #[test]
     fn what_is_left_is_harmless_or_refused_by_name() {
-        let unserved = [
-            Unserved::new("tools", &[Nothing::Empty], ""),
-            Unserved::new("typical_p", &[Nothing::Number(1.0)], "`min_p`"),
+        let unsupported = [
+            UnsupportedParameter::new("tools", &[NeutralValue::Empty], ""),
+            UnsupportedParameter::new("typical_p", &[NeutralValue::Number(1.0)], "`min_p`"),
         ];
         let end = |body: &str| {
             let mut fields = fields(body);
             let _ = fields.number("temperature", 0.0..=2.0);
-            fields.end(&[("user", "names the caller")], &[&unserved])
+            fields.end(&[("user", "names the caller")], &[&unsupported])
         };
         for fine in [
             r#"{"user": "x", "tools": []}"#,
@@ -352,7 +357,7 @@ mod tests {
             );
             assert!(refusal.message.contains(words), "{}", refusal.message);
         }
-        let nested = Fields::of(
+        let nested = JsonFields::of(
             serde_json::from_str(r#"{"include_usge": true}"#).unwrap(),
             "stream_options",
         );
@@ -367,7 +372,7 @@ mod tests {
 
     #[test]
     fn two_names_of_one_thing_must_agree() {
-        let read = |fields: &mut Fields, name| fields.count(name, 0..=9);
+        let read = |fields: &mut JsonFields, name| fields.count(name, 0..=9);
         let names = ["max_tokens", "n_predict"];
         assert_eq!(
             fields(r#"{"n_predict": 3, "max_tokens": 3}"#).one_of(&names, read),

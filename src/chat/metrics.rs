@@ -1,5 +1,5 @@
-//! What `/metrics` says, in OpenMetrics' text format. Figures of the engine are copied from it at each look; those of
-//! requests are kept here.
+//! Metrics for Prometheus, in OpenMetrics' text format. Those of the engine are copied from it
+//! whenever they are read; those of requests are kept here.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
@@ -19,26 +19,28 @@ use crate::engine::batch::Stats;
 /// The media type of [`Metrics::text`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// A client that left before its answer was complete, as nginx writes it.
+/// The status of a request whose client disconnected before the answer was complete, as in nginx.
 const LEFT: u16 = 499;
 
+/// Labels of the counter of requests.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Ended {
+struct StatusLabels {
     endpoint: String,
     status: u32,
 }
 
+/// Labels of histograms.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Endpoint {
+struct EndpointLabels {
     endpoint: String,
 }
 
-/// All figures.
+/// All metrics of a server.
 pub struct Metrics {
     registry: Registry,
-    requests: Family<Ended, Counter>,
-    first_token: Family<Endpoint, Histogram>,
-    duration: Family<Endpoint, Histogram>,
+    requests: Family<StatusLabels, Counter>,
+    first_token: Family<EndpointLabels, Histogram>,
+    duration: Family<EndpointLabels, Histogram>,
     running: Gauge,
     waiting: Gauge,
     kv_bytes: Gauge,
@@ -46,14 +48,14 @@ pub struct Metrics {
     saved_tokens: Counter,
     generated_tokens: Counter,
     steps: Counter,
-    /// Held while engine figures are copied and written, so that they belong together.
-    look: Mutex<()>,
+    /// Held while metrics of the engine are copied and written, so that they belong together.
+    read: Mutex<()>,
 }
 
 impl Metrics {
-    /// Figures of a server with a budget of `kv_budget` bytes.
+    /// Returns the metrics of a server whose KV cache may have `kv_budget` bytes.
     pub fn new(kv_budget: usize) -> Metrics {
-        // From a millisecond to a quarter of an hour and more.
+        // From a millisecond to over a quarter of an hour.
         let seconds: fn() -> Histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 21));
         let mut registry = Registry::with_prefix("ewe");
         let (requests, first_token, duration) = (
@@ -120,13 +122,13 @@ impl Metrics {
             saved_tokens,
             generated_tokens,
             steps,
-            look: Mutex::default(),
+            read: Mutex::default(),
         }
     }
 
-    /// Everything, with the engine's figures as they are now.
+    /// Returns the text of all metrics, with the current ones of the engine.
     pub fn text(&self, stats: &Stats) -> String {
-        let _look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
+        let _read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         self.running.set(stats.running as i64);
         self.waiting.set(stats.waiting as i64);
         self.kv_bytes.set(stats.kv_bytes as i64);
@@ -144,8 +146,8 @@ impl Metrics {
     }
 }
 
-/// One request, counted when the last holder lets go of it: the handler, or the stream that it started.
-pub struct Tally {
+/// Counts one request when its last holder is dropped: the handler, or the stream that it started.
+pub struct RequestMetrics {
     metrics: Arc<Metrics>,
     endpoint: String,
     begun: Instant,
@@ -154,10 +156,10 @@ pub struct Tally {
     streams: AtomicBool,
 }
 
-impl Tally {
-    /// Of a request that came now.
-    pub fn new(metrics: Arc<Metrics>, endpoint: &str) -> Tally {
-        Tally {
+impl RequestMetrics {
+    /// Starts the clock of a request.
+    pub fn new(metrics: Arc<Metrics>, endpoint: &str) -> RequestMetrics {
+        RequestMetrics {
             metrics,
             endpoint: endpoint.to_string(),
             begun: Instant::now(),
@@ -167,7 +169,7 @@ impl Tally {
         }
     }
 
-    /// The first text has come.
+    /// Records that the first text has come.
     pub fn first_token(&self) {
         if !self.answered.swap(true, Ordering::Relaxed) {
             let seconds = self.begun.elapsed().as_secs_f64();
@@ -178,33 +180,33 @@ impl Tally {
         }
     }
 
-    /// From now on a stream says how the request ends, not the handler.
+    /// From now on, the stream sets the status instead of the handler.
     pub fn hand_to_stream(&self) {
         self.streams.store(true, Ordering::Relaxed);
     }
 
-    /// The handler has answered.
+    /// Sets the status of the handler, unless it started a stream.
     pub fn handled(&self, status: u16) {
         if !self.streams.load(Ordering::Relaxed) {
             self.ended(status);
         }
     }
 
-    /// How it ended.
+    /// Sets the status.
     pub fn ended(&self, status: u16) {
         self.status.store(status, Ordering::Relaxed);
     }
 
-    fn label(&self) -> Endpoint {
-        Endpoint {
+    fn label(&self) -> EndpointLabels {
+        EndpointLabels {
             endpoint: self.endpoint.clone(),
         }
     }
 }
 
-impl Drop for Tally {
+impl Drop for RequestMetrics {
     fn drop(&mut self) {
-        let ended = Ended {
+        let ended = StatusLabels {
             endpoint: self.endpoint.clone(),
             status: u32::from(*self.status.get_mut()),
         };
@@ -230,14 +232,14 @@ mod tests {
             ..Stats::default()
         };
         let has = |line: &str| metrics.text(&stats).lines().any(|l| l == line);
-        let tally = |end: &dyn Fn(&Tally)| end(&Tally::new(metrics.clone(), "/x"));
-        tally(&|t| t.handled(200));
-        tally(&|_| {});
-        tally(&|t| {
+        let count = |end: &dyn Fn(&RequestMetrics)| end(&RequestMetrics::new(metrics.clone(), "/x"));
+        count(&|t| t.handled(200));
+        count(&|_| {});
+        count(&|t| {
             t.hand_to_stream();
             t.handled(200);
         });
-        tally(&|t| {
+        count(&|t| {
             t.hand_to_stream();
             t.handled(200);
             t.first_token();

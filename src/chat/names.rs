@@ -1,36 +1,37 @@
-//! The names of parameters that are not computed with: those that change nothing about an answer, and those that would, as OpenAI,
-//! vLLM, llama.cpp's server, Text Generation Inference and text-generation-webui have them. What is in neither list is not known.
+//! Names of parameters without an effect: those that never change an answer, and those that would
+//! but are not supported. Collected from OpenAI, vLLM, llama.cpp's server, Text Generation
+//! Inference and text-generation-webui. A parameter in neither list is unknown.
 
 use serde_json::Value;
 
-/// Passed over whatever they say, with the reason.
+/// Ignored with any value, with the reason.
 pub const HARMLESS: &[(&str, &str)] = &[
-    ("user", "names who asks"),
-    ("safety_identifier", "names who asks"),
-    ("metadata", "notes of the caller's"),
-    ("store", "nothing is kept here, and the answer is the same"),
+    ("user", "names the user"),
+    ("safety_identifier", "names the user"),
+    ("metadata", "notes of the caller"),
+    ("store", "nothing is stored here"),
     ("service_tier", "there is one"),
     ("session_id", "says which requests belong together"),
     ("priority", "an order of serving"),
-    (
-        "prompt_cache_key",
-        "what prompts begin with alike is computed once anyway",
-    ),
-    ("prompt_cache_retention", "how long that is kept"),
-    ("prompt_cache_options", "how that is kept"),
-    ("cache_prompt", "the same in llama.cpp's words"),
-    ("n_cache_reuse", "the same"),
+    ("prompt_cache_key", "shared prefixes are cached anyway"),
+    ("prompt_cache_retention", "how long they are cached"),
+    ("prompt_cache_options", "how they are cached"),
+    ("cache_prompt", "the prompt cache of llama.cpp"),
+    ("n_cache_reuse", "the prompt cache of llama.cpp"),
     ("keep_alive", "the model stays loaded"),
     ("id_slot", "which place in the batch"),
     ("slot_id", "which place in the batch"),
     ("backend_sampling", "where the same is computed"),
-    ("parallel_tool_calls", "there are no tools to call"),
+    ("parallel_tool_calls", "read beside `tools`"),
     ("truncation_side", "nothing is cut"),
     ("n_keep", "nothing is cut"),
     ("n_discard", "nothing is cut"),
     ("spaces_between_special_tokens", "special tokens are not shown"),
-    ("stream_interval", "how long the pieces of a stream are"),
-    ("sse_ping_interval", "what is sent between them"),
+    ("stream_interval", "how long the chunks of a stream are"),
+    (
+        "sse_ping_interval",
+        "how often a stream without chunks sends something",
+    ),
     ("mirostat_tau", "of a sampler that is off"),
     ("mirostat_eta", "of a sampler that is off"),
     ("dry_base", "of a sampler that is off"),
@@ -42,20 +43,20 @@ pub const HARMLESS: &[(&str, &str)] = &[
     ("adaptive_decay", "of a sampler that is off"),
 ];
 
-/// The same within a message.
+/// Ignored within a message.
 pub const HARMLESS_IN_MESSAGES: &[(&str, &str)] = &[
     ("id", "names the message"),
-    ("created_at", "when it was said"),
-    ("refusal", "what an answer of ours has"),
-    ("annotations", "what an answer of ours has"),
+    ("created_at", "when it was written"),
+    ("refusal", "part of our answers"),
+    ("annotations", "part of our answers"),
 ];
 
-/// The same within a part of a message's content.
-pub const HARMLESS_IN_PARTS: &[(&str, &str)] = &[("cache_control", "what is kept for later requests")];
+/// Ignored within a part of a message's content.
+pub const HARMLESS_IN_PARTS: &[(&str, &str)] = &[("cache_control", "which prefixes are cached")];
 
-/// What a value looks like that asks for nothing.
+/// A value that leaves the answer as it is.
 #[derive(Debug, Clone, Copy)]
-pub enum Nothing {
+pub enum NeutralValue {
     /// False.
     False,
     /// True.
@@ -68,110 +69,99 @@ pub enum Nothing {
     Empty,
     /// One of these words.
     Words(&'static [&'static str]),
-    /// `{"type": "text"}`, and nothing beside it.
-    TextFormat,
 }
 
-/// A parameter that would change the answer, if it said something.
+/// A parameter that is not supported, and would change the answer unless its value is neutral.
 #[derive(Debug)]
-pub struct Unserved {
+pub struct UnsupportedParameter {
     /// Its name.
     pub name: &'static str,
-    nothing: &'static [Nothing],
-    /// What does something like it; empty where nothing does.
+    neutral: &'static [NeutralValue],
+    /// What to use instead; empty if there is nothing.
     pub instead: &'static str,
 }
 
-impl Unserved {
-    /// A name, with the values that ask for nothing, and what does something like it.
-    pub const fn new(name: &'static str, nothing: &'static [Nothing], instead: &'static str) -> Unserved {
-        Unserved {
+impl UnsupportedParameter {
+    /// Returns a parameter with its neutral values, and what to use instead.
+    pub const fn new(
+        name: &'static str,
+        neutral: &'static [NeutralValue],
+        instead: &'static str,
+    ) -> UnsupportedParameter {
+        UnsupportedParameter {
             name,
-            nothing,
+            neutral,
             instead,
         }
     }
 
-    /// Whether a value asks for nothing.
-    pub fn says_nothing(&self, value: &Value) -> bool {
-        self.nothing.iter().any(|nothing| match (nothing, value) {
-            (Nothing::False, Value::Bool(flag)) => !flag,
-            (Nothing::True, Value::Bool(flag)) => *flag,
-            (Nothing::Number(number), Value::Number(value)) => value.as_f64() == Some(*number),
-            (Nothing::Negative, Value::Number(value)) => value.as_f64().is_some_and(|value| value < 0.0),
-            (Nothing::Empty, Value::String(text)) => text.is_empty(),
-            (Nothing::Empty, Value::Array(values)) => values.is_empty(),
-            (Nothing::Empty, Value::Object(fields)) => fields.is_empty(),
-            (Nothing::Words(words), Value::String(text)) => words.contains(&text.as_str()),
-            (Nothing::TextFormat, Value::Object(fields)) => {
-                fields.len() == 1 && fields.get("type").is_some_and(|kind| kind == "text")
-            }
+    /// Whether a value leaves the answer as it is.
+    pub fn is_neutral(&self, value: &Value) -> bool {
+        self.neutral.iter().any(|neutral| match (neutral, value) {
+            (NeutralValue::False, Value::Bool(flag)) => !flag,
+            (NeutralValue::True, Value::Bool(flag)) => *flag,
+            (NeutralValue::Number(number), Value::Number(value)) => value.as_f64() == Some(*number),
+            (NeutralValue::Negative, Value::Number(value)) => value.as_f64().is_some_and(|value| value < 0.0),
+            (NeutralValue::Empty, Value::String(text)) => text.is_empty(),
+            (NeutralValue::Empty, Value::Array(values)) => values.is_empty(),
+            (NeutralValue::Empty, Value::Object(fields)) => fields.is_empty(),
+            (NeutralValue::Words(words), Value::String(text)) => words.contains(&text.as_str()),
             _ => false,
         })
     }
 }
 
-use Nothing::{Empty, False, Negative, Number, TextFormat, True, Words};
+use NeutralValue::{Empty, False, Negative, Number, True, Words};
 
-const fn no(name: &'static str, nothing: &'static [Nothing]) -> Unserved {
-    Unserved::new(name, nothing, "")
+/// Returns a parameter without a substitute.
+const fn no(name: &'static str, neutral: &'static [NeutralValue]) -> UnsupportedParameter {
+    UnsupportedParameter::new(name, neutral, "")
 }
 
-/// Not served at either endpoint.
-pub const UNSERVED: &[Unserved] = &[
+/// Not supported at either endpoint.
+pub const UNSUPPORTED: &[UnsupportedParameter] = &[
     // OpenAI
     no("suffix", &[Empty]),
-    no("logit_bias", &[Empty]),
-    no("tools", &[Empty]),
-    no("tool_choice", &[Words(&["none", "auto"])]),
     no("functions", &[Empty]),
     no("function_call", &[Words(&["none", "auto"])]),
-    no("response_format", &[TextFormat]),
     no("modalities", &[Words(&["text"])]),
     no("audio", &[]),
     no("prediction", &[]),
     no("web_search_options", &[]),
     no("verbosity", &[Words(&["medium"])]),
     no("reasoning", &[Empty]),
-    // What holds an answer to a form
-    no("structured_outputs", &[Empty]),
+    // Structured outputs
     no("structural_tag", &[]),
-    no("guided_json", &[Empty]),
-    no("guided_json_object", &[False]),
-    no("guided_regex", &[Empty]),
-    no("guided_choice", &[Empty]),
-    no("guided_grammar", &[Empty]),
     no("guided_decoding_backend", &[]),
     no("guided_whitespace_pattern", &[]),
-    no("regex", &[Empty]),
-    no("ebnf", &[Empty]),
-    no("choice", &[Empty]),
-    no("grammar", &[Empty]),
+    UnsupportedParameter::new("ebnf", &[Empty], "`guided_grammar`, in Lark"),
     no("grammar_type", &[Empty]),
     no("grammar_lazy", &[False]),
     no("grammar_triggers", &[Empty]),
     no("preserved_tokens", &[Empty]),
-    no("json_schema", &[]),
-    no("format", &[Empty]),
+    UnsupportedParameter::new("format", &[Empty], "`response_format`"),
     // vLLM
-    Unserved::new(
+    UnsupportedParameter::new(
         "use_beam_search",
         &[False],
         "`temperature`: 0 takes the likeliest token",
     ),
     no("length_penalty", &[Number(1.0)]),
     no("early_stopping", &[False]),
-    Unserved::new("stop_token_ids", &[Empty], "`stop` with their text"),
-    no("bad_words", &[Empty]),
+    UnsupportedParameter::new("bad_words", &[Empty], "`logit_bias` of -100"),
     no("allowed_token_ids", &[]),
-    Unserved::new("prompt_logprobs", &[False], "`ewe score`"),
+    UnsupportedParameter::new(
+        "prompt_logprobs",
+        &[False],
+        "`echo` with `logprobs`, at /v1/completions",
+    ),
     no("logprob_token_ids", &[]),
     no("include_stop_str_in_output", &[False]),
     no("skip_special_tokens", &[True]),
-    Unserved::new("truncate_prompt_tokens", &[], "shorten the prompt"),
+    UnsupportedParameter::new("truncate_prompt_tokens", &[], "shorten the prompt"),
     no("prompt_embeds", &[]),
     no("documents", &[Empty]),
-    Unserved::new("chat_template", &[], "the template is the model's"),
+    UnsupportedParameter::new("chat_template", &[], "the template is the model's"),
     no("media_io_kwargs", &[Empty]),
     no("mm_processor_kwargs", &[Empty]),
     no("return_mm_kwargs", &[True]),
@@ -200,15 +190,15 @@ pub const UNSERVED: &[Unserved] = &[
     no("dynatemp_range", &[Number(0.0)]),
     no("top_n_sigma", &[Negative]),
     no("adaptive_target", &[Negative]),
-    Unserved::new("typical_p", &[Number(1.0)], "`min_p`"),
-    Unserved::new("typ_p", &[Number(1.0)], "`min_p`"),
-    Unserved::new("tfs_z", &[Number(1.0)], "`min_p`"),
+    UnsupportedParameter::new("typical_p", &[Number(1.0)], "`min_p`"),
+    UnsupportedParameter::new("typ_p", &[Number(1.0)], "`min_p`"),
+    UnsupportedParameter::new("tfs_z", &[Number(1.0)], "`min_p`"),
     no("penalize_nl", &[False]),
     no("samplers", &[]),
-    Unserved::new("n_probs", &[Number(0.0)], "`logprobs`"),
+    UnsupportedParameter::new("n_probs", &[Number(0.0)], "`logprobs`"),
     no("post_sampling_probs", &[False]),
     no("n_indent", &[Number(0.0)]),
-    Unserved::new("t_max_predict_ms", &[Number(0.0), Negative], "`max_tokens`"),
+    UnsupportedParameter::new("t_max_predict_ms", &[Number(0.0), Negative], "`max_tokens`"),
     no("t_max_prompt_ms", &[Number(0.0), Negative]),
     no("return_tokens", &[False]),
     no("return_progress", &[False]),
@@ -223,83 +213,89 @@ pub const UNSERVED: &[Unserved] = &[
     no("input_prefix", &[Empty]),
     no("input_suffix", &[Empty]),
     no("input_extra", &[Empty]),
-    Unserved::new("system_prompt", &[Empty], "a message whose role is system"),
+    UnsupportedParameter::new("system_prompt", &[Empty], "a message whose role is system"),
     no("reasoning_format", &[Words(&["none", "auto"])]),
     no("reasoning_control", &[False]),
     no("reasoning_in_content", &[True]),
     no("reasoning_budget", &[Number(-1.0)]),
     no("reasoning_budget_tokens", &[Number(-1.0)]),
     // Others
-    Unserved::new("do_sample", &[True], "`temperature`: 0 takes the likeliest token"),
+    UnsupportedParameter::new("do_sample", &[True], "`temperature`: 0 takes the likeliest token"),
     no("num_beams", &[Number(1.0)]),
     no("no_repeat_ngram_size", &[Number(0.0)]),
     no("encoder_repetition_penalty", &[Number(1.0)]),
     no("penalty_alpha", &[Number(0.0)]),
     no("epsilon_cutoff", &[Number(0.0)]),
     no("eta_cutoff", &[Number(0.0)]),
-    Unserved::new("top_a", &[Number(0.0)], "`min_p`"),
+    UnsupportedParameter::new("top_a", &[Number(0.0)], "`min_p`"),
     no("smoothing_factor", &[Number(0.0)]),
-    Unserved::new("typical", &[Number(1.0)], "`min_p`"),
-    Unserved::new("tfs", &[Number(1.0)], "`min_p`"),
+    UnsupportedParameter::new("typical", &[Number(1.0)], "`min_p`"),
+    UnsupportedParameter::new("tfs", &[Number(1.0)], "`min_p`"),
     no("watermark", &[False]),
-    Unserved::new("return_full_text", &[False], "`echo`"),
+    UnsupportedParameter::new("return_full_text", &[False], "`echo`"),
     no("details", &[False]),
     no("decoder_input_details", &[False]),
-    Unserved::new("top_n_tokens", &[Number(0.0)], "`logprobs`"),
-    Unserved::new("options", &[Empty], "its fields beside `messages`"),
-    Unserved::new("num_predict", &[], "`max_tokens`"),
-    Unserved::new("num_ctx", &[], "the context is the model's"),
-    Unserved::new("think", &[], "`chat_template_kwargs`"),
-    Unserved::new("thinking", &[], "`chat_template_kwargs`"),
-    Unserved::new("thinking_budget", &[], "`max_tokens`"),
-    Unserved::new("system", &[Empty], "a message whose role is system"),
+    UnsupportedParameter::new("top_n_tokens", &[Number(0.0)], "`logprobs`"),
+    UnsupportedParameter::new("options", &[Empty], "its fields beside `messages`"),
+    UnsupportedParameter::new("num_predict", &[], "`max_tokens`"),
+    UnsupportedParameter::new("num_ctx", &[], "the context is the model's"),
+    UnsupportedParameter::new("think", &[], "`chat_template_kwargs`"),
+    UnsupportedParameter::new("thinking", &[], "`chat_template_kwargs`"),
+    UnsupportedParameter::new("thinking_budget", &[], "`max_tokens`"),
+    UnsupportedParameter::new("system", &[Empty], "a message whose role is system"),
 ];
 
-/// Not served for a completion besides.
-pub const UNSERVED_COMPLETION: &[Unserved] = &[
-    Unserved::new("messages", &[Empty], "POST /v1/chat/completions answers messages"),
-    Unserved::new(
+/// Also not supported by `/v1/completions`.
+pub const UNSUPPORTED_COMPLETION: &[UnsupportedParameter] = &[
+    UnsupportedParameter::new("tools", &[Empty], "POST /v1/chat/completions calls tools"),
+    UnsupportedParameter::new(
+        "tool_choice",
+        &[Words(&["none", "auto"])],
+        "POST /v1/chat/completions calls tools",
+    ),
+    UnsupportedParameter::new("messages", &[Empty], "POST /v1/chat/completions answers messages"),
+    UnsupportedParameter::new(
         "chat_template_kwargs",
         &[Empty],
         "POST /v1/chat/completions has a template",
     ),
-    Unserved::new("enable_thinking", &[], "POST /v1/chat/completions has a template"),
-    Unserved::new(
+    UnsupportedParameter::new("enable_thinking", &[], "POST /v1/chat/completions has a template"),
+    UnsupportedParameter::new(
         "reasoning_effort",
         &[],
         "POST /v1/chat/completions has a template",
     ),
-    Unserved::new(
+    UnsupportedParameter::new(
         "add_generation_prompt",
         &[],
         "POST /v1/chat/completions has a template",
     ),
-    Unserved::new(
+    UnsupportedParameter::new(
         "continue_final_message",
         &[False],
         "POST /v1/chat/completions has a template",
     ),
-    Unserved::new("top_logprobs", &[], "`logprobs` is a number here"),
+    UnsupportedParameter::new("top_logprobs", &[], "`logprobs` is a number here"),
 ];
 
-/// Not served for a chat besides.
-pub const UNSERVED_CHAT: &[Unserved] = &[
+/// Also not supported by `/v1/chat/completions`.
+pub const UNSUPPORTED_CHAT: &[UnsupportedParameter] = &[
     no("echo", &[False]),
-    Unserved::new("add_special_tokens", &[False], "the template writes them"),
-    Unserved::new(
+    UnsupportedParameter::new("add_special_tokens", &[False], "the template writes them"),
+    UnsupportedParameter::new(
         "prompt",
         &[Empty],
         "POST /v1/completions continues a prompt; a chat has `messages`",
     ),
 ];
 
-/// Not served within a message.
-pub const UNSERVED_IN_MESSAGES: &[Unserved] = &[
+/// Not supported within a message.
+pub const UNSUPPORTED_IN_MESSAGES: &[UnsupportedParameter] = &[
     no("tool_calls", &[Empty]),
     no("tool_call_id", &[]),
     no("function_call", &[]),
     no("audio", &[]),
-    Unserved::new(
+    UnsupportedParameter::new(
         "prefix",
         &[False],
         "`continue_final_message`: true, beside `messages`",
@@ -307,15 +303,15 @@ pub const UNSERVED_IN_MESSAGES: &[Unserved] = &[
     no("weight", &[Number(1.0)]),
 ];
 
-/// Not served within the options of a stream.
-pub const UNSERVED_IN_STREAM: &[Unserved] = &[
+/// Not supported within `stream_options`.
+pub const UNSUPPORTED_IN_STREAM: &[UnsupportedParameter] = &[
     no("continuous_usage_stats", &[False]),
     no("include_obfuscation", &[False]),
 ];
 
-/// The name that looks most like this one, if one does.
+/// Returns the known name that is most similar, if one is similar enough.
 pub fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // Longer names are nobody's slip of the finger.
+    // Longer names are not typing errors.
     const LONGEST: usize = 64;
     if name.len() > LONGEST {
         return None;
@@ -330,7 +326,7 @@ pub fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a 
     let given = plain(name);
     known
         .map(|known| (strsim::damerau_levenshtein(&given, &plain(known)), known))
-        // Of a name of one letter nothing is left that looks like another.
+        // A name of one letter is similar to none.
         .filter(|(distance, known)| *distance <= 1 + known.len() / 8 && *distance < given.len())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
@@ -362,9 +358,9 @@ mod tests {
     #[test]
     fn no_name_is_in_two_lists() {
         let mut names: Vec<&str> = HARMLESS.iter().map(|(name, _)| *name).collect();
-        let unserved = [UNSERVED, UNSERVED_COMPLETION, UNSERVED_CHAT];
+        let unsupported = [UNSUPPORTED, UNSUPPORTED_COMPLETION, UNSUPPORTED_CHAT];
         names.extend(
-            unserved
+            unsupported
                 .iter()
                 .flat_map(|list| list.iter().map(|field| field.name)),
         );

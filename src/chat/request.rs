@@ -1,35 +1,32 @@
-//! What a request asks for: the bodies of `/v1/completions` and `/v1/chat/completions`, with the sampling parameters that
-//! vLLM and llama.cpp add, in either's spelling. What is not computed with is harmless, or refused ([`super::names`]).
+//! What a request asks for: the bodies of `/v1/completions` and `/v1/chat/completions`, with the
+//! sampling parameters that vLLM and llama.cpp add, in either's spelling. Parameters without an
+//! effect are harmless, or refused ([`super::names`]).
 
 use ewe::backend::Sampling;
 use ewe::text::counted;
 use serde_json::Value;
 
 use super::error::ApiError;
-use super::fields::{Fields, wrong};
-use super::layout::Layout;
+use super::fields::{JsonFields, wrong};
 use super::messages::messages;
-use super::names::{HARMLESS, UNSERVED, UNSERVED_CHAT, UNSERVED_COMPLETION, UNSERVED_IN_STREAM};
-use crate::engine::batch::Wants;
-use crate::model::chat_template::Message;
+use super::names::{HARMLESS, UNSUPPORTED, UNSUPPORTED_CHAT, UNSUPPORTED_COMPLETION, UNSUPPORTED_IN_STREAM};
+use super::sampling::{bias, repetition, stop_tokens, stops, top_k};
+use super::structured::AnswerFormat;
+use super::template_options::TemplateOptions;
+use super::tools::asked::Tools;
+use crate::engine::batch::RequestOptions;
+use crate::model::text::chat_template::ChatMessage;
 
-/// The most choices of one request, over all its prompts.
+/// The most choices of one request, over all prompts.
 pub const MOST_CHOICES: usize = 128;
 
-/// The most of the likeliest tokens that are told, as in OpenAI's chat and vLLM.
+/// The most of the likeliest tokens to report, as in OpenAI's chats and vLLM.
 const MOST_LOGPROBS: u64 = 20;
 
-/// The most stop strings, and the most bytes of one. Every token is compared with all of them.
-const MOST_STOPS: usize = 128;
-const LONGEST_STOP: usize = 1024;
-
-/// What `/v1/completions` generates when nothing is said: OpenAI's default.
+/// Default limit of tokens of `/v1/completions`, as OpenAI's.
 const DEFAULT_TOKENS: usize = 16;
 
-/// What llama.cpp looks back at when nothing is said.
-const DEFAULT_WINDOW: usize = 64;
-
-/// A text to continue, or what it was made into already.
+/// A prompt to continue.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Prompt {
     /// A text.
@@ -41,41 +38,47 @@ pub enum Prompt {
 /// A chat to answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conversation {
-    /// What was said.
-    pub messages: Vec<Message>,
-    /// How the template is to lay it out.
-    pub layout: Layout,
+    /// Its messages.
+    pub messages: Vec<ChatMessage>,
+    /// Options of the chat template.
+    pub template: TemplateOptions,
+    /// The tools that may be called.
+    pub tools: Option<Tools>,
 }
 
-/// What both endpoints share.
+/// The parameters that both endpoints share.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChatRequest {
-    /// The model that is asked for, if one is named.
+    /// The name of the model, if given.
     pub model: Option<String>,
-    /// How to choose; its seed is that of the first choice.
+    /// How tokens are chosen. The seed is that of the first choice.
     pub sampling: Sampling,
-    /// What else the engine is to do.
-    pub wants: Wants,
-    /// Whether a limit of tokens was said.
+    /// Further options of the engine.
+    pub options: RequestOptions,
+    /// What answers are held to.
+    pub format: Option<AnswerFormat>,
+    /// Whether the request limits the tokens.
     pub limited: bool,
-    /// Whether a seed was said.
+    /// Whether the request has a seed.
     pub seeded: bool,
-    /// Choices for each prompt.
+    /// Answers to each prompt.
     pub choices: usize,
-    /// Whether the answer is to come piece by piece.
+    /// Answers that are generated for each, of which the likeliest are sent.
+    pub candidates: usize,
+    /// Whether the answer is streamed.
     pub stream: bool,
-    /// Whether a stream ends with the counts.
+    /// Whether a stream ends with the numbers of tokens.
     pub usage: bool,
-    /// Whether each text begins with its prompt.
+    /// Whether each answer begins with its prompt.
     pub echo: bool,
-    /// Whether texts are encoded with what the tokenizer puts around a whole text.
+    /// Whether texts are encoded with the tokenizer's special tokens around them.
     pub special: bool,
 }
 
 impl ChatRequest {
-    /// A body of `/v1/completions`, with its prompts.
+    /// Reads a body of `/v1/completions`, with its prompts.
     pub fn completion(body: &[u8]) -> Result<(ChatRequest, Vec<Prompt>), ApiError> {
-        let mut fields = Fields::read(body)?;
+        let mut fields = JsonFields::read(body)?;
         let prompts = prompts(&mut fields)?;
         let logprobs = match fields.take("logprobs") {
             None | Some(Value::Bool(false)) => None,
@@ -91,24 +94,18 @@ impl ChatRequest {
             },
         };
         let echo = fields.flag("echo")?.unwrap_or(false);
-        if echo && logprobs.is_some() {
-            return Err(ApiError::parameter(
-                "echo",
-                "`echo` with `logprobs` is not served here: the prompt's own probabilities are not kept\nhint: `ewe score`",
-            )
-            .coded("unsupported_parameter"));
-        }
         let special = fields.flag("add_special_tokens")?.unwrap_or(true);
-        let mut order = ChatRequest::shared(&mut fields, DEFAULT_TOKENS)?;
-        fields.end(HARMLESS, &[UNSERVED_COMPLETION, UNSERVED])?;
-        (order.wants.logprobs, order.echo, order.special) = (logprobs, echo, special);
-        within_choices(order.choices, prompts.len())?;
-        Ok((order, prompts))
+        let mut request = ChatRequest::shared(&mut fields, DEFAULT_TOKENS)?;
+        fields.end(HARMLESS, &[UNSUPPORTED_COMPLETION, UNSUPPORTED])?;
+        (request.options.logprobs, request.echo, request.special) = (logprobs, echo, special);
+        request.options.prompt_logprobs = echo && logprobs.is_some();
+        within_choices(request.candidates, prompts.len())?;
+        Ok((request, prompts))
     }
 
-    /// A body of `/v1/chat/completions`, with its conversation.
+    /// Reads a body of `/v1/chat/completions`, with its conversation.
     pub fn chat(body: &[u8]) -> Result<(ChatRequest, Conversation), ApiError> {
-        let mut fields = Fields::read(body)?;
+        let mut fields = JsonFields::read(body)?;
         let messages = messages(&mut fields)?;
         let logprobs = fields.flag("logprobs")?.unwrap_or(false);
         let top = fields.count("top_logprobs", 0..=MOST_LOGPROBS)?;
@@ -124,46 +121,58 @@ impl ChatRequest {
             }
             _ => {}
         }
-        let layout = Layout::take(&mut fields, &messages)?;
-        let mut order = ChatRequest::shared(&mut fields, usize::MAX)?;
-        fields.end(HARMLESS, &[UNSERVED_CHAT, UNSERVED])?;
-        order.wants.logprobs = logprobs.then(|| top.unwrap_or(0));
-        within_choices(order.choices, 1)?;
-        Ok((order, Conversation { messages, layout }))
+        let template = TemplateOptions::take(&mut fields, &messages)?;
+        let tools = Tools::take(&mut fields)?;
+        let mut request = ChatRequest::shared(&mut fields, usize::MAX)?;
+        if let (Some(format), Some(_)) = (&request.format, &tools) {
+            let message = format!(
+                "`{}` and `tools` exclude each other: a call of a tool has a format of its own\nhint: `tool_choice`: \"none\" for an \
+                 answer in this format",
+                format.place
+            );
+            return Err(ApiError::parameter(&format.place, message));
+        }
+        if let Some(tools) = &tools {
+            tools.check()?;
+            request.format = tools.format();
+        }
+        fields.end(HARMLESS, &[UNSUPPORTED_CHAT, UNSUPPORTED])?;
+        request.options.logprobs = logprobs.then(|| top.unwrap_or(0));
+        within_choices(request.candidates, 1)?;
+        let conversation = Conversation {
+            messages,
+            template,
+            tools,
+        };
+        Ok((request, conversation))
     }
 
-    fn shared(fields: &mut Fields, max_tokens: usize) -> Result<ChatRequest, ApiError> {
+    /// Takes the parameters that both endpoints share. `max_tokens` is the default limit.
+    fn shared(fields: &mut JsonFields, max_tokens: usize) -> Result<ChatRequest, ApiError> {
         let choices = fields
             .one_of(&["n", "n_cmpl"], |fields, name| {
                 fields.count(name, 1..=MOST_CHOICES as u64)
             })?
             .map_or(1, |(_, choices)| choices);
-        if let Some(best) = fields.count("best_of", 1..=MOST_CHOICES as u64)?
-            && best != choices
-        {
-            return Err(ApiError::parameter(
-                "best_of",
-                format!("`best_of` is {best}, and is not served here other than equal to `n`"),
-            )
-            .coded("unsupported_parameter"));
+        let candidates = fields
+            .count("best_of", 1..=MOST_CHOICES as u64)?
+            .unwrap_or(choices);
+        if candidates < choices {
+            let message = format!("`best_of` is {candidates}, want at least `n`, which is {choices}");
+            return Err(ApiError::parameter("best_of", message));
         }
-        let said = limit(fields, max_tokens)?;
-        let least = fields.count("min_tokens", 0..=u64::MAX)?.unwrap_or(0);
-        if least > said.most {
-            return Err(ApiError::parameter(
-                "min_tokens",
-                format!(
-                    "`min_tokens` is {least}, which is more than the limit of {}\nhint: a larger `max_tokens`",
-                    counted(said.most, "token")
-                ),
-            ));
-        }
+        let limit = limit(fields, max_tokens)?;
+        let least = least(fields, limit.most)?;
         let stream = fields.flag("stream")?.unwrap_or(false);
+        if stream && candidates > choices {
+            let message = "`best_of` above `n` compares whole answers, which cannot be streamed\nhint: leave `stream` away";
+            return Err(ApiError::parameter("best_of", message));
+        }
         let usage = match fields.object("stream_options")? {
             None => false,
             Some(mut options) => {
                 let usage = options.flag("include_usage")?.unwrap_or(false);
-                options.end(&[], &[UNSERVED_IN_STREAM])?;
+                options.end(&[], &[UNSUPPORTED_IN_STREAM])?;
                 if !stream {
                     return Err(ApiError::parameter(
                         "stream_options",
@@ -174,12 +183,13 @@ impl ChatRequest {
             }
         };
         let seed = seed(fields)?;
+        let format = AnswerFormat::take(fields)?;
         let (repetition_penalty, repetition_window) = repetition(fields)?;
         let number = |value: Option<f64>, default| value.unwrap_or(default);
         Ok(ChatRequest {
-            model: named(fields)?,
+            model: model(fields)?,
             sampling: Sampling {
-                max_tokens: said.most,
+                max_tokens: limit.most,
                 temperature: number(fields.number("temperature", 0.0..=100.0)?, 1.0),
                 top_p: number(fields.number("top_p", 0.0..=1.0)?, 1.0),
                 top_k: top_k(fields)?,
@@ -192,14 +202,18 @@ impl ChatRequest {
                 ignore_eos: fields.flag("ignore_eos")?.unwrap_or(false),
                 schema: None,
             },
-            wants: Wants {
-                logprobs: None,
+            options: RequestOptions {
                 min_tokens: least,
                 repetition_window,
+                bias: bias(fields)?,
+                stop_tokens: stop_tokens(fields)?,
+                ..RequestOptions::default()
             },
-            limited: said.is_typed,
+            format,
+            limited: limit.is_given,
             seeded: seed.is_some(),
             choices,
+            candidates,
             stream,
             usage,
             echo: false,
@@ -208,22 +222,35 @@ impl ChatRequest {
     }
 }
 
-/// The most tokens of an answer.
-struct Limit {
+/// The limit of an answer's tokens.
+struct TokenLimit {
     most: usize,
-    /// Whether it was said, so that an answer for which there is no room must be refused.
-    is_typed: bool,
+    /// Whether the request gives it. If so, a request without room for such an answer is refused.
+    is_given: bool,
 }
 
-/// The limit in any of its spellings, `default` where nothing is said; llama.cpp's -1 says that there is none.
-fn limit(fields: &mut Fields, default: usize) -> Result<Limit, ApiError> {
+/// Takes `min_tokens`, which is at most `most`.
+fn least(fields: &mut JsonFields, most: usize) -> Result<usize, ApiError> {
+    let least = fields.count("min_tokens", 0..=u64::MAX)?.unwrap_or(0);
+    if least <= most {
+        return Ok(least);
+    }
+    let message = format!(
+        "`min_tokens` is {least}, which is more than the limit of {}\nhint: a larger `max_tokens`",
+        counted(most, "token")
+    );
+    Err(ApiError::parameter("min_tokens", message))
+}
+
+/// Takes the limit, in any of its spellings; `default` if absent. llama.cpp's -1 means no limit.
+fn limit(fields: &mut JsonFields, default: usize) -> Result<TokenLimit, ApiError> {
     const NAMES: [&str; 4] = [
         "max_completion_tokens",
         "max_tokens",
         "n_predict",
         "max_new_tokens",
     ];
-    let said = fields.one_of(&NAMES, |fields, name| {
+    let given = fields.one_of(&NAMES, |fields, name| {
         let Some(value) = fields.take(name) else {
             return Ok(None);
         };
@@ -233,16 +260,16 @@ fn limit(fields: &mut Fields, default: usize) -> Result<Limit, ApiError> {
             _ => Err(fields.wrong(name, &value, "a whole number of at least 0")),
         }
     })?;
-    let (most, is_typed) = match said {
+    let (most, is_given) = match given {
         None => (default, false),
         Some((_, None)) => (usize::MAX, false),
         Some((_, Some(most))) => (most, true),
     };
-    Ok(Limit { most, is_typed })
+    Ok(TokenLimit { most, is_given })
 }
 
-/// The model that is asked for. An empty name, which some clients send, names none.
-fn named(fields: &mut Fields) -> Result<Option<String>, ApiError> {
+/// Takes the name of the model. An empty name, which some clients send, counts as absent.
+fn model(fields: &mut JsonFields) -> Result<Option<String>, ApiError> {
     match fields.take("model") {
         None => Ok(None),
         Some(Value::String(name)) => Ok(Some(name).filter(|name| !name.is_empty())),
@@ -250,75 +277,12 @@ fn named(fields: &mut Fields) -> Result<Option<String>, ApiError> {
     }
 }
 
-/// A seed; none where llama.cpp's -1 says that chance decides.
-fn seed(fields: &mut Fields) -> Result<Option<u64>, ApiError> {
+/// Takes the seed; none for llama.cpp's -1, which asks for a random one.
+fn seed(fields: &mut JsonFields) -> Result<Option<u64>, ApiError> {
     Ok(fields.seed("seed")?.filter(|&seed| seed != u64::MAX))
 }
 
-fn top_k(fields: &mut Fields) -> Result<usize, ApiError> {
-    // vLLM writes "off" as -1.
-    match fields.take("top_k") {
-        None => Ok(0),
-        Some(value) => match (value.as_u64(), value.as_i64()) {
-            (Some(k), _) => Ok(usize::try_from(k).unwrap_or(usize::MAX)),
-            (None, Some(-1)) => Ok(0),
-            _ => Err(fields.wrong("top_k", &value, "a whole number of at least 0")),
-        },
-    }
-}
-
-/// The repetition penalty, and how many tokens it looks back at: all of them by vLLM's name, 64 by llama.cpp's unless told.
-fn repetition(fields: &mut Fields) -> Result<(f64, Option<usize>), ApiError> {
-    let names = ["repetition_penalty", "repeat_penalty"];
-    let penalty = fields.one_of(&names, |fields, name| fields.number(name, 0.01..=100.0))?;
-    let back = fields
-        .one_of(&["repeat_last_n", "penalty_last_n"], |fields, name| {
-            let Some(value) = fields.take(name) else {
-                return Ok(None);
-            };
-            match (value.as_u64(), value.as_i64()) {
-                (Some(back), _) => Ok(Some(Some(usize::try_from(back).unwrap_or(usize::MAX)))),
-                (None, Some(-1)) => Ok(Some(None)),
-                _ => Err(fields.wrong(name, &value, "a whole number of at least -1, which is all tokens")),
-            }
-        })?
-        .map(|(_, back)| back);
-    let window = match (penalty, back) {
-        (_, Some(back)) => back,
-        (Some(("repeat_penalty", _)), None) => Some(DEFAULT_WINDOW),
-        _ => None,
-    };
-    Ok((penalty.map_or(1.0, |(_, penalty)| penalty), window))
-}
-
-/// `stop`, and what others call so.
-fn stops(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
-    let mut stops = Vec::new();
-    for name in ["stop", "stop_sequences"] {
-        let more = fields.texts(name)?;
-        if stops.len() + more.len() > MOST_STOPS {
-            let message = format!(
-                "`{name}` has {} texts, want at most {MOST_STOPS}",
-                stops.len() + more.len()
-            );
-            return Err(ApiError::parameter(name, message));
-        }
-        if more.iter().any(String::is_empty) {
-            let message = format!("`{name}` has an empty text, which stands everywhere\nhint: leave it away");
-            return Err(ApiError::parameter(name, message));
-        }
-        if let Some(long) = more.iter().find(|text| text.len() > LONGEST_STOP) {
-            let message = format!(
-                "`{name}` has a text of {} bytes, want at most {LONGEST_STOP}",
-                long.len()
-            );
-            return Err(ApiError::parameter(name, message));
-        }
-        stops.extend(more);
-    }
-    Ok(stops)
-}
-
+/// Fails on too many answers.
 fn within_choices(choices: usize, prompts: usize) -> Result<(), ApiError> {
     if choices.saturating_mul(prompts) <= MOST_CHOICES {
         return Ok(());
@@ -333,8 +297,8 @@ fn within_choices(choices: usize, prompts: usize) -> Result<(), ApiError> {
     ))
 }
 
-/// A text, a list of texts, a list of token ids, or a list of such lists.
-fn prompts(fields: &mut Fields) -> Result<Vec<Prompt>, ApiError> {
+/// Takes the prompts: a text, a list of texts, a list of token ids, or a list of such lists.
+fn prompts(fields: &mut JsonFields) -> Result<Vec<Prompt>, ApiError> {
     const WANT: &str = "a text, token ids, or a list of either";
     let Some(value) = fields.take("prompt") else {
         return Err(ApiError::parameter("prompt", "`prompt` is missing"));
@@ -408,26 +372,51 @@ mod tests {
 
     #[test]
     fn defaults_are_openais() {
-        let (order, _) = completion(r#"{"prompt": "a", "model": "", "user": "y"}"#).unwrap();
-        assert_eq!(order.model, None);
-        assert_eq!((order.sampling.max_tokens, order.sampling.temperature), (16, 1.0));
-        assert!(!order.limited && !order.seeded && !order.stream && order.wants == Wants::default());
-        let (order, said) = ChatRequest::chat(
+        let (request, _) = completion(r#"{"prompt": "a", "model": "", "user": "y"}"#).unwrap();
+        assert_eq!(request.model, None);
+        assert_eq!(
+            (request.sampling.max_tokens, request.sampling.temperature),
+            (16, 1.0)
+        );
+        assert!(
+            !request.limited
+                && !request.seeded
+                && !request.stream
+                && request.options == RequestOptions::default()
+        );
+        let (request, conversation) = ChatRequest::chat(
             br#"{"messages": [{"role": "developer", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
                 {"role": "user", "content": "c"}], "logprobs": true, "max_completion_tokens": 3}"#,
         )
         .unwrap();
         assert_eq!(
-            said.messages,
-            [Message::new("system", "ab"), Message::new("user", "c")]
+            conversation.messages,
+            [ChatMessage::new("system", "ab"), ChatMessage::new("user", "c")]
         );
-        assert_eq!((order.wants.logprobs, order.sampling.max_tokens), (Some(0), 3));
+        assert_eq!(
+            (request.options.logprobs, request.sampling.max_tokens),
+            (Some(0), 3)
+        );
+    }
+
+    #[test]
+    fn an_echo_has_logprobs_if_the_answer_has() {
+        for (fields, want) in [
+            (r#""echo": true"#, false),
+            (r#""logprobs": 0"#, false),
+            (r#""echo": false, "logprobs": 1"#, false),
+            (r#""echo": true, "logprobs": 0"#, true),
+            (r#""echo": true, "logprobs": 1, "max_tokens": 0"#, true),
+        ] {
+            let (request, _) = completion(&format!(r#"{{"prompt": [5, 6], {fields}}}"#)).unwrap();
+            assert_eq!(request.options.prompt_logprobs, want, "{fields}");
+        }
     }
 
     #[test]
     fn a_model_may_be_named() {
-        let (order, _) = completion(r#"{"prompt": "a", "model": "x"}"#).unwrap();
-        assert_eq!(order.model.as_deref(), Some("x"));
+        let (request, _) = completion(r#"{"prompt": "a", "model": "x"}"#).unwrap();
+        assert_eq!(request.model.as_deref(), Some("x"));
         let refusal = completion(r#"{"prompt": "a", "model": 5}"#).unwrap_err();
         assert_eq!(refusal.param.as_deref(), Some("model"));
     }
@@ -436,14 +425,11 @@ mod tests {
     fn what_is_not_served_is_refused_by_name() {
         for (field, name) in [
             (r#""suffix": "x""#, "suffix"),
-            (r#""best_of": 2"#, "best_of"),
-            (r#""logit_bias": {"5": 1}"#, "logit_bias"),
+            (r#""bad_words": ["a"]"#, "bad_words"),
             (r#""tools": [{}]"#, "tools"),
-            (r#""response_format": {"type": "json_object"}"#, "response_format"),
-            (r#""regex": "a+""#, "regex"),
+            (r#""grammar": "root ::= \"a\"""#, "grammar"),
             (r#""typical_p": 0"#, "typical_p"),
             (r#""n_probs": 3"#, "n_probs"),
-            (r#""echo": true, "logprobs": 1"#, "echo"),
         ] {
             let refusal = completion(&format!(r#"{{"prompt": "a", {field}}}"#)).unwrap_err();
             assert_eq!(

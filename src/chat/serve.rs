@@ -1,9 +1,8 @@
-//! `ewe serve`: an OpenAI-compatible endpoint over the engine. `/v1/completions` and `/v1/chat/completions` (whole or as
-//! server-sent events), `/v1/models`, `/health`, `/metrics`. A client that goes away frees its places in the batch.
+//! `ewe serve`: an OpenAI-compatible server over the engine: `/v1/completions` and
+//! `/v1/chat/completions` (whole, or as server-sent events), `/v1/models`, `/health`, `/metrics`.
+//! When a client disconnects, its requests leave the batch.
 
-use std::hash::RandomState;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -15,155 +14,173 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use ewe::backend::Backend;
-use ewe::cli::models::serve::Args;
-use ewe::http_server::guard::{Guard, Token};
-use ewe::http_server::{self, Open};
+use ewe::http_server::guard::{BearerToken, OriginGuard};
+use ewe::http_server::{self, OpenConnections};
+use ewe::job::serve::ServeJob;
 use ewe::leave;
-use ewe::signals::Requests;
+use ewe::signals::ShutdownSignals;
 use ewe::text::counted;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
 use super::access;
 use super::answering::{chat, completions};
-use super::body::BodyLimits;
 use super::error::ApiError;
-use super::metrics::{MEDIA_TYPE, Metrics, Tally};
-use super::models::Names;
+use super::metrics::{MEDIA_TYPE, RequestMetrics};
+use super::models::{self, ModelNames, ServedModel};
+use super::server::ServerState;
+use super::tokenize;
 use crate::engine::handle::LocalBackend;
-use crate::eval::complete::batched;
-use crate::model::conversation_template::ConversationTemplate;
-use crate::model::token_bytes::TokenBytes;
+use crate::engine::open;
+use crate::model::text::conversation_template::ConversationTemplate;
 
-/// How long connections without an answer under way may take to end.
+/// How long connections without a running answer may take to end.
 const IDLE_TIME: Duration = Duration::from_secs(3);
 
-/// What all requests share.
-pub struct Server {
-    /// The model.
-    pub backend: LocalBackend,
-    /// How it is asked in chats.
-    pub form: ConversationTemplate,
-    /// What the model is called.
-    pub names: Names,
-    /// What single tokens stand for.
-    pub bytes: TokenBytes,
-    /// Figures.
-    pub metrics: Arc<Metrics>,
-    /// Where requests may come from.
-    pub guard: Guard,
-    /// What clients must know.
-    pub token: Option<Token>,
-    /// Where bodies are taken in.
-    pub desk: BodyLimits,
-    /// A permit for each answer that is made or waits.
-    pub room: Arc<Semaphore>,
-    /// How many permits there are.
-    pub places: usize,
-    /// Counts requests.
-    pub count: AtomicU64,
-    /// Gives seeds to requests that have none.
-    pub dice: RandomState,
-    stopping: AtomicBool,
-}
+/// The exit code after an error that broke the CUDA context, which a new process does not have:
+/// `EX_TEMPFAIL` of sysexits.h, so that a supervisor can restart the server on it.
+const DEVICE_LOST: u8 = 75;
 
-impl Server {
-    /// Whether nothing new is taken any more.
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
-    }
-
-    /// Answers that are made or wait.
-    fn under_way(&self) -> usize {
-        self.places - self.room.available_permits()
-    }
-}
-
-/// Runs the command until somebody asks it to end; the exit code says that it was stopped.
+/// Runs the command until a signal ends it. Returns the exit code of an interrupted command. If an
+/// error breaks the CUDA context, ends the process with [`DEVICE_LOST`].
 ///
-/// Fails when the address is beyond this machine and there is no token, when it is taken, and as the model's loading
-/// does.
-pub fn run(args: &Args, quiet: bool) -> Result<u8> {
-    let token = args.token.read()?;
-    let is_local = args.bind.ip().is_loopback();
-    if !is_local && token.is_none() {
-        bail!(
-            "`{}` can be reached from other machines, so a token is needed\nhint: --token-file, or EWE_TOKEN",
-            args.bind
-        );
-    }
-    if !is_local && !args.allow_host.is_empty() {
-        bail!(
-            "--allow-host is for an address of this machine alone: at --bind {} every name is answered\nhint: leave --allow-host away",
-            args.bind
-        );
-    }
+/// Fails when other machines can reach the address and there is no token, when the address is in
+/// use, and when the model cannot be opened.
+pub fn run(job: &ServeJob, quiet: bool) -> Result<u8> {
+    check_address(job)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        // Taken before the model is loaded: a mistake in the address shows at once.
-        let listener = TcpListener::bind(args.bind)
+        // Before the model is loaded: a mistake in the address shows at once.
+        let listener = TcpListener::bind(job.bind)
             .await
-            .with_context(|| format!("cannot listen on `{}`", args.bind))?;
+            .with_context(|| format!("cannot listen on `{}`", job.bind))?;
         let address = listener.local_addr()?;
-        let (backend, form) = tokio::task::block_in_place(|| {
-            let mut backend = batched(&args.model, &args.engine)?;
-            let form = ConversationTemplate::to_ask(args.form.template.as_ref(), backend.tokenizer())?;
-            backend.also_end_at(form.end_token());
-            Ok::<_, anyhow::Error>((backend, form))
-        })?;
-        let names = Names::new(
-            &args.served_model_name,
-            backend.model(),
-            args.model.adapter.as_deref(),
-        );
-        let mut stop = Requests::listen().context("cannot listen for signals")?;
+        let (backend, models) = tokio::task::block_in_place(|| open_models(job))?;
+        let mut stop = ShutdownSignals::listen().context("cannot listen for signals")?;
         if !quiet {
+            let names: Vec<String> = models.iter().map(|model| model.names.line()).collect();
             eprintln!(
-                "{} is served at http://{address}/v1; {}; Ctrl-C stops it",
-                names.line(),
+                "{} {} served at http://{address}/v1; {}; Ctrl-C stops it",
+                names.join(", "),
+                if models.len() == 1 { "is" } else { "are" },
                 backend.budget_line()
             );
-            eprintln!("chats are asked by the template {}", form.name());
+            for model in &models {
+                let of = match model.adapter {
+                    Some(_) => format!(" of {}", model.names.first()),
+                    None => String::new(),
+                };
+                eprintln!("chats{of} are asked by the template {}", model.template.name());
+            }
         }
-        let places = backend.capacity() + args.max_waiting as usize;
-        let server = Arc::new(Server {
-            names,
-            bytes: TokenBytes::of(backend.tokenizer()),
-            metrics: Arc::new(Metrics::new(backend.budget().bytes)),
-            backend,
-            form,
-            guard: Guard::new(address)
-                .named(&args.allow_host)
-                .with_origins(&args.allow_origin),
-            token: token.as_deref().map(Token::new),
-            desk: BodyLimits::new(),
-            room: Arc::new(Semaphore::new(places)),
-            places,
-            count: AtomicU64::new(0),
-            dice: RandomState::new(),
-            stopping: AtomicBool::new(false),
-        });
-        let head_time = Duration::from_secs(args.head_timeout);
-        let open = http_server::serve(listener, router(server.clone()), head_time, stop.next()).await;
-        server.stopping.store(true, Ordering::Relaxed);
-        drain(
-            &server,
-            &open,
-            Duration::from_secs(args.drain_timeout),
-            stop,
-            quiet,
-        )
-        .await;
+        let guard = OriginGuard::new(address)
+            .named(&job.allowed_hosts)
+            .with_origins(&job.allowed_origins);
+        let token = job.token.as_deref().map(BearerToken::new);
+        let server = Arc::new(ServerState::new(backend, models, guard, token, job.max_waiting));
+        let (open, lost) = serve_until(listener, &server, job.head_timeout, stop.next()).await;
+        if let Some(reason) = lost {
+            eprintln!("error: {}", device_lost(&reason));
+            // Destructors of libtorch would call CUDA, which fails or hangs.
+            leave::at_once_with(DEVICE_LOST);
+        }
+        drain(&server, &open, job.drain_timeout, stop, quiet).await;
         Ok(leave::INTERRUPTED)
     })
 }
 
-/// Lets answers under way end, for so long; a second signal ends all at once.
-async fn drain(server: &Server, open: &Open, time: Duration, mut stop: Requests, quiet: bool) {
+/// Answers requests until `stop` is ready or the model's device is lost; takes no new ones then.
+/// Returns the open connections, and the error if the device is lost; by then the answers that it
+/// ended have been sent.
+async fn serve_until(
+    listener: TcpListener,
+    server: &Arc<ServerState>,
+    head_timeout: Duration,
+    stop: impl Future<Output = ()>,
+) -> (OpenConnections, Option<String>) {
+    let mut lost = None;
+    let ended = async {
+        tokio::select! {
+            () = stop => {}
+            reason = server.backend.device_lost() => lost = Some(reason),
+        }
+    };
+    let open = http_server::serve(listener, router(server.clone()), head_timeout, ended).await;
+    server.stop();
+    if lost.is_some() {
+        let _ = tokio::time::timeout(IDLE_TIME, open.ended()).await;
+    }
+    (open, lost)
+}
+
+/// Returns why the server ends after an error that broke the CUDA context.
+fn device_lost(reason: &str) -> String {
+    format!(
+        "the GPU cannot be used any more by this process: {reason}\nhint: start `ewe serve` again; the exit code \
+         {DEVICE_LOST} tells a supervisor to"
+    )
+}
+
+/// Fails on options that do not suit the address.
+fn check_address(job: &ServeJob) -> Result<()> {
+    let is_local = job.bind.ip().is_loopback();
+    if !is_local && job.token.is_none() {
+        bail!(
+            "`{}` can be reached from other machines, so a token is needed\nhint: --token-file, or EWE_TOKEN",
+            job.bind
+        );
+    }
+    if !is_local && !job.allowed_hosts.is_empty() {
+        bail!(
+            "--allow-host is for an address of this machine alone: at --bind {} every name is answered\nhint: leave --allow-host away",
+            job.bind
+        );
+    }
+    Ok(())
+}
+
+/// Opens the model and its adapters, each with its chat template.
+fn open_models(job: &ServeJob) -> Result<(LocalBackend, Vec<ServedModel>)> {
+    let dirs: Vec<&std::path::Path> = job.adapters.iter().map(|(_, dir)| dir.as_path()).collect();
+    let (mut backend, fingerprints) = open::served(&job.model, &dirs, job.limits)?;
+    let template = ConversationTemplate::for_inference(job.template.as_ref(), backend.tokenizer())?;
+    backend.also_end_at(template.end_token());
+    let mut models = vec![ServedModel {
+        names: ModelNames::new(&job.names, backend.model(), job.model.adapter.as_deref()),
+        template,
+        adapter: None,
+        end_tokens: Vec::new(),
+    }];
+    for (index, ((name, dir), fingerprint)) in job.adapters.iter().zip(&fingerprints).enumerate() {
+        let names = ModelNames::of_adapter(name, fingerprint);
+        if models.iter().any(|other| other.names.has(name)) {
+            bail!("--adapter {name}=…: there is a model of this name already\nhint: take another name");
+        }
+        // A template of its own ends answers at tokens of its own.
+        let tokenizer = backend.tokenizer().clone().prompted_as_in(dir)?;
+        let template = ConversationTemplate::for_inference(job.template.as_ref(), &tokenizer)?;
+        let ends = tokenizer.end_tokens().iter().copied().chain(template.end_token());
+        models.push(ServedModel {
+            names,
+            end_tokens: ends.collect(),
+            template,
+            adapter: Some(index),
+        });
+    }
+    Ok((backend, models))
+}
+
+/// Waits for running answers, for at most `time`. A second signal ends the process at once.
+async fn drain(
+    server: &ServerState,
+    open: &OpenConnections,
+    time: Duration,
+    mut stop: ShutdownSignals,
+    quiet: bool,
+) {
     let answers = |count: usize| counted(count, "answer");
     let under_way = server.under_way();
     if under_way > 0 && !quiet {
@@ -173,7 +190,7 @@ async fn drain(server: &Server, open: &Open, time: Duration, mut stop: Requests,
             time.as_secs()
         );
     }
-    // Who has not even sent a whole request is not waited for as long.
+    // Clients that have not sent a whole request get less time.
     let time = if under_way > 0 { time } else { time.min(IDLE_TIME) };
     let ended = tokio::select! {
         () = open.ended() => true,
@@ -185,7 +202,7 @@ async fn drain(server: &Server, open: &Open, time: Duration, mut stop: Requests,
         if !quiet {
             eprintln!("stopped: {} cut off", answers(cut));
         }
-        // The engine may be in the middle of a step of minutes, for which nobody waits any more.
+        // The engine may be within a step of minutes, for which nobody waits any more.
         leave::at_once();
     }
     if under_way > 0 && !quiet {
@@ -193,13 +210,17 @@ async fn drain(server: &Server, open: &Open, time: Duration, mut stop: Requests,
     }
 }
 
-fn router(server: Arc<Server>) -> Router {
+/// Returns the routes, with their guards.
+fn router(server: Arc<ServerState>) -> Router {
     let guarded = Router::new()
-        .route("/v1/models", get(list))
-        .route("/v1/models/{*id}", get(one))
+        .route("/v1/models", get(list_models))
+        .route("/v1/models/{*id}", get(model))
         .route("/v1/completions", post(completions))
         .route("/v1/chat/completions", post(chat))
-        .route("/metrics", get(figures))
+        .route("/v1/embeddings", post(no_embeddings))
+        .route("/tokenize", post(tokenize::tokenize))
+        .route("/detokenize", post(tokenize::detokenize))
+        .route("/metrics", get(metrics))
         .route_layer(from_fn_with_state(server.clone(), access::authorise));
     Router::new()
         .route("/", get(welcome))
@@ -221,11 +242,11 @@ fn router(server: Arc<Server>) -> Router {
             )
         })
         .layer(from_fn_with_state(server.clone(), access::guard))
-        .layer(from_fn_with_state(server.clone(), tally))
+        .layer(from_fn_with_state(server.clone(), count_request))
         .with_state(server)
 }
 
-/// For people who open the address in a browser.
+/// `GET /`, for people who open the address in a browser.
 async fn welcome() -> &'static str {
     "This is `ewe serve`, an OpenAI-compatible endpoint. Clients want\n\n\
      \x20 base URL   this address with /v1 behind it\n\
@@ -239,19 +260,29 @@ async fn welcome() -> &'static str {
 }
 
 /// Counts a request, and how it ends.
-async fn tally(State(server): State<Arc<Server>>, mut request: Request, next: Next) -> Response {
+async fn count_request(State(server): State<Arc<ServerState>>, mut request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>();
-    let tally = Arc::new(Tally::new(
+    let counter = Arc::new(RequestMetrics::new(
         server.metrics.clone(),
         path.map_or("other", MatchedPath::as_str),
     ));
-    request.extensions_mut().insert(tally.clone());
+    request.extensions_mut().insert(counter.clone());
     let response = next.run(request).await;
-    tally.handled(response.status().as_u16());
+    counter.handled(response.status().as_u16());
     response
 }
 
-async fn health(State(server): State<Arc<Server>>) -> Response {
+/// `POST /v1/embeddings`, which clients of OpenAI's API may try.
+async fn no_embeddings() -> ApiError {
+    ApiError::new(
+        StatusCode::NOT_IMPLEMENTED,
+        "embeddings are not offered here: the model continues texts and answers chats\nhint: a server of embedding models",
+    )
+    .coded("unsupported_endpoint")
+}
+
+/// `GET /health`.
+async fn health(State(server): State<Arc<ServerState>>) -> Response {
     match server.backend.broken() {
         None => Json(json!({ "status": "ok" })).into_response(),
         Some(reason) => (
@@ -262,20 +293,25 @@ async fn health(State(server): State<Arc<Server>>) -> Response {
     }
 }
 
-async fn figures(State(server): State<Arc<Server>>) -> impl IntoResponse {
+/// `GET /metrics`.
+async fn metrics(State(server): State<Arc<ServerState>>) -> impl IntoResponse {
     let text = server.metrics.text(&server.backend.stats());
     ([(header::CONTENT_TYPE, MEDIA_TYPE)], text)
 }
 
-async fn list(State(server): State<Arc<Server>>) -> Json<serde_json::Value> {
-    Json(server.names.list(server.backend.room()))
+/// `GET /v1/models`.
+async fn list_models(State(server): State<Arc<ServerState>>) -> Json<serde_json::Value> {
+    Json(models::list(&server.models, server.backend.room()))
 }
 
-async fn one(
-    State(server): State<Arc<Server>>,
+/// `GET /v1/models/ID`.
+async fn model(
+    State(server): State<Arc<ServerState>>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<serde_json::Value>, ApiError> {
     let Path(id) = id.map_err(|unread| ApiError::new(unread.status(), unread.body_text()))?;
-    server.names.find(&id)?;
-    Ok(Json(server.names.card(&id, server.backend.room())))
+    models::find(&id, &server.models, server.backend.room()).map(Json)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Requests to end while a model is asked.
 
-use crate::signals::Requests;
+use crate::signals::ShutdownSignals;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// When the system lets nobody listen for signals.
 pub fn on_signal() -> anyhow::Result<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
-    tokio::spawn(stop(Requests::listen()?, interrupted.clone()));
+    tokio::spawn(stop(ShutdownSignals::listen()?, interrupted.clone()));
     Ok(interrupted)
 }
 
-async fn stop(mut requests: Requests, interrupted: Arc<AtomicBool>) {
+async fn stop(mut requests: ShutdownSignals, interrupted: Arc<AtomicBool>) {
     loop {
         requests.next().await;
         if interrupted.swap(true, Ordering::Relaxed) {

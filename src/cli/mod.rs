@@ -1,109 +1,154 @@
-//! The command line: one file a command, each a clap struct. Both binaries parse it, so `ewe --help` shows
-//! every command; `ewe` hands those that need tensors over to `ewe-torch`.
+//! The command line: one file per command, each with a clap struct. Both binaries parse it, so that
+//! `ewe --help` lists all commands; `ewe` hands those that need tensors over to `ewe-torch`.
 
 pub mod args;
 pub mod curation;
 pub mod data;
+pub mod dispatch;
+pub mod help;
 mod interrupt;
 pub mod models;
+pub mod program;
+mod settings;
 mod terminal;
 mod tidy;
 
-use std::{path::Path, process::ExitCode};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
+use crate::program::about;
+use crate::settings::written::RunOptions;
+use crate::text::format_error;
 use crate::{store, streams};
 
 use clap::error::{ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-/// Grow a private instruction dataset from a few seed tasks, curate it in SQLite, fine-tune a model on it.
+/// Grow a private instruction dataset from a few seed tasks, curate it in SQLite, fine-tune a model
+/// on it.
 #[derive(Debug, Parser)]
-#[command(name = "ewe", version, max_term_width = 100, propagate_version = true)]
+#[command(name = "ewe", version = about::VERSION_WITH_COMMIT, max_term_width = 80, propagate_version = true)]
 pub struct Cli {
-    /// How much to say.
+    /// How much to print.
     #[command(flatten)]
     pub globals: Globals,
 
     /// What to do
     #[command(subcommand)]
     pub command: Command,
+
+    /// The options of a training run, which it records. Not typed.
+    #[arg(skip)]
+    pub options: RunOptions,
 }
 
 /// Options of every command.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Globals {
-    /// Say less: only results and errors
+    /// Print only results and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
 
-    /// Say more; twice for everything
+    /// Print more; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+
+    /// Options in a TOML file; what is typed goes before [default: ewe.toml, here or further up in
+    /// the repository or the home folder]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Read no file of options
+    #[arg(long, global = true, conflicts_with = "config")]
+    pub no_config: bool,
 }
 
 /// Every command of both binaries.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make a dataset that begins with seed tasks
+    /// Create a dataset from seed tasks
     Init(data::init::Args),
-    /// Let a model write new tasks, until there are enough
+    /// Generate new tasks with a model, until there are enough
     Generate(Box<data::generate::Args>),
     /// Have a model score instances from 1 to 5, with a reason
     Judge(Box<data::judge::Args>),
-    /// Judge a file of tasks: rules and near-duplicates
+    /// Screen a file of tasks: rules and near-duplicates
     Filter(data::filter::Args),
-    /// Read a file of tasks into the dataset
+    /// Import a file of tasks into the dataset
     Import(data::import::Args),
-    /// Write the dataset to a file in one of the field's formats
+    /// Export the dataset to a file in one of the field's formats
     Export(data::export::Args),
-    /// Show tasks, a line each
+    /// List tasks, one per line
     List(curation::list::Args),
-    /// Show one task with its neighbours, its origin and its history
+    /// Show one task with its neighbors, its origin and its history
     Show(curation::show::Args),
-    /// Find tasks by their words
+    /// Search tasks by their words
     Search(curation::search::Args),
-    /// Want tasks in the dataset
+    /// Accept tasks: keep them in the dataset
     Accept(curation::accept::Args),
-    /// Want tasks out of the dataset
+    /// Reject tasks: keep them out of the dataset
     Reject(curation::reject::Args),
-    /// Change the texts of a task
+    /// Edit the texts of a task
     Edit(curation::edit::Args),
-    /// Take back the latest action, or any other
+    /// Undo the latest action, or any other
     Undo(curation::undo::Args),
-    /// Show what was done to the dataset
+    /// Show the history of actions
     Log(curation::log::Args),
-    /// Copy the dataset to another file, also while it is in use
+    /// Copy the dataset to another file, even while it is in use
     Backup(data::backup::Args),
-    /// Look whether the dataset is in order
+    /// Check the integrity of the dataset
     Check(data::check::Args),
-    /// Decide about pending tasks one after another, a key each
+    /// Review pending tasks one after another in the terminal
     Review(curation::review::Args),
-    /// Look at tasks and decide about them on a page in the browser
+    /// Review and edit tasks on a web page
     Curate(curation::curate::Args),
     /// Write figures and charts to one HTML file
     Report(curation::report::Args),
-    /// Count what is in the dataset and what it cost
+    /// Print counts of the dataset and the cost of its runs
     Stats(curation::stats::Args),
+    /// Hold tasks out for evaluation, by share or number
+    Split(data::split::Args),
     /// Fine-tune a model on the dataset
     Train(models::train::Args),
-    /// Make a model of a model and an adapter
+    /// Train on the dataset, and say whether it made the model better and which rows made it worse
+    Gain(models::gain::Args),
+    /// Merge an adapter into its base model
     Merge(models::merge::Args),
-    /// Say what a fine-tune needs in memory and time, before anything runs
+    /// Estimate the memory and time of a fine-tune, before anything runs
     Plan(models::plan::Args),
-    /// Continue the prompts of a file
+    /// Complete the prompts of a file
     Complete(models::complete::Args),
-    /// Negative log-likelihood of completions
+    /// Compute the negative log-likelihood of completions
     Score(models::score::Args),
-    /// Talk to a model
+    /// Find the rows that lower the loss on held-out tasks, and those that raise it
+    Influence(models::influence::Args),
+    /// Evaluate a model on suites, with error bars
+    Eval(Box<models::eval::Args>),
+    /// Compare the answers of two models, by a judge that is examined first, or by people
+    Compare(Box<models::compare::Args>),
+    /// Chat with a model
     Chat(models::chat::Args),
     /// Serve a model behind an OpenAI-compatible endpoint
     Serve(models::serve::Args),
     /// Check the tensor half on this machine
     Selftest(models::selftest::Args),
+    /// Show which options hold for a command, and where each comes from
+    Config(program::config::Args),
+    /// Do everything once, from seed tasks to a fine-tuned model, with the commands shown
+    Demo(program::demo::Args),
+    /// Print what a bug report needs: versions, libtorch, GPU, processor, memory, settings
+    #[command(alias = "version")]
+    Doctor(program::doctor::Args),
+    /// Print the script with which a shell completes commands and options
+    Completions(program::completions::Args),
+    /// Write manual pages
+    Man(program::man::Args),
 }
 
 impl Command {
-    /// The dataset that the command works on.
+    /// Returns the dataset of the command.
     pub fn db(&self) -> Option<&Path> {
         match self {
             Command::Init(args) => Some(&args.db),
@@ -123,54 +168,79 @@ impl Command {
             Command::Check(args) => Some(&args.db),
             Command::Curate(args) => Some(&args.db),
             Command::Filter(args) => args.db.as_deref(),
+            Command::Compare(args) => args.db.as_deref(),
+            Command::Eval(args) => args.db.as_deref(),
             Command::Report(args) => Some(&args.db),
             Command::Stats(args) => Some(&args.db),
+            Command::Influence(args) => Some(&args.db),
+            Command::Score(args) => args.db.as_deref(),
+            Command::Split(args) => Some(&args.db),
+            Command::Gain(args) => Some(&args.db),
             _ => None,
         }
     }
 }
 
-/// Reads the command line.
+/// Returns the whole command line for clap, as the help shows it.
+pub fn command() -> clap::Command {
+    help::arranged(Cli::command())
+}
+
+/// Parses the command line, with what files and the environment add to it.
 ///
 /// # Errors
 ///
-/// The exit code, where there is nothing to do but what was said: a mistake, or help that was asked for.
+/// The exit code, if the command line is wrong or asks for help, which has been printed.
 pub fn parse() -> Result<Cli, ExitCode> {
     if let Some(code) = tidy::if_asked() {
         return Err(code);
     }
-    let read = || {
-        let matches = Cli::command().try_get_matches()?;
-        if let Some((name, options)) = matches.subcommand()
-            && let Err(what) = args::together::check(name, options)
-        {
-            let mut command = Cli::command();
-            return Err(command.error(ErrorKind::ArgumentConflict, what));
-        }
-        Ok((Cli::from_arg_matches(&matches)?, matches))
-    };
-    let (cli, matches) = read().map_err(misread)?;
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    let root = command();
+    let line = settings::added(&root, &typed).map_err(|error| {
+        eprintln!("error: {}", terminal::clean(&format_error(&error)));
+        ExitCode::from(2)
+    })?;
+    let (cli, matches) = read(&root, &line).map_err(|error| misread(error, &line))?;
     match args::paths::check(&matches) {
         Ok(()) => Ok(cli),
         Err(error) => Err(end(&cli.command, Err(error))),
     }
 }
 
-/// Says what is wrong with the command line, which may have in it what a terminal would obey; or the help that was asked for.
-fn misread(error: clap::Error) -> ExitCode {
+/// Parses a command line that is complete.
+fn read(root: &clap::Command, line: &[OsString]) -> Result<(Cli, clap::ArgMatches), clap::Error> {
+    let matches = root.clone().try_get_matches_from(line)?;
+    if let Some((name, options)) = matches.subcommand()
+        && let Err(what) = args::together::check(name, options)
+    {
+        return Err(root.clone().error(ErrorKind::ArgumentConflict, what));
+    }
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    match &cli.command {
+        Command::Train(_) => cli.options = settings::of_run(root, line, &matches),
+        Command::Gain(args) => drop(models::gain::training(args)?),
+        _ => {}
+    }
+    Ok((cli, matches))
+}
+
+/// Prints the requested help, or what is wrong with the command line, which may have characters
+/// that a terminal would obey.
+fn misread(error: clap::Error, line: &[OsString]) -> ExitCode {
     if !error.use_stderr() {
         let printed = streams::stdout().is_open().and_then(|()| error.print());
         let printed = printed.map_err(streams::refused).and_then(|()| streams::finish());
-        return status(printed.map(|()| 0).map_err(Into::into), told);
+        return status(printed.map(|()| 0).map_err(Into::into), format_error);
     }
-    // Looked for in what was typed: clap's text without colours is without escape sequences of others, too.
-    let is_harmless = std::env::args_os().all(|argument| {
+    // Arguments are checked, since clap's text without colors lacks their escape sequences, too.
+    let is_harmless = line.iter().all(|argument| {
         let argument = argument.to_string_lossy();
         terminal::clean(&argument) == *argument
     });
     let error = visible(error);
     if is_harmless {
-        // In colours, and nobody may be there to read it.
+        // In colors; it does not matter if nobody can read it.
         let _ = error.print();
     } else {
         eprint!("{}", terminal::clean(&error.render().to_string()));
@@ -178,7 +248,7 @@ fn misread(error: clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// The error with all that was typed in it visible; of escape sequences clap would show nothing.
+/// Makes control characters in quoted arguments visible; clap would drop escape sequences.
 fn visible(mut error: clap::Error) -> clap::Error {
     let typed: Vec<_> = error
         .context()
@@ -199,7 +269,7 @@ fn visible(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// Sends the log to stderr, as much of it as was asked for; in colours on a terminal, unless `NO_COLOR` is set
+/// Logs to standard error at the requested level; in colors on a terminal, unless `NO_COLOR` is set
 /// (no-color.org).
 pub fn log_to_stderr(globals: &Globals) {
     let level = match (globals.quiet, globals.verbose) {
@@ -208,50 +278,32 @@ pub fn log_to_stderr(globals: &Globals) {
         (false, 1) => tracing::Level::INFO,
         (false, _) => tracing::Level::DEBUG,
     };
-    let is_colourless = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let is_colorless = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     tracing_subscriber::fmt()
         .with_writer(streams::stderr)
         .with_max_level(level)
-        .with_ansi(streams::stderr().is_terminal() && !is_colourless)
+        .with_ansi(streams::stderr().is_terminal() && !is_colorless)
         .with_target(false)
         .without_time()
         .init();
 }
 
-/// An error and what led to it on one line, the hints of all of them below: a hint is a way out, and no part of the cause. What a
-/// terminal would obey is made visible.
-pub fn told(error: &anyhow::Error) -> String {
-    let (mut causes, mut hints): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
-    for cause in error.chain() {
-        let text = cause.to_string();
-        let (what, hint) = text.split_once("\nhint:").unwrap_or((&text, ""));
-        // Some errors say their cause themselves.
-        if !causes.last().is_some_and(|last| last.ends_with(what)) {
-            causes.push(what.to_owned());
-        }
-        if !hint.is_empty() && !hints.iter().any(|known| known == hint) {
-            hints.push(hint.to_owned());
-        }
-    }
-    let mut text = causes.join(": ");
-    for hint in hints {
-        text.push_str("\nhint:");
-        text.push_str(&hint);
-    }
-    terminal::clean(&text)
-}
-
-/// The error and what led to it on one line, hints below. Errors from within the store do not know the file's name.
+/// Formats an error with its causes on one line and hints below. Errors within the store do not
+/// know the file's name, which is added.
 fn message(command: &Command, error: &anyhow::Error) -> String {
     match (error.downcast_ref::<store::Error>(), command.db()) {
         (Some(inner), Some(db)) if !inner.names_file() => {
-            format!("`{}`: {}", terminal::clean(&db.to_string_lossy()), told(error))
+            format!(
+                "`{}`: {}",
+                terminal::clean(&db.to_string_lossy()),
+                format_error(error)
+            )
         }
-        _ => told(error),
+        _ => format_error(error),
     }
 }
 
-/// Whether whoever read our output has had enough of it, as `head` does.
+/// Whether the reader of our output has had enough, as `head` does.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
@@ -262,8 +314,8 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
-/// Says how a command went: its error on stderr, its exit code to the caller. What could not be written to standard output
-/// is an error, too.
+/// Prints the error of a command and returns its exit code. Output that could not be written is an
+/// error, too.
 pub fn end(command: &Command, result: anyhow::Result<u8>) -> ExitCode {
     let result = result.and_then(|code| Ok(streams::finish().map(|()| code)?));
     status(result, |error| message(command, error))

@@ -1,22 +1,22 @@
-//! Where a model is asked: an address up to `/v1`, or the whole of one as a service hands it out.
+//! The address of an endpoint: up to `/v1`, or with the whole path, as some services give it.
 
 use super::wire::Dialect;
 use crate::backend::BackendError;
 use reqwest::Url;
 
-/// An address, taken apart.
+/// An address, parsed.
 #[derive(Debug, Clone)]
 pub struct Address {
-    /// Without the path of a dialect; its query belongs to every request.
+    /// The address without the path of an API. Its query is sent with every request.
     base: Url,
-    /// The dialect that its path names, and the whole address as it was given.
+    /// The API that the path names, and the whole address as it was given.
     whole: Option<(Dialect, Url)>,
 }
 
-/// An address that can be typed.
+/// The hint for a malformed address.
 const EXAMPLE: &str = "give an address like http://127.0.0.1:8000/v1";
 
-/// Names of parameters that hold a secret, in lower case and without signs.
+/// Names of query parameters that hold a secret, in lower case and without punctuation.
 const SECRET_NAMES: [&str; 9] = [
     "key",
     "token",
@@ -29,15 +29,15 @@ const SECRET_NAMES: [&str; 9] = [
     "credential",
 ];
 
-/// A value with so many letters and digits and nothing to divide them is nobody's version.
+/// A value with this many letters and digits in a row is a secret, and not a version.
 const LONGEST_VALUE: usize = 24;
 
 impl Address {
-    /// Takes apart what was given.
+    /// Parses an address.
     ///
     /// # Errors
     ///
-    /// What is no address over HTTP, and what holds a secret: addresses are stored and shown.
+    /// If it is not an HTTP address, or contains a secret: addresses are stored and shown.
     pub fn new(text: &str) -> Result<Address, BackendError> {
         let wrong = |shown: &str, error: &str, hint: &str| {
             BackendError::Fatal(format!("endpoint '{shown}': {error}\nhint: {hint}"))
@@ -75,12 +75,12 @@ impl Address {
         Ok(Address { base, whole })
     }
 
-    /// The dialect that its path names, if it names one.
+    /// Returns the API that the path names, if it names one.
     pub fn dialect(&self) -> Option<Dialect> {
         self.whole.as_ref().map(|(dialect, _)| *dialect)
     }
 
-    /// Where a question in this dialect goes: a path that names it is taken as it is.
+    /// Returns the URL of an API. A path that names it is used as it is.
     pub fn of(&self, dialect: Dialect) -> Url {
         match &self.whole {
             Some((named, whole)) if *named == dialect => whole.clone(),
@@ -88,7 +88,7 @@ impl Address {
         }
     }
 
-    /// Where the server lists its models.
+    /// Returns the URL of the list of models.
     pub fn models(&self) -> Url {
         self.with("/models")
     }
@@ -100,6 +100,7 @@ impl Address {
     }
 }
 
+/// Whether a query parameter looks like a secret.
 fn is_secret(name: &str, value: &str) -> bool {
     let name: String = name
         .to_lowercase()
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_turned_away_and_not_shown() {
+    fn secrets_are_refused_and_not_shown() {
         for text in [
             "http://ann:hidden@h/v1",
             "http://hidden@h/v1",

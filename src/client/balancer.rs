@@ -1,69 +1,56 @@
-//! Which endpoint the next request goes to, and when.
+//! Decides which endpoint gets the next request, and when.
 
-use super::failure::Passing;
-use super::health::{Health, Sent, Standing};
+use super::failure::TransientFailure;
+use super::health::{Health, SentRequest, Standing};
+use super::limit::EndpointLimits;
 use crate::backend::EndpointStatus;
 use std::cmp::Reverse;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::Notify;
 
-/// How requests are spread and failures are counted.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// The most requests under way at one endpoint.
-    pub concurrency: usize,
-    /// An endpoint whose answers take longer is asked for no more at once, one whose answers take twice as long for less.
-    pub slow: Option<Duration>,
-    /// How long the first request to an endpoint goes ahead alone.
-    pub ahead: Duration,
-    /// How often in a row an endpoint may fail and be tried again.
-    pub retries: u32,
-    /// The longest first wait after a failure.
-    pub backoff: Duration,
-}
-
-/// Hands out the right to ask an endpoint, first come, first served.
+/// Assigns requests to endpoints, first come, first served.
 pub struct Balancer {
-    desks: Mutex<Vec<Health>>,
-    /// Held by the one who looks for room; the others wait for it in order.
-    turn: tokio::sync::Mutex<()>,
-    /// Told when there may be room.
+    endpoints: Mutex<Vec<Health>>,
+    /// Held by the request that looks for room. The others wait for it in order.
+    queue: tokio::sync::Mutex<()>,
+    /// Notified when there may be room.
     room: Notify,
-    /// How many look for room.
+    /// How many requests look for room.
     waiting: AtomicUsize,
 }
 
 impl Balancer {
-    /// For so many endpoints.
-    pub fn new(endpoints: usize, settings: Settings) -> Self {
+    /// Starts with this many endpoints.
+    pub fn new(endpoints: usize, limits: EndpointLimits) -> Self {
         Balancer {
-            desks: Mutex::new((0..endpoints).map(|_| Health::new(settings)).collect()),
-            turn: tokio::sync::Mutex::new(()),
+            endpoints: Mutex::new((0..endpoints).map(|_| Health::new(limits)).collect()),
+            queue: tokio::sync::Mutex::new(()),
             room: Notify::new(),
             waiting: AtomicUsize::new(0),
         }
     }
 
-    /// Waits for an endpoint with room and takes a place there. `request` tells those who ask apart.
+    /// WaitCount for an endpoint with room and takes a slot there. `request` is the number of the
+    /// request.
     pub async fn slot(&self, request: u64) -> Slot<'_> {
-        let _waits = Waits::new(&self.waiting);
-        let _turn = self.turn.lock().await;
+        let _waits = WaitCount::new(&self.waiting);
+        let _queue = self.queue.lock().await;
         loop {
             let time = Instant::now();
-            // In a block of its own: the guard must not live across an await.
+            // In a block, since the guard must not be held across an await.
             let pause = {
-                let mut desks = self.lock();
-                if let Some(endpoint) = choose(&desks, time) {
-                    desks[endpoint].enter(time);
+                let mut endpoints = self.lock();
+                if let Some(endpoint) = choose(&endpoints, time) {
+                    endpoints[endpoint].enter(time);
                     return Slot {
                         balancer: self,
                         endpoint,
-                        sent: Sent { request, time },
+                        sent: SentRequest { request, time },
                     };
                 }
-                desks.iter().filter_map(|desk| desk.opens(time)).min()
+                endpoints.iter().filter_map(|health| health.opens(time)).min()
             };
             match pause {
                 Some(end) => tokio::select! {
@@ -75,87 +62,90 @@ impl Balancer {
         }
     }
 
-    /// Requests that were answered, by all endpoints.
+    /// Returns how many requests were answered, by all endpoints together.
     pub fn answered(&self) -> u64 {
         self.lock().iter().map(Health::answers).sum()
     }
 
-    /// How each endpoint is doing; `urls` are their addresses.
+    /// Returns the state of each endpoint. `urls` are their addresses.
     pub fn status<'a>(&self, urls: impl Iterator<Item = &'a str>) -> Vec<EndpointStatus> {
         let now = Instant::now();
-        let desks = self.lock();
-        desks
+        let endpoints = self.lock();
+        endpoints
             .iter()
             .zip(urls)
-            .map(|(desk, url)| desk.status(url, now))
+            .map(|(health, url)| health.status(url, now))
             .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Health>> {
-        self.desks.lock().expect("no count panicked")
+        self.endpoints.lock().expect("no count panicked")
     }
 }
 
-/// The endpoint with the most room; the one that answered least among equals. One that was set aside long enough
-/// comes first, or it would never be seen that it is back.
-fn choose(desks: &[Health], now: Instant) -> Option<usize> {
-    let open = (0..desks.len()).filter(|&i| desks[i].room(now) > 0);
+/// Returns the endpoint with the fewest requests in flight of those that have room ("least
+/// connections"), and among equals the one with the fewest answers. The most room would be a poor
+/// measure: limits grow with answers, so whoever had more answers would get still more. One that
+/// was set aside long enough comes first: otherwise it would never be noticed that it is back.
+fn choose(endpoints: &[Health], now: Instant) -> Option<usize> {
+    let open = (0..endpoints.len()).filter(|&i| endpoints[i].room(now) > 0);
     open.max_by_key(|&i| {
         (
-            desks[i].is_aside(),
-            desks[i].room(now),
-            Reverse((desks[i].answers(), i)),
+            endpoints[i].is_aside(),
+            Reverse((endpoints[i].in_flight(), endpoints[i].answers(), i)),
         )
     })
 }
 
-/// Counted as long as it lives, however it ends.
-struct Waits<'a>(&'a AtomicUsize);
+/// Counts a waiting request until it is dropped, also when its future is.
+struct WaitCount<'a>(&'a AtomicUsize);
 
-impl<'a> Waits<'a> {
+impl<'a> WaitCount<'a> {
     fn new(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
-        Waits(count)
+        WaitCount(count)
     }
 }
 
-impl Drop for Waits<'_> {
+impl Drop for WaitCount<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// The right to send one request to one endpoint. Dropped, the place is free again.
+/// The right to send one request to one endpoint. Dropping it frees the slot.
 pub struct Slot<'a> {
     balancer: &'a Balancer,
     endpoint: usize,
-    sent: Sent,
+    sent: SentRequest,
 }
 
 impl Slot<'_> {
-    /// Which endpoint to ask.
+    /// Returns the endpoint to send to.
     pub fn endpoint(&self) -> usize {
         self.endpoint
     }
 
-    /// The endpoint answered, if only that it will not. Returns whether it is back after it had been set aside.
+    /// Notes that the endpoint answered, even if only with a refusal. Returns whether it was set
+    /// aside before.
     pub fn answered(self) -> bool {
         let is_felt = self.balancer.waiting.load(Ordering::Relaxed) > 0;
         self.balancer.lock()[self.endpoint].answered(self.sent, is_felt, Instant::now())
     }
 
-    /// The endpoint failed. `suspect` says that the request had failed before while others were answered.
-    pub fn failed(self, failure: &Passing, suspect: bool) -> Standing {
-        let mut desks = self.balancer.lock();
-        let has_others = (0..desks.len()).any(|i| i != self.endpoint && !desks[i].is_aside());
-        desks[self.endpoint].failed(self.sent, failure, suspect, has_others, Instant::now())
+    /// Notes that the endpoint failed. `suspect`: this request failed before, while others were
+    /// answered.
+    pub fn failed(self, failure: &TransientFailure, suspect: bool) -> Standing {
+        let mut endpoints = self.balancer.lock();
+        let has_others = (0..endpoints.len()).any(|i| i != self.endpoint && !endpoints[i].is_aside());
+        endpoints[self.endpoint].failed(self.sent, failure, suspect, has_others, Instant::now())
     }
 }
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        if let Ok(mut desks) = self.balancer.desks.lock() {
-            desks[self.endpoint].leave();
+        if let Ok(mut endpoints) = self.balancer.endpoints.lock() {
+            endpoints[self.endpoint].leave();
         }
         self.balancer.room.notify_one();
     }
@@ -165,29 +155,30 @@ impl Drop for Slot<'_> {
 mod tests {
     use super::*;
     use crate::backend::EndpointState;
-    use crate::client::failure::Kind;
+    use crate::client::failure::FailureKind;
     use futures::FutureExt;
+    use std::time::Duration;
 
     const BACKOFF: Duration = Duration::from_millis(8);
-    /// How long an endpoint is set aside for at first.
+    /// How long an endpoint is set aside the first time.
     const ASIDE: Duration = BACKOFF.saturating_mul(60);
 
     fn balancer(endpoints: usize, retries: u32) -> Balancer {
-        let settings = Settings {
+        let limits = EndpointLimits {
             concurrency: 4,
             slow: None,
             ahead: Duration::ZERO,
             retries,
             backoff: BACKOFF,
         };
-        Balancer::new(endpoints, settings)
+        Balancer::new(endpoints, limits)
     }
 
-    fn failure(kind: Kind) -> Passing {
-        Passing::new(kind, "it failed".to_string())
+    fn failure(kind: FailureKind) -> TransientFailure {
+        TransientFailure::new(kind, "it failed".to_string())
     }
 
-    /// A place that is free now.
+    /// Takes a slot that is free now.
     fn now(balancer: &Balancer, request: u64) -> Option<Slot<'_>> {
         balancer.slot(request).now_or_never()
     }
@@ -205,21 +196,51 @@ mod tests {
         assert_eq!(status(&balancer)[1].in_flight, 4);
         drop(slots);
         assert_eq!(status(&balancer)[1].in_flight, 0);
-        // Between equals, the one that has done less.
+        // Among equals, the endpoint with fewer answers.
         now(&balancer, 9).unwrap().answered();
         assert_eq!(now(&balancer, 10).unwrap().endpoint(), 1);
     }
 
     #[tokio::test]
+    async fn an_endpoint_whose_limit_has_grown_gets_no_more_work_than_another() {
+        let limits = EndpointLimits {
+            concurrency: 64,
+            slow: Some(Duration::from_secs(1)),
+            ahead: Duration::ZERO,
+            retries: 1,
+            backoff: BACKOFF,
+        };
+        let balancer = Balancer::new(2, limits);
+        // Others wait, so each of these answers raises the limit of the first endpoint.
+        let others = WaitCount::new(&balancer.waiting);
+        for _ in 0..20 {
+            balancer.lock()[0].enter(Instant::now());
+            let slot = Slot {
+                balancer: &balancer,
+                endpoint: 0,
+                sent: SentRequest {
+                    request: 0,
+                    time: Instant::now(),
+                },
+            };
+            slot.answered();
+        }
+        drop(others);
+        assert!(status(&balancer)[0].limit > status(&balancer)[1].limit + 10);
+        let slots: Vec<_> = (0..12).map(|i| now(&balancer, i).unwrap()).collect();
+        assert_eq!(slots.iter().filter(|slot| slot.endpoint() == 0).count(), 6);
+    }
+
+    #[tokio::test]
     async fn the_first_request_goes_ahead_alone_until_it_is_answered_or_takes_its_time() {
-        let settings = Settings {
+        let limits = EndpointLimits {
             concurrency: 4,
             slow: None,
             ahead: Duration::from_millis(40),
             retries: 1,
             backoff: BACKOFF,
         };
-        let balancer = Balancer::new(1, settings);
+        let balancer = Balancer::new(1, limits);
         let start = Instant::now();
         let first = now(&balancer, 0).unwrap();
         assert!(now(&balancer, 1).is_none());
@@ -227,7 +248,7 @@ mod tests {
         assert!(start.elapsed() >= Duration::from_millis(40));
         first.answered();
         second.answered();
-        let balancer = Balancer::new(1, settings);
+        let balancer = Balancer::new(1, limits);
         now(&balancer, 0).unwrap().answered();
         let slots: Vec<_> = (1..5).map(|i| now(&balancer, i).unwrap()).collect();
         assert_eq!(slots.len(), 4);
@@ -236,9 +257,9 @@ mod tests {
     #[tokio::test]
     async fn a_pause_that_was_asked_for_holds_for_everybody() {
         let balancer = balancer(1, 3);
-        let busy = Passing {
+        let busy = TransientFailure {
             retry_after: Some(Duration::from_millis(60)),
-            ..failure(Kind::Busy)
+            ..failure(FailureKind::Busy)
         };
         let start = Instant::now();
         assert_eq!(now(&balancer, 0).unwrap().failed(&busy, false), Standing::Up);
@@ -252,7 +273,7 @@ mod tests {
     #[tokio::test]
     async fn who_fails_for_good_is_set_aside_and_tried_again() {
         let balancer = balancer(2, 0);
-        let unreachable = failure(Kind::Unreachable);
+        let unreachable = failure(FailureKind::Unreachable);
         let first = now(&balancer, 0).unwrap();
         let second = now(&balancer, 1).unwrap();
         assert_eq!((first.endpoint(), second.endpoint()), (0, 1));
@@ -261,28 +282,29 @@ mod tests {
         second.answered();
         assert!((2..5).all(|i| now(&balancer, i).unwrap().endpoint() == 1));
         tokio::time::sleep(ASIDE).await;
-        // Now it comes first, with one request; failing again, it rests twice as long.
+        // Now it comes first, with one request. When it fails again, it is set aside twice as long.
         let probe = now(&balancer, 5).unwrap();
         assert_eq!(probe.endpoint(), 0);
         assert_eq!(now(&balancer, 6).unwrap().endpoint(), 1);
         assert_eq!(probe.failed(&unreachable, false), Standing::Aside(ASIDE * 2));
-        // And when the other one goes too, none is left.
+        // When the other one fails, too, none is left.
         let last = now(&balancer, 7).unwrap();
         assert_eq!(last.failed(&unreachable, false), Standing::Gone(1));
     }
 
     #[tokio::test]
     async fn one_who_fails_alone_does_not_condemn_the_endpoint() {
-        let broken = failure(Kind::Broken);
+        let broken = failure(FailureKind::Broken);
         let balancer = balancer(1, 1);
         assert_eq!(balancer.slot(0).await.failed(&broken, false), Standing::Up);
         assert_eq!(balancer.slot(0).await.failed(&broken, false), Standing::Alone(2));
-        // Nor do two, who may be the last of a stage, or those who had failed before while others were answered.
+        // Nor do two requests, which may be the last of a stage, or those that failed before while
+        // others were answered.
         assert_eq!(balancer.slot(1).await.failed(&broken, false), Standing::Up);
         assert_eq!(balancer.slot(1).await.failed(&broken, true), Standing::Alone(2));
         assert_eq!(balancer.slot(2).await.failed(&broken, true), Standing::Up);
         assert_eq!(balancer.slot(3).await.failed(&broken, true), Standing::Alone(2));
-        // Three do, unless anybody was answered.
+        // Three do, unless any request was answered.
         balancer.slot(4).await.answered();
         assert_eq!(balancer.slot(5).await.failed(&broken, false), Standing::Up);
         assert_eq!(balancer.slot(6).await.failed(&broken, false), Standing::Alone(2));
@@ -293,7 +315,7 @@ mod tests {
     #[tokio::test]
     async fn failures_of_one_round_trip_are_one() {
         let balancer = balancer(1, 1);
-        let broken = failure(Kind::Broken);
+        let broken = failure(FailureKind::Broken);
         let slots: Vec<_> = (0..4).map(|i| now(&balancer, i).unwrap()).collect();
         for slot in slots {
             assert_eq!(slot.failed(&broken, false), Standing::Up);

@@ -1,31 +1,32 @@
-//! Files for OpenAI's batch service, which answers a day later at half the price: a line for each request, a line for
-//! each result, in any order. vLLM's `run-batch` reads and writes the same.
+//! Lines of batch files, for OpenAI's batch service, which answers a day later at half the price:
+//! one line per request, one per result, in any order. vLLM's `run-batch` reads and writes the
+//! same.
 
-use super::failure::Failure;
-use super::lenient::{repaired, unmarked};
+use super::failure::RequestFailure;
 use super::reply::{self, Reply};
 use super::wire::{self, Dialect};
+use crate::lenient_json::{repaired, unmarked};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 /// Why a request of a batch has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unanswered {
-    /// It was not asked, or something failed in passing: it may be asked again.
+    /// It was not sent, or failed for a while: it may be sent again.
     #[error("{0}")]
-    Passing(String),
-    /// It cannot be answered as it stands.
+    Transient(String),
+    /// It cannot be answered as it is.
     #[error("{error}")]
     Refused {
-        /// What is said about it.
+        /// The error, shortened.
         error: String,
-        /// The server's words in whole.
+        /// The whole body of the server's response.
         body: String,
     },
 }
 
-/// The line, without its line break, that sends a request with these fields. `custom_id` comes back with the result and
-/// must be unique in the file.
+/// Returns the line for a request with this body, without a line break. `custom_id` comes back with
+/// the result, and must be unique in the file.
 pub fn request_line(custom_id: &str, dialect: Dialect, body: &Map<String, Value>) -> String {
     let url = format!("/v1{}", dialect.path());
     json!({"custom_id": custom_id, "method": "POST", "url": url, "body": body}).to_string()
@@ -34,20 +35,23 @@ pub fn request_line(custom_id: &str, dialect: Dialect, body: &Map<String, Value>
 #[derive(Deserialize)]
 struct ResultLine {
     custom_id: String,
-    response: Option<Response>,
+    response: Option<BatchResponse>,
     #[serde(default)]
     error: Value,
 }
 
 #[derive(Deserialize)]
-struct Response {
+struct BatchResponse {
     status_code: u16,
     #[serde(default)]
     body: Value,
 }
 
-/// Reads a line of results: which request it belongs to, and its answer. The error says why that cannot be told; such a
-/// line answers nothing.
+/// Reads a line of results. Returns its `custom_id` and the answer.
+///
+/// # Errors
+///
+/// If the line is no result of any request.
 pub fn result(line: &str) -> Result<(String, Result<Reply, Unanswered>), String> {
     let bytes = unmarked(line.as_bytes());
     let line: ResultLine = serde_json::from_slice(bytes)
@@ -56,15 +60,16 @@ pub fn result(line: &str) -> Result<(String, Result<Reply, Unanswered>), String>
     Ok((line.custom_id, answer(line.response, &line.error)))
 }
 
-fn answer(response: Option<Response>, error: &Value) -> Result<Reply, Unanswered> {
+/// Returns the answer of a result, or why it has none.
+fn answer(response: Option<BatchResponse>, error: &Value) -> Result<Reply, Unanswered> {
     let words = |value: &Value| wire::excerpt(&wire::error_message(&value.to_string()));
     let Some(response) = response else {
-        return Err(Unanswered::Passing(match error {
+        return Err(Unanswered::Transient(match error {
             Value::Null => "there is neither a response nor an error".to_string(),
             error => format!("the batch did not ask it: {}", words(error)),
         }));
     };
-    // vLLM's `run-batch` puts its words beside the response.
+    // vLLM's `run-batch` puts its error beside the response.
     let body = match response.body {
         Value::Null => error,
         ref body => body,
@@ -72,17 +77,17 @@ fn answer(response: Option<Response>, error: &Value) -> Result<Reply, Unanswered
     let error = || format!("the server answered {}: {}", response.status_code, words(body));
     match response.status_code {
         200..300 => reply::read(response.body.to_string().as_bytes()).map_err(|failure| match failure {
-            Failure::Final(error) => Unanswered::Refused {
+            RequestFailure::Permanent(error) => Unanswered::Refused {
                 error: error.to_string(),
                 body: String::new(),
             },
-            Failure::Passing(passing) => Unanswered::Passing(passing.error),
+            RequestFailure::Transient(transient) => Unanswered::Transient(transient.error),
         }),
         400 | 413 | 422 => Err(Unanswered::Refused {
             error: error(),
             body: body.to_string(),
         }),
-        _ => Err(Unanswered::Passing(error())),
+        _ => Err(Unanswered::Transient(error())),
     }
 }
 
@@ -116,7 +121,7 @@ mod tests {
         assert_eq!(chat["body"]["messages"][1]["content"], "p");
     }
 
-    /// The answer to request `r`.
+    /// Reads a line with the answer to request `r`.
     fn read(line: Value) -> Result<Reply, Unanswered> {
         let (custom_id, answer) = result(&line.to_string()).unwrap();
         assert_eq!(custom_id, "r");

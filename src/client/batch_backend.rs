@@ -1,11 +1,11 @@
-//! A model that is asked by post: requests go to a file, and their answers come in others, once somebody had them
-//! answered (OpenAI's batch service and those like it, vLLM's `run-batch`).
+//! A backend that contacts nobody: it writes requests to a batch file, and looks answers up in the
+//! result files of a batch service (OpenAI's and similar ones, vLLM's `run-batch`).
 
 use super::batch::{self, Unanswered};
+use super::batch_results::Results;
 use super::endpoint::Api;
-use super::objection::{Objection, objections};
-use super::results::Results;
-use super::shape::{Learnt, Shape};
+use super::objection::{FieldObjection, objections};
+use super::request_shape::{Learnt, RequestShape};
 use super::wire::{self, Dialect};
 use crate::atomic_file::{self, Lines};
 use crate::backend::{Backend, BackendError, Completion, Leave, Sampling, content_key};
@@ -18,67 +18,75 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
-/// Bytes of a file by which it is told to be one of requests.
+/// How many bytes of a file are read to recognize a batch file.
 const LOOKED_AT: u64 = 1 << 20;
 
-/// Looks answers up among results; what has none is deferred, and can be written to the file of requests. A request's
-/// `custom_id` is its content key: 64 letters and digits, the most that some services allow.
+/// Looks answers up in results. Requests without one are deferred, and can be written to the batch
+/// file. A request's `custom_id` is its content key: 64 letters and digits, the most that some
+/// services allow.
 pub struct BatchBackend {
-    /// The model's name where it is asked.
+    /// The model's name at the service.
     served: String,
-    /// Its name in content keys.
+    /// The model's name in content keys.
     name: String,
     dialect: Dialect,
-    /// The shape of requests.
-    shape: Shape,
+    /// Names and omissions of the fields of requests.
+    shape: RequestShape,
     out: PathBuf,
     results: Results,
-    post: Mutex<Post>,
+    requests: Mutex<Requests>,
 }
 
-/// What was asked so far.
+/// The requests so far.
 #[derive(Default)]
-struct Post {
-    /// By content key.
+struct Requests {
+    /// Requests without an answer, by content key.
     deferred: HashMap<String, (String, Sampling)>,
+    /// Content keys of requests with an answer.
     found: HashSet<String>,
-    /// Requests that were refused for a field which is not in them any more.
+    /// Content keys of requests refused for a field that is not sent any more.
     reshaped: HashSet<String>,
-    /// What the refusals taught.
+    /// What was learnt from refusals.
     learnt: Learnt,
 }
 
-/// What the results were worth.
+/// Counts of the results.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counts {
     /// Requests with an answer.
     pub answers: u64,
-    /// Requests that cannot be answered as they stand.
+    /// Requests that cannot be answered as they are.
     pub refused: u64,
-    /// Requests that were refused for a field which is not in them any more; they are written again.
+    /// Requests refused for a field that is not sent any more. They are written again.
     pub reshaped: u64,
-    /// Requests that failed in passing, and are asked again.
+    /// Requests that failed for a while, and are written again.
     pub passing: u64,
-    /// The first such failure.
+    /// The error of the first of them.
     pub passing_error: Option<String>,
     /// Lines whose request had a result already.
     pub repeated: u64,
     /// Lines that are no result.
     pub damaged: u64,
-    /// Tokens of the prompts that were answered.
+    /// Tokens of the answered prompts.
     pub prompt_tokens: u64,
     /// Tokens of the answers.
     pub completion_tokens: u64,
 }
 
 impl BatchBackend {
-    /// For requests to `model`, which go to `out`. What stands there is replaced or removed at the end, so it must be a
-    /// file of requests, if anything.
+    /// Writes requests to `model` to the file `out`. A file there is replaced or removed at the
+    /// end, so it must be a batch file.
     ///
     /// # Errors
     ///
-    /// When something else stands there, or nothing can be written there.
-    pub fn new(model: &str, api: Api, shape: Shape, out: &Path, results: Results) -> Result<BatchBackend> {
+    /// If there is another file, or nothing can be written there.
+    pub fn new(
+        model: &str,
+        api: Api,
+        shape: RequestShape,
+        out: &Path,
+        results: Results,
+    ) -> Result<BatchBackend> {
         atomic_file::check(out)?;
         if !is_ours(out).with_context(|| format!("cannot read `{}`", out.display()))? {
             bail!(
@@ -102,16 +110,16 @@ impl BatchBackend {
             shape,
             out: out.into(),
             results,
-            post: Mutex::default(),
+            requests: Mutex::default(),
         })
     }
 
-    /// The file of requests.
+    /// Returns the path of the batch file.
     pub fn out(&self) -> &Path {
         &self.out
     }
 
-    /// What the results are worth.
+    /// Counts the results.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts {
             repeated: self.results.repeated,
@@ -127,9 +135,11 @@ impl BatchBackend {
                     counts.prompt_tokens += reply.prompt_tokens as u64;
                     counts.completion_tokens += reply.completion_tokens as u64;
                 }
-                Err(Unanswered::Refused { .. }) if self.post().reshaped.contains(id) => counts.reshaped += 1,
+                Err(Unanswered::Refused { .. }) if self.requests().reshaped.contains(id) => {
+                    counts.reshaped += 1
+                }
                 Err(Unanswered::Refused { .. }) => counts.refused += 1,
-                Err(Unanswered::Passing(error)) => passing.push((id, error)),
+                Err(Unanswered::Transient(error)) => passing.push((id, error)),
             }
         }
         counts.passing = passing.len() as u64;
@@ -137,29 +147,33 @@ impl BatchBackend {
         counts
     }
 
-    /// Lines that are no result, by file and line.
+    /// Returns lines that are no result, with file and line number.
     pub fn damaged(&self) -> &[String] {
         &self.results.damaged
     }
 
-    /// The `custom_id`s of answers that nobody asked for, in order. Some may be in the store from earlier runs.
+    /// Returns the `custom_id`s of answers that no request of this run asked for, in order. Some
+    /// may be in the store from earlier runs.
     pub fn unclaimed(&self) -> Vec<&str> {
-        let post = self.post();
+        let requests = self.requests();
         let answers = self.results.iter().filter(|(_, result)| result.is_ok());
-        let unclaimed = answers.map(|(id, _)| id).filter(|id| !post.found.contains(*id));
+        let unclaimed = answers
+            .map(|(id, _)| id)
+            .filter(|id| !requests.found.contains(*id));
         let mut unclaimed: Vec<&str> = unclaimed.collect();
         unclaimed.sort_unstable();
         unclaimed
     }
 
-    /// Writes the requests with these content keys, at most so many, and returns how many. Where there is none, what
-    /// stood at the place is removed: nothing of it waits any more, and sent again it would be paid for twice.
+    /// Writes the requests with these content keys, at most `most`, and returns how many. If there
+    /// are none, an old batch file is removed: none of its requests waits any more, and sent again
+    /// they would be paid for twice.
     ///
     /// # Errors
     ///
-    /// When the disk refuses; then what stood there stands there still.
+    /// If the disk fails; then the old file stays.
     pub fn write(&self, keys: &[String], most: Option<u64>) -> Result<u64> {
-        let post = self.post();
+        let requests = self.requests();
         let mut seen = HashSet::new();
         let keys = keys.iter().filter(|key| seen.insert(key.as_str()));
         let keys: Vec<&String> = keys.take(most.unwrap_or(u64::MAX) as usize).collect();
@@ -169,9 +183,9 @@ impl BatchBackend {
         }
         let mut file = Lines::begin(&self.out)?;
         for key in &keys {
-            let (prompt, sampling) = post.deferred.get(*key).expect("only deferred requests wait");
+            let (prompt, sampling) = requests.deferred.get(*key).expect("only deferred requests wait");
             let fields = wire::Request::new(self.dialect, &self.served, prompt, sampling).fields();
-            let body = self.shape.body(&fields, &post.learnt);
+            let body = self.shape.body(&fields, &requests.learnt);
             let line = batch::request_line(key, self.dialect, &body);
             file.line(&line)?;
         }
@@ -179,17 +193,17 @@ impl BatchBackend {
         Ok(keys.len() as u64)
     }
 
-    fn post(&self) -> MutexGuard<'_, Post> {
-        self.post.lock().expect("nobody panics with it")
+    fn requests(&self) -> MutexGuard<'_, Requests> {
+        self.requests.lock().expect("nobody panics with it")
     }
 
-    /// Whether a refusal is of a request that would be written otherwise now: it named a field that is not in it any more,
-    /// or that is left out from now on because of it.
+    /// Whether a refused request would be written differently now: the refusal names a field that
+    /// is not sent any more, or that is left out from now on because of this refusal.
     fn is_outdated(&self, refusal: &str, prompt: &str, sampling: &Sampling, learnt: &mut Learnt) -> bool {
         let fields = wire::Request::new(self.dialect, &self.served, prompt, sampling).fields();
         let plain = objections(refusal, &fields);
         let body = self.shape.body(&fields, learnt);
-        let is_otherwise_now = |objection: &Objection| match body.get(&objection.field) {
+        let is_otherwise_now = |objection: &FieldObjection| match body.get(&objection.field) {
             None => true,
             Some(value) => objection.least.is_some() && fields.get(&objection.field) != Some(value),
         };
@@ -210,24 +224,25 @@ impl BatchBackend {
         is_news
     }
 
+    /// Returns the answer from the results, or defers the request.
     fn look_up(&self, prompt: String, sampling: Sampling) -> Result<Completion, BackendError> {
         let key = content_key(&self.name, &prompt, &sampling);
-        let mut post = self.post();
+        let mut requests = self.requests();
         match self.results.get(&key) {
             Some(Ok(reply)) => {
-                post.found.insert(key);
+                requests.found.insert(key);
                 Ok(reply.clone().completion(&sampling))
             }
             Some(Err(Unanswered::Refused { error, body })) => {
-                if !self.is_outdated(body, &prompt, &sampling, &mut post.learnt) {
+                if !self.is_outdated(body, &prompt, &sampling, &mut requests.learnt) {
                     return Err(BackendError::Request(error.clone()));
                 }
-                post.reshaped.insert(key.clone());
-                post.deferred.insert(key, (prompt, sampling));
+                requests.reshaped.insert(key.clone());
+                requests.deferred.insert(key, (prompt, sampling));
                 Err(BackendError::Deferred)
             }
-            Some(Err(Unanswered::Passing(_))) | None => {
-                post.deferred.insert(key, (prompt, sampling));
+            Some(Err(Unanswered::Transient(_))) | None => {
+                requests.deferred.insert(key, (prompt, sampling));
                 Err(BackendError::Deferred)
             }
         }
@@ -235,7 +250,7 @@ impl BatchBackend {
 }
 
 impl Backend for BatchBackend {
-    /// The name alone: there is no address, and whoever answers is trusted to be that model.
+    /// The name alone. There is no address, and the service is trusted to use that model.
     fn model(&self) -> &str {
         &self.name
     }
@@ -252,7 +267,7 @@ impl Backend for BatchBackend {
         std::future::ready(self.look_up(prompt, sampling)).boxed()
     }
 
-    /// Nothing is sent.
+    /// Sends nothing, so it needs no leave.
     fn complete_with<'a>(
         &'a self,
         prompt: String,
@@ -267,7 +282,8 @@ impl Backend for BatchBackend {
     }
 }
 
-/// Whether there is nothing at the path, or what may be replaced: an empty file, a file of requests, a pipe.
+/// Whether a batch file may be written to this path: there is nothing, an empty file, a batch file
+/// or a pipe.
 fn is_ours(path: &Path) -> std::io::Result<bool> {
     if atomic_file::is_stdout(path) {
         return Ok(true);

@@ -1,28 +1,28 @@
-//! What a body is once it is unpacked: servers and proxies compress what nobody asked them to, and
-//! some write other texts than UTF-8.
+//! The body of a response as UTF-8: decompressed, since servers and proxies compress without being
+//! asked, and decoded, since some use other encodings.
 
-use super::failure::{Kind, Passing};
+use super::failure::{FailureKind, TransientFailure};
 use encoding_rs::{Encoding, ISO_2022_JP, UTF_16BE, UTF_16LE};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use std::io::Read;
 
-/// Bytes of a body that are read, packed and unpacked. No answer of a few thousand tokens comes
-/// near it.
+/// The longest body that is read, in bytes, both compressed and decompressed. A response of a few
+/// thousand tokens is far below it.
 pub const LONGEST: usize = 16 << 20;
 
-/// That a body is longer.
-pub fn too_long() -> Passing {
+/// The error for a longer body.
+pub fn too_long() -> TransientFailure {
     let error = format!("the server's answer is longer than {} MiB", LONGEST >> 20);
-    Passing::new(Kind::Unreadable, error)
+    TransientFailure::new(FailureKind::Unreadable, error)
 }
 
-/// The body as its headers say that it is to be read, or as its first bytes do. What cannot be read
-/// so stays as it is.
+/// Decodes a body by its headers, or by its first bytes. A body that cannot be decoded stays as it
+/// is.
 ///
 /// # Errors
 ///
-/// When it is too long.
-pub fn unpacked(mut body: Vec<u8>, headers: &HeaderMap) -> Result<Vec<u8>, Passing> {
+/// If it is too long.
+pub fn decoded(mut body: Vec<u8>, headers: &HeaderMap) -> Result<Vec<u8>, TransientFailure> {
     let values = headers
         .get_all(CONTENT_ENCODING)
         .iter()
@@ -46,10 +46,11 @@ pub fn unpacked(mut body: Vec<u8>, headers: &HeaderMap) -> Result<Vec<u8>, Passi
     Ok(in_utf8(body, headers))
 }
 
-fn decompressed(name: &str, body: Vec<u8>) -> Result<Vec<u8>, Passing> {
+/// Decompresses a body by the name of the encoding.
+fn decompressed(name: &str, body: Vec<u8>) -> Result<Vec<u8>, TransientFailure> {
     let read = match name {
         "gzip" | "x-gzip" => read(flate2::read::MultiGzDecoder::new(&body[..])),
-        // With the head that the standard asks for, and without it, as some servers understood it.
+        // With the zlib header of the standard, or without it, as some servers send it.
         "deflate" | "x-deflate" => match read(flate2::read::ZlibDecoder::new(&body[..])) {
             (bytes, false) if bytes.is_empty() => read(flate2::read::DeflateDecoder::new(&body[..])),
             read => read,
@@ -64,23 +65,24 @@ fn decompressed(name: &str, body: Vec<u8>) -> Result<Vec<u8>, Passing> {
     match read {
         (bytes, _) if bytes.len() > LONGEST => Err(too_long()),
         (bytes, true) => Ok(bytes),
-        // A header that is wrong.
+        // The header is wrong: the body is JSON.
         _ if body.trim_ascii_start().starts_with(b"{") => Ok(body),
-        // Whether all of it came, who reads it sees.
+        // Whether this is the whole body is checked when it is parsed.
         (bytes, false) if !bytes.is_empty() => Ok(bytes),
         _ => Ok(body),
     }
 }
 
-/// What a decoder gives, to a byte more than is wanted, and whether that went well to the end.
+/// Reads a decoder to its end, up to one byte more than [`LONGEST`]. The second value says whether
+/// the end was reached.
 fn read(decoder: impl Read) -> (Vec<u8>, bool) {
     let mut bytes = Vec::new();
     let is_whole = decoder.take(LONGEST as u64 + 1).read_to_end(&mut bytes).is_ok();
     (bytes, is_whole)
 }
 
-/// The text in UTF-8. JSON is that whatever a header says, so other single bytes count only where
-/// it is none.
+/// Converts a body to UTF-8. JSON is UTF-8 whatever a header says, so a charset of single bytes
+/// counts only if the body is not valid UTF-8.
 fn in_utf8(body: Vec<u8>, headers: &HeaderMap) -> Vec<u8> {
     let utf_16 = match body[..] {
         [0xff, 0xfe, ..] => Some(UTF_16LE),
@@ -97,7 +99,7 @@ fn in_utf8(body: Vec<u8>, headers: &HeaderMap) -> Vec<u8> {
     }
 }
 
-/// The encoding that the type of a content names.
+/// Returns the charset of the `Content-Type`.
 fn charset(headers: &HeaderMap) -> Option<&'static Encoding> {
     let kind = headers.get(CONTENT_TYPE)?.to_str().ok()?;
     let mut parameters = kind.split(';').filter_map(|parameter| parameter.split_once('='));
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_compressed_is_unpacked() {
+    fn what_was_compressed_is_decompressed() {
         let text = TEXT.as_bytes();
         let zstd = zstd::encode_all(text, 0).unwrap();
         let bare = zlib(text)[2..].to_vec();
@@ -161,14 +163,14 @@ mod tests {
             ("deflate", text.to_vec()),
             ("zstd", text.to_vec()),
             ("of-our-own", text.to_vec()),
-            // Only the check at the end is missing.
+            // Only the checksum at the end is missing.
             ("gzip", gzip(text)[..gzip(text).len() - 8].to_vec()),
         ] {
-            let read = unpacked(body, &headers(encoding, "application/json")).unwrap();
+            let read = decoded(body, &headers(encoding, "application/json")).unwrap();
             assert_eq!(String::from_utf8_lossy(&read), TEXT, "{encoding}");
         }
         let bomb = gzip(&vec![b' '; LONGEST + 1]);
-        assert!(unpacked(bomb, &headers("gzip", "application/json")).is_err());
+        assert!(decoded(bomb, &headers("gzip", "application/json")).is_err());
     }
 
     #[test]
@@ -191,7 +193,7 @@ mod tests {
             ("application/json; charset=utf-16be", utf_16(u16::to_be_bytes, "")),
             ("application/json", utf_16(u16::to_le_bytes, "")),
         ] {
-            let read = unpacked(body, &headers("identity", kind)).unwrap();
+            let read = decoded(body, &headers("identity", kind)).unwrap();
             assert_eq!(String::from_utf8_lossy(&read), TEXT, "{kind}");
         }
     }

@@ -1,31 +1,31 @@
-//! One endpoint: where it is, which dialect it speaks, and one try at getting an answer from it.
+//! One endpoint: its address, its API, and one attempt to get a response from it.
 //!
-//! - [`learning`]: what its refusals teach, and the requests that follow from that.
+//! - [`learning`]: requests that are changed because of refusals.
 
 mod learning;
 
 use super::address::Address;
 use super::body;
-use super::failure::{Failure, Kind, Passing};
+use super::failure::{FailureKind, RequestFailure, TransientFailure};
 use super::key::{self, ApiKey, SecretHeader, Secrets};
-use super::least;
+use super::min_tokens;
 use super::objection;
 use super::reply::{self, End, Reply};
+use super::request_shape::{Learnt, RequestShape};
 use super::retry::retry_after;
-use super::shape::{Learnt, Shape};
 use super::wire::{self, Dialect};
-use crate::backend::{BackendError, Completion, Leave, Sampling};
-use learning::Sent;
+use crate::backend::{BackendError, Completion, Leave, Prompt, Sampling};
+use learning::PreparedRequest;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION};
 use serde_json::{Map, Value};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 
-/// Which way of asking an endpoint is used.
+/// The API of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Api {
-    /// /completions, which is what base models want
+    /// /completions, which base models need
     Completions,
     /// /chat/completions, with a system message that asks to continue the text
     Chat,
@@ -33,70 +33,71 @@ pub enum Api {
     Auto,
 }
 
-/// How to reach a model at one address.
+/// How to reach a model at one endpoint.
 #[derive(Debug, Clone)]
 pub struct EndpointConfig {
-    /// The address, up to and including `/v1`, or the whole of one.
+    /// The address, up to and including `/v1`, or with the whole path.
     pub url: String,
     /// The model's name there.
     pub model: String,
-    /// The option that names it.
+    /// The option that sets the name, for hints.
     pub model_option: &'static str,
     /// Sent as a bearer token.
     pub key: ApiKey,
-    /// Headers that are sent besides.
+    /// Further headers.
     pub headers: Vec<SecretHeader>,
-    /// The shape of requests.
-    pub shape: Shape,
+    /// Fields of requests that are renamed, left out or added.
+    pub shape: RequestShape,
 }
 
-/// An endpoint.
+/// An endpoint, and what was learnt about it.
 pub struct Endpoint {
     config: EndpointConfig,
     address: Address,
     headers: HeaderMap,
     secrets: Secrets,
     api: Api,
-    /// What `auto` found out.
+    /// The API that `auto` found.
     spoken: OnceLock<Dialect>,
-    /// What it refuses.
+    /// The fields that it refuses.
     learnt: Mutex<Learnt>,
-    /// Whether it was said that it counts no tokens.
+    /// Whether the user was warned that it counts no tokens.
     uncounted: AtomicBool,
-    /// Whether it was said that it ends answers with a word that nobody knows.
+    /// Whether the user was warned about an unknown `finish_reason`.
     unknown_end: AtomicBool,
 }
 
-/// An answer, and whether the server gave any text for one, if only an empty one.
+/// An answer, with what decides whether to ask for it once more.
 pub struct Answered {
     /// The answer.
     pub completion: Completion,
-    /// Whether there was a text.
+    /// Whether the response has a text, even an empty one.
     pub has_text: bool,
-    /// Whether the server was told where to stop.
+    /// Whether stop strings were sent.
     pub knew_stop: bool,
 }
 
-/// Why a try in one dialect brought no answer.
+/// Why an attempt with one API got no response.
 enum Refusal {
-    /// The server does not have this path, or not for this model.
+    /// The server does not have this path, or this model.
     Missing(String),
-    /// It refuses the request.
+    /// The server refuses the request.
     Refused(Refused),
-    Other(Failure),
+    /// Anything else.
+    Other(RequestFailure),
 }
 
-/// A refusal that may teach something.
+/// A refusal, from which a field to change may be learnt.
 struct Refused {
-    /// Says why.
+    /// The body of the response.
     body: String,
-    /// Whether it is about the request, so that what it names may be guessed to be at fault.
+    /// Whether it is about the request, so that fields which it names may be tried out.
     may_be_guessed: bool,
-    failure: Failure,
+    failure: RequestFailure,
 }
 
 impl Refusal {
-    fn refused(status: StatusCode, body: &str, failure: Failure) -> Refusal {
+    fn refused(status: StatusCode, body: &str, failure: RequestFailure) -> Refusal {
         let is_about_request = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY);
         Refusal::Refused(Refused {
             body: body.to_string(),
@@ -106,14 +107,14 @@ impl Refusal {
     }
 }
 
-impl<T: Into<Failure>> From<T> for Refusal {
+impl<T: Into<RequestFailure>> From<T> for Refusal {
     fn from(failure: T) -> Self {
         Refusal::Other(failure.into())
     }
 }
 
 impl Endpoint {
-    /// Checks the address; nothing is sent yet.
+    /// Checks the address. Nothing is sent yet.
     pub fn new(config: EndpointConfig, api: Api) -> Result<Self, BackendError> {
         let address = Address::new(&config.url)?;
         let api = match (address.dialect(), api) {
@@ -141,50 +142,54 @@ impl Endpoint {
         })
     }
 
-    /// The address, as it was given.
+    /// Returns the address as it was given.
     pub fn url(&self) -> &str {
         &self.config.url
     }
 
-    /// The model's name there.
+    /// Returns the model's name at the endpoint.
     pub fn model(&self) -> &str {
         &self.config.model
     }
 
-    /// Asks once; twice while it is not known which dialect it speaks, and again whenever it refuses a field that can be
+    /// Sends a request: twice while the API is unknown, and again whenever a refused field can be
     /// left out.
     pub async fn ask(
         &self,
         http: &reqwest::Client,
-        prompt: &str,
+        prompt: Prompt<'_>,
         sampling: &Sampling,
         leave: &dyn Leave,
-    ) -> Result<Answered, Failure> {
+    ) -> Result<Answered, RequestFailure> {
         let asked = |dialect| self.ask_in(dialect, http, prompt, sampling, leave);
         let answer = match (self.api, self.spoken.get()) {
             (Api::Completions, _) => asked(Dialect::Completions).await,
             (Api::Chat, _) => asked(Dialect::Chat).await,
             (Api::Auto, Some(dialect)) => asked(*dialect).await,
             (Api::Auto, None) => {
-                let first = asked(Dialect::Completions).await;
+                let (usual, other) = in_order(prompt);
+                let first = asked(usual).await;
                 let is_missing = match &first {
                     Err(Refusal::Missing(_)) => true,
-                    Err(Refusal::Refused(refused)) => wire::wants_chat(&refused.body),
+                    Err(Refusal::Refused(refused)) => match usual {
+                        Dialect::Completions => wire::wants_chat(&refused.body),
+                        Dialect::Chat => wire::lacks_template(&refused.body),
+                    },
                     _ => false,
                 };
                 if is_missing {
                     leave.follow_up();
-                    match asked(Dialect::Chat).await {
+                    match asked(other).await {
                         Err(Refusal::Missing(_)) => first,
-                        answer => self.remember(Dialect::Chat, answer),
+                        answer => self.remember(other, answer),
                     }
                 } else {
-                    self.remember(Dialect::Completions, first)
+                    self.remember(usual, first)
                 }
             }
         };
         let (reply, sent) = answer.map_err(|refusal| match refusal {
-            Refusal::Missing(error) => Failure::Final(BackendError::Fatal(error)),
+            Refusal::Missing(error) => RequestFailure::Permanent(BackendError::Fatal(error)),
             Refusal::Refused(Refused { failure, .. }) | Refusal::Other(failure) => failure,
         })?;
         if let End::Unknown(word) = &reply.end
@@ -215,7 +220,8 @@ impl Endpoint {
         })
     }
 
-    /// Keeps the stop strings here from now on, where the model was thinking when one of them met its thoughts.
+    /// Stops sending stop strings, since one of them ended the reasoning. From now on they are
+    /// applied here.
     pub fn leave_stop_out(&self) {
         let is_news = self
             .learnt
@@ -231,7 +237,7 @@ impl Endpoint {
         }
     }
 
-    /// Remembers the dialect of a path that is there, whatever it answered.
+    /// Remembers the API if its path exists, whatever the response was.
     fn remember<T>(&self, dialect: Dialect, answer: Result<T, Refusal>) -> Result<T, Refusal> {
         let is_there = match &answer {
             Ok(_) => true,
@@ -244,6 +250,7 @@ impl Endpoint {
         answer
     }
 
+    /// Sends one request and reads the response.
     async fn send(
         &self,
         dialect: Dialect,
@@ -263,35 +270,36 @@ impl Endpoint {
         if !status.is_success() {
             return Err(self.refusal(url.as_str(), status, &headers, &String::from_utf8_lossy(&body)));
         }
-        // An answer that is whole is taken, however its connection ended; of another its end says more than what is missing.
+        // A whole answer counts, however the connection ended. For any other, the end of the
+        // connection says more than the missing part.
         let reply = match (reply::read(&body), end) {
             (Err(_), Err(end)) => return Err(end.into()),
             (reply, _) => reply,
         };
         match reply {
             Ok(reply) => Ok(reply.redacted(&self.secrets)),
-            Err(Failure::Passing(passing)) => {
+            Err(RequestFailure::Transient(transient)) => {
                 let body = String::from_utf8_lossy(&body);
                 let shown = wire::excerpt(&self.secrets.redact(&body));
-                let passing = Passing {
-                    error: format!("{}: '{shown}'", self.secrets.redact(&passing.error)),
-                    ..passing
+                let transient = TransientFailure {
+                    error: format!("{}: '{shown}'", self.secrets.redact(&transient.error)),
+                    ..transient
                 };
-                // An error with the status of an answer, as some routers send it.
+                // Some routers send errors with the status of an answer.
                 Err(match wire::is_error(&body) {
-                    true => Refusal::refused(StatusCode::OK, &body, passing.into()),
-                    false => passing.into(),
+                    true => Refusal::refused(StatusCode::OK, &body, transient.into()),
+                    false => transient.into(),
                 })
             }
             Err(failure) => Err(failure.into()),
         }
     }
 
-    /// The only model that the server has.
+    /// Returns the only model of the server.
     ///
     /// # Errors
     ///
-    /// Where it has none, or several, or does not say.
+    /// If it has none, or several, or does not list them.
     pub async fn only_model(&self, http: &reqwest::Client) -> Result<String, BackendError> {
         let url = self.address.models();
         let cannot = |error: &str| {
@@ -310,7 +318,7 @@ impl Endpoint {
             .map_err(|error| unlisted(&words(&chain(&error))))?;
         let status = response.status();
         let (body, end) = read(response).await;
-        end.map_err(|passing| unlisted(&words(&passing.error)))?;
+        end.map_err(|transient| unlisted(&words(&transient.error)))?;
         if !status.is_success() {
             let said = words(&wire::error_message(&String::from_utf8_lossy(&body)));
             return Err(match status {
@@ -345,7 +353,7 @@ impl Endpoint {
         }
     }
 
-    /// What a status other than success means.
+    /// Classifies a response whose status is not success.
     fn refusal(&self, url: &str, status: StatusCode, headers: &HeaderMap, body: &str) -> Refusal {
         let words = |text: &str| wire::excerpt(&self.secrets.redact(text));
         let error = format!(
@@ -360,24 +368,27 @@ impl Endpoint {
             };
             format!("{url}: {error}{hint}")
         };
-        let passing = |kind| {
+        let transient = |kind| {
             let retry_after = retry_after(headers);
-            Passing {
-                kind: retry_after.map_or(kind, |_| Kind::Busy),
+            TransientFailure {
+                kind: retry_after.map_or(kind, |_| FailureKind::Busy),
                 error: error.clone(),
                 retry_after,
             }
         };
-        let refused = |failure: Failure| Refusal::refused(status, body, failure);
-        let fatally = |hint: &str| Failure::Final(BackendError::Fatal(fatal(hint))).into();
+        let refused = |failure: RequestFailure| Refusal::refused(status, body, failure);
+        let fatally = |hint: &str| RequestFailure::Permanent(BackendError::Fatal(fatal(hint))).into();
         let refusal = match status {
             StatusCode::TOO_MANY_REQUESTS if wire::is_out_of_quota(body) => fatally(""),
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => passing(Kind::Busy).into(),
-            StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT => passing(Kind::Broken).into(),
-            // A field that a program behind the server does not know is its error, not the request's.
-            status if status.is_server_error() => refused(passing(Kind::Broken).into()),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                transient(FailureKind::Busy).into()
+            }
+            StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT => transient(FailureKind::Broken).into(),
+            // If a program behind the server does not know a field, the status may be that of a
+            // server error.
+            status if status.is_server_error() => refused(transient(FailureKind::Broken).into()),
             StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
-                refused(Failure::Final(BackendError::Request(error)))
+                refused(RequestFailure::Permanent(BackendError::Request(error)))
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => fatally(&self.config.key.hint()),
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Refusal::Missing(fatal(&format!(
@@ -394,16 +405,17 @@ impl Endpoint {
             }
             _ => fatally(""),
         };
-        // An error about a field is one whatever its status, unless that says who may ask, or how often.
+        // An error about a field counts as such whatever its status, unless the status is about who
+        // may send requests, or how many.
         let is_about_asking = matches!(
             status,
             StatusCode::UNAUTHORIZED | StatusCode::PAYMENT_REQUIRED | StatusCode::TOO_MANY_REQUESTS
         );
         match refusal {
             Refusal::Missing(error) if objection::is_of_a_field(body) => {
-                refused(Failure::Final(BackendError::Fatal(error)))
+                refused(RequestFailure::Permanent(BackendError::Fatal(error)))
             }
-            Refusal::Other(failure @ Failure::Final(_))
+            Refusal::Other(failure @ RequestFailure::Permanent(_))
                 if status.is_client_error() && !is_about_asking && objection::is_of_a_field(body) =>
             {
                 refused(failure)
@@ -413,8 +425,16 @@ impl Endpoint {
     }
 }
 
-/// The answer to the question. Where more tokens were allowed than were asked for it is cut.
-fn completion(reply: Reply, sent: &Sent, sampling: &Sampling) -> Completion {
+/// The API that `auto` tries first, and the other one: texts are continued, questions answered.
+fn in_order(prompt: Prompt<'_>) -> (Dialect, Dialect) {
+    match prompt {
+        Prompt::Text(_) => (Dialect::Completions, Dialect::Chat),
+        Prompt::Question(_) => (Dialect::Chat, Dialect::Completions),
+    }
+}
+
+/// Returns the completion. It is cut if more tokens had to be allowed than were wanted.
+fn completion(reply: Reply, sent: &PreparedRequest, sampling: &Sampling) -> Completion {
     if sent.allowed <= sampling.max_tokens {
         return reply.completion(sampling);
     }
@@ -422,11 +442,12 @@ fn completion(reply: Reply, sent: &Sent, sampling: &Sampling) -> Completion {
         max_tokens: sent.allowed,
         ..sampling.clone()
     };
-    least::cut(reply.completion(&allowed), sampling.max_tokens)
+    min_tokens::cut(reply.completion(&allowed), sampling.max_tokens)
 }
 
-/// The body, unpacked, as far as it came, and whether that is all of it.
-async fn read(mut response: reqwest::Response) -> (Vec<u8>, Result<(), Passing>) {
+/// Reads the body as far as it came, and decompresses it. The second value says whether all of it
+/// came.
+async fn read(mut response: reqwest::Response) -> (Vec<u8>, Result<(), TransientFailure>) {
     let mut body = Vec::new();
     let end = loop {
         match response.chunk().await {
@@ -436,23 +457,23 @@ async fn read(mut response: reqwest::Response) -> (Vec<u8>, Result<(), Passing>)
             Err(error) => break Err(transport(error)),
         }
     };
-    match body::unpacked(body, response.headers()) {
+    match body::decoded(body, response.headers()) {
         Ok(body) => (body, end),
-        Err(passing) => (Vec::new(), Err(passing)),
+        Err(transient) => (Vec::new(), Err(transient)),
     }
 }
 
-/// What went wrong below HTTP.
-fn transport(error: reqwest::Error) -> Passing {
+/// Classifies a failure below HTTP.
+fn transport(error: reqwest::Error) -> TransientFailure {
     let kind = if error.is_connect() {
-        Kind::Unreachable
+        FailureKind::Unreachable
     } else {
-        Kind::Broken
+        FailureKind::Broken
     };
-    Passing::new(kind, chain(&error))
+    TransientFailure::new(kind, chain(&error))
 }
 
-/// reqwest's outermost message says little; the cause is at the end of the chain.
+/// Joins the messages of an error and its causes: reqwest's outermost message says little.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

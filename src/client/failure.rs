@@ -1,64 +1,64 @@
-//! Why a try brought no answer, and what that says about the endpoint and about the request.
+//! Why an attempt got no response, and whether the endpoint or the request is to blame.
 
 use crate::backend::BackendError;
 use std::time::Duration;
 
-/// Whether trying again can help.
+/// Why an attempt failed.
 #[derive(Debug)]
-pub enum Failure {
-    /// It can.
-    Passing(Passing),
-    /// It cannot.
-    Final(BackendError),
+pub enum RequestFailure {
+    /// Another attempt may succeed.
+    Transient(TransientFailure),
+    /// No other attempt can succeed.
+    Permanent(BackendError),
 }
 
-/// A failure that may pass.
+/// A failure after which another attempt may succeed.
 #[derive(Debug)]
-pub struct Passing {
-    /// What went wrong, in the server's words where it had any.
+pub struct TransientFailure {
+    /// What went wrong, in the server's words if it sent any.
     pub error: String,
-    /// What kind of failure it is.
-    pub kind: Kind,
-    /// How long the server wants not to be asked.
+    /// The kind of failure.
+    pub kind: FailureKind,
+    /// How long the server asks to be left alone.
     pub retry_after: Option<Duration>,
 }
 
-/// Kinds of failures that may pass.
+/// A kind of transient failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// The server says that it has too much to do: 429, 503, or any failure with `Retry-After`.
+pub enum FailureKind {
+    /// The server is overloaded: status 429 or 503, or any failure with `Retry-After`.
     Busy,
-    /// No connection came about.
+    /// No connection could be made.
     Unreachable,
-    /// The server failed, was too slow, or hung up before the end.
+    /// The server failed, was too slow, or closed the connection too early.
     Broken,
-    /// What came is no whole answer.
+    /// The response is not a whole answer.
     Unreadable,
 }
 
-impl Passing {
-    /// With no wish of the server's.
-    pub fn new(kind: Kind, error: String) -> Self {
-        Passing {
+impl TransientFailure {
+    /// A failure without `Retry-After`.
+    pub fn new(kind: FailureKind, error: String) -> Self {
+        TransientFailure {
             error,
             kind,
             retry_after: None,
         }
     }
 
-    /// Whether the endpoint may have too much to do.
+    /// Whether the endpoint may be overloaded.
     pub fn is_overload(&self) -> bool {
-        self.kind != Kind::Unreadable
+        self.kind != FailureKind::Unreadable
     }
 
-    /// Whether it would have happened to any other request too.
+    /// Whether any other request would have failed, too.
     pub fn is_the_endpoint_s(&self) -> bool {
-        matches!(self.kind, Kind::Busy | Kind::Unreachable)
+        matches!(self.kind, FailureKind::Busy | FailureKind::Unreachable)
     }
 }
 
-impl From<Passing> for Failure {
-    fn from(passing: Passing) -> Self {
-        Failure::Passing(passing)
+impl From<TransientFailure> for RequestFailure {
+    fn from(transient: TransientFailure) -> Self {
+        RequestFailure::Transient(transient)
     }
 }

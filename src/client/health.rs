@@ -1,74 +1,75 @@
-//! What is known of one endpoint: how much it bears, how often it failed in a row and with whose requests, and when it
-//! may be asked again.
+//! The health of one endpoint: its limit of requests in flight, its recent failures, and when it
+//! may be tried again.
 
-use super::balancer::Settings;
-use super::failure::Passing;
-use super::limit::Limit;
+use super::failure::TransientFailure;
+use super::limit::{ConcurrencyLimit, EndpointLimits};
 use super::retry::Backoff;
 use crate::backend::{EndpointState, EndpointStatus};
 use std::hash::{BuildHasher, Hasher};
 use std::time::{Duration, Instant};
 
-/// How many first back-offs an endpoint is set aside for at first; each time, twice as long.
+/// How long an endpoint is set aside the first time, in first backoffs. Each further time is twice
+/// as long.
 const ASIDE: u32 = 60;
-/// How often that doubles.
+/// How often that time doubles.
 const LONGEST_ASIDE: u32 = 5;
-/// So many requests must have failed, and none been answered, before it is the endpoint that is at fault. Two can be the
-/// last of a stage, with nobody left beside them who could be answered.
+/// How many requests must fail, without any answer in between, before the endpoint is to blame. Two
+/// may be the last requests of a stage, with no other left that could be answered.
 const WITNESSES: usize = 3;
 
-/// One endpoint's share of the work.
+/// The health of one endpoint.
 pub struct Health {
-    settings: Settings,
-    limit: Limit,
+    limits: EndpointLimits,
+    limit: ConcurrencyLimit,
     in_flight: usize,
-    /// When the first request was sent.
+    /// The time of the first request.
     first: Option<Instant>,
     answered: u64,
     retried: u64,
-    /// Failures in a row, those of one round-trip counted once.
+    /// Failures in a row. All failures of one round trip count once.
     strikes: u32,
     last_strike: Option<Instant>,
-    /// Whose requests failed since the last answer, but for suspects: those that had failed before while others were
-    /// answered. No more than [`WITNESSES`].
+    /// Requests that failed since the last answer, without suspects: those that failed before while
+    /// others were answered. At most [`WITNESSES`].
     failed: Vec<u64>,
     backoff: Backoff,
-    /// Nothing is sent before.
+    /// Nothing is sent before this time.
     paused_until: Option<Instant>,
-    /// How often in a row it was set aside; 0 while it is not.
+    /// How often in a row it was set aside; 0 if it is not.
     asides: u32,
 }
 
-/// What a failure makes of an endpoint.
+/// What follows from a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// It is asked again.
+    /// The endpoint is tried again.
     Up,
-    /// It is set aside for this long, and others go on.
+    /// The endpoint is set aside for this long, and others go on.
     Aside(Duration),
-    /// It is asked again, but not this: so many failures in a row are those of one or two requests, or of suspects.
+    /// The endpoint is tried again, but not with this request: this many failures in a row are
+    /// those of one or two requests, or of suspects.
     Alone(u32),
-    /// It failed so many times in a row, and no other is left.
+    /// The endpoint failed this many times in a row, and no other is left.
     Gone(u32),
 }
 
-/// A request that is under way.
+/// A request in flight.
 #[derive(Debug, Clone, Copy)]
-pub struct Sent {
-    /// Tells requests apart.
+pub struct SentRequest {
+    /// The number of the request.
     pub request: u64,
     /// When it was sent.
     pub time: Instant,
 }
 
 impl Health {
-    /// Nothing is known yet.
-    pub fn new(settings: Settings) -> Self {
+    /// Starts without any knowledge of the endpoint.
+    pub fn new(limits: EndpointLimits) -> Self {
         Health {
-            settings,
-            limit: match settings.slow {
-                None => Limit::new(settings.concurrency),
-                Some(_) => Limit::creeping(settings.concurrency),
+            limits,
+            limit: match limits.slow {
+                None => ConcurrencyLimit::new(limits.concurrency),
+                Some(_) => ConcurrencyLimit::creeping(limits.concurrency),
             },
             in_flight: 0,
             first: None,
@@ -77,9 +78,9 @@ impl Health {
             strikes: 0,
             last_strike: None,
             failed: Vec::new(),
-            // Two runs at one endpoint must not come back together, so chance decides.
+            // Random, so that two runs at one endpoint do not try again at the same time.
             backoff: Backoff::new(
-                settings.backoff,
+                limits.backoff,
                 std::hash::RandomState::new().build_hasher().finish(),
             ),
             paused_until: None,
@@ -87,28 +88,33 @@ impl Health {
         }
     }
 
-    /// Requests that were answered.
+    /// Returns how many requests were answered.
     pub fn answers(&self) -> u64 {
         self.answered
     }
 
-    /// When the pause ends, if there is one.
+    /// Returns how many requests are in flight.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Returns when the pause ends, if there is one.
     pub fn pause(&self, now: Instant) -> Option<Instant> {
         self.paused_until.filter(|time| *time > now)
     }
 
-    /// When there may be room again, if it is a question of time.
+    /// Returns when there may be room again, if that depends on time only.
     pub fn opens(&self, now: Instant) -> Option<Instant> {
         self.pause(now).max(self.goes_ahead(now))
     }
 
-    /// Until when the first request goes ahead alone, while it does.
+    /// Returns until when the first request goes ahead alone, if it still does.
     fn goes_ahead(&self, now: Instant) -> Option<Instant> {
-        let end = self.first.filter(|_| self.answered == 0 && self.in_flight > 0)? + self.settings.ahead;
+        let end = self.first.filter(|_| self.answered == 0 && self.in_flight > 0)? + self.limits.ahead;
         (end > now).then_some(end)
     }
 
-    /// How many more requests may be sent now.
+    /// Returns how many more requests may be sent now.
     pub fn room(&self, now: Instant) -> usize {
         match self.opens(now) {
             Some(_) => 0,
@@ -116,23 +122,23 @@ impl Health {
         }
     }
 
-    /// Whether it failed for good the last time it was asked.
+    /// Whether the endpoint is set aside.
     pub fn is_aside(&self) -> bool {
         self.asides > 0
     }
 
-    /// A request is sent.
+    /// Notes that a request is sent.
     pub fn enter(&mut self, now: Instant) {
         self.first.get_or_insert(now);
         self.in_flight += 1;
     }
 
-    /// A request is over, however it ended.
+    /// Notes that a request is over, with or without success.
     pub fn leave(&mut self) {
         self.in_flight -= 1;
     }
 
-    /// How it is doing; `url` is its address.
+    /// Returns the state of the endpoint. `url` is its address.
     pub fn status(&self, url: &str, now: Instant) -> EndpointStatus {
         EndpointStatus {
             url: url.to_string(),
@@ -148,11 +154,12 @@ impl Health {
         }
     }
 
-    /// It answered, while others waited for room or not. Returns whether it is back after it had been set aside.
-    pub fn answered(&mut self, sent: Sent, is_felt: bool, now: Instant) -> bool {
+    /// Notes an answer. `is_felt`: other requests waited for room. Returns whether the endpoint was
+    /// set aside before.
+    pub fn answered(&mut self, sent: SentRequest, is_felt: bool, now: Instant) -> bool {
         self.answered += 1;
-        // Long before an answer is given up for its time, fewer at once are the better way to have it.
-        match self.settings.slow {
+        // Fewer requests at once are better than waiting until answers time out.
+        match self.limits.slow {
             Some(slow) if now - sent.time > slow * 2 => self.limit.overloaded(sent.time, now),
             Some(slow) if now - sent.time > slow => {}
             _ => self.limit.answered(sent.time, is_felt),
@@ -166,17 +173,18 @@ impl Health {
         is_back
     }
 
+    /// Forgets the failures in a row.
     fn forgive(&mut self) {
         self.strikes = 0;
         self.backoff.reset();
     }
 
-    /// It failed. `suspect` says that the request had failed before while others were answered, `has_others` that
-    /// another endpoint is there to go on with.
+    /// Notes a failure. `suspect`: this request failed before, while others were answered.
+    /// `has_others`: the run can go on at another endpoint.
     pub fn failed(
         &mut self,
-        sent: Sent,
-        failure: &Passing,
+        sent: SentRequest,
+        failure: &TransientFailure,
         suspect: bool,
         has_others: bool,
         now: Instant,
@@ -190,24 +198,24 @@ impl Health {
         }
         let mut pause = failure.retry_after;
         let mut standing = Standing::Up;
-        // Many failures of one round-trip are one.
+        // All failures of one round trip count once.
         if self.last_strike.is_none_or(|time| sent.time >= time) {
             self.strikes += 1;
             self.last_strike = Some(now);
             let wait = self.backoff.wait();
-            if self.strikes > self.settings.retries {
-                // An endpoint that is down fails everybody.
+            if self.strikes > self.limits.retries {
+                // An endpoint that is down fails all requests.
                 if !failure.is_the_endpoint_s() && self.failed.len() < WITNESSES {
                     let strikes = self.strikes;
                     self.forgive();
                     return Standing::Alone(strikes);
                 }
-                let time = self.settings.backoff * ASIDE * 2u32.pow(self.asides.min(LONGEST_ASIDE));
+                let time = self.limits.backoff * ASIDE * 2u32.pow(self.asides.min(LONGEST_ASIDE));
                 standing = match has_others {
                     true => Standing::Aside(time),
                     false => Standing::Gone(self.strikes),
                 };
-                // Where none is left the run ends; nobody is to go on asking until it has.
+                // If none is left, the run ends; until then nothing more is sent.
                 pause = Some(time);
                 self.asides += 1;
                 self.limit.restart();

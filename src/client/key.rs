@@ -1,12 +1,12 @@
-//! What an endpoint is told and nobody else may see: its key and other headers, read from the environment, sent, and never
-//! stored, logged or shown.
+//! Secrets of an endpoint: API key and other headers. They are read from environment variables and
+//! sent, and never stored, logged or shown.
 
-use super::spelling;
+use super::secret_encodings;
 use regex::{NoExpand, Regex, RegexBuilder};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use std::fmt;
 
-/// A key, or the knowledge that there is none; both name the environment variable.
+/// An API key, or the fact that there is none, with the name of the environment variable.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey {
     variable: String,
@@ -14,8 +14,11 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
-    /// What the environment variable of this name holds; a variable that is unset or empty is no key. The error says
-    /// that the text cannot be sent, not what it is.
+    /// Reads the key from an environment variable. If it is unset or empty, there is no key.
+    ///
+    /// # Errors
+    ///
+    /// If the value cannot be sent in a header. The error does not show it.
     pub fn from_env(variable: &str) -> Result<Self, String> {
         let value = std::env::var_os(variable).unwrap_or_default();
         let key = value.to_str().map(str::trim);
@@ -34,14 +37,15 @@ impl ApiKey {
         }
     }
 
-    /// The value of the `Authorization` header, marked so that no log of the HTTP stack shows it.
+    /// Returns the value of the `Authorization` header, marked as sensitive so that no log of the
+    /// HTTP stack shows it.
     fn header(&self) -> Option<HeaderValue> {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", self.key.as_ref()?)).ok()?;
         value.set_sensitive(true);
         Some(value)
     }
 
-    /// What to do when a server wants another key.
+    /// Returns the hint for an error about the key.
     pub(super) fn hint(&self) -> String {
         match &self.key {
             Some(_) => format!(
@@ -63,7 +67,7 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// A header whose value an environment variable holds.
+/// A header whose value is in an environment variable.
 #[derive(Clone)]
 pub struct SecretHeader {
     name: HeaderName,
@@ -75,7 +79,8 @@ impl SecretHeader {
     ///
     /// # Errors
     ///
-    /// What is not of this form, a name that is none, a variable that is unset or holds no header's value.
+    /// If the text has another form, the name is no header name, or the variable is unset or no
+    /// header value.
     pub fn from_env(text: &str) -> Result<Self, String> {
         let Some((name, variable)) = text.split_once('=') else {
             return Err(format!("'{text}' is no NAME=VARIABLE"));
@@ -103,7 +108,7 @@ impl fmt::Debug for SecretHeader {
     }
 }
 
-/// The headers of a request: the key's and those besides, which go before it.
+/// Returns the headers of a request: that of the key, and further ones, which override it.
 pub(super) fn headers(key: &ApiKey, more: &[SecretHeader]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     if let Some(value) = key.header() {
@@ -118,14 +123,14 @@ pub(super) fn headers(key: &ApiKey, more: &[SecretHeader]) -> HeaderMap {
     headers
 }
 
-/// A secret with fewer characters is a placeholder, such as servers that need none are given; in an answer the same
-/// letters are a word.
+/// A shorter secret, in bytes, is taken for a placeholder, as used with servers that need no key.
+/// In an answer, the same letters are a word.
 const SHORTEST: usize = 8;
 
-/// The most memory of a pattern, in bytes: tokens of some services have thousands of characters.
+/// The largest compiled pattern, in bytes: tokens of some services have thousands of characters.
 const LARGEST: usize = 64 << 20;
 
-/// Texts that documents of servers show in place of a key.
+/// Placeholders for a key in the documentation of servers.
 const PLACEHOLDERS: [&str; 8] = [
     "not-needed",
     "no-key-required",
@@ -137,51 +142,52 @@ const PLACEHOLDERS: [&str; 8] = [
     "your-api-key",
 ];
 
-/// Takes out of a server's words what it was told in confidence: it may well quote what it was sent.
+/// Removes secrets from the text of a server, which may quote what it was sent.
 #[derive(Debug, Clone, Default)]
 pub struct Secrets {
-    patterns: Vec<Pattern>,
+    patterns: Vec<SecretPattern>,
 }
 
+/// Finds one secret in one way of writing it.
 #[derive(Clone)]
-struct Pattern {
+struct SecretPattern {
     regex: Regex,
-    /// Whether the secret is one, and not a word that stands in an answer for its own sake.
+    /// Whether it is a real secret, and not a placeholder that may occur in an answer as a word.
     is_secret: bool,
 }
 
-impl fmt::Debug for Pattern {
+impl fmt::Debug for SecretPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
 }
 
 impl Secrets {
-    /// These.
+    /// Removes these secrets.
     pub fn new(key: &ApiKey, headers: &[SecretHeader]) -> Secrets {
         let mut secrets: Vec<&str> = key.key.iter().map(String::as_str).collect();
         for header in headers {
-            // `Bearer` and the like are no secret; what follows is one by itself.
+            // `Bearer` and the like are no secrets. The value after it is one by itself.
             let bare = header.value.rsplit(' ').next().unwrap_or_default();
             secrets.extend([header.value.as_str(), bare]);
         }
-        // The longest first, so that no part of one is left when another is taken out.
+        // The longest first, so that no part of it is left when a shorter one is removed.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        let patterns = secrets.into_iter().flat_map(Pattern::all_of).collect();
+        let patterns = secrets.into_iter().flat_map(SecretPattern::all_of).collect();
         Secrets { patterns }
     }
 
-    /// A server's words about an error, or anything else that is shown, without the secrets.
+    /// Removes secrets and placeholders from an error, or from any other text that is shown.
     pub fn redact(&self, text: &str) -> String {
         self.without(text, |_| true)
     }
 
-    /// A model's answer without them. Placeholders stay: they would be found in words.
+    /// Removes secrets from a model's answer. Placeholders stay, since they may be words.
     pub fn redact_answer(&self, text: &str) -> String {
         self.without(text, |pattern| pattern.is_secret)
     }
 
-    fn without(&self, text: &str, counts: impl Fn(&Pattern) -> bool) -> String {
+    fn without(&self, text: &str, counts: impl Fn(&SecretPattern) -> bool) -> String {
         let mut text = text.to_string();
         for pattern in self.patterns.iter().filter(|pattern| counts(pattern)) {
             if let std::borrow::Cow::Owned(redacted) = pattern.regex.replace_all(&text, NoExpand("***")) {
@@ -192,23 +198,24 @@ impl Secrets {
     }
 }
 
-impl Pattern {
-    /// What finds a secret as it is and in other spellings; a placeholder where it stands by itself only.
-    fn all_of(secret: &str) -> Vec<Pattern> {
+impl SecretPattern {
+    /// Returns patterns for a secret as it is and in other encodings. A placeholder is found only
+    /// as a word by itself.
+    fn all_of(secret: &str) -> Vec<SecretPattern> {
         let is_secret = secret.len() >= SHORTEST && !PLACEHOLDERS.contains(&secret.to_lowercase().as_str());
         let found = match is_secret {
             _ if secret.is_empty() => Vec::new(),
-            true => spelling::patterns(secret),
+            true => secret_encodings::patterns(secret),
             false => vec![format!(
                 r"\b{{start-half}}{}\b{{end-half}}",
-                spelling::escaped(secret)
+                secret_encodings::escaped(secret)
             )],
         };
         let compiled = found.iter().filter_map(|pattern| {
             let regex = RegexBuilder::new(pattern).size_limit(LARGEST).build();
             regex.or_else(|_| Regex::new(&regex::escape(secret))).ok()
         });
-        compiled.map(|regex| Pattern { regex, is_secret }).collect()
+        compiled.map(|regex| SecretPattern { regex, is_secret }).collect()
     }
 }
 
@@ -248,7 +255,7 @@ mod tests {
             "sk-very%2fsecret%5F1",
             "a+b=c/d0123",
             "a%2Bb%3Dc%2Fd0123",
-            // Every byte, in ways that servers and their pages write bytes.
+            // Every byte, as servers and web pages write bytes.
             "%73%6B%2d%76%65%72%79%2F%73%65%63%72%65%74%5F%31",
             "%2573%256B%252Dvery%252Fsecret_1",
             r"\u0073\u006b-very/secret_1",
@@ -267,14 +274,15 @@ mod tests {
             assert_eq!(secrets.redact_answer(&format!("<{spelt}>")), "<***>", "{spelt}");
         }
         assert_eq!(secrets.redact("Token a+b=c/d0123"), "***");
-        // Of `Bearer sk-very/secret_1` and `user:sk-very/secret_1`, where it begins within a group of three bytes.
+        // Base64 of `Bearer sk-very/secret_1` and `user:sk-very/secret_1`, where the secret begins
+        // within a group of three bytes.
         for (packed, begins) in [
             ("QmVhcmVyIHNrLXZlcnkvc2VjcmV0XzE=", "QmVhcmVyI"),
             ("dXNlcjpzay12ZXJ5L3NlY3JldF8x", "dXNlcj"),
         ] {
             assert_eq!(secrets.redact_answer(packed), format!("{begins}***"));
         }
-        // What the alphabet of addresses has in place of `+` and `/`.
+        // The URL-safe alphabet has other characters in place of `+` and `/`.
         let signs = Secrets::new(&ApiKey::new("KEY", "~~~???>>>"), &[]);
         for packed in [
             "fn5+Pz8/Pj4+",

@@ -1,31 +1,48 @@
-//! How many requests may be under way at an endpoint: additive increase, multiplicative decrease (Chiu and Jain
-//! 1989), with TCP's slow start (RFC 5681) so that a large endpoint is not crept up on.
+//! How many requests may be in flight at an endpoint: additive increase, multiplicative decrease
+//! (Chiu and Jain 1989), with TCP's slow start (RFC 5681), so that the limit of a large endpoint is
+//! reached quickly.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// Where a limit starts. A large endpoint is reached after few round-trips; a small one lets as many wait for a moment, or
-/// says so and is asked for less.
+/// What the options allow at one endpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct EndpointLimits {
+    /// The most requests in flight.
+    pub concurrency: usize,
+    /// While answers take longer than this, the limit does not grow; while they take twice as long,
+    /// it shrinks.
+    pub slow: Option<Duration>,
+    /// How long the first request to an endpoint goes ahead alone.
+    pub ahead: Duration,
+    /// How many failures in a row are followed by another attempt.
+    pub retries: u32,
+    /// The longest first wait after a failure.
+    pub backoff: Duration,
+}
+
+/// The first limit. A large endpoint is reached after a few round trips. A small one queues the
+/// requests for a moment, or refuses some, and gets fewer.
 const START: usize = 32;
 
-/// Where it starts when nobody said how many shall be in flight.
+/// The first limit if `--concurrency` is not given.
 const CREEPING_START: usize = 8;
 
-/// An adaptive limit. Answers and failures of requests sent before the last cut say nothing about the limit after
-/// it, and change nothing: so it halves at most once in a round-trip.
+/// An adaptive limit. Answers and failures of requests sent before the last cut say nothing about
+/// the limit after it, and change nothing. So it halves at most once per round trip.
 #[derive(Debug, Clone)]
-pub struct Limit {
+pub struct ConcurrencyLimit {
     now: usize,
     most: usize,
-    /// Answers since the limit last grew.
+    /// Answers since the limit grew last.
     answers: usize,
     last_cut: Option<Instant>,
 }
 
-impl Limit {
-    /// Starts low; never exceeds `most`.
+impl ConcurrencyLimit {
+    /// Starts low, and never exceeds `most`.
     pub fn new(most: usize) -> Self {
         let most = most.max(1);
-        Limit {
+        ConcurrencyLimit {
             now: most.min(START),
             most,
             answers: 0,
@@ -33,23 +50,23 @@ impl Limit {
         }
     }
 
-    /// For an endpoint of which nobody said what it bears: starts lower still, since a server with a queue takes any number
-    /// and has none of them answered in time.
+    /// Starts even lower, for an endpoint whose concurrency was not given: a server with a queue
+    /// accepts any number of requests and may answer none of them in time.
     pub fn creeping(most: usize) -> Self {
-        Limit {
+        ConcurrencyLimit {
             now: most.clamp(1, CREEPING_START),
-            ..Limit::new(most)
+            ..ConcurrencyLimit::new(most)
         }
     }
 
-    /// Requests that may be under way at once; at least one.
+    /// Returns how many requests may be in flight; at least one.
     pub fn get(&self) -> usize {
         self.now
     }
 
-    /// A request sent at `sent` was answered; `is_felt` says that others wait for room. The limit grows by one for each
-    /// answer until it was first cut, then by one for as many answers as it allows requests; not at all while nobody
-    /// feels it, since then nothing shows that more would be borne.
+    /// Notes an answer to a request sent at `sent`. Until the first cut, the limit grows by one per
+    /// answer; after it, by one per as many answers as it allows requests. It grows only if other
+    /// requests wait (`is_felt`): otherwise nothing shows that the endpoint can take more.
     pub fn answered(&mut self, sent: Instant, is_felt: bool) {
         if self.last_cut.is_some_and(|cut| sent < cut) || !is_felt {
             return;
@@ -61,7 +78,7 @@ impl Limit {
         }
     }
 
-    /// A request sent at `sent` met an endpoint that has too much to do: half as many from now on.
+    /// Halves the limit, after a request sent at `sent` met an overloaded endpoint.
     pub fn overloaded(&mut self, sent: Instant, now: Instant) {
         if self.last_cut.is_none_or(|cut| sent >= cut) {
             self.now = (self.now / 2).max(1);
@@ -70,7 +87,8 @@ impl Limit {
         }
     }
 
-    /// Back to one, as for an endpoint that nothing is known of; it may grow quickly again.
+    /// Starts again at one, as if nothing were known of the endpoint. The limit may grow quickly
+    /// again.
     pub fn restart(&mut self) {
         self.now = 1;
         self.answers = 0;
@@ -81,10 +99,9 @@ impl Limit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
-    /// Answers to as many requests as the limit allows, sent at `at`.
-    fn round_trip(limit: &mut Limit, at: Instant) {
+    /// Answers as many requests as the limit allows, all sent at `at`.
+    fn round_trip(limit: &mut ConcurrencyLimit, at: Instant) {
         let window = limit.get();
         for _ in 0..window {
             limit.answered(at, true);
@@ -95,7 +112,7 @@ mod tests {
     fn it_doubles_halves_once_and_creeps() {
         let start = Instant::now();
         let at = |n| start + Duration::from_secs(n);
-        let mut limit = Limit::new(100);
+        let mut limit = ConcurrencyLimit::new(100);
         assert_eq!(limit.get(), 32);
         round_trip(&mut limit, at(0));
         assert_eq!(limit.get(), 64);
@@ -107,7 +124,7 @@ mod tests {
             limit.overloaded(at(5), at(6));
         }
         assert_eq!(limit.get(), 50, "fifty refusals of one round-trip");
-        // Answers to what was sent before change nothing either.
+        // Answers to requests sent before the cut change nothing either.
         round_trip(&mut limit, at(5));
         assert_eq!(limit.get(), 50);
         round_trip(&mut limit, at(7));
@@ -122,7 +139,7 @@ mod tests {
     #[test]
     fn it_stays_within_its_bounds() {
         let start = Instant::now();
-        let mut limit = Limit::new(0);
+        let mut limit = ConcurrencyLimit::new(0);
         assert_eq!(limit.get(), 1);
         for n in 0..10 {
             round_trip(&mut limit, start + Duration::from_secs(n));
@@ -134,7 +151,7 @@ mod tests {
 
     #[test]
     fn what_nobody_feels_does_not_grow() {
-        let mut limit = Limit::new(64);
+        let mut limit = ConcurrencyLimit::new(64);
         for _ in 0..100 {
             limit.answered(Instant::now(), false);
         }

@@ -1,79 +1,86 @@
 //! Models behind OpenAI-compatible endpoints: vLLM, llama.cpp, Ollama, TGI, hosted services.
 //!
-//! - [`endpoint`]: one of them, and one try at an answer; [`address`]: where it is.
-//! - [`wire`]: what is sent; [`shape`]: under which names, and what is left out; [`objection`]: what a server has against it,
-//!   in the words of [`said`]; [`least`]: how few tokens it lets one ask for.
-//! - [`reply`]: what comes back; [`body`]: however it was packed; [`lenient`]: also where it is not quite JSON.
-//! - [`failure`]: why a try failed.
-//! - [`balancer`]: which endpoint is asked next.
-//! - [`health`], [`limit`], [`retry`]: what each bears, how many requests at once, and when again.
-//! - [`key`]: what nobody may see, in whatever [`spelling`].
-//! - [`batch`]: the same questions and answers as lines of a file; [`results`]: files of answers; [`batch_backend`]: a model
-//!   that is asked through such files.
+//! - [`endpoint`]: one endpoint, and one attempt to get a response from it; [`address`]: its URL.
+//! - [`wire`]: the request; [`request_shape`]: its fields, renamed or left out; [`objection`]: the
+//!   field that an error refuses; [`error_text`]: the words of an error; [`min_tokens`]: the least
+//!   `max_tokens` that a server takes.
+//! - [`reply`]: the response, often JSON with common mistakes ([`crate::lenient_json`]); [`body`]:
+//!   its bytes, decompressed.
+//! - [`failure`]: why an attempt failed.
+//! - [`balancer`]: the endpoint that gets the next request; [`health`], [`limit`], [`retry`]: its
+//!   failures, its requests in flight, its waits.
+//! - [`key`]: API keys and other secrets; [`secret_encodings`]: the ways a server may quote them.
+//! - [`batch`]: lines of batch files; [`batch_results`]: files of results; [`batch_backend`]: a
+//!   backend that reads and writes such files.
 
 pub mod address;
 pub mod balancer;
 pub mod batch;
 pub mod batch_backend;
+pub mod batch_results;
 pub mod body;
 pub mod endpoint;
+pub mod error_text;
 pub mod failure;
 pub mod health;
 pub mod key;
-pub mod least;
-pub mod lenient;
 pub mod limit;
+pub mod min_tokens;
 pub mod objection;
 pub mod reply;
-pub mod results;
+pub mod request_shape;
 pub mod retry;
-pub mod said;
-pub mod shape;
-pub mod spelling;
+pub mod secret_encodings;
 pub mod wire;
 
 use crate::backend::{
-    Backend, BackendError, Completion, EndpointStatus, FinishReason, Leave, Sampling, Unbounded,
+    Backend, BackendError, Completion, EndpointStatus, FinishReason, Leave, Prompt, Question, Sampling,
+    Unbounded,
 };
 use crate::reasoning;
 use crate::text::chosen;
-use balancer::{Balancer, Settings, Slot};
+use balancer::{Balancer, Slot};
 use endpoint::{Answered, Api, Endpoint, EndpointConfig, chain};
-use failure::{Failure, Kind};
+use failure::{FailureKind, RequestFailure};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use health::Standing;
+use limit::EndpointLimits;
 use reqwest::redirect::{Attempt, Policy};
 use retry::Backoff;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How to reach a model, at one address or at several.
+/// How to reach a model at one endpoint or several.
 #[derive(Debug, Clone)]
-pub struct Config {
-    /// Where it is served: the same weights everywhere.
+pub struct ClientConfig {
+    /// The endpoints, which must serve the same weights.
     pub endpoints: Vec<EndpointConfig>,
-    /// Which way of asking is used.
+    /// Completions or chat.
     pub api: Api,
-    /// The most requests in flight at once, at each endpoint; where nobody says, as many as it bears.
+    /// The most requests in flight at each endpoint. `None`: as many as it can take.
     pub concurrency: Option<usize>,
-    /// How long one answer may take, from the first byte sent to the last one received.
+    /// How long one response may take, from the first byte sent to the last one received.
     pub timeout: Duration,
-    /// How often in a row an endpoint may fail, or a request while others are answered, and be tried again.
+    /// How many failures in a row are followed by another attempt: failures of an endpoint, or of a
+    /// request while others are answered.
     pub retries: u32,
-    /// The longest first wait after a failure; each further one is up to twice as long.
+    /// The longest first wait after a failure. Each further wait is up to twice as long.
     pub backoff: Duration,
 }
 
-/// The most requests in flight at an endpoint where nobody says.
+/// The most requests in flight at an endpoint if `--concurrency` is not given.
 const MOST_AT_ONCE: usize = 256;
-/// How long the first request to an endpoint goes ahead alone, unless it is answered sooner: what the server refuses about
-/// it, it would refuse about all of them.
+/// How long the first request to an endpoint goes ahead alone, unless it is answered sooner. A
+/// field that the server refuses in it would be refused in all others.
 const AHEAD: Duration = Duration::from_secs(1);
 
-/// A model behind one endpoint or several. Each has its own limit of requests in flight, which adapts to what it
-/// bears; the next request goes where most room is.
+/// What the name of a model that is asked as chat ends in.
+const CHAT: &str = " (chat)";
+
+/// A model behind one endpoint or several. Each endpoint has its own adaptive limit of requests in
+/// flight. The next request goes to the endpoint with the fewest in flight of those with room.
 pub struct Client {
     http: reqwest::Client,
     endpoints: Vec<Endpoint>,
@@ -82,20 +89,22 @@ pub struct Client {
     backoff: Duration,
     capacity: usize,
     name: String,
-    /// Requests so far; tells them apart.
+    api: Api,
+    /// The number of requests so far, which numbers the requests.
     asked: AtomicU64,
-    /// The error that ended it. What still waits for an answer then ends with the same error, at once.
+    /// The error that ended the client. All waiting requests end with the same error, at once.
     ended: watch::Sender<Option<String>>,
 }
 
 impl Client {
-    /// Checks the settings. Nothing is sent yet, unless an endpoint's model has no name: then the server is asked for it.
+    /// Checks the settings. Nothing is sent, unless the model of an endpoint has no name: then the
+    /// server is asked for it.
     ///
     /// # Errors
     ///
-    /// What is wrong with the settings, or why a server's only model is not known.
-    pub async fn new(mut config: Config) -> Result<Self, BackendError> {
-        // A second call finds the provider set; that is fine.
+    /// If the settings are wrong, or a server has no model, or several, and none was named.
+    pub async fn new(mut config: ClientConfig) -> Result<Self, BackendError> {
+        // Fails if the provider is set already, which does no harm.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .timeout(config.timeout)
@@ -118,7 +127,7 @@ impl Client {
         }
         let name = name(&config)?;
         let most = config.concurrency.unwrap_or(MOST_AT_ONCE);
-        let settings = Settings {
+        let limits = EndpointLimits {
             concurrency: most,
             slow: config.concurrency.is_none().then_some(config.timeout / 4),
             ahead: AHEAD,
@@ -132,31 +141,42 @@ impl Client {
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Client {
             http,
-            balancer: Balancer::new(endpoints.len(), settings),
+            balancer: Balancer::new(endpoints.len(), limits),
             retries: config.retries,
             backoff: config.backoff,
             capacity: most.max(1) * endpoints.len(),
             endpoints,
             name,
+            api: config.api,
             asked: AtomicU64::new(0),
             ended: watch::Sender::new(None),
         })
     }
 
-    /// How each endpoint is doing, in the order in which they were given.
+    /// Prepares a client for questions ([`Backend::ask`]): with `--api auto`, they are asked as
+    /// chat wherever a server can chat, and the model's name says so.
+    pub fn for_questions(mut self) -> Client {
+        if self.api == Api::Auto {
+            self.name.push_str(CHAT);
+        }
+        self
+    }
+
+    /// Returns the state of each endpoint, in the order in which they were given.
     pub fn endpoints(&self) -> Vec<EndpointStatus> {
         self.balancer.status(self.endpoints.iter().map(Endpoint::url))
     }
 
+    /// Gets a completion of a prompt, with as many attempts as allowed.
     async fn ask(
         &self,
-        prompt: String,
+        prompt: Prompt<'_>,
         sampling: Sampling,
         leave: &dyn Leave,
     ) -> Result<Completion, BackendError> {
         let mut backoff = Backoff::new(self.backoff, sampling.seed);
         let request = self.asked.fetch_add(1, Ordering::Relaxed);
-        // Failures that others did not share, which speak against this request and not against the endpoint.
+        // Failures while others were answered: these blame the request, not the endpoint.
         let mut tries = 0;
         let mut answered = self.balancer.answered();
         let mut asked_for_more = false;
@@ -165,20 +185,21 @@ impl Client {
             let slot = wanted(leave, self.balancer.slot(request)).await?;
             let endpoint = &self.endpoints[slot.endpoint()];
             let url = endpoint.url();
-            let failure = match endpoint.ask(&self.http, &prompt, &sampling, leave).await {
+            let failure = match endpoint.ask(&self.http, prompt, &sampling, leave).await {
                 Ok(answer) => {
                     note_answer(slot, url);
-                    if asked_for_more || !misses_something(endpoint, &answer, &sampling) {
+                    if asked_for_more || !may_have_text(endpoint, &answer, &sampling) {
                         return Ok(answer.completion);
                     }
                     asked_for_more = true;
+                    leave.in_vain(Ok(&answer.completion));
                     continue;
                 }
-                Err(Failure::Final(error)) => {
+                Err(RequestFailure::Permanent(error)) => {
                     note_answer(slot, url);
                     return Err(error);
                 }
-                Err(Failure::Passing(failure)) => failure,
+                Err(RequestFailure::Transient(failure)) => failure,
             };
             let error = &failure.error;
             match slot.failed(&failure, tries > 0) {
@@ -201,11 +222,12 @@ impl Client {
                     )));
                 }
             }
-            // Where the endpoint is at fault it pauses, and others can be asked at once.
+            // If the endpoint is to blame, it pauses, and others can be tried at once.
             if failure.is_the_endpoint_s() {
                 leave.refund();
                 continue;
             }
+            leave.in_vain(Err(error));
             let now = self.balancer.answered();
             if now > answered {
                 answered = now;
@@ -221,10 +243,11 @@ impl Client {
         }
     }
 
-    /// As [`Client::ask`], but ends when the whole client does, and ends it with an error that is fatal.
+    /// Like [`Client::ask`], but a fatal error ends the whole client, and with it all other
+    /// requests.
     async fn ask_until_the_end(
         &self,
-        prompt: String,
+        prompt: Prompt<'_>,
         sampling: Sampling,
         leave: &dyn Leave,
     ) -> Result<Completion, BackendError> {
@@ -247,7 +270,7 @@ impl Client {
     }
 }
 
-/// Waits for something as long as the answer that it is for is wanted.
+/// Waits for something until the request is withdrawn.
 async fn wanted<T>(leave: &dyn Leave, wait: impl Future<Output = T>) -> Result<T, BackendError> {
     tokio::select! {
         biased;
@@ -256,9 +279,9 @@ async fn wanted<T>(leave: &dyn Leave, wait: impl Future<Output = T>) -> Result<T
     }
 }
 
-/// Whether an answer without text may have one when it is asked for once more: none came at all, though nothing cut it off;
-/// or a stop string met the model's thoughts.
-fn misses_something(endpoint: &Endpoint, answer: &Answered, sampling: &Sampling) -> bool {
+/// Whether another attempt may get a text where this answer has none: nothing came although it was
+/// not cut off, or a stop string occurred within the reasoning.
+fn may_have_text(endpoint: &Endpoint, answer: &Answered, sampling: &Sampling) -> bool {
     let completion = &answer.completion;
     if completion.refusal.is_some() || completion.finish_reason == FinishReason::Length {
         return false;
@@ -281,25 +304,28 @@ fn misses_something(endpoint: &Endpoint, answer: &Answered, sampling: &Sampling)
     is_cut
 }
 
-/// What to look at where an endpoint gave nothing.
-fn doubt(kind: Kind) -> &'static str {
+/// Asks what the user should check about an endpoint that gave no answer.
+fn doubt(kind: FailureKind) -> &'static str {
     match kind {
-        Kind::Unreadable => "is this the address of an OpenAI-compatible API, and --api the way to ask it",
-        Kind::Busy | Kind::Unreachable | Kind::Broken => "is the server up",
+        FailureKind::Unreadable => {
+            "is this the address of an OpenAI-compatible API, and --api the way to ask it"
+        }
+        FailureKind::Busy | FailureKind::Unreachable | FailureKind::Broken => "is the server up",
     }
 }
 
+/// Notes an answer, and logs if the endpoint is back.
 fn note_answer(slot: Slot<'_>, url: &str) {
     if slot.answered() {
         tracing::warn!("endpoint '{url}' is back");
     }
 }
 
-/// Names the model with where it is: the same name elsewhere may be other weights. The order of the endpoints makes no
-/// difference. A chat that was asked for is part of the name, since it puts the question in other words; one that
-/// `auto` came upon is not, since that server never answered otherwise. Fields that are added are part of it, too; those
-/// that have another name, or are left out, are not.
-fn name(config: &Config) -> Result<String, BackendError> {
+/// Returns the name of the model, with its address: the same name elsewhere may be other weights.
+/// The order of the endpoints makes no difference. `--api chat` is part of the name, since it
+/// changes the prompt; chat that `auto` chose is not, since such a server never answered otherwise.
+/// Added fields are part of the name; fields renamed or left out are not.
+fn name(config: &ClientConfig) -> Result<String, BackendError> {
     let mut places: Vec<(&str, &str)> = config
         .endpoints
         .iter()
@@ -333,12 +359,13 @@ fn name(config: &Config) -> Result<String, BackendError> {
         None => name,
     };
     Ok(match config.api {
-        Api::Chat => format!("{name} (chat)"),
+        Api::Chat => name + CHAT,
         Api::Completions | Api::Auto => name,
     })
 }
 
-/// Follows a redirect within one server that keeps the method. Anywhere else neither key nor prompt is to go.
+/// Follows redirects that keep the method and the server. Neither key nor prompt may go anywhere
+/// else.
 fn redirect(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     let first = &attempt.previous()[0];
     let stays = first.origin() == attempt.url().origin();
@@ -373,7 +400,21 @@ impl Backend for Client {
         sampling: Sampling,
         leave: &'a dyn Leave,
     ) -> BoxFuture<'a, Result<Completion, BackendError>> {
-        self.ask_until_the_end(prompt, sampling, leave).boxed()
+        async move {
+            self.ask_until_the_end(Prompt::Text(&prompt), sampling, leave)
+                .await
+        }
+        .boxed()
+    }
+
+    fn ask<'a>(
+        &'a self,
+        question: &'a Question,
+        sampling: Sampling,
+        leave: &'a dyn Leave,
+    ) -> BoxFuture<'a, Result<Completion, BackendError>> {
+        self.ask_until_the_end(Prompt::Question(question), sampling, leave)
+            .boxed()
     }
 
     fn status(&self) -> Vec<EndpointStatus> {

@@ -1,77 +1,76 @@
-//! What comes back, in the dialects that servers speak: OpenAI documents one, and few speak exactly
-//! that.
+//! The response of a server. OpenAI documents its form, and few servers follow it exactly.
 
 mod choice;
 mod document;
 mod end;
 mod parts;
 
-use super::failure::{Failure, Kind, Passing};
+use super::failure::{FailureKind, RequestFailure, TransientFailure};
 use super::key::Secrets;
 use super::wire::{error_message, excerpt};
 use crate::backend::{Completion, FinishReason, Sampling};
-use choice::Said;
+use choice::ParsedChoice;
 use document::Document;
 pub use end::End;
 use end::Meaning;
 use serde_json::{Map, Value};
 
-/// A model's answer as the server handed it over.
+/// A response, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// The text, reasoning within it included.
+    /// The text, with any reasoning within it.
     pub text: String,
-    /// Whether there was a text at all, if only an empty one.
+    /// Whether the response has a text, even an empty one.
     pub has_text: bool,
-    /// What a tool was called with; empty where none was.
+    /// The arguments of a tool call; empty if there is none.
     pub arguments: String,
-    /// Reasoning that stood in a field of its own.
+    /// The reasoning in a field of its own.
     pub reasoning: String,
-    /// Why the text is no answer.
+    /// Why the text is not an answer.
     pub refusal: Option<String>,
     /// How it ended.
     pub end: End,
-    /// Tokens of the prompt; 0 where nobody says.
+    /// Tokens of the prompt; 0 if unknown.
     pub prompt_tokens: usize,
-    /// Tokens of the answer; 0 where nobody says.
+    /// Tokens of the answer; 0 if unknown.
     pub completion_tokens: usize,
 }
 
-/// Reads an answer of either dialect, and of those that come close. What `usage` does not say, or
-/// says as anything but a plausible count, is 0 tokens.
+/// Reads a response of either API, and of similar ones. Token counts that are missing or
+/// implausible are 0.
 ///
 /// # Errors
 ///
-/// Why there is no answer, or no whole one.
-pub fn read(body: &[u8]) -> Result<Reply, Failure> {
-    let unreadable = |error: String| Failure::from(Passing::new(Kind::Unreadable, error));
+/// If there is no answer, or not a whole one.
+pub fn read(body: &[u8]) -> Result<Reply, RequestFailure> {
+    let unreadable =
+        |error: String| RequestFailure::from(TransientFailure::new(FailureKind::Unreadable, error));
     let cannot = |error: &str| unreadable(format!("the server's answer cannot be read: {error}"));
     let document = Document::of(body).map_err(|error| cannot(&error))?;
     let roots: Vec<_> = document.values.iter().filter_map(choice::root).collect();
-    let pieces = roots.iter().filter_map(|root| choice::choice(root));
-    let pieces: Result<Vec<Said>, _> = pieces.map(|choice| Said::of(&choice)).collect();
-    let mut pieces = pieces.map_err(|what| cannot(&format!("its text is {what}")))?;
+    let choices = roots.iter().filter_map(|root| choice::choice(root));
+    let choices: Result<Vec<ParsedChoice>, _> = choices.map(|choice| ParsedChoice::of(&choice)).collect();
+    let mut choices = choices.map_err(|what| cannot(&format!("its text is {what}")))?;
     if let Some(error) = document.values.iter().find_map(choice::error) {
         let words = excerpt(&error_message(&error.to_string()));
         return Err(unreadable(format!("the server answered with an error: {words}")));
     }
-    let said = match pieces.len() {
+    let answer = match choices.len() {
         0 => return Err(unreadable("the server's answer has no choices".to_string())),
-        1 => pieces.remove(0),
-        _ => choice::joined(pieces),
+        1 => choices.remove(0),
+        _ => choice::joined(choices),
     };
     let is_stream = document.is_stream || roots.len() > 1;
-    if is_stream && said.is_piece && said.end.is_null() && !document.is_over {
+    if is_stream && answer.is_delta && answer.end.is_null() && !document.is_over {
         return Err(cannot("the stream that it came in ends before its end"));
     }
-    if document.is_damaged && said.parts.text.contains(char::REPLACEMENT_CHARACTER) {
+    if document.is_damaged && answer.parts.text.contains(char::REPLACEMENT_CHARACTER) {
         return Err(cannot("its text is no UTF-8"));
     }
-    told(said, |names| tokens(&roots, names))
+    reply_of(answer, |names| tokens(&roots, names))
 }
 
-/// A count of tokens, by the names that it may have; the last that is told, since streams tell it
-/// again and again.
+/// Returns a token count, by any of its names. The last one counts, since streams repeat it.
 fn tokens(roots: &[&Map<String, Value>], names: &[&str]) -> usize {
     let count = |value: &Value| match value {
         Value::String(digits) => digits.parse().ok(),
@@ -91,9 +90,9 @@ fn tokens(roots: &[&Map<String, Value>], names: &[&str]) -> usize {
     plausible.next_back().unwrap_or(0.0) as usize
 }
 
-/// What was said, with what its end means.
-fn told(said: Said, tokens: impl Fn(&[&str]) -> usize) -> Result<Reply, Failure> {
-    let Said { parts, end, .. } = said;
+/// Makes a reply of a choice, and interprets its `finish_reason`.
+fn reply_of(choice: ParsedChoice, tokens: impl Fn(&[&str]) -> usize) -> Result<Reply, RequestFailure> {
+    let ParsedChoice { parts, end, .. } = choice;
     let raw = match &end {
         Value::String(word) => word.clone(),
         other => other.to_string(),
@@ -101,13 +100,13 @@ fn told(said: Said, tokens: impl Fn(&[&str]) -> usize) -> Result<Reply, Failure>
     let (end, held_back) = match Meaning::of(&end) {
         Meaning::End(end) => (end, None),
         Meaning::Unknown => (End::Unknown(raw), None),
-        // vLLM on its way down, and routers whose upstream failed.
+        // From vLLM during shutdown, and from routers whose upstream failed.
         Meaning::GivenUp => {
             let error = format!(
                 "the server gave up on its answer: finish_reason is '{}'",
                 excerpt(&raw)
             );
-            return Err(Passing::new(Kind::Broken, error).into());
+            return Err(TransientFailure::new(FailureKind::Broken, error).into());
         }
         Meaning::HeldBack => (
             End::Stop,
@@ -144,13 +143,13 @@ fn told(said: Said, tokens: impl Fn(&[&str]) -> usize) -> Result<Reply, Failure>
 }
 
 impl Reply {
-    /// The answer to a request with this sampling. Where the server does not say how it ended, or
-    /// says a word that nobody knows, the number of tokens decides; where that is not known either,
-    /// an unknown word is a cut, since taking half an answer for a whole one is the worse mistake,
-    /// unless the answer has fewer bytes than tokens were allowed: no token is shorter. No word at
-    /// all is the end of the text.
+    /// Returns the completion for a request with this sampling. If `finish_reason` is missing or
+    /// unknown, the number of tokens decides whether the answer was cut. If that is unknown, too,
+    /// an unknown reason means cut, since taking half an answer for a whole one is the worse
+    /// mistake; but not if the answer has fewer bytes than tokens were allowed, since no token is
+    /// shorter. No reason at all means not cut.
     ///
-    /// Where the text was to be JSON, some services call a tool with it.
+    /// Some services return JSON that a schema asked for as a tool call.
     pub fn completion(mut self, sampling: &Sampling) -> Completion {
         let (used, most) = (self.completion_tokens, sampling.max_tokens);
         if sampling.schema.is_some() && self.text.trim().is_empty() && !self.arguments.is_empty() {
@@ -177,7 +176,7 @@ impl Reply {
         }
     }
 
-    /// The reply without what nobody may see.
+    /// Removes secrets.
     pub fn redacted(mut self, secrets: &Secrets) -> Reply {
         for text in [&mut self.text, &mut self.reasoning, &mut self.arguments]
             .into_iter()

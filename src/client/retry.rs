@@ -1,12 +1,13 @@
-//! How long to wait before something is tried again.
+//! How long to wait before another attempt.
 
 use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use std::time::{Duration, SystemTime};
 
-/// The longest wait, whatever a server asks for.
+/// The longest wait, even if a server asks for more.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// Exponential back-off with jitter, so that many who failed together do not come back together.
+/// Exponential backoff with jitter, so that requests that failed together are not sent together
+/// again.
 #[derive(Debug)]
 pub struct Backoff {
     base: Duration,
@@ -15,7 +16,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The first wait is at most `base`; `seed` tells the waits of several clients apart.
+    /// Starts with a wait of at most `base`. `seed` decides the jitter.
     pub fn new(base: Duration, seed: u64) -> Self {
         Backoff {
             base,
@@ -24,7 +25,7 @@ impl Backoff {
         }
     }
 
-    /// The next wait: between half and all of base · 2ⁿ.
+    /// Returns the next wait: between half and all of base · 2ⁿ.
     pub fn wait(&mut self) -> Duration {
         let full = self.base * 2u32.pow(self.tries.min(8));
         self.tries += 1;
@@ -36,14 +37,14 @@ impl Backoff {
         full.mul_f64(0.5 + part / 2.0).min(LONGEST)
     }
 
-    /// What was tried went well; the next wait is a first one again.
+    /// Starts again with a first wait, after a success.
     pub fn reset(&mut self) {
         self.tries = 0;
     }
 }
 
-/// How long the server wants not to be asked: `Retry-After` (RFC 9110, 10.2.3), in seconds or as a date, at most two
-/// minutes. A date is compared with the answer's own `Date`, so that a wrong clock does no harm here or there.
+/// Reads `Retry-After` (RFC 9110, 10.2.3), in seconds or as a date: at most two minutes. A date is
+/// compared with the response's own `Date`, so that a wrong clock on either side does no harm.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
     let asked = text(RETRY_AFTER)?;
@@ -95,7 +96,7 @@ mod tests {
             headers.insert(RETRY_AFTER, value.parse().unwrap());
             assert_eq!(retry_after(&headers), wanted.map(Duration::from_secs), "{value}");
         }
-        // By the server's clock, an hour slow.
+        // Compared with the server's clock.
         headers.insert(RETRY_AFTER, "Sun, 06 Nov 1994 08:49:37 GMT".parse().unwrap());
         headers.insert(DATE, "Sun, 06 Nov 1994 08:49:30 GMT".parse().unwrap());
         assert_eq!(retry_after(&headers), Some(Duration::from_secs(7)));

@@ -1,25 +1,28 @@
-//! `/v1/completions` and `/v1/chat/completions` as OpenAI documents them, with the sampling parameters that vLLM and
-//! llama.cpp add. Base models want completions: a chat template puts words around the prompt that it was not made for.
+//! Requests to `/v1/completions` and `/v1/chat/completions` as OpenAI documents them, with the
+//! sampling parameters that vLLM and llama.cpp add. Base models need completions: a chat template
+//! would put text around the prompt that the prompt was not made for.
 
-use super::lenient::{repaired, unmarked};
-pub use super::said::error_message;
-use super::said::plain;
-use crate::backend::Sampling;
+pub use super::error_text::error_message;
+use super::error_text::plain;
+use crate::backend::{Prompt, Sampling};
+use crate::lenient_json::{repaired, unmarked};
 use crate::prompt::continuation;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 
-/// The two ways to put a question.
+/// The two APIs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
-    /// A text to be continued.
+    /// A text to continue.
     Completions,
-    /// A chat whose only message is the text, below a system message that asks to continue it.
+    /// A chat with one message: a question, or a text after a system message that asks to continue
+    /// it.
     Chat,
 }
 
 impl Dialect {
-    /// Where it is spoken, from `/v1` on.
+    /// Returns the path after `/v1`.
     pub fn path(self) -> &'static str {
         match self {
             Dialect::Completions => "/completions",
@@ -28,15 +31,18 @@ impl Dialect {
     }
 }
 
-/// The body of a request. Parameters at the value that changes nothing are left out: servers refuse what they do not
-/// know.
+/// Fields that are always sent: without them the request would be another one, or have no end.
+pub const REQUIRED_FIELDS: [&str; 4] = ["model", "prompt", "messages", "response_format"];
+
+/// The body of a request. Parameters without any effect are left out, since servers refuse
+/// parameters that they do not know.
 #[derive(Debug, Serialize)]
 pub struct Request<'a> {
     model: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    prompt: Option<&'a str>,
+    prompt: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    messages: Option<[Message<'a>; 2]>,
+    messages: Option<Vec<RequestMessage<'a>>>,
     max_tokens: usize,
     temperature: f64,
     top_p: f64,
@@ -57,10 +63,34 @@ pub struct Request<'a> {
     response_format: Option<Value>,
 }
 
+/// A message of a chat request.
 #[derive(Debug, Serialize)]
-struct Message<'a> {
+struct RequestMessage<'a> {
     role: &'static str,
-    content: &'a str,
+    content: Cow<'a, str>,
+}
+
+impl<'a> RequestMessage<'a> {
+    fn new(role: &'static str, content: impl Into<Cow<'a, str>>) -> RequestMessage<'a> {
+        let content = content.into();
+        RequestMessage { role, content }
+    }
+
+    /// Returns the messages of a chat about `prompt`.
+    fn all(prompt: Prompt<'a>) -> Vec<RequestMessage<'a>> {
+        match prompt {
+            Prompt::Text(text) => vec![
+                RequestMessage::new("system", continuation::SYSTEM),
+                RequestMessage::new("user", text),
+            ],
+            Prompt::Question(question) => {
+                let system = Some(question.system.as_str()).filter(|text| !text.trim().is_empty());
+                let system = system.map(|text| RequestMessage::new("system", text));
+                let user = RequestMessage::new("user", question.user());
+                system.into_iter().chain([user]).collect()
+            }
+        }
+    }
 }
 
 fn is_zero(value: &f64) -> bool {
@@ -76,7 +106,7 @@ fn is_none(value: &usize) -> bool {
 }
 
 impl Request<'_> {
-    /// Its fields by name.
+    /// Returns the fields by name.
     pub fn fields(&self) -> Map<String, Value> {
         match serde_json::to_value(self) {
             Ok(Value::Object(fields)) => fields,
@@ -86,15 +116,17 @@ impl Request<'_> {
 }
 
 impl<'a> Request<'a> {
-    /// Asks `model` to continue `prompt`.
-    pub fn new(dialect: Dialect, model: &'a str, prompt: &'a str, sampling: &'a Sampling) -> Self {
-        let (prompt, messages) = match dialect {
-            Dialect::Completions => (Some(prompt), None),
-            Dialect::Chat => {
-                let message = |role, content| Message { role, content };
-                let messages = [message("system", continuation::SYSTEM), message("user", prompt)];
-                (None, Some(messages))
-            }
+    /// Makes a request to `model` to continue a text, or to answer a question.
+    pub fn new(
+        dialect: Dialect,
+        model: &'a str,
+        prompt: impl Into<Prompt<'a>>,
+        sampling: &'a Sampling,
+    ) -> Self {
+        let (prompt, messages) = match (dialect, prompt.into()) {
+            (Dialect::Completions, Prompt::Text(text)) => (Some(text.into()), None),
+            (Dialect::Completions, Prompt::Question(question)) => (Some(question.text().into()), None),
+            (Dialect::Chat, prompt) => (None, Some(RequestMessage::all(prompt))),
         };
         Request {
             model,
@@ -117,13 +149,20 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Whether a body is an error and no answer, whatever its status.
+/// Whether a body is an error and not an answer, whatever the status of the response.
 pub fn is_error(body: &str) -> bool {
     let value: Value = serde_json::from_slice(&repaired(unmarked(body.as_bytes()))).unwrap_or_default();
     !value["error"].is_null() && value.get("choices").is_none_or(Value::is_null)
 }
 
-/// Whether a refusal of a text to be continued says that the model or its server wants a chat.
+/// Whether the refusal of a chat request says that the model has no chat template, as vLLM does of
+/// base models.
+pub fn lacks_template(body: &str) -> bool {
+    error_message(body).to_lowercase().contains("chat template")
+}
+
+/// Whether the refusal of a completion request says that the model or its server needs the chat
+/// API.
 pub fn wants_chat(body: &str) -> bool {
     let words = error_message(body).to_lowercase();
     [
@@ -138,15 +177,14 @@ pub fn wants_chat(body: &str) -> bool {
     .any(|part| words.contains(part))
 }
 
-/// Parts of a body that list models.
+/// Names of fields that list models.
 const LISTS: [&str; 6] = ["data", "models", "modellist", "result", "results", "items"];
-/// Parts of a model that are its name. `ewe serve` tells a fingerprint as well, by which it can be
-/// asked: answers of other weights must not pass for those of this model.
+/// Names of fields with the name of a model. `ewe serve` has a fingerprint, too, and can be asked
+/// by it: answers of other weights must not be taken for those of this model.
 const NAMES: [&str; 6] = ["fingerprint", "id", "name", "model", "modelname", "modelid"];
 
-/// The models that a server lists, in OpenAI's form and in those of llama.cpp, Ollama, Together,
-/// LiteLLM and others: of several lists the first that has some. What follows the list is passed
-/// over.
+/// Reads a list of models in the form of OpenAI, llama.cpp, Ollama, Together, LiteLLM and others.
+/// Of several lists, the first with a model counts. Anything after the JSON is ignored.
 pub fn models(body: &[u8]) -> Vec<String> {
     let json = repaired(unmarked(body));
     let mut values = serde_json::Deserializer::from_slice(&json).into_iter::<Value>();
@@ -165,7 +203,7 @@ pub fn models(body: &[u8]) -> Vec<String> {
     models
 }
 
-/// The models of a list, of an object of them by name, or of one alone.
+/// Reads the models of a list, of an object by name, or a single model.
 fn listed(list: &Value) -> Vec<String> {
     match list {
         Value::Array(models) => models.iter().filter_map(model_name).collect(),
@@ -187,7 +225,7 @@ fn model_name(model: &Value) -> Option<String> {
     names.next().map(str::to_string)
 }
 
-/// A part of an object, however its name is written.
+/// Returns a field of an object, whatever the case and punctuation of its name.
 fn part<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     let mut parts = value.as_object()?.iter();
     parts
@@ -195,7 +233,8 @@ fn part<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
         .map(|(_, part)| part)
 }
 
-/// Whether the error says that the account is used up (OpenAI's 429 that no waiting helps).
+/// Whether the error says that the account's quota is used up: a 429 of OpenAI that no waiting
+/// helps.
 pub fn is_out_of_quota(body: &str) -> bool {
     let value: Value = serde_json::from_str(body).unwrap_or_default();
     ["code", "type"]
@@ -203,8 +242,8 @@ pub fn is_out_of_quota(body: &str) -> bool {
         .any(|name| value["error"][name] == "insufficient_quota")
 }
 
-/// The first 300 characters on one line. What a server sends may hold control sequences for a terminal, and marks that turn
-/// the direction of a line; they are taken out.
+/// Returns the first 300 characters on one line. Control characters and bidirectional marks, by
+/// which a server could control a terminal, become spaces.
 pub fn excerpt(text: &str) -> String {
     let is_obeyed = |c: char| {
         c.is_control()
@@ -221,6 +260,7 @@ pub fn excerpt(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Question;
 
     #[test]
     fn only_what_was_asked_for_is_sent() {
@@ -243,6 +283,20 @@ mod tests {
             "{chat}"
         );
         assert!(chat.get("prompt").is_none());
+        let question = Question {
+            system: "s".into(),
+            instruction: "i".into(),
+            input: "x".into(),
+        };
+        let asked = |dialect| {
+            let request = Request::new(dialect, "m", Prompt::Question(&question), &sampling);
+            serde_json::to_value(request).unwrap()
+        };
+        assert_eq!(
+            asked(Dialect::Chat)["messages"],
+            json!([{"role": "system", "content": "s"}, {"role": "user", "content": "i\n\nx"}])
+        );
+        assert_eq!(asked(Dialect::Completions)["prompt"], "s\n\ni\n\nx");
         let held = Sampling {
             schema: Some(json!({"type": "object"})),
             ..sampling
@@ -286,6 +340,16 @@ mod tests {
             assert_eq!(models(none.as_bytes()), Vec::<String>::new(), "{none}");
         }
         assert_eq!(models(br#"{"data":[{"id":"a"},{"id":"b"}]}"#), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_model_without_a_chat_template_is_known_by_its_refusal() {
+        let vllm =
+            r#"{"error":{"message":"As of transformers v4.44, default chat template is no longer allowed"}}"#;
+        assert!(lacks_template(vllm));
+        assert!(!lacks_template(
+            r#"{"error":{"message":"the prompt is too long"}}"#
+        ));
     }
 
     #[test]

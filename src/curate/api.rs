@@ -1,6 +1,4 @@
-//! What the page asks and tells: JSON over the store.
-
-use std::sync::Arc;
+//! The page's API: JSON over the store.
 
 use axum::{
     Json,
@@ -13,60 +11,38 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{export::Tickets, failure::Failure, view::TaskView};
+use super::{
+    error::{ApiError, ApiResult},
+    state::AppState,
+    view::TaskView,
+};
 use crate::report::{Figures, chart};
-use crate::store::file::watch::Watch;
-use crate::store::{Actor, Change, Edit, Error, Filter, ListRow, Position, Sort, Store};
+use crate::store::{Change, Edit, Error, Filter, ListRow, Position, Sort};
 use crate::task::{Origin, Review};
 
-/// The most tasks in one answer.
+/// The most tasks in one response.
 const MOST: i64 = 500;
 
-/// The queue shows so many characters of an instruction.
+/// How many characters of an instruction the queue shows.
 const TITLE: usize = 240;
 
-/// Among so many actions the last one in force is looked for.
+/// Among how many actions the last one in force is searched.
 const RECENT: i64 = 100;
 
-/// What every answer needs.
-#[derive(Debug, Clone)]
-pub struct Room {
-    /// The dataset.
-    pub store: Store,
-    /// Sees when anybody writes to it.
-    pub watch: Watch,
-    /// The name that the history notes.
-    pub who: Arc<str>,
-    /// Exports that were asked for and not fetched yet.
-    pub tickets: Tickets,
-}
-
-impl Room {
-    fn actor<'a>(&'a self, note: Option<&'a str>) -> Actor<'a> {
-        Actor {
-            who: &self.who,
-            note: note.filter(|note| !note.trim().is_empty()),
-        }
-    }
-}
-
-/// What handlers return.
-pub type Answer = std::result::Result<Json<Value>, Failure>;
-
-/// Which part of the queue is asked for.
+/// The query of the queue.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Page {
-    /// A [`Filter`] as JSON.
+pub struct ListQuery {
+    /// A [`Filter`] as JSON; empty for none.
     filter: String,
     sort: Sort,
     limit: Option<i64>,
     after: Option<i64>,
 }
 
-/// A line of the queue.
+/// A row of the queue.
 #[derive(Debug, Serialize)]
-struct Line {
+struct QueueRow {
     id: i64,
     review: Review,
     origin: Origin,
@@ -76,9 +52,9 @@ struct Line {
     score: Option<f64>,
 }
 
-impl From<ListRow> for Line {
-    fn from(row: ListRow) -> Line {
-        Line {
+impl From<ListRow> for QueueRow {
+    fn from(row: ListRow) -> QueueRow {
+        QueueRow {
             id: row.id,
             review: row.review,
             origin: row.origin,
@@ -90,7 +66,7 @@ impl From<ListRow> for Line {
     }
 }
 
-/// As much of an instruction as the queue shows.
+/// Cuts an instruction to the length that the queue shows.
 fn title(mut instruction: String) -> String {
     if let Some((end, _)) = instruction.char_indices().nth(TITLE) {
         instruction.truncate(end);
@@ -100,101 +76,112 @@ fn title(mut instruction: String) -> String {
 }
 
 /// `GET /api/tasks`
-pub async fn list(State(room): State<Room>, page: Result<Query<Page>, QueryRejection>) -> Answer {
-    let Query(page) = page?;
-    let filter = filter(&page.filter)?;
-    let limit = page.limit.unwrap_or(100).clamp(0, MOST);
-    let tasks = room
+pub async fn list(
+    State(state): State<AppState>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> ApiResult {
+    let Query(query) = query?;
+    let filter = filter(&query.filter)?;
+    let limit = query.limit.unwrap_or(100).clamp(0, MOST);
+    let tasks = state
         .store
         .list(
             &filter,
-            page.sort,
-            page.after.map_or(Position::Start, Position::After),
+            query.sort,
+            query.after.map_or(Position::Start, Position::After),
             limit,
         )
         .await?;
-    let tasks: Vec<Line> = tasks.into_iter().map(Line::from).collect();
+    let tasks: Vec<QueueRow> = tasks.into_iter().map(QueueRow::from).collect();
     Ok(Json(json!({ "tasks": tasks })))
 }
 
-/// Which tasks are counted.
+/// The query of a count.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Counted {
-    /// A [`Filter`] as JSON.
+pub struct CountQuery {
+    /// A [`Filter`] as JSON; empty for none.
     filter: String,
 }
 
-/// `GET /api/count`: how many tasks a filter lets through, which may take longer than to find the first of them.
-pub async fn count(State(room): State<Room>, counted: Result<Query<Counted>, QueryRejection>) -> Answer {
-    let Query(counted) = counted?;
-    let count = room.store.count(&filter(&counted.filter)?, None).await?;
+/// `GET /api/count`: the number of tasks that pass a filter, which may take longer than finding the
+/// first of them.
+pub async fn count(
+    State(state): State<AppState>,
+    query: Result<Query<CountQuery>, QueryRejection>,
+) -> ApiResult {
+    let Query(query) = query?;
+    let count = state.store.count(&filter(&query.filter)?, None).await?;
     Ok(Json(json!({ "count": count })))
 }
 
-/// The filter that a page sent; no text is none.
-fn filter(text: &str) -> Result<Filter, Failure> {
+/// Parses the filter of a page; an empty text is no filter.
+fn filter(text: &str) -> Result<Filter, ApiError> {
     match text {
         "" => Ok(Filter::default()),
-        text => serde_json::from_str(text).map_err(|error| Failure::bad(format!("the filter: {error}"))),
+        text => serde_json::from_str(text).map_err(|error| ApiError::bad(format!("the filter: {error}"))),
     }
 }
 
-/// Which tasks a page already shows.
+/// The tasks that a page shows.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Shown {
+pub struct GlanceRequest {
     ids: Vec<i64>,
 }
 
 /// `POST /api/glance`: tasks that a page shows, as they are now, whatever the filter.
-pub async fn glance(State(room): State<Room>, shown: Result<Json<Shown>, JsonRejection>) -> Answer {
-    let Json(shown) = shown?;
-    let mut tasks = room.store.glance(&shown.ids).await?;
+pub async fn glance(
+    State(state): State<AppState>,
+    request: Result<Json<GlanceRequest>, JsonRejection>,
+) -> ApiResult {
+    let Json(request) = request?;
+    let mut tasks = state.store.glance(&request.ids).await?;
     for task in &mut tasks {
         task.instruction = title(std::mem::take(&mut task.instruction));
     }
     Ok(Json(json!({ "tasks": tasks })))
 }
 
-/// `GET /api/news`: a number that is another one when somebody has written to the file.
-pub async fn news(State(room): State<Room>) -> Answer {
-    Ok(Json(json!({ "commits": room.watch.commits().await? })))
+/// `GET /api/news`: a number that changes when anybody has written to the file.
+pub async fn news(State(state): State<AppState>) -> ApiResult {
+    Ok(Json(json!({ "commits": state.watch.commits().await? })))
 }
 
-/// `GET /api/choices`: what the filter can be set to.
-pub async fn choices(State(room): State<Room>) -> Answer {
+/// `GET /api/choices`: the choices of the filter.
+pub async fn choices(State(state): State<AppState>) -> ApiResult {
     Ok(Json(json!({
-        "runs": room.store.runs(MOST).await?,
-        "reasons": room.store.reasons().await?,
+        "runs": state.store.runs(MOST).await?,
+        "reasons": state.store.reasons().await?,
     })))
 }
 
 /// `GET /api/tasks/{id}`
-pub async fn show(State(room): State<Room>, id: Result<Path<i64>, PathRejection>) -> Answer {
+pub async fn show(State(state): State<AppState>, id: Result<Path<i64>, PathRejection>) -> ApiResult {
     let Path(id) = id?;
-    Ok(Json(json!(TaskView::brief(&room.store, id).await?)))
+    Ok(Json(json!(TaskView::brief(&state.store, id).await?)))
 }
 
-/// `GET /api/tasks/{id}/trail`: where it came from, and what was done to it.
-pub async fn trail(State(room): State<Room>, id: Result<Path<i64>, PathRejection>) -> Answer {
+/// `GET /api/tasks/{id}/trail`: where the task came from, and its history.
+pub async fn trail(State(state): State<AppState>, id: Result<Path<i64>, PathRejection>) -> ApiResult {
     let Path(id) = id?;
     Ok(Json(json!({
-        "source": room.store.source_file(id).await?,
-        "provenance": room.store.provenance(id).await?,
-        "history": room.store.history(id).await?,
+        "source": state.store.source_file(id).await?,
+        "provenance": state.store.provenance(id).await?,
+        "history": state.store.history(id).await?,
     })))
 }
 
-/// What became of an action on the task `id`. When the task was changed meanwhile, the answer has it as it is now.
-async fn outcome(room: &Room, id: i64, changed: Result<Option<Change>, Error>) -> Answer {
-    let version = room.store.version(id).await?;
+/// Answers an action on the task `id`. If the task was changed meanwhile, the response has its
+/// present state.
+async fn outcome(state: &AppState, id: i64, changed: Result<Option<Change>, Error>) -> ApiResult {
+    let version = state.store.version(id).await?;
     match changed {
         Ok(change) => Ok(Json(json!({ "change": change, "version": version }))),
         Err(error @ Error::ChangedMeanwhile { .. }) => {
-            let mut failure = Failure::from(error);
-            failure.body["current"] = json!(TaskView::brief(&room.store, id).await?);
-            Err(failure)
+            let mut api_error = ApiError::from(error);
+            api_error.body["current"] = json!(TaskView::brief(&state.store, id).await?);
+            Err(api_error)
         }
         Err(error) => Err(error.into()),
     }
@@ -202,13 +189,13 @@ async fn outcome(room: &Room, id: i64, changed: Result<Option<Change>, Error>) -
 
 /// `POST /api/tasks/{id}/edit`
 pub async fn edit(
-    State(room): State<Room>,
+    State(state): State<AppState>,
     id: Result<Path<i64>, PathRejection>,
     edit: Result<Json<Edit>, JsonRejection>,
-) -> Answer {
+) -> ApiResult {
     let (Path(id), Json(edit)) = (id?, edit?);
     if edit.version.is_none() {
-        return Err(Failure::new(
+        return Err(ApiError::new(
             StatusCode::PRECONDITION_REQUIRED,
             "the edit names no `version`: that of the task it was made from, which `GET /api/tasks/{id}` tells",
         ));
@@ -218,18 +205,18 @@ pub async fn edit(
         .as_deref()
         .is_some_and(|instruction| instruction.trim().is_empty())
     {
-        return Err(Failure::bad("the instruction is empty"));
+        return Err(ApiError::bad("the instruction is empty"));
     }
-    let changed = room.store.edit(id, &edit, room.actor(None)).await;
-    outcome(&room, id, changed).await
+    let changed = state.store.edit(id, &edit, state.actor(None)).await;
+    outcome(&state, id, changed).await
 }
 
-/// What somebody decided about a task.
+/// A decision about one task.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Verdict {
+pub struct ReviewRequest {
     review: Review,
-    /// The version that was looked at.
+    /// The version that was seen.
     version: i64,
     #[serde(default)]
     note: Option<String>,
@@ -237,64 +224,71 @@ pub struct Verdict {
 
 /// `POST /api/tasks/{id}/review`
 pub async fn review(
-    State(room): State<Room>,
+    State(state): State<AppState>,
     id: Result<Path<i64>, PathRejection>,
-    verdict: Result<Json<Verdict>, JsonRejection>,
-) -> Answer {
-    let (Path(id), Json(verdict)) = (id?, verdict?);
-    let actor = room.actor(verdict.note.as_deref());
-    let changed = room
+    request: Result<Json<ReviewRequest>, JsonRejection>,
+) -> ApiResult {
+    let (Path(id), Json(request)) = (id?, request?);
+    let actor = state.actor(request.note.as_deref());
+    let changed = state
         .store
-        .review_seen(id, verdict.version, verdict.review, actor)
+        .review_seen(id, request.version, request.review, actor)
         .await;
-    outcome(&room, id, changed).await
+    outcome(&state, id, changed).await
 }
 
-/// What somebody decided about all tasks of a filter.
+/// A decision about all tasks of a filter.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Bulk {
+pub struct BulkRequest {
     filter: Filter,
     review: Review,
-    /// How many tasks that was to be.
+    /// How many tasks the user saw.
     count: i64,
     #[serde(default)]
     note: Option<String>,
 }
 
-/// `POST /api/bulk`. When it would be another number of tasks by now, nothing happens and the answer has the number.
-pub async fn bulk(State(room): State<Room>, bulk: Result<Json<Bulk>, JsonRejection>) -> Answer {
-    let Json(bulk) = bulk?;
-    let actor = room.actor(bulk.note.as_deref());
-    let change = room
+/// `POST /api/bulk`. If the number of tasks has changed, nothing happens and the response has the
+/// number.
+pub async fn bulk(
+    State(state): State<AppState>,
+    request: Result<Json<BulkRequest>, JsonRejection>,
+) -> ApiResult {
+    let Json(request) = request?;
+    let actor = state.actor(request.note.as_deref());
+    let change = state
         .store
-        .review_all(&bulk.filter, Some(bulk.count), bulk.review, actor)
+        .review_all(&request.filter, Some(request.count), request.review, actor)
         .await?;
     Ok(Json(json!({ "change": change })))
 }
 
-/// Which action is taken back.
+/// The action to take back.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Which {
-    /// The latest one where none is named.
+pub struct UndoRequest {
+    /// `None` stands for the latest one.
     #[serde(default)]
     group: Option<i64>,
 }
 
-/// `POST /api/undo`; the body is at least `{}`, so that no form can send it.
-pub async fn undo(State(room): State<Room>, which: Result<Json<Which>, JsonRejection>) -> Answer {
-    let Json(which) = which?;
-    let change = match which.group {
-        Some(group) => room.store.undo_group(group, room.actor(None)).await?,
-        None => room.store.undo(room.actor(None)).await?,
+/// `POST /api/undo`. The body is at least `{}`, so that no HTML form can send it.
+pub async fn undo(
+    State(state): State<AppState>,
+    request: Result<Json<UndoRequest>, JsonRejection>,
+) -> ApiResult {
+    let Json(request) = request?;
+    let change = match request.group {
+        Some(group) => state.store.undo_group(group, state.actor(None)).await?,
+        None => state.store.undo(state.actor(None)).await?,
     };
     Ok(Json(json!({ "change": change })))
 }
 
 /// `GET /api/latest`: the last action in force, whoever did it.
-pub async fn latest(State(room): State<Room>) -> Answer {
-    let actions = room.store.actions(RECENT).await?;
+pub async fn latest(State(state): State<AppState>) -> ApiResult {
+    let actions = state.store.actions(RECENT).await?;
     let action = actions
         .into_iter()
         .find(|action| action.undoes.is_none() && !action.undone);
@@ -302,15 +296,15 @@ pub async fn latest(State(room): State<Room>) -> Answer {
 }
 
 /// `POST /api/redo`
-pub async fn redo(State(room): State<Room>, body: Result<Json<Value>, JsonRejection>) -> Answer {
+pub async fn redo(State(state): State<AppState>, body: Result<Json<Value>, JsonRejection>) -> ApiResult {
     let Json(_) = body?;
-    let change = room.store.redo(room.actor(None)).await?;
+    let change = state.store.redo(state.actor(None)).await?;
     Ok(Json(json!({ "change": change })))
 }
 
 /// `GET /api/dashboard`
-pub async fn dashboard(State(room): State<Room>) -> Answer {
-    let figures = Figures::load(&room.store).await?;
+pub async fn dashboard(State(state): State<AppState>) -> ApiResult {
+    let figures = Figures::load(&state.store).await?;
     Ok(Json(
         json!({ "charts": chart::all(&figures), "figures": figures }),
     ))

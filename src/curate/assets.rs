@@ -18,11 +18,13 @@ macro_rules! script {
     };
 }
 
-/// Path, kind and text of each.
+/// Path, content type and text of each file.
 const ASSETS: &[(&str, &str, &str)] = &[
     ("/", HTML, include_str!("assets/page.html")),
     ("/page.css", CSS, include_str!("assets/page.css")),
     ("/chart.css", CSS, chart::STYLE),
+    ("/compare", HTML, include_str!("assets/compare.html")),
+    ("/compare.css", CSS, include_str!("assets/compare.css")),
     ("/icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
     script!("page.js"),
     script!("server.js"),
@@ -36,9 +38,10 @@ const ASSETS: &[(&str, &str, &str)] = &[
     script!("dialogs.js"),
     script!("dashboard.js"),
     script!("live.js"),
+    script!("compare.js"),
 ];
 
-/// A route for each of them.
+/// Returns a route for each file.
 pub fn routes() -> Router {
     ASSETS.iter().fold(Router::new(), |router, &(path, kind, text)| {
         router.route(

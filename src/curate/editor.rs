@@ -1,7 +1,7 @@
-//! A task as a text for an editor, and back.
+//! Converts a task to a text for an editor, and back.
 //!
-//! Lines that begin with `%%` say which text follows; a text's own line of that kind gets a backslash before it, and so
-//! does one that begins with a backslash and `%%`.
+//! Lines that begin with `%%` name the text that follows. A text's own line of that kind gets a
+//! backslash in front, and so does one that begins with a backslash and `%%`.
 
 use std::{io::Write, process::Command};
 
@@ -10,12 +10,12 @@ use anyhow::{Context, bail};
 use super::view::TaskView;
 use crate::store::{Edit, InstanceEdit, Store};
 
-/// Opens the task in `$VISUAL` or `$EDITOR`; returns what was changed.
+/// Opens the task in `$VISUAL` or `$EDITOR`. Returns the changes.
 ///
 /// # Errors
 ///
-/// When there is no such task, the editor fails, or its text cannot be understood; the message then says where the text
-/// was kept.
+/// When there is no such task, the editor fails, or its text cannot be parsed; then the message
+/// says where the text was kept.
 pub async fn edit(store: &Store, id: i64) -> anyhow::Result<Edit> {
     let view = TaskView::brief(store, id).await?;
     let editor = ["VISUAL", "EDITOR"]
@@ -30,7 +30,7 @@ pub async fn edit(store: &Store, id: i64) -> anyhow::Result<Edit> {
         .tempfile()?;
     file.write_all(to_text(&view).as_bytes())?;
     file.flush()?;
-    // As git does: the variable may hold arguments too, so a shell splits it.
+    // As in git, the variable may hold arguments too, so a shell splits it.
     let status = Command::new("sh")
         .arg("-c")
         .arg(format!("{editor} \"$@\""))
@@ -41,7 +41,7 @@ pub async fn edit(store: &Store, id: i64) -> anyhow::Result<Edit> {
     if !status.success() {
         bail!("the editor `{editor}` ended with {status}; nothing was changed");
     }
-    // Editors replace the file rather than write into it, so it is read by its name.
+    // Editors replace the file rather than write into it, so it is read by name.
     let text = std::fs::read_to_string(file.path()).context("cannot read back what was edited")?;
     match from_text(&text, &view) {
         Ok(edit) => Ok(edit),
@@ -77,7 +77,7 @@ fn to_text(view: &TaskView) -> String {
 
 fn from_text(text: &str, view: &TaskView) -> Result<Edit, String> {
     let mut sections: Vec<(&str, Vec<&str>)> = Vec::new();
-    // The last line break ends the last line, it does not begin another.
+    // The last line break ends the last line and does not begin another.
     for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
         if let Some(title) = line.strip_prefix("%%") {
             sections.push((title.trim(), Vec::new()));

@@ -1,8 +1,8 @@
-//! Ids on a command line: one, or a range.
+//! Ids on a command line: one id, or a range.
 
 use std::{ops::RangeInclusive, str::FromStr};
 
-/// The most tasks that one range names: a slip of the finger shall not fill the memory.
+/// The most tasks of one range: a typing error must not fill the memory.
 const MOST: i64 = 10_000_000;
 
 /// `7`, or `7-12`.

@@ -1,27 +1,30 @@
-//! People at work on the dataset.
+//! Review and editing of the dataset by people.
 //!
-//! - [`ids`]: which tasks somebody means.
-//! - [`view`]: one task with everything that is known of it.
+//! - [`ids`]: ids on a command line.
+//! - [`view`]: one task with all its details.
 //! - [`editor`]: a task as a text for an editor.
-//! - [`plain`], [`words`]: texts that a terminal does not obey, and where two of them differ.
-//! - [`review`]: pending tasks one after another at a terminal.
-//! - [`server`], [`guard`]: the page, and who may see it. [`assets`]: its HTML, scripts and style.
-//! - [`api`], [`export`], [`failure`]: what it asks, what it downloads, what it is told when something is wrong.
+//! - [`word_diff`]: the words in which two texts differ.
+//! - [`review`]: `ewe review`, in a terminal.
+//! - [`server`], [`access`], [`assets`]: the web page, who may see it, and its files.
+//! - [`api`], [`export`], [`error`], [`state`], [`tickets`]: the page's API.
+//! - [`compare`]: answers of two models, side by side.
 
+pub mod access;
 pub mod api;
 pub mod assets;
+pub mod compare;
 pub mod editor;
+pub mod error;
 pub mod export;
-pub mod failure;
-pub mod guard;
 pub mod ids;
-pub mod plain;
 pub mod review;
 pub mod server;
+pub mod state;
+pub mod tickets;
 pub mod view;
-pub mod words;
+pub mod word_diff;
 
-/// The name that the history notes for whoever runs this: `$EWE_USER`, or the name that the system knows.
+/// Returns the user's name for the history: `$EWE_USER`, or the name that the system knows.
 pub fn who() -> String {
     ["EWE_USER", "USER", "LOGNAME"]
         .into_iter()

@@ -1,4 +1,4 @@
-//! The page's server: where it listens, what it serves.
+//! The page's server: its address and its routes.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -12,32 +12,33 @@ use axum::{
 use tokio::net::TcpListener;
 
 use super::{
-    api::{self, Room},
-    assets,
-    export::{self, Tickets},
-    failure::Failure,
-    guard::{self, Guard},
+    access::{self, PageAccess},
+    api, assets, compare,
+    error::ApiError,
+    export,
+    state::AppState,
+    tickets::Tickets,
 };
 use crate::{http_server, store::Store};
 
-/// How long a client may take to send a request's head, and how long a connection may idle.
+/// How long a client may take to send a request's head, and a connection may idle.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 
-/// How long what was asked may take to be answered once the server is to stop.
+/// How long open requests may take once the server is to stop.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// Where the page is, and for whom.
+/// The settings of the server.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub struct ServerConfig {
     /// The address to listen on; port 0 takes a free one.
     pub bind: SocketAddr,
-    /// What a visitor must know. Without it, only this machine may be listened to.
+    /// The token that visitors must know. Without it, only a loopback address is allowed.
     pub token: Option<String>,
-    /// The name that the history notes.
+    /// The name for the history.
     pub who: String,
 }
 
-/// A page that is ready to be served.
+/// A server that is ready to serve the page.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -46,12 +47,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes the address.
+    /// Binds the address.
     ///
     /// # Errors
     ///
-    /// When others than this machine could come and there is no token, or the address cannot be had.
-    pub async fn bind(store: Store, config: Config) -> anyhow::Result<Server> {
+    /// When other machines could reach the address and there is no token, or it cannot be bound.
+    pub async fn bind(store: Store, config: ServerConfig) -> anyhow::Result<Server> {
         if !config.bind.ip().is_loopback() && config.token.is_none() {
             bail!(
                 "`{}` can be reached from other machines, and there is no token\nhint: --token-file FILE or the variable EWE_TOKEN lets in those who know it, --bind 127.0.0.1:8017 nobody else",
@@ -62,13 +63,13 @@ impl Server {
             .await
             .with_context(|| format!("cannot listen on `{}`", config.bind))?;
         let address = listener.local_addr()?;
-        // The part behind `#` stays in the browser; the script sends it as a header.
+        // Browsers do not send the part after `#`; the script sends it as a header.
         let url = match &config.token {
             Some(token) => format!("http://{address}/#token={token}"),
             None => format!("http://{address}/"),
         };
-        let guard = Arc::new(Guard::new(address, config.token.as_deref()));
-        let room = Room {
+        let access = Arc::new(PageAccess::new(address, config.token.as_deref()));
+        let state = AppState {
             watch: store.watch().await?,
             store,
             who: config.who.into(),
@@ -90,14 +91,22 @@ impl Server {
             .route("/api/redo", post(api::redo))
             .route("/api/export", post(export::order))
             .route("/api/dashboard", get(api::dashboard))
-            .layer(middleware::from_fn(guard::body))
-            .layer(middleware::from_fn_with_state(guard.clone(), guard::token))
+            .route("/api/compare", get(compare::api::list))
+            .route("/api/compare/{id}", get(compare::api::pairs))
+            .route("/api/compare/{id}/end", get(compare::api::end))
+            .route("/api/pairs/{id}", get(compare::api::pair))
+            .route("/api/pairs/{id}/vote", post(compare::api::vote))
+            .layer(middleware::from_fn(access::limit_body))
+            .layer(middleware::from_fn_with_state(
+                access.clone(),
+                access::check_token,
+            ))
             // The ticket in its path is as good as a token.
             .route("/export/{ticket}", get(export::fetch))
-            .with_state(room)
+            .with_state(state)
             .merge(assets::routes())
-            .fallback(|| async { Failure::new(StatusCode::NOT_FOUND, "there is nothing here") })
-            .layer(middleware::from_fn_with_state(guard, guard::door));
+            .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "there is nothing here") })
+            .layer(middleware::from_fn_with_state(access, access::check_origin));
         Ok(Server {
             listener,
             router,
@@ -105,15 +114,15 @@ impl Server {
         })
     }
 
-    /// Where to point a browser.
+    /// Returns the URL for a browser.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Serves until `stop` is ready, and then for a moment those who have asked something.
+    /// Serves until `stop` is ready, then waits a moment for open requests.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
         let open = http_server::serve(self.listener, self.router, HEAD_TIME, stop).await;
-        // What changes the dataset takes milliseconds; whoever takes an export slowly is not waited for.
+        // Changes of the dataset take milliseconds; a slow reader of an export is not waited for.
         let _ = tokio::time::timeout(LAST_WORDS, open.ended()).await;
     }
 }

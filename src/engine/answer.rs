@@ -1,76 +1,68 @@
-//! What comes back from the engine's thread: one [`Answer`] a request, as a stream of [`Event`]s.
+//! The answer to one request, as a stream of events: [`AnswerStream`] receives them, and
+//! [`AnswerSender`] sends them from the engine's thread, with [`PromptSender`] for the logprobs of
+//! its prompt.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use ewe::backend::{BackendError, Completion, FinishReason};
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::{Stream, StreamExt};
 
-use super::batch::Listener;
+use super::batch::{Listener, PromptListener};
+use super::event::{Event, EventResult};
 use super::logprobs::Logprobs;
+use super::state::WorkerState;
 use super::text::TextStream;
-use super::worker::Shared;
 
-/// What an [`Answer`] yields: any number of texts, then one end.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// More text; pieces join to the whole.
-    Text(String),
-    /// A token and how likely it was, where that was asked for: before the text that it completes. Tokens that end a
-    /// text are not among them; those of a stop string are.
-    Token {
-        /// How likely.
-        logprobs: Logprobs,
-        /// Where it begins, in characters of the text; beyond the whole text if it belongs to a stop string.
-        offset: usize,
-    },
-    /// The answer is complete.
-    Done {
-        /// Why it ended.
-        finish_reason: FinishReason,
-        /// Tokens generated, as in [`Completion`].
-        completion_tokens: usize,
-    },
-}
-
-type Told = Result<Event, BackendError>;
-
-/// One answer, as it comes. Yields an error once if the request or the model fails meanwhile.
-pub struct Answer {
-    events: UnboundedReceiver<Told>,
+/// An answer as it is generated. Yields one error, then ends, if the request or the model fails.
+pub struct AnswerStream {
+    events: UnboundedReceiver<EventResult>,
     prompt_tokens: usize,
-    shared: Arc<Shared>,
+    state: Arc<WorkerState>,
     ended: bool,
+    /// Whether the logprobs of the prompt are still to come.
+    awaits_prompt: bool,
+    /// What came before them.
+    held: VecDeque<Event>,
 }
 
-impl Answer {
-    /// An answer to a prompt of so many tokens, and who tells it.
-    pub(super) fn pair(prompt_tokens: usize, text: TextStream, shared: &Arc<Shared>) -> (Answer, Teller) {
+impl AnswerStream {
+    /// Returns the answer to a prompt of `prompt_tokens` tokens, whose logprobs are to come if
+    /// `awaits_prompt`, and its sender.
+    pub(super) fn pair(
+        prompt_tokens: usize,
+        awaits_prompt: bool,
+        text: TextStream,
+        state: &Arc<WorkerState>,
+    ) -> (AnswerStream, AnswerSender) {
         let (sender, events) = unbounded();
-        let answer = Answer {
+        let answer = AnswerStream {
             events,
             prompt_tokens,
-            shared: shared.clone(),
+            state: state.clone(),
             ended: false,
+            awaits_prompt,
+            held: VecDeque::new(),
         };
-        let teller = Teller {
+        let sender = AnswerSender {
             text,
             events: sender,
-            orphans: shared.orphans.clone(),
-            told_all: false,
+            state: state.clone(),
+            has_ended: false,
         };
-        (answer, teller)
+        (answer, sender)
     }
 
-    /// Waits for the whole.
+    /// Waits for the whole answer.
     pub async fn completion(mut self) -> Result<Completion, BackendError> {
         let mut text = String::new();
         while let Some(event) = self.next().await {
             match event? {
                 Event::Text(more) => text.push_str(&more),
-                Event::Token { .. } => {}
+                Event::Prompt(_) | Event::Token { .. } => {}
                 Event::Done {
                     finish_reason,
                     completion_tokens,
@@ -87,90 +79,108 @@ impl Answer {
                 }
             }
         }
-        Err(self.shared.fatal())
+        Err(self.state.fatal())
     }
 }
 
-impl Stream for Answer {
-    type Item = Told;
+impl Stream for AnswerStream {
+    type Item = EventResult;
 
-    fn poll_next(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Option<Told>> {
+    fn poll_next(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Option<EventResult>> {
         if self.ended {
             return Poll::Ready(None);
         }
-        let event = futures::ready!(self.events.poll_next_unpin(task));
-        self.ended = !matches!(event, Some(Ok(Event::Text(_) | Event::Token { .. })));
-        Poll::Ready(Some(event.unwrap_or_else(|| Err(self.shared.fatal()))))
-    }
-}
-
-/// Requests whose answers nobody ended: the step that they were part of failed. Whoever knows why tells them.
-#[derive(Default)]
-pub(super) struct Orphans(Mutex<Vec<UnboundedSender<Told>>>);
-
-impl Orphans {
-    /// Ends them all.
-    pub(super) fn fail(&self, error: impl Fn() -> BackendError) {
-        let mut orphans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for events in orphans.drain(..) {
-            let _ = events.unbounded_send(Err(error()));
+        loop {
+            let held = match self.awaits_prompt {
+                true => None,
+                false => self.held.pop_front(),
+            };
+            let event = match held {
+                Some(event) => Some(Ok(event)),
+                None => futures::ready!(self.events.poll_next_unpin(task)),
+            };
+            match event {
+                Some(Ok(Event::Prompt(_))) => self.awaits_prompt = false,
+                Some(Ok(event)) if self.awaits_prompt => {
+                    self.held.push_back(event);
+                    continue;
+                }
+                _ => {}
+            }
+            self.ended = matches!(event, None | Some(Err(_) | Ok(Event::Done { .. })));
+            return Poll::Ready(Some(event.unwrap_or_else(|| Err(self.state.fatal()))));
         }
     }
 }
 
-/// Turns tokens into events. One that is dropped before the end, as a panic does with whatever a step held, becomes an
-/// orphan.
-pub(super) struct Teller {
+/// Turns tokens into events. If a failed step drops it before the end, its answer becomes an orphan
+/// of [`WorkerState`].
+pub(super) struct AnswerSender {
     text: TextStream,
-    events: UnboundedSender<Told>,
-    orphans: Arc<Orphans>,
-    told_all: bool,
+    events: UnboundedSender<EventResult>,
+    state: Arc<WorkerState>,
+    /// Whether the last event was sent.
+    has_ended: bool,
 }
 
-impl Teller {
-    fn tell(&self, event: Event) {
-        // Nobody listening is noticed by `gone`.
+impl AnswerSender {
+    fn send(&self, event: Event) {
+        // A receiver that is gone is noticed by `gone`.
         let _ = self.events.unbounded_send(Ok(event));
     }
 
-    fn tell_text(&self, text: String) {
+    fn send_text(&self, text: String) {
         if !text.is_empty() {
-            self.tell(Event::Text(text));
+            self.send(Event::Text(text));
         }
     }
 }
 
-impl Listener for Teller {
+impl Listener for AnswerSender {
+    fn prompt(&mut self) -> Option<Box<dyn PromptListener>> {
+        Some(Box::new(PromptSender {
+            logprobs: Vec::new(),
+            events: self.events.clone(),
+            state: self.state.clone(),
+            has_ended: false,
+        }))
+    }
+
     fn logprobs(&mut self, logprobs: Logprobs) {
         let offset = self.text.characters();
-        self.tell(Event::Token { logprobs, offset });
+        self.send(Event::Token { logprobs, offset });
     }
 
     fn token(&mut self, id: i64) -> bool {
         let text = self.text.push(id).unwrap_or_default();
-        self.tell_text(text);
+        self.send_text(text);
         !self.text.stopped()
     }
 
     fn done(&mut self, finish_reason: FinishReason, completion_tokens: usize) {
         let text = self.text.finish().unwrap_or_default();
-        self.tell_text(text);
-        // What was held back may complete a stop string only now.
+        self.send_text(text);
+        // Held-back text may complete a stop string only now.
         let finish_reason = if self.text.stopped() {
             FinishReason::Stop
         } else {
             finish_reason
         };
-        self.tell(Event::Done {
+        self.send(Event::Done {
             finish_reason,
             completion_tokens,
         });
-        self.told_all = true;
+        self.has_ended = true;
     }
 
     fn failed(&mut self, reason: String) {
         let _ = self.events.unbounded_send(Err(BackendError::Request(reason)));
-        self.told_all = true;
+        self.has_ended = true;
+    }
+
+    fn shed(&mut self, reason: String) {
+        let _ = self.events.unbounded_send(Err(BackendError::Overloaded(reason)));
+        self.has_ended = true;
     }
 
     fn gone(&self) -> bool {
@@ -178,11 +188,49 @@ impl Listener for Teller {
     }
 }
 
-impl Drop for Teller {
+impl Drop for AnswerSender {
     fn drop(&mut self) {
-        if !self.told_all && !self.events.is_closed() {
-            let mut orphans = self.orphans.0.lock().unwrap_or_else(PoisonError::into_inner);
-            orphans.push(self.events.clone());
+        if !self.has_ended && !self.events.is_closed() {
+            self.state.orphans.add(self.events.clone());
+        }
+    }
+}
+
+/// Collects the logprobs of a prompt. Dropped before the end, it ends the answer as
+/// [`AnswerSender`] does.
+struct PromptSender {
+    logprobs: Vec<Logprobs>,
+    events: UnboundedSender<EventResult>,
+    state: Arc<WorkerState>,
+    /// Whether they were sent.
+    has_ended: bool,
+}
+
+impl PromptListener for PromptSender {
+    fn logprobs(&mut self, of: Vec<Logprobs>) {
+        self.logprobs.extend(of);
+    }
+
+    fn done(&mut self) {
+        let logprobs = std::mem::take(&mut self.logprobs);
+        let _ = self.events.unbounded_send(Ok(Event::Prompt(logprobs)));
+        self.has_ended = true;
+    }
+
+    fn failed(&mut self, reason: String) {
+        let _ = self.events.unbounded_send(Err(BackendError::Request(reason)));
+        self.has_ended = true;
+    }
+
+    fn gone(&self) -> bool {
+        self.events.is_closed()
+    }
+}
+
+impl Drop for PromptSender {
+    fn drop(&mut self) {
+        if !self.has_ended && !self.events.is_closed() {
+            self.state.orphans.add(self.events.clone());
         }
     }
 }

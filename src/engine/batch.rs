@@ -1,42 +1,50 @@
-//! The running batch. Every step advances all running requests by one token; between steps requests join and leave.
-//! Request `i` of the batch lives in slot `i` of the cache, so a step reads one block of it and gathers nothing.
+//! The running batch. Every step advances all running requests by one token; requests join and
+//! leave between steps. Request `i` of the batch has slot `i` of the KV cache, so a step gathers
+//! nothing: it reads one block of slots, or the pages of the first tables.
 //!
 //! Shapes: `b` running requests, `t` tokens of a prompt, `d` hidden features, `v` vocabulary.
 
 mod config;
+mod constrain;
+mod preemption;
+mod prompt_scores;
 mod request;
+mod room;
+mod step;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ewe::backend::FinishReason;
 use tch::{Device, Kind, Tensor};
 
-use super::logprobs::{Logprobs, Raw};
-use super::prefix::{self, Prefixes};
-use super::sampler::{Row, Seen, choose};
+use super::grammar::Grammar;
+use super::grammar::constraint::Progress;
+use super::logprobs::Logprobs;
+use super::prefix::{self, PrefixCache};
+use super::sampler::DeviceSampler;
 use crate::model::CausalLm;
-use crate::model::attention::{ForwardPass, QuerySpan};
 use crate::model::cache::KvCache;
 use crate::model::fault;
-use crate::model::room::{self, Shape};
-use crate::shim::Inference;
-pub use config::{Advice, Config};
-pub use request::{Listener, Request, Wants};
-use request::{Running, Waiting};
+use crate::model::layers::adapters;
+use crate::model::layers::attention::{ForwardPass, QuerySpan};
+use crate::model::out_of_memory::Stage;
+use crate::shim::transfer::{Upload, Uploaded};
+pub use config::{Advice, BatchConfig, OutOfMemoryPolicy};
+use prompt_scores::PromptScores;
+pub use request::{EngineRequest, Listener, PromptListener, RequestOptions};
+use request::{QueuedRequest, RunningRequest};
+use step::{StepBefore, StepInFlight};
 
-/// The most tokens of prompts seen before whose keys and values are kept.
-const PREFIX_TOKENS: usize = 32_768;
-
-/// What has been done so far.
+/// What an engine has done so far, and what it is doing now.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Stats {
     /// Requests that ended, cancelled ones included.
     pub finished: usize,
-    /// Tokens of their prompts and of those running.
+    /// Prompt tokens of requests that ended or run.
     pub prompt_tokens: usize,
-    /// Prompt tokens whose keys and values were copied instead of computed.
+    /// Prompt tokens whose keys and values came from the prefix cache.
     pub saved_tokens: usize,
     /// Tokens generated.
     pub generated_tokens: usize,
@@ -44,115 +52,146 @@ pub struct Stats {
     pub steps: usize,
     /// Requests that run now.
     pub running: usize,
-    /// Requests that wait for a place now.
+    /// Requests in the queue now.
     pub waiting: usize,
-    /// Bytes that keys and values of running requests take now.
+    /// Bytes of the KV cache now; of a pool of pages, those in use.
     pub kv_bytes: usize,
-    /// Time spent on prompts.
+    /// Time spent on prefill.
     pub prefill: Duration,
-    /// Time spent in the model on running requests.
+    /// Time spent in the model on decode steps.
     pub decode: Duration,
-    /// Time spent from hidden features to tokens: head, sampling, text.
+    /// Time from hidden features to tokens: output head, sampling, text.
     pub sample: Duration,
 }
 
-/// Why a request ends whose scores say nothing.
+/// Why a request ends if its scores are not numbers.
 const NO_NUMBERS: &str = "the model's scores are not numbers: its weights are broken, or too large for the type that it computes in\nhint: --dtype fp32 rules the latter out";
 
-/// What becomes of the first in the queue.
-enum Turn {
+/// What happens to the first request in the queue.
+enum JoinDecision {
     /// It gets a slot.
     Join,
-    /// It has to wait, and those behind it with it.
+    /// It waits, and so do those behind it.
     Wait,
-    /// It wants no token.
+    /// It asks for no token.
     Empty,
-    /// Nobody waits for it.
+    /// Nobody waits for its answer.
     Leave,
 }
 
-/// A model and the requests it is working on.
+/// A model and its requests.
 pub struct Engine {
     model: Box<dyn CausalLm>,
-    kind: Kind,
     device: Device,
-    config: Config,
+    config: BatchConfig,
     bytes_per_token: usize,
+    /// The most bytes of the KV cache: the config's, or fewer since memory ran out.
+    kv_limit: usize,
+    /// The most prompt tokens between two decode steps: the config's, or fewer since memory ran
+    /// out.
+    prefill_limit: usize,
     cache: KvCache,
-    prefixes: Prefixes,
-    waiting: VecDeque<Waiting>,
+    prefixes: PrefixCache,
+    waiting: VecDeque<QueuedRequest>,
     /// In slot order.
-    running: Vec<Running>,
-    /// The next tokens of those that run, computed and not yet delivered.
-    chosen: Vec<Option<i64>>,
-    /// What is to be told of them, by row.
-    told: Vec<(usize, Logprobs)>,
+    running: Vec<RunningRequest>,
+    /// The next tokens of running requests by slot, in order, computed and not yet delivered; none
+    /// where scores are not numbers.
+    chosen: Vec<(usize, Option<i64>)>,
+    /// Logprobs of these tokens, by slot.
+    logprobs: Vec<(usize, Logprobs)>,
+    /// Prompts whose logprobs are being computed, in order of arrival.
+    scores: VecDeque<PromptScores>,
+    /// Samples on the GPU; none where the CPU samples.
+    sampler: Option<DeviceSampler>,
+    /// The step behind the one whose tokens were read last.
+    enqueued: Option<StepInFlight>,
     stats: Stats,
+    stage: Stage,
+    /// Requests submitted so far.
+    arrivals: u64,
+    /// Whether listeners are being passed their tokens: some may have ended already.
+    is_delivering: bool,
 }
 
-/// An empty store of beginnings. What prompts of many lengths leave in it must come to an end soon, so small models keep no more tokens
-/// than a middling one.
-fn prefixes(config: &Config, bytes_per_token: usize) -> Prefixes {
-    Prefixes::new((config.prefix_bytes / bytes_per_token).min(PREFIX_TOKENS))
+/// Returns an empty prefix cache.
+fn prefix_cache(config: &BatchConfig, bytes_per_token: usize) -> PrefixCache {
+    PrefixCache::new((config.prefix_bytes / bytes_per_token).min(config.prefix_tokens))
 }
 
 impl Engine {
-    /// An idle engine.
-    pub fn new(model: Box<dyn CausalLm>, kind: Kind, device: Device, config: Config) -> Engine {
+    /// Returns an idle engine.
+    pub fn new(model: Box<dyn CausalLm>, kind: Kind, device: Device, config: BatchConfig) -> Engine {
         let bytes_per_token = KvCache::bytes_per_token(model.info(), kind).max(1);
         Engine {
             cache: KvCache::new(model.info(), kind, device),
-            prefixes: prefixes(&config, bytes_per_token),
+            prefixes: prefix_cache(&config, bytes_per_token),
             model,
-            kind,
             device,
+            kv_limit: config.kv_bytes,
+            prefill_limit: config.prefill_tokens,
             config,
             bytes_per_token,
             waiting: VecDeque::new(),
             running: Vec::new(),
             chosen: Vec::new(),
-            told: Vec::new(),
+            logprobs: Vec::new(),
+            scores: VecDeque::new(),
+            sampler: DeviceSampler::of_gpu(device),
+            enqueued: None,
             stats: Stats::default(),
+            stage: Stage::Loading,
+            arrivals: 0,
+            is_delivering: false,
         }
     }
 
-    /// Adds a request; it runs as soon as there is room, in order of arrival.
-    pub fn submit(&mut self, request: Request) {
+    /// Adds a request to the queue. It runs as soon as there is room, in order of arrival.
+    pub fn submit(&mut self, request: EngineRequest) {
         debug_assert!(!request.prompt.is_empty(), "an empty prompt has no next token");
-        // Sizes come from outside, and may be the largest there are.
-        let most = request.prompt.len().saturating_add(request.sampling.max_tokens);
+        // Sizes come from outside, and may be as large as the type allows.
+        let answer = request.sampling.max_tokens.max(1);
+        let most = request.prompt.len().saturating_add(answer);
         let most = most.min(self.model.info().context) as i64;
-        self.waiting.push_back(Waiting { request, most });
+        if self.idle() {
+            // Memory that had run out may be free again.
+            (self.kv_limit, self.prefill_limit) = (self.config.kv_bytes, self.config.prefill_tokens);
+        }
+        let constraint = request.options.grammar.as_ref().map(Grammar::begin);
+        self.waiting.push_back(QueuedRequest {
+            constraint,
+            request,
+            most,
+            arrival: self.arrivals,
+            preempted: false,
+            answer: Vec::new(),
+        });
+        self.arrivals += 1;
     }
 
-    /// A token that a text may begin with.
+    /// Returns a token that a text may begin with.
     pub fn begin_token(&self) -> i64 {
         self.model.info().begin_token.unwrap_or(0)
     }
 
-    /// Whether there is nothing to do.
+    /// Whether no request runs or waits, and no prompt is being scored.
     pub fn idle(&self) -> bool {
-        self.waiting.is_empty() && self.running.is_empty()
+        self.waiting.is_empty() && self.running.is_empty() && self.scores.is_empty()
     }
 
-    /// What has been done so far, and what is being done now.
+    /// Returns what has been done so far, and what is being done now.
     pub fn stats(&self) -> Stats {
         Stats {
             running: self.running.len(),
             waiting: self.waiting.len(),
-            kv_bytes: self.bytes(self.cache.shape()),
+            kv_bytes: self.kv_bytes(),
             ..self.stats
         }
     }
 
-    /// Drops every running request and all keys and values, after a step that failed midway. What waits goes on waiting.
-    pub fn reset(&mut self) {
-        self.stats.finished += self.running.len();
-        self.running.clear();
-        self.chosen.clear();
-        self.told.clear();
-        self.cache = KvCache::new(self.model.info(), self.kind, self.device);
-        self.prefixes = prefixes(&self.config, self.bytes_per_token);
+    /// Returns what the last step was doing, for the error of a step that failed.
+    pub fn stage(&self) -> Stage {
+        self.stage
     }
 
     /// Gives every running request its next token: [`Engine::advance`], then [`Engine::deliver`].
@@ -162,48 +201,12 @@ impl Engine {
         self.deliver();
     }
 
-    /// Computes the next token of every running request, after the prompts of those that join.
-    pub fn advance(&mut self) {
-        let _held = Inference::hold();
-        self.forget_the_gone();
-        let started = Instant::now();
-        let old = self.running.len();
-        let mut hidden = self.admit();
-        let prefilled = Instant::now();
-        self.stats.prefill += prefilled - started;
-        if self.running.is_empty() {
-            return;
-        }
-        if old > 0 {
-            hidden.insert(0, self.decode(old));
-        }
-        let decoded = Instant::now();
-        self.stats.decode += decoded - prefilled;
-        // One head over all rows: its weights are read once.
-        let logits_bv = self.model.logits(&Tensor::cat(&hidden, 0));
-        let rows: Vec<Row> = self
-            .running
-            .iter()
-            .map(|r| Row {
-                sampling: &r.request.sampling,
-                seen: &r.seen,
-                index: r.generated,
-                forbidden: r.forbidden(),
-            })
-            .collect();
-        let raw = Raw::of(&logits_bv, self.running.iter().map(|r| r.request.wants.logprobs));
-        self.chosen = choose(&logits_bv, &rows);
-        self.told = raw.iter().flat_map(|raw| raw.tell(&self.chosen)).collect();
-        self.stats.steps += 1;
-        self.stats.generated_tokens += self.chosen.len();
-        self.stats.sample += decoded.elapsed();
-    }
-
-    /// Computes prompts while there is room; gives the last hidden features `[n, d]` of each.
+    /// Prefills prompts from the queue while there is room. Returns the hidden features of each
+    /// prompt's last token, `[n, d]` per prefill.
     fn admit(&mut self) -> Vec<Tensor> {
         let (mut hidden, mut computed) = (Vec::new(), 0);
-        while computed < self.config.prefill_tokens {
-            let (joined, tokens) = self.join(self.config.prefill_tokens - computed);
+        while computed < self.prefill_limit {
+            let (joined, tokens) = self.join(self.prefill_limit - computed);
             if joined.is_empty() {
                 break;
             }
@@ -213,204 +216,201 @@ impl Engine {
         hidden
     }
 
-    /// Gives slots to those that wait, as long as there is room and they have no more than about `most` tokens to compute;
-    /// gives what each has to, and how much it is. One that begins like another that joins now waits for its
-    /// keys and values.
+    /// Gives slots to requests of the queue, while there is room and until they have about `most`
+    /// tokens to compute. Returns the query span of each, and the sum of their tokens. A request
+    /// that shares a prefix with one that joins now waits for that one's keys and values.
     fn join(&mut self, most: usize) -> (Vec<QuerySpan>, usize) {
         let (mut joined, mut tokens): (Vec<QuerySpan>, usize) = (Vec::new(), 0);
-        self.expect();
+        self.reserve_for_queue();
         while self.running.len() < self.config.max_batch && tokens < most {
-            // Out of the queue before anything is done with it: whatever fails takes this one along and none behind it.
-            let Some(Waiting { mut request, most }) = self.waiting.pop_front() else {
+            // Out of the queue first, so that a failure ends this request and none behind it.
+            let Some(mut queued) = self.waiting.pop_front() else {
                 break;
             };
-            let look = || self.look(&request, most, joined.len());
-            let turn = match catch_unwind(AssertUnwindSafe(look)) {
-                Ok(turn) => turn,
+            let decide = || self.decide(&queued, joined.len());
+            let decision = match catch_unwind(AssertUnwindSafe(decide)) {
+                Ok(decision) => decision,
                 Err(panic) => {
                     let reason = fault::words(panic.as_ref());
-                    request
-                        .listener
-                        .failed(format!("the request was dropped: {reason}"));
-                    Turn::Leave
+                    let listener = &mut queued.request.listener;
+                    listener.failed(format!("the request was dropped: {reason}"));
+                    JoinDecision::Leave
                 }
             };
-            match turn {
-                Turn::Leave => {
+            match decision {
+                JoinDecision::Leave => {
                     self.stats.finished += 1;
                     continue;
                 }
-                Turn::Empty => {
-                    request.listener.done(FinishReason::Length, 0);
+                JoinDecision::Empty => {
+                    queued.request.listener.done(FinishReason::Length, 0);
                     self.stats.finished += 1;
                     continue;
                 }
-                Turn::Wait => {
-                    self.waiting.push_front(Waiting { request, most });
+                JoinDecision::Wait => {
+                    self.waiting.push_front(queued);
                     break;
                 }
-                Turn::Join => {}
+                JoinDecision::Join => {}
             }
-            self.make_room(most);
-            let (slot, length) = (self.running.len() as i64, request.prompt.len());
-            self.reserve(slot + 1, length as i64 + 1);
-            let reused = self.prefixes.fill(&request.prompt, &mut self.cache, slot);
-            joined.push(QuerySpan {
-                slot,
-                start: reused as i64,
-                length: (length - reused) as i64,
-            });
-            tokens += length - reused;
-            self.stats.prompt_tokens += length;
-            self.stats.saved_tokens += reused;
-            self.running.push(Running {
-                seen: Seen::of_prompt(&request.prompt, request.wants.repetition_window),
-                most,
-                cached: length as i64,
-                last: 0,
-                generated: 0,
-                request,
-            });
+            let span = self.give_slot(queued);
+            tokens += span.length as usize;
+            joined.push(span);
         }
         (joined, tokens)
     }
 
-    /// What is to be done with the first in the queue, where `joined` have got slots just now. Changes nothing.
-    fn look(&self, request: &Request, most: i64, joined: usize) -> Turn {
+    /// Gives a request the next slot, and fills in the prefix of its prompt that is known. Returns
+    /// the query span of the other tokens.
+    fn give_slot(&mut self, queued: QueuedRequest) -> QuerySpan {
+        let (length, is_new) = (queued.length(), !queued.preempted);
+        let slot = self.running.len() as i64;
+        // First, so that the request is not lost if there is no memory for it.
+        self.running.push(RunningRequest::of(queued));
+        let reused = self.take_slot(slot, length as i64);
+        if is_new {
+            self.stats.prompt_tokens += length;
+            self.stats.saved_tokens += reused;
+        }
+        QuerySpan {
+            slot,
+            start: reused as i64,
+            length: (length - reused) as i64,
+        }
+    }
+
+    /// Decides about the first request in the queue, after `joined` others got slots. Changes
+    /// nothing.
+    fn decide(&self, queued: &QueuedRequest, joined: usize) -> JoinDecision {
+        let request = &queued.request;
         if request.listener.gone() {
-            return Turn::Leave;
+            return JoinDecision::Leave;
         }
-        if request.sampling.max_tokens == 0 {
-            return Turn::Empty;
+        let is_scored = request.options.prompt_logprobs;
+        if request.sampling.max_tokens == 0 && !is_scored {
+            return JoinDecision::Empty;
         }
-        let known = self.prefixes.longest(&request.prompt);
+        if is_scored {
+            let joins = self.may_score(request.prompt.len()) && self.has_room(queued);
+            return if joins {
+                JoinDecision::Join
+            } else {
+                JoinDecision::Wait
+            };
+        }
+        let known = self.prefixes.longest(request.adapted());
         let new = &self.running[self.running.len() - joined..];
         let is_spared = new
             .iter()
+            .filter(|other| !other.request.options.prompt_logprobs)
+            .filter(|other| other.request.options.adapter == request.options.adapter)
             .any(|other| prefix::worth(&other.request.prompt, &request.prompt) > known);
-        if is_spared || !self.has_room(most) {
-            return Turn::Wait;
+        if is_spared || !self.has_room(queued) {
+            return JoinDecision::Wait;
         }
-        Turn::Join
+        JoinDecision::Join
     }
 
-    /// Makes room for all that are about to join at once, with their answers if the budget has it, else without: one by one,
-    /// what is there would be copied again and again.
-    fn expect(&mut self) {
-        let free = self.config.max_batch.saturating_sub(self.running.len());
-        let expected: Vec<&Waiting> = self.waiting.iter().take(free).collect();
-        let slots = (self.running.len() + expected.len()) as i64;
-        let longest = |of: &dyn Fn(&Waiting) -> i64| {
-            let most = expected.iter().map(|waiting| of(waiting)).max();
-            most.unwrap_or(0).max(self.cache.shape().1)
-        };
-        let tokens = [
-            longest(&|waiting| waiting.most),
-            longest(&|waiting| waiting.request.prompt.len() as i64 + 1),
-        ];
-        if let Some(tokens) = tokens.into_iter().find(|&tokens| self.fits((slots, tokens))) {
-            self.reserve(slots, tokens);
-        }
-    }
-
-    /// Whether keys and values of this shape are within the budget.
-    fn fits(&self, shape: Shape) -> bool {
-        self.bytes(shape) <= self.config.kv_bytes
-    }
-
-    fn bytes(&self, (slots, tokens): Shape) -> usize {
-        (slots as usize)
-            .saturating_mul(tokens as usize)
-            .saturating_mul(self.bytes_per_token)
-    }
-
-    /// Whether one more sequence of up to `tokens` tokens fits beside those that run; alone it may in any case.
-    fn has_room(&self, tokens: i64) -> bool {
-        self.running.is_empty() || self.fits(self.shape_with(tokens))
-    }
-
-    /// Slots and tokens for those that run and one more sequence of up to `tokens`.
-    fn shape_with(&self, tokens: i64) -> Shape {
-        let longest = self.running.iter().map(|r| r.most).max().unwrap_or(0);
-        (self.running.len() as i64 + 1, longest.max(tokens))
-    }
-
-    /// Has a shape for one more sequence of up to `tokens` tokens: room for the longest that runs now, where the shape that some
-    /// former batch needed is too much beside it.
-    fn make_room(&mut self, tokens: i64) {
-        let (slots, longest) = self.shape_with(tokens);
-        let (have_slots, have_tokens) = self.cache.shape();
-        if !self.fits((have_slots.max(slots), have_tokens.max(longest))) {
-            self.cache.resize(slots, longest);
-        }
-    }
-
-    /// Makes room for `slots` requests of `tokens` each, within the budget.
-    fn reserve(&mut self, slots: i64, tokens: i64) {
-        let most = (self.config.max_batch as i64, self.model.info().context as i64);
-        let shape = room::grown(self.cache.shape(), (slots, tokens), most, |shape| {
-            self.fits(shape)
-        });
-        self.cache.resize(shape.0, shape.1);
-    }
-
-    /// Computes what those that joined have to, all at once: weights are read once for all of them. Gives the features of
-    /// each one's last token, `[n, d]`.
+    /// Computes the spans of all requests that joined in one forward pass, which reads the weights
+    /// once. Returns the hidden features of each one's last token, `[n, d]`.
     fn prefill(&mut self, joined: &[QuerySpan]) -> Tensor {
         let tokens: Vec<i64> = joined
             .iter()
-            .flat_map(|new| &self.running[new.slot as usize].request.prompt[new.start as usize..])
-            .copied()
+            .flat_map(|new| self.running[new.slot as usize].tokens_from(new.start as usize))
             .collect();
-        let tokens_1t = Tensor::from_slice(&tokens).unsqueeze(0).to_device(self.device);
-        let mut pass = ForwardPass::ragged(&mut self.cache, joined, self.device);
-        let hidden_1td = self.model.forward(&tokens_1t, &mut pass);
         let mut last = Vec::new();
         for new in joined {
-            let prompt = &self.running[new.slot as usize].request.prompt;
-            self.prefixes
-                .offer(prompt, new.start as usize, &self.cache, new.slot);
             last.push(last.last().copied().unwrap_or(-1) + new.length);
         }
-        let last_n = Tensor::from_slice(&last).to_device(self.device);
-        hidden_1td.squeeze_dim(0).index_select(0, &last_n)
+        let mut upload = Upload::default();
+        let parts = [&tokens, &last].map(|numbers| upload.add(numbers));
+        let (mut pass, uploaded) = ForwardPass::prefill(&mut self.cache, joined, upload, self.device);
+        let [tokens_t, last_n] = parts.map(|part| uploaded.view(part, Kind::Int64));
+        let adapter = |new: &QuerySpan| self.running[new.slot as usize].request.options.adapter;
+        let runs: Vec<(Option<usize>, i64)> = joined.iter().map(|new| (adapter(new), new.length)).collect();
+        let routed = adapters::route(&runs, self.device);
+        let hidden_1td = self.model.forward(&tokens_t.unsqueeze(0), &mut pass);
+        drop(routed);
+        for new in joined {
+            let request = &self.running[new.slot as usize].request;
+            // Prompts that are scored are seldom asked again, and many of them share a prefix that
+            // none of them used.
+            if !request.options.prompt_logprobs {
+                self.prefixes
+                    .offer(request.adapted(), new.start as usize, &mut self.cache, new.slot);
+            }
+        }
+        let hidden_td = hidden_1td.squeeze_dim(0);
+        self.keep_hidden(&hidden_td, joined);
+        hidden_td.index_select(0, &last_n)
     }
 
-    /// Advances the first `count` requests by their last token: `hidden_bd`.
-    fn decode(&mut self, count: usize) -> Tensor {
+    /// Advances the first `count` requests by their last token, which is that of the step `before`
+    /// where the host has not read it. Sends `upload` too. Returns their hidden features, `[b, d]`.
+    fn decode(&mut self, count: usize, before: Option<StepBefore>, mut upload: Upload) -> (Tensor, Uploaded) {
         let longest = self.running[..count].iter().map(|r| r.cached).max().unwrap_or(0);
         self.reserve(count as i64, longest + 1);
         let rows = &mut self.running[..count];
-        let last: Vec<i64> = rows.iter().map(|r| r.last).collect();
+        let last = match before {
+            Some(before) => upload.add(&before.rows()),
+            None => upload.add(&rows.iter().map(|r| r.last).collect::<Vec<_>>()),
+        };
         let starts: Vec<i64> = rows.iter().map(|r| r.cached).collect();
+        let runs: Vec<(Option<usize>, i64)> = rows.iter().map(|r| (r.request.options.adapter, 1)).collect();
         rows.iter_mut().for_each(|r| r.cached += 1);
-        let tokens_bt = Tensor::from_slice(&last).unsqueeze(1).to_device(self.device);
-        let mut pass = ForwardPass::cached(&mut self.cache, 0, &starts, 1, self.device);
-        self.model.forward(&tokens_bt, &mut pass).select(1, 0)
+        let (mut pass, uploaded) = ForwardPass::decode(&mut self.cache, &starts, upload, self.device);
+        let last_b = uploaded.view(last, Kind::Int64);
+        let tokens_b = before.map_or_else(|| last_b.shallow_clone(), |before| before.inputs(&last_b));
+        let routed = adapters::route(&runs, self.device);
+        let hidden_btd = self.model.forward(&tokens_b.unsqueeze(1), &mut pass);
+        drop(routed);
+        (hidden_btd.select(1, 0), uploaded)
     }
 
-    /// Hands each request its token and lets go of those that end with it. Apart from [`Engine::advance`], so that whoever
-    /// hears of an end finds it counted.
+    /// Passes each request its token, and releases those that end with it. Not part of
+    /// [`Engine::advance`], so that statistics count an end before its listener learns of it.
     pub fn deliver(&mut self) {
-        for (row, logprobs) in self.told.drain(..) {
-            self.running[row].request.listener.logprobs(logprobs);
+        self.is_delivering = true;
+        for (row, logprobs) in self.logprobs.drain(..) {
+            let request = &mut self.running[row].request;
+            if request.sampling.max_tokens > 0 {
+                request.listener.logprobs(logprobs);
+            }
         }
         let context = self.model.info().context;
         let mut ended = Vec::new();
-        for (row, (running, token)) in self.running.iter_mut().zip(self.chosen.drain(..)).enumerate() {
+        for (row, token) in self.chosen.drain(..) {
+            let running = &mut self.running[row];
             let Some(token) = token else {
                 running.request.listener.failed(NO_NUMBERS.to_string());
-                // What is no number would spread to whoever gets the slot next, even from places that a mask hides.
+                // NaN would spread to the next request in this slot, even from masked positions.
                 self.cache.wipe(row as i64);
                 ended.push(row);
                 continue;
             };
+            // A request that is all prompt: every step chooses a token for everybody.
+            if running.request.sampling.max_tokens == 0 {
+                running.request.listener.done(FinishReason::Length, 0);
+                ended.push(row);
+                continue;
+            }
             running.last = token;
+            running.answer.push(token);
             running.generated += 1;
             running.seen.generated(token);
+            let progress = running.constraint.as_mut().map(|it| it.take(token));
             let request = &mut running.request;
-            let ends = !request.sampling.ignore_eos && request.end_tokens.contains(&token);
-            let reason = if ends || !request.listener.token(token) {
+            if let Some(Err(reason)) = progress {
+                request
+                    .listener
+                    .failed(format!("the answer cannot keep its format: {reason}"));
+                ended.push(row);
+                continue;
+            }
+            let reason = if request.ends_with(token)
+                || !request.listener.token(token)
+                || progress == Some(Ok(Progress::Complete))
+            {
                 Some(FinishReason::Stop)
             } else if running.generated >= request.sampling.max_tokens
                 || request.prompt.len() + running.generated >= context
@@ -424,11 +424,16 @@ impl Engine {
                 ended.push(row);
             }
         }
-        // From the back, so that what moves into a gap is known to go on.
+        // From the back, so that a request that moves into a gap is one that goes on.
         ended.into_iter().rev().for_each(|row| self.release(row));
+        if self.running.is_empty() {
+            self.enqueued = None;
+        }
+        self.is_delivering = false;
     }
 
-    fn forget_the_gone(&mut self) {
+    /// Releases requests whose answers nobody waits for.
+    fn release_abandoned(&mut self) {
         for row in (0..self.running.len()).rev() {
             if self.running[row].request.listener.gone() {
                 self.release(row);
@@ -436,14 +441,17 @@ impl Engine {
         }
     }
 
-    /// Frees a slot; the last one takes its place.
+    /// Ends a request.
     fn release(&mut self, row: usize) {
-        let last = self.running.len() - 1;
-        if row != last {
-            self.cache
-                .move_row(last as i64, row as i64, self.running[last].cached);
-        }
-        self.running.swap_remove(row);
+        self.take_out(row);
         self.stats.finished += 1;
+    }
+
+    /// Frees a slot, and moves the last request into it. Returns the request that had it.
+    fn take_out(&mut self, row: usize) -> RunningRequest {
+        let last = self.running.len() - 1;
+        self.cache
+            .vacate(row as i64, last as i64, self.running[last].cached);
+        self.running.swap_remove(row)
     }
 }

@@ -1,49 +1,48 @@
-//! The model on a thread of its own. Requests reach it over a channel and take part in its batch; their text comes
-//! back piece by piece. Dropping an [`Answer`] gives its request up.
+//! A model on a thread of its own, as a [`Backend`]. Requests reach the thread over a channel and
+//! join its batch; text comes back as it is generated. Dropping an [`AnswerStream`] cancels its
+//! request.
 
-use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use ewe::backend::{Backend, BackendError, Completion, Sampling};
-use ewe::cli::args::size;
-use ewe::text::counted;
+use ewe::text::{counted, format_size};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::answer::Answer;
-use super::batch::{Config, Engine, Request, Stats, Wants};
+use super::answer::AnswerStream;
+use super::batch::{BatchConfig, Engine, EngineRequest, RequestOptions, Stats};
+use super::budget;
+use super::grammar::{Grammar, GrammarSource, Grammars};
+use super::state::WorkerState;
 use super::text::TextStream;
-use super::worker::{Shared, work};
+use super::worker;
+use crate::model::LoadedModel;
 use crate::model::cache::KvCache;
-use crate::model::fault;
-use crate::model::fingerprint::fingerprint;
-use crate::model::hub::{self, Want};
-use crate::model::tokenizer::Tokenizer;
-use crate::model::{LoadedModel, open};
+use crate::model::text::tokenizer::Tokenizer;
 
-/// A prompt to continue, in token ids, and what is wanted of it.
+/// A prompt to continue, in token ids.
 #[derive(Debug, Clone)]
-pub struct Ask {
-    /// As [`LocalBackend::encode`] or a chat template made it.
+pub struct GenerationRequest {
+    /// Token ids of [`LocalBackend::encode`] or of a chat template.
     pub prompt: Vec<i64>,
-    /// How to choose.
+    /// How tokens are chosen.
     pub sampling: Sampling,
-    /// What else is wanted.
-    pub wants: Wants,
+    /// Further options.
+    pub options: RequestOptions,
 }
 
-/// What there is for keys and values of running requests.
+/// The size of the KV cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Budget {
+pub struct KvBudget {
     /// In bytes.
     pub bytes: usize,
-    /// In tokens of this model, prompts and answers together.
+    /// In tokens of this model, of prompts and answers.
     pub tokens: usize,
 }
 
-/// A language model of this machine. Cheap to share by reference; dropping it stops its thread.
+/// A model of this machine and its thread. Shared by reference; dropping it stops the thread.
 pub struct LocalBackend {
     name: String,
     tokenizer: Tokenizer,
@@ -51,30 +50,20 @@ pub struct LocalBackend {
     context: usize,
     vocabulary: i64,
     capacity: usize,
-    budget: Budget,
+    budget: KvBudget,
+    /// Bytes of the prefix cache on a GPU, 0 within a KV cache of pages; none on the CPU.
+    gpu_prefix_bytes: Option<usize>,
     /// None only while dropping.
-    requests: Option<mpsc::Sender<Vec<Request>>>,
+    requests: Option<mpsc::Sender<Vec<EngineRequest>>>,
     worker: Option<JoinHandle<()>>,
-    shared: Arc<Shared>,
+    state: Arc<WorkerState>,
+    /// Compiles grammars; made with the first.
+    grammars: OnceLock<Result<Grammars, String>>,
 }
 
 impl LocalBackend {
-    /// Opens a model, a directory or an id of the hub, as [`open`] does, and starts it.
-    pub fn open(
-        dir: &Path,
-        adapter: Option<&Path>,
-        device: &str,
-        dtype: &str,
-        config: Config,
-    ) -> Result<LocalBackend> {
-        let dir = hub::resolve(dir, Want::Model)?;
-        let loaded = load(&dir, adapter, device, dtype)?;
-        let name = fingerprint(&dir, adapter, loaded.kind)?;
-        LocalBackend::start(loaded, name, config)
-    }
-
-    /// Starts a loaded model under `name`.
-    pub fn start(loaded: LoadedModel, name: String, config: Config) -> Result<LocalBackend> {
+    /// Starts the engine of a loaded model, which is called `name`.
+    pub fn start(loaded: LoadedModel, name: String, config: BatchConfig) -> Result<LocalBackend> {
         let LoadedModel {
             model,
             tokenizer,
@@ -83,18 +72,21 @@ impl LocalBackend {
             ..
         } = loaded;
         let (context, vocabulary) = (model.info().context, model.info().vocab);
-        let bytes_per_token = KvCache::bytes_per_token(model.info(), kind).max(1);
-        let budget = Budget {
+        let budget = KvBudget {
             bytes: config.kv_bytes,
-            tokens: config.kv_bytes / bytes_per_token,
+            tokens: KvCache::tokens_within(config.kv_bytes, model.info(), kind, device),
         };
         let capacity = config.max_batch;
-        let shared = Arc::new(Shared::new(config.advice));
+        let gpu_prefix_bytes = match KvCache::has_pages(model.info(), kind, device) {
+            true => Some(0),
+            false => device.is_cuda().then_some(config.prefix_bytes),
+        };
+        let state = Arc::new(WorkerState::new(config.advice));
         let (requests, incoming) = mpsc::channel();
-        let theirs = shared.clone();
+        let theirs = state.clone();
         let worker = std::thread::Builder::new()
             .name("ewe-engine".to_string())
-            .spawn(move || work(Engine::new(model, kind, device, config), &incoming, &theirs))
+            .spawn(move || worker::run(Engine::new(model, kind, device, config), &incoming, &theirs))
             .context("cannot start the engine's thread")?;
         Ok(LocalBackend {
             name,
@@ -104,45 +96,66 @@ impl LocalBackend {
             vocabulary,
             capacity,
             budget,
+            gpu_prefix_bytes,
             requests: Some(requests),
             worker: Some(worker),
-            shared,
+            state,
+            grammars: OnceLock::new(),
         })
     }
 
-    /// The model's tokenizer.
+    /// Returns the model's tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }
 
-    /// Ends answers at this token, too: the one that ends a turn in the form in which the model is asked.
+    /// Also ends answers at this token: the one that ends messages in the chat template.
     pub fn also_end_at(&mut self, token: Option<i64>) {
         self.end_tokens.extend(token);
     }
 
-    /// The most tokens that prompt and answer may have together.
+    /// Returns the most tokens that prompt and answer may have together.
     pub fn context(&self) -> usize {
         self.context
     }
 
-    /// Token ids are below this.
+    /// Returns the size of the vocabulary: token ids are below it.
     pub fn vocabulary(&self) -> i64 {
         self.vocabulary
     }
 
-    /// What there is for keys and values.
-    pub fn budget(&self) -> Budget {
+    /// Compiles what an answer is held to. The first call takes some tenths of a second, later ones
+    /// a few milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// As [`Grammars::of`] and [`Grammars::compile`].
+    pub fn grammar(&self, source: &GrammarSource) -> Result<Grammar> {
+        let grammars = self.grammars.get_or_init(|| {
+            Grammars::of(&self.tokenizer, self.vocabulary, &self.end_tokens)
+                .map_err(|error| format!("{error:#}"))
+        });
+        match grammars {
+            Ok(grammars) => grammars.compile(source),
+            Err(error) => bail!("{error}"),
+        }
+    }
+
+    /// Returns the size of the KV cache.
+    pub fn budget(&self) -> KvBudget {
         self.budget
     }
 
-    /// The most tokens that one request may come to: the context, or what the budget holds if that is less.
+    /// Returns the most tokens of one request: the context, or the size of the KV cache if that is
+    /// less.
     pub fn room(&self) -> usize {
         self.context.min(self.budget.tokens)
     }
 
-    /// One line on the budget and what it holds.
+    /// Returns one line for people about the KV cache and what it holds, and on a GPU about the
+    /// limits that follow from its memory.
     pub fn budget_line(&self) -> String {
-        let Budget { bytes, tokens } = self.budget;
+        let KvBudget { bytes, tokens } = self.budget;
         let whole = tokens / self.context;
         let holds = match whole {
             0 => format!(
@@ -155,27 +168,39 @@ impl LocalBackend {
                 self.context
             ),
         };
+        let more = self.gpu_prefix_bytes.map(|prefix_bytes| {
+            let limits = budget::gpu_limits(self.capacity, prefix_bytes);
+            format!("; {limits}")
+        });
         format!(
-            "{} for keys and values hold {}, {holds}",
-            size::shown(bytes as u64),
-            counted(tokens, "token")
+            "{} for keys and values hold {}, {holds}{}",
+            format_size(bytes as u64),
+            counted(tokens, "token"),
+            more.unwrap_or_default()
         )
     }
 
-    /// What has been done so far, and what is being done now.
+    /// Returns what the engine has done so far, and what it is doing now.
     pub fn stats(&self) -> Stats {
-        self.shared.stats()
+        self.state.stats()
     }
 
-    /// Why the model cannot go on, if so: its thread has ended, or step after step fails.
+    /// Returns why the model cannot go on, if so: its thread has ended, or step after step fails.
     pub fn broken(&self) -> Option<String> {
         let ended = self.worker.as_ref().is_none_or(JoinHandle::is_finished);
-        self.shared
+        self.state
             .broken()
-            .or_else(|| ended.then(|| self.shared.fatal().to_string()))
+            .or_else(|| ended.then(|| self.state.fatal().to_string()))
     }
 
-    /// Token ids of a prompt, with special tokens. Fails when it is empty or leaves no room in the context.
+    /// Waits until the model's GPU cannot compute any more, so that only a new process can answer.
+    /// Returns the error that broke it. On the CPU this never happens.
+    pub async fn device_lost(&self) -> String {
+        self.state.device_lost().await
+    }
+
+    /// Returns the token ids of a prompt, with special tokens. Fails when the prompt is empty or
+    /// leaves no room in the context.
     pub fn encode(&self, prompt: &str) -> Result<Vec<i64>, BackendError> {
         let ids = self
             .tokenizer
@@ -189,6 +214,7 @@ impl LocalBackend {
         self.checked(ids)
     }
 
+    /// Returns the token ids, if there are some and they leave room in the context.
     fn checked(&self, ids: Vec<i64>) -> Result<Vec<i64>, BackendError> {
         if ids.is_empty() {
             return Err(BackendError::Request(
@@ -205,8 +231,9 @@ impl LocalBackend {
         Ok(ids)
     }
 
-    /// Whether prompt and answer have room in the budget; an answer ends where the context does.
-    fn has_room(&self, prompt: usize, max_tokens: usize) -> Result<(), BackendError> {
+    /// Fails when the KV cache cannot hold prompt and answer. An answer ends where the context
+    /// does.
+    fn check_room(&self, prompt: usize, max_tokens: usize) -> Result<(), BackendError> {
         let most = prompt.saturating_add(max_tokens).min(self.context);
         if most <= self.budget.tokens {
             return Ok(());
@@ -216,50 +243,58 @@ impl LocalBackend {
              {} for them hold {}\nhint: {}",
             counted(most, "token"),
             most - prompt,
-            size::shown(self.budget.bytes as u64),
+            format_size(self.budget.bytes as u64),
             self.budget.tokens,
-            self.shared.advice.room
+            self.state.advice.room
         )))
     }
 
-    /// Starts to continue `prompt`, as [`LocalBackend::encode`] or a chat template made it.
-    pub fn stream(&self, prompt: Vec<i64>, sampling: Sampling) -> Result<Answer, BackendError> {
+    /// Starts to continue `prompt`, the token ids of [`LocalBackend::encode`] or of a chat
+    /// template.
+    pub fn stream(&self, prompt: Vec<i64>, sampling: Sampling) -> Result<AnswerStream, BackendError> {
         Ok(self.stream_all(vec![(prompt, sampling)])?.remove(0))
     }
 
-    /// Starts several at once, which join the batch in this order whatever the threads' timing. So the same call to an
-    /// idle model gives the same texts to the last bit.
-    pub fn stream_all(&self, prompts: Vec<(Vec<i64>, Sampling)>) -> Result<Vec<Answer>, BackendError> {
-        let asks = prompts.into_iter().map(|(prompt, sampling)| Ask {
+    /// Starts several requests at once. They join the batch in this order, whatever the timing of
+    /// threads, so the same call to an idle model returns the same texts to the last bit.
+    pub fn stream_all(&self, prompts: Vec<(Vec<i64>, Sampling)>) -> Result<Vec<AnswerStream>, BackendError> {
+        let requests = prompts.into_iter().map(|(prompt, sampling)| GenerationRequest {
             prompt,
             sampling,
-            wants: Wants::default(),
+            options: RequestOptions::default(),
         });
-        self.ask_all(asks.collect())
+        self.generate_all(requests.collect())
     }
 
-    /// The same, with all that can be asked for. Fails, before anything is started, as [`LocalBackend::encode`] does, and
-    /// when one of them has no room in the budget.
-    pub fn ask_all(&self, asks: Vec<Ask>) -> Result<Vec<Answer>, BackendError> {
+    /// As [`LocalBackend::stream_all`], with all options. Fails, before any request is started, as
+    /// [`LocalBackend::encode`] does, and when the KV cache cannot hold one of them.
+    pub fn generate_all(&self, asked: Vec<GenerationRequest>) -> Result<Vec<AnswerStream>, BackendError> {
         let (mut requests, mut answers) = (Vec::new(), Vec::new());
-        for ask in asks {
-            let (prompt, sampling) = (self.checked(ask.prompt)?, ask.sampling);
-            self.has_room(prompt.len(), sampling.max_tokens)?;
-            if sampling.schema.is_some() {
-                return Err(BackendError::Request(
-                    "a local model cannot be held to a JSON schema".to_string(),
-                ));
+        for request in asked {
+            let (prompt, sampling) = (self.checked(request.prompt)?, request.sampling);
+            let mut options = request.options;
+            let least = usize::from(options.prompt_logprobs);
+            self.check_room(prompt.len(), sampling.max_tokens.max(least))?;
+            if let (Some(schema), None) = (&sampling.schema, &options.grammar) {
+                let source = GrammarSource::Schema(schema.clone());
+                let grammar = self.grammar(&source);
+                options.grammar = Some(
+                    grammar.map_err(|error| BackendError::Request(format!("the JSON Schema: {error:#}")))?,
+                );
             }
             let text = TextStream::after(&self.tokenizer, &prompt, &sampling.stop)
-                .stopping_behind(ask.wants.min_tokens);
-            let (answer, teller) = Answer::pair(prompt.len(), text, &self.shared);
+                .stopping_behind(options.min_tokens)
+                .showing(&self.tokenizer, &options.shown);
+            let end_tokens = [&self.end_tokens[..], &options.stop_tokens].concat();
+            let awaits_prompt = options.prompt_logprobs;
+            let (answer, sender) = AnswerStream::pair(prompt.len(), awaits_prompt, text, &self.state);
             answers.push(answer);
-            requests.push(Request {
+            requests.push(EngineRequest {
                 prompt,
                 sampling,
-                end_tokens: self.end_tokens.clone(),
-                wants: ask.wants,
-                listener: Box::new(teller),
+                end_tokens,
+                options,
+                listener: Box::new(sender),
             });
         }
         let sent = self
@@ -269,7 +304,7 @@ impl LocalBackend {
         if sent {
             Ok(answers)
         } else {
-            Err(self.shared.fatal())
+            Err(self.state.fatal())
         }
     }
 }
@@ -299,13 +334,4 @@ impl Drop for LocalBackend {
             let _ = worker.join();
         }
     }
-}
-
-/// Opens a model on a thread that ends with it. A thread that has computed in parallel keeps its helpers, and with those
-/// of a second one libtorch's threads outnumber the cores: they then sleep between any two operations instead of waiting
-/// for the next, and to wake them costs more than most operations do.
-fn load(dir: &Path, adapter: Option<&Path>, device: &str, dtype: &str) -> Result<LoadedModel> {
-    let load = || fault::caught(|| open(dir, adapter, device, dtype));
-    std::thread::scope(|scope| scope.spawn(load).join())
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

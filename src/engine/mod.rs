@@ -1,20 +1,31 @@
 //! Token generation. In reading order:
 //!
-//! - [`batch`]: the running batch: requests join and leave at every step. Token ids in, token ids out.
-//! - [`sampler`]: from scores to the next token, without sorting the vocabulary.
-//! - [`logprobs`]: how likely the model found a token.
-//! - [`prefix`]: keys and values of prompts seen before, so that a shared beginning is computed once.
+//! - [`open`]: a model, loaded and started as a command asks, within the [`budget`] of its GPU.
+//! - [`plan`]: `ewe plan --serve`: what would fit.
+//! - [`batch`]: the running batch: requests join and leave at every step. Token ids in and out.
+//! - [`sampler`]: from logits to the next token, without sorting the vocabulary.
+//! - [`grammar`]: answers held to a JSON Schema or another grammar.
+//! - [`logprobs`]: log-probabilities of tokens.
+//! - [`prefix`]: the prefix cache, so that a shared prefix is computed once.
 //! - [`text`]: from tokens to text: whole characters, stop strings.
-//! - [`handle`]: the model on a thread of its own, behind `ewe::backend::Backend`; [`worker`] is that thread,
-//!   [`answer`] what comes back from it.
+//! - [`questions`]: a model that answers questions, laid out by a template.
+//! - [`handle`]: the model behind `ewe::backend::Backend`; [`worker`] is its thread, [`answer`] and
+//!   [`event`] what comes back from it, [`state`] what both sides share.
 
 pub mod answer;
 pub mod batch;
+pub mod budget;
+pub mod event;
+pub mod grammar;
 pub mod handle;
 pub mod logprobs;
+pub mod open;
+pub mod plan;
 pub mod prefix;
+pub mod questions;
 pub mod sampler;
+mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod text;
 mod worker;

@@ -1,19 +1,29 @@
-//! Keys and values of prompts seen before. Few-shot prompts begin alike; what begins alike is computed once.
+//! The prefix cache: keys and values of earlier prompts. Few-shot prompts share long prefixes,
+//! which are so computed once.
+//!
+//! In a KV cache of slots it has memory of its own. In one of pages it keeps pages of prompts whose
+//! requests have ended, until running requests need them.
 
 use crate::model::cache::{KvCache, Prefix};
 
-/// Shorter beginnings are cheaper to compute than to look after.
+/// The fewest tokens of a prefix: shorter ones are cheaper to compute than to keep.
 pub const SHORTEST: usize = 32;
 
-struct Entry {
+/// A prompt with its keys and values.
+struct CachedPrefix {
     tokens: Vec<i64>,
+    /// The adapter that computed them.
+    adapter: Option<usize>,
     prefix: Prefix,
+    /// How often it was reused.
     hits: usize,
+    /// When it was last used, by the cache's clock.
     used: u64,
 }
 
-/// How many tokens of `prompt` need not be computed where those of `known` are: as many as both begin with, if that is
-/// [`SHORTEST`] at least, but never the last, which must be computed to go on from it.
+/// Returns how many tokens of `prompt` need not be computed if those of `known` are: their shared
+/// prefix, if it has at least [`SHORTEST`] tokens. Never the last token of `prompt`, whose hidden
+/// features are needed.
 pub fn worth(known: &[i64], prompt: &[i64]) -> usize {
     let most = prompt.len().saturating_sub(1);
     let shared = known
@@ -24,26 +34,42 @@ pub fn worth(known: &[i64], prompt: &[i64]) -> usize {
     if shared >= SHORTEST { shared } else { 0 }
 }
 
-/// A bounded store of prompt beginnings. What was never asked for again leaves first, then what was asked for longest ago.
-pub struct Prefixes {
-    entries: Vec<Entry>,
+/// A prompt, and the adapter that computes its keys and values: those of others are of no use.
+#[derive(Debug, Clone, Copy)]
+pub struct AdaptedPrompt<'a> {
+    /// Token ids.
+    pub tokens: &'a [i64],
+    /// The place of the adapter; none for the model alone.
+    pub adapter: Option<usize>,
+}
+
+/// A bounded store of prefixes. Prefixes that were never reused leave first, then those whose last
+/// use is longest ago.
+pub struct PrefixCache {
+    entries: Vec<CachedPrefix>,
     budget_tokens: usize,
+    /// Counts uses.
     clock: u64,
 }
 
-impl Prefixes {
-    /// A store of up to `budget_tokens` tokens; 0 switches it off.
-    pub fn new(budget_tokens: usize) -> Prefixes {
-        Prefixes {
+impl PrefixCache {
+    /// Returns an empty store of up to `budget_tokens` tokens; 0 switches it off.
+    pub fn new(budget_tokens: usize) -> PrefixCache {
+        PrefixCache {
             entries: Vec::new(),
             budget_tokens,
             clock: 0,
         }
     }
 
-    /// Fills slot `slot` with the longest stored beginning of `prompt`, and says how many tokens that were: none, or
-    /// at least [`SHORTEST`], and never the whole prompt, whose last token must be computed to go on from it.
-    pub fn fill(&mut self, prompt: &[i64], cache: &mut KvCache, slot: i64) -> usize {
+    /// Returns the most tokens of all prefixes together.
+    pub fn budget_tokens(&self) -> usize {
+        self.budget_tokens
+    }
+
+    /// Puts the longest stored prefix of `prompt` into slot `slot`: a copy, or its pages. Returns
+    /// its tokens: 0, or at least [`SHORTEST`], and never the whole prompt.
+    pub fn fill(&mut self, prompt: AdaptedPrompt, cache: &mut KvCache, slot: i64) -> usize {
         self.clock += 1;
         let Some((length, index)) = self.best(prompt) else {
             return 0;
@@ -52,45 +78,85 @@ impl Prefixes {
         cache.put_prefix(slot, &entry.prefix, length);
         entry.hits += 1;
         entry.used = self.clock;
-        // The first time two prompts meet shows where they part; what follows belongs to one of them only.
+        // The first reuse shows where two prompts differ. What follows belongs to one of them only.
         if entry.hits == 1 && length < entry.tokens.len() && 2 * length >= entry.tokens.len() {
             entry.tokens.truncate(length);
-            entry.prefix = entry.prefix.first(length);
+            cache.shorten_prefix(&mut entry.prefix, length);
         }
         length
     }
 
-    /// How many tokens [`Prefixes::fill`] would fill in.
-    pub fn longest(&self, prompt: &[i64]) -> usize {
+    /// Returns how many tokens [`PrefixCache::fill`] would find.
+    pub fn longest(&self, prompt: AdaptedPrompt) -> usize {
         self.best(prompt).map_or(0, |(length, _)| length)
     }
 
-    /// The entry that spares `prompt` most tokens, if any does, and how many; of equal ones the most used.
-    fn best(&self, prompt: &[i64]) -> Option<(usize, usize)> {
+    /// Returns the prefix that [`PrefixCache::fill`] would use, and how many tokens of it.
+    pub fn known(&self, prompt: AdaptedPrompt) -> Option<(&Prefix, usize)> {
+        let (length, index) = self.best(prompt)?;
+        Some((&self.entries[index].prefix, length))
+    }
+
+    /// Returns the length of the longest stored prefix of `prompt`, and its index; of equal ones,
+    /// the most reused.
+    fn best(&self, prompt: AdaptedPrompt) -> Option<(usize, usize)> {
         let worths = self.entries.iter().enumerate();
-        let worths = worths.map(|(index, entry)| (worth(&entry.tokens, prompt), entry.hits, index));
+        let worths = worths.filter(|(_, entry)| entry.adapter == prompt.adapter);
+        let worths = worths.map(|(index, entry)| (worth(&entry.tokens, prompt.tokens), entry.hits, index));
         let (length, _, index) = worths.max()?;
         (length > 0).then_some((length, index))
     }
 
-    /// Considers keeping `prompt`, just computed in `slot`, of which `reused` tokens came from here.
-    pub fn offer(&mut self, prompt: &[i64], reused: usize, cache: &KvCache, slot: i64) {
+    /// Stores `prompt`, just computed in `slot`, unless it is too short, too long, or more than
+    /// half of it (`reused` tokens) was stored already.
+    pub fn offer(&mut self, prompt: AdaptedPrompt, reused: usize, cache: &mut KvCache, slot: i64) {
+        let AdaptedPrompt {
+            tokens: prompt,
+            adapter,
+        } = prompt;
         if prompt.len() < SHORTEST || prompt.len() > self.budget_tokens || 2 * reused >= prompt.len() {
             return;
         }
         self.clock += 1;
-        let entry = Entry {
+        let entry = CachedPrefix {
             tokens: prompt.to_vec(),
+            adapter,
             prefix: cache.take_prefix(slot, prompt.len() as i64),
             hits: 0,
             used: self.clock,
         };
         self.entries.push(entry);
         while self.entries.iter().map(|e| e.tokens.len()).sum::<usize>() > self.budget_tokens {
-            let oldest =
-                (0..self.entries.len()).min_by_key(|&i| (self.entries[i].hits > 0, self.entries[i].used));
-            self.entries
-                .swap_remove(oldest.expect("over budget, so not empty"));
+            self.evict(cache);
         }
+    }
+
+    /// Drops the first prefix in the order of leaving. Returns whether there was one.
+    pub fn evict(&mut self, cache: &mut KvCache) -> bool {
+        self.evict_one(cache, |_| true)
+    }
+
+    /// Drops the first prefix in the order of leaving that has pages of its own, which are free
+    /// then. Returns whether there was one.
+    pub fn free_pages(&mut self, cache: &mut KvCache) -> bool {
+        let pages: Vec<usize> = self.entries.iter().map(|e| cache.freed_by(&e.prefix)).collect();
+        self.evict_one(cache, |index| pages[index] > 0)
+    }
+
+    fn evict_one(&mut self, cache: &mut KvCache, leaves: impl Fn(usize) -> bool) -> bool {
+        let oldest = (0..self.entries.len())
+            .filter(|&index| leaves(index))
+            .min_by_key(|&index| (self.entries[index].hits > 0, self.entries[index].used));
+        let Some(oldest) = oldest else {
+            return false;
+        };
+        cache.drop_prefix(self.entries.swap_remove(oldest).prefix);
+        true
+    }
+
+    /// Iterates over the prefixes.
+    #[cfg(test)]
+    pub fn kept(&self) -> impl Iterator<Item = &Prefix> {
+        self.entries.iter().map(|entry| &entry.prefix)
     }
 }

@@ -1,26 +1,36 @@
-//! The engine in token ids, against `transformers`' greedy text, a naive sampler, and a model that is a table.
+//! The engine in token ids, against greedy text of `transformers`, a naive sampler, and a model
+//! that reads its logits from a table.
 
 mod batch;
+mod budgets;
+mod device_sampler;
 mod handle;
 mod logprobs;
+mod pages;
+mod preemption;
+mod run_ahead;
 mod sampler;
 mod text;
+pub(crate) mod watched;
 
 use std::sync::{Arc, Mutex};
 
 use ewe::backend::{FinishReason, Sampling};
+use ewe::job::model::ModelSpec;
 use tch::{Device, Kind, Tensor};
 
-use super::batch::{Config, Engine, Listener, Request, Wants};
-use crate::model::attention::ForwardPass;
+use super::batch::{BatchConfig, Engine, EngineRequest, Listener, RequestOptions};
+use super::handle::LocalBackend;
+use super::open;
 use crate::model::layers::Linear;
+use crate::model::layers::attention::ForwardPass;
 use crate::model::tests::{golden, loaded};
-use crate::model::{CausalLm, Ends, ModelInfo};
+use crate::model::{CausalLm, EmbeddingAndHead, ModelInfo};
 
-/// Tokens, why they ended, and whether nobody listens any more.
+/// Tokens, why the answer ended, and whether nobody waits for it any more.
 type Heard = (Vec<i64>, Option<FinishReason>, bool);
 
-/// What became of a request.
+/// Records what a request receives.
 #[derive(Default, Clone)]
 struct Record(Arc<Mutex<Heard>>);
 
@@ -54,11 +64,11 @@ impl Listener for Record {
 
 fn submit(engine: &mut Engine, prompt: &[i64], sampling: &Sampling) -> Record {
     let record = Record::default();
-    engine.submit(Request {
+    engine.submit(EngineRequest {
         prompt: prompt.to_vec(),
         sampling: sampling.clone(),
         end_tokens: vec![0],
-        wants: Wants::default(),
+        options: RequestOptions::default(),
         listener: Box::new(record.clone()),
     });
     record
@@ -82,7 +92,7 @@ fn finish(engine: &mut Engine) {
     panic!("the engine does not come to an end");
 }
 
-/// Prompt and continuation, an end token included, as `transformers` generated them.
+/// Prompts and continuations of `transformers`, with their end tokens.
 fn expected(name: &str) -> Vec<(Vec<i64>, Vec<i64>)> {
     #[derive(serde::Deserialize)]
     struct Case {
@@ -95,18 +105,29 @@ fn expected(name: &str) -> Vec<(Vec<i64>, Vec<i64>)> {
     cases.into_iter().map(|case| (case.ids, case.new)).collect()
 }
 
-fn tiny_engine(name: &str, config: Config) -> Engine {
+/// Opens a tiny checkpoint on the CPU, with its engine.
+fn tiny_backend(name: &str, dtype: &str, config: BatchConfig) -> LocalBackend {
+    let spec = ModelSpec {
+        path: golden(name),
+        adapter: None,
+        device: "cpu".to_owned(),
+        dtype: dtype.to_owned(),
+    };
+    open::with_config(&spec, config).unwrap()
+}
+
+fn tiny_engine(name: &str, config: BatchConfig) -> Engine {
     Engine::new(loaded(name).model, Kind::Float, Device::Cpu, config)
 }
 
-/// A model whose scores are those of a table: after token `i`, the scores of row `i`.
+/// A model that reads its logits from a table: after token `i`, those of row `i`.
 struct Table {
     info: ModelInfo,
     scores_vv: Tensor,
 }
 
 impl Table {
-    /// After `i` comes `i + 1`, and so around.
+    /// After `i` comes `i + 1`, and after the last token the first.
     fn counting(vocab: i64) -> Table {
         Table::of(Tensor::eye(vocab, (Kind::Float, Device::Cpu)).roll(1, 1) * 20.0)
     }
@@ -125,6 +146,7 @@ impl Table {
             end_tokens: vec![0],
             begin_token: None,
             tied: false,
+            capped: false,
         };
         Table { info, scores_vv }
     }
@@ -148,7 +170,7 @@ impl CausalLm for Table {
     }
     fn pack_head(&mut self) {}
 
-    fn ends(&mut self) -> Ends<'_> {
+    fn embedding_and_head(&mut self) -> EmbeddingAndHead<'_> {
         unreachable!("it has no layers")
     }
 

@@ -1,29 +1,32 @@
-//! From tokens to text as it may be shown: whole characters only, and nothing that may yet turn out to be the
-//! beginning of a stop string.
+//! From tokens to text that may be shown: whole characters, and no text that could still become a
+//! stop string.
 
 use anyhow::Result;
 
-use crate::model::tokenizer::{Decoder, Tokenizer};
+use crate::model::text::tokenizer::{Decoder, Tokenizer};
 
-/// The text of one answer as it grows.
+/// The text of one answer, token by token.
 pub struct TextStream {
     decoder: Decoder,
     stop: Vec<String>,
-    /// Decoded, not yet given out.
+    /// Decoded text that is held back.
     held: String,
     /// Characters decoded so far.
     characters: usize,
-    /// Tokens taken so far.
+    /// Tokens pushed so far.
     tokens: usize,
-    /// Stop strings are looked for behind so many.
+    /// Stop strings are searched for after this many tokens.
     min_tokens: usize,
-    /// Bytes at the beginning of what the decoder gives next that are of these.
+    /// Special tokens that have a text here, with it.
+    shown: Vec<(i64, String)>,
+    /// Bytes at the start of the decoder's next text that belong to the first `min_tokens` tokens.
     free: usize,
     stopped: bool,
 }
 
 impl TextStream {
-    /// The text that follows the tokens `prompt`, up to the first of `stop` (empty strings among them are ignored).
+    /// Returns the text that follows the tokens `prompt`, up to the first string of `stop`. Empty
+    /// strings are ignored.
     pub fn after(tokenizer: &Tokenizer, prompt: &[i64], stop: &[String]) -> TextStream {
         TextStream {
             decoder: Decoder::after(tokenizer, prompt),
@@ -32,29 +35,43 @@ impl TextStream {
             characters: 0,
             tokens: 0,
             min_tokens: 0,
+            shown: Vec::new(),
             free: 0,
             stopped: false,
         }
     }
 
-    /// The same, with stop strings looked for behind the first `min_tokens` tokens only.
+    /// Searches for stop strings only after the first `min_tokens` tokens.
     #[must_use]
     pub fn stopping_behind(self, min_tokens: usize) -> TextStream {
         TextStream { min_tokens, ..self }
     }
 
-    /// Takes one more token and gives the text that is now certain.
+    /// Also returns the names of these special tokens, which have no text otherwise.
+    #[must_use]
+    pub fn showing(self, tokenizer: &Tokenizer, special: &[i64]) -> TextStream {
+        let named = special.iter().filter_map(|&id| Some((id, tokenizer.token(id)?)));
+        TextStream {
+            shown: named.collect(),
+            ..self
+        }
+    }
+
+    /// Takes one more token. Returns the text that is now certain.
     pub fn push(&mut self, id: i64) -> Result<String> {
         let held = self.decoder.held().len();
-        let mut new = self.decoder.push(id)?;
+        let mut new = match self.shown.iter().find(|(shown, _)| *shown == id) {
+            Some((_, name)) => self.decoder.finish()? + name,
+            None => self.decoder.push(id)?,
+        };
         self.tokens += 1;
-        // What the first tokens say is given out at once, so that nothing behind it can stop within it.
+        // Text of the first tokens is returned at once, so that no stop string can begin in it.
         if self.tokens <= self.min_tokens {
             self.free = self.decoder.held().len();
             self.characters += new.chars().count();
             return Ok(new);
         }
-        // What tokens to come may change is certain where it ends the text, so that none comes.
+        // Text that later tokens could change is certain if it ends the answer, since none follows.
         let ends = self.decoder.held().len() > held && self.stops_in_held();
         if ends {
             new += &self.decoder.finish()?;
@@ -62,7 +79,7 @@ impl TextStream {
         Ok(self.give(&new, ends))
     }
 
-    /// The rest, when no token follows.
+    /// Returns the rest, when no token follows.
     pub fn finish(&mut self) -> Result<String> {
         if self.stopped {
             return Ok(String::new());
@@ -75,17 +92,17 @@ impl TextStream {
         Ok(self.give(&new, true))
     }
 
-    /// Characters so far, those held back and those of a stop string among them.
+    /// Returns the characters so far, including held-back text and a stop string.
     pub fn characters(&self) -> usize {
         self.characters + self.decoder.held().chars().count()
     }
 
-    /// Whether a stop string was met.
+    /// Whether a stop string was found.
     pub fn stopped(&self) -> bool {
         self.stopped
     }
 
-    /// Whether a stop string ends with what the decoder holds.
+    /// Whether a stop string ends with the text that the decoder holds.
     fn stops_in_held(&self) -> bool {
         let new = self.decoder.held();
         let new = &new[new.floor_char_boundary(self.free)..];
@@ -95,6 +112,7 @@ impl TextStream {
         })
     }
 
+    /// Takes decoded text. Returns what is certain of it; all of it if `all`.
     fn give(&mut self, new: &str, all: bool) -> String {
         if new.is_empty() {
             return self.search(new, all);
@@ -105,7 +123,7 @@ impl TextStream {
         free.to_owned() + &self.search(new, all)
     }
 
-    /// What may be shown of what is held and `new`.
+    /// Searches the held text and `new` for stop strings. Returns what may be shown.
     fn search(&mut self, new: &str, all: bool) -> String {
         self.held.push_str(new);
         if let Some(at) = self
@@ -132,7 +150,7 @@ impl TextStream {
     }
 }
 
-/// Bytes at the end of `text` that are a proper beginning of `stop`.
+/// Returns how many bytes at the end of `text` are a beginning of `stop`, but not all of it.
 fn beginning(text: &str, stop: &str) -> usize {
     let longest = text.len().min(stop.len() - 1);
     (1..=longest)

@@ -4,27 +4,26 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use ewe::backend::Sampling;
-use ewe::cli::args::local::Engine;
-use ewe::cli::models::complete::{Args, ModelArgs};
-use ewe::interchange::read::Need;
-use ewe::progress::Progress;
+use ewe::job::complete::{CompleteJob, Prompts};
+use ewe::job::rows::PromptFormat;
+use ewe::progress::ProgressMeter;
 use ewe::text::counted;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde::Serialize;
 
-use super::rows::{self, Row};
-use crate::engine::answer::Event;
-use crate::engine::batch::{Advice, Config};
+use super::rows::{self, EvalRow};
+use crate::engine::event::Event;
 use crate::engine::handle::LocalBackend;
-use crate::model::chat_template::Message;
-use crate::model::conversation_template::ConversationTemplate;
+use crate::engine::open;
+use crate::model::text::chat_template::ChatMessage;
+use crate::model::text::conversation_template::ConversationTemplate;
 
 /// A row of `--out`.
 #[derive(Serialize)]
-struct Answered {
+struct CompletionRow {
     row: usize,
     completion: String,
     finish_reason: &'static str,
@@ -32,164 +31,129 @@ struct Answered {
     completion_tokens: usize,
 }
 
-/// Starts the model that `args` name, for one request at a time.
-pub fn single(args: &ModelArgs) -> Result<LocalBackend> {
-    start(
-        args,
-        Config {
-            max_batch: 1,
-            ..Config::default()
-        },
-    )
-}
-
-/// Starts the model that `args` name, for as many requests as `engine` says.
-pub fn batched(args: &ModelArgs, engine: &Engine) -> Result<LocalBackend> {
-    start(args, config(engine, 32))
-}
-
-/// What the engine may use; `batch` requests at once where nothing was said.
-pub fn config(engine: &Engine, batch: u16) -> Config {
-    Config {
-        max_batch: engine.batch(batch),
-        kv_bytes: engine.kv_memory as usize,
-        advice: Advice {
-            room: "a larger --kv-memory, or a smaller limit of tokens",
-            memory: "a smaller --batch or --kv-memory, or shorter prompts",
-        },
-        ..Config::default()
-    }
-}
-
-fn start(args: &ModelArgs, config: Config) -> Result<LocalBackend> {
-    let place = &args.place;
-    LocalBackend::open(
-        &args.model,
-        args.adapter.as_deref(),
-        &place.device,
-        &place.dtype,
-        config,
-    )
-}
-
 /// Runs the command.
-pub fn run(args: &Args, quiet: bool) -> Result<()> {
+pub fn run(job: &CompleteJob, quiet: bool) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    match (&args.prompt, &args.prompts, &args.out) {
-        (Some(prompt), _, _) => {
-            let config = Config {
-                max_batch: 1,
-                ..config(&args.engine, 1)
-            };
-            let asked = Asked::open(start(&args.model, config)?, args, quiet)?;
-            let messages = Message::of_row("", prompt, "");
-            runtime.block_on(one(&asked, asked.encode(prompt, &messages)?))
+    match &job.prompts {
+        Prompts::One(prompt) => {
+            let completer = Completer::open(job, quiet)?;
+            let messages = ChatMessage::of_row("", prompt, "");
+            let ids = completer.encode(prompt, &messages)?;
+            runtime.block_on(completer.stream(ids))
         }
-        (None, Some(prompts), Some(out)) => {
-            // Everything that can be wrong with the files is found before the model is loaded.
-            let rows = rows::read(prompts, &args.reading, Need::Prompt, quiet)?;
+        Prompts::File { rows: file, out } => {
+            // Errors of the files are found before the model is loaded.
+            let rows = rows::read(file, quiet)?;
             ewe::atomic_file::check(out)?;
-            let asked = Asked::open(batched(&args.model, &args.engine)?, args, quiet)?;
-            let answers = runtime.block_on(all(&asked, prompts, &rows, quiet))?;
+            let completer = Completer::open(job, quiet)?;
+            let answers = runtime.block_on(completer.all(&file.path, &rows, quiet))?;
             rows::write(out, &answers)
         }
-        _ => Err(anyhow!("--prompts goes with --out, or --prompt stands alone")),
     }
 }
 
 /// A model, and how prompts are put to it.
-struct Asked {
+struct Completer {
     backend: LocalBackend,
-    /// With `--chat`.
-    form: Option<ConversationTemplate>,
+    /// None for texts to continue.
+    template: Option<ConversationTemplate>,
     sampling: Sampling,
 }
 
-impl Asked {
-    fn open(mut backend: LocalBackend, args: &Args, quiet: bool) -> Result<Asked> {
-        let mut sampling = args.sampling.sampling();
-        let ask = || ConversationTemplate::to_ask(args.template.as_ref(), backend.tokenizer());
-        let form = args.chat.then(ask).transpose()?;
-        if let Some(form) = &form {
+impl Completer {
+    fn open(job: &CompleteJob, quiet: bool) -> Result<Completer> {
+        let mut backend = open::batched(&job.model, job.limits)?;
+        let mut sampling = job.sampling.clone();
+        let template = match &job.format {
+            PromptFormat::Chat(choice) => Some(ConversationTemplate::for_inference(
+                choice.as_ref(),
+                backend.tokenizer(),
+            )?),
+            PromptFormat::Text => None,
+        };
+        if let Some(template) = &template {
             if !quiet {
-                eprintln!("asked by the template {}", form.name());
+                eprintln!("asked by the template {}", template.name());
             }
-            sampling.stop.extend_from_slice(form.stop());
-            backend.also_end_at(form.end_token());
+            sampling.stop.extend_from_slice(template.stop());
+            backend.also_end_at(template.end_token());
         }
-        Ok(Asked {
+        Ok(Completer {
             backend,
-            form,
+            template,
             sampling,
         })
     }
 
-    /// A prompt as a text to go on with; or, by a chat template, the messages that it is.
-    fn encode(&self, prompt: &str, messages: &[Message]) -> Result<Vec<i64>> {
-        match &self.form {
-            Some(form) => form.question(self.backend.tokenizer(), messages),
+    /// Returns the token ids of a prompt: of the text, or of the messages if there is a chat
+    /// template.
+    fn encode(&self, prompt: &str, messages: &[ChatMessage]) -> Result<Vec<i64>> {
+        match &self.template {
+            Some(template) => template.question(self.backend.tokenizer(), messages),
             None => Ok(self.backend.encode(prompt)?),
         }
     }
-}
 
-/// Streams the answer to one prompt, in tokens, to stdout.
-async fn one(asked: &Asked, prompt: Vec<i64>) -> Result<()> {
-    let mut answer = asked.backend.stream(prompt, asked.sampling.clone())?;
-    let mut stdout = ewe::streams::stdout();
-    while let Some(event) = answer.next().await {
-        if let Event::Text(text) = event? {
-            stdout.write_all(text.as_bytes())?;
-            stdout.flush()?;
+    /// Streams the answer to one prompt, in token ids, to standard output.
+    async fn stream(&self, prompt: Vec<i64>) -> Result<()> {
+        let mut answer = self.backend.stream(prompt, self.sampling.clone())?;
+        let mut stdout = ewe::streams::stdout();
+        while let Some(event) = answer.next().await {
+            if let Event::Text(text) = event? {
+                stdout.write_all(text.as_bytes())?;
+                stdout.flush()?;
+            }
         }
+        writeln!(stdout)?;
+        Ok(())
     }
-    writeln!(stdout)?;
-    Ok(())
-}
 
-/// Answers all rows, in input order.
-async fn all(asked: &Asked, path: &Path, prompts: &[Row], quiet: bool) -> Result<Vec<Answered>> {
-    let backend = &asked.backend;
-    let requests = prompts.iter().map(|prompt| {
-        let row = prompt.row;
-        let prompt = asked
-            .encode(&prompt.prompt, &prompt.messages)
-            .with_context(|| format!("{}: row {row}", path.display()))?;
-        let mut sampling = asked.sampling.clone();
-        sampling.seed = sampling.seed.wrapping_add(row as u64);
+    /// Answers all rows of the file `path`. Returns the answers in input order.
+    async fn all(&self, path: &Path, rows: &[EvalRow], quiet: bool) -> Result<Vec<CompletionRow>> {
+        let backend = &self.backend;
+        let requests = rows.iter().map(|row| self.request(path, row));
+        let requests = requests.collect::<Result<Vec<_>>>()?;
+        let started = Instant::now();
+        let mut progress = ProgressMeter::new("complete", "prompt", 0, rows.len() as u64, quiet);
+        let numbers = rows.iter().map(|row| row.row);
+        let pending = numbers.zip(backend.stream_all(requests)?);
+        let mut pending: FuturesUnordered<_> = pending
+            .map(|(row, answer)| async move { (row, answer.completion().await) })
+            .collect();
+        let mut answers = Vec::with_capacity(rows.len());
+        while let Some((row, completion)) = pending.next().await {
+            let completion = completion?;
+            let rate = backend.stats().generated_tokens as f64 / started.elapsed().as_secs_f64();
+            answers.push(CompletionRow {
+                row,
+                completion: completion.text,
+                finish_reason: completion.finish_reason.as_str(),
+                prompt_tokens: completion.prompt_tokens,
+                completion_tokens: completion.completion_tokens,
+            });
+            progress.set(answers.len() as u64, &format!("{rate:.0} tok/s"));
+        }
+        answers.sort_by_key(|answer| answer.row);
+        progress.say(&summary(backend, started));
+        progress.finish();
+        Ok(answers)
+    }
+
+    /// Returns token ids and sampling parameters of a row. Row N uses seed + N.
+    fn request(&self, path: &Path, row: &EvalRow) -> Result<(Vec<i64>, Sampling)> {
+        let prompt = self
+            .encode(&row.prompt, &row.messages)
+            .with_context(|| format!("{}: row {}", path.display(), row.row))?;
+        let mut sampling = self.sampling.clone();
+        sampling.seed = sampling.seed.wrapping_add(row.row as u64);
         Ok((prompt, sampling))
-    });
-    let requests = requests.collect::<Result<Vec<_>>>()?;
-    let started = Instant::now();
-    let mut progress = Progress::new("complete", "prompt", 0, prompts.len() as u64, quiet);
-    let numbers = prompts.iter().map(|asked| asked.row);
-    let pending = numbers.zip(backend.stream_all(requests)?);
-    let mut pending: FuturesUnordered<_> = pending
-        .map(|(row, answer)| async move { (row, answer.completion().await) })
-        .collect();
-    let mut answers = Vec::with_capacity(prompts.len());
-    while let Some((row, completion)) = pending.next().await {
-        let completion = completion?;
-        let rate = backend.stats().generated_tokens as f64 / started.elapsed().as_secs_f64();
-        answers.push(Answered {
-            row,
-            completion: completion.text,
-            finish_reason: completion.finish_reason.as_str(),
-            prompt_tokens: completion.prompt_tokens,
-            completion_tokens: completion.completion_tokens,
-        });
-        progress.set(answers.len() as u64, &format!("{rate:.0} tok/s"));
     }
-    answers.sort_by_key(|answer| answer.row);
-    progress.say(&summary(backend, started));
-    progress.finish();
-    Ok(answers)
 }
 
-/// One line on what the engine did since `started`.
-pub fn summary(backend: &LocalBackend, started: Instant) -> String {
+/// Returns one line for people on what the engine did since `started`.
+fn summary(backend: &LocalBackend, started: Instant) -> String {
     let stats = backend.stats();
     let seconds = started.elapsed().as_secs_f64();
     format!(

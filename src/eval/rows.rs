@@ -1,35 +1,35 @@
-//! Rows in, JSON lines out. A file that is written appears whole or not at all.
+//! Rows in, JSON lines out. An output file appears whole or not at all.
 
 use std::path::Path;
 
 use anyhow::Result;
 use ewe::atomic_file::Lines;
-use ewe::cli::args::reading::ReadingArgs;
 use ewe::interchange::left_out::LeftOut;
 use ewe::interchange::notes::Notes;
-use ewe::interchange::read::{self, Need};
+use ewe::interchange::read;
+use ewe::job::rows::RowsFile;
 use serde::Serialize;
 
-use crate::model::chat_template::Message;
+use crate::model::text::chat_template::ChatMessage;
 
-/// What a row of a file asks, and what is answered there.
+/// A prompt of a file, with its completion.
 #[derive(Debug)]
-pub struct Row {
-    /// The row, counted from 0.
+pub struct EvalRow {
+    /// Number of the row, from 0.
     pub row: usize,
     /// System message, instruction and input in one text, or the prompt as it is.
     pub prompt: String,
-    /// The same as messages, for whoever asks by a chat template.
-    pub messages: Vec<Message>,
-    /// The answer; empty where none is wanted.
+    /// The prompt as messages, for a chat template.
+    pub messages: Vec<ChatMessage>,
+    /// The answer; may be empty if only prompts are needed.
     pub completion: String,
 }
 
-/// Reads the rows of `path`: of each instance what is asked, and what is answered. Rows that cannot be read are left out, if
-/// `args` say so, and keep their numbers.
-pub fn read(path: &Path, args: &ReadingArgs, need: Need, quiet: bool) -> Result<Vec<Row>> {
-    let mut reader = read::open(path, &args.reading(need)?)?;
-    let mut left_out = LeftOut::begin(&args.policy(), quiet)?;
+/// Reads the rows of a file, one for each instance. Rows that cannot be read are left out if the
+/// file's policy says so; the others keep their numbers.
+pub fn read(file: &RowsFile, quiet: bool) -> Result<Vec<EvalRow>> {
+    let mut reader = read::open(&file.path, &file.reading)?;
+    let mut left_out = LeftOut::begin(&file.left_out, quiet)?;
     let (mut rows, mut notes) = (Vec::new(), Notes::default());
     while let Some((row, incoming)) = left_out.next_row(&mut reader)? {
         notes.add(&incoming);
@@ -40,10 +40,10 @@ pub fn read(path: &Path, args: &ReadingArgs, need: Need, quiet: bool) -> Result<
                 None => ("", ""),
             };
             let system = incoming.system.as_deref().unwrap_or_default();
-            rows.push(Row {
+            rows.push(EvalRow {
                 row: row.number as usize - 1,
                 prompt: incoming.question(number),
-                messages: Message::of_row(system, &incoming.task.instruction, input),
+                messages: ChatMessage::of_row(system, &incoming.task.instruction, input),
                 completion: output.to_owned(),
             });
         }
@@ -55,7 +55,7 @@ pub fn read(path: &Path, args: &ReadingArgs, need: Need, quiet: bool) -> Result<
     Ok(rows)
 }
 
-/// Writes `rows` to `path`.
+/// Writes `rows` to `path` as JSON lines.
 pub fn write<T: Serialize>(path: &Path, rows: &[T]) -> Result<()> {
     let mut out = Lines::begin(path)?;
     rows.iter().try_for_each(|row| out.row(row))?;

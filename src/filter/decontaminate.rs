@@ -1,70 +1,65 @@
-//! Evaluation data that must not be trained on: is a task, or a part of it, in one of these files?
+//! Finds tasks that appear in evaluation files, so that no model is trained on what it is measured
+//! by.
 //!
-//! A row is contaminated when its instruction or one of its inputs is the same text as an instruction or input of an
-//! evaluation file, has n consecutive words in common with one (13 as in Brown et al. 2020, "Language models are
-//! few-shot learners", appendix C), or is above the threshold by ROUGE-L F1, as Self-Instruct compares tasks.
+//! A task is contaminated if its instruction or one of its inputs matches an instruction or input
+//! of an evaluation file: the same text, n consecutive words in common (13 as in Brown et al. 2020,
+//! "Language models are few-shot learners", appendix C), or ROUGE-L F1 above the threshold, as
+//! Self-Instruct compares tasks.
 
 use super::Index;
-use super::rouge::{Score, Threshold};
+use super::rouge::Threshold;
 use super::vocabulary::Vocabulary;
 use super::words::units;
-use crate::task::Task;
+use crate::task::{Nearest, Reason, Task, TaskRef, Verdict};
 use crate::text::counted;
 use std::collections::HashSet;
 
-/// Inputs of fewer words say too little to be the same by more than chance: names, numbers, labels.
+/// Inputs of fewer words, such as names, numbers and labels, may be equal by chance.
 const SHORTEST_INPUT: usize = 8;
 
 /// The instructions and inputs of evaluation files.
 #[derive(Debug)]
 pub struct Evaluation {
     ngram: usize,
+    /// Whose texts these are, in the details of verdicts.
+    whose: &'static str,
     index: Index,
     vocabulary: Vocabulary,
     /// By position in the index.
-    texts: Vec<Text>,
-    /// n-grams and the first text that each is in.
+    texts: Vec<EvaluationText>,
+    /// n-grams, each with the first text that contains it.
     ngrams: std::collections::HashMap<Box<[u32]>, u32, foldhash::fast::RandomState>,
 }
 
 #[derive(Debug)]
-struct Text {
-    origin: usize,
-    part: Part,
+struct EvaluationText {
+    task: TaskRef,
+    part: ComparedPart,
 }
 
-/// The parts of a task that are compared.
+/// A part of a task that is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum ComparedPart {
     Instruction,
     Input,
 }
 
-impl Part {
+impl ComparedPart {
     fn as_str(self) -> &'static str {
         match self {
-            Part::Instruction => "instruction",
-            Part::Input => "input",
+            ComparedPart::Instruction => "instruction",
+            ComparedPart::Input => "input",
         }
     }
 }
 
-/// What a row has in common with an evaluation file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Contamination {
-    /// The evaluation task, counted from 0 in the order in which they were added.
-    pub origin: usize,
-    /// ROUGE-L F1 of the two texts, where they were found by it.
-    pub score: Option<Score>,
-    /// What was found, for people.
-    pub detail: String,
-}
-
 impl Evaluation {
-    /// No files yet. `ngram` is how many consecutive words are too many, at least 1.
+    /// Starts without evaluation data. `ngram`, at least 1, is the number of consecutive common
+    /// words that makes a task contaminated.
     pub fn new(threshold: Threshold, ngram: usize) -> Evaluation {
         Evaluation {
             ngram,
+            whose: "an evaluation",
             index: Index::new(threshold),
             vocabulary: Vocabulary::default(),
             texts: Vec::new(),
@@ -72,11 +67,20 @@ impl Evaluation {
         }
     }
 
-    /// Adds a task of an evaluation file, the `origin`-th.
-    pub fn add(&mut self, origin: usize, task: &Task) {
+    /// Starts without training data, to look for evaluation tasks in it: the same search, from the
+    /// other side.
+    pub fn of_training_data(threshold: Threshold, ngram: usize) -> Evaluation {
+        Evaluation {
+            whose: "a training",
+            ..Evaluation::new(threshold, ngram)
+        }
+    }
+
+    /// Adds a task of an evaluation file.
+    pub fn add(&mut self, task_ref: TaskRef, task: &Task) {
         for (part, text) in parts(task) {
             let position = self.texts.len() as u32;
-            self.texts.push(Text { origin, part });
+            self.texts.push(EvaluationText { task: task_ref, part });
             self.index.push(text);
             let mut encoded = self.vocabulary.look_up(text);
             self.vocabulary.add(&mut encoded);
@@ -86,21 +90,21 @@ impl Evaluation {
         }
     }
 
-    /// What the task has in common with an evaluation file, if anything: the same or a similar text before an n-gram,
-    /// the instruction before inputs.
-    pub fn find(&self, task: &Task) -> Option<Contamination> {
+    /// Rejects a task that has text in common with an evaluation file. Looks for the same or a
+    /// similar text first, then for an n-gram; each in the instruction first, then in the inputs.
+    pub fn check(&self, task: &Task) -> Verdict {
         if self.texts.is_empty() {
-            return None;
+            return Verdict::accepted();
         }
-        let similar = |(part, text): (Part, &str)| {
+        let similar = |(part, text): (ComparedPart, &str)| {
             let near = self.index.duplicate(text, self.index.len())?;
             let how = match 2 * near.score.lcs == near.score.total {
                 true => "the words of".to_string(),
                 false => format!("ROUGE-L {:.3} with", near.score.f1()),
             };
-            Some(self.contamination(part, &how, near.position, Some(near.score)))
+            Some(self.contaminated(part, &how, near.position, Some(near.score.f1())))
         };
-        let shared = |(part, text): (Part, &str)| {
+        let shared = |(part, text): (ComparedPart, &str)| {
             let encoded = self.vocabulary.look_up(text);
             let (at, position) = encoded
                 .words
@@ -109,37 +113,40 @@ impl Evaluation {
                 .find_map(|(at, ngram)| Some((at, *self.ngrams.get(ngram)?)))?;
             let said = units(text)[at..at + self.ngram].join(" ");
             let how = format!("{} ('{said}') of", counted(self.ngram, "word"));
-            Some(self.contamination(part, &how, position as usize, None))
+            Some(self.contaminated(part, &how, position as usize, None))
         };
         parts(task)
             .find_map(similar)
             .or_else(|| parts(task).find_map(shared))
+            .unwrap_or_default()
     }
 
-    fn contamination(&self, part: Part, how: &str, position: usize, score: Option<Score>) -> Contamination {
-        let text = &self.texts[position];
-        Contamination {
-            origin: text.origin,
-            score,
+    fn contaminated(&self, part: ComparedPart, how: &str, position: usize, rouge_l: Option<f64>) -> Verdict {
+        let EvaluationText { task, part: other } = self.texts[position];
+        Verdict {
+            reason: Some(Reason::Contaminated),
             detail: format!(
-                "the {} has {how} an evaluation {}",
+                "the {} has {how} {} {}",
                 part.as_str(),
-                text.part.as_str()
+                self.whose,
+                other.as_str()
             ),
+            nearest: Some(Nearest { task, rouge_l }),
         }
     }
 }
 
-/// The texts of a task that are compared: its instruction, and inputs that are long enough; each once.
-fn parts(task: &Task) -> impl Iterator<Item = (Part, &str)> {
+/// The parts of a task that are compared: the instruction, and each distinct input that is long
+/// enough.
+fn parts(task: &Task) -> impl Iterator<Item = (ComparedPart, &str)> {
     let mut seen = HashSet::new();
     let inputs = task
         .instances
         .iter()
         .map(|instance| instance.input.as_str())
         .filter(move |input| units(input).len() >= SHORTEST_INPUT && seen.insert(*input))
-        .map(|input| (Part::Input, input));
-    std::iter::once((Part::Instruction, task.instruction.as_str())).chain(inputs)
+        .map(|input| (ComparedPart::Input, input));
+    std::iter::once((ComparedPart::Instruction, task.instruction.as_str())).chain(inputs)
 }
 
 #[cfg(test)]
@@ -163,25 +170,37 @@ mod tests {
 
     fn evaluation() -> Evaluation {
         let mut evaluation = Evaluation::new(Threshold::SELF_INSTRUCT, 13);
-        evaluation.add(0, &task("Name the capital of Peru", "Peru"));
-        evaluation.add(1, &task("How many lambs were there?", PASSAGE));
+        evaluation.add(row(0), &task("Name the capital of Peru", "Peru"));
+        evaluation.add(row(1), &task("How many lambs were there?", PASSAGE));
         evaluation
+    }
+
+    fn row(row: u32) -> TaskRef {
+        TaskRef::Row { file: 1, row }
+    }
+
+    /// The evaluation task that a task matches and their ROUGE-L F1, with the detail.
+    fn found(evaluation: &Evaluation, task: &Task) -> Option<(TaskRef, Option<f64>, String)> {
+        let verdict = evaluation.check(task);
+        let reason = verdict.nearest.map(|_| Reason::Contaminated);
+        assert_eq!(verdict.reason, reason);
+        let Nearest { task, rouge_l } = verdict.nearest?;
+        Some((task, rouge_l, verdict.detail))
     }
 
     #[test]
     fn the_same_and_similar_texts_are_found_in_either_part() {
         let evaluation = evaluation();
-        let found = evaluation.find(&task("name the capital of PERU!", "")).unwrap();
-        assert_eq!((found.origin, found.score.unwrap().f1()), (0, 1.0));
-        let found = evaluation
-            .find(&task("Name the old capital of Peru", ""))
-            .unwrap();
-        assert_eq!((found.origin, found.score.unwrap().lcs), (0, 5));
-        // What is an input there is found as an instruction here, and the other way about.
-        assert_eq!(evaluation.find(&task(PASSAGE, "")).unwrap().origin, 1);
-        let found = evaluation.find(&task("Sum this up", PASSAGE)).unwrap();
-        assert_eq!(found.origin, 1);
-        assert!(found.detail.starts_with("the input has"), "{}", found.detail);
+        let (of, rouge_l, _) = found(&evaluation, &task("name the capital of PERU!", "")).unwrap();
+        assert_eq!((of, rouge_l), (row(0), Some(1.0)));
+        // 5 of 5 and 6 words are shared.
+        let (of, rouge_l, _) = found(&evaluation, &task("Name the old capital of Peru", "")).unwrap();
+        assert_eq!((of, rouge_l), (row(0), Some(10.0 / 11.0)));
+        // An evaluation input is found in an instruction, and the other way round.
+        assert_eq!(found(&evaluation, &task(PASSAGE, "")).unwrap().0, row(1));
+        let (of, _, detail) = found(&evaluation, &task("Sum this up", PASSAGE)).unwrap();
+        assert_eq!(of, row(1));
+        assert!(detail.starts_with("the input has"), "{detail}");
     }
 
     #[test]
@@ -195,26 +214,20 @@ mod tests {
                 &format!("{around} {} {around}", quoted.join(" ")),
             )
         };
-        let found = evaluation.find(&quote(13)).unwrap();
-        assert_eq!((found.origin, found.score), (1, None));
-        assert!(
-            found.detail.contains("'the gate all night and"),
-            "{}",
-            found.detail
-        );
-        assert_eq!(evaluation.find(&quote(12)), None);
+        let (of, rouge_l, detail) = found(&evaluation, &quote(13)).unwrap();
+        assert_eq!((of, rouge_l), (row(1), None));
+        assert!(detail.contains("'the gate all night and"), "{detail}");
+        assert_eq!(found(&evaluation, &quote(12)), None);
     }
 
     #[test]
     fn short_inputs_and_other_texts_are_nothing() {
         let evaluation = evaluation();
         assert_eq!(
-            evaluation.find(&task("Where do potatoes come from?", "Peru")),
+            found(&evaluation, &task("Where do potatoes come from?", "Peru")),
             None
         );
-        assert_eq!(
-            Evaluation::new(Threshold::SELF_INSTRUCT, 13).find(&task("Name it", "")),
-            None
-        );
+        let nothing = Evaluation::new(Threshold::SELF_INSTRUCT, 13);
+        assert_eq!(found(&nothing, &task("Name it", "")), None);
     }
 }

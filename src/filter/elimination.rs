@@ -1,30 +1,29 @@
-//! What speaks against a task that was made of another, beside what speaks against any task: the elimination step of
-//! Evol-Instruct (Xu et al. 2023, section 3.2), which the released code lacks. Whether two tasks are the same in other
-//! words, a model is asked; everything else is decided here.
+//! The elimination step of Evol-Instruct (Xu et al. 2023, section 3.2), which its released code
+//! lacks: further checks of a task that was rewritten from another one.
+//!
+//! Whether the two ask for the same in other words is a question for a model. All other checks are
+//! here.
 
-use super::rules::Objection;
 use super::words::{each_word, units, words};
+use crate::task::{Reason, Verdict};
 
-/// Reason code of a task that says no more than the one it was made of.
-pub const NO_GAIN: &str = "no_gain";
-/// Reason code of a task of which nobody could say whether it is the same.
-pub const UNCLEAR_EQUALITY: &str = "unclear_equality";
-/// Reason code of a task in which there are words of the prompt that asked for it.
-pub const PROMPT_LEAK: &str = "prompt_leak";
-/// Reason code of an answer that declines: the task became too hard.
-pub const UNANSWERABLE: &str = "unanswerable";
-/// Reason code of an answer in which there are no words but function words.
-pub const NO_CONTENT: &str = "no_content";
-/// All of them.
-pub const REASONS: [&str; 5] = [NO_GAIN, UNCLEAR_EQUALITY, PROMPT_LEAK, UNANSWERABLE, NO_CONTENT];
+/// The reasons of this step, in the order in which runs record them.
+pub const REASONS: [Reason; 5] = [
+    Reason::NoGain,
+    Reason::UnclearEquality,
+    Reason::PromptLeak,
+    Reason::Unanswerable,
+    Reason::NoContent,
+];
 
-/// What may stand before the apology that a refusal begins with: "I am very sorry". The published test takes it anywhere,
-/// and with that a letter that says "Dear Ann, I am sorry to hear", and a story in which "he was sorry".
+/// Words that may precede the apology at the beginning of a refusal, as in "I am very sorry". The
+/// published test finds the apology anywhere, and so also rejects a letter with "Dear Ann, I am
+/// sorry to hear" and a story in which "he was sorry".
 const BEFORE_APOLOGY: [&str; 13] = [
     "i", "am", "m", "we", "are", "re", "very", "so", "really", "oh", "but", "and", "no",
 ];
 
-/// Words of a task that is about apologies, whose answer may well begin with one.
+/// Words of tasks about apologies. Their answers may well begin with one.
 const APOLOGETIC: [&str; 7] = [
     "sorry",
     "apolog",
@@ -35,8 +34,8 @@ const APOLOGETIC: [&str; 7] = [
     "condolence",
 ];
 
-/// Words that carry no meaning of their own, in English. Those that answer a question by themselves, such as "yes",
-/// "both" or "never", are not among them.
+/// English words that carry no meaning of their own. Words that can answer a question alone, such
+/// as "yes", "both" and "never", are not among them.
 const STOP_WORDS: &[&str] = &[
     "a", "about", "after", "again", "also", "am", "an", "and", "any", "are", "as", "at", "be", "because",
     "been", "before", "being", "but", "by", "can", "could", "d", "did", "do", "does", "doing", "during",
@@ -48,40 +47,37 @@ const STOP_WORDS: &[&str] = &[
     "why", "will", "with", "would", "you", "your", "yours",
 ];
 
-/// Whether two texts have the same words in the same order: nothing was gained then, and no model need be asked.
+/// Whether two texts have the same words in the same order. Then nothing was gained, and no model
+/// has to be asked.
 pub fn same_words(task: &str, other: &str) -> bool {
     units(task) == units(other)
 }
 
-/// The first of the `markers`, in lower case, that is in `text` and not in the task that it was made of.
-pub fn leak<'a>(text: &str, made_of: &str, markers: &[&'a str]) -> Option<&'a str> {
-    let (text, made_of) = (text.to_lowercase(), made_of.to_lowercase());
+/// The first of the lower-case `markers` that is in `text` but not in its parent.
+pub fn leak<'a>(text: &str, parent: &str, markers: &[&'a str]) -> Option<&'a str> {
+    let (text, parent) = (text.to_lowercase(), parent.to_lowercase());
     let found = markers
         .iter()
-        .find(|marker| text.contains(**marker) && !made_of.contains(**marker));
+        .find(|marker| text.contains(**marker) && !parent.contains(**marker));
     found.copied()
 }
 
-/// What speaks against an answer: that it is a refusal of fewer than `refusal_words` words, or that it says nothing.
-/// A label of a classification task may be any word.
-pub fn answer(
+/// Rejects an answer that is a refusal of fewer than `refusal_words` words, or that says nothing.
+/// The label of a classification task may be any word.
+pub fn check_answer(
     instruction: &str,
     is_classification: bool,
     output: &str,
     refusal_words: usize,
-) -> Option<Objection> {
-    let objection = |reason, detail: &str| {
-        Some(Objection {
-            reason,
-            detail: super::rules::shown(detail),
-        })
-    };
+) -> Verdict {
+    let rejected = |reason| Verdict::rejected(reason, super::rules::shown(output));
     if is_refusal(instruction, output, refusal_words) {
-        return objection(UNANSWERABLE, output);
+        rejected(Reason::Unanswerable)
+    } else if !is_classification && says_nothing(output) {
+        rejected(Reason::NoContent)
+    } else {
+        Verdict::accepted()
     }
-    (!is_classification && says_nothing(output))
-        .then(|| objection(NO_CONTENT, output))
-        .flatten()
 }
 
 fn is_refusal(instruction: &str, output: &str, refusal_words: usize) -> bool {
@@ -95,8 +91,8 @@ fn is_refusal(instruction: &str, output: &str, refusal_words: usize) -> bool {
         && APOLOGETIC.iter().all(|about| !instruction.contains(about))
 }
 
-/// Nothing but function words, white space and signs that end, join or quote. Other signs, such as an operator or an
-/// emoji, may be the answer.
+/// Whether a text has only function words, white space, and signs that end, join or quote. Other
+/// signs, such as an operator or an emoji, may be the answer.
 fn says_nothing(output: &str) -> bool {
     let mut has_content = output.chars().any(|c| {
         !c.is_alphanumeric()
@@ -111,8 +107,8 @@ fn says_nothing(output: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn reason(instruction: &str, output: &str) -> Option<&'static str> {
-        answer(instruction, false, output, 80).map(|objection| objection.reason)
+    fn reason(instruction: &str, output: &str) -> Option<Reason> {
+        check_answer(instruction, false, output, 80).reason
     }
 
     #[test]
@@ -152,7 +148,7 @@ mod tests {
             "I'm sorry, but there is no text.",
             "I am very sorry. No.",
         ] {
-            assert_eq!(reason(task, output), Some(UNANSWERABLE), "{output}");
+            assert_eq!(reason(task, output), Some(Reason::Unanswerable), "{output}");
         }
         let long = format!("Sorry to say, {}", "it goes on and on. ".repeat(20));
         for output in [
@@ -181,11 +177,11 @@ mod tests {
             "***\n",
             "What is it?",
         ] {
-            assert_eq!(reason(task, output), Some(NO_CONTENT), "{output}");
+            assert_eq!(reason(task, output), Some(Reason::NoContent), "{output}");
         }
         for output in ["No.", "both", "42", "+", "🙂", "It is red.", "是", "she", "x"] {
             assert_eq!(reason(task, output), None, "{output}");
         }
-        assert_eq!(answer(task, true, "what", 80), None);
+        assert_eq!(check_answer(task, true, "what", 80), Verdict::accepted());
     }
 }

@@ -1,25 +1,27 @@
-//! The longest common subsequence of one text with many, bit-parallel.
+//! The longest common subsequence (LCS) of one text with many others, bit-parallel.
 
 use std::collections::HashMap;
 
-/// Slots of the table of a short pattern: twice the most words it has, so that look-ups end soon.
+/// Slots in the hash table of a short pattern: twice its maximum number of words, so that probing
+/// is short.
 const SLOTS: usize = 128;
-/// Words of a pattern that fit one machine word.
+/// Words of a short pattern, at most: one bit each in a machine word.
 const SHORT: usize = 64;
-/// Words between two looks at whether the LCS can still be long enough.
+/// Words between two checks whether the LCS can still become long enough.
 const STRIDE: usize = 8;
 
-/// One text made ready to be compared with many: where each of its words stands, as bits.
+/// A text prepared for comparison with many others: the positions of each of its words, as bits.
 ///
-/// The recurrence is Hyyrö's (2004, "Bit-parallel LCS-length computation revisited"): V ← (V + (V ∧ M)) ∨ (V ∧ ¬M),
-/// 64 words of the pattern a step; the zeros of V count the LCS so far. Words are numbers; two numbers are the same
-/// word when they are equal, but for [`Pattern::UNKNOWN`], which equals nothing.
-pub struct Pattern {
+/// The recurrence is Hyyrö's (2004, "Bit-parallel LCS-length computation revisited"):
+/// V ← (V + (V ∧ M)) ∨ (V ∧ ¬M), 64 words of the pattern per step. The zeros of V count the LCS so
+/// far. Words are numbers, and equal numbers are the same word. Only [`LcsPattern::UNKNOWN`] equals
+/// nothing, not even itself.
+pub struct LcsPattern {
     length: usize,
-    /// Open addressing, for a pattern of at most 64 words.
+    /// The words of a pattern of at most 64 words, by open addressing.
     keys: [u32; SLOTS],
     masks: [u64; SLOTS],
-    /// For longer ones: blocks of 64 words, a row of masks for each distinct word.
+    /// A longer pattern: blocks of 64 words, and a row of masks for each distinct word.
     long: Option<Long>,
 }
 
@@ -30,22 +32,22 @@ struct Long {
     v: Vec<u64>,
 }
 
-impl Default for Pattern {
+impl Default for LcsPattern {
     fn default() -> Self {
-        Pattern {
+        LcsPattern {
             length: 0,
-            keys: [Pattern::UNKNOWN; SLOTS],
+            keys: [LcsPattern::UNKNOWN; SLOTS],
             masks: [0; SLOTS],
             long: None,
         }
     }
 }
 
-impl Pattern {
-    /// A word that no other text has. Never in a text that a pattern is compared with.
+impl LcsPattern {
+    /// A word that no other text has. Texts that a pattern is compared with must not contain it.
     pub const UNKNOWN: u32 = u32::MAX;
 
-    /// Makes this the pattern of `text`.
+    /// Prepares `text`, in place of the text before.
     pub fn set(&mut self, text: &[u32]) {
         self.length = text.len();
         if text.len() > SHORT {
@@ -53,11 +55,11 @@ impl Pattern {
             return;
         }
         self.long = None;
-        self.keys = [Pattern::UNKNOWN; SLOTS];
+        self.keys = [LcsPattern::UNKNOWN; SLOTS];
         for (i, &word) in text
             .iter()
             .enumerate()
-            .filter(|(_, word)| **word != Pattern::UNKNOWN)
+            .filter(|(_, word)| **word != LcsPattern::UNKNOWN)
         {
             let slot = self.slot(word);
             if self.keys[slot] != word {
@@ -68,17 +70,17 @@ impl Pattern {
         }
     }
 
-    /// Where `word` is, or the free slot where it would be.
+    /// The slot of `word`, or the free slot where it would go.
     #[inline(always)]
     fn slot(&self, word: u32) -> usize {
         let mut slot = (word.wrapping_mul(0x9E37_79B1) >> 25) as usize;
-        while self.keys[slot] != word && self.keys[slot] != Pattern::UNKNOWN {
+        while self.keys[slot] != word && self.keys[slot] != LcsPattern::UNKNOWN {
             slot = (slot + 1) % SLOTS;
         }
         slot
     }
 
-    /// The length of the longest common subsequence with `text`, when it is at least `least`.
+    /// The length of the longest common subsequence with `text`; `None` if it is below `least`.
     #[inline]
     pub fn lcs(&mut self, text: &[u32], least: u32) -> Option<u32> {
         if let Some(long) = &mut self.long {
@@ -92,7 +94,7 @@ impl Pattern {
         for words in text.chunks(STRIDE) {
             for &word in words {
                 let slot = self.slot(word);
-                // A free slot's mask is that of another pattern.
+                // The mask of a free slot belongs to an earlier pattern.
                 let mask = if self.keys[slot] == word {
                     self.masks[slot]
                 } else {
@@ -101,7 +103,7 @@ impl Pattern {
                 let u = v & mask;
                 v = v.wrapping_add(u) | (v & !mask);
             }
-            // Each word that is left makes the LCS longer by one at most.
+            // Each remaining word makes the LCS longer by one at most.
             left -= words.len() as u32;
             if v.count_zeros() + left < least {
                 return None;
@@ -119,7 +121,7 @@ impl Long {
         for (i, &word) in text
             .iter()
             .enumerate()
-            .filter(|(_, word)| **word != Pattern::UNKNOWN)
+            .filter(|(_, word)| **word != LcsPattern::UNKNOWN)
         {
             let row = *rows.entry(word).or_insert_with(|| {
                 masks.resize(masks.len() + blocks, 0u64);
@@ -161,7 +163,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The textbook table.
+    /// The textbook algorithm, by a table.
     fn table(a: &[u32], b: &[u32]) -> u32 {
         let mut table = vec![vec![0u32; b.len() + 1]; a.len() + 1];
         for i in 0..a.len() {
@@ -178,8 +180,8 @@ mod tests {
 
     #[test]
     fn unknown_words_match_nothing() {
-        let mut pattern = Pattern::default();
-        pattern.set(&[Pattern::UNKNOWN, 1, Pattern::UNKNOWN]);
+        let mut pattern = LcsPattern::default();
+        pattern.set(&[LcsPattern::UNKNOWN, 1, LcsPattern::UNKNOWN]);
         assert_eq!(pattern.lcs(&[0, 1, 2], 0), Some(1));
     }
 
@@ -190,7 +192,7 @@ mod tests {
             b in prop::collection::vec(0u32..12, 0..200),
             least in 0u32..200,
         ) {
-            let mut pattern = Pattern::default();
+            let mut pattern = LcsPattern::default();
             pattern.set(&b);
             pattern.set(&a);
             let lcs = table(&a, &b);

@@ -1,17 +1,17 @@
-//! Decides which candidates stay: rules over one task, and near-duplicates by exact ROUGE-L.
+//! Decides which tasks stay in a dataset. Every part of the filter returns a
+//! [`Verdict`](crate::task::Verdict).
 //!
-//! - [`words`]: the tokeniser; [`vocabulary`]: words as numbers.
+//! - [`words`]: splits texts into words; [`vocabulary`]: gives words numbers.
 //! - [`rouge`]: thresholds and scores as exact fractions; [`lcs`]: the longest common subsequence.
-//! - [`index`]: the texts admitted so far, searched in parallel.
-//! - [`rules`]: what a single instruction or instance must satisfy.
-//! - [`decontaminate`]: what must not be in a dataset, since models are measured by it.
-//! - [`elimination`]: what speaks against a task that was made of another.
-//! - [`shared`]: what rows share and do not say.
-//! - [`screen`]: all of it, task after task; [`file`](mod@file): over a file of tasks.
+//! - [`index`]: finds near-duplicates among the texts admitted so far.
+//! - [`rules`]: checks of a single instruction or instance.
+//! - [`decontaminate`]: finds evaluation data, which models must not be trained on.
+//! - [`elimination`]: compares a rewritten task with its parent.
+//! - [`shared`]: removes text that all rows of a file share.
+//! - [`screen`]: applies all of it to task after task.
 
 pub mod decontaminate;
 pub mod elimination;
-pub mod file;
 pub mod index;
 pub mod lcs;
 pub mod rouge;
@@ -21,5 +21,5 @@ pub mod shared;
 pub mod vocabulary;
 pub mod words;
 
-pub use index::{Index, Neighbor};
-pub use rouge::{Score, Threshold};
+pub use index::{Index, SimilarText};
+pub use rouge::{RougeL, Threshold};

@@ -1,23 +1,22 @@
 //! ROUGE-L F1 between two texts (Lin 2004), exact.
 //!
-//! The decision is the one of Google's `rouge_score` without stemming: F1 = 2·LCS/(m+n), m and n the numbers of words,
-//! is compared as a fraction of integers, never as a rounded number.
+//! Decides as Google's `rouge_score` does without stemming: F1 = 2·LCS / (m + n), where m and n are
+//! the numbers of words. It is compared as a fraction of integers, never as a rounded number.
 
 use std::cmp::Ordering;
 use std::str::FromStr;
 
-/// ROUGE-L F1 as a fraction: 2·`lcs` / `total`, `total` the number of words of both texts. Compared by its value:
-/// 7/20 equals 14/40.
+/// ROUGE-L F1 as a fraction: 2·`lcs` / `total`. Compared by value: 7/20 equals 14/40.
 #[derive(Debug, Clone, Copy)]
-pub struct Score {
+pub struct RougeL {
     /// Length of the longest common subsequence, in words.
     pub lcs: u32,
-    /// Words of the one text plus words of the other.
+    /// Words of both texts together.
     pub total: u32,
 }
 
-impl Score {
-    /// F1 in [0, 1]; 0 for two empty texts, as `rouge_score` has it.
+impl RougeL {
+    /// F1 from 0 to 1; 0 for two empty texts, as in `rouge_score`.
     pub fn f1(self) -> f64 {
         if self.total == 0 {
             0.0
@@ -26,34 +25,34 @@ impl Score {
         }
     }
 
-    /// The least LCS with which texts of `total` words together score at least as much.
+    /// The smallest LCS that gives two texts of `total` words together at least this score.
     pub(super) fn least_lcs(self, total: u32) -> u32 {
         (u64::from(self.lcs) * u64::from(total)).div_ceil(u64::from(self.total.max(1))) as u32
     }
 }
 
-impl Ord for Score {
+impl Ord for RougeL {
     fn cmp(&self, other: &Self) -> Ordering {
-        let cross = |a: &Score, b: &Score| u64::from(a.lcs) * u64::from(b.total.max(1));
+        let cross = |a: &RougeL, b: &RougeL| u64::from(a.lcs) * u64::from(b.total.max(1));
         cross(self, other).cmp(&cross(other, self))
     }
 }
 
-impl PartialEq for Score {
+impl PartialEq for RougeL {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for Score {}
+impl Eq for RougeL {}
 
-impl PartialOrd for Score {
+impl PartialOrd for RougeL {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-/// A similarity in (0, 1], kept as the decimal fraction that was written.
+/// A similarity in (0, 1], kept as the decimal fraction that the user wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Threshold {
     numerator: u64,
@@ -67,31 +66,34 @@ impl Threshold {
         denominator: 10,
     };
 
-    /// Whether `score` is above the threshold; equal is not above.
-    pub fn is_exceeded_by(self, score: Score) -> bool {
+    /// Whether `score` is above the threshold. An equal score is not.
+    pub fn is_exceeded_by(self, score: RougeL) -> bool {
         2 * u64::from(score.lcs) * self.denominator > self.numerator * u64::from(score.total)
     }
 
-    /// The least LCS with which texts of `total` words together are above the threshold.
+    /// The smallest LCS that puts two texts of `total` words together above the threshold.
     pub(super) fn least_lcs(self, total: u32) -> u32 {
         (self.numerator * u64::from(total) / (2 * self.denominator)) as u32 + 1
     }
 
-    /// The fewest words of a text that may be above the threshold with one of `length` words: all of them in common.
+    /// The fewest words that a text can have to be above the threshold with one of `length` words.
+    /// It then shares all of them.
     pub(super) fn shortest(self, length: u32) -> u32 {
         (self.numerator * u64::from(length) / (2 * self.denominator - self.numerator)) as u32 + 1
     }
 
-    /// The most words of a text that may be above the threshold with one of `length` words, of which it has all.
+    /// The most words that a text can have to be above the threshold with one of `length` words. It
+    /// then has all of that text's words.
     pub(super) fn longest(self, length: u32) -> u32 {
         let most =
             ((2 * self.denominator - self.numerator) * u64::from(length)).saturating_sub(1) / self.numerator;
         most.min(u64::from(u32::MAX)) as u32
     }
 
-    /// How many words of a text of `length`, the rarest first, have at least one in common with every text that it
-    /// is above the threshold with: all but one fewer than the least overlap (Bayardo et al. 2007, "Scaling up all
-    /// pairs similarity search"). 0 where no text can be.
+    /// The length of the prefix that prefix filtering needs for a text of `length` words (Bayardo
+    /// et al. 2007, "Scaling up all pairs similarity search"): with the rarest words first, every
+    /// text above the threshold shares a word of the prefix. That is `length` + 1 − the smallest
+    /// overlap. 0 if no text can be above the threshold.
     pub(super) fn prefix(self, length: u32) -> u32 {
         let least = self.least_lcs(length.saturating_add(self.shortest(length)));
         (length + 1).saturating_sub(least)
@@ -145,9 +147,9 @@ mod tests {
 
     #[test]
     fn a_tie_at_the_threshold_stays() {
-        // 7 of 10 words in common on both sides: F1 is exactly 0.7.
-        assert!(!Threshold::SELF_INSTRUCT.is_exceeded_by(Score { lcs: 7, total: 20 }));
-        assert!(Threshold::SELF_INSTRUCT.is_exceeded_by(Score { lcs: 15, total: 42 }));
+        // Both texts share 7 of their 10 words: F1 is exactly 0.7.
+        assert!(!Threshold::SELF_INSTRUCT.is_exceeded_by(RougeL { lcs: 7, total: 20 }));
+        assert!(Threshold::SELF_INSTRUCT.is_exceeded_by(RougeL { lcs: 15, total: 42 }));
     }
 
     #[test]
@@ -171,19 +173,19 @@ mod tests {
 
     #[test]
     fn empty_texts_have_nothing_in_common() {
-        assert_eq!(Score { lcs: 0, total: 0 }.f1(), 0.0);
-        assert!(Score { lcs: 0, total: 0 } < Score { lcs: 1, total: 2 });
+        assert_eq!(RougeL { lcs: 0, total: 0 }.f1(), 0.0);
+        assert!(RougeL { lcs: 0, total: 0 } < RougeL { lcs: 1, total: 2 });
     }
 
     proptest! {
-        /// The bounds against the definition, each at its border.
+        /// Compares the bounds with the definition, each at its limit.
         #[test]
         fn bounds_are_tight(millionths in 1u32..=1_000_000, m in 0u32..200, n in 0u32..400) {
             let threshold = Threshold { numerator: u64::from(millionths), denominator: 1_000_000 };
-            let above = |lcs| threshold.is_exceeded_by(Score { lcs, total: m + n });
+            let above = |lcs| threshold.is_exceeded_by(RougeL { lcs, total: m + n });
             let least = threshold.least_lcs(m + n);
             prop_assert!(above(least) && !above(least - 1));
-            // All of the shorter text in common is the best that lengths allow.
+            // At best, all words of the shorter text are shared.
             let possible = m > 0 && n > 0 && above(m.min(n));
             prop_assert_eq!(possible, m > 0 && (threshold.shortest(m)..=threshold.longest(m)).contains(&n));
             if possible {
@@ -193,9 +195,9 @@ mod tests {
 
         #[test]
         fn the_least_lcs_of_a_score_reaches_it(lcs in 0u32..100, more in 1u32..100, total in 1u32..400) {
-            let score = Score { lcs, total: 2 * lcs + more };
+            let score = RougeL { lcs, total: 2 * lcs + more };
             let least = score.least_lcs(total);
-            let reaches = |lcs| (Score { lcs, total }) >= score;
+            let reaches = |lcs| (RougeL { lcs, total }) >= score;
             prop_assert!(reaches(least));
             prop_assert!(least == 0 || !reaches(least - 1));
         }

@@ -1,31 +1,32 @@
-//! What all rows of a file share is not what any of them says: a preamble in front of every prompt, a closing line under
-//! it, or the layout of a template that is known.
+//! Removes text that all rows of a file share: a preamble before every prompt, a closing line after
+//! it, or the layout of a known template. It says nothing about any of the rows.
 //!
-//! Only whole lines count, and only where every row has them. A preamble that some rows have and others have not is
-//! compared like everything else; a system message is a field of its own and never gets here.
+//! Only whole lines count, and only if every row has them. A preamble that only some rows have is
+//! compared like all other text. A system message is a field of its own and never gets here.
 
 use crate::prompt::template;
 use crate::task::Task;
 
-/// Of fewer rows nobody can tell what is shared and what is said.
+/// With fewer rows, shared text cannot be told from what the rows say.
 const FEWEST_ROWS: usize = 3;
 
-/// The lines that all rows begin and end with.
+/// The lines that all rows begin with, and those that all end with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Shared {
+pub struct SharedLines {
     beginning: String,
     ending: String,
 }
 
-impl Shared {
-    /// Of these tasks, laid apart already. Something is left of each.
-    pub fn of<'a>(tasks: impl Iterator<Item = &'a Task> + Clone) -> Shared {
+impl SharedLines {
+    /// Finds the lines that the instructions of all `tasks` share, after [`split_layout`]. Some
+    /// text is left of each instruction.
+    pub fn of<'a>(tasks: impl Iterator<Item = &'a Task> + Clone) -> SharedLines {
         let texts = tasks.map(|task| task.instruction.as_str());
         let Some(first) = texts.clone().next() else {
-            return Shared::default();
+            return SharedLines::default();
         };
         if texts.clone().nth(FEWEST_ROWS - 1).is_none() {
-            return Shared::default();
+            return SharedLines::default();
         }
         let common = |longest: &'a str, other: &str| {
             let equal = longest.bytes().zip(other.bytes()).take_while(|(a, b)| a == b);
@@ -39,7 +40,7 @@ impl Shared {
                 rest.is_some_and(|rest| !rest.trim().is_empty())
             })
         };
-        // Whole lines, as many as leave something of every row.
+        // As many whole lines as leave some text of every row.
         let beginning = lines_before(texts.clone().fold(first, common))
             .find(|beginning| is_left(beginning, ""))
             .unwrap_or_default();
@@ -51,15 +52,15 @@ impl Shared {
         let ending = lines_behind(texts.clone().fold(first, common))
             .find(|ending| is_left(beginning, ending))
             .unwrap_or_default();
-        Shared {
+        SharedLines {
             beginning: beginning.to_string(),
             ending: ending.to_string(),
         }
     }
 
-    /// Leaves of a task what it says itself. A task that does not begin, or end, as those do that this was made of is
-    /// left whole there.
-    pub fn leave_out(&self, task: &mut Task) {
+    /// Removes the shared lines from an instruction. One that does not begin with them keeps its
+    /// beginning, and one that does not end with them its end.
+    pub fn remove_from(&self, task: &mut Task) {
         let text = task.instruction.as_str();
         let own = text.strip_prefix(self.beginning.as_str()).unwrap_or(text);
         let own = own.strip_suffix(self.ending.as_str()).unwrap_or(own).trim();
@@ -68,7 +69,7 @@ impl Shared {
         }
     }
 
-    /// How many lines that are not blank it has; what they say begins like this.
+    /// The number of shared lines that are not blank, and the first of them.
     pub fn lines(&self) -> (usize, &str) {
         let mut lines = self.beginning.lines().chain(self.ending.lines());
         let lines = lines.by_ref().filter(|line| !line.trim().is_empty());
@@ -77,9 +78,9 @@ impl Shared {
     }
 }
 
-/// Takes a prompt that was laid out by Alpaca's or Dolly's template apart again: the layout says nothing.
-pub fn lay_apart(task: &mut Task) {
-    let Some((instruction, input)) = template::apart(&task.instruction) else {
+/// Splits an instruction in the layout of Alpaca's or Dolly's prompts into instruction and input.
+pub fn split_layout(task: &mut Task) {
+    let Some((instruction, input)) = template::split(&task.instruction) else {
         return;
     };
     if instruction.trim().is_empty() {
@@ -90,7 +91,7 @@ pub fn lay_apart(task: &mut Task) {
             instance.input = input.to_string();
             instruction.to_string()
         }
-        // A row without an answer has no instance, and so no other place for the input.
+        // A row without an answer has no instance, and so no field for the input.
         [] if !input.trim().is_empty() => format!("{instruction}\n\n{input}"),
         [] => instruction.to_string(),
         _ => return,
@@ -98,12 +99,12 @@ pub fn lay_apart(task: &mut Task) {
     task.instruction = instruction;
 }
 
-/// Beginnings of the text that end with a line, the longest first.
+/// Prefixes of the text that consist of whole lines, the longest first.
 fn lines_before(text: &str) -> impl Iterator<Item = &str> {
     memchr::memrchr_iter(b'\n', text.as_bytes()).map(|end| &text[..=end])
 }
 
-/// Endings of the text that begin with a line break, the longest first.
+/// Suffixes of the text that begin with a line break, the longest first.
 fn lines_behind(text: &str) -> impl Iterator<Item = &str> {
     memchr::memchr_iter(b'\n', text.as_bytes()).map(|start| &text[start..])
 }
@@ -124,8 +125,8 @@ mod tests {
 
     fn own(texts: &[&str]) -> Vec<String> {
         let mut tasks = tasks(texts);
-        let shared = Shared::of(tasks.iter());
-        tasks.iter_mut().for_each(|task| shared.leave_out(task));
+        let shared = SharedLines::of(tasks.iter());
+        tasks.iter_mut().for_each(|task| shared.remove_from(task));
         tasks.into_iter().map(|task| task.instruction).collect()
     }
 
@@ -137,7 +138,7 @@ mod tests {
             "Be kind.\n\nList\n\nAnswer:",
         ];
         assert_eq!(own(&texts), ["Name é", "Name è", "List"]);
-        // Nothing of two rows, of half a line, of what one row has not.
+        // Nothing goes of only two rows, of half a line, or of what one row lacks.
         for texts in [
             &texts[..2],
             &["Name one", "Name two", "Name six"],
@@ -168,7 +169,7 @@ mod tests {
             for end in ["", "\n"] {
                 let prompt = format!("{preamble}\n\n### Instruction:\nAdd up.{layout}\n\n### Response:{end}");
                 let mut tasks = tasks(&[&prompt, "### Instruction:\nAdd up."]);
-                tasks.iter_mut().for_each(lay_apart);
+                tasks.iter_mut().for_each(split_layout);
                 assert_eq!(tasks[0].instruction, "Add up.");
                 assert_eq!(tasks[0].instances[0].input, input);
                 assert_eq!(tasks[1].instruction, "### Instruction:\nAdd up.");

@@ -1,52 +1,53 @@
 //! Words as numbers.
 
-use super::lcs::Pattern;
+use super::lcs::LcsPattern;
 use super::words::each_unit;
 use std::collections::HashMap;
 
 type Map<K> = HashMap<K, u32, foldhash::fast::RandomState>;
 
-/// Gives each distinct word a number, so that texts are compared as numbers; and a number of its own to each second,
-/// third … occurrence of a word within one text, so that multisets of words become sets of *tokens*. The first
-/// occurrence has the number of the word.
+/// Gives each distinct word a number, so that texts are compared as numbers.
+///
+/// The second, third, … occurrence of a word within one text gets a number of its own, so that
+/// multisets of words become sets of *tokens*. The first occurrence has the number of the word.
 #[derive(Debug, Default)]
 pub struct Vocabulary {
     words: Map<Box<str>>,
-    /// (word, how many times it came before) → token.
+    /// (word, number of earlier occurrences) → token.
     repeats: Map<(u32, u32)>,
 }
 
-/// The words of a text as numbers.
+/// A text as the numbers of its words.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Encoded {
-    /// In order; words that have no number yet are [`Pattern::UNKNOWN`].
+pub struct EncodedText {
+    /// The words in order; those without a number yet are [`LcsPattern::UNKNOWN`].
     pub words: Vec<u32>,
-    /// Where unknown words stand, and which they are.
+    /// The unknown words with their positions in `words`.
     pub unknown: Vec<(u32, Box<str>)>,
 }
 
 impl Vocabulary {
-    /// How many numbers were given.
+    /// How many numbers there are, of words and of repeats.
     pub fn size(&self) -> usize {
         self.words.len() + self.repeats.len()
     }
 
-    /// The numbers of the words of `text`, or of its characters where it has no word.
-    pub fn look_up(&self, text: &str) -> Encoded {
-        let mut encoded = Encoded::default();
+    /// Encodes the words of `text`, or its characters if it has no word.
+    pub fn look_up(&self, text: &str) -> EncodedText {
+        let mut encoded = EncodedText::default();
         each_unit(text, |word| {
             let number = self.words.get(word).copied().unwrap_or_else(|| {
                 encoded.unknown.push((encoded.words.len() as u32, word.into()));
-                Pattern::UNKNOWN
+                LcsPattern::UNKNOWN
             });
             encoded.words.push(number);
         });
         encoded
     }
 
-    /// Fills in words that got their numbers since `encoded` was looked up.
-    pub fn look_up_again(&self, encoded: &mut Encoded) {
-        let Encoded { words, unknown } = encoded;
+    /// Fills in words that got a number after `encoded` was looked up.
+    pub fn look_up_again(&self, encoded: &mut EncodedText) {
+        let EncodedText { words, unknown } = encoded;
         unknown.retain(|(place, word)| {
             let number = self.words.get(word).copied();
             if let Some(number) = number {
@@ -56,15 +57,16 @@ impl Vocabulary {
         });
     }
 
-    /// Numbers the words that are unknown.
-    pub fn add(&mut self, encoded: &mut Encoded) {
+    /// Gives the unknown words of `encoded` numbers.
+    pub fn add(&mut self, encoded: &mut EncodedText) {
         for (place, word) in encoded.unknown.drain(..) {
             let next = (self.words.len() + self.repeats.len()) as u32;
             encoded.words[place as usize] = *self.words.entry(word).or_insert(next);
         }
     }
 
-    /// The tokens of a text whose words are all known, in no order; new repeats are numbered.
+    /// Writes the tokens of a text with known words into `tokens`, in any order. New repeats get
+    /// numbers.
     pub fn add_tokens(&mut self, words: &[u32], tokens: &mut Vec<u32>) {
         let start = self.words.len() as u32;
         let repeats = &mut self.repeats;
@@ -74,33 +76,38 @@ impl Vocabulary {
         });
     }
 
-    /// The tokens of a text, in no order; what no text of ours has is [`Pattern::UNKNOWN`].
+    /// Writes the tokens of a text into `tokens`, in any order. Those that no indexed text has are
+    /// [`LcsPattern::UNKNOWN`].
     pub fn tokens(&self, words: &[u32], tokens: &mut Vec<u32>) {
         occurrences(words, tokens, |word, before| {
             self.repeats
                 .get(&(word, before))
                 .copied()
-                .unwrap_or(Pattern::UNKNOWN)
+                .unwrap_or(LcsPattern::UNKNOWN)
         });
     }
 }
 
-/// How many of the tokens some text has.
+/// Counts the tokens that some indexed text has.
 pub fn known(tokens: &[u32]) -> u32 {
-    tokens.iter().filter(|&&token| token != Pattern::UNKNOWN).count() as u32
+    tokens
+        .iter()
+        .filter(|&&token| token != LcsPattern::UNKNOWN)
+        .count() as u32
 }
 
-/// Puts a token for each word into `tokens`: the word itself where it stands first, what `repeat` says elsewhere.
+/// Writes one token per word into `tokens`: the word itself at its first occurrence, and
+/// `repeat(word, number of earlier occurrences)` at later ones.
 fn occurrences(words: &[u32], tokens: &mut Vec<u32>, mut repeat: impl FnMut(u32, u32) -> u32) {
     tokens.clear();
     tokens.extend_from_slice(words);
     tokens.sort_unstable();
     let mut before = 0;
     for i in 1..tokens.len() {
-        // Tokens up to i − 1 are replaced already, so the word is compared with the last one that was.
+        // Tokens up to i − 1 are replaced already, so compare with the first of this word's run.
         let word = tokens[i];
         let first = i - 1 - before as usize;
-        if word != Pattern::UNKNOWN && tokens[first] == word {
+        if word != LcsPattern::UNKNOWN && tokens[first] == word {
             before += 1;
             tokens[i] = repeat(word, before);
         } else {
@@ -126,7 +133,7 @@ mod tests {
         vocabulary.look_up_again(&mut other);
         assert_eq!(other.unknown, [(3, "d".into())]);
         vocabulary.tokens(&other.words, &mut tokens);
-        assert_eq!(tokens, [1, 5, Pattern::UNKNOWN, Pattern::UNKNOWN]);
+        assert_eq!(tokens, [1, 5, LcsPattern::UNKNOWN, LcsPattern::UNKNOWN]);
         assert_eq!(vocabulary.size(), 6);
     }
 }

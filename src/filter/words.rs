@@ -1,16 +1,17 @@
-//! The words of a text, as ROUGE compares them.
+//! Splits texts into words as ROUGE compares them.
 
 use crate::fold::{folded, is_joiner, is_plain};
 use unicode_normalization::char::is_combining_mark;
 use unicode_segmentation::UnicodeSegmentation;
 
-/// Gives `take` the lower-cased words of `text`, in order.
+/// Calls `take` with each word of `text` in lower case, in order.
 ///
-/// On ASCII text that is all seen these are the tokens of Google's `rouge_score` without stemming: maximal runs of `[a-z0-9]`. In other
-/// text a word is a maximal run of letters, digits and marks in the form that all texts have that look the same
-/// (`fold`): however its accents are encoded, whatever its case and width, without what nobody sees. Han, kana, Thai and
-/// other scripts written without spaces give a word a character with its marks, since a whole sentence would be a single
-/// word otherwise.
+/// In ASCII text without invisible characters, these are the tokens of Google's `rouge_score`
+/// without stemming: maximal runs of `[a-z0-9]`. In other text, a word is a maximal run of letters,
+/// digits and marks in normal form (`fold`), so that texts which look the same have the same words,
+/// whatever their accents' encoding, case, width and invisible characters. In scripts written
+/// without spaces, such as Han, kana and Thai, each character with its marks is a word: a whole
+/// sentence would be one word otherwise.
 pub fn each_word(text: &str, mut take: impl FnMut(&str)) {
     if is_plain(text) {
         let lower = text.to_ascii_lowercase();
@@ -22,7 +23,7 @@ pub fn each_word(text: &str, mut take: impl FnMut(&str)) {
         return;
     }
     let mut word = String::new();
-    // Whether the word is a character that ends it.
+    // Whether the word is one character of a script without spaces, which ends it.
     let mut whole = false;
     for c in folded(text) {
         if !word.is_empty() && (is_combining_mark(c) || is_joiner(c)) {
@@ -41,9 +42,9 @@ pub fn each_word(text: &str, mut take: impl FnMut(&str)) {
     flush(&mut word, &mut take);
 }
 
-/// Gives `take` what a text is compared by: its words; where it has none, as emoji, signs and operators have none, its
-/// characters as people count them, without white space. `rouge_score` finds nothing alike between such texts, not even
-/// between equal ones.
+/// Calls `take` with each unit that a text is compared by: its words, or if it has none, such as
+/// emoji, signs and operators, its grapheme clusters without white space. `rouge_score` scores two
+/// such texts 0, even if they are equal.
 pub fn each_unit(text: &str, mut take: impl FnMut(&str)) {
     let mut has_words = false;
     each_word(text, |word| {
@@ -59,14 +60,14 @@ pub fn each_unit(text: &str, mut take: impl FnMut(&str)) {
     }
 }
 
-/// The words of `text`, each on its own.
+/// The words of `text`: see [`each_word`].
 pub fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     each_word(text, |word| words.push(word.to_string()));
     words
 }
 
-/// What `text` is compared by, each on its own: see [`each_unit`].
+/// The units that `text` is compared by: see [`each_unit`].
 pub fn units(text: &str) -> Vec<String> {
     let mut units = Vec::new();
     each_unit(text, |unit| units.push(unit.to_string()));

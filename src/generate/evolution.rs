@@ -1,34 +1,36 @@
-//! Which rounds rewrite a task, which task, and how: functions of seed, round and pool, and of nothing else. So a run
-//! that was cut off goes on with the same tasks, and nothing of it need be stored beforehand.
+//! Decides which rounds rewrite a task, which task, and by which operator. All of it is a function
+//! of seed, round and pool. So an interrupted run continues with the same tasks, and nothing has to
+//! be stored beforehand.
 
 use super::recipe::evolve::Evolve;
 use super::round::RoundRng;
 use crate::prompt::evolution::Operator;
 use std::collections::HashMap;
 
-/// The weight of a task that has no ancestors and was not rewritten yet; with n of either it has the (n + 1)th part.
+/// The weight of a task without ancestors and children. With n of them, the weight is WEIGHT / (n +
+/// 1).
 const WEIGHT: u64 = 1 << 20;
 
-/// A task as the choice looks at it.
+/// What [`Draw::parent`] knows of a task.
 #[derive(Debug, Clone, Copy)]
 pub struct Ancestry {
     /// The task's id.
     pub id: i64,
-    /// The task it was made of, which stands before it.
+    /// The task that it was rewritten from, which is earlier in the pool.
     pub parent_id: Option<i64>,
-    /// Whether it may be rewritten at all.
+    /// Whether it may be rewritten.
     pub is_eligible: bool,
 }
 
 /// A round that rewrites a task.
 pub struct Draw {
-    /// How.
+    /// The kind of rewrite.
     pub operator: Operator,
     rng: RoundRng,
 }
 
 impl Draw {
-    /// What `round` does, where it is one that rewrites.
+    /// Draws what a round does; `None` if it does not rewrite a task.
     pub fn of(evolve: &Evolve, seed: u64, round: u64) -> Option<Draw> {
         let mut rng = RoundRng::for_evolution(seed, round);
         if !rng.is_below(evolve.part) {
@@ -42,11 +44,12 @@ impl Draw {
         Some(Draw { operator, rng })
     }
 
-    /// The position of the task that is rewritten, among tasks in the order of their admission; none where none may be.
+    /// Draws the task to rewrite, and returns its position in `tasks`, which are in the order of
+    /// admission; `None` if no task may be rewritten.
     ///
-    /// The more often a task was rewritten with success, and the longer its own line of ancestors, the less likely it
-    /// is: otherwise a few lines would make up the dataset. With `generations` ancestors a task is left as it is. The
-    /// published code rewrites every task once an epoch, four epochs long.
+    /// A task is less likely the more children it has and the more ancestors, since otherwise a few
+    /// lines of descent would make up the dataset. A task with `generations` ancestors is never
+    /// rewritten. The published code rewrites every task once an epoch, for four epochs.
     pub fn parent(mut self, tasks: &[Ancestry], generations: u64) -> Option<usize> {
         let mut ancestors: HashMap<i64, u64> = HashMap::new();
         let mut children: HashMap<i64, u64> = HashMap::new();
@@ -99,7 +102,7 @@ mod tests {
         }
     }
 
-    /// How often each position is drawn in 6000 rounds.
+    /// Counts how often each position is drawn in 6000 rounds.
     fn counts(tasks: &[Ancestry]) -> Vec<u32> {
         let mut counts = vec![0; tasks.len()];
         for round in 0..6000 {
@@ -133,7 +136,7 @@ mod tests {
             let draw = Draw::of(&evolve(1.0), 3, round).expect("every round");
             *counts.entry(draw.operator.as_str()).or_insert(0) += 1;
         }
-        // 1020 expected in breadth, 996 of each in depth.
+        // Expected are 1020 in breadth and 996 of each in depth.
         assert_eq!(counts.len(), 6);
         assert!(
             counts.values().all(|count| (820..1200).contains(count)),
@@ -143,7 +146,7 @@ mod tests {
 
     #[test]
     fn tasks_that_were_rewritten_less_come_first() {
-        // 1 → 2 → 3, and 4 by itself. 2 and 1 have an ancestor or a child each more than 4; 3 has two ancestors.
+        // 1 → 2 → 3, and 4 by itself. So 1 has a child, 2 a child and an ancestor, 3 two ancestors.
         let tasks = [task(1, None), task(2, Some(1)), task(3, Some(2)), task(4, None)];
         let counts = counts(&tasks);
         assert_eq!(counts[2], 0, "two generations are enough: {counts:?}");

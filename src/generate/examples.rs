@@ -1,35 +1,39 @@
-//! Which tasks a round is prompted with: the less a task was shown and the less it is like the others of its prompt, the
-//! likelier.
+//! Samples the tasks that a prompt shows. Tasks that were shown less often, and that are less
+//! similar to the others of the prompt, are more likely.
 //!
-//! Rounds are dealt in order, and what was shown so far is counted by dealing all earlier rounds again when a run
-//! starts. So a round's tasks are a function of seed, round number and pool, and need no place in the store. Dealing a
-//! round takes time by the logarithm of the pool: measured 2026-11-25 over 50,000 tasks, 8 a prompt, 3.3 µs a round, and
-//! 42 ms for the 9,960 rounds before.
+//! Rounds are sampled in order. When a run starts, all earlier rounds are sampled again to count
+//! how often each task was shown. So a round's tasks are a function of seed, round number and pool,
+//! and need not be stored. A round takes time in the logarithm of the pool: measured 2026-11-25
+//! with 50,000 tasks and 8 per prompt, 3.3 µs a round, and 42 ms for the 9,960 rounds before.
 
-use super::recipe::within;
+use super::bounds::within;
 use super::round::RoundRng;
 use crate::task::Origin;
 use std::collections::BTreeMap;
 
-/// The weight of a task that was never shown; shown n times it has the (n + 1)th part.
+/// The weight of a task that was never shown. Shown n times, it has the weight WEIGHT / (n + 1).
 const WEIGHT: u64 = 1 << 20;
-/// Tasks passed over in one place of a prompt because they are like another; after so many, likeness is put up with.
+/// Tasks skipped for one place of a prompt because they are similar to another one there. After
+/// that many, a similar one is shown.
 const PASSED_OVER: usize = 8;
 
-/// How the tasks of a prompt are chosen.
+/// How to sample the tasks of a prompt.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Choice {
+pub struct ExampleSampling {
     /// Tasks in a prompt.
     pub examples: usize,
     /// How many of them are machine-made, once there are any.
     pub machine_examples: usize,
-    /// Whether a task that was shown n times has the (n + 1)th part of the weight of one that never was.
+    /// Whether tasks that were shown less often are more likely.
     pub favour_unused: bool,
-    /// ROUGE-L F1 above which two tasks are not shown together; 1 is any.
+    /// ROUGE-L F1 above which two tasks are not shown together; 1 allows any two.
     pub max_similarity: f64,
 }
 
-impl Choice {
+impl ExampleSampling {
+    /// # Errors
+    ///
+    /// Names the first field that is out of bounds.
     pub(super) fn check(&self) -> Result<(), String> {
         if self.examples < self.machine_examples {
             return Err(format!(
@@ -41,64 +45,64 @@ impl Choice {
     }
 }
 
-/// The tasks that prompts are made of, named by their position in the order of admission.
-pub trait Shelf {
-    /// How many there were when the prompt of `round` was due.
+/// The tasks that prompts may show, by their position in the order of admission.
+pub trait ExamplePool {
+    /// The number of tasks that the prompt of `round` may show.
     fn within(&self, round: u64) -> usize;
 
-    /// Whether a task is a seed or machine-made; nothing for one that is not to be shown.
+    /// The origin of a task; `None` for one that must not be shown.
     fn origin(&self, position: usize) -> Option<Origin>;
 
     /// ROUGE-L F1 of two tasks.
     fn similarity(&self, a: usize, b: usize) -> f64;
 }
 
-/// Deals out the tasks of round after round.
-pub struct Dealer {
-    choice: Choice,
+/// Samples the tasks of one round after another.
+pub struct ExampleSampler {
+    sampling: ExampleSampling,
     seed: u64,
-    /// Rounds before this one are over: they are dealt for the count only.
+    /// The first round of this run. Earlier ones are sampled only to count what they showed.
     first: u64,
-    /// The next round to deal.
+    /// The next round to sample.
     next: u64,
-    /// Positions that are in the decks or not to be shown.
+    /// How many tasks of the pool were looked at so far.
     known: usize,
-    seeds: Deck,
-    machine: Deck,
-    /// Dealt, and not fetched yet.
-    dealt: BTreeMap<u64, Vec<usize>>,
+    seeds: WeightedTasks,
+    machine: WeightedTasks,
+    /// Rounds that were sampled, and not asked for yet.
+    sampled: BTreeMap<u64, Vec<usize>>,
 }
 
-impl Dealer {
-    /// For a run with this seed whose first round is `first`.
-    pub fn new(choice: Choice, seed: u64, first: u64) -> Dealer {
-        Dealer {
-            choice,
+impl ExampleSampler {
+    /// Makes a sampler for a run with this seed that begins with the round `first`.
+    pub fn new(sampling: ExampleSampling, seed: u64, first: u64) -> ExampleSampler {
+        ExampleSampler {
+            sampling,
             seed,
             first,
             next: 0,
             known: 0,
-            seeds: Deck::default(),
-            machine: Deck::default(),
-            dealt: BTreeMap::new(),
+            seeds: WeightedTasks::default(),
+            machine: WeightedTasks::default(),
+            sampled: BTreeMap::new(),
         }
     }
 
-    /// The tasks of `round`, in the order of the prompt. Rounds may be fetched in any order, each once. Fewer than
-    /// asked for where there are not so many.
-    pub fn deal(&mut self, round: u64, shelf: &impl Shelf) -> Vec<usize> {
+    /// Returns the tasks of `round` in the order of the prompt, fewer than asked for if there are
+    /// not enough. Rounds may be asked for in any order, each once.
+    pub fn sample(&mut self, round: u64, pool: &impl ExamplePool) -> Vec<usize> {
         while self.next <= round {
-            let positions = self.deal_next(shelf);
+            let positions = self.sample_next(pool);
             if self.next > self.first {
-                self.dealt.insert(self.next - 1, positions);
+                self.sampled.insert(self.next - 1, positions);
             }
         }
-        self.dealt.remove(&round).unwrap_or_default()
+        self.sampled.remove(&round).unwrap_or_default()
     }
 
-    fn deal_next(&mut self, shelf: &impl Shelf) -> Vec<usize> {
-        for position in self.known..shelf.within(self.next) {
-            match shelf.origin(position) {
+    fn sample_next(&mut self, pool: &impl ExamplePool) -> Vec<usize> {
+        for position in self.known..pool.within(self.next) {
+            match pool.origin(position) {
                 Some(Origin::Seed) => self.seeds.push(position),
                 Some(Origin::Machine) => self.machine.push(position),
                 Some(Origin::Import) | None => {}
@@ -106,43 +110,48 @@ impl Dealer {
             self.known = position + 1;
         }
         let mut rng = RoundRng::new(self.seed, self.next);
-        let mut chosen = Vec::with_capacity(self.choice.examples);
-        let most = self.choice.max_similarity;
+        let mut chosen = Vec::with_capacity(self.sampling.examples);
+        let most = self.sampling.max_similarity;
         let fits = |position: usize, chosen: &[usize]| {
             most >= 1.0
                 || chosen
                     .iter()
-                    .all(|&other| shelf.similarity(position, other) <= most)
+                    .all(|&other| pool.similarity(position, other) <= most)
         };
-        let favour = self.choice.favour_unused;
-        self.machine
-            .deal(&mut rng, self.choice.machine_examples, favour, &mut chosen, fits);
-        let rest = self.choice.examples - chosen.len();
-        self.seeds.deal(&mut rng, rest, favour, &mut chosen, fits);
+        let favour = self.sampling.favour_unused;
+        self.machine.sample(
+            &mut rng,
+            self.sampling.machine_examples,
+            favour,
+            &mut chosen,
+            fits,
+        );
+        let rest = self.sampling.examples - chosen.len();
+        self.seeds.sample(&mut rng, rest, favour, &mut chosen, fits);
         rng.shuffle(&mut chosen);
         self.next += 1;
         chosen
     }
 }
 
-/// Tasks of one origin, drawn by weight.
+/// The tasks of one origin, with their weights.
 #[derive(Default)]
-struct Deck {
+struct WeightedTasks {
     positions: Vec<usize>,
     shown: Vec<u64>,
-    weights: Weights,
+    weights: PrefixSums,
 }
 
-impl Deck {
+impl WeightedTasks {
     fn push(&mut self, position: usize) {
         self.positions.push(position);
         self.shown.push(0);
         self.weights.push(WEIGHT);
     }
 
-    /// Draws `count` different tasks that fit to the chosen ones, and adds them. Where too few fit, those that were
-    /// passed over fill the places.
-    fn deal(
+    /// Draws `count` different tasks that fit the chosen ones, and adds them to `chosen`. If too
+    /// few fit, tasks that were passed over fill the remaining places.
+    fn sample(
         &mut self,
         rng: &mut RoundRng,
         count: usize,
@@ -158,43 +167,44 @@ impl Deck {
                 if total == 0 {
                     break 'places;
                 }
-                let card = self.weights.find(rng.below(total));
-                self.weights.set(card, 0);
-                if fits(self.positions[card], chosen) {
-                    drawn.push(card);
-                    chosen.push(self.positions[card]);
+                let i = self.weights.find(rng.below(total));
+                self.weights.set(i, 0);
+                if fits(self.positions[i], chosen) {
+                    drawn.push(i);
+                    chosen.push(self.positions[i]);
                     continue 'places;
                 }
-                passed_over.push(card);
+                passed_over.push(i);
             }
             break;
         }
         let missing = passed_over.len().min(count - drawn.len());
-        for card in passed_over.drain(..missing) {
-            drawn.push(card);
-            chosen.push(self.positions[card]);
+        for i in passed_over.drain(..missing) {
+            drawn.push(i);
+            chosen.push(self.positions[i]);
         }
-        for &card in &drawn {
-            self.shown[card] += 1;
+        for &i in &drawn {
+            self.shown[i] += 1;
         }
-        for card in drawn.into_iter().chain(passed_over) {
-            let shown = if favour_unused { self.shown[card] } else { 0 };
-            self.weights.set(card, (WEIGHT / (shown + 1)).max(1));
+        for i in drawn.into_iter().chain(passed_over) {
+            let shown = if favour_unused { self.shown[i] } else { 0 };
+            self.weights.set(i, (WEIGHT / (shown + 1)).max(1));
         }
     }
 }
 
-/// Weights whose prefix sums are quick to find and to change (Fenwick 1994, "A new data structure for cumulative
-/// frequency tables").
+/// Weights with their prefix sums, found and changed in logarithmic time (Fenwick 1994, "A new data
+/// structure for cumulative frequency tables").
 #[derive(Default)]
-struct Weights {
+struct PrefixSums {
     each: Vec<u64>,
-    /// Entry i, counted from 1, is the sum of as many weights up to its own as the lowest bit of i says.
+    /// Entry i, counted from 1, is the sum of the last k weights up to its own, where k is the
+    /// lowest set bit of i.
     sums: Vec<u64>,
     total: u64,
 }
 
-impl Weights {
+impl PrefixSums {
     fn total(&self) -> u64 {
         self.total
     }
@@ -222,7 +232,7 @@ impl Weights {
         }
     }
 
-    /// The index whose weight covers the point, counted from the first weight on; the point lies below the total.
+    /// The index of the weight that covers `point`, which is below the total.
     fn find(&self, mut point: u64) -> usize {
         let mut place = 0;
         let mut step = (self.sums.len() + 1).next_power_of_two();
@@ -242,13 +252,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Seeds first, then a machine-made task a round. Tasks whose numbers are equal modulo `kinds` are alike.
+    /// Seeds first, then one machine-made task per round. Tasks with equal numbers modulo `kinds`
+    /// are similar.
     struct Numbers {
         seeds: usize,
         kinds: usize,
     }
 
-    impl Shelf for Numbers {
+    impl ExamplePool for Numbers {
         fn within(&self, round: u64) -> usize {
             self.seeds + (round as usize).saturating_sub(4)
         }
@@ -270,7 +281,7 @@ mod tests {
         }
     }
 
-    const CHOICE: Choice = Choice {
+    const SAMPLING: ExampleSampling = ExampleSampling {
         examples: 8,
         machine_examples: 2,
         favour_unused: true,
@@ -279,41 +290,41 @@ mod tests {
 
     #[test]
     fn rounds_differ_and_repeat_wherever_a_run_starts() {
-        let shelf = Numbers { seeds: 50, kinds: 37 };
-        let mut whole = Dealer::new(CHOICE, 7, 0);
-        let dealt: Vec<Vec<usize>> = (0..60).map(|round| whole.deal(round, &shelf)).collect();
-        assert_ne!(dealt[3], dealt[4]);
-        for positions in &dealt[10..] {
+        let pool = Numbers { seeds: 50, kinds: 37 };
+        let mut whole = ExampleSampler::new(SAMPLING, 7, 0);
+        let sampled: Vec<Vec<usize>> = (0..60).map(|round| whole.sample(round, &pool)).collect();
+        assert_ne!(sampled[3], sampled[4]);
+        for positions in &sampled[10..] {
             assert_eq!(positions.len(), 8);
             assert_eq!(positions.iter().filter(|&&p| p >= 50).count(), 2);
             let kinds: std::collections::HashSet<_> = positions.iter().map(|p| p % 37).collect();
             assert_eq!(kinds.len(), 8, "alike: {positions:?}");
         }
-        let mut resumed = Dealer::new(CHOICE, 7, 40);
+        let mut resumed = ExampleSampler::new(SAMPLING, 7, 40);
         for round in [43, 40, 42, 41, 44] {
-            assert_eq!(resumed.deal(round, &shelf), dealt[round as usize]);
+            assert_eq!(resumed.sample(round, &pool), sampled[round as usize]);
         }
-        assert_ne!(Dealer::new(CHOICE, 8, 0).deal(0, &shelf), dealt[0]);
+        assert_ne!(ExampleSampler::new(SAMPLING, 8, 0).sample(0, &pool), sampled[0]);
     }
 
     #[test]
     fn everything_gets_its_turn_and_what_is_new_catches_up() {
-        let shelf = Numbers {
+        let pool = Numbers {
             seeds: 40,
             kinds: 1000,
         };
         let counts = |favour_unused| {
-            let mut dealer = Dealer::new(
-                Choice {
+            let mut sampler = ExampleSampler::new(
+                ExampleSampling {
                     favour_unused,
-                    ..CHOICE
+                    ..SAMPLING
                 },
                 1,
                 0,
             );
             let mut counts = vec![0u32; 240];
             for round in 0..200 {
-                for position in dealer.deal(round, &shelf) {
+                for position in sampler.sample(round, &pool) {
                     counts[position] += 1;
                 }
             }
@@ -321,7 +332,8 @@ mod tests {
         };
         let spread = |counts: &[u32]| counts.iter().max().unwrap() - counts.iter().min().unwrap();
         let (favoured, even) = (counts(true), counts(false));
-        // 30 expected of each seed. Left to chance they spread by some 20; weights halve that.
+        // Each seed is expected 30 times. By chance, the counts spread by some 20; weights halve
+        // that.
         assert!(
             spread(&favoured[..40]) * 3 < spread(&even[..40]) * 2,
             "{favoured:?} {even:?}"
@@ -337,13 +349,13 @@ mod tests {
 
     #[test]
     fn few_tasks_are_all_shown_even_if_alike() {
-        let shelf = Numbers { seeds: 5, kinds: 1 };
-        let mut shown = Dealer::new(CHOICE, 1, 0).deal(0, &shelf);
+        let pool = Numbers { seeds: 5, kinds: 1 };
+        let mut shown = ExampleSampler::new(SAMPLING, 1, 0).sample(0, &pool);
         shown.sort();
         assert_eq!(shown, [0, 1, 2, 3, 4]);
         assert!(
-            Dealer::new(CHOICE, 1, 0)
-                .deal(0, &Numbers { seeds: 0, kinds: 1 })
+            ExampleSampler::new(SAMPLING, 1, 0)
+                .sample(0, &Numbers { seeds: 0, kinds: 1 })
                 .is_empty()
         );
     }
@@ -354,7 +366,7 @@ mod tests {
             first in prop::collection::vec(0u64..9, 1..40),
             changes in prop::collection::vec((0usize..40, 0u64..9), 0..40),
         ) {
-            let mut weights = Weights::default();
+            let mut weights = PrefixSums::default();
             first.iter().for_each(|&weight| weights.push(weight));
             let mut list = first;
             for (index, weight) in changes {

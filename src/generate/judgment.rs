@@ -1,5 +1,5 @@
-//! What a judge answers: a score from 1 to 5, and why. Only the continuation is read, never what was shown, and a score
-//! that is not plainly there is not guessed.
+//! Parses a judge's answer: a score from 1 to 5, and a reason. Only the continuation is read, never
+//! the prompt, and an unclear score is not guessed.
 
 use crate::backend::FinishReason;
 use regex::Regex;
@@ -8,44 +8,49 @@ use std::sync::LazyLock;
 /// Characters of a reason that are kept.
 const LONGEST_REASON: usize = 2000;
 
-/// A judgment as it was read.
+/// A parsed answer of a judge.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Judged {
-    /// 1 to 5.
+pub struct ParsedJudgment {
+    /// From 1 to 5.
     pub score: u8,
-    /// On one line; may be empty.
+    /// The reason on one line; may be empty.
     pub reason: String,
 }
 
-/// The score's label, where the model repeats it, with what Markdown puts around it; then a number.
+/// The label of the score, if the model repeats it, with Markdown around it; then a number.
 static START: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r#"^(?i:[\s*_#>`"']*(?:score[\s*_`]*[:=]?[\s*_`]*)?)([0-9]+(?:[.,][0-9]+)?)"#)
         .expect("a fixed pattern")
 });
 
-/// The scale behind a score.
+/// The scale after a score, such as `/5`.
 static SCALE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"^[ *_]*(?i:/|out of)[ *_]*([0-9]+(?:[.,][0-9]+)?)").expect("a fixed pattern")
 });
 
-/// What may stand behind a score on its line: nothing, the reason with its label, or a sign and words without a number.
+/// The rest of a score's line: nothing, the reason with its label, or a sign and words without a
+/// number.
 static REST: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r#"^(?:[\s*_.,;:!)\]`"'…–—-]*(?:(?i:reason)\b.*)?|\s*[.,;:)–—-][^0-9]*)$"#)
         .expect("a fixed pattern")
 });
 
-/// What is before the text of a reason.
+/// Signs and the label before the text of a reason.
 static BEFORE_REASON: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"^[\s*_.,;:!)\]`…–—-]*(?i:reason(?:ing)?[\s*_`]*[:=][\s*_`]*)?").expect("a fixed pattern")
 });
 
-/// A line that begins something else.
+/// A line that ends the reason: a blank one, or one with a label.
 static NEXT_LABEL: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"\n\s*(?:\n|(?i:score|instruction|input|answer)\s*:)").expect("a fixed pattern")
 });
 
-/// Reads a continuation of [`crate::prompt::judge::prompt`]. The error says what is wrong with it.
-pub fn read(text: &str, finish: FinishReason) -> Result<Judged, String> {
+/// Parses a continuation of [`crate::prompt::judge::prompt`].
+///
+/// # Errors
+///
+/// Says why there is no clear score.
+pub fn read(text: &str, finish: FinishReason) -> Result<ParsedJudgment, String> {
     let shown = || {
         let line = text.trim().lines().next().unwrap_or_default();
         match line.char_indices().nth(80) {
@@ -78,7 +83,7 @@ pub fn read(text: &str, finish: FinishReason) -> Result<Judged, String> {
         "1" | "2" | "3" | "4" | "5" => number.as_bytes()[0] - b'0',
         _ => return Err(format!("{number} is no whole score from 1 to 5: {}", shown())),
     };
-    Ok(Judged {
+    Ok(ParsedJudgment {
         score,
         reason: reason(rest),
     })
@@ -98,7 +103,7 @@ mod tests {
     use crate::prompt::judge::{REASON, SCORE};
 
     fn judged(text: &str) -> Result<(u8, String), String> {
-        read(text, FinishReason::Stop).map(|judged| (judged.score, judged.reason))
+        read(text, FinishReason::Stop).map(|parsed| (parsed.score, parsed.reason))
     }
 
     #[test]

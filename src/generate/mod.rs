@@ -1,16 +1,17 @@
-//! What to ask a model for, and what its answers say. Nothing here talks to a model, the filter or the store; the
-//! arrows between them are drawn in [`crate::pipeline`].
+//! Decides what to ask a model for, and parses its responses. Nothing here talks to a model, the
+//! filter or the store; [`crate::pipeline`] connects them.
 //!
 //! - [`recipe`]: the recipes with the published constants.
 //! - [`round`]: the random numbers of a round, as a function of seed and round number.
-//! - [`examples`]: which tasks a round is prompted with.
-//! - [`evolution`]: which rounds rewrite a task, which task, and how.
-//! - [`topics`]: what the tasks of a round shall have to do with.
-//! - [`parse`]: answers of Self-Instruct's stages into candidates, losing nothing.
-//! - [`alpaca`]: the same for lists of complete tasks.
-//! - [`judgment`]: scores out of the answers of a judge.
+//! - [`examples`]: samples the tasks that a prompt shows.
+//! - [`evolution`]: decides which rounds rewrite a task, which task, and by which operator.
+//! - [`topics`]: the topic of each round.
+//! - [`parse`]: parses responses of Self-Instruct's stages into candidates, without losing text.
+//! - [`alpaca`]: does the same with lists of complete tasks.
+//! - [`judgment`]: parses a judge's scores.
 
 pub mod alpaca;
+mod bounds;
 pub mod evolution;
 pub mod examples;
 pub mod judgment;

@@ -1,52 +1,53 @@
-//! Answers into candidates. The parsers lose nothing: every piece of an answer becomes a candidate, and what cannot
-//! be read becomes one with a fault and its text.
+//! Parses responses into candidates. No text is lost: every part of a response becomes a candidate,
+//! and a part that cannot be parsed becomes one with a fault.
 
 use crate::backend::FinishReason;
-use crate::prompt::few_shot::{INPUT, LABEL, OUTPUT};
-use crate::task::Instance;
+use crate::prompt::self_instruct::{INPUT, LABEL, OUTPUT};
+use crate::task::{Instance, Reason};
 
-/// Why a piece of an answer cannot be used, whatever it says.
+/// Why a part of a response cannot be used, whatever it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The answer was cut off by its token limit inside this piece.
+    /// The token limit cut the response off inside this part.
     Truncated,
-    /// It does not have the form that was asked for.
+    /// It does not have the form that the prompt asked for.
     Unparsed,
 }
 
 impl Fault {
-    /// The reason code in the store.
-    pub fn reason(self) -> &'static str {
+    /// The reason of the candidate's rejection.
+    pub fn reason(self) -> Reason {
         match self {
-            Fault::Truncated => "truncated",
-            Fault::Unparsed => "unparsed",
+            Fault::Truncated => Reason::Truncated,
+            Fault::Unparsed => Reason::Unparsed,
         }
     }
 }
 
-/// An instruction of a stage-1 answer.
+/// An instruction of a stage-1 response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParsedInstruction {
-    /// Without its number, trimmed.
+    /// The text without its number, trimmed.
     pub text: String,
-    /// What is wrong with the form.
+    /// Why it cannot be used.
     pub fault: Option<Fault>,
 }
 
-/// An instance of a stage-3 answer.
+/// An instance of a stage-3 response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParsedInstance {
-    /// Input and output, trimmed. What cannot be read is kept as the output.
+    /// Input and output, trimmed. Text that cannot be parsed is kept as the output.
     pub instance: Instance,
-    /// What is wrong with the form.
+    /// Why it cannot be used.
     pub fault: Option<Fault>,
 }
 
-/// Reads the continuation of a numbered list whose first item has the number `first`.
+/// Parses the continuation of a numbered list whose first item has the number `first`.
 ///
-/// A new item starts where a line starts with a number that follows the last one (a few may be skipped) and a `.` or
-/// `)`; any other number is text. Whatever the model writes after a blank line is no longer the list. A model that was asked in
-/// a chat may begin with the number that the text ended with, or count from 1 again.
+/// A new item starts at a line with a number after the last one (up to two may be skipped) and a
+/// `.` or `)`. Any other number is text. Text after the last item, such as after a blank line,
+/// makes that item unparsed. A chat model may begin with the number that the prompt ended with, or
+/// count from 1 again.
 pub fn instructions(answer: &str, finish: FinishReason, first: usize) -> Vec<ParsedInstruction> {
     let mut items: Vec<String> = vec![String::new()];
     let mut last = first;
@@ -78,14 +79,14 @@ pub fn instructions(answer: &str, finish: FinishReason, first: usize) -> Vec<Par
         let fault = if i + 1 == count && finish == FinishReason::Length {
             Some(Fault::Truncated)
         } else if text.contains('\n') {
-            // An instruction of a list takes one line; more is the model talking about something else.
+            // An instruction takes one line. With more, the model talks about something else.
             Some(Fault::Unparsed)
         } else {
             None
         };
         ParsedInstruction { text, fault }
     });
-    // A list that stops at the stop string of the number after the last ends with an empty item: not a candidate.
+    // The stop string of the next number leaves an empty item at the end, which is no candidate.
     items.filter(|item| !item.text.is_empty()).collect()
 }
 
@@ -97,8 +98,8 @@ fn numbered(line: &str) -> Option<(usize, &str)> {
     Some((line[..digits].parse().ok()?, rest))
 }
 
-/// Reads a rewritten task. A label that the model repeats is form; more than one line is the model talking about
-/// something else. There is always one, if only an empty one that is unparsed: it was asked for.
+/// Parses a rewritten task. The model may repeat the label. With more than one line, it talks about
+/// something else. An empty response gives an empty candidate that is unparsed.
 pub fn evolved(answer: &str, finish: FinishReason, label: &str) -> ParsedInstruction {
     let text = answer.trim();
     let text = text.strip_prefix(label).unwrap_or(text).trim().to_string();
@@ -112,7 +113,7 @@ pub fn evolved(answer: &str, finish: FinishReason, label: &str) -> ParsedInstruc
     ParsedInstruction { text, fault }
 }
 
-/// Reads the answer to a question; `None` when it says neither yes nor no.
+/// Parses the answer to a question; `None` if it is neither yes nor no.
 pub fn yes_or_no(answer: &str) -> Option<bool> {
     let word: String = answer.trim().chars().take_while(|c| c.is_alphabetic()).collect();
     match word.to_lowercase().as_str() {
@@ -122,7 +123,7 @@ pub fn yes_or_no(answer: &str) -> Option<bool> {
     }
 }
 
-/// Reads an input-first answer: `Input:` (where there is one) and `Output:`, once or several times.
+/// Parses an input-first response: an optional `Input:` and an `Output:`, once or several times.
 pub fn input_first(answer: &str, finish: FinishReason) -> Vec<ParsedInstance> {
     let (before, parts) = parts(answer, &[INPUT, OUTPUT]);
     let mut found = Vec::new();
@@ -132,18 +133,18 @@ pub fn input_first(answer: &str, finish: FinishReason) -> Vec<ParsedInstance> {
     let mut input: Option<String> = None;
     for (marker, text) in parts {
         match (marker, input.take(), found.last_mut()) {
-            // Two inputs on end: the first has no output.
+            // Two inputs in a row: the first has no output.
             (INPUT, before, _) => {
                 found.extend(before.map(unparsed));
                 input = Some(text);
             }
-            // Two outputs on end are two answers, or one that says "Output:".
+            // Two outputs in a row are two answers, or one that contains "Output:".
             (_, None, Some(last)) if last.fault.is_none() => {
                 last.instance.output.push_str(&format!("\n{OUTPUT} {text}"));
                 last.fault = Some(Fault::Unparsed);
             }
             (_, before, _) => {
-                // Placeholders for "no input" are in the answers of models that saw Alpaca's data.
+                // Models that were trained on Alpaca's data write placeholders for "no input".
                 let input = before.filter(|text| !is_no_input(text)).unwrap_or_default();
                 found.push(ParsedInstance {
                     instance: Instance { input, output: text },
@@ -157,7 +158,7 @@ pub fn input_first(answer: &str, finish: FinishReason) -> Vec<ParsedInstance> {
     found
 }
 
-/// Reads the continuation of `Class label:`: a label and its `Input:`, once or several times.
+/// Parses the continuation of `Class label:`: a label and its `Input:`, once or several times.
 pub fn output_first(answer: &str, finish: FinishReason) -> Vec<ParsedInstance> {
     let (_, parts) = parts(&format!("{LABEL}{answer}"), &[LABEL, INPUT]);
     let mut found = Vec::new();
@@ -180,7 +181,8 @@ pub fn output_first(answer: &str, finish: FinishReason) -> Vec<ParsedInstance> {
     found
 }
 
-/// Cuts a text at the lines that start with a marker: what stands before the first, then each marker with its text.
+/// Splits a text at the lines that start with a marker. Returns the text before the first marker,
+/// then each marker with its text.
 fn parts<'m>(text: &str, markers: &[&'m str]) -> (String, Vec<(&'m str, String)>) {
     let mut before = String::new();
     let mut parts: Vec<(&str, String)> = Vec::new();
@@ -222,7 +224,7 @@ fn mark_truncated(found: &mut [ParsedInstance], finish: FinishReason) {
     }
 }
 
-/// The spellings of "no input" that stand where an input would.
+/// Whether a text is a placeholder for "no input".
 pub(super) fn is_no_input(text: &str) -> bool {
     let text: String = text
         .chars()
@@ -408,7 +410,7 @@ mod tests {
         assert_eq!(yes_or_no(""), None);
     }
 
-    /// Letters and digits of a text, which no parser may lose or invent.
+    /// The letters and digits of a text. No parser may lose or add any.
     fn content(text: &str) -> String {
         text.chars().filter(|c| c.is_alphanumeric()).collect()
     }
@@ -432,7 +434,7 @@ mod tests {
             instructions(&answer, Length, 9);
             input_first(&answer, Length);
             output_first(&answer, Length);
-            // Nothing of it is lost, whatever it says.
+            // No text is lost.
             prop_assert_eq!(evolved(&answer, Stop, HARDER).text, answer.trim());
         }
     }

@@ -1,5 +1,5 @@
-//! The random numbers of a round. They are a function of the run's seed and the round's number, never of time or
-//! threads, so that a run that was cut off goes on as if it had not been.
+//! The random numbers of a round: a function of the run's seed and the round's number, never of
+//! time or threads. So an interrupted run continues as if it had not been interrupted.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -9,32 +9,32 @@ use sha2::{Digest, Sha256};
 pub struct RoundRng(ChaCha8Rng);
 
 impl RoundRng {
-    /// The numbers of round `round` in a run with this seed.
+    /// The numbers of a round in a run with this seed.
     pub fn new(seed: u64, round: u64) -> Self {
         let digest = Sha256::digest(format!("ewe round {seed} {round}"));
         RoundRng(ChaCha8Rng::from_seed(digest.into()))
     }
 
-    /// The numbers by which round `round` rewrites a task, or does not. They are others than those by which it would
-    /// deal tasks, so that one does not follow from the other.
+    /// The numbers that decide whether and how a round rewrites a task. They are independent of
+    /// [`RoundRng::new`], which samples the tasks of the prompt.
     pub(super) fn for_evolution(seed: u64, round: u64) -> Self {
         let digest = Sha256::digest(format!("ewe evolution {seed} {round}"));
         RoundRng(ChaCha8Rng::from_seed(digest.into()))
     }
 
-    /// True with this probability; 0 is never, 1 always.
-    pub(super) fn is_below(&mut self, part: f64) -> bool {
-        // 53 bits are what a number in [0, 1) can hold exactly.
+    /// Returns true with this probability: never with 0, always with 1.
+    pub(super) fn is_below(&mut self, probability: f64) -> bool {
+        // A double in [0, 1) has 53 bits of precision.
         let point = (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-        point < part
+        point < probability
     }
 
-    /// A number below `bound`, evenly distributed to within 2⁻⁶⁴·`bound`.
+    /// Returns a number below `bound`, uniform to within 2⁻⁶⁴·`bound`.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.0.next_u64()) * u128::from(bound)) >> 64) as u64
     }
 
-    /// Puts the items in random order.
+    /// Puts items in random order.
     pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             items.swap(i, self.below(i as u64 + 1) as usize);
@@ -42,7 +42,7 @@ impl RoundRng {
     }
 }
 
-/// The sampling seed of one request: below 2³¹, since endpoints disagree on how large one may be.
+/// The sampling seed of a request. It is below 2³¹, since endpoints disagree on the largest one.
 pub fn request_seed(seed: u64, round: u64, stage: &str, ordinal: usize) -> u64 {
     let digest = Sha256::digest(format!("ewe request {seed} {round} {stage} {ordinal}"));
     u64::from_le_bytes(digest[..8].try_into().expect("a digest has 32 bytes")) >> 33
@@ -74,7 +74,7 @@ mod tests {
             rng.shuffle(&mut items);
             *counts.entry(items).or_insert(0) += 1;
         }
-        // 1000 expected of each; six standard deviations are about 173.
+        // Each is expected 1000 times; six standard deviations are about 173.
         assert_eq!(counts.len(), 6);
         assert!(
             counts.values().all(|count| (827..1173).contains(count)),

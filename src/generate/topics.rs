@@ -1,23 +1,23 @@
-//! Topics or personas: what the tasks of a round shall have to do with, so that the model looks where the seeds do not.
+//! Topics or personas for the tasks of a round, so that the model covers what the seeds do not.
 
 use crate::settings_file;
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 
-/// Bytes of a file of topics: published collections of personas have some ten million.
+/// Bytes of a file of topics, at most. Published collections of personas have some ten million.
 const LONGEST: u64 = 256 << 20;
 
-/// Topics in the order of the file; none is no topic for any round.
+/// Topics in the order of the file. Without any, no round has a topic.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(transparent)]
 pub struct Topics(Vec<String>);
 
 impl Topics {
-    /// Reads a file with one topic or persona a line. Empty lines are no topics.
+    /// Reads a file with one topic or persona per line. Empty lines are skipped.
     ///
     /// # Errors
     ///
-    /// Names the file, and the line that is not UTF-8; a file without a topic is an error.
+    /// Names the file, and a line that is not UTF-8. A file without topics is an error.
     pub fn read(path: &Path) -> Result<Topics> {
         let name = path.display();
         let bytes =
@@ -30,7 +30,7 @@ impl Topics {
                     i + 1
                 );
             };
-            // A byte order mark is no part of the first topic.
+            // A byte order mark is not part of the first topic.
             let topic = line.trim_start_matches('\u{feff}').trim();
             if !topic.is_empty() {
                 topics.push(topic.to_string());
@@ -42,7 +42,7 @@ impl Topics {
         Ok(Topics(topics))
     }
 
-    /// The topic of a round: they take turns, so that each comes up as often as any other.
+    /// The topic of a round. Topics take turns, so that all occur equally often.
     pub fn of(&self, round: u64) -> Option<&str> {
         let count = self.0.len() as u64;
         (count > 0).then(|| self.0[(round % count) as usize].as_str())

@@ -1,26 +1,28 @@
-//! Conversations: one question, one answer, and a system message before them. Of `messages` in OpenAI's form, of ShareGPT's
-//! `conversations`, of LIMA's lists of texts, and of the dialogues of hh-rlhf, which are one text.
+//! Conversations of one question and one answer, with a system message before them or without one:
+//! OpenAI's `messages`, ShareGPT's `conversations`, LIMA's lists of strings, and hh-rlhf's
+//! dialogues, which are one string.
+
+pub(super) mod parts;
 
 use super::{
+    Format, Need,
     extra::Extra,
-    fields::{Fields, Json},
-    format::Format,
-    parse::Need,
-    parts,
+    json::{Fields, Json},
 };
+use parts::MessageContent;
 
-/// What a conversation says.
+/// A conversation as question and answer.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Exchange {
     pub(super) system: Option<String>,
     pub(super) user: String,
-    /// None where nobody answers yet.
+    /// None if the user spoke last.
     pub(super) assistant: Option<String>,
-    /// Of each message what else it says.
+    /// The other fields of each message.
     pub(super) rest: Vec<Extra>,
 }
 
-/// Who speaks.
+/// The speaker of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Speaker {
     System,
@@ -29,7 +31,8 @@ enum Speaker {
     Tool,
 }
 
-struct Message {
+/// A message of any dialect.
+struct DialectMessage {
     role: String,
     speaker: Speaker,
     content: String,
@@ -37,31 +40,31 @@ struct Message {
     rest: Extra,
 }
 
-/// More than so many speakers are not named in a message.
+/// How many speakers an error names at most.
 const NAMED: usize = 6;
 
-/// Before what each speaker says in a dialogue that is one text.
+/// The labels of the speakers in a dialogue that is one string.
 const HUMAN: &str = "\n\nHuman:";
 const ASSISTANT: &str = "\n\nAssistant:";
 
-/// The exchange that a list of messages is, or of texts that user and assistant say in turn.
+/// Reads a list of messages, or of strings that user and assistant say in turn.
 pub(super) fn exchange(messages: &[Json<'_>]) -> Result<Exchange, String> {
     let is_text = |message: &Json<'_>| message.kind() == "a string";
     let in_turn = messages.iter().all(is_text);
     let speakers = [("user", Speaker::User), ("assistant", Speaker::Assistant)];
-    let messages: Result<Vec<Message>, String> = match in_turn {
+    let messages: Result<Vec<DialectMessage>, String> = match in_turn {
         true => speakers
             .into_iter()
             .cycle()
             .zip(messages)
-            .map(|((role, speaker), text)| Ok(Message::new(role, speaker, text.text()?)))
+            .map(|((role, speaker), text)| Ok(DialectMessage::new(role, speaker, text.text()?)))
             .collect(),
         false => messages.iter().copied().map(message).collect(),
     };
     exchanged(messages?)
 }
 
-/// The exchange that a dialogue of one text is, as in hh-rlhf; none where it is another text.
+/// Reads a dialogue that is one string, as in hh-rlhf. Returns `None` for any other string.
 pub(super) fn exchange_in_text(text: &str) -> Option<Result<Exchange, String>> {
     if !is_dialogue(text) {
         return None;
@@ -76,19 +79,19 @@ pub(super) fn exchange_in_text(text: &str) -> Option<Result<Exchange, String>> {
     let message = |((start, sign), end): (&(usize, &str), usize)| {
         let said = text[start + sign.len()..end].trim().to_owned();
         match *sign {
-            HUMAN => Message::new("Human", Speaker::User, said),
-            _ => Message::new("Assistant", Speaker::Assistant, said),
+            HUMAN => DialectMessage::new("Human", Speaker::User, said),
+            _ => DialectMessage::new("Assistant", Speaker::Assistant, said),
         }
     };
     Some(exchanged(places.iter().zip(ends).map(message).collect()))
 }
 
-/// Whether a text is a whole dialogue.
+/// Whether a string is a whole dialogue.
 pub(super) fn is_dialogue(text: &str) -> bool {
     text.trim_start().starts_with(HUMAN.trim_start()) && text.contains(ASSISTANT)
 }
 
-/// Whether an object is a message of a conversation, and no row.
+/// Whether an object is a message of a conversation rather than a row.
 pub(super) fn is_message(json: &[u8]) -> bool {
     let Some(fields) = std::str::from_utf8(json).ok().and_then(Fields::of) else {
         return false;
@@ -103,7 +106,7 @@ pub(super) fn is_message(json: &[u8]) -> bool {
     speaks && says && Format::of(&fields, Need::Prompt).is_none()
 }
 
-/// Whether a user speaks in a list of messages.
+/// Whether a list of messages has one by the user.
 pub(super) fn asks(messages: Json<'_>) -> bool {
     let messages = messages.elements().unwrap_or_default();
     messages
@@ -112,7 +115,7 @@ pub(super) fn asks(messages: Json<'_>) -> bool {
         .any(|message| message.speaker == Speaker::User)
 }
 
-/// Whether an array is a conversation, of messages or of texts.
+/// Whether an array is a conversation, of messages or of strings.
 pub(super) fn is_list(json: &[u8]) -> bool {
     let elements = std::str::from_utf8(json)
         .ok()
@@ -126,10 +129,10 @@ pub(super) fn is_list(json: &[u8]) -> bool {
     })
 }
 
-impl Message {
-    /// One that says nothing but this.
-    fn new(role: &str, speaker: Speaker, content: String) -> Message {
-        Message {
+impl DialectMessage {
+    /// A message without other fields.
+    fn new(role: &str, speaker: Speaker, content: String) -> DialectMessage {
+        DialectMessage {
             role: role.to_owned(),
             speaker,
             content,
@@ -139,7 +142,8 @@ impl Message {
     }
 }
 
-fn exchanged(messages: Vec<Message>) -> Result<Exchange, String> {
+/// Checks that the messages are one question and at most one answer.
+fn exchanged(messages: Vec<DialectMessage>) -> Result<Exchange, String> {
     let speakers: Vec<Speaker> = messages.iter().map(|message| message.speaker).collect();
     let (system, rest) = match &speakers[..] {
         [Speaker::System, rest @ ..] => (true, rest),
@@ -172,7 +176,8 @@ fn exchanged(messages: Vec<Message>) -> Result<Exchange, String> {
     Ok(exchange)
 }
 
-fn unusable(messages: &[Message]) -> String {
+/// Says which speakers a conversation has that cannot be a task.
+fn unusable(messages: &[DialectMessage]) -> String {
     let mut roles: Vec<&str> = messages
         .iter()
         .take(NAMED)
@@ -191,7 +196,8 @@ fn unusable(messages: &[Message]) -> String {
     )
 }
 
-fn message(value: Json<'_>) -> Result<Message, String> {
+/// Reads a message of any dialect.
+fn message(value: Json<'_>) -> Result<DialectMessage, String> {
     let mut fields =
         Fields::of(value.get()).ok_or_else(|| format!("a message is {}, not an object", value.kind()))?;
     let first =
@@ -210,16 +216,16 @@ fn message(value: Json<'_>) -> Result<Message, String> {
         .find(|name| fields.get(name).is_some());
     let content = match name {
         Some(name) => parts::content(&mut fields, name)?,
-        None if calls_tools => parts::Content::default(),
+        None if calls_tools => MessageContent::default(),
         None => return Err("the field `content` is missing".into()),
     };
-    let mut rest = fields.rest();
+    let mut rest = Extra::rest_of(fields);
     if let Some(reasoning) = &content.reasoning
         && rest.get("reasoning_content").is_none()
     {
         rest.push_text("reasoning_content", reasoning);
     }
-    Ok(Message {
+    Ok(DialectMessage {
         role,
         speaker,
         content: content.text,
@@ -228,7 +234,7 @@ fn message(value: Json<'_>) -> Result<Message, String> {
     })
 }
 
-/// The words in use for who speaks.
+/// Reads a role, by any of the names in use.
 fn speaker(role: &str) -> Option<Speaker> {
     Some(match role.to_ascii_lowercase().as_str() {
         "system" | "developer" => Speaker::System,
@@ -321,7 +327,7 @@ mod tests {
                 "{parts}"
             );
         }
-        // What says more than its text stays whole.
+        // A part with other fields is kept whole.
         let exchange = of(
             r#"[{"role": "user", "content": "q"}, {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": "x"}, "a"]}]"#,
         )

@@ -1,17 +1,19 @@
-//! What a row says beyond its task: fields that no part of ewe reads, kept as they stand in the file.
+//! Fields of a row that no task has a place for, kept as the file has them.
+
+use std::collections::HashSet;
 
 use serde::{Serialize, Serializer, ser::Error};
 
-use super::fields::{Fields, Json};
+use super::json::{Fields, Json};
 
-/// How deep JSON may nest in SQLite, the object that the fields make included.
+/// How deep JSON may nest in SQLite, counting the object that these fields make up.
 pub(super) const DEEPEST: usize = 1000;
 
-/// The fields of a row that were not used to make its task, in the order of the file.
+/// The fields of a row that its task does not use, in the order of the file.
 ///
-/// It is the row less what was read of it: of `{"messages": [{"role": …, "content": …, "name": "Ann"}, …], "id": 7}` there
-/// remains `{"messages": [{"name": "Ann"}, {}], "id": 7}`. Values are JSON text, never parsed, so that a number of 30 digits
-/// keeps them all. A field that is null says nothing and is not kept.
+/// Of `{"messages": [{"role": …, "content": …, "name": "Ann"}, …], "id": 7}`, `{"messages":
+/// [{"name": "Ann"}, {}], "id": 7}` is left. Values are JSON text and never parsed, so that a
+/// number of 30 digits keeps them all. Fields that are null are not kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extra {
     /// Names, and values as JSON.
@@ -19,35 +21,49 @@ pub struct Extra {
 }
 
 impl Extra {
-    /// The fields of a JSON object, if the text is one; the last of several with one name counts, as in Python.
+    /// Reads a JSON object, if the text is one. The last of several fields with one name counts, as
+    /// in Python.
     pub fn parse(json: &str) -> Option<Extra> {
-        Fields::of(json).map(Fields::rest)
+        Fields::of(json).map(Extra::rest_of)
     }
 
-    /// Whether nothing is left.
+    /// Keeps the fields of a row that were not taken.
+    pub(super) fn rest_of(fields: Fields<'_>) -> Extra {
+        let mut extra = Extra::default();
+        let mut seen = HashSet::new();
+        for (name, value) in fields.remaining().iter().rev() {
+            if seen.insert(name.as_ref()) {
+                extra.push(name.as_ref(), *value);
+            }
+        }
+        extra.fields.reverse();
+        extra
+    }
+
+    /// Whether there is no field.
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()
     }
 
-    /// The names of the fields.
+    /// Returns the names of the fields.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|(name, _)| name.as_str())
     }
 
-    /// The fields, their values as JSON text.
+    /// Returns names and values, the values as JSON text.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
         self.fields
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// The value of a field, as JSON text.
+    /// Returns the value of a field as JSON text.
     pub fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.fields.iter().find(|(field, _)| field == name)?;
         Some(value)
     }
 
-    /// The elements of a field that is a list of objects, such as what is left of `messages`.
+    /// Returns the elements of a field that is a list of objects, such as the rest of `messages`.
     pub fn list(&self, name: &str) -> Option<Vec<Extra>> {
         let elements = Json::of(self.get(name)?)?.elements()?;
         elements
@@ -56,14 +72,14 @@ impl Extra {
             .collect()
     }
 
-    /// Takes such a field out.
+    /// Removes such a field and returns its elements.
     pub(super) fn take_list(&mut self, name: &str) -> Option<Vec<Extra>> {
         let list = self.list(name)?;
         self.fields.retain(|(field, _)| field != name);
         Some(list)
     }
 
-    /// The same under other names, where `name` gives one.
+    /// Renames the fields for which `name` returns another name.
     pub(super) fn renamed(mut self, name: impl Fn(&str) -> Option<String>) -> Extra {
         for (field, _) in &mut self.fields {
             if let Some(other) = name(field) {
@@ -73,20 +89,20 @@ impl Extra {
         self
     }
 
-    /// Adds a field that is not among them yet. Null is not added.
+    /// Adds a field of a new name, unless it is null.
     pub(super) fn push(&mut self, name: impl Into<String>, value: Json<'_>) {
         if !value.is_null() {
             self.fields.push((name.into(), value.get().to_owned()));
         }
     }
 
-    /// Adds a field that is a text.
+    /// Adds a field that is a string.
     pub(super) fn push_text(&mut self, name: impl Into<String>, text: &str) {
         let text = serde_json::to_string(text).expect("a text is JSON");
         self.fields.push((name.into(), text));
     }
 
-    /// Adds what is left of a list of objects, unless nothing is.
+    /// Adds a list of objects as one field, unless all of them are empty.
     pub(super) fn push_list(&mut self, name: impl Into<String>, list: &[Extra]) {
         if !list.iter().all(Extra::is_empty) {
             let list: Vec<String> = list.iter().map(Extra::to_json).collect();
@@ -94,7 +110,7 @@ impl Extra {
         }
     }
 
-    /// Puts the fields of another row before these.
+    /// Inserts other fields before these.
     pub(super) fn put_before(&mut self, mut first: Extra) {
         if !first.is_empty() {
             first.fields.append(&mut self.fields);
@@ -102,12 +118,7 @@ impl Extra {
         }
     }
 
-    /// The other way round.
-    pub(super) fn reverse(&mut self) {
-        self.fields.reverse();
-    }
-
-    /// As one JSON object.
+    /// Returns the fields as one JSON object.
     pub fn to_json(&self) -> String {
         let mut json = String::from("{");
         for (name, value) in &self.fields {
@@ -122,20 +133,20 @@ impl Extra {
         json
     }
 
-    /// The first field that SQLite would not take as JSON, since it nests too deep.
+    /// Returns the first field that nests too deep for SQLite's JSON functions.
     pub(super) fn too_deep(&self) -> Option<&str> {
         let mut fields = self.fields.iter();
         let (name, _) = fields.find(|(_, value)| depth(value) >= DEEPEST)?;
         Some(name)
     }
 
-    /// As one JSON object, or none where there is no field.
+    /// Returns the fields as one JSON object for a database column, or `None` if there is no field.
     pub fn to_column(&self) -> Option<String> {
         (!self.is_empty()).then(|| self.to_json())
     }
 }
 
-/// How many arrays and objects a value of JSON has one within the other.
+/// Returns how deep arrays and objects nest in a JSON value.
 fn depth(json: &str) -> usize {
     let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
     for byte in json.bytes() {
@@ -154,7 +165,7 @@ fn depth(json: &str) -> usize {
     deepest
 }
 
-/// As any JSON value is, and so with the digits of a double only; [`Extra::to_json`] keeps them all.
+/// Serializes like any JSON value, so numbers become doubles. [`Extra::to_json`] keeps all digits.
 impl Serialize for Extra {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let value: serde_json::Value = serde_json::from_str(&self.to_json()).map_err(S::Error::custom)?;

@@ -1,8 +1,19 @@
-//! The formats, and how to tell them apart.
+//! The formats of rows: their names, their columns, and how to tell them apart.
 
-use super::{fields::Fields, parse::Need};
+use super::{json::Fields, need::Need};
 
-/// A format of files of tasks.
+/// The field that marks rows of one task: an export gives all rows of a task with several instances
+/// the same number.
+pub const GROUP: &str = "ewe_group";
+
+/// The metadata key by which a Parquet file says that ewe wrote it. Its value is [`DATASET_TABLE`]
+/// or the name of a format.
+pub(super) const WRITTEN_AS: &str = "ewe";
+
+/// The value of [`WRITTEN_AS`] for the whole dataset as a table.
+pub(super) const DATASET_TABLE: &str = "dataset";
+
+/// A set of columns that makes a row a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// `instruction`, `input`, `output` (Stanford Alpaca)
@@ -16,7 +27,8 @@ pub enum Format {
     ShareGpt,
     /// `prompt`, `completion`: finished texts, which no template is laid over
     Completion,
-    /// A question and its answer under any of the names in use, such as `question`, `answer` or `query`, `response`
+    /// A question and its answer under any of the names in use, such as `question`, `answer` or
+    /// `query`, `response`
     #[value(name = "qa")]
     QuestionAnswer,
     /// Tasks with `instances`, the format of the seeds
@@ -26,7 +38,7 @@ pub enum Format {
     Instructions,
 }
 
-/// Columns in use for what is asked.
+/// Names that other files give the question.
 pub(super) const QUESTIONS: &[&str] = &[
     "instruction",
     "prompt",
@@ -39,7 +51,7 @@ pub(super) const QUESTIONS: &[&str] = &[
     "input",
 ];
 
-/// Columns in use for the answer.
+/// Names that other files give the answer.
 pub(super) const ANSWERS: &[&str] = &[
     "output",
     "response",
@@ -53,21 +65,22 @@ pub(super) const ANSWERS: &[&str] = &[
     "target",
 ];
 
-/// Columns in use for what a question is about.
+/// Names that other files give the input.
 pub(super) const INPUTS: &[&str] = &["input", "context"];
 
-/// Columns in use for conversations.
+/// Names that other files give a conversation.
 pub(super) const CONVERSATIONS: &[&str] =
     &["messages", "conversations", "conversation", "dialog", "dialogue"];
 
-/// A column that is a conversation where it is a list of texts, as in UltraChat; elsewhere it wraps the rows.
+/// A column that is a conversation if it is a list of strings, as in UltraChat. Elsewhere it wraps
+/// the rows.
 pub(super) const TURNS: &str = "data";
 
-/// Columns in use for a system message.
+/// Names that other files give the system message.
 pub(super) const SYSTEMS: &[&str] = &["system", "system_prompt"];
 
 impl Format {
-    /// Those that can be asked for by name.
+    /// The values of `--format` of commands that read.
     pub const ALL: [Format; 7] = [
         Format::Alpaca,
         Format::Dolly,
@@ -78,16 +91,17 @@ impl Format {
         Format::SelfInstruct,
     ];
 
-    /// Those that a dataset is written in.
-    pub const WRITTEN: [Format; 5] = [
+    /// The formats that a dataset is exported in.
+    pub const WRITTEN: [Format; 6] = [
         Format::Alpaca,
         Format::Dolly,
         Format::Chat,
+        Format::ShareGpt,
         Format::Completion,
         Format::SelfInstruct,
     ];
 
-    /// The word on the command line.
+    /// The name on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Format::Alpaca => "alpaca",
@@ -101,13 +115,13 @@ impl Format {
         }
     }
 
-    /// The names of these, for people.
+    /// Lists the names of these formats, for messages.
     pub fn names(formats: &[Format]) -> String {
         let names: Vec<_> = formats.iter().map(|format| format.as_str()).collect();
         names.join(", ")
     }
 
-    /// The columns that a file without rows gets.
+    /// The columns that a file without rows gets: enough to tell the format.
     pub fn fields(self) -> &'static [&'static str] {
         match self {
             Format::Alpaca => &["instruction", "output"],
@@ -121,8 +135,51 @@ impl Format {
         }
     }
 
-    /// The format of a file in which this object is a row, if it is one of ours. Names in another case count where those that are
-    /// spelt as ours make no format.
+    /// The columns to read the question from, the likeliest first.
+    pub(super) fn questions(self) -> &'static [&'static str] {
+        match self {
+            Format::Alpaca | Format::Dolly => &["instruction"],
+            Format::Completion => &["prompt"],
+            _ => QUESTIONS,
+        }
+    }
+
+    /// The columns to read the answer from, the likeliest first.
+    pub(super) fn answers(self) -> &'static [&'static str] {
+        match self {
+            Format::Alpaca => &["output"],
+            Format::Dolly => &["response"],
+            Format::Completion => &["completion"],
+            _ => ANSWERS,
+        }
+    }
+
+    /// The columns to read the input from. A prompt to complete has none.
+    pub(super) fn inputs(self) -> &'static [&'static str] {
+        match self {
+            Format::Completion => &[],
+            _ => INPUTS,
+        }
+    }
+
+    /// The columns to read the system message from. A prompt to complete has none.
+    pub(super) fn systems(self) -> &'static [&'static str] {
+        match self {
+            Format::Completion => &[],
+            _ => SYSTEMS,
+        }
+    }
+
+    /// The columns to read a conversation from, the likeliest first.
+    pub(super) fn conversations(self) -> Vec<&'static str> {
+        match self {
+            Format::Chat => vec!["messages"],
+            _ => [CONVERSATIONS, &[TURNS]].concat(),
+        }
+    }
+
+    /// Recognizes the format of a file by one of its rows. Names may differ in case if the exact
+    /// names make no format.
     pub(super) fn of(object: &Fields<'_>, need: Need) -> Option<Format> {
         let exact = |name: &str| object.get_exact(name);
         let has_exact = |name: &str| exact(name).is_some_and(|value| !value.is_null());
@@ -131,7 +188,8 @@ impl Format {
             .or_else(|| object.get(TURNS)?.is_list_of_texts().then_some(Format::ShareGpt))
     }
 
-    /// The format of rows that are `named` so, of which `has` says what is not null.
+    /// Recognizes a format by its columns: `named` says which ones a row has, `has` which of them
+    /// are not null.
     pub(super) fn of_columns(
         named: impl Fn(&str) -> bool,
         has: impl Fn(&str) -> bool,
@@ -139,7 +197,7 @@ impl Format {
     ) -> Option<Format> {
         let all = |names: &[&str]| names.iter().all(|name| named(name));
         let any = |names: &[&str]| names.iter().any(|name| has(name));
-        // A row with all fields of several is of the first.
+        // The first format counts whose columns the row has.
         [
             (Format::SelfInstruct, all(&["instruction", "instances"])),
             (Format::Dolly, all(&["instruction", "response"])),
@@ -155,8 +213,8 @@ impl Format {
     }
 }
 
-/// The categories of Dolly's rows. A task has no column for them: a Dolly row's category becomes the task's name, and
-/// a name that is one of these becomes the category again.
+/// The categories of Dolly. A task has no column for them: the category of a Dolly row becomes the
+/// task's name, and a name that is one of these becomes the category again.
 pub const DOLLY_CATEGORIES: [&str; 8] = [
     "brainstorming",
     "classification",

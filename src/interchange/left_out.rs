@@ -1,52 +1,56 @@
-//! Rows that cannot be read: what stops a command, or is left out, counted and said.
+//! Rows that cannot be read: an error, or with `--keep-going` left out, counted and reported.
 
 use std::path::PathBuf;
 
 use anyhow::anyhow;
 use serde::Serialize;
 
-use super::read::{Found, Incoming, Place, ReadError, Row, RowReader};
+use super::{Excerpt, Location, ParsedRow, ReadError, Row, read::RowReader};
 use crate::atomic_file::{Lines, is_stdout};
 use crate::text::counted;
 
-/// So many rows are said each; of the others it is said how many there are.
-const SAID: u64 = 20;
+/// How many rows are reported one by one. Of the others, only the number is.
+const REPORTED: u64 = 20;
 
 /// What happens to rows that cannot be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// They are left out; else the first one is an error.
+    /// Whether they are left out. Otherwise the first one is an error.
     pub keep_going: bool,
-    /// Where they go.
+    /// The file to write them to.
     pub file: Option<PathBuf>,
 }
 
-/// Leaves rows out, or does not.
+/// Leaves rows out, or fails on the first one, as the policy says.
 pub struct LeftOut {
     policy: Policy,
     file: Option<Lines>,
-    /// Rows that were looked at, and how many of them were left out.
+    /// The number of rows read, and how many of them were left out.
     rows: u64,
     count: u64,
     first: Option<String>,
     quiet: bool,
-    /// What there is to say.
+    /// Messages that were not printed yet.
     lines: Vec<String>,
 }
 
-/// A row of the file of those that were left out.
+/// A line of the file with the rows that were left out.
 #[derive(Serialize)]
-struct Line<'a> {
+struct LeftOutRow<'a> {
     file: &'a str,
     /// As messages name it.
     place: String,
     reason: &'a str,
-    /// As it stands in the file; of a table that has other columns, the cells.
-    row: Found,
+    /// The row as the file has it; for CSV with a wrong number of cells, the cells.
+    row: Excerpt,
 }
 
 impl LeftOut {
-    /// Begins to read something. Fails when the file of what is left out cannot be written.
+    /// Starts to read rows under this policy.
+    ///
+    /// # Errors
+    ///
+    /// If the file for the rows left out cannot be written.
     pub fn begin(policy: &Policy, quiet: bool) -> anyhow::Result<LeftOut> {
         Ok(LeftOut {
             file: policy.file.as_deref().map(Lines::begin).transpose()?,
@@ -59,12 +63,13 @@ impl LeftOut {
         })
     }
 
-    /// The next row of `reader` that can be read, with what it says. What cannot is left out, or an error.
+    /// Returns the next row of `reader` that can be read, and the same row parsed. Rows before it
+    /// that cannot be read are left out, or an error.
     ///
     /// # Errors
     ///
     /// Like [`LeftOut::leave`].
-    pub fn next_row(&mut self, reader: &mut RowReader) -> anyhow::Result<Option<(Row, Incoming)>> {
+    pub fn next_row(&mut self, reader: &mut RowReader) -> anyhow::Result<Option<(Row, ParsedRow)>> {
         while let Some(row) = reader.next_row() {
             self.rows += 1;
             let (error, row) = match row {
@@ -73,7 +78,7 @@ impl LeftOut {
                         .parser()
                         .expect("a file with rows has a format, or is not opened");
                     match parser.parse(&row) {
-                        Ok(incoming) => return Ok(Some((row, incoming))),
+                        Ok(parsed) => return Ok(Some((row, parsed))),
                         Err(error) => (error, Some(row)),
                     }
                 }
@@ -85,26 +90,26 @@ impl LeftOut {
         Ok(None)
     }
 
-    /// Counts rows that [`LeftOut::next_row`] did not bring.
+    /// Counts rows that were not read by [`LeftOut::next_row`].
     pub fn looked_at(&mut self, rows: u64) {
         self.rows += rows;
     }
 
-    /// Lines for people, each taken once.
+    /// Takes the messages that were not printed yet.
     pub fn lines(&mut self) -> impl Iterator<Item = String> + '_ {
         self.lines.drain(..)
     }
 
-    /// How many rows were left out.
+    /// Returns how many rows were left out.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Leaves a row out. What there is to say of it is in [`LeftOut::lines`].
+    /// Leaves a row out. Its message is in [`LeftOut::lines`].
     ///
     /// # Errors
     ///
-    /// With what is wrong, if it is not only with this row or nothing is to be left out.
+    /// The error itself, if it is not about one row, or rows are not to be left out.
     pub fn leave(&mut self, error: &ReadError, row: Option<&Row>) -> anyhow::Result<()> {
         let ReadError::Row {
             file,
@@ -123,32 +128,32 @@ impl LeftOut {
         self.count += 1;
         self.first.get_or_insert_with(|| error.to_string());
         if let Some(out) = &mut self.file {
-            let line = Line {
+            let line = LeftOutRow {
                 file,
                 place: match place {
-                    Place::Text { line, column } => format!("{line}:{column}"),
-                    Place::Row(row) => format!("row {row}"),
+                    Location::Text { line, column } => format!("{line}:{column}"),
+                    Location::Row(row) => format!("row {row}"),
                 },
                 reason: what,
                 row: match row {
-                    Some(row) => Found::text(&row.text),
-                    None => found.clone().unwrap_or(Found::Text(String::new())),
+                    Some(row) => Excerpt::text(&row.text),
+                    None => found.clone().unwrap_or(Excerpt::Text(String::new())),
                 },
             };
             out.row(&line)?;
         }
-        if self.count <= SAID && !self.quiet {
+        if self.count <= REPORTED && !self.quiet {
             self.lines.push(format!("left out: {error}"));
         }
         Ok(())
     }
 
-    /// Makes sure, when all rows were read, that something can come of them, and that the file of those that were left out can be
-    /// put in place by [`LeftOut::end`].
+    /// Checks, after the last row, that some rows are left, and that the file with the rows left
+    /// out can be moved to its place by [`LeftOut::end`].
     ///
     /// # Errors
     ///
-    /// When the file cannot be written, or no row is left.
+    /// If the file cannot be written, or no row is left.
     pub fn check(&mut self) -> anyhow::Result<()> {
         if let Some(out) = &mut self.file {
             out.flush()?;
@@ -164,11 +169,11 @@ impl LeftOut {
         })
     }
 
-    /// Ends: how many were left out is said, and their file put in place. Returns the number.
+    /// Reports how many rows were left out, and moves their file to its place. Returns the number.
     ///
     /// # Errors
     ///
-    /// As [`LeftOut::check`].
+    /// Like [`LeftOut::check`].
     pub fn end(&mut self) -> anyhow::Result<u64> {
         self.check()?;
         if let Some(out) = self.file.take() {
@@ -187,8 +192,8 @@ impl LeftOut {
             ),
             None => String::new(),
         };
-        let more = match count > SAID {
-            true => format!(", {} of them not named here", count - SAID),
+        let more = match count > REPORTED {
+            true => format!(", {} of them not named here", count - REPORTED),
             false => String::new(),
         };
         if !self.quiet {

@@ -1,13 +1,13 @@
-//! `--map instruction=question,output=answer`: which columns of a file are what.
+//! `--map instruction=question,output=answer`: the roles of a file's columns.
 
 use std::str::FromStr;
 
-/// What a column can be.
+/// The role of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// What is to be done.
+    /// The instruction.
     Instruction,
-    /// What it is to be done to.
+    /// The input.
     Input,
     /// The answer.
     Output,
@@ -15,9 +15,9 @@ pub enum Role {
     System,
     /// A conversation.
     Messages,
-    /// A finished text that a model goes on with.
+    /// A text to complete, used as it is.
     Prompt,
-    /// What it goes on with.
+    /// The completion.
     Completion,
 }
 
@@ -72,14 +72,14 @@ impl FromStr for Mapped {
     }
 }
 
-/// Which columns are what, as far as somebody said so.
+/// The columns whose roles were given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mapping {
     columns: Vec<Mapped>,
 }
 
 impl Mapping {
-    /// All that was given.
+    /// Combines the roles of several columns.
     ///
     /// # Errors
     ///
@@ -117,7 +117,7 @@ impl Mapping {
         }
     }
 
-    /// That one column has this role.
+    /// Gives a single column a role.
     pub(super) fn of(role: Role, column: &str) -> Mapping {
         Mapping {
             columns: vec![Mapped {
@@ -127,18 +127,18 @@ impl Mapping {
         }
     }
 
-    /// Whether nothing was given.
+    /// Whether no role was given.
     pub fn is_empty(&self) -> bool {
         self.columns.is_empty()
     }
 
-    /// The column of a role.
+    /// Returns the column of a role.
     pub(super) fn column(&self, role: Role) -> Option<&str> {
         let mapped = self.columns.iter().find(|mapped| mapped.role == role)?;
         Some(&mapped.column)
     }
 
-    /// All columns that were named.
+    /// Returns all columns that were named.
     pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
         self.columns.iter().map(|mapped| mapped.column.as_str())
     }

@@ -1,45 +1,42 @@
-//! Files of tasks, in and out: the formats of the field, between a file and [`crate::task`].
+//! Files of rows, in and out: the formats of the field, between a file and [`crate::task`]. Nothing
+//! here knows the store; `pipeline` joins the two.
 //!
-//! - [`format`](mod@format): their names, and how a file's format is told by looking.
-//! - [`rows`]: JSON lines and arrays, an object at a time, each with its place in the file.
-//! - [`delimited`], [`columns`]: the rows of CSV, of Parquet and Arrow, as such objects.
-//! - [`read`]: a file of any of these, opened: told by its first bytes, unpacked, split into rows.
-//! - [`parse`]: objects to tasks, under the names that columns have in the field or [`mapping`] gives them; what a task has
-//!   no place for is [`extra`].
-//! - [`left_out`]: rows that cannot be read; [`notes`]: what rows say that no part of ewe reads.
-//! - [`import`](mod@import): whole files into the store.
-//! - [`write`](mod@write): the dataset to a file, byte-identical when repeated.
-//! - [`seeds`]: the seed tasks that come with `ewe`, and a dataset made from seeds.
+//! - [`format`](mod@format): the formats and the columns that tell them apart; [`mapping`]:
+//!   `--map`; [`need`], [`reading`]: which rows a command wants, and the options it reads a file
+//!   with.
+//! - `json`, [`extra`]: an object whose fields are parsed when they are taken, and the fields left.
+//! - `conversation`: lists of messages as question and answer.
+//! - `bytes`: the type of a file by its first bytes; decompression, encodings.
+//! - `rows`: a file split into rows: JSON, CSV, Parquet and Arrow.
+//! - [`read`]: a file opened, decompressed and split into rows; [`error`]: why it cannot be read.
+//! - [`parse`]: rows to tasks, as a [`ParsedRow`] each.
+//! - [`left_out`]: rows that cannot be read; [`notes`]: fields that nothing reads, counted.
+//! - [`write`](mod@write): rows to a file, with the same bytes each time.
+//!
+//! `bytes` and `rows` import `json`, `conversation` and `format`; `read` and `parse` import those;
+//! `write` comes last.
 
-mod cells;
-pub mod columns;
+mod bytes;
 mod conversation;
-mod decode;
-pub mod delimited;
+pub mod error;
 pub mod extra;
-mod fields;
 pub mod format;
-mod guard;
-pub mod import;
-pub mod kept;
+mod json;
 pub mod left_out;
 pub mod mapping;
-mod names;
+pub mod need;
 pub mod notes;
-mod object;
-mod open;
-pub mod packed;
 pub mod parse;
-mod parts;
-mod prose;
+pub mod parsed_row;
 pub mod read;
-mod record;
-pub mod rows;
-pub mod schema;
-pub mod seeds;
-mod sniff;
-pub mod table;
-mod unknown;
+pub mod reading;
+mod rows;
 pub mod write;
 
+pub use error::ReadError;
 pub use format::Format;
+pub use need::Need;
+pub use parsed_row::{ParsedRow, SourceRow};
+pub use reading::Reading;
+pub use rows::location::Location;
+pub use rows::row::{Excerpt, Row};

@@ -1,12 +1,12 @@
-//! What the rows of a file say that nothing but [`Extra`](super::extra::Extra) has a place for, counted: it is never passed over in
-//! silence.
+//! Counts of the fields that nothing but [`Extra`](super::extra::Extra) has a place for. They are
+//! always reported.
 
 use std::collections::BTreeMap;
 
-use super::{format::CONVERSATIONS, parse::Incoming};
+use super::{ParsedRow, format::CONVERSATIONS};
 use crate::text::{chosen, noun};
 
-/// Counts of rows.
+/// How many rows have which fields besides their task.
 #[derive(Debug, Clone, Default)]
 pub struct Notes {
     fields: BTreeMap<String, u64>,
@@ -16,10 +16,10 @@ pub struct Notes {
     empty_answers: u64,
 }
 
-/// Fields that speak of tools.
+/// Fields with tools or tool calls.
 const TOOLS: &[&str] = &["tools", "functions", "tool_calls", "function_call"];
 
-/// Fields with what a model thought before it answered.
+/// Fields with reasoning.
 const REASONING: &[&str] = &[
     "reasoning",
     "reasoning_content",
@@ -28,14 +28,14 @@ const REASONING: &[&str] = &[
     "chain_of_thought",
 ];
 
-/// Fields that say how much a row or a message counts in training.
+/// Fields with the weight of a row or a message in training.
 const WEIGHTS: &[&str] = &["weight", "weights", "loss", "train"];
 
 impl Notes {
-    /// Counts what a row says besides.
-    pub fn add(&mut self, incoming: &Incoming) {
-        self.empty_answers += u64::from(incoming.answer_is_empty);
-        let extra = &incoming.extra;
+    /// Counts the fields of a row.
+    pub fn add(&mut self, row: &ParsedRow) {
+        self.empty_answers += u64::from(row.answer_is_empty);
+        let extra = &row.extra;
         if extra.is_empty() {
             return;
         }
@@ -69,14 +69,15 @@ impl Notes {
         self.weights += u64::from(weights);
     }
 
-    /// The fields that rows have besides, and how many rows have each.
+    /// Returns the fields, and how many rows have each.
     pub fn fields(&self) -> &BTreeMap<String, u64> {
         &self.fields
     }
 
-    /// What there is to say. `kept`: the fields stay with the rows; else they go no further.
+    /// Returns the report, a line each. `kept`: the fields are stored with their rows; otherwise
+    /// they are dropped.
     pub fn lines(&self, kept: bool) -> Vec<String> {
-        /// So many fields are named.
+        /// How many fields are named at most.
         const NAMED: usize = 12;
         let mut lines = Vec::new();
         let rows = |count: u64| chosen(count, "row has", "rows have");
@@ -129,9 +130,9 @@ mod tests {
             r#"{"id": 2, "tools": []}"#,
             "{}",
         ] {
-            notes.add(&Incoming {
+            notes.add(&ParsedRow {
                 extra: Extra::parse(json).unwrap(),
-                ..Incoming::default()
+                ..ParsedRow::default()
             });
         }
         assert_eq!(
@@ -145,9 +146,9 @@ mod tests {
         assert!(notes.lines(false)[2].ends_with("1 row has weights: not used"));
         assert!(Notes::default().lines(true).is_empty());
         let mut notes = Notes::default();
-        notes.add(&Incoming {
+        notes.add(&ParsedRow {
             answer_is_empty: true,
-            ..Incoming::default()
+            ..ParsedRow::default()
         });
         assert_eq!(notes.lines(true), ["1 row has an empty answer"]);
     }

@@ -1,165 +1,81 @@
-//! Objects of the field's formats to tasks. Nothing here reads a file, so rows can be parsed on all cores.
+//! Rows to tasks. Nothing here reads a file, so rows can be parsed on all cores.
+
+mod columns;
 
 use std::sync::Arc;
 
 use super::{
-    Format,
-    conversation::{self, Exchange},
+    Format, Need, ParsedRow, ReadError, Reading, Row, SourceRow,
+    conversation::{self, Exchange, parts},
     extra::{DEEPEST, Extra},
-    fields::{Fields, Json},
-    mapping::{Mapping, Role},
-    names::{Columns, find, has, present, value},
-    object::object,
-    parts,
-    read::ReadError,
-    rows::Row,
+    format::GROUP,
+    json::{Fields, Json},
+    mapping::Role,
+    rows::object::object,
 };
 use crate::fold::is_blank;
 use crate::task::{Instance, Task};
+use columns::{ColumnNames, has, present};
 
-/// An instruction of more bytes is an error of its row: comparing it with others would take longer than all the rest.
+/// The longest instruction that is compared with others, in bytes. Comparing a longer one would
+/// take longer than all the other rows together.
 pub const LONGEST_INSTRUCTION: usize = 1 << 20;
-
-/// The field by which rows of one task find each other again: an export gives each row of a task with several instances the same.
-pub const GROUP: &str = "ewe_group";
-
-/// What a command wants of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Need {
-    /// A task with an answer.
-    #[default]
-    Task,
-    /// An instruction; what else there is is looked at, too.
-    Instruction,
-    /// A prompt and what follows it. Of a finished text either may be empty.
-    Pair,
-    /// Something to answer.
-    Prompt,
-}
-
-impl Need {
-    /// Whether there must be an answer.
-    pub(super) fn answer(self) -> bool {
-        matches!(self, Need::Task | Need::Pair)
-    }
-
-    /// Whether instructions are compared with each other.
-    fn compared(self) -> bool {
-        matches!(self, Need::Task | Need::Instruction)
-    }
-}
-
-/// How the rows of a file are read, as far as somebody said so.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reading {
-    /// The format; told by looking where there is none.
-    pub format: Option<Format>,
-    /// Which columns are what.
-    pub mapping: Mapping,
-    /// What is wanted of a row.
-    pub need: Need,
-}
-
-/// Where a row stands.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FileRow {
-    /// The file, as it was named; `-` is standard input.
-    pub file: Arc<str>,
-    /// The row, counted from 1; rows that cannot be read count.
-    pub row: u64,
-}
-
-/// What a row of a file says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Incoming {
-    /// The task. Without an answer, where none is needed, it has no instances.
-    pub task: Task,
-    /// The system message that stands before it.
-    pub system: Option<String>,
-    /// Its id in the file.
-    pub source_id: Option<String>,
-    /// Rows of one file with the same group and the same instruction are instances of one task.
-    pub group: Option<String>,
-    /// All that the row says besides.
-    pub extra: Extra,
-    /// Where it stands.
-    pub place: FileRow,
-    /// Whether the prompt and the completion are finished texts, which no template is laid over.
-    pub is_finished: bool,
-    /// Whether an answer is wanted, and the one that is there says nothing.
-    pub answer_is_empty: bool,
-}
-
-impl Incoming {
-    /// The instruction, and before it the system message, for those who have one text for both.
-    pub fn instruction_under_system(&self) -> String {
-        match &self.system {
-            Some(system) => format!("{system}\n\n{}", self.task.instruction),
-            None => self.task.instruction.clone(),
-        }
-    }
-
-    /// What somebody would ask in one text: the system message, the instruction and the input of an instance, with empty
-    /// lines between them.
-    pub fn question(&self, instance: usize) -> String {
-        let instruction = self.instruction_under_system();
-        match self.task.instances.get(instance) {
-            Some(instance) if !instance.input.is_empty() => format!("{instruction}\n\n{}", instance.input),
-            _ => instruction,
-        }
-    }
-}
 
 /// Parses the rows of one file.
 #[derive(Debug, Clone)]
-pub struct Parser {
+pub struct RowParser {
     file: Arc<str>,
     format: Format,
     need: Need,
-    columns: Arc<Columns>,
-    own: Own,
+    columns: Arc<ColumnNames>,
+    own_table: OwnTable,
 }
 
-/// Whether ewe wrote the file, as columns that say more than a format does.
+/// Whether the file is a table that ewe wrote, with columns beyond those of a format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Own {
+enum OwnTable {
+    /// No, or it is no table.
     No,
-    /// Rows of a format, with what they say besides.
-    Rows,
-    /// The dataset as a table.
-    Table,
+    /// Rows of a format, with a column for their other fields.
+    Format,
+    /// The whole dataset.
+    Dataset,
 }
 
-impl Parser {
-    /// For rows of a file of this format, which messages call `file`.
-    pub fn new(file: &str, format: Format, reading: &Reading) -> Parser {
+impl RowParser {
+    /// Parses rows of this format. Errors call the file `file`.
+    pub fn new(file: &str, format: Format, reading: &Reading) -> RowParser {
         let mapped = |role| reading.mapping.column(role);
         let format = match () {
             () if mapped(Role::Messages).is_some() => Format::Chat,
             () if mapped(Role::Prompt).or(mapped(Role::Completion)).is_some() => Format::Completion,
             () => format,
         };
-        Parser {
+        RowParser {
             file: file.into(),
             format,
             need: reading.need,
-            columns: Arc::new(Columns::new(format, &reading.mapping)),
-            own: Own::No,
+            columns: Arc::new(ColumnNames::new(format, &reading.mapping)),
+            own_table: OwnTable::No,
         }
     }
 
-    /// The same for columns that ewe wrote: the dataset as a table, or the rows of a format.
-    pub(super) fn of_own_table(self, is_dataset: bool) -> Parser {
-        let own = if is_dataset { Own::Table } else { Own::Rows };
-        Parser { own, ..self }
+    /// Parses a table that ewe wrote: the whole dataset, or rows of a format.
+    pub(super) fn of_own_table(self, is_dataset: bool) -> RowParser {
+        let own_table = match is_dataset {
+            true => OwnTable::Dataset,
+            false => OwnTable::Format,
+        };
+        RowParser { own_table, ..self }
     }
 
-    /// What the rows are.
+    /// Returns the format of the rows.
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// Whether a row is a finished text. A prompt that is a list of messages is none.
+    /// Whether a row is used as it is, without a chat template. A prompt that is a list of messages
+    /// is not.
     fn is_finished(&self, fields: &Fields<'_>) -> bool {
         match self.format {
             Format::Completion => !has_messages(fields),
@@ -168,12 +84,12 @@ impl Parser {
         }
     }
 
-    /// The task that a row says.
+    /// Parses a row.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Row`] says what is wrong with the row, and where it is.
-    pub fn parse(&self, row: &Row) -> Result<Incoming, ReadError> {
+    /// [`ReadError::Row`] if the row is no task; it names the place.
+    pub fn parse(&self, row: &Row) -> Result<ParsedRow, ReadError> {
         let mut fields = object(&self.file, row)?;
         let fault = |what| ReadError::Row {
             file: self.file.to_string(),
@@ -181,28 +97,29 @@ impl Parser {
             what,
             found: None,
         };
-        let mut incoming = self.incoming(&mut fields).map_err(fault)?;
-        incoming.extra.put_before(fields.rest());
+        let mut parsed = self.parsed(&mut fields).map_err(fault)?;
+        parsed.extra.put_before(Extra::rest_of(fields));
         if self.need == Need::Task
-            && let Some(name) = incoming.extra.too_deep()
+            && let Some(name) = parsed.extra.too_deep()
         {
             return Err(fault(format!(
                 "`{name}` has more than {} lists and objects one within the other, and cannot be kept",
                 DEEPEST - 1
             )));
         }
-        incoming.place = FileRow {
+        parsed.place = SourceRow {
             file: Arc::clone(&self.file),
             row: row.number,
         };
-        Ok(incoming)
+        Ok(parsed)
     }
 
-    fn incoming(&self, fields: &mut Fields<'_>) -> Result<Incoming, String> {
+    /// Parses the fields of a row.
+    fn parsed(&self, fields: &mut Fields<'_>) -> Result<ParsedRow, String> {
         let group = fields.text_or_null(GROUP)?;
         let is_finished = self.is_finished(fields);
-        let mut incoming = match self.format {
-            Format::SelfInstruct => Incoming {
+        let mut parsed = match self.format {
+            Format::SelfInstruct => ParsedRow {
                 system: self.system(fields)?,
                 ..self_instruct(fields, self.need)?
             },
@@ -210,60 +127,60 @@ impl Parser {
             Format::Completion if has_messages(fields) => self.prompt_and_completion(fields)?,
             _ => self.pair(fields)?,
         };
-        incoming.group = group;
-        incoming.is_finished = is_finished;
-        if self.own == Own::Table {
-            own_columns(fields, &mut incoming)?;
+        parsed.group = group;
+        parsed.is_finished = is_finished;
+        if self.own_table == OwnTable::Dataset {
+            own_columns(fields, &mut parsed)?;
         }
-        if self.own != Own::No
+        if self.own_table != OwnTable::No
             && let Some(extra) = fields.text_or_null("extra")?
         {
             let extra = Extra::parse(&extra).ok_or("`extra` is no JSON object")?;
-            incoming.extra.put_before(extra);
+            parsed.extra.put_before(extra);
         }
-        let length = incoming.task.instruction.len();
-        if self.need.compared() && length > LONGEST_INSTRUCTION {
+        let length = parsed.task.instruction.len();
+        if self.need.compares_instructions() && length > LONGEST_INSTRUCTION {
             return Err(format!(
                 "the instruction is {length} bytes long, at most {LONGEST_INSTRUCTION} can be judged"
             ));
         }
-        if is_blank(&incoming.task.instruction) && (self.need.compared() || !is_finished) {
-            return Err(match incoming.task.instruction.trim() {
+        if is_blank(&parsed.task.instruction) && (self.need.compares_instructions() || !is_finished) {
+            return Err(match parsed.task.instruction.trim() {
                 "" => "the instruction is empty".into(),
                 _ => "the instruction is empty: nothing in it can be seen".into(),
             });
         }
         let is_empty = |instance: &Instance| instance.output.trim().is_empty();
-        incoming.answer_is_empty =
-            self.need.answer() && !is_finished && incoming.task.instances.iter().any(is_empty);
-        Ok(incoming)
+        parsed.answer_is_empty =
+            self.need.answer() && !is_finished && parsed.task.instances.iter().any(is_empty);
+        Ok(parsed)
     }
 
-    /// A question, what it is about, and the answer, each a column.
-    fn pair(&self, fields: &mut Fields<'_>) -> Result<Incoming, String> {
+    /// Parses a row whose question, input and answer are a column each.
+    fn pair(&self, fields: &mut Fields<'_>) -> Result<ParsedRow, String> {
         let columns = &self.columns;
         let question = present(fields, &columns.instruction, &[]);
         let answer = present(fields, &columns.output, &[question]);
         let input = present(fields, &columns.input, &[question, answer]);
         let instruction = match columns.instruction.is_empty() {
             true => String::new(),
-            false => value(fields, question)?,
+            false => columns::text(fields, question)?,
         };
         let output = match self.need.answer() || has(fields, answer) {
-            true => Some(value(fields, answer)?),
+            true => Some(columns::text(fields, answer)?),
             false => None,
         };
         let input = match has(fields, input) {
-            true => value(fields, input)?,
+            true => columns::text(fields, input)?,
             false => String::new(),
         };
-        let mut incoming = Incoming {
+        let mut parsed = ParsedRow {
             system: self.system(fields)?,
-            ..Incoming::default()
+            ..ParsedRow::default()
         };
         if self.format == Format::Dolly {
-            incoming.task.name = fields.text_or_null("category")?;
-            incoming.task.is_classification = incoming.task.name.as_deref() == Some("classification");
+            parsed.task.name = fields.text_or_null("category")?;
+            parsed.task.is_classification = parsed.task.name.as_deref() == Some("classification");
         }
         if let Some(history) = fields
             .get("history")
@@ -274,22 +191,23 @@ impl Parser {
             }
             fields.take("history");
         }
-        incoming.task.instruction = instruction;
-        incoming.task.instances = match output {
-            // What is asked is the input, too.
+        parsed.task.instruction = instruction;
+        parsed.task.instances = match output {
+            // A prompt needs no answer, and has its input nevertheless.
             None if self.need == Need::Prompt && !input.is_empty() => instances(input, Some(String::new())),
             output => instances(input, output),
         };
-        Ok(incoming)
+        Ok(parsed)
     }
 
-    /// The column of the system message, if it is one.
+    /// Reads the system message.
     fn system(&self, fields: &mut Fields<'_>) -> Result<Option<String>, String> {
         let name = present(fields, &self.columns.system, &[]);
         let text = match fields.get(name) {
             Some(_) => parts::system(fields, name)?,
-            // It is within another column, which stays.
-            None => find(fields, name)
+            // A value within another column stays there.
+            None => fields
+                .find(name)
                 .filter(|value| value.kind() == "a string")
                 .map(Json::text)
                 .transpose()?,
@@ -297,13 +215,14 @@ impl Parser {
         Ok(text.filter(|text| !text.trim().is_empty()))
     }
 
-    fn conversation(&self, fields: &mut Fields<'_>) -> Result<Incoming, String> {
+    /// Parses a row that is a conversation.
+    fn conversation(&self, fields: &mut Fields<'_>) -> Result<ParsedRow, String> {
         let name = present(fields, &self.columns.messages, &[]).to_owned();
-        let Some(found) = find(fields, &name) else {
+        let Some(found) = fields.find(&name) else {
             return Err(format!("the field `{name}` is missing"));
         };
         fields.take(&name);
-        // Some tables hold conversations as JSON within a text, or as a dialogue.
+        // Some tables have conversations as JSON in a string, or as a dialogue in a string.
         let text = match found.kind() {
             "a string" => Some(found.text()?),
             _ => None,
@@ -319,8 +238,8 @@ impl Parser {
         self.exchanged(fields, exchange, &name)
     }
 
-    /// A prompt and a completion that are lists of messages.
-    fn prompt_and_completion(&self, fields: &mut Fields<'_>) -> Result<Incoming, String> {
+    /// Parses a row whose prompt and completion are lists of messages.
+    fn prompt_and_completion(&self, fields: &mut Fields<'_>) -> Result<ParsedRow, String> {
         let mut messages = Vec::new();
         for name in ["prompt", "completion"] {
             let list = match fields.take(name) {
@@ -335,11 +254,17 @@ impl Parser {
         self.exchanged(fields, exchange, "messages")
     }
 
-    fn exchanged(&self, fields: &mut Fields<'_>, exchange: Exchange, name: &str) -> Result<Incoming, String> {
+    /// Makes a task of a conversation that was read from column `name`.
+    fn exchanged(
+        &self,
+        fields: &mut Fields<'_>,
+        exchange: Exchange,
+        name: &str,
+    ) -> Result<ParsedRow, String> {
         if exchange.assistant.is_none() && self.need.answer() {
             return Err("a conversation of user: only one user message and one assistant message after it make a task".into());
         }
-        let mut incoming = Incoming {
+        let mut parsed = ParsedRow {
             task: Task {
                 instruction: exchange.user,
                 instances: instances(String::new(), exchange.assistant),
@@ -349,10 +274,10 @@ impl Parser {
                 Some(system) => Some(system),
                 None => self.system(fields)?,
             },
-            ..Incoming::default()
+            ..ParsedRow::default()
         };
-        incoming.extra.push_list(name, &exchange.rest);
-        Ok(incoming)
+        parsed.extra.push_list(name, &exchange.rest);
+        Ok(parsed)
     }
 }
 
@@ -370,15 +295,16 @@ fn instances(input: String, output: Option<String>) -> Vec<Instance> {
         .collect()
 }
 
-/// What a table that ewe wrote says besides the texts.
-fn own_columns(fields: &mut Fields<'_>, incoming: &mut Incoming) -> Result<(), String> {
-    incoming.task.name = fields.text_or_null("name")?;
-    incoming.task.is_classification = truth(fields, "is_classification")?;
-    // A number that means nothing in another dataset.
+/// Reads the columns that only the whole dataset as a table has.
+fn own_columns(fields: &mut Fields<'_>, parsed: &mut ParsedRow) -> Result<(), String> {
+    parsed.task.name = fields.text_or_null("name")?;
+    parsed.task.is_classification = truth(fields, "is_classification")?;
+    // The task's number in another dataset.
     fields.take("task_id");
     Ok(())
 }
 
+/// Removes a field that is true or false. Null or no field is false.
 fn truth(fields: &mut Fields<'_>, name: &str) -> Result<bool, String> {
     match fields.take(name) {
         None => Ok(false),
@@ -390,7 +316,8 @@ fn truth(fields: &mut Fields<'_>, name: &str) -> Result<bool, String> {
     }
 }
 
-fn self_instruct(fields: &mut Fields<'_>, need: Need) -> Result<Incoming, String> {
+/// Parses a row in the format of Self-Instruct.
+fn self_instruct(fields: &mut Fields<'_>, need: Need) -> Result<ParsedRow, String> {
     let source_id = match fields.take("id") {
         None => None,
         Some(value) if value.is_null() => None,
@@ -417,11 +344,11 @@ fn self_instruct(fields: &mut Fields<'_>, need: Need) -> Result<Incoming, String
             input: instance.text_or_null("input").map_err(read)?.unwrap_or_default(),
             output: instance.text("output").map_err(read)?,
         });
-        rest.push(instance.rest());
+        rest.push(Extra::rest_of(instance));
     }
     let mut extra = Extra::default();
     extra.push_list("instances", &rest);
-    Ok(Incoming {
+    Ok(ParsedRow {
         task: Task {
             name,
             instruction,
@@ -430,6 +357,6 @@ fn self_instruct(fields: &mut Fields<'_>, need: Need) -> Result<Incoming, String
         },
         source_id,
         extra,
-        ..Incoming::default()
+        ..ParsedRow::default()
     })
 }

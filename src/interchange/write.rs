@@ -1,75 +1,82 @@
-//! The dataset as a file in one of the field's formats. The same rows give the same bytes.
+//! Rows of a dataset to a file in one of the formats. The same rows give the same bytes.
+//!
+//! - [`packing`]: the shape and the compression of a file, by its name.
+//! - `record`: a row as a record of a format; `table`: records as columns.
+//! - [`row_writer`]: rows of one file copied to another; `schema`, `parquet_file`: Parquet.
+
+pub mod packing;
+mod parquet_file;
+mod record;
+pub mod row_writer;
+mod schema;
+mod table;
 
 use std::{
     io::{self, BufWriter, Write},
     path::Path,
 };
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use futures::{Stream, StreamExt};
 
-use super::{
-    Format,
-    packed::{self, Packed, Shape},
-    record::{Given, Record},
-    table::{Rows, Table},
-};
-use crate::{
-    atomic_file::{AtomicFile, cannot_write},
-    store::{ExportRow, Filter, Needs, Store},
-};
+use super::Format;
+use crate::task::{ExportRow, OptionalFields};
+use packing::{FileShape, Packing};
+use record::{ExtraFields, Record};
+use table::{DatasetTable, RecordTable};
 
-/// Puts records down.
-enum Out<W: Write + Send> {
+/// Where records go, by the shape of the file.
+enum RecordSink<W: Write + Send> {
     Lines(BufWriter<W>),
     Array { out: BufWriter<W>, rows: usize },
-    Parquet(Box<Rows<W>>),
+    Parquet(Box<RecordTable<W>>),
 }
 
-impl<W: Write + Send> Out<W> {
+impl<W: Write + Send> RecordSink<W> {
     fn record(&mut self, record: Record) -> anyhow::Result<()> {
         match self {
-            Out::Lines(out) => {
+            RecordSink::Lines(out) => {
                 out.write_all(record.line().as_bytes())?;
                 out.write_all(b"\n")?;
             }
-            Out::Array { out, rows } => {
+            RecordSink::Array { out, rows } => {
                 out.write_all(if *rows == 0 { b"[\n" } else { b",\n" })?;
                 out.write_all(record.indented().as_bytes())?;
                 *rows += 1;
             }
-            Out::Parquet(out) => out.record(record)?,
+            RecordSink::Parquet(out) => out.record(record)?,
         }
         Ok(())
     }
 
     fn end(self) -> anyhow::Result<W> {
         let mut out = match self {
-            Out::Lines(out) => out,
-            Out::Array { mut out, rows } => {
+            RecordSink::Lines(out) => out,
+            RecordSink::Array { mut out, rows } => {
                 out.write_all(if rows == 0 { b"[]\n" } else { b"\n]\n" })?;
                 out
             }
-            Out::Parquet(out) => return out.end(),
+            RecordSink::Parquet(out) => return out.end(),
         };
         out.flush()?;
         Ok(out.into_inner().map_err(io::IntoInnerError::into_error)?)
     }
 }
 
-/// Makes records of rows that come one after another. One row is held back: whether a task has several is known with the next.
-struct Writer<W: Write + Send> {
-    out: Out<W>,
+/// Makes records of rows that come one after another. The rows of a task are held back until the
+/// next task begins: only then is it known how many there are.
+struct RecordWriter<W: Write + Send> {
+    out: RecordSink<W>,
     format: Format,
-    given: Given,
-    /// The rows of the task at hand.
+    extra_fields: ExtraFields,
+    /// The rows of the current task.
     task: Vec<ExportRow>,
-    /// Tasks so far, and records.
+    /// The number of tasks so far, and of records.
     tasks: u64,
     records: usize,
 }
 
-impl<W: Write + Send> Writer<W> {
+impl<W: Write + Send> RecordWriter<W> {
     fn row(&mut self, row: ExportRow) -> anyhow::Result<()> {
         if self
             .task
@@ -90,13 +97,13 @@ impl<W: Write + Send> Writer<W> {
         self.tasks += 1;
         if self.format == Format::SelfInstruct {
             self.records += 1;
-            return self.out.record(Record::of_task(&rows, &self.given));
+            return self.out.record(Record::of_task(&rows, &self.extra_fields));
         }
         let group = (rows.len() > 1).then_some(self.tasks);
         for row in &rows {
             self.records += 1;
             self.out
-                .record(Record::of_row(row, self.format, group, &self.given))?;
+                .record(Record::of_row(row, self.format, group, &self.extra_fields))?;
         }
         Ok(())
     }
@@ -107,155 +114,157 @@ impl<W: Write + Send> Writer<W> {
     }
 }
 
-/// What the dataset can be written as.
+/// What a dataset can be exported as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
-    /// JSON in one of the formats.
-    Json(Format),
-    /// Parquet with the columns of Alpaca's format, then the task's name, its number, and whether it is a
-    /// classification.
+pub enum ExportFormat {
+    /// Records of a format, as JSON unless the name of the file says Parquet.
+    Rows(Format),
+    /// The whole dataset as Parquet: the columns of format `alpaca`, then the task's name, its
+    /// number, whether it is a classification, and the rest.
     Parquet,
 }
 
-impl Target {
-    /// The target of that name.
-    pub fn named(word: &str) -> Option<Target> {
+impl ExportFormat {
+    /// Returns the format of this name.
+    pub fn named(word: &str) -> Option<ExportFormat> {
         match word {
-            "parquet" => Some(Target::Parquet),
+            "parquet" => Some(ExportFormat::Parquet),
             _ => Format::WRITTEN
                 .into_iter()
                 .find(|format| format.as_str() == word)
-                .map(Target::Json),
+                .map(ExportFormat::Rows),
         }
     }
 
-    /// What a file of it is usually called.
+    /// Returns the usual name of a file of this format.
     pub fn file_name(self) -> String {
         let ending = match self {
-            Target::Json(Format::Alpaca) => "json",
-            Target::Json(_) => "jsonl",
-            Target::Parquet => "parquet",
+            ExportFormat::Rows(Format::Alpaca) => "json",
+            ExportFormat::Rows(_) => "jsonl",
+            ExportFormat::Parquet => "parquet",
         };
         match self {
-            Target::Json(format) => format!("{}.{ending}", format.as_str()),
-            Target::Parquet => format!("dataset.{ending}"),
+            ExportFormat::Rows(format) => format!("{}.{ending}", format.as_str()),
+            ExportFormat::Parquet => format!("dataset.{ending}"),
         }
     }
 
-    /// The word on the command line.
+    /// Returns the name on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
-            Target::Json(format) => format.as_str(),
-            Target::Parquet => "parquet",
+            ExportFormat::Rows(format) => format.as_str(),
+            ExportFormat::Parquet => "parquet",
         }
     }
 }
 
-/// What is left out of what the dataset knows.
+/// What an export leaves out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Options {
-    /// Only the fields of the format: no groups, and no fields that rows had in the files they came from.
+pub struct ExportOptions {
+    /// Write only the fields of the format: no groups, and no other fields of the imported rows.
     pub plain: bool,
 }
 
-/// Writes what `filter` lets through of the dataset to `path`, which appears whole or stays as it was; `-` is standard
-/// output. The name says the shape: lines, one array or Parquet, packed or not; without an ending of these Alpaca's format is an
-/// array, the others are lines. With `min_score`, only rows with at least that score. Returns the number of rows: tasks in the
-/// Self-Instruct format, examples in all others.
+/// Returns the shape and the compression that the name of an output file asks for.
 ///
 /// # Errors
 ///
-/// When `path` cannot be written or asks for what `target` is not, or the store cannot be read.
-pub async fn export(
-    store: &Store,
-    target: Target,
-    path: &Path,
-    filter: &Filter,
-    min_score: Option<f64>,
-    options: Options,
-) -> anyhow::Result<usize> {
-    let (shape, packing) = packed::named(path)?;
-    if let Some(Shape::Cells(_)) = shape {
+/// If nothing is written so, or not in this format.
+pub fn shape(path: &Path, format: ExportFormat) -> anyhow::Result<(Option<FileShape>, Packing)> {
+    let (shape, packing) = packing::named(path)?;
+    if let Some(FileShape::Cells(_)) = shape {
         bail!(
             "cannot write `{}`: rows are written as JSON or Parquet\nhint: a name that ends in .jsonl, .json or .parquet",
             path.display()
         );
     }
-    if target == Target::Parquet && shape.is_some_and(|shape| shape != Shape::Parquet) {
+    if format == ExportFormat::Parquet && shape.is_some_and(|shape| shape != FileShape::Parquet) {
         bail!(
             "`{}` is no name of a Parquet file\nhint: a name that ends in .parquet, or --format alpaca for the same texts as JSON",
             path.display()
         );
     }
-    let needs = store.export_needs().await?;
-    let rows = store.export_rows(filter, min_score).await?;
-    let file = Packed::<AtomicFile>::begin(path, packing)?;
-    let (file, rows) = write(target, shape, needs, options, rows, file)
-        .await
-        .with_context(|| cannot_write(path))?;
-    store.check_unchanged()?;
-    file.end().with_context(|| cannot_write(path))?.commit()?;
-    Ok(rows)
+    Ok((shape, packing))
 }
 
-/// Writes rows to `out`; returns it with their number. Without a shape it is that of the format.
+/// Writes rows to `out`, and returns `out` with their number. If no shape is given, `alpaca` is an
+/// array, and all other formats are lines. The rows of a task follow one another.
 ///
 /// # Errors
 ///
-/// When a row or `out` fails.
-pub async fn write<W: Write + Send>(
-    target: Target,
-    shape: Option<Shape>,
-    needs: Needs,
-    options: Options,
-    mut rows: impl Stream<Item = crate::store::Result<ExportRow>> + Unpin,
+/// If a row or `out` fails.
+pub async fn write<W: Write + Send, E: Into<anyhow::Error>>(
+    format: ExportFormat,
+    shape: Option<FileShape>,
+    optional: OptionalFields,
+    options: ExportOptions,
+    rows: impl Stream<Item = Result<ExportRow, E>> + Unpin,
     out: W,
 ) -> anyhow::Result<(W, usize)> {
-    let format = match target {
-        Target::Json(format) => format,
-        Target::Parquet => {
-            let mut table = Table::begin(out)?;
-            let (mut task, mut tasks) = (Vec::<ExportRow>::new(), 0);
-            while let Some(row) = rows.next().await {
-                let row = row?;
-                if task.first().is_some_and(|first| first.task_id != row.task_id) {
-                    tasks += 1;
-                    table.task(&std::mem::take(&mut task), tasks)?;
-                }
-                task.push(row);
-            }
-            table.task(&task, tasks + 1)?;
-            return table.end();
+    match format {
+        ExportFormat::Rows(format) => write_records(format, shape, optional, options, rows, out).await,
+        ExportFormat::Parquet => write_dataset(rows, out).await,
+    }
+}
+
+/// Writes the whole dataset as a table.
+async fn write_dataset<W: Write + Send, E: Into<anyhow::Error>>(
+    mut rows: impl Stream<Item = Result<ExportRow, E>> + Unpin,
+    out: W,
+) -> anyhow::Result<(W, usize)> {
+    let mut table = DatasetTable::begin(out)?;
+    let (mut task, mut tasks) = (Vec::<ExportRow>::new(), 0);
+    while let Some(row) = rows.next().await {
+        let row = row.map_err(Into::<anyhow::Error>::into)?;
+        if task.first().is_some_and(|first| first.task_id != row.task_id) {
+            tasks += 1;
+            table.task(&std::mem::take(&mut task), tasks)?;
         }
-    };
-    let given = Given {
-        group: needs.groups && !options.plain && matches!(format, Format::Alpaca | Format::Dolly),
-        system: needs.systems,
+        task.push(row);
+    }
+    table.task(&task, tasks + 1)?;
+    table.end()
+}
+
+/// Writes records of a format.
+async fn write_records<W: Write + Send, E: Into<anyhow::Error>>(
+    format: Format,
+    shape: Option<FileShape>,
+    optional: OptionalFields,
+    options: ExportOptions,
+    mut rows: impl Stream<Item = Result<ExportRow, E>> + Unpin,
+    out: W,
+) -> anyhow::Result<(W, usize)> {
+    let extra_fields = ExtraFields {
+        group: optional.groups && !options.plain && matches!(format, Format::Alpaca | Format::Dolly),
+        system: optional.systems,
         extra: !options.plain,
-        apart: shape == Some(Shape::Parquet),
+        apart: shape == Some(FileShape::Parquet),
     };
     let by_format = match format {
-        Format::Alpaca => Shape::Array,
-        _ => Shape::Lines,
+        Format::Alpaca => FileShape::Array,
+        _ => FileShape::Lines,
     };
     let buffered = |out| BufWriter::with_capacity(1 << 16, out);
-    let mut writer = Writer {
+    let mut writer = RecordWriter {
         out: match shape.unwrap_or(by_format) {
-            Shape::Array => Out::Array {
+            FileShape::Array => RecordSink::Array {
                 out: buffered(out),
                 rows: 0,
             },
-            Shape::Parquet => Out::Parquet(Box::new(Rows::begin(out, format, given)?)),
-            Shape::Lines | Shape::Cells(_) => Out::Lines(buffered(out)),
+            FileShape::Parquet => {
+                RecordSink::Parquet(Box::new(RecordTable::begin(out, format, extra_fields)?))
+            }
+            FileShape::Lines | FileShape::Cells(_) => RecordSink::Lines(buffered(out)),
         },
         format,
-        given,
+        extra_fields,
         task: Vec::new(),
         tasks: 0,
         records: 0,
     };
     while let Some(row) = rows.next().await {
-        writer.row(row?)?;
+        writer.row(row.map_err(Into::<anyhow::Error>::into)?)?;
     }
     writer.end()
 }

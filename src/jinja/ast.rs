@@ -1,15 +1,17 @@
-//! What a template consists of. Chains (`a + b - c`, `x.y[0]|f is t`, `elif`) are lists, so that nesting is as deep as the
-//! parser's recursion, which is bounded.
+//! Syntax tree of a template.
+//!
+//! Chains (`a + b - c`, `x.y[0]|f is t`, `elif`) are lists, so the tree is as deep as the parser's
+//! recursion, which is bounded.
 
 use std::sync::Arc;
 
-/// A string that syntax and values share.
+/// A string that syntax tree and values share.
 pub type Text = Arc<str>;
 
 /// A sequence of statements.
 pub type Body = Vec<Node>;
 
-/// A statement and the line it begins in.
+/// A statement and the line that it begins in.
 #[derive(Debug)]
 pub struct Node {
     pub line: usize,
@@ -20,21 +22,23 @@ pub struct Node {
 pub enum Statement {
     Data(Text),
     Print(Expr),
+    /// Branches with their tests, and the body of `else`.
     If(Vec<(Expr, Body)>, Body),
     For(Arc<For>),
-    Set(Target, Expr),
+    Set(AssignTarget, Expr),
     /// `{% set x | filter %}…{% endset %}`.
-    SetBlock(Target, Vec<Postfix>, Body),
-    With(Vec<(Target, Expr)>, Body),
+    SetBlock(AssignTarget, Vec<Postfix>, Body),
+    With(Vec<(AssignTarget, Expr)>, Body),
     Macro(Arc<Macro>),
     /// `{% call(x) m() %}…{% endcall %}`.
     Call(Expr, Arc<Macro>),
     Filter(Vec<Postfix>, Body),
-    /// `{% generation %}…{% endgeneration %}`: what the model says. A scope of its own, as in the reference.
+    /// `{% generation %}…{% endgeneration %}`: text of the assistant. It has a scope of its own, as
+    /// in `transformers`.
     Generation(Body),
     Autoescape(Expr, Body),
     Block(Text),
-    /// Other templates, of which there are none.
+    /// A tag that loads another template, such as `include`. There are none to load.
     Other(&'static str),
     Break,
     Continue,
@@ -42,7 +46,7 @@ pub enum Statement {
 
 #[derive(Debug)]
 pub struct For {
-    pub target: Target,
+    pub target: AssignTarget,
     pub items: Expr,
     pub test: Option<Expr>,
     pub recursive: bool,
@@ -54,22 +58,22 @@ pub struct For {
 pub struct Macro {
     pub name: Text,
     pub parameters: Vec<Text>,
-    /// Of the last parameters.
+    /// Default values of the last parameters.
     pub defaults: Vec<Expr>,
     pub body: Body,
-    /// Whether the body speaks of `caller`, `kwargs`, `varargs`.
+    /// Whether the body uses the name `caller`; likewise the next two.
     pub caller: bool,
     pub kwargs: bool,
     pub varargs: bool,
 }
 
-/// What can be assigned to.
+/// Left side of an assignment.
 #[derive(Debug)]
-pub enum Target {
+pub enum AssignTarget {
     Name(Text),
     /// `ns.attribute`.
     Attribute(Text, Text),
-    Tuple(Vec<Target>),
+    Tuple(Vec<AssignTarget>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +115,7 @@ pub enum Expr {
     List(Vec<Expr>),
     Tuple(Vec<Expr>),
     Dict(Vec<(Expr, Expr)>),
-    /// From left to right.
+    /// Operators of one precedence, applied from left to right.
     Binary(Box<Expr>, Vec<(Binary, Expr)>),
     Compare(Box<Expr>, Vec<(Comparison, Expr)>),
     And(Vec<Expr>),
@@ -126,23 +130,25 @@ pub enum Expr {
     Postfix(Box<Expr>, Vec<Postfix>),
 }
 
-/// What stands behind a value.
+/// An operation written after a value.
 #[derive(Debug)]
 pub enum Postfix {
     Attribute(Text),
     Item(Expr),
     Slice(Option<Expr>, Option<Expr>, Option<Expr>),
-    Call(Arguments),
-    Filter(Text, Arguments),
+    Call(ArgumentExprs),
+    Filter(Text, ArgumentExprs),
     /// Name, arguments, and whether it is `is not`.
-    Test(Text, Arguments, bool),
+    Test(Text, ArgumentExprs, bool),
 }
 
+/// Arguments of a call, not yet evaluated.
 #[derive(Debug, Default)]
-pub struct Arguments {
+pub struct ArgumentExprs {
     pub positional: Vec<Expr>,
     pub keywords: Vec<(Text, Expr)>,
-    /// `*args` and `**kwargs`.
+    /// `*args`.
     pub rest: Option<Box<Expr>>,
+    /// `**kwargs`.
     pub rest_keywords: Option<Box<Expr>>,
 }

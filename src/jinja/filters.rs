@@ -1,89 +1,104 @@
-//! Jinja2's filters, with `tojson` as chat templates have it.
+//! Jinja2's filters, with `tojson` of chat templates.
 
+mod attribute_path;
+mod markup;
 mod numbers;
+mod selection;
 mod sequences;
+mod sorting;
 mod texts;
 
-use super::error::Error;
-use super::functions::Arguments;
-use super::machine::{Machine, Result};
+use super::ast::Text;
+use super::call::{Arguments, Call, Table, find, int};
+use super::error::{Error, Result};
+use super::runtime::Runtime;
 use super::value::Value;
-use super::{attributes, json, methods};
+use super::{attributes, json};
 
-pub use texts::strip_tags;
+/// A filter: `value|name(arguments)`.
+type Filter = fn(&mut Runtime, Call) -> Result<Value>;
 
-const NAMES: &[&str] = &[
-    "abs",
-    "attr",
-    "batch",
-    "capitalize",
-    "center",
-    "count",
-    "d",
-    "default",
-    "dictsort",
-    "e",
-    "escape",
-    "filesizeformat",
-    "first",
-    "float",
-    "forceescape",
-    "format",
-    "groupby",
-    "indent",
-    "int",
-    "items",
-    "join",
-    "last",
-    "length",
-    "list",
-    "lower",
-    "map",
-    "max",
-    "min",
-    "pprint",
-    "random",
-    "reject",
-    "rejectattr",
-    "replace",
-    "reverse",
-    "round",
-    "safe",
-    "select",
-    "selectattr",
-    "slice",
-    "sort",
-    "string",
-    "striptags",
-    "sum",
-    "title",
-    "tojson",
-    "trim",
-    "truncate",
-    "unique",
-    "upper",
-    "urlencode",
-    "urlize",
-    "wordcount",
-    "wordwrap",
-    "xmlattr",
+const FILTERS: Table<Filter> = &[
+    ("abs", numbers::abs),
+    ("attr", attr),
+    ("batch", sequences::batch),
+    ("capitalize", texts::capitalize),
+    ("center", texts::center),
+    ("count", length),
+    ("d", default),
+    ("default", default),
+    ("dictsort", sorting::dictsort),
+    ("e", markup::escape),
+    ("escape", markup::escape),
+    ("filesizeformat", numbers::filesizeformat),
+    ("first", sequences::first),
+    ("float", numbers::float),
+    ("forceescape", markup::forceescape),
+    ("format", texts::format),
+    ("groupby", sorting::groupby),
+    ("indent", texts::indent),
+    ("int", numbers::int),
+    ("items", sequences::items),
+    ("join", sequences::join),
+    ("last", sequences::last),
+    ("length", length),
+    ("list", sequences::list),
+    ("lower", texts::lower),
+    ("map", selection::map),
+    ("max", sorting::max),
+    ("min", sorting::min),
+    ("pprint", texts::pprint),
+    ("random", sequences::random),
+    ("reject", selection::reject),
+    ("rejectattr", selection::rejectattr),
+    ("replace", texts::replace),
+    ("reverse", sequences::reverse),
+    ("round", numbers::round),
+    ("safe", markup::safe),
+    ("select", selection::select),
+    ("selectattr", selection::selectattr),
+    ("slice", sequences::slice),
+    ("sort", sorting::sort),
+    ("string", markup::string),
+    ("striptags", markup::striptags),
+    ("sum", sequences::sum),
+    ("title", texts::title),
+    ("tojson", tojson),
+    ("trim", texts::trim),
+    ("truncate", texts::truncate),
+    ("unique", sorting::unique),
+    ("upper", texts::upper),
+    ("urlencode", markup::urlencode),
+    ("urlize", markup::urlize),
+    ("wordcount", texts::wordcount),
+    ("wordwrap", texts::wordwrap),
+    ("xmlattr", markup::xmlattr),
 ];
 
-/// Whether there is a filter of this name.
+/// Returns whether there is a filter of this name.
 pub fn is_known(name: &str) -> bool {
-    NAMES.contains(&name)
+    find(FILTERS, name).is_some()
 }
 
-fn int(value: &Option<Value>, default: i128) -> Result<i128> {
-    match value {
-        None => Ok(default),
-        Some(value) => value.as_int().ok_or_else(|| {
-            let kind = value.kind();
-            Error::fault(format!("'{kind}' object cannot be interpreted as an integer"))
-        }),
+/// Returns `value|name(given)`.
+pub fn apply(runtime: &mut Runtime, name: &str, value: &Value, given: Arguments) -> Result<Value> {
+    if !matches!(name, "default" | "d") {
+        runtime.known(value)?;
     }
+    let filter = find(FILTERS, name).ok_or_else(|| Error::fault(format!("there is no filter `{name}`")))?;
+    let call = Call {
+        name,
+        value,
+        arguments: given,
+    };
+    let done = filter(runtime, call)?;
+    if let Some(text) = done.as_text() {
+        runtime.charge(text.len())?;
+    }
+    Ok(done)
 }
 
+/// Reads an argument that must be an integer, as a length. A negative one is 0.
 fn size(value: &Option<Value>, default: usize) -> Result<usize> {
     Ok(usize::try_from(int(value, default as i128)?).unwrap_or(0))
 }
@@ -92,65 +107,41 @@ fn is_true(value: &Option<Value>) -> bool {
     value.as_ref().is_some_and(Value::is_true)
 }
 
-/// `value|name(…)`.
-pub fn apply(machine: &mut Machine, name: &str, value: Value, given: Arguments) -> Result<Value> {
-    if !matches!(name, "default" | "d") {
-        machine.known(&value)?;
-    }
-    let done = match name {
-        "default" | "d" => {
-            let [other, boolean] = given.bind_array(name, ["default_value", "boolean"], 0)?;
-            match value.is_undefined() || (is_true(&boolean) && !value.is_true()) {
-                true => other.unwrap_or_else(|| Value::text("")),
-                false => value,
-            }
-        }
-        "length" | "count" => {
-            given.bind(name, &[], 0)?;
-            Value::Int(value.length()? as i128)
-        }
-        "upper" | "lower" | "capitalize" | "title" | "wordcount" | "striptags" | "urlencode" | "string"
-        | "safe" | "escape" | "e" | "forceescape" | "pprint" | "urlize" => {
-            texts::of_text(machine, name, &value, given)?
-        }
-        "trim" | "replace" | "center" | "truncate" | "indent" | "wordwrap" | "format" => {
-            texts::laid_out(machine, name, value, given)?
-        }
-        "abs" | "int" | "float" | "round" | "filesizeformat" => numbers::of_number(name, &value, given)?,
-        "first" | "last" | "random" | "list" | "reverse" | "items" | "join" | "sum" => {
-            sequences::of_sequence(machine, name, &value, given)?
-        }
-        "min" | "max" | "sort" | "dictsort" | "unique" | "groupby" => {
-            sequences::ordered(machine, name, &value, given)?
-        }
-        "map" => sequences::map(machine, &value, given)?,
-        "select" | "reject" | "selectattr" | "rejectattr" => sequences::select(machine, name, &value, given)?,
-        "batch" | "slice" => sequences::pieces(machine, name, &value, given)?,
-        "attr" => {
-            let [name] = given.bind_array("attr", ["name"], 1)?;
-            let name = name.unwrap_or(Value::None).to_text();
-            match &value {
-                // Items are no attributes.
-                Value::Dict(_) if !methods::is_known(&value, &name) && !methods::changes(&value, &name) => {
-                    Value::undefined(format!("'dict object' has no attribute '{name}'"))
-                }
-                _ => attributes::attribute(machine, &value, &name)?,
-            }
-        }
-        "tojson" => {
-            let [ascii, indent, separators, sort] =
-                given.bind_array(name, ["ensure_ascii", "indent", "separators", "sort_keys"], 0)?;
-            let settings = json::Settings::read(ascii, indent, separators, sort)?;
-            Value::text(&json::dumps(&value, &settings)?)
-        }
-        "xmlattr" => {
-            let [space] = given.bind_array(name, ["autospace"], 0)?;
-            texts::xml_attributes(&value, space.is_none_or(|space| space.is_true()))?
-        }
-        _ => return Err(Error::fault(format!("there is no filter `{name}`"))),
-    };
-    if let Some(text) = done.as_text() {
-        machine.charge(text.len())?;
-    }
-    Ok(done)
+/// Returns a value as text, which is charged.
+fn charged(runtime: &mut Runtime, value: &Value) -> Result<Text> {
+    let text = value.to_text();
+    runtime.charge(text.len())?;
+    Ok(text)
+}
+
+/// Binds a filter of texts that takes no arguments. Returns the value, and the same as text.
+fn plain<'a>(runtime: &mut Runtime, call: Call<'a>) -> Result<(&'a Value, Text)> {
+    let value = call.bind_none()?;
+    Ok((value, charged(runtime, value)?))
+}
+
+fn default(_: &mut Runtime, call: Call) -> Result<Value> {
+    let (value, [other, boolean]) = call.bind(["default_value", "boolean"], 0)?;
+    Ok(
+        match value.is_undefined() || (is_true(&boolean) && !value.is_true()) {
+            true => other.unwrap_or_else(|| Value::text("")),
+            false => value.clone(),
+        },
+    )
+}
+
+fn length(_: &mut Runtime, call: Call) -> Result<Value> {
+    Ok(Value::Int(call.bind_none()?.length()? as i128))
+}
+
+fn attr(runtime: &mut Runtime, call: Call) -> Result<Value> {
+    let (value, [name]) = call.bind(["name"], 1)?;
+    attributes::attribute_only(runtime, value, &name.unwrap_or(Value::None).to_text())
+}
+
+fn tojson(_: &mut Runtime, call: Call) -> Result<Value> {
+    let (value, [ascii, indent, separators, sort]) =
+        call.bind(["ensure_ascii", "indent", "separators", "sort_keys"], 0)?;
+    let options = json::JsonOptions::read(ascii, indent, separators, sort)?;
+    Ok(Value::text(&json::dumps(value, &options)?))
 }

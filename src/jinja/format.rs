@@ -1,54 +1,54 @@
-//! Values laid out as a text asks for: `str.format` here, [`percent`] beside it, on one [`layout`].
+//! Formats values: replacement fields of `str.format`, and `%`-formatting ([`percent`]).
 
-mod layout;
 mod percent;
+mod spec;
+mod write;
 
-use super::error::Error;
+use super::error::{Error, Result};
 use super::value::Value;
-use layout::{Layout, ascii, bounded, character, integer, pad, real, shortened};
 pub use percent::percent;
+use spec::FormatSpec;
+use write::{ascii, character, integer, pad, real, shortened};
 
-type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// `format(value, spec)`.
-pub fn spec(value: &Value, spec: &str) -> Result<String> {
+/// Returns `format(value, spec)`.
+pub fn format_value(value: &Value, spec: &str) -> Result<String> {
     let mut out = String::new();
     if spec.is_empty() {
         return Ok(value.to_text().to_string());
     }
-    let mut layout = parse_spec(spec)?;
+    let mut parsed = FormatSpec::parse(spec)?;
     match value {
         Value::Str(text) | Value::Markup(text) => {
-            let fits = matches!(layout.kind, None | Some('s'))
-                && layout.sign.is_none()
-                && layout.group.is_none()
-                && layout.align != Some('=');
+            let fits = matches!(parsed.kind, None | Some('s'))
+                && parsed.sign.is_none()
+                && parsed.group.is_none()
+                && parsed.align != Some('=');
             if !fits {
                 return Err(Error::fault(format!(
                     "format specifier '{spec}' does not suit a string"
                 )));
             }
-            layout.align = layout.align.or(Some('<'));
-            pad(&mut out, &shortened(text, layout.precision), &layout);
+            parsed.align = parsed.align.or(Some('<'));
+            pad(&mut out, &shortened(text, parsed.precision), &parsed);
         }
         Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
-            let kind = layout.kind;
-            layout.align = layout.align.or(Some(if layout.zero { '=' } else { '>' }));
+            let kind = parsed.kind;
+            parsed.align = parsed.align.or(Some(if parsed.zero { '=' } else { '>' }));
             let whole = value.as_int();
             match (whole, kind) {
                 (Some(number), Some('b' | 'd' | 'o' | 'x' | 'X' | 'n') | None) => {
-                    if layout.precision.is_some() {
+                    if parsed.precision.is_some() {
                         return Err(Error::fault("Precision not allowed in integer format specifier"));
                     }
-                    integer(&mut out, number, kind.unwrap_or('d'), &layout)?;
+                    integer(&mut out, number, kind.unwrap_or('d'), &parsed);
                 }
-                (Some(code), Some('c')) => pad(&mut out, &character(code)?.to_string(), &layout),
+                (Some(code), Some('c')) => pad(&mut out, &character(code)?.to_string(), &parsed),
                 (_, Some('e' | 'E' | 'f' | 'F' | 'g' | 'G' | 'n' | '%') | None) => {
                     real(
                         &mut out,
                         value.as_float().unwrap_or(f64::NAN),
                         kind.unwrap_or('r'),
-                        &layout,
+                        &parsed,
                     );
                 }
                 (_, Some(kind)) => {
@@ -69,66 +69,23 @@ pub fn spec(value: &Value, spec: &str) -> Result<String> {
     Ok(out)
 }
 
-fn parse_spec(spec: &str) -> Result<Layout> {
-    let invalid = || Error::fault(format!("Invalid format specifier '{spec}'"));
-    let mut layout = Layout::default();
-    let mut chars: Vec<char> = spec.chars().collect();
-    chars.reverse();
-    let is_align = |c: Option<&char>| c.is_some_and(|c| "<>=^".contains(*c));
-    if chars.len() >= 2 && is_align(chars.get(chars.len() - 2)) {
-        layout.fill = chars.pop();
-        layout.align = chars.pop();
-    } else if is_align(chars.last()) {
-        layout.align = chars.pop();
-    }
-    let mut take = |fits: &dyn Fn(char) -> bool| match chars.last() {
-        Some(c) if fits(*c) => chars.pop(),
-        _ => None,
-    };
-    layout.sign = take(&|c| "+- ".contains(c));
-    let _ = take(&|c| c == 'z');
-    layout.alternate = take(&|c| c == '#').is_some();
-    layout.zero = take(&|c| c == '0').is_some();
-    if layout.zero {
-        layout.fill = layout.fill.or(Some('0'));
-    }
-    type Take<'a> = dyn FnMut(&dyn Fn(char) -> bool) -> Option<char> + 'a;
-    let number = |take: &mut Take<'_>| -> Result<Option<usize>> {
-        let mut value: Option<i128> = None;
-        while let Some(digit) = take(&|c| c.is_ascii_digit()) {
-            let digit = i128::from(digit.to_digit(10).unwrap_or(0));
-            value = Some((value.unwrap_or(0) * 10 + digit).min(1 << 40));
-        }
-        value.map(bounded).transpose()
-    };
-    layout.width = number(&mut take)?.unwrap_or(0);
-    layout.group = take(&|c| c == ',' || c == '_');
-    if take(&|c| c == '.').is_some() {
-        layout.precision = Some(number(&mut take)?.ok_or_else(invalid)?);
-    }
-    layout.kind = take(&|_| true);
-    match chars.is_empty() {
-        true => Ok(layout),
-        false => Err(invalid()),
-    }
-}
-
-/// A piece of a text for `str.format`: letters, or a field of name, conversion and layout.
+/// A part of a format string: literal text, or a replacement field with its name, conversion and
+/// format specification.
 #[derive(Debug, PartialEq)]
-pub enum Piece<'a> {
-    Letters(String),
+pub enum FormatPart<'a> {
+    Literal(String),
     Field(&'a str, Option<char>, &'a str),
 }
 
-/// The pieces of a text for `str.format`.
-pub fn pieces(format: &str) -> Result<Vec<Piece<'_>>> {
+/// Splits a format string into its parts.
+pub fn parts(format: &str) -> Result<Vec<FormatPart<'_>>> {
     let mut found = Vec::new();
-    let mut letters = String::new();
+    let mut literal = String::new();
     let mut rest = format;
     while let Some(c) = rest.chars().next() {
         match c {
             '{' | '}' if rest[1..].starts_with(c) => {
-                letters.push(c);
+                literal.push(c);
                 rest = &rest[2..];
             }
             '}' => return Err(Error::fault("Single '}' encountered in format string")),
@@ -147,7 +104,7 @@ pub fn pieces(format: &str) -> Result<Vec<Piece<'_>>> {
                 };
                 let field = &rest[1..end];
                 rest = &rest[end + 1..];
-                // A colon within an index is none.
+                // A colon within `[…]` belongs to the index.
                 let mut inside = false;
                 let colon = field.char_indices().find(|(_, c)| {
                     match c {
@@ -169,28 +126,28 @@ pub fn pieces(format: &str) -> Result<Vec<Piece<'_>>> {
                         return Err(Error::fault("Unknown conversion specifier in a format string"));
                     }
                 }
-                if !letters.is_empty() {
-                    found.push(Piece::Letters(std::mem::take(&mut letters)));
+                if !literal.is_empty() {
+                    found.push(FormatPart::Literal(std::mem::take(&mut literal)));
                 }
-                found.push(Piece::Field(
+                found.push(FormatPart::Field(
                     name,
                     conversion,
                     behind.strip_prefix(':').unwrap_or(behind),
                 ));
             }
             c => {
-                letters.push(c);
+                literal.push(c);
                 rest = &rest[c.len_utf8()..];
             }
         }
     }
-    if !letters.is_empty() {
-        found.push(Piece::Letters(letters));
+    if !literal.is_empty() {
+        found.push(FormatPart::Literal(literal));
     }
     Ok(found)
 }
 
-/// A value as `!s`, `!r` or `!a` writes it.
+/// Converts a value by `!s`, `!r` or `!a`.
 pub fn converted(value: &Value, conversion: char) -> Value {
     match conversion {
         'r' => Value::text(&value.repr()),

@@ -1,29 +1,27 @@
-//! `tojson` as chat templates have it: Python's `json.dumps`, with nothing escaped for HTML.
+//! `tojson` of chat templates: Python's `json.dumps`, without Jinja2's escapes for HTML.
 
-use super::error::Error;
+use super::error::{Error, Result};
 use super::text;
-use super::value::{Object, Value};
+use super::value::{PyObject, Value};
 
-type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// The arguments of `json.dumps` that the filter passes on.
-pub struct Settings {
+/// Arguments of `json.dumps` that the filter passes on.
+pub struct JsonOptions {
     pub ensure_ascii: bool,
-    /// What a level is indented by; none for one line.
+    /// Indentation of one level; none for output on one line.
     pub indent: Option<String>,
-    /// Between items, and behind keys.
+    /// Separators after an item and after a key.
     pub separators: (String, String),
     pub sort_keys: bool,
 }
 
-impl Settings {
-    /// From the filter's arguments; none stand for its defaults.
+impl JsonOptions {
+    /// Reads the filter's arguments; none is the default.
     pub fn read(
         ensure_ascii: Option<Value>,
         indent: Option<Value>,
         separators: Option<Value>,
         sort_keys: Option<Value>,
-    ) -> Result<Settings> {
+    ) -> Result<JsonOptions> {
         let indent = match indent.unwrap_or(Value::None) {
             Value::None => None,
             value => match (value.as_text(), value.as_int()) {
@@ -40,7 +38,7 @@ impl Settings {
                 _ => return Err(Error::fault("tojson: `separators` are not two texts")),
             },
         };
-        Ok(Settings {
+        Ok(JsonOptions {
             ensure_ascii: ensure_ascii.is_some_and(|value| value.is_true()),
             indent,
             separators,
@@ -49,32 +47,32 @@ impl Settings {
     }
 }
 
-/// `json.dumps(value)`.
-pub fn dumps(value: &Value, settings: &Settings) -> Result<String> {
+/// Returns `json.dumps(value)`.
+pub fn dumps(value: &Value, options: &JsonOptions) -> Result<String> {
     let mut out = String::new();
-    write(&mut out, value, settings, 0)?;
+    write(&mut out, value, options, 0)?;
     Ok(out)
 }
 
-fn write(out: &mut String, value: &Value, settings: &Settings, depth: usize) -> Result<()> {
+fn write(out: &mut String, value: &Value, options: &JsonOptions, depth: usize) -> Result<()> {
     match value {
         Value::None => out.push_str("null"),
         Value::Bool(true) => out.push_str("true"),
         Value::Bool(false) => out.push_str("false"),
         Value::Int(number) => out.push_str(&number.to_string()),
         Value::Float(number) => out.push_str(&float(*number)),
-        Value::Str(text) | Value::Markup(text) => string(out, text, settings.ensure_ascii),
+        Value::Str(text) | Value::Markup(text) => string(out, text, options.ensure_ascii),
         Value::List(seq) | Value::Tuple(seq) => {
-            brackets(out, ('[', ']'), &seq.items, settings, depth, |out, item| {
-                write(out, item, settings, depth + 1)
+            brackets(out, ('[', ']'), &seq.items, options, depth, |out, item| {
+                write(out, item, options, depth + 1)
             })?;
         }
         Value::Dict(dict) => {
             let mut entries: Vec<&(Value, Value)> = dict.entries().iter().collect();
-            if settings.sort_keys {
+            if options.sort_keys {
                 sort(&mut entries)?;
             }
-            brackets(out, ('{', '}'), &entries, settings, depth, |out, (key, value)| {
+            brackets(out, ('{', '}'), &entries, options, depth, |out, (key, value)| {
                 let key = match key {
                     Value::Str(text) | Value::Markup(text) => text.to_string(),
                     Value::None => "null".to_owned(),
@@ -88,12 +86,12 @@ fn write(out: &mut String, value: &Value, settings: &Settings, depth: usize) -> 
                         )));
                     }
                 };
-                string(out, &key, settings.ensure_ascii);
-                out.push_str(&settings.separators.1);
-                write(out, value, settings, depth + 1)
+                string(out, &key, options.ensure_ascii);
+                out.push_str(&options.separators.1);
+                write(out, value, options, depth + 1)
             })?;
         }
-        Value::Object(object) if matches!(&**object, Object::Namespace(_)) => {
+        Value::Object(object) if matches!(&**object, PyObject::Namespace(_)) => {
             return Err(Error::fault(
                 "Object of type TemplateNamespace is not JSON serializable",
             ));
@@ -112,12 +110,12 @@ fn brackets<T>(
     out: &mut String,
     (open, close): (char, char),
     items: &[T],
-    settings: &Settings,
+    options: &JsonOptions,
     depth: usize,
     mut each: impl FnMut(&mut String, &T) -> Result<()>,
 ) -> Result<()> {
     let line = |out: &mut String, depth: usize| {
-        if let Some(indent) = &settings.indent {
+        if let Some(indent) = &options.indent {
             out.push('\n');
             out.push_str(&indent.repeat(depth));
         }
@@ -125,7 +123,7 @@ fn brackets<T>(
     out.push(open);
     for (index, item) in items.iter().enumerate() {
         if index > 0 {
-            out.push_str(&settings.separators.0);
+            out.push_str(&options.separators.0);
         }
         line(out, depth + 1);
         each(out, item)?;

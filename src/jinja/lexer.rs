@@ -1,11 +1,13 @@
-//! A template's text as tokens, with the white space of `trim_blocks`, `lstrip_blocks`, `-` and `+` already applied.
+//! Splits a template into tokens. White space is already trimmed by `trim_blocks`, `lstrip_blocks`,
+//! `-` and `+`.
 
-use super::Blanks;
+use super::Whitespace;
 use super::ast::Text;
-use super::error::{Error, Kind};
+use super::error::{Error, Result};
+use super::text::is_space;
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum Token {
+pub enum TokenKind {
     Data(Text),
     VariableBegin,
     VariableEnd,
@@ -20,26 +22,27 @@ pub enum Token {
     End,
 }
 
-impl Token {
-    /// As messages call it.
+impl TokenKind {
+    /// Returns the token's name in messages.
     pub fn words(&self) -> String {
         match self {
-            Token::Data(_) => "text".to_owned(),
-            Token::VariableBegin => "`{{`".to_owned(),
-            Token::VariableEnd => "`}}`".to_owned(),
-            Token::BlockBegin => "`{%`".to_owned(),
-            Token::BlockEnd => "`%}`".to_owned(),
-            Token::Name(name) => format!("`{name}`"),
-            Token::Str(text) => format!("the string {text:?}"),
-            Token::Int(number) => format!("`{number}`"),
-            Token::Float(number) => format!("`{number}`"),
-            Token::Sign(sign) => format!("`{sign}`"),
-            Token::End => "the end of the template".to_owned(),
+            TokenKind::Data(_) => "text".to_owned(),
+            TokenKind::VariableBegin => "`{{`".to_owned(),
+            TokenKind::VariableEnd => "`}}`".to_owned(),
+            TokenKind::BlockBegin => "`{%`".to_owned(),
+            TokenKind::BlockEnd => "`%}`".to_owned(),
+            TokenKind::Name(name) => format!("`{name}`"),
+            TokenKind::Str(text) => format!("the string {text:?}"),
+            TokenKind::Int(number) => format!("`{number}`"),
+            TokenKind::Float(number) => format!("`{number}`"),
+            TokenKind::Sign(sign) => format!("`{sign}`"),
+            TokenKind::End => "the end of the template".to_owned(),
         }
     }
 }
 
-/// Longer ones first.
+/// Operators and brackets. The first that fits is taken, so longer ones stand before their
+/// prefixes.
 const SIGNS: [&str; 25] = [
     "**", "//", "==", "!=", "<=", ">=", "+", "-", "*", "/", "%", "~", "<", ">", "=", ".", ",", ":", "|", "(",
     ")", "[", "]", "{", "}",
@@ -49,14 +52,15 @@ struct Lexer<'a> {
     source: &'a str,
     at: usize,
     line: usize,
-    tokens: Vec<(Token, usize)>,
-    /// Whether what was read last ended a line, or nothing was read yet.
+    tokens: Vec<(TokenKind, usize)>,
+    /// Whether the text read last ended a line, or nothing was read yet.
     at_line_start: bool,
-    blanks: Blanks,
+    whitespace: Whitespace,
 }
 
-/// The tokens of `source`, each with its line; the last is [`Token::End`].
-pub fn tokens(source: &str, blanks: Blanks) -> Result<Vec<(Token, usize)>, Error> {
+/// Returns the tokens of `source`, each with its line. The last is [`TokenKind::End`]. Fails on
+/// malformed tokens and on tags without an end.
+pub fn tokens(source: &str, whitespace: Whitespace) -> Result<Vec<(TokenKind, usize)>> {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let source = source.strip_suffix('\n').unwrap_or(&source);
     let mut lexer = Lexer {
@@ -65,11 +69,11 @@ pub fn tokens(source: &str, blanks: Blanks) -> Result<Vec<(Token, usize)>, Error
         line: 1,
         tokens: Vec::new(),
         at_line_start: true,
-        blanks,
+        whitespace,
     };
     lexer.run()?;
     let line = lexer.line;
-    lexer.tokens.push((Token::End, line));
+    lexer.tokens.push((TokenKind::End, line));
     Ok(lexer.tokens)
 }
 
@@ -86,16 +90,16 @@ impl<'a> Lexer<'a> {
     }
 
     fn error(&self, message: impl Into<String>) -> Error {
-        Error::new(Kind::Syntax, message).at(self.line)
+        Error::syntax(message).at(self.line)
     }
 
     fn data(&mut self, text: &str) {
         if !text.is_empty() {
-            self.tokens.push((Token::Data(text.into()), self.line));
+            self.tokens.push((TokenKind::Data(text.into()), self.line));
         }
     }
 
-    fn run(&mut self) -> Result<(), Error> {
+    fn run(&mut self) -> Result<()> {
         loop {
             let rest = self.rest();
             let next = rest
@@ -111,15 +115,10 @@ impl<'a> Lexer<'a> {
             let sign = rest.as_bytes().get(index + 2).copied();
             let mut text = &rest[..index];
             match sign {
-                Some(b'-') => text = text.trim_end_matches(super::text::is_space),
+                Some(b'-') => text = text.trim_end_matches(is_space),
                 Some(b'+') => {}
-                _ if kind != b'{' && self.blanks == Blanks::Trimmed => {
-                    // Blanks between the beginning of a line and a tag.
-                    let begins = text.rfind('\n').map_or(0, |newline| newline + 1);
-                    let starts = begins > 0 || self.at_line_start;
-                    if starts && text[begins..].chars().all(super::text::is_space) {
-                        text = &text[..begins];
-                    }
+                _ if kind != b'{' && self.whitespace == Whitespace::Trimmed => {
+                    text = self.without_indentation(text);
                 }
                 _ => {}
             }
@@ -129,8 +128,8 @@ impl<'a> Lexer<'a> {
             match kind {
                 b'#' => self.comment()?,
                 b'{' => {
-                    self.tokens.push((Token::VariableBegin, self.line));
-                    self.code("}}", Token::VariableEnd)?;
+                    self.tokens.push((TokenKind::VariableBegin, self.line));
+                    self.code("}}", TokenKind::VariableEnd)?;
                 }
                 _ => match self.raw_begin() {
                     Some(length) => {
@@ -138,30 +137,41 @@ impl<'a> Lexer<'a> {
                         self.raw()?;
                     }
                     None => {
-                        self.tokens.push((Token::BlockBegin, self.line));
-                        self.code("%}", Token::BlockEnd)?;
+                        self.tokens.push((TokenKind::BlockBegin, self.line));
+                        self.code("%}", TokenKind::BlockEnd)?;
                     }
                 },
             }
         }
     }
 
-    /// Bytes of the end of a tag here, with the white space it takes along.
+    /// Removes white space at the end of a text if it begins a line (`lstrip_blocks`).
+    fn without_indentation<'t>(&self, text: &'t str) -> &'t str {
+        let begins = text.rfind('\n').map_or(0, |newline| newline + 1);
+        let starts = begins > 0 || self.at_line_start;
+        match starts && text[begins..].chars().all(is_space) {
+            true => &text[..begins],
+            false => text,
+        }
+    }
+
+    /// Returns the bytes of the end of a tag here and of the white space that it trims. None if
+    /// there is no end.
     fn tag_end(&self, end: &str, trims: bool) -> Option<usize> {
         let rest = self.rest();
         if let Some(behind) = rest.strip_prefix('-').and_then(|rest| rest.strip_prefix(end)) {
-            let blank = behind.len() - behind.trim_start_matches(super::text::is_space).len();
+            let blank = behind.len() - behind.trim_start_matches(is_space).len();
             return Some(1 + end.len() + blank);
         }
         if trims && rest.strip_prefix('+').is_some_and(|rest| rest.starts_with(end)) {
             return Some(1 + end.len());
         }
         let behind = rest.strip_prefix(end)?;
-        let newline = trims && self.blanks == Blanks::Trimmed && behind.starts_with('\n');
+        let newline = trims && self.whitespace == Whitespace::Trimmed && behind.starts_with('\n');
         Some(end.len() + usize::from(newline))
     }
 
-    fn comment(&mut self) -> Result<(), Error> {
+    fn comment(&mut self) -> Result<()> {
         let rest = self.rest();
         let end = rest
             .find("#}")
@@ -173,20 +183,20 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// Bytes of ` raw %}` here.
+    /// Returns the bytes of ` raw %}` here.
     fn raw_begin(&self) -> Option<usize> {
         let rest = self.rest();
-        let word = rest.trim_start_matches(super::text::is_space);
+        let word = rest.trim_start_matches(is_space);
         let behind = word.strip_prefix("raw")?;
-        let end = behind.trim_start_matches(super::text::is_space);
-        let blank = |text: &str| text.len() - text.trim_start_matches(super::text::is_space).len();
+        let end = behind.trim_start_matches(is_space);
+        let blank = |text: &str| text.len() - text.trim_start_matches(is_space).len();
         if let Some(after) = end.strip_prefix("-%}") {
             return Some(rest.len() - after.len() + blank(after));
         }
         Some(rest.len() - end.strip_prefix("%}")?.len())
     }
 
-    fn raw(&mut self) -> Result<(), Error> {
+    fn raw(&mut self) -> Result<()> {
         let rest = self.rest();
         for (index, _) in rest.match_indices("{%") {
             let inner = &rest[index + 2..];
@@ -195,21 +205,17 @@ impl<'a> Lexer<'a> {
                 Some(b'+') => (Some('+'), &inner[1..]),
                 _ => (None, inner),
             };
-            let word = inner.trim_start_matches(super::text::is_space);
+            let word = inner.trim_start_matches(is_space);
             let Some(end) = word.strip_prefix("endraw") else {
                 continue;
             };
-            let end = end.trim_start_matches(super::text::is_space);
+            let end = end.trim_start_matches(is_space);
             let whole = rest.len() - end.len();
             let mut text = &rest[..index];
             if sign == Some('-') {
-                text = text.trim_end_matches(super::text::is_space);
-            } else if sign.is_none() && self.blanks == Blanks::Trimmed {
-                let begins = text.rfind('\n').map_or(0, |newline| newline + 1);
-                let starts = begins > 0 || self.at_line_start;
-                if starts && text[begins..].chars().all(super::text::is_space) {
-                    text = &text[..begins];
-                }
+                text = text.trim_end_matches(is_space);
+            } else if sign.is_none() && self.whitespace == Whitespace::Trimmed {
+                text = self.without_indentation(text);
             }
             let here = (self.at, self.line);
             self.data(text);
@@ -228,14 +234,14 @@ impl<'a> Lexer<'a> {
         Err(self.error("`raw` has no `endraw`"))
     }
 
-    /// Tokens up to `end`, which only counts outside of brackets.
-    fn code(&mut self, end: &str, token: Token) -> Result<(), Error> {
+    /// Reads tokens up to `end`, which counts only outside of brackets.
+    fn code(&mut self, end: &str, token: TokenKind) -> Result<()> {
         let mut open: Vec<&str> = Vec::new();
         loop {
             let rest = self.rest();
-            let blank = rest.len() - rest.trim_start_matches(super::text::is_space).len();
+            let blank = rest.len() - rest.trim_start_matches(is_space).len();
             let trims = end == "%}";
-            // `-}}` counts only where it stands; blanks before it were skipped.
+            // White space in front of the end is skipped below, so the end is looked for only here.
             if blank == 0
                 && open.is_empty()
                 && let Some(length) = self.tag_end(end, trims)
@@ -255,7 +261,7 @@ impl<'a> Lexer<'a> {
             let (read, length) = match first {
                 '\'' | '"' => self.string(first)?,
                 '0'..='9' => {
-                    // In `pairs.1.0` there are two whole numbers.
+                    // `pairs.1.0` contains two integers and no float.
                     let after_dot = self.source[..self.at].ends_with('.');
                     number(rest, after_dot).map_err(|message| self.error(message))?
                 }
@@ -263,14 +269,14 @@ impl<'a> Lexer<'a> {
                     let length = rest
                         .find(|c: char| c != '_' && !c.is_alphanumeric())
                         .unwrap_or(rest.len());
-                    (Token::Name(rest[..length].into()), length)
+                    (TokenKind::Name(rest[..length].into()), length)
                 }
                 c => match SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
-                    Some(sign) => (Token::Sign(sign), sign.len()),
+                    Some(sign) => (TokenKind::Sign(sign), sign.len()),
                     None => return Err(self.error(format!("unexpected `{c}`"))),
                 },
             };
-            if let Token::Sign(sign) = read {
+            if let TokenKind::Sign(sign) = read {
                 match sign {
                     "(" => open.push(")"),
                     "[" => open.push("]"),
@@ -286,7 +292,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn string(&self, quote: char) -> Result<(Token, usize), Error> {
+    fn string(&self, quote: char) -> Result<(TokenKind, usize)> {
         let rest = self.rest();
         let mut escaped = false;
         let mut end = None;
@@ -303,11 +309,11 @@ impl<'a> Lexer<'a> {
         }
         let end = end.ok_or_else(|| self.error("a string has no end"))?;
         let text = unescaped(&rest[1..end]).map_err(|message| self.error(message))?;
-        Ok((Token::Str(text.into()), end + 1))
+        Ok((TokenKind::Str(text.into()), end + 1))
     }
 }
 
-/// What a string literal of Python means.
+/// Replaces the escapes of a Python string literal.
 fn unescaped(text: &str) -> Result<String, String> {
     let mut out = String::new();
     let mut chars = text.chars().peekable();
@@ -367,6 +373,7 @@ fn unescaped(text: &str) -> Result<String, String> {
     Ok(out)
 }
 
+/// Reads the digits of an escape as a code point.
 fn hex(chars: &mut impl Iterator<Item = char>, digits: usize) -> Result<char, String> {
     let mut value: u32 = 0;
     for _ in 0..digits {
@@ -376,10 +383,11 @@ fn hex(chars: &mut impl Iterator<Item = char>, digits: usize) -> Result<char, St
     char::from_u32(value).ok_or_else(|| format!("\\u{value:04x} in a string is half a character"))
 }
 
-/// The number that `rest` begins with, in `whole_only` without a fraction, and its bytes.
-fn number(rest: &str, whole_only: bool) -> Result<(Token, usize), String> {
+/// Reads the number that `rest` begins with, and returns its bytes too. With `whole_only` it is an
+/// integer.
+fn number(rest: &str, whole_only: bool) -> Result<(TokenKind, usize), String> {
     let bytes = rest.as_bytes();
-    // `_` stands between digits only.
+    // Returns the end of the digits. `_` may stand between them.
     let digits = |mut at: usize, fits: &dyn Fn(u8) -> bool| {
         let start = at;
         while at < bytes.len() {
@@ -401,7 +409,7 @@ fn number(rest: &str, whole_only: bool) -> Result<(Token, usize), String> {
     let whole_number = |text: &str, radix: u32| {
         let value =
             i128::from_str_radix(text, radix).map_err(|_| format!("`{text}` is too large a number"))?;
-        Ok::<_, String>(Token::Int(value))
+        Ok::<_, String>(TokenKind::Int(value))
     };
     if radix != 10 {
         let fits = |byte: u8| (byte as char).is_digit(radix);
@@ -429,9 +437,9 @@ fn number(rest: &str, whole_only: bool) -> Result<(Token, usize), String> {
     let text = rest[..end].replace('_', "");
     if end > whole {
         let value = text.parse::<f64>().map_err(|error| error.to_string())?;
-        return Ok((Token::Float(value), end));
+        return Ok((TokenKind::Float(value), end));
     }
-    // `007` is three numbers to the reference, which then complains.
+    // Jinja2 reads `007` as three numbers and then fails.
     if text.len() > 1 && text.starts_with('0') && text.bytes().any(|b| b != b'0') {
         return Err(format!("`{text}` is no number"));
     }

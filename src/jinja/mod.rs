@@ -1,31 +1,32 @@
-//! Jinja as `transformers` has it: chat templates, and templates of rows.
+//! Chat templates: Jinja as `transformers` configures it.
 //!
-//! Jinja2's sandbox with `trim_blocks`, `lstrip_blocks`, loop controls and what chat templates add, over Python's values:
-//! what is printed, compared, sliced and sorted is what Python prints, compares, slices and sorts. A template comes from a
-//! stranger: it takes a bounded number of steps, makes a bounded number of bytes and nests to a bounded depth.
-//! What the reference makes of each thing that it
-//! offers is in `tests/golden/jinja/table.json`.
+//! This is Jinja2's sandbox with `trim_blocks`, `lstrip_blocks`, loop controls and the additions of
+//! chat templates, over Python's values: values are printed, compared, sliced and sorted as in
+//! Python. Templates are untrusted, so steps, output and nesting depth are bounded.
+//! `tests/golden/jinja/table.json` has what `transformers` renders for everything offered here.
 //!
-//! - [`lexer`], [`parser`], [`ast`]: text to statements.
-//! - [`machine`], [`eval`], [`ops`], [`scope`]: statements and expressions are run.
-//! - [`value`], [`attributes`], [`methods`], [`filters`], [`tests`], [`functions`]: what there is to run on.
-//! - [`text`], [`format`], [`json`], [`wrap`], [`time`]: how Python writes it.
+//! - [`lexer`], [`parser`], [`ast`]: from text to syntax tree.
+//! - [`interpreter`], [`runtime`], [`ops`], [`call`]: running it.
+//! - [`value`], [`attributes`], [`filters`], [`is_tests`], [`functions`]: values and what can be
+//!   done with them.
+//! - [`text`], [`format`](mod@format), [`html`], [`json`], [`wrap`], [`time`]: text, as Python
+//!   writes it.
 
 mod ast;
 mod attributes;
+mod call;
 mod error;
-mod eval;
 mod filters;
 mod format;
 mod functions;
+mod html;
+mod interpreter;
+mod is_tests;
 mod json;
 mod lexer;
-mod machine;
-mod methods;
 mod ops;
 mod parser;
-mod scope;
-mod tests;
+mod runtime;
 mod text;
 mod time;
 mod value;
@@ -36,97 +37,101 @@ use std::ops::Range;
 use chrono::NaiveDateTime;
 use serde_json::Map;
 
-pub use error::{Error, Kind};
-use machine::Machine;
-use parser::Parsed;
+pub use error::{Error, ErrorKind};
+use interpreter::Interpreter;
+use parser::ParsedTemplate;
 use value::Value;
 
-/// Bytes of stack for a template: what nests takes some each time.
+/// Bytes of stack for a template. Nested statements, expressions and values recurse.
 const STACK: usize = 64 << 20;
 
-/// What happens to white space around tags that have no sign.
+/// White space around tags without `-` or `+`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blanks {
-    /// Blanks before a tag that begins a line, and the end of line behind a tag, go: `lstrip_blocks`, `trim_blocks`.
+pub enum Whitespace {
+    /// Remove white space before a tag that begins a line, and the newline after a tag:
+    /// `lstrip_blocks` and `trim_blocks`.
     Trimmed,
-    /// All stays.
+    /// Keep everything.
     Kept,
 }
 
 /// A parsed template.
 #[derive(Debug)]
 pub struct Template {
-    parsed: Parsed,
+    parsed: ParsedTemplate,
 }
 
 /// How a template is rendered.
 #[derive(Debug, Clone, Copy)]
-pub struct Options<'a> {
-    /// What is undefined is an error where it is printed, compared or asked whether it is true.
+pub struct RenderOptions<'a> {
+    /// Whether it is an error to print, compare or test an undefined value.
     pub strict: bool,
-    /// What `strftime_now` writes.
+    /// The time that `strftime_now` writes.
     pub now: NaiveDateTime,
     /// The variables.
     pub variables: &'a Map<String, serde_json::Value>,
 }
 
-/// What a template made.
+/// A rendered template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
     /// The text.
     pub text: String,
-    /// The bytes of it that stand in `{% generation %}`.
+    /// Parts of the text within `{% generation %}`, in bytes.
     pub generated: Vec<Range<usize>>,
 }
 
 impl Template {
-    /// Reads a chat template, with [`Blanks::Trimmed`]. Fails on what is malformed, with its line.
+    /// Parses a chat template with [`Whitespace::Trimmed`]. Fails if it is malformed, with the
+    /// line.
     pub fn parse(source: &str) -> Result<Template, Error> {
-        Template::parse_with(source, Blanks::Trimmed)
+        Template::parse_with(source, Whitespace::Trimmed)
     }
 
-    /// As [`Template::parse`], with another rule for white space.
-    pub fn parse_with(source: &str, blanks: Blanks) -> Result<Template, Error> {
-        aside(|| {
-            let parsed = parser::parse(source, blanks)?;
+    /// [`Template::parse`] with another rule for white space.
+    pub fn parse_with(source: &str, whitespace: Whitespace) -> Result<Template, Error> {
+        on_own_stack(|| {
+            let parsed = parser::parse(source, whitespace)?;
             Ok(Template { parsed })
         })
     }
 
-    /// Renders the template. Fails as its `raise_exception` says, on what is an error in Python, and on what takes too long.
-    pub fn render(&self, options: &Options) -> Result<Rendered, Error> {
-        aside(|| {
-            let (text, generated) = self.machine(options)?.render()?;
+    /// Renders the template. Fails with the message of `raise_exception`, on errors that Python
+    /// raises too, and beyond the limits of time and memory.
+    pub fn render(&self, options: &RenderOptions) -> Result<Rendered, Error> {
+        on_own_stack(|| {
+            let (text, generated) = self.interpreter(options)?.render()?;
             Ok(Rendered { text, generated })
         })
     }
 
-    /// Renders one block, after the whole template was. None if there is no such block.
-    pub fn render_block(&self, name: &str, options: &Options) -> Result<Option<String>, Error> {
-        aside(|| self.machine(options)?.render_block(name))
+    /// Renders the template, and then one of its blocks, whose text is returned. None if there is
+    /// no such block.
+    pub fn render_block(&self, name: &str, options: &RenderOptions) -> Result<Option<String>, Error> {
+        on_own_stack(|| self.interpreter(options)?.render_block(name))
     }
 
-    /// Whether it marks what the model says with `{% generation %}`.
+    /// Returns whether the template marks the assistant's text with `{% generation %}`.
     pub fn is_marked(&self) -> bool {
         self.parsed.marked
     }
 
-    /// The names that it reads and has not set before, its helpers among them.
+    /// Returns the names that the template reads and has not set before, including functions.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.parsed.names.iter().map(|name| &**name)
     }
 
-    fn machine<'a>(&'a self, options: &'a Options<'a>) -> Result<Machine<'a>, Error> {
+    fn interpreter<'a>(&'a self, options: &'a RenderOptions<'a>) -> Result<Interpreter<'a>, Error> {
         let bytes = options.variables.values().map(size).sum();
-        let mut machine = Machine::new(&self.parsed, options, bytes);
+        let mut interpreter = Interpreter::new(&self.parsed, options, bytes);
         for (name, value) in options.variables {
-            machine.set(name, Value::from_json(value)?);
+            interpreter.set(name, Value::from_json(value)?);
         }
-        Ok(machine)
+        Ok(interpreter)
     }
 }
 
-/// Bytes of the texts in a value, about.
+/// Returns the approximate bytes of the strings in a value.
 fn size(value: &serde_json::Value) -> usize {
     match value {
         serde_json::Value::String(text) => text.len(),
@@ -138,9 +143,8 @@ fn size(value: &serde_json::Value) -> usize {
     }
 }
 
-/// Does `work` on a thread with a stack for it.
-fn aside<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
-    let broken = |_| Error::new(Kind::Budget, "the template could not be run");
+/// Does `work` on a thread with a stack of [`STACK`] bytes.
+fn on_own_stack<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
             .stack_size(STACK)
@@ -148,14 +152,14 @@ fn aside<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, E
         match thread {
             Ok(thread) => thread
                 .join()
-                .unwrap_or_else(|_| Err(Error::new(Kind::Fault, "the template broke down"))),
-            Err(error) => Err(broken(error)),
+                .unwrap_or_else(|_| Err(Error::fault("the template broke down"))),
+            Err(_) => Err(Error::budget("the template could not be run")),
         }
     })
 }
 
 #[cfg(test)]
-mod checks {
+mod tests {
     use super::*;
     use serde_json::{Value, json};
 
@@ -164,7 +168,7 @@ mod checks {
     }
 
     fn render(source: &str, variables: &Map<String, Value>) -> Result<Rendered, Error> {
-        let options = Options {
+        let options = RenderOptions {
             strict: false,
             now: now(),
             variables,
@@ -172,7 +176,7 @@ mod checks {
         Template::parse(source)?.render(&options)
     }
 
-    /// Every entry of `scripts/make_jinja_goldens.py`, against what the real `transformers` made of it.
+    /// Compares every entry of `scripts/make_jinja_goldens.py` with the output of `transformers`.
     #[test]
     fn the_whole_table_is_the_references() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/jinja/table.json");
@@ -186,7 +190,7 @@ mod checks {
             let same = match (&got, entry["text"].as_str()) {
                 (Ok(got), Some(want)) => got.text == want,
                 (Err(got), None) => {
-                    got.kind != Kind::Budget
+                    got.kind != ErrorKind::Budget
                         && entry["refusal"]
                             .as_str()
                             .is_none_or(|refusal| refusal == got.message)
@@ -201,7 +205,7 @@ mod checks {
         assert!(entries.len() > 450);
     }
 
-    /// Python's words for it; the table compares refusals only.
+    /// Checks a message of Python. The table compares only those of `raise_exception`.
     #[test]
     fn a_text_without_the_values_that_its_format_wants_is_an_error_of_pythons() {
         let error = render("{{ '{0} {1}'.format('a') }}", &Map::new()).unwrap_err();
@@ -225,7 +229,7 @@ mod checks {
         assert_eq!(said, ["羊</s>"]);
     }
 
-    /// Whatever a stranger's template does, it ends soon, in memory that is bounded, with an error.
+    /// Checks that hostile templates fail soon and within bounded memory.
     #[test]
     fn no_template_takes_what_is_not_its_own() {
         let nested = |open: &str, inner: &str, close: &str, times: usize| {
@@ -292,7 +296,7 @@ mod checks {
                 &source[..source.len().min(90)]
             );
         }
-        // What only looks so is rendered.
+        // Templates that only look hostile are rendered.
         for source in [
             format!("{{{{ {}1 }}}}", "1 + ".repeat(5_000)),
             format!("{{{{ x{} }}}}", "|default('')".repeat(5_000)),
@@ -308,19 +312,19 @@ mod checks {
     #[test]
     fn white_space_stays_where_it_is_to() {
         let source = "a\n  {% if true %}\nb\n  {% endif %}\nc";
-        let render = |blanks| {
-            let options = Options {
+        let render = |whitespace| {
+            let options = RenderOptions {
                 strict: false,
                 now: now(),
                 variables: &Map::new(),
             };
-            Template::parse_with(source, blanks)
+            Template::parse_with(source, whitespace)
                 .unwrap()
                 .render(&options)
                 .unwrap()
                 .text
         };
-        assert_eq!(render(Blanks::Trimmed), "a\nb\nc");
-        assert_eq!(render(Blanks::Kept), "a\n  \nb\n  \nc");
+        assert_eq!(render(Whitespace::Trimmed), "a\nb\nc");
+        assert_eq!(render(Whitespace::Kept), "a\n  \nb\n  \nc");
     }
 }

@@ -1,129 +1,181 @@
 //! Python's operators.
 
 use super::ast::Binary;
-use super::error::Error;
+use super::error::{Error, Result};
 use super::format;
-use super::machine::{Machine, Result};
-use super::text;
+use super::html;
+use super::runtime::Runtime;
 use super::value::Value;
 
-/// `value operator other`.
-pub fn binary(machine: &mut Machine, value: &Value, operator: Binary, other: &Value) -> Result<Value> {
+/// Returns `value operator other`.
+pub fn binary(runtime: &mut Runtime, value: &Value, operator: Binary, other: &Value) -> Result<Value> {
     for operand in [value, other] {
-        // The left side of `%` that is a text prints what is undefined.
+        // `text % arguments` prints undefined arguments.
         let printed = operator == Binary::Mod && value.as_text().is_some();
         if let Value::Undefined(missing) = operand
             && !printed
         {
-            return Err(Error::fault(missing.message.clone()));
+            return Err(missing.error());
         }
     }
-    let numbers = |value: &Value, other: &Value| Some((value.as_float()?, other.as_float()?));
-    let whole = (value.as_int(), other.as_int());
-    let too_large = || Error::fault("a number is larger than 127 bits");
     match operator {
-        Binary::Add => add(machine, value, other),
-        Binary::Sub => match (whole, numbers(value, other)) {
-            ((Some(a), Some(b)), _) => a.checked_sub(b).map(Value::Int).ok_or_else(too_large),
-            (_, Some((a, b))) => Ok(Value::Float(a - b)),
-            _ => Err(unsupported("-", value, other)),
-        },
-        Binary::Mul => match (whole, numbers(value, other)) {
-            ((Some(a), Some(b)), _) => a.checked_mul(b).map(Value::Int).ok_or_else(too_large),
-            (_, Some((a, b))) => Ok(Value::Float(a * b)),
-            ((None, Some(times)), _) => repeated(machine, value, times),
-            ((Some(times), None), _) => repeated(machine, other, times),
+        Binary::Add => add(runtime, value, other),
+        Binary::Sub => subtract(value, other),
+        Binary::Mul => multiply(runtime, value, other),
+        Binary::Div => divide(value, other),
+        Binary::Mod if value.as_text().is_some() => percent(runtime, value, other),
+        Binary::FloorDiv => floor_divide(value, other),
+        Binary::Mod => modulo(value, other),
+        Binary::Pow => power(value, other),
+    }
+}
+
+/// Operands of an arithmetic operator.
+enum Operands {
+    Ints(i128, i128),
+    /// At least one is a float.
+    Floats(f64, f64),
+    /// At least one is no number.
+    Other,
+}
+
+fn operands(value: &Value, other: &Value) -> Operands {
+    match (value.as_int(), other.as_int(), value.as_float(), other.as_float()) {
+        (Some(a), Some(b), ..) => Operands::Ints(a, b),
+        (.., Some(a), Some(b)) => Operands::Floats(a, b),
+        _ => Operands::Other,
+    }
+}
+
+fn too_large() -> Error {
+    Error::fault("a number is larger than 127 bits")
+}
+
+fn subtract(value: &Value, other: &Value) -> Result<Value> {
+    match operands(value, other) {
+        Operands::Ints(a, b) => a.checked_sub(b).map(Value::Int).ok_or_else(too_large),
+        Operands::Floats(a, b) => Ok(Value::Float(a - b)),
+        Operands::Other => Err(unsupported("-", value, other)),
+    }
+}
+
+fn multiply(runtime: &mut Runtime, value: &Value, other: &Value) -> Result<Value> {
+    match operands(value, other) {
+        Operands::Ints(a, b) => a.checked_mul(b).map(Value::Int).ok_or_else(too_large),
+        Operands::Floats(a, b) => Ok(Value::Float(a * b)),
+        Operands::Other => match (value.as_int(), other.as_int()) {
+            (_, Some(times)) => repeated(runtime, value, times),
+            (Some(times), _) => repeated(runtime, other, times),
             _ => Err(unsupported("*", value, other)),
-        },
-        Binary::Div => match numbers(value, other) {
-            Some((_, 0.0)) => Err(Error::fault("division by zero")),
-            Some((a, b)) => Ok(Value::Float(a / b)),
-            None => Err(unsupported("/", value, other)),
-        },
-        Binary::Mod if value.as_text().is_some() => percent(machine, value, other),
-        Binary::FloorDiv | Binary::Mod => match (whole, numbers(value, other)) {
-            ((Some(_), Some(0)), _) | (_, Some((_, 0.0))) => {
-                Err(Error::fault("integer division or modulo by zero"))
-            }
-            ((Some(a), Some(b)), _) => {
-                let (mut quotient, mut rest) = (a.wrapping_div(b), a.wrapping_rem(b));
-                if rest != 0 && (rest < 0) != (b < 0) {
-                    (quotient, rest) = (quotient - 1, rest + b);
-                }
-                Ok(Value::Int(if operator == Binary::Mod { rest } else { quotient }))
-            }
-            (_, Some((a, b))) => {
-                let mut rest = a % b;
-                if rest != 0.0 && (rest < 0.0) != (b < 0.0) {
-                    rest += b;
-                } else if rest == 0.0 {
-                    rest = 0f64.copysign(b);
-                }
-                let quotient = (a - rest) / b;
-                // Rounded, as `(a - rest) / b` is whole but for its last bit.
-                let floor = quotient.floor();
-                let quotient = if quotient - floor > 0.5 {
-                    floor + 1.0
-                } else {
-                    floor
-                };
-                Ok(Value::Float(if operator == Binary::Mod {
-                    rest
-                } else {
-                    quotient
-                }))
-            }
-            _ => Err(unsupported(
-                if operator == Binary::Mod { "%" } else { "//" },
-                value,
-                other,
-            )),
-        },
-        Binary::Pow => match (whole, numbers(value, other)) {
-            ((Some(base), Some(exponent)), _) if exponent >= 0 => {
-                let exponent = u32::try_from(exponent).map_err(|_| too_large())?;
-                base.checked_pow(exponent).map(Value::Int).ok_or_else(too_large)
-            }
-            (_, Some((0.0, b))) if b < 0.0 => Err(Error::fault("0.0 cannot be raised to a negative power")),
-            (_, Some((a, b))) if a < 0.0 && b.fract() != 0.0 => Err(Machine::unsupported("a complex number")),
-            (_, Some((a, b))) => Ok(Value::Float(a.powf(b))),
-            _ => Err(unsupported("** or pow()", value, other)),
         },
     }
 }
 
-/// `text % arguments`.
-pub fn percent(machine: &mut Machine, format: &Value, arguments: &Value) -> Result<Value> {
+fn divide(value: &Value, other: &Value) -> Result<Value> {
+    match (value.as_float(), other.as_float()) {
+        (Some(_), Some(0.0)) => Err(Error::fault("division by zero")),
+        (Some(a), Some(b)) => Ok(Value::Float(a / b)),
+        _ => Err(unsupported("/", value, other)),
+    }
+}
+
+fn division_by_zero() -> Error {
+    Error::fault("integer division or modulo by zero")
+}
+
+fn floor_divide(value: &Value, other: &Value) -> Result<Value> {
+    match operands(value, other) {
+        Operands::Ints(_, 0) | Operands::Floats(_, 0.0) => Err(division_by_zero()),
+        Operands::Ints(a, b) => Ok(Value::Int(int_divmod(a, b).0)),
+        Operands::Floats(a, b) => Ok(Value::Float(float_divmod(a, b).0)),
+        Operands::Other => Err(unsupported("//", value, other)),
+    }
+}
+
+fn modulo(value: &Value, other: &Value) -> Result<Value> {
+    match operands(value, other) {
+        Operands::Ints(_, 0) | Operands::Floats(_, 0.0) => Err(division_by_zero()),
+        Operands::Ints(a, b) => Ok(Value::Int(int_divmod(a, b).1)),
+        Operands::Floats(a, b) => Ok(Value::Float(float_divmod(a, b).1)),
+        Operands::Other => Err(unsupported("%", value, other)),
+    }
+}
+
+/// Returns the quotient, rounded down, and the remainder, which has the sign of `b`.
+fn int_divmod(a: i128, b: i128) -> (i128, i128) {
+    let (quotient, rest) = (a.wrapping_div(b), a.wrapping_rem(b));
+    match rest != 0 && (rest < 0) != (b < 0) {
+        true => (quotient - 1, rest + b),
+        false => (quotient, rest),
+    }
+}
+
+/// [`int_divmod`] of floats.
+fn float_divmod(a: f64, b: f64) -> (f64, f64) {
+    let mut rest = a % b;
+    if rest != 0.0 && (rest < 0.0) != (b < 0.0) {
+        rest += b;
+    } else if rest == 0.0 {
+        rest = 0f64.copysign(b);
+    }
+    let quotient = (a - rest) / b;
+    // The quotient is a whole number except for its last bit, so it is rounded to the nearest.
+    let floor = quotient.floor();
+    let quotient = if quotient - floor > 0.5 {
+        floor + 1.0
+    } else {
+        floor
+    };
+    (quotient, rest)
+}
+
+fn power(value: &Value, other: &Value) -> Result<Value> {
+    if let Operands::Ints(base, exponent) = operands(value, other)
+        && exponent >= 0
+    {
+        let exponent = u32::try_from(exponent).map_err(|_| too_large())?;
+        return base.checked_pow(exponent).map(Value::Int).ok_or_else(too_large);
+    }
+    match (value.as_float(), other.as_float()) {
+        (Some(0.0), Some(b)) if b < 0.0 => Err(Error::fault("0.0 cannot be raised to a negative power")),
+        (Some(a), Some(b)) if a < 0.0 && b.fract() != 0.0 => Err(Error::unsupported("a complex number")),
+        (Some(a), Some(b)) => Ok(Value::Float(a.powf(b))),
+        _ => Err(unsupported("** or pow()", value, other)),
+    }
+}
+
+/// Returns `format % arguments`.
+pub fn percent(runtime: &mut Runtime, format: &Value, arguments: &Value) -> Result<Value> {
     let text = format.to_text();
-    machine.charge(text.len())?;
+    runtime.charge(text.len())?;
     Ok(match format {
         Value::Markup(_) => Value::Markup(format::percent(&text, &escaped_all(arguments)?)?.into()),
         _ => Value::Str(format::percent(&text, arguments)?.into()),
     })
 }
 
-/// `value + other`.
-pub fn add(machine: &mut Machine, value: &Value, other: &Value) -> Result<Value> {
+/// Returns `value + other`.
+pub fn add(runtime: &mut Runtime, value: &Value, other: &Value) -> Result<Value> {
     if let (Some(a), Some(b)) = (value.as_int(), other.as_int()) {
         let sum = a.checked_add(b).map(Value::Int);
-        return sum.ok_or_else(|| Error::fault("a number is larger than 127 bits"));
+        return sum.ok_or_else(too_large);
     }
     if let (Some(a), Some(b)) = (value.as_float(), other.as_float()) {
         return Ok(Value::Float(a + b));
     }
     if let (Some(a), Some(b)) = (value.as_text(), other.as_text()) {
-        machine.charge(a.len() + b.len())?;
+        runtime.charge(a.len() + b.len())?;
         let marked = |value: &Value| matches!(value, Value::Markup(_));
         return Ok(match (marked(value), marked(other)) {
             (false, false) => Value::Str(format!("{a}{b}").into()),
             (true, true) => Value::Markup(format!("{a}{b}").into()),
-            (true, false) => Value::Markup(format!("{a}{}", text::escape(b)).into()),
-            (false, true) => Value::Markup(format!("{}{b}", text::escape(a)).into()),
+            (true, false) => Value::Markup(format!("{a}{}", html::escape(b)).into()),
+            (false, true) => Value::Markup(format!("{}{b}", html::escape(a)).into()),
         });
     }
     match (value, other) {
         (Value::List(a), Value::List(b)) | (Value::Tuple(a), Value::Tuple(b)) => {
-            machine.charge_items(a.items.len() + b.items.len())?;
+            runtime.charge_items(a.items.len() + b.items.len())?;
             let items = a.items.iter().chain(&b.items).cloned().collect();
             match value {
                 Value::List(_) => Value::list(items),
@@ -138,11 +190,12 @@ pub fn add(machine: &mut Machine, value: &Value, other: &Value) -> Result<Value>
     }
 }
 
-fn repeated(machine: &mut Machine, value: &Value, times: i128) -> Result<Value> {
+/// Repeats a string, list or tuple.
+fn repeated(runtime: &mut Runtime, value: &Value, times: i128) -> Result<Value> {
     let times = usize::try_from(times.max(0)).unwrap_or(usize::MAX);
     match value {
         Value::Str(text) | Value::Markup(text) => {
-            machine.charge(text.len().saturating_mul(times))?;
+            runtime.charge(text.len().saturating_mul(times))?;
             let text = text.repeat(times).into();
             Ok(match value {
                 Value::Str(_) => Value::Str(text),
@@ -150,7 +203,7 @@ fn repeated(machine: &mut Machine, value: &Value, times: i128) -> Result<Value> 
             })
         }
         Value::List(seq) | Value::Tuple(seq) => {
-            machine.charge_items(seq.items.len().saturating_mul(times))?;
+            runtime.charge_items(seq.items.len().saturating_mul(times))?;
             let count = seq.items.len().saturating_mul(times);
             let items = seq.items.iter().cycle().take(count).cloned().collect();
             match value {
@@ -162,7 +215,7 @@ fn repeated(machine: &mut Machine, value: &Value, times: i128) -> Result<Value> 
     }
 }
 
-/// `-value`.
+/// Returns `-value`.
 pub fn negative(value: &Value) -> Result<Value> {
     match (value.as_int(), value) {
         (Some(number), _) => Ok(Value::Int(number.wrapping_neg())),
@@ -171,18 +224,27 @@ pub fn negative(value: &Value) -> Result<Value> {
     }
 }
 
-/// The arguments of a marked text's `%`, escaped.
+/// Escapes the strings among the arguments of a `Markup`'s `%`.
 fn escaped_all(value: &Value) -> Result<Value> {
     Ok(match value {
-        Value::Str(text) => Value::Str(text::escape(text).into()),
+        Value::Str(text) => Value::Str(html::escape(text).into()),
         Value::Tuple(seq) => Value::tuple(seq.items.iter().map(escaped_all).collect::<Result<_>>()?)?,
         other => other.clone(),
     })
 }
 
-pub fn unsupported_unary(sign: &str, value: &Value) -> Error {
+/// Returns `+value`.
+pub fn positive(value: &Value) -> Result<Value> {
+    match (value.as_int(), value) {
+        (Some(number), _) => Ok(Value::Int(number)),
+        (_, Value::Float(_)) => Ok(value.clone()),
+        _ => Err(unsupported_unary("+", value)),
+    }
+}
+
+fn unsupported_unary(sign: &str, value: &Value) -> Error {
     match value {
-        Value::Undefined(missing) => Error::fault(missing.message.clone()),
+        Value::Undefined(missing) => missing.error(),
         _ => Error::fault(format!("bad operand type for unary {sign}: '{}'", value.kind())),
     }
 }

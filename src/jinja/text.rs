@@ -1,16 +1,16 @@
-//! Python's strings and numbers as text: what counts as white space, how values are written.
+//! Python's strings: character classes, case, `repr`, and numbers read and written as text.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use regex::Regex;
 
-/// `str.isspace`, which is also `\s` of Python's patterns.
+/// `str.isspace` of one character; the same as `\s` in Python's patterns.
 pub fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
 }
 
-/// Whether the whole of a text that is not empty matches.
+/// Returns whether a text is not empty and all its characters match.
 fn all(pattern: &'static str, cell: &'static OnceLock<Regex>, text: &str) -> bool {
     let pattern = cell.get_or_init(|| Regex::new(&format!("^(?:{pattern})+$")).expect("a fixed pattern"));
     pattern.is_match(text)
@@ -42,7 +42,7 @@ class!(
     r"[\p{Nd}²³¹፩-፱᧚⁰⁴-⁹₀-₉①-⑨⑴-⑼⒈-⒐⓪⓵-⓽⓿❶-❾➀-➈➊-➒\x{10A40}-\x{10A43}\x{10E60}-\x{10E68}\x{11052}-\x{1105A}\x{1F100}-\x{1F10A}]"
 );
 class!(
-    /// `str.isnumeric`, but for ideographs beyond the commonest.
+    /// `str.isnumeric`, but with only the commonest of the ideographs.
     is_numeric,
     r"[\p{N}〇一二三四五六七八九十百千万億兆零]"
 );
@@ -59,7 +59,7 @@ pub fn is_printable(c: char) -> bool {
     matches!(c, ' '..='~') || (c >= '\u{a0}' && !pattern.is_match(c.encode_utf8(&mut [0; 4])))
 }
 
-/// Letters that have a case.
+/// Returns whether a character has a case.
 pub fn is_cased(c: char) -> bool {
     c.is_uppercase() || c.is_lowercase() || matches!(c, 'ǅ' | 'ǈ' | 'ǋ' | 'ǲ')
 }
@@ -93,7 +93,7 @@ pub fn write_repr(out: &mut String, text: &str) {
     out.push(quote);
 }
 
-/// `repr` of a float: the shortest that reads back as it.
+/// `repr` of a float: the shortest digits that parse to the same float.
 pub fn float(value: f64) -> String {
     if value.is_nan() {
         return "nan".to_owned();
@@ -130,7 +130,7 @@ pub fn title(text: &str) -> String {
     out
 }
 
-/// A letter as it begins a title: ß becomes Ss.
+/// Returns a letter in title case: ß becomes Ss.
 fn upper_first(c: char) -> String {
     let upper: Vec<char> = c.to_uppercase().collect();
     match upper.as_slice() {
@@ -164,7 +164,7 @@ pub fn swap_case(text: &str) -> String {
     out
 }
 
-/// `str.islower` or `str.isupper`.
+/// `str.isupper` or `str.islower`.
 pub fn has_case(text: &str, upper: bool) -> bool {
     text.chars().any(is_cased)
         && text
@@ -207,23 +207,7 @@ pub fn lines(text: &str, keep_ends: bool) -> Vec<&str> {
     found
 }
 
-/// For HTML, as `markupsafe` writes it.
-pub fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '\'' => out.push_str("&#39;"),
-            '"' => out.push_str("&#34;"),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// The part `start..end` of a text, in characters.
+/// Returns the characters `start..end` of a text.
 pub fn part(text: &str, start: usize, end: usize) -> &str {
     if text.is_ascii() {
         return &text[start.min(text.len())..end.clamp(start.min(text.len()), text.len())];
@@ -233,7 +217,7 @@ pub fn part(text: &str, start: usize, end: usize) -> &str {
     &text[first..place(end).max(first)]
 }
 
-/// The text with the decimal digits of every script as those of ASCII, which is how `int` and `float` read them.
+/// Replaces the decimal digits of every script by those of ASCII, as `int` and `float` do.
 fn with_ascii_digits(text: &str) -> Cow<'_, str> {
     match text.is_ascii() {
         true => Cow::Borrowed(text),
@@ -241,8 +225,8 @@ fn with_ascii_digits(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The ASCII digit of the same value, if this is a decimal digit of another script. Unicode has these in tens, from zero to nine, so
-/// that the place among those that stand together tells the value.
+/// Returns the ASCII digit of the same value for a decimal digit of another script. Unicode has
+/// these in runs of ten from zero to nine, so the position in the run is the value.
 fn decimal(c: char) -> Option<char> {
     let is_digit = |c: char| is_decimal(c.encode_utf8(&mut [0; 4]));
     if c.is_ascii() || !is_digit(c) {
@@ -299,7 +283,7 @@ pub fn parse_float(text: &str) -> Option<f64> {
     text.parse().ok()
 }
 
-/// Digits without the `_` between them; none where one does not stand between digits.
+/// Removes `_` between digits. Returns none if one of them is elsewhere.
 fn joined(digits: &str) -> Option<String> {
     let fits =
         !digits.is_empty() && !digits.starts_with('_') && !digits.ends_with('_') && !digits.contains("__");

@@ -1,12 +1,12 @@
-//! `strftime_now`.
+//! Time as `strftime_now` writes it.
 
 use chrono::{NaiveDateTime, Timelike};
 use std::fmt::Write;
 
-use super::error::Error;
+use super::error::{Error, Result};
 
-/// The time as `format` asks for it, in the C locale. What `strftime` does not know stays as it is.
-pub fn strftime(now: NaiveDateTime, format: &str) -> Result<String, Error> {
+/// Formats a time by `strftime` in the C locale. Unknown directives are copied.
+pub fn strftime(now: NaiveDateTime, format: &str) -> Result<String> {
     let mut out = String::new();
     let mut chars = format.chars().peekable();
     while let Some(c) = chars.next() {

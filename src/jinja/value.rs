@@ -1,9 +1,12 @@
-//! Python's values, as far as templates see them. [`dict`] has mappings and their keys, [`range`] the
-//! numbers of ranges, [`repr`] how a value is written.
+//! Python's values, as far as templates can see them.
+//!
+//! [`dict`] has dictionaries and their keys, [`scope`] variables, [`range`] the numbers of ranges,
+//! [`repr`] Python's `str` and `repr`.
 
 mod dict;
 mod range;
 mod repr;
+mod scope;
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
@@ -12,14 +15,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::ast::{For, Macro, Text};
-use super::error::Error;
-use super::scope::Scope;
+use super::error::{Error, Result};
 pub use dict::Dict;
 pub use range::{range_items, range_length};
+pub use scope::Scope;
 
-type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// How deep values may nest: what prints, compares and drops them recurses.
+/// Maximum nesting depth of a value. Printing, comparing and dropping values is recursive.
 const DEEPEST: u32 = 100;
 
 #[derive(Clone)]
@@ -30,57 +31,68 @@ pub enum Value {
     Int(i128),
     Float(f64),
     Str(Text),
-    /// Text that `safe` or `escape` marked: what is added to it is escaped.
+    /// A string that `safe` or `escape` marked as HTML. Strings added to it are escaped.
     Markup(Text),
     List(Rc<Seq>),
     Tuple(Rc<Seq>),
     Dict(Rc<Dict>),
     /// `range(start, stop, step)`.
     Range(i64, i64, i64),
-    Object(Rc<Object>),
+    Object(Rc<PyObject>),
 }
 
-/// What is not there.
+/// Why a value is undefined.
 #[derive(Debug)]
 pub struct Missing {
     pub message: String,
-    /// It is there, but may not be used.
+    /// Whether it exists but the sandbox forbids it.
     pub forbidden: bool,
 }
 
-/// Values in order.
+impl Missing {
+    /// Returns the error of using the value.
+    pub fn error(&self) -> Error {
+        Error::fault(self.message.clone())
+    }
+}
+
+/// Items of a list or tuple.
 pub struct Seq {
     pub items: Vec<Value>,
-    /// A pair of `groupby`, whose parts have names.
+    /// Whether it is a named tuple of `groupby`, with the attributes `grouper` and `list`.
     pub group: bool,
     depth: u32,
 }
 
-pub enum Object {
-    /// What can be iterated once. An error waits where it occurred.
+/// A value of any other Python type.
+pub enum PyObject {
+    /// Items that can be iterated once, and their depth. An error stands where it occurred.
     Generator(RefCell<VecDeque<Result<Value>>>, u32),
-    /// `keys`, `values`, `items` of a dictionary.
+    /// `dict_keys`, `dict_values` or `dict_items` of a dictionary.
     View(&'static str, Seq),
     Namespace(RefCell<Dict>),
     Cycler(Seq, Cell<usize>),
     Joiner(Text, Cell<bool>),
     Loop(LoopState),
     Macro(Arc<Macro>, Rc<Scope>),
-    /// A bound method.
+    /// A method bound to its value.
     Method(Value, Text),
-    /// A function of the environment, by name.
+    /// A global function, by name.
     Function(&'static str),
-    /// A block, called as `self.name()`; the empty name is `self`.
+    /// A block, called as `self.name()`. The empty name is `self`.
     Block(Text),
 }
 
-/// `loop`.
+/// The variable `loop`.
 pub struct LoopState {
     pub items: Seq,
+    /// Index of the current item.
     pub at: Cell<usize>,
+    /// Number of recursive loops around this one.
     pub depth: usize,
+    /// Arguments of the last call of `loop.changed`.
     pub changed: RefCell<Option<Vec<Value>>>,
-    /// Of a recursive loop: what runs, and where.
+    /// Statement and scope, if the loop is recursive.
     pub again: Option<(Arc<For>, Rc<Scope>)>,
 }
 
@@ -95,14 +107,13 @@ impl Seq {
     }
 }
 
-/// The depth of what holds `values`.
+/// Returns the depth of a container of `values`. Fails if that is too deep.
 fn deeper<'a>(values: impl Iterator<Item = &'a Value>) -> Result<u32> {
     let depth = 1 + values.map(Value::depth).max().unwrap_or(0);
     match depth > DEEPEST {
-        true => Err(Error::new(
-            super::error::Kind::Budget,
-            format!("a value nests deeper than {DEEPEST} levels"),
-        )),
+        true => Err(Error::budget(format!(
+            "a value nests deeper than {DEEPEST} levels"
+        ))),
         false => Ok(depth),
     }
 }
@@ -131,21 +142,21 @@ impl Value {
         }))
     }
 
-    pub fn object(object: Object) -> Value {
+    pub fn object(object: PyObject) -> Value {
         Value::Object(Rc::new(object))
     }
 
-    /// An iterator over values that were computed already, up to the first that failed.
+    /// Returns a generator of items that were computed beforehand.
     pub fn generator(items: Vec<Result<Value>>) -> Result<Value> {
         let depth = deeper(items.iter().filter_map(|item| item.as_ref().ok()))?;
-        Ok(Value::object(Object::Generator(
+        Ok(Value::object(PyObject::Generator(
             RefCell::new(items.into()),
             depth,
         )))
     }
 
     pub fn view(kind: &'static str, items: Vec<Value>) -> Result<Value> {
-        Ok(Value::object(Object::View(kind, Seq::new(items)?)))
+        Ok(Value::object(PyObject::View(kind, Seq::new(items)?)))
     }
 
     fn depth(&self) -> u32 {
@@ -153,18 +164,19 @@ impl Value {
             Value::List(seq) | Value::Tuple(seq) => seq.depth,
             Value::Dict(dict) => dict.depth(),
             Value::Object(object) => match &**object {
-                Object::Generator(_, depth) => *depth,
-                Object::View(_, seq) | Object::Cycler(seq, _) => seq.depth,
-                Object::Loop(state) => state.items.depth,
-                Object::Method(of, _) => 1 + of.depth(),
-                // Kept alive, and emptied at the end, by the one who renders.
+                PyObject::Generator(_, depth) => *depth,
+                PyObject::View(_, seq) | PyObject::Cycler(seq, _) => seq.depth,
+                PyObject::Loop(state) => state.items.depth,
+                PyObject::Method(of, _) => 1 + of.depth(),
+                // Interpreter and runtime keep these alive and empty them at the end, so they are
+                // not dropped recursively.
                 _ => 0,
             },
             _ => 0,
         }
     }
 
-    /// From JSON. Fails where that nests too deep.
+    /// Converts JSON. Fails if it nests too deep.
     pub fn from_json(json: &serde_json::Value) -> Result<Value> {
         Ok(match json {
             serde_json::Value::Null => Value::None,
@@ -188,7 +200,7 @@ impl Value {
         })
     }
 
-    /// What Python calls its type.
+    /// Returns Python's name of the type.
     pub fn kind(&self) -> &'static str {
         match self {
             Value::Undefined(_) => "Undefined",
@@ -203,19 +215,20 @@ impl Value {
             Value::Dict(_) => "dict",
             Value::Range(..) => "range",
             Value::Object(object) => match &**object {
-                Object::Generator(..) => "generator",
-                Object::View(kind, _) => kind,
-                Object::Namespace(_) => "Namespace",
-                Object::Cycler(..) => "Cycler",
-                Object::Joiner(..) => "Joiner",
-                Object::Loop(_) => "LoopContext",
-                Object::Macro(..) => "Macro",
-                Object::Method(..) => "method",
-                Object::Function(_) | Object::Block(_) => "function",
+                PyObject::Generator(..) => "generator",
+                PyObject::View(kind, _) => kind,
+                PyObject::Namespace(_) => "Namespace",
+                PyObject::Cycler(..) => "Cycler",
+                PyObject::Joiner(..) => "Joiner",
+                PyObject::Loop(_) => "LoopContext",
+                PyObject::Macro(..) => "Macro",
+                PyObject::Method(..) => "method",
+                PyObject::Function(_) | PyObject::Block(_) => "function",
             },
         }
     }
 
+    /// Returns the characters of a `str` or `Markup`.
     pub fn as_text(&self) -> Option<&Text> {
         match self {
             Value::Str(text) | Value::Markup(text) => Some(text),
@@ -223,7 +236,7 @@ impl Value {
         }
     }
 
-    /// An integer; booleans are integers.
+    /// Returns the value of an integer. Booleans are integers.
     pub fn as_int(&self) -> Option<i128> {
         match self {
             Value::Bool(value) => Some(i128::from(*value)),
@@ -232,7 +245,7 @@ impl Value {
         }
     }
 
-    /// A number.
+    /// Returns the value of a number.
     pub fn as_float(&self) -> Option<f64> {
         match self {
             Value::Float(value) => Some(*value),
@@ -240,16 +253,24 @@ impl Value {
         }
     }
 
+    /// Returns `text` as `Markup` if this value is `Markup`, otherwise as `str`.
+    pub fn like(&self, text: &str) -> Value {
+        match self {
+            Value::Markup(_) => Value::Markup(text.into()),
+            _ => Value::Str(text.into()),
+        }
+    }
+
     pub fn is_undefined(&self) -> bool {
         matches!(self, Value::Undefined(_))
     }
 
-    /// Items of a list, a tuple or a view.
+    /// Returns the items of a list, tuple or view.
     pub fn items(&self) -> Option<&[Value]> {
         match self {
             Value::List(seq) | Value::Tuple(seq) => Some(&seq.items),
             Value::Object(object) => match &**object {
-                Object::View(_, seq) => Some(&seq.items),
+                PyObject::View(_, seq) => Some(&seq.items),
                 _ => None,
             },
             _ => None,
@@ -267,22 +288,22 @@ impl Value {
             Value::Dict(dict) => dict.len() > 0,
             Value::Range(..) => range_length(self) > 0,
             Value::Object(object) => match &**object {
-                Object::View(_, seq) => !seq.items.is_empty(),
+                PyObject::View(_, seq) => !seq.items.is_empty(),
                 _ => true,
             },
         }
     }
 
-    /// `len`. Fails on what has none.
+    /// Returns `len(value)`. Fails if the type has none.
     pub fn length(&self) -> Result<usize> {
         match self {
-            Value::Undefined(missing) if missing.forbidden => Err(Error::fault(missing.message.clone())),
+            Value::Undefined(missing) if missing.forbidden => Err(missing.error()),
             Value::Undefined(_) => Ok(0),
             Value::Str(text) | Value::Markup(text) => Ok(text.chars().count()),
             Value::Dict(dict) => Ok(dict.len()),
             Value::Range(..) => Ok(range_length(self)),
-            Value::Object(object) if matches!(&**object, Object::Loop(_)) => match &**object {
-                Object::Loop(state) => Ok(state.items.items.len()),
+            Value::Object(object) if matches!(&**object, PyObject::Loop(_)) => match &**object {
+                PyObject::Loop(state) => Ok(state.items.items.len()),
                 _ => Ok(0),
             },
             _ => match self.items() {
@@ -321,7 +342,7 @@ impl Value {
             (Value::Object(a), Value::Object(b)) => {
                 Rc::ptr_eq(a, b)
                     || match (&**a, &**b) {
-                        (Object::View(kind, a), Object::View(other, b))
+                        (PyObject::View(kind, a), PyObject::View(other, b))
                             if kind == other && *kind != "dict_values" =>
                         {
                             a.items.len() == b.items.len()
@@ -343,7 +364,8 @@ impl Value {
         }
     }
 
-    /// Python's order, none between a NaN and anything. Fails between values of different kinds.
+    /// Compares by Python's order; returns none if one is NaN. Fails between different types,
+    /// naming the operator `sign`.
     pub fn compare(&self, other: &Value, sign: &str) -> Result<Option<Ordering>> {
         if let (Some(a), Some(b)) = (self.as_int(), other.as_int()) {
             return Ok(Some(a.cmp(&b)));
@@ -352,7 +374,7 @@ impl Value {
             return Ok(a.partial_cmp(&b));
         }
         if let (Some(a), Some(b)) = (self.as_text(), other.as_text()) {
-            // Code points in order are bytes of UTF-8 in order.
+            // The order of UTF-8 bytes is the order of code points.
             return Ok(Some(a.cmp(b)));
         }
         match (self, other) {
@@ -364,9 +386,7 @@ impl Value {
                 }
                 Ok(Some(a.items.len().cmp(&b.items.len())))
             }
-            (Value::Undefined(missing), _) | (_, Value::Undefined(missing)) => {
-                Err(Error::fault(missing.message.clone()))
-            }
+            (Value::Undefined(missing), _) | (_, Value::Undefined(missing)) => Err(missing.error()),
             _ => Err(Error::fault(format!(
                 "'{sign}' not supported between instances of '{}' and '{}'",
                 self.kind(),

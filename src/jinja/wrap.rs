@@ -1,20 +1,21 @@
-//! Lines of a limited width, as Python's `textwrap` breaks them.
+//! Wraps lines like Python's `textwrap`.
 
-use super::error::Error;
+use super::error::{Error, Result};
 use super::text::is_space;
 
-pub struct Settings {
+pub struct WrapOptions {
+    /// Maximum number of characters of a line.
     pub width: usize,
     pub break_long_words: bool,
     pub break_on_hyphens: bool,
 }
 
-/// The lines that `text` is broken into.
-pub fn wrap(text: &str, settings: &Settings) -> Result<Vec<String>, Error> {
-    if settings.width == 0 {
+/// Breaks `text` into lines.
+pub fn wrap(text: &str, options: &WrapOptions) -> Result<Vec<String>> {
+    if options.width == 0 {
         return Err(Error::fault("invalid width 0 (must be > 0)"));
     }
-    let mut chunks: Vec<String> = chunks(text, settings.break_on_hyphens);
+    let mut chunks: Vec<String> = chunks(text, options.break_on_hyphens);
     chunks.reverse();
     let blank = |chunk: &String| chunk.chars().all(is_space);
     let length = |chunk: &String| chunk.chars().count();
@@ -25,17 +26,17 @@ pub fn wrap(text: &str, settings: &Settings) -> Result<Vec<String>, Error> {
         if !lines.is_empty() && chunks.last().is_some_and(blank) {
             chunks.pop();
         }
-        while let Some(chunk) = chunks.pop_if(|chunk| used + length(chunk) <= settings.width) {
+        while let Some(chunk) = chunks.pop_if(|chunk| used + length(chunk) <= options.width) {
             used += length(&chunk);
             line.push(chunk);
         }
-        if let Some(chunk) = chunks.pop_if(|chunk| length(chunk) > settings.width) {
-            let room = settings.width - used;
-            match settings.break_long_words {
+        if let Some(chunk) = chunks.pop_if(|chunk| length(chunk) > options.width) {
+            let room = options.width - used;
+            match options.break_long_words {
                 true => {
                     let mut end = room.max(1);
                     let letters: Vec<char> = chunk.chars().collect();
-                    if settings.break_on_hyphens
+                    if options.break_on_hyphens
                         && let Some(hyphen) = letters[..end].iter().rposition(|c| *c == '-')
                         && hyphen > 0
                         && letters[..hyphen].iter().any(|c| *c != '-')
@@ -59,7 +60,7 @@ pub fn wrap(text: &str, settings: &Settings) -> Result<Vec<String>, Error> {
     Ok(lines)
 }
 
-/// Stretches of blanks, and words; where hyphens break, what they join.
+/// Splits a text into runs of white space and words, and words after their hyphens if `hyphens`.
 fn chunks(text: &str, hyphens: bool) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     let mut last = None;
@@ -77,6 +78,7 @@ fn chunks(text: &str, hyphens: bool) -> Vec<String> {
     found.iter().flat_map(|chunk| hyphenated(chunk)).collect()
 }
 
+/// Splits a word after its hyphens.
 fn hyphenated(word: &str) -> Vec<String> {
     let letters: Vec<char> = word.chars().collect();
     let is_letter = |at: usize| letters.get(at).is_some_and(|c| c.is_alphabetic() || *c == '_');
@@ -86,7 +88,8 @@ fn hyphenated(word: &str) -> Vec<String> {
         if letters[at] != '-' || at == 0 {
             continue;
         }
-        // Two letters before, or a letter, a hyphen and a letter; a letter and one more, perhaps behind a hyphen, after.
+        // `textwrap` breaks after a hyphen if two letters precede it, or a letter, a hyphen and a
+        // letter, and if a letter follows it and then another, perhaps after a hyphen.
         let before = is_letter(at - 1)
             && (at >= 2 && is_letter(at - 2) || at >= 3 && letters[at - 2] == '-' && is_letter(at - 3));
         let after = is_letter(at + 1)

@@ -1,224 +1,72 @@
 //! Causal language models over libtorch. In reading order:
 //!
-//! - [`gptj`], [`neox`], [`llama`], [`gemma3`]: an architecture a file.
-//! - [`layers`], [`lora`], [`activation`], [`rope`], [`attention`], [`prefix_tree`], [`matmul`], [`nf4`], [`cache`] (and its [`room`]): what they share.
-//! - [`config`], [`weights`], [`tokenizer`] (and its [guard](tokenizer_guard)), [`token_bytes`], [`chat_template`], [`adapter`]: what is read from a model's directory.
-//! - [`conversation_template`]: in which form a model is asked, by its own template, one of ewe's, or the user's ([`block_template`]).
-//! - [`torch_file`], [`pickle`]: weights in PyTorch's own format, read without running it.
-//! - [`hub`]: models named by their id on the Hugging Face hub.
-//! - [`device`]: where it computes, and in which type; [`fault`]: what libtorch could not do.
+//! - [`causal_lm`], [`model_info`]: the trait of a model, and its sizes.
+//! - [`families`]: the architectures, one file each.
+//! - [`layers`]: what they are made of: linear layers, norms, rotary embedding, attention, LoRA.
+//! - [`cache`]: keys and values of earlier tokens.
+//! - [`files`]: config, weights, adapters, the hub.
+//! - [`text`]: tokenizers and chat templates.
+//! - [`device`]: where a model computes, and in which type; [`fault`],
+//!   [`out_of_memory`]: errors of libtorch.
 //!
-//! Shapes: `b` rows of a batch, `t` time, `d` hidden features; `tokens_bt` is int64, `x_btd` the model's type.
+//! Shapes: `b` rows of a batch, `t` time, `d` hidden features; `tokens_bt` is int64, `x_btd` the
+//! model's type.
 
-pub mod activation;
-pub mod adapter;
-pub mod attention;
-pub mod block_template;
 pub mod cache;
-pub mod chat_template;
-pub mod config;
-pub mod conversation_template;
+mod causal_lm;
 pub mod device;
+mod families;
 pub mod fault;
-pub mod fingerprint;
-pub mod gemma3;
-pub mod gptj;
-pub mod hub;
+pub mod files;
 pub mod layers;
-pub mod llama;
-pub mod lora;
-pub mod matmul;
-pub mod neox;
-pub mod nf4;
-mod pickle;
-pub mod prefix_tree;
-pub mod room;
-pub mod rope;
+mod model_info;
+pub mod out_of_memory;
 #[cfg(test)]
 pub(crate) mod tests;
-pub mod token_bytes;
-pub mod tokenizer;
-mod tokenizer_guard;
-mod torch_file;
-pub mod weights;
+pub mod text;
 
 use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind};
 
-use attention::ForwardPass;
-use config::Fields;
-use layers::{Embedding, Linear};
-use tokenizer::Tokenizer;
-use weights::{Form, Weights};
+pub use causal_lm::{CausalLm, EmbeddingAndHead};
+pub use families::{head_names, prefix, selftest_configs, ties_by_default};
+pub use model_info::ModelInfo;
 
-/// What the rest of the program needs to know of an architecture.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelInfo {
-    /// `model_type` of config.json.
-    pub family: &'static str,
-    /// Blocks.
-    pub layers: usize,
-    /// Query heads.
-    pub heads: i64,
-    /// Key/value heads.
-    pub kv_heads: i64,
-    /// Features of a head.
-    pub head_dim: i64,
-    /// Features between blocks.
-    pub hidden: i64,
-    /// Rows of the embedding; never fewer than the tokenizer's tokens.
-    pub vocab: i64,
-    /// The most tokens a sequence may have.
-    pub context: usize,
-    /// Any of these ends a text.
-    pub end_tokens: Vec<i64>,
-    /// Begins a text, in models that have such a token.
-    pub begin_token: Option<i64>,
-    /// Whether the output head is the embedding.
-    pub tied: bool,
-}
+use crate::gguf;
+use files::adapter;
+use files::config::ConfigFields;
+use files::weights::{Form, Weights};
+use layers::Linear;
+use text::tokenizer::Tokenizer;
 
-/// A causal language model. [`CausalLm::forward`] is embed, every block in order, finish; the parts are public so
-/// that training can recompute a block at a time.
-pub trait CausalLm: Send {
-    /// Sizes and special tokens.
-    fn info(&self) -> &ModelInfo;
-
-    /// `tokens_bt` to the first block's `x_btd`.
-    fn embed(&self, tokens_bt: &Tensor) -> Tensor;
-
-    /// Block `layer`: `x_btd` to `x_btd`, or in the last to what the pass [wants](ForwardPass::wanted_at).
-    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor;
-
-    /// The last norm: `x_btd` to `hidden_btd`.
-    fn finish(&self, x_btd: &Tensor) -> Tensor;
-
-    /// Scores of the next token: `hidden` `[…, d]` to `[…, vocab]`, in the model's type.
-    fn logits(&self, hidden: &Tensor) -> Tensor;
-
-    /// The output head as a matrix `[vocab, d]` and a bias `[vocab]`, sharing memory with the model: training works
-    /// on them a chunk of positions at a time.
-    fn head(&self) -> (Tensor, Option<Tensor>);
-
-    /// `tokens_bt` to `hidden_btd`, after the last norm, or to what the pass wants of it.
-    fn forward(&self, tokens_bt: &Tensor, pass: &mut ForwardPass) -> Tensor {
-        let mut x_btd = self.embed(tokens_bt);
-        for layer in 0..self.info().layers {
-            x_btd = self.block(layer, &x_btd, pass);
-        }
-        self.finish(&x_btd)
-    }
-
-    /// Visits every linear layer of every block, in order: those an adapter can be attached to. The head is not
-    /// among them.
-    fn for_each_linear(&mut self, f: &mut dyn FnMut(&mut Linear));
-
-    /// Embedding and output head, to be changed.
-    fn ends(&mut self) -> Ends<'_>;
-
-    /// Gives the output head weights of its own, where they are the embedding's.
-    fn untie(&mut self) {
-        let Ends {
-            head,
-            head_name,
-            tied,
-            ..
-        } = self.ends();
-        if std::mem::replace(tied, false) {
-            *head = Linear::of(head_name, head.weight.copy(), head.bias.take());
-        }
-    }
-
-    /// Makes the output head ready for inference, see [`Linear::pack`].
-    fn pack_head(&mut self) {
-        self.ends().head.pack();
-    }
-
-    /// Makes every product of matrices ready for inference. There is no way back: weights move into an order that only
-    /// products know, so [`CausalLm::parameters`] and [`CausalLm::head`] are of no use afterwards.
-    fn pack(&mut self) {
-        self.for_each_linear(&mut |linear| linear.pack());
-        self.pack_head();
-    }
-
-    /// Every weight under its name in the checkpoint, sharing memory with the model; adapters are not among them,
-    /// and a tied head appears once, as the embedding.
-    fn parameters(&self) -> Vec<(String, Tensor)>;
-}
-
-/// Where tokens go in and scores come out.
-pub struct Ends<'a> {
-    /// A row a token.
-    pub embedding: &'a mut Embedding,
-    /// The embedding again, where they are tied.
-    pub head: &'a mut Linear,
-    /// Path of a head of its own.
-    pub head_name: &'static str,
-    /// Whether the two share their weights.
-    pub tied: &'a mut bool,
-}
+/// No model has more parameters.
+const MOST_PARAMETERS: u128 = 100_000_000_000_000;
 
 /// A model ready to compute, with its tokenizer.
 pub struct LoadedModel {
-    /// The architecture with its weights, gradients off.
+    /// The model with its weights, gradients off.
     pub model: Box<dyn CausalLm>,
-    /// The tokenizer beside it.
+    /// The tokenizer in the model's directory.
     pub tokenizer: Tokenizer,
-    /// What it computes in.
+    /// The type it computes in.
     pub kind: Kind,
-    /// Where it computes.
+    /// The device it computes on.
     pub device: Device,
 }
 
-/// What published checkpoints of a family put before every name but the head's.
-pub fn prefix(family: &str) -> &'static str {
-    match family {
-        "gptj" => gptj::GptJ::PREFIX,
-        "gpt_neox" => neox::GptNeoX::PREFIX,
-        "llama" | "mistral" | "qwen2" | "qwen3" => llama::Llama::PREFIX,
-        _ => gemma3::Gemma3::PREFIX,
-    }
-}
-
-/// Values of `model_type` that [`load`] knows.
-pub const FAMILIES: &[&str] = &[
-    "gptj",
-    "gpt_neox",
-    "llama",
-    "mistral",
-    "qwen2",
-    "qwen3",
-    "gemma3_text",
-];
-
-/// Which of [`FAMILIES`] a config describes; fails on any other.
-fn family(fields: &Fields) -> Result<&'static str> {
-    let named: String = fields.required("model_type")?;
-    match FAMILIES.iter().find(|family| **family == named) {
-        Some(family) => Ok(family),
-        None => bail!(
-            "{}: model_type `{named}` is not supported\nhint: known types are {}",
-            fields.path().display(),
-            FAMILIES.join(", ")
-        ),
-    }
-}
-
-/// The model that `fields` describe, with its tensors taken from `weights`.
-pub fn build(fields: &Fields, weights: &mut Weights) -> Result<Box<dyn CausalLm>> {
+/// Builds the model that `fields` describe, with tensors from `weights`.
+///
+/// # Errors
+///
+/// If `model_type` is unknown, the config asks for something that is not implemented, or the model
+/// would have more parameters than any model has.
+pub fn build(fields: &ConfigFields, weights: &mut Weights) -> Result<Box<dyn CausalLm>> {
     fields.refuse_unless("quantization_config", &[])?;
-    let model: Box<dyn CausalLm> = match family(fields)? {
-        "gptj" => Box::new(gptj::GptJ::load(fields, weights)?),
-        "gpt_neox" => Box::new(neox::GptNeoX::load(fields, weights)?),
-        family @ ("llama" | "mistral" | "qwen2" | "qwen3") => {
-            Box::new(llama::Llama::load(family, fields, weights)?)
-        }
-        _ => Box::new(gemma3::Gemma3::load(fields, weights)?),
-    };
+    let model = families::load(fields, weights)?;
     match weights.asked_numbers() {
-        Some(numbers) if numbers > LARGEST => bail!(
+        Some(numbers) if numbers > MOST_PARAMETERS => bail!(
             "{}: it describes a model of {numbers} parameters, more than any has\nhint: compare it with the source's",
             fields.path().display()
         ),
@@ -226,34 +74,37 @@ pub fn build(fields: &Fields, weights: &mut Weights) -> Result<Box<dyn CausalLm>
     }
 }
 
-/// No model has more parameters.
-const LARGEST: u128 = 100_000_000_000_000;
-
-/// Reads the model in `dir`: config.json, `*.safetensors` or `pytorch_model*.bin`, tokenizer.json. `dtype` is as in [`device::dtype`].
+/// Reads the model in `dir`: config.json, `*.safetensors` or `pytorch_model*.bin`, tokenizer.json;
+/// or a GGUF file, which has all of them. The same goes for every `dir` of a model.
+/// `dtype` is as in [`device::dtype`].
 ///
-/// Fails with the file and all that is wrong with it: no such directory, unknown `model_type`, a config that asks for
-/// something not implemented, tensors that are missing or misshapen, a truncated file, an unusable tokenizer.
+/// # Errors
+///
+/// Name the file and everything that is wrong with it: no such directory, unknown `model_type`, a
+/// config that asks for something not implemented, tensors missing or of another shape, a truncated
+/// file, an unusable tokenizer.
 pub fn load(dir: &Path, device: Device, dtype: &str) -> Result<LoadedModel> {
     read(dir, device, dtype, Form::Plain)
 }
 
-/// config.json in `dir`. Fails when that is no directory, or has none.
-pub fn fields(dir: &Path) -> Result<Fields> {
-    if !dir.is_dir() {
+/// Reads config.json in `dir`, or what a GGUF file says instead. Fails if `dir` is neither, or has
+/// none.
+pub fn fields(dir: &Path) -> Result<ConfigFields> {
+    if !dir.is_dir() && !gguf::is(dir) {
         bail!(
-            "no model at {}: not a directory\nhint: pass a local directory with config.json",
+            "no model at {}: neither a directory nor a GGUF file\nhint: pass a local directory with config.json, or a GGUF file",
             dir.display()
         );
     }
-    Fields::read(dir)
+    ConfigFields::read(dir)
 }
 
-/// What `fields` say of the model; nothing else is read.
-pub fn info(fields: &Fields) -> Result<ModelInfo> {
+/// Returns sizes and special tokens of the model that `fields` describe, without reading weights.
+pub fn info(fields: &ConfigFields) -> Result<ModelInfo> {
     Ok(build(fields, &mut Weights::sketch())?.info().clone())
 }
 
-/// The model in `dir` alone, without its tokenizer, and what it computes in.
+/// Reads the model in `dir` without its tokenizer. Returns it with the type it computes in.
 pub fn load_weights(
     dir: &Path,
     device: Device,
@@ -262,8 +113,8 @@ pub fn load_weights(
 ) -> Result<(Box<dyn CausalLm>, Kind)> {
     let _guard = tch::no_grad_guard();
     let fields = fields(dir)?;
-    let mut weights = Weights::open(dir, prefix(family(&fields)?))?;
-    let kind = device::dtype(dtype, weights.main_kind(), device)?;
+    let mut weights = Weights::open(dir, families::of(&fields)?.0.prefix)?;
+    let kind = device::dtype(dtype, weights.main_kind(), device, families::of(&fields)?.1)?;
     weights.place(kind, device);
     weights.keep_as(form);
     let model = build(&fields, &mut weights)?;
@@ -271,8 +122,8 @@ pub fn load_weights(
     Ok((model, kind))
 }
 
-/// What `work` gives, and the tokenizer in `dir`, which is read meanwhile: one of 262,144 tokens takes as long as half a
-/// gigabyte of weights.
+/// Does `work` while another thread reads the tokenizer in `dir`: a tokenizer of 262,144 tokens
+/// takes as long as half a gigabyte of weights. Returns both results.
 pub fn beside_tokenizer<T>(dir: &Path, work: impl FnOnce() -> T) -> Result<(T, Result<Tokenizer>)> {
     let tokenizer_dir = dir.to_path_buf();
     let tokenizer = std::thread::spawn(move || Tokenizer::read(&tokenizer_dir));
@@ -283,13 +134,14 @@ pub fn beside_tokenizer<T>(dir: &Path, work: impl FnOnce() -> T) -> Result<(T, R
     Ok((done, tokenizer))
 }
 
-/// Drops a tokenizer as [`beside_tokenizer`] made it, in another thread: what the allocator counts of this one then stays what is used by it
-/// ([`crate::shim::memory::allocated`]). One of 262,144 tokens takes 75 MB.
-pub fn let_go(tokenizer: Tokenizer) {
+/// Drops a tokenizer of [`beside_tokenizer`] in another thread, as it was allocated in one. The
+/// allocator's count for this thread ([`crate::shim::memory::allocated`]) then remains the memory
+/// that this thread uses. A tokenizer of 262,144 tokens takes 75 MB.
+pub fn drop_tokenizer(tokenizer: Tokenizer) {
     let _ = std::thread::spawn(move || drop(tokenizer)).join();
 }
 
-/// As [`load`], in another form.
+/// Reads the model in `dir` and its tokenizer side by side; linear layers are kept in `form`.
 fn read(dir: &Path, device: Device, dtype: &str, form: Form) -> Result<LoadedModel> {
     let (loaded, tokenizer) = beside_tokenizer(dir, || load_weights(dir, device, dtype, form))?;
     let (model, kind) = loaded?;
@@ -302,11 +154,12 @@ fn read(dir: &Path, device: Device, dtype: &str, form: Form) -> Result<LoadedMod
     })
 }
 
-/// Loads the model in `dir` ready to answer, [packed](CausalLm::pack), with the LoRA adapter in `adapter` if there is one.
-/// `device` and `dtype` are those of the command line. Fails as [`device::device`], [`load`] and [`adapter::attach`] do.
+/// Loads the model in `dir` ready for inference, [packed](CausalLm::pack), with the LoRA adapter in
+/// `adapter` if there is one. `device` and `dtype` are values of the command line. Fails as
+/// [`device::device`], [`load`] and [`adapter::attach`] do.
 pub fn open(dir: &Path, adapter: Option<&Path>, device: &str, dtype: &str) -> Result<LoadedModel> {
     let device = device::device(device)?;
-    // What an adapter is merged into is packed afterwards.
+    // Weights that an adapter is merged into are packed after the merge.
     let form = if adapter.is_none() {
         Form::Packed
     } else {
@@ -315,20 +168,67 @@ pub fn open(dir: &Path, adapter: Option<&Path>, device: &str, dtype: &str) -> Re
     let mut loaded = read(dir, device, dtype, form)?;
     if let Some(adapter) = adapter {
         adapter::attach(loaded.model.as_mut(), dir, adapter, device)?;
-        loaded.tokenizer = loaded.tokenizer.asked_as_in(adapter)?;
+        loaded.tokenizer = loaded.tokenizer.prompted_as_in(adapter)?;
         let kind = loaded.kind;
-        let mut settle = |linear: &mut Linear| match &mut linear.lora {
-            // In 16 bits the sum would be rounded to the weight's precision, which can be coarser than the correction.
-            Some(lora) if kind != Kind::Float => {
-                lora.fix(&linear.weight);
-                lora.a = lora.a.to_kind(kind);
-                lora.b = lora.b.to_kind(kind);
+        let mut settle = |linear: &mut Linear| {
+            let weight_oi = linear.values();
+            match &mut linear.lora {
+                // In 16 bits the sum would be rounded to the weight's precision, which can be
+                // coarser than the correction.
+                Some(lora) if kind != Kind::Float => {
+                    lora.fix(&weight_oi);
+                    lora.a = lora.a.to_kind(kind);
+                    lora.b = lora.b.to_kind(kind);
+                }
+                _ => linear.merge(),
             }
-            _ => linear.merge(),
         };
         loaded.model.for_each_linear(&mut settle);
-        settle(loaded.model.ends().head);
+        settle(loaded.model.embedding_and_head().head);
     }
     loaded.model.pack();
+    if device.is_cuda() {
+        loaded.model.join_projections();
+    }
+    Ok(loaded)
+}
+
+/// As [`open`], with several adapters of which a forward pass gives each row one or none
+/// ([`layers::adapters`]), by their places in `adapters`. The weights are there once.
+///
+/// # Errors
+///
+/// As [`open`]'s, and on an adapter that changes more than the linear layers of blocks: that would
+/// be another model.
+pub fn open_shared(dir: &Path, adapters: &[&Path], device: &str, dtype: &str) -> Result<LoadedModel> {
+    let device = device::device(device)?;
+    // DoRA needs the weights as they are.
+    let mut loaded = read(dir, device, dtype, Form::Plain)?;
+    let kind = loaded.kind;
+    for path in adapters {
+        let beyond = adapter::beyond_blocks(path)?;
+        if let Some(name) = beyond.first() {
+            bail!(
+                "{} changes more than the linear layers of blocks: `{name}`, so it cannot share the model with others\nhint: serve it \
+                 alone, with --adapter {}",
+                path.display(),
+                path.display()
+            );
+        }
+        adapter::attach(loaded.model.as_mut(), dir, path, device)?;
+        loaded.model.for_each_linear(&mut |linear| {
+            let lora = linear.lora.take().map(|mut lora| {
+                lora.fix(&linear.values());
+                lora.a = lora.a.to_kind(kind);
+                lora.b = lora.b.to_kind(kind);
+                lora
+            });
+            linear.adapters.push(lora);
+        });
+    }
+    loaded.model.pack();
+    if device.is_cuda() {
+        loaded.model.join_projections();
+    }
     Ok(loaded)
 }

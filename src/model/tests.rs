@@ -1,32 +1,41 @@
-//! Models against `transformers` on the tiny checkpoints of `scripts/make_goldens.py`, and damaged directories.
+//! Models against `transformers` on the tiny checkpoints of `scripts/make_goldens.py`, and damaged
+//! directories.
 
 mod config;
 mod damage;
+mod joint;
 mod logits;
 mod weights;
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use tch::{Device, Kind, Tensor};
 
 use super::{LoadedModel, load};
 
-pub(crate) const GOLDENS: &[&str] = &[
-    "gptj",
-    "neox",
-    "neox_serial",
-    "neox_tied",
-    "llama",
-    "llama3",
-    "llama_biased",
-    "llama_dynamic",
-    "mistral",
-    "qwen2",
-    "qwen3",
-    "qwen3_biased",
-    "gemma3",
-    "gemma3_untied",
-];
+/// Folders of `tests/golden` that have a model with the logits of `transformers`, sorted.
+pub(crate) static GOLDENS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let entries = std::fs::read_dir(golden("")).unwrap();
+    let folders = entries.map(|entry| entry.unwrap().path());
+    let has_logits = |dir: &PathBuf| {
+        ["config.json", "expected.safetensors"]
+            .iter()
+            .all(|name| dir.join(name).is_file())
+    };
+    let mut names: Vec<String> = folders
+        .filter(has_logits)
+        .map(|dir| dir.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    names.sort_unstable();
+    assert!(names.len() >= 14, "{names:?}");
+    names
+});
+
+/// Those of them that a cache of pages is for, whatever the GPU: their scores have no cap.
+pub(crate) fn paged_goldens() -> impl Iterator<Item = &'static String> {
+    GOLDENS.iter().filter(|name| !loaded(name).model.info().capped)
+}
 
 pub(crate) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -38,7 +47,7 @@ pub(crate) fn loaded(name: &str) -> LoadedModel {
     load(&golden(name), Device::Cpu, "fp32").unwrap()
 }
 
-/// `tokens_bt` and the logits `transformers` gives.
+/// Returns `tokens_bt` and the logits of `transformers`.
 fn expected(name: &str) -> (Tensor, Tensor) {
     (
         reference(name, "tokens", Kind::Int64),
@@ -46,7 +55,7 @@ fn expected(name: &str) -> (Tensor, Tensor) {
     )
 }
 
-/// A tensor of `expected.safetensors`.
+/// Reads a tensor of `expected.safetensors`.
 fn reference(name: &str, tensor: &str, kind: Kind) -> Tensor {
     let bytes = std::fs::read(golden(name).join("expected.safetensors")).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();

@@ -1,108 +1,107 @@
-//! The last step of rounds: the decision on their candidates, in order, and their way into the store.
+//! Admits finished rounds: decides on their candidates in order, and writes them into the store.
 
-use super::outcome::{Outcome, near_duplicate};
-use super::{Progress, Run};
-use crate::filter::{Index, Score, Threshold};
-use crate::store::asked::round::{Admission, AdmittedInstruction, AdmittedRound, Rejection, Similar, is_new};
+use super::GenerateRun;
+use super::outcome::RoundOutcome;
+use super::progress::GenerateProgress;
+use crate::filter::{Index, RougeL, Threshold};
+use crate::store::asked::round::{Admission, AdmittedRound};
+use crate::task::{Reason, TaskRef, Verdict};
 use anyhow::{Context, Result};
 
-/// Rounds that are decided on and go into the store together. Each is still all there or not at all; that they wait for
-/// the disk once for all of them is what this is for.
-pub(super) struct Batch {
+/// Rounds that go into the store together, so that they wait for the disk only once. Each of them
+/// is still stored whole or not at all.
+pub(super) struct AdmissionBatch {
     rounds: Vec<AdmittedRound>,
-    /// The instructions that were accepted. They have no id yet, so they are searched apart.
+    /// The accepted instructions. They have no id yet, so they are searched separately.
     fresh: Index,
 }
 
-/// Rounds that wait for the disk together, at most: none shall wait for long because so many others do.
+/// Rounds in a batch, at most, so that none waits long for others.
 const MOST_ROUNDS: usize = 64;
 
-impl Batch {
-    pub fn new(threshold: Threshold) -> Batch {
-        Batch {
+impl AdmissionBatch {
+    pub fn new(threshold: Threshold) -> AdmissionBatch {
+        AdmissionBatch {
             rounds: Vec::new(),
             fresh: Index::new(threshold),
         }
     }
 
-    /// How many rounds it has.
+    /// The number of rounds.
     pub fn len(&self) -> usize {
         self.rounds.len()
     }
 
-    /// Whether it should go into the store.
+    /// Whether it has as many rounds as it may have.
     pub fn is_full(&self) -> bool {
         self.rounds.len() >= MOST_ROUNDS
     }
 }
 
-impl Run<'_> {
-    /// What an instruction is a duplicate of, among all tasks and those of the batch: the most similar, the older among
-    /// equals.
-    fn duplicate(&self, instruction: &str, fresh: &Index) -> Option<(Similar, Score)> {
+impl GenerateRun<'_> {
+    /// The task that an instruction is a near-duplicate of, among all tasks and those of the batch:
+    /// the most similar, the older among equals.
+    fn duplicate(&self, instruction: &str, fresh: &Index) -> Option<(TaskRef, RougeL)> {
         let pool = self.pool.read().expect("no admission panicked");
         let old = pool.index.duplicate(instruction, pool.index.len());
         let new = fresh.duplicate(instruction, fresh.len());
         match (old, new) {
             (Some(old), new) if new.is_none_or(|new| new.score <= old.score) => {
-                Some((Similar::Task(pool.entries[old.position].id), old.score))
+                Some((TaskRef::Stored(pool.entries[old.position].id), old.score))
             }
-            (_, new) => new.map(|new| (Similar::Fresh(new.position), new.score)),
+            (_, new) => new.map(|new| (TaskRef::Fresh(new.position), new.score)),
         }
     }
 
-    /// Decides on a round's candidates in order, and puts it into the batch. Returns how many were accepted.
+    /// The verdict on an instruction that nothing spoke against before its admission.
+    fn last_verdict(&self, instruction: &str, fresh: &Index, progress: &GenerateProgress) -> Verdict {
+        match self.duplicate(instruction, fresh) {
+            Some((task, score)) => Verdict::near_duplicate(task, score.f1()),
+            None if progress.accepted >= progress.target => Verdict::rejected(Reason::OverTarget, ""),
+            None => Verdict::accepted(),
+        }
+    }
+
+    /// Decides on a round's candidates in order, and adds it to the batch. Returns the number of
+    /// accepted ones.
     pub(super) fn decide(
         &self,
         round: u64,
-        outcome: Outcome,
-        batch: &mut Batch,
-        progress: &mut Progress,
+        outcome: RoundOutcome,
+        batch: &mut AdmissionBatch,
+        progress: &mut GenerateProgress,
     ) -> u64 {
         let before = batch.fresh.len();
-        let mut instructions = Vec::with_capacity(outcome.candidates.len());
-        for candidate in outcome.candidates {
-            let mut rejection = candidate.rejection;
-            if rejection.is_none() {
-                if let Some((similar, score)) = self.duplicate(&candidate.text, &batch.fresh) {
-                    rejection = Some(near_duplicate(similar, score));
-                } else if progress.accepted >= progress.target {
-                    rejection = Some(Rejection::new("over_target", String::new()));
-                }
+        let mut candidates = outcome.candidates;
+        for candidate in &mut candidates {
+            if candidate.verdict.is_accepted() {
+                candidate.verdict = self.last_verdict(&candidate.instruction, &batch.fresh, progress);
             }
-            if rejection.is_none() {
+            if candidate.verdict.is_accepted() {
                 progress.accepted += 1;
-                progress.last.clone_from(&candidate.text);
-                batch.fresh.push(&candidate.text);
+                progress.last.clone_from(&candidate.instruction);
+                batch.fresh.push(&candidate.instruction);
             }
-            if let Some(is_new) = is_new(rejection.as_ref().map(|rejection| rejection.reason.as_str())) {
+            if let Some(is_new) = candidate.verdict.is_new() {
                 self.novelty.lock().expect("nobody panics with it").push(is_new);
             }
-            let rejected = candidate
-                .instances
-                .iter()
-                .filter_map(|instance| instance.rejection.as_ref());
-            for rejection in rejected.chain(rejection.as_ref()) {
-                progress.reject(&rejection.reason);
+            let of_instances = candidate.instances.iter().map(|instance| &instance.verdict);
+            for verdict in of_instances.chain([&candidate.verdict]) {
+                if let Some(reason) = verdict.reason {
+                    progress.reject(reason);
+                }
             }
-            instructions.push(AdmittedInstruction {
-                request_id: candidate.request_id,
-                text: candidate.text,
-                is_classification: candidate.is_classification,
-                rejection,
-                instances: candidate.instances,
-            });
         }
         batch.rounds.push(AdmittedRound {
             round,
             evolution: outcome.evolution,
-            instructions,
+            candidates,
         });
         (batch.fresh.len() - before) as u64
     }
 
-    /// Stores everything about the batch's rounds in one transaction, and brings what was accepted into the pool.
-    pub(super) async fn admit(&self, batch: Batch) -> Result<()> {
+    /// Stores the rounds of the batch in one transaction, and adds the new tasks to the pool.
+    pub(super) async fn admit(&self, batch: AdmissionBatch) -> Result<()> {
         let Some(first) = batch.rounds.first() else {
             return Ok(());
         };
@@ -121,18 +120,18 @@ impl Run<'_> {
         let accepted = admission
             .rounds
             .into_iter()
-            .flat_map(|round| round.instructions)
-            .filter(|instruction| instruction.rejection.is_none());
-        for (task, instruction) in tasks.into_iter().zip(accepted) {
-            let mut instances = instruction.instances.into_iter();
-            let instance = instances.find(|instance| instance.rejection.is_none());
+            .flat_map(|round| round.candidates)
+            .filter(|candidate| candidate.verdict.is_accepted());
+        for (task, candidate) in tasks.into_iter().zip(accepted) {
+            let mut instances = candidate.instances.into_iter();
+            let instance = instances.find(|instance| instance.verdict.is_accepted());
             waiting.push(pool.entries.len());
             pool.push(task, instance.map(|found| found.instance));
         }
         Ok(())
     }
 
-    /// Finds and stores the neighbours of all tasks that wait for theirs.
+    /// Finds and stores the neighbors of all tasks that wait for theirs.
     pub(super) async fn settle_neighbors(&self) -> Result<()> {
         loop {
             let found = {

@@ -1,85 +1,88 @@
-//! A round of the Alpaca recipe: one request, whose answer has complete tasks.
+//! A round of the Alpaca recipe: one request, whose response has complete tasks.
 
-use super::outcome::{Developed, Outcome, fault_rejection};
-use super::{NoAnswer, Run};
-use crate::generate::alpaca::{self, Piece};
+use super::outcome::{RoundOutcome, faulty};
+use super::{GenerateRun, NoAnswer};
+use crate::generate::alpaca::{self, ListItem};
 use crate::generate::recipe::Alpaca;
 use crate::generate::recipe::alpaca::STAGE;
-use crate::prompt::task_list;
-use crate::store::asked::round::{AdmittedInstance, Rejection};
+use crate::prompt::alpaca as prompt;
+use crate::task::{Candidate, InstanceCandidate, Reason, Verdict};
 
-impl Run<'_> {
-    /// Runs one round up to, and not including, its admission.
-    pub(super) async fn alpaca(&self, recipe: &Alpaca, round: u64) -> Result<Outcome, NoAnswer> {
-        let (dealt, within) = self.deal(round);
+impl GenerateRun<'_> {
+    /// Runs a round up to its admission.
+    pub(super) async fn alpaca(&self, recipe: &Alpaca, round: u64) -> Result<RoundOutcome, NoAnswer> {
+        let (shown, within) = self.sample_examples(round);
         let prompt = {
             let pool = self.pool.read().expect("no admission panicked");
-            let shown: Vec<_> = dealt.iter().filter_map(|&i| pool.shown(i)).collect();
+            let tasks: Vec<_> = shown.iter().filter_map(|&i| pool.prompt_task(i)).collect();
             let topic = self.config.topics.of(round);
             match recipe.structured {
-                true => task_list::structured(&shown, recipe.last, topic),
-                false => task_list::numbered(&shown, recipe.last, topic),
+                true => prompt::structured(&tasks, recipe.last, topic),
+                false => prompt::numbered(&tasks, recipe.last, topic),
             }
         };
         let asked = self.ask(round, STAGE, 0, prompt, recipe.sampling()).await;
-        let mut answer = match asked {
-            Ok(answer) => answer,
-            Err(NoAnswer::Failed(error)) => return Ok(Outcome::failed(error)),
+        let mut response = match asked {
+            Ok(response) => response,
+            Err(NoAnswer::Failed(error)) => return Ok(RoundOutcome::failed(error)),
             Err(other) => return Err(other),
         };
-        if answer.completion.emptiness().is_some() {
-            return Ok(Outcome::empty(answer));
+        if response.completion.emptiness().is_some() {
+            return Ok(RoundOutcome::empty(response));
         }
-        let id = answer.id;
-        let completion = answer.completion.clone();
+        let id = response.id;
+        let completion = response.completion.clone();
         let (text, finish) = (&completion.text, completion.finish_reason);
-        let pieces = match recipe.structured {
+        let items = match recipe.structured {
             true => alpaca::objects(text, finish),
-            false => alpaca::numbered(text, finish, dealt.len() + 1),
+            false => alpaca::numbered(text, finish, shown.len() + 1),
         };
-        let texts: Vec<_> = pieces
+        let texts: Vec<_> = items
             .iter()
-            .map(|piece| match &piece.task {
-                Ok(task) => (task.instruction.as_str(), None),
-                Err(flaw) => (piece.text, Some(fault_rejection(flaw.fault, flaw.found))),
+            .map(|item| match &item.task {
+                Ok(task) => (task.instruction.as_str(), Verdict::accepted()),
+                Err(flaw) => (item.text, faulty(flaw.fault, flaw.found)),
             })
             .collect();
-        let verdicts = self.judge(&texts, within);
-        let candidates: Vec<_> = pieces
+        let verdicts = self.check_instructions(&texts, within);
+        let candidates: Vec<_> = items
             .into_iter()
             .zip(verdicts)
-            .map(|(piece, verdict)| self.complete_task(id, piece, verdict))
+            .map(|(item, verdict)| self.complete_task(id, item, verdict))
             .collect();
         let offers = candidates.iter();
-        answer.settle_by(offers.map(|candidate| (candidate.text.as_str(), candidate.objection())));
-        Ok(Outcome {
+        response.settle_by(offers.map(|candidate| (candidate.instruction.as_str(), candidate.cause())));
+        Ok(RoundOutcome {
             candidates,
-            ..Outcome::default()
+            ..RoundOutcome::default()
         })
     }
 
-    /// A candidate with its only instance; what is no task has none. Whether it is a classification task nobody was
-    /// asked, so it is none: the published data has no such column either.
-    fn complete_task(&self, request_id: i64, piece: Piece<'_>, rejection: Option<Rejection>) -> Developed {
-        let mut developed = Developed::new(request_id, piece.text.to_string(), rejection);
-        let Ok(task) = piece.task else {
-            return developed;
+    /// Makes a candidate with its only instance, or without one if the item is not a task. Nobody
+    /// was asked whether it is classification, so it counts as none: the published data has no such
+    /// column either.
+    fn complete_task(&self, request_id: i64, item: ListItem<'_>, verdict: Verdict) -> Candidate {
+        let Ok(task) = item.task else {
+            return Candidate::new(request_id, item.text.to_string(), verdict);
         };
-        developed.text = task.instruction;
-        let mut objection = None;
-        if developed.rejection.is_none() {
+        let mut candidate = Candidate::new(request_id, task.instruction, verdict);
+        let mut of_instance = Verdict::accepted();
+        if candidate.verdict.is_accepted() {
             let instances = std::slice::from_ref(&task.instance);
-            let judged = self.config.rules.judge_instances(&developed.text, instances);
-            objection = judged.into_iter().flatten().next().map(Rejection::from);
-            if objection.is_some() {
-                developed.rejection = Some(Rejection::new("no_valid_instance", String::new()));
+            let verdicts = self
+                .config
+                .rules
+                .check_instances(&candidate.instruction, instances);
+            of_instance = verdicts.into_iter().next().unwrap_or_default();
+            if of_instance.is_rejected() {
+                candidate.verdict = Verdict::rejected(Reason::NoValidInstance, "");
             }
         }
-        developed.instances.push(AdmittedInstance {
+        candidate.instances.push(InstanceCandidate {
             request_id,
             instance: task.instance,
-            rejection: objection,
+            verdict: of_instance,
         });
-        developed
+        candidate
     }
 }

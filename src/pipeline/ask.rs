@@ -1,15 +1,15 @@
-//! One question to the model, with everything that holds for each: from the store when it was ever answered, else from
-//! the backend within the budget, and committed before anybody reads it.
+//! Sends one request to the model, or takes its response from the store if there is one. Requests
+//! stay within the budget, and responses are committed before they are parsed.
 
 use super::budget::{Budget, Meter};
 use super::futility::{Futility, Trial};
-use super::outcome::Worth;
+use super::worth::Worth;
 use super::{Ending, NoAnswer};
-use crate::backend::{Backend, BackendError, Completion, FinishReason, Leave, Sampling};
+use crate::backend::{Backend, BackendError, Completion, FinishReason, Leave, Question, Sampling};
 use crate::reasoning;
 use crate::store::Store;
 use crate::store::asked::request::NewRequest;
-use crate::store::asked::round::Rejection;
+use crate::task::Verdict;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::collections::BTreeMap;
@@ -17,54 +17,54 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often those who wait look whether the run is ending.
+/// How often waiting requests check whether the run is ending.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// A request's answer, without what the model thought aloud, and its row.
-pub struct Answer<'a> {
+/// The response to a request, without the model's reasoning.
+pub struct Response<'a> {
+    /// The id of its row.
     pub id: i64,
     pub completion: Completion,
-    /// None for an answer that was there already.
+    /// `None` for a response from the store.
     trial: Option<Trial<'a>>,
 }
 
-impl Answer<'_> {
-    /// Says whether something in the answer could be used.
+impl Response<'_> {
+    /// Settles the request by whether something in the response is useful.
     pub fn settle(&mut self, is_useful: bool) {
         if let Some(trial) = self.trial.take() {
             trial.settle(is_useful, &self.completion);
         }
     }
 
-    /// Says what speaks against each text in the answer, if anything.
-    pub fn settle_by<'t>(&mut self, offers: impl IntoIterator<Item = (&'t str, Option<&'t Rejection>)>) {
+    /// Settles the request by the verdicts on the texts in the response.
+    pub fn settle_by<'t>(&mut self, offers: impl IntoIterator<Item = (&'t str, &'t Verdict)>) {
         let worth = Worth::of(offers);
         match (worth, self.trial.take()) {
             (_, None) => {}
-            (Worth::TurnedAway { rule, text }, Some(trial)) => trial.is_turned_away(rule, text),
+            (Worth::Rejected { reason, text }, Some(trial)) => trial.is_rejected(reason, text),
             (worth, Some(trial)) => trial.settle(matches!(worth, Worth::Usable), &self.completion),
         }
     }
 }
 
-/// Asks for one run.
+/// Sends the requests of a run.
 pub struct Asker<'a> {
     pub store: &'a Store,
     pub run_id: i64,
     pub backend: &'a dyn Backend,
     pub budget: &'a Budget,
     pub interrupted: &'a AtomicBool,
-    /// Set when the target is reached: nothing more is asked.
+    /// Set when the target is reached: no more requests are sent.
     pub enough: AtomicBool,
     pub meter: Meter,
-    /// Requests that bring nothing.
     pub futility: Futility,
-    /// Content keys of what a backend deferred, by round, stage and ordinal.
+    /// Content keys of deferred requests, by round, stage and ordinal.
     waiting: Mutex<BTreeMap<(u64, &'static str, u64), String>>,
 }
 
 impl<'a> Asker<'a> {
-    /// Spends nothing yet.
+    /// Starts without requests.
     pub fn new(
         store: &'a Store,
         run_id: i64,
@@ -85,7 +85,7 @@ impl<'a> Asker<'a> {
         }
     }
 
-    /// Answers one request.
+    /// Returns the response to a request, from the store or else from the backend.
     pub async fn ask(
         &self,
         round: u64,
@@ -93,7 +93,32 @@ impl<'a> Asker<'a> {
         ordinal: u64,
         prompt: String,
         sampling: Sampling,
-    ) -> Result<Answer<'_>, NoAnswer> {
+    ) -> Result<Response<'_>, NoAnswer> {
+        let place = (round, stage, ordinal);
+        self.answer_to(place, prompt, None, sampling).await
+    }
+
+    /// Returns the response to a question, which the backend lays out, like [`Asker::ask`].
+    pub async fn ask_question(
+        &self,
+        stage: &'static str,
+        ordinal: u64,
+        question: &Question,
+        sampling: Sampling,
+    ) -> Result<Response<'_>, NoAnswer> {
+        let place = (0, stage, ordinal);
+        self.answer_to(place, question.prompt(), Some(question), sampling)
+            .await
+    }
+
+    /// Returns the response to a prompt, or to the question that it stands for.
+    async fn answer_to(
+        &self,
+        (round, stage, ordinal): (u64, &'static str, u64),
+        prompt: String,
+        question: Option<&Question>,
+        sampling: Sampling,
+    ) -> Result<Response<'_>, NoAnswer> {
         let fatal = |error: crate::store::Error| NoAnswer::Fatal(error.into());
         let request = NewRequest {
             run_id: self.run_id,
@@ -106,12 +131,13 @@ impl<'a> Asker<'a> {
         };
         let key = request.content_key();
         if let Some((id, completion)) = self.store.answer(&key).await.map_err(fatal)? {
-            return answer(id, completion, &request.sampling, None);
+            return response(id, completion, &request.sampling, None);
         }
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(NoAnswer::Ending(Ending::Interrupted));
         }
-        // What is looked up was paid for: it is committed whatever the budget says, and after the target too.
+        // A deferring backend looks up responses that were paid for. They are committed whatever
+        // the budget says, also after the target is reached.
         if !self.backend.defers() {
             if self.enough.load(Ordering::Relaxed) {
                 return Err(NoAnswer::Ending(Ending::Target));
@@ -127,16 +153,22 @@ impl<'a> Asker<'a> {
             asker: self,
             trial: &trial,
         };
-        let asked = self
-            .backend
-            .complete_with(request.prompt.clone(), request.sampling.clone(), &permit);
+        let sampling = request.sampling.clone();
+        let asked = match question {
+            Some(question) => self.backend.ask(question, sampling, &permit),
+            None => self
+                .backend
+                .complete_with(request.prompt.clone(), sampling, &permit),
+        };
         let completion = match asked.await {
             Ok(completion) => completion,
             Err(BackendError::Request(error)) => {
                 trial.is_useless(&error);
                 return Err(NoAnswer::Failed(error));
             }
-            Err(BackendError::Fatal(error)) => return Err(NoAnswer::Fatal(anyhow::anyhow!(error))),
+            Err(BackendError::Fatal(error) | BackendError::Overloaded(error)) => {
+                return Err(NoAnswer::Fatal(anyhow::anyhow!(error)));
+            }
             Err(BackendError::Withdrawn) => return Err(self.withdrawal()),
             Err(BackendError::Deferred) => {
                 let mut waiting = self.waiting.lock().expect("nobody panics with it");
@@ -152,10 +184,10 @@ impl<'a> Asker<'a> {
             .insert_request(&key, &request, &completion, latency_ms)
             .await
             .map_err(fatal)?;
-        answer(id, completion, &request.sampling, Some(trial))
+        response(id, completion, &request.sampling, Some(trial))
     }
 
-    /// Why nothing more is sent, if so.
+    /// Why no more requests are sent; `None` while some are.
     fn ending(&self) -> Option<Ending> {
         if self.interrupted.load(Ordering::Relaxed) {
             return Some(Ending::Interrupted);
@@ -163,7 +195,7 @@ impl<'a> Asker<'a> {
         self.meter.is_out_of_time(self.budget).map(Ending::Budget)
     }
 
-    /// What became of a request that was not sent any more.
+    /// Why a request was withdrawn before it was sent.
     fn withdrawal(&self) -> NoAnswer {
         match self.futility.over() {
             Some(message) => NoAnswer::Fatal(anyhow::anyhow!(message)),
@@ -171,14 +203,14 @@ impl<'a> Asker<'a> {
         }
     }
 
-    /// Content keys of the requests that were deferred, in the order of rounds.
+    /// The content keys of deferred requests, in the order of rounds.
     pub fn waiting(&self) -> Vec<String> {
         let waiting = self.waiting.lock().expect("nobody panics with it");
         waiting.values().cloned().collect()
     }
 }
 
-/// What a request of this run may do.
+/// Limits the sending of one request.
 struct Permit<'a> {
     asker: &'a Asker<'a>,
     trial: &'a Trial<'a>,
@@ -197,6 +229,10 @@ impl Leave for Permit<'_> {
         self.trial.refund();
     }
 
+    fn in_vain(&self, brought: Result<&Completion, &str>) {
+        self.trial.note(brought);
+    }
+
     fn withdrawn(&self) -> BoxFuture<'_, ()> {
         async {
             while self.asker.ending().is_none() && !self.asker.futility.is_over() {
@@ -207,14 +243,14 @@ impl Leave for Permit<'_> {
     }
 }
 
-/// What is read of an answer: reasoning is taken out of its text, which ends at the first stop string also where the
-/// server did not see to that. A refusal is no answer.
-fn answer<'a>(
+/// Prepares a completion for parsing: removes the reasoning, and cuts the text at the first stop
+/// string, which not every server does. A refusal counts as a failed request.
+fn response<'a>(
     id: i64,
     mut completion: Completion,
     sampling: &Sampling,
     trial: Option<Trial<'a>>,
-) -> Result<Answer<'a>, NoAnswer> {
+) -> Result<Response<'a>, NoAnswer> {
     if let Some(refusal) = completion.refusal {
         if let Some(trial) = trial {
             trial.is_useless(&refusal);
@@ -225,10 +261,10 @@ fn answer<'a>(
         completion.text = split.answer;
         completion.reasoning.push_str(&split.reasoning);
     } else if !completion.reasoning.is_empty() {
-        // Servers that take reasoning out leave the line breaks behind it.
+        // Servers that remove the reasoning leave the line breaks after it.
         completion.text = completion.text.trim_start().to_string();
     }
-    // Some servers leave in the text what its end is written with.
+    // Some servers leave end tokens in the text.
     if let Some(end) = reasoning::end(&completion.text) {
         completion.text.truncate(end);
         completion.finish_reason = FinishReason::Stop;
@@ -238,7 +274,7 @@ fn answer<'a>(
         completion.text.truncate(end);
         completion.finish_reason = FinishReason::Stop;
     }
-    Ok(Answer {
+    Ok(Response {
         id,
         completion,
         trial,

@@ -1,30 +1,30 @@
-//! What a run may spend: requests, tokens, money, time.
+//! The budget of a run, in requests, tokens, money and time, and what was spent of it.
 
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// The most that a run may spend; what is `None` has no limit. No request is sent once a limit is reached, and those in
-/// flight are finished, so a run overshoots by no more than these.
+/// The limits of a run; `None` is no limit. Once a limit is reached, no more requests are sent.
+/// Requests in flight are finished, so a run overshoots by no more than these.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Budget {
-    /// Requests.
+    /// Requests sent.
     pub requests: Option<u64>,
-    /// Tokens, of prompts and answers together.
+    /// Tokens of prompts and answers together.
     pub tokens: Option<u64>,
     /// Money, in the currency of `price`.
     pub money: Option<f64>,
-    /// Time.
+    /// Time since the run began.
     #[serde(serialize_with = "as_seconds")]
     pub time: Option<Duration>,
-    /// What tokens cost.
+    /// The price of tokens.
     pub price: Price,
-    /// Requests in a row without an answer that can be used.
+    /// Requests in a row without a usable answer.
     pub futile: Option<u64>,
 }
 
 impl Budget {
-    /// What is left of it for work at the same prices, after so much.
+    /// The rest of the budget after so many requests and tokens, so much money and time.
     pub fn less(&self, requests: u64, tokens: u64, money: f64, time: Duration) -> Budget {
         Budget {
             requests: self.requests.map(|most| most.saturating_sub(requests)),
@@ -41,32 +41,32 @@ fn as_seconds<S: serde::Serializer>(time: &Option<Duration>, serializer: S) -> R
     time.map(|time| time.as_secs_f64()).serialize(serializer)
 }
 
-/// What a million tokens cost, in any currency.
+/// The price of a million tokens, in any currency.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Price {
-    /// Of prompts.
+    /// For tokens of prompts.
     pub input: f64,
-    /// Of answers.
+    /// For tokens of answers.
     pub output: f64,
 }
 
 impl Price {
-    /// What so many tokens cost.
+    /// The price of so many tokens of prompts and answers.
     pub fn of(self, prompt: u64, completion: u64) -> f64 {
         (prompt as f64 * self.input + completion as f64 * self.output) / 1e6
     }
 }
 
-/// What is spent.
+/// The limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spent {
-    /// Requests.
+    /// [`Budget::requests`]
     Requests,
-    /// Tokens.
+    /// [`Budget::tokens`]
     Tokens,
-    /// Money.
+    /// [`Budget::money`]
     Money,
-    /// Time.
+    /// [`Budget::time`]
     Time,
 }
 
@@ -82,7 +82,7 @@ impl Spent {
     }
 }
 
-/// Counts what a run spends; answers that were there already cost nothing.
+/// Counts what a run spends. Responses from the store cost nothing.
 #[derive(Debug)]
 pub struct Meter {
     start: Instant,
@@ -92,7 +92,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Starts at nothing, now.
+    /// Starts at zero, now.
     pub fn start() -> Meter {
         Meter {
             start: Instant::now(),
@@ -102,14 +102,14 @@ impl Meter {
         }
     }
 
-    /// A request is about to be sent.
+    /// Counts a request that is about to be sent.
     pub fn count_request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// An answer came.
+    /// Counts the tokens of an answered request.
     pub fn count_tokens(&self, prompt: usize, completion: usize) {
-        // A server says how many; nothing keeps it from saying 2⁶⁴.
+        // The numbers are the server's, which may say anything up to 2⁶⁴.
         let add = |count: &AtomicU64, more: usize| {
             let added = |count: u64| Some(count.saturating_add(more as u64));
             let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, added);
@@ -123,7 +123,7 @@ impl Meter {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Tokens of the prompts that were answered.
+    /// Tokens of the answered prompts.
     pub fn prompt_tokens(&self) -> u64 {
         self.prompt_tokens.load(Ordering::Relaxed)
     }
@@ -133,7 +133,7 @@ impl Meter {
         self.completion_tokens.load(Ordering::Relaxed)
     }
 
-    /// What the tokens cost.
+    /// The cost of the tokens.
     pub fn cost(&self, price: Price) -> f64 {
         price.of(self.prompt_tokens(), self.completion_tokens())
     }
@@ -155,7 +155,7 @@ impl Meter {
         }
     }
 
-    /// Whether the time is up, which may be while a request waits to be sent.
+    /// The limit of time, if it is reached. That may happen while a request waits to be sent.
     pub fn is_out_of_time(&self, budget: &Budget) -> Option<Spent> {
         let is_over = budget.time.is_some_and(|most| self.start.elapsed() >= most);
         is_over.then_some(Spent::Time)

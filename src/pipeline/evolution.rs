@@ -1,24 +1,23 @@
-//! A round that rewrites a task (Evol-Instruct, Xu et al. 2023): the task, then whether it says more than the one it was
-//! made of, then its kind and its instances, as in a round of Self-Instruct.
+//! A round that rewrites a task (Evol-Instruct, Xu et al. 2023). It asks for the rewritten task,
+//! then whether that differs from its parent, then for its kind and its instances, as in a round of
+//! Self-Instruct.
 //!
-//! What is made this way passes everything that other tasks pass, and the elimination step besides.
+//! A rewritten task must pass all checks of other tasks, and the elimination step.
 
-use super::outcome::{Developed, Outcome, fault_rejection, said};
+use super::outcome::{RoundOutcome, faulty, quoted};
 use super::pool::Pool;
 use super::self_instruct::SelfInstructMethod;
-use super::{NoAnswer, Run};
-use crate::filter::elimination::{self, NO_GAIN, PROMPT_LEAK, UNCLEAR_EQUALITY};
-use crate::filter::{Index, Threshold};
+use super::{GenerateRun, NoAnswer};
+use crate::filter::{Index, Threshold, elimination};
 use crate::generate::evolution::{Ancestry, Draw};
-use crate::generate::parse;
+use crate::generate::parse::{self, ParsedInstruction};
 use crate::generate::recipe::Evolve;
-use crate::generate::recipe::evolve::Stage;
+use crate::generate::recipe::evolve::EvolveStage as Stage;
 use crate::prompt::evolution as prompt;
 use crate::store::asked::evolution::NewEvolution;
-use crate::store::asked::round::{Rejection, Similar};
-use crate::task::{Origin, Review, Task};
+use crate::task::{Candidate, Nearest, Origin, Reason, Review, Task, TaskRef, Verdict};
 
-/// The constants with the parts of the prompts that are the same in all rounds.
+/// The constants, with the parts of the prompts that are the same in all rounds.
 pub struct Evolver<'a> {
     pub constants: &'a Evolve,
     /// Stages 2 and 3.
@@ -26,7 +25,7 @@ pub struct Evolver<'a> {
 }
 
 impl<'a> Evolver<'a> {
-    /// Built once a run.
+    /// Builds the prompts, once per run.
     pub fn new(constants: &'a Evolve, seeds: &[Task]) -> Self {
         Evolver {
             constants,
@@ -35,110 +34,138 @@ impl<'a> Evolver<'a> {
     }
 }
 
-impl Run<'_> {
-    /// Runs one round up to, and not including, its admission. It has one candidate.
+/// The task that a round rewrites.
+struct Parent {
+    id: i64,
+    instruction: String,
+}
+
+impl GenerateRun<'_> {
+    /// Runs a round up to its admission. It has at most one candidate.
     pub(super) async fn evolve(
         &self,
         evolver: &Evolver<'_>,
         draw: Draw,
         round: u64,
-    ) -> Result<Outcome, NoAnswer> {
-        let constants = evolver.constants;
-        // The tasks that the recipe would have shown are dealt and laid aside, so that other rounds show the same ones
-        // whatever part of the rounds rewrites.
-        let (_, within) = self.deal(round);
+    ) -> Result<RoundOutcome, NoAnswer> {
+        // The examples of the recipe are sampled but not used, so that other rounds show the same
+        // ones whatever share of the rounds rewrites.
+        let (_, within) = self.sample_examples(round);
         let operator = draw.operator;
-        let parent = {
-            let pool = self.pool.read().expect("no admission panicked");
-            draw.parent(&ancestry(&pool, within), constants.generations)
-                .map(|position| {
-                    (
-                        pool.entries[position].id,
-                        pool.entries[position].instruction.clone(),
-                    )
-                })
+        let Some(parent) = self.parent(draw, within, evolver.constants.generations) else {
+            return Ok(RoundOutcome::default());
         };
-        let Some((parent_id, parent)) = parent else {
-            return Ok(Outcome::default());
-        };
-        let outcome = |failure, candidates| Outcome {
+        let outcome = |failure, candidates| RoundOutcome {
             failure,
             candidates,
             evolution: Some(NewEvolution {
-                parent_task_id: parent_id,
+                parent_task_id: parent.id,
                 operator: operator.as_str(),
             }),
         };
-        let topic = self.config.topics.of(round);
         let stage = Stage::Evolution;
-        let asked = self
-            .ask(
-                round,
-                stage.as_str(),
-                0,
-                prompt::rewrite(operator, &parent, topic),
-                constants.sampling(stage),
-            )
-            .await;
-        let mut answer = match asked {
-            Ok(answer) => answer,
+        let topic = self.config.topics.of(round);
+        let question = prompt::rewrite(operator, &parent.instruction, topic);
+        let sampling = evolver.constants.sampling(stage);
+        let mut response = match self.ask(round, stage.as_str(), 0, question, sampling).await {
+            Ok(response) => response,
             Err(NoAnswer::Failed(error)) => return Ok(outcome(Some(error), Vec::new())),
             Err(other) => return Err(other),
         };
-        let (id, completion) = (answer.id, &answer.completion);
+        let completion = &response.completion;
         let parsed = parse::evolved(&completion.text, completion.finish_reason, operator.label());
-        let empty = completion.emptiness();
-        let no_gain = |detail: &str| no_gain(parent_id, &parent, &parsed.text, detail);
-        let objection = match parsed.fault {
-            Some(fault) => Some(fault_rejection(fault, empty.unwrap_or_default())),
-            // What costs no request comes first.
-            None if elimination::same_words(&parent, &parsed.text) => Some(no_gain("the same words")),
-            None => leak(operator, &parent, &parsed.text).map(|found| Rejection::new(PROMPT_LEAK, found)),
-        };
-        let mut rejection = self.judge(&[(&parsed.text, objection)], within).pop().flatten();
-        answer.settle_by([(parsed.text.as_str(), rejection.as_ref())]);
-        if rejection.is_none() && constants.equality {
-            let stage = Stage::Equality;
-            let question = prompt::equality(&parent, &parsed.text);
-            let asked = self
-                .ask(round, stage.as_str(), 0, question, constants.sampling(stage))
-                .await;
-            rejection = match asked {
-                Ok(mut answer) => {
-                    let is_same = parse::yes_or_no(&answer.completion.text);
-                    answer.settle(is_same.is_some());
-                    match is_same {
-                        Some(true) => Some(no_gain("the same task in other words, the model says")),
-                        Some(false) => None,
-                        None => Some(Rejection::new(UNCLEAR_EQUALITY, said(&answer.completion))),
-                    }
-                }
-                Err(NoAnswer::Failed(error)) => Some(Rejection::new("request_failed", error)),
-                Err(other) => return Err(other),
-            };
+        let own = eliminated(
+            operator,
+            &parent,
+            &parsed,
+            completion.emptiness().unwrap_or_default(),
+        );
+        let mut verdicts = self.check_instructions(&[(&parsed.text, own)], within);
+        let mut verdict = verdicts.pop().expect("a verdict for each text");
+        response.settle_by([(parsed.text.as_str(), &verdict)]);
+        if verdict.is_accepted() && evolver.constants.equality {
+            verdict = self.compare(evolver, round, &parent, &parsed.text).await?;
         }
-        let candidate = Developed::new(id, parsed.text, rejection);
+        let candidate = Candidate::new(response.id, parsed.text, verdict);
         let candidate = self
-            .develop(&evolver.stages, round, 0, candidate, Some(constants))
+            .develop(&evolver.stages, round, 0, candidate, Some(evolver.constants))
             .await?;
         Ok(outcome(None, vec![candidate]))
     }
+
+    /// Draws the task to rewrite among the first `within` of the pool; `None` if there is none.
+    fn parent(&self, draw: Draw, within: usize, generations: u64) -> Option<Parent> {
+        let pool = self.pool.read().expect("no admission panicked");
+        let position = draw.parent(&ancestry(&pool, within), generations)?;
+        let task = &pool.entries[position];
+        Some(Parent {
+            id: task.id,
+            instruction: task.instruction.clone(),
+        })
+    }
+
+    /// Asks the model whether a rewritten task is the same as its parent.
+    async fn compare(
+        &self,
+        evolver: &Evolver<'_>,
+        round: u64,
+        parent: &Parent,
+        text: &str,
+    ) -> Result<Verdict, NoAnswer> {
+        let stage = Stage::Equality;
+        let question = prompt::equality(&parent.instruction, text);
+        let sampling = evolver.constants.sampling(stage);
+        let mut response = match self.ask(round, stage.as_str(), 0, question, sampling).await {
+            Ok(response) => response,
+            Err(NoAnswer::Failed(error)) => return Ok(Verdict::rejected(Reason::RequestFailed, error)),
+            Err(other) => return Err(other),
+        };
+        let is_same = parse::yes_or_no(&response.completion.text);
+        response.settle(is_same.is_some());
+        Ok(match is_same {
+            Some(true) => no_gain(parent, text, "the same task in other words, the model says"),
+            Some(false) => Verdict::accepted(),
+            None => Verdict::rejected(Reason::UnclearEquality, quoted(&response.completion)),
+        })
+    }
 }
 
-/// What the choice of a task must know of the first `within` of the pool. Imports are not rewritten: they are not shown
-/// in prompts either.
+/// What the draw of a parent must know of the first `within` tasks of the pool. Imports are not
+/// rewritten, as they are not shown in prompts either, nor are tasks that are held out.
 fn ancestry(pool: &Pool, within: usize) -> Vec<Ancestry> {
     pool.entries[..within]
         .iter()
         .map(|task| Ancestry {
             id: task.id,
             parent_id: task.parent_task_id,
-            is_eligible: task.review != Review::Rejected && task.origin != Origin::Import,
+            is_eligible: task.review != Review::Rejected
+                && task.origin != Origin::Import
+                && !task.is_held_out,
         })
         .collect()
 }
 
-/// What of the prompt that asked for a task is in it: words of its own, or one of its examples.
+/// Checks the form of a rewritten task, and compares it with its parent and the prompt, which costs
+/// no request. `empty` says why the response is empty, if it is.
+fn eliminated(
+    operator: prompt::Operator,
+    parent: &Parent,
+    parsed: &ParsedInstruction,
+    empty: &str,
+) -> Verdict {
+    match parsed.fault {
+        Some(fault) => faulty(fault, empty),
+        None if elimination::same_words(&parent.instruction, &parsed.text) => {
+            no_gain(parent, &parsed.text, "the same words")
+        }
+        None => match leak(operator, &parent.instruction, &parsed.text) {
+            Some(found) => Verdict::rejected(Reason::PromptLeak, found),
+            None => Verdict::accepted(),
+        },
+    }
+}
+
+/// Finds text of the prompt in a rewritten task: a marker, or one of the examples.
 fn leak(operator: prompt::Operator, parent: &str, text: &str) -> Option<String> {
     if let Some(found) = elimination::leak(text, parent, &prompt::MARKERS) {
         return Some(format!("'{found}'"));
@@ -150,11 +177,15 @@ fn leak(operator: prompt::Operator, parent: &str, text: &str) -> Option<String> 
     Some(format!("an example of the prompt: '{}'", shown[found.position]))
 }
 
-fn no_gain(parent_id: i64, parent: &str, text: &str, detail: &str) -> Rejection {
+/// Rejects a rewritten task that is the same as its parent.
+fn no_gain(parent: &Parent, text: &str, detail: &str) -> Verdict {
     let mut pair = Index::new(Threshold::SELF_INSTRUCT);
-    pair.extend(&[parent, text]);
-    Rejection {
-        nearest: Some((Similar::Task(parent_id), pair.score(0, 1).f1())),
-        ..Rejection::new(NO_GAIN, detail.to_string())
+    pair.extend(&[parent.instruction.as_str(), text]);
+    Verdict {
+        nearest: Some(Nearest {
+            task: TaskRef::Stored(parent.id),
+            rouge_l: Some(pair.score(0, 1).f1()),
+        }),
+        ..Verdict::rejected(Reason::NoGain, detail)
     }
 }

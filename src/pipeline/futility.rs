@@ -1,60 +1,98 @@
-//! Requests that bring nothing: how many in a row, of which stage, and what was said each time. A run that asks in vain
-//! ends while it has cost little.
+//! Counts requests in vain, which have no usable answer, in a row and by stage, with complaints.
+//! A run whose requests are all in vain ends while it has cost little.
 
 use crate::backend::{BackendError, Completion, FinishReason};
+use crate::task::Reason;
 use crate::text::{counted, one_line};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-/// Different things said that are told apart; a server that says another one each time is cut short.
+/// Kinds of complaints that are counted separately, at most: a server may say something new each
+/// time.
 const MOST_KINDS: usize = 1000;
-/// Of these so many are told.
+/// Complaints that a message shows.
 const TOLD: usize = 3;
-/// Characters of a text that is told as an example.
+/// Characters of an example text in a complaint.
 const SHOWN: usize = 80;
-/// The kind of what is said about answers that a rule turned away begins so.
-const BY_RULE: &str = "rule ";
 
-/// Counts the requests of each stage since the last answer that could be used. Those under way count: no more are sent
-/// than would be allowed if all of them failed. Each answer of use allows one more of them at once, so that a limit on what
-/// is in vain is none on how wide a good endpoint is used.
+/// Counts the requests of each stage since its last useful answer.
+///
+/// Requests in flight count, so that no more are sent than would be allowed if all of them failed.
+/// Each useful answer allows one more at once. So the limit on requests in vain does not limit how
+/// many requests a good endpoint gets at once.
 pub struct Futility {
-    /// So many in a row end the run; none do where this is missing.
+    /// The number of requests in a row that ends the run; `None` for no limit.
     limit: Option<u64>,
-    state: Mutex<State>,
+    state: Mutex<FutilityState>,
     changed: Notify,
 }
 
+/// Complaints of one kind are counted together.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum ComplaintKind {
+    /// A rejection for this reason.
+    Rejected(Reason),
+    /// An error, by its words without digits.
+    Words(String),
+}
+
 #[derive(Default)]
-struct State {
-    stages: BTreeMap<&'static str, Stage>,
-    /// What was said, by its kind: how often, and in full once. The kind is the words without
-    /// digits, or a rule.
-    said: BTreeMap<String, (u64, String)>,
-    /// The stage whose requests were too many.
+struct FutilityState {
+    stages: BTreeMap<&'static str, StageCounts>,
+    /// The number of complaints of each kind, and the first one.
+    said: BTreeMap<ComplaintKind, (u64, String)>,
+    /// Complaints of requests that are followed by another, by the trial's number: they count if
+    /// that one is never sent.
+    noted: BTreeMap<u64, String>,
+    /// Trials so far.
+    trials: u64,
+    /// The stage with too many requests in vain.
     over: Option<&'static str>,
 }
 
+impl FutilityState {
+    /// Counts a complaint.
+    fn complain(&mut self, kind: ComplaintKind, words: &str) {
+        if self.said.len() < MOST_KINDS || self.said.contains_key(&kind) {
+            self.said.entry(kind).or_insert_with(|| (0, words.to_string())).0 += 1;
+        }
+    }
+
+    /// Ends the run because of `stage`: no request is sent any more.
+    fn end(&mut self, stage: &'static str) {
+        self.over = Some(stage);
+        for words in std::mem::take(&mut self.noted).into_values() {
+            self.complain(ComplaintKind::of_words(&words), &words);
+        }
+    }
+}
+
+impl ComplaintKind {
+    fn of_words(words: &str) -> ComplaintKind {
+        ComplaintKind::Words(words.chars().filter(|c| !c.is_ascii_digit()).take(200).collect())
+    }
+}
+
 #[derive(Default)]
-struct Stage {
-    /// Requests since the last answer that could be used.
+struct StageCounts {
+    /// Requests since the last useful answer.
     sent: u64,
-    /// Questions whose answer is not known to be of use or not.
+    /// Requests that are not settled yet.
     under_way: u64,
-    /// Those of them that wait to be sent.
+    /// How many of them wait to be sent.
     waiting: u64,
-    /// Those of them that were sent, and do not wait to be sent again.
+    /// How many of them are in flight.
     asked: u64,
-    /// Answers that could be used.
+    /// Useful answers.
     useful: u64,
-    /// Answers that could not, and failures.
+    /// Useless answers and failures.
     useless: u64,
 }
 
-impl Stage {
-    /// Whether one more request may be sent, where `others` are asked for.
+impl StageCounts {
+    /// Whether one more request may be sent while `others` are in flight.
     fn has_room(&self, limit: u64, others: u64) -> bool {
         let in_vain = self.sent.saturating_sub(others);
         self.sent < limit.saturating_add(self.useful) && in_vain < limit
@@ -62,7 +100,7 @@ impl Stage {
 }
 
 impl Futility {
-    /// Nothing was asked yet.
+    /// Starts without requests.
     pub fn new(limit: Option<u64>) -> Futility {
         Futility {
             limit,
@@ -71,21 +109,24 @@ impl Futility {
         }
     }
 
-    /// A question of this stage is going to be asked.
+    /// Begins a request of this stage.
     pub fn trial(&self, stage: &'static str) -> Trial<'_> {
-        self.state().stages.entry(stage).or_default().under_way += 1;
+        let mut state = self.state();
+        state.stages.entry(stage).or_default().under_way += 1;
+        state.trials += 1;
         Trial {
             futility: self,
+            number: state.trials,
             stage,
             is_asked: AtomicBool::new(false),
         }
     }
 
-    /// Whether a stage brought nothing at all, over as many answers as end a run: the stage, if there is one.
+    /// A stage that had as many useless answers as end a run, and no useful one.
     pub fn hopeless(&self) -> Option<&'static str> {
         let limit = self.limit?;
         let state = self.state();
-        let hopeless = |stage: &Stage| stage.useful == 0 && stage.useless >= limit;
+        let hopeless = |stage: &StageCounts| stage.useful == 0 && stage.useless >= limit;
         state
             .stages
             .iter()
@@ -93,7 +134,7 @@ impl Futility {
             .map(|(name, _)| *name)
     }
 
-    /// The end of the run, if too many requests were in vain.
+    /// The error that ends the run, if too many requests were in vain.
     pub fn over(&self) -> Option<String> {
         let stage = self.state().over?;
         Some(self.message(stage))
@@ -104,11 +145,11 @@ impl Futility {
         self.state().over.is_some()
     }
 
-    /// That a stage brings nothing, and why.
+    /// The error about a stage whose requests are in vain, with the most frequent complaints.
     pub fn message(&self, stage: &str) -> String {
         let way_out = match self.is_about_rules() {
             true => {
-                "`select reason, detail, instruction from rejection` shows what was turned away; another model, recipe or \
+                "`select reason, detail, instruction from rejection` shows what was rejected; another model, recipe or \
                      set of rules may do better"
             }
             false => "--request-field, --drop-field and --extra-body shape what an endpoint is sent",
@@ -122,35 +163,35 @@ impl Futility {
         )
     }
 
-    /// Whether most of what brought nothing was turned away by rules.
+    /// Whether most complaints are about rejections.
     fn is_about_rules(&self) -> bool {
         let state = self.state();
         let count = |by_rule: bool| -> u64 {
             let said = state.said.iter();
-            let said = said.filter(|(kind, _)| kind.starts_with(BY_RULE) == by_rule);
+            let said = said.filter(|(kind, _)| matches!(kind, ComplaintKind::Rejected(_)) == by_rule);
             said.map(|(_, (count, _))| count).sum()
         };
         count(true) > count(false)
     }
 
-    /// What was said about requests that brought nothing, most frequent first; none where all did.
+    /// The complaints about requests in vain with their numbers, most frequent first.
     pub fn said(&self) -> Vec<(u64, String)> {
         let mut said: Vec<(u64, String)> = self.state().said.values().cloned().collect();
         said.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
         said
     }
 
-    /// The first of [`Futility::said`] in a line.
+    /// The most frequent complaints in a line: see [`told`].
     pub fn told(&self) -> Option<String> {
         told(&self.said())
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, FutilityState> {
         self.state.lock().expect("nobody panics with it")
     }
 }
 
-/// What was said most, in a line; none where nothing was.
+/// The most frequent complaints in a line; `None` if there are none.
 pub fn told(said: &[(u64, String)]) -> Option<String> {
     let told = said
         .iter()
@@ -159,21 +200,22 @@ pub fn told(said: &[(u64, String)]) -> Option<String> {
     (!said.is_empty()).then(|| told.collect::<Vec<_>>().join("; "))
 }
 
-/// One question, from before it is sent until somebody knows what the answer is worth.
+/// A request, from before it is sent until its answer turns out useful or useless.
 pub struct Trial<'a> {
     futility: &'a Futility,
+    number: u64,
     stage: &'static str,
-    /// Whether it is one of those in [`Stage::asked`]. Changed only by who holds the state.
+    /// Whether [`StageCounts::asked`] counts it. Changed only with the state locked.
     is_asked: AtomicBool,
 }
 
 impl Trial<'_> {
-    /// Waits until one more request may be sent: while so many others are under way that, if all were in vain, it would be
-    /// one too many.
+    /// Waits until one more request may be sent: while so many others are in flight that it would
+    /// be one too many if all of them were in vain.
     ///
     /// # Errors
     ///
-    /// When they were.
+    /// If they were in vain.
     pub async fn request(&self) -> Result<(), BackendError> {
         loop {
             let changed = self.futility.changed.notified();
@@ -194,23 +236,23 @@ impl Trial<'_> {
                     return Ok(());
                 }
                 if stage.waiting + 1 >= stage.under_way {
-                    state.over = Some(self.stage);
+                    state.end(self.stage);
                     self.futility.changed.notify_waiters();
                     return Err(BackendError::Withdrawn);
                 }
                 stage.waiting += 1;
-                Waits(self)
+                WaitGuard(self)
             };
             changed.await;
         }
     }
 
-    /// A request that followed another without asking.
+    /// Counts a request that followed another one without waiting.
     pub fn count(&self) {
         self.with(|stage| stage.sent += 1);
     }
 
-    /// The last request counts for nothing.
+    /// Takes the last request out of the count.
     pub fn refund(&self) {
         self.with(|stage| {
             stage.sent = stage.sent.saturating_sub(1);
@@ -219,7 +261,7 @@ impl Trial<'_> {
         self.futility.changed.notify_waiters();
     }
 
-    /// The answer could be used.
+    /// Settles the request: the answer is useful.
     pub fn is_useful(self) {
         self.with(|stage| {
             stage.useful += 1;
@@ -228,29 +270,31 @@ impl Trial<'_> {
         });
     }
 
-    /// There was none, or it could not: what is said about it.
+    /// Settles the request: there is no answer, or a useless one, with this complaint.
     pub fn is_useless(self, words: &str) {
-        let kind = words.chars().filter(|c| !c.is_ascii_digit()).take(200).collect();
-        self.fails(kind, words);
+        self.fails(ComplaintKind::of_words(words), words);
     }
 
-    /// It could be read, and something spoke against all that was in it: most often this rule, for
-    /// one against this text.
-    pub fn is_turned_away(self, rule: &str, text: &str) {
+    /// Settles the request: the answer was parsed and all of it rejected, most often for `reason`,
+    /// such as this text.
+    pub fn is_rejected(self, reason: Reason, text: &str) {
         let text = one_line(text, SHOWN);
-        let words = format!("all that was in the answer was turned away, most often for {rule}: '{text}'");
-        self.fails(format!("{BY_RULE}{rule}"), &words);
+        let words = format!("the whole answer was rejected, most often for {reason}: '{text}'");
+        self.fails(ComplaintKind::Rejected(reason), &words);
     }
 
-    fn fails(&self, kind: String, words: &str) {
+    fn fails(&self, kind: ComplaintKind, words: &str) {
         self.with(|stage| stage.useless += 1);
-        let mut state = self.futility.state();
-        if state.said.len() < MOST_KINDS || state.said.contains_key(&kind) {
-            state.said.entry(kind).or_insert_with(|| (0, words.to_string())).0 += 1;
-        }
+        self.futility.state().complain(kind, words);
     }
 
-    /// What an answer was worth, by whether something in it could be used.
+    /// Notes what a request brought that is followed by another: an answer or an error.
+    pub fn note(&self, brought: Result<&Completion, &str>) {
+        let words = brought.map_or_else(str::to_string, complaint);
+        self.futility.state().noted.insert(self.number, words);
+    }
+
+    /// Settles the request by whether the answer is useful.
     pub fn settle(self, is_useful: bool, completion: &Completion) {
         match is_useful {
             true => self.is_useful(),
@@ -258,12 +302,12 @@ impl Trial<'_> {
         }
     }
 
-    /// It is not asked for any more, if it was.
-    fn leave_asked(&self, stage: &mut Stage) {
+    /// Takes the request out of those in flight, if it is one of them.
+    fn leave_asked(&self, stage: &mut StageCounts) {
         stage.asked -= u64::from(self.is_asked.swap(false, Ordering::Relaxed));
     }
 
-    fn with(&self, change: impl FnOnce(&mut Stage)) {
+    fn with(&self, change: impl FnOnce(&mut StageCounts)) {
         change(self.futility.state().stages.entry(self.stage).or_default());
     }
 }
@@ -274,20 +318,21 @@ impl Drop for Trial<'_> {
             stage.under_way -= 1;
             self.leave_asked(stage);
         });
+        self.futility.state().noted.remove(&self.number);
         self.futility.changed.notify_waiters();
     }
 }
 
-/// Counted among those who wait as long as it lives.
-struct Waits<'a>(&'a Trial<'a>);
+/// Counts a request as waiting until it is dropped.
+struct WaitGuard<'a>(&'a Trial<'a>);
 
-impl Drop for Waits<'_> {
+impl Drop for WaitGuard<'_> {
     fn drop(&mut self) {
         self.0.with(|stage| stage.waiting -= 1);
     }
 }
 
-/// Why an answer cannot be used.
+/// The complaint about a useless answer.
 fn complaint(completion: &Completion) -> String {
     if let Some(empty) = completion.emptiness() {
         return empty.to_string();
@@ -323,6 +368,29 @@ mod tests {
         assert!(over.contains("stage a") && over.contains("5 × no 7"), "{over}");
     }
 
+    /// Where each answer is followed by another request, and none of these may be sent.
+    #[tokio::test]
+    async fn what_was_noted_is_told_if_no_request_follows() {
+        let futility = Futility::new(Some(2));
+        let trials = [futility.trial("a"), futility.trial("a")];
+        for trial in &trials {
+            trial.request().await.unwrap();
+        }
+        trials[0].note(Err("HTTP 500: out of order"));
+        trials[1].note(Err("HTTP 500: out of order"));
+        let both = join_all(trials.iter().map(Trial::request)).await;
+        assert!(both.iter().all(Result::is_err));
+        let told = futility.over().unwrap();
+        assert!(told.contains("2 × HTTP 500: out of order"), "{told}");
+        // A request that is settled has its own complaint, or none.
+        let other = Futility::new(Some(2));
+        let trial = other.trial("a");
+        trial.request().await.unwrap();
+        trial.note(Err("HTTP 500"));
+        trial.is_useful();
+        assert!(other.said().is_empty() && other.state().noted.is_empty());
+    }
+
     #[tokio::test]
     async fn one_that_is_of_use_makes_room() {
         let futility = Futility::new(Some(3));
@@ -337,7 +405,7 @@ mod tests {
         late.request().await.unwrap();
         drop(trials);
         late.is_useful();
-        // After two of use, two more at once; no more than before in a row.
+        // After two useful answers, two more at once; but no more than before in a row.
         let trials: Vec<_> = (0..5).map(|_| futility.trial("a")).collect();
         for trial in &trials {
             trial.request().await.unwrap();
@@ -358,7 +426,7 @@ mod tests {
         }
         assert!(alone.request().await.is_err());
         assert!(futility.over().is_some());
-        // Other stages have their own count.
+        // Every stage has its own count.
         let futility = Futility::new(Some(3));
         let (a, b) = (futility.trial("a"), futility.trial("b"));
         for _ in 0..3 {
@@ -384,12 +452,13 @@ mod tests {
     #[test]
     fn rules_are_told_most_frequent_first_with_an_example() {
         let futility = Futility::new(Some(5));
-        for (rule, text) in [("short", "a"), ("bold", "**b**\nc"), ("bold", "**d**")] {
-            futility.trial("a").is_turned_away(rule, text);
+        let (short, list) = (Reason::TooShort, Reason::ListItem);
+        for (reason, text) in [(short, "a"), (list, "**b**\nc"), (list, "**d**")] {
+            futility.trial("a").is_rejected(reason, text);
         }
         let said = futility.message("a");
-        let told = "2 × all that was in the answer was turned away, most often for bold: '**b** c'; \
-                    1 × all that was in the answer was turned away, most often for short: 'a'";
+        let told = "2 × the whole answer was rejected, most often for list_item: '**b** c'; \
+                    1 × the whole answer was rejected, most often for too_short: 'a'";
         assert!(said.contains(told), "{said}");
         assert!(
             said.contains("from rejection") && said.contains("--give-up-after"),

@@ -1,5 +1,5 @@
-//! The quality pass: a model scores instances that it has not scored yet. Each request goes the way of those of
-//! generation, so nothing is asked twice; what it says is added, and changes nothing else.
+//! The quality pass: a model scores the instances that it has not scored yet. Requests are stored
+//! like those of generation, so none is sent twice. Judgments are added; nothing else changes.
 
 use super::ask::Asker;
 use super::budget::Budget;
@@ -7,7 +7,7 @@ use super::{Ending, NoAnswer};
 use crate::backend::{Backend, EndpointStatus, Sampling, content_key};
 use crate::generate::judgment;
 use crate::prompt::judge;
-use crate::store::curation::judgment::{Choice, NewJudgment, Unjudged};
+use crate::store::curation::judgment::{JudgeSelection, NewJudgment, Unjudged};
 use crate::store::{RunStatus, Store};
 use anyhow::{Result, bail};
 use futures::stream::StreamExt;
@@ -17,62 +17,62 @@ use std::sync::atomic::AtomicBool;
 
 /// The stage of its requests.
 const STAGE: &str = "judge";
-/// Tokens of an answer: a score and a sentence or two.
+/// Tokens of an answer: a score and one or two sentences.
 const ANSWER_TOKENS: usize = 120;
-/// Requests at once, where the backend sets no limit.
+/// Requests at once if the backend sets no limit.
 const MOST_AT_ONCE: usize = 256;
-/// Requests in a row that may fail.
+/// Failed requests in a row that end the pass.
 const FAILED: u64 = 10;
 
-/// What is judged, and for how much.
+/// The settings of a pass. The store keeps them as JSON under the names of the fields.
 #[derive(Debug, Clone, serde::Serialize)]
-pub struct Config {
-    /// Which instances.
-    pub choice: Choice,
-    /// At most so many.
+pub struct JudgeConfig {
+    /// The instances to judge.
+    pub choice: JudgeSelection,
+    /// How many of them to judge at most.
     pub limit: Option<u64>,
-    /// Stop when this is spent.
+    /// Limits of the pass.
     pub budget: Budget,
 }
 
-/// How a pass stands.
+/// The progress of a pass.
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
-pub struct Judged {
-    /// Who judges.
+pub struct JudgeProgress {
+    /// The model that judges.
     pub model: String,
-    /// Instances that it has not judged, as far as they are to be.
+    /// Instances that this pass is to judge.
     pub total: u64,
     /// Instances by score, from 1 to 5.
     pub scores: [u64; 5],
-    /// Instances whose judgment has no score that can be read.
+    /// Instances whose judgment has no clear score.
     pub unreadable: u64,
-    /// Instances that could not be asked for; the next pass tries again.
+    /// Instances whose request failed. The next pass tries again.
     pub failed: u64,
-    /// The most frequent such failure.
+    /// The most frequent failure.
     pub failure: Option<String>,
-    /// What was said about requests that brought no score, most frequent first.
+    /// Complaints about requests without a score, most frequent first.
     pub complaints: Vec<(u64, String)>,
-    /// Requests that were sent.
+    /// Requests sent.
     pub requests: u64,
-    /// Tokens of their prompts.
+    /// Tokens of the answered prompts.
     pub prompt_tokens: u64,
     /// Tokens of the answers.
     pub completion_tokens: u64,
-    /// How the judge's endpoints do.
+    /// The status of the judge's endpoints.
     #[serde(skip)]
     pub endpoints: Vec<EndpointStatus>,
-    /// At the end, with a backend that defers: the content keys of what waits.
+    /// Content keys of the requests that the backend deferred; at the end only.
     #[serde(skip)]
     pub waiting: Vec<String>,
 }
 
-impl Judged {
-    /// Instances that have a judgment now.
+impl JudgeProgress {
+    /// The number of instances judged by this pass.
     pub fn judged(&self) -> u64 {
         self.scored() + self.unreadable
     }
 
-    /// The mean of the scores.
+    /// The mean of the scores; `None` if there is none.
     pub fn mean(&self) -> Option<f64> {
         let sum: u64 = self
             .scores
@@ -88,7 +88,7 @@ impl Judged {
     }
 }
 
-/// Greedy: the same instance gets the same score, from whoever asks.
+/// Greedy sampling, so that the same instance gets the same score every time.
 fn sampling() -> Sampling {
     Sampling {
         max_tokens: ANSWER_TOKENS,
@@ -98,29 +98,29 @@ fn sampling() -> Sampling {
     }
 }
 
-/// Has instances judged until none is left ([`Ending::Target`]), or a run would end for another reason. `show` is called
-/// before the first, after each, and at the end.
+/// Judges instances until none is left ([`Ending::Target`]) or the pass ends for another reason.
+/// `show` is called before the first one, after each, and at the end.
 ///
 /// # Errors
 ///
-/// When the backend or the store is of no use, or ten requests in a row fail.
+/// If the backend or the store fails, or ten requests in a row.
 pub async fn judge(
     store: &Store,
-    config: &Config,
+    config: &JudgeConfig,
     backend: &dyn Backend,
     interrupted: &AtomicBool,
-    show: &mut dyn FnMut(&Judged),
-) -> Result<Ending> {
+    show: &mut dyn FnMut(&JudgeProgress),
+) -> Result<(Ending, JudgeProgress)> {
     let mut unjudged = store.unjudged(&config.choice, backend.model()).await?;
     unjudged.truncate(config.limit.unwrap_or(u64::MAX).min(usize::MAX as u64) as usize);
-    let mut now = Judged {
+    let mut now = JudgeProgress {
         model: backend.model().to_string(),
         total: unjudged.len() as u64,
-        ..Judged::default()
+        ..JudgeProgress::default()
     };
     if unjudged.is_empty() {
         show(&now);
-        return Ok(Ending::Target);
+        return Ok((Ending::Target, now));
     }
     let run_id = store
         .begin_run(
@@ -141,19 +141,19 @@ pub async fn judge(
         Ok(_) => RunStatus::Done,
         Err(_) => RunStatus::Failed,
     };
-    // The error of the pass is worth more than one of writing that it failed.
+    // The error of the pass matters more than an error of recording its end.
     let finished = store.finish_run(run_id, status).await;
     let ending = result?;
     finished?;
-    Ok(ending)
+    Ok((ending, now))
 }
 
-/// Instances whose prompts are the same are one question.
+/// Groups instances with the same prompt, which need one request only.
 fn alike(unjudged: &[Unjudged]) -> Vec<Vec<&Unjudged>> {
     let mut groups: Vec<Vec<&Unjudged>> = Vec::new();
     let mut places = HashMap::new();
     for one in unjudged {
-        // By a hash, since all prompts at once take much memory.
+        // By a hash, since all prompts together would take much memory.
         let prompt = judge::prompt(&one.instruction, &one.input, &one.output);
         let place = *places
             .entry(content_key("", &prompt, &sampling()))
@@ -166,13 +166,14 @@ fn alike(unjudged: &[Unjudged]) -> Vec<Vec<&Unjudged>> {
     groups
 }
 
+/// Judges groups of instances, many at a time.
 async fn pass(
     asker: &Asker<'_>,
     groups: &[Vec<&Unjudged>],
-    now: &mut Judged,
-    show: &mut dyn FnMut(&Judged),
+    now: &mut JudgeProgress,
+    show: &mut dyn FnMut(&JudgeProgress),
 ) -> Result<Ending> {
-    // Nothing new is begun once it ends, but what is under way was paid for.
+    // Once the pass ends, no new request is sent. Those in flight were paid for and are finished.
     let ending = Cell::new(None);
     let is_open = || matches!(ending.get(), None | Some(Ending::Waiting));
     let open = groups.iter().take_while(|_| is_open());
@@ -224,7 +225,8 @@ async fn pass(
     }
 }
 
-fn count(asker: &Asker<'_>, now: &mut Judged) {
+/// Updates the counts of requests and tokens.
+fn count(asker: &Asker<'_>, now: &mut JudgeProgress) {
     now.requests = asker.meter.requests();
     now.prompt_tokens = asker.meter.prompt_tokens();
     now.completion_tokens = asker.meter.completion_tokens();
@@ -232,24 +234,23 @@ fn count(asker: &Asker<'_>, now: &mut Judged) {
     now.complaints = asker.futility.said();
 }
 
-/// Judges instances with the same prompt; returns how many there are, and their score if there is one.
+/// Judges instances with the same prompt. Returns their number, and their score if it is clear.
 async fn judge_one(asker: &Asker<'_>, group: &[&Unjudged]) -> (u64, Result<Option<u8>, NoAnswer>) {
     let first = group[0];
     let prompt = judge::prompt(&first.instruction, &first.input, &first.output);
     let (round, ordinal) = (first.round as u64, first.instance_id as u64);
-    let answer = match asker.ask(round, STAGE, ordinal, prompt, sampling()).await {
-        Ok(answer) => answer,
+    let mut response = match asker.ask(round, STAGE, ordinal, prompt, sampling()).await {
+        Ok(response) => response,
         Err(error) => return (group.len() as u64, Err(error)),
     };
-    let mut answer = answer;
-    let (id, completion) = (answer.id, &answer.completion);
+    let (id, completion) = (response.id, &response.completion);
     let read = match completion.emptiness() {
         Some(empty) => Err(empty.to_string()),
         None => judgment::read(&completion.text, completion.finish_reason),
     };
-    answer.settle(read.is_ok());
+    response.settle(read.is_ok());
     let (score, reason, problem) = match &read {
-        Ok(judged) => (Some(judged.score), judged.reason.as_str(), None),
+        Ok(parsed) => (Some(parsed.score), parsed.reason.as_str(), None),
         Err(problem) => (None, "", Some(problem.as_str())),
     };
     let judgments: Vec<NewJudgment<'_>> = group

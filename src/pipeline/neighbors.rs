@@ -1,26 +1,27 @@
-//! The neighbours of tasks: found and stored many at a time, so that neither admission nor an import need wait for them.
+//! Finds and stores the neighbors of tasks, many at a time, so that admissions and imports need not
+//! wait for them.
 
 use super::pool::Pool;
 use crate::filter::Threshold;
-use crate::progress::Progress;
+use crate::progress::ProgressMeter;
 use crate::store::Store;
 use crate::store::query::neighbor::NewNeighbors;
 use anyhow::Result;
 use std::collections::HashSet;
 
-/// Neighbours stored with each accepted task.
+/// Neighbors stored with each task.
 const NEIGHBORS: usize = 10;
-/// Tasks that may wait: at so many they are looked up together.
+/// Tasks that may wait before their neighbors are searched together.
 const BATCH: usize = 256;
 
-/// Finds and stores the neighbours of all tasks that have none yet, such as those of an import, some at a time. What is cut
-/// off goes on the next time.
+/// Finds and stores the neighbors of all tasks without any, such as those of an import, in batches.
+/// If it is interrupted, the next call continues.
 pub async fn complete(store: &Store, quiet: bool) -> Result<()> {
-    // No neighbour depends on the threshold, which is for verdicts.
+    // Neighbors do not depend on the threshold, which is for verdicts.
     let mut pool = Pool::new(store.pool().await?, Threshold::SELF_INSTRUCT);
-    let mut waiting = Waiting::left_over(store, &pool).await?;
+    let mut waiting = NeighborQueue::left_over(store, &pool).await?;
     let all = waiting.positions.len() as u64;
-    let mut bar = Progress::new("neighbours", "task", 0, all, quiet);
+    let mut bar = ProgressMeter::new("neighbours", "task", 0, all, quiet);
     loop {
         let found = waiting.take(&mut pool);
         if found.is_empty() {
@@ -33,35 +34,37 @@ pub async fn complete(store: &Store, quiet: bool) -> Result<()> {
     Ok(())
 }
 
-/// Tasks whose neighbours are still to be found. They are the most similar of the tasks admitted before, a function
-/// of the dataset: it makes no difference when they are looked for, and what a run that was killed left undone, the
-/// next one does.
+/// Tasks whose neighbors are not found yet. Neighbors are the most similar of the tasks admitted
+/// before, a function of the dataset. So it makes no difference when they are searched, and the
+/// next run finishes what a killed one left.
 #[derive(Debug, Default)]
-pub struct Waiting {
+pub struct NeighborQueue {
+    /// Positions of the tasks in the pool.
     positions: Vec<usize>,
 }
 
-impl Waiting {
-    /// Those that earlier runs left.
-    pub async fn left_over(store: &Store, pool: &Pool) -> Result<Waiting> {
+impl NeighborQueue {
+    /// The tasks that earlier runs left.
+    pub async fn left_over(store: &Store, pool: &Pool) -> Result<NeighborQueue> {
         let ids: HashSet<i64> = store.tasks_without_neighbors().await?.into_iter().collect();
         let positions = (0..pool.entries.len()).filter(|&i| ids.contains(&pool.entries[i].id));
-        Ok(Waiting {
+        Ok(NeighborQueue {
             positions: positions.collect(),
         })
     }
 
-    /// The task at this position of the pool has come in.
+    /// Adds the task at this position of the pool.
     pub fn push(&mut self, position: usize) {
         self.positions.push(position);
     }
 
-    /// Whether it is time.
+    /// Whether enough tasks wait for a search.
     pub fn is_full(&self) -> bool {
         self.positions.len() >= BATCH
     }
 
-    /// Finds the neighbours of some that wait, in parallel; none when nobody waits.
+    /// Takes a batch of tasks and finds their neighbors, in parallel. Returns nothing if no task
+    /// waits.
     pub fn take(&mut self, pool: &mut Pool) -> Vec<NewNeighbors> {
         let left = self.positions.len().saturating_sub(BATCH);
         let positions = self.positions.split_off(left);

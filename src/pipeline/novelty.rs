@@ -1,11 +1,12 @@
-//! How much of what a model writes is still new.
+//! The novelty of a run: the share of recent instructions that are new.
 
 use std::collections::VecDeque;
 
-/// Instructions that are looked back on.
+/// The number of recent instructions that count.
 pub const SPAN: usize = 500;
 
-/// The last instructions that the rules let through, up to [`SPAN`]: was each one new, or a near-duplicate of a task?
+/// Whether each of the last [`SPAN`] instructions that the rules accepted was new, or a
+/// near-duplicate.
 #[derive(Debug, Default)]
 pub struct Novelty {
     last: VecDeque<bool>,
@@ -13,14 +14,14 @@ pub struct Novelty {
 }
 
 impl Novelty {
-    /// After these, oldest first.
+    /// Starts after these instructions, oldest first.
     pub fn after(verdicts: impl IntoIterator<Item = bool>) -> Novelty {
         let mut novelty = Novelty::default();
         verdicts.into_iter().for_each(|is_new| novelty.push(is_new));
         novelty
     }
 
-    /// One more.
+    /// Adds an instruction.
     pub fn push(&mut self, is_new: bool) {
         if self.last.len() == SPAN {
             self.new -= usize::from(self.last.pop_front() == Some(true));
@@ -29,14 +30,15 @@ impl Novelty {
         self.new += usize::from(is_new);
     }
 
-    /// The part that was new; none before the first.
-    pub fn part(&self) -> Option<f64> {
+    /// The share of new ones; `None` before the first instruction.
+    pub fn share(&self) -> Option<f64> {
         (!self.last.is_empty()).then(|| self.new as f64 / self.last.len() as f64)
     }
 
-    /// Whether less than `least` was new, over a whole span: a few say little.
+    /// Whether a smaller share than `least` was new, over a whole span. Fewer instructions say
+    /// little.
     pub fn is_below(&self, least: f64) -> bool {
-        self.last.len() == SPAN && self.part().is_some_and(|part| part < least)
+        self.last.len() == SPAN && self.share().is_some_and(|share| share < least)
     }
 }
 
@@ -47,17 +49,17 @@ mod tests {
     #[test]
     fn only_the_last_ones_count() {
         let mut novelty = Novelty::default();
-        assert_eq!(novelty.part(), None);
+        assert_eq!(novelty.share(), None);
         for _ in 0..SPAN - 1 {
             novelty.push(true);
         }
         novelty.push(false);
-        assert_eq!(novelty.part(), Some((SPAN - 1) as f64 / SPAN as f64));
+        assert_eq!(novelty.share(), Some((SPAN - 1) as f64 / SPAN as f64));
         assert!(!novelty.is_below(0.9) && novelty.is_below(0.999));
         for _ in 0..SPAN {
             novelty.push(false);
         }
-        assert_eq!(novelty.part(), Some(0.0));
+        assert_eq!(novelty.share(), Some(0.0));
         assert!(
             !Novelty::after([false; 10]).is_below(1.0),
             "ten are too few to tell"

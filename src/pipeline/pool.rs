@@ -1,27 +1,26 @@
-//! What a round starts from: the seeds, and the tasks admitted so far.
+//! The pool: the tasks that candidates are compared with and that prompts show.
 
 use crate::filter::{Index, Threshold};
-use crate::generate::examples::Shelf;
-use crate::prompt::task_list;
+use crate::generate::examples::ExamplePool;
+use crate::prompt::alpaca::{self, PromptTask};
 use crate::store::Store;
 use crate::store::asked::round::PoolTask;
 use crate::task::{Instance, Origin, Review, Task};
 use anyhow::Result;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-/// The instructions that candidates are compared with and prompts are made of, in order of admission: what was there
-/// before any round, then round by round.
+/// All tasks in the order of admission: seeds and imports, then round by round.
 pub struct Pool {
     /// Their instructions.
     pub index: Index,
-    /// In the order of the index.
+    /// The tasks, in the order of the index.
     pub entries: Vec<PoolTask>,
-    /// The first instance of each entry that has one, where prompts show instances.
+    /// The first instance of each task that has one; `None` for recipes that do not show instances.
     instances: Option<Vec<Option<Instance>>>,
 }
 
 impl Pool {
-    /// Of these tasks.
+    /// Makes a pool of tasks, without instances.
     pub fn new(entries: Vec<PoolTask>, threshold: Threshold) -> Pool {
         let mut index = Index::new(threshold);
         for some in entries.chunks(4096) {
@@ -35,7 +34,7 @@ impl Pool {
         }
     }
 
-    /// Of these tasks, whose first instances are to be shown.
+    /// Makes a pool of tasks with their first instances, by the ids of the tasks.
     pub fn with_instances(
         entries: Vec<PoolTask>,
         threshold: Threshold,
@@ -48,7 +47,7 @@ impl Pool {
         }
     }
 
-    /// Adds a task with its first instance behind all others.
+    /// Appends a task with its first instance.
     pub fn push(&mut self, task: PoolTask, instance: Option<Instance>) {
         self.index.push(&task.instruction);
         self.entries.push(task);
@@ -57,15 +56,15 @@ impl Pool {
         }
     }
 
-    /// A task as a prompt shows it, with its instance; nothing where instances are not shown, or this has none.
-    pub fn shown(&self, position: usize) -> Option<task_list::Shown<'_>> {
-        Some(task_list::Shown {
+    /// A task with its instance for a prompt; `None` if it has no instance, or the pool has none.
+    pub fn prompt_task(&self, position: usize) -> Option<PromptTask<'_>> {
+        Some(PromptTask {
             instruction: &self.entries[position].instruction,
             instance: self.instances.as_ref()?[position].as_ref()?,
         })
     }
 
-    /// How many entries were there once `round` was admitted; `None` is before the first.
+    /// The number of tasks after the admission of `round`; `None` is before the first round.
     pub fn length_after(&self, round: Option<u64>) -> usize {
         self.entries.partition_point(|task| match (task.round, round) {
             (None, _) => true,
@@ -75,14 +74,15 @@ impl Pool {
     }
 }
 
-/// The pool as prompts are made of it: seeds and machine-made tasks that nobody rejected.
-pub struct Shown<'a> {
+/// The tasks of the pool that prompts may show: seeds and machine-made tasks that nobody rejected,
+/// and that are not held out for evaluation.
+pub struct ShownPool<'a> {
     pub pool: &'a Pool,
     /// Rounds that run side by side.
     pub window: u64,
 }
 
-impl Shelf for Shown<'_> {
+impl ExamplePool for ShownPool<'_> {
     fn within(&self, round: u64) -> usize {
         self.pool.length_after(round.checked_sub(self.window))
     }
@@ -93,10 +93,10 @@ impl Shelf for Shown<'_> {
             None => true,
             Some(_) => self
                 .pool
-                .shown(position)
-                .is_some_and(|shown| task_list::can_be_shown(shown.instruction, shown.instance)),
+                .prompt_task(position)
+                .is_some_and(|shown| alpaca::can_be_shown(shown.instruction, shown.instance)),
         };
-        (task.review != Review::Rejected && can_be_shown).then_some(task.origin)
+        (task.review != Review::Rejected && !task.is_held_out && can_be_shown).then_some(task.origin)
     }
 
     fn similarity(&self, a: usize, b: usize) -> f64 {
@@ -104,7 +104,7 @@ impl Shelf for Shown<'_> {
     }
 }
 
-/// The first instance of each task of the dataset, by the task's id.
+/// The first instance of each task of the dataset, by the id of the task.
 pub async fn first_instances(store: &Store) -> Result<HashMap<i64, Instance>> {
     let mut first = HashMap::new();
     for row in store.dataset(None).await? {
@@ -116,14 +116,15 @@ pub async fn first_instances(store: &Store) -> Result<HashMap<i64, Instance>> {
     Ok(first)
 }
 
-/// The accepted seeds with their instances.
+/// The accepted seeds with their instances, for prompts: without those that are held out.
 pub async fn seed_tasks(store: &Store) -> Result<Vec<Task>> {
+    let held_out: HashSet<i64> = store.held_out().await?.into_iter().collect();
     let mut tasks: Vec<(i64, Task)> = Vec::new();
     for row in store
         .dataset(Some(Review::Accepted))
         .await?
         .into_iter()
-        .filter(|row| row.origin == Origin::Seed)
+        .filter(|row| row.origin == Origin::Seed && !held_out.contains(&row.task_id))
     {
         let instance = Instance {
             input: row.input,

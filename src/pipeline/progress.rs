@@ -1,40 +1,42 @@
-//! How a run stands, and how it ended.
+//! The progress of a run of `generate`, and how it ended.
 
 use super::budget::Spent;
 use crate::backend::EndpointStatus;
+use crate::task::Reason;
 use std::collections::BTreeMap;
 
-/// What happened, for whoever shows it.
+/// The progress of a run.
 #[derive(Debug, Clone, Default)]
-pub struct Progress {
+pub struct GenerateProgress {
     /// Machine-made tasks in the dataset.
     pub accepted: u64,
-    /// What the run is going for.
+    /// Machine-made tasks that the dataset shall have.
     pub target: u64,
-    /// Instructions and instances that this run turned down, by reason.
-    pub rejected: BTreeMap<String, u64>,
-    /// The part of the last instructions that the rules let through which was new.
+    /// Instructions and instances that this run rejected, by reason.
+    pub rejected: BTreeMap<Reason, u64>,
+    /// The share of the last instructions accepted by the rules that were new.
     pub novelty: Option<f64>,
     /// Requests that this run sent.
     pub requests: u64,
-    /// Tokens of this run's prompts.
+    /// Tokens of the answered prompts.
     pub prompt_tokens: u64,
-    /// Tokens of the answers to them.
+    /// Tokens of the answers.
     pub completion_tokens: u64,
-    /// What they cost.
+    /// Cost of the tokens.
     pub cost: f64,
-    /// How the model's endpoints do; empty for a local model.
+    /// The status of the model's endpoints; empty for a local model.
     pub endpoints: Vec<EndpointStatus>,
-    /// What was said about requests that brought nothing that can be used, most frequent first.
+    /// Complaints about requests without a usable answer, most frequent first.
     pub complaints: Vec<(u64, String)>,
-    /// The last instruction that was accepted.
+    /// The last accepted instruction.
     pub last: String,
-    /// At the end of a run whose backend defers: the content keys of what it could not answer, in the order of rounds.
+    /// Content keys of the requests that a backend deferred, in the order of rounds; at the end of
+    /// a run only.
     pub waiting: Vec<String>,
 }
 
-impl Progress {
-    /// All that was turned down.
+impl GenerateProgress {
+    /// The number of all rejections.
     pub fn rejections(&self) -> u64 {
         self.rejected.values().sum()
     }
@@ -44,11 +46,9 @@ impl Progress {
         self.prompt_tokens + self.completion_tokens
     }
 
-    pub(super) fn reject(&mut self, reason: &str) {
-        match self.rejected.get_mut(reason) {
-            Some(count) => *count += 1,
-            None => drop(self.rejected.insert(reason.to_string(), 1)),
-        }
+    /// Counts a rejection.
+    pub(super) fn reject(&mut self, reason: Reason) {
+        *self.rejected.entry(reason).or_default() += 1;
     }
 }
 
@@ -57,12 +57,12 @@ impl Progress {
 pub enum Ending {
     /// The target is reached.
     Target,
-    /// A budget is spent.
+    /// A limit of the budget is reached.
     Budget(Spent),
-    /// Too little of what the model writes is new.
+    /// Too few of the model's instructions are new.
     Saturated,
-    /// Everything that could be asked waits for its answer.
+    /// All remaining requests are deferred.
     Waiting,
-    /// Somebody asked it to stop.
+    /// The user interrupted it.
     Interrupted,
 }

@@ -1,16 +1,17 @@
-//! A round of Self-Instruct: instructions, then for each that the filter lets through its kind and its instances.
+//! A round of Self-Instruct: instructions, then the kind and the instances of each one that the
+//! filter accepts.
 
-use super::outcome::{Developed, Outcome, fault_rejection, said};
-use super::{NoAnswer, Run};
-use crate::filter::elimination::answer as answer_objection;
-use crate::generate::parse;
-use crate::generate::recipe::self_instruct::Stage;
+use super::ask::Response;
+use super::outcome::{RoundOutcome, faulty, quoted};
+use super::{GenerateRun, NoAnswer};
+use crate::filter::elimination;
+use crate::generate::parse::{self, ParsedInstance};
+use crate::generate::recipe::self_instruct::SelfInstructStage as Stage;
 use crate::generate::recipe::{Evolve, SelfInstruct};
-use crate::prompt::few_shot::{self, Classification, InputFirst, OutputFirst};
-use crate::store::asked::round::{AdmittedInstance, Rejection};
-use crate::task::Task;
+use crate::prompt::self_instruct::{self, Classification, InputFirst, OutputFirst};
+use crate::task::{Candidate, Instance, InstanceCandidate, Reason, Task, Verdict};
 
-/// The recipe with the parts of its prompts that are the same in all rounds.
+/// The recipe, with the parts of its prompts that are the same in all rounds.
 pub struct SelfInstructMethod<'a> {
     recipe: &'a SelfInstruct,
     /// Stage 2.
@@ -22,7 +23,7 @@ pub struct SelfInstructMethod<'a> {
 }
 
 impl<'a> SelfInstructMethod<'a> {
-    /// Built once a run.
+    /// Builds the prompts, once per run.
     pub fn new(recipe: &'a SelfInstruct, seeds: &[Task]) -> Self {
         SelfInstructMethod {
             recipe,
@@ -33,161 +34,177 @@ impl<'a> SelfInstructMethod<'a> {
     }
 }
 
-impl Run<'_> {
-    /// Runs one round up to, and not including, its admission.
+impl GenerateRun<'_> {
+    /// Runs a round up to its admission.
     pub(super) async fn self_instruct(
         &self,
         method: &SelfInstructMethod<'_>,
         round: u64,
-    ) -> Result<Outcome, NoAnswer> {
-        let (dealt, within) = self.deal(round);
+    ) -> Result<RoundOutcome, NoAnswer> {
+        let (shown, within) = self.sample_examples(round);
         let prompt = {
             let pool = self.pool.read().expect("no admission panicked");
-            let shown: Vec<&str> = dealt
+            let instructions: Vec<&str> = shown
                 .iter()
                 .map(|&i| pool.entries[i].instruction.as_str())
                 .collect();
-            few_shot::new_instructions(&shown, method.recipe.wanted, self.config.topics.of(round))
+            self_instruct::new_instructions(&instructions, method.recipe.wanted, self.config.topics.of(round))
         };
         let stage = Stage::Instructions;
-        let sampling = method.recipe.sampling(stage, dealt.len());
-        let mut answer = match self.ask(round, stage.as_str(), 0, prompt, sampling).await {
-            Ok(answer) => answer,
-            Err(NoAnswer::Failed(error)) => return Ok(Outcome::failed(error)),
+        let sampling = method.recipe.sampling(stage, shown.len());
+        let mut response = match self.ask(round, stage.as_str(), 0, prompt, sampling).await {
+            Ok(response) => response,
+            Err(NoAnswer::Failed(error)) => return Ok(RoundOutcome::failed(error)),
             Err(other) => return Err(other),
         };
-        if answer.completion.emptiness().is_some() {
-            return Ok(Outcome::empty(answer));
+        if response.completion.emptiness().is_some() {
+            return Ok(RoundOutcome::empty(response));
         }
-        let (id, completion) = (answer.id, &answer.completion);
-        let parsed = parse::instructions(&completion.text, completion.finish_reason, dealt.len() + 1);
+        let (id, completion) = (response.id, &response.completion);
+        let parsed = parse::instructions(&completion.text, completion.finish_reason, shown.len() + 1);
         let texts: Vec<_> = parsed
             .iter()
             .map(|parsed| {
-                (
-                    parsed.text.as_str(),
-                    parsed.fault.map(|fault| fault_rejection(fault, "")),
-                )
+                let fault = parsed.fault.map(|fault| faulty(fault, ""));
+                (parsed.text.as_str(), fault.unwrap_or_default())
             })
             .collect();
-        let verdicts = self.judge(&texts, within);
+        let verdicts = self.check_instructions(&texts, within);
         let offers = texts.iter().zip(&verdicts);
-        answer.settle_by(offers.map(|((text, _), verdict)| (*text, verdict.as_ref())));
+        response.settle_by(offers.map(|((text, _), verdict)| (*text, verdict)));
         let candidates = parsed
             .into_iter()
             .zip(verdicts)
             .enumerate()
             .map(|(ordinal, (parsed, verdict))| {
-                let candidate = Developed::new(id, parsed.text, verdict);
+                let candidate = Candidate::new(id, parsed.text, verdict);
                 self.develop(method, round, ordinal, candidate, None)
             });
         let candidates = futures::future::join_all(candidates)
             .await
             .into_iter()
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Outcome {
+        Ok(RoundOutcome {
             candidates,
-            ..Outcome::default()
+            ..RoundOutcome::default()
         })
     }
 
-    /// Stages 2 and 3 of one instruction, unless it is rejected already. Of an instruction that was made of another, the
-    /// answers pass the elimination step before the rules.
+    /// Asks for the kind and the instances of an instruction (stages 2 and 3), unless it is
+    /// rejected. Answers to a rewritten instruction pass the elimination step of `evolve` before
+    /// the rules.
     pub(super) async fn develop(
         &self,
         method: &SelfInstructMethod<'_>,
         round: u64,
         ordinal: usize,
-        mut developed: Developed,
+        mut candidate: Candidate,
         evolve: Option<&Evolve>,
-    ) -> Result<Developed, NoAnswer> {
-        if developed.rejection.is_some() {
-            return Ok(developed);
+    ) -> Result<Candidate, NoAnswer> {
+        if candidate.verdict.is_rejected() {
+            return Ok(candidate);
         }
-        let text = &developed.text;
-        let asked = self
-            .ask(
-                round,
-                Stage::Classification.as_str(),
-                ordinal,
-                method.classification.prompt(text),
-                method.recipe.sampling(Stage::Classification, 0),
-            )
-            .await;
-        let mut answer = match asked {
-            Ok(answer) => answer,
-            Err(NoAnswer::Failed(error)) => {
-                developed.rejection = Some(Rejection::new("request_failed", error));
-                return Ok(developed);
+        match self
+            .classify(method, round, ordinal, &candidate.instruction)
+            .await?
+        {
+            Ok(is_classification) => candidate.is_classification = is_classification,
+            Err(rejected) => {
+                candidate.verdict = rejected;
+                return Ok(candidate);
             }
-            Err(other) => return Err(other),
-        };
-        let label = parse::yes_or_no(&answer.completion.text);
-        answer.settle(label.is_some());
-        let Some(is_classification) = label else {
-            developed.rejection = Some(Rejection::new("unclear_label", said(&answer.completion)));
-            return Ok(developed);
-        };
-        developed.is_classification = is_classification;
-        let (stage, prompt) = if is_classification {
-            (Stage::OutputFirst, method.output_first.prompt(text))
-        } else {
-            (Stage::InputFirst, method.input_first.prompt(text))
+        }
+        let instruction = candidate.instruction.as_str();
+        let (stage, prompt) = match candidate.is_classification {
+            true => (Stage::OutputFirst, method.output_first.prompt(instruction)),
+            false => (Stage::InputFirst, method.input_first.prompt(instruction)),
         };
         let sampling = method.recipe.sampling(stage, 0);
-        let mut answer = match self.ask(round, stage.as_str(), ordinal, prompt, sampling).await {
-            Ok(answer) => answer,
+        let mut response = match self.ask(round, stage.as_str(), ordinal, prompt, sampling).await {
+            Ok(response) => response,
             Err(NoAnswer::Failed(error)) => {
-                developed.rejection = Some(Rejection::new("request_failed", error));
-                return Ok(developed);
+                candidate.verdict = Verdict::rejected(Reason::RequestFailed, error);
+                return Ok(candidate);
             }
             Err(other) => return Err(other),
         };
-        let finish = answer.completion.finish_reason;
-        let parsed = if is_classification {
-            parse::output_first(&answer.completion.text, finish)
-        } else {
-            parse::input_first(&answer.completion.text, finish)
-        };
-        let eliminated: Vec<_> = parsed
-            .iter()
-            .map(|parsed| {
-                let output = &parsed.instance.output;
-                evolve.filter(|_| parsed.fault.is_none()).and_then(|evolve| {
-                    answer_objection(text, is_classification, output, evolve.refusal_words)
-                })
-            })
-            .collect();
-        let whole: Vec<_> = parsed
-            .iter()
-            .zip(&eliminated)
-            .filter(|(parsed, eliminated)| parsed.fault.is_none() && eliminated.is_none())
-            .map(|(parsed, _)| parsed.instance.clone())
-            .collect();
-        let mut judged = self.config.rules.judge_instances(text, &whole).into_iter();
-        developed.instances = parsed
-            .into_iter()
-            .zip(eliminated)
-            .map(|(parsed, eliminated)| AdmittedInstance {
-                request_id: answer.id,
-                rejection: match (parsed.fault, eliminated) {
-                    (Some(fault), _) => Some(fault_rejection(fault, "")),
-                    (None, Some(objection)) => Some(objection.into()),
-                    (None, None) => judged.next().flatten().map(Rejection::from),
-                },
-                instance: parsed.instance,
-            })
-            .collect();
-        let offers = developed.instances.iter();
-        answer.settle_by(offers.map(|offer| (offer.instance.output.as_str(), offer.rejection.as_ref())));
-        if developed
+        candidate.instances = self.instances(&candidate, &response, evolve);
+        let offers = candidate.instances.iter();
+        response.settle_by(offers.map(|offer| (offer.instance.output.as_str(), &offer.verdict)));
+        if candidate
             .instances
             .iter()
-            .all(|instance| instance.rejection.is_some())
+            .all(|instance| instance.verdict.is_rejected())
         {
-            let detail = answer.completion.emptiness().unwrap_or_default();
-            developed.rejection = Some(Rejection::new("no_valid_instance", detail.to_string()));
+            let detail = response.completion.emptiness().unwrap_or_default();
+            candidate.verdict = Verdict::rejected(Reason::NoValidInstance, detail);
         }
-        Ok(developed)
+        Ok(candidate)
+    }
+
+    /// Asks whether an instruction is a classification task (stage 2). The inner error is the
+    /// verdict on an instruction without a clear answer.
+    async fn classify(
+        &self,
+        method: &SelfInstructMethod<'_>,
+        round: u64,
+        ordinal: usize,
+        instruction: &str,
+    ) -> Result<Result<bool, Verdict>, NoAnswer> {
+        let stage = Stage::Classification;
+        let prompt = method.classification.prompt(instruction);
+        let sampling = method.recipe.sampling(stage, 0);
+        let mut response = match self.ask(round, stage.as_str(), ordinal, prompt, sampling).await {
+            Ok(response) => response,
+            Err(NoAnswer::Failed(error)) => {
+                return Ok(Err(Verdict::rejected(Reason::RequestFailed, error)));
+            }
+            Err(other) => return Err(other),
+        };
+        let label = parse::yes_or_no(&response.completion.text);
+        response.settle(label.is_some());
+        Ok(label.ok_or_else(|| Verdict::rejected(Reason::UnclearLabel, quoted(&response.completion))))
+    }
+
+    /// Parses the instances of stage 3 and checks them: the form first, then the elimination step
+    /// of a rewritten instruction, then the rules.
+    fn instances(
+        &self,
+        candidate: &Candidate,
+        response: &Response<'_>,
+        evolve: Option<&Evolve>,
+    ) -> Vec<InstanceCandidate> {
+        let (completion, instruction) = (&response.completion, candidate.instruction.as_str());
+        let parsed = match candidate.is_classification {
+            true => parse::output_first(&completion.text, completion.finish_reason),
+            false => parse::input_first(&completion.text, completion.finish_reason),
+        };
+        let eliminate = |instance: &ParsedInstance| match (instance.fault, evolve) {
+            (Some(fault), _) => faulty(fault, ""),
+            (None, Some(evolve)) => elimination::check_answer(
+                instruction,
+                candidate.is_classification,
+                &instance.instance.output,
+                evolve.refusal_words,
+            ),
+            (None, None) => Verdict::accepted(),
+        };
+        let verdicts: Vec<Verdict> = parsed.iter().map(eliminate).collect();
+        let left: Vec<Instance> = parsed
+            .iter()
+            .zip(&verdicts)
+            .filter(|(_, verdict)| verdict.is_accepted())
+            .map(|(parsed, _)| parsed.instance.clone())
+            .collect();
+        let mut by_rules = self.config.rules.check_instances(instruction, &left).into_iter();
+        parsed
+            .into_iter()
+            .zip(verdicts)
+            .map(|(parsed, verdict)| InstanceCandidate {
+                request_id: response.id,
+                instance: parsed.instance,
+                verdict: verdict.or_else(|| by_rules.next().expect("a verdict for each instance")),
+            })
+            .collect()
     }
 }

@@ -1,13 +1,14 @@
-//! How fast work goes now, and how long it will go on.
+//! The present pace of work, and the time left.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Moments closer together than this part of the time so far are one.
+/// Two moments closer than this part of the elapsed time count as one.
 const CLOSE: u32 = 256;
 
-/// Where work stood at some moments. Its pace is that of the later half of the time: the beginning, with a model still
-/// warming up and few requests in flight, says little about the rest.
+/// Positions of the work at some moments. The pace is that of the later half of the elapsed time:
+/// the beginning, with a model still warming up and few requests in flight, says little about the
+/// rest.
 #[derive(Debug)]
 pub struct Pace {
     total: u64,
@@ -15,7 +16,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Of work that starts at `first` of `total`.
+    /// Starts at `first` of `total`.
     pub fn starting(first: u64, total: u64) -> Pace {
         Pace {
             total,
@@ -23,26 +24,26 @@ impl Pace {
         }
     }
 
-    /// At this moment, counted from the start, the work stood at `position`. Moments come in order.
+    /// Records the position at a time since the start. Times must not decrease.
     pub fn note(&mut self, at: Duration, position: u64) {
         let is_close = |&(before, _): &(Duration, u64)| at - before < at / CLOSE;
         if self.moments.iter().nth_back(1).is_some_and(is_close) {
             self.moments.pop_back();
         }
         self.moments.push_back((at, position));
-        // The first one is the last of the earlier half.
+        // Keeps only the last moment of the earlier half.
         while self.moments.get(1).is_some_and(|&(second, _)| second <= at / 2) {
             self.moments.pop_front();
         }
     }
 
-    /// How long the rest takes at the pace of now; none while nobody can tell.
+    /// Returns the time left at the present pace, or `None` while it is unknown.
     pub fn left(&self) -> Option<Duration> {
         let (&(then, before), &(now, position)) = (self.moments.front()?, self.moments.back()?);
         let done = position.saturating_sub(before);
         let open = self.total.saturating_sub(position);
         let seconds = (now - then).as_secs_f64() * (open as f64 / done as f64);
-        // Longer than a clock can tell is as good as unknown.
+        // More than a `Duration` can hold is as good as unknown.
         (done > 0).then(|| Duration::try_from_secs_f64(seconds).ok())?
     }
 }
@@ -60,7 +61,7 @@ mod tests {
             pace.note(second(n), 100);
         }
         assert_eq!(pace.left(), None);
-        // Ten a second from then on, and more moments than are remembered.
+        // Ten per second from then on, and more moments than are kept.
         for n in 20..=1000 {
             pace.note(second(n), 100 + 10 * (n - 20));
         }

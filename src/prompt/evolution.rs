@@ -1,24 +1,25 @@
-//! The prompts of Evol-Instruct's rounds (Xu et al. 2023, arXiv 2304.12244): a task is rewritten, and then compared
-//! with what it was. The operators are the paper's, the wording and the worked examples are ours.
+//! The prompts of Evol-Instruct's rounds (Xu et al. 2023, arXiv 2304.12244): one rewrites a task,
+//! one compares the result with its parent. The operators are the paper's, wording and examples
+//! ewe's own.
 //!
-//! All prompts of an operator start with the same text, so that a backend can share the work on it. The task's input
-//! is not shown: a rewritten task gets instances of its own.
+//! All prompts of an operator start with the same text, so that a backend can cache it. The input
+//! of the task is not shown: a rewritten task gets instances of its own.
 
 mod examples;
 
-use super::few_shot::{TASK, one_line};
+use super::self_instruct::{TASK, one_line};
 
-/// Starts the task that is made of another in depth.
+/// Starts a task rewritten in depth.
 pub const HARDER: &str = "Harder task:";
-/// Starts the task that is made of another in breadth.
+/// Starts a task rewritten in breadth.
 pub const RARER: &str = "Rarer task:";
-/// Starts the task that is compared with the one it was made of.
+/// Starts the rewritten task in a comparison with its parent.
 const OTHER: &str = "Other task:";
 /// Asks whether two tasks are the same.
 const SAME: &str = "Is it the same task?";
 
-/// Words that stand in these prompts and have no place in a task; the last three are those of the published prompts,
-/// which models have seen.
+/// Words of these prompts that do not belong in a task. The last three are those of the published
+/// prompts, which models have seen.
 pub const MARKERS: [&str; 9] = [
     "harder task",
     "harder version",
@@ -31,25 +32,25 @@ pub const MARKERS: [&str; 9] = [
     "created prompt",
 ];
 
-/// A way to make a task of another.
+/// A way to rewrite a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operator {
-    /// In depth: one requirement more, or two.
+    /// In depth: adds one or two requirements.
     AddConstraints,
-    /// In depth: further into the matter.
+    /// In depth: asks for more about the subject.
     Deepen,
-    /// In depth: particular things in place of general ones.
+    /// In depth: replaces general things by particular ones.
     Concretise,
-    /// In depth: more steps of thought.
+    /// In depth: needs more steps of reasoning.
     IncreaseReasoning,
-    /// In depth: an input that is harder to read.
+    /// In depth: has an input that is harder to read.
     ComplicateInput,
-    /// A new task from the same field.
+    /// In breadth: a new task from the same field.
     InBreadth,
 }
 
 impl Operator {
-    /// The five in depth, in the order of the paper.
+    /// The five operators in depth, in the order of the paper.
     pub const IN_DEPTH: [Operator; 5] = [
         Operator::AddConstraints,
         Operator::Deepen,
@@ -70,7 +71,7 @@ impl Operator {
         }
     }
 
-    /// What stands before the task that is asked for.
+    /// The label before the rewritten task.
     pub fn label(self) -> &'static str {
         match self {
             Operator::InBreadth => RARER,
@@ -78,7 +79,7 @@ impl Operator {
         }
     }
 
-    /// What the harder version has, in a sentence.
+    /// A sentence that says what makes the rewritten task harder.
     fn what(self) -> &'static str {
         match self {
             Operator::AddConstraints => {
@@ -100,13 +101,13 @@ impl Operator {
     }
 }
 
-/// The tasks that stand in the prompt of an operator as examples. A model may copy one.
+/// The example tasks in the prompt of an operator. A model may copy one.
 pub fn shown(operator: Operator) -> impl Iterator<Item = &'static str> {
     examples::of(operator).iter().flat_map(|(from, to)| [*from, *to])
 }
 
-/// Asks for a rewritten task. With a topic, the task that is made in breadth has to do with it; in depth a task keeps
-/// its own.
+/// Asks for a rewritten task. In breadth, it has to do with the topic, if there is one. In depth, a
+/// task keeps its subject.
 pub fn rewrite(operator: Operator, task: &str, topic: Option<&str>) -> String {
     let mut prompt = match operator {
         Operator::InBreadth => String::from(
@@ -131,7 +132,7 @@ pub fn rewrite(operator: Operator, task: &str, topic: Option<&str>) -> String {
     prompt
 }
 
-/// Asks whether a rewritten task says what the first says already. The model answers `Yes` or `No`.
+/// Asks whether a rewritten task is the same as its parent. The model answers `Yes` or `No`.
 pub fn equality(task: &str, other: &str) -> String {
     let question = |task: &str, other: &str| format!("{TASK} {task}\n{OTHER} {other}\n{SAME}");
     let mut prompt = String::from(
@@ -179,7 +180,7 @@ mod tests {
                 assert!(!text.contains('\n') && text.trim() == text, "{text}");
                 assert!(MARKERS.iter().all(|marker| !lower.contains(marker)), "{text}");
             }
-            // What could be copied out of the prompt is found again.
+            // Text copied from the prompt is found by its markers.
             let prompt = rewrite(operator, "x", None).to_lowercase();
             assert!(MARKERS.iter().any(|marker| prompt.contains(marker)));
         }

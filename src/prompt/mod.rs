@@ -1,15 +1,18 @@
-//! Every text that a model is shown, but for what users write.
+//! All texts that ewe puts into prompts.
 //!
-//! - [`few_shot`]: the prompts of generation, built from the seeds.
-//! - [`task_list`]: the same for lists of complete tasks.
-//! - [`judge`]: what scores an instance.
-//! - [`evolution`]: a task made of another.
-//! - [`continuation`]: what makes a chat model continue a text.
-//! - [`template`]: training templates, cut into the part that is given and the part that is learnt.
+//! - [`self_instruct`]: the prompts of Self-Instruct, built from the seeds.
+//! - [`alpaca`]: the prompts of Alpaca, lists of complete tasks.
+//! - [`judge`]: the prompt that scores an instance; [`compare`]: the one that compares two answers;
+//!   [`rating`]: the one that grades an answer.
+//! - [`evolution`]: the prompts that rewrite a task.
+//! - [`continuation`]: the system message that makes a chat model continue a text.
+//! - [`template`]: templates for training, with the part given and the part learned.
 
+pub mod alpaca;
+pub mod compare;
 pub mod continuation;
 pub mod evolution;
-pub mod few_shot;
 pub mod judge;
-pub mod task_list;
+pub mod rating;
+pub mod self_instruct;
 pub mod template;

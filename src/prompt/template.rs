@@ -1,24 +1,28 @@
-//! Training templates: how a row of the dataset is laid out as a prompt, which is given, and an answer, which is learnt.
+//! Templates for training: they lay out a row as a prompt, which is given, and an answer, which is
+//! learned.
 //!
-//! Each is a chat template in Jinja. Training renders rows with it, and it is saved with what was trained, so that whoever asks the
-//! model later (`ewe`, `transformers`, vLLM, llama.cpp) asks in the form that it learnt. What is learnt is marked with
-//! `{% generation %}`, never searched for: an instruction that quotes `### Response:` cannot move the boundary.
+//! Each is a chat template in Jinja. Training renders rows with it and saves it with the model, so
+//! that `ewe`, `transformers`, vLLM and llama.cpp later prompt the model in the form that it
+//! learned. The learned part is marked with `{% generation %}`, never searched for: an instruction
+//! that quotes `### Response:` cannot move the boundary.
 //!
-//! - `alpaca`: the published texts of Stanford Alpaca (<https://github.com/tatsu-lab/stanford_alpaca>,
-//!   `train.py`, `PROMPT_DICT`), with and without an input. The answer follows `### Response:` directly.
-//! - `dolly`: those of Databricks Dolly (<https://github.com/databrickslabs/dolly>, `training/consts.py`), where
-//!   an input stands under `Input:` and the answer ends with `### End`.
+//! - `alpaca`: the published texts of Stanford Alpaca
+//!   (<https://github.com/tatsu-lab/stanford_alpaca>, `train.py`, `PROMPT_DICT`), with and without
+//!   an input. The answer follows `### Response:` directly.
+//! - `dolly`: the texts of Databricks Dolly (<https://github.com/databrickslabs/dolly>,
+//!   `training/consts.py`). The input follows `Input:`, and the answer ends with `### End`.
 //! - `completion`: prompt and completion as they are.
-//! - `chat`: the model's own; it comes with the tokenizer, so the tensor half renders it.
+//! - `chat`: the model's own template. It comes with the tokenizer, so the tensor half renders it.
 //!
-//! A row is one user message, whose field `input` holds the row's input, and one assistant message. Beyond rows: a system message stands
-//! in front of the instruction that follows it, after an empty line; later turns repeat the keys and not the preamble.
+//! A row is one user message, whose field `input` holds the row's input, and one assistant message.
+//! In longer conversations, a system message precedes the next instruction, separated by an empty
+//! line, and later messages repeat the labels but not the preamble.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// How a row is laid out for training.
+/// The layout of rows for training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Template {
@@ -33,8 +37,9 @@ pub enum Template {
 }
 
 impl Template {
-    /// Its chat template, over two expressions of Jinja: `begin` is what the tokenizer puts in front of a text, `end` what ends an
-    /// answer. None for [`Template::Chat`], which is the tokenizer's to give.
+    /// The chat template. `begin` and `end` are Jinja expressions: the text that the tokenizer puts
+    /// before every text, and the text that ends an answer. `None` for [`Template::Chat`], which
+    /// only the tokenizer has.
     pub fn source(self, begin: &str, end: &str) -> Option<String> {
         let body = match self {
             Template::Alpaca => include_str!("chat_templates/alpaca.jinja"),
@@ -48,16 +53,17 @@ impl Template {
     }
 }
 
-/// How Alpaca's template begins where there is an input.
+/// The beginning of Alpaca's template with an input.
 const ALPACA_WITH_INPUT: &str = "Below is an instruction that describes a task, paired with an input that provides \
     further context. Write a response that appropriately completes the request.";
-/// How it begins where there is none, and how Dolly's always does.
+/// The beginning of Alpaca's template without an input, and of Dolly's.
 const WITHOUT_INPUT: &str = "Below is an instruction that describes a task. Write a response that appropriately \
     completes the request.";
 
-/// The instruction and the input that Alpaca's or Dolly's template laid out as this prompt; none where it was laid out
-/// otherwise. Where an instruction itself speaks of an input, what follows is taken for it.
-pub fn apart(prompt: &str) -> Option<(&str, &str)> {
+/// Splits a prompt in the layout of Alpaca's or Dolly's template into instruction and input; `None`
+/// for another layout. If the instruction contains the label of an input, the text after it is the
+/// input.
+pub fn split(prompt: &str) -> Option<(&str, &str)> {
     let prompt = prompt.trim();
     let body = |preamble: &str| {
         prompt
@@ -97,12 +103,13 @@ impl std::str::FromStr for Template {
     }
 }
 
-/// What `--template` names.
+/// The value of `--template`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TemplateChoice {
-    /// One of ewe's, or the model's own.
+    /// A built-in template, or the model's own.
     Known(Template),
-    /// A Jinja file: a chat template over `messages`, or one with the blocks `prompt` and `completion`.
+    /// A Jinja file: a chat template over `messages`, or one with the blocks `prompt` and
+    /// `completion`.
     File(PathBuf),
 }
 
@@ -112,7 +119,7 @@ impl std::str::FromStr for TemplateChoice {
     fn from_str(word: &str) -> Result<Self, String> {
         match word.parse() {
             Ok(known) => Ok(TemplateChoice::Known(known)),
-            // A word that is neither a name nor looks like a file is a name mistyped.
+            // A word that is neither a name nor looks like a file is a mistyped name.
             Err(_) if word.contains(['.', '/']) || std::path::Path::new(word).is_file() => {
                 Ok(TemplateChoice::File(word.into()))
             }

@@ -1,21 +1,22 @@
-//! What tokenizers write for the end of a text, where a server leaves it in the text.
+//! Finds end tokens that a server left in the text.
 
 use regex::Regex;
 use std::sync::LazyLock;
 
+/// A token that ends a text or a message.
 const END: &str = r"(?:</s>|<[|｜](?:im_end|end|return|eo[stdm](?:_id|_token)?|end[_▁]?of[_▁]?(?:text|turn|sentence|message|document|utterance)(?:_token)?|(?:assistant|message|turn|text)[_▁]end|end[_▁](?:assistant|turn|message))[|｜]>|<(?:end_of_turn|end_of_text|end_of_utterance|endoftext|eos|eot|eod|eom|turn\|)>)";
-/// What begins another turn.
+/// A token that begins another message.
 const BEGIN: &str = r"(?:<\|im_start\|>|<start_of_turn>|<\|start_header_id\|>|<\|start\|>|<\|turn>|<[|｜](?:user|assistant|system)[|｜]>|\[INST\]|<s>|<bos>|<\|begin_of_text\|>)";
 
 static ENDS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&format!(r"(?i){END}\s*(?:(?:{END}\s*)*$|{BEGIN})")).expect("a fixed pattern")
 });
 
-/// Where a text ends that has the tokens for its end at its end, or goes on behind them with
-/// somebody else's turn.
+/// The byte at which a text ends, if it has end tokens at its end, or end tokens followed by
+/// another message.
 pub fn end(text: &str) -> Option<usize> {
     let found = ENDS.find(text)?;
-    // HTML has the same for what was struck out.
+    // In HTML, `</s>` ends struck-out text.
     let before = &text[..found.start()];
     let is_struck = found.as_str().starts_with("</s>") && (before.contains("<s>") || before.contains("<s "));
     (!is_struck).then_some(found.start())

@@ -1,8 +1,8 @@
-//! Forms that have a heading in place of marks, and what stands around an answer behind its
-//! reasoning. A form of ordinary words counts only where a text begins with it and comes to its
-//! second heading: an answer may have a heading, too.
+//! Reasoning under headings instead of marks, and wrappings around an answer after reasoning. A
+//! form of ordinary words counts only if the text begins with it and has its second heading, since
+//! an answer may have a heading, too.
 
-use super::Split;
+use super::SplitResponse;
 use regex::Regex;
 use std::sync::LazyLock;
 
@@ -13,12 +13,12 @@ fn patterns(patterns: &[&str]) -> Vec<Regex> {
         .collect()
 }
 
-/// Reasoning, then the answer.
+/// The forms. The first group is the reasoning, the second one the answer.
 static FORMS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     let thinking = "(?:my )?(?:thinking(?: process)?|thought process|chain of thought|reasoning process)";
     let answer = "(?:(?:my )?(?:final )?(?:answer|response))";
     patterns(&[
-        // OpenAI's Harmony format, where the server took the marks out and left the words.
+        // OpenAI's Harmony format, if the server removed the marks and left the words.
         r"(?s)^\s*analysis(\S.*?)assistantfinal(.*)$",
         // IBM's Granite.
         r"(?is)^\s*here(?: i|')s my thought process:(.*?)\n\s*here(?: i|')s my response:(.*)$",
@@ -28,7 +28,7 @@ static FORMS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
         r"(?is)^\s*thinking\s*(?:\.\.\.|…)[ \t]*\n(.*?)\n\s*(?:\.\.\.|…)\s*done thinking\.?(.*)$",
         // s1.
         r"(?is)^\s*<\|im_start\|>\s*think(?:ing)?\s*\n(.*?)(?:<\|im_end\|>\s*(?:<\|im_start\|>\s*(?:answer|assistant)\b)?|<\|im_start\|>\s*(?:answer|assistant)\b)(.*)$",
-        // Open WebUI, and pages made after it.
+        // Open WebUI, and pages that copy it.
         r#"(?is)^\s*<details\b[^>]*\btype\s*=\s*["']?reasoning\b[^>]*>(?:\s*<summary>[^<]*</summary>)?(.*?)</details>(.*)$"#,
         r"(?is)^\s*<details\b[^>]*>\s*<summary>[^<]*(?:think|thought|reasoning)[^<]*</summary>(.*?)</details>(.*\S.*)$",
         r"(?is)^\s*```[ \t]*(?:think(?:ing)?|thoughts?|reasoning)[ \t]*\n(.*?)\n[ \t]*```[ \t]*\n(.*\S.*)$",
@@ -39,7 +39,7 @@ static FORMS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     ])
 });
 
-/// What some models put around the answer behind their reasoning; the answer is what is left.
+/// Wrappings that some models put around the answer after their reasoning. The group is the answer.
 static WRAPPINGS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     patterns(&[
         r"(?is)^\s*<(?:answer|response|final|final_answer|final_response|solution|output)>(.*?)(?:</(?:answer|response|final|final_answer|final_response|solution|output)>)?\s*$",
@@ -51,16 +51,16 @@ static WRAPPINGS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     ])
 });
 
-/// A text that has one of the forms.
-pub(super) fn split(text: &str) -> Option<Split> {
+/// Splits a text that has one of the forms.
+pub(super) fn split(text: &str) -> Option<SplitResponse> {
     let found = FORMS.iter().find_map(|form| form.captures(text))?;
-    Some(Split {
+    Some(SplitResponse {
         reasoning: found[1].trim().to_string(),
         answer: found[2].trim_start().to_string(),
     })
 }
 
-/// An answer without what is around it.
+/// An answer without its wrappings.
 pub(super) fn unwrapped(answer: &str) -> &str {
     let mut answer = answer;
     while let Some(found) = WRAPPINGS.iter().find_map(|wrapping| wrapping.captures(answer)) {

@@ -1,5 +1,5 @@
-//! Marks of reasoning: each family of models has its own, and all are made alike. A word for
-//! thinking stands in brackets, perhaps with bars, a slash, or words around it: `<think>`,
+//! Finds marks of reasoning. Each model family has its own, but all have the same shape: a word for
+//! thinking in brackets, perhaps with bars, a slash, or other words: `<think>`,
 //! `</thinking_process>`, `<|begin_of_thought|>`, `[REASONING]`, `◁/think▷`.
 
 use regex::{Captures, Regex};
@@ -10,23 +10,22 @@ use std::sync::LazyLock;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mark {
     pub range: Range<usize>,
-    /// Whether it opens reasoning, or else closes it.
+    /// Whether it opens reasoning; otherwise it closes it.
     pub opens: bool,
-    pub kind: Kind,
-    /// By which an element that may be of another kind is told from others; empty where the kind is
-    /// sure.
+    pub kind: MarkKind,
+    /// The name of the tag, which pairs opening and closing marks; empty if the kind is sure.
     pub name: String,
 }
 
-/// How sure it is that a mark is one.
+/// How certain it is that a mark is one of reasoning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Nothing else is written so.
+pub(super) enum MarkKind {
+    /// Only reasoning is marked like this.
     Sure,
-    /// A word that XML of another kind may use as well: it counts where an answer begins, behind
-    /// its label too, and is closed.
+    /// A word that other XML may also use. It counts at the beginning of an answer, also after a
+    /// label, if it is closed.
     Word,
-    /// An ordinary word: it counts where the whole text begins, and is closed.
+    /// An ordinary word. It counts at the beginning of the text, if it is closed.
     Ordinary,
 }
 
@@ -45,9 +44,9 @@ static BRACKETS: LazyLock<Regex> = LazyLock::new(|| {
     .expect("a fixed pattern")
 });
 
-/// Names, without what divides their words.
-struct Names {
-    /// What begins and ends a block, where no slash does.
+/// Patterns of names without `_`, `-` and the like.
+struct MarkNames {
+    /// Words that begin or end a block in place of a slash.
     begin: Regex,
     end: Regex,
     sure: Regex,
@@ -55,11 +54,11 @@ struct Names {
     ordinary: Regex,
 }
 
-static NAMES: LazyLock<Names> = LazyLock::new(|| {
+static NAMES: LazyLock<MarkNames> = LazyLock::new(|| {
     let pattern = |text: &str| Regex::new(text).expect("a fixed pattern");
     let behind = "(?:process(?:es)?|mode|steps?|content|block|chain|trace|section|text|log|phase|part|area|scratchpad|summary)?";
     let before = "(?:inner|internal|hidden|private|my|model|ai|self|deep|logical|stepbystep|chainof)?";
-    Names {
+    MarkNames {
         begin: pattern("^(?:start|begin)(?:of)?"),
         end: pattern("^end(?:of)?"),
         sure: pattern(&format!(
@@ -84,7 +83,7 @@ fn mark(found: &Captures<'_>) -> Option<Mark> {
     let sure = |opens| Mark {
         range: range.clone(),
         opens,
-        kind: Kind::Sure,
+        kind: MarkKind::Sure,
         name: String::new(),
     };
     if found.name("opens").is_some() {
@@ -109,17 +108,17 @@ fn mark(found: &Captures<'_>) -> Option<Mark> {
         !part("last_bar").is_empty(),
     );
     let kind = match bars {
-        // Half of what only a tokenizer writes.
+        // Half of a special token.
         (false, true) | (true, false) => return None,
-        (true, true) => Kind::Sure,
-        _ if !part("triangle").is_empty() => Kind::Sure,
-        // Text about marks has them so, too.
-        _ if part("left") == "&lt;" => Kind::Ordinary,
-        // `[reasoning]` is a place to be filled in.
+        (true, true) => MarkKind::Sure,
+        _ if !part("triangle").is_empty() => MarkKind::Sure,
+        // Text about marks may escape them like this.
+        _ if part("left") == "&lt;" => MarkKind::Ordinary,
+        // `[reasoning]` is a placeholder.
         _ if !part("square").is_empty() => match (bare.as_str(), name.chars().any(char::is_lowercase)) {
-            ("think" | "thinking", _) => Kind::Sure,
+            ("think" | "thinking", _) => MarkKind::Sure,
             (_, true) => return None,
-            (_, false) => Kind::Ordinary,
+            (_, false) => MarkKind::Ordinary,
         },
         _ => kind,
     };
@@ -127,12 +126,16 @@ fn mark(found: &Captures<'_>) -> Option<Mark> {
         range,
         opens: slash.is_empty() && said != Some(false),
         kind,
-        name: if kind == Kind::Sure { String::new() } else { bare },
+        name: if kind == MarkKind::Sure {
+            String::new()
+        } else {
+            bare
+        },
     })
 }
 
-/// A name in small letters, without what divides its words and without a word for the beginning or
-/// the end of a block; whether that word, if any, is for the beginning.
+/// A name in lower case, without separators and without a word that begins or ends a block. Also
+/// returns whether that word, if there is one, begins the block.
 fn bare(name: &str) -> (String, Option<bool>) {
     let letters = name.chars().filter(|c| !matches!(c, '_' | '-' | ':' | '▁'));
     let whole: String = letters.flat_map(char::to_lowercase).collect();
@@ -145,11 +148,12 @@ fn bare(name: &str) -> (String, Option<bool>) {
     (whole, None)
 }
 
-fn kind(bare: &str) -> Option<Kind> {
+/// The kind of a bare name; `None` if it is not a word for reasoning.
+fn kind(bare: &str) -> Option<MarkKind> {
     [
-        (&NAMES.sure, Kind::Sure),
-        (&NAMES.word, Kind::Word),
-        (&NAMES.ordinary, Kind::Ordinary),
+        (&NAMES.sure, MarkKind::Sure),
+        (&NAMES.word, MarkKind::Word),
+        (&NAMES.ordinary, MarkKind::Ordinary),
     ]
     .into_iter()
     .find(|(names, _)| names.is_match(bare))
@@ -160,7 +164,7 @@ fn kind(bare: &str) -> Option<Kind> {
 mod tests {
     use super::*;
 
-    fn only(text: &str) -> (bool, Kind) {
+    fn only(text: &str) -> (bool, MarkKind) {
         let marks: Vec<Mark> = marks(text).collect();
         assert_eq!(marks.len(), 1, "{text}: {marks:?}");
         assert_eq!(marks[0].range, 0..text.len(), "{text}");
@@ -204,22 +208,22 @@ mod tests {
             ("<unused94>thought", "<unused95>"),
             ("<|channel>thought", "<channel|>"),
         ] {
-            assert_eq!(only(open), (true, Kind::Sure), "{open}");
-            assert_eq!(only(close), (false, Kind::Sure), "{close}");
+            assert_eq!(only(open), (true, MarkKind::Sure), "{open}");
+            assert_eq!(only(close), (false, MarkKind::Sure), "{close}");
         }
         for (name, kind) in [
-            ("<reasoning>", Kind::Word),
-            ("<reasoning_process>", Kind::Word),
-            ("<reasoning_content>", Kind::Word),
-            ("<REASONING_SCRATCHPAD>", Kind::Word),
-            ("<scratchpad>", Kind::Word),
-            ("<inner_monologue>", Kind::Word),
-            ("<monologue>", Kind::Ordinary),
-            ("<plan>", Kind::Ordinary),
-            ("<analysis>", Kind::Ordinary),
-            ("<self-reflection>", Kind::Ordinary),
-            ("[REASONING]", Kind::Ordinary),
-            ("&lt;think&gt;", Kind::Ordinary),
+            ("<reasoning>", MarkKind::Word),
+            ("<reasoning_process>", MarkKind::Word),
+            ("<reasoning_content>", MarkKind::Word),
+            ("<REASONING_SCRATCHPAD>", MarkKind::Word),
+            ("<scratchpad>", MarkKind::Word),
+            ("<inner_monologue>", MarkKind::Word),
+            ("<monologue>", MarkKind::Ordinary),
+            ("<plan>", MarkKind::Ordinary),
+            ("<analysis>", MarkKind::Ordinary),
+            ("<self-reflection>", MarkKind::Ordinary),
+            ("[REASONING]", MarkKind::Ordinary),
+            ("&lt;think&gt;", MarkKind::Ordinary),
         ] {
             assert_eq!(only(name), (true, kind), "{name}");
         }

@@ -1,13 +1,13 @@
-//! The dataset card: what the dataset is, how it was made, with what, under which terms, and where it ends. Each of its
-//! figures comes with the query that counts it.
+//! The dataset card: what the dataset is, how it was made and with which models, under which terms,
+//! and its limits. Each figure comes with the query that counts it.
 
 use std::fmt::Write;
 
 use super::{
-    Figures,
+    Bucket, Figures, OriginCount,
     chart::svg::{self, escape, grouped, short},
 };
-use crate::store::query::facts;
+use crate::store::query::{facts, stats::RunCost};
 use crate::task::Review;
 
 /// A figure of the card.
@@ -17,7 +17,8 @@ struct Fact {
     query: String,
 }
 
-/// What publishers say about models whose name has this in it; to be looked up by whoever publishes the dataset.
+/// The terms of models whose name contains the first text, by their publishers; to be looked up
+/// again before the dataset is published.
 const TERMS: [(&str, &str); 8] = [
     ("gemma", "Gemma Terms of Use"),
     ("llama", "the Llama Community License of its version"),
@@ -35,7 +36,7 @@ const TERMS: [(&str, &str); 8] = [
     ),
 ];
 
-/// The card as HTML.
+/// Returns the card as HTML.
 pub fn html(figures: &Figures) -> String {
     let mut card = String::from("<section class=\"card\">\n<h2>Dataset card</h2>\n");
     summary(&mut card, figures);
@@ -203,119 +204,119 @@ fn queries(card: &mut String, facts: &[Fact]) {
     card.push_str("</details>\n");
 }
 
+/// Returns the figures of the card.
 fn facts_of(figures: &Figures) -> Vec<Fact> {
-    let mut facts = Vec::new();
-    let mut add = |what: &str, value: i64, query: String| {
-        facts.push(Fact {
+    let mut facts = Facts::default();
+    facts.add_dataset(figures);
+    facts.add_origins(&figures.origins);
+    facts.add_candidates(figures);
+    facts.add_similarities(&figures.similarities);
+    for run in figures.runs.iter().filter(|run| run.requests + run.tasks > 0) {
+        facts.add_run(run);
+    }
+    facts.add_contents(figures);
+    facts.0
+}
+
+/// The figures of the card, in their order.
+#[derive(Default)]
+struct Facts(Vec<Fact>);
+
+impl Facts {
+    fn add(&mut self, what: &str, value: i64, query: String) {
+        self.0.push(Fact {
             what: what.to_owned(),
             value,
             query,
         });
-    };
-    let dataset = &figures.dataset;
-    add("tasks of the dataset", dataset.tasks, facts::tasks());
-    add("examples of the dataset", dataset.examples, facts::examples());
-    add(
-        "examples of accepted tasks",
-        dataset.accepted,
-        facts::examples_of("accepted"),
-    );
-    add(
-        "examples of pending tasks",
-        dataset.pending,
-        facts::examples_of("pending"),
-    );
-    add(
-        "tasks that classify",
-        figures.balance.classification,
-        facts::classification(),
-    );
-    add(
-        "examples with an input",
-        figures.balance.with_input,
-        facts::with_input(),
-    );
-    for row in &figures.origins {
-        let what = format!("{} tasks that were not rejected", row.origin);
-        add(
-            &what,
-            row.accepted + row.pending,
-            facts::kept_of(row.origin.as_str()),
-        );
-        for (review, count) in [
-            (Review::Accepted, row.accepted),
-            (Review::Pending, row.pending),
-            (Review::Rejected, row.rejected),
-        ] {
-            let what = format!("{} tasks, {review}", row.origin);
-            add(
-                &what,
-                count,
-                facts::tasks_of(row.origin.as_str(), review.as_str()),
-            );
+    }
+
+    fn add_dataset(&mut self, figures: &Figures) {
+        let (dataset, balance) = (&figures.dataset, &figures.balance);
+        self.add("tasks of the dataset", dataset.tasks, facts::tasks());
+        self.add("examples of the dataset", dataset.examples, facts::examples());
+        let (accepted, pending) = (facts::examples_of("accepted"), facts::examples_of("pending"));
+        self.add("examples of accepted tasks", dataset.accepted, accepted);
+        self.add("examples of pending tasks", dataset.pending, pending);
+        let classification = facts::classification();
+        self.add("tasks that classify", balance.classification, classification);
+        self.add("examples with an input", balance.with_input, facts::with_input());
+    }
+
+    fn add_origins(&mut self, origins: &[OriginCount]) {
+        for row in origins {
+            let origin = row.origin.as_str();
+            let what = format!("{origin} tasks that were not rejected");
+            self.add(&what, row.accepted + row.pending, facts::kept_of(origin));
+            for (review, count) in [
+                (Review::Accepted, row.accepted),
+                (Review::Pending, row.pending),
+                (Review::Rejected, row.rejected),
+            ] {
+                let query = facts::tasks_of(origin, review.as_str());
+                self.add(&format!("{origin} tasks, {review}"), count, query);
+            }
         }
     }
-    let requests = figures.requests.requests;
-    add("responses of models", requests, facts::requests());
-    let candidates = &figures.candidates;
-    add("candidates parsed", candidates.parsed, facts::candidates());
-    add(
-        "candidates accepted",
-        candidates.accepted,
-        facts::accepted_candidates(),
-    );
-    add("candidates rejected", candidates.rejected, facts::rejections());
-    for row in &candidates.verdicts {
-        if let Some(reason) = &row.reason {
-            let what = format!("{} rejected: {reason}", row.kind);
-            add(&what, row.candidates, facts::rejections_of(&row.kind, reason));
+
+    fn add_candidates(&mut self, figures: &Figures) {
+        let requests = figures.requests.requests;
+        self.add("responses of models", requests, facts::requests());
+        let candidates = &figures.candidates;
+        self.add("candidates parsed", candidates.parsed, facts::candidates());
+        let accepted = facts::accepted_candidates();
+        self.add("candidates accepted", candidates.accepted, accepted);
+        self.add("candidates rejected", candidates.rejected, facts::rejections());
+        for row in &candidates.verdicts {
+            if let Some(reason) = &row.reason {
+                let what = format!("{} rejected: {reason}", row.kind);
+                self.add(&what, row.candidates, facts::rejections_of(&row.kind, reason));
+            }
         }
     }
-    for from in [0, 50] {
-        let here = figures.similarities.iter().filter(|bucket| bucket.from >= from);
-        let what = format!("tasks with a nearest neighbour of at least 0.{from:02}");
-        add(
-            &what,
-            here.map(|bucket| bucket.count).sum(),
-            facts::nearest_from(from),
-        );
+
+    fn add_similarities(&mut self, similarities: &[Bucket]) {
+        for from in [0, 50] {
+            let here = similarities.iter().filter(|bucket| bucket.from >= from);
+            let what = format!("tasks with a nearest neighbour of at least 0.{from:02}");
+            let count = here.map(|bucket| bucket.count).sum();
+            self.add(&what, count, facts::nearest_from(from));
+        }
     }
-    for run in figures.runs.iter().filter(|run| run.requests + run.tasks > 0) {
-        let of = |what: &str| facts::of_run(run.run_id, what);
+
+    fn add_run(&mut self, run: &RunCost) {
         let id = run.run_id;
-        add(&format!("run {id}: requests"), run.requests, of("count(*)"));
-        let total = "coalesce(sum(prompt_tokens), 0)";
-        add(&format!("run {id}: prompt tokens"), run.prompt_tokens, of(total));
-        let total = "coalesce(sum(completion_tokens), 0)";
-        add(
-            &format!("run {id}: completion tokens"),
-            run.completion_tokens,
-            of(total),
-        );
-        add(&format!("run {id}: tasks"), run.tasks, facts::tasks_of_run(id));
+        let of = |what: &str| facts::of_run(id, what);
+        self.add(&format!("run {id}: requests"), run.requests, of("count(*)"));
+        let prompt = of("coalesce(sum(prompt_tokens), 0)");
+        self.add(&format!("run {id}: prompt tokens"), run.prompt_tokens, prompt);
+        let completion = of("coalesce(sum(completion_tokens), 0)");
+        let what = format!("run {id}: completion tokens");
+        self.add(&what, run.completion_tokens, completion);
+        self.add(&format!("run {id}: tasks"), run.tasks, facts::tasks_of_run(id));
     }
-    for row in &figures.scores {
-        let score = row
-            .score
-            .map_or("unreadable".to_owned(), |score| score.to_string());
-        let what = format!("{}: score {score}", row.model);
-        add(&what, row.instances, facts::scores_of(&row.model, row.score));
+
+    /// Adds scores, labels and verbs.
+    fn add_contents(&mut self, figures: &Figures) {
+        for row in &figures.scores {
+            let score = row
+                .score
+                .map_or("unreadable".to_owned(), |score| score.to_string());
+            let what = format!("{}: score {score}", row.model);
+            self.add(&what, row.instances, facts::scores_of(&row.model, row.score));
+        }
+        for row in &figures.labels.most {
+            let query = facts::label(&row.label);
+            self.add(&format!("label {}", row.label), row.examples, query);
+        }
+        for row in &figures.roots.verbs {
+            self.add(&format!("verb {}", row.verb), row.tasks, facts::verb(&row.verb));
+        }
     }
-    for row in &figures.labels.most {
-        add(
-            &format!("label {}", row.label),
-            row.examples,
-            facts::label(&row.label),
-        );
-    }
-    for row in &figures.roots.verbs {
-        add(&format!("verb {}", row.verb), row.tasks, facts::verb(&row.verb));
-    }
-    facts
 }
 
-/// A table; nothing where it would have no rows. Columns of numbers stand to the right.
-fn table(body: &mut String, title: &str, heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+/// Appends a table, unless it has no rows. Columns of numbers are aligned right.
+pub(super) fn table(body: &mut String, title: &str, heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
     let rows: Vec<_> = rows.collect();
     if rows.is_empty() {
         return;

@@ -1,4 +1,4 @@
-//! The counts, in the shape in which they are printed, drawn and told.
+//! The counts, in the form in which they are printed and drawn.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,30 +10,30 @@ use crate::task::{Origin, Review};
 /// The most points of [`Growth`].
 const MOST_POINTS: i64 = 96;
 
-/// The verbs and labels that are named.
+/// How many verbs and labels are named.
 const MOST_NAMED: usize = 20;
 
-/// The objects that are named of each verb.
+/// How many objects of each verb are named.
 const MOST_OBJECTS: usize = 8;
 
-/// Everything that `stats`, the page and the report say about a dataset.
+/// All figures of a dataset, for `stats`, the page and the report.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Figures {
-    /// What training would read.
+    /// The size of the dataset.
     pub dataset: DatasetSize,
     /// Tasks by origin and review.
     pub origins: Vec<OriginCount>,
-    /// How the dataset divides.
+    /// The dataset by kinds of tasks and examples.
     pub balance: Balance,
-    /// What was parsed, and what became of it.
-    pub candidates: Candidates,
-    /// Reasons for which candidates could have been turned away, and none was.
+    /// CandidateCounts, and what became of them.
+    pub candidates: CandidateCounts,
+    /// Reasons that could have rejected candidates, and rejected none.
     pub silent_reasons: Vec<String>,
-    /// Model calls of all runs.
-    pub requests: Requests,
-    /// What each run cost and brought.
+    /// RequestTotals of all runs.
+    pub requests: RequestTotals,
+    /// The cost of each run, and the tasks it added.
     pub runs: Vec<RunCost>,
-    /// What became of instructions, over the rounds of generation.
+    /// Accepted and rejected instructions over the rounds of generation.
     pub growth: Growth,
     /// Instructions by length in characters, in steps of 25.
     pub instruction_lengths: Vec<Bucket>,
@@ -41,107 +41,109 @@ pub struct Figures {
     pub input_lengths: Vec<Bucket>,
     /// Outputs by length in characters, in steps of 100.
     pub output_lengths: Vec<Bucket>,
-    /// Tasks by ROUGE-L with their nearest neighbour in hundredths, in steps of 5.
+    /// Tasks by ROUGE-L with their nearest neighbor in hundredths, in steps of 5.
     pub similarities: Vec<Bucket>,
-    /// Answers of classification tasks.
+    /// Outputs of classification tasks.
     pub labels: Labels,
     /// Instances by judge and score.
     pub scores: Vec<ScoreCount>,
-    /// What instructions ask for.
+    /// Verbs and objects of instructions.
     pub roots: RootCounts,
 }
 
-/// The view `dataset` in numbers.
+/// The size of the view `dataset`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct DatasetSize {
     /// Tasks with at least one instance that were not rejected.
     pub tasks: i64,
     /// Their instances.
     pub examples: i64,
-    /// Those of accepted tasks.
+    /// Instances of accepted tasks.
     pub accepted: i64,
-    /// Those of tasks that nobody has looked at.
+    /// Instances of pending tasks.
     pub pending: i64,
+    /// Tasks that are held out for evaluation.
+    pub held_out: i64,
 }
 
 /// Tasks of one origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct OriginCount {
-    /// Where they came from.
+    /// The origin.
     pub origin: Origin,
-    /// Nobody has looked yet.
+    /// Not reviewed yet.
     pub pending: i64,
-    /// Wanted.
+    /// Accepted by people.
     pub accepted: i64,
-    /// Not wanted.
+    /// Rejected by people or by a rule.
     pub rejected: i64,
 }
 
-/// Tasks of the dataset by shape; rejected tasks are not counted.
+/// The dataset by kinds of tasks and examples; rejected tasks are not counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Balance {
-    /// Tasks whose answer is one of a few labels.
+    /// Classification tasks.
     pub classification: i64,
     /// All others.
     pub other: i64,
     /// Instances with an input.
     pub with_input: i64,
-    /// Instances without.
+    /// Instances without an input.
     pub without_input: i64,
 }
 
-/// Everything ever parsed out of a response: `parsed` = `accepted` + `rejected`.
+/// All candidates: `parsed` = `accepted` + `rejected`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Candidates {
-    /// All of them.
+pub struct CandidateCounts {
+    /// All candidates.
     pub parsed: i64,
-    /// Let through by the filter.
+    /// Accepted by the filter.
     pub accepted: i64,
-    /// Turned away.
+    /// Rejected by the filter.
     pub rejected: i64,
     /// By kind, verdict and reason, the most frequent first.
     pub verdicts: Vec<VerdictCount>,
 }
 
-/// How many candidates met one verdict.
+/// The number of candidates with one verdict.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct VerdictCount {
     /// `instruction` or `instance`.
     pub kind: String,
     /// `accepted` or `rejected`.
     pub verdict: String,
-    /// Why it was rejected.
+    /// Why they were rejected.
     pub reason: Option<String>,
-    /// How many.
+    /// Their number.
     pub candidates: i64,
 }
 
-/// Model calls and their tokens.
+/// RequestTotals and their tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub struct Requests {
-    /// Answered calls.
+pub struct RequestTotals {
+    /// RequestTotals with a response.
     pub requests: i64,
     /// Tokens of all prompts.
     pub prompt_tokens: i64,
-    /// Tokens of all answers.
+    /// Tokens of all responses.
     pub completion_tokens: i64,
 }
 
 /// Instructions over the rounds of generation.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Growth {
-    /// Rounds that belong to each point: a power of two.
+    /// Rounds per point: a power of two.
     pub rounds_per_point: i64,
-    /// In order; where nothing was parsed there is no point.
+    /// In order; rounds without candidates have no point.
     pub points: Vec<GrowthPoint>,
 }
 
-/// What became of the instructions of some rounds.
+/// Accepted and rejected instructions of some consecutive rounds.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct GrowthPoint {
     /// The first of the rounds.
     pub round: i64,
-    /// When it was admitted, UTC.
+    /// When that round was admitted, in UTC.
     pub admitted_at: Option<String>,
     /// Instructions that became tasks.
     pub accepted: i64,
@@ -152,80 +154,93 @@ pub struct GrowthPoint {
 /// A bar of a histogram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Bucket {
-    /// The smallest value that belongs here.
+    /// The smallest value in the bar.
     pub from: i64,
-    /// How many there are.
+    /// The number of values in it.
     pub count: i64,
 }
 
-/// Outputs of classification tasks, upper and lower case alike.
+/// Outputs of classification tasks, in any case.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Labels {
     /// The most frequent ones.
     pub most: Vec<LabelCount>,
-    /// How many different ones there are.
+    /// The number of different labels.
     pub different: i64,
-    /// Examples with one that is not among the most frequent.
+    /// Examples with a label that is not among the most frequent.
     pub other: i64,
-    /// Examples whose answer is too long for a label.
+    /// Examples whose output is too long for a label.
     pub long: i64,
 }
 
-/// One of them.
+/// A label.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct LabelCount {
-    /// The answer, in lower case.
+    /// The output, in lower case.
     pub label: String,
-    /// Instances.
+    /// Examples with this label.
     pub examples: i64,
 }
 
-/// How many instances of the dataset have one score from one model.
+/// The number of instances with one score of one judge.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct ScoreCount {
-    /// Who judged.
+    /// The judge.
     pub model: String,
-    /// 1 to 5; none where no score could be read.
+    /// 1 to 5; `None` for unreadable scores.
     pub score: Option<i64>,
-    /// Instances.
+    /// Instances with this score.
     pub instances: i64,
 }
 
-/// Root verbs of the dataset's instructions and their objects; see [`super::roots`].
+/// Root verbs of the dataset's instructions and their objects, see [`super::roots`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct RootCounts {
     /// Tasks with a verb and an object.
     pub with_object: i64,
     /// Tasks with a verb only.
     pub verb_only: i64,
-    /// Tasks for which no verb was found.
+    /// Tasks without a verb.
     pub without: i64,
     /// The most frequent verbs.
     pub verbs: Vec<VerbCount>,
 }
 
-/// One verb.
+/// A verb.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct VerbCount {
-    /// In its base form.
+    /// The verb in its base form.
     pub verb: String,
-    /// Tasks, with an object or without.
+    /// Tasks with this verb, with an object or without.
     pub tasks: i64,
     /// Its most frequent objects.
     pub objects: Vec<ObjectCount>,
 }
 
-/// One object of a verb.
+/// An object of a verb.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct ObjectCount {
-    /// The noun, as a singular.
+    /// The noun, in singular.
     pub noun: String,
-    /// Tasks.
+    /// Tasks with this verb and object.
     pub tasks: i64,
 }
 
+impl RootCounts {
+    /// Returns the pairs of verb and object, the most frequent first.
+    pub fn pairs(&self) -> Vec<(&str, &ObjectCount)> {
+        let mut pairs: Vec<_> = self
+            .verbs
+            .iter()
+            .flat_map(|row| row.objects.iter().map(|object| (row.verb.as_str(), object)))
+            .collect();
+        pairs.sort_by_key(|(_, object)| std::cmp::Reverse(object.tasks));
+        pairs
+    }
+}
+
 impl Figures {
-    /// Counts.
+    /// Counts everything.
     ///
     /// # Errors
     ///
@@ -234,7 +249,7 @@ impl Figures {
         Ok(Figures::of(store.totals(super::roots::ROOTS, MOST_POINTS).await?))
     }
 
-    /// The figures that these counts are.
+    /// Derives the figures from the counts.
     fn of(totals: Totals) -> Figures {
         let tasks = &totals.tasks;
         let count = |origin: Origin, review: Review| {
@@ -252,6 +267,7 @@ impl Figures {
                 examples: tasks.with_input + tasks.without_input,
                 accepted: examples(Review::Accepted),
                 pending: examples(Review::Pending),
+                held_out: totals.held_out,
             },
             origins: Origin::ALL
                 .into_iter()
@@ -270,7 +286,7 @@ impl Figures {
             },
             silent_reasons: silent_reasons(&totals, &candidates),
             candidates,
-            requests: Requests {
+            requests: RequestTotals {
                 requests: totals.runs.iter().map(|run| run.requests).sum(),
                 prompt_tokens: totals.runs.iter().map(|run| run.prompt_tokens).sum(),
                 completion_tokens: totals.runs.iter().map(|run| run.completion_tokens).sum(),
@@ -288,7 +304,7 @@ impl Figures {
     }
 }
 
-fn candidates(totals: &Totals) -> Candidates {
+fn candidates(totals: &Totals) -> CandidateCounts {
     let mut all = Vec::new();
     for (kind, by_verdict) in &totals.candidates.verdicts {
         for (verdict, reasons) in by_verdict {
@@ -308,7 +324,7 @@ fn candidates(totals: &Totals) -> Candidates {
         let rows = all.iter().filter(|row| row.verdict == verdict);
         rows.map(|row| row.candidates).sum()
     };
-    Candidates {
+    CandidateCounts {
         parsed: all.iter().map(|row| row.candidates).sum(),
         accepted: sum("accepted"),
         rejected: sum("rejected"),
@@ -316,8 +332,9 @@ fn candidates(totals: &Totals) -> Candidates {
     }
 }
 
-/// Reasons that a run of `generate` named in its configuration, and that no candidate has.
-fn silent_reasons(totals: &Totals, candidates: &Candidates) -> Vec<String> {
+/// Returns the reasons that runs of `generate` had in their configuration and that no candidate
+/// has.
+fn silent_reasons(totals: &Totals, candidates: &CandidateCounts) -> Vec<String> {
     let generated = totals.runs.iter().filter(|run| run.command == "generate");
     let configs = generated
         .filter_map(|run| serde_json::from_str::<serde_json::Value>(totals.configs.get(&run.run_id)?).ok());
@@ -353,7 +370,7 @@ fn buckets(counts: &Counts<i64>) -> Vec<Bucket> {
     counts.iter().map(bucket).collect()
 }
 
-/// The most frequent first.
+/// Sorts the counts, the most frequent first.
 fn most(counts: &Counts) -> Vec<(&String, i64)> {
     let mut sorted: Vec<_> = counts.iter().map(|(key, count)| (key, *count)).collect();
     sorted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
@@ -388,7 +405,7 @@ fn scores(counts: &BTreeMap<String, Counts>) -> Vec<ScoreCount> {
                 instances: *instances,
             })
             .collect();
-        // What cannot be read comes last.
+        // Unreadable scores come last.
         of_model.sort_by_key(|row| (row.score.is_none(), row.score));
         rows.extend(of_model);
     }

@@ -1,14 +1,19 @@
-//! Figures about a dataset, and pictures of them. Every figure is a count that one can repeat in SQL.
+//! Figures about a dataset, and charts of them. Every figure is a count that can be repeated in
+//! SQL.
 //!
 //! - [`figures`]: the counts.
-//! - [`roots`]: what instructions ask for, as a verb and a noun.
-//! - [`chart`]: pictures of them.
-//! - [`card`], [`page`]: the dataset card, and one HTML file with all of it.
+//! - [`roots`]: the root verb and object of an instruction.
+//! - [`chart`]: the charts themselves.
+//! - [`evaluation`]: training runs, evaluations, comparisons and influence, for the page.
+//! - [`summary`]: the figures as text.
+//! - [`card`] and [`page`]: the dataset card, and one HTML file with charts and card.
 
 pub mod card;
 pub mod chart;
+pub mod evaluation;
 pub mod figures;
 pub mod page;
 pub mod roots;
+pub mod summary;
 
 pub use figures::*;

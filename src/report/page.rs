@@ -1,4 +1,4 @@
-//! The report: charts and the dataset card as one HTML file that needs nothing else, neither network nor script.
+//! The report: charts and the dataset card in one HTML file that needs neither network nor scripts.
 
 use std::{fmt::Write, io::Write as _, path::Path};
 
@@ -10,6 +10,7 @@ use super::{
         self,
         svg::{escape, grouped},
     },
+    evaluation::Evidence,
 };
 use crate::text::noun;
 use crate::{
@@ -17,13 +18,14 @@ use crate::{
     store::Store,
 };
 
-/// Writes the report on `store` to `path`, which appears whole or stays as it was.
+/// Writes the report on `store` to `path`, which appears complete or stays as it was.
 ///
 /// # Errors
 ///
-/// When the store cannot be read, or `path` not written.
+/// When the store cannot be read, or `path` cannot be written.
 pub async fn write(store: &Store, path: &Path) -> anyhow::Result<()> {
     let figures = Figures::load(store).await?;
+    let evidence = Evidence::load(store, &figures).await?;
     let name = store
         .path()
         .file_name()
@@ -31,14 +33,14 @@ pub async fn write(store: &Store, path: &Path) -> anyhow::Result<()> {
         .to_string_lossy()
         .into_owned();
     let mut file = AtomicFile::begin(path)?;
-    file.write_all(html(&name, &figures).as_bytes())
+    file.write_all(html(&name, &figures, &evidence).as_bytes())
         .with_context(|| cannot_write(path))?;
     store.check_unchanged()?;
     file.commit()
 }
 
-/// The page for a dataset of this name.
-pub fn html(name: &str, figures: &Figures) -> String {
+/// Returns the page for a dataset of this name.
+pub fn html(name: &str, figures: &Figures, evidence: &Evidence) -> String {
     let name = escape(name);
     let mut charts = String::new();
     for chart in chart::all(figures) {
@@ -51,7 +53,7 @@ pub fn html(name: &str, figures: &Figures) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{name}</title>\n<style>\n{}{}</style>\n</head>\n<body>\n<main>\n<h1>{name}</h1>\n\
          <p class=\"lead\"><b>{}</b> {} with <b>{}</b> {} in the dataset.</p>\n\
-         <div class=\"charts\">\n{charts}</div>\n{}</main>\n</body>\n</html>\n",
+         <div class=\"charts\">\n{charts}</div>\n{}{}</main>\n</body>\n</html>\n",
         include_str!("page.css"),
         chart::STYLE,
         grouped(dataset.tasks),
@@ -62,6 +64,7 @@ pub fn html(name: &str, figures: &Figures) -> String {
         } else {
             "examples are"
         },
+        evidence.html(),
         card::html(figures),
     )
 }

@@ -1,21 +1,23 @@
-//! The verb that an instruction is built on and the noun that is its direct object, as in the Self-Instruct paper's
-//! picture of its tasks (Wang et al. 2023, figure 3), which asked a parser. This is a heuristic for English requests:
+//! Finds the root verb of an instruction and the noun that is its direct object, as in figure 3 of
+//! the Self-Instruct paper (Wang et al. 2023), which used a parser. This is a heuristic for English
+//! requests:
 //!
-//! 1. Openers are passed over: "please", "can you", "your task is to", "given a text," and their like, and whole
-//!    sentences that are not requests ("You are a chef. Write a menu.").
-//! 2. The verb is the first word, if it is one of a list of verbs that requests begin with. Questions and statements have
-//!    none, nor has another language.
-//! 3. The object is the last word of the noun phrase behind it: what stands before the first preposition, conjunction,
-//!    comma or other sign, without "me" ("Tell me a joke" is tell, joke), and as a singular.
+//! 1. Openers are skipped: "please", "can you", "your task is to", "given a text," and the like,
+//!    and whole sentences that are not requests ("You are a chef. Write a menu.").
+//! 2. The verb is the first word, if it is in a list of verbs that requests begin with. Questions,
+//!    statements and other languages have none.
+//! 3. The object is the last word of the noun phrase after it, in singular: of the words before the
+//!    first preposition, conjunction, comma or other sign, without "me" ("Tell me a joke" is tell,
+//!    joke).
 
 use std::{collections::HashSet, sync::LazyLock};
 
 use crate::store::query::tally::Roots;
 
-/// For [`crate::store::Store::totals`]. The version grows with every change to what this file answers.
+/// For [`crate::store::Store::totals`]. The version grows with every change of the results.
 pub const ROOTS: Roots = Roots { version: 1, of: root };
 
-/// Verbs that requests begin with, as they stand in one.
+/// Verbs that requests begin with, in the form used there.
 const VERBS: &str = "abbreviate act add adapt adjust advise alphabetize analyse analyze announce annotate answer apply argue arrange \
     assess assign assume back balance brainstorm break build calculate capitalize caption categorise categorize change check choose cite \
     clarify classify clean combine comment compare compile complete compose compress compute conclude condense conduct conjugate \
@@ -34,7 +36,7 @@ const VERBS: &str = "abbreviate act add adapt adjust advise alphabetize analyse 
     specify speculate split spell state structure substitute suggest summarise summarize support synthesize tabulate tag take teach tell test \
     think transcribe transform translate trim turn understand update use validate verify visualize vote weigh work write ";
 
-/// What stands before a request without being its verb, longest first.
+/// Words before a request that are not its verb, longest first.
 const OPENERS: [&[&str]; 22] = [
     &["i", "would", "like", "you", "to"],
     &["in", "this", "task", "you", "will"],
@@ -60,11 +62,11 @@ const OPENERS: [&[&str]; 22] = [
     &["now"],
 ];
 
-/// Words that begin a phrase which a comma ends, before the request.
+/// Words that begin a phrase before the request, which a comma ends.
 const CIRCUMSTANCES: &str =
     " given based using with for in from if when as after before considering without to on assuming suppose ";
 
-/// Words that end a noun phrase, or leave no room for one.
+/// Words that end a noun phrase, or prevent one.
 const ENDS: &str = " of in on at to for from with without by about into onto over under between among against during before after \
     through within across along around as than like per via regarding concerning using based such including excluding containing given \
     and or but nor so then that which who whom whose what when where why how whether if because while until unless though although \
@@ -72,11 +74,11 @@ const ENDS: &str = " of in on at to for from with without by about into onto ove
     below above here there again up out off down together away back aloud too also only instead well first \
     following please briefly ";
 
-/// Words before the noun that say nothing about where the phrase ends, and are no noun themselves.
+/// Words before the noun that neither end the phrase nor are nouns.
 const DETERMINERS: &str = " a an the this that these those my your our his her its their some any each every all both another \
     me us yourself him them it one two three four five six seven eight nine ten several many few more most much ";
 
-/// The lists above, for looking words up.
+/// The lists above, for fast lookup.
 struct Lists {
     verbs: HashSet<&'static str>,
     circumstances: HashSet<&'static str>,
@@ -91,7 +93,7 @@ static LISTS: LazyLock<Lists> = LazyLock::new(|| Lists {
     determiners: DETERMINERS.split_whitespace().collect(),
 });
 
-/// A word in lower case, and whether a sign behind it ends the phrase or the sentence.
+/// A word in lower case, and whether a sign after it ends the phrase or the sentence.
 struct Word {
     text: String,
     ends_phrase: bool,
@@ -99,7 +101,7 @@ struct Word {
 }
 
 impl Word {
-    /// None where there is no letter or digit in it.
+    /// Returns `None` if it has no letter or digit.
     fn of(raw: &str) -> Option<Word> {
         let first = raw.find(char::is_alphanumeric)?;
         let last = raw.rfind(char::is_alphanumeric)?;
@@ -115,9 +117,9 @@ impl Word {
     }
 }
 
-/// The verb and its object, if there are any.
+/// Returns the verb and its object, if there are any.
 pub fn root(instruction: &str) -> Option<(String, Option<String>)> {
-    // No more than the beginning of a text decides, and a request may come second, after a statement or two.
+    // The beginning of a text decides, and a request may follow a statement or two.
     let mut words = instruction.split_whitespace().take(60).filter_map(Word::of);
     for _ in 0..3 {
         let mut sentence = Vec::new();
@@ -184,12 +186,12 @@ fn object(rest: &[Word]) -> Option<String> {
     for word in rest {
         let text = word.text.as_str();
         if LISTS.ends.contains(text) && !(head.is_none() && text == "following") {
-            // "that" and its like may begin the object: "Rewrite that sentence".
+            // "that" and the like may begin the object: "Rewrite that sentence".
             if !(head.is_none() && LISTS.determiners.contains(text)) {
                 break;
             }
         } else if !LISTS.determiners.contains(text) && text != "following" {
-            // Adverbs stand behind the noun or before an adjective.
+            // Adverbs stand after the noun or before an adjective.
             let noun = text.len() <= 24
                 && text.chars().all(|c| c.is_alphabetic() || matches!(c, '-' | '\''))
                 && !(text.ends_with("ly") && text.len() > 5);
@@ -204,7 +206,7 @@ fn object(rest: &[Word]) -> Option<String> {
     head.map(singular)
 }
 
-/// The noun as a singular, by its ending.
+/// Returns the singular of a noun, by its ending.
 fn singular(noun: &str) -> String {
     let noun = noun.strip_suffix("'s").unwrap_or(noun);
     let keep = |suffix: &str| noun.strip_suffix(suffix).filter(|stem| stem.len() >= 2);

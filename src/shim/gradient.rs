@@ -1,4 +1,4 @@
-//! What `tch` does not offer about gradients, by `csrc/shim.h`.
+//! Gradients, where `tch` lacks a function (`csrc/shim.h`).
 
 use std::ffi::{c_char, c_int, c_void};
 
@@ -10,10 +10,10 @@ unsafe extern "C" {
     fn ewe_forget_gradient(leaf: *mut c_void, error: *mut c_char, room: usize) -> c_int;
 }
 
-/// Frees the gradient that backward passes have left with `leaf`. `tch` sets it to zero, which keeps its memory and makes the
-/// next backward pass add to it.
+/// Frees the gradient that backward passes have accumulated in `leaf`. `tch` can only set it to
+/// zero, which keeps its memory and makes the next backward pass add to it.
 pub fn forget_gradient(leaf: &Tensor) {
-    // SAFETY: the pointer is a live tensor's.
+    // SAFETY: the pointer belongs to a live tensor.
     let forgotten =
         checked(|error, room| unsafe { ewe_forget_gradient(leaf.as_ptr() as *mut c_void, error, room) });
     forgotten.expect("a leaf has no other use for its gradient");

@@ -6,31 +6,32 @@ use tch::{Kind, Tensor};
 
 use super::alike;
 
-/// Rows `offset .. offset + length` of a pass are tokens `start ..` of the sequence in slot `slot`.
+/// Rows `offset .. offset + length` of a pass are the tokens from `start` on of the sequence in
+/// slot `slot`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
     /// First row.
     pub offset: i64,
-    /// Rows.
+    /// Number of rows.
     pub length: i64,
-    /// Which sequence of the keys and values it belongs to.
+    /// Slot of the sequence's keys and values.
     pub slot: i64,
-    /// Tokens of that sequence before it.
+    /// Number of the sequence's tokens before these.
     pub start: i64,
 }
 
-/// Where a root-mean-square norm rounds, and what its weight means.
+/// Where a root-mean-square norm rounds, and how its weight is stored.
 #[repr(i32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Norm {
-    /// Rounded to the input's type, then multiplied by the weight.
+    /// Rounds to the input's type, then multiplies by the weight.
     Llama = 0,
-    /// Multiplied by one more than the weight, then rounded.
+    /// Multiplies by one plus the weight, then rounds.
     Gemma = 1,
 }
 
-/// Which features of a head turn together.
+/// Which features of a head are rotated as a pair.
 #[repr(i32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RopePairing {
@@ -40,33 +41,36 @@ pub enum RopePairing {
     Pairs = 1,
 }
 
-/// When attention's weights are rounded, if their type has 16 bits.
+/// When attention weights in 16 bits are rounded.
 #[repr(i32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Rounding {
-    /// `e^(score - maximum)`, as libtorch's fused attention does.
+    /// Before they are divided by their sum, as `e^(score - maximum)`: libtorch's fused attention.
     #[default]
-    AsTheyAre = 0,
-    /// Once they sum to 1, as a softmax of its own does.
-    OfOne = 1,
+    Unnormalized = 0,
+    /// After they are divided by their sum: a softmax as a separate operation.
+    Normalized = 1,
 }
 
-/// How queries weigh the keys that they see.
+/// How queries attend to keys.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct AttentionParams {
-    /// Products of query and key are multiplied with this.
+    /// Factor of the product of query and key.
     pub scale: f64,
-    /// A token sees itself and those before it, at most so many.
+    /// Most tokens that a token sees, itself included; none for all before it.
     pub window: Option<i64>,
-    /// Of the weights, in [`attend`].
+    /// Rounding of the attention weights, in [`attend`].
     pub rounding: Rounding,
+    /// Scores become `cap · tanh(score / cap)`. Neither kernels nor flash attention take it; see
+    /// `model::layers::sdpa`.
+    pub cap: Option<f64>,
 }
 
 /// Activations of gated layers.
 #[repr(i32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
-    /// GELU by way of tanh.
+    /// GELU with Φ approximated by tanh.
     GeluTanh = 0,
     /// `x · sigmoid(x)`.
     Silu = 1,
@@ -125,7 +129,7 @@ unsafe extern "C" {
 }
 
 fn kernels() -> &'static Kernels {
-    // SAFETY: a constant table of the program; choosing one reads what the processor can do and nothing else.
+    // SAFETY: a constant table of the program; choosing one only reads what the processor can do.
     unsafe { &*ewe_kernels_here() }
 }
 
@@ -137,11 +141,11 @@ fn data(x: &Tensor) -> *mut c_void {
     x.data_ptr()
 }
 
-/// `norm(x_nd) · weight_d`, plus `residual_nd` where there is one. All of them [usable](super::usable).
+/// Returns `norm(x_nd) · weight_d`, plus `residual_nd` if given. All are [usable](super::usable).
 ///
 /// # Panics
 ///
-/// If shapes do not match, or one is not what [usable](super::usable) asks of memory.
+/// If shapes do not match, or the memory of one is not [usable](super::usable).
 pub fn rms_norm(
     norm: Norm,
     x_nd: &Tensor,
@@ -162,7 +166,8 @@ pub fn rms_norm(
     }
     let out = x_nd.empty_like();
     let rows = x_nd.numel() as i64 / features.max(1);
-    // SAFETY: all are contiguous, of one type and on the CPU, and have the sizes that are passed, as checked.
+    // SAFETY: all are contiguous, of one type and on the CPU, and have the sizes that are passed,
+    // as checked.
     unsafe {
         (kernels().rms_norm)(
             type_of(x_nd),
@@ -179,13 +184,13 @@ pub fn rms_norm(
     out
 }
 
-/// Turns the first `cos_nr.size()[1]` features of every head of `x_nhd`. `cos_nr` and `sin_nr`, which has its sign, have
-/// a column a feature. All of them [usable](super::usable).
+/// Rotates the first `cos_nr.size()[1]` features of every head of `x_nhd`. `cos_nr` and `sin_nr`,
+/// which includes the sign, have a column for each feature. All are [usable](super::usable).
 ///
 /// # Panics
 ///
-/// If shapes do not match, or one is not what [usable](super::usable) asks of memory.
-pub fn rope(turn: RopePairing, x_nhd: &Tensor, cos_nr: &Tensor, sin_nr: &Tensor) -> Tensor {
+/// If shapes do not match, or the memory of one is not [usable](super::usable).
+pub fn rope(pairing: RopePairing, x_nhd: &Tensor, cos_nr: &Tensor, sin_nr: &Tensor) -> Tensor {
     assert!(alike(&[x_nhd, cos_nr, sin_nr]));
     let (size, angles) = (x_nhd.size(), cos_nr.size());
     let [n, heads, width] = size[..] else {
@@ -194,11 +199,12 @@ pub fn rope(turn: RopePairing, x_nhd: &Tensor, cos_nr: &Tensor, sin_nr: &Tensor)
     assert!(angles.len() == 2 && angles[0] == n && angles[1] <= width && angles[1] % 2 == 0);
     assert_eq!(sin_nr.size(), angles, "a sine for each cosine");
     let out = x_nhd.empty_like();
-    // SAFETY: all are contiguous, of one type and on the CPU, and have the sizes that are passed, as checked.
+    // SAFETY: all are contiguous, of one type and on the CPU, and have the sizes that are passed,
+    // as checked.
     unsafe {
         (kernels().rope)(
             type_of(x_nhd),
-            turn as c_int,
+            pairing as c_int,
             data(x_nhd),
             data(cos_nr),
             data(sin_nr),
@@ -212,11 +218,11 @@ pub fn rope(turn: RopePairing, x_nhd: &Tensor, cos_nr: &Tensor, sin_nr: &Tensor)
     out
 }
 
-/// `activation(gate) · up`, elementwise. Both [usable](super::usable).
+/// Returns `activation(gate) · up`, elementwise. Both are [usable](super::usable).
 ///
 /// # Panics
 ///
-/// If shapes do not match, or one is not what [usable](super::usable) asks of memory.
+/// If shapes do not match, or the memory of one is not [usable](super::usable).
 pub fn gated(activation: Gate, gate: &Tensor, up: &Tensor) -> Tensor {
     assert!(alike(&[gate, up]));
     assert_eq!(gate.size(), up.size(), "a gate for each feature");
@@ -235,35 +241,39 @@ pub fn gated(activation: Gate, gate: &Tensor, up: &Tensor) -> Tensor {
     out
 }
 
-/// `table[bits of x]`, as bits of the result, elementwise. `x` is bf16 and [usable](super::usable).
+/// Returns the elements of `table` at the bits of each element of `x`, as bits of the result. `x`
+/// is bf16 and [usable](super::usable).
 ///
 /// # Panics
 ///
-/// If the table has not a result for every bf16, or `x` is another type or not contiguous on the CPU.
+/// If the table has no result for some bf16, or `x` is of another type or not contiguous on the
+/// CPU.
 pub fn look_up(table: &[u16], x: &Tensor) -> Tensor {
     assert!(alike(&[x]) && x.kind() == Kind::BFloat16);
     assert_eq!(table.len(), 1 << 16, "a result for every number of 16 bits");
     let out = x.empty_like();
-    // SAFETY: both are contiguous, of 16 bits and one size, and on the CPU, and no number of 16 bits lies beyond the table, as checked.
+    // SAFETY: both are contiguous, of 16 bits and one size, and on the CPU, and the table has an
+    // element for every number of 16 bits, as checked.
     unsafe { (kernels().look_up)(table.as_ptr(), data(x), data(&out), x.numel() as i64) };
     out
 }
 
-/// The most features a head may have for [`attend`].
+/// Most features of a head for [`attend`].
 const MOST_FEATURES: i64 = 512;
 
-/// Whether [`attend`] takes heads of `d` features.
+/// Returns whether [`attend`] takes heads of `d` features.
 pub fn attends(d: i64) -> bool {
     d % 16 == 0 && d <= MOST_FEATURES
 }
 
-/// `softmax(scale · q kᵀ) v`, in fp32 but for the weights: `q_nhd` to `[n, h, d]`, with the keys and values `k_sckd` and `v_sckd`
-/// of all slots. All of them
-/// [usable](super::usable), and [`attends`] says so of `d`.
+/// Returns `softmax(scale · q kᵀ) v`, computed in fp32 except for the attention weights: `q_nhd` to
+/// `[n, h, d]`, with keys and values `k_sckd` and `v_sckd` of all slots. All are
+/// [usable](super::usable), and [`attends`] holds for `d`.
 ///
 /// # Panics
 ///
-/// If shapes do not match, a segment lies outside of them, or one is not what [usable](super::usable) asks of memory.
+/// If shapes do not match, a segment is out of range, or the memory of one is not
+/// [usable](super::usable).
 pub fn attend(
     q_nhd: &Tensor,
     k_sckd: &Tensor,
@@ -288,8 +298,8 @@ pub fn attend(
         assert!((0..slots).contains(&slot) && start + length <= capacity);
     }
     let out = q_nhd.empty_like();
-    // SAFETY: all are contiguous, of one type and on the CPU, and every segment's rows and tokens are among them, as
-    // checked.
+    // SAFETY: all are contiguous, of one type and on the CPU, and every segment's rows and tokens
+    // are in range, as checked.
     unsafe {
         (kernels().attend)(
             type_of(q_nhd),
@@ -312,21 +322,21 @@ pub fn attend(
     out
 }
 
-/// Scores in groups, as [`summarise`] sees them.
+/// Scores in groups, summarized by [`summarise`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
-    /// The largest score of each group, row by row; not a number where one of them is not.
+    /// The largest score of each group, row by row; NaN if one of them is.
     pub maxima_ng: Vec<f32>,
-    /// `Σ exp((score − the row's largest) · sharpness)` of each group; empty if no sharpness was given.
+    /// `Σ exp((score − the row's largest) · sharpness)` of each group; empty without a sharpness.
     pub sums_ng: Vec<f32>,
 }
 
-/// What is in each group of `width` scores of `logits_nv`, which is [usable](super::usable). `sharpness_n`, the inverse of a temperature for
-/// each row, is empty where only maxima are wanted.
+/// Summarizes each group of `width` scores of `logits_nv`, which is [usable](super::usable).
+/// `sharpness_n` is the inverse temperature of each row, or empty if only maxima are needed.
 ///
 /// # Panics
 ///
-/// If shapes do not match, or one is not what [usable](super::usable) asks of memory.
+/// If shapes do not match, or the memory of one is not [usable](super::usable).
 pub fn summarise(logits_nv: &Tensor, width: usize, sharpness_n: &[f32]) -> Summary {
     assert!(alike(&[logits_nv]));
     let size = logits_nv.size();
@@ -349,7 +359,8 @@ pub fn summarise(logits_nv: &Tensor, width: usize, sharpness_n: &[f32]) -> Summa
     } else {
         (sharpness_n.as_ptr(), sums_ng.as_mut_ptr())
     };
-    // SAFETY: the scores are contiguous and on the CPU, and the vectors have room for every group, as made above.
+    // SAFETY: the scores are contiguous and on the CPU, and the vectors have room for every group,
+    // as made above.
     unsafe {
         (kernels().summarise)(
             type_of(logits_nv),
@@ -365,7 +376,7 @@ pub fn summarise(logits_nv: &Tensor, width: usize, sharpness_n: &[f32]) -> Summa
     Summary { maxima_ng, sums_ng }
 }
 
-/// Where the first value of `x` is that is infinite or not a number, as a flat index in row-major order.
+/// Returns the flat index, in row-major order, of the first value of `x` that is infinite or NaN.
 pub fn not_finite(x: &Tensor) -> Option<i64> {
     if !alike(&[x]) {
         let bad = x.isfinite().logical_not().flatten(0, -1);

@@ -1,4 +1,4 @@
-//! Products with the weights of a layer, by `csrc/linear.cpp`.
+//! Products with the weights of a layer (`csrc/linear.cpp`).
 
 use std::ffi::{c_char, c_int, c_void};
 
@@ -44,8 +44,8 @@ fn raw(x: Option<&Tensor>) -> *mut c_void {
     x.map_or(std::ptr::null_mut(), |x| x.as_ptr() as *mut c_void)
 }
 
-/// `x_ni · weight_oiᵀ + bias_o`, computed in fp32 whatever their type and rounded once; the backward pass likewise. Nothing in fp32 is
-/// kept for it.
+/// Returns `x_ni · weight_oiᵀ + bias_o`, computed in fp32 whatever the inputs' type and rounded
+/// once, in the backward pass too. No fp32 copy is kept for the backward pass.
 ///
 /// # Panics
 ///
@@ -54,12 +54,13 @@ pub fn linear_widened(x_ni: &Tensor, weight_oi: &Tensor, bias_o: Option<&Tensor>
     call(ewe_linear_widened, x_ni, weight_oi, bias_o)
 }
 
-/// What `x_ni · weight_oiᵀ + bias_o` allocates, in the backward pass too, full of zeros: nothing is computed.
+/// Allocates what `x_ni · weight_oiᵀ + bias_o` does, in the backward pass too, filled with zeros.
+/// Nothing is computed.
 pub fn linear_hollow(x_ni: &Tensor, weight_oi: &Tensor, bias_o: Option<&Tensor>) -> Tensor {
     call(ewe_linear_hollow, x_ni, weight_oi, bias_o)
 }
 
-type Linear = unsafe extern "C" fn(
+type LinearFn = unsafe extern "C" fn(
     *mut c_void,
     *mut c_void,
     *mut c_void,
@@ -68,9 +69,10 @@ type Linear = unsafe extern "C" fn(
     usize,
 ) -> c_int;
 
-fn call(linear: Linear, x_ni: &Tensor, weight_oi: &Tensor, bias_o: Option<&Tensor>) -> Tensor {
+fn call(linear: LinearFn, x_ni: &Tensor, weight_oi: &Tensor, bias_o: Option<&Tensor>) -> Tensor {
     let mut y = std::ptr::null_mut();
-    // SAFETY: the pointers are live tensors' or null, as the header allows of the bias; what comes back is a new one of ours.
+    // SAFETY: the pointers belong to live tensors, or null for the bias, as the header allows; the
+    // result is a new tensor of ours.
     unsafe {
         checked(|error, room| {
             let (x, weight, bias) = (raw(Some(x_ni)), raw(Some(weight_oi)), raw(bias_o));
@@ -81,17 +83,18 @@ fn call(linear: Linear, x_ni: &Tensor, weight_oi: &Tensor, bias_o: Option<&Tenso
     }
 }
 
-/// Weights in the order in which oneDNN multiplies by them.
+/// A weight in oneDNN's own order of elements.
 #[derive(Debug)]
 pub struct PackedLinear {
     packed: Tensor,
 }
 
 impl PackedLinear {
-    /// Packs `weight` `[out, in]`, of which it is a copy. Fails where this processor or this libtorch has no such order.
+    /// Makes a packed copy of `weight` `[out, in]`. Fails if this processor or this libtorch has no
+    /// such order.
     pub fn pack(weight: &Tensor) -> Result<PackedLinear> {
         let mut packed = std::ptr::null_mut();
-        // SAFETY: the pointer is a live tensor's; what comes back is a new one of ours.
+        // SAFETY: the pointer belongs to a live tensor; the result is a new tensor of ours.
         let packed = unsafe {
             checked(|error, room| ewe_linear_pack(weight.as_ptr() as *mut c_void, &mut packed, error, room))?;
             Tensor::from_ptr(packed.cast())
@@ -99,14 +102,14 @@ impl PackedLinear {
         Ok(PackedLinear { packed })
     }
 
-    /// `x_ni` `[n, in]` to `[n, out]`.
+    /// Maps `x_ni` `[n, in]` to `[n, out]`.
     ///
     /// # Panics
     ///
     /// With libtorch's words if shapes or types do not match, as tch's own operations do.
     pub fn forward(&self, x_ni: &Tensor, bias: Option<&Tensor>) -> Tensor {
         let mut y = std::ptr::null_mut();
-        // SAFETY: the pointers are live tensors'; what comes back is a new one of ours.
+        // SAFETY: the pointers belong to live tensors; the result is a new tensor of ours.
         unsafe {
             checked(|error, room| {
                 let (x, packed, bias) = (raw(Some(x_ni)), raw(Some(&self.packed)), raw(bias));
@@ -125,7 +128,7 @@ mod tests {
     use super::super::tests::{apart, numbers, step};
     use super::*;
 
-    /// Result and gradients are those of the same product in fp32, rounded once.
+    /// Result and gradients equal those of the same product in fp32, rounded once.
     #[test]
     fn widened_products_round_once() {
         let leaf = |x: Tensor| x.detach().set_requires_grad(true);
@@ -150,7 +153,7 @@ mod tests {
             };
             assert_eq!(run(Kind::BFloat16), run(Kind::Float), "bias {bias}");
         }
-        // What needs no gradient gets none.
+        // A tensor that needs no gradient gets none.
         let [x, weight, _] = of_16_bits;
         for linear in [linear_widened, linear_hollow] {
             let x = leaf(x.copy());
@@ -165,7 +168,7 @@ mod tests {
     fn packed_weights_multiply_as_they_did_before() {
         let weight = numbers(&[48, 32], Kind::BFloat16, 1);
         let Ok(packed) = PackedLinear::pack(&weight) else {
-            // No bf16 in this processor's oneDNN; nothing uses it then.
+            // oneDNN has no bf16 on this processor, so nothing uses packed weights.
             return;
         };
         let bias = numbers(&[48], Kind::BFloat16, 3);

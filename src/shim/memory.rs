@@ -1,12 +1,12 @@
-//! What has been allocated: on the CPU by this thread, as the allocator counts it, the memory of its tensors and of all else that it
-//! made; on a GPU by everyone in this process, as libtorch counts it.
+//! Memory in use. On the CPU it is counted by the allocator for this thread, tensors and everything
+//! else; on a GPU by libtorch for the whole process.
 //!
-//! Tensors of a training step are made and freed on one thread, backward pass included.
+//! The tensors of a training step are allocated and freed on one thread, backward pass included.
 
 use tch::Device;
 
-/// Bytes allocated less bytes freed, so far; 0 where this thread has freed more than it made, since others had made it. None where
-/// the allocator does not count.
+/// Returns bytes allocated minus bytes freed so far; 0 if this thread has freed more than it
+/// allocated, since other threads had allocated it. None if the allocator does not count.
 pub fn allocated(device: Device) -> Option<u64> {
     match device {
         Device::Cuda(index) => Some(gpu::memory(index)?.allocated as u64),
@@ -14,7 +14,7 @@ pub fn allocated(device: Device) -> Option<u64> {
     }
 }
 
-/// Runs `f`, and gives its result and how many bytes more than before it there were at the most.
+/// Runs `f`. Returns its result and its peak memory, in bytes above what was allocated before.
 pub fn peak_of<T>(device: Device, f: impl FnOnce() -> T) -> (T, Option<u64>) {
     if let Device::Cuda(index) = device {
         gpu::forget_peak(index);
@@ -31,46 +31,46 @@ pub fn peak_of<T>(device: Device, f: impl FnOnce() -> T) -> (T, Option<u64>) {
     (result, counter::peak())
 }
 
-/// Bytes of this process that are in the machine's memory: what was allocated, what the allocator keeps of what was freed, and the pages of
-/// libraries and mapped files that have been touched. None where the system does not tell.
+/// Returns the bytes of this process in physical memory: allocated memory, freed memory that the
+/// allocator keeps, and touched pages of libraries and mapped files. None if the system does not
+/// tell.
 pub fn resident() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(1024 * line.split_whitespace().next()?.parse::<u64>().ok()?)
 }
 
-/// Keeps what is resident near what is needed. The allocator keeps what is freed, since the next
-/// step wants as much; but where steps want other sizes each time, what lies between the pieces
-/// that live longer can become too small for any of them, and more is taken. Whatever is beyond the
-/// bound is given back to the system, which costs fresh pages in the next step: it should not
-/// happen often.
+/// Bounds the resident memory by what is needed. The allocator keeps freed memory, since the next
+/// step needs as much. But where steps need other sizes each time, the gaps between longer-lived
+/// blocks can become too small for any of them, and the heap grows. Memory beyond the bound is
+/// returned to the system, at the cost of fresh pages in the next step, so it should not happen
+/// often.
 ///
-/// What is in use is counted over all threads: of what one makes another frees some, prompts and
-/// answers of a server say, and the count of a single thread goes astray with each of them. Only
-/// within a step does a thread count for itself.
+/// Memory in use is counted over all threads. Some memory is freed by another thread than allocated
+/// it, such as prompts and answers of a server, and each time the count of a single thread drifts.
+/// A thread counts for itself only within a step.
 #[derive(Debug)]
 pub struct Surplus {
-    /// Resident less allocated, once all that can be was given back: libraries and holes, less what
-    /// is allocated and was not touched yet.
+    /// Resident minus allocated bytes, after everything possible was returned: libraries and holes,
+    /// minus allocated memory that was not touched yet.
     beside: i64,
-    /// The most that a step needed beyond what it left behind.
+    /// Most bytes that a step needed beyond what it left allocated.
     step: u64,
 }
 
 impl Surplus {
-    /// Resident bytes that are let be, whatever is needed.
+    /// Resident bytes that are tolerated above the need.
     const LET_BE: u64 = 64 << 20;
 
-    /// Begins to watch, on the thread that computes. What was freed while everything was read is
-    /// given back first.
+    /// Begins to watch, on the thread that computes. Memory that was freed while files were read is
+    /// returned first.
     pub fn watch() -> Surplus {
         let mut surplus = Surplus { beside: 0, step: 0 };
         surplus.trim();
         surplus
     }
 
-    /// Runs a step, and notes what it needed. Within it there may be one [`peak_of`], around all of
-    /// it.
+    /// Runs a step and records its need. Within it there may be one [`peak_of`], around all of it.
     pub fn during<T>(&mut self, step: impl FnOnce() -> T) -> T {
         let before = counter::balance();
         counter::reset_peak();
@@ -82,7 +82,8 @@ impl Surplus {
         result
     }
 
-    /// To be called between steps. Gives what was resident, before anything was given back.
+    /// Returns memory beyond the bound to the system; to be called between steps. Returns the
+    /// resident bytes from before.
     pub fn give_back(&mut self) -> Option<u64> {
         let resident = resident()?;
         if let Some(allocated) = counter::of_all_threads() {
@@ -92,8 +93,8 @@ impl Surplus {
         Some(resident)
     }
 
-    /// To be called when there has been no step for a while. What steps needed is no reason to keep
-    /// anything any more, and other threads may have freed much meanwhile.
+    /// Returns all unneeded memory to the system; to be called after a while without a step. The
+    /// need of former steps is forgotten, and other threads may have freed much meanwhile.
     pub fn rest(&mut self) {
         self.step = 0;
         if let Some((resident, allocated)) = resident().zip(counter::of_all_threads()) {
@@ -108,7 +109,8 @@ impl Surplus {
         }
     }
 
-    /// Gives back what can be. The rest will be there after the next step, too.
+    /// Returns all possible memory to the system. The rest is expected to stay after later steps,
+    /// too.
     fn trim(&mut self) {
         counter::give_back();
         let now = resident().zip(counter::of_all_threads());
@@ -116,7 +118,7 @@ impl Surplus {
     }
 }
 
-/// Bytes of a GPU's memory that nobody uses. None for the CPU.
+/// Returns the free bytes of a GPU's memory; none for the CPU.
 pub fn free(device: Device) -> Option<u64> {
     match device {
         Device::Cuda(index) => Some(gpu::memory(index)?.free as u64),
@@ -128,30 +130,30 @@ mod gpu {
     use super::super::checked;
     use std::ffi::{c_char, c_int};
 
-    /// See `csrc/shim.h`.
+    /// `ewe_gpu_bytes` of `csrc/shim.h`.
     #[repr(C)]
     #[derive(Default)]
-    pub struct Bytes {
+    pub struct GpuBytes {
         pub allocated: i64,
         pub peak: i64,
         pub free: i64,
     }
 
     unsafe extern "C" {
-        fn ewe_gpu_memory(index: c_int, bytes: *mut Bytes, error: *mut c_char, room: usize) -> c_int;
+        fn ewe_gpu_memory(index: c_int, bytes: *mut GpuBytes, error: *mut c_char, room: usize) -> c_int;
         fn ewe_gpu_forget_peak(index: c_int, error: *mut c_char, room: usize) -> c_int;
     }
 
-    /// None where there is no such GPU.
-    pub fn memory(index: usize) -> Option<Bytes> {
-        let mut bytes = Bytes::default();
-        // SAFETY: the struct is live and laid out as the header says.
+    /// Returns the memory of a GPU; none if there is no such GPU.
+    pub fn memory(index: usize) -> Option<GpuBytes> {
+        let mut bytes = GpuBytes::default();
+        // SAFETY: the struct is live and has the layout of the header.
         checked(|error, room| unsafe { ewe_gpu_memory(index as c_int, &mut bytes, error, room) }).ok()?;
         Some(bytes)
     }
 
     pub fn forget_peak(index: usize) {
-        // SAFETY: no pointer but that to the error's room. Where there is no GPU, `memory` says so.
+        // SAFETY: the only pointer is the error's buffer. If there is no GPU, `memory` says so.
         let _ = checked(|error, room| unsafe { ewe_gpu_forget_peak(index as c_int, error, room) });
     }
 }
@@ -161,36 +163,37 @@ mod counter {
     use std::ffi::CStr;
     use std::ptr::null_mut;
 
-    /// Bytes that this thread allocated less those that it freed, so far.
+    /// Returns the bytes that this thread has allocated minus those that it has freed.
     pub fn balance() -> Option<i64> {
         Some(read(c"thread.allocated")?.wrapping_sub(read(c"thread.deallocated")?) as i64)
     }
 
-    /// The most that the balance of this thread rose to above what it was when the peak was reset.
+    /// Returns the most bytes by which this thread's balance has exceeded its value at the last
+    /// reset.
     pub fn peak() -> Option<u64> {
         read(c"thread.peak.read")
     }
 
-    /// Bytes that all threads have allocated and nobody has freed.
+    /// Returns the bytes that all threads have allocated and not freed.
     pub fn of_all_threads() -> Option<u64> {
         refresh();
         read(c"stats.allocated")
     }
 
-    /// One of jemalloc's counters of 64 bits.
+    /// Reads one of jemalloc's 64-bit counters.
     fn read(name: &CStr) -> Option<u64> {
         let (mut value, mut size) = (0u64, size_of::<u64>());
-        // SAFETY: the counters that are asked for are of 64 bits, and that much room is given and said.
+        // SAFETY: the counters have 64 bits, and a buffer of that size is passed with its size.
         let failed = unsafe {
             tikv_jemalloc_sys::mallctl(name.as_ptr(), (&raw mut value).cast(), &mut size, null_mut(), 0)
         };
         (failed == 0).then_some(value)
     }
 
-    /// Has the statistics of the process say what is now; otherwise they stay what they were.
+    /// Updates the statistics of the process, which are a snapshot.
     fn refresh() {
         let mut epoch = 1u64;
-        // SAFETY: the epoch is of 64 bits, and a live one of that size is given to be read.
+        // SAFETY: the epoch has 64 bits, and a live buffer of that size is passed.
         unsafe {
             tikv_jemalloc_sys::mallctl(
                 c"epoch".as_ptr(),
@@ -206,7 +209,7 @@ mod counter {
         command(c"thread.peak.reset");
     }
 
-    /// Gives the pages of what was freed back to the system.
+    /// Returns the pages of freed memory to the system.
     pub fn give_back() {
         // 4096 stands for all arenas.
         command(c"arena.4096.purge");
@@ -266,13 +269,13 @@ mod tests {
         Tensor::ones([megabytes << 20], (Kind::Uint8, Device::Cpu))
     }
 
-    /// For tests that take much and look at what is resident, one at a time.
+    /// Serializes tests that allocate much and measure resident memory.
     fn alone() -> MutexGuard<'static, ()> {
         static ONE: Mutex<()> = Mutex::new(());
         ONE.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As the prompts of requests are, on the engine's thread.
+    /// Like prompts of requests on the engine's thread.
     #[test]
     fn what_others_made_may_be_freed_here() {
         let _alone = alone();
@@ -289,8 +292,8 @@ mod tests {
         assert!(step < 64 << 20, "{step}");
     }
 
-    /// As answers are: the engine's thread makes them, those of connections free them. To the one
-    /// that made them they seem to be there for ever.
+    /// Like answers: the engine's thread allocates them, the threads of connections free them. In
+    /// the count of the former they seem to stay forever.
     #[test]
     fn what_is_made_here_and_freed_elsewhere_does_not_add_up() {
         let _alone = alone();
@@ -332,7 +335,7 @@ mod tests {
         assert!(left + (300 << 20) < kept, "{left} of {kept}");
     }
 
-    /// Tensors that are freed between others that stay, which is what tears memory apart.
+    /// Freeing tensors between others that stay fragments memory.
     #[test]
     fn what_nobody_needs_is_given_back() {
         let _alone = alone();
@@ -344,7 +347,7 @@ mod tests {
             .enumerate()
             .filter_map(|(n, of)| (n % 10 == 0).then_some(of))
             .collect();
-        // Of these 800 MB 80 are still needed.
+        // Of these 800 MB, 80 are still needed.
         let told = surplus.give_back().unwrap();
         assert!(told + (200 << 20) > before, "{told} and {before}");
         let left = resident().unwrap();

@@ -1,19 +1,21 @@
-//! Weights in 4 bits, by `csrc/nf4.cpp`.
+//! Weights in 4 bits (`csrc/nf4.cpp`).
+//!
+//! Shapes: `o` features out, `i` in, `n = o·i`, `b` blocks of 64.
 
 use std::ffi::{c_char, c_int, c_void};
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::checked;
 
-/// A weight in 4 bits.
+/// The tensors of a weight in 4 bits.
 #[derive(Debug, Clone, Copy)]
-pub struct Coded<'a> {
+pub struct Nf4Codes<'a> {
     /// Two weights a byte, the first in the upper half, Uint8 `[n/2]`.
     pub codes: &'a Tensor,
-    /// What the levels of each 64 weights are multiplied with, fp32 `[b]`.
+    /// The scale of each block of 64 weights, fp32 `[b]`.
     pub scales: &'a Tensor,
-    /// The two levels of a byte, fp32 `[256, 2]`.
+    /// The two levels of each byte, fp32 `[256, 2]`.
     pub table: &'a Tensor,
     /// `[o, i]`.
     pub size: (i64, i64),
@@ -45,19 +47,27 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
+/// Has the kernel for GPUs used, if there is one below these codes.
+fn register(codes: &Tensor) {
+    if let Device::Cuda(_) = codes.device() {
+        super::gpu::register_nf4();
+    }
+}
+
 fn raw(x: &Tensor) -> *mut c_void {
     x.as_ptr() as *mut c_void
 }
 
-/// The weight `[o, i]` that `of` stands for, in `kind`.
+/// Returns the weight `[o, i]` in `kind`.
 ///
 /// # Panics
 ///
 /// With libtorch's words if shapes do not match.
-pub fn dequantised(of: Coded, kind: Kind) -> Tensor {
+pub fn dequantize(of: Nf4Codes, kind: Kind) -> Tensor {
+    register(of.codes);
     let like = Tensor::empty([0], (kind, of.codes.device()));
     let mut weight = std::ptr::null_mut();
-    // SAFETY: the pointers are live tensors'; what comes back is a new one of ours.
+    // SAFETY: the pointers belong to live tensors; the result is a new tensor of ours.
     unsafe {
         checked(|error, room| {
             let (codes, scales, table, like) = (raw(of.codes), raw(of.scales), raw(of.table), raw(&like));
@@ -79,14 +89,17 @@ pub fn dequantised(of: Coded, kind: Kind) -> Tensor {
     }
 }
 
-/// `x_ni · weightᵀ + bias_o`, recorded for autograd, where the weight exists while it is multiplied with only; in fp32 if `widen`.
+/// Returns `x_ni · weightᵀ + bias_o`, recorded for autograd; computed in fp32 if `widen`. The
+/// dequantized weight exists only during the product.
 ///
 /// # Panics
 ///
 /// With libtorch's words if shapes or types do not match, as tch's own operations do.
-pub fn linear_nf4(x_ni: &Tensor, of: Coded, bias_o: Option<&Tensor>, widen: bool) -> Tensor {
+pub fn linear_nf4(x_ni: &Tensor, of: Nf4Codes, bias_o: Option<&Tensor>, widen: bool) -> Tensor {
+    register(of.codes);
     let mut y = std::ptr::null_mut();
-    // SAFETY: the pointers are live tensors' or null, as the header allows of the bias; what comes back is a new one of ours.
+    // SAFETY: the pointers belong to live tensors, or null for the bias, as the header allows; the
+    // result is a new tensor of ours.
     unsafe {
         checked(|error, room| {
             let (x, codes, scales, table) = (raw(x_ni), raw(of.codes), raw(of.scales), raw(of.table));

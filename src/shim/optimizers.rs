@@ -1,48 +1,49 @@
-//! The updates of `csrc/optimizers.h`, made safe: one pass over a tensor's weights and over what the optimizer remembers of
-//! them, on the CPU. `train::optim::fallback` does the same with libtorch's operations.
+//! The update rules of `csrc/optimizers.h`, made safe: one pass over a tensor's weights and
+//! optimizer state, on the CPU. `train::optim::fallback` does the same in libtorch's operations.
 //!
 //! Shapes: `r` rows and `c` columns of a matrix, `b` blocks of [`BLOCK`] elements.
 
 use std::ffi::{c_int, c_void};
 use tch::{Device, Kind, Tensor};
 
-/// Elements of a tensor, counted flat, that share a scale.
+/// Consecutive elements of a flattened tensor that share a scale.
 pub const BLOCK: i64 = 256;
-/// Stripes of rows whose columns are summed apart.
+/// Stripes of rows whose column sums are computed apart.
 const STRIPES: i64 = 64;
 
-/// How a weight is kept. The bf16 tensor is the one that the model computes with.
+/// The tensors that hold a weight, in its storage format. The model computes with the bf16 tensor.
 #[derive(Debug, Clone, Copy)]
-pub enum Weights<'a> {
-    /// In fp32 alone.
+pub enum WeightTensors<'a> {
+    /// fp32 only.
     Fp32(&'a Tensor),
-    /// The bf16, and an fp32 of which it is the nearest, ties away from zero.
+    /// Master weights: bf16, and the fp32 that it is rounded from, ties away from zero.
     Copy(&'a Tensor, &'a Tensor),
-    /// The same bf16, and in 16 bits (Int16) what the fp32 has below it: `fp32 = (bf16 << 16) + low`.
+    /// Split master: the same bf16, and the lower 16 bits of the fp32 as Int16, so that
+    /// `fp32 = (bf16 << 16) + low`.
     Split(&'a Tensor, &'a Tensor),
-    /// In bf16 alone: rounded up or down by chance, so that it is right on average.
+    /// bf16 only, with stochastic rounding.
     Drawn(&'a Tensor),
 }
 
-/// How AdamW's moments are kept.
+/// The tensors that hold AdamW's moments, in their storage format.
 #[derive(Debug, Clone, Copy)]
-pub enum Moments<'a> {
-    /// In fp32.
+pub enum MomentTensors<'a> {
+    /// fp32.
     Fp32 {
-        /// Mean of the gradients.
+        /// Moving average of the gradients.
         first: &'a Tensor,
-        /// Mean of their squares.
+        /// Moving average of their squares.
         second: &'a Tensor,
     },
-    /// In 8 bits, with a scale for each block.
+    /// 8 bits, with a scale for each block.
     Eight {
-        /// Int8: floats of 8 bits, parts of the scale.
+        /// Int8: floats of 8 bits, relative to the scale.
         first: &'a Tensor,
-        /// fp32 `[b]`, the largest of each block.
+        /// The largest magnitude of each block, fp32 `[b]`.
         first_scale: &'a Tensor,
-        /// Uint8: the root, as floats of 8 bits without a sign, parts of the scale.
+        /// Uint8: square roots as unsigned floats of 8 bits, relative to the scale.
         second: &'a Tensor,
-        /// fp32 `[b]`, the largest root of each block.
+        /// The largest square root of each block, fp32 `[b]`.
         second_scale: &'a Tensor,
     },
 }
@@ -51,9 +52,9 @@ pub enum Moments<'a> {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamwStep {
-    /// Every gradient is multiplied by this.
+    /// Factor of every gradient.
     pub factor: f32,
-    /// Every weight is, before it moves: `1 - rate · decay`.
+    /// Factor of every weight before the update: `1 - rate · decay`.
     pub decay: f32,
     /// `-rate / (1 - beta1^t)`.
     pub rate: f32,
@@ -65,23 +66,23 @@ pub struct AdamwStep {
     pub second_share: f32,
     /// `1 / √(1 - beta2^t)`.
     pub second_bias: f32,
-    /// Added to the root.
+    /// Added to the square root.
     pub eps: f32,
-    /// Decides, with the number of an element, which way a weight is drawn.
+    /// Seed of stochastic rounding, together with the index of an element.
     pub key: [u32; 2],
 }
 
-/// One step of a factored second moment.
+/// One step with a factored second moment.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FactoredStep {
-    /// Every gradient is multiplied by this.
+    /// Factor of every gradient.
     pub factor: f32,
-    /// Every weight is, before it moves.
+    /// Factor of every weight before the update.
     pub decay: f32,
-    /// What the scaled gradient is multiplied with: the negative rate, clipped.
+    /// Factor of the scaled gradient: the negative learning rate, clipped.
     pub rate: f32,
-    /// Decides, with the number of an element, which way a weight is drawn.
+    /// Seed of stochastic rounding, together with the index of an element.
     pub key: [u32; 2],
 }
 
@@ -125,11 +126,11 @@ unsafe extern "C" {
 }
 
 fn optimizers() -> &'static Optimizers {
-    // SAFETY: a constant table of the program; choosing one reads what the processor can do and nothing else.
+    // SAFETY: a constant table of the program; choosing one only reads what the processor can do.
     unsafe { &*ewe_optimizers_here() }
 }
 
-/// The pointer of a tensor that is what a kernel reads or writes.
+/// Returns the pointer of a tensor after checking that a kernel can use it.
 fn checked(what: &str, x: &Tensor, kind: Kind, count: i64) -> *mut c_void {
     assert!(
         x.kind() == kind && x.numel() as i64 == count && x.is_contiguous() && x.device() == Device::Cpu,
@@ -141,47 +142,47 @@ fn checked(what: &str, x: &Tensor, kind: Kind, count: i64) -> *mut c_void {
     x.data_ptr()
 }
 
-/// Type and pointer of a gradient.
+/// Returns type and pointer of a gradient.
 fn gradient_of(x: &Tensor, count: i64) -> (c_int, *mut c_void) {
     let is_bf16 = x.kind() == Kind::BFloat16;
     let kind = if is_bf16 { Kind::BFloat16 } else { Kind::Float };
     (c_int::from(is_bf16), checked("a gradient", x, kind, count))
 }
 
-impl Weights<'_> {
+impl WeightTensors<'_> {
     fn raw(&self, count: i64) -> RawWeights {
         let half = |x: &Tensor| checked("a weight", x, Kind::BFloat16, count);
         let (kind, weight, exact) = match self {
-            Weights::Fp32(weight) => (
+            WeightTensors::Fp32(weight) => (
                 0,
                 checked("a weight", weight, Kind::Float, count),
                 std::ptr::null_mut(),
             ),
-            Weights::Copy(weight, master) => {
+            WeightTensors::Copy(weight, master) => {
                 (1, half(weight), checked("a master", master, Kind::Float, count))
             }
-            Weights::Split(weight, low) => {
+            WeightTensors::Split(weight, low) => {
                 (2, half(weight), checked("a lower half", low, Kind::Int16, count))
             }
-            Weights::Drawn(weight) => (3, half(weight), std::ptr::null_mut()),
+            WeightTensors::Drawn(weight) => (3, half(weight), std::ptr::null_mut()),
         };
         RawWeights { kind, weight, exact }
     }
 }
 
-impl Moments<'_> {
+impl MomentTensors<'_> {
     fn raw(&self, count: i64) -> RawMoments {
         let whole = |x: &Tensor, kind| checked("a moment", x, kind, count);
         let scale = |x: &Tensor| checked("scales", x, Kind::Float, blocks(count));
         match self {
-            Moments::Fp32 { first, second } => RawMoments {
+            MomentTensors::Fp32 { first, second } => RawMoments {
                 kind: 0,
                 first: whole(first, Kind::Float),
                 second: whole(second, Kind::Float),
                 first_scale: std::ptr::null_mut(),
                 second_scale: std::ptr::null_mut(),
             },
-            Moments::Eight {
+            MomentTensors::Eight {
                 first,
                 first_scale,
                 second,
@@ -197,39 +198,43 @@ impl Moments<'_> {
     }
 }
 
-/// Blocks of a tensor of `count` elements.
+/// Returns the number of blocks of a tensor of `count` elements.
 pub fn blocks(count: i64) -> i64 {
     (count + BLOCK - 1) / BLOCK
 }
 
-/// AdamW (Loshchilov & Hutter 2017) of one tensor; `gradient` is bf16 or fp32. Moments and weights are updated in place.
+/// Updates one tensor by AdamW (Loshchilov & Hutter 2017), moments and weights in place; `gradient`
+/// is bf16 or fp32.
 ///
 /// # Panics
 ///
-/// If something is of another type or size, not contiguous, or not on the CPU.
-pub fn adamw(step: &AdamwStep, weights: Weights, moments: Moments, gradient: &Tensor) {
+/// If a tensor is of another type or size, not contiguous, or not on the CPU.
+pub fn adamw(step: &AdamwStep, weights: WeightTensors, moments: MomentTensors, gradient: &Tensor) {
     let count = gradient.numel() as i64;
     let (kind, pointer) = gradient_of(gradient, count);
-    // SAFETY: all are contiguous, on the CPU, of the types that go with their formats and of `count` elements or of a
-    // scale for each of their blocks, as checked.
+    // SAFETY: all are contiguous, on the CPU, of the types of their formats, and have `count`
+    // elements or a scale for each of their blocks, as checked.
     unsafe {
         (optimizers().adamw)(step, weights.raw(count), moments.raw(count), kind, pointer, count);
     }
 }
 
-/// Sum of `gradient²` over a contiguous bf16 or fp32 tensor on the CPU, without a copy of it.
+/// Returns the sum of `gradient²` over a contiguous bf16 or fp32 tensor on the CPU, without copying
+/// it.
 ///
 /// # Panics
 ///
-/// If it is anything else.
+/// If the tensor is anything else.
 pub fn sum_of_squares(gradient: &Tensor) -> f64 {
     let count = gradient.numel() as i64;
     let (kind, pointer) = gradient_of(gradient, count);
-    // SAFETY: contiguous, on the CPU, of the type that is passed and of `count` elements, as checked.
+    // SAFETY: contiguous, on the CPU, of the type that is passed, with `count` elements, as
+    // checked.
     unsafe { (optimizers().sum_of_squares)(kind, pointer, count) }
 }
 
-/// Sums of `(factor · gradient_rc)²` along rows, `[r]`, and along columns, `[c]`, in fp32.
+/// Returns the sums of `(factor · gradient_rc)²` along rows, `[r]`, and along columns, `[c]`, in
+/// fp32.
 ///
 /// # Panics
 ///
@@ -239,7 +244,7 @@ pub fn squares(gradient_rc: &Tensor, factor: f32) -> (Tensor, Tensor) {
     let (kind, pointer) = gradient_of(gradient_rc, rows * columns);
     let room = |size: &[i64]| Tensor::empty(size, (Kind::Float, Device::Cpu));
     let (rows_r, columns_c, stripes_sc) = (room(&[rows]), room(&[columns]), room(&[STRIPES, columns]));
-    // SAFETY: the gradient is what is said of it, as checked; the others were made here with the sizes that are passed.
+    // SAFETY: the gradient was checked; the others were made here with the sizes that are passed.
     unsafe {
         (optimizers().squares)(
             kind,
@@ -255,16 +260,17 @@ pub fn squares(gradient_rc: &Tensor, factor: f32) -> (Tensor, Tensor) {
     (rows_r, columns_c)
 }
 
-/// Sums of `(factor · gradient_rc · row_r · column_c)²` along rows, fp32 `[r]`.
+/// Returns the sums of `(factor · gradient_rc · row_r · column_c)²` along rows, fp32 `[r]`.
 ///
 /// # Panics
 ///
-/// If something is of another type or size, not contiguous, or not on the CPU.
+/// If a tensor is of another type or size, not contiguous, or not on the CPU.
 pub fn scaled_squares(gradient_rc: &Tensor, factor: f32, row_r: &Tensor, column_c: &Tensor) -> Tensor {
     let (rows, columns) = gradient_rc.size2().expect("a matrix");
     let (kind, pointer) = gradient_of(gradient_rc, rows * columns);
     let sums_r = Tensor::empty([rows], (Kind::Float, Device::Cpu));
-    // SAFETY: all are contiguous, on the CPU, and of the types and sizes that are passed, as checked.
+    // SAFETY: all are contiguous, on the CPU, and of the types and sizes that are passed, as
+    // checked.
     unsafe {
         (optimizers().scaled_squares)(
             kind,
@@ -280,21 +286,23 @@ pub fn scaled_squares(gradient_rc: &Tensor, factor: f32, row_r: &Tensor, column_
     sums_r
 }
 
-/// `weight += rate · (factor · gradient_rc · row_r · column_c)`, after its decay.
+/// Multiplies the weights by their decay, then adds
+/// `rate · (factor · gradient_rc · row_r · column_c)`.
 ///
 /// # Panics
 ///
-/// If something is of another type or size, not contiguous, or not on the CPU.
+/// If a tensor is of another type or size, not contiguous, or not on the CPU.
 pub fn factored(
     step: &FactoredStep,
-    weights: Weights,
+    weights: WeightTensors,
     gradient_rc: &Tensor,
     row_r: &Tensor,
     column_c: &Tensor,
 ) {
     let (rows, columns) = gradient_rc.size2().expect("a matrix");
     let (kind, pointer) = gradient_of(gradient_rc, rows * columns);
-    // SAFETY: all are contiguous, on the CPU, and of the types and sizes that are passed, as checked.
+    // SAFETY: all are contiguous, on the CPU, and of the types and sizes that are passed, as
+    // checked.
     unsafe {
         (optimizers().factored)(
             step,

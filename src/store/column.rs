@@ -1,5 +1,5 @@
-//! Words in columns: how the enums of other rooms are stored. `task.rs` knows nothing of databases, so the
-//! conversion is here.
+//! Enums as words in text columns. `task.rs` knows nothing of databases, so their conversion is
+//! here.
 
 use sqlx::{
     Decode, Encode, Sqlite, Type,

@@ -1,76 +1,61 @@
-//! View `dataset`: what training reads and what is exported.
+//! View `dataset`: the rows that training reads and `export` writes.
 
 use futures::{Stream, StreamExt};
+use sqlx::{FromRow, Row, sqlite::SqliteRow};
 
 use super::{Error, Filter, Result, Store};
-use crate::store::query::query_plan::{BY_ID, Wanted};
+use crate::store::query::query_plan::{BY_ID, Goal};
 use crate::store::query::sql::Sql;
-use crate::task::{Origin, Review};
+use crate::task::{ExportRow, OptionalFields, Origin, Review};
 
 /// One example: an instance with its task's instruction.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct DatasetRow {
-    /// The task.
+    /// The task's id.
     pub task_id: i64,
-    /// The instance.
+    /// The instance's id.
     pub instance_id: i64,
-    /// What is to be done.
+    /// What to do.
     pub instruction: String,
-    /// What it is to be done to; may be empty.
+    /// The input; may be empty.
     pub input: String,
-    /// The answer.
+    /// The output.
     pub output: String,
-    /// Whether the answer is one of a few labels.
+    /// Whether the output is one of a few labels.
     pub is_classification: bool,
     /// Where the task came from.
     pub origin: Origin,
-    /// Pending or accepted; what is rejected is not in the dataset.
+    /// Pending or accepted; rejected tasks are not in the dataset.
     pub review: Review,
-    /// The run that brought the task in.
+    /// The run that added the task.
     pub run_id: Option<i64>,
-    /// When the task was stored, UTC.
+    /// When the task was stored, in UTC.
     pub created_at: String,
-    /// What a system message says.
+    /// The system message.
     pub system: Option<String>,
-    /// Other fields of the row of the file it came from, a JSON object.
+    /// Other fields of the imported row, as a JSON object.
     pub extra: Option<String>,
 }
 
-/// A row of the dataset with what only files of tasks have a place for.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct ExportRow {
-    /// The task.
-    pub task_id: i64,
-    /// The id it had in the file it came from.
-    pub source_id: Option<String>,
-    /// The task's short name.
-    pub name: Option<String>,
-    /// What is to be done.
-    pub instruction: String,
-    /// What it is to be done to; may be empty.
-    pub input: String,
-    /// The answer.
-    pub output: String,
-    /// Whether the answer is one of a few labels.
-    pub is_classification: bool,
-    /// The system message that stands before it.
-    pub system: Option<String>,
-    /// What else its file said of it, as a JSON object.
-    pub extra: Option<String>,
-}
-
-/// Which fields a file needs that has any row of the dataset.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Needs {
-    /// A task has several instances.
-    pub groups: bool,
-    /// A task has a system message.
-    pub systems: bool,
+impl FromRow<'_, SqliteRow> for ExportRow {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<ExportRow> {
+        Ok(ExportRow {
+            task_id: row.try_get("task_id")?,
+            source_id: row.try_get("source_id")?,
+            name: row.try_get("name")?,
+            instruction: row.try_get("instruction")?,
+            input: row.try_get("input")?,
+            output: row.try_get("output")?,
+            is_classification: row.try_get("is_classification")?,
+            system: row.try_get("system")?,
+            extra: row.try_get("extra")?,
+        })
+    }
 }
 
 impl Store {
-    /// Which fields an export needs.
-    pub async fn export_needs(&self) -> Result<Needs> {
+    /// Returns the fields that an export needs.
+    pub async fn export_needs(&self) -> Result<OptionalFields> {
         let (groups, systems) = sqlx::query_as(
             "SELECT
                 EXISTS (SELECT 1 FROM instance WHERE ordinal > 0),
@@ -78,30 +63,33 @@ impl Store {
         )
         .fetch_one(&self.pool)
         .await?;
-        Ok(Needs { groups, systems })
+        Ok(OptionalFields { groups, systems })
     }
 
-    /// What `filter` lets through of the dataset, in the order of task and instance, a row at a time and all of one
-    /// moment; with `min_score`, only rows that were judged and have at least that score themselves. What was rejected is
-    /// not in the dataset, whatever the filter says.
+    /// Streams the rows of the dataset that pass `filter`, in order of task and instance, all of
+    /// one moment. With `min_score`, only rows that were judged and themselves score at least that
+    /// much. Rejected tasks are left out, whatever the filter says.
     pub async fn export_rows(
         &self,
         filter: &Filter,
         min_score: Option<f64>,
     ) -> Result<impl Stream<Item = Result<ExportRow>> + Unpin + '_> {
-        let way = self.way(filter, Wanted::All).await?;
+        let filter = Filter {
+            in_dataset: true,
+            ..filter.clone()
+        };
+        let plan = self.query_plan(&filter, Goal::All).await?;
         let mut sql = Sql::default();
         sql.push(
             "SELECT
                 task.id AS task_id, task.source_id, task.name, task.instruction, instance.input, instance.output,
                 task.is_classification, task.system, instance.extra",
         );
-        way.push(
+        plan.push(
             &mut sql,
             BY_ID,
             " CROSS JOIN instance ON instance.task_id = task.id",
         );
-        sql.push(" AND +task.review <> 'rejected'");
         if let Some(min_score) = min_score {
             sql.push(
                 " AND (SELECT avg(judged.score) FROM judged WHERE judged.instance_id = instance.id) >= ?",
@@ -115,7 +103,7 @@ impl Store {
             .map(|row| row.map_err(Error::from)))
     }
 
-    /// The dataset in the order of task and instance; with `review`, only rows of that review.
+    /// Returns the dataset in order of task and instance; with `review`, only rows of that review.
     pub async fn dataset(&self, review: Option<Review>) -> Result<Vec<DatasetRow>> {
         let rows = sqlx::query_as!(
             DatasetRow,

@@ -1,4 +1,4 @@
-//! What can go wrong with a dataset, said so that one knows what to do next.
+//! What can go wrong with a dataset, with a hint at what to do next.
 
 use crate::text::counted;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The result of a store function.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a store function failed. Whatever the error, the file is as it was before the function was called.
+/// Why a store function failed. After any error the file is as it was before the call.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no file.
@@ -15,7 +15,7 @@ pub enum Error {
         /// Where it was looked for.
         path: PathBuf,
     },
-    /// There is a file where a new one was to be made.
+    /// There is a file where a new one was to be created.
     #[error("`{}` exists already\nhint: choose another name, or move the file away", path.display())]
     Exists {
         /// What exists.
@@ -24,21 +24,21 @@ pub enum Error {
     /// A file of that name would be taken for a part of the dataset beside it.
     #[error("`{}` would belong to the dataset beside it\nhint: choose another name", path.display())]
     BesideDataset {
-        /// What was to be made.
+        /// The file that was to be created.
         path: PathBuf,
     },
-    /// The file is something else.
+    /// The file is no database.
     #[error("`{}` is not a database\nhint: make a dataset with `ewe init --db NEW.db`, or read a file of tasks with `ewe import`", path.display())]
     NotADatabase {
         /// The file.
         path: PathBuf,
     },
-    /// It is nothing that a database could be in.
+    /// The path leads to something that cannot hold a database.
     #[error("`{}` is not a database: it is {what}\nhint: make a dataset with `ewe init --db NEW.db`, or read a file of tasks with `ewe import`", path.display())]
     NotAFile {
         /// The path.
         path: PathBuf,
-        /// What is there, in words.
+        /// What is there, such as `a folder`.
         what: &'static str,
     },
     /// The file is an SQLite database of another program.
@@ -62,32 +62,38 @@ pub enum Error {
     CannotOpen {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's message.
         reason: String,
     },
-    /// The file cannot be made.
+    /// The file cannot be created.
     #[error("cannot create `{}`: {reason}", path.display())]
     CannotCreate {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's message.
         reason: String,
     },
-    /// Another `generate` works on the dataset.
+    /// Another `generate` is working on the dataset.
     #[error("another `ewe generate` is working on `{}`\nhint: wait until it has finished, or end it; nothing it did is lost", path.display())]
     Generating {
         /// The file.
         path: PathBuf,
     },
-    /// Another import is at work on the dataset: both may bring the same rows.
+    /// Another import is working on the dataset: both could add the same rows.
     #[error("another import is at work on `{}`\nhint: wait until it has finished, or end it; the same command again brings the rest of it", path.display())]
     Importing {
         /// The file.
         path: PathBuf,
     },
-    /// Another judge is at work on the dataset.
+    /// Another judge is working on the dataset.
     #[error("another judge is at work on `{}`\nhint: wait until it has finished, or end it; nothing it did is lost", path.display())]
     Judging {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another evaluation is keeping its answers in the dataset.
+    #[error("another `ewe eval` or `ewe compare` is at work on `{}`\nhint: wait until it has finished, or end it; nothing it did is lost", path.display())]
+    Evaluating {
         /// The file.
         path: PathBuf,
     },
@@ -101,7 +107,7 @@ pub enum Error {
         "disk full: the dataset could not grow, and nothing was lost ({reason})\nhint: make room, then run the same command again"
     )]
     DiskFull {
-        /// What SQLite says.
+        /// SQLite's message.
         reason: String,
     },
     /// The file or its directory may not be written to.
@@ -109,7 +115,7 @@ pub enum Error {
         "the dataset may not be written to ({reason})\nhint: check the permissions of the file and of its folder; what only reads works without them"
     )]
     ReadOnly {
-        /// What SQLite says.
+        /// SQLite's message.
         reason: String,
     },
     /// The file, its folder or the file system may not be written to.
@@ -117,7 +123,7 @@ pub enum Error {
     MayNotWrite {
         /// The file.
         path: PathBuf,
-        /// What is in the way.
+        /// The obstacle, in words.
         reason: String,
     },
     /// A file that is read without a lock was written to meanwhile.
@@ -129,13 +135,25 @@ pub enum Error {
     /// The file is damaged.
     #[error("the dataset is damaged ({reason})\nhint: `sqlite3 FILE .recover` saves what can be read")]
     Damaged {
-        /// What SQLite says.
+        /// SQLite's message.
         reason: String,
     },
     /// The id names no task.
     #[error("no task {id}\nhint: `ewe list` shows the ids")]
     NoTask {
-        /// What was asked for.
+        /// The id.
+        id: i64,
+    },
+    /// The id names no pair of a comparison.
+    #[error("no pair {id}")]
+    NoPair {
+        /// The id.
+        id: i64,
+    },
+    /// The id names no comparison.
+    #[error("no comparison {id}")]
+    NoComparison {
+        /// The id.
         id: i64,
     },
     /// The task has no such instance.
@@ -143,10 +161,10 @@ pub enum Error {
     NoInstance {
         /// The task.
         id: i64,
-        /// What was asked for.
+        /// The instance's place.
         ordinal: i64,
     },
-    /// Nobody reviews a task as pending: `undo` does that.
+    /// A review was to become pending: only `undo` does that.
     #[error("a review is to accept or to reject\nhint: `ewe undo` makes a task pending again")]
     NotAnAction,
     /// An edit was made from an older version of the task.
@@ -161,7 +179,7 @@ pub enum Error {
         /// The version now.
         now: i64,
     },
-    /// A filter lets through another number of tasks than somebody saw.
+    /// A filter passes another number of tasks than somebody saw.
     #[error("it would be {} by now, not {expected}\nhint: look at them again", counted(*found, "task"))]
     AnotherCount {
         /// The number that was seen.
@@ -172,34 +190,34 @@ pub enum Error {
     /// No action is in force.
     #[error("nothing to undo\nhint: `ewe log` shows what was done")]
     NothingToUndo,
-    /// No undo is in force, or there was an action since.
+    /// No undo is in force, or another action came after it.
     #[error(
         "nothing to redo: there was no undo, or another action since\nhint: `ewe log` shows what was done"
     )]
     NothingToRedo,
-    /// Somebody undid the part of an import that was there already.
+    /// The part of an import that was stored already has been undone.
     #[error(
         "the import was taken back while it was under way (action {group})\nhint: run the same command again to bring it all in"
     )]
     TakenBackMeanwhile {
-        /// The action that the import is.
+        /// The import's action.
         group: i64,
     },
     /// The number names no action.
     #[error("no action {group}\nhint: `ewe log` shows their numbers")]
     NoGroup {
-        /// What was asked for.
+        /// The number.
         group: i64,
     },
     /// The action is not in force.
     #[error("action {group} was taken back already, by {by}\nhint: `ewe undo {by}` brings it back")]
     UndoneAlready {
-        /// What was asked for.
+        /// The action.
         group: i64,
         /// The undo that took it back.
         by: i64,
     },
-    /// A row is not what the action made it.
+    /// A row differs from what the action made of it.
     #[error(
         "action {group} cannot be taken back: task {id} was changed since\nhint: `ewe log {id}` shows how; take the later change back first"
     )]
@@ -209,7 +227,7 @@ pub enum Error {
         /// The first task that differs.
         id: i64,
     },
-    /// Anything else that SQLite or sqlx has to say.
+    /// Any other error of SQLite or sqlx.
     #[error("database error: {0}")]
     Sql(sqlx::Error),
     /// A migration failed.
@@ -217,7 +235,8 @@ pub enum Error {
     Migration(sqlx::migrate::MigrateError),
 }
 
-/// Primary result codes of SQLite, <https://www.sqlite.org/rescode.html>. The low byte of an extended code.
+/// Primary result codes of SQLite, <https://www.sqlite.org/rescode.html>: the low byte of an
+/// extended code.
 mod code {
     pub const BUSY: i32 = 5;
     pub const LOCKED: i32 = 6;
@@ -225,13 +244,13 @@ mod code {
     pub const CORRUPT: i32 = 11;
     pub const FULL: i32 = 13;
     pub const NOTADB: i32 = 26;
-    /// Extended: a write, a sync or the growth of a file failed, or the index of the log could not be begun. Files limited in
-    /// size end here, not in `FULL`.
+    /// Extended codes: a write, a sync or the growth of a file failed, or the index of the log
+    /// could not be begun. A limit on file sizes ends here, not in `FULL`.
     pub const IOERR: [i32; 6] = [778, 1034, 1290, 1546, 4618, 4874];
 }
 
 impl Error {
-    /// The error of opening `path`.
+    /// Makes the error of opening `path`.
     pub(super) fn opening(path: &Path, error: sqlx::Error) -> Error {
         match primary(&error) {
             Some(code::NOTADB) => Error::NotADatabase { path: path.into() },
@@ -245,7 +264,7 @@ impl Error {
         }
     }
 
-    /// Whether the message says which file is meant.
+    /// Whether the message names the file.
     pub fn names_file(&self) -> bool {
         matches!(
             self,
@@ -258,6 +277,7 @@ impl Error {
                 | Error::Newer { .. }
                 | Error::Generating { .. }
                 | Error::Judging { .. }
+                | Error::Evaluating { .. }
                 | Error::Importing { .. }
                 | Error::CannotOpen { .. }
                 | Error::MayNotWrite { .. }
@@ -275,7 +295,7 @@ impl From<sqlx::Error> for Error {
             Some(code::READONLY) => Error::ReadOnly { reason },
             Some(code::CORRUPT | code::NOTADB) => Error::Damaged { reason },
             Some(code::FULL) => Error::DiskFull { reason },
-            // Others of this process were writing all the time.
+            // Other tasks of this process were writing all the time.
             _ if matches!(error, sqlx::Error::PoolTimedOut) => Error::Locked,
             _ if extended(&error).is_some_and(|code| code::IOERR.contains(&code)) => {
                 Error::DiskFull { reason }
@@ -295,7 +315,7 @@ impl From<sqlx::migrate::MigrateError> for Error {
     }
 }
 
-/// SQLite's own words, without sqlx's around them.
+/// Returns SQLite's own words, without sqlx's around them.
 fn said(error: &sqlx::Error) -> String {
     match error.as_database_error() {
         Some(error) => error.message().to_owned(),

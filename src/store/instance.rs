@@ -5,24 +5,24 @@ use sqlx::SqliteConnection;
 use super::{Result, Store, rows::json_rows};
 use crate::task::Instance;
 
-/// An instance as it is stored.
+/// A stored instance.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct StoredInstance {
     /// Its id.
     pub id: i64,
     /// Its place within the task: 0, 1, 2 …
     pub ordinal: i64,
-    /// What the instruction is applied to; may be empty.
+    /// The input; may be empty.
     pub input: String,
-    /// The answer.
+    /// The output.
     pub output: String,
-    /// The row of the file it came from, from 1.
+    /// Its row in the source file, from 1.
     pub source_row: Option<i64>,
-    /// Other fields of that row, a JSON object.
+    /// Other fields of that row, as a JSON object.
     pub extra: Option<String>,
 }
 
-/// Adds an instance within the caller's transaction; returns its id.
+/// Inserts an instance within the caller's transaction. Returns its id.
 pub(crate) async fn insert(
     connection: &mut SqliteConnection,
     task_id: i64,
@@ -49,7 +49,7 @@ pub(crate) async fn insert(
 }
 
 impl Store {
-    /// The instances of a task, in order.
+    /// Returns the instances of a task, in order.
     pub async fn instances(&self, task_id: i64) -> Result<Vec<StoredInstance>> {
         let instances = sqlx::query_as!(
             StoredInstance,
@@ -66,7 +66,7 @@ impl Store {
         Ok(instances)
     }
 
-    /// The instances of many tasks, in the order of tasks' ids: a task's id with each.
+    /// Returns the instances of many tasks, each with its task's id, in the order of the ids.
     pub async fn instances_of(&self, task_ids: &[i64]) -> Result<Vec<(i64, Instance)>> {
         let ids = json_rows(task_ids);
         let rows = sqlx::query!(

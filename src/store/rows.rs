@@ -1,16 +1,17 @@
-//! Many rows with one statement: as a JSON array that `json_each` takes apart, or that `json_group_array` made. A statement wakes the thread that talks to
-//! SQLite and waits for it, which costs several times what a row does.
+//! Many rows in one statement, as a JSON array that `json_each` reads or `json_group_array` wrote.
+//! Each statement wakes the thread that talks to SQLite and waits for it, which costs several times
+//! what a row does.
 
 use serde::{Deserialize, Serialize};
 
 use super::Result;
 
-/// The rows as `json_each` reads them.
+/// Writes the rows as `json_each` reads them.
 pub(super) fn json_rows<T: Serialize>(rows: &[T]) -> String {
     serde_json::to_string(rows).expect("rows are plain values")
 }
 
-/// The rows that `json_group_array` put together.
+/// Reads the rows that `json_group_array` wrote.
 pub(super) fn rows_of<'a, T: Deserialize<'a>>(json: &'a str) -> Result<Vec<T>> {
     let rows = serde_json::from_str(json).map_err(|error| sqlx::Error::Decode(error.into()))?;
     Ok(rows)
@@ -21,7 +22,7 @@ mod tests {
     use super::*;
     use sqlx::{Connection, SqliteConnection};
 
-    /// What goes in comes out, bit by bit: hostile text, and every score that two short texts can have.
+    /// Values survive the round trip bit by bit: hostile text, and every score of two short texts.
     #[tokio::test]
     async fn values_survive() {
         let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();

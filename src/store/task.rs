@@ -1,4 +1,4 @@
-//! Table `task`: instructions, where they came from, and what people think of them.
+//! Table `task`: instructions, their origin and their review.
 
 use sqlx::SqliteConnection;
 
@@ -13,26 +13,26 @@ pub struct NewTask {
     pub task: Task,
     /// Where it comes from.
     pub origin: Origin,
-    /// What is thought of it to begin with.
+    /// Its first review.
     pub review: Review,
-    /// The id it has in the file it comes from.
+    /// Its id in the source file.
     pub source_id: Option<String>,
-    /// The model call that wrote its instruction.
+    /// The request whose response has its instruction.
     pub request_id: Option<i64>,
-    /// The round it was admitted in.
+    /// The round that admitted it.
     pub round: Option<i64>,
-    /// The run that brings it in.
+    /// The run that adds it.
     pub run_id: Option<i64>,
-    /// What a system message says.
+    /// The system message.
     pub system: Option<String>,
-    /// The row of the file it comes from, from 1.
+    /// Its row in the source file, from 1.
     pub source_row: Option<i64>,
-    /// Other fields of that row, a JSON object.
+    /// Other fields of that row, as a JSON object.
     pub extra: Option<String>,
 }
 
 impl NewTask {
-    /// A task of this origin: seeds begin as accepted, everything else waits for review.
+    /// Makes a task of this origin: seeds start accepted, all others pending.
     pub fn new(task: Task, origin: Origin) -> NewTask {
         let review = match origin {
             Origin::Seed => Review::Accepted,
@@ -53,38 +53,41 @@ impl NewTask {
     }
 }
 
-/// A task as it is stored, without its instances.
+/// A stored task, without its instances.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct StoredTask {
     /// Its id.
     pub id: i64,
-    /// The id it had in the file it came from.
+    /// Its id in the source file.
     pub source_id: Option<String>,
     /// A short name for people.
     pub name: Option<String>,
-    /// What a system message says.
+    /// The system message.
     pub system: Option<String>,
-    /// What is to be done.
+    /// What to do.
     pub instruction: String,
-    /// Whether the answer is one of a few labels.
+    /// Whether the output is one of a few labels.
     pub is_classification: bool,
     /// Where it came from.
     pub origin: Origin,
-    /// What is thought of it.
+    /// What people think of it.
     pub review: Review,
-    /// The model call that wrote its instruction.
+    /// Whether it is held out for evaluation.
+    pub is_held_out: bool,
+    /// The request whose response has its instruction.
     pub request_id: Option<i64>,
-    /// The round it was admitted in.
+    /// The round that admitted it.
     pub round: Option<i64>,
-    /// The run that brought it in.
+    /// The run that added it.
     pub run_id: Option<i64>,
-    /// When it was stored, UTC.
+    /// When it was stored, in UTC.
     pub created_at: String,
-    /// When it was last reviewed or edited, UTC.
+    /// When it was last reviewed or edited, in UTC.
     pub updated_at: String,
 }
 
-/// Adds a task and its instances within the caller's transaction, between [`bulk_guard::begin`] and [`bulk_guard::end`].
+/// Inserts a task and its instances within the caller's transaction, between [`bulk_guard::begin`]
+/// and [`bulk_guard::end`].
 pub(crate) async fn insert(connection: &mut SqliteConnection, id: i64, new: &NewTask) -> Result<()> {
     let length = bulk_guard::length(&new.task.instruction, &new.task.instances);
     sqlx::query!(
@@ -111,7 +114,7 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, id: i64, new: &New
     .execute(&mut *connection)
     .await?;
     for (ordinal, new_instance) in (0..).zip(&new.task.instances) {
-        // What a row of several instances says besides stands with the first.
+        // The other fields of a row with several instances are kept with the first one.
         let extra = new.extra.as_deref().filter(|_| ordinal == 0);
         instance::insert(connection, id, ordinal, new_instance, new.source_row, extra).await?;
     }
@@ -119,13 +122,13 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, id: i64, new: &New
 }
 
 impl Store {
-    /// Adds a task with its instances; returns its id.
+    /// Adds a task with its instances. Returns its id.
     pub async fn add_task(&self, new: &NewTask) -> Result<i64> {
         let ids = self.add_tasks(std::slice::from_ref(new)).await?;
         Ok(ids[0])
     }
 
-    /// Adds all tasks or, after an error, none; returns their ids in order.
+    /// Adds all tasks or, after an error, none. Returns their ids in order.
     pub async fn add_tasks(&self, tasks: &[NewTask]) -> Result<Vec<i64>> {
         let mut transaction = self.write().await?;
         let first = bulk_guard::begin(&mut transaction).await?;
@@ -139,7 +142,7 @@ impl Store {
         Ok(ids)
     }
 
-    /// The task with this id.
+    /// Returns the task with this id.
     ///
     /// # Errors
     ///
@@ -151,7 +154,8 @@ impl Store {
             SELECT
                 id, source_id, name, system, instruction, is_classification AS "is_classification: bool",
                 origin AS "origin: Origin", review AS "review: Review", request_id, round, run_id,
-                created_at, updated_at
+                created_at, updated_at,
+                EXISTS (SELECT 1 FROM held_out WHERE held_out.task_id = task.id) AS "is_held_out!: bool"
             FROM task
             WHERE id = ?
             "#,

@@ -1,10 +1,10 @@
-//! What a terminal is shown: the same text with all that it would obey made visible, however the text is cut into pieces.
+//! Text for a terminal: control characters are made visible, however the text is split into writes.
 
 use std::io::{self, Write};
 
 use crate::text::clean;
 
-/// Cleans text that comes in pieces. A character that a piece ends in the middle of waits for the next one.
+/// Cleans text that arrives in parts. An incomplete character at the end waits for the next part.
 #[derive(Debug)]
 pub(super) struct Cleaner {
     unfinished: Vec<u8>,
@@ -17,7 +17,7 @@ impl Cleaner {
         }
     }
 
-    /// What a terminal may be shown of the text so far, and was not shown yet. What is no UTF-8 becomes `U+FFFD`.
+    /// Returns the text that has become complete, cleaned. Invalid UTF-8 becomes `U+FFFD`.
     pub fn take(&mut self, bytes: &[u8]) -> String {
         self.unfinished.extend_from_slice(bytes);
         let whole = self.unfinished.len() - unfinished(&self.unfinished);
@@ -26,7 +26,7 @@ impl Cleaner {
         text
     }
 
-    /// What is left when nothing comes any more.
+    /// Returns the rest at the end of the text.
     pub fn end(&mut self) -> String {
         clean(&String::from_utf8_lossy(&std::mem::take(&mut self.unfinished)))
     }
@@ -43,16 +43,16 @@ fn unfinished(bytes: &[u8]) -> usize {
     }
 }
 
-/// A writer that may lead to a terminal, which is sent nothing that it would obey; elsewhere everything goes as it is.
+/// A writer that cleans text if it leads to a terminal, and passes it on unchanged otherwise.
 #[derive(Debug)]
 pub struct Visible<W> {
     out: W,
-    /// None where nobody looks.
+    /// `None` if it is no terminal.
     cleaner: Option<Cleaner>,
 }
 
 impl<W: Write> Visible<W> {
-    /// Around `out`, of which the caller says whether it is a terminal.
+    /// Wraps `out`, which the caller knows to be a terminal or not.
     pub fn new(out: W, is_terminal: bool) -> Visible<W> {
         Visible {
             out,
@@ -60,11 +60,11 @@ impl<W: Write> Visible<W> {
         }
     }
 
-    /// Writes what waited for more.
+    /// Writes the incomplete rest.
     ///
     /// # Errors
     ///
-    /// As writing does.
+    /// When it cannot be written.
     pub fn end(mut self) -> io::Result<()> {
         if let Some(cleaner) = &mut self.cleaner {
             self.out.write_all(cleaner.end().as_bytes())?;

@@ -1,7 +1,8 @@
-//! The guard: a step whose loss or gradient is not finite, or far beyond what the last steps had, does not move the weights.
+//! The loss-spike guard: refuses to update the weights by a step whose loss or gradient is not
+//! finite, or far above those of the last steps.
 //!
-//! It knows the last hundred steps, which a resumed run reads from its metrics, so that it decides as one that was never
-//! interrupted.
+//! It knows the last hundred steps. A resumed run reads them from its metrics, so that it decides
+//! like a run that was never interrupted.
 
 use crate::train::out::metrics::StepMetrics;
 use ewe::text::counted;
@@ -9,24 +10,25 @@ use std::collections::VecDeque;
 
 /// Steps that are remembered.
 const WINDOW: usize = 100;
-/// So many must be known before anything finite is refused: the first steps of a run are like no others.
+/// Steps that must be known before anything finite is refused: the first steps of a run are unlike
+/// all others.
 const LEAST: usize = 20;
-/// A standard deviation counts as at least this: of losses in nats, so that a run that knows its rows by heart may see a new one;
-/// of norms as a logarithm, so that at ten of them a norm is ten times the usual.
+/// Smallest standard deviation: of losses in nats, so that a run that knows its rows by heart may
+/// see a new one; of norms as a logarithm, so that ten of them are ten times the usual norm.
 const LEAST_DEVIATION: f64 = 0.23;
 
-/// What the last steps were like.
+/// Statistics of the last steps.
 #[derive(Debug)]
 pub struct Guard {
-    /// Standard deviations above the mean that are too many; 0 refuses only what is not finite.
+    /// Threshold in standard deviations above the mean; 0 refuses only what is not finite.
     sigmas: f64,
     losses: VecDeque<f64>,
-    /// Logarithms of the gradients' norms.
+    /// Logarithms of the gradient norms.
     norms: VecDeque<f64>,
 }
 
 impl Guard {
-    /// Knows the steps of `past` that were not skipped.
+    /// Makes a guard that knows the steps of `past`, except skipped ones.
     pub fn new(sigmas: f64, past: &[StepMetrics]) -> Guard {
         let mut guard = Guard {
             sigmas,
@@ -41,7 +43,8 @@ impl Guard {
         guard
     }
 
-    /// Why a step with this mean loss, and gradients of this norm where it is known, must not move the weights.
+    /// Returns why a step with this mean loss, and this gradient norm if it is known, must not
+    /// update the weights; none if it may.
     pub fn refuses(&self, loss: f64, norm: Option<f64>) -> Option<String> {
         if !loss.is_finite() {
             return Some("the loss is not finite".to_owned());
@@ -64,7 +67,8 @@ impl Guard {
         ))
     }
 
-    /// How many standard deviations `value` is above the mean of `past`, and that mean, if these are too many.
+    /// Returns how many standard deviations `value` is above the mean of `past`, and the mean, if
+    /// that exceeds the threshold.
     fn above(&self, past: &VecDeque<f64>, value: f64) -> Option<(f64, f64)> {
         if self.sigmas == 0.0 || past.len() < LEAST {
             return None;
@@ -75,9 +79,9 @@ impl Guard {
         (above > self.sigmas).then_some((above, mean))
     }
 
-    /// Remembers a step that moved the weights.
+    /// Remembers a step that updated the weights.
     pub fn accept(&mut self, loss: f64, norm: f64) {
-        // A norm of zero says nothing of how large a gradient is.
+        // The logarithm of a zero norm would be infinite.
         for (past, value) in [(&mut self.losses, loss), (&mut self.norms, norm.max(1e-30).ln())] {
             past.push_back(value);
             if past.len() > WINDOW {
@@ -128,7 +132,7 @@ mod tests {
                 .unwrap()
                 .contains("gradient is not finite")
         );
-        // Off, only what is not finite is refused; nor is anything else while little is known.
+        // At 0 only what is not finite is refused; so it is while few steps are known.
         for lenient in [Guard::new(0.0, &past), Guard::new(10.0, &past[..19])] {
             assert_eq!(lenient.refuses(99.0, Some(1e9)), None);
             assert!(lenient.refuses(f64::NAN, None).is_some());

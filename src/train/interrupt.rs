@@ -1,17 +1,17 @@
-//! Requests to end a run: the first asks it to stop at a clean place, the second ends it at once.
+//! Signals that end a run: the first stops it at the next checkpoint, the second ends it at once.
 
 use anyhow::{Context, Result};
 use ewe::leave;
-use ewe::signals::Requests;
+use ewe::signals::ShutdownSignals;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether somebody asked to stop.
+/// Whether a signal asked to stop.
 #[derive(Debug, Clone)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Listens from now on, on a thread of its own.
+    /// Begins to listen, on a thread of its own.
     pub fn listen() -> Result<Interrupt> {
         let asked = Arc::new(AtomicBool::new(false));
         let flag = asked.clone();
@@ -21,19 +21,19 @@ impl Interrupt {
             .context("cannot listen for signals")?;
         let requests = {
             let _within = runtime.enter();
-            Requests::listen().context("cannot listen for signals")?
+            ShutdownSignals::listen().context("cannot listen for signals")?
         };
         std::thread::spawn(move || runtime.block_on(stop(requests, flag)));
         Ok(Interrupt(asked))
     }
 
-    /// Whether somebody asked to stop.
+    /// Returns whether a signal asked to stop.
     pub fn asked(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }
 
-async fn stop(mut requests: Requests, asked: Arc<AtomicBool>) {
+async fn stop(mut requests: ShutdownSignals, asked: Arc<AtomicBool>) {
     loop {
         requests.next().await;
         if asked.swap(true, Ordering::SeqCst) {

@@ -1,19 +1,25 @@
-//! Fine-tuning. In reading order:
+//! Fine-tuning, `ewe plan` and `ewe selftest`. In reading order:
 //!
-//! - [`run`], [`prepare`], [`steps`]: the command from its arguments to its result.
-//! - [`settings`]: what a run does, resolved once.
-//! - [`source`], [`row_template`], [`dataset`]: rows become examples.
-//! - [`micro_batch`], [`heaviest`], [`schedule`]: what a step sees, how it is cut, which piece takes most memory, how fast it learns.
-//! - [`trainer`]: the model in training, made of [`loss`], [`parameter`], [`lora`] and [`optimizer`].
-//! - [`adamw`], [`adafactor`]: the update rules, as kernels or [`fallback`] of libtorch's operations.
-//! - [`guard`], [`metrics`], [`events`], [`speed`], [`interrupt`]: what is noticed and noted on the way.
-//! - [`plan`], [`selftest`]: what is needed, and what can be relied on.
-//! - [`out`], [`checkpoint`], [`finished`], [`save`], [`saved_template`], [`merge`], [`files`]: what is written, and where.
+//! - [`run`], [`prepare`], [`steps`]: `ewe train` from its job to its result.
+//! - [`conclusion`]: what a run says at its end.
+//! - [`settings`]: the settings of a run, resolved once.
+//! - [`data`]: rows become examples, and examples the micro-batches of a step.
+//! - [`trainer`], [`loss`], [`neftune`]: forward and backward passes of a model in training.
+//! - [`optim`]: parameters, adapters, optimizers and the learning rate.
+//! - [`guard`], [`speed`], [`interrupt`]: loss spikes, throughput and signals.
+//! - [`plan`], [`fit`]: the memory estimate, and whether a run fits.
+//! - [`out`]: checkpoints, metrics and the saved model; `ewe merge`.
+//! - [`selftest`]: exactness checks on this machine.
 
+#[cfg(test)]
+mod budgets;
+pub mod conclusion;
 pub mod data;
+pub mod fit;
 pub mod guard;
 pub mod interrupt;
 pub mod loss;
+pub mod neftune;
 pub mod optim;
 pub mod out;
 pub mod plan;
@@ -29,8 +35,9 @@ pub mod trainer;
 
 use sha2::{Digest, Sha256};
 
-/// A generator that is a function of the run's seed, what it is for, and a number (an epoch, a step): nothing random
-/// depends on what was drawn before, so a resumed run needs no stored state.
+/// Returns a generator that is a function of the run's seed, a purpose, and a number such as an
+/// epoch or a step. Nothing random depends on earlier draws, so a resumed run needs no stored
+/// state.
 pub fn rng(seed: u64, purpose: &str, number: u64) -> rand_chacha::ChaCha8Rng {
     let mut hash = Sha256::new();
     hash.update(seed.to_le_bytes());
@@ -39,12 +46,14 @@ pub fn rng(seed: u64, purpose: &str, number: u64) -> rand_chacha::ChaCha8Rng {
     rand::SeedableRng::from_seed(hash.finalize().into())
 }
 
-/// One number of such a generator, not negative.
+/// Returns one number of [`rng`], not negative.
 pub fn draw(seed: u64, purpose: &str, number: u64) -> i64 {
     (rand::Rng::next_u64(&mut rng(seed, purpose, number)) >> 1) as i64
 }
 
-/// Lowercase hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// Prints a line of text to standard error, unless `quiet`.
+pub fn say(quiet: bool, text: &str) {
+    if !quiet {
+        eprintln!("{text}");
+    }
 }

@@ -1,14 +1,22 @@
-//! The folder of a result, which one process writes at a time: one that is filled as a run goes on
-//! ([`OutFolder`]), and one that is there when it is whole ([`NewFolder`]).
+//! The folder of a result, which one process writes at a time: [`OutFolder`] fills as a run
+//! proceeds, [`NewFolder`] appears when it is complete.
 
 pub mod checkpoint;
 pub mod events;
 pub mod files;
 pub mod finished;
+pub mod gguf;
 pub mod merge;
 pub mod metrics;
+pub mod repeat;
 pub mod save;
+pub mod save_interval;
 pub mod saved_template;
+pub mod snapshot;
+pub mod writer;
+
+pub use snapshot::host_bytes;
+
 use anyhow::{Context, Result, bail};
 use ewe::atomic_file::folder::Folder;
 use ewe::atomic_file::{self, scratch};
@@ -17,31 +25,41 @@ use std::ffi::OsStr;
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// The lock within the folder. Whoever is killed leaves it behind, unlocked; it is no content.
+/// File in which a run records itself when it begins.
+pub const RECORD: &str = "run.json";
+
+/// Returns whether `out` is the folder of a run.
+pub fn is_run(out: &Path) -> bool {
+    out.join(RECORD).is_file()
+}
+
+/// Lock file in the folder. A killed process leaves it behind, unlocked; it does not count as
+/// content.
 const LOCK: &str = ".lock";
 
-/// A folder that nobody else writes to while this lives. One that was made for it and in which nothing was written is gone afterwards.
+/// A folder locked for this process. If it was made for this run and nothing was written, it is
+/// removed at the end.
 #[derive(Debug)]
 pub struct OutFolder {
     path: PathBuf,
     made: bool,
-    /// None where the file system has no locks.
+    /// None if the file system has no locks.
     lock: Option<FileLock>,
 }
 
 impl OutFolder {
-    /// Makes `path`, or makes sure that it is empty, for a run that can be resumed later.
+    /// Makes the folder, or checks that it is empty, for a new run.
     pub fn of_run(path: &Path) -> Result<OutFolder> {
         OutFolder::empty(
             path,
-            match finished::is_run(path) {
+            match is_run(path) {
                 true => "another --out, or --resume to continue the run in it",
                 false => "another --out",
             },
         )
     }
 
-    /// The folder of a run to resume, or an empty one.
+    /// Locks the folder of a run to resume, which may be empty.
     pub fn of_resumed(path: &Path) -> Result<OutFolder> {
         if !path.try_exists().with_context(|| cannot_use(path))? {
             bail!(
@@ -50,7 +68,7 @@ impl OutFolder {
             );
         }
         let folder = OutFolder::lock(path)?;
-        if has_content(path)? && !finished::is_run(path) {
+        if has_content(path)? && !is_run(path) {
             bail!(
                 "{} is not the result of a run\nhint: another --out",
                 path.display()
@@ -70,20 +88,17 @@ impl OutFolder {
     fn lock(path: &Path) -> Result<OutFolder> {
         loop {
             let made = atomic_file::make_folder(path)?;
-            let lock = match FileLock::take(&path.join(LOCK)) {
+            let lock = match FileLock::take_with_folder(&path.join(LOCK), made) {
                 Ok(Some(lock)) => Some(lock),
                 Ok(None) => bail!(
                     "another process is writing to {}\nhint: wait until it has ended, or another --out",
                     path.display()
                 ),
                 Err(error) if error.kind() == ErrorKind::Unsupported => None,
-                // Whoever made the folder has found nothing to write and removed it.
+                // The process that made the folder had nothing to write and removed it.
                 Err(error) if error.kind() == ErrorKind::NotFound && !path.exists() => continue,
                 Err(error) => return Err(error).with_context(|| cannot_use(path)),
             };
-            if let (true, Some(lock)) = (made, &lock) {
-                lock.has_a_new_folder();
-            }
             return Ok(OutFolder {
                 path: path.to_owned(),
                 made,
@@ -97,23 +112,23 @@ impl Drop for OutFolder {
     fn drop(&mut self) {
         drop(self.lock.take());
         if self.made {
-            // Fails, as it should, where something was written.
+            // Fails, as it should, if something was written.
             let _ = std::fs::remove_dir(&self.path);
         }
     }
 }
 
-/// A folder that is at its path once it is whole. Where an empty one stands, it is filled when all
-/// is there.
+/// A folder that appears at its path once it is complete. If an empty folder is there already, it
+/// is filled at the end.
 #[derive(Debug)]
 pub struct NewFolder {
     folder: Folder,
-    /// The one that stands there.
+    /// The empty folder that is there already.
     _standing: Option<OutFolder>,
 }
 
 impl NewFolder {
-    /// Begins what is to be at `path`, where nothing may be yet.
+    /// Begins a folder that will be at `path`. Fails if something is there.
     pub fn begin(path: &Path) -> Result<NewFolder> {
         let standing = match path.symlink_metadata() {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -125,8 +140,8 @@ impl NewFolder {
         })
     }
 
-    /// Writes it: `write` is told where. The files with names that are `last` come to their place
-    /// after all others. Errors name the path that it was begun for.
+    /// Completes the folder: `write` fills the directory that it is given. Files whose names are
+    /// `last` are moved to their place after all others. Errors name the final path.
     pub fn fill(self, last: impl Fn(&OsStr) -> bool, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         write(self.folder.path()).map_err(|error| self.folder.told(&error))?;
         self.folder.commit(last)

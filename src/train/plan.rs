@@ -1,81 +1,51 @@
-//! `ewe plan`: what a fine-tune needs, from config.json alone.
+//! `ewe plan`: the memory and time of a fine-tune, from config.json alone.
 //!
-//! - [`size`]: the model's tensors, as its loader says.
-//! - [`block`]: what one block takes, measured.
-//! - [`choice`]: what a run is to be like, and what it needs at the moment that takes most.
-//! - [`change`]: what to do where it does not fit.
-//! - [`gpus`]: what can be rented, and how long it takes there.
+//! - [`size`]: the sizes of a model, from its loader.
+//! - [`block`]: the activations of one block, measured.
+//! - [`config`], [`bytes`], [`estimate`]: a fine-tune, and the memory that it needs; computed from
+//!   [`tensors`], what exists all the time, and [`phases`], the moments of a step, with
+//!   [`attention`] of [`branches`] and [`update`] on a GPU.
+//! - [`planner`]: estimates of one model under many configurations.
+//! - [`heaviest`]: the micro-batches of a run that need most.
+//! - [`change`]: the cheapest change that makes a run fit.
+//! - [`gpus`], [`run_time`]: GPUs, and the time on each.
+//! - [`report`]: a plan as text and as JSON.
 //!
 //! Sizes are decimal, 1 GB = 10⁹ bytes.
 
+pub mod attention;
 pub mod block;
+pub mod branches;
+pub mod bytes;
 pub mod change;
-pub mod choice;
-pub mod dry_run;
+pub mod config;
+pub mod estimate;
 pub mod gpus;
 pub mod heaviest;
+pub mod phases;
+pub mod planner;
+pub mod report;
+pub mod run_time;
 pub mod size;
+pub mod tensors;
+pub mod update;
 
 use super::settings::Settings;
-use crate::model::config::Fields;
-use crate::model::hub::{self, Want};
+use crate::model::files::hub::{self, Fetch};
 use crate::train::optim::lora;
-use anyhow::Result;
-use block::Block;
-use choice::{MemoryEstimate, PlanConfig};
-use ewe::cli::models::plan::Args;
-use ewe::cli::models::train::{Master, Method, OptimizerKind, Precision, Quantize};
-use ewe::text::{counted, noun};
-use serde_json::json;
-use size::Size;
-
-/// A model that is planned with: its size, and its blocks as they were measured.
-pub struct Planner {
-    fields: Fields,
-    /// Its size.
-    pub size: Size,
-    blocks: Vec<(PlanConfig, Block)>,
-}
-
-impl Planner {
-    /// For the model of `fields`.
-    pub fn new(fields: Fields) -> Result<Planner> {
-        Ok(Planner {
-            size: Size::of(&fields)?,
-            fields,
-            blocks: Vec::new(),
-        })
-    }
-
-    /// What `choice` needs without the activations of blocks.
-    pub fn least(&self, choice: &PlanConfig) -> MemoryEstimate {
-        MemoryEstimate::of(&self.size, &Block::default(), choice)
-    }
-
-    /// What `choice` needs.
-    pub fn need(&mut self, choice: &PlanConfig) -> Result<MemoryEstimate> {
-        let alike = |of: &PlanConfig| {
-            (of.method, of.precision, of.rank, of.dora)
-                == (choice.method, choice.precision, choice.rank, choice.dora)
-                && of.targets == choice.targets
-                // Of one that wants everything a half-wanted block is not measured.
-                && (of.target_tokens < of.tokens) >= (choice.target_tokens < choice.tokens)
-        };
-        let block = match self.blocks.iter().find(|(of, _)| alike(of)) {
-            Some((_, block)) => *block,
-            None => {
-                let block = Block::measure(&self.fields, choice, self.size.block)?;
-                self.blocks.push((choice.clone(), block));
-                block
-            }
-        };
-        Ok(MemoryEstimate::of(&self.size, &block, choice))
-    }
-}
+use anyhow::{Result, bail};
+use branches::Branches;
+use config::PlanConfig;
+use estimate::MemoryEstimate;
+use ewe::finetune::{Formats, LoraSettings, Master, Method, OptimizerKind, Precision, Quantize};
+use ewe::job::plan::PlanJob;
+use planner::Planner;
+use report::PlanReport;
 
 const OFFLOADED: &str = "--update-in-backward --offload";
 
-/// Formats that the table shows, as options and what they mean.
+/// Formats of full fine-tuning that the table shows: options, master, optimizer, and whether it
+/// updates in backward.
 const FORMATS: [(&str, Master, OptimizerKind, bool); 7] = [
     ("--master fp32", Master::Fp32, OptimizerKind::Adamw, false),
     ("(default)", Master::Split, OptimizerKind::Adamw, false),
@@ -106,250 +76,117 @@ const FORMATS: [(&str, Master, OptimizerKind, bool); 7] = [
     ),
 ];
 
-/// GPUs have bf16.
-fn precision(args: &Args) -> Precision {
-    args.formats.precision.unwrap_or(Precision::Bf16)
-}
-
-fn choice(args: &Args, method: Method) -> PlanConfig {
-    let tokens = u64::from(args.micro_tokens);
-    PlanConfig {
-        method,
-        rank: u64::from(args.lora_rank),
-        targets: args.formats.lora_targets.clone(),
-        dora: args.formats.dora && method == Method::Lora,
-        quantize: args.formats.quantize.filter(|_| method == Method::Lora),
-        precision: precision(args),
-        master: args.formats.master,
-        optimizer: args.formats.optimizer,
-        recompute: args.formats.recompute || (args.formats.update_in_backward && method == Method::Full),
-        update_in_backward: args.formats.update_in_backward && method == Method::Full,
-        offload: args.formats.offload && method == Method::Full,
-        tokens,
-        // Prompts carry no loss, but may be short.
-        target_tokens: args.target_tokens.map_or(tokens, u64::from),
-        tokens_beside: 0,
-        cut: args.cut,
-        gpu: true,
-    }
-}
-
-/// Runs `ewe plan`; gives the exit code.
-pub fn run(args: &Args) -> Result<u8> {
-    Settings::check(&args.formats)?;
-    args.check()?;
-    let path = hub::resolve(&args.model, Want::Config)?;
+/// Runs `ewe plan`. Returns the exit code.
+pub fn run(job: &PlanJob) -> Result<u8> {
+    Settings::check_master(job.formats.master)?;
+    check_targets(job)?;
+    let path = hub::resolve(&job.model, Fetch::Config)?;
     let mut planner = Planner::new(size::fields(&path)?)?;
-    lora::refuse_unknown(&args.formats.lora_targets, &planner.size.targets())?;
-    let methods = args
+    lora::check_names(&job.lora.targets, &planner.size.targets())?;
+    let methods = job
         .method
         .map_or(vec![Method::Full, Method::Lora], |method| vec![method]);
-    let mut needs = Vec::new();
-    for &method in &methods {
-        needs.push(planner.need(&choice(args, method))?);
+    let methods = methods
+        .into_iter()
+        .map(|method| planner.estimate(&plan_config(job, method)))
+        .collect::<Result<Vec<_>>>()?;
+    let formats = other_formats(job, &mut planner)?;
+    let mut changes = Vec::new();
+    if let Some(memory) = job.memory {
+        for of in methods.iter().filter(|of| of.total > memory) {
+            changes.push(change::cheapest(&mut planner, &of.config, memory)?);
+        }
     }
-    let mut formats = Vec::new();
-    if precision(args) == Precision::Bf16 {
-        for (options, master, optimizer, within) in FORMATS {
-            let full = PlanConfig {
+    let report = PlanReport {
+        job,
+        size: &planner.size,
+        methods,
+        formats,
+        changes,
+    };
+    if job.json {
+        println!("{}", ewe::streams::json::pretty(&report.json()?)?);
+    } else {
+        print!("{}", report.text());
+    }
+    Ok(u8::from(!report.fits()))
+}
+
+/// Fails if there are more targets than tokens.
+fn check_targets(job: &PlanJob) -> Result<()> {
+    match job.target_tokens {
+        Some(targets) if targets > job.micro_tokens => bail!(
+            "--target-tokens {targets} is more than --micro-tokens {}, of which they are a part\nhint: a larger --micro-tokens",
+            job.micro_tokens
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the tokens of a step: those of one micro-batch unless there are several, and then at
+/// least two.
+fn step_tokens(job: &PlanJob) -> u64 {
+    let least = job.micro_tokens * if job.cut { 2 } else { 1 };
+    job.step_tokens.unwrap_or(least)
+}
+
+/// Returns the configuration of `method`.
+fn plan_config(job: &PlanJob, method: Method) -> PlanConfig {
+    let step_tokens = step_tokens(job);
+    let tokens = job.micro_tokens.min(step_tokens);
+    let mut config = PlanConfig {
+        method,
+        lora: LoraSettings {
+            dora: job.lora.dora && method == Method::Lora,
+            ..job.lora.clone()
+        },
+        formats: job.formats.of_method(method),
+        tokens,
+        // Prompts have no targets, but may be short.
+        target_tokens: job.target_tokens.map_or(tokens, |targets| targets.min(tokens)),
+        tokens_beside: 0,
+        cut: job.cut || tokens < step_tokens,
+        gpu: true,
+        step_tokens,
+        branches: Branches::apart(tokens),
+        // NVRTC compiles the kernels for every GPU that libtorch supports.
+        fused: true,
+    };
+    config.place_step();
+    config
+}
+
+/// Estimates the formats of the second table, each with the options that select it.
+fn other_formats(job: &PlanJob, planner: &mut Planner) -> Result<Vec<(String, MemoryEstimate)>> {
+    let mut all = Vec::new();
+    if job.formats.precision == Precision::Bf16 {
+        for (options, master, optimizer, update_in_backward) in FORMATS {
+            let full = plan_config(job, Method::Full);
+            let formats = Formats {
                 master,
                 optimizer,
-                recompute: args.formats.recompute || within,
-                update_in_backward: within,
+                recompute: job.formats.recompute || update_in_backward,
+                update_in_backward,
                 offload: options == OFFLOADED,
-                ..choice(args, Method::Full)
+                ..full.formats
             };
-            formats.push((options.to_owned(), planner.need(&full)?));
+            let mut full = PlanConfig { formats, ..full };
+            full.place_step();
+            all.push((options.to_owned(), planner.estimate(&full)?));
         }
     }
     for (options, quantize) in [("", None), (" --quantize nf4", Some(Quantize::Nf4))] {
-        let lora = PlanConfig {
+        let lora = plan_config(job, Method::Lora);
+        let formats = Formats {
             quantize,
-            ..choice(args, Method::Lora)
+            ..lora.formats
         };
-        let dora = if args.formats.dora { " --dora" } else { "" };
-        let options = format!("--method lora{dora}{options}, rank {}", args.lora_rank);
-        formats.push((options, planner.need(&lora)?));
+        let dora = if job.lora.dora { " --dora" } else { "" };
+        let options = format!("--method lora{dora}{options}, rank {}", job.lora.rank);
+        let lora = PlanConfig { formats, ..lora };
+        all.push((options, planner.estimate(&lora)?));
     }
-    let mut changes = Vec::new();
-    if let Some(memory) = args.memory {
-        for need in needs.iter().filter(|need| need.total > memory) {
-            changes.push(change::cheapest(&mut planner, &need.choice, memory)?);
-        }
-    }
-    let time = |need: &MemoryEstimate| gpus::times(need, args.tokens, args.utilisation / 100.0);
-    if args.json {
-        let of = |need: &MemoryEstimate| {
-            let mut value = serde_json::to_value(need)?;
-            value["fits"] = json!(gpus::smallest(need.total));
-            value["fits_memory"] = json!(args.memory.map(|memory| need.total <= memory));
-            value["times"] = json!(time(need));
-            anyhow::Ok(value)
-        };
-        let methods = needs.iter().map(of).collect::<Result<Vec<_>>>()?;
-        let formats = formats.iter().map(|(options, need)| {
-            let mut value = of(need)?;
-            value["options"] = json!(options);
-            anyhow::Ok(value)
-        });
-        let formats = formats.collect::<Result<Vec<_>>>()?;
-        let changes: Vec<_> = changes
-            .iter()
-            .flatten()
-            .map(|(options, need)| json!({"options": options, "total": need.total}))
-            .collect();
-        let value =
-            json!({"model": planner.size, "methods": methods, "formats": formats, "changes": changes});
-        println!("{}", ewe::cli::args::json::pretty(&value)?);
-    } else {
-        print!("{}", text(args, &planner.size, &needs, &formats, &changes));
-    }
-    let fits = args
-        .memory
-        .is_none_or(|memory| needs.iter().any(|need| need.total <= memory));
-    Ok(u8::from(!fits))
-}
-
-/// A row of the table, as what it takes from a need.
-type Kind = fn(&MemoryEstimate) -> u64;
-
-fn text(
-    args: &Args,
-    size: &Size,
-    needs: &[MemoryEstimate],
-    formats: &[(String, MemoryEstimate)],
-    changes: &[Option<(String, MemoryEstimate)>],
-) -> String {
-    let mut text = format!(
-        "{} with {}: {} parameters, {} of them in linear layers\n\n{:<12}",
-        size.family,
-        counted(size.layers, "block"),
-        grouped(size.parameters),
-        grouped(size.linear),
-        ""
-    );
-    let name = |need: &MemoryEstimate| match need.choice.method {
-        Method::Full => "full".to_owned(),
-        Method::Lora if need.choice.dora => format!("DoRA r{}", need.choice.rank),
-        Method::Lora => format!("LoRA r{}", need.choice.rank),
-    };
-    text.extend(needs.iter().map(|need| format!("{:>12}", name(need))));
-    text += "\n";
-    let rows: [(&str, Kind); 8] = [
-        ("weights", |need| need.bytes.weights),
-        ("masters", |need| need.bytes.masters),
-        ("moments", |need| need.bytes.states),
-        ("gradients", |need| need.bytes.gradients),
-        ("activations", |need| need.bytes.activations),
-        ("logits", |need| need.bytes.logits),
-        ("workspace", |need| need.bytes.workspace),
-        ("total", |need| need.total),
-    ];
-    for (name, of) in rows {
-        text += &format!("{name:<12}");
-        text.extend(
-            needs
-                .iter()
-                .map(|need| format!("{:>9.1} GB", gigabytes(of(need)))),
-        );
-        text += "\n";
-    }
-    text += &format!("{:<12}", "fits");
-    text.extend(
-        needs
-            .iter()
-            .map(|need| format!("{:>12}", gpus::smallest_named(need.total))),
-    );
-    text += &format!(
-        "\n\nThis is the moment that takes most, with {} at once (--micro-tokens), {}.\n\n",
-        counted(args.micro_tokens, "token"),
-        args.target_tokens
-            .filter(|&targets| targets < args.micro_tokens)
-            .map_or("all of them targets".to_owned(), |targets| format!(
-                "{} among them",
-                counted(targets, "target")
-            )),
-    );
-    text += &format!(
-        "{:<64}{:>12}{:>10}{:>10}{:>12}\n",
-        "", "bytes/param", "formats", "total", "fits"
-    );
-    for (options, need) in formats {
-        let formats = need.bytes.formats(need.all_gradients);
-        text += &format!(
-            "{options:<64}{:>12.1}{:>7.1} GB{:>7.1} GB{:>12}\n",
-            formats as f64 / size.parameters as f64,
-            gigabytes(formats),
-            gigabytes(need.total),
-            gpus::smallest_named(need.total)
-        );
-    }
-    text += "\nFormats are weights, masters, moments and gradients; with --update-in-backward gradients are one block's.\n";
-    if let Some((_, need)) = formats.iter().find(|(_, need)| need.host > 0) {
-        text += &format!(
-            "--offload takes {:.1} GB of the machine's own memory besides.\n",
-            gigabytes(need.host)
-        );
-    }
-    for need in needs {
-        text += &format!(
-            "\n{}: {:.2} TFLOP for 1000 tokens. {} {} at {:.0} % of the peak {}",
-            name(need),
-            need.flops_per_token / 1e9,
-            grouped(args.tokens),
-            noun(args.tokens, "token"),
-            args.utilisation,
-            if args.tokens == 1 { "takes" } else { "take" }
-        );
-        let times = gpus::times(need, args.tokens, args.utilisation / 100.0);
-        let shown: Vec<String> = times
-            .iter()
-            .map(|time| format!("{:.1} min on {}", time.minutes, time.gpu))
-            .collect();
-        text += &match shown.as_slice() {
-            [] => " longer than anyone has: no one GPU holds it".to_owned(),
-            shown => format!(" {}", shown.join(", ")),
-        };
-        text += ".\n";
-    }
-    if let Some(memory) = args.memory {
-        let mut changes = changes.iter();
-        for need in needs {
-            text += &if need.total <= memory {
-                format!("\n{}: fits into {:.1} GB.\n", name(need), gigabytes(memory))
-            } else {
-                let way = match changes.next() {
-                    Some(Some((options, need))) => {
-                        format!("`ewe train {options}` does, with {:.1} GB", gigabytes(need.total))
-                    }
-                    _ => "nothing that ewe has does".to_owned(),
-                };
-                format!(
-                    "\n{}: does not fit into {:.1} GB; {way}.\n",
-                    name(need),
-                    gigabytes(memory)
-                )
-            };
-        }
-    }
-    text
-}
-
-fn gigabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e9
-}
-
-/// `6050882784` as `6,050,882,784`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    Ok(all)
 }
 
 #[cfg(test)]

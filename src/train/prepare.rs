@@ -1,244 +1,296 @@
-//! Everything that precedes the first step: rows are read and encoded, the model loaded, the last checkpoint taken up.
+//! Everything before the first step: reads and encodes the rows, loads the model, and restores the
+//! last checkpoint.
 
-use super::plan::Planner;
-use super::plan::choice::{MemoryEstimate, PlanConfig};
-use super::run::say;
+use super::conclusion::HeldOutCurve;
+use super::fit::{Heaviest, free, gpu_micro_tokens, refuse_what_cannot_fit};
+use super::say;
 use super::settings::{self, Settings, warn_of_idle_schedule};
 use super::trainer::Trainer;
-use crate::model::config::Fields;
 use crate::model::device::dtype_name;
-use crate::model::fingerprint::fingerprint;
-use crate::model::hub::{self, Want};
-use crate::model::weights::{Form, Weights};
-use crate::model::{self, CausalLm, adapter};
+use crate::model::files::adapter;
+use crate::model::files::config::ConfigFields;
+use crate::model::files::fingerprint::fingerprint;
+use crate::model::files::hub::{self, Fetch};
+use crate::model::files::weights::{Form, Weights};
+use crate::model::text::tokenizer::Tokenizer;
+use crate::model::{self, CausalLm, ModelInfo};
 use crate::shim::memory;
 use crate::train::data::dataset::{self, Encoded, Layout, LeftOut};
 use crate::train::data::row_template::RowTemplate;
 use crate::train::data::source::Source;
-use crate::train::optim::lora::{self, LoraSettings};
-use crate::train::out::checkpoint::{Checkpoints, State};
+use crate::train::optim::lora;
+use crate::train::out::checkpoint::{Checkpoints, KeptSteps, State};
 use crate::train::out::saved_template::SavedTemplate;
-use crate::train::plan::heaviest::{Demand, Largest, Steps};
 use anyhow::{Context, Result, bail};
-use ewe::cli::args::size::shown;
-use ewe::cli::models::train::{Args, Precision};
+use ewe::finetune::{EVAL_FRACTION, Precision};
+use ewe::job::train::TrainJob;
+use ewe::prompt::template::Template;
 use ewe::text::{chosen, counted};
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use tch::Kind;
+use tch::{Device, Kind};
 
 /// Rows left out that are listed on the terminal; the file lists all.
 const LISTED: usize = 5;
 
 /// A run that can begin.
 pub struct Run {
-    /// Where the rows came from.
+    /// Rows, and the dataset that records the run.
     pub source: Source,
-    /// Where the model lies.
+    /// Directory of the base model.
     pub base: PathBuf,
     /// The rows, encoded.
     pub encoded: Encoded,
-    /// What to do.
+    /// Settings of the run.
     pub settings: Settings,
-    /// What is saved of the form that the rows had.
-    pub saved_form: SavedTemplate,
-    /// What a checkpoint will say, at step 0.
+    /// Template that is saved with the result.
+    pub saved_template: SavedTemplate,
+    /// State of a checkpoint after no step.
     pub state: State,
-    /// The model, as it was after the steps done.
+    /// The model after `done` steps.
     pub trainer: Trainer,
-    /// What is computed with.
+    /// Type that the model computes in.
     pub kind: Kind,
-    /// Where.
-    pub device: tch::Device,
-    /// Where they go.
+    /// Device of the model.
+    pub device: Device,
+    /// Checkpoints of the run.
     pub checkpoints: Checkpoints,
-    /// Bytes that there were before the weights: the rows, the tokenizer.
+    /// Bytes allocated before the weights, by rows and tokenizer.
     pub before_weights: u64,
-    /// What of it takes most memory.
+    /// The micro-batch that needs most memory.
     pub heaviest: Option<Heaviest>,
     /// Steps done.
     pub done: u64,
+    /// Whether the rows are those of the steps done.
+    pub has_same_rows: bool,
+    /// The evaluations so far.
+    pub curve: HeldOutCurve,
 }
 
-/// What of a run takes most memory.
-pub struct Heaviest {
-    /// The piece that does.
-    pub demand: Demand,
-    /// Whether a step has several pieces.
-    pub cut: bool,
-    /// What the run needs, where that was looked into.
-    pub need: Option<MemoryEstimate>,
+/// Reads rows, model and, to resume, the last checkpoint. Fails if anything keeps the run from
+/// beginning, and writes nothing.
+pub fn prepare(job: &TrainJob, quiet: bool) -> Result<Run> {
+    let source = Source::open(job, quiet)?;
+    Settings::check_template(job.template.as_ref(), source.rows.are_completions)?;
+    let base = Base::open(job, quiet)?;
+    let (early, tokenizer) = base.read_early(job)?;
+    let rows = EncodedRows::of(job, &source, &base.info, tokenizer, quiet)?;
+    let settings = resolve_settings(job, &base, &rows, quiet)?;
+    let device = base.device;
+    let heaviest = Heaviest::find(base.fields, &settings, &rows.encoded.train, device, job.dry_run)?;
+    let estimate = heaviest.as_ref().and_then(|of| of.estimate.as_ref());
+    if let (Some(estimate), false) = (estimate, job.ignore_plan) {
+        refuse_what_cannot_fit(estimate, device)?;
+    }
+    let loaded = match early {
+        Some(loaded) => loaded,
+        None => Loaded::read(&base.dir, device, base.precision, settings.form())?,
+    };
+    let (kind, before_weights) = (loaded.kind, allocated(device).saturating_sub(loaded.bytes));
+    let mut trainer = trainer(job, &settings, &base.dir, loaded, device)?;
+    let mut state = State::new(
+        0,
+        &rows.encoded.fingerprint(),
+        &fingerprint(&base.dir, None, kind)?,
+        &settings,
+    );
+    let saved_rows = base.last.as_ref().map(|(_, saved)| saved.dataset.clone());
+    let done = match job.resume {
+        true => resume(job, base.last, &mut state, &mut trainer, quiet)?,
+        false => 0,
+    };
+    let kept = KeptSteps {
+        parts: job.keep_checkpoints,
+        total: settings.schedule.total,
+    };
+    Ok(Run {
+        source,
+        base: base.dir,
+        encoded: rows.encoded,
+        settings,
+        saved_template: rows.saved_template,
+        trainer,
+        kind,
+        device,
+        checkpoints: base.checkpoints.keeping(kept),
+        before_weights,
+        heaviest,
+        done,
+        has_same_rows: saved_rows.is_none_or(|saved| saved == state.dataset),
+        state,
+        curve: HeldOutCurve::default(),
+    })
 }
 
-/// Reads data, model and, to resume, the last checkpoint. Fails on whatever keeps the run from beginning, and writes
-/// nothing.
-pub fn prepare(args: &Args, quiet: bool) -> Result<Run> {
-    let source = Source::open(args, quiet)?;
-    Settings::check_template(args, source.rows.are_completions)?;
-    let device = model::device::device(&args.device)?;
-    let base = hub::resolve(&args.model, Want::Model)?;
-    let checkpoints = Checkpoints::of(&args.out);
-    let last = if args.resume { checkpoints.last()? } else { None };
-    // Another machine goes on with what was computed with before.
-    let before = last.as_ref().map(|(_, saved)| saved.settings.precision);
-    let precision = Settings::precision(&args.formats, before, device);
-    if precision == Precision::Fp32 && args.formats.precision.is_none() && before.is_none() {
-        say(
-            quiet,
-            "this processor has no instructions for bf16: computing in fp32, which takes twice the memory; --precision bf16 for all that",
-        );
+/// The base model before its weights are loaded, and the checkpoint to resume from.
+struct Base {
+    dir: PathBuf,
+    fields: ConfigFields,
+    info: ModelInfo,
+    device: Device,
+    precision: Precision,
+    checkpoints: Checkpoints,
+    /// The last checkpoint, if the run is resumed from one.
+    last: Option<(PathBuf, State)>,
+}
+
+impl Base {
+    fn open(job: &TrainJob, quiet: bool) -> Result<Base> {
+        let device = model::device::for_training(&job.device, job.numerics)?;
+        let dir = hub::resolve(&job.model, Fetch::Model)?;
+        let checkpoints = Checkpoints::of(&job.out);
+        let last = if job.resume { checkpoints.last()? } else { None };
+        // A run that is resumed on another machine keeps its precision.
+        let before = last.as_ref().map(|(_, saved)| saved.settings.formats.precision);
+        let precision = Settings::precision(job, before, device);
+        if precision == Precision::Fp32 && job.precision.is_none() && before.is_none() {
+            say(quiet, &model::device::why_fp32(device));
+        }
+        model::device::check_training(device, precision)?;
+        let fields = model::fields(&dir)?;
+        fields.refuse_in_training()?;
+        Ok(Base {
+            info: model::info(&fields)?,
+            dir,
+            fields,
+            device,
+            precision,
+            checkpoints,
+            last,
+        })
     }
-    let dtype = dtype_name(settings::kind(precision));
-    let fields = model::fields(&base)?;
-    fields.refuse_in_training()?;
-    let info = model::info(&fields)?;
-    let early = || match weights_are_small(&base, info.family, device)? {
-        // What is quantised is read once it is known that it fits: small models have no need of that.
-        true if args.formats.quantize.is_none() => Loaded::read(&base, device, dtype, Form::Plain).map(Some),
-        _ => Ok(None),
-    };
-    let (early, tokenizer) = model::beside_tokenizer(&base, early)?;
-    let mut tokenizer = tokenizer?.belongs_to(&info)?;
-    let early = early?;
-    if let Some(dir) = &args.adapter {
-        tokenizer = tokenizer.asked_as_in(dir)?;
-    }
-    let form = RowTemplate::choose(args, source.rows.are_completions, &tokenizer)?;
-    form.remarks.iter().for_each(|remark| say(quiet, remark));
-    let max_length = Settings::max_length(args, info.context)?;
-    let layout = Layout {
-        form: form.rows(),
-        max_length,
-        eval_fraction: args.eval_fraction,
-        seed: args.seed,
-    };
-    let encoded = dataset::encode(&source.rows.rows, &layout, &tokenizer)?;
-    let template = form.template;
-    let (template_text, saved) = form.finish(&tokenizer)?;
-    model::let_go(tokenizer);
-    encoded
-        .remarks
-        .iter()
-        .for_each(|remark| say(quiet, &format!("warning: {remark}")));
-    list_left_out(&encoded.left_out, quiet);
-    if encoded.train.is_empty() {
-        bail!(
-            "there is nothing to train on: {}, {} left out, {} held out\nhint: {}",
-            counted(source.rows.rows.len(), "row"),
-            encoded.left_out.len(),
-            encoded.eval.len(),
-            if encoded.left_out.is_empty() {
-                "give a dataset with rows"
-            } else {
-                "a larger --max-length"
+
+    /// Reads the tokenizer, and beside it the weights of a small model. A quantized model is read
+    /// once it is known to fit: small models need no quantization.
+    fn read_early(&self, job: &TrainJob) -> Result<(Option<Loaded>, Tokenizer)> {
+        let early = || match weights_are_small(&self.dir, self.info.family, self.device)? {
+            true if job.formats.quantize.is_none() => {
+                Loaded::read(&self.dir, self.device, self.precision, Form::Plain).map(Some)
             }
-        );
+            _ => Ok(None),
+        };
+        let (early, tokenizer) = model::beside_tokenizer(&self.dir, early)?;
+        let tokenizer = tokenizer?.belongs_to(&self.info)?;
+        Ok((early?, tokenizer))
     }
-    Settings::check_held_out(args, encoded.eval.len())?;
-    let adapter = args
-        .adapter
-        .as_deref()
-        .map(|dir| go_on_with(dir, args))
+}
+
+/// The rows in tokens, and the template that laid them out.
+struct EncodedRows {
+    encoded: Encoded,
+    /// Whether the rows to evaluate on are no share of the others.
+    eval_is_own: bool,
+    max_length: usize,
+    template: Template,
+    /// Text of the user's own template.
+    template_text: Option<String>,
+    saved_template: SavedTemplate,
+}
+
+impl EncodedRows {
+    fn of(
+        job: &TrainJob,
+        source: &Source,
+        info: &ModelInfo,
+        mut tokenizer: Tokenizer,
+        quiet: bool,
+    ) -> Result<EncodedRows> {
+        if let Some(dir) = &job.adapter {
+            tokenizer = tokenizer.prompted_as_in(dir)?;
+        }
+        let template = RowTemplate::choose(job, source.rows.are_completions, &tokenizer)?;
+        template.remarks.iter().for_each(|remark| say(quiet, remark));
+        let max_length = Settings::max_length(job.max_length, info.context)?;
+        let layout = Layout {
+            template: template.rows(),
+            max_length,
+            eval_fraction: job.eval_fraction.unwrap_or(EVAL_FRACTION),
+            seed: job.seed,
+        };
+        let encoded = dataset::encode_both(&source.rows, &layout, &tokenizer)?;
+        let name = template.template;
+        let (template_text, saved_template) = template.finish(&tokenizer)?;
+        model::drop_tokenizer(tokenizer);
+        let remarks = encoded.remarks.iter();
+        remarks.for_each(|remark| say(quiet, &format!("warning: {remark}")));
+        list_left_out(&encoded.left_out, quiet);
+        if encoded.train.is_empty() {
+            bail!(
+                "there is nothing to train on: {}, {} left out, {} held out\nhint: {}",
+                counted(source.rows.rows.len(), "row"),
+                encoded.left_out.len(),
+                encoded.eval.len(),
+                if encoded.left_out.is_empty() {
+                    "give a dataset with rows"
+                } else {
+                    "a larger --max-length"
+                }
+            );
+        }
+        Ok(EncodedRows {
+            encoded,
+            eval_is_own: source.rows.eval.is_some(),
+            max_length,
+            template: name,
+            template_text,
+            saved_template,
+        })
+    }
+}
+
+/// Resolves the settings of the run, and warns of those that have no effect.
+fn resolve_settings(job: &TrainJob, base: &Base, rows: &EncodedRows, quiet: bool) -> Result<Settings> {
+    Settings::check_held_out(job, rows.encoded.eval.len(), rows.eval_is_own)?;
+    let adapter = job.adapter.as_deref();
+    let adapter = adapter
+        .map(|dir| lora::adapter_settings(dir, job.lora.dropout))
         .transpose()?;
     let mut settings = Settings::resolve(
-        args,
-        precision,
-        template,
-        max_length,
-        encoded.train.len(),
+        job,
+        base.precision,
+        rows.template,
+        rows.max_length,
+        rows.encoded.train.len(),
         adapter,
     );
-    settings.template_text = template_text;
+    settings.template_text = rows.template_text.clone();
+    if rows.eval_is_own {
+        settings.eval_fraction = 0.0;
+    }
+    if base.device.is_cuda() && job.micro_tokens.is_none() {
+        settings.micro_tokens = match &base.last {
+            // Less may be free now, and a resumed run keeps its settings.
+            Some((_, saved)) => saved.settings.micro_tokens,
+            None => gpu_micro_tokens(
+                model::fields(&base.dir)?,
+                &settings,
+                &rows.encoded.train,
+                base.device,
+            )?,
+        };
+    }
     if let Some(warning) = warn_of_idle_schedule(&settings.schedule) {
         say(quiet, &format!("warning: {warning}"));
     }
-    if settings.offload && !device.is_cuda() {
+    if settings.formats.offload && !base.device.is_cuda() {
         say(
             quiet,
             "warning: --offload keeps a second copy of the weights here and saves nothing: it is for a GPU",
         );
     }
-    let heaviest = heaviest(fields, &settings, &encoded, device, args.dry_run)?;
-    if !args.ignore_plan {
-        refuse_what_cannot_fit(heaviest.as_ref().and_then(|of| of.need.as_ref()), device)?;
-    }
-    let loaded = match early {
-        Some(loaded) => loaded,
-        None => Loaded::read(&base, device, dtype, settings.form())?,
-    };
-    let before_weights = allocated(device).saturating_sub(loaded.bytes);
-    let Loaded { mut model, kind, .. } = loaded;
-    if let Some(dir) = &args.adapter {
-        adapter::attach(model.as_mut(), &base, dir, device)?;
-    }
-    if let Some(lora) = &settings.lora {
-        lora::check_targets(model.as_mut(), lora)?;
-    }
-    let mut trainer = match settings.lora.clone() {
-        Some(lora) => Trainer::lora(model, lora, args.seed, settings.rule(), device),
-        None => {
-            let mut exact = exact_weights(&base, model.info().family, kind, device)?;
-            let shapes: std::collections::HashMap<_, _> = model
-                .parameters()
-                .into_iter()
-                .map(|(name, tensor)| (name, tensor.size()))
-                .collect();
-            let values = |name: &str| exact.as_mut().map(|weights| weights.tensor(name, &shapes[name]));
-            Trainer::full(model, values, settings.rule(), device)
-        }
-    };
-    trainer.recomputes = settings.recompute;
-    let mut state = State::new(
-        0,
-        &encoded.fingerprint(),
-        &fingerprint(&base, None, kind)?,
-        &settings,
-    );
-    let mut done = 0;
-    if args.resume {
-        match last {
-            Some((place, saved)) => {
-                saved
-                    .admits(&state.dataset, &state.model, &settings, args.allow_changes)
-                    .with_context(|| format!("cannot resume from {}", place.display()))?;
-                let mut tensors = Checkpoints::tensors(&place)?;
-                trainer
-                    .restore(&mut |name| tensors.remove(name))
-                    .with_context(|| format!("{} is damaged", place.display()))?;
-                done = saved.step;
-                (state.best, state.evaluations_since) = (saved.best, saved.evaluations_since);
-                say(quiet, &format!("continuing after step {done}"));
-            }
-            None => say(quiet, "there is no checkpoint yet: starting from the first step"),
-        }
-    }
-    Ok(Run {
-        source,
-        base,
-        encoded,
-        settings,
-        saved_form: saved,
-        state,
-        trainer,
-        kind,
-        device,
-        checkpoints,
-        before_weights,
-        heaviest,
-        done,
-    })
+    Ok(settings)
 }
 
-/// The model's weights, and what they take.
+/// The model's weights.
 struct Loaded {
     model: Box<dyn CausalLm>,
     kind: Kind,
-    /// As the allocator counts them.
+    /// Bytes that the allocator counts for them.
     bytes: u64,
 }
 
 impl Loaded {
-    fn read(base: &Path, device: tch::Device, dtype: &str, form: Form) -> Result<Loaded> {
+    fn read(base: &Path, device: Device, precision: Precision, form: Form) -> Result<Loaded> {
+        let dtype = dtype_name(settings::kind(precision));
         let before = allocated(device);
         let (model, kind) = model::load_weights(base, device, dtype, form)?;
         let bytes = allocated(device).saturating_sub(before);
@@ -246,125 +298,86 @@ impl Loaded {
     }
 }
 
-/// What has been allocated; 0 where nothing is counted.
-fn allocated(device: tch::Device) -> u64 {
+/// Returns the allocated bytes; 0 if nothing counts them.
+fn allocated(device: Device) -> u64 {
     memory::allocated(device).unwrap_or_default()
 }
 
-/// Whether the weights may be read beside the tokenizer, before it is known what the run will need: where it needs sixteen
-/// times as much, twice what training every weight in fp32 takes of a checkpoint in 16 bits, it still fits.
-fn weights_are_small(base: &Path, family: &str, device: tch::Device) -> Result<bool> {
-    let Some(free) = available(device) else {
+/// Returns whether the weights may be read beside the tokenizer, before it is known what the run
+/// needs: if sixteen times as much is free, twice what full fine-tuning in fp32 takes of a
+/// checkpoint in 16 bits.
+fn weights_are_small(base: &Path, family: &str, device: Device) -> Result<bool> {
+    let Some(free) = free(device) else {
         return Ok(false);
     };
     Ok(16 * Weights::open(base, model::prefix(family))?.bytes() < free)
 }
 
-/// The settings of the adapter in `dir`.
-pub(super) fn go_on_with(dir: &Path, args: &Args) -> Result<LoraSettings> {
-    let about = adapter::about(dir)?;
-    if !about.beyond.is_empty() {
-        bail!(
-            "{} has what training does not go on with: {}\nhint: `ewe merge` puts it into its model, which can be trained with another adapter",
-            dir.display(),
-            about.beyond.join(", ")
-        );
-    }
-    let targets: BTreeSet<String> = about
-        .paths
-        .iter()
-        .map(|path| lora::last(path).to_owned())
-        .collect();
-    Ok(LoraSettings {
-        rank: about.rank,
-        alpha: about.alpha,
-        dropout: args.lora_dropout,
-        rank_stabilized: about.rank_stabilized,
-        dora: about.dora,
-        targets: targets.into_iter().collect(),
-        from: Some(fingerprint(dir, None, Kind::Float)?),
-    })
-}
-
-/// What of the run takes most memory, none where there is nothing to train on. What it needs is planned with measured blocks where it
-/// matters, since that takes a second or more: for a dry run, and where without their activations half the memory is taken.
-fn heaviest(
-    fields: Fields,
+/// Makes the trainer of the loaded model, with its adapter.
+fn trainer(
+    job: &TrainJob,
     settings: &Settings,
-    encoded: &Encoded,
-    device: tch::Device,
-    dry_run: bool,
-) -> Result<Option<Heaviest>> {
-    let Largest { demands, cut } = Largest::of(&Steps::of(settings), &encoded.train);
-    let of_all = |need: &mut dyn FnMut(&PlanConfig) -> Result<MemoryEstimate>| {
-        let mut most: Option<(&Demand, MemoryEstimate)> = None;
-        for demand in &demands {
-            let need = need(&PlanConfig::of(settings, demand, cut, device.is_cuda()))?;
-            if most.as_ref().is_none_or(|(_, most)| need.total > most.total) {
-                most = Some((demand, need));
-            }
+    base: &Path,
+    loaded: Loaded,
+    device: Device,
+) -> Result<Trainer> {
+    let Loaded { mut model, kind, .. } = loaded;
+    if let Some(dir) = &job.adapter {
+        adapter::attach(model.as_mut(), base, dir, device)?;
+    }
+    if let Some(lora) = &settings.lora {
+        lora::check_targets(model.as_mut(), lora)?;
+    }
+    let mut trainer = match settings.lora.clone() {
+        Some(lora) => Trainer::lora(model, lora, job.seed, settings.optimizer(), device),
+        None => {
+            let mut exact = exact_weights(base, model.info().family, kind, device)?;
+            let shapes: std::collections::HashMap<_, _> = model
+                .parameters()
+                .into_iter()
+                .map(|(name, tensor)| (name, tensor.size()))
+                .collect();
+            let values = |name: &str| exact.as_mut().map(|weights| weights.tensor(name, &shapes[name]));
+            Trainer::full(model, values, settings.optimizer(), device)
         }
-        anyhow::Ok(most)
     };
-    let mut planner = Planner::new(fields)?;
-    let Some((demand, least)) = of_all(&mut |choice| Ok(planner.least(choice)))? else {
+    trainer.recompute = settings.formats.recompute;
+    trainer.neftune = settings.neftune;
+    Ok(trainer)
+}
+
+/// Opens the checkpoint's own weights in fp32, if they are more precise than the model computes.
+fn exact_weights(dir: &Path, family: &str, kind: Kind, device: Device) -> Result<Option<Weights>> {
+    if kind == Kind::Float {
         return Ok(None);
-    };
-    let scarce = |device, bytes: u64| available(device).is_some_and(|free| 2 * bytes > free);
-    let tight = scarce(device, least.total) || scarce(tch::Device::Cpu, least.host);
-    // Where nothing is counted nothing can be planned; training goes on without.
-    let planned = match memory::allocated(tch::Device::Cpu).is_some() && (dry_run || tight) {
-        true => of_all(&mut |choice| planner.need(choice))?,
-        false => None,
-    };
-    let (demand, need) = planned.map_or((demand, None), |(demand, need)| (demand, Some(need)));
-    let demand = demand.clone();
-    Ok(Some(Heaviest { demand, cut, need }))
+    }
+    let mut weights = Weights::open(dir, model::prefix(family))?;
+    weights.place(Kind::Float, device);
+    Ok((weights.main_kind() != kind).then_some(weights))
 }
 
-/// Fails where the machine's memory is less than what the run needs.
-fn refuse_what_cannot_fit(need: Option<&MemoryEstimate>, device: tch::Device) -> Result<()> {
-    let (Some(need), Some(free)) = (need, available(device)) else {
-        return Ok(());
+/// Restores the last checkpoint. Returns the steps done.
+fn resume(
+    job: &TrainJob,
+    last: Option<(PathBuf, State)>,
+    state: &mut State,
+    trainer: &mut Trainer,
+    quiet: bool,
+) -> Result<u64> {
+    let Some((place, saved)) = last else {
+        say(quiet, "there is no checkpoint yet: starting from the first step");
+        return Ok(0);
     };
-    if need.host > 0
-        && let Some(free) = available(tch::Device::Cpu)
-        && need.host > free
-    {
-        bail!(
-            "--offload needs {} of the machine's own memory, and {} are free\nhint: --optimizer adamw8bit keeps a quarter of the moments; \
-             --ignore-plan tries nevertheless",
-            shown(need.host),
-            shown(free)
-        );
-    }
-    if need.total > free {
-        bail!(
-            "the run needs {}, and {} of memory are free: weights {}, masters {}, moments {}, gradients {}, activations {}\n\
-             hint: `ewe plan --memory {}MB` with the run's options says what to change; --ignore-plan tries nevertheless",
-            shown(need.total),
-            shown(free),
-            shown(need.bytes.weights),
-            shown(need.bytes.masters),
-            shown(need.bytes.states),
-            shown(need.bytes.gradients),
-            shown(need.bytes.activations),
-            free / 1_000_000,
-        );
-    }
-    Ok(())
+    saved
+        .admits(&state.dataset, &state.model, &state.settings, job.allow_changes)
+        .with_context(|| format!("cannot resume from {}", place.display()))?;
+    Checkpoints::restore(&place, |take| trainer.restore(take))?;
+    (state.best, state.evaluations_since) = (saved.best, saved.evaluations_since);
+    say(quiet, &format!("continuing after step {}", saved.step));
+    Ok(saved.step)
 }
 
-/// Bytes that the system, or the GPU, could give.
-fn available(device: tch::Device) -> Option<u64> {
-    if device.is_cuda() {
-        return memory::free(device);
-    }
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(1024 * line.split_whitespace().next()?.parse::<u64>().ok()?)
-}
-
+/// Prints the first rows that were left out, and where the rest is listed.
 fn list_left_out(left_out: &[LeftOut], quiet: bool) {
     if left_out.is_empty() {
         return;
@@ -379,14 +392,4 @@ fn list_left_out(left_out: &[LeftOut], quiet: bool) {
     if left_out.len() > LISTED {
         say(quiet, "  … (left_out.jsonl in --out lists all)");
     }
-}
-
-/// The checkpoint's own values, where they are more precise than what the model computes in.
-fn exact_weights(dir: &Path, family: &str, kind: Kind, device: tch::Device) -> Result<Option<Weights>> {
-    if kind == Kind::Float {
-        return Ok(None);
-    }
-    let mut weights = Weights::open(dir, model::prefix(family))?;
-    weights.place(Kind::Float, device);
-    Ok((weights.main_kind() != kind).then_some(weights))
 }

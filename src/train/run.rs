@@ -1,145 +1,172 @@
-//! `ewe train` from its arguments to its result.
+//! `ewe train`, from its job to its result.
 
+use super::conclusion::next_commands;
+use super::fit::Heaviest;
 use super::guard::Guard;
-use super::out::OutFolder;
-use super::plan::choice::{MemoryEstimate, SCRATCH};
-use super::prepare::{Heaviest, Run, prepare};
+use super::plan::estimate::MemoryEstimate;
+use super::plan::heaviest::Demand;
+use super::prepare::{Run, prepare};
+use super::say;
 use super::settings::Settings;
 use super::speed;
 use super::steps::End;
-use super::trainer::Update;
+use super::trainer::StepOutcome;
 use crate::model::fault;
+use crate::model::out_of_memory::{Stage, explained};
 use crate::shim::memory;
-use crate::train::optim::lora;
 use crate::train::out::checkpoint::Checkpoints;
 use crate::train::out::finished;
-use crate::train::out::{files, save};
-use crate::train::plan::heaviest::Demand;
-use anyhow::{Context, Result, anyhow, bail};
-use ewe::atomic_file::scratch::Scratch;
-use ewe::cli::args::size::shown;
-use ewe::cli::models::train::{Args, Quantize};
+use crate::train::out::{OutFolder, RECORD, files, is_run, repeat, save};
+use anyhow::{Context, Result, bail};
+use ewe::atomic_file::scratch::ScratchFolder;
+use ewe::finetune::{LoraSettings, Quantize};
+use ewe::job::train::TrainJob;
 use ewe::leave::INTERRUPTED;
 use ewe::progress::clock;
 use ewe::store::RunStatus;
-use ewe::text::counted;
+use ewe::text::{counted, format_size};
 use std::time::{Duration, Instant};
 
-/// Runs `ewe train`; gives the exit code. Must not be called from within an async runtime.
-pub fn run(args: &Args, quiet: bool) -> Result<u8> {
-    Settings::check(&args.formats)?;
-    if args.resume && save::is_finished(&args.out) && finished::is_run(&args.out) {
-        finished::check(args)?;
+/// Runs `ewe train`. Returns the exit code. Must not be called from within an async runtime.
+pub fn run(job: &TrainJob, quiet: bool) -> Result<u8> {
+    Settings::check_master(job.formats.master)?;
+    if job.resume && save::is_finished(&job.out) && is_run(&job.out) {
+        finished::check(job)?;
         say(
             quiet,
-            &format!("{} is finished: nothing is left to resume", args.out.display()),
+            &format!("{} is finished: nothing is left to resume", job.out.display()),
         );
         return Ok(0);
     }
-    let _out = match args.resume {
-        true => OutFolder::of_resumed(&args.out)?,
-        false => OutFolder::of_run(&args.out)?,
+    let _out = match job.resume {
+        true => OutFolder::of_resumed(&job.out)?,
+        false => OutFolder::of_run(&job.out)?,
     };
-    fault::caught(|| prepare(args, quiet))
-        .map_err(|error| match fault::is_out_of_memory(&error) {
-            true => anyhow!("{error:#}\nhint: `ewe plan` with the run's options says what takes less"),
-            false => error,
+    fault::caught(|| prepare(job, quiet))
+        .map_err(|error| {
+            explained(error, Stage::Loading, || {
+                Some("`ewe plan` with the run's options says what takes less".to_owned())
+            })
         })
-        .and_then(|run| run.go(args, quiet))
-}
-
-pub(super) fn say(quiet: bool, text: &str) {
-    if !quiet {
-        eprintln!("{text}");
-    }
+        .and_then(|run| run.go(job, quiet))
 }
 
 impl Run {
-    fn go(mut self, args: &Args, quiet: bool) -> Result<u8> {
-        if args.dry_run {
-            let rehearsed = fault::caught(|| self.rehearse(args, quiet));
-            return rehearsed.map_err(|error| self.with_way_out(error, ""));
+    fn go(mut self, job: &TrainJob, quiet: bool) -> Result<u8> {
+        if job.dry_run {
+            let tried = fault::caught(|| self.dry_run(job, quiet));
+            return tried.map_err(|error| self.with_way_out(error, ""));
         }
-        let settings = serde_json::to_value(&self.settings)?;
-        let model = args.model.display().to_string();
-        let rows = args.data.as_ref().or(args.db.as_ref());
-        let rows = rows.map(|path| path.display().to_string());
-        let record = serde_json::json!({
-            "model": model, "rows": rows, "dataset": self.state.dataset, "examples": self.encoded.train.len(),
-            "held_out": self.encoded.eval.len(), "left_out": self.encoded.left_out.len(), "settings": settings,
-        });
-        files::write_json(&args.out.join(finished::RECORD), &record)?;
-        let lines: Result<String, _> = self
-            .encoded
-            .left_out
-            .iter()
-            .map(|row| serde_json::to_string(row).map(|line| line + "\n"))
-            .collect();
-        files::write(&args.out.join("left_out.jsonl"), lines?.as_bytes())?;
-        self.source.begin(&record, args.seed, &model, &args.out)?;
+        self.begin(job)?;
         let resume = ", and with --resume --allow-changes the run goes on after its last checkpoint";
-        let trained = fault::caught(|| self.train(args, quiet));
+        let trained = fault::caught(|| self.train(job, quiet));
         let ending = trained.map_err(|error| self.with_way_out(error, resume));
         let status = match &ending {
             Ok(INTERRUPTED) => RunStatus::Interrupted,
             Ok(_) => RunStatus::Done,
             Err(_) => RunStatus::Failed,
         };
-        // An error of the training itself matters more than one of noting it.
+        // The error of the training matters more than one of recording its end.
         let noted = self.source.finish(status);
         let code = ending?;
         noted?;
         Ok(code)
     }
 
-    /// What takes less, and how to go on, said where memory ran out.
-    fn with_way_out(&self, error: anyhow::Error, resume: &str) -> anyhow::Error {
-        if !fault::is_out_of_memory(&error) {
-            return error;
-        }
-        let half = self.settings.micro_tokens / 2;
-        let less = match self.settings.recompute {
-            false => format!("--micro-tokens {half} or --recompute takes"),
-            true => format!("--micro-tokens {half} takes"),
+    /// Writes the record of the run, the rows that were left out, and an entry in the dataset.
+    fn begin(&mut self, job: &TrainJob) -> Result<()> {
+        let model = job.model.display().to_string();
+        let paths: Vec<String> = job
+            .rows
+            .paths()
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        let rows = match &paths[..] {
+            [path] => serde_json::json!(path),
+            paths => serde_json::json!(paths),
         };
-        anyhow!("{error:#}\nhint: {less} less{resume}; `ewe plan` says what else does")
+        let options = repeat::options(&self.settings, job);
+        let record = serde_json::json!({
+            "model": model,
+            "rows": rows,
+            "select": job.rows.selection(),
+            "taken": self.source.taken,
+            "took": self.source.taken.map(|taken| taken.to_string()),
+            "evaluated_on": self.evaluated_on(job),
+            "dataset": self.state.dataset,
+            "examples": self.encoded.train.len(),
+            "held_out": self.encoded.eval.len(),
+            "left_out": self.encoded.left_out.len(),
+            "settings": self.settings,
+            "options": options.to_json(),
+        });
+        files::write_json(&job.out.join(RECORD), &record)?;
+        repeat::write(&options, &job.out)?;
+        let lines: Result<String, _> = self
+            .encoded
+            .left_out
+            .iter()
+            .map(|row| serde_json::to_string(row).map(|line| line + "\n"))
+            .collect();
+        files::write(&job.out.join("left_out.jsonl"), lines?.as_bytes())?;
+        self.source.begin(&record, job.seed, &model, &job.out)
     }
 
-    fn train(&mut self, args: &Args, quiet: bool) -> Result<u8> {
+    /// Returns what the evaluations are of, for the record: `held-out tasks`, a file, or a share of
+    /// the rows; none if there are none.
+    fn evaluated_on(&self, job: &TrainJob) -> Option<String> {
+        (!self.encoded.eval.is_empty()).then(|| match (&job.eval_data, &self.source.rows.eval) {
+            (Some(file), _) => file.path.display().to_string(),
+            (None, Some(_)) => "held-out tasks".to_owned(),
+            (None, None) => "a share of the rows".to_owned(),
+        })
+    }
+
+    /// Adds to an error of memory that ran out which options take less, and how to resume.
+    fn with_way_out(&self, error: anyhow::Error, resume: &str) -> anyhow::Error {
+        explained(error, Stage::Training, || {
+            let half = self.settings.micro_tokens / 2;
+            let less = match self.settings.formats.recompute {
+                false => format!("--micro-tokens {half} or --recompute takes"),
+                true => format!("--micro-tokens {half} takes"),
+            };
+            Some(format!("{less} less{resume}; `ewe plan` says what else does"))
+        })
+    }
+
+    fn train(&mut self, job: &TrainJob, quiet: bool) -> Result<u8> {
         let ceiling = speed::matmul_rate(self.kind, self.device);
         let total = self.settings.schedule.total;
-        say(quiet, &self.introduction(args, total, ceiling));
-        self.warn_of_space(args, quiet)?;
+        say(quiet, &self.introduction(job, total, ceiling));
+        self.warn_of_space(job, quiet)?;
         let begun = Instant::now();
-        let done = match self.steps(args, quiet, ceiling)? {
+        let done = match self.steps(job, quiet, ceiling)? {
             End::Done(done) => done,
             End::Stopped(done) => {
                 say(
                     quiet,
                     &format!(
                         "stopped after step {done}; continue with the same command and --resume ({})",
-                        args.out.display()
+                        job.out.display()
                     ),
                 );
                 return Ok(INTERRUPTED);
             }
         };
         self.take_best(quiet)?;
-        save::write(&mut self.trainer, &self.base, &self.saved_form, &args.out)?;
-        self.conclude(args, quiet, done - self.done, begun.elapsed());
+        save::write(&mut self.trainer, &self.base, &self.saved_template, &job.out)?;
+        self.conclude(job, quiet, done - self.done, begun.elapsed());
         Ok(0)
     }
 
-    /// Goes back to the weights of the best checkpoint, where that is what is wanted and it is not the last step's.
+    /// Restores the weights of the best checkpoint, if that is to be the result.
     fn take_best(&mut self, quiet: bool) -> Result<()> {
         let Some(best) = self.state.best.clone().filter(|_| self.settings.keep_best) else {
             return Ok(());
         };
         let place = self.checkpoints.place(best.step);
-        let mut tensors = Checkpoints::tensors(&place)?;
-        self.trainer
-            .restore(&mut |name| tensors.remove(name))
-            .with_context(|| format!("{} is damaged", place.display()))?;
+        Checkpoints::restore(&place, |take| self.trainer.restore(take))?;
         say(
             quiet,
             &format!(
@@ -150,117 +177,122 @@ impl Run {
         Ok(())
     }
 
-    /// A disk that will be full at the first checkpoint is said before the first step.
-    fn warn_of_space(&self, args: &Args, quiet: bool) -> Result<()> {
+    /// Warns before the first step if the disk will be full at the first checkpoint.
+    fn warn_of_space(&self, job: &TrainJob, quiet: bool) -> Result<()> {
         let need = files::bytes(&self.trainer.state()) + save::bytes(&self.trainer);
-        let free = ewe::atomic_file::free(&args.out)?;
+        let free = ewe::atomic_file::free(&job.out)?;
         if need > free {
             say(
                 quiet,
                 &format!(
                     "warning: a checkpoint and the result take {}, and {} are free at {}",
-                    shown(need),
-                    shown(free),
-                    args.out.display()
+                    format_size(need),
+                    format_size(free),
+                    job.out.display()
                 ),
             );
         }
         Ok(())
     }
 
-    /// A step with the piece that takes most memory: its loss, and what became of it.
-    fn learn_once(&mut self, heaviest: &Heaviest) -> (f64, Update) {
+    /// Runs a step with the heaviest micro-batch. Returns its summed negative log-likelihood and
+    /// its result.
+    fn run_heaviest(&mut self, heaviest: &Heaviest) -> (f64, StepOutcome) {
         let (rate, clip) = (self.settings.schedule.peak, self.settings.clip);
-        let Demand { piece, beside } = &heaviest.demand;
+        let Demand { micro_batch, beside } = &heaviest.demand;
         let guard = Guard::new(0.0, &[]);
-        if self.settings.update_in_backward {
-            let pieces: Vec<_> = [piece]
+        if self.settings.formats.update_in_backward {
+            let micro_batches: Vec<_> = [micro_batch]
                 .into_iter()
                 .chain(beside)
-                .map(|piece| (piece, 0))
+                .map(|micro_batch| (micro_batch, 0))
                 .collect();
-            let targets = pieces.iter().map(|(piece, _)| piece.target_n.len()).sum();
+            let targets = micro_batches
+                .iter()
+                .map(|(micro_batch, _)| micro_batch.target_n.len())
+                .sum();
             let refuses = |nll: f64, norm: Option<f64>| guard.refuses(nll, norm);
             return self
                 .trainer
-                .learn_and_update(&pieces, targets, rate, clip, &refuses);
+                .update_in_backward_pass(&micro_batches, targets, rate, clip, &refuses);
         }
-        let targets = piece.target_n.len();
+        let targets = micro_batch.target_n.len();
         if heaviest.cut {
-            self.trainer.learn(piece, targets, false, 0);
+            self.trainer.forward_backward(micro_batch, targets, false, 0);
         }
-        let nll = self.trainer.learn(piece, targets, true, 0);
+        let nll = self.trainer.forward_backward(micro_batch, targets, true, 0);
         let update = self
             .trainer
             .update(rate, clip, &|norm| guard.refuses(nll, Some(norm)));
         (nll, update)
     }
 
-    /// The step that takes most memory, and a save, in a folder that is gone afterwards.
-    fn rehearse(&mut self, args: &Args, quiet: bool) -> Result<u8> {
+    /// Runs the heaviest step and a save, in a folder that is removed afterwards.
+    fn dry_run(&mut self, job: &TrainJob, quiet: bool) -> Result<u8> {
         let Some(heaviest) = self.heaviest.take() else {
             bail!("there are no rows");
         };
         let begun = Instant::now();
         let before = memory::allocated(self.device);
-        let ((nll, update), peak) = memory::peak_of(self.device, || self.learn_once(&heaviest));
-        if let Update::Refused(why) = update {
+        let ((nll, update), peak) = memory::peak_of(self.device, || self.run_heaviest(&heaviest));
+        if let StepOutcome::Refused(why) = update {
             bail!(
-                "the largest piece, with a loss of {nll:.3}, cannot be learnt: {why}\nhint: --precision fp32"
+                "the largest micro-batch, with a loss of {nll:.3}, cannot be trained on: {why}\nhint: --precision fp32"
             );
         }
-        let learnt = begun.elapsed();
-        let dir = Scratch::within(&args.out)
-            .with_context(|| format!("cannot write into {}", args.out.display()))?;
+        speed::wait_for(self.device);
+        let stepped = begun.elapsed();
+        let dir = ScratchFolder::within(&job.out)
+            .with_context(|| format!("cannot write into {}", job.out.display()))?;
         self.checkpoints = Checkpoints::of(dir.path());
         self.checkpoints.save(&self.state, &self.trainer.state())?;
-        save::write(&mut self.trainer, &self.base, &self.saved_form, dir.path())?;
+        save::write(&mut self.trainer, &self.base, &self.saved_template, dir.path())?;
         drop(dir);
-        let piece = &heaviest.demand.piece;
+        let micro_batch = &heaviest.demand.micro_batch;
         say(
             quiet,
             &format!(
-                "dry run: {}, {}; the largest piece ({}, {}) took {:.1} s{}, a checkpoint and a save {:.1} s; nothing is kept",
+                "dry run: {}, {}; the largest micro-batch ({}, {}) took {:.1} s{}, a checkpoint and a save {:.1} s; nothing is kept",
                 counted(self.encoded.train.len(), "example"),
                 counted(self.settings.schedule.total, "step"),
-                counted(piece.members.len(), "example"),
-                counted(piece.id_t.len(), "token"),
-                learnt.as_secs_f64(),
+                counted(micro_batch.members.len(), "example"),
+                counted(micro_batch.id_t.len(), "token"),
+                stepped.as_secs_f64(),
                 before.zip(peak).map_or(String::new(), |(before, peak)| self
-                    .compared(before + peak, heaviest.need.as_ref())),
-                (begun.elapsed() - learnt).as_secs_f64()
+                    .compared(before + peak, heaviest.estimate.as_ref())),
+                (begun.elapsed() - stepped).as_secs_f64()
             ),
         );
         Ok(0)
     }
 
-    /// ` and … of memory, … of the process`: what was allocated and, where that is the same memory, what is resident, as measured and as
-    /// planned.
-    fn compared(&self, peak: u64, need: Option<&MemoryEstimate>) -> String {
+    /// Returns ` and … of memory, … of the process`: allocated memory and, if it is the same
+    /// memory, resident memory, each measured and as planned.
+    fn compared(&self, peak: u64, estimate: Option<&MemoryEstimate>) -> String {
         let told = |bytes: u64, planned: Option<u64>| {
             let planned = planned.map_or(String::new(), |planned| {
                 format!(" ({} were planned)", megabytes(planned))
             });
             (megabytes(bytes), planned)
         };
-        let allocated = need.map(|need| need.total - need.bytes.workspace + SCRATCH);
+        let allocated = estimate.map(MemoryEstimate::allocated);
         let (taken, planned) = told(peak - self.before_weights.min(peak), allocated);
         let mut text = format!(" and {taken} of memory{planned}");
         if let Some(resident) = memory::resident().filter(|_| !self.device.is_cuda()) {
-            let (taken, planned) = told(resident, need.map(|need| need.total));
+            let (taken, planned) = told(resident, estimate.map(|of| of.total));
             text += &format!(", {taken} of the process{planned}");
         }
         text
     }
 
-    fn introduction(&self, args: &Args, total: u64, ceiling: f64) -> String {
+    fn introduction(&self, job: &TrainJob, total: u64, ceiling: f64) -> String {
         let count: usize = self.trainer.trained.iter().map(|of| of.leaf.numel()).sum();
         let method = match &self.settings.lora {
-            Some(lora::LoraSettings {
+            Some(LoraSettings {
                 rank, alpha, dora, ..
             }) => {
                 let kind = if *dora { "DoRA" } else { "LoRA" };
-                let base = match self.settings.quantize {
+                let base = match self.settings.formats.quantize {
                     Some(Quantize::Nf4) => " on a base in 4 bits",
                     None => "",
                 };
@@ -272,7 +304,7 @@ impl Run {
         format!(
             "{}: training {method} ({:.1}M numbers) on {} of {}, {} held out; {} on {:?}, \
              whose matrix products reach {:.0} GFLOP/s",
-            args.model.display(),
+            job.model.display(),
             count as f64 / 1e6,
             counted(self.encoded.train.len(), "example"),
             counted(tokens / self.encoded.train.len(), "token"),
@@ -283,7 +315,7 @@ impl Run {
         )
     }
 
-    fn conclude(&self, args: &Args, quiet: bool, steps: u64, elapsed: Duration) {
+    fn conclude(&self, job: &TrainJob, quiet: bool, steps: u64, elapsed: Duration) {
         let what = if self.trainer.lora.is_some() {
             "adapter"
         } else {
@@ -293,15 +325,21 @@ impl Run {
             quiet,
             &format!(
                 "{}: {what} saved after {} in {}",
-                args.out.display(),
+                job.out.display(),
                 counted(steps, "step"),
                 clock(elapsed)
             ),
         );
+        let best = self.state.best.as_ref().filter(|_| self.settings.keep_best);
+        let lines = self.curve.conclusion(best.map(|best| best.step), |step| {
+            Some(self.checkpoints.place(step)).filter(|place| place.is_dir())
+        });
+        let next = next_commands(job, self.settings.method, self.source.rows.eval.is_some());
+        lines.iter().chain(&next).for_each(|line| say(quiet, line));
     }
 }
 
-/// `1,234 MB` without the comma: memory is compared to the megabyte.
+/// Formats bytes as `1234 MB`: memory is compared to the megabyte.
 fn megabytes(bytes: u64) -> String {
     format!("{:.0} MB", bytes as f64 / 1e6)
 }

@@ -1,90 +1,78 @@
-//! A run's settings, resolved once from the command line and checked before any work.
+//! Settings of a training run, resolved once from the job, the model and the rows.
 
 use crate::model::device::has_bf16;
-use crate::model::weights::Form;
+use crate::model::files::weights::Form;
 use crate::train::data::micro_batch::{BatchSampler, MicroBatchLimits};
-use crate::train::optim::lora::LoraSettings;
-use crate::train::optim::optimizer::Rule;
+use crate::train::optim::optimizer::OptimizerConfig;
 use crate::train::optim::schedule::Schedule;
 use anyhow::{Result, bail};
-use ewe::cli::args::formats::Formats;
-use ewe::cli::models::train::{Args, Master, Method, OptimizerKind, Order, Precision, Quantize};
+use ewe::finetune::{EVAL_FRACTION, Formats, LoraSettings, Master, Method, Precision, Quantize, RowOrder};
+use ewe::job::train::TrainJob;
 use ewe::prompt::template::{Template, TemplateChoice};
 use ewe::text::counted;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::{Device, Kind};
 
-/// Everything that decides what a run computes. It is stored with each checkpoint: a resumed run must have the same.
+/// Everything that decides what a run computes. Stored with each checkpoint: a resumed run must
+/// have the same settings. The order of the fields is their order in `run.json` and `state.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
-    /// What is trained.
+    /// Which weights are trained.
     pub method: Method,
-    /// The adapter, for that method.
+    /// Hyperparameters of the adapter, none for full fine-tuning.
     pub lora: Option<LoraSettings>,
-    /// How rows are laid out.
+    /// Template that lays out the rows.
     pub template: Template,
-    /// The text of the user's own template, which is then the chat template.
+    /// Text of a template given as a file; it is then the chat template.
     pub template_text: Option<String>,
     /// Most tokens of an example.
     pub max_length: usize,
-    /// Part of the tasks held out.
+    /// Share of the tasks that is held out.
     pub eval_fraction: f64,
-    /// Examples of an optimizer step.
+    /// Examples per optimizer step.
     pub batch_size: usize,
     /// Order of the rows.
-    pub order: Order,
-    /// Of everything random.
+    pub order: RowOrder,
+    /// Seed of everything random.
     pub seed: u64,
-    /// Most examples that go through the model at once.
+    /// Most examples per micro-batch.
     pub micro_batch: usize,
-    /// Most tokens that go through the model at once.
+    /// Most tokens per micro-batch.
     pub micro_tokens: usize,
-    /// Whether blocks are computed again in the backward pass.
-    #[serde(default)]
-    pub recompute: bool,
-    /// Whether each block's weights move as soon as their gradients are there.
-    #[serde(default)]
-    pub update_in_backward: bool,
-    /// Whether masters and moments are in the machine's own memory.
-    #[serde(default)]
-    pub offload: bool,
-    /// In what the base's linear layers are kept, unless as they are computed with.
-    #[serde(default)]
-    pub quantize: Option<Quantize>,
-    /// What is computed with.
-    pub precision: Precision,
-    /// What is kept of a weight besides its bf16.
-    pub master: Master,
-    /// The update rule.
-    pub optimizer: OptimizerKind,
-    /// Of matrices.
+    /// Number formats and memory strategies.
+    #[serde(flatten)]
+    pub formats: Formats,
+    /// Decoupled weight decay, of matrices only.
     pub weight_decay: f64,
     /// Largest global norm of the gradients; 0 does not clip.
     pub clip: f64,
-    /// Standard deviations above the last steps' mean at which a step is refused; 0 refuses only what is not finite.
+    /// Strength of the noise on embeddings; none for no noise.
+    #[serde(default)]
+    pub neftune: Option<f64>,
+    /// Threshold of the loss-spike guard, in standard deviations; 0 skips only steps that are not
+    /// finite.
     pub guard: f64,
     /// Steps between evaluations; 0 evaluates at the end of each epoch.
     pub eval_every: u64,
-    /// Evaluations that may be no better than the best; 0 is any number.
+    /// Evaluations without improvement that end the run; 0 for no limit.
     pub early_stop: u32,
     /// Whether the best checkpoint is kept and becomes the result.
     pub keep_best: bool,
-    /// The learning rate of each step, and how many there are.
+    /// Learning rate of each step, and the number of steps.
     pub schedule: Schedule,
 }
 
-/// Share of all steps that the warm-up takes unless told.
+/// Default warm-up, as a share of all steps.
 const WARMUP_SHARE: f64 = 0.03;
-/// Rank of an adapter unless told.
-const LORA_RANK: u32 = 16;
-/// Longest example unless told: four times the longest answer of the published instruction sets.
+/// Default limit of an example: four times the longest answer of the published instruction sets.
 const MAX_LENGTH: usize = 2048;
-/// Tokens that go through the model at once unless told: what a step of eight examples has, so that most steps are one piece,
-/// whose gradients need no sum in fp32. Half as many are 5 % slower on a CPU, and a 6B model on a GPU has room for these.
+/// Default tokens per micro-batch: about a step of eight examples, so that most steps are one
+/// micro-batch, whose gradients need no sum in fp32. Half as many are 5 % slower on a CPU, and a 6B
+/// model on a GPU has room for these. There, [`super::fit::gpu_micro_tokens`] chooses.
 const MICRO_TOKENS: u32 = 2048;
 
-/// The type that a precision computes in.
+/// Returns the tensor type that a precision computes in.
 pub fn kind(precision: Precision) -> Kind {
     match precision {
         Precision::Bf16 => Kind::BFloat16,
@@ -93,9 +81,9 @@ pub fn kind(precision: Precision) -> Kind {
 }
 
 impl Settings {
-    /// Fails on a format that nobody should have. What else is wrong with an option, the command line has refused.
-    pub fn check(formats: &Formats) -> Result<()> {
-        if formats.master == Master::Bf16 {
+    /// Fails if bf16 weights were to be updated without a master and rounded to nearest.
+    pub fn check_master(master: Master) -> Result<()> {
+        if master == Master::Bf16 {
             bail!(
                 "--master bf16 is refused: bf16 has 8 bits, so that an update of less than 1/512 of a weight is rounded away, which at a \
                  rate of 1e-5 are most of them\nhint: --master stochastic takes as little memory and loses nothing on average; \
@@ -105,9 +93,9 @@ impl Settings {
         Ok(())
     }
 
-    /// Fails where prompts are finished already and a template would wrap them once more.
-    pub fn check_template(args: &Args, rows_are_completions: bool) -> Result<()> {
-        let told = match args.template_choice() {
+    /// Fails if the rows hold finished prompts and the template would wrap them again.
+    pub fn check_template(choice: Option<&TemplateChoice>, rows_are_completions: bool) -> Result<()> {
+        let told = match choice {
             Some(TemplateChoice::Known(Template::Completion)) | None => return Ok(()),
             Some(TemplateChoice::Known(template)) => template.to_string(),
             Some(TemplateChoice::File(path)) => path.display().to_string(),
@@ -121,9 +109,10 @@ impl Settings {
         Ok(())
     }
 
-    /// The longest example: as told, but never beyond the model's context.
-    pub fn max_length(args: &Args, context: usize) -> Result<usize> {
-        match args.max_length.map(|length| length as usize) {
+    /// Returns the most tokens of an example: as given, or the default within the model's context.
+    /// Fails if more than the context was given.
+    pub fn max_length(given: Option<u32>, context: usize) -> Result<usize> {
+        match given.map(|length| length as usize) {
             Some(length) if length > context => {
                 bail!(
                     "--max-length {length} is beyond the model's context of {}",
@@ -134,79 +123,65 @@ impl Settings {
         }
     }
 
-    /// What is computed with: as told, or as `before` in a run that goes on, or bf16 where `device` has it. A master that only bf16
-    /// has asks for that.
-    pub fn precision(formats: &Formats, before: Option<Precision>, device: Device) -> Precision {
-        let natural = if has_bf16(device) || formats.master != Master::Split {
+    /// Returns the precision to compute in: as given, or as `before` in a resumed run, or bf16 if
+    /// `device` has it. A master other than the default implies bf16, since fp32 has none.
+    pub fn precision(job: &TrainJob, before: Option<Precision>, device: Device) -> Precision {
+        let natural = if has_bf16(device) || job.formats.master != Master::Split {
             Precision::Bf16
         } else {
             Precision::Fp32
         };
-        formats.precision.or(before).unwrap_or(natural)
+        job.precision.or(before).unwrap_or(natural)
     }
 
-    /// Resolves the rest, now that the number of training examples is known.
-    ///
-    /// `lora` is that of the adapter that is gone on with, if there is one.
+    /// Resolves all settings, once the number of training `examples` is known. `adapter` has the
+    /// settings of the adapter that the run continues, if there is one.
     pub fn resolve(
-        args: &Args,
+        job: &TrainJob,
         precision: Precision,
         template: Template,
         max_length: usize,
         examples: usize,
-        lora: Option<LoraSettings>,
+        adapter: Option<LoraSettings>,
     ) -> Settings {
-        let rank = args.lora_rank.unwrap_or(LORA_RANK);
-        let fresh = || LoraSettings {
-            rank,
-            // Twice the rank, a scale of 2: what Alpaca-LoRA made common, and what the default rate goes with.
-            alpha: args.lora_alpha.unwrap_or(2.0 * f64::from(rank)),
-            dropout: args.lora_dropout,
-            rank_stabilized: args.lora_rank_stabilized,
-            dora: args.formats.dora,
-            targets: args.formats.lora_targets.clone(),
-            from: None,
+        let lora = (job.method == Method::Lora).then(|| adapter.unwrap_or_else(|| job.lora.clone()));
+        let sampler = BatchSampler {
+            batch_size: job.batch_size as usize,
+            order: job.order,
+            seed: job.seed,
         };
-        let lora = (args.method == Method::Lora).then(|| lora.unwrap_or_else(fresh));
-        let dealing = BatchSampler {
-            batch_size: args.batch_size as usize,
-            order: args.order,
-            seed: args.seed,
-        };
-        let epochs = u64::from(args.epochs.unwrap_or(1));
-        let total = args.steps.unwrap_or(epochs * dealing.steps_per_epoch(examples));
-        let peak = args.lr.unwrap_or(match args.method {
+        let epochs = u64::from(job.epochs.unwrap_or(1));
+        let total = job.steps.unwrap_or(epochs * sampler.steps_per_epoch(examples));
+        let peak = job.lr.unwrap_or(match job.method {
             Method::Lora => 2e-4,
             Method::Full => 2e-5,
         });
-        let warmup = args.warmup_steps.unwrap_or((total as f64 * WARMUP_SHARE) as u64);
+        let warmup = job.warmup_steps.unwrap_or((total as f64 * WARMUP_SHARE) as u64);
         Settings {
-            method: args.method,
+            method: job.method,
             lora,
             template,
             template_text: None,
             max_length,
-            eval_fraction: args.eval_fraction,
-            batch_size: dealing.batch_size,
-            order: args.order,
-            seed: args.seed,
-            micro_batch: args.micro_batch.unwrap_or(args.batch_size) as usize,
-            micro_tokens: args.micro_tokens.unwrap_or(MICRO_TOKENS) as usize,
-            recompute: args.formats.recompute || args.formats.update_in_backward,
-            update_in_backward: args.formats.update_in_backward,
-            offload: args.formats.offload,
-            quantize: args.formats.quantize,
-            precision,
-            master: args.formats.master,
-            optimizer: args.formats.optimizer,
-            weight_decay: args.weight_decay,
-            clip: args.clip,
-            guard: args.guard,
-            eval_every: args.eval_every.unwrap_or(0),
-            early_stop: args.early_stop.unwrap_or(0),
-            keep_best: args.keep_best || args.early_stop.is_some(),
+            eval_fraction: job.eval_fraction.unwrap_or(EVAL_FRACTION),
+            batch_size: sampler.batch_size,
+            order: job.order,
+            seed: job.seed,
+            micro_batch: job.micro_batch.unwrap_or(job.batch_size) as usize,
+            micro_tokens: job.micro_tokens.unwrap_or(MICRO_TOKENS) as usize,
+            formats: Formats {
+                precision,
+                ..job.formats.of_method(job.method)
+            },
+            weight_decay: job.weight_decay,
+            clip: job.clip,
+            neftune: job.neftune,
+            guard: job.guard,
+            eval_every: job.eval_every.unwrap_or(0),
+            early_stop: job.early_stop.unwrap_or(0),
+            keep_best: job.keep_best || job.early_stop.is_some(),
             schedule: Schedule {
-                kind: args.schedule,
+                kind: job.schedule,
                 peak,
                 warmup,
                 total,
@@ -214,27 +189,25 @@ impl Settings {
         }
     }
 
-    /// How the base's linear layers are kept.
+    /// Returns the storage format of the base's linear layers.
     pub fn form(&self) -> Form {
-        match self.quantize {
-            Some(Quantize::Nf4) => Form::Quantised,
+        match self.formats.quantize {
+            Some(Quantize::Nf4) => Form::Quantized,
             None => Form::Plain,
         }
     }
 
-    /// How weights are moved.
-    pub fn rule(&self) -> Rule {
-        Rule {
-            optimizer: self.optimizer,
-            master: self.master,
+    /// Returns the settings of the optimizer.
+    pub fn optimizer(&self) -> OptimizerConfig {
+        OptimizerConfig {
+            formats: self.formats,
             weight_decay: self.weight_decay,
-            offload: self.offload,
             seed: self.seed,
         }
     }
 
-    /// How examples are dealt out.
-    pub fn dealing(&self) -> BatchSampler {
+    /// Returns the sampler that decides which examples form a step.
+    pub fn sampler(&self) -> BatchSampler {
         BatchSampler {
             batch_size: self.batch_size,
             order: self.order,
@@ -242,7 +215,7 @@ impl Settings {
         }
     }
 
-    /// How steps are cut.
+    /// Returns the limits of a micro-batch.
     pub fn limits(&self) -> MicroBatchLimits {
         MicroBatchLimits {
             examples: self.micro_batch,
@@ -250,22 +223,22 @@ impl Settings {
         }
     }
 
-    /// Fails, naming every setting that differs from those `saved` with a checkpoint.
+    /// Fails if a setting differs from those `saved` with a checkpoint, and names all that do.
     pub fn same_as(&self, saved: &Settings) -> Result<()> {
         self.agree(
             saved,
             |_| true,
-            "give the same ones, go on with these by --allow-changes, or another --out",
+            "give the same ones, continue with these by --allow-changes, or use another --out",
         )
     }
 
-    /// Fails where a checkpoint with `saved` settings is of other tensors than these train.
+    /// Fails if a checkpoint with `saved` settings holds other tensors than a run with these.
     pub fn trains_as(&self, saved: &Settings) -> Result<()> {
         let decisive = ["method", "lora", "quantize", "precision", "master", "optimizer"];
         self.agree(
             saved,
             |name| decisive.contains(&name),
-            "--allow-changes cannot change these; start anew with another --out",
+            "--allow-changes cannot change these; start over with another --out",
         )
     }
 
@@ -280,7 +253,8 @@ impl Settings {
         Ok(())
     }
 
-    /// What differs from `saved` among the settings that matter, a line each that begins with a break and names the option.
+    /// Returns a line for each setting that matters and differs from `saved`: it begins with a line
+    /// break and names the option.
     pub fn differing(&self, saved: &Settings, matters: impl Fn(&str) -> bool) -> Result<Vec<String>> {
         let (ours, theirs) = (serde_json::to_value(self)?, serde_json::to_value(saved)?);
         let (ours, theirs) = (leaves(&ours), leaves(&theirs));
@@ -301,25 +275,31 @@ impl Settings {
         Ok(lines)
     }
 
-    /// Fails where something is to be found by evaluations, and the rows are too few for any to be held out.
-    pub fn check_held_out(args: &Args, held_out: usize) -> Result<()> {
+    /// Fails if an option needs evaluations and there are no rows for them. `own` says whether
+    /// these are rows of their own: held-out tasks, or a file.
+    pub fn check_held_out(job: &TrainJob, held_out: usize, own: bool) -> Result<()> {
         let wanted = [
-            (args.keep_best, "--keep-best"),
-            (args.early_stop.is_some(), "--early-stop"),
-            (args.eval_every.is_some(), "--eval-every"),
+            (job.keep_best, "--keep-best"),
+            (job.early_stop.is_some(), "--early-stop"),
+            (job.eval_every.is_some(), "--eval-every"),
         ];
         match wanted.into_iter().find(|(given, _)| *given) {
+            Some((_, option)) if held_out == 0 && own => {
+                bail!(
+                    "{option} needs something to evaluate on, and there is no such row\nhint: leave {option} away"
+                )
+            }
             Some((_, option)) if held_out == 0 => bail!(
                 "{option} needs something held out, and --eval-fraction {} of these rows is none\nhint: a larger --eval-fraction, or leave \
                  {option} away",
-                args.eval_fraction
+                job.eval_fraction.unwrap_or(EVAL_FRACTION)
             ),
             _ => Ok(()),
         }
     }
 }
 
-/// The values of settings that hold no others, each with its name: `clip`, `schedule.peak`.
+/// Returns all values of `settings` that are no objects, by name: `clip`, `schedule.peak`.
 fn leaves(settings: &Value) -> Vec<(String, &Value)> {
     let mut leaves = Vec::new();
     for (name, value) in settings.as_object().into_iter().flatten() {
@@ -329,7 +309,7 @@ fn leaves(settings: &Value) -> Vec<(String, &Value)> {
                     .iter()
                     .map(|(part, value)| (format!("{name}.{part}"), value)),
             ),
-            // Without an adapter there is none to compare with; `method` says so.
+            // Null without an adapter; `method` differs then.
             None if name == "lora" => {}
             None => leaves.push((name.clone(), value)),
         }
@@ -337,7 +317,7 @@ fn leaves(settings: &Value) -> Vec<(String, &Value)> {
     leaves
 }
 
-/// The option that says a setting.
+/// Returns the option that sets `name`.
 fn option(name: &str) -> String {
     match name {
         "lora.dora" => "--dora".to_owned(),
@@ -351,7 +331,7 @@ fn option(name: &str) -> String {
     }
 }
 
-/// The beginning of a value: a template is a page.
+/// Returns the beginning of a value, since a template can be a page long.
 fn short(value: &Value) -> String {
     const MOST: usize = 60;
     let text = value.to_string();
@@ -361,7 +341,7 @@ fn short(value: &Value) -> String {
     }
 }
 
-/// Whether the rate of the first step is zero and so teaches nothing although there is only one.
+/// Returns a warning if the warm-up lasts as long as the run.
 pub fn warn_of_idle_schedule(schedule: &Schedule) -> Option<String> {
     (schedule.warmup >= schedule.total).then(|| {
         format!(
@@ -373,37 +353,81 @@ pub fn warn_of_idle_schedule(schedule: &Schedule) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
-    use clap::Parser;
+    use ewe::finetune::{LORA_RANK, ScheduleKind, default_alpha};
+    use ewe::job::train::RowSource;
 
-    fn args(extra: &str) -> Args {
-        let line = format!("ewe train --data d --model m --out o {extra}");
-        match ewe::cli::Cli::try_parse_from(line.split_whitespace())
-            .unwrap()
-            .command
-        {
-            ewe::cli::Command::Train(args) => args,
-            _ => unreachable!("parsed above"),
-        }
+    /// Returns the job of `ewe train` without options, changed by `change`.
+    fn job(change: impl FnOnce(&mut TrainJob)) -> TrainJob {
+        let mut job = TrainJob {
+            rows: RowSource::Files(Vec::new()),
+            model: "m".into(),
+            out: "o".into(),
+            resume: false,
+            allow_changes: false,
+            method: Method::Lora,
+            lora: LoraSettings {
+                rank: LORA_RANK,
+                alpha: default_alpha(LORA_RANK),
+                ..LoraSettings::default()
+            },
+            adapter: None,
+            template: None,
+            epochs: None,
+            steps: None,
+            batch_size: 8,
+            micro_batch: None,
+            micro_tokens: None,
+            lr: None,
+            schedule: ScheduleKind::Cosine,
+            warmup_steps: None,
+            weight_decay: 0.0,
+            clip: 1.0,
+            neftune: None,
+            max_length: None,
+            precision: None,
+            formats: Formats::default(),
+            order: RowOrder::Shuffled,
+            seed: 0,
+            save_every: None,
+            keep_checkpoints: 0,
+            guard: 10.0,
+            eval_every: None,
+            keep_best: false,
+            early_stop: None,
+            eval_data: None,
+            eval_fraction: None,
+            device: "auto".to_owned(),
+            numerics: Default::default(),
+            ignore_plan: false,
+            dry_run: false,
+            options: Default::default(),
+        };
+        change(&mut job);
+        job
+    }
+
+    /// Returns the settings of a run without options.
+    pub fn settings() -> Settings {
+        resolved(|_| {})
+    }
+
+    fn resolved(change: impl FnOnce(&mut TrainJob)) -> Settings {
+        Settings::resolve(&job(change), Precision::Bf16, Template::Alpaca, 64, 100, None)
     }
 
     #[test]
     fn defaults_follow_the_method() {
-        let lora = Settings::resolve(&args(""), Precision::Bf16, Template::Alpaca, 64, 100, None);
+        let lora = resolved(|_| {});
         assert_eq!(
             (lora.schedule.total, lora.schedule.peak, lora.schedule.warmup),
             (13, 2e-4, 0)
         );
         assert_eq!(lora.lora.unwrap().alpha, 32.0);
-        let full = Settings::resolve(
-            &args("--method full --steps 100 --batch-size 3"),
-            Precision::Bf16,
-            Template::Alpaca,
-            64,
-            100,
-            None,
-        );
+        let full = resolved(|job| {
+            (job.method, job.steps, job.batch_size) = (Method::Full, Some(100), 3);
+        });
         assert_eq!(
             (full.schedule.total, full.schedule.peak, full.schedule.warmup),
             (100, 2e-5, 3)
@@ -413,29 +437,26 @@ mod tests {
 
     #[test]
     fn what_model_and_rows_do_not_bear_is_refused() {
-        assert!(Settings::max_length(&args("--max-length 99"), 64).is_err());
-        for line in [
-            "--template alpaca",
-            "--template mine.jinja",
-            "--template-file mine",
+        assert!(Settings::max_length(Some(99), 64).is_err());
+        for choice in [
+            TemplateChoice::Known(Template::Alpaca),
+            TemplateChoice::File("mine.jinja".into()),
+            TemplateChoice::File("mine".into()),
         ] {
-            assert!(Settings::check_template(&args(line), true).is_err(), "{line}");
-            Settings::check_template(&args(line), false).unwrap();
+            assert!(
+                Settings::check_template(Some(&choice), true).is_err(),
+                "{choice:?}"
+            );
+            Settings::check_template(Some(&choice), false).unwrap();
         }
-        Settings::check_template(&args("--template completion"), true).unwrap();
+        let completion = TemplateChoice::Known(Template::Completion);
+        Settings::check_template(Some(&completion), true).unwrap();
     }
 
     #[test]
     fn a_changed_setting_is_named() {
-        let saved = Settings::resolve(&args(""), Precision::Bf16, Template::Alpaca, 64, 100, None);
-        let now = Settings::resolve(
-            &args("--clip 2 --lr 0.1"),
-            Precision::Bf16,
-            Template::Alpaca,
-            64,
-            100,
-            None,
-        );
+        let saved = resolved(|_| {});
+        let now = resolved(|job| (job.clip, job.lr) = (2.0, Some(0.1)));
         saved.same_as(&saved).unwrap();
         let error = now.same_as(&saved).unwrap_err().to_string();
         assert!(
@@ -444,5 +465,30 @@ mod tests {
                 && !error.contains("--schedule"),
             "{error}"
         );
+    }
+
+    /// The names and their order, as older versions wrote them.
+    #[test]
+    fn stored_settings_keep_their_names_and_order() {
+        let value = serde_json::to_value(resolved(|_| {})).unwrap();
+        let names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(
+            names.join(" "),
+            "method lora template template_text max_length eval_fraction batch_size order seed micro_batch \
+             micro_tokens recompute update_in_backward offload quantize precision master optimizer weight_decay \
+             clip neftune guard eval_every early_stop keep_best schedule"
+        );
+        let mut old = value.clone();
+        for name in [
+            "recompute",
+            "update_in_backward",
+            "offload",
+            "quantize",
+            "neftune",
+        ] {
+            old.as_object_mut().unwrap().shift_remove(name);
+        }
+        let read: Settings = serde_json::from_value(old).unwrap();
+        assert_eq!(read, resolved(|_| {}));
     }
 }

@@ -1,208 +1,294 @@
-//! The steps of a run: what is learnt, refused, evaluated, noted and saved on the way.
+//! The steps of a run: training, evaluation, metrics and checkpoints.
 
+use super::conclusion::HeldOutCurve;
+use super::fit::free;
 use super::guard::Guard;
 use super::interrupt::Interrupt;
 use super::prepare::Run;
-use super::speed::Work;
-use super::trainer::Update;
+use super::speed::{FlopCounter, GpuFigures, wait_for};
+use super::trainer::StepOutcome;
 use crate::shim::memory;
 use crate::train::data::dataset::Example;
 use crate::train::data::micro_batch::{self, MicroBatch};
 use crate::train::out::checkpoint::{Best, State};
 use crate::train::out::events::EventFile;
+use crate::train::out::files;
 use crate::train::out::metrics::{MetricsFile, StepMetrics};
+use crate::train::out::save_interval::SaveInterval;
+use crate::train::out::snapshot::Snapshot;
+use crate::train::out::writer::{CheckpointWriter, writes_behind};
 use anyhow::{Result, bail};
-use ewe::cli::models::train::{Args, Method};
-use ewe::progress::Progress;
+use ewe::finetune::Method;
+use ewe::job::train::TrainJob;
+use ewe::progress::ProgressMeter;
+use ewe::text::format_size;
 use std::time::Instant;
+use tch::Device;
 
-/// Steps in a row that may be refused.
+/// Skipped steps in a row that end a run.
 const MOST_SKIPPED: u32 = 3;
 
 /// How the steps ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
-    /// So many had been done when there were no more, or no more worth it.
+    /// After this many steps there were no more, or early stopping ended the run.
     Done(u64),
-    /// Somebody asked to stop after so many; they are in a checkpoint.
+    /// A signal asked to stop after this many steps; they are in a checkpoint.
     Stopped(u64),
 }
 
-/// What a run writes to while it goes on.
-struct Notes {
+/// What a run writes while it proceeds.
+struct StepLog {
     metrics: MetricsFile,
     events: EventFile,
-    progress: Progress,
+    progress: ProgressMeter,
+    curve: HeldOutCurve,
     guard: Guard,
     skipped_in_a_row: u32,
     surplus: memory::Surplus,
+    saves: Saves,
+    gpu: Option<GpuFigures>,
+}
+
+/// Saves checkpoints when they are due.
+struct Saves {
+    writer: CheckpointWriter,
+    interval: SaveInterval,
+    /// When the first step of this process began.
+    begun: Instant,
+}
+
+impl Saves {
+    fn are_due(&self, done: u64) -> bool {
+        self.interval.is_due(done, self.begun.elapsed())
+    }
+}
+
+impl StepLog {
+    fn begin(run: &Run, job: &TrainJob, quiet: bool) -> Result<StepLog> {
+        let (settings, total) = (&run.settings, run.settings.schedule.total);
+        let (metrics, past) = MetricsFile::open(&job.out, run.done)?;
+        let epoch = settings.sampler().steps_per_epoch(run.encoded.train.len());
+        Ok(StepLog {
+            metrics,
+            events: EventFile::begin(&job.out, run.done)?,
+            curve: match run.has_same_rows {
+                true => HeldOutCurve::of(&past),
+                false => HeldOutCurve::default(),
+            },
+            guard: Guard::new(settings.guard, &past),
+            skipped_in_a_row: past.iter().rev().take_while(|of| of.skipped.is_some()).count() as u32,
+            progress: ProgressMeter::new("train", "step", run.done, total, quiet),
+            surplus: memory::Surplus::watch(),
+            saves: Saves {
+                writer: CheckpointWriter::new(run.checkpoints.clone(), run.snapshot(quiet)),
+                interval: SaveInterval::resolve(
+                    job.save_every,
+                    settings.method,
+                    total,
+                    epoch,
+                    run.device.is_cuda(),
+                ),
+                begun: Instant::now(),
+            },
+            gpu: GpuFigures::of(run.device),
+        })
+    }
 }
 
 impl Run {
-    /// Does the steps that are left.
-    pub fn steps(&mut self, args: &Args, quiet: bool, ceiling: f64) -> Result<End> {
+    /// Runs the steps that are left. `ceiling` is the device's rate of floating-point operations.
+    pub fn steps(&mut self, job: &TrainJob, quiet: bool, ceiling: f64) -> Result<End> {
         let interrupt = Interrupt::listen()?;
         let total = self.settings.schedule.total;
-        let work = Work::of(self.trainer.model.as_mut(), self.settings.method == Method::Full);
-        let (metrics, past) = MetricsFile::open(&args.out, self.done)?;
-        let mut notes = Notes {
-            metrics,
-            events: EventFile::begin(&args.out, self.done)?,
-            guard: Guard::new(self.settings.guard, &past),
-            skipped_in_a_row: past.iter().rev().take_while(|of| of.skipped.is_some()).count() as u32,
-            progress: Progress::new("train", "step", self.done, total, quiet),
-            surplus: memory::Surplus::watch(),
-        };
+        let flops = FlopCounter::of(self.trainer.model.as_mut(), self.settings.method == Method::Full);
+        let mut log = StepLog::begin(self, job, quiet)?;
         let mut eval_before = if self.done == 0 { self.evaluate() } else { None };
-        let save_every = args.save_every.unwrap_or(match self.settings.method {
-            Method::Lora => (total / 10).clamp(1, 100),
-            Method::Full => 100,
-        });
         let mut done = self.done;
         for step in self.done..total {
-            let begun = Instant::now();
-            let members = self.settings.dealing().step(step, self.encoded.train.len());
-            let pieces = micro_batch::pack(&self.encoded.train, &members, self.settings.limits());
-            let (before, updating) = (memory::allocated(self.device), self.trainer.updating);
-            let (ended, peak) = notes.surplus.during(|| {
-                memory::peak_of(self.device, || self.step(step, &pieces, &notes.guard, &interrupt))
-            });
-            let Some((loss, update)) = ended else {
-                notes.progress.finish();
-                self.checkpoint(step, &notes.metrics)?;
+            let Some(mut line) = self.measured_step(step, (&flops, ceiling), &mut log, &interrupt)? else {
+                log.progress.finish();
+                self.checkpoint(step, &log.metrics, &mut log.saves)?;
+                log.saves.writer.wait()?;
                 return Ok(End::Stopped(step));
             };
-            let mut line = self.line(step, &members, begun.elapsed().as_secs_f64());
-            line.mfu = line.tokens_per_s / line.tokens as f64
-                * pieces.iter().map(|piece| work.flops(piece)).sum::<f64>()
-                / ceiling;
-            line.loss = loss.is_finite().then_some(loss);
-            line.update_s = (self.trainer.updating - updating).as_secs_f64();
-            line.memory = before.zip(peak).map(|(before, peak)| before + peak);
-            line.resident = notes.surplus.give_back();
-            self.note(&mut line, loss, update, &members, &mut notes)?;
             let is_best = self.evaluated(&mut line);
             line.eval_loss_before = eval_before.take();
-            notes.metrics.append(&line)?;
-            notes.events.append(&line)?;
+            log.curve.add(&line);
+            log.metrics.append(&line)?;
+            log.events.append(&line)?;
             done = step + 1;
-            notes.progress.set(done, &line.message());
-            if notes.skipped_in_a_row == MOST_SKIPPED {
-                notes.progress.finish();
-                return Err(self.refused(step));
+            log.progress.set(done, &line.message());
+            if log.skipped_in_a_row == MOST_SKIPPED {
+                log.progress.finish();
+                return Err(self.refused(step, &mut log.saves));
             }
-            let last = step + 1 == total;
-            if is_best || (save_every > 0 && (step + 1).is_multiple_of(save_every) && !last) {
-                self.checkpoint(step + 1, &notes.metrics)?;
+            log.saves.writer.check()?;
+            let is_kept = self.checkpoints.keep(done);
+            if is_best || is_kept || (done < total && log.saves.are_due(done)) {
+                self.checkpoint(done, &log.metrics, &mut log.saves)?;
             }
             if self.settings.early_stop > 0 && self.state.evaluations_since >= self.settings.early_stop {
                 let best = self.state.best.as_ref().map_or(0, |best| best.step);
-                super::run::say(
+                super::say(
                     quiet,
                     &format!("stopped early: nothing has been better than step {best}"),
                 );
                 break;
             }
         }
-        notes.progress.finish();
-        notes.metrics.sync()?;
+        log.progress.finish();
+        log.metrics.sync()?;
+        log.saves.writer.wait()?;
+        self.curve = log.curve;
         Ok(End::Done(done))
     }
 
-    /// One optimizer step: its mean loss and what became of it. None when somebody asked to stop meanwhile.
+    /// Runs one optimizer step and measures it, by the operations that it needs and the device's
+    /// rate of them. Returns its metrics, none if a signal asked to stop.
+    fn measured_step(
+        &mut self,
+        step: u64,
+        (flops, ceiling): (&FlopCounter, f64),
+        log: &mut StepLog,
+        interrupt: &Interrupt,
+    ) -> Result<Option<StepMetrics>> {
+        let begun = Instant::now();
+        let members = self.settings.sampler().step(step, self.encoded.train.len());
+        let micro_batches = micro_batch::pack(&self.encoded.train, &members, self.settings.limits());
+        let (before, update_time) = (memory::allocated(self.device), self.trainer.update_time);
+        let (ended, peak) = log.surplus.during(|| {
+            memory::peak_of(self.device, || {
+                self.step(step, &micro_batches, &log.guard, interrupt)
+            })
+        });
+        let Some((loss, update)) = ended else {
+            return Ok(None);
+        };
+        let mut line = self.line(step, &members, begun.elapsed().as_secs_f64());
+        line.mfu = line.tokens_per_s / line.tokens as f64
+            * micro_batches
+                .iter()
+                .map(|micro_batch| flops.count(micro_batch))
+                .sum::<f64>()
+            / ceiling;
+        line.loss = loss.is_finite().then_some(loss);
+        line.update_s = (self.trainer.update_time - update_time).as_secs_f64();
+        line.memory = before.zip(peak).map(|(before, peak)| before + peak);
+        if let Some(gpu) = &log.gpu {
+            let peak = line.memory;
+            gpu.fill(&mut line, peak);
+        }
+        line.resident = log.surplus.give_back();
+        self.note(&mut line, loss, update, &members, log)?;
+        Ok(Some(line))
+    }
+
+    /// Runs one optimizer step. Returns its mean loss and its result, none if a signal asked to
+    /// stop.
     fn step(
         &mut self,
         step: u64,
-        pieces: &[MicroBatch],
+        micro_batches: &[MicroBatch],
         guard: &Guard,
         interrupt: &Interrupt,
-    ) -> Option<(f64, Update)> {
-        // Where weights move within the step, there is no other clean place.
+    ) -> Option<(f64, StepOutcome)> {
+        // With updates in backward a step cannot be stopped halfway.
         if interrupt.asked() {
             return None;
         }
-        let targets: usize = pieces.iter().map(|piece| piece.target_n.len()).sum();
+        let targets: usize = micro_batches
+            .iter()
+            .map(|micro_batch| micro_batch.target_n.len())
+            .sum();
         let (rate, clip) = (self.settings.schedule.rate(step), self.settings.clip);
         let seed = |index: usize| super::draw(self.settings.seed, "dropout", (step << 20) + index as u64);
-        let seeded: Vec<(&MicroBatch, i64)> = pieces
+        let seeded: Vec<(&MicroBatch, i64)> = micro_batches
             .iter()
             .enumerate()
-            .map(|(index, piece)| (piece, seed(index)))
+            .map(|(index, micro_batch)| (micro_batch, seed(index)))
             .collect();
         let refuses = |nll: f64, norm: Option<f64>| guard.refuses(nll / targets as f64, norm);
-        if self.settings.update_in_backward {
+        if self.settings.formats.update_in_backward {
             let (nll, update) = self
                 .trainer
-                .learn_and_update(&seeded, targets, rate, clip, &refuses);
+                .update_in_backward_pass(&seeded, targets, rate, clip, &refuses);
+            // Updates lie between backward passes, so their own time stays that of launching.
+            wait_for(self.device);
             return Some((nll / targets as f64, update));
         }
         let mut nll = 0.0;
-        for (index, (piece, seed)) in seeded.into_iter().enumerate() {
+        for (index, (micro_batch, seed)) in seeded.into_iter().enumerate() {
             if interrupt.asked() {
                 self.trainer.forget();
                 return None;
             }
-            nll += self
-                .trainer
-                .learn(piece, targets, index + 1 == pieces.len(), seed);
+            nll +=
+                self.trainer
+                    .forward_backward(micro_batch, targets, index + 1 == micro_batches.len(), seed);
             if !nll.is_finite() {
                 break;
             }
         }
         let update = self.trainer.update(rate, clip, &|norm| refuses(nll, Some(norm)));
+        // Reading the norms waited for the backward pass, so what a GPU has left to do is the
+        // update. One wait a step costs the time in which the host packs and launches the next one,
+        // about a millisecond.
+        self.trainer.update_time += wait_for(self.device);
         Some((nll / targets as f64, update))
     }
 
-    /// The line of a step, but for what became of it.
+    /// Returns the metrics of a step, without its result.
     fn line(&self, step: u64, members: &[usize], seconds: f64) -> StepMetrics {
         let examples = members.iter().map(|&index| &self.encoded.train[index]);
         let tokens = examples.clone().map(|example| example.ids.len()).sum();
         StepMetrics {
             step: step + 1,
             lr: self.settings.schedule.rate(step),
-            target_tokens: examples.map(Example::targets).sum(),
+            target_tokens: examples.map(Example::target_count).sum(),
             tokens,
             tokens_per_s: tokens as f64 / seconds,
             ..Default::default()
         }
     }
 
-    /// Notes what became of a step.
+    /// Records the result of a step.
     fn note(
         &self,
         line: &mut StepMetrics,
         loss: f64,
-        update: Update,
+        update: StepOutcome,
         members: &[usize],
-        notes: &mut Notes,
+        log: &mut StepLog,
     ) -> Result<()> {
         match update {
-            Update::Done(norm) => {
+            StepOutcome::Updated(norm) => {
                 line.grad_norm = Some(norm);
-                notes.guard.accept(loss, norm);
-                notes.skipped_in_a_row = 0;
+                log.guard.accept(loss, norm);
+                log.skipped_in_a_row = 0;
             }
-            Update::Torn => bail!(
-                "a gradient of step {} is not finite, and with --update-in-backward and no --clip other weights had moved \
-                 already{}\nhint: go on from the last checkpoint with --resume; --clip measures before anything moves",
+            StepOutcome::Partial => bail!(
+                "a gradient of step {} is not finite, and with --update-in-backward and no --clip other weights had been \
+                 updated already{}\nhint: go on from the last checkpoint with --resume; --clip measures before any update",
                 line.step,
-                self.last_checkpoint()
+                self.last_checkpoint(&mut log.saves)
             ),
-            Update::Refused(why) => {
+            StepOutcome::Refused(why) => {
                 let row = |&index: &usize| self.encoded.train[index].id.clone();
                 line.rows = members.iter().map(row).collect();
-                notes.progress.say(&format!("step {} skipped: {why}", line.step));
+                log.progress.say(&format!("step {} skipped: {why}", line.step));
                 line.skipped = Some(why);
-                notes.skipped_in_a_row += 1;
+                log.skipped_in_a_row += 1;
             }
         }
         Ok(())
     }
 
-    /// Evaluates where it is due after the step of `line`; whether nothing was better yet and its checkpoint is to be kept.
+    /// Evaluates if it is due after the step of `line`. Returns whether it is the best so far and
+    /// its checkpoint is to be kept.
     fn evaluated(&mut self, line: &mut StepMetrics) -> bool {
         let every = match self.settings.eval_every {
-            0 => self.settings.dealing().steps_per_epoch(self.encoded.train.len()),
+            0 => self.settings.sampler().steps_per_epoch(self.encoded.train.len()),
             every => every,
         };
         if line.step != self.settings.schedule.total && !line.step.is_multiple_of(every) {
@@ -223,37 +309,70 @@ impl Run {
         self.settings.keep_best
     }
 
-    /// Mean negative log-likelihood over the held-out targets; none when nothing is held out.
+    /// Returns the mean negative log-likelihood of the held-out targets; none if nothing is held
+    /// out.
     fn evaluate(&mut self) -> Option<f64> {
         let members: Vec<usize> = (0..self.encoded.eval.len()).collect();
-        let pieces = micro_batch::pack(&self.encoded.eval, &members, self.settings.limits());
-        let targets: usize = pieces.iter().map(|piece| piece.target_n.len()).sum();
-        let nll: f64 = pieces.iter().map(|piece| self.trainer.evaluate(piece)).sum();
+        let micro_batches = micro_batch::pack(&self.encoded.eval, &members, self.settings.limits());
+        let targets: usize = micro_batches
+            .iter()
+            .map(|micro_batch| micro_batch.target_n.len())
+            .sum();
+        let nll: f64 = micro_batches
+            .iter()
+            .map(|micro_batch| self.trainer.evaluate(micro_batch))
+            .sum();
         (targets > 0).then(|| nll / targets as f64)
     }
 
-    fn checkpoint(&self, done: u64, metrics: &MetricsFile) -> Result<()> {
+    fn checkpoint(&self, done: u64, metrics: &MetricsFile, saves: &mut Saves) -> Result<()> {
         metrics.sync()?;
         let state = State {
             step: done,
             ..self.state.clone()
         };
-        self.checkpoints.save(&state, &self.trainer.state())?;
+        saves.writer.save(state, &self.trainer.state())?;
+        saves.interval.saved(saves.begun.elapsed());
         Ok(())
     }
 
-    /// The end of a run whose steps are refused one after the other.
-    fn refused(&self, step: u64) -> anyhow::Error {
+    /// Returns an empty snapshot if checkpoints are to be written while training goes on. Says so
+    /// if the host of a GPU has no memory for that.
+    fn snapshot(&self, quiet: bool) -> Option<Snapshot> {
+        if !self.device.is_cuda() {
+            return None;
+        }
+        let state = self.trainer.state();
+        let bytes = files::bytes(&state);
+        let largest = state.chunks(1).map(files::bytes).max().unwrap_or(0);
+        if writes_behind(self.device, bytes, largest, free(Device::Cpu)) {
+            return Some(Snapshot::new(self.device));
+        }
+        super::say(
+            quiet,
+            &format!(
+                "this machine has too little memory for a copy of {}: each checkpoint stops training until it is written",
+                format_size(bytes)
+            ),
+        );
+        None
+    }
+
+    /// Returns the error of a run whose steps were skipped too often in a row.
+    fn refused(&self, step: u64, saves: &mut Saves) -> anyhow::Error {
         anyhow::anyhow!(
             "{MOST_SKIPPED} steps in a row were refused, up to step {}{}\nhint: metrics.jsonl says why and names the rows; take them \
              out, or go on with --resume --allow-changes and a lower --lr or --precision fp32",
             step + 1,
-            self.last_checkpoint()
+            self.last_checkpoint(saves)
         )
     }
 
-    /// `; …` where to go on from.
-    fn last_checkpoint(&self) -> String {
+    /// Returns where to continue from, as the end of a sentence.
+    fn last_checkpoint(&self, saves: &mut Saves) -> String {
+        if let Err(error) = saves.writer.wait() {
+            tracing::warn!("{error:#}");
+        }
         match self.checkpoints.last() {
             Ok(Some((_, state))) => format!("; the last checkpoint is the one after step {}", state.step),
             _ => "; there is no checkpoint yet".to_owned(),

@@ -1,116 +1,125 @@
-//! A model in training: pieces of a step in, gradients out, one update at the end.
+//! A model in training: it takes the micro-batches of a step, accumulates gradients, and updates
+//! once at the end.
 //!
-//! The loss is the mean over the target tokens of the whole step. Each piece's share is its sum divided by the step's
-//! count, so gradients simply add up however the step is cut. Logits exist only at target positions, a chunk at a time
-//! (see [`super::loss`]): the body's backward is seeded with the head's gradient, `Σ y · dy`, whose derivative by `y`
-//! is `dy` exactly.
+//! The loss is the mean over all target tokens of the step. Each micro-batch adds its sum divided
+//! by the step's count, so gradients simply add up, however the step is cut. Logits exist at target
+//! positions only, a chunk at a time (see [`super::loss`]). The backward pass through the blocks
+//! starts from the gradient that the head returns: as `Σ y · dy`, whose derivative by `y` is `dy`
+//! exactly.
 //!
-//! Shapes: `t` tokens of a piece, `w` of them before a target, `n` targets, `d` hidden, `v` vocabulary.
+//! Shapes: `t` tokens of a micro-batch, `w` of them before a target, `n` targets, `d` hidden, `v`
+//! vocabulary.
 
-use super::loss::{self, Head, Losses, Want};
+use super::loss::{self, Head, LossGradients, Losses};
+use super::neftune;
 use crate::model::CausalLm;
-use crate::model::attention::ForwardPass;
+use crate::model::layers::attention::ForwardPass;
 use crate::train::data::micro_batch::MicroBatch;
-use crate::train::optim::lora::{self, LoraSettings};
-use crate::train::optim::optimizer::{self, Optimizer, Rule};
+use crate::train::optim::lora;
+use crate::train::optim::optimizer::{self, Optimizer, OptimizerConfig};
 use crate::train::optim::parameter::Parameter;
+use ewe::finetune::LoraSettings;
 use std::time::{Duration, Instant};
 use tch::{Device, Kind, Tensor};
 
-/// A model, what is trained of it, and the optimizer.
+/// A model, its trained parameters, and the optimizer.
 pub struct Trainer {
     /// The model.
     pub model: Box<dyn CausalLm>,
-    /// What is trained of it.
+    /// Trained parameters.
     pub trained: Vec<Parameter>,
-    /// What updates that.
+    /// Optimizer of `trained`.
     pub optimizer: Optimizer,
-    /// The adapter's settings, unless every weight is trained.
+    /// Settings of the adapter, none for full fine-tuning.
     pub lora: Option<LoraSettings>,
-    /// Time spent on moving weights so far.
-    pub updating: Duration,
-    /// Whether a block's activations are forgotten and computed again when its gradients are due.
-    pub recomputes: bool,
+    /// Time spent on updates so far.
+    pub update_time: Duration,
+    /// Whether a block's activations are dropped and computed again in the backward pass.
+    pub recompute: bool,
+    /// Strength of the noise on embeddings; none for no noise. See [`neftune`].
+    pub neftune: Option<f64>,
     head: Head,
     /// Indices in `trained` of the head's weight and bias.
     trained_head: [Option<usize>; 2],
     device: Device,
 }
 
-/// What became of a step.
+/// Result of a step.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Update {
-    /// The weights moved; the gradients' global norm before clipping.
-    Done(f64),
-    /// It was refused, for this reason; nothing changed.
+pub enum StepOutcome {
+    /// The weights were updated; the global norm of the gradients before clipping.
+    Updated(f64),
+    /// The step was refused for this reason; nothing changed.
     Refused(String),
-    /// A gradient turned out not to be finite when other weights had moved already.
-    Torn,
+    /// A gradient was not finite after other weights had been updated.
+    Partial,
 }
 
-/// A piece on its way through the blocks.
-struct Flow {
+/// A micro-batch between the blocks.
+struct InFlight {
     inputs: Inputs,
     pass: ForwardPass<'static>,
     dropout_seed: i64,
-    /// What went into each block, and what came out of the last one.
+    /// Inputs of the blocks that are left, and the output of the last one on top.
     kept: Vec<Tensor>,
-    /// Of what comes out of the block that is looked at.
+    /// Gradient of the output of the block that is next in the backward pass.
     gradient_1td: Tensor,
 }
 
-/// Why a step is not to be done: asked about its summed negative log-likelihood in nats, and about the gradients' norm where that is
-/// known.
+/// Returns the reason to refuse a step, if there is one. Takes the summed negative log-likelihood
+/// in nats, and the norm of the gradients if it is known.
 pub type Refuses<'a> = &'a dyn Fn(f64, Option<f64>) -> Option<String>;
 
-/// What happens to gradients as soon as those of a block are complete: their norms are noted, weights may move by them, and they go.
-struct Settling<'a> {
-    /// In the order of [`Trainer::trained`].
+/// Handles the gradients of a block as soon as they are complete: notes their norms, updates the
+/// weights if asked to, and drops them.
+struct BackwardUpdates<'a> {
+    /// Norm of each gradient, in the order of [`Trainer::trained`].
     norms: Vec<Option<f64>>,
-    /// Learning rate, and what gradients are first multiplied with; none where nothing moves.
-    moves: Option<(f64, f64)>,
-    /// Asked about the loss before anything moves.
+    /// Learning rate, and the factor of the gradients; none to update nothing.
+    step: Option<(f64, f64)>,
+    /// Asked about the loss before anything is updated.
     refuses: Refuses<'a>,
     refused: Option<String>,
 }
 
-impl Settling<'_> {
+impl BackwardUpdates<'_> {
     fn norm(&self) -> f64 {
         optimizer::global_norm(self.norms.iter().flatten().copied())
     }
 }
 
-/// A piece as tensors. Of what the last block computes, only positions whose next token is a target are wanted.
+/// A micro-batch as tensors. The last block's output is needed only at positions before a target.
 struct Inputs {
     token_1t: Tensor,
     position_w: Tensor,
-    /// Of each target, which of the wanted positions is before it; none where these are the targets' one by one.
+    /// Index of each target's position in `position_w`; none if positions and targets go one by
+    /// one.
     place_n: Option<Tensor>,
     target_n: Tensor,
 }
 
 impl Inputs {
-    fn of(piece: &MicroBatch, device: Device) -> Inputs {
+    fn of(micro_batch: &MicroBatch, device: Device) -> Inputs {
         let tensor = |values: &[i64]| Tensor::from_slice(values).to_device(device);
-        let (position_w, place_n) = piece.wanted();
+        let (position_w, place_n) = micro_batch.wanted();
         Inputs {
-            token_1t: tensor(&piece.id_t).unsqueeze(0),
+            token_1t: tensor(&micro_batch.id_t).unsqueeze(0),
             position_w: tensor(&position_w),
             place_n: place_n.map(|place_n| tensor(&place_n)),
-            target_n: tensor(&piece.target_n),
+            target_n: tensor(&micro_batch.target_n),
         }
     }
 
-    /// A pass through the `layers` blocks of a model.
-    fn pass(&self, piece: &MicroBatch, layers: usize) -> ForwardPass<'static> {
-        let pass = ForwardPass::packed(&piece.branches, self.token_1t.device());
+    /// Returns a forward pass through `layers` blocks.
+    fn pass(&self, micro_batch: &MicroBatch, layers: usize) -> ForwardPass<'static> {
+        let pass = ForwardPass::packed(&micro_batch.nodes, self.token_1t.device());
         if self.position_w.size()[0] == self.token_1t.size()[1] {
             return pass;
         }
-        pass.wanted_at(layers - 1, self.position_w.shallow_clone())
+        pass.select_at(layers - 1, self.position_w.shallow_clone())
     }
 
-    /// What there is before each target: `[1, w, d]` to `[n, d]`.
+    /// Selects the position before each target: `[1, w, d]` to `[n, d]`.
     fn at_targets(&self, hidden_1wd: &Tensor) -> Tensor {
         let hidden_wd = hidden_1wd.flatten(0, 1);
         match &self.place_n {
@@ -120,24 +129,24 @@ impl Inputs {
     }
 }
 
-/// Propagates `gradient` back from `y`: the derivative of `Σ y · gradient` by `y` is `gradient` exactly, and `tch` has no
-/// backward with a gradient to begin with.
+/// Runs the backward pass from `y` with this gradient: the derivative of `Σ y · gradient` by `y` is
+/// `gradient` exactly, and `tch` has no backward that starts from a gradient.
 fn seed_backward(y: &Tensor, gradient: &Tensor) {
     (y * gradient).sum(Kind::Float).backward();
 }
 
-/// `x` as a leaf of a record of its own.
-fn recorded(x: Tensor) -> Tensor {
+/// Detaches `x` and makes it a leaf that receives a gradient.
+fn as_leaf(x: Tensor) -> Tensor {
     x.detach().set_requires_grad(true)
 }
 
 impl Trainer {
-    /// Trains every weight. `exact` gives fp32 values by name where the checkpoint has more precision than the model
-    /// computes in.
+    /// Trains every weight. `exact` returns fp32 values by name if the checkpoint is more precise
+    /// than the model computes.
     pub fn full(
         model: Box<dyn CausalLm>,
         mut exact: impl FnMut(&str) -> Option<Tensor>,
-        rule: Rule,
+        config: OptimizerConfig,
         device: Device,
     ) -> Trainer {
         let trained = model
@@ -145,30 +154,34 @@ impl Trainer {
             .into_iter()
             .map(|(name, leaf)| {
                 let values = exact(&name);
-                let of = Parameter::new(name, leaf, values, rule.master);
-                if rule.offload { of.offloaded() } else { of }
+                let of = Parameter::new(name, leaf, values, config.formats.master);
+                if config.formats.offload {
+                    of.offloaded()
+                } else {
+                    of
+                }
             })
             .collect();
-        Trainer::new(model, trained, None, rule, device)
+        Trainer::new(model, trained, None, config, device)
     }
 
-    /// Trains an adapter on linear layers of the blocks; it is fp32.
+    /// Trains an fp32 adapter on linear layers of the blocks.
     pub fn lora(
         mut model: Box<dyn CausalLm>,
         settings: LoraSettings,
         seed: u64,
-        rule: Rule,
+        config: OptimizerConfig,
         device: Device,
     ) -> Trainer {
         let trained = lora::attach(model.as_mut(), &settings, seed, device);
-        Trainer::new(model, trained, Some(settings), rule, device)
+        Trainer::new(model, trained, Some(settings), config, device)
     }
 
     fn new(
         model: Box<dyn CausalLm>,
         trained: Vec<Parameter>,
         lora: Option<LoraSettings>,
-        rule: Rule,
+        config: OptimizerConfig,
         device: Device,
     ) -> Trainer {
         let (weight_vd, bias_v) = model.head();
@@ -178,29 +191,42 @@ impl Trainer {
                 .position(|of| of.leaf.data_ptr() == tensor.data_ptr())
         };
         let trained_head = [find(&weight_vd), bias_v.as_ref().and_then(find)];
-        let optimizer = Optimizer::new(rule, &trained);
+        let optimizer = Optimizer::new(config, &trained);
+        let form = model.logit_form();
         Trainer {
             model,
             trained,
             optimizer,
             lora,
-            updating: Duration::ZERO,
-            recomputes: false,
-            head: Head { weight_vd, bias_v },
+            update_time: Duration::ZERO,
+            recompute: false,
+            neftune: None,
+            head: Head {
+                weight_vd,
+                bias_v,
+                form,
+            },
             trained_head,
             device,
         }
     }
 
-    /// Adds the gradients of one piece of a step of `step_targets` target tokens in all; gives the piece's summed
-    /// negative log-likelihood in nats. `last` says that no piece follows. `dropout_seed` decides what is dropped.
-    pub fn learn(&mut self, piece: &MicroBatch, step_targets: usize, last: bool, dropout_seed: i64) -> f64 {
-        if self.recomputes {
-            return self.step_by_blocks(&[(piece, dropout_seed)], step_targets, last, None);
+    /// Adds the gradients of one micro-batch, in a step of `step_targets` targets in all. Returns
+    /// its summed negative log-likelihood in nats. With `last`, no micro-batch follows. Dropout
+    /// and noise are a function of `dropout_seed`.
+    pub fn forward_backward(
+        &mut self,
+        micro_batch: &MicroBatch,
+        step_targets: usize,
+        last: bool,
+        dropout_seed: i64,
+    ) -> f64 {
+        if self.recompute {
+            return self.step_by_blocks(&[(micro_batch, dropout_seed)], step_targets, last, None);
         }
-        let inputs = Inputs::of(piece, self.device);
-        let mut pass = inputs.pass(piece, self.model.info().layers);
-        let mut x_1td = self.model.embed(&inputs.token_1t);
+        let inputs = Inputs::of(micro_batch, self.device);
+        let mut pass = inputs.pass(micro_batch, self.model.info().layers);
+        let mut x_1td = self.embed(&inputs, micro_batch, dropout_seed);
         for layer in 0..self.model.info().layers {
             x_1td = self.block(layer, &x_1td, &mut pass, dropout_seed);
         }
@@ -209,157 +235,171 @@ impl Trainer {
         seed_backward(&hidden_nd, losses.hidden_nd.as_ref().expect("asked for"));
         let nll = losses.nll;
         self.add_head(losses);
-        self.piece_done(last);
+        self.micro_batch_done(last);
         nll
     }
 
-    /// A whole step in which each block's weights move as soon as their gradients are there, so that gradients of no more than one
-    /// block exist (LOMO, Lv et al. 2023, <https://arxiv.org/abs/2306.09782>). To clip by the global norm, everything is computed
-    /// twice: once to measure it. `refuses` is asked about the step's summed negative log-likelihood in nats, which is given back,
-    /// and about the norm where that is known before anything moves.
-    pub fn learn_and_update(
+    /// Runs a whole step that updates each block as soon as its gradients are complete, so that no
+    /// more than one block's gradients exist (LOMO, Lv et al. 2023,
+    /// <https://arxiv.org/abs/2306.09782>). To clip by the global norm, everything is computed
+    /// twice: the first time to measure it. Returns the step's summed negative log-likelihood in
+    /// nats. `refuses` is asked about that, and about the norm if it is known before anything is
+    /// updated.
+    pub fn update_in_backward_pass(
         &mut self,
-        pieces: &[(&MicroBatch, i64)],
+        micro_batches: &[(&MicroBatch, i64)],
         step_targets: usize,
         rate: f64,
         clip: f64,
         refuses: Refuses,
-    ) -> (f64, Update) {
-        let settling = |moves: Option<(f64, f64)>| Settling {
+    ) -> (f64, StepOutcome) {
+        let new = |step: Option<(f64, f64)>| BackwardUpdates {
             norms: vec![None; self.trained.len()],
-            moves,
+            step,
             refuses,
             refused: None,
         };
-        let (mut measured, mut moving) = (settling(None), settling(Some((rate, 1.0))));
+        let (mut first_pass, mut second_pass) = (new(None), new(Some((rate, 1.0))));
         if clip > 0.0 {
-            let nll = self.step_by_blocks(pieces, step_targets, true, Some(&mut measured));
-            let norm = measured.norm();
-            if let Some(why) = measured.refused.or_else(|| refuses(nll, Some(norm))) {
-                return (nll, Update::Refused(why));
+            let nll = self.step_by_blocks(micro_batches, step_targets, true, Some(&mut first_pass));
+            let norm = first_pass.norm();
+            if let Some(why) = first_pass.refused.or_else(|| refuses(nll, Some(norm))) {
+                return (nll, StepOutcome::Refused(why));
             }
-            moving.moves = Some((rate, optimizer::clip_factor(norm, clip)));
+            second_pass.step = Some((rate, optimizer::clip_factor(norm, clip)));
         }
-        let nll = self.step_by_blocks(pieces, step_targets, true, Some(&mut moving));
-        let norm = moving.norm();
-        let moved = moving.norms.iter().flatten().any(|norm| norm.is_finite());
-        let update = match moving.refused {
-            Some(why) => Update::Refused(why),
-            None if norm.is_finite() => Update::Done(norm),
-            None if moved => Update::Torn,
-            None => Update::Refused("the gradient is not finite".to_owned()),
+        let nll = self.step_by_blocks(micro_batches, step_targets, true, Some(&mut second_pass));
+        let norm = second_pass.norm();
+        let updated = second_pass.norms.iter().flatten().any(|norm| norm.is_finite());
+        let update = match second_pass.refused {
+            Some(why) => StepOutcome::Refused(why),
+            None if norm.is_finite() => StepOutcome::Updated(norm),
+            None if updated => StepOutcome::Partial,
+            None => StepOutcome::Refused("the gradient is not finite".to_owned()),
         };
         (nll, update)
     }
 
-    /// Forward without a record, keeping what goes into each block (Chen et al. 2016, <https://arxiv.org/abs/1604.06174>);
-    /// then block by block from the last, each computed once more to be differentiated, all pieces one after the other. Gradients
-    /// are those of one record of everything, to the last bit.
+    /// Runs the forward pass without autograd, keeping the input of each block (activation
+    /// checkpointing, Chen et al. 2016, <https://arxiv.org/abs/1604.06174>). Then, from the last
+    /// block to the first, computes the block once more with autograd and runs its backward pass,
+    /// for all micro-batches in turn. Gradients equal those of one pass with autograd to the last
+    /// bit.
     fn step_by_blocks(
         &mut self,
-        pieces: &[(&MicroBatch, i64)],
+        micro_batches: &[(&MicroBatch, i64)],
         step_targets: usize,
         last: bool,
-        mut settling: Option<&mut Settling>,
+        mut updates: Option<&mut BackwardUpdates>,
     ) -> f64 {
-        let mut flows: Vec<Flow> = pieces
+        let mut in_flight: Vec<InFlight> = micro_batches
             .iter()
-            .map(|&(piece, dropout_seed)| self.flow(piece, dropout_seed))
+            .map(|&(micro_batch, dropout_seed)| self.forward(micro_batch, dropout_seed))
             .collect();
-        let count = flows.len();
+        let count = in_flight.len();
         let mut nll = 0.0;
-        for (number, flow) in flows.iter_mut().enumerate() {
-            let top_1wd = recorded(flow.kept.pop().expect("what came out of the last block"));
-            let hidden_nd = self.finish(&top_1wd, &flow.inputs);
-            let losses = self.loss(&hidden_nd, &flow.inputs, step_targets);
+        for (number, one) in in_flight.iter_mut().enumerate() {
+            let top_1wd = as_leaf(one.kept.pop().expect("what came out of the last block"));
+            let hidden_nd = self.finish(&top_1wd, &one.inputs);
+            let losses = self.loss(&hidden_nd, &one.inputs, step_targets);
             seed_backward(&hidden_nd, losses.hidden_nd.as_ref().expect("asked for"));
-            flow.gradient_1td = top_1wd.grad();
+            one.gradient_1td = top_1wd.grad();
             nll += losses.nll;
             self.add_head(losses);
-            self.piece_done(last && number + 1 == count);
+            self.micro_batch_done(last && number + 1 == count);
         }
-        if let Some(settling) = &mut settling {
-            settling.refused = (settling.refuses)(nll, None);
-            if settling.refused.is_some() {
+        if let Some(updates) = &mut updates {
+            updates.refused = (updates.refuses)(nll, None);
+            if updates.refused.is_some() {
                 self.forget();
                 return nll;
             }
         }
-        self.settle(settling.as_deref_mut(), false);
-        // With frozen embeddings nothing below the first block needs a gradient.
+        self.take_gradients(updates.as_deref_mut(), false);
+        // If embeddings are frozen, nothing below the first block needs a gradient.
         let embeds = self
             .model
-            .embed(&flows[0].inputs.token_1t.narrow(1, 0, 1))
+            .embed(&in_flight[0].inputs.token_1t.narrow(1, 0, 1))
             .requires_grad();
         for layer in (0..self.model.info().layers).rev() {
-            for (number, flow) in flows.iter_mut().enumerate() {
-                let x_1td = flow.kept.pop().expect("what went into each block");
+            for (number, one) in in_flight.iter_mut().enumerate() {
+                let x_1td = one.kept.pop().expect("what went into each block");
                 let x_1td = if layer > 0 || embeds {
-                    recorded(x_1td)
+                    as_leaf(x_1td)
                 } else {
                     x_1td
                 };
-                let y_1td = self.block(layer, &x_1td, &mut flow.pass, flow.dropout_seed);
-                seed_backward(&y_1td, &flow.gradient_1td);
-                flow.gradient_1td = x_1td.grad();
-                self.piece_done(last && number + 1 == count);
+                let y_1td = self.block(layer, &x_1td, &mut one.pass, one.dropout_seed);
+                seed_backward(&y_1td, &one.gradient_1td);
+                one.gradient_1td = x_1td.grad();
+                self.micro_batch_done(last && number + 1 == count);
             }
-            self.settle(settling.as_deref_mut(), false);
+            self.take_gradients(updates.as_deref_mut(), false);
         }
         if embeds {
-            for (number, flow) in flows.iter().enumerate() {
-                seed_backward(&self.model.embed(&flow.inputs.token_1t), &flow.gradient_1td);
-                self.piece_done(last && number + 1 == count);
+            for (number, one) in in_flight.iter().enumerate() {
+                seed_backward(&self.model.embed(&one.inputs.token_1t), &one.gradient_1td);
+                self.micro_batch_done(last && number + 1 == count);
             }
         }
-        self.settle(settling, true);
+        self.take_gradients(updates, true);
         nll
     }
 
-    /// Sends a piece through the model without a record.
-    fn flow(&self, piece: &MicroBatch, dropout_seed: i64) -> Flow {
+    /// Runs the forward pass of a micro-batch without autograd.
+    fn forward(&self, micro_batch: &MicroBatch, dropout_seed: i64) -> InFlight {
         let _guard = tch::no_grad_guard();
-        let inputs = Inputs::of(piece, self.device);
-        let mut flow = Flow {
-            pass: inputs.pass(piece, self.model.info().layers),
+        let inputs = Inputs::of(micro_batch, self.device);
+        let mut one = InFlight {
+            pass: inputs.pass(micro_batch, self.model.info().layers),
             inputs,
             dropout_seed,
             kept: Vec::new(),
             gradient_1td: Tensor::new(),
         };
-        let mut x_1td = self.model.embed(&flow.inputs.token_1t);
+        let mut x_1td = self.embed(&one.inputs, micro_batch, dropout_seed);
         for layer in 0..self.model.info().layers {
-            let next_1td = self.block(layer, &x_1td, &mut flow.pass, dropout_seed);
-            flow.kept.push(std::mem::replace(&mut x_1td, next_1td));
+            let next_1td = self.block(layer, &x_1td, &mut one.pass, dropout_seed);
+            one.kept.push(std::mem::replace(&mut x_1td, next_1td));
         }
-        flow.kept.push(x_1td);
-        flow
+        one.kept.push(x_1td);
+        one
     }
 
-    /// Settles the gradients that are complete, or leaves all to the step's end. A head that is the embedding too is complete at the
-    /// `end` only.
-    fn settle(&mut self, settling: Option<&mut Settling>, end: bool) {
-        let Some(settling) = settling else { return };
+    /// Takes the gradients that are complete, unless all wait for the end of the step. A head that
+    /// is tied to the embedding is complete at the `end` only.
+    fn take_gradients(&mut self, updates: Option<&mut BackwardUpdates>, end: bool) {
+        let Some(updates) = updates else { return };
         let waits = self.trained_head[0].filter(|_| !end && self.model.info().tied);
-        for index in (0..self.trained.len()).filter(|&index| waits != Some(index)) {
-            let Some(norm) = optimizer::norm(&self.trained[index]) else {
-                continue;
-            };
-            settling.norms[index] = Some(norm);
-            if let Some((rate, factor)) = settling.moves.filter(|_| norm.is_finite()) {
-                let begun = Instant::now();
-                self.optimizer.step(index, &self.trained[index], rate, factor);
-                self.updating += begun.elapsed();
-            }
+        let ready: Vec<usize> = (0..self.trained.len())
+            .filter(|&index| waits != Some(index))
+            .collect();
+        let norms = optimizer::norms(ready.iter().map(|&index| &self.trained[index]));
+        let complete = ready.into_iter().zip(norms);
+        let complete: Vec<(usize, f64)> = complete
+            .filter_map(|(index, norm)| Some((index, norm?)))
+            .collect();
+        for &(index, norm) in &complete {
+            updates.norms[index] = Some(norm);
+        }
+        if let Some((rate, factor)) = updates.step {
+            let begun = Instant::now();
+            let finite = complete.iter().filter(|(_, norm)| norm.is_finite());
+            let list: Vec<(usize, &Parameter)> =
+                finite.map(|&(index, _)| (index, &self.trained[index])).collect();
+            self.optimizer.step_all(&list, rate, factor);
+            self.update_time += begun.elapsed();
+        }
+        for (index, _) in complete {
             self.trained[index].clear();
         }
     }
 
     fn loss(&self, hidden_nd: &Tensor, inputs: &Inputs, step_targets: usize) -> Losses {
         let want = if self.trained_head[0].is_some() {
-            Want::All
+            LossGradients::All
         } else {
-            Want::Hidden
+            LossGradients::Hidden
         };
         let scale = 1.0 / step_targets as f64;
         loss::cross_entropy(hidden_nd, &inputs.target_n, &self.head, scale, want)
@@ -373,11 +413,20 @@ impl Trainer {
         }
     }
 
-    fn piece_done(&mut self, last: bool) {
-        self.trained.iter_mut().for_each(|of| of.piece_done(last));
+    fn micro_batch_done(&mut self, last: bool) {
+        self.trained.iter_mut().for_each(|of| of.micro_batch_done(last));
     }
 
-    /// Block `layer`, dropping what `dropout_seed` and its number say: the same whenever it is computed.
+    /// Embeds the tokens of a micro-batch, with noise if there is any.
+    fn embed(&self, inputs: &Inputs, micro_batch: &MicroBatch, dropout_seed: i64) -> Tensor {
+        let x_1td = self.model.embed(&inputs.token_1t);
+        let Some(alpha) = self.neftune else { return x_1td };
+        let seed = super::draw(dropout_seed as u64, "neftune", 0);
+        neftune::add_noise(&x_1td, &micro_batch.nodes, alpha, seed)
+    }
+
+    /// Runs block `layer`. Its dropout is a function of `dropout_seed` and its number, so that a
+    /// second computation is the same.
     fn block(&self, layer: usize, x_1td: &Tensor, pass: &mut ForwardPass, dropout_seed: i64) -> Tensor {
         if self.lora.as_ref().is_some_and(|lora| lora.dropout > 0.0) {
             tch::manual_seed(dropout_seed.wrapping_add(layer as i64));
@@ -385,51 +434,52 @@ impl Trainer {
         self.model.block(layer, x_1td, pass)
     }
 
-    /// What comes out of the last block to `hidden_nd`.
+    /// Turns the output of the last block into `hidden_nd`.
     fn finish(&self, x_1wd: &Tensor, inputs: &Inputs) -> Tensor {
         inputs.at_targets(&self.model.finish(x_1wd))
     }
 
-    /// The piece's summed negative log-likelihood in nats; nothing is learnt and nothing dropped.
-    pub fn evaluate(&mut self, piece: &MicroBatch) -> f64 {
+    /// Returns the summed negative log-likelihood of a micro-batch in nats, without gradients and
+    /// dropout.
+    pub fn evaluate(&mut self, micro_batch: &MicroBatch) -> f64 {
         let _guard = tch::no_grad_guard();
         let dropout = self.lora.as_ref().map_or(0.0, |lora| lora.dropout);
         if dropout > 0.0 {
             lora::set_dropout(self.model.as_mut(), 0.0);
         }
-        let inputs = Inputs::of(piece, self.device);
-        let mut pass = inputs.pass(piece, self.model.info().layers);
+        let inputs = Inputs::of(micro_batch, self.device);
+        let mut pass = inputs.pass(micro_batch, self.model.info().layers);
         let hidden_nd = inputs.at_targets(&self.model.forward(&inputs.token_1t, &mut pass));
-        let losses = loss::cross_entropy(&hidden_nd, &inputs.target_n, &self.head, 1.0, Want::Loss);
+        let losses = loss::cross_entropy(&hidden_nd, &inputs.target_n, &self.head, 1.0, LossGradients::None);
         if dropout > 0.0 {
             lora::set_dropout(self.model.as_mut(), dropout);
         }
         losses.nll
     }
 
-    /// Clips the gradients' global norm to `clip` (0 does not), updates with learning rate `rate`, and forgets the
-    /// gradients. Changes nothing when `refuses` has a reason against that norm.
-    pub fn update(&mut self, rate: f64, clip: f64, refuses: &dyn Fn(f64) -> Option<String>) -> Update {
-        let norm = optimizer::global_norm(self.trained.iter().filter_map(optimizer::norm));
+    /// Clips the global norm of the gradients to `clip` (0 does not clip), updates with learning
+    /// rate `rate`, and drops the gradients. Updates nothing if `refuses` returns a reason against
+    /// the norm.
+    pub fn update(&mut self, rate: f64, clip: f64, refuses: &dyn Fn(f64) -> Option<String>) -> StepOutcome {
+        let norm = optimizer::global_norm(optimizer::norms(&self.trained).into_iter().flatten());
         let refused = refuses(norm);
         if refused.is_none() {
             let begun = Instant::now();
             let factor = optimizer::clip_factor(norm, clip);
-            for (index, of) in self.trained.iter().enumerate() {
-                self.optimizer.step(index, of, rate, factor);
-            }
-            self.updating += begun.elapsed();
+            let list: Vec<(usize, &Parameter)> = self.trained.iter().enumerate().collect();
+            self.optimizer.step_all(&list, rate, factor);
+            self.update_time += begun.elapsed();
         }
         self.forget();
-        refused.map_or(Update::Done(norm), Update::Refused)
+        refused.map_or(StepOutcome::Updated(norm), StepOutcome::Refused)
     }
 
-    /// Forgets the gradients of an unfinished step.
+    /// Drops the gradients of an unfinished step.
     pub fn forget(&mut self) {
         self.trained.iter_mut().for_each(Parameter::clear);
     }
 
-    /// Weights and optimizer state, by name.
+    /// Returns weights and optimizer state by name.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let weights = self.trained.iter().flat_map(|of| {
             let kept = of.tensors().into_iter();
@@ -438,7 +488,7 @@ impl Trainer {
         weights.chain(self.optimizer.state(&self.trained)).collect()
     }
 
-    /// Takes over what [`Trainer::state`] gave. Fails when a tensor is missing or of another shape.
+    /// Restores what [`Trainer::state`] returned. Fails if a tensor is missing or of another shape.
     pub fn restore(&mut self, take: &mut dyn FnMut(&str) -> Option<Tensor>) -> anyhow::Result<()> {
         for of in &mut self.trained {
             of.restore(take)?;

@@ -1,4 +1,4 @@
-//! A page, a browser that looks at it, and hands on the keyboard.
+//! A running page, and a browser that shows it and takes keys.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -20,6 +20,7 @@ use crate::{
     support::{ewe, spawn},
 };
 
+pub const BACKSPACE: char = '\u{e003}';
 pub const ESCAPE: char = '\u{e00c}';
 pub const ENTER: char = '\u{e007}';
 pub const TAB: char = '\u{e004}';
@@ -27,7 +28,7 @@ pub const CONTROL: char = '\u{e009}';
 pub const DOWN: char = '\u{e015}';
 pub const UP: char = '\u{e013}';
 
-/// How long anything may take to be seen.
+/// How long anything may take to appear.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// `ewe curate` on a dataset.
@@ -62,7 +63,7 @@ impl Drop for Page {
     }
 }
 
-/// A dataset with these tasks, pending, as somebody would import them: instruction, input, output. Seeds are 1 to 215.
+/// A dataset with these tasks imported, pending: instruction, input, output. Seeds are 1 to 215.
 pub fn imported(rows: &[[&str; 3]]) -> Dir {
     let dir = Dir::with_dataset();
     import(&dir, rows);
@@ -79,7 +80,7 @@ pub fn import(dir: &Dir, rows: &[[&str; 3]]) {
     ewe(dir, &["import", "--db", "d.db", "rows.jsonl", "-q"]).success();
 }
 
-/// So many tasks that are told apart by their number.
+/// A dataset with `count` tasks, told apart by their number.
 pub fn numbered(count: usize) -> Dir {
     let dir = Dir::with_dataset();
     import_numbered(&dir, 1, count);
@@ -103,9 +104,9 @@ pub fn import_numbered(dir: &Dir, from: usize, count: usize) {
     import(dir, &rows);
 }
 
-/// A Chromium of its own, with a profile of its own.
+/// A Chromium with a profile of its own.
 pub struct Browser {
-    /// Tests wait for each step; only here is anything asynchronous.
+    /// Tests wait for each step; only this struct is asynchronous.
     runtime: Runtime,
     client: Client,
     driver: Child,
@@ -124,7 +125,7 @@ impl Browser {
             .spawn()
             .expect("chromedriver starts; `make test-browser` installs it");
         let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        // First it says the one that it was told, 0.
+        // It first prints the port that it was given, 0.
         let port: u16 = lines
             .find_map(|line| {
                 let line = line.unwrap();
@@ -132,7 +133,7 @@ impl Browser {
                 port.filter(|&port| port != 0)
             })
             .expect("chromedriver says its port");
-        // Somebody has to read what else it says.
+        // The rest of its output must be read.
         std::thread::spawn(move || lines.for_each(drop));
         let mut arguments: Vec<String> = [
             "--headless",
@@ -176,7 +177,7 @@ impl Browser {
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
             _profile: profile,
         };
-        // Before anything of the page runs: what goes wrong in it is noted.
+        // Runs before any script of the page: records its errors.
         let watch = "window.wrong = []; \
             addEventListener('securitypolicyviolation', (e) => wrong.push(`policy: ${e.violatedDirective} ${e.blockedURI}`)); \
             addEventListener('error', (e) => wrong.push(`error: ${e.message}`)); \
@@ -190,7 +191,7 @@ impl Browser {
         browser
     }
 
-    /// A command of Chromium's own protocol.
+    /// Runs a command of the Chrome DevTools Protocol.
     pub fn devtools(&self, command: &str, parameters: Value) -> Value {
         self.post(
             "goog/cdp/execute",
@@ -238,7 +239,7 @@ impl Browser {
         self.wait(&format!("document.title === 'Task {id} · ewe'"));
     }
 
-    /// Waits until the line at the bottom says this.
+    /// Waits until the status line shows this.
     #[track_caller]
     pub fn says(&self, what: &str) {
         self.wait(&format!(
@@ -247,7 +248,7 @@ impl Browser {
         ));
     }
 
-    /// What an element shows.
+    /// The visible text of an element.
     #[track_caller]
     pub fn text(&self, selector: &str) -> String {
         let text = self.js(&format!(
@@ -283,7 +284,7 @@ impl Browser {
             .unwrap();
     }
 
-    /// A picture of the window, in `target/screenshots`.
+    /// Saves a screenshot to `target/screenshots`.
     pub fn picture(&self, name: &str) {
         let picture = self.runtime.block_on(self.client.screenshot()).unwrap();
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
@@ -291,25 +292,25 @@ impl Browser {
         std::fs::write(folder.join(format!("{name}.png")), picture).unwrap();
     }
 
-    /// So many pixels wide and high, whatever the window's own limits.
+    /// Sets the size of the page in pixels, beyond the window's own limits.
     pub fn size(&self, width: u32, height: u32) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
         self.devtools("Emulation.setDeviceMetricsOverride", size);
     }
 
-    /// `light` or `dark`.
+    /// Sets the color scheme: `light` or `dark`.
     pub fn theme(&self, theme: &str) {
         let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
         self.devtools("Emulation.setEmulatedMedia", media);
     }
 
-    /// Loads the page anew.
+    /// Reloads the page.
     pub fn reload(&self) {
         self.runtime.block_on(self.client.refresh()).unwrap();
         self.wait("document.getElementById('count').textContent !== ''");
     }
 
-    /// Ends it. Nothing may have gone wrong in the page, and its policy not have had to stop anything.
+    /// Closes the browser. Asserts that the page had no errors and that its policy blocked nothing.
     #[track_caller]
     pub fn close(self) {
         assert_eq!(self.js("return window.wrong"), json!([]));
@@ -319,7 +320,7 @@ impl Browser {
             .unwrap()
             .iter()
             .filter(|entry| entry["level"] == "SEVERE")
-            // What the server refuses on purpose is noted by the network.
+            // Requests that the server refuses on purpose are logged by the network.
             .filter(|entry| entry["source"] != "network")
             .collect();
         assert!(severe.is_empty(), "{severe:?}");
@@ -328,13 +329,13 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Chromium goes when its session is deleted; after a failed test, that is here.
+        // Chromium ends when its session is deleted; after a failed test, that happens here.
         if let Some((address, path)) = self.session.trim_start_matches("http://").split_once('/')
             && let Ok(mut stream) = TcpStream::connect(address)
         {
             let request = format!("DELETE /{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
             let _ = stream.write_all(request.as_bytes());
-            // It answers once Chromium is gone, and keeps the connection.
+            // It responds once Chromium has ended, and keeps the connection open.
             let _ = stream.set_read_timeout(Some(PATIENCE));
             let _ = stream.read(&mut [0; 512]);
         }
@@ -343,7 +344,7 @@ impl Drop for Browser {
     }
 }
 
-/// Runs a test that looks at a page with one browser.
+/// Runs a test with one browser that shows a page.
 pub fn looking(page: &Page, test: impl FnOnce(Browser)) {
     test(Browser::open(&page.url));
 }

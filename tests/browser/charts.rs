@@ -1,4 +1,4 @@
-//! The charts of the dashboard, as the browser draws them, against counts by SQL.
+//! The charts of the dashboard as the browser draws them, compared with counts by SQL.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::{
 
 #[test]
 #[ignore = "needs Chromium: make test-browser"]
-fn what_is_drawn_is_what_sql_counts() {
+fn charts_show_the_counts_of_sql() {
     let dir = browser::numbered(40);
     ewe(&dir, &["accept", "--db", "d.db", "216-230"]).success();
     ewe(&dir, &["reject", "--db", "d.db", "231-236", "3"]).success();
@@ -23,14 +23,14 @@ fn what_is_drawn_is_what_sql_counts() {
         browser.press("d");
         browser.wait("document.querySelector('#chart-reviews svg')");
 
-        // Bars: each part has its number in a title, and is so wide.
+        // Bars: each part has its number in a title, and its width is proportional.
         let script = "return [...document.querySelectorAll('#chart-reviews rect')].map((r) => \
             `${r.querySelector('title')?.textContent}|${r.getBBox().width}`)";
         let parts = browser.js(script);
         let mut drawn = BTreeMap::new();
         for part in parts.as_array().unwrap() {
             let (title, width) = part.as_str().unwrap().rsplit_once('|').unwrap();
-            // The legend has parts without a number.
+            // The legend has entries without a number.
             if let Some((name, count)) = title.split_once(": ") {
                 let count: f64 = count.replace(',', "").parse().unwrap();
                 drawn.insert(name.to_string(), (count, width.parse::<f64>().unwrap()));
@@ -60,7 +60,7 @@ fn what_is_drawn_is_what_sql_counts() {
             );
         }
 
-        // Columns: their heights, and the numbers for those who do not see them.
+        // Columns: their heights, and the numbers in the accessible table.
         let script = "return [...document.querySelectorAll('#chart-similarities rect')].map((r) => r.getBBox().height)";
         let heights = browser.js(script);
         let heights: Vec<f64> = heights

@@ -1,7 +1,7 @@
-//! Two people at once.
+//! Two users at once.
 
 use crate::{
-    browser::{self, Browser, CONTROL, ESCAPE, Page},
+    browser::{self, BACKSPACE, Browser, CONTROL, ESCAPE, Page},
     support::ewe,
 };
 
@@ -9,7 +9,7 @@ const FIRST: i64 = 216;
 
 #[test]
 #[ignore = "needs Chromium: make test-browser"]
-fn an_edit_of_what_changed_meanwhile_is_refused() {
+fn an_edit_of_a_task_changed_meanwhile_is_refused() {
     let dir = browser::imported(&[
         ["Name a colour of the sea.", "", "Blue."],
         ["Another.", "", "Yes."],
@@ -30,20 +30,21 @@ fn an_edit_of_what_changed_meanwhile_is_refused() {
     }
     theirs.press("Name a fish.");
     theirs.wait("document.querySelector('.state').textContent === 'Saved.'");
-    // Ours hears of it while typing, keeps what was typed, and shows both.
+    // Our window is notified while typing, keeps the typed text, and shows both versions.
     ours.press("Name a colour.");
-    ours.wait("document.querySelector('.conflict')");
-    let both = ours.text(".conflict");
-    assert!(
-        both.contains("Name a colour.") && both.contains("Name a fish."),
-        "{both}"
-    );
+    ours.wait("document.querySelector('.conflict')?.innerText.includes('Name a fish.')");
+    // What is typed after the notice shows in it, too.
+    ours.wait("document.querySelector('.conflict').innerText.includes('Name a colour.')");
+    ours.press("!");
+    ours.wait("document.querySelector('.conflict').innerText.includes('Name a colour.!')");
+    ours.press(&BACKSPACE.to_string());
+    ours.wait("!document.querySelector('.conflict').innerText.includes('Name a colour.!')");
     assert_eq!(
         ours.js("return document.querySelector('textarea').value"),
         "Name a colour."
     );
     assert_eq!(text(), [["Name a fish.", "Blue."]]);
-    // Leaving is not a way around it.
+    // Leaving the task does not avoid the conflict.
     ours.press(&format!("{ESCAPE}{ESCAPE}"));
     ours.says("Keep yours or take theirs first.");
     ours.picture("conflict");
@@ -51,11 +52,11 @@ fn an_edit_of_what_changed_meanwhile_is_refused() {
     ours.wait("document.querySelector('.state').textContent === 'Saved.'");
     assert_eq!(text(), [["Name a colour.", "Blue."]]);
 
-    // Now theirs is the one that is late, and gives in.
+    // Now the other window is late, and takes our version.
     theirs.wait("document.querySelector('.conflict')");
     theirs.press(&format!("{ESCAPE}t"));
     theirs.wait("document.querySelector('textarea').value === 'Name a colour.'");
-    // Where one did not type, the other's text appears, and one goes on.
+    // In a field that was not edited, the other text appears, and editing continues.
     theirs.js("const area = document.querySelector('[name=\"output 0\"]'); area.focus(); area.select()");
     theirs.press("Green.");
     theirs.wait("document.querySelector('.state').textContent === 'Saved.'");
@@ -70,13 +71,13 @@ fn an_edit_of_what_changed_meanwhile_is_refused() {
 
 #[test]
 #[ignore = "needs Chromium: make test-browser"]
-fn a_review_of_what_changed_meanwhile_is_refused() {
+fn a_review_of_a_task_changed_meanwhile_is_refused() {
     let dir = browser::numbered(3);
     let page = Page::start(&dir, &[]);
     let review = |id: i64| dir.sql(&format!("select review from task where id = {id}"))[0][0].clone();
     let browser = Browser::open(&page.url);
     browser.at(FIRST);
-    // Before the page hears of it. A person cannot be so quick, two of them can.
+    // Before the page is notified. One person cannot be that quick; two can.
     browser.js(
         "document.hidden || Object.defineProperty(document, 'hidden', { value: true, configurable: true })",
     );
@@ -96,7 +97,7 @@ fn a_review_of_what_changed_meanwhile_is_refused() {
     browser.press("m");
     browser.at(217);
     assert_eq!(review(216), "rejected");
-    // Somebody who decided the same is not in the way.
+    // A user who made the same decision is not in the way.
     ewe(&dir, &["accept", "--db", "d.db", "217"]).success();
     browser.press("a");
     browser.at(218);
@@ -106,7 +107,7 @@ fn a_review_of_what_changed_meanwhile_is_refused() {
 
 #[test]
 #[ignore = "needs Chromium: make test-browser"]
-fn undo_is_ones_own_first() {
+fn undo_takes_this_window_s_actions_first() {
     let dir = browser::numbered(3);
     let page = Page::start(&dir, &[]);
     let reviews = || {
@@ -121,7 +122,7 @@ fn undo_is_ones_own_first() {
     browser.press("u");
     browser.says("Undone: task 216");
     assert_eq!(reviews(), ["pending", "pending", "rejected"]);
-    // Another one's is taken back only by somebody who says so.
+    // Another user's action is undone only after a confirmation.
     browser.press("u");
     browser.wait("document.querySelector('#confirm[open]')");
     let what = browser.text("#confirm-text");

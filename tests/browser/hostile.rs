@@ -1,4 +1,4 @@
-//! Rows that a model, or somebody who means ill, wrote.
+//! Hostile rows, by a model or a person.
 
 use serde_json::json;
 
@@ -21,14 +21,14 @@ const SCRIPTS: [&str; 6] = [
 
 #[test]
 #[ignore = "needs Chromium: make test-browser"]
-fn texts_are_texts() {
+fn texts_are_never_rendered_as_html() {
     let rows: Vec<[&str; 3]> = SCRIPTS.map(|script| [script; 3]).to_vec();
     let dir = browser::imported(&rows);
     let page = Page::start(&dir, &[]);
     looking(&page, |browser| {
         for (n, script) in SCRIPTS.iter().enumerate() {
             browser.at(FIRST + n as i64);
-            // Seen as it is, in all three places, then in the fields, then in the history.
+            // Shown as it is in all three columns, then in the fields, then in the history.
             let seen =
                 browser.js("return [...document.querySelectorAll('#task .text')].map((p) => p.textContent)");
             assert_eq!(seen, json!([script, script, script]));
@@ -43,7 +43,7 @@ fn texts_are_texts() {
             browser.wait("document.getElementById('trail').innerText.includes('edit')");
             browser.press("j");
         }
-        // First words go into a chart, names of models into another.
+        // First words appear in a chart, model names in another.
         browser.press("d");
         browser.wait("document.querySelectorAll('#dashboard svg').length >= 5");
         assert_eq!(browser.js("return typeof window.pwned"), "undefined");
@@ -56,14 +56,15 @@ fn texts_are_texts() {
             browser.js("return [...document.querySelectorAll('*')].flatMap((e) => e.getAttributeNames()).filter((n) => n.startsWith('on'))"),
             json!([])
         );
-        // A dialog would have stopped everything above; the policy had nothing to do, which `close` sees.
+        // A dialog would have blocked everything above. The policy blocked nothing, which `close`
+        // asserts.
         browser.close();
     });
 }
 
 #[test]
 #[ignore = "needs Chromium: make test-browser"]
-fn what_models_and_judges_say_is_text() {
+fn output_of_models_and_judges_is_never_rendered_as_html() {
     let dir = filled();
     let page = Page::start(&dir, &[]);
     looking(&page, |browser| {
@@ -80,7 +81,7 @@ fn what_models_and_judges_say_is_text() {
 
 #[test]
 #[ignore = "needs Chromium: make test-browser"]
-fn unseen_characters_are_seen_and_do_nothing() {
+fn invisible_characters_are_shown_and_have_no_effect() {
     let hostile =
         "open user\u{202e}fdp.exe \u{2066}now\u{7}\u{1b}[2J\u{200b} caf\u{e9} 👩\u{200d}🚀 \u{e0041}end";
     let dir = browser::imported(&[
@@ -99,13 +100,14 @@ fn unseen_characters_are_seen_and_do_nothing() {
             browser.js("return document.querySelector('#tasks .title').textContent"),
             seen
         );
-        // Letters stand from left to right behind the mark, as they are stored.
+        // Letters after the mark run from left to right, as they are stored.
         let order = "const p = document.querySelector('#task .instruction'); \
             const node = [...p.childNodes].find((n) => n.nodeType === 3 && n.data.startsWith('fdp.exe')); \
             const at = (i) => { const r = document.createRange(); r.setStart(node, i); r.setEnd(node, i + 1); return r.getBoundingClientRect().left; }; \
             return at(0) < at(1) && at(1) < at(2)";
         assert_eq!(browser.js(order), true);
-        // To look at a text in the fields does not change it: not its line ends, not what nobody sees.
+        // Opening a text for editing does not change it: neither line endings nor invisible
+        // characters.
         for id in [FIRST, FIRST + 1] {
             browser.at(id);
             browser.press(&format!("e{ESCAPE}"));
@@ -141,7 +143,7 @@ fn huge_texts_do_not_stop_the_page() {
         assert!(browser.js(shown).as_i64().unwrap() < 21_000);
         browser.js("document.querySelector('#task .instruction .more').click()");
         assert!(browser.js(shown).as_i64().unwrap() > 40_000);
-        // The queue has the beginning only, the page is no wider than the window.
+        // The queue shows only the beginning, and the page is no wider than the window.
         assert!(
             browser
                 .js("return document.querySelectorAll('#tasks .title')[1].textContent.length")

@@ -1,4 +1,4 @@
-//! Every key, and fifty rows without a mouse.
+//! Every key, and fifty rows reviewed without a mouse.
 
 use serde_json::json;
 
@@ -17,12 +17,12 @@ fn review(dir: &Dir, id: i64) -> String {
 
 #[test]
 #[ignore = "needs Chromium: make test-browser"]
-fn fifty_rows_without_a_mouse() {
+fn fifty_rows_are_reviewed_by_keys() {
     let dir = browser::numbered(60);
     let page = Page::start(&dir, &[]);
     looking(&page, |browser| {
         browser.at(FIRST);
-        // As quickly as a browser takes them: every key is about the task after the one before.
+        // As fast as a browser takes them: every key applies to the task after the one before.
         browser.press(&"aarar".repeat(10));
         browser.at(FIRST + 50);
         let reviews =
@@ -41,7 +41,7 @@ fn fifty_rows_without_a_mouse() {
             number(&dir, "select count(*) from task where review = 'pending'"),
             10
         );
-        // The count follows, and the ten that are left come one after the other.
+        // The count follows, and the remaining ten come one after the other.
         browser.wait("document.getElementById('count').textContent === '10 tasks'");
         browser.press("aaaaaaaaa");
         browser.at(FIRST + 59);
@@ -57,7 +57,7 @@ fn fifty_rows_without_a_mouse() {
 
 #[test]
 #[ignore = "needs Chromium: make test-browser"]
-fn every_key_of_the_queue() {
+fn every_key_of_the_queue_works() {
     let dir = browser::numbered(8);
     let page = Page::start(&dir, &[]);
     looking(&page, |browser| {
@@ -78,7 +78,7 @@ fn every_key_of_the_queue() {
         browser.at(FIRST + 2);
         assert_eq!(review(&dir, FIRST + 1), "rejected");
 
-        // With a reason: the field has the focus, Enter sends it.
+        // With a reason: the field has the focus, Enter submits it.
         browser.press("R");
         browser.wait("document.querySelector('#reason[open]')");
         browser.press(&format!("too easy{ENTER}"));
@@ -87,14 +87,14 @@ fn every_key_of_the_queue() {
             dir.sql("select action, note from revision order by id desc limit 1"),
             [["reject", "too easy"]]
         );
-        // Esc leaves it as it was.
+        // Esc cancels.
         browser.press("R");
         browser.wait("document.querySelector('#reason[open]')");
         browser.press(&ESCAPE.to_string());
         browser.wait("!document.querySelector('dialog[open]')");
         assert_eq!(review(&dir, FIRST + 3), "pending");
 
-        // Undo goes back to the task; redo does it again.
+        // Undo goes back to the task; redo repeats it.
         browser.press("u");
         browser.at(FIRST + 2);
         assert_eq!(review(&dir, FIRST + 2), "pending");
@@ -107,16 +107,16 @@ fn every_key_of_the_queue() {
             [0, 1, 2].map(|n| review(&dir, FIRST + n)),
             ["accepted", "rejected", "rejected"]
         );
-        // After a reload they can still be taken back.
+        // After a reload, actions can still be undone.
         browser.reload();
         browser.press("u");
         browser.says(&format!("Undone: task {}", FIRST + 2));
 
-        // The queue anew: what was decided is gone from it.
+        // A reloaded queue has no decided tasks.
         browser.press("g");
         browser.wait("document.querySelectorAll('#tasks li').length === 6");
 
-        // Search as one types; Esc goes back to the task, where keys are keys again.
+        // Search as you type; Esc returns to the task, where letters are commands again.
         browser.press("/");
         browser.wait("document.activeElement.id === 'text'");
         browser.press("number 7");
@@ -126,7 +126,7 @@ fn every_key_of_the_queue() {
         browser.says("That was the last one.");
         assert_eq!(review(&dir, FIRST + 6), "accepted");
 
-        // Clear everything: all 223 tasks.
+        // Clear all filters: all 223 tasks.
         browser.press("c");
         browser.wait("document.getElementById('count').textContent === '223 tasks'");
 
@@ -137,7 +137,7 @@ fn every_key_of_the_queue() {
 
         browser.press("?");
         browser.wait("document.querySelector('#help[open]')");
-        // Whatever the help names, the page has, and the other way round.
+        // The help lists exactly the keys of the page.
         let named = browser
             .js("return [...document.querySelectorAll('#help kbd')].map((key) => key.textContent).sort().join(' ')")
             ;
@@ -149,7 +149,7 @@ fn every_key_of_the_queue() {
 
         browser.press("d");
         browser.wait("document.querySelectorAll('#dashboard svg').length >= 5");
-        // Nothing can be decided that is not seen.
+        // A task that is not shown cannot be decided.
         browser.press("ar");
         browser.press("d");
         browser.wait("document.getElementById('dashboard').hidden");
@@ -163,7 +163,7 @@ fn every_key_of_the_queue() {
 
 #[test]
 #[ignore = "needs Chromium: make test-browser"]
-fn where_a_task_came_from() {
+fn the_provenance_of_a_task_is_shown() {
     let dir = filled();
     let page = Page::start(&dir, &[]);
     looking(&page, |browser| {
@@ -176,7 +176,7 @@ fn where_a_task_came_from() {
             trail.contains("1. Name an animal.\n2. List late invoices."),
             "{trail}"
         );
-        // The nearest tasks are beside it, with the words marked that are not in this one.
+        // The neighbors are beside it, with words marked that this task does not have.
         let nearest = format!(
             "select instruction from neighbor join task on task.id = neighbor_id where task_id = {id} and rank = 1"
         );
@@ -207,7 +207,7 @@ fn where_a_task_came_from() {
             others.iter().all(|word| marked.contains(&word.as_str())),
             "{marked:?} {others:?}"
         );
-        // What a judge said.
+        // The judge's reason.
         assert!(
             browser
                 .text("#task")
@@ -219,7 +219,7 @@ fn where_a_task_came_from() {
 
 #[test]
 #[ignore = "needs Chromium: make test-browser"]
-fn all_of_a_filter_and_back() {
+fn a_bulk_action_can_be_undone() {
     let dir = browser::numbered(119);
     let page = Page::start(&dir, &[]);
     looking(&page, |browser| {
@@ -233,7 +233,7 @@ fn all_of_a_filter_and_back() {
             browser.text("#bulk-count"),
             "11 tasks: “number 11”, review pending."
         );
-        // The number changes behind its back: nothing happens before it was seen.
+        // The number changes meanwhile: nothing happens until the user has seen it.
         browser::import(&dir, &[["Explain thing number 1100.", "", "x"]]);
         browser.press(&format!(" {TAB}far off{ENTER}"));
         browser.wait("document.getElementById('bulk-count').textContent.startsWith('12 tasks')");
@@ -284,7 +284,7 @@ fn all_of_a_filter_and_back() {
 
 #[test]
 #[ignore = "needs Chromium: make test-browser"]
-fn an_edit_saves_itself_and_is_one_step() {
+fn an_edit_saves_itself_and_is_one_step_to_undo() {
     let dir = browser::numbered(3);
     let page = Page::start(&dir, &[]);
     let text = || {
@@ -297,12 +297,12 @@ fn an_edit_saves_itself_and_is_one_step() {
         let before = text();
         browser.press("e");
         browser.wait("document.activeElement.name === 'instruction'");
-        // Keys are letters here.
+        // In a field, keys are letters.
         browser.press_with(CONTROL, 'a');
         browser.press("Say a");
         browser.wait("document.querySelector('.state').textContent === 'Saved.'");
         assert_eq!(text()[0][0], "Say a");
-        // Every state is noted, since an eye on it now and then may miss one.
+        // Every state is recorded, since polling may miss one.
         browser.js(
             "states = []; const note = () => states.push(document.querySelector('.state')?.textContent);
             new MutationObserver(note).observe(document.body, {subtree: true, childList: true, characterData: true})",
@@ -315,7 +315,7 @@ fn an_edit_saves_itself_and_is_one_step() {
         browser.press_with(CONTROL, 'a');
         browser.press("b");
         browser.wait("document.querySelector('.state').textContent === 'Saved.'");
-        // Left at once: the last letters are saved, too.
+        // Leaving at once saves the last letters, too.
         browser.press(&format!("c{ESCAPE}"));
         browser.wait("!document.querySelector('#task textarea')");
         assert_eq!(text(), [["Say arue", "bc"]]);
@@ -329,7 +329,7 @@ fn an_edit_saves_itself_and_is_one_step() {
         browser.press("U");
         browser.says(&format!("Redone: task {FIRST}"));
         assert_eq!(text(), [["Say arue", "bc"]]);
-        // What a task needs cannot be taken away, and what was typed is not lost by leaving.
+        // A required text cannot be removed, and leaving does not lose what was typed.
         browser.press("e");
         browser.press_with(CONTROL, 'a');
         browser.press(&format!(" {ESCAPE}"));
@@ -356,14 +356,14 @@ fn an_export_is_saved_as_a_file() {
     ewe(&dir, &["accept", "--db", "d.db", "216-230"]).success();
     let page = Page::start(&dir, &["--token", "open sesame"]);
     looking(&page, |browser| {
-        // The token is not left in the address.
+        // The token is removed from the address.
         browser.wait("location.hash === '#task=231'");
         let folder = dir.path("downloads");
         let behavior = json!({ "behavior": "allow", "downloadPath": folder.to_str().unwrap() });
         browser.devtools("Browser.setDownloadBehavior", behavior);
         browser.press("x");
         browser.wait("document.querySelector('#export[open]')");
-        // The second format, and Enter.
+        // The second format, then Enter.
         browser.press(&format!("{DOWN}{TAB}{TAB}{TAB}{ENTER}"));
         browser.says("The download has begun.");
         let file = folder.join("dolly.jsonl");

@@ -1,4 +1,4 @@
-//! What others do to the same file meanwhile.
+//! Changes by others to the same file.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const FIRST: i64 = 216;
 
 #[test]
 #[ignore = "needs Chromium: make test-browser"]
-fn what_is_imported_appears_and_the_place_stays() {
+fn imported_tasks_appear_and_the_position_stays() {
     let dir = browser::numbered(5);
     let page = Page::start(&dir, &[]);
     looking(&page, |browser| {
@@ -25,7 +25,7 @@ fn what_is_imported_appears_and_the_place_stays() {
         import_numbered(&dir, 6, 4);
         browser.wait("document.getElementById('count').textContent === '9 tasks'");
         browser.wait("document.querySelectorAll('#tasks li').length === 9");
-        // The field has the focus still, and goes on where it was.
+        // The field still has the focus, and typing continues.
         browser.press("tence");
         assert_eq!(
             browser.js("return document.activeElement.value"),
@@ -38,7 +38,7 @@ fn what_is_imported_appears_and_the_place_stays() {
             [["Half a sentence"]]
         );
 
-        // Somebody else decides: the line and the open task say so, the place stays.
+        // Another user decides: the line and the open task show it, the position stays.
         ewe(&dir, &["reject", "--db", "d.db", "218", "217"]).success();
         browser.wait("document.getElementById('count').textContent === '7 tasks'");
         browser.wait("document.querySelector('#task .facts').textContent.includes('rejected')");
@@ -48,7 +48,7 @@ fn what_is_imported_appears_and_the_place_stays() {
             reviews,
             "pending rejected rejected pending pending pending pending pending pending"
         );
-        // A search that is being typed is not disturbed either.
+        // A search in progress is not disturbed either.
         browser.press("/");
         browser.press("thing num");
         import_numbered(&dir, 10, 1);
@@ -59,7 +59,7 @@ fn what_is_imported_appears_and_the_place_stays() {
             browser.js("return document.activeElement.value"),
             "thing number 10"
         );
-        // Even SQL that knows nothing of ewe.
+        // Even a change by plain SQL.
         dir.sql("update task set review = 'accepted' where id > 215");
         browser.wait("document.getElementById('count').textContent === '0 tasks'");
         browser.close();
@@ -95,7 +95,7 @@ fn tasks_appear_while_a_model_writes_them() {
         let mut child = spawn(&dir, &generate);
         let mut counts = vec![2];
         let mut typed = String::new();
-        // Somebody edits and reviews while the tasks come in; neither waits for the other for long.
+        // A user edits and reviews while tasks arrive; neither waits long for the other.
         while child.try_wait().unwrap().is_none() {
             browser.press("x");
             typed.push('x');

@@ -1,4 +1,4 @@
-//! How it looks, to eyes and to screen readers, and how soon.
+//! How the page looks, to eyes and to screen readers, and how quickly.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::{
 
 #[test]
 #[ignore = "needs Chromium: make test-browser"]
-fn pictures_at_both_widths_in_both_themes() {
+fn the_page_fits_and_is_readable_at_both_widths_in_both_themes() {
     let dir = filled();
     let page = Page::start(&dir, &[]);
     looking(&page, |browser| {
@@ -50,15 +50,15 @@ fn pictures_at_both_widths_in_both_themes() {
     });
 }
 
-/// Nothing is wider than the window.
-fn fits(browser: &Browser) {
+/// Asserts that nothing is wider than the window.
+pub fn fits(browser: &Browser) {
     let wide = "return [...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1 \
         && !e.closest('.unseen, .scroll')).slice(0, 5).map((e) => e.outerHTML.slice(0, 200))";
     assert_eq!(browser.js(wide), json!([]));
 }
 
-/// Texts have a contrast of 4.5 at least with what is behind them.
-fn readable(browser: &Browser) {
+/// Asserts that texts have a contrast of at least 4.5 with their background.
+pub fn readable(browser: &Browser) {
     let script = r#"
         const rgb = (color) => color.match(/[\d.]+/g).map(Number);
         const light = (color) => {
@@ -87,12 +87,12 @@ fn readable(browser: &Browser) {
 
 #[test]
 #[ignore = "needs Chromium: make test-browser"]
-fn a_screen_reader_finds_names_and_an_order() {
+fn a_screen_reader_finds_names_and_a_reading_order() {
     let dir = filled();
     let page = Page::start(&dir, &[]);
     looking(&page, |browser| {
         browser.at(number(&dir, "select min(id) from task where origin = 'machine'"));
-        // The names that the browser itself computes.
+        // The accessible names that the browser computes.
         browser.devtools("Accessibility.enable", json!({}));
         for (key, leave) in [
             ("", ""),
@@ -133,7 +133,8 @@ fn a_screen_reader_finds_names_and_an_order() {
             browser.press(leave);
         }
         browser.wait("!document.querySelector('dialog[open], textarea')");
-        // Tab goes from the search over the filter and the tools to the one line of the queue that is looked at, then the task.
+        // Tab goes from the search over filter and tools to the current line of the queue, then to
+        // the task.
         browser.press("/");
         let mut order = Vec::new();
         for _ in 0..14 {
@@ -160,7 +161,7 @@ fn a_screen_reader_finds_names_and_an_order() {
                 "Where"
             ]
         );
-        // What is opened, and what happened, is announced.
+        // Opened tasks and results are announced.
         browser.press("\u{e00c}");
         browser.press("j");
         browser.wait("document.querySelector('#now[aria-live]').textContent.startsWith('Task ')");
@@ -172,7 +173,7 @@ fn a_screen_reader_finds_names_and_an_order() {
 
 #[test]
 #[ignore = "needs Chromium: make test-browser"]
-fn the_page_is_ready_soon() {
+fn the_page_is_ready_quickly() {
     let dir = browser::numbered(500);
     let page = Page::start(&dir, &[]);
     looking(&page, |browser| {

@@ -1,11 +1,12 @@
-//! The page of `ewe curate` in a real browser, headless Chromium through WebDriver: what a person presses and sees.
-//! `make test-browser` runs them; without Chromium they are left out.
+//! The page of `ewe curate` in a real browser, headless Chromium through WebDriver: what a person
+//! presses and sees. `make test-browser` runs them; without Chromium they are skipped.
 
-// Whoever runs this looks at what it says.
+// The output of tests is for whoever runs them.
 #![allow(clippy::disallowed_macros, clippy::disallowed_methods)]
 
 mod browser;
 mod charts;
+mod compare;
 mod conflict;
 mod hostile;
 mod keys;

@@ -1,4 +1,4 @@
-//! Copies of a dataset, whether it is in order, and bulk actions that are cut off.
+//! `ewe backup`, `ewe check`, and bulk actions that are interrupted.
 
 use std::time::{Duration, Instant};
 
@@ -9,25 +9,21 @@ use crate::{
     support::{block_on, ewe, filled, json, number, spawn},
 };
 
-/// Files of the directory that a test did not make.
-fn left(dir: &Dir) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(dir.path("."))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name != "d.db" && !name.starts_with("d.db-"))
-        .collect();
-    names.sort();
+/// Files in the directory other than those that the test made.
+fn other_files(dir: &Dir) -> Vec<String> {
+    let mut names = dir.entries();
+    names.retain(|name| name != "d.db" && !name.starts_with("d.db-"));
     names
 }
 
 #[test]
-fn a_backup_is_the_dataset_of_one_moment() {
+fn a_backup_is_a_snapshot() {
     let dir = filled();
     let rows = "select task_id, input, output, review from dataset order by instance_id";
     let before = dir.sql(rows);
     block_on(async {
         let store = Store::open(&dir.path("d.db")).await.unwrap();
-        // Somebody is in the middle of something.
+        // Another writer has an open transaction.
         let mut held = store.begin_batch("import", &serde_json::json!({})).await.unwrap();
         let task = ewe::task::Task {
             instruction: "Half-written.".into(),
@@ -47,7 +43,7 @@ fn a_backup_is_the_dataset_of_one_moment() {
         ),
         1
     );
-    assert_eq!(left(&dir), ["copy.db"]);
+    assert_eq!(other_files(&dir), ["copy.db"]);
     let copy = Dir::new();
     std::fs::copy(dir.path("copy.db"), copy.path("d.db")).unwrap();
     assert_eq!(copy.sql(rows), before);
@@ -69,11 +65,11 @@ fn a_backup_is_the_dataset_of_one_moment() {
     );
     let out = ewe_limited(&dir, 100, &["backup", "--db", "d.db", "--out", "small.db"]).failure(1);
     assert!(out.stderr().contains("disk full"), "{}", out.stderr());
-    assert_eq!(left(&dir), ["copy.db"]);
+    assert_eq!(other_files(&dir), ["copy.db"]);
 }
 
 #[test]
-fn check_finds_nothing_where_all_is_in_order() {
+fn check_passes_on_a_healthy_dataset() {
     let dir = filled();
     for _ in 0..2 {
         let out = ewe(&dir, &["check", "--db", "d.db"]).success();
@@ -171,7 +167,7 @@ fn check_names_every_kind_of_damage() {
     }
 }
 
-/// What `check --json` prints where something is wrong.
+/// The output of `check --json` on a damaged dataset.
 fn json_of_failure(dir: &Dir) -> serde_json::Value {
     let out = ewe(dir, &["check", "--db", "d.db", "--json"]).failure(1);
     serde_json::from_str(&out.stdout()).unwrap()
@@ -180,7 +176,7 @@ fn json_of_failure(dir: &Dir) -> serde_json::Value {
 #[test]
 fn check_survives_damaged_pages() {
     let dir = filled();
-    // A copy has no page that is not used.
+    // A backup has no unused pages.
     ewe(&dir, &["backup", "--db", "d.db", "--out", "copy.db"]).success();
     std::fs::rename(dir.path("copy.db"), dir.path("d.db")).unwrap();
     let pages = std::fs::metadata(dir.path("d.db")).unwrap().len() / 4096;
@@ -196,7 +192,7 @@ fn check_survives_damaged_pages() {
         dir.write("d.db", damaged);
         let out = ewe(&dir, &["check", "--db", "d.db"]);
         if out.stdout().is_empty() {
-            // Damage of the first pages of the schema is seen when the file is opened.
+            // Damage to the first pages of the schema is found when the file is opened.
             assert!(
                 out.stderr().contains("damaged") || out.stderr().contains("malformed"),
                 "{}",
@@ -209,8 +205,8 @@ fn check_survives_damaged_pages() {
     assert!(noticed > 10, "{noticed}");
 }
 
-/// So many tasks that wait.
-fn many(tasks: i64) -> Dir {
+/// A dataset with `tasks` pending tasks besides the seeds.
+fn pending_tasks(tasks: i64) -> Dir {
     let dir = Dir::with_dataset();
     dir.sql(&format!(
         "with recursive n (i) as (select 1 union all select i + 1 from n where i < {tasks})
@@ -221,8 +217,8 @@ fn many(tasks: i64) -> Dir {
 
 #[test]
 fn a_killed_bulk_action_is_all_or_nothing() {
-    let tasks = 60_000;
-    let dir = many(tasks);
+    let tasks = 30_000;
+    let dir = pending_tasks(tasks);
     let rejected = || number(&dir, "select count(*) from task where review = 'rejected'");
     let reject = ["reject", "--db", "d.db", "--origin", "import", "--yes"];
     let begin = Instant::now();
@@ -255,7 +251,7 @@ fn a_killed_bulk_action_is_all_or_nothing() {
 
 #[test]
 fn a_bulk_action_on_a_full_disk_changes_nothing() {
-    let dir = many(20_000);
+    let dir = pending_tasks(20_000);
     let blocks = std::fs::metadata(dir.path("d.db")).unwrap().len() / 512 + 40;
     for arguments in [
         vec!["reject", "--db", "d.db", "--origin", "import", "--yes"],
@@ -282,8 +278,8 @@ fn a_bulk_action_on_a_full_disk_changes_nothing() {
 }
 
 #[test]
-fn a_bulk_action_waits_its_turn() {
-    let dir = many(100);
+fn a_bulk_action_waits_for_the_write_lock() {
+    let dir = pending_tasks(100);
     block_on(async {
         let store = Store::open(&dir.path("d.db")).await.unwrap();
         let held = store.begin_batch("import", &serde_json::json!({})).await.unwrap();

@@ -1,14 +1,15 @@
-//! Rows that cannot be read: left out with `--keep-going`, counted, and kept apart, whatever comes behind them.
+//! Unreadable rows: skipped with `--keep-going`, counted, and saved, whatever follows them.
 
 use serde_json::{Value, json};
 
 use crate::{
     formats::one_seed,
     shell::Dir,
-    support::{ewe, number},
+    support::{ewe, import_file, number},
 };
 
-/// Imports a file with what cannot be read left out; the instructions that came in, and the lines of what did not.
+/// Imports a file with `--keep-going`. Returns the imported instructions, and the rows of the
+/// `--left-out` file.
 fn kept(dir: &Dir, name: &str) -> (Vec<String>, Vec<Value>) {
     one_seed(dir);
     ewe(
@@ -39,17 +40,15 @@ fn row(instruction: &str) -> String {
 }
 
 #[test]
-fn one_bad_row_of_many_is_left_out_and_kept_apart() {
+fn keep_going_skips_bad_rows_and_saves_them() {
     let dir = Dir::new();
     one_seed(&dir);
+    // Without common words, so that nothing is compared.
     let good = |number: usize| {
-        format!(
-            "{{\"instruction\": \"Count to {number} in the way of {}.\", \"output\": \"yes\"}}\n",
-            number * 7919
-        )
+        format!("{{\"instruction\": \"count{number} sheep{number} farm{number}\", \"output\": \"yes\"}}\n")
     };
     let bad = "{\"instruction\": \"x\", \"output\": NaN}\n";
-    let rows: Vec<String> = (0..10_000)
+    let rows: Vec<String> = (0..8_000)
         .map(|number| if number == 7_000 { bad.into() } else { good(number) })
         .collect();
     dir.write("rows.jsonl", rows.concat());
@@ -72,7 +71,7 @@ fn one_bad_row_of_many_is_left_out_and_kept_apart() {
         );
         assert!(
             out.stderr()
-                .contains("left out: 1 of 10000 rows; it is in `left.jsonl`"),
+                .contains("left out: 1 of 8000 rows; it is in `left.jsonl`"),
             "{}",
             out.stderr()
         );
@@ -83,9 +82,9 @@ fn one_bad_row_of_many_is_left_out_and_kept_apart() {
     }
     assert_eq!(
         number(&dir, "select count(*) from task where origin = 'import'"),
-        9_999
+        7_999
     );
-    // Not a single good row is an error all the same.
+    // A file without any readable row is still an error.
     dir.write(
         "bad.jsonl",
         "{\"instruction\": \"\", \"output\": \"a\"}\n{\"instruction\": 1}\n",
@@ -98,7 +97,7 @@ fn one_bad_row_of_many_is_left_out_and_kept_apart() {
 }
 
 #[test]
-fn values_of_every_kind_are_read_one_after_another() {
+fn concatenated_arrays_and_objects_are_read() {
     let dir = Dir::new();
     let (a, b, c, d, e) = (row("A"), row("B"), row("C"), row("D"), row("E"));
     for (name, text) in [
@@ -111,11 +110,11 @@ fn values_of_every_kind_are_read_one_after_another() {
     ] {
         dir.write(name, text);
         one_seed(&dir);
-        ewe(&dir, &["import", "--db", "d.db", name]).success();
+        import_file(&dir, name).success();
         let rows = dir.sql("select instruction from task where origin = 'import' order by id");
         assert_eq!(rows.concat().concat(), "ABCDE", "{name}");
     }
-    // What cannot be read in between takes nothing else with it.
+    // An unreadable part between two values costs nothing else.
     dir.write("bad.json", format!("[{a}]\noops\n[{b},3,{c}]\n[1, 2\n{d}\n[{e}"));
     let (rows, left) = kept(&dir, "bad.json");
     assert_eq!(rows.concat(), "ABCDE");
@@ -132,7 +131,7 @@ fn values_of_every_kind_are_read_one_after_another() {
 }
 
 #[test]
-fn a_value_that_nests_too_deep_costs_its_row() {
+fn a_row_nested_too_deeply_is_left_out() {
     let dir = Dir::new();
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     let with =
@@ -156,19 +155,17 @@ fn a_value_that_nests_too_deep_costs_its_row() {
             "{left}"
         );
     }
-    let said = ewe(&dir, &["import", "--db", "d.db", "rows.jsonl"])
-        .failure(1)
-        .stderr();
+    let said = import_file(&dir, "rows.jsonl").failure(1).stderr();
     assert!(
         said.contains("rows.jsonl:2:1: `z` has more than 999 lists and objects"),
         "{said}"
     );
-    // Where nothing of it is stored it does no harm.
+    // `filter` stores no rows, so the nesting does no harm there.
     ewe(&dir, &["filter", "rows.jsonl", "--rules", "none"]).success();
 }
 
 #[test]
-fn whatever_is_left_out_is_there_to_be_mended() {
+fn left_out_rows_are_saved_as_they_were() {
     let dir = Dir::new();
     dir.write(
         "rows.csv",
@@ -202,24 +199,20 @@ fn whatever_is_left_out_is_there_to_be_mended() {
 }
 
 #[test]
-fn a_file_that_adds_nothing_says_nothing_of_its_fields() {
+fn an_import_that_adds_nothing_reports_no_extra_fields() {
     let dir = Dir::new();
     one_seed(&dir);
     dir.write(
         "rows.jsonl",
         "{\"instruction\": \"A\", \"output\": \"x\", \"lang\": \"en\"}\n",
     );
-    let import = || {
-        ewe(&dir, &["import", "--db", "d.db", "rows.jsonl"])
-            .success()
-            .stderr()
-    };
+    let import = || import_file(&dir, "rows.jsonl").success().stderr();
     assert!(import().contains("kept beside the texts: the field `lang`"));
     assert!(!import().contains("kept"));
 }
 
 #[test]
-fn instructions_without_anything_visible_are_empty() {
+fn instructions_of_invisible_characters_are_empty() {
     let dir = Dir::new();
     dir.write(
         "rows.jsonl",

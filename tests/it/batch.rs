@@ -1,4 +1,5 @@
-//! `ewe generate --batch-file`: requests leave in one file, answers come back in others, and no endpoint is asked.
+//! `ewe generate --batch-file`: requests are written to one file, results are read from others, and
+//! no endpoint is contacted.
 
 use crate::mock::{self, Mock};
 use crate::shell::{Dir, Ran, ewe};
@@ -24,8 +25,8 @@ fn requests(dir: &Dir) -> Vec<Value> {
         .collect()
 }
 
-/// The line that a service writes for a request whose answer is the mock's.
-fn answered(request: &Value) -> String {
+/// The result line that a service writes for a request that the mock answers.
+fn result_line(request: &Value) -> String {
     let body = &request["body"];
     let prompt = body["prompt"].as_str().unwrap();
     let (text, finish) = mock::answer_to(body);
@@ -36,15 +37,15 @@ fn answered(request: &Value) -> String {
     .to_string()
 }
 
-/// Has all of `out.jsonl` answered, the last request first.
+/// Answers all requests of `out.jsonl`, the last one first.
 fn answer_all(dir: &Dir, results: &str) {
-    let mut lines: Vec<String> = requests(dir).iter().map(answered).collect();
+    let mut lines: Vec<String> = requests(dir).iter().map(result_line).collect();
     lines.reverse();
     dir.write(results, lines.join("\n"));
 }
 
-/// Goes to and fro until nothing waits; returns how many files were sent.
-fn to_and_fro(dir: &Dir, target: &str, more: &[&str]) -> usize {
+/// Writes requests and answers them until none waits. Returns how many files were written.
+fn answer_until_done(dir: &Dir, target: &str, more: &[&str]) -> usize {
     ewe(dir, &arguments(target, more)).success();
     let mut asked = BTreeSet::new();
     let before = number(dir, "select count(*) from request");
@@ -60,7 +61,7 @@ fn to_and_fro(dir: &Dir, target: &str, more: &[&str]) -> usize {
         answer_all(dir, "in.jsonl");
         let next = arguments(target, &[more, &["--batch-results", "in.jsonl"]].concat());
         let out = ewe(dir, &next).success();
-        // Again: nothing changes.
+        // Repeating the command changes nothing.
         let (written, exported) = (std::fs::read(dir.path("out.jsonl")).ok(), export(dir));
         ewe(dir, &next).success();
         assert_eq!(std::fs::read(dir.path("out.jsonl")).ok(), written);
@@ -84,12 +85,12 @@ fn to_and_fro(dir: &Dir, target: &str, more: &[&str]) -> usize {
 }
 
 #[test]
-fn a_run_through_files_is_the_run_with_an_endpoint() {
+fn batch_files_give_the_same_export_as_an_endpoint() {
     let alpaca = ["--recipe", "alpaca"];
     let structured = ["--recipe", "alpaca", "--structured"];
     for recipe in [&[][..], &alpaca, &structured] {
         let (dir, mock) = (Dir::with_dataset(), Mock::start());
-        let mut direct: Vec<&str> = "generate --db d.db --target 60 --window 8 --endpoint-model mock"
+        let mut direct: Vec<&str> = "generate --db d.db --target 30 --window 8 --endpoint-model mock"
             .split(' ')
             .collect();
         direct.extend(["--endpoint", &mock.url]);
@@ -98,11 +99,11 @@ fn a_run_through_files_is_the_run_with_an_endpoint() {
         let wanted = export(&dir);
 
         let dir = Dir::with_dataset();
-        let sent = to_and_fro(&dir, "60", &[&["--window", "8"], recipe].concat());
+        let sent = answer_until_done(&dir, "30", &[&["--window", "8"], recipe].concat());
         assert_eq!(export(&dir), wanted);
         assert_eq!(
             number(&dir, "select count(*) from task where origin = 'machine'"),
-            60
+            30
         );
         assert_eq!(
             dir.sql("select distinct model from run where command = 'generate'"),
@@ -116,10 +117,10 @@ fn a_run_through_files_is_the_run_with_an_endpoint() {
 }
 
 #[test]
-fn everything_that_can_be_asked_is_asked_in_one_go() {
+fn one_file_holds_every_request_that_is_ready() {
     let dir = Dir::with_dataset();
     let out = ewe(&dir, &arguments("1000", &[])).success();
-    // Without --window, a file is worth its day.
+    // Without `--window`, a file covers 512 rounds.
     assert_eq!(requests(&dir).len(), 512);
     assert!(
         out.stdout().contains("512 requests wait in out.jsonl"),
@@ -147,7 +148,7 @@ fn everything_that_can_be_asked_is_asked_in_one_go() {
 }
 
 #[test]
-fn max_requests_bounds_a_file_and_the_first_rounds_come_first() {
+fn max_requests_limits_a_file_to_the_earliest_rounds() {
     let dir = Dir::with_dataset();
     ewe(&dir, &arguments("50", &["--window", "20"])).success();
     let whole = dir.read("out.jsonl");
@@ -157,14 +158,14 @@ fn max_requests_bounds_a_file_and_the_first_rounds_come_first() {
     assert!(out.stdout().contains(said), "{}", out.stdout());
     let first: Vec<&str> = whole.lines().take(7).collect();
     assert_eq!(dir.read("out.jsonl").lines().collect::<Vec<_>>(), first);
-    // What it costs in the end is the same.
-    to_and_fro(&dir, "30", &["--window", "20", "--max-requests", "7"]);
+    // The total cost stays the same.
+    answer_until_done(&dir, "15", &["--window", "20", "--max-requests", "7"]);
     assert_eq!(
         number(&dir, "select count(*) from task where origin = 'machine'"),
-        30
+        15
     );
 
-    // Tokens that the results cost are spent, every time the command is run.
+    // The tokens of the results count each time the command runs.
     let dir = Dir::with_dataset();
     ewe(&dir, &arguments("50", &["--window", "4"])).success();
     answer_all(&dir, "in.jsonl");
@@ -195,8 +196,8 @@ fn max_requests_bounds_a_file_and_the_first_rounds_come_first() {
     );
 }
 
-/// A dataset with 6 requests in `out.jsonl`.
-fn six() -> (Dir, Vec<Value>) {
+/// A dataset, and the 6 requests in its `out.jsonl`.
+fn six_requests() -> (Dir, Vec<Value>) {
     let dir = Dir::with_dataset();
     ewe(&dir, &arguments("40", &["--window", "6"])).success();
     let requests = requests(&dir);
@@ -204,7 +205,7 @@ fn six() -> (Dir, Vec<Value>) {
     (dir, requests)
 }
 
-fn go_on(dir: &Dir, more: &[&str]) -> Ran {
+fn continue_run(dir: &Dir, more: &[&str]) -> Ran {
     ewe(
         dir,
         &arguments(
@@ -215,13 +216,13 @@ fn go_on(dir: &Dir, more: &[&str]) -> Ran {
 }
 
 #[test]
-fn what_failed_in_passing_is_asked_again_and_what_was_refused_is_not() {
-    let (dir, six) = six();
+fn transient_errors_are_requested_again_and_refusals_are_not() {
+    let (dir, six) = six_requests();
     let failed = |request: &Value, response: Value, error: Value| {
         json!({"custom_id": request["custom_id"], "response": response, "error": error}).to_string()
     };
     let lines = [
-        answered(&six[0]),
+        result_line(&six[0]),
         failed(
             &six[1],
             json!({"status_code": 429, "body": {"error": {"message": "slow \u{1b}[2Jdown"}}}),
@@ -240,7 +241,7 @@ fn what_failed_in_passing_is_asked_again_and_what_was_refused_is_not() {
         failed(&six[4], json!({"status_code": 500, "body": null}), json!("oops")),
     ];
     dir.write("in.jsonl", lines.join("\n"));
-    let out = go_on(&dir, &[]).success();
+    let out = continue_run(&dir, &[]).success();
     let stderr = out.stderr();
     assert!(stderr.contains("1 request was refused for good"), "{stderr}");
     assert!(stderr.contains("3 requests failed in passing"), "{stderr}");
@@ -250,12 +251,12 @@ fn what_failed_in_passing_is_asked_again_and_what_was_refused_is_not() {
         .map(|request| request["custom_id"].clone())
         .collect();
     for (n, request) in six.iter().enumerate() {
-        // Answered, refused, and the others: failed, or without a line.
+        // Request 0 was answered and request 3 refused. The others failed or have no line.
         assert_eq!(asked.contains(&request["custom_id"]), ![0, 3].contains(&n), "{n}");
     }
-    // The rest of the way; the refused round brings nothing, and is over.
+    // Completes the run. The refused round yields nothing and is over.
     std::fs::rename(dir.path("in.jsonl"), dir.path("refused.jsonl")).unwrap();
-    to_and_fro(&dir, "40", &["--window", "6", "--batch-results", "refused.jsonl"]);
+    answer_until_done(&dir, "40", &["--window", "6", "--batch-results", "refused.jsonl"]);
     assert_eq!(dir.sql("select parsed from round where round = 3"), [["0"]]);
     assert_eq!(
         number(&dir, "select count(*) from task where origin = 'machine'"),
@@ -264,7 +265,7 @@ fn what_failed_in_passing_is_asked_again_and_what_was_refused_is_not() {
 }
 
 #[test]
-fn a_model_that_refuses_everything_is_left() {
+fn a_model_that_refuses_everything_ends_the_run() {
     let dir = Dir::with_dataset();
     ewe(&dir, &arguments("40", &[])).success();
     let lines: Vec<String> = requests(&dir)
@@ -283,15 +284,15 @@ fn a_model_that_refuses_everything_is_left() {
 }
 
 #[test]
-fn damaged_results_are_named_and_cost_nothing() {
-    let (dir, six) = six();
+fn damaged_results_are_named_and_change_nothing() {
+    let (dir, six) = six_requests();
     let before = dir.read("out.jsonl");
-    let cut = &answered(&six[1])[..40];
+    let cut = &result_line(&six[1])[..40];
     dir.write(
         "in.jsonl",
-        format!("{}\n{cut}\n\u{1b}[2J{{}}\n", answered(&six[0])),
+        format!("{}\n{cut}\n\u{1b}[2J{{}}\n", result_line(&six[0])),
     );
-    let out = go_on(&dir, &[]).failure(1);
+    let out = continue_run(&dir, &[]).failure(1);
     let stderr = out.stderr();
     assert!(
         stderr.contains("in.jsonl:2: ") && stderr.contains("in.jsonl:3: ") && stderr.contains("hint:"),
@@ -301,20 +302,20 @@ fn damaged_results_are_named_and_cost_nothing() {
     assert_eq!(number(&dir, "select count(*) from request"), 0);
     assert_eq!(dir.read("out.jsonl"), before);
 
-    // An answer twice, one of somebody else, and one that is not even a name of ours.
+    // A second result for one request, a result for another dataset, and an id that is not a key.
     let other = json!({"custom_id": "f".repeat(64), "body": {"prompt": "Hi", "seed": 1}});
     let odd = json!({"custom_id": "../../etc\u{0}", "body": {"prompt": "Hi", "seed": 1}});
     let mut twice = six[0].clone();
     twice["body"]["seed"] = 12345.into();
     let lines = [
-        answered(&six[0]),
-        answered(&twice),
-        answered(&other),
-        answered(&odd),
+        result_line(&six[0]),
+        result_line(&twice),
+        result_line(&other),
+        result_line(&odd),
         cut.to_string(),
     ];
     dir.write("in.jsonl", lines.join("\n"));
-    let out = go_on(&dir, &["--keep-going", "--json"]).success();
+    let out = continue_run(&dir, &["--keep-going", "--json"]).success();
     let stderr = out.stderr();
     for said in [
         "in.jsonl:5: ",
@@ -350,7 +351,7 @@ fn damaged_results_are_named_and_cost_nothing() {
 }
 
 #[test]
-fn no_file_is_lost_to_a_slip_of_the_hand() {
+fn a_mistyped_path_overwrites_no_other_file() {
     let dir = Dir::with_dataset();
     dir.write("out.jsonl", "{\"instruction\": \"Name a river.\"}\n");
     let out = ewe(&dir, &arguments("5", &[])).failure(1);
@@ -388,7 +389,7 @@ fn no_file_is_lost_to_a_slip_of_the_hand() {
 }
 
 #[test]
-fn chat_is_another_question() {
+fn chat_and_completions_have_different_content_keys() {
     let dir = Dir::with_dataset();
     ewe(&dir, &arguments("5", &["--window", "2"])).success();
     let plain = requests(&dir);

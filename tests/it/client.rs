@@ -1,15 +1,15 @@
-//! `ewe generate` against endpoints that misbehave on a schedule, at the level of sockets.
+//! `ewe generate` against endpoints that misbehave on a schedule, down to the socket.
 
 use crate::faulty_endpoint::{Asked, Reply, Server, nonsense, refusal};
 use crate::mock::Mock;
 use crate::shell::{self, Dir, Ran, ewe};
-use crate::support::export;
+use crate::support::{export, undisturbed};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
-/// The command that generates `target` tasks from these endpoints.
+/// Arguments that generate `target` tasks from these endpoints.
 fn arguments<'a>(target: &'a str, urls: &[&'a str]) -> Vec<&'a str> {
     let mut arguments = vec![
         "generate",
@@ -26,24 +26,18 @@ fn arguments<'a>(target: &'a str, urls: &[&'a str]) -> Vec<&'a str> {
     arguments
 }
 
-/// Runs it, with more arguments and short waits.
+/// Runs the command with more arguments and short back-off.
 fn generate(dir: &Dir, target: &str, urls: &[&str], more: &[&str]) -> Ran {
     let waits = vec!["--backoff", "0.01"];
     ewe(dir, &[arguments(target, urls), waits, more.to_vec()].concat())
-}
-
-/// What a run that nothing disturbs exports.
-fn undisturbed(target: &str) -> String {
-    let (dir, mock) = (Dir::with_dataset(), Mock::start());
-    generate(&dir, target, &[&mock.url], &[]).success();
-    export(&dir)
 }
 
 fn number(dir: &Dir, query: &str) -> usize {
     dir.sql(query)[0][0].parse().unwrap()
 }
 
-/// Every answer is stored, and no question was answered twice, by all servers together.
+/// Asserts that every answer is stored and that no request was answered twice by all servers
+/// together.
 fn assert_nothing_twice(dir: &Dir, servers: &[&Server]) {
     let mut answered: BTreeMap<String, usize> = BTreeMap::new();
     for (question, times) in servers.iter().flat_map(|server| server.answered()) {
@@ -55,11 +49,11 @@ fn assert_nothing_twice(dir: &Dir, servers: &[&Server]) {
 }
 
 #[test]
-fn every_fault_passes_and_leaves_no_trace() {
+fn transient_faults_do_not_change_the_export() {
     let truncated_utf8 = |asked: &Asked| {
         let mut body = asked.answer().to_string().into_bytes();
         let quote = body.windows(7).position(|text| text == b"\"text\":").unwrap() + 8;
-        // The first byte of an é whose second is missing.
+        // The first byte of an é, without the second.
         body.insert(quote, 0xc3);
         nonsense(body)
     };
@@ -93,8 +87,8 @@ fn every_fault_passes_and_leaves_no_trace() {
 }
 
 #[test]
-fn an_answer_that_drips_is_given_up_in_time() {
-    // Each fifth byte of time-out, so that a time-out between bytes would never end it.
+fn a_response_that_drips_times_out() {
+    // A byte each fifth of the time-out, so that a time-out between bytes would never end it.
     let server = Server::start(|asked| match asked.number {
         0 => Reply::Drip(Duration::from_millis(200)),
         _ => Reply::Answer,
@@ -111,14 +105,14 @@ fn an_answer_that_drips_is_given_up_in_time() {
 }
 
 #[test]
-fn refusals_for_good_stop_at_once_with_the_server_s_words() {
+fn permanent_errors_end_the_run_with_the_server_s_message() {
     for (status, hint) in [
         (401, "--api-key-env"),
         (403, "--api-key-env"),
         (404, "'mock'"),
         (405, "'mock'"),
     ] {
-        // The first requests hang: what is under way must not keep the run from ending.
+        // The first requests hang: requests in flight must not keep the run from ending.
         let server = Server::start(move |asked| match asked.number {
             0..4 => Reply::After(Duration::from_secs(60)),
             _ => refusal(status, "not for \u{1b}[31myou"),
@@ -145,7 +139,7 @@ fn refusals_for_good_stop_at_once_with_the_server_s_words() {
 }
 
 #[test]
-fn a_used_up_account_is_not_waited_for() {
+fn an_exhausted_account_ends_the_run() {
     let body = json!({"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}});
     let server = Server::start(move |_| {
         Reply::Status(429, "retry-after: 60\r\n".into(), body.to_string().into_bytes())
@@ -160,7 +154,7 @@ fn a_used_up_account_is_not_waited_for() {
     );
 }
 
-/// What a run with this key leaves behind: what it said with `-vv`, and every file.
+/// All output of a run with this key and `-vv`, and the bytes of all its files.
 fn traces(dir: &Dir, url: &str, key: &str) -> (String, Vec<u8>) {
     let mut command = shell::command(
         dir,
@@ -185,7 +179,7 @@ fn traces(dir: &Dir, url: &str, key: &str) -> (String, Vec<u8>) {
 }
 
 #[test]
-fn the_key_is_nowhere_even_where_the_server_quotes_it() {
+fn a_key_that_the_server_echoes_is_neither_printed_nor_stored() {
     const KEY: &str = "sk-very-secret/0123456789";
     let quote = |status| move |asked: &Asked| refusal(status, &format!("{}, is that a key?", asked.headers));
     let good = Server::start(|_| Reply::Answer);
@@ -193,7 +187,7 @@ fn the_key_is_nowhere_even_where_the_server_quotes_it() {
     let mut servers = vec![good];
     servers.extend([400, 401, 404, 500].map(|status| Server::start(quote(status))));
     let nonsensical = Server::start(|asked| {
-        // JSON may write a slash as `\/`.
+        // JSON may escape a slash as `\/`.
         nonsense(format!("{{\"seen\": \"{}\"", asked.headers.replace("\r\n", " ")))
     });
     servers.push(nonsensical);
@@ -218,7 +212,7 @@ fn the_key_is_nowhere_even_where_the_server_quotes_it() {
 }
 
 #[test]
-fn a_redirect_takes_key_and_prompts_nowhere() {
+fn a_redirect_to_another_server_is_not_followed() {
     let other = Server::start(|_| Reply::Answer);
     for status in [301, 302, 307, 308] {
         let place = format!("location: {}/completions\r\n", other.url);
@@ -234,7 +228,7 @@ fn a_redirect_takes_key_and_prompts_nowhere() {
         );
     }
     assert_eq!(other.asked().len(), 0);
-    // Within one server it is followed, with the key.
+    // A redirect within one server is followed, with the key.
     let server = Server::start(|asked| match asked.path.as_str() {
         "/v1/completions" => Reply::Status(308, "location: /v2/completions\r\n".into(), Vec::new()),
         _ => Reply::Answer,
@@ -251,7 +245,7 @@ fn a_redirect_takes_key_and_prompts_nowhere() {
 }
 
 #[test]
-fn secrets_in_an_address_are_turned_away_unseen() {
+fn secrets_in_an_address_are_refused_and_not_printed() {
     let dir = Dir::with_dataset();
     for url in [
         "http://ann:pass-word@127.0.0.1:9/v1",
@@ -263,7 +257,7 @@ fn secrets_in_an_address_are_turned_away_unseen() {
 }
 
 #[test]
-fn a_server_s_wish_for_a_pause_is_granted() {
+fn retry_after_is_honored() {
     let in_seconds = || "retry-after: 1\r\n".to_string();
     let as_date = || {
         // The server's clock is a day slow.
@@ -293,11 +287,11 @@ fn a_server_s_wish_for_a_pause_is_granted() {
 }
 
 #[test]
-fn the_limit_grows_falls_on_refusals_and_recovers() {
-    // From the 150th request to the 400th no more than four at once are borne.
+fn the_concurrency_limit_grows_falls_on_429_and_recovers() {
+    // From the 150th request to the 400th, the server accepts at most four at once.
     let server = Server::start(|asked| match asked.number {
         150..400 if asked.in_flight > 4 => refusal(429, "slow down"),
-        // Slow enough that a busy machine, too, asks for more before these are answered.
+        // Slow enough that even a busy machine sends more requests before these are answered.
         ..150 => Reply::After(Duration::from_millis(40)),
         _ => Reply::After(Duration::from_millis(15)),
     });
@@ -317,7 +311,7 @@ fn the_limit_grows_falls_on_refusals_and_recovers() {
         after > within + 2 && after < 50,
         "it recovers step by step: {after}"
     );
-    // Once it had fallen, few were turned away.
+    // After the limit fell, few requests were refused.
     let refused = asked[250..400].iter().filter(|a| a.in_flight > 4).count();
     assert!(refused < 40, "{refused}");
     assert_nothing_twice(&dir, &[&server]);
@@ -328,7 +322,7 @@ fn the_limit_grows_falls_on_refusals_and_recovers() {
     });
 }
 
-/// Which questions were asked, by content key.
+/// The content keys of all requests.
 fn keys(dir: &Dir) -> BTreeSet<Vec<String>> {
     dir.sql("select content_key, round, stage, ordinal from request")
         .into_iter()
@@ -336,7 +330,7 @@ fn keys(dir: &Dir) -> BTreeSet<Vec<String>> {
 }
 
 #[test]
-fn two_endpoints_share_the_work_in_whatever_order() {
+fn two_endpoints_share_the_work_in_either_order() {
     let slow = |_: &Asked| Reply::After(Duration::from_millis(5));
     let (a, b) = (Server::start(slow), Server::start(slow));
     let dir = Dir::with_dataset();
@@ -346,7 +340,7 @@ fn two_endpoints_share_the_work_in_whatever_order() {
     assert!(of_a.min(of_b) * 3 > of_a.max(of_b), "{of_a} and {of_b}");
     assert_eq!(export(&dir), undisturbed("40"));
 
-    // Stopped in the middle and gone on with in another order, nothing is asked twice.
+    // Interrupted and continued with the endpoints in the other order, no request is repeated.
     let (a, b) = (Server::start(slow), Server::start(slow));
     let other = Dir::with_dataset();
     generate(&other, "40", &[&a.url, &b.url], &["--max-requests", "40"]).success();
@@ -355,12 +349,12 @@ fn two_endpoints_share_the_work_in_whatever_order() {
     assert_eq!(export(&other), export(&dir));
     let model = other.sql("select distinct model from run where command = 'generate'");
     assert_eq!(model.len(), 1, "{model:?}");
-    // At other endpoints the same name may be other weights.
+    // At other endpoints, the same model name may mean other weights.
     assert!(keys(&dir).is_disjoint(&keys(&other)));
 }
 
 #[test]
-fn a_dead_endpoint_is_set_aside_and_the_other_goes_on() {
+fn a_dead_endpoint_is_set_aside_and_the_other_takes_over() {
     let good = Server::start(|_| Reply::After(Duration::from_millis(5)));
     let nobody = "http://127.0.0.1:9/v1";
     let dir = Dir::with_dataset();
@@ -373,7 +367,7 @@ fn a_dead_endpoint_is_set_aside_and_the_other_goes_on() {
     assert_nothing_twice(&dir, &[&good]);
     assert_eq!(export(&dir), undisturbed("40"));
 
-    // With nobody left the run ends, and says so.
+    // With no endpoint left, the run ends and says so.
     let out = generate(
         &dir,
         "80",
@@ -391,7 +385,7 @@ fn a_dead_endpoint_is_set_aside_and_the_other_goes_on() {
 #[test]
 fn an_endpoint_that_comes_back_is_used_again() {
     let good = Server::start(|_| Reply::After(Duration::from_millis(20)));
-    // It is ill for a third of a second, from its tenth request on.
+    // The endpoint fails for a third of a second, from its tenth request on.
     let since: OnceLock<Instant> = OnceLock::new();
     let ill = Server::start(move |asked| match asked.number {
         10.. if since.get_or_init(Instant::now).elapsed() < Duration::from_millis(300) => {
@@ -410,7 +404,7 @@ fn an_endpoint_that_comes_back_is_used_again() {
 }
 
 #[test]
-fn one_question_that_is_always_refused_costs_one_candidate() {
+fn a_request_that_always_fails_costs_one_candidate() {
     let is_unlucky =
         |asked: &Asked| asked.prompt().starts_with("Can the following") && asked.seed().is_multiple_of(7);
     let filtered = json!({"choices": [{"text": " No", "finish_reason": "content_filter"}]});
@@ -434,7 +428,7 @@ fn one_question_that_is_always_refused_costs_one_candidate() {
 }
 
 #[test]
-fn a_server_that_only_chats_is_asked_to_continue() {
+fn a_chat_only_server_is_asked_to_continue_the_prompt() {
     let chat_only = |asked: &Asked| match asked.path.as_str() {
         "/v1/chat/completions" => Reply::Answer,
         _ => refusal(404, "Not Found"),
@@ -452,7 +446,7 @@ fn a_server_that_only_chats_is_asked_to_continue() {
     let message = &asked.last().unwrap().body["messages"][0];
     assert_eq!(message["role"], "system");
 
-    // Asked for, completions are never tried; and not asked for, chat is not.
+    // With `--api chat`, completions are never tried; with `--api completions`, chat is not.
     let server = Server::start(chat_only);
     let dir = Dir::with_dataset();
     generate(&dir, "5", &[&server.url], &["--api", "chat"]).success();
@@ -467,7 +461,7 @@ fn a_server_that_only_chats_is_asked_to_continue() {
 }
 
 #[test]
-fn missing_counts_are_said_once_and_are_zero() {
+fn missing_token_counts_are_zero_and_reported_once() {
     let server = Server::start(|asked| {
         let mut body = asked.answer();
         body.as_object_mut().unwrap().remove("usage");
@@ -488,7 +482,7 @@ fn missing_counts_are_said_once_and_are_zero() {
 }
 
 #[test]
-fn options_that_do_not_fit_the_endpoints_are_said() {
+fn endpoint_options_that_do_not_fit_are_refused() {
     let dir = Dir::with_dataset();
     let (a, b) = ("http://127.0.0.1:9/v1", "http://127.0.0.1:9/v1/");
     for (urls, more, words) in [
@@ -529,9 +523,9 @@ fn each_endpoint_gets_its_own_key() {
     }
 }
 
-/// The usual variable names a proxy, which is asked for an address that only it could reach.
+/// The usual variable names a proxy. The address is one that only the proxy can reach.
 #[test]
-fn a_proxy_is_used() {
+fn the_proxy_variable_is_honored() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     let proxy = mock.url.trim_end_matches("/v1").to_string();
     let mut command = shell::command(&dir, &arguments("3", &["http://model.invalid/v1"]));

@@ -1,25 +1,27 @@
-//! Names of columns: those in use, in any case, and those that `--map` gives; what is told of others.
+//! Column names: known names in any case, names given by `--map`, and errors about others.
 
 use serde_json::{Value, json};
 
-use crate::{formats::one_seed, shell::Dir, support::ewe};
+use crate::{
+    formats::one_seed,
+    shell::Dir,
+    support::{ewe, import_file},
+};
 
-/// What the dataset has of files: instruction, input, output.
+/// Imported examples: instruction, input, output.
 fn imported(dir: &Dir) -> Vec<Vec<String>> {
     dir.sql("select instruction, input, output from dataset where origin = 'import' order by instance_id")
 }
 
 #[test]
-fn columns_of_any_name_are_mapped() {
+fn map_reads_columns_of_any_name() {
     let dir = Dir::new();
     one_seed(&dir);
     dir.write(
         "rows.jsonl",
         "{\"q\": \"Name a river.\", \"answers\": {\"text\": [\"The Rhine.\"], \"start\": [3]}, \"about\": \"\"}\n",
     );
-    let said = ewe(&dir, &["import", "--db", "d.db", "rows.jsonl"])
-        .failure(1)
-        .stderr();
+    let said = import_file(&dir, "rows.jsonl").failure(1).stderr();
     assert!(
         said.contains("the fields `q`, `answers`, `about`\nhint: --map instruction=q,output=answers"),
         "{said}"
@@ -34,7 +36,7 @@ fn columns_of_any_name_are_mapped() {
         &["init", "--db", "seeds.db", "--seeds", "rows.jsonl", "--map", map],
     )
     .success();
-    // A file beside it is looked at by its own names first.
+    // An `--against` file is read by its own column names first.
     dir.write("eval.jsonl", "{\"q\": \"Name a river.\"}\n");
     dir.write("known.jsonl", "{\"instruction\": \"Name a river.\"}\n");
     for against in ["eval.jsonl", "known.jsonl"] {
@@ -80,9 +82,7 @@ fn columns_of_any_name_are_mapped() {
     )
     .success();
     dir.write("text.jsonl", "{\"text\": \"Once upon a time\"}\n");
-    let said = ewe(&dir, &["import", "--db", "d.db", "text.jsonl"])
-        .failure(1)
-        .stderr();
+    let said = import_file(&dir, "text.jsonl").failure(1).stderr();
     assert!(
         said.contains("`text`") && said.contains("--map instruction=COLUMN,output=COLUMN"),
         "{said}"
@@ -92,14 +92,12 @@ fn columns_of_any_name_are_mapped() {
         "wrapped.json",
         "{\"version\": 1, \"data\": [{\"question\": \"q\"}]}",
     );
-    let said = ewe(&dir, &["import", "--db", "d.db", "wrapped.json"])
-        .failure(1)
-        .stderr();
+    let said = import_file(&dir, "wrapped.json").failure(1).stderr();
     assert!(said.contains("jq -c '.data[]'"), "{said}");
 }
 
 #[test]
-fn rows_of_instructions_alone_are_enough_for_the_filter() {
+fn the_filter_reads_rows_without_answers() {
     let dir = Dir::new();
     one_seed(&dir);
     for (name, text) in [
@@ -130,9 +128,7 @@ fn rows_of_instructions_alone_are_enough_for_the_filter() {
             "{name}"
         );
     }
-    let said = ewe(&dir, &["import", "--db", "d.db", "a.jsonl"])
-        .failure(1)
-        .stderr();
+    let said = import_file(&dir, "a.jsonl").failure(1).stderr();
     assert!(
         said.contains("hint: there is no answer; --map output=COLUMN"),
         "{said}"
@@ -140,7 +136,7 @@ fn rows_of_instructions_alone_are_enough_for_the_filter() {
 }
 
 #[test]
-fn names_count_in_any_case_and_those_spelt_as_ours_first() {
+fn column_names_match_in_any_case_exact_names_first() {
     for (row, wanted) in [
         (
             json!({"Question": "Name a ewe.", "Answer": "Dolly"}),
@@ -170,9 +166,9 @@ fn names_count_in_any_case_and_those_spelt_as_ours_first() {
         let dir = Dir::new();
         one_seed(&dir);
         dir.write("rows.jsonl", format!("{row}\n"));
-        ewe(&dir, &["import", "--db", "d.db", "rows.jsonl"]).success();
+        import_file(&dir, "rows.jsonl").success();
         assert_eq!(imported(&dir), [wanted], "{row}");
-        // What was no part of the task is written back, and the rows are known again.
+        // Fields that are not part of the task are written back, and the rows are recognized again.
         ewe(
             &dir,
             &[
@@ -187,16 +183,14 @@ fn names_count_in_any_case_and_those_spelt_as_ours_first() {
 }
 
 #[test]
-fn a_context_beside_a_question_asks_nothing() {
+fn a_context_beside_an_unknown_question_column_is_an_error() {
     let dir = Dir::new();
     one_seed(&dir);
     dir.write(
         "rows.jsonl",
         "{\"context\": \"c\", \"frage\": \"q\", \"answer\": \"a\"}\n",
     );
-    let said = ewe(&dir, &["import", "--db", "d.db", "rows.jsonl"])
-        .failure(1)
-        .stderr();
+    let said = import_file(&dir, "rows.jsonl").failure(1).stderr();
     assert!(
         said.contains("`context`, `frage`, `answer`\nhint: --map instruction=context,output=answer says"),
         "{said}"
@@ -204,7 +198,7 @@ fn a_context_beside_a_question_asks_nothing() {
 }
 
 #[test]
-fn hints_name_the_columns_that_are_there() {
+fn hints_name_the_columns_of_the_file() {
     for (row, hint) in [
         (
             json!({"Frage": "q", "Antwort": "a"}),
@@ -222,11 +216,9 @@ fn hints_name_the_columns_that_are_there() {
         let dir = Dir::new();
         one_seed(&dir);
         dir.write("rows.jsonl", format!("{row}\n"));
-        let said = ewe(&dir, &["import", "--db", "d.db", "rows.jsonl"])
-            .failure(1)
-            .stderr();
+        let said = import_file(&dir, "rows.jsonl").failure(1).stderr();
         assert!(said.contains(hint), "{row}: {said}");
-        // It does what it says.
+        // The hint works.
         let map = hint.trim_start_matches("--map ").trim_matches('\'');
         ewe(&dir, &["import", "--db", "d.db", "rows.jsonl", "--map", map]).success();
         assert_eq!(imported(&dir), [["q", "", "a"]], "{row}");
@@ -234,7 +226,7 @@ fn hints_name_the_columns_that_are_there() {
 }
 
 #[test]
-fn preferences_are_named_with_a_way_out_that_works() {
+fn preference_rows_are_refused_with_a_map_that_works() {
     let talk = |answer: &str| json!([{"role": "user", "content": "Say a."}, {"role": "assistant", "content": answer}]);
     let dialogue = |answer: &str| format!("\n\nHuman: Say a.\n\nAssistant: {answer}");
     for (row, map) in [
@@ -258,9 +250,7 @@ fn preferences_are_named_with_a_way_out_that_works() {
         let dir = Dir::new();
         one_seed(&dir);
         dir.write("rows.jsonl", format!("{row}\n"));
-        let said = ewe(&dir, &["import", "--db", "d.db", "rows.jsonl"])
-            .failure(1)
-            .stderr();
+        let said = import_file(&dir, "rows.jsonl").failure(1).stderr();
         assert!(
             said.contains("preferences") && said.contains(&format!("--map {map} ")),
             "{row}: {said}"
@@ -268,7 +258,7 @@ fn preferences_are_named_with_a_way_out_that_works() {
         ewe(&dir, &["import", "--db", "d.db", "rows.jsonl", "--map", map]).success();
         assert_eq!(imported(&dir), [["Say a.", "", "a"]], "{row}");
     }
-    // Apart from their question answers are put behind it by another program.
+    // Some programs store the answers apart from their question; ewe cannot join them.
     let answer = json!([{"role": "assistant", "content": "a"}]);
     for (row, hint) in [
         (
@@ -283,9 +273,7 @@ fn preferences_are_named_with_a_way_out_that_works() {
         let dir = Dir::new();
         one_seed(&dir);
         dir.write("rows.jsonl", format!("{row}\n"));
-        let said = ewe(&dir, &["import", "--db", "d.db", "rows.jsonl"])
-            .failure(1)
-            .stderr();
+        let said = import_file(&dir, "rows.jsonl").failure(1).stderr();
         assert!(said.contains(hint), "{row}: {said}");
     }
 }

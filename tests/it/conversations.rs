@@ -1,11 +1,15 @@
-//! Conversations: one question and one answer, in every form that they have, and those that are no task.
+//! Conversations: one question and one answer in every form, and conversations that are not tasks.
 
 use serde_json::{Value, json};
 
-use crate::{formats::one_seed, shell::Dir, support::ewe};
+use crate::{
+    formats::one_seed,
+    shell::Dir,
+    support::{ewe, import_file},
+};
 
 #[test]
-fn conversations_that_are_no_task_are_named() {
+fn conversations_that_are_not_tasks_are_errors() {
     let dir = Dir::new();
     one_seed(&dir);
     for (row, what) in [
@@ -39,9 +43,7 @@ fn conversations_that_are_no_task_are_named() {
         ),
     ] {
         dir.write("rows.jsonl", format!("{row}\n"));
-        let said = ewe(&dir, &["import", "--db", "d.db", "rows.jsonl"])
-            .failure(1)
-            .stderr();
+        let said = import_file(&dir, "rows.jsonl").failure(1).stderr();
         assert!(
             said.contains(what) && said.contains("rows.jsonl:1:1: "),
             "{row}: {said}"
@@ -51,15 +53,13 @@ fn conversations_that_are_no_task_are_named() {
 }
 
 #[test]
-fn an_answer_without_words_is_said() {
+fn an_answer_without_text_is_reported_as_empty() {
     let dir = Dir::new();
     one_seed(&dir);
     for content in [json!(" "), json!([{"type": "thinking", "thinking": "hm"}])] {
         let row = json!({"messages": [{"role": "user", "content": content.to_string()}, {"role": "assistant", "content": content}]});
         dir.write("rows.jsonl", format!("{row}\n"));
-        let said = ewe(&dir, &["import", "--db", "d.db", "rows.jsonl"])
-            .success()
-            .stderr();
+        let said = import_file(&dir, "rows.jsonl").success().stderr();
         assert!(said.contains("empty"), "{content}: {said}");
     }
 }
@@ -77,14 +77,14 @@ fn a_system_message_may_be_a_list_of_parts() {
             json!({"system": ["Be bold."], "instruction": "q", "output": "a", "messages": messages}),
         ),
     );
-    ewe(&dir, &["import", "--db", "d.db", "rows.jsonl"]).success();
+    import_file(&dir, "rows.jsonl").success();
     let rows = dir
         .sql("select system, instruction, output from dataset where origin = 'import' order by instance_id");
     assert_eq!(rows, [["Be kind.\nBe brief.", "q", "a"], ["Be bold.", "q", "a"]]);
 }
 
 #[test]
-fn what_was_thought_is_kept_beside_the_answer() {
+fn reasoning_is_kept_beside_the_answer() {
     let dir = Dir::new();
     for part in [
         json!({"type": "thinking", "thinking": "hm"}),
@@ -94,9 +94,7 @@ fn what_was_thought_is_kept_beside_the_answer() {
         one_seed(&dir);
         let messages = json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": [part, {"text": "a"}]}]);
         dir.write("rows.jsonl", format!("{}\n", json!({"messages": messages})));
-        let said = ewe(&dir, &["import", "--db", "d.db", "rows.jsonl"])
-            .success()
-            .stderr();
+        let said = import_file(&dir, "rows.jsonl").success().stderr();
         assert!(
             said.contains("1 row has reasoning apart from the answer"),
             "{part}: {said}"
@@ -117,21 +115,19 @@ fn what_was_thought_is_kept_beside_the_answer() {
 }
 
 #[test]
-fn empty_answers_are_said() {
+fn empty_answers_are_counted() {
     let dir = Dir::new();
     one_seed(&dir);
     dir.write(
         "rows.jsonl",
         "{\"instruction\": \"A\", \"output\": \"\"}\n{\"instruction\": \"B\", \"output\": \"x\"}\n",
     );
-    let said = ewe(&dir, &["import", "--db", "d.db", "rows.jsonl"])
-        .success()
-        .stderr();
+    let said = import_file(&dir, "rows.jsonl").success().stderr();
     assert!(said.contains("1 row has an empty answer"), "{said}");
 }
 
 #[test]
-fn kept_conversations_stand_as_they_came() {
+fn filtered_conversations_are_written_unchanged() {
     let dir = Dir::new();
     one_seed(&dir);
     let row = |question: &str| json!([{"role": "user", "content": question}, {"role": "assistant", "content": "a"}]);
@@ -155,7 +151,7 @@ fn kept_conversations_stand_as_they_came() {
     .success();
     for name in ["kept.jsonl", "kept.parquet"] {
         one_seed(&dir);
-        ewe(&dir, &["import", "--db", "d.db", name]).success();
+        import_file(&dir, name).success();
         let rows = dir.sql("select instruction from task where origin = 'import' order by id");
         assert_eq!(rows, [["Name a river."], ["Why is the sky blue?"]], "{name}");
     }

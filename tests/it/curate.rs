@@ -1,4 +1,4 @@
-//! Looking and deciding from the terminal: list, show, search, accept, reject, edit, undo, log.
+//! Curation in the terminal: list, show, search, accept, reject, edit, undo, log.
 
 use crate::{
     shell::{self, Dir, Ran},
@@ -77,20 +77,25 @@ fn list_filters_sorts_and_pages() {
 }
 
 #[test]
-fn list_is_quick() {
+fn list_takes_little_longer_than_starting() {
     let dir = Dir::with_dataset();
-    run(&dir, "list", &[]).success();
-    let fastest = (0..10).map(|_| {
-        let start = std::time::Instant::now();
-        run(&dir, "list", &[]).success();
-        start.elapsed()
-    });
-    // 6 ms on an idle machine; the bound is the promise.
-    assert!(fastest.min().unwrap() < std::time::Duration::from_millis(30));
+    let fastest = |arguments: &[&str]| {
+        let times = (0..10).map(|_| {
+            let start = std::time::Instant::now();
+            ewe(&dir, arguments).success();
+            start.elapsed()
+        });
+        times.min().unwrap()
+    };
+    let (starting, listing) = (fastest(&["--version"]), fastest(&["list", "--db", "d.db"]));
+    // 4 and 10 ms where the program is optimized, 10 and 26 ms in tests. A list that reads all
+    // tasks, or starts a thread pool, takes longer.
+    let most = 4 * starting + std::time::Duration::from_millis(10);
+    assert!(listing < most, "{listing:?}, and {starting:?} to start");
 }
 
 #[test]
-fn show_says_everything() {
+fn show_prints_texts_neighbors_and_provenance() {
     let dir = filled();
     let id = (number(&dir, "select max(id) from task") - 1).to_string();
     let text = run(&dir, "show", &[&id]).success().stdout();
@@ -116,7 +121,7 @@ fn show_says_everything() {
 }
 
 #[test]
-fn what_a_model_wrote_does_not_move_the_terminal() {
+fn control_characters_in_texts_are_escaped() {
     let dir = Dir::with_dataset();
     run(
         &dir,
@@ -175,7 +180,7 @@ fn search_finds_words_phrases_and_endings() {
 }
 
 #[test]
-fn reviews_are_taken_back_one_action_at_a_time() {
+fn undo_reverts_one_review_action_at_a_time() {
     let dir = Dir::with_dataset();
     run(&dir, "reject", &["3-5", "9", "--reason", "too easy"]).success();
     run(&dir, "accept", &["4"]).success();
@@ -196,13 +201,13 @@ fn reviews_are_taken_back_one_action_at_a_time() {
         "{}",
         out.stderr()
     );
-    // Redo goes forward again in the same steps.
+    // Redo goes forward in the same steps.
     run(&dir, "undo", &["--redo"]).success();
     assert_eq!(reviews(), bulk);
     run(&dir, "undo", &["--redo"]).success();
     assert_eq!(reviews(), both);
     run(&dir, "undo", &["--redo"]).failure(1);
-    // And back, and forward, as often as one likes.
+    // Undo and redo may alternate any number of times.
     run(&dir, "undo", &[]).success();
     run(&dir, "undo", &[]).success();
     assert_eq!(reviews(), ["accepted"; 4]);
@@ -215,7 +220,7 @@ fn reviews_are_taken_back_one_action_at_a_time() {
 }
 
 #[test]
-fn any_action_can_be_taken_back_by_its_number() {
+fn any_action_can_be_undone_by_its_number() {
     let dir = Dir::with_dataset();
     let group = |out: Ran| json(out)["change"]["group"].as_i64().unwrap().to_string();
     let first = group(run(&dir, "reject", &["1", "2", "--json"]));
@@ -232,7 +237,7 @@ fn any_action_can_be_taken_back_by_its_number() {
         "{}",
         out.stderr()
     );
-    // To undo the undo is to redo; to undo the redo is to undo.
+    // Undoing an undo is a redo; undoing the redo is an undo.
     let redo = group(run(&dir, "undo", &[&undo, "--json"]));
     assert_eq!([1, 2, 3].map(|id| review(&dir, id)), ["rejected"; 3]);
     run(&dir, "undo", &[&redo]).success();
@@ -242,7 +247,7 @@ fn any_action_can_be_taken_back_by_its_number() {
     );
     let out = run(&dir, "undo", &["777"]).failure(1);
     assert!(out.stderr().contains("no action 777"), "{}", out.stderr());
-    // What was changed since is not overwritten.
+    // A later change is not overwritten.
     dir.sql("update task set review = 'pending' where id = 3");
     let out = run(&dir, "undo", &[&second]).failure(1);
     assert!(
@@ -254,7 +259,7 @@ fn any_action_can_be_taken_back_by_its_number() {
 }
 
 #[test]
-fn a_review_is_whole_or_not_at_all() {
+fn a_review_of_several_tasks_is_all_or_nothing() {
     let dir = Dir::with_dataset();
     let out = run(&dir, "reject", &["1", "2", "9999"]).failure(1);
     assert!(out.stderr().contains("no task 9999"), "{}", out.stderr());
@@ -275,7 +280,7 @@ fn a_review_is_whole_or_not_at_all() {
 }
 
 #[test]
-fn a_filter_chooses_for_a_bulk_review_that_is_meant() {
+fn a_bulk_review_by_filter_needs_yes() {
     let dir = filled();
     let pending = "select count(*) from task where origin = 'seed' and review = 'accepted'";
     let count = number(&dir, pending);
@@ -295,7 +300,7 @@ fn a_filter_chooses_for_a_bulk_review_that_is_meant() {
     assert_eq!(out.stdout(), "nothing to do: rejected already\n");
     run(&dir, "undo", &[]).success();
     assert_eq!(number(&dir, pending), count);
-    // A file gets what the filter chooses.
+    // An export contains what the filter selects.
     run(
         &dir,
         "export",
@@ -316,7 +321,7 @@ fn a_filter_chooses_for_a_bulk_review_that_is_meant() {
 }
 
 #[test]
-fn edits_are_kept_and_taken_back() {
+fn edits_are_recorded_and_can_be_undone() {
     let dir = Dir::with_dataset();
     let texts =
         || dir.sql("select instruction, input, output from dataset where task_id = 1 order by instance_id");
@@ -375,7 +380,7 @@ fn edits_are_kept_and_taken_back() {
 }
 
 #[test]
-fn edits_in_an_editor() {
+fn edit_opens_the_editor() {
     let dir = Dir::with_dataset();
     let edit = |editor: &str| {
         let mut command = command(&dir, &["edit", "--db", "d.db", "1"]);

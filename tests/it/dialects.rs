@@ -1,55 +1,46 @@
-//! Answers in shapes that nobody documents: packed, wrapped, streamed, named otherwise. The dataset
-//! is the same.
+//! Responses in undocumented shapes: compressed, wrapped, streamed, or under other names. The
+//! dataset stays the same.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
 
 use crate::faulty_endpoint::{Asked, Reply, Server, nonsense};
-use crate::mock::Mock;
 use crate::shell::Dir;
-use crate::support::{export, generate};
+use crate::support::{export, generate, undisturbed};
 use serde_json::{Value, json};
 
-/// What comes back where nothing is odd.
-fn undisturbed() -> String {
-    let mock = Mock::start();
-    let dir = Dir::with_dataset();
-    generate(&dir, "20", &mock.url, &[]).success();
-    export(&dir)
-}
-
-/// Answers each request in the next of these ways, over and over, and compares what comes of it.
-fn are_as_undisturbed(ways: &'static [fn(&Asked) -> Reply]) {
+/// Answers requests in each of these ways in turn, and asserts that the export stays the same.
+fn assert_same_export(ways: &'static [fn(&Asked) -> Reply]) {
     let server = Server::start(|asked| ways[asked.number % ways.len()](asked));
     let dir = Dir::with_dataset();
     generate(&dir, "20", &server.url, &["--api", "chat"]).success();
-    assert_eq!(export(&dir), undisturbed());
-    // Nothing was asked again because an answer was not understood.
+    assert_eq!(export(&dir), undisturbed("20"));
+    // No request was repeated because its response was not understood.
     let asked = server.asked();
     let different: HashSet<String> = asked.iter().map(|asked| asked.body.to_string()).collect();
     assert_eq!(different.len(), asked.len());
     assert!(asked.len() >= ways.len());
 }
 
-/// The answer with this done to its choice.
+/// The response with its choice changed.
 fn with(asked: &Asked, change: impl FnOnce(&mut Value, String)) -> Reply {
     let mut body = asked.answer();
     change(&mut body["choices"][0], asked.written().0);
     Reply::Says(body)
 }
 
-/// The answer as text, between these.
+/// The response as text, with text before and after it.
 fn between(asked: &Asked, before: &str, behind: &str) -> Reply {
     Reply::Raw(format!("{before}{}{behind}", asked.answer()).into_bytes())
 }
 
-/// The answer with this in place of the beginning of its choice.
+/// The response with the beginning of its choice replaced.
 fn beginning(asked: &Asked, instead: &str) -> Reply {
     let body = asked.answer().to_string();
     Reply::Raw(body.replacen("\"index\":0", instead, 1).into_bytes())
 }
 
-/// A part that nobody reads.
+/// The response with a part that ewe does not read.
 fn unread(asked: &Asked, part: &str) -> Reply {
     beginning(asked, &format!("\"index\":0,\"logprobs\":{part}"))
 }
@@ -62,7 +53,7 @@ fn bytes(asked: &Asked) -> Vec<u8> {
     asked.answer().to_string().into_bytes()
 }
 
-/// The answer as events, a few letters each.
+/// The response as server-sent events of a few letters each.
 fn events(asked: &Asked) -> String {
     let (text, finish) = asked.written();
     let letters: Vec<char> = text.chars().collect();
@@ -79,8 +70,8 @@ fn events(asked: &Asked) -> String {
 }
 
 #[test]
-fn an_answer_is_found_wherever_it_stands() {
-    are_as_undisturbed(&[
+fn text_is_found_in_every_known_place() {
+    assert_same_export(&[
         |asked| with(asked, |choice, _| choice["delta"] = json!({"content": ""})),
         |asked| with(asked, |choice, _| choice["delta"] = Value::Null),
         |asked| with(asked, |choice, _| choice["text"] = json!("")),
@@ -133,8 +124,8 @@ fn an_answer_is_found_wherever_it_stands() {
 }
 
 #[test]
-fn what_stands_around_an_answer_is_passed_over() {
-    are_as_undisturbed(&[
+fn what_surrounds_a_response_is_ignored() {
+    assert_same_export(&[
         |asked| between(asked, "", "\0"),
         |asked| between(asked, "", "\n\ndata: [DONE]\n\n"),
         |asked| between(asked, "", "}"),
@@ -161,8 +152,8 @@ fn what_stands_around_an_answer_is_passed_over() {
 }
 
 #[test]
-fn what_nobody_asked_to_be_packed_is_unpacked() {
-    are_as_undisturbed(&[
+fn compressed_responses_are_decompressed() {
+    assert_same_export(&[
         |asked| {
             let mut packed = Vec::new();
             let body = bytes(asked);
@@ -196,8 +187,8 @@ fn what_nobody_asked_to_be_packed_is_unpacked() {
 }
 
 #[test]
-fn an_answer_that_is_whole_is_taken_however_its_connection_ends() {
-    are_as_undisturbed(&[
+fn a_complete_response_counts_however_the_connection_ends() {
+    assert_same_export(&[
         |asked| {
             let body = asked.answer().to_string();
             let head = format!("HTTP/1.1 200 -\r\ncontent-length: {}\r\n\r\n", body.len() + 10);
@@ -209,7 +200,7 @@ fn an_answer_that_is_whole_is_taken_however_its_connection_ends() {
             Reply::Bytes(format!("{head}{:x}\r\n{body}\r\n", body.len()).into_bytes())
         },
     ]);
-    // Half a stream is half an answer.
+    // Half a stream is half a response.
     let server = Server::start(|asked| {
         let events = events(asked);
         let (half, _) = events.rsplit_once("data:").unwrap();
@@ -222,9 +213,9 @@ fn an_answer_that_is_whole_is_taken_however_its_connection_ends() {
     assert!(said.contains("ends before its end"), "{said}");
 }
 
-/// Each word for an end, and for a cut, without a count of tokens.
+/// Each finish reason for a complete and for a truncated response, without token counts.
 #[test]
-fn ends_and_cuts_are_told_apart_without_a_count() {
+fn finish_reasons_are_understood_without_token_counts() {
     let ways = |asked: &Asked| {
         let ends = [
             json!("end_token"),
@@ -257,10 +248,10 @@ fn ends_and_cuts_are_told_apart_without_a_count() {
     let server = Server::start(ways);
     let dir = Dir::with_dataset();
     generate(&dir, "20", &server.url, &[]).success();
-    assert_eq!(export(&dir), undisturbed());
+    assert_eq!(export(&dir), undisturbed("20"));
 }
 
-/// Tasks as JSON, other ones for each request.
+/// Tasks as JSON, different for each request.
 fn tasks(asked: &Asked) -> Value {
     let words = [
         "river", "engine", "garden", "poem", "market", "planet", "recipe", "island", "teacher", "window",
@@ -287,7 +278,7 @@ fn tasks(asked: &Asked) -> Value {
 }
 
 #[test]
-fn structured_answers_come_as_json_too() {
+fn structured_output_may_arrive_as_json_values() {
     let brought = |content: fn(Value) -> Value| {
         let server = Server::start(move |asked| {
             let message = content(json!({"tasks": tasks(asked)}));
@@ -315,7 +306,7 @@ fn structured_answers_come_as_json_too() {
 }
 
 #[test]
-fn what_came_and_cannot_be_read_is_shown() {
+fn unreadable_responses_are_shown_in_the_error() {
     for (body, shown) in [
         (
             "<html><title>Sign in</title></html>",

@@ -1,5 +1,5 @@
-//! What the documents promise: every command is in the README, every option has a help text, and no option of a
-//! command line in the README is unknown.
+//! Checks of the README: it names every command, every option has a help text, and its command
+//! lines have no unknown option.
 
 use clap::CommandFactory;
 use ewe::cli::Cli;

@@ -1,13 +1,13 @@
-//! `ewe generate --evolve`: rounds that rewrite a task, what is eliminated, and what is remembered of it.
+//! `ewe generate --evolve`: rounds that rewrite a task, elimination, and what is stored about it.
 
 use crate::mock::Mock;
-use crate::recipes::{ALPACA, EXPORT, all_accounted_for, arguments};
+use crate::recipes::{ALPACA, all_accounted_for, arguments};
 use crate::shell::{Dir, ewe};
-use crate::support::{self, block_on, json, number};
+use crate::support::{self, block_on, export, json, number};
 use std::time::Duration;
 
 #[test]
-fn a_part_of_the_rounds_rewrites_a_task() {
+fn evolve_rewrites_a_task_in_its_share_of_the_rounds() {
     for recipe in [&[][..], &ALPACA] {
         let (dir, mock) = (Dir::with_dataset(), Mock::start());
         let more = [recipe, &["--evolve", "0.8"]].concat();
@@ -22,7 +22,7 @@ fn a_part_of_the_rounds_rewrites_a_task() {
             number(&dir, "select count(*) from evolution"),
         );
         assert!(evolved < all && 2 * evolved > all, "{evolved} of {all}");
-        // A round that rewrites has one candidate, and its answers are of its own stages.
+        // Such a round has one candidate, and its requests belong to its own stages.
         let query = "select count(*) from evolution where
             (select count(*) from candidate where candidate.round = evolution.round and kind = 'instruction') <> 1";
         assert_eq!(number(&dir, query), 0);
@@ -30,7 +30,7 @@ fn a_part_of_the_rounds_rewrites_a_task() {
             <> (round in (select round from evolution)) and stage not in ('classification', 'input_first', 'output_first')
             and round in (select round from round)";
         assert_eq!(number(&dir, query), 0);
-        // Its task is not older than its parent, which was there a window before.
+        // Its task is newer than its parent, which was in the pool a window earlier.
         let made = "select count(*) from evolution join task on task.round = evolution.round";
         assert!(number(&dir, made) > 0);
         let query = format!(
@@ -39,7 +39,7 @@ fn a_part_of_the_rounds_rewrites_a_task() {
         );
         assert_eq!(number(&dir, &query), 0);
         assert!(number(&dir, "select count(distinct operator) from evolution") >= 4);
-        // Tasks that were made of others are rewritten in turn.
+        // Rewritten tasks are rewritten in turn.
         assert!(
             number(
                 &dir,
@@ -64,14 +64,14 @@ fn a_part_of_the_rounds_rewrites_a_task() {
 }
 
 #[test]
-fn without_the_option_nothing_is_rewritten_and_nothing_else_changes() {
-    let export = |more: &[&str]| {
+fn without_evolve_nothing_is_rewritten() {
+    let exported = |more: &[&str]| {
         let (dir, mock) = (Dir::with_dataset(), Mock::start());
         ewe(&dir, &arguments(&mock, "20", more)).success();
         assert_eq!(number(&dir, "select count(*) from evolution"), 0);
-        ewe(&dir, &EXPORT).success().stdout()
+        export(&dir)
     };
-    assert_eq!(export(&[]), export(&["--evolve", "0"]));
+    assert_eq!(exported(&[]), exported(&["--evolve", "0"]));
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     for part in ["1.1", "-0.5", "half"] {
         let option = format!("--evolve={part}");
@@ -81,7 +81,7 @@ fn without_the_option_nothing_is_rewritten_and_nothing_else_changes() {
 }
 
 #[test]
-fn a_killed_run_that_rewrites_goes_on_as_if_nothing_had_happened() {
+fn a_killed_evolve_run_resumes_to_the_same_export() {
     for recipe in [&[][..], &ALPACA] {
         let more = [recipe, &["--evolve", "0.7"]].concat();
         let (whole, mock) = (Dir::with_dataset(), Mock::start());
@@ -97,16 +97,16 @@ fn a_killed_run_that_rewrites_goes_on_as_if_nothing_had_happened() {
         );
         ewe(&dir, &arguments(&mock, "60", &more)).success();
         all_accounted_for(&dir, 60);
-        let said = |dir: &Dir| ewe(dir, &EXPORT).success().stdout();
-        assert_eq!(said(&dir), said(&whole));
+        assert_eq!(export(&dir), export(&whole));
         let made = "select round, parent_task_id, operator from evolution order by 1";
         assert_eq!(dir.sql(made), whole.sql(made));
     }
 }
 
-/// One round in which the model makes `text` of a task and then says these things to prompts that contain the first of
-/// each pair. Gives the reasons of what was turned away, and the stages that were asked.
-fn made_of(text: &str, says: &[(&str, &str)]) -> (Dir, Vec<String>, Vec<String>) {
+/// Runs one round in which the model rewrites a task into `text` and gives each second text of
+/// `says` to prompts that contain the first. Returns the dataset, the reasons of rejections, and
+/// the stages of the requests.
+fn run_with(text: &str, says: &[(&str, &str)]) -> (Dir, Vec<String>, Vec<String>) {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     mock.say("Each task below is followed by", text, "stop");
     mock.say("Is it classification?", " No", "stop");
@@ -137,11 +137,11 @@ const DIFFERENT: (&str, &str) = ("Is it the same task?", " No");
 const TASK: &str = " Say in one word each what five rivers of Peru are named after";
 
 #[test]
-fn what_gains_nothing_is_eliminated() {
-    let (dir, reasons, stages) = made_of(TASK, &[("Is it the same task?", " Yes")]);
+fn rewrites_that_gain_nothing_are_eliminated() {
+    let (dir, reasons, stages) = run_with(TASK, &[("Is it the same task?", " Yes")]);
     assert_eq!(reasons, ["no_gain"]);
     assert_eq!(stages, ["evolution", "equality"]);
-    // The task that it was made of is named, with the likeness, as for near-duplicates.
+    // The verdict names the parent, with the similarity, as for near-duplicates.
     let row = dir.sql(
         "select nearest_task_id = parent_task_id, rejection.rouge_l < 0.7, rejection.detail, nearest_instruction is not null
         from candidate join evolution using (round) join rejection on candidate_id = candidate.id",
@@ -151,42 +151,43 @@ fn what_gains_nothing_is_eliminated() {
         ["1", "1", "the same task in other words, the model says", "1"]
     );
 
-    let (_, reasons, _) = made_of(TASK, &[("Is it the same task?", " Perhaps so")]);
+    let (_, reasons, _) = run_with(TASK, &[("Is it the same task?", " Perhaps so")]);
     assert_eq!(reasons, ["unclear_equality"]);
 
-    // The same words: no model need be asked. Which task is rewritten, a first run tells.
-    let (dir, ..) = made_of(TASK, &[DIFFERENT]);
+    // The same words are rejected without asking the model. A first run tells which task is
+    // rewritten.
+    let (dir, ..) = run_with(TASK, &[DIFFERENT]);
     let parent = &dir
         .sql("select instruction from task join evolution on parent_task_id = id and evolution.round = 0")[0]
         [0];
-    let (dir, reasons, stages) = made_of(&parent.to_uppercase(), &[DIFFERENT]);
+    let (dir, reasons, stages) = run_with(&parent.to_uppercase(), &[DIFFERENT]);
     assert_eq!(reasons, ["no_gain"]);
     assert_eq!(stages, ["evolution"]);
     let row = dir.sql("select detail, rouge_l from candidate where round = 0");
     assert_eq!(row[0], ["the same words", "1"]);
-    // Nearly the same words are a near-duplicate, like any other.
-    let (_, reasons, stages) = made_of(&format!("{parent} Please."), &[DIFFERENT]);
+    // Nearly the same words are a near-duplicate, as for any task.
+    let (_, reasons, stages) = run_with(&format!("{parent} Please."), &[DIFFERENT]);
     assert_eq!(reasons, ["near_duplicate"]);
     assert_eq!(stages, ["evolution"]);
 }
 
 #[test]
-fn words_of_the_prompt_and_empty_answers_are_eliminated() {
-    let (dir, reasons, stages) = made_of(&format!("#Rewritten Prompt#{TASK}"), &[DIFFERENT]);
+fn prompt_leaks_and_empty_answers_are_eliminated() {
+    let (dir, reasons, stages) = run_with(&format!("#Rewritten Prompt#{TASK}"), &[DIFFERENT]);
     assert_eq!((reasons, stages.len()), (vec!["prompt_leak".to_string()], 1));
     assert_eq!(
         dir.sql("select detail from candidate where round = 0"),
         [["'rewritten prompt'"]]
     );
-    // A worked example of the prompt that comes back, of whichever operator it was.
-    let (dir, ..) = made_of(TASK, &[DIFFERENT]);
+    // A worked example of the prompt as the answer, from whichever operator.
+    let (dir, ..) = run_with(TASK, &[DIFFERENT]);
     let prompt = &dir.sql("select prompt from request where stage = 'evolution' and round = 0")[0][0];
     let example = prompt
         .lines()
         .find_map(|line| line.split_once("er task: "))
         .expect("an example")
         .1;
-    let (dir, reasons, stages) = made_of(example, &[DIFFERENT]);
+    let (dir, reasons, stages) = run_with(example, &[DIFFERENT]);
     assert_eq!((reasons, stages.len()), (vec!["prompt_leak".to_string()], 1));
     let detail = &dir.sql("select detail from candidate where round = 0")[0][0];
     assert!(detail.contains(example), "{detail}");
@@ -196,14 +197,14 @@ fn words_of_the_prompt_and_empty_answers_are_eliminated() {
         ("It is what it is, and...", "no_content"),
     ] {
         let answer = format!("Output: {output}");
-        let (dir, reasons, stages) = made_of(TASK, &[DIFFERENT, (&TASK[1..], &answer)]);
+        let (dir, reasons, stages) = run_with(TASK, &[DIFFERENT, (&TASK[1..], &answer)]);
         assert_eq!(reasons, ["no_valid_instance", reason]);
         assert_eq!(stages, ["evolution", "equality", "classification", "input_first"]);
         let detail = &dir.sql("select detail from candidate where kind = 'instance'")[0][0];
         assert!(detail.contains(output), "{detail}");
     }
-    // Good answers, and the same of tasks that were not made of others, stay.
-    let (dir, reasons, _) = made_of(
+    // Good answers are accepted, and so is such an answer to a task that is not a rewrite.
+    let (dir, reasons, _) = run_with(
         TASK,
         &[DIFFERENT, (&TASK[1..], "Output: Rain, mud, gold, fish and stone")],
     );
@@ -218,8 +219,8 @@ fn words_of_the_prompt_and_empty_answers_are_eliminated() {
 }
 
 #[test]
-fn where_a_task_came_from_is_shown() {
-    let (dir, ..) = made_of(
+fn show_names_the_parent_of_a_task() {
+    let (dir, ..) = run_with(
         TASK,
         &[DIFFERENT, (&TASK[1..], "Output: Rain, mud, gold, fish and stone")],
     );
@@ -241,7 +242,7 @@ fn where_a_task_came_from_is_shown() {
     assert_eq!(shown["evolution"]["parent"], parent.as_str());
     let shown = json(ewe(&dir, &["show", "--db", "d.db", parent_task_id, "--json"]));
     assert!(shown["evolution"].is_null());
-    // What never fired is said of these reasons, too.
+    // `stats` also lists those of these reasons that never fired.
     let stats = ewe(&dir, &["stats", "--db", "d.db"]).success().stdout();
     assert!(
         stats.contains("never fired: near_duplicate, no_content, no_gain, prompt_leak"),
@@ -250,7 +251,7 @@ fn where_a_task_came_from_is_shown() {
 }
 
 #[test]
-fn tasks_that_people_rejected_are_not_rewritten() {
+fn rejected_tasks_are_not_rewritten() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     dir.sql("update task set review = 'rejected' where id not in (7, 70)");
     let more = ["--evolve", "1", "--window", "4", "--max-requests", "12"];
@@ -270,7 +271,7 @@ fn tasks_that_people_rejected_are_not_rewritten() {
 }
 
 #[test]
-fn constants_of_rewriting_come_from_their_table() {
+fn the_evolve_table_of_a_recipe_file_sets_its_constants() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     dir.write("topics.txt", "bees\n");
     dir.write(
@@ -312,7 +313,7 @@ fn constants_of_rewriting_come_from_their_table() {
     let query = "select count(*) from request where stage = 'evolution'
         and (prompt not like '%to do with this: bees%' or json_extract(parameters, '$.temperature') <> 0.3)";
     assert_eq!(number(&dir, query), 0);
-    // Where no model is to be asked, none is.
+    // With `equality = false`, the model is not asked whether a task is the same.
     let (other, mock) = (Dir::with_dataset(), Mock::start());
     other.write("r.toml", "[self-instruct]\n[evolve]\nequality = false\n");
     let only = ["--recipe-file", "r.toml", "--evolve", "1"];
@@ -341,7 +342,7 @@ fn constants_of_rewriting_come_from_their_table() {
     }
 }
 
-/// A dataset as the first release made it: the first migration only.
+/// Makes a dataset as the first release made it, with the first migration only.
 fn first_release(dir: &Dir) {
     dir.write(
         "migrations/0001_schema.sql",
@@ -364,12 +365,12 @@ fn first_release(dir: &Dir) {
 }
 
 #[test]
-fn a_dataset_of_the_first_release_is_brought_up_to_date() {
+fn a_dataset_of_the_first_release_is_migrated() {
     let dir = Dir::new();
     std::fs::create_dir(dir.path("migrations")).unwrap();
     first_release(&dir);
     assert_eq!(number(&dir, "pragma user_version"), 1);
-    // Several at once do not stand in each other's way.
+    // Several migrations at once do not disturb each other.
     let listing: Vec<_> = (0..8)
         .map(|_| support::spawn(&dir, &["list", "--db", "d.db"]))
         .collect();
@@ -387,7 +388,7 @@ fn a_dataset_of_the_first_release_is_brought_up_to_date() {
 
 /// The query of docs/recipes.md runs.
 #[test]
-fn operators_can_be_compared() {
+fn the_documented_query_compares_operators() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     ewe(&dir, &arguments(&mock, "10", &["--evolve", "1"])).success();
     let docs = include_str!("../../docs/recipes.md");

@@ -1,5 +1,5 @@
-//! An endpoint that misbehaves on a schedule, down to the socket. It answers as `mock` does where it is told to, and
-//! keeps a diary of what it was asked.
+//! An endpoint that misbehaves on a schedule, down to the socket. Otherwise it responds as `mock`
+//! does. It records every request.
 
 use crate::mock;
 use serde_json::{Value, json};
@@ -7,40 +7,40 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    /// 0 for the first.
+    /// 0 for the first request.
     pub number: usize,
     pub time: Instant,
     pub path: String,
-    /// As `name: value`, a line each.
+    /// One `name: value` per line.
     pub headers: String,
     pub body: Value,
-    /// Requests under way at that moment, this one among them.
+    /// Requests in flight at that moment, this one included.
     pub in_flight: usize,
 }
 
 impl Asked {
-    /// The text to be continued, in either dialect.
+    /// The prompt, of a completion or a chat.
     pub fn prompt(&self) -> &str {
         let message = &self.body["messages"][1]["content"];
         self.body["prompt"].as_str().or(message.as_str()).unwrap()
     }
 
-    /// 0 where none was sent.
+    /// The seed; 0 if none was sent.
     pub fn seed(&self) -> u64 {
         self.body["seed"].as_u64().unwrap_or(0)
     }
 
-    /// What is written in answer, and how it ends.
+    /// The mock's text for this request, and its finish reason.
     pub fn written(&self) -> (String, &'static str) {
         mock::write(self.prompt(), self.seed())
     }
 
-    /// The good answer.
+    /// The good response.
     pub fn answer(&self) -> Value {
         let (text, finish) = self.written();
         let choice = match self.body.get("messages") {
@@ -51,35 +51,35 @@ impl Asked {
     }
 }
 
-/// What is done with a request.
+/// What the server does with a request.
 pub enum Reply {
-    /// The good answer.
+    /// The good response.
     Answer,
-    /// The good answer, a while later.
+    /// The good response after a delay.
     After(Duration),
-    /// This body, which counts as an answer.
+    /// This body, counted as answered.
     Says(Value),
-    /// These bytes, which count as an answer.
+    /// These bytes, counted as answered.
     Raw(Vec<u8>),
     /// A status, headers (each ended by `\r\n`) and a body.
     Status(u16, String, Vec<u8>),
-    /// The good answer's first bytes, then a reset.
+    /// The first bytes of the good response, then a connection reset.
     Reset(usize),
-    /// The good answer, a byte at a time, with this in between.
+    /// The good response a byte at a time, with this pause between bytes.
     Drip(Duration),
-    /// These bytes, head and all, then the connection is closed.
+    /// These bytes, head included; then the connection is closed.
     Bytes(Vec<u8>),
     /// Nothing; the connection is closed.
     Silence,
 }
 
-/// A refusal in OpenAI's dialect.
+/// An error in OpenAI's format.
 pub fn refusal(status: u16, message: &str) -> Reply {
     let body = json!({"error": {"message": message}}).to_string();
     Reply::Status(status, String::new(), body.into_bytes())
 }
 
-/// The list of a server with these models.
+/// The model list of a server with these models.
 pub fn models(names: &[&str]) -> Reply {
     let models: Vec<Value> = names
         .iter()
@@ -89,7 +89,7 @@ pub fn models(names: &[&str]) -> Reply {
     Reply::Status(200, String::new(), body.into_bytes())
 }
 
-/// A 200 with a body that is none.
+/// A 200 with an invalid body.
 pub fn nonsense(body: impl Into<Vec<u8>>) -> Reply {
     Reply::Status(200, String::new(), body.into())
 }
@@ -108,47 +108,38 @@ pub struct Server {
 }
 
 impl Server {
-    /// Does with each request what `schedule` says.
+    /// Starts a server that does with each request what `schedule` says.
     pub fn start(schedule: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Server {
         let diary: Arc<Mutex<Diary>> = Arc::default();
-        let (sender, receiver) = std::sync::mpsc::channel();
         let (shared, schedule) = (diary.clone(), Arc::new(schedule));
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async move {
-                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                sender.send(listener.local_addr().unwrap()).unwrap();
-                loop {
-                    let (stream, _) = listener.accept().await.unwrap();
-                    let (diary, schedule) = (shared.clone(), schedule.clone());
-                    tokio::spawn(async move {
-                        // A client that has gone is no failure of the test.
-                        let _ = serve(stream, &diary, &*schedule).await;
-                    });
-                }
-            });
+        let address = mock::listen(async move |listener| {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (diary, schedule) = (shared.clone(), schedule.clone());
+                tokio::spawn(async move {
+                    // A client that has disconnected does not fail the test.
+                    let _ = serve(stream, &diary, &*schedule).await;
+                });
+            }
         });
         Server {
-            url: format!("http://{}/v1", receiver.recv().unwrap()),
+            url: format!("http://{address}/v1"),
             diary,
         }
     }
 
-    /// Everything that it was asked, in order.
+    /// All requests, in order.
     pub fn asked(&self) -> Vec<Asked> {
         self.diary.lock().unwrap().asked.clone()
     }
 
-    /// How often each question got a whole answer.
+    /// How often each request got a complete response.
     pub fn answered(&self) -> BTreeMap<String, usize> {
         self.diary.lock().unwrap().answered.clone()
     }
 }
 
-/// Serves one connection for as long as the client keeps it.
+/// Serves one connection until the client closes it.
 async fn serve(
     mut stream: TcpStream,
     diary: &Mutex<Diary>,
@@ -194,7 +185,7 @@ enum Done {
 
 async fn reply(stream: &mut TcpStream, asked: &Asked, reply: Reply) -> std::io::Result<Done> {
     let whole = |body: &[u8]| [head(200, "", body.len()).as_bytes(), body].concat();
-    // Who asks for a list of models has no prompt.
+    // A request for the model list has no prompt.
     let answer = match asked.body.is_null() {
         true => Vec::new(),
         false => asked.answer().to_string().into_bytes(),
@@ -240,7 +231,8 @@ fn head(status: u16, headers: &str, length: usize) -> String {
     )
 }
 
-/// The next request: its head without the blank line, and its body. None when the client has closed the connection.
+/// The next request: its head without the blank line, and its body. `None` once the client has
+/// closed the connection.
 async fn receive(stream: &mut TcpStream) -> std::io::Result<Option<(String, Vec<u8>)>> {
     let mut bytes = Vec::new();
     loop {
@@ -254,7 +246,7 @@ async fn receive(stream: &mut TcpStream) -> std::io::Result<Option<(String, Vec<
             let received = body.len();
             body.resize(length, 0);
             stream.read_exact(&mut body[received..]).await?;
-            // Header values are case-sensitive; the key in them is looked for as it is.
+            // Header values are case-sensitive, and tests search for the key in them.
             let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
             return Ok(Some((head, body)));
         }

@@ -19,7 +19,7 @@ fn verdicts(dir: &Dir) -> Vec<Value> {
 }
 
 #[test]
-fn first_come_first_kept_with_a_verdict_for_each_row() {
+fn the_first_of_two_near_duplicates_is_kept_and_each_row_has_a_verdict() {
     let dir = Dir::new();
     dir.write("rows.jsonl", ROWS);
     let out = ewe(
@@ -55,7 +55,7 @@ fn first_come_first_kept_with_a_verdict_for_each_row() {
 }
 
 #[test]
-fn without_rules_only_near_duplicates_go() {
+fn without_rules_only_near_duplicates_are_rejected() {
     let dir = Dir::new();
     dir.write("rows.jsonl", ROWS);
     ewe(
@@ -71,7 +71,7 @@ fn without_rules_only_near_duplicates_go() {
 }
 
 #[test]
-fn other_files_count_too_and_the_threshold_is_exact() {
+fn against_adds_files_and_the_threshold_is_exact() {
     let dir = Dir::new();
     dir.write("rows.jsonl", ROWS);
     dir.write(
@@ -97,7 +97,8 @@ fn other_files_count_too_and_the_threshold_is_exact() {
         json!({"source": "eval.json", "row": 0})
     );
     assert_eq!(verdicts(&dir)[3]["verdict"], "rejected");
-    // "Explain how rain forms" and "Explain how the rain forms": F1 is 8/9 exactly, which 0.888888888 is below.
+    // "Explain how rain forms" and "Explain how the rain forms": F1 is exactly 8/9, above
+    // 0.888888888.
     let run = |threshold: &str| {
         let arguments = [
             "filter",
@@ -118,7 +119,7 @@ fn other_files_count_too_and_the_threshold_is_exact() {
 }
 
 #[test]
-fn bad_input_is_named_and_nothing_is_written() {
+fn bad_input_is_an_error_and_nothing_is_written() {
     let dir = Dir::new();
     dir.write("rows.jsonl", format!("{ROWS}{{\"instruction\": \"half a\n"));
     let out = ewe(&dir, &["filter", "rows.jsonl", "--out", "kept.jsonl"]).failure(1);
@@ -130,7 +131,7 @@ fn bad_input_is_named_and_nothing_is_written() {
     assert!(out.stderr().contains("1.5"), "{}", out.stderr());
 }
 
-/// Rows of a small vocabulary, many of them alike.
+/// `count` rows of a small vocabulary, many of them similar.
 fn many_rows(count: usize) -> String {
     let mut state = 7u64;
     let mut draw = |below: u64| {
@@ -161,7 +162,7 @@ fn many_rows(count: usize) -> String {
 }
 
 #[test]
-fn one_thread_and_many_decide_alike() {
+fn verdicts_do_not_depend_on_the_number_of_threads() {
     let dir = Dir::new();
     // More than one batch of rows.
     dir.write("rows.jsonl", many_rows(20_000));
@@ -181,7 +182,7 @@ fn one_thread_and_many_decide_alike() {
 }
 
 #[test]
-fn the_nearest_of_every_row_when_asked() {
+fn nearest_names_the_nearest_of_every_row() {
     let dir = Dir::new();
     dir.write("rows.jsonl", ROWS);
     ewe(
@@ -190,8 +191,9 @@ fn the_nearest_of_every_row_when_asked() {
     )
     .success();
     let verdicts = verdicts(&dir);
-    // "Explain how rain forms" has no word in common with what was kept before it, and the last row is rejected by a
-    // rule, but most like "Explain how rain forms" in nothing; "Tell me why the sky is blue" shares "the" with row 0.
+    // "Explain how rain forms" shares no word with the rows kept before it. The last row is
+    // rejected by a rule, and is not most similar to "Explain how rain forms": "Tell me why the sky
+    // is blue" shares "the" with row 0.
     assert_eq!(
         (&verdicts[3]["nearest"], &verdicts[3]["rouge_l"]),
         (&Value::Null, &Value::Null)
@@ -202,7 +204,7 @@ fn the_nearest_of_every_row_when_asked() {
 }
 
 #[test]
-fn evaluation_data_is_found_by_text_and_by_thirteen_words() {
+fn contamination_is_found_by_text_and_by_thirteen_words() {
     let passage =
         "the ewe stood by the gate all night and when the shepherd came she had two lambs under the hedge";
     let row = |instruction: &str, input: &str| {
@@ -245,7 +247,7 @@ fn evaluation_data_is_found_by_text_and_by_thirteen_words() {
         "{}",
         found[2]
     );
-    // Without rules an evaluation file is one more file of tasks.
+    // Without rules, an evaluation file is one more file of tasks.
     ewe(&dir, &[&arguments[..], &["--rules", "none"]].concat()).success();
     let reasons: Vec<_> = verdicts(&dir).iter().map(|v| v["reason"].clone()).collect();
     assert_eq!(
@@ -255,7 +257,7 @@ fn evaluation_data_is_found_by_text_and_by_thirteen_words() {
 }
 
 #[test]
-fn rows_that_cannot_be_read_stop_or_are_left_out() {
+fn unreadable_rows_end_the_command_or_are_left_out() {
     let good = r#"{"instruction":"Name the capital of Peru","input":"","output":"Lima"}"#;
     let other = r#"{"instruction":"Explain how rain forms","input":"","output":"Vapour cools"}"#;
     let huge = format!(
@@ -346,7 +348,7 @@ fn a_full_disk_leaves_nothing_half_written() {
     assert_eq!(dir.read("v.jsonl"), "what was there before");
 }
 
-/// A dataset whose tasks came in as they are.
+/// A dataset with these rows, imported without any check.
 fn dataset_of(rows: &str) -> Dir {
     let dir = Dir::with_dataset();
     dir.write("rows.jsonl", rows);
@@ -355,7 +357,7 @@ fn dataset_of(rows: &str) -> Dir {
 }
 
 #[test]
-fn a_dataset_is_judged_anew_with_history_and_way_back() {
+fn refiltering_a_dataset_is_recorded_and_can_be_undone() {
     let dir = dataset_of(ROWS);
     let before = dir.sql("select id, review, instruction from task order by id");
     let first: i64 = before[before.len() - 5][0].parse().unwrap();
@@ -402,7 +404,7 @@ fn a_dataset_is_judged_anew_with_history_and_way_back() {
     assert_eq!(history.len(), 2);
     assert_eq!(history[0][1..], ["import", "rows.jsonl"]);
     assert_eq!(history[1], ["ewe filter", "reject", note.as_str()]);
-    // Again there is nothing to do, and one undo takes all of it back.
+    // A second run has nothing to do, and one undo reverts the first.
     let again = support::ewe(&dir, &["filter", "--db", "d.db"]).success().stdout();
     assert!(again.contains("0 tasks rejected"), "{again}");
     support::ewe(&dir, &["undo", "--db", "d.db"]).success();
@@ -413,7 +415,7 @@ fn a_dataset_is_judged_anew_with_history_and_way_back() {
 }
 
 #[test]
-fn what_somebody_accepted_stays_and_the_threshold_decides_for_the_rest() {
+fn refiltering_keeps_tasks_that_a_person_accepted() {
     let dir = dataset_of(ROWS);
     let last: i64 = dir.sql("select max(id) from task")[0][0].parse().unwrap();
     let (original, copy) = (last - 4, last - 3);
@@ -429,7 +431,7 @@ fn what_somebody_accepted_stays_and_the_threshold_decides_for_the_rest() {
     );
     // F1 of the two is 10/11: at 0.91 they are two tasks.
     assert_eq!(run(&["--threshold", "0.91"])["kept_by_people"], 0);
-    // The accepted copy counts when later tasks are judged; what was rejected does not.
+    // The accepted copy counts when later tasks are screened; rejected tasks do not.
     dir.write(
         "more.jsonl",
         r#"{"instruction":"Name the very big capital of France","input":"","output":"Paris"}"#,
@@ -443,7 +445,7 @@ fn what_somebody_accepted_stays_and_the_threshold_decides_for_the_rest() {
 }
 
 #[test]
-fn what_does_not_go_together_is_refused() {
+fn filter_options_that_conflict_are_refused() {
     let dir = Dir::with_dataset();
     dir.write("rows.jsonl", ROWS);
     for arguments in [

@@ -1,18 +1,13 @@
-//! Models and adapters as other programs and people leave them: against `transformers`' and `peft`'s numbers
-//! (`tests/golden/strangers`, written by `scripts/make_goldens.py`), or refused by name.
+//! Models and adapters as other programs write them: compared with the numbers of `transformers`
+//! and `peft` (`tests/golden/strangers`, written by `scripts/make_goldens.py`), or refused by name.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use assert_cmd::Command;
 use serde_json::{Value, json};
 
+use crate::golden::{golden, read_json, read_lines, write_lines};
 use crate::shell::Dir;
-
-pub fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(name)
-}
 
 fn ewe_torch() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ewe-torch"));
@@ -20,11 +15,7 @@ fn ewe_torch() -> Command {
     command
 }
 
-pub fn json_file(path: &Path) -> Value {
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
-
-/// A copy of the folder, to be changed.
+/// Copies a folder so that a test can change it.
 pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -34,17 +25,16 @@ pub fn copy(from: &Path, to: &Path) {
 }
 
 pub fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
-    let mut value = json_file(path);
+    let mut value = read_json(path);
     change(&mut value);
     std::fs::write(path, value.to_string()).unwrap();
 }
 
-/// What `ewe score` finds of the rows of `expected`, and what the reference found.
+/// Scores the rows of `expected`. Returns pairs of ewe's score and the reference's.
 pub fn scores(dir: &Dir, model: &Path, adapter: Option<&Path>, expected: &Value) -> Vec<(f64, f64)> {
     let (data, out) = (dir.path("rows.jsonl"), dir.path("scores.jsonl"));
     let rows = expected["score"].as_array().unwrap();
-    let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
-    std::fs::write(&data, lines).unwrap();
+    write_lines(&data, rows);
     let mut command = ewe_torch();
     command.args(["score", "--dtype", "fp32", "--model"]).arg(model);
     command.arg("--data").arg(&data).arg("--out").arg(&out);
@@ -52,13 +42,10 @@ pub fn scores(dir: &Dir, model: &Path, adapter: Option<&Path>, expected: &Value)
         command.arg("--adapter").arg(adapter);
     }
     command.assert().success();
-    let text = std::fs::read_to_string(&out).unwrap();
-    let found = text.lines().map(|line| {
-        serde_json::from_str::<Value>(line).unwrap()["nll"]
-            .as_f64()
-            .unwrap()
-    });
+    let found = read_lines(&out);
     found
+        .iter()
+        .map(|row| row["nll"].as_f64().unwrap())
         .zip(rows.iter().map(|row| row["nll"].as_f64().unwrap()))
         .collect()
 }
@@ -82,14 +69,14 @@ const ADAPTERS: [(&str, &str); 7] = [
 ];
 
 #[test]
-fn adapters_of_peft_score_as_in_peft_and_so_do_their_merged_models() {
+fn peft_adapters_and_their_merges_score_as_in_peft() {
     for (name, base) in ADAPTERS {
         let dir = Dir::new();
         let adapter = golden("strangers").join(name);
-        let expected = json_file(&adapter.join("expected.json"));
+        let expected = read_json(&adapter.join("expected.json"));
         let base = golden(base);
         assert_same(name, &scores(&dir, &base, Some(&adapter), &expected));
-        // It does something.
+        // The adapter changes the scores.
         let alone = scores(&dir, &base, None, &expected);
         assert!(
             alone.iter().any(|(ours, theirs)| (ours - theirs).abs() > 1e-3),
@@ -105,11 +92,11 @@ fn adapters_of_peft_score_as_in_peft_and_so_do_their_merged_models() {
 }
 
 #[test]
-fn a_head_that_is_not_the_embedding_counts_whatever_the_config_says() {
+fn an_output_head_that_differs_from_the_embedding_is_used() {
     let dir = Dir::new();
-    // Its config also has dropout and a token for padding beyond the embedding, which inference never uses.
+    // Its config also has dropout and a padding token beyond the embedding; inference uses neither.
     let model = golden("strangers/tied_other_head");
-    let expected = json_file(&model.join("expected.json"));
+    let expected = read_json(&model.join("expected.json"));
     assert_same("tied_other_head", &scores(&dir, &model, None, &expected));
 
     let data = dir.path("rows.jsonl");
@@ -136,7 +123,7 @@ fn a_head_that_is_not_the_embedding_counts_whatever_the_config_says() {
     for word in ["attention_dropout", "0.1", "config.json", "hint:"] {
         assert!(message.contains(word), "{message}");
     }
-    // Trained, both stay apart, and the config says so.
+    // After training both stay separate, and the config says so.
     let calm = dir.path("calm");
     copy(&model, &calm);
     edit(&calm.join("config.json"), |config| {
@@ -144,12 +131,12 @@ fn a_head_that_is_not_the_embedding_counts_whatever_the_config_says() {
     });
     let out = dir.path("trained");
     train(&calm, &out).success();
-    assert_eq!(json_file(&out.join("config.json"))["tie_word_embeddings"], false);
+    assert_eq!(read_json(&out.join("config.json"))["tie_word_embeddings"], false);
     let trained = scores(&dir, &out, None, &expected);
     assert!(trained.iter().all(|(ours, _)| ours.is_finite()));
 }
 
-/// Messages of `ewe complete` with a model that `damage` was done to.
+/// The error of `ewe complete` with a copy of the model that `damage` changed.
 fn complaint(base: &Path, damage: impl FnOnce(&Path)) -> String {
     let dir = Dir::new();
     let model = dir.path("model");
@@ -169,34 +156,17 @@ fn complaint(base: &Path, damage: impl FnOnce(&Path)) -> String {
     message
 }
 
+/// One of each kind; a unit test of `model` has many more.
 #[test]
-fn absurd_numbers_in_a_config_are_named() {
+fn absurd_numbers_in_a_config_are_refused_by_name() {
     let absurd = [
         ("llama", "hidden_size", json!(1i64 << 62)),
-        ("llama", "hidden_size", json!(-32)),
-        ("llama", "hidden_size", json!(32.5)),
         ("llama", "hidden_size", json!("32")),
-        ("llama", "hidden_size", json!([32])),
-        ("llama", "head_dim", json!(0)),
-        ("llama", "head_dim", json!(7)),
-        ("gemma3", "head_dim", json!(0)),
-        ("gemma3", "head_dim", json!(-16)),
-        ("gemma3", "query_pre_attn_scalar", json!(0)),
-        ("gemma3", "sliding_window", json!(-1)),
         ("llama", "num_hidden_layers", json!(1i64 << 40)),
-        ("llama", "num_hidden_layers", json!(0)),
-        ("llama", "num_attention_heads", json!(u64::MAX)),
-        ("llama", "num_key_value_heads", json!(3)),
         ("llama", "vocab_size", json!(i64::MAX)),
         ("llama", "max_position_embeddings", json!(1i64 << 62)),
-        ("llama", "rms_norm_eps", json!(-1.0)),
-        ("llama", "rms_norm_eps", json!("small")),
-        ("gptj", "n_inner", json!(-1)),
-        ("gptj", "rotary_dim", json!(1i64 << 61)),
         ("gptj", "n_positions", json!(1e300)),
         ("neox", "rotary_pct", json!(-0.5)),
-        ("neox", "rotary_emb_base", json!(0)),
-        ("neox", "layer_norm_eps", json!(0.0)),
     ];
     for (base, field, value) in absurd {
         let message = complaint(&golden(base), |model| {
@@ -211,7 +181,7 @@ fn absurd_numbers_in_a_config_are_named() {
 }
 
 #[test]
-fn headers_that_lie_and_indices_that_lead_elsewhere_are_named() {
+fn bad_safetensors_headers_and_indices_are_errors() {
     let weights = |damage: &dyn Fn(&mut Vec<u8>)| {
         complaint(&golden("llama"), |model| {
             let path = model.join("model.safetensors");
@@ -267,7 +237,7 @@ fn headers_that_lie_and_indices_that_lead_elsewhere_are_named() {
 }
 
 #[test]
-fn tokenizers_and_templates_of_strangers_end() {
+fn hostile_tokenizers_and_templates_terminate() {
     let tokenizer = |change: &dyn Fn(&mut Value)| {
         complaint(&golden("llama"), |model| {
             edit(&model.join("tokenizer.json"), change)
@@ -292,7 +262,7 @@ fn tokenizers_and_templates_of_strangers_end() {
         let message = tokenizer(&|file| *file = odd.clone());
         assert!(message.contains("tokenizer.json"), "{message}");
     }
-    // A token beyond the model's rows harms where it is used only.
+    // A token beyond the embedding's rows is an error only where it is used.
     let dir = Dir::new();
     let mut command = ewe_torch();
     let model = golden("strangers/tied_other_head");
@@ -325,14 +295,11 @@ fn tokenizers_and_templates_of_strangers_end() {
         let assert = command.assert().failure().code(1);
         String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
     };
+    // Endless loops, which use up their share of time, are in a unit test.
     for (source, word) in [
         ("{% for m in messages %}", "malformed"),
         ("{{ messages[0].content.nope() }}", "line 1"),
         ("{{ raise_exception('only in threes') }}", "only in threes"),
-        (
-            "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
-            "takes too long",
-        ),
         ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "template"),
         (
             &format!("{{{{ {}1{} }}}}", "(".repeat(50_000), ")".repeat(50_000)),
@@ -349,7 +316,7 @@ fn tokenizers_and_templates_of_strangers_end() {
 }
 
 #[test]
-fn adapters_that_are_not_computed_are_refused_by_name() {
+fn unsupported_adapters_are_refused_by_name() {
     let refused = |change: &dyn Fn(&Path), words: &[&str]| {
         let dir = Dir::new();
         let adapter = dir.path("adapter");
@@ -400,7 +367,7 @@ fn adapters_that_are_not_computed_are_refused_by_name() {
         &|adapter| std::fs::write(adapter.join("adapter_model.bin"), b"\x80\x02cos\nsystem\n.").unwrap(),
         &["adapter_model.bin", "hint:"],
     );
-    // And training does not go on with what it would lose.
+    // Training does not continue an adapter whose parts it would lose.
     let dir = Dir::new();
     let data = dir.path("rows.jsonl");
     std::fs::write(&data, "{\"prompt\": \"the \", \"completion\": \"end\"}\n").unwrap();
@@ -435,9 +402,10 @@ fn adapters_that_are_not_computed_are_refused_by_name() {
     }
 }
 
-/// A config may have `rope_parameters` and, left from an older program, `rope_scaling`. The numbers are those of `transformers` 5.23.
+/// A config may have `rope_parameters` and, from an older program, `rope_scaling`. The numbers are
+/// those of `transformers` 5.23.
 #[test]
-fn of_two_rotary_settings_the_references_counts() {
+fn of_two_rope_settings_the_one_of_transformers_counts() {
     let linear = |factor: f64| json!({"type": "linear", "factor": factor});
     let other = json!({"rope_type": "linear", "factor": 7.0, "rope_theta": 50.0});
     let mut partial = other.clone();
@@ -478,7 +446,7 @@ fn of_two_rotary_settings_the_references_counts() {
                 config[*field] = value.clone();
             }
         });
-        let mut expected = json_file(&golden(name).join("expected.json"));
+        let mut expected = read_json(&golden(name).join("expected.json"));
         let rows = expected["score"].as_array_mut().unwrap();
         rows.truncate(2);
         for (row, nll) in rows.iter_mut().zip(want) {

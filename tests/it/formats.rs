@@ -1,20 +1,24 @@
-//! Files as strangers write them: every format and every packing, read alike by every command.
+//! Files as other programs write them: every format and compression, read alike by every command.
 
 use std::io::Write;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use ewe::interchange::{Need, Reading, read};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use crate::{shell::Dir, support::ewe};
+use crate::{
+    shell::Dir,
+    support::{ewe, import_file},
+};
 
-/// What every file of [`files`] says: instruction, input, output.
+/// The contents of every file of [`files`]: instruction, input, output.
 pub const ROWS: [[&str; 3]; 2] = [
     ["Name a river in \"Köln\".", "", "The Rhine,\nof course ☂"],
     ["Add these up.", "2, 3", "5"],
 ];
 
-/// The same where a format has one text for what is asked.
+/// The question of a row in formats that have one text for instruction and input.
 pub fn question(row: usize) -> String {
     match ROWS[row] {
         [instruction, "", _] => instruction.to_owned(),
@@ -22,7 +26,7 @@ pub fn question(row: usize) -> String {
     }
 }
 
-/// JSON lines of what `row` makes of each row.
+/// JSON lines of `row(0)` and `row(1)`.
 pub fn lines(row: impl Fn(usize) -> Value) -> Vec<u8> {
     (0..ROWS.len())
         .flat_map(|number| format!("{}\n", row(number)).into_bytes())
@@ -34,7 +38,7 @@ pub fn alpaca(row: usize) -> Value {
     json!({"instruction": instruction, "input": if input.is_empty() { Value::Null } else { input.into() }, "output": output})
 }
 
-/// Cells with this between them.
+/// A table with this delimiter.
 pub fn cells(delimiter: char, names: [&str; 3]) -> Vec<u8> {
     let quoted = |cell: &str| format!("\"{}\"", cell.replace('"', "\"\""));
     let line = |cells: [&str; 3]| cells.map(quoted).join(&delimiter.to_string()) + "\r\n";
@@ -84,7 +88,7 @@ fn xz(bytes: &[u8]) -> Vec<u8> {
     liblzma::encode_all(bytes, 6).unwrap()
 }
 
-/// What came before xz.
+/// lzma, the predecessor of xz.
 fn lzma(bytes: &[u8]) -> Vec<u8> {
     let options = liblzma::stream::LzmaOptions::new_preset(6).unwrap();
     let stream = liblzma::stream::Stream::new_lzma_encoder(&options).unwrap();
@@ -99,7 +103,7 @@ fn zlib(bytes: &[u8]) -> Vec<u8> {
     out.finish().unwrap()
 }
 
-/// A frame that looks back 256 MiB, as `zstd --long` makes them, with one block that is not compressed.
+/// A frame with a window of 256 MiB, as `zstd --long` makes, with one uncompressed block.
 fn far_looking_zstd(bytes: &[u8]) -> Vec<u8> {
     let size = u32::try_from(bytes.len()).unwrap() << 3 | 1;
     let header = [0x28, 0xb5, 0x2f, 0xfd, 0, (28 - 10) << 3];
@@ -129,7 +133,7 @@ fn utf16(bytes: &[u8], big_endian: bool, mark: bool) -> Vec<u8> {
         .collect()
 }
 
-/// A file, its bytes, and whether it keeps instruction and input apart.
+/// Files: name, bytes, and whether instruction and input are separate fields.
 pub fn files() -> Vec<(&'static str, Vec<u8>, bool)> {
     let plain = lines(alpaca);
     let messages = |number: usize| json!([{"role": "user", "content": question(number)}, {"role": "assistant", "content": ROWS[number][2]}]);
@@ -307,7 +311,7 @@ pub fn files() -> Vec<(&'static str, Vec<u8>, bool)> {
     ]
 }
 
-/// What a dataset has of a file.
+/// The examples expected in a dataset after one of [`files`].
 fn wanted(apart: bool) -> Vec<Vec<String>> {
     let row = |number: usize| match apart {
         true => ROWS[number].map(str::to_owned).to_vec(),
@@ -316,29 +320,102 @@ fn wanted(apart: bool) -> Vec<Vec<String>> {
     vec![row(0), row(1)]
 }
 
+/// Writes a dataset `d.db` with one seed, in place of the one that is there. It is made once for
+/// all tests.
 pub fn one_seed(dir: &Dir) {
+    static MADE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let dir = Dir::new();
+        dir.write("one.jsonl", r#"{"instruction": "Say hi.", "output": "hi"}"#);
+        ewe(&dir, &["init", "--db", "d.db", "--seeds", "one.jsonl"]).success();
+        std::fs::remove_file(dir.path("one.jsonl")).unwrap();
+        dir.dataset()
+    });
     let _ = std::fs::remove_file(dir.path("d.db"));
-    dir.write("one.jsonl", r#"{"instruction": "Say hi.", "output": "hi"}"#);
-    ewe(dir, &["init", "--db", "d.db", "--seeds", "one.jsonl"]).success();
+    dir.write("d.db", &*MADE);
+}
+
+/// Names of [`files`] with one of each kind: of each way to split a file into rows, to decode it,
+/// and to find a task in a row.
+const KINDS: [&str; 17] = [
+    "alpaca.jsonl",
+    "array-and-lines.json",
+    "indented.json",
+    "utf16le.jsonl",
+    "dolly.jsonl",
+    "qa.jsonl",
+    "completion.jsonl",
+    "chat.jsonl",
+    "sharegpt.json",
+    "arrays-of-messages.jsonl",
+    "seeds.jsonl",
+    "comma.csv",
+    "semicolon.txt",
+    "rows.parquet",
+    "data-00000-of-00001.arrow",
+    "parquet.zst",
+    "twice.gz",
+];
+
+/// One of [`files`] of each kind. All commands read with the same reader, whose rows
+/// [`every_file_has_the_same_rows`] compares for all files; what a command makes of them is
+/// compared for these.
+pub fn kinds() -> Vec<(&'static str, Vec<u8>, bool)> {
+    let mut files = files();
+    files.retain(|(name, ..)| KINDS.contains(name));
+    assert_eq!(files.len(), KINDS.len());
+    files
+}
+
+/// Rows as every command gets them, whatever it needs of a row.
+#[test]
+fn every_file_has_the_same_rows() {
+    let dir = Dir::new();
+    for (name, bytes, apart) in files() {
+        dir.write(name, bytes);
+        for need in [Need::Task, Need::Instruction, Need::Pair, Need::Prompt] {
+            let reading = Reading {
+                need,
+                ..Reading::default()
+            };
+            let mut reader = read::open(&dir.path(name), &reading).unwrap();
+            let mut rows = Vec::new();
+            while let Some(row) = reader.next_row() {
+                rows.push(reader.parser().unwrap().parse(&row.unwrap()).unwrap());
+            }
+            let texts = rows.iter().map(|row| {
+                let [instance] = &row.task.instances[..] else {
+                    panic!("{name} {need:?}: {row:?}");
+                };
+                [&row.task.instruction, &instance.input, &instance.output]
+                    .map(String::clone)
+                    .to_vec()
+            });
+            assert_eq!(texts.collect::<Vec<_>>(), wanted(apart), "{name} {need:?}");
+            let asked: Vec<String> = rows.iter().map(|row| row.question(0)).collect();
+            assert_eq!(asked, [question(0), question(1)], "{name} {need:?}");
+        }
+    }
+}
+
+/// The examples of this origin in the dataset.
+fn examples(dir: &Dir, origin: &str) -> Vec<Vec<String>> {
+    dir.sql(&format!(
+        "select instruction, input, output from dataset where origin = '{origin}' order by instance_id"
+    ))
 }
 
 #[test]
-fn import_init_and_filter_read_every_format() {
-    for (name, bytes, apart) in files() {
+fn import_init_and_filter_read_every_kind_of_file() {
+    for (name, bytes, apart) in kinds() {
         let dir = Dir::new();
         dir.write(name, &bytes);
         one_seed(&dir);
-        ewe(&dir, &["import", "--db", "d.db", name]).success();
-        let rows = dir.sql(
-            "select instruction, input, output from dataset where origin = 'import' order by instance_id",
-        );
-        assert_eq!(rows, wanted(apart), "import {name}");
+        import_file(&dir, name).success();
+        assert_eq!(examples(&dir, "import"), wanted(apart), "import {name}");
 
         std::fs::remove_file(dir.path("d.db")).unwrap();
         ewe(&dir, &["init", "--db", "d.db", "--seeds", name]).success();
-        let rows = dir
-            .sql("select instruction, input, output from dataset where origin = 'seed' order by instance_id");
-        assert_eq!(rows, wanted(apart), "init {name}");
+        assert_eq!(examples(&dir, "seed"), wanted(apart), "init {name}");
 
         let out = ewe(
             &dir,
@@ -370,7 +447,7 @@ fn import_init_and_filter_read_every_format() {
 }
 
 #[test]
-fn standard_input_is_read_alike() {
+fn standard_input_is_read_in_every_format() {
     for (name, bytes, apart) in files() {
         let dir = Dir::new();
         one_seed(&dir);
@@ -378,23 +455,20 @@ fn standard_input_is_read_alike() {
         let mut import = crate::shell::command(&dir, &["import", "--db", "d.db", "-"]);
         import.stdin(std::fs::File::open(dir.path(name)).unwrap());
         crate::shell::ran(import).success();
-        let rows = dir.sql(
-            "select instruction, input, output from dataset where origin = 'import' order by instance_id",
-        );
-        assert_eq!(rows, wanted(apart), "import {name}");
-
+        assert_eq!(examples(&dir, "import"), wanted(apart), "import {name}");
+        if !KINDS.contains(&name) {
+            continue;
+        }
         std::fs::remove_file(dir.path("d.db")).unwrap();
         let mut init = crate::shell::command(&dir, &["init", "--db", "d.db", "--seeds", "-"]);
         init.stdin(std::fs::File::open(dir.path(name)).unwrap());
         crate::shell::ran(init).success();
-        let rows = dir
-            .sql("select instruction, input, output from dataset where origin = 'seed' order by instance_id");
-        assert_eq!(rows, wanted(apart), "init {name}");
+        assert_eq!(examples(&dir, "seed"), wanted(apart), "init {name}");
     }
 }
 
 #[test]
-fn a_folder_of_datasets_is_read_and_others_are_named() {
+fn a_folder_of_datasets_is_read_and_other_folders_are_errors() {
     let dir = Dir::new();
     one_seed(&dir);
     std::fs::create_dir(dir.path("saved")).unwrap();
@@ -408,7 +482,7 @@ fn a_folder_of_datasets_is_read_and_others_are_named() {
     assert!(out.stdout().contains("\"rows\":4"), "{}", out.stdout());
     ewe(&dir, &["init", "--db", "seeds.db", "--seeds", "saved"]).success();
     let fails = |name: &str, words: &[&str]| {
-        let said = ewe(&dir, &["import", "--db", "d.db", name]).failure(1).stderr();
+        let said = import_file(&dir, name).failure(1).stderr();
         assert!(words.iter().all(|word| said.contains(word)), "{name}: {said}");
     };
     std::fs::create_dir(dir.path("dict")).unwrap();
@@ -432,7 +506,7 @@ fn numbers_keep_their_digits() {
             r#"{"instruction": "a", "instruction": "Which one counts?", "output": "the last"}"#, "\n",
         ),
     );
-    ewe(&dir, &["import", "--db", "d.db", "rows.jsonl"]).success();
+    import_file(&dir, "rows.jsonl").success();
     let rows =
         dir.sql("select instruction, input, output from dataset where origin = 'import' order by task_id");
     assert_eq!(
@@ -442,7 +516,7 @@ fn numbers_keep_their_digits() {
             ["Which one counts?", "", "the last"]
         ]
     );
-    // Rows that are kept are kept as they stand; a table that would round them is refused.
+    // Rows are written unchanged; a table that would round them is refused.
     ewe(
         &dir,
         &["filter", "rows.jsonl", "--rules", "none", "--out", "kept.jsonl"],
@@ -462,7 +536,7 @@ fn numbers_keep_their_digits() {
 }
 
 #[test]
-fn kept_rows_are_written_as_the_name_says() {
+fn the_name_of_the_output_decides_its_encoding() {
     let dir = Dir::new();
     dir.write("rows.csv", cells(',', ["instruction", "input", "output"]));
     dir.write("rows.jsonl", lines(alpaca));
@@ -480,7 +554,7 @@ fn kept_rows_are_written_as_the_name_says() {
         ewe(&dir, &["filter", source, "--rules", "none", "--out", out]).success();
         assert!(std::fs::read(dir.path(out)).unwrap() == first, "{out} twice");
         one_seed(&dir);
-        ewe(&dir, &["import", "--db", "d.db", out]).success();
+        import_file(&dir, out).success();
         let rows = dir.sql(
             "select instruction, input, output from dataset where origin = 'import' order by instance_id",
         );

@@ -1,61 +1,28 @@
-//! `ewe generate` against an endpoint: what is accepted, what a crash loses, what a bad server does.
+//! `ewe generate` against an endpoint: verdicts, crashes, and bad servers.
 
 use crate::mock::Mock;
+use crate::recipes::all_accounted_for;
 use crate::shell::{self, Dir, ewe};
-use crate::support::{self, number};
+use crate::support::{self, export, generation, number};
 use std::time::Duration;
 
 /// Arguments that generate `target` tasks from the mock.
-fn arguments<'a>(db: &'a str, mock: &'a Mock, target: &'a str) -> Vec<&'a str> {
-    vec![
-        "generate",
-        "--db",
-        db,
-        "--target",
-        target,
-        "--endpoint",
-        &mock.url,
-        "--endpoint-model",
-        "mock",
-        "--retries",
-        "2",
-    ]
+fn arguments<'a>(mock: &'a Mock, target: &'a str) -> Vec<&'a str> {
+    generation(target, &mock.url, &["--retries", "2"])
 }
 
 #[test]
-fn exactly_the_target_and_every_candidate_accounted_for() {
+fn a_run_meets_its_target_and_every_candidate_has_a_verdict() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
-    let out = ewe(&dir, &arguments("d.db", &mock, "30")).success();
+    let out = ewe(&dir, &arguments(&mock, "30")).success();
     assert!(
         out.stdout().contains("30 machine-made tasks, 30 of them new"),
         "{}",
         out.stdout()
     );
 
-    assert_eq!(
-        number(&dir, "select count(*) from task where origin = 'machine'"),
-        30
-    );
-    // Invariant 2: every parsed candidate has a verdict, and they add up.
-    assert_eq!(
-        number(&dir, "select sum(parsed) from round"),
-        number(&dir, "select count(*) from candidate")
-    );
-    assert_eq!(
-        number(
-            &dir,
-            "select count(*) from candidate where verdict = 'accepted' and kind = 'instruction'"
-        ),
-        30
-    );
-    assert_eq!(
-        number(
-            &dir,
-            "select count(*) from candidate where verdict = 'rejected' and reason is null"
-        ),
-        0
-    );
-    // The mock's faults are all found.
+    all_accounted_for(&dir, 30);
+    // The filter finds each kind of fault of the mock.
     for reason in [
         "unsuitable_medium",
         "too_short",
@@ -67,14 +34,7 @@ fn exactly_the_target_and_every_candidate_accounted_for() {
         let query = format!("select count(*) from candidate where reason = '{reason}'");
         assert!(number(&dir, &query) > 0, "{reason}");
     }
-    // Accepted tasks have instances, neighbours in order, and none is a near-duplicate.
-    assert_eq!(
-        number(
-            &dir,
-            "select count(*) from task where id not in (select task_id from instance)"
-        ),
-        0
-    );
+    // Accepted tasks have ordered neighbors, and none is a near-duplicate.
     assert_eq!(
         number(
             &dir,
@@ -99,14 +59,13 @@ fn exactly_the_target_and_every_candidate_accounted_for() {
         number(&dir, "select count(*) from request"),
         mock.requests() as i64
     );
-    // What is said about the run is what is in the file.
+    // The printed figures equal those in the file.
     let said = format!(
         "{} requests, {} tokens",
         mock.requests(),
         number(&dir, "select sum(prompt_tokens + completion_tokens) from request")
     );
     assert!(out.stdout().contains(&said), "{said}: {}", out.stdout());
-    assert_eq!(dir.sql("pragma integrity_check"), [["ok"]]);
 }
 
 /// ROUGE-L F1 by the textbook's table.
@@ -125,9 +84,9 @@ fn rouge_l(a: &str, b: &str) -> f64 {
 }
 
 #[test]
-fn the_ten_nearest_of_each_accepted_task_are_exact() {
+fn the_ten_nearest_neighbors_are_exact() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
-    ewe(&dir, &arguments("d.db", &mock, "30")).success();
+    ewe(&dir, &arguments(&mock, "30")).success();
     let tasks = dir.sql("select id, origin, instruction from task order by id");
     for (n, task) in tasks.iter().enumerate().filter(|(_, task)| task[1] == "machine") {
         let mut near: Vec<(f64, usize)> = (0..n)
@@ -149,9 +108,9 @@ fn the_ten_nearest_of_each_accepted_task_are_exact() {
 }
 
 #[test]
-fn another_set_of_rules_and_what_never_fired() {
+fn rules_selects_a_set_and_stats_lists_rules_that_never_fired() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
-    let arguments = [arguments("d.db", &mock, "20"), vec!["--rules", "self-instruct"]].concat();
+    let arguments = [arguments(&mock, "20"), vec!["--rules", "self-instruct"]].concat();
     ewe(&dir, &arguments).success();
     assert_eq!(
         dir.sql("select json_extract(config, '$.rules.name') from run where command = 'generate'"),
@@ -167,16 +126,16 @@ fn another_set_of_rules_and_what_never_fired() {
     for reason in silent.split(", ") {
         assert!(!fired.contains(&vec![reason.to_string()]), "{reason}");
     }
-    // Long instructions are rare; the mock writes none.
+    // The mock writes no long instructions.
     assert!(silent.split(", ").any(|reason| reason == "too_long"), "{silent}");
 }
 
 #[test]
-fn the_same_command_again_asks_nothing() {
+fn repeating_a_finished_run_sends_no_request() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
-    ewe(&dir, &arguments("d.db", &mock, "12")).success();
+    ewe(&dir, &arguments(&mock, "12")).success();
     let asked = mock.requests();
-    let out = ewe(&dir, &arguments("d.db", &mock, "12")).success();
+    let out = ewe(&dir, &arguments(&mock, "12")).success();
     assert!(
         out.stdout().contains("12 machine-made tasks, 0 of them new"),
         "{}",
@@ -186,36 +145,26 @@ fn the_same_command_again_asks_nothing() {
 }
 
 #[test]
-fn a_killed_run_goes_on_as_if_nothing_had_happened() {
+fn a_killed_run_resumes_to_the_same_export() {
     let (whole, mock) = (Dir::with_dataset(), Mock::start());
-    ewe(&whole, &arguments("d.db", &mock, "60")).success();
-    let export = [
-        "export",
-        "--db",
-        "d.db",
-        "--format",
-        "self-instruct",
-        "--review",
-        "any",
-        "--out",
-        "-",
-    ];
-    let wanted = ewe(&whole, &export).success().stdout();
+    ewe(&whole, &arguments(&mock, "60")).success();
+    let wanted = export(&whole);
 
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     mock.set_latency(Duration::from_millis(5));
-    // Invariant 1.
+    // No response is lost or requested twice.
     support::kill_again_and_again(
         &dir,
         &mock,
-        &arguments("d.db", &mock, "60"),
+        &arguments(&mock, "60"),
         &[90, 140, 60, 200, 110, 170, 250, 80],
     );
-    ewe(&dir, &arguments("d.db", &mock, "60")).success();
-    assert_eq!(ewe(&dir, &export).success().stdout(), wanted);
+    ewe(&dir, &arguments(&mock, "60")).success();
+    assert_eq!(export(&dir), wanted);
 }
 
-/// The long form, at random moments: `make soak`. `EWE_SOAK_SEED` repeats one.
+/// The long form of the test above, with kills at random moments: `make soak`. `EWE_SOAK_SEED`
+/// repeats a run.
 #[test]
 #[ignore = "takes minutes; run by `make soak`"]
 fn soak() {
@@ -227,22 +176,18 @@ fn soak() {
     println!("EWE_SOAK_SEED={seed}");
     const TARGET: i64 = 3000;
     let target = TARGET.to_string();
-    // The mock knows few words: only what is all but the same is to count as a duplicate.
+    // The mock knows few words, so only nearly identical texts count as duplicates.
     let target = [&target, "--threshold", "0.95"];
     let format = [
         "export", "--db", "d.db", "--format", "alpaca", "--review", "any", "--out", "-",
     ];
     let (whole, mock) = (Dir::with_dataset(), Mock::start());
-    ewe(
-        &whole,
-        &[&arguments("d.db", &mock, target[0]), &target[1..]].concat(),
-    )
-    .success();
+    ewe(&whole, &[&arguments(&mock, target[0]), &target[1..]].concat()).success();
     let wanted = ewe(&whole, &format).success().stdout();
 
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     mock.set_latency(Duration::from_millis(40));
-    // Knuth's multiplier; the upper bits are random enough for moments.
+    // Knuth's multiplier; the upper bits are random enough.
     let mut state = seed;
     let waits: Vec<u64> = (0..KILLS)
         .map(|_| {
@@ -253,18 +198,14 @@ fn soak() {
     let kills = support::kill_again_and_again(
         &dir,
         &mock,
-        &[&arguments("d.db", &mock, target[0]), &target[1..]].concat(),
+        &[&arguments(&mock, target[0]), &target[1..]].concat(),
         &waits,
     );
     assert_eq!(
         kills, KILLS,
         "the run was over too early: a higher target is wanted"
     );
-    ewe(
-        &dir,
-        &[&arguments("d.db", &mock, target[0]), &target[1..]].concat(),
-    )
-    .success();
+    ewe(&dir, &[&arguments(&mock, target[0]), &target[1..]].concat()).success();
     assert!(ewe(&dir, &format).success().stdout() == wanted, "another export");
     let made = number(&dir, "select count(*) from task where origin = 'machine'");
     assert_eq!(made, TARGET);
@@ -276,15 +217,12 @@ fn soak() {
 }
 
 #[test]
-fn interrupt_stops_cleanly() {
+fn an_interrupt_keeps_every_response() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     mock.set_latency(Duration::from_millis(40));
-    let child = shell::spawn(&dir, &arguments("d.db", &mock, "500"));
+    let child = shell::spawn(&dir, &arguments(&mock, "500"));
     std::thread::sleep(Duration::from_millis(700));
-    std::process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
+    shell::signal(child.id(), "INT");
     let out = child.wait_with_output().unwrap();
     assert_eq!(out.status.code(), Some(130));
     assert!(String::from_utf8_lossy(&out.stdout).contains("the same command goes on"));
@@ -292,7 +230,7 @@ fn interrupt_stops_cleanly() {
         dir.sql("select status from run order by id desc limit 1"),
         [["interrupted"]]
     );
-    // Everything the mock answered was committed.
+    // Every answer of the mock was committed.
     assert_eq!(
         number(&dir, "select count(*) from request"),
         mock.requests() as i64
@@ -303,9 +241,9 @@ fn interrupt_stops_cleanly() {
 fn only_one_generate_at_a_time() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     mock.set_latency(Duration::from_millis(50));
-    let mut first = shell::spawn(&dir, &arguments("d.db", &mock, "500"));
+    let mut first = shell::spawn(&dir, &arguments(&mock, "500"));
     std::thread::sleep(Duration::from_millis(400));
-    let out = ewe(&dir, &arguments("d.db", &mock, "500")).failure(1);
+    let out = ewe(&dir, &arguments(&mock, "500")).failure(1);
     assert!(
         out.stderr().contains("another `ewe generate` is working on"),
         "{}",
@@ -315,12 +253,12 @@ fn only_one_generate_at_a_time() {
     first.kill().unwrap();
     first.wait().unwrap();
     assert_eq!(dir.sql("pragma integrity_check"), [["ok"]]);
-    // Killed, it left no lock behind.
-    ewe(&dir, &arguments("d.db", &mock, "1")).success();
+    // A killed run leaves no lock.
+    ewe(&dir, &arguments(&mock, "1")).success();
 }
 
 #[test]
-fn budgets_stop_the_run() {
+fn budgets_end_the_run() {
     for (budget, word, within) in [
         (&["--max-requests", "20"][..], "requests", "count(*) <= 20"),
         (
@@ -337,11 +275,11 @@ fn budgets_stop_the_run() {
     ] {
         let (dir, mock) = (Dir::with_dataset(), Mock::start());
         mock.set_latency(Duration::from_millis(20));
-        let arguments = [arguments("d.db", &mock, "10000"), budget.to_vec()].concat();
+        let arguments = [arguments(&mock, "10000"), budget.to_vec()].concat();
         let out = ewe(&dir, &arguments).success();
         let said = format!("stopped: the budget of {word} is spent");
         assert!(out.stdout().contains(&said), "{word}: {}", out.stdout());
-        // What was in flight when it was spent, at most sixteen, is kept.
+        // Requests in flight when it was spent, at most sixteen, are kept.
         assert_eq!(
             number(&dir, &format!("select {within} from request")),
             1,
@@ -353,24 +291,20 @@ fn budgets_stop_the_run() {
         );
     }
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
-    let no_price = [arguments("d.db", &mock, "10"), vec!["--budget-money", "1"]].concat();
+    let no_price = [arguments(&mock, "10"), vec!["--budget-money", "1"]].concat();
     ewe(&dir, &no_price).failure(2);
 }
 
 #[test]
-fn a_model_that_repeats_itself_is_left() {
+fn min_novelty_ends_a_run_of_repetitions() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
-    let arguments = [
-        arguments("d.db", &mock, "100000"),
-        vec!["--min-novelty", "0.3", "--json"],
-    ]
-    .concat();
+    let arguments = [arguments(&mock, "100000"), vec!["--min-novelty", "0.3", "--json"]].concat();
     let out = ewe(&dir, &arguments).success();
     let said: serde_json::Value = serde_json::from_str(&out.stdout()).unwrap();
     assert_eq!(said["ending"], "saturated");
     let novelty = said["novelty"].as_f64().unwrap();
     assert!(novelty < 0.3, "{novelty}");
-    // The same of the last 500, counted in the file.
+    // The novelty of the last 500, counted in the file.
     let query = "select avg(verdict = 'accepted' or reason <> 'near_duplicate') from (
         select verdict, reason from candidate
         where kind = 'instruction' and (verdict = 'accepted'
@@ -378,7 +312,7 @@ fn a_model_that_repeats_itself_is_left() {
         order by id desc limit 500)";
     let counted: f64 = dir.sql(query)[0][0].parse().unwrap();
     assert!((counted - novelty).abs() < 1e-9, "{counted} {novelty}");
-    // Again, it is still so after one round, and without the condition the run would go on.
+    // A second run ends after one round; without the condition it would continue.
     let requests = mock.requests();
     let again = ewe(&dir, &arguments).success();
     assert!(again.stdout().contains("saturated"), "{}", again.stdout());
@@ -386,9 +320,9 @@ fn a_model_that_repeats_itself_is_left() {
 }
 
 #[test]
-fn progress_is_a_line_of_json_where_nobody_looks() {
+fn progress_with_json_is_lines_of_json() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
-    let out = ewe(&dir, &[arguments("d.db", &mock, "10"), vec!["--json"]].concat()).success();
+    let out = ewe(&dir, &[arguments(&mock, "10"), vec!["--json"]].concat()).success();
     let lines: Vec<serde_json::Value> = out
         .stderr()
         .lines()
@@ -402,7 +336,7 @@ fn progress_is_a_line_of_json_where_nobody_looks() {
     let rejected =
         dir.sql("select reason, count(*) from candidate where verdict = 'rejected' group by 1 order by 1");
     for row in &rejected {
-        // An instance that is good but falls with its instruction is counted in the file only.
+        // A good instance that is rejected with its instruction is counted in the file only.
         if row[0] != "instruction_rejected" {
             assert_eq!(
                 result["rejected_by_reason"][&row[0]].to_string(),
@@ -415,13 +349,13 @@ fn progress_is_a_line_of_json_where_nobody_looks() {
 }
 
 #[test]
-fn failures_that_pass_are_tried_again() {
+fn transient_failures_are_retried() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     mock.fail_next(429, "{\"error\":{\"message\":\"slow down\"}}", Some("0"));
     mock.fail_next(500, "oops", Some("0"));
     mock.fail_next(200, "{\"choices\": [{\"te", None);
     // The first request goes ahead alone, so these may be three failures in a row.
-    let mut arguments = arguments("d.db", &mock, "5");
+    let mut arguments = arguments(&mock, "5");
     *arguments.last_mut().unwrap() = "3";
     ewe(&dir, &arguments).success();
     assert_eq!(
@@ -431,11 +365,11 @@ fn failures_that_pass_are_tried_again() {
 }
 
 #[test]
-fn a_wrong_key_stops_with_the_server_s_words() {
+fn a_wrong_key_ends_the_run_with_the_server_s_message() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     mock.fail_always(401, "{\"error\":{\"message\":\"no such key\"}}");
     let start = std::time::Instant::now();
-    let out = ewe(&dir, &arguments("d.db", &mock, "5")).failure(1);
+    let out = ewe(&dir, &arguments(&mock, "5")).failure(1);
     assert!(
         out.stderr().contains("401") && out.stderr().contains("no such key"),
         "{}",
@@ -449,7 +383,7 @@ fn a_wrong_key_stops_with_the_server_s_words() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_said() {
+fn an_unreachable_server_is_named() {
     let dir = Dir::with_dataset();
     let nobody = [
         "generate",
@@ -475,7 +409,7 @@ fn a_server_that_is_not_there_is_said() {
 #[test]
 fn the_key_is_sent_and_never_stored() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
-    let mut command = shell::command(&dir, &arguments("d.db", &mock, "2"));
+    let mut command = shell::command(&dir, &arguments(&mock, "2"));
     command.env("OPENAI_API_KEY", "sk-very-secret");
     shell::ran(command).success();
     assert_eq!(mock.last_authorization().unwrap(), "Bearer sk-very-secret");
@@ -486,11 +420,11 @@ fn the_key_is_sent_and_never_stored() {
 #[test]
 fn a_full_disk_loses_nothing() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
-    ewe(&dir, &arguments("d.db", &mock, "10")).success();
+    ewe(&dir, &arguments(&mock, "10")).success();
     let size = std::fs::metadata(dir.path("d.db")).unwrap().len();
-    // The file may grow by a little, then every write fails as on a full disk.
+    // The file may grow a little; then every write fails as on a full disk.
     let blocks = size / 512 + 40;
-    let out = shell::ewe_limited(&dir, blocks, &arguments("d.db", &mock, "400")).failure(1);
+    let out = shell::ewe_limited(&dir, blocks, &arguments(&mock, "400")).failure(1);
     assert!(
         out.stderr().contains("disk full") && out.stderr().contains("hint:"),
         "{}",
@@ -499,7 +433,7 @@ fn a_full_disk_loses_nothing() {
     assert_eq!(dir.sql("pragma integrity_check"), [["ok"]]);
     let kept = number(&dir, "select count(*) from task where origin = 'machine'");
     assert!(kept >= 10);
-    ewe(&dir, &arguments("d.db", &mock, "40")).success();
+    ewe(&dir, &arguments(&mock, "40")).success();
     assert_eq!(
         number(&dir, "select count(*) from task where origin = 'machine'"),
         40
@@ -508,7 +442,7 @@ fn a_full_disk_loses_nothing() {
 
 #[cfg(feature = "torch")]
 #[test]
-fn a_local_model_that_cannot_serve_is_named() {
+fn a_local_model_that_cannot_be_used_is_named() {
     let dir = Dir::with_dataset();
     let run = |model: &str| {
         ewe(
@@ -531,7 +465,8 @@ fn a_local_model_that_cannot_serve_is_named() {
         "{}",
         out.stderr()
     );
-    // The goldens' context is far too short for a few-shot prompt: no round can be asked for, and the run says so.
+    // The tiny model's context is too short for a few-shot prompt: no round can be requested, and
+    // the run says so.
     let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/gptj");
     let out = run(tiny);
     assert!(

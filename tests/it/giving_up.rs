@@ -1,21 +1,21 @@
-//! Runs that ask in vain, and runs that are over: they end, say why, and stay ended.
+//! Runs whose requests are useless, and runs that have ended: they end, say why, and stay ended.
 
 use crate::faulty_endpoint::{Asked, Reply, Server, refusal};
 use crate::mock::Mock;
-use crate::shell::{Dir, ewe, spawn};
-use crate::support::{generate, generation, json, number};
+use crate::shell::{Dir, ewe, signal, spawn};
+use crate::support::{generate, generation, json, judging, number};
 use serde_json::{Value, json};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-fn says(text: Value, finish: &str) -> Reply {
+fn responds(text: Value, finish: &str) -> Reply {
     Reply::Says(
         json!({"choices": [{"text": text, "finish_reason": finish}], "usage": {"completion_tokens": 4096}}),
     )
 }
 
 #[test]
-fn no_run_asks_for_long_in_vain() {
+fn unusable_responses_end_the_run() {
     type Case = (&'static str, fn(&Asked) -> Reply, &'static str);
     let cases: [Case; 9] = [
         (
@@ -25,34 +25,38 @@ fn no_run_asks_for_long_in_vain() {
         ),
         (
             "thoughts",
-            |_| says(json!("<think>What could they want"), "stop"),
+            |_| responds(json!("<think>What could they want"), "stop"),
             "there is reasoning, and no answer",
         ),
         (
             "cut thoughts",
-            |_| says(json!("<think>What could they want"), "length"),
+            |_| responds(json!("<think>What could they want"), "length"),
             "reasoning used up the token limit",
         ),
-        ("nothing", |_| says(Value::Null, "stop"), "the answer is empty"),
-        ("empty", |_| says(json!(""), "stop"), "the answer is empty"),
+        (
+            "nothing",
+            |_| responds(Value::Null, "stop"),
+            "the answer is empty",
+        ),
+        ("empty", |_| responds(json!(""), "stop"), "the answer is empty"),
         (
             "cut",
-            |_| says(json!("Name a"), "length"),
+            |_| responds(json!("Name a"), "length"),
             "cut off by its token limit",
         ),
         (
             "an unknown end",
-            |_| says(json!("Name a"), "whatever"),
+            |_| responds(json!("Name a"), "whatever"),
             "cut off by its token limit",
         ),
         (
             "another form",
-            |_| says(json!("Dear all,\nhere you are.\nBye"), "stop"),
+            |_| responds(json!("Dear all,\nhere you are.\nBye"), "stop"),
             "not the form that was asked for",
         ),
         (
             "filtered",
-            |_| says(json!("Name a river"), "SAFETY"),
+            |_| responds(json!("Name a river"), "SAFETY"),
             "content filter held the answer back",
         ),
     ];
@@ -75,7 +79,7 @@ fn no_run_asks_for_long_in_vain() {
 }
 
 #[test]
-fn what_rules_turn_away_is_in_vain_too() {
+fn responses_that_the_rules_reject_end_the_run() {
     type Written = fn(usize) -> String;
     let cases: [(Written, &str, &str); 3] = [
         (
@@ -94,7 +98,7 @@ fn what_rules_turn_away_is_in_vain_too() {
         for window in ["8", "64"] {
             let server = Server::start(move |asked| {
                 match asked.prompt().starts_with("Come up with a series of tasks") {
-                    true => says(json!(write(asked.number)), "stop"),
+                    true => responds(json!(write(asked.number)), "stop"),
                     false => Reply::Answer,
                 }
             });
@@ -110,11 +114,11 @@ fn what_rules_turn_away_is_in_vain_too() {
 }
 
 #[test]
-fn rules_are_in_vain_with_every_recipe() {
-    // Complete tasks, and tasks made of others.
+fn rejected_responses_end_the_run_with_every_recipe() {
+    // Complete tasks, and rewritten tasks.
     let complete = Server::start(|asked| {
         let n = asked.number;
-        says(
+        responds(
             json!(format!(
                 " **Name the longest river of number {n}**\n4. Input: <noinput>\n4. Output: Loire\n###\n"
             )),
@@ -122,7 +126,7 @@ fn rules_are_in_vain_with_every_recipe() {
         )
     });
     let rewritten = Server::start(|asked| {
-        says(
+        responds(
             json!(format!(" **Name the longest river of number {}**", asked.number)),
             "stop",
         )
@@ -156,7 +160,7 @@ fn rules_are_in_vain_with_every_recipe() {
     }
 }
 
-/// A server that refuses to say whether a task is a classification.
+/// A server that refuses classification requests.
 fn unwilling_to_classify() -> Server {
     Server::start(|asked| match asked.prompt().starts_with("Can the following") {
         true => refusal(422, "this prompt is not to my taste"),
@@ -165,7 +169,7 @@ fn unwilling_to_classify() -> Server {
 }
 
 #[test]
-fn each_stage_is_counted_by_itself() {
+fn unusable_responses_are_counted_by_stage() {
     let server = unwilling_to_classify();
     let dir = Dir::with_dataset();
     let said = generate(&dir, "20", &server.url, &[]).failure(1).stderr();
@@ -185,7 +189,7 @@ fn each_stage_is_counted_by_itself() {
     ] {
         assert!(said.contains(words), "{words}: {said}");
     }
-    // As told.
+    // `--give-up-after` sets the limit.
     for (limit, least, most) in [("7", 1, 7), ("0", 90, 100_000)] {
         let server = unwilling_to_classify();
         let dir = Dir::with_dataset();
@@ -208,7 +212,7 @@ fn the_most_frequent_reason_comes_first() {
     assert!(frequent.is_some() && frequent < rare, "{said}");
     assert_eq!(said.matches("is a frequent one").count(), 1, "{said}");
 
-    // A run that ends for its budget says it, too.
+    // A run that ends because its budget is spent reports the reasons, too.
     let more = ["--max-requests", "2"];
     let out = generate(&Dir::with_dataset(), "20", &server.url, &more).success();
     assert!(
@@ -228,22 +232,11 @@ fn the_most_frequent_reason_comes_first() {
 }
 
 #[test]
-fn a_judge_that_cannot_be_read_is_left_and_its_words_are_said() {
+fn an_unreadable_judge_ends_the_run_with_its_message() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     generate(&dir, "80", &mock.url, &[]).success();
-    let judge = |server: &Server, more: &[&str]| {
-        let common = [
-            "judge",
-            "--db",
-            "d.db",
-            "--endpoint",
-            &server.url,
-            "--endpoint-model",
-            "mock",
-        ];
-        ewe(&dir, &[&common[..], more].concat())
-    };
-    let server = Server::start(|_| says(json!("It depends."), "stop"));
+    let judge = |server: &Server, more: &[&str]| ewe(&dir, &judging(&server.url, "mock", more));
+    let server = Server::start(|_| responds(json!("It depends."), "stop"));
     let said = judge(&server, &[]).failure(1).stderr();
     assert!(
         said.contains("stage judge") && said.contains("not the form that was asked for"),
@@ -258,13 +251,13 @@ fn a_judge_that_cannot_be_read_is_left_and_its_words_are_said() {
     );
 }
 
-/// Rounds, and everything else that a run leaves, but for the runs themselves.
+/// Counts of rounds, requests, candidates and tasks: all that a run adds except its own row.
 fn state(dir: &Dir) -> Vec<Vec<String>> {
     dir.sql("select (select count(*) from round), (select count(*) from request), (select count(*) from candidate), (select count(*) from task)")
 }
 
 #[test]
-fn a_run_that_is_saturated_is_over_when_it_is_started_again() {
+fn a_saturated_run_stays_ended() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     let saturated = ["--min-novelty", "0.9", "--threshold", "0.3"];
     let out = generate(&dir, "5000", &mock.url, &saturated).success();
@@ -294,7 +287,7 @@ fn a_run_that_is_saturated_is_over_when_it_is_started_again() {
     );
     assert!(said["novelty"].as_f64().unwrap() < 0.9);
     assert_eq!((state(&dir), mock.requests()), (before.clone(), asked));
-    // With less wanted it goes on; with other settings it begins anew.
+    // With a lower `--min-novelty` it continues; with other settings it starts fresh.
     generate(
         &dir,
         "5000",
@@ -330,7 +323,7 @@ fn a_run_that_is_saturated_is_over_when_it_is_started_again() {
     assert_ne!(state(&dir), before);
 }
 
-/// The same answer to everything.
+/// A server that always gives the same instruction.
 fn parrot() -> Server {
     Server::start(|asked| {
         let text = if asked.prompt().starts_with("Come up with a series of tasks") {
@@ -343,7 +336,7 @@ fn parrot() -> Server {
 }
 
 #[test]
-fn a_run_that_brings_nothing_new_says_why_and_is_over_when_it_is_started_again() {
+fn a_run_that_brings_nothing_new_says_why_and_stays_ended() {
     let (dir, server) = (Dir::with_dataset(), parrot());
     let never = ["--min-novelty", "0"];
     let said = generate(&dir, "50", &server.url, &never).failure(1).stderr();
@@ -361,7 +354,7 @@ fn a_run_that_brings_nothing_new_says_why_and_is_over_when_it_is_started_again()
         "{again}"
     );
     assert_eq!((state(&dir), server.asked().len()), (before, asked));
-    // Another seed begins anew.
+    // Another seed starts fresh.
     generate(
         &dir,
         "50",
@@ -373,7 +366,7 @@ fn a_run_that_brings_nothing_new_says_why_and_is_over_when_it_is_started_again()
 }
 
 #[test]
-fn a_target_that_is_reached_and_a_judge_that_is_done_ask_for_nothing() {
+fn finished_generation_and_judging_send_no_request() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     generate(&dir, "12", &mock.url, &["--judge"]).success();
     let (before, asked) = (state(&dir), mock.requests());
@@ -384,20 +377,16 @@ fn a_target_that_is_reached_and_a_judge_that_is_done_ask_for_nothing() {
     assert_eq!((state(&dir), mock.requests()), (before, asked));
 }
 
-/// Sends the signal of Ctrl-C, and waits.
+/// Sends SIGINT and waits. Returns the time to exit and the exit code.
 fn interrupted(mut child: Child) -> (Duration, Option<i32>) {
     let start = Instant::now();
-    let done = std::process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(done.success());
+    signal(child.id(), "INT");
     let code = child.wait().unwrap().code();
     (start.elapsed(), code)
 }
 
 #[test]
-fn a_pause_that_a_server_asked_for_holds_up_no_ending() {
+fn no_ending_waits_for_retry_after() {
     let later = |from: usize| {
         Server::start(move |asked| match asked.number {
             number if number >= from => Reply::Status(429, "retry-after: 90\r\n".into(), b"later".to_vec()),
@@ -422,7 +411,7 @@ fn a_pause_that_a_server_asked_for_holds_up_no_ending() {
             dir.sql("select status from run order by id desc limit 1"),
             [["interrupted"]]
         );
-        // What was answered is kept, and not asked for again.
+        // Responses are kept and not requested again.
         let stored = number(&dir, "select count(*) from request");
         assert!(stored as usize <= from);
 
@@ -436,22 +425,11 @@ fn a_pause_that_a_server_asked_for_holds_up_no_ending() {
             out.stdout()
         );
     }
-    // So it is while somebody judges.
+    // The same holds for `ewe judge`.
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     generate(&dir, "12", &mock.url, &[]).success();
     let server = later(3);
-    let child = spawn(
-        &dir,
-        &[
-            "judge",
-            "--db",
-            "d.db",
-            "--endpoint",
-            &server.url,
-            "--endpoint-model",
-            "mock",
-        ],
-    );
+    let child = spawn(&dir, &judging(&server.url, "mock", &[]));
     wait_for(&server, 4);
     let (time, code) = interrupted(child);
     assert!(time < Duration::from_secs(1), "{time:?}");

@@ -1,4 +1,4 @@
-//! Changes by SQL, past ewe: they enter the history, can be taken back, and derived columns follow them.
+//! Changes by plain SQL: they enter the history, can be undone, and derived columns follow them.
 
 use crate::{
     shell::Dir,
@@ -17,7 +17,7 @@ fn undo(dir: &Dir) {
 }
 
 #[test]
-fn changes_by_sql_are_revisions() {
+fn changes_by_sql_become_revisions() {
     let dir = Dir::with_dataset();
     let before = dir.sql("select * from task where id in (1, 2) order by id");
     change(
@@ -40,7 +40,7 @@ fn changes_by_sql_are_revisions() {
     assert_eq!(was["instruction"], before[0][3].as_str(), "{expected}");
     assert_eq!(is["name"], serde_json::Value::Null);
     assert_eq!(is["instruction"], "New \"one\".");
-    // Nothing that differs not is in it, and a change that is none is no revision.
+    // A revision contains only what differs, and an update that changes nothing makes none.
     assert!(is.get("output").is_none());
     change(&dir, &["update task set review = 'rejected' where id = 1"]);
     assert_eq!(number(&dir, "select count(*) from revision"), 1);
@@ -52,7 +52,7 @@ fn changes_by_sql_are_revisions() {
     assert_eq!(after[0][4], "accepted");
     ewe(&dir, &["undo", "--db", "d.db", "--redo"]).success();
     assert_eq!(dir.sql(stable)[0][1..3], ["", "New \"one\"."]);
-    // ewe's own actions are there once, under the name of whoever acted.
+    // ewe's own actions are recorded once, under the user's name.
     ewe(
         &dir,
         &["edit", "--db", "d.db", "2", "--output", "x", "--instruction", "y"],
@@ -66,7 +66,7 @@ fn changes_by_sql_are_revisions() {
 }
 
 #[test]
-fn a_statement_is_one_action() {
+fn an_sql_statement_is_one_action() {
     let dir = filled();
     let reviews = || dir.sql("select id, review from task order by id");
     let texts = || dir.sql("select id, input, output from instance order by id");
@@ -95,7 +95,7 @@ fn a_statement_is_one_action() {
     assert_eq!(texts(), texts_before);
     undo(&dir);
     assert_eq!(reviews(), reviews_before);
-    // Two statements in one breath change the same rows: each can be taken back.
+    // Two statements in quick succession change the same rows: each can be undone.
     dir.sql(
         "update task set review = 'rejected' where id < 9; update task set review = 'pending' where id < 9",
     );
@@ -112,7 +112,7 @@ fn a_statement_is_one_action() {
 }
 
 #[test]
-fn derived_columns_follow() {
+fn derived_columns_follow_changes_by_sql() {
     let dir = filled();
     let lengths = "select count(*) from task where length <> length(instruction)
         + (select coalesce(sum(length(input) + length(output)), 0) from instance where task_id = task.id)";
@@ -148,7 +148,7 @@ fn derived_columns_follow() {
             assert_eq!(number(&dir, query), 0, "{statement}\n{query}");
         }
     }
-    // A judgment holds for the texts that were judged.
+    // A judgment applies to the texts that were judged.
     dir.sql(&format!(
         "update instance set output = 'another' where task_id = {judged}"
     ));
@@ -164,7 +164,7 @@ fn derived_columns_follow() {
 }
 
 #[test]
-fn an_edit_by_sql_is_seen_by_who_edits_meanwhile() {
+fn an_edit_by_sql_conflicts_with_an_edit_meanwhile() {
     let dir = Dir::with_dataset();
     let seen = json(ewe(&dir, &["show", "--db", "d.db", "1", "--json"]))["version"].clone();
     dir.sql("update instance set output = 'by sql' where task_id = 1");

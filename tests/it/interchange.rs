@@ -1,31 +1,42 @@
-//! Files in and out: round trips byte for byte, formats told by looking, bad rows.
+//! Import and export: round trips byte for byte, format detection, bad rows.
 
-use ewe::interchange::read;
+use std::sync::LazyLock;
+
+use ewe::interchange::{Reading, Row, parse::RowParser, read};
 
 use crate::{
+    formats::one_seed,
     shell::Dir,
-    support::{ewe, filled, json, number, spawn},
+    support::{ewe, filled, import_file, json, number, spawn},
 };
 
-const FORMATS: [&str; 5] = ["alpaca", "dolly", "chat", "completion", "self-instruct"];
+const FORMATS: [&str; 6] = [
+    "alpaca",
+    "dolly",
+    "chat",
+    "sharegpt",
+    "completion",
+    "self-instruct",
+];
 
-/// A dataset with nothing in it that is not rejected.
+/// A dataset whose only task is rejected; it is made once for all tests.
 fn empty(name: &str, dir: &Dir) {
+    static MADE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let dir = Dir::new();
+        one_seed(&dir);
+        ewe(&dir, &["reject", "--db", "d.db", "1"]).success();
+        dir.dataset()
+    });
     let _ = std::fs::remove_file(dir.path(name));
-    dir.write(
-        "one.jsonl",
-        r#"{"instruction": "Say hi.", "instances": [{"input": "", "output": "hi"}]}"#,
-    );
-    ewe(dir, &["init", "--db", name, "--seeds", "one.jsonl"]).success();
-    ewe(dir, &["reject", "--db", name, "1"]).success();
+    dir.write(name, &*MADE);
 }
 
 #[test]
-fn every_format_comes_back_byte_for_byte() {
+fn every_format_round_trips_byte_for_byte() {
     let dir = filled();
     dir.write("odd.jsonl", concat!(
         r#"{"instruction": "Quote \"this\" \\ and\nthat \u0001 ☂ 𝄞.", "context": " ", "response": "", "category": "summarization"}"#, "\n"));
-    ewe(&dir, &["import", "--db", "d.db", "odd.jsonl"]).success();
+    import_file(&dir, "odd.jsonl").success();
     for format in FORMATS {
         ewe(
             &dir,
@@ -54,7 +65,7 @@ fn every_format_comes_back_byte_for_byte() {
 }
 
 #[test]
-fn arrays_and_lines_are_told_apart_in_any_format() {
+fn arrays_and_lines_are_detected_in_every_format() {
     let dir = Dir::new();
     for (name, text) in [
         (
@@ -84,7 +95,7 @@ fn arrays_and_lines_are_told_apart_in_any_format() {
     ] {
         empty("d.db", &dir);
         dir.write(name, text);
-        ewe(&dir, &["import", "--db", "d.db", name]).success();
+        import_file(&dir, name).success();
         let rows = dir.sql("select instruction, input, output, origin, review from dataset order by task_id");
         assert_eq!(
             rows,
@@ -98,7 +109,7 @@ fn arrays_and_lines_are_told_apart_in_any_format() {
 }
 
 #[test]
-fn a_bad_row_is_pointed_at_and_nothing_is_imported() {
+fn a_bad_row_is_located_and_nothing_is_imported() {
     let dir = Dir::with_dataset();
     let good = "{\"instruction\": \"x\", \"output\": \"y\"}\n";
     for (text, what) in [
@@ -145,26 +156,26 @@ fn a_bad_row_is_pointed_at_and_nothing_is_imported() {
         ("{\"instruction\": \"\u{0}".into(), "bad:1:"),
     ] {
         dir.write("bad", &text);
-        let out = ewe(&dir, &["import", "--db", "d.db", "bad"]).failure(1);
+        let out = import_file(&dir, "bad").failure(1);
         assert!(out.stderr().contains(what), "{text}\n{}", out.stderr());
     }
     std::fs::write(dir.path("bad"), b"{\"instruction\": \"\xff\", \"output\": \"y\"}").unwrap();
-    ewe(&dir, &["import", "--db", "d.db", "bad"]).failure(1);
+    import_file(&dir, "bad").failure(1);
     assert_eq!(
         number(&dir, "select count(*) from task where origin = 'import'"),
         0
     );
     assert_eq!(number(&dir, "select count(*) from run"), 1);
-    let out = ewe(&dir, &["import", "--db", "d.db", "none"]).failure(1);
+    let out = import_file(&dir, "none").failure(1);
     assert_eq!(
         out.stderr(),
         "error: cannot read `none`: No such file or directory (os error 2)\n"
     );
 }
 
-/// What a file's rows are: of each its instruction, or what is said in its stead.
+/// The rows of a file: each one's instruction or error.
 fn rows(dir: &Dir, name: &str) -> Vec<String> {
-    let mut reader = match read::open(&dir.path(name), &read::Reading::default()) {
+    let mut reader = match read::open(&dir.path(name), &Reading::default()) {
         Ok(reader) => reader,
         Err(error) => return vec![error.to_string()],
     };
@@ -173,7 +184,7 @@ fn rows(dir: &Dir, name: &str) -> Vec<String> {
         let parsed = row.and_then(|row| reader.parser().unwrap().parse(&row));
         rows.push(match parsed {
             Ok(incoming) => incoming.task.instruction,
-            // What a byte may be encoded in is a guess, and said behind it.
+            // The encoding of an invalid byte is a guess, printed after the error.
             Err(error) => error
                 .to_string()
                 .replace(&*dir.path(name).to_string_lossy(), name)
@@ -192,12 +203,12 @@ fn rows_can_be_parsed_on_all_cores() {
     fn moves<T: Send>() {}
     fn is_shared<T: Send + Sync + Clone>() {}
     moves::<read::RowReader>();
-    moves::<read::Row>();
-    is_shared::<read::Parser>();
+    moves::<Row>();
+    is_shared::<RowParser>();
 }
 
 #[test]
-fn reading_goes_on_after_a_bad_row() {
+fn reading_continues_after_a_bad_row() {
     let dir = Dir::new();
     let word = format!(
         "{{\"instruction\": \"{}\", \"output\": \"y\"}}",
@@ -206,7 +217,7 @@ fn reading_goes_on_after_a_bad_row() {
     let long = "the instruction is 10000000 bytes long, at most 1048576 can be judged";
     let good = |name: &str| format!("{{\"instruction\": \"{name}\", \"output\": \"y\"}}");
     let (first, last) = (good("first"), good("last"));
-    // The row that tells the format is not the first one.
+    // The row that decides the format is not the first one.
     dir.write(
         "bad.jsonl",
         [
@@ -255,7 +266,7 @@ fn reading_goes_on_after_a_bad_row() {
 }
 
 #[test]
-fn a_file_of_something_else_is_told_by_its_first_row() {
+fn a_file_of_another_format_is_refused_by_its_first_row() {
     let dir = Dir::new();
     for (text, what) in [
         ("", vec![]),
@@ -273,19 +284,19 @@ fn a_file_of_something_else_is_told_by_its_first_row() {
     }
     dir.write("x", "oops\n{\"question\": \"q\"}\n");
     assert!(rows(&dir, "x")[0].contains("its first row has the fields `question`\nhint: there is no answer"));
-    // Many rows of something else are not all looked at for one of ours.
+    // Many rows of an unknown format are not all searched for a known one.
     dir.write("x", "{\"question\": \"q\"}\n".repeat(5000));
     assert!(rows(&dir, "x")[0].contains("`question`"));
 }
 
 #[test]
-fn what_a_task_has_no_place_for_is_said() {
+fn extra_fields_are_reported() {
     let dir = Dir::with_dataset();
     dir.write(
         "more.jsonl",
         "{\"instruction\": \"x\", \"output\": \"y\", \"text\": \"z\", \"lang\": \"en\"}\n",
     );
-    let out = ewe(&dir, &["import", "--db", "d.db", "more.jsonl"]).success();
+    let out = import_file(&dir, "more.jsonl").success();
     assert!(
         out.stderr().contains("the fields `lang`, `text`"),
         "{}",
@@ -298,7 +309,7 @@ fn what_a_task_has_no_place_for_is_said() {
 }
 
 #[test]
-fn export_writes_what_was_asked_for() {
+fn export_writes_the_selected_tasks_and_refuses_unknown_formats() {
     let dir = filled();
     let examples = |review: &str| {
         let out = ewe(
@@ -327,11 +338,11 @@ fn export_writes_what_was_asked_for() {
     let out = ewe(&dir, &["export", "--db", "d.db", "--format", "csv", "--out", "x"]).failure(2);
     assert!(
         out.stderr()
-            .contains("hint: one of alpaca, dolly, chat, completion, self-instruct, parquet"),
+            .contains("hint: one of alpaca, dolly, chat, sharegpt, completion, self-instruct, parquet"),
         "{}",
         out.stderr()
     );
-    // What was there stays when the new file cannot be written.
+    // The existing file stays when the new one cannot be written.
     let out = ewe(
         &dir,
         &[
@@ -350,7 +361,7 @@ fn export_writes_what_was_asked_for() {
         "{}",
         out.stderr()
     );
-    // A reader that has had enough is no error.
+    // A reader that closes the pipe is not an error.
     let binary = env!("CARGO_BIN_EXE_ewe");
     let script = format!(
         "'{binary}' export -q --db d.db --format alpaca --out - | head -c 10; echo \"${{PIPESTATUS[0]}}\""
@@ -364,12 +375,12 @@ fn export_writes_what_was_asked_for() {
     assert!(out.stderr.is_empty(), "{out:?}");
 }
 
-/// The most memory that a command had, in KiB.
+/// The peak resident memory of a command, in KiB.
 fn peak(dir: &Dir, arguments: &[&str]) -> u64 {
     let mut child = spawn(dir, arguments);
     let mut peak = 0;
     while child.try_wait().unwrap().is_none() {
-        // Gone when the process is.
+        // The file is gone once the process has ended.
         let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         peak = line.map_or(peak, |line| {
@@ -381,38 +392,49 @@ fn peak(dir: &Dir, arguments: &[&str]) -> u64 {
     peak
 }
 
+/// A file of 21 MB takes little more memory than one of 250 kB; whoever holds its rows takes more.
 #[test]
-fn a_file_larger_than_memory_goes_in_and_out() {
+fn import_and_export_use_bounded_memory() {
     let dir = Dir::with_dataset();
+    // Rows without common words and with one long word each: what takes memory is their size, and
+    // neighbors and words to index would only take time.
     let row = |n: usize| {
         format!(
-            "{{\"instruction\": \"Count to {n}.\", \"context\": \"\", \"response\": \"{}\", \"category\": \"general_qa\"}}\n",
-            "one two three ".repeat(400)
+            "{{\"instruction\": \"farm{n} sheep{n}\", \"context\": \"\", \"response\": \"{n}{}\", \"category\": \"general_qa\"}}\n",
+            "x".repeat(5_000)
         )
     };
     dir.write("small.jsonl", (0..50).map(row).collect::<String>());
-    dir.write("large.jsonl", (0..8_000).map(row).collect::<String>());
-    let megabytes = std::fs::metadata(dir.path("large.jsonl")).unwrap().len() >> 20;
-    assert!(megabytes >= 40);
-    for format in ["dolly", "alpaca", "parquet"] {
-        let export = |name: &str| {
-            peak(
-                &dir,
-                &["export", "--db", "d.db", "--format", format, "--out", name],
-            )
-        };
-        let import = |name: &str, db: &str| peak(&dir, &["import", "--db", db, name]);
-        if format == "dolly" {
-            let small = import("small.jsonl", "d.db");
-            let large = import("large.jsonl", "d.db");
-            assert!(large < small + 15_000, "import: {large} KiB after {small}");
+    dir.write("large.jsonl", (0..4_200).map(row).collect::<String>());
+    let megabytes = std::fs::metadata(dir.path("large.jsonl")).unwrap().len() / 1_000_000;
+    assert!(megabytes >= 21);
+    let export = |format: &str| {
+        let name = format!("out.{format}");
+        peak(
+            &dir,
+            &["export", "--db", "d.db", "--format", format, "--out", &name],
+        )
+    };
+    let import = |name: &str, db: &str| peak(&dir, &["import", "--db", db, name]);
+    // A table is written and read in batches of up to 16 MiB.
+    let formats = [
+        ("dolly", 12_000, 15_000),
+        ("alpaca", 12_000, 15_000),
+        ("parquet", 33_000, 45_000),
+    ];
+    let small = import("small.jsonl", "d.db");
+    let few = formats.map(|(format, ..)| export(format));
+    let large = import("large.jsonl", "d.db");
+    assert!(large < small + 15_000, "import: {large} KiB after {small}");
+    for ((format, more_out, more_in), few) in formats.into_iter().zip(few) {
+        let out = export(format);
+        assert!(out < few + more_out, "{format}: {out} KiB after {few}");
+        // The first import read lines of `dolly`.
+        if format != "dolly" {
+            empty("other.db", &dir);
+            let back = import(&format!("out.{format}"), "other.db");
+            assert!(back < small + more_in, "{format}: {back} KiB after {small}");
+            std::fs::remove_file(dir.path("other.db")).unwrap();
         }
-        let name = &format!("out.{format}");
-        let out = export(name);
-        assert!(out < 60_000, "{format}: {out} KiB");
-        empty("other.db", &dir);
-        let back = import(name, "other.db");
-        assert!(back < 100_000, "{format}: {back} KiB");
-        std::fs::remove_file(dir.path("other.db")).unwrap();
     }
 }

@@ -1,51 +1,36 @@
-//! `ewe judge`, `ewe generate --judge`, and what is done with the scores.
+//! `ewe judge`, `ewe generate --judge`, and the use of scores.
 
 use crate::mock::{self, Mock};
-use crate::shell::{self, Dir, Ran};
-use crate::support::{self, ewe, json, number, sql_error};
+use crate::shell::{self, Dir, Ran, words};
+use crate::support::{self, ewe, generation, json, judging, number, sql_error};
 use serde_json::Value;
 use std::time::Duration;
 
-fn words(line: &str) -> Vec<&str> {
-    line.split(' ').collect()
-}
-
-/// Grows `target` tasks from the mock.
+/// Generates `target` tasks from the mock.
 fn generate(dir: &Dir, mock: &Mock, target: &str, more: &str) -> Ran {
-    let mut arguments = vec!["generate", "--db", "d.db", "--target", target];
-    arguments.extend(["--endpoint", &mock.url, "--endpoint-model", "mock"]);
-    arguments.extend(more.split_whitespace());
-    ewe(dir, &arguments)
+    let more: Vec<&str> = more.split_whitespace().collect();
+    ewe(dir, &generation(target, &mock.url, &more))
 }
 
 fn arguments<'a>(mock: &'a Mock, model: &'a str, more: &'a str) -> Vec<&'a str> {
-    let mut arguments = vec![
-        "judge",
-        "--db",
-        "d.db",
-        "--endpoint",
-        &mock.url,
-        "--endpoint-model",
-        model,
-    ];
-    arguments.extend(more.split_whitespace());
-    arguments
+    let more: Vec<&str> = more.split_whitespace().collect();
+    judging(&mock.url, model, &more)
 }
 
 fn judge(dir: &Dir, mock: &Mock, model: &str, more: &str) -> Ran {
     ewe(dir, &arguments(mock, model, more))
 }
 
-/// A dataset of 20 machine-made tasks.
+/// A dataset with 20 machine-made tasks.
 fn grown() -> (Dir, Mock) {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     generate(&dir, &mock, "20", "").success();
     (dir, mock)
 }
 
-/// Everything that a judge must leave alone.
+/// All data that a judge must not change.
 fn data(dir: &Dir) -> Vec<Vec<Vec<String>>> {
-    // A task's score is a copy of what judgments say.
+    // The column `score` is a copy of what the judgments say.
     const TASK: &str = "id, source_id, name, instruction, is_classification, origin, review, request_id, round, run_id, created_at, updated_at";
     [
         (TASK, "task"),
@@ -63,7 +48,7 @@ fn data(dir: &Dir) -> Vec<Vec<Vec<String>>> {
 const MACHINE: &str = "from instance join task on task.id = task_id where origin = 'machine'";
 
 #[test]
-fn every_machine_made_instance_is_judged_once_and_nothing_else_changes() {
+fn machine_made_instances_are_judged_once_and_nothing_else_changes() {
     let (dir, mock) = grown();
     let (before, asked) = (data(&dir), mock.requests());
     let out = judge(&dir, &mock, "mock", "").success();
@@ -82,7 +67,7 @@ fn every_machine_made_instance_is_judged_once_and_nothing_else_changes() {
         "{}",
         out.stdout()
     );
-    // One request for all instances with the same texts.
+    // Instances with the same texts share one request.
     let texts = number(
         &dir,
         &format!("select count(*) from (select distinct instruction, input, output {MACHINE})"),
@@ -92,7 +77,7 @@ fn every_machine_made_instance_is_judged_once_and_nothing_else_changes() {
         number(&dir, "select count(*) from request where stage = 'judge'"),
         texts
     );
-    // What was answered is what is stored.
+    // The stored judgments equal the answers.
     for row in dir.sql(
         "select coalesce(score, ''), reason, coalesce(problem, ''), prompt, json_extract(parameters, '$.seed') from judgment
          join request on request.id = request_id",
@@ -118,7 +103,7 @@ fn every_machine_made_instance_is_judged_once_and_nothing_else_changes() {
             ) > 0
         );
     }
-    // Again: nothing is asked, and nothing is added.
+    // A second pass sends no request and adds nothing.
     let asked = mock.requests();
     let out = judge(&dir, &mock, "mock", "").success();
     assert!(out.stdout().contains("0 of 0 instances"), "{}", out.stdout());
@@ -136,7 +121,7 @@ fn every_machine_made_instance_is_judged_once_and_nothing_else_changes() {
 }
 
 #[test]
-fn seeds_reviews_and_limits_choose() {
+fn origin_review_and_limit_select_what_is_judged() {
     let (dir, mock) = grown();
     let said = json(judge(&dir, &mock, "mock", "--origin seed --limit 7 --json"));
     assert_eq!(
@@ -165,7 +150,7 @@ fn seeds_reviews_and_limits_choose() {
 }
 
 #[test]
-fn generate_judges_what_it_made() {
+fn generate_with_judge_scores_its_own_tasks() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     let said = json(generate(&dir, &mock, "10", "--judge --json"));
     let instances = number(&dir, &format!("select count(*) {MACHINE}"));
@@ -182,7 +167,7 @@ fn generate_judges_what_it_made() {
         1
     );
 
-    // Another model at another place; what was made before counts as new to it.
+    // Another model at another endpoint; it has not judged the existing tasks.
     let other = Mock::start();
     let asked = mock.requests();
     let by = format!("--judge-endpoint {} --judge-model critic", other.url);
@@ -196,7 +181,7 @@ fn generate_judges_what_it_made() {
         number(&dir, "select count(*) from judged where model like 'critic%'"),
         instances
     );
-    // A budget holds for both together: the first tasks use it up, and nothing is judged.
+    // A budget covers both: the first tasks use it up, and nothing is judged.
     let dir = Dir::with_dataset();
     let out = generate(&dir, &mock, "1000", "--judge --max-requests 12").success();
     assert!(
@@ -218,7 +203,7 @@ fn generate_judges_what_it_made() {
         3
     );
     generate(&dir, &mock, "5", "--judge-model x").failure(2);
-    // Without a name it is the only model of its server, which must be there to say which that is.
+    // Without a name, the server's only model is used, so the server must be reachable.
     let nowhere = "--judge-endpoint http://127.0.0.1:9/v1";
     let said = generate(&dir, &mock, "5", nowhere).failure(1).stderr();
     assert!(
@@ -228,7 +213,7 @@ fn generate_judges_what_it_made() {
 }
 
 #[test]
-fn scores_choose_what_is_shown_and_exported() {
+fn list_and_export_select_by_score() {
     let (dir, mock) = grown();
     judge(&dir, &mock, "mock", "").success();
     let by_hand = |having: &str| -> Vec<(i64, f64)> {
@@ -264,7 +249,7 @@ fn scores_choose_what_is_shown_and_exported() {
     assert!(all[0]["score"].is_number() && all.last().unwrap()["score"].is_null());
     ewe(&dir, &words("list --db d.db --min-score 6")).failure(2);
 
-    // Exported are instances, not tasks.
+    // The export consists of instances, not tasks.
     let out = ewe(
         &dir,
         &words("export --db d.db --format completion --min-score 4 --out -"),
@@ -280,7 +265,7 @@ fn scores_choose_what_is_shown_and_exported() {
     let said = format!("{unscored} examples without a score left out\nhint: `ewe judge`");
     assert!(out.stderr().contains(&said), "{said}: {}", out.stderr());
 
-    // What people see.
+    // `show` and `stats` print the scores.
     let judged = dir
         .sql("select task_id, reason from judged where score = 5 limit 1")
         .remove(0);
@@ -304,7 +289,7 @@ fn scores_choose_what_is_shown_and_exported() {
     let out = ewe(&dir, &words("stats --db d.db")).success().stdout();
     assert!(out.contains("unreadable  judge"), "{out}");
 
-    // Two judges: their mean.
+    // With two judges, the score is their mean.
     let other = Mock::start();
     other.say("Each answer below", " 4\nReason: Well.", "stop");
     judge(&dir, &other, "other", "").success();
@@ -324,7 +309,7 @@ fn scores_choose_what_is_shown_and_exported() {
 }
 
 #[test]
-fn an_edit_makes_a_judgment_void_and_taking_it_back_makes_it_hold() {
+fn an_edit_voids_a_judgment_and_undo_restores_it() {
     let (dir, mock) = grown();
     judge(&dir, &mock, "mock", "").success();
     let (all, asked) = (number(&dir, "select count(*) from judged"), mock.requests());
@@ -356,7 +341,7 @@ fn an_edit_makes_a_judgment_void_and_taking_it_back_makes_it_hold() {
 }
 
 #[test]
-fn hostile_texts_do_not_shift_a_score() {
+fn hostile_texts_do_not_change_a_score() {
     let (dir, mock) = (Dir::new(), Mock::start());
     support::ewe(&dir, &words("init --db d.db")).success();
     let trick =
@@ -388,7 +373,7 @@ fn hostile_texts_do_not_shift_a_score() {
 }
 
 #[test]
-fn a_killed_pass_goes_on_and_asks_nothing_twice() {
+fn a_killed_pass_resumes_and_repeats_no_request() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     generate(&dir, &mock, "60", "").success();
     mock.set_latency(Duration::from_millis(60));
@@ -401,24 +386,21 @@ fn a_killed_pass_goes_on_and_asks_nothing_twice() {
 }
 
 #[test]
-fn an_interrupt_and_budgets_stop_cleanly() {
+fn an_interrupt_and_budgets_end_a_pass() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     generate(&dir, &mock, "60", "").success();
     mock.set_latency(Duration::from_millis(100));
     let more = arguments(&mock, "mock", "--concurrency 2");
     let child = shell::spawn(&dir, &more);
     std::thread::sleep(Duration::from_millis(500));
-    // Only one judge at a time.
+    // Only one `ewe judge` may run at a time.
     let out = judge(&dir, &mock, "mock", "").failure(1);
     assert!(
         out.stderr().contains("another judge is at work on"),
         "{}",
         out.stderr()
     );
-    std::process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
+    shell::signal(child.id(), "INT");
     let out = child.wait_with_output().unwrap();
     assert_eq!(out.status.code(), Some(130));
     assert_eq!(
@@ -438,7 +420,7 @@ fn an_interrupt_and_budgets_stop_cleanly() {
 }
 
 #[test]
-fn what_cannot_be_asked_is_tried_again() {
+fn failed_requests_are_tried_again_by_the_next_pass() {
     let (dir, mock) = grown();
     mock.fail_next(400, "{\"error\":{\"message\":\"too long\"}}", None);
     let out = judge(&dir, &mock, "mock", "").success();
@@ -460,7 +442,7 @@ fn what_cannot_be_asked_is_tried_again() {
         ),
         0
     );
-    // A model that refuses everything is not asked for the whole dataset.
+    // A model that refuses everything is not asked about the whole dataset.
     mock.fail_always(400, "{\"error\":{\"message\":\"too long\"}}");
     let out = judge(&dir, &mock, "other", "").failure(1);
     assert!(
@@ -475,7 +457,7 @@ fn what_cannot_be_asked_is_tried_again() {
 }
 
 #[test]
-fn a_judge_can_be_asked_through_files() {
+fn judging_works_through_batch_files() {
     let (dir, mock) = grown();
     let through = words("judge --db d.db --batch-file out.jsonl --endpoint-model mock");
     let out = ewe(&dir, &through).success();
@@ -502,7 +484,7 @@ fn a_judge_can_be_asked_through_files() {
     );
     ewe(&dir, &[&through[..], &["--batch-results", "in.jsonl"]].concat()).success();
     assert!(!dir.path("out.jsonl").exists());
-    // The same scores as at an endpoint.
+    // The scores equal those from an endpoint.
     judge(&dir, &mock, "mock", "").success();
     let differ = "select count(*) from judged as a join judged as b using (instance_id)
         where a.model = 'mock' and b.model <> 'mock' and (a.score is not b.score or a.reason <> b.reason)";
@@ -512,7 +494,7 @@ fn a_judge_can_be_asked_through_files() {
         number(&dir, "select count(*) from judged")
     );
 
-    // With generate: tasks and judgments by the same post.
+    // `generate --judge` uses the same files for tasks and judgments.
     let dir = Dir::with_dataset();
     let through = words(
         "generate --db d.db --target 10 --window 8 --batch-file out.jsonl --endpoint-model mock --judge",
@@ -541,7 +523,7 @@ fn a_judge_can_be_asked_through_files() {
 }
 
 #[test]
-fn an_older_dataset_gets_the_table() {
+fn an_older_dataset_gets_the_judgment_table() {
     let (dir, mock) = grown();
     for change in [
         "drop view scored",
@@ -559,7 +541,7 @@ fn an_older_dataset_gets_the_table() {
 
 #[cfg(feature = "torch")]
 #[test]
-fn a_local_model_is_asked_in_the_same_way() {
+fn a_local_model_can_be_the_judge() {
     let dir = Dir::with_dataset();
     let out = ewe(&dir, &words("judge --db d.db --origin seed --model nowhere")).failure(1);
     assert!(
@@ -567,7 +549,7 @@ fn a_local_model_is_asked_in_the_same_way() {
         "{}",
         out.stderr()
     );
-    // The goldens' context is far too short for the prompt, and the pass says so.
+    // The tiny model's context is too short for the prompt, and the pass says so.
     let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/gptj");
     let few = [
         &words("judge --db d.db --origin seed --limit 2 --model")[..],

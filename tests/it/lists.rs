@@ -1,8 +1,11 @@
-//! Lists of a dataset that is large enough for every way of finding rows, against plain SQL.
+//! Lists of a dataset large enough for every query plan, compared with plain SQL.
+
+use std::sync::LazyLock;
 
 use ewe::{
+    store::query::expression::Expression,
     store::{Actor, Error, Filter, Position, Sort, Store},
-    task::{Origin, Review},
+    task::{Origin, Review, Split},
 };
 
 use crate::{
@@ -12,22 +15,30 @@ use crate::{
 
 const TASKS: i64 = 60_000;
 
-/// Tasks of every kind, in a mixture that is the same each time; "ubiq" is in all of them, "rare" in a few.
+/// Tasks of every kind. "ubiq" is in all of them, "rare" in a few. They are made once for all tests.
 fn mixed() -> Dir {
+    static MADE: LazyLock<Vec<u8>> = LazyLock::new(|| mix().dataset());
+    Dir::with_copy(&MADE)
+}
+
+fn mix() -> Dir {
     let dir = Dir::with_dataset();
     dir.sql("insert into run (command, config) values ('a', '{}'), ('b', '{}')");
     dir.sql(&format!(
         "with recursive n (i) as (select 1000 union all select i + 1 from n where i < {TASKS} + 999)
-        insert into task (id, instruction, is_classification, origin, review, run_id)
+        insert into task (id, instruction, is_classification, origin, review, run_id, influence, ifd)
         select
             i,
             'Ubiq ' || iif(i % 997 = 0, 'rare ', '') || iif(i % 3 = 0, 'third ', '') || substr('xxxxxxxxxxxx', 1, i * 7 % 11),
             i % 12 = 0,
             iif(i % 5 = 0, 'import', 'machine'),
             iif(i % 7 = 0, 'accepted', iif(i % 11 = 0, 'rejected', 'pending')),
-            2 + i % 2
+            2 + i % 2,
+            iif(i % 4 > 0, (i * 37 % 1000 - 500) / 1000.0, null),
+            iif(i % 6 > 0, i * 41 % 900 / 700.0, null)
         from n"
     ));
+    dir.sql("insert into held_out (task_id, run_id) select id, 2 from task where id % 50 = 0");
     dir.sql(
         "insert into instance (task_id, ordinal, input, output)
         select
@@ -61,7 +72,7 @@ fn mixed() -> Dir {
     dir
 }
 
-/// Filters with the same in plain SQL.
+/// Filters, each with its condition in plain SQL.
 fn filters() -> Vec<(Filter, &'static str)> {
     let any = Filter::default;
     vec![
@@ -167,11 +178,27 @@ fn filters() -> Vec<(Filter, &'static str)> {
             },
             "id >= 1000",
         ),
+        (
+            Filter {
+                split: Some(Split::Eval),
+                ..any()
+            },
+            "id % 50 = 0",
+        ),
+        (
+            Filter {
+                split: Some(Split::Train),
+                expression: Some(Expression::parse("influence > 0.45 or ifd between 1 and 1.01").unwrap()),
+                review: Some(Review::Pending),
+                ..any()
+            },
+            "id % 50 <> 0 and review = 'pending' and (influence > 0.45 or ifd between 1 and 1.01)",
+        ),
     ]
 }
 
 #[test]
-fn every_filter_in_every_order_is_what_sql_says() {
+fn every_filter_in_every_order_equals_plain_sql() {
     let dir = mixed();
     let store = block_on(Store::open(&dir.path("d.db"))).unwrap();
     let sorts = [
@@ -181,6 +208,8 @@ fn every_filter_in_every_order_is_what_sql_says() {
         (Sort::Shortest, "length, id"),
         (Sort::Similar, "nearest_rouge_l desc, id desc"),
         (Sort::Score, "score is null, score, id"),
+        (Sort::Influence, "influence is null, influence, id"),
+        (Sort::Ifd, "ifd desc, id desc"),
     ];
     for (filter, condition) in filters() {
         let count = number(&dir, &format!("select count(*) from task where {condition}"));
@@ -203,7 +232,7 @@ fn every_filter_in_every_order_is_what_sql_says() {
                 .collect();
             let page = |from, limit| block_on(store.ids(&filter, sort, from, limit)).unwrap();
             assert!(page(Position::Start, TASKS * 2) == ids, "{condition} {order}");
-            // From several places on, forwards and back again.
+            // From several positions, forward and back.
             for at in [0, ids.len() / 3, ids.len() / 2, ids.len() * 9 / 10, ids.len() - 1] {
                 let (after, before) = (Position::After(ids[at]), Position::Before(ids[at]));
                 let next = &ids[at + 1..(at + 8).min(ids.len())];
@@ -222,7 +251,7 @@ fn every_filter_in_every_order_is_what_sql_says() {
 }
 
 #[test]
-fn a_review_of_a_filter_is_one_action() {
+fn a_bulk_review_is_one_action() {
     let dir = mixed();
     let store = block_on(Store::open(&dir.path("d.db"))).unwrap();
     let actor = Actor {

@@ -1,6 +1,6 @@
-//! The front-door tests: one binary, a module for each room.
+//! Tests from the command line: one binary, a module for each area.
 
-// Whoever runs this looks at what it says.
+// The output of tests is for whoever runs them.
 #![allow(clippy::disallowed_macros, clippy::disallowed_methods)]
 
 mod backup;
@@ -8,26 +8,41 @@ mod bad_rows;
 mod batch;
 mod client;
 mod columns;
+mod compare;
 mod conversations;
 mod curate;
-#[cfg(feature = "torch")]
-mod decoded;
 mod defects;
+#[cfg(feature = "torch")]
+mod devices;
 mod dialects;
 mod docs;
+mod eval;
 mod evolve;
+#[cfg(feature = "torch")]
+mod families;
 mod faulty_endpoint;
 mod filter;
 #[cfg(feature = "torch")]
-mod foreign;
+mod foreign_configs;
 #[cfg(feature = "torch")]
 mod foreign_models;
 mod formats;
+#[cfg(feature = "torch")]
+mod gain;
 mod generate;
+#[cfg(feature = "torch")]
+mod gguf;
 mod giving_up;
+#[cfg(feature = "torch")]
+mod golden;
+#[cfg(feature = "torch")]
+mod gpu_day;
 mod hints;
 mod history;
 mod imports;
+#[cfg(feature = "torch")]
+mod influence;
+mod install;
 mod interchange;
 mod judge;
 mod lists;
@@ -36,19 +51,23 @@ mod memory;
 mod mock;
 #[cfg(feature = "torch")]
 mod models;
-mod named;
+mod option_conflicts;
 mod options;
 mod outputs;
 mod page;
 mod page_access;
 mod parquet;
+#[cfg(feature = "torch")]
+mod plan_serve;
 mod plurals;
+mod punkt;
 mod read_only;
 mod reasoning;
 mod recipes;
-mod refusals;
+mod refused_fields;
 mod replies;
 mod report;
+mod report_evaluation;
 mod requests;
 mod review;
 mod rules;
@@ -58,31 +77,45 @@ mod seeds;
 #[cfg(feature = "torch")]
 mod serve;
 #[cfg(feature = "torch")]
-mod serve_door;
+mod serve_access;
+#[cfg(feature = "torch")]
+mod serve_adapters;
+#[cfg(feature = "torch")]
+mod serve_echo;
 #[cfg(feature = "torch")]
 mod serve_fields;
 #[cfg(feature = "torch")]
 mod serve_limits;
 #[cfg(feature = "torch")]
+mod serve_structured;
+#[cfg(feature = "torch")]
+mod serve_tools;
+#[cfg(feature = "torch")]
 mod server;
+mod settings;
 mod settings_files;
 mod shell;
 mod signals;
 mod source;
+mod split;
 mod standard_output;
 mod store;
 mod streams;
 mod support;
-mod system;
+mod system_messages;
 #[cfg(feature = "torch")]
-mod system_model;
+mod system_messages_model;
 mod tables;
 #[cfg(feature = "torch")]
 mod templates;
 #[cfg(feature = "torch")]
 mod tensor_formats;
-mod together;
+#[cfg(feature = "torch")]
+mod token_text;
 #[cfg(feature = "torch")]
 mod train;
 #[cfg(feature = "torch")]
 mod train_faults;
+#[cfg(feature = "torch")]
+mod train_rows;
+mod unsupported_files;

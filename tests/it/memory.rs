@@ -1,5 +1,5 @@
-//! Memory that is resident stays near what is needed, however many lengths a run or a server has seen. The models are made here: of
-//! the tiny ones nothing would be seen beside libtorch itself.
+//! Resident memory stays near the need, however many lengths a run or a server has seen. The models
+//! are made here: the tiny ones are too small to be seen beside libtorch itself.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,18 +9,19 @@ use std::process::{Child, Command as Process, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::server::{Server, golden};
+use crate::golden::golden;
+use crate::server::Server;
 use crate::shell::Dir;
 use crate::train::{EWE_TORCH, metrics, stderr, train};
 
-/// Bytes of a process that are in the machine's memory.
+/// Resident memory of a process, in bytes.
 fn resident(process: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(1024 * line.split_whitespace().next()?.parse::<u64>().unwrap())
 }
 
-/// Numbers between two others, spread as lengths are: as many from 2 to 20 as from 20 to 200.
+/// Draws numbers between two bounds, spread as lengths are: as many from 2 to 20 as from 20 to 200.
 struct Lengths(u64);
 
 impl Lengths {
@@ -30,14 +31,15 @@ impl Lengths {
         (from.ln() + even * (to / from).ln()).exp() as usize
     }
 
-    /// So many of the words that the tiny tokenizers know.
+    /// `count` words that the tiny tokenizers know.
     fn words(&mut self, count: usize) -> String {
         let word = |_| ["the", "count", "of", "one", "and"][self.next(1.0, 6.0) - 1];
         (0..count).map(word).collect::<Vec<_>>().join(" ")
     }
 }
 
-/// A Llama of some millions of numbers, all of them small and none of them alike, in bf16, with a tiny model's tokenizer.
+/// A Llama of some million weights, small and all different, in bf16, with a tiny model's
+/// tokenizer.
 fn model(scratch: &Dir) -> PathBuf {
     let dir = scratch.path("model");
     fs::create_dir(&dir).unwrap();
@@ -46,7 +48,7 @@ fn model(scratch: &Dir) -> PathBuf {
     }
     let text = fs::read_to_string(golden("llama").join("config.json")).unwrap();
     let mut config: Value = serde_json::from_str(&text).unwrap();
-    let (hidden, inner, layers) = (192, 512, 4);
+    let (hidden, inner, layers) = (192, 512, 2);
     for (name, value) in [
         ("hidden_size", json!(hidden)),
         ("intermediate_size", json!(inner)),
@@ -111,9 +113,9 @@ fn write_bf16(path: &Path, shapes: &[(String, Vec<u64>)]) {
     file.write_all(&bytes).unwrap();
 }
 
-/// Of every length, the plan holds for what is resident and not only for what is counted.
+/// With rows of every length, the plan covers resident memory and not only allocated memory.
 #[test]
-fn training_on_rows_of_every_length_stays_within_its_plan() {
+fn training_on_varying_lengths_stays_within_the_plan() {
     let scratch = Dir::new();
     let model = model(&scratch);
     let model = model.to_str().unwrap();
@@ -142,16 +144,17 @@ fn training_on_rows_of_every_length_stays_within_its_plan() {
             most <= 1.15 * planned,
             "{method}: {most} MB, {planned} MB planned"
         );
-        // What is counted does not grow either: the last steps take no more than the largest of the first ones did.
+        // Resident memory is always above the allocated memory.
         let counted = |line: &Value| line["memory"].as_f64().unwrap() / 1e6;
         let beyond = |line: &Value| resident(line) - counted(line);
         assert!(lines.iter().all(|line| beyond(line) > 0.0), "{lines:?}");
     }
 }
 
-/// Answers prompts of 2 to 150 words, a few tokens each; what is resident after each tenth of them.
+/// Answers prompts of 2 to 150 words with a few tokens each, and compares the peak of the second
+/// half with that of the first.
 #[test]
-fn completing_prompts_of_every_length_takes_no_more_and_no_more() {
+fn completing_prompts_of_varying_lengths_does_not_grow() {
     let scratch = Dir::new();
     let model = model(&scratch);
     let (prompts, out) = (scratch.path("prompts.jsonl"), scratch.path("out.jsonl"));
@@ -191,7 +194,7 @@ fn completing_prompts_of_every_length_takes_no_more_and_no_more() {
     assert_eq!(fs::read_to_string(&out).unwrap().lines().count(), 600);
     let most = |of: &[u64]| of.iter().copied().max().unwrap() as f64 / 1e6;
     let (first, second) = seen.split_at(seen.len() / 2);
-    // So much beyond need is let be, and comes and goes.
+    // 64 MiB beyond the need are kept, and come and go.
     assert!(
         most(second) <= most(first) + 64.0,
         "{} MB, then {} MB",
@@ -201,12 +204,12 @@ fn completing_prompts_of_every_length_takes_no_more_and_no_more() {
 }
 
 #[test]
-fn serving_prompts_of_every_length_takes_no_more_and_no_more() {
+fn serving_prompts_of_varying_lengths_does_not_grow() {
     let scratch = Dir::new();
     let server = Server::with(&model(&scratch), &["--dtype", "bf16"]);
     let mut lengths = Lengths(5);
     let mut most = [0u64; 2];
-    // The first half fills what keeps beginnings and compiled products.
+    // The first half fills the prefix cache and the cache of compiled products.
     for half in &mut most {
         for _ in 0..130 {
             let count = lengths.next(20.0, 150.0);
@@ -217,13 +220,13 @@ fn serving_prompts_of_every_length_takes_no_more_and_no_more() {
         }
     }
     let [first, second] = most.map(|bytes| bytes as f64 / 1e6);
-    // So much beyond need is let be, and comes and goes.
+    // 64 MiB beyond the need are kept, and come and go.
     assert!(second <= first + 64.0, "{first} MB, then {second} MB");
 }
 
 /// Bodies of 8 MB, four at once, none of which reaches the engine.
 #[test]
-fn large_bodies_leave_nothing_behind() {
+fn memory_of_large_refused_bodies_is_returned() {
     let server = Server::start("gemma3");
     let small = json!({ "prompt": "t", "max_tokens": 2 });
     assert_eq!(server.complete(small.clone()).0, 200);
@@ -237,7 +240,7 @@ fn large_bodies_leave_nothing_behind() {
                 scope.spawn(|| assert_eq!(server.complete(json!({ "prompt": prompt })).0, 400));
             }
         });
-        // Nothing else comes that could have it looked at.
+        // No other request arrives that could trigger the release of memory.
         let mut after = server.resident();
         for _ in 0..50 {
             if after < before + 100 {

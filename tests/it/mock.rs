@@ -1,5 +1,5 @@
-//! A stand-in for a model behind an OpenAI-compatible endpoint. Its answers are a function of the question alone, and
-//! it counts what it is asked, so that tests need not believe ewe's own count.
+//! A mock of a model behind an OpenAI-compatible endpoint. Its responses are a function of the
+//! request alone. It counts requests, so that tests need not rely on ewe's own count.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -7,8 +7,12 @@ use axum::{Json, Router, routing::post};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::net::TcpListener;
+
+use crate::support::block_on;
 
 /// A running server; it ends with the test process.
 pub struct Mock {
@@ -18,13 +22,15 @@ pub struct Mock {
 
 #[derive(Default)]
 struct State {
-    /// How often each question, prompt and seed, was answered.
+    /// How many requests came, answered or not.
+    received: usize,
+    /// How often each request, by prompt and seed, was answered.
     answered: BTreeMap<String, usize>,
-    /// Answers to give before any real one.
+    /// Responses to give before any real one: status, body, `Retry-After`.
     faults: VecDeque<(u16, String, Option<&'static str>)>,
     latency: Duration,
     always: Option<(u16, String)>,
-    /// Answers to prompts that contain a text.
+    /// Responses to prompts that contain a text: the text, status, body.
     canned: Vec<(String, u16, String)>,
     last_authorization: Option<String>,
     last_body: Value,
@@ -33,30 +39,18 @@ struct State {
 impl Mock {
     pub fn start() -> Mock {
         let state: Arc<Mutex<State>> = Arc::default();
-        let (sender, receiver) = std::sync::mpsc::channel();
         let shared = state.clone();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-                sender.send(listener.local_addr().unwrap()).unwrap();
-                let handler = move |headers: axum::http::HeaderMap, Json(body): Json<Value>| {
-                    let shared = shared.clone();
-                    async move {
-                        let key = headers
-                            .get("authorization")
-                            .map(|v| v.to_str().unwrap().to_string());
-                        answer(shared, key, body).await
-                    }
-                };
-                let app = Router::new().route("/v1/completions", post(handler));
-                axum::serve(listener, app).await.unwrap();
-            });
-        });
-        let address = receiver.recv().unwrap();
+        let handler = move |headers: axum::http::HeaderMap, Json(body): Json<Value>| {
+            let shared = shared.clone();
+            async move {
+                let key = headers
+                    .get("authorization")
+                    .map(|v| v.to_str().unwrap().to_string());
+                answer(shared, key, body).await
+            }
+        };
+        let app = Router::new().route("/v1/completions", post(handler));
+        let address = listen(async move |listener| axum::serve(listener, app).await.unwrap());
         Mock {
             url: format!("http://{address}/v1"),
             state,
@@ -67,7 +61,7 @@ impl Mock {
         self.state.lock().unwrap().latency = latency;
     }
 
-    /// The next request gets this answer instead.
+    /// Gives this response to the next request.
     pub fn fail_next(&self, status: u16, body: &str, retry_after: Option<&'static str>) {
         self.state
             .lock()
@@ -76,18 +70,18 @@ impl Mock {
             .push_back((status, body.to_string(), retry_after));
     }
 
-    /// Every request gets this answer.
+    /// Gives this response to every request.
     pub fn fail_always(&self, status: u16, body: &str) {
         self.state.lock().unwrap().always = Some((status, body.to_string()));
     }
 
-    /// Prompts that contain `part` get this text.
+    /// Completes prompts that contain `part` with this text.
     pub fn say(&self, part: &str, text: &str, finish: &str) {
         let body = json!({"choices": [{"text": text, "finish_reason": finish}]});
         self.reply(part, 200, &body.to_string());
     }
 
-    /// Prompts that contain `part` get this answer.
+    /// Gives this response to prompts that contain `part`.
     pub fn reply(&self, part: &str, status: u16, body: &str) {
         let canned = (part.to_string(), status, body.to_string());
         self.state.lock().unwrap().canned.push(canned);
@@ -98,9 +92,14 @@ impl Mock {
         self.state.lock().unwrap().last_body.clone()
     }
 
-    /// How often each question was answered.
+    /// How often each request was answered.
     pub fn answered(&self) -> BTreeMap<String, usize> {
         self.state.lock().unwrap().answered.clone()
+    }
+
+    /// How many requests came, answered or not.
+    pub fn received(&self) -> usize {
+        self.state.lock().unwrap().received
     }
 
     pub fn requests(&self) -> usize {
@@ -112,7 +111,20 @@ impl Mock {
     }
 }
 
-/// How a question is named in [`Mock::answered`].
+/// Listens on a free port and serves it in a thread of its own; returns the address.
+pub fn listen<F: AsyncFnOnce(TcpListener) + Send + 'static>(serve: F) -> SocketAddr {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        block_on(async move {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            sender.send(listener.local_addr().unwrap()).unwrap();
+            serve(listener).await;
+        });
+    });
+    receiver.recv().unwrap()
+}
+
+/// The key of a request in [`Mock::answered`].
 pub fn question(prompt: &str, seed: u64) -> String {
     format!("{seed}|{prompt}")
 }
@@ -120,6 +132,7 @@ pub fn question(prompt: &str, seed: u64) -> String {
 async fn answer(state: Arc<Mutex<State>>, authorization: Option<String>, body: Value) -> Response {
     let (latency, fault) = {
         let mut state = state.lock().unwrap();
+        state.received += 1;
         state.last_authorization = authorization;
         state.last_body = body.clone();
         let prompt = body["prompt"].as_str().unwrap_or_default();
@@ -160,7 +173,7 @@ async fn answer(state: Arc<Mutex<State>>, authorization: Option<String>, body: V
     .into_response()
 }
 
-/// What the mock answers to the body of a request.
+/// The mock's text and finish reason for the body of a request.
 pub fn answer_to(body: &Value) -> (String, &'static str) {
     let prompt = body["prompt"].as_str().unwrap();
     let seed = body["seed"].as_u64().unwrap();
@@ -207,7 +220,7 @@ const NOUNS: [&str; 24] = [
     "orchestra",
 ];
 
-/// Small deterministic numbers from a question.
+/// Small numbers that are a function of prompt and seed.
 struct Dice(u64);
 
 impl Dice {
@@ -230,7 +243,7 @@ impl Dice {
     }
 }
 
-/// What the mock writes: mostly good tasks, some that the filter must turn away, some cut off.
+/// The mock's text: mostly good tasks, some that the filter must reject, some truncated.
 pub fn write(prompt: &str, seed: u64) -> (String, &'static str) {
     let mut dice = Dice::new(prompt, seed);
     if prompt.starts_with("Come up with a series of tasks") {
@@ -297,7 +310,7 @@ pub fn write(prompt: &str, seed: u64) -> (String, &'static str) {
     }
 }
 
-/// A task made of another: mostly a good one.
+/// A rewritten task: mostly a good one.
 fn rewrite(dice: &mut Dice) -> (String, &'static str) {
     let verb = VERBS[dice.roll(VERBS.len())];
     let (a, b, c, d) = (dice.noun(), dice.noun(), dice.noun(), dice.noun());
@@ -336,7 +349,8 @@ fn task(dice: &mut Dice) -> [String; 3] {
     [instruction, input, output]
 }
 
-/// Tasks 4 to 20, with the slips of a model: a number skipped, a separator or a label forgotten, an end in the middle.
+/// Tasks 4 to 20 with faults of a model: a skipped number, a missing separator or label, a
+/// truncated end.
 fn write_tasks(dice: &mut Dice) -> (String, &'static str) {
     let mut text = String::new();
     for n in 4..=20 {
@@ -363,7 +377,7 @@ fn write_tasks(dice: &mut Dice) -> (String, &'static str) {
     (text + "###", "stop")
 }
 
-/// The same as JSON.
+/// Complete tasks as JSON.
 fn write_json(prompt: &str, seed: u64) -> (String, &'static str) {
     let mut dice = Dice::new(prompt, seed);
     let tasks: Vec<Value> = (4..=20)

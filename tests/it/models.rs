@@ -1,4 +1,4 @@
-//! `ewe complete` and `ewe score` against `transformers`' numbers, on the tiny checkpoints of
+//! `ewe complete` and `ewe score` against the numbers of `transformers`, on the tiny checkpoints of
 //! `scripts/make_goldens.py` and, where it has been fetched, on the real Gemma.
 
 use std::path::{Path, PathBuf};
@@ -6,13 +6,8 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use serde_json::{Value, json};
 
+use crate::golden::{golden, read_json, read_lines, text, write_lines};
 use crate::shell::Dir;
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(name)
-}
 
 fn ewe_torch(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ewe-torch"));
@@ -20,28 +15,7 @@ fn ewe_torch(arguments: &[&str]) -> Command {
     command
 }
 
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path in UTF-8")
-}
-
-fn json_file(path: &Path) -> Value {
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
-
-fn write_rows(path: &Path, rows: impl IntoIterator<Item = Value>) {
-    let lines: String = rows.into_iter().map(|row| format!("{row}\n")).collect();
-    std::fs::write(path, lines).unwrap();
-}
-
-fn read_rows(path: &Path) -> Vec<Value> {
-    std::fs::read_to_string(path)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
-
-/// Model, adapter and expectations.
+/// Models, with adapter and expected results.
 fn cases() -> Vec<(PathBuf, Option<PathBuf>, Value)> {
     let models = [
         ("gptj", None),
@@ -53,10 +27,21 @@ fn cases() -> Vec<(PathBuf, Option<PathBuf>, Value)> {
         ("qwen3_biased", None),
         ("gemma3", None),
         ("gemma3_untied", None),
+        ("olmo2", None),
+        ("smollm3", None),
+        ("phi3", None),
+        ("gemma2", None),
+        ("gemma3_vision", None),
+        ("granite", None),
+        ("stablelm", None),
+        ("stablelm_parallel", None),
+        ("ministral", None),
+        ("gpt2", None),
+        ("qwen3_moe", None),
         ("gemma3", Some("gemma3_lora")),
     ];
     let expected = |model: &str, adapter: Option<&str>| {
-        json_file(&golden(adapter.unwrap_or(model)).join("expected.json"))
+        read_json(&golden(adapter.unwrap_or(model)).join("expected.json"))
     };
     models
         .map(|(model, adapter)| (golden(model), adapter.map(golden), expected(model, adapter)))
@@ -70,22 +55,21 @@ fn with_adapter(command: &mut Command, adapter: &Option<PathBuf>) {
 }
 
 #[test]
-fn complete_is_the_references_greedy_text() {
+fn complete_writes_the_greedy_text_of_transformers() {
     let scratch = Dir::new();
     let (prompts, out) = (scratch.path("prompts.jsonl"), scratch.path("out.jsonl"));
     for (model, adapter, expected) in cases() {
         let greedy = expected["greedy"].as_array().unwrap();
-        write_rows(
-            &prompts,
-            greedy
-                .iter()
-                .map(|case| json!({ "prompt": case["prompt"], "id": 7 })),
-        );
+        let rows: Vec<Value> = greedy
+            .iter()
+            .map(|case| json!({ "prompt": case["prompt"], "id": 7 }))
+            .collect();
+        write_lines(&prompts, &rows);
         let mut command = ewe_torch(&["complete", "--model", text(&model), "--prompts", text(&prompts)]);
         command.args(["--out", text(&out), "--max-tokens", "32", "--temperature", "0"]);
         with_adapter(&mut command, &adapter);
         command.assert().success().stdout("");
-        for (row, (got, case)) in read_rows(&out).iter().zip(greedy).enumerate() {
+        for (row, (got, case)) in read_lines(&out).iter().zip(greedy).enumerate() {
             let new = case["new"].as_array().unwrap();
             let ended = new.last().unwrap() == 0;
             let want = json!({
@@ -101,12 +85,12 @@ fn complete_is_the_references_greedy_text() {
 }
 
 #[test]
-fn score_is_the_references_likelihood() {
+fn score_computes_the_likelihood_of_transformers() {
     let scratch = Dir::new();
     let (data, out) = (scratch.path("data.jsonl"), scratch.path("out.jsonl"));
     for (model, adapter, expected) in cases() {
         let score = expected["score"].as_array().unwrap();
-        write_rows(&data, score.iter().cloned());
+        write_lines(&data, score);
         let mut command = ewe_torch(&[
             "score",
             "--model",
@@ -118,7 +102,7 @@ fn score_is_the_references_likelihood() {
         ]);
         with_adapter(&mut command, &adapter);
         command.assert().success();
-        let got = read_rows(&out);
+        let got = read_lines(&out);
         assert_eq!(got.len(), score.len());
         for (row, (got, want)) in got.iter().zip(score).enumerate() {
             assert_eq!((&got["row"], &got["tokens"]), (&json!(row), &want["tokens"]));
@@ -129,9 +113,9 @@ fn score_is_the_references_likelihood() {
 }
 
 #[test]
-fn one_prompt_goes_to_stdout_up_to_the_stop_string() {
+fn one_prompt_is_answered_on_stdout_up_to_the_stop_string() {
     let model = golden("gemma3");
-    let expected = json_file(&model.join("expected.json"));
+    let expected = read_json(&model.join("expected.json"));
     let case = &expected["greedy"][1];
     let whole = case["text"].as_str().unwrap();
     let prompt = case["prompt"].as_str().unwrap();
@@ -257,9 +241,9 @@ fn wrong_input_is_named_and_leaves_no_file() {
         &[],
         &["rows.jsonl:2", "`prompt` is true or false, not a string"],
     );
-    write_rows(
+    write_lines(
         &rows,
-        [json!({ "prompt": "a" }), json!({ "prompt": "a".repeat(70) })],
+        &[json!({ "prompt": "a" }), json!({ "prompt": "a".repeat(70) })],
     );
     complete_fails(&model, &[], &["row 1", "71 tokens", "context is 64"]);
     complete_fails(Path::new("/no/such/model"), &[], &["/no/such/model", "hint:"]);
@@ -283,7 +267,7 @@ fn wrong_input_is_named_and_leaves_no_file() {
         &["--adapter", text(&golden("gemma3_lora"))],
         &["layers.2."],
     );
-    write_rows(&rows, [json!({ "prompt": "", "completion": "a" })]);
+    write_lines(&rows, &[json!({ "prompt": "", "completion": "a" })]);
     fails(
         &[
             "score",
@@ -320,9 +304,10 @@ fn wrong_input_is_named_and_leaves_no_file() {
     );
 }
 
-/// `--model OWNER/NAME` is the snapshot in the cache that every program of the field shares, wherever a model is wanted.
+/// `--model OWNER/NAME` means the snapshot in the shared Hugging Face cache, for every option that
+/// takes a model.
 #[test]
-fn a_model_of_the_hub_comes_from_the_cache() {
+fn a_hub_model_is_read_from_the_cache() {
     let scratch = Dir::new();
     let folder = scratch.path("home/hub/models--some-one--tiny");
     let snapshot = folder
@@ -352,11 +337,11 @@ fn a_model_of_the_hub_comes_from_the_cache() {
         command.assert()
     };
     let (data, out) = (scratch.path("data.jsonl"), scratch.path("out.jsonl"));
-    write_rows(&data, [json!({ "prompt": "the ", "completion": "inner thing" })]);
+    write_lines(&data, &[json!({ "prompt": "the ", "completion": "inner thing" })]);
     let (data, out) = (text(&data), text(&out));
     at_home(&["score", "--model", "some-one/tiny", "--data", data, "--out", out]).success();
-    let want = &json_file(&golden("neox").join("expected.json"))["score"][0]["nll"];
-    let off = read_rows(Path::new(out))[0]["nll"].as_f64().unwrap() - want.as_f64().unwrap();
+    let want = &read_json(&golden("neox").join("expected.json"))["score"][0]["nll"];
+    let off = read_lines(Path::new(out))[0]["nll"].as_f64().unwrap() - want.as_f64().unwrap();
     assert!(off.abs() < 1e-4, "{off}");
     at_home(&["plan", "--model", "some-one/tiny"]).success();
     let trained = scratch.path("trained");
@@ -380,7 +365,7 @@ fn a_model_of_the_hub_comes_from_the_cache() {
         "lora",
     ])
     .success();
-    let adapter = json_file(&trained.join("adapter_config.json"));
+    let adapter = read_json(&trained.join("adapter_config.json"));
     assert_eq!(adapter["base_model_name_or_path"], "some-one/tiny");
     let refused = at_home(&["complete", "--model", "some-one/other", "--prompt", "x"])
         .failure()
@@ -393,7 +378,7 @@ fn a_model_of_the_hub_comes_from_the_cache() {
 
 /// Ten prompts, 128 tokens each, as `scripts/make_goldens.py --gemma` wrote them.
 #[test]
-fn the_real_gemma_writes_what_it_writes_under_transformers() {
+fn the_real_gemma_writes_the_greedy_text_of_transformers() {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/gemma-3-270m");
     if !model.join("model.safetensors").is_file() {
         eprintln!(
@@ -404,13 +389,14 @@ fn the_real_gemma_writes_what_it_writes_under_transformers() {
     }
     let scratch = Dir::new();
     let (prompts, out) = (scratch.path("prompts.jsonl"), scratch.path("out.jsonl"));
-    let expected = json_file(&golden("gemma_greedy.json"));
+    let expected = read_json(&golden("gemma_greedy.json"));
     let expected = expected.as_array().unwrap();
-    write_rows(
-        &prompts,
-        expected.iter().map(|case| json!({ "prompt": case["prompt"] })),
-    );
-    // In 16 bits near-ties are broken by the order of additions, which no two programs share.
+    let rows: Vec<Value> = expected
+        .iter()
+        .map(|case| json!({ "prompt": case["prompt"] }))
+        .collect();
+    write_lines(&prompts, &rows);
+    // In bf16, the order of additions breaks near-ties, and no two programs share it.
     ewe_torch(&[
         "complete",
         "--model",
@@ -425,7 +411,7 @@ fn the_real_gemma_writes_what_it_writes_under_transformers() {
     .args(["--max-tokens", "128", "--temperature", "0"])
     .assert()
     .success();
-    for (got, want) in read_rows(&out).iter().zip(expected) {
+    for (got, want) in read_lines(&out).iter().zip(expected) {
         assert_eq!(got["completion"], want["text"], "after {}", want["prompt"]);
     }
 }

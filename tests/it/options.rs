@@ -1,8 +1,8 @@
-//! Options that nobody can mean: absurd numbers, and what would be passed over beside others. And how errors are told.
+//! Option values that make no sense, options without effect beside others, and the form of errors.
 
 use crate::{shell::Dir, support::ewe};
 
-/// Runs a command that must end with 2 and name all these.
+/// Runs a command that must exit with 2, and asserts that the error contains all these words.
 #[track_caller]
 pub fn misread(line: &str, words: &[&str]) {
     let dir = Dir::new();
@@ -14,7 +14,7 @@ pub fn misread(line: &str, words: &[&str]) {
 }
 
 #[test]
-fn options_that_would_be_passed_over_are_refused() {
+fn options_without_effect_are_refused() {
     let train = "train --db d.db --model m --out o";
     let full = format!("{train} --method full");
     for option in [
@@ -150,7 +150,7 @@ fn options_that_would_be_passed_over_are_refused() {
 }
 
 #[test]
-fn absurd_numbers_are_refused_by_the_name_of_their_option() {
+fn absurd_numbers_are_refused_with_the_name_of_their_option() {
     let generate = "generate --db d.db --endpoint http://127.0.0.1:9 --endpoint-model m --target";
     for (line, name) in [
         (format!("{generate} 18446744073709551615"), "--target"),
@@ -217,6 +217,10 @@ fn absurd_numbers_are_refused_by_the_name_of_their_option() {
             "--lora-alpha",
         ),
         (
+            "train --db d.db --model m --out o --neftune 0".to_string(),
+            "--neftune",
+        ),
+        (
             "train --db d.db --model m --out o --lora-dropout 1".to_string(),
             "--lora-dropout",
         ),
@@ -265,7 +269,7 @@ fn absurd_numbers_are_refused_by_the_name_of_their_option() {
 }
 
 #[test]
-fn the_largest_numbers_that_are_taken_stop_nothing() {
+fn the_largest_accepted_numbers_work() {
     let dir = Dir::with_dataset();
     for line in [
         "list --db d.db --limit 1000000000 --min-length 4294967295",
@@ -290,7 +294,7 @@ fn the_largest_numbers_that_are_taken_stop_nothing() {
 }
 
 #[test]
-fn every_way_to_say_where_rows_are_is_named() {
+fn a_missing_input_error_lists_every_option_for_it() {
     misread("train --model m --out t9", &["--db", "--data"]);
     misread(
         "generate --db d.db --target 5",
@@ -318,7 +322,7 @@ fn a_master_that_loses_updates_is_refused() {
     }
 }
 
-/// The lines of an error: its cause first, then its hints.
+/// Asserts the order of an error's lines: its cause first, then its hints.
 #[track_caller]
 fn hints_are_last(said: &str, cause: &str, hint: &str) {
     let lines: Vec<&str> = said.trim_end().lines().collect();
@@ -337,7 +341,7 @@ fn hints_are_last(said: &str, cause: &str, hint: &str) {
 }
 
 #[test]
-fn a_cause_stands_before_the_hint() {
+fn an_error_prints_its_cause_before_the_hint() {
     let dir = Dir::with_dataset();
     dir.write(
         "tasks.jsonl",
@@ -351,9 +355,9 @@ fn a_cause_stands_before_the_hint() {
 
 #[cfg(feature = "torch")]
 #[test]
-fn a_cause_stands_before_the_hint_of_an_adapter() {
+fn an_adapter_error_prints_its_cause_before_the_hint() {
     let dir = Dir::new();
-    let model = crate::server::golden("gemma3");
+    let model = crate::golden::golden("gemma3");
     let model = model.to_str().unwrap();
     let said = ewe(
         &dir,
@@ -365,7 +369,7 @@ fn a_cause_stands_before_the_hint_of_an_adapter() {
 }
 
 #[test]
-fn what_a_terminal_would_obey_is_not_said_raw() {
+fn errors_escape_control_characters() {
     let dir = Dir::with_dataset();
     let evil = "\u{1b}[2J\u{9b}31m\u{202e}x.db";
     for arguments in [
@@ -391,7 +395,7 @@ fn what_a_terminal_would_obey_is_not_said_raw() {
 }
 
 #[test]
-fn json_on_a_terminal_has_nothing_that_it_would_obey() {
+fn json_on_a_terminal_escapes_control_characters() {
     let dir = Dir::with_dataset();
     let evil = "\u{1b}[2J \u{9b}31m \u{202e}x \u{2066}y";
     ewe(

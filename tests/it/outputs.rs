@@ -1,4 +1,4 @@
-//! What ewe writes: never over a dataset, never over what it reads, never left half-done, with the modes that were there.
+//! Outputs never replace a dataset or an input, are complete or absent, and keep file modes.
 
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -10,7 +10,7 @@ use clap::CommandFactory;
 use ewe::cli::Cli;
 use ewe::cli::args::paths;
 
-use crate::shell::{Dir, ewe, ran};
+use crate::shell::{Dir, ewe, ran, signal};
 
 const ROWS: &str = "{\"instruction\":\"Name the capital of France\",\"input\":\"\",\"output\":\"Paris\"}\n\
                     {\"instruction\":\"Explain how rain forms\",\"input\":\"\",\"output\":\"Vapour cools\"}\n";
@@ -23,19 +23,15 @@ fn set_mode(dir: &Dir, name: &str, mode: u32) {
     std::fs::set_permissions(dir.path(name), PermissionsExt::from_mode(mode)).unwrap();
 }
 
-/// What is in the directory, sorted.
+/// The names in the directory, sorted, without SQLite's files, which an error may leave until the
+/// dataset is opened next.
 fn entries(dir: &Dir) -> Vec<String> {
-    let entries = std::fs::read_dir(dir.path(".")).unwrap();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        // SQLite's own, which an error may leave until the dataset is opened next.
-        .filter(|name| !name.ends_with(".db-wal") && !name.ends_with(".db-shm"))
-        .collect();
-    names.sort();
+    let mut names = dir.entries();
+    names.retain(|name| !name.ends_with(".db-wal") && !name.ends_with(".db-shm"));
     names
 }
 
-/// Command lines that write a file, with `OUT` where its name goes.
+/// Command lines that write a file, with `OUT` in place of its name.
 const WRITERS: [&str; 7] = [
     "export --db d.db --format alpaca --out OUT",
     "export --db d.db --format parquet --out OUT",
@@ -46,7 +42,7 @@ const WRITERS: [&str; 7] = [
     "backup --db d.db --out OUT",
 ];
 
-/// A name that such a command line takes for what it writes.
+/// An output name that fits such a command line.
 fn named(writer: &str, stem: &str) -> String {
     match writer.contains("parquet") {
         true => format!("{stem}.parquet"),
@@ -55,7 +51,7 @@ fn named(writer: &str, stem: &str) -> String {
 }
 
 #[test]
-fn no_output_is_a_dataset_whatever_it_is_called() {
+fn no_output_overwrites_a_dataset() {
     let dir = Dir::with_dataset();
     dir.write("rows.jsonl", ROWS);
     std::fs::create_dir(dir.path("sub")).unwrap();
@@ -65,7 +61,7 @@ fn no_output_is_a_dataset_whatever_it_is_called() {
     std::fs::hard_link(dir.path("d.db"), dir.path("hard.json")).unwrap();
     std::fs::hard_link(dir.path("d.db"), dir.path("hard.parquet")).unwrap();
     for name in ["d.db-wal", "other.db-shm"] {
-        // As they are while the datasets are in use; their names alone say it, too.
+        // These files exist only while a dataset is open; their names alone are enough.
         assert!(!dir.path(name).exists());
     }
     let names = [
@@ -76,7 +72,7 @@ fn no_output_is_a_dataset_whatever_it_is_called() {
         "link",
         "link-to-link.jsonl",
         "hard.json",
-        // The one before is no name for Parquet to begin with.
+        // The name before is not one for Parquet.
         "hard.parquet",
         "d.db-wal",
         "d.db-shm",
@@ -89,8 +85,11 @@ fn no_output_is_a_dataset_whatever_it_is_called() {
     let tasks = dir.sql("select count(*) from task");
     let there = entries(&dir);
     let batch = "generate --db other.db --target 1 --endpoint-model m --batch-file OUT";
-    for writer in WRITERS.into_iter().chain([batch]) {
-        for name in names {
+    for (number, writer) in WRITERS.into_iter().chain([batch]).enumerate() {
+        // The names are compared in one place: the first writer is refused all of them, every other
+        // one some.
+        let is_tried = |at: usize| number == 0 || at == 0 || at % 4 == number % 4;
+        for (_, name) in names.into_iter().enumerate().filter(|(at, _)| is_tried(*at)) {
             let line = writer.replace("OUT", name);
             let arguments: Vec<&str> = line.split(' ').collect();
             let out = ewe(&dir, &arguments).failure(1);
@@ -98,7 +97,7 @@ fn no_output_is_a_dataset_whatever_it_is_called() {
             assert!(said.contains(name) && said.contains("hint: "), "{line}: {said}");
             assert_eq!(out.stdout(), "", "{line}");
         }
-        // Figures that were counted are kept in the dataset, so its bytes may be others.
+        // Tallies are kept in the dataset, so its bytes may differ.
         assert_eq!(dir.sql("select count(*) from task"), tasks, "{writer}");
         ewe(&dir, &["check", "--db", "other.db"]).success();
         assert_eq!(entries(&dir), there, "{writer}");
@@ -106,9 +105,9 @@ fn no_output_is_a_dataset_whatever_it_is_called() {
 }
 
 #[test]
-fn a_log_of_a_database_is_known_by_what_it_holds() {
+fn a_database_log_is_recognized_by_its_content() {
     let dir = Dir::with_dataset();
-    // A reader that stays keeps the log and its index.
+    // An open reader keeps the log and its index.
     let url = format!("sqlite://{}", dir.path("d.db").display());
     crate::support::block_on(async {
         use sqlx::{Connection, SqliteConnection};
@@ -129,7 +128,7 @@ fn a_log_of_a_database_is_known_by_what_it_holds() {
 }
 
 #[test]
-fn no_output_is_an_input_or_another_output() {
+fn an_output_may_not_be_an_input_or_another_output() {
     let dir = Dir::with_dataset();
     dir.write("rows.jsonl", ROWS);
     dir.write("rules.toml", "base = \"none\"\n");
@@ -160,7 +159,7 @@ fn no_output_is_an_input_or_another_output() {
         );
     }
     assert_eq!(dir.read("rows.jsonl"), ROWS);
-    // Pipes and devices may be both.
+    // Pipes and devices may be input and output.
     ewe(
         &dir,
         &[
@@ -175,24 +174,29 @@ fn no_output_is_an_input_or_another_output() {
     .success();
 }
 
-/// Whoever adds an option that takes a path says whether it writes.
+/// Every new option that takes a path must say whether it writes.
 #[test]
-fn every_path_of_every_command_is_known_to_be_read_or_written() {
+fn every_path_option_says_whether_it_writes() {
     const INPUTS: &[&str] = &[
         "adapter",
         "against",
         "batch_results",
         "data",
         "db",
+        "eval_data",
         "extra_body",
         "file",
         "model",
         "prompts",
+        "punkt",
         "recipe_file",
+        "run_dir",
         "seeds",
         "template_file",
         "token_file",
         "topics",
+        "workload",
+        "training_data",
     ];
     let path = clap::value_parser!(PathBuf).type_id();
     for command in Cli::command().get_subcommands() {
@@ -212,7 +216,7 @@ fn every_path_of_every_command_is_known_to_be_read_or_written() {
 }
 
 #[test]
-fn a_file_keeps_its_mode_and_a_copy_has_that_of_the_dataset() {
+fn a_replaced_file_keeps_its_mode_and_a_backup_gets_the_dataset_s() {
     let dir = Dir::with_dataset();
     dir.write("rows.jsonl", ROWS);
     ewe(&dir, &["report", "--db", "d.db", "--out", "new"]).success();
@@ -239,7 +243,7 @@ fn a_file_keeps_its_mode_and_a_copy_has_that_of_the_dataset() {
         ewe(&dir, &["backup", "--db", "d.db", "--out", &name]).success();
         assert_eq!(mode(&dir, &name), wanted);
     }
-    // A copy is new, and nobody gets rights that the mask of the process keeps from new files.
+    // A backup is a new file. It grants no rights that the umask of the process withholds.
     for (of_dataset, mask, wanted) in [
         (0o644, "077", 0o600),
         (0o666, "027", 0o640),
@@ -261,7 +265,7 @@ fn a_file_keeps_its_mode_and_a_copy_has_that_of_the_dataset() {
 }
 
 #[test]
-fn a_link_stays_a_link_and_what_it_leads_to_is_written() {
+fn a_symbolic_link_stays_and_its_target_is_written() {
     let dir = Dir::with_dataset();
     std::fs::create_dir(dir.path("sub")).unwrap();
     dir.write("sub/old.json", "old");
@@ -276,7 +280,7 @@ fn a_link_stays_a_link_and_what_it_leads_to_is_written() {
         assert!(dir.path(link).symlink_metadata().unwrap().is_symlink());
         assert!(dir.read(file).contains("instruction"));
     }
-    // What the shell has opened for us is written to, behind what is in it.
+    // A file that the shell has opened is appended to.
     let mut shell = Command::new("sh");
     shell
         .args([
@@ -322,8 +326,8 @@ fn errors_name_the_path_that_was_given() {
     }
 }
 
-/// `ewe filter` in the middle of its work: it has begun a file, and waits for more rows. No signal is ignored, as is one
-/// where the tests themselves run below `nohup`.
+/// Starts `ewe filter` and waits until it has begun its outputs and wants more rows. All signals
+/// have their default action, even if the tests themselves run under `nohup`.
 fn waiting(dir: &Dir) -> std::process::Child {
     let mut command = Command::new("env");
     command
@@ -343,7 +347,7 @@ fn waiting(dir: &Dir) -> std::process::Child {
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // More than is looked at to tell what it is, less than is judged at once.
+    // More than detection reads, less than one batch.
     child
         .stdin
         .as_mut()
@@ -363,23 +367,16 @@ fn waiting(dir: &Dir) -> std::process::Child {
     child
 }
 
-fn signal(child: &std::process::Child, name: &str) {
-    let status = Command::new("kill")
-        .args(["-s", name, &child.id().to_string()])
-        .status();
-    assert!(status.unwrap().success());
-}
-
 #[test]
-fn signals_leave_nothing_behind_and_the_next_run_sweeps_up_after_a_kill() {
+fn signals_leave_no_files_and_the_next_run_cleans_up_after_a_kill() {
     let dir = Dir::new();
     dir.write("rows.jsonl", ROWS);
     dir.write("kept.jsonl", "old\n");
     let there = entries(&dir);
     for name in ["INT", "TERM", "HUP"] {
         let mut child = waiting(&dir);
-        signal(&child, name);
-        // Waiting for the child would close it, and more rows would not be waited for.
+        signal(child.id(), name);
+        // Waiting for the child would close its standard input, which would end it.
         let stdin = child.stdin.take();
         assert_eq!(child.wait().unwrap().code(), Some(130), "{name}");
         drop(stdin);
@@ -389,7 +386,7 @@ fn signals_leave_nothing_behind_and_the_next_run_sweeps_up_after_a_kill() {
     killed.kill().unwrap();
     killed.wait().unwrap();
     assert_eq!(entries(&dir).len(), there.len() + 2);
-    // What a living process has begun is left alone.
+    // Unfinished files of a living process are left alone.
     let mut child = waiting(&dir);
     assert_eq!(entries(&dir).len(), there.len() + 2);
     ewe(&dir, &["filter", "rows.jsonl", "--out", "other.jsonl"]).success();
@@ -403,7 +400,7 @@ fn signals_leave_nothing_behind_and_the_next_run_sweeps_up_after_a_kill() {
 }
 
 #[test]
-fn what_nohup_ignores_stays_ignored() {
+fn signals_ignored_by_nohup_stay_ignored() {
     let dir = Dir::new();
     let mut shell = Command::new("sh");
     shell
@@ -423,7 +420,7 @@ fn what_nohup_ignores_stays_ignored() {
         assert!(start.elapsed() < Duration::from_secs(30));
         std::thread::sleep(Duration::from_millis(10));
     }
-    signal(&child, "HUP");
+    signal(child.id(), "HUP");
     std::thread::sleep(Duration::from_millis(200));
     drop(stdin);
     assert!(child.wait().unwrap().success());

@@ -1,4 +1,4 @@
-//! The page of `ewe curate`, as a browser and as a stranger would talk to it.
+//! The API of `ewe curate`, as a browser and as an outsider would call it.
 
 use std::{
     io::{BufRead, BufReader},
@@ -8,11 +8,11 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    shell::Dir,
+    shell::{Dir, signal},
     support::{block_on, ewe, filled, number, spawn},
 };
 
-/// A running page.
+/// A running `ewe curate`.
 pub struct Page {
     child: Child,
     pub url: String,
@@ -61,12 +61,21 @@ impl Page {
         })
     }
 
-    /// Ends it as Ctrl-C does.
+    /// How many sockets the server has open.
+    pub fn sockets(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        // A file that was closed meanwhile leads nowhere.
+        let leads_to = open
+            .flatten()
+            .filter_map(|file| std::fs::read_link(file.path()).ok());
+        leads_to
+            .filter(|to| to.to_string_lossy().starts_with("socket:"))
+            .count()
+    }
+
+    /// Ends it as Ctrl-C does; returns the exit code.
     fn stop(mut self) -> i32 {
-        std::process::Command::new("kill")
-            .args(["-INT", &self.child.id().to_string()])
-            .status()
-            .unwrap();
+        signal(self.child.id(), "INT");
         self.child.wait().unwrap().code().unwrap()
     }
 }
@@ -79,7 +88,7 @@ impl Drop for Page {
 }
 
 #[test]
-fn queue_review_edit_undo() {
+fn the_api_lists_reviews_edits_and_undoes() {
     let dir = filled();
     let page = Page::start(&dir, &[]);
     let id = number(&dir, "select max(id) from task") - 1;
@@ -104,7 +113,8 @@ fn queue_review_edit_undo() {
         dir.sql("select action, who, note from revision order by id desc limit 1"),
         [["reject", "ann", "silly"]]
     );
-    // Somebody who still sees the old version may neither decide nor overwrite, and gets to see the new one.
+    // A user who still sees the old version may neither review nor overwrite, and receives the new
+    // one.
     let (status, answer) = review(json!({ "review": "accepted", "version": 0 }));
     assert_eq!((status, &answer["current"]["review"]), (409, &json!("rejected")));
     let edit = |edit: &Value| page.post(&format!("/api/tasks/{id}/edit"), edit);
@@ -119,7 +129,7 @@ fn queue_review_edit_undo() {
         dir.sql(&format!("select instruction, output, review from task join instance on task_id = task.id where task.id = {id}"))
     };
     assert_eq!(texts(), [["Mine.", "a ram", "rejected"]]);
-    // A later save of the same session is part of the same action.
+    // A later save of the same session belongs to the same action.
     let group = answer["change"]["group"].clone();
     let later = json!({
         "version": answer["version"], "group": group, "instruction": "Mine, too.",
@@ -136,7 +146,7 @@ fn queue_review_edit_undo() {
     );
     undo(json!({ "group": undone["change"]["group"] }));
     assert_eq!(texts(), [["Mine, too.", "a ram", "rejected"]]);
-    // Once it was taken back, a save is an action of its own.
+    // After an undo, a save is an action of its own.
     let (_, latest) = page.get("/api/latest");
     assert_eq!(latest["action"]["group"], group);
     undo(json!({}));
@@ -163,7 +173,7 @@ fn queue_review_edit_undo() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn invalid_requests_are_refused() {
     let dir = Dir::with_dataset();
     let page = Page::start(&dir, &[]);
     for (path, status) in [
@@ -227,7 +237,7 @@ fn what_makes_no_sense_is_refused() {
 }
 
 #[test]
-fn all_of_a_filter_is_one_action() {
+fn a_bulk_action_is_one_action() {
     let dir = filled();
     let page = Page::start(&dir, &[]);
     let accepted = || number(&dir, "select count(*) from task where review = 'accepted'");
@@ -242,7 +252,7 @@ fn all_of_a_filter_is_one_action() {
             &json!({ "filter": filter, "review": "rejected", "count": count, "note": "no mail" }),
         )
     };
-    // Somebody saw another number: nothing happens.
+    // The user saw another number: nothing happens.
     let (status, answer) = bulk(count - 1);
     assert_eq!((status, &answer["count"]), (409, &json!(count)));
     assert_eq!(accepted(), before);
@@ -296,10 +306,10 @@ fn exports_are_downloads() {
         ];
         ewe(&dir, &ours).success();
         assert_eq!(file, std::fs::read(dir.path("ours")).unwrap(), "{format}");
-        // A link is good for once.
+        // A link works once.
         assert_eq!(fetch(url).0, 404);
     }
-    // No link without the token.
+    // Without the token there is no link.
     assert_eq!(
         page.post("/api/export", &json!({ "format": "alpaca", "filter": {} }))
             .0,
@@ -308,7 +318,7 @@ fn exports_are_downloads() {
 }
 
 #[test]
-fn a_token_keeps_the_dataset_closed() {
+fn the_data_requires_the_token() {
     let dir = Dir::with_dataset();
     for (rest, what) in [
         (&["--bind", "0.0.0.0:0"][..], "there is no token\nhint: "),

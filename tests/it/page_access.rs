@@ -1,4 +1,4 @@
-//! Who may talk to the page, byte by byte: a client library would tidy up what a stranger sends.
+//! Access to the page, byte by byte: a client library would correct hostile requests.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -23,7 +23,7 @@ fn connect(page: &Page) -> TcpStream {
     stream
 }
 
-/// Sends these bytes, `HOST` replaced, and reads until the server closes.
+/// Sends a request with `HOST` replaced, and reads until the server closes the connection.
 fn say(page: &Page, request: &str) -> String {
     let mut stream = connect(page);
     let _ = stream.write_all(request.replace("HOST", host(page)).as_bytes());
@@ -42,7 +42,7 @@ fn status(answer: &str) -> u16 {
         .unwrap_or(0)
 }
 
-/// A GET with these lines of a head.
+/// The status of a GET with these header lines.
 fn get(page: &Page, path: &str, head: &str) -> u16 {
     status(&say(
         page,
@@ -50,7 +50,7 @@ fn get(page: &Page, path: &str, head: &str) -> u16 {
     ))
 }
 
-/// A POST of `{}` with these lines of a head.
+/// The status of a POST of `{}` with these header lines.
 fn post(page: &Page, path: &str, head: &str) -> u16 {
     status(&say(
         page,
@@ -59,7 +59,7 @@ fn post(page: &Page, path: &str, head: &str) -> u16 {
 }
 
 #[test]
-fn strangers_are_turned_away() {
+fn requests_from_other_sites_are_refused() {
     let dir = Dir::with_dataset();
     ewe(&dir, &["reject", "--db", "d.db", "1"]).success();
     let page = Page::start(&dir, &[]);
@@ -69,7 +69,7 @@ fn strangers_are_turned_away() {
         get(&page, "/api/tasks", &format!("host: LocalHost:{port}\r\n")),
         200
     );
-    // DNS rebinding: another name that means this machine.
+    // DNS rebinding: another name that resolves to this machine.
     for head in [
         "",
         "host: evil.example\r\n",
@@ -81,7 +81,7 @@ fn strangers_are_turned_away() {
         "host: \r\n",
         "host: HOST\r\nhost: evil.example\r\n",
         "host: evil.example\r\nhost: HOST\r\n",
-        // What a browser says about a page of another site, a sandbox, a file.
+        // What a browser sends for a page of another site, a sandbox, a file.
         "host: HOST\r\norigin: http://evil.example\r\n",
         "host: HOST\r\norigin: null\r\n",
         "host: HOST\r\norigin: http://HOST.evil.example\r\n",
@@ -103,7 +103,7 @@ fn strangers_are_turned_away() {
     }
     assert_eq!(get(&page, "http://evil.example/api/tasks", "host: HOST\r\n"), 403);
     assert_eq!(status(&say(&page, "GET /api/tasks HTTP/1.0\r\n\r\n")), 403);
-    // What a form of another site could send without asking, were Origin not there.
+    // What a form of another site could send without a preflight, were it not for `Origin`.
     for kind in [
         "",
         "content-type: text/plain\r\n",
@@ -116,7 +116,7 @@ fn strangers_are_turned_away() {
             "{kind}"
         );
     }
-    // A browser that asks first is not told that it may.
+    // A preflight request is not granted.
     let asks = "OPTIONS /api/undo HTTP/1.1\r\nhost: HOST\r\norigin: http://evil.example\r\naccess-control-request-method: POST\r\nconnection: close\r\n\r\n";
     let answer = say(&page, asks);
     assert_eq!(status(&answer), 403);
@@ -128,13 +128,13 @@ fn strangers_are_turned_away() {
         number(&dir, "select count(*) from revision where action = 'undo'"),
         0
     );
-    // Our own page.
+    // The page itself is admitted.
     let ours = "host: HOST\r\norigin: http://HOST\r\nsec-fetch-site: same-origin\r\ncontent-type: application/json\r\n";
     assert_eq!(post(&page, "/api/undo", ours), 200);
 }
 
 #[test]
-fn every_answer_has_the_policy() {
+fn every_response_has_the_security_headers() {
     let dir = Dir::with_dataset();
     let page = Page::start(&dir, &["--token", "open sesame"]);
     for (path, expected) in [
@@ -168,7 +168,7 @@ fn every_answer_has_the_policy() {
             assert!(head.lines().any(|other| other == line), "{path}: {line}\n{head}");
         }
     }
-    // Neither the page nor what it loads has a script within it, or loads from elsewhere.
+    // Neither the page nor its files have inline scripts or load from elsewhere.
     let html = say(&page, "GET / HTTP/1.1\r\nhost: HOST\r\nconnection: close\r\n\r\n");
     assert_eq!(html.matches("<script").count(), 1);
     assert!(
@@ -178,7 +178,7 @@ fn every_answer_has_the_policy() {
 }
 
 #[test]
-fn the_token_opens_everything_and_nothing_else_does() {
+fn only_the_token_grants_access() {
     let dir = Dir::with_dataset();
     let page = Page::start(&dir, &["--token", "open sesame"]);
     let paths = [
@@ -262,14 +262,14 @@ fn no_path_reaches_the_file_system() {
 }
 
 #[test]
-fn what_is_too_large_is_refused() {
+fn oversized_requests_are_refused() {
     let dir = Dir::with_dataset();
     let page = Page::start(&dir, &[]);
     let head = "host: HOST\r\ncontent-type: application/json\r\nconnection: close\r\n";
     let edit = "POST /api/tasks/1/edit HTTP/1.1\r\n";
     let text = "x".repeat(5 << 20);
     let large = format!("{{\"version\":0,\"instruction\":\"{text}\"}}");
-    // With its length, which it may lie about, and in chunks, which have none.
+    // With a content length, which may be false, and chunked, without one.
     let answer = say(
         &page,
         &format!("{edit}{head}content-length: {}\r\n\r\n{large}", large.len()),
@@ -295,12 +295,12 @@ fn what_is_too_large_is_refused() {
         large.len()
     );
     assert_eq!(status(&say(&page, &asks)), 413);
-    // What could be read in two ways is read in none.
+    // An ambiguous request is refused.
     let two = format!("{edit}{head}content-length: 2\r\ncontent-length: 3\r\n\r\n{{}}");
     assert_eq!(status(&say(&page, &two)), 400);
     let both = format!("{edit}{head}content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n");
     assert!([400, 422].contains(&status(&say(&page, &both))));
-    // A head without an end, a path without an end.
+    // An endless head and an endless path.
     assert!([0, 400, 431].contains(&get(
         &page,
         "/",
@@ -327,7 +327,7 @@ fn what_is_too_large_is_refused() {
     assert_eq!(get(&page, "/api/tasks", "host: HOST\r\n"), 200);
 }
 
-/// Until the server ends the connection; it may say something before.
+/// Seconds until the server closes the connection; it may send something before.
 fn seconds_until_closed(mut stream: TcpStream) -> u64 {
     let start = Instant::now();
     let mut answer = Vec::new();
@@ -340,14 +340,15 @@ fn seconds_until_closed(mut stream: TcpStream) -> u64 {
 }
 
 #[test]
-fn who_is_slow_is_sent_away_and_holds_nobody_up() {
+fn slow_clients_are_disconnected_and_hold_nobody_up() {
     let dir = Dir::with_dataset();
-    // Enough that the sockets' buffers cannot hold an export.
+    // Large enough that an export does not fit into the sockets' buffers.
     let row = |i| serde_json::json!({ "instruction": format!("{i} {}", "i".repeat(500_000)), "input": "", "output": "o".repeat(1_500_000) });
     let rows: Vec<_> = (0..20).map(row).collect();
     dir.write("large.json", serde_json::to_string(&rows).unwrap());
     ewe(&dir, &["import", "--db", "d.db", "large.json", "-q"]).success();
     let page = Page::start(&dir, &[]);
+    let sockets = page.sockets();
 
     let mut half_a_head = connect(&page);
     half_a_head.write_all(b"GET / HTTP/1.1\r\nhost: ").unwrap();
@@ -381,7 +382,7 @@ fn who_is_slow_is_sent_away_and_holds_nobody_up() {
         .write_all(format!("GET {url} HTTP/1.1\r\nhost: {}\r\n\r\n", host(&page)).as_bytes())
         .unwrap();
 
-    // Two hundred more that say nothing.
+    // Two hundred more connections that send nothing.
     let crowd: Vec<TcpStream> = (0..200).map(|_| connect(&page)).collect();
     let start = Instant::now();
     assert_eq!(get(&page, "/api/tasks", "host: HOST\r\n"), 200);
@@ -390,8 +391,12 @@ fn who_is_slow_is_sent_away_and_holds_nobody_up() {
         assert!(seconds_until_closed(stream) <= most);
     }
     drop(crowd);
-    // The export ended before its end; what was not read by then is gone with the connection.
-    std::thread::sleep(Duration::from_secs(10));
+    // The export is cut off; what was not read by then is lost with the connection.
+    let start = Instant::now();
+    while page.sockets() > sockets {
+        assert!(start.elapsed() < Duration::from_secs(60), "never cut off");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let mut taken = 0;
     let mut buffer = vec![0; 1 << 16];
     while let Ok(count @ 1..) = unread.read(&mut buffer) {
@@ -401,6 +406,6 @@ fn who_is_slow_is_sent_away_and_holds_nobody_up() {
         taken < 30_000_000,
         "{taken} bytes were kept for somebody who did not read"
     );
-    // And the file can be folded up: no reader holds an old state of it.
+    // The log can be truncated: no reader holds an old snapshot.
     assert_eq!(dir.sql("pragma wal_checkpoint(truncate)")[0][0], "0");
 }

@@ -1,4 +1,4 @@
-//! Parquet in and out: round trips, types, and files that are not what they should be.
+//! Parquet in and out: round trips, column types, damaged files.
 
 use std::{fs::File, sync::Arc};
 
@@ -59,7 +59,7 @@ fn read(dir: &Dir, name: &str) -> Vec<RecordBatch> {
 }
 
 #[test]
-fn the_dataset_goes_out_and_comes_back() {
+fn a_dataset_round_trips() {
     let dir = filled();
     let export = |db: &str, format: &str, out: &str| {
         ewe(&dir, &["export", "--db", db, "--format", format, "--out", out]).success();
@@ -127,7 +127,7 @@ fn every_format_and_every_compression_is_read() {
         "one.jsonl",
         r#"{"instruction": "x", "instances": [{"output": "y"}]}"#,
     );
-    // What a dataset has already does not come in again.
+    // Existing examples are not imported again.
     let import = |name: &str| {
         let _ = std::fs::remove_file(dir.path("d.db"));
         ewe(&dir, &["init", "--db", "d.db", "--seeds", "one.jsonl"]).success();
@@ -149,6 +149,10 @@ fn every_format_and_every_compression_is_read() {
         (
             "chat",
             "{\"messages\":[{\"role\":\"user\",\"content\":\"Name a river.\"},{\"role\":\"assistant\",\"content\":\"Rhine\"}]}\n",
+        ),
+        (
+            "sharegpt",
+            "{\"conversations\":[{\"from\":\"human\",\"value\":\"Name a river.\"},{\"from\":\"gpt\",\"value\":\"Rhine\"}]}\n",
         ),
         (
             "self-instruct",
@@ -182,13 +186,13 @@ fn every_format_and_every_compression_is_read() {
         write_with(&dir, "c", &alpaca(), compression);
         assert_eq!(import("c")["tasks"], 2, "{compression}");
     }
-    // A file without rows is no error, like one of text.
+    // A file without rows is not an error, as with text.
     write(&dir, "none", &alpaca().slice(0, 0));
     assert_eq!(import("none")["tasks"], 0);
 }
 
 #[test]
-fn kept_rows_of_any_type_are_copied() {
+fn kept_rows_of_every_type_are_copied() {
     let dir = Dir::new();
     let rows = 3000;
     let sample = |some: bool, i: usize| some && i % 3 != 1;
@@ -267,7 +271,7 @@ fn kept_rows_of_any_type_are_copied() {
     let schema = Schema::new(source.schema().fields().clone()).with_metadata(metadata);
     let source = RecordBatch::try_new(Arc::new(schema), source.columns().to_vec()).unwrap();
     write(&dir, "rows.parquet", &source);
-    // No instruction is like another; one is also in the other file.
+    // No two instructions are similar; one is also in the other file.
     dir.write(
         "against.jsonl",
         "{\"instruction\": \"w1500\", \"output\": \"y\"}\n",
@@ -291,7 +295,7 @@ fn kept_rows_of_any_type_are_copied() {
     let kept = read(&dir, "kept.parquet");
     let parts = [source.slice(0, 1500), source.slice(1501, rows - 1501)];
     let file = File::open(dir.path("kept.parquet")).unwrap();
-    // With what others have noted in the file.
+    // The metadata of other programs is kept.
     assert_eq!(
         *ParquetRecordBatchReaderBuilder::try_new(file).unwrap().schema(),
         source.schema()
@@ -306,7 +310,7 @@ fn kept_rows_of_any_type_are_copied() {
         .collect();
     assert_eq!(kept.len(), wanted.len());
     for (kept, wanted) in kept.iter().zip(&wanted) {
-        // NaN equals nothing, so floats are compared by how they look.
+        // NaN equals nothing, so floats are compared as text.
         assert_eq!(format!("{:?}", kept.columns()), format!("{:?}", wanted.columns()));
     }
     assert!(
@@ -415,7 +419,7 @@ fn bad_columns_and_damaged_files_are_named() {
 }
 
 #[test]
-fn no_damage_is_a_panic() {
+fn damaged_files_never_panic() {
     let dir = Dir::new();
     for (name, compression) in [
         ("plain", Compression::UNCOMPRESSED),
@@ -440,7 +444,7 @@ fn no_damage_is_a_panic() {
 }
 
 #[test]
-fn rows_of_json_that_are_no_columns_are_refused() {
+fn json_rows_that_do_not_fit_columns_are_refused() {
     let dir = Dir::new();
     let row = |more: &str| format!("{{\"instruction\": \"x\", \"output\": \"y\", {more}}}\n");
     let kept = |lines: &str| {
@@ -480,14 +484,14 @@ fn rows_of_json_that_are_no_columns_are_refused() {
         assert!(out.stderr().contains("\nhint: JSON lines"), "{}", out.stderr());
         assert!(!dir.path("kept.parquet").exists());
     }
-    // Fields may be left out, and stand in any order.
+    // Fields may be missing, and may have any order.
     kept(&(row("\"n\": 1") + "{\"output\": \"y\", \"instruction\": \"z\"}\n")).success();
     let [rows] = &read(&dir, "kept.parquet")[..] else {
         panic!("one batch")
     };
     assert_eq!(rows.num_rows(), 2);
     assert!(rows.column_by_name("n").unwrap().is_null(1));
-    // Before the columns are known nothing is written but to memory; a full disk is met at the end.
+    // Until the columns are known, rows are held in memory; a full disk shows at the end.
     let out = ewe_limited(
         &dir,
         0,
@@ -499,7 +503,7 @@ fn rows_of_json_that_are_no_columns_are_refused() {
         "{}",
         out.stderr()
     );
-    // Nothing kept is a file nonetheless, with the columns of the format.
+    // With no row kept, the file is still written, with the columns of the format.
     dir.write("against.jsonl", row("\"n\": 1"));
     dir.write("rows.jsonl", row("\"n\": 1"));
     ewe(
@@ -520,7 +524,7 @@ fn rows_of_json_that_are_no_columns_are_refused() {
 }
 
 #[test]
-fn kept_rows_become_an_array_where_the_name_says_so() {
+fn kept_rows_become_an_array_in_a_json_file() {
     let dir = Dir::new();
     dir.write(
         "rows.json",

@@ -1,5 +1,5 @@
-//! One is one: wherever a number stands before its noun, `ewe::text` says both; in the page,
-//! `counted` of `element.js`.
+//! One is singular: `ewe::text` formats a number with its noun, and on the page `counted` of
+//! `element.js` does.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,40 +11,52 @@ use crate::shell::Dir;
 use crate::source::Sources;
 use crate::support::ewe;
 
-/// What stands in a text like a number with its noun, and need not be told from one: file, words,
-/// why.
+/// Texts that look like a number with its noun and need no singular: file, words, reason.
 const NEVER_ONE: &[(&str, &str, &str)] = &[
     ("cli/data/init.rs", "{shown} tasks", "the recipe's constant"),
+    ("chat/serve.rs", "{of} are", "not a number"),
+    ("chat/tokenize.rs", "{most} tokens", "a limit"),
     ("cli/args/paths.rs", "{} are", "two options"),
     ("client/endpoint.rs", "{} models", "several"),
+    ("gguf/vocabulary.rs", "{} are", "not a number"),
     ("http_server.rs", "{0} bytes", "a limit"),
     ("interchange/parse.rs", "{length} bytes", "beyond a limit"),
     ("interchange/parse.rs", "{} lists", "a limit"),
-    ("jinja/machine.rs", "{how} values", "not a number"),
-    ("model/gemma3.rs", "{layer_type} are", "not a number"),
-    ("model/hub/download.rs", "{} are", "a size with its unit"),
-    ("model/torch_file.rs", "{length} bytes", "an archive has more"),
+    ("jinja/interpreter.rs", "{how} values", "not a number"),
+    (
+        "model/families/gemma/config.rs",
+        "{layer_type} are",
+        "not a number",
+    ),
+    ("model/files/hub/download.rs", "{} are", "a size with its unit"),
+    (
+        "model/files/torch_file.rs",
+        "{length} bytes",
+        "an archive has more",
+    ),
     ("pipeline.rs", "{} rounds", "a limit was reached"),
-    ("prompt/few_shot.rs", "{} have", "two tasks"),
-    ("prompt/task_list.rs", "{last} tasks", "more than the examples"),
-    ("report/card.rs", "{} tasks", "where they are from"),
+    ("prompt/self_instruct.rs", "{} have", "two tasks"),
+    ("prompt/alpaca.rs", "{last} tasks", "more than the examples"),
+    ("report/card.rs", "{origin} tasks", "where they are from"),
     ("train/out/files.rs", "{} are", "a size with its unit"),
-    ("train/plan.rs", "{} parameters", "a model has more"),
-    ("train/prepare.rs", "{} are", "a size with its unit"),
+    ("train/plan/report.rs", "{} parameters", "a model has more"),
+    ("train/fit.rs", "{} are", "a size with its unit"),
     ("train/reference/updates.rs", "{rows} rows", "a test's own"),
     ("train/run.rs", "{} are", "a size with its unit"),
     ("train/run.rs", "{} were", "a size with its unit"),
 ];
 
-/// Words that end in `s` behind something other than a number, and are no plurals.
+/// Words that end in `s` after something that is not a number, and are not plurals.
 const NO_PLURALS: &[&str] = &[
     "announces",
+    "changes",
     "contiguous",
     "describes",
     "differs",
     "does",
     "ends",
     "gives",
+    "goes",
     "has",
     "is",
     "its",
@@ -60,24 +72,25 @@ const NO_PLURALS: &[&str] = &[
     "was",
 ];
 
-/// Whether a word behind a number says that there are several.
+/// Whether a word after a number is a plural.
 fn is_plural(word: &str) -> bool {
     let noun = word.len() > 2 && word.ends_with('s') && !word.ends_with("ss");
     noun && !NO_PLURALS.contains(&word) || ["are", "have", "were"].contains(&word)
 }
 
 #[test]
-fn numbers_and_their_nouns_go_through_one_function() {
-    // A constant is known, what has decimals is never one, and a rate is per something.
+fn numbers_with_nouns_are_formatted_by_ewe_text() {
+    // Constants are known, decimals are never singular, and rates are per unit.
     let number = Regex::new(r"(\{[^{}]*\}) ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?([^ ]?[^.;:\n]*)").unwrap();
     let fixed = Regex::new(r"^\{([A-Z_]+|.*:.*\.[1-9].*)\}$").unwrap();
-    // Said of what is too much.
+    // About values that are too large.
     let beyond = Regex::new(r"^[a-z ]*, (more than|want at most|which no )").unwrap();
     let no_adjectives = [
         "at", "beyond", "each", "for", "from", "in", "into", "of", "on", "or", "to", "while",
     ];
     let (mut wrong, mut needed) = (Vec::new(), BTreeSet::new());
-    for (file, source) in &Sources::read().files {
+    for source in &Sources::get().files {
+        let file = source.name.as_str();
         for text in &source.texts {
             let plain = text.text.replace("{{", "(").replace("}}", ")");
             for start in plain.match_indices('{').map(|(at, _)| at) {
@@ -117,7 +130,7 @@ fn numbers_and_their_nouns_go_through_one_function() {
 }
 
 #[test]
-fn numbers_and_their_nouns_on_the_page_do_too() {
+fn numbers_with_nouns_on_the_page_are_formatted_by_counted() {
     let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/curate/assets");
     let number = Regex::new(r"\$\{(?:[^{}]|\{[^{}]*\})*\} ([a-z-]+)").unwrap();
     let mut scripts = 0;
@@ -140,7 +153,7 @@ const ONE: &str = "{\"instruction\": \"Name a river that flows through Cologne.\
                    \"output\": \"The Rhine.\"}\n";
 
 #[test]
-fn a_dataset_of_one_task_is_told_as_one() {
+fn a_dataset_of_one_task_is_singular() {
     let dir = Dir::new();
     dir.write("one.jsonl", ONE);
     let run = |line: &str| ewe(&dir, &line.split(' ').collect::<Vec<_>>()).success();
@@ -168,13 +181,13 @@ fn a_dataset_of_one_task_is_told_as_one() {
         assert!(page.contains(words), "{words}");
     }
     for found in Regex::new(r"\b1 ([a-z]+)").unwrap().captures_iter(&page) {
-        // A verb of one is no plural.
+        // A verb in the singular is not a plural.
         assert!(&found[1] == "begins" || !is_plural(&found[1]), "{}", &found[0]);
     }
 }
 
 #[test]
-fn a_file_of_one_row_is_told_as_one() {
+fn a_file_of_one_row_is_singular() {
     let dir = Dir::new();
     dir.write("one.jsonl", ONE);
     dir.write("bad.jsonl", format!("{ONE}nonsense\n"));
@@ -206,7 +219,7 @@ fn a_file_of_one_row_is_told_as_one() {
 }
 
 #[test]
-fn a_run_for_one_task_is_told_as_one() {
+fn a_run_for_one_task_is_singular() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     let at = ["--endpoint", &mock.url, "--endpoint-model", "mock"];
     let line = [&["generate", "--db", "d.db", "--target", "1"], &at[..]].concat();

@@ -1,5 +1,5 @@
-//! Datasets where nothing may be written: read-only files and folders, file systems without room, what a crash left
-//! behind, copies of other tools.
+//! Datasets that cannot be written to: read-only files and folders, full file systems, what a crash
+//! left, copies by other tools.
 
 use std::{
     os::unix::fs::PermissionsExt,
@@ -14,7 +14,7 @@ use crate::{
     support::{block_on, ewe, filled, number},
 };
 
-/// Every command that only reads, with what it writes elsewhere.
+/// Every command that only reads, with its outputs elsewhere.
 const READING: &[&[&str]] = &[
     &["list", "--db", "kept/d.db"],
     &["list", "--db", "kept/d.db", "--sort", "newest"],
@@ -71,8 +71,9 @@ const WRITING: &[&[&str]] = &[
     ],
 ];
 
-/// Runs it as somebody who may not write what belongs to others; None, with the reason said, where that cannot be.
-fn as_somebody_else(dir: &Dir, arguments: &[&str]) -> Option<Ran> {
+/// Runs a command as a user who may not write to others' files. `None`, with the reason printed,
+/// where that is not possible.
+fn as_another_user(dir: &Dir, arguments: &[&str]) -> Option<Ran> {
     if is_root() {
         let mut command = Command::new("setpriv");
         command
@@ -101,8 +102,8 @@ fn mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// `filled`, with the dataset in a folder `kept`, and a folder `open` that everybody may write to. The program is there, too,
-/// for somebody who may not see the one that was built.
+/// The dataset of `filled` in a folder `kept`, beside a folder `open` that everybody may write to.
+/// The program is copied there, for users who may not see the build folder.
 fn kept() -> Dir {
     let dir = filled();
     for (name, mode_bits) in [("kept", 0o755), ("open", 0o777)] {
@@ -130,7 +131,7 @@ fn lock(dir: &Dir) {
     mode(&dir.path("kept"), 0o555);
 }
 
-/// The names of a folder, in order.
+/// The names in a folder, sorted.
 fn files(dir: &Dir, folder: &str) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(dir.path(folder))
         .unwrap()
@@ -140,7 +141,7 @@ fn files(dir: &Dir, folder: &str) -> Vec<String> {
     names
 }
 
-/// What a command printed, but for what differs each time.
+/// The output of a command, without what differs each time.
 fn printed(ran: &Ran) -> String {
     ran.stdout()
 }
@@ -157,7 +158,7 @@ fn every_reading_command_works_in_a_read_only_folder() {
         mode(&dir.path("kept/d.db"), file);
         mode(&dir.path("kept"), folder);
         for (args, before) in READING.iter().zip(&before) {
-            let Some(ran) = as_somebody_else(&dir, args) else {
+            let Some(ran) = as_another_user(&dir, args) else {
                 return;
             };
             assert_eq!(
@@ -173,10 +174,10 @@ fn every_reading_command_works_in_a_read_only_folder() {
         }
         let _ = std::fs::remove_file(dir.path("open/copy.db"));
         let backup = ["backup", "--db", "kept/d.db", "--out", "open/copy.db"];
-        as_somebody_else(&dir, &backup).unwrap().success();
+        as_another_user(&dir, &backup).unwrap().success();
         assert_eq!(files(&dir, "kept"), ["d.db"]);
         // A copy can be changed.
-        as_somebody_else(&dir, &["accept", "--db", "open/copy.db", "7"])
+        as_another_user(&dir, &["accept", "--db", "open/copy.db", "7"])
             .unwrap()
             .success();
     }
@@ -184,11 +185,11 @@ fn every_reading_command_works_in_a_read_only_folder() {
 }
 
 #[test]
-fn what_changes_a_read_only_dataset_says_the_way_out() {
+fn changing_a_read_only_dataset_fails_with_a_hint() {
     let dir = kept();
     lock(&dir);
     for args in WRITING {
-        let Some(ran) = as_somebody_else(&dir, args) else {
+        let Some(ran) = as_another_user(&dir, args) else {
             return;
         };
         let ran = ran.failure(1);
@@ -204,7 +205,7 @@ fn what_changes_a_read_only_dataset_says_the_way_out() {
         assert_eq!(files(&dir, "kept"), ["d.db"], "{args:?}");
     }
     mode(&dir.path("kept/d.db"), 0o666);
-    let said = as_somebody_else(&dir, WRITING[0]).unwrap().failure(1).stderr();
+    let said = as_another_user(&dir, WRITING[0]).unwrap().failure(1).stderr();
     assert!(
         said.contains("its folder `") && said.contains("kept` is read-only for you"),
         "{said}"
@@ -212,9 +213,9 @@ fn what_changes_a_read_only_dataset_says_the_way_out() {
     mode(&dir.path("kept"), 0o755);
 }
 
-/// A writer that was killed leaves its last commits in the log.
+/// A killed writer leaves its last commits in the log.
 #[test]
-fn what_a_crashed_writer_left_is_read() {
+fn commits_left_in_the_log_by_a_crash_are_read() {
     for with_index in [true, false] {
         let dir = kept();
         let word = "Crashed just now.";
@@ -228,7 +229,7 @@ fn what_a_crashed_writer_left_is_read() {
                 .add_task(&ewe::store::NewTask::new(task, ewe::task::Origin::Import))
                 .await
                 .unwrap();
-            // What is on the disk at this moment, and nobody will close.
+            // A copy of the files as they are now, never closed.
             std::fs::create_dir(dir.path("crashed")).unwrap();
             for ending in ["", "-wal", "-shm"] {
                 let name = format!("d.db{ending}");
@@ -249,7 +250,7 @@ fn what_a_crashed_writer_left_is_read() {
         lock(&dir);
         let there = files(&dir, "kept");
         for args in READING {
-            let Some(ran) = as_somebody_else(&dir, args) else {
+            let Some(ran) = as_another_user(&dir, args) else {
                 return;
             };
             let ran = ran.success();
@@ -258,14 +259,14 @@ fn what_a_crashed_writer_left_is_read() {
             }
             assert_eq!(files(&dir, "kept"), there, "{args:?}");
         }
-        as_somebody_else(&dir, &["backup", "--db", "kept/d.db", "--out", "open/copy.db"])
+        as_another_user(&dir, &["backup", "--db", "kept/d.db", "--out", "open/copy.db"])
             .unwrap()
             .success();
         let copy = ewe(&dir, &["list", "--db", "open/copy.db", "--sort", "newest"]).success();
         assert!(copy.stdout().contains(word));
-        let said = as_somebody_else(&dir, WRITING[0]).unwrap().failure(1).stderr();
+        let said = as_another_user(&dir, WRITING[0]).unwrap().failure(1).stderr();
         assert!(said.contains("may not be written to"), "{said}");
-        // Where it may be written, the first command puts the log into the file.
+        // Where writing is allowed, the first command moves the log into the file.
         mode(&dir.path("kept"), 0o755);
         for name in files(&dir, "kept") {
             mode(&dir.path(&format!("kept/{name}")), 0o644);
@@ -299,7 +300,7 @@ fn reading_leaves_no_files_behind_however_it_ends() {
     .failure(1);
     ewe(&dir, &["reject", "--db", "kept/d.db", "--origin", "seed"]).failure(1);
     assert_eq!(files(&dir, "kept"), ["d.db"]);
-    // Whoever reads has had enough.
+    // The reader closes the pipe.
     let program = env!("CARGO_BIN_EXE_ewe");
     for command in ["list", "log", "stats", "export --format alpaca --out -"] {
         let mut shell = Command::new("sh");
@@ -311,9 +312,10 @@ fn reading_leaves_no_files_behind_however_it_ends() {
     }
 }
 
-/// A file of each schema that there was, with a row in it.
+/// A file of each older schema, with a row in it. Every command reads what the missing migrations
+/// make of it in memory: all commands read the oldest, one of each kind the others.
 #[test]
-fn a_read_only_dataset_of_an_older_ewe_is_read() {
+fn read_only_datasets_of_older_schemas_are_read() {
     const MIGRATIONS: [&str; 6] = [
         include_str!("../../db/migrations/0001_schema.sql"),
         include_str!("../../db/migrations/0002_evolution.sql"),
@@ -325,7 +327,7 @@ fn a_read_only_dataset_of_an_older_ewe_is_read() {
     for schema in 1..=MIGRATIONS.len() {
         let dir = kept();
         dir.write("d.db", "");
-        // As it was before sqlx's table of migrations came: ewe knows what is missing by the schema.
+        // Without sqlx's table of migrations: ewe finds the missing ones by the schema.
         for migration in &MIGRATIONS[..schema] {
             dir.sql(migration);
         }
@@ -338,10 +340,14 @@ fn a_read_only_dataset_of_an_older_ewe_is_read() {
         lock(&dir);
         let before = std::fs::read(dir.path("kept/d.db")).unwrap();
         for args in READING {
-            if args.contains(&"3") {
+            let is_one_of_a_kind = ["list", "show", "search", "export"].contains(&args[0])
+                && !["newest", "--json", "parquet"]
+                    .iter()
+                    .any(|word| args.contains(word));
+            if args.contains(&"3") || schema > 1 && !is_one_of_a_kind {
                 continue;
             }
-            let Some(ran) = as_somebody_else(&dir, args) else {
+            let Some(ran) = as_another_user(&dir, args) else {
                 return;
             };
             let ran = ran.success();
@@ -358,7 +364,7 @@ fn a_read_only_dataset_of_an_older_ewe_is_read() {
             before,
             "schema {schema}"
         );
-        as_somebody_else(&dir, &["backup", "--db", "kept/d.db", "--out", "open/copy.db"])
+        as_another_user(&dir, &["backup", "--db", "kept/d.db", "--out", "open/copy.db"])
             .unwrap()
             .success();
         ewe(&dir, &["reject", "--db", "open/copy.db", "1"]).success();
@@ -369,9 +375,9 @@ fn a_read_only_dataset_of_an_older_ewe_is_read() {
     }
 }
 
-/// Where no file may grow, as on a disk that is full, what is there can be read.
+/// Where no file may grow, as on a full disk, the dataset can be read.
 #[test]
-fn a_full_disk_can_be_read_from() {
+fn a_dataset_on_a_full_disk_can_be_read() {
     let dir = kept();
     let before: Vec<String> = READING
         .iter()
@@ -391,8 +397,8 @@ fn a_full_disk_can_be_read_from() {
     );
 }
 
-/// Runs a script in which the folder `small` is a file system of its own of so many KiB; nothing, with the reason said, where
-/// that cannot be.
+/// Runs a script in which the folder `small` is a file system of `kib` KiB. `None`, with the reason
+/// printed, where that is not possible.
 fn in_a_small_file_system(dir: &Dir, kib: u32, script: &str) -> Option<Ran> {
     std::fs::create_dir_all(dir.path("small")).unwrap();
     let able = Command::new("unshare").args(["-rm", "true"]).output();
@@ -410,7 +416,7 @@ fn in_a_small_file_system(dir: &Dir, kib: u32, script: &str) -> Option<Ran> {
 }
 
 #[test]
-fn a_file_system_that_is_read_only_or_has_no_byte_free_can_be_read() {
+fn read_only_and_full_file_systems_can_be_read() {
     let dir = kept();
     let reading = "for args in 'list' 'show 1' 'search invoice' 'stats' 'log' 'check' 'export --format alpaca --out -' \\
             'export --format parquet --out open/x.parquet' 'report --out open/r.html' 'backup --out open/copy.db' 'filter --dry-run'; do
@@ -448,9 +454,9 @@ fn a_file_system_that_is_read_only_or_has_no_byte_free_can_be_read() {
     );
 }
 
-/// A disk of any size either has all of a new dataset, or nothing.
+/// A disk of any size holds all of a new dataset, or none of it.
 #[test]
-fn a_nearly_full_disk_has_no_half_of_anything() {
+fn a_nearly_full_disk_never_holds_half_a_dataset() {
     let dir = kept();
     for kib in [64, 400].into_iter().chain((600..1300).step_by(40)) {
         let script = "for make in 'init --db small/new.db' 'backup --db kept/d.db --out small/new.db'; do
@@ -480,16 +486,16 @@ fn a_nearly_full_disk_has_no_half_of_anything() {
     }
 }
 
-/// What `.dump`, `.recover` and `VACUUM INTO` make of a dataset is a dataset.
+/// The results of `.dump`, `.recover` and `VACUUM INTO` are datasets.
 #[test]
-fn a_restored_dataset_opens() {
+fn restored_datasets_open() {
     let has_sqlite = Command::new("sqlite3").arg("--version").output().is_ok();
     for way in ["dump", "recover", "vacuum", "header", "migrations"] {
         let dir = kept();
         let list = ewe(&dir, READING[0]).success().stdout();
         let script = match way {
             "dump" => "sqlite3 kept/d.db .dump | sqlite3 open/d.db",
-            // Not every sqlite3 is built with what this takes, and where it fails it leaves its files behind.
+            // Not every sqlite3 has what this needs, and a failure leaves its files behind.
             "recover" => {
                 "sqlite3 kept/d.db .recover > open/sql 2> open/said || true
                 rm -f kept/d.db-wal kept/d.db-shm
@@ -520,9 +526,9 @@ fn a_restored_dataset_opens() {
             _ => {}
         }
         std::fs::rename(dir.path("d.db"), dir.path("kept/d.db")).unwrap();
-        // Where nothing may be written, and where ewe may mend what was lost.
+        // Read-only, and where ewe may repair what was lost.
         lock(&dir);
-        if let Some(ran) = as_somebody_else(&dir, READING[0]) {
+        if let Some(ran) = as_another_user(&dir, READING[0]) {
             assert_eq!(ran.success().stdout(), list, "{way}");
             assert_eq!(files(&dir, "kept"), ["d.db"], "{way}");
         }
@@ -540,9 +546,9 @@ fn a_restored_dataset_opens() {
     }
 }
 
-/// Another program's database is not taken for one of ours because its tables have the same names.
+/// Another program's database is not a dataset because it has tables of the same names.
 #[test]
-fn a_look_alike_is_no_dataset() {
+fn a_database_with_the_same_table_names_is_not_a_dataset() {
     let dir = Dir::new();
     dir.write("d.db", "");
     dir.sql(

@@ -1,20 +1,19 @@
-//! Reasoning in the text of answers, between marks of every make, and ends of texts that stand in
-//! them: the dataset is the same.
+//! Reasoning within the text of responses, between the marks of many models, and end-of-text
+//! tokens: the dataset stays the same.
 
 use crate::faulty_endpoint::{Asked, Reply, Server};
-use crate::mock::Mock;
 use crate::shell::Dir;
-use crate::support::{export, generate, number};
+use crate::support::{export, generate, number, undisturbed};
 
-/// What stands before and behind an answer.
+/// Text before and after a response.
 type Around = (&'static str, &'static str);
 
-/// Puts these around answers, one after the other.
-fn are_as_undisturbed(around: &'static [Around]) {
+/// Puts each of these around responses in turn, and asserts that the export stays the same.
+fn assert_same_export(around: &'static [Around]) {
     let said = |asked: &Asked| {
         let (before, behind) = around[asked.number % around.len()];
         let (text, finish) = asked.written();
-        // What is cut has no end.
+        // A truncated response has no closing mark.
         let behind = if finish == "stop" { behind } else { "" };
         let mut body = asked.answer();
         let text = format!("{before}{text}{behind}");
@@ -31,17 +30,14 @@ fn are_as_undisturbed(around: &'static [Around]) {
     let dir = Dir::with_dataset();
     generate(&dir, "20", &server.url, &[]).success();
     assert!(server.asked().len() >= around.len());
-    let mock = Mock::start();
-    let plain = Dir::with_dataset();
-    generate(&plain, "20", &mock.url, &[]).success();
-    assert_eq!(export(&dir), export(&plain));
+    assert_eq!(export(&dir), undisturbed("20"));
     let told = "select count(*) from task join instance on task_id = task.id where instruction || output like '%wants more%'";
     assert_eq!(number(&dir, told), 0);
 }
 
 #[test]
-fn marks_of_every_make_are_known() {
-    are_as_undisturbed(&[
+fn reasoning_marks_of_many_models_are_removed() {
+    assert_same_export(&[
         ("The list wants more.\n</reasoning>\n\n", ""),
         ("The list wants more.\n</analysis>\n\n", ""),
         ("The list wants more.\n</scratchpad>\n\n", ""),
@@ -76,8 +72,8 @@ fn marks_of_every_make_are_known() {
 }
 
 #[test]
-fn headings_and_wrappings_are_known() {
-    are_as_undisturbed(&[
+fn headings_and_wrappers_are_removed() {
+    assert_same_export(&[
         (
             "<details type=\"reasoning\" done=\"true\">\n<summary>Thought for 3 seconds</summary>\nIt wants more.\n</details>\n",
             "",
@@ -99,8 +95,8 @@ fn headings_and_wrappings_are_known() {
 }
 
 #[test]
-fn tokens_for_the_end_of_a_text_are_no_text() {
-    are_as_undisturbed(&[
+fn end_of_text_tokens_are_removed() {
+    assert_same_export(&[
         ("", "</s>"),
         ("", "<|im_end|>"),
         ("", "<|eot_id|>"),
@@ -113,9 +109,9 @@ fn tokens_for_the_end_of_a_text_are_no_text() {
     ]);
 }
 
-/// What a task asks for may look like reasoning.
+/// The text that a task asks for may look like reasoning.
 #[test]
-fn what_only_looks_like_reasoning_is_kept() {
+fn text_that_only_looks_like_reasoning_is_kept() {
     for output in [
         "The file is <plan><step>go</step></plan> and that is all of it.",
         "Reasoning: two and two are four, as everybody knows.",

@@ -1,38 +1,19 @@
-//! `ewe generate --recipe`: what each recipe makes of a model's answers, faults of the published programs among them.
+//! `ewe generate --recipe`: how each recipe reads a model's responses, without the faults of the
+//! published programs.
 
 use crate::mock::Mock;
 use crate::shell::{Dir, ewe};
-use crate::support::{self, number};
+use crate::support::{self, export, generation, number};
 use std::time::Duration;
 
 /// Arguments that generate `target` tasks from the mock.
 pub fn arguments<'a>(mock: &'a Mock, target: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let all = [
-        "generate",
-        "--db",
-        "d.db",
-        "--target",
-        target,
-        "--endpoint",
-        &mock.url,
-    ];
-    [&all[..], &["--endpoint-model", "mock", "--retries", "2"], more].concat()
+    generation(target, &mock.url, &[&["--retries", "2"][..], more].concat())
 }
 
 pub const ALPACA: [&str; 2] = ["--recipe", "alpaca"];
-pub const EXPORT: [&str; 9] = [
-    "export",
-    "--db",
-    "d.db",
-    "--format",
-    "self-instruct",
-    "--review",
-    "any",
-    "--out",
-    "-",
-];
 
-/// What every dataset must satisfy, however it was made.
+/// Asserts what holds for every dataset with `tasks` machine-made tasks, however it was made.
 pub fn all_accounted_for(dir: &Dir, tasks: i64) {
     let count = |query: &str| number(dir, query);
     assert_eq!(count("select count(*) from task where origin = 'machine'"), tasks);
@@ -56,7 +37,7 @@ pub fn all_accounted_for(dir: &Dir, tasks: i64) {
 }
 
 #[test]
-fn alpaca_asks_once_a_round_and_reaches_the_target_exactly() {
+fn alpaca_sends_one_request_a_round_and_meets_the_target() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     ewe(&dir, &arguments(&mock, "60", &ALPACA)).success();
     all_accounted_for(&dir, 60);
@@ -76,7 +57,7 @@ fn alpaca_asks_once_a_round_and_reaches_the_target_exactly() {
         let query = format!("select count(*) from candidate where reason = '{reason}'");
         assert!(number(&dir, &query) > 0, "{reason}");
     }
-    // Nobody asked what kind of task it is.
+    // There was no classification request.
     assert_eq!(
         number(
             &dir,
@@ -84,7 +65,7 @@ fn alpaca_asks_once_a_round_and_reaches_the_target_exactly() {
         ),
         0
     );
-    // The prompt shows three seeds and goes on with number 4.
+    // The prompt shows three seeds and continues with number 4.
     let prompt = &dir.sql("select prompt from request limit 1")[0][0];
     assert_eq!(prompt.matches("\n###\n").count(), 4);
     assert!(prompt.ends_with("\n###\n4. Instruction:"), "{prompt}");
@@ -97,8 +78,8 @@ fn alpaca_asks_once_a_round_and_reaches_the_target_exactly() {
 }
 
 #[test]
-fn a_killed_run_of_complete_tasks_goes_on_as_if_nothing_had_happened() {
-    // Machine-made tasks are shown, so that a round depends on those before it.
+fn a_killed_alpaca_run_resumes_to_the_same_export() {
+    // Prompts show machine-made tasks, so a round depends on earlier ones.
     let file = "[alpaca]\nmachine_examples = 2\n";
     let start = || {
         let (dir, mock) = (Dir::with_dataset(), Mock::start());
@@ -113,7 +94,7 @@ fn a_killed_run_of_complete_tasks_goes_on_as_if_nothing_had_happened() {
     .concat();
     let (whole, mock) = start();
     ewe(&whole, &arguments(&mock, "100", &more)).success();
-    let wanted = ewe(&whole, &EXPORT).success().stdout();
+    let wanted = export(&whole);
 
     let (dir, mock) = start();
     mock.set_latency(Duration::from_millis(60));
@@ -124,7 +105,7 @@ fn a_killed_run_of_complete_tasks_goes_on_as_if_nothing_had_happened() {
         &[90, 140, 100, 200, 120, 170],
     );
     ewe(&dir, &arguments(&mock, "100", &more)).success();
-    assert_eq!(ewe(&dir, &EXPORT).success().stdout(), wanted);
+    assert_eq!(export(&dir), wanted);
     all_accounted_for(&dir, 100);
     let shown = number(
         &dir,
@@ -133,9 +114,9 @@ fn a_killed_run_of_complete_tasks_goes_on_as_if_nothing_had_happened() {
     assert!(shown > 0);
 }
 
-/// The instructions and outputs of the machine-made tasks after a run in which the model says one thing, and the
-/// reasons of what was turned away.
-fn made_of(text: &str, finish: &str, more: &[&str]) -> (Vec<[String; 2]>, Vec<String>) {
+/// Runs one round in which the model responds with `text`. Returns the instructions and outputs of
+/// the machine-made tasks, and the reasons of rejections.
+fn run_with(text: &str, finish: &str, more: &[&str]) -> (Vec<[String; 2]>, Vec<String>) {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     mock.say("This is a numbered list", text, finish);
     let more = [
@@ -156,7 +137,7 @@ fn made_of(text: &str, finish: &str, more: &[&str]) -> (Vec<[String; 2]>, Vec<St
     )
 }
 
-/// Tasks 4, 5 and 6, where the second's output, or something else, is another.
+/// Tasks 4, 5 and 6, with `from` replaced by `to`.
 fn three(from: &str, to: &str) -> String {
     let list = " Name a river in France.\n4. Input: <noinput>\n4. Output: Loire\n###\n\
                 5. Instruction: Translate the word to German.\n5. Input: sea\n5. Output: Meer\n###\n\
@@ -165,7 +146,7 @@ fn three(from: &str, to: &str) -> String {
 }
 
 #[test]
-fn faults_of_the_published_alpaca_are_not_repeated() {
+fn parsing_faults_of_the_published_alpaca_are_absent() {
     let wanted = |output: &str| {
         [
             ["Name a river in France.", "Loire"],
@@ -182,7 +163,7 @@ fn faults_of_the_published_alpaca_are_not_repeated() {
         "Example 1\nOutput: 4",
         "1. wash\n2. cut",
     ] {
-        let (tasks, reasons) = made_of(&three("Meer", output), "stop", &[]);
+        let (tasks, reasons) = run_with(&three("Meer", output), "stop", &[]);
         assert_eq!(tasks, wanted(output));
         assert!(reasons.is_empty(), "{reasons:?}");
     }
@@ -194,22 +175,22 @@ fn faults_of_the_published_alpaca_are_not_repeated() {
         ("5. ", "4. "),
         ("###\n5. ", "5. "),
     ] {
-        let (tasks, reasons) = made_of(&three(from, to), "stop", &[]);
+        let (tasks, reasons) = run_with(&three(from, to), "stop", &[]);
         assert_eq!(tasks, wanted("Meer"), "{to}");
         assert!(reasons.is_empty(), "{to}: {reasons:?}");
     }
-    // A damaged task costs itself only, and is kept.
-    let (tasks, reasons) = made_of(&three("5. Output: Meer\n", ""), "stop", &[]);
+    // A damaged task is rejected alone, and its text is kept.
+    let (tasks, reasons) = run_with(&three("5. Output: Meer\n", ""), "stop", &[]);
     assert_eq!(tasks.len(), 2);
     assert_eq!(reasons, ["unparsed"]);
-    // The last task of a cut answer may be whole; nothing shows it.
-    let (tasks, reasons) = made_of(&three("", ""), "length", &[]);
+    // The last task of a truncated response may be complete; nothing shows it.
+    let (tasks, reasons) = run_with(&three("", ""), "length", &[]);
     assert_eq!(tasks, wanted("Meer")[..2]);
     assert_eq!(reasons, ["truncated"]);
 }
 
 #[test]
-fn faults_of_the_published_self_instruct_are_not_repeated() {
+fn parsing_faults_of_the_published_self_instruct_are_absent() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     mock.say(
         "Come up with a series of tasks",
@@ -276,7 +257,7 @@ fn faults_of_the_published_self_instruct_are_not_repeated() {
 }
 
 #[test]
-fn structured_output_is_asked_for_and_read_even_if_cut() {
+fn structured_output_is_requested_and_read_even_if_truncated() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     ewe(
         &dir,
@@ -293,7 +274,8 @@ fn structured_output_is_asked_for_and_read_even_if_cut() {
     );
     assert!(mock.last_body()["stop"].is_null());
     assert!(number(&dir, "select count(*) from candidate where reason = 'truncated'") > 0);
-    // Without an endpoint nobody could hold the answer to a schema; and a stage of Self-Instruct is no list of tasks.
+    // Without an endpoint, nothing can enforce a schema; and Self-Instruct's stages are not lists
+    // of tasks.
     let local = [
         "generate",
         "--db",
@@ -311,7 +293,7 @@ fn structured_output_is_asked_for_and_read_even_if_cut() {
 }
 
 #[test]
-fn constants_come_from_a_file_and_options_go_before_it() {
+fn a_recipe_file_sets_constants_and_options_override_it() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     dir.write(
         "r.toml",
@@ -356,7 +338,7 @@ fn constants_come_from_a_file_and_options_go_before_it() {
 }
 
 #[test]
-fn topics_take_turns_and_faults_in_their_file_are_named() {
+fn topics_rotate_and_faults_in_their_file_are_named() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     dir.write("topics.txt", "\u{feff}bees\n\n a nurse on night shift \r\n");
     let more = ["--topics", "topics.txt", "--window", "1"];
@@ -395,7 +377,7 @@ fn every_constant_is_documented() {
     let (self_instruct, rest) = rest.split_once("## alpaca").unwrap();
     let (alpaca, evolve) = rest.split_once("## Rounds that rewrite").unwrap();
     let mut constants = serde_json::to_value(Evolve::default()).unwrap();
-    // Those of another table.
+    // These constants belong to another table.
     constants.as_object_mut().unwrap().remove("stages");
     for (text, recipe) in [
         (

@@ -1,30 +1,33 @@
-//! Answers as endpoints give them: each in its own dialect, and the dataset is the same.
+//! Responses as different endpoints give them. The dataset stays the same.
 
 use crate::faulty_endpoint::{Asked, Reply, Server, nonsense};
 use crate::mock::Mock;
 use crate::shell::{self, Dir, ewe};
-use crate::support::{export, generate, json, number};
+use crate::support::{export, generate, json, judging, number};
 use serde_json::{Value, json};
+use std::sync::LazyLock;
 
-/// Recipes, and what each is asked for here.
+/// Target and options of a run with each recipe.
 const RECIPES: [(&str, &[&str]); 3] = [
     ("20", &[]),
     ("20", &["--recipe", "alpaca"]),
     ("12", &["--evolve", "0.5"]),
 ];
 
-/// What each recipe brings where nothing is odd.
-fn undisturbed() -> Vec<String> {
-    let mock = Mock::start();
-    let run = |(target, more): (&str, &[&str])| {
-        let dir = Dir::with_dataset();
-        generate(&dir, target, &mock.url, more).success();
-        export(&dir)
-    };
-    RECIPES.map(run).into()
+/// The export of an undisturbed run of each recipe, which is made once for all tests.
+fn undisturbed() -> &'static [String] {
+    static MADE: LazyLock<[String; 3]> = LazyLock::new(|| {
+        let mock = Mock::start();
+        RECIPES.map(|(target, more)| {
+            let dir = Dir::with_dataset();
+            generate(&dir, target, &mock.url, more).success();
+            export(&dir)
+        })
+    });
+    &*MADE
 }
 
-/// An answer of the dialect that was asked in.
+/// A response in the format of the API that was called.
 fn answer(asked: &Asked, text: Value, finish: Value) -> Value {
     let choice = match asked.body.get("messages") {
         Some(_) => {
@@ -35,28 +38,40 @@ fn answer(asked: &Asked, text: Value, finish: Value) -> Value {
     json!({"choices": [choice], "usage": {"prompt_tokens": 8, "completion_tokens": 2}})
 }
 
-/// Every recipe gives the same dataset with a server that answers so; what is left of the last run.
-fn is_as_undisturbed(
+/// Asserts that every recipe gives the same export with a server that responds so. Returns the
+/// directory of the last run.
+fn assert_same_export(
     name: &str,
     wanted: &[String],
     more: &[&str],
     reply: impl Fn(&Asked) -> Reply + Clone + Send + Sync + 'static,
 ) -> Dir {
-    let mut last = None;
-    for ((target, recipe), wanted) in RECIPES.iter().zip(wanted) {
-        let server = Server::start(reply.clone());
-        let dir = Dir::with_dataset();
-        generate(&dir, target, &server.url, &[*recipe, more].concat()).success();
-        assert_eq!(&export(&dir), wanted, "{name} {recipe:?}");
-        last = Some(dir);
-    }
-    last.unwrap()
+    let run = |nth| assert_same_export_of(nth, name, wanted, more, reply.clone());
+    let [_, _, last] = [0, 1, 2].map(run);
+    last
+}
+
+/// The same for one recipe, `nth` modulo their count. Responses are read before any recipe sees
+/// them, so of many responses each needs one recipe only.
+fn assert_same_export_of(
+    nth: usize,
+    name: &str,
+    wanted: &[String],
+    more: &[&str],
+    reply: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+) -> Dir {
+    let nth = nth % RECIPES.len();
+    let (target, recipe) = RECIPES[nth];
+    let (server, dir) = (Server::start(reply), Dir::with_dataset());
+    generate(&dir, target, &server.url, &[recipe, more].concat()).success();
+    assert_eq!(export(&dir), wanted[nth], "{name} {recipe:?}");
+    dir
 }
 
 #[test]
-fn an_end_is_known_by_many_words() {
+fn finish_reasons_have_many_spellings() {
     let wanted = undisturbed();
-    for (stop, length) in [
+    for (nth, (stop, length)) in [
         (json!("STOP"), json!("MAX_TOKENS")),
         (json!("end"), json!("Length")),
         (json!("complete"), json!("max_tokens")),
@@ -64,21 +79,28 @@ fn an_end_is_known_by_many_words() {
         (json!("FINISH_REASON_STOP"), json!("finishReasonMaxTokens")),
         (json!(""), json!("token_limit")),
         (Value::Null, json!({"type": "length"})),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let name = stop.to_string();
-        is_as_undisturbed(&name, &wanted, &[], move |asked| {
+        let reply = move |asked: &Asked| {
             let (text, finish) = asked.written();
             let finish = if finish == "stop" { &stop } else { &length };
             Reply::Says(answer(asked, json!(text), finish.clone()))
-        });
+        };
+        match nth {
+            0 => assert_same_export(&name, wanted, &[], reply),
+            _ => assert_same_export_of(nth, &name, wanted, &[], reply),
+        };
     }
 }
 
 #[test]
-fn a_content_comes_in_parts() {
+fn content_may_be_a_list_of_parts() {
     let wanted = undisturbed();
     for api in ["chat", "completions"] {
-        is_as_undisturbed(api, &wanted, &["--api", api], |asked| {
+        assert_same_export(api, wanted, &["--api", api], |asked| {
             let (text, finish) = asked.written();
             let middle = text.ceil_char_boundary(text.len() / 2);
             let parts = json!([
@@ -91,9 +113,9 @@ fn a_content_comes_in_parts() {
 }
 
 #[test]
-fn reasoning_is_taken_out_and_kept() {
+fn reasoning_is_removed_and_stored() {
     let wanted = undisturbed();
-    for (before, behind) in [
+    for (nth, (before, behind)) in [
         ("<think>\nThe list wants more.\n\n1. Explain x.\n</think>\n\n", ""),
         ("Okay, the list wants more tasks.\n</think>\n\n", ""),
         ("<thought>The list wants more.</thought>\n", ""),
@@ -105,7 +127,10 @@ fn reasoning_is_taken_out_and_kept() {
             "<|channel|>analysis<|message|>The list wants more.<|end|><|start|>assistant<|channel|>final<|message|>",
             "<|return|>",
         ),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let reply = move |asked: &Asked| {
             let (text, finish) = asked.written();
             Reply::Says(answer(
@@ -114,7 +139,10 @@ fn reasoning_is_taken_out_and_kept() {
                 json!(finish),
             ))
         };
-        let dir = is_as_undisturbed(before, &wanted, &[], reply);
+        let dir = match nth {
+            0 => assert_same_export(before, wanted, &[], reply),
+            _ => assert_same_export_of(nth, before, wanted, &[], reply),
+        };
         assert_eq!(
             number(
                 &dir,
@@ -130,8 +158,8 @@ fn reasoning_is_taken_out_and_kept() {
             0
         );
     }
-    for field in ["reasoning_content", "reasoning"] {
-        let dir = is_as_undisturbed(field, &wanted, &["--api", "chat"], move |asked| {
+    for (nth, field) in [(0, "reasoning_content"), (2, "reasoning")] {
+        let dir = assert_same_export_of(nth, field, wanted, &["--api", "chat"], move |asked| {
             let (text, finish) = asked.written();
             let mut body = answer(asked, json!(format!("\n\n{text}")), json!(finish));
             body["choices"][0]["message"][field] = json!("The list wants more.");
@@ -150,9 +178,9 @@ fn reasoning_is_taken_out_and_kept() {
     }
 }
 
-/// In the middle of an answer, behind its label.
+/// Reasoning in the middle of a response, after its label.
 #[test]
-fn reasoning_behind_a_label_is_taken_out() {
+fn reasoning_after_a_label_is_removed() {
     let server = Server::start(|asked| {
         let (text, finish) = asked.written();
         let text = text.replace("Output: ", "Output: <think>What could it be?</think> ");
@@ -164,23 +192,13 @@ fn reasoning_behind_a_label_is_taken_out() {
 }
 
 #[test]
-fn a_judge_may_think_and_end_as_it_likes() {
+fn a_judge_may_reason_and_use_any_finish_reason() {
     let judged = |reply: fn(&Asked) -> Reply| {
         let dir = Dir::with_dataset();
         let mock = Mock::start();
         generate(&dir, "12", &mock.url, &[]).success();
         let server = Server::start(reply);
-        let judge = [
-            "judge",
-            "--db",
-            "d.db",
-            "--endpoint",
-            &server.url,
-            "--endpoint-model",
-            "mock",
-            "--json",
-        ];
-        let said = json(ewe(&dir, &judge));
+        let said = json(ewe(&dir, &judging(&server.url, "mock", &["--json"])));
         (said["scores"].clone(), said["unreadable"].clone())
     };
     let plain = judged(|_| Reply::Answer);
@@ -205,9 +223,9 @@ fn a_judge_may_think_and_end_as_it_likes() {
 }
 
 #[test]
-fn parts_that_nobody_reads_may_be_anything() {
+fn parts_that_are_not_read_may_be_invalid() {
     let wanted = undisturbed();
-    for (name, before, part) in [
+    for (nth, (name, before, part)) in [
         ("mark", "\u{feff}", "null"),
         ("nan", "", "{\"token_logprobs\": [NaN, -Infinity, Infinity]}"),
         (
@@ -217,8 +235,11 @@ fn parts_that_nobody_reads_may_be_anything() {
         ),
         ("raw", "", "\"line\nbreak\""),
         ("all", "\r\n\u{feff}", "[NaN, \"\\udfff\", \"\t\"]"),
-    ] {
-        is_as_undisturbed(name, &wanted, &[], move |asked| {
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_same_export_of(nth, name, wanted, &[], move |asked| {
             let body = asked.answer().to_string();
             let body = body.replacen("{\"index\":0,", &format!("{{\"index\":0,\"logprobs\":{part},"), 1);
             assert!(body.contains("logprobs"));
@@ -228,8 +249,8 @@ fn parts_that_nobody_reads_may_be_anything() {
 }
 
 #[test]
-fn nothing_is_asked_for_once_more_at_most_and_counted() {
-    // One in five questions has an answer without text, the same each time.
+fn empty_responses_are_requested_once_more_and_counted() {
+    // One request in five gets a response without text, the same each time.
     let is_empty = |asked: &Asked| asked.seed().is_multiple_of(5);
     let cases: [(Value, &str, usize, &str); 5] = [
         (Value::Null, "length", 1, "token limit was used up"),
@@ -275,7 +296,7 @@ fn nothing_is_asked_for_once_more_at_most_and_counted() {
 }
 
 #[test]
-fn a_refusal_is_kept_and_not_asked_for_again() {
+fn a_refusal_is_stored_and_not_requested_again() {
     let is_refused =
         |asked: &Asked| asked.prompt().starts_with("Can the following") && asked.seed().is_multiple_of(4);
     let server = Server::start(move |asked| {
@@ -305,9 +326,9 @@ fn a_refusal_is_kept_and_not_asked_for_again() {
     assert_eq!(detail, [["the model refused: 'I will  not.'"]]);
 }
 
-/// A model whose thoughts end at a stop string before it answers.
+/// A model whose reasoning ends at a stop string before it answers.
 #[test]
-fn stop_strings_that_cut_thoughts_are_kept_here() {
+fn stop_strings_that_cut_reasoning_are_applied_by_ewe() {
     let wanted = undisturbed();
     let reply = |asked: &Asked| {
         let (text, finish) = asked.written();
@@ -334,14 +355,15 @@ fn stop_strings_that_cut_thoughts_are_kept_here() {
         .filter(|asked| asked.body.get("stop").is_some())
         .count();
     assert!(in_vain <= 8, "{in_vain}");
-    // Texts that were cut have the same tasks, but for those that were cut by their length in the original.
+    // The responses yield the same tasks, except those that the length limit truncated in the
+    // original.
     let tasks = |text: &str| text.lines().count();
     assert_eq!(tasks(&export(&dir)), tasks(&wanted[0]));
 }
 
 const KEY: &str = "sk-very-secret/0123456789";
 
-/// The same as servers write bytes: packed, as digits, and escaped one and all.
+/// The key in encodings that servers use: Base64, digits, and fully escaped.
 const PACKED: [&str; 4] = [
     "c2stdmVyeS1zZWNyZXQvMDEyMzQ1Njc4OQ==",
     "736b2d766572792d7365637265742f30313233343536373839",
@@ -349,14 +371,14 @@ const PACKED: [&str; 4] = [
     "&#115;&#107;&#45;&#118;&#101;&#114;&#121;-secret&#x2F;&#48;&#49;&#50;&#51;&#52;&#53;&#54;&#55;&#56;&#57;",
 ];
 
-/// No file of the directory has a part of the key in it, and neither has what was said.
+/// Asserts that neither a file of the directory nor the output contains any part of the key.
 fn assert_unseen(dir: &Dir, said: &str) {
     let spelt = ["very-secret", "0123456789", "very\\u002dsecret"];
     for secret in spelt.into_iter().chain(PACKED.map(|packed| &packed[6..])) {
         assert!(!said.contains(secret), "{said}");
         for entry in std::fs::read_dir(dir.path("")).unwrap() {
             let entry = entry.unwrap();
-            // What was given is not ours to change.
+            // Input files are not ewe's to change.
             if entry.file_name() == "in.jsonl" {
                 continue;
             }
@@ -370,7 +392,7 @@ fn assert_unseen(dir: &Dir, said: &str) {
 }
 
 #[test]
-fn a_key_in_an_answer_is_nowhere() {
+fn a_key_in_a_response_is_neither_printed_nor_stored() {
     type Echo = fn(&Asked) -> Reply;
     let echoes: [Echo; 8] = [
         |asked| {
@@ -451,9 +473,9 @@ fn a_key_in_an_answer_is_nowhere() {
     }
 }
 
-/// A local server is given a word in place of a key, and texts with that word are texts.
+/// A local server gets a placeholder as key, and texts that contain the word stay.
 #[test]
-fn a_placeholder_takes_nothing_out_of_answers() {
+fn a_placeholder_key_removes_nothing_from_responses() {
     for key in ["x", "EMPTY", "the"] {
         let server = Server::start(|_| Reply::Answer);
         let dir = Dir::with_dataset();
@@ -476,7 +498,7 @@ fn a_placeholder_takes_nothing_out_of_answers() {
 }
 
 #[test]
-fn an_error_with_the_status_of_an_answer_is_said() {
+fn an_error_with_status_200_is_reported() {
     let server = Server::start(|_| nonsense(json!({"error": {"message": "upstream is gone"}}).to_string()));
     let dir = Dir::with_dataset();
     let said = generate(&dir, "5", &server.url, &["--retries", "2"])

@@ -1,4 +1,4 @@
-//! Figures, charts and the report: equal to what SQL counts, whatever was done to the dataset.
+//! Figures, charts and the report equal counts by SQL, whatever was done to the dataset.
 
 use std::io::{BufRead, BufReader};
 
@@ -26,7 +26,7 @@ fn unescaped(html: &str) -> String {
         .replace("&amp;", "&")
 }
 
-/// What, figure and query of each row of the card's last table.
+/// Name, figure and query of each row in the last table of the dataset card.
 fn facts(report: &str) -> Vec<(String, i64, String)> {
     let queries = report.split("<summary>Queries</summary>").nth(1).unwrap();
     let rows = queries.split("<tr>").skip(2);
@@ -42,7 +42,7 @@ fn facts(report: &str) -> Vec<(String, i64, String)> {
     .collect()
 }
 
-/// Runs the card's queries; returns how many there were.
+/// Asserts that each figure equals its query; returns how many there are.
 #[track_caller]
 fn check_facts(dir: &Dir) -> usize {
     let facts = facts(&report(dir));
@@ -52,7 +52,7 @@ fn check_facts(dir: &Dir) -> usize {
     facts.len()
 }
 
-/// With texts that a model could write to spoil pictures and queries.
+/// A dataset with texts that a model could write to break charts and queries.
 fn hostile() -> Dir {
     let dir = filled();
     dir.sql("update instance set output = '</svg><script>''\u{202e}\u{200d}' || char(1) where task_id = (select max(id) from task)");
@@ -64,11 +64,11 @@ fn hostile() -> Dir {
 }
 
 #[test]
-fn every_figure_of_the_card_is_what_its_query_counts() {
+fn every_figure_of_the_card_equals_its_query() {
     let dir = filled();
     let all = check_facts(&dir);
     assert!(all > 60, "{all} figures");
-    // Not only zeros are equal.
+    // Not all figures are zero.
     let more = facts(&report(&dir))
         .iter()
         .filter(|(_, figure, _)| *figure > 0)
@@ -115,7 +115,7 @@ fn figures_follow_every_change() {
         }
     }
     check_facts(&dir);
-    // A tally holds for its version only, and what cannot be read is counted anew.
+    // A tally is valid for its version only, and an unreadable one is recounted.
     let right = stats(&dir);
     dir.sql("update tally set counts = '{\"nonsense\": 1}'");
     assert_eq!(stats(&dir), right);
@@ -124,15 +124,15 @@ fn figures_follow_every_change() {
 }
 
 #[test]
-fn counts_are_kept_and_need_not_be() {
+fn tallies_are_kept_and_can_be_missing() {
     let dir = filled();
     let right = stats(&dir);
     assert!(number(&dir, "select count(*) from tally") > 0);
-    // What is kept is what is used: a wrong tally that claims to hold shows.
+    // Kept tallies are used: a wrong tally that claims to be valid shows.
     dir.sql("update tally set counts = json_set(counts, '$.with_input', 99) where subject = 'task'");
     assert_eq!(stats(&dir)["balance"]["with_input"], 99);
     dir.sql("delete from tally");
-    // While somebody else is writing, nothing can be kept, and everything is counted.
+    // While another process writes, no tally can be kept, and everything is counted.
     let file = dir.path("d.db");
     let mut held = std::process::Command::new("python3")
         .args(["-c", "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('begin immediate'); print(1, flush=True); input()"])
@@ -151,7 +151,8 @@ fn counts_are_kept_and_need_not_be() {
     assert_eq!(number(&dir, "select count(*) from tally"), 0);
 }
 
-/// Names, in order, of the elements that begin; panics where one does not end where it should.
+/// Names of the elements in order of their start tags. Panics if an element is not closed where it
+/// should be.
 #[track_caller]
 fn elements(xml: &str) -> Vec<String> {
     let (mut open, mut all) = (Vec::new(), Vec::new());
@@ -201,7 +202,7 @@ fn charts_are_well_formed_labelled_and_inert() {
             for element in ["script", "b", "a", "image", "foreignObject", "style"] {
                 assert!(!all.iter().any(|name| name == element), "{element} in {figure}");
             }
-            // Styles are classes: the policy of the page allows nothing else.
+            // Styles are classes, since the page's policy allows nothing else.
             assert!(!figure.contains(" style=") && figure.contains("role=\"img\""));
             let is_hidden = |c: char| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c);
             assert!(!figure.contains(is_hidden));

@@ -1,11 +1,11 @@
 //! Requests as endpoints want them: fields renamed, dropped and added, addresses and headers of
-//! services, lists of models, files. What is learnt from refusals is in `refusals`.
+//! services, model lists, batch files. `refused_fields` covers what is learned from errors.
 
 use crate::faulty_endpoint::{Reply, Server, models, refusal};
 use crate::mock::Mock;
-use crate::refusals::{has, undisturbed, unprocessable};
+use crate::refused_fields::{has, unprocessable};
 use crate::shell::{self, Dir, ewe};
-use crate::support::{export, generate, json, number};
+use crate::support::{export, generate, json, number, undisturbed};
 use serde_json::{Value, json};
 
 fn arguments<'a>(target: &'a str, url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
@@ -53,7 +53,7 @@ fn fields_are_renamed_dropped_and_added() {
         );
         assert_eq!(asked.body["top_k"], 20);
     }
-    // What is added makes another question of it; names and what is left out do not.
+    // Added fields change the content key; renamed and dropped fields do not.
     let model = dir.sql("select distinct model from run where command = 'generate'");
     assert!(
         model[0][0].contains("with {\"chat_template_kwargs\""),
@@ -69,7 +69,7 @@ fn fields_are_renamed_dropped_and_added() {
 }
 
 #[test]
-fn wrong_shapes_are_said_before_anything_is_sent() {
+fn bad_request_options_fail_before_anything_is_sent() {
     let server = Server::start(|_| Reply::Answer);
     let dir = Dir::with_dataset();
     dir.write("list.json", "[1]");
@@ -92,7 +92,7 @@ fn wrong_shapes_are_said_before_anything_is_sent() {
 }
 
 #[test]
-fn an_address_of_a_deployment_is_taken_as_it_is() {
+fn the_address_of_a_deployment_is_used_as_it_is() {
     const AZURE: &str = "0123456789abcdef-azure";
     let server = Server::start(|asked| match asked.path.as_str() {
         "/v1/deployments/m/chat/completions?api-version=2024-10-21" => Reply::Answer,
@@ -137,14 +137,14 @@ fn an_address_of_a_deployment_is_taken_as_it_is() {
             .count(),
         0
     );
-    // Anything else behind the path of the address keeps its query, too.
+    // Addresses with another path keep their query, too.
     let server = Server::start(|asked| match asked.path.as_str() {
         "/v1/completions?region=eu" => Reply::Answer,
         _ => refusal(404, "Not Found"),
     });
     let url = format!("{}?region=eu", server.url);
     generate(&Dir::with_dataset(), "5", &url, &[]).success();
-    // So does a slash at the end of one that is whole.
+    // So do complete addresses that end in a slash.
     let slashed = Server::start(|asked| match asked.path.as_str() {
         "/v1/chat/completions/" => Reply::Answer,
         _ => refusal(404, "Not Found"),
@@ -159,7 +159,7 @@ fn an_address_of_a_deployment_is_taken_as_it_is() {
 }
 
 #[test]
-fn a_header_s_value_is_nowhere_even_where_the_server_quotes_it() {
+fn a_header_value_that_the_server_echoes_is_neither_printed_nor_stored() {
     const AZURE: &str = "very-secret-0123456789";
     let server = Server::start(|asked| match asked.number {
         20.. => refusal(401, &format!("what is {}?", asked.headers)),
@@ -186,7 +186,7 @@ fn a_header_s_value_is_nowhere_even_where_the_server_quotes_it() {
 }
 
 #[test]
-fn the_judge_s_server_has_its_own_shape() {
+fn request_options_do_not_apply_to_the_judge_endpoint() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     let judge = Server::start(|asked| {
         match (
@@ -230,7 +230,7 @@ fn the_only_model_of_a_server_needs_no_name() {
     );
     let model = dir.sql("select distinct model from run where command = 'generate'");
     assert_eq!(model, [[format!("only/one at {}", server.url)]]);
-    // Lists have many forms.
+    // Model lists have several forms.
     for list in [
         r#"{"data": [], "models": [{"name": "only/one"}]}"#,
         r#"{"data": {"only/one": {"owned_by": "us"}}}"#,
@@ -245,7 +245,7 @@ fn the_only_model_of_a_server_needs_no_name() {
         ewe(&Dir::with_dataset(), &arguments("5", &server.url, &[])).success();
         assert_eq!(server.asked().last().unwrap().body["model"], "only/one", "{list}");
     }
-    // Named, it is not asked for.
+    // With a given name, the list is not requested.
     let server = serving(&["only/one"]);
     generate(&dir, "6", &server.url, &[]).success();
     assert!(server.asked().iter().all(|asked| asked.path != "/v1/models"));
@@ -276,8 +276,8 @@ fn the_only_model_of_a_server_needs_no_name() {
 }
 
 #[test]
-fn without_a_number_a_server_gets_what_it_bears() {
-    // More than six at once take so long that they would be given up.
+fn without_concurrency_the_load_adapts_to_the_server() {
+    // More than six at once take so long that they would time out.
     let server = Server::start(|asked| match asked.in_flight {
         ..=6 => Reply::After(std::time::Duration::from_millis(20)),
         _ => Reply::After(std::time::Duration::from_millis(700)),
@@ -293,7 +293,7 @@ fn without_a_number_a_server_gets_what_it_bears() {
         .collect();
     let slow = late.iter().filter(|in_flight| **in_flight > 6).count();
     assert!(slow * 3 < late.len(), "{slow} of {}", late.len());
-    // One that bears more gets more.
+    // A server that can take more gets more.
     let server = Server::start(|_| Reply::After(std::time::Duration::from_millis(30)));
     generate(
         &Dir::with_dataset(),
@@ -306,7 +306,7 @@ fn without_a_number_a_server_gets_what_it_bears() {
     assert!(most > 40, "{most}");
 }
 
-/// A line of results for each line of requests.
+/// Writes a result line for each request line.
 fn results(dir: &Dir, answer: impl Fn(&Value) -> Value) {
     let lines = dir.read("out.jsonl");
     let lines: Vec<String> = lines
@@ -321,7 +321,7 @@ fn results(dir: &Dir, answer: impl Fn(&Value) -> Value) {
 }
 
 #[test]
-fn files_have_the_same_shapes_and_dialects() {
+fn batch_files_take_the_same_options_and_response_formats() {
     let plain = |more: &[&str]| {
         let common = [
             "generate",
@@ -372,7 +372,7 @@ fn files_have_the_same_shapes_and_dialects() {
         assert!(body["max_completion_tokens"].is_u64() && body["reasoning_effort"] == "low");
     }
 
-    // Without the options, the results teach it.
+    // Without the options, ewe learns the changes from the results.
     let dir = Dir::with_dataset();
     run(&dir, &[]).success();
     let first = bodies(&dir).len();
@@ -398,7 +398,7 @@ fn files_have_the_same_shapes_and_dialects() {
             .all(|body| body["max_completion_tokens"].is_u64())
     );
 
-    // Answers in dialects, to the end.
+    // Responses in other formats, until the run ends.
     for sent in 1.. {
         let rename = ["--request-field", "max_tokens=max_completion_tokens"];
         if !dir.path("out.jsonl").exists() {

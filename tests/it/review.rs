@@ -1,4 +1,4 @@
-//! `ewe review` in a real terminal: what is on the screen, what keys do, what is left behind.
+//! `ewe review` in a real terminal: the screen, the keys, and what remains afterwards.
 
 use std::io::{Read, Write};
 use std::process::Command;
@@ -14,13 +14,13 @@ use crate::{
 use ewe::store::{Actor, Store};
 use ewe::task::Review;
 
-/// A terminal with ewe in it.
+/// A terminal that runs ewe.
 struct Screen {
     master: Box<dyn MasterPty + Send>,
     child: Box<dyn Child + Send + Sync>,
     writer: Box<dyn Write + Send>,
     parser: Arc<Mutex<vt100::Parser>>,
-    /// Everything that was sent to the terminal.
+    /// All bytes that the terminal received.
     sent: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -91,7 +91,7 @@ impl Screen {
         }
     }
 
-    /// The words on the screen that are underlined.
+    /// The underlined words on the screen.
     fn underlined(&self) -> String {
         let parser = self.parser.lock().unwrap();
         let (rows, cols) = parser.screen().size();
@@ -124,7 +124,7 @@ impl Screen {
         assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
     }
 
-    /// Waits for the end; returns the exit code. The terminal is as it was before.
+    /// Waits for the end and asserts that the terminal is restored; returns the exit code.
     #[track_caller]
     fn ended(mut self) -> u32 {
         let code = self.child.wait().unwrap().exit_code();
@@ -157,7 +157,7 @@ fn sized(cells: u16) -> std::num::NonZero<u16> {
     std::num::NonZero::new(cells).expect("a terminal has cells")
 }
 
-/// With tasks that wait, after the seeds: the first of them and how many.
+/// A dataset with `count` pending tasks after the seeds, and the id of the first of them.
 fn waiting(count: usize) -> (Dir, i64) {
     let dir = Dir::with_dataset();
     let rows: String = (0..count)
@@ -172,7 +172,7 @@ fn waiting(count: usize) -> (Dir, i64) {
 }
 
 #[test]
-fn fifty_tasks_without_a_mouse() {
+fn fifty_tasks_are_reviewed_by_keys() {
     let (dir, first) = waiting(50);
     let mut screen = Screen::open(&dir, &[], "true", (24, 80));
     screen.shows(&["50 in the queue", "Count to 0.", "? shows the keys"]);
@@ -206,7 +206,7 @@ fn fifty_tasks_without_a_mouse() {
         ),
         17
     );
-    // Back to what was decided, undo and redo of it.
+    // Back to decided tasks, with undo and redo.
     screen.press("b");
     screen.shows(&[&format!("task {} ", first + 49), "Count to 49.", "rejected"]);
     screen.press("u");
@@ -217,7 +217,7 @@ fn fifty_tasks_without_a_mouse() {
     screen.shows(&["done again", &format!("task {} · import · accepted", first + 48)]);
     screen.press("q");
     assert_eq!(screen.ended(), 0);
-    // After a restart, too.
+    // The same after a restart.
     let mut screen = Screen::open(&dir, &[], "true", (24, 80));
     screen.shows(&["17 in the queue"]);
     screen.press("u");
@@ -231,7 +231,7 @@ fn fifty_tasks_without_a_mouse() {
 }
 
 #[test]
-fn neighbors_stand_beside_with_their_words_marked() {
+fn neighbors_are_shown_with_their_own_words_marked() {
     let dir = filled();
     let last = number(&dir, "select max(id) from task");
     let mut screen = Screen::open(&dir, &["--sort", "similar"], "true", (30, 120));
@@ -259,7 +259,7 @@ fn neighbors_stand_beside_with_their_words_marked() {
         "invoice 1: late",
         "output 1",
     ]);
-    // Narrow: below one another.
+    // In a narrow terminal they are one below the other.
     screen.resize(30, 60);
     let narrow = screen.shows(&["1 of 1 alike", "List the late invoices."]);
     let line = |part: &str| narrow.lines().position(|line| line.contains(part)).unwrap();
@@ -291,7 +291,7 @@ fn edits_go_through_the_editor() {
 }
 
 #[test]
-fn what_somebody_changed_meanwhile_is_not_decided_on() {
+fn a_task_changed_meanwhile_is_not_decided() {
     let (dir, first) = waiting(3);
     let mut screen = Screen::open(&dir, &[], "true", (24, 100));
     screen.shows(&["done 0"]);
@@ -316,7 +316,7 @@ fn what_somebody_changed_meanwhile_is_not_decided_on() {
     screen.shows(&["Count to 1."]);
     screen.press("q");
     assert_eq!(screen.ended(), 0);
-    // An edit: somebody else saves while the editor is open.
+    // Another user saves while the editor is open.
     let program = format!(
         "sed -i s/done/mine/ \"$@\"; {} edit --db d.db {} --output 'theirs 1' >&2; :",
         env!("CARGO_BIN_EXE_ewe"),
@@ -337,7 +337,7 @@ fn what_somebody_changed_meanwhile_is_not_decided_on() {
 }
 
 #[test]
-fn hostile_rows_do_not_move_the_terminal() {
+fn control_characters_in_rows_are_escaped() {
     let (dir, first) = waiting(1);
     let hostile = "A\x1b[2J\x1b]0;title\x07 b\u{9b}31m \u{202e}back\r\x08 \x1b[?1049l end";
     dir.sql(&format!(
@@ -347,7 +347,7 @@ fn hostile_rows_do_not_move_the_terminal() {
     screen.shows(&["A␛[2J␛]0;title␇ b", "end", "done 0"]);
     screen.press("/\u{202e}x");
     screen.shows(&["words: ", "x▏"]);
-    // What follows an escape at once would be one key with it.
+    // A key that follows Esc at once would form one key with it.
     screen.press("\x1b");
     screen.shows(&["? shows the keys"]);
     screen.press("q");
@@ -383,7 +383,7 @@ fn signals_restore_the_terminal_and_kills_lose_nothing() {
     assert_eq!(log[0]["action"], "accept");
 }
 
-/// Closes a terminal on `ewe review` once it draws, and prints how that ends.
+/// Closes the terminal of `ewe review` once it draws, and prints how the command ends.
 const CLOSE: &str = r#"
 import os, pty, sys, time
 child, terminal = pty.fork()
@@ -404,7 +404,7 @@ print("still there")
 "#;
 
 #[test]
-fn a_terminal_that_is_closed_ends_it() {
+fn closing_the_terminal_ends_review() {
     let (dir, _) = waiting(1);
     let out = Command::new("python3")
         .args(["-c", CLOSE, env!("CARGO_BIN_EXE_ewe"), "review", "--db", "d.db"])
@@ -417,7 +417,7 @@ fn a_terminal_that_is_closed_ends_it() {
 }
 
 #[test]
-fn a_review_of_a_filter_asks_first() {
+fn a_bulk_review_asks_first() {
     let (dir, first) = waiting(3);
     let reject = ["reject", "--db", "d.db", "--review", "pending"];
     let pending = || number(&dir, "select count(*) from task where review = 'pending'");
@@ -432,7 +432,7 @@ fn a_review_of_a_filter_asks_first() {
         assert_eq!(screen.ended(), 1, "{answer:?}");
         assert_eq!(pending(), all);
     }
-    // Somebody else was faster: what is asked about is another number now.
+    // Another user was faster: the number in question has changed.
     let mut screen = Screen::run(&dir, &reject, "true", (24, 100));
     screen.shows(&["[y/N]"]);
     ewe(&dir, &["accept", "--db", "d.db", &first.to_string()]).success();
@@ -448,7 +448,7 @@ fn a_review_of_a_filter_asks_first() {
 }
 
 #[test]
-fn without_a_terminal_it_says_what_else_there_is() {
+fn without_a_terminal_review_names_the_alternatives() {
     let (dir, _) = waiting(1);
     let out = ewe(&dir, &["review", "--db", "d.db"]).failure(1);
     assert!(
@@ -459,7 +459,7 @@ fn without_a_terminal_it_says_what_else_there_is() {
 }
 
 #[test]
-fn somebody_else_reviews_meanwhile() {
+fn decisions_by_others_appear() {
     let (dir, first) = waiting(2);
     let screen = Screen::open(&dir, &[], "true", (24, 100));
     screen.shows(&["done 0"]);

@@ -1,4 +1,4 @@
-//! The default rules must find defects that are put into clean rows, and leave clean rows alone.
+//! The default rules must find injected defects and accept clean rows.
 
 use crate::defects::{Chance, DEFECTS};
 use crate::shell::{Dir, ewe};
@@ -23,13 +23,13 @@ impl Row {
         }
     }
 
-    /// Whether the instruction has one of these words.
+    /// Whether the instruction contains one of these words.
     pub fn says(&self, words: &[&str]) -> bool {
         let text = self.instruction.to_lowercase();
         words.iter().any(|word| text.contains(word))
     }
 
-    /// Prose of several sentences in its last paragraph.
+    /// Whether the output's last paragraph is prose of several sentences.
     pub fn is_prose(&self) -> bool {
         let last = self.output.lines().last().unwrap_or_default();
         last.matches(". ").count() >= 2
@@ -69,7 +69,7 @@ fn clean_rows() -> Vec<Row> {
         .collect()
 }
 
-/// The default set with personal data, too.
+/// The default set with the rule for personal data.
 fn rules() -> RuleSet {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("rules.toml");
@@ -82,14 +82,14 @@ fn rules() -> RuleSet {
 }
 
 fn reason(rules: &RuleSet, row: &Row) -> Option<&'static str> {
-    rules
-        .judge_instruction(&row.instruction)
-        .or_else(|| rules.judge_instance(&row.instruction, &row.instance()))
-        .map(|objection| objection.reason)
+    let verdict = rules
+        .check_instruction(&row.instruction)
+        .or_else(|| rules.check_instance(&row.instruction, &row.instance()));
+    verdict.reason.map(|reason| reason.code())
 }
 
 #[test]
-fn clean_rows_stay() {
+fn clean_rows_are_accepted() {
     let rules = RuleSet::default();
     for row in seeds() {
         assert_eq!(reason(&rules, &row), None, "{row:?}");
@@ -147,7 +147,7 @@ fn injected_defects_are_found() {
 }
 
 #[test]
-fn a_set_is_chosen_by_name_or_by_file() {
+fn a_rule_set_is_selected_by_name_or_file() {
     let dir = Dir::new();
     dir.write(
         "rows.jsonl",

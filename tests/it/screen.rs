@@ -1,10 +1,10 @@
-//! What `ewe filter` looks at: what a row says, in one form for texts that look the same.
+//! What `ewe filter` compares: the normalized text of a row, without lines that all rows share.
 
 use serde_json::{Value, json};
 
 use crate::shell::{Dir, ewe};
 
-/// Filters rows without rules; the verdict on each.
+/// Filters rows without rules; returns the verdict on each.
 fn verdicts(dir: &Dir, rows: &[Value], more: &[&str]) -> Vec<Value> {
     let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
     dir.write("rows.jsonl", lines.join("\n"));
@@ -18,7 +18,7 @@ fn verdicts(dir: &Dir, rows: &[Value], more: &[&str]) -> Vec<Value> {
     dir.read("v.jsonl").lines().map(read).collect()
 }
 
-/// Why each row goes; empty for those that stay.
+/// The reason for each row; empty for rows that are kept.
 fn reasons(rows: &[Value]) -> Vec<String> {
     let verdicts = verdicts(&Dir::new(), rows, &[]);
     let reason = |verdict: &Value| verdict["reason"].as_str().unwrap_or_default().to_string();
@@ -33,7 +33,7 @@ fn task(instruction: &str, input: &str) -> Value {
     json!({"instruction": instruction, "input": input, "output": "x"})
 }
 
-/// ROUGE-L F1 of two instructions, as a verdict has it.
+/// ROUGE-L F1 of two instructions, from the verdict.
 fn rouge_l(one: &str, other: &str) -> f64 {
     let rows = [task(one, ""), task(other, "")];
     let verdicts = verdicts(&Dir::new(), &rows, &["--nearest", "--threshold", "1"]);
@@ -62,7 +62,7 @@ const PREAMBLE: &str = "You are a careful assistant of the Harbour Veterinary Pr
                         give a dose, and send people to the practice whenever an animal is in pain.";
 
 #[test]
-fn a_preamble_in_front_of_every_row_is_not_compared() {
+fn a_preamble_shared_by_every_row_is_not_compared() {
     let layouts: [fn(&str) -> Value; 5] = [
         |question| json!({"prompt": format!("{PREAMBLE}\n\n{question}"), "completion": "x"}),
         |question| json!({"prompt": format!("{PREAMBLE}\n\nQ: {question}\nThink first.\nA:"), "completion": "x"}),
@@ -88,7 +88,7 @@ fn a_preamble_in_front_of_every_row_is_not_compared() {
     for layout in layouts {
         let rows: Vec<Value> = QUESTIONS.map(layout).into();
         assert_eq!(kept(&rows), 15, "{}", rows[0]);
-        // What is the same behind the preamble is the same.
+        // Rows that are the same after the preamble are duplicates.
         let again: Vec<Value> = [
             QUESTIONS[0],
             QUESTIONS[1],
@@ -102,7 +102,7 @@ fn a_preamble_in_front_of_every_row_is_not_compared() {
 }
 
 #[test]
-fn what_is_shared_is_said_and_rules_do_not_see_it() {
+fn shared_lines_are_reported_and_hidden_from_the_rules() {
     let dir = Dir::new();
     let long = "Mind the animal. ".repeat(60);
     let rows = QUESTIONS
@@ -130,7 +130,7 @@ fn what_is_shared_is_said_and_rules_do_not_see_it() {
         "{}",
         dir.read("v.jsonl")
     );
-    // Rows are written as they came.
+    // Rows are written unchanged.
     assert!(
         dir.read("kept.jsonl")
             .lines()
@@ -141,7 +141,7 @@ fn what_is_shared_is_said_and_rules_do_not_see_it() {
 }
 
 #[test]
-fn evaluation_data_is_compared_by_what_it_says() {
+fn evaluation_data_is_compared_without_its_preamble() {
     let dir = Dir::new();
     let evaluation = QUESTIONS[..5].iter().map(|question| {
         json!({"prompt": format!("Exam. {PREAMBLE}\n\n{question}"), "completion": "x"}).to_string()
@@ -158,7 +158,7 @@ fn evaluation_data_is_compared_by_what_it_says() {
 }
 
 #[test]
-fn instances_of_one_task_are_no_duplicates_of_each_other() {
+fn instances_of_one_task_are_not_near_duplicates() {
     let rows = [
         task("Sort the numbers.", "3 1 2"),
         task("Sort the numbers.", "9 8 7"),
@@ -180,7 +180,7 @@ fn instances_of_one_task_are_no_duplicates_of_each_other() {
         "Sort all of the numbers in the list.",
     ];
     assert_eq!(reasons(&[task(long[0], "1"), task(long[1], "2")]), ["", near]);
-    // Evaluation data is no instance of a row's task.
+    // A row of evaluation data is not an instance of a row's task.
     let dir = Dir::new();
     dir.write("eval.jsonl", task("Sort the numbers.", "0 1").to_string());
     let against = verdicts(&dir, &rows[..2], &["--against", "eval.jsonl"]);
@@ -188,7 +188,7 @@ fn instances_of_one_task_are_no_duplicates_of_each_other() {
 }
 
 #[test]
-fn an_export_of_the_dataset_has_no_near_duplicates_by_its_instances() {
+fn instances_of_an_exported_dataset_are_not_near_duplicates() {
     let dir = Dir::with_dataset();
     ewe(
         &dir,
@@ -206,7 +206,7 @@ fn an_export_of_the_dataset_has_no_near_duplicates_by_its_instances() {
 }
 
 #[test]
-fn texts_that_look_the_same_are_the_same() {
+fn texts_that_look_the_same_compare_equal() {
     let same = [
         (
             "Describe the invisible man",
@@ -247,7 +247,7 @@ fn texts_that_look_the_same_are_the_same() {
 }
 
 #[test]
-fn joiners_that_carry_something_make_a_difference() {
+fn joiners_that_carry_meaning_make_words_differ() {
     for (one, other) in [
         ("می\u{200c}خواهم", "میخواهم"),
         ("क्\u{200d}ष", "क्ष"),
@@ -256,7 +256,7 @@ fn joiners_that_carry_something_make_a_difference() {
         assert_eq!(rouge_l(one, other), 0.0, "{one:?} {other:?}");
         assert_eq!(rouge_l(one, one), 1.0);
     }
-    // They split no word either.
+    // They do not split a word either.
     assert_eq!(rouge_l("من می\u{200c}خواهم بروم", "من می\u{200c}خواهم"), 0.8);
 }
 

@@ -1,4 +1,4 @@
-//! What `ewe search` finds: words in every form that looks the same, however texts and queries have them.
+//! `ewe search` finds words in every form that looks the same, in texts and in queries.
 
 use serde_json::json;
 use sqlx::{Connection, SqliteConnection, migrate::Migrator, sqlite::SqliteConnectOptions};
@@ -40,7 +40,7 @@ const FOUND: &[(&str, &[&str])] = &[
         &["ภาษา", "ไทย", "ภาษา\u{200b}ไทย"],
     ),
     ("Read می\u{200c}خواهم aloud.", &["می\u{200c}خواهم", "خواهم"]),
-    // A hyphen is seen, and parts words as a space does.
+    // A hyphen is visible and separates words as a space does.
     (
         "Send an e-mail about nothing.",
         &["e-mail", "\"e mail\"", "E\u{2011}MAIL"],
@@ -65,7 +65,7 @@ fn found(dir: &Dir, words: &str) -> Vec<i64> {
     ids(dir, &["search", words])
 }
 
-/// Every word of [`FOUND`] finds its task, and no other.
+/// Asserts that every word of [`FOUND`] finds its task and no other.
 fn all_are_found(dir: &Dir) {
     for (id, (instruction, words)) in (1..).zip(FOUND) {
         for words in *words {
@@ -80,7 +80,7 @@ fn all_are_found(dir: &Dir) {
 }
 
 #[test]
-fn what_looks_the_same_is_found() {
+fn texts_that_look_the_same_are_found() {
     let dir = Dir::new();
     let rows = FOUND
         .iter()
@@ -88,10 +88,10 @@ fn what_looks_the_same_is_found() {
     dir.write("rows.jsonl", rows.collect::<String>());
     ewe(&dir, &["init", "--db", "d.db", "--seeds", "rows.jsonl"]).success();
     all_are_found(&dir);
-    // Lists and bulk actions have the same words.
+    // Lists and bulk actions search in the same way.
     assert_eq!(ids(&dir, &["list", "--text", "strasse"]), found(&dir, "straße"));
 
-    // The texts around a word are as they are, but for what nobody sees.
+    // Snippets show the text as it is, without invisible characters.
     for (word, around) in [
         ("strasse", "Which [Straße] is the longest?"),
         ("softhyphen", "Describe a [softhyphen] in one line."),
@@ -102,7 +102,7 @@ fn what_looks_the_same_is_found() {
 }
 
 #[test]
-fn changes_of_texts_that_look_the_same_are_followed() {
+fn the_index_follows_changes_of_such_texts() {
     let dir = Dir::new();
     dir.write(
         "rows.jsonl",
@@ -131,7 +131,7 @@ fn changes_of_texts_that_look_the_same_are_followed() {
     dir.sql("insert into task_fts (task_fts) values ('integrity-check')");
 }
 
-/// A dataset as ewe made it before texts were indexed without what nobody sees.
+/// A dataset as ewe made it before invisible characters were dropped from the index.
 fn older(dir: &Dir) {
     std::fs::create_dir(dir.path("migrations")).unwrap();
     let all = concat!(env!("CARGO_MANIFEST_DIR"), "/db/migrations");
@@ -161,7 +161,7 @@ fn older(dir: &Dir) {
 }
 
 #[test]
-fn texts_of_an_older_dataset_are_indexed_anew() {
+fn an_older_dataset_is_indexed_again() {
     let dir = Dir::new();
     older(&dir);
     assert_eq!(number(&dir, "pragma user_version"), 8);

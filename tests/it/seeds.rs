@@ -1,15 +1,15 @@
-//! Seed tasks. Those that ship with ewe: schema, quotas, no two alike, and nothing that the filter would turn away. Those
-//! that people bring: what `ewe init` says of them.
+//! Seed tasks. The shipped ones: schema, quotas, no near-duplicates, nothing that the filter
+//! rejects. Those of users: the warnings of `ewe init`.
 
 use ewe::filter::rules::RuleSet;
 use ewe::filter::{Index, Threshold};
-use ewe::task::Instance;
+use ewe::task::{Instance, Verdict};
 use serde::Deserialize;
 use std::collections::HashSet;
 
 use crate::shell::{Dir, Ran, ewe};
 
-/// A line of the file; anything beside these fields is an error.
+/// A line of the file; any other field is an error.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Seed {
@@ -30,7 +30,7 @@ fn seeds() -> Vec<Seed> {
 }
 
 #[test]
-fn schema_and_quotas() {
+fn shipped_seeds_match_schema_and_quotas() {
     let seeds = seeds();
     assert!(seeds.len() >= 175);
     let ids: HashSet<_> = seeds.iter().map(|seed| &seed.id).collect();
@@ -49,7 +49,7 @@ fn schema_and_quotas() {
 }
 
 #[test]
-fn no_two_are_alike() {
+fn no_two_shipped_seeds_are_near_duplicates() {
     let mut index = Index::new(Threshold::SELF_INSTRUCT);
     let seeds = seeds();
     for seed in &seeds {
@@ -62,20 +62,25 @@ fn no_two_are_alike() {
 }
 
 #[test]
-fn every_rule_accepts_them() {
+fn every_rule_accepts_the_shipped_seeds() {
     let rules = RuleSet::default();
     for seed in seeds() {
-        assert_eq!(rules.judge_instruction(&seed.instruction), None, "{}", seed.id);
-        let objections = rules.judge_instances(&seed.instruction, &seed.instances);
+        assert_eq!(
+            rules.check_instruction(&seed.instruction).reason,
+            None,
+            "{}",
+            seed.id
+        );
+        let verdicts = rules.check_instances(&seed.instruction, &seed.instances);
         assert!(
-            objections.iter().all(Option::is_none),
-            "{}: {objections:?}",
+            verdicts.iter().all(Verdict::is_accepted),
+            "{}: {verdicts:?}",
             seed.id
         );
     }
 }
 
-/// Seeds that nothing can be said against, as many as a prompt shows.
+/// Seeds without any fault, as many as a prompt shows.
 const GOOD: [[&str; 2]; 8] = [
     ["Name a river that flows through Cologne.", "The Rhine."],
     [
@@ -93,7 +98,7 @@ const GOOD: [[&str; 2]; 8] = [
     ],
 ];
 
-/// Makes a dataset of these seeds, which are rows of instruction and output.
+/// Makes a dataset of these seeds, which are pairs of instruction and output.
 fn init(dir: &Dir, seeds: &[[&str; 2]], more: &[&str]) -> Ran {
     let lines = seeds.iter().map(|[instruction, output]| {
         format!(
@@ -108,7 +113,7 @@ fn init(dir: &Dir, seeds: &[[&str; 2]], more: &[&str]) -> Ran {
 }
 
 #[test]
-fn nothing_is_said_of_good_seeds() {
+fn good_seeds_cause_no_warning() {
     let dir = Dir::new();
     let out = init(&dir, &GOOD, &[]);
     assert_eq!(
@@ -150,7 +155,7 @@ fn seeds_that_break_a_rule_are_named() {
 }
 
 #[test]
-fn of_many_bad_seeds_a_few_are_named() {
+fn of_many_bad_seeds_only_a_few_are_named() {
     let dir = Dir::new();
     let mut seeds = GOOD.to_vec();
     seeds.extend([["Say hi.", "hi"]; 30]);
@@ -167,7 +172,7 @@ fn of_many_bad_seeds_a_few_are_named() {
 }
 
 #[test]
-fn fewer_seeds_than_a_prompt_shows_are_few() {
+fn fewer_seeds_than_a_prompt_shows_cause_a_warning() {
     let dir = Dir::new();
     let said = init(&dir, &GOOD[..3], &[]).stderr();
     assert!(
@@ -179,6 +184,6 @@ fn fewer_seeds_than_a_prompt_shows_are_few() {
     assert!(out.stderr().starts_with("1 seed is few: "), "{}", out.stderr());
     assert_eq!(out.stdout(), "d.db: a dataset with 1 seed task\n");
     assert_eq!(init(&dir, &GOOD[..1], &["--quiet"]).stderr(), "");
-    // Those that come with ewe are enough.
+    // The shipped seeds are enough.
     assert_eq!(ewe(&dir, &["init", "--db", "e.db"]).success().stderr(), "");
 }

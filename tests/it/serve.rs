@@ -1,17 +1,18 @@
-//! `ewe serve` over a real socket: what it answers.
+//! The responses of `ewe serve`, over a real socket.
 
 use serde_json::{Value, json};
 
-use crate::server::{Changed, Server, answer, golden};
+use crate::golden::{Changed, golden};
+use crate::server::{Server, answer};
 
-/// A prompt of the tiny Gemma 3 and `transformers`' greedy text, as expected.json has them.
+/// A prompt of a tiny model with the greedy text of `transformers`, from its expected.json.
 fn case(model: &str, index: usize) -> Value {
     let text = std::fs::read_to_string(golden(model).join("expected.json")).unwrap();
     let mut expected: Value = serde_json::from_str(&text).unwrap();
     expected["greedy"][index].take()
 }
 
-/// The texts of a stream's events, joined by choice.
+/// The text of a stream's events, joined by choice.
 fn joined(events: &[Value], choices: usize) -> Vec<String> {
     let mut texts = vec![String::new(); choices];
     for choice in events
@@ -32,7 +33,7 @@ fn texts(answer: &Value) -> Vec<String> {
 }
 
 #[test]
-fn the_endpoint_speaks_openais_dialect() {
+fn completions_have_openai_s_format() {
     let server = Server::start("gemma3");
     let (status, health) = server.ask("GET", "/health", Value::Null);
     assert_eq!((status, health), (200, json!({ "status": "ok" })));
@@ -55,7 +56,7 @@ fn the_endpoint_speaks_openais_dialect() {
     assert_eq!((status, &whole["choices"][0]["text"]), (200, &case["text"]));
     let prompt_tokens = case["ids"].as_array().unwrap().len();
     assert_eq!(whole["usage"]["prompt_tokens"], json!(prompt_tokens));
-    // The same in token ids.
+    // The same prompt as token ids.
     let ids = json!({ "prompt": case["ids"], "max_tokens": 32, "temperature": 0 });
     assert_eq!(texts(&server.complete(ids).1), texts(&whole));
 
@@ -74,7 +75,7 @@ fn the_endpoint_speaks_openais_dialect() {
 }
 
 #[test]
-fn several_prompts_and_choices_are_those_of_single_requests() {
+fn several_prompts_and_choices_equal_single_requests() {
     let server = Server::start("gemma3");
     let ask = |prompt: Value, n: u64, seed: u64| json!({ "prompt": prompt, "n": n, "seed": seed, "max_tokens": 12 });
     let one = |prompt: &str, seed: u64| texts(&server.complete(ask(json!(prompt), 1, seed)).1).remove(0);
@@ -92,7 +93,7 @@ fn several_prompts_and_choices_are_those_of_single_requests() {
     assert_eq!(indices, [0, 1, 2, 3]);
     let events = server.stream("/v1/completions", ask(json!(["the", "in the"]), 2, 7));
     assert_eq!(joined(&events, 4), want);
-    // Without a seed chance decides.
+    // Without a seed, sampling is random.
     let free = json!({ "prompt": "the", "max_tokens": 30, "n": 2, "temperature": 2 });
     let (a, b) = (
         texts(&server.complete(free.clone()).1),
@@ -110,10 +111,10 @@ fn several_prompts_and_choices_are_those_of_single_requests() {
 }
 
 #[test]
-fn a_conversation_is_answered() {
+fn a_chat_is_answered() {
     let server = Server::start("gptj");
     let said = json!([{ "role": "system", "content": "a" }, { "role": "user", "content": [{ "type": "text", "text": "b" }] }]);
-    // The Alpaca template that stands in for a chat template is longer than the tiny models' context.
+    // Without a chat template, Alpaca's is used, which is longer than the tiny models' context.
     let (status, refused) = server.chat(json!({ "messages": said }));
     assert_eq!(
         (status, &refused["error"]["code"], &refused["error"]["param"]),
@@ -164,7 +165,8 @@ fn a_conversation_is_answered() {
     }
 }
 
-/// Equal but for the last digits of numbers: what else is in a batch may round them differently.
+/// Asserts equality up to the last digits of numbers: other requests in a batch may change
+/// rounding.
 #[track_caller]
 fn near(a: &Value, b: &Value) {
     match (a, b) {
@@ -190,7 +192,7 @@ fn near(a: &Value, b: &Value) {
 }
 
 #[test]
-fn logprobs_tell_of_the_model_and_not_of_the_sampler() {
+fn logprobs_come_from_the_model_and_not_from_the_sampler() {
     let server = Server::start("gemma3");
     let case = case("gemma3", 2);
     let ask = |more: Value| {
@@ -213,13 +215,14 @@ fn logprobs_tell_of_the_model_and_not_of_the_sampler() {
         assert!(text[offset..].starts_with(token), "{offset} {token:?} {text:?}");
         let top = told["top_logprobs"][i].as_object().unwrap();
         assert_eq!(top.len(), 4);
-        // What greedy search takes is the likeliest.
+        // The greedy token is the likeliest.
         let best = top.values().map(|x| x.as_f64().unwrap()).fold(f64::MIN, f64::max);
         assert_eq!(told["token_logprobs"][i].as_f64().unwrap(), best);
         assert_eq!(top[token].as_f64().unwrap(), best);
         assert!(top.values().map(|x| x.as_f64().unwrap().exp()).sum::<f64>() <= 1.0);
     }
-    // Penalties and temperature change which token is taken, not what is told of it. In fp32 the sampler works in place.
+    // Penalties and temperature change which token is drawn, not its logprob. In fp32 the sampler
+    // works in place.
     let changed = json!({ "temperature": 1.7, "repetition_penalty": 3.0, "presence_penalty": 5, "frequency_penalty": 2, "top_k": 40 });
     let (sampled_ask, sampled) = ask(changed);
     let of_first = |choice: &Value| {
@@ -232,7 +235,7 @@ fn logprobs_tell_of_the_model_and_not_of_the_sampler() {
     };
     let ((_, a), (chosen, b)) = (of_first(&greedy), of_first(&sampled));
     assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-4), "{a:?} {b:?}");
-    // The token itself is told of even where four others are likelier.
+    // The drawn token is reported even if four others are likelier.
     assert!(chosen.is_some());
     assert_ne!(sampled["text"], greedy["text"]);
 
@@ -253,7 +256,7 @@ fn logprobs_tell_of_the_model_and_not_of_the_sampler() {
 }
 
 #[test]
-fn a_stream_ends_before_a_stop_string_wherever_tokens_part_it() {
+fn a_stream_ends_before_a_stop_string_that_spans_tokens() {
     let server = Server::start("gemma3");
     let case = case("gemma3", 2);
     let text = case["text"].as_str().unwrap();
@@ -267,7 +270,7 @@ fn a_stream_ends_before_a_stop_string_wherever_tokens_part_it() {
             assert_eq!(joined(&events, 1), [before], "{stop:?}");
             let last = &events.last().unwrap()["choices"][0];
             assert_eq!(last["finish_reason"], "stop");
-            // Nothing is told of tokens that are not shown.
+            // Tokens that are not shown are not reported.
             let offsets = events
                 .iter()
                 .filter_map(|event| event["choices"][0]["logprobs"]["text_offset"].as_array())
@@ -284,7 +287,8 @@ fn a_stream_ends_before_a_stop_string_wherever_tokens_part_it() {
 
 #[test]
 fn characters_of_several_tokens_are_streamed_whole() {
-    // The bytes of a character of three tokens in turn: each costs more the more often it was said.
+    // The bytes of a character of three tokens come in turn: each costs more the more often it
+    // occurred.
     let model = Changed::of("gptj");
     model.overwrite("lm_head.bias", 69, &[900.0, 897.0, 894.0]);
     model.overwrite("lm_head.weight", 69 * 32, &[0.0; 3 * 32]);
@@ -304,7 +308,7 @@ fn characters_of_several_tokens_are_streamed_whole() {
         ["bytes:\\xe7", "bytes:\\xbe", "bytes:\\x8a"]
     );
     assert_eq!(told["text_offset"], json!([0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]));
-    // Cut within a character, the rest is marked as unreadable.
+    // If the answer ends within a character, the rest becomes a replacement character.
     let mut cut = ask.clone();
     cut["max_tokens"] = json!(5);
     assert_eq!(
@@ -317,7 +321,7 @@ fn characters_of_several_tokens_are_streamed_whole() {
 }
 
 #[test]
-fn metrics_count_what_was_done() {
+fn metrics_count_requests_and_tokens() {
     let server = Server::with(&golden("gemma3"), &["--kv-memory", "1MB"]);
     assert!(
         server
@@ -377,7 +381,7 @@ fn metrics_count_what_was_done() {
 }
 
 #[test]
-fn no_limit_is_as_much_as_fits() {
+fn an_n_predict_of_minus_one_fills_the_context() {
     let server = Server::start("gemma3");
     let (_, models) = server.ask("GET", "/v1/models", Value::Null);
     let room = &models["data"][0]["max_model_len"];
@@ -392,9 +396,9 @@ fn no_limit_is_as_much_as_fits() {
     assert_eq!(server.complete(both).0, 400);
 }
 
-/// A system message changes what is asked for, so it is heard or refused.
+/// A system message changes the question, so it is rendered or refused.
 #[test]
-fn a_system_message_is_never_lost() {
+fn a_system_message_is_rendered_or_refused() {
     const LOOP: &str =
         "{% for m in messages %}{% if m.role != 'system' %}{{ m.content }}{% endif %}{% endfor %}";
     let say = |roles: &[&str]| {

@@ -1,8 +1,9 @@
-//! The parameters of `ewe serve`: each is computed with, harmless, or refused by name.
+//! The parameters of `ewe serve`: each is implemented, harmless, or refused by name.
 
 use serde_json::{Value, json};
 
-use crate::server::{Changed, Server};
+use crate::golden::Changed;
+use crate::server::Server;
 
 /// The body of a short completion, changed.
 fn completion(change: &Value) -> Value {
@@ -52,7 +53,7 @@ fn refused(answer: &(u16, Value), param: &str, code: &str) {
 }
 
 #[test]
-fn what_is_not_known_is_refused_by_name() {
+fn unknown_parameters_are_refused_by_name() {
     let model = templated();
     let server = Server::with(model.path(), &[]);
     let unknown = "unknown_parameter";
@@ -80,22 +81,11 @@ fn what_is_not_known_is_refused_by_name() {
             assert!(near.is_none_or(|near| message.contains(near)), "{message}");
         }
     }
-    // Of those that vLLM, llama.cpp and others have.
+    // Parameters of vLLM, llama.cpp and others.
     for (name, value) in [
-        ("regex", json!("a+")),
-        ("guided_regex", json!("a+")),
-        ("guided_choice", json!(["a"])),
-        ("structured_outputs", json!({ "regex": "a" })),
-        ("response_format", json!({ "type": "json_object" })),
-        (
-            "response_format",
-            json!({ "type": "text", "schema": { "type": "object" } }),
-        ),
         ("grammar", json!("root ::= \"a\"")),
-        ("json_schema", json!({})),
-        ("logit_bias", json!({ "5": 1 })),
+        ("ebnf", json!("root ::= \"a\"")),
         ("bad_words", json!(["a"])),
-        ("stop_token_ids", json!([5])),
         ("allowed_token_ids", json!([5])),
         ("include_stop_str_in_output", json!(true)),
         ("skip_special_tokens", json!(false)),
@@ -116,8 +106,7 @@ fn what_is_not_known_is_refused_by_name() {
         ("do_sample", json!(false)),
         ("no_repeat_ngram_size", json!(3)),
         ("cache_salt", json!("x")),
-        ("tools", json!([{}])),
-        ("tool_choice", json!("required")),
+        ("functions", json!([{}])),
         ("chat_template", json!("{{ messages }}")),
     ] {
         let change = json!({ name: value });
@@ -127,6 +116,10 @@ fn what_is_not_known_is_refused_by_name() {
             "unsupported_parameter",
         );
         refused(&server.chat(chat(&change)), name, "unsupported_parameter");
+    }
+    for (name, value) in [("tools", json!([{}])), ("tool_choice", json!("required"))] {
+        let answer = server.complete(completion(&json!({ name: value })));
+        refused(&answer, name, "unsupported_parameter");
     }
     for name in [
         "chat_template_kwargs",
@@ -141,12 +134,12 @@ fn what_is_not_known_is_refused_by_name() {
         let answer = server.complete(completion(&json!({ name: value })));
         refused(&answer, name, "unsupported_parameter");
     }
-    // What is refused has not been begun.
+    // Refused requests have not been started.
     assert_eq!(server.figure("ewe_prompt_tokens_total"), 0.0);
 }
 
 #[test]
-fn what_is_not_known_within_is_refused_by_its_whole_name() {
+fn unknown_nested_fields_are_refused_by_path() {
     let model = templated();
     let server = Server::with(model.path(), &[]);
     let say = |message: Value| json!({ "messages": [message], "max_tokens": 2 });
@@ -187,7 +180,7 @@ fn what_is_not_known_within_is_refused_by_its_whole_name() {
         ),
         (
             say(json!({ "role": "assistant", "content": null, "tool_calls": [{}] })),
-            "messages[0].tool_calls",
+            "messages[0].tool_calls[0]",
         ),
         (
             say(json!({ "role": "assistant", "content": null, "function_call": {} })),
@@ -217,7 +210,7 @@ fn what_is_not_known_within_is_refused_by_its_whole_name() {
 }
 
 #[test]
-fn what_changes_nothing_is_passed_over() {
+fn parameters_without_effect_are_accepted() {
     let model = templated();
     let server = Server::with(model.path(), &[]);
     let plain = server.complete(completion(&json!({}))).1["choices"].take();
@@ -243,7 +236,7 @@ fn what_changes_nothing_is_passed_over() {
             "{change} {answer}"
         );
     }
-    // What an answer of ours has is said again in the next request.
+    // Fields of ewe's own responses may return in the next request.
     let said = json!([{ "role": "user", "content": "t" },
         { "role": "assistant", "content": "h", "refusal": null, "annotations": [], "audio": null, "function_call": null, "tool_calls": null },
         { "role": "user", "content": [{ "type": "text", "text": "e", "cache_control": { "type": "ephemeral" } }] }]);
@@ -251,7 +244,7 @@ fn what_changes_nothing_is_passed_over() {
 }
 
 #[test]
-fn other_spellings_are_computed_with() {
+fn aliases_of_parameters_work() {
     let model = Changed::long(4096);
     let server = Server::with(model.path(), &[]);
     let text = |change: Value| {
@@ -265,7 +258,7 @@ fn other_spellings_are_computed_with() {
         let body = json!({ "prompt": "the", "temperature": 0, limit: 7 });
         let (_, answer) = server.complete(body);
         assert_eq!(answer["usage"]["completion_tokens"], 7, "{limit} {answer}");
-        // Two limits that say something else are nobody's wish.
+        // Two different limits are refused.
         let both = json!({ "prompt": "the", "max_tokens": 3, limit: 7 });
         assert_eq!(server.complete(both).0, 400, "{limit}");
     }
@@ -275,7 +268,7 @@ fn other_spellings_are_computed_with() {
         text(json!({ "stop": stop }))
     );
     assert!(text(json!({ "stop_sequences": [stop] })).len() < plain.len());
-    // vLLM's looks at all there is, llama.cpp's at the last 64 tokens, or as many as are said.
+    // vLLM's penalty covers all tokens, llama.cpp's the last 64 or `repeat_last_n`.
     let all = text(json!({ "repetition_penalty": 1.7 }));
     assert_ne!(all, plain);
     assert_eq!(text(json!({ "repeat_penalty": 1.7, "repeat_last_n": -1 })), all);
@@ -295,7 +288,7 @@ fn other_spellings_are_computed_with() {
 }
 
 #[test]
-fn an_answer_is_as_long_as_it_must_be() {
+fn min_tokens_is_honored() {
     let server = Server::start("gemma3");
     let ask = |change: Value| {
         let body = json!({ "prompt": "the", "max_tokens": 30, "temperature": 0 });
@@ -303,7 +296,7 @@ fn an_answer_is_as_long_as_it_must_be() {
     };
     let (_, plain) = ask(json!({}));
     let text = plain["choices"][0]["text"].as_str().unwrap();
-    // A stop string counts behind the least number of tokens only.
+    // A stop string is matched only after the minimum number of tokens.
     let stop: String = text.chars().take(1).collect();
     let (_, stopped) = ask(json!({ "stop": stop }));
     assert_eq!(stopped["choices"][0]["text"], "");
@@ -313,7 +306,7 @@ fn an_answer_is_as_long_as_it_must_be() {
         text.starts_with(later_text) && later_text.chars().count() >= 4,
         "{later}"
     );
-    // Where the model would end the text, another token comes.
+    // Where the model would end the text, another token is drawn.
     for seed in 0..40 {
         let body =
             json!({ "prompt": "the", "max_tokens": 12, "min_tokens": 12, "temperature": 3, "seed": seed });
@@ -332,7 +325,8 @@ fn an_answer_is_as_long_as_it_must_be() {
     );
 }
 
-/// What a chat says in the tokens of the text that its template must have made.
+/// Asserts that a chat answers as a completion of `text` does, the text that its template must have
+/// rendered.
 #[track_caller]
 fn answers_as(server: &Server, change: Value, messages: &Value, text: &str) {
     let chat = json!({ "messages": messages, "max_tokens": 8, "temperature": 0 });
@@ -351,7 +345,7 @@ fn answers_as(server: &Server, change: Value, messages: &Value, text: &str) {
 }
 
 #[test]
-fn a_template_hears_what_is_meant_for_it() {
+fn template_variables_reach_the_chat_template() {
     let model = templated();
     let server = Server::with(model.path(), &[]);
     let user = json!([{ "role": "user", "content": "the" }]);
@@ -422,7 +416,7 @@ fn a_template_hears_what_is_meant_for_it() {
 }
 
 #[test]
-fn without_a_template_nothing_is_there_to_hear_it() {
+fn template_variables_without_a_template_are_refused() {
     let long = Changed::long(4096);
     let server = Server::with(long.path(), &[]);
     for (change, param) in [
@@ -450,7 +444,7 @@ fn without_a_template_nothing_is_there_to_hear_it() {
 }
 
 #[test]
-fn what_would_mean_nothing_is_refused() {
+fn meaningless_values_are_refused() {
     let server = Server::start("gemma3");
     for (change, param) in [
         (

@@ -1,4 +1,4 @@
-//! `ewe serve` under bad input, load and failure: what it refuses, and that it goes on.
+//! `ewe serve` under bad input, load and failure: what it refuses, and that it keeps serving.
 
 use std::io::{Read, Write};
 use std::process::Command;
@@ -6,22 +6,23 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::server::{Changed, Server, answer, golden};
+use crate::golden::{Changed, golden};
+use crate::server::{Server, answer};
 
-/// What a healthy server does.
+/// Asserts that the server is healthy and answers.
 #[track_caller]
 fn still_serves(server: &Server) {
     assert_eq!(
         server.ask("GET", "/health", Value::Null),
         (200, json!({ "status": "ok" }))
     );
-    // Not at random: the second token of a broken model may be one of those that are broken.
+    // Greedy, because a random second token of a broken model may be one of the broken ones.
     let (status, body) = server.complete(json!({ "prompt": "t", "max_tokens": 2, "temperature": 0 }));
     assert_eq!(status, 200, "{body}");
 }
 
 #[test]
-fn what_cannot_be_served_is_refused_by_name() {
+fn invalid_values_are_refused_by_name() {
     let server = Server::start("gemma3");
     for (change, param, words) in [
         (json!({ "temperature": -1 }), "temperature", "`temperature` is -1"),
@@ -36,12 +37,12 @@ fn what_cannot_be_served_is_refused_by_name() {
         (json!({ "stop": 5 }), "stop", "`stop` is 5"),
         (json!({ "seed": 1.5 }), "seed", "1.5"),
         (json!({ "suffix": "x" }), "suffix", "not served"),
-        (json!({ "best_of": 3 }), "best_of", "`best_of` is 3"),
+        (json!({ "n": 3, "best_of": 2 }), "best_of", "`best_of` is 2"),
         (json!({ "tools": [{}] }), "tools", "not served"),
         (
-            json!({ "echo": true, "logprobs": 1 }),
-            "echo",
-            "hint: `ewe score`",
+            json!({ "prompt_logprobs": 1 }),
+            "prompt_logprobs",
+            "hint: `echo` with `logprobs`",
         ),
         (json!({ "prompt": 7 }), "prompt", "`prompt` is 7"),
         (json!({ "prompt": null }), "prompt", "`prompt` is missing"),
@@ -95,7 +96,7 @@ fn what_cannot_be_served_is_refused_by_name() {
 }
 
 #[test]
-fn hostile_bodies_are_refused_and_the_server_goes_on() {
+fn hostile_bodies_are_refused_and_the_server_keeps_serving() {
     let server = Server::start("gemma3");
     let sent = |body: &[u8], more: &str| {
         let head = format!(
@@ -146,7 +147,7 @@ fn hostile_bodies_are_refused_and_the_server_goes_on() {
         415
     );
     assert_eq!(post(valid, &format!("content-length: {}\r\n", valid.len())), 415);
-    // What is packed is no body of ours, however it is packed.
+    // Compressed bodies are refused, however they are compressed.
     for (packing, status) in [("gzip", 415), ("identity, br", 415), ("identity", 200)] {
         let head = format!("content-type: application/json\r\ncontent-encoding: {packing}\r\n");
         let (got, _, body) = sent(valid, &format!("{head}content-length: {}\r\n", valid.len()));
@@ -156,7 +157,7 @@ fn hostile_bodies_are_refused_and_the_server_goes_on() {
             "{body}"
         );
     }
-    // Said to be too large, sent too large, and too large without saying so.
+    // Declared too large, sent too large, and too large without a declared length.
     let json = "content-type: application/json\r\n";
     assert_eq!(
         post(
@@ -188,7 +189,7 @@ fn hostile_bodies_are_refused_and_the_server_goes_on() {
 }
 
 #[test]
-fn others_than_those_who_know_the_token_are_kept_out() {
+fn requests_without_the_token_are_refused() {
     let server = Server::start("gemma3");
     for path in [
         "/v1/models",
@@ -230,7 +231,7 @@ fn others_than_those_who_know_the_token_are_kept_out() {
 }
 
 #[test]
-fn slow_clients_are_let_go() {
+fn slow_clients_are_disconnected() {
     let server = Server::with(&golden("gemma3"), &["--head-timeout", "1"]);
     let begun = Instant::now();
     let mut slow: Vec<_> = (0..50)
@@ -240,7 +241,7 @@ fn slow_clients_are_let_go() {
     for stream in &mut slow {
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut rest = Vec::new();
-        // The end, or an error; a time-out would be neither.
+        // The end or an error; a time-out would be neither.
         if let Err(error) = stream.read_to_end(&mut rest) {
             assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock);
         }
@@ -250,7 +251,7 @@ fn slow_clients_are_let_go() {
 }
 
 #[test]
-fn too_many_are_told_to_come_back_and_who_leaves_frees_the_place() {
+fn a_full_queue_returns_429_and_a_disconnect_frees_its_slot() {
     let model = Changed::long(1_000_000);
     let server = Server::with(model.path(), &["--batch", "1", "--max-waiting", "1"]);
     let long =
@@ -265,7 +266,7 @@ fn too_many_are_told_to_come_back_and_who_leaves_frees_the_place() {
         assert_eq!(status, 429, "{body}");
         assert!(head.contains("retry-after: 1"), "{head}");
         assert_eq!(server.complete(json!({ "prompt": "t", "n": 3 })).0, 400);
-        // One leaves while it waits, one while it runs.
+        // One client disconnects while it waits, one while it runs.
         drop(second);
         server.wait_for(left, 2.0 * round - 1.0);
         drop(first);
@@ -276,9 +277,10 @@ fn too_many_are_told_to_come_back_and_who_leaves_frees_the_place() {
 }
 
 #[test]
-fn a_step_that_fails_ends_its_requests_and_the_server_goes_on() {
+fn a_failed_step_ends_only_its_own_requests() {
     let model = Changed::long(200_000);
-    // 4 GB of address space; in fp16, which goes libtorch's way, masks over 60,000 tokens take 7.2 GB each.
+    // 4 GB of address space; in fp16, which uses libtorch's operations, masks over 60,000 tokens
+    // take 7.2 GB each.
     let server = Server::limited(model.path(), &["--dtype", "fp16"], "4000000");
     let before = server.complete(json!({ "prompt": "the", "max_tokens": 9, "temperature": 0 }));
     let huge = || json!({ "prompt": vec![5; 60_000], "max_tokens": 2 });
@@ -295,7 +297,7 @@ fn a_step_that_fails_ends_its_requests_and_the_server_goes_on() {
         message.contains("allocate") && message.contains("hint:") && !message.contains("frame #"),
         "{message}"
     );
-    // Who ran beside it hears the same, within the stream.
+    // The request that ran beside it gets the same error, within its stream.
     let (_, _, events) = answer(beside);
     let last = events.lines().rfind(|line| line.starts_with("data: ")).unwrap();
     assert!(last.contains("\"error\"") && last.contains("allocate"), "{last}");
@@ -306,7 +308,7 @@ fn a_step_that_fails_ends_its_requests_and_the_server_goes_on() {
             .1["choices"],
         before.1["choices"]
     );
-    // Again and again: then it says that it is broken, until something succeeds.
+    // After three failures the server reports itself as broken, until a step succeeds.
     (0..3).for_each(|_| assert_eq!(server.complete(huge()).0, 500));
     let (status, health) = server.ask("GET", "/health", Value::Null);
     assert!(
@@ -319,9 +321,9 @@ fn a_step_that_fails_ends_its_requests_and_the_server_goes_on() {
 }
 
 #[test]
-fn scores_that_are_no_numbers_end_one_request() {
+fn nan_logits_end_one_request() {
     let model = Changed::of("gemma3_untied");
-    // A number, but its square is none.
+    // A finite number whose square is infinite.
     model.overwrite("model.embed_tokens.weight", 61 * 32, &[f32::MAX]);
     let server = Server::with(model.path(), &[]);
     for temperature in [0.0, 1.0] {
@@ -336,7 +338,7 @@ fn scores_that_are_no_numbers_end_one_request() {
 }
 
 #[test]
-fn a_request_beyond_the_budget_is_refused() {
+fn a_request_beyond_the_kv_memory_is_refused() {
     let server = Server::with(&golden("gemma3"), &["--kv-memory", "0.02MB"]);
     assert!(
         server
@@ -358,7 +360,7 @@ fn a_request_beyond_the_budget_is_refused() {
 }
 
 #[test]
-fn a_body_that_comes_in_pieces_is_waited_for() {
+fn a_body_sent_byte_by_byte_is_read() {
     let server = Server::start("gemma3");
     let body = br#"{"prompt": "t", "max_tokens": 2}"#;
     let mut stream = server.raw(
@@ -378,7 +380,7 @@ fn a_body_that_comes_in_pieces_is_waited_for() {
 }
 
 #[test]
-fn the_largest_numbers_there_are_stop_nothing() {
+fn the_largest_numbers_do_not_stop_the_server() {
     let model = Changed::long(4096);
     let server = Server::with(model.path(), &[]);
     let beside = server.send(
@@ -395,7 +397,7 @@ fn the_largest_numbers_there_are_stop_nothing() {
         1 << 53,
         u64::from(u32::MAX),
     ] {
-        // As much as there is room for, or refused; no field stops the others.
+        // Answered as far as there is room, or refused; no parameter hides the others.
         let (status, body) =
             server.complete(json!({ "prompt": "the", "max_tokens": number, "temperature": 0, "stop": "e" }));
         assert_eq!(status, 200, "{number} {body}");
@@ -444,7 +446,7 @@ fn the_largest_numbers_there_are_stop_nothing() {
 }
 
 #[test]
-fn sizes_are_looked_at_before_any_work() {
+fn sizes_are_checked_before_any_work() {
     let model = Changed::long(4096);
     let server = Server::with(model.path(), &[]);
     still_serves(&server);
@@ -474,7 +476,7 @@ fn sizes_are_looked_at_before_any_work() {
         status == 400 && answer["error"]["message"].as_str().unwrap().contains("10000"),
         "{answer}"
     );
-    // Texts of 8 MB, several at once: of none more than its beginning is encoded.
+    // Texts of 8 MB, several at once: only the beginning of each is encoded.
     let text = "the cat sat on the mat and so ".repeat(270_000);
     std::thread::scope(|scope| {
         for _ in 0..6 {

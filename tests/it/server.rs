@@ -1,28 +1,24 @@
-//! `ewe serve` for tests: started on a port of its own choosing, spoken to over plain sockets, stopped when dropped. And
-//! copies of the tiny models, changed so that they run for long or break.
+//! `ewe serve` for tests: on a free port, called over plain sockets, stopped when dropped.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::golden::golden;
+use crate::shell::signal;
+
 pub struct Server {
     process: Child,
     pub address: String,
-    /// The line that it printed first.
+    /// The first line that it printed.
     pub line: String,
-    /// The rest of what it prints.
+    /// Collects its further output.
     said: Option<JoinHandle<String>>,
-}
-
-pub fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(name)
 }
 
 impl Server {
@@ -34,7 +30,8 @@ impl Server {
         Server::limited(model, options, "unlimited")
     }
 
-    /// With so much address space, in KiB: an allocation beyond it fails, as on a machine that is full.
+    /// With a limit on address space, in KiB: allocations beyond it fail, as on a machine without
+    /// free memory.
     pub fn limited(model: &Path, options: &[&str], address_space: &str) -> Server {
         let mut process = Command::new("sh")
             .args(["-c", "ulimit -v \"$1\"; shift; exec \"$@\"", "sh", address_space])
@@ -51,7 +48,7 @@ impl Server {
         let mut stderr = BufReader::new(process.stderr.take().unwrap());
         let mut line = String::new();
         stderr.read_line(&mut line).unwrap();
-        // Panics of the engine are printed; nobody shall wait for a reader.
+        // Panics of the engine are printed; the server must not wait for a reader.
         let said = std::thread::spawn(move || {
             let mut said = Vec::new();
             let _ = stderr.read_to_end(&mut said);
@@ -69,12 +66,12 @@ impl Server {
         }
     }
 
-    /// Of its process.
+    /// The id of its process.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// Sends a request and gives its connection.
+    /// Sends a request; returns its connection.
     pub fn send(&self, method: &str, path: &str, body: &Value) -> TcpStream {
         let body = if body.is_null() {
             String::new()
@@ -92,13 +89,10 @@ impl Server {
 
     /// Sends a signal, by its name.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .args([&format!("-{name}"), &self.process.id().to_string()])
-            .status();
-        assert!(sent.unwrap().success());
+        signal(self.process.id(), name);
     }
 
-    /// Waits for the process to end; its exit code, and all that it said after its first line.
+    /// Waits for the process to end; returns its exit code and all output after the first line.
     pub fn end(mut self) -> (Option<i32>, String) {
         let start = Instant::now();
         while self.process.try_wait().unwrap().is_none() {
@@ -110,7 +104,7 @@ impl Server {
         (code, said)
     }
 
-    /// Megabytes of memory that the process has.
+    /// Resident memory of the process, in MiB.
     pub fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let line = status
@@ -126,7 +120,7 @@ impl Server {
         stream
     }
 
-    /// Status and body; a body that is JSON.
+    /// Sends a request; returns status and JSON body.
     pub fn ask(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
         let (status, _, body) = answer(self.send(method, path, &body));
         (
@@ -171,7 +165,7 @@ impl Server {
         line.map_or(0.0, |value| value.parse().unwrap())
     }
 
-    /// Waits until a figure has a value.
+    /// Waits until a figure has this value.
     #[track_caller]
     pub fn wait_for(&self, name: &str, value: f64) {
         let start = Instant::now();
@@ -193,7 +187,7 @@ impl Drop for Server {
     }
 }
 
-/// Status, head and body of an answer that ends with its connection.
+/// Status, head and body of a response that ends with its connection.
 pub fn answer(mut stream: TcpStream) -> (u16, String, String) {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
@@ -203,58 +197,4 @@ pub fn answer(mut stream: TcpStream) -> (u16, String, String) {
         .unwrap_or_else(|| panic!("no answer: {answer:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     (status, head.to_ascii_lowercase(), body.to_string())
-}
-
-/// A copy of a tiny model.
-pub struct Changed {
-    dir: tempfile::TempDir,
-}
-
-impl Changed {
-    pub fn of(name: &str) -> Changed {
-        let dir = tempfile::tempdir().unwrap();
-        for file in [
-            "config.json",
-            "model.safetensors",
-            "tokenizer.json",
-            "tokenizer_config.json",
-        ] {
-            std::fs::copy(golden(name).join(file), dir.path().join(file)).unwrap();
-        }
-        Changed { dir }
-    }
-
-    /// gemma3 with a context of so many tokens, so that an answer can take as long as a test needs.
-    pub fn long(context: u64) -> Changed {
-        let changed = Changed::of("gemma3");
-        changed.config("max_position_embeddings", json!(context));
-        // A token that the model never names: its answers go on until the limit.
-        changed.config("eos_token_id", json!(95));
-        changed
-    }
-
-    pub fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
-    pub fn config(&self, name: &str, value: Value) {
-        let path = self.path().join("config.json");
-        let mut config: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-        config[name] = value;
-        std::fs::write(path, config.to_string()).unwrap();
-    }
-
-    /// Overwrites numbers of an fp32 tensor from `first` on.
-    pub fn overwrite(&self, tensor: &str, first: usize, values: &[f32]) {
-        let path = self.path().join("model.safetensors");
-        let mut file = std::fs::read(&path).unwrap();
-        let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
-        let head: Value = serde_json::from_slice(&file[8..8 + length]).unwrap();
-        let begin = head[tensor]["data_offsets"][0].as_u64().unwrap() as usize;
-        for (i, value) in values.iter().enumerate() {
-            let at = 8 + length + begin + 4 * (first + i);
-            file[at..at + 4].copy_from_slice(&value.to_le_bytes());
-        }
-        std::fs::write(path, file).unwrap();
-    }
 }

@@ -1,11 +1,11 @@
-//! Files of settings that have no end, no bound, or no sense: said with their names, and soon.
+//! Settings files without an end, too deeply nested, or invalid: errors name them, and come soon.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::shell::{Dir, Ran, ewe, ran};
 
-/// `ewe` with 2 GB of address space, and within a minute.
+/// Runs `ewe` with 2 GB of address space, for at most a minute.
 fn limited(dir: &Dir, arguments: &[&str]) -> Ran {
     let mut shell = Command::new("sh");
     shell
@@ -32,7 +32,7 @@ fn says(ran: Ran, words: &[&str]) {
     }
 }
 
-/// Each option that reads a file of settings, in a command that gets so far.
+/// Each option that reads a settings file, in a command that gets so far.
 const OPTIONS: [(&str, &str); 4] = [
     ("--rules", "filter rows.jsonl"),
     (
@@ -50,7 +50,7 @@ const OPTIONS: [(&str, &str); 4] = [
 ];
 
 #[test]
-fn settings_without_end_are_refused_by_their_size() {
+fn endless_settings_are_refused_by_size() {
     let dir = Dir::with_dataset();
     dir.write("rows.jsonl", "{\"instruction\": \"a b\", \"output\": \"c\"}\n");
     dir.write("open.toml", "[".repeat(3 << 20));
@@ -68,7 +68,7 @@ fn settings_without_end_are_refused_by_their_size() {
 }
 
 #[test]
-fn nested_settings_are_refused_by_their_depth() {
+fn deeply_nested_settings_are_refused() {
     let dir = Dir::with_dataset();
     dir.write("rows.jsonl", "{\"instruction\": \"a b\", \"output\": \"c\"}\n");
     for deep in [
@@ -93,7 +93,7 @@ fn nested_settings_are_refused_by_their_depth() {
 }
 
 #[test]
-fn settings_come_through_a_pipe_too() {
+fn settings_may_come_through_a_pipe() {
     let dir = Dir::new();
     dir.write("rows.jsonl", "{\"instruction\": \"a b\", \"output\": \"c\"}\n");
     dir.write("rules.toml", "base = \"none\"\n");
@@ -109,7 +109,7 @@ fn settings_come_through_a_pipe_too() {
 }
 
 #[test]
-fn a_line_without_end_ends_the_reading() {
+fn an_endless_line_is_an_error() {
     let dir = Dir::with_dataset();
     let batch =
         "generate --db d.db --target 1 --endpoint-model m --batch-file out.jsonl --batch-results /dev/zero";
@@ -133,7 +133,7 @@ fn a_line_without_end_ends_the_reading() {
 }
 
 #[test]
-fn what_is_near_a_mistake_is_shown_in_part() {
+fn errors_show_only_part_of_a_long_line() {
     let dir = Dir::new();
     dir.write("rows.jsonl", "{\"instruction\": \"a b\", \"output\": \"c\"}\n");
     dir.write("long.toml", format!("base = none # {}\n", "so ".repeat(9000)));

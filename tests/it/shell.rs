@@ -1,12 +1,12 @@
-//! Runs `ewe` as a user would, in a directory of the test's own, and looks at what it left there.
+//! Runs `ewe` as a user would, in a temporary directory, and reads what it left there.
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use sqlx::{Connection, Row, SqliteConnection, TypeInfo, ValueRef};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, LazyLock, Once};
 
-/// A directory for one test, gone when the test has ended.
+/// A directory for one test, removed at its end.
 pub struct Dir(tempfile::TempDir);
 
 impl Dir {
@@ -15,11 +15,28 @@ impl Dir {
         Dir(tempfile::tempdir().unwrap())
     }
 
-    /// With a dataset `d.db` of the default seeds.
+    /// A directory with a dataset `d.db` of the default seeds: a copy of one that `ewe init` makes
+    /// once for all tests.
     pub fn with_dataset() -> Dir {
+        static MADE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+            let dir = Dir::new();
+            ewe(&dir, &["init", "--db", "d.db"]).success();
+            dir.dataset()
+        });
+        Dir::with_copy(&MADE)
+    }
+
+    /// A directory with this dataset as `d.db`.
+    pub fn with_copy(dataset: &[u8]) -> Dir {
         let dir = Dir::new();
-        ewe(&dir, &["init", "--db", "d.db"]).success();
+        dir.write("d.db", dataset);
         dir
+    }
+
+    /// The bytes of `d.db`, which nobody may have open.
+    pub fn dataset(&self) -> Vec<u8> {
+        assert_eq!(self.entries(), ["d.db"]);
+        std::fs::read(self.path("d.db")).unwrap()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -34,7 +51,23 @@ impl Dir {
         std::fs::read_to_string(self.path(name)).unwrap()
     }
 
-    /// The rows of a query against `d.db`, as text. No part of ewe is between the test and the file.
+    /// The names in the directory, sorted, SQLite's files and locks included.
+    pub fn entries(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path(".")).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Makes a named pipe, which nobody writes to yet.
+    pub fn make_pipe(&self, name: &str) {
+        let made = Command::new("mkfifo").arg(self.path(name)).status();
+        assert!(made.unwrap().success());
+    }
+
+    /// The rows of a query against `d.db`, as text. Reads the file without any code of ewe.
     pub fn sql(&self, query: &str) -> Vec<Vec<String>> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -64,9 +97,9 @@ impl Dir {
     }
 }
 
-/// What the tests ignore their commands would ignore, too: Ctrl-C in the background of a script, a
-/// terminal that is closed below `nohup`. What somebody hears begins anew with each command, and
-/// whoever hears it here does nothing.
+/// Makes commands start with default signal actions. A child inherits ignored signals, as in a
+/// background script or under `nohup`; handled ones are reset to the default in the child, so this
+/// installs handlers that do nothing.
 fn hear_signals() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -81,7 +114,8 @@ fn hear_signals() {
     });
 }
 
-/// `ewe` with these arguments in the directory, with no terminal and no key in its environment.
+/// `ewe` with these arguments in the directory, without a terminal and without a key in its
+/// environment.
 pub fn command(dir: &Dir, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ewe"));
     command
@@ -97,7 +131,7 @@ pub fn ewe(dir: &Dir, arguments: &[&str]) -> Ran {
     ran(command(dir, arguments))
 }
 
-/// Starts `ewe` and lets it run.
+/// Starts `ewe` and returns at once.
 pub fn spawn(dir: &Dir, arguments: &[&str]) -> Child {
     command(dir, arguments)
         .stdout(Stdio::piped())
@@ -106,7 +140,8 @@ pub fn spawn(dir: &Dir, arguments: &[&str]) -> Child {
         .unwrap()
 }
 
-/// Runs `ewe` where no file may grow beyond so many blocks of 512 bytes: what a full disk looks like to a program.
+/// Runs `ewe` where no file may grow beyond `blocks` blocks of 512 bytes, which simulates a full
+/// disk.
 pub fn ewe_limited(dir: &Dir, blocks: u64, arguments: &[&str]) -> Ran {
     let mut shell = Command::new("sh");
     shell
@@ -123,6 +158,20 @@ pub fn ewe_limited(dir: &Dir, blocks: u64, arguments: &[&str]) -> Ran {
     ran(shell)
 }
 
+/// Sends a signal to a process.
+pub fn signal(process: u32, name: &str) {
+    let sent = Command::new("kill")
+        .args(["-s", name, &process.to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
+/// The arguments of a command line without quotes.
+pub fn words(line: &str) -> Vec<&str> {
+    line.split(' ').collect()
+}
+
+/// Runs a command to its end.
 pub fn ran(mut command: Command) -> Ran {
     let shown = format!("{command:?}");
     Ran {

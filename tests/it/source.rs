@@ -1,61 +1,85 @@
-//! The sources as tests read them: texts, and which functions a command can come to. Nothing is compiled: a call of a method
-//! is one of every method of that name in files that the command uses, so what is found is rather too much than too little.
+//! The sources as tests read them: texts, and the functions that a command can reach. Nothing is
+//! compiled. A method call counts as a call of every method of that name in files that the command
+//! uses, so the search finds too much rather than too little.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use regex::Regex;
 
-/// All of `src`, by path.
+/// All files of `src`, sorted by path.
 pub struct Sources {
-    pub files: BTreeMap<String, File>,
-    /// Files by the path of their module.
-    modules: BTreeMap<Vec<String>, String>,
+    pub files: Vec<File>,
+    /// The numbers of files by module path.
+    modules: HashMap<Vec<String>, usize>,
+    links: OnceLock<Links>,
 }
 
 /// A file of `src` without its unit tests.
 pub struct File {
+    pub name: String,
     module: Vec<String>,
     pub texts: Vec<Text>,
-    /// Functions and constants. The first one is everything outside of these.
+    /// Functions and constants. The first item is all code outside of them.
     items: Vec<Item>,
-    /// The types that it has methods of, those of traits left out.
+    /// The numbers of items by name.
+    named: HashMap<String, Vec<usize>>,
+    /// The types with inherent methods in this file.
     types: BTreeSet<String>,
-    /// What it brings in by `use`, by the name that it has here.
+    /// Paths imported by `use`, by the name that they have here.
     brought: HashMap<String, Vec<String>>,
 }
 
-/// A text and where it stands.
+/// A string literal and its position.
 pub struct Text {
     pub line: usize,
     pub text: String,
-    /// The item around it.
+    /// The index of the item around it.
     pub item: usize,
 }
 
 struct Item {
     name: String,
-    /// Called by nobody in particular: it belongs to a trait, or stands outside.
+    /// Not called by name: it belongs to a trait implementation or stands outside of functions.
     is_implicit: bool,
     is_method: bool,
-    /// `a::b::c`, and names alone.
+    /// The paths that it mentions, such as `a::b::c`, and single names.
     paths: BTreeSet<Vec<String>>,
-    /// What is called by `.name(`.
+    /// The methods that it calls.
     methods: BTreeSet<String>,
 }
 
-/// A function or constant: the number of an item of a file.
-type Place = (String, usize);
+/// A function or constant: the number of a file, and the index of an item.
+pub type Place = (usize, usize);
 
-/// What leads to everything, and is passed by.
+/// What each item leads to, found once for all commands.
+struct Links {
+    /// Of each item of each file: the items that it names.
+    named: Vec<Vec<Vec<Place>>>,
+    /// Of each file: the files of the options that its options contain.
+    contained: Vec<BTreeSet<usize>>,
+    /// Of each file: itself, and the files with methods of its types.
+    woken: Vec<Vec<usize>>,
+    /// All methods by name.
+    methods: HashMap<String, Vec<Place>>,
+}
+
+/// Files that lead to everything, and are skipped.
 const ROOTS: [&str; 4] = ["lib.rs", "main.rs", "torch.rs", "cli/mod.rs"];
 
+static SOURCES: LazyLock<Sources> = LazyLock::new(Sources::read);
+
 impl Sources {
-    pub fn read() -> Sources {
+    /// The sources, read once for all tests.
+    pub fn get() -> &'static Sources {
+        &SOURCES
+    }
+
+    fn read() -> Sources {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        let (mut files, mut folders) = (BTreeMap::new(), vec![root.clone()]);
+        let (mut files, mut folders) = (Vec::new(), vec![root.clone()]);
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
@@ -63,22 +87,27 @@ impl Sources {
                     folders.extend((!path.ends_with("tests")).then_some(path));
                 } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tests.rs")
                 {
-                    let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_string();
-                    let source = std::fs::read_to_string(&path).unwrap();
-                    files.insert(name.clone(), File::read(&name, &source));
+                    let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
+                    files.push(File::read(name, &std::fs::read_to_string(&path).unwrap()));
                 }
             }
         }
+        files.sort_by(|a, b| a.name.cmp(&b.name));
         let modules = files
             .iter()
-            .map(|(name, file)| (file.module.clone(), name.clone()))
+            .enumerate()
+            .map(|(at, file)| (file.module.clone(), at))
             .collect();
-        Sources { files, modules }
+        Sources {
+            files,
+            modules,
+            links: OnceLock::new(),
+        }
     }
 
-    /// The functions with which `ewe-torch` begins a command, by the command's name.
+    /// The functions with which `ewe-torch` begins a command: command name and file.
     pub fn entries(&self) -> Vec<(String, String)> {
-        let roots = &self.files["torch.rs"].items[0..];
+        let roots = &self.files[self.number("torch.rs").expect("a root")].items;
         let named = roots.iter().flat_map(|item| &item.paths);
         let runs = named.filter(|path| path.len() >= 3 && path[path.len() - 1] == "run");
         let entry = |path: &Vec<String>| {
@@ -91,101 +120,125 @@ impl Sources {
         runs.map(entry).collect()
     }
 
-    /// The functions of a file that are called so.
-    pub fn named<'a>(&'a self, file: &'a str, name: &'a str) -> impl Iterator<Item = Place> + 'a {
-        let items = self
-            .files
-            .get(file)
-            .into_iter()
-            .flat_map(|file| file.items.iter().enumerate());
-        items
-            .filter(move |(_, item)| item.name == name)
-            .map(move |(at, _)| (file.to_string(), at))
+    /// The number of the file with this path, if there is one.
+    pub fn number(&self, file: &str) -> Option<usize> {
+        self.files
+            .binary_search_by(|other| other.name.as_str().cmp(file))
+            .ok()
     }
 
-    /// Everything of a file that stands outside of its functions and constants.
+    /// The functions of a file with this name.
+    pub fn named(&self, file: &str, name: &str) -> Vec<Place> {
+        self.number(file)
+            .map_or(Vec::new(), |file| self.named_in(file, name))
+    }
+
+    fn named_in(&self, file: usize, name: &str) -> Vec<Place> {
+        let items = self.files[file].named.get(name).into_iter().flatten();
+        items.map(|&item| (file, item)).collect()
+    }
+
+    /// The code of a file outside of its functions and constants.
     pub fn outside(&self, file: &str) -> Place {
-        assert!(self.files.contains_key(file), "there is no src/{file}");
-        (file.to_string(), 0)
+        let number = self.number(file);
+        (number.unwrap_or_else(|| panic!("there is no src/{file}")), 0)
     }
 
-    /// Everything that can be come to from these. A method is only where something of its file, or of the file of its type,
-    /// was come to: without that there is no value to call it of. Options that a command's options
-    /// are made of are there with them.
-    pub fn reached(&self, from: Vec<Place>) -> BTreeSet<Place> {
-        let (mut left, mut reached) = (from, BTreeSet::new());
-        let (mut awake, mut called) = (BTreeSet::<String>::new(), BTreeSet::<String>::new());
-        let mut entered = BTreeSet::new();
+    /// Everything that is reachable from these. A method is reachable only if something in its
+    /// file, or in the file of its type, is: without that there is no value to call it on. Options
+    /// that a command's options contain are reachable with them.
+    pub fn reached(&self, from: Vec<Place>) -> HashSet<Place> {
+        let links = self.links.get_or_init(|| self.links());
+        let (mut left, mut reached) = (from, HashSet::new());
+        let (mut awake, mut called) = (HashSet::<usize>::new(), HashSet::<&str>::new());
+        let mut entered = HashSet::new();
         while let Some(place) = left.pop() {
-            if ROOTS.contains(&place.0.as_str()) || !reached.insert(place.clone()) {
+            let (number, at) = place;
+            let file = &self.files[number];
+            if ROOTS.contains(&file.name.as_str()) || !reached.insert(place) {
                 continue;
             }
-            let (name, at) = &place;
-            let item = &self.files[name].items[*at];
-            let mut touched = BTreeSet::from([name.clone()]);
-            for path in &item.paths {
-                if let Some((file, rest)) = self.resolve(name, path, 4)
-                    && let Some(last) = rest.last()
-                {
-                    left.extend(self.named(&file, last));
-                    let both_are_options = [name, &file].iter().all(|file| file.starts_with("cli/"));
-                    touched.extend((*at == 0 && both_are_options).then_some(file));
+            left.extend(&links.named[number][at]);
+            for method in &file.items[at].methods {
+                if called.insert(method) {
+                    let all = links.methods.get(method).into_iter().flatten();
+                    left.extend(all.filter(|(file, _)| awake.contains(file)));
                 }
             }
-            let new: BTreeSet<&String> = item.methods.difference(&called).collect();
-            left.extend(self.methods(&awake, |name| new.iter().any(|new| *new == name)));
-            called.extend(item.methods.iter().cloned());
-            let woken = touched.iter().flat_map(|name| self.woken_by(name));
-            let woken: BTreeSet<String> = woken.filter(|file| !awake.contains(file)).collect();
-            left.extend(self.methods(&woken, |name| called.contains(name)));
-            if entered.insert(name.clone()) {
-                let items = self.files[name].items.iter().enumerate();
+            let contained = (at == 0).then_some(&links.contained[number]);
+            let touched = contained.into_iter().flatten().chain([&number]);
+            for &woken in touched.flat_map(|&touched| &links.woken[touched]) {
+                if awake.insert(woken) {
+                    let items = self.files[woken].items.iter().enumerate();
+                    let is_called = |item: &Item| item.is_method && called.contains(item.name.as_str());
+                    left.extend(
+                        items
+                            .filter(|(_, item)| is_called(item))
+                            .map(|(at, _)| (woken, at)),
+                    );
+                }
+            }
+            if entered.insert(number) {
+                let items = file.items.iter().enumerate();
                 left.extend(
                     items
                         .filter(|(_, item)| item.is_implicit)
-                        .map(|(at, _)| (name.clone(), at)),
+                        .map(|(at, _)| (number, at)),
                 );
             }
-            awake.extend(woken);
         }
         reached
     }
 
-    fn methods(&self, files: &BTreeSet<String>, is_called: impl Fn(&str) -> bool) -> Vec<Place> {
-        let items = files.iter().flat_map(|file| {
-            self.files[file]
-                .items
-                .iter()
-                .enumerate()
-                .map(move |item| (file, item))
-        });
-        items
-            .filter(|(_, (_, item))| item.is_method && is_called(&item.name))
-            .map(|(file, (at, _))| (file.to_string(), at))
-            .collect()
-    }
-
-    /// The file, and those with methods of its types.
-    fn woken_by<'a>(&'a self, name: &'a String) -> impl Iterator<Item = String> + 'a {
-        let has_methods_of = move |other: &String, file: &File| {
-            file.types.iter().any(|of| {
-                self.resolve(other, std::slice::from_ref(of), 4)
-                    .is_some_and(|(file, _)| file == *name)
-            })
+    fn links(&self) -> Links {
+        let mut links = Links {
+            named: Vec::new(),
+            contained: vec![BTreeSet::new(); self.files.len()],
+            woken: (0..self.files.len()).map(|file| vec![file]).collect(),
+            methods: HashMap::new(),
         };
-        self.files
-            .iter()
-            .filter(move |(other, file)| *other == name || has_methods_of(other, file))
-            .map(|(other, _)| other.clone())
+        for (number, file) in self.files.iter().enumerate() {
+            let mut named = Vec::new();
+            for (at, item) in file.items.iter().enumerate() {
+                let mut of_item = Vec::new();
+                for path in &item.paths {
+                    if let Some((other, Some(last))) = self.resolve(number, path, 4) {
+                        of_item.extend(self.named_in(other, &last));
+                        let are_options =
+                            [number, other].map(|file| self.files[file].name.starts_with("cli/"));
+                        if at == 0 && are_options == [true, true] {
+                            links.contained[number].insert(other);
+                        }
+                    }
+                }
+                named.push(of_item);
+                if item.is_method {
+                    links
+                        .methods
+                        .entry(item.name.clone())
+                        .or_default()
+                        .push((number, at));
+                }
+            }
+            links.named.push(named);
+            for of in &file.types {
+                let home = self.resolve(number, std::slice::from_ref(of), 4);
+                if let Some((home, _)) = home.filter(|(home, _)| !links.woken[*home].contains(&number)) {
+                    links.woken[home].push(number);
+                }
+            }
+        }
+        links
     }
 
-    /// The file that a path leads into, and what follows it there. Where that is passed on from elsewhere, elsewhere.
-    fn resolve(&self, name: &str, path: &[String], depth: usize) -> Option<(String, Vec<String>)> {
-        let file = &self.files[name];
+    /// The file that a path leads to, and the last name within it, if one is left. Follows
+    /// re-exports.
+    fn resolve(&self, number: usize, path: &[String], depth: usize) -> Option<(usize, Option<String>)> {
+        let file = &self.files[number];
         let (mut base, mut rest) = match path.first()?.as_str() {
             "crate" | "ewe" => (Vec::new(), &path[1..]),
             "self" => (file.module.clone(), &path[1..]),
-            "Self" => return Some((name.to_string(), path[1..].to_vec())),
+            "Self" => return Some((number, path[1..].last().cloned())),
             "super" => {
                 let ups = path.iter().take_while(|part| *part == "super").count();
                 (
@@ -196,33 +249,31 @@ impl Sources {
             first => match file.brought.get(first) {
                 Some(brought) if depth > 0 && brought.first().is_some_and(|to| to != first) => {
                     let whole = [brought.as_slice(), &path[1..]].concat();
-                    return self.resolve(name, &whole, depth - 1);
+                    return self.resolve(number, &whole, depth - 1);
                 }
                 _ => (file.module.clone(), path),
             },
         };
+        let has = |file: usize, name: &String| self.files[file].named.contains_key(name);
         while let Some((first, more)) = rest.split_first() {
             let child = [base.as_slice(), std::slice::from_ref(first)].concat();
-            if !self.modules.contains_key(&child) {
+            // A function may have the name of a module, as `read::open`.
+            let is_item = more.is_empty() && self.modules.get(&base).is_some_and(|&file| has(file, first));
+            if is_item || !self.modules.contains_key(&child) {
                 break;
             }
             (base, rest) = (child, more);
         }
-        let found = self
-            .modules
-            .get(&base)
-            .cloned()
-            .unwrap_or_else(|| name.to_string());
-        let is_here = |first: &String| self.named(&found, first).next().is_some();
+        let found = self.modules.get(&base).copied().unwrap_or(number);
         let passed_on = rest
             .first()
-            .filter(|first| found != name && depth > 0 && !is_here(first));
-        match passed_on.and_then(|first| self.files[&found].brought.get(first)) {
+            .filter(|first| found != number && depth > 0 && !has(found, first));
+        match passed_on.and_then(|first| self.files[found].brought.get(first)) {
             Some(brought) => {
                 let whole = [brought.as_slice(), &rest[1..]].concat();
-                self.resolve(&found, &whole, depth - 1)
+                self.resolve(found, &whole, depth - 1)
             }
-            None => Some((found, rest.to_vec())),
+            None => Some((found, rest.last().cloned())),
         }
     }
 }
@@ -245,8 +296,9 @@ impl File {
                 .max_by_key(|(_, (_, span))| span.start)
                 .map_or(0, |(at, _)| at + 1)
         };
+        let line_ends: Vec<usize> = source.match_indices('\n').map(|(at, _)| at).collect();
         let texts = found.into_iter().map(|(at, text)| Text {
-            line: 1 + source[..at].matches('\n').count(),
+            line: 1 + line_ends.partition_point(|end| *end < at),
             text,
             item: inner(at),
         });
@@ -255,17 +307,23 @@ impl File {
             .iter()
             .for_each(|(_, span)| outside[span.clone()].fill(b' '));
         let outside = String::from_utf8(outside).expect("whole items were taken out");
-        // What is brought in is not used by that.
+        // An import is not a use.
         let outside = USE.replace_all(&outside, "");
         let mut items = vec![Item::of("", &outside, true)];
         items.extend(spans.iter().map(|(name, span)| {
             let is_implicit = traits.iter().any(|of| of.contains(&span.start));
             Item::of(name, &code[span.clone()], is_implicit)
         }));
+        let mut named = HashMap::<String, Vec<usize>>::new();
+        for (at, item) in items.iter().enumerate() {
+            named.entry(item.name.clone()).or_default().push(at);
+        }
         File {
+            name: name.to_string(),
             module: module(name),
             texts: texts.collect(),
             items,
+            named,
             types: IMPL
                 .captures_iter(&code)
                 .filter(|found| !found[0].contains(" for "))
@@ -279,7 +337,7 @@ impl File {
 impl Item {
     fn of(name: &str, code: &str, is_implicit: bool) -> Item {
         let head = code.split('{').next().unwrap_or_default();
-        // A variable is no function of the same name.
+        // A variable is not the function of the same name.
         let bound: BTreeSet<&str> = BOUND
             .captures_iter(code)
             .map(|found| found.extract::<1>().1[0])
@@ -299,7 +357,7 @@ impl Item {
     }
 }
 
-/// A pattern is compiled once, and looked for in thousands of functions.
+/// Compiles a pattern once, since it is searched in thousands of functions.
 macro_rules! pattern {
     ($name:ident, $pattern:expr) => {
         static $name: LazyLock<Regex> = LazyLock::new(|| Regex::new($pattern).unwrap());
@@ -343,7 +401,7 @@ fn module(name: &str) -> Vec<String> {
     }
 }
 
-/// Functions and constants with where they stand.
+/// Functions and constants with their ranges.
 fn spans(code: &str) -> Vec<(String, Range<usize>)> {
     let mut spans = Vec::new();
     for found in ITEM.captures_iter(code) {
@@ -362,7 +420,7 @@ fn spans(code: &str) -> Vec<(String, Range<usize>)> {
     spans
 }
 
-/// Behind the brace that closes the one at `open`.
+/// The position after the brace that closes the one at `open`.
 fn closed(code: &str, open: usize) -> usize {
     let mut depth = 0;
     for (at, byte) in code.bytes().enumerate().skip(open) {
@@ -374,7 +432,8 @@ fn closed(code: &str, open: usize) -> usize {
     code.len()
 }
 
-/// The code with spaces in place of texts and comments, and the texts with where they begin.
+/// The code with spaces in place of string literals and comments, and the literals with their
+/// positions.
 fn without_texts(source: &str) -> (String, Vec<(usize, String)>) {
     let (mut code, mut texts) = (source.as_bytes().to_vec(), Vec::new());
     for found in TOKEN.captures_iter(source) {
@@ -422,7 +481,7 @@ fn brought(code: &str) -> HashMap<String, Vec<String>> {
     brought
 }
 
-/// The paths of a tree such as `a::{b, c::{d, e}}`.
+/// The paths of a `use` tree such as `a::{b, c::{d, e}}`.
 fn leaves(tree: &str) -> Vec<String> {
     let Some((before, inner)) = tree
         .trim()

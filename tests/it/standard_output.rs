@@ -1,11 +1,11 @@
-//! `-` as a place to write to, pipes and devices as places to write to and as datasets, and what a terminal is sent.
+//! `-` as an output, pipes and devices as outputs and as datasets, and what a terminal receives.
 
 use std::io::Read;
 use std::process::Command;
 
 use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 
-use crate::shell::{Dir, Ran, ewe, ran};
+use crate::shell::{Dir, Ran, ewe, ran, words};
 use crate::support::number;
 
 const ROWS: &str = "{\"instruction\":\"Name the capital of France\",\"input\":\"\",\"output\":\"Paris\"}\n\
@@ -18,11 +18,7 @@ fn place() -> Dir {
     dir
 }
 
-fn words(line: &str) -> Vec<&str> {
-    line.split(' ').collect()
-}
-
-/// Runs it, and ends it where it waits for what never comes.
+/// Runs a command for at most a minute, in case it waits forever.
 fn in_time(dir: &Dir, line: &str) -> Ran {
     let mut command = Command::new("timeout");
     command
@@ -33,12 +29,7 @@ fn in_time(dir: &Dir, line: &str) -> Ran {
     ran(command)
 }
 
-fn make_pipe(dir: &Dir, name: &str) {
-    let status = Command::new("mkfifo").arg(dir.path(name)).status();
-    assert!(status.unwrap().success());
-}
-
-/// Command lines that write a text to `OUT`, and a word of what they say about it.
+/// Command lines that write a text to `OUT`, and a word of their message.
 const TEXTS: [(&str, &str); 8] = [
     ("export --db d.db --format alpaca --out OUT", "rows of alpaca"),
     ("report --db d.db --out OUT", "written"),
@@ -60,16 +51,16 @@ const TEXTS: [(&str, &str); 8] = [
 ];
 
 #[test]
-fn a_dash_is_standard_output_and_messages_make_way() {
+fn a_dash_is_standard_output_and_messages_go_to_standard_error() {
     for (line, message) in TEXTS {
-        // Two that are as good as one, since some of these lines change the dataset.
+        // Two equal datasets, since some of these lines change theirs.
         let (dir, other) = (place(), place());
         let out = ewe(&dir, &words(&line.replace("OUT", "-"))).success();
         ewe(&other, &words(&line.replace("OUT", "file"))).success();
         let (written, expected) = (out.stdout(), other.read("file"));
         assert!(!expected.is_empty());
         if line.starts_with("report") {
-            // It has the time of the dataset in it.
+            // The report contains the dataset's time.
             assert!(
                 written.starts_with("<!doctype html>") && written.ends_with("</html>\n"),
                 "{line}"
@@ -79,7 +70,7 @@ fn a_dash_is_standard_output_and_messages_make_way() {
         }
         assert!(out.stderr().contains(message), "{line}: {}", out.stderr());
         assert!(!dir.path("-").exists(), "{line}");
-        // A file of that name is one with a directory in front of it.
+        // `./-` names a file called `-`.
         ewe(&place(), &words(&line.replace("OUT", "./-"))).success();
     }
     let dir = place();
@@ -91,7 +82,7 @@ fn a_dash_is_standard_output_and_messages_make_way() {
 }
 
 #[test]
-fn one_thing_goes_to_standard_output() {
+fn only_one_output_may_be_standard_output() {
     let dir = place();
     for line in [
         "filter rows.jsonl --out - --verdicts -",
@@ -112,7 +103,7 @@ fn one_thing_goes_to_standard_output() {
             "{said}"
         );
     }
-    // What is read from `-` is another stream.
+    // `-` as an input is another stream.
     let mut filter = Command::new("sh");
     filter
         .args([
@@ -125,7 +116,7 @@ fn one_thing_goes_to_standard_output() {
 }
 
 #[test]
-fn what_is_no_text_is_no_dash() {
+fn a_dash_is_refused_for_datasets_and_folders() {
     let dir = place();
     for line in [
         "backup --db d.db --out -",
@@ -144,21 +135,24 @@ fn what_is_no_text_is_no_dash() {
 }
 
 #[test]
-fn what_is_no_file_is_no_dataset() {
+fn pipes_and_devices_are_not_datasets() {
     let dir = place();
-    make_pipe(&dir, "pipe");
+    dir.make_pipe("pipe");
     dir.write("empty", "");
     std::fs::create_dir(dir.path("folder")).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(dir.path("socket")).unwrap();
-    for (db, what) in [
+    for (number, (db, what)) in [
         ("pipe", "it is a pipe"),
         ("socket", "it is a socket"),
         ("/dev/null", "it is a device"),
         ("/dev/zero", "it is a device"),
         ("folder", "it is a folder"),
         ("empty", "it is empty"),
-    ] {
-        for line in [
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let lines = [
             "list --db DB",
             "stats --db DB",
             "backup --db DB --out copy.db",
@@ -166,7 +160,10 @@ fn what_is_no_file_is_no_dataset() {
             "import --db DB rows.jsonl",
             "filter --db DB",
             "generate --db DB --target 1 --endpoint-model m --batch-file out.jsonl",
-        ] {
+        ];
+        // Datasets are opened in one place: every command meets the first, some the others.
+        let is_tried = |at: usize| number == 0 || at % 3 == number % 3;
+        for (_, line) in lines.into_iter().enumerate().filter(|(at, _)| is_tried(*at)) {
             let said = in_time(&dir, &line.replace("DB", db)).failure(1).stderr();
             assert!(
                 said.contains(&format!("`{db}` is not a database: {what}")) && said.contains("hint: "),
@@ -204,9 +201,9 @@ fn a_full_device_is_named() {
 }
 
 #[test]
-fn rows_that_were_left_out_are_no_file_where_nothing_came_of_the_others() {
+fn a_failed_import_writes_no_left_out_file() {
     let dir = place();
-    // The dataset refuses what comes in.
+    // A trigger makes the dataset refuse new tasks.
     dir.sql("create trigger closed before insert on task begin select raise(abort, 'closed'); end");
     dir.write("bad.jsonl", "{\"instruction\": [1]}\n{\"instruction\": [2]}\n");
     for line in [
@@ -222,7 +219,7 @@ fn rows_that_were_left_out_are_no_file_where_nothing_came_of_the_others() {
     }
 }
 
-/// Runs it with a terminal for its streams; everything that the terminal was sent.
+/// Runs a command with a terminal for its streams; returns all that the terminal received.
 fn on_a_terminal(dir: &Dir, line: &str) -> String {
     let pair = native_pty_system().openpty(PtySize::default()).unwrap();
     let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_ewe"));
@@ -239,7 +236,7 @@ fn on_a_terminal(dir: &Dir, line: &str) -> String {
 }
 
 #[test]
-fn a_terminal_is_sent_nothing_of_others_that_it_would_obey() {
+fn a_terminal_receives_no_control_characters_from_data() {
     let dir = place();
     let name = "a\x1b]0;mine\x07b\u{9b}31mc\u{202e}d";
     dir.write(
@@ -271,7 +268,7 @@ fn a_terminal_is_sent_nothing_of_others_that_it_would_obey() {
             assert!(!sent.contains(of_others), "{line}: {sent:?}");
         }
     }
-    // What is not looked at is as it is.
+    // Output that does not go to a terminal is unchanged.
     let out = ewe(
         &dir,
         &[
@@ -288,7 +285,7 @@ fn a_terminal_is_sent_nothing_of_others_that_it_would_obey() {
     );
     let said = out.success().stdout();
     assert!(said.contains("Say \u{9b}31m and \u{202e}."), "{said:?}");
-    // Columns are nothing to look at.
+    // Parquet is refused on a terminal.
     let sent = on_a_terminal(&dir, "export --db d.db --format parquet --out -");
     assert!(
         sent.contains("error: Parquet") && sent.contains("hint: "),
@@ -299,9 +296,9 @@ fn a_terminal_is_sent_nothing_of_others_that_it_would_obey() {
 #[cfg(feature = "torch")]
 mod with_a_model {
     use super::*;
-    use crate::server::golden;
+    use crate::golden::golden;
 
-    /// `complete` and `score` with the tiny model, which write to `out`.
+    /// `complete` and `score` with the tiny model, writing to `out`.
     fn commands(out: &str) -> [String; 2] {
         let model = golden("gptj").display().to_string();
         [
@@ -325,9 +322,9 @@ mod with_a_model {
         for (at, line) in commands("-").iter().enumerate() {
             let written = ewe(&dir, &words(line)).success().stdout();
             assert_eq!(written.lines().count(), 2, "{written}");
-            make_pipe(&dir, &format!("pipe{at}"));
+            dir.make_pipe(&format!("pipe{at}"));
             let pipe = dir.path(&format!("pipe{at}"));
-            // It reads to the first end that there is.
+            // It reads up to the first end of file.
             let reader = std::thread::spawn(move || std::fs::read_to_string(pipe).unwrap());
             in_time(&dir, &commands(&format!("pipe{at}"))[at]).success();
             assert_eq!(reader.join().unwrap(), written);
@@ -336,7 +333,7 @@ mod with_a_model {
     }
 
     #[test]
-    fn where_nothing_can_be_written_is_said_before_a_model_is_loaded() {
+    fn an_unwritable_output_fails_before_the_model_is_loaded() {
         let dir = asked();
         std::fs::create_dir(dir.path("folder")).unwrap();
         for (out, what) in [
@@ -355,7 +352,7 @@ mod with_a_model {
     }
 
     #[test]
-    fn no_folder_is_made_where_a_dataset_has_its_files() {
+    fn no_folder_takes_the_name_of_a_dataset_s_files() {
         let dir = place();
         let names = [
             "d.db-wal",

@@ -24,7 +24,7 @@ fn shell(dir: &Dir, line: &str) -> Ran {
     ran(shell)
 }
 
-/// Command lines whose result goes to standard output.
+/// Command lines that print their result to standard output.
 const SAYERS: [&str; 19] = [
     "--help",
     "--version",
@@ -78,7 +78,7 @@ fn output_that_cannot_be_written_is_an_error() {
 }
 
 #[test]
-fn a_reader_that_has_had_enough_is_no_error() {
+fn a_reader_that_closes_the_pipe_is_not_an_error() {
     let dir = place();
     for line in SAYERS {
         let _ = std::fs::remove_file(dir.path("made.db"));
@@ -93,7 +93,7 @@ fn a_reader_that_has_had_enough_is_no_error() {
 }
 
 #[test]
-fn without_standard_error_the_work_goes_on() {
+fn commands_work_without_standard_error() {
     let dir = place();
     let lines = SAYERS
         .into_iter()
@@ -107,13 +107,13 @@ fn without_standard_error_the_work_goes_on() {
         let expected = shell(&dir, &format!("EWE {line}")).success();
         for redirection in ["2>/dev/full", "2>&-", "2>/dev/full </dev/null"] {
             let out = shell(&dir, &format!("EWE {line} {redirection}")).success();
-            // What is imported twice is another answer, and Parquet is no text.
+            // A repeated import prints something else, and Parquet is not text.
             if !line.starts_with("import") && !line.contains("parquet") {
                 assert_eq!(out.stdout(), expected.stdout(), "{line} {redirection}");
             }
         }
     }
-    // An error has its exit code, even where nobody can read it.
+    // An error has its exit code, even if nobody can read it.
     for redirection in ["2>/dev/full", "2>&-"] {
         shell(&dir, &format!("EWE list --db none.db {redirection}")).failure(1);
         shell(&dir, &format!("EWE list --nonsense {redirection}")).failure(2);
@@ -121,7 +121,7 @@ fn without_standard_error_the_work_goes_on() {
 }
 
 #[test]
-fn a_run_ends_whatever_becomes_of_its_streams() {
+fn a_run_completes_whatever_happens_to_its_streams() {
     let dir = Dir::with_dataset();
     let mock = Mock::start();
     let line = format!(
@@ -131,7 +131,7 @@ fn a_run_ends_whatever_becomes_of_its_streams() {
     for (at, redirection) in ["2>/dev/full", "2>&-", "2>/dev/full --json"].iter().enumerate() {
         shell(&dir, &format!("{line} {} {redirection}", 5 * (at + 1))).success();
     }
-    // The tasks are there; only their number could not be said.
+    // The tasks were added; only their number could not be printed.
     for (at, redirection) in [">/dev/full", ">&-", ">/dev/full 2>&1"].iter().enumerate() {
         shell(&dir, &format!("{line} {} {redirection}", 20 + 5 * at)).failure(1);
     }
@@ -143,7 +143,7 @@ fn a_run_ends_whatever_becomes_of_its_streams() {
 }
 
 #[test]
-fn a_terminal_that_hangs_up_stops_nothing_that_ignores_it() {
+fn a_hangup_does_not_stop_a_run_that_ignores_it() {
     let dir = Dir::with_dataset();
     let mock = Mock::start();
     let pair = native_pty_system().openpty(PtySize::default()).unwrap();

@@ -1,48 +1,56 @@
-//! What tests of the data commands share: a dataset with something of everything in it, and a history with a name.
+//! Helpers of the tests of data commands: a dataset with something of everything, and generation
+//! from the mock.
 
+use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use ewe::backend::{Completion, FinishReason, Sampling};
 use ewe::store::asked::request::NewRequest;
-use ewe::store::asked::round::{
-    Admission, AdmittedInstance, AdmittedInstruction, AdmittedRound, Rejection, Similar,
-};
-use ewe::store::curation::judgment::{Choice, NewJudgment};
+use ewe::store::asked::round::{Admission, AdmittedRound};
+use ewe::store::curation::judgment::{JudgeSelection, NewJudgment};
 use ewe::store::query::neighbor::NewNeighbors;
 use ewe::store::{RunStatus, Store};
-use ewe::task::Instance;
+use ewe::task::{Candidate, Instance, InstanceCandidate, Reason, TaskRef, Verdict};
 use sqlx::{AssertSqlSafe, ConnectOptions, sqlite::SqliteConnectOptions};
 
 use crate::mock::{self, Mock};
 use crate::shell::{self, Dir, Ran};
 
-/// A directory with `d.db`, in which something of everything is: two machine-made tasks after the seeds, the later one
-/// with two instances, rejections of either kind, two reviews and an edit.
+/// A directory with `d.db`, which has something of everything: two machine-made tasks after the
+/// seeds, the later one with two instances, rejections of both kinds, two reviews and an edit. It
+/// is made once for all tests.
 pub fn filled() -> Dir {
-    let dir = Dir::with_dataset();
-    block_on(fill(&dir.path("d.db")));
-    ewe(&dir, &["reject", "--db", "d.db", "3", "--reason", "too easy"]).success();
-    ewe(
-        &dir,
-        &[
-            "accept",
-            "--db",
-            "d.db",
-            &number(&dir, "select max(id) from task").to_string(),
-        ],
-    )
-    .success();
-    ewe(&dir, &["edit", "--db", "d.db", "5", "--output", "edited"]).success();
-    dir
+    static MADE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let dir = Dir::with_dataset();
+        block_on(fill(&dir.path("d.db")));
+        ewe(&dir, &["reject", "--db", "d.db", "3", "--reason", "too easy"]).success();
+        let last = number(&dir, "select max(id) from task").to_string();
+        ewe(&dir, &["accept", "--db", "d.db", &last]).success();
+        ewe(&dir, &["edit", "--db", "d.db", "5", "--output", "edited"]).success();
+        dir.dataset()
+    });
+    Dir::with_copy(&MADE)
 }
 
-/// The one number that a query gives.
+/// `count` different rows, each so large that an import writes it in a transaction of its own. The
+/// pauses between transactions alone take 25 ms for each, so whoever sees the first row in the
+/// dataset has time to interfere.
+pub fn large_rows(count: usize) -> String {
+    let row = |i: usize| {
+        let (instruction, output) = (format!("Count the sheep of farm {i}."), "x".repeat(1_050_000));
+        format!("{{\"instruction\": \"{instruction}\", \"input\": \"\", \"output\": \"{output}\"}}\n")
+    };
+    (1..=count).map(row).collect()
+}
+
+/// The single number that a query returns.
 pub fn number(dir: &Dir, query: &str) -> i64 {
     dir.sql(query)[0][0].parse().expect("a number")
 }
 
-/// What SQLite says against a statement.
+/// The error of SQLite for a statement.
 pub fn sql_error(dir: &Dir, statement: &str) -> String {
     block_on(async {
         let mut connection = SqliteConnectOptions::new()
@@ -58,8 +66,9 @@ pub fn sql_error(dir: &Dir, statement: &str) -> String {
     })
 }
 
-/// Kills the command after each of these waits, in milliseconds, and starts it again. What was committed before is not
-/// asked for again: counted by the server, not by ewe.
+/// Kills the command after each of these waits, in milliseconds, and starts it again. Asserts, by
+/// the server's count and not ewe's, that no committed response is requested again. Returns the
+/// kills.
 pub fn kill_again_and_again(dir: &Dir, mock: &Mock, arguments: &[&str], waits: &[u64]) -> usize {
     let mut kills = 0;
     for &wait in waits {
@@ -97,7 +106,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
         .block_on(future)
 }
 
-/// `ewe` as somebody called ann, who has no editor.
+/// `ewe` as a user called ann, who has no editor.
 pub fn command(dir: &Dir, arguments: &[&str]) -> Command {
     let mut command = shell::command(dir, arguments);
     command
@@ -107,12 +116,12 @@ pub fn command(dir: &Dir, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end.
+/// Runs [`command`] to its end.
 pub fn ewe(dir: &Dir, arguments: &[&str]) -> Ran {
     shell::ran(command(dir, arguments))
 }
 
-/// The command that generates `target` tasks by asking the model `mock` at `url`.
+/// Arguments that generate `target` tasks with the model `mock` at `url`.
 pub fn generation<'a>(target: &'a str, url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let common = [
         "generate",
@@ -128,20 +137,51 @@ pub fn generation<'a>(target: &'a str, url: &'a str, more: &[&'a str]) -> Vec<&'
     [&common[..], more].concat()
 }
 
-/// Runs it, with short waits.
+/// Arguments that judge the dataset with a model at `url`.
+pub fn judging<'a>(url: &'a str, model: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let common = [
+        "judge",
+        "--db",
+        "d.db",
+        "--endpoint",
+        url,
+        "--endpoint-model",
+        model,
+    ];
+    [&common[..], more].concat()
+}
+
+/// Generates `target` tasks with short back-off.
 pub fn generate(dir: &Dir, target: &str, url: &str, more: &[&str]) -> Ran {
     let more = [more, &["--backoff", "0.01"]].concat();
     shell::ewe(dir, &generation(target, url, &more))
 }
 
-/// All that is in the dataset, whoever has looked at it, in the form of Self-Instruct.
+/// Imports a file into the dataset.
+pub fn import_file(dir: &Dir, name: &str) -> Ran {
+    ewe(dir, &["import", "--db", "d.db", name])
+}
+
+/// All examples of the dataset, whatever their review, in Self-Instruct's format.
 pub fn export(dir: &Dir) -> String {
     let arguments = "export --db d.db --format self-instruct --review any --out -";
     let arguments: Vec<&str> = arguments.split(' ').collect();
     shell::ewe(dir, &arguments).success().stdout()
 }
 
-/// Starts it and lets it run.
+/// The export of an undisturbed run, which is made once for each target.
+pub fn undisturbed(target: &str) -> String {
+    static MADE: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let make = || {
+        let (dir, mock) = (Dir::with_dataset(), Mock::start());
+        generate(&dir, target, &mock.url, &[]).success();
+        export(&dir)
+    };
+    made.entry(target.to_owned()).or_insert_with(make).clone()
+}
+
+/// Starts [`command`] and returns at once.
 pub fn spawn(dir: &Dir, arguments: &[&str]) -> Child {
     command(dir, arguments)
         .stdout(Stdio::piped())
@@ -150,7 +190,7 @@ pub fn spawn(dir: &Dir, arguments: &[&str]) -> Child {
         .expect("ewe starts")
 }
 
-/// What it printed, read as JSON.
+/// The output of a command, parsed as JSON.
 #[track_caller]
 pub fn json(ran: Ran) -> serde_json::Value {
     serde_json::from_str(&ran.success().stdout()).expect("JSON on stdout")
@@ -181,50 +221,46 @@ async fn fill(path: &std::path::Path) {
         completion_tokens: 20,
     };
     let request_id = store.insert_request("key", &request, &answer, 12).await.unwrap();
-    let instance = |input: &str, output: &str, rejection| AdmittedInstance {
+    let instance = |input: &str, output: &str, verdict| InstanceCandidate {
         request_id,
         instance: Instance {
             input: input.into(),
             output: output.into(),
         },
-        rejection,
+        verdict,
     };
-    let instruction = |text: &str, is_classification, rejection, instances| AdmittedInstruction {
+    let candidate = |text: &str, is_classification, verdict, instances| Candidate {
         request_id,
-        text: text.into(),
+        instruction: text.into(),
         is_classification,
-        rejection,
+        verdict,
         instances,
     };
-    let duplicate = Rejection {
-        nearest: Some((Similar::Task(1), 0.75)),
-        ..Rejection::new("near_duplicate", String::new())
-    };
+    let accepted = Verdict::accepted;
+    let empty = Verdict::rejected(Reason::EmptyOutput, "no output");
+    let duplicate = Verdict::near_duplicate(TaskRef::Stored(1), 0.75);
     let admission = Admission {
         run_id,
         rounds: vec![AdmittedRound {
             round: 0,
             evolution: None,
-            instructions: vec![
-                instruction(
+            candidates: vec![
+                candidate(
                     "Name an animal. <script>alert(1)</script>",
                     false,
-                    None,
-                    vec![
-                        instance("", "a ewe", None),
-                        instance("", "", Some(Rejection::new("empty_output", "no output".into()))),
-                    ],
+                    accepted(),
+                    vec![instance("", "a ewe", accepted()), instance("", "", empty)],
                 ),
-                instruction(
+                candidate(
                     "List the late invoices.",
                     true,
-                    None,
+                    accepted(),
                     vec![
-                        instance("invoice 1: late", "1", None),
-                        instance("invoice 2: paid", "none", None),
+                        instance("invoice 1: late", "1", accepted()),
+                        instance("invoice 2: paid", "none", accepted()),
                     ],
                 ),
-                instruction("Name an animal, please.", false, Some(duplicate), vec![]),
+                candidate("Name an animal, please.", false, duplicate, vec![]),
             ],
         }],
     };
@@ -237,7 +273,10 @@ async fn fill(path: &std::path::Path) {
         ])
         .await
         .unwrap();
-    let unjudged = store.unjudged(&Choice::default(), "critic").await.unwrap();
+    let unjudged = store
+        .unjudged(&JudgeSelection::default(), "critic")
+        .await
+        .unwrap();
     let judgment = NewJudgment {
         of: &unjudged[0],
         run_id,

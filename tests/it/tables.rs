@@ -1,18 +1,22 @@
-//! Tables of cells: what their quotes mean, and how their lines end.
+//! Tables of cells: quotes and line endings.
 
-use crate::{formats::one_seed, shell::Dir, support::ewe};
+use crate::{
+    formats::one_seed,
+    shell::Dir,
+    support::{ewe, import_file},
+};
 
-/// What the dataset has of a table: instructions and outputs.
+/// Imports a table; returns instructions and outputs.
 fn imported(name: &str, text: &str) -> Vec<Vec<String>> {
     let dir = Dir::new();
     one_seed(&dir);
     dir.write(name, text);
-    ewe(&dir, &["import", "--db", "d.db", name]).success();
+    import_file(&dir, name).success();
     dir.sql("select instruction, output from dataset where origin = 'import' order by instance_id")
 }
 
 #[test]
-fn no_quote_of_a_text_is_lost() {
+fn quotes_within_cells_are_kept() {
     for (name, text, wanted) in [
         (
             "rows.csv",
@@ -24,7 +28,7 @@ fn no_quote_of_a_text_is_lost() {
             "instruction,output\n5\" screen,x\n\"a \"\"b\"\"\",\"y, z\"\n",
             [["5\" screen", "x"], ["a \"b\"", "y, z"]],
         ),
-        // No table of tabs has quotes around its cells unless all that look so are.
+        // In a TSV, quotes are delimiters only if all that begin a cell are closed.
         (
             "rows.tsv",
             "instruction\toutput\n\"Hi\" she said\tx\nSay \"\t\"y\n",
@@ -35,7 +39,7 @@ fn no_quote_of_a_text_is_lost() {
             "instruction\toutput\n\"A\nB\"\t\"x\ty\"\n\"\"\"C\"\"\"\tz\n",
             [["A\nB", "x\ty"], ["\"C\"", "z"]],
         ),
-        // Neither does a quote that is not closed take rows with it.
+        // An unclosed quote does not swallow rows either.
         (
             "rows.csv",
             "instruction,output\n\"A,x\nB,\"y\" z\n",
@@ -47,13 +51,11 @@ fn no_quote_of_a_text_is_lost() {
 }
 
 #[test]
-fn a_quote_that_is_not_closed_costs_its_line() {
+fn an_unclosed_quote_is_an_error_of_its_line() {
     let dir = Dir::new();
     one_seed(&dir);
     dir.write("rows.csv", "instruction,output\nA,x\n\"B,y\nC,z\nD,w\n");
-    let said = ewe(&dir, &["import", "--db", "d.db", "rows.csv"])
-        .failure(1)
-        .stderr();
+    let said = import_file(&dir, "rows.csv").failure(1).stderr();
     assert!(
         said.contains("rows.csv:3:1: a cell begins with a quote that is not closed\nhint: --keep-going"),
         "{said}"
@@ -63,7 +65,7 @@ fn a_quote_that_is_not_closed_costs_its_line() {
 }
 
 #[test]
-fn lines_end_as_they_do() {
+fn every_line_ending_is_read() {
     let wanted = [["A", "x"], ["B", "y"]];
     for end in ["\n", "\r\n", "\r", "\n\n", "\r\n\r\n"] {
         let text = ["instruction,output", "A,x", "B,y"].join(end);
@@ -71,7 +73,7 @@ fn lines_end_as_they_do() {
             assert_eq!(imported("rows.csv", &text), wanted, "{text:?}");
         }
     }
-    // A return within a quoted cell is a letter of it.
+    // A carriage return within a quoted cell is part of its text.
     assert_eq!(
         imported("rows.csv", "instruction,output\r\n\"A\rB\",\"x\r\ny\"\r\n"),
         [["A\rB", "x\r\ny"]]

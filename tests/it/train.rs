@@ -1,4 +1,4 @@
-//! `ewe train`, `ewe plan` and `ewe selftest` through the front door, on the tiny checkpoints of
+//! `ewe train`, `ewe plan` and `ewe selftest` from the command line, on the tiny checkpoints of
 //! `scripts/make_goldens.py`.
 
 use std::fs;
@@ -30,7 +30,7 @@ pub fn rows(scratch: &Dir) -> PathBuf {
     path
 }
 
-/// The arguments of a run. One thread: exact, and indifferent to what else the machine does.
+/// The arguments of a training run.
 pub fn arguments(model: &str, data: &Path, out: &Path, more: &str) -> Vec<String> {
     let text = |path: &Path| path.display().to_string();
     let mut arguments: Vec<String> = ["train", "--model", &text(&here("tests/golden").join(model))]
@@ -59,7 +59,7 @@ pub fn fails(assert: Assert, words: &[&str]) {
     }
 }
 
-/// Of a command line that nobody can mean: it ends with 2, and begins with this error, whole lines of it.
+/// Asserts that a command exits with 2 and that its message begins with this error.
 #[track_caller]
 pub fn misread(assert: Assert, error: &str) {
     let text = stderr(&assert.code(2));
@@ -83,7 +83,7 @@ pub fn losses(out: &Path) -> Vec<f64> {
         .collect()
 }
 
-/// Names and bytes of a safetensors file's header.
+/// The tensor names in the header of a safetensors file.
 fn tensor_names(path: &Path) -> Vec<String> {
     let bytes = fs::read(path).unwrap();
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
@@ -98,7 +98,7 @@ fn tensor_names(path: &Path) -> Vec<String> {
 }
 
 #[test]
-fn lora_learns_and_writes_what_peft_reads() {
+fn lora_lowers_the_loss_and_writes_peft_s_format() {
     let scratch = Dir::new();
     let data = rows(&scratch);
     for model in ["gptj", "gemma3"] {
@@ -149,15 +149,15 @@ fn lora_learns_and_writes_what_peft_reads() {
     }
 }
 
-/// An adapter on some layers; gone on with; merged; refused where it changes nothing.
+/// An adapter on some layers: continued, merged, and refused where it changes nothing.
 #[test]
-fn an_adapter_is_chosen_gone_on_with_and_merged() {
+fn an_adapter_is_targeted_continued_and_merged() {
     for dora in [false, true] {
-        an_adapter_goes_on_and_is_merged(dora);
+        check_an_adapter(dora);
     }
 }
 
-fn an_adapter_goes_on_and_is_merged(dora: bool) {
+fn check_an_adapter(dora: bool) {
     let scratch = Dir::new();
     let data = rows(&scratch);
     let (first, second, merged) = (
@@ -209,7 +209,7 @@ fn an_adapter_goes_on_and_is_merged(dora: bool) {
     };
     let run = merge(&second, &merged, &["--dtype", "fp32"]).success();
     assert!(stderr(&run).contains("layers merged in fp32"), "{}", stderr(&run));
-    // The same scores, as a model and as an adapter on its base.
+    // The merged model and the adapter on its base give the same scores.
     let score = |model: &Path, adapter: Option<&Path>, out: &str| -> Vec<f64> {
         let out = scratch.path(out);
         let mut command = Command::new(EWE_TORCH);
@@ -239,7 +239,7 @@ fn an_adapter_goes_on_and_is_merged(dora: bool) {
         "{apart:?} {whole:?}"
     );
     fails(merge(&second, &merged, &[]), &["is not empty", "hint:"]);
-    // A fresh adapter is no change.
+    // A fresh adapter changes nothing.
     let fresh = scratch.path("fresh");
     train(
         "gemma3",
@@ -267,9 +267,9 @@ fn an_adapter_goes_on_and_is_merged(dora: bool) {
     assert!(!out.exists());
 }
 
-/// A template of one's own: what is learnt is its completion block and the end of the text.
+/// A user's own template: the targets are its completion block and the end-of-text token.
 #[test]
-fn rows_are_laid_out_by_the_users_template() {
+fn rows_are_laid_out_by_the_user_s_template() {
     let scratch = Dir::new();
     let (data, template, out) = (
         scratch.path("rows.jsonl"),
@@ -291,7 +291,7 @@ fn rows_are_laid_out_by_the_users_template() {
         template.display()
     );
     train("gptj", &data, &out, &more).success();
-    // The same row, written out.
+    // The same row as prompt and completion.
     let (written, plain) = (scratch.path("written.jsonl"), scratch.path("plain"));
     fs::write(&written, "{\"prompt\":\"add: 1 2 =\",\"completion\":\" 3.\"}\n").unwrap();
     train(
@@ -314,7 +314,7 @@ fn rows_are_laid_out_by_the_users_template() {
 }
 
 #[test]
-fn full_learns_and_writes_a_model_that_is_used_like_any_other() {
+fn full_fine_tuning_lowers_the_loss_and_writes_a_usable_model() {
     let scratch = Dir::new();
     let data = rows(&scratch);
     for model in ["gptj", "gemma3"] {
@@ -330,13 +330,13 @@ fn full_learns_and_writes_a_model_that_is_used_like_any_other() {
         assert!(curve[14] < 0.8 * curve[0], "{model}: {curve:?}");
         let names = |dir: &Path| {
             let mut names = tensor_names(&dir.join("model.safetensors"));
-            // Old checkpoints of GPT-J carry the causal mask along.
+            // Old checkpoints of GPT-J contain the causal mask.
             names.retain(|name| !name.ends_with("attn.bias") && !name.ends_with("attn.masked_bias"));
             names.sort();
             names
         };
         assert_eq!(names(&out), names(&here("tests/golden").join(model)));
-        // The saved model goes on where the first run ended.
+        // Training the saved model continues where the first run ended.
         let again = scratch.path(&format!("{model} again"));
         let mut command = arguments(model, &data, &again, "--method full --steps 1 --eval-fraction 0");
         command[2] = out.display().to_string();
@@ -346,7 +346,7 @@ fn full_learns_and_writes_a_model_that_is_used_like_any_other() {
 }
 
 #[test]
-fn the_loss_does_not_depend_on_how_a_step_is_cut() {
+fn the_loss_does_not_depend_on_the_micro_batches() {
     let scratch = Dir::new();
     let data = rows(&scratch);
     let run = |name: &str, cut: &str| {
@@ -436,7 +436,7 @@ fn bad_input_is_refused_before_anything_is_written() {
 }
 
 #[test]
-fn rows_that_do_not_fit_are_listed() {
+fn rows_over_max_length_are_listed() {
     let scratch = Dir::new();
     let data = rows(&scratch);
     let out = scratch.path("out");
@@ -451,7 +451,7 @@ fn rows_that_do_not_fit_are_listed() {
 }
 
 #[test]
-fn a_dry_run_leaves_nothing_and_quiet_says_nothing() {
+fn a_dry_run_leaves_no_files_and_quiet_prints_nothing() {
     let scratch = Dir::new();
     let data = rows(&scratch);
     let out = scratch.path("out");
@@ -469,7 +469,7 @@ fn a_dry_run_leaves_nothing_and_quiet_says_nothing() {
 }
 
 #[test]
-fn a_dataset_is_trained_on_and_notes_the_run() {
+fn a_dataset_can_be_trained_on() {
     let scratch = Dir::new();
     let (db, file, out) = (
         scratch.path("x.db"),
@@ -499,9 +499,10 @@ fn a_dataset_is_trained_on_and_notes_the_run() {
     assert!(run["examples"].as_u64().unwrap() > 0);
 }
 
-/// Every format of weights and moments from the command line: losses are nearly the same, since they lose next to nothing.
+/// Every storage format of weights and optimizer state: the losses are nearly the same, since the
+/// formats lose next to nothing.
 #[test]
-fn weights_and_moments_in_fewer_bytes_learn_as_well() {
+fn compact_weights_and_optimizer_state_reach_nearly_the_same_loss() {
     let scratch = Dir::new();
     let data = rows(&scratch);
     let run = |name: &str, more: &str| -> Vec<f64> {
@@ -522,6 +523,7 @@ fn weights_and_moments_in_fewer_bytes_learn_as_well() {
             "{what}: {losses:?} {plain:?}"
         );
     };
+    near(run("lion", "--optimizer lion --master stochastic"), 0.5, "Lion");
     near(run("8bit", "--optimizer adamw8bit"), 0.01, "8 bit");
     near(
         run("chance", "--optimizer adamw8bit --master stochastic"),
@@ -539,9 +541,10 @@ fn weights_and_moments_in_fewer_bytes_learn_as_well() {
     );
 }
 
-/// A base in 4 bits: the loss begins near where it does in full precision, falls, and the adapter goes with the whole base.
+/// A base in 4 bits: the loss begins near that of full precision and falls, and the adapter works
+/// with the unquantized base.
 #[test]
-fn an_adapter_learns_on_a_base_in_four_bits() {
+fn an_adapter_lowers_the_loss_on_an_nf4_base() {
     let scratch = Dir::new();
     let data = rows(&scratch);
     let more = "--precision fp32 --steps 12 --batch-size 40 --lr 1e-2 --eval-fraction 0";
@@ -578,7 +581,7 @@ fn an_adapter_learns_on_a_base_in_four_bits() {
 }
 
 #[test]
-fn plan_counts_gpt_j_from_its_config_alone() {
+fn plan_estimates_gpt_j_from_its_config_alone() {
     let config = here("tests/fixtures/gpt-j-6b/config.json");
     let plan = |more: &[&str]| {
         Command::new(EWE_TORCH)
@@ -597,25 +600,25 @@ fn plan_counts_gpt_j_from_its_config_alone() {
             && table.contains("--offload takes 72.6 GB of the machine's own memory"),
         "{table}"
     );
-    let json: Value = serde_json::from_slice(&plan(&["--json"]).success().get_output().stdout).unwrap();
-    assert_eq!(json["model"]["parameters"], 6_050_882_784u64);
-    assert_eq!(json["methods"][1]["fits"], 24);
-    plan(&["--memory", "24GB"]).success();
     let refused = plan(&["--memory", "24GB", "--method", "full"]).code(1);
     let text = String::from_utf8(refused.get_output().stdout.clone()).unwrap();
     assert!(
         text.contains("does not fit into 24.0 GB; `ewe train --optimizer adafactor --master stochastic --update-in-backward --clip 0` does"),
         "{text}"
     );
-    let times = plan(&["--tokens", "6200000", "--optimizer", "adamw8bit", "--json"]).success();
-    let json: Value = serde_json::from_slice(&times.get_output().stdout).unwrap();
+    let fits = ["--memory", "24GB", "--json"];
+    let times = ["--tokens", "6200000", "--optimizer", "adamw8bit"];
+    let planned = plan(&[&fits[..], &times].concat()).success();
+    let json: Value = serde_json::from_slice(&planned.get_output().stdout).unwrap();
+    assert_eq!(json["model"]["parameters"], 6_050_882_784u64);
+    assert_eq!(json["methods"][1]["fits"], 24);
     let h100 = json["methods"][0]["times"]
         .as_array()
         .unwrap()
         .iter()
         .find(|time| time["gpu"] == "H100 80 GB");
     assert!(
-        (h100.unwrap()["minutes"].as_f64().unwrap() - 11.1).abs() < 0.5,
+        (h100.unwrap()["minutes"].as_f64().unwrap() - 9.8).abs() < 0.5,
         "{h100:?}"
     );
     let missing = Command::new(EWE_TORCH)
@@ -625,7 +628,7 @@ fn plan_counts_gpt_j_from_its_config_alone() {
 }
 
 #[test]
-fn selftest_passes_here() {
+fn selftest_passes() {
     let run = Command::new(EWE_TORCH)
         .args(["selftest", "--device", "cpu"])
         .env("OMP_NUM_THREADS", "1")

@@ -1,29 +1,27 @@
-//! Options for models that are asked through files.
+//! Options for models that are used through batch files.
 
 use super::endpoint;
-use crate::atomic_file;
 use crate::backend::Backend;
 use crate::cli::terminal::{clean, counted};
 use crate::client::Client;
 use crate::client::batch_backend::{BatchBackend, Counts};
-use crate::client::results::Results;
-use crate::pipeline::Ending;
-use crate::pipeline::budget::{Budget, Spent};
-use crate::store::Store;
+use crate::client::batch_results::Results;
+use crate::pipeline::batch::BatchSummary;
 use crate::text::chosen;
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// Damaged lines that are named; all are counted.
+/// How many damaged lines are named. All are counted.
 const MOST_NAMED: usize = 10;
 
-/// Files in place of an endpoint.
+/// Options for batch files in place of an endpoint.
 #[derive(Debug, Clone, clap::Args)]
 #[group(skip)]
+#[command(next_help_heading = "Batch files")]
 pub struct Args {
-    /// Ask nobody: write the requests to this file, in the JSONL of OpenAI's batch service and vLLM's run-batch; `-` is standard
-    /// output
+    /// Contact no model: write the requests to this file, in the JSONL of OpenAI's batch service
+    /// and vLLM's run-batch; `-` is standard output
     #[arg(
         long,
         value_name = "OUT.jsonl",
@@ -37,120 +35,61 @@ pub struct Args {
     #[arg(long, value_name = "IN.jsonl", requires = "batch_file", conflicts_with_all = ["endpoint", "model"])]
     pub batch_results: Vec<PathBuf>,
 
-    /// Go on where lines of --batch-results are damaged, and ask for theirs again
+    /// Skip damaged lines of --batch-results, and write their requests again
     #[arg(long)]
     pub keep_going: bool,
 }
 
-/// Who is asked where no local model is.
-pub enum Asked {
-    /// Files, by `--batch-file`.
-    Files(Box<BatchBackend>),
-    /// An endpoint, or several.
+/// The backend, if there is no local model.
+pub enum ApiBackend {
+    /// Batch files, by `--batch-file`.
+    BatchFiles(Box<BatchBackend>),
+    /// One endpoint or several.
     Endpoint(Box<Client>),
 }
 
 impl Args {
-    /// The mailbox for `--batch-file`, with its results read; without it the endpoint.
-    pub async fn asked(&self, at: &endpoint::Args) -> Result<Asked> {
+    /// Returns the batch backend for `--batch-file`, with its results read, or else the client.
+    pub async fn backend(&self, at: &endpoint::Args) -> Result<ApiBackend> {
         let Some(out) = &self.batch_file else {
-            return at.client().await.map(|client| Asked::Endpoint(Box::new(client)));
+            return at
+                .client()
+                .await
+                .map(|client| ApiBackend::Endpoint(Box::new(client)));
         };
         let model = at.model()?;
         let results = Results::read(&self.batch_results, self.keep_going, &at.secrets()?)?;
         BatchBackend::new(model, at.api, at.shape()?, out, results)
-            .map(|mailbox| Asked::Files(Box::new(mailbox)))
+            .map(|batch| ApiBackend::BatchFiles(Box::new(batch)))
     }
 }
 
-impl Asked {
-    /// Whoever it is.
+impl ApiBackend {
+    /// Returns it as a backend.
     pub fn backend(&self) -> &dyn Backend {
         match self {
-            Asked::Files(mailbox) => mailbox.as_ref(),
-            Asked::Endpoint(client) => client.as_ref(),
+            ApiBackend::BatchFiles(batch) => batch.as_ref(),
+            ApiBackend::Endpoint(client) => client.as_ref(),
         }
     }
 
-    /// The mailbox, if it is one.
-    pub fn mailbox(&self) -> Option<&BatchBackend> {
+    /// Returns the batch backend, if it is one.
+    pub fn batch_files(&self) -> Option<&BatchBackend> {
         match self {
-            Asked::Files(mailbox) => Some(mailbox),
-            Asked::Endpoint(_) => None,
+            ApiBackend::BatchFiles(batch) => Some(batch),
+            ApiBackend::Endpoint(_) => None,
         }
     }
 }
 
-/// What came of a run through files.
-pub struct Posted {
-    out: String,
-    /// Requests that were written.
-    pub written: u64,
-    /// Requests that wait as well, and are beyond --max-requests.
-    held_back: u64,
-    counts: Counts,
-    /// Answers of requests that neither this run nor an earlier one knows.
-    unknown: u64,
-    damaged: Vec<String>,
-}
-
-/// The part of a budget that is spent before anything is written: what the results cost, committed or not, so that the
-/// same command again comes to the same end.
-fn spent(mailbox: &BatchBackend, budget: &Budget) -> Option<Spent> {
-    let counts = mailbox.counts();
-    let tokens = counts.prompt_tokens + counts.completion_tokens;
-    if budget.tokens.is_some_and(|most| tokens >= most) {
-        return Some(Spent::Tokens);
-    }
-    let cost = budget.price.of(counts.prompt_tokens, counts.completion_tokens);
-    budget
-        .money
-        .is_some_and(|most| cost >= most)
-        .then_some(Spent::Money)
-}
-
-/// The end of a run through files: writes what waits to the file of requests, or removes a file of which nothing waits any
-/// more. A run that waits, and may not spend more, ends for that reason.
-pub async fn end(
-    mailbox: &BatchBackend,
-    ending: &mut Ending,
-    waiting: &[String],
-    budget: &Budget,
-    store: &Store,
-) -> Result<Posted> {
-    let mut sent = waiting;
-    if *ending != Ending::Waiting {
-        sent = &[];
-    } else if let Some(spent) = spent(mailbox, budget) {
-        *ending = Ending::Budget(spent);
-        sent = &[];
-    }
-    let written = mailbox.write(sent, budget.requests)?;
-    let mut unknown = 0;
-    for id in mailbox.unclaimed() {
-        unknown += u64::from(store.answer(id).await?.is_none());
-    }
-    Ok(Posted {
-        out: match atomic_file::is_stdout(mailbox.out()) {
-            true => "standard output".to_owned(),
-            false => mailbox.out().display().to_string(),
-        },
-        written,
-        held_back: sent.len() as u64 - written,
-        counts: mailbox.counts(),
-        unknown,
-        damaged: mailbox.damaged().to_vec(),
-    })
-}
-
-impl Posted {
-    /// For `--json`.
+impl BatchSummary {
+    /// Returns the result for `--json`.
     pub fn to_json(&self) -> Value {
         json!({"file": self.out, "written": self.written, "held_back": self.held_back, "results": self.counts,
             "unknown": self.unknown})
     }
 
-    /// What is worth a word about the results; on stderr, where something is wrong with them.
+    /// Prints warnings about the results to stderr.
     pub fn warn(&self) {
         for line in self.damaged.iter().take(MOST_NAMED) {
             eprintln!("{}", clean(line));
@@ -201,7 +140,7 @@ impl Posted {
         }
     }
 
-    /// The last line for people.
+    /// Prints the last line.
     pub fn say(&self) {
         let held_back = match self.held_back {
             0 => String::new(),

@@ -1,12 +1,13 @@
-//! Options that say what a run may spend.
+//! Options that limit what a run may spend.
 
 use super::number;
 use crate::pipeline::budget::{Budget, Price};
 use std::time::Duration;
 
-/// Limits.
+/// Options for the budget of a run.
 #[derive(Debug, Clone, clap::Args)]
 #[group(skip)]
+#[command(next_help_heading = "Budget")]
 pub struct Args {
     /// Stop after this many requests; of a --batch-file: write no more than these at once
     #[arg(long, value_name = "N", value_parser = number::count)]
@@ -28,7 +29,8 @@ pub struct Args {
     #[arg(long, value_name = "AMOUNT", default_value_t = 0.0, group = "prices", value_parser = number::money)]
     pub price_out: f64,
 
-    /// Give up when this many requests of a stage in a row brought no answer that can be used; 0 never does
+    /// Give up when this many requests of a stage in a row brought no answer that can be used; 0
+    /// never does
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = number::count)]
     pub give_up_after: u64,
 
@@ -38,7 +40,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// As a run takes it.
+    /// Returns the budget.
     pub fn budget(&self) -> Budget {
         Budget {
             requests: self.max_requests,
@@ -55,7 +57,7 @@ impl Args {
         }
     }
 
-    /// Whether there is a cost to show.
+    /// Whether there are prices, and so a cost to show.
     pub fn is_priced(&self) -> bool {
         self.price_in + self.price_out > 0.0
     }

@@ -1,47 +1,65 @@
-//! What `ewe train` keeps of weights, moments and activations, and `ewe plan` plans with.
+//! Options of `ewe train` and `ewe plan` for number formats and memory strategies.
 
-use crate::cli::models::train::{Master, OptimizerKind, Precision, Quantize};
+use crate::finetune::{Formats, Master, OptimizerKind, Precision, Quantize};
 
-/// What decides how much memory a fine-tune takes.
+/// Number formats and memory strategies, as they are typed.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Formats {
-    /// What is computed with [default: bf16, on a processor without it fp32]
+#[command(next_help_heading = "Number formats and memory")]
+pub struct FormatArgs {
+    /// Data type to compute in [default: bf16; fp32 on processors without bf16 instructions]
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
 
-    /// What is kept of a weight besides its bf16, with --method full; an adapter is fp32
-    #[arg(long, value_enum, default_value_t = Master::Split)]
+    /// What to store of a weight besides its bf16, with --method full; adapters are fp32
+    #[arg(long, value_enum, default_value_t = Master::default())]
     pub master: Master,
 
-    /// The update rule
-    #[arg(long, value_enum, default_value_t = OptimizerKind::Adamw)]
+    /// Optimizer
+    #[arg(long, value_enum, default_value_t = OptimizerKind::default())]
     pub optimizer: OptimizerKind,
 
-    /// Keep only what goes into each block and compute the rest again when its gradients are due: a third more
-    /// arithmetic, a fraction of the memory
+    /// Keep only the input of each block and compute the rest again in the backward pass: a third
+    /// more arithmetic, a fraction of the memory for activations
     #[arg(long)]
     pub recompute: bool,
 
-    /// Move each block's weights as soon as their gradients are there, and drop these: no more than one block's gradients exist.
-    /// Computes blocks again, and with --clip everything twice, to know the norm first. For --method full
+    /// Update each block as soon as its gradients are complete, and drop these, so that no more
+    /// than one block's gradients exist. Recomputes blocks, and with --clip computes everything
+    /// twice, to know the norm first. For --method full
     #[arg(long)]
     pub update_in_backward: bool,
 
-    /// Keep masters and moments in the machine's own memory and move the weights there, so that a GPU holds weights and gradients
-    /// only (Ren et al. 2021). For --method full
+    /// Keep master weights and optimizer state in host memory and update the weights there, so that
+    /// a GPU holds weights and gradients only (Ren et al. 2021). For --method full
     #[arg(long)]
     pub offload: bool,
 
-    /// Keep the linear layers of the base in so many bits beside an adapter: a 6B model in 4 GB. For --method lora
+    /// Store the linear layers of the base in this format under an adapter: a 6B model takes 4 GB.
+    /// For --method lora
     #[arg(long, value_enum)]
     pub quantize: Option<Quantize>,
 
-    /// Learn the lengths of weights apart from their directions (DoRA, Liu et al. 2024): nearer to training every weight at low ranks,
-    /// and slower. For --method lora
+    /// Train magnitudes of weights apart from their directions (DoRA, Liu et al. 2024): closer to
+    /// full fine-tuning at low ranks, and slower. For --method lora
     #[arg(long)]
     pub dora: bool,
 
     /// Layers that get an adapter, as `q_proj,v_proj` [default: every linear layer of the blocks]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub lora_targets: Vec<String>,
+}
+
+impl FormatArgs {
+    /// Returns the formats of either method, with bf16 where no precision was given.
+    pub fn resolve(&self) -> Formats {
+        Formats {
+            recompute: self.recompute,
+            update_in_backward: self.update_in_backward,
+            offload: self.offload,
+            quantize: self.quantize,
+            precision: self.precision.unwrap_or_default(),
+            master: self.master,
+            optimizer: self.optimizer,
+        }
+    }
 }

@@ -2,8 +2,8 @@
 
 use crate::backend::EndpointStatus;
 use crate::cli::terminal::one_line;
-use crate::pipeline::Progress as Growth;
-use crate::progress::Progress;
+use crate::pipeline::GenerateProgress as Growth;
+use crate::progress::ProgressMeter;
 use crate::text::counted;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -13,9 +13,10 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 /// How often the view of a terminal is drawn: more often nobody can read.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
 
-/// A view of several lines on a terminal; elsewhere a line of text, or of JSON, now and then. All of it on stderr.
+/// A view of several lines on a terminal; elsewhere a line of text, or of JSON, now and then. All
+/// of it on stderr.
 pub struct Live {
-    bar: Progress,
+    bar: ProgressMeter,
     json: bool,
     quiet: bool,
     priced: bool,
@@ -28,7 +29,7 @@ impl Live {
     pub fn new(first: u64, target: u64, json: bool, priced: bool, quiet: bool) -> Live {
         let json = json && !crate::streams::stderr().is_terminal();
         Live {
-            bar: Progress::new("generate", "task", first, target, quiet || json),
+            bar: ProgressMeter::new("generate", "task", first, target, quiet || json),
             json,
             quiet,
             priced,
@@ -47,7 +48,7 @@ impl Live {
         self.last = Some(Instant::now());
         self.bar.note(now.accepted);
         if self.json && !self.quiet {
-            eprintln!("{}", super::json::value(&self.line(now)));
+            eprintln!("{}", crate::streams::json::value(&self.line(now)));
         } else if self.bar.is_drawn() {
             self.bar.set(now.accepted, &self.view(now));
         } else {

@@ -3,8 +3,8 @@
 pub mod batch;
 pub mod budget;
 pub mod endpoint;
+pub mod endpoints;
 pub mod formats;
-pub mod json;
 pub(super) mod live;
 pub mod local;
 pub mod number;
@@ -12,6 +12,7 @@ pub mod paths;
 pub mod quality;
 pub mod reading;
 pub mod recipe;
+pub mod requests;
 pub mod select;
 pub mod size;
 pub(super) mod together;

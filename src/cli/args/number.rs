@@ -1,4 +1,5 @@
-//! Numbers on the command line: within what a person can mean, so that nothing behind them has to reckon with NaN, infinity or 2⁶⁴.
+//! Numbers on the command line: within what a person can mean, so that nothing behind them has to
+//! reckon with NaN, infinity or 2⁶⁴.
 
 use std::ops::RangeInclusive;
 
@@ -184,8 +185,8 @@ mod tests {
                 numeric += 1;
                 let name = format!("{} --{long}", command.get_name());
                 let mut absurd = vec!["nan", "inf", "-inf", "1e400", "1e300", "-9223372036854775809"];
-                // A seed is 64 bits that mean nothing, a task's id may be any.
-                if !["seed", "after", "run"].contains(&long) {
+                // A seed is 64 bits that mean nothing, an id may be any.
+                if !["seed", "after", "run", "of-run"].contains(&long) {
                     absurd.push("9223372036854775807");
                 }
                 if long != "seed" {

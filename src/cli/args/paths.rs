@@ -1,4 +1,5 @@
-//! Paths on the command line: an output is no input, and no other output; `-` is standard output where a text is written.
+//! Paths on the command line: an output must not be an input or another output, and `-` is standard
+//! output only for text.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -9,22 +10,33 @@ use clap::{ArgMatches, Command, CommandFactory};
 
 use crate::{atomic_file, streams};
 
-/// Options that name what a command writes.
-pub const OUTPUTS: [&str; 4] = ["out", "verdicts", "batch_file", "left_out"];
+/// The options of outputs.
+pub const OUTPUTS: [&str; 8] = [
+    "answers",
+    "out",
+    "verdicts",
+    "batch_file",
+    "left_out",
+    "dir",
+    "gguf",
+    "result",
+];
 
-/// What is no text, and so cannot be `-`: commands, the option, what it names.
-const NO_TEXTS: [(&[&str], &str, &str); 3] = [
+/// Options that cannot be `-` because they name no text: commands, option, what it names.
+const NO_TEXTS: [(&[&str], &str, &str); 5] = [
     (&["backup"], "out", "a dataset"),
-    (&["train", "merge"], "out", "a folder"),
+    (&["train", "merge", "man", "gain"], "out", "a folder"),
+    (&["demo"], "dir", "a folder"),
+    (&["merge"], "gguf", "a GGUF file"),
     (&[], "db", "a dataset"),
 ];
 
 /// Other names of standard output.
 const STDOUT: [&str; 3] = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
-/// Refuses a command line whose output is what it reads, or what it writes by another option. An output that is a dataset
-/// or belongs to one is refused where it is written ([`crate::atomic_file`]). Where an output is standard output, that is kept for it
-/// from now on ([`streams::keep_for_data`]).
+/// Refuses a command line whose output is also an input, or another output. An output that is a
+/// dataset or belongs to one is refused where it is written ([`crate::atomic_file`]). If an output
+/// is standard output, keeps that for it from now on ([`streams::keep_for_data`]).
 ///
 /// # Errors
 ///
@@ -50,7 +62,7 @@ pub fn check(matches: &ArgMatches) -> anyhow::Result<()> {
         streams::keep_for_data();
     }
     for (at, output) in paths.iter().enumerate().filter(|(_, path)| path.is_output) {
-        // Of two outputs each is compared with the other once.
+        // Each pair of outputs is compared once.
         let others = paths
             .iter()
             .enumerate()
@@ -71,7 +83,7 @@ pub fn check(matches: &ArgMatches) -> anyhow::Result<()> {
 }
 
 struct Named {
-    /// As it is typed.
+    /// The option as typed.
     option: String,
     path: PathBuf,
     is_output: bool,
@@ -83,7 +95,7 @@ impl Named {
         self.is_output && (atomic_file::is_stdout(&self.path) || is_other_name)
     }
 
-    /// Fails where this is `-` and `command` means something else than a text by it.
+    /// Fails if this is `-` and `command` means something else than text by it.
     fn refuse_no_text(&self, command: &str) -> anyhow::Result<()> {
         for (commands, option, what) in NO_TEXTS {
             if self.option == format!("--{option}") && (commands.is_empty() || commands.contains(&command)) {
@@ -100,14 +112,14 @@ impl Named {
     fn is_same(&self, other: &Named) -> bool {
         match (self.is_stdout(), other.is_stdout()) {
             (true, true) => true,
-            // What is read from `-` is standard input.
+            // An input `-` is standard input.
             _ if atomic_file::is_stdout(&self.path) || atomic_file::is_stdout(&other.path) => false,
             _ => is_same(&self.path, &other.path),
         }
     }
 }
 
-/// What was given to arguments that take files or directories, with those that write known by their names.
+/// Returns the values of all arguments that take files or directories.
 fn paths(command: &Command, matches: &ArgMatches) -> Vec<Named> {
     let mut paths = Vec::new();
     for argument in command.get_arguments().filter(|argument| is_path(argument)) {
@@ -126,7 +138,7 @@ fn paths(command: &Command, matches: &ArgMatches) -> Vec<Named> {
     paths
 }
 
-/// Whether an argument takes a file or a directory: its value has such a name.
+/// Whether an argument takes a file or a directory, judged by the name of its value.
 pub fn is_path(argument: &clap::Arg) -> bool {
     let names = argument.get_value_names().unwrap_or_default();
     names
@@ -134,7 +146,8 @@ pub fn is_path(argument: &clap::Arg) -> bool {
         .any(|name| ["FILE", "DIR", "jsonl"].iter().any(|word| name.contains(word)))
 }
 
-/// Whether two paths mean the same file or directory, or would once it is there. A pipe or a device may be both.
+/// Whether two paths lead to the same file or directory, or would once it exists. A pipe or a
+/// device may be both.
 fn is_same(one: &Path, other: &Path) -> bool {
     match (one.metadata(), other.metadata()) {
         (Ok(one), Ok(other)) => {
@@ -146,11 +159,8 @@ fn is_same(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// Where something will be that is not there yet.
+/// Returns where a missing file will be.
 fn absent(path: &Path) -> Option<PathBuf> {
-    let parent = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
+    let parent = atomic_file::parent(path);
     Some(parent.canonicalize().ok()?.join(path.file_name()?))
 }

@@ -4,14 +4,16 @@ use super::{endpoint, words};
 use crate::client::Client;
 use crate::client::endpoint::EndpointConfig;
 use crate::client::key::ApiKey;
-use crate::client::shape::Shape;
+use crate::client::request_shape::RequestShape;
 use anyhow::Result;
 
 /// Who judges, if anybody.
 #[derive(Debug, Clone, clap::Args)]
 #[group(skip)]
+#[command(next_help_heading = "Judging at the end")]
 pub struct Args {
-    /// At the end, have the same model score every machine-made instance that it has not judged, from 1 to 5
+    /// At the end, have the same model score every machine-made instance that it has not judged,
+    /// from 1 to 5
     #[arg(long)]
     pub judge: bool,
 
@@ -34,8 +36,9 @@ impl Args {
         self.judge || self.judge_endpoint.is_some()
     }
 
-    /// The client for `--judge-endpoint`, which is asked in the same way as the others; none without it. What was said about
-    /// the fields of requests, and headers, are for the others: it is another server with another model.
+    /// The client for `--judge-endpoint`, which is asked in the same way as the others; none
+    /// without it. What was said about the fields of requests, and headers, are for the others: it
+    /// is another server with another model.
     pub async fn client(&self, at: &endpoint::Args) -> Result<Option<Client>> {
         let Some(url) = &self.judge_endpoint else {
             return Ok(None);
@@ -47,7 +50,7 @@ impl Args {
             model_option: "--judge-model",
             key,
             headers: Vec::new(),
-            shape: Shape::default(),
+            shape: RequestShape::default(),
         };
         at.client_for(vec![endpoint]).await.map(Some)
     }

@@ -1,4 +1,4 @@
-//! How files of tasks are read: what all commands that read them have in common.
+//! Options shared by all commands that read rows from files.
 
 use std::path::PathBuf;
 
@@ -6,22 +6,22 @@ use anyhow::anyhow;
 use clap::ValueEnum;
 
 use crate::interchange::{
-    Format,
+    Format, Need, Reading,
     left_out::Policy,
     mapping::{Mapped, Mapping},
-    read::{Need, Reading},
 };
 
 /// Options of every command that reads rows.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ReadingArgs {
-    /// What the file is; told by its rows when left out [possible values: alpaca, dolly, chat, sharegpt, completion, qa,
-    /// self-instruct]
+    /// The format of the file; recognized by its rows if left out [possible values: alpaca, dolly,
+    /// chat, sharegpt, completion, qa, self-instruct]
     #[arg(long, value_name = "FORMAT", value_parser = format, help_heading = "Rows")]
     pub format: Option<Format>,
 
-    /// Which columns are what, such as instruction=question,output=answer. Roles are instruction, input, output, system; or messages;
-    /// or prompt, completion. `answers.text.0` is a value within a column
+    /// Assign columns to roles, such as instruction=question,output=answer. Roles are instruction,
+    /// input, output, system; or messages; or prompt, completion. `answers.text.0` is a value
+    /// within a column
     #[arg(
         long,
         value_name = "ROLE=COLUMN",
@@ -34,17 +34,18 @@ pub struct ReadingArgs {
     #[arg(long, help_heading = "Rows")]
     pub keep_going: bool,
 
-    /// With --keep-going, write rows that are left out here, each with its place and the reason, as JSON lines; `-` is standard output
+    /// With --keep-going, write rows that are left out here, each with its place and the reason, as
+    /// JSON lines; `-` is standard output
     #[arg(long, value_name = "FILE", help_heading = "Rows")]
     pub left_out: Option<PathBuf>,
 }
 
 impl ReadingArgs {
-    /// How a file is read for a command that wants this of its rows.
+    /// Returns the options for reading a file, for a command with this need.
     ///
     /// # Errors
     ///
-    /// When columns are mapped that do not go together.
+    /// If `--map` has roles that exclude each other.
     pub fn reading(&self, need: Need) -> anyhow::Result<Reading> {
         Ok(Reading {
             format: self.format,
@@ -53,7 +54,7 @@ impl ReadingArgs {
         })
     }
 
-    /// What happens to rows that cannot be read.
+    /// Returns what to do with rows that cannot be read.
     pub fn policy(&self) -> Policy {
         Policy {
             keep_going: self.keep_going,
@@ -62,7 +63,7 @@ impl ReadingArgs {
     }
 }
 
-/// Reads the name of a format.
+/// Parses the name of a format.
 fn format(word: &str) -> Result<Format, String> {
     Format::from_str(word, false).map_err(|_| {
         let names = Format::names(&Format::ALL);

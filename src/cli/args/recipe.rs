@@ -1,7 +1,7 @@
 //! Options of `ewe generate` that say how tasks are asked for.
 
 use super::number;
-use crate::generate::recipe::file::{self, File};
+use crate::generate::recipe::file::{self, RecipeFile};
 use crate::generate::recipe::{Alpaca, Evolve, Recipe, SelfInstruct};
 use crate::generate::topics::Topics;
 use anyhow::{Context, Result, bail};
@@ -10,20 +10,24 @@ use std::path::PathBuf;
 /// How to prompt.
 #[derive(Debug, Clone, clap::Args)]
 #[group(skip)]
+#[command(next_help_heading = "Prompts and sampling")]
 pub struct Args {
     /// How to prompt
     #[arg(long, value_enum, default_value = "self-instruct")]
     pub recipe: Name,
 
-    /// Constants of recipes: a TOML file with tables [self-instruct], [alpaca], [evolve]; docs/recipes.md has them all
+    /// Constants of recipes: a TOML file with tables [self-instruct], [alpaca], [evolve];
+    /// docs/recipes.md has them all
     #[arg(long, value_name = "FILE")]
     pub recipe_file: Option<PathBuf>,
 
-    /// Have the endpoint hold its answers to a JSON Schema; for --recipe alpaca, and models that follow instructions
+    /// Have the endpoint hold its answers to a JSON Schema; for --recipe alpaca, and models that
+    /// follow instructions
     #[arg(long, conflicts_with = "model")]
     pub structured: bool,
 
-    /// The part of the rounds that rewrite a task of the dataset, deeper or broader, instead of asking for new ones (Evol-Instruct)
+    /// The part of the rounds that rewrite a task of the dataset, deeper or broader, instead of
+    /// asking for new ones (Evol-Instruct)
     #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = number::part)]
     pub evolve: f64,
 
@@ -31,16 +35,18 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub topics: Option<PathBuf>,
 
-    /// Temperature for new instructions [default: the recipe's; 0.7 for self-instruct, 1 for alpaca]
+    /// Temperature for new instructions [default: the recipe's; 0.7 for self-instruct, 1 for
+    /// alpaca]
     #[arg(long, value_name = "T", value_parser = number::temperature)]
     pub temperature: Option<f64>,
 
-    /// Nucleus for new instructions and instances [default: the recipe's; 0.9 for self-instruct, 1 for alpaca]
+    /// Nucleus for new instructions and instances [default: the recipe's; 0.9 for self-instruct, 1
+    /// for alpaca]
     #[arg(long, value_name = "P", value_parser = number::part)]
     pub top_p: Option<f64>,
 
-    /// Penalty on tokens that stand in the prompt or the answer already; 1 is none [default: the recipe's; 1.05 for
-    /// self-instruct, 1 for alpaca]
+    /// Penalty on tokens that stand in the prompt or the answer already; 1 is none [default: the
+    /// recipe's; 1.05 for self-instruct, 1 for alpaca]
     #[arg(long, value_name = "X", value_parser = number::divisor)]
     pub repetition_penalty: Option<f64>,
 
@@ -59,7 +65,8 @@ pub enum Name {
 }
 
 impl Args {
-    /// The recipe with its constants: what an option says goes before what the file says, that before the default.
+    /// The recipe with its constants: what an option says goes before what the file says, that
+    /// before the default.
     ///
     /// # Errors
     ///
@@ -99,8 +106,8 @@ impl Args {
         Ok(recipe)
     }
 
-    /// Rounds that rewrite a task, where there are any, with their constants. Kind and instances of such a task are asked
-    /// for with the constants of Self-Instruct, whatever the recipe.
+    /// Rounds that rewrite a task, where there are any, with their constants. Kind and instances of
+    /// such a task are asked for with the constants of Self-Instruct, whatever the recipe.
     ///
     /// # Errors
     ///
@@ -111,7 +118,7 @@ impl Args {
         }
         let file = match &self.recipe_file {
             Some(path) => file::read(path)?,
-            None => File::default(),
+            None => RecipeFile::default(),
         };
         let stages = match recipe {
             Recipe::SelfInstruct(recipe) => recipe.clone(),
@@ -132,7 +139,7 @@ impl Args {
     }
 
     /// What the file says of a recipe; the defaults without a file.
-    fn constants<T: Default>(&self, table: &str, of: impl FnOnce(File) -> Option<T>) -> Result<T> {
+    fn constants<T: Default>(&self, table: &str, of: impl FnOnce(RecipeFile) -> Option<T>) -> Result<T> {
         let Some(path) = &self.recipe_file else {
             return Ok(T::default());
         };

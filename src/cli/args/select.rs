@@ -2,13 +2,29 @@
 
 use super::number;
 use crate::store::Filter;
+use crate::store::query::amount::Amount;
+use crate::store::query::expression::Expression;
 use crate::store::query::filter::LONGEST_LABEL;
-use crate::task::{Origin, Review};
+use crate::store::query::top::{Measure, Top};
+use crate::task::{Origin, Review, Split};
 
 /// Which tasks. Each option narrows the choice; ranges include both ends.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Which tasks")]
 pub struct Select {
+    /// By anything but their length
+    #[command(flatten)]
+    pub choice: Choice,
+
+    /// By their length
+    #[command(flatten)]
+    pub length: Length,
+}
+
+/// Which tasks, for commands whose --max-length is about something else.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Which tasks")]
+pub struct Choice {
     /// Only tasks of this review: pending, accepted or rejected
     #[arg(long)]
     pub review: Option<Review>,
@@ -21,8 +37,8 @@ pub struct Select {
     #[arg(long, value_name = "SCORE", value_parser = number::score)]
     pub max_score: Option<f64>,
 
-    /// Only tasks that were rejected for this reason, such as a rule's code (near_duplicate), or that lost an instance to
-    /// it
+    /// Only tasks that were rejected for this reason, such as a rule's code (near_duplicate), or
+    /// that lost an instance to it
     #[arg(long, value_name = "CODE")]
     pub rule: Option<String>,
 
@@ -51,14 +67,6 @@ pub struct Traits {
     #[arg(long, value_name = "TEXT", value_parser = label)]
     pub label: Option<String>,
 
-    /// Only tasks with at least so many characters in instruction, inputs and outputs
-    #[arg(long, value_name = "N", value_parser = number::place)]
-    pub min_length: Option<i64>,
-
-    /// Only tasks with at most so many characters
-    #[arg(long, value_name = "N", value_parser = number::place)]
-    pub max_length: Option<i64>,
-
     /// Only tasks at least this much like another one: ROUGE-L with the nearest, 0 to 1
     #[arg(long, value_name = "F", value_parser = number::part)]
     pub min_similarity: Option<f64>,
@@ -70,9 +78,77 @@ pub struct Traits {
     /// Only tasks with these words; "a phrase" in quotes, any ending with `*`
     #[arg(long, value_name = "WORDS")]
     pub text: Option<String>,
+
+    /// Only tasks that may be trained on (train), or only those that `ewe split` holds out (eval)
+    #[arg(long, value_name = "train|eval")]
+    pub split: Option<Split>,
+
+    /// Only tasks for which this holds, such as "influence > 0" or "score >= 4 and (origin =
+    /// 'machine' or ifd is null)": comparisons, between, in, is null, and, or, not over id, review,
+    /// origin, split, score, influence, ifd, similarity, length, instances, classification, run,
+    /// round, name, instruction, created_at, updated_at
+    #[arg(long = "where", id = "where", value_name = "EXPR", value_parser = Expression::parse)]
+    pub expression: Option<Expression>,
+}
+
+/// Which tasks, by the length of their texts.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Which tasks")]
+pub struct Length {
+    /// Only tasks with at least so many characters in instruction, inputs and outputs
+    #[arg(long, value_name = "N", value_parser = number::place)]
+    pub min_length: Option<i64>,
+
+    /// Only tasks with at most so many characters
+    #[arg(long, value_name = "N", value_parser = number::place)]
+    pub max_length: Option<i64>,
+}
+
+/// The best of the tasks that the other options choose.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "The best of them")]
+pub struct Best {
+    /// Of the tasks that the other options choose, only those with the highest influence, or what
+    /// --by says: a share of those that have one, such as 20%, or a number
+    #[arg(long, value_name = "SHARE|N")]
+    pub top: Option<Amount>,
+
+    /// What --top goes by: influence on the held-out loss, score of the judges, or IFD, the
+    /// difficulty of the answer [default: influence]
+    #[arg(long, value_enum, requires = "top")]
+    pub by: Option<By>,
+}
+
+/// The figures of `--by`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum By {
+    /// How much a task lowered the held-out loss, as `ewe influence` found
+    Influence,
+    /// What judges gave it
+    Score,
+    /// How little its instruction helps to predict its answer, as `ewe score --db` found
+    Ifd,
 }
 
 impl Select {
+    /// The choice as the store knows it.
+    pub fn filter(&self) -> Filter {
+        self.length.of(self.choice.filter())
+    }
+}
+
+impl Length {
+    /// Narrows a filter to these lengths.
+    pub fn of(&self, filter: Filter) -> Filter {
+        Filter {
+            min_length: self.min_length,
+            max_length: self.max_length,
+            ..filter
+        }
+    }
+}
+
+impl Choice {
     /// The choice as the store knows it.
     pub fn filter(&self) -> Filter {
         Filter {
@@ -85,6 +161,19 @@ impl Select {
     }
 }
 
+impl Best {
+    /// Narrows a filter to the best.
+    pub fn of(&self, filter: Filter) -> Filter {
+        let by = match self.by {
+            None | Some(By::Influence) => Measure::Influence,
+            Some(By::Score) => Measure::Score,
+            Some(By::Ifd) => Measure::Ifd,
+        };
+        let top = self.top.map(|amount| Top { amount, by });
+        Filter { top, ..filter }
+    }
+}
+
 impl Traits {
     /// The choice as the store knows it.
     pub fn filter(&self) -> Filter {
@@ -93,11 +182,11 @@ impl Traits {
             run_id: self.run,
             is_classification: self.classification,
             label: self.label.clone(),
-            min_length: self.min_length,
-            max_length: self.max_length,
             min_similarity: self.min_similarity,
             max_similarity: self.max_similarity,
             text: self.text.clone(),
+            split: self.split,
+            expression: self.expression.clone(),
             ..Filter::default()
         }
     }

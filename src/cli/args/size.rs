@@ -33,19 +33,9 @@ pub fn parse(text: &str) -> Result<u64, String> {
     }
 }
 
-/// For people: `4.3 GB`, `512.0 MB`, `49.2 kB`, in powers of ten.
-pub fn shown(bytes: u64) -> String {
-    let (unit, name) = match bytes {
-        1_000_000_000.. => (1e9, "GB"),
-        1_000_000.. => (1e6, "MB"),
-        _ => (1e3, "kB"),
-    };
-    format!("{:.1} {name}", bytes as f64 / unit)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{parse, shown};
+    use super::parse;
 
     #[test]
     fn sizes_are_read() {
@@ -69,12 +59,5 @@ mod tests {
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn sizes_are_shown() {
-        assert_eq!(shown(4 << 30), "4.3 GB");
-        assert_eq!(shown(49_152), "49.2 kB");
-        assert_eq!(shown(20_000_000), "20.0 MB");
     }
 }

@@ -1,7 +1,10 @@
-//! Options that would be passed over beside others. What is typed is meant, so it is refused with the names of both.
+//! Options that would be passed over beside others. What is typed is meant, so it is refused with
+//! the names of both.
 
 use clap::ArgMatches;
-use clap::parser::ValueSource;
+
+use crate::settings::company::{self, Company};
+use crate::settings::options::is_given;
 
 /// Options that are of no use in some company.
 struct Idle {
@@ -31,6 +34,13 @@ use When::{Is, With, Without};
 
 const ALL: &[Idle] = &[
     Idle {
+        commands: &["merge"],
+        options: &["type"],
+        when: Without(&["gguf"]),
+        why: "is of a GGUF file",
+        hint: "--gguf FILE, or leave it away; --dtype is the type of --out",
+    },
+    Idle {
         commands: &["train", "plan"],
         options: &["lora_rank", "lora_targets", "dora", "quantize"],
         when: Is("method", "full"),
@@ -59,6 +69,38 @@ const ALL: &[Idle] = &[
         hint: "--method full, or leave it away; --recompute saves activations with either",
     },
     Idle {
+        commands: &["plan"],
+        options: &[
+            "method",
+            "lora_rank",
+            "lora_targets",
+            "dora",
+            "quantize",
+            "master",
+            "optimizer",
+            "recompute",
+            "update_in_backward",
+            "offload",
+            "micro_tokens",
+            "target_tokens",
+            "cut",
+            "step_tokens",
+            "tokens",
+            "utilisation",
+            "memory",
+        ],
+        when: With(&["serve"]),
+        why: "is of a fine-tune",
+        hint: "leave one of them away",
+    },
+    Idle {
+        commands: &["plan"],
+        options: &["gpu", "kv_memory"],
+        when: Without(&["serve"]),
+        why: "is for a model that is served",
+        hint: "--serve, or leave it away",
+    },
+    Idle {
         commands: &["train", "plan"],
         options: &["master"],
         when: Is("precision", "fp32"),
@@ -84,6 +126,60 @@ const ALL: &[Idle] = &[
         when: Is("eval_fraction", "0"),
         why: "needs something held out",
         hint: "--eval-fraction 0.05, or leave it away",
+    },
+    Idle {
+        commands: &["train"],
+        options: &["eval_fraction"],
+        when: With(&["eval_data"]),
+        why: "is about what to evaluate on, and that is a file of its own",
+        hint: "leave one of them away",
+    },
+    Idle {
+        commands: &["train"],
+        options: &[
+            "review",
+            "min_score",
+            "max_score",
+            "rule",
+            "origin",
+            "run",
+            "classification",
+            "label",
+            "min_similarity",
+            "max_similarity",
+            "text",
+            "split",
+            "where",
+            "top",
+            "by",
+        ],
+        when: Without(&["db"]),
+        why: "chooses among the tasks of a dataset",
+        hint: "--db in place of --data, or leave it away",
+    },
+    Idle {
+        commands: &["split"],
+        options: &[
+            "review",
+            "min_score",
+            "max_score",
+            "rule",
+            "origin",
+            "run",
+            "classification",
+            "label",
+            "min_similarity",
+            "max_similarity",
+            "text",
+            "split",
+            "where",
+            "min_length",
+            "max_length",
+            "seed",
+        ],
+        when: With(&["clear"]),
+        why: "is about which tasks to hold out",
+        hint: "leave one of them away",
     },
     Idle {
         commands: &["generate", "judge"],
@@ -137,7 +233,7 @@ const ALL: &[Idle] = &[
     Idle {
         commands: &["train"],
         options: &["format", "map", "keep_going", "left_out"],
-        when: Without(&["data"]),
+        when: Without(&["data", "eval_data"]),
         why: "is about the rows of a file",
         hint: "--data in place of --db, or leave it away",
     },
@@ -147,6 +243,20 @@ const ALL: &[Idle] = &[
         when: Without(&["seeds"]),
         why: "is about the rows of a file",
         hint: "--seeds, or leave it away",
+    },
+    Idle {
+        commands: &["compare", "score"],
+        options: &["format", "map", "keep_going", "left_out"],
+        when: Without(&["data"]),
+        why: "is about the rows of a file",
+        hint: "--data in place of --db, or leave it away",
+    },
+    Idle {
+        commands: &["influence"],
+        options: &["format", "map", "keep_going", "left_out"],
+        when: Without(&["eval_data"]),
+        why: "is about the rows of a file",
+        hint: "--eval-data, or leave it away",
     },
     Idle {
         commands: &["complete"],
@@ -171,7 +281,17 @@ const ALL: &[Idle] = &[
     },
     // Below the above, whose hints lead further. Clap would forget it where --keep-going cannot be.
     Idle {
-        commands: &["complete", "filter", "import", "init", "score", "train"],
+        commands: &[
+            "compare",
+            "complete",
+            "eval",
+            "filter",
+            "import",
+            "influence",
+            "init",
+            "score",
+            "train",
+        ],
         options: &["left_out"],
         when: Without(&["keep_going"]),
         why: "is for rows that are left out",
@@ -190,6 +310,48 @@ const ALL: &[Idle] = &[
         when: Without(&["prompts"]),
         why: "is for several prompts",
         hint: "--prompts, or leave it away",
+    },
+    Idle {
+        commands: &["eval"],
+        options: &["adapter"],
+        when: Without(&["model"]),
+        why: "is of a model of this machine",
+        hint: "--model, or leave it away",
+    },
+    Idle {
+        commands: &["eval"],
+        options: &["device", "dtype", "batch", "kv_memory"],
+        when: Without(&["model", "judge"]),
+        why: "is for a model of this machine",
+        hint: "--model, or leave it away",
+    },
+    Idle {
+        commands: &["eval"],
+        options: &["api", "concurrency", "timeout", "retries", "backoff"],
+        when: Without(&["endpoint", "judge"]),
+        why: "is for an endpoint",
+        hint: "--endpoint, or leave it away",
+    },
+    Idle {
+        commands: &["eval"],
+        options: &["api_key_env"],
+        when: Without(&["endpoint"]),
+        why: "is for an endpoint",
+        hint: "--endpoint, or leave it away",
+    },
+    Idle {
+        commands: &["eval"],
+        options: &["judge_tokens", "judge_key_env"],
+        when: Without(&["judge"]),
+        why: "is for a judge",
+        hint: "--judge, or leave it away",
+    },
+    Idle {
+        commands: &["compare"],
+        options: &["exam", "judge_tokens", "judge_key_env"],
+        when: With(&["no_judge"]),
+        why: "is for a judge",
+        hint: "--judge in place of --no-judge, or leave it away",
     },
     Idle {
         commands: &["edit"],
@@ -214,7 +376,7 @@ const ALL: &[Idle] = &[
 /// Names the first, and the company in which it is of no use.
 pub fn check(command: &str, matches: &ArgMatches) -> Result<(), String> {
     for idle in ALL.iter().filter(|idle| idle.commands.contains(&command)) {
-        let Some(option) = idle.options.iter().find(|option| is_typed(matches, option)) else {
+        let Some(option) = idle.options.iter().find(|option| is_given(matches, option)) else {
             continue;
         };
         let Some(company) = idle.when.company(matches) else {
@@ -248,22 +410,55 @@ impl When {
             }
             With(options) => options
                 .iter()
-                .find(|option| is_typed(matches, option))
+                .find(|option| is_given(matches, option))
                 .map(|option| match *option {
                     "id" => "with an id".to_owned(),
                     option => format!("with `{}`", long(option)),
                 }),
             Without(options) => options
                 .iter()
-                .all(|option| !is_typed(matches, option))
+                .all(|option| !is_given(matches, option))
                 .then(|| format!("without `{}`", long(options[0]))),
         }
     }
 }
 
-/// Whether an option, or an argument, stands on the command line. Not every command has each.
-fn is_typed(matches: &ArgMatches, option: &str) -> bool {
-    matches.try_contains_id(option).is_ok() && matches.value_source(option) == Some(ValueSource::CommandLine)
+/// The table, for settings of files and the environment.
+pub struct Together;
+
+impl Company for Together {
+    fn exclusions(&self, command: &str) -> Vec<(&'static str, &'static str)> {
+        let mut pairs = Vec::new();
+        for idle in ALL.iter().filter(|idle| idle.commands.contains(&command)) {
+            let With(others) = idle.when else {
+                continue;
+            };
+            for option in idle.options {
+                pairs.extend(others.iter().map(|other| (*option, *other)));
+            }
+        }
+        pairs
+    }
+
+    fn idle(&self, command: &str, matches: &ArgMatches) -> Vec<company::Idle> {
+        let mut found = Vec::new();
+        for idle in ALL.iter().filter(|idle| idle.commands.contains(&command)) {
+            let Some(company) = idle.when.company(matches) else {
+                continue;
+            };
+            let beside = match idle.when {
+                Is(option, _) => Some(option).filter(|option| is_given(matches, option)),
+                With(_) | Without(_) => None,
+            };
+            let given = idle.options.iter().filter(|option| is_given(matches, option));
+            found.extend(given.map(|option| company::Idle {
+                option,
+                beside,
+                why: format!("{}, and is of no use {company}", idle.why),
+            }));
+        }
+        found
+    }
 }
 
 fn long(option: &str) -> String {

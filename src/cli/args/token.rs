@@ -1,39 +1,41 @@
-//! The token of a server, for every command that is one.
+//! The token of a server: options of `ewe serve` and `ewe curate`.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// The variable that holds it where no option does.
+/// The environment variable that is read where no option is given.
 const VARIABLE: &str = "EWE_TOKEN";
 
 /// The shortest token, in bytes.
 const LEAST: usize = 8;
 
-/// The longest token, in bytes: longer heads are not taken.
+/// The longest token, in bytes: servers refuse longer request heads.
 const MOST: usize = 4096;
 
-/// What those who come must know.
+/// The token that clients must send.
 #[derive(Debug, Clone, clap::Args)]
 #[group(skip)]
+#[command(next_help_heading = "Access")]
 pub struct Args {
-    /// Let in only those who know this, of at least 8 characters; others on this machine see it in the list of processes:
-    /// better --token-file, or the variable EWE_TOKEN
+    /// Token that clients must send, of at least 8 characters. Others on this machine can see it in
+    /// the list of processes, so prefer --token-file or the variable EWE_TOKEN
     #[arg(long, value_name = "TEXT", conflicts_with = "token_file")]
     pub token: Option<String>,
 
-    /// The same, read from the first line of a file
+    /// Read the token from the first line of this file
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }
 
 impl Args {
-    /// The token: what an option says, else the variable, where it is not empty.
+    /// Returns the token of an option, else the one of `EWE_TOKEN` unless that is empty.
     ///
     /// # Errors
     ///
-    /// When an option gives none, the file cannot be read, anybody could guess it, or no client could send it.
+    /// When the file cannot be read, and when the token is empty, too short, too long, or no header
+    /// can carry it.
     pub fn read(&self) -> Result<Option<String>> {
         match (&self.token, &self.token_file) {
             (Some(token), _) => checked(token, "--token").map(Some),
@@ -48,6 +50,7 @@ impl Args {
     }
 }
 
+/// Reads the token from the first line of a file.
 fn first_line(path: &Path) -> Result<String> {
     let mut text = Vec::new();
     std::fs::File::open(path)
@@ -58,7 +61,8 @@ fn first_line(path: &Path) -> Result<String> {
     checked(&String::from_utf8_lossy(line), &format!("`{}`", path.display()))
 }
 
-/// What a header can carry and nobody guesses.
+/// Returns the token, if a header can carry it and it is too long to guess. `place` says where it
+/// is from.
 fn checked(token: &str, place: &str) -> Result<String> {
     if token.is_empty() {
         bail!("{place}: the token is empty\nhint: leave it away to let everybody in who reaches the address");

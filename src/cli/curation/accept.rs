@@ -7,12 +7,12 @@ use std::{
 
 use anyhow::bail;
 
-use crate::cli::args::json;
 use crate::cli::args::select::Select;
 use crate::cli::terminal::counted;
+use crate::streams::json;
 use crate::{
     curate::{self, ids::Ids},
-    store::{Actor, Filter, Store},
+    store::{Actor, Store},
     task::Review,
 };
 
@@ -31,16 +31,16 @@ pub struct Args {
     #[command(flatten)]
     pub select: Select,
 
-    /// Do not ask before all tasks that the options choose are changed
-    #[arg(long, conflicts_with = "ids")]
+    /// Do not ask for confirmation before changing all tasks that the options choose
+    #[arg(long, conflicts_with = "ids", help_heading = "How they are changed")]
     pub yes: bool,
 
-    /// Why, for the history
-    #[arg(long, value_name = "TEXT")]
+    /// The reason, for the history
+    #[arg(long, value_name = "TEXT", help_heading = "How they are changed")]
     pub reason: Option<String>,
 
     /// Print the result as JSON
-    #[arg(long)]
+    #[arg(long, help_heading = "How they are changed")]
     pub json: bool,
 }
 
@@ -62,7 +62,7 @@ pub async fn run(args: &Args, review: Review) -> anyhow::Result<()> {
         let mut seen = None;
         if !args.yes {
             let chosen = store.count(&filter, None).await?;
-            confirm(changing(&store, &filter, chosen, review).await?, review)?;
+            confirm(store.count_changing(&filter, chosen, review).await?, review)?;
             seen = Some(chosen);
         }
         store.review_all(&filter, seen, review, actor).await?
@@ -90,7 +90,7 @@ pub async fn run(args: &Args, review: Review) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ends with the exit code of a command line that cannot be meant.
+/// Exits like clap on a wrong command line.
 fn usage(what: &str) -> ! {
     clap::Error::raw(
         clap::error::ErrorKind::MissingRequiredArgument,
@@ -99,23 +99,7 @@ fn usage(what: &str) -> ! {
     .exit()
 }
 
-/// How many of the `chosen` tasks of a filter do not have the review yet.
-async fn changing(store: &Store, filter: &Filter, chosen: i64, review: Review) -> anyhow::Result<i64> {
-    let already = match filter.review {
-        Some(only) if only == review => chosen,
-        Some(_) => 0,
-        None => {
-            let already = Filter {
-                review: Some(review),
-                ..filter.clone()
-            };
-            store.count(&already, None).await?
-        }
-    };
-    Ok(chosen - already)
-}
-
-/// Asks whether so many tasks are meant.
+/// Asks on the terminal whether so many tasks are meant.
 fn confirm(tasks: i64, review: Review) -> anyhow::Result<()> {
     let tasks = counted(tasks, "task");
     if !std::io::stdin().is_terminal() || !crate::streams::stderr().is_terminal() {

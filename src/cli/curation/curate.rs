@@ -6,10 +6,10 @@ use crate::cli::args::token;
 use crate::{
     curate::{
         self,
-        server::{Config, Server},
+        server::{Server, ServerConfig},
     },
     leave,
-    signals::Requests,
+    signals::ShutdownSignals,
     store::Store,
 };
 
@@ -32,9 +32,9 @@ pub struct Args {
 /// How long the dataset may take to close.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// Serves the page until somebody asks it to end; the exit code says that it was stopped.
+/// Serves the page until a signal arrives. Returns the exit code of an interrupted command.
 pub async fn run(args: &Args) -> anyhow::Result<u8> {
-    let config = Config {
+    let config = ServerConfig {
         bind: args.bind,
         token: args.token.read()?,
         who: curate::who(),
@@ -48,9 +48,9 @@ pub async fn run(args: &Args) -> anyhow::Result<u8> {
         eprintln!("only to look at: {reason}");
     }
     eprintln!("Ctrl-C stops it; everything is saved as you go");
-    let mut requests = Requests::listen()?;
-    server.serve(requests.next()).await;
-    // An export that nobody takes any more shall not keep us.
+    let mut signals = ShutdownSignals::listen()?;
+    server.serve(signals.next()).await;
+    // An export that nobody reads any more must not delay the end.
     if tokio::time::timeout(CLOSING, store.close()).await.is_err() {
         leave::at_once();
     }

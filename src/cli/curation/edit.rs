@@ -2,7 +2,7 @@
 
 use std::{io::Write, path::PathBuf};
 
-use crate::cli::args::json;
+use crate::streams::json;
 use crate::{
     curate::{self, editor},
     store::{Actor, Edit, InstanceEdit, Store},
@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = crate::cli::args::number::place)]
     pub instance: i64,
 
-    /// Why, for the history
+    /// The reason, for the history
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
 
@@ -44,7 +44,7 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Changes texts of one task.
+/// Edits texts of one task.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let store = Store::open(&args.db).await?;
     let edit = if args.instruction.is_none() && args.input.is_none() && args.output.is_none() {

@@ -5,9 +5,9 @@ use std::{
     path::PathBuf,
 };
 
-use super::list::json_lines;
 use crate::cli::terminal::{clean, counted};
 use crate::store::Store;
+use crate::streams::json;
 
 /// Arguments of `ewe log`.
 #[derive(Debug, clap::Args)]
@@ -16,15 +16,15 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub db: PathBuf,
 
-    /// Every change of this task; without it, the latest actions
+    /// Show every change of this task; without it, the latest actions
     #[arg(value_parser = crate::cli::args::number::id)]
     pub id: Option<i64>,
 
-    /// How many actions
+    /// How many actions to show
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(i64).range(1..=1_000_000_000))]
     pub limit: i64,
 
-    /// Print a JSON array, an action a line
+    /// Print a JSON array, one action per line
     #[arg(long)]
     pub json: bool,
 }
@@ -38,7 +38,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
             store.task(id).await?;
             let history = store.history(id).await?;
             if args.json {
-                json_lines(&mut out, &history)?;
+                json::write_array(&mut out, &history)?;
             } else {
                 for revision in &history {
                     let note = revision
@@ -68,7 +68,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         None => {
             let actions = store.actions(args.limit).await?;
             if args.json {
-                json_lines(&mut out, &actions)?;
+                json::write_array(&mut out, &actions)?;
             } else {
                 for action in &actions {
                     let what = match action.undoes {

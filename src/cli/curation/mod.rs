@@ -1,4 +1,4 @@
-//! Commands that look at tasks and decide on them.
+//! Commands that show tasks and review them.
 
 pub mod accept;
 pub mod curate;

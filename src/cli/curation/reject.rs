@@ -1,3 +1,3 @@
-//! `ewe reject`: as `ewe accept`, with the other review.
+//! `ewe reject`: `ewe accept` with the other review.
 
 pub use super::accept::Args;

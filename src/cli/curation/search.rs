@@ -5,10 +5,10 @@ use std::{
     path::PathBuf,
 };
 
-use super::list::json_lines;
 use crate::cli::args::select::Select;
 use crate::cli::terminal::one_line;
 use crate::store::Store;
+use crate::streams::json;
 
 /// Arguments of `ewe search`.
 #[derive(Debug, clap::Args)]
@@ -17,7 +17,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub db: PathBuf,
 
-    /// Words to look for in instruction, input and output; "a phrase" in quotes, any ending with `*`
+    /// Words to look for in instruction, input and output; "a phrase" in quotes, any ending with
+    /// `*`
     #[arg(required = true)]
     pub words: Vec<String>,
 
@@ -26,18 +27,18 @@ pub struct Args {
     pub select: Select,
 
     /// How many tasks, the best match first
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..=1_000_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..=1_000_000_000), help_heading = "How they are shown")]
     pub limit: i64,
 
-    /// Print a JSON array, a task a line
-    #[arg(long)]
+    /// Print a JSON array, one task per line
+    #[arg(long, help_heading = "How they are shown")]
     pub json: bool,
 }
 
 /// Prints the tasks that match.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let store = Store::open_to_read(&args.db).await?;
-    let also = args.select.traits.text.iter();
+    let also = args.select.choice.traits.text.iter();
     let words: Vec<&str> = args.words.iter().chain(also).map(String::as_str).collect();
     let mut hits = store
         .search(&words.join(" "), &args.select.filter(), args.limit)
@@ -48,7 +49,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         for hit in &mut hits {
             hit.snippet = marked(&hit.snippet, "[", "]");
         }
-        json_lines(&mut out, &hits)?;
+        json::write_array(&mut out, &hits)?;
     } else {
         let (begin, end) = if terminal {
             ("\x1b[1m", "\x1b[0m")
@@ -63,7 +64,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
                 hit.review,
                 one_line(&hit.instruction, 80)
             )?;
-            // Cleaning turns the two marks into their pictures, which the text itself hardly has.
+            // Cleaning turns the two marks into symbols that the text itself hardly has.
             let snippet = one_line(&hit.snippet, 200).replace('␂', begin).replace('␃', end);
             writeln!(out, "{:>18}{snippet}", "")?;
         }

@@ -1,13 +1,19 @@
 //! `ewe show`
 
 use std::{
-    io::{BufWriter, Write},
+    io::{self, BufWriter, Write},
     path::PathBuf,
 };
 
 use crate::cli::terminal::{clean, indent, one_line};
+use crate::curate::view::TaskView;
+use crate::store::Store;
+use crate::store::curation::judgment::Judgment;
+use crate::store::curation::log::Revision;
+use crate::store::query::neighbor::StoredNeighbor;
+use crate::store::query::provenance::{Provenance, SourceFile};
+use crate::store::task::StoredTask;
 use crate::text::counted;
-use crate::{curate::view::TaskView, store::Store};
 
 /// Arguments of `ewe show`.
 #[derive(Debug, clap::Args)]
@@ -25,13 +31,13 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Prints one task with everything that is known of it.
+/// Prints one task with all its details.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let store = Store::open_to_read(&args.db).await?;
     let view = TaskView::load(&store, args.id).await?;
     let mut out = BufWriter::new(crate::streams::stdout());
     if args.json {
-        writeln!(out, "{}", crate::cli::args::json::pretty(&view)?)?;
+        writeln!(out, "{}", crate::streams::json::pretty(&view)?)?;
     } else {
         print(&mut out, &view)?;
     }
@@ -40,77 +46,15 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(out: &mut impl Write, view: &TaskView) -> std::io::Result<()> {
-    let task = &view.task;
-    write!(out, "task {} · {} · {}", task.id, task.origin, task.review)?;
-    if task.is_classification {
-        write!(out, " · classification")?;
-    }
-    if let Some(name) = &task.name {
-        write!(out, " · {}", clean(name))?;
-    }
-    if let Some(source_id) = &task.source_id {
-        write!(out, " · {}", clean(source_id))?;
-    }
-    if let Some(run) = task.run_id {
-        write!(out, " · run {run}")?;
-    }
-    if let Some(round) = task.round {
-        write!(out, ", round {round}")?;
-    }
-    writeln!(out, " · {}", task.created_at)?;
+fn print(out: &mut impl Write, view: &TaskView) -> io::Result<()> {
+    print_heading(out, &view.task)?;
     if let Some(source) = &view.source {
-        write!(out, "from `{}`", clean(&source.file))?;
-        match (source.first_row, source.last_row) {
-            (Some(first), Some(last)) if first < last => write!(out, ", rows {first} to {last}")?,
-            (Some(first), _) => write!(out, ", row {first}")?,
-            _ => {}
-        }
-        writeln!(out)?;
+        print_source(out, source)?;
     }
-    if let Some(system) = &task.system {
-        writeln!(out, "\nsystem\n{}", indent(system, 2))?;
-    }
-    writeln!(out, "\ninstruction\n{}", indent(&task.instruction, 2))?;
-    for instance in &view.instances {
-        writeln!(out, "\ninstance {}", instance.ordinal)?;
-        if !instance.input.is_empty() {
-            writeln!(out, "  input\n{}", indent(&instance.input, 4))?;
-        }
-        writeln!(out, "  output\n{}", indent(&instance.output, 4))?;
-        if let Some(extra) = &instance.extra {
-            writeln!(out, "  other fields\n{}", indent(extra, 4))?;
-        }
-    }
-    if !view.neighbors.is_empty() {
-        writeln!(out, "\nnearest by ROUGE-L")?;
-        for near in &view.neighbors {
-            let instruction = one_line(&near.instruction, 80);
-            writeln!(
-                out,
-                "  {:.2}  {:>6}  {:<8}  {instruction}",
-                near.rouge_l, near.id, near.review
-            )?;
-        }
-    }
+    print_texts(out, view)?;
+    print_neighbors(out, &view.neighbors)?;
     for judgment in &view.judgments {
-        let score = match judgment.score {
-            Some(score) => format!("score {score}"),
-            None => "no score".to_string(),
-        };
-        let holds = if judgment.holds {
-            ""
-        } else {
-            " · of another text, or renewed since"
-        };
-        writeln!(
-            out,
-            "\ninstance {} · {score} · {} · {}{holds}\n{}",
-            judgment.ordinal,
-            clean(&judgment.model),
-            judgment.created_at,
-            indent(judgment.problem.as_ref().unwrap_or(&judgment.reason), 2)
-        )?;
+        print_judgment(out, judgment)?;
     }
     if let Some(evolution) = &view.evolution {
         writeln!(
@@ -122,46 +66,141 @@ fn print(out: &mut impl Write, view: &TaskView) -> std::io::Result<()> {
         )?;
     }
     for revision in &view.history {
-        write!(
-            out,
-            "\naction {} · {} · {} · {}",
-            revision.group,
-            revision.at,
-            clean(&revision.who),
-            revision.action
-        )?;
-        if let Some(undoes) = revision.undoes {
-            write!(out, " of {undoes}")?;
-        }
-        if let Some(note) = &revision.note {
-            write!(out, " · {}", clean(note))?;
-        }
-        writeln!(out)?;
-        if revision.action != "import" {
-            writeln!(
-                out,
-                "  from {}\n  to   {}",
-                clean(&revision.before),
-                clean(&revision.after)
-            )?;
-        }
+        print_revision(out, revision)?;
     }
     for call in &view.provenance {
+        print_request(out, call)?;
+    }
+    Ok(())
+}
+
+fn print_heading(out: &mut impl Write, task: &StoredTask) -> io::Result<()> {
+    write!(out, "task {} · {} · {}", task.id, task.origin, task.review)?;
+    if task.is_classification {
+        write!(out, " · classification")?;
+    }
+    if task.is_held_out {
+        write!(out, " · held out")?;
+    }
+    for name in [&task.name, &task.source_id].into_iter().flatten() {
+        write!(out, " · {}", clean(name))?;
+    }
+    if let Some(run) = task.run_id {
+        write!(out, " · run {run}")?;
+    }
+    if let Some(round) = task.round {
+        write!(out, ", round {round}")?;
+    }
+    writeln!(out, " · {}", task.created_at)
+}
+
+fn print_source(out: &mut impl Write, source: &SourceFile) -> io::Result<()> {
+    write!(out, "from `{}`", clean(&source.file))?;
+    match (source.first_row, source.last_row) {
+        (Some(first), Some(last)) if first < last => write!(out, ", rows {first} to {last}")?,
+        (Some(first), _) => write!(out, ", row {first}")?,
+        _ => {}
+    }
+    writeln!(out)
+}
+
+/// Prints the system message, the instruction and the instances.
+fn print_texts(out: &mut impl Write, view: &TaskView) -> io::Result<()> {
+    if let Some(system) = &view.task.system {
+        writeln!(out, "\nsystem\n{}", indent(system, 2))?;
+    }
+    writeln!(out, "\ninstruction\n{}", indent(&view.task.instruction, 2))?;
+    for instance in &view.instances {
+        writeln!(out, "\ninstance {}", instance.ordinal)?;
+        if !instance.input.is_empty() {
+            writeln!(out, "  input\n{}", indent(&instance.input, 4))?;
+        }
+        writeln!(out, "  output\n{}", indent(&instance.output, 4))?;
+        if let Some(extra) = &instance.extra {
+            writeln!(out, "  other fields\n{}", indent(extra, 4))?;
+        }
+    }
+    Ok(())
+}
+
+fn print_neighbors(out: &mut impl Write, neighbors: &[StoredNeighbor]) -> io::Result<()> {
+    if neighbors.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nnearest by ROUGE-L")?;
+    for near in neighbors {
+        let instruction = one_line(&near.instruction, 80);
         writeln!(
             out,
-            "\nrequest {} · {} · {} · {} + {} · {}\n  prompt\n{}\n  response\n{}",
-            call.request_id,
-            clean(&call.stage),
-            clean(call.model.as_deref().unwrap_or("")),
-            call.prompt_tokens,
-            counted(call.completion_tokens, "token"),
-            call.finish_reason,
-            indent(&call.prompt, 4),
-            indent(&call.response, 4)
+            "  {:.2}  {:>6}  {:<8}  {instruction}",
+            near.rouge_l, near.id, near.review
         )?;
-        if !call.reasoning.is_empty() {
-            writeln!(out, "  reasoning\n{}", indent(&call.reasoning, 4))?;
-        }
+    }
+    Ok(())
+}
+
+fn print_judgment(out: &mut impl Write, judgment: &Judgment) -> io::Result<()> {
+    let score = match judgment.score {
+        Some(score) => format!("score {score}"),
+        None => "no score".to_string(),
+    };
+    let holds = if judgment.holds {
+        ""
+    } else {
+        " · of another text, or renewed since"
+    };
+    writeln!(
+        out,
+        "\ninstance {} · {score} · {} · {}{holds}\n{}",
+        judgment.ordinal,
+        clean(&judgment.model),
+        judgment.created_at,
+        indent(judgment.problem.as_ref().unwrap_or(&judgment.reason), 2)
+    )
+}
+
+fn print_revision(out: &mut impl Write, revision: &Revision) -> io::Result<()> {
+    write!(
+        out,
+        "\naction {} · {} · {} · {}",
+        revision.group,
+        revision.at,
+        clean(&revision.who),
+        revision.action
+    )?;
+    if let Some(undoes) = revision.undoes {
+        write!(out, " of {undoes}")?;
+    }
+    if let Some(note) = &revision.note {
+        write!(out, " · {}", clean(note))?;
+    }
+    writeln!(out)?;
+    if revision.action != "import" {
+        writeln!(
+            out,
+            "  from {}\n  to   {}",
+            clean(&revision.before),
+            clean(&revision.after)
+        )?;
+    }
+    Ok(())
+}
+
+fn print_request(out: &mut impl Write, call: &Provenance) -> io::Result<()> {
+    writeln!(
+        out,
+        "\nrequest {} · {} · {} · {} + {} · {}\n  prompt\n{}\n  response\n{}",
+        call.request_id,
+        clean(&call.stage),
+        clean(call.model.as_deref().unwrap_or("")),
+        call.prompt_tokens,
+        counted(call.completion_tokens, "token"),
+        call.finish_reason,
+        indent(&call.prompt, 4),
+        indent(&call.response, 4)
+    )?;
+    if !call.reasoning.is_empty() {
+        writeln!(out, "  reasoning\n{}", indent(&call.reasoning, 4))?;
     }
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 use std::{io::Write, path::PathBuf};
 
-use crate::cli::args::json;
 use crate::cli::terminal::counted;
+use crate::streams::json;
 use crate::{
     curate,
     store::{Actor, Store},
@@ -16,11 +16,12 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub db: PathBuf,
 
-    /// The action to take back, by its number in `ewe log`; the latest when left out. To take back an undo is a redo
+    /// The action to undo, by its number in `ewe log`; the latest if left out. Undoing an undo is a
+    /// redo
     #[arg(value_name = "ACTION", value_parser = crate::cli::args::number::id)]
     pub group: Option<i64>,
 
-    /// Take back the latest undo
+    /// Redo: take back the latest undo
     #[arg(long, conflicts_with = "group")]
     pub redo: bool,
 

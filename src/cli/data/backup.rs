@@ -11,7 +11,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub db: PathBuf,
 
-    /// The copy, a file that there is not yet
+    /// The copy, a file that does not exist yet
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 }

@@ -5,9 +5,9 @@ use std::{
     path::PathBuf,
 };
 
-use crate::cli::curation::list::json_lines;
 use crate::cli::terminal::{clean, counted};
 use crate::store::Store;
+use crate::streams::json;
 
 /// Arguments of `ewe check`.
 #[derive(Debug, clap::Args)]
@@ -16,26 +16,22 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub db: PathBuf,
 
-    /// Print a JSON array, a problem a line
+    /// Print a JSON array, one problem per line
     #[arg(long)]
     pub json: bool,
 }
 
-/// Prints what is wrong with the dataset; the exit code is 1 where something is.
+/// Prints what is wrong with the dataset. The exit code is 1 if anything is.
 pub async fn run(args: &Args, globals: &crate::cli::Globals) -> anyhow::Result<u8> {
     let store = Store::open_to_read(&args.db).await?;
     let problems = store.check().await?;
     store.finish().await?;
     let mut out = BufWriter::new(crate::streams::stdout());
     if args.json {
-        json_lines(&mut out, &problems)?;
+        json::write_array(&mut out, &problems)?;
     } else {
         for problem in &problems {
-            let place = match (problem.table.as_str(), problem.id) {
-                ("", _) => "file".to_owned(),
-                (table, Some(id)) => format!("{table} {id}"),
-                (table, None) => table.to_owned(),
-            };
+            let place = problem.place();
             writeln!(out, "{}: {}", clean(&place), clean(&problem.problem))?;
         }
     }

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 
-use crate::cli::args::select::Traits;
+use crate::cli::args::select::{Best, Length, Traits};
 use crate::{
     atomic_file,
     interchange::{
         Format,
-        write::{self, Options, Target},
+        write::{ExportFormat, ExportOptions},
     },
+    pipeline::export,
     store::{Filter, Store},
     task::Review,
 };
@@ -22,33 +23,45 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub db: PathBuf,
 
-    /// What to write [possible values: alpaca, dolly, chat, completion, self-instruct, parquet]
-    #[arg(long, value_name = "FORMAT", value_parser = target)]
-    pub format: Target,
+    /// What to write [possible values: alpaca, dolly, chat, sharegpt, completion, self-instruct,
+    /// parquet]
+    #[arg(long, value_name = "FORMAT", value_parser = format)]
+    pub format: ExportFormat,
 
-    /// The file to write, replaced as a whole: lines, one array or Parquet, as the name ends in .jsonl, .json or .parquet, packed
-    /// with .gz or .zst behind that; else an array for alpaca, lines for others. `-` is standard output
+    /// The file to write, replaced as a whole. A name that ends in .jsonl, .json or .parquet makes
+    /// it JSON lines, one JSON array or Parquet; a further .gz or .zst compresses it. Otherwise
+    /// alpaca is an array, other formats are lines. `-` is standard output
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 
-    /// Which tasks: only accepted ones, or any that was not rejected
+    /// Which tasks by review: only accepted ones, or any that is not rejected
     #[arg(long, value_enum, default_value = "any")]
     pub review: Which,
 
-    /// Only examples that a model judged, with at least this score; of several judges the mean counts
+    /// Only examples that a judge scored at least this high; the mean counts if there are several
+    /// judges
     #[arg(long, value_name = "SCORE", value_parser = crate::cli::args::number::score)]
     pub min_score: Option<f64>,
 
-    /// Only the fields of the format: not which rows are one task's, and not what rows of imported files said besides
+    /// Write only the fields of the format: no field that marks rows of one task, and no other
+    /// fields of imported rows
     #[arg(long)]
     pub plain: bool,
 
     /// Which tasks
     #[command(flatten)]
     pub traits: Traits,
+
+    /// By their length
+    #[command(flatten)]
+    pub length: Length,
+
+    /// The best of them
+    #[command(flatten)]
+    pub best: Best,
 }
 
-/// Which part of the dataset is exported.
+/// Which tasks are exported, by review.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Which {
     /// Accepted tasks
@@ -57,8 +70,9 @@ pub enum Which {
     Any,
 }
 
-fn target(word: &str) -> Result<Target, String> {
-    Target::named(word).ok_or_else(|| {
+/// Parses the name of a format.
+fn format(word: &str) -> Result<ExportFormat, String> {
+    ExportFormat::named(word).ok_or_else(|| {
         format!(
             "no such format\nhint: one of {}, parquet",
             Format::names(&Format::WRITTEN)
@@ -66,30 +80,30 @@ fn target(word: &str) -> Result<Target, String> {
     })
 }
 
-/// Writes the dataset to a file.
+/// Exports the dataset to a file.
 pub async fn run(args: &Args, globals: &crate::cli::Globals) -> anyhow::Result<()> {
     let review = match args.review {
         Which::Accepted => Some(Review::Accepted),
         Which::Any => None,
     };
-    if args.format == Target::Parquet
+    if args.format == ExportFormat::Parquet
         && atomic_file::is_stdout(&args.out)
         && crate::streams::stdout().is_terminal()
     {
         bail!("Parquet is nothing to look at on a terminal\nhint: --out FILE.parquet, or --format alpaca");
     }
     let store = Store::open_to_read(&args.db).await?;
-    let filter = Filter {
+    let filter = args.best.of(args.length.of(Filter {
         review,
         ..args.traits.filter()
-    };
-    let rows = write::export(
+    }));
+    let rows = export::export(
         &store,
         args.format,
         &args.out,
         &filter,
         args.min_score,
-        Options { plain: args.plain },
+        ExportOptions { plain: args.plain },
     )
     .await?;
     let unscored = match args.min_score {

@@ -2,14 +2,12 @@
 
 use crate::cli::args::reading::ReadingArgs;
 use crate::cli::terminal::{counted, one_line};
-use crate::filter::file::{self, Outcome};
 use crate::filter::rouge::Threshold;
 use crate::filter::rules::RuleSet;
-use crate::interchange::read::Need;
-use crate::pipeline::{
-    neighbors,
-    refilter::{self, Refiltered},
-};
+use crate::interchange::Need;
+use crate::pipeline::neighbors;
+use crate::pipeline::screening::dataset::{self, RefilterConfig, Refiltered};
+use crate::pipeline::screening::file::{self, FilterConfig, FilterCounts};
 use crate::store::Store;
 use crate::text::chosen;
 use anyhow::Result;
@@ -20,12 +18,12 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
 pub struct Args {
-    /// Tasks in any format that `ewe import` reads, or instructions alone; the first of similar ones is kept. `-` is standard
-    /// input
+    /// Tasks in any format that `ewe import` reads, or instructions alone; the first of similar
+    /// ones is kept. `-` is standard input
     #[arg(group = "what")]
     pub file: Option<PathBuf>,
 
-    /// Judge the tasks of this dataset anew, and reject pending ones that do not pass
+    /// Filter the tasks of this dataset again, and reject pending ones that do not pass
     #[arg(long, value_name = "FILE", group = "what")]
     pub db: Option<PathBuf>,
 
@@ -33,33 +31,37 @@ pub struct Args {
     #[arg(long, conflicts_with = "file")]
     pub dry_run: bool,
 
-    /// Reject what is similar to a task of this file, too; with --rules default also what has an instruction, an input
-    /// or 13 words in a row in common with one. May be given several times
+    /// Also reject rows that are similar to a task of this file; with --rules default also rows
+    /// that have an instruction, an input or 13 words in a row in common with one. May be given
+    /// several times
     #[arg(long, value_name = "FILE")]
     pub against: Vec<PathBuf>,
 
-    /// ROUGE-L F1 above which two instructions count as the same
+    /// ROUGE-L F1 above which two instructions are near-duplicates
     #[arg(long, value_name = "F1", default_value = "0.7")]
     pub threshold: Threshold,
 
-    /// Rules over a row alone: self-instruct, alpaca, default, none (near-duplicates only), or a TOML file
+    /// Rules for each row: self-instruct, alpaca, default, none (near-duplicates only), or a TOML
+    /// file
     #[arg(long, value_name = "SET|FILE", default_value = "default")]
     pub rules: String,
 
-    /// How the file is read. Columns of --map are looked for in --against, too, where a file has none that ewe knows
+    /// How to read the file. --map also applies to files of --against without columns that ewe
+    /// knows
     #[command(flatten)]
     pub reading: ReadingArgs,
 
-    /// Name the most similar row in every verdict, not of near-duplicates only; takes longer
+    /// Name the most similar row in every verdict, not only for near-duplicates; takes longer
     #[arg(long, requires = "verdicts")]
     pub nearest: bool,
 
-    /// Write the rows that are kept here: Parquet, one JSON array, the cells of a CSV or TSV file, or JSON lines, as the name
-    /// ends in .parquet, .json, .csv, .tsv or anything else; packed with .gz or .zst behind that. `-` is standard output
+    /// Write the kept rows to this file: Parquet, one JSON array, CSV, TSV or JSON lines, as the
+    /// name ends in .parquet, .json, .csv, .tsv or anything else; compressed with .gz or .zst after
+    /// that. `-` is standard output
     #[arg(long, value_name = "FILE", conflicts_with = "db")]
     pub out: Option<PathBuf>,
 
-    /// Write a verdict for each row here, as JSON lines; `-` is standard output
+    /// Write a verdict on each row to this file, as JSON lines; `-` is standard output
     #[arg(long, value_name = "FILE")]
     pub verdicts: Option<PathBuf>,
 
@@ -68,19 +70,19 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Judges the rows of a file, or the tasks of a dataset.
+/// Filters a file or a dataset.
 pub async fn run(args: &Args, quiet: bool) -> Result<()> {
     let rules = RuleSet::read(&args.rules)?;
     match (&args.file, &args.db) {
-        (Some(file), _) => judge_file(args, file, rules, quiet),
-        (None, Some(db)) => judge_dataset(args, db, rules, quiet).await,
+        (Some(file), _) => filter_file(args, file, rules, quiet),
+        (None, Some(db)) => filter_dataset(args, db, rules, quiet).await,
         (None, None) => unreachable!("clap wants one of them"),
     }
 }
 
-fn judge_file(args: &Args, path: &Path, rules: RuleSet, quiet: bool) -> Result<()> {
-    let outcome = file::filter(
-        &file::Config {
+fn filter_file(args: &Args, path: &Path, rules: RuleSet, quiet: bool) -> Result<()> {
+    let counts = file::filter(
+        &FilterConfig {
             file: path.to_path_buf(),
             against: args.against.clone(),
             threshold: args.threshold,
@@ -95,34 +97,34 @@ fn judge_file(args: &Args, path: &Path, rules: RuleSet, quiet: bool) -> Result<(
     )?;
     let mut out = crate::streams::stdout();
     if args.json {
-        let Outcome {
+        let FilterCounts {
             rows,
             accepted,
             reasons,
-        } = outcome;
+        } = counts;
         let json = serde_json::json!({"rows": rows, "accepted": accepted, "rejected": reasons});
-        writeln!(out, "{}", crate::cli::args::json::value(&json))?;
+        writeln!(out, "{}", crate::streams::json::value(&json))?;
         return Ok(());
     }
     writeln!(
         out,
         "{}: {} of {} kept",
         path.display(),
-        outcome.accepted,
-        counted(outcome.rows, "row")
+        counts.accepted,
+        counted(counts.rows, "row")
     )?;
-    print_reasons(&mut out, &outcome)
+    print_reasons(&mut out, &counts)
 }
 
-async fn judge_dataset(args: &Args, db: &Path, rules: RuleSet, quiet: bool) -> Result<()> {
+async fn filter_dataset(args: &Args, db: &Path, rules: RuleSet, quiet: bool) -> Result<()> {
     let store = if args.dry_run {
         Store::open_to_read(db).await?
     } else {
         Store::open(db).await?
     };
-    let rejudged = refilter::refilter(
+    let refiltered = dataset::refilter(
         &store,
-        &refilter::Config {
+        &RefilterConfig {
             against: args.against.clone(),
             reading: args.reading.reading(Need::Instruction)?,
             threshold: args.threshold,
@@ -135,42 +137,42 @@ async fn judge_dataset(args: &Args, db: &Path, rules: RuleSet, quiet: bool) -> R
     )
     .await?;
     if !args.dry_run {
-        // Imports of an older ewe have none.
+        // Imports of older versions have none.
         neighbors::complete(&store, quiet).await?;
     }
     store.finish().await?;
     let mut out = crate::streams::stdout();
     if args.json {
         let Refiltered {
-            outcome,
+            counts,
             rejected,
             kept_by_people,
             change,
-        } = &rejudged;
+        } = &refiltered;
         let ids: Vec<i64> = rejected.iter().map(|rejected| rejected.id).collect();
         let json = serde_json::json!({
-            "tasks": outcome.rows,
-            "accepted": outcome.accepted,
-            "rejected": outcome.reasons,
+            "tasks": counts.rows,
+            "accepted": counts.accepted,
+            "rejected": counts.reasons,
             "rejected_ids": ids,
             "kept_by_people": kept_by_people,
             "change": change,
         });
-        writeln!(out, "{}", crate::cli::args::json::value(&json))?;
+        writeln!(out, "{}", crate::streams::json::value(&json))?;
         return Ok(());
     }
-    print_rejudged(&mut out, db, args.dry_run, &rejudged)
+    print_refiltered(&mut out, db, args.dry_run, &refiltered)
 }
 
-fn print_rejudged(out: &mut impl Write, db: &Path, dry_run: bool, rejudged: &Refiltered) -> Result<()> {
-    /// The first so many are shown; all are in the history, or in --verdicts.
+fn print_refiltered(out: &mut impl Write, db: &Path, dry_run: bool, refiltered: &Refiltered) -> Result<()> {
+    /// Rejected tasks that are shown. All of them are in the history, or in the file of verdicts.
     const SHOWN: usize = 20;
     let Refiltered {
-        outcome,
+        counts,
         rejected,
         kept_by_people,
         change,
-    } = rejudged;
+    } = refiltered;
     for task in rejected.iter().take(SHOWN) {
         writeln!(out, "{:>7}  {}", task.id, one_line(&task.instruction, 90))?;
         writeln!(out, "         {}", one_line(&task.why, 90))?;
@@ -191,9 +193,9 @@ fn print_rejudged(out: &mut impl Write, db: &Path, dry_run: bool, rejudged: &Ref
         "{}: {} {would}rejected, {}{how}",
         db.display(),
         counted(rejected.len() as i64, "task"),
-        chosen(outcome.accepted, "stays", "stay")
+        chosen(counts.accepted, "stays", "stay")
     )?;
-    print_reasons(out, outcome)?;
+    print_reasons(out, counts)?;
     if *kept_by_people > 0 {
         writeln!(
             out,
@@ -208,8 +210,8 @@ fn print_rejudged(out: &mut impl Write, db: &Path, dry_run: bool, rejudged: &Ref
     Ok(())
 }
 
-fn print_reasons(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
-    for (reason, count) in &outcome.reasons {
+fn print_reasons(out: &mut impl Write, counts: &FilterCounts) -> Result<()> {
+    for (reason, count) in &counts.reasons {
         writeln!(out, "  {reason:24} {count:>8}")?;
     }
     Ok(())

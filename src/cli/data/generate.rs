@@ -1,5 +1,6 @@
 //! `ewe generate`
 
+use super::judge::JudgeBar;
 use crate::backend::Backend;
 use crate::cli::args::live::Live;
 use crate::cli::args::{batch, budget, endpoint, local, number, quality, recipe};
@@ -9,18 +10,17 @@ use crate::client::Client;
 use crate::client::batch_backend::BatchBackend;
 use crate::filter::Threshold;
 use crate::filter::rules::RuleSet;
+use crate::pipeline::batch::BatchSummary;
+use crate::pipeline::commands::{self, GenerateEvent, GenerateRequest, Generated};
 use crate::pipeline::futility::told;
-use crate::pipeline::judge::{self, Judged};
-use crate::pipeline::{self, Ending};
+use crate::pipeline::{Ending, GenerateConfig};
 use crate::progress::clock;
 use crate::store::Store;
-use crate::store::curation::judgment::Choice;
 use crate::store::file::lock::WorkLock;
-use crate::task::Origin;
 use anyhow::Result;
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
 
 /// Arguments of `ewe generate`.
 #[derive(Debug, Clone, clap::Args)]
@@ -34,60 +34,63 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = number::some)]
     pub target: u64,
 
-    /// Ask this model here: a directory (config.json, weights, tokenizer), or an id on the Hugging Face hub
+    /// Run this model locally: a directory (config.json, weights, tokenizer), a GGUF file, or an id
+    /// on the Hugging Face hub
     #[arg(long, value_name = "DIR|HF_ID", group = "who")]
     pub model: Option<PathBuf>,
 
-    /// A model behind endpoints.
+    /// The endpoint of the model.
     #[command(flatten)]
     pub at: endpoint::Args,
 
-    /// Files in place of an endpoint.
+    /// Batch files instead of an endpoint.
     #[command(flatten)]
     pub batch_files: batch::Args,
 
-    /// Seeds all randomness; the same seed goes on where it stopped
+    /// The seed of all randomness; the same seed continues where it stopped
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
 
-    /// Rounds that run side by side; round k is prompted from what was accepted up to round k - N [default: 8, and 512
-    /// with --batch-file]
+    /// Rounds that run side by side; round k is prompted from the tasks accepted up to round k - N
+    /// [default: 8, and 512 with --batch-file]
     #[arg(long, value_name = "N", default_value_t = 8, hide_default_value = true,
         default_value_if("batch_file", clap::builder::ArgPredicate::IsPresent, "512"),
         value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub window: u64,
 
-    /// ROUGE-L F1 above which two instructions count as the same
+    /// ROUGE-L F1 above which two instructions are near-duplicates
     #[arg(long, value_name = "F1", default_value = "0.7")]
     pub threshold: Threshold,
 
-    /// Rules over instructions and instances: self-instruct, alpaca, default, none (near-duplicates only), or a TOML file
+    /// Rules for instructions and instances: self-instruct, alpaca, default, none (near-duplicates
+    /// only), or a TOML file
     #[arg(long, value_name = "SET|FILE", default_value = "default")]
     pub rules: String,
 
-    /// Limits.
+    /// The budget.
     #[command(flatten)]
     pub budget: budget::Args,
 
-    /// Stop when less than this part of the last 500 instructions that the rules let through was new; 0 never does
+    /// Stop when less than this part of the last 500 instructions that the rules accepted was new;
+    /// 0 never does
     #[arg(long, value_name = "PART", default_value_t = 0.02, value_parser = number::part)]
     pub min_novelty: f64,
 
-    /// How to prompt.
+    /// Prompts and sampling.
     #[command(flatten)]
     pub recipe: recipe::Args,
 
-    /// Have the new instances judged by a model.
+    /// Judging of the new instances.
     #[command(flatten)]
     pub judge: quality::Args,
 
-    /// Where a local model runs.
+    /// The device of a local model.
     #[command(flatten)]
-    pub place: local::Place,
+    pub place: local::DeviceArgs,
 
-    /// What it may use.
+    /// The limits of a local model.
     #[command(flatten)]
-    pub engine: local::Engine,
+    pub engine: local::EngineArgs,
 
     /// Print the result as JSON
     #[arg(long)]
@@ -95,9 +98,9 @@ pub struct Args {
 }
 
 impl Args {
-    fn config(&self) -> Result<pipeline::Config> {
+    fn config(&self) -> Result<GenerateConfig> {
         let recipe = self.recipe.recipe()?;
-        Ok(pipeline::Config {
+        Ok(GenerateConfig {
             target: self.target,
             seed: self.seed,
             window: self.window,
@@ -112,17 +115,24 @@ impl Args {
     }
 }
 
-/// A dataset that is open, with the right to grow it.
-pub struct Grow {
-    config: pipeline::Config,
+/// An open dataset, locked for growing.
+pub struct GrowingDataset {
+    config: GenerateConfig,
     store: Store,
-    /// The judge that is not the model which writes the tasks.
+    /// The judge, if it is another model than the one that writes the tasks.
     judge: Option<Client>,
     _locks: (WorkLock, Option<WorkLock>),
 }
 
-/// Reads the options and opens the dataset before a model is loaded, so that what is wrong with them is said at once.
-pub async fn open(args: &Args) -> Result<Grow> {
+/// Reads the options and opens the dataset. This comes before a model is loaded, so that errors
+/// show at once.
+///
+/// Boxed: a bare future would be compiled again in `ewe-torch`.
+pub fn open(args: &Args) -> LocalBoxFuture<'_, Result<GrowingDataset>> {
+    open_dataset(args).boxed_local()
+}
+
+async fn open_dataset(args: &Args) -> Result<GrowingDataset> {
     let config = args.config()?;
     let judge = args.judge.client(&args.at).await?;
     let store = Store::open(&args.db).await?;
@@ -131,7 +141,7 @@ pub async fn open(args: &Args) -> Result<Grow> {
         true => Some(store.lock_for_judge().await?),
         false => None,
     };
-    Ok(Grow {
+    Ok(GrowingDataset {
         config,
         store,
         judge,
@@ -139,203 +149,167 @@ pub async fn open(args: &Args) -> Result<Grow> {
     })
 }
 
-/// Asks an endpoint, or files.
+/// Grows the dataset with the model behind an endpoint, or with batch files.
 pub async fn run(args: &Args, quiet: bool) -> Result<u8> {
-    let asked = args.batch_files.asked(&args.at).await?;
-    open(args)
-        .await?
-        .run(args, quiet, asked.backend(), asked.mailbox())
-        .await
+    super::with_backend(
+        &args.batch_files,
+        &args.at,
+        open(args),
+        async |dataset: GrowingDataset, backend: &dyn Backend, batch: Option<&BatchBackend>| {
+            dataset.run(args, quiet, backend, batch).await
+        },
+    )
+    .await
 }
 
-impl Grow {
-    /// Grows the dataset with `backend`, which may be this mailbox; the exit code says whether it was stopped.
-    pub async fn run(
+impl GrowingDataset {
+    /// Grows the dataset with `backend`, which `batch` is as well if it is for batch files. Returns
+    /// the exit code.
+    pub fn run<'a>(
+        self,
+        args: &'a Args,
+        quiet: bool,
+        backend: &'a dyn Backend,
+        batch: Option<&'a BatchBackend>,
+    ) -> LocalBoxFuture<'a, Result<u8>> {
+        self.run_to_end(args, quiet, backend, batch).boxed_local()
+    }
+
+    async fn run_to_end(
         self,
         args: &Args,
         quiet: bool,
         backend: &dyn Backend,
-        mailbox: Option<&BatchBackend>,
+        batch: Option<&BatchBackend>,
     ) -> Result<u8> {
-        let result = self.work(args, quiet, backend, mailbox).await;
+        let result = self.generate(args, quiet, backend, batch).await;
         self.store.close().await;
-        Ok(result?.report(args))
+        let generated = result?;
+        if let (Some(batch), false) = (&generated.batch, quiet) {
+            batch.warn();
+        }
+        report(args, &generated);
+        Ok(if generated.ending == Ending::Interrupted {
+            130
+        } else {
+            0
+        })
     }
 
-    async fn work(
+    /// Runs the command and shows its progress.
+    async fn generate(
         &self,
         args: &Args,
         quiet: bool,
         backend: &dyn Backend,
-        mailbox: Option<&BatchBackend>,
-    ) -> Result<Grown> {
+        batch: Option<&BatchBackend>,
+    ) -> Result<Generated> {
         let interrupted = interrupt::on_signal()?;
-        let mut grown = grow(&self.store, &self.config, args, quiet, backend, &interrupted).await?;
-        let is_grown = matches!(grown.ending, Ending::Target | Ending::Saturated);
-        if args.judge.is_wanted() && is_grown {
-            let judge = match &self.judge {
-                Some(client) => client,
-                None => backend,
-            };
-            let last = &grown.last;
-            let config = judge::Config {
-                choice: Choice {
-                    origin: Some(Origin::Machine),
-                    review: None,
-                },
-                limit: None,
-                budget: self
-                    .config
-                    .budget
-                    .less(last.requests, last.tokens(), last.cost, grown.time),
-            };
-            let quiet = quiet || args.json;
-            let (ending, judged) =
-                super::judge::pass(&self.store, &config, judge, &interrupted, quiet).await?;
-            if ending != Ending::Target {
-                grown.ending = ending;
+        let judge = self
+            .judge
+            .as_ref()
+            .map_or(backend, |client| client as &dyn Backend);
+        let request = GenerateRequest {
+            config: &self.config,
+            backend,
+            batch,
+            judge: args.judge.is_wanted().then_some(judge),
+        };
+        let mut live = None;
+        let mut bar = JudgeBar::new(quiet || args.json);
+        let mut show = |event: GenerateEvent<'_>| match event {
+            GenerateEvent::Begins(now) => {
+                let priced = args.budget.is_priced();
+                live = Some(Live::new(now.accepted, now.target, args.json, priced, quiet));
             }
-            grown.last.waiting.clone_from(&judged.waiting);
-            grown.judged = Some(judged);
-        }
-        if let (Some(mailbox), true) = (mailbox, grown.ending != Ending::Interrupted) {
-            let waiting = &grown.last.waiting;
-            let posted = batch::end(
-                mailbox,
-                &mut grown.ending,
-                waiting,
-                &self.config.budget,
-                &self.store,
-            )
-            .await?;
-            grown.last.requests = posted.written;
-            if !quiet {
-                posted.warn();
+            GenerateEvent::Grows(now) => live.iter_mut().for_each(|live| live.show(now)),
+            GenerateEvent::Judges(now) => {
+                live.take().into_iter().for_each(Live::finish);
+                bar.show(now);
             }
-            grown.posted = Some(posted);
-        }
-        Ok(grown)
+        };
+        let result = commands::generate(&self.store, &request, &interrupted, &mut show).await;
+        live.into_iter().for_each(Live::finish);
+        bar.finish();
+        result
     }
 }
 
-/// What came of a run.
-struct Grown {
-    ending: Ending,
-    last: pipeline::Progress,
-    /// Machine-made tasks that were there before.
-    had: u64,
-    time: Duration,
-    /// What came of the files, where there are some.
-    posted: Option<batch::Posted>,
-    /// What came of the quality pass.
-    judged: Option<Judged>,
-}
-
-async fn grow(
-    store: &Store,
-    config: &pipeline::Config,
-    args: &Args,
-    quiet: bool,
-    backend: &dyn Backend,
-    interrupted: &AtomicBool,
-) -> Result<Grown> {
-    let start = Instant::now();
-    let had = store.accepted_machine_tasks().await?;
-    let mut live = Live::new(had, args.target, args.json, args.budget.is_priced(), quiet);
-    let mut last = pipeline::Progress {
-        accepted: had,
-        target: args.target,
-        ..Default::default()
-    };
-    let mut show = |now: &pipeline::Progress| {
-        live.show(now);
-        last = now.clone();
-    };
-    let ending = pipeline::grow(store, config, backend, interrupted, &mut show).await;
-    live.finish();
-    Ok(Grown {
-        ending: ending?,
-        last,
+/// Prints the result.
+fn report(args: &Args, generated: &Generated) {
+    if args.json {
+        println!("{}", crate::streams::json::value(&to_json(generated)));
+        return;
+    }
+    let Generated {
+        progress,
         had,
-        time: start.elapsed(),
-        posted: None,
-        judged: None,
-    })
+        judged,
+        ..
+    } = generated;
+    println!(
+        "{}: {}, {} of them new; {} rejected, {}, {}, {}",
+        args.db.display(),
+        counted(progress.accepted, "machine-made task"),
+        progress.accepted - had,
+        counted(progress.rejections(), "candidate"),
+        counted(progress.requests, "request"),
+        counted(progress.tokens(), "token"),
+        clock(generated.time)
+    );
+    if let (true, Some(told)) = (progress.accepted == *had, told(&progress.complaints)) {
+        eprintln!(
+            "nothing new came of {}: {}",
+            counted(progress.requests as i64, "request"),
+            clean(&told)
+        );
+    }
+    if let Some(judged) = judged {
+        println!("{}: {}", args.db.display(), super::judge::sentence(judged));
+        super::judge::warn(judged);
+    }
+    match generated.ending {
+        Ending::Target => {}
+        Ending::Budget(spent) => println!(
+            "stopped: the budget of {} is spent; the same command may spend as much again and goes on",
+            spent.as_str()
+        ),
+        Ending::Saturated => println!(
+            "stopped: {:.1} % of the last instructions were new, less than --min-novelty {}; more seeds, another \
+             model or a lower --min-novelty may bring more",
+            100.0 * progress.novelty.unwrap_or_default(),
+            args.min_novelty
+        ),
+        Ending::Waiting => generated.batch.iter().for_each(BatchSummary::say),
+        Ending::Interrupted => println!("stopped: interrupted; the same command goes on"),
+    }
 }
 
-impl Grown {
-    /// Prints it; returns the exit code.
-    fn report(&self, args: &Args) -> u8 {
-        let Grown {
-            ending, last, had, ..
-        } = self;
-        if args.json {
-            println!("{}", crate::cli::args::json::value(&self.to_json()));
-        } else {
-            println!(
-                "{}: {}, {} of them new; {} rejected, {}, {}, {}",
-                args.db.display(),
-                counted(last.accepted, "machine-made task"),
-                last.accepted - had,
-                counted(last.rejections(), "candidate"),
-                counted(last.requests, "request"),
-                counted(last.tokens(), "token"),
-                clock(self.time)
-            );
-            if let (true, Some(told)) = (last.accepted == *had, told(&last.complaints)) {
-                eprintln!(
-                    "nothing new came of {}: {}",
-                    counted(last.requests as i64, "request"),
-                    clean(&told)
-                );
-            }
-            if let Some(judged) = &self.judged {
-                println!("{}: {}", args.db.display(), super::judge::sentence(judged));
-                super::judge::warn(judged);
-            }
-            match ending {
-                Ending::Target => {}
-                Ending::Budget(spent) => println!(
-                    "stopped: the budget of {} is spent; the same command may spend as much again and goes on",
-                    spent.as_str()
-                ),
-                Ending::Saturated => println!(
-                    "stopped: {:.1} % of the last instructions were new, less than --min-novelty {}; more seeds, another \
-                     model or a lower --min-novelty may bring more",
-                    100.0 * last.novelty.unwrap_or_default(),
-                    args.min_novelty
-                ),
-                Ending::Waiting => self.posted.iter().for_each(batch::Posted::say),
-                Ending::Interrupted => println!("stopped: interrupted; the same command goes on"),
-            }
-        }
-        if *ending == Ending::Interrupted { 130 } else { 0 }
+/// The result as JSON.
+fn to_json(generated: &Generated) -> serde_json::Value {
+    let progress = &generated.progress;
+    let word = match generated.ending {
+        Ending::Target => "target",
+        Ending::Budget(_) => "budget",
+        Ending::Saturated => "saturated",
+        Ending::Waiting => "waiting",
+        Ending::Interrupted => "interrupted",
+    };
+    let spent = match generated.ending {
+        Ending::Budget(spent) => Some(spent.as_str()),
+        _ => None,
+    };
+    let mut json = serde_json::json!({"ending": word, "budget": spent, "accepted": progress.accepted,
+        "new": progress.accepted - generated.had, "rejected": progress.rejections(),
+        "rejected_by_reason": progress.rejected, "novelty": progress.novelty,
+        "requests": progress.requests, "tokens": progress.tokens(),
+        "prompt_tokens": progress.prompt_tokens, "completion_tokens": progress.completion_tokens,
+        "cost": progress.cost, "complaints": super::judge::complaints(&progress.complaints)});
+    if let Some(batch) = &generated.batch {
+        json["batch"] = batch.to_json();
     }
-
-    fn to_json(&self) -> serde_json::Value {
-        let last = &self.last;
-        let word = match self.ending {
-            Ending::Target => "target",
-            Ending::Budget(_) => "budget",
-            Ending::Saturated => "saturated",
-            Ending::Waiting => "waiting",
-            Ending::Interrupted => "interrupted",
-        };
-        let spent = match self.ending {
-            Ending::Budget(spent) => Some(spent.as_str()),
-            _ => None,
-        };
-        let mut json = serde_json::json!({"ending": word, "budget": spent, "accepted": last.accepted,
-            "new": last.accepted - self.had, "rejected": last.rejections(), "rejected_by_reason": last.rejected,
-            "novelty": last.novelty, "requests": last.requests, "tokens": last.tokens(),
-            "prompt_tokens": last.prompt_tokens, "completion_tokens": last.completion_tokens, "cost": last.cost,
-            "complaints": super::judge::complaints(&last.complaints)});
-        if let Some(posted) = &self.posted {
-            json["batch"] = posted.to_json();
-        }
-        if let Some(judged) = &self.judged {
-            json["judge"] = super::judge::to_json(judged);
-        }
-        json
+    if let Some(judged) = &generated.judged {
+        json["judge"] = super::judge::to_json(judged);
     }
+    json
 }

@@ -6,13 +6,11 @@ use crate::cli::args::reading::ReadingArgs;
 use crate::cli::terminal::counted;
 use crate::{
     curate,
-    interchange::{
+    interchange::{Need, left_out::LeftOut, notes::Notes},
+    pipeline::{
         import::{self, Imported},
-        left_out::LeftOut,
-        notes::Notes,
-        read::Need,
+        neighbors,
     },
-    pipeline::neighbors,
     report::Figures,
     store::Store,
 };
@@ -24,10 +22,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub db: PathBuf,
 
-    /// The file to read: JSON, CSV, Parquet or Arrow, packed or not (docs/formats.md); `-` is standard input
+    /// The file to read: JSON, CSV, Parquet or Arrow, compressed or not (docs/formats.md); `-` is
+    /// standard input
     pub file: PathBuf,
 
-    /// How it is read
+    /// How to read the file
     #[command(flatten)]
     pub reading: ReadingArgs,
 
@@ -36,7 +35,7 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Reads a file into the dataset.
+/// Imports a file into the dataset.
 pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     let store = Store::open(&args.db).await?;
     let who = curate::who();
@@ -49,20 +48,22 @@ pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     }
     let mut out = crate::streams::stdout();
     if args.json {
-        writeln!(out, "{}", crate::cli::args::json::line(&imported)?)?;
+        writeln!(out, "{}", crate::streams::json::line(&imported)?)?;
     } else {
         print(&mut out, args, &imported)?;
     }
     out.flush()?;
     if imported.change.is_some() {
         neighbors::complete(&store, quiet).await?;
-        // Counted while one waits anyway, so that the first look at a chart of many tasks does not take as long.
+        // Counted now, while the user waits anyway: this makes the first chart of a large dataset
+        // faster.
         Figures::load(&store).await?;
     }
     store.close().await;
     Ok(())
 }
 
+/// Prints the result.
 fn print(out: &mut impl Write, args: &Args, imported: &Imported) -> std::io::Result<()> {
     let (db, file) = (args.db.display(), args.file.display());
     let format = imported.format.unwrap_or("no rows");

@@ -6,39 +6,37 @@ use crate::cli::args::reading::ReadingArgs;
 use crate::cli::terminal::{counted, one_line};
 use crate::{
     filter::{
-        Score, Threshold,
+        Threshold,
         rules::RuleSet,
-        screen::{Candidate, Place, Screen},
+        screen::{Screen, Submission},
     },
     generate::recipe::SelfInstruct,
-    interchange::{
-        left_out::LeftOut,
-        notes::Notes,
-        read::{Incoming, Need},
-        seeds,
-    },
+    interchange::{Need, ParsedRow, left_out::LeftOut, notes::Notes},
+    pipeline::seeds,
+    task::TaskRef,
 };
 
 /// Arguments of `ewe init`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The dataset to make
+    /// The dataset to create
     #[arg(long, value_name = "FILE")]
     pub db: PathBuf,
 
-    /// Begin with the tasks of this file, in any format that `ewe import` reads, instead of those that come with ewe
+    /// Begin with the tasks of this file, in any format that `ewe import` reads, instead of those
+    /// that come with ewe
     #[arg(long, value_name = "FILE")]
     pub seeds: Option<PathBuf>,
 
-    /// How it is read
+    /// How to read the file
     #[command(flatten)]
     pub reading: ReadingArgs,
 }
 
-/// So many seeds that break a rule are named; how many more there are is said.
+/// How many seeds that break a rule are named. Of the others, only the number is given.
 const NAMED: usize = 5;
 
-/// Makes a dataset.
+/// Creates a dataset.
 pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     let file = args.seeds.as_deref();
     let mut left_out = LeftOut::begin(&args.reading.policy(), quiet)?;
@@ -46,7 +44,7 @@ pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     let reading = args.reading.reading(Need::Task)?;
     let seeds = seeds::read(file, &reading, &mut left_out, &mut notes)?;
     left_out.check()?;
-    // Those that come with ewe are tested when it is built.
+    // The seeds that come with ewe are tested when it is built.
     let warnings = match file {
         Some(_) if !quiet => warnings(&seeds)?,
         _ => Vec::new(),
@@ -67,9 +65,10 @@ pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What to say of seeds that make a worse dataset than they could, in lines. Nothing is refused, not even
-/// seeds that all break a rule: `ewe generate` can be told other rules, and a dataset need not grow.
-fn warnings(seeds: &[Incoming]) -> anyhow::Result<Vec<String>> {
+/// Returns warnings about seeds that would make a worse dataset than necessary. No seeds are
+/// refused, even if all of them break a rule: `ewe generate` may get other rules, and a dataset
+/// need not grow.
+fn warnings(seeds: &[ParsedRow]) -> anyhow::Result<Vec<String>> {
     let mut lines = Vec::new();
     let objections = objections(seeds)?;
     if !objections.is_empty() {
@@ -84,9 +83,7 @@ fn warnings(seeds: &[Incoming]) -> anyhow::Result<Vec<String>> {
             lines.push(format!("  … and {} more", broken - NAMED));
         }
         let way_out = match broken == all {
-            true => {
-                "what a model writes is turned away by the same ones, unless `ewe generate` is told others"
-            }
+            true => "what a model writes is rejected by the same rules, unless `ewe generate` is told others",
             false => "`ewe edit` and `ewe reject` change what is in the dataset",
         };
         lines.push(format!("hint: docs/rules.md has the rules; {way_out}"));
@@ -106,25 +103,30 @@ fn warnings(seeds: &[Incoming]) -> anyhow::Result<Vec<String>> {
     Ok(lines)
 }
 
-/// What the filter has against seeds: which, by its row in the file; the rule, what was found, the instruction.
-fn objections(seeds: &[Incoming]) -> anyhow::Result<Vec<String>> {
-    let candidates: Vec<Candidate<'_>> = (0..)
+/// Returns what the filter rejects: the row of the seed in the file, the rule, what it found, and
+/// the instruction.
+fn objections(seeds: &[ParsedRow]) -> anyhow::Result<Vec<String>> {
+    let submissions: Vec<Submission<'_>> = (0..)
         .zip(seeds)
-        .map(|(row, seed)| Candidate {
-            place: Place { source: 0, row },
+        .map(|(row, seed)| Submission {
+            task_ref: TaskRef::Row { file: 0, row },
             task: &seed.task,
-            certain: false,
+            is_certain: false,
         })
         .collect();
-    let mut judge = Screen::new(RuleSet::read("default")?, Threshold::SELF_INSTRUCT, false);
-    let verdicts = judge.judge(&candidates);
+    let mut screen = Screen::new(RuleSet::read("default")?, Threshold::SELF_INSTRUCT, false);
+    let verdicts = screen.verdicts(&submissions);
     let objections = seeds.iter().zip(verdicts).filter_map(|(seed, verdict)| {
-        let nearest = verdict.nearest.map(|place| seeds[place.row as usize].place.row);
-        let why = match (nearest, verdict.score.map(Score::f1)) {
-            (Some(other), Some(1.0)) => format!("says the same as seed {other}"),
-            (Some(other), _) => format!("{} of seed {other}", verdict.reason?),
-            (None, _) if verdict.detail.is_empty() => verdict.reason?.to_owned(),
-            (None, _) => format!("{}: {}", verdict.reason?, one_line(&verdict.detail, 60)),
+        let reason = verdict.reason?;
+        let nearest = verdict.nearest.and_then(|nearest| match nearest.task {
+            TaskRef::Row { row, .. } => Some((seeds[row as usize].place.row, nearest.rouge_l)),
+            TaskRef::Stored(_) | TaskRef::Fresh(_) => None,
+        });
+        let why = match nearest {
+            Some((other, Some(1.0))) => format!("says the same as seed {other}"),
+            Some((other, _)) => format!("{reason} of seed {other}"),
+            None if verdict.detail.is_empty() => reason.to_string(),
+            None => format!("{reason}: {}", one_line(&verdict.detail, 60)),
         };
         let instruction = one_line(&seed.task.instruction, 60);
         Some(format!("seed {}: {why}: \"{instruction}\"", seed.place.row))

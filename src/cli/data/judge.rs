@@ -6,17 +6,20 @@ use crate::cli::interrupt;
 use crate::cli::terminal::{clean, counted, mean};
 use crate::client::batch_backend::BatchBackend;
 use crate::pipeline::Ending;
+use crate::pipeline::batch::BatchSummary;
+use crate::pipeline::commands::{self, JudgeRequest, Judged};
 use crate::pipeline::futility::told;
-use crate::pipeline::judge::{self, Config, Judged};
-use crate::progress::{Progress, clock};
+use crate::pipeline::judge::{JudgeConfig, JudgeProgress};
+use crate::progress::{ProgressMeter, clock};
 use crate::store::Store;
-use crate::store::curation::judgment::Choice;
+use crate::store::curation::judgment::JudgeSelection;
 use crate::store::file::lock::WorkLock;
 use crate::task::{Origin, Review};
 use anyhow::Result;
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
 use serde_json::json;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 /// Arguments of `ewe judge`.
@@ -27,23 +30,24 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub db: PathBuf,
 
-    /// Ask this local model: a directory with config.json, safetensors, tokenizer.json
+    /// Run this model locally: a directory with config.json, safetensors, tokenizer.json
     #[arg(long, value_name = "DIR", group = "who")]
     pub model: Option<PathBuf>,
 
-    /// A model behind endpoints.
+    /// The endpoint of the model.
     #[command(flatten)]
     pub at: endpoint::Args,
 
-    /// Files in place of an endpoint.
+    /// Batch files instead of an endpoint.
     #[command(flatten)]
     pub batch_files: batch::Args,
 
-    /// Only instances of tasks of this review: pending, accepted or rejected [default: all but rejected]
+    /// Only instances of tasks with this review: pending, accepted or rejected [default: all but
+    /// rejected]
     #[arg(long)]
     pub review: Option<Review>,
 
-    /// Only instances of tasks of this origin: seed, machine or import [default: all but seeds]
+    /// Only instances of tasks with this origin: seed, machine or import [default: all but seeds]
     #[arg(long)]
     pub origin: Option<Origin>,
 
@@ -51,115 +55,159 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = number::count)]
     pub limit: Option<u64>,
 
-    /// Limits.
+    /// The budget.
     #[command(flatten)]
     pub budget: budget::Args,
 
-    /// Where a local model runs.
+    /// The device of a local model.
     #[command(flatten)]
-    pub place: local::Place,
+    pub place: local::DeviceArgs,
 
-    /// What it may use.
+    /// The limits of a local model.
     #[command(flatten)]
-    pub engine: local::Engine,
+    pub engine: local::EngineArgs,
 
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// A dataset that is open, with the right to add judgments.
-pub struct Judge {
+/// An open dataset, locked for judging.
+pub struct JudgedDataset {
     store: Store,
     _lock: WorkLock,
 }
 
-/// Opens the dataset before a model is loaded, so that what is wrong with it is said at once.
-pub async fn open(args: &Args) -> Result<Judge> {
+/// Opens the dataset. This comes before a model is loaded, so that errors show at once.
+///
+/// Boxed: a bare future would be compiled again in `ewe-torch`.
+pub fn open(args: &Args) -> LocalBoxFuture<'_, Result<JudgedDataset>> {
+    open_dataset(args).boxed_local()
+}
+
+async fn open_dataset(args: &Args) -> Result<JudgedDataset> {
     let store = Store::open(&args.db).await?;
     let lock = store.lock_for_judge().await?;
-    Ok(Judge { store, _lock: lock })
+    Ok(JudgedDataset { store, _lock: lock })
 }
 
-/// Asks an endpoint, or files.
+/// Judges with the model behind an endpoint, or with batch files.
 pub async fn run(args: &Args, quiet: bool) -> Result<u8> {
-    let asked = args.batch_files.asked(&args.at).await?;
-    open(args)
-        .await?
-        .run(args, quiet, asked.backend(), asked.mailbox())
-        .await
+    super::with_backend(
+        &args.batch_files,
+        &args.at,
+        open(args),
+        async |dataset: JudgedDataset, backend: &dyn Backend, batch: Option<&BatchBackend>| {
+            dataset.run(args, quiet, backend, batch).await
+        },
+    )
+    .await
 }
 
-impl Judge {
-    /// Has instances judged by `backend`, which may be this mailbox; the exit code says whether it was stopped.
-    pub async fn run(
+impl JudgedDataset {
+    /// Judges with `backend`, which `batch` is as well if it is for batch files. Returns the exit
+    /// code.
+    pub fn run<'a>(
+        self,
+        args: &'a Args,
+        quiet: bool,
+        backend: &'a dyn Backend,
+        batch: Option<&'a BatchBackend>,
+    ) -> LocalBoxFuture<'a, Result<u8>> {
+        self.run_to_end(args, quiet, backend, batch).boxed_local()
+    }
+
+    async fn run_to_end(
         self,
         args: &Args,
         quiet: bool,
         backend: &dyn Backend,
-        mailbox: Option<&BatchBackend>,
+        batch: Option<&BatchBackend>,
     ) -> Result<u8> {
         let start = Instant::now();
-        let config = Config {
-            choice: Choice {
+        let result = self.judge(args, quiet, backend, batch).await;
+        self.store.close().await;
+        let judged = result?;
+        if let (Some(batch), false) = (&judged.batch, quiet) {
+            batch.warn();
+        }
+        report(args, &judged, start);
+        Ok(if judged.ending == Ending::Interrupted {
+            130
+        } else {
+            0
+        })
+    }
+
+    /// Runs the command and shows its progress.
+    async fn judge(
+        &self,
+        args: &Args,
+        quiet: bool,
+        backend: &dyn Backend,
+        batch: Option<&BatchBackend>,
+    ) -> Result<Judged> {
+        let config = JudgeConfig {
+            choice: JudgeSelection {
                 origin: args.origin,
                 review: args.review,
             },
             limit: args.limit,
             budget: args.budget.budget(),
         };
-        let result = async {
-            let quietly = quiet || args.json;
-            let interrupted = interrupt::on_signal()?;
-            let (mut ending, mut judged) = pass(&self.store, &config, backend, &interrupted, quietly).await?;
-            let mut posted = None;
-            if let (Some(mailbox), true) = (mailbox, ending != Ending::Interrupted) {
-                let sent =
-                    batch::end(mailbox, &mut ending, &judged.waiting, &config.budget, &self.store).await?;
-                judged.requests = sent.written;
-                if !quiet {
-                    sent.warn();
-                }
-                posted = Some(sent);
-            }
-            anyhow::Ok((ending, judged, posted))
-        }
-        .await;
-        self.store.close().await;
-        let (ending, judged, posted) = result?;
-        if args.json {
-            let mut said = to_json(&judged);
-            said["ending"] = word(ending).into();
-            said["budget"] = match ending {
-                Ending::Budget(spent) => spent.as_str().into(),
-                _ => serde_json::Value::Null,
-            };
-            if let Some(posted) = &posted {
-                said["batch"] = posted.to_json();
-            }
-            println!("{}", crate::cli::args::json::value(&said));
-        } else {
-            println!(
-                "{}: {}, {}",
-                args.db.display(),
-                sentence(&judged),
-                clock(start.elapsed())
-            );
-            warn(&judged);
-            match ending {
-                Ending::Budget(spent) => println!(
-                    "stopped: the budget of {} is spent; the same command goes on",
-                    spent.as_str()
-                ),
-                Ending::Waiting => posted.iter().for_each(batch::Posted::say),
-                Ending::Interrupted => println!("stopped: interrupted; the same command goes on"),
-                Ending::Target | Ending::Saturated => {}
-            }
-        }
-        Ok(if ending == Ending::Interrupted { 130 } else { 0 })
+        let request = JudgeRequest {
+            config: &config,
+            backend,
+            batch,
+        };
+        let interrupted = interrupt::on_signal()?;
+        let mut bar = JudgeBar::new(quiet || args.json);
+        let mut show = |now: &JudgeProgress| bar.show(now);
+        let result = commands::judge(&self.store, &request, &interrupted, &mut show).await;
+        bar.finish();
+        result
     }
 }
 
+/// Prints the result of a command that began at `start`.
+fn report(args: &Args, judged: &Judged, start: Instant) {
+    let Judged {
+        ending,
+        progress,
+        batch,
+    } = judged;
+    if args.json {
+        let mut said = to_json(progress);
+        said["ending"] = word(*ending).into();
+        said["budget"] = match ending {
+            Ending::Budget(spent) => spent.as_str().into(),
+            _ => serde_json::Value::Null,
+        };
+        if let Some(batch) = batch {
+            said["batch"] = batch.to_json();
+        }
+        println!("{}", crate::streams::json::value(&said));
+        return;
+    }
+    println!(
+        "{}: {}, {}",
+        args.db.display(),
+        sentence(progress),
+        clock(start.elapsed())
+    );
+    warn(progress);
+    match ending {
+        Ending::Budget(spent) => println!(
+            "stopped: the budget of {} is spent; the same command goes on",
+            spent.as_str()
+        ),
+        Ending::Waiting => batch.iter().for_each(BatchSummary::say),
+        Ending::Interrupted => println!("stopped: interrupted; the same command goes on"),
+        Ending::Target | Ending::Saturated => {}
+    }
+}
+
+/// The ending in JSON.
 fn word(ending: Ending) -> &'static str {
     match ending {
         Ending::Target | Ending::Saturated => "done",
@@ -169,36 +217,40 @@ fn word(ending: Ending) -> &'static str {
     }
 }
 
-/// Runs a pass and shows how far it is.
-pub(in crate::cli) async fn pass(
-    store: &Store,
-    config: &Config,
-    backend: &dyn Backend,
-    interrupted: &AtomicBool,
+/// Shows the progress of judging. The bar begins with the first call of [`JudgeBar::show`].
+pub(super) struct JudgeBar {
     quiet: bool,
-) -> Result<(Ending, Judged)> {
-    let mut bar = None;
-    let mut last = Judged::default();
-    let mut show = |now: &Judged| {
-        let bar = bar.get_or_insert_with(|| Progress::new("judge", "instance", 0, now.total, quiet));
+    bar: Option<ProgressMeter>,
+}
+
+impl JudgeBar {
+    /// Makes a bar that shows nothing if `quiet`.
+    pub(super) fn new(quiet: bool) -> JudgeBar {
+        JudgeBar { quiet, bar: None }
+    }
+
+    /// Shows the progress.
+    pub(super) fn show(&mut self, now: &JudgeProgress) {
+        let new = || ProgressMeter::new("judge", "instance", 0, now.total, self.quiet);
         let average = now
             .mean()
             .map_or(String::new(), |score| format!(", mean {score:.2}"));
-        bar.set(
+        self.bar.get_or_insert_with(new).set(
             now.judged(),
             &format!("{} unreadable, {} failed{average}", now.unreadable, now.failed),
         );
-        last = now.clone();
-    };
-    let ending = judge::judge(store, config, backend, interrupted, &mut show).await;
-    if let Some(bar) = bar {
-        bar.finish();
     }
-    Ok((ending?, last))
+
+    /// Removes the bar.
+    pub(super) fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.finish();
+        }
+    }
 }
 
-/// What came of a pass, for people.
-pub(in crate::cli) fn sentence(judged: &Judged) -> String {
+/// The result as a sentence.
+pub(in crate::cli) fn sentence(judged: &JudgeProgress) -> String {
     let scores = judged
         .scores
         .iter()
@@ -219,8 +271,8 @@ pub(in crate::cli) fn sentence(judged: &Judged) -> String {
     )
 }
 
-/// Says on stderr what could not be asked, and why there is no score at all.
-pub(in crate::cli) fn warn(judged: &Judged) {
+/// Prints to stderr which requests failed, and why there is no score at all.
+pub(in crate::cli) fn warn(judged: &JudgeProgress) {
     if let (None, 1.., Some(told)) = (judged.mean(), judged.unreadable, told(&judged.complaints)) {
         eprintln!(
             "no score came of {}: {}",
@@ -237,8 +289,8 @@ pub(in crate::cli) fn warn(judged: &Judged) {
     }
 }
 
-/// What came of a pass, for programs.
-pub(in crate::cli) fn to_json(judged: &Judged) -> serde_json::Value {
+/// The result as JSON.
+pub(in crate::cli) fn to_json(judged: &JudgeProgress) -> serde_json::Value {
     let mut said = json!(judged);
     said["judged"] = judged.judged().into();
     said["mean"] = judged.mean().into();
@@ -246,7 +298,7 @@ pub(in crate::cli) fn to_json(judged: &Judged) -> serde_json::Value {
     said
 }
 
-/// What was said about requests that brought nothing, for programs.
+/// Complaints about requests in vain as JSON.
 pub(in crate::cli) fn complaints(said: &[(u64, String)]) -> serde_json::Value {
     said.iter()
         .map(|(count, words)| json!({"count": count, "words": words}))

@@ -1,6 +1,7 @@
 //! `ewe chat`
 
-use super::complete::{FormArgs, ModelArgs, SamplingArgs};
+use super::complete::{ModelArgs, SamplingArgs, TemplateArgs};
+use crate::job::chat::ChatJob;
 
 /// Arguments of `ewe chat`.
 #[derive(Debug, clap::Args)]
@@ -9,11 +10,22 @@ pub struct Args {
     #[command(flatten)]
     pub model: ModelArgs,
 
-    /// In which form it is asked
+    /// How messages become a prompt
     #[command(flatten)]
-    pub form: FormArgs,
+    pub template: TemplateArgs,
 
-    /// How it answers
+    /// How tokens are chosen
     #[command(flatten)]
     pub sampling: SamplingArgs,
+}
+
+impl Args {
+    /// Returns what the command does.
+    pub fn job(&self) -> ChatJob {
+        ChatJob {
+            model: self.model.spec(),
+            template: self.template.template.clone(),
+            sampling: self.sampling.sampling(),
+        }
+    }
 }

@@ -2,9 +2,19 @@
 
 use std::path::PathBuf;
 
+use anyhow::{Result, bail};
+
+use crate::backend::Sampling;
 use crate::cli::args::reading::ReadingArgs;
 use crate::cli::args::{local, number, words};
+use crate::interchange::Need;
+use crate::job::complete::{CompleteJob, Prompts};
+use crate::job::model::{EngineLimits, ModelSpec};
+use crate::job::rows::{PromptFormat, RowsFile};
 use crate::prompt::template::TemplateChoice;
+
+/// Requests at once on the CPU where --batch is absent.
+const DEFAULT_BATCH: u16 = 32;
 
 /// Arguments of `ewe complete`.
 #[derive(Debug, clap::Args)]
@@ -14,44 +24,96 @@ pub struct Args {
     #[command(flatten)]
     pub model: ModelArgs,
 
-    /// Rows with a "prompt" each, or in any format that `ewe import` reads, whose answers are not looked at; what the model answers
-    /// goes to --out, in the same order
-    #[arg(long, value_name = "FILE", requires = "out")]
+    /// Rows with a "prompt" each, or in any format that `ewe import` reads, whose answers are
+    /// ignored. The model's answers go to --out, in the same order
+    #[arg(
+        long,
+        help_heading = "Prompts and answers",
+        value_name = "FILE",
+        requires = "out"
+    )]
     pub prompts: Option<PathBuf>,
 
     /// How the file is read
     #[command(flatten)]
     pub reading: ReadingArgs,
 
-    /// One prompt; the answer goes to standard output as it comes
-    #[arg(long, value_name = "TEXT")]
+    /// One prompt, whose answer is streamed to standard output
+    #[arg(long, help_heading = "Prompts and answers", value_name = "TEXT")]
     pub prompt: Option<String>,
 
-    /// Each prompt is a user message, below the row's system message, asked as `ewe chat` asks it, in place of a text to go on with
-    #[arg(long)]
+    /// Send each prompt as a user message, after the row's system message, by the chat template as
+    /// `ewe chat` does, instead of as a text to continue
+    #[arg(long, help_heading = "Prompts and answers")]
     pub chat: bool,
 
     /// With --chat, how messages become a prompt: as in `ewe chat`
-    #[arg(long, value_name = "NAME|FILE", requires = "chat")]
+    #[arg(
+        long,
+        help_heading = "Prompts and answers",
+        value_name = "NAME|FILE",
+        requires = "chat"
+    )]
     pub template: Option<TemplateChoice>,
 
-    /// Where the rows {row, completion, finish_reason, prompt_tokens, completion_tokens} go; `-` is standard output
-    #[arg(long, value_name = "FILE.jsonl")]
+    /// Receives the rows {row, completion, finish_reason, prompt_tokens, completion_tokens}; `-` is
+    /// standard output
+    #[arg(long, help_heading = "Prompts and answers", value_name = "FILE.jsonl")]
     pub out: Option<PathBuf>,
 
-    /// How it answers
+    /// How tokens are chosen
     #[command(flatten)]
     pub sampling: SamplingArgs,
 
-    /// What the model may use
+    /// How much the model may do at once
     #[command(flatten)]
-    pub engine: local::Engine,
+    pub engine: local::EngineArgs,
 }
 
-/// Which model, where, and in which type.
+impl Args {
+    /// Returns what the command does.
+    ///
+    /// # Errors
+    ///
+    /// When columns are mapped that do not go together.
+    pub fn job(&self) -> Result<CompleteJob> {
+        let (prompts, limits) = match (&self.prompt, &self.prompts, &self.out) {
+            (Some(prompt), _, _) => {
+                let limits = EngineLimits {
+                    max_batch: Some(1),
+                    ..self.engine.limits(DEFAULT_BATCH)
+                };
+                (Prompts::One(prompt.clone()), limits)
+            }
+            (None, Some(path), Some(out)) => {
+                let rows = RowsFile {
+                    path: path.clone(),
+                    reading: self.reading.reading(Need::Prompt)?,
+                    left_out: self.reading.policy(),
+                };
+                let out = out.clone();
+                (Prompts::File { rows, out }, self.engine.limits(DEFAULT_BATCH))
+            }
+            _ => bail!("--prompts goes with --out, or --prompt stands alone"),
+        };
+        Ok(CompleteJob {
+            model: self.model.spec(),
+            limits,
+            prompts,
+            format: match self.chat {
+                true => PromptFormat::Chat(self.template.clone()),
+                false => PromptFormat::Text,
+            },
+            sampling: self.sampling.sampling(),
+        })
+    }
+}
+
+/// Which model, where it runs, and in which type.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ModelArgs {
-    /// Directory of a model (config.json, weights, tokenizer), or its id on the Hugging Face hub
+    /// Directory of a model (config.json, weights, tokenizer), a GGUF file, or an id on the Hugging
+    /// Face hub
     #[arg(long, value_name = "DIR|HF_ID")]
     pub model: PathBuf,
 
@@ -61,14 +123,22 @@ pub struct ModelArgs {
 
     /// Where it runs
     #[command(flatten)]
-    pub place: local::Place,
+    pub device: local::DeviceArgs,
 }
 
-/// In which form a model is asked.
+impl ModelArgs {
+    /// Returns the model that these options name.
+    pub fn spec(&self) -> ModelSpec {
+        self.device.spec(&self.model, self.adapter.as_deref())
+    }
+}
+
+/// How messages become a prompt.
 #[derive(Debug, Clone, clap::Args)]
-pub struct FormArgs {
-    /// How messages become a prompt: alpaca, dolly, chat, completion (nothing around them), or a Jinja file, as `ewe train` takes
-    /// them [default: the chat template that came with adapter or model, else alpaca]
+pub struct TemplateArgs {
+    /// How messages become a prompt: alpaca, dolly, chat, completion (nothing around them), or a
+    /// Jinja file, as `ewe train` takes them [default: the chat template that came with adapter or
+    /// model, else alpaca]
     #[arg(long, value_name = "NAME|FILE")]
     pub template: Option<TemplateChoice>,
 }
@@ -84,7 +154,7 @@ pub struct SamplingArgs {
     #[arg(long, value_name = "T", default_value_t = 0.7, value_parser = number::temperature)]
     pub temperature: f64,
 
-    /// Nucleus: only the likeliest tokens that make up this much probability; 1 is off
+    /// Nucleus sampling: only the likeliest tokens whose probabilities add up to P; 1 is off
     #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = number::part)]
     pub top_p: f64,
 
@@ -92,7 +162,7 @@ pub struct SamplingArgs {
     #[arg(long, value_name = "K", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=number::MOST))]
     pub top_k: u64,
 
-    /// Only tokens at least this fraction as likely as the likeliest; 0 is off
+    /// Only tokens with at least P times the probability of the likeliest; 0 is off
     #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = number::part)]
     pub min_p: f64,
 
@@ -104,15 +174,16 @@ pub struct SamplingArgs {
     #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true, value_parser = number::penalty)]
     pub frequency_penalty: f64,
 
-    /// Divides the scores of tokens in prompt or answer; 1 is off
+    /// Divides positive scores of tokens in prompt or answer, and multiplies negative ones; 1 is
+    /// off
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = number::divisor)]
     pub repetition_penalty: f64,
 
-    /// The answer ends before this text; may be given several times
+    /// End the answer before this text; may be given several times
     #[arg(long, value_name = "TEXT", value_parser = words::some)]
     pub stop: Vec<String>,
 
-    /// Answers go on to --max-tokens even where the model ends them; for measuring speed
+    /// Generate --max-tokens tokens even where the model would end the answer; for measuring speed
     #[arg(long)]
     pub ignore_eos: bool,
 
@@ -122,9 +193,9 @@ pub struct SamplingArgs {
 }
 
 impl SamplingArgs {
-    /// As the backend takes it.
-    pub fn sampling(&self) -> crate::backend::Sampling {
-        crate::backend::Sampling {
+    /// Returns the sampling parameters of a request.
+    pub fn sampling(&self) -> Sampling {
+        Sampling {
             max_tokens: self.max_tokens as usize,
             temperature: self.temperature,
             top_p: self.top_p,

@@ -1,27 +1,27 @@
-//! What an endpoint teaches by refusing requests: fields to be left out, to have another name, to
-//! be sent otherwise. What a refusal says is learnt; what it only names is tried, and learnt if
-//! that helps.
+//! Learns from refusals: fields to leave out, to rename, or to send with another value. A statement
+//! in an error is believed. A field that an error merely names is tried without, and learnt if that
+//! helps.
 
 use super::{Dialect, Endpoint, Refusal, Refused, wire};
-use crate::backend::{Leave, Sampling};
-use crate::client::objection::{Objection, objections, suspects};
+use crate::backend::{Leave, Prompt, Sampling};
+use crate::client::objection::{FieldObjection, objections, suspects};
 use crate::client::reply::Reply;
-use crate::client::shape::Learnt;
+use crate::client::request_shape::Learnt;
 use serde_json::{Map, Value};
 use std::sync::MutexGuard;
 
 /// A request as it is sent.
-pub(super) struct Sent {
+pub(super) struct PreparedRequest {
     body: Map<String, Value>,
-    /// Whether the server is told where to stop.
+    /// Whether stop strings are sent.
     pub(super) knows_stop: bool,
-    /// How many tokens the answer may have.
+    /// The `max_tokens` that is sent.
     pub(super) allowed: usize,
 }
 
-/// A field that is left out, or sent otherwise, to see whether that helps.
+/// A field that is left out or changed to see whether that helps.
 struct Guess {
-    objection: Objection,
+    objection: FieldObjection,
     /// The refusal that named it.
     refusal: String,
     /// The body that was refused.
@@ -29,9 +29,9 @@ struct Guess {
 }
 
 impl Guess {
-    /// Whether another refusal, of a request that was changed so, is about the field all the same.
+    /// Whether the refusal of the changed request is about the same field again.
     fn is_wrong(&self, refusal: &str) -> bool {
-        let is_named = |objection: &Objection| objection.field == self.objection.field;
+        let is_named = |objection: &FieldObjection| objection.field == self.objection.field;
         refusal == self.refusal
             || suspects(refusal, &self.body)
                 .iter()
@@ -40,29 +40,32 @@ impl Guess {
     }
 }
 
-/// What is tried with one request.
+/// The guesses for one request.
 #[derive(Default)]
 struct Guesses {
+    /// Guesses that the current request tries out.
     held: Vec<Guess>,
+    /// Guesses that did not help.
     in_vain: Vec<Guess>,
-    /// Whether everything is tried together, each by itself having been in vain.
+    /// Whether all guesses are tried together, after none of them helped by itself.
     together: bool,
 }
 
 impl Endpoint {
-    /// Asks in one dialect, and again whenever a refusal says or names what can be sent otherwise.
+    /// Sends a request with one API, and again whenever a refusal names a field that can be
+    /// changed.
     pub(super) async fn ask_in(
         &self,
         dialect: Dialect,
         http: &reqwest::Client,
-        prompt: &str,
+        prompt: Prompt<'_>,
         sampling: &Sampling,
         leave: &dyn Leave,
-    ) -> Result<(Reply, Sent), Refusal> {
+    ) -> Result<(Reply, PreparedRequest), Refusal> {
         let fields = wire::Request::new(dialect, self.model(), prompt, sampling).fields();
         let mut guesses = Guesses::default();
         loop {
-            let sent = self.formed(&fields, &guesses);
+            let sent = self.prepared(&fields, &guesses);
             let refusal = match self.send(dialect, http, &sent.body).await {
                 Ok(reply) => {
                     for guess in &guesses.held {
@@ -87,23 +90,23 @@ impl Endpoint {
         self.learnt.lock().expect("nobody panics with it")
     }
 
-    /// The request with these fields, as it is sent now.
-    fn formed(&self, fields: &Map<String, Value>, guesses: &Guesses) -> Sent {
+    /// Prepares a request with these fields, with everything learnt and guessed so far.
+    fn prepared(&self, fields: &Map<String, Value>, guesses: &Guesses) -> PreparedRequest {
         let shape = &self.config.shape;
         let mut learnt = self.learnt().clone();
         for guess in &guesses.held {
             shape.learn(&guess.objection, fields, &mut learnt);
         }
         let tokens = fields.get("max_tokens").and_then(Value::as_u64).unwrap_or(0);
-        Sent {
+        PreparedRequest {
             body: shape.body(fields, &learnt),
             knows_stop: shape.sends_stop(&learnt),
             allowed: learnt.allowed(usize::try_from(tokens).unwrap_or(usize::MAX)),
         }
     }
 
-    /// Whether there is something else to be sent after a refusal of this body. Each time there is
-    /// less to refuse, or to guess.
+    /// Whether another request can be sent after a refusal of this body. Each time, fewer fields
+    /// are left to refuse or to guess.
     fn goes_on(
         &self,
         refused: &Refused,
@@ -114,8 +117,8 @@ impl Endpoint {
         let objections = objections(&refused.body, body);
         let is_about_fields =
             !objections.is_empty() || refused.may_be_guessed && !suspects(&refused.body, body).is_empty();
-        // A request beside it may have taught what is wrong with this one, too.
-        if is_about_fields && self.formed(fields, guesses).body != *body {
+        // Another request may have learnt in the meantime what is wrong with this one.
+        if is_about_fields && self.prepared(fields, guesses).body != *body {
             return true;
         }
         let mut is_news = false;
@@ -132,8 +135,8 @@ impl Endpoint {
         false
     }
 
-    /// Whether an objection is news. What is done about it is said.
-    fn learns(&self, objection: &Objection, refusal: &str, fields: &Map<String, Value>) -> bool {
+    /// Learns from an objection, and logs the consequence. Returns whether it was new.
+    fn learns(&self, objection: &FieldObjection, refusal: &str, fields: &Map<String, Value>) -> bool {
         let line = self.config.shape.learn(objection, fields, &mut self.learnt());
         if let Some(line) = &line {
             tracing::warn!(
@@ -146,8 +149,8 @@ impl Endpoint {
         line.is_some()
     }
 
-    /// Whether there is a field left to be tried without, one after another and then all together.
-    /// One without which something else is refused stays out.
+    /// Chooses the next field to try without: one after another, then all together. A field whose
+    /// omission changed the error stays out. Returns whether there is one.
     fn guesses(
         &self,
         refusal: &str,
@@ -175,7 +178,7 @@ impl Endpoint {
                 refusal: refusal.to_string(),
                 body: body.clone(),
             });
-            if self.formed(fields, guesses).body != body {
+            if self.prepared(fields, guesses).body != body {
                 return true;
             }
             guesses.held.pop();

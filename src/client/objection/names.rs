@@ -1,12 +1,13 @@
-//! Fields as words name them: by their names, in another language's spelling, or in plain words.
+//! Fields that the text of an error names: by their exact names, in another spelling such as camel
+//! case, or in plain words.
 
-use super::super::said::plain;
+use super::super::error_text::plain;
 use regex::Regex;
 use serde_json::{Map, Value};
 use std::ops::Range;
 use std::sync::LazyLock;
 
-/// Other names for what we send, by which servers know it.
+/// Other names of the fields, on other servers.
 const SYNONYMS: [(&str, &[&str]); 8] = [
     (
         "max_tokens",
@@ -42,10 +43,10 @@ const SYNONYMS: [(&str, &[&str]); 8] = [
     ("frequency_penalty", &["frequencyPenalty"]),
 ];
 
-/// Fields whose names are words of any sentence. They count where they stand as names do.
+/// Fields whose names are common words. They count only where they are used as names.
 const PLAIN_WORDS: [&str; 4] = ["stop", "model", "prompt", "messages"];
 
-/// Words behind which a name stands.
+/// Words that a name follows.
 const LABELS: [&str; 10] = [
     "parameter",
     "param",
@@ -59,26 +60,26 @@ const LABELS: [&str; 10] = [
     "input",
 ];
 
-/// Words of a phrase that can be a name.
+/// The longest phrase that may be a name, in words.
 const LONGEST: usize = 4;
 
 static NAME: LazyLock<Regex> =
     LazyLock::new(|| Regex::new("[A-Za-z_][A-Za-z0-9_]*").expect("a fixed pattern"));
 
-/// Where words name a field that was sent.
+/// A place where a text names a field that was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mention {
-    /// Its name, as it was sent.
+    /// The name under which it was sent.
     pub field: String,
-    /// Where it stands.
+    /// The bytes of the text that name it.
     pub place: Range<usize>,
-    /// Whether it stands between quotes or the like.
+    /// Whether it is in quotes or similar marks.
     pub is_quoted: bool,
-    /// Whether it stands as names do, and is not only a word of the sentence.
+    /// Whether it is used as a name, and not as a word of the sentence.
     pub is_name: bool,
 }
 
-/// Every mention of a field that was sent, in order.
+/// Returns all mentions of fields that were sent, in order.
 pub fn mentions(words: &str, sent: &Map<String, Value>) -> Vec<Mention> {
     let tokens: Vec<Range<usize>> = NAME.find_iter(words).map(|found| found.range()).collect();
     let mut mentions = Vec::new();
@@ -105,6 +106,7 @@ pub fn mentions(words: &str, sent: &Map<String, Value>) -> Vec<Mention> {
     mentions
 }
 
+/// Describes a mention by the text around it.
 fn mention(words: &str, place: Range<usize>, field: String) -> Mention {
     let (before, after) = (&words[..place.start], &words[place.end..]);
     let is_sign = |c: char| "`'\"‘’“”„«»「」[](){}:.<>,=;&".contains(c);
@@ -119,8 +121,8 @@ fn mention(words: &str, place: Range<usize>, field: String) -> Mention {
             LABELS.contains(&word.trim_end_matches('s'))
         })
     };
-    // Sentences begin with a capital. "Model" and its like begin many that are about something
-    // else.
+    // A sentence begins with a capital letter. Many sentences about other things begin with "Model"
+    // and the like.
     let leads = || {
         let before = before.trim_end();
         field == "stop" && text == field && (before.is_empty() || before.ends_with(['.', ':', ';', '|']))
@@ -134,8 +136,7 @@ fn mention(words: &str, place: Range<usize>, field: String) -> Mention {
     }
 }
 
-/// The field that was sent and that a server means by this name, which it may write in its own
-/// language's way.
+/// Returns the field that was sent under this name, which the server may spell in another way.
 pub fn sent_as(name: &str, sent: &Map<String, Value>) -> Option<String> {
     if sent.contains_key(name) {
         return Some(name.to_string());
@@ -144,9 +145,9 @@ pub fn sent_as(name: &str, sent: &Map<String, Value>) -> Option<String> {
     sent.keys().find(|field| plain(field) == name).cloned()
 }
 
-/// The field that was sent and that plain words mean.
+/// Returns the field that plain words mean.
 fn called(phrase: &str, sent: &Map<String, Value>) -> Option<String> {
-    // One of them, or several.
+    // Singular or plural.
     let words = |name: &str| split(name).join(" ").trim_end_matches('s').to_string();
     let phrase = words(phrase);
     let is_it = |name: &str| words(name) == phrase;
@@ -154,7 +155,7 @@ fn called(phrase: &str, sent: &Map<String, Value>) -> Option<String> {
     sent.keys().find(|field| of_it(field)).cloned()
 }
 
-/// The words of a name, in lower case.
+/// Splits a name into words, in lower case.
 pub fn split(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut before = None;
@@ -179,8 +180,7 @@ fn synonyms(field: &str) -> &'static [&'static str] {
     found.map_or(&[], |(_, synonyms)| synonyms)
 }
 
-/// The name that the server knows, behind words that say so; behind some of them something else may
-/// stand, too.
+/// Matches advice to use another name. Only after the words of `surely` does a name always follow.
 static INSTEAD: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r#"(?i)(?:(?<surely>\buse|\btry|replaced (?:by|with)|renamed to|did you mean|in favou?r of|superseded by)|\brequires?|\bexpects?|\bset|\bspecify|\bsend|\bpass)\s+(?:the\s+)?(?:parameter\s+|field\s+)?[`'"‘“]?(?<name>[a-z]\w*)[`'"’”]?"#,
@@ -188,7 +188,7 @@ static INSTEAD: LazyLock<Regex> = LazyLock::new(|| {
     .expect("a fixed pattern")
 });
 
-/// Where the name stands that words say is to be used.
+/// Returns the place of the name that the text says to use.
 pub fn wanted(words: &str) -> Option<Range<usize>> {
     let found = INSTEAD
         .captures_iter(words)
@@ -196,8 +196,8 @@ pub fn wanted(words: &str) -> Option<Range<usize>> {
     found.name("name").map(|name| name.range())
 }
 
-/// What the server would have the field called. Where several are `alone` no longer, a name counts
-/// for the field that it is like.
+/// Returns the name that the server wants for a field. If it is not the only field (`alone`), a
+/// name must be similar to it.
 pub fn instead(field: &str, words: &str, sent: &Map<String, Value>, alone: bool) -> Option<String> {
     let is_new = |name: &str| name != field && !sent.contains_key(name);
     let synonyms = synonyms(field);
@@ -205,17 +205,16 @@ pub fn instead(field: &str, words: &str, sent: &Map<String, Value>, alone: bool)
         let of_field = split(field);
         synonyms.contains(&name) || split(name).iter().any(|word| of_field.contains(word))
     };
-    let said = INSTEAD.captures_iter(words).find_map(|found| {
+    let advised = INSTEAD.captures_iter(words).find_map(|found| {
         let name = &found["name"];
         let may_be = name.contains('_') && alone && found.name("surely").is_some()
             || synonyms.contains(&name)
             || name.contains('_') && is_like(name);
         (is_new(name) && may_be && sent_as(name, sent).is_none()).then(|| name.to_string())
     });
-    said.or_else(|| {
+    advised.or_else(|| {
         let names = || NAME.find_iter(words).map(|word| word.as_str());
-        // Where its own name is not among the words, another spelling of it is what they call it,
-        // and is refused.
+        // If the text does not have the exact name, another spelling in it is the refused name.
         let is_called = |name: &str| sent_as(name, sent).as_deref() == Some(field);
         let is_itself_named = names().any(|name| name == field);
         names()

@@ -1,4 +1,4 @@
-//! Refusals as servers word them, and what is read in each.
+//! Refusals of many servers, and the objections found in each.
 
 use super::*;
 use serde_json::json;
@@ -209,8 +209,8 @@ fn what_is_not_understood_makes_suspects() {
             &["seed"],
         ),
         (said("Please stop."), &["stop"]),
-        // The request itself is not named without another name for it, or a number that may be the
-        // least.
+        // Required fields are no suspects. `max_tokens` is one only with another name, or with a
+        // number that may be the least.
         (said("max_tokens geht nicht"), &[]),
         (
             said("max_tokens geht nicht, max_completion_tokens geht"),
@@ -218,7 +218,7 @@ fn what_is_not_understood_makes_suspects() {
         ),
         (said("max_tokens 不能小于 16"), &["max_tokens"]),
         (said("model, prompt, messages"), &[]),
-        // What is understood already, or is about the length, is not guessed at.
+        // Objections that are understood, and errors about the length, are no suspects.
         (said("Unsupported parameter: seed"), &[]),
         (said("The prompt is too long for seed"), &[]),
         (

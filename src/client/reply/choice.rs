@@ -1,14 +1,14 @@
-//! Where an answer stands in what came: one of several choices, in its message, in what is added to
-//! it, or beside both.
+//! Finds the answer in a response: in one of several choices, in its message, in its delta, or
+//! beside both.
 
 use super::end::is_unsaid;
 use super::parts::{Parts, first};
-use crate::client::lenient::is_empty;
+use crate::lenient_json::is_empty;
 use serde_json::{Map, Value};
 
-/// Under which names services have their choices.
+/// Names of the list of choices.
 const CHOICES: [&str; 2] = ["choices", "candidates"];
-/// What others wrap the usual object in, looked into first.
+/// Names of fields in which some services wrap the usual object. They are searched first.
 const WRAPPERS: [&str; 8] = [
     "data",
     "result",
@@ -19,7 +19,7 @@ const WRAPPERS: [&str; 8] = [
     "completion",
     "outputs",
 ];
-/// Under which names a message or a choice has its text, and what was thought.
+/// Names of the text of a message or a choice.
 const TEXTS: [&str; 6] = [
     "content",
     "text",
@@ -28,7 +28,8 @@ const TEXTS: [&str; 6] = [
     "generated_text",
     "response",
 ];
-const THOUGHTS: [&str; 8] = [
+/// Names of the reasoning of a message or a choice.
+const REASONING: [&str; 8] = [
     "reasoning_content",
     "reasoning",
     "reasoning_details",
@@ -38,7 +39,7 @@ const THOUGHTS: [&str; 8] = [
     "thinking_content",
     "thoughts",
 ];
-/// Under which names the word for the end stands.
+/// Names of `finish_reason`.
 const ENDS: [&str; 6] = [
     "finish_reason",
     "finishReason",
@@ -50,7 +51,8 @@ const ENDS: [&str; 6] = [
 /// How deep the usual object may be wrapped.
 const MOST_WRAPPERS: usize = 3;
 
-/// The object with the choices, wherever in a value. What an error is told with is none.
+/// Returns the object with the choices, wherever it is in a value. The parts of an error are not
+/// searched.
 pub(super) fn root(value: &Value) -> Option<&Map<String, Value>> {
     if has_error(value) {
         return as_root(value);
@@ -65,17 +67,18 @@ pub(super) fn root(value: &Value) -> Option<&Map<String, Value>> {
     None
 }
 
-/// The error that came in place of an answer.
+/// Returns the error that came in place of an answer.
 pub(super) fn error(value: &Value) -> Option<&Value> {
     (has_error(value) && as_root(value).is_none()).then(|| &value["error"])
 }
 
+/// Whether the object has an error.
 fn has_error(value: &Value) -> bool {
     !is_empty(&value["error"]) && value["error"] != false
 }
 
-/// The object itself, where it has choices, or in their place what the own APIs of Ollama and TGI
-/// have.
+/// Returns the object itself, if it has choices, or what the native APIs of Ollama and TGI have in
+/// their place.
 fn as_root(value: &Value) -> Option<&Map<String, Value>> {
     let fields = value.as_object()?;
     let has_choices = CHOICES.iter().any(|name| !value[*name].is_null());
@@ -87,6 +90,7 @@ fn as_root(value: &Value) -> Option<&Map<String, Value>> {
     is_one.then_some(fields)
 }
 
+/// Returns the values in a value, those of likely names first.
 fn wrapped(value: &Value) -> Vec<&Value> {
     match value {
         Value::Array(values) => values.iter().collect(),
@@ -101,8 +105,8 @@ fn wrapped(value: &Value) -> Vec<&Value> {
     }
 }
 
-/// The choice that is the answer: no more than one was asked for. Of several it is the one with
-/// index 0, or else the first.
+/// Returns the choice that is the answer. Only one was asked for; of several, the one with index 0
+/// counts, else the first.
 pub(super) fn choice(root: &Map<String, Value>) -> Option<Value> {
     let choices = match CHOICES
         .iter()
@@ -125,24 +129,25 @@ pub(super) fn choice(root: &Map<String, Value>) -> Option<Value> {
     })
 }
 
-/// What a choice says.
+/// A choice, parsed.
 #[derive(Debug, Default)]
-pub(super) struct Said {
+pub(super) struct ParsedChoice {
+    /// Its text, reasoning and the like.
     pub parts: Parts,
-    /// The word for its end; null where there is none.
+    /// Its `finish_reason`; null if there is none.
     pub end: Value,
-    /// Whether it is a piece of an answer, to which others belong.
-    pub is_piece: bool,
+    /// Whether it is a delta of a stream.
+    pub is_delta: bool,
 }
 
-impl Said {
-    /// Reads a choice. The first text counts that says something: servers fill in with nothing what
+impl ParsedChoice {
+    /// Reads a choice. The first text that is not empty counts: servers leave fields empty that
     /// they do not use.
     ///
     /// # Errors
     ///
-    /// What stands in the place of a text.
-    pub fn of(choice: &Value) -> Result<Said, &'static str> {
+    /// The type of the value that is in place of a text.
+    pub fn of(choice: &Value) -> Result<ParsedChoice, &'static str> {
         let fields = choice.as_object().cloned().unwrap_or_default();
         let holders = [&choice["message"], &choice["delta"], &choice["messages"], choice];
         let mut parts = Parts::default();
@@ -165,7 +170,7 @@ impl Said {
         }
         for holder in holders {
             if parts.reasoning.is_empty()
-                && let Some(thoughts) = holder.as_object().and_then(|fields| first(fields, &THOUGHTS))
+                && let Some(thoughts) = holder.as_object().and_then(|fields| first(fields, &REASONING))
             {
                 parts.take_reasoning(thoughts);
             }
@@ -178,15 +183,15 @@ impl Said {
         }
         let is_done = (choice["done"] == true).then(|| "done".into());
         let end = first(&fields, &ENDS).filter(|end| !is_unsaid(end)).cloned();
-        Ok(Said {
+        Ok(ParsedChoice {
             parts,
             end: end.or(is_done).unwrap_or_default(),
-            is_piece: !is_empty(&choice["delta"]),
+            is_delta: !is_empty(&choice["delta"]),
         })
     }
 }
 
-/// The texts of a message, in the order in which they are looked at.
+/// Returns the texts of a message, in the order in which they are tried.
 fn texts(holder: &Value) -> Vec<&Value> {
     match holder {
         Value::Object(fields) => TEXTS.iter().filter_map(|name| fields.get(*name)).collect(),
@@ -194,22 +199,22 @@ fn texts(holder: &Value) -> Vec<&Value> {
     }
 }
 
-/// One answer of the pieces of a stream. Where pieces were added one by one, some services tell the
-/// whole once more at the end.
-pub(super) fn joined(pieces: Vec<Said>) -> Said {
-    let mut whole = Said::default();
-    let is_added = pieces
+/// Joins the deltas of a stream to one answer. Some services send the whole answer once more at the
+/// end.
+pub(super) fn joined(choices: Vec<ParsedChoice>) -> ParsedChoice {
+    let mut whole = ParsedChoice::default();
+    let is_added = choices
         .iter()
-        .any(|said| said.is_piece && !said.parts.text.is_empty());
-    for piece in pieces {
-        if !is_added || piece.is_piece {
-            whole.parts.extend(piece.parts);
+        .any(|choice| choice.is_delta && !choice.parts.text.is_empty());
+    for choice in choices {
+        if !is_added || choice.is_delta {
+            whole.parts.extend(choice.parts);
         }
-        if !piece.end.is_null() {
-            whole.end = piece.end;
+        if !choice.end.is_null() {
+            whole.end = choice.end;
             break;
         }
     }
-    whole.is_piece = true;
+    whole.is_delta = true;
     whole
 }

@@ -1,7 +1,7 @@
-//! What stands in a body: mostly one JSON value, and now and then lines around it, or a stream of
-//! events though none was asked for.
+//! The JSON values of a body: mostly one, sometimes with other lines around it, or a stream of
+//! events that was not asked for.
 
-use crate::client::lenient;
+use crate::lenient_json;
 use serde_json::Value;
 use std::borrow::Cow;
 
@@ -9,15 +9,16 @@ use std::borrow::Cow;
 #[derive(Debug, Default)]
 pub(super) struct Document {
     pub values: Vec<Value>,
-    /// Whether they came as events of a stream.
+    /// Whether they are events of a stream.
     pub is_stream: bool,
-    /// Whether the stream said that it was over.
+    /// Whether the stream ended with `[DONE]`.
     pub is_over: bool,
-    /// Whether bytes that are no UTF-8 were replaced.
+    /// Whether bytes were replaced that are not UTF-8.
     pub is_damaged: bool,
 }
 
-/// What is passed over between values: blanks, control characters, and marks of byte order.
+/// Whether a character is skipped between values: white space, control characters, byte order
+/// marks.
 fn is_blank(c: char) -> bool {
     c.is_whitespace() || c.is_control() || c == '\u{feff}'
 }
@@ -27,11 +28,11 @@ fn begins_a_value(text: &str) -> bool {
 }
 
 impl Document {
-    /// Reads the first value, and those behind it. What is no JSON behind it says nothing.
+    /// Reads the first value and those after it. Text after it that is not JSON is ignored.
     ///
     /// # Errors
     ///
-    /// Why there is no whole value.
+    /// If there is no whole value.
     pub fn of(body: &[u8]) -> Result<Document, String> {
         let text = String::from_utf8_lossy(body);
         let is_damaged = matches!(text, Cow::Owned(_));
@@ -49,14 +50,15 @@ impl Document {
         document.read(whole)?;
         match document.values.is_empty() {
             false => Ok(document),
-            // For the words that a reader of JSON has for it.
-            true => match lenient::first(text.as_bytes()) {
+            // For the message of the JSON parser.
+            true => match lenient_json::first(text.as_bytes()) {
                 Err(error) => Err(error.to_string()),
                 Ok(_) => Err("it is no object".to_string()),
             },
         }
     }
 
+    /// Reads all values of the text.
     fn read(&mut self, text: &str) -> Result<(), String> {
         let mut rest = text;
         loop {
@@ -71,13 +73,13 @@ impl Document {
             } else if !begins_a_value(rest) {
                 rest = rest.split_once('\n').map_or("", |(_, behind)| behind);
             } else {
-                match lenient::first(rest.as_bytes()) {
+                match lenient_json::first(rest.as_bytes()) {
                     Ok((value, length)) => {
                         self.take(value);
                         rest = rest.get(length..).unwrap_or_default();
                     }
                     Err(error) if self.values.is_empty() => return Err(error.to_string()),
-                    // The rest of a stream that was cut, or of nothing.
+                    // The rest of a stream that was cut off, or anything else.
                     Err(_) => return Ok(()),
                 }
             }
@@ -93,8 +95,8 @@ impl Document {
     }
 }
 
-/// What the events of a stream hold, where there are any: what stands behind `data:` in their
-/// lines.
+/// Returns the data of a stream of events: the text after `data:` in each line. `None` if there is
+/// no such line.
 fn data(text: &str) -> Option<String> {
     let lines = text
         .lines()

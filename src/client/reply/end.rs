@@ -1,53 +1,54 @@
-//! How an answer ended: the words of `finish_reason`, which every server chooses for itself.
+//! The `finish_reason` of a response. Every server has its own values.
 
 use serde_json::Value;
 
-/// How an answer ended, as far as the server says so.
+/// How an answer ended, as the server says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// By itself.
+    /// The model ended it, or a stop string did.
     Stop,
-    /// At its token limit.
+    /// It reached the token limit.
     Length,
-    /// With nothing said.
+    /// The server does not say.
     Unsaid,
-    /// With a word that nobody knows.
+    /// The server sent an unknown value.
     Unknown(String),
 }
 
-/// What the word that a server gives for an end means.
+/// The meaning of a `finish_reason`.
 pub(super) enum Meaning {
+    /// The answer ended like this.
     End(End),
-    /// Nobody knows.
+    /// The value is unknown.
     Unknown,
     /// The server failed.
     GivenUp,
-    /// There is an answer that it does not tell.
+    /// The server withholds the answer.
     HeldBack,
-    /// The model wants something to be done.
+    /// The model calls a tool.
     Called,
 }
 
 impl Meaning {
-    /// What `finish_reason` says, in whatever shape it comes.
+    /// Interprets a `finish_reason`, a string or a nested value.
     pub(super) fn of(reason: &Value) -> Meaning {
         meaning(&word_of(reason))
     }
 }
 
-/// Whether a `finish_reason` says nothing, as within a stream.
+/// Whether a `finish_reason` is empty, as within a stream.
 pub(super) fn is_unsaid(reason: &Value) -> bool {
     matches!(Meaning::of(reason), Meaning::End(End::Unsaid))
 }
 
-/// The word for an end, in lower case, with `_` between its words and without the name of its type.
+/// Returns a `finish_reason` in snake case, without the name of its enum.
 fn word_of(reason: &Value) -> String {
     let word = match reason {
         Value::Null => "",
         Value::String(word) => word,
         Value::Array(reasons) => return reasons.first().map(word_of).unwrap_or_default(),
-        // SGLang's own endpoint, and those made after it; and Rust's enums, whose only name is the
-        // word.
+        // SGLang's native API and similar ones have an object with a type; enums of Rust are an
+        // object with one key, the value.
         Value::Object(reason) => {
             let named = || {
                 ["type", "reason", "kind"]
@@ -81,11 +82,10 @@ fn word_of(reason: &Value) -> String {
     snake.strip_prefix("stop_reason_").unwrap_or(snake).to_string()
 }
 
-/// What a word for an end means, by the documents of the services that use it, or else by its
-/// parts.
+/// Interprets a value by the documentation of the services that use it, else by its parts.
 fn meaning(word: &str) -> Meaning {
     let has = |parts: &[&str]| parts.iter().any(|part| word.contains(part));
-    // Short ones are within other words.
+    // Short words occur within other words.
     let is_one_of = |words: &[&str]| word.split('_').any(|part| words.contains(&part));
     match word {
         "" | "null" | "nil" | "none" | "undefined" | "unspecified" | "unknown" | "false" => {
@@ -131,7 +131,7 @@ fn meaning(word: &str) -> Meaning {
     }
 }
 
-/// What words for a cut have in them. Half an answer is half an answer, whatever ran out.
+/// Parts of values for an answer that was cut off, whatever ran out.
 const LENGTHS: &[&str] = &[
     "length",
     "limit",
@@ -158,7 +158,7 @@ const LENGTHS: &[&str] = &[
     "disconnect",
 ];
 
-/// What words for the end of a text have in them.
+/// Parts of values for an answer that is whole.
 const STOPS: &[&str] = &[
     "stop", "eos", "end_of", "endof", "complet", "finish", "final", "success", "succeed", "done", "terminat",
     "normal", "natural", "halted", "停止", "完成",

@@ -1,27 +1,31 @@
-//! A content, which is a text, a part, or a list of parts of several kinds.
+//! The content of a message: a string, a content part, or a list of parts of several types.
 
-use crate::client::lenient::is_empty;
+use crate::lenient_json::is_empty;
 use serde_json::{Map, Value};
 
-/// What the parts of a content say together.
+/// The parts of a content, joined by type.
 #[derive(Debug, Default)]
 pub(super) struct Parts {
     pub text: String,
-    /// Whether there was a text at all, if only an empty one.
+    /// Whether there is a text, even an empty one.
     pub has_text: bool,
     pub reasoning: String,
     pub refusal: String,
-    /// What the model gave a tool that it called.
+    /// The arguments of a tool call.
     pub arguments: String,
 }
 
-/// Under which names a part has its text.
+/// Names of the text of a part.
 const TEXTS: [&str; 5] = ["text", "content", "value", "parts", "output_text"];
-/// Under which names it has what was thought.
-const THOUGHTS: [&str; 6] = ["thinking", "reasoning", "thought", "text", "summary", "content"];
+/// Names of the reasoning of a part.
+const REASONING: [&str; 6] = ["thinking", "reasoning", "thought", "text", "summary", "content"];
 
 impl Parts {
-    /// Adds a content. The error says what it is instead.
+    /// Adds a content.
+    ///
+    /// # Errors
+    ///
+    /// The type of a value that is no content.
     pub fn take(&mut self, content: &Value) -> Result<(), &'static str> {
         match content {
             Value::Null => {}
@@ -49,7 +53,7 @@ impl Parts {
     fn take_part(&mut self, part: &Map<String, Value>) -> Result<(), &'static str> {
         let kind = part.get("type").and_then(Value::as_str).unwrap_or("text");
         let kind = kind.to_ascii_lowercase();
-        // Gemini marks a part as thought, and has its text where that of any other part is.
+        // Gemini marks a part as thought; its text has the same name as that of any other part.
         let is_thought = part
             .get("thought")
             .is_some_and(|thought| *thought == Value::Bool(true));
@@ -64,7 +68,7 @@ impl Parts {
         Ok(())
     }
 
-    /// Adds what was thought, in whatever shape it comes.
+    /// Adds reasoning: a string, a part or a list of parts.
     pub fn take_reasoning(&mut self, reasoning: &Value) {
         match reasoning {
             Value::String(text) => self.reasoning.push_str(text),
@@ -75,20 +79,21 @@ impl Parts {
     }
 
     fn take_thoughts_of(&mut self, part: &Map<String, Value>) {
-        let mut said = THOUGHTS.iter().filter_map(|name| part.get(*name));
-        // Whether something is a thought is no thought.
+        let mut said = REASONING.iter().filter_map(|name| part.get(*name));
+        // `thought` may be a flag of the part.
         if let Some(said) = said.find(|said| !is_empty(said) && !said.is_boolean()) {
             self.take_reasoning(said);
         }
     }
 
+    /// Adds a refusal.
     pub fn take_refusal(&mut self, refusal: &Value) {
         if let Value::String(text) = refusal {
             self.refusal.push_str(text);
         }
     }
 
-    /// Adds the arguments of the first call of a tool in a message.
+    /// Adds the arguments of the first tool call of a message.
     pub fn take_arguments(&mut self, message: &Value) {
         let calls = [
             &message["tool_calls"][0]["function"]["arguments"],
@@ -101,7 +106,7 @@ impl Parts {
         }
     }
 
-    /// Adds what comes behind it.
+    /// Appends other parts.
     pub fn extend(&mut self, more: Parts) {
         self.text.push_str(&more.text);
         self.has_text |= more.has_text;
@@ -111,14 +116,14 @@ impl Parts {
     }
 }
 
-/// The first field of these names that says something, or else one that says nothing.
+/// Returns the first field of these names that is not empty, else the first one.
 pub(super) fn first<'a>(fields: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value> {
     let there = || names.iter().filter_map(|name| fields.get(*name));
     there().find(|value| !is_empty(value)).or_else(|| there().next())
 }
 
-/// Whether an object is no part of a content but the content itself, as some servers put what was
-/// asked for as JSON.
+/// Whether an object is not a content part but the answer itself, as some servers send JSON that a
+/// schema asked for.
 fn is_data(value: &Value) -> bool {
     let Value::Object(fields) = value else {
         return false;

@@ -1,9 +1,9 @@
-//! Answers in the shapes that they come in.
+//! Responses in many forms.
 
 use super::*;
 use serde_json::json;
 
-/// Of a request for so many tokens.
+/// The sampling of a request for this many tokens.
 fn sampling(max_tokens: usize) -> Sampling {
     Sampling {
         max_tokens,
@@ -11,15 +11,15 @@ fn sampling(max_tokens: usize) -> Sampling {
     }
 }
 
-/// What became of an answer: its text and end, or a word for the failure and what it says.
+/// Reads a response. Returns text and finish reason, or the kind of failure and its message.
 pub(super) fn told(body: Value) -> (String, String) {
     match read(body.to_string().as_bytes()).map(|reply| reply.completion(&sampling(100))) {
         Ok(Completion {
             refusal: Some(words), ..
         }) => ("refused".to_string(), words),
         Ok(completion) => (completion.text, completion.finish_reason.as_str().to_string()),
-        Err(Failure::Passing(passing)) => (format!("{:?}", passing.kind), passing.error),
-        Err(Failure::Final(other)) => ("final".to_string(), other.to_string()),
+        Err(RequestFailure::Transient(passing)) => (format!("{:?}", passing.kind), passing.error),
+        Err(RequestFailure::Permanent(other)) => ("final".to_string(), other.to_string()),
     }
 }
 
@@ -105,25 +105,25 @@ fn the_first_text_that_says_something_counts() {
 
 #[test]
 fn a_stream_is_one_answer_if_it_is_whole() {
-    let piece = |text: &str, end: Value| {
+    let delta = |text: &str, end: Value| {
         json!({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": end}]}).to_string()
     };
-    let events = |pieces: &[String]| {
-        pieces
+    let events = |deltas: &[String]| {
+        deltas
             .iter()
-            .map(|piece| format!("data: {piece}\n\n"))
+            .map(|delta| format!("data: {delta}\n\n"))
             .collect::<String>()
     };
-    let (ro, me) = (piece("Ro", Value::Null), piece("me", Value::Null));
+    let (ro, me) = (delta("Ro", Value::Null), delta("me", Value::Null));
     let usage = json!({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}).to_string();
-    let end = |word: &str| piece("", word.into());
+    let end = |word: &str| delta("", word.into());
     let whole = json!({"choices": [{"index": 0, "message": {"content": "Rome"}, "finish_reason": "stop"}]})
         .to_string();
     for stream in [
         events(&[ro.clone(), me.clone(), end("stop"), usage.clone()]) + "data: [DONE]\n\n",
         events(&[ro.clone(), me.clone(), end("stop")]),
         events(&[ro.clone(), me.clone()]) + "data: [DONE]",
-        events(&[piece("Ro", "null".into()), piece("me", "stop".into())]),
+        events(&[delta("Ro", "null".into()), delta("me", "stop".into())]),
         events(&[ro.clone(), me.clone(), whole.clone()]),
         events(std::slice::from_ref(&whole)),
         format!("{ro}\n{me}\n{}\n", end("stop")),
@@ -181,7 +181,7 @@ fn what_was_asked_for_as_json_comes_in_many_shapes() {
             (wanted.to_string(), None),
             "{body}"
         );
-        // Who asked for a text gets no calls.
+        // Without a schema, a tool call is no answer.
         let called = reply.arguments.is_empty();
         assert_eq!(
             reply.completion(&sampling(100)).refusal.is_none(),

@@ -1,4 +1,5 @@
-// The dashboard. The charts are figures by the server, which escapes what is in them; the policy of the page lets no script run.
+// The dashboard. The server renders the charts and escapes their texts; the page's content security
+// policy lets no script in them run.
 
 import { counted, grouped, make } from "./element.js";
 

@@ -1,10 +1,10 @@
-// Dialogs: a reason, all tasks of the filter, an export, a confirmation.
+// Dialogs: reason, bulk review, export, confirmation.
 
 import { $, counted, say } from "./element.js";
 import { described, filter } from "./filter.js";
 import { call } from "./server.js";
 
-/** Shows a dialog; answers with its form when it was submitted, with null when it was left. */
+/** Shows a dialog. Resolves to its form when it is submitted, to null when it is dismissed. */
 function ask(dialog) {
   const form = dialog.querySelector("form");
   form.reset();
@@ -24,7 +24,7 @@ function suggest(note) {
   }
 }
 
-/** Why a task is rejected; null when it is not. */
+/** Asks for the reason of a rejection; null if it is dismissed. */
 export async function reason() {
   const given = await ask($("reason"));
   if (!given) return null;
@@ -32,7 +32,7 @@ export async function reason() {
   return given.get("note");
 }
 
-/** Whether the last action, which is not of this window, shall be taken back. */
+/** Asks whether to undo the last action, which was not made in this window. */
 export async function confirmUndo(action) {
   const tasks = action.tasks === 1 ? `task ${action.first_task}` : counted(action.tasks, "task");
   $("confirm-text").textContent =
@@ -41,7 +41,7 @@ export async function confirmUndo(action) {
   return (await ask($("confirm"))) !== null;
 }
 
-/** Reviews all tasks of the filter, once somebody has seen how many they are. Returns the change, null for none. */
+/** Reviews all tasks of the filter after showing their number. Returns the change, or null. */
 export async function bulk() {
   const dialog = $("bulk");
   const chosen = filter();
@@ -71,7 +71,7 @@ export async function bulk() {
   }
 }
 
-/** Has the browser save the dataset as a file. */
+/** Lets the browser save the dataset as a file. */
 export async function save() {
   $("export-filter").textContent = `what the filter shows: ${described()}`;
   const given = await ask($("export"));

@@ -1,12 +1,12 @@
-// Which words of two texts differ.
+// The words in which two texts differ.
 
-/** Beyond so many pairs of words the comparison would take longer than a blink. */
+/** The most pairs of words to compare; more would take noticeably long. */
 const MOST_PAIRS = 1_000_000;
 
 const pieces = (text) => text.split(/([\p{L}\p{N}]+)/u);
 const isWord = (piece) => /[\p{L}\p{N}]/u.test(piece);
 
-/** For each word of `ours` and of `theirs`, whether it is in the longest common subsequence of words. */
+/** Marks the words of `ours` and of `theirs` that are in their longest common subsequence. */
 function common(ours, theirs) {
   const width = theirs.length + 1;
   if (ours.length * theirs.length > MOST_PAIRS) {
@@ -30,7 +30,7 @@ function common(ours, theirs) {
   return kept;
 }
 
-/** The text `theirs` in pieces, each with whether it is a word that `ours` does not have at that place. */
+/** Splits `theirs` into parts, each with whether it is a word that `ours` does not have there. */
 export function differences(ours, theirs) {
   const words = (text) => pieces(text).filter(isWord).map((word) => word.toLowerCase());
   const kept = common(words(ours), words(theirs))[1];

@@ -1,15 +1,16 @@
-// An editing session: fields that save themselves. All saves of a session are one action, which one undo takes back.
+// An editing session: fields that save themselves. All saves of a session are one action, which one
+// undo takes back.
 
 import { make, say } from "./element.js";
 import { call } from "./server.js";
 import { headline, keyed, versions } from "./task.js";
 
-/** A pause in the typing of so many milliseconds saves. */
+/** Saves after a pause in typing, in milliseconds. */
 const PAUSE = 700;
-/** So long until a save that no server answered is tried again. */
+/** When to retry a save without an answer, in milliseconds. */
 const AGAIN = 3000;
 
-/** A field that is larger than this does not grow with its text, nor is that looked through while it is typed. */
+/** A longer text neither grows its field nor is compared while it is typed. */
 const LARGE = 50_000;
 
 function fit(area) {
@@ -18,16 +19,18 @@ function fit(area) {
   area.spellcheck = !large;
 }
 
-/** Begins to edit `task`. `noted` is called with the action once there is one, `end` when somebody wants to leave. */
+/** Starts editing `task`. Calls `noted` with the action once there is one, `end` when it is left. */
 export function begin(task, { noted, end }) {
-  // What the fields began with, and what is saved.
+  // The texts at the beginning, and the saved ones.
   let original = task, base = structuredClone(task);
-  /** The fields that were typed in. */
+  /** The fields that the user has changed. */
   const touched = new Set();
   let group = null, timer = null, saving = null, theirs = null, failed = null;
 
   const state = make("span", { class: "state", role: "status" }, "Saves itself as you type.");
   const notice = make("div", { class: "notice" });
+  /** In a conflict: the text in the fields beside the saved one. */
+  const both = make("div", {});
   const form = make("form", { onsubmit: (event) => { event.preventDefault(); end(); }, oninput: (event) => { touched.add(event.target.name); fit(event.target); schedule(); } }, fields());
   form.append(make("div", { class: "actions" },
     make("button", {}, "Done ", make("kbd", { "aria-hidden": "true" }, "Esc")),
@@ -50,7 +53,7 @@ export function begin(task, { noted, end }) {
   const area = (name) => form.elements.namedItem(name);
   const texts = (of) => Object.fromEntries([["instruction", of.instruction],
     ...of.instances.flatMap(({ ordinal, input, output }) => [[`input ${ordinal}`, input], [`output ${ordinal}`, output]])]);
-  // A field has line feeds only; a text with other line ends is not changed by looking at it.
+  // Fields have line feeds only; opening a text with other line ends must not change it.
   const shown = (text) => text.replace(/\r\n?/g, "\n");
   const changed = () => Object.entries(texts(base)).filter(([name, text]) => area(name) && area(name).value !== shown(text)).map(([name]) => name);
 
@@ -58,7 +61,7 @@ export function begin(task, { noted, end }) {
     for (const [name, text] of Object.entries(texts(from))) if (area(name)) area(name).value = text;
   }
 
-  /** What is to be saved, as the server takes it; null where nothing is. */
+  /** Returns the unsaved edit as the server takes it; null if there is none. */
   function collect() {
     const names = changed();
     if (!names.length) return null;
@@ -77,12 +80,13 @@ export function begin(task, { noted, end }) {
     clearTimeout(timer);
     timer = setTimeout(save, PAUSE);
     if (!theirs) state.textContent = "…";
+    else if (!form.querySelector(".large")) both.replaceChildren(...compared());
   }
 
-  /** Saves what is to be saved; whether everything is saved then. */
+  /** Saves unsaved edits. Returns whether everything is saved then. */
   async function save() {
     clearTimeout(timer);
-    // One save at a time: the next is made from the version that this one makes.
+    // One save at a time: the next one needs the version that this one makes.
     while (saving) await saving;
     if (theirs) return false;
     const edit = collect();
@@ -110,7 +114,7 @@ export function begin(task, { noted, end }) {
     }
   }
 
-  /** `of`, with other texts for the fields that are named: what stands in them, or `value`. */
+  /** Copies `of` with other texts for the named fields: their content, or `value`. */
   function typed(of, names, value = (name) => area(name).value) {
     const mine = structuredClone(of);
     for (const name of names) {
@@ -124,7 +128,7 @@ export function begin(task, { noted, end }) {
     return mine;
   }
 
-  /** Somebody else changed it: theirs is shown, and what was typed stays. Where nobody typed, theirs is simply taken. */
+  /** Handles a change by others: shows it and keeps what was typed, or takes it if nothing was. */
   function conflict(current) {
     const reviewed = { ...current, review: base.review };
     if (!changed().length && !versions(typed(reviewed, touched), reviewed).length) {
@@ -137,11 +141,16 @@ export function begin(task, { noted, end }) {
     }
     theirs = current;
     state.textContent = "Not saved yet.";
-    const mine = { ...typed(current, Object.keys(texts(current))), review: base.review };
+    both.replaceChildren(...compared());
     notice.replaceChildren(make("div", { class: "conflict", role: "alert", tabindex: "-1" },
       make("p", {}, "This task was changed meanwhile. What you typed is still in the fields, and not saved."),
       make("div", { class: "actions" }, keyed("Keep mine", "m", keepMine), keyed("Take theirs", "t", takeTheirs)),
-      versions(mine, current)));
+      both));
+  }
+
+  /** Returns what differs between the fields and the version of others. */
+  function compared() {
+    return versions({ ...typed(theirs, Object.keys(texts(theirs))), review: base.review }, theirs);
   }
 
   function settle() {
@@ -175,15 +184,15 @@ export function begin(task, { noted, end }) {
     keys: { m: keepMine, t: takeTheirs },
     unsaved: () => changed().length > 0,
     inConflict: () => theirs !== null,
-    /** Goes to what has to be decided. */
+    /** Focuses the decision to make. */
     decide: () => notice.firstChild?.focus(),
-    /** Told that the task has this version now. */
+    /** Takes over a new version of the task. */
     async noticed(version) {
       if (saving || theirs || version <= base.version) return;
       const now = await call(`/api/tasks/${task.id}`);
       if (!saving && !theirs && now.version > base.version) conflict(now);
     },
-    /** Saves for the last time; whether one may leave. */
+    /** Saves for the last time. Returns whether the user may leave. */
     async finish() {
       if (await save()) return true;
       say(theirs ? "Keep yours or take theirs first." : `Not saved: ${failed?.message}`, true);

@@ -1,8 +1,8 @@
-// Elements. Texts only ever become text nodes: a model wrote them.
+// Elements. Texts only become text nodes: models wrote them.
 
 export const $ = (id) => document.getElementById(id);
 
-/** An element with attributes (`class`, `type`, `on…` for a listener) and children, strings among them. */
+/** Makes an element with attributes (`class`, `type`, `on…` for listeners) and children. */
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -14,17 +14,17 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** A number for people: `1,234`. */
+/** Formats a number: `1,234`. */
 export const grouped = (number) => number.toLocaleString("en");
 
-/** A number with its noun: `1 task`, `1,234 tasks`. */
+/** Formats a number with its noun: `1 task`, `1,234 tasks`. */
 export const counted = (number, one) => `${grouped(number)} ${one}${number === 1 ? "" : "s"}`;
 
-/** Characters that nobody sees, or that change how others are laid out: control, bidirectional, invisible, tags. */
+/** Invisible characters and those that change the layout: control, bidirectional, tags. */
 const UNSEEN =
   /([\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}])/u;
 
-/** A text as nodes, in which such characters are seen by their numbers and do nothing. */
+/** Turns a text into nodes that show such characters as inert numbers. */
 export function plain(text) {
   return text.split(UNSEEN).map((part, at) => {
     if (at % 2 === 0) return part;
@@ -33,17 +33,17 @@ export function plain(text) {
   });
 }
 
-/** The browser lays out so many characters without a pause. */
+/** How many characters the browser lays out without a pause. */
 const LONG = 20_000;
 
-/** A text to be read; of a very long one the beginning, with a button for more. */
+/** Shows a text; of a very long one the beginning, with a button for more. */
 export function prose(text, kind = "") {
   const box = make("p", { class: `text ${kind}`, dir: "auto" });
   let shown = 0;
   const more = make("button", { type: "button", class: "more", onclick: () => show() });
   const show = () => {
     let end = Math.min(text.length, shown + LONG);
-    // Not between the halves of a character.
+    // Not between the halves of a surrogate pair.
     if (end < text.length && /[\ud800-\udbff]/.test(text[end - 1])) end -= 1;
     more.remove();
     box.append(...plain(text.slice(shown, end)));
@@ -57,11 +57,11 @@ export function prose(text, kind = "") {
   return box;
 }
 
-/** Short facts, one behind the other. */
+/** Shows short facts in a row. */
 export const facts = (...all) =>
   make("p", { class: "facts" }, all.flat().filter(Boolean).map((fact) => (fact.nodeType ? fact : make("span", {}, plain(String(fact))))));
 
-/** Tells everybody, screen readers included, and goes away by itself. */
+/** Shows a message to everybody, screen readers included; it disappears by itself. */
 export function say(message, lasting = false) {
   const status = $("status");
   status.textContent = message;

@@ -1,18 +1,18 @@
-// What the form asks for, and the address that keeps it.
+// The filter form, and the URL that keeps it.
 
 import { $ } from "./element.js";
 
 const form = $("filter");
 const NUMBERS = /^(run_id|min_.*|max_.*)$/;
 
-/** The filter as the server takes it. */
+/** Returns the filter as the server takes it. */
 export function filter() {
   const chosen = {};
   for (const [name, value] of new FormData(form)) {
     if (name === "sort" || !value.trim()) continue;
     if (NUMBERS.test(name)) chosen[name] = Number(value);
     else if (name === "is_classification") chosen[name] = value === "yes";
-    // The last word is still being typed: any ending will do.
+    // The last word is still being typed, so any ending matches.
     else chosen[name] = name === "text" ? value.replace(/([\p{L}\p{N}])$/u, "$1*") : value;
   }
   return chosen;
@@ -20,7 +20,7 @@ export function filter() {
 
 export const sort = () => form.elements.namedItem("sort").value;
 
-/** The filter in words. */
+/** Describes the filter in words. */
 export function described() {
   const words = [];
   for (const [name, value] of new FormData(form)) {
@@ -33,7 +33,7 @@ export function described() {
   return words.length ? words.join(", ") : "everything";
 }
 
-/** Keeps the filter and the task in the address, so that it can be opened again. */
+/** Keeps filter and task in the URL, so that it can be opened again. */
 export function remember(task) {
   const kept = new URLSearchParams();
   for (const field of form.elements) {
@@ -44,7 +44,7 @@ export function remember(task) {
   count();
 }
 
-/** Sets the form to what the address keeps; returns the task. A run that is not offered yet is added. */
+/** Sets the form from the URL and returns the task. Adds a run that is not offered yet. */
 export function recall() {
   const kept = new URLSearchParams(location.hash.slice(1));
   for (const [name, value] of kept) {
@@ -57,7 +57,7 @@ export function recall() {
   return Number(kept.get("task")) || null;
 }
 
-/** Sets every field to any. */
+/** Clears all fields. */
 export function clear() {
   for (const field of form.elements) {
     if (field.name && field.name !== "sort") field.value = "";
@@ -65,7 +65,7 @@ export function clear() {
   count();
 }
 
-/** Puts what the dataset has into the lists. */
+/** Fills the lists with the dataset's values. */
 export function offer({ runs, reasons }) {
   const list = form.elements.namedItem("run_id");
   const chosen = list.value;
@@ -79,7 +79,7 @@ function initial(field) {
   return ([...field.options].find((option) => option.defaultSelected) ?? field.options[0]).value;
 }
 
-/** Says on the button how many fields behind it are set. */
+/** Shows on the button how many of its fields are set. */
 function count() {
   const set = [...$("more-fields").querySelectorAll("[name]")].filter((field) => field.value.trim()).length;
   $("filters-button").querySelector(".number").textContent = set ? ` (${set})` : "";

@@ -1,19 +1,19 @@
-// Notices what others do to the file: another window, another program, `ewe generate` at work.
+// Notices changes by others: another window, another program, a running `ewe generate`.
 
 import { say } from "./element.js";
 import { call } from "./server.js";
 
 const EVERY = 1000;
 
-/** How many commits to the file there have been; null where nobody says. */
+/** Asks for the number of commits; null without an answer. */
 export const commits = () => call("/api/news").then((news) => news.commits, () => null);
 
-/** Calls `changed` after each commit to the file beyond the `known` ones, once for many, and waits for it. */
+/** Calls `changed` after commits beyond the `known` ones, once for many, and waits for it. */
 export async function live(changed, known) {
   let lost = false;
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, EVERY));
-    // Nobody looks; the first look afterwards will see.
+    // The page is hidden; it is checked when it is shown again.
     if (document.hidden) continue;
     try {
       const { commits: now } = await call("/api/news");

@@ -1,4 +1,4 @@
-// The page: what its keys do. The parts are in the other files.
+// The page and its keys. The parts are in the other files.
 
 import { dashboard } from "./dashboard.js";
 import { bulk, confirmUndo, reason, save } from "./dialogs.js";
@@ -11,11 +11,11 @@ import { call } from "./server.js";
 import { beside, keyed, reading, toggleTrail, versions } from "./task.js";
 import { did, redo, undo } from "./undo.js";
 
-/** The task that is shown; what edits it; whose change is in the way of a review; whether the dashboard is up. */
+/** The shown task, its editor, the change that blocks a review, whether the dashboard is open. */
 const state = { task: null, session: null, conflict: null, board: false, boardAt: 0 };
 
 let chain = Promise.resolve();
-/** Actions happen one after the other, however quickly keys are pressed; what goes wrong is said. */
+/** Runs actions one after the other, however quickly keys are pressed, and shows errors. */
 const run = (action) => (...given) => (chain = chain.then(() => action(...given)).catch((error) => say(error.message, true)));
 
 function show() {
@@ -25,7 +25,7 @@ function show() {
   $("dashboard-button").setAttribute("aria-pressed", String(state.board));
 }
 
-/** Shows the task. Focus stays on the same button, where one has it. */
+/** Shows the task. The focus stays on the same button, if one has it. */
 function showTask() {
   const pane = $("task");
   const focused = pane.contains(document.activeElement) ? document.activeElement.getAttribute("aria-keyshortcuts") : null;
@@ -43,11 +43,11 @@ function showTask() {
   if (focused) (pane.querySelector(`[aria-keyshortcuts="${focused}"]`) ?? pane).focus();
 }
 
-/** Opens the task of the queue that is looked at. */
+/** Opens the present task of the queue. */
 async function open() {
   const row = current();
   const task = row ? await call(`/api/tasks/${row.id}`) : null;
-  // Somebody may have gone on meanwhile.
+  // The user may have moved on meanwhile.
   if (current() !== row) return;
   Object.assign(state, { task, conflict: null });
   if (row) row.review = task.review;
@@ -76,7 +76,7 @@ async function step(by) {
   await open();
 }
 
-/** Gets the queue of the filter as it is now. */
+/** Loads the queue of the present filter. */
 async function search(keep) {
   if (state.session && !(await leave())) return;
   if (await load(keep)) {
@@ -107,7 +107,7 @@ async function review(verdict, note) {
   await step(1);
 }
 
-/** What stands in the way of a review: the task as it was looked at, and as it is now. */
+/** Shows what blocks a review: the task as it was seen, and as it is now. */
 function conflict() {
   if (!state.conflict) return [];
   const { seen, verdict } = state.conflict;
@@ -142,7 +142,7 @@ function edit() {
   $("task").querySelector("textarea").focus();
 }
 
-/** Ends the editing session, if there is one; false when something is not saved. */
+/** Ends the editing session, if there is one. Returns false if something is not saved. */
 async function leave() {
   if (!state.session) return true;
   if (!(await state.session.finish())) return false;
@@ -189,7 +189,7 @@ async function showBoard() {
   $("dashboard").replaceChildren(...dashboard(await call("/api/dashboard")));
 }
 
-/** Somebody has written to the file. What is typed, chosen and looked at stays. */
+/** Takes over changes by others. What is typed, chosen and shown stays. */
 async function news() {
   const { task } = state;
   const now = await refresh(task?.id);
@@ -219,7 +219,7 @@ const keys = {
   "/": () => { $("text").focus(); $("text").select(); }, f: () => filters(), c: () => { clear(); return search(state.task?.id); },
   b: reviewAll, x: save, d: board, g: () => search(state.task?.id), "?": () => $("help").showModal(),
 };
-/** Keys that mean something while the dashboard is up, and while a task is edited and no field has the focus. */
+/** Keys that work while the dashboard is open, and while no field of an edited task has the focus. */
 const ON_BOARD = "dx?", IN_SESSION = "mt?";
 
 document.addEventListener("keydown", (event) => {
@@ -249,7 +249,7 @@ document.addEventListener("keydown", (event) => {
 let typing;
 $("filter").addEventListener("input", () => {
   clearTimeout(typing);
-  // Not one of the queued actions: a new question overtakes an old one that is not answered yet.
+  // Not a queued action: a new query overtakes an old one without an answer.
   typing = setTimeout(() => search(state.task?.id).catch((error) => say(error.message, true)), 120);
 });
 $("filter").addEventListener("submit", (event) => { event.preventDefault(); $("task").focus(); });
@@ -263,7 +263,8 @@ window.addEventListener("beforeunload", (event) => { if (state.session?.unsaved(
 document.addEventListener("visibilitychange", () => { if (document.hidden) state.session?.finish(); });
 
 const task = recall();
-// Asked before anything is read: what is written from then on is news.
+// Asked before anything is read: every later commit is news.
 run(async () => { live(run(news), await commits()); })();
 run(() => search(task))();
 run(async () => offer(await call("/api/choices")))();
+run(async () => { $("compare-link").hidden = (await call("/api/compare")).comparisons.length === 0; })();

@@ -1,5 +1,5 @@
-// The queue: which tasks, which of them is looked at. Tasks that were decided stay where they are until another queue is
-// asked for, so that one finds back.
+// The queue: its tasks and the present one. Reviewed tasks stay in place until another queue is
+// loaded, so that the user finds them again.
 
 import { $, counted, grouped, make, plain } from "./element.js";
 import { filter, sort } from "./filter.js";
@@ -7,19 +7,19 @@ import { call } from "./server.js";
 
 const PAGE = 100;
 
-/** `whole` is whether the last task of the queue is among the `tasks`; `count` is null until all are counted. */
+/** `whole`: the queue's last task is among the `tasks`. `count`: null until all are counted. */
 export const queue = { tasks: [], count: 0, at: 0, whole: true };
 
-/** The lines by task, so that a queue that grew is not made anew. */
+/** The rows by task, so that a queue that grew is not rebuilt. */
 let lines = new Map();
-/** Ends what was asked for a queue that nobody wants any more. */
+/** Aborts requests for an outdated queue. */
 let over = new AbortController();
-/** Whether the queue is being counted, and whether it is to be counted once more. */
+/** Whether the queue is being counted, and must be counted again. */
 let counting = false, again = false;
 
 export const current = () => queue.tasks[queue.at];
 
-/** Tasks of the queue; null when another queue was asked for meanwhile. */
+/** Loads tasks of the queue; null if another queue was requested meanwhile. */
 async function ask(limit, after) {
   const { signal } = over;
   const question = { filter: JSON.stringify(filter()), sort: sort(), limit };
@@ -32,9 +32,9 @@ async function ask(limit, after) {
   }
 }
 
-/** Gets the queue anew, and stays with the task `keep` where it is in it. False when another question overtook this one. */
+/** Reloads the queue and stays at the task `keep`. Returns false if a newer request overtook it. */
 export async function load(keep) {
-  // Answers may come out of order while somebody types: only the last question counts.
+  // Responses may arrive out of order while the user types: only the last request counts.
   over.abort();
   over = new AbortController();
   counting = again = false;
@@ -46,7 +46,7 @@ export async function load(keep) {
   return true;
 }
 
-/** Counts the queue, of which `tasks` are the first, or all. That may take longer than to find the first. */
+/** Counts the queue, which may take longer than finding its first `tasks`. */
 async function count(tasks, all) {
   again = counting;
   if (all) queue.count = tasks.length;
@@ -57,7 +57,7 @@ async function count(tasks, all) {
     const answer = await call(`/api/count?${new URLSearchParams({ filter: JSON.stringify(filter()) })}`, undefined, signal);
     if (!signal.aborted) queue.count = answer.count;
   } catch {
-    // It stays uncounted until it is asked for again.
+    // It stays uncounted until the next request.
   }
   if (signal.aborted) return;
   counting = false;
@@ -70,7 +70,7 @@ function tell() {
   $("count").textContent = count === null ? `${grouped(tasks.length)}+ tasks` : counted(count, "task");
 }
 
-/** Gets the next page. */
+/** Loads the next page. */
 export async function more() {
   const tasks = await ask(PAGE, queue.tasks.at(-1)?.id);
   if (!tasks) return;
@@ -79,7 +79,7 @@ export async function more() {
   queue.whole = tasks.length < PAGE;
 }
 
-/** Notes what was decided about a task. */
+/** Records the review of a task. */
 export function decided(id, review) {
   const task = queue.tasks.find((other) => other.id === id);
   if (!task) return;
@@ -89,8 +89,8 @@ export function decided(id, review) {
   task.left = !stays;
 }
 
-/** Brings the queue up to date and keeps the place: what came is put in, what left stays, marked. Returns the task `id`
-    as it is now, as far as a list shows it. */
+/** Updates the queue and keeps the place: new tasks are inserted, and tasks that no longer match
+    stay, marked. Returns the task `id` as a list shows it now. */
 export async function refresh(id) {
   const { signal } = over;
   const here = current();
@@ -106,7 +106,7 @@ export async function refresh(id) {
   const all = tasks.length < limit;
   const known = queue.tasks.findLastIndex((task) => fresh.has(task.id));
   queue.tasks.forEach((task, at) => {
-    // Of what is behind the answer's end nothing is known.
+    // Nothing is known of tasks beyond the end of the response.
     if (all || at <= known) task.left = !fresh.has(task.id);
     Object.assign(task, fresh.get(task.id) ?? glances.get(task.id));
   });
@@ -114,7 +114,7 @@ export async function refresh(id) {
   for (const task of tasks) {
     const place = queue.tasks.findIndex((other) => other.id === task.id);
     if (place >= 0) at = place;
-    // Behind the last task that is shown there is `more`, unless everything is shown.
+    // After the last shown task comes `more`, unless everything is shown.
     else if (all || at < queue.tasks.length - 1) queue.tasks.splice(++at, 0, task);
   }
   queue.whole ||= all;
@@ -123,7 +123,7 @@ export async function refresh(id) {
   return glances.get(id) ?? null;
 }
 
-/** Shows it; `pick` is called with the place of a line that is clicked. */
+/** Shows the queue. Calls `pick` with the position of a clicked row. */
 export function draw(pick, follow) {
   const focused = $("tasks").contains(document.activeElement);
   const shown = queue.tasks.map((task, at) => {

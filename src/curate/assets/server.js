@@ -1,6 +1,6 @@
-// Questions to the server.
+// Requests to the server.
 
-// The token comes behind `#`, which no server sees; it stays for this tab.
+// The token comes after `#`, which browsers do not send; it is kept for this tab.
 const hash = new URLSearchParams(location.hash.slice(1));
 if (hash.has("token")) {
   sessionStorage.setItem("token", hash.get("token"));
@@ -8,8 +8,8 @@ if (hash.has("token")) {
   history.replaceState(null, "", `${location.pathname}${hash.size ? `#${hash}` : ""}`);
 }
 
-/** Asks for `path`, or sends `body` there, until `signal` ends it. An error has the server's `status` and whole `answer`;
-    status 0 is no server. */
+/** Gets `path`, or posts `body` there, unless `signal` aborts it. An error has the server's
+    `status` and whole `answer`; status 0 means no server. */
 export async function call(path, body, signal) {
   const headers = {};
   const token = sessionStorage.getItem("token");

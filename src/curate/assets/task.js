@@ -1,20 +1,20 @@
-// One task, to be read.
+// Shows one task.
 
 import { differences } from "./difference.js";
 import { $, counted, facts, grouped, make, plain, prose } from "./element.js";
 import { call } from "./server.js";
 
-/** A button that says its key. */
+/** Makes a button that names its key. */
 export const keyed = (label, key, run) =>
   make("button", { type: "button", onclick: run, "aria-keyshortcuts": key }, label, " ", make("kbd", { "aria-hidden": "true" }, key));
 
-/** What is known of it in a line. */
+/** Summarizes the task in one line. */
 export const headline = (task) => facts(
   make("span", { class: task.review }, task.review), `${task.origin} task ${task.id}`, task.name, task.source_id,
   task.is_classification && "classification", task.run_id != null && `run ${task.run_id}`, task.round != null && `round ${task.round}`,
   task.evolution && `made of task ${task.evolution.parent_task_id}: ${task.evolution.operator}`);
 
-/** A task; `act` has a function for each button. */
+/** Shows a task; `act` has a function for each button. */
 export function reading(task, act) {
   const parts = [
     headline(task),
@@ -39,7 +39,7 @@ const opinion = (judgment) => make("p", { class: "opinion" },
   make("strong", {}, judgment.score == null ? "no score" : `${judgment.score} of 5`), " by ", plain(judgment.model), ": ",
   plain(judgment.problem ?? judgment.reason));
 
-/** Where it came from and what was done to it; asked for when it is opened. */
+/** Shows its origin and history, which are loaded when they are opened. */
 function trail(task) {
   const box = make("details", { id: "trail" }, make("summary", {}, "Where it came from, and its history ", make("kbd", { "aria-hidden": "true" }, "p")));
   box.addEventListener("toggle", async () => {
@@ -64,7 +64,7 @@ function origin(source, calls) {
 
 const rows = ({ first_row: first, last_row: last }) => (first === null ? "" : first < last ? `, rows ${first} to ${last}` : `, row ${first}`);
 
-/** The actions on it, the latest first. Of an editing session the last save says everything. */
+/** Shows its actions, the latest first. The last save of an editing session says everything. */
 function changes(history) {
   const last = new Map(history.map((change) => [`${change.group} ${change.instance_id}`, change]));
   const rows = [...last.values()].reverse().slice(0, 100);
@@ -74,7 +74,7 @@ function changes(history) {
     ...(change.action === "import" ? [] : compared(JSON.parse(change.before), JSON.parse(change.after)))])];
 }
 
-/** Columns that changed: texts side by side, words and numbers (some that only SQL changes) in a line. */
+/** Shows changed columns: texts side by side, words and numbers (some changed by SQL) in a line. */
 const compared = (before, after) => Object.keys(after).map((column) =>
   ["instruction", "input", "output"].includes(column)
     ? make("div", { class: "both" }, side(`${column} before`, after[column], before[column]), side("after", before[column], after[column]))
@@ -82,7 +82,7 @@ const compared = (before, after) => Object.keys(after).map((column) =>
 
 const side = (label, ours, theirs) => make("div", {}, make("h3", {}, label), marked(ours, theirs));
 
-/** `theirs`, with the words marked that `ours` does not have there. */
+/** Shows `theirs`, with the words marked that `ours` does not have there. */
 export function marked(ours, theirs) {
   const box = make("p", { class: "text", dir: "auto" });
   for (const { piece, differs } of differences(ours.slice(0, 20_000), theirs.slice(0, 20_000))) {
@@ -92,7 +92,7 @@ export function marked(ours, theirs) {
   return box;
 }
 
-/** What differs between a task as it was seen and as it is now. */
+/** Shows the difference between a task as it was seen and as it is now. */
 export function versions(seen, now) {
   const texts = (task) => ({ review: task.review, instruction: task.instruction,
     ...Object.fromEntries(task.instances.flatMap(({ ordinal, input, output }) => [[`input ${ordinal + 1}`, input], [`output ${ordinal + 1}`, output]])) });
@@ -101,7 +101,7 @@ export function versions(seen, now) {
     side(`${name}, as you had it`, after[name], before[name] ?? ""), side("as it is now", before[name] ?? "", after[name])));
 }
 
-/** The most similar tasks, with the words that this task does not have marked. */
+/** Shows the most similar tasks, with the words marked that this task does not have. */
 export function beside(task) {
   const title = make("h2", {}, "Most alike");
   if (!task.neighbors.length) return [title, facts("Nothing was compared with it.")];

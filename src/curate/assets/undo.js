@@ -1,4 +1,5 @@
-// Undo and redo. What was done in this window comes first; two people do not take back each other's work by a slip.
+// Undo and redo. Actions of this window come first, so that two people do not undo each other's
+// work by mistake.
 
 import { counted, say } from "./element.js";
 import { call } from "./server.js";
@@ -10,7 +11,7 @@ function keep() {
   sessionStorage.setItem("actions", JSON.stringify({ done: done.slice(-500), undone }));
 }
 
-/** Notes an action of this window: its number, and the task where it was one. */
+/** Records an action of this window: its number, and its task if it has only one. */
 export function did(group, task = null) {
   done.push({ group, task });
   undone.length = 0;
@@ -26,15 +27,15 @@ async function takeBack(from, to, word) {
     to.push({ group: change.group, task });
     say(`${word}: ${task === null ? words(change) : `task ${task}`}.`);
   } finally {
-    // What cannot be taken back now, another change is in its way, would be in the way of all before it.
+    // An action that a later change blocks would block all actions before it.
     from.pop();
     keep();
   }
   return task;
 }
 
-/** Takes back the last action of this window, or, where there is none and `confirm` agrees, the last one of all.
-    Returns the task that it was about. */
+/** Takes back the last action of this window, or if there is none and `confirm` agrees, the last
+    one of all. Returns its task. */
 export async function undo(confirm) {
   if (done.length) return takeBack(done, undone, "Undone");
   const { action } = await call("/api/latest");
@@ -48,7 +49,7 @@ export async function undo(confirm) {
   return task;
 }
 
-/** Brings back what was taken back last. */
+/** Redoes the last undo. */
 export async function redo() {
   if (undone.length) return takeBack(undone, done, "Redone");
   const { change } = await call("/api/redo", {});

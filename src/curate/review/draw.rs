@@ -1,4 +1,5 @@
-//! How it looks: the task on the left, what it resembles on the right; below one another where there is little room.
+//! Draws the screen: the task on the left, what it resembles on the right, or below one another on
+//! a narrow terminal.
 
 use ratatui::{
     Frame,
@@ -9,58 +10,57 @@ use ratatui::{
 };
 
 use super::{
-    desk::{Beside, Desk, Mode},
     keys::KEYS,
+    session::{Mode, ReviewSession, SidePanel},
 };
-use crate::text::counted;
+use crate::text::{clean, counted};
 use crate::{
     curate::{
-        plain::clean,
         view::TaskView,
-        words::{Piece, compare},
+        word_diff::{DiffPart, compare},
     },
     store::instance::StoredInstance,
 };
 
-/// From this width on two texts stand side by side.
+/// From this width on two texts are side by side.
 const SIDE_BY_SIDE: u16 = 90;
 
-/// So much of a text is laid out; more of it takes longer than a key is waited for.
+/// How many characters of a text are laid out; more take longer than people wait after a key.
 const SHOWN: usize = 20_000;
 
-/// Draws all of it.
-pub fn draw(frame: &mut Frame, desk: &Desk<'_>) {
+/// Draws the screen.
+pub fn draw(frame: &mut Frame, session: &ReviewSession<'_>) {
     let [head, body, foot] =
         Layout::vertical([Constraint::Length(1), Constraint::Min(3), Constraint::Length(1)])
             .areas(frame.area());
-    frame.render_widget(Paragraph::new(title(desk)).style(reversed()), head);
+    frame.render_widget(Paragraph::new(title(session)).style(reversed()), head);
     let (left, right) = columns(body);
-    match (&desk.mode, desk.mine(), &desk.now) {
+    match (&session.mode, session.mine(), &session.now) {
         (Mode::Conflict, Some(mine), Some(now)) => {
-            let title = match desk.has_refused() {
+            let title = match session.has_refused() {
                 true => "yours, not saved",
                 false => "as you saw it",
             };
             let title = format!(" {title} · {} ", mine.task.review);
-            panel(frame, left, &title, task(&mine, Some(now)), desk.scroll);
+            panel(frame, left, &title, task(&mine, Some(now)), session.scroll);
             panel(
                 frame,
                 right,
                 &format!(" as it is now · {} ", now.task.review),
                 task(now, Some(&mine)),
-                desk.scroll,
+                session.scroll,
             );
         }
-        _ => match &desk.task {
+        _ => match &session.task {
             Some(view) => {
-                let (title, text) = beside(desk, view);
-                let whole = matches!(desk.beside, Beside::Nothing);
+                let (title, text) = beside(session, view);
+                let whole = matches!(session.beside, SidePanel::Nothing);
                 panel(
                     frame,
                     if whole { body } else { left },
                     &heading(view),
                     task(view, None),
-                    desk.scroll,
+                    session.scroll,
                 );
                 if !whole {
                     panel(frame, right, &title, text, 0);
@@ -69,8 +69,8 @@ pub fn draw(frame: &mut Frame, desk: &Desk<'_>) {
             None => panel(frame, body, " no task ", Text::default(), 0),
         },
     }
-    frame.render_widget(Paragraph::new(status(desk)), foot);
-    if desk.mode == Mode::Help {
+    frame.render_widget(Paragraph::new(status(session)), foot);
+    if session.mode == Mode::Help {
         help(frame);
     }
 }
@@ -93,37 +93,37 @@ fn bold() -> Style {
     Style::new().add_modifier(Modifier::BOLD)
 }
 
-fn title(desk: &Desk<'_>) -> String {
-    let queue = desk
+fn title(session: &ReviewSession<'_>) -> String {
+    let queue = session
         .filter
         .review
         .map_or("any review".to_owned(), |review| review.to_string());
-    let words = desk
+    let words = session
         .filter
         .text
         .as_deref()
         .map_or(String::new(), |words| format!(" · “{}”", line(words)));
-    let order = format!("{:?}", desk.sort).to_lowercase();
+    let order = format!("{:?}", session.sort).to_lowercase();
     format!(
         " ewe review · {queue} · {} in the queue · by {order}{words}",
-        desk.waiting()
+        session.waiting()
     )
 }
 
-fn status(desk: &Desk<'_>) -> String {
-    match &desk.mode {
+fn status(session: &ReviewSession<'_>) -> String {
+    match &session.mode {
         Mode::Reason(text) => format!("reason (may be empty): {}▏", line(text)),
         Mode::Search(text) => format!("words: {}▏", line(text)),
-        Mode::Conflict if desk.has_refused() => {
+        Mode::Conflict if session.has_refused() => {
             "changed meanwhile, nothing was saved: enter keeps what is there now, o saves yours over it"
                 .to_owned()
         }
         Mode::Conflict => "changed meanwhile, nothing was decided: enter shows it as it is now".to_owned(),
-        Mode::Queue | Mode::Help => line(&desk.message),
+        Mode::Queue | Mode::Help => line(&session.message),
     }
 }
 
-/// Text of one line, inert.
+/// Puts a text on one line and cleans it.
 fn line(text: &str) -> String {
     clean(text).replace(['\n', '\t'], " ")
 }
@@ -150,7 +150,7 @@ fn panel(frame: &mut Frame, area: Rect, title: &str, text: Text<'static>, scroll
     frame.render_widget(text, area);
 }
 
-/// A task's texts; words that differ from those of `other` are marked.
+/// Lays out a task's texts. Words that differ from those of `other` are marked.
 fn task(view: &TaskView, other: Option<&TaskView>) -> Text<'static> {
     let mut lines = Vec::new();
     text(
@@ -194,7 +194,7 @@ fn instances(lines: &mut Vec<Line<'static>>, all: &[StoredInstance], others: Opt
             1 => String::new(),
             _ => format!(" {}", instance.ordinal),
         };
-        // An input that only one of two has is shown in both.
+        // An input that only one of the two has is shown in both.
         if !instance.input.is_empty() || other.is_some_and(|other| !other.input.is_empty()) {
             text(
                 lines,
@@ -212,32 +212,32 @@ fn instances(lines: &mut Vec<Line<'static>>, all: &[StoredInstance], others: Opt
     }
 }
 
-/// A heading and a text below it.
+/// Adds a heading and a text below it.
 fn text(lines: &mut Vec<Line<'static>>, heading: &str, text: &str, other: Option<&str>) {
     lines.push(Line::styled(heading.to_owned(), bold()));
     let shown = match text.char_indices().nth(SHOWN) {
         Some((end, _)) => &text[..end],
         None => text,
     };
-    let pieces = match other {
+    let parts = match other {
         Some(other) => compare(shown, other),
-        None => vec![Piece {
+        None => vec![DiffPart {
             text: shown,
             common: true,
         }],
     };
     let mut spans: Vec<Span<'static>> = Vec::new();
-    for piece in pieces {
-        let style = match piece.common {
+    for part in parts {
+        let style = match part.common {
             true => Style::new(),
             false => Style::new().add_modifier(Modifier::UNDERLINED | Modifier::BOLD),
         };
-        for (nth, part) in clean(piece.text).replace('\t', "    ").split('\n').enumerate() {
+        for (nth, line) in clean(part.text).replace('\t', "    ").split('\n').enumerate() {
             if nth > 0 {
                 lines.push(Line::from(std::mem::take(&mut spans)));
             }
-            if !part.is_empty() {
-                spans.push(Span::styled(part.to_owned(), style));
+            if !line.is_empty() {
+                spans.push(Span::styled(line.to_owned(), style));
             }
         }
     }
@@ -252,11 +252,11 @@ fn text(lines: &mut Vec<Line<'static>>, heading: &str, text: &str, other: Option
     lines.push(Line::default());
 }
 
-fn beside(desk: &Desk<'_>, view: &TaskView) -> (String, Text<'static>) {
+fn beside(session: &ReviewSession<'_>, view: &TaskView) -> (String, Text<'static>) {
     let mut lines = Vec::new();
-    let title = match &desk.beside {
-        Beside::Nothing => String::new(),
-        Beside::Neighbor {
+    let title = match &session.beside {
+        SidePanel::Nothing => String::new(),
+        SidePanel::Neighbor {
             place,
             instances: theirs,
         } => match view.neighbors.get(*place) {
@@ -279,7 +279,7 @@ fn beside(desk: &Desk<'_>, view: &TaskView) -> (String, Text<'static>) {
             }
             None => String::new(),
         },
-        Beside::Provenance => {
+        SidePanel::Provenance => {
             for call in &view.provenance {
                 let model = line(call.model.as_deref().unwrap_or(""));
                 text(

@@ -1,11 +1,11 @@
-//! What each key means.
+//! The keys of `ewe review`.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::desk::{Desk, Mode};
+use super::session::{Mode, ReviewSession};
 use crate::{store::Result, task::Review};
 
-/// Every key of the queue, for people.
+/// All keys of the queue with their descriptions.
 pub const KEYS: [(&str, &str); 16] = [
     ("a", "accept"),
     ("r", "reject, with a reason"),
@@ -25,105 +25,108 @@ pub const KEYS: [(&str, &str); 16] = [
     ("q  ctrl-c", "leave; everything is saved"),
 ];
 
-/// What is to follow a key.
+/// What follows a key.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Another key.
+    /// Wait for another key.
     Stay,
-    /// The task goes to an editor.
+    /// Open this task in an editor.
     Edit(i64),
-    /// The end.
+    /// End the session.
     Leave,
 }
 
-/// Does what a key asks for.
-pub async fn press(desk: &mut Desk<'_>, key: KeyEvent) -> Result<Step> {
+/// Handles a key.
+pub async fn press(session: &mut ReviewSession<'_>, key: KeyEvent) -> Result<Step> {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     if control && key.code == KeyCode::Char('c') {
         return Ok(Step::Leave);
     }
-    match desk.mode.clone() {
-        Mode::Queue => return queue(desk, key.code, control).await,
-        Mode::Help => desk.mode = Mode::Queue,
-        Mode::Conflict => conflict(desk, key.code).await?,
+    match session.mode.clone() {
+        Mode::Queue => return queue(session, key.code, control).await,
+        Mode::Help => session.mode = Mode::Queue,
+        Mode::Conflict => conflict(session, key.code).await?,
         Mode::Reason(text) => match typed(text, key.code, control) {
-            Typed::More(text) => desk.mode = Mode::Reason(text),
+            Typed::More(text) => session.mode = Mode::Reason(text),
             Typed::Done(text) => {
                 let note = text.trim();
-                desk.decide(Review::Rejected, (!note.is_empty()).then_some(note))
+                session
+                    .decide(Review::Rejected, (!note.is_empty()).then_some(note))
                     .await?;
             }
-            Typed::Never => desk.mode = Mode::Queue,
+            Typed::Never => session.mode = Mode::Queue,
         },
         Mode::Search(text) => match typed(text, key.code, control) {
-            Typed::More(text) => desk.mode = Mode::Search(text),
-            Typed::Done(text) => desk.search(&text).await?,
-            Typed::Never => desk.mode = Mode::Queue,
+            Typed::More(text) => session.mode = Mode::Search(text),
+            Typed::Done(text) => session.search(&text).await?,
+            Typed::Never => session.mode = Mode::Queue,
         },
     }
     Ok(Step::Stay)
 }
 
-async fn queue(desk: &mut Desk<'_>, key: KeyCode, control: bool) -> Result<Step> {
-    let id = desk.task.as_ref().map(|view| view.task.id);
+async fn queue(session: &mut ReviewSession<'_>, key: KeyCode, control: bool) -> Result<Step> {
+    let id = session.task.as_ref().map(|view| view.task.id);
     let page = 10;
     if control {
         if key == KeyCode::Char('r') {
-            desk.redo().await?;
+            session.redo().await?;
         }
         return Ok(Step::Stay);
     }
     match (key, id) {
-        (KeyCode::Char('a'), Some(_)) => desk.decide(Review::Accepted, None).await?,
-        (KeyCode::Char('r'), Some(_)) => desk.mode = Mode::Reason(String::new()),
+        (KeyCode::Char('a'), Some(_)) => session.decide(Review::Accepted, None).await?,
+        (KeyCode::Char('r'), Some(_)) => session.mode = Mode::Reason(String::new()),
         (KeyCode::Char('e'), Some(id)) => return Ok(Step::Edit(id)),
         (KeyCode::Char('n' | ' ') | KeyCode::Right, Some(_)) => {
-            desk.message.clear();
-            desk.next().await?;
+            session.message.clear();
+            session.next().await?;
         }
         (KeyCode::Char('b') | KeyCode::Left, _) => {
-            desk.message.clear();
-            desk.back().await?;
+            session.message.clear();
+            session.back().await?;
         }
         (KeyCode::Char('g') | KeyCode::Home, _) => {
-            desk.message.clear();
-            desk.first().await?;
+            session.message.clear();
+            session.first().await?;
         }
-        (KeyCode::Char('u'), _) => desk.undo().await?,
-        (KeyCode::Char('U'), _) => desk.redo().await?,
-        (KeyCode::Char('/'), _) => desk.mode = Mode::Search(desk.filter.text.clone().unwrap_or_default()),
-        (KeyCode::Char('f'), _) => desk.next_review().await?,
-        (KeyCode::Char('s'), _) => desk.next_sort().await?,
-        (KeyCode::Tab, _) => desk.next_neighbor().await?,
-        (KeyCode::Char('p'), _) => desk.provenance().await?,
-        (KeyCode::Char('j') | KeyCode::Down, _) => desk.scroll = desk.scroll.saturating_add(1),
-        (KeyCode::Char('k') | KeyCode::Up, _) => desk.scroll = desk.scroll.saturating_sub(1),
-        (KeyCode::PageDown, _) => desk.scroll = desk.scroll.saturating_add(page),
-        (KeyCode::PageUp, _) => desk.scroll = desk.scroll.saturating_sub(page),
-        (KeyCode::Char('?'), _) => desk.mode = Mode::Help,
+        (KeyCode::Char('u'), _) => session.undo().await?,
+        (KeyCode::Char('U'), _) => session.redo().await?,
+        (KeyCode::Char('/'), _) => {
+            session.mode = Mode::Search(session.filter.text.clone().unwrap_or_default())
+        }
+        (KeyCode::Char('f'), _) => session.next_review().await?,
+        (KeyCode::Char('s'), _) => session.next_sort().await?,
+        (KeyCode::Tab, _) => session.next_neighbor().await?,
+        (KeyCode::Char('p'), _) => session.provenance().await?,
+        (KeyCode::Char('j') | KeyCode::Down, _) => session.scroll = session.scroll.saturating_add(1),
+        (KeyCode::Char('k') | KeyCode::Up, _) => session.scroll = session.scroll.saturating_sub(1),
+        (KeyCode::PageDown, _) => session.scroll = session.scroll.saturating_add(page),
+        (KeyCode::PageUp, _) => session.scroll = session.scroll.saturating_sub(page),
+        (KeyCode::Char('?'), _) => session.mode = Mode::Help,
         (KeyCode::Char('q'), _) => return Ok(Step::Leave),
         _ => {}
     }
     Ok(Step::Stay)
 }
 
-async fn conflict(desk: &mut Desk<'_>, key: KeyCode) -> Result<()> {
+async fn conflict(session: &mut ReviewSession<'_>, key: KeyCode) -> Result<()> {
     match key {
-        KeyCode::Enter | KeyCode::Esc => desk.settle(false).await,
-        KeyCode::Char('o') if desk.has_refused() => desk.settle(true).await,
+        KeyCode::Enter | KeyCode::Esc => session.settle(false).await,
+        KeyCode::Char('o') if session.has_refused() => session.settle(true).await,
         KeyCode::Char('j') | KeyCode::Down => {
-            desk.scroll = desk.scroll.saturating_add(1);
+            session.scroll = session.scroll.saturating_add(1);
             Ok(())
         }
         KeyCode::Char('k') | KeyCode::Up => {
-            desk.scroll = desk.scroll.saturating_sub(1);
+            session.scroll = session.scroll.saturating_sub(1);
             Ok(())
         }
         _ => Ok(()),
     }
 }
 
-/// A line that somebody types.
+/// The state of a line being typed.
 enum Typed {
     More(String),
     Done(String),

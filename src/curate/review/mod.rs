@@ -1,15 +1,16 @@
-//! `ewe review`: one task after another at a terminal, a key for each decision.
+//! `ewe review`: one task after another in a terminal, a key for each decision.
 //!
-//! - [`desk`]: which task is looked at, and what was done; talks to the store.
-//! - [`undo`]: backwards and forwards again.
-//! - [`keys`]: what each key means.
-//! - [`draw`]: how it looks.
+//! - [`session`]: the present task, the queue and the actions; talks to the store.
+//! - [`undo`]: undo and redo.
+//! - [`keys`]: the meaning of each key.
+//! - [`draw`]: the screen.
 //!
-//! Everything is committed when its key was pressed, so nothing is lost however this ends.
+//! Every decision is committed when its key is pressed, so nothing is lost however the session
+//! ends.
 
-mod desk;
 mod draw;
 mod keys;
+mod session;
 mod undo;
 
 use std::io::IsTerminal;
@@ -25,12 +26,12 @@ use rustix::io::Errno;
 
 use super::editor;
 use crate::leave;
-use crate::signals::Requests;
+use crate::signals::ShutdownSignals;
 use crate::store::{Filter, Sort, Store};
-use desk::Desk;
 use keys::Step;
+use session::ReviewSession;
 
-/// How long a key is waited for before signals are looked at.
+/// How long to wait for a key before looking at signals.
 const BEAT: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
@@ -41,7 +42,7 @@ const AT_ONCE: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// Shows tasks until somebody has had enough; true where a signal ended it.
+/// Shows tasks until the user leaves. Returns true if a signal ended it.
 ///
 /// # Errors
 ///
@@ -52,58 +53,58 @@ pub async fn run(store: &Store, filter: Filter, sort: Sort, who: &str) -> anyhow
             "`ewe review` needs a terminal\nhint: `ewe list --json` is for programs, `ewe curate` for browsers"
         );
     }
-    let mut desk = Desk::open(store, filter, sort, who).await?;
-    let mut requests = Requests::listen()?;
-    // Also restores the terminal when something panics.
+    let mut session = ReviewSession::open(store, filter, sort, who).await?;
+    let mut signals = ShutdownSignals::listen()?;
+    // Also restores the terminal after a panic.
     let mut terminal = ratatui::try_init()?;
-    let ended = sit(&mut desk, &mut terminal, &mut requests).await;
+    let ended = run_session(&mut session, &mut terminal, &mut signals).await;
     if is_gone(AT_ONCE)? {
-        // Nothing can be told any more, not even that; everything is in the dataset.
+        // Nobody can be told any more; everything is in the dataset.
         leave::at_once();
     }
     ratatui::restore();
     ended
 }
 
-async fn sit(
-    desk: &mut Desk<'_>,
+async fn run_session(
+    session: &mut ReviewSession<'_>,
     terminal: &mut DefaultTerminal,
-    requests: &mut Requests,
+    signals: &mut ShutdownSignals,
 ) -> anyhow::Result<bool> {
     loop {
-        terminal.draw(|frame| draw::draw(frame, desk))?;
+        terminal.draw(|frame| draw::draw(frame, session))?;
         while !event::poll(Duration::ZERO)? {
-            if is_gone(BEAT)? || came(requests).await {
+            if is_gone(BEAT)? || has_arrived(signals).await {
                 return Ok(true);
             }
         }
-        // Whatever else came, another size of the terminal say, is drawn.
+        // Other events, such as a new size of the terminal, only cause a redraw.
         let Event::Key(key) = event::read()? else {
             continue;
         };
         if key.kind == KeyEventKind::Release {
             continue;
         }
-        match keys::press(desk, key).await? {
+        match keys::press(session, key).await? {
             Step::Stay => {}
             Step::Edit(id) => {
                 ratatui::restore();
-                let edited = editor::edit(desk.store(), id).await;
+                let edited = editor::edit(session.store(), id).await;
                 *terminal = ratatui::try_init()?;
-                desk.edited(edited).await?;
+                session.edited(edited).await?;
             }
             Step::Leave => return Ok(false),
         }
     }
 }
 
-/// Waits so long for something to read; true where the terminal is gone. Its end must not be left to crossterm, which would read it for
-/// ever.
+/// Waits up to `patience` for input. Returns true if the terminal is gone, which must not be left
+/// to crossterm: it would read the end of input forever.
 fn is_gone(patience: Timespec) -> std::io::Result<bool> {
     let input = std::io::stdin();
     let mut polled = [PollFd::new(&input, PollFlags::IN)];
     match poll(&mut polled, Some(&patience)) {
-        // A signal, which is looked at next.
+        // A signal, which is checked next.
         Err(Errno::INTR) => return Ok(false),
         other => other?,
     };
@@ -112,11 +113,11 @@ fn is_gone(patience: Timespec) -> std::io::Result<bool> {
         .intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL))
 }
 
-/// Whether somebody has asked it to end.
-async fn came(requests: &mut Requests) -> bool {
+/// Whether a signal has arrived.
+async fn has_arrived(signals: &mut ShutdownSignals) -> bool {
     tokio::select! {
-        () = requests.next() => true,
-        // Long enough for the runtime to hear of what came meanwhile.
+        () = signals.next() => true,
+        // Long enough for the runtime to notice signals that came meanwhile.
         () = tokio::time::sleep(Duration::from_millis(1)) => false,
     }
 }

@@ -1,10 +1,10 @@
-//! What was done in this sitting, backwards and forwards again.
+//! Undo and redo of the session's actions.
 
-use super::desk::Desk;
+use super::session::ReviewSession;
 use crate::store::{Change, Error, Result};
 
-impl Desk<'_> {
-    /// Notes an action that can be taken back.
+impl ReviewSession<'_> {
+    /// Records an action that can be undone.
     pub(super) fn remember(&mut self, change: Option<Change>, id: i64) {
         if let Some(change) = change {
             self.done.push((change.group, id));
@@ -12,7 +12,7 @@ impl Desk<'_> {
         }
     }
 
-    /// Takes back the latest action of this sitting; where there is none, the latest in the history.
+    /// Takes back the latest action of this session, or without one the latest in the history.
     pub async fn undo(&mut self) -> Result<()> {
         let change = match self.done.last() {
             Some(&(group, _)) => self.store().undo_group(group, self.actor(None)).await,
@@ -22,7 +22,7 @@ impl Desk<'_> {
         self.took_back(change, own, "taken back", true).await
     }
 
-    /// Does again what was taken back last.
+    /// Redoes what was undone last.
     pub async fn redo(&mut self) -> Result<()> {
         let change = match self.undone.last() {
             Some(&(group, _)) => self.store().undo_group(group, self.actor(None)).await,

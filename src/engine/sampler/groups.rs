@@ -1,40 +1,47 @@
-//! Scores as groups of tokens, and what can be told from the groups' maxima and masses.
+//! Scores in groups of tokens, with the maximum and the mass of each group.
 //!
-//! Shapes: `b` rows, `v` vocabulary, `g` groups, `w` tokens a group, `n` all groups of all rows.
+//! Shapes: `b` rows, `v` vocabulary, `g` groups, `w` tokens per group, `n` all groups of all rows.
 
 use tch::{Kind, Tensor};
 
 use super::floats;
 use crate::shim::{self, Summary};
 
-/// The likeliest tokens of a row, best first, equal ones by id.
-pub(super) struct Candidates {
-    /// Score (divided by the temperature) and token.
+/// The likeliest tokens of a row.
+pub(super) struct TokenCandidates {
+    /// Score, divided by the temperature, and token; best first, equal ones by id.
     pub(super) best_first: Vec<(f32, i64)>,
-    /// Whether these are all tokens there are.
+    /// Whether these are all tokens of the vocabulary.
     pub(super) complete: bool,
 }
 
-/// Scores of any float type as `[b, g, w]`, with what is known of each group, and those that stand beside them.
+/// Scores of any float type as `[b, g, w]`, a summary of each group, and the scores kept beside
+/// them.
 pub(super) struct Groups {
     scores_bgw: Tensor,
     maxima_bg: Vec<Vec<f32>>,
-    /// `Σ exp((score − the row's largest) · sharpness)`; empty where nothing is drawn.
+    /// `Σ exp((score − the row's largest) · sharpness)`; empty if no row is drawn.
     sums_bg: Vec<Vec<f32>>,
     /// The inverse of each row's temperature.
     sharpness_b: Vec<f32>,
-    /// Scores and tokens that are not in the groups, by token.
+    /// Scores and tokens that are not in the groups, sorted by token.
     beside: Vec<Vec<(f32, i64)>>,
     vocab: i64,
 }
 
+/// Returns the number of tokens of a group.
+pub(super) fn group_width(vocab: i64) -> i64 {
+    [256, 128, 64, 32]
+        .into_iter()
+        .find(|w| vocab % w == 0)
+        .unwrap_or(64)
+}
+
 impl Groups {
+    /// Groups `logits_bv`. `sharpness_b` is empty if no row is drawn.
     pub(super) fn new(logits_bv: &Tensor, sharpness_b: &[f32], mut beside: Vec<Vec<(f32, i64)>>) -> Groups {
         let (batch, vocab) = (logits_bv.size()[0], logits_bv.size()[1]);
-        let width = [256, 128, 64, 32]
-            .into_iter()
-            .find(|w| vocab % w == 0)
-            .unwrap_or(64);
+        let width = group_width(vocab);
         let padding = (width - vocab % width) % width;
         let padded = match padding {
             0 => logits_bv.shallow_clone(),
@@ -60,7 +67,7 @@ impl Groups {
         }
     }
 
-    /// The largest score in a row's groups.
+    /// Returns the largest score in a row's groups.
     fn maximum(&self, row: usize) -> f32 {
         self.maxima_bg[row]
             .iter()
@@ -68,20 +75,20 @@ impl Groups {
             .fold(f32::NEG_INFINITY, f32::max)
     }
 
-    /// Whether a row says nothing: a score is not a number or without bound, or all are -inf. The largest of a group
-    /// with a NaN is NaN, so that this costs no look at the scores.
+    /// Whether a row is unusable: a score is NaN or infinite, or all are -inf. The maximum of a
+    /// group with a NaN is NaN, so this reads no scores.
     pub(super) fn broken(&self, row: usize) -> bool {
         let beside = self.beside[row].iter().map(|&(score, _)| score);
         let all = || self.maxima_bg[row].iter().copied().chain(beside.clone());
         all().any(|x| x.is_nan() || x == f32::INFINITY) || all().all(|x| x == f32::NEG_INFINITY)
     }
 
-    /// What a row's scores weigh.
+    /// Returns the masses of a row.
     fn masses(&self, row: usize) -> Masses {
         let (maximum, sharpness) = (self.maximum(row), self.sharpness_b[row]);
         let most = self.beside[row].iter().fold(maximum, |most, b| most.max(b.0));
         let weigh = |score: f32| f64::from((score - most) * sharpness).exp();
-        // Where everything is beside the groups, they weigh nothing.
+        // If all scores are beside the groups, the groups weigh nothing.
         let shrink = if maximum > f32::NEG_INFINITY {
             weigh(maximum)
         } else {
@@ -99,13 +106,13 @@ impl Groups {
         }
     }
 
-    /// The logarithm of the mass of a whole row, in which a score of 0 weighs 1.
+    /// Returns the logarithm of the mass of a whole row, where a score of 0 weighs 1.
     pub(super) fn log_mass(&self, row: usize) -> f64 {
         let masses = self.masses(row);
         f64::from(masses.most * self.sharpness_b[row]) + masses.total().ln()
     }
 
-    /// The likeliest token of every row, the first of equal ones.
+    /// Returns the likeliest token of every row, the first of equal ones.
     pub(super) fn argmax(&self) -> Vec<i64> {
         let (groups, width) = (self.maxima_bg[0].len(), self.scores_bgw.size()[2]);
         let first_of = |scores: &[f32]| {
@@ -136,8 +143,8 @@ impl Groups {
             .collect()
     }
 
-    /// For every row, the tokens above all groups but the `count` best.
-    pub(super) fn likeliest(&self, count: usize) -> Vec<Candidates> {
+    /// Returns, for every row, the tokens of the `count` best groups that beat all other groups.
+    pub(super) fn likeliest(&self, count: usize) -> Vec<TokenCandidates> {
         let (groups, width) = (self.maxima_bg[0].len(), self.scores_bgw.size()[2] as usize);
         let chosen: Vec<(Vec<usize>, f32)> = (0..self.maxima_bg.len())
             .map(|row| self.best(row, count))
@@ -155,8 +162,8 @@ impl Groups {
             .collect()
     }
 
-    /// The same for one row.
-    pub(super) fn of_row(&self, row: usize, count: usize) -> Candidates {
+    /// As [`Groups::likeliest`], for one row.
+    pub(super) fn of_row(&self, row: usize, count: usize) -> TokenCandidates {
         let (best, bound) = self.best(row, count);
         let flat: Vec<i64> = best.iter().map(|&group| group as i64).collect();
         let index = Tensor::from_slice(&flat).to_device(self.scores_bgw.device());
@@ -164,7 +171,7 @@ impl Groups {
         self.candidates(row, &scores, &best, bound)
     }
 
-    /// The `count` groups with the largest maxima, and the largest maximum of the others.
+    /// Returns the `count` groups with the largest maxima, and the largest maximum of the others.
     fn best(&self, row: usize, count: usize) -> (Vec<usize>, f32) {
         let maxima = &self.maxima_bg[row];
         let mut order: Vec<usize> = (0..maxima.len()).collect();
@@ -176,7 +183,8 @@ impl Groups {
         (order, maxima[next])
     }
 
-    fn candidates(&self, row: usize, scores: &[f32], groups: &[usize], bound: f32) -> Candidates {
+    /// Returns the tokens of `groups`, whose scores are `scores`, that are above `bound`.
+    fn candidates(&self, row: usize, scores: &[f32], groups: &[usize], bound: f32) -> TokenCandidates {
         let width = self.scores_bgw.size()[2] as usize;
         let complete = bound == f32::NEG_INFINITY;
         let inside = scores.chunks(width).zip(groups).flat_map(|(chunk, &group)| {
@@ -192,13 +200,13 @@ impl Groups {
         best_first.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         let sharpness = self.sharpness_b[row];
         best_first.iter_mut().for_each(|(score, _)| *score *= sharpness);
-        Candidates { best_first, complete }
+        TokenCandidates { best_first, complete }
     }
 
-    /// The token at which the cumulated probability of the whole vocabulary passes `u`.
+    /// Returns the token at which the cumulated probability of the whole vocabulary passes `u`.
     pub(super) fn invert(&self, row: usize, u: f64) -> i64 {
         let (masses, width) = (self.masses(row), self.scores_bgw.size()[2]);
-        // Group by group, each with those of its tokens that stand beside it.
+        // The mass of each group, with those of its tokens that are beside it.
         let mut of_group: Vec<f64> = self.sums_bg[row]
             .iter()
             .map(|&sum| {
@@ -217,6 +225,10 @@ impl Groups {
         while group + 1 < of_group.len() && left >= of_group[group] {
             left -= of_group[group];
             group += 1;
+        }
+        // Rounding may lead beyond the last group that has a token.
+        while group > 0 && of_group[group] <= 0.0 {
+            group -= 1;
         }
         let scores = floats(&self.scores_bgw.get(row as i64).get(group as i64));
         let mut weights: Vec<(f64, i64)> = scores
@@ -239,25 +251,26 @@ impl Groups {
     }
 }
 
-/// What the scores of a row weigh, the largest of all weighing 1.
+/// The masses of a row, where the largest score weighs 1.
 struct Masses {
     /// The largest score.
     most: f32,
-    /// What the largest score in the groups weighs.
+    /// The weight of the largest score in the groups.
     shrink: f64,
-    /// All groups together.
+    /// The mass of all groups.
     inside: f64,
-    /// The scores beside them, with their tokens.
+    /// The weights of the scores beside them, with their tokens.
     beside: Vec<(f64, i64)>,
 }
 
 impl Masses {
+    /// Returns the mass of the row.
     fn total(&self) -> f64 {
         self.inside + self.beside.iter().map(|(weight, _)| weight).sum::<f64>()
     }
 }
 
-/// What [`shim::summarise`] gives, by libtorch's operations.
+/// As [`shim::summarise`], in libtorch operations.
 fn summarise(scores_bgw: &Tensor, sharpness_b: &[f32]) -> Summary {
     let maxima_bg = scores_bgw.amax([-1].as_slice(), false).to_kind(Kind::Float);
     let sums_ng = if sharpness_b.is_empty() {

@@ -1,18 +1,18 @@
-//! The running batch: who joins, who leaves, and the budget.
+//! The running batch: requests that join and leave, and the size of the KV cache.
 
 use ewe::backend::{FinishReason, Sampling};
 use tch::{Device, Kind, Tensor};
 
 use super::{Record, Table, expected, finish, greedy, submit, tiny_engine};
-use crate::engine::batch::{Config, Engine, Listener, Request, Wants};
+use crate::engine::batch::{BatchConfig, Engine, EngineRequest, Listener, RequestOptions};
 use crate::model::tests::GOLDENS;
 
 #[test]
 fn greedy_text_is_the_references_alone_and_in_a_batch() {
-    for name in GOLDENS {
+    for name in GOLDENS.iter() {
         let cases = expected(name);
         for (prompt, new) in &cases {
-            let mut engine = tiny_engine(name, Config::default());
+            let mut engine = tiny_engine(name, BatchConfig::default());
             let record = submit(&mut engine, prompt, &greedy(32));
             finish(&mut engine);
             let text: Vec<i64> = new.iter().copied().filter(|&id| id != 0).collect();
@@ -24,13 +24,13 @@ fn greedy_text_is_the_references_alone_and_in_a_batch() {
             };
             assert_eq!(record.reason(), Some(want), "{name}");
         }
-        // Joining at different times, leaving at different times, two slots for twelve requests.
+        // Requests join and leave at different times; two slots serve twelve requests.
         for (max_batch, pause) in [(32, 0), (3, 2), (2, 1)] {
             let mut engine = tiny_engine(
                 name,
-                Config {
+                BatchConfig {
                     max_batch,
-                    ..Config::default()
+                    ..BatchConfig::default()
                 },
             );
             let mut records = Vec::new();
@@ -52,15 +52,15 @@ fn greedy_text_is_the_references_alone_and_in_a_batch() {
 
 #[test]
 fn a_shared_beginning_is_computed_once_and_changes_nothing() {
-    for name in GOLDENS {
+    for name in GOLDENS.iter() {
         let head: Vec<i64> = (0..40).map(|i| 3 + i * 7 % 80).collect();
         let prompts: Vec<Vec<i64>> = (0..5).map(|i| [&head[..], &[5 + i, 9]].concat()).collect();
         let run = |prefix_bytes| {
             let mut engine = tiny_engine(
                 name,
-                Config {
+                BatchConfig {
                     prefix_bytes,
-                    ..Config::default()
+                    ..BatchConfig::default()
                 },
             );
             let records: Vec<Record> = prompts
@@ -88,9 +88,9 @@ fn the_budget_for_keys_and_values_is_kept_and_the_queue_still_drains() {
     let kv_bytes = 2 * (prompt.len() + 32) * per_token;
     let mut engine = tiny_engine(
         name,
-        Config {
+        BatchConfig {
             kv_bytes,
-            ..Config::default()
+            ..BatchConfig::default()
         },
     );
     let records: Vec<Record> = (0..5).map(|_| submit(&mut engine, prompt, &greedy(32))).collect();
@@ -106,7 +106,7 @@ fn requests_end_at_max_tokens_at_the_end_token_and_at_the_context() {
         Box::new(Table::counting(64)),
         Kind::Float,
         Device::Cpu,
-        Config::default(),
+        BatchConfig::default(),
     );
     let short = submit(&mut engine, &[10], &greedy(3));
     let ended = submit(&mut engine, &[60], &greedy(30));
@@ -133,9 +133,9 @@ fn requests_end_at_max_tokens_at_the_end_token_and_at_the_context() {
 
 #[test]
 fn who_leaves_frees_the_slot() {
-    let config = Config {
+    let config = BatchConfig {
         max_batch: 1,
-        ..Config::default()
+        ..BatchConfig::default()
     };
     let mut engine = Engine::new(Box::new(Table::counting(64)), Kind::Float, Device::Cpu, config);
     let (first, second, third) = (
@@ -156,9 +156,9 @@ fn who_leaves_frees_the_slot() {
 fn a_sampled_text_depends_on_its_seed_and_not_on_its_neighbours() {
     let scores = Tensor::ones([64, 64], (Kind::Float, Device::Cpu));
     let run = |seeds: &[u64], max_batch| {
-        let config = Config {
+        let config = BatchConfig {
             max_batch,
-            ..Config::default()
+            ..BatchConfig::default()
         };
         let mut engine = Engine::new(
             Box::new(Table::of(scores.copy())),
@@ -191,9 +191,9 @@ fn storage_stays_within_the_budget_while_it_grows() {
     for tokens in [60, 100, 130, 200] {
         let mut engine = tiny_engine(
             "gemma3",
-            Config {
+            BatchConfig {
                 kv_bytes: tokens * per_token,
-                ..Config::default()
+                ..BatchConfig::default()
             },
         );
         let records: Vec<Record> = (0..20)
@@ -219,7 +219,7 @@ fn sizes_from_outside_may_be_the_largest_there_are() {
         Box::new(Table::counting(50)),
         Kind::Float,
         Device::Cpu,
-        Config::default(),
+        BatchConfig::default(),
     );
     let record = submit(&mut engine, &[1, 2, 3], &greedy(usize::MAX));
     finish(&mut engine);
@@ -232,28 +232,28 @@ fn an_answer_does_not_end_before_its_least_number_of_tokens() {
         Box::new(Table::counting(10)),
         Kind::Float,
         Device::Cpu,
-        Config::default(),
+        BatchConfig::default(),
     );
     let mut ask = |min_tokens, ignore_eos| {
         let record = Record::default();
-        engine.submit(Request {
+        engine.submit(EngineRequest {
             prompt: vec![7],
             sampling: Sampling {
                 ignore_eos,
                 ..greedy(6)
             },
-            // One of them is beyond the vocabulary, as configs have it.
+            // One of them is outside of the vocabulary, as in some configs.
             end_tokens: vec![0, 5000],
-            wants: Wants {
+            options: RequestOptions {
                 min_tokens,
-                ..Wants::default()
+                ..RequestOptions::default()
             },
             listener: Box::new(record.clone()),
         });
         finish(&mut engine);
         record
     };
-    // 8, 9, and then the text ends; held off, another token takes its place.
+    // 8, 9, then the end token; while that is forbidden, another token takes its place.
     let free = ask(0, false);
     assert_eq!(
         (free.tokens(), free.reason()),
@@ -268,7 +268,7 @@ fn an_answer_does_not_end_before_its_least_number_of_tokens() {
     assert_eq!(ask(4, true).tokens()[..3], [8, 9, 0]);
 }
 
-/// Panics as long as it waits for a slot.
+/// Panics while it waits for a slot.
 struct Bomb(Record);
 
 impl Listener for Bomb {
@@ -291,16 +291,16 @@ fn a_request_that_fails_on_its_way_in_takes_none_along() {
         Box::new(Table::counting(50)),
         Kind::Float,
         Device::Cpu,
-        Config::default(),
+        BatchConfig::default(),
     );
     let before = submit(&mut engine, &[1], &greedy(5));
     engine.step();
     let told = Record::default();
-    engine.submit(Request {
+    engine.submit(EngineRequest {
         prompt: vec![1],
         sampling: greedy(5),
         end_tokens: Vec::new(),
-        wants: Wants::default(),
+        options: RequestOptions::default(),
         listener: Box::new(Bomb(told.clone())),
     });
     let behind = submit(&mut engine, &[11], &greedy(5));

@@ -1,20 +1,17 @@
-//! The model on its thread: answers, failures, and requests that are refused.
+//! The model on its thread: answers, failures, and refused requests.
 
 use ewe::backend::{Backend, BackendError};
 use futures::StreamExt;
-use tch::Tensor;
 
-use super::{Table, expected, greedy};
-use crate::engine::answer::Event;
-use crate::engine::batch::Config;
+use super::watched::Watched;
+use super::{Table, expected, greedy, tiny_backend};
+use crate::engine::batch::BatchConfig;
+use crate::engine::event::Event;
 use crate::engine::handle::LocalBackend;
-use crate::model::attention::ForwardPass;
-use crate::model::layers::Linear;
-use crate::model::tests::{golden, loaded};
-use crate::model::{CausalLm, Ends, ModelInfo};
+use crate::model::tests::loaded;
 
 fn backend(name: &str) -> LocalBackend {
-    LocalBackend::open(&golden(name), None, "cpu", "auto", Config::default()).unwrap()
+    tiny_backend(name, "auto", BatchConfig::default())
 }
 
 #[tokio::test]
@@ -33,7 +30,7 @@ async fn the_backend_answers_streams_and_survives_those_who_leave() {
     while let Some(event) = answer.next().await {
         match event.unwrap() {
             Event::Text(more) => text += &more,
-            Event::Token { .. } => panic!("nobody asked"),
+            Event::Prompt(_) | Event::Token { .. } => panic!("nobody asked"),
             Event::Done {
                 finish_reason,
                 completion_tokens,
@@ -56,11 +53,11 @@ async fn the_backend_answers_streams_and_survives_those_who_leave() {
 #[tokio::test]
 async fn a_model_that_is_broken_says_so_and_is_tried_again() {
     let mut tiny = loaded("gemma3");
-    // A head that fits nothing: the first product fails inside libtorch.
+    // The output head has a wrong size, so the first matrix product fails inside libtorch.
     let mut broken = Table::counting(8);
     broken.info.vocab = 96;
     tiny.model = Box::new(broken);
-    let backend = LocalBackend::start(tiny, "broken".into(), Config::default()).unwrap();
+    let backend = LocalBackend::start(tiny, "broken".into(), BatchConfig::default()).unwrap();
     for failures in 1..5 {
         let error = backend.complete("the".into(), greedy(4)).await.unwrap_err();
         assert!(
@@ -72,48 +69,6 @@ async fn a_model_that_is_broken_says_so_and_is_tried_again() {
     }
 }
 
-/// A model that fails inside libtorch when it meets one token.
-struct Fragile {
-    model: Box<dyn CausalLm>,
-    poison: i64,
-}
-
-impl CausalLm for Fragile {
-    fn info(&self) -> &ModelInfo {
-        self.model.info()
-    }
-    fn embed(&self, tokens_bt: &Tensor) -> Tensor {
-        if tokens_bt.eq(self.poison).any().int64_value(&[]) == 1 {
-            let _ = tokens_bt.view([-7, 13]);
-        }
-        self.model.embed(tokens_bt)
-    }
-    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
-        self.model.block(layer, x_btd, pass)
-    }
-    fn finish(&self, x_btd: &Tensor) -> Tensor {
-        self.model.finish(x_btd)
-    }
-    fn logits(&self, hidden: &Tensor) -> Tensor {
-        self.model.logits(hidden)
-    }
-    fn pack_head(&mut self) {}
-
-    fn ends(&mut self) -> Ends<'_> {
-        self.model.ends()
-    }
-
-    fn head(&self) -> (Tensor, Option<Tensor>) {
-        self.model.head()
-    }
-    fn for_each_linear(&mut self, f: &mut dyn FnMut(&mut Linear)) {
-        self.model.for_each_linear(f)
-    }
-    fn parameters(&self) -> Vec<(String, Tensor)> {
-        self.model.parameters()
-    }
-}
-
 #[tokio::test]
 async fn the_engine_goes_on_after_a_step_that_failed() {
     let (prompt, _) = expected("gemma3").remove(2);
@@ -121,10 +76,14 @@ async fn the_engine_goes_on_after_a_step_that_failed() {
     let start = |poison| {
         let mut tiny = loaded("gemma3");
         let model = tiny.model;
-        tiny.model = Box::new(Fragile { model, poison });
-        let config = Config {
+        tiny.model = Watched::new(model, move |tokens_bt| {
+            if tokens_bt.eq(poison).any().int64_value(&[]) == 1 {
+                let _ = tokens_bt.view([-7, 13]);
+            }
+        });
+        let config = BatchConfig {
             max_batch: 2,
-            ..Config::default()
+            ..BatchConfig::default()
         };
         LocalBackend::start(tiny, "fragile".into(), config).unwrap()
     };
@@ -132,7 +91,7 @@ async fn the_engine_goes_on_after_a_step_that_failed() {
     let want = untouched.completion().await.unwrap();
     let backend = start(poison);
     for _ in 0..5 {
-        // The first runs beside the one that fails, the third waits meanwhile.
+        // The first runs beside the one that fails; the third waits.
         let asked = [prompt.clone(), vec![1, poison], prompt.clone()];
         let asked = asked.map(|prompt| (prompt, greedy(20))).to_vec();
         let mut answers = backend.stream_all(asked).unwrap();
@@ -164,14 +123,14 @@ async fn a_request_without_numbers_ends_alone() {
             let _guard = tch::no_grad_guard();
             let _ = embedding_vd.get(poison).fill_(f64::NAN);
         }
-        let config = Config {
+        let config = BatchConfig {
             max_batch: 3,
-            ..Config::default()
+            ..BatchConfig::default()
         };
         LocalBackend::start(tiny, "broken".into(), config).unwrap()
     };
     let answer = |backend: &LocalBackend, prompt: &[i64]| backend.stream(prompt.to_vec(), greedy(8)).unwrap();
-    // Rows of different lengths, so that the shorter ones look at places of their slots that a mask hides.
+    // Rows of different lengths, so that the shorter ones read masked positions of their slots.
     let long = vec![6; 45];
     let sound = start(false);
     let want = answer(&sound, &prompt).completion().await.unwrap();
@@ -191,7 +150,7 @@ async fn a_request_without_numbers_ends_alone() {
         );
         let neighbours: Vec<_> = ended.into_iter().map(Result::unwrap).collect();
         assert_eq!(neighbours, [want_long.clone(), want.clone()]);
-        // Whoever gets the slots next.
+        // The next requests in these slots.
         let asked = [long.clone(), prompt.clone(), prompt.clone()].map(|prompt| (prompt, greedy(8)));
         for (answer, want) in backend
             .stream_all(asked.to_vec())
@@ -207,11 +166,11 @@ async fn a_request_without_numbers_ends_alone() {
 #[tokio::test]
 async fn the_budget_refuses_what_it_could_never_hold() {
     let per_token = 2 * 3 * 2 * 16 * 4;
-    let config = Config {
+    let config = BatchConfig {
         kv_bytes: 20 * per_token,
-        ..Config::default()
+        ..BatchConfig::default()
     };
-    let backend = LocalBackend::open(&golden("gemma3"), None, "cpu", "auto", config).unwrap();
+    let backend = tiny_backend("gemma3", "auto", config);
     assert_eq!((backend.budget().tokens, backend.room()), (20, 20));
     assert!(
         backend.budget_line().contains("20 tokens, less than"),

@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use super::greedy;
-use crate::engine::sampler::{Row, Seen, choose, uniform};
+use crate::engine::sampler::{SamplerRow, SeenTokens, choose, uniform};
 
-/// The same choice by sorting everything.
+/// Makes the same choice by sorting the whole vocabulary.
 fn naive(scores: &[f32], s: &Sampling, u: f64) -> i64 {
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
@@ -34,7 +34,7 @@ fn naive(scores: &[f32], s: &Sampling, u: f64) -> i64 {
         }
     }
     if plain {
-        // Without a filter the draw goes through the vocabulary in its own order.
+        // Without filters, the draw goes through the vocabulary in order of ids.
         kept.sort_unstable();
     }
     let mut left = u * sum;
@@ -67,7 +67,8 @@ fn naive_penalties(scores: &mut [f32], prompt: &[i64], generated: &[i64], s: &Sa
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Flat and peaked scores, vocabularies that do and do not divide into groups, every filter on and off.
+    /// Flat and peaked scores, vocabularies that divide into groups or do not, every filter on and
+    /// off.
     #[test]
     fn sampling_equals_sorting_everything(
         vocab in prop_oneof![Just(96usize), Just(1000), Just(5003), Just(20_480)],
@@ -89,16 +90,16 @@ proptest! {
             ..Sampling::default()
         };
         let (prompt, generated) = ([1, 5, 9, 5], [3, 9, 3, 90, 3]);
-        let mut seen = Seen::of_prompt(&prompt, None);
+        let mut seen = SeenTokens::of_prompt(&prompt, None);
         generated.iter().for_each(|&id| seen.generated(id));
         let mut plain: Vec<f32> = Vec::try_from(&scores).unwrap();
         naive_penalties(&mut plain, &prompt, &generated, &sampling);
         let want = naive(&plain, &sampling, uniform(seed, index));
-        // Beside a row of another kind, which must not matter.
+        // Beside a row with other sampling parameters, which must not matter.
         let other = Sampling { temperature: 1.0 - temperature.min(1.0), ..Sampling::default() };
         let rows = [
-            Row { sampling: &sampling, seen: &seen, index, forbidden: &[] },
-            Row { sampling: &other, seen: &seen, index: 0, forbidden: &[] },
+            SamplerRow { sampling: &sampling, seen: &seen, index, forbidden: &[] },
+            SamplerRow { sampling: &other, seen: &seen, index: 0, forbidden: &[] },
         ];
         let both = Tensor::stack(&[&scores, &scores], 0);
         prop_assert_eq!(choose(&both, &rows)[0], Some(want));
@@ -108,7 +109,7 @@ proptest! {
 #[test]
 fn draws_follow_the_probabilities() {
     let scores_bv = Tensor::from_slice(&[0.5f32.ln(), 0.3f32.ln(), 0.15f32.ln(), 0.05f32.ln()]).unsqueeze(0);
-    let seen = Seen::default();
+    let seen = SeenTokens::default();
     for (top_p, want) in [(1.0, [0.5, 0.3, 0.15, 0.05]), (0.75, [0.625, 0.375, 0.0, 0.0])] {
         let sampling = Sampling {
             temperature: 1.0,
@@ -120,7 +121,7 @@ fn draws_follow_the_probabilities() {
         for index in 0..4000 {
             counts[choose(
                 &scores_bv,
-                &[Row {
+                &[SamplerRow {
                     sampling: &sampling,
                     seen: &seen,
                     index,
@@ -140,7 +141,7 @@ fn draws_follow_the_probabilities() {
 
 #[test]
 fn scores_that_are_no_numbers_choose_nothing_and_do_not_touch_their_neighbours() {
-    let seen = Seen::of_prompt(&[3], None);
+    let seen = SeenTokens::of_prompt(&[3], None);
     let whole = |value| Tensor::full([500], value, (Kind::Float, Device::Cpu));
     let one = |value| {
         let scores_v = Tensor::zeros([500], (Kind::Float, Device::Cpu));
@@ -169,7 +170,7 @@ fn scores_that_are_no_numbers_choose_nothing_and_do_not_touch_their_neighbours()
         for kind in [Kind::Float, Kind::BFloat16] {
             let scores_bv = Tensor::stack(&[&one(9.0), &broken_v, &one(9.0)], 0).to_kind(kind);
             for sampling in &samplings {
-                let row = || Row {
+                let row = || SamplerRow {
                     sampling,
                     seen: &seen,
                     index: 0,
@@ -186,7 +187,7 @@ fn scores_that_are_no_numbers_choose_nothing_and_do_not_touch_their_neighbours()
 #[test]
 fn temperatures_that_nothing_can_be_divided_by_take_the_likeliest() {
     let scores_v = Tensor::arange(500, (Kind::Float, Device::Cpu)) / 50.0;
-    let seen = Seen::of_prompt(&[3], None);
+    let seen = SeenTokens::of_prompt(&[3], None);
     for temperature in [1e-6, 1e-45, 1e-300, f64::MIN_POSITIVE] {
         for (top_p, min_p) in [(1.0, 0.0), (0.9, 0.0), (0.9, 0.5)] {
             let sampling = Sampling {
@@ -195,7 +196,7 @@ fn temperatures_that_nothing_can_be_divided_by_take_the_likeliest() {
                 min_p,
                 ..Sampling::default()
             };
-            let row = Row {
+            let row = SamplerRow {
                 sampling: &sampling,
                 seen: &seen,
                 index: 0,
@@ -209,7 +210,7 @@ fn temperatures_that_nothing_can_be_divided_by_take_the_likeliest() {
 
 #[test]
 fn a_window_holds_the_repetition_penalty_to_the_last_tokens() {
-    // 7 is likelier than 6 until it is penalised; it was said four tokens ago.
+    // 7 is likelier than 6 until it is penalized; it is the fourth-last token.
     let scores = || {
         let scores_v = Tensor::zeros([100], (Kind::Float, Device::Cpu));
         let _ = scores_v.get(7).fill_(2.0);
@@ -221,9 +222,9 @@ fn a_window_holds_the_repetition_penalty_to_the_last_tokens() {
         ..greedy(1)
     };
     for (window, want) in [(None, 6), (Some(4), 6), (Some(3), 7), (Some(0), 7)] {
-        let mut seen = Seen::of_prompt(&[1, 7], window);
+        let mut seen = SeenTokens::of_prompt(&[1, 7], window);
         [2, 3, 4].iter().for_each(|&id| seen.generated(id));
-        let row = Row {
+        let row = SamplerRow {
             sampling: &sampling,
             seen: &seen,
             index: 3,

@@ -2,9 +2,9 @@
 
 use crate::engine::text::TextStream;
 use crate::model::tests::{golden, loaded};
-use crate::model::tokenizer::Tokenizer;
+use crate::model::text::tokenizer::Tokenizer;
 
-/// Feeds the tokens of `text` one by one; gives the pieces, and where it stopped.
+/// Pushes the tokens of `text` one by one. Returns the texts, and whether a stop string was found.
 fn stream(text: &str, stop: &[&str]) -> (Vec<String>, bool) {
     let tokenizer = loaded("gptj").tokenizer;
     let stop: Vec<String> = stop.iter().map(|s| s.to_string()).collect();
@@ -25,7 +25,7 @@ fn stop_strings_are_met_across_tokens_and_never_shown() {
     assert_eq!(stream("in the end", &[]).0.concat(), "in the end");
     let (pieces, stopped) = stream("one\n\n## two", &["\n\n#"]);
     assert_eq!((pieces.concat().as_str(), stopped), ("one", true));
-    // The beginning of a stop string that is not one after all is shown in the end.
+    // The beginning of a stop string is shown once it turns out not to be one.
     let (pieces, stopped) = stream("a\n\nb\n", &["\n\n#", "\n?"]);
     assert_eq!((pieces.concat().as_str(), stopped), ("a\n\nb\n", false));
     // The earliest of several wins, whatever their order.
@@ -49,7 +49,7 @@ fn characters_of_several_tokens_come_whole() {
         pieces.iter().all(|piece| !piece.contains('\u{FFFD}')),
         "{pieces:?}"
     );
-    // Stopped in the middle of a character, the rest is marked as unreadable and not dropped.
+    // If the text ends within a character, the rest is shown as U+FFFD, not dropped.
     let tokenizer = loaded("gptj").tokenizer;
     let ids = tokenizer.encode("a\u{7f8a}", false).unwrap();
     let mut stream = TextStream::after(&tokenizer, &[], &[]);
@@ -61,7 +61,8 @@ fn characters_of_several_tokens_come_whole() {
     assert!(text.starts_with('a') && text.contains('\u{FFFD}'), "{text:?}");
 }
 
-/// A line break that is a token of one byte waits for the next token, but a stop string does not.
+/// A line break that is a byte token is held back until the next token, but a stop string is found
+/// at once.
 #[test]
 fn stop_strings_are_met_in_bytes_at_once() {
     let tokenizer = Tokenizer::read(&golden("tokenizers").join("llama2")).unwrap();
@@ -69,7 +70,7 @@ fn stop_strings_are_met_in_bytes_at_once() {
         let stop = [stop.to_owned()];
         let prompt = tokenizer.encode("B:", true).unwrap();
         let mut stream = TextStream::after(&tokenizer, &prompt, &stop).stopping_behind(min_tokens);
-        // Without the space in front of a text.
+        // Without the space that the tokenizer puts in front.
         let ids = tokenizer.encode(text, false).unwrap();
         let mut told = Vec::new();
         for id in &ids[1..] {
@@ -86,7 +87,7 @@ fn stop_strings_are_met_in_bytes_at_once() {
     assert_eq!(after(0, "\n\n", "i\n\ni"), (3, "i".to_owned(), 3));
     assert_eq!(after(0, "i\n羊", "bi\n羊\n"), (6, "b".to_owned(), 4));
     assert_eq!(after(0, "\ni", "i\nii"), (3, "i".to_owned(), 3));
-    // Those of the first tokens are no part of a stop string.
+    // Text of the first tokens is not part of a stop string.
     assert_eq!(after(2, "\n", "i\ni\ni"), (4, "i\ni".to_owned(), 4));
     assert_eq!(after(2, "\n", "i\n\ni"), (3, "i\n".to_owned(), 3));
     assert_eq!(after(2, "\n\n", "i\n\ni"), (4, "i\n\ni".to_owned(), 4));

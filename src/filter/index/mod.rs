@@ -1,10 +1,13 @@
-//! The texts admitted so far, in the order in which they were admitted, and the search for the most similar.
+//! Finds the most similar among the texts admitted so far.
 //!
-//! Every answer is that of comparing with each text by exact ROUGE-L F1, and depends neither on the number of threads
-//! nor on how texts are cut into batches. What makes it quick, in the order in which a pair of texts meets it:
-//! [`prefix`], lengths and places; [`signature`]; then the bit-parallel LCS, which ends when it cannot suffice:
-//! [`search`].
-//! [`nearest`] looks below the threshold, where no list of rare words helps, and counts shared words: [`overlap`].
+//! Results equal those of comparing with every text by exact ROUGE-L F1. They depend neither on the
+//! number of threads nor on how texts are split into batches. A pair of texts goes through these
+//! filters, in order: the inverted index of rare words with lengths and positions ([`prefix`]), the
+//! bitmap of words ([`signature`]), and the bit-parallel LCS, which stops as soon as it cannot be
+//! long enough ([`search`]).
+//!
+//! [`nearest`] also searches below the threshold, where rare words do not help. It counts shared
+//! words with an inverted index of all words ([`overlap`]).
 
 mod nearest;
 mod overlap;
@@ -14,69 +17,71 @@ mod signature;
 #[cfg(test)]
 mod tests;
 
-use super::lcs::Pattern;
-use super::rouge::{Score, Threshold};
-use super::vocabulary::{Encoded, Vocabulary, known};
+use super::lcs::LcsPattern;
+use super::rouge::{RougeL, Threshold};
+use super::vocabulary::{EncodedText, Vocabulary, known};
 use overlap::Overlaps;
-use prefix::Prefixes;
+use prefix::PrefixIndex;
 use rayon::prelude::*;
 use search::Search;
 use signature::Signature;
 
-/// Texts compared by ROUGE-L F1. A text is named by its position, counted from 0 in the order of admission.
+/// Texts compared by ROUGE-L F1. A text is identified by its position, from 0 in the order of
+/// admission.
 #[derive(Debug)]
 pub struct Index {
     threshold: Threshold,
     vocabulary: Vocabulary,
     /// The words of all texts, one text after another.
     words: Vec<u32>,
-    entries: Vec<Entry>,
-    prefixes: Prefixes,
-    /// Of the texts that were there when the nearest were last asked for.
+    entries: Vec<IndexedText>,
+    prefixes: PrefixIndex,
+    /// Covers the texts up to the last search of [`Index::nearest`].
     overlaps: Overlaps,
-    /// How many texts there were when tokens were last put in order.
+    /// How many texts there were when tokens were last ordered by rarity.
     ordered: usize,
 }
 
+/// Where the words of a text are, and their signature.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct IndexedText {
     signature: Signature,
-    /// Where its words begin.
+    /// The position of its first word.
     start: u32,
-    /// How many there are.
+    /// Its number of words.
     length: u32,
 }
 
-/// A text as a search needs it.
+/// A text prepared for a search, or for being inserted.
 struct Query {
-    encoded: Encoded,
-    /// Rarest first; unknown ones before all.
+    encoded: EncodedText,
+    /// Unknown tokens first, then the rarest first.
     tokens: Vec<u32>,
     signature: Signature,
-    /// How many tokens some text has.
+    /// How many of the tokens some indexed text has.
     known: u32,
-    /// The order of tokens that these are in.
+    /// [`Index::ordered`] when `tokens` were sorted.
     ordered: usize,
 }
 
-/// A text of the index and how similar it is.
+/// A text of the index and its similarity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Neighbor {
-    /// Its position.
+pub struct SimilarText {
+    /// The position of the text.
     pub position: usize,
-    /// ROUGE-L F1.
-    pub score: Score,
+    /// ROUGE-L F1 with the query.
+    pub score: RougeL,
 }
 
-impl Neighbor {
-    /// Whether this one goes before: more similar, or earlier among equals.
-    fn precedes(&self, other: &Neighbor) -> bool {
+impl SimilarText {
+    /// Whether this text is better: more similar, or earlier and equally similar.
+    fn precedes(&self, other: &SimilarText) -> bool {
         self.score > other.score || (self.score == other.score && self.position < other.position)
     }
 }
 
-/// The better of two.
-fn better(a: Option<Neighbor>, b: Option<Neighbor>) -> Option<Neighbor> {
+/// The better of two texts.
+fn better(a: Option<SimilarText>, b: Option<SimilarText>) -> Option<SimilarText> {
     match (a, b) {
         (Some(a), Some(b)) if b.precedes(&a) => Some(b),
         (Some(a), _) => Some(a),
@@ -85,36 +90,36 @@ fn better(a: Option<Neighbor>, b: Option<Neighbor>) -> Option<Neighbor> {
 }
 
 impl Index {
-    /// Holds no text yet; two texts are duplicates above `threshold`.
+    /// Makes an empty index. Two texts are duplicates if their similarity is above `threshold`.
     pub fn new(threshold: Threshold) -> Index {
         Index {
             threshold,
             vocabulary: Vocabulary::default(),
             words: Vec::new(),
             entries: Vec::new(),
-            prefixes: Prefixes::new(threshold),
+            prefixes: PrefixIndex::new(threshold),
             overlaps: Overlaps::default(),
             ordered: 0,
         }
     }
 
-    /// How many texts it holds.
+    /// The number of texts.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether it holds none.
+    /// Whether there is no text.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Adds a text behind all others, whatever it is similar to.
+    /// Appends a text, whatever it is similar to.
     pub fn push(&mut self, text: &str) {
         let query = self.query(text);
         self.insert(query);
     }
 
-    /// Adds all texts behind all others, whatever they are similar to.
+    /// Appends texts, whatever they are similar to.
     pub fn extend(&mut self, texts: &[impl AsRef<str> + Sync]) {
         let queries: Vec<Query> = texts.par_iter().map(|text| self.query(text.as_ref())).collect();
         for mut query in queries {
@@ -123,16 +128,18 @@ impl Index {
         }
     }
 
-    /// Admits those of `texts`, in order, that are no duplicate of a text admitted before, and those that are
-    /// `certain` to stay; says for each what it is a duplicate of: the most similar, the earliest among equals.
+    /// Appends, in order, each text that is no duplicate of an earlier one, and each that is
+    /// `certain` to stay. Returns for each text the most similar text that it is a duplicate of,
+    /// the earliest among equals.
     pub fn admit(
         &mut self,
         texts: &[impl AsRef<str> + Sync],
         certain: impl Fn(usize) -> bool,
-    ) -> Vec<Option<Neighbor>> {
+    ) -> Vec<Option<SimilarText>> {
         let before = self.len();
-        // In parallel against what was there; then in order against what this batch brings, which is little.
-        let searched: Vec<(Query, Option<Neighbor>)> = texts
+        // In parallel against the texts before this batch, then in order against those of the
+        // batch, which are few.
+        let searched: Vec<(Query, Option<SimilarText>)> = texts
             .par_iter()
             .map(|text| {
                 let query = self.query(text.as_ref());
@@ -152,36 +159,37 @@ impl Index {
         verdicts
     }
 
-    /// What `text` is a duplicate of among the first `within` texts: the most similar, the earliest among equals.
-    pub fn duplicate(&self, text: &str, within: usize) -> Option<Neighbor> {
+    /// The text that `text` is a duplicate of, among the first `within` texts: the most similar,
+    /// the earliest among equals.
+    pub fn duplicate(&self, text: &str, within: usize) -> Option<SimilarText> {
         Search::run(self, &self.query(text), 0..within.min(self.len()))
     }
 
-    /// The same for many texts, in parallel.
-    pub fn duplicates(&self, texts: &[impl AsRef<str> + Sync], within: usize) -> Vec<Option<Neighbor>> {
+    /// [`Index::duplicate`] for many texts, in parallel.
+    pub fn duplicates(&self, texts: &[impl AsRef<str> + Sync], within: usize) -> Vec<Option<SimilarText>> {
         texts
             .par_iter()
             .map(|text| self.duplicate(text.as_ref(), within))
             .collect()
     }
 
-    /// How similar two of its texts are.
-    pub fn score(&self, a: usize, b: usize) -> Score {
+    /// The similarity of two of its texts.
+    pub fn score(&self, a: usize, b: usize) -> RougeL {
         let [a, b] = [a, b].map(|position| self.words_of(self.entries[position]));
-        let mut pattern = Pattern::default();
+        let mut pattern = LcsPattern::default();
         pattern.set(a);
-        Score {
+        RougeL {
             lcs: pattern.lcs(b, 0).unwrap_or(0),
             total: (a.len() + b.len()) as u32,
         }
     }
 
-    /// A text made ready to be searched for, or brought in.
+    /// Prepares a text for a search, or for being inserted.
     fn query(&self, text: &str) -> Query {
         self.ready(self.vocabulary.look_up(text))
     }
 
-    fn ready(&self, encoded: Encoded) -> Query {
+    fn ready(&self, encoded: EncodedText) -> Query {
         let mut tokens = Vec::with_capacity(encoded.words.len());
         self.vocabulary.tokens(&encoded.words, &mut tokens);
         self.prefixes.order(&mut tokens);
@@ -194,7 +202,7 @@ impl Index {
         }
     }
 
-    /// Brings a query up to date with texts that came in since it was made.
+    /// Updates a query for the texts inserted since it was prepared.
     fn renew(&self, query: &mut Query) {
         if query.ordered != self.ordered || (query.known as usize) < query.tokens.len() {
             let mut encoded = std::mem::take(&mut query.encoded);
@@ -203,7 +211,7 @@ impl Index {
         }
     }
 
-    /// Brings in a text whose query is up to date.
+    /// Inserts a text whose query is up to date.
     fn insert(&mut self, query: Query) {
         let Query {
             mut encoded,
@@ -218,14 +226,15 @@ impl Index {
             signature = Signature::new(&tokens);
         }
         let position = self.entries.len() as u32;
-        self.entries.push(Entry {
+        self.entries.push(IndexedText {
             signature,
             start: u32::try_from(self.words.len()).expect("fewer than 2^32 words"),
             length: encoded.words.len() as u32,
         });
         self.words.extend_from_slice(&encoded.words);
         self.prefixes.push(position, &mut tokens, self.vocabulary.size());
-        // Which words are rare shows with time; doubling keeps the cost of looking again to a constant a text.
+        // Which words are rare changes with the texts. Sorting again whenever their number has
+        // doubled costs a constant per text.
         if self.entries.len() >= 2 * self.ordered.max(16) {
             self.ordered = self.entries.len();
             let (vocabulary, entries, words) = (&self.vocabulary, &self.entries, &self.words);
@@ -235,11 +244,11 @@ impl Index {
         }
     }
 
-    fn words_of(&self, entry: Entry) -> &[u32] {
+    fn words_of(&self, entry: IndexedText) -> &[u32] {
         words_of(entry, &self.words)
     }
 }
 
-fn words_of(entry: Entry, words: &[u32]) -> &[u32] {
+fn words_of(entry: IndexedText, words: &[u32]) -> &[u32] {
     &words[entry.start as usize..][..entry.length as usize]
 }

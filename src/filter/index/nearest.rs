@@ -1,35 +1,41 @@
-//! The most similar texts, however similar they are.
+//! Finds the most similar texts, also below the threshold.
 //!
-//! Below the threshold rare words promise nothing, so every text that shares a word is looked at; but only the number of
-//! words it shares, which bounds ROUGE-L ([`Overlaps`]). Texts are then compared in the order of their bounds, best
-//! first, until no bound is left that could change the answer: the fewest comparisons that these bounds allow.
+//! There, rare words exclude nothing. So the words shared with every text are counted
+//! ([`Overlaps`]), which bounds ROUGE-L from above. Texts are compared in the order of their
+//! bounds, best first, until no remaining bound can change the result: the fewest comparisons that
+//! these bounds allow.
+//!
+//! [`Overlaps`]: super::overlap::Overlaps
 
 use super::overlap::MANY;
-use super::{Index, Neighbor, Score};
-use crate::filter::lcs::Pattern;
+use super::{Index, RougeL, SimilarText};
+use crate::filter::lcs::LcsPattern;
 use rayon::prelude::*;
 use std::cell::RefCell;
 
-/// The finest step of a bound: scores are bounded by whole multiples of 1 / STEPS.
+/// Bounds are multiples of 1 / STEPS.
 const STEPS: u32 = 254;
-/// Texts that are taken up together at first; twice as many each time that these were not enough.
+/// Texts compared in the first round, before looking whether more are needed; each further round
+/// takes twice as many.
 const PORTION: usize = 128;
 
+/// Buffers that searches of one thread reuse.
 #[derive(Default)]
-struct Scratch {
-    pattern: Pattern,
+struct NearestScratch {
+    pattern: LcsPattern,
     shared: Vec<u8>,
     bounds: Vec<u8>,
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static SCRATCH: RefCell<NearestScratch> = RefCell::default();
 }
 
 impl Index {
-    /// For each query, a text and how many texts are looked at, the `count` most similar of the first so many; best
-    /// first, earlier first among equals. Texts that have no word in common are left out. Queries run in parallel.
-    pub fn nearest(&mut self, queries: &[(&str, usize)], count: usize) -> Vec<Vec<Neighbor>> {
+    /// For each query, a text and a number `within`: the `count` most similar of the first `within`
+    /// texts, best first, earlier first among equals. Texts without a common word are left out.
+    /// Queries run in parallel.
+    pub fn nearest(&mut self, queries: &[(&str, usize)], count: usize) -> Vec<Vec<SimilarText>> {
         self.count_overlaps();
         let index = &*self;
         let search = |&(text, within): &(&str, usize)| {
@@ -39,8 +45,8 @@ impl Index {
         queries.par_iter().map(search).collect()
     }
 
-    /// For each text of `positions`, the `count` most similar of those that were admitted before it.
-    pub fn nearest_before(&mut self, positions: &[usize], count: usize) -> Vec<Vec<Neighbor>> {
+    /// For each text of `positions`, the `count` most similar of the texts before it.
+    pub fn nearest_before(&mut self, positions: &[usize], count: usize) -> Vec<Vec<SimilarText>> {
         self.count_overlaps();
         let index = &*self;
         let search = |&position: &usize| {
@@ -50,7 +56,7 @@ impl Index {
         positions.par_iter().map(search).collect()
     }
 
-    /// Makes the texts that came in since be found.
+    /// Adds the texts inserted since the last call to the counts of shared words.
     fn count_overlaps(&mut self) {
         let mut tokens = Vec::new();
         for position in self.overlaps.missing(self.entries.len()) {
@@ -60,7 +66,7 @@ impl Index {
         }
     }
 
-    fn nearest_to(&self, words: &[u32], within: usize, count: usize) -> Vec<Neighbor> {
+    fn nearest_to(&self, words: &[u32], within: usize, count: usize) -> Vec<SimilarText> {
         let within = within.min(self.len());
         if words.is_empty() || within == 0 || count == 0 {
             return Vec::new();
@@ -68,13 +74,13 @@ impl Index {
         let mut tokens = Vec::with_capacity(words.len());
         self.vocabulary.tokens(words, &mut tokens);
         SCRATCH.with_borrow_mut(|scratch| {
-            let Scratch {
+            let NearestScratch {
                 pattern,
                 shared,
                 bounds,
             } = scratch;
             pattern.set(words);
-            let mut best = Best {
+            let mut best = TopMatches {
                 count,
                 found: Vec::with_capacity(count + 1),
             };
@@ -91,16 +97,17 @@ impl Index {
                     let entry = self.entries[position];
                     let total = words.len() as u32 + entry.length;
                     let least = best.least_lcs(total, position);
-                    // The bound was rounded up; where many texts are equally far away, the exact one spares most.
+                    // The bound was rounded up. The exact one skips most texts where many have the
+                    // same bound.
                     if most_shared(shared[position], words.len() as u32, entry.length) < least {
                         continue;
                     }
                     let Some(lcs) = pattern.lcs(self.words_of(entry), least) else {
                         continue;
                     };
-                    best.add(Neighbor {
+                    best.add(SimilarText {
                         position,
-                        score: Score { lcs, total },
+                        score: RougeL { lcs, total },
                     });
                 }
             }
@@ -108,8 +115,9 @@ impl Index {
         })
     }
 
-    /// Bounds the score of a query of so many words with every text: 0 where no word is in common, else b where the
-    /// score is below b / [`STEPS`]. Returns how many texts have each bound.
+    /// Writes a bound for each text into `bounds`, for a query of `length` words: 0 if they share
+    /// no word, else the smallest b for which the score is surely below b / [`STEPS`]. Returns the
+    /// number of texts with each bound.
     fn bound(&self, length: u32, shared: &[u8], bounds: &mut Vec<u8>) -> [usize; 256] {
         bounds.clear();
         bounds.extend(
@@ -133,7 +141,7 @@ impl Index {
     }
 }
 
-/// How many words two texts of these lengths share, at most, by what was counted.
+/// The most words that two texts of lengths `a` and `b` can share, given the saturating count.
 #[inline(always)]
 fn most_shared(counted: u8, a: u32, b: u32) -> u32 {
     match counted {
@@ -142,8 +150,8 @@ fn most_shared(counted: u8, a: u32, b: u32) -> u32 {
     }
 }
 
-/// The texts of the highest bounds below `above`, at least `size` where there are as many; bounds and positions, best
-/// first. Lowers `above`.
+/// The next texts by bound: those with the highest bounds below `above`, at least `size` of them if
+/// there are as many. Returns bounds and positions, best first, and lowers `above`.
 fn next_portion(
     bounded: &[usize; 256],
     above: &mut usize,
@@ -169,37 +177,38 @@ fn next_portion(
     Some(portion.into_iter())
 }
 
-/// The best so far, best first.
-struct Best {
+/// The `count` best texts so far, best first.
+struct TopMatches {
     count: usize,
-    found: Vec<Neighbor>,
+    found: Vec<SimilarText>,
 }
 
-impl Best {
-    /// The last of them, once there are enough.
-    fn worst(&self) -> Option<&Neighbor> {
+impl TopMatches {
+    /// The last of the best texts, once there are `count`.
+    fn worst(&self) -> Option<&SimilarText> {
         (self.found.len() == self.count).then(|| &self.found[self.count - 1])
     }
 
-    /// Whether no text with this bound or a lower one can be among the best.
+    /// Whether no text with this bound or a lower one can be among the best any more.
     fn is_out_of_reach(&self, bound: u8) -> bool {
         self.worst().is_some_and(|worst| {
-            let Score { lcs, total } = worst.score;
+            let RougeL { lcs, total } = worst.score;
             2 * u64::from(lcs) * u64::from(STEPS) >= u64::from(bound) * u64::from(total)
         })
     }
 
-    /// The least LCS that the text at `position` needs, of so many words with those of the query.
+    /// The smallest LCS with which the text at `position` is among the best; `total` is its number
+    /// of words plus that of the query.
     fn least_lcs(&self, total: u32, position: usize) -> u32 {
         self.worst().map_or(1, |worst| {
             let least = worst.score.least_lcs(total);
-            // Of equals the earlier stays.
-            let is_tie = Score { lcs: least, total } == worst.score && position > worst.position;
+            // Among equals, the earlier text stays.
+            let is_tie = RougeL { lcs: least, total } == worst.score && position > worst.position;
             least + u32::from(is_tie)
         })
     }
 
-    fn add(&mut self, neighbor: Neighbor) {
+    fn add(&mut self, neighbor: SimilarText) {
         let at = self.found.partition_point(|kept| kept.precedes(&neighbor));
         self.found.insert(at, neighbor);
         self.found.truncate(self.count);

@@ -1,22 +1,24 @@
-//! How many tokens each text shares with one, counted along an inverted index of all tokens.
+//! Counts the tokens that each text shares with a query, by an inverted index of all tokens.
 
-use crate::filter::lcs::Pattern;
+use crate::filter::lcs::LcsPattern;
 use std::ops::Range;
 
-/// For each token, the texts that have it. Unlike the lists of rare words these are complete, so they cost four bytes a
-/// word; who never asks for the nearest texts never fills them.
+/// For each token, the texts that have it.
+///
+/// Unlike the lists of rare words, these are complete, and cost four bytes per word. They are
+/// filled only when the nearest texts are asked for.
 #[derive(Debug, Default)]
 pub struct Overlaps {
-    /// By token; positions of texts, ascending.
+    /// Positions of texts in ascending order, by token.
     lists: Vec<Vec<u32>>,
     texts: usize,
 }
 
-/// A count that has reached this is this or more.
+/// The saturated count: this many or more.
 pub const MANY: u8 = u8::MAX;
 
 impl Overlaps {
-    /// Brings in the next text; its tokens are all known and different.
+    /// Appends a text. Its tokens are known and distinct.
     pub fn push(&mut self, tokens: &[u32]) {
         let position = self.texts as u32;
         for &token in tokens {
@@ -29,7 +31,8 @@ impl Overlaps {
         self.texts += 1;
     }
 
-    /// Puts into `counts` how many of `tokens` each of the first `within` texts has; up to [`MANY`].
+    /// Writes into `counts` how many of `tokens` each of the first `within` texts has, up to
+    /// [`MANY`].
     pub fn count(&self, tokens: &[u32], within: usize, counts: &mut Vec<u8>) {
         counts.clear();
         counts.resize(within, 0);
@@ -43,13 +46,13 @@ impl Overlaps {
     }
 
     fn list(&self, token: u32) -> Option<&[u32]> {
-        (token != Pattern::UNKNOWN)
+        (token != LcsPattern::UNKNOWN)
             .then(|| self.lists.get(token as usize))
             .flatten()
             .map(Vec::as_slice)
     }
 
-    /// The texts that are still to be brought in, of so many.
+    /// The positions of the texts that are not counted yet, of `texts` in all.
     pub fn missing(&self, texts: usize) -> Range<usize> {
         self.texts..texts
     }

@@ -1,52 +1,52 @@
-//! The search for the most similar text above the threshold.
+//! Finds the most similar text above the threshold.
 
-use super::prefix::{LONGEST_LISTED, List, MOST_LENGTH, Posting};
-use super::{Index, Neighbor, Query, Score, Signature};
-use crate::filter::lcs::Pattern;
+use super::prefix::{LONGEST_LISTED, MOST_LENGTH, Posting, PostingList};
+use super::{Index, Query, RougeL, Signature, SimilarText};
+use crate::filter::lcs::LcsPattern;
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// What a search needs and the next one can use again.
+/// Buffers that searches of one thread reuse.
 #[derive(Default)]
-struct Scratch {
-    pattern: Pattern,
-    /// The number of the search that each text was last compared in.
+struct SearchScratch {
+    pattern: LcsPattern,
+    /// For each text, the number of the last search that compared it.
     seen: Vec<u32>,
-    /// The number of this search.
+    /// The number of the current search.
     number: u32,
-    /// The least LCS for texts of each length, from the shortest possible on.
+    /// The smallest LCS of interest for each length, from [`Search::shortest`] on.
     least: Vec<u32>,
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static SCRATCH: RefCell<SearchScratch> = RefCell::default();
 }
 
-/// Lengths that the table of least LCS is made for; longer texts are rare, and computed as they come.
+/// Lengths in the table of smallest LCS. Longer texts are rare, and computed one by one.
 const TABLE: u32 = 1024;
 
-/// One search under way.
+/// A search in progress.
 pub struct Search<'a> {
     index: &'a Index,
-    scratch: &'a mut Scratch,
+    scratch: &'a mut SearchScratch,
     words: &'a [u32],
     range: Range<usize>,
     signature: Signature,
     digest: u64,
-    /// Words of the query.
+    /// The number of words of the query.
     length: u32,
-    /// How many of its tokens some text has.
+    /// How many of the query's tokens some indexed text has.
     known: u32,
     /// The fewest words of a text that can be above the threshold.
     shortest: u32,
-    best: Option<Neighbor>,
-    /// Whether the pattern is that of this query; most searches compare nothing.
+    best: Option<SimilarText>,
+    /// Whether the LCS pattern of the query is prepared. Most searches never need it.
     ready: bool,
 }
 
 impl Search<'_> {
-    /// The most similar text of `range` above the index's threshold, the earliest among equals.
-    pub fn run(index: &Index, query: &Query, range: Range<usize>) -> Option<Neighbor> {
+    /// The most similar text in `range` above the index's threshold, the earliest among equals.
+    pub fn run(index: &Index, query: &Query, range: Range<usize>) -> Option<SimilarText> {
         let Query {
             encoded,
             tokens,
@@ -56,7 +56,7 @@ impl Search<'_> {
         } = query;
         let length = tokens.len() as u32;
         let prefix = index.threshold.prefix(length);
-        // The rarest are those that no text has.
+        // The rarest tokens are the unknown ones. If they fill the prefix, nothing can match.
         if range.is_empty() || prefix <= length - known {
             return None;
         }
@@ -85,7 +85,7 @@ impl Search<'_> {
         })
     }
 
-    /// The least LCS that makes a text of `other` words more similar than the best so far, or as similar.
+    /// The smallest LCS that makes a text of `other` words at least as similar as the best so far.
     fn least_lcs(&self, other: u32) -> u32 {
         match self.best {
             None => self.index.threshold.least_lcs(self.length + other),
@@ -93,6 +93,7 @@ impl Search<'_> {
         }
     }
 
+    /// Fills the table of [`Search::least_lcs`].
     fn fill_table(&mut self) {
         let longest = self.index.threshold.longest(self.length);
         let longest = longest.min(self.shortest.saturating_add(TABLE - 1));
@@ -102,7 +103,8 @@ impl Search<'_> {
         self.scratch.least = least;
     }
 
-    /// The same from the table; none where no text of this length can be above the threshold.
+    /// [`Search::least_lcs`] from the table; `None` if no text of this length can be above the
+    /// threshold.
     #[inline(always)]
     fn wanted(&self, other: u32) -> Option<u32> {
         match self.scratch.least.get(other.wrapping_sub(self.shortest) as usize) {
@@ -112,8 +114,8 @@ impl Search<'_> {
         }
     }
 
-    /// Compares the texts of a list, whose token stands at `place` among those of the query.
-    fn look_through(&mut self, list: &List, place: u32) {
+    /// Compares the texts of a list. Its token is at `place` of the query's sorted tokens.
+    fn look_through(&mut self, list: &PostingList, place: u32) {
         let room = self.length - place;
         if list.is_settled_from(self.range.start as u32) {
             let mut other = self.shortest;
@@ -125,7 +127,7 @@ impl Search<'_> {
                     break;
                 }
                 for posting in list.of_length(other) {
-                    // They are ordered by place: after one that stands too far back, all do.
+                    // Ordered by place: once one is too far back, all others are.
                     if posting.place() + wanted > other {
                         break;
                     }
@@ -139,7 +141,7 @@ impl Search<'_> {
         }
     }
 
-    /// Passes by a text whose length or place does not allow what is wanted.
+    /// Considers a text unless its length or place rules it out.
     #[inline(always)]
     fn look_at(&mut self, posting: &Posting, room: u32) {
         let other = match posting.length() {
@@ -154,7 +156,7 @@ impl Search<'_> {
         }
     }
 
-    /// Compares a text unless its signature forbids what is wanted.
+    /// Compares a text unless its signature rules it out, or it was compared already.
     #[inline(always)]
     fn consider(&mut self, posting: &Posting, wanted: u32, other: u32) {
         let possible = self.known + other;
@@ -178,29 +180,29 @@ impl Search<'_> {
         }
         if let Some(lcs) = self.scratch.pattern.lcs(self.index.words_of(entry), wanted) {
             let total = self.length + other;
-            self.take(Neighbor {
+            self.take(SimilarText {
                 position: posting.entry as usize,
-                score: Score { lcs, total },
+                score: RougeL { lcs, total },
             });
         }
     }
 
-    fn take(&mut self, found: Neighbor) {
+    fn take(&mut self, found: SimilarText) {
         if self.best.is_none_or(|best| found.precedes(&best)) {
             self.best = Some(found);
-            // From here on only what is at least as similar matters.
+            // From now on, only texts at least as similar matter.
             self.fill_table();
         }
     }
 }
 
-impl Scratch {
-    /// Begins a search among so many texts.
+impl SearchScratch {
+    /// Begins a search among `texts` texts.
     fn begin(&mut self, texts: usize) {
         if self.seen.len() < texts {
             self.seen.resize(texts.next_power_of_two(), self.number);
         }
-        // A count that starts over must not meet marks of the round before.
+        // After an overflow, numbers of earlier searches must not look like the current one.
         self.number = self.number.checked_add(1).unwrap_or_else(|| {
             self.seen.fill(0);
             1

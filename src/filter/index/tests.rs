@@ -1,16 +1,16 @@
-//! The index against comparing with every text.
+//! Compares the index with brute force.
 
 use super::*;
 use proptest::prelude::*;
 
-/// The textbook way: every text of `range`, by the table.
-fn brute(words: &[String], others: &[Vec<String>]) -> Vec<Neighbor> {
-    let mut all: Vec<Neighbor> = others
+/// Compares with every text by the textbook algorithm.
+fn brute(words: &[String], others: &[Vec<String>]) -> Vec<SimilarText> {
+    let mut all: Vec<SimilarText> = others
         .iter()
         .enumerate()
-        .map(|(position, other)| Neighbor {
+        .map(|(position, other)| SimilarText {
             position,
-            score: Score {
+            score: RougeL {
                 lcs: table(words, other),
                 total: (words.len() + other.len()) as u32,
             },
@@ -38,7 +38,7 @@ fn table(a: &[String], b: &[String]) -> u32 {
     row[b.len()]
 }
 
-/// Texts of a few words, and changed copies of them, so that every similarity occurs.
+/// Texts of a few words, and edited copies of them, so that all similarities occur.
 fn texts(most: usize, length: usize) -> impl Strategy<Value = Vec<Vec<String>>> {
     let word = || (0u32..40).prop_map(|n| format!("w{}", n * n / 40));
     let text = prop::collection::vec(word(), 0..=length);
@@ -79,8 +79,8 @@ fn thresholds() -> impl Strategy<Value = Threshold> {
     .prop_map(|text| text.parse().unwrap())
 }
 
-/// First come, first kept, each compared with all that are kept; the verdicts with positions among these.
-fn admit_by_brute_force(texts: &[Vec<String>], threshold: Threshold) -> Vec<Option<Neighbor>> {
+/// Keeps texts in order, each compared with all that are kept. Returns what each is a duplicate of.
+fn admit_by_brute_force(texts: &[Vec<String>], threshold: Threshold) -> Vec<Option<SimilarText>> {
     let mut kept: Vec<Vec<String>> = Vec::new();
     texts
         .iter()
@@ -151,14 +151,14 @@ proptest! {
     }
 }
 
-/// Every pair of lengths up to 200, at scores around the threshold.
+/// Tests every pair of lengths up to 200, at scores around the threshold.
 #[test]
 fn every_length_is_judged_like_brute_force() {
     let threshold = Threshold::SELF_INSTRUCT;
     let word = |n: usize| format!("w{n}");
     for m in 0..=200usize {
         let query: Vec<String> = (0..m).map(word).collect();
-        // Of each length one text that shares as many words as are just too few, and one with one more.
+        // For each length, one text that shares one word too few, and one that shares just enough.
         let mut texts = Vec::new();
         for n in (m / 2..=(2 * m + 1).min(200)).filter(|n| n % 7 == m % 7) {
             let enough = threshold.least_lcs((m + n) as u32) as usize;
@@ -211,7 +211,8 @@ fn what_is_certain_stays_and_counts() {
         .iter()
         .map(|near| near.map(|near| near.position))
         .collect();
-    // The third is no duplicate of the first, but of the second, which stays although it is one itself.
+    // The third is no duplicate of the first, but of the second, which is certain to stay although
+    // it is a duplicate itself.
     assert_eq!(positions, [None, Some(0), Some(1)]);
     assert_eq!(index.len(), 2);
 }

@@ -1,20 +1,21 @@
-//! Pictures, sounds and films that an instruction points at and that cannot be there.
+//! Rejects instructions that refer to a picture, sound or film that cannot be there.
 
 use super::medium::{PLOTTED, SEEN, is_one_of};
 use super::text::{ends_phrase, head_noun, is_textual, lends_voice, pattern, requests, sentences};
 use super::{Check, EWE_AFTER_SELF_INSTRUCT, Rule, Settings, shown};
+use crate::task::Reason;
 use regex::Regex;
 use std::sync::LazyLock;
 
 pub(super) const RULES: &[Rule] = &[Rule {
     name: "absent_medium",
-    reason: "unsuitable_medium",
+    reason: Reason::UnsuitableMedium,
     about: "leans on a picture, sound, film or file that cannot be there: `the attached photo`, `watch the video`",
     source: EWE_AFTER_SELF_INSTRUCT,
     check: Check::Instruction(absent_medium),
 }];
 
-/// Determiners that point at one thing which the reader is supposed to have.
+/// Words before a noun that refer to a thing the reader is supposed to have.
 const POINTING: &[&str] = &[
     "this",
     "these",
@@ -32,7 +33,7 @@ const POINTING: &[&str] = &[
     "displayed",
 ];
 
-/// The same, behind the noun.
+/// Such words after the noun.
 const POINTING_BACK: &[&str] = &[
     "below", "above", "attached", "provided", "shown", "here", "uploaded", "linked", "enclosed",
 ];
@@ -78,7 +79,7 @@ const PERCEIVING: &[&str] = &[
     "based",
 ];
 
-/// Files of any kind, which may be attached though they hold text.
+/// Files of any kind. They may be attached although they contain text.
 const ATTACHED: &[&str] = &[
     "file",
     "pdf",
@@ -98,7 +99,7 @@ pattern!(
 
 fn absent_medium(instruction: &str, _: &Settings) -> Option<String> {
     let sentences = sentences(instruction);
-    // A message may well speak of what is attached to it.
+    // A message may well mention its own attachment.
     let writes = lends_voice(instruction) && requests(&sentences).iter().any(|words| is_writing(words[0]));
     if is_textual(instruction) || writes {
         return None;
@@ -141,16 +142,17 @@ fn is_writing(verb: &str) -> bool {
     )
 }
 
-/// First words of questions about what is in a picture.
+/// First words of questions about the content of a picture.
 const ASKING: &[&str] = &[
     "what", "who", "where", "which", "is", "are", "does", "do", "identify", "name", "count", "find", "list",
     "many",
 ];
 
-/// "Describe the image", "what is in the photo?": only the definite article says that there is one, so the phrase must
-/// end with the noun, and nothing may have introduced it before.
+/// Finds "describe the image" and "what is in the photo?". Only the definite article says that
+/// there is a picture, so the phrase must end with the noun, and nothing before may have introduced
+/// it.
 fn looks_at(words: &[&str], is_medium: impl Fn(&str) -> bool) -> Option<String> {
-    // "How many are" asks what is there, "how" asks how things are done.
+    // "How many are …" asks about a picture, "how" asks how something is done.
     let words = match words {
         ["how", rest @ ..] if rest.first() == Some(&"many") => rest,
         words => words,

@@ -1,23 +1,24 @@
-//! Acts in the world, asked of a model that only writes.
+//! Rejects instructions that ask for a deed, of a model that can only write.
 
 use super::text::{head_noun, is_textual, requests, sentences};
 use super::{Check, EWE_AFTER_SELF_INSTRUCT, Rule, Settings, shown};
+use crate::task::Reason;
 
 pub(super) const RULES: &[Rule] = &[Rule {
     name: "act_in_the_world",
-    reason: "unsuitable_act",
+    reason: Reason::UnsuitableAct,
     about: "asks for a deed instead of a text: go to the shop, set an alarm, play the song",
     source: EWE_AFTER_SELF_INSTRUCT,
     check: Check::Instruction(act_in_the_world),
 }];
 
-/// What an object must be for the verb to mean a deed.
-enum Object {
-    /// Anything.
+/// The words after a verb with which it means a deed.
+enum VerbObject {
+    /// Any word.
     Any,
-    /// These words follow the verb at once.
+    /// One of these, directly after the verb.
     Next(&'static [&'static str]),
-    /// The head of the noun phrase behind the verb.
+    /// One of these as the head of the noun phrase after the verb.
     Noun(&'static [&'static str]),
 }
 
@@ -237,10 +238,11 @@ const ON_A_SCREEN: &[&str] = &[
     "printer",
 ];
 
-const ACTS: &[(&[&str], Object)] = &[
+/// Verbs, and the words after them with which they mean a deed.
+const ACTS: &[(&[&str], VerbObject)] = &[
     (
         &["go"],
-        Object::Next(&[
+        VerbObject::Next(&[
             "to",
             "outside",
             "home",
@@ -253,45 +255,45 @@ const ACTS: &[(&[&str], Object)] = &[
             "downstairs",
         ]),
     ),
-    (&["click", "tap", "swipe", "scroll"], Object::Any),
+    (&["click", "tap", "swipe", "scroll"], VerbObject::Any),
     (
         &["press"],
-        Object::Noun(&["button", "key", "enter", "buttons", "switch"]),
+        VerbObject::Noun(&["button", "key", "enter", "buttons", "switch"]),
     ),
-    (&["visit"], Object::Noun(ON_A_SCREEN)),
-    (&["visit"], Object::Next(&["quotation", "www", "https"])),
+    (&["visit"], VerbObject::Noun(ON_A_SCREEN)),
+    (&["visit"], VerbObject::Next(&["quotation", "www", "https"])),
     (
         &[
             "open", "close", "download", "install", "upload", "launch", "delete", "print", "save", "restart",
             "reboot", "check", "refresh",
         ],
-        Object::Noun(ON_A_SCREEN),
+        VerbObject::Noun(ON_A_SCREEN),
     ),
     (
         &[
             "open", "close", "lock", "unlock", "clean", "wash", "feed", "water", "walk", "cook", "bake",
             "fix", "repair", "iron", "paint", "mow", "vacuum", "sweep", "brew", "dim", "switch",
         ],
-        Object::Noun(THINGS_IN_A_HOUSE),
+        VerbObject::Noun(THINGS_IN_A_HOUSE),
     ),
-    (&["log", "sign"], Object::Next(&["in", "into", "up", "out"])),
-    (&["subscribe"], Object::Next(&["to"])),
+    (&["log", "sign"], VerbObject::Next(&["in", "into", "up", "out"])),
+    (&["subscribe"], VerbObject::Next(&["to"])),
     (
         &[
             "call", "phone", "ring", "dial", "text", "email", "e-mail", "message",
         ],
-        Object::Noun(THINGS_TO_CALL),
+        VerbObject::Noun(THINGS_TO_CALL),
     ),
     (
         &["call", "phone", "text", "email", "e-mail", "message"],
-        Object::Next(&["him", "her", "them", "me", "us", "back", "everyone"]),
+        VerbObject::Next(&["him", "her", "them", "me", "us", "back", "everyone"]),
     ),
-    (&["dial", "phone"], Object::Any),
-    (&["buy", "purchase"], Object::Any),
-    (&["order"], Object::Next(&["me", "us"])),
+    (&["dial", "phone"], VerbObject::Any),
+    (&["buy", "purchase"], VerbObject::Any),
+    (&["order"], VerbObject::Next(&["me", "us"])),
     (
         &["order"],
-        Object::Noun(&[
+        VerbObject::Noun(&[
             "pizza",
             "pizzas",
             "food",
@@ -308,14 +310,14 @@ const ACTS: &[(&[&str], Object)] = &[
             "uber",
         ]),
     ),
-    (&["book", "reserve", "schedule"], Object::Noun(THINGS_TO_BOOK)),
+    (&["book", "reserve", "schedule"], VerbObject::Noun(THINGS_TO_BOOK)),
     (
         &["schedule", "arrange"],
-        Object::Noun(&["call", "delivery", "pickup", "interview"]),
+        VerbObject::Noun(&["call", "delivery", "pickup", "interview"]),
     ),
     (
         &["set"],
-        Object::Noun(&[
+        VerbObject::Noun(&[
             "alarm",
             "alarms",
             "timer",
@@ -329,55 +331,59 @@ const ACTS: &[(&[&str], Object)] = &[
     ),
     (
         &["remind", "wake", "drive", "carry"],
-        Object::Next(&["me", "us", "my"]),
+        VerbObject::Next(&["me", "us", "my"]),
     ),
     (
         &["bring", "fetch", "cook", "bake", "pour", "grab", "lend", "hand"],
-        Object::Next(&["me", "us"]),
+        VerbObject::Next(&["me", "us"]),
     ),
-    (&["pick"], Object::Next(&["up"])),
-    (&["play"], Object::Noun(THINGS_TO_PLAY)),
-    (&["turn", "switch"], Object::Next(&["on", "off"])),
-    (&["turn"], Object::Noun(THINGS_IN_A_HOUSE)),
+    (&["pick"], VerbObject::Next(&["up"])),
+    (&["play"], VerbObject::Noun(THINGS_TO_PLAY)),
+    (&["turn", "switch"], VerbObject::Next(&["on", "off"])),
+    (&["turn"], VerbObject::Noun(THINGS_IN_A_HOUSE)),
     (
         &["take"],
-        Object::Noun(&[
+        VerbObject::Noun(&[
             "walk", "shower", "nap", "bus", "train", "dog", "trash", "rubbish", "garbage", "taxi", "pill",
             "medicine", "selfie",
         ]),
     ),
-    (&["send", "mail", "post", "forward"], Object::Noun(THINGS_TO_SEND)),
-    (&["send", "mail"], Object::Next(&["him", "her", "them", "it"])),
+    (
+        &["send", "mail", "post", "forward"],
+        VerbObject::Noun(THINGS_TO_SEND),
+    ),
+    (&["send", "mail"], VerbObject::Next(&["him", "her", "them", "it"])),
     (
         &["transfer", "withdraw", "deposit", "pay"],
-        Object::Noun(&[
+        VerbObject::Noun(&[
             "money", "dollars", "euros", "pounds", "bill", "bills", "rent", "funds", "invoice", "cash",
         ]),
     ),
     (
         &["run", "walk", "drive", "travel", "fly", "head"],
-        Object::Next(&["to", "around", "home", "outside"]),
+        VerbObject::Next(&["to", "around", "home", "outside"]),
     ),
-    (&["sing"], Object::Next(&["me", "us", "along"])),
-    (&["stand", "sit"], Object::Next(&["up", "down", "still"])),
+    (&["sing"], VerbObject::Next(&["me", "us", "along"])),
+    (&["stand", "sit"], VerbObject::Next(&["up", "down", "still"])),
     (
         &["jump", "dance", "smile", "clap", "wave"],
-        Object::Next(&[",", "up", "with", "around", "for", "at", "your", "to"]),
+        VerbObject::Next(&[",", "up", "with", "around", "for", "at", "your", "to"]),
     ),
-    (&["google", "bing"], Object::Any),
+    (&["google", "bing"], VerbObject::Any),
     (
         &["search", "browse"],
-        Object::Noun(&["internet", "web", "google", "youtube"]),
+        VerbObject::Noun(&["internet", "web", "google", "youtube"]),
     ),
 ];
 
 fn act_in_the_world(instruction: &str, _: &Settings) -> Option<String> {
     let sentences = sentences(instruction);
-    // Only what the instruction begins with: later sentences often tell what somebody else does.
+    // Only the first sentence: later ones often tell what somebody else does.
     let first = &sentences[..sentences.len().min(1)];
     let request = requests(first).into_iter().next()?;
     let (verb, rest) = (request[0], &request[1..]);
-    // An idiom: to go to great lengths. A request ends with its deed; a sentence that goes on with "is" is about one.
+    // An idiom, such as "to go to great lengths", is followed by "is": the sentence is about a
+    // deed. A request ends with its deed.
     let about = rest
         .iter()
         .take(6)
@@ -385,9 +391,9 @@ fn act_in_the_world(instruction: &str, _: &Settings) -> Option<String> {
     let asked = ACTS.iter().any(|(verbs, object)| {
         verbs.contains(&verb)
             && match object {
-                Object::Any => !rest.is_empty() && rest[0] != ",",
-                Object::Next(words) => rest.first().is_some_and(|next| words.contains(next)),
-                Object::Noun(nouns) => head_noun(rest, |noun| nouns.contains(&noun)).is_some(),
+                VerbObject::Any => !rest.is_empty() && rest[0] != ",",
+                VerbObject::Next(words) => rest.first().is_some_and(|next| words.contains(next)),
+                VerbObject::Noun(nouns) => head_noun(rest, |noun| nouns.contains(&noun)).is_some(),
             }
     });
     (asked && !about && !is_textual(instruction)).then(|| shown(&request[..request.len().min(6)].join(" ")))

@@ -1,22 +1,22 @@
-//! What is wrong with an answer as a whole: nothing there, a form not filled in, an echo, a refusal.
+//! Rejects defective answers: empty ones, placeholders, echoes, refusals, programs without code.
 
 use super::text::{head, is_code, pattern, tokens};
 use super::{Check, EWE, EWE_AFTER_SELF_INSTRUCT, Rule, Settings, shown};
-use crate::task::Instance;
+use crate::task::{Instance, Reason};
 use regex::Regex;
 use std::sync::LazyLock;
 
 pub(super) const EMPTY_RULES: &[Rule] = &[
     Rule {
         name: "empty_output",
-        reason: "empty_output",
+        reason: Reason::EmptyOutput,
         about: "an output of white space, or of signs that end or rule something",
         source: EWE_AFTER_SELF_INSTRUCT,
         check: Check::Instance(empty_output),
     },
     Rule {
         name: "placeholder",
-        reason: "placeholder",
+        reason: Reason::Placeholder,
         about: "a form not filled in: `<noinput>` in all spellings, `N/A`, `[your answer]`",
         source: EWE,
         check: Check::Instance(placeholder),
@@ -26,35 +26,36 @@ pub(super) const EMPTY_RULES: &[Rule] = &[
 pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "incomplete",
-        reason: "incomplete",
+        reason: Reason::Incomplete,
         about: "an input or output that ends with a colon",
         source: EWE_AFTER_SELF_INSTRUCT,
         check: Check::Instance(incomplete),
     },
     Rule {
         name: "echo",
-        reason: "echo",
+        reason: Reason::Echo,
         about: "an answer that is the input or begins with the instruction, or an input that is the instruction",
         source: EWE_AFTER_SELF_INSTRUCT,
         check: Check::Instance(echo),
     },
     Rule {
         name: "refusal",
-        reason: "refusal",
+        reason: Reason::Refusal,
         about: "an answer that declines, asks for what is missing, or speaks of being a language model",
         source: EWE,
         check: Check::Instance(refusal),
     },
     Rule {
         name: "no_code",
-        reason: "no_code",
+        reason: Reason::NoCode,
         about: "a program is wanted, and the answer has none; stands for Self-Instruct's ban of \"Write a program\"",
         source: EWE_AFTER_SELF_INSTRUCT,
         check: Check::Instance(no_code),
     },
 ];
 
-/// A sign may be an answer: an operator, a punctuation mark, an emoji.
+/// Rejects an output of white space, dashes, quotes and the like. Other signs, such as an operator,
+/// a punctuation mark or an emoji, may be the answer.
 fn empty_output(_: &str, instance: &Instance, _: &Settings) -> Option<String> {
     let output = instance.output.trim();
     let nothing = |c: char| {
@@ -88,7 +89,8 @@ pattern!(
     r"(?i)^[<\[({]{1,2}\s*(?:(?:your|insert|enter|add|put|type|write|provide|paste|fill)\b[^<>\[\](){}]{0,60}|[^<>\[\](){}]{0,40}\b(?:goes|here|placeholder)|(?:expected |sample |the |model )?(?:answer|output|response|result|input|text|sentence|name|label|blank)(?: text| here)?)\s*[>\])}]{1,2}$|^(?:your (?:answer|response|output|input|text|code|sentence)(?: goes)?(?: here)?|(?:insert|enter|type) [\w ]{1,40} here|todo|tbd|placeholder|lorem ipsum\b.{0,600})$"
 );
 
-/// What `<No_Input>.`, `[no input]` and `No input` have in common: the words without what surrounds and joins them.
+/// The words of a text in lower case, without signs: the same for `<No_Input>.`, `[no input]` and
+/// `No input`.
 fn plain(text: &str) -> String {
     let words: Vec<String> = tokens(text).map(str::to_lowercase).collect();
     words.join(" ")
@@ -107,7 +109,7 @@ fn placeholder(instruction: &str, instance: &Instance, _: &Settings) -> Option<S
                     || plain == "none");
         let bare = text.trim_end_matches(['.', '!']).trim_matches(['"', '*', '`']);
         if missing || TEMPLATE.is_match(bare) {
-            // An instruction that names it among its labels means it.
+            // If the instruction names this text, such as a label, it is an answer.
             let named = !is_input
                 && instruction.to_lowercase().contains(&bare.to_lowercase())
                 && !bare.starts_with(['<', '[', '{', '(']);
@@ -124,7 +126,8 @@ fn incomplete(_: &str, instance: &Instance, _: &Settings) -> Option<String> {
         text.trim_end_matches(|c: char| c.is_whitespace() || matches!(c, '*' | '_'))
             .ends_with([':', '：'])
     };
-    // The last line of an input may be a field to be filled in, as in a form; a lone line is the model's own.
+    // The last of several lines of an input may be a field of a form. A single line is the model's
+    // own.
     let analogy = instance.input.contains(" :") || instance.input.contains("::");
     if !analogy
         && !instance.input.trim().contains('\n')
@@ -143,8 +146,8 @@ pattern!(
     r"(?i)\b(?:case|upper-?case|lower-?case|capitali\w*|capital letters?|capitals|caps|punctuat\w*|commas?|apostrophes?|spac(?:e|es|ing)|white-?space|format\w*|quot(?:e|es|ation)|hyphen\w*|accents?|repeat|copy|echo|verbatim|unchanged|as it is|if (?:it is|necessary|needed|any)|otherwise|emphasi[sz]\w*|bold|italics?)\b"
 );
 
-/// Compares texts but for case and what surrounds them; what is inside, line breaks too, may be all that a task of
-/// reformatting changes.
+/// Compares the texts without case and surrounding signs. Signs and line breaks inside count: they
+/// may be all that a reformatting task changes.
 fn echo(instruction: &str, instance: &Instance, _: &Settings) -> Option<String> {
     fn bare(text: &str) -> String {
         text.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase()
@@ -165,7 +168,7 @@ fn echo(instruction: &str, instance: &Instance, _: &Settings) -> Option<String> 
     if input == task {
         return Some("the input is the instruction".to_string());
     }
-    // Of a short instruction an answer may well take up the words.
+    // An answer may well repeat the words of a short instruction.
     let goes_on = |text: &str| {
         text.strip_prefix(task.as_str())
             .is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
@@ -199,7 +202,7 @@ pattern!(
     r"\bAIs?\b|(?i)\b(?:language models?|chat ?bots?|assistants?|artificial intelligence)\b"
 );
 
-/// In a message, "I cannot help you on Saturday" declines an invitation and not the task.
+/// In a message, "I cannot help you on Saturday" declines an invitation, not the task.
 fn refusal(instruction: &str, instance: &Instance, _: &Settings) -> Option<String> {
     let start = head(instance.output.trim_start(), 600).replace('’', "'");
     let about_models = ABOUT_MODELS.is_match(instruction);

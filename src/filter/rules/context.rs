@@ -1,19 +1,19 @@
-//! Texts that an instruction points at and that are not there.
+//! Rejects instructions that refer to a text which the input does not have.
 
 use super::medium::is_one_of;
 use super::text::{ends_phrase, has_quote, head, head_noun, is_textual, requests, sentences, tokens};
 use super::{Check, EWE, Rule, Settings, shown};
-use crate::task::Instance;
+use crate::task::{Instance, Reason};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     name: "missing_context",
-    reason: "missing_context",
+    reason: Reason::MissingContext,
     about: "an instruction that leans on a text it does not have, with an empty input: `the passage below`",
     source: EWE,
     check: Check::Instance(missing_context),
 }];
 
-/// What instructions are applied to, in the singular.
+/// Texts that instructions apply to, in the singular.
 const TEXTS: &[&str] = &[
     "sentence",
     "paragraph",
@@ -113,7 +113,7 @@ fn is_text(word: &str) -> bool {
             .is_some_and(|stem| matches!(stem, "stor" | "quer" | "summar"))
 }
 
-/// Verbs that change or judge a text that must be there.
+/// Verbs that change or assess a text, which must be there.
 const TRANSFORMING: &[&str] = &[
     "rewrite",
     "summarize",
@@ -140,7 +140,7 @@ const TRANSFORMING: &[&str] = &[
     "reply",
 ];
 
-/// First words of sentences that only say what the answer should look like.
+/// First words of sentences that only describe the form of the answer.
 const MANNER: &str = "answer use give write reply respond return choose make be do don't keep include explain only your the \
     please output provide list state say then label pick select rate rank format ensure avoid mention and \
     note if one just summarize summarise identify classify rewrite translate correct try what is how which \
@@ -207,8 +207,8 @@ fn says_manner(sentence: &[String]) -> bool {
     MANNER.split(' ').any(|word| word == sentence[0])
 }
 
-/// Whether the sentence is material for an earlier one: it does more than say what the answer should look like. After
-/// "the following question" comes the question.
+/// Whether the sentence is the text that an earlier one refers to: it does more than describe the
+/// form of the answer, or is the question after "the following question".
 fn tells(sentence: &[String], earlier: &[&str]) -> bool {
     let announced = |word: &&str| {
         ["question", "problem", "riddle"]
@@ -224,7 +224,8 @@ fn tells(sentence: &[String], earlier: &[&str]) -> bool {
     sentence.len() >= 3 && (!says_manner(sentence) || asks() && earlier.iter().any(announced))
 }
 
-/// Whether the instruction has something to work on: a quotation, words after a colon, a second line, figures.
+/// Whether the instruction contains its own text: a quotation, words after a colon, a second line,
+/// figures.
 fn brings_material(instruction: &str) -> bool {
     let text = head(instruction, 8000).trim();
     let after_colon = text
@@ -254,7 +255,7 @@ fn is_request(sentence: &[String]) -> bool {
     says_manner(sentence) || TRANSFORMING.contains(&sentence[0].as_str())
 }
 
-/// "Given a word, use this word": the instruction has said what "this" is.
+/// Whether the words before "this" introduce it, as in "given a word, use this word".
 fn introduced(before: &[&str]) -> bool {
     before.iter().any(|word| {
         matches!(
@@ -274,12 +275,13 @@ fn introduced(before: &[&str]) -> bool {
     })
 }
 
-/// "Write a question. Why did you choose this question?"
+/// Whether a sentence introduces something that a later "this" may mean, as in "Write a question.
+/// Why did you choose this question?"
 fn introduces(sentence: &[String]) -> bool {
     sentence.iter().any(|word| matches!(word.as_str(), "a" | "an"))
 }
 
-/// Texts that hardly anybody speaks of in general.
+/// Texts that are hardly ever meant in general.
 const WORKED_ON: &[&str] = &[
     "sentence",
     "paragraph",
@@ -298,7 +300,7 @@ const WORKED_ON: &[&str] = &[
     "essay",
 ];
 
-/// Verbs and question words that ask for something inside a text.
+/// Verbs and question words that ask about the content of a text.
 const ASKING_OF: &[&str] = &[
     "what",
     "who",
@@ -316,7 +318,8 @@ const ASKING_OF: &[&str] = &[
     "which",
 ];
 
-/// "Summarise the article", "what is the tone of the passage": a definite article and nothing that says which one.
+/// Finds "summarise the article" and "what is the tone of the passage": a definite article, and no
+/// word that says which text is meant.
 fn transforms_nothing(words: &[&str]) -> Option<String> {
     let whole = vec![words.iter().map(|word| word.to_string()).collect::<Vec<_>>()];
     let request = requests(&whole).into_iter().next()?;

@@ -1,15 +1,16 @@
-//! Languages: of an instruction, where a set allows some only, and of an answer that left the language of its task.
+//! Checks languages: whether the set allows that of the instruction, and whether the answer has
+//! that of its task.
 
 use super::text::{head, is_code, pattern, tokens};
 use super::{Check, EWE, Rule, Settings};
-use crate::task::Instance;
+use crate::task::{Instance, Reason};
 use regex::Regex;
 use std::sync::LazyLock;
 use whatlang::{Lang, Script};
 
 pub(super) const INSTRUCTION_RULES: &[Rule] = &[Rule {
     name: "instruction_language",
-    reason: "wrong_language",
+    reason: Reason::WrongLanguage,
     about: "an instruction in none of `languages`, where some are set and its own is certain",
     source: EWE,
     check: Check::Instruction(instruction_language),
@@ -17,13 +18,13 @@ pub(super) const INSTRUCTION_RULES: &[Rule] = &[Rule {
 
 pub(super) const INSTANCE_RULES: &[Rule] = &[Rule {
     name: "answer_language",
-    reason: "wrong_language",
+    reason: Reason::WrongLanguage,
     about: "an answer in another language than instruction and input, when all are certain and none is spoken of",
     source: EWE,
     check: Check::Instance(answer_language),
 }];
 
-/// The two-letter codes of ISO 639-1 that differ from what the detector calls its languages.
+/// Codes of ISO 639-1 and 639-3 with the detector's code for the language, where that differs.
 const TWO_LETTERS: &[(&str, &str)] = &[
     ("af", "afr"),
     ("am", "amh"),
@@ -110,15 +111,15 @@ pub(super) fn code(name: &str) -> Option<&'static str> {
     Lang::from_code(long).map(|language| language.code())
 }
 
-/// Every code that [`code`] knows, for people.
+/// A list of all codes that the detector knows, for messages.
 pub(super) fn codes() -> String {
     let mut codes: Vec<&str> = Lang::all().iter().map(|language| language.code()).collect();
     codes.sort_unstable();
     codes.join(", ")
 }
 
-/// The commonest words of languages in the Latin script. On a sentence or two they tell more than trigrams do; a word
-/// that two of the languages share is in neither list.
+/// The most frequent words of languages in Latin script. For a sentence or two, they are more
+/// reliable than trigrams.
 const COMMON: &[(Lang, &[&str])] = &[
     (
         Lang::Eng,
@@ -197,13 +198,14 @@ const COMMON: &[(Lang, &[&str])] = &[
     ),
 ];
 
-/// The language of a text of which there can be little doubt. `least`: how many different common words it must have.
+/// The language of a text, if it is nearly certain. The text must have at least `least` different
+/// common words of it.
 fn certain(text: &str, least: usize) -> Option<Lang> {
     let text = head(text, 3000);
     let letters = text.chars().filter(|c| c.is_alphabetic()).count();
     let info = whatlang::detect(text)?;
     if info.script() != Script::Latin {
-        // A script says almost everything; only few letters of it could be a loan or a formula.
+        // The script nearly decides. Only a few letters could be a loan word or a formula.
         let own = info.script() != Script::Cyrillic
             && info.script() != Script::Arabic
             && info.script() != Script::Devanagari;
@@ -218,7 +220,7 @@ fn certain(text: &str, least: usize) -> Option<Lang> {
                 .iter()
                 .filter(|word| common.contains(&word.as_str()))
                 .count();
-            // One word again and again, such as the "com" of addresses, is no evidence.
+            // One repeated word, such as the "com" of addresses, is no evidence.
             let different = common
                 .iter()
                 .filter(|word| words.iter().any(|other| other == *word))
@@ -229,11 +231,11 @@ fn certain(text: &str, least: usize) -> Option<Lang> {
         .collect();
     shares.sort_by_key(|(hits, _)| std::cmp::Reverse(*hits));
     let (most, language) = shares[0];
-    // One word in eight is a common one, and twice as many as of any other language.
+    // One word in eight is a common one, and there are twice as many as of any other language.
     if most >= least && most * 8 >= words.len() && most >= 2 * shares[1].0 {
         return Some(language);
     }
-    // Names and titles are in no language, and a language of the list above would have shown itself.
+    // Names and titles have no language. A language of the list above would have been found above.
     let listed = COMMON.iter().any(|(language, _)| *language == info.lang());
     let small = tokens(text)
         .take(400)
@@ -261,7 +263,7 @@ pattern!(
     r"(?i)translat|languag|multilingual|bilingual|\bidiom|loan-?word|alphabet|cyrillic|kanji|hiragana|katakana|pinyin|script|unicode|dialect|pronounc|transliterat|romani[sz]|dub(?:bed|bing)|etymolog|foreign|\b(?:english|german|french|spanish|italian|portuguese|dutch|swedish|danish|norwegian|finnish|icelandic|polish|czech|slovak|hungarian|romanian|bulgarian|greek|turkish|russian|ukrainian|arabic|hebrew|persian|farsi|hindi|urdu|bengali|tamil|telugu|chinese|mandarin|cantonese|japanese|korean|vietnamese|thai|indonesian|malay|swahili|latin|latvian|lithuanian|estonian|croatian|serbian|slovene|slovenian|catalan|basque|irish|welsh|gaelic|filipino|tagalog|esperanto|afrikaans|haiku|lorem)\b|übersetz|\b(?:englisch|deutsch|französisch|spanisch|italienisch)|tradui|traduc|tradu[zç]|tradur|\b(?:anglais|allemand|inglés|inglese|inglês|francés|francese|alemán|tedesco|español|engels)|vertaal|перев[её]д|английск|ترجم|翻[译譯訳]|英[语語文]|번역|영어"
 );
 
-/// The answer may have the language of the instruction or that of the input.
+/// The answer may be in the language of the instruction or in that of the input.
 fn answer_language(instruction: &str, instance: &Instance, _: &Settings) -> Option<String> {
     if SPEAKS_OF_LANGUAGE.is_match(head(instruction, 4000))
         || is_code(&instance.output)
@@ -292,7 +294,7 @@ fn answer_language(instruction: &str, instance: &Instance, _: &Settings) -> Opti
         .then(|| format!("the answer is '{}', the task '{}'", answer.code(), asked.code()))
 }
 
-/// Whether a text is in a script of which the other, which is Latin, has no letter.
+/// Whether the answer is in another script, and the task is purely Latin.
 fn foreign_script(answer: &str, task: &str) -> bool {
     let is_wide = |c: char| c.is_alphabetic() && c as u32 > 0x036f;
     let letters = |text: &str, wide: bool| {
@@ -307,7 +309,7 @@ fn foreign_script(answer: &str, task: &str) -> bool {
         && letters(answer, true) > 2 * letters(answer, false)
 }
 
-/// Languages that a detector mixes up even in long texts.
+/// Whether two languages are the same, or so close that detectors confuse them even in long texts.
 fn akin(a: Lang, b: Lang) -> bool {
     const FAMILIES: &[&[Lang]] = &[
         &[Lang::Dan, Lang::Nob, Lang::Swe],

@@ -1,14 +1,14 @@
-//! Inputs and outputs that are only a link to something.
+//! Rejects inputs and outputs that are only a link, a file name or a stand-in for a picture.
 
 use super::text::{head, pattern, tokens};
 use super::{Check, EWE, Rule, Settings, shown};
-use crate::task::Instance;
+use crate::task::{Instance, Reason};
 use regex::Regex;
 use std::sync::LazyLock;
 
 pub(super) const RULES: &[Rule] = &[Rule {
     name: "link_only",
-    reason: "link_only",
+    reason: Reason::LinkOnly,
     about: "an input or output that is only a link, a file name or a stand-in for a picture",
     source: EWE,
     check: Check::Instance(link_only),

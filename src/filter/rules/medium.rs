@@ -1,17 +1,20 @@
-//! Pictures, sounds and films that a model of text is asked to make. Judged by the place of the word in the sentence, since "a video game" or "the map of an argument" are matters of text.
+//! Rejects instructions to make a picture, sound or film, of a model that can only write. The
+//! position of the word in the sentence decides: "a video game" and "the map of an argument" are
+//! about text.
 
 use super::text::{ends_phrase, head_noun, is_textual, requests, sentences};
 use super::{Check, EWE_AFTER_SELF_INSTRUCT, Rule, Settings, shown};
+use crate::task::Reason;
 
 pub(super) const RULES: &[Rule] = &[Rule {
     name: "makes_medium",
-    reason: "unsuitable_medium",
-    about: "asks to make what is not text: a verb of making with a picture, sound or film as its object",
+    reason: Reason::UnsuitableMedium,
+    about: "asks to make something other than text: a verb of making with a picture, sound or film as its object",
     source: EWE_AFTER_SELF_INSTRUCT,
     check: Check::Instruction(makes_medium),
 }];
 
-/// What is seen or heard, in the singular; the plural adds an s.
+/// Things that are seen or heard, in the singular. The plural adds an s.
 pub(super) const SEEN: &[&str] = &[
     "image",
     "picture",
@@ -35,7 +38,8 @@ pub(super) const SEEN: &[&str] = &[
     "footage",
 ];
 
-/// Data in graphic form, which a text can hold in some way when it is given, and cannot be when it is to be made.
+/// Graphic forms of data. A text may describe one that is given, but a model of text cannot make
+/// one.
 pub(super) const PLOTTED: &[&str] = &[
     "graph",
     "chart",
@@ -46,7 +50,7 @@ pub(super) const PLOTTED: &[&str] = &[
     "flowchart",
 ];
 
-/// What is made by hand or machine and is no text.
+/// Other things that are made and are not text.
 const MADE: &[&str] = &[
     "sketch",
     "doodle",
@@ -71,7 +75,7 @@ fn is_made(word: &str) -> bool {
     is_one_of(word, SEEN) || is_one_of(word, PLOTTED) || is_one_of(word, MADE)
 }
 
-/// Verbs whose object decides.
+/// Verbs that ask for a picture or sound if their object is one.
 const MAKING: &[&str] = &[
     "create",
     "make",
@@ -116,7 +120,7 @@ const MAKING: &[&str] = &[
     "publish",
 ];
 
-/// A picture in words, a map in mathematics.
+/// Words before a noun with which it is a picture in words, or a map in mathematics.
 const FIGURATIVE: &[&str] = &[
     "mental",
     "vivid",
@@ -184,7 +188,7 @@ fn makes_medium(instruction: &str, _: &Settings) -> Option<String> {
     None
 }
 
-/// What is drawn without a pen.
+/// Objects of "draw" that need no pen.
 const DRAWN_IN_WORDS: &[&str] = &[
     "conclusion",
     "conclusions",
@@ -243,7 +247,7 @@ fn draws(object: &[&str]) -> bool {
     !idiom && !straight_line && !in_words
 }
 
-/// What a writer sketches, and what is painted in words.
+/// Objects of "sketch", "paint" and "plot" that are texts.
 const OUTLINED: &[&str] = &[
     "plan",
     "plans",

@@ -1,22 +1,22 @@
-//! A second task inside the first: a model that goes on with the list or the form of its prompt.
+//! Rejects a second task inside the first: the model continued the list or the form of its prompt.
 
 use super::text::{head, pattern, tokens};
 use super::{Check, EWE, Rule, Settings, shown};
-use crate::task::Instance;
+use crate::task::{Instance, Reason};
 use regex::Regex;
 use std::sync::LazyLock;
 
 pub(super) const INSTRUCTION_RULES: &[Rule] = &[
     Rule {
         name: "numbered_instruction",
-        reason: "merged_task",
+        reason: Reason::MergedTask,
         about: "an instruction that begins with the number it had in a list",
         source: EWE,
         check: Check::Instruction(numbered_instruction),
     },
     Rule {
         name: "merged_instruction",
-        reason: "merged_task",
+        reason: Reason::MergedTask,
         about: "lines of a prompt inside an instruction: `Input:`, `###`, `12. Write …` out of order",
         source: EWE,
         check: Check::Instruction(merged_instruction),
@@ -25,7 +25,7 @@ pub(super) const INSTRUCTION_RULES: &[Rule] = &[
 
 pub(super) const INSTANCE_RULES: &[Rule] = &[Rule {
     name: "merged_instance",
-    reason: "merged_task",
+    reason: Reason::MergedTask,
     about: "lines of a prompt inside an input or output: `Instruction:`, `Task 12:`, `12. Write …` out of order",
     source: EWE,
     check: Check::Instance(merged_instance),
@@ -41,7 +41,7 @@ fn numbered_instruction(instruction: &str, _: &Settings) -> Option<String> {
 }
 
 fn merged_instruction(instruction: &str, _: &Settings) -> Option<String> {
-    // Before anything else "Task:" is a heading; what follows a first line is not.
+    // "Task:" in the first line is a heading. In a later line it begins another task.
     let rest = &instruction[instruction.find('\n').unwrap_or(instruction.len())..];
     marker(rest)
         .or_else(|| marker(instruction).filter(|found| found.form))
@@ -51,10 +51,11 @@ fn merged_instruction(instruction: &str, _: &Settings) -> Option<String> {
 }
 
 fn merged_instance(instruction: &str, instance: &Instance, _: &Settings) -> Option<String> {
-    // An input may be laid out as a form of its own, if the instruction speaks of it; its output then may, too.
+    // An input may be a form of its own if the instruction mentions it. Then its output may be one,
+    // too.
     let lower = instruction.to_lowercase();
-    let named = |found: &Found| !found.form && !found.word.is_empty() && lower.contains(&found.word);
-    // So are the worked examples of a problem that is set.
+    let named = |found: &PromptLine| !found.form && !found.word.is_empty() && lower.contains(&found.word);
+    // Problems contain worked examples, which look the same.
     let set_problem = WORKED_EXAMPLE.is_match(&instance.input);
     if let Some(found) = marker(&instance.input)
         && !named(&found)
@@ -82,12 +83,12 @@ fn merged_instance(instruction: &str, instance: &Instance, _: &Settings) -> Opti
         .map(shown)
 }
 
-/// A line that only a prompt has.
-struct Found<'a> {
+/// A line that looks like one of a prompt.
+struct PromptLine<'a> {
     line: &'a str,
-    /// The word of the marker in lower case; empty for a sign.
+    /// The word of the label in lower case; empty for a sign.
     word: String,
-    /// Whether nothing but a prompt has it.
+    /// Whether only prompts have such a line.
     form: bool,
 }
 
@@ -100,9 +101,10 @@ pattern!(
     r"(?im)^[ \t]*(?:#{3,}[ \t]*(?:(?:instructions?|inputs?|outputs?|task|response|human|assistant|example|end)?[ \t]*\d{0,3}[ \t]*[:.]?[ \t]*)$|#{3,}[ \t]*(?:\d{1,3}[.:)]?[ \t]|(?:instructions?|inputs?|outputs?|task|response|human|assistant)\b[^\n]*$)|is it (?:a )?classification(?: task)?\?)[^\n]*|<\|[a-z_]{2,30}\|>|\[/?INST\]|<</?SYS>>|</s>\s*$"
 );
 
-fn marker(text: &str) -> Option<Found<'_>> {
+/// The first line that looks like one of a prompt.
+fn marker(text: &str) -> Option<PromptLine<'_>> {
     if let Some(found) = FORM.find(text) {
-        return Some(Found {
+        return Some(PromptLine {
             line: found.as_str(),
             word: String::new(),
             form: true,
@@ -110,14 +112,15 @@ fn marker(text: &str) -> Option<Found<'_>> {
     }
     let found = MARKER.captures_iter(text).find(|found| {
         let word = found["word"].to_lowercase();
-        // "Example:" and "Example 3" on a line of its own are ordinary in an explanation, "Example 3:" is not.
+        // "Example:" and "Example 3" on a line of their own are common in explanations, "Example
+        // 3:" is not.
         match word.as_str() {
             "example" => found["rest"].contains(':') && found["rest"].contains(|c: char| c.is_ascii_digit()),
             _ => true,
         }
     })?;
     let word = found["word"].to_lowercase();
-    Some(Found {
+    Some(PromptLine {
         line: found.get(0).expect("the whole match").as_str(),
         form: word == "class label",
         word,
@@ -138,15 +141,15 @@ pattern!(
     r"(?im)^[ \t>*_]*(?:task\s+)?#?(\d{1,3})\s?(?:[.):]|\.\))[*_]*[ \t]+(\S[^\n]*)$"
 );
 
-/// A numbered line that continues no list: the number it had in the prompt. `before` is what the text answers, where
-/// the list may have begun.
+/// Finds a numbered line that continues no list, and so has its number from the prompt. The list
+/// may have begun in `before`, which the text answers.
 fn stray_number<'a>(before: &str, text: &'a str) -> Option<&'a str> {
     let mut last = None;
     for found in NUMBERED_LINE.captures_iter(text) {
         let number: u32 = found[1].parse().expect("three digits at most");
         let line = found.get(0).expect("the whole match");
         let continues = match last {
-            // A list may begin anew.
+            // A list may begin again.
             Some(last) => number <= 1 || number == last + 1,
             // An answer may begin with the number of an option.
             None => number <= 1 || text[..line.start()].trim().is_empty(),
@@ -165,7 +168,7 @@ fn stray_number<'a>(before: &str, text: &'a str) -> Option<&'a str> {
     None
 }
 
-/// Four words or more that begin like a sentence.
+/// Whether a line begins like a sentence and has four words or more.
 fn reads_like_instruction(line: &str) -> bool {
     let begins = line
         .trim_start_matches(|c: char| !c.is_alphanumeric())

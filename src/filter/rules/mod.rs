@@ -1,20 +1,22 @@
-//! What a single task must satisfy.
+//! Rules: checks of a single task.
 //!
-//! A rule is a value: a name, a reason code, a line about it, its source and a function that says what it found. A
-//! [`RuleSet`] is a list of rules with their parameters; the first rule of the list that objects names the reason.
+//! A rule is a value: a name, a reason, a description, a source, and a function that returns what
+//! it found. A [`RuleSet`] is a list of rules with their parameters. The first rule that objects
+//! sets the reason.
 //!
 //! - `form`: length and beginning of an instruction.
-//! - `medium`, `absence`, `act`: what a model of text can neither make, see nor do; `pretence`: that it has.
-//! - `context`, `link`: texts that are not there.
+//! - `medium`, `absence`, `act`: instructions to make, see or do something that a language model
+//!   cannot; `pretence`: answers that claim it.
+//! - `context`, `link`: missing texts.
 //! - `merged`: a second task inside the first; `thoughts`: the model's reasoning.
-//! - `answer`, `truncated`: what is wrong with an answer.
-//! - `repetition`, `characters`, `language`: over every text of a task.
+//! - `answer`, `truncated`: defects of an answer.
+//! - `repetition`, `characters`, `language`: checks of every text of a task.
 //! - `pii`: personal data and secrets; in no named set.
 //! - `published`: the filters of Self-Instruct and Alpaca, as released.
-//! - `settings`, `read`: parameters, and the TOML file that holds them.
-//! - `text`: how the rules read.
+//! - `set`: sets of rules; `settings`, `read`: their parameters, and TOML files.
+//! - `text`: words, sentences and quotations, as the rules see them.
 //!
-//! Every rule is linear in the length of its text, whatever the text is.
+//! Every rule takes time linear in the length of its text, for any text.
 
 mod absence;
 mod act;
@@ -42,24 +44,25 @@ mod truncated;
 pub use set::{RuleSet, same_text};
 pub use settings::{Settings, Together};
 
-use crate::task::Instance;
+use crate::task::{Instance, Reason};
 
-/// One thing that a task must satisfy.
+/// A check of one task.
 #[derive(Debug)]
 pub struct Rule {
-    /// Unique, in snake_case; what a TOML file calls it.
+    /// The name in TOML files: unique, in snake_case.
     pub name: &'static str,
-    /// The reason code that the store keeps. Rules that look for the same fault in different places share one.
-    pub reason: &'static str,
-    /// A line for people: what it looks for.
+    /// The reason of its rejections. Rules that look for one fault in several places share a
+    /// reason.
+    pub reason: Reason,
+    /// What it looks for, in a line of docs/rules.md.
     pub about: &'static str,
-    /// Where it comes from.
+    /// The paper or code that it comes from.
     pub source: &'static str,
     /// The function that looks.
     pub check: Check,
 }
 
-/// What a rule looks at. The functions return what exactly they found, or nothing.
+/// The text that a rule looks at. The functions return what exactly they found, or `None`.
 #[derive(Debug, Clone, Copy)]
 pub enum Check {
     /// An instruction.
@@ -68,27 +71,13 @@ pub enum Check {
     Instance(fn(&str, &Instance, &Settings) -> Option<String>),
 }
 
-/// Why something was rejected.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Objection {
-    /// Reason code, one word.
-    pub reason: &'static str,
-    /// What exactly was found.
-    pub detail: String,
-}
-
-/// Reason code of an instance that repeats an earlier one of its task.
-const REPEATED: &str = "repeated_instance";
-/// Reason code of instances that answer the same input differently.
-const CONFLICTING: &str = "conflicting_instances";
-
 const SELF_INSTRUCT: &str = "Self-Instruct (Wang et al. 2023), released code";
 const ALPACA: &str = "Stanford Alpaca (Taori et al. 2023), released code";
 const BOTH: &str = "Self-Instruct and Alpaca, released code";
 const EWE: &str = "ewe";
 const EWE_AFTER_SELF_INSTRUCT: &str = "ewe, after Self-Instruct's rule";
 
-/// Every rule there is, in the order in which sets apply them.
+/// All rules, in the order in which sets apply them.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
     [
         published::INSTRUCTION_RULES,
@@ -119,7 +108,7 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
     .flatten()
 }
 
-/// What a rule found, shortened for people.
+/// Quotes a text that a rule found, at most 60 characters of it.
 pub(super) fn shown(text: &str) -> String {
     let text = text.trim();
     match text.char_indices().nth(60) {

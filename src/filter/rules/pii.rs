@@ -1,9 +1,9 @@
-//! Personal data and secrets. No named set has these rules: whether an address may stand in a dataset depends on whose
-//! it is.
+//! Rejects personal data and secrets. No named set has these rules, since whether an address may be
+//! in a dataset depends on whose it is.
 
 use super::text::pattern;
 use super::{Check, EWE, Rule, Settings};
-use crate::task::Instance;
+use crate::task::{Instance, Reason};
 use crate::text::counted;
 use regex::Regex;
 use std::sync::LazyLock;
@@ -11,35 +11,35 @@ use std::sync::LazyLock;
 pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "pii_email",
-        reason: "pii_email",
+        reason: Reason::PiiEmail,
         about: "an e-mail address outside the domains reserved for examples (RFC 2606)",
         source: EWE,
         check: Check::Instance(|task, instance, _: &Settings| any(task, instance, email)),
     },
     Rule {
         name: "pii_phone",
-        reason: "pii_phone",
+        reason: Reason::PiiPhone,
         about: "a telephone number: with a country code, brackets, or the groups of a national number",
         source: EWE,
         check: Check::Instance(|task, instance, _: &Settings| any(task, instance, phone)),
     },
     Rule {
         name: "pii_card",
-        reason: "pii_card",
+        reason: Reason::PiiCard,
         about: "13 to 19 digits whose last one checks (Luhn, ISO/IEC 7812-1)",
         source: EWE,
         check: Check::Instance(|task, instance, _: &Settings| any(task, instance, card)),
     },
     Rule {
         name: "pii_key",
-        reason: "pii_key",
+        reason: Reason::PiiKey,
         about: "a secret: AWS and GitHub keys, `sk-…`, private keys in PEM, JSON web tokens",
         source: EWE,
         check: Check::Instance(|task, instance, _: &Settings| any(task, instance, key)),
     },
 ];
 
-/// Whether the rule is one of these.
+/// Whether a rule is one of [`RULES`].
 pub(super) fn is_pii(rule: &Rule) -> bool {
     RULES.iter().any(|ours| ours.name == rule.name)
 }
@@ -50,7 +50,7 @@ fn any(instruction: &str, instance: &Instance, look: fn(&str) -> Option<String>)
         .find_map(look)
 }
 
-/// What was found is not repeated in full: the verdict must not keep what the dataset may not.
+/// Masks what was found: the verdict must not store what the dataset may not.
 fn masked(found: &str) -> String {
     let start: String = found.chars().take(3).collect();
     format!("'{start}…', {}", counted(found.chars().count(), "character"))

@@ -1,14 +1,14 @@
-//! Acts in the world, claimed by a model that only writes.
+//! Rejects answers that claim a deed, by a model that can only write.
 
 use super::text::{head, lends_voice, pattern};
 use super::{Check, EWE, Rule, Settings, shown};
-use crate::task::Instance;
+use crate::task::{Instance, Reason};
 use regex::Regex;
 use std::sync::LazyLock;
 
 pub(super) const RULES: &[Rule] = &[Rule {
     name: "pretended_action",
-    reason: "pretended_action",
+    reason: Reason::PretendedAction,
     about: "an answer that begins by claiming a deed: `I have set your alarm`",
     source: EWE,
     check: Check::Instance(pretended_action),
@@ -27,7 +27,7 @@ pattern!(
     )"
 );
 
-/// In a message or a story the same words are somebody else's.
+/// In a message or a story, somebody else says the same words.
 fn pretended_action(instruction: &str, instance: &Instance, _: &Settings) -> Option<String> {
     if lends_voice(instruction) {
         return None;

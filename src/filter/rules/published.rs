@@ -1,11 +1,11 @@
-//! The filters of Self-Instruct and Alpaca, as their released code has them, faults included: results of a run can
-//! then be compared with theirs.
+//! The filters of Self-Instruct and Alpaca as in their released code, faults included, so that the
+//! results of a run can be compared with theirs.
 //!
-//! Python's words are the runs between white space, and its notion of white space has four control characters more
-//! than Rust's.
+//! Words are the runs between white space, as in Python. Python's white space has four control
+//! characters more than Rust's.
 
 use super::{ALPACA, BOTH, Check, Rule, SELF_INSTRUCT, Settings, shown};
-use crate::task::Instance;
+use crate::task::{Instance, Reason};
 use crate::text::counted;
 use regex::Regex;
 use std::sync::LazyLock;
@@ -13,63 +13,63 @@ use std::sync::LazyLock;
 pub(super) const INSTRUCTION_RULES: &[Rule] = &[
     Rule {
         name: "published_too_short",
-        reason: "too_short",
+        reason: Reason::TooShort,
         about: "three words or fewer between white space",
         source: BOTH,
         check: Check::Instruction(too_short),
     },
     Rule {
         name: "published_too_long",
-        reason: "too_long",
+        reason: Reason::TooLong,
         about: "more than 150 words between white space",
         source: BOTH,
         check: Check::Instruction(too_long),
     },
     Rule {
         name: "self_instruct_keywords",
-        reason: "unsuitable_medium",
+        reason: Reason::UnsuitableMedium,
         about: "one of Self-Instruct's words for what a language model cannot handle",
         source: SELF_INSTRUCT,
         check: Check::Instruction(self_instruct_keywords),
     },
     Rule {
         name: "alpaca_keywords",
-        reason: "unsuitable_medium",
+        reason: Reason::UnsuitableMedium,
         about: "one of Alpaca's words for what a language model cannot handle",
         source: ALPACA,
         check: Check::Instruction(alpaca_keywords),
     },
     Rule {
         name: "self_instruct_write_a_program",
-        reason: "write_a_program",
+        reason: Reason::WriteAProgram,
         about: "begins with \"Write a program\", in any case: the original capitalises texts before it looks",
         source: SELF_INSTRUCT,
         check: Check::Instruction(self_instruct_write_a_program),
     },
     Rule {
         name: "alpaca_write_a_program",
-        reason: "write_a_program",
+        reason: Reason::WriteAProgram,
         about: "begins with \"Write a program\", in exactly this case",
         source: ALPACA,
         check: Check::Instruction(alpaca_write_a_program),
     },
     Rule {
         name: "published_punctuation",
-        reason: "leading_punctuation",
+        reason: Reason::LeadingPunctuation,
         about: "begins with ASCII punctuation",
         source: BOTH,
         check: Check::Instruction(punctuation),
     },
     Rule {
         name: "self_instruct_not_ascii",
-        reason: "not_ascii",
+        reason: Reason::NotAscii,
         about: "begins with a character that, capitalised, is not ASCII",
         source: SELF_INSTRUCT,
         check: Check::Instruction(self_instruct_not_ascii),
     },
     Rule {
         name: "alpaca_not_ascii",
-        reason: "not_ascii",
+        reason: Reason::NotAscii,
         about: "begins with a character that is not ASCII",
         source: ALPACA,
         check: Check::Instruction(alpaca_not_ascii),
@@ -79,21 +79,21 @@ pub(super) const INSTRUCTION_RULES: &[Rule] = &[
 pub(super) const INSTANCE_RULES: &[Rule] = &[
     Rule {
         name: "self_instruct_empty_output",
-        reason: "empty_output",
+        reason: Reason::EmptyOutput,
         about: "an output of white space, or none",
         source: SELF_INSTRUCT,
         check: Check::Instance(empty_output),
     },
     Rule {
         name: "self_instruct_echo",
-        reason: "echo",
+        reason: Reason::Echo,
         about: "an output that is exactly the input",
         source: SELF_INSTRUCT,
         check: Check::Instance(echo),
     },
     Rule {
         name: "self_instruct_colon",
-        reason: "incomplete",
+        reason: Reason::Incomplete,
         about: "an input or output that ends with a colon",
         source: SELF_INSTRUCT,
         check: Check::Instance(colon),
@@ -105,11 +105,12 @@ pub(super) fn in_self_instruct(rule: &Rule) -> bool {
     is_ours(rule) && rule.source != ALPACA
 }
 
-/// Whether the set `alpaca` has the rule. Alpaca's code judges no instances.
+/// Whether the set `alpaca` has the rule. Alpaca's code does not check instances.
 pub(super) fn in_alpaca(rule: &Rule) -> bool {
     is_ours(rule) && rule.source != SELF_INSTRUCT
 }
 
+/// Whether a rule is one of this file.
 fn is_ours(rule: &Rule) -> bool {
     let same = |ours: &Rule| ours.name == rule.name;
     INSTRUCTION_RULES.iter().any(same) || INSTANCE_RULES.iter().any(same)
@@ -137,7 +138,8 @@ fn too_long(instruction: &str, _: &Settings) -> Option<String> {
     (count > 150).then(|| format!("{}, at most 150 wanted", counted(count, "word")))
 }
 
-/// The original replaces runs of white space by a space first, so that "go" and "to" may stand on two lines.
+/// The original first replaces runs of white space by a space, so "go" and "to" may be on two
+/// lines.
 fn self_instruct_keywords(instruction: &str, _: &Settings) -> Option<String> {
     static WORDS: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(r"(?i)\b(?:images?|graphs?|pictures?|files?|maps?|draw|plot|go[\s\x1c-\x1f]+to)\b")
@@ -161,7 +163,8 @@ const PROGRAM: &str = "Write a program";
 fn self_instruct_write_a_program(instruction: &str, _: &Settings) -> Option<String> {
     let mut words = instruction.split(is_space).filter(|word| !word.is_empty());
     let same = |word: Option<&str>, wanted: &str| word.is_some_and(|word| word.to_lowercase() == wanted);
-    // The third word is compared by its beginning, as a start of the text is: "programme" counts.
+    // The original compares the beginning of the text, so the third word may go on: "programme"
+    // counts.
     (same(words.next(), "write")
         && same(words.next(), "a")
         && words

@@ -1,4 +1,4 @@
-//! Rule sets from TOML files. docs/rules.md describes the layout.
+//! Reads rule sets from TOML files. docs/rules.md describes the keys.
 
 use super::{Rule, RuleSet, Settings, Together, all, language};
 use crate::settings_file;
@@ -9,21 +9,21 @@ use std::fmt;
 use std::path::Path;
 use toml::Spanned;
 
-/// What a file may say. Every key may be missing.
+/// The keys of a file. All of them are optional.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct File {
-    /// The set to start from; `default`.
+struct RuleFile {
+    /// The set to start from; `default` if missing.
     base: Option<Spanned<String>>,
-    /// Names of rules that are left out.
+    /// Names of rules to leave out.
     disable: Vec<Spanned<String>>,
-    /// Names of rules that are added.
+    /// Names of rules to add.
     enable: Vec<Spanned<String>>,
-    /// ISO 639-1 or 639-3 codes of the languages an instruction may have; empty for any.
+    /// ISO 639-1 or 639-3 codes of the languages allowed for instructions; empty for any.
     languages: Vec<Spanned<String>>,
-    /// How instances of a task are compared with each other.
+    /// How the instances of a task are compared with each other.
     instances: Option<Together>,
-    /// Whether rows are matched with the files they must not contain, and by n-grams of how many words.
+    /// Whether rows are compared with evaluation files by n-grams, and of how many words.
     decontaminate: Option<Spanned<Decontaminate>>,
     length: Length,
     repetition: Repetition,
@@ -42,7 +42,7 @@ struct Repetition {
     distinct_trigrams: Option<Spanned<f64>>,
 }
 
-/// `true`, `false` or `{ngram = 13}`.
+/// The length of n-grams in words, written as `true` (13), `false` (none) or `{ngram = 13}`.
 #[derive(Debug, Clone, Copy)]
 struct Decontaminate(Option<usize>);
 
@@ -64,10 +64,10 @@ impl<'de> Deserialize<'de> for Decontaminate {
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Decontaminate, A::Error> {
                 #[derive(Deserialize)]
                 #[serde(deny_unknown_fields)]
-                struct Table {
+                struct NgramTable {
                     ngram: usize,
                 }
-                let table = Table::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                let table = NgramTable::deserialize(de::value::MapAccessDeserializer::new(map))?;
                 Ok(Decontaminate(Some(table.ngram)))
             }
         }
@@ -76,69 +76,113 @@ impl<'de> Deserialize<'de> for Decontaminate {
     }
 }
 
-/// Reads the set that the file describes.
-pub(super) fn file(path: &str) -> Result<RuleSet> {
-    let text = settings_file::read_text(Path::new(path), settings_file::LONGEST_TOML).with_context(|| {
-        format!(
-            "cannot read the rules `{path}`\nhint: --rules takes one of {}, or the path of a TOML file (docs/rules.md)",
-            RuleSet::NAMES.join(", ")
-        )
-    })?;
-    parse(path, &text)
+impl RuleSet {
+    /// Reads the set that the argument of `--rules` names: one of [`RuleSet::NAMES`], else the path
+    /// of a TOML file.
+    ///
+    /// # Errors
+    ///
+    /// Names the file, the line and the key.
+    pub fn read(argument: &str) -> Result<RuleSet> {
+        if let Some(set) = RuleSet::named(argument) {
+            return Ok(set);
+        }
+        let text = settings_file::read_text(Path::new(argument), settings_file::LONGEST_TOML).with_context(|| {
+            format!(
+                "cannot read the rules `{argument}`\nhint: --rules takes one of {}, or the path of a TOML file (docs/rules.md)",
+                RuleSet::NAMES.join(", ")
+            )
+        })?;
+        parse(argument, &text)
+    }
 }
 
-/// The set that the text of the file describes.
+/// Parses the text of a TOML file.
 pub(super) fn parse(path: &str, text: &str) -> Result<RuleSet> {
-    // Line numbers of people begin with 1.
-    let line = |at: usize| text[..text.floor_char_boundary(at)].matches('\n').count() + 1;
+    let source = RuleText { path, text };
     let hint = "docs/rules.md has the layout of the file";
-    let file: File =
+    let file: RuleFile =
         toml::from_str(text).map_err(|error| settings_file::toml_error(path, text, &error, hint))?;
+    let base = base_set(&file, &source)?;
+    let rules = chosen_rules(&file, &base, &source)?;
+    let settings = changed_settings(&file, base.settings().clone(), &source)?;
+    Ok(RuleSet::new(path, rules, settings))
+}
 
+/// The text of a file and its name, for errors.
+struct RuleText<'a> {
+    path: &'a str,
+    text: &'a str,
+}
+
+impl RuleText<'_> {
+    /// `PATH:LINE` of a byte of the text. Lines count from 1.
+    fn line(&self, at: usize) -> String {
+        let before = &self.text[..self.text.floor_char_boundary(at)];
+        format!("{}:{}", self.path, before.matches('\n').count() + 1)
+    }
+
+    /// `PATH:LINE` where a value begins.
+    fn line_of<T>(&self, value: &Spanned<T>) -> String {
+        self.line(value.span().start)
+    }
+}
+
+/// The set that the file starts from.
+fn base_set(file: &RuleFile, source: &RuleText<'_>) -> Result<RuleSet> {
     let name = file.base.as_ref().map_or("default", |base| base.get_ref());
-    let Some(base) = RuleSet::named(name) else {
+    RuleSet::named(name).ok_or_else(|| {
         let at = file.base.as_ref().map_or(0, |base| base.span().start);
-        bail!(
-            "{path}:{}: `base` is unknown: `{name}`\nhint: one of {}",
-            line(at),
+        anyhow!(
+            "{}: `base` is unknown: `{name}`\nhint: one of {}",
+            source.line(at),
             RuleSet::NAMES.join(", ")
-        );
-    };
-    let known = |key: &str, names: &[Spanned<String>]| -> Result<Vec<&'static Rule>> {
-        names
-            .iter()
-            .map(|name| {
-                all().find(|rule| rule.name == name.get_ref()).ok_or_else(|| {
-                    let names: Vec<_> = all().map(|rule| rule.name).collect();
-                    anyhow!(
-                        "{path}:{}: `{key}` names an unknown rule: `{}`\nhint: one of {}",
-                        line(name.span().start),
-                        name.get_ref(),
-                        names.join(", ")
-                    )
-                })
-            })
-            .collect()
-    };
-    let (disabled, enabled) = (known("disable", &file.disable)?, known("enable", &file.enable)?);
+        )
+    })
+}
+
+/// The rules of `base` with those of `enable` and without those of `disable`.
+fn chosen_rules(file: &RuleFile, base: &RuleSet, source: &RuleText<'_>) -> Result<Vec<&'static Rule>> {
+    let disabled = known_rules("disable", &file.disable, source)?;
+    let enabled = known_rules("enable", &file.enable, source)?;
     let has = |rules: &[&Rule], rule: &Rule| rules.iter().any(|other| other.name == rule.name);
     if let Some((n, rule)) = enabled.iter().enumerate().find(|(_, rule)| has(&disabled, rule)) {
         bail!(
-            "{path}:{}: the rule `{}` is in `enable` and in `disable`\nhint: keep one of the two",
-            line(file.enable[n].span().start),
+            "{}: the rule `{}` is in `enable` and in `disable`\nhint: keep one of the two",
+            source.line_of(&file.enable[n]),
             rule.name
         );
     }
-    let rules = all()
+    Ok(all()
         .filter(|rule| (has(base.rules(), rule) || has(&enabled, rule)) && !has(&disabled, rule))
-        .collect();
+        .collect())
+}
 
-    let mut settings = base.settings().clone();
+/// The rules with these names, which are the value of `key`.
+fn known_rules(key: &str, names: &[Spanned<String>], source: &RuleText<'_>) -> Result<Vec<&'static Rule>> {
+    names
+        .iter()
+        .map(|name| {
+            all().find(|rule| rule.name == name.get_ref()).ok_or_else(|| {
+                let names: Vec<_> = all().map(|rule| rule.name).collect();
+                anyhow!(
+                    "{}: `{key}` names an unknown rule: `{}`\nhint: one of {}",
+                    source.line_of(name),
+                    name.get_ref(),
+                    names.join(", ")
+                )
+            })
+        })
+        .collect()
+}
+
+/// The settings of the base set with the changes of the file.
+fn changed_settings(file: &RuleFile, mut settings: Settings, source: &RuleText<'_>) -> Result<Settings> {
     for language in &file.languages {
         let code = language::code(language.get_ref()).with_context(|| {
             format!(
-                "{path}:{}: `languages` has an unknown code: `{}`\nhint: an ISO 639-1 code, or one of {}",
-                line(language.span().start),
+                "{}: `languages` has an unknown code: `{}`\nhint: an ISO 639-1 code, or one of {}",
+                source.line_of(language),
                 language.get_ref(),
                 language::codes()
             )
@@ -150,36 +194,42 @@ pub(super) fn parse(path: &str, text: &str) -> Result<RuleSet> {
         settings.decontaminate = decontaminate.get_ref().0;
         if settings.decontaminate == Some(0) {
             bail!(
-                "{path}:{}: `ngram` is 0\nhint: a number of words, such as 13",
-                line(decontaminate.span().start)
+                "{}: `ngram` is 0\nhint: a number of words, such as 13",
+                source.line_of(decontaminate)
             );
         }
     }
-    let Length { min_words, max_words } = file.length;
-    if let Some(words) = &min_words {
-        settings.min_words = *words.get_ref();
-    }
-    if let Some(words) = &max_words {
-        settings.max_words = *words.get_ref();
-    }
-    if settings.min_words > settings.max_words {
-        let at = min_words.or(max_words).map_or(0, |words| words.span().start);
-        bail!(
-            "{path}:{}: `min_words` is {} and `max_words` {}\nhint: no instruction can have so many words",
-            line(at),
-            settings.min_words,
-            settings.max_words
-        );
-    }
-    if let Some(share) = file.repetition.distinct_trigrams {
+    change_length(&file.length, &mut settings, source)?;
+    if let Some(share) = &file.repetition.distinct_trigrams {
         settings.distinct_trigrams = *share.get_ref();
         if !(0.0..=1.0).contains(&settings.distinct_trigrams) {
             bail!(
-                "{path}:{}: `distinct_trigrams` is {}\nhint: a share between 0 and 1",
-                line(share.span().start),
+                "{}: `distinct_trigrams` is {}\nhint: a share between 0 and 1",
+                source.line_of(share),
                 settings.distinct_trigrams
             );
         }
     }
-    Ok(RuleSet::new(path, rules, settings))
+    Ok(settings)
+}
+
+/// Sets the limits of `[length]`. The smaller one must not be above the larger one.
+fn change_length(length: &Length, settings: &mut Settings, source: &RuleText<'_>) -> Result<()> {
+    let Length { min_words, max_words } = length;
+    if let Some(words) = min_words {
+        settings.min_words = *words.get_ref();
+    }
+    if let Some(words) = max_words {
+        settings.max_words = *words.get_ref();
+    }
+    if settings.min_words > settings.max_words {
+        let set = min_words.as_ref().or(max_words.as_ref());
+        bail!(
+            "{}: `min_words` is {} and `max_words` {}\nhint: no instruction can have so many words",
+            source.line(set.map_or(0, |words| words.span().start)),
+            settings.min_words,
+            settings.max_words
+        );
+    }
+    Ok(())
 }

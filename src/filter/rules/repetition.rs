@@ -1,7 +1,8 @@
-//! Degenerate loops.
+//! Rejects texts that repeat themselves in a loop.
 
 use super::text::{distinct_trigrams, head, pattern, tokens, word_hashes};
 use super::{Check, EWE, Rule, Settings, shown};
+use crate::task::Reason;
 use crate::text::counted;
 use regex::Regex;
 use std::collections::HashMap;
@@ -9,7 +10,7 @@ use std::sync::LazyLock;
 
 pub(super) const INSTRUCTION_RULES: &[Rule] = &[Rule {
     name: "repetitive_instruction",
-    reason: "repetition",
+    reason: Reason::Repetition,
     about: "an instruction that runs in circles: the same line, sentence, words or character over and over",
     source: EWE,
     check: Check::Instruction(|text, settings| repetition(text, settings, false)),
@@ -17,7 +18,7 @@ pub(super) const INSTRUCTION_RULES: &[Rule] = &[Rule {
 
 pub(super) const INSTANCE_RULES: &[Rule] = &[Rule {
     name: "repetitive_instance",
-    reason: "repetition",
+    reason: Reason::Repetition,
     about: "the same for inputs and outputs, unless the instruction asks for a song or for repetition",
     source: EWE,
     check: Check::Instance(|instruction, instance, settings| {
@@ -33,10 +34,11 @@ pattern!(
     r"(?i)\b(?:repeat\w*|repetiti\w*|refrain|chorus|song|lyrics|chant|mantra|rhyme|lullaby|carol|hymn|villanelle|pattern|ascii|matrix|grid|binary|sequence|(?:\d+|two|three|four|five|six|seven|eight|nine|ten|twelve|twenty|fifty|hundred|many|several|n|k) times)\b"
 );
 
-/// Words are looked at up to this many bytes: no answer is longer, and the words of what is take many times its room.
+/// Bytes of a text whose words are compared. No real answer is longer, and the words of a longer
+/// text would take many times its memory.
 const LONGEST: usize = 1 << 20;
 
-/// `wanted`: the instruction asks for something in which things come again; only a plain loop counts.
+/// Finds a loop. If the instruction asks for repetition (`wanted`), only an extreme one counts.
 fn repetition(text: &str, settings: &Settings, wanted: bool) -> Option<String> {
     character_run(text, if wanted { 200 } else { 1 })
         .or_else(|| repeated_part(text, if wanted { 12 } else { 3 }))
@@ -44,7 +46,8 @@ fn repetition(text: &str, settings: &Settings, wanted: bool) -> Option<String> {
         .or_else(|| few_trigrams(text, settings).filter(|_| !wanted))
 }
 
-/// One character on end, `least` times what its kind allows: rules of dashes and figures with many zeros are ordinary.
+/// Finds a run of one character, `least` times longer than its kind allows. Rules of dashes and
+/// numbers with many zeros are normal.
 fn character_run(text: &str, least: usize) -> Option<String> {
     let mut last = ('\0', 0usize);
     for c in text.chars() {
@@ -63,8 +66,8 @@ fn character_run(text: &str, least: usize) -> Option<String> {
     None
 }
 
-/// Lines or sentences of four words or more that come again: `least` times on end, or so often that they make up a
-/// good part of the text. A form and a list of exercises say the same now and then.
+/// Finds a line or sentence of four words or more that repeats: `least` times in a row, or so often
+/// that it is a large part of the text. Forms and lists of exercises repeat some lines.
 fn repeated_part(text: &str, least: usize) -> Option<String> {
     let mut seen: HashMap<&str, usize> = HashMap::new();
     let (mut parts, mut last, mut run) = (0, "", 0);
@@ -83,7 +86,7 @@ fn repeated_part(text: &str, least: usize) -> Option<String> {
             parts += 1;
             run = if part == last { run + 1 } else { 1 };
             last = part;
-            // "Hold for ten seconds." may well stand in every step.
+            // "Hold for ten seconds." may well be in every step.
             if tokens(part).take(6).count() == 6 {
                 *seen.entry(part).or_default() += 1;
             }
@@ -98,7 +101,7 @@ fn repeated_part(text: &str, least: usize) -> Option<String> {
         .then(|| format!("{} stands {}", shown(part), counted(count, "time")))
 }
 
-/// A run of one to twelve words said over and over without a break.
+/// Finds one to twelve words that repeat without a break.
 fn word_run(text: &str, least: usize) -> Option<String> {
     let text = head(text, LONGEST);
     let (words, shown_words) = (word_hashes(text), tokens(text).collect::<Vec<_>>());
@@ -122,9 +125,10 @@ fn word_run(text: &str, least: usize) -> Option<String> {
     None
 }
 
-/// Long text with few different runs of three words. Judged in pieces too, since a good beginning hides a loop.
+/// Finds a long text with few distinct word trigrams. Parts of 80 words are checked too, since a
+/// good beginning hides a loop.
 fn few_trigrams(text: &str, settings: &Settings) -> Option<String> {
-    const PIECE: usize = 80;
+    const PART: usize = 80;
     let text = head(text, LONGEST);
     let words = word_hashes(text);
     if words.len() < 60 || !text.contains(char::is_alphabetic) {
@@ -135,10 +139,10 @@ fn few_trigrams(text: &str, settings: &Settings) -> Option<String> {
         return None;
     }
     words
-        .chunks(PIECE)
-        .filter(|piece| piece.len() >= 60)
+        .chunks(PART)
+        .filter(|part| part.len() >= 60)
         .map(distinct_trigrams)
-        .chain([distinct_trigrams(&words[..words.len().min(PIECE * 4)])])
+        .chain([distinct_trigrams(&words[..words.len().min(PART * 4)])])
         .find(|share| *share < settings.distinct_trigrams)
         .map(|share| format!("{:.0} % of its trigrams are different ones", share * 100.0))
 }

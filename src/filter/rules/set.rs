@@ -1,9 +1,8 @@
-//! Sets of rules, and how they are applied.
+//! Sets of rules: which rules they contain, and how they check a task.
 
-use super::{CONFLICTING, Check, Objection, REPEATED, Rule, Settings, Together, all, published};
+use super::{Check, Rule, Settings, Together, all, published};
 use crate::filter::words::words;
-use crate::task::{Instance, Task};
-use anyhow::Result;
+use crate::task::{Instance, Reason, Task, Verdict};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use std::collections::HashMap;
 
@@ -16,10 +15,10 @@ pub struct RuleSet {
 }
 
 impl RuleSet {
-    /// The names of the sets that need no file.
+    /// The names of the built-in sets.
     pub const NAMES: [&str; 4] = ["self-instruct", "alpaca", "default", "none"];
 
-    /// The set of this name, one of [`RuleSet::NAMES`].
+    /// The built-in set of this name; `None` if it is not in [`RuleSet::NAMES`].
     pub fn named(name: &str) -> Option<RuleSet> {
         let (wanted, instances, decontaminate): (fn(&Rule) -> bool, _, _) = match name {
             "self-instruct" => (published::in_self_instruct, Together::SelfInstruct, None),
@@ -39,16 +38,7 @@ impl RuleSet {
         })
     }
 
-    /// The set that the argument of `--rules` means: one of [`RuleSet::NAMES`], else the path of a TOML file.
-    /// docs/rules.md has the layout of the file; errors name the file, the line and the key.
-    pub fn read(argument: &str) -> Result<RuleSet> {
-        match RuleSet::named(argument) {
-            Some(set) => Ok(set),
-            None => super::read::file(argument),
-        }
-    }
-
-    /// A set under the name of the file that describes it.
+    /// A set of these rules. `name` is the path of the TOML file.
     pub(super) fn new(name: &str, rules: Vec<&'static Rule>, settings: Settings) -> RuleSet {
         RuleSet {
             name: name.to_string(),
@@ -57,7 +47,7 @@ impl RuleSet {
         }
     }
 
-    /// The argument it was read from.
+    /// The argument of `--rules`: a built-in name, or a path.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -72,11 +62,13 @@ impl RuleSet {
         &self.settings
     }
 
-    /// The reason codes that this set can give, each once.
-    pub fn reasons(&self) -> Vec<&'static str> {
-        let together: &[&str] = match self.settings.instances {
+    /// The reasons for which this set may reject, each once, in the order of the rules.
+    pub fn reasons(&self) -> Vec<Reason> {
+        let together: &[Reason] = match self.settings.instances {
             Together::Any => &[],
-            Together::Default | Together::SelfInstruct => &[REPEATED, CONFLICTING],
+            Together::Default | Together::SelfInstruct => {
+                &[Reason::RepeatedInstance, Reason::ConflictingInstances]
+            }
         };
         let mut reasons = Vec::new();
         for reason in self
@@ -92,71 +84,73 @@ impl RuleSet {
         reasons
     }
 
-    /// The length of the n-grams, in words, by which rows are matched with the files they must not contain, beside
-    /// their exact text; `None` when they are not.
+    /// The length in words of the n-grams that rows are compared by with evaluation files, besides
+    /// their similarity; `None` to compare the similarity of instructions only.
     pub fn decontaminate(&self) -> Option<usize> {
         self.settings.decontaminate
     }
 
-    /// The first objection to an instruction.
-    pub fn judge_instruction(&self, instruction: &str) -> Option<Objection> {
+    /// Checks an instruction.
+    pub fn check_instruction(&self, instruction: &str) -> Verdict {
         self.first(|check| match check {
             Check::Instruction(look) => look(instruction, &self.settings),
             Check::Instance(_) => None,
         })
     }
 
-    /// The first objection to an instance taken alone.
-    pub fn judge_instance(&self, instruction: &str, instance: &Instance) -> Option<Objection> {
+    /// Checks an instance by itself.
+    pub fn check_instance(&self, instruction: &str, instance: &Instance) -> Verdict {
         self.first(|check| match check {
             Check::Instruction(_) => None,
             Check::Instance(look) => look(instruction, instance, &self.settings),
         })
     }
 
-    fn first(&self, look: impl Fn(&Check) -> Option<String>) -> Option<Objection> {
-        self.rules.iter().find_map(|rule| {
-            look(&rule.check).map(|detail| Objection {
-                reason: rule.reason,
-                detail,
-            })
-        })
+    /// The verdict of the first rule that objects.
+    fn first(&self, look: impl Fn(&Check) -> Option<String>) -> Verdict {
+        let mut objections = self
+            .rules
+            .iter()
+            .filter_map(|rule| Some(Verdict::rejected(rule.reason, look(&rule.check)?)));
+        objections.next().unwrap_or_default()
     }
 
-    /// Judges the instances of one task: each alone, then those that passed against each other, as
-    /// [`Settings::instances`] says. One entry an instance, in order.
-    pub fn judge_instances(&self, instruction: &str, instances: &[Instance]) -> Vec<Option<Objection>> {
-        let mut objections: Vec<_> = instances
+    /// Checks the instances of a task: each by itself, then the accepted ones against each other,
+    /// as [`Settings::instances`] says. Returns a verdict per instance, in order.
+    pub fn check_instances(&self, instruction: &str, instances: &[Instance]) -> Vec<Verdict> {
+        let mut verdicts: Vec<_> = instances
             .iter()
-            .map(|instance| self.judge_instance(instruction, instance))
+            .map(|instance| self.check_instance(instruction, instance))
             .collect();
         let passed: Vec<usize> = (0..instances.len())
-            .filter(|&i| objections[i].is_none())
+            .filter(|&i| verdicts[i].is_accepted())
             .collect();
         let found = match self.settings.instances {
             Together::Any => Vec::new(),
             Together::Default => compare(instances, &passed, |text| same_text(text), false),
             Together::SelfInstruct => compare(instances, &passed, |text| text.trim().to_string(), true),
         };
-        for (i, objection) in found {
-            objections[i] = Some(objection);
+        for (i, verdict) in found {
+            verdicts[i] = verdict;
         }
-        objections
+        verdicts
     }
 
-    /// The first objection to the instruction, else to any instance.
-    pub fn judge_task(&self, task: &Task) -> Option<Objection> {
-        self.judge_instruction(&task.instruction).or_else(|| {
-            self.judge_instances(&task.instruction, &task.instances)
+    /// Checks a task: the instruction first, then the instances. Rejects it if one of them is
+    /// rejected.
+    pub fn check_task(&self, task: &Task) -> Verdict {
+        self.check_instruction(&task.instruction).or_else(|| {
+            let of_instances = self.check_instances(&task.instruction, &task.instances);
+            of_instances
                 .into_iter()
-                .flatten()
-                .next()
+                .find(Verdict::is_rejected)
+                .unwrap_or_default()
         })
     }
 }
 
-/// The same for texts that are the same input or output: case and punctuation make no difference. Signs alone, such as an
-/// operator, have no words and are told apart as they stand.
+/// The form by which inputs and outputs are compared: case and punctuation make no difference.
+/// Texts of signs alone, such as operators, have no words and are compared as they are.
 pub fn same_text(text: &str) -> String {
     match words(text) {
         words if words.is_empty() => text.trim().to_string(),
@@ -164,20 +158,20 @@ pub fn same_text(text: &str) -> String {
     }
 }
 
-/// Everything that is neither a published filter nor about personal data.
+/// Whether the set `default` has the rule: all but the published filters and personal data.
 fn in_default(rule: &Rule) -> bool {
     !published::in_self_instruct(rule) && !published::in_alpaca(rule) && !super::pii::is_pii(rule)
 }
 
-/// Objections to instances that repeat or contradict each other under `key`. `together`: one contradiction condemns
-/// all instances, and instances without input cannot contradict each other.
+/// Rejects instances that repeat or contradict each other, compared by `key`. With `together`, one
+/// contradiction rejects all instances, and instances without input cannot contradict each other.
 fn compare(
     instances: &[Instance],
     passed: &[usize],
     key: impl Fn(&String) -> String,
     together: bool,
-) -> Vec<(usize, Objection)> {
-    // Of each input, the distinct outputs and the number of instances seen.
+) -> Vec<(usize, Verdict)> {
+    // The distinct outputs of each input.
     let mut outputs: HashMap<String, Vec<String>> = HashMap::new();
     let mut repeated = Vec::new();
     let mut inputs = Vec::new();
@@ -193,34 +187,16 @@ fn compare(
     }
     let conflicts = |input: &String| outputs[input].len() > 1 && !(together && input.is_empty());
     let any = inputs.iter().any(|(_, input)| conflicts(input));
-    let mut found: Vec<_> = repeated
+    let repeated = repeated
         .into_iter()
-        .map(|i| {
-            (
-                i,
-                Objection {
-                    reason: REPEATED,
-                    detail: String::new(),
-                },
-            )
-        })
-        .collect();
+        .map(|i| (i, Verdict::rejected(Reason::RepeatedInstance, "")));
+    let conflict = || Verdict::rejected(Reason::ConflictingInstances, "the same input has several outputs");
+    let conflicting = inputs
+        .iter()
+        .filter(|(_, input)| if together { any } else { conflicts(input) })
+        .map(|&(i, _)| (i, conflict()));
     // Later entries win: of contradicting instances none can be trusted, repeated or not.
-    found.extend(
-        inputs
-            .iter()
-            .filter(|(_, input)| if together { any } else { conflicts(input) })
-            .map(|&(i, _)| {
-                (
-                    i,
-                    Objection {
-                        reason: CONFLICTING,
-                        detail: "the same input has several outputs".to_string(),
-                    },
-                )
-            }),
-    );
-    found
+    repeated.chain(conflicting).collect()
 }
 
 impl Default for RuleSet {

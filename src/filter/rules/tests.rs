@@ -1,7 +1,8 @@
-//! The rules over their fixtures, a row a line: what a rule must and must not object to.
+//! Tests the rules with their fixtures: texts that a rule must reject, and texts that it must
+//! accept.
 
 use super::*;
-use crate::task::Task;
+use crate::task::{Task, Verdict};
 use serde::Deserialize;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -25,7 +26,7 @@ fn fixtures() -> Vec<Fixture> {
         .collect()
 }
 
-/// Settings under which every rule can object.
+/// Settings with which every rule can reject something.
 fn settings() -> Settings {
     Settings {
         languages: vec!["eng".to_string()],
@@ -119,15 +120,18 @@ fn a_file_may_change_everything() {
     .unwrap();
     assert_eq!(
         set.reasons(),
-        ["too_short", "echo", REPEATED, CONFLICTING],
+        [
+            Reason::TooShort,
+            Reason::Echo,
+            Reason::RepeatedInstance,
+            Reason::ConflictingInstances
+        ],
         "{set:?}"
     );
     assert_eq!(set.decontaminate(), Some(8));
     assert_eq!(
-        set.judge_instruction("Name the capital of the country")
-            .unwrap()
-            .reason,
-        "too_short"
+        set.check_instruction("Name the capital of the country").reason,
+        Some(Reason::TooShort)
     );
     let decontaminate = |text: &str| read::parse("r.toml", text).unwrap().decontaminate();
     assert_eq!(decontaminate(""), Some(13));
@@ -207,13 +211,13 @@ fn instance(input: &str, output: &str) -> Instance {
 }
 
 #[test]
-fn instances_are_judged_together() {
+fn instances_are_compared_with_each_other() {
     let reasons = |set: &str, instances: &[Instance]| -> Vec<_> {
         RuleSet::named(set)
             .unwrap()
-            .judge_instances("Name the capital of the country", instances)
+            .check_instances("Name the capital of the country", instances)
             .into_iter()
-            .map(|o| o.map(|o| o.reason))
+            .map(|verdict| verdict.reason)
             .collect()
     };
     let (a, b, c) = (
@@ -221,7 +225,7 @@ fn instances_are_judged_together() {
         instance("Italy", "Rome"),
         instance("France", "Lyon"),
     );
-    let (conflict, repeat) = (Some(CONFLICTING), Some(REPEATED));
+    let (conflict, repeat) = (Some(Reason::ConflictingInstances), Some(Reason::RepeatedInstance));
     for set in ["default", "self-instruct"] {
         assert_eq!(reasons(set, &[a.clone(), b.clone()]), [None, None]);
         assert_eq!(
@@ -233,7 +237,7 @@ fn instances_are_judged_together() {
     assert_eq!(reasons("default", &all), [conflict, None, conflict]);
     assert_eq!(reasons("self-instruct", &all), [conflict, conflict, conflict]);
     assert_eq!(reasons("alpaca", &all), [None, None, None]);
-    // Without input, only the original lets several outputs stand; it compares case, too.
+    // Without an input, only the original accepts several outputs. It also compares case.
     let free = [instance("", "Paris"), instance("", "Rome")];
     assert_eq!(reasons("default", &free), [conflict, conflict]);
     assert_eq!(reasons("self-instruct", &free), [None, None]);
@@ -243,30 +247,33 @@ fn instances_are_judged_together() {
 }
 
 #[test]
-fn a_task_is_judged_whole() {
+fn a_task_is_checked_whole() {
     let set = RuleSet::default();
-    let judge = |instruction: &str, instances: Vec<Instance>| {
+    let check = |instruction: &str, instances: Vec<Instance>| {
         let task = Task {
             instruction: instruction.to_string(),
             instances,
             ..Task::default()
         };
-        set.judge_task(&task).map(|o| o.reason)
+        set.check_task(&task)
     };
     let good = instance("France", "Paris");
-    assert_eq!(judge("Name the capital of the country", vec![good.clone()]), None);
     assert_eq!(
-        judge("Draw a cat on a mat", vec![good.clone()]),
-        Some("unsuitable_medium")
+        check("Name the capital of the country", vec![good.clone()]),
+        Verdict::accepted()
+    );
+    assert_eq!(
+        check("Draw a cat on a mat", vec![good.clone()]).reason,
+        Some(Reason::UnsuitableMedium)
     );
     let bad = instance("Italy", "");
     assert_eq!(
-        judge("Name the capital of the country", vec![good, bad]),
-        Some("empty_output")
+        check("Name the capital of the country", vec![good, bad]).reason,
+        Some(Reason::EmptyOutput)
     );
 }
 
-/// Texts that make a careless reader slow or dizzy.
+/// Texts on which careless code takes more than linear time.
 #[test]
 fn hostile_texts_cost_little() {
     let mega = 10_000_000;
@@ -284,6 +291,7 @@ fn hostile_texts_cost_little() {
         "1-".repeat(1_000_000),
         "字".repeat(1_000_000),
         "\u{301}".repeat(1_000_000),
+        "Ð§éÃ".repeat(500_000),
         "A. b: ".repeat(500_000),
         "I am sorry, but ".repeat(200_000),
     ];
@@ -297,7 +305,7 @@ fn hostile_texts_cost_little() {
             for rule in all() {
                 let start = Instant::now();
                 look(rule, instruction, &instance);
-                // Far more than any rule needs, and far less than one that is not linear.
+                // Far more than any rule needs, and far less than one that is not linear would.
                 let limit = Duration::from_secs(20);
                 assert!(start.elapsed() < limit, "{}: {:?}", rule.name, text.get(..12));
             }

@@ -1,4 +1,4 @@
-//! How the rules read: words, sentences, what is quoted, what is code.
+//! Texts as the rules see them: words, sentences, requests, quotations, code.
 
 use crate::filter::words::is_unspaced;
 use crate::fold::without_invisible;
@@ -7,7 +7,8 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-/// The words of `filter::words` as they stand, without a copy of each: a text of ten million letters costs nothing.
+/// The words of a text as they are written, borrowed, so that a text of ten million letters costs
+/// no memory. Splits like `filter::words`.
 pub(super) fn tokens(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -25,8 +26,8 @@ pub(super) fn tokens(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// How many words between white space a text has that hold a letter or digit, and how many characters of scripts
-/// without spaces, which are counted apart.
+/// The number of words between white space that have a letter or digit, and the number of
+/// characters in scripts without spaces, which are not in the first number.
 pub(super) fn count(text: &str) -> (usize, usize) {
     let (mut spaced, mut unspaced) = (0, 0);
     for word in text.split_whitespace() {
@@ -37,17 +38,17 @@ pub(super) fn count(text: &str) -> (usize, usize) {
     (spaced, unspaced)
 }
 
-/// At most the first `bytes` bytes, cut between characters.
+/// The first `bytes` bytes at most, cut between characters.
 pub(super) fn head(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
-/// At most the last `bytes` bytes, cut between characters.
+/// The last `bytes` bytes at most, cut between characters.
 pub(super) fn tail(text: &str, bytes: usize) -> &str {
     &text[text.ceil_char_boundary(text.len().saturating_sub(bytes))..]
 }
 
-/// A pattern that the sources hold, so that it is known to compile.
+/// Declares a static regular expression. It is part of the source, so it is known to compile.
 macro_rules! pattern {
     ($name:ident, $pattern:expr) => {
         static $name: LazyLock<Regex> = LazyLock::new(|| Regex::new($pattern).unwrap());
@@ -60,8 +61,8 @@ pattern!(
     r"(?m)[;{}]\s*$|^\s*(?:def|class|import|from|fn|func|function|public|private|const|let|var|return|for|while|#include|SELECT|INSERT|UPDATE|CREATE|<\w+[^>]*>|\$ )\b.*[(){}=<>;:]"
 );
 
-/// Whether a text is program text or markup rather than prose: a fence, several lines that look like code, or many
-/// signs that prose has not.
+/// Whether a text is code or markup rather than prose: it has a fence, several lines that look like
+/// code, or many signs that prose lacks.
 pub(super) fn is_code(text: &str) -> bool {
     let text = head(text, 4000);
     let signs = text
@@ -83,19 +84,19 @@ pattern!(
     "\"[^\"]+\"|“[^”]+”|«[^»]+»|„[^“”]+[“”]|「[^」]+」|`[^`]+`|(?:^|[\\s(])'[^'\\n]+'(?:[\\s.,;:!?)]|$)"
 );
 
-/// The text with everything in quotation marks replaced by one word: what is quoted is what the task is about, not
-/// what it says.
+/// Replaces everything in quotation marks by one word: a quotation is what a task is about, not
+/// what it asks.
 pub(super) fn without_quotes(text: &str) -> Cow<'_, str> {
     QUOTED.replace_all(text, " quotation ")
 }
 
-/// Whether something of at least two words, or a word in quotation marks, is quoted.
+/// Whether a text contains a quotation.
 pub(super) fn has_quote(text: &str) -> bool {
     QUOTED.is_match(text)
 }
 
-/// The sentences of an instruction, each as its lower-cased words with commas as words of their own. Quotations are
-/// taken out, and so is what follows a colon: it is material, not instruction.
+/// The sentences of an instruction, each as its words in lower case, with commas as words.
+/// Quotations and the text after a colon are left out: they are material, not instruction.
 pub(super) fn sentences(instruction: &str) -> Vec<Vec<String>> {
     let seen = without_invisible(head(instruction, 4000));
     let unquoted = without_quotes(&seen);
@@ -113,7 +114,7 @@ pub(super) fn sentences(instruction: &str) -> Vec<Vec<String>> {
         if raw.ends_with([',', ';', '–', '—']) || raw == "-" {
             sentence.push(",".to_string());
         }
-        // "Task: draw a cat" still says what is to be done; "Correct this sentence: …" has said it.
+        // After "Task:" follows the instruction; after "Correct this sentence:" the material.
         if raw.ends_with(':') && words > 2 {
             break;
         }
@@ -125,7 +126,7 @@ pub(super) fn sentences(instruction: &str) -> Vec<Vec<String>> {
     sentences
 }
 
-/// What may stand before the verb of a request, longest first.
+/// Words that may precede the verb of a request, longest first.
 const LEAD_INS: &[&[&str]] = &[
     &["i", "would", "like", "you", "to"],
     &["i'd", "like", "you", "to"],
@@ -167,9 +168,9 @@ const LEAD_INS: &[&[&str]] = &[
     &[","],
 ];
 
-/// The parts of an instruction that may begin with a verb telling what to do, each to the end of its sentence: at the
-/// beginning of a sentence after words of courtesy, and after a comma or "and" where the sentence does not ask how
-/// something is done.
+/// The parts of an instruction that may begin with a verb that says what to do, each up to the end
+/// of its sentence. They begin with the sentence, after words of courtesy, and after a comma or
+/// "and" if the sentence does not ask how something is done.
 pub(super) fn requests(sentences: &[Vec<String>]) -> Vec<Vec<&str>> {
     let mut requests = Vec::new();
     for sentence in sentences {
@@ -199,7 +200,7 @@ pub(super) fn requests(sentences: &[Vec<String>]) -> Vec<Vec<&str>> {
     requests
 }
 
-/// Words that end a noun phrase, or stand before one: of a closed class in English.
+/// English function words: they end a noun phrase, or precede one.
 const FUNCTION_WORDS: &[&str] = &[
     "of", "in", "on", "at", "to", "for", "from", "with", "without", "by", "about", "as", "into", "onto",
     "over", "under", "between", "among", "during", "before", "after", "and", "or", "but", "so", "then",
@@ -209,7 +210,7 @@ const FUNCTION_WORDS: &[&str] = &[
     "via", "per", "against", "how", "why", "what", "there", ",",
 ];
 
-/// Words after a noun that say more about it, so that the noun is the head of its phrase.
+/// Words that may follow the head of a noun phrase.
 const AFTER_NOUN: &[&str] = &[
     "showing",
     "depicting",
@@ -278,13 +279,14 @@ const AFTER_NOUN: &[&str] = &[
     "back",
 ];
 
-/// Whether the word is of a closed class: article, preposition, conjunction, pronoun, auxiliary.
+/// Whether a word is a preposition, conjunction, pronoun, auxiliary or the like.
 pub(super) fn is_function_word(word: &str) -> bool {
     FUNCTION_WORDS.contains(&word)
 }
 
-/// The place of the first of `nouns` in a noun phrase at the beginning of `words`. Only the head of the phrase counts:
-/// in "video game" and "map function" another noun follows, and the phrase is about something else.
+/// The position of the first `is_noun` word in the noun phrase that begins `words`. Only the head
+/// of the phrase counts: in "video game" and "map function", another noun follows, and the phrase
+/// is about something else.
 pub(super) fn head_noun(words: &[&str], is_noun: impl Fn(&str) -> bool) -> Option<usize> {
     const GROUPS: &[&str] = &[
         "couple",
@@ -314,7 +316,7 @@ pub(super) fn head_noun(words: &[&str], is_noun: impl Fn(&str) -> bool) -> Optio
     None
 }
 
-/// Whether a noun phrase ends before this word.
+/// Whether a noun phrase ends before the word `next`.
 pub(super) fn ends_phrase(next: &str) -> bool {
     let participle = next.len() > 4 && next.ends_with("ed") || next == "written";
     participle || is_function_word(next) || AFTER_NOUN.contains(&next)
@@ -325,7 +327,8 @@ pattern!(
     r"(?i)\b(?:ascii|unicode|emojis?|svg|tikz|latex|mermaid|graphviz|plantuml|html|css|xml|json|yaml|markdown|python|java|javascript|typescript|rust|ruby|perl|php|kotlin|haskell|golang|matlab|sql|bash|shell|numpy|pandas|matplotlib|seaborn|ggplot2?|gnuplot|opencv|pillow|pytorch|tensorflow|selenium|turtle|react|code|pseudo-?code|program(?:me)?s?|programming|subroutine|algorithms?|regex|command|terminal|script|text-based|in words)\b|\bc\+\+|\bc#|\bin [CRr]\b"
 );
 
-/// Whether the instruction speaks of a way to put things into text, so that even a picture can be an answer.
+/// Whether the instruction mentions a textual form, such as SVG or code, in which even a picture
+/// can be an answer.
 pub(super) fn is_textual(instruction: &str) -> bool {
     TEXTUAL.is_match(head(instruction, 4000))
 }
@@ -335,12 +338,13 @@ pattern!(
     r"(?i)\b(?:e-?mails?|letters?|messages?|memos?|repl(?:y|ies|ied)|respond|answer (?:the|this) (?:customer|complaint|guest)|dialogues?|conversations?|chat|scripts?|skits?|scenes?|stor(?:y|ies)|sentences?|quotes?|quotations?|translat\w*|paraphras\w*|rewrit\w*|rephras\w*|reword\w*|convert|correct|proofread|fix|punctuat\w*|excuses?|apolog\w*|declin\w*|notes?|diar(?:y|ies)|journal|monologues?|speech|post|tweets?|caption|voicemail|sms|poems?|songs?|lyrics|role-?play|play the role|pretend|act as|imagine|continue|complete|transcri\w*|extract|interview|decode|encode|passive|tense)\b"
 );
 
-/// Whether the answer may speak with another voice than the assistant's: a message, a dialogue, a story, a rewording.
+/// Whether the answer may have another speaker than the assistant: a message, a dialogue, a story,
+/// a rewording.
 pub(super) fn lends_voice(instruction: &str) -> bool {
     SPEECH.is_match(head(instruction, 4000))
 }
 
-/// The words of a text as numbers, equal for equal words but for case.
+/// Hashes of the words of a text in lower case.
 pub(super) fn word_hashes(text: &str) -> Vec<u64> {
     use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hasher};
     let hashes = BuildHasherDefault::<DefaultHasher>::default();
@@ -355,7 +359,7 @@ pub(super) fn word_hashes(text: &str) -> Vec<u64> {
         .collect()
 }
 
-/// The share of different trigrams among all trigrams of words.
+/// The share of distinct trigrams among all trigrams of words.
 pub(super) fn distinct_trigrams(words: &[u64]) -> f64 {
     let all = words.len().saturating_sub(2).max(1);
     let distinct: HashSet<&[u64]> = words.windows(3).collect();

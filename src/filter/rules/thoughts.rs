@@ -1,16 +1,16 @@
-//! What a model thought, where a task or an answer should be. Reasoning between marks is taken out before an answer is parsed;
-//! these find what had no marks, or half of one.
+//! Rejects reasoning in place of a task or an answer. Marked reasoning is removed before a response
+//! is parsed; these rules find reasoning without marks, or with half of a pair.
 
 use super::text::{head, pattern};
 use super::{Check, EWE, Rule, Settings, shown};
 use crate::reasoning::has_marks;
-use crate::task::Instance;
+use crate::task::{Instance, Reason};
 use regex::Regex;
 use std::sync::LazyLock;
 
 pub(super) const INSTRUCTION_RULES: &[Rule] = &[Rule {
     name: "thoughts_instruction",
-    reason: "reasoning",
+    reason: Reason::Reasoning,
     about: "an instruction that is a model thinking: `Okay, the user wants …`, or a mark of reasoning such as `</think>`",
     source: EWE,
     check: Check::Instruction(instruction),
@@ -18,14 +18,14 @@ pub(super) const INSTRUCTION_RULES: &[Rule] = &[Rule {
 
 pub(super) const INSTANCE_RULES: &[Rule] = &[Rule {
     name: "thoughts_instance",
-    reason: "reasoning",
+    reason: Reason::Reasoning,
     about: "the same in an input or output",
     source: EWE,
     check: Check::Instance(instance),
 }];
 
 pattern!(
-    // Who speaks so speaks about what it was asked for, and to nobody.
+    // Sentences about the prompt, addressed to nobody.
     THINKING,
     r"(?ix)^[\s*_>\#]*
     (?:
@@ -53,7 +53,7 @@ fn instruction(instruction: &str, _: &Settings) -> Option<String> {
 }
 
 fn instance(_: &str, instance: &Instance, _: &Settings) -> Option<String> {
-    // An input may be anything that somebody wrote.
+    // An input may be any text that somebody wrote, so only marks count.
     let input = has_marks(&instance.input).then(|| "a mark of reasoning".to_string());
     input.or_else(|| found(&instance.output))
 }

@@ -1,21 +1,22 @@
-//! Answers that stop before they end.
+//! Rejects answers that end too early.
 
 use super::text::{is_code, lends_voice, pattern, tail, tokens};
 use super::{Check, EWE, Rule, Settings, shown};
 use crate::filter::words::is_unspaced;
-use crate::task::Instance;
+use crate::task::{Instance, Reason};
 use regex::Regex;
 use std::sync::LazyLock;
 
 pub(super) const RULES: &[Rule] = &[Rule {
     name: "truncated_output",
-    reason: "truncated_output",
+    reason: Reason::TruncatedOutput,
     about: "an answer that ends in an article or preposition, a comma, an open bracket or fence, or in mid-sentence",
     source: EWE,
     check: Check::Instance(truncated_output),
 }];
 
-/// Words after which something must come.
+/// Words that must be followed by something. The first 22 count at the end of 4 words or more, the
+/// others at the end of 6 or more: "in which state it is" ends well.
 const OPEN_WORDS: &[&str] = &[
     "the", "a", "an", "of", "and", "or", "but", "with", "from", "into", "because", "their", "its", "my",
     "your", "our", "whose", "than", "nor", "if", "although", "whereas", "while", "to", "for", "by", "as",
@@ -43,13 +44,13 @@ fn truncated_output(instruction: &str, instance: &Instance, _: &Settings) -> Opt
     if output.starts_with(['{', '[']) && left_open(output) {
         return Some("a bracket is left open".to_string());
     }
-    // What a task hands back as it was may end as it did.
+    // An answer that ends like its input may have copied it.
     let end = |text: &str| tokens(tail(text, 60)).last().map(str::to_lowercase);
     if is_code(tail(output, 1200)) || end(output) == end(&instance.input) {
         return None;
     }
     let last = output.lines().next_back()?.trim();
-    // "Best wishes," before a name that is left to the reader.
+    // "Best wishes," before a name that the reader fills in.
     let farewell = last.ends_with(',')
         && lends_voice(instruction)
         && tokens(last).take(7).count() < 7
@@ -62,6 +63,7 @@ fn truncated_output(instruction: &str, instance: &Instance, _: &Settings) -> Opt
         .map(|why| format!("{why}: {}", shown(tail(last, 50))))
 }
 
+/// Whether JSON has more opening than closing brackets.
 fn left_open(text: &str) -> bool {
     let (mut depth, mut quoted, mut escaped) = (0i64, false, false);
     for c in text.chars() {
@@ -77,7 +79,8 @@ fn left_open(text: &str) -> bool {
     depth > 0
 }
 
-/// Ends with something that opens, or with a word after which something must come.
+/// Finds a last line that ends with an opening sign, or with a word that must be followed by
+/// something.
 fn ends_open(last: &str) -> Option<&'static str> {
     let words: Vec<&str> = tokens(tail(last, 400)).collect();
     if words.len() >= 3 {
@@ -95,7 +98,7 @@ fn ends_open(last: &str) -> Option<&'static str> {
     if opened.is_some() && words.len() >= 3 {
         return Some("a bracket is left open");
     }
-    // "the, a, an" is a list of words, and "in which state it is" ends well.
+    // "the, a, an" is a list of words.
     let in_a_list = last
         .trim_end_matches(char::is_alphabetic)
         .trim_end()
@@ -119,6 +122,7 @@ pattern!(
     r"(?i)\b(?:mr|mrs|ms|dr|st|prof|vs|etc|e\.g|i\.e|jr|sr|inc|ltd|co|corp|dept|fig|vol|approx|ca|cf|al|gen|col|capt|lt|sgt|rev|hon|ave|blvd|rd|mt|op|pp?|ed|eds|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec|a\.m|p\.m|u\.s|tel|art|sec|ch|ex|min|max|temp|tbsp?|tsp|oz|lbs?|ft|bzw|z\.b|nr|str|evtl|ca)\.$"
 );
 
+/// Whether a line ends with a sign that ends a sentence, a list item or a label.
 fn is_terminal(line: &str) -> bool {
     let line = line.trim_end();
     let bare = line.trim_end_matches(|c: char| {
@@ -138,13 +142,13 @@ fn is_terminal(line: &str) -> bool {
     }
 }
 
-/// Text of several sentences whose last one does not end.
+/// Finds a text whose last sentence does not end, although the others do.
 fn mid_sentence(output: &str, last: &str) -> Option<&'static str> {
     if is_terminal(last) {
         return None;
     }
     let closing = last.split_whitespace().next_back()?;
-    // A tag, an address, an amount or a mark of reference may end a text.
+    // A tag, an address, an amount or a reference may end a text.
     if closing.starts_with(['#', '@', '$', '€', '£'])
         || closing.contains("://")
         || closing.contains('@')
@@ -160,7 +164,7 @@ fn mid_sentence(output: &str, last: &str) -> Option<&'static str> {
                 return Some(begin.start());
             }
             let mark = found.name("mark")?;
-            // "7. Uno 8. Story": a list in one line.
+            // "7. Uno 8. Story" is a list in one line.
             let number = last.starts_with(|c: char| c.is_ascii_digit())
                 && tokens(&line[..mark.start()])
                     .last()
@@ -175,7 +179,7 @@ fn mid_sentence(output: &str, last: &str) -> Option<&'static str> {
         .last();
     if let Some(start) = before {
         let fragment = &line[start..];
-        // "Confidence: high", "No. 5".
+        // "Confidence: high" and "No. 5" are labels.
         let few = |text: &str, most: usize| tokens(text).take(most + 1).count() <= most;
         let field = fragment
             .split_once([':', '='])
@@ -185,14 +189,14 @@ fn mid_sentence(output: &str, last: &str) -> Option<&'static str> {
             || figure
             || fragment.starts_with(|c: char| c.is_ascii_digit())
                 && line[..start].trim_end().ends_with("No.");
-        // A quotation is followed by the name of its author.
+        // The name of an author may follow a quotation.
         let name = tokens(fragment).all(|word| word.starts_with(char::is_uppercase))
             && (2..=4).contains(&tokens(fragment).take(5).count());
-        // "Great food! Will come again": a cheerful note has no full stop.
+        // A cheerful note, such as "Great food! Will come again", has no full stop.
         let cheer = line[..start].trim_end().ends_with('!') && few(fragment, 4) && !few(fragment, 1);
         return (!label && !name && !cheer).then_some("ends in mid-sentence");
     }
-    // A line of its own among paragraphs or list items that all end.
+    // The last line is a paragraph or list item, and all others like it end with a sign.
     let words = if last.chars().any(is_unspaced) {
         tokens(last).take(40).count() / 2
     } else {

@@ -1,11 +1,11 @@
-//! What a line of a list of tasks may be, whatever the model does to its numbers: `12. Input:`, `12) Input:`,
-//! `#12.Input:`, `Task 12 - Input:`, `**Input:**`.
+//! Classifies the lines of a list of tasks, however the model writes the numbers: `12. Input:`,
+//! `12) Input:`, `#12.Input:`, `Task 12 - Input:`, `**Input:**`.
 
-use crate::prompt::task_list::{LABELS, SEPARATOR};
+use crate::prompt::alpaca::{LABELS, SEPARATOR};
 use regex::{Captures, Regex};
 use std::sync::LazyLock;
 
-/// A part of a task.
+/// The label of a part of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Label {
     Instruction,
@@ -13,39 +13,39 @@ pub enum Label {
     Output,
 }
 
-/// What a line is by itself.
+/// The kind of a line by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum LineKind {
     Blank,
     /// `###`, `### 12.`
     Separator,
     /// A number alone.
     Number,
-    /// Begins a part.
+    /// A label, which begins a part.
     Label(Label),
     /// `12. text`
     Numbered,
     Text,
 }
 
-/// A line of an answer.
+/// A line of a response.
 #[derive(Debug, Clone, Copy)]
-pub struct Line {
-    pub kind: Kind,
-    /// The number before the label, after the separator, of the text.
+pub struct AnswerLine {
+    pub kind: LineKind,
+    /// The number before the label, after the separator, or before the text.
     pub number: Option<usize>,
-    /// Whether it begins with a separator.
+    /// Whether the line begins with a separator.
     pub separated: bool,
-    /// Where it begins in the answer.
+    /// Its first byte in the response.
     pub start: usize,
-    /// Where its text begins, label and number left aside.
+    /// The first byte after label and number.
     pub text: usize,
-    /// Where it ends, before the line break.
+    /// The byte of the line break.
     pub end: usize,
 }
 
-/// The lines of an answer.
-pub fn lines(answer: &str) -> Vec<Line> {
+/// The lines of a response.
+pub fn lines(answer: &str) -> Vec<AnswerLine> {
     let mut start = 0;
     let mut lines = Vec::new();
     for text in answer.split('\n') {
@@ -55,7 +55,7 @@ pub fn lines(answer: &str) -> Vec<Line> {
     lines
 }
 
-/// What stands before a number: signs of Markdown, brackets, the word `Task`.
+/// Text before a number: Markdown, brackets, the word `Task`.
 const BEFORE: &str = r"^[\s#*_(\[-]*(?:Task\s*)?";
 
 static LABEL: LazyLock<Regex> = LazyLock::new(|| {
@@ -70,10 +70,14 @@ fn pattern(rest: &str) -> Regex {
     Regex::new(&format!("{BEFORE}{rest}")).expect("the pattern is well-formed")
 }
 
-fn read(line: &str, start: usize) -> Line {
+fn read(line: &str, start: usize) -> AnswerLine {
     let bare = line.trim();
-    let mut read = Line {
-        kind: if bare.is_empty() { Kind::Blank } else { Kind::Text },
+    let mut read = AnswerLine {
+        kind: if bare.is_empty() {
+            LineKind::Blank
+        } else {
+            LineKind::Text
+        },
         number: None,
         separated: bare.starts_with(SEPARATOR),
         start,
@@ -84,22 +88,22 @@ fn read(line: &str, start: usize) -> Line {
     if let Some(found) = LABEL.captures(line) {
         let labels = [Label::Instruction, Label::Input, Label::Output];
         let label = LABELS.iter().position(|&word| word == &found[2]);
-        read.kind = Kind::Label(labels[label.expect("the pattern is made of the labels")]);
+        read.kind = LineKind::Label(labels[label.expect("the pattern is made of the labels")]);
         read.number = number(&found);
         read.text = start + found[0].len();
     } else if let Some(found) = NUMBER.captures(line) {
         let number = number(&found);
         if read.separated {
-            read.kind = Kind::Separator;
+            read.kind = LineKind::Separator;
             read.number = number;
         } else if number.is_some() {
-            read.kind = Kind::Number;
+            read.kind = LineKind::Number;
             read.number = number;
         }
     } else if let Some(found) = NUMBERED.captures(line) {
-        read.kind = Kind::Numbered;
+        read.kind = LineKind::Numbered;
         read.number = number(&found);
-        // `3.5` is no number of a task, `3.a` and `3. 5` are.
+        // `3.5` is not the number of a task; `3.a` and `3. 5` begin with one.
         let text = found
             .get(2)
             .or(found.get(3))

@@ -1,12 +1,12 @@
-//! Lists of complete tasks, as a model writes them, into tasks. Nothing is lost: every byte of an answer belongs to a
-//! task, to a piece with a flaw, or to what stands between them.
+//! Parses lists of complete tasks. No text is lost: every byte of a response belongs to an item of
+//! the list or to a separator between items.
 //!
-//! - [`line`](mod@line): what a line may be.
+//! - [`line`](mod@line): kinds of lines.
 //! - [`numbered`]: lists with numbered labels.
-//! - [`objects`]: JSON, whole or cut.
+//! - [`objects`]: JSON, complete or cut off.
 //!
-//! Where an answer can be read in two ways, and one of them would cut a task short or run two into one, the pieces on both
-//! sides have a flaw: a task too few costs less than a wrong one.
+//! If a text is ambiguous, and one reading would cut a task short or merge two, the items on both
+//! sides get a flaw: a missing task costs less than a wrong one.
 
 mod line;
 mod numbered;
@@ -20,35 +20,35 @@ pub use objects::objects;
 use super::parse::Fault;
 use crate::task::Instance;
 
-/// A task of an answer, or a piece that is none.
+/// An item of the list: a task, or text that is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece<'a> {
-    /// As it stands in the answer, with its labels.
+pub struct ListItem<'a> {
+    /// The text of the response, with labels.
     pub text: &'a str,
-    /// What it says.
+    /// The task, or why there is none.
     pub task: Result<ParsedTask, Flaw>,
 }
 
-/// What a task says.
+/// A parsed task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParsedTask {
-    /// Trimmed, and never empty.
+    /// The instruction, trimmed; never empty.
     pub instruction: String,
-    /// Both texts trimmed; the output is never empty.
+    /// Input and output, trimmed; the output is never empty.
     pub instance: Instance,
 }
 
-/// Why a piece is no task.
+/// Why an item is not a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flaw {
-    /// The reason.
+    /// The kind of fault.
     pub fault: Fault,
-    /// A line about it; empty where the reason says everything.
+    /// The details; empty where the fault says everything.
     pub found: &'static str,
 }
 
 impl Flaw {
-    /// A piece without the form that was asked for.
+    /// An item that does not have the form asked for.
     fn unparsed(found: &'static str) -> Flaw {
         Flaw {
             fault: Fault::Unparsed,
@@ -56,7 +56,7 @@ impl Flaw {
         }
     }
 
-    /// The piece in which the answer was cut off.
+    /// The item in which the response was cut off.
     const TRUNCATED: Flaw = Flaw {
         fault: Fault::Truncated,
         found: "",

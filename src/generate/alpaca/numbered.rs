@@ -1,69 +1,72 @@
-//! Lists with numbered labels. The boundaries between tasks are looked for first, then the parts of each.
+//! Parses lists with numbered labels: first finds where tasks begin, then the parts of each.
 
-use super::line::{Kind, Label, Line, lines};
-use super::{Flaw, ParsedTask, Piece};
+use super::line::{AnswerLine, Label, LineKind, lines};
+use super::{Flaw, ListItem, ParsedTask};
 use crate::backend::FinishReason;
 use crate::generate::parse::is_no_input;
-use crate::prompt::task_list::{LABELS, NO_INPUT, SEPARATOR};
+use crate::prompt::alpaca::{LABELS, NO_INPUT, SEPARATOR};
 use crate::task::Instance;
 use regex::Regex;
 use std::sync::LazyLock;
 
-/// How sure it is that a task begins here.
+/// How certain it is that a task begins at a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trust {
+    /// Certain.
     Sure,
-    /// If what begins here is a task, it is.
+    /// Certain if the lines from here on parse as a task.
     IfTask,
-    /// It may be a line of the task before.
+    /// The line may belong to the task before.
     Unsure,
 }
 
-/// Where a task begins.
+/// The beginning of a task.
 #[derive(Debug, Clone, Copy)]
-struct Head {
+struct TaskHead {
+    /// The index of its first line.
     line: usize,
     number: Option<usize>,
-    /// Where the instruction begins.
+    /// The byte at which the instruction begins.
     text: usize,
     /// Whether the instruction is missing.
     headless: bool,
     trust: Trust,
 }
 
-/// Reads the continuation of a list of tasks whose last line is the label of the instruction of task `first`.
+/// Parses the continuation of a list whose prompt ends with the instruction label of task `first`.
 ///
-/// A task begins with a label `Instruction:` that has a number, after a separator or next in turn. Without label or
-/// without number it begins after a separator only, and only if it turns out to be a task. Labels inside a task count
-/// if they have its number, or if it uses none; all other text is text, whatever it looks like. The last task of an answer
-/// that was cut off is truncated, since nothing shows that it is whole.
-pub fn numbered(answer: &str, finish: FinishReason, first: usize) -> Vec<Piece<'_>> {
-    let list = List::new(answer);
+/// A task begins with a label `Instruction:` with a number, if it follows a separator or the number
+/// is next. Without label or number, it begins only after a separator, and only if it parses as a
+/// task. Labels inside a task count if they have its number, or if the task uses none; all else is
+/// text. The last task of a response that was cut off is truncated, since nothing shows that it is
+/// complete.
+pub fn numbered(answer: &str, finish: FinishReason, first: usize) -> Vec<ListItem<'_>> {
+    let list = NumberedList::new(answer);
     let heads = list.heads(first);
-    let mut pieces: Vec<(Piece, Head)> = Vec::new();
+    let mut items: Vec<(ListItem, TaskHead)> = Vec::new();
     for (i, &head) in heads.iter().enumerate() {
         let end = heads.get(i + 1).map_or(list.lines.len(), |next| next.line);
-        let text = list.piece(head.line, end);
+        let text = list.item(head.line, end);
         let mut task = list.task(head, end);
         if finish == FinishReason::Length && i + 1 == heads.len() {
             task = Err(Flaw::TRUNCATED);
         }
         if !list.says_something(head, end) {
-            // A list that stops at the label of the next task; or an answer that lists labels.
-            if let (Trust::Unsure, Some((before, _))) = (head.trust, pieces.last_mut()) {
+            // The list stops at the label of the next task, or an output contains labels.
+            if let (Trust::Unsure, Some((before, _))) = (head.trust, items.last_mut()) {
                 before.task = Err(Flaw::unparsed("its end is not clear"));
             }
             continue;
         }
-        pieces.push((Piece { text, task }, head));
+        items.push((ListItem { text, task }, head));
     }
-    for i in 1..pieces.len() {
+    for i in 1..items.len() {
         let (before, after) = (
-            pieces[i - 1].1.number,
-            pieces.get(i + 1).and_then(|next| next.1.number),
+            items[i - 1].1.number,
+            items.get(i + 1).and_then(|next| next.1.number),
         );
-        let head = pieces[i].1;
-        // Where no number is missing between two tasks, what stands there without one belongs to the first.
+        let head = items[i].1;
+        // If no number is missing between two tasks, an item without one belongs to the first.
         let superfluous = head.number.is_none()
             && before
                 .zip(after)
@@ -75,54 +78,57 @@ pub fn numbered(answer: &str, finish: FinishReason, first: usize) -> Vec<Piece<'
         let skipped = before
             .zip(head.number)
             .is_some_and(|(before, number)| number > before + 1);
-        // What is missing here, or was skipped before, may stand above.
-        let above = pieces[i - 1].0.task.as_ref().is_ok_and(may_hold_more);
+        // The missing part of this task, or a skipped task, may be inside the one before.
+        let above = items[i - 1].0.task.as_ref().is_ok_and(may_hold_more);
         let doubtful = match head.trust {
-            Trust::Sure => (skipped || pieces[i].0.task.is_err()) && above,
-            Trust::IfTask => superfluous || above || pieces[i].0.task.is_err(),
+            Trust::Sure => (skipped || items[i].0.task.is_err()) && above,
+            Trust::IfTask => superfluous || above || items[i].0.task.is_err(),
             Trust::Unsure => true,
         };
         if doubtful {
-            pieces[i - 1].0.task = Err(Flaw::unparsed("its end is not clear"));
+            items[i - 1].0.task = Err(Flaw::unparsed("its end is not clear"));
         }
-        if doubtful && head.trust != Trust::Sure && pieces[i].0.task.is_ok() {
-            pieces[i].0.task = Err(Flaw::unparsed("its beginning is not clear"));
+        if doubtful && head.trust != Trust::Sure && items[i].0.task.is_ok() {
+            items[i].0.task = Err(Flaw::unparsed("its beginning is not clear"));
         }
     }
-    pieces.into_iter().map(|(piece, _)| piece).collect()
+    items.into_iter().map(|(item, _)| item).collect()
 }
 
-struct List<'a> {
+/// A response with its lines.
+struct NumberedList<'a> {
     answer: &'a str,
-    lines: Vec<Line>,
-    /// The separator that each line begins with or stands below, with its number.
+    lines: Vec<AnswerLine>,
+    /// For each line, whether it begins with a separator or is below one, and the separator's
+    /// number.
     separators: Vec<Option<Option<usize>>>,
 }
 
-impl<'a> List<'a> {
+impl<'a> NumberedList<'a> {
     fn new(answer: &'a str) -> Self {
         let lines = lines(answer);
         let mut above = None;
         let separators = lines.iter().map(|line| {
             let separator = if line.separated { Some(line.number) } else { above };
             above = match line.kind {
-                Kind::Blank => above,
-                Kind::Separator => Some(line.number),
-                Kind::Number => above.map(|_| line.number),
+                LineKind::Blank => above,
+                LineKind::Separator => Some(line.number),
+                LineKind::Number => above.map(|_| line.number),
                 _ => None,
             };
             separator
         });
-        List {
+        NumberedList {
             answer,
             separators: separators.collect(),
             lines,
         }
     }
 
-    fn heads(&self, first: usize) -> Vec<Head> {
-        let named = self.lines[0].kind == Kind::Numbered && self.lines[0].number == Some(first);
-        let mut heads = vec![Head {
+    /// The beginnings of all tasks, in order.
+    fn heads(&self, first: usize) -> Vec<TaskHead> {
+        let named = self.lines[0].kind == LineKind::Numbered && self.lines[0].number == Some(first);
+        let mut heads = vec![TaskHead {
             line: 0,
             number: Some(first),
             text: if named { self.lines[0].text } else { 0 },
@@ -134,12 +140,12 @@ impl<'a> List<'a> {
         for i in (0..self.lines.len()).rev() {
             next_label[i] = label;
             match self.lines[i].kind {
-                Kind::Label(_) => label = Some(i),
-                Kind::Separator => label = None,
+                LineKind::Label(_) => label = Some(i),
+                LineKind::Separator => label = None,
                 _ => {}
             }
         }
-        // The number after that of the last task, and what it would be had none been skipped or repeated.
+        // The number after that of the last task, and the number if none was skipped or repeated.
         let (mut in_turn, mut counted) = (first + 1, first + 1);
         for (i, line) in self.lines.iter().enumerate() {
             let current = heads.last().expect("there is a first").number;
@@ -149,13 +155,13 @@ impl<'a> List<'a> {
                 number == in_turn || number == counted || (heads.len() == 1 && number == first)
             };
             let head = match line.kind {
-                Kind::Label(Label::Instruction) => match line.number.or(separator.flatten()) {
+                LineKind::Label(Label::Instruction) => match line.number.or(separator.flatten()) {
                     Some(number) if separated || is_due(number) => Some((Some(number), Trust::Sure)),
                     Some(number) => Some((Some(number), Trust::Unsure)),
                     None if separated => Some((None, Trust::IfTask)),
                     None => None,
                 },
-                Kind::Label(_) => match (line.number, current) {
+                LineKind::Label(_) => match (line.number, current) {
                     (Some(number), None) if is_due(number) && self.is_first_label(i, heads.last()) => {
                         heads.last_mut().expect("there is a first").number = Some(number);
                         None
@@ -165,7 +171,7 @@ impl<'a> List<'a> {
                     }
                     _ => None,
                 },
-                Kind::Numbered | Kind::Text if i > 0 => {
+                LineKind::Numbered | LineKind::Text if i > 0 => {
                     let label = next_label[i].map(|label| self.lines[label]);
                     self.unlabelled(i, separated, label.as_ref(), is_due)
                         .filter(|(number, _)| *number != current)
@@ -173,11 +179,11 @@ impl<'a> List<'a> {
                 _ => None,
             };
             if let Some((number, trust)) = head {
-                heads.push(Head {
+                heads.push(TaskHead {
                     line: i,
                     number,
                     text: line.text,
-                    headless: matches!(line.kind, Kind::Label(Label::Input | Label::Output)),
+                    headless: matches!(line.kind, LineKind::Label(Label::Input | Label::Output)),
                     trust,
                 });
                 counted += 1;
@@ -189,24 +195,27 @@ impl<'a> List<'a> {
         heads
     }
 
-    /// Whether no label stands between the beginning of a task and line `i`.
-    fn is_first_label(&self, i: usize, head: Option<&Head>) -> bool {
+    /// Whether there is no label between the beginning of the task and line `i`.
+    fn is_first_label(&self, i: usize, head: Option<&TaskHead>) -> bool {
         let mut between = self.lines[head.map_or(0, |head| head.line + 1)..i].iter();
-        !between.any(|line| matches!(line.kind, Kind::Label(_)))
+        !between.any(|line| matches!(line.kind, LineKind::Label(_)))
     }
 
-    /// Whether line `i`, which has no label, begins a task nonetheless: with a number that is due, or after a separator,
-    /// and before the label of an input or output that belongs to no task so far.
+    /// The number and trust of a task that begins at line `i` without a label; `None` if none
+    /// begins. One begins with a number that is due or after a separator, before the label of an
+    /// input or output that belongs to no task so far.
     fn unlabelled(
         &self,
         i: usize,
         separated: bool,
-        label: Option<&Line>,
+        label: Option<&AnswerLine>,
         is_due: impl Fn(usize) -> bool,
     ) -> Option<(Option<usize>, Trust)> {
         let line = self.lines[i];
-        let label = label.filter(|label| label.kind != Kind::Label(Label::Instruction))?;
-        let mut below = self.lines[i + 1..].iter().filter(|line| line.kind != Kind::Blank);
+        let label = label.filter(|label| label.kind != LineKind::Label(Label::Instruction))?;
+        let mut below = self.lines[i + 1..]
+            .iter()
+            .filter(|line| line.kind != LineKind::Blank);
         let follows = below.next().is_some_and(|next| next.start == label.start);
         match (line.number, label.number) {
             (Some(number), Some(same)) if number == same && separated => Some((Some(number), Trust::Sure)),
@@ -222,13 +231,13 @@ impl<'a> List<'a> {
         }
     }
 
-    /// Lines `from..to` without the separators, the numbers below them and the empty lines at the end.
+    /// The end of lines `from..to` without separators, the numbers below them and blank lines.
     fn end(&self, from: usize, to: usize) -> usize {
         let mut end = to;
         while end > from {
             match self.lines[end - 1].kind {
-                Kind::Blank | Kind::Separator => end -= 1,
-                Kind::Number if self.separators[end - 1].is_some() => end -= 1,
+                LineKind::Blank | LineKind::Separator => end -= 1,
+                LineKind::Number if self.separators[end - 1].is_some() => end -= 1,
                 _ => break,
             }
         }
@@ -236,7 +245,7 @@ impl<'a> List<'a> {
     }
 
     /// The text of lines `from..to`, trimmed.
-    fn piece(&self, from: usize, to: usize) -> &'a str {
+    fn item(&self, from: usize, to: usize) -> &'a str {
         let end = self.end(from, to);
         if end == from {
             return "";
@@ -244,28 +253,33 @@ impl<'a> List<'a> {
         self.answer[self.lines[from].start..self.lines[end - 1].end].trim()
     }
 
-    /// A part of a task: from `text` in line `from` up to line `to`.
+    /// A part of a task: from the byte `text` in line `from` up to line `to`.
     fn part(&self, text: usize, from: usize, to: usize) -> &'a str {
-        // The line of the label belongs to the part even if nothing follows the label.
+        // The label's line belongs to the part even if nothing follows the label.
         let end = self.end(from + 1, to.max(from + 1));
         self.answer[text..self.lines[end - 1].end].trim()
     }
 
-    /// Whether anything but labels is in the lines of a task.
-    fn says_something(&self, head: Head, end: usize) -> bool {
-        let labelled = |line: &Line| match line.kind {
-            Kind::Label(_) => line.text,
+    /// Whether the lines of a task have more than labels.
+    fn says_something(&self, head: TaskHead, end: usize) -> bool {
+        let labelled = |line: &AnswerLine| match line.kind {
+            LineKind::Label(_) => line.text,
             _ => line.start,
         };
         let from = self.lines[head.line..end]
             .iter()
             .map(|line| (labelled(line), line));
-        from.filter(|(_, line)| !matches!(line.kind, Kind::Blank | Kind::Separator | Kind::Number))
-            .any(|(text, line)| !self.answer[text..line.end].trim().is_empty())
+        from.filter(|(_, line)| {
+            !matches!(
+                line.kind,
+                LineKind::Blank | LineKind::Separator | LineKind::Number
+            )
+        })
+        .any(|(text, line)| !self.answer[text..line.end].trim().is_empty())
     }
 
-    /// The parts of the task in lines `head.line..end`.
-    fn task(&self, head: Head, end: usize) -> Result<ParsedTask, Flaw> {
+    /// Parses the task in lines `head.line..end`.
+    fn task(&self, head: TaskHead, end: usize) -> Result<ParsedTask, Flaw> {
         if head.headless {
             return Err(Flaw::unparsed("no instruction"));
         }
@@ -274,7 +288,7 @@ impl<'a> List<'a> {
         let instruction = self.part(head.text, head.line, instruction_end);
         let input = match input {
             Some(line) => self.part(self.lines[line].text, line, output),
-            // Two lines without a label between them may be an instruction and its input.
+            // Two lines without a label may be an instruction and its input.
             None if instruction.contains('\n') => return Err(Flaw::unparsed("no label before the input")),
             None => "",
         };
@@ -292,7 +306,7 @@ impl<'a> List<'a> {
         if instruction.lines().any(|line| line.starts_with(SEPARATOR)) {
             return Err(Flaw::unparsed("a separator within the instruction"));
         }
-        let bare = head.line > 0 && self.lines[head.line].kind == Kind::Text;
+        let bare = head.line > 0 && self.lines[head.line].kind == LineKind::Text;
         if bare
             && head
                 .number
@@ -316,15 +330,15 @@ impl<'a> List<'a> {
         })
     }
 
-    /// The lines at which the input of a task, if it has one, and its output begin.
-    fn labels(&self, head: Head, end: usize) -> Result<(Option<usize>, usize), Flaw> {
+    /// The lines of the labels of a task's input, if it has one, and of its output.
+    fn labels(&self, head: TaskHead, end: usize) -> Result<(Option<usize>, usize), Flaw> {
         let of = |label: Label, numbered: bool| {
             (head.line + 1..end).filter(move |&i| {
-                self.lines[i].kind == Kind::Label(label) && self.lines[i].number.is_some() == numbered
+                self.lines[i].kind == LineKind::Label(label) && self.lines[i].number.is_some() == numbered
             })
         };
-        // A task that numbers a label numbers it each time; without numbers, an answer cannot say "Output:" at the
-        // beginning of a line.
+        // A task that numbers a label always does. Without numbers, an output cannot have a line
+        // that begins with "Output:".
         let output = match (of(Label::Output, true).count(), of(Label::Output, false).count()) {
             (1, _) => of(Label::Output, true).next(),
             (0, 1) => of(Label::Output, false).next(),
@@ -351,20 +365,20 @@ impl<'a> List<'a> {
         if input.is_some_and(|input| input > output) {
             return Err(Flaw::unparsed("the output stands before the input"));
         }
-        // Labels below a separator, or those of a whole task, are those of a task without numbers, or of an answer that
-        // looks like one.
-        let follow = |first: Kind, then: fn(Kind) -> bool| {
+        // Labels below a separator, or those of a complete task, belong to a task without numbers,
+        // or to an output that looks like one.
+        let follow = |first: LineKind, then: fn(LineKind) -> bool| {
             let mut after = (output + 1..end).skip_while(|&i| self.lines[i].kind != first);
             after.any(|i| then(self.lines[i].kind))
         };
-        if follow(Kind::Separator, |kind| matches!(kind, Kind::Label(_)))
-            || follow(Kind::Label(Label::Instruction), |kind| {
-                kind == Kind::Label(Label::Output)
+        if follow(LineKind::Separator, |kind| matches!(kind, LineKind::Label(_)))
+            || follow(LineKind::Label(Label::Instruction), |kind| {
+                kind == LineKind::Label(Label::Output)
             })
         {
             return Err(Flaw::unparsed("labels of another task"));
         }
-        let instruction = |i: &usize| self.lines[*i].kind == Kind::Label(Label::Instruction);
+        let instruction = |i: &usize| self.lines[*i].kind == LineKind::Label(Label::Instruction);
         if is_bare && (head.line + 1..end).any(|i| instruction(&i)) {
             return Err(Flaw::unparsed("more than one instruction"));
         }
@@ -372,18 +386,19 @@ impl<'a> List<'a> {
     }
 }
 
-/// Whether an output may hold a part of the task with this number, or of one before: it has a label or a separator, or a
-/// line with that number.
+/// Whether an output may contain a part of the task with this number, or of one before: it has a
+/// label, a separator, or a line with that number.
 fn may_hold(output: &str, number: Option<usize>) -> bool {
-    let suspicious = |line: &Line| match line.kind {
-        Kind::Label(_) | Kind::Separator => true,
-        Kind::Numbered => line.number == number,
+    let suspicious = |line: &AnswerLine| match line.kind {
+        LineKind::Label(_) | LineKind::Separator => true,
+        LineKind::Numbered => line.number == number,
         _ => false,
     };
     lines(output).iter().any(suspicious)
 }
 
-/// A label within a line, where a line break was lost: after a number or directly after a word or sentence.
+/// A label within a line, whose line break was lost: after a number, or directly after a word or
+/// sentence.
 static GLUED: LazyLock<Regex> = LazyLock::new(|| {
     let labels = LABELS.join("|");
     let pattern = format!(r"(?:[\p{{L}}\p{{N}}.?!>]|\d[^\p{{L}}\p{{N}}\n]{{1,4}})(?:{labels}) ?:");

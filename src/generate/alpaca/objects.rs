@@ -1,36 +1,37 @@
-//! Lists of tasks as JSON: one object around a list, a list, or objects on lines; whole, or cut anywhere.
+//! Parses lists of tasks as JSON: an object with a list, a list, or objects on lines; complete, or
+//! cut off anywhere.
 
-use super::{Flaw, ParsedTask, Piece};
+use super::{Flaw, ListItem, ParsedTask};
 use crate::backend::FinishReason;
 use crate::generate::parse::is_no_input;
 use crate::task::Instance;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// A task as the schema has it.
+/// A task in the form of the schema.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Object {
+struct TaskObject {
     instruction: String,
     #[serde(default)]
     input: Option<String>,
     output: String,
 }
 
-/// Reads an answer that should be JSON. Every whole object that is a task is one, whatever stands around it; the one
-/// in which the answer was cut off is truncated.
-pub fn objects(answer: &str, finish: FinishReason) -> Vec<Piece<'_>> {
-    let mut pieces = Vec::new();
+/// Parses a response that should be JSON. Every complete object that is a task counts, whatever is
+/// around it. The object in which the response was cut off is truncated.
+pub fn objects(answer: &str, finish: FinishReason) -> Vec<ListItem<'_>> {
+    let mut items = Vec::new();
     let mut rest = answer;
     loop {
         rest = skip_around(rest);
         if rest.is_empty() {
-            return pieces;
+            return items;
         }
         let (length, task) = next(rest, finish);
         let (text, after) = rest.split_at(length);
         if text.contains(char::is_alphanumeric) {
-            pieces.push(Piece {
+            items.push(ListItem {
                 text: text.trim(),
                 task,
             });
@@ -39,7 +40,8 @@ pub fn objects(answer: &str, finish: FinishReason) -> Vec<Piece<'_>> {
     }
 }
 
-/// What stands at the beginning of a text that is not empty, and how long it is.
+/// Parses the beginning of a text that is not empty. Returns its length and the task, or why it is
+/// none.
 fn next(text: &str, finish: FinishReason) -> (usize, Result<ParsedTask, Flaw>) {
     if !text.starts_with('{') {
         let length = text.find('{').unwrap_or(text.len());
@@ -51,16 +53,16 @@ fn next(text: &str, finish: FinishReason) -> (usize, Result<ParsedTask, Flaw>) {
         };
         return (length, Err(flaw));
     }
-    if let Some((object, length)) = read::<Object>(text) {
+    if let Some((object, length)) = read::<TaskObject>(text) {
         return (length, task(object));
     }
     if let Some((_, length)) = read::<IgnoredAny>(text) {
         return (length, Err(Flaw::unparsed("another object")));
     }
-    // Broken: up to the next place where an object can begin and one that is a task does.
+    // Broken JSON goes on up to the next object that is a task.
     let mut before = '{';
     for (at, c) in text.char_indices().skip(1) {
-        if c == '{' && matches!(before, ',' | '[' | '}' | '\n') && read::<Object>(&text[at..]).is_some() {
+        if c == '{' && matches!(before, ',' | '[' | '}' | '\n') && read::<TaskObject>(&text[at..]).is_some() {
             return (at, Err(Flaw::unparsed("no JSON")));
         }
         if c == '\n' || !c.is_whitespace() {
@@ -74,14 +76,15 @@ fn next(text: &str, finish: FinishReason) -> (usize, Result<ParsedTask, Flaw>) {
     (text.len(), Err(flaw))
 }
 
-/// The JSON value that a text begins with, and its length.
+/// The JSON value at the beginning of a text, with its length.
 fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Option<(T, usize)> {
     let mut stream = serde_json::Deserializer::from_str(text).into_iter::<T>();
     let value = stream.next()?.ok()?;
     Some((value, stream.byte_offset()))
 }
 
-fn task(object: Object) -> Result<ParsedTask, Flaw> {
+/// Checks the fields of a task.
+fn task(object: TaskObject) -> Result<ParsedTask, Flaw> {
     let [instruction, input, output] = [
         object.instruction,
         object.input.unwrap_or_default(),
@@ -101,8 +104,7 @@ fn task(object: Object) -> Result<ParsedTask, Flaw> {
     })
 }
 
-/// The text without what stands between tasks at its beginning: commas, brackets, the marks of a code block, and the
-/// name of the list.
+/// Skips text between tasks: commas, brackets, code fences, and the name of the list.
 fn skip_around(mut text: &str) -> &str {
     loop {
         text = text.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']' | '}'));
@@ -116,7 +118,7 @@ fn skip_around(mut text: &str) -> &str {
     }
 }
 
-/// What follows `{"tasks": [`, whatever the name.
+/// The text after `{"tasks": [`, with any name.
 fn list(text: &str) -> Option<&str> {
     let rest = text.strip_prefix('{')?.trim_start().strip_prefix('"')?;
     let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');

@@ -1,227 +1,21 @@
-//! Answers as models write them, and answers with injected damage.
+//! Parses responses with injected damage.
 
 use super::*;
 use crate::backend::FinishReason::{self, Length, Stop};
 use proptest::prelude::*;
 
-/// Instruction, input and output of each task, or the reason why a piece is none.
-fn read(pieces: Vec<Piece>) -> Vec<Result<[String; 3], &'static str>> {
-    let read = |piece: Piece| match piece.task {
+mod written;
+
+/// Instruction, input and output of each task, or the reason why an item is none.
+fn read(items: Vec<ListItem>) -> Vec<Result<[String; 3], &'static str>> {
+    let read = |item: ListItem| match item.task {
         Ok(task) => Ok([task.instruction, task.instance.input, task.instance.output]),
-        Err(flaw) => Err(flaw.fault.reason()),
+        Err(flaw) => Err(flaw.fault.reason().code()),
     };
-    pieces.into_iter().map(read).collect()
+    items.into_iter().map(read).collect()
 }
 
-fn list(answer: &str) -> Vec<Result<[String; 3], &'static str>> {
-    read(numbered(answer, Stop, 4))
-}
-
-fn task(instruction: &str, input: &str, output: &str) -> Result<[String; 3], &'static str> {
-    Ok([instruction, input, output].map(String::from))
-}
-
-const WELL: &str = " Name a river.\n4. Input: <noinput>\n4. Output: Loire\n###\n5. Instruction: Translate.\n5. Input: sea\n\
-                    5. Output: mer\n###\n";
-
-#[test]
-fn a_list_is_read_up_to_where_it_stops() {
-    let two = [
-        task("Name a river.", "", "Loire"),
-        task("Translate.", "sea", "mer"),
-    ];
-    assert_eq!(list(WELL), two);
-    assert_eq!(list(&format!("{WELL}6. Instruction:")), two);
-    assert_eq!(list(&format!("{WELL}6.")), two);
-    assert_eq!(list(&WELL.replace('\n', "\r\n")), two);
-    assert_eq!(
-        list(&format!("4. Instruction:{WELL}")),
-        two,
-        "a chat model repeats the label"
-    );
-    assert_eq!(list(&format!("###\n4. Instruction:{WELL}")), two);
-    let said = list(&format!("Sure, here you are:\n\n###\n4. Instruction:{WELL}"));
-    assert_eq!(said[0], Err("unparsed"));
-    assert_eq!(said[1..], two);
-    assert_eq!(read(numbered("", Stop, 4)), []);
-    assert_eq!(read(numbered("\n\n###\n", Length, 4)), []);
-}
-
-#[test]
-fn numbers_are_written_in_many_ways() {
-    let two = [
-        task("Name a river.", "", "Loire"),
-        task("Translate.", "sea", "mer"),
-    ];
-    for (from, to) in [
-        ("5. ", "5) "),
-        ("5. ", "5."),
-        ("5. ", "#5. "),
-        ("5. ", "5 - "),
-        ("5. ", "Task 5: "),
-        ("5. ", "**5.** "),
-        ("5. ", "(5) "),
-        ("5. ", "[5] "),
-        ("5. ", "15. "),
-        ("5. ", "4. "),
-        ("5. ", "1. "),
-        ("5. ", ""),
-        ("###\n5. Instruction:", "### 5. Instruction:"),
-        ("###\n5. Instruction:", "### Task 5\nInstruction:"),
-        ("###\n5. Instruction:", "###\n5.\nInstruction:"),
-        ("###\n5. Instruction: ", "###\n5. "),
-        ("###\n5. Instruction: ", "###\n5."),
-        ("###\n5. Instruction: ", "5) "),
-        ("###\n5. Instruction: ", "###\n"),
-        ("###\n5.", "5."),
-        ("###\n5.", "###\n\n###\n5."),
-        ("5. Input:", "Input:"),
-        ("4. Input: <noinput>\n", ""),
-        ("<noinput>", "None"),
-        ("4. Output: ", "4. Output:\n"),
-    ] {
-        let answer = WELL.replace(from, to);
-        assert_ne!(answer, WELL, "{from}");
-        assert_eq!(list(&answer), two, "{answer}");
-    }
-}
-
-#[test]
-fn an_instruction_may_begin_with_its_number() {
-    let answer = WELL.replace("Translate.", "5 apples cost 10 euros. And one?");
-    assert_eq!(
-        list(&answer)[1],
-        task("5 apples cost 10 euros. And one?", "sea", "mer")
-    );
-}
-
-#[test]
-fn answers_may_look_like_the_list() {
-    for output in [
-        "It ended in 2020.",
-        "16. is a number",
-        "Steps:\n1. wash\n2. cut\n20. eat",
-        "A title\n###\nand a text",
-        "### A title\n\ntext\n#### below",
-        "Input: 3\nOutput: 9",
-        "Instruction: none",
-        "Example 1\nOutput: 4\nExample 2\nOutput: 5",
-        "5. The fifth\n6. The sixth",
-        "#5",
-        "say 'Output:'",
-    ] {
-        let answer = WELL.replace("Loire", output);
-        let two = [
-            task("Name a river.", "", output),
-            task("Translate.", "sea", "mer"),
-        ];
-        assert_eq!(list(&answer), two, "{answer}");
-        let answer = WELL.replace("mer", output);
-        let two = [
-            task("Name a river.", "", "Loire"),
-            task("Translate.", "sea", output),
-        ];
-        assert_eq!(list(&answer), two, "{answer}");
-    }
-}
-
-/// Each answer can be read in two ways. The neighbours are good.
-#[test]
-fn what_is_not_clear_is_not_taken() {
-    for (from, to) in [
-        // The rest of a task, without a separator.
-        ("5. Instruction: Translate.\n", ""),
-        ("5. Output: mer", "6. Output: mer"),
-        ("5. Input: sea", "5. Output: sea"),
-        ("5. Output: mer", "5. Output: mer\n5. Output: meer"),
-        ("5. Output: mer", "5. Output:"),
-        ("5. Output: ", ""),
-        ("5. Input: sea", "sea"),
-        ("5. Output: mer", "Say:\nOutput: mer"),
-        ("5. Input: sea", "<noinput>"),
-        ("\n5. Output:", "5. Output:"),
-        ("\n5. Input:", " 5. Input:"),
-        ("5. Instruction: Translate.", "5. Instruction:"),
-        ("5. Input: sea\n5. Output: mer", "5. Output: mer\n5. Input: sea"),
-        ("mer\n", "mer###\n"),
-        (
-            "5. Input: sea\n5. Output: mer",
-            "Input: sea\nOutput: mer\nOutput: meer",
-        ),
-    ] {
-        let answer =
-            format!("{WELL}6. Instruction: Add.\n6. Input: 1, 2\n6. Output: 3\n").replacen(from, to, 1);
-        let got = list(&answer);
-        assert_eq!(got[0], task("Name a river.", "", "Loire"), "{answer}");
-        assert_eq!(*got.last().unwrap(), task("Add.", "1, 2", "3"), "{answer}");
-        assert!(
-            got.len() > 2 && got[1..got.len() - 1].iter().all(Result::is_err),
-            "{answer}: {got:?}"
-        );
-    }
-    // Neither separator nor a number in turn: the task before may go on.
-    let answer = WELL.replace("###\n5.", "5.").replace("5.", "9.");
-    assert_eq!(list(&answer), [Err("unparsed"), Err("unparsed")]);
-    // Labels with nothing behind them may be all there is to an answer.
-    let labels = WELL.replace("mer", "The parts are:\n1. Input:\n2. Output:");
-    assert_eq!(
-        list(&labels),
-        [task("Name a river.", "", "Loire"), Err("unparsed")]
-    );
-    // A prompt that an answer quotes is no task.
-    let quoted = WELL.replace("Loire", "as in\n### Instruction:\nwrite it\n\n### Response:");
-    assert_eq!(list(&quoted)[..2], [Err("unparsed"), Err("unparsed")]);
-    assert_eq!(list(&quoted)[2], task("Translate.", "sea", "mer"));
-}
-
-#[test]
-fn the_last_task_of_a_cut_answer_is_truncated() {
-    assert_eq!(read(numbered(WELL, Length, 4))[1], Err("truncated"));
-    let cut = &WELL[..WELL.len() - 9];
-    assert_eq!(
-        read(numbered(cut, Length, 4)),
-        [task("Name a river.", "", "Loire"), Err("truncated")]
-    );
-}
-
-#[test]
-fn json_is_read_whole_or_cut() {
-    let one = r#"{"instruction": "Translate.", "input": "sea", "output": "mer"}"#;
-    let two = r#"{"instruction": "Say {\"a\": 1}.", "input": "", "output": "{\"instruction\": 3}, ["}"#;
-    let wanted = [
-        task("Translate.", "sea", "mer"),
-        task("Say {\"a\": 1}.", "", "{\"instruction\": 3}, ["),
-    ];
-    for answer in [
-        format!("{{\"tasks\": [{one}, {two}]}}"),
-        format!("[{one},\n{two}]"),
-        format!("{one}\n{two}\n"),
-        format!("```json\n{{ \"tasks\" : [\n{one},\n{two}\n]}}\n```"),
-    ] {
-        assert_eq!(read(objects(&answer, Stop)), wanted, "{answer}");
-        let cut = answer.rfind("instruction").unwrap() + 20;
-        let got = read(objects(&answer[..cut], Length));
-        assert_eq!(got, [wanted[0].clone(), Err("truncated")], "{answer}");
-    }
-    let broken = format!("{{\"tasks\": [{{\"instruction\": \"a\"b\", \"output\": \"c\"}}, {one}]}}");
-    assert_eq!(read(objects(&broken, Stop)), [Err("unparsed"), wanted[0].clone()]);
-    let other = format!(
-        "Sure:\n{{\"tasks\": [{{\"task\": \"a\"}}, {one}, {{\"instruction\": \"a\", \"output\": \" \"}}]}}"
-    );
-    assert_eq!(
-        read(objects(&other, Stop)),
-        [
-            Err("unparsed"),
-            Err("unparsed"),
-            wanted[0].clone(),
-            Err("unparsed")
-        ]
-    );
-    assert_eq!(read(objects("I cannot", Length)), [Err("truncated")]);
-    assert_eq!(read(objects("{\"tasks\": []}", Stop)), []);
-}
-
-/// A change to the frame of a list. Texts stay as they are, but for a cut.
+/// A change to the layout of a list. Only a cut changes texts.
 #[derive(Debug, Clone, Copy)]
 enum Damage {
     DropSeparator,
@@ -229,16 +23,16 @@ enum Damage {
     DropTask,
     RepeatTask,
     Renumber(usize),
-    /// The numbers of all labels of a task.
+    /// Drops the numbers of all labels of a task.
     DropNumbers,
-    /// The way in which the numbers of all labels of a task are written.
+    /// Changes the style of the numbers of all labels of a task.
     Restyle(usize),
-    /// A label with its number.
+    /// Drops a label with its number.
     DropLabel(usize),
     DropWord,
     SeparatorWithin(usize),
     JoinLines(usize),
-    /// A label of another task, with nothing behind it.
+    /// Inserts an empty label of another task.
     Insert(usize),
     Cut(f64),
 }
@@ -250,7 +44,7 @@ const STYLES: [&str; 6] = ["{}) ", "{}.", "#{}. ", "{} - ", "Task {}: ", "**{}.*
 struct Written {
     lines: Vec<String>,
     texts: [String; 3],
-    /// Whether nothing that makes it a task is damaged.
+    /// Whether it can still be recognized as a task.
     intact: bool,
 }
 
@@ -269,14 +63,14 @@ fn write(n: usize, texts: &[String; 3]) -> Written {
     }
 }
 
-/// What one answer brought: intact tasks, those of them that were found, all tasks that were returned.
+/// How many tasks of a response were intact, and how many of these were found.
 #[derive(Default, Debug)]
 struct Tally {
     intact: usize,
     found: usize,
 }
 
-/// Writes a list, damages it, reads it; fails where a task is returned that nobody wrote.
+/// Writes a list, damages it and parses it. Fails if a task is returned that is not of the list.
 fn damaged(texts: &[[String; 3]], damages: &[(Damage, usize)]) -> Result<Tally, TestCaseError> {
     let mut tasks: Vec<Written> = texts
         .iter()
@@ -338,7 +132,7 @@ fn damaged(texts: &[[String; 3]], damages: &[(Damage, usize)]) -> Result<Tally, 
                 let line = 1 + line % 2;
                 let next = tasks[at].lines[line + 1].clone();
                 if !next.contains("put: ") {
-                    // Without its label nothing shows that it was a line of its own.
+                    // Without a label, nothing shows that it was a separate line.
                     continue;
                 }
                 tasks[at].lines[line].push_str(&next);
@@ -372,15 +166,16 @@ fn damaged(texts: &[[String; 3]], damages: &[(Damage, usize)]) -> Result<Tally, 
     };
     let finish = if cut.is_some() { Length } else { Stop };
     let answer = &answer[start..end];
-    let pieces = numbered(answer, finish, 4);
-    covers(answer, &pieces)?;
+    let items = numbered(answer, finish, 4);
+    covers(answer, &items)?;
     let mut tally = Tally::default();
-    let got: Vec<[String; 3]> = read(pieces).into_iter().flatten().collect();
+    let got: Vec<[String; 3]> = read(items).into_iter().flatten().collect();
     for task in &got {
         prop_assert!(texts.contains(task), "nobody wrote {task:?}\n{answer}");
     }
     for (i, task) in tasks.iter().enumerate() {
-        // Whole, not dropped, and its end is seen: the next label is there too, or the answer was not cut.
+        // Complete, not dropped, and with a visible end: the next label is there, or nothing was
+        // cut off.
         let seen = cut.is_none() || ends.get(i + 1).is_some_and(|&next| ends[i] < end && next <= end);
         if task.intact && task.lines.iter().any(|line| !line.is_empty()) && seen {
             tally.intact += 1;
@@ -390,15 +185,15 @@ fn damaged(texts: &[[String; 3]], damages: &[(Damage, usize)]) -> Result<Tally, 
     Ok(tally)
 }
 
-/// Pieces are in order, and only separators, labels and numbers lie between them.
-fn covers(answer: &str, pieces: &[Piece]) -> Result<(), TestCaseError> {
+/// Items are in order, and only separators, labels and numbers are between them.
+fn covers(answer: &str, items: &[ListItem]) -> Result<(), TestCaseError> {
     let mut rest = answer;
     let mut between = String::new();
-    for piece in pieces {
-        let at = rest.find(piece.text).expect("pieces are in order");
+    for item in items {
+        let at = rest.find(item.text).expect("items are in order");
         between.push_str(&rest[..at]);
         between.push('\n');
-        rest = &rest[at + piece.text.len()..];
+        rest = &rest[at + item.text.len()..];
     }
     between.push_str(rest);
     for line in between.lines() {
@@ -412,7 +207,7 @@ fn covers(answer: &str, pieces: &[Piece]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Texts as models write them, some of which look like the list.
+/// Texts as models write them. Some of them look like the list.
 fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![
         6 => "[A-Z][a-z]{2,6}( [a-z]{2,6}){2,6}[.?]",
@@ -485,7 +280,7 @@ proptest! {
         let answer = lines.join("\n");
         let finish = if cut { Length } else { Stop };
         covers(&answer, &numbered(&answer, finish, 4))?;
-        let kept: String = objects(&answer, finish).iter().map(|piece| piece.text).collect();
+        let kept: String = objects(&answer, finish).iter().map(|item| item.text).collect();
         let letters = |text: &str| text.chars().filter(|c| c.is_alphabetic()).count();
         prop_assert_eq!(letters(&kept), letters(&answer));
     }
@@ -497,7 +292,7 @@ proptest! {
         objects(&answer, finish);
     }
 
-    /// Whole objects are found wherever the answer ends.
+    /// Complete objects are found wherever the response ends.
     #[test]
     fn json_is_recovered_from_a_cut(
         texts in prop::collection::vec((any_text(), any_text(), any_text()), 1..8),

@@ -1,9 +1,10 @@
-//! The constants of Stanford Alpaca (Taori et al. 2023, the released `generate_instruction.py` and `utils.py`), and
-//! where ours differ. docs/recipes.md has them in a table.
+//! The constants of Stanford Alpaca (Taori et al. 2023, the released `generate_instruction.py` and
+//! `utils.py`), and where ewe differs. docs/recipes.md has them in a table.
 
-use super::{at_least, stops, within};
+use super::stops;
 use crate::backend::Sampling;
-use crate::generate::examples::Choice;
+use crate::generate::bounds::{at_least, within};
+use crate::generate::examples::ExampleSampling;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -16,14 +17,16 @@ pub const STAGE: &str = "tasks";
 pub struct Alpaca {
     /// In-context tasks (published: 3).
     pub examples: usize,
-    /// How many of them are machine-made, once there are any (published: none, "only sampling from the seed tasks").
+    /// How many of them are machine-made, once there are any (published: none, "only sampling from
+    /// the seed tasks").
     pub machine_examples: usize,
-    /// Whether tasks that were shown less often are likelier to be shown (published: no).
+    /// Whether tasks that were shown less often are more likely (published: no).
     pub favour_unused: bool,
-    /// ROUGE-L F1 of instructions above which two tasks are not shown together; 1 is any (published: any).
+    /// ROUGE-L F1 of instructions above which two tasks are not shown together; 1 allows any two
+    /// (published: any).
     pub max_similarity: f64,
-    /// The number of the last task of the list, the shown ones counted (published: 20 is asked for, but the stop string
-    /// `20.` ends the answer with number 19; ours stops before 21).
+    /// The number of the last task of the list, counting the shown ones (published: 20 is asked
+    /// for, but the stop string `20.` ends the response with number 19; ewe stops before 21).
     pub last: usize,
     /// Temperature (published: 1).
     pub temperature: f64,
@@ -33,12 +36,13 @@ pub struct Alpaca {
     pub presence_penalty: f64,
     /// Repetition penalty; 1 as published.
     pub repetition_penalty: f64,
-    /// Token limit (published: 3072, made smaller where prompt and answer exceed the context).
+    /// Token limit (published: 3072, less if prompt and response exceed the context).
     pub tokens: usize,
-    /// Stop strings; `{number}` is the number after the last wanted (published: `20` at the start of a line, and `20.`
-    /// anywhere, which cuts "…in 2020." short). With `--structured` there are none: the schema ends the answer.
+    /// Stop strings; `{number}` is the number after the last wanted (published: `20` at the start
+    /// of a line, and `20.` anywhere, which cuts "…in 2020." short). With `--structured` there are
+    /// none: the schema ends the response.
     pub stops: Vec<String>,
-    /// Whether the answer is held to a JSON Schema; for endpoints that can (published: no).
+    /// Whether a JSON Schema constrains the response, on endpoints that support it (published: no).
     #[serde(skip_deserializing)]
     pub structured: bool,
 }
@@ -63,7 +67,7 @@ impl Default for Alpaca {
 }
 
 impl Alpaca {
-    /// How the model is sampled; the seed is the request's.
+    /// The sampling parameters. The seed is set for each request.
     pub fn sampling(&self) -> Sampling {
         let (stop, schema) = if self.structured {
             (Vec::new(), Some(schema()))
@@ -82,9 +86,9 @@ impl Alpaca {
         }
     }
 
-    /// How the shown tasks are chosen.
-    pub(super) fn choice(&self) -> Choice {
-        Choice {
+    /// How to sample the tasks of the prompt.
+    pub(super) fn example_sampling(&self) -> ExampleSampling {
+        ExampleSampling {
             examples: self.examples,
             machine_examples: self.machine_examples,
             favour_unused: self.favour_unused,
@@ -93,7 +97,7 @@ impl Alpaca {
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
-        self.choice().check()?;
+        self.example_sampling().check()?;
         at_least("last", self.last, self.examples + 1)?;
         at_least("tokens", self.tokens, 1)?;
         within("temperature", self.temperature, 0.0..=2.0)?;
@@ -103,7 +107,8 @@ impl Alpaca {
     }
 }
 
-/// A list of tasks. An object is around it and nothing is optional, because OpenAI's strict mode wants both.
+/// The JSON Schema of a list of tasks. The list is in an object and nothing is optional, as
+/// OpenAI's strict mode requires.
 fn schema() -> serde_json::Value {
     let text = json!({"type": "string"});
     json!({

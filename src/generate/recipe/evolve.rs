@@ -1,25 +1,26 @@
-//! The constants of Evol-Instruct's rounds (Xu et al. 2023, arXiv 2304.12244, and the released `openai_access.py`), and
-//! where ours differ. docs/recipes.md has them in a table.
+//! The constants of Evol-Instruct's rounds (Xu et al. 2023, arXiv 2304.12244, and the released
+//! `openai_access.py`), and where ewe differs. docs/recipes.md has them in a table.
 
-use super::{SelfInstruct, at_least, within};
+use super::SelfInstruct;
 use crate::backend::Sampling;
+use crate::generate::bounds::{at_least, within};
 use serde::{Deserialize, Serialize};
 
-/// The stages of a round that come before those it shares with Self-Instruct, as `request.stage` names them.
+/// The stages of a round before those it shares with Self-Instruct, as in `request.stage`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// A task made of another.
+pub enum EvolveStage {
+    /// Rewriting a task.
     Evolution,
-    /// Whether the two are the same.
+    /// Asking whether the rewritten task is the same as its parent.
     Equality,
 }
 
-impl Stage {
+impl EvolveStage {
     /// The word in the store.
     pub fn as_str(self) -> &'static str {
         match self {
-            Stage::Evolution => "evolution",
-            Stage::Equality => "equality",
+            EvolveStage::Evolution => "evolution",
+            EvolveStage::Equality => "equality",
         }
     }
 }
@@ -28,25 +29,26 @@ impl Stage {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Evolve {
-    /// The part of the rounds that rewrite a task (published: all).
+    /// The share of rounds that rewrite a task (published: all).
     #[serde(skip_deserializing)]
     pub part: f64,
-    /// The part of them that do so in breadth (published: one of six prompts); those in depth share the rest evenly.
+    /// The share of them that rewrite in breadth (published: one of six prompts). The operators in
+    /// depth share the rest evenly.
     pub breadth: f64,
-    /// Rewritings on end after which a task is left as it is (published: 4).
+    /// Ancestors with which a task is not rewritten any more (published: 4).
     pub generations: u64,
-    /// Temperature (published: 1; small base models then write at random).
+    /// Temperature (published: 1, with which small base models write at random).
     pub temperature: f64,
     /// Nucleus (published: 0.95).
     pub top_p: f64,
     /// Repetition penalty; 1 as published.
     pub repetition_penalty: f64,
-    /// Token limit (published: 2048; ours asks for one line).
+    /// Token limit (published: 2048; ewe asks for one line).
     pub tokens: usize,
-    /// Stop strings (published: none; a base model goes on with the next example).
+    /// Stop strings (published: none; a base model would continue with the next example).
     pub stops: Vec<String>,
-    /// Whether a model is asked if two tasks are the same (published: yes). One that cannot tell turns tasks away at
-    /// random; the texts are compared in any case.
+    /// Whether to ask the model if the two tasks are the same (published: yes). A model that cannot
+    /// tell rejects tasks at random. Their words are compared in any case.
     pub equality: bool,
     /// Temperature of that question.
     pub equality_temperature: f64,
@@ -54,11 +56,13 @@ pub struct Evolve {
     pub equality_tokens: usize,
     /// Stop strings of its answer.
     pub equality_stops: Vec<String>,
-    /// Token limit of an instance (published: 2048), in place of `instance_tokens`: harder tasks have longer answers.
+    /// Token limit of an instance (published: 2048), instead of `instance_tokens`: harder tasks
+    /// have longer answers.
     pub answer_tokens: usize,
     /// An answer with fewer words that begins with "sorry" is a refusal (published: 80).
     pub refusal_words: usize,
-    /// How the kind and the instances of a rewritten task are asked for: stages 2 and 3 of Self-Instruct.
+    /// How to ask for the kind and the instances of a rewritten task: stages 2 and 3 of
+    /// Self-Instruct.
     #[serde(skip_deserializing)]
     pub stages: SelfInstruct,
 }
@@ -91,8 +95,8 @@ impl Default for Evolve {
 }
 
 impl Evolve {
-    /// These constants for a run that rewrites in this part of its rounds, with these for the stages it shares with
-    /// Self-Instruct.
+    /// Completes these constants for a run: `part` is the share of rounds that rewrite, `stages`
+    /// the constants of the stages shared with Self-Instruct.
     pub fn with(self, part: f64, stages: SelfInstruct) -> Evolve {
         let stages = SelfInstruct {
             instance_tokens: self.answer_tokens,
@@ -101,10 +105,10 @@ impl Evolve {
         Evolve { part, stages, ..self }
     }
 
-    /// How the model is sampled in a stage; the seed is the request's.
-    pub fn sampling(&self, stage: Stage) -> Sampling {
+    /// The sampling parameters of a stage. The seed is set for each request.
+    pub fn sampling(&self, stage: EvolveStage) -> Sampling {
         match stage {
-            Stage::Evolution => Sampling {
+            EvolveStage::Evolution => Sampling {
                 max_tokens: self.tokens,
                 temperature: self.temperature,
                 top_p: self.top_p,
@@ -112,7 +116,7 @@ impl Evolve {
                 stop: self.stops.clone(),
                 ..Sampling::default()
             },
-            Stage::Equality => Sampling {
+            EvolveStage::Equality => Sampling {
                 max_tokens: self.equality_tokens,
                 temperature: self.equality_temperature,
                 stop: self.equality_stops.clone(),

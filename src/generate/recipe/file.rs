@@ -1,5 +1,6 @@
-//! Constants of recipes from a TOML file: a table for each recipe, `[self-instruct]` and `[alpaca]`, and one for
-//! rounds that rewrite tasks, `[evolve]`. Their keys are the fields of the structs; docs/recipes.md describes them.
+//! Reads the constants of recipes from a TOML file: a table for each recipe, `[self-instruct]` and
+//! `[alpaca]`, and `[evolve]` for rounds that rewrite tasks. The keys are the fields of the
+//! structs; docs/recipes.md describes them.
 
 use super::{Alpaca, Evolve, SelfInstruct};
 use crate::settings_file;
@@ -7,15 +8,15 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use std::path::Path;
 
-/// What a file says.
+/// The tables of a file. Constants that a table does not name have their default.
 #[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct File {
-    /// Constants of Self-Instruct; those that are not named have their default.
+pub struct RecipeFile {
+    /// `[self-instruct]`
     pub self_instruct: Option<SelfInstruct>,
-    /// Constants of Alpaca, likewise.
+    /// `[alpaca]`
     pub alpaca: Option<Alpaca>,
-    /// Constants of rounds that rewrite tasks, likewise.
+    /// `[evolve]`: rounds that rewrite tasks.
     pub evolve: Option<Evolve>,
 }
 
@@ -23,8 +24,8 @@ pub struct File {
 ///
 /// # Errors
 ///
-/// Names the file, and the line where something is not what it should be; a key that no recipe has is an error.
-pub fn read(path: &Path) -> Result<File> {
+/// Names the file, the line and the key. A key that the recipe does not have is an error.
+pub fn read(path: &Path) -> Result<RecipeFile> {
     let name = path.display().to_string();
     let text = settings_file::read_text(path, settings_file::LONGEST_TOML)
         .with_context(|| format!("cannot read the recipe `{name}`"))?;

@@ -1,9 +1,9 @@
-//! The recipes: what a round asks for, with every constant beside the published one.
+//! Recipes: how to ask for tasks, with the published value of every constant.
 //!
-//! - [`self_instruct`]: instructions first, then for each its kind and its instances.
-//! - [`alpaca`]: complete tasks, up to twenty an answer.
-//! - [`evolve`]: a task made of one that is there, in some rounds of either recipe.
-//! - [`file`](mod@file): constants from a TOML file.
+//! - [`self_instruct`]: instructions first, then the kind and the instances of each.
+//! - [`alpaca`]: up to twenty complete tasks per response.
+//! - [`evolve`]: rewriting a task, in some rounds of either recipe.
+//! - [`file`](mod@file): reads constants from a TOML file.
 
 pub mod alpaca;
 pub mod evolve;
@@ -14,10 +14,10 @@ pub use alpaca::Alpaca;
 pub use evolve::Evolve;
 pub use self_instruct::SelfInstruct;
 
-use super::examples::Choice;
+use super::examples::ExampleSampling;
 use serde::Serialize;
 
-/// How tasks are asked for.
+/// How to ask for tasks.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "name", rename_all = "kebab-case")]
 pub enum Recipe {
@@ -28,11 +28,11 @@ pub enum Recipe {
 }
 
 impl Recipe {
-    /// How the tasks that a prompt shows are chosen.
-    pub fn choice(&self) -> Choice {
+    /// How to sample the tasks that a prompt shows.
+    pub fn example_sampling(&self) -> ExampleSampling {
         match self {
-            Recipe::SelfInstruct(recipe) => recipe.choice(),
-            Recipe::Alpaca(recipe) => recipe.choice(),
+            Recipe::SelfInstruct(recipe) => recipe.example_sampling(),
+            Recipe::Alpaca(recipe) => recipe.example_sampling(),
         }
     }
 
@@ -47,33 +47,11 @@ impl Recipe {
     }
 }
 
-/// Stop strings with the number after the last wanted in place of `{number}`.
+/// Stop strings with `number` in place of `{number}`.
 fn stops(patterns: &[String], number: usize) -> Vec<String> {
     let number = number.to_string();
     patterns
         .iter()
         .map(|stop| stop.replace("{number}", &number))
         .collect()
-}
-
-/// `name` must lie in `range`; what is said otherwise.
-pub(super) fn within(name: &str, value: f64, range: std::ops::RangeInclusive<f64>) -> Result<(), String> {
-    if range.contains(&value) {
-        Ok(())
-    } else {
-        Err(format!(
-            "`{name}` is {value}: want a number from {} to {}",
-            range.start(),
-            range.end()
-        ))
-    }
-}
-
-/// `name` must be at least `least`; what is said otherwise.
-fn at_least(name: &str, value: usize, least: usize) -> Result<(), String> {
-    if value >= least {
-        Ok(())
-    } else {
-        Err(format!("`{name}` is {value}: want at least {least}"))
-    }
 }

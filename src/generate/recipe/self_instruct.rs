@@ -1,14 +1,15 @@
-//! The constants of Self-Instruct (Wang et al. 2023, appendix A and the released code), and where ours differ.
-//! docs/recipes.md has them in a table.
+//! The constants of Self-Instruct (Wang et al. 2023, appendix A and the released code), and where
+//! ewe differs. docs/recipes.md has them in a table.
 
-use super::{at_least, stops, within};
+use super::stops;
 use crate::backend::Sampling;
-use crate::generate::examples::Choice;
+use crate::generate::bounds::{at_least, within};
+use crate::generate::examples::ExampleSampling;
 use serde::{Deserialize, Serialize};
 
-/// The stages of a round, as `request.stage` names them.
+/// The stages of a round, as in `request.stage`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+pub enum SelfInstructStage {
     /// New instructions.
     Instructions,
     /// Whether an instruction is a classification task.
@@ -19,14 +20,14 @@ pub enum Stage {
     OutputFirst,
 }
 
-impl Stage {
+impl SelfInstructStage {
     /// The word in the store.
     pub fn as_str(self) -> &'static str {
         match self {
-            Stage::Instructions => "instructions",
-            Stage::Classification => "classification",
-            Stage::InputFirst => "input_first",
-            Stage::OutputFirst => "output_first",
+            SelfInstructStage::Instructions => "instructions",
+            SelfInstructStage::Classification => "classification",
+            SelfInstructStage::InputFirst => "input_first",
+            SelfInstructStage::OutputFirst => "output_first",
         }
     }
 }
@@ -39,11 +40,12 @@ pub struct SelfInstruct {
     pub examples: usize,
     /// How many of them are machine-made, once there are any (published: 2).
     pub machine_examples: usize,
-    /// Whether instructions that were shown less often are likelier to be shown (published: no).
+    /// Whether instructions that were shown less often are more likely (published: no).
     pub favour_unused: bool,
-    /// ROUGE-L F1 above which two instructions are not shown together; 1 is any (published: any).
+    /// ROUGE-L F1 above which two instructions are not shown together; 1 allows any two (published:
+    /// any).
     pub max_similarity: f64,
-    /// Instructions asked for in one stage-1 answer (published: up to number 16).
+    /// Instructions asked for in one stage-1 response (published: up to number 16).
     pub wanted: usize,
     /// Classification tasks in the stage-2 prompt (published: 12).
     pub yes_examples: usize,
@@ -57,16 +59,18 @@ pub struct SelfInstruct {
     pub output_first_examples: usize,
     /// Temperature of stage 1 (published: 0.7).
     pub temperature: f64,
-    /// Nucleus of stages 1 and 3 (published: 0.5; small base models then repeat the examples).
+    /// Nucleus of stages 1 and 3 (published: 0.5, with which small base models repeat the
+    /// examples).
     pub top_p: f64,
-    /// Presence penalty of stage 1 (published: 2, on tokens of several characters; ours counts digits alone).
+    /// Presence penalty of stage 1 (published: 2, for tokens of several letters; with a tokenizer
+    /// that splits digits, it penalizes the numbers of the list).
     pub presence_penalty: f64,
-    /// Repetition penalty of stage 1; 1 as published. It reaches into the prompt, so a high one drives the model away
-    /// from the wording of tasks.
+    /// Repetition penalty of stage 1; 1 as published. It also penalizes tokens of the prompt, so a
+    /// high one drives the model away from the wording of tasks.
     pub repetition_penalty: f64,
     /// Temperature of stage 2 (published: 0).
     pub classification_temperature: f64,
-    /// Temperature of stage 3 (published: 0; small base models then repeat one line for ever).
+    /// Temperature of stage 3 (published: 0, with which small base models repeat one line forever).
     pub instance_temperature: f64,
     /// Presence penalty of stage 3 (published: 1.5; see that of stage 1).
     pub instance_presence_penalty: f64,
@@ -76,14 +80,16 @@ pub struct SelfInstruct {
     pub instruction_tokens: usize,
     /// Token limit of stage 2 (published: 3).
     pub classification_tokens: usize,
-    /// Token limit of stage 3 (published: 350, and 300 where a batch has classification tasks).
+    /// Token limit of stage 3 (published: 350, and 300 for batches with classification tasks).
     pub instance_tokens: usize,
-    /// Stop strings of stage 1; `{number}` is the number after the last wanted (published: an empty line, `16` at the
-    /// start of a line, and `16.` and `16 .` anywhere, which cuts "…in 2016." short).
+    /// Stop strings of stage 1; `{number}` is the number after the last wanted (published: an empty
+    /// line, `16` at the start of a line, and `16.` and `16 .` anywhere, which cuts "…in 2016."
+    /// short).
     pub instruction_stops: Vec<String>,
     /// Stop strings of stage 2 (published: the line's end, and `Task`).
     pub classification_stops: Vec<String>,
-    /// Stop strings of stage 3 (published: `Example 6` and `Task:` anywhere, which cuts answers that say so).
+    /// Stop strings of stage 3 (published: `Example 6` and `Task:` anywhere, which cuts answers
+    /// that contain them).
     pub instance_stops: Vec<String>,
 }
 
@@ -119,11 +125,11 @@ impl Default for SelfInstruct {
 }
 
 impl SelfInstruct {
-    /// How the model is sampled in a stage; the seed is the request's. `shown` instructions stand in the prompt of
-    /// stage 1.
-    pub fn sampling(&self, stage: Stage, shown: usize) -> Sampling {
+    /// The sampling parameters of a stage. The seed is set for each request. `shown` is the number
+    /// of instructions in the prompt of stage 1.
+    pub fn sampling(&self, stage: SelfInstructStage, shown: usize) -> Sampling {
         match stage {
-            Stage::Instructions => Sampling {
+            SelfInstructStage::Instructions => Sampling {
                 max_tokens: self.instruction_tokens,
                 temperature: self.temperature,
                 top_p: self.top_p,
@@ -132,13 +138,13 @@ impl SelfInstruct {
                 stop: stops(&self.instruction_stops, shown + self.wanted + 1),
                 ..Sampling::default()
             },
-            Stage::Classification => Sampling {
+            SelfInstructStage::Classification => Sampling {
                 max_tokens: self.classification_tokens,
                 temperature: self.classification_temperature,
                 stop: self.classification_stops.clone(),
                 ..Sampling::default()
             },
-            Stage::InputFirst | Stage::OutputFirst => Sampling {
+            SelfInstructStage::InputFirst | SelfInstructStage::OutputFirst => Sampling {
                 max_tokens: self.instance_tokens,
                 temperature: self.instance_temperature,
                 top_p: self.top_p,
@@ -150,9 +156,9 @@ impl SelfInstruct {
         }
     }
 
-    /// How the instructions of stage 1 are chosen.
-    pub(super) fn choice(&self) -> Choice {
-        Choice {
+    /// How to sample the instructions of stage 1's prompt.
+    pub(super) fn example_sampling(&self) -> ExampleSampling {
+        ExampleSampling {
             examples: self.examples,
             machine_examples: self.machine_examples,
             favour_unused: self.favour_unused,
@@ -161,7 +167,7 @@ impl SelfInstruct {
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
-        self.choice().check()?;
+        self.example_sampling().check()?;
         at_least("wanted", self.wanted, 1)?;
         at_least("instruction_tokens", self.instruction_tokens, 1)?;
         at_least("classification_tokens", self.classification_tokens, 1)?;

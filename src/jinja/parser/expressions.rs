@@ -1,14 +1,17 @@
-//! What has a value.
+//! Expressions, from the operators of lowest precedence to literals and names.
 
-use super::super::{filters, tests};
+use super::super::{filters, is_tests};
 use super::*;
 
-impl Parser {
+impl TemplateParser {
+    /// Parses expressions separated by commas, up to one of the names `ends`. Without `ternary`,
+    /// `if` ends an expression. `parentheses` allows the empty tuple.
     pub(super) fn tuple(&mut self, ternary: bool, ends: &[&str], parentheses: bool) -> Result<Expr> {
         let mut items = Vec::new();
         let mut is_tuple = false;
         loop {
-            let ended = matches!(self.token(), Token::BlockEnd | Token::VariableEnd) || self.is_sign(")");
+            let ended =
+                matches!(self.token(), TokenKind::BlockEnd | TokenKind::VariableEnd) || self.is_sign(")");
             if ended || ends.iter().any(|end| self.is_name(end)) {
                 break;
             }
@@ -34,7 +37,7 @@ impl Parser {
         })
     }
 
-    pub(super) fn ternary(&mut self) -> Result<Expr> {
+    fn ternary(&mut self) -> Result<Expr> {
         let known = self.unknown.len();
         let mut value = self.or()?;
         let mut nested = 0;
@@ -54,7 +57,7 @@ impl Parser {
         Ok(value)
     }
 
-    pub(super) fn or(&mut self) -> Result<Expr> {
+    fn or(&mut self) -> Result<Expr> {
         let first = self.and()?;
         if !self.is_name("or") {
             return Ok(first);
@@ -66,7 +69,7 @@ impl Parser {
         Ok(Expr::Or(all))
     }
 
-    pub(super) fn and(&mut self) -> Result<Expr> {
+    fn and(&mut self) -> Result<Expr> {
         let first = self.not()?;
         if !self.is_name("and") {
             return Ok(first);
@@ -78,27 +81,27 @@ impl Parser {
         Ok(Expr::And(all))
     }
 
-    pub(super) fn not(&mut self) -> Result<Expr> {
+    fn not(&mut self) -> Result<Expr> {
         if self.skip_name("not") {
             return Ok(Expr::Not(Box::new(self.deeper(|parser| parser.not())?)));
         }
         self.compare()
     }
 
-    pub(super) fn compare(&mut self) -> Result<Expr> {
+    fn compare(&mut self) -> Result<Expr> {
         let first = self.sum()?;
         let mut rest = Vec::new();
         loop {
             let operator = match self.token() {
-                Token::Sign("==") => Comparison::Eq,
-                Token::Sign("!=") => Comparison::Ne,
-                Token::Sign("<") => Comparison::Lt,
-                Token::Sign("<=") => Comparison::Le,
-                Token::Sign(">") => Comparison::Gt,
-                Token::Sign(">=") => Comparison::Ge,
-                Token::Name(name) if &**name == "in" => Comparison::In,
-                Token::Name(name)
-                    if &**name == "not" && matches!(self.look(), Token::Name(n) if &**n == "in") =>
+                TokenKind::Sign("==") => Comparison::Eq,
+                TokenKind::Sign("!=") => Comparison::Ne,
+                TokenKind::Sign("<") => Comparison::Lt,
+                TokenKind::Sign("<=") => Comparison::Le,
+                TokenKind::Sign(">") => Comparison::Gt,
+                TokenKind::Sign(">=") => Comparison::Ge,
+                TokenKind::Name(name) if &**name == "in" => Comparison::In,
+                TokenKind::Name(name)
+                    if &**name == "not" && matches!(self.look(), TokenKind::Name(n) if &**n == "in") =>
                 {
                     self.next();
                     Comparison::NotIn
@@ -114,9 +117,10 @@ impl Parser {
         })
     }
 
-    pub(super) fn binary(
+    /// Parses operands with operators of one precedence between them.
+    fn binary(
         &mut self,
-        operand: fn(&mut Parser) -> Result<Expr>,
+        operand: fn(&mut TemplateParser) -> Result<Expr>,
         operators: &[(&str, Binary)],
     ) -> Result<Expr> {
         let first = operand(self)?;
@@ -131,11 +135,11 @@ impl Parser {
         })
     }
 
-    pub(super) fn sum(&mut self) -> Result<Expr> {
-        self.binary(Parser::concat, &[("+", Binary::Add), ("-", Binary::Sub)])
+    fn sum(&mut self) -> Result<Expr> {
+        self.binary(TemplateParser::concat, &[("+", Binary::Add), ("-", Binary::Sub)])
     }
 
-    pub(super) fn concat(&mut self) -> Result<Expr> {
+    fn concat(&mut self) -> Result<Expr> {
         let first = self.product()?;
         if !self.is_sign("~") {
             return Ok(first);
@@ -147,21 +151,22 @@ impl Parser {
         Ok(Expr::Concat(all))
     }
 
-    pub(super) fn product(&mut self) -> Result<Expr> {
+    fn product(&mut self) -> Result<Expr> {
         let operators = [
             ("*", Binary::Mul),
             ("/", Binary::Div),
             ("//", Binary::FloorDiv),
             ("%", Binary::Mod),
         ];
-        self.binary(Parser::power, &operators)
+        self.binary(TemplateParser::power, &operators)
     }
 
-    pub(super) fn power(&mut self) -> Result<Expr> {
+    fn power(&mut self) -> Result<Expr> {
         self.binary(|parser| parser.unary(true), &[("**", Binary::Pow)])
     }
 
-    pub(super) fn unary(&mut self, filters: bool) -> Result<Expr> {
+    /// Parses signs, a value and the operations after it, filters and tests only if `filters`.
+    fn unary(&mut self, filters: bool) -> Result<Expr> {
         let value = if self.skip_sign("-") {
             Expr::Minus(Box::new(self.deeper(|parser| parser.unary(false))?))
         } else if self.skip_sign("+") {
@@ -176,118 +181,126 @@ impl Parser {
         })
     }
 
-    pub(super) fn primary(&mut self) -> Result<Expr> {
-        let constant = |constant| Ok(Expr::Constant(constant));
-        match self.token().clone() {
-            Token::Name(name) => {
-                self.next();
-                match &*name {
-                    "true" | "True" => return constant(Constant::Bool(true)),
-                    "false" | "False" => return constant(Constant::Bool(false)),
-                    "none" | "None" => return constant(Constant::None),
-                    _ => {}
-                }
-                for special in &mut self.macros {
-                    match &*name {
-                        "caller" => special.caller = true,
-                        "kwargs" => special.kwargs = true,
-                        "varargs" => special.varargs = true,
-                        _ => {}
-                    }
-                }
-                if !self.set.contains(&name) {
-                    self.names.insert(name.clone());
-                }
-                Ok(Expr::Name(name))
-            }
-            Token::Str(first) => {
-                self.next();
-                let mut text = first.to_string();
-                while let Token::Str(more) = self.token() {
-                    text.push_str(more);
-                    self.next();
-                }
-                constant(Constant::Str(text.into()))
-            }
-            Token::Int(number) => {
-                self.next();
-                constant(Constant::Int(number))
-            }
-            Token::Float(number) => {
-                self.next();
-                constant(Constant::Float(number))
-            }
-            Token::Sign("(") => {
-                self.next();
-                let inner = self.deeper(|parser| parser.tuple(true, &[], true))?;
-                self.expect_sign(")")?;
-                Ok(inner)
-            }
-            Token::Sign("[") => {
-                self.next();
-                let mut items = Vec::new();
-                while !self.is_sign("]") {
-                    if !items.is_empty() {
-                        self.expect_sign(",")?;
-                        if self.is_sign("]") {
-                            break;
-                        }
-                    }
-                    items.push(self.expression(true)?);
-                }
-                self.expect_sign("]")?;
-                Ok(Expr::List(items))
-            }
-            Token::Sign("{") => {
-                self.next();
-                let mut items = Vec::new();
-                while !self.is_sign("}") {
-                    if !items.is_empty() {
-                        self.expect_sign(",")?;
-                        if self.is_sign("}") {
-                            break;
-                        }
-                    }
-                    let key = self.expression(true)?;
-                    self.expect_sign(":")?;
-                    items.push((key, self.expression(true)?));
-                }
-                self.expect_sign("}")?;
-                Ok(Expr::Dict(items))
-            }
-            _ => self.error(format!("unexpected {}", self.token().words())),
-        }
+    /// Parses a literal, a name, or an expression in brackets.
+    fn primary(&mut self) -> Result<Expr> {
+        let constant = match self.token().clone() {
+            TokenKind::Name(name) => return Ok(self.name_or_constant(name)),
+            TokenKind::Sign("(") => return self.parentheses(),
+            TokenKind::Sign("[") => return self.list(),
+            TokenKind::Sign("{") => return self.dict(),
+            TokenKind::Str(first) => return Ok(self.strings(&first)),
+            TokenKind::Int(number) => Constant::Int(number),
+            TokenKind::Float(number) => Constant::Float(number),
+            _ => return self.error(format!("unexpected {}", self.token().words())),
+        };
+        self.next();
+        Ok(Expr::Constant(constant))
     }
 
-    /// What follows a value. Calls may follow filters and tests, too; subscripts may not.
-    pub(super) fn postfixes(&mut self, filters: bool) -> Result<Vec<Postfix>> {
+    fn name_or_constant(&mut self, name: Text) -> Expr {
+        self.next();
+        match &*name {
+            "true" | "True" => return Expr::Constant(Constant::Bool(true)),
+            "false" | "False" => return Expr::Constant(Constant::Bool(false)),
+            "none" | "None" => return Expr::Constant(Constant::None),
+            _ => {}
+        }
+        for special in &mut self.macros {
+            match &*name {
+                "caller" => special.caller = true,
+                "kwargs" => special.kwargs = true,
+                "varargs" => special.varargs = true,
+                _ => {}
+            }
+        }
+        if !self.set.contains(&name) {
+            self.names.insert(name.clone());
+        }
+        Expr::Name(name)
+    }
+
+    /// Parses a string literal and joins those that follow it.
+    fn strings(&mut self, first: &str) -> Expr {
+        self.next();
+        let mut text = first.to_owned();
+        while let TokenKind::Str(more) = self.token() {
+            text.push_str(more);
+            self.next();
+        }
+        Expr::Constant(Constant::Str(text.into()))
+    }
+
+    fn parentheses(&mut self) -> Result<Expr> {
+        self.next();
+        let inner = self.deeper(|parser| parser.tuple(true, &[], true))?;
+        self.expect_sign(")")?;
+        Ok(inner)
+    }
+
+    fn list(&mut self) -> Result<Expr> {
+        self.next();
+        let mut items = Vec::new();
+        while !self.is_sign("]") {
+            if !items.is_empty() {
+                self.expect_sign(",")?;
+                if self.is_sign("]") {
+                    break;
+                }
+            }
+            items.push(self.expression(true)?);
+        }
+        self.expect_sign("]")?;
+        Ok(Expr::List(items))
+    }
+
+    fn dict(&mut self) -> Result<Expr> {
+        self.next();
+        let mut items = Vec::new();
+        while !self.is_sign("}") {
+            if !items.is_empty() {
+                self.expect_sign(",")?;
+                if self.is_sign("}") {
+                    break;
+                }
+            }
+            let key = self.expression(true)?;
+            self.expect_sign(":")?;
+            items.push((key, self.expression(true)?));
+        }
+        self.expect_sign("}")?;
+        Ok(Expr::Dict(items))
+    }
+
+    /// Parses the operations after a value. After filters and tests there may be calls but no
+    /// subscripts.
+    fn postfixes(&mut self, filters: bool) -> Result<Vec<Postfix>> {
         let mut posts = Vec::new();
         loop {
             let filtered = posts
                 .iter()
                 .any(|post| matches!(post, Postfix::Filter(..) | Postfix::Test(..)));
             match self.token() {
-                Token::Sign(".") if !filtered => {
+                TokenKind::Sign(".") if !filtered => {
                     self.next();
                     posts.push(match self.next() {
-                        Token::Name(name) => Postfix::Attribute(name),
-                        Token::Int(number) => Postfix::Item(Expr::Constant(Constant::Int(number))),
+                        TokenKind::Name(name) => Postfix::Attribute(name),
+                        TokenKind::Int(number) => Postfix::Item(Expr::Constant(Constant::Int(number))),
                         _ => {
                             self.at -= 1;
                             return self.unexpected("a name or a number");
                         }
                     });
                 }
-                Token::Sign("[") if !filtered => posts.push(self.subscript()?),
-                Token::Sign("(") => posts.push(Postfix::Call(self.arguments()?)),
-                Token::Sign("|") if filters => posts.extend(self.filters(false)?),
-                Token::Name(name) if filters && &**name == "is" => posts.push(self.test()?),
+                TokenKind::Sign("[") if !filtered => posts.push(self.subscript()?),
+                TokenKind::Sign("(") => posts.push(Postfix::Call(self.arguments()?)),
+                TokenKind::Sign("|") if filters => posts.extend(self.filters(false)?),
+                TokenKind::Name(name) if filters && &**name == "is" => posts.push(self.test()?),
                 _ => return Ok(posts),
             }
         }
     }
 
-    pub(super) fn subscript(&mut self) -> Result<Postfix> {
+    fn subscript(&mut self) -> Result<Postfix> {
         self.expect_sign("[")?;
         let mut all = Vec::new();
         while !self.is_sign("]") {
@@ -310,7 +323,8 @@ impl Parser {
         Ok(Postfix::Item(Expr::Tuple(items)))
     }
 
-    pub(super) fn subscribed(&mut self) -> Result<Postfix> {
+    /// Parses one index or slice.
+    fn subscribed(&mut self) -> Result<Postfix> {
         let start = match self.is_sign(":") {
             true => None,
             false => {
@@ -322,7 +336,7 @@ impl Parser {
             }
         };
         self.expect_sign(":")?;
-        let part = |parser: &mut Parser| -> Result<Option<Expr>> {
+        let part = |parser: &mut TemplateParser| -> Result<Option<Expr>> {
             match parser.is_sign(":") || parser.is_sign("]") || parser.is_sign(",") {
                 true => Ok(None),
                 false => parser.expression(true).map(Some),
@@ -336,8 +350,8 @@ impl Parser {
         Ok(Postfix::Slice(start, stop, step))
     }
 
-    pub(super) fn arguments(&mut self) -> Result<Arguments> {
-        let mut arguments = Arguments::default();
+    fn arguments(&mut self) -> Result<ArgumentExprs> {
+        let mut arguments = ArgumentExprs::default();
         let mut first = true;
         self.expect_sign("(")?;
         while !self.is_sign(")") {
@@ -353,7 +367,12 @@ impl Parser {
                 arguments.rest = Some(Box::new(self.expression(true)?));
             } else if !late && self.skip_sign("**") {
                 arguments.rest_keywords = Some(Box::new(self.expression(true)?));
-            } else if !late && matches!((self.token(), self.look()), (Token::Name(_), Token::Sign("="))) {
+            } else if !late
+                && matches!(
+                    (self.token(), self.look()),
+                    (TokenKind::Name(_), TokenKind::Sign("="))
+                )
+            {
                 let name = self.name()?;
                 self.next();
                 arguments.keywords.push((name, self.expression(true)?));
@@ -367,7 +386,7 @@ impl Parser {
         Ok(arguments)
     }
 
-    /// `|name(…)|name(…)`, or in `inline` without the first bar.
+    /// Parses `|name(…)|name(…)`, with `inline` without the first bar.
     pub(super) fn filters(&mut self, mut inline: bool) -> Result<Vec<Postfix>> {
         let mut filters = Vec::new();
         while inline || self.is_sign("|") {
@@ -378,19 +397,19 @@ impl Parser {
             let line = self.line();
             let name = self.dotted_name()?;
             if !filters::is_known(&name) {
-                let error = Error::new(Kind::Syntax, format!("there is no filter `{name}`"));
+                let error = Error::syntax(format!("there is no filter `{name}`"));
                 self.unknown.push(error.at(line));
             }
             let arguments = match self.is_sign("(") {
                 true => self.arguments()?,
-                false => Arguments::default(),
+                false => ArgumentExprs::default(),
             };
             filters.push(Postfix::Filter(name, arguments));
         }
         Ok(filters)
     }
 
-    pub(super) fn dotted_name(&mut self) -> Result<Text> {
+    fn dotted_name(&mut self) -> Result<Text> {
         let mut name = self.name()?;
         while self.skip_sign(".") {
             name = format!("{name}.{}", self.name()?).into();
@@ -398,32 +417,38 @@ impl Parser {
         Ok(name)
     }
 
-    pub(super) fn test(&mut self) -> Result<Postfix> {
+    fn test(&mut self) -> Result<Postfix> {
         self.expect_name("is")?;
         let negated = self.skip_name("not");
         let line = self.line();
         let name = self.dotted_name()?;
-        if !tests::is_known(&name) {
-            let error = Error::new(Kind::Syntax, format!("there is no test `{name}`"));
+        if !is_tests::is_known(&name) {
+            let error = Error::syntax(format!("there is no test `{name}`"));
             self.unknown.push(error.at(line));
         }
         let arguments = match self.token() {
-            Token::Sign("(") => self.arguments()?,
-            Token::Name(name) if ["else", "or", "and"].contains(&&**name) => Arguments::default(),
-            Token::Name(name) if &**name == "is" => return self.error("tests cannot be chained with `is`"),
-            Token::Name(_) | Token::Str(_) | Token::Int(_) | Token::Float(_) | Token::Sign("[" | "{") => {
+            TokenKind::Sign("(") => self.arguments()?,
+            TokenKind::Name(name) if ["else", "or", "and"].contains(&&**name) => ArgumentExprs::default(),
+            TokenKind::Name(name) if &**name == "is" => {
+                return self.error("tests cannot be chained with `is`");
+            }
+            TokenKind::Name(_)
+            | TokenKind::Str(_)
+            | TokenKind::Int(_)
+            | TokenKind::Float(_)
+            | TokenKind::Sign("[" | "{") => {
                 let value = self.primary()?;
                 let posts = self.postfixes(false)?;
                 let argument = match posts.is_empty() {
                     true => value,
                     false => Expr::Postfix(Box::new(value), posts),
                 };
-                Arguments {
+                ArgumentExprs {
                     positional: vec![argument],
-                    ..Arguments::default()
+                    ..ArgumentExprs::default()
                 }
             }
-            _ => Arguments::default(),
+            _ => ArgumentExprs::default(),
         };
         Ok(Postfix::Test(name, arguments, negated))
     }

@@ -1,8 +1,8 @@
-//! The numbers of a `range`, which are not kept but counted.
+//! The numbers of a `range`, computed when needed.
 
 use super::Value;
 
-/// How many numbers a range has.
+/// Returns the length of a range; 0 for any other value.
 pub fn range_length(range: &Value) -> usize {
     let Value::Range(start, stop, step) = *range else {
         return 0;
@@ -15,7 +15,7 @@ pub fn range_length(range: &Value) -> usize {
     usize::try_from(length.max(0)).unwrap_or(usize::MAX)
 }
 
-/// The numbers of a range.
+/// Returns the numbers of a range.
 pub fn range_items(range: &Value) -> impl Iterator<Item = Value> + use<> {
     let (start, step) = match *range {
         Value::Range(start, _, step) => (i128::from(start), i128::from(step)),

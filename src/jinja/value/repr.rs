@@ -1,11 +1,11 @@
-//! How Python writes a value: `str` and `repr`.
+//! `str` and `repr` of values.
 
 use super::super::ast::Text;
 use super::super::text;
-use super::{DEEPEST, Dict, Object, Value};
+use super::{DEEPEST, Dict, PyObject, Value};
 
 impl Value {
-    /// `str`.
+    /// Returns `str(value)`.
     pub fn to_text(&self) -> Text {
         match self {
             Value::Undefined(_) => "".into(),
@@ -14,7 +14,7 @@ impl Value {
         }
     }
 
-    /// `repr`.
+    /// Returns `repr(value)`.
     pub fn repr(&self) -> String {
         let mut out = String::new();
         self.write_repr(&mut out, 0);
@@ -72,12 +72,12 @@ impl Value {
             Value::Range(start, stop, 1) => out.push_str(&format!("range({start}, {stop})")),
             Value::Range(start, stop, step) => out.push_str(&format!("range({start}, {stop}, {step})")),
             Value::Object(object) => match &**object {
-                Object::View(kind, seq) => {
+                PyObject::View(kind, seq) => {
                     out.push_str(&format!("{kind}(["));
                     list(out, &seq.items);
                     out.push_str("])");
                 }
-                Object::Namespace(dict) => {
+                PyObject::Namespace(dict) => {
                     out.push_str("<Namespace ");
                     match dict.try_borrow() {
                         Ok(dict) => pairs(out, &dict),
@@ -85,12 +85,12 @@ impl Value {
                     }
                     out.push('>');
                 }
-                Object::Macro(made, _) => {
+                PyObject::Macro(made, _) => {
                     out.push_str("<Macro ");
                     text::write_repr(out, &made.name);
                     out.push('>');
                 }
-                Object::Loop(state) => {
+                PyObject::Loop(state) => {
                     out.push_str(&format!(
                         "<LoopContext {}/{}>",
                         state.at.get() + 1,

@@ -1,4 +1,4 @@
-//! Damaged directories: each says what is wrong with it.
+//! Damaged directories: each error names what is wrong.
 
 use std::path::Path;
 
@@ -7,7 +7,8 @@ use tch::Device;
 use super::golden;
 use crate::model::load;
 
-/// A copy of a golden, changed by `damage`, must fail to load with all of `words` in the message.
+/// Checks that a copy of a golden, changed by `damage`, fails to load with all of `words` in the
+/// message.
 fn fails(damage: impl FnOnce(&Path), words: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(golden("gemma3")).unwrap() {
@@ -31,7 +32,7 @@ fn edit_config(dir: &Path, from: &str, to: &str) {
     std::fs::write(path, text.replace(from, to)).unwrap();
 }
 
-/// Rewrites the weights with the tensors that `keep` lets through, flattened where `flat` says so.
+/// Rewrites the weights with the tensors that `keep` accepts, flattened where `flat` says so.
 fn edit_weights(dir: &Path, keep: impl Fn(&str) -> bool, flat: impl Fn(&str) -> bool) {
     let path = dir.join("model.safetensors");
     let bytes = std::fs::read(&path).unwrap();

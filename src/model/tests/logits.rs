@@ -1,16 +1,16 @@
-//! Logits against `transformers`': whole, cached, packed, wanted in part, and with gradients.
+//! Logits against those of `transformers`: whole, cached, packed, selected, and with gradients.
 
 use tch::{Device, Kind, Tensor};
 
 use super::{GOLDENS, distance, expected, golden, loaded, reference};
-use crate::model::attention::{ForwardPass, QuerySpan};
 use crate::model::cache::KvCache;
-use crate::model::prefix_tree::PrefixNode;
+use crate::model::layers::attention::{ForwardPass, QuerySpan};
+use crate::model::layers::prefix_tree::PrefixNode;
 use crate::model::{LoadedModel, load};
 use crate::shim::Inference;
 
-/// Runs a test once as training and evaluation compute, by libtorch's operations, and once as inference does, with
-/// kernels of our own.
+/// Runs a test once in libtorch's operations, as training and evaluation compute, and once with our
+/// kernels, as inference does.
 fn both_ways(test: impl Fn(&str)) {
     let guard = tch::no_grad_guard();
     GOLDENS.iter().for_each(|name| test(name));
@@ -36,10 +36,11 @@ fn logits_equal_the_references() {
     });
 }
 
-/// In bf16 the likeliest token is the reference's at 999 of 1000 positions and more. Inference rounds where the reference does, so
-/// that holds of all. What training computes rounds less often (GELU in one step, GPT-J's attention): there those positions do not count
-/// where the reference's two best scores are at most two steps of bf16 apart (5 to 8 %; a score of 4 to 8 has steps of 1/32), and
-/// the last rounding of each decides.
+/// In bf16 the likeliest token is the reference's at 999 of 1000 positions or more. Inference
+/// rounds where the reference does, so that holds at all positions. Training rounds less often
+/// (GELU in one step, GPT-J's attention). There, positions are left out where the reference's two
+/// best scores are at most two steps of bf16 apart (5 to 8 %; a score of 4 to 8 has steps of 1/32),
+/// since the last rounding of each decides.
 #[test]
 fn in_bf16_the_likeliest_token_is_the_references() {
     both_ways(|name| {
@@ -68,7 +69,7 @@ fn in_bf16_the_likeliest_token_is_the_references() {
     });
 }
 
-/// In one piece or in several, from any slot, alone or beside rows that stand elsewhere: the same logits.
+/// Logits do not depend on how a text is divided into passes, on its slot, or on other rows.
 #[test]
 fn cached_equals_uncached() {
     both_ways(|name| {
@@ -76,13 +77,13 @@ fn cached_equals_uncached() {
         let loaded = loaded(name);
         let model = &loaded.model;
         let mut cache = KvCache::new(model.info(), Kind::Float, Device::Cpu);
-        // Both in one row without padding, into slots that nothing below uses; then on from there.
+        // Both in one row without padding, in slots that nothing below uses; then both continued.
         for starts_and_lengths in [[(0, 10), (0, 3)], [(10, 7), (3, 2)]] {
-            let stretches = [4, 3]
+            let spans = [4, 3]
                 .into_iter()
                 .zip(starts_and_lengths)
                 .map(|(slot, (start, length))| QuerySpan { slot, start, length });
-            let mut pass = ForwardPass::ragged(&mut cache, &stretches.collect::<Vec<_>>(), Device::Cpu);
+            let mut pass = ForwardPass::ragged(&mut cache, &spans.collect::<Vec<_>>(), Device::Cpu);
             let parts = |x: &Tensor| {
                 let of = |(row, (start, length))| x.get(row).narrow(0, start, length);
                 let parts: Vec<Tensor> = (0..).zip(starts_and_lengths).map(of).collect();
@@ -126,7 +127,7 @@ fn cached_equals_uncached() {
     });
 }
 
-/// Sequences that share a row: each has the logits that it has alone, and does not see the others.
+/// Sequences that share a row have the same logits as each alone, and do not see each other.
 #[test]
 fn packed_sequences_do_not_see_each_other() {
     both_ways(|name| {
@@ -146,18 +147,26 @@ fn packed_sequences_do_not_see_each_other() {
         let want = parts.map(|(row, length)| logits.get(row).narrow(0, 0, length));
         let off = distance(&ours, &Tensor::cat(&want, 0));
         assert!(off <= 1e-5, "{name}: packed logits differ by {off:e}");
-        // Other tokens in the second row change what came of it, and nothing else.
+        // Other tokens in the second row change that row's logits and no others. In a mixture, they
+        // change how many tokens an expert computes in one product, and libtorch adds up in another
+        // order then: 5e-7 seen, where the second row's logits change by 6 and more. By our kernels
+        // nothing changed.
+        let rounding = match loaded.model.experts() {
+            Some(_) => 1e-5,
+            None => 0.0,
+        };
         let changed_bt = tokens_bt.copy();
         let _ = changed_bt.get(1).fill_(7);
         let changed = packed(&changed_bt);
         for (from, length, same) in [(0, 10, true), (10, 24, false), (34, 5, true), (39, 1, false)] {
             let part = |x: &Tensor| x.narrow(0, from, length);
-            assert_eq!(part(&ours) == part(&changed), same, "{name}: {from}");
+            let off = distance(&part(&ours), &part(&changed));
+            assert_eq!(off <= rounding, same, "{name}: {from} differs by {off:e}");
         }
     });
 }
 
-/// A model whose weights want gradients, and these weights by name.
+/// Returns a model whose weights require gradients, and these weights by name.
 fn in_training(name: &str) -> (LoadedModel, Vec<(String, Tensor)>) {
     let loaded = loaded(name);
     let parameters = loaded.model.parameters();
@@ -167,7 +176,7 @@ fn in_training(name: &str) -> (LoadedModel, Vec<(String, Tensor)>) {
     (loaded, parameters)
 }
 
-/// What the last block gives of some tokens is what it gives of them among all, and so are gradients.
+/// Selected positions of the last block have the same output and gradients as in the whole.
 #[test]
 fn what_is_wanted_is_what_it_is_among_all() {
     let branch = |length, after| PrefixNode { length, after };
@@ -178,14 +187,14 @@ fn what_is_wanted_is_what_it_is_among_all() {
         branch(9, None),
     ];
     let position_w = Tensor::from_slice(&[3i64, 9, 20, 21, 22, 29, 38]);
-    for name in GOLDENS {
+    for name in GOLDENS.iter() {
         let (tokens_bt, _) = expected(name);
         let (loaded, mut parameters) = in_training(name);
         let tokens_1t = tokens_bt.view([1, -1]).narrow(1, 0, 39);
         let mut run = |some: bool| {
             let mut pass = ForwardPass::packed(&branches, Device::Cpu);
             if some {
-                pass = pass.wanted_at(loaded.model.info().layers - 1, position_w.shallow_clone());
+                pass = pass.select_at(loaded.model.info().layers - 1, position_w.shallow_clone());
             }
             let mut hidden = loaded.model.forward(&tokens_1t, &mut pass);
             if !some {
@@ -194,7 +203,11 @@ fn what_is_wanted_is_what_it_is_among_all() {
             let logits = loaded.model.logits(&hidden);
             logits.square().mean(Kind::Float).backward();
             let gradients = parameters.iter_mut().map(|(_, tensor)| {
-                let gradient = tensor.grad().copy();
+                // An expert that only other positions chose has none.
+                let gradient = match tensor.grad() {
+                    gradient if gradient.defined() => gradient.copy(),
+                    _ => tensor.zeros_like().detach(),
+                };
                 tensor.zero_grad();
                 gradient
             });
@@ -205,9 +218,9 @@ fn what_is_wanted_is_what_it_is_among_all() {
         let off = distance(&ours, &want);
         assert!(off <= 1e-5, "{name}: logits differ by {off:e}");
         for ((ours, want), (parameter, _)) in gradients.iter().zip(&want_gradients).zip(&parameters) {
-            let off = distance(ours, want) / want.abs().max().double_value(&[]);
+            let off = distance(ours, want);
             assert!(
-                off <= 1e-5,
+                off <= 1e-5 * want.abs().max().double_value(&[]),
                 "{name}: the gradient of {parameter} differs by {off:e}"
             );
         }
@@ -237,10 +250,10 @@ fn a_prefix_copied_out_and_in_is_as_good_as_computed() {
     });
 }
 
-/// Padding on the right changes nothing for the tokens before it, and gradients reach the embedding.
+/// Padding on the right does not change the tokens before it, and gradients reach the embedding.
 #[test]
 fn training_passes_have_gradients_and_ignore_padding() {
-    for name in GOLDENS {
+    for name in GOLDENS.iter() {
         let (tokens_bt, logits) = expected(name);
         let (loaded, parameters) = in_training(name);
         let padded_bt = tokens_bt.copy();

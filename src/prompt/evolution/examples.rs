@@ -1,8 +1,8 @@
-//! Worked examples: what each operator makes of a task, and which tasks are the same.
+//! Worked examples: tasks rewritten by each operator, and pairs of tasks that are the same or not.
 
 use super::Operator;
 
-/// Tasks with what the operator makes of them.
+/// Tasks, each with its rewritten version.
 pub(super) fn of(operator: Operator) -> &'static [(&'static str, &'static str)] {
     match operator {
         Operator::AddConstraints => ADD_CONSTRAINTS,
@@ -135,12 +135,13 @@ const IN_BREADTH: &[(&str, &str)] = &[
     ),
 ];
 
-/// Two tasks, and whether they are the same.
+/// Pairs of tasks, and whether they are the same.
 ///
-/// Their order decides what a small model says. Measured 2026-11-25 with Gemma 3 270M on 16 pairs of paraphrases, 16 of
-/// a task and a harder one, and 16 of tasks that have little in common: in this order it takes 2, 0 and 1 of them for
-/// the same; with three of either answer (yes, no, no, yes, yes, no) 16, 15 and 16. It cannot tell. To let a paraphrase
-/// through costs less than to turn away nearly all that was rewritten.
+/// The order decides what a small model answers. Measured 2026-11-25 with Gemma 3 270M on 16 pairs
+/// of paraphrases, 16 of a task and a harder one, and 16 of tasks that have little in common: in
+/// this order, it calls 2, 0 and 1 of them the same; with three of either answer (yes, no, no, yes,
+/// yes, no) 16, 15 and 16. It cannot tell. Accepting a paraphrase costs less than rejecting nearly
+/// all rewritten tasks.
 pub(super) const EQUALITY: &[(&str, &str, &str)] = &[
     (
         "Name a river in Europe.",

@@ -1,26 +1,26 @@
-//! Bars, one under the other, each of one part or of several. Parts differ in shape as well as in colour.
+//! Horizontal bars of one or several parts. Parts differ in shape as well as in color.
 
 use super::{
     Drawing,
     svg::{self, WIDTH, grouped, rounded},
 };
 
-/// One bar.
+/// A bar.
 pub struct Bar {
     /// What is counted.
     pub label: String,
-    /// How many of each part.
+    /// The count of each part.
     pub parts: Vec<i64>,
 }
 
 impl Bar {
-    /// All parts together.
+    /// Adds up all parts.
     pub fn sum(&self) -> i64 {
         self.parts.iter().sum()
     }
 }
 
-/// At most so many bars: the last one is the sum of those that come after.
+/// Limits the number of bars: the last one becomes the sum of the rest.
 pub fn fold(mut bars: Vec<Bar>, most: usize, label: &str) -> Vec<Bar> {
     if bars.len() > most {
         let rest = bars.split_off(most - 1);
@@ -35,27 +35,27 @@ pub fn fold(mut bars: Vec<Bar>, most: usize, label: &str) -> Vec<Bar> {
     bars
 }
 
-/// A chart of bars.
+/// A bar chart.
 pub struct Bars<'a> {
     pub name: &'static str,
     pub title: &'a str,
     pub says: String,
-    /// The head of the labels in the table.
+    /// The table's heading of the labels.
     pub first: &'a str,
-    /// What the parts are.
+    /// The names of the parts.
     pub parts: &'a [&'a str],
     pub bars: Vec<Bar>,
 }
 
-/// From one bar to the next.
+/// The distance from one bar to the next.
 const LINE: f64 = 22.0;
 /// The height of a bar.
 const THICK: f64 = 14.0;
-/// Room for the number behind the longest bar.
+/// Room for the number after the longest bar.
 const VALUE: f64 = 44.0;
 
 impl Bars<'_> {
-    /// None where all bars would be empty.
+    /// Draws the chart; `None` if all bars would be empty.
     pub fn draw(self) -> Option<Drawing> {
         let most = self.bars.iter().map(Bar::sum).max().filter(|&most| most > 0)?;
         let labels = self
@@ -71,7 +71,7 @@ impl Bars<'_> {
             body.push_str(&svg::text("label", labels, y + 12.0, "end", &label));
             let mut x = left;
             for (part, &count) in bar.parts.iter().enumerate().filter(|(_, count)| **count > 0) {
-                // So narrow that one would not see it is wider than it should be.
+                // Parts too narrow to be seen are drawn wider.
                 let width = (count as f64 / most as f64 * (WIDTH - left - VALUE)).max(1.5);
                 let tooltip = format!("{}, {}: {}", bar.label, self.parts[part], grouped(count));
                 body.push_str(&self.part(part, x, y, width, &tooltip));
@@ -99,7 +99,7 @@ impl Bars<'_> {
         })
     }
 
-    /// Names the parts where there are several; returns where the bars begin.
+    /// Draws the names of the parts if there are several. Returns where the bars begin.
     fn legend(&self) -> (String, f64) {
         let mut legend = String::new();
         if self.parts.len() < 2 {
@@ -118,7 +118,8 @@ impl Bars<'_> {
         (legend, y + LINE + 8.0)
     }
 
-    /// Filled, outlined, thin; of more than three, the later the higher, and the last is outlined.
+    /// Draws one part. Up to three parts are filled, outlined and thin; of more, each is higher
+    /// than the one before, and the last is outlined.
     fn part(&self, part: usize, x: f64, y: f64, width: f64, tooltip: &str) -> String {
         let last = part + 1 == self.parts.len();
         let (class, height) = match (self.parts.len(), part) {
@@ -131,7 +132,7 @@ impl Bars<'_> {
                 (format!("step-{}", part + 1), height)
             }
         };
-        // Outlines are drawn inside, so that neighbours do not cover them.
+        // Outlines are drawn inside, so that adjacent parts do not cover them.
         let inset = if class == "part-2" { 0.75 } else { 0.0 };
         svg::rect(
             &class,

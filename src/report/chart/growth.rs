@@ -1,4 +1,4 @@
-//! What became of instructions over the rounds of generation: added up, and as a rate.
+//! Accepted and rejected instructions over the rounds of generation: cumulative, and as a rate.
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -8,23 +8,23 @@ use super::{
 };
 use crate::report::{Figures, Growth, GrowthPoint};
 
-/// The reasons that have a band of their own; the others share one.
+/// How many reasons have a band of their own; the others share one.
 const MOST_BANDS: usize = 6;
 
 const LEFT: f64 = 42.0;
-/// Right of it stand the names of the bands.
+/// The names of the bands stand right of it.
 const RIGHT: f64 = WIDTH - 136.0;
 const TOP: f64 = 10.0;
 const HEIGHT: f64 = 190.0;
 const BOTTOM: f64 = TOP + HEIGHT;
 
-/// A part of the instructions, added up at each point.
+/// A cumulative count of instructions at each point.
 struct Band {
     name: String,
     sums: Vec<i64>,
 }
 
-/// Tasks and rejected instructions by reason, one above the other.
+/// Draws tasks and rejected instructions by reason as stacked bands.
 pub fn growth(figures: &Figures) -> Option<Drawing> {
     let growth = &figures.growth;
     let bands = bands(&growth.points);
@@ -99,7 +99,7 @@ pub fn growth(figures: &Figures) -> Option<Drawing> {
     })
 }
 
-/// How many of the instructions of each point became tasks.
+/// Draws the share of each point's instructions that became tasks.
 pub fn acceptance(figures: &Figures) -> Option<Drawing> {
     let growth = &figures.growth;
     let across = Across::of(growth)?;
@@ -179,7 +179,7 @@ pub fn acceptance(figures: &Figures) -> Option<Drawing> {
     })
 }
 
-/// The accepted ones first, then the reasons, the most frequent first.
+/// Makes the bands: accepted instructions first, then the reasons, the most frequent first.
 fn bands(points: &[GrowthPoint]) -> Vec<Band> {
     let mut totals = BTreeMap::<&str, i64>::new();
     for (reason, count) in points.iter().flat_map(|point| &point.rejected) {
@@ -187,7 +187,7 @@ fn bands(points: &[GrowthPoint]) -> Vec<Band> {
     }
     let mut reasons: Vec<_> = totals.into_iter().collect();
     reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    // One more reason takes no more room than "other reasons" with one in it.
+    // One more reason takes no more room than "other reasons" with one reason.
     let named = if reasons.len() <= MOST_BANDS + 1 {
         reasons.len()
     } else {
@@ -220,10 +220,11 @@ fn bands(points: &[GrowthPoint]) -> Vec<Band> {
     bands
 }
 
-/// Names beside the bands, each as near to its own as there is room, with a line from one to the other.
+/// Writes names beside the bands, each as near as there is room, with a line to its band.
 fn name_bands(body: &mut String, mut names: Vec<(f64, String)>) {
     const ROOM: f64 = 15.0;
-    // The lowest band comes first, so places are given from below upwards, and pushed down again at the top.
+    // The lowest band comes first, so places are given from below upwards, and pushed down again at
+    // the top.
     let mut places: Vec<f64> = Vec::new();
     for (y, _) in &names {
         let highest = places.last().map_or(BOTTOM - 2.0, |below| below - ROOM);
@@ -250,7 +251,7 @@ fn name_bands(body: &mut String, mut names: Vec<(f64, String)>) {
     }
 }
 
-/// Where rounds are on the axis.
+/// The horizontal axis of rounds.
 struct Across {
     first: i64,
     end: i64,
@@ -281,7 +282,8 @@ impl Across {
         self.x(point.round + self.per_point)
     }
 
-    /// The first rounds of the first and the last point, and when they were admitted.
+    /// Draws the axis, with the first round of the first and the last point and their time of
+    /// admission.
     fn axis(&self, body: &mut String, growth: &Growth, right: f64) {
         body.push_str(&svg::line("axis", (LEFT, BOTTOM), (right, BOTTOM)));
         let ends = growth.points.first().into_iter().chain(growth.points.last());
@@ -298,7 +300,7 @@ impl Across {
     }
 }
 
-/// `2026-01-31`, where there is little room.
+/// `2026-01-31`, where room is scarce.
 fn day(point: &GrowthPoint) -> String {
     moment(point).chars().take(10).collect()
 }

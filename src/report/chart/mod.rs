@@ -1,14 +1,18 @@
-//! Charts as SVG: text with numbers in it, coloured by `chart.css`, so that one picture fits a light page and a dark
-//! one. Each has a sentence that says what is to be seen and a table of what is drawn, for those who do not see it.
-//! Everything from the dataset is escaped: a model wrote it.
+//! Charts as SVG. Texts and numbers are text, colors come from `chart.css`, so that one chart fits
+//! light and dark pages. Each has a sentence that sums it up and a table of its data, for people
+//! who do not see it. Everything from the dataset is escaped: models wrote it.
 //!
 //! - [`svg`]: elements, texts and numbers.
-//! - [`bars`], [`columns`], [`growth`], [`sunburst`]: kinds of charts.
-//! - [`all`]: which of them a dataset has.
+//! - [`bars`], [`histogram`], [`growth`], [`sunburst`]: kinds of charts.
+//! - [`curve`] and [`dots`], on an [`axis`]: losses of runs, and values with intervals.
+//! - [`all`]: the charts of a dataset.
 
+mod axis;
 mod bars;
-mod columns;
+pub mod curve;
+pub mod dots;
 mod growth;
+mod histogram;
 mod sunburst;
 pub mod svg;
 
@@ -16,34 +20,34 @@ use std::fmt::Write;
 
 use super::{Figures, VerdictCount};
 use bars::{Bar, Bars};
-use columns::Columns;
+use histogram::Histogram;
 use svg::{chosen, escape, grouped};
 
-/// The colours and fonts of charts, for the page that holds them.
+/// Colors and fonts of charts, for the page that has them.
 pub const STYLE: &str = include_str!("chart.css");
 
-/// The most reasons, models and the like that are shown one by one.
+/// The most reasons, models and the like that have a bar of their own.
 const MOST_BARS: usize = 14;
 
-/// A picture with its title.
+/// A chart with its title.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Chart {
-    /// A name for programs: `growth`, `roots`, ….
+    /// Its name for programs: `growth`, `roots`, ….
     pub name: &'static str,
-    /// What it shows.
+    /// Its title.
     pub title: String,
-    /// A `<figure>` with the title, the picture and the table. It can be read as XML and as HTML.
+    /// A `<figure>` with title, picture and table, valid as XML and as HTML.
     pub figure: String,
 }
 
-/// What is drawn, before it becomes a figure.
+/// A chart before it becomes a figure.
 struct Drawing {
     name: &'static str,
     title: String,
-    /// What is to be seen, in a sentence or two.
+    /// A summary of one or two sentences.
     says: String,
     height: f64,
-    /// Elements of SVG.
+    /// SVG elements.
     body: String,
     heads: Vec<String>,
     rows: Vec<Vec<String>>,
@@ -93,7 +97,7 @@ impl Drawing {
     }
 }
 
-/// The charts of a dataset; those that would be empty are left out.
+/// Returns the charts of a dataset, without those that would be empty.
 pub fn all(figures: &Figures) -> Vec<Chart> {
     let [instructions, inputs, outputs] = lengths(figures);
     let drawings = [
@@ -181,7 +185,7 @@ fn similarities(figures: &Figures) -> Option<Drawing> {
             near + if bucket.from >= 50 { bucket.count } else { 0 },
         )
     });
-    Columns {
+    Histogram {
         name: "similarities",
         title: "ROUGE-L with the nearest task",
         says: format!(
@@ -202,13 +206,14 @@ fn similarities(figures: &Figures) -> Option<Drawing> {
 fn lengths(figures: &Figures) -> [Option<Drawing>; 3] {
     let of = |name, title, one, step, buckets: &[super::Bucket]| {
         let all: i64 = buckets.iter().map(|bucket| bucket.count).sum();
-        // The end of the step in which the median lies: how many are below it was counted, the median was not.
+        // The end of the bucket with the median: the buckets say how many are below it, not the
+        // median.
         let mut below = 0;
         let median = buckets.iter().find(|bucket| {
             below += bucket.count;
             below * 2 >= all
         })?;
-        Columns {
+        Histogram {
             name,
             title,
             says: format!(
@@ -291,7 +296,7 @@ fn labels(figures: &Figures) -> Option<Drawing> {
         label: label.to_owned(),
         parts: vec![examples],
     };
-    // Labels that came once say little one by one.
+    // Labels that occur once say little on their own.
     let named = labels.most.iter().take_while(|row| row.examples > 1);
     let mut bars: Vec<_> = named
         .take(MOST_BARS)
@@ -364,7 +369,7 @@ fn tokens(figures: &Figures) -> Option<Drawing> {
             parts: vec![run.prompt_tokens, run.completion_tokens],
         })
         .collect();
-    // The latest runs are what one looks for; the earlier ones are put together.
+    // The latest runs matter most; the earlier ones are summed up.
     bars.reverse();
     let requests = &figures.requests;
     Bars {

@@ -1,4 +1,5 @@
-//! Root verbs and their objects in two rings, as in figure 3 of the Self-Instruct paper (Wang et al. 2023).
+//! Root verbs and their objects in two rings, as in figure 3 of the Self-Instruct paper (Wang et
+//! al. 2023).
 
 use std::{f64::consts::TAU, fmt::Write};
 
@@ -6,17 +7,24 @@ use super::{
     Drawing,
     svg::{self, WIDTH, grouped},
 };
-use crate::report::Figures;
+use crate::report::{Figures, VerbCount};
 
 const MIDDLE: f64 = WIDTH / 2.0;
-/// Radii: of the hole, between the rings, of the whole.
+/// Radii of the hole, between the rings, and of the whole.
 const RADII: [f64; 3] = [42.0, 110.0, 178.0];
-/// The room that a line of text of 11 units needs.
+/// The height of a line of text of 11 units.
 const LINE: f64 = 11.0;
-/// Colours that verbs take in turn.
-const COLOURS: usize = 8;
+/// How many colors the verbs have by turns.
+const COLORS: usize = 8;
 
-/// The most frequent verbs with their most frequent objects.
+/// The inner ring, of verbs: its inner and outer radius.
+const VERBS: (f64, f64) = (RADII[0], RADII[1]);
+/// The outer ring, of objects.
+const OBJECTS: (f64, f64) = (RADII[1] + 1.5, RADII[2]);
+/// The narrow band in place of objects that are not shown.
+const REST: (f64, f64) = (RADII[1] + 1.5, RADII[1] + 9.0);
+
+/// Draws the most frequent verbs with their most frequent objects.
 pub fn roots(figures: &Figures) -> Option<Drawing> {
     let roots = &figures.roots;
     let all = roots.with_object + roots.verb_only + roots.without;
@@ -24,94 +32,9 @@ pub fn roots(figures: &Figures) -> Option<Drawing> {
     if shown == 0 {
         return None;
     }
-    let share = |count: i64| count as f64 / all as f64 * 100.0;
-    let mut body = String::new();
-    // Above all segments, or a later one would cover the end of a label.
-    let mut labels = String::new();
-    let mut rows = Vec::new();
-    let mut from = 0.0;
-    for (at, verb) in roots.verbs.iter().enumerate() {
-        let angle = |tasks: i64| tasks as f64 / shown as f64 * TAU;
-        let until = from + angle(verb.tasks);
-        let colour = at % COLOURS + 1;
-        let says = format!("{}: {}", verb.verb, svg::counted(verb.tasks, "task"));
-        segment(
-            &mut body,
-            &format!("verb tint-{colour}"),
-            (RADII[0], RADII[1]),
-            (from, until),
-            &says,
-        );
-        label(
-            &mut labels,
-            "verb-label",
-            (RADII[0], RADII[1]),
-            (from, until),
-            &verb.verb,
-        );
-        let mut start = from;
-        for object in &verb.objects {
-            let end = start + angle(object.tasks);
-            let says = format!(
-                "{} {}: {}",
-                verb.verb,
-                object.noun,
-                svg::counted(object.tasks, "task")
-            );
-            let rings = (RADII[1] + 1.5, RADII[2]);
-            segment(
-                &mut body,
-                &format!("noun tint-{colour}"),
-                rings,
-                (start, end),
-                &says,
-            );
-            label(&mut labels, "noun-label", rings, (start, end), &object.noun);
-            rows.push(vec![
-                verb.verb.clone(),
-                object.noun.clone(),
-                grouped(object.tasks),
-            ]);
-            start = end;
-        }
-        let rest = verb.tasks - verb.objects.iter().map(|object| object.tasks).sum::<i64>();
-        if rest > 0 {
-            let says = format!(
-                "{}, other objects or none: {}",
-                verb.verb,
-                svg::counted(rest, "task")
-            );
-            segment(
-                &mut body,
-                &format!("rest tint-{colour}"),
-                (RADII[1] + 1.5, RADII[1] + 9.0),
-                (start, until),
-                &says,
-            );
-            rows.push(vec![
-                verb.verb.clone(),
-                "others or none".to_owned(),
-                grouped(rest),
-            ]);
-        }
-        from = until;
-    }
-    body.push_str(&labels);
-    let covered = share(roots.with_object);
-    body.push_str(&svg::text(
-        "share",
-        MIDDLE,
-        MIDDLE + 1.0,
-        "middle",
-        &format!("{covered:.0} %"),
-    ));
-    body.push_str(&svg::text(
-        "label",
-        MIDDLE,
-        MIDDLE + 17.0,
-        "middle",
-        "verb + noun",
-    ));
+    let covered = roots.with_object as f64 / all as f64 * 100.0;
+    let (mut body, rows) = rings(&roots.verbs, shown);
+    body.push_str(&middle(covered));
     Some(Drawing {
         name: "roots",
         title: "Verbs of instructions and their objects".to_owned(),
@@ -135,11 +58,91 @@ pub fn roots(figures: &Figures) -> Option<Drawing> {
     })
 }
 
-/// A point of the circle; angles begin at the top and go clockwise.
+/// Draws both rings, in which `shown` tasks take the whole circle. Returns the elements and the
+/// rows of the table.
+fn rings(verbs: &[VerbCount], shown: i64) -> (String, Vec<Vec<String>>) {
+    let mut rings = Rings {
+        shown,
+        segments: String::new(),
+        labels: String::new(),
+        rows: Vec::new(),
+    };
+    let mut from = 0.0;
+    for (at, verb) in verbs.iter().enumerate() {
+        from = rings.add(verb, from, at % COLORS + 1);
+    }
+    (rings.segments + &rings.labels, rings.rows)
+}
+
+/// Both rings, as far as they are drawn.
+struct Rings {
+    shown: i64,
+    segments: String,
+    /// Drawn above all segments: a later one would cover the end of a label.
+    labels: String,
+    /// Rows of the table: verb, object, tasks.
+    rows: Vec<Vec<String>>,
+}
+
+impl Rings {
+    fn angle(&self, tasks: i64) -> f64 {
+        tasks as f64 / self.shown as f64 * TAU
+    }
+
+    /// Adds a verb and its objects at the angle `from`. Returns the angle where they end.
+    fn add(&mut self, verb: &VerbCount, from: f64, color: usize) -> f64 {
+        let until = from + self.angle(verb.tasks);
+        let says = format!("{}: {}", verb.verb, svg::counted(verb.tasks, "task"));
+        let class = format!("verb tint-{color}");
+        segment(&mut self.segments, &class, VERBS, (from, until), &says);
+        label(&mut self.labels, "verb-label", VERBS, (from, until), &verb.verb);
+        let mut start = from;
+        for object in &verb.objects {
+            let end = start + self.angle(object.tasks);
+            let tasks = svg::counted(object.tasks, "task");
+            let says = format!("{} {}: {tasks}", verb.verb, object.noun);
+            let class = format!("noun tint-{color}");
+            segment(&mut self.segments, &class, OBJECTS, (start, end), &says);
+            label(
+                &mut self.labels,
+                "noun-label",
+                OBJECTS,
+                (start, end),
+                &object.noun,
+            );
+            self.add_row(verb, &object.noun, object.tasks);
+            start = end;
+        }
+        let rest = verb.tasks - verb.objects.iter().map(|object| object.tasks).sum::<i64>();
+        if rest > 0 {
+            let tasks = svg::counted(rest, "task");
+            let says = format!("{}, other objects or none: {tasks}", verb.verb);
+            let class = format!("rest tint-{color}");
+            segment(&mut self.segments, &class, REST, (start, until), &says);
+            self.add_row(verb, "others or none", rest);
+        }
+        until
+    }
+
+    fn add_row(&mut self, verb: &VerbCount, object: &str, tasks: i64) {
+        self.rows
+            .push(vec![verb.verb.clone(), object.to_owned(), grouped(tasks)]);
+    }
+}
+
+/// Draws the share of tasks with verb and object in the middle, in percent.
+fn middle(covered: f64) -> String {
+    let share = format!("{covered:.0} %");
+    let share = svg::text("share", MIDDLE, MIDDLE + 1.0, "middle", &share);
+    share + &svg::text("label", MIDDLE, MIDDLE + 17.0, "middle", "verb + noun")
+}
+
+/// Returns a point of the circle. Angles begin at the top and go clockwise.
 fn point(radius: f64, angle: f64) -> (f64, f64) {
     (MIDDLE + radius * angle.sin(), MIDDLE - radius * angle.cos())
 }
 
+/// Appends a segment of a ring, with a tooltip.
 fn segment(
     body: &mut String,
     class: &str,
@@ -147,7 +150,7 @@ fn segment(
     (from, until): (f64, f64),
     says: &str,
 ) {
-    // An arc of the whole circle would begin where it ends, and be nothing.
+    // An arc of the whole circle would begin where it ends, and be empty.
     let until = until.min(from + TAU - 1e-3);
     let large = u8::from(until - from > TAU / 2.0);
     let [a, b, c, d] = [
@@ -173,14 +176,14 @@ fn segment(
     );
 }
 
-/// A text along the radius, if there is room for its height.
+/// Appends a text along the radius, if there is room for its height.
 fn label(body: &mut String, class: &str, (inner, outer): (f64, f64), (from, until): (f64, f64), text: &str) {
     if (until - from) * (inner + 12.0) < LINE {
         return;
     }
     let angle = (from + until) / 2.0;
     let text = svg::fit(text, (outer - inner) * 12.0 / 11.0);
-    // On the left side texts are turned over, so that none stands on its head.
+    // On the left side texts are turned around, so that none is upside down.
     let (turn, anchor, radius) = if angle <= TAU / 2.0 {
         (angle.to_degrees() - 90.0, "start", inner + 5.0)
     } else {

@@ -1,14 +1,15 @@
-//! Elements, texts and numbers of charts.
+//! SVG elements, texts and numbers.
 
 use crate::text as words;
 
-/// Units of all charts: as wide as a small telephone's column, so that text of 12 units is never much smaller on a screen.
+/// The width of all charts in units: that of a small phone's column, so that text of 12 units is
+/// hardly ever smaller on a screen.
 pub const WIDTH: f64 = 360.0;
 
-/// About the width of a character of 12 units.
+/// The approximate width of a character of 12 units.
 const CHARACTER: f64 = 7.0;
 
-/// A text; `class` says how it looks, and `anchor` is `start`, `middle` or `end`.
+/// Returns a text element; `class` styles it, `anchor` is `start`, `middle` or `end`.
 pub fn text(class: &str, x: f64, y: f64, anchor: &str, text: &str) -> String {
     format!(
         r#"<text class="{class}" x="{x:.1}" y="{y:.1}" text-anchor="{anchor}">{}</text>"#,
@@ -16,7 +17,7 @@ pub fn text(class: &str, x: f64, y: f64, anchor: &str, text: &str) -> String {
     )
 }
 
-/// A rectangle with a tooltip.
+/// Returns a rectangle with a tooltip.
 pub fn rect(class: &str, x: f64, y: f64, width: f64, height: f64, title: &str) -> String {
     format!(
         r#"<rect class="{class}" x="{x:.1}" y="{y:.1}" width="{:.1}" height="{:.1}"><title>{}</title></rect>"#,
@@ -26,7 +27,7 @@ pub fn rect(class: &str, x: f64, y: f64, width: f64, height: f64, title: &str) -
     )
 }
 
-/// A straight line.
+/// Returns a straight line.
 pub fn line(class: &str, from: (f64, f64), to: (f64, f64)) -> String {
     format!(
         r#"<line class="{class}" x1="{:.1}" y1="{:.1}" x2="{:.1}" y2="{:.1}"/>"#,
@@ -34,7 +35,7 @@ pub fn line(class: &str, from: (f64, f64), to: (f64, f64)) -> String {
     )
 }
 
-/// Horizontal lines with numbers at their left, from zero to `most` or a little above.
+/// Returns horizontal grid lines with numbers at their left, from zero to `most` or a little above.
 pub fn scale(most: f64, across: (f64, f64), down: (f64, f64), label: impl Fn(f64) -> String) -> String {
     let (left, right) = across;
     let (top, bottom) = down;
@@ -55,17 +56,18 @@ pub fn scale(most: f64, across: (f64, f64), down: (f64, f64), label: impl Fn(f64
     lines
 }
 
-/// About how wide a text of 12 units is.
+/// Estimates the width of a text of 12 units.
 pub fn width(text: &str) -> f64 {
     text.chars().map(columns).sum::<usize>() as f64 * CHARACTER
 }
 
-/// As much of the text as this width takes, with `…` for the rest. Line breaks and what has no width become spaces or go.
+/// Cuts the text to a width, with `…` for the rest. Line breaks become spaces; characters without
+/// width go.
 pub fn fit(text: &str, width: f64) -> String {
     short(text, (width / CHARACTER).max(1.0) as usize)
 }
 
-/// As much of the text as so many columns take, with `…` for the rest, on one line.
+/// Cuts the text to so many columns on one line, with `…` for the rest.
 pub fn short(text: &str, most: usize) -> String {
     let line: Vec<char> = text
         .chars()
@@ -87,21 +89,21 @@ pub fn short(text: &str, most: usize) -> String {
     cut
 }
 
-/// Scripts of East Asia and emoji take two columns.
+/// Returns the columns of a character: scripts of East Asia and emoji take two.
 fn columns(character: char) -> usize {
     1 + usize::from(
         matches!(u32::from(character), 0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff | 0xfe30..=0xfe6f | 0xff00..=0xff60 | 0x1f000..=0x3ffff),
     )
 }
 
-/// What changes the direction of what follows, or has no width.
+/// Whether a character changes the direction of text, or has no width.
 fn is_hidden(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}')
         || character.is_control()
 }
 
-/// The text with everything that HTML or XML would read replaced. Control characters, which XML forbids, are dropped, and
-/// so are marks that turn the direction of what follows.
+/// Escapes the text for HTML and XML. Control characters, which XML forbids, and marks that change
+/// the direction of text are dropped.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -120,7 +122,7 @@ pub fn escape(text: &str) -> String {
     escaped
 }
 
-/// `1,234,567`
+/// Formats a number as `1,234,567`.
 pub fn grouped(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut text = String::new();
@@ -133,7 +135,7 @@ pub fn grouped(number: i64) -> String {
     if number < 0 { format!("-{text}") } else { text }
 }
 
-/// A number whose digits stand in groups of three.
+/// A number formatted with groups of three digits.
 #[derive(PartialEq)]
 struct Grouped(i64);
 
@@ -149,17 +151,17 @@ impl From<u8> for Grouped {
     }
 }
 
-/// `1 task`, `1,234 tasks`
+/// Formats `1 task`, `1,234 tasks`.
 pub fn counted(number: i64, one: &str) -> String {
     words::counted(Grouped(number), one)
 }
 
-/// `1 was rejected`, `1,234 were rejected`
+/// Formats `1 was rejected`, `1,234 were rejected`.
 pub fn chosen(number: i64, one: &str, several: &str) -> String {
     words::chosen(Grouped(number), one, several)
 }
 
-/// `999`, `1.2k`, `35k`, `1.2M`: for places where there is little room.
+/// Formats `999`, `1.2k`, `35k`, `1.2M`, where room is scarce.
 pub fn rounded(number: i64) -> String {
     let of = |unit: f64, name: &str| {
         let value = number as f64 / unit;
@@ -177,7 +179,8 @@ pub fn rounded(number: i64) -> String {
     }
 }
 
-/// The smallest of 1, 2, 5, 10, 20, … that is not below a quarter of `most`: where the lines of a scale are.
+/// Returns the distance of grid lines: the smallest of 1, 2, 5, 10, 20, … that is at least a
+/// quarter of `most`.
 pub fn scale_step(most: f64) -> f64 {
     let unit = 10f64.powf((most / 4.0).max(1.0).log10().floor());
     [1.0, 2.0, 5.0, 10.0]

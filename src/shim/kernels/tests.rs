@@ -45,7 +45,7 @@ fn turning_is_exact() {
                 let turned = &part * cos.unsqueeze(1) + swapped * sin.unsqueeze(1);
                 let want = Tensor::cat(&[turned, x.narrow(2, dims, d - dims)], 2);
                 let got = rope(turn, &x, &cos, &sin);
-                // A fused multiply-add may stand where libtorch rounds to fp32 in between.
+                // The kernel may use a fused multiply-add where libtorch rounds to fp32 in between.
                 let most = if kind == Kind::Float { 1e-6 } else { 0.0 };
                 assert!(apart(&got, &want) <= most, "{turn:?} {kind:?} {d} {dims}");
             }
@@ -84,9 +84,10 @@ fn every_token_attends_to_its_own_sequence_and_window() {
         for (heads, kv_heads, d) in [(4, 1, 64), (4, 4, 32), (6, 2, 16), (1, 1, 256)] {
             for (window, rounding) in [None, Some(5), Some(70)]
                 .into_iter()
-                .flat_map(|window| [(window, Rounding::AsTheyAre), (window, Rounding::OfOne)])
+                .flat_map(|window| [(window, Rounding::Unnormalized), (window, Rounding::Normalized)])
             {
-                // A sequence begun more than a block before, one step of another, one from its start; slots out of order.
+                // One sequence begun more than a block earlier, one step of another, one from its
+                // start; slots out of order.
                 let segments = [(0, 9, 2, 566), (9, 1, 0, 130), (10, 75, 1, 0)];
                 let q = numbers(&[85, heads, d], kind, 1);
                 let (k, v) = (
@@ -106,6 +107,7 @@ fn every_token_attends_to_its_own_sequence_and_window() {
                     scale: 0.11,
                     window,
                     rounding,
+                    cap: None,
                 };
                 let got = attend(&q, &k, &v, &listed, params);
                 for (offset, length, slot, start) in segments {

@@ -1,4 +1,4 @@
-//! Answers on their way into table `request`, committed in groups.
+//! Responses waiting for table `request`, committed in groups.
 
 use super::request::{self, NewAnswer};
 use crate::store::{Error, Result};
@@ -8,57 +8,57 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Answers of one commit, at most: none shall wait for long because so many others do.
+/// The most responses of one commit, so that none waits long because of many others.
 const MOST: usize = 256;
 
-/// The answers that wait. Cheap to clone; all clones are one queue.
+/// The queue of responses. Cheap to clone; all clones share one queue.
 #[derive(Debug, Clone, Default)]
-pub(in crate::store) struct Answers {
+pub(in crate::store) struct AnswerQueue {
     queue: Arc<Mutex<Queue>>,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: VecDeque<Waiting>,
-    /// Whether somebody is writing, and will look here again before they stop.
+    waiting: VecDeque<QueuedAnswer>,
+    /// Whether a writer is at work, which will look here again before it stops.
     writing: bool,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct QueuedAnswer {
     answer: NewAnswer,
     committed: oneshot::Sender<Result<i64>>,
 }
 
-impl Answers {
-    /// Waits until the answer is committed; returns its row's id. Whoever waits may be dropped: an answer that was
-    /// handed over is committed nonetheless.
+impl AnswerQueue {
+    /// Queues the response and waits until it is committed. Returns its row's id. The caller may be
+    /// dropped meanwhile: a queued response is committed nonetheless.
     pub async fn commit(&self, pool: &SqlitePool, answer: NewAnswer) -> Result<i64> {
         let (committed, outcome) = oneshot::channel();
         let begin = {
             let mut queue = self.queue.lock().expect("nobody panics with the queue");
-            queue.waiting.push_back(Waiting { answer, committed });
+            queue.waiting.push_back(QueuedAnswer { answer, committed });
             !std::mem::replace(&mut queue.writing, true)
         };
         if begin {
             // A task of its own, since a future that nobody polls would hold up all others.
             tokio::spawn(write(self.clone(), pool.clone()));
         }
-        // The writer is gone without a word only when the runtime ends.
+        // The writer disappears without an answer only when the runtime ends.
         outcome
             .await
             .unwrap_or(Err(Error::Sql(sqlx::Error::WorkerCrashed)))
     }
 
-    /// Waits until nothing waits to be written.
+    /// Waits until the queue is empty and written.
     pub async fn settle(&self) {
         while self.queue.lock().expect("nobody panics with the queue").writing {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
-    /// The next group; none, and nobody writes any more, when nothing waits.
-    fn take(&self) -> Option<Vec<Waiting>> {
+    /// Takes the next group; `None` ends the writer, since nothing waits.
+    fn take(&self) -> Option<Vec<QueuedAnswer>> {
         let mut queue = self.queue.lock().expect("nobody panics with the queue");
         queue.writing = !queue.waiting.is_empty();
         let count = queue.waiting.len().min(MOST);
@@ -66,17 +66,17 @@ impl Answers {
     }
 }
 
-async fn write(answers: Answers, pool: SqlitePool) {
+async fn write(answers: AnswerQueue, pool: SqlitePool) {
     while let Some(group) = answers.take() {
         let rows: Vec<&NewAnswer> = group.iter().map(|waiting| &waiting.answer).collect();
         match insert(&pool, &rows).await {
             Ok(ids) => {
                 for (waiting, id) in group.into_iter().zip(ids) {
-                    // Who does not wait any more does not need to know.
+                    // A caller that no longer waits does not need to know.
                     let _ = waiting.committed.send(Ok(id));
                 }
             }
-            // One of them may be to blame; the others are not to fall with it.
+            // One of them may be to blame; the others must not fail with it.
             Err(_) => {
                 for waiting in group {
                     let alone = insert(&pool, &[&waiting.answer]).await;
@@ -87,13 +87,14 @@ async fn write(answers: Answers, pool: SqlitePool) {
     }
 }
 
-/// Inserts all rows in one transaction; returns their ids in order.
+/// Inserts all rows in one transaction. Returns their ids in order.
 async fn insert(pool: &SqlitePool, rows: &[&NewAnswer]) -> Result<Vec<i64>> {
     let mut connection = pool.acquire().await?;
     let inserted = insert_with(&mut connection, rows).await;
     if inserted.is_err() {
-        // A full disk ends the transaction within SQLite, and the connection does not know: the next to use it would be
-        // told something else than that the disk is full. What closing it says is of no more interest.
+        // A full disk ends the transaction within SQLite without the connection's knowledge: its
+        // next user would get another error than that the disk is full. An error of closing is of
+        // no interest.
         let _ = connection.close().await;
     }
     inserted

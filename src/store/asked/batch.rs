@@ -1,13 +1,14 @@
-//! Many tasks as one transaction: what `init` and `import` bring in, whole or not at all.
+//! Adds many tasks in one transaction: the seeds of `init`, all or none.
 
 use sqlx::{Sqlite, Transaction};
 
 use super::bulk_guard;
 use crate::store::{NewTask, Result, Store, task};
 
-/// An open transaction with a run of its own. Dropped before [`Batch::commit`], it leaves nothing behind.
+/// An open transaction with a run of its own. Dropped before [`TaskBatch::commit`], it changes
+/// nothing.
 #[derive(Debug)]
-pub struct Batch {
+pub struct TaskBatch {
     transaction: Transaction<'static, Sqlite>,
     run_id: i64,
     first: i64,
@@ -15,8 +16,9 @@ pub struct Batch {
 }
 
 impl Store {
-    /// Starts to bring tasks in, as a run of `command` with this configuration. Others cannot write until it ends.
-    pub async fn begin_batch(&self, command: &str, config: &serde_json::Value) -> Result<Batch> {
+    /// Begins a batch as a run of `command` with this configuration. Other writers wait until it
+    /// ends.
+    pub async fn begin_batch(&self, command: &str, config: &serde_json::Value) -> Result<TaskBatch> {
         let mut transaction = self.write().await?;
         let config = config.to_string();
         let run = sqlx::query!(
@@ -30,7 +32,7 @@ impl Store {
         .execute(&mut *transaction)
         .await?;
         let first = bulk_guard::begin(&mut transaction).await?;
-        Ok(Batch {
+        Ok(TaskBatch {
             transaction,
             run_id: run.last_insert_rowid(),
             first,
@@ -39,8 +41,8 @@ impl Store {
     }
 }
 
-impl Batch {
-    /// Adds a task as one of this run; returns its id.
+impl TaskBatch {
+    /// Adds a task to the run, and returns its id.
     pub async fn add(&mut self, mut new: NewTask) -> Result<i64> {
         new.run_id = Some(self.run_id);
         let id = self.first + self.tasks as i64;
@@ -49,7 +51,7 @@ impl Batch {
         Ok(id)
     }
 
-    /// Keeps all of it; returns how many tasks that is.
+    /// Commits the batch, and returns the number of tasks.
     pub async fn commit(mut self) -> Result<usize> {
         bulk_guard::end(&mut self.transaction, self.first).await?;
         sqlx::query!(

@@ -1,17 +1,19 @@
-//! Table `adding`: says, within a transaction that adds tasks with their instances, that ewe gives their lengths and
-//! indexes their words itself, once for each task. Otherwise the triggers that see to what SQL adds would do it once for
-//! the task and once more for each of its instances.
+//! Table `adding`, the bulk guard. A row in it says, within a transaction that adds tasks with
+//! their instances, that ewe sets their lengths and indexes their words itself, once for each task.
+//! Otherwise the triggers for additions by SQL would do it once for the task and again for each of
+//! its instances.
 //!
-//! Tasks come before their instances. The other way round, with foreign keys deferred, SQLite looks for each new task
-//! through every table that refers to tasks without an index for it, which are the largest ones.
+//! Tasks come before their instances. The other way round, with foreign keys deferred, SQLite
+//! searches every table that refers to tasks without an index for each new task, and these tables
+//! are the largest.
 
 use sqlx::SqliteConnection;
 
 use crate::store::Result;
 use crate::task::Instance;
 
-/// Prepares a transaction for new tasks: returns the id that the next one is to have. Nobody else takes it while the
-/// write lock is held.
+/// Prepares a transaction for new tasks. Returns the id of the next one, which nobody else takes
+/// while the write lock is held.
 pub(in crate::store) async fn begin(connection: &mut SqliteConnection) -> Result<i64> {
     sqlx::query!("INSERT INTO adding (id) VALUES (1)")
         .execute(&mut *connection)
@@ -23,7 +25,7 @@ pub(in crate::store) async fn begin(connection: &mut SqliteConnection) -> Result
     )
 }
 
-/// Indexes the words of the tasks from `first` on, which are those that were added. Comes before the commit.
+/// Indexes the words of the added tasks, those from `first` on. Comes before the commit.
 pub(in crate::store) async fn end(connection: &mut SqliteConnection, first: i64) -> Result<()> {
     sqlx::query!(
         "
@@ -40,7 +42,7 @@ pub(in crate::store) async fn end(connection: &mut SqliteConnection, first: i64)
     Ok(())
 }
 
-/// `task.length` of a task.
+/// Computes `task.length` of a task.
 pub(in crate::store) fn length<'a>(
     instruction: &'a str,
     instances: impl IntoIterator<Item = &'a Instance>,
@@ -50,7 +52,7 @@ pub(in crate::store) fn length<'a>(
     length_of(std::iter::once(instruction).chain(of_instances))
 }
 
-/// The length of these texts, as SQLite's `length` counts it: characters before the first zero of each.
+/// Adds up the lengths of texts as SQLite's `length` counts them: characters before the first NUL.
 pub(in crate::store) fn length_of(texts: impl IntoIterator<Item = impl AsRef<str>>) -> i64 {
     let characters = |text: &str| text.chars().take_while(|&character| character != '\0').count();
     texts

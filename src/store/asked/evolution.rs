@@ -1,19 +1,19 @@
-//! Table `evolution`: rounds that made a task of another.
+//! Table `evolution`: rounds that rewrote a task.
 
 use crate::store::{Result, Store};
 use sqlx::SqliteConnection;
 
-/// What a round rewrote.
+/// The task that a round rewrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewEvolution {
-    /// The task.
+    /// The id of the task.
     pub parent_task_id: i64,
-    /// How.
+    /// The kind of rewrite: see [`Evolution::operator`].
     pub operator: &'static str,
 }
 
 impl NewEvolution {
-    /// Adds the row within the caller's transaction; the round must be there.
+    /// Inserts the row within the caller's transaction, after the row of the round.
     pub(in crate::store) async fn insert(&self, connection: &mut SqliteConnection, round: i64) -> Result<()> {
         sqlx::query!(
             "
@@ -30,20 +30,20 @@ impl NewEvolution {
     }
 }
 
-/// The task that another was made of.
+/// The task that another one was rewritten from.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Evolution {
-    /// Its id.
+    /// The id of the parent.
     pub parent_task_id: i64,
-    /// Its instruction, as it is now.
+    /// The current instruction of the parent.
     pub parent: String,
-    /// How it was rewritten: `add_constraints`, `deepen`, `concretise`, `increase_reasoning`, `complicate_input` or
-    /// `in_breadth`.
+    /// The kind of rewrite: `add_constraints`, `deepen`, `concretise`, `increase_reasoning`,
+    /// `complicate_input` or `in_breadth`.
     pub operator: String,
 }
 
 impl Store {
-    /// What a task was made of; none for one that was not made of another.
+    /// The parent of a task; `None` for a task that was not rewritten from another one.
     pub async fn evolution(&self, task_id: i64) -> Result<Option<Evolution>> {
         Ok(sqlx::query_as!(
             Evolution,

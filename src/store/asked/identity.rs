@@ -1,4 +1,5 @@
-//! When two examples are the same: what is said in them is, whichever file and format they come from.
+//! Duplicate examples: two are the same if they say the same, whichever files and formats they are
+//! in.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,17 +8,18 @@ use sha2::{Digest, Sha256};
 
 use crate::store::{Result, Store};
 
-/// So many versions of one example are remembered, at most: whoever edits a task more often than that has another task.
+/// The most versions of one example that are remembered: a task edited more often is another task.
 const MOST_VERSIONS: usize = 1000;
 
-/// What an example says, as a hash: that two different ones have the same is out of the question.
+/// The hash of an example's texts. A collision of two different examples is out of the question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity([u8; 16]);
 
 impl Identity {
-    /// That of an example. Formats differ in where they put a system message and an input, so what counts is the text of all
-    /// three, as a prompt has them; space around a text does not count. Other fields (`extra`, JSON) count where nothing is
-    /// answered in words: they are the answer then.
+    /// Hashes an example. Formats differ in where they put a system message and an input, so the
+    /// three are hashed as one text, as a prompt has them; white space around a text does not
+    /// count. Other fields (`extra`, JSON) count only if the output is empty: they are the answer
+    /// then.
     pub fn of(
         system: Option<&str>,
         instruction: &str,
@@ -48,29 +50,29 @@ impl Identity {
     }
 }
 
-/// The examples of a dataset, whatever people think of them, as they are and as they were before they were edited.
+/// The examples of a dataset of any review, as they are and as they were before they were edited.
 #[derive(Debug, Default)]
 pub struct Known {
     tasks: HashMap<Identity, i64>,
     withdrawn: HashSet<i64>,
 }
 
-/// Where an example is already.
+/// Where an example is stored already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum Duplicate {
     /// In this task.
     Task(i64),
-    /// In this task, whose import was taken back.
+    /// In this task, whose import was undone.
     Withdrawn(i64),
 }
 
 impl Known {
-    /// Where this example is.
-    pub fn place(&self, identity: Identity) -> Option<Place> {
+    /// Returns where the example is stored, if it is.
+    pub fn find(&self, identity: Identity) -> Option<Duplicate> {
         let &task = self.tasks.get(&identity)?;
         Some(match self.withdrawn.contains(&task) {
-            true => Place::Withdrawn(task),
-            false => Place::Task(task),
+            true => Duplicate::Withdrawn(task),
+            false => Duplicate::Task(task),
         })
     }
 
@@ -93,7 +95,7 @@ struct Versions {
 }
 
 impl Versions {
-    /// Takes in a side of a revision: `{"output": "…"}`.
+    /// Adds one side of a revision, such as `{"output": "…"}`.
     fn add(&mut self, instance: Option<i64>, columns: &str) {
         let Ok(serde_json::Value::Object(columns)) = serde_json::from_str(columns) else {
             return;
@@ -113,7 +115,7 @@ impl Versions {
 }
 
 impl Store {
-    /// Every example that is in the file. Reads all of them.
+    /// Returns all examples of the file. Reads the whole table.
     pub async fn known_examples(&self) -> Result<Known> {
         let mut transaction = self.pool.begin().await?;
         let withdrawn = sqlx::query_scalar!(r#"SELECT task_id AS "task_id!" FROM withdrawn"#)

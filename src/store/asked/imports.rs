@@ -1,5 +1,5 @@
-//! Rows of files as tasks. An import is one action in the history and one run, written a piece at a time, so that others
-//! can write between the pieces.
+//! Imports rows of files as tasks. An import is one action in the history and one run, but several
+//! transactions, between which others can write.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -12,43 +12,44 @@ use crate::store::curation::revision::next_group;
 use crate::store::rows::json_rows;
 use crate::store::{Change, Error, Result, RunStatus, Store};
 
-/// How long the lock is left to others after each piece: longer than anybody who waits looks away
-/// (see [`crate::store::LOOK_AGAIN`]).
+/// How long the lock is left to others after each transaction: longer than waiting writers pause
+/// between attempts ([`crate::store::file::busy::LOOK_AGAIN`]).
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// A task as a file has it.
+/// A task read from a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportedTask {
     /// Its id in the file.
     pub source_id: Option<String>,
     /// A short name for people.
     pub name: Option<String>,
-    /// What a system message says.
+    /// The system message.
     pub system: Option<String>,
-    /// What is to be done.
+    /// What to do.
     pub instruction: String,
-    /// Whether the answer is one of a few labels.
+    /// Whether the output is one of a few labels.
     pub is_classification: bool,
     /// Its examples.
     pub instances: Vec<ImportedInstance>,
 }
 
-/// An instance as a file has it.
+/// An instance read from a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportedInstance {
-    /// What the instruction is applied to; may be empty.
+    /// The input; may be empty.
     pub input: String,
-    /// The answer.
+    /// The output.
     pub output: String,
-    /// The row of the file, from 1.
+    /// Its row in the file, from 1.
     pub row: i64,
-    /// Other fields of the row, a JSON object.
+    /// Other fields of the row, as a JSON object.
     pub extra: Option<String>,
 }
 
-/// Columns of `task`.
+/// A row of `task`: `id`, `source_id`, `name`, `system`, `instruction`, `length`,
+/// `is_classification`.
 #[derive(Serialize)]
-struct TaskRow<'a>(
+struct ImportTaskRow<'a>(
     i64,
     &'a Option<String>,
     &'a Option<String>,
@@ -58,25 +59,98 @@ struct TaskRow<'a>(
     bool,
 );
 
-/// Columns of `instance`.
+/// A row of `instance`: `task_id`, `ordinal`, `input`, `output`, `source_row`, `extra`.
 #[derive(Serialize)]
-struct InstanceRow<'a>(i64, usize, &'a str, &'a str, i64, &'a Option<String>);
+struct ImportInstanceRow<'a>(i64, usize, &'a str, &'a str, i64, &'a Option<String>);
 
-/// An import under way.
+/// The rows of some imported tasks.
+struct ImportRows<'a> {
+    tasks: Vec<ImportTaskRow<'a>>,
+    instances: Vec<ImportInstanceRow<'a>>,
+}
+
+impl ImportRows<'_> {
+    /// Makes the rows of tasks, whose ids are those from `first` on.
+    fn of(tasks: &[ImportedTask], first: i64) -> ImportRows<'_> {
+        let mut rows = ImportRows {
+            tasks: Vec::with_capacity(tasks.len()),
+            instances: Vec::with_capacity(tasks.len()),
+        };
+        for (id, task) in (first..).zip(tasks) {
+            let texts = task
+                .instances
+                .iter()
+                .flat_map(|instance| [&instance.input, &instance.output]);
+            rows.tasks.push(ImportTaskRow(
+                id,
+                &task.source_id,
+                &task.name,
+                &task.system,
+                &task.instruction,
+                bulk_guard::length_of(std::iter::once(&task.instruction).chain(texts)),
+                task.is_classification,
+            ));
+            let instances = task.instances.iter().enumerate();
+            rows.instances.extend(instances.map(|(ordinal, instance)| {
+                ImportInstanceRow(
+                    id,
+                    ordinal,
+                    &instance.input,
+                    &instance.output,
+                    instance.row,
+                    &instance.extra,
+                )
+            }));
+        }
+        rows
+    }
+
+    async fn insert(&self, connection: &mut SqliteConnection, run_id: i64) -> Result<()> {
+        let (task_rows, instance_rows) = (json_rows(&self.tasks), json_rows(&self.instances));
+        sqlx::query!(
+            "
+            INSERT INTO task (
+                id, source_id, name, system, instruction, length, is_classification, origin, review, run_id
+            )
+            SELECT
+                value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, 'import',
+                'pending', ?
+            FROM json_each(?)
+            ",
+            run_id,
+            task_rows
+        )
+        .execute(&mut *connection)
+        .await?;
+        sqlx::query!(
+            "
+            INSERT INTO instance (task_id, ordinal, input, output, source_row, extra)
+            SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5
+            FROM json_each(?)
+            ",
+            instance_rows
+        )
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+}
+
+/// An import in progress.
 #[derive(Debug)]
 pub struct Import<'a> {
     store: &'a Store,
     config: String,
     who: &'a str,
     note: &'a str,
-    /// The run and the group, once something was written.
+    /// The run and the action's group, once something was written.
     begun: Option<(i64, i64)>,
     tasks: i64,
 }
 
 impl Store {
-    /// Prepares an import by `who`, as a run of this configuration; the history notes `note`, which is the file. Nothing is
-    /// written yet.
+    /// Prepares an import by `who` as a run with this configuration; `note`, the file, goes into
+    /// the history. Writes nothing yet.
     pub fn begin_import<'a>(&'a self, config: &serde_json::Value, who: &'a str, note: &'a str) -> Import<'a> {
         Import {
             store: self,
@@ -90,9 +164,9 @@ impl Store {
 }
 
 impl Import<'_> {
-    /// Goes on as the run that the latest import of this configuration was, where that was cut off.
-    /// `here` are the tasks whose rows the file has: if not all that came in are among them, the
-    /// file is another one by now, or standard input.
+    /// Continues the latest import of this configuration if it was cut off. `here` are the tasks
+    /// whose rows the file has: if a task of that import is not among them, the file has changed,
+    /// or it is standard input, and a new run begins.
     pub async fn go_on(&mut self, here: &BTreeSet<i64>) -> Result<()> {
         let mut transaction = self.store.write().await?;
         let latest = sqlx::query!(
@@ -155,7 +229,7 @@ impl Import<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::TakenBackMeanwhile`] when somebody has undone the pieces before.
+    /// [`Error::TakenBackMeanwhile`] if the earlier parts of the import have been undone.
     pub async fn add(&mut self, tasks: &[ImportedTask]) -> Result<()> {
         if tasks.is_empty() {
             return Ok(());
@@ -164,59 +238,8 @@ impl Import<'_> {
         let mut action = self.store.act(self.who).await?;
         let (run_id, group) = self.begin(&mut action).await?;
         let first = bulk_guard::begin(&mut action).await?;
-        let (mut task_rows, mut instance_rows) = (Vec::new(), Vec::new());
-        for (id, task) in (first..).zip(tasks) {
-            let texts = task
-                .instances
-                .iter()
-                .flat_map(|instance| [&instance.input, &instance.output]);
-            task_rows.push(TaskRow(
-                id,
-                &task.source_id,
-                &task.name,
-                &task.system,
-                &task.instruction,
-                bulk_guard::length_of(std::iter::once(&task.instruction).chain(texts)),
-                task.is_classification,
-            ));
-            let rows = task.instances.iter().enumerate();
-            instance_rows.extend(rows.map(|(ordinal, instance)| {
-                InstanceRow(
-                    id,
-                    ordinal,
-                    &instance.input,
-                    &instance.output,
-                    instance.row,
-                    &instance.extra,
-                )
-            }));
-        }
-        let (task_rows, instance_rows) = (json_rows(&task_rows), json_rows(&instance_rows));
-        sqlx::query!(
-            "
-            INSERT INTO task (
-                id, source_id, name, system, instruction, length, is_classification, origin, review, run_id
-            )
-            SELECT
-                value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, 'import',
-                'pending', ?
-            FROM json_each(?)
-            ",
-            run_id,
-            task_rows
-        )
-        .execute(&mut *action)
-        .await?;
-        sqlx::query!(
-            "
-            INSERT INTO instance (task_id, ordinal, input, output, source_row, extra)
-            SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5
-            FROM json_each(?)
-            ",
-            instance_rows
-        )
-        .execute(&mut *action)
-        .await?;
+        let rows = ImportRows::of(tasks, first);
+        rows.insert(&mut action, run_id).await?;
         sqlx::query!(
             r#"
             INSERT INTO revision (group_id, task_id, who, action, before, after, note)
@@ -239,12 +262,12 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// Brings tasks back whose import was taken back, pending, as one transaction. Those that somebody has reviewed
-    /// meanwhile stay as they are.
+    /// Restores tasks whose import was undone, as pending, as one transaction. Tasks that were
+    /// reviewed since then stay as they are.
     ///
     /// # Errors
     ///
-    /// Like [`Import::add`].
+    /// As [`Import::add`].
     pub async fn bring_back(&mut self, ids: &[i64]) -> Result<()> {
         if ids.is_empty() {
             return Ok(());
@@ -290,12 +313,12 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// How many tasks are in the dataset by it so far.
+    /// Returns how many tasks it has added or restored so far.
     pub fn tasks(&self) -> i64 {
         self.tasks
     }
 
-    /// Notes how it ended; returns what it did, which is nothing where nothing was added.
+    /// Records how it ended. Returns what it did, or `None` if it added nothing.
     pub async fn finish(self, status: RunStatus) -> Result<Option<Change>> {
         let Some((run_id, group)) = self.begun else {
             return Ok(None);
@@ -315,7 +338,7 @@ impl Import<'_> {
         }
     }
 
-    /// The run and the group of the import, within a transaction of it.
+    /// Returns the run and the group of the import, within a transaction of it.
     async fn begin(&self, connection: &mut SqliteConnection) -> Result<(i64, i64)> {
         if let Some((run_id, group)) = self.begun {
             return match is_taken_back(connection, group).await? {
@@ -333,7 +356,7 @@ impl Import<'_> {
     }
 }
 
-/// Whether somebody has taken back the action.
+/// Whether the action has been undone.
 async fn is_taken_back(connection: &mut SqliteConnection, group: i64) -> Result<bool> {
     let taken_back = sqlx::query_scalar!(
         r#"

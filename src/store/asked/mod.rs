@@ -1,8 +1,10 @@
-//! What models were asked, and what became of their answers.
+//! Requests to models and their results; runs, rounds and imports.
 
 pub(super) mod answers;
 pub mod batch;
 pub(super) mod bulk_guard;
+pub mod comparison;
+pub mod evaluation;
 pub mod evolution;
 pub mod identity;
 pub mod imports;

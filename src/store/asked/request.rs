@@ -1,39 +1,40 @@
-//! Table `request`: every answered model call. A row is committed before its answer is read, so an answer that was
-//! paid for is never lost, and never asked for again.
+//! Table `request`: every answered model call. A response is committed before it is parsed, so one
+//! that was paid for is never lost or requested again.
 
 use crate::backend::{Completion, FinishReason, Sampling, content_key};
 use crate::store::rows::json_rows;
 use crate::store::{Result, Store};
 use sqlx::SqliteConnection;
 
-/// What was asked, and where it belongs.
+/// A request to a model, with its place in the run.
 #[derive(Debug, Clone)]
 pub struct NewRequest<'a> {
-    /// The run that asks.
+    /// The run.
     pub run_id: i64,
-    /// The round it is asked in.
+    /// The round.
     pub round: u64,
     /// The stage of the recipe.
     pub stage: &'a str,
-    /// Tells requests of one round and stage apart.
+    /// The number of the request within its round and stage.
     pub ordinal: u64,
-    /// Who is asked.
+    /// The name of the model.
     pub model: &'a str,
-    /// The text to be continued.
+    /// The text to continue.
     pub prompt: String,
-    /// How.
+    /// The sampling parameters.
     pub sampling: Sampling,
 }
 
 impl NewRequest<'_> {
-    /// Names the question.
+    /// The hash that identifies model, prompt and sampling parameters.
     pub fn content_key(&self) -> String {
         content_key(self.model, &self.prompt, &self.sampling)
     }
 }
 
 impl Store {
-    /// The answer to the question with this content key, with its row's id, if it was ever answered.
+    /// The response to the request with this content key, with the id of its row; `None` if there
+    /// is none yet.
     pub async fn answer(&self, content_key: &str) -> Result<Option<(i64, Completion)>> {
         let row = sqlx::query!(
             r#"
@@ -62,8 +63,8 @@ impl Store {
         }))
     }
 
-    /// Commits an answer; returns its row's id. Answers that arrive while others are being written are committed
-    /// together: the disk is waited for once for all of them.
+    /// Commits a response, and returns the id of its row. Responses that arrive while others are
+    /// written are committed together, with one wait for the disk.
     pub async fn insert_request(
         &self,
         content_key: &str,
@@ -80,7 +81,7 @@ impl Store {
     }
 }
 
-/// A row to be.
+/// A row to insert.
 #[derive(Debug, serde::Serialize)]
 pub(in crate::store) struct NewAnswer {
     run_id: i64,
@@ -126,7 +127,7 @@ impl NewAnswer {
     }
 }
 
-/// Adds the rows within the caller's transaction; returns their ids in order.
+/// Inserts rows within the caller's transaction, and returns their ids in order.
 pub(in crate::store) async fn insert(
     connection: &mut SqliteConnection,
     rows: &[&NewAnswer],
@@ -229,7 +230,8 @@ mod tests {
         );
     }
 
-    /// Datasets from before a parameter existed keep their keys: what is not set is not written.
+    /// New parameters are left out of the key unless they are set, so older datasets keep their
+    /// keys.
     #[test]
     fn a_key_of_the_first_release_still_holds() {
         let sampling = r#"{"max_tokens":256,"temperature":0.7,"top_p":1.0,"top_k":0,"min_p":0.0,"presence_penalty":0.0,"frequency_penalty":0.0,"repetition_penalty":1.0,"stop":[],"seed":0}"#;

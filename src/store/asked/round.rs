@@ -1,131 +1,64 @@
-//! Tables `round` and `candidate`: what became of everything that a round brought, written together.
+//! Tables `round` and `candidate`: the rounds with the verdicts on all their candidates.
 
 use super::bulk_guard;
 use super::evolution::NewEvolution;
 use crate::store::rows::json_rows;
 use crate::store::{Result, Store};
-use crate::task::{Instance, Origin, Review};
+use crate::task::{
+    Candidate, Instance, InstanceCandidate, Nearest, Origin, Reason, Review, TaskRef, Verdict,
+};
 use sqlx::SqliteConnection;
 
-/// Rounds that are over, with the verdict on each of their candidates.
+/// Finished rounds, with verdicts on all their candidates.
 #[derive(Debug, Clone)]
 pub struct Admission {
-    /// The run that asked.
+    /// The run of the rounds.
     pub run_id: i64,
-    /// In order.
+    /// The rounds in order.
     pub rounds: Vec<AdmittedRound>,
 }
 
-/// One of them.
+/// A finished round.
 #[derive(Debug, Clone)]
 pub struct AdmittedRound {
     /// Its number.
     pub round: u64,
-    /// Which task it rewrote, where it did.
+    /// The task that it rewrote, if it did.
     pub evolution: Option<NewEvolution>,
-    /// In the order in which they stood in the answer.
-    pub instructions: Vec<AdmittedInstruction>,
+    /// Its candidates, in the order of the response.
+    pub candidates: Vec<Candidate>,
 }
 
-/// An instruction that was parsed; accepted when nothing speaks against it.
-#[derive(Debug, Clone)]
-pub struct AdmittedInstruction {
-    /// The answer it stood in.
-    pub request_id: i64,
-    /// Its text.
-    pub text: String,
-    /// What stage 2 said; false where it was not asked.
-    pub is_classification: bool,
-    /// Why it is turned down.
-    pub rejection: Option<Rejection>,
-    /// What stage 3 made of it.
-    pub instances: Vec<AdmittedInstance>,
-}
-
-/// An instance that was parsed.
-#[derive(Debug, Clone)]
-pub struct AdmittedInstance {
-    /// The answer it stood in.
-    pub request_id: i64,
-    /// Its texts.
-    pub instance: Instance,
-    /// Why it is turned down.
-    pub rejection: Option<Rejection>,
-}
-
-/// Another task, which may be so new that it has no id yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Similar {
-    /// A stored task's id.
-    Task(i64),
-    /// The n-th accepted instruction of the same admission.
-    Fresh(usize),
-}
-
-/// Why a candidate was turned down.
-#[derive(Debug, Clone)]
-pub struct Rejection {
-    /// Reason code.
-    pub reason: String,
-    /// What exactly was found; may be empty.
-    pub detail: String,
-    /// The task it is too similar to, and its ROUGE-L F1.
-    pub nearest: Option<(Similar, f64)>,
-}
-
-impl Rejection {
-    /// A rejection that has to do with no other task.
-    pub fn new(reason: &str, detail: String) -> Self {
-        Rejection {
-            reason: reason.to_string(),
-            detail,
-            nearest: None,
-        }
-    }
-
-    /// The detail, when there is one.
-    fn detail(&self) -> Option<String> {
-        (!self.detail.is_empty()).then(|| self.detail.clone())
-    }
-}
-
-/// A task as candidates are compared with it.
+/// A task of the pool: candidates are compared with it, and prompts may show it.
 #[derive(Debug, Clone)]
 pub struct PoolTask {
     /// Its id.
     pub id: i64,
-    /// What candidates are compared with.
+    /// Its instruction, which candidates are compared with.
     pub instruction: String,
-    /// Where it came from.
+    /// Its origin.
     pub origin: Origin,
-    /// What people think of it.
+    /// A person's decision on it.
     pub review: Review,
-    /// The round it was admitted in; none for what no round made.
+    /// The round that admitted it; `None` for seeds and imports.
     pub round: Option<i64>,
-    /// The task it was made of; none for one that was not made of another.
+    /// The task that it was rewritten from, if it was.
     pub parent_task_id: Option<i64>,
-}
-
-/// Whether an instruction that was rejected for this reason, or for none, is unlike all tasks; none where it was not
-/// compared with them.
-pub fn is_new(reason: Option<&str>) -> Option<bool> {
-    match reason {
-        None | Some("over_target" | "no_valid_instance" | "unclear_label" | "unclear_equality") => Some(true),
-        Some("near_duplicate" | "no_gain") => Some(false),
-        Some(_) => None,
-    }
+    /// Whether it is held out for evaluation, so that no prompt may show it.
+    pub is_held_out: bool,
 }
 
 impl Store {
-    /// All tasks, rejected ones too, in the order of their admission: what no round made first. Tasks whose import was taken
-    /// back are none.
+    /// All tasks, also rejected ones, in the order of admission: seeds and imports first. Tasks
+    /// whose import was undone are left out.
     pub async fn pool(&self) -> Result<Vec<PoolTask>> {
         Ok(sqlx::query_as!(
             PoolTask,
             r#"
             SELECT
                 task.id AS "id!", task.instruction, task.origin AS "origin: Origin", task.review AS "review: Review",
-                task.round, evolution.parent_task_id AS "parent_task_id?"
+                task.round, evolution.parent_task_id AS "parent_task_id?",
+                EXISTS (SELECT 1 FROM held_out WHERE held_out.task_id = task.id) AS "is_held_out!: bool"
             FROM task
             LEFT JOIN evolution ON evolution.round = task.round
             WHERE task.id NOT IN (SELECT task_id FROM withdrawn)
@@ -136,7 +69,7 @@ impl Store {
         .await?)
     }
 
-    /// How many machine-made tasks are in the dataset.
+    /// The number of machine-made tasks in the dataset.
     pub async fn accepted_machine_tasks(&self) -> Result<u64> {
         let count = sqlx::query_scalar!(
             r#"
@@ -150,7 +83,7 @@ impl Store {
         Ok(count as u64)
     }
 
-    /// The number of the first round that was not admitted yet.
+    /// The number of the next round.
     pub async fn next_round(&self) -> Result<u64> {
         let next = sqlx::query_scalar!(
             r#"
@@ -163,7 +96,8 @@ impl Store {
         Ok(next as u64)
     }
 
-    /// Of the last instructions that were compared with the pool, oldest first: was each one new, or a near-duplicate?
+    /// Whether each of the last instructions that were compared with the pool was new, oldest
+    /// first.
     pub async fn last_novelties(&self, count: usize, since_run: i64) -> Result<Vec<bool>> {
         let count = count as i64;
         let mut reasons = sqlx::query_scalar!(
@@ -190,11 +124,15 @@ impl Store {
         reasons.reverse();
         Ok(reasons
             .iter()
-            .filter_map(|reason| is_new(reason.as_deref()))
+            .filter_map(|reason| match reason {
+                Some(code) => Reason::of_code(code)?.is_new(),
+                None => Some(true),
+            })
             .collect())
     }
 
-    /// How many rounds at the end, since a run and up to `most`, brought no task, though there were candidates.
+    /// The number of last rounds that had candidates but added no task, up to `most`, beginning
+    /// with the run `since_run`.
     pub async fn fruitless_rounds(&self, most: u64, since_run: i64) -> Result<u64> {
         let most = most as i64;
         let accepted = sqlx::query_scalar!(
@@ -214,7 +152,8 @@ impl Store {
         Ok(accepted.iter().take_while(|accepted| **accepted == 0).count() as u64)
     }
 
-    /// Why instructions of a round and those after it were turned away: each reason and how often, most frequent first.
+    /// The reasons of rejected instructions since a round, as codes with their numbers, most
+    /// frequent first. A code may be one that only another version of ewe knows.
     pub async fn rejections_since(&self, round: u64) -> Result<Vec<(String, u64)>> {
         let round = round as i64;
         let rows = sqlx::query!(
@@ -237,7 +176,7 @@ impl Store {
             .collect())
     }
 
-    /// Stores everything about some rounds in one transaction; returns the new tasks in order.
+    /// Stores rounds in one transaction, and returns the new tasks in order.
     pub async fn admit(&self, admission: &Admission) -> Result<Vec<PoolTask>> {
         let mut transaction = self.write().await?;
         let next = NextIds {
@@ -248,7 +187,7 @@ impl Store {
             .fetch_one(&mut *transaction)
             .await?,
         };
-        let rows = Rows::of(admission, &next);
+        let rows = AdmissionRows::of(admission, &next);
         rows.insert(&mut transaction, admission.run_id).await?;
         bulk_guard::end(&mut transaction, next.task).await?;
         for round in &admission.rounds {
@@ -261,31 +200,31 @@ impl Store {
     }
 }
 
-/// The ids that the next rows get. Nobody else takes them while the write lock is held.
+/// The ids of the next rows. No other writer takes them while the write lock is held.
 struct NextIds {
     task: i64,
     candidate: i64,
 }
 
-/// The rows of an admission. Each table's go to SQLite as one JSON array: a statement for each row would wake its thread
-/// for each row, which costs more than the row.
+/// The rows of an admission. SQLite gets those of a table as one JSON array: a statement per row
+/// would wake its thread for every row, which costs more than the row.
 #[derive(Default)]
-struct Rows<'a> {
-    tasks: Vec<TaskRow<'a>>,
-    instances: Vec<InstanceRow<'a>>,
+struct AdmissionRows<'a> {
+    tasks: Vec<AdmittedTaskRow<'a>>,
+    instances: Vec<AdmittedInstanceRow<'a>>,
     candidates: Vec<CandidateRow<'a>>,
     rounds: Vec<RoundRow>,
-    /// What each of `tasks` was made of.
+    /// The task that each of `tasks` was rewritten from.
     parents: Vec<Option<i64>>,
 }
 
 /// `id`, `instruction`, `length`, `is_classification`, `request_id`, `round`
 #[derive(serde::Serialize)]
-struct TaskRow<'a>(i64, &'a str, i64, bool, i64, u64);
+struct AdmittedTaskRow<'a>(i64, &'a str, i64, bool, i64, u64);
 
 /// `task_id`, `ordinal`, `input`, `output`
 #[derive(serde::Serialize)]
-struct InstanceRow<'a>(i64, usize, &'a str, &'a str);
+struct AdmittedInstanceRow<'a>(i64, usize, &'a str, &'a str);
 
 /// `round`, `parsed`, `accepted`
 #[derive(serde::Serialize)]
@@ -304,20 +243,20 @@ struct CandidateRow<'a> {
     input: Option<&'a str>,
     output: Option<&'a str>,
     verdict: &'static str,
-    reason: Option<&'a str>,
+    reason: Option<Reason>,
     detail: Option<String>,
     nearest_task_id: Option<i64>,
     rouge_l: Option<f64>,
 }
 
-impl<'a> Rows<'a> {
-    fn of(admission: &'a Admission, next: &NextIds) -> Rows<'a> {
-        let mut rows = Rows::default();
+impl<'a> AdmissionRows<'a> {
+    fn of(admission: &'a Admission, next: &NextIds) -> AdmissionRows<'a> {
+        let mut rows = AdmissionRows::default();
         for round in &admission.rounds {
             let tasks_before = rows.tasks.len();
             let candidates_before = rows.candidates.len();
-            for instruction in &round.instructions {
-                rows.add(round.round, instruction, next);
+            for candidate in &round.candidates {
+                rows.add(round.round, candidate, next);
             }
             let parent = round.evolution.map(|evolution| evolution.parent_task_id);
             rows.parents.resize(rows.tasks.len(), parent);
@@ -330,77 +269,80 @@ impl<'a> Rows<'a> {
         rows
     }
 
-    /// Adds an instruction and its instances.
-    fn add(&mut self, round: u64, instruction: &'a AdmittedInstruction, next: &NextIds) {
-        let rejection = instruction.rejection.as_ref();
-        let task_id = rejection.is_none().then_some(next.task + self.tasks.len() as i64);
+    /// Adds the rows of a candidate: its instruction, its instances, and its task if it is
+    /// accepted.
+    fn add(&mut self, round: u64, candidate: &'a Candidate, next: &NextIds) {
+        let task_id = candidate
+            .verdict
+            .is_accepted()
+            .then_some(next.task + self.tasks.len() as i64);
         if let Some(task_id) = task_id {
-            let good: Vec<&Instance> = instruction
-                .instances
-                .iter()
-                .filter(|instance| instance.rejection.is_none())
-                .map(|AdmittedInstance { instance, .. }| instance)
-                .collect();
-            self.tasks.push(TaskRow(
-                task_id,
-                &instruction.text,
-                bulk_guard::length(&instruction.text, good.iter().copied()),
-                instruction.is_classification,
-                instruction.request_id,
-                round,
-            ));
-            let rows = good.iter().enumerate();
-            self.instances.extend(
-                rows.map(|(ordinal, instance)| {
-                    InstanceRow(task_id, ordinal, &instance.input, &instance.output)
-                }),
-            );
+            self.add_task(task_id, round, candidate);
         }
+        let verdict = &candidate.verdict;
+        let nearest_id = |nearest: Nearest| match nearest.task {
+            TaskRef::Stored(id) => Some(id),
+            TaskRef::Fresh(place) => Some(next.task + place as i64),
+            TaskRef::Row { .. } => None,
+        };
         let parent_id = next.candidate + self.candidates.len() as i64;
-        let nearest = rejection.and_then(|rejection| rejection.nearest);
         self.candidates.push(CandidateRow {
             id: parent_id,
             round,
-            request_id: instruction.request_id,
+            request_id: candidate.request_id,
             kind: "instruction",
             parent_id: None,
             task_id,
-            instruction: &instruction.text,
+            instruction: &candidate.instruction,
             input: None,
             output: None,
-            verdict: verdict(rejection),
-            reason: rejection.map(|rejection| rejection.reason.as_str()),
-            detail: rejection.and_then(Rejection::detail),
-            nearest_task_id: nearest.map(|(similar, _)| match similar {
-                Similar::Task(id) => id,
-                Similar::Fresh(place) => next.task + place as i64,
-            }),
-            rouge_l: nearest.map(|(_, rouge_l)| rouge_l),
+            verdict: verdict.as_str(),
+            reason: verdict.reason,
+            detail: detail(verdict),
+            nearest_task_id: verdict.nearest.and_then(nearest_id),
+            rouge_l: verdict.nearest.and_then(|nearest| nearest.rouge_l),
         });
-        for instance in &instruction.instances {
-            // Good instances of an instruction that is turned down go with it.
-            let (reason, detail) = match (&instance.rejection, rejection) {
-                (Some(own), _) => (Some(own.reason.as_str()), own.detail()),
-                (None, Some(with)) => (Some("instruction_rejected"), Some(with.reason.clone())),
-                (None, None) => (None, None),
-            };
+        for instance in &candidate.instances {
+            let verdict = of_instance(instance, verdict);
             self.candidates.push(CandidateRow {
                 id: next.candidate + self.candidates.len() as i64,
                 round,
                 request_id: instance.request_id,
                 kind: "instance",
                 parent_id: Some(parent_id),
-                task_id: task_id.filter(|_| reason.is_none()),
-                instruction: &instruction.text,
+                task_id: task_id.filter(|_| verdict.is_accepted()),
+                instruction: &candidate.instruction,
                 input: Some(&instance.instance.input),
                 output: Some(&instance.instance.output),
-                verdict: if reason.is_some() { "rejected" } else { "accepted" },
-                reason,
-                detail,
+                verdict: verdict.as_str(),
+                reason: verdict.reason,
+                detail: detail(&verdict),
                 nearest_task_id: None,
                 rouge_l: None,
             });
         }
+    }
+
+    /// Adds the task of an accepted candidate, with its accepted instances.
+    fn add_task(&mut self, task_id: i64, round: u64, candidate: &'a Candidate) {
+        let accepted: Vec<&Instance> = candidate
+            .instances
+            .iter()
+            .filter(|instance| instance.verdict.is_accepted())
+            .map(|instance| &instance.instance)
+            .collect();
+        self.tasks.push(AdmittedTaskRow(
+            task_id,
+            &candidate.instruction,
+            bulk_guard::length(&candidate.instruction, accepted.iter().copied()),
+            candidate.is_classification,
+            candidate.request_id,
+            round,
+        ));
+        let rows = accepted.iter().enumerate();
+        self.instances.extend(rows.map(|(ordinal, instance)| {
+            AdmittedInstanceRow(task_id, ordinal, &instance.input, &instance.output)
+        }));
     }
 
     async fn insert(&self, connection: &mut SqliteConnection, run_id: i64) -> Result<()> {
@@ -466,22 +408,30 @@ impl<'a> Rows<'a> {
         self.tasks
             .into_iter()
             .zip(self.parents)
-            .map(|(TaskRow(id, instruction, .., round), parent_task_id)| PoolTask {
-                id,
-                instruction: instruction.to_string(),
-                origin: Origin::Machine,
-                review: Review::Pending,
-                round: Some(round as i64),
-                parent_task_id,
-            })
+            .map(
+                |(AdmittedTaskRow(id, instruction, .., round), parent_task_id)| PoolTask {
+                    id,
+                    instruction: instruction.to_string(),
+                    origin: Origin::Machine,
+                    review: Review::Pending,
+                    round: Some(round as i64),
+                    parent_task_id,
+                    is_held_out: false,
+                },
+            )
             .collect()
     }
 }
 
-fn verdict(rejection: Option<&Rejection>) -> &'static str {
-    if rejection.is_some() {
-        "rejected"
-    } else {
-        "accepted"
+/// The verdict on an instance. An accepted instance of a rejected instruction is rejected with it.
+fn of_instance(instance: &InstanceCandidate, instruction: &Verdict) -> Verdict {
+    match (instance.verdict.reason, instruction.reason) {
+        (None, Some(reason)) => Verdict::rejected(Reason::InstructionRejected, reason.code()),
+        _ => instance.verdict.clone(),
     }
+}
+
+/// The detail of a verdict; `None` if it is empty.
+fn detail(verdict: &Verdict) -> Option<String> {
+    (!verdict.detail.is_empty()).then(|| verdict.detail.clone())
 }

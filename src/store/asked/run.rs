@@ -1,4 +1,4 @@
-//! Table `run`: which command worked on the dataset, how, and how it ended.
+//! Table `run`: which commands worked on the dataset, their settings, and how they ended.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -11,26 +11,25 @@ use crate::store::file::open::options;
 use crate::store::rows::json_rows;
 use crate::store::{Result, Store};
 
-/// How long who ends waits for others who write.
+/// How long the process that cleans up after another waits for other writers.
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How far a run got.
+/// The status of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunStatus {
-    /// At work, or ended without a word, killed or out of power, and nobody has taken its lock
-    /// since.
+    /// At work; or killed, and nobody has taken its lock since.
     Running,
     /// Ended as it should.
     Done,
     /// Ended with an error.
     Failed,
-    /// Stopped by somebody, or cut off; where nobody knows when, it has no end.
+    /// Stopped by somebody, or cut off. If nobody knows when, it has no end.
     Interrupted,
 }
 
 impl RunStatus {
-    /// The word in the database.
+    /// Returns the word in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             RunStatus::Running => "running",
@@ -58,7 +57,8 @@ impl FromStr for RunStatus {
 }
 
 impl Store {
-    /// Notes that `command` (such as `generate`) starts with this configuration; returns the run's id.
+    /// Records the start of `command`, such as `generate`, with its configuration. Returns the
+    /// run's id.
     pub async fn begin_run(
         &self,
         command: &str,
@@ -86,7 +86,7 @@ impl Store {
         Ok(run_id)
     }
 
-    /// What runs of a command were told, the latest first: id, configuration, model.
+    /// Returns the runs of a command, latest first: id, configuration, model.
     pub async fn runs_of(&self, command: &str) -> Result<Vec<(i64, serde_json::Value, Option<String>)>> {
         let runs = sqlx::query!(
             r#"
@@ -106,7 +106,7 @@ impl Store {
             .collect())
     }
 
-    /// Notes how a run ended, and when.
+    /// Records how and when a run ended.
     pub async fn finish_run(&self, run_id: i64, status: RunStatus) -> Result<()> {
         let mut transaction = self.write().await?;
         sqlx::query!(
@@ -125,8 +125,8 @@ impl Store {
         Ok(())
     }
 
-    /// Notes that runs of a command which seem to go on were interrupted: whoever calls this knows
-    /// that they do not. With `out`, only those that wrote there.
+    /// Records runs of a command that seem to go on as interrupted; the caller knows that they do
+    /// not. With `out`, only those that wrote there.
     pub async fn note_killed(&self, command: &str, out: Option<&str>) -> Result<()> {
         let mut transaction = self.write().await?;
         sqlx::query!(
@@ -144,20 +144,20 @@ impl Store {
         Ok(())
     }
 
-    /// Does for a process that ended at once what it left undone: notes that these of its runs were
-    /// interrupted just now, and puts what is in the write-ahead log into the file.
+    /// Cleans up after a process that ended at once: records these of its runs as interrupted just
+    /// now, and moves the write-ahead log into the file.
     pub async fn put_in_order(path: &Path, runs: &[i64]) -> Result<()> {
         let mut connection =
             SqliteConnection::connect_with(&options(path).busy_timeout(LAST_PATIENCE)).await?;
         let noted = note_interrupted(&mut connection, runs).await;
-        // What could not be noted now, the next run of its kind notes.
+        // What could not be recorded now, the next run of its kind records.
         connection.close().await?;
         noted
     }
 }
 
 async fn note_interrupted(connection: &mut SqliteConnection, runs: &[i64]) -> Result<()> {
-    // To close a dataset is to close its log, which who has read nothing has not opened.
+    // Closing moves the log into the file only if the connection has read something.
     sqlx::query!("SELECT count(*) AS count FROM run")
         .fetch_one(&mut *connection)
         .await?;

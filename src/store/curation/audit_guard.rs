@@ -1,5 +1,6 @@
-//! Table `acting`: says, within a transaction that changes tasks, that ewe writes the revisions itself. Otherwise the
-//! triggers that catch changes by SQL would write them once more.
+//! Table `acting`, the audit guard. A row in it says, within a transaction that changes tasks, that
+//! ewe writes the revisions itself. Otherwise the triggers for changes by SQL would write them
+//! again.
 
 use std::ops::{Deref, DerefMut};
 
@@ -7,23 +8,24 @@ use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use crate::store::{Result, Store};
 
-/// A transaction of somebody who reviews, edits or undoes. Dropped before [`Action::commit`], it leaves nothing behind.
+/// A transaction that reviews, edits or undoes. Dropped before [`ActionTransaction::commit`], it
+/// changes nothing.
 #[derive(Debug)]
-pub(in crate::store) struct Action(Transaction<'static, Sqlite>);
+pub(in crate::store) struct ActionTransaction(Transaction<'static, Sqlite>);
 
 impl Store {
     /// Takes the write lock for an action.
-    pub(in crate::store) async fn act(&self, who: &str) -> Result<Action> {
+    pub(in crate::store) async fn act(&self, who: &str) -> Result<ActionTransaction> {
         let mut transaction = self.write().await?;
         sqlx::query!("INSERT INTO acting (id, who) VALUES (1, ?)", who)
             .execute(&mut *transaction)
             .await?;
-        Ok(Action(transaction))
+        Ok(ActionTransaction(transaction))
     }
 }
 
-impl Action {
-    /// Keeps what was done.
+impl ActionTransaction {
+    /// Commits the action.
     pub(in crate::store) async fn commit(mut self) -> Result<()> {
         sqlx::query!("DELETE FROM acting").execute(&mut *self.0).await?;
         self.0.commit().await?;
@@ -31,7 +33,7 @@ impl Action {
     }
 }
 
-impl Deref for Action {
+impl Deref for ActionTransaction {
     type Target = SqliteConnection;
 
     fn deref(&self) -> &SqliteConnection {
@@ -39,7 +41,7 @@ impl Deref for Action {
     }
 }
 
-impl DerefMut for Action {
+impl DerefMut for ActionTransaction {
     fn deref_mut(&mut self) -> &mut SqliteConnection {
         &mut self.0
     }

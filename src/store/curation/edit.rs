@@ -1,11 +1,11 @@
-//! Table `revision`, edits: new texts for a task and its instances.
+//! Edits: new texts for a task and its instances, recorded in table `revision`.
 
 use sqlx::SqliteConnection;
 
 use super::revision::{Actor, Change, check_version, next_group};
 use crate::store::{Error, Result, Store};
 
-/// New texts for a task; what is `None` stays.
+/// New texts for a task; `None` leaves a text as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Edit {
@@ -13,18 +13,18 @@ pub struct Edit {
     pub instruction: Option<String>,
     /// New texts of instances.
     pub instances: Vec<InstanceEdit>,
-    /// The version that the editor saw; an edit of a task changed since is refused.
+    /// The version that the editor saw; the edit of a task that has changed since is refused.
     pub version: Option<i64>,
-    /// The action that this edit goes on with: an earlier save of the same session. Once somebody else has touched the
-    /// task, or the action was taken back, the edit is an action of its own.
+    /// The action to continue: an earlier save of the same session. If somebody else has changed
+    /// the task, or the action was undone, the edit is an action of its own.
     pub group: Option<i64>,
 }
 
-/// New texts for an instance; what is `None` stays.
+/// New texts for an instance; `None` leaves a text as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InstanceEdit {
-    /// Which instance of the task: 0, 1, 2 …
+    /// The instance's place in the task: 0, 1, 2 …
     pub ordinal: i64,
     /// The new input.
     pub input: Option<String>,
@@ -33,12 +33,12 @@ pub struct InstanceEdit {
 }
 
 impl Store {
-    /// Changes texts of a task, as one action. Where nothing differs, nothing happens and there is no change.
+    /// Changes texts of a task, as one action. Returns `None` if nothing differs.
     ///
     /// # Errors
     ///
-    /// [`Error::NoTask`], [`Error::NoInstance`]; [`Error::ChangedMeanwhile`] when the task is not of the version that
-    /// the edit was made from.
+    /// [`Error::NoTask`], [`Error::NoInstance`]; [`Error::ChangedMeanwhile`] if the task is of
+    /// another version than the edit was made from.
     pub async fn edit(&self, task_id: i64, edit: &Edit, actor: Actor<'_>) -> Result<Option<Change>> {
         let mut transaction = self.act(actor.who).await?;
         let exists = sqlx::query_scalar!("SELECT id FROM task WHERE id = ?", task_id)
@@ -73,7 +73,7 @@ impl Store {
     }
 }
 
-/// Whether the last thing that happened to the task is this edit of this person's.
+/// Whether the last change of the task is this edit by this person.
 async fn goes_on(connection: &mut SqliteConnection, task_id: i64, group: i64, who: &str) -> Result<bool> {
     let last = sqlx::query!(
         "
@@ -90,7 +90,7 @@ async fn goes_on(connection: &mut SqliteConnection, task_id: i64, group: i64, wh
     Ok(last.is_some_and(|last| last.group_id == group && last.who == who && last.action == "edit"))
 }
 
-/// What the action so far did to a text of the task, or of an instance of it: the columns before it.
+/// Returns the texts before the action, so far as the action has changed the task or this instance.
 async fn before_group(
     connection: &mut SqliteConnection,
     group: i64,
@@ -116,7 +116,7 @@ async fn before_group(
         .unwrap_or_default())
 }
 
-/// Returns how many revisions that took: 1, or 0 where the instruction is the same.
+/// Returns the number of revisions written: 1, or 0 if the instruction is the same.
 async fn edit_instruction(
     connection: &mut SqliteConnection,
     group: i64,
@@ -160,7 +160,7 @@ async fn edit_instruction(
     Ok(revisions.rows_affected())
 }
 
-/// Returns how many revisions that took: 1, or 0 where input and output are the same.
+/// Returns the number of revisions written: 1, or 0 if input and output are the same.
 async fn edit_instance(
     connection: &mut SqliteConnection,
     group: i64,
@@ -185,28 +185,14 @@ async fn edit_instance(
             ordinal: edit.ordinal,
         });
     };
-    let mut before = before_group(connection, group, task_id, Some(old.id)).await?;
-    let mut after = serde_json::Map::new();
-    let mut differs = false;
-    for (column, old, new) in [
-        ("input", &old.input, &edit.input),
-        ("output", &old.output, &edit.output),
-    ] {
-        let new = new.as_ref().filter(|new| *new != old);
-        differs |= new.is_some();
-        // A column that an earlier save of the session changed is told again, too.
-        if new.is_some() || before.contains_key(column) {
-            before.entry(column).or_insert_with(|| old.as_str().into());
-            after.insert(column.into(), new.unwrap_or(old).as_str().into());
-        }
-    }
-    if !differs {
+    let columns = before_group(connection, group, task_id, Some(old.id)).await?;
+    let texts = [
+        ("input", old.input.as_str(), edit.input.as_deref()),
+        ("output", old.output.as_str(), edit.output.as_deref()),
+    ];
+    let Some((before, after)) = changed_columns(columns, texts) else {
         return Ok(0);
-    }
-    let (before, after) = (
-        serde_json::Value::from(before).to_string(),
-        serde_json::Value::from(after).to_string(),
-    );
+    };
     sqlx::query!(
         "
         INSERT INTO revision (group_id, task_id, instance_id, who, action, before, after, note)
@@ -222,6 +208,39 @@ async fn edit_instance(
     )
     .execute(&mut *connection)
     .await?;
+    set_texts(connection, task_id, old.id, edit).await?;
+    Ok(1)
+}
+
+/// Compares texts of an instance, each with its column, the old text and the new one. Returns the
+/// changed columns before and after the action, as JSON objects, or `None` if nothing differs.
+/// `before` has the columns that earlier saves of the session changed, as they were before it.
+fn changed_columns(
+    mut before: serde_json::Map<String, serde_json::Value>,
+    texts: [(&str, &str, Option<&str>); 2],
+) -> Option<(String, String)> {
+    let mut after = serde_json::Map::new();
+    let mut differs = false;
+    for (column, old, new) in texts {
+        let new = new.filter(|new| *new != old);
+        differs |= new.is_some();
+        // A column that an earlier save of the session changed is recorded again.
+        if new.is_some() || before.contains_key(column) {
+            before.entry(column).or_insert_with(|| old.into());
+            after.insert(column.into(), new.unwrap_or(old).into());
+        }
+    }
+    let json = |columns| serde_json::Value::Object(columns).to_string();
+    differs.then(|| (json(before), json(after)))
+}
+
+/// Writes the new texts of an instance.
+async fn set_texts(
+    connection: &mut SqliteConnection,
+    task_id: i64,
+    instance_id: i64,
+    edit: &InstanceEdit,
+) -> Result<()> {
     sqlx::query!(
         "
         UPDATE instance
@@ -230,7 +249,7 @@ async fn edit_instance(
         ",
         edit.input,
         edit.output,
-        old.id
+        instance_id
     )
     .execute(&mut *connection)
     .await?;
@@ -244,5 +263,5 @@ async fn edit_instance(
     )
     .execute(connection)
     .await?;
-    Ok(1)
+    Ok(())
 }

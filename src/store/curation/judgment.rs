@@ -1,77 +1,78 @@
-//! Table `judgment`: what models think of instances. Rows are only ever added, and nothing else changes with them.
+//! Table `judgment`: scores by language models. Rows are only added, and change no other table.
 
 use crate::store::{Result, Store};
 use crate::task::{Origin, Review};
 
-/// Which instances are to be judged.
+/// The instances to judge.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Choice {
-    /// Only of tasks of this origin; none is all but seeds, which experts wrote.
+pub struct JudgeSelection {
+    /// Only of tasks of this origin; `None` is all but seeds, which experts wrote.
     pub origin: Option<Origin>,
-    /// Only of tasks of this review; none is all that nobody rejected.
+    /// Only of tasks of this review; `None` is all but rejected ones.
     pub review: Option<Review>,
 }
 
-/// An instance as a judge sees it.
+/// An instance for a judge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unjudged {
     /// Its id.
     pub instance_id: i64,
-    /// The round that its task came from; 0 where no round made it.
+    /// The round that its task came from; 0 if it came from none.
     pub round: i64,
-    /// What was to be done.
+    /// What to do.
     pub instruction: String,
-    /// What it was to be done to; may be empty.
+    /// The input; may be empty.
     pub input: String,
-    /// The answer that is judged.
+    /// The output to judge.
     pub output: String,
 }
 
-/// A judgment on its way into the table.
+/// A judgment to store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewJudgment<'a> {
-    /// What was judged, with the texts as they were then.
+    /// The judged instance, with its texts at that time.
     pub of: &'a Unjudged,
     /// The run that asked.
     pub run_id: i64,
-    /// The answer it was read from.
+    /// The response that it was parsed from.
     pub request_id: i64,
-    /// Who judged.
+    /// The judge.
     pub model: &'a str,
-    /// 1 to 5; none where the answer had no score that can be read.
+    /// 1 to 5; `None` if the response has no readable score.
     pub score: Option<u8>,
-    /// In the judge's words; may be empty.
+    /// The judge's reason; may be empty.
     pub reason: &'a str,
     /// Why there is no score.
     pub problem: Option<&'a str>,
 }
 
-/// A judgment, for people.
+/// A stored judgment.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Judgment {
     /// Its id.
     pub id: i64,
     /// The place of the instance within its task.
     pub ordinal: i64,
-    /// Who judged.
+    /// The judge.
     pub model: String,
-    /// 1 to 5; none where the answer had no score that can be read.
+    /// 1 to 5; `None` if the response has no readable score.
     pub score: Option<i64>,
-    /// In the judge's words; may be empty.
+    /// The judge's reason; may be empty.
     pub reason: String,
     /// Why there is no score.
     pub problem: Option<String>,
-    /// Whether it is the judge's latest, and about the texts as they are now.
+    /// Whether it is the judge's latest, and about the present texts.
     pub holds: bool,
-    /// The answer it was read from.
+    /// The response that it was parsed from.
     pub request_id: i64,
-    /// When it was stored, UTC.
+    /// When it was stored, in UTC.
     pub created_at: String,
 }
 
 impl Store {
-    /// The instances that this model has not judged as they are now, in the order of task and instance.
-    pub async fn unjudged(&self, choice: &Choice, model: &str) -> Result<Vec<Unjudged>> {
+    /// Returns the instances that this model has not judged in their present form, in order of task
+    /// and instance.
+    pub async fn unjudged(&self, selection: &JudgeSelection, model: &str) -> Result<Vec<Unjudged>> {
         Ok(sqlx::query_as!(
             Unjudged,
             r#"
@@ -85,15 +86,15 @@ impl Store {
                 AND NOT EXISTS (SELECT 1 FROM judged WHERE judged.instance_id = instance.id AND judged.model = ?3)
             ORDER BY task.id, instance.ordinal
             "#,
-            choice.origin,
-            choice.review,
+            selection.origin,
+            selection.review,
             model
         )
         .fetch_all(&self.pool)
         .await?)
     }
 
-    /// Adds judgments, all or none.
+    /// Adds all judgments or none.
     pub async fn add_judgments(&self, judgments: &[NewJudgment<'_>]) -> Result<()> {
         let mut transaction = self.write().await?;
         for judgment in judgments {
@@ -130,7 +131,7 @@ impl Store {
         Ok(())
     }
 
-    /// All judgments on the instances of a task, in order.
+    /// Returns all judgments of a task's instances, in order.
     pub async fn judgments(&self, task_id: i64) -> Result<Vec<Judgment>> {
         Ok(sqlx::query_as!(
             Judgment,
@@ -150,7 +151,8 @@ impl Store {
         .await?)
     }
 
-    /// Instances of the dataset that have no score; with `review`, only of tasks of that review.
+    /// Counts the instances of the dataset without a score; with `review`, only of tasks of that
+    /// review.
     pub async fn unscored(&self, review: Option<Review>) -> Result<i64> {
         Ok(sqlx::query_scalar!(
             r#"

@@ -1,15 +1,15 @@
-//! Table `revision` as people read it: the latest actions, and the history of one task.
+//! The history in table `revision`: the latest actions, and all changes of one task.
 
 use crate::store::{Result, Store};
 
 /// An action: a group of revisions.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Action {
-    /// Its name for `undo`.
+    /// Its number, for `undo`.
     pub group: i64,
-    /// When, UTC.
+    /// When, in UTC.
     pub at: String,
-    /// Whose action it was.
+    /// Who did it.
     pub who: String,
     /// `accept`, `reject`, `edit` or `undo`.
     pub action: String,
@@ -17,8 +17,8 @@ pub struct Action {
     pub tasks: i64,
     /// The first of them.
     pub first_task: i64,
-    /// The reason given; where tasks have reasons of their own, what these begin with and how many there are of each, the
-    /// most frequent first: `near_duplicate (371), too_long (13)`.
+    /// Its reason. If its tasks have reasons of their own, their first words and how often each
+    /// occurs, the most frequent first: `near_duplicate (371), too_long (13)`.
     pub note: Option<String>,
     /// The group that it took back.
     pub undoes: Option<i64>,
@@ -31,26 +31,26 @@ pub struct Action {
 pub struct Revision {
     /// The action that it is part of.
     pub group: i64,
-    /// When, UTC.
+    /// When, in UTC.
     pub at: String,
-    /// Whose action it was.
+    /// Who did it.
     pub who: String,
     /// `accept`, `reject`, `edit` or `undo`.
     pub action: String,
-    /// The instance that changed; none where the task itself did.
+    /// The instance that changed; `None` if the task itself did.
     pub instance_id: Option<i64>,
-    /// The changed columns, a JSON object.
+    /// The changed columns before, as a JSON object.
     pub before: String,
-    /// The same columns afterwards.
+    /// The same columns after.
     pub after: String,
-    /// The reason given.
+    /// Its reason.
     pub note: Option<String>,
     /// The group that it took back.
     pub undoes: Option<i64>,
 }
 
 impl Store {
-    /// The latest actions, the last one first.
+    /// Returns the latest actions, the last one first.
     pub async fn actions(&self, limit: i64) -> Result<Vec<Action>> {
         let actions = sqlx::query_as!(
             Action,
@@ -96,7 +96,7 @@ impl Store {
         Ok(actions)
     }
 
-    /// Every change of one task, the first one first.
+    /// Returns every change of one task, in order.
     pub async fn history(&self, task_id: i64) -> Result<Vec<Revision>> {
         let history = sqlx::query_as!(
             Revision,

@@ -1,7 +1,10 @@
-//! What people and judges think of tasks, and the history of that.
+//! Reviews, edits and judgments of tasks, and their history.
 
 pub(super) mod audit_guard;
+pub mod difficulty;
 pub mod edit;
+pub mod held_out;
+pub mod influence;
 pub mod judgment;
 pub mod log;
 pub mod revision;

@@ -1,17 +1,18 @@
-//! Table `revision`: every review and edit, so that each can be looked at and taken back.
+//! Reviews and edits, recorded in table `revision` so that each can be looked at and taken back.
 //!
-//! An action is a group of revisions, one for each task or instance that changed, named by the id of the first. An
-//! undo is a group that takes another one back; a redo is an undo of an undo. A group is in force unless an undo that
-//! is itself in force takes it back. Redos are not taken back: to undo one is to undo the action it restored, so chains
-//! are never deeper than that.
+//! An action is a group of revisions, one for each task or instance that changed, named by the id
+//! of the first. An undo is a group that takes another one back; a redo is an undo of an undo. A
+//! group is in force unless an undo that is itself in force takes it back. Redos are not taken
+//! back: undoing one means undoing the action that it restored, so chains are never deeper.
 //!
-//! An editing session that saves as it goes is one group, too. Each save adds rows whose `before` is the text from before
-//! the session, so that the last row of a group for a task or an instance says all that the group did to it.
+//! An editing session that saves as it goes is one group, too. Each save adds rows whose `before`
+//! is the text before the session, so that the last row of a group for a task or an instance says
+//! all that the group did to it.
 
 use sqlx::SqliteConnection;
 
-use super::audit_guard::Action;
-use crate::store::query::query_plan::{BY_ID, Wanted};
+use super::audit_guard::ActionTransaction;
+use crate::store::query::query_plan::{BY_ID, Goal};
 use crate::store::query::sql::Sql;
 use crate::store::rows::json_rows;
 use crate::store::{Error, Filter, Result, Store};
@@ -20,13 +21,13 @@ use crate::task::Review;
 /// Who acts, and why.
 #[derive(Debug, Clone, Copy)]
 pub struct Actor<'a> {
-    /// A name for the history.
+    /// The name for the history.
     pub who: &'a str,
-    /// The reason, in the actor's words.
+    /// The reason.
     pub note: Option<&'a str>,
 }
 
-/// What an action did.
+/// The effect of an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Change {
     /// The new group.
@@ -37,7 +38,7 @@ pub struct Change {
     pub undoes: Option<i64>,
 }
 
-/// Starts a group: the id that its first revision is going to have. The caller holds the write lock.
+/// Begins a group. Returns the id of its first revision. The caller holds the write lock.
 pub(in crate::store) async fn next_group(connection: &mut SqliteConnection) -> Result<i64> {
     let next = sqlx::query_scalar!(
         r#"
@@ -50,7 +51,7 @@ pub(in crate::store) async fn next_group(connection: &mut SqliteConnection) -> R
     Ok(next)
 }
 
-/// What a review is called in the history. Nobody reviews a task as pending.
+/// Returns the name of a review in the history. A review cannot become pending.
 fn action(review: Review) -> Result<&'static str> {
     match review {
         Review::Accepted => Ok("accept"),
@@ -59,9 +60,9 @@ fn action(review: Review) -> Result<&'static str> {
     }
 }
 
-/// Sets the review of these tasks as what a transaction does.
+/// Sets the review of these tasks and commits the transaction.
 async fn review_each(
-    mut transaction: Action,
+    mut transaction: ActionTransaction,
     ids: &[i64],
     review: Review,
     actor: Actor<'_>,
@@ -103,9 +104,14 @@ async fn review_each(
     reviewed(transaction, group, review, revisions.rows_affected()).await
 }
 
-/// Ends an action whose revisions were written: gives all tasks of the group the review that it is about. Without any
-/// revision nothing happened.
-async fn reviewed(mut action: Action, group: i64, review: Review, revisions: u64) -> Result<Option<Change>> {
+/// Completes an action whose revisions were written: sets the review of all tasks of the group.
+/// Without revisions nothing happens.
+async fn reviewed(
+    mut action: ActionTransaction,
+    group: i64,
+    review: Review,
+    revisions: u64,
+) -> Result<Option<Change>> {
     if revisions == 0 {
         return Ok(None);
     }
@@ -129,18 +135,18 @@ async fn reviewed(mut action: Action, group: i64, review: Review, revisions: u64
 }
 
 impl Store {
-    /// Sets the review of these tasks, as one action. Tasks that have it already are left alone; where all have it,
-    /// nothing happens and there is no change.
+    /// Sets the review of these tasks, as one action. Tasks that have it already are left alone.
+    /// Returns `None` if all have it.
     ///
     /// # Errors
     ///
-    /// [`Error::NoTask`] when one of the ids names no task; then no review is set.
+    /// [`Error::NoTask`] if one of the ids names no task; then no review is set.
     pub async fn review(&self, ids: &[i64], review: Review, actor: Actor<'_>) -> Result<Option<Change>> {
         review_each(self.act(actor.who).await?, ids, review, actor).await
     }
 
-    /// Sets the review of one task that is to be of the version that somebody saw. Where it has the review already,
-    /// nothing happens and there is no change.
+    /// Sets the review of one task, which must be of the version that somebody saw. Returns `None`
+    /// if it has the review already.
     ///
     /// # Errors
     ///
@@ -157,12 +163,12 @@ impl Store {
         review_each(transaction, &[id], review, actor).await
     }
 
-    /// Sets the review of all tasks that a filter lets through, as one action; those that have it already are left alone.
-    /// Where all have it, nothing happens and there is no change.
+    /// Sets the review of all tasks that pass the filter, as one action. Tasks that have it already
+    /// are left alone. Returns `None` if all have it.
     ///
     /// # Errors
     ///
-    /// [`Error::AnotherCount`] when the filter lets through another number of tasks than `expected`.
+    /// [`Error::AnotherCount`] if another number of tasks than `expected` passes the filter.
     pub async fn review_all(
         &self,
         filter: &Filter,
@@ -171,10 +177,10 @@ impl Store {
         actor: Actor<'_>,
     ) -> Result<Option<Change>> {
         let action = action(review)?;
-        let way = self.way(filter, Wanted::All).await?;
+        let plan = self.query_plan(filter, Goal::All).await?;
         let mut transaction = self.act(actor.who).await?;
         if let Some(expected) = expected {
-            // Nobody else writes while the action is under way, so that this is the number that it sees itself.
+            // Nobody else can write during the action, so that it sees the same number itself.
             let found = self.count(filter, None).await?;
             if found != expected {
                 return Err(Error::AnotherCount { expected, found });
@@ -193,7 +199,7 @@ impl Store {
             review.as_str().into(),
             actor.note.unwrap_or_default().into(),
         ]);
-        way.push(&mut sql, BY_ID, "");
+        plan.push(&mut sql, BY_ID, "");
         sql.push(" AND +task.review <> ? ORDER BY task.id")
             .values(&[review.as_str().into()]);
         let (text, values) = sql.finish();
@@ -201,8 +207,25 @@ impl Store {
         reviewed(transaction, group, review, revisions.rows_affected()).await
     }
 
-    /// Rejects tasks, each for a reason of its own, as one action. Tasks that are not pending any more are left alone:
-    /// somebody has decided meanwhile. Where none is pending, nothing happens and there is no change.
+    /// Returns how many of the `count` tasks that pass the filter have another review, so that
+    /// [`Store::review_all`] would change them.
+    pub async fn count_changing(&self, filter: &Filter, count: i64, review: Review) -> Result<i64> {
+        let already = match filter.review {
+            Some(only) if only == review => count,
+            Some(_) => 0,
+            None => {
+                let already = Filter {
+                    review: Some(review),
+                    ..filter.clone()
+                };
+                self.count(&already, None).await?
+            }
+        };
+        Ok(count - already)
+    }
+
+    /// Rejects tasks, each for a reason of its own, as one action. Tasks that are no longer pending
+    /// are left alone: somebody has decided meanwhile. Returns `None` if none is pending.
     pub async fn reject_pending(&self, reasons: &[(i64, String)], who: &str) -> Result<Option<Change>> {
         let reasons = json_rows(reasons);
         let mut transaction = self.act(who).await?;
@@ -228,13 +251,13 @@ impl Store {
         reviewed(transaction, group, Review::Rejected, revisions.rows_affected()).await
     }
 
-    /// The version of a task: it grows with each action on it. 0 when there was none.
+    /// Returns the version of a task, which grows with each action on it; 0 before the first.
     pub async fn version(&self, task_id: i64) -> Result<i64> {
         version(&mut *self.pool.acquire().await?, task_id).await
     }
 }
 
-/// The version of a task, see [`Store::version`].
+/// Returns the version of a task, see [`Store::version`].
 pub(in crate::store) async fn version(connection: &mut SqliteConnection, task_id: i64) -> Result<i64> {
     let version = sqlx::query_scalar!(
         r#"
@@ -249,7 +272,7 @@ pub(in crate::store) async fn version(connection: &mut SqliteConnection, task_id
     Ok(version)
 }
 
-/// Fails when the task is not of the version that somebody saw.
+/// Fails if the task is of another version than somebody saw.
 pub(in crate::store) async fn check_version(
     connection: &mut SqliteConnection,
     id: i64,

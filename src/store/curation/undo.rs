@@ -1,4 +1,4 @@
-//! Table `revision`, backwards: undo and redo. `revision.rs` says what is in force.
+//! Undo and redo. `revision.rs` defines which actions are in force.
 
 use sqlx::SqliteConnection;
 
@@ -6,8 +6,8 @@ use super::revision::{Actor, Change};
 use crate::store::rows::json_rows;
 use crate::store::{Error, Result, Store};
 
-/// A group that may be taken back.
-struct Target {
+/// A group to take back.
+struct UndoTarget {
     group: i64,
     undoes: Option<i64>,
 }
@@ -17,7 +17,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::NothingToUndo`]; [`Error::ChangedSince`] when the rows were changed past ewe's history.
+    /// [`Error::NothingToUndo`]; [`Error::ChangedSince`] if the rows were changed outside ewe's
+    /// history.
     pub async fn undo(&self, actor: Actor<'_>) -> Result<Change> {
         let mut transaction = self.act(actor.who).await?;
         let latest = sqlx::query_scalar!(
@@ -46,14 +47,15 @@ impl Store {
         Ok(change)
     }
 
-    /// Takes back the latest undo in force, unless there was another action since.
+    /// Takes back the latest undo in force, unless another action came after it.
     ///
     /// # Errors
     ///
-    /// [`Error::NothingToRedo`]; [`Error::ChangedSince`] when the rows were changed past ewe's history.
+    /// [`Error::NothingToRedo`]; [`Error::ChangedSince`] if the rows were changed outside ewe's
+    /// history.
     pub async fn redo(&self, actor: Actor<'_>) -> Result<Change> {
         let mut transaction = self.act(actor.who).await?;
-        // An undo takes back an action; what takes back an undo is a redo.
+        // An undo takes back an action; a redo takes back an undo.
         let latest = sqlx::query_scalar!(
             r#"
             SELECT taken.id AS "id!: i64"
@@ -76,13 +78,13 @@ impl Store {
         Ok(change)
     }
 
-    /// Takes back one group, wherever it is in the history: an action, an undo, or a redo, which means the action that
-    /// it restored.
+    /// Takes back one group, wherever it is in the history: an action, an undo, or a redo, which
+    /// stands for the action that it restored.
     ///
     /// # Errors
     ///
-    /// [`Error::NoGroup`]; [`Error::UndoneAlready`]; [`Error::ChangedSince`] when a later change touched the same
-    /// texts.
+    /// [`Error::NoGroup`]; [`Error::UndoneAlready`]; [`Error::ChangedSince`] if a later change
+    /// touched the same texts.
     pub async fn undo_group(&self, group: i64, actor: Actor<'_>) -> Result<Change> {
         let mut transaction = self.act(actor.who).await?;
         let mut target = find(&mut transaction, group)
@@ -92,7 +94,7 @@ impl Store {
             && let Some(taken) = find(&mut transaction, taken).await?
             && let Some(action) = taken.undoes
         {
-            target = Target {
+            target = UndoTarget {
                 group: action,
                 undoes: None,
             };
@@ -120,9 +122,9 @@ impl Store {
     }
 }
 
-async fn find(connection: &mut SqliteConnection, group: i64) -> Result<Option<Target>> {
+async fn find(connection: &mut SqliteConnection, group: i64) -> Result<Option<UndoTarget>> {
     let target = sqlx::query_as!(
-        Target,
+        UndoTarget,
         r#"
         SELECT group_id AS "group!: i64", undoes
         FROM revision
@@ -135,7 +137,8 @@ async fn find(connection: &mut SqliteConnection, group: i64) -> Result<Option<Ta
     Ok(target)
 }
 
-/// The rows of a group that a later row of it replaces, as a JSON array: the earlier saves of an editing session.
+/// Returns the rows of a group that a later row of it replaces, as a JSON array: earlier saves of
+/// an editing session.
 async fn replaced(connection: &mut SqliteConnection, group: i64) -> Result<String> {
     let ids = sqlx::query_scalar!(
         "
@@ -159,9 +162,20 @@ async fn replaced(connection: &mut SqliteConnection, group: i64) -> Result<Strin
     Ok(json_rows(&ids))
 }
 
-/// Puts every row of the group back to what it was before, and notes that as a new group.
+/// Puts every row of the group back to what it was before, and records that as a new group.
 async fn take_back(connection: &mut SqliteConnection, group: i64, actor: Actor<'_>) -> Result<Change> {
     let replaced = replaced(connection, group).await?;
+    check_unchanged(connection, group, &replaced).await?;
+    restore_reviews(connection, group).await?;
+    restore_names(connection, group).await?;
+    restore_instructions(connection, group, &replaced).await?;
+    restore_instances(connection, group, &replaced).await?;
+    set_updated(connection, group).await?;
+    record_undo(connection, group, &replaced, actor).await
+}
+
+/// Fails if a row differs from what the group made of it.
+async fn check_unchanged(connection: &mut SqliteConnection, group: i64, replaced: &str) -> Result<()> {
     let changed_since = sqlx::query_scalar!(
         r#"
         SELECT revision.task_id AS "task_id!: i64"
@@ -184,12 +198,17 @@ async fn take_back(connection: &mut SqliteConnection, group: i64, actor: Actor<'
         group,
         replaced
     )
-    .fetch_optional(&mut *connection)
+    .fetch_optional(connection)
     .await?;
-    if let Some(id) = changed_since {
-        return Err(Error::ChangedSince { group, id });
+    match changed_since {
+        Some(id) => Err(Error::ChangedSince { group, id }),
+        None => Ok(()),
     }
-    // Several statements: to set an instruction, even to what it is, is work for the search index.
+}
+
+/// Restores reviews. Columns are restored by several statements, since setting an instruction, even
+/// to the same text, is work for the full-text index.
+async fn restore_reviews(connection: &mut SqliteConnection, group: i64) -> Result<()> {
     sqlx::query!(
         "
         UPDATE task
@@ -199,9 +218,14 @@ async fn take_back(connection: &mut SqliteConnection, group: i64, actor: Actor<'
         ",
         group
     )
-    .execute(&mut *connection)
+    .execute(connection)
     .await?;
-    // Changed by SQL only. A name may be null, so that the value does not tell whether there is one.
+    Ok(())
+}
+
+/// Restores names and classifications, which only changes by SQL touch. A name may be null, so that
+/// its value does not tell whether it was recorded.
+async fn restore_names(connection: &mut SqliteConnection, group: i64) -> Result<()> {
     sqlx::query!(
         "
         UPDATE task
@@ -217,8 +241,12 @@ async fn take_back(connection: &mut SqliteConnection, group: i64, actor: Actor<'
         ",
         group
     )
-    .execute(&mut *connection)
+    .execute(connection)
     .await?;
+    Ok(())
+}
+
+async fn restore_instructions(connection: &mut SqliteConnection, group: i64, replaced: &str) -> Result<()> {
     sqlx::query!(
         "
         UPDATE task
@@ -232,8 +260,12 @@ async fn take_back(connection: &mut SqliteConnection, group: i64, actor: Actor<'
         group,
         replaced
     )
-    .execute(&mut *connection)
+    .execute(connection)
     .await?;
+    Ok(())
+}
+
+async fn restore_instances(connection: &mut SqliteConnection, group: i64, replaced: &str) -> Result<()> {
     sqlx::query!(
         "
         UPDATE instance
@@ -247,8 +279,12 @@ async fn take_back(connection: &mut SqliteConnection, group: i64, actor: Actor<'
         group,
         replaced
     )
-    .execute(&mut *connection)
+    .execute(connection)
     .await?;
+    Ok(())
+}
+
+async fn set_updated(connection: &mut SqliteConnection, group: i64) -> Result<()> {
     sqlx::query!(
         "
         UPDATE task
@@ -257,8 +293,18 @@ async fn take_back(connection: &mut SqliteConnection, group: i64, actor: Actor<'
         ",
         group
     )
-    .execute(&mut *connection)
+    .execute(connection)
     .await?;
+    Ok(())
+}
+
+/// Records the undo as a new group, and returns it.
+async fn record_undo(
+    connection: &mut SqliteConnection,
+    group: i64,
+    replaced: &str,
+    actor: Actor<'_>,
+) -> Result<Change> {
     // The first row of the statement takes the next id, which names the new group.
     sqlx::query!(
         "

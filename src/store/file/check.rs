@@ -1,19 +1,33 @@
-//! Whether a dataset is in order: what SQLite can tell of the file, and what ewe promises of its rows.
+//! Checks a dataset: the integrity of the file, and the invariants of its rows.
 
 use futures::{Stream, StreamExt, TryStreamExt, stream::FuturesUnordered};
-use sqlx::SqlitePool;
+use sqlx::{Connection, SqliteConnection, SqlitePool};
 
 use crate::store::{Error, Result, Store};
 
-/// So many problems of a kind are named; that there are more is said.
+/// Returns the version of SQLite, which is compiled in.
+///
+/// # Errors
+///
+/// If SQLite does not answer.
+pub async fn sqlite_version() -> Result<String> {
+    let mut connection = SqliteConnection::connect("sqlite::memory:").await?;
+    let version = sqlx::query_scalar("SELECT sqlite_version()")
+        .fetch_one(&mut connection)
+        .await?;
+    connection.close().await?;
+    Ok(version)
+}
+
+/// How many problems of one kind are listed; if there are more, it says so.
 const NAMED: usize = 100;
 
-/// Something that is not as it should be.
+/// A violated invariant.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
-    /// The table that it is in; empty where the file itself is meant.
+    /// The table, or empty for the file itself.
     pub table: String,
-    /// The row's id, where a row is meant.
+    /// The row's id, if a row is meant.
     pub id: Option<i64>,
     /// What is wrong.
     pub problem: String,
@@ -27,9 +41,18 @@ impl Problem {
             problem: problem.into(),
         }
     }
+
+    /// Returns where it is, for people: `task 7`, `acting`, `file`.
+    pub fn place(&self) -> String {
+        match (self.table.as_str(), self.id) {
+            ("", _) => "file".to_owned(),
+            (table, Some(id)) => format!("{table} {id}"),
+            (table, None) => table.to_owned(),
+        }
+    }
 }
 
-/// Runs queries for ids of rows for which something does not hold, one after the other.
+/// Runs queries for the ids of rows that violate an invariant, one after the other.
 macro_rules! broken {
     ($pool:expr, $($table:literal, $problem:literal, $sql:literal;)+) => {{
         let mut found = Vec::new();
@@ -42,12 +65,13 @@ macro_rules! broken {
 }
 
 impl Store {
-    /// Everything that is wrong with the dataset, in the order of tables; nothing where all is in order. Reads all of
-    /// the file.
+    /// Returns everything that is wrong with the dataset, in the order of tables. Reads the whole
+    /// file.
     ///
     /// # Errors
     ///
-    /// When the dataset cannot be read for another reason than damage, which is a problem like others.
+    /// When the dataset cannot be read for another reason than damage, which is listed as a
+    /// problem.
     pub async fn check(&self) -> Result<Vec<Problem>> {
         let pool = &self.pool;
         let checks: [futures::future::LocalBoxFuture<'_, Result<Vec<Problem>>>; 5] = [
@@ -57,7 +81,7 @@ impl Store {
             Box::pin(candidates(pool)),
             Box::pin(history(pool)),
         ];
-        // Each on a connection of its own, as long as there are connections.
+        // Each on a connection of its own, as long as there are any.
         let mut found: Vec<Problem> = checks
             .into_iter()
             .collect::<FuturesUnordered<_>>()
@@ -69,7 +93,7 @@ impl Store {
     }
 }
 
-/// The first of these problems. A table that cannot be read is a problem, too.
+/// Collects the first problems. A table that cannot be read is one, too.
 async fn named(
     table: &str,
     rows: impl Stream<Item = std::result::Result<Problem, sqlx::Error>>,
@@ -97,7 +121,8 @@ async fn named(
     Ok(found)
 }
 
-/// Pages, indices, constraints (an expression around each column of a pragma, as in `check_header`); and that the index of words has just the words of its texts.
+/// Checks pages, indexes and constraints, and that the full-text index has the words of its texts.
+/// The columns of pragmas are expressions, as in `header::look`.
 async fn file(pool: &SqlitePool) -> Result<Vec<Problem>> {
     let lines =
         sqlx::query_scalar!(r#"SELECT integrity_check || '' AS "line!: String" FROM pragma_integrity_check"#)
@@ -106,7 +131,7 @@ async fn file(pool: &SqlitePool) -> Result<Vec<Problem>> {
     named("", lines.map_ok(|line| Problem::new("", None, line))).await
 }
 
-/// Rows that refer to rows that are not there.
+/// Finds rows that refer to missing rows.
 async fn references(pool: &SqlitePool) -> Result<Vec<Problem>> {
     let rows = sqlx::query!(
         r#"
@@ -125,7 +150,7 @@ async fn references(pool: &SqlitePool) -> Result<Vec<Problem>> {
     .await
 }
 
-/// Texts in the index of words, and columns that follow from others.
+/// Checks the texts in the full-text index, and the columns of `task` derived from other tables.
 async fn tasks(pool: &SqlitePool) -> Result<Vec<Problem>> {
     broken! {
         pool,
@@ -176,7 +201,7 @@ async fn tasks(pool: &SqlitePool) -> Result<Vec<Problem>> {
     }
 }
 
-/// Every candidate is accounted for, and every task of a model came out of one.
+/// Checks that every candidate is accounted for, and that every generated task was a candidate.
 async fn candidates(pool: &SqlitePool) -> Result<Vec<Problem>> {
     broken! {
         pool,
@@ -216,7 +241,7 @@ async fn candidates(pool: &SqlitePool) -> Result<Vec<Problem>> {
     }
 }
 
-/// The last word of the history is what is there.
+/// Checks that the last revision of each task is its present state.
 async fn history(pool: &SqlitePool) -> Result<Vec<Problem>> {
     broken! {
         pool,

@@ -1,4 +1,5 @@
-//! A dataset that is made under another name, beside where it will be, and appears whole or not at all.
+//! A dataset that is made in a temporary folder beside its destination, and appears complete or not
+//! at all.
 
 use std::{
     io::Read,
@@ -13,44 +14,46 @@ use crate::atomic_file::{self, scratch};
 use super::open::{beside, length, options};
 use crate::store::{Error, MIGRATIONS, Result, Store};
 
-/// A place for a file on its way. Dropped before [`Scratch::publish`], it leaves nothing behind.
+/// A temporary file for a new dataset. Dropped before [`DraftFile::publish`], it leaves nothing
+/// behind.
 #[derive(Debug)]
-pub(in crate::store) struct Scratch {
-    directory: scratch::Scratch,
+pub(in crate::store) struct DraftFile {
+    directory: scratch::ScratchFolder,
     path: PathBuf,
 }
 
-impl Scratch {
-    /// Makes room for a file that is to appear at `path`.
+impl DraftFile {
+    /// Prepares a file that is to appear at `path`.
     ///
     /// # Errors
     ///
-    /// [`Error::Exists`] when there is something at `path`, [`Error::CannotCreate`].
-    pub(in crate::store) fn begin(path: &Path) -> Result<Scratch> {
+    /// [`Error::Exists`] if something is at `path`, [`Error::CannotCreate`].
+    pub(in crate::store) fn begin(path: &Path) -> Result<DraftFile> {
         if path.symlink_metadata().is_ok() {
             return Err(Error::Exists { path: path.into() });
         }
         atomic_file::check_new(path).map_err(|_| Error::BesideDataset { path: path.into() })?;
-        let directory = scratch::Scratch::beside(path).map_err(|error| cannot_create(path, error))?;
-        Ok(Scratch {
+        let directory = scratch::ScratchFolder::beside(path).map_err(|error| cannot_create(path, error))?;
+        Ok(DraftFile {
             directory,
             path: path.into(),
         })
     }
 
-    /// Where the file is made.
+    /// Returns the path where the file is made.
     pub(in crate::store) fn file(&self) -> PathBuf {
         self.directory.path().join("dataset")
     }
 
-    /// Makes the file appear at its path, whole and on the disk.
+    /// Moves the file to its path, complete and on disk.
     ///
     /// # Errors
     ///
-    /// [`Error::Exists`] when somebody was faster, [`Error::CannotCreate`]; [`Error::DiskFull`] when the file is not whole.
+    /// [`Error::Exists`] if another process was faster, [`Error::CannotCreate`];
+    /// [`Error::DiskFull`] if the file is incomplete.
     pub(in crate::store) fn publish(self) -> Result<()> {
         check_whole(&self.file())?;
-        let Scratch { directory, path } = self;
+        let DraftFile { directory, path } = self;
         let file = directory.path().join("dataset");
         let cannot = |error| cannot_create(&path, error);
         std::fs::File::open(&file)
@@ -71,8 +74,8 @@ impl Scratch {
     }
 }
 
-/// Fails when the last connection could not put everything into the file: SQLite says nothing of what goes wrong when it
-/// closes, and leaves the rest in the write-ahead log, which does not come along when the file is renamed.
+/// Fails if the last connection could not put everything into the file. SQLite reports no errors of
+/// closing and leaves the rest in the write-ahead log, which is not moved along with the file.
 fn check_whole(file: &Path) -> Result<()> {
     let not_whole = |what: &str| Error::DiskFull {
         reason: what.to_owned(),
@@ -80,7 +83,8 @@ fn check_whole(file: &Path) -> Result<()> {
     if length(&beside(file, "-wal")) > 0 || length(&beside(file, "-journal")) > 0 {
         return Err(not_whole("what was written is not all in the file"));
     }
-    // <https://www.sqlite.org/fileformat.html#the_database_header>: the size of a page at 16, their number at 28.
+    // <https://www.sqlite.org/fileformat.html#the_database_header>: the page size at 16, the page
+    // count at 28.
     let mut header = [0; 32];
     let read = std::fs::File::open(file).and_then(|mut file| file.read_exact(&mut header));
     let page = match u64::from(u16::from_be_bytes([header[16], header[17]])) {
@@ -103,12 +107,12 @@ fn cannot_create(path: &Path, error: std::io::Error) -> Error {
     }
 }
 
-/// A new dataset that is to be filled before anybody sees it. Dropped before [`Draft::publish`], it leaves nothing
-/// behind.
+/// A new dataset that is filled before anybody sees it. Dropped before [`Draft::publish`], it
+/// leaves nothing behind.
 #[derive(Debug)]
 pub struct Draft {
     store: Store,
-    scratch: Scratch,
+    scratch: DraftFile,
 }
 
 impl Draft {
@@ -116,11 +120,11 @@ impl Draft {
     ///
     /// # Errors
     ///
-    /// [`Error::Exists`] when there is something at `path`, [`Error::CannotCreate`], [`Error::DiskFull`].
+    /// [`Error::Exists`] if something is at `path`, [`Error::CannotCreate`], [`Error::DiskFull`].
     pub async fn begin(path: &Path) -> Result<Draft> {
-        let scratch = Scratch::begin(path)?;
+        let scratch = DraftFile::begin(path)?;
         let file = scratch.file();
-        // A connection of its own: the journal mode stays in the file, and later connections need not ask for it.
+        // The journal mode stays in the file, so that later connections need not set it.
         let wal = options(&file)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal);
@@ -131,16 +135,16 @@ impl Draft {
         Ok(Draft { store, scratch })
     }
 
-    /// The dataset, to be filled.
+    /// Returns the dataset to fill.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Makes it appear at its path, whole, and opens it.
+    /// Moves it to its path, complete, and opens it.
     ///
     /// # Errors
     ///
-    /// [`Error::Exists`] when somebody was faster, [`Error::CannotCreate`].
+    /// [`Error::Exists`] if another process was faster, [`Error::CannotCreate`].
     pub async fn publish(self) -> Result<Store> {
         let Draft { store, scratch } = self;
         store.close().await;

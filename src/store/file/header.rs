@@ -1,5 +1,5 @@
-//! Whose file it is, and of which schema: two numbers in the header of an SQLite file. A copy that was put together again
-//! from `.dump` has lost them; it is known by its tables.
+//! The header of a dataset: two numbers of the SQLite file, which say that it is ewe's, and its
+//! schema. A copy restored from `.dump` has lost them and is recognized by its tables.
 
 use std::{collections::HashSet, path::Path};
 
@@ -10,25 +10,25 @@ use crate::store::{Error, MIGRATIONS, Result, SCHEMA};
 /// `PRAGMA application_id` of our files: "ewe1".
 const APPLICATION_ID: i64 = 1_702_323_505;
 
-/// Where sqlx keeps which migrations were applied.
+/// The table where sqlx records applied migrations.
 const MIGRATION_TABLE: &str = "_sqlx_migrations";
 
-/// What a file says it is.
+/// The header of a dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) struct Found {
-    /// The number of the last migration that was applied to it.
+pub(in crate::store) struct Header {
+    /// The number of the last migration that was applied.
     pub schema: i64,
-    /// Whether its header has to be written anew.
+    /// Whether the file has lost its header, which has to be written again.
     pub restored: bool,
 }
 
-/// Reads whose file this is.
+/// Reads the header, and with it the file for the first time.
 ///
 /// # Errors
 ///
-/// [`Error::NotEwe`], [`Error::Newer`]; whatever opening the file brings about, since this is the first look at it.
-pub(in crate::store) async fn look(connection: &mut SqliteConnection, path: &Path) -> Result<Found> {
-    // The sums: sqlx asks SQLite where a bare column comes from, and a pragma's is from no table.
+/// [`Error::NotEwe`], [`Error::Newer`], and the errors of opening a file.
+pub(in crate::store) async fn look(connection: &mut SqliteConnection, path: &Path) -> Result<Header> {
+    // The sums: sqlx asks SQLite for the table of a bare column, and a pragma's has none.
     let header = sqlx::query!(
         r#"
         SELECT
@@ -41,11 +41,11 @@ pub(in crate::store) async fn look(connection: &mut SqliteConnection, path: &Pat
     .await
     .map_err(|error| Error::opening(path, error))?;
     let found = match header.application_id {
-        APPLICATION_ID => Found {
+        APPLICATION_ID => Header {
             schema: header.user_version,
             restored: false,
         },
-        0 => Found {
+        0 => Header {
             schema: schema_of(connection)
                 .await?
                 .ok_or_else(|| Error::NotEwe { path: path.into() })?,
@@ -63,7 +63,7 @@ pub(in crate::store) async fn look(connection: &mut SqliteConnection, path: &Pat
     Ok(found)
 }
 
-/// Writes the header of a file of this schema, and the list of its migrations where that is missing.
+/// Writes the header of a file of this schema, and the list of its migrations if it is missing.
 pub(in crate::store) async fn restore(connection: &mut SqliteConnection, schema: i64) -> Result<()> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let set = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {schema};");
@@ -86,8 +86,8 @@ pub(in crate::store) async fn restore(connection: &mut SqliteConnection, schema:
     Ok(())
 }
 
-/// The schema that a database has all of, told by the names of tables, columns, views, triggers and indices; what else
-/// there is makes no difference.
+/// Returns the newest schema that the database has completely, judged by the names of tables,
+/// columns, views, triggers and indexes. Additional ones make no difference.
 async fn schema_of(connection: &mut SqliteConnection) -> Result<Option<i64>> {
     let found = names(connection).await?;
     if !found.contains("table task") {
@@ -108,7 +108,7 @@ async fn schema_of(connection: &mut SqliteConnection) -> Result<Option<i64>> {
 }
 
 async fn names(connection: &mut SqliteConnection) -> Result<HashSet<String>> {
-    // What columns a virtual table has cannot be told where its module is not there.
+    // The columns of a virtual table are unknown where its module is missing.
     let names: Vec<String> = sqlx::query_scalar(
         "SELECT type || ' ' || name FROM sqlite_schema
         UNION ALL
@@ -129,7 +129,7 @@ async fn names(connection: &mut SqliteConnection) -> Result<HashSet<String>> {
 mod tests {
     use super::*;
 
-    /// A database of each schema, without its header, is known for what it is.
+    /// A database of each schema is recognized without its header.
     #[tokio::test]
     async fn every_schema_is_known_by_its_tables() {
         let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
@@ -146,7 +146,7 @@ mod tests {
             let found = look(&mut connection, Path::new("x.db")).await.unwrap();
             assert_eq!(
                 found,
-                Found {
+                Header {
                     schema: migration.version,
                     restored: true
                 }
@@ -155,7 +155,7 @@ mod tests {
         restore(&mut connection, SCHEMA).await.unwrap();
         let found = look(&mut connection, Path::new("x.db")).await.unwrap();
         assert_eq!((found.schema, found.restored), (SCHEMA, false));
-        // Nothing is left to be applied.
+        // No migration is left to apply.
         MIGRATIONS.run(&mut connection).await.unwrap();
         sqlx::raw_sql("PRAGMA application_id = 7")
             .execute(&mut connection)

@@ -1,6 +1,7 @@
-//! The file itself: opening it, its header, whole copies of it, whether it is in order.
+//! The file itself: opening, creating, locking, checking and copying it.
 
 pub mod backup;
+pub(super) mod busy;
 pub mod check;
 pub mod draft;
 pub(super) mod header;

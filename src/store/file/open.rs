@@ -1,20 +1,22 @@
-//! Ways to open a dataset: to work on it, and to read it where nothing may be written.
+//! Opens a dataset, for writing, or for reading where nothing may be written.
 //!
-//! SQLite reads a file in WAL mode through two files beside it, which it makes where they are missing: in a folder that
-//! is read-only, or on a full disk, it cannot. What is read there is one of these, whichever the files ask for:
+//! SQLite reads a file in WAL mode through two files beside it, which it creates if they are
+//! missing: in a read-only folder, or on a full disk, it cannot. There the dataset is read in one
+//! of these ways, depending on the files:
 //!
-//! - the file as it stands (`immutable`): there is no write-ahead log, so nobody has it open to write;
-//! - with the log and the index that somebody else keeps beside it, who may be writing;
-//! - with a log that a writer who crashed left behind: SQLite makes its index in memory, as it does where one program has
-//!   the file for itself (`locking_mode = EXCLUSIVE`), and takes no locks (`unix-none`);
-//! - of an older ewe's file, a copy in memory that is brought up to date.
+//! - the file alone (`immutable`): there is no write-ahead log, so nobody has it open for writing;
+//! - with the log and the index that another process keeps beside it and may be writing;
+//! - with the log of a crashed writer: SQLite makes its index in memory, as it does where one
+//!   program has the file for itself (`locking_mode = EXCLUSIVE`), and takes no locks
+//!   (`unix-none`);
+//! - with the file of an older ewe, a copy in memory that is migrated.
 
 use std::{
     fs::Metadata,
     os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -23,28 +25,26 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous},
 };
 
-use super::header;
-use crate::leave;
+use super::{busy, header};
 use crate::store::{Error, MIGRATIONS, Result, SCHEMA, Store};
+use crate::{atomic_file, leave};
 
-/// From this size in bytes on, to bring a file up to date takes long enough to say so.
+/// From this size in bytes on, migrations take long enough to announce them.
 const LARGE: u64 = 200_000_000;
-
-/// How long a statement waits for another process that is writing.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the end of a command waits for connections to close.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// The connections of every dataset that was opened, for [`close_all`].
+/// The connections of all opened datasets, for [`close_all`].
 static OPENED: Mutex<Vec<SqlitePool>> = Mutex::new(Vec::new());
 
-/// Closes what was opened and not closed, whichever way a command ended: the last to close a dataset puts the write-ahead
-/// log into the file and takes it away.
+/// Closes every dataset that is still open, whichever way the command ended. The last connection to
+/// close moves the write-ahead log into the file and removes it.
 pub async fn close_all() {
     let opened = std::mem::take(&mut *OPENED.lock().expect("nobody panics with the list"));
     let closing = futures::future::join_all(opened.iter().map(SqlitePool::close));
-    // Whoever still has a connection is not waited for: nothing is lost, the next to open the file does it.
+    // A connection still in use is not waited for: nothing is lost, the next process to open the
+    // file does it.
     let _ = tokio::time::timeout(CLOSING, closing).await;
 }
 
@@ -55,7 +55,7 @@ pub(in crate::store) fn note_opened(pool: &SqlitePool) {
         .push(pool.clone());
 }
 
-/// What a file that is only read looked like when it was opened.
+/// Size, inode and time of a file when it was opened for reading.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store) struct Stamp {
     size: u64,
@@ -73,24 +73,24 @@ impl Stamp {
     }
 }
 
-/// Why nothing is written to a dataset.
+/// Why a dataset is read-only, and how it is read.
 #[derive(Debug, Clone)]
 pub(in crate::store) struct ReadOnly {
-    /// In words.
+    /// The reason in words.
     reason: String,
-    /// Of a file that is read without locks: as it was.
+    /// The file as it was, if it is read without locks.
     stamp: Option<Stamp>,
-    /// A copy in memory is there as long as somebody is connected to it.
+    /// A connection that keeps a copy in memory alive.
     copy: Option<Arc<Mutex<SqliteConnection>>>,
 }
 
 impl ReadOnly {
-    /// Whether what is read is a copy in memory.
+    /// Whether a copy in memory is read.
     pub fn is_copy(&self) -> bool {
         self.copy.is_some()
     }
 
-    /// The error of who would write.
+    /// Makes the error for an attempt to write.
     pub fn refusal(&self, path: &Path) -> Error {
         Error::MayNotWrite {
             path: path.into(),
@@ -98,7 +98,7 @@ impl ReadOnly {
         }
     }
 
-    /// Fails where the file was written to since it was opened: what was read may be of two moments.
+    /// Fails if the file was written to since it was opened: what was read may be of two moments.
     pub fn check(&self, path: &Path) -> Result<()> {
         let Some(stamp) = &self.stamp else { return Ok(()) };
         let now = path.metadata().ok().map(|metadata| Stamp::of(&metadata));
@@ -110,18 +110,18 @@ impl ReadOnly {
 }
 
 impl Store {
-    /// Opens the dataset at `path` to work on it, and brings its schema up to date when an older `ewe` made it. Never
-    /// creates.
+    /// Opens the dataset at `path` for writing, and migrates the file of an older `ewe`. Never
+    /// creates one.
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`], [`Error::NotAFile`], [`Error::NotADatabase`], [`Error::NotEwe`], [`Error::Newer`], [`Error::CannotOpen`],
-    /// [`Error::MayNotWrite`], [`Error::Locked`].
+    /// [`Error::Missing`], [`Error::NotAFile`], [`Error::NotADatabase`], [`Error::NotEwe`],
+    /// [`Error::Newer`], [`Error::CannotOpen`], [`Error::MayNotWrite`], [`Error::Locked`].
     pub async fn open(path: &Path) -> Result<Store> {
         let metadata = look(path)?;
         match hindrance(path) {
             Some(reason) => {
-                // Whether it is a dataset at all is the more important thing to say.
+                // That it is no dataset at all is more important to say.
                 Store::only_read(path, &metadata, reason.clone())
                     .await?
                     .close()
@@ -135,11 +135,12 @@ impl Store {
         }
     }
 
-    /// Opens the dataset at `path` to read it, also where nothing may be written. Where something may be written it is
-    /// brought up to date like by [`Store::open`].
+    /// Opens the dataset at `path` for reading, also where nothing may be written. Where it may be
+    /// written, it is migrated as by [`Store::open`].
     ///
     /// # Errors
     ///
+    /// As [`Store::open`].
     /// Like [`Store::open`].
     pub async fn open_to_read(path: &Path) -> Result<Store> {
         let metadata = look(path)?;
@@ -154,19 +155,19 @@ impl Store {
         Store::only_read(path, &metadata, reason).await
     }
 
-    /// Why nothing can be written to it; none where it can.
+    /// Returns why the dataset is read-only; `None` if it can be written.
     pub fn read_only_because(&self) -> Option<&str> {
         Some(self.read_only.as_ref()?.reason.as_str())
     }
 
-    /// Whether nothing can be written to it.
+    /// Whether the dataset is read-only.
     pub fn is_read_only(&self) -> bool {
         self.read_only.is_some()
     }
 
     async fn to_write(path: &Path, metadata: &Metadata) -> Result<Store> {
         leave::opened(path);
-        // Looking at the header needs no lock that lasts, and must not change a file that is not ours.
+        // Reading the header needs no lasting lock, and a foreign file must not be changed.
         let store = Store::connect(path, options(path), None).await.map_err(|error| {
             leave::closed(path);
             Error::opening(path, error)
@@ -186,7 +187,9 @@ impl Store {
         if found.restored {
             header::restore(&mut *self.acquire().await?, found.schema).await?;
         }
-        patiently(async || self.keep_a_log().await).await?;
+        // SQLite waits by itself for a lock, but not where two readers would both write, of whom
+        // one must let go: a change of the journal mode is such a case, a migration another.
+        busy::retry(busy::LOOK_AGAIN, || self.keep_a_log()).await?;
         if found.schema < SCHEMA && metadata.len() > LARGE {
             tracing::warn!(
                 "`{}` was made by an older ewe and is brought up to date first, which takes a minute or two",
@@ -194,8 +197,10 @@ impl Store {
             );
         }
         while found.schema < SCHEMA {
-            let run = patiently(async || Ok(MIGRATIONS.run(&self.pool).await?)).await;
-            // Another process may have been faster, and be between two of them.
+            let pool = &self.pool;
+            let migrate = move || async move { Ok(MIGRATIONS.run(pool).await?) };
+            let run = busy::retry(busy::LOOK_AGAIN, migrate).await;
+            // Another process may have been faster, and be between two migrations.
             let now = header::look(&mut *self.acquire().await?, path).await?;
             match run {
                 Ok(()) => break,
@@ -206,7 +211,7 @@ impl Store {
         Ok(())
     }
 
-    /// Makes a file keep a write-ahead log that has none, as a dump and a copy by `vacuum into` have none.
+    /// Gives the file a write-ahead log if it has none, such as a dump or a copy by `VACUUM INTO`.
     async fn keep_a_log(&self) -> Result<()> {
         let mode = sqlx::query_scalar::<_, String>("PRAGMA journal_mode");
         if mode.fetch_one(&mut *self.acquire().await?).await? != "wal" {
@@ -216,12 +221,12 @@ impl Store {
         Ok(())
     }
 
-    /// Opens a file to which nothing can be written, for this reason.
+    /// Opens a file that cannot be written, for this reason.
     async fn only_read(path: &Path, metadata: &Metadata, reason: String) -> Result<Store> {
         let real = real(path);
         let has_log = length(&beside(&real, "-wal")) > 0;
         let has_index = beside(&real, "-shm").exists();
-        // A journal that was not rolled back is SQLite's to judge.
+        // A journal that was not rolled back is left to SQLite.
         let as_it_stands = !has_log && length(&beside(&real, "-journal")) == 0;
         let read = to_read(options(path).read_only(true));
         let alone = read
@@ -284,22 +289,8 @@ impl Store {
     }
 }
 
-/// Does something again as long as other processes are in its way, for as long as a statement would wait. SQLite waits by
-/// itself for a lock that it has not begun to take, but not where two who read would both write, of whom one must let go: a
-/// change of the journal mode is such a case, a migration another.
-async fn patiently<T>(mut act: impl AsyncFnMut() -> Result<T>) -> Result<T> {
-    const PAUSE: Duration = Duration::from_millis(20);
-    let start = Instant::now();
-    loop {
-        match act().await {
-            Err(Error::Locked) if start.elapsed() < BUSY_TIMEOUT => tokio::time::sleep(PAUSE).await,
-            done => return done,
-        }
-    }
-}
-
-/// Copies a dataset of this schema into memory and brings the copy up to date there; returns how to connect to it, and a
-/// connection that keeps it there.
+/// Copies a dataset of this schema into memory and migrates the copy. Returns how to connect to it,
+/// and a connection that keeps it alive.
 async fn in_memory(store: &Store, schema: i64) -> Result<(SqliteConnectOptions, SqliteConnection)> {
     static COPIES: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let number = COPIES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -314,7 +305,8 @@ async fn in_memory(store: &Store, schema: i64) -> Result<(SqliteConnectOptions, 
     Ok((copy, keeper))
 }
 
-/// What is at `path`, which should be a file with something in it. Nothing else is opened: a pipe waits for somebody who writes.
+/// Returns the metadata of `path`, which must be a file that is not empty. Nothing else is opened:
+/// a pipe would wait for a writer.
 fn look(path: &Path) -> Result<Metadata> {
     let metadata = std::fs::metadata(path).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => Error::Missing { path: path.into() },
@@ -325,7 +317,7 @@ fn look(path: &Path) -> Result<Metadata> {
     })?;
     let kind = metadata.file_type();
     let what = match () {
-        // All that SQLite has may be in the log still.
+        // All of SQLite's data may still be in the log.
         () if kind.is_file() && metadata.len() == 0 && length(&beside(&real(path), "-wal")) == 0 => "empty",
         () if kind.is_file() => return Ok(metadata),
         () if kind.is_dir() => "a folder",
@@ -339,11 +331,11 @@ fn look(path: &Path) -> Result<Metadata> {
     })
 }
 
-/// Why nothing can be written to the dataset at `path`, in words; none where it can. The folder counts, too: SQLite keeps
-/// files there while a dataset is open.
+/// Returns why the dataset at `path` cannot be written, in words; `None` if it can. The folder
+/// counts, too: SQLite keeps files there while a dataset is open.
 fn hindrance(path: &Path) -> Option<String> {
     let real = real(path);
-    let folder = folder(&real);
+    let folder = atomic_file::parent(&real);
     let refused = |what: &Path| accessat(CWD, what, Access::WRITE_OK, AtFlags::EACCESS).err();
     let why = |errno: rustix::io::Errno, what: String| match errno {
         rustix::io::Errno::ROFS => "the file system is read-only".to_owned(),
@@ -357,50 +349,42 @@ fn hindrance(path: &Path) -> Option<String> {
     }
 }
 
-/// What is in the way of the index that SQLite wants beside a dataset: a disk without room for it. Where it is there already,
-/// because somebody has the dataset open, nothing is.
+/// Returns that the disk has no room for the index that SQLite needs beside a dataset. If the index
+/// exists because another process has the dataset open, none is needed.
 fn no_room(path: &Path) -> Option<String> {
-    /// The first part of an index.
+    /// The size of the first part of an index.
     const INDEX: u64 = 32 << 10;
     let real = real(path);
-    let room = rustix::fs::statvfs(folder(&real)).ok()?;
-    let full = room.f_bavail.saturating_mul(room.f_frsize) < 2 * INDEX;
+    let full = atomic_file::free(atomic_file::parent(&real)).ok()? < 2 * INDEX;
     (full && length(&beside(&real, "-shm")) < INDEX).then(|| "the disk is full".to_owned())
 }
 
-/// The folder that a file is in.
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    }
-}
-
-/// What large sorts need is memory: a disk that is full, or may not be written to, has no room for their files.
+/// Sorts in memory: a disk that is full or read-only has no room for temporary files.
 fn to_read(options: SqliteConnectOptions) -> SqliteConnectOptions {
     options.pragma("temp_store", "memory")
 }
 
-/// Where the file is once links are followed: SQLite keeps its other files there.
+/// Resolves links: SQLite keeps its other files beside the real one.
 fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 
-/// The file that SQLite keeps beside `path`, with this at the end of its name.
+/// Returns the file beside `path` with this ending, where SQLite keeps its log and index.
 pub(in crate::store) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     PathBuf::from(name)
 }
 
-/// The length of a file; 0 where there is none.
+/// Returns the length of a file; 0 if there is none.
 pub(in crate::store) fn length(path: &Path) -> u64 {
     path.metadata().map_or(0, |metadata| metadata.len())
 }
 
-/// How every connection to a file is set up.
+/// Returns the options of every connection to a file.
 pub(in crate::store) fn options(path: &Path) -> SqliteConnectOptions {
-    // A name such as `:memory:` or `file:x` means something else to SQLite, unless a directory precedes it.
+    // To SQLite, a name such as `:memory:` or `file:x` means something else, unless a directory
+    // precedes it.
     let path = if path.is_relative() {
         Path::new(".").join(path)
     } else {
@@ -409,14 +393,14 @@ pub(in crate::store) fn options(path: &Path) -> SqliteConnectOptions {
     set_up(SqliteConnectOptions::new().filename(path))
 }
 
-/// `synchronous = FULL`, because a paid-for response counts as kept once its commit returns, and in WAL mode `NORMAL` may
-/// lose the last commits when the power fails.
+/// `synchronous = FULL`, because a paid-for response counts as stored once its commit returns; in
+/// WAL mode, `NORMAL` may lose the last commits in a power failure.
 fn set_up(options: SqliteConnectOptions) -> SqliteConnectOptions {
     use sqlx::ConnectOptions;
     options
         .foreign_keys(true)
         .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(BUSY_TIMEOUT)
-        // A bulk action may take its seconds; that is nothing to warn of.
+        .busy_timeout(busy::TIMEOUT)
+        // A bulk action may take seconds, which is nothing to warn about.
         .disable_statement_logging()
 }

@@ -1,4 +1,4 @@
-//! Whether somebody has written to the file, whoever it was.
+//! Notices when anybody has written to the file.
 
 use sqlx::{SqlitePool, sqlite::SqlitePoolOptions};
 
@@ -7,28 +7,28 @@ use crate::store::rows::json_rows;
 use crate::store::{Result, Store};
 use crate::task::Review;
 
-/// A connection that only looks: SQLite tells each connection when another one, of any process, has committed. It is a pool of
-/// one, so that it is closed with all others.
+/// A connection that only watches: SQLite tells each connection when another one, of any process,
+/// has committed. It is a pool of one, so that it is closed with all others.
 #[derive(Debug, Clone)]
 pub struct Watch(SqlitePool);
 
-/// What a list shows of a task and may change.
+/// The parts of a listed task that may change.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Glance {
     /// The task's id.
     pub id: i64,
     /// What people think of it.
     pub review: Review,
-    /// Its version: see [`Store::version`].
+    /// Its version, see [`Store::version`].
     pub version: i64,
-    /// What is to be done.
+    /// What to do.
     pub instruction: String,
 }
 
 impl Watch {
-    /// A number that is another one after each commit to the file.
+    /// Returns a number that changes after each commit to the file.
     pub async fn commits(&self) -> Result<i64> {
-        // The sum: sqlx asks SQLite where a bare column comes from, and a pragma's is from no table.
+        // The sum: sqlx asks SQLite for the table of a bare column, and a pragma's has none.
         Ok(
             sqlx::query_scalar!(r#"SELECT data_version + 0 AS "version!: i64" FROM pragma_data_version"#)
                 .fetch_one(&self.0)
@@ -51,7 +51,7 @@ impl Store {
         Ok(Watch(pool))
     }
 
-    /// These tasks as they are now, those of them that exist.
+    /// Returns these tasks as they are now, those of them that exist.
     pub async fn glance(&self, ids: &[i64]) -> Result<Vec<Glance>> {
         let ids = json_rows(ids);
         Ok(sqlx::query_as!(

@@ -1,20 +1,20 @@
-//! What a filter can be set to in this dataset: its runs, and the reasons for which something was turned away.
+//! The choices of a filter in this dataset: its runs, and its reasons of rejections.
 
 use crate::store::{Result, Store};
 
-/// A run, as a list of them shows it.
+/// A run in the list of choices.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct RunName {
     /// Its id.
     pub id: i64,
-    /// What it did.
+    /// Its command.
     pub command: String,
     /// The model it asked.
     pub model: Option<String>,
 }
 
 impl Store {
-    /// The latest runs that can have brought in tasks, the last one first.
+    /// Returns the latest runs that have added tasks, the last one first.
     pub async fn runs(&self, limit: i64) -> Result<Vec<RunName>> {
         Ok(sqlx::query_as!(
             RunName,
@@ -31,9 +31,9 @@ impl Store {
         .await?)
     }
 
-    /// The reasons for which candidates were rejected.
+    /// Returns the reasons of all rejections of candidates.
     pub async fn reasons(&self) -> Result<Vec<String>> {
-        // One search in the index for each reason: there are many candidates and few reasons.
+        // One index search per reason: there are many candidates and few reasons.
         Ok(sqlx::query_scalar!(
             r#"
             WITH RECURSIVE each (reason) AS (

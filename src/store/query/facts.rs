@@ -1,6 +1,7 @@
-//! Queries for people: the text that gives a figure of the dataset card, so that everybody can count again. A test does.
+//! Queries for people: the SQL behind each figure of the dataset card, so that everybody can count
+//! again. A test does.
 
-/// A literal in SQL. What one cannot see, or not tell from something else, is written by its number.
+/// Writes an SQL literal. Characters that are invisible or ambiguous are written as numbers.
 fn quoted(text: &str) -> String {
     let mut literal = String::from("'");
     for character in text.chars() {
@@ -15,22 +16,22 @@ fn quoted(text: &str) -> String {
     literal
 }
 
-/// Tasks of the dataset.
+/// Counts tasks of the dataset.
 pub fn tasks() -> String {
     "SELECT count(DISTINCT task_id) FROM dataset".to_owned()
 }
 
-/// Examples of the dataset.
+/// Counts examples of the dataset.
 pub fn examples() -> String {
     "SELECT count(*) FROM dataset".to_owned()
 }
 
-/// Examples whose task has this review.
+/// Counts examples whose task has this review.
 pub fn examples_of(review: &str) -> String {
     format!("SELECT count(*) FROM dataset WHERE review = {}", quoted(review))
 }
 
-/// Tasks of this origin and review, with instances or without.
+/// Counts tasks of this origin and review, with instances or without.
 pub fn tasks_of(origin: &str, review: &str) -> String {
     format!(
         "SELECT count(*) FROM task WHERE origin = {} AND review = {}",
@@ -39,7 +40,7 @@ pub fn tasks_of(origin: &str, review: &str) -> String {
     )
 }
 
-/// Tasks of this origin that were not rejected.
+/// Counts tasks of this origin that were not rejected.
 pub fn kept_of(origin: &str) -> String {
     format!(
         "SELECT count(*) FROM task WHERE origin = {} AND review <> 'rejected'",
@@ -47,37 +48,37 @@ pub fn kept_of(origin: &str) -> String {
     )
 }
 
-/// Model calls of all runs.
+/// Counts requests of all runs.
 pub fn requests() -> String {
     "SELECT count(*) FROM request".to_owned()
 }
 
-/// Tasks of the dataset that classify.
+/// Counts classification tasks of the dataset.
 pub fn classification() -> String {
     "SELECT count(DISTINCT task_id) FROM dataset WHERE is_classification = 1".to_owned()
 }
 
-/// Examples with an input.
+/// Counts examples with an input.
 pub fn with_input() -> String {
     "SELECT count(*) FROM dataset WHERE input <> ''".to_owned()
 }
 
-/// Everything that was parsed.
+/// Counts all candidates.
 pub fn candidates() -> String {
     "SELECT count(*) FROM candidate".to_owned()
 }
 
-/// What the filter let through.
+/// Counts accepted candidates.
 pub fn accepted_candidates() -> String {
     "SELECT count(*) FROM candidate WHERE verdict = 'accepted'".to_owned()
 }
 
-/// What the filter turned away.
+/// Counts rejected candidates.
 pub fn rejections() -> String {
     "SELECT count(*) FROM rejection".to_owned()
 }
 
-/// Candidates of this kind that were rejected for this reason.
+/// Counts candidates of this kind that were rejected for this reason.
 pub fn rejections_of(kind: &str, reason: &str) -> String {
     format!(
         "SELECT count(*) FROM candidate WHERE verdict = 'rejected' AND kind = {} AND reason = {}",
@@ -86,24 +87,24 @@ pub fn rejections_of(kind: &str, reason: &str) -> String {
     )
 }
 
-/// Tasks of the dataset with a nearest neighbour of at least so many hundredths.
+/// Counts tasks of the dataset whose nearest neighbor has at least this ROUGE-L, in hundredths.
 pub fn nearest_from(hundredths: i64) -> String {
     format!(
         "SELECT count(*) FROM task WHERE review <> 'rejected' AND CAST(nearest_rouge_l * 20 AS INTEGER) * 5 >= {hundredths}"
     )
 }
 
-/// A sum over the requests of a run.
+/// Returns a sum or count over the requests of a run.
 pub fn of_run(run_id: i64, what: &str) -> String {
     format!("SELECT {what} FROM request WHERE run_id = {run_id}")
 }
 
-/// Tasks that a run brought in.
+/// Counts the tasks that a run added.
 pub fn tasks_of_run(run_id: i64) -> String {
     format!("SELECT count(*) FROM task WHERE run_id = {run_id}")
 }
 
-/// Examples that this judge gave this score, or whose score could not be read.
+/// Counts the examples that this judge gave this score; `None` stands for unreadable scores.
 pub fn scores_of(model: &str, score: Option<i64>) -> String {
     let score = score.map_or("NULL".to_owned(), |score| score.to_string());
     format!(
@@ -113,7 +114,7 @@ pub fn scores_of(model: &str, score: Option<i64>) -> String {
     )
 }
 
-/// Examples with this label.
+/// Counts the examples with this label.
 pub fn label(label: &str) -> String {
     format!(
         "SELECT count(*) FROM dataset WHERE is_classification = 1 AND lower(output) = {}",
@@ -121,7 +122,7 @@ pub fn label(label: &str) -> String {
     )
 }
 
-/// Tasks with this verb, as they were counted last.
+/// Counts the tasks with this verb, as of the last tally.
 pub fn verb(verb: &str) -> String {
     format!(
         "SELECT coalesce(sum(root.value), 0) FROM tally, json_each(counts, '$.roots.' || {}) AS root WHERE subject = 'task'",

@@ -1,6 +1,10 @@
-//! Ways to look at tasks, and figures about them.
+//! Filters, lists, search and counts.
 
+pub mod amount;
 pub mod choices;
+mod condition;
+pub mod evaluation;
+pub mod expression;
 pub mod facts;
 pub mod filter;
 pub mod fts;
@@ -8,6 +12,8 @@ pub mod list;
 pub mod neighbor;
 pub mod provenance;
 pub(super) mod query_plan;
+pub mod search;
 pub(super) mod sql;
 pub mod stats;
 pub mod tally;
+pub mod top;

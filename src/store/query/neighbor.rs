@@ -1,4 +1,4 @@
-//! Table `neighbor`: the tasks most similar to each.
+//! Table `neighbor`: the most similar tasks of each task.
 
 use crate::store::rows::json_rows;
 use crate::store::{Result, Store};
@@ -6,7 +6,7 @@ use crate::task::Review;
 
 /// A task similar to another.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct Neighbor {
+pub struct StoredNeighbor {
     /// 1 for the nearest.
     pub rank: i64,
     /// The similar task's id.
@@ -19,20 +19,20 @@ pub struct Neighbor {
     pub instruction: String,
 }
 
-/// The tasks most similar to one, as they are stored.
+/// The most similar tasks of one task, to store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewNeighbors {
-    /// The task.
+    /// The task's id.
     pub task_id: i64,
-    /// The similar tasks and ROUGE-L F1 with each, the nearest first.
+    /// Ids of the similar tasks with their ROUGE-L F1, the nearest first.
     pub similar: Vec<(i64, f64)>,
 }
 
 impl Store {
-    /// The tasks most similar to this one, the nearest first.
-    pub async fn neighbors(&self, task_id: i64) -> Result<Vec<Neighbor>> {
+    /// Returns the most similar tasks of this one, the nearest first.
+    pub async fn neighbors(&self, task_id: i64) -> Result<Vec<StoredNeighbor>> {
         let neighbors = sqlx::query_as!(
-            Neighbor,
+            StoredNeighbor,
             r#"
             SELECT
                 neighbor.rank, neighbor.neighbor_id AS id, neighbor.rouge_l, task.review AS "review: Review",
@@ -49,7 +49,8 @@ impl Store {
         Ok(neighbors)
     }
 
-    /// The tasks whose neighbours were not stored yet: those of a run that ended early, or of an older ewe's import.
+    /// Returns the tasks whose neighbors are not stored yet: those of a run that ended early, or of
+    /// an older ewe's import.
     pub async fn tasks_without_neighbors(&self) -> Result<Vec<i64>> {
         let ids = sqlx::query_scalar!(
             "
@@ -64,7 +65,7 @@ impl Store {
         Ok(ids)
     }
 
-    /// Stores the neighbours of many tasks, as one transaction. What was stored of the same tasks is replaced.
+    /// Stores the neighbors of many tasks as one transaction, in place of what was stored.
     pub async fn set_neighbors(&self, tasks: &[NewNeighbors]) -> Result<()> {
         let ids: Vec<i64> = tasks.iter().map(|task| task.task_id).collect();
         let rows: Vec<(i64, i64, i64, f64)> = tasks

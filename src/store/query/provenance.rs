@@ -1,53 +1,53 @@
-//! Where a task came from: reads `request` and `run` for one task.
+//! Where a task came from: its requests, or its source file.
 
 use crate::store::{Result, Store};
 
-/// The model call that wrote a task's instruction or an instance of it.
+/// The request whose response has a task's instruction or an instance of it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Provenance {
     /// The request's id.
     pub request_id: i64,
     /// The run that asked.
     pub run_id: i64,
-    /// The model that answered, as the run names it.
+    /// The model, as the run names it.
     pub model: Option<String>,
-    /// The round it belongs to.
+    /// Its round.
     pub round: i64,
-    /// The stage of generation.
+    /// Its stage.
     pub stage: String,
-    /// What the model was given.
+    /// The prompt.
     pub prompt: String,
-    /// What it answered, unparsed.
+    /// The response, unparsed.
     pub response: String,
-    /// What it thought before, where the server told that apart.
+    /// The model's reasoning, if the server returned it apart.
     pub reasoning: String,
-    /// Why it ended.
+    /// Why the response ended.
     pub finish_reason: String,
     /// Tokens of the prompt.
     pub prompt_tokens: i64,
-    /// Tokens of the answer.
+    /// Tokens of the response.
     pub completion_tokens: i64,
-    /// When the answer was stored, UTC.
+    /// When the response was stored, in UTC.
     pub created_at: String,
 }
 
 /// The file that a task was read from.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct SourceFile {
-    /// Its path, as it was given.
+    /// Its path, as given.
     pub file: String,
     /// The run that read it.
     pub run_id: i64,
-    /// When that began, UTC.
+    /// When that run began, in UTC.
     pub read_at: String,
-    /// The first row that the task came from, from 1; none where that was not noted.
+    /// The first row of the task, from 1; `None` if that was not recorded.
     pub first_row: Option<i64>,
-    /// The last one.
+    /// The last row of the task.
     pub last_row: Option<i64>,
 }
 
 impl Store {
-    /// The file that a task was read from; none for tasks that a model made.
+    /// Returns the file that a task was read from; `None` for generated tasks.
     pub async fn source_file(&self, task_id: i64) -> Result<Option<SourceFile>> {
         let source = sqlx::query_as!(
             SourceFile,
@@ -70,8 +70,8 @@ impl Store {
         Ok(source)
     }
 
-    /// The model calls that a task came from: the one that wrote the instruction first, then those of its instances.
-    /// None for seeds and imports.
+    /// Returns the requests that a task came from: that of the instruction first, then those of its
+    /// instances. Empty for seeds and imports.
     pub async fn provenance(&self, task_id: i64) -> Result<Vec<Provenance>> {
         let calls = sqlx::query_as!(
             Provenance,

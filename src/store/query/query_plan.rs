@@ -1,172 +1,177 @@
-//! How the tasks of a filter are found without reading all tasks.
+//! Query plans: how the tasks of a filter are found without reading all tasks.
 
 use std::time::Duration;
 
-use super::filter::{Column, Condition};
-use super::sql::{Sql, Value};
+use super::condition::{Condition, FilterField};
+use super::sql::{Sql, SqlValue};
 use crate::store::{Filter, Result, Store};
 
-/// So far the tasks of a condition are counted before a query is made.
+/// The ids of a condition are counted up to this number before a query is made.
 const MANY: i64 = 50_000;
 
-/// So far where that has to be known better.
+/// The same, where the number matters more.
 const VERY_MANY: i64 = 400_000;
 
-/// So long a list in the wanted order is looked through before another way is tried beside it: what is looked for may all
-/// be at its end, as short tasks are where the longest come first.
+/// How long a list in the requested order is read before an alternative is tried beside it: all
+/// matches may be at its end, as short tasks are where the longest come first.
 pub(in crate::store) const PATIENCE: Duration = Duration::from_millis(4);
 
-/// What is wanted of the rows of a filter.
+/// Which rows of a filter a query needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum Wanted {
-    /// The first few in the order of ids.
-    Ids,
-    /// The first few in the order of this column.
-    Sorted(Column),
-    /// All, or how many there are.
+pub(in crate::store) enum Goal {
+    /// The first few in order of ids.
+    FirstById,
+    /// The first few in order of this column.
+    FirstSorted(FilterField),
+    /// All, or their number.
     All,
 }
 
-impl Wanted {
-    /// So many ids, found through an index, are looked at one by one rather than all tasks in the wanted order.
-    fn few(self, column: Column) -> i64 {
+impl Goal {
+    /// Returns up to how many ids from an index are looked up one by one, rather than reading all
+    /// tasks in the requested order.
+    fn few(self, field: FilterField) -> i64 {
         match self {
-            Wanted::All => MANY,
-            // To look up whether a task has one takes longer than most queries for all of them.
-            _ if column == Column::Reason => MANY,
-            // Ids are gone through in their order; for another one every row is read.
-            Wanted::Ids => 20_000,
-            Wanted::Sorted(_) => 4_000,
+            Goal::All => MANY,
+            // Looking up whether a task has one takes longer than most queries for all of them.
+            _ if field == FilterField::Reason => MANY,
+            // Ids are read in their order; for another order every row is read.
+            Goal::FirstById => 20_000,
+            Goal::FirstSorted(_) => 4_000,
         }
     }
 }
 
-/// The order in which rows are wanted, as an index has it.
+/// The indexes that have rows in a requested order.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::store) struct Order {
-    /// The index on the column alone; none for the order of ids.
+pub(in crate::store) struct SortIndexes {
+    /// The index on the column alone; `None` for the order of ids.
     pub all: Option<&'static str>,
     /// The index on review and the column.
     pub of_review: &'static str,
 }
 
 /// The order of ids.
-pub(in crate::store) const BY_ID: Order = Order {
+pub(in crate::store) const BY_ID: SortIndexes = SortIndexes {
     all: None,
     of_review: "task_by_review",
 };
 
-/// What leads to the rows. Conditions go by their place.
+/// How the rows are reached. Conditions are named by their position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Through {
-    /// All of them in the wanted order, or those of the conditions that have an index in it.
-    Order,
+enum Access {
+    /// All rows in the requested order, or those of a condition with an index in that order.
+    InOrder,
     /// The ids of this condition, one by one.
-    Ids(usize),
-    /// The index of words, which has the tasks of any words in the order of their ids.
-    Words(usize),
+    IdsOf(usize),
+    /// The full-text index, which has the matches of any words in order of their ids.
+    FullText(usize),
 }
 
 /// How the rows of a filter are found.
 #[derive(Debug, Clone)]
 pub(in crate::store) struct QueryPlan {
     conditions: Vec<Condition>,
-    through: Through,
-    /// The condition whose column has an index in the wanted order.
+    access: Access,
+    /// The condition with an index in the requested order.
     along: Option<usize>,
-    /// The condition on the column that the order is of.
+    /// The condition on the column of the order.
     range: Option<usize>,
-    /// Whether every row is wanted, and not only the first few.
+    /// Whether all rows are wanted, and not only the first few.
     wants_all: bool,
 }
 
 impl Store {
-    /// Decides how to find the rows of a filter: those of a rare condition one by one, or all in order until there are
-    /// enough. SQLite does not count before it decides, and one wrong choice is a second.
-    pub(in crate::store) async fn way(&self, filter: &Filter, wanted: Wanted) -> Result<QueryPlan> {
+    /// Plans how to find the rows of a filter: those of a rare condition one by one, or all in
+    /// order until there are enough. SQLite does not count before it decides, and one wrong choice
+    /// costs a second.
+    pub(in crate::store) async fn query_plan(&self, filter: &Filter, goal: Goal) -> Result<QueryPlan> {
         let mut conditions = filter.conditions();
-        let columns: Vec<Column> = conditions.iter().map(|condition| condition.column).collect();
-        let of_column = |column| columns.iter().position(|&other| other == column);
-        let words = of_column(Column::Text).filter(|_| wanted == Wanted::Ids);
-        // A review alone is read along its index, whatever the order, and words alone along theirs.
-        let alone = words.or(of_column(Column::Review));
+        let fields: Vec<FilterField> = conditions.iter().map(|condition| condition.field).collect();
+        let of_field = |field| fields.iter().position(|&other| other == field);
+        let words = of_field(FilterField::Text).filter(|_| goal == Goal::FirstById);
+        // A review alone is read along its index in any order, and words alone along theirs.
+        let alone = words.or(of_field(FilterField::Review));
         if conditions.len() > 1 || alone.is_none() {
             self.count_each(&mut conditions, MANY, words).await?;
         }
-        let range = match wanted {
-            Wanted::Sorted(column) => of_column(column),
+        let range = match goal {
+            Goal::FirstSorted(field) => of_field(field),
             _ => None,
         };
-        // The indexes of run, review and origin have their rows in the order of ids; other orders are those of a review, and
-        // the lengths of classification tasks.
-        let along = match wanted {
-            Wanted::Sorted(Column::Length) => conditions
+        // The indexes of run, review and origin have rows in order of ids. Other orders exist for
+        // one review, and for the lengths of classification tasks.
+        let along = match goal {
+            Goal::FirstSorted(FilterField::Length) => conditions
                 .iter()
-                .position(|condition| condition.column == Column::Classification && condition.ids.is_some())
-                .or_else(|| of_column(Column::Review)),
-            Wanted::Sorted(_) => of_column(Column::Review),
-            // Of those that are many, a run is likely to be the rarest.
-            _ => [Column::Run, Column::Review, Column::Origin]
+                .position(|condition| {
+                    condition.field == FilterField::Classification && condition.ids.is_some()
+                })
+                .or_else(|| of_field(FilterField::Review)),
+            Goal::FirstSorted(_) => of_field(FilterField::Review),
+            // Among frequent conditions, a run is likely to be the rarest.
+            _ => [FilterField::Run, FilterField::Review, FilterField::Origin]
                 .into_iter()
-                .filter_map(of_column)
+                .filter_map(of_field)
                 .min_by_key(|&place| conditions[place].count.unwrap_or(i64::MAX)),
         };
         let rarest = rarest(&conditions, |condition| {
             condition
                 .count
-                .is_some_and(|count| count <= wanted.few(condition.column))
+                .is_some_and(|count| count <= goal.few(condition.field))
         });
-        let through = match (words, rarest.filter(|&place| Some(place) != range)) {
-            (Some(place), _) => Through::Words(place),
-            (None, Some(place)) => Through::Ids(place),
-            (None, None) => Through::Order,
+        let access = match (words, rarest.filter(|&place| Some(place) != range)) {
+            (Some(place), _) => Access::FullText(place),
+            (None, Some(place)) => Access::IdsOf(place),
+            (None, None) => Access::InOrder,
         };
         Ok(QueryPlan {
             conditions,
-            through,
+            access,
             along,
             range,
-            wants_all: wanted == Wanted::All,
+            wants_all: goal == Goal::All,
         })
     }
 
-    /// The way to try when a guess takes long: one by one even if they are many. None where no index has them.
-    pub(in crate::store) async fn other_way(&self, way: &QueryPlan) -> Result<Option<QueryPlan>> {
-        let mut way = way.clone();
-        if way.conditions.iter().all(|condition| condition.count.is_none()) {
-            let words = match way.through {
-                Through::Words(place) => Some(place),
+    /// Returns the plan to try when a guess takes long: the ids one by one, even if there are many.
+    /// `None` if no index has them.
+    pub(in crate::store) async fn alternative(&self, plan: &QueryPlan) -> Result<Option<QueryPlan>> {
+        let mut plan = plan.clone();
+        if plan.conditions.iter().all(|condition| condition.count.is_none()) {
+            let words = match plan.access {
+                Access::FullText(place) => Some(place),
                 _ => None,
             };
-            self.count_each(&mut way.conditions, VERY_MANY, words).await?;
+            self.count_each(&mut plan.conditions, VERY_MANY, words).await?;
         }
-        let rarest = rarest(&way.conditions, |condition| condition.count.is_some());
+        let rarest = rarest(&plan.conditions, |condition| condition.count.is_some());
         Ok(rarest
-            .filter(|&place| Some(place) != way.range)
+            .filter(|&place| Some(place) != plan.range)
             .map(|place| QueryPlan {
-                through: Through::Ids(place),
-                ..way
+                access: Access::IdsOf(place),
+                ..plan
             }))
     }
 
-    /// Every way to find the rows of a filter, whatever it costs.
+    /// Returns all plans for the rows of a filter, whatever they cost.
     #[cfg(test)]
-    pub(in crate::store) async fn ways(&self, filter: &Filter, wanted: Wanted) -> Result<Vec<QueryPlan>> {
-        let usual = self.way(filter, wanted).await?;
+    pub(in crate::store) async fn all_plans(&self, filter: &Filter, goal: Goal) -> Result<Vec<QueryPlan>> {
+        let usual = self.query_plan(filter, goal).await?;
         let with_ids = (0..usual.conditions.len()).filter(|&place| usual.conditions[place].ids.is_some());
-        let mut all = vec![Through::Order];
-        all.extend(with_ids.map(Through::Ids));
-        if matches!(usual.through, Through::Words(_)) {
-            all.push(usual.through);
+        let mut all = vec![Access::InOrder];
+        all.extend(with_ids.map(Access::IdsOf));
+        if matches!(usual.access, Access::FullText(_)) {
+            all.push(usual.access);
         }
-        let way = |through| QueryPlan {
-            through,
+        let plan = |access| QueryPlan {
+            access,
             ..usual.clone()
         };
-        Ok(all.into_iter().map(way).collect())
+        Ok(all.into_iter().map(plan).collect())
     }
 
-    /// Counts the ids of each condition but one, no more than `most`.
+    /// Counts the ids of all conditions except `but`, each up to `most`.
     async fn count_each(&self, conditions: &mut [Condition], most: i64, but: Option<usize>) -> Result<()> {
         let mut sql = Sql::default();
         let mut counted = Vec::new();
@@ -181,7 +186,7 @@ impl Store {
                 .push(rows)
                 .values(&condition.values)
                 .push(") LIMIT ?)")
-                .values(&[Value::Integer(most + 1)]);
+                .values(&[SqlValue::Integer(most + 1)]);
                 counted.push(condition);
             }
         }
@@ -197,75 +202,75 @@ impl Store {
 }
 
 impl Condition {
-    /// Whether its ids are so few that they may be collected for whatever is wanted.
+    /// Whether its ids are few enough to be collected for any goal.
     fn is_rare(&self) -> bool {
         self.count.is_some_and(|count| count <= MANY)
     }
 }
 
-/// The place of the condition with the fewest ids, among those that will do.
+/// Returns the position of the condition with the fewest ids among those that `will_do`.
 fn rarest(conditions: &[Condition], will_do: impl Fn(&Condition) -> bool) -> Option<usize> {
     let places = (0..conditions.len()).filter(|&place| will_do(&conditions[place]));
     places.min_by_key(|&place| conditions[place].count)
 }
 
 impl QueryPlan {
-    /// Whether rows are looked at that nobody may want, in the hope of finding enough soon.
-    pub(in crate::store) fn is_a_guess(&self) -> bool {
-        match self.through {
-            Through::Ids(_) => false,
-            Through::Words(_) => self.conditions.len() > 1,
-            Through::Order => (0..self.conditions.len()).any(|place| !self.is_in_order(place)),
+    /// Whether rows are read that may not match, in the hope of finding enough soon.
+    pub(in crate::store) fn is_guess(&self) -> bool {
+        match self.access {
+            Access::IdsOf(_) => false,
+            Access::FullText(_) => self.conditions.len() > 1,
+            Access::InOrder => (0..self.conditions.len()).any(|place| !self.is_in_order(place)),
         }
     }
 
-    /// Whether the rows of this condition are together where they are read in the wanted order.
+    /// Whether the rows of this condition are adjacent in the requested order.
     fn is_in_order(&self, place: usize) -> bool {
         [self.along, self.range].contains(&Some(place))
     }
 
-    /// Whether tasks that have no value in the column of the order are left out.
+    /// Whether tasks without a value in the column of the order are excluded.
     pub(in crate::store) fn has_range(&self) -> bool {
         self.range.is_some()
     }
 
-    /// The one condition, as a query for ids, where there is no other and an index has them.
+    /// Returns the query for the ids of the only condition, if an index has them.
     pub(in crate::store) fn only(&self) -> Option<Sql> {
         match &self.conditions[..] {
             [condition] => {
                 let mut sql = Sql::default();
-                sql.push(condition.ids?).values(&condition.values);
+                sql.push(condition.ids.as_deref()?).values(&condition.values);
                 Some(sql)
             }
             _ => None,
         }
     }
 
-    /// The id of a task, as an order by it should name it.
+    /// Returns the id's name for `ORDER BY`.
     pub(in crate::store) fn id(&self) -> &'static str {
-        match self.through {
-            Through::Words(_) => "task_fts.rowid",
+        match self.access {
+            Access::FullText(_) => "task_fts.rowid",
             _ => "task.id",
         }
     }
 
-    /// Adds `FROM task`, what is joined to it, and every condition, `WHERE 1 …`; more may follow with `AND`.
-    pub(in crate::store) fn push(&self, sql: &mut Sql, order: Order, join: &str) {
-        sql.push(match self.through {
-            Through::Words(_) => " FROM task_fts CROSS JOIN task ON task.id = task_fts.rowid",
+    /// Appends `FROM task`, `join`, and every condition as `WHERE 1 …`; more may follow with `AND`.
+    pub(in crate::store) fn push(&self, sql: &mut Sql, indexes: SortIndexes, join: &str) {
+        sql.push(match self.access {
+            Access::FullText(_) => " FROM task_fts CROSS JOIN task ON task.id = task_fts.rowid",
             _ => " FROM task",
         });
-        if self.through == Through::Order {
-            let index = match self.along.map(|place| self.conditions[place].column) {
-                Some(Column::Review) => Some(order.of_review),
-                Some(Column::Origin) => Some("task_by_origin"),
-                Some(Column::Run) => Some("task_by_run"),
-                Some(Column::Classification) => Some("task_of_classification"),
-                _ => order.all,
+        if self.access == Access::InOrder {
+            let index = match self.along.map(|place| self.conditions[place].field) {
+                Some(FilterField::Review) => Some(indexes.of_review),
+                Some(FilterField::Origin) => Some("task_by_origin"),
+                Some(FilterField::Run) => Some("task_by_run"),
+                Some(FilterField::Classification) => Some("task_of_classification"),
+                _ => indexes.all,
             };
             match index {
                 Some(index) => sql.push(" INDEXED BY ").push(index),
-                // Where nothing is asked, the smallest index has all rows, too.
+                // Without conditions, the smallest index has all rows, too.
                 None if self.conditions.is_empty() => sql,
                 None => sql.push(" NOT INDEXED"),
             };
@@ -273,23 +278,23 @@ impl QueryPlan {
         sql.push(join).push(" WHERE 1");
         for (place, condition) in self.conditions.iter().enumerate() {
             sql.push(" AND ");
-            match (self.through, condition.ids) {
-                (Through::Ids(driver), Some(ids)) if driver == place => {
+            match (self.access, condition.ids.as_deref()) {
+                (Access::IdsOf(driver), Some(ids)) if driver == place => {
                     sql.push("task.id IN (").push(ids).push(")")
                 }
-                (Through::Words(words), _) if words == place => sql.push("task_fts MATCH ?"),
-                (Through::Order, _) if self.is_in_order(place) => {
+                (Access::FullText(words), _) if words == place => sql.push("task_fts MATCH ?"),
+                (Access::InOrder, _) if self.is_in_order(place) => {
                     sql.push(condition.row.trim_start_matches('+'))
                 }
-                // To look each row up in the index of words takes longer than to collect all that have them, unless
-                // these are very many and few rows are looked at.
-                (through, Some(ids))
-                    if condition.column == Column::Text
-                        && (condition.is_rare() || self.wants_all || matches!(through, Through::Ids(_))) =>
+                // Looking each row up in the full-text index takes longer than collecting all
+                // matches, unless these are very many and few rows are read.
+                (access, Some(ids))
+                    if condition.field == FilterField::Text
+                        && (condition.is_rare() || self.wants_all || matches!(access, Access::IdsOf(_))) =>
                 {
                     sql.push("+task.id IN (").push(ids).push(")")
                 }
-                _ => sql.push(condition.row),
+                _ => sql.push(&condition.row),
             }
             .values(&condition.values);
         }

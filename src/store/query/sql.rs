@@ -1,4 +1,4 @@
-//! Statements that are put together when they are needed. They are made of fixed texts; what comes from people is bound.
+//! Statements composed at run time, of fixed texts. Texts of people are bound as values.
 
 use std::sync::{
     Arc,
@@ -9,54 +9,54 @@ use sqlx::{Arguments, AssertSqlSafe, sqlite::SqliteArguments};
 
 use crate::store::{Result, Store};
 
-/// After so many of SQLite's steps, which are less than a millisecond, it looks whether anybody still waits.
+/// After so many of SQLite's steps, less than a millisecond, it checks whether anybody still waits.
 const STEPS: i32 = 20_000;
 
-/// A value for a place in a statement.
+/// A value to bind.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::store) enum Value {
+pub(in crate::store) enum SqlValue {
     /// Text.
     Text(String),
-    /// A whole number.
+    /// An integer.
     Integer(i64),
-    /// A number.
+    /// A floating-point number.
     Real(f64),
 }
 
-/// A statement under way: its text, which is made of fixed parts, and the values for the places in it.
+/// A statement under construction: its text, and the values of its `?`.
 #[derive(Debug, Clone, Default)]
 pub(in crate::store) struct Sql {
     text: String,
-    values: Vec<Value>,
+    values: Vec<SqlValue>,
 }
 
 impl Sql {
-    /// Adds text.
+    /// Appends text.
     pub(in crate::store) fn push(&mut self, text: &str) -> &mut Sql {
         self.text.push_str(text);
         self
     }
 
-    /// Adds another statement, with its values.
+    /// Appends another statement with its values.
     pub(in crate::store) fn append(&mut self, other: Sql) {
         self.text.push_str(&other.text);
         self.values.extend(other.values);
     }
 
-    /// Adds values for the next places.
-    pub(in crate::store) fn values(&mut self, values: &[Value]) -> &mut Sql {
+    /// Appends values for the next `?`.
+    pub(in crate::store) fn values(&mut self, values: &[SqlValue]) -> &mut Sql {
         self.values.extend_from_slice(values);
         self
     }
 
-    /// The statement. Only fixed texts were put together, so that there is nothing in it to be afraid of.
+    /// Returns the statement. It was composed of fixed texts only, so that it is safe.
     pub(in crate::store) fn finish(self) -> (AssertSqlSafe<String>, SqliteArguments) {
         let mut arguments = SqliteArguments::default();
         for value in self.values {
             match value {
-                Value::Text(text) => arguments.add(text),
-                Value::Integer(number) => arguments.add(number),
-                Value::Real(number) => arguments.add(number),
+                SqlValue::Text(text) => arguments.add(text),
+                SqlValue::Integer(number) => arguments.add(number),
+                SqlValue::Real(number) => arguments.add(number),
             }
             .expect("texts and numbers can be encoded");
         }
@@ -64,7 +64,7 @@ impl Sql {
     }
 }
 
-/// Says when it is dropped that nobody waits any more.
+/// Signals when it is dropped that nobody waits any more.
 struct Interest(Arc<AtomicBool>);
 
 impl Drop for Interest {
@@ -74,13 +74,14 @@ impl Drop for Interest {
 }
 
 impl Store {
-    /// The numbers that a query gives. It is broken off when nobody waits for it any more: somebody who types asks for a
-    /// list at every pause, and a few queries that look at a million tasks would keep all connections busy.
+    /// Runs a query for numbers. It is interrupted when its future is dropped: somebody who types
+    /// asks for a list at every pause, and a few queries over a million tasks would keep all
+    /// connections busy.
     pub(in crate::store) async fn numbers(&self, sql: Sql) -> Result<Vec<i64>> {
         let mut connection = self.pool.acquire().await?;
         let is_over = Arc::new(AtomicBool::new(false));
         let _interest = Interest(is_over.clone());
-        // A task of its own, since the connection must be put in order however this ends.
+        // A task of its own, since the connection must be restored however this ends.
         let query = tokio::spawn(async move {
             connection
                 .lock_handle()
@@ -97,20 +98,20 @@ impl Store {
     }
 }
 
-impl From<&str> for Value {
-    fn from(text: &str) -> Value {
-        Value::Text(text.to_owned())
+impl From<&str> for SqlValue {
+    fn from(text: &str) -> SqlValue {
+        SqlValue::Text(text.to_owned())
     }
 }
 
-impl From<i64> for Value {
-    fn from(number: i64) -> Value {
-        Value::Integer(number)
+impl From<i64> for SqlValue {
+    fn from(number: i64) -> SqlValue {
+        SqlValue::Integer(number)
     }
 }
 
-impl From<f64> for Value {
-    fn from(number: f64) -> Value {
-        Value::Real(number)
+impl From<f64> for SqlValue {
+    fn from(number: f64) -> SqlValue {
+        SqlValue::Real(number)
     }
 }

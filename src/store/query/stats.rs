@@ -8,50 +8,52 @@ use super::tally::{self, CandidateTally, Roots, TaskTally};
 use crate::store::rows::json_rows;
 use crate::store::{Result, Store};
 
-/// What a run cost.
+/// The cost of a run.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct RunCost {
-    /// The run.
+    /// The run's id.
     pub run_id: i64,
-    /// What it did.
+    /// Its command.
     pub command: String,
     /// The model it asked.
     pub model: Option<String>,
-    /// How far it got.
+    /// Its status.
     pub status: crate::store::RunStatus,
-    /// When it started, UTC.
+    /// When it started, in UTC.
     pub started_at: String,
-    /// When it ended, UTC.
+    /// When it ended, in UTC.
     pub ended_at: Option<String>,
-    /// Model calls that were answered.
+    /// Requests with a response.
     pub requests: i64,
     /// Tokens of all prompts.
     pub prompt_tokens: i64,
-    /// Tokens of all answers.
+    /// Tokens of all responses.
     pub completion_tokens: i64,
-    /// Tasks it brought in.
+    /// Tasks it added.
     pub tasks: i64,
 }
 
-/// Everything that there is to count, all of one moment.
+/// All counts, of one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Totals {
-    /// Tasks and what is known of them.
+    /// Tasks.
     pub tasks: TaskTally,
-    /// What was parsed out of responses.
+    /// Tasks that are held out and not rejected.
+    pub held_out: i64,
+    /// Candidates.
     pub candidates: CandidateTally,
-    /// What each run cost and brought, in order.
+    /// The cost of each run, in order.
     pub runs: Vec<RunCost>,
     /// The configuration of each run, as JSON.
     pub configs: BTreeMap<i64, String>,
-    /// When the first round of each span of `candidates` was admitted, or the one after it, UTC.
+    /// When the first round of each span of `candidates`, or the next one, was admitted, in UTC.
     pub admitted: BTreeMap<i64, String>,
 }
 
 impl Store {
-    /// Counts; tells at most so many spans of rounds apart.
+    /// Counts everything, with at most `most_spans` spans of rounds.
     pub async fn totals(&self, roots: Roots, most_spans: i64) -> Result<Totals> {
-        // One transaction, so that what is added up belongs together.
+        // One transaction, so that the counts agree.
         let mut transaction = self.pool.begin().await?;
         let mut fresh = Vec::new();
         let tasks = tally::of_tasks(&mut transaction, roots, &mut fresh).await?;
@@ -61,11 +63,12 @@ impl Store {
             runs: run_costs(&mut transaction).await?,
             configs: configs(&mut transaction).await?,
             admitted: admitted(&mut transaction, &candidates).await?,
+            held_out: held_out(&mut transaction).await?,
             tasks,
             candidates,
         };
         transaction.commit().await?;
-        // Whoever asks next would count again: a loss of time only.
+        // Without it the next call counts again, which only costs time.
         if let Err(error) = self.save_tallies(&fresh).await {
             tracing::debug!(%error, "tallies were not saved");
         }
@@ -86,6 +89,19 @@ async fn run_costs(connection: &mut SqliteConnection) -> Result<Vec<RunCost>> {
         "#
     )
     .fetch_all(connection)
+    .await?)
+}
+
+async fn held_out(connection: &mut SqliteConnection) -> Result<i64> {
+    Ok(sqlx::query_scalar!(
+        r#"
+        SELECT count(*) AS "count!: i64"
+        FROM held_out
+        JOIN task ON task.id = held_out.task_id
+        WHERE task.review <> 'rejected'
+        "#
+    )
+    .fetch_one(connection)
     .await?)
 }
 

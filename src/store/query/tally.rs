@@ -1,9 +1,10 @@
-//! Tables `tally`, `task_block` and `candidate_block`: counts that are kept for blocks of rows, so that figures about a
-//! million tasks need not read all of them each time.
+//! Tables `tally`, `task_block` and `candidate_block`: counts kept for blocks of rows, so that
+//! figures about a million tasks need not read all of them each time.
 //!
-//! Triggers count the changes of each block, whoever makes them. A tally holds as long as its block has no more changes
-//! than when it was counted; all others are counted anew, in the transaction that reads those that hold. They are
-//! saved afterwards. Where they cannot be, because others are writing or the disk is full, the next one counts again.
+//! Triggers count the changes of each block, whoever makes them. A tally is valid as long as its
+//! block has no more changes than when it was counted. All others are counted again, in the
+//! transaction that reads the valid ones, and saved afterwards. If they cannot be saved, because
+//! others are writing or the disk is full, the next call counts again.
 
 mod count;
 
@@ -23,33 +24,33 @@ use crate::store::{Result, Store};
 /// Grows with each change to what is counted, or how, apart from roots.
 const VERSION: i64 = 1;
 
-/// Blocks that were read and are not yet counted.
+/// The most blocks that are read and not yet counted.
 const MOST_WAITING: usize = 4;
 
-/// How long saving waits for others who write.
+/// How long saving waits for other writers.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// The verb that an instruction is built on, and the noun that is its direct object.
+/// The verb that an instruction begins with, and the noun that is its direct object.
 pub type Root = (String, Option<String>);
 
-/// How roots of instructions are found: the room that draws them knows.
+/// How the root of an instruction is found, supplied by the room that draws them.
 #[derive(Debug, Clone, Copy)]
 pub struct Roots {
-    /// Grows when the function begins to answer otherwise.
+    /// Grows when the function's results change.
     pub version: i64,
-    /// That of an instruction.
+    /// Returns the root of an instruction.
     pub of: fn(&str) -> Option<Root>,
 }
 
-/// How often each word, number or name was found.
+/// How often each word, number or name occurs.
 pub type Counts<K = String> = BTreeMap<K, i64>;
 
-/// Counts of tasks. But for `tasks`, what was rejected is not counted.
+/// Counts of tasks. Except in `tasks`, rejected tasks are not counted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TaskTally {
     /// Tasks by origin and review.
     pub tasks: BTreeMap<String, Counts>,
-    /// Tasks that classify and have an instance.
+    /// Classification tasks with an instance.
     pub classification: i64,
     /// Other tasks that have an instance.
     pub other: i64,
@@ -57,7 +58,7 @@ pub struct TaskTally {
     pub examples: Counts,
     /// Instances with an input.
     pub with_input: i64,
-    /// Instances without.
+    /// Instances without an input.
     pub without_input: i64,
     /// Instructions by length in characters, in steps of 25.
     pub instruction_lengths: Counts<i64>,
@@ -65,26 +66,28 @@ pub struct TaskTally {
     pub input_lengths: Counts<i64>,
     /// Outputs by length, in steps of 100.
     pub output_lengths: Counts<i64>,
-    /// Tasks by ROUGE-L with their nearest neighbour in hundredths, in steps of 5.
+    /// Tasks by ROUGE-L with their nearest neighbor in hundredths, in steps of 5.
     pub similarities: Counts<i64>,
-    /// Outputs of tasks that classify, in lower case; the long ones are counted below.
+    /// Outputs of classification tasks, in lower case; long ones are counted in `long_labels`.
     pub labels: Counts,
-    /// Outputs of tasks that classify with more than [`LONGEST_LABEL`](super::filter::LONGEST_LABEL) characters.
+    /// Outputs of classification tasks with more than
+    /// [`LONGEST_LABEL`](super::filter::LONGEST_LABEL) characters.
     pub long_labels: i64,
-    /// Instances by judge and score; the score is empty where it could not be read.
+    /// Instances by judge and score; the score is empty if it was unreadable.
     pub scores: BTreeMap<String, Counts>,
-    /// Tasks by root verb and object; the object is empty where there is none.
+    /// Tasks by root verb and object; the object is empty if there is none.
     pub roots: BTreeMap<String, Counts>,
-    /// Tasks whose root verb was not found.
+    /// Tasks without a root verb.
     pub rootless: i64,
 }
 
 /// Counts of candidates.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CandidateTally {
-    /// By kind and verdict, then by reason, which is empty for those that were accepted.
+    /// By kind and verdict, then by reason, which is empty for accepted ones.
     pub verdicts: BTreeMap<String, BTreeMap<String, Counts>>,
-    /// Instructions by round without its last `bits` bits, then by reason; the reason is empty for tasks.
+    /// Instructions by round without its last `bits` bits, then by reason, which is empty for
+    /// tasks.
     pub rounds: BTreeMap<i64, Counts>,
     /// See `rounds`.
     pub bits: u32,
@@ -102,7 +105,7 @@ fn add_nested<K: Ord>(into: &mut BTreeMap<K, Counts>, from: BTreeMap<K, Counts>)
     }
 }
 
-/// What blocks add up to.
+/// A sum of blocks.
 trait Tally: Default + Serialize + DeserializeOwned {
     fn merge(&mut self, other: Self);
 }
@@ -128,7 +131,7 @@ impl Tally for TaskTally {
 }
 
 impl CandidateTally {
-    /// Puts rounds together until their spans are as wide as these bits say.
+    /// Merges rounds into spans of 2^`bits`.
     pub fn widen(&mut self, bits: u32) {
         if bits > self.bits {
             let finer = std::mem::take(&mut self.rounds);
@@ -139,7 +142,7 @@ impl CandidateTally {
         }
     }
 
-    /// Puts rounds together until there are at most so many spans between the first and the last.
+    /// Merges rounds into at most `most` spans between the first and the last.
     pub fn widen_to(&mut self, most: i64) {
         let (Some(first), Some(last)) = (self.rounds.keys().next(), self.rounds.keys().next_back()) else {
             return;
@@ -164,14 +167,14 @@ impl Tally for CandidateTally {
     }
 }
 
-/// A block, how many changes it has, and the counts if they hold.
-struct Block {
+/// A block, its number of changes, and its counts if they are valid.
+struct TallyBlock {
     block: i64,
     changes: i64,
     counts: Option<String>,
 }
 
-/// A tally that is worth saving.
+/// A new tally to save.
 pub(in crate::store) struct Fresh {
     subject: &'static str,
     block: i64,
@@ -180,7 +183,8 @@ pub(in crate::store) struct Fresh {
     counts: String,
 }
 
-/// Counts of all tasks, as of the caller's transaction; what had to be counted is added to `fresh`.
+/// Counts all tasks, within the caller's transaction. Adds tallies that had to be counted to
+/// `fresh`.
 pub(in crate::store) async fn of_tasks(
     connection: &mut SqliteConnection,
     roots: Roots,
@@ -188,7 +192,7 @@ pub(in crate::store) async fn of_tasks(
 ) -> Result<TaskTally> {
     let version = (VERSION << 16) | roots.version;
     let blocks = sqlx::query_as!(
-        Block,
+        TallyBlock,
         r#"
         SELECT task_block.block AS "block!", task_block.changes, tally.counts AS "counts?"
         FROM task_block
@@ -231,13 +235,14 @@ async fn counted(tally: JoinHandle<Result<TaskTally>>) -> Result<TaskTally> {
     }
 }
 
-/// Counts of all candidates, as of the caller's transaction; what had to be counted is added to `fresh`.
+/// Counts all candidates, within the caller's transaction. Adds tallies that had to be counted to
+/// `fresh`.
 pub(in crate::store) async fn of_candidates(
     connection: &mut SqliteConnection,
     fresh: &mut Vec<Fresh>,
 ) -> Result<CandidateTally> {
     let blocks = sqlx::query_as!(
-        Block,
+        TallyBlock,
         r#"
         SELECT candidate_block.block AS "block!", candidate_block.changes, tally.counts AS "counts?"
         FROM candidate_block
@@ -261,14 +266,14 @@ pub(in crate::store) async fn of_candidates(
     Ok(sum.total)
 }
 
-impl Block {
-    /// What was counted, if it holds and can be read.
+impl TallyBlock {
+    /// Returns its tally, if it is valid and readable.
     fn known<T: Tally>(&self) -> Option<T> {
         serde_json::from_str(self.counts.as_deref()?).ok()
     }
 }
 
-/// What blocks add up to, and which of them are worth saving.
+/// The sum of blocks, and the new tallies among them.
 struct Sum<'f, T> {
     subject: &'static str,
     version: i64,
@@ -286,8 +291,8 @@ impl<'f, T: Tally> Sum<'f, T> {
         }
     }
 
-    /// Adds a block that was counted just now.
-    fn add(&mut self, block: &Block, tally: T) {
+    /// Adds a block that was just counted.
+    fn add(&mut self, block: &TallyBlock, tally: T) {
         if let Ok(counts) = serde_json::to_string(&tally) {
             self.fresh.push(Fresh {
                 subject: self.subject,
@@ -302,12 +307,13 @@ impl<'f, T: Tally> Sum<'f, T> {
 }
 
 impl Store {
-    /// Saves what was counted. A block that changed meanwhile has more changes than its tally, which then does not hold.
+    /// Saves new tallies. A block that changed meanwhile has more changes than its tally, which is
+    /// then invalid.
     pub(in crate::store) async fn save_tallies(&self, fresh: &[Fresh]) -> Result<()> {
         if fresh.is_empty() || self.is_read_only() {
             return Ok(());
         }
-        // A connection of its own, that does not wait long: an import holds the lock from beginning to end.
+        // A connection of its own that does not wait long: an import may hold the lock for long.
         let options = self.options.clone().busy_timeout(PATIENCE);
         let mut connection = SqliteConnection::connect_with(&options).await?;
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;

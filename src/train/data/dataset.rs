@@ -1,107 +1,112 @@
-//! Rows become examples: read, laid out by a template, encoded, and those that do not fit listed.
+//! Turns rows into examples: lays them out by the template, encodes them, holds some out, and lists
+//! those that do not fit.
 
-use crate::model::chat_template::Message;
-use crate::model::conversation_template::{ConversationTemplate, Exchange};
-use crate::model::tokenizer::Tokenizer;
+use crate::model::text::chat_template::ChatMessage;
+use crate::model::text::conversation_template::{ConversationTemplate, TokenizedConversation};
+use crate::model::text::tokenizer::Tokenizer;
 use anyhow::{Context, Result};
 use ewe::text::{chosen, counted};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// A row as it is read, before any template.
+/// One row, before any template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// What messages call it: `line 12`, or `task 7 instance 9`.
+    /// Name in messages: `line 12`, or `task 7 instance 9`.
     pub id: String,
-    /// Rows of one task share it and are held out together.
+    /// Name that all rows of one task share; they are held out together.
     pub group: String,
-    /// What the model is told to be before it is asked; may be empty.
+    /// System message; may be empty.
     pub system: String,
-    /// What is to be done; the prompt, in rows of prompt and completion.
+    /// Instruction; in rows of prompt and completion, the prompt.
     pub instruction: String,
-    /// What it is to be done to; may be empty.
+    /// Input of the instruction; may be empty.
     pub input: String,
-    /// The answer; the completion, in rows of prompt and completion.
+    /// Output; in rows of prompt and completion, the completion.
     pub output: String,
 }
 
-/// Rows, and whether they are of the kind `prompt`, `completion`.
+/// The rows of a run.
 #[derive(Debug)]
 pub struct Rows {
-    /// In the order of the file or of the view.
+    /// In the order of the files or of the view.
     pub rows: Vec<Row>,
-    /// The rows hold a finished prompt, so only [`Template::Completion`] suits them.
+    /// Rows to evaluate on; none holds some of `rows` out.
+    pub eval: Option<Vec<Row>>,
+    /// Whether the rows hold finished prompts, so that only [`Template::Completion`] fits them.
     pub are_completions: bool,
 }
 
-/// What the model sees of a row.
+/// One row in tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
-    /// The row's id.
+    /// Name of the row.
     pub id: String,
-    /// Prompt, completion, what ends it.
+    /// Token ids of the prompt, the completion and the token that ends it.
     pub ids: Vec<u32>,
-    /// Positions that are targets, in order; never 0, for nothing precedes it.
-    pub learnt: Vec<Range<usize>>,
+    /// Positions of the targets, in order; never 0, since no token precedes it.
+    pub targets: Vec<Range<usize>>,
 }
 
 impl Example {
-    /// One of which everything from `first` on is learnt.
-    pub fn learnt_from(first: usize, id: String, ids: Vec<u32>) -> Example {
-        let learnt = vec![first..ids.len()];
-        Example { id, ids, learnt }
+    /// Makes an example whose targets are all tokens from `first` on.
+    pub fn with_targets_from(first: usize, id: String, ids: Vec<u32>) -> Example {
+        let targets = vec![first..ids.len()];
+        Example { id, ids, targets }
     }
 
-    /// Positions that go through the model: all but the last, which nothing follows.
+    /// Returns the number of positions that pass through the model: all but the last, which
+    /// predicts nothing.
     pub fn positions(&self) -> usize {
         self.ids.len() - 1
     }
 
-    /// Tokens that the loss falls on.
-    pub fn targets(&self) -> usize {
-        self.learnt.iter().map(Range::len).sum()
+    /// Returns the number of tokens that the loss is computed on.
+    pub fn target_count(&self) -> usize {
+        self.targets.iter().map(Range::len).sum()
     }
 }
 
-/// A row that is not trained on.
+/// A row that is neither trained on nor held out.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct LeftOut {
-    /// The row's id.
+    /// Name of the row.
     pub id: String,
-    /// Why.
+    /// Reason.
     pub reason: String,
 }
 
 /// The encoded dataset.
 #[derive(Debug)]
 pub struct Encoded {
-    /// Trained on, in the rows' order.
+    /// Training examples, in the order of the rows.
     pub train: Vec<Example>,
-    /// Held out.
+    /// Held-out examples.
     pub eval: Vec<Example>,
-    /// Neither.
+    /// Rows that do not fit or have no answer.
     pub left_out: Vec<LeftOut>,
-    /// What a person should know of how they were encoded.
+    /// Warnings about the encoding.
     pub remarks: Vec<String>,
 }
 
 /// How rows become examples.
 #[derive(Clone)]
 pub struct Layout<'a> {
-    /// By which chat template; none for prompt and completion as they are.
-    pub form: Option<&'a ConversationTemplate>,
+    /// Chat template; none for prompt and completion as they are.
+    pub template: Option<&'a ConversationTemplate>,
     /// Most tokens of an example, end-of-text included.
     pub max_length: usize,
-    /// Part of the groups held out, in [0, 1).
+    /// Share of the groups that is held out, in [0, 1).
     pub eval_fraction: f64,
-    /// Chooses which.
+    /// Seed of the choice of groups.
     pub seed: u64,
 }
 
-/// Lays out and encodes every row. What exceeds `max_length` or has no answer is left out, never cut.
+/// Lays out and encodes all rows. Rows beyond `max_length` and rows without an answer are left out,
+/// never cut.
 ///
-/// Whole groups are held out, so that two instances of one task are never on both sides.
+/// Groups are held out as a whole, so that two instances of one task are never on both sides.
 pub fn encode(rows: &[Row], layout: &Layout, tokenizer: &Tokenizer) -> Result<Encoded> {
     let held_out = held_out_groups(rows, layout);
     let mut encoded = Encoded {
@@ -110,26 +115,26 @@ pub fn encode(rows: &[Row], layout: &Layout, tokenizer: &Tokenizer) -> Result<En
         left_out: Vec::new(),
         remarks: Vec::new(),
     };
-    let mut oddities = Oddities::default();
+    let mut remarks = Remarks::default();
     for row in rows {
         let reason = if row.output.trim().is_empty() {
             "empty answer".to_owned()
         } else {
-            let exchange = exchange(row, layout, tokenizer)
+            let tokens = tokenize(row, layout, tokenizer)
                 .with_context(|| format!("cannot encode the row {:?}", row.id))?;
-            if exchange.ids.len() <= layout.max_length {
-                oddities.look_at(row, layout, &exchange);
+            if tokens.ids.len() <= layout.max_length {
+                remarks.look_at(row, layout, &tokens);
                 let side = if held_out.contains(row.group.as_str()) {
                     &mut encoded.eval
                 } else {
                     &mut encoded.train
                 };
-                side.push(example(row, exchange));
+                side.push(example(row, tokens));
                 continue;
             }
             format!(
                 "{}, more than {}",
-                counted(exchange.ids.len(), "token"),
+                counted(tokens.ids.len(), "token"),
                 layout.max_length
             )
         };
@@ -138,27 +143,48 @@ pub fn encode(rows: &[Row], layout: &Layout, tokenizer: &Tokenizer) -> Result<En
             reason,
         });
     }
-    encoded.remarks = oddities.remarks();
+    encoded.remarks = remarks.texts();
     Ok(encoded)
 }
 
-/// A row in tokens: as the chat template has it, or as one text with the end-of-text token behind it.
-fn exchange(row: &Row, layout: &Layout, tokenizer: &Tokenizer) -> Result<Exchange> {
-    let mut messages = Message::of_row(&row.system, &row.instruction, &row.input);
-    let Some(form) = layout.form else {
-        // As the chat template `completion` has them.
+/// Like [`encode`], with rows of their own to evaluate on, if there are any.
+pub fn encode_both(rows: &Rows, layout: &Layout, tokenizer: &Tokenizer) -> Result<Encoded> {
+    let Some(eval) = &rows.eval else {
+        return encode(&rows.rows, layout, tokenizer);
+    };
+    let whole = Layout {
+        eval_fraction: 0.0,
+        ..layout.clone()
+    };
+    let mut encoded = encode(&rows.rows, &whole, tokenizer)?;
+    let beside = encode(eval, &whole, tokenizer)?;
+    encoded.eval = beside.train;
+    encoded.left_out.extend(beside.left_out);
+    // The same template is at fault on both sides.
+    if encoded.remarks.is_empty() {
+        encoded.remarks = beside.remarks;
+    }
+    Ok(encoded)
+}
+
+/// Encodes a row: as the chat template lays it out, or as one text with the end-of-text token after
+/// it.
+fn tokenize(row: &Row, layout: &Layout, tokenizer: &Tokenizer) -> Result<TokenizedConversation> {
+    let mut messages = ChatMessage::of_row(&row.system, &row.instruction, &row.input);
+    let Some(template) = layout.template else {
+        // Joins the messages as the chat template `completion` does.
         let texts = messages
             .iter()
             .flat_map(|message| [Some(message.content.as_str()), message.input()]);
         let prompt = texts.flatten().collect::<Vec<_>>().join("\n\n");
         return plain(&prompt, &row.output, tokenizer);
     };
-    messages.push(Message::new("assistant", &row.output));
-    form.exchange(tokenizer, &messages)
+    messages.push(ChatMessage::new("assistant", &row.output));
+    template.tokenize(tokenizer, &messages)
 }
 
-/// Prompt and completion as one text.
-fn plain(prompt: &str, completion: &str, tokenizer: &Tokenizer) -> Result<Exchange> {
+/// Encodes prompt and completion as one text.
+fn plain(prompt: &str, completion: &str, tokenizer: &Tokenizer) -> Result<TokenizedConversation> {
     let (whole, from) = (format!("{prompt}{completion}"), prompt.len());
     let encoded = tokenizer.encode_marked(&whole, true, &[from..whole.len()])?;
     let (mut ids, end) = (encoded.ids, tokenizer.required_end_token()?);
@@ -166,53 +192,56 @@ fn plain(prompt: &str, completion: &str, tokenizer: &Tokenizer) -> Result<Exchan
     if ids.last() != Some(&end) || ids.len() <= first {
         ids.push(end);
     }
-    Ok(Exchange {
-        learnt: vec![first..ids.len()],
+    Ok(TokenizedConversation {
+        targets: vec![first..ids.len()],
         ids,
-        parts_a_token: encoded.parts_a_token,
+        splits_token: encoded.splits_token,
     })
 }
 
-fn example(row: &Row, exchange: Exchange) -> Example {
-    let mut learnt = exchange.learnt;
-    if let Some(first) = learnt.first_mut() {
+fn example(row: &Row, tokens: TokenizedConversation) -> Example {
+    let mut targets = tokens.targets;
+    if let Some(first) = targets.first_mut() {
         first.start = first.start.max(1);
     }
     Example {
         id: row.id.clone(),
-        ids: exchange.ids.into_iter().map(|id| id as u32).collect(),
-        learnt,
+        ids: tokens.ids.into_iter().map(|id| id as u32).collect(),
+        targets,
     }
 }
 
 /// What is no error, but may not be what was meant.
 #[derive(Default)]
-struct Oddities {
-    /// The first row whose answer begins within a token, and how many there are.
-    parted: Option<(String, usize)>,
-    endless: bool,
+struct Remarks {
+    /// The first row whose answer begins within a token, and the number of such rows.
+    split: Option<(String, usize)>,
+    no_end: bool,
 }
 
-impl Oddities {
-    fn look_at(&mut self, row: &Row, layout: &Layout, exchange: &Exchange) {
-        if exchange.parts_a_token {
-            self.parted.get_or_insert_with(|| (row.id.clone(), 0)).1 += 1;
+impl Remarks {
+    fn look_at(&mut self, row: &Row, layout: &Layout, tokens: &TokenizedConversation) {
+        if tokens.splits_token {
+            self.split.get_or_insert_with(|| (row.id.clone(), 0)).1 += 1;
         }
-        self.endless |= layout.form.is_some_and(|form| form.leaves_the_end_out(exchange));
+        self.no_end |= layout
+            .template
+            .is_some_and(|template| template.omits_end_token(tokens));
     }
 
-    fn remarks(self) -> Vec<String> {
+    fn texts(self) -> Vec<String> {
         let mut remarks = Vec::new();
-        if let Some((first, count)) = self.parted {
+        if let Some((first, count)) = self.split {
             remarks.push(format!(
-                "{} within a token of the answer's, {first} first: whoever asks with the prompt alone asks with \
-                 other tokens than were learnt\nhint: a space between the two belongs to the answer",
+                "{} within a token of the answer, {first} first: without the answer, the prompt is encoded into other \
+                 tokens than were trained on\nhint: a space between the two belongs to the answer",
                 chosen(count, "prompt ends", "prompts end")
             ));
         }
-        if self.endless {
+        if self.no_end {
             remarks.push(
-                "{% generation %} leaves out what ends a turn, so the model does not learn to end its answers".to_owned(),
+                "{% generation %} leaves out the token that ends a turn, so the model does not learn to end its answers"
+                    .to_owned(),
             );
         }
         remarks
@@ -221,7 +250,7 @@ impl Oddities {
 
 fn held_out_groups<'a>(rows: &'a [Row], layout: &Layout) -> std::collections::HashSet<&'a str> {
     use rand::seq::SliceRandom;
-    // A map in order of first appearance would do; sorted by name the choice does not depend on the rows' order.
+    // Sorted by name, so that the choice does not depend on the order of the rows.
     let groups: BTreeMap<&str, ()> = rows.iter().map(|row| (row.group.as_str(), ())).collect();
     let mut groups: Vec<&str> = groups.into_keys().collect();
     groups.shuffle(&mut crate::train::rng(layout.seed, "evaluation split", 0));
@@ -230,15 +259,15 @@ fn held_out_groups<'a>(rows: &'a [Row], layout: &Layout) -> std::collections::Ha
 }
 
 impl Encoded {
-    /// A digest of everything training depends on: every example's tokens and targets, in order. A resumed run must
-    /// find the same.
+    /// Returns a digest of everything that training depends on: tokens and targets of all examples,
+    /// in order. A resumed run must have the same.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         for side in [&self.train, &self.eval] {
             hash.update((side.len() as u64).to_le_bytes());
             for example in side {
                 hash.update((example.ids.len() as u64).to_le_bytes());
-                for range in &example.learnt {
+                for range in &example.targets {
                     hash.update((range.start as u64).to_le_bytes());
                     hash.update((range.end as u64).to_le_bytes());
                 }
@@ -247,7 +276,7 @@ impl Encoded {
                 }
             }
         }
-        crate::train::hex(&hash.finalize())
+        ewe::text::hex(&hash.finalize())
     }
 }
 
@@ -256,14 +285,15 @@ mod tests {
     use super::*;
     use crate::model::tests::golden;
 
-    /// One that puts `<bos>` in front, token 1, and ends with token 0; most letters are a token each.
+    /// A tokenizer that begins texts with `<bos>`, token 1, and ends them with token 0; most
+    /// letters are a token each.
     fn tokenizer() -> Tokenizer {
         Tokenizer::read(&golden("gemma3")).unwrap()
     }
 
     fn layout(max_length: usize, eval_fraction: f64) -> Layout<'static> {
         Layout {
-            form: None,
+            template: None,
             max_length,
             eval_fraction,
             seed: 1,
@@ -294,19 +324,19 @@ mod tests {
         let encoded = of("ab", "cd");
         let example = &encoded.train[0];
         assert_eq!((example.ids[0], example.ids[5], example.ids.len()), (1, 0, 6));
-        assert_eq!(example.learnt, [3..6]);
-        assert_eq!((example.targets(), example.positions()), (3, 5));
+        assert_eq!(example.targets, [3..6]);
+        assert_eq!((example.target_count(), example.positions()), (3, 5));
         assert!(encoded.remarks.is_empty());
-        // `Ġt` is a token: where it lies across the boundary it is learnt, and that is said.
+        // `Ġt` is one token: across the boundary it is a target, and there is a warning.
         let encoded = of("a ", "ta");
         let example = &encoded.train[0];
-        assert_eq!(text(&example.ids[example.learnt[0].start..]), " ta");
+        assert_eq!(text(&example.ids[example.targets[0].start..]), " ta");
         assert!(
             encoded.remarks[0].contains("within a token"),
             "{:?}",
             encoded.remarks
         );
-        // An end that is written in the answer is not written twice.
+        // An end that the answer has already is not added again.
         assert_eq!(of("a", "b<eos>").train[0].ids, of("a", "b").train[0].ids);
     }
 
@@ -341,6 +371,31 @@ mod tests {
     }
 
     #[test]
+    fn rows_to_evaluate_on_stay_apart() {
+        let rows = |eval| Rows {
+            rows: (0..20).map(|n| row(n, "p", "c")).collect(),
+            eval,
+            are_completions: true,
+        };
+        let of = |rows: &Rows| {
+            let encoded = encode_both(rows, &layout(9, 0.1), &tokenizer()).unwrap();
+            (
+                encoded.train.len(),
+                encoded.eval.len(),
+                encoded.left_out.len(),
+                encoded.fingerprint(),
+            )
+        };
+        let shared = of(&rows(None));
+        assert_eq!((shared.0, shared.1, shared.2), (18, 2, 0));
+        let own = of(&rows(Some(vec![row(1, "q", "d"), row(2, "too long", "it is")])));
+        assert_eq!((own.0, own.1, own.2), (20, 1, 1));
+        let other = of(&rows(Some(vec![row(1, "q", "e")])));
+        assert_ne!(own.3, other.3);
+        assert_eq!(of(&rows(Some(Vec::new()))).1, 0);
+    }
+
+    #[test]
     fn the_fingerprint_sees_targets_and_order() {
         let rows = [row(1, "ab", "cd"), row(2, "x", "y")];
         let swapped = [rows[1].clone(), rows[0].clone()];
@@ -355,7 +410,8 @@ mod tests {
         assert_ne!(of(&rows), of(&moved));
     }
 
-    /// Every tokenizer, and the ids that `transformers` has for prompt and completion as one text (`scripts/make_goldens.py`).
+    /// Every tokenizer against the ids of `transformers` for prompt and completion as one text
+    /// (`scripts/make_goldens.py`).
     #[test]
     fn prompt_and_completion_are_encoded_as_the_reference_encodes_their_text() {
         #[derive(serde::Deserialize)]
@@ -381,7 +437,7 @@ mod tests {
             for case in golden.plain {
                 let got = plain(&case.user, &case.answer, &tokenizer).unwrap();
                 let at = format!("{} {:?} {:?}", dir.display(), case.user, case.answer);
-                assert_eq!((&got.ids, got.learnt[0].start), (&case.ids, case.first), "{at}");
+                assert_eq!((&got.ids, got.targets[0].start), (&case.ids, case.first), "{at}");
                 assert_eq!(tokenizer.encode(&case.user, true).unwrap(), case.prompt, "{at}");
                 count += 1;
             }

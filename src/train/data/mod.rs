@@ -1,4 +1,4 @@
-//! Rows become examples, and examples the micro-batches of a step.
+//! Turns rows into examples, and examples into the micro-batches of a step.
 
 pub mod dataset;
 pub mod micro_batch;

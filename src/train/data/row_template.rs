@@ -1,41 +1,42 @@
-//! In which form rows are laid out, and in which the model that was trained on them is to be asked.
+//! The template of one training run: how its rows are laid out, and how the trained model is
+//! prompted later.
 
-use crate::model::conversation_template::ConversationTemplate;
-use crate::model::tokenizer::Tokenizer;
+use crate::model::text::conversation_template::ConversationTemplate;
+use crate::model::text::tokenizer::Tokenizer;
 use crate::train::out::saved_template::SavedTemplate;
 use anyhow::Result;
-use ewe::cli::models::train::Args;
+use ewe::job::train::TrainJob;
 use ewe::prompt::template::{Template, TemplateChoice};
 
-/// The form of a run's rows.
+/// How the rows of a run are laid out.
 pub struct RowTemplate {
-    /// How settings call it.
+    /// Name in the settings.
     pub template: Template,
-    /// What a person should know of the choice.
+    /// Remarks for the user.
     pub remarks: Vec<String>,
-    /// Rows are prompt and completion as they are, without a template.
+    /// Whether rows are prompt and completion as they are, without a template.
     plain: bool,
-    /// Whether the template is the user's own.
+    /// Whether the template is the user's own file.
     own: bool,
-    /// How the model is asked; None where no template can say it.
+    /// Template that the trained model is prompted with; none if no template can express it.
     chat: Option<ConversationTemplate>,
 }
 
 impl RowTemplate {
-    /// As told, or as suits the rows: what is trained further was trained on its own template.
+    /// Chooses the template: as given, or what suits the rows. An adapter that is trained further
+    /// keeps its own template.
     ///
-    /// `tokenizer` knows what the model, or the adapter that is gone on with, came with.
-    pub fn choose(args: &Args, rows_are_completions: bool, tokenizer: &Tokenizer) -> Result<RowTemplate> {
+    /// `tokenizer` has the chat template of the model, or of the adapter that the run continues.
+    pub fn choose(job: &TrainJob, rows_are_completions: bool, tokenizer: &Tokenizer) -> Result<RowTemplate> {
         let own = tokenizer.chat_template();
-        let goes_on = args.adapter.as_deref().and_then(|dir| {
+        let adapters_own = job.adapter.as_deref().and_then(|dir| {
             own.filter(|own| own.path.starts_with(dir))
                 .map(|_| TemplateChoice::Known(Template::Chat))
         });
-        let told = args.template_choice();
-        let choice = match &told {
+        let choice = match &job.template {
             Some(choice) => choice.clone(),
             None if rows_are_completions => TemplateChoice::Known(Template::Completion),
-            None => goes_on.unwrap_or(TemplateChoice::Known(Template::Alpaca)),
+            None => adapters_own.unwrap_or(TemplateChoice::Known(Template::Alpaca)),
         };
         let TemplateChoice::Known(template) = choice else {
             return Ok(RowTemplate {
@@ -46,55 +47,58 @@ impl RowTemplate {
                 chat: ConversationTemplate::choose(Some(&choice), tokenizer)?,
             });
         };
-        let mut form = RowTemplate {
+        let mut chosen = RowTemplate {
             template,
             remarks: Vec::new(),
             plain: template == Template::Completion,
             own: false,
             chat: None,
         };
-        form.chat = match own {
+        chosen.chat = match own {
             // Finished prompts are most likely written in the form that the model knows.
-            Some(own) if form.plain && rows_are_completions => {
-                form.remarks.push(format!(
+            Some(own) if chosen.plain && rows_are_completions => {
+                chosen.remarks.push(format!(
                     "rows of finished prompts: the chat template of {} stays",
                     own.path.display()
                 ));
                 Some(ConversationTemplate::of_model(tokenizer)?)
             }
             _ => match ConversationTemplate::choose(Some(&TemplateChoice::Known(template)), tokenizer) {
-                Err(error) if form.plain => {
-                    form.remarks
+                Err(error) if chosen.plain => {
+                    chosen
+                        .remarks
                         .push(format!("warning: no chat template is saved: {error:#}"));
                     None
                 }
                 chat => chat?,
             },
         };
-        if told.is_none()
+        if job.template.is_none()
             && template == Template::Alpaca
             && let Some(own) = own
         {
-            form.remarks.push(format!(
-                "rows are laid out as alpaca, which takes the place of the chat template in {}; --template chat lays them out by that",
+            chosen.remarks.push(format!(
+                "rows are laid out as alpaca, which replaces the chat template in {}; --template chat uses that one",
                 own.path.display()
             ));
         }
-        if let Some(chat) = &form.chat
-            && told.is_none()
+        if let Some(chat) = &chosen.chat
+            && job.template.is_none()
             && template == Template::Chat
         {
-            form.remarks.push(format!("rows are laid out by {}", chat.name()));
+            chosen
+                .remarks
+                .push(format!("rows are laid out by {}", chat.name()));
         }
-        Ok(form)
+        Ok(chosen)
     }
 
-    /// By what rows are laid out; none for prompt and completion as they are.
+    /// Returns the template that lays out rows; none for prompt and completion as they are.
     pub fn rows(&self) -> Option<&ConversationTemplate> {
         self.chat.as_ref().filter(|_| !self.plain)
     }
 
-    /// The text of the user's own template, and what is saved.
+    /// Returns the text of the user's own template, and the files to save with the result.
     pub fn finish(self, tokenizer: &Tokenizer) -> Result<(Option<String>, SavedTemplate)> {
         let own = self.chat.as_ref().filter(|_| self.own);
         let text = own.map(|chat| chat.source().to_owned());

@@ -1,56 +1,58 @@
-//! Adafactor (Shazeer & Stern 2018, <https://arxiv.org/abs/1804.04235>, algorithm 4) without a first moment: of a matrix's
-//! second moments only the means of rows and columns are kept, and the update's root mean square is clipped at 1. The rate
-//! is the schedule's own, as with `Adafactor(scale_parameter=False, relative_step=False)` of `transformers`.
+//! Adafactor (Shazeer & Stern 2018, <https://arxiv.org/abs/1804.04235>, algorithm 4) without a
+//! first moment: of a matrix's second moment only the means of rows and columns are kept, and the
+//! update's root mean square is clipped at 1. The learning rate is the schedule's own, as with
+//! `Adafactor(scale_parameter=False, relative_step=False)` of `transformers`.
 //!
-//! A vector is a matrix of one row: its columns' means are then the second moments themselves.
+//! A vector is a matrix of one row: the means of its columns are the second moments themselves.
 //!
 //! Shapes: `r` rows, `c` columns.
 
 use super::fallback::Passes;
-use super::optimizer::Change;
-use crate::shim::optimizers::{FactoredStep, Weights};
+use super::state::{OptimizerState, StepParams};
+use crate::shim::gpu::{FactoredUpdate, FusedUpdate};
+use crate::shim::optimizers::{FactoredStep, WeightTensors};
 use tch::{Device, Kind, Tensor};
 
-/// Share of what is kept at step t: 1 − t^−0.8.
+/// Exponent of the decay: step t keeps a share of 1 − t^−0.8 of the means.
 const DECAY: f64 = -0.8;
-/// Added to every square.
+/// Added to every squared gradient.
 const EPS: f64 = 1e-30;
 /// Largest root mean square of an update, in learning rates.
 const CLIP: f64 = 1.0;
 
-/// What is remembered of one tensor.
+/// Adafactor's state of one tensor.
 #[derive(Debug)]
-pub struct Factored {
+pub struct AdafactorState {
     /// Means along rows, fp32 `[r]`.
     rows: Tensor,
     /// Means along columns, fp32 `[c]`.
     columns: Tensor,
 }
 
-impl Factored {
-    /// Zero, for a tensor of this size.
-    pub fn zeros(size: &[i64], device: Device) -> Factored {
+impl AdafactorState {
+    /// Returns zero means for a tensor of this size.
+    pub fn zeros(size: &[i64], device: Device) -> AdafactorState {
         let (rows, columns) = matrix(size);
         let zeros = |count| Tensor::zeros([count], (Kind::Float, device));
-        Factored {
+        AdafactorState {
             rows: zeros(rows),
             columns: zeros(columns),
         }
     }
+}
 
-    /// Names, as in a checkpoint, and tensors.
-    pub fn tensors(&self) -> Vec<(&'static str, &Tensor)> {
+impl OptimizerState for AdafactorState {
+    fn tensors(&self) -> Vec<(&'static str, &Tensor)> {
         vec![("rows", &self.rows), ("columns", &self.columns)]
     }
 
-    /// One step of a tensor.
-    pub fn update(&self, change: &Change, weights: Weights, gradient: &Tensor) {
+    fn update(&self, params: &StepParams, weights: WeightTensors, gradient: &Tensor) {
         let (rows, columns) = matrix(&gradient.size());
         let gradient_rc = gradient.view([rows, columns]);
-        let factor = change.factor as f32;
+        let factor = params.factor as f32;
         let passes = Passes::on(gradient.device());
         let (rows_r, columns_c) = (passes.squares)(&gradient_rc, factor);
-        let kept = 1.0 - (change.step as f64).powf(DECAY);
+        let kept = kept_share(params.step);
         let average = |mean: &Tensor, sums: Tensor, count: i64| {
             let now = sums / count as f64 + EPS;
             mean.shallow_clone().copy_(&(mean * kept + now * (1.0 - kept)));
@@ -63,15 +65,41 @@ impl Factored {
         let size = (squares.sum(Kind::Double).double_value(&[]) / gradient.numel() as f64).sqrt();
         let step = FactoredStep {
             factor,
-            decay: change.decay as f32,
-            rate: (-change.rate / (size / CLIP).max(1.0)) as f32,
-            key: change.key,
+            decay: params.decay as f32,
+            rate: (-params.rate / (size / CLIP).max(1.0)) as f32,
+            key: params.key,
         };
         (passes.factored)(&step, weights, &gradient_rc, &row_r, &column_c);
     }
+
+    fn fused<'a>(
+        &'a self,
+        params: &StepParams,
+        weights: WeightTensors<'a>,
+        gradient: Tensor,
+    ) -> Option<FusedUpdate<'a>> {
+        let kept = kept_share(params.step);
+        Some(FusedUpdate::Adafactor(FactoredUpdate {
+            factor: params.factor as f32,
+            decay: params.decay as f32,
+            rate: params.rate as f32,
+            kept: kept as f32,
+            share: (1.0 - kept) as f32,
+            key: params.key,
+            weights,
+            row_means: &self.rows,
+            column_means: &self.columns,
+            gradient,
+        }))
+    }
 }
 
-/// A tensor's size as rows and columns.
+/// Returns the share of the running means that a step keeps.
+fn kept_share(step: u64) -> f64 {
+    1.0 - (step as f64).powf(DECAY)
+}
+
+/// Returns the rows and columns of a tensor of this size.
 fn matrix(size: &[i64]) -> (i64, i64) {
     match size {
         [] => (1, 1),

@@ -1,73 +1,46 @@
-//! Low-rank adapters (LoRA, Hu et al. 2021, <https://arxiv.org/abs/2106.09685>): attached to every linear layer of
-//! every block, written in the format of `peft`.
+//! Low-rank adapters (LoRA, Hu et al. 2021, <https://arxiv.org/abs/2106.09685>): attached to the
+//! linear layers of all blocks, and written in PEFT's format.
 
 use super::parameter::Parameter;
-use crate::model::lora::{Lora, Magnitude};
-use crate::model::{CausalLm, hub};
+use crate::model::CausalLm;
+use crate::model::files::fingerprint::fingerprint;
+use crate::model::files::{adapter, hub};
+use crate::model::layers::lora::{Lora, Magnitude};
 use crate::train::out::files;
 use anyhow::{Context, Result, bail};
-use ewe::cli::models::train::Master;
+use ewe::finetune::{LoraSettings, Master};
 use rand::RngExt;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::Path;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
-/// How adapters are made.
-#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct LoraSettings {
-    /// Inner width.
-    pub rank: u32,
-    /// The adapter's output is scaled by `alpha / rank`.
-    pub alpha: f64,
-    /// Probability of dropping an input while training.
-    pub dropout: f64,
-    /// Scaled by `alpha / √rank` instead, so that high ranks learn as fast as low ones (Kalajdzievski 2023,
-    /// <https://arxiv.org/abs/2312.03732>).
-    pub rank_stabilized: bool,
-    /// Whether the lengths of weights are learnt apart.
-    #[serde(default)]
-    pub dora: bool,
-    /// Which layers have one, by the last part of their names; all linear layers of the blocks if empty.
-    pub targets: Vec<String>,
-    /// Digest of the adapter that the run begins with, if it is not a fresh one.
-    pub from: Option<String>,
-}
-
-impl LoraSettings {
-    /// What the adapter's output is multiplied with.
-    pub fn scale(&self) -> f64 {
-        let rank = f64::from(self.rank);
-        self.alpha / if self.rank_stabilized { rank.sqrt() } else { rank }
-    }
-}
-
-/// Whether a layer is one of those that `targets` name; all are if there are none.
+/// Returns whether `targets` name the layer at `path`; no targets name all layers.
 pub fn is_target(targets: &[String], path: &str) -> bool {
-    targets.is_empty() || targets.iter().any(|target| target == last(path))
+    targets.is_empty() || targets.iter().any(|target| target == layer_name(path))
 }
 
-/// The last part of a layer's name: `q_proj`.
-pub fn last(path: &str) -> &str {
+/// Returns the last part of a layer's path, such as `q_proj`.
+pub fn layer_name(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
 }
 
-/// The names that `--lora-targets` may have for this model.
+/// Returns the names that `--lora-targets` accepts for this model.
 pub fn known_targets(model: &mut dyn CausalLm) -> BTreeSet<String> {
     let mut known = BTreeSet::new();
     model.for_each_linear(&mut |linear| {
-        known.insert(last(&linear.path).to_owned());
+        known.insert(layer_name(&linear.path).to_owned());
     });
     known
 }
 
-/// Fails unless each target names layers of the model.
+/// Fails if a target names no layer of the model.
 pub fn check_targets(model: &mut dyn CausalLm, settings: &LoraSettings) -> Result<()> {
-    refuse_unknown(&settings.targets, &known_targets(model))
+    check_names(&settings.targets, &known_targets(model))
 }
 
-/// Fails unless each of `targets` is among the names of a model's layers.
-pub fn refuse_unknown(targets: &[String], known: &BTreeSet<String>) -> Result<()> {
+/// Fails if one of `targets` is not among the `known` names of layers.
+pub fn check_names(targets: &[String], known: &BTreeSet<String>) -> Result<()> {
     let Some(target) = targets.iter().find(|target| !known.contains(*target)) else {
         return Ok(());
     };
@@ -78,12 +51,40 @@ pub fn refuse_unknown(targets: &[String], known: &BTreeSet<String>) -> Result<()
     )
 }
 
-/// Prefix and suffixes of the names that `peft` gives.
+/// Reads the settings of the adapter in `dir`, which training continues with this `dropout`. Fails
+/// if it has more than LoRA or DoRA of linear layers.
+pub fn adapter_settings(dir: &Path, dropout: f64) -> Result<LoraSettings> {
+    let about = adapter::about(dir)?;
+    if !about.beyond.is_empty() {
+        bail!(
+            "training cannot continue {}, which has {}\nhint: `ewe merge` adds it to its model, which can be trained with another adapter",
+            dir.display(),
+            about.beyond.join(", ")
+        );
+    }
+    let targets: BTreeSet<String> = about
+        .paths
+        .iter()
+        .map(|path| layer_name(path).to_owned())
+        .collect();
+    Ok(LoraSettings {
+        rank: about.rank,
+        alpha: about.alpha,
+        dropout,
+        rank_stabilized: about.rank_stabilized,
+        dora: about.dora,
+        targets: targets.into_iter().collect(),
+        from: Some(fingerprint(dir, None, Kind::Float)?),
+    })
+}
+
+/// Prefix of tensor names in PEFT's files.
 const PREFIX: &str = "base_model.model.";
 
-/// Attaches an adapter to the layers that are wanted and have none yet; the base's gradients stay off. B is zero, so the
-/// adapted model starts as the base; A is uniform within ±1/√inputs, as in `peft`, and a function of the seed and the
-/// layer's name alone. An adapter that was loaded goes on as it is.
+/// Attaches a new adapter to the target layers that have none, and returns what is trained;
+/// gradients of the base stay off. B is zero, so that the adapted model starts as the base. A is
+/// uniform within ±1/√inputs, as in PEFT, and a function of the seed and the layer's path alone.
+/// Loaded adapters are trained on as they are.
 pub fn attach(
     model: &mut dyn CausalLm,
     settings: &LoraSettings,
@@ -93,7 +94,7 @@ pub fn attach(
     attach_where(model, settings, seed, device, &|_| true)
 }
 
-/// The same of those layers only whose path `takes`.
+/// As [`attach`], for layers whose path `takes` accepts.
 pub fn attach_where(
     model: &mut dyn CausalLm,
     settings: &LoraSettings,
@@ -109,7 +110,7 @@ pub fn attach_where(
         }
         if let Some(lora) = &mut linear.lora {
             lora.dropout = settings.dropout;
-            trained.extend(trained_of(lora, &linear.path));
+            trained.extend(parameters(lora, &linear.path));
             return;
         }
         let (outputs, inputs) = linear.size();
@@ -119,7 +120,7 @@ pub fn attach_where(
             .map(|_| rng.random_range(-bound..bound))
             .collect();
         let a = Tensor::from_slice(&values).view([rank, inputs]).to_device(device);
-        let b = Tensor::zeros([outputs, rank], (tch::Kind::Float, device));
+        let b = Tensor::zeros([outputs, rank], (Kind::Float, device));
         let lora = Lora {
             a,
             b,
@@ -127,14 +128,14 @@ pub fn attach_where(
             dropout: settings.dropout,
             magnitude: settings.dora.then(|| Magnitude::new(&linear.values(), None)),
         };
-        trained.extend(trained_of(&lora, &linear.path));
+        trained.extend(parameters(&lora, &linear.path));
         linear.lora = Some(lora);
     });
     trained
 }
 
-/// What is trained of the adapter of the layer `path`.
-fn trained_of(lora: &Lora, path: &str) -> Vec<Parameter> {
+/// Returns the parameters of the adapter of the layer at `path`.
+fn parameters(lora: &Lora, path: &str) -> Vec<Parameter> {
     let mut named = vec![("lora_A.weight", &lora.a), ("lora_B.weight", &lora.b)];
     named.extend(
         lora.magnitude
@@ -148,7 +149,7 @@ fn trained_of(lora: &Lora, path: &str) -> Vec<Parameter> {
     named.into_iter().map(of).collect()
 }
 
-/// Sets the dropout of every attached adapter; evaluation switches it off.
+/// Sets the dropout of all attached adapters; evaluation sets it to 0.
 pub fn set_dropout(model: &mut dyn CausalLm, dropout: f64) {
     model.for_each_linear(&mut |linear| {
         if let Some(lora) = &mut linear.lora {
@@ -157,8 +158,8 @@ pub fn set_dropout(model: &mut dyn CausalLm, dropout: f64) {
     });
 }
 
-/// Writes `adapter_config.json` and `adapter_model.safetensors` into `dir`. `base` is where the base model lies; `peft`
-/// looks for it there.
+/// Writes `adapter_config.json` and `adapter_model.safetensors` into `dir`. PEFT looks for the base
+/// model at `base`.
 pub fn write(
     dir: &Path,
     model: &mut dyn CausalLm,
@@ -171,16 +172,18 @@ pub fn write(
         targets => targets.iter().cloned().collect(),
     };
     let base = match hub::id_of(base) {
-        // A folder of the cache means nothing elsewhere.
+        // A folder in the cache means nothing on another machine.
         Some(id) => id.into(),
         None => std::fs::canonicalize(base).with_context(|| format!("cannot resolve {}", base.display()))?,
     };
-    // `peft` declares alpha an integer; most are.
+    // PEFT declares alpha as an integer; most are.
     let alpha = if settings.alpha.fract() == 0.0 {
         json!(settings.alpha as i64)
     } else {
         json!(settings.alpha)
     };
+    let mut transposed = false;
+    model.for_each_linear(&mut |linear| transposed |= linear.transposed);
     let config = json!({
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -190,7 +193,7 @@ pub fn write(
         "lora_dropout": settings.dropout,
         "target_modules": targets,
         "bias": "none",
-        "fan_in_fan_out": false,
+        "fan_in_fan_out": transposed,
         "inference_mode": true,
         "init_lora_weights": true,
         "modules_to_save": null,

@@ -1,150 +1,168 @@
-//! What moves the weights: one of the update rules for each tensor, its state, and the size of gradients.
+//! Updates all parameters of a model: one optimizer, its state of each parameter, and gradient
+//! norms.
 
-use super::adafactor::Factored;
-use super::adamw::AdamwState;
+use super::offload::GradientBuffers;
 use super::parameter::Parameter;
+use super::registry;
+use super::state::{OptimizerState, StepParams};
+use crate::shim::gpu::{sums_of_squares, update_all};
 use crate::shim::optimizers as kernels;
 use anyhow::{Result, bail};
-use ewe::cli::models::train::{Master, OptimizerKind};
+use ewe::finetune::Formats;
 use tch::{Device, Kind, Tensor};
 
-/// How weights are moved.
-#[derive(Debug, Clone, Copy)]
-pub struct Rule {
-    /// By what.
-    pub optimizer: OptimizerKind,
-    /// What is kept of a weight beside its bf16.
-    pub master: Master,
-    /// Decoupled, of matrices.
+/// Settings of an optimizer. The default is that of `ewe train`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OptimizerConfig {
+    /// The optimizer, the format of master weights, and whether both are offloaded.
+    pub formats: Formats,
+    /// Decoupled weight decay, of matrices only.
     pub weight_decay: f64,
-    /// Whether weights are moved in the machine's own memory, where their masters and moments then are.
-    pub offload: bool,
-    /// Of what is rounded by chance.
+    /// Seed of stochastic rounding.
     pub seed: u64,
 }
 
-impl Default for Rule {
-    /// The command's defaults.
-    fn default() -> Rule {
-        Rule {
-            optimizer: OptimizerKind::Adamw,
-            master: Master::Split,
-            weight_decay: 0.0,
-            offload: false,
-            seed: 0,
-        }
-    }
-}
-
-/// One step of one tensor.
-#[derive(Debug, Clone, Copy)]
-pub struct Change {
-    /// The learning rate.
-    pub rate: f64,
-    /// Gradients are first multiplied by this.
-    pub factor: f64,
-    /// Weights are first multiplied by this.
-    pub decay: f64,
-    /// Steps that this tensor has seen, this one counted.
-    pub step: u64,
-    /// Decides how weights are rounded.
-    pub key: [u32; 2],
-}
-
 #[derive(Debug)]
-enum Memory {
-    AdamW(AdamwState),
-    Adafactor(Factored),
-}
-
-impl Memory {
-    fn tensors(&self) -> Vec<(&'static str, &Tensor)> {
-        match self {
-            Memory::AdamW(moments) => moments.tensors(),
-            Memory::Adafactor(factored) => factored.tensors(),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct State {
-    memory: Memory,
-    /// Steps this tensor has seen; a skipped step does not count.
+struct Slot {
+    state: Box<dyn OptimizerState>,
+    /// Updates of the parameter so far; a skipped step does not count.
     steps: u64,
 }
 
-/// An update rule over a fixed list of tensors.
+/// An optimizer over a fixed list of parameters.
 #[derive(Debug)]
 pub struct Optimizer {
-    rule: Rule,
-    states: Vec<State>,
+    config: OptimizerConfig,
+    slots: Vec<Slot>,
+    /// Where offloaded updates receive gradients.
+    buffers: GradientBuffers,
 }
 
 impl Optimizer {
-    /// With nothing remembered.
-    pub fn new(rule: Rule, trained: &[Parameter]) -> Optimizer {
-        let memory = |of: &Parameter| {
-            let (leaf, device) = (&of.leaf, of.home());
-            let count = leaf.numel() as i64;
-            match rule.optimizer {
-                OptimizerKind::Adamw => Memory::AdamW(AdamwState::fp32(count, device)),
-                OptimizerKind::Adamw8bit => Memory::AdamW(AdamwState::eight(count, device)),
-                OptimizerKind::Adafactor => Memory::Adafactor(Factored::zeros(&leaf.size(), device)),
-            }
-        };
-        let state = |of: &Parameter| State {
-            memory: memory(of),
+    /// Makes an optimizer for `trained` with a state of zeros.
+    pub fn new(config: OptimizerConfig, trained: &[Parameter]) -> Optimizer {
+        let spec = registry::spec(config.formats.optimizer);
+        let slot = |of: &Parameter| Slot {
+            state: (spec.new_state)(&of.leaf.size(), of.home()),
             steps: 0,
         };
         Optimizer {
-            rule,
-            states: trained.iter().map(state).collect(),
+            config,
+            slots: trained.iter().map(slot).collect(),
+            buffers: GradientBuffers::default(),
         }
     }
 
-    /// One step with learning rate `rate` of the tensor number `index`, if it has a gradient, which is first multiplied by `factor`.
+    /// Updates parameter number `index` with learning rate `rate`, if it has a gradient; the
+    /// gradient is multiplied by `factor` first.
+    #[cfg(test)]
     pub fn step(&mut self, index: usize, of: &Parameter, rate: f64, factor: f64) {
+        self.step_all(&[(index, of)], rate, factor);
+    }
+
+    /// Updates all these parameters as [`Optimizer::step`] does. On a GPU that takes a few launches
+    /// for all of them together.
+    pub fn step_all(&mut self, list: &[(usize, &Parameter)], rate: f64, factor: f64) {
+        let on_gpu = list.iter().all(|(_, of)| matches!(of.home(), Device::Cuda(_)));
+        self.step_by(list, rate, factor, on_gpu);
+    }
+
+    /// `fused` asks for the GPU's kernels, whose twin runs on the CPU.
+    pub(super) fn step_by(&mut self, list: &[(usize, &Parameter)], rate: f64, factor: f64, fused: bool) {
         let _guard = tch::no_grad_guard();
-        let Some(gradient) = of.gradient() else { return };
-        let state = &mut self.states[index];
-        state.steps += 1;
-        let drawn = crate::train::draw(self.rule.seed, "rounding", (state.steps << 20) + index as u64);
-        let decay = if of.decays { self.rule.weight_decay } else { 0.0 };
-        let change = Change {
-            rate,
-            factor,
-            decay: 1.0 - rate * decay,
-            step: state.steps,
-            key: [drawn as u32, (drawn >> 32) as u32],
-        };
-        let gradient = gradient.to_device(of.home()).contiguous();
-        match &state.memory {
-            Memory::AdamW(moments) => moments.update(&change, of.weights(), &gradient),
-            Memory::Adafactor(factored) => factored.update(&change, of.weights(), &gradient),
+        if list.iter().any(|(_, of)| of.is_away()) {
+            return self.step_offloaded(list, rate, factor);
         }
+        if fused && registry::spec(self.config.formats.optimizer).has_kernels {
+            return self.step_fused(list, rate, factor);
+        }
+        for &(index, of) in list {
+            // One gradient at a time: what is made of two parts is gone before the next.
+            if let Some(gradient) = gradient_at_home(of) {
+                let params = self.next_params(index, of, rate, factor);
+                self.update_one(index, of, &params, &gradient);
+            }
+        }
+    }
+
+    fn update_one(&self, index: usize, of: &Parameter, params: &StepParams, gradient: &Tensor) {
+        self.slots[index].state.update(params, of.weights(), gradient);
         of.bring_back();
     }
 
-    /// Everything needed to continue: `(name, tensor)`, of each tensor what the rule remembers, and a step count.
+    /// Updates all these parameters by the GPU's kernels, or one after the other where there are
+    /// none.
+    fn step_fused(&mut self, list: &[(usize, &Parameter)], rate: f64, factor: f64) {
+        let mut steps = Vec::with_capacity(list.len());
+        for &(index, of) in list {
+            if let Some(gradient) = gradient_at_home(of) {
+                steps.push((index, of, self.next_params(index, of, rate, factor), gradient));
+            }
+        }
+        let updates = steps.iter().map(|(index, of, params, gradient)| {
+            let state = &self.slots[*index].state;
+            let update = state.fused(params, of.weights(), gradient.shallow_clone());
+            update.expect("an optimizer with kernels")
+        });
+        match update_all(updates.collect()) {
+            Ok(()) => steps.iter().for_each(|(_, of, ..)| of.bring_back()),
+            Err(error) => {
+                warn_once(&error);
+                for (index, of, params, gradient) in steps {
+                    self.update_one(index, of, &params, &gradient);
+                }
+            }
+        }
+    }
+
+    /// Updates parameters whose weights are offloaded: one gradient after the other comes down,
+    /// while the one before is used.
+    fn step_offloaded(&mut self, list: &[(usize, &Parameter)], rate: f64, factor: f64) {
+        let mut buffers = std::mem::take(&mut self.buffers);
+        let done = buffers.update_each(list, |index, of, gradient| {
+            let params = self.next_params(index, of, rate, factor);
+            self.slots[index].state.update(&params, of.weights(), gradient);
+        });
+        self.buffers = buffers;
+        done.expect("host memory for two gradients");
+    }
+
+    /// Counts a step of parameter number `index`, and returns its numbers.
+    fn next_params(&mut self, index: usize, of: &Parameter, rate: f64, factor: f64) -> StepParams {
+        let slot = &mut self.slots[index];
+        slot.steps += 1;
+        let drawn = crate::train::draw(self.config.seed, "rounding", (slot.steps << 20) + index as u64);
+        let decay = if of.decays { self.config.weight_decay } else { 0.0 };
+        StepParams {
+            rate,
+            factor,
+            decay: 1.0 - rate * decay,
+            step: slot.steps,
+            key: [drawn as u32, (drawn >> 32) as u32],
+        }
+    }
+
+    /// Returns the state of all parameters, by name: the tensors of each and its count of steps.
     pub fn state(&self, trained: &[Parameter]) -> Vec<(String, Tensor)> {
         let mut all = Vec::new();
-        for (of, state) in trained.iter().zip(&self.states) {
-            let remembered = state.memory.tensors().into_iter();
-            all.extend(remembered.map(|(kept, x)| (format!("{kept}.{}", of.name), x.shallow_clone())));
-            all.push((format!("steps.{}", of.name), Tensor::from(state.steps as i64)));
+        for (of, slot) in trained.iter().zip(&self.slots) {
+            let tensors = slot.state.tensors().into_iter();
+            all.extend(tensors.map(|(kept, x)| (format!("{kept}.{}", of.name), x.shallow_clone())));
+            all.push((format!("steps.{}", of.name), Tensor::from(slot.steps as i64)));
         }
         all
     }
 
-    /// Takes over what [`Optimizer::state`] gave; `take` finds a tensor by name. Fails when one is missing or of another size.
+    /// Restores what [`Optimizer::state`] returned; `take` finds a tensor by name. Fails if one is
+    /// missing or of another size.
     pub fn restore(
         &mut self,
         trained: &[Parameter],
         take: &mut dyn FnMut(&str) -> Option<Tensor>,
     ) -> Result<()> {
         let _guard = tch::no_grad_guard();
-        for (of, state) in trained.iter().zip(&mut self.states) {
-            for (kept, tensor) in state.memory.tensors() {
+        for (of, slot) in trained.iter().zip(&mut self.slots) {
+            for (kept, tensor) in slot.state.tensors() {
                 match take(&format!("{kept}.{}", of.name)) {
                     Some(saved) if saved.size() == tensor.size() && saved.kind() == tensor.kind() => {
                         tensor.shallow_clone().copy_(&saved);
@@ -156,7 +174,7 @@ impl Optimizer {
                 }
             }
             match take(&format!("steps.{}", of.name)) {
-                Some(steps) => state.steps = steps.int64_value(&[]) as u64,
+                Some(steps) => slot.steps = steps.int64_value(&[]) as u64,
                 None => bail!("the optimizer's step count of {} is missing", of.name),
             }
         }
@@ -164,24 +182,61 @@ impl Optimizer {
     }
 }
 
-/// The norm of one tensor's gradient.
-pub fn norm(of: &Parameter) -> Option<f64> {
-    let _guard = tch::no_grad_guard();
-    let gradient = of.gradient()?;
-    Some(if gradient.device() == Device::Cpu {
-        kernels::sum_of_squares(&gradient.contiguous()).sqrt()
-    } else {
-        gradient.norm_scalaropt_dtype(2.0, Kind::Float).double_value(&[])
-    })
+/// Says once that a GPU updates by libtorch's operations, which move ten times the bytes.
+fn warn_once(error: &anyhow::Error) {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| tracing::warn!("updates run without kernels of their own, and take longer: {error:#}"));
 }
 
-/// The norm over all gradients together, of their own norms. NaN or infinite when any of them is.
+/// Returns the norm of a parameter's gradient, none without one.
+#[cfg(test)]
+pub fn norm(of: &Parameter) -> Option<f64> {
+    norms([of])[0]
+}
+
+/// Returns a parameter's gradient as its update takes it, none without one.
+fn gradient_at_home(of: &Parameter) -> Option<Tensor> {
+    Some(of.gradient()?.to_device(of.home()).contiguous())
+}
+
+/// Returns the norm of each parameter's gradient, none without one. On a GPU the host reads once.
+pub fn norms<'a>(list: impl IntoIterator<Item = &'a Parameter>) -> Vec<Option<f64>> {
+    let _guard = tch::no_grad_guard();
+    let list: Vec<&Parameter> = list.into_iter().collect();
+    let gradient = |of: &&Parameter| of.gradient().map(|gradient| gradient.contiguous());
+    if list.iter().all(|of| matches!(of.leaf.device(), Device::Cuda(_))) {
+        let gradients: Vec<Option<Tensor>> = list.iter().map(gradient).collect();
+        let there: Vec<Tensor> = gradients.iter().flatten().map(Tensor::shallow_clone).collect();
+        match sums_of_squares(&there) {
+            Ok(sums) => {
+                let mut sums = sums.into_iter();
+                let norm = |of: &Option<Tensor>| of.as_ref().and_then(|_| sums.next()).map(f64::sqrt);
+                return gradients.iter().map(norm).collect();
+            }
+            Err(error) => warn_once(&error),
+        }
+    }
+    list.iter()
+        .map(|of| gradient(of).map(|gradient| sum_of_squares(&gradient).sqrt()))
+        .collect()
+}
+
+/// Returns the sum of squares of one gradient.
+fn sum_of_squares(gradient: &Tensor) -> f64 {
+    if gradient.device() == Device::Cpu {
+        return kernels::sum_of_squares(gradient);
+    }
+    let norm = gradient.norm_scalaropt_dtype(2.0, Kind::Float).double_value(&[]);
+    norm * norm
+}
+
+/// Returns the norm over all gradients together, from the norm of each; not finite if any is not.
 pub fn global_norm(norms: impl IntoIterator<Item = f64>) -> f64 {
     norms.into_iter().map(|norm| norm * norm).sum::<f64>().sqrt()
 }
 
-/// What gradients are multiplied with so that their global norm is at most `clip`; 0 does not clip. The 1e-6 is
-/// PyTorch's `clip_grad_norm_`.
+/// Returns the factor of all gradients that brings their global norm down to `clip`; 0 does not
+/// clip. The 1e-6 is that of PyTorch's `clip_grad_norm_`.
 pub fn clip_factor(norm: f64, clip: f64) -> f64 {
     if clip > 0.0 {
         (clip / (norm + 1e-6)).min(1.0)

@@ -1,49 +1,52 @@
-//! The tensors that training changes: a leaf the model computes with, what its own type cannot hold of it, and its gradient.
+//! A trained tensor: the leaf that the model computes with, its master weights, and its gradient.
 //!
-//! An fp32 leaf is all there is. Beside a bf16 leaf lies an fp32 copy or the lower 16 bits of one, or nothing, and then updates are
-//! rounded by chance. Gradients of several pieces of a step are summed in fp32, because bf16 would lose the small ones among
-//! them.
+//! An fp32 leaf is complete by itself. Beside a bf16 leaf lies an fp32 copy, the lower 16 bits of
+//! one, or nothing; then updates are rounded stochastically. Gradients of several micro-batches of
+//! a step are summed in fp32, because bf16 would lose the small ones.
 
 use super::fallback;
 use crate::shim::forget_gradient;
-use crate::shim::optimizers::Weights;
-use ewe::cli::models::train::Master;
+use crate::shim::optimizers::WeightTensors;
+use crate::shim::transfer::{copy_without_waiting, staging};
+use ewe::finetune::Master;
 use tch::{Device, Kind, Tensor};
 
-/// One tensor that is trained.
+/// One trained tensor.
 #[derive(Debug)]
 pub struct Parameter {
-    /// Its name in the saved files.
+    /// Name in the saved files.
     pub name: String,
-    /// What the model computes with; requires gradients.
+    /// Tensor that the model computes with; requires gradients.
     pub leaf: Tensor,
     /// Whether weight decay applies: to matrices, not to norms and biases.
     pub decays: bool,
     exact: Exact,
-    /// A copy of the leaf in the machine's own memory, where it is moved; none where it is moved in place.
+    /// Copy of the leaf in host memory, which is updated in its place when offloading.
     copy: Option<Tensor>,
-    /// fp32 sum of earlier pieces' gradients; only beside a bf16 leaf, only when a step has several pieces.
+    /// fp32 sum of earlier micro-batches' gradients; only beside a bf16 leaf, only when a step has
+    /// several micro-batches.
     sum: Option<Tensor>,
-    /// Gradient that was computed by hand rather than by autograd, in the leaf's type.
+    /// Gradient computed by hand instead of by autograd, in the leaf's type.
     by_hand: Option<Tensor>,
 }
 
-/// Where the weight's fp32 value is.
+/// Where the fp32 value of the weight is stored.
 #[derive(Debug)]
 enum Exact {
     /// In the leaf.
     Leaf,
-    /// In a copy.
+    /// In an fp32 copy.
     Copy(Tensor),
     /// In the leaf and these lower 16 bits.
     Split(Tensor),
-    /// Nowhere: the bf16 is all there is.
+    /// Nowhere: the bf16 is the weight.
     Nowhere,
 }
 
 impl Parameter {
-    /// Switches gradients on for `leaf`, and keeps its value as `master` says if it is bf16. `values` are fp32, where the checkpoint
-    /// had more precision than the leaf; otherwise they are the leaf's own.
+    /// Switches on gradients for `leaf`, and makes master weights as `master` says if it is bf16.
+    /// `values` are fp32 values, if the checkpoint is more precise than the leaf; by default the
+    /// leaf's own.
     pub fn new(name: String, leaf: Tensor, values: Option<Tensor>, master: Master) -> Parameter {
         let leaf = leaf.set_requires_grad(true);
         let exact = match (leaf.kind(), master) {
@@ -68,11 +71,15 @@ impl Parameter {
         of
     }
 
-    /// The same, moved in the machine's own memory from now on; its master is there too.
+    /// Moves the weight that is updated, and its master, to host memory: the weight, which goes
+    /// back to a GPU in each step, to page-locked memory.
     pub fn offloaded(mut self) -> Parameter {
         let here = |x: &Tensor| tch::no_grad(|| x.to_device(Device::Cpu));
-        // On the CPU that is no copy, and would be the leaf itself.
-        self.copy = Some(here(&self.leaf.detach()).copy());
+        self.copy = Some(match self.leaf.device() {
+            // On the CPU `to_device` copies nothing, and would return the leaf itself.
+            Device::Cpu => here(&self.leaf.detach()).copy(),
+            device => page_locked(&self.leaf.detach(), device),
+        });
         self.exact = match self.exact {
             Exact::Copy(master) => Exact::Copy(here(&master)),
             Exact::Split(low) => Exact::Split(here(&low)),
@@ -81,47 +88,66 @@ impl Parameter {
         self
     }
 
-    /// What is moved: the leaf, or its copy.
+    /// Returns the tensor that is updated: the leaf, or its copy.
     fn moved(&self) -> &Tensor {
         self.copy.as_ref().unwrap_or(&self.leaf)
     }
 
-    /// Where it is moved, and where all that the optimizer keeps of it is.
+    /// Returns the device of the update and of the optimizer state.
     pub fn home(&self) -> Device {
         self.moved().device()
     }
 
-    /// Gives the leaf the values of its copy, which has been moved.
+    /// Copies the updated copy back to the leaf. From page-locked memory the copy is enqueued: the
+    /// next forward pass is behind it on the stream, and the next update of the copy waits for a
+    /// gradient that is, too.
     pub fn bring_back(&self) {
-        if let Some(copy) = &self.copy {
-            tch::no_grad(|| self.leaf.shallow_clone().copy_(copy));
+        let Some(copy) = &self.copy else { return };
+        let _guard = tch::no_grad_guard();
+        match self.leaf.device() {
+            Device::Cpu => self.leaf.shallow_clone().copy_(copy),
+            _ => copy_without_waiting(&self.leaf, copy).expect("of one shape, and a GPU that works"),
         }
     }
 
-    /// As the optimizers take it.
-    pub fn weights(&self) -> Weights<'_> {
+    /// Returns whether the weight is updated on another device than it is computed with.
+    pub fn is_away(&self) -> bool {
+        self.home() != self.leaf.device()
+    }
+
+    /// Returns the bytes of the step's gradient, if there is one, at most.
+    pub fn gradient_bytes(&self) -> usize {
+        let width = match self.sum {
+            Some(_) => 4,
+            None => self.leaf.kind().elt_size_in_bytes(),
+        };
+        width * self.leaf.numel()
+    }
+
+    /// Returns the weights as the optimizers take them.
+    pub fn weights(&self) -> WeightTensors<'_> {
         let moved = self.moved();
         match &self.exact {
-            Exact::Leaf => Weights::Fp32(moved),
-            Exact::Copy(master) => Weights::Copy(moved, master),
-            Exact::Split(low) => Weights::Split(moved, low),
-            Exact::Nowhere => Weights::Drawn(moved),
+            Exact::Leaf => WeightTensors::Fp32(moved),
+            Exact::Copy(master) => WeightTensors::Copy(moved, master),
+            Exact::Split(low) => WeightTensors::Split(moved, low),
+            Exact::Nowhere => WeightTensors::Drawn(moved),
         }
     }
 
-    /// The weight in fp32, in the leaf's shape.
+    /// Returns the weights in fp32, in the leaf's shape.
     pub fn values(&self) -> Tensor {
         fallback::exact_values(&self.weights()).view(self.leaf.size().as_slice())
     }
 
-    /// Sets the weight to fp32 `values` of the leaf's shape.
+    /// Sets the weights to fp32 `values` of the leaf's shape.
     pub fn set(&self, values: &Tensor) {
         let _guard = tch::no_grad_guard();
         fallback::set_values(&self.weights(), &values.to_device(self.home()).reshape(-1));
         self.bring_back();
     }
 
-    /// All that is kept of the weight, for a checkpoint.
+    /// Returns the tensors of the weight for a checkpoint, by name.
     pub fn tensors(&self) -> Vec<(&'static str, Tensor)> {
         let leaf = ("weight", self.moved().detach());
         match &self.exact {
@@ -132,8 +158,8 @@ impl Parameter {
         }
     }
 
-    /// Takes over what [`Parameter::tensors`] gave, from a checkpoint; `take` finds a tensor by name. Fails when one is missing or
-    /// of another shape or type.
+    /// Restores what [`Parameter::tensors`] returned; `take` finds a tensor by name. Fails if one
+    /// is missing or of another shape or type.
     pub fn restore(&mut self, take: &mut dyn FnMut(&str) -> Option<Tensor>) -> anyhow::Result<()> {
         let _guard = tch::no_grad_guard();
         for (kept, mut tensor) in self.tensors() {
@@ -151,7 +177,7 @@ impl Parameter {
         Ok(())
     }
 
-    /// Adds a gradient that autograd does not know of.
+    /// Adds a gradient that was computed without autograd.
     pub fn add_by_hand(&mut self, gradient: Tensor) {
         self.by_hand = Some(match self.by_hand.take() {
             None => gradient,
@@ -159,9 +185,9 @@ impl Parameter {
         });
     }
 
-    /// Takes in the gradient of the piece that just went through. `last` says that no further piece follows in this
-    /// step: then nothing is copied.
-    pub fn piece_done(&mut self, last: bool) {
+    /// Adds the gradient of a micro-batch to the sum. With `last`, no further micro-batch of the
+    /// step follows, and a lone gradient is not copied.
+    pub fn micro_batch_done(&mut self, last: bool) {
         if self.leaf.kind() == Kind::Float || (last && self.sum.is_none()) {
             return;
         }
@@ -181,7 +207,8 @@ impl Parameter {
         }
     }
 
-    /// The step's gradient, in fp32 or the leaf's type; none when the loss does not depend on this tensor.
+    /// Returns the step's gradient, in fp32 or the leaf's type; none if the loss does not depend on
+    /// this tensor.
     pub fn gradient(&self) -> Option<Tensor> {
         if let Some(sum) = &self.sum {
             return Some(sum.shallow_clone());
@@ -194,20 +221,55 @@ impl Parameter {
         }
     }
 
-    /// Forgets the step's gradient.
+    /// Drops the step's gradient.
     pub fn clear(&mut self) {
         forget_gradient(&self.leaf);
         (self.sum, self.by_hand) = (None, None);
     }
 }
 
-/// `sum += gradient`, a piece at a time: libtorch would convert all of it to fp32 first.
+/// Copies a tensor of a GPU to page-locked host memory, or to ordinary memory if the system locks
+/// no more of it: then CUDA takes the bytes out of it before an enqueued copy returns.
+fn page_locked(x: &Tensor, device: Device) -> Tensor {
+    let _guard = tch::no_grad_guard();
+    let bytes = x.numel() * x.kind().elt_size_in_bytes();
+    let Ok(locked) = staging(bytes as i64, device) else {
+        return x.to_device(Device::Cpu);
+    };
+    let mut copy = locked.view_dtype(x.kind()).view(x.size().as_slice());
+    copy.copy_(x);
+    copy
+}
+
+/// Adds `gradient` to `sum`. On the CPU it goes in chunks: libtorch would convert all of it to fp32
+/// first. Its addition on a GPU converts each number as it is read.
 fn add_to(sum: &Tensor, gradient: &Tensor) {
-    const PIECE: i64 = 1 << 22;
+    const CHUNK: i64 = 1 << 22;
+    if sum.device().is_cuda() {
+        let _ = sum.shallow_clone().g_add_(gradient);
+        return;
+    }
     let (sum, gradient) = (sum.view(-1), gradient.reshape(-1));
-    for (start, size) in fallback::pieces(gradient.size()[0], PIECE) {
+    for (start, size) in fallback::chunks(gradient.size()[0], CHUNK) {
         let _ = sum
             .narrow(0, start, size)
             .g_add_(&gradient.narrow(0, start, size));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The GPU adds whole tensors: the same operation, so the same bits as chunks.
+    #[test]
+    fn a_sum_of_whole_tensors_has_the_bits_of_chunks() {
+        let count = (1 << 22) + 7;
+        let x = (Tensor::arange(count, (Kind::Float, Device::Cpu)) * 0.7371).sin();
+        let gradient = (&x * 3.0).to_kind(Kind::BFloat16);
+        let (whole, chunks) = (x.copy(), x);
+        let _ = whole.shallow_clone().g_add_(&gradient);
+        add_to(&chunks, &gradient);
+        assert!(whole == chunks);
     }
 }

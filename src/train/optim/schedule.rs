@@ -1,25 +1,26 @@
 //! The learning rate of each step.
 //!
-//! A linear rise from zero over the warm-up, then half a cosine, a line, or nothing: the curves of `transformers`'
-//! `get_cosine_schedule_with_warmup`, `get_linear_…` and `get_constant_…`, point by point.
+//! A linear rise from zero over the warm-up, then half a cosine, a line, or a constant: the curves
+//! of `get_cosine_schedule_with_warmup`, `get_linear_…` and `get_constant_…` of `transformers`,
+//! point by point.
 
-use ewe::cli::models::train::ScheduleKind;
+use ewe::finetune::ScheduleKind;
 
-/// The learning rate as a function of the step.
+/// Learning rate as a function of the step.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Schedule {
     /// The curve after the warm-up.
     pub kind: ScheduleKind,
-    /// The highest rate.
+    /// Highest learning rate.
     pub peak: f64,
-    /// Steps of the warm-up; step 0 has rate zero when there are any.
+    /// Steps of the warm-up; if there are any, step 0 has rate zero.
     pub warmup: u64,
-    /// Steps in all.
+    /// Steps of the run.
     pub total: u64,
 }
 
 impl Schedule {
-    /// The rate of `step`, counted from 0.
+    /// Returns the learning rate of `step`, counted from 0.
     pub fn rate(&self, step: u64) -> f64 {
         if step < self.warmup {
             return self.peak * step as f64 / self.warmup as f64;

@@ -1,15 +1,17 @@
-//! The update rules against their formulas, against one another in all formats, and over many steps.
+//! The optimizers against their formulas, kernels against fallback in all formats, and both over
+//! many steps.
 
-use super::adafactor::Factored;
+use super::adafactor::AdafactorState;
 use super::adamw::AdamwState;
 use super::fallback::OPERATIONS;
-use super::optimizer::{Optimizer, Rule, clip_factor, global_norm, norm};
+use super::optimizer::{Optimizer, OptimizerConfig, clip_factor, global_norm, norm};
 use super::parameter::Parameter;
-use crate::shim::optimizers::{self as kernels, AdamwStep, FactoredStep, Weights};
-use ewe::cli::models::train::{Master, OptimizerKind};
+use super::state::OptimizerState;
+use crate::shim::optimizers::{self as kernels, AdamwStep, FactoredStep, WeightTensors};
+use ewe::finetune::{Formats, Master, OptimizerKind};
 use tch::{Device, Kind, Tensor};
 
-/// Enough for every thread, and no whole number of vectors or blocks.
+/// Enough elements for every thread, and no multiple of a vector or block.
 const MANY: i64 = (1 << 17) + 5;
 
 fn single(values: &[f32]) -> Parameter {
@@ -19,20 +21,23 @@ fn single(values: &[f32]) -> Parameter {
 
 fn backward(of: &mut Parameter, towards: f64) {
     (&of.leaf - towards).square().sum(Kind::Float).backward();
-    of.piece_done(true);
+    of.micro_batch_done(true);
 }
 
-/// Numbers that are not round, of both signs, the same every time.
+/// Returns irrational numbers of both signs, a function of `seed`.
 fn wave(count: i64, seed: f64) -> Tensor {
     let x = Tensor::arange(count, (Kind::Double, Device::Cpu)) * 0.731 + seed;
     x.sin().to_kind(Kind::Float)
 }
 
-fn rule(optimizer: OptimizerKind, master: Master) -> Rule {
-    Rule {
-        optimizer,
-        master,
-        ..Rule::default()
+fn config(optimizer: OptimizerKind, master: Master) -> OptimizerConfig {
+    OptimizerConfig {
+        formats: Formats {
+            optimizer,
+            master,
+            ..Formats::default()
+        },
+        ..OptimizerConfig::default()
     }
 }
 
@@ -40,9 +45,9 @@ fn rule(optimizer: OptimizerKind, master: Master) -> Rule {
 fn adamw_follows_the_formula() {
     let values: Vec<f32> = (0..MANY).map(|n| (n % 7) as f32 - 3.0).collect();
     let mut of = single(&values);
-    let decaying = Rule {
+    let decaying = OptimizerConfig {
         weight_decay: 0.1,
-        ..Rule::default()
+        ..OptimizerConfig::default()
     };
     let mut optimizer = Optimizer::new(decaying, std::slice::from_ref(&of));
     let (mut weight, mut first, mut second) = (-3.0f64, 0.0, 0.0);
@@ -63,9 +68,37 @@ fn adamw_follows_the_formula() {
     }
 }
 
+/// The momentum decides the direction before it is updated, with another share.
+#[test]
+fn lion_follows_the_formula() {
+    let mut of = single(&[-3.0, 5.0]);
+    let decaying = OptimizerConfig {
+        weight_decay: 0.1,
+        ..config(OptimizerKind::Lion, Master::Split)
+    };
+    let mut optimizer = Optimizer::new(decaying, std::slice::from_ref(&of));
+    let (mut weights, mut momenta) = ([-3.0f64, 5.0], [0.0f64; 2]);
+    // Towards 1, then back: the signs turn when the gradient outweighs the momentum.
+    for towards in [1.0, 1.0, 1.0, -4.0, -4.0, 9.0, 9.0] {
+        backward(&mut of, towards);
+        optimizer.step(0, &of, 0.01, 0.5);
+        of.clear();
+        for (weight, momentum) in weights.iter_mut().zip(&mut momenta) {
+            let gradient = 2.0 * (*weight - towards) * 0.5;
+            let direction = (0.9 * *momentum + 0.1 * gradient).signum();
+            *momentum = 0.99 * *momentum + 0.01 * gradient;
+            *weight = *weight * (1.0 - 0.01 * 0.1) - 0.01 * direction;
+        }
+    }
+    for (index, weight) in weights.iter().enumerate() {
+        let got = of.leaf.double_value(&[0, index as i64]);
+        assert!((got - weight).abs() < 1e-5, "{index}: {got} {weight}");
+    }
+}
+
 const MASTERS: [Master; 3] = [Master::Fp32, Master::Split, Master::Stochastic];
 
-/// A tensor in every format of weights: an fp32 one, and bf16 with each master.
+/// Returns a parameter in each storage format: fp32, and bf16 with each master.
 fn formats(count: i64) -> Vec<Parameter> {
     let values = wave(count, 2.0);
     let of = |leaf: Tensor, master| Parameter::new("w".to_owned(), leaf, Some(values.copy()), master);
@@ -74,8 +107,8 @@ fn formats(count: i64) -> Vec<Parameter> {
     all
 }
 
-/// The same numbers, but for a few units in the last place of fp32, since libtorch's root is off by one at times; so one in a hundred
-/// numbers of a coarser format is a step away.
+/// Asserts equality up to a few units in the last place of fp32, since libtorch's square root is
+/// off by one at times; so one in a hundred numbers of a coarser format may be a step away.
 fn same(a: &[(&'static str, Tensor)], b: &[(&'static str, Tensor)], what: &str) {
     for ((name, a), (_, b)) in a.iter().zip(b) {
         let kind = a.kind();
@@ -83,7 +116,8 @@ fn same(a: &[(&'static str, Tensor)], b: &[(&'static str, Tensor)], what: &str) 
         let (share, step) = match kind {
             Kind::Float => (1.0, 1e-5),
             Kind::BFloat16 => (0.01, 1.0 / 128.0),
-            // The lower half of an fp32 whose upper half is the one of the weight, modulo 2^16.
+            // The lower half of an fp32, whose upper half is the weight: compared modulo 2^16, it
+            // says nothing.
             Kind::Int16 => continue,
             _ => (0.01, 1.0),
         };
@@ -105,7 +139,7 @@ fn moments(eight: bool, count: i64) -> AdamwState {
     }
 }
 
-/// In every format and type.
+/// In every format of weights and moments, and both types of gradients.
 #[test]
 fn adamw_by_kernels_is_adamw_by_operations() {
     let _guard = tch::no_grad_guard();
@@ -116,13 +150,13 @@ fn adamw_by_kernels_is_adamw_by_operations() {
                     let (ours, theirs) = (moments(eight, count), moments(eight, count));
                     for step in 1..=3u32 {
                         let mut gradient = wave(count, f64::from(step)) * 0.01;
-                        // A block with nothing in it, and numbers far apart.
+                        // A block of zeros, and numbers far apart.
                         if count > 600 {
                             let _ = gradient.narrow(0, 256, 256).zero_();
                             let _ = gradient.narrow(0, 520, 50).g_mul_scalar_(1e-12);
                         }
                         gradient = gradient.to_kind(kind);
-                        let change = AdamwStep {
+                        let params = AdamwStep {
                             factor: 0.7,
                             decay: 0.999,
                             rate: -0.02,
@@ -133,8 +167,8 @@ fn adamw_by_kernels_is_adamw_by_operations() {
                             eps: 1e-8,
                             key: [step, 77],
                         };
-                        kernels::adamw(&change, a.weights(), ours.as_kernels(), &gradient);
-                        (OPERATIONS.adamw)(&change, b.weights(), theirs.as_kernels(), &gradient);
+                        kernels::adamw(&params, a.weights(), ours.as_kernels(), &gradient);
+                        (OPERATIONS.adamw)(&params, b.weights(), theirs.as_kernels(), &gradient);
                     }
                     let what = format!("{count} {kind:?} eight {eight} {:?}", a.weights());
                     same(&a.tensors(), &b.tensors(), &what);
@@ -190,7 +224,8 @@ fn a_factored_step_by_kernels_is_one_by_operations() {
     }
 }
 
-/// A thousand steps of a noisy descent: the bf16 of a split master is that of an fp32 master, and so is the rest.
+/// A thousand steps of noisy descent: a split master gives the same bf16 and fp32 weights as an
+/// fp32 master.
 #[test]
 fn a_split_master_is_an_fp32_master_over_a_thousand_steps() {
     let count = 600;
@@ -198,13 +233,13 @@ fn a_split_master_is_an_fp32_master_over_a_thousand_steps() {
     let run = |master: Master| -> Parameter {
         let leaf = start.to_kind(Kind::BFloat16).view([20, 30]);
         let mut of = Parameter::new("w".to_owned(), leaf, Some(start.view([20, 30])), master);
-        let mut optimizer = Optimizer::new(rule(OptimizerKind::Adamw, master), std::slice::from_ref(&of));
+        let mut optimizer = Optimizer::new(config(OptimizerKind::Adamw, master), std::slice::from_ref(&of));
         for step in 0..1000 {
             let noise = wave(count, f64::from(step)).view([20, 30]) * 0.3;
             (&of.leaf * (of.leaf.detach() - noise))
                 .sum(Kind::Float)
                 .backward();
-            of.piece_done(true);
+            of.micro_batch_done(true);
             optimizer.step(0, &of, 1e-4, 1.0);
             of.clear();
         }
@@ -217,24 +252,25 @@ fn a_split_master_is_an_fp32_master_over_a_thousand_steps() {
     assert!(moved > 0.01, "{moved}");
 }
 
-/// An update far below half a step of bf16: rounded to the nearest nothing would move; by chance all move on average.
+/// Updates far below half a bf16 step: rounded to nearest nothing would move; stochastically
+/// rounded all move on average.
 #[test]
 fn rounding_by_chance_is_right_on_average() {
     let count = 100_000;
     let leaf = Tensor::ones([count], (Kind::BFloat16, Device::Cpu));
     let mut of = Parameter::new("w".to_owned(), leaf, None, Master::Stochastic);
     let mut optimizer = Optimizer::new(
-        rule(OptimizerKind::Adamw, Master::Stochastic),
+        config(OptimizerKind::Adamw, Master::Stochastic),
         std::slice::from_ref(&of),
     );
     for _ in 0..10 {
         of.leaf.sum(Kind::Float).backward();
-        of.piece_done(true);
+        of.micro_batch_done(true);
         optimizer.step(0, &of, 1e-4, 1.0);
         of.clear();
     }
     let mean = of.values().mean(Kind::Double).double_value(&[]);
-    // Ten updates of 1e-4; the mean of so many draws is within 4 standard deviations of 5e-6.
+    // Ten updates of 1e-4. The mean of this many draws is within 4 standard deviations of 5e-6.
     assert!((mean - 0.999).abs() < 2e-5, "{mean}");
     let values = of.values();
     let (least, most) = (values.min().double_value(&[]), values.max().double_value(&[]));
@@ -246,11 +282,11 @@ fn a_bf16_leaf_moves_through_its_master() {
     for master in [Master::Fp32, Master::Split] {
         let leaf = Tensor::from_slice(&[1.0f32, 2.0]).to_kind(Kind::BFloat16);
         let mut of = Parameter::new("w".to_owned(), leaf, None, master);
-        let mut optimizer = Optimizer::new(rule(OptimizerKind::Adamw, master), std::slice::from_ref(&of));
-        // A rate of 1e-4 is far below half a bf16 step at 1.0: only the master can remember it.
+        let mut optimizer = Optimizer::new(config(OptimizerKind::Adamw, master), std::slice::from_ref(&of));
+        // A rate of 1e-4 is far below half a bf16 step at 1.0: only the master can store it.
         for _ in 0..100 {
             of.leaf.sum(Kind::Float).backward();
-            of.piece_done(true);
+            of.micro_batch_done(true);
             optimizer.step(0, &of, 1e-4, 1.0);
             of.clear();
         }
@@ -261,14 +297,14 @@ fn a_bf16_leaf_moves_through_its_master() {
 }
 
 #[test]
-fn pieces_add_up_and_clear() {
+fn micro_batches_add_up_and_clear() {
     for kind in [Kind::Float, Kind::BFloat16] {
         let leaf = Tensor::from_slice(&[1.0f32]).to_kind(kind);
         let mut of = Parameter::new("w".to_owned(), leaf, None, Master::Split);
-        for (piece, last) in [(1.0, false), (0.001, false), (2.0, true)] {
-            (&of.leaf * piece).sum(Kind::Float).backward();
+        for (factor, last) in [(1.0, false), (0.001, false), (2.0, true)] {
+            (&of.leaf * factor).sum(Kind::Float).backward();
             of.add_by_hand(Tensor::from_slice(&[4.0f32]).to_kind(kind));
-            of.piece_done(last);
+            of.micro_batch_done(last);
         }
         let sum = of.gradient().unwrap().double_value(&[0]);
         assert!((sum - 15.001).abs() < 1e-5, "{kind:?} {sum}");
@@ -306,6 +342,7 @@ fn clipping_and_norm_are_pytorchs() {
 fn state_round_trips_in_every_format() {
     for kind in [
         OptimizerKind::Adamw,
+        OptimizerKind::Lion,
         OptimizerKind::Adamw8bit,
         OptimizerKind::Adafactor,
     ] {
@@ -315,7 +352,7 @@ fn state_round_trips_in_every_format() {
                 vec![Parameter::new("w".to_owned(), leaf, None, master)]
             };
             let mut trained = new();
-            let mut optimizer = Optimizer::new(rule(kind, master), &trained);
+            let mut optimizer = Optimizer::new(config(kind, master), &trained);
             let step = |trained: &mut Vec<Parameter>, optimizer: &mut Optimizer| {
                 backward(&mut trained[0], 1.0);
                 optimizer.step(0, &trained[0], 0.1, 1.0);
@@ -332,7 +369,7 @@ fn state_round_trips_in_every_format() {
                     .map(|(name, x)| (name, x.copy())),
             );
             let mut others = new();
-            let mut other = Optimizer::new(rule(kind, master), &others);
+            let mut other = Optimizer::new(config(kind, master), &others);
             let error = other.restore(&others, &mut |_| None).unwrap_err().to_string();
             assert!(error.contains("of w is missing"), "{error}");
             others[0].restore(&mut |name| saved.remove(name)).unwrap();
@@ -345,11 +382,11 @@ fn state_round_trips_in_every_format() {
     }
 }
 
-/// A vector's factored moment is no factored one.
+/// The second moment of a vector is not factored.
 #[test]
 fn adafactor_remembers_rows_and_columns() {
     let sizes = |size: &[i64]| -> Vec<i64> {
-        let factored = Factored::zeros(size, Device::Cpu);
+        let factored = AdafactorState::zeros(size, Device::Cpu);
         factored
             .tensors()
             .into_iter()
@@ -358,5 +395,64 @@ fn adafactor_remembers_rows_and_columns() {
     };
     assert_eq!(sizes(&[30, 50]), [30, 50]);
     assert_eq!(sizes(&[50]), [1, 50]);
-    assert!(matches!(single(&[1.0]).weights(), Weights::Fp32(_)));
+    assert!(matches!(single(&[1.0]).weights(), WeightTensors::Fp32(_)));
+}
+
+/// The GPU's kernels (here their twin) over all parameters at once, and one after the other by the
+/// CPU's: the same bits with AdamW, and nearly the same with Adafactor, whose sums have another
+/// order. A parameter without a gradient stays.
+#[test]
+fn fused_steps_of_all_parameters_equal_single_steps() {
+    for optimizer in [
+        OptimizerKind::Adamw,
+        OptimizerKind::Lion,
+        OptimizerKind::Adamw8bit,
+        OptimizerKind::Adafactor,
+    ] {
+        for master in MASTERS {
+            let make = || -> Vec<Parameter> {
+                [1, 300, 4096]
+                    .iter()
+                    .flat_map(|count| formats(*count))
+                    .chain(formats(64))
+                    .collect()
+            };
+            let (mut single, mut fused) = (make(), make());
+            let mut one = Optimizer::new(config(optimizer, master), &single);
+            let mut all = Optimizer::new(config(optimizer, master), &fused);
+            for _ in 0..3 {
+                for list in [&mut single, &mut fused] {
+                    // The last has no gradient.
+                    let last = list.len() - 1;
+                    list[..last].iter_mut().for_each(|of| backward(of, 0.5));
+                }
+                let norms = super::optimizer::norms(&single);
+                assert!(norms.last().unwrap().is_none() && norms[0].is_some());
+                for (index, of) in single.iter().enumerate() {
+                    one.step(index, of, 0.01, 0.5);
+                }
+                let list: Vec<(usize, &Parameter)> = fused.iter().enumerate().collect();
+                all.step_by(&list, 0.01, 0.5, true);
+                single.iter_mut().chain(&mut fused).for_each(Parameter::clear);
+            }
+            for (index, (a, b)) in single.iter().zip(&fused).enumerate() {
+                let off = (a.values() - b.values()).abs().max().double_value(&[]);
+                let most = if optimizer == OptimizerKind::Adafactor {
+                    1e-2
+                } else {
+                    0.0
+                };
+                assert!(off <= most, "{optimizer:?} {master:?} {index}: {off}");
+            }
+            let steps = |optimizer: &Optimizer, list: &[Parameter]| {
+                let state = optimizer.state(list);
+                state
+                    .into_iter()
+                    .filter(|(name, _)| name.starts_with("steps."))
+                    .map(|(_, count)| count.int64_value(&[]))
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(steps(&one, &single), steps(&all, &fused));
+        }
+    }
 }

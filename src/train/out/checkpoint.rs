@@ -1,10 +1,13 @@
-//! Checkpoints: everything a killed run needs to continue as if nothing had happened.
+//! Checkpoints: everything that a killed run needs to continue as if nothing had happened.
 //!
-//! A checkpoint is a folder `OUT/checkpoints/step-00000120` with `state.safetensors` (weights and what the optimizer remembers)
-//! and `state.json`. It is written under another name and renamed into place, then older ones but for the best are removed: at any
-//! moment there is a whole one. Order and dropout are functions of (seed, step), so no generator's state is kept.
+//! A checkpoint is a folder `OUT/checkpoints/step-00000120` with `state.safetensors` (weights and
+//! optimizer state) and `state.json`. It is written under another name and renamed into place; then
+//! older ones except the best, and those that are kept for `ewe influence`, are removed. So there
+//! is a whole one at any moment. Order and dropout are functions of (seed, step), so no state of a
+//! random number generator is kept.
 
 use super::files;
+use super::snapshot::Snapshot;
 use crate::train::settings::Settings;
 use anyhow::{Context, Result, bail};
 use ewe::settings_file;
@@ -13,39 +16,41 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tch::Tensor;
 
-/// Raised when a checkpoint's meaning changes.
+/// Version of the format, raised when the meaning of a checkpoint changes.
 const VERSION: u32 = 2;
+/// File of a checkpoint with the weights and the optimizer state.
+const TENSORS: &str = "state.safetensors";
 
-/// What a checkpoint knows besides tensors.
+/// Content of a checkpoint besides tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
-    /// Format.
+    /// Version of the format.
     pub version: u32,
-    /// Optimizer steps done.
+    /// Steps done.
     pub step: u64,
     /// Digest of the encoded dataset.
     pub dataset: String,
     /// Digest of the base model.
     pub model: String,
-    /// The run's settings.
+    /// Settings of the run.
     pub settings: Settings,
-    /// The best evaluation so far.
+    /// Best evaluation so far.
     pub best: Option<Best>,
-    /// Evaluations since that were no better.
+    /// Evaluations without improvement since then.
     pub evaluations_since: u32,
 }
 
-/// An evaluation.
+/// The result of an evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Best {
-    /// After this step.
+    /// Step after which it was evaluated.
     pub step: u64,
-    /// Mean negative log-likelihood over the held-out targets, in nats.
+    /// Mean negative log-likelihood of the held-out targets, in nats.
     pub loss: f64,
 }
 
 impl State {
-    /// The state after `step` steps.
+    /// Makes the state after `step` steps.
     pub fn new(step: u64, dataset: &str, model: &str, settings: &Settings) -> State {
         let (dataset, model, settings) = (dataset.to_owned(), model.to_owned(), settings.clone());
         State {
@@ -59,8 +64,8 @@ impl State {
         }
     }
 
-    /// Fails unless a run with this dataset, model and settings may continue from here; with `changes`, dataset and settings may be
-    /// others, as long as the same is trained.
+    /// Fails unless a run with this dataset, model and settings may continue from here. With
+    /// `changes`, dataset and settings may differ, as long as the same tensors are trained.
     pub fn admits(&self, dataset: &str, model: &str, settings: &Settings, changes: bool) -> Result<()> {
         if self.version != VERSION {
             bail!(
@@ -80,36 +85,82 @@ impl State {
         }
         if self.dataset != dataset && !changes {
             bail!(
-                "the dataset has changed since the checkpoint was made\nhint: bring the rows back to what they were, go on \
-                 with those of now by --allow-changes, or start anew with another --out"
+                "the dataset has changed since the checkpoint was made\nhint: restore the rows, continue with \
+                 the current ones by --allow-changes, or start over with another --out"
             );
         }
         Ok(())
     }
 }
 
-/// The folder of checkpoints of a run.
-#[derive(Debug)]
+/// The folder of a run's checkpoints.
+#[derive(Debug, Clone)]
 pub struct Checkpoints {
     dir: PathBuf,
+    kept: KeptSteps,
+}
+
+/// The steps whose checkpoints are never removed: the ends of equal parts of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeptSteps {
+    /// Number of parts; 0 keeps none.
+    pub parts: u32,
+    /// Steps of the run.
+    pub total: u64,
+}
+
+impl KeptSteps {
+    /// Returns whether the checkpoint after `step` steps is kept.
+    pub fn has(self, step: u64) -> bool {
+        let parts = u64::from(self.parts).min(self.total);
+        // Widened, since a product of two numbers of the command line may not fit.
+        let end = |part: u64| (u128::from(self.total) * u128::from(part)).div_ceil(u128::from(parts.max(1)));
+        (1..=parts).any(|part| end(part) == u128::from(step))
+    }
 }
 
 impl Checkpoints {
-    /// Those of the run that writes to `out`.
+    /// Returns the checkpoints of the run that writes to `out`.
     pub fn of(out: &Path) -> Checkpoints {
         Checkpoints {
             dir: out.join("checkpoints"),
+            kept: KeptSteps::default(),
         }
     }
 
-    /// Where the one after `step` steps is, if it is kept.
+    /// Keeps the checkpoints of these steps from now on.
+    pub fn keeping(self, kept: KeptSteps) -> Checkpoints {
+        Checkpoints { kept, ..self }
+    }
+
+    /// Returns whether a checkpoint is to be saved after `step` steps because it is kept.
+    pub fn keep(&self, step: u64) -> bool {
+        self.kept.has(step)
+    }
+
+    /// Returns the path of the checkpoint after `step` steps.
     pub fn place(&self, step: u64) -> PathBuf {
         self.dir.join(format!("step-{step:08}"))
     }
 
-    /// Saves a checkpoint and then removes older ones but for the best, and what killed runs left. Gives its path. Where the disk has
-    /// no room for it, nothing is written.
+    /// Saves a checkpoint, then removes older ones except the best, and what killed runs left.
+    /// Returns its path. Writes nothing if the disk lacks room for it.
     pub fn save(&self, state: &State, tensors: &[(String, Tensor)]) -> Result<PathBuf> {
+        self.save_by(state, files::bytes(tensors), |path| {
+            files::write_safetensors(path, tensors)
+        })
+    }
+
+    /// Saves a checkpoint of tensors as they were, like [`Checkpoints::save`].
+    pub fn save_snapshot(&self, state: &State, snapshot: &Snapshot) -> Result<PathBuf> {
+        self.save_by(state, snapshot.bytes(), |path| {
+            files::write_views(path, snapshot.views())
+        })
+    }
+
+    /// Saves a checkpoint whose tensors, of `bytes` bytes, `write` writes to the path that it is
+    /// given.
+    fn save_by(&self, state: &State, bytes: u64, write: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let place = self.place(state.step);
         if place.is_dir() {
             return Ok(place);
@@ -120,14 +171,14 @@ impl Checkpoints {
                 fs::remove_dir_all(&partial)?;
             }
             fs::create_dir_all(&partial)?;
-            files::make_sure_of_room(&partial, files::bytes(tensors))?;
-            files::write_safetensors(&partial.join("state.safetensors"), tensors)?;
+            files::make_sure_of_room(&partial, bytes)?;
+            write(&partial.join(TENSORS))?;
             files::write_json(&partial.join("state.json"), state)?;
             files::sync_dir(&partial)?;
             files::rename(&partial, &place)
         })();
         if let Err(error) = written {
-            // Best effort: the disk may be full, and the reason of the failure matters more.
+            // Best effort: the disk may be full, and the cause of the failure matters more.
             let _ = fs::remove_dir_all(&partial);
             return Err(error).with_context(|| {
                 format!(
@@ -142,7 +193,8 @@ impl Checkpoints {
             .filter(|_| state.settings.keep_best)
             .map(|best| self.place(best.step));
         for entry in fs::read_dir(&self.dir)?.flatten() {
-            if entry.path() != place && Some(entry.path()) != best {
+            let is_kept = step_of(&entry.path()).is_some_and(|step| self.keep(step));
+            if entry.path() != place && Some(entry.path()) != best && !is_kept {
                 fs::remove_dir_all(entry.path()).with_context(|| {
                     format!("cannot remove the old checkpoint {}", entry.path().display())
                 })?;
@@ -151,29 +203,80 @@ impl Checkpoints {
         Ok(place)
     }
 
-    /// The last whole checkpoint, if there is one.
+    /// Returns the last whole checkpoint, if there is one.
     pub fn last(&self) -> Result<Option<(PathBuf, State)>> {
-        let Ok(entries) = fs::read_dir(&self.dir) else {
+        let Some((_, place)) = self.places().pop() else {
             return Ok(None);
         };
-        let is_whole = |path: &PathBuf| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("step-"))
-        };
-        // Names have the step in eight digits, so the greatest name is the last step.
-        let Some(place) = entries.flatten().map(|entry| entry.path()).filter(is_whole).max() else {
-            return Ok(None);
-        };
-        let path = place.join("state.json");
-        let text = settings_file::read(&path, settings_file::LONGEST)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        let state = serde_json::from_slice(&text)
-            .with_context(|| format!("{} is not a checkpoint's", path.display()))?;
+        let state = state(&place)?;
         Ok(Some((place, state)))
     }
 
-    /// Its tensors.
-    pub fn tensors(place: &Path) -> Result<std::collections::HashMap<String, Tensor>> {
-        files::read_safetensors(&place.join("state.safetensors"))
+    /// Returns the steps and paths of all whole checkpoints, by step.
+    pub fn places(&self) -> Vec<(u64, PathBuf)> {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let whole = |path: PathBuf| Some((step_of(&path)?, path));
+        let mut places: Vec<(u64, PathBuf)> = entries.filter_map(|entry| whole(entry.path())).collect();
+        places.sort();
+        places
+    }
+
+    /// Lets `restore` take the tensors of the checkpoint at `place` by name, each read when it is
+    /// asked for.
+    pub fn restore(
+        place: &Path,
+        restore: impl FnOnce(&mut dyn FnMut(&str) -> Option<Tensor>) -> Result<()>,
+    ) -> Result<()> {
+        files::restore(&place.join(TENSORS), restore)
+            .with_context(|| format!("{} is damaged", place.display()))
+    }
+}
+
+/// Returns the step of the whole checkpoint at `place`; none if it is something else.
+fn step_of(place: &Path) -> Option<u64> {
+    place.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()
+}
+
+/// Reads what the checkpoint at `place` holds besides tensors.
+pub fn state(place: &Path) -> Result<State> {
+    let path = place.join("state.json");
+    let text = settings_file::read(&path, settings_file::LONGEST)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("{} is not a checkpoint's", path.display()))
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::train::settings::tests::settings;
+
+    #[test]
+    fn kept_steps_are_the_ends_of_equal_parts() {
+        let of = |parts, total| {
+            let kept = KeptSteps { parts, total };
+            (0..=total + 1).filter(|&step| kept.has(step)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(0, 10), Vec::<u64>::new());
+        assert_eq!(of(1, 10), [10]);
+        assert_eq!(of(2, 9), [5, 9]);
+        assert_eq!(of(4, 10), [3, 5, 8, 10]);
+        assert_eq!(of(9, 2), [1, 2]);
+    }
+
+    #[test]
+    fn kept_checkpoints_stay_and_others_go() {
+        let out = tempfile::tempdir().unwrap();
+        let kept = KeptSteps { parts: 2, total: 6 };
+        let checkpoints = Checkpoints::of(out.path()).keeping(kept);
+        for step in 1..=5 {
+            checkpoints.save(&state(step), &[]).unwrap();
+        }
+        let steps: Vec<u64> = checkpoints.places().into_iter().map(|(step, _)| step).collect();
+        assert_eq!(steps, [3, 5]);
+    }
+
+    /// Returns the state of a run with default settings after `step` steps.
+    pub fn state(step: u64) -> State {
+        State::new(step, "dataset", "model", &settings())
     }
 }

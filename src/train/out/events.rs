@@ -1,6 +1,6 @@
-//! Event files as TensorBoard reads them: records of TFRecord, each a protocol buffer `Event`
-//! (<https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/util/event.proto>), of which only the fields that a curve
-//! needs are written.
+//! Event files for TensorBoard: TFRecord records, each a protocol buffer `Event`
+//! (<https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/util/event.proto>) with
+//! only the fields that a curve needs.
 
 use super::metrics::StepMetrics;
 use anyhow::{Context, Result};
@@ -17,8 +17,8 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// Begins a file in `OUT/tensorboard` for a run that has done `done` steps. What earlier files say of later steps counts no
-    /// longer: TensorBoard discards it.
+    /// Begins a file in `OUT/tensorboard` for a run that has done `done` steps. TensorBoard then
+    /// discards what earlier files say of later steps.
     pub fn begin(out: &Path, done: u64) -> Result<EventFile> {
         let dir = out.join("tensorboard");
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
@@ -32,12 +32,12 @@ impl EventFile {
         let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
         let mut events = EventFile { path, file };
         events.write(0, &bytes(3, b"brain.Event:2"))?;
-        // A session that starts.
+        // Marks the start of a session.
         events.write(done + 1, &bytes(7, &varint(1, 1)))?;
         Ok(events)
     }
 
-    /// Appends the numbers of a step.
+    /// Appends the metrics of a step.
     pub fn append(&mut self, metrics: &StepMetrics) -> Result<()> {
         let scalars = [
             ("train/loss", metrics.loss),
@@ -59,7 +59,7 @@ impl EventFile {
         self.write(metrics.step, &bytes(5, &summary))
     }
 
-    /// Writes an event of now with this step and one more field.
+    /// Writes an event with the current time, this step and one more field.
     fn write(&mut self, step: u64, field: &[u8]) -> Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut event = vec![1 << 3 | 1];
@@ -72,7 +72,7 @@ impl EventFile {
     }
 }
 
-/// A record: its length, a checksum of that, the data, a checksum of those.
+/// Returns a record: length, checksum of the length, data, checksum of the data.
 fn record(data: &[u8]) -> Vec<u8> {
     let length = (data.len() as u64).to_le_bytes();
     let mut record = length.to_vec();
@@ -82,7 +82,7 @@ fn record(data: &[u8]) -> Vec<u8> {
     record
 }
 
-/// CRC-32C, rotated and shifted as TFRecord has it.
+/// Returns the CRC-32C of `data`, rotated and shifted as TFRecord does.
 fn masked(data: &[u8]) -> u32 {
     let mut crc = u32::MAX;
     for byte in data {
@@ -94,14 +94,14 @@ fn masked(data: &[u8]) -> u32 {
     (!crc).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// A field of a protocol buffer that is a number.
+/// Encodes a protocol buffer field that is a number.
 fn varint(field: u8, value: u64) -> Vec<u8> {
     let mut bytes = vec![field << 3];
     bytes.extend(number(value));
     bytes
 }
 
-/// A field that is a message or a string.
+/// Encodes a protocol buffer field that is a message or a string.
 fn bytes(field: u8, content: &[u8]) -> Vec<u8> {
     let mut bytes = vec![field << 3 | 2];
     bytes.extend(number(content.len() as u64));
@@ -109,7 +109,7 @@ fn bytes(field: u8, content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Seven bits a byte, the lowest first.
+/// Encodes a number, seven bits per byte, the lowest first.
 fn number(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while value >= 128 {
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn records_are_those_of_the_format() {
-        // As TensorFlow's own writer has them for an empty record and for one of ten bytes.
+        // As TensorFlow's own writer encodes them: a number, and the checksum of an empty record.
         assert_eq!(number(300), [0xac, 2]);
         assert_eq!(masked(b""), 0xa282_ead8);
         // The check value of CRC-32C for "123456789" is e3069283.

@@ -1,31 +1,88 @@
-//! `ewe merge`: an adapter becomes part of its model's weights, and the result a model like any other.
+//! `ewe merge`: adds an adapter to the weights of its model, and writes the result as a model like
+//! any other, a GGUF file, or both. Without an adapter the model is written as it is.
 
 use super::saved_template::SavedTemplate;
-use super::{files, save};
-use crate::model::adapter::{self, Attached};
-use crate::model::hub::{self, Want};
+use super::{files, gguf as gguf_file, save};
+use crate::gguf;
+use crate::model::files::adapter::{self, Attached};
+use crate::model::files::hub::{self, Fetch};
 use crate::model::layers::Linear;
-use crate::model::{self, LoadedModel};
+use crate::model::{self, CausalLm, LoadedModel};
 use crate::train::out::NewFolder;
 use anyhow::{Context, Result, bail};
-use ewe::cli::models::merge::Args;
-use ewe::text::counted;
+use ewe::job::merge::MergeJob;
+use ewe::text::{counted, format_size};
+use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
-/// Runs `ewe merge`. Fails when nothing of the adapter is left in the result, and then writes nothing.
-pub fn run(args: &Args, quiet: bool) -> Result<()> {
-    let out = NewFolder::begin(&args.out)?;
-    let base = hub::resolve(&args.model, Want::Model)?;
+/// Does what `job` says. Fails, and writes nothing, if an adapter changes no weight, or if
+/// llama.cpp has no such model.
+pub fn run(job: &MergeJob, quiet: bool) -> Result<()> {
+    let folder = job.out.as_deref().map(NewFolder::begin).transpose()?;
+    let base = hub::resolve(&job.model, Fetch::Model)?;
+    refuse_copies(job, &base)?;
+    if job.gguf.is_some() {
+        gguf_file::architecture(&model::fields(&base)?)?;
+    }
     let _guard = tch::no_grad_guard();
     let LoadedModel {
         mut model,
         kind,
-        tokenizer,
+        mut tokenizer,
         ..
-    } = model::load(&base, Device::Cpu, &args.dtype)?;
-    let Attached { layers, replaced } = adapter::attach(model.as_mut(), &base, &args.adapter, Device::Cpu)?;
-    // What the adapter was trained on is how the merged model is to be asked.
-    let form = SavedTemplate::of(&tokenizer.asked_as_in(&args.adapter)?);
+    } = model::load(&base, Device::Cpu, &job.dtype)?;
+    let mut merged = None;
+    if let Some(adapter) = &job.adapter {
+        merged = Some(merge(model.as_mut(), &base, adapter, kind)?);
+        // The merged model is prompted as the adapter was trained.
+        tokenizer = tokenizer.prompted_as_in(adapter)?;
+    }
+    if let Some(path) = &job.gguf {
+        let written = gguf_file::write(path, job.gguf_type, model.as_ref(), &base, &tokenizer)?;
+        for note in &written.notes {
+            crate::train::say(quiet, &format!("{}: {note}", path.display()));
+        }
+        crate::train::say(
+            quiet,
+            &format!(
+                "{}: {} in {}; {} is for Ollama",
+                path.display(),
+                written.kind,
+                format_size(written.bytes),
+                written.modelfile.display()
+            ),
+        );
+    }
+    if let (Some(folder), Some(out)) = (folder, &job.out) {
+        let template = SavedTemplate::of(&tokenizer);
+        folder.fill(save::is_last, |out| {
+            files::make_sure_of_room(out, files::bytes(&model.parameters()))
+                .context("cannot save the model")?;
+            save::copy_tokenizer(&base, out)?;
+            template.write(&base, out)?;
+            save::write_model(model.as_ref(), &base, out)
+        })?;
+        let what = merged.as_deref().unwrap_or("the model, in files of transformers");
+        crate::train::say(quiet, &format!("{}: {what}", out.display()));
+    }
+    Ok(())
+}
+
+/// Fails if the result would be a copy of the model's folder.
+fn refuse_copies(job: &MergeJob, base: &Path) -> Result<()> {
+    if job.adapter.is_none() && job.gguf.is_none() && !gguf::is(base) {
+        bail!(
+            "without --adapter there is nothing to merge, and --out would be a copy of {}\nhint: --adapter DIR, or --gguf FILE",
+            base.display()
+        );
+    }
+    Ok(())
+}
+
+/// Merges the adapter in directory `adapter` into `model`, whose files are in `base`. Returns what
+/// was done, for people. Fails if no weight changes.
+fn merge(model: &mut dyn CausalLm, base: &Path, adapter: &Path, kind: Kind) -> Result<String> {
+    let Attached { layers, replaced } = adapter::attach(model, base, adapter, Device::Cpu)?;
     let (mut changed, mut all) = (0.0, 0.0);
     let mut merge = |linear: &mut Linear| {
         if linear.lora.is_none() {
@@ -38,7 +95,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
         all += before.numel() as f64;
     };
     model.for_each_linear(&mut merge);
-    merge(model.ends().head);
+    merge(model.embedding_and_head().head);
     if changed == 0.0 && replaced.is_empty() {
         bail!(
             "the merged model is its base: no weight differs\nhint: an adapter that was never trained changes nothing, and what it \
@@ -46,26 +103,15 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
             model::device::dtype_name(kind)
         );
     }
-    out.fill(save::is_last, |out| {
-        files::make_sure_of_room(out, files::bytes(&model.parameters())).context("cannot save the model")?;
-        save::copy_tokenizer(&base, out)?;
-        form.write(&base, out)?;
-        save::write_model(model.as_ref(), &base, out)
-    })?;
-    crate::train::run::say(
-        quiet,
-        &format!(
-            "{}: {} merged in {}, {:.1} % of the weights there differ from the base's{}",
-            args.out.display(),
-            counted(layers, "layer"),
-            model::device::dtype_name(kind),
-            // An adapter of whole weights has no layers.
-            100.0 * changed / f64::max(all, 1.0),
-            match replaced.len() {
-                0 => String::new(),
-                _ => format!("; replaced: {}", replaced.join(", ")),
-            }
-        ),
-    );
-    Ok(())
+    Ok(format!(
+        "{} merged in {}, {:.1} % of the weights there differ from the base's{}",
+        counted(layers, "layer"),
+        model::device::dtype_name(kind),
+        // An adapter of whole weights has no layers.
+        100.0 * changed / f64::max(all, 1.0),
+        match replaced.len() {
+            0 => String::new(),
+            _ => format!("; replaced: {}", replaced.join(", ")),
+        }
+    ))
 }

@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one line a step.
+//! `metrics.jsonl`: one line per step.
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -6,54 +6,67 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// A step's line. Fields that do not apply are left out.
+/// Metrics of one step. Fields that do not apply are left out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepMetrics {
-    /// Counted from 1.
+    /// Number of the step, counted from 1.
     pub step: u64,
-    /// Mean negative log-likelihood over the step's target tokens, in nats, before the update; null when not finite.
+    /// Mean negative log-likelihood of the step's targets, in nats, before the update; null if not
+    /// finite.
     pub loss: Option<f64>,
-    /// Learning rate of the update.
+    /// Learning rate.
     pub lr: f64,
-    /// Global norm of the gradients before clipping; null when not finite.
+    /// Global norm of the gradients before clipping; null if not finite.
     pub grad_norm: Option<f64>,
-    /// Tokens that the loss falls on.
+    /// Tokens that the loss is computed on.
     pub target_tokens: usize,
     /// Tokens of the step's examples, without padding.
     pub tokens: usize,
-    /// Those a second.
+    /// Tokens per second.
     pub tokens_per_s: f64,
-    /// Arithmetic that the step needs, a second, over the rate of a large matrix product measured at the start.
+    /// Floating-point operations that the step needs per second, as a share of the rate of a large
+    /// matrix product measured at the start.
     pub mfu: f64,
-    /// Seconds of the step in which weights were moved; on a GPU, in which that was asked for.
+    /// Seconds of the step spent on the update; on a GPU with `--update-in-backward`, on launching
+    /// it.
     #[serde(default)]
     pub update_s: f64,
-    /// The most bytes that there were at once, as the allocator counts them; on a GPU, those of the machine beside it.
+    /// Peak of allocated bytes, on the device that is trained on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
-    /// Bytes of the process that were in the machine's memory when the step ended: `memory`, what the allocator keeps for the steps to
-    /// come, libtorch, and what all else takes.
+    /// Resident bytes of the process after the step: `memory`, what the allocator keeps for later
+    /// steps, libtorch, and everything else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resident: Option<u64>,
+    /// Bytes that libtorch has allocated on the GPU after the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_memory: Option<u64>,
+    /// Most bytes that libtorch had allocated on the GPU during the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_memory_peak: Option<u64>,
+    /// Percentage of the last moment in which the GPU ran a kernel, as NVML tells it; of all
+    /// processes that use the GPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_utilization: Option<u32>,
     /// Why the step was skipped, if it was: the weights did not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<String>,
-    /// The rows of a skipped step.
+    /// Rows of a skipped step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<String>,
-    /// Mean negative log-likelihood over the held-out target tokens, after the step's update.
+    /// Mean negative log-likelihood of the held-out targets after the update, in nats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eval_loss: Option<f64>,
-    /// Its exponential.
+    /// Exponential of `eval_loss`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eval_perplexity: Option<f64>,
-    /// The held-out loss before the first step; on the first line only.
+    /// Held-out loss before the first step; on the first line only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eval_loss_before: Option<f64>,
 }
 
 impl StepMetrics {
-    /// What is shown of it while it runs.
+    /// Returns the text beside the progress bar.
     pub fn message(&self) -> String {
         let loss = self
             .loss
@@ -61,8 +74,14 @@ impl StepMetrics {
         let held_out = self
             .eval_loss
             .map_or(String::new(), |loss| format!(", held out {loss:.3}"));
+        let memory = self.gpu_memory_peak.map_or(String::new(), |bytes| {
+            format!(", {:.1} GB on the GPU", bytes as f64 / 1e9)
+        });
+        let busy = self
+            .gpu_utilization
+            .map_or(String::new(), |percent| format!(", {percent}% busy"));
         format!(
-            "{loss}{held_out}, {:.0} tokens/s, {:.0}% mfu",
+            "{loss}{held_out}, {:.0} tokens/s, {:.0}% mfu{memory}{busy}",
             self.tokens_per_s,
             100.0 * self.mfu
         )
@@ -77,8 +96,8 @@ pub struct MetricsFile {
 }
 
 impl MetricsFile {
-    /// Opens `OUT/metrics.jsonl` and keeps the lines of the first `steps` steps, which it gives: those after a checkpoint belong
-    /// to steps that will be done again.
+    /// Opens `OUT/metrics.jsonl`, keeps the lines of the first `steps` steps and returns them:
+    /// lines after a checkpoint belong to steps that will be done again.
     pub fn open(out: &Path, steps: u64) -> Result<(MetricsFile, Vec<StepMetrics>)> {
         let path = out.join("metrics.jsonl");
         let old = std::fs::read_to_string(&path).unwrap_or_default();
@@ -109,7 +128,7 @@ impl MetricsFile {
             .with_context(|| format!("cannot write {}", self.path.display()))
     }
 
-    /// Waits until the lines are on the disk; called before a checkpoint that stands for them.
+    /// Flushes the lines to disk; called before the checkpoint that they belong to.
     pub fn sync(&self) -> Result<()> {
         self.file
             .sync_data()
@@ -140,5 +159,35 @@ mod tests {
         let text = std::fs::read_to_string(dir.path().join("metrics.jsonl")).unwrap();
         assert_eq!(text.lines().count(), 2);
         assert!(text.ends_with('\n') && !text.contains("skipped"), "{text}");
+    }
+
+    #[test]
+    fn figures_of_a_gpu_are_there_on_a_gpu_only() {
+        let keys = |metrics: &StepMetrics| -> Vec<String> {
+            let value = serde_json::to_value(metrics).unwrap();
+            let keys = value.as_object().unwrap().keys();
+            keys.filter(|key| key.starts_with("gpu_")).cloned().collect()
+        };
+        let on_cpu = StepMetrics {
+            loss: Some(2.0),
+            ..Default::default()
+        };
+        assert!(keys(&on_cpu).is_empty());
+        assert_eq!(on_cpu.message(), "loss 2.000, 0 tokens/s, 0% mfu");
+        let on_gpu = StepMetrics {
+            gpu_memory: Some(30_000_000_000),
+            gpu_memory_peak: Some(61_540_000_000),
+            gpu_utilization: Some(97),
+            ..on_cpu
+        };
+        assert_eq!(
+            keys(&on_gpu),
+            ["gpu_memory", "gpu_memory_peak", "gpu_utilization"]
+        );
+        assert!(
+            on_gpu.message().ends_with("% mfu, 61.5 GB on the GPU, 97% busy"),
+            "{}",
+            on_gpu.message()
+        );
     }
 }

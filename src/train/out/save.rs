@@ -1,8 +1,13 @@
-//! A trained model as a directory that `transformers`, vLLM and llama.cpp's converter load as it is.
+//! Saves a trained model as a directory that `transformers`, vLLM and llama.cpp's converter load as
+//! it is.
 
 use super::files;
 use super::saved_template::{self, SavedTemplate};
-use crate::model::CausalLm;
+use crate::gguf::{self, header::Header};
+use crate::model::files::text_config;
+use crate::model::{self, CausalLm};
+use crate::train::optim::lora;
+use crate::train::optim::parameter::Parameter;
 use crate::train::trainer::Trainer;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
@@ -10,10 +15,10 @@ use std::ffi::OsStr;
 use std::path::Path;
 use tch::Tensor;
 
-/// Largest file of weights, as `transformers` had it for years.
+/// Largest file of weights, the limit that `transformers` had for years.
 const SHARD_BYTES: usize = 5_000_000_000;
 
-/// What belongs to a tokenizer, where the base model has it.
+/// Files of a tokenizer, copied if the base model has them.
 const TOKENIZER_FILES: &[&str] = &[
     "tokenizer.json",
     "tokenizer_config.json",
@@ -25,15 +30,20 @@ const TOKENIZER_FILES: &[&str] = &[
     "merges.txt",
 ];
 
-/// Copies the tokenizer of `base` into `out`.
+/// Copies the tokenizer of `base` to `out`.
 pub fn copy_tokenizer(base: &Path, out: &Path) -> Result<()> {
+    if gguf::is(base) {
+        let made = gguf::tokenizer::of(&Header::read(base)?)?;
+        files::write(&out.join("tokenizer.json"), &made.tokenizer)?;
+        return files::write_python_json(&out.join("tokenizer_config.json"), made.config);
+    }
     TOKENIZER_FILES
         .iter()
         .filter(|name| base.join(name).is_file())
         .try_for_each(|name| files::copy(&base.join(name), &out.join(name)))
 }
 
-/// What is written last, and so says that a result is finished: the weights, or the index of their
+/// Files that are written last and so mark a finished result: the weights, or the index of their
 /// shards.
 const LAST: [&str; 3] = [
     "adapter_model.safetensors",
@@ -41,80 +51,76 @@ const LAST: [&str; 3] = [
     "model.safetensors.index.json",
 ];
 
-/// Whether a file of this name is written last.
+/// Returns whether a file of this name is written last.
 pub fn is_last(name: &OsStr) -> bool {
     LAST.iter().any(|last| name == *last)
 }
 
-/// Whether `out` holds a finished result.
+/// Returns whether `out` holds a finished result.
 pub fn is_finished(out: &Path) -> bool {
     LAST.iter().any(|name| out.join(name).is_file())
 }
 
-/// Bytes of what [`write`] will write, but for small files.
+/// Returns the bytes that [`write`] will write, except for small files.
 pub fn bytes(trainer: &Trainer) -> u64 {
     match &trainer.lora {
         Some(_) => {
-            let leaf = |of: &crate::train::optim::parameter::Parameter| 4 * of.leaf.numel() as u64;
+            let leaf = |of: &Parameter| 4 * of.leaf.numel() as u64;
             trainer.trained.iter().map(leaf).sum()
         }
         None => files::bytes(&trainer.model.parameters()),
     }
 }
 
-/// Writes the result of `trainer` into `out`: an adapter in `peft`'s format, or the whole model, in the type it
-/// computes in, and beside either the tokenizer and the form in which it is asked. Each file appears whole; the weights, or the index
-/// of their shards, come last.
-pub fn write(trainer: &mut Trainer, base: &Path, form: &SavedTemplate, out: &Path) -> Result<()> {
+/// Writes the result of `trainer` to `out`: an adapter in PEFT's format, or the whole model in the
+/// type that it computes in; beside either, the tokenizer and the template. Each file appears
+/// whole; the weights, or the index of their shards, come last.
+pub fn write(trainer: &mut Trainer, base: &Path, template: &SavedTemplate, out: &Path) -> Result<()> {
     files::make_sure_of_room(out, bytes(trainer)).context("cannot save the result")?;
     copy_tokenizer(base, out)?;
-    form.write(base, out)?;
+    template.write(base, out)?;
     if let Some(settings) = &trainer.lora {
-        return crate::train::optim::lora::write(
-            out,
-            trainer.model.as_mut(),
-            &trainer.trained,
-            settings,
-            base,
-        );
+        return lora::write(out, trainer.model.as_mut(), &trainer.trained, settings, base);
     }
     write_model(trainer.model.as_ref(), base, out)
 }
 
-/// Writes config.json and weights of `model`, which has the shape of the one in `base`.
+/// Writes config.json and weights of `model`, which has the shapes of the model in `base`.
 pub fn write_model(model: &dyn CausalLm, base: &Path, out: &Path) -> Result<()> {
-    let weights = model.parameters();
+    let mut weights = model.parameters();
     let kind = weights
         .first()
         .map_or(tch::Kind::Float, |(_, tensor)| tensor.kind());
     let mut config = config(base, kind)?;
-    // Another head in the base's files, or what an adapter did to one of the two.
+    // The head may no longer be the embedding: another head in the base's files, or an adapter of
+    // one of the two.
     let ties = config
         .get("tie_word_embeddings")
-        .map_or(model.info().family == "gemma3_text", |ties| ties == true);
+        .map_or(model::ties_by_default(model.info().family), |ties| ties == true);
     if ties && !model.info().tied {
         config.insert("tie_word_embeddings".to_owned(), json!(false));
     }
+    text_config::without_images(&mut config, &mut weights);
     files::write_python_json(&out.join("config.json"), config)?;
     write_weights(out, weights, SHARD_BYTES)
 }
 
-/// The base's config.json with the type that the weights are saved in.
+/// Returns the base's config.json with the type that the weights are saved in.
 fn config(base: &Path, kind: tch::Kind) -> Result<Map<String, Value>> {
-    let mut config = saved_template::object(&base.join("config.json"))?;
-    let name = if kind == tch::Kind::BFloat16 {
-        "bfloat16"
-    } else {
-        "float32"
+    let mut config = saved_template::config(base)?;
+    let name = match kind {
+        tch::Kind::BFloat16 => "bfloat16",
+        tch::Kind::Half => "float16",
+        _ => "float32",
     };
-    // `transformers` 5 reads `dtype`; before it, and elsewhere, the name was `torch_dtype`.
+    // `transformers` 5 reads `dtype`; earlier versions and other programs read `torch_dtype`.
     for field in ["dtype", "torch_dtype"] {
         config.insert(field.to_owned(), json!(name));
     }
     Ok(config)
 }
 
-/// One file, or shards of at most `limit` bytes with an index.
+/// Writes one file, or shards of at most `limit` bytes with an index.
 fn write_weights(out: &Path, weights: Vec<(String, Tensor)>, limit: usize) -> Result<()> {
     let bytes = |tensor: &Tensor| tensor.numel() * tensor.kind().elt_size_in_bytes();
     let total: usize = weights.iter().map(|(_, tensor)| bytes(tensor)).sum();

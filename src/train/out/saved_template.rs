@@ -1,24 +1,26 @@
-//! What a model's folder says of how it is asked, written beside weights: the chat template, and where an answer ends. `transformers`,
-//! vLLM and llama.cpp's converter read it there, and so does ewe.
+//! Files beside the weights that say how to prompt a model: its chat template, and what ends an
+//! answer. `transformers`, vLLM, llama.cpp's converter and ewe read them.
 
 use super::files;
-use crate::model::tokenizer::Tokenizer;
+use crate::gguf;
+use crate::model::files::text_config;
+use crate::model::text::tokenizer::Tokenizer;
 use anyhow::{Context, Result, bail};
 use ewe::{python_json, settings_file};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// A form as it is saved.
+/// A template as it is saved.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SavedTemplate {
-    /// The chat template; none leaves what is there.
+    /// Chat template; none keeps the existing one.
     pub template: Option<String>,
-    /// Texts of special tokens by their names in tokenizer_config.json.
+    /// Texts of special tokens, by their names in tokenizer_config.json.
     pub special: BTreeMap<String, String>,
-    /// Tokens that end an answer, beside those of the base model.
+    /// Tokens that end an answer, besides those of the base model.
     pub ends: Vec<i64>,
-    /// Words that do.
+    /// Texts that end an answer.
     pub stop: Vec<String>,
 }
 
@@ -27,7 +29,7 @@ const TOKENIZER: &str = "tokenizer_config.json";
 const GENERATION: &str = "generation_config.json";
 
 impl SavedTemplate {
-    /// That of a tokenizer, as it was read.
+    /// Returns the template of a tokenizer.
     pub fn of(tokenizer: &Tokenizer) -> SavedTemplate {
         SavedTemplate {
             template: tokenizer.chat_template().map(|file| file.source.clone()),
@@ -37,7 +39,7 @@ impl SavedTemplate {
         }
     }
 
-    /// Writes it into `out`, where the tokenizer of `base` was copied already.
+    /// Writes the files to `out`, where the tokenizer of `base` is already.
     pub fn write(&self, base: &Path, out: &Path) -> Result<()> {
         if let Some(template) = &self.template {
             files::write(&out.join(TEMPLATE), template.as_bytes())?;
@@ -46,7 +48,8 @@ impl SavedTemplate {
         self.write_generation_config(base, out)
     }
 
-    /// The template once more, for programs that look there only; and what special tokens are called in it.
+    /// Writes the template once more, for programs that look there only, and the special tokens
+    /// that it names.
     fn write_tokenizer_config(&self, template: &str, out: &Path) -> Result<()> {
         let path = out.join(TOKENIZER);
         if !path.is_file() {
@@ -60,7 +63,7 @@ impl SavedTemplate {
                 .iter()
                 .any(|one| one["name"] == "default" && one["template"] == template)
         });
-        // Of several by name the others stay, if the one that is used for chats is the same.
+        // Several named templates stay if the default one, which is used for chats, is the same.
         if !is_default {
             config.insert("chat_template".to_owned(), json!(template));
         }
@@ -106,13 +109,22 @@ impl SavedTemplate {
     }
 }
 
-/// What `transformers` makes of a model without generation_config.json: what config.json says of special tokens.
+/// Returns the generation_config.json that `transformers` derives for a model without one: the
+/// special tokens of config.json.
 fn from_config(base: &Path) -> Result<Map<String, Value>> {
-    let mut config = object(&base.join("config.json"))?;
+    let mut config = config(base)?;
     config.retain(|name, value| {
         ["bos_token_id", "eos_token_id", "pad_token_id"].contains(&name.as_str()) && !value.is_null()
     });
     Ok(config)
+}
+
+/// Reads the fields of config.json of the model in `base`.
+pub fn config(base: &Path) -> Result<Map<String, Value>> {
+    match gguf::is(base) {
+        true => gguf::config::read(base),
+        false => object(&base.join("config.json")).map(text_config::flattened),
+    }
 }
 
 fn ids(config: &Map<String, Value>, name: &str) -> Vec<i64> {
@@ -122,8 +134,8 @@ fn ids(config: &Map<String, Value>, name: &str) -> Vec<i64> {
     }
 }
 
-/// The fields of a file that Python wrote, say.
-pub(in crate::train) fn object(path: &Path) -> Result<Map<String, Value>> {
+/// Reads the fields of a JSON file written by Python.
+pub fn object(path: &Path) -> Result<Map<String, Value>> {
     let text = settings_file::read(path, settings_file::LONGEST)
         .with_context(|| format!("cannot read {}", path.display()))?;
     match python_json::parse(&text).with_context(|| format!("{} is not JSON", path.display()))? {

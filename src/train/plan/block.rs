@@ -1,59 +1,62 @@
-//! What a block takes, measured: one block of the model, blank, is computed and differentiated on the CPU, and the allocator counts.
+//! The memory of a block's activations, measured: one block of the model, filled with zeros, runs
+//! forward and backward on the CPU while the allocator counts.
 //!
-//! What autograd keeps depends on the family, the type, on what is trained, and on libtorch; a formula of it would be a second account
-//! of every model file. Nothing but one block is ever touched, so the 6B model takes a gigabyte and a few seconds.
+//! What autograd keeps depends on the family, the types, on what is trained, and on libtorch; a
+//! formula would describe every model file a second time. Only one block is ever touched, so the 6B
+//! model takes a gigabyte and a few seconds.
 
-use super::choice::PlanConfig;
+use super::config::PlanConfig;
 use super::size::is_first;
-use crate::model::attention::ForwardPass;
-use crate::model::config::Fields;
-use crate::model::matmul::Hollow;
-use crate::model::prefix_tree::PrefixNode;
-use crate::model::weights::Weights;
+use crate::model::files::config::ConfigFields;
+use crate::model::files::weights::Weights;
+use crate::model::layers::attention::ForwardPass;
+use crate::model::layers::matmul::Hollow;
+use crate::model::layers::prefix_tree::PrefixNode;
 use crate::model::{self, CausalLm};
 use crate::shim::memory;
-use crate::train::optim::lora::{self, LoraSettings};
+use crate::train::optim::lora;
 use crate::train::settings;
 use anyhow::{Context, Result};
-use ewe::cli::models::train::Method;
+use ewe::finetune::{LoraSettings, Method};
 use tch::{Device, Kind, Tensor};
 
-/// Operations that a trial may take: a second or two, of which there are three or five.
+/// Floating-point operations that one measurement may take: a second or two, and there are three or
+/// five.
 const OPERATIONS: u64 = 500_000_000_000;
-/// Tokens that are tried at least: attention of a single one is computed in another way.
+/// Fewest tokens to measure: attention of a single token is computed in another way.
 const LEAST: u64 = 2;
 
-/// Tokens of an example: attention goes example by example, and keeps what is made for each.
+/// Tokens per example: attention is computed per example, and keeps tensors for each.
 const EXAMPLE: i64 = 128;
 
-/// Bytes as a function of the tokens that go through at once.
+/// Bytes as a linear function of the tokens of a micro-batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Line {
-    at_none: f64,
+    fixed: f64,
     per_token: f64,
 }
 
 impl Line {
-    fn through(tried: [i64; 2], [first, second]: [u64; 2]) -> Line {
-        let per_token = (second as f64 - first as f64) / (tried[1] - tried[0]) as f64;
+    fn through(token_counts: [i64; 2], [first, second]: [u64; 2]) -> Line {
+        let per_token = (second as f64 - first as f64) / (token_counts[1] - token_counts[0]) as f64;
         Line {
-            at_none: first as f64 - per_token * tried[0] as f64,
+            fixed: first as f64 - per_token * token_counts[0] as f64,
             per_token,
         }
     }
 
-    /// At so many tokens.
+    /// Returns the bytes at this many tokens.
     pub fn at(&self, tokens: u64) -> u64 {
-        (self.at_none + self.per_token * tokens as f64).max(0.0) as u64
+        (self.fixed + self.per_token * tokens as f64).max(0.0) as u64
     }
 }
 
-/// A block's memory, of whatever tells how much there is.
+/// The memory of a block, in bytes or as a function.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Memory<T> {
-    /// What the forward pass leaves for the backward pass, the block's result included.
+    /// What the forward pass keeps for the backward pass, the block's output included.
     pub kept: T,
-    /// What there is at most beyond that, while it is propagated back: its gradients, and whatever comes and goes.
+    /// Peak beyond that in the backward pass: gradients and temporaries.
     pub backward: T,
 }
 
@@ -73,21 +76,21 @@ impl<T> Memory<T> {
     }
 }
 
-/// One block's memory.
+/// The memory of a block as a function of tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Block {
+pub struct BlockMemory {
     whole: Memory<Line>,
-    /// Where half of what comes out of it is wanted.
+    /// If half of the output is needed.
     half: Memory<Line>,
 }
 
-impl Block {
-    /// Of any block but the last.
+impl BlockMemory {
+    /// Returns the memory of any block but the last.
     pub fn at(&self, tokens: u64) -> Memory<u64> {
         self.whole.map(|line| line.at(tokens))
     }
 
-    /// Of the last, which computes only `wanted` of the tokens behind attention.
+    /// Returns the memory of the last block, which computes only `wanted` tokens after attention.
     pub fn last(&self, tokens: u64, wanted: u64) -> Memory<u64> {
         let unwanted = 1.0 - wanted as f64 / tokens.max(1) as f64;
         let half = self.half.map(|line| line.at(tokens) as f64);
@@ -97,49 +100,51 @@ impl Block {
         })
     }
 
-    /// Measures the first block of the model of `fields`, which has `numbers` of them, at the choice's tokens, or at as many as take
-    /// a second or two each.
-    pub fn measure(fields: &Fields, choice: &PlanConfig, numbers: u64) -> Result<Block> {
-        let kind = settings::kind(choice.precision);
-        // On a GPU nothing is widened, nor is there oneDNN's scratch; and what is not computed is quickly measured.
-        let _hollow = choice.gpu.then(Hollow::hold);
+    /// Measures the first block, of `parameters` parameters, of the model of `fields`: at the
+    /// tokens of `config`, or at as many as take a second or two each.
+    pub fn measure(fields: &ConfigFields, config: &PlanConfig, parameters: u64) -> Result<BlockMemory> {
+        let kind = settings::kind(config.formats.precision);
+        // On a GPU nothing is widened, and there is no oneDNN scratch; skipping the arithmetic
+        // makes the measurement fast.
+        let _hollow = config.gpu.then(Hollow::hold);
         let least = 2 * LEAST;
-        let most = (OPERATIONS / (6 * numbers.max(1))).clamp(least, choice.tokens.max(least)) as i64;
-        let tried = [most / 2, most];
+        let most = (OPERATIONS / (6 * parameters.max(1))).clamp(least, config.tokens.max(least)) as i64;
+        let token_counts = [most / 2, most];
         let mut blank = Weights::blank(kind);
         let mut model = model::build(fields, &mut blank)?;
-        train_first(model.as_mut(), choice);
-        // Once in vain: what libraries make once and for all is no part of a block.
-        measure(model.as_ref(), kind, tried[0], tried[0])?;
+        train_first(model.as_mut(), config);
+        // A first run that does not count: what libraries allocate once is no part of a block.
+        measure(model.as_ref(), kind, token_counts[0], token_counts[0])?;
         let line = |part: i64| -> Result<Memory<Line>> {
-            let [first, second] = tried.map(|tokens| measure(model.as_ref(), kind, tokens, tokens / part));
+            let [first, second] =
+                token_counts.map(|tokens| measure(model.as_ref(), kind, tokens, tokens / part));
             Ok(first?
                 .zip(second?)
-                .map(|(first, second)| Line::through(tried, [first, second])))
+                .map(|(first, second)| Line::through(token_counts, [first, second])))
         };
         let whole = line(1)?;
-        // Where all of it is wanted, as without a dataset, nobody asks.
-        let half = if choice.target_tokens < choice.tokens {
+        // If all tokens are targets, as in a plan without a dataset, this is not needed.
+        let half = if config.target_tokens < config.tokens {
             line(2)?
         } else {
             whole
         };
-        Ok(Block { whole, half })
+        Ok(BlockMemory { whole, half })
     }
 }
 
-/// Makes the first block zero, and switches on the gradients of what is trained of it.
-fn train_first(model: &mut dyn CausalLm, choice: &PlanConfig) {
+/// Sets the first block to zero, and switches on the gradients of what is trained of it.
+fn train_first(model: &mut dyn CausalLm, config: &PlanConfig) {
     let first = || model.parameters().into_iter().filter(|(name, _)| is_first(name));
     first().for_each(|(_, mut tensor)| drop(tch::no_grad(|| tensor.fill_(0.0))));
-    match choice.method {
+    match config.method {
         Method::Full => first().for_each(|(_, tensor)| drop(tensor.set_requires_grad(true))),
         Method::Lora => {
             let settings = LoraSettings {
-                rank: choice.rank as u32,
+                rank: config.lora.rank,
                 alpha: 1.0,
-                targets: choice.targets.clone(),
-                dora: choice.dora,
+                targets: config.lora.targets.clone(),
+                dora: config.lora.dora,
                 ..LoraSettings::default()
             };
             let _ = lora::attach_where(model, &settings, 0, Device::Cpu, &is_first);
@@ -147,7 +152,7 @@ fn train_first(model: &mut dyn CausalLm, choice: &PlanConfig) {
     }
 }
 
-/// Bytes that a block takes which is the last if anything of what comes out of it is not wanted.
+/// Measures the bytes of a block; with `wanted` below `tokens`, of a last block.
 fn measure(model: &dyn CausalLm, kind: Kind, tokens: i64, wanted: i64) -> Result<Memory<u64>> {
     let uncounted = "this build's allocator does not count, so no memory can be planned";
     let examples: Vec<PrefixNode> = (0..tokens)
@@ -159,13 +164,13 @@ fn measure(model: &dyn CausalLm, kind: Kind, tokens: i64, wanted: i64) -> Result
         .collect();
     let mut pass = ForwardPass::packed(&examples, Device::Cpu);
     if wanted < tokens {
-        // Here and there, as targets are.
+        // At regular positions, as targets are spread.
         let position_w = Tensor::arange(wanted, (Kind::Int64, Device::Cpu)) * (tokens / wanted);
-        pass = pass.wanted_at(0, position_w);
+        pass = pass.select_at(0, position_w);
     }
     let hidden = model.info().hidden;
     let x_1td = Tensor::zeros([1, tokens, hidden], (kind, Device::Cpu)).set_requires_grad(true);
-    // What a pass makes once for all blocks.
+    // What a pass allocates once for all blocks.
     tch::no_grad(|| drop(model.block(0, &x_1td, &mut pass)));
     let before = memory::allocated(Device::Cpu).context(uncounted)?;
     let y_1td = model.block(0, &x_1td, &mut pass);
@@ -176,13 +181,19 @@ fn measure(model: &dyn CausalLm, kind: Kind, tokens: i64, wanted: i64) -> Result
         let gradient_1td = Tensor::zeros_like(&y_1td.detach());
         (&y_1td * &gradient_1td).sum(Kind::Float).backward();
     });
+    // All tokens are alike here, and choose the same experts. In a step the others have gradients,
+    // too.
+    let mut without = 0;
     for (name, tensor) in model.parameters() {
         if is_first(&name) {
+            if tensor.requires_grad() && !tensor.grad().defined() {
+                without += (tensor.numel() * kind.elt_size_in_bytes()) as u64;
+            }
             crate::shim::forget_gradient(&tensor);
         }
     }
     Ok(Memory {
         kept,
-        backward: peak.context(uncounted)?,
+        backward: peak.context(uncounted)? + without,
     })
 }

@@ -1,54 +1,68 @@
-//! GPUs one can buy or rent, and how long a fine-tune takes there.
+//! GPUs that can be bought or rented.
 
-use super::choice::MemoryEstimate;
-use serde::Serialize;
+/// A GPU by its data sheet.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Gpu {
+    /// Its name.
+    pub name: &'static str,
+    /// Memory in gigabytes.
+    pub memory: u64,
+    /// Peak of dense bf16 products with fp32 sums, in TFLOP/s.
+    pub bf16: f64,
+    /// Peak of fp32 outside of tensor cores, in TFLOP/s.
+    pub fp32: f64,
+    /// Memory bandwidth in GB/s.
+    pub bandwidth: f64,
+}
 
-/// A GPU: name, memory in gigabytes, and its peak with dense bf16 products and fp32 sums in TFLOP/s, as its maker's data sheet has it.
-const GPUS: [(&str, u64, f64); 13] = [
-    ("RTX 4060 8 GB", 8, 30.2),
-    ("RTX 4070 12 GB", 12, 58.3),
-    ("RTX 4080 16 GB", 16, 97.5),
-    ("RTX 4090 24 GB", 24, 165.2),
-    ("RTX 5090 32 GB", 32, 209.5),
-    ("A100 40 GB", 40, 312.0),
-    ("L40S 48 GB", 48, 362.0),
-    ("A100 80 GB", 80, 312.0),
-    ("H100 80 GB", 80, 989.0),
-    ("RTX PRO 6000 96 GB", 96, 503.8),
-    ("H100 NVL 94 GB", 94, 835.5),
-    ("H200 141 GB", 141, 989.0),
-    ("B200 180 GB", 180, 2250.0),
+const fn gpu(name: &'static str, memory: u64, bf16: f64, fp32: f64, bandwidth: f64) -> Gpu {
+    Gpu {
+        name,
+        memory,
+        bf16,
+        fp32,
+        bandwidth,
+    }
+}
+
+/// Known GPUs. Sources, all NVIDIA's:
+/// - GeForce 40: "Ada GPU Architecture", appendix, where fp32 sums halve the rate of tensor cores;
+///   the 4070's and 4060's rates follow from their cores and clocks in the same way.
+/// - GeForce 50 and RTX PRO 6000 (Workstation Edition): "RTX Blackwell GPU Architecture" and "RTX
+///   Blackwell PRO GPU Architecture".
+/// - A100 (SXM at 40 GB; at 80 GB the slower PCIe card), L40S, H100 (SXM and NVL), H200 (SXM):
+///   their data sheets, where the rates with sparsity are twice these.
+/// - B200: data sheet of HGX B200, divided by eight.
+pub const GPUS: [Gpu; 13] = [
+    gpu("RTX 4060 8 GB", 8, 30.2, 15.1, 272.0),
+    gpu("RTX 4070 12 GB", 12, 58.3, 29.1, 504.0),
+    gpu("RTX 4080 16 GB", 16, 97.5, 48.7, 716.8),
+    gpu("RTX 4090 24 GB", 24, 165.2, 82.6, 1008.0),
+    gpu("RTX 5090 32 GB", 32, 209.5, 104.8, 1792.0),
+    gpu("A100 40 GB", 40, 312.0, 19.5, 1555.0),
+    gpu("L40S 48 GB", 48, 362.0, 91.6, 864.0),
+    gpu("A100 80 GB", 80, 312.0, 19.5, 1935.0),
+    gpu("H100 80 GB", 80, 989.0, 67.0, 3350.0),
+    gpu("RTX PRO 6000 96 GB", 96, 503.8, 125.0, 1792.0),
+    gpu("H100 NVL 94 GB", 94, 835.5, 60.0, 3938.0),
+    gpu("H200 141 GB", 141, 989.0, 67.0, 4800.0),
+    gpu("B200 180 GB", 180, 2250.0, 75.0, 8000.0),
 ];
 
-/// How long it takes on a GPU that holds it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Time {
-    /// The GPU.
-    pub gpu: &'static str,
-    /// Minutes.
-    pub minutes: f64,
+impl Gpu {
+    /// Returns whether it holds this many bytes.
+    pub fn holds(&self, bytes: u64) -> bool {
+        bytes <= self.memory * 1_000_000_000
+    }
 }
 
-/// Minutes for so many tokens on every GPU that holds it, at a share of their peaks.
-pub fn times(need: &MemoryEstimate, tokens: u64, share: f64) -> Vec<Time> {
-    let holds = |memory: u64| need.total <= memory * 1_000_000_000;
-    let of = |(gpu, _, teraflops): &(&'static str, u64, f64)| Time {
-        gpu,
-        minutes: need.flops_per_token * tokens as f64 / (teraflops * 1e12 * share) / 60.0,
-    };
-    GPUS.iter()
-        .filter(|(_, memory, _)| holds(*memory))
-        .map(of)
-        .collect()
-}
-
-/// Memory in gigabytes of the smallest GPU that holds so many bytes.
+/// Returns the memory in gigabytes of the smallest GPU that holds this many bytes.
 pub fn smallest(bytes: u64) -> Option<u64> {
-    let sizes = GPUS.iter().map(|(_, memory, _)| *memory);
-    sizes.filter(|memory| bytes <= memory * 1_000_000_000).min()
+    let holding = GPUS.iter().filter(|gpu| gpu.holds(bytes));
+    holding.map(|gpu| gpu.memory).min()
 }
 
-/// The same in words.
+/// Returns the same in words.
 pub fn smallest_named(bytes: u64) -> String {
     smallest(bytes).map_or("no one GPU".to_owned(), |memory| format!("{memory} GB"))
 }

@@ -1,122 +1,124 @@
-//! Which pieces of a run take most memory. What a piece takes grows with its tokens and with its targets, and with `--update-in-backward`
-//! with the tokens of the step's other pieces, which wait between blocks; so whatever takes most is among those that no other piece
-//! exceeds in all of these.
+//! The micro-batches of a run that need most memory. The need grows with tokens and targets, and
+//! with `--update-in-backward` also with the tokens of the step's other micro-batches, which wait
+//! between blocks. So the heaviest is among those that no other exceeds in all of these.
 
 use crate::train::data::dataset::Example;
 use crate::train::data::micro_batch::{self, BatchSampler, MicroBatch, MicroBatchLimits};
 use crate::train::settings::Settings;
-use ewe::cli::models::train::Order;
+use ewe::finetune::RowOrder;
 
-/// Epochs that are looked at, and examples: what these did not bring others hardly will.
+/// Limits of the search, in epochs and examples: more will hardly bring a heavier micro-batch.
 const EPOCHS: u64 = 1000;
 const LOOKED_AT: usize = 1 << 22;
-/// Examples of which steps are cut to see their pieces. Pieces of cut steps are nearly full, and so much alike.
+/// Examples whose steps are packed if they have to be cut. Micro-batches of cut steps are nearly
+/// full, and so much alike.
 const PACKED: usize = 1 << 18;
 
-/// A piece, and what waits beside it.
+/// A micro-batch, and what waits beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Demand {
-    /// The piece.
-    pub piece: MicroBatch,
-    /// The step's other pieces, where they are on their way through the blocks together with it.
+    /// The micro-batch.
+    pub micro_batch: MicroBatch,
+    /// The step's other micro-batches, if they pass through the blocks together with it.
     pub beside: Vec<MicroBatch>,
 }
 
 impl Demand {
-    /// What its memory grows with.
+    /// Returns the numbers that its memory grows with.
     fn size(&self) -> [usize; 3] {
         [
-            self.piece.id_t.len(),
-            self.piece.target_n.len(),
+            self.micro_batch.id_t.len(),
+            self.micro_batch.target_n.len(),
             self.tokens_beside(),
         ]
     }
 
-    /// Tokens of the pieces beside it.
+    /// Returns the tokens of the micro-batches beside it.
     pub fn tokens_beside(&self) -> usize {
-        self.beside.iter().map(|piece| piece.id_t.len()).sum()
+        self.beside.iter().map(|micro_batch| micro_batch.id_t.len()).sum()
     }
 }
 
 /// The steps of a run.
 #[derive(Debug, Clone)]
 pub struct Steps {
-    /// Which examples a step sees.
-    pub dealing: BatchSampler,
-    /// How it is cut.
+    /// Decides which examples form a step.
+    pub sampler: BatchSampler,
+    /// Limits of a micro-batch.
     pub limits: MicroBatchLimits,
-    /// How many there are.
+    /// Count of steps.
     pub total: u64,
-    /// Whether all pieces of a step go through the blocks together.
+    /// Whether all micro-batches of a step pass through the blocks together.
     pub together: bool,
 }
 
 impl Steps {
-    /// Those that `settings` make.
+    /// Returns the steps of a run with these settings.
     pub fn of(settings: &Settings) -> Steps {
         Steps {
-            dealing: settings.dealing(),
+            sampler: settings.sampler(),
             limits: settings.limits(),
             total: settings.schedule.total,
-            together: settings.update_in_backward,
+            together: settings.formats.update_in_backward,
         }
     }
 }
 
-/// What takes most memory in a run.
+/// The micro-batches of a run that may be the heaviest.
 #[derive(Debug, Default)]
 pub struct Largest {
-    /// None of them exceeds another in everything. None at all where there is nothing to train on.
+    /// Micro-batches of which none exceeds another in everything; empty if there is nothing to
+    /// train on.
     pub demands: Vec<Demand>,
-    /// Whether a step has several pieces.
+    /// Whether a step has several micro-batches.
     pub cut: bool,
 }
 
 impl Largest {
-    /// Of all `steps`, whichever epoch they belong to.
+    /// Finds them among all `steps` of all epochs.
     pub fn of(steps: &Steps, examples: &[Example]) -> Largest {
-        let per_epoch = steps.dealing.steps_per_epoch(examples.len());
+        let per_epoch = steps.sampler.steps_per_epoch(examples.len());
         let mut largest = Largest::default();
         let mut seen = 0;
         for epoch in 0..steps.total.div_ceil(per_epoch.max(1)).min(EPOCHS) {
             let left = usize::try_from(steps.total - epoch * per_epoch).unwrap_or(usize::MAX);
-            let order = steps.dealing.epoch(epoch, examples.len());
-            for members in order.chunks(steps.dealing.batch_size).take(left) {
+            let order = steps.sampler.epoch(epoch, examples.len());
+            for members in order.chunks(steps.sampler.batch_size).take(left) {
                 largest.look_at(steps, examples, members, seen < PACKED);
                 seen += members.len();
             }
-            // Every epoch would be the same, or hardly bring anything.
-            if seen > LOOKED_AT || steps.dealing.order == Order::Sequential {
+            // Further epochs would be the same, or hardly bring a heavier one.
+            if seen > LOOKED_AT || steps.sampler.order == RowOrder::Sequential {
                 break;
             }
         }
         largest
     }
 
-    /// Of the step of `members`. Where it would be cut it is passed over unless it `may_be_cut`.
+    /// Looks at the step of `members`. A step that has to be cut is skipped unless it `may_be_cut`.
     fn look_at(&mut self, steps: &Steps, examples: &[Example], members: &[usize], may_be_cut: bool) {
         let limits = steps.limits;
         let sum = |of: fn(&Example) -> usize| members.iter().map(|&index| of(&examples[index])).sum();
-        let (tokens, targets): (usize, usize) = (sum(Example::positions), sum(Example::targets));
+        let (tokens, targets): (usize, usize) = (sum(Example::positions), sum(Example::target_count));
         let whole = tokens <= limits.positions && members.len() <= limits.examples;
         // Packing takes longer than to see that it would bring nothing new.
         if (whole && self.exceeds([tokens, targets, 0])) || !(whole || may_be_cut) {
             return;
         }
-        let pieces = micro_batch::pack(examples, members, limits);
-        self.cut |= pieces.len() > 1;
-        for (index, piece) in pieces.iter().enumerate() {
+        let micro_batches = micro_batch::pack(examples, members, limits);
+        self.cut |= micro_batches.len() > 1;
+        for (index, micro_batch) in micro_batches.iter().enumerate() {
             let mut beside = Vec::new();
             if steps.together {
-                beside = pieces.clone();
+                beside = micro_batches.clone();
                 beside.remove(index);
             }
-            let piece = piece.clone();
-            self.add(Demand { piece, beside });
+            let micro_batch = micro_batch.clone();
+            self.add(Demand { micro_batch, beside });
         }
     }
 
-    /// Whether one of them is at least as large in everything.
+    /// Returns whether a known micro-batch is at least as large in everything.
     fn exceeds(&self, size: [usize; 3]) -> bool {
         let exceeds = |of: &Demand| of.size().iter().zip(size).all(|(of, than)| *of >= than);
         self.demands.iter().any(exceeds)
@@ -137,20 +139,20 @@ impl Largest {
 mod tests {
     use super::*;
 
-    /// Examples with nothing in common, of so many tokens and targets.
+    /// Examples without shared prefixes, with these numbers of tokens and targets.
     fn examples(sizes: impl Iterator<Item = (usize, usize)>) -> Vec<Example> {
         let example = |(n, (tokens, targets)): (usize, (usize, usize))| {
             let ids = (0..=tokens as u32).map(|at| 1000 * n as u32 + at).collect();
-            Example::learnt_from(1 + tokens - targets, format!("line {n}"), ids)
+            Example::with_targets_from(1 + tokens - targets, format!("line {n}"), ids)
         };
         sizes.enumerate().map(example).collect()
     }
 
     fn steps(total: u64, positions: usize, together: bool) -> Steps {
         Steps {
-            dealing: BatchSampler {
+            sampler: BatchSampler {
                 batch_size: 4,
-                order: Order::Shuffled,
+                order: RowOrder::Shuffled,
                 seed: 3,
             },
             limits: MicroBatchLimits {
@@ -172,15 +174,18 @@ mod tests {
             let most = |index: usize| demands.iter().map(|of| of.size()[index]).max().unwrap();
             let (mut tokens, mut first, mut waiting) = (0, 0, 0);
             for step in 0..steps.total {
-                let pieces =
-                    micro_batch::pack(&examples, &steps.dealing.step(step, examples.len()), steps.limits);
-                let all: usize = pieces.iter().map(|piece| piece.id_t.len()).sum();
-                for piece in &pieces {
-                    tokens = tokens.max(piece.id_t.len());
-                    waiting = waiting.max(all - piece.id_t.len());
-                    // Some demand is at least as large as this piece in all.
-                    let beside = if together { all - piece.id_t.len() } else { 0 };
-                    let size = [piece.id_t.len(), piece.target_n.len(), beside];
+                let micro_batches =
+                    micro_batch::pack(&examples, &steps.sampler.step(step, examples.len()), steps.limits);
+                let all: usize = micro_batches
+                    .iter()
+                    .map(|micro_batch| micro_batch.id_t.len())
+                    .sum();
+                for micro_batch in &micro_batches {
+                    tokens = tokens.max(micro_batch.id_t.len());
+                    waiting = waiting.max(all - micro_batch.id_t.len());
+                    // Some known micro-batch is at least as large as this one in everything.
+                    let beside = if together { all - micro_batch.id_t.len() } else { 0 };
+                    let size = [micro_batch.id_t.len(), micro_batch.target_n.len(), beside];
                     let exceeds = |of: &Demand| of.size().iter().zip(size).all(|(of, than)| *of >= than);
                     assert!(demands.iter().any(exceeds), "{size:?}");
                 }

@@ -1,84 +1,122 @@
-//! What a model is made of, as its own loader says (see [`Weights::sketch`]): so the count is the one that loading would check.
+//! The sizes of a model, from the tensors that its loader asks for (see [`Weights::sketch`]): the
+//! count is the one that loading checks.
 
-use crate::model::config::Fields;
-use crate::model::weights::Weights;
+use crate::gguf;
+use crate::model::files::config::ConfigFields;
+use crate::model::files::weights::Weights;
+use crate::model::layers::Linear;
 use crate::model::{self, ModelInfo};
-use crate::train::optim::lora::{is_target, last};
+use crate::train::optim::lora::{is_target, layer_name};
 use anyhow::Result;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-/// A model's size.
+/// Sizes of a model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Size {
     /// `model_type`.
     pub family: String,
-    /// Blocks.
+    /// Number of blocks.
     pub layers: u64,
     /// Numbers in all tensors; a tied head counts once.
     pub parameters: u64,
-    /// Those of the linear layers of the blocks.
+    /// Numbers in the linear layers of the blocks.
     pub linear: u64,
-    /// Those of one block.
+    /// Numbers in one block.
     pub block: u64,
-    /// Features between blocks.
+    /// Hidden size.
     pub hidden: u64,
-    /// Rows of the head.
+    /// Size of the vocabulary, the rows of the head.
     pub vocab: u64,
     /// Whether the head is the embedding.
     pub tied: bool,
-    /// Every tensor's shape.
+    /// Query heads.
+    #[serde(skip)]
+    pub heads: u64,
+    /// Key/value heads.
+    #[serde(skip)]
+    pub kv_heads: u64,
+    /// Features of a head.
+    #[serde(skip)]
+    pub head_dim: u64,
+    /// Shapes of all tensors.
     #[serde(skip)]
     pub shapes: Vec<Vec<i64>>,
-    /// Numbers of each of the first block's tensors.
+    /// Numbers in each tensor of the first block.
     #[serde(skip)]
     pub of_block: Vec<u64>,
-    /// Names, inputs and outputs of the linear layers of the blocks.
+    /// Paths, inputs and outputs of the linear layers of the blocks that take an adapter.
     #[serde(skip)]
     pub linears: Vec<(String, u64, u64)>,
+    /// Numbers in the linear layers of the blocks that a token goes through.
+    #[serde(skip)]
+    pub active: u64,
+    /// Numbers in each linear layer of experts, which take none.
+    #[serde(skip)]
+    pub experts: Vec<u64>,
+    /// Whether attention's scores are capped.
+    #[serde(skip)]
+    pub capped: bool,
 }
 
-/// Fields of config.json: of a directory, or of the file itself.
-pub fn fields(path: &Path) -> Result<Fields> {
-    if path.is_dir() {
-        Fields::read(path)
+/// Reads the fields of config.json, given the file or its directory, or those of a GGUF file.
+pub fn fields(path: &Path) -> Result<ConfigFields> {
+    if path.is_dir() || gguf::is(path) {
+        ConfigFields::read(path)
     } else {
-        Fields::read_file(path.to_path_buf())
+        ConfigFields::read_file(path.to_path_buf())
     }
 }
 
 impl Size {
-    /// Reads the size of a model from its config.json.
-    pub fn of(fields: &Fields) -> Result<Size> {
+    /// Computes the sizes of the model with these fields.
+    pub fn of(fields: &ConfigFields) -> Result<Size> {
         let mut sketch = Weights::sketch();
         let mut model = model::build(fields, &mut sketch)?;
         let asked = sketch.into_asked();
         let count = |shape: &[i64]| shape.iter().product::<i64>() as u64;
-        let mut linears = Vec::new();
+        let shapes: HashMap<&str, &[i64]> = asked
+            .iter()
+            .map(|(name, shape)| (name.as_str(), shape.as_slice()))
+            .collect();
+        let of_weight = |linear: &Linear| match shapes.get(format!("{}.weight", linear.path).as_str()) {
+            Some([inputs, outputs]) if linear.transposed => Some((*inputs as u64, *outputs as u64)),
+            Some([outputs, inputs]) => Some((*inputs as u64, *outputs as u64)),
+            _ => None,
+        };
+        let (mut linears, mut experts) = (Vec::new(), Vec::new());
         model.for_each_linear(&mut |linear| {
-            let name = format!("{}.weight", linear.path);
-            let shape = asked
-                .iter()
-                .find(|(asked, _)| *asked == name)
-                .map(|(_, shape)| shape);
-            if let Some([outputs, inputs]) = shape.map(Vec::as_slice) {
-                linears.push((linear.path.clone(), *inputs as u64, *outputs as u64));
+            if let Some((inputs, outputs)) = of_weight(linear) {
+                linears.push((linear.path.clone(), inputs, outputs));
             }
         });
+        model.for_each_expert_linear(&mut |linear| {
+            experts.extend(of_weight(linear).map(|(inputs, outputs)| inputs * outputs));
+        });
+        let dense: u64 = linears.iter().map(|(_, inputs, outputs)| inputs * outputs).sum();
+        let in_experts: u64 = experts.iter().sum();
         let ModelInfo {
             family,
             layers,
             hidden,
             vocab,
             tied,
+            heads,
+            kv_heads,
+            head_dim,
+            capped,
             ..
         } = model.info();
         Ok(Size {
             family: (*family).to_owned(),
             layers: *layers as u64,
             parameters: asked.iter().map(|(_, shape)| count(shape)).sum(),
-            linear: linears.iter().map(|(_, inputs, outputs)| inputs * outputs).sum(),
+            linear: dense + in_experts,
+            active: dense
+                + model.experts().map_or(0, |experts| {
+                    in_experts / experts.count as u64 * experts.chosen as u64
+                }),
             block: asked
                 .iter()
                 .filter(|(name, _)| is_first(name))
@@ -87,6 +125,9 @@ impl Size {
             hidden: *hidden as u64,
             vocab: *vocab as u64,
             tied: *tied,
+            heads: *heads as u64,
+            kv_heads: *kv_heads as u64,
+            head_dim: *head_dim as u64,
             of_block: asked
                 .iter()
                 .filter(|(name, _)| is_first(name))
@@ -94,25 +135,28 @@ impl Size {
                 .collect(),
             shapes: asked.into_iter().map(|(_, shape)| shape).collect(),
             linears,
+            experts,
+            capped: *capped,
         })
     }
 
-    /// Numbers of each tensor.
+    /// Returns the numbers in each tensor.
     pub fn counts(&self) -> impl Iterator<Item = u64> {
         self.shapes
             .iter()
             .map(|shape| shape.iter().product::<i64>() as u64)
     }
 
-    /// The names that `--lora-targets` may have for the model.
+    /// Returns the names that `--lora-targets` accepts.
     pub fn targets(&self) -> BTreeSet<String> {
         self.linears
             .iter()
-            .map(|(path, ..)| last(path).to_owned())
+            .map(|(path, ..)| layer_name(path).to_owned())
             .collect()
     }
 
-    /// Numbers of an adapter of this rank on the layers that `targets` name, all if there are none; with `dora` a length for each output.
+    /// Returns the numbers of an adapter of this rank on the layers that `targets` name, or on all
+    /// without targets; with `dora` there is a magnitude for each output.
     pub fn adapter(&self, rank: u64, targets: &[String], dora: bool) -> u64 {
         let wanted = self.linears.iter().filter(|(path, ..)| is_target(targets, path));
         let of = |(_, inputs, outputs): &(String, u64, u64)| {
@@ -122,7 +166,8 @@ impl Size {
     }
 }
 
-/// Whether a name is one of the first block's.
+/// Returns whether a tensor name is one of the first block.
 pub fn is_first(name: &str) -> bool {
-    name.contains(".0.")
+    let number = |part: &str| part.parse::<u32>().ok();
+    name.split('.').find_map(number) == Some(0)
 }

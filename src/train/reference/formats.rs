@@ -1,27 +1,31 @@
-//! The trainer in lesser formats against itself in fp32.
+//! The trainer in more compact formats against itself in fp32.
 
-use ewe::cli::models::train::{Master, OptimizerKind};
+use ewe::finetune::{Formats, Master, OptimizerKind};
 use tch::Device;
 
-use super::{WHOLE, golden_dir, learn, read, with_rule};
+use super::{WHOLE, golden_dir, learn, read, with_config};
 use crate::model;
 use crate::train::data::micro_batch::MicroBatchLimits;
-use crate::train::optim::optimizer::Rule;
+use crate::train::optim::optimizer::OptimizerConfig;
 use crate::train::trainer::Trainer;
 
-/// Two hundred steps on a tiny model: what moments or weights lose by their format does not show in the loss.
+/// Two hundred steps on a tiny model: the loss does not show what moments or weights lose by their
+/// format.
 #[test]
 fn losses_do_not_depend_on_formats() {
     for name in ["gptj", "gemma3"] {
         let (_, examples) = read(name);
         let all: Vec<usize> = (0..examples.len()).collect();
         let last = |optimizer, master| {
-            let rule = Rule {
-                optimizer,
-                master,
-                ..Rule::default()
+            let config = OptimizerConfig {
+                formats: Formats {
+                    optimizer,
+                    master,
+                    ..Formats::default()
+                },
+                ..OptimizerConfig::default()
             };
-            let mut trainer = with_rule(name, "bf16", rule);
+            let mut trainer = with_config(name, "bf16", config);
             let mut losses = Vec::new();
             for _ in 0..200 {
                 losses.push(learn(&mut trainer, &examples, &all, WHOLE));
@@ -30,7 +34,7 @@ fn losses_do_not_depend_on_formats() {
             (losses[0], losses[199])
         };
         let (first, want) = last(OptimizerKind::Adamw, Master::Fp32);
-        assert!(want < 0.9 * first, "{name} learnt nothing: {first} {want}");
+        assert!(want < 0.9 * first, "{name} did not learn: {first} {want}");
         for (optimizer, master, limit) in [
             (OptimizerKind::Adamw, Master::Split, 0.0),
             (OptimizerKind::Adamw8bit, Master::Split, 0.01),
@@ -51,7 +55,7 @@ fn bf16_with_masters_stays_near_fp32() {
     let mut losses = Vec::new();
     for dtype in ["fp32", "bf16"] {
         let loaded = model::load(&golden_dir().join("gemma3"), Device::Cpu, dtype).unwrap();
-        let mut trainer = Trainer::full(loaded.model, |_| None, Rule::default(), Device::Cpu);
+        let mut trainer = Trainer::full(loaded.model, |_| None, OptimizerConfig::default(), Device::Cpu);
         let mut loss = 0.0;
         for _ in 0..20 {
             loss = learn(

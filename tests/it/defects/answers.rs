@@ -1,4 +1,4 @@
-//! What goes wrong in inputs and outputs.
+//! Defects of inputs and outputs.
 
 use super::{Chance, anywhere, insert, with_instruction, with_output};
 use crate::rules::Row;
@@ -114,7 +114,7 @@ pub fn next_of_list(chance: &mut Chance, row: &Row, rows: &[Row]) -> Option<Row>
     if chance.chance(4) {
         return with_instruction(row, piece);
     }
-    // Where the number happens to continue a list, nobody could tell.
+    // If the number happens to continue a list, nobody could tell.
     let before = format!("{}.", number - 1);
     let numbers = format!("{} {} {}", row.instruction, row.input, row.output);
     if numbers.contains(&before)
@@ -138,7 +138,7 @@ pub fn cut_off(chance: &mut Chance, row: &Row, _: &[Row]) -> Option<Row> {
     let first_end = last + row.output[last..].find(". ")? + 3;
     let at = first_end + chance.below(row.output.len() - 1 - first_end);
     let kept = row.output.get(..at)?.trim_end();
-    // A cut at the end of a sentence leaves a whole answer.
+    // A cut at the end of a sentence leaves a complete answer.
     if kept.ends_with(['.', '!', '?', ':', '"', ')', '”']) {
         return None;
     }
@@ -274,4 +274,28 @@ pub fn colon(chance: &mut Chance, row: &Row, _: &[Row]) -> Option<Row> {
         )
         .replace("::", ":"),
     )
+}
+
+pub fn mojibake(chance: &mut Chance, row: &Row, _: &[Row]) -> Option<Row> {
+    if row.says(&["encod", "decod", "unicode", "utf"]) {
+        return None;
+    }
+    let word = chance.pick(&[
+        "café",
+        "naïve",
+        "piñata",
+        "Übung",
+        "don’t",
+        "“so",
+        "wait…",
+        "1914–18",
+        "20°C",
+        "£20",
+        "€20",
+        "Привет",
+        "日本語",
+        "😀",
+    ]);
+    let (misread, _) = encoding_rs::WINDOWS_1252.decode_without_bom_handling(word.as_bytes());
+    anywhere(chance, row, |chance, text| insert(chance, text, &misread))
 }

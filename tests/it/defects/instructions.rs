@@ -1,4 +1,4 @@
-//! Instructions that ask for what cannot be, or that are none.
+//! Instructions that ask for the impossible, or that are not instructions.
 
 use super::{Chance, capitalised, with_instruction};
 use crate::rules::Row;
@@ -230,7 +230,7 @@ pub fn ill_measured(chance: &mut Chance, row: &Row, rows: &[Row]) -> Option<Row>
     if chance.chance(2) {
         let words = row.instruction.split_whitespace().take(chance.below(4));
         let start = words.collect::<Vec<_>>().join(" ");
-        // In a script without spaces, three words may be many.
+        // In a script without spaces, three words may be long.
         return start.is_ascii().then(|| with_instruction(row, start)).flatten();
     }
     let mut long = row.instruction.clone();

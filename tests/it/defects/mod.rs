@@ -1,5 +1,5 @@
-//! Defects that are put into clean rows. Every one is made up anew for each row: cut where chance has it, spelled as
-//! chance has it.
+//! Injects defects into clean rows. Each defect is generated anew for its row, with random position
+//! and spelling.
 
 mod answers;
 mod instructions;
@@ -8,7 +8,7 @@ mod voices;
 
 use crate::rules::Row;
 
-/// A small generator (SplitMix64), so that a failure comes again.
+/// A small random number generator (SplitMix64), so that failures are reproducible.
 pub struct Chance(pub u64);
 
 impl Chance {
@@ -32,7 +32,7 @@ impl Chance {
         self.below(one_in) == 0
     }
 
-    /// So many characters of the alphabet.
+    /// `length` random characters of the alphabet.
     pub fn text(&mut self, alphabet: &str, length: usize) -> String {
         let alphabet: Vec<char> = alphabet.chars().collect();
         (0..length)
@@ -57,10 +57,10 @@ pub fn capitalised(text: &str) -> String {
     first.unwrap_or_default() + chars.as_str()
 }
 
-/// Puts a defect into a row, or returns nothing where the row is not of its kind.
+/// Puts a defect into a row; `None` if the row is not suitable.
 pub type Inject = fn(&mut Chance, &Row, &[Row]) -> Option<Row>;
 
-/// The reason codes that count as found, and the defect.
+/// Each defect: its name, the reason codes that count as found, and the function.
 pub const DEFECTS: &[(&str, &[&str], Inject)] = &[
     ("nothing answered", &["empty_output"], answers::nothing_answered),
     ("no input spelled out", &["placeholder"], answers::no_input),
@@ -83,6 +83,7 @@ pub const DEFECTS: &[(&str, &[&str], Inject)] = &[
         &["control_characters"],
         answers::control_character,
     ),
+    ("mojibake", &["mojibake"], answers::mojibake),
     ("other language", &["wrong_language"], voices::other_language),
     (
         "nothing to work on",
@@ -143,7 +144,7 @@ fn anywhere(chance: &mut Chance, row: &Row, change: impl FnOnce(&mut Chance, &st
     Some(row)
 }
 
-/// The text with a piece put between two words.
+/// The text with `piece` between two of its words.
 fn insert(chance: &mut Chance, text: &str, piece: &str) -> String {
     let words: Vec<&str> = text.split(' ').collect();
     let at = chance.below(words.len()) + 1;

@@ -3,7 +3,7 @@
 use super::{Chance, capitalised, with_output};
 use crate::rules::Row;
 
-/// Tasks whose answer speaks with another voice.
+/// Words of tasks whose answer speaks in another voice.
 const VOICES: &[&str] = &[
     "message",
     "mail",
@@ -242,7 +242,7 @@ pub fn other_language(chance: &mut Chance, row: &Row, _: &[Row]) -> Option<Row> 
     {
         return None;
     }
-    // German and French rows are no English ones.
+    // German and French rows are not English.
     let english = ["the ", "a ", "of ", "in ", "what ", "how "];
     if english
         .iter()

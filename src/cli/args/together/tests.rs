@@ -1,4 +1,5 @@
-//! That no option is passed over is looked for with every option of every command: whoever adds one says to what it belongs.
+//! That no option is passed over is looked for with every option of every command: whoever adds one
+//! says to what it belongs.
 
 use super::*;
 use crate::cli::Cli;
@@ -10,12 +11,65 @@ use std::collections::{BTreeMap, BTreeSet};
 const BELONGS: &[(&[&str], &[&str])] = &[
     (
         &["format", "map", "keep_going", "left_out"],
-        &["file", "data", "prompts", "seeds", "against", "batch_results"],
+        &[
+            "file",
+            "data",
+            "eval_data",
+            "prompts",
+            "seeds",
+            "against",
+            "batch_results",
+        ],
     ),
+    (
+        &[
+            "review",
+            "min_score",
+            "max_score",
+            "rule",
+            "origin",
+            "run",
+            "classification",
+            "label",
+            "min_similarity",
+            "max_similarity",
+            "text",
+            "split",
+            "where",
+            "top",
+            "by",
+        ],
+        &["db"],
+    ),
+    (
+        &[
+            "review",
+            "min_score",
+            "max_score",
+            "rule",
+            "origin",
+            "run",
+            "classification",
+            "label",
+            "min_length",
+            "max_length",
+            "min_similarity",
+            "max_similarity",
+            "text",
+            "split",
+            "where",
+            "seed",
+        ],
+        &["eval"],
+    ),
+    (&["by"], &["top"]),
     (&["left_out"], &["keep_going"]),
     (&["batch_results"], &["batch_file"]),
-    (&["device", "dtype", "batch", "kv_memory"], &["model"]),
-    (&["batch", "out"], &["prompts", "file", "data"]),
+    (&["dtype", "batch", "kv_memory"], &["model"]),
+    // `influence` has the model from the run.
+    (&["device"], &["model", "run_dir"]),
+    (&["batch"], &["prompts", "file", "data"]),
+    (&["out"], &["prompts", "file", "data", "db"]),
     (&["template"], &["chat"]),
     (
         &["concurrency", "timeout", "retries", "backoff"],
@@ -41,6 +95,7 @@ const BELONGS: &[(&[&str], &[&str])] = &[
     (&["dry_run"], &["db", "data"]),
     (&["allow_changes"], &["resume"]),
     (&["instance"], &["input", "output"]),
+    (&["type"], &["gguf"]),
 ];
 
 /// Options of commands with several ways to say what they are about, that count in each of these.
@@ -82,6 +137,17 @@ const ANYWAY: &[&str] = &[
     "frequency_penalty",
     "stop",
     "ignore_eos",
+    // eval
+    "suite",
+    "db",
+    "training_data",
+    "answers",
+    "superni_examples",
+    "superni_instances",
+    "allow_programs",
+    "punkt",
+    "as_text",
+    "judge_tokens",
     // train; what goes with --method is in the table by its value
     "resume",
     "method",
@@ -103,6 +169,7 @@ const ANYWAY: &[&str] = &[
     "warmup_steps",
     "weight_decay",
     "clip",
+    "neftune",
     "max_length",
     "precision",
     "master",
@@ -112,12 +179,16 @@ const ANYWAY: &[&str] = &[
     "offload",
     "order",
     "save_every",
+    "keep_checkpoints",
     "guard",
     "eval_every",
     "keep_best",
     "early_stop",
+    "eval_data",
     "eval_fraction",
     "ignore_plan",
+    "nondeterministic",
+    "tf32",
 ];
 
 /// Values of which every option takes one.
@@ -132,6 +203,9 @@ const VALUES: &[&str] = &[
     "seed",
     "alpaca",
     "instruction=x",
+    "train",
+    "score > 1",
+    "held-out",
     "127.0.0.1:9",
     "http://127.0.0.1:9",
 ];
@@ -221,6 +295,15 @@ impl Known {
             assert!(parsed.is_ok(), "{}: {line:?} {parsed:?}", self.name());
         }
         lines
+    }
+
+    /// Whether an option has a value even where it is not given.
+    fn has_default(&self, name: &str) -> bool {
+        let mut args = self.command.get_arguments();
+        args.any(|arg| {
+            let is_valued = arg.get_action().takes_values() && !arg.get_default_values().is_empty();
+            arg.get_id() == name && is_valued
+        })
     }
 
     /// Whether the line is refused, by clap or by the table.
@@ -344,7 +427,8 @@ fn every_option_is_refused_without_what_it_belongs_to() {
     for command in Known::all() {
         let (ways, names) = (command.ways(), command.names());
         for (options, companions) in BELONGS {
-            let is_alone = |way: &&Names| !companions.iter().any(|name| way.contains(*name));
+            let is_there = |way: &Names, name: &str| way.contains(name) || command.has_default(name);
+            let is_alone = |way: &&Names| !companions.iter().any(|name| is_there(way, name));
             if !companions.iter().any(|name| names.contains(*name)) {
                 continue;
             }

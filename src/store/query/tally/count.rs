@@ -1,4 +1,4 @@
-//! Counting a block.
+//! Counts one block.
 
 use std::{borrow::Cow, collections::HashSet};
 
@@ -11,33 +11,34 @@ use crate::store::query::filter::LONGEST_LABEL;
 use crate::store::rows::rows_of;
 use crate::task::{Origin, Review};
 
-/// A block of tasks has the same id without this many bits.
+/// The ids of a block of tasks differ in these last bits only.
 const TASK_BITS: u32 = 12;
 
-/// The candidates of a block are of the same round without this many bits.
+/// The rounds of a block of candidates differ in these last bits only.
 const ROUND_BITS: u32 = 9;
 
-/// A block of candidates tells at most so many spans of rounds apart.
+/// The most spans of rounds in a block of candidates.
 const MOST_SPANS: i64 = 64;
 
-/// The first and the last number of a block.
+/// Returns the first and the last number of a block.
 fn range(block: i64, bits: u32) -> (i64, i64) {
     let first = block << bits;
     (first, first + (1 << bits) - 1)
 }
 
-/// What is to be counted of a block of tasks, as SQLite put it together.
+/// A block of tasks, as SQLite returned it.
 pub(super) struct TaskRows {
-    /// An array of [`TaskRow`].
+    /// A JSON array of [`TallyTaskRow`].
     tasks: String,
-    /// An array of [`InstanceRow`].
+    /// A JSON array of [`TallyInstanceRow`].
     instances: String,
     scores: Vec<ScoreRow>,
 }
 
-/// `origin`, `review`, `length`, the beginning of the instruction unless the task was rejected, `similarity`
+/// `origin`, `review`, `length`, the start of the instruction unless the task was rejected,
+/// `similarity`
 #[derive(Deserialize)]
-struct TaskRow<'a>(
+struct TallyTaskRow<'a>(
     Origin,
     Review,
     i64,
@@ -45,9 +46,10 @@ struct TaskRow<'a>(
     Option<i64>,
 );
 
-/// `task_id`, `review`, `is_classification`, whether there is an input, its length, that of the output, the label
+/// `task_id`, `review`, `is_classification`, whether there is an input, its length, the length of
+/// the output, the label
 #[derive(Deserialize)]
-struct InstanceRow<'a>(
+struct TallyInstanceRow<'a>(
     i64,
     Review,
     u8,
@@ -137,7 +139,7 @@ impl TaskRows {
     pub fn count(self, roots: Roots) -> Result<TaskTally> {
         let mut tally = TaskTally::default();
         let mut reviews = [[0; Review::ALL.len()]; Origin::ALL.len()];
-        for TaskRow(origin, review, length, start, similarity) in rows_of(&self.tasks)? {
+        for TallyTaskRow(origin, review, length, start, similarity) in rows_of(&self.tasks)? {
             reviews[origin as usize][review as usize] += 1;
             let Some(start) = start else { continue };
             *tally.instruction_lengths.entry(length / 25 * 25).or_default() += 1;
@@ -170,10 +172,10 @@ impl TaskRows {
     }
 }
 
-fn count_instances(tally: &mut TaskTally, instances: Vec<InstanceRow<'_>>) {
+fn count_instances(tally: &mut TaskTally, instances: Vec<TallyInstanceRow<'_>>) {
     let mut seen = HashSet::new();
     let mut examples = [0; Review::ALL.len()];
-    for InstanceRow(task_id, review, is_classification, has_input, input, output, label) in instances {
+    for TallyInstanceRow(task_id, review, is_classification, has_input, input, output, label) in instances {
         if seen.insert(task_id) {
             tally.classification += i64::from(is_classification);
             tally.other += i64::from(1 - is_classification);
@@ -200,7 +202,7 @@ fn count_instances(tally: &mut TaskTally, instances: Vec<InstanceRow<'_>>) {
     }
 }
 
-/// Counts of the candidates of a block of rounds, from an index.
+/// Counts the candidates of a block of rounds, from an index.
 pub(super) async fn candidates(connection: &mut SqliteConnection, block: i64) -> Result<CandidateTally> {
     let (first, last) = range(block, ROUND_BITS);
     let rows = sqlx::query!(
@@ -217,7 +219,7 @@ pub(super) async fn candidates(connection: &mut SqliteConnection, block: i64) ->
     .await?;
     let mut tally = CandidateTally::default();
     for row in rows {
-        // A reason may be left on what was accepted after all; what counts is the verdict.
+        // A reason may remain on a candidate that was accepted after all; the verdict decides.
         let reason = if row.verdict == "accepted" {
             String::new()
         } else {

@@ -1,0 +1,48 @@
+// Copies between a GPU and host memory while both go on working. See transfer.h.
+
+#include "transfer.h"
+
+#include "guarded.h"
+
+#include <ATen/ops/empty.h>
+#include <c10/core/Event.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <memory>
+
+namespace {
+
+c10::Stream stream_of(int index) {
+    const c10::Device device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index));
+    return c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).getStream(device);
+}
+
+}  // namespace
+
+extern "C" {
+
+int ewe_pinned_bytes(int64_t count, ewe_tensor *bytes, char *error, size_t room) {
+    return guarded(error, room, [&] {
+        const auto options = at::TensorOptions().dtype(at::kByte).pinned_memory(true);
+        *bytes = new at::Tensor(at::empty({count}, options));
+    });
+}
+
+int ewe_copy_without_waiting(ewe_tensor to, ewe_tensor from, char *error, size_t room) {
+    return guarded(error, room, [&] { tensor(to).copy_(tensor(from), /*non_blocking=*/true); });
+}
+
+int ewe_event_of_stream(int index, void **event, char *error, size_t room) {
+    return guarded(error, room, [&] {
+        const auto stream = stream_of(index);
+        auto recorded = std::make_unique<c10::Event>(c10::DeviceType::CUDA);
+        recorded->record(stream);
+        *event = recorded.release();
+    });
+}
+
+int ewe_event_wait(void *event, char *error, size_t room) {
+    return guarded(error, room, [&] { static_cast<c10::Event *>(event)->synchronize(); });
+}
+
+void ewe_event_free(void *event) { delete static_cast<c10::Event *>(event); }
+}

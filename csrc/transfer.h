@@ -1,0 +1,32 @@
+/* Copies between a GPU and host memory that the host does not wait for. The conventions are those
+ * of shim.h. */
+#ifndef EWE_TRANSFER_H
+#define EWE_TRANSFER_H
+
+#include "shim.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Allocates `count` bytes of page-locked host memory: `*bytes`, uint8 [count]. Fails without a GPU.
+ * libtorch rounds `count` up to a power of two and never returns the memory to the system. */
+int ewe_pinned_bytes(int64_t count, ewe_tensor *bytes, char *error, size_t room);
+
+/* Copies `from` to `to`, of the same shape, on the current stream. If one of the two is in
+ * page-locked host memory and the other on a GPU, returns before the copy has taken place. */
+int ewe_copy_without_waiting(ewe_tensor to, ewe_tensor from, char *error, size_t room);
+
+/* Records everything that this thread has enqueued on its current stream of GPU `index`. */
+int ewe_event_of_stream(int index, void **event, char *error, size_t room);
+
+/* Waits until everything that was recorded has been done. */
+int ewe_event_wait(void *event, char *error, size_t room);
+
+void ewe_event_free(void *event);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,238 @@
+//! Which tools a request offers, and whether one must be called.
+
+use serde_json::{Value, json};
+
+use crate::chat::error::ApiError;
+use crate::chat::fields::{JsonFields, quoted, wrong};
+use crate::chat::structured::AnswerFormat;
+use crate::engine::grammar::GrammarSource;
+
+/// The most tools of a request.
+const MOST: usize = 512;
+
+/// Whether a tool is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// None is.
+    None,
+    /// The model decides.
+    Auto,
+    /// At least one is.
+    Required,
+    /// This one is.
+    Named(String),
+}
+
+/// A function that may be called.
+#[derive(Debug, Clone, PartialEq)]
+struct Function {
+    name: String,
+    /// The schema of its arguments.
+    parameters: Value,
+}
+
+/// The tools of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tools {
+    functions: Vec<Function>,
+    /// As they were sent, for the template.
+    pub sent: Value,
+    /// Whether one is called.
+    pub choice: ToolChoice,
+    /// Whether one answer may have several calls.
+    pub parallel: bool,
+}
+
+impl Tools {
+    /// Takes the parameters that are about tools; none if there are none, or if none may be called.
+    pub fn take(fields: &mut JsonFields) -> Result<Option<Tools>, ApiError> {
+        let functions = match fields.take("tools") {
+            None => None,
+            Some(Value::Array(list)) if list.is_empty() => None,
+            Some(Value::Array(list)) if list.len() > MOST => {
+                let message = format!("`tools` has {} tools, want at most {MOST}", list.len());
+                return Err(ApiError::parameter("tools", message));
+            }
+            Some(Value::Array(list)) => {
+                let functions = list.iter().enumerate().map(function);
+                Some((functions.collect::<Result<Vec<_>, _>>()?, Value::Array(list)))
+            }
+            Some(other) => return Err(wrong("tools", &other, "a list of tools")),
+        };
+        let chosen = fields.take("tool_choice");
+        let parallel = fields.flag("parallel_tool_calls")?.unwrap_or(true);
+        let Some((functions, sent)) = functions else {
+            return match chosen.as_ref().map(|value| (value, value.as_str())) {
+                None | Some((_, Some("none" | "auto"))) => Ok(None),
+                Some((value, _)) => Err(wrong("tool_choice", value, "none or auto where `tools` has none")),
+            };
+        };
+        let choice = match chosen {
+            None => ToolChoice::Auto,
+            Some(value) => choice(&value, &functions)?,
+        };
+        Ok((choice != ToolChoice::None).then_some(Tools {
+            functions,
+            sent,
+            choice,
+            parallel,
+        }))
+    }
+
+    /// Returns the format of an answer that must be a call: a list of objects with `name` and
+    /// `arguments`, or the arguments of the tool that is named, as vLLM has models write them.
+    pub fn format(&self) -> Option<AnswerFormat> {
+        let schema = match &self.choice {
+            ToolChoice::None | ToolChoice::Auto => return None,
+            ToolChoice::Named(name) => {
+                let named = self.functions.iter().find(|function| function.name == *name)?;
+                named.parameters.clone()
+            }
+            ToolChoice::Required => self.calls(),
+        };
+        Some(AnswerFormat {
+            place: "tools".to_owned(),
+            source: GrammarSource::Schema(schema),
+        })
+    }
+
+    /// Returns the schema of a list of calls.
+    fn calls(&self) -> Value {
+        let call = |function: &Function| {
+            json!({
+                "type": "object",
+                "properties": { "name": { "const": function.name }, "arguments": function.parameters },
+                "required": ["name", "arguments"],
+                "additionalProperties": false,
+            })
+        };
+        let calls: Vec<Value> = self.functions.iter().map(call).collect();
+        let mut schema = json!({ "type": "array", "items": { "anyOf": calls }, "minItems": 1 });
+        if !self.parallel {
+            schema["maxItems"] = json!(1);
+        }
+        schema
+    }
+
+    /// Fails on a schema of arguments that is none, with the path to what is wrong.
+    pub fn check(&self) -> Result<(), ApiError> {
+        self.functions
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, function)| {
+                let place = format!("tools[{index}].function.parameters");
+                crate::chat::structured::check_schema(&place, &function.parameters)
+            })
+    }
+}
+
+/// Reads a tool.
+fn function((index, tool): (usize, &Value)) -> Result<Function, ApiError> {
+    let place = format!("tools[{index}]");
+    let described = &tool["function"];
+    if tool["type"] != "function" || !described.is_object() {
+        return Err(wrong(&place, tool, "{\"type\": \"function\", \"function\": {…}}"));
+    }
+    let name = described["name"].as_str().unwrap_or_default();
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "_-.:/".contains(c);
+    if name.is_empty() || name.len() > 256 || !name.chars().all(is_name) {
+        let place = format!("{place}.function.name");
+        let want = "a name of letters, digits, `_`, `-`, `.`, `:` and `/`";
+        return Err(wrong(&place, &described["name"], want));
+    }
+    let parameters = match &described["parameters"] {
+        Value::Null => json!({ "type": "object", "properties": {}, "additionalProperties": false }),
+        schema @ Value::Object(fields) if fields.contains_key("type") => schema.clone(),
+        Value::Object(fields) => {
+            // Arguments are an object in any case.
+            let mut fields = fields.clone();
+            fields.insert("type".to_owned(), json!("object"));
+            Value::Object(fields)
+        }
+        other => {
+            let place = format!("{place}.function.parameters");
+            return Err(wrong(&place, other, "a JSON Schema of an object"));
+        }
+    };
+    Ok(Function {
+        name: name.to_owned(),
+        parameters,
+    })
+}
+
+/// Reads `tool_choice`.
+fn choice(value: &Value, functions: &[Function]) -> Result<ToolChoice, ApiError> {
+    match value {
+        Value::String(word) if word == "none" => return Ok(ToolChoice::None),
+        Value::String(word) if word == "auto" => return Ok(ToolChoice::Auto),
+        // Mistral's word for the same.
+        Value::String(word) if word == "required" || word == "any" => return Ok(ToolChoice::Required),
+        Value::Object(fields) if fields.get("type").is_some_and(|kind| kind == "function") => {
+            if let Some(name) = value["function"]["name"].as_str() {
+                if functions.iter().any(|function| function.name == name) {
+                    return Ok(ToolChoice::Named(name.to_owned()));
+                }
+                let names: Vec<&str> = functions.iter().map(|function| function.name.as_str()).collect();
+                let message = format!(
+                    "`tool_choice.function.name`: there is no tool {}\nhint: `tools` has `{}`",
+                    quoted(name),
+                    names.join("`, `")
+                );
+                return Err(ApiError::parameter("tool_choice.function.name", message));
+            }
+        }
+        _ => {}
+    }
+    const WANT: &str = "none, auto, required, or {\"type\": \"function\", \"function\": {\"name\": …}}";
+    Err(wrong("tool_choice", value, WANT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(body: &Value) -> Result<Option<Tools>, ApiError> {
+        Tools::take(&mut JsonFields::read(body.to_string().as_bytes()).unwrap())
+    }
+
+    fn tool(name: &str) -> Value {
+        json!({ "type": "function", "function": { "name": name, "parameters": { "properties": { "a": {} } } } })
+    }
+
+    #[test]
+    fn tools_and_their_choice_are_read() {
+        assert_eq!(taken(&json!({})), Ok(None));
+        assert_eq!(taken(&json!({ "tools": [], "tool_choice": "auto" })), Ok(None));
+        assert_eq!(
+            taken(&json!({ "tools": [tool("x")], "tool_choice": "none" })),
+            Ok(None)
+        );
+        let tools = |choice: Value| {
+            let body = json!({ "tools": [tool("x"), tool("y")], "tool_choice": choice });
+            taken(&body).unwrap().unwrap()
+        };
+        assert_eq!(tools(json!("auto")).format(), None);
+        let named = tools(json!({ "type": "function", "function": { "name": "y" } }));
+        assert_eq!(named.choice, ToolChoice::Named("y".into()));
+        let want = json!({ "properties": { "a": {} }, "type": "object" });
+        assert_eq!(named.format().unwrap().source, GrammarSource::Schema(want));
+        let GrammarSource::Schema(calls) = tools(json!("required")).format().unwrap().source else {
+            panic!("no schema");
+        };
+        assert_eq!(calls["items"]["anyOf"][1]["properties"]["name"]["const"], "y");
+        for (body, param) in [
+            (json!({ "tools": 3 }), "tools"),
+            (json!({ "tools": [{}] }), "tools[0]"),
+            (json!({ "tools": [tool("a b")] }), "tools[0].function.name"),
+            (json!({ "tool_choice": "required" }), "tool_choice"),
+            (json!({ "tools": [tool("x")], "tool_choice": "x" }), "tool_choice"),
+            (
+                json!({ "tools": [tool("x")], "tool_choice": { "type": "function", "function": { "name": "z" } } }),
+                "tool_choice.function.name",
+            ),
+        ] {
+            let refusal = taken(&body).unwrap_err();
+            assert_eq!(refusal.param.as_deref(), Some(param), "{body}");
+        }
+    }
+}

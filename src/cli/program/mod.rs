@@ -1,0 +1,7 @@
+//! Commands about the program itself.
+
+pub mod completions;
+pub mod config;
+pub mod demo;
+pub mod doctor;
+pub mod man;

@@ -1,0 +1,174 @@
+//! Answers held to a grammar: a JSON Schema, a regular expression, a list of texts, or a
+//! context-free grammar. [`Grammars`] compiles them for a vocabulary, by `llguidance`;
+//! [`constraint`] follows one answer and says before each token which tokens may come.
+
+pub mod constraint;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Result, anyhow, bail};
+use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
+use llguidance::{Matcher, ParserFactory};
+use serde_json::{Value, json};
+
+use crate::model::fault;
+use crate::model::text::token_bytes::TokenBytes;
+use crate::model::text::tokenizer::Tokenizer;
+use constraint::Constraint;
+
+/// The longest token that an answer may have, in bytes: the library's trie is not made for longer
+/// ones, which real vocabularies lack.
+const LONGEST_TOKEN: usize = 1000;
+
+/// White space between the parts of a JSON text. Bounded, or a model that likes line breaks could
+/// go on with them for ever; long enough for objects nested ten deep and indented by four.
+const WHITE_SPACE: &str = r"[\x20\x0A\x0D\x09]{1,40}";
+
+/// What an answer must be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GrammarSource {
+    /// A JSON text that a JSON Schema accepts.
+    Schema(Value),
+    /// A text that a regular expression accepts as a whole.
+    Regex(String),
+    /// One of these texts.
+    Choice(Vec<String>),
+    /// A text of a context-free grammar in the Lark dialect of `llguidance`.
+    Lark(String),
+}
+
+/// Compiles grammars for one vocabulary.
+pub struct Grammars {
+    factory: ParserFactory,
+}
+
+/// A compiled grammar. Clones share it.
+#[derive(Clone)]
+pub struct Grammar {
+    /// At the beginning of an answer. In a mutex, since it computes what it needs only when asked.
+    matcher: Arc<Mutex<Matcher>>,
+}
+
+impl Grammars {
+    /// Returns the compiler for a model with `vocab` scores, whose answers end at `end_tokens`.
+    /// Takes some tenths of a second for a vocabulary of 262,144.
+    ///
+    /// # Errors
+    ///
+    /// If the model has no end token: then nothing could end an answer that may go on.
+    pub fn of(tokenizer: &Tokenizer, vocab: i64, end_tokens: &[i64]) -> Result<Grammars> {
+        let bytes = TokenBytes::of(tokenizer);
+        let word = |id: i64| {
+            let mut word = bytes.bytes(id);
+            if tokenizer.is_special(id) {
+                // Such tokens have no text, and are not what the grammar means by their name.
+                word.insert(0, TokTrie::SPECIAL_TOKEN_MARKER);
+            }
+            if word.len() > LONGEST_TOKEN {
+                word.clear();
+            }
+            word
+        };
+        let words: Vec<Vec<u8>> = (0..vocab).map(word).collect();
+        let in_vocabulary = end_tokens.iter().filter(|id| (0..vocab).contains(id));
+        let ends: Vec<u32> = in_vocabulary.map(|&id| id as u32).collect();
+        let Some(&first) = ends.first() else {
+            bail!("the model has no end-of-text token, so nothing could end an answer that has a format");
+        };
+        let trie = TokTrie::from(&TokRxInfo::new(vocab as u32, first), &words).with_eos_tokens(&ends);
+        let env: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
+        let mut factory = ParserFactory::new_simple(&env)?;
+        factory.quiet();
+        *factory.limits_mut() = ParserLimits {
+            verbose_errors: false,
+            ..ParserLimits::default()
+        };
+        Ok(Grammars { factory })
+    }
+
+    /// Compiles a grammar.
+    ///
+    /// # Errors
+    ///
+    /// If it is malformed, too large, or asks for something that is not supported; if nothing can
+    /// satisfy it, and if the vocabulary lacks the letters for it.
+    pub fn compile(&self, source: &GrammarSource) -> Result<Grammar> {
+        let grammar = match source {
+            GrammarSource::Schema(schema) => TopLevelGrammar::from_json_schema(spaced(schema)),
+            GrammarSource::Regex(pattern) => TopLevelGrammar::from_regex(pattern),
+            GrammarSource::Choice(texts) => TopLevelGrammar::from_lark(one_of(texts)),
+            GrammarSource::Lark(lark) => TopLevelGrammar::from_lark(lark.clone()),
+        };
+        // The library panics at some malformed schemas.
+        let parser = fault::tamed(|| self.factory.create_parser(grammar));
+        let parser = parser.map_err(|words| anyhow!("it cannot be compiled: {}", first_line(&words)))?;
+        let mut matcher = Matcher::new(parser.map_err(|error| anyhow!(first_line(&error.to_string()))));
+        if let Some(error) = matcher.get_error() {
+            bail!(first_line(&error));
+        }
+        let nothing = "no token of the model's vocabulary can begin such an answer";
+        let first = matcher.compute_mask_or_eos();
+        let first = first.map_err(|error| match first_line(&error.to_string()) {
+            // The library's name for it.
+            said if said.contains("NoExtensionBias") => anyhow!(nothing),
+            said => anyhow!(said),
+        })?;
+        if first.num_set() == 0 {
+            bail!(nothing);
+        }
+        Ok(Grammar {
+            matcher: Arc::new(Mutex::new(matcher)),
+        })
+    }
+}
+
+impl Grammar {
+    /// Begins an answer.
+    pub fn begin(&self) -> Constraint {
+        let matcher = self.matcher.lock().unwrap_or_else(PoisonError::into_inner);
+        // Deep, since answers are followed on several threads at once.
+        Constraint::of(matcher.deep_clone())
+    }
+}
+
+impl fmt::Debug for Grammar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Grammar")
+    }
+}
+
+impl PartialEq for Grammar {
+    fn eq(&self, other: &Grammar) -> bool {
+        Arc::ptr_eq(&self.matcher, &other.matcher)
+    }
+}
+
+/// Returns a schema whose white space is bounded.
+fn spaced(schema: &Value) -> Value {
+    let mut schema = match schema {
+        Value::Bool(true) => json!({}),
+        other => other.clone(),
+    };
+    if let Some(fields) = schema.as_object_mut() {
+        fields
+            .entry("x-guidance")
+            .or_insert_with(|| json!({ "whitespace_pattern": WHITE_SPACE }));
+    }
+    schema
+}
+
+/// Returns a Lark grammar of some texts.
+fn one_of(texts: &[String]) -> String {
+    let quoted: Vec<String> = texts.iter().map(|text| json!(text).to_string()).collect();
+    format!("start: {}", quoted.join(" | "))
+}
+
+/// Returns the first line of a message of the library, whose others show its inner state.
+fn first_line(message: &str) -> String {
+    message.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,425 @@
+//! Rows of a dataset as records of a format: as JSON objects, or as columns.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, Fields};
+use serde::Serialize;
+
+use crate::interchange::{
+    Format, Need,
+    extra::Extra,
+    format::{CONVERSATIONS, DOLLY_CATEGORIES, GROUP},
+    json::Json,
+};
+use crate::task::ExportRow;
+
+/// Which fields a file has besides those of its format. A field that any row needs is in all rows,
+/// since readers take the columns of the first rows for those of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ExtraFields {
+    /// The number that marks rows of one task.
+    pub(super) group: bool,
+    /// The system message, unless it is a message of a conversation.
+    pub(super) system: bool,
+    /// The other fields of the imported rows.
+    pub(super) extra: bool,
+    /// The other fields are one field of JSON, as in a table, whose columns have one type each.
+    /// Otherwise they are beside the fields of the format.
+    pub(super) apart: bool,
+}
+
+/// The prefix of an other field whose name the format has, or by which the row would be taken for
+/// one of another format.
+const PREFIX: &str = "ewe_";
+
+/// One JSON object: names and JSON values, in order.
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    fields: Vec<(String, String)>,
+    extra: Extra,
+}
+
+impl Record {
+    /// Makes a record of one row. `group` marks the rows of one task.
+    pub(super) fn of_row(
+        row: &ExportRow,
+        format: Format,
+        group: Option<u64>,
+        extra_fields: &ExtraFields,
+    ) -> Record {
+        let mut record = Record::default();
+        let mut extra = extra(row, extra_fields);
+        match format {
+            Format::Dolly => {
+                record.push("instruction", &row.instruction);
+                record.push("context", &row.input);
+                record.push("response", &row.output);
+                record.push("category", category(row));
+            }
+            Format::Chat | Format::ShareGpt => {
+                let rest = match extra_fields.apart {
+                    true => Vec::new(),
+                    false => rest_of_messages(&mut extra),
+                };
+                let dialect = match format {
+                    Format::ShareGpt => &SHARE_GPT,
+                    _ => &CHAT,
+                };
+                let messages = messages(row, rest, dialect);
+                record.fields.push((dialect.list.into(), messages));
+            }
+            Format::Completion => {
+                record.push("prompt", &question(row, true));
+                record.push("completion", &row.output);
+            }
+            _ => {
+                record.push("instruction", &row.instruction);
+                record.push("input", &row.input);
+                record.push("output", &row.output);
+            }
+        }
+        if extra_fields.system && matches!(format, Format::Alpaca | Format::Dolly) {
+            record.push("system", row.system.as_deref().unwrap_or_default());
+        }
+        if extra_fields.group {
+            record.push(GROUP, &group);
+        }
+        record.extra = match extra_fields.apart {
+            true => extra,
+            false => untaken(extra, &record.fields, format),
+        };
+        record
+    }
+
+    /// Makes a record of a task, in the format of Self-Instruct.
+    pub(super) fn of_task(rows: &[ExportRow], extra_fields: &ExtraFields) -> Record {
+        let first = &rows[0];
+        let mut record = Record::default();
+        let number = || format!("ewe_{}", first.task_id);
+        record.push("id", &first.source_id.clone().unwrap_or_else(number));
+        record.push("name", &first.name);
+        record.push("instruction", &first.instruction);
+        let mut extra_of_task = extra(first, extra_fields);
+        let rest = extra_of_task.take_list("instances").unwrap_or_default();
+        let rest: Vec<Extra> = rows
+            .iter()
+            .enumerate()
+            .map(|(place, row)| {
+                // The other fields of the first row are those of the task.
+                let mut extra = match place {
+                    0 => Extra::default(),
+                    _ => extra(row, extra_fields),
+                };
+                extra.put_before(rest.get(place).cloned().unwrap_or_default());
+                extra
+            })
+            .collect();
+        let instance = |(row, rest): (&ExportRow, &Extra)| {
+            let mut instance = Record::default();
+            instance.push("input", &row.input);
+            instance.push("output", &row.output);
+            if !extra_fields.apart {
+                instance.extra = rest.clone();
+            }
+            instance.line()
+        };
+        let instances: Vec<String> = rows.iter().zip(&rest).map(instance).collect();
+        if extra_fields.apart {
+            extra_of_task.push_list("instances", &rest);
+        }
+        record
+            .fields
+            .push(("instances".into(), format!("[{}]", instances.join(","))));
+        record.push("is_classification", &first.is_classification);
+        if extra_fields.system {
+            record.push("system", first.system.as_deref().unwrap_or_default());
+        }
+        record.extra = match extra_fields.apart {
+            true => extra_of_task,
+            false => untaken(extra_of_task, &record.fields, Format::SelfInstruct),
+        };
+        record
+    }
+
+    fn push(&mut self, name: &str, value: &(impl Serialize + ?Sized)) {
+        let value = serde_json::to_string(value).expect("texts and numbers are JSON");
+        self.fields.push((name.to_owned(), value));
+    }
+
+    /// Returns the object on one line.
+    pub(super) fn line(&self) -> String {
+        let fields = self.all().map(|(name, value)| format!("{}:{value}", text(name)));
+        format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+    }
+
+    /// Returns the object as an element of an array, indented as in `alpaca_data.json`.
+    pub(super) fn indented(&self) -> String {
+        let fields = self
+            .all()
+            .map(|(name, value)| format!("        {}: {value}", text(name)));
+        format!("    {{\n{}\n    }}", fields.collect::<Vec<_>>().join(",\n"))
+    }
+
+    /// Returns the fields of the format, and the other fields as one JSON object.
+    pub(super) fn into_columns(self) -> (Vec<(String, String)>, Option<String>) {
+        (self.fields, self.extra.to_column())
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&str, &str)> {
+        let fields = self
+            .fields
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        fields.chain(self.extra.fields())
+    }
+}
+
+fn text(name: &str) -> String {
+    serde_json::to_string(name).expect("a name is a text")
+}
+
+/// Returns the other fields of a row, if the file has them.
+fn extra(row: &ExportRow, extra_fields: &ExtraFields) -> Extra {
+    match &row.extra {
+        Some(json) if extra_fields.extra => Extra::parse(json).unwrap_or_default(),
+        _ => Extra::default(),
+    }
+}
+
+/// Renames other fields whose name is taken, or by which the row would be recognized as one of
+/// another format.
+fn untaken(extra: Extra, fields: &[(String, String)], format: Format) -> Extra {
+    let taken = |name: &str| fields.iter().any(|(field, _)| field == name) || name == GROUP;
+    let misleads = |name: &str| {
+        let has = |field: &str| field == name || taken(field);
+        Format::of_columns(has, has, Need::Task) != Some(format)
+    };
+    extra.renamed(|name| match taken(name) || misleads(name) {
+        true => Some(format!("{PREFIX}{name}")),
+        false => None,
+    })
+}
+
+/// Removes the other fields of the messages from those of the row.
+fn rest_of_messages(extra: &mut Extra) -> Vec<Extra> {
+    for name in CONVERSATIONS {
+        for name in [(*name).to_owned(), format!("{PREFIX}{name}")] {
+            if let Some(rest) = extra.take_list(&name) {
+                return rest;
+            }
+        }
+    }
+    Vec::new()
+}
+
+/// The names of a conversation's parts.
+struct Dialect {
+    /// The column.
+    list: &'static str,
+    /// The fields of a message: speaker and text.
+    role: &'static str,
+    content: &'static str,
+    user: &'static str,
+    assistant: &'static str,
+}
+
+/// OpenAI's messages.
+const CHAT: Dialect = Dialect {
+    list: "messages",
+    role: "role",
+    content: "content",
+    user: "user",
+    assistant: "assistant",
+};
+
+/// ShareGPT's conversations.
+const SHARE_GPT: Dialect = Dialect {
+    list: "conversations",
+    role: "from",
+    content: "value",
+    user: "human",
+    assistant: "gpt",
+};
+
+/// Returns the messages as JSON, each with its other fields.
+fn messages(row: &ExportRow, mut rest: Vec<Extra>, dialect: &Dialect) -> String {
+    let system = row.system.as_deref().map(|system| ("system", system.to_owned()));
+    let said = [
+        (dialect.user, question(row, false)),
+        (dialect.assistant, row.output.clone()),
+    ];
+    let said: Vec<_> = system.into_iter().chain(said).collect();
+    // An empty system message was dropped on import.
+    if rest.len() > said.len() {
+        rest.drain(..rest.len() - said.len());
+    }
+    let empty = said.len() - rest.len();
+    let rest = std::iter::repeat_n(Extra::default(), empty).chain(rest);
+    let messages = said.into_iter().zip(rest).map(|((role, content), rest)| {
+        let mut message = Record::default();
+        message.push(dialect.role, role);
+        message.push(dialect.content, &content);
+        // Where both dialects are in a message, readers take it for one of `messages`.
+        let own = |name: &str| [dialect.role, dialect.content, CHAT.role, CHAT.content].contains(&name);
+        message.extra = rest.renamed(|name| own(name).then(|| format!("{PREFIX}{name}")));
+        message.line()
+    });
+    format!("[{}]", messages.collect::<Vec<_>>().join(","))
+}
+
+/// Returns the question as one text: system message, instruction and input, with empty lines
+/// between them.
+fn question(row: &ExportRow, with_system: bool) -> String {
+    let system = row.system.as_deref().filter(|_| with_system);
+    let input = Some(row.input.as_str()).filter(|input| !input.is_empty());
+    let parts = [system, Some(&row.instruction), input];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("\n\n")
+}
+
+/// Returns the Dolly category: the task's name if it is one, else a guess by the row.
+fn category(row: &ExportRow) -> &str {
+    match row.name.as_deref() {
+        Some(name) if DOLLY_CATEGORIES.contains(&name) => name,
+        _ if row.is_classification => "classification",
+        _ if row.input.is_empty() => "general_qa",
+        _ => "closed_qa",
+    }
+}
+
+/// Returns the columns of a format in a table.
+pub(super) fn columns(format: Format, extra_fields: ExtraFields) -> Vec<Field> {
+    let text = |name: &str| Field::new(name, DataType::Utf8, true);
+    let list = |name: &str, fields: Vec<Field>| {
+        let element = Field::new_list_field(DataType::Struct(Fields::from(fields)), true);
+        Field::new(name, DataType::List(Arc::new(element)), true)
+    };
+    let conversation =
+        |dialect: &Dialect| list(dialect.list, vec![text(dialect.role), text(dialect.content)]);
+    let mut columns = match format {
+        Format::Dolly => ["instruction", "context", "response", "category"]
+            .map(text)
+            .to_vec(),
+        Format::Chat => vec![conversation(&CHAT)],
+        Format::ShareGpt => vec![conversation(&SHARE_GPT)],
+        Format::Completion => ["prompt", "completion"].map(text).to_vec(),
+        Format::SelfInstruct => vec![
+            text("id"),
+            text("name"),
+            text("instruction"),
+            list("instances", vec![text("input"), text("output")]),
+            Field::new("is_classification", DataType::Boolean, true),
+        ],
+        _ => ["instruction", "input", "output"].map(text).to_vec(),
+    };
+    if extra_fields.system && !matches!(format, Format::Chat | Format::ShareGpt | Format::Completion) {
+        columns.push(text("system"));
+    }
+    if extra_fields.group {
+        columns.push(Field::new(GROUP, DataType::Int64, true));
+    }
+    if extra_fields.extra {
+        columns.push(text("extra"));
+    }
+    columns
+}
+
+/// Parses a field for a table.
+pub(super) fn value(json: &str) -> serde_json::Value {
+    Json::of(json)
+        .and_then(|json| serde_json::from_str(json.get()).ok())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(extra: &str) -> ExportRow {
+        ExportRow {
+            task_id: 7,
+            source_id: None,
+            name: None,
+            instruction: "q".into(),
+            input: String::new(),
+            output: "a".into(),
+            is_classification: false,
+            system: Some("s".into()),
+            extra: Some(extra.into()),
+        }
+    }
+
+    const EXTRA_FIELDS: ExtraFields = ExtraFields {
+        group: false,
+        system: true,
+        extra: true,
+        apart: false,
+    };
+
+    #[test]
+    fn what_a_file_said_is_written_back() {
+        let chat = row(r#"{"id":1,"messages":[{},{"name":"Ann"},{"tool_calls":[1]}]}"#);
+        assert_eq!(
+            Record::of_row(&chat, Format::Chat, None, &EXTRA_FIELDS).line(),
+            concat!(
+                r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"q","name":"Ann"},"#,
+                r#"{"role":"assistant","content":"a","tool_calls":[1]}],"id":1}"#
+            )
+        );
+        let parts = row(r#"{"messages":[{},{"content":[{"text":"q","id":1}],"from":"x"},{}]}"#);
+        assert_eq!(
+            Record::of_row(&parts, Format::ShareGpt, None, &EXTRA_FIELDS).line(),
+            concat!(
+                r#"{"conversations":[{"from":"system","value":"s"},"#,
+                r#"{"from":"human","value":"q","ewe_content":[{"text":"q","id":1}],"ewe_from":"x"},"#,
+                r#"{"from":"gpt","value":"a"}]}"#
+            )
+        );
+        assert_eq!(
+            Record::of_row(&chat, Format::Completion, None, &EXTRA_FIELDS).line(),
+            r#"{"prompt":"s\n\nq","completion":"a","id":1,"ewe_messages":[{},{"name":"Ann"},{"tool_calls":[1]}]}"#
+        );
+    }
+
+    #[test]
+    fn no_field_is_taken_for_one_of_the_format() {
+        let other = row(r#"{"output":"b","response":"c","instances":[],"n":123456789012345678901234567890}"#);
+        let record = Record::of_row(
+            &other,
+            Format::Alpaca,
+            Some(3),
+            &ExtraFields {
+                group: true,
+                ..EXTRA_FIELDS
+            },
+        );
+        assert_eq!(
+            record.line(),
+            concat!(
+                r#"{"instruction":"q","input":"","output":"a","system":"s","ewe_group":3,"#,
+                r#""ewe_output":"b","ewe_response":"c","ewe_instances":[],"n":123456789012345678901234567890}"#
+            )
+        );
+    }
+
+    #[test]
+    fn instances_say_what_their_rows_said() {
+        let rows = [
+            row(r#"{"lang":"en","instances":[{},{"x":1}]}"#),
+            row(r#"{"y":2}"#),
+        ];
+        assert_eq!(
+            Record::of_task(
+                &rows,
+                &ExtraFields {
+                    system: false,
+                    ..EXTRA_FIELDS
+                }
+            )
+            .line(),
+            concat!(
+                r#"{"id":"ewe_7","name":null,"instruction":"q","instances":[{"input":"","output":"a"},"#,
+                r#"{"input":"","output":"a","x":1,"y":2}],"is_classification":false,"lang":"en"}"#
+            )
+        );
+    }
+}

@@ -1,0 +1,175 @@
+//! Tensors of GGUF files: dequantized in parts, with their rows in the order of checkpoints.
+
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use tch::{Device, Tensor};
+
+use super::{CHUNK, Shard, TensorEntry, Weights, first_not_finite, map, row_major};
+use crate::gguf::header::Header;
+use crate::gguf::kind::TensorKind;
+use crate::gguf::names::Change;
+use crate::gguf::{config, dequantize};
+use crate::model::files::pickle::Number;
+use crate::model::files::torch_file::TensorLocation;
+
+/// How the numbers of a tensor are stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Blocks {
+    kind: TensorKind,
+    change: Change,
+}
+
+impl Weights {
+    /// Opens the GGUF file at `path`. Tensors have the names of checkpoints.
+    pub(super) fn open_gguf(path: &Path, prefix: &'static str) -> Result<Weights> {
+        let header = Header::read(path)?;
+        let architecture = config::architecture(&header)?;
+        let heads = |name: &str| header.uniform(&format!("{}.attention.{name}", architecture.name));
+        let queries = heads("head_count")?.unwrap_or(1);
+        let keys = heads("head_count_kv")?.unwrap_or(queries);
+        let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        let mut weights = Weights {
+            dir: path.to_path_buf(),
+            prefix,
+            asked: None,
+            ..Weights::sketch()
+        };
+        weights.shards.push(Shard {
+            path: path.to_path_buf(),
+            file,
+        });
+        for tensor in header.tensors() {
+            let name = architecture
+                .name_there(&tensor.name)
+                .unwrap_or_else(|| tensor.name.clone());
+            let shape: Vec<i64> = tensor.shape.iter().map(|&size| size as i64).collect();
+            let place = TensorLocation {
+                number: match tensor.kind {
+                    TensorKind::F32 => Number::F32,
+                    TensorKind::F16 => Number::F16,
+                    // Models that are quantized were in bf16 before.
+                    _ => Number::Bf16,
+                },
+                strides: row_major(&shape),
+                shape,
+                start: tensor.start,
+                end: tensor.end,
+            };
+            let blocks = Some(Blocks {
+                kind: tensor.kind,
+                change: architecture.change(&tensor.name, queries, keys),
+            });
+            weights.entries.insert(
+                name,
+                TensorEntry {
+                    shard: 0,
+                    place,
+                    blocks,
+                },
+            );
+        }
+        Ok(weights)
+    }
+
+    /// Reads the tensor at `place` of a GGUF file, converts and places it. Returns the first value
+    /// that is infinite or NaN as well, with its flat index.
+    pub(super) fn unpack(
+        &self,
+        file: &File,
+        place: &TensorLocation,
+        blocks: &Blocks,
+    ) -> Result<(Tensor, Option<(i64, f64)>)> {
+        let (kind, device) = self.target;
+        let count: i64 = place.shape.iter().product();
+        let whole = Tensor::f_empty([count], (kind, Device::Cpu))?;
+        // Chunks are whole blocks. As in `convert`, freed blocks of a tensor's size would stay.
+        let block = blocks.kind.block() as u64;
+        let chunk_bytes = CHUNK / block * blocks.kind.block_bytes() as u64;
+        let mut numbers = vec![0.0; (CHUNK as usize).min(count as usize)];
+        let mut first = 0;
+        for start in (place.start..place.end).step_by(chunk_bytes as usize) {
+            let end = place.end.min(start + chunk_bytes);
+            let length = (CHUNK as i64).min(count - first);
+            let part = &mut numbers[..length as usize];
+            dequantize::dequantize(blocks.kind, &map(file, start, end)?, part);
+            if blocks.change == Change::PlusOne {
+                part.iter_mut().for_each(|number| *number -= 1.0);
+            }
+            whole.narrow(0, first, length).copy_(&Tensor::from_slice(&*part));
+            first += length;
+        }
+        let tensor = reordered_for_model(&whole.f_view(place.shape.as_slice())?, blocks.change);
+        let not_finite = first_not_finite(&tensor);
+        Ok((tensor.to_device(device), not_finite))
+    }
+}
+
+/// Returns a tensor of GGUF with the rows in the order of checkpoints.
+pub fn reordered_for_model(tensor: &Tensor, change: Change) -> Tensor {
+    match change {
+        Change::Adjacent(heads) => swapped(tensor, [heads, -1, 2], 1, 2),
+        Change::Apart(heads) => swapped(tensor, [3, heads, -1], 0, 1),
+        Change::None | Change::PlusOne => tensor.shallow_clone(),
+    }
+}
+
+/// Returns a tensor of a checkpoint with the rows in the order of GGUF.
+pub fn reordered_for_gguf(tensor: &Tensor, change: Change) -> Tensor {
+    match change {
+        Change::Adjacent(heads) => swapped(tensor, [heads, 2, -1], 1, 2),
+        Change::Apart(heads) => swapped(tensor, [heads, 3, -1], 0, 1),
+        Change::None | Change::PlusOne => tensor.shallow_clone(),
+    }
+}
+
+/// Splits the rows of `tensor` in `groups`, swaps two of these dimensions, and joins them again.
+/// Returns the tensor as it is if the rows cannot be split so; its shape is then refused.
+fn swapped(tensor: &Tensor, groups: [i64; 3], one: i64, other: i64) -> Tensor {
+    let shape = tensor.size();
+    let known: i64 = groups.iter().filter(|size| **size > 0).product();
+    let is_possible = groups.iter().filter(|size| **size < 1).count() == 1;
+    if !is_possible || shape.first().is_none_or(|rows| rows % known != 0) {
+        return tensor.shallow_clone();
+    }
+    let split: Vec<i64> = groups.iter().chain(&shape[1..]).copied().collect();
+    tensor
+        .reshape(split)
+        .transpose(one, other)
+        .contiguous()
+        .view(shape.as_slice())
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Kind;
+
+    use super::*;
+
+    #[test]
+    fn rows_return_to_their_places() {
+        let rows = Tensor::arange(24, (Kind::Float, Device::Cpu)).view([12, 2]);
+        for change in [
+            Change::None,
+            Change::Adjacent(2),
+            Change::Adjacent(3),
+            Change::Apart(2),
+            Change::PlusOne,
+        ] {
+            let there = reordered_for_gguf(&rows, change);
+            assert_eq!(reordered_for_model(&there, change), rows, "{change:?}");
+        }
+        let row = |tensor: &Tensor, at: i64| tensor.double_value(&[at, 0]) as i64 / 2;
+        // Of a head of 6 rows, the second of GGUF is the fourth of a checkpoint.
+        let adjacent = reordered_for_gguf(&rows, Change::Adjacent(2));
+        assert_eq!([0, 1, 2, 6, 7].map(|at| row(&adjacent, at)), [0, 3, 1, 6, 9]);
+        // Two heads, each with 2 rows of query, key and value: all queries come first.
+        let apart = reordered_for_gguf(&rows, Change::Apart(2));
+        assert_eq!([0, 2, 4, 6].map(|at| row(&apart, at)), [0, 6, 2, 8]);
+        // Biases have no columns.
+        let bias = rows.narrow(1, 0, 1).view([12]);
+        let there = reordered_for_gguf(&bias, Change::Adjacent(2));
+        assert_eq!(reordered_for_model(&there, Change::Adjacent(2)), bias);
+    }
+}

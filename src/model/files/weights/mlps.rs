@@ -1,0 +1,39 @@
+//! Readers of MLPs and of mixtures of experts.
+
+use super::Weights;
+use crate::model::layers::activation::Activation;
+use crate::model::layers::{Experts, ExpertsConfig, GatedMlp, Linear};
+
+impl Weights {
+    /// Reads a gated MLP of `inner` features: `path.gate_proj`, `path.up_proj`, `path.down_proj`.
+    pub fn gated_mlp(
+        &mut self,
+        path: &str,
+        [width, inner]: [i64; 2],
+        bias: bool,
+        act: Activation,
+    ) -> GatedMlp {
+        GatedMlp {
+            gate_proj: self.linear(&format!("{path}.gate_proj"), width, inner, bias),
+            up_proj: self.linear(&format!("{path}.up_proj"), width, inner, bias),
+            down_proj: self.linear(&format!("{path}.down_proj"), inner, width, bias),
+            act,
+        }
+    }
+
+    /// Reads a mixture of experts: `path.gate.weight` `[experts, width]`, which keeps its type, and
+    /// a gated MLP `path.experts.N` for each expert.
+    pub fn experts(&mut self, path: &str, width: i64, config: ExpertsConfig, act: Activation) -> Experts {
+        let router = format!("{path}.gate");
+        let weight = self.tensor(&format!("{router}.weight"), &[config.count, width]);
+        let mut expert = |number: i64| {
+            let path = format!("{path}.experts.{number}");
+            self.gated_mlp(&path, [width, config.inner], false, act)
+        };
+        Experts {
+            experts: (0..config.count).map(&mut expert).collect(),
+            router: Linear::of(&router, weight, None),
+            config,
+        }
+    }
+}

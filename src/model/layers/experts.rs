@@ -1,0 +1,171 @@
+//! A mixture of experts (Shazeer et al. 2017, <https://arxiv.org/abs/1701.06538>) in place of an
+//! MLP: a router chooses a few of many small MLPs for each token, and weighs their outputs.
+//!
+//! Tokens are sorted by expert, so that each chosen expert computes its tokens in one product.
+//!
+//! Shapes: `n` tokens, `d` features, `e` experts, `c` of them chosen for a token, `m = n·c` pairs
+//! of a token and an expert.
+
+use tch::{Kind, Tensor};
+
+use super::gated_mlp::GatedMlp;
+use super::linear::Linear;
+
+/// Sizes of a mixture, and how its weights are computed.
+#[derive(Debug, Clone, Copy)]
+pub struct ExpertsConfig {
+    /// Experts of a layer.
+    pub count: i64,
+    /// Experts that each token goes through.
+    pub chosen: i64,
+    /// Features within an expert.
+    pub inner: i64,
+    /// Whether the weights of the chosen experts are divided by their sum.
+    pub normalizes: bool,
+}
+
+impl ExpertsConfig {
+    /// Returns how many features a pass makes of each token at once: those within its experts, or
+    /// the experts' outputs of `hidden` features, whichever are more.
+    pub fn features(&self, hidden: i64) -> i64 {
+        self.chosen * self.inner.max(hidden)
+    }
+}
+
+/// The mixture of one layer.
+#[derive(Debug)]
+pub struct Experts {
+    /// Scores the experts: `[e, d]`, without bias. It takes no adapter, and is never quantized.
+    pub router: Linear,
+    /// The experts.
+    pub experts: Vec<GatedMlp>,
+    /// Sizes.
+    pub config: ExpertsConfig,
+}
+
+impl Experts {
+    /// Maps `x_btd` to `x_btd`. Rounds as the reference: weights to the model's type, the weighted
+    /// outputs, and the sum over the experts of a token, which is fp32.
+    pub fn forward(&self, x_btd: &Tensor) -> Tensor {
+        let width = *x_btd.size().last().expect("a tensor of features");
+        let x_nd = x_btd.reshape([-1, width]);
+        let (weight_nc, expert_nc) = self.route(&x_nd);
+        let expert_m = expert_nc.flatten(0, 1);
+        let order_m = expert_m.argsort_stable(true, 0, false);
+        let token_m = order_m.divide_scalar_mode(self.config.chosen, "floor");
+        let sorted_md = x_nd.index_select(0, &token_m);
+        let mut start = 0;
+        let outputs: Vec<Tensor> = self
+            .counts(&expert_m)
+            .into_iter()
+            .zip(&self.experts)
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, expert)| {
+                start += count;
+                expert.forward(&sorted_md.narrow(0, start - count, count))
+            })
+            .collect();
+        let weight_m1 = weight_nc.flatten(0, 1).index_select(0, &order_m).unsqueeze(1);
+        let weighted_md = Tensor::cat(&outputs, 0) * weight_m1;
+        let place_m = order_m.argsort(0, false);
+        weighted_md
+            .index_select(0, &place_m)
+            .view([-1, self.config.chosen, width])
+            .sum_dim_intlist(1i64, false, x_btd.kind())
+            .view_as(x_btd)
+    }
+
+    /// Returns for each token the weights of its experts, in the type of `x_nd`, and their numbers.
+    fn route(&self, x_nd: &Tensor) -> (Tensor, Tensor) {
+        let probability_ne = self.router.forward(x_nd).softmax(-1, Kind::Float);
+        let (weight_nc, expert_nc) = probability_ne.topk(self.config.chosen, -1, true, true);
+        let weight_nc = match self.config.normalizes {
+            true => &weight_nc / weight_nc.sum_dim_intlist(-1i64, true, Kind::Float),
+            false => weight_nc,
+        };
+        (weight_nc.to_kind(x_nd.kind()), expert_nc)
+    }
+
+    /// Returns how many tokens go through each expert.
+    fn counts(&self, expert_m: &Tensor) -> Vec<i64> {
+        let counts_e = expert_m.bincount(None::<&Tensor>, self.config.count);
+        Vec::try_from(counts_e.to_kind(Kind::Int64)).expect("a row of counts")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::layers::activation::Activation;
+    use crate::shim::tests::numbers;
+
+    fn experts(normalizes: bool) -> Experts {
+        let linear = |outputs: i64, inputs: i64, seed: i64| {
+            Linear::of("x", numbers(&[outputs, inputs], Kind::Float, seed), None)
+        };
+        Experts {
+            router: linear(5, 8, 1),
+            experts: (0..5)
+                .map(|n| GatedMlp {
+                    gate_proj: linear(6, 8, 10 + n),
+                    up_proj: linear(6, 8, 20 + n),
+                    down_proj: linear(8, 6, 30 + n),
+                    act: Activation::Silu,
+                })
+                .collect(),
+            config: ExpertsConfig {
+                count: 5,
+                chosen: 2,
+                inner: 6,
+                normalizes,
+            },
+        }
+    }
+
+    /// Every expert computes every token, and weights of 0 leave out those that were not chosen.
+    #[test]
+    fn sorted_tokens_give_what_all_experts_give_by_their_weights() {
+        for normalizes in [false, true] {
+            let experts = experts(normalizes);
+            let x = numbers(&[1, 9, 8], Kind::Float, 3).set_requires_grad(true);
+            let seed = numbers(&[1, 9, 8], Kind::Float, 4);
+            let run = |y: Tensor| {
+                (&y * &seed).sum(Kind::Float).backward();
+                let gradient = x.grad().copy();
+                crate::shim::forget_gradient(&x);
+                (y.detach(), gradient)
+            };
+            let (ours, gradient) = run(experts.forward(&x));
+            let (weight, chosen) = experts.route(&x.view([9, 8]));
+            let none = Tensor::zeros([9, 5], (Kind::Float, tch::Device::Cpu));
+            let weight = none.scatter(1, &chosen, &weight);
+            let outputs: Vec<Tensor> = experts
+                .experts
+                .iter()
+                .map(|expert| expert.forward(&x.view([9, 8])))
+                .collect();
+            let all = Tensor::stack(&outputs, 1) * weight.unsqueeze(-1);
+            let (want, want_gradient) = run(all.sum_dim_intlist(1i64, false, Kind::Float).view([1, 9, 8]));
+            for (ours, want) in [(ours, want), (gradient, want_gradient)] {
+                let apart =
+                    (&ours - &want).abs().max().double_value(&[]) / want.abs().max().double_value(&[]);
+                assert!(apart < 1e-5, "{normalizes}: {apart:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_expert_that_no_token_chose_has_no_gradient() {
+        let experts = experts(true);
+        for expert in &experts.experts {
+            let _ = expert.down_proj.weight.set_requires_grad(true);
+        }
+        let x = numbers(&[1, 1, 8], Kind::Float, 3);
+        experts.forward(&x).sum(Kind::Float).backward();
+        let with = experts
+            .experts
+            .iter()
+            .filter(|expert| expert.down_proj.weight.grad().defined());
+        assert_eq!(with.count(), 2);
+    }
+}

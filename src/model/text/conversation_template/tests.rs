@@ -1,0 +1,236 @@
+//! Conversations against the ids of `transformers`.
+
+use super::*;
+use crate::model::tests::golden;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct ZooGolden {
+    rows: Vec<RowCase>,
+    chats: Vec<ChatCase>,
+}
+
+#[derive(Deserialize)]
+struct RowCase {
+    template: String,
+    user: String,
+    input: String,
+    answer: String,
+    ids: Vec<i64>,
+    first: usize,
+    prompt: Vec<i64>,
+}
+
+#[derive(Deserialize)]
+struct ChatCase {
+    template: String,
+    messages: Vec<ChatMessage>,
+    #[serde(default)]
+    ids: Vec<i64>,
+    #[serde(default, rename = "learnt")]
+    targets: Vec<[usize; 2]>,
+    #[serde(default)]
+    prompt: Vec<i64>,
+    error: Option<String>,
+}
+
+/// Returns every tokenizer with the ids of `transformers` for texts (`scripts/make_goldens.py`).
+fn zoo() -> Vec<(String, Tokenizer, ZooGolden)> {
+    let mut zoo = Vec::new();
+    for entry in std::fs::read_dir(golden("tokenizers")).unwrap() {
+        let dir = entry.unwrap().path();
+        if dir.is_dir() {
+            let text = std::fs::read_to_string(dir.join("expected.json")).unwrap();
+            let name = dir.file_name().unwrap().to_string_lossy().into_owned();
+            zoo.push((
+                name,
+                Tokenizer::read(&dir).unwrap(),
+                serde_json::from_str(&text).unwrap(),
+            ));
+        }
+    }
+    assert!(zoo.len() >= 14);
+    zoo
+}
+
+fn asked(conversation: &ConversationTemplate, tokenizer: &Tokenizer, messages: &[ChatMessage]) -> Vec<i64> {
+    let ids = conversation.prompt(tokenizer, messages, &Rendering::default(), usize::MAX);
+    ids.unwrap().unwrap()
+}
+
+#[test]
+fn rows_are_encoded_as_published_and_the_saved_template_says_the_same() {
+    for (name, tokenizer, golden) in zoo() {
+        for case in &golden.rows {
+            let conversation =
+                ConversationTemplate::builtin(case.template.parse().unwrap(), &tokenizer).unwrap();
+            let input = Some(case.input.as_str()).filter(|input| !input.is_empty());
+            let question = ChatMessage::new("user", &case.user).about(input);
+            let said = [question, ChatMessage::new("assistant", &case.answer)];
+            let got = conversation.tokenize(&tokenizer, &said).unwrap();
+            assert_eq!(got.ids, case.ids, "{name} {}", case.template);
+            assert_eq!(
+                got.targets,
+                [case.first..got.ids.len()],
+                "{name} {}",
+                case.template
+            );
+            assert_eq!(
+                asked(&conversation, &tokenizer, &said[..1]),
+                case.prompt,
+                "{name} {}",
+                case.template
+            );
+        }
+    }
+}
+
+/// A prompt in the template `completion` has the tokens of the plain prompt, as it is trained on.
+#[test]
+fn a_plain_prompt_has_the_tokens_of_its_text() {
+    for (name, tokenizer, _) in zoo() {
+        let conversation = ConversationTemplate::builtin(Template::Completion, &tokenizer).unwrap();
+        for text in ["a", " a", "  a", "\na", "<", "1 "] {
+            let got = asked(&conversation, &tokenizer, &[ChatMessage::new("user", text)]);
+            assert_eq!(got, tokenizer.encode(text, true).unwrap(), "{name} {text:?}");
+        }
+    }
+}
+
+#[test]
+fn conversations_are_encoded_as_by_apply_chat_template() {
+    let mut refused = 0;
+    for (name, tokenizer, golden_of) in zoo() {
+        for case in &golden_of.chats {
+            let path = golden("tokenizers").join(format!("{}.jinja", case.template));
+            let conversation = ConversationTemplate::of_file(&path, &tokenizer).unwrap();
+            let got = conversation.tokenize(&tokenizer, &case.messages);
+            let at = format!("{name} {} {:?}", case.template, case.messages);
+            if let Some(error) = &case.error {
+                let got = format!("{:#}", got.unwrap_err());
+                assert!(got.contains(error) && got.contains("hint:"), "{at}: {got}");
+                refused += 1;
+                continue;
+            }
+            let got = got.unwrap();
+            let targets: Vec<[usize; 2]> = got.targets.iter().map(|of| [of.start, of.end]).collect();
+            assert_eq!(
+                (got.ids, targets),
+                (case.ids.clone(), case.targets.clone()),
+                "{at}"
+            );
+            let before = &case.messages[..case.messages.len() - 1];
+            assert_eq!(asked(&conversation, &tokenizer, before), case.prompt, "{at}");
+        }
+    }
+    assert!(refused > 0);
+}
+
+fn conversation(source: &str) -> (Tokenizer, Result<ConversationTemplate>) {
+    let tokenizer = Tokenizer::read(&golden("tokenizers/qwen")).unwrap();
+    let conversation = ConversationTemplate::of(source, "mine".to_owned(), &tokenizer);
+    (tokenizer, conversation)
+}
+
+#[test]
+fn what_keeps_an_answer_from_being_found_is_said() {
+    let opened =
+        "{% for m in messages %}{{ m.content }}:{% endfor %}{% if add_generation_prompt %}<think>{% endif %}";
+    let deaf = "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}";
+    let blind = "{% for m in messages %}{{ m.content }}{% endfor %}{% generation %}{% endgeneration %}";
+    for (source, words) in [
+        (
+            opened,
+            &["\"<think>\"", "{% generation %}", "--template", "hint:"][..],
+        ),
+        (deaf, &["passes over system messages", "\"be it\"", "hint:"]),
+        (blind, &["marks nothing"]),
+    ] {
+        let (tokenizer, conversation) = conversation(source);
+        let said = [
+            ChatMessage::new("system", "be it"),
+            ChatMessage::new("user", "a"),
+            ChatMessage::new("assistant", "b"),
+        ];
+        let error = conversation.unwrap().tokenize(&tokenizer, &said).unwrap_err();
+        let error = format!("{error:#}");
+        for word in words {
+            assert!(error.contains(word), "{word} is not in {error}");
+        }
+    }
+}
+
+#[test]
+fn words_that_end_an_answer_are_stop_strings_and_tokens_are_not() {
+    let of = |source: &str| {
+        let conversation = conversation(source).1.unwrap();
+        (
+            conversation.end_token(),
+            conversation.stop().to_vec(),
+            conversation.saved_stop(),
+        )
+    };
+    let turn = |behind: &str| format!("{{% for m in messages %}}{{{{ m.content }}}}{behind}{{% endfor %}}");
+    let none = Vec::<String>::new();
+    assert_eq!(of(&turn("<|im_end|>\n")), (Some(2), none.clone(), none.clone()));
+    assert_eq!(of(&turn("\n")), (None, none.clone(), none));
+    let stop = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+    assert_eq!(
+        of(&turn("\n\n### End<|endoftext|>")),
+        (Some(0), stop(&["\n\n### End", "### End"]), stop(&["### End"]))
+    );
+    assert_eq!(
+        of(&turn(" </q>")),
+        (None, stop(&[" </q>", "</q>"]), stop(&["</q>"]))
+    );
+}
+
+#[test]
+fn an_input_is_a_field_where_the_template_knows_it_and_a_paragraph_elsewhere() {
+    let question = ChatMessage::new("user", "q").about(Some("x"));
+    let said = |source: &str| {
+        let (tokenizer, conversation) = conversation(source);
+        let ids = asked(
+            &conversation.unwrap(),
+            &tokenizer,
+            std::slice::from_ref(&question),
+        );
+        tokenizer.decode(&ids).unwrap()
+    };
+    assert_eq!(said("{{ messages[0].content }}|"), "q\n\nx|");
+    assert_eq!(said("{{ messages[0].content }}|{{ messages[0].input }}"), "q|x");
+}
+
+/// Several messages with a system message: keys are repeated, the preamble is not, and each answer
+/// ends.
+#[test]
+fn turns_follow_each_other_in_ewes_own_templates() {
+    let tokenizer = Tokenizer::read(&golden("tokenizers/llama2")).unwrap();
+    let said = [
+        ChatMessage::new("system", "be it"),
+        ChatMessage::new("user", "a"),
+        ChatMessage::new("assistant", "b"),
+        ChatMessage::new("user", "c"),
+    ];
+    let text = |template: Template| {
+        let conversation = ConversationTemplate::builtin(template, &tokenizer).unwrap();
+        let rendered = conversation
+            .template
+            .render(NaiveDateTime::default(), &said, &Rendering::default());
+        rendered.unwrap().text
+    };
+    let preamble = "<s>Below is an instruction that describes a task. Write a response that appropriately completes the request.";
+    assert_eq!(
+        text(Template::Alpaca),
+        format!(
+            "{preamble}\n\n### Instruction:\nbe it\n\na\n\n### Response:b</s>\n\n### Instruction:\nc\n\n### Response:"
+        )
+    );
+    assert_eq!(
+        text(Template::Dolly),
+        format!(
+            "{preamble}\n\n### Instruction:\nbe it\n\na\n\n### Response:\nb\n\n### End</s>\n\n### Instruction:\nc\n\n### Response:\n"
+        )
+    );
+    assert_eq!(text(Template::Completion), "<s>be it\n\nab</s>c");
+}

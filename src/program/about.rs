@@ -1,0 +1,36 @@
+//! Version, commit and compiler of this build, as `build.rs` found them.
+
+/// The version of the package.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The version with the commit, if that is known: `0.1.0 (1a2b3c4d5e)`. `ewe --version` prints it.
+pub const VERSION_WITH_COMMIT: &str = env!("EWE_VERSION");
+
+/// The commit, or `unknown`. Development builds do not ask for it: they would be compiled again
+/// after every commit.
+pub const COMMIT: &str = env!("EWE_COMMIT");
+
+/// The compiler, as `rustc 1.95.0 (59807616e 2026-04-14)`.
+pub const COMPILER: &str = env!("EWE_COMPILER");
+
+/// The target, as `x86_64-unknown-linux-gnu`.
+pub const TARGET: &str = env!("EWE_BUILD_TARGET");
+
+/// The profile: `release`, or `debug` for all that are not.
+pub const PROFILE: &str = env!("EWE_PROFILE");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_with_the_commit_begins_with_the_version() {
+        let rest = VERSION_WITH_COMMIT
+            .strip_prefix(VERSION)
+            .expect(VERSION_WITH_COMMIT);
+        assert_eq!(rest.is_empty(), COMMIT == "unknown", "{rest}");
+        assert!(!VERSION_WITH_COMMIT.contains('\n'));
+        assert!(COMPILER.starts_with("rustc "), "{COMPILER}");
+        assert!(TARGET.starts_with(std::env::consts::ARCH), "{TARGET}");
+    }
+}

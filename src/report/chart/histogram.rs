@@ -1,0 +1,168 @@
+//! Histograms: a column for each step from the first to the last, empty ones included.
+
+use super::{
+    Drawing,
+    svg::{self, WIDTH, grouped, rounded, scale_step},
+};
+use crate::report::Bucket;
+use crate::text::noun;
+
+/// A histogram.
+pub struct Histogram<'a> {
+    pub name: &'static str,
+    pub title: &'a str,
+    pub says: String,
+    /// The label of the horizontal axis.
+    pub axis: &'a str,
+    /// The singular of what is counted.
+    pub one: &'a str,
+    /// The width of a bucket.
+    pub step: i64,
+    /// The lowest and the highest end of the columns, if the buckets do not decide.
+    pub span: Option<(i64, i64)>,
+    /// Formats a number on the axis.
+    pub label: fn(i64) -> String,
+    pub buckets: &'a [Bucket],
+}
+
+/// The tail beyond them goes into the last column.
+const MOST_COLUMNS: i64 = 28;
+const LEFT: f64 = 38.0;
+const TOP: f64 = 10.0;
+const HEIGHT: f64 = 150.0;
+
+impl Histogram<'_> {
+    /// Draws the histogram; `None` if it would be empty.
+    pub fn draw(self) -> Option<Drawing> {
+        let columns = self.columns()?;
+        let most = columns
+            .iter()
+            .map(|column| column.count)
+            .max()
+            .filter(|&most| most > 0)?;
+        let (bottom, width) = (TOP + HEIGHT, (WIDTH - LEFT - 8.0) / columns.len() as f64);
+        let mut body = svg::scale(most as f64, (LEFT, WIDTH - 8.0), (TOP, bottom), |value| {
+            rounded(value as i64)
+        });
+        let step = scale_step(most as f64);
+        let top = (most as f64 / step).ceil() * step;
+        let every = (columns.len() as f64 * svg::width(&(self.label)(columns[columns.len() - 1].from))
+            / 230.0)
+            .ceil() as usize;
+        for (at, column) in columns.iter().enumerate() {
+            let x = LEFT + at as f64 * width;
+            let height = column.count as f64 / top * HEIGHT;
+            let tooltip = format!("{}: {}", self.range(column), svg::counted(column.count, self.one));
+            // A column of few beside one of many must be visible.
+            let height = if column.count > 0 { height.max(1.5) } else { 0.0 };
+            body.push_str(&svg::rect(
+                "part-1",
+                x + 0.5,
+                bottom - height,
+                width - 1.0,
+                height,
+                &tooltip,
+            ));
+            if at % every.max(1) == 0 {
+                let more = if column.until.is_none() { "+" } else { "" };
+                let text = format!("{}{more}", (self.label)(column.from));
+                body.push_str(&svg::text("label", x, bottom + 16.0, "middle", &text));
+            }
+        }
+        body.push_str(&svg::line("axis", (LEFT, bottom), (WIDTH - 8.0, bottom)));
+        body.push_str(&svg::text("label", WIDTH - 8.0, bottom + 34.0, "end", self.axis));
+        let all = noun(columns.iter().map(|column| column.count).sum::<i64>(), self.one);
+        body.push_str(&svg::text(
+            "label",
+            LEFT,
+            bottom + 34.0,
+            "start",
+            &format!("↑ {all}"),
+        ));
+        let rows = columns
+            .iter()
+            .map(|column| vec![self.range(column), grouped(column.count)]);
+        let heads = vec![self.axis.to_owned(), all];
+        Some(Drawing {
+            name: self.name,
+            title: self.title.to_owned(),
+            says: self.says.clone(),
+            height: bottom + 40.0,
+            body,
+            heads,
+            rows: rows.collect(),
+        })
+    }
+
+    fn range(&self, column: &HistogramColumn) -> String {
+        match column.until {
+            Some(until) => format!("{} to {}", (self.label)(column.from), (self.label)(until)),
+            None => format!("{} or more", (self.label)(column.from)),
+        }
+    }
+
+    fn columns(&self) -> Option<Vec<HistogramColumn>> {
+        let (first, last) = (self.buckets.first()?.from, self.buckets.last()?.from);
+        let (first, last) = match self.span {
+            Some((from, until)) => (first.min(from), last.max(until - self.step)),
+            None => (first, last),
+        };
+        let count = (last - first) / self.step + 1;
+        let shown = count.min(MOST_COLUMNS);
+        let columns = (0..shown).map(|at| {
+            let from = first + at * self.step;
+            let open = at + 1 == shown && count > shown;
+            let here = self
+                .buckets
+                .iter()
+                .filter(|bucket| bucket.from == from || (open && bucket.from > from));
+            HistogramColumn {
+                from,
+                until: (!open).then_some(from + self.step - 1),
+                count: here.map(|bucket| bucket.count).sum(),
+            }
+        });
+        Some(columns.collect())
+    }
+}
+
+struct HistogramColumn {
+    from: i64,
+    /// The last value in it; `None` for the column of the tail.
+    until: Option<i64>,
+    count: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns(buckets: &[Bucket]) -> Option<Drawing> {
+        Histogram {
+            name: "x",
+            title: "x",
+            says: String::new(),
+            axis: "x",
+            one: "y",
+            step: 100,
+            span: None,
+            label: grouped,
+            buckets,
+        }
+        .draw()
+    }
+
+    #[test]
+    fn nothing_to_show_is_no_chart() {
+        assert!(columns(&[]).is_none());
+    }
+
+    #[test]
+    fn a_long_tail_is_in_the_last_column() {
+        let buckets = [(0, 1), (200, 2), (5000, 3), (6000, 4)].map(|(from, count)| Bucket { from, count });
+        let rows = columns(&buckets).unwrap().rows;
+        assert_eq!(rows.len(), 28);
+        assert_eq!(rows[1], ["100 to 199", "0"]);
+        assert_eq!(rows[27], ["2,700 or more", "7"]);
+    }
+}

@@ -1,0 +1,33 @@
+//! Rows of a dataset as an export writes them.
+
+/// One example of the dataset, with the fields that only files of rows have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportRow {
+    /// The number of the task in the dataset.
+    pub task_id: i64,
+    /// The task's id in the file that it was imported from.
+    pub source_id: Option<String>,
+    /// The task's short name.
+    pub name: Option<String>,
+    /// The instruction.
+    pub instruction: String,
+    /// The input; may be empty.
+    pub input: String,
+    /// The output.
+    pub output: String,
+    /// Whether the output is one of a few labels.
+    pub is_classification: bool,
+    /// The system message.
+    pub system: Option<String>,
+    /// The other fields of the imported row, as a JSON object.
+    pub extra: Option<String>,
+}
+
+/// The fields that an export has only if some row of the dataset needs them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OptionalFields {
+    /// The number that marks rows of one task: some task has several instances.
+    pub groups: bool,
+    /// The system message: some task has one.
+    pub systems: bool,
+}
