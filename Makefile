@@ -10,7 +10,7 @@ PREFIX ?= /usr/local
 # What the wheel's name promises: linux, or in PyPA's image of that name, manylinux_2_28.
 WHEEL_PLATFORM ?= linux
 
-.PHONY: help setup setup-dev build demo test test-browser lint fmt bench check-plan check-flat gpu-day bench-filter bench-generate bench-engine bench-train bench-curate bench-gain sqlx goldens check-reference check-gguf check-endpoints soak clean release install wheel test-wheel deb check-targets
+.PHONY: help setup setup-dev build demo test test-browser lint fmt bench check-plan check-flat gpu-day bench-filter bench-generate bench-engine bench-train bench-curate bench-gain sqlx goldens check-reference check-gguf check-endpoints soak clean release install wheel test-wheel deb check-targets docs deny
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -140,6 +140,12 @@ test-wheel: ## the wheel in a fresh virtual environment; EWE_WHEEL_TORCH=DIR tak
 deb: setup ## a Debian package, in target/debian; needs `cargo install cargo-deb`
 	$(MAKE) release CARGO="scripts/portable.sh $(CARGO)"
 	scripts/portable.sh $(CARGO) deb --no-build --output target/debian/
+
+docs: ## the documentation as a site, in target/book, by mdBook
+	scripts/tool.sh mdbook build
+
+deny: ## licenses and sources of all dependencies, by cargo-deny; CHECKS=advisories asks its database
+	scripts/tool.sh cargo-deny --locked check --hide-inclusion-graph $(or $(CHECKS),bans licenses sources)
 
 check-targets: ## cargo check of the data half for ARM, musl and macOS, as far as this machine can
 	scripts/check_targets.sh

@@ -45,6 +45,7 @@ mod influence;
 mod install;
 mod interchange;
 mod judge;
+mod links;
 mod lists;
 #[cfg(feature = "torch")]
 mod memory;
