@@ -12,8 +12,8 @@ spoil and of rows to hold out:
 
 1. An adapter is trained on all rows for two epochs, with two checkpoints kept.
 2. Influence on the held-out rows, by each direction: the area under the ROC curve (AUROC) for
-   spoilt rows being low, and the wall time divided by that of a training epoch, its evaluation
-   included.
+   spoilt rows being low, and the time divided by that of a training epoch, its evaluation included:
+   wall time, and processor time, which other work on the machine disturbs less.
 3. Adapters are trained on the rows without the worst fifth by influence, without a random fifth, and
    without the fifth that was spoilt: loss of each on the second 60 rows, same seed and steps.
 
@@ -23,6 +23,7 @@ Every result is kept in the working folder, so that a run that was cut off goes 
 
 import argparse
 import json
+import os
 import random
 import sqlite3
 import statistics
@@ -38,10 +39,12 @@ DIRECTIONS = ("adam", "less", "sgd")
 
 
 def ewe(*arguments):
-    """Runs ewe. Returns its wall time in seconds."""
-    started = time.perf_counter()
+    """Runs ewe. Returns its wall time and its processor time in seconds."""
+    started, before = time.perf_counter(), os.times()
     subprocess.run([EWE, "-q", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - started
+    after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return time.perf_counter() - started, cpu
 
 
 def write(path, rows):
@@ -80,10 +83,10 @@ class Trial:
         return json.loads(path.read_text())
 
     def train(self, name, *rows):
-        """Trains an adapter. Returns its seconds an epoch and its held-out losses."""
+        """Trains an adapter. Returns its seconds an epoch, wall and processor, and its losses."""
         out, epochs = self.folder / name, 1 if self.options.quick else 2
         resume = ["--resume"] if (out / "run.json").is_file() else []
-        seconds = ewe(
+        seconds, cpu = ewe(
             "train", *rows, "--eval-data", self.folder / "test.jsonl", "--model", self.options.model, "--out", out,
             "--epochs", epochs, "--seed", self.seed, "--keep-checkpoints", 2, *resume,
         )  # fmt: skip
@@ -94,6 +97,7 @@ class Trial:
             "after": losses[-1],
             # A run that was cut off has no time of its own.
             "seconds": None if resume else seconds / epochs,
+            "cpu": None if resume else cpu / epochs,
         }
 
     def dataset(self):
@@ -105,7 +109,7 @@ class Trial:
 
     def influence(self, direction):
         db = self.dataset()
-        seconds = ewe(
+        seconds, cpu = ewe(
             "influence", "--db", db, "--run-dir", self.folder / "all", "--eval-data", self.folder / "held_out.jsonl",
             "--direction", direction, "--seed", self.seed,
         )  # fmt: skip
@@ -113,7 +117,7 @@ class Trial:
             values = connection.execute("select instruction, influence from task order by id").fetchall()
         if [instruction for instruction, _ in values] != [row["instruction"] for row in self.rows]:
             raise SystemExit("the rows of the dataset are not those of the file")
-        return {"values": [value for _, value in values], "seconds": seconds}
+        return {"values": [value for _, value in values], "seconds": seconds, "cpu": cpu}
 
     def without(self, name, left_out):
         path = self.folder / f"{name}.jsonl"
@@ -130,8 +134,8 @@ class Trial:
             good = [value for value, kind in scored if kind is None]
             areas = {kind: auroc([v for v, k in scored if k == kind], good) for kind in KINDS}
             areas["all"] = auroc([v for v, k in scored if k], good)
-            epochs = found["seconds"] / trained["seconds"] if trained["seconds"] else None
-            result["directions"][direction] = {"auroc": areas, "epochs": epochs}
+            cost = {of: found[of] / trained[of] if trained[of] else None for of in ("seconds", "cpu")}
+            result["directions"][direction] = {"auroc": areas, "epochs": cost}
         values = self.kept("influence-adam", dict)["values"]
         fifth = len(self.rows) // 5
         order = sorted(range(len(values)), key=lambda at: (values[at] is None, values[at] or 0.0))
@@ -143,11 +147,11 @@ class Trial:
 
 
 def report(results):
-    print(f"\n{'seed':>4}  {'direction':<9} " + " ".join(f"{kind:>10}" for kind in (*KINDS, "all")) + "   epochs")
+    print(f"\n{'seed':>4}  {'direction':<9} " + " ".join(f"{kind:>10}" for kind in (*KINDS, "all")) + "   epochs by wall, by processor")
     for result in results:
         for direction, of in result["directions"].items():
             areas = " ".join(f"{of['auroc'][kind]:>10.3f}" for kind in (*KINDS, "all"))
-            epochs = f"{of['epochs']:.2f}" if of["epochs"] else "-"
+            epochs = "  ".join(f"{cost:.2f}" if cost else "-" for cost in of["epochs"].values())
             print(f"{result['seed']:>4}  {direction:<9} {areas}   {epochs}")
     print(f"\n{'seed':>4}  held-out loss: before, all rows, without a random fifth, the worst, the spoilt; worst - random")
     gains = []
