@@ -92,8 +92,9 @@ template <class W, class G> i64 adafactor_touches(i64 rows, i64 columns) {
     item.columns = columns;
     item.aligned = columns % 8 == 0;
     const i64 tiles = down * across, lines = groups(rows, WARP) + groups(columns, WARP);
-    touched = 0;
     square_tiles<G>({0, 1}, &item, 1, tiles);
+    // What is above comes with the norm that clipping needs.
+    touched = 0;
     mean_lines({0, 1}, &item, 1, lines);
     mean_rows({0, 1}, &item, 1);
     scale_tiles<G>({0, 1}, &item, 1, tiles);

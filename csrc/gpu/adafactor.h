@@ -1,15 +1,21 @@
-// Adafactor without a first moment over many matrices, in six launches and without a read by the
-// host:
+// Adafactor without a first moment over many matrices, without a read by the host. The norms that
+// clipping needs come from the sums that the running means need, so that a step reads each gradient
+// three times, clipping included:
 //
-// 1. `square_tiles`: of each tile of a gradient the sums of squares along rows and along columns
-// 2. `mean_lines`: these sums added, and the running means of rows and columns moved
+// 1. `square_tiles`: of each tile of a gradient the sums of squares along rows, along columns and of
+//    all; `add_tiles`: of each matrix the sum of all, from which the host computes norm and factor
+// 2. `mean_lines`: the sums of rows and columns added, and the running means moved
 // 3. `mean_rows`: of each matrix the mean of its rows' means
 // 4. `scale_tiles`: of each tile the sum of squares of the update
 // 5. `clip_rates`: of each matrix the root mean square of its update, and the rate that follows
 // 6. `factored`: the weights
 //
+// The size of an update, Σ g² r² c², follows from no sums of fewer numbers than the gradient has:
+// its factors r and c are known once all rows and columns are added. Hence the second reading.
+//
 // A tile is 64 rows of 256 columns; a warp takes one. Sums are in another order than those of
-// csrc/optimizers.cpp; all else is the same, operation by operation.
+// csrc/optimizers.cpp, and multiplied by the factor afterwards; all else is the same, operation by
+// operation.
 #ifndef EWE_GPU_ADAFACTOR_H
 #define EWE_GPU_ADAFACTOR_H
 
@@ -21,7 +27,7 @@ constexpr i64 TILE_ROWS = 64, TILE_COLUMNS = 256;
 
 // One matrix [rows, columns] of a launch; a vector is a matrix of one row.
 struct FactoredItem {
-    float factor;  // every gradient is multiplied by this
+    float factor;  // every gradient is multiplied by this, sums of squares by its square
     float decay;   // every weight is, before it moves
     float rate;    // learning rate
     float kept;    // share of the running means that is kept
@@ -32,7 +38,7 @@ struct FactoredItem {
     float *row_means, *column_means;
     float *row_sums;            // room: [tiles across, rows]
     float *column_sums;         // room: [tiles down, columns]
-    float *tile_sums;           // room: one for each tile
+    float *tile_sums;           // room: one for each tile, of the gradient and then of the update
     float *mean_of_rows, *clipped_rate;  // room: one number each
     i64 rows, columns;
     i64 begin_tile;  // tiles of the items before
@@ -57,13 +63,19 @@ EWE_EACH Tile tile_of(const FactoredItem &item, i64 number) {
     return tile;
 }
 
-// 8 of a gradient's numbers, multiplied by the factor, zeros beyond its columns.
-template <class G> EWE_EACH void gradients(float (&x)[8], const FactoredItem &item, i64 row, i64 column) {
+// 8 of a gradient's numbers, zeros beyond its columns.
+template <class G> EWE_EACH void raw_gradients(float (&x)[8], const FactoredItem &item, i64 row, i64 column) {
     G g[8] = {};
     if (column < item.columns) {
         read_some(g, (const G *)item.gradient + row * item.columns + column, item.columns - column, item.aligned != 0);
     }
-    for (int i = 0; i < 8; i++) x[i] = widened(g[i]) * item.factor;
+    for (int i = 0; i < 8; i++) x[i] = widened(g[i]);
+}
+
+// The same, multiplied by the factor.
+template <class G> EWE_EACH void gradients(float (&x)[8], const FactoredItem &item, i64 row, i64 column) {
+    raw_gradients<G>(x, item, row, column);
+    for (int i = 0; i < 8; i++) x[i] = x[i] * item.factor;
 }
 
 template <class F> EWE_EACH void each_tile(const Grid &grid, const FactoredItem *items, int count, i64 tiles, F f) {
@@ -74,8 +86,9 @@ template <class F> EWE_EACH void each_tile(const Grid &grid, const FactoredItem 
 }
 
 template <class G> EWE_EACH void square_tiles(const Grid &grid, const FactoredItem *items, int count, i64 tiles) {
-    each_tile(grid, items, count, tiles, [&](const FactoredItem &item, const Tile &tile, i64) {
+    each_tile(grid, items, count, tiles, [&](const FactoredItem &item, const Tile &tile, i64 number) {
         PerLane<float[8]> down;
+        PerLane<float> own;
         EWE_LANES(lane) {
             for (int i = 0; i < 8; i++) down[lane][i] = 0.0f;
         }
@@ -83,7 +96,7 @@ template <class G> EWE_EACH void square_tiles(const Grid &grid, const FactoredIt
             PerLane<float> along;
             EWE_LANES(lane) {
                 float g[8];
-                gradients<G>(g, item, tile.row + r, tile.column + lane * 8);
+                raw_gradients<G>(g, item, tile.row + r, tile.column + lane * 8);
                 float total = 0.0f;
                 for (int i = 0; i < 8; i++) {
                     down[lane][i] += g[i] * g[i];
@@ -99,8 +112,33 @@ template <class G> EWE_EACH void square_tiles(const Grid &grid, const FactoredIt
         EWE_LANES(lane) {
             const i64 column = tile.column + lane * 8;
             write_some(item.column_sums + tile.down * item.columns + column, down[lane], item.columns - column, false);
+            const float(&sums)[8] = down[lane];
+            own[lane] = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+        }
+        const float sum = warp_sum(own);
+        EWE_LANES(lane) {
+            if (lane == 0) item.tile_sums[number] = sum;
         }
     });
+}
+
+// How many tiles a matrix has.
+EWE_EACH i64 tiles_of(const FactoredItem &item) { return groups(item.rows, TILE_ROWS) * groups(item.columns, TILE_COLUMNS); }
+
+// Of each gradient the sum of squares, without the factor.
+EWE_EACH void add_tiles(const Grid &grid, const FactoredItem *items, int count, double *totals) {
+    for (i64 at = grid.warp; at < count; at += grid.warps) {
+        const i64 tiles = tiles_of(items[at]);
+        PerLane<double> own;
+        EWE_LANES(lane) {
+            own[lane] = 0;
+            for (i64 i = lane; i < tiles; i += WARP) own[lane] += items[at].tile_sums[i];
+        }
+        const double total = warp_sum(own);
+        EWE_LANES(lane) {
+            if (lane == 0) totals[at] = total;
+        }
+    }
 }
 
 // Added to every mean of squares.
@@ -126,7 +164,8 @@ EWE_EACH void mean_lines(const Grid &grid, const FactoredItem *items, int count,
             if (line < size) {
                 float sum = 0.0f;
                 for (i64 part = 0; part < parts; part++) sum += sums[part * size + line];
-                means[line] = moved_mean(means[line], sum, each, item.kept, item.share);
+                // One after the other: the square of a small factor would be 0.
+                means[line] = moved_mean(means[line], sum * item.factor * item.factor, each, item.kept, item.share);
             }
         }
     }
@@ -190,8 +229,7 @@ template <class G> EWE_EACH void scale_tiles(const Grid &grid, const FactoredIte
 EWE_EACH void clip_rates(const Grid &grid, const FactoredItem *items, int count) {
     for (i64 at = grid.warp; at < count; at += grid.warps) {
         const FactoredItem &item = items[at];
-        const i64 tiles = groups(item.rows, TILE_ROWS) * groups(item.columns, TILE_COLUMNS);
-        const float sum = sum_of(item.tile_sums, tiles);
+        const float sum = sum_of(item.tile_sums, tiles_of(item));
         EWE_LANES(lane) {
             if (lane == 0) {
                 const float size = root(quotient(sum, (float)(item.rows * item.columns)));

@@ -8,6 +8,7 @@
 
 #include "adafactor.h"
 #include "adamw.h"
+#include "gated.h"
 #include "nf4.h"
 #include "norms.h"
 #include "rms_norm.h"
@@ -105,6 +106,7 @@ void adafactor_of(const char *const (&names)[3], bool wide_weight, int exact_wid
     const FactoredItem *list = items.data();
     const int count = (int)items.size();
     run(names[0], tiles, list, count, tiles);
+    run("add_tiles", count, list, count, exactly.of<double>(count));
     run("mean_lines", lines, list, count, lines);
     run("mean_rows", count, list, count);
     run(names[1], tiles, list, count, tiles);
@@ -153,6 +155,24 @@ template <class T> void rms_norm_of(const char *name, i64 tokens, i64 heads, i64
         call.is_gemma = residual % 2;
         call.aligned = width % 8 == 0 && apart % 8 == 0;
         run(name, tokens * heads, call);
+    }
+}
+
+// Rows of `width` features, `apart` elements between them.
+template <class T> void gated_of(const char *name, i64 rows, i64 width, i64 apart) {
+    Exactly exactly;
+    for (int is_gelu : {0, 1}) {
+        GatedCall call = {};
+        call.gate = exactly.of<T>(rows * width + (rows - 1) * apart);
+        call.up = exactly.of<T>(rows * width);
+        call.out = exactly.of<T>(rows * width);
+        call.gate_row = width + apart;
+        call.up_row = width;
+        call.rows = rows;
+        call.width = width;
+        call.is_gelu = is_gelu;
+        call.aligned = width % 8 == 0 && apart % 8 == 0;
+        run(name, groups(rows * groups(width, 8), WARP), call);
     }
 }
 
@@ -214,6 +234,14 @@ int main() {
                     rms_norm_of<float>("rms_norm_fp32", tokens, heads, width, apart);
                     rms_norm_of<u16>("rms_norm_bf16", tokens, heads, width, apart);
                 }
+            }
+        }
+    }
+    for (i64 rows : {1, 5}) {
+        for (i64 apart : {0, 3, 16}) {
+            for (i64 width : {1, 7, 8, 255, 256, 264, 1000}) {
+                gated_of<float>("gated_fp32", rows, width, apart);
+                gated_of<u16>("gated_bf16", rows, width, apart);
             }
         }
     }

@@ -2,6 +2,7 @@
 // table (twin.cpp). A kernel gets its arguments behind its place in the launch.
 #include "adafactor.h"
 #include "adamw.h"
+#include "gated.h"
 #include "nf4.h"
 #include "norms.h"
 #include "rms_norm.h"
@@ -56,6 +57,7 @@ EWE_TILES(square_tiles_bf16, square_tiles<u16>)
 EWE_TILES(scale_tiles_fp32, scale_tiles<float>)
 EWE_TILES(scale_tiles_bf16, scale_tiles<u16>)
 EWE_TILES(mean_lines, mean_lines)
+EWE_KERNEL(add_tiles, add_tiles, (const FactoredItem *items, int count, double *totals), items, count, totals)
 EWE_KERNEL(mean_rows, mean_rows, (const FactoredItem *items, int count), items, count)
 EWE_KERNEL(clip_rates, clip_rates, (const FactoredItem *items, int count), items, count)
 #endif
@@ -95,6 +97,12 @@ EWE_SAMPLER(sampler_peaks, sampler_peaks)
 #if defined(EWE_ALL) || defined(EWE_RMS_NORMS)
 EWE_RMS_NORM(rms_norm_fp32, float)
 EWE_RMS_NORM(rms_norm_bf16, u16)
+#endif
+
+#define EWE_GATED_KERNEL(name, T) EWE_KERNEL(name, gated<T>, (GatedCall call), call)
+#if defined(EWE_ALL) || defined(EWE_GATED)
+EWE_GATED_KERNEL(gated_fp32, float)
+EWE_GATED_KERNEL(gated_bf16, u16)
 #endif
 
 #define EWE_ROPE_CACHE(name, T)                                                                                          \

@@ -8,6 +8,7 @@
 mod adafactor;
 mod adamw;
 mod driver;
+mod gated;
 mod nf4;
 mod norms;
 pub mod nvrtc;
@@ -23,8 +24,11 @@ use std::sync::OnceLock;
 use anyhow::{Result, bail};
 use tch::{Device, Kind, Tensor};
 
-pub use adafactor::{FactoredUpdate, adafactor};
+use super::transfer;
+
+pub use adafactor::{FactoredSums, FactoredUpdate, SumsOf, adafactor};
 pub use adamw::{AdamwUpdate, adamw};
+pub use gated::gated;
 pub use nf4::{nf4_values, register_nf4};
 pub use norms::sums_of_squares;
 pub use rms_norm::{NormResidual, rms_norm};
@@ -185,6 +189,16 @@ impl Kernels {
     }
 }
 
+/// Returns whether kernels for activations take `x`: it is on a GPU, in bf16 or fp32, and this
+/// thread holds [`Inference`](super::Inference). By their twins, where a test has the CPU stand in
+/// for a GPU.
+pub fn takes(x: &Tensor) -> bool {
+    let is_on_gpu = x.device().is_cuda();
+    #[cfg(test)]
+    let is_on_gpu = is_on_gpu || super::trace::operations_are_forced();
+    is_on_gpu && super::holds() && matches!(x.kind(), Kind::BFloat16 | Kind::Float)
+}
+
 /// Returns how many groups of `of` hold `count`.
 fn groups(count: i64, of: i64) -> i64 {
     (count + of - 1) / of
@@ -222,18 +236,39 @@ pub fn update_all(updates: Vec<FusedUpdate>) -> Result<()> {
 }
 
 /// Values of a type that has the same layout in Rust and in C++, as bytes on `device`.
-fn on_device<T: Copy>(values: &[T], device: Device) -> Tensor {
+fn on_device<T: Copy>(values: &[T], device: Device) -> Result<Tensor> {
+    let size = std::mem::size_of_val(values);
     // SAFETY: the values are plain numbers and addresses, without padding that is read as anything
     // else.
-    let bytes =
-        unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), std::mem::size_of_val(values)) };
-    let host = Tensor::from_slice(bytes);
-    match device {
-        Device::Cpu => host,
-        // Freed or not, what is enqueued on one stream is done in its order.
-        device => host
-            .pin_memory(device)
-            .to_device_(device, Kind::Uint8, true, false),
+    let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size) };
+    if !device.is_cuda() {
+        return Ok(Tensor::from_slice(bytes));
+    }
+    // Freed or not, what is enqueued on one stream is done in its order, and libtorch keeps
+    // page-locked memory until the copy is done.
+    Ok(transfer::sent(bytes, device)?)
+}
+
+/// Returns the rows of a tensor as two dimensions, the outer one first: their numbers, and the
+/// elements between two. None if it needs more dimensions, or features are not adjacent.
+fn rows_of(x: &Tensor) -> Option<[(i64, i64); 2]> {
+    let (size, strides) = (x.size(), x.stride());
+    let (&width, outer) = size.split_last()?;
+    if width > 1 && *strides.last()? != 1 {
+        return None;
+    }
+    let mut rows: Vec<(i64, i64)> = Vec::new();
+    for (&count, &stride) in outer.iter().zip(&strides).rev().filter(|(count, _)| **count != 1) {
+        match rows.last_mut() {
+            Some((inner, apart)) if *inner * *apart == stride => *inner *= count,
+            _ => rows.push((count, stride)),
+        }
+    }
+    match rows[..] {
+        [] => Some([(1, width), (1, width)]),
+        [tokens] => Some([tokens, (1, width)]),
+        [heads, tokens] => Some([tokens, heads]),
+        _ => None,
     }
 }
 

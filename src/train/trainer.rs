@@ -14,6 +14,7 @@ use super::loss::{self, Head, LossGradients, Losses};
 use super::neftune;
 use crate::model::CausalLm;
 use crate::model::layers::attention::ForwardPass;
+use crate::shim::generator::with_seed;
 use crate::train::data::micro_batch::MicroBatch;
 use crate::train::optim::lora;
 use crate::train::optim::optimizer::{self, Optimizer, OptimizerConfig};
@@ -100,7 +101,7 @@ struct Inputs {
 
 impl Inputs {
     fn of(micro_batch: &MicroBatch, device: Device) -> Inputs {
-        let tensor = |values: &[i64]| Tensor::from_slice(values).to_device(device);
+        let tensor = |values: &[i64]| crate::shim::transfer::numbers_on(values, Kind::Int64, device);
         let (position_w, place_n) = micro_batch.wanted();
         Inputs {
             token_1t: tensor(&micro_batch.id_t).unsqueeze(0),
@@ -371,13 +372,12 @@ impl Trainer {
     fn take_gradients(&mut self, updates: Option<&mut BackwardUpdates>, end: bool) {
         let Some(updates) = updates else { return };
         let waits = self.trained_head[0].filter(|_| !end && self.model.info().tied);
-        let ready: Vec<usize> = (0..self.trained.len())
-            .filter(|&index| waits != Some(index))
-            .collect();
-        let norms = optimizer::norms(ready.iter().map(|&index| &self.trained[index]));
-        let complete = ready.into_iter().zip(norms);
+        let all = self.trained.iter().enumerate();
+        let ready: Vec<(usize, &Parameter)> = all.filter(|(index, _)| waits != Some(*index)).collect();
+        let norms = self.optimizer.norms(&ready);
+        let complete = ready.iter().zip(&norms.each);
         let complete: Vec<(usize, f64)> = complete
-            .filter_map(|(index, norm)| Some((index, norm?)))
+            .filter_map(|((index, _), norm)| Some((*index, (*norm)?)))
             .collect();
         for &(index, norm) in &complete {
             updates.norms[index] = Some(norm);
@@ -387,7 +387,7 @@ impl Trainer {
             let finite = complete.iter().filter(|(_, norm)| norm.is_finite());
             let list: Vec<(usize, &Parameter)> =
                 finite.map(|&(index, _)| (index, &self.trained[index])).collect();
-            self.optimizer.step_all(&list, rate, factor);
+            self.optimizer.step_all(&list, rate, factor, Some(&norms));
             self.update_time += begun.elapsed();
         }
         for (index, _) in complete {
@@ -428,10 +428,11 @@ impl Trainer {
     /// Runs block `layer`. Its dropout is a function of `dropout_seed` and its number, so that a
     /// second computation is the same.
     fn block(&self, layer: usize, x_1td: &Tensor, pass: &mut ForwardPass, dropout_seed: i64) -> Tensor {
-        if self.lora.as_ref().is_some_and(|lora| lora.dropout > 0.0) {
-            tch::manual_seed(dropout_seed.wrapping_add(layer as i64));
+        let mut run = || self.model.block(layer, x_1td, pass);
+        match self.lora.as_ref().is_some_and(|lora| lora.dropout > 0.0) {
+            true => with_seed(dropout_seed.wrapping_add(layer as i64), run),
+            false => run(),
         }
-        self.model.block(layer, x_1td, pass)
     }
 
     /// Turns the output of the last block into `hidden_nd`.
@@ -461,13 +462,14 @@ impl Trainer {
     /// rate `rate`, and drops the gradients. Updates nothing if `refuses` returns a reason against
     /// the norm.
     pub fn update(&mut self, rate: f64, clip: f64, refuses: &dyn Fn(f64) -> Option<String>) -> StepOutcome {
-        let norm = optimizer::global_norm(optimizer::norms(&self.trained).into_iter().flatten());
+        let list: Vec<(usize, &Parameter)> = self.trained.iter().enumerate().collect();
+        let norms = self.optimizer.norms(&list);
+        let norm = optimizer::global_norm(norms.each.iter().copied().flatten());
         let refused = refuses(norm);
         if refused.is_none() {
             let begun = Instant::now();
             let factor = optimizer::clip_factor(norm, clip);
-            let list: Vec<(usize, &Parameter)> = self.trained.iter().enumerate().collect();
-            self.optimizer.step_all(&list, rate, factor);
+            self.optimizer.step_all(&list, rate, factor, Some(&norms));
             self.update_time += begun.elapsed();
         }
         self.forget();

@@ -139,7 +139,7 @@ pub fn adamw(updates: &[AdamwUpdate]) -> Result<()> {
             item.begin = work;
             work += blocks(item.count);
         }
-        let table = on_device(&items, device);
+        let table = on_device(&items, device)?;
         let arguments = [
             Argument::of(&table),
             Argument::Int(i32::try_from(items.len())?),

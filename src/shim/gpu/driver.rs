@@ -116,13 +116,14 @@ pub struct Gpu {
 /// The group of `csrc/gpu/kernels.h` that a kernel is in: a group is compiled when its first kernel
 /// is asked for.
 pub fn group_of(kernel: &str) -> Option<&'static str> {
-    const GROUPS: [(&str, &str); 15] = [
+    const GROUPS: [(&str, &str); 17] = [
         ("adamw_fp32_", "ADAMW_FP32"),
         ("adamw_copy_", "ADAMW_COPY"),
         ("adamw_split_", "ADAMW_SPLIT"),
         ("adamw_stochastic_", "ADAMW_STOCHASTIC"),
         ("factored_", "ADAFACTOR"),
         ("square_tiles", "ADAFACTOR"),
+        ("add_tiles", "ADAFACTOR"),
         ("scale_tiles", "ADAFACTOR"),
         ("mean_", "ADAFACTOR"),
         ("clip_rates", "ADAFACTOR"),
@@ -130,6 +131,7 @@ pub fn group_of(kernel: &str) -> Option<&'static str> {
         ("add_stretches", "NORMS"),
         ("nf4_", "NF4"),
         ("rms_norm_", "RMS_NORMS"),
+        ("gated_", "GATED"),
         ("rope_cache", "ROPE"),
         ("sampler_", "SAMPLING"),
     ];
@@ -223,9 +225,11 @@ impl Gpu {
         let mut function = std::ptr::null_mut();
         let text = CString::new(name)?;
         // SAFETY: the module is loaded, the name a C string.
-        driver.check(name, unsafe {
-            (driver.function)(&mut function, module.0, text.as_ptr())
-        })?;
+        unsafe {
+            // A driver that loads lazily does so here, and another thread may have made the module.
+            driver.check("cuCtxSetCurrent", (driver.set_current)(self.context.0))?;
+            driver.check(name, (driver.function)(&mut function, module.0, text.as_ptr()))?;
+        }
         functions.insert(name.to_owned(), Handle(function));
         Ok(Handle(function))
     }

@@ -55,7 +55,7 @@ pub fn sums_of_squares(gradients: &[Tensor]) -> Result<Vec<f64>> {
         if items.is_empty() {
             continue;
         }
-        let table = on_device(&items, device);
+        let table = on_device(&items, device)?;
         let sums = Tensor::empty([stretches.max(1)], (Kind::Float, device));
         let total = Tensor::empty([items.len() as i64], (Kind::Double, device));
         let (table, count) = (Argument::of(&table), Argument::Int(i32::try_from(items.len())?));

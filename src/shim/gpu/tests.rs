@@ -1,9 +1,11 @@
 //! The GPU's kernels without a GPU: their twin beside the CPU's kernels, under the sanitizers, and
 //! through NVRTC.
 
+mod adafactor;
+
 use super::*;
 use crate::shim::optimizers::{self as kernels, AdamwStep, MomentTensors, WeightTensors};
-use crate::shim::tests::{apart, numbers};
+use crate::shim::tests::numbers;
 use std::process::Command;
 
 /// Sizes of tensors that fill neither lanes nor blocks, and some that do.
@@ -222,141 +224,6 @@ fn sums_of_squares_are_those_of_the_cpu_kernels() {
         let expected = kernels::sum_of_squares(gradient);
         assert!((sum - expected).abs() <= 1e-6 * expected, "{sum} for {expected}");
     }
-}
-
-/// Adafactor's step by the CPU's kernels, as `train::optim::adafactor` takes it.
-fn adafactor_on_the_cpu(
-    rate: f32,
-    kept: f64,
-    weights: WeightTensors,
-    means: (&Tensor, &Tensor),
-    gradient_rc: &Tensor,
-    key: [u32; 2],
-) {
-    let (rows, columns) = gradient_rc.size2().unwrap();
-    let (rows_r, columns_c) = kernels::squares(gradient_rc, 0.7);
-    let average = |mean: &Tensor, sums: Tensor, count: i64| {
-        let now = sums / count as f64 + 1e-30;
-        mean.shallow_clone().copy_(&(mean * kept + now * (1.0 - kept)));
-    };
-    average(means.0, rows_r, columns);
-    average(means.1, columns_c, rows);
-    let row_r = (means.0 / means.0.mean(Kind::Float)).rsqrt();
-    let column_c = means.1.rsqrt();
-    let squares = kernels::scaled_squares(gradient_rc, 0.7, &row_r, &column_c);
-    let size = (squares.sum(Kind::Double).double_value(&[]) / gradient_rc.numel() as f64).sqrt();
-    let step = kernels::FactoredStep {
-        factor: 0.7,
-        decay: 0.99,
-        rate: -rate / size.max(1.0) as f32,
-        key,
-    };
-    kernels::factored(&step, weights, gradient_rc, &row_r, &column_c);
-}
-
-#[test]
-fn adafactor_of_all_matrices_at_once_is_that_of_the_cpu_kernels() {
-    const SIZES: [(i64, i64); 7] = [
-        (1, 1),
-        (1, 300),
-        (65, 9),
-        (64, 256),
-        (130, 515),
-        (300, 64),
-        (257, 1),
-    ];
-    for format in 0..3 {
-        for kind in KINDS {
-            let make = || -> Vec<(Kept, Tensor, Tensor)> {
-                SIZES
-                    .iter()
-                    .map(|(rows, columns)| {
-                        let zeros = |count| Tensor::zeros([count], (Kind::Float, Device::Cpu));
-                        (Kept::new(format, rows * columns), zeros(*rows), zeros(*columns))
-                    })
-                    .collect()
-            };
-            let (ours, theirs) = (make(), make());
-            for number in 1..=3 {
-                let key = [number, 9];
-                let kept = 1.0 - f64::from(number).powf(-0.8);
-                let gradients: Vec<Tensor> = SIZES
-                    .iter()
-                    .map(|(rows, columns)| numbers(&[*rows, *columns], kind, i64::from(number)))
-                    .collect();
-                let updates: Vec<FactoredUpdate> = ours
-                    .iter()
-                    .zip(&gradients)
-                    .map(|((weights, rows, columns), gradient)| FactoredUpdate {
-                        factor: 0.7,
-                        decay: 0.99,
-                        rate: 0.01,
-                        kept: kept as f32,
-                        share: (1.0 - kept) as f32,
-                        key,
-                        weights: weights.as_weights(),
-                        row_means: rows,
-                        column_means: columns,
-                        gradient: gradient.shallow_clone(),
-                    })
-                    .collect();
-                adafactor(&updates).unwrap();
-                for ((weights, rows, columns), gradient) in theirs.iter().zip(&gradients) {
-                    adafactor_on_the_cpu(0.01, kept, weights.as_weights(), (rows, columns), gradient, key);
-                }
-                for (((weights, rows, columns), (weights_2, rows_2, columns_2)), size) in
-                    ours.iter().zip(&theirs).zip(SIZES)
-                {
-                    let at = format!("format {format}, {kind:?}, {size:?}, step {number}");
-                    let values = |of: &Kept| crate::train::optim::fallback::exact_values(&of.as_weights());
-                    assert!(apart(rows, rows_2) < 1e-6, "{at}: rows");
-                    assert!(apart(columns, columns_2) < 1e-6, "{at}: columns");
-                    let off = apart(&values(weights), &values(weights_2));
-                    assert!(off < 1e-6, "{at}: weights are {off} apart");
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn stochastic_rounding_of_adafactor_draws_as_the_cpu_kernels_do() {
-    // One row and no clipping: the factors have the same bits, so the weights must.
-    let (ours, theirs) = (Kept::new(3, 512), Kept::new(3, 512));
-    let means = || Tensor::ones([512], (Kind::Float, Device::Cpu));
-    let row = || Tensor::ones([1], (Kind::Float, Device::Cpu));
-    let gradient = numbers(&[1, 512], Kind::BFloat16, 3) * 0.01;
-    let (our_means, our_row, their_means, their_row) = (means(), row(), means(), row());
-    adafactor(&[FactoredUpdate {
-        factor: 0.7,
-        decay: 0.99,
-        rate: 0.01,
-        kept: 0.5,
-        share: 0.5,
-        key: [3, 4],
-        weights: ours.as_weights(),
-        row_means: &our_row,
-        column_means: &our_means,
-        gradient: gradient.shallow_clone(),
-    }])
-    .unwrap();
-    adafactor_on_the_cpu(
-        0.01,
-        0.5,
-        theirs.as_weights(),
-        (&their_row, &their_means),
-        &gradient,
-        [3, 4],
-    );
-    let different = (ours.weight.view_dtype(Kind::Int16) - theirs.weight.view_dtype(Kind::Int16))
-        .ne(0)
-        .sum(Kind::Int64)
-        .int64_value(&[]);
-    // A factor that differs in its last bit moves a weight of hundreds across the drawn border.
-    assert!(
-        different <= 2,
-        "{different} of 512 weights were rounded another way"
-    );
 }
 
 #[test]

@@ -90,6 +90,7 @@ impl OptimizerState for AdafactorState {
             row_means: &self.rows,
             column_means: &self.columns,
             gradient,
+            sums: None,
         }))
     }
 }
@@ -100,7 +101,7 @@ fn kept_share(step: u64) -> f64 {
 }
 
 /// Returns the rows and columns of a tensor of this size.
-fn matrix(size: &[i64]) -> (i64, i64) {
+pub fn matrix(size: &[i64]) -> (i64, i64) {
     match size {
         [] => (1, 1),
         [count] => (1, *count),

@@ -1,14 +1,15 @@
 //! Updates all parameters of a model: one optimizer, its state of each parameter, and gradient
 //! norms.
 
+use super::adafactor::matrix;
 use super::offload::GradientBuffers;
 use super::parameter::Parameter;
 use super::registry;
 use super::state::{OptimizerState, StepParams};
-use crate::shim::gpu::{sums_of_squares, update_all};
+use crate::shim::gpu::{FactoredSums, FusedUpdate, SumsOf, sums_of_squares, update_all};
 use crate::shim::optimizers as kernels;
 use anyhow::{Result, bail};
-use ewe::finetune::Formats;
+use ewe::finetune::{Formats, OptimizerKind};
 use tch::{Device, Kind, Tensor};
 
 /// Settings of an optimizer. The default is that of `ewe train`.
@@ -27,6 +28,23 @@ struct Slot {
     state: Box<dyn OptimizerState>,
     /// Updates of the parameter so far; a skipped step does not count.
     steps: u64,
+}
+
+/// Norms of gradients, with what the update that follows takes of their computation.
+#[derive(Debug)]
+pub struct GradientNorms {
+    /// Norm of each parameter's gradient in the order of the list; none without one.
+    pub each: Vec<Option<f64>>,
+    /// Sums of squares on the GPU, and the parameter of each by its index.
+    sums: Option<(FactoredSums, Vec<usize>)>,
+}
+
+impl GradientNorms {
+    fn sums_of(&self, index: usize) -> Option<SumsOf<'_>> {
+        let (all, indices) = self.sums.as_ref()?;
+        let number = indices.iter().position(|&other| other == index)?;
+        Some(SumsOf { all, number })
+    }
 }
 
 /// An optimizer over a fixed list of parameters.
@@ -57,24 +75,88 @@ impl Optimizer {
     /// gradient is multiplied by `factor` first.
     #[cfg(test)]
     pub fn step(&mut self, index: usize, of: &Parameter, rate: f64, factor: f64) {
-        self.step_all(&[(index, of)], rate, factor);
+        self.step_all(&[(index, of)], rate, factor, None);
     }
 
-    /// Updates all these parameters as [`Optimizer::step`] does. On a GPU that takes a few launches
-    /// for all of them together.
-    pub fn step_all(&mut self, list: &[(usize, &Parameter)], rate: f64, factor: f64) {
-        let on_gpu = list.iter().all(|(_, of)| matches!(of.home(), Device::Cuda(_)));
-        self.step_by(list, rate, factor, on_gpu);
+    /// Returns the norm of the gradient of each of these parameters. On a GPU the host reads once.
+    pub fn norms(&self, list: &[(usize, &Parameter)]) -> GradientNorms {
+        let on_gpu = list
+            .iter()
+            .all(|(_, of)| matches!(of.leaf.device(), Device::Cuda(_)));
+        self.norms_by(list, on_gpu)
     }
 
     /// `fused` asks for the GPU's kernels, whose twin runs on the CPU.
-    pub(super) fn step_by(&mut self, list: &[(usize, &Parameter)], rate: f64, factor: f64, fused: bool) {
+    pub(super) fn norms_by(&self, list: &[(usize, &Parameter)], fused: bool) -> GradientNorms {
+        let _guard = tch::no_grad_guard();
+        if fused {
+            match self.norms_by_kernels(list) {
+                Ok(norms) => return norms,
+                Err(error) => warn_once(&error),
+            }
+        }
+        let norm = |of: &Parameter| Some(sum_of_squares(&of.gradient()?.contiguous()).sqrt());
+        GradientNorms {
+            each: list.iter().map(|(_, of)| norm(of)).collect(),
+            sums: None,
+        }
+    }
+
+    fn norms_by_kernels(&self, list: &[(usize, &Parameter)]) -> Result<GradientNorms> {
+        let gradients = list
+            .iter()
+            .filter_map(|(index, of)| Some((*index, of.gradient()?.contiguous())));
+        let (indices, gradients): (Vec<usize>, Vec<Tensor>) = gradients.unzip();
+        // Adafactor's running means need sums of the same squares.
+        let is_shared = self.config.formats.optimizer == OptimizerKind::Adafactor
+            && !list.iter().any(|(_, of)| of.is_away());
+        let (sums, squares) = if is_shared {
+            let matrices = gradients.into_iter().map(|gradient| {
+                let size = matrix(&gradient.size());
+                (gradient, size)
+            });
+            let (sums, squares) = FactoredSums::of(&matrices.collect::<Vec<_>>())?;
+            (Some(sums), squares)
+        } else {
+            (None, sums_of_squares(&gradients)?)
+        };
+        let norm_of = |(index, _): &(usize, &Parameter)| {
+            let number = indices.iter().position(|other| other == index)?;
+            Some(squares[number].sqrt())
+        };
+        Ok(GradientNorms {
+            each: list.iter().map(norm_of).collect(),
+            sums: sums.map(|sums| (sums, indices)),
+        })
+    }
+
+    /// Updates all these parameters as [`Optimizer::step`] does. On a GPU that takes a few launches
+    /// for all of them together, and fewer bytes with the `norms` of the same gradients.
+    pub fn step_all(
+        &mut self,
+        list: &[(usize, &Parameter)],
+        rate: f64,
+        factor: f64,
+        norms: Option<&GradientNorms>,
+    ) {
+        let on_gpu = list.iter().all(|(_, of)| matches!(of.home(), Device::Cuda(_)));
+        self.step_by(list, (rate, factor), norms, on_gpu);
+    }
+
+    /// `fused` asks for the GPU's kernels, whose twin runs on the CPU.
+    pub(super) fn step_by(
+        &mut self,
+        list: &[(usize, &Parameter)],
+        (rate, factor): (f64, f64),
+        norms: Option<&GradientNorms>,
+        fused: bool,
+    ) {
         let _guard = tch::no_grad_guard();
         if list.iter().any(|(_, of)| of.is_away()) {
             return self.step_offloaded(list, rate, factor);
         }
         if fused && registry::spec(self.config.formats.optimizer).has_kernels {
-            return self.step_fused(list, rate, factor);
+            return self.step_fused(list, rate, factor, norms);
         }
         for &(index, of) in list {
             // One gradient at a time: what is made of two parts is gone before the next.
@@ -92,7 +174,13 @@ impl Optimizer {
 
     /// Updates all these parameters by the GPU's kernels, or one after the other where there are
     /// none.
-    fn step_fused(&mut self, list: &[(usize, &Parameter)], rate: f64, factor: f64) {
+    fn step_fused(
+        &mut self,
+        list: &[(usize, &Parameter)],
+        rate: f64,
+        factor: f64,
+        norms: Option<&GradientNorms>,
+    ) {
         let mut steps = Vec::with_capacity(list.len());
         for &(index, of) in list {
             if let Some(gradient) = gradient_at_home(of) {
@@ -102,7 +190,11 @@ impl Optimizer {
         let updates = steps.iter().map(|(index, of, params, gradient)| {
             let state = &self.slots[*index].state;
             let update = state.fused(params, of.weights(), gradient.shallow_clone());
-            update.expect("an optimizer with kernels")
+            let mut update = update.expect("an optimizer with kernels");
+            if let FusedUpdate::Adafactor(update) = &mut update {
+                update.sums = norms.and_then(|norms| norms.sums_of(*index));
+            }
+            update
         });
         match update_all(updates.collect()) {
             Ok(()) => steps.iter().for_each(|(_, of, ..)| of.bring_back()),
@@ -191,34 +283,13 @@ fn warn_once(error: &anyhow::Error) {
 /// Returns the norm of a parameter's gradient, none without one.
 #[cfg(test)]
 pub fn norm(of: &Parameter) -> Option<f64> {
-    norms([of])[0]
+    let _guard = tch::no_grad_guard();
+    Some(sum_of_squares(&of.gradient()?.contiguous()).sqrt())
 }
 
 /// Returns a parameter's gradient as its update takes it, none without one.
 fn gradient_at_home(of: &Parameter) -> Option<Tensor> {
     Some(of.gradient()?.to_device(of.home()).contiguous())
-}
-
-/// Returns the norm of each parameter's gradient, none without one. On a GPU the host reads once.
-pub fn norms<'a>(list: impl IntoIterator<Item = &'a Parameter>) -> Vec<Option<f64>> {
-    let _guard = tch::no_grad_guard();
-    let list: Vec<&Parameter> = list.into_iter().collect();
-    let gradient = |of: &&Parameter| of.gradient().map(|gradient| gradient.contiguous());
-    if list.iter().all(|of| matches!(of.leaf.device(), Device::Cuda(_))) {
-        let gradients: Vec<Option<Tensor>> = list.iter().map(gradient).collect();
-        let there: Vec<Tensor> = gradients.iter().flatten().map(Tensor::shallow_clone).collect();
-        match sums_of_squares(&there) {
-            Ok(sums) => {
-                let mut sums = sums.into_iter();
-                let norm = |of: &Option<Tensor>| of.as_ref().and_then(|_| sums.next()).map(f64::sqrt);
-                return gradients.iter().map(norm).collect();
-            }
-            Err(error) => warn_once(&error),
-        }
-    }
-    list.iter()
-        .map(|of| gradient(of).map(|gradient| sum_of_squares(&gradient).sqrt()))
-        .collect()
 }
 
 /// Returns the sum of squares of one gradient.

@@ -426,13 +426,23 @@ fn fused_steps_of_all_parameters_equal_single_steps() {
                     let last = list.len() - 1;
                     list[..last].iter_mut().for_each(|of| backward(of, 0.5));
                 }
-                let norms = super::optimizer::norms(&single);
-                assert!(norms.last().unwrap().is_none() && norms[0].is_some());
+                let list: Vec<(usize, &Parameter)> = single.iter().enumerate().collect();
+                let (apart, norms) = (one.norms(&list).each, all.norms_by(&list, true));
+                assert!(apart.last().unwrap().is_none() && apart[0].is_some());
+                for (norm, wanted) in norms.each.iter().zip(&apart) {
+                    assert_eq!(norm.is_some(), wanted.is_some());
+                    let (norm, wanted) = (norm.unwrap_or(0.0), wanted.unwrap_or(0.0));
+                    assert!(
+                        (norm - wanted).abs() <= 1e-6 * wanted,
+                        "{optimizer:?}: {norm} for {wanted}"
+                    );
+                }
                 for (index, of) in single.iter().enumerate() {
                     one.step(index, of, 0.01, 0.5);
                 }
                 let list: Vec<(usize, &Parameter)> = fused.iter().enumerate().collect();
-                all.step_by(&list, 0.01, 0.5, true);
+                let norms = all.norms_by(&list, true);
+                all.step_by(&list, (0.01, 0.5), Some(&norms), true);
                 single.iter_mut().chain(&mut fused).for_each(Parameter::clear);
             }
             for (index, (a, b)) in single.iter().zip(&fused).enumerate() {

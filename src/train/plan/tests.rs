@@ -192,7 +192,8 @@ fn updates_move_few_bytes() {
         (Master::Split, OptimizerKind::Adamw, 26),
         (Master::Split, OptimizerKind::Adamw8bit, 14),
         (Master::Stochastic, OptimizerKind::Adamw8bit, 10),
-        (Master::Stochastic, OptimizerKind::Adafactor, 10),
+        (Master::Split, OptimizerKind::Adafactor, 12),
+        (Master::Stochastic, OptimizerKind::Adafactor, 8),
     ] {
         let tensors = Tensors {
             size: &planner.size,

@@ -43,7 +43,7 @@ fn draws(tensors: &Tensors) -> bool {
 
 /// Returns the bytes that a fused update reads and writes for each trained number, without the norm
 /// of the gradients, whose numbers have `gradient` bytes: 26 for AdamW with split masters, 14 with
-/// an 8-bit state, 10 with that and stochastic rounding.
+/// an 8-bit state, 10 with that and stochastic rounding, 8 for Adafactor with it.
 pub fn bytes_moved(tensors: &Tensors, gradient: u64) -> u64 {
     let config = tensors.config;
     let weights = match config.formats.master {
@@ -59,7 +59,8 @@ pub fn bytes_moved(tensors: &Tensors, gradient: u64) -> u64 {
         // Not fused: each of some twenty operations reads and writes fp32.
         OptimizerKind::Lion => weights + 2 * 4 + gradient + 20 * 2 * 4,
         OptimizerKind::Adamw8bit => weights + 2 * 2 + gradient,
-        // Gradients are read for the means, for the size of the update, and for the update.
-        OptimizerKind::Adafactor => weights + 3 * gradient,
+        // Gradients are read for the size of the update and for the update, on the host for the
+        // running means too. On a GPU these come with the norm.
+        OptimizerKind::Adafactor => weights + if config.formats.offload { 3 } else { 2 } * gradient,
     }
 }

@@ -4,8 +4,8 @@
 //! the card's memory means that a kernel cannot be faster.
 
 use super::kernel_inputs::{WeightFormat, WeightUnderTest, nf4_table, params};
-use crate::shim::Norm;
-use crate::shim::gpu::{NormResidual, nf4_values, rms_norm, sums_of_squares, update_all};
+use crate::shim::gpu::{NormResidual, gated, nf4_values, rms_norm, sums_of_squares, update_all};
+use crate::shim::{Gate, Norm};
 use anyhow::Result;
 use ewe::finetune::OptimizerKind;
 use serde::Serialize;
@@ -46,7 +46,8 @@ pub fn of_updates(optimizer: OptimizerKind, format: &WeightFormat, device: Devic
 }
 
 /// Returns the bytes of optimizer state and of a bf16 gradient that an update reads and writes for
-/// each parameter. Adafactor reads the gradient three times; its state is negligible.
+/// each parameter. Adafactor without the sums of a norm reads the gradient three times; its state
+/// is negligible.
 fn state_bytes_moved(optimizer: OptimizerKind) -> f64 {
     match optimizer {
         OptimizerKind::Adamw => 16.0 + 2.0,
@@ -84,6 +85,15 @@ pub fn of_rms_norm(kind: Kind, device: Device) -> Result<KernelSpeed> {
     let weight = Tensor::ones([SIDE], (kind, device));
     timed(4.0 * kind.elt_size_in_bytes() as f64, device, || {
         rms_norm(Norm::Llama, &x, &weight, NormResidual::Before(&residual), 1e-6).map(|_| ())
+    })
+}
+
+/// Times gated activations of `kind`: for each element two are read and one is written.
+pub fn of_gated(kind: Kind, device: Device) -> Result<KernelSpeed> {
+    let random = || Tensor::randn([SIDE, SIDE], (Kind::Float, device)).to_kind(kind);
+    let (gate, up) = (random(), random());
+    timed(3.0 * kind.elt_size_in_bytes() as f64, device, || {
+        gated(Gate::Silu, &gate, &up).map(|_| ())
     })
 }
 

@@ -10,9 +10,11 @@ use super::kernel_inputs::{
 };
 use super::kernel_speed::{self, KernelSpeed};
 use crate::model::fault;
-use crate::shim::gpu::{NormResidual, nf4_values, rms_norm, sums_of_squares, update_all};
+use crate::shim::gpu::{
+    FactoredSums, FusedUpdate, NormResidual, SumsOf, gated, nf4_values, rms_norm, sums_of_squares, update_all,
+};
 use crate::shim::nf4::{Nf4Codes, dequantize};
-use crate::shim::{self, Norm, optimizers};
+use crate::shim::{self, Gate, Norm, optimizers};
 use anyhow::{Context, Result, ensure};
 use ewe::finetune::{Master, OptimizerKind};
 use serde::Serialize;
@@ -91,6 +93,12 @@ pub fn check_all(device: Device) -> Vec<KernelCheck> {
             format!("rms norm {}", kind_name(kind)),
             || check_rms_norm(kind, device),
             || kernel_speed::of_rms_norm(kind, device),
+            device,
+        ));
+        checks.push(outcome(
+            format!("gated {}", kind_name(kind)),
+            || check_gated(kind, device),
+            || kernel_speed::of_gated(kind, device),
             device,
         ));
     }
@@ -218,13 +226,28 @@ fn check_updates(optimizer: OptimizerKind, format: &WeightFormat, device: Device
     Ok(agreement.words(worst))
 }
 
-/// Updates all tensors by the kernels for GPUs: on the CPU, by their twin.
+/// Updates all tensors by the kernels for GPUs: on the CPU, by their twin. As in training, Adafactor
+/// gets the sums that norms are computed from.
 fn update_by_kernel(tensors: &[WeightUnderTest], gradients: &[Tensor], step: u64) -> Result<()> {
-    let updates = tensors
-        .iter()
-        .zip(gradients)
-        .map(|(of, gradient)| of.fused(&params(step), gradient));
-    update_all(updates.collect())
+    let updates = tensors.iter().zip(gradients);
+    let mut updates: Vec<FusedUpdate> = updates
+        .map(|(of, gradient)| of.fused(&params(step), gradient))
+        .collect();
+    let matrix = |update: &FusedUpdate| match update {
+        FusedUpdate::Adafactor(of) => {
+            let size = (of.row_means.numel() as i64, of.column_means.numel() as i64);
+            Some((of.gradient.shallow_clone(), size))
+        }
+        FusedUpdate::Adamw(_) => None,
+    };
+    let matrices: Vec<(Tensor, (i64, i64))> = updates.iter().filter_map(matrix).collect();
+    let (sums, _) = FactoredSums::of(&matrices)?;
+    for (number, update) in updates.iter_mut().enumerate() {
+        if let FusedUpdate::Adafactor(of) = update {
+            of.sums = Some(SumsOf { all: &sums, number });
+        }
+    }
+    update_all(updates)
 }
 
 /// Updates all tensors by the kernels that training on the CPU uses.
@@ -240,13 +263,21 @@ fn check_sums(kind: Kind, device: Device) -> Result<String> {
         .map(|count| gradient(&[*count], kind, 1, false))
         .collect();
     let on_device: Vec<Tensor> = gradients.iter().map(|x| x.to_device(device)).collect();
-    let sums = sums_of_squares(&on_device)?;
+    // By both kernels: that of Adafactor's sums takes a vector as a matrix of one row.
+    let both = |gradients: &[Tensor]| -> Result<Vec<f64>> {
+        let rows = gradients
+            .iter()
+            .map(|x| (x.shallow_clone(), (1, x.numel() as i64)));
+        let (_, squares) = FactoredSums::of(&rows.collect::<Vec<_>>())?;
+        Ok([sums_of_squares(gradients)?, squares].concat())
+    };
+    let sums = both(&on_device)?;
     let (expected, agreement) = match device.is_cuda() {
-        true => (sums_of_squares(&gradients)?, Agreement::Exact),
-        false => (
-            gradients.iter().map(optimizers::sum_of_squares).collect(),
-            Agreement::Within(1e-6),
-        ),
+        true => (both(&gradients)?, Agreement::Exact),
+        false => {
+            let expected: Vec<f64> = gradients.iter().map(optimizers::sum_of_squares).collect();
+            ([expected.clone(), expected].concat(), Agreement::Within(1e-6))
+        }
     };
     let mut worst = 0f64;
     for (sum, expected) in sums.into_iter().zip(expected) {
@@ -330,6 +361,33 @@ fn check_rms_norm(kind: Kind, device: Device) -> Result<String> {
     Ok(agreement.words(worst))
 }
 
+/// Checks gated activations of halves of one product.
+fn check_gated(kind: Kind, device: Device) -> Result<String> {
+    let agreement = match (device.is_cuda(), kind) {
+        (true, _) => Agreement::Exact,
+        // An activation that differs in its last bit may round a bf16 the other way.
+        (false, Kind::BFloat16) => Agreement::Within(1e-2),
+        (false, _) => Agreement::Within(1e-6),
+    };
+    let mut worst = 0f64;
+    for width in NORM_WIDTHS {
+        let product = (numbers(&[3, 2 * width], 1) * 4.0).to_kind(kind);
+        let halves = |product: &Tensor| [0, width].map(|start| product.narrow(1, start, width));
+        let [gate_there, up_there] = halves(&product.to_device(device));
+        let [gate, up] = halves(&product);
+        for activation in [Gate::Silu, Gate::GeluTanh] {
+            let ours = gated(activation, &gate_there, &up_there)?;
+            let expected = match device.is_cuda() {
+                true => gated(activation, &gate, &up)?,
+                false => shim::gated(activation, &gate.contiguous(), &up.contiguous()),
+            };
+            let apart = compared(&ours, &expected, agreement);
+            worst = worst.max(apart.with_context(|| format!("{activation:?}, width {width}"))?);
+        }
+    }
+    Ok(agreement.words(worst))
+}
+
 impl Agreement {
     fn is_exact(self) -> bool {
         matches!(self, Agreement::Exact)
@@ -384,7 +442,7 @@ mod tests {
     #[test]
     fn twins_agree_with_the_kernels_of_the_cpu_in_every_format() {
         let checks = check_all(Device::Cpu);
-        assert_eq!(checks.len(), OPTIMIZERS.len() * WEIGHT_FORMATS.len() + 6);
+        assert_eq!(checks.len(), OPTIMIZERS.len() * WEIGHT_FORMATS.len() + 8);
         for check in &checks {
             assert!(check.passed, "{check:?}");
             assert!(check.speed.is_none(), "{check:?}");
