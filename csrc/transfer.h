@@ -20,6 +20,20 @@ int ewe_copy_without_waiting(ewe_tensor to, ewe_tensor from, char *error, size_t
 /* Records everything that this thread has enqueued on its current stream of GPU `index`. */
 int ewe_event_of_stream(int index, void **event, char *error, size_t room);
 
+/* The number of the stream that libtorch computes on, on this thread, or with `beside` that of one of
+ * libtorch's others, a new one each time until there are no more. */
+int ewe_stream(int index, int beside, int64_t *stream, char *error, size_t room);
+
+/* As ewe_copy_without_waiting, on that stream. The memory of both tensors must stay until the copy is
+ * done. */
+int ewe_stream_copy(int index, int64_t stream, ewe_tensor to, ewe_tensor from, char *error, size_t room);
+
+/* Records everything that is enqueued on that stream. */
+int ewe_stream_record(int index, int64_t stream, void **event, char *error, size_t room);
+
+/* Has that stream wait for what was recorded before it goes on; the host does not wait. */
+int ewe_stream_wait(int index, int64_t stream, void *event, char *error, size_t room);
+
 /* Waits until everything that was recorded has been done. */
 int ewe_event_wait(void *event, char *error, size_t room);
 

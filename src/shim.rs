@@ -11,6 +11,7 @@
 
 pub mod attention;
 pub mod context;
+pub mod generator;
 pub mod gpu;
 mod gradient;
 mod kernels;
@@ -20,6 +21,7 @@ pub mod nf4;
 pub mod nvml;
 pub mod optimizers;
 pub mod paged;
+pub mod stream;
 #[cfg_attr(not(test), allow(dead_code))]
 pub mod trace;
 pub mod transfer;

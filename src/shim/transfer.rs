@@ -108,20 +108,43 @@ impl Upload {
     ///
     /// When memory has run out, or the GPU has failed.
     pub fn send(&self, device: Device) -> Result<Uploaded, TchError> {
-        if !device.is_cuda() {
-            let bytes = Tensor::f_from_slice(&self.bytes)?.f_to_device(device)?;
-            return Ok(Uploaded { bytes });
-        }
-        let count = self.bytes.len();
-        let host = staging(count as i64, device)?;
-        if count > 0 {
-            // SAFETY: the new tensor is contiguous, on the host, and of this size.
-            unsafe { std::ptr::copy_nonoverlapping(self.bytes.as_ptr(), host.data_ptr().cast(), count) };
-        }
-        let bytes = Tensor::f_empty([count as i64], (Kind::Uint8, device))?;
-        copy_without_waiting(&bytes, &host)?;
+        let bytes = match device.is_cuda() {
+            true => sent(&self.bytes, device)?,
+            false => Tensor::f_from_slice(&self.bytes)?.f_to_device(device)?,
+        };
         Ok(Uploaded { bytes })
     }
+}
+
+/// Sends numbers of type `kind` to `device`, in one dimension: to a GPU without waiting for what was
+/// enqueued before, as `to_device` would.
+///
+/// # Panics
+///
+/// With libtorch's words when memory has run out, or the GPU has failed.
+pub fn numbers_on<T: Plain>(values: &[T], kind: Kind, device: Device) -> Tensor {
+    let mut upload = Upload::default();
+    let part = upload.add(values);
+    let uploaded = upload.send(device).expect("memory for a few numbers");
+    uploaded.view(part, kind)
+}
+
+/// Sends bytes to a GPU from page-locked memory, without waiting for what was enqueued before:
+/// Uint8 `[n]`. libtorch keeps such memory until the copy is done.
+///
+/// # Errors
+///
+/// When memory has run out, or the GPU has failed.
+pub(super) fn sent(bytes: &[u8], device: Device) -> Result<Tensor, TchError> {
+    let count = bytes.len();
+    let host = staging(count as i64, device)?;
+    if count > 0 {
+        // SAFETY: the new tensor is contiguous, on the host, and of this size.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), host.data_ptr().cast(), count) };
+    }
+    let there = Tensor::f_empty([count as i64], (Kind::Uint8, device))?;
+    copy_without_waiting(&there, &host)?;
+    Ok(there)
 }
 
 impl Uploaded {
@@ -129,6 +152,17 @@ impl Uploaded {
     pub fn view(&self, part: UploadPart, kind: Kind) -> Tensor {
         let bytes = self.bytes.narrow(0, part.begin as i64, part.size as i64);
         bytes.view_dtype(kind)
+    }
+
+    /// Replaces all by what another one has, of the same parts.
+    ///
+    /// # Panics
+    ///
+    /// If that is of another size.
+    #[cfg(test)]
+    pub fn refill(&self, from: &Uploaded) {
+        assert_eq!(self.bytes.size(), from.bytes.size(), "uploads of the same parts");
+        self.bytes.shallow_clone().copy_(&from.bytes);
     }
 
     /// Returns where a part begins in the device's memory, a multiple of 16.
@@ -156,6 +190,16 @@ impl Event {
         // SAFETY: on success the pointer is a new event, which is owned from here on.
         checked(|error, room| unsafe { ewe_event_of_stream(index as c_int, &mut event, error, room) })?;
         Ok(Event(Some(event)))
+    }
+
+    /// Takes an event of `csrc/transfer.h`.
+    pub(super) fn of_raw(event: *mut c_void) -> Event {
+        Event(Some(event))
+    }
+
+    /// Returns the event of `csrc/transfer.h`; none on the CPU.
+    pub(super) fn raw(&self) -> Option<*mut c_void> {
+        self.0
     }
 
     /// Waits until all of it has been done.
@@ -213,6 +257,9 @@ mod tests {
         }
         let empty = Upload::default();
         assert_eq!(empty.send(Device::Cpu).unwrap().bytes.size(), [0]);
+        let sent = numbers_on(&[3i64, -4], Kind::Int64, Device::Cpu);
+        assert_eq!(sent, Tensor::from_slice(&[3i64, -4]));
+        assert_eq!(numbers_on(&[0i32; 0], Kind::Int, Device::Cpu).size(), [0]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::model::cache::KvCache;
 use crate::model::fault;
 use crate::shim::gpu::{RotatedWrite, rope_cache};
 use crate::shim::paged::{PagedLengths, attend_pages};
-use crate::shim::transfer::{Upload, Uploaded};
+use crate::shim::transfer::{Upload, Uploaded, numbers_on};
 use crate::shim::{self, Segment};
 
 pub use super::query_span::QuerySpan;
@@ -87,7 +87,7 @@ impl<'c> ForwardPass<'c> {
         ForwardPass {
             batch: 1,
             time: positions.len() as i64,
-            positions_bt: Tensor::from_slice(&positions).unsqueeze(0).to_device(device),
+            positions_bt: numbers_on(&positions, Kind::Int64, device).unsqueeze(0),
             cached: None,
             segments: Vec::new(),
             branches: Some(branches),
@@ -240,6 +240,14 @@ impl<'c> ForwardPass<'c> {
         }
         let (q_bthd, k_btkd) = (self.rotate(rope, q_bthd), self.rotate(rope, k_btkd));
         self.attend(layer, &q_bthd, &k_btkd, v_btkd, params)
+    }
+
+    /// Prepares for a second run over the same memory, as a CUDA graph would: masks and angles are
+    /// computed again from what is there by then.
+    #[cfg(test)]
+    pub fn run_again(&mut self) {
+        self.masks.clear();
+        self.angles.clear();
     }
 
     /// Returns the position of each token within its sequence, int64 `[b, t]`.

@@ -17,6 +17,7 @@ use super::sdpa::{self, AttentionMask};
 use crate::model::fault;
 use crate::shim::AttentionParams;
 use crate::shim::attention::{CumulativeLengths, attend_branches, attend_flash};
+use crate::shim::transfer::numbers_on;
 
 pub use crate::shim::attention::PrefixNode;
 
@@ -87,7 +88,7 @@ impl PrefixTree {
                 Some(*end)
             });
             let ends: Vec<i32> = std::iter::once(0).chain(ends).collect();
-            Tensor::from_slice(&ends).to_device(device)
+            numbers_on(&ends, Kind::Int, device)
         };
         CumulativeLengths {
             queries: sums(&mut self.lengths.iter().copied()),
@@ -166,6 +167,7 @@ impl PrefixTree {
 mod tests {
     use super::*;
     use crate::shim::forget_gradient;
+    use crate::shim::generator::with_seed;
 
     fn branch(length: i64, after: Option<usize>) -> PrefixNode {
         PrefixNode { length, after }
@@ -184,8 +186,8 @@ mod tests {
         ]
     }
 
-    fn random(size: &[i64], kind: Kind) -> Tensor {
-        Tensor::randn(size, (Kind::Float, Device::Cpu))
+    fn random(size: &[i64], kind: Kind, seed: i64) -> Tensor {
+        with_seed(seed, || Tensor::randn(size, (Kind::Float, Device::Cpu)))
             .to_kind(kind)
             .set_requires_grad(true)
     }
@@ -194,7 +196,6 @@ mod tests {
     /// operations under autograd: with many key heads and with few, with and without a window.
     #[test]
     fn attention_of_branches_is_that_of_each_alone() {
-        tch::manual_seed(1);
         let branches = PrefixTree::new(&tree(), Device::Cpu);
         assert_eq!(
             branches.positions()[9..],
@@ -209,8 +210,9 @@ mod tests {
                     window,
                     ..AttentionParams::by_root(16)
                 };
-                let [q, k, v] = [4, kv_heads, kv_heads].map(|heads| random(&[tokens, heads, 16], kind));
-                let seed = Tensor::randn([tokens, 4, 16], (Kind::Float, Device::Cpu)).to_kind(kind);
+                let [q, k, v, seed] = [(4, 1), (kv_heads, 2), (kv_heads, 3), (4, 4)]
+                    .map(|(heads, seed)| random(&[tokens, heads, 16], kind, seed));
+                let seed = seed.detach();
                 let run = |out: Tensor| {
                     (&out * &seed).sum(Kind::Float).backward();
                     let gradients = [&q, &k, &v].map(|x| x.grad().copy());
@@ -235,7 +237,7 @@ mod tests {
     /// On the CPU, the function for GPUs is an error and not a panic.
     #[test]
     fn flash_attention_of_the_cpu_is_an_error() {
-        let [q, k, v] = [0; 3].map(|_| random(&[30, 2, 16], Kind::BFloat16));
+        let [q, k, v] = [1, 2, 3].map(|seed| random(&[30, 2, 16], Kind::BFloat16, seed));
         let branches = PrefixTree::new(&tree(), Device::Cpu);
         let ends = branches.ends(Device::Cpu);
         assert_eq!(
@@ -256,7 +258,7 @@ mod tests {
     #[should_panic(expected = "branches of 30 tokens in a row of 29")]
     fn a_row_of_another_length_is_refused() {
         let branches = PrefixTree::new(&tree(), Device::Cpu);
-        let [q, k, v] = [0; 3].map(|_| random(&[29, 2, 16], Kind::Float));
+        let [q, k, v] = [1, 2, 3].map(|seed| random(&[29, 2, 16], Kind::Float, seed));
         let _ = branches.attend(&q, &k, &v, AttentionParams::by_root(16));
     }
 }

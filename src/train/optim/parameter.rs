@@ -110,6 +110,12 @@ impl Parameter {
         }
     }
 
+    /// Returns the leaf, and the updated copy that it is to receive, if they are on two devices.
+    pub fn returning(&self) -> Option<(&Tensor, &Tensor)> {
+        let copy = self.copy.as_ref().filter(|_| self.is_away())?;
+        Some((&self.leaf, copy))
+    }
+
     /// Returns whether the weight is updated on another device than it is computed with.
     pub fn is_away(&self) -> bool {
         self.home() != self.leaf.device()
