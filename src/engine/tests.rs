@@ -8,6 +8,7 @@ mod handle;
 mod logprobs;
 mod pages;
 mod preemption;
+mod replay;
 mod run_ahead;
 mod sampler;
 mod text;

@@ -256,6 +256,34 @@ mod tests {
         assert!(!settings.deterministic && !settings.tf32);
     }
 
+    /// In a process of its own, since the settings are those of a process.
+    #[test]
+    fn what_is_set_for_a_gpu_is_what_libtorch_then_tells() {
+        let run = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--ignored",
+                "--exact",
+                "shim::context::tests::settings_of_a_process_with_a_gpu",
+            ])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&run.stdout);
+        assert!(run.status.success() && said.contains("1 passed"), "{said}");
+    }
+
+    #[test]
+    #[ignore = "changes the settings of its process: the test above runs it"]
+    fn settings_of_a_process_with_a_gpu() {
+        choose_attention().unwrap();
+        set_numerics(true, true).unwrap();
+        let set = settings().unwrap();
+        assert_eq!(set.attention, ["flash", "memory-efficient", "math"]);
+        assert!(set.deterministic && set.tf32);
+        set_numerics(false, false).unwrap();
+        let set = settings().unwrap();
+        assert!(!set.deterministic && !set.tf32);
+    }
+
     #[test]
     fn the_structs_are_as_large_as_those_of_the_header() {
         let sizes = [

@@ -106,10 +106,13 @@ pub fn run(dir: &Path, device: Device) -> Result<Benchmark> {
     let before = memory::allocated(device);
     let (ended, peak) = memory::peak_of(device, || step(1));
     ended?;
+    // The update of a step is enqueued only.
+    speed::wait_for(device);
     let begun = Instant::now();
     for seed in 0..STEPS {
         step(i64::from(seed))?;
     }
+    speed::wait_for(device);
     let seconds = begun.elapsed().as_secs_f64() / f64::from(STEPS);
 
     let work = FlopCounter::of(trainer.model.as_mut(), true).count(micro_batch);
