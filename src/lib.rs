@@ -12,6 +12,7 @@
 //! - [`compare`]: two models on the same prompts: verdicts, the judge's exam, rates.
 //! - [`store`]: the dataset, one SQLite file.
 //! - [`pipeline`]: the stages connected: rounds, admission, judging, screening.
+//! - [`push`]: a model, an adapter or a dataset to the Hugging Face hub, with its card.
 //! - [`gain`]: one command from a dataset to what it did for a model, step by step.
 //! - [`interchange`]: files of tasks, in and out.
 //! - [`http_server`]: connections of both servers, and access to them.
@@ -62,6 +63,7 @@ pub mod pipeline;
 pub mod program;
 pub mod progress;
 pub mod prompt;
+pub mod push;
 pub mod python_json;
 pub mod reasoning;
 pub mod report;

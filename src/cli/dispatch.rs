@@ -54,6 +54,7 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<Option<u8>> {
         Command::Curate(args) => curation::curate::run(args).await,
         Command::Report(args) => curation::report::run(args, globals).await.map(|()| 0),
         Command::Stats(args) => curation::stats::run(args).await.map(|()| 0),
+        Command::Push(args) => models::push::run(args, quiet).await.map(|()| 0),
         Command::Split(args) => data::split::run(args, quiet).await.map(|()| 0),
         Command::Gain(args) => models::gain::run(args, globals).await,
         Command::Config(args) => program::config::run(args, globals).await,

@@ -116,6 +116,8 @@ pub enum Command {
     Gain(models::gain::Args),
     /// Merge an adapter into its base model
     Merge(models::merge::Args),
+    /// Push a model, an adapter or a dataset to the Hugging Face hub
+    Push(Box<models::push::Args>),
     /// Estimate the memory and time of a fine-tune, before anything runs
     Plan(models::plan::Args),
     /// Complete the prompts of a file
@@ -170,6 +172,7 @@ impl Command {
             Command::Filter(args) => args.db.as_deref(),
             Command::Compare(args) => args.db.as_deref(),
             Command::Eval(args) => args.db.as_deref(),
+            Command::Push(args) => args.db.as_deref(),
             Command::Report(args) => Some(&args.db),
             Command::Stats(args) => Some(&args.db),
             Command::Influence(args) => Some(&args.db),

@@ -36,6 +36,13 @@ const TERMS: [(&str, &str); 8] = [
     ),
 ];
 
+/// Returns the terms of a model, going by its name; none if they are unknown here.
+pub fn terms_of(model: &str) -> Option<&'static str> {
+    let name = model.to_lowercase();
+    let known = TERMS.iter().find(|(part, _)| name.contains(part));
+    known.map(|(_, terms)| *terms)
+}
+
 /// Returns the card as HTML.
 pub fn html(figures: &Figures) -> String {
     let mut card = String::from("<section class=\"card\">\n<h2>Dataset card</h2>\n");
@@ -167,11 +174,7 @@ fn terms(card: &mut String, figures: &Figures) {
          with it. Going by their names:</p>\n<ul>\n",
     );
     for model in models {
-        let name = model.to_lowercase();
-        let terms = TERMS
-            .iter()
-            .find(|(part, _)| name.contains(part))
-            .map_or("terms unknown here", |(_, terms)| terms);
+        let terms = terms_of(model).unwrap_or("terms unknown here");
         let _ = writeln!(card, "<li><b>{}</b>: {terms}</li>", escape(&short(model, 120)));
     }
     card.push_str("</ul>\n");

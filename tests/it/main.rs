@@ -50,6 +50,7 @@ mod lists;
 #[cfg(feature = "torch")]
 mod memory;
 mod mock;
+mod mock_hub;
 #[cfg(feature = "torch")]
 mod models;
 mod option_conflicts;
@@ -62,6 +63,8 @@ mod parquet;
 mod plan_serve;
 mod plurals;
 mod punkt;
+mod push;
+mod push_faults;
 mod read_only;
 mod reasoning;
 mod recipes;

@@ -71,7 +71,7 @@ pub enum Which {
 }
 
 /// Parses the name of a format.
-fn format(word: &str) -> Result<ExportFormat, String> {
+pub fn format(word: &str) -> Result<ExportFormat, String> {
     ExportFormat::named(word).ok_or_else(|| {
         format!(
             "no such format\nhint: one of {}, parquet",

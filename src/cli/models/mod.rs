@@ -8,6 +8,7 @@ pub mod gain;
 pub mod influence;
 pub mod merge;
 pub mod plan;
+pub mod push;
 pub mod score;
 pub mod selftest;
 pub mod serve;

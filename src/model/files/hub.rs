@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use ewe::push::account::Account;
+pub use ewe::push::repo::cached_id as id_of;
 use hf_hub::{Cache, CacheRepo, Repo};
 
 use super::weights;
@@ -76,17 +78,6 @@ fn is_id(text: &str) -> bool {
     parts.len() <= 2 && parts.iter().all(fits)
 }
 
-/// Returns the id of the model whose snapshot in the cache is `dir`.
-pub fn id_of(dir: &Path) -> Option<String> {
-    let full = dir.canonicalize().ok()?;
-    let snapshots = full.parent()?;
-    if snapshots.file_name()? != "snapshots" {
-        return None;
-    }
-    let folder = snapshots.parent()?.file_name()?.to_str()?;
-    Some(folder.strip_prefix("models--")?.replacen("--", "/", 1))
-}
-
 /// The hub, and the cache.
 struct Hub {
     endpoint: String,
@@ -105,23 +96,18 @@ fn is_hex(text: &str, lengths: &[usize]) -> bool {
 }
 
 impl Hub {
-    /// Reads the environment: `HF_ENDPOINT`, `HF_TOKEN` or the token of `hf auth login`,
-    /// `HF_HUB_OFFLINE`, `HF_HUB_CACHE`, `HF_HOME`.
+    /// Reads the environment: what [`Account`] does, `HF_HUB_CACHE`, `HF_HOME`.
     fn from_env() -> Hub {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let cache = match variable("HF_HUB_CACHE") {
             Some(path) => Cache::new(path.into()),
             None => Cache::from_env(),
         };
-        let offline = variable("HF_HUB_OFFLINE")
-            .is_some_and(|value| ["1", "true", "yes", "on"].contains(&value.to_ascii_lowercase().as_str()));
+        let account = Account::from_env();
         Hub {
-            endpoint: variable("HF_ENDPOINT")
-                .unwrap_or_else(|| "https://huggingface.co".to_owned())
-                .trim_end_matches('/')
-                .to_owned(),
-            token: variable("HF_TOKEN").or_else(|| cache.token()),
-            offline,
+            endpoint: account.endpoint,
+            token: account.token.map(|token| token.secret().to_owned()),
+            offline: account.is_offline,
             cache,
             pause: Duration::from_secs(1),
         }

@@ -11,7 +11,7 @@ mod answers;
 mod comparisons;
 mod html;
 mod influence;
-mod metrics;
+pub mod metrics;
 mod scores;
 mod suites;
 mod training;

@@ -92,10 +92,12 @@ const BELONGS: &[(&[&str], &[&str])] = &[
     (&["budget_money"], &["price_in", "price_out"]),
     (&["max_minutes"], &["endpoint", "model"]),
     (&["nearest"], &["verdicts"]),
-    (&["dry_run"], &["db", "data"]),
+    (&["dry_run"], &["db", "data", "model", "adapter"]),
     (&["allow_changes"], &["resume"]),
     (&["instance"], &["input", "output"]),
     (&["type"], &["gguf"]),
+    (&["min_length", "plain"], &["db"]),
+    (&["base_model", "dataset", "evaluation"], &["model", "adapter"]),
 ];
 
 /// Options of commands with several ways to say what they are about, that count in each of these.
@@ -125,6 +127,12 @@ const ANYWAY: &[&str] = &[
     "origin",
     "limit",
     "json",
+    // push
+    "public",
+    "message",
+    "yes",
+    "license",
+    "language",
     // filter
     "against",
     "verdicts",
