@@ -38,6 +38,10 @@ int ewe_gpu_forget_peak(int index, char *error, size_t room) {
     });
 }
 
+int ewe_gpu_give_back(char *error, size_t room) {
+    return guarded(error, room, [] { gpu_allocator()->emptyCache(); });
+}
+
 int ewe_gpu_stream(int index, void **stream, char *error, size_t room) {
     return guarded(error, room, [&] {
         const c10::Device device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index));

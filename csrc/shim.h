@@ -63,6 +63,9 @@ int ewe_gpu_stream(int index, void **stream, char *error, size_t room);
 
 int ewe_gpu_forget_peak(int index, char *error, size_t room);
 
+/* Returns the memory of GPUs that libtorch's allocator keeps for later to their drivers. */
+int ewe_gpu_give_back(char *error, size_t room);
+
 /* What NVIDIA's driver library, libcuda.so.1, says of itself: whether it was found, the CUDA
  * version that it implements (12040 is 12.4), what cuInit returned, with the library's words for it
  * unless that is 0, and the GPUs that it shows to this process. */

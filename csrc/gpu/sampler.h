@@ -12,6 +12,7 @@
 #ifndef EWE_GPU_SAMPLER_H
 #define EWE_GPU_SAMPLER_H
 
+#include "exponential.h"
 #include "portable.h"
 
 namespace ewe_gpu {
@@ -76,7 +77,6 @@ struct SamplerStep {
 constexpr int HALF_WARP = 16;
 
 #ifdef __CUDACC_RTC__
-EWE_EACH float fused(float x, float y, float z) { return __fmaf_rn(x, y, z); }
 // What lanes wrote before, all lanes of the warp read after.
 EWE_EACH void warp_fence() { __syncwarp(); }
 template <class T> EWE_EACH T at_lane(PerLane<T> &x, int lane) { return __shfl_sync(~0u, x.own, lane); }
@@ -92,7 +92,6 @@ EWE_EACH u64 warp_best(PerLane<u64> &x) {
     return value;
 }
 #else
-inline float fused(float x, float y, float z) { return std::fma(x, y, z); }
 inline void warp_fence() {}
 template <class T> inline T at_lane(PerLane<T> &x, int lane) { return x.of[lane]; }
 template <class T, class F> inline void join_halves(PerLane<T> &x, F join) {
@@ -110,26 +109,6 @@ inline u64 warp_best(PerLane<u64> &x) {
 using std::exp;
 using std::log;
 #endif
-
-EWE_EACH float infinity() { return float_of(0x7f800000u); }
-
-// The `exponential` of csrc/vectors.h, with the bits that it has on CPUs with fused multiply-add.
-EWE_EACH float sampler_exponential(float given) {
-    if (!(given > -87.0f)) return given == given ? 0.0f : given;
-    if (given > 88.0f) return infinity();
-    const float magic = 12582912.0f;  // 1.5 · 2^23: adding it rounds to a whole number
-    const float n = fused(given, 1.44269504088896341f, magic) - magic;
-    float r = fused(-n, 0.693359375f, given);
-    r = fused(-n, -2.12194440e-4f, r);
-    float p = 1.9875691500e-4f;
-    p = fused(p, r, 1.3981999507e-3f);
-    p = fused(p, r, 8.3334519073e-3f);
-    p = fused(p, r, 4.1665795894e-2f);
-    p = fused(p, r, 1.6666665459e-1f);
-    p = fused(p, r, 5.0000001201e-1f);
-    p = fused(p * r, r, r) + 1.0f;
-    return p * float_of((u32)((i32)n + 127) << 23);
-}
 
 // A score after penalties, and whether one applied: such tokens are not in the sums of groups.
 struct SamplerScore {
@@ -286,7 +265,7 @@ template <class T> EWE_EACH void sampler_sums(const Grid &grid, const SamplerSte
                 if (score.is_beside) {
                     beside += weight_of(score.value, peak, item.sharpness);
                 } else if (score.value > -infinity()) {
-                    total += sampler_exponential((score.value - inside) * item.sharpness);
+                    total += exponential((score.value - inside) * item.sharpness);
                 }
             }
             sum[lane] = total;

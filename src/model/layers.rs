@@ -1,9 +1,10 @@
 //! What the architectures are made of. In reading order:
 //!
 //! - [`Linear`], with [`matmul`], [`lora`], [`nf4`]: matrix products, adapters, weights in 4 bits;
-//!   [`adapters`]: several of them at once; [`JointWeights`]: several layers in one product.
-//! - [`GatedMlp`], [`Experts`]: MLPs, one or many; [`LogitForm`].
-//! - [`Embedding`], [`RmsNorm`], [`PlainRmsNorm`], [`Fp32RmsNorm`], [`LayerNorm`],
+//!   [`adapters`]: several of them at once; `joint`: several layers in one product.
+//! - [`QkvProjection`], [`GatedMlp`], [`Experts`]: what attention begins with, and MLPs, one or
+//!   many; [`LogitForm`].
+//! - [`Embedding`], [`RmsNorm`], [`PlainRmsNorm`], [`Fp32RmsNorm`], [`LayerNorm`], [`AnyNorm`];
 //!   [`activation`].
 //! - [`attention`]: one forward pass; [`rope`]: rotary positions; [`prefix_tree`]: sequences that
 //!   share a prefix; [`sdpa`]: attention in libtorch's operations.
@@ -25,6 +26,7 @@ pub mod matmul;
 mod nf4;
 mod norm;
 pub mod prefix_tree;
+mod qkv;
 mod query_span;
 pub mod rope;
 mod sdpa;
@@ -32,7 +34,7 @@ mod sdpa;
 pub use embedding::Embedding;
 pub use experts::{Experts, ExpertsConfig};
 pub use gated_mlp::GatedMlp;
-pub use joint::{JointWeights, forward_all};
 pub use linear::Linear;
 pub use logit_form::LogitForm;
-pub use norm::{Fp32RmsNorm, LayerNorm, PlainRmsNorm, RmsNorm};
+pub use norm::{AnyNorm, Fp32RmsNorm, LayerNorm, PlainRmsNorm, RmsNorm};
+pub use qkv::QkvProjection;

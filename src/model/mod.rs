@@ -1,6 +1,7 @@
 //! Causal language models over libtorch. In reading order:
 //!
-//! - [`causal_lm`], [`model_info`]: the trait of a model, and its sizes.
+//! - [`causal_lm`], [`model_info`]: the trait of a model, and its sizes; `decoder`: what all
+//!   families share.
 //! - [`families`]: the architectures, one file each.
 //! - [`layers`]: what they are made of: linear layers, norms, rotary embedding, attention, LoRA.
 //! - [`cache`]: keys and values of earlier tokens.
@@ -14,6 +15,7 @@
 
 pub mod cache;
 mod causal_lm;
+mod decoder;
 pub mod device;
 mod families;
 pub mod fault;
@@ -35,6 +37,7 @@ pub use families::{head_names, prefix, selftest_configs, ties_by_default};
 pub use model_info::ModelInfo;
 
 use crate::gguf;
+use crate::shim::memory;
 use files::adapter;
 use files::config::ConfigFields;
 use files::weights::{Form, Weights};
@@ -186,10 +189,7 @@ pub fn open(dir: &Path, adapter: Option<&Path>, device: &str, dtype: &str) -> Re
         loaded.model.for_each_linear(&mut settle);
         settle(loaded.model.embedding_and_head().head);
     }
-    loaded.model.pack();
-    if device.is_cuda() {
-        loaded.model.join_projections();
-    }
+    ready(loaded.model.as_mut(), device);
     Ok(loaded)
 }
 
@@ -226,9 +226,16 @@ pub fn open_shared(dir: &Path, adapters: &[&Path], device: &str, dtype: &str) ->
             linear.adapters.push(lora);
         });
     }
-    loaded.model.pack();
-    if device.is_cuda() {
-        loaded.model.join_projections();
-    }
+    ready(loaded.model.as_mut(), device);
     Ok(loaded)
+}
+
+/// Brings the weights of a model into the form in which inference on `device` reads them.
+fn ready(model: &mut dyn CausalLm, device: Device) {
+    model.pack();
+    if device.is_cuda() {
+        model.join_projections();
+        // Layers leave gaps where they lay apart.
+        memory::give_back(device);
+    }
 }

@@ -14,22 +14,19 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use tch::Tensor;
 
+use crate::model::decoder::{self, Decoder, Ends};
 use crate::model::files::config::ConfigFields;
 use crate::model::files::weights::Weights;
 use crate::model::layers::activation::Activation;
 use crate::model::layers::attention::{AttentionParams, ForwardPass};
 use crate::model::layers::rope::Rope;
-use crate::model::layers::{Embedding, GatedMlp, JointWeights, Linear, LogitForm, RmsNorm, forward_all};
-use crate::model::{CausalLm, EmbeddingAndHead, ModelInfo};
+use crate::model::layers::{GatedMlp, Linear, LogitForm, QkvProjection, RmsNorm};
+use crate::model::{CausalLm, ModelInfo};
 use config::Config;
 
 #[derive(Debug)]
 struct Attention {
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
-    /// The three, if one product computes them.
-    qkv: Option<JointWeights>,
+    qkv: QkvProjection,
     o_proj: Linear,
     /// In Gemma 3 only.
     q_norm: Option<RmsNorm>,
@@ -52,10 +49,7 @@ impl Attention {
         };
         let (q_norm, k_norm) = (norm("q_norm"), norm("k_norm"));
         Attention {
-            q_proj: weights.linear(&format!("{path}.q_proj"), d, queries, false),
-            k_proj: weights.linear(&format!("{path}.k_proj"), d, keys, false),
-            v_proj: weights.linear(&format!("{path}.v_proj"), d, keys, false),
-            qkv: None,
+            qkv: weights.qkv_projection(path, d, [queries, keys], false),
             o_proj: weights.linear(&format!("{path}.o_proj"), queries, d, false),
             q_norm,
             k_norm,
@@ -74,12 +68,7 @@ impl Attention {
     }
 
     fn forward(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
-        let size = x_btd.size();
-        let heads = [size[0], size[1], -1, self.head_dim];
-        let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
-        let [q, k, v] = forward_all(self.qkv.as_ref(), projections, x_btd);
-        let (mut q_bthd, mut k_btkd) = (q.view(heads), k.view(heads));
-        let v_btkd = v.view(heads);
+        let [mut q_bthd, mut k_btkd, v_btkd] = self.qkv.heads(x_btd, self.head_dim);
         if let (Some(q_norm), Some(k_norm)) = (&self.q_norm, &self.k_norm) {
             (q_bthd, k_btkd) = (q_norm.forward(&q_bthd), k_norm.forward(&k_btkd));
         }
@@ -104,19 +93,6 @@ struct Block {
     post_feedforward_layernorm: RmsNorm,
 }
 
-/// A Gemma with its language-model head.
-#[derive(Debug)]
-pub struct Gemma {
-    info: ModelInfo,
-    embed_tokens: Embedding,
-    embed_scale: f64,
-    layers: Vec<Block>,
-    final_logit_softcapping: Option<f64>,
-    norm: RmsNorm,
-    /// Shares the embedding's weights where they are tied.
-    lm_head: Linear,
-}
-
 /// Reads the model that `fields` describe.
 pub fn load(
     model_type: &'static str,
@@ -131,7 +107,7 @@ pub fn load(
         "gemma3" => "model.language_model",
         _ => "model",
     };
-    let layers = (0..config.num_hidden_layers)
+    let blocks = (0..config.num_hidden_layers)
         .map(|layer| {
             let path = format!("{root}.layers.{layer}");
             let slides = config.slides[layer];
@@ -157,19 +133,15 @@ pub fn load(
             }
         })
         .collect();
-    let vocab = config.vocab_size;
     let embedding = format!("{root}.embed_tokens");
-    let (embed_tokens, lm_head, tied) = if config.tie_word_embeddings {
-        weights.tied(&embedding, "lm_head", vocab, d)
-    } else {
-        let embed_tokens = weights.embedding(&embedding, vocab, d);
-        (embed_tokens, weights.linear("lm_head", d, vocab, false), false)
-    };
+    let paths = [embedding.as_str(), "lm_head"];
+    let (embedding, head, tied) =
+        weights.embedding_and_head(paths, [config.vocab_size, d], config.tie_word_embeddings);
     // The reference rounds the scale to the weights' type: √640 becomes 25.25 in bf16.
-    let embed_scale = Tensor::from((d as f64).sqrt())
-        .to_kind(embed_tokens.weight.kind())
+    let embedding_scale = Tensor::from((d as f64).sqrt())
+        .to_kind(embedding.weight.kind())
         .double_value(&[]);
-    Ok(Box::new(Gemma {
+    Ok(Box::new(Decoder {
         info: ModelInfo {
             family: model_type,
             layers: config.num_hidden_layers,
@@ -184,12 +156,15 @@ pub fn load(
             tied,
             capped: config.attn_logit_softcapping.is_some(),
         },
-        embed_tokens,
-        embed_scale,
-        layers,
-        final_logit_softcapping: config.final_logit_softcapping,
-        norm: weights.rms_norm(&format!("{root}.norm"), d, eps),
-        lm_head,
+        ends: Ends {
+            embedding_scale,
+            logit_form: match config.final_logit_softcapping {
+                None => LogitForm::Plain,
+                Some(cap) => LogitForm::Capped(cap),
+            },
+            ..Ends::new(embedding, weights.rms_norm(&format!("{root}.norm"), d, eps), head)
+        },
+        blocks,
     }))
 }
 
@@ -213,117 +188,50 @@ pub fn gemma2_selftest_config() -> Value {
     config
 }
 
-impl CausalLm for Gemma {
-    fn info(&self) -> &ModelInfo {
-        &self.info
-    }
-
-    fn embed(&self, tokens_bt: &Tensor) -> Tensor {
-        self.embed_tokens.forward(tokens_bt) * self.embed_scale
-    }
-
-    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
-        let block = &self.layers[layer];
-        let attended_btd = block
+impl decoder::Block for Block {
+    fn forward(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
+        let attended_btd = self
             .self_attn
-            .forward(layer, &block.input_layernorm.forward(x_btd), pass);
+            .forward(layer, &self.input_layernorm.forward(x_btd), pass);
         let x_btd = pass.select(layer, x_btd);
-        let x_btd = block.post_attention_layernorm.add_to(&x_btd, &attended_btd);
-        let mixed_btd = block
-            .mlp
-            .forward(&block.pre_feedforward_layernorm.forward(&x_btd));
-        block.post_feedforward_layernorm.add_to(&x_btd, &mixed_btd)
+        let x_btd = self.post_attention_layernorm.add_to(&x_btd, &attended_btd);
+        let mixed_btd = self.mlp.forward(&self.pre_feedforward_layernorm.forward(&x_btd));
+        self.post_feedforward_layernorm.add_to(&x_btd, &mixed_btd)
     }
 
-    fn finish(&self, x_btd: &Tensor) -> Tensor {
-        self.norm.forward(x_btd)
-    }
-
-    fn logits(&self, hidden: &Tensor) -> Tensor {
-        self.logit_form().apply(self.lm_head.forward(hidden))
-    }
-
-    fn logit_form(&self) -> LogitForm {
-        match self.final_logit_softcapping {
-            None => LogitForm::Plain,
-            Some(cap) => LogitForm::Capped(cap),
-        }
-    }
-
-    fn embedding_and_head(&mut self) -> EmbeddingAndHead<'_> {
-        EmbeddingAndHead {
-            embedding: &mut self.embed_tokens,
-            head: &mut self.lm_head,
-            head_name: "lm_head",
-            tied: &mut self.info.tied,
-        }
-    }
-
-    fn head(&self) -> (Tensor, Option<Tensor>) {
-        (self.lm_head.weight.shallow_clone(), None)
-    }
-
-    fn for_each_linear(&mut self, f: &mut dyn FnMut(&mut Linear)) {
-        for block in &mut self.layers {
-            let Attention {
-                q_proj,
-                k_proj,
-                v_proj,
-                o_proj,
-                ..
-            } = &mut block.self_attn;
-            for linear in [q_proj, k_proj, v_proj, o_proj] {
-                f(linear);
-            }
-            block.mlp.linears_mut().into_iter().for_each(&mut *f);
-        }
+    fn linears_mut(&mut self) -> Vec<&mut Linear> {
+        let Attention { qkv, o_proj, .. } = &mut self.self_attn;
+        let attention = qkv.linears_mut().into_iter().chain([o_proj]);
+        attention.chain(self.mlp.linears_mut()).collect()
     }
 
     fn join_projections(&mut self) {
-        for Block { self_attn, .. } in &mut self.layers {
-            let Attention {
-                q_proj,
-                k_proj,
-                v_proj,
-                qkv,
-                ..
-            } = self_attn;
-            *qkv = JointWeights::of(&mut [q_proj, k_proj, v_proj]);
-        }
+        self.self_attn.qkv.join();
+        self.mlp.join();
     }
 
-    fn parameters(&self) -> Vec<(String, Tensor)> {
-        let mut found = Vec::new();
-        self.embed_tokens.list(&mut found);
-        for block in &self.layers {
-            let (attention, mlp) = (&block.self_attn, &block.mlp);
-            for linear in [
-                &attention.q_proj,
-                &attention.k_proj,
-                &attention.v_proj,
-                &attention.o_proj,
-            ]
-            .into_iter()
-            .chain(mlp.linears())
-            {
-                linear.list(&mut found);
-            }
-            for norm in attention.q_norm.iter().chain(&attention.k_norm) {
-                norm.list(&mut found);
-            }
-            for norm in [
-                &block.input_layernorm,
-                &block.post_attention_layernorm,
-                &block.pre_feedforward_layernorm,
-                &block.post_feedforward_layernorm,
-            ] {
-                norm.list(&mut found);
-            }
+    fn list(&self, found: &mut Vec<(String, Tensor)>) {
+        let Attention {
+            qkv,
+            o_proj,
+            q_norm,
+            k_norm,
+            ..
+        } = &self.self_attn;
+        for linear in qkv.linears().into_iter().chain([o_proj]) {
+            linear.list(found);
         }
-        self.norm.list(&mut found);
-        if !self.info.tied {
-            self.lm_head.list(&mut found);
+        self.mlp.list(found);
+        for norm in q_norm.iter().chain(k_norm) {
+            norm.list(found);
         }
-        found
+        for norm in [
+            &self.input_layernorm,
+            &self.post_attention_layernorm,
+            &self.pre_feedforward_layernorm,
+            &self.post_feedforward_layernorm,
+        ] {
+            norm.list(found);
+        }
     }
 }

@@ -10,13 +10,14 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use tch::Tensor;
 
+use crate::model::decoder::{self, Decoder, Ends};
 use crate::model::files::config::ConfigFields;
 use crate::model::files::weights::Weights;
 use crate::model::layers::activation::Activation;
 use crate::model::layers::attention::{AttentionParams, ForwardPass};
 use crate::model::layers::rope::{Rope, RopePairing, Scaling};
 use crate::model::layers::{Embedding, LayerNorm, Linear};
-use crate::model::{CausalLm, EmbeddingAndHead, ModelInfo};
+use crate::model::{CausalLm, ModelInfo};
 
 /// The fields of config.json, under their own names.
 #[derive(Debug, Clone)]
@@ -140,19 +141,8 @@ struct Block {
     attn: Attention,
     ln_2: LayerNorm,
     mlp: Mlp,
-}
-
-/// GPT-2 with its language-model head.
-#[derive(Debug)]
-pub struct Gpt2 {
-    info: ModelInfo,
-    wte: Embedding,
-    /// A row for each position.
-    wpe: Embedding,
-    h: Vec<Block>,
-    ln_f: LayerNorm,
-    /// Shares the embedding's weights where they are tied.
-    lm_head: Linear,
+    /// In the first block, a row for each position.
+    wpe: Option<Embedding>,
 }
 
 /// Reads the model that `fields` describe. The buffers `attn.bias` and `attn.masked_bias` of old
@@ -164,7 +154,7 @@ pub fn load(
 ) -> Result<Box<dyn CausalLm>> {
     let config = Config::read(fields)?;
     let (d, eps) = (config.n_embd, config.layer_norm_epsilon);
-    let h = (0..config.n_layer)
+    let mut blocks: Vec<Block> = (0..config.n_layer)
         .map(|layer| {
             let path = format!("transformer.h.{layer}");
             Block {
@@ -172,17 +162,15 @@ pub fn load(
                 attn: Attention::load(&config, weights, &format!("{path}.attn"), layer),
                 ln_2: weights.layer_norm(&format!("{path}.ln_2"), d, eps),
                 mlp: Mlp::load(&config, weights, &format!("{path}.mlp")),
+                wpe: None,
             }
         })
         .collect();
     let vocab = config.vocab_size;
-    let (wte, lm_head, tied) = if config.tie_word_embeddings {
-        weights.tied("transformer.wte", "lm_head", vocab, d)
-    } else {
-        let wte = weights.embedding("transformer.wte", vocab, d);
-        (wte, weights.linear("lm_head", d, vocab, false), false)
-    };
-    Ok(Box::new(Gpt2 {
+    let paths = ["transformer.wte", "lm_head"];
+    let (embedding, head, tied) = weights.embedding_and_head(paths, [vocab, d], config.tie_word_embeddings);
+    blocks[0].wpe = Some(weights.embedding("transformer.wpe", config.n_positions, d));
+    Ok(Box::new(Decoder {
         info: ModelInfo {
             family: model_type,
             layers: config.n_layer,
@@ -197,11 +185,8 @@ pub fn load(
             tied,
             capped: false,
         },
-        wte,
-        wpe: weights.embedding("transformer.wpe", config.n_positions, d),
-        h,
-        ln_f: weights.layer_norm("transformer.ln_f", d, eps),
-        lm_head,
+        ends: Ends::new(embedding, weights.layer_norm("transformer.ln_f", d, eps), head),
+        blocks,
     }))
 }
 
@@ -214,84 +199,37 @@ pub fn selftest_config() -> Value {
     })
 }
 
-impl CausalLm for Gpt2 {
-    fn info(&self) -> &ModelInfo {
-        &self.info
-    }
-
-    fn embed(&self, tokens_bt: &Tensor) -> Tensor {
-        self.wte.forward(tokens_bt)
-    }
-
-    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
-        let block = &self.h[layer];
-        let x_btd = &match layer {
+impl decoder::Block for Block {
+    fn forward(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
+        let x_btd = &match &self.wpe {
             // A step that is computed ahead may be one beyond the context.
-            0 => {
-                x_btd
-                    + self
-                        .wpe
-                        .forward(&pass.positions().clamp_max(self.info.context as i64 - 1))
+            Some(wpe) => {
+                let last = wpe.weight.size()[0] - 1;
+                x_btd + wpe.forward(&pass.positions().clamp_max(last))
             }
-            _ => x_btd.shallow_clone(),
+            None => x_btd.shallow_clone(),
         };
-        let normed_btd = block.ln_1.forward(x_btd);
-        let attended_btd = block.attn.forward(layer, &normed_btd, pass);
+        let normed_btd = self.ln_1.forward(x_btd);
+        let attended_btd = self.attn.forward(layer, &normed_btd, pass);
         let x_btd = attended_btd + pass.select(layer, x_btd);
-        let mixed_btd = block.mlp.forward(&block.ln_2.forward(&x_btd));
+        let mixed_btd = self.mlp.forward(&self.ln_2.forward(&x_btd));
         x_btd + mixed_btd
     }
 
-    fn finish(&self, x_btd: &Tensor) -> Tensor {
-        self.ln_f.forward(x_btd)
+    fn linears_mut(&mut self) -> Vec<&mut Linear> {
+        let (attn, mlp) = (&mut self.attn, &mut self.mlp);
+        vec![&mut attn.c_attn, &mut attn.c_proj, &mut mlp.c_fc, &mut mlp.c_proj]
     }
 
-    fn logits(&self, hidden: &Tensor) -> Tensor {
-        self.lm_head.forward(hidden)
-    }
-
-    fn embedding_and_head(&mut self) -> EmbeddingAndHead<'_> {
-        EmbeddingAndHead {
-            embedding: &mut self.wte,
-            head: &mut self.lm_head,
-            head_name: "lm_head",
-            tied: &mut self.info.tied,
+    fn list(&self, found: &mut Vec<(String, Tensor)>) {
+        if let Some(wpe) = &self.wpe {
+            wpe.list(found);
         }
-    }
-
-    fn head(&self) -> (Tensor, Option<Tensor>) {
-        (self.lm_head.weight.shallow_clone(), None)
-    }
-
-    fn for_each_linear(&mut self, f: &mut dyn FnMut(&mut Linear)) {
-        for Block { attn, mlp, .. } in &mut self.h {
-            for linear in [&mut attn.c_attn, &mut attn.c_proj, &mut mlp.c_fc, &mut mlp.c_proj] {
-                f(linear);
-            }
+        self.ln_1.list(found);
+        self.ln_2.list(found);
+        let (attn, mlp) = (&self.attn, &self.mlp);
+        for linear in [&attn.c_attn, &attn.c_proj, &mlp.c_fc, &mlp.c_proj] {
+            linear.list(found);
         }
-    }
-
-    fn parameters(&self) -> Vec<(String, Tensor)> {
-        let mut found = Vec::new();
-        self.wte.list(&mut found);
-        self.wpe.list(&mut found);
-        for Block {
-            ln_1,
-            attn,
-            ln_2,
-            mlp,
-        } in &self.h
-        {
-            ln_1.list(&mut found);
-            ln_2.list(&mut found);
-            for linear in [&attn.c_attn, &attn.c_proj, &mlp.c_fc, &mlp.c_proj] {
-                linear.list(&mut found);
-            }
-        }
-        self.ln_f.list(&mut found);
-        if !self.info.tied {
-            self.lm_head.list(&mut found);
-        }
-        found
     }
 }

@@ -9,13 +9,14 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use tch::Tensor;
 
+use crate::model::decoder::{self, Decoder, Ends};
 use crate::model::files::config::ConfigFields;
 use crate::model::files::weights::Weights;
 use crate::model::layers::activation::Activation;
 use crate::model::layers::attention::{AttentionParams, ForwardPass, Rounding};
 use crate::model::layers::rope::{Rope, RopePairing, Scaling};
-use crate::model::layers::{Embedding, JointWeights, LayerNorm, Linear, forward_all};
-use crate::model::{CausalLm, EmbeddingAndHead, ModelInfo};
+use crate::model::layers::{LayerNorm, Linear, QkvProjection};
+use crate::model::{CausalLm, ModelInfo};
 
 /// The fields of config.json, under their own names.
 #[derive(Debug, Clone)]
@@ -69,13 +70,8 @@ impl Config {
 
 #[derive(Debug)]
 struct Attention {
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
-    /// The three, if one product computes them.
-    qkv: Option<JointWeights>,
+    qkv: QkvProjection,
     out_proj: Linear,
-    heads: i64,
     head_dim: i64,
     rope: Rope,
 }
@@ -83,14 +79,9 @@ struct Attention {
 impl Attention {
     fn load(config: &Config, weights: &mut Weights, path: &str) -> Attention {
         let d = config.n_embd;
-        let mut linear = |name: &str| weights.linear(&format!("{path}.{name}"), d, d, false);
         Attention {
-            q_proj: linear("q_proj"),
-            k_proj: linear("k_proj"),
-            v_proj: linear("v_proj"),
-            qkv: None,
-            out_proj: linear("out_proj"),
-            heads: config.n_head,
+            qkv: weights.qkv_projection(path, d, [d, d], false),
+            out_proj: weights.linear(&format!("{path}.out_proj"), d, d, false),
             head_dim: d / config.n_head,
             rope: Rope {
                 theta: 10_000.0,
@@ -103,11 +94,7 @@ impl Attention {
     }
 
     fn forward(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
-        let size = x_btd.size();
-        let heads = [size[0], size[1], self.heads, self.head_dim];
-        let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
-        let [q, k, v] = forward_all(self.qkv.as_ref(), projections, x_btd);
-        let [q_bthd, k_bthd, v_bthd] = [q, k, v].map(|x| x.view(heads));
+        let [q_bthd, k_bthd, v_bthd] = self.qkv.heads(x_btd, self.head_dim);
         // The reference has no fused attention for GPT-J.
         let params = AttentionParams {
             rounding: Rounding::Normalized,
@@ -146,16 +133,6 @@ struct Block {
     mlp: Mlp,
 }
 
-/// GPT-J with its language-model head.
-#[derive(Debug)]
-pub struct GptJ {
-    info: ModelInfo,
-    wte: Embedding,
-    h: Vec<Block>,
-    ln_f: LayerNorm,
-    lm_head: Linear,
-}
-
 /// Reads the model that `fields` describe. The buffers `attn.bias` and `attn.masked_bias` of old
 /// checkpoints are ignored.
 pub fn load(
@@ -165,7 +142,7 @@ pub fn load(
 ) -> Result<Box<dyn CausalLm>> {
     let config = Config::read(fields)?;
     let eps = config.layer_norm_epsilon;
-    let h = (0..config.n_layer)
+    let blocks = (0..config.n_layer)
         .map(|layer| {
             let path = format!("transformer.h.{layer}");
             Block {
@@ -175,7 +152,10 @@ pub fn load(
             }
         })
         .collect();
-    Ok(Box::new(GptJ {
+    let embedding = weights.embedding("transformer.wte", config.vocab_size, config.n_embd);
+    let norm = weights.layer_norm("transformer.ln_f", config.n_embd, eps);
+    let head = weights.linear("lm_head", config.n_embd, config.vocab_size, true);
+    Ok(Box::new(Decoder {
         info: ModelInfo {
             family: model_type,
             layers: config.n_layer,
@@ -190,10 +170,8 @@ pub fn load(
             tied: false,
             capped: false,
         },
-        wte: weights.embedding("transformer.wte", config.vocab_size, config.n_embd),
-        h,
-        ln_f: weights.layer_norm("transformer.ln_f", config.n_embd, eps),
-        lm_head: weights.linear("lm_head", config.n_embd, config.vocab_size, true),
+        ends: Ends::new(embedding, norm, head),
+        blocks,
     }))
 }
 
@@ -206,96 +184,34 @@ pub fn selftest_config() -> Value {
     })
 }
 
-impl CausalLm for GptJ {
-    fn info(&self) -> &ModelInfo {
-        &self.info
-    }
-
-    fn embed(&self, tokens_bt: &Tensor) -> Tensor {
-        self.wte.forward(tokens_bt)
-    }
-
-    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
-        let block = &self.h[layer];
-        let normed_btd = block.ln_1.forward(x_btd);
-        let attended_btd = block.attn.forward(layer, &normed_btd, pass);
+impl decoder::Block for Block {
+    fn forward(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
+        let normed_btd = self.ln_1.forward(x_btd);
+        let attended_btd = self.attn.forward(layer, &normed_btd, pass);
         let [normed_btd, x_btd] = [&normed_btd, x_btd].map(|x_btd| pass.select(layer, x_btd));
         // The order of the sum is the reference's; in 16 bits it matters.
-        attended_btd + block.mlp.forward(&normed_btd) + x_btd
+        attended_btd + self.mlp.forward(&normed_btd) + x_btd
     }
 
-    fn finish(&self, x_btd: &Tensor) -> Tensor {
-        self.ln_f.forward(x_btd)
-    }
-
-    fn logits(&self, hidden: &Tensor) -> Tensor {
-        self.lm_head.forward(hidden)
-    }
-
-    fn embedding_and_head(&mut self) -> EmbeddingAndHead<'_> {
-        EmbeddingAndHead {
-            embedding: &mut self.wte,
-            head: &mut self.lm_head,
-            head_name: "lm_head",
-            tied: &mut self.info.tied,
-        }
-    }
-
-    fn head(&self) -> (Tensor, Option<Tensor>) {
-        (
-            self.lm_head.weight.shallow_clone(),
-            self.lm_head.bias.as_ref().map(Tensor::shallow_clone),
-        )
-    }
-
-    fn for_each_linear(&mut self, f: &mut dyn FnMut(&mut Linear)) {
-        for block in &mut self.h {
-            let Attention {
-                q_proj,
-                k_proj,
-                v_proj,
-                out_proj,
-                ..
-            } = &mut block.attn;
-            for linear in [
-                q_proj,
-                k_proj,
-                v_proj,
-                out_proj,
-                &mut block.mlp.fc_in,
-                &mut block.mlp.fc_out,
-            ] {
-                f(linear);
-            }
-        }
+    fn linears_mut(&mut self) -> Vec<&mut Linear> {
+        let Attention { qkv, out_proj, .. } = &mut self.attn;
+        let attention = qkv.linears_mut().into_iter().chain([out_proj]);
+        attention
+            .chain([&mut self.mlp.fc_in, &mut self.mlp.fc_out])
+            .collect()
     }
 
     fn join_projections(&mut self) {
-        for Block { attn, .. } in &mut self.h {
-            let Attention {
-                q_proj,
-                k_proj,
-                v_proj,
-                qkv,
-                ..
-            } = attn;
-            *qkv = JointWeights::of(&mut [q_proj, k_proj, v_proj]);
-        }
+        self.attn.qkv.join();
     }
 
-    fn parameters(&self) -> Vec<(String, Tensor)> {
-        let mut found = Vec::new();
-        self.wte.list(&mut found);
-        for Block { ln_1, attn, mlp } in &self.h {
-            ln_1.list(&mut found);
-            for linear in [&attn.k_proj, &attn.v_proj, &attn.q_proj, &attn.out_proj] {
-                linear.list(&mut found);
-            }
-            mlp.fc_in.list(&mut found);
-            mlp.fc_out.list(&mut found);
+    fn list(&self, found: &mut Vec<(String, Tensor)>) {
+        self.ln_1.list(found);
+        let Attention { qkv, out_proj, .. } = &self.attn;
+        for linear in [&qkv.k_proj, &qkv.v_proj, &qkv.q_proj, out_proj] {
+            linear.list(found);
         }
-        self.ln_f.list(&mut found);
-        self.lm_head.list(&mut found);
-        found
+        self.mlp.fc_in.list(found);
+        self.mlp.fc_out.list(found);
     }
 }

@@ -20,23 +20,20 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use tch::Tensor;
 
+use crate::model::decoder::{self, Decoder, Ends};
 use crate::model::files::config::ConfigFields;
 use crate::model::files::weights::Weights;
 use crate::model::layers::attention::{AttentionParams, ForwardPass};
 use crate::model::layers::rope::Rope;
 use crate::model::layers::{
-    Embedding, Experts, ExpertsConfig, GatedMlp, JointWeights, Linear, LogitForm, PlainRmsNorm, forward_all,
+    Experts, ExpertsConfig, GatedMlp, Linear, LogitForm, PlainRmsNorm, QkvProjection,
 };
-use crate::model::{CausalLm, EmbeddingAndHead, ModelInfo};
-use config::{Config, Multipliers};
+use crate::model::{CausalLm, ModelInfo};
+use config::Config;
 
 #[derive(Debug)]
 struct Attention {
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
-    /// The three, if one product computes them.
-    qkv: Option<JointWeights>,
+    qkv: QkvProjection,
     o_proj: Linear,
     /// In Qwen 3 only.
     q_norm: Option<PlainRmsNorm>,
@@ -60,10 +57,7 @@ impl Attention {
         let (q_norm, k_norm) = (norm("q_norm"), norm("k_norm"));
         let by_root = AttentionParams::by_root(config.head_dim);
         Attention {
-            q_proj: weights.linear(&format!("{path}.q_proj"), d, queries, variant.qkv_bias),
-            k_proj: weights.linear(&format!("{path}.k_proj"), d, keys, variant.qkv_bias),
-            v_proj: weights.linear(&format!("{path}.v_proj"), d, keys, variant.qkv_bias),
-            qkv: None,
+            qkv: weights.qkv_projection(path, d, [queries, keys], variant.qkv_bias),
             o_proj: weights.linear(&format!("{path}.o_proj"), queries, d, variant.o_bias),
             q_norm,
             k_norm,
@@ -85,12 +79,7 @@ impl Attention {
     }
 
     fn forward(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
-        let size = x_btd.size();
-        let heads = [size[0], size[1], -1, self.head_dim];
-        let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
-        let [q, k, v] = forward_all(self.qkv.as_ref(), projections, x_btd);
-        let (mut q_bthd, mut k_btkd) = (q.view(heads), k.view(heads));
-        let v_btkd = v.view(heads);
+        let [mut q_bthd, mut k_btkd, v_btkd] = self.qkv.heads(x_btd, self.head_dim);
         if let (Some(q_norm), Some(k_norm)) = (&self.q_norm, &self.k_norm) {
             (q_bthd, k_btkd) = (q_norm.forward(&q_bthd), k_norm.forward(&k_btkd));
         }
@@ -132,15 +121,9 @@ impl Mlp {
     }
 
     fn list(&self, found: &mut Vec<(String, Tensor)>) {
-        let mlps = match self {
-            Mlp::Dense(mlp) => std::slice::from_ref(mlp.as_ref()),
-            Mlp::Experts(experts) => {
-                experts.router.list(found);
-                experts.experts.as_slice()
-            }
-        };
-        for linear in mlps.iter().flat_map(GatedMlp::linears) {
-            linear.list(found);
+        match self {
+            Mlp::Dense(mlp) => mlp.list(found),
+            Mlp::Experts(experts) => experts.list(found),
         }
     }
 }
@@ -151,18 +134,8 @@ struct Block {
     self_attn: Attention,
     post_attention_layernorm: PlainRmsNorm,
     mlp: Mlp,
-}
-
-/// A model of the family with its language-model head.
-#[derive(Debug)]
-pub struct Llama {
-    info: ModelInfo,
-    embed_tokens: Embedding,
-    layers: Vec<Block>,
-    multipliers: Multipliers,
-    norm: PlainRmsNorm,
-    /// Shares the embedding's weights where they are tied.
-    lm_head: Linear,
+    /// What attention's and the MLP's outputs are multiplied by; 1 in most models.
+    residual: f64,
 }
 
 /// Reads the model that `fields` describe.
@@ -173,7 +146,8 @@ pub fn load(
 ) -> Result<Box<dyn CausalLm>> {
     let config = Config::read(model_type, fields)?;
     let (d, eps) = (config.hidden_size, config.rms_norm_eps);
-    let layers = (0..config.num_hidden_layers)
+    let multipliers = &config.multipliers;
+    let blocks = (0..config.num_hidden_layers)
         .map(|layer| {
             let path = format!("model.layers.{layer}");
             Block {
@@ -185,17 +159,14 @@ pub fn load(
                     eps,
                 ),
                 mlp: Mlp::load(&config, weights, &format!("{path}.mlp")),
+                residual: multipliers.residual,
             }
         })
         .collect();
-    let vocab = config.vocab_size;
-    let (embed_tokens, lm_head, tied) = if config.tie_word_embeddings {
-        weights.tied("model.embed_tokens", "lm_head", vocab, d)
-    } else {
-        let embed_tokens = weights.embedding("model.embed_tokens", vocab, d);
-        (embed_tokens, weights.linear("lm_head", d, vocab, false), false)
-    };
-    Ok(Box::new(Llama {
+    let paths = ["model.embed_tokens", "lm_head"];
+    let (embedding, head, tied) =
+        weights.embedding_and_head(paths, [config.vocab_size, d], config.tie_word_embeddings);
+    Ok(Box::new(Decoder {
         info: ModelInfo {
             family: model_type,
             layers: config.num_hidden_layers,
@@ -210,11 +181,15 @@ pub fn load(
             tied,
             capped: false,
         },
-        embed_tokens,
-        layers,
-        multipliers: config.multipliers,
-        norm: weights.plain_rms_norm("model.norm", d, eps),
-        lm_head,
+        ends: Ends {
+            embedding_scale: multipliers.embedding,
+            logit_form: match multipliers.logits {
+                1.0 => LogitForm::Plain,
+                by => LogitForm::Divided(by),
+            },
+            ..Ends::new(embedding, weights.plain_rms_norm("model.norm", d, eps), head)
+        },
+        blocks,
     }))
 }
 
@@ -241,121 +216,63 @@ fn times(x: Tensor, by: f64) -> Tensor {
     if by == 1.0 { x } else { x * by }
 }
 
-impl CausalLm for Llama {
-    fn info(&self) -> &ModelInfo {
-        &self.info
-    }
-
-    fn embed(&self, tokens_bt: &Tensor) -> Tensor {
-        times(self.embed_tokens.forward(tokens_bt), self.multipliers.embedding)
-    }
-
-    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
-        let block = &self.layers[layer];
-        let normed_btd = block.input_layernorm.forward(x_btd);
-        let attended_btd = block.self_attn.forward(layer, &normed_btd, pass);
-        let attended_btd = times(attended_btd, self.multipliers.residual);
+impl decoder::Block for Block {
+    fn forward(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
+        let normed_btd = self.input_layernorm.forward(x_btd);
+        let attended_btd = self.self_attn.forward(layer, &normed_btd, pass);
+        let attended_btd = times(attended_btd, self.residual);
         let x_btd = pass.select(layer, x_btd);
-        let (x_btd, normed_btd) = block.post_attention_layernorm.of_sum(&x_btd, &attended_btd);
-        x_btd + times(block.mlp.forward(&normed_btd), self.multipliers.residual)
+        let (x_btd, normed_btd) = self.post_attention_layernorm.of_sum(&x_btd, &attended_btd);
+        x_btd + times(self.mlp.forward(&normed_btd), self.residual)
     }
 
-    fn finish(&self, x_btd: &Tensor) -> Tensor {
-        self.norm.forward(x_btd)
-    }
-
-    fn logits(&self, hidden: &Tensor) -> Tensor {
-        self.logit_form().apply(self.lm_head.forward(hidden))
-    }
-
-    fn logit_form(&self) -> LogitForm {
-        match self.multipliers.logits {
-            1.0 => LogitForm::Plain,
-            by => LogitForm::Divided(by),
+    fn linears_mut(&mut self) -> Vec<&mut Linear> {
+        let Attention { qkv, o_proj, .. } = &mut self.self_attn;
+        let mut linears: Vec<&mut Linear> = qkv.linears_mut().into_iter().chain([o_proj]).collect();
+        if let Mlp::Dense(mlp) = &mut self.mlp {
+            linears.extend(mlp.linears_mut());
         }
+        linears
     }
 
-    fn embedding_and_head(&mut self) -> EmbeddingAndHead<'_> {
-        EmbeddingAndHead {
-            embedding: &mut self.embed_tokens,
-            head: &mut self.lm_head,
-            head_name: "lm_head",
-            tied: &mut self.info.tied,
-        }
-    }
-
-    fn head(&self) -> (Tensor, Option<Tensor>) {
-        (self.lm_head.weight.shallow_clone(), None)
-    }
-
-    fn for_each_linear(&mut self, f: &mut dyn FnMut(&mut Linear)) {
-        for Block { self_attn, mlp, .. } in &mut self.layers {
-            f(&mut self_attn.q_proj);
-            f(&mut self_attn.k_proj);
-            f(&mut self_attn.v_proj);
-            f(&mut self_attn.o_proj);
-            if let Mlp::Dense(mlp) = mlp {
-                mlp.linears_mut().into_iter().for_each(&mut *f);
-            }
-        }
-    }
-
-    fn for_each_expert_linear(&mut self, f: &mut dyn FnMut(&mut Linear)) {
-        for Block { mlp, .. } in &mut self.layers {
-            if let Mlp::Experts(experts) = mlp {
-                let linears = experts.experts.iter_mut().flat_map(GatedMlp::linears_mut);
-                linears.for_each(&mut *f);
-            }
+    fn expert_linears_mut(&mut self) -> Vec<&mut Linear> {
+        match &mut self.mlp {
+            Mlp::Experts(experts) => experts.linears_mut(),
+            Mlp::Dense(_) => Vec::new(),
         }
     }
 
     fn experts(&self) -> Option<ExpertsConfig> {
-        match &self.layers.first()?.mlp {
+        match &self.mlp {
             Mlp::Experts(experts) => Some(experts.config),
             Mlp::Dense(_) => None,
         }
     }
 
     fn join_projections(&mut self) {
-        for Block { self_attn, .. } in &mut self.layers {
-            let Attention {
-                q_proj,
-                k_proj,
-                v_proj,
-                qkv,
-                ..
-            } = self_attn;
-            *qkv = JointWeights::of(&mut [q_proj, k_proj, v_proj]);
+        self.self_attn.qkv.join();
+        match &mut self.mlp {
+            Mlp::Dense(mlp) => mlp.join(),
+            Mlp::Experts(experts) => experts.join(),
         }
     }
 
-    fn parameters(&self) -> Vec<(String, Tensor)> {
-        let mut found = Vec::new();
-        self.embed_tokens.list(&mut found);
-        for block in &self.layers {
-            let Attention {
-                q_proj,
-                k_proj,
-                v_proj,
-                o_proj,
-                q_norm,
-                k_norm,
-                ..
-            } = &block.self_attn;
-            for linear in [q_proj, k_proj, v_proj, o_proj] {
-                linear.list(&mut found);
-            }
-            for norm in q_norm.iter().chain(k_norm) {
-                norm.list(&mut found);
-            }
-            block.mlp.list(&mut found);
-            block.input_layernorm.list(&mut found);
-            block.post_attention_layernorm.list(&mut found);
+    fn list(&self, found: &mut Vec<(String, Tensor)>) {
+        let Attention {
+            qkv,
+            o_proj,
+            q_norm,
+            k_norm,
+            ..
+        } = &self.self_attn;
+        for linear in qkv.linears().into_iter().chain([o_proj]) {
+            linear.list(found);
         }
-        self.norm.list(&mut found);
-        if !self.info.tied {
-            self.lm_head.list(&mut found);
+        for norm in q_norm.iter().chain(k_norm) {
+            norm.list(found);
         }
-        found
+        self.mlp.list(found);
+        self.input_layernorm.list(found);
+        self.post_attention_layernorm.list(found);
     }
 }

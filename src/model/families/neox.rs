@@ -11,13 +11,14 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use tch::Tensor;
 
+use crate::model::decoder::{self, Decoder, Ends};
 use crate::model::files::config::ConfigFields;
 use crate::model::files::weights::Weights;
 use crate::model::layers::activation::Activation;
 use crate::model::layers::attention::{AttentionParams, ForwardPass};
 use crate::model::layers::rope::Rope;
-use crate::model::layers::{Embedding, LayerNorm, Linear};
-use crate::model::{CausalLm, EmbeddingAndHead, ModelInfo};
+use crate::model::layers::{LayerNorm, Linear};
+use crate::model::{CausalLm, ModelInfo};
 use ewe::text::counted;
 
 /// The fields of config.json, under their own names.
@@ -146,18 +147,7 @@ struct Block {
     post_attention_layernorm: LayerNorm,
     attention: Attention,
     mlp: Mlp,
-}
-
-/// GPT-NeoX with its language-model head.
-#[derive(Debug)]
-pub struct GptNeoX {
-    info: ModelInfo,
-    embed_in: Embedding,
-    layers: Vec<Block>,
-    use_parallel_residual: bool,
-    final_layer_norm: LayerNorm,
-    /// Shares the embedding's weights where they are tied.
-    embed_out: Linear,
+    is_parallel: bool,
 }
 
 /// Reads the model that `fields` describe. The buffers `attention.bias`, `attention.masked_bias`
@@ -169,7 +159,7 @@ pub fn load(
 ) -> Result<Box<dyn CausalLm>> {
     let config = Config::read(fields)?;
     let (d, eps) = (config.hidden_size, config.layer_norm_eps);
-    let layers = (0..config.num_hidden_layers)
+    let blocks = (0..config.num_hidden_layers)
         .map(|layer| {
             let path = format!("gpt_neox.layers.{layer}");
             Block {
@@ -181,6 +171,7 @@ pub fn load(
                 ),
                 attention: Attention::load(&config, weights, &format!("{path}.attention")),
                 mlp: Mlp::load(&config, weights, &format!("{path}.mlp")),
+                is_parallel: config.use_parallel_residual,
             }
         })
         .collect();
@@ -190,14 +181,11 @@ pub fn load(
     } else {
         "embed_out"
     };
-    let vocab = config.vocab_size;
-    let (embed_in, embed_out, tied) = if config.tie_word_embeddings {
-        weights.tied("gpt_neox.embed_in", head, vocab, d)
-    } else {
-        let embed_in = weights.embedding("gpt_neox.embed_in", vocab, d);
-        (embed_in, weights.linear(head, d, vocab, false), false)
-    };
-    Ok(Box::new(GptNeoX {
+    let paths = ["gpt_neox.embed_in", head];
+    let (embedding, head, tied) =
+        weights.embedding_and_head(paths, [config.vocab_size, d], config.tie_word_embeddings);
+    let norm = weights.layer_norm("gpt_neox.final_layer_norm", d, eps);
+    Ok(Box::new(Decoder {
         info: ModelInfo {
             family: model_type,
             layers: config.num_hidden_layers,
@@ -212,11 +200,11 @@ pub fn load(
             tied,
             capped: false,
         },
-        embed_in,
-        layers,
-        use_parallel_residual: config.use_parallel_residual,
-        final_layer_norm: weights.layer_norm("gpt_neox.final_layer_norm", d, eps),
-        embed_out,
+        ends: Ends {
+            head_name: "embed_out",
+            ..Ends::new(embedding, norm, head)
+        },
+        blocks,
     }))
 }
 
@@ -229,79 +217,41 @@ pub fn selftest_config() -> Value {
     })
 }
 
-impl CausalLm for GptNeoX {
-    fn info(&self) -> &ModelInfo {
-        &self.info
-    }
-
-    fn embed(&self, tokens_bt: &Tensor) -> Tensor {
-        self.embed_in.forward(tokens_bt)
-    }
-
-    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
-        let block = &self.layers[layer];
-        let normed_btd = block.input_layernorm.forward(x_btd);
-        let attended_btd = block.attention.forward(layer, &normed_btd, pass);
+impl decoder::Block for Block {
+    fn forward(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
+        let normed_btd = self.input_layernorm.forward(x_btd);
+        let attended_btd = self.attention.forward(layer, &normed_btd, pass);
         let x_btd = pass.select(layer, x_btd);
         // The order of the sums is the reference's; in 16 bits it matters.
-        if self.use_parallel_residual {
-            let normed_btd = block.post_attention_layernorm.forward(&x_btd);
-            block.mlp.forward(&normed_btd) + attended_btd + x_btd
+        if self.is_parallel {
+            let normed_btd = self.post_attention_layernorm.forward(&x_btd);
+            self.mlp.forward(&normed_btd) + attended_btd + x_btd
         } else {
             let x_btd = attended_btd + x_btd;
-            block.mlp.forward(&block.post_attention_layernorm.forward(&x_btd)) + x_btd
+            self.mlp.forward(&self.post_attention_layernorm.forward(&x_btd)) + x_btd
         }
     }
 
-    fn finish(&self, x_btd: &Tensor) -> Tensor {
-        self.final_layer_norm.forward(x_btd)
+    fn linears_mut(&mut self) -> Vec<&mut Linear> {
+        let (attention, mlp) = (&mut self.attention, &mut self.mlp);
+        vec![
+            &mut attention.query_key_value,
+            &mut attention.dense,
+            &mut mlp.dense_h_to_4h,
+            &mut mlp.dense_4h_to_h,
+        ]
     }
 
-    fn logits(&self, hidden: &Tensor) -> Tensor {
-        self.embed_out.forward(hidden)
-    }
-
-    fn embedding_and_head(&mut self) -> EmbeddingAndHead<'_> {
-        EmbeddingAndHead {
-            embedding: &mut self.embed_in,
-            head: &mut self.embed_out,
-            head_name: "embed_out",
-            tied: &mut self.info.tied,
+    fn list(&self, found: &mut Vec<(String, Tensor)>) {
+        self.input_layernorm.list(found);
+        self.post_attention_layernorm.list(found);
+        for linear in [
+            &self.attention.query_key_value,
+            &self.attention.dense,
+            &self.mlp.dense_h_to_4h,
+            &self.mlp.dense_4h_to_h,
+        ] {
+            linear.list(found);
         }
-    }
-
-    fn head(&self) -> (Tensor, Option<Tensor>) {
-        (self.embed_out.weight.shallow_clone(), None)
-    }
-
-    fn for_each_linear(&mut self, f: &mut dyn FnMut(&mut Linear)) {
-        for Block { attention, mlp, .. } in &mut self.layers {
-            f(&mut attention.query_key_value);
-            f(&mut attention.dense);
-            f(&mut mlp.dense_h_to_4h);
-            f(&mut mlp.dense_4h_to_h);
-        }
-    }
-
-    fn parameters(&self) -> Vec<(String, Tensor)> {
-        let mut found = Vec::new();
-        self.embed_in.list(&mut found);
-        for block in &self.layers {
-            block.input_layernorm.list(&mut found);
-            block.post_attention_layernorm.list(&mut found);
-            for linear in [
-                &block.attention.query_key_value,
-                &block.attention.dense,
-                &block.mlp.dense_h_to_4h,
-                &block.mlp.dense_4h_to_h,
-            ] {
-                linear.list(&mut found);
-            }
-        }
-        self.final_layer_norm.list(&mut found);
-        if !self.info.tied {
-            self.embed_out.list(&mut found);
-        }
-        found
     }
 }

@@ -11,13 +11,14 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use tch::Tensor;
 
+use crate::model::decoder::{self, Decoder, Ends};
 use crate::model::files::config::ConfigFields;
 use crate::model::files::weights::Weights;
 use crate::model::layers::activation::Activation;
 use crate::model::layers::attention::{AttentionParams, ForwardPass};
 use crate::model::layers::rope::Rope;
-use crate::model::layers::{Embedding, Fp32RmsNorm, Linear};
-use crate::model::{CausalLm, EmbeddingAndHead, ModelInfo};
+use crate::model::layers::{Fp32RmsNorm, GatedMlp, Linear, QkvProjection};
+use crate::model::{CausalLm, ModelInfo};
 
 /// The fields of config.json, under their own names.
 #[derive(Debug, Clone)]
@@ -91,9 +92,7 @@ impl Config {
 
 #[derive(Debug)]
 struct Attention {
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
+    qkv: QkvProjection,
     o_proj: Linear,
     /// Over the features of all heads.
     q_norm: Fp32RmsNorm,
@@ -108,9 +107,7 @@ impl Attention {
         let queries = config.num_attention_heads * config.head_dim;
         let keys = config.num_key_value_heads * config.head_dim;
         Attention {
-            q_proj: weights.linear(&format!("{path}.q_proj"), d, queries, false),
-            k_proj: weights.linear(&format!("{path}.k_proj"), d, keys, false),
-            v_proj: weights.linear(&format!("{path}.v_proj"), d, keys, false),
+            qkv: weights.qkv_projection(path, d, [queries, keys], false),
             o_proj: weights.linear(&format!("{path}.o_proj"), queries, d, false),
             q_norm: weights.fp32_rms_norm(&format!("{path}.q_norm"), queries, eps),
             k_norm: weights.fp32_rms_norm(&format!("{path}.k_norm"), keys, eps),
@@ -122,9 +119,10 @@ impl Attention {
     fn forward(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
         let size = x_btd.size();
         let heads = [size[0], size[1], -1, self.head_dim];
-        let q_bthd = self.q_norm.forward(&self.q_proj.forward(x_btd)).view(heads);
-        let k_btkd = self.k_norm.forward(&self.k_proj.forward(x_btd)).view(heads);
-        let v_btkd = self.v_proj.forward(x_btd).view(heads);
+        let [q, k, v] = self.qkv.forward(x_btd);
+        let q_bthd = self.q_norm.forward(&q).view(heads);
+        let k_btkd = self.k_norm.forward(&k).view(heads);
+        let v_btkd = v.view(heads);
         self.o_proj.forward(&pass.rotate_and_attend(
             layer,
             &self.rope,
@@ -137,50 +135,11 @@ impl Attention {
 }
 
 #[derive(Debug)]
-struct Mlp {
-    gate_proj: Linear,
-    up_proj: Linear,
-    down_proj: Linear,
-    act: Activation,
-}
-
-impl Mlp {
-    fn load(config: &Config, weights: &mut Weights, path: &str) -> Mlp {
-        let (d, inner) = (config.hidden_size, config.intermediate_size);
-        Mlp {
-            gate_proj: weights.linear(&format!("{path}.gate_proj"), d, inner, false),
-            up_proj: weights.linear(&format!("{path}.up_proj"), d, inner, false),
-            down_proj: weights.linear(&format!("{path}.down_proj"), inner, d, false),
-            act: config.hidden_act,
-        }
-    }
-
-    fn forward(&self, x_btd: &Tensor) -> Tensor {
-        self.down_proj.forward(
-            &self
-                .act
-                .gate(&self.gate_proj.forward(x_btd), &self.up_proj.forward(x_btd)),
-        )
-    }
-}
-
-#[derive(Debug)]
 struct Block {
     self_attn: Attention,
     post_attention_layernorm: Fp32RmsNorm,
-    mlp: Mlp,
+    mlp: GatedMlp,
     post_feedforward_layernorm: Fp32RmsNorm,
-}
-
-/// OLMo 2 with its language-model head.
-#[derive(Debug)]
-pub struct Olmo2 {
-    info: ModelInfo,
-    embed_tokens: Embedding,
-    layers: Vec<Block>,
-    norm: Fp32RmsNorm,
-    /// Shares the embedding's weights where they are tied.
-    lm_head: Linear,
 }
 
 /// Reads the model that `fields` describe.
@@ -191,7 +150,8 @@ pub fn load(
 ) -> Result<Box<dyn CausalLm>> {
     let config = Config::read(fields)?;
     let (d, eps) = (config.hidden_size, config.rms_norm_eps);
-    let layers = (0..config.num_hidden_layers)
+    let (inner, act) = (config.intermediate_size, config.hidden_act);
+    let blocks = (0..config.num_hidden_layers)
         .map(|layer| {
             let path = format!("model.layers.{layer}");
             let mut norm = |name: &str| weights.fp32_rms_norm(&format!("{path}.{name}"), d, eps);
@@ -202,19 +162,15 @@ pub fn load(
             Block {
                 self_attn: Attention::load(&config, weights, &format!("{path}.self_attn")),
                 post_attention_layernorm,
-                mlp: Mlp::load(&config, weights, &format!("{path}.mlp")),
+                mlp: weights.gated_mlp(&format!("{path}.mlp"), [d, inner], false, act),
                 post_feedforward_layernorm,
             }
         })
         .collect();
-    let vocab = config.vocab_size;
-    let (embed_tokens, lm_head, tied) = if config.tie_word_embeddings {
-        weights.tied("model.embed_tokens", "lm_head", vocab, d)
-    } else {
-        let embed_tokens = weights.embedding("model.embed_tokens", vocab, d);
-        (embed_tokens, weights.linear("lm_head", d, vocab, false), false)
-    };
-    Ok(Box::new(Olmo2 {
+    let paths = ["model.embed_tokens", "lm_head"];
+    let (embedding, head, tied) =
+        weights.embedding_and_head(paths, [config.vocab_size, d], config.tie_word_embeddings);
+    Ok(Box::new(Decoder {
         info: ModelInfo {
             family: model_type,
             layers: config.num_hidden_layers,
@@ -229,10 +185,8 @@ pub fn load(
             tied,
             capped: false,
         },
-        embed_tokens,
-        layers,
-        norm: weights.fp32_rms_norm("model.norm", d, eps),
-        lm_head,
+        ends: Ends::new(embedding, weights.fp32_rms_norm("model.norm", d, eps), head),
+        blocks,
     }))
 }
 
@@ -245,85 +199,38 @@ pub fn selftest_config() -> Value {
     })
 }
 
-impl CausalLm for Olmo2 {
-    fn info(&self) -> &ModelInfo {
-        &self.info
+impl decoder::Block for Block {
+    fn forward(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
+        let attended_btd = self.self_attn.forward(layer, x_btd, pass);
+        let x_btd = pass.select(layer, x_btd) + self.post_attention_layernorm.forward(&attended_btd);
+        let mixed_btd = self.mlp.forward(&x_btd);
+        x_btd + self.post_feedforward_layernorm.forward(&mixed_btd)
     }
 
-    fn embed(&self, tokens_bt: &Tensor) -> Tensor {
-        self.embed_tokens.forward(tokens_bt)
+    fn linears_mut(&mut self) -> Vec<&mut Linear> {
+        let Attention { qkv, o_proj, .. } = &mut self.self_attn;
+        let attention = qkv.linears_mut().into_iter().chain([o_proj]);
+        attention.chain(self.mlp.linears_mut()).collect()
     }
 
-    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
-        let block = &self.layers[layer];
-        let attended_btd = block.self_attn.forward(layer, x_btd, pass);
-        let x_btd = pass.select(layer, x_btd) + block.post_attention_layernorm.forward(&attended_btd);
-        let mixed_btd = block.mlp.forward(&x_btd);
-        x_btd + block.post_feedforward_layernorm.forward(&mixed_btd)
+    fn join_projections(&mut self) {
+        self.self_attn.qkv.join();
+        self.mlp.join();
     }
 
-    fn finish(&self, x_btd: &Tensor) -> Tensor {
-        self.norm.forward(x_btd)
-    }
-
-    fn logits(&self, hidden: &Tensor) -> Tensor {
-        self.lm_head.forward(hidden)
-    }
-
-    fn embedding_and_head(&mut self) -> EmbeddingAndHead<'_> {
-        EmbeddingAndHead {
-            embedding: &mut self.embed_tokens,
-            head: &mut self.lm_head,
-            head_name: "lm_head",
-            tied: &mut self.info.tied,
+    fn list(&self, found: &mut Vec<(String, Tensor)>) {
+        let attention = &self.self_attn;
+        for linear in attention.qkv.linears().into_iter().chain([&attention.o_proj]) {
+            linear.list(found);
         }
-    }
-
-    fn head(&self) -> (Tensor, Option<Tensor>) {
-        (self.lm_head.weight.shallow_clone(), None)
-    }
-
-    fn for_each_linear(&mut self, f: &mut dyn FnMut(&mut Linear)) {
-        for Block { self_attn, mlp, .. } in &mut self.layers {
-            f(&mut self_attn.q_proj);
-            f(&mut self_attn.k_proj);
-            f(&mut self_attn.v_proj);
-            f(&mut self_attn.o_proj);
-            f(&mut mlp.gate_proj);
-            f(&mut mlp.up_proj);
-            f(&mut mlp.down_proj);
+        self.mlp.list(found);
+        for norm in [
+            &attention.q_norm,
+            &attention.k_norm,
+            &self.post_attention_layernorm,
+            &self.post_feedforward_layernorm,
+        ] {
+            norm.list(found);
         }
-    }
-
-    fn parameters(&self) -> Vec<(String, Tensor)> {
-        let mut found = Vec::new();
-        self.embed_tokens.list(&mut found);
-        for block in &self.layers {
-            let (attention, mlp) = (&block.self_attn, &block.mlp);
-            for linear in [
-                &attention.q_proj,
-                &attention.k_proj,
-                &attention.v_proj,
-                &attention.o_proj,
-                &mlp.gate_proj,
-                &mlp.up_proj,
-                &mlp.down_proj,
-            ] {
-                linear.list(&mut found);
-            }
-            for norm in [
-                &attention.q_norm,
-                &attention.k_norm,
-                &block.post_attention_layernorm,
-                &block.post_feedforward_layernorm,
-            ] {
-                norm.list(&mut found);
-            }
-        }
-        self.norm.list(&mut found);
-        if !self.info.tied {
-            self.lm_head.list(&mut found);
-        }
-        found
     }
 }

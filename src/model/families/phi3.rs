@@ -13,13 +13,14 @@ use anyhow::{Result, bail};
 use serde_json::{Map, Value, json};
 use tch::Tensor;
 
+use crate::model::decoder::{self, Decoder, Ends};
 use crate::model::files::config::ConfigFields;
 use crate::model::files::weights::Weights;
 use crate::model::layers::activation::Activation;
 use crate::model::layers::attention::{AttentionParams, ForwardPass};
 use crate::model::layers::rope::{Rope, RopePairing, Scaling};
-use crate::model::layers::{Embedding, Linear, PlainRmsNorm};
-use crate::model::{CausalLm, EmbeddingAndHead, ModelInfo};
+use crate::model::layers::{Linear, PlainRmsNorm};
+use crate::model::{CausalLm, ModelInfo};
 use ewe::text::counted;
 
 /// The fields of config.json, under their own names.
@@ -252,17 +253,6 @@ struct Block {
     mlp: Mlp,
 }
 
-/// Phi 3 or 4 with its language-model head.
-#[derive(Debug)]
-pub struct Phi3 {
-    info: ModelInfo,
-    embed_tokens: Embedding,
-    layers: Vec<Block>,
-    norm: PlainRmsNorm,
-    /// Shares the embedding's weights where they are tied.
-    lm_head: Linear,
-}
-
 /// Reads the model that `fields` describe.
 pub fn load(
     model_type: &'static str,
@@ -271,7 +261,7 @@ pub fn load(
 ) -> Result<Box<dyn CausalLm>> {
     let config = Config::read(fields)?;
     let (d, eps) = (config.hidden_size, config.rms_norm_eps);
-    let layers = (0..config.num_hidden_layers)
+    let blocks = (0..config.num_hidden_layers)
         .map(|layer| {
             let path = format!("model.layers.{layer}");
             let mut norm = |name: &str| weights.plain_rms_norm(&format!("{path}.{name}"), d, eps);
@@ -285,14 +275,10 @@ pub fn load(
             }
         })
         .collect();
-    let vocab = config.vocab_size;
-    let (embed_tokens, lm_head, tied) = if config.tie_word_embeddings {
-        weights.tied("model.embed_tokens", "lm_head", vocab, d)
-    } else {
-        let embed_tokens = weights.embedding("model.embed_tokens", vocab, d);
-        (embed_tokens, weights.linear("lm_head", d, vocab, false), false)
-    };
-    Ok(Box::new(Phi3 {
+    let paths = ["model.embed_tokens", "lm_head"];
+    let (embedding, head, tied) =
+        weights.embedding_and_head(paths, [config.vocab_size, d], config.tie_word_embeddings);
+    Ok(Box::new(Decoder {
         info: ModelInfo {
             family: model_type,
             layers: config.num_hidden_layers,
@@ -307,10 +293,8 @@ pub fn load(
             tied,
             capped: false,
         },
-        embed_tokens,
-        layers,
-        norm: weights.plain_rms_norm("model.norm", d, eps),
-        lm_head,
+        ends: Ends::new(embedding, weights.plain_rms_norm("model.norm", d, eps), head),
+        blocks,
     }))
 }
 
@@ -324,79 +308,36 @@ pub fn selftest_config() -> Value {
     })
 }
 
-impl CausalLm for Phi3 {
-    fn info(&self) -> &ModelInfo {
-        &self.info
-    }
-
-    fn embed(&self, tokens_bt: &Tensor) -> Tensor {
-        self.embed_tokens.forward(tokens_bt)
-    }
-
-    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
-        let block = &self.layers[layer];
-        let normed_btd = block.input_layernorm.forward(x_btd);
-        let attended_btd = block.self_attn.forward(layer, &normed_btd, pass);
+impl decoder::Block for Block {
+    fn forward(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
+        let normed_btd = self.input_layernorm.forward(x_btd);
+        let attended_btd = self.self_attn.forward(layer, &normed_btd, pass);
         let x_btd = pass.select(layer, x_btd);
-        let (x_btd, normed_btd) = block.post_attention_layernorm.of_sum(&x_btd, &attended_btd);
-        x_btd + block.mlp.forward(&normed_btd)
+        let (x_btd, normed_btd) = self.post_attention_layernorm.of_sum(&x_btd, &attended_btd);
+        x_btd + self.mlp.forward(&normed_btd)
     }
 
-    fn finish(&self, x_btd: &Tensor) -> Tensor {
-        self.norm.forward(x_btd)
+    fn linears_mut(&mut self) -> Vec<&mut Linear> {
+        let (attention, mlp) = (&mut self.self_attn, &mut self.mlp);
+        vec![
+            &mut attention.qkv_proj,
+            &mut attention.o_proj,
+            &mut mlp.gate_up_proj,
+            &mut mlp.down_proj,
+        ]
     }
 
-    fn logits(&self, hidden: &Tensor) -> Tensor {
-        self.lm_head.forward(hidden)
-    }
-
-    fn embedding_and_head(&mut self) -> EmbeddingAndHead<'_> {
-        EmbeddingAndHead {
-            embedding: &mut self.embed_tokens,
-            head: &mut self.lm_head,
-            head_name: "lm_head",
-            tied: &mut self.info.tied,
+    fn list(&self, found: &mut Vec<(String, Tensor)>) {
+        let (attention, mlp) = (&self.self_attn, &self.mlp);
+        for linear in [
+            &attention.qkv_proj,
+            &attention.o_proj,
+            &mlp.gate_up_proj,
+            &mlp.down_proj,
+        ] {
+            linear.list(found);
         }
-    }
-
-    fn head(&self) -> (Tensor, Option<Tensor>) {
-        (self.lm_head.weight.shallow_clone(), None)
-    }
-
-    fn for_each_linear(&mut self, f: &mut dyn FnMut(&mut Linear)) {
-        for Block { self_attn, mlp, .. } in &mut self.layers {
-            f(&mut self_attn.qkv_proj);
-            f(&mut self_attn.o_proj);
-            f(&mut mlp.gate_up_proj);
-            f(&mut mlp.down_proj);
-        }
-    }
-
-    fn parameters(&self) -> Vec<(String, Tensor)> {
-        let mut found = Vec::new();
-        self.embed_tokens.list(&mut found);
-        for Block {
-            input_layernorm,
-            self_attn,
-            post_attention_layernorm,
-            mlp,
-        } in &self.layers
-        {
-            for linear in [
-                &self_attn.qkv_proj,
-                &self_attn.o_proj,
-                &mlp.gate_up_proj,
-                &mlp.down_proj,
-            ] {
-                linear.list(&mut found);
-            }
-            input_layernorm.list(&mut found);
-            post_attention_layernorm.list(&mut found);
-        }
-        self.norm.list(&mut found);
-        if !self.info.tied {
-            self.lm_head.list(&mut found);
-        }
-        found
+        self.input_layernorm.list(found);
+        self.post_attention_layernorm.list(found);
     }
 }

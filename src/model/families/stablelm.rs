@@ -11,13 +11,14 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use tch::Tensor;
 
+use crate::model::decoder::{self, Decoder, Ends};
 use crate::model::files::config::ConfigFields;
 use crate::model::files::weights::Weights;
 use crate::model::layers::activation::Activation;
 use crate::model::layers::attention::{AttentionParams, ForwardPass};
 use crate::model::layers::rope::Rope;
-use crate::model::layers::{Embedding, GatedMlp, JointWeights, LayerNorm, Linear, forward_all};
-use crate::model::{CausalLm, EmbeddingAndHead, ModelInfo};
+use crate::model::layers::{GatedMlp, LayerNorm, Linear, QkvProjection};
+use crate::model::{CausalLm, ModelInfo};
 use ewe::text::counted;
 
 /// The fields of config.json, under their own names.
@@ -117,11 +118,7 @@ impl HeadNorms {
 
 #[derive(Debug)]
 struct Attention {
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
-    /// The three, if one product computes them.
-    qkv: Option<JointWeights>,
+    qkv: QkvProjection,
     o_proj: Linear,
     q_layernorm: Option<HeadNorms>,
     k_layernorm: Option<HeadNorms>,
@@ -142,10 +139,7 @@ impl Attention {
         };
         let (q_layernorm, k_layernorm) = (norms("q_layernorm", heads), norms("k_layernorm", kv_heads));
         Attention {
-            q_proj: weights.linear(&format!("{path}.q_proj"), d, d, bias),
-            k_proj: weights.linear(&format!("{path}.k_proj"), d, kv_heads * head_dim, bias),
-            v_proj: weights.linear(&format!("{path}.v_proj"), d, kv_heads * head_dim, bias),
-            qkv: None,
+            qkv: weights.qkv_projection(path, d, [d, kv_heads * head_dim], bias),
             o_proj: weights.linear(&format!("{path}.o_proj"), d, d, false),
             q_layernorm,
             k_layernorm,
@@ -155,12 +149,7 @@ impl Attention {
     }
 
     fn forward(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
-        let size = x_btd.size();
-        let heads = [size[0], size[1], -1, self.head_dim];
-        let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
-        let [q, k, v] = forward_all(self.qkv.as_ref(), projections, x_btd);
-        let (mut q_bthd, mut k_btkd) = (q.view(heads), k.view(heads));
-        let v_btkd = v.view(heads);
+        let [mut q_bthd, mut k_btkd, v_btkd] = self.qkv.heads(x_btd, self.head_dim);
         if let (Some(q_norms), Some(k_norms)) = (&self.q_layernorm, &self.k_layernorm) {
             (q_bthd, k_btkd) = (q_norms.forward(&q_bthd), k_norms.forward(&k_btkd));
         }
@@ -184,17 +173,6 @@ struct Block {
     mlp: GatedMlp,
 }
 
-/// StableLM with its language-model head.
-#[derive(Debug)]
-pub struct StableLm {
-    info: ModelInfo,
-    embed_tokens: Embedding,
-    layers: Vec<Block>,
-    norm: LayerNorm,
-    /// Shares the embedding's weights where they are tied.
-    lm_head: Linear,
-}
-
 /// Reads the model that `fields` describe.
 pub fn load(
     model_type: &'static str,
@@ -207,7 +185,7 @@ pub fn load(
         config.intermediate_size,
         config.layer_norm_eps,
     );
-    let layers = (0..config.num_hidden_layers)
+    let blocks = (0..config.num_hidden_layers)
         .map(|layer| {
             let path = format!("model.layers.{layer}");
             Block {
@@ -219,14 +197,10 @@ pub fn load(
             }
         })
         .collect();
-    let vocab = config.vocab_size;
-    let (embed_tokens, lm_head, tied) = if config.tie_word_embeddings {
-        weights.tied("model.embed_tokens", "lm_head", vocab, d)
-    } else {
-        let embed_tokens = weights.embedding("model.embed_tokens", vocab, d);
-        (embed_tokens, weights.linear("lm_head", d, vocab, false), false)
-    };
-    Ok(Box::new(StableLm {
+    let paths = ["model.embed_tokens", "lm_head"];
+    let (embedding, head, tied) =
+        weights.embedding_and_head(paths, [config.vocab_size, d], config.tie_word_embeddings);
+    Ok(Box::new(Decoder {
         info: ModelInfo {
             family: model_type,
             layers: config.num_hidden_layers,
@@ -241,10 +215,8 @@ pub fn load(
             tied,
             capped: false,
         },
-        embed_tokens,
-        layers,
-        norm: weights.layer_norm("model.norm", d, eps),
-        lm_head,
+        ends: Ends::new(embedding, weights.layer_norm("model.norm", d, eps), head),
+        blocks,
     }))
 }
 
@@ -258,101 +230,43 @@ pub fn selftest_config() -> Value {
     })
 }
 
-impl CausalLm for StableLm {
-    fn info(&self) -> &ModelInfo {
-        &self.info
-    }
-
-    fn embed(&self, tokens_bt: &Tensor) -> Tensor {
-        self.embed_tokens.forward(tokens_bt)
-    }
-
-    fn block(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
-        let block = &self.layers[layer];
-        let normed_btd = block.input_layernorm.forward(x_btd);
-        let attended_btd = block.self_attn.forward(layer, &normed_btd, pass);
+impl decoder::Block for Block {
+    fn forward(&self, layer: usize, x_btd: &Tensor, pass: &mut ForwardPass) -> Tensor {
+        let normed_btd = self.input_layernorm.forward(x_btd);
+        let attended_btd = self.self_attn.forward(layer, &normed_btd, pass);
         // The order of the sums is the reference's; in 16 bits it matters.
         let sum_btd = pass.select(layer, x_btd) + attended_btd;
-        let mixed_btd = match &block.post_attention_layernorm {
-            Some(norm) => block.mlp.forward(&norm.forward(&sum_btd)),
-            None => block.mlp.forward(&pass.select(layer, &normed_btd)),
+        let mixed_btd = match &self.post_attention_layernorm {
+            Some(norm) => self.mlp.forward(&norm.forward(&sum_btd)),
+            None => self.mlp.forward(&pass.select(layer, &normed_btd)),
         };
         sum_btd + mixed_btd
     }
 
-    fn finish(&self, x_btd: &Tensor) -> Tensor {
-        self.norm.forward(x_btd)
-    }
-
-    fn logits(&self, hidden: &Tensor) -> Tensor {
-        self.lm_head.forward(hidden)
-    }
-
-    fn embedding_and_head(&mut self) -> EmbeddingAndHead<'_> {
-        EmbeddingAndHead {
-            embedding: &mut self.embed_tokens,
-            head: &mut self.lm_head,
-            head_name: "lm_head",
-            tied: &mut self.info.tied,
-        }
-    }
-
-    fn head(&self) -> (Tensor, Option<Tensor>) {
-        (self.lm_head.weight.shallow_clone(), None)
-    }
-
-    fn for_each_linear(&mut self, f: &mut dyn FnMut(&mut Linear)) {
-        for Block { self_attn, mlp, .. } in &mut self.layers {
-            f(&mut self_attn.q_proj);
-            f(&mut self_attn.k_proj);
-            f(&mut self_attn.v_proj);
-            f(&mut self_attn.o_proj);
-            mlp.linears_mut().into_iter().for_each(&mut *f);
-        }
+    fn linears_mut(&mut self) -> Vec<&mut Linear> {
+        let Attention { qkv, o_proj, .. } = &mut self.self_attn;
+        let attention = qkv.linears_mut().into_iter().chain([o_proj]);
+        attention.chain(self.mlp.linears_mut()).collect()
     }
 
     fn join_projections(&mut self) {
-        for Block { self_attn, .. } in &mut self.layers {
-            let Attention {
-                q_proj,
-                k_proj,
-                v_proj,
-                qkv,
-                ..
-            } = self_attn;
-            *qkv = JointWeights::of(&mut [q_proj, k_proj, v_proj]);
-        }
+        self.self_attn.qkv.join();
+        self.mlp.join();
     }
 
-    fn parameters(&self) -> Vec<(String, Tensor)> {
-        let mut found = Vec::new();
-        self.embed_tokens.list(&mut found);
-        for block in &self.layers {
-            let attention = &block.self_attn;
-            for linear in [
-                &attention.q_proj,
-                &attention.k_proj,
-                &attention.v_proj,
-                &attention.o_proj,
-            ]
-            .into_iter()
-            .chain(block.mlp.linears())
-            {
-                linear.list(&mut found);
-            }
-            let of_heads = attention.q_layernorm.iter().chain(&attention.k_layernorm);
-            for norm in of_heads.flat_map(|norms| &norms.0) {
-                norm.list(&mut found);
-            }
-            block.input_layernorm.list(&mut found);
-            if let Some(norm) = &block.post_attention_layernorm {
-                norm.list(&mut found);
-            }
+    fn list(&self, found: &mut Vec<(String, Tensor)>) {
+        let attention = &self.self_attn;
+        for linear in attention.qkv.linears().into_iter().chain([&attention.o_proj]) {
+            linear.list(found);
         }
-        self.norm.list(&mut found);
-        if !self.info.tied {
-            self.lm_head.list(&mut found);
+        self.mlp.list(found);
+        let of_heads = attention.q_layernorm.iter().chain(&attention.k_layernorm);
+        for norm in of_heads.flat_map(|norms| &norms.0) {
+            norm.list(found);
         }
-        found
+        self.input_layernorm.list(found);
+        if let Some(norm) = &self.post_attention_layernorm {
+            norm.list(found);
+        }
     }
 }

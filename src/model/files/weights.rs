@@ -3,7 +3,9 @@
 //! Tensors are mapped into memory one at a time, converted and placed, so loading takes the memory
 //! of the model and one tensor.
 
+mod attention;
 mod blocks;
+mod ends;
 mod mlps;
 mod norms;
 mod safetensors_file;
@@ -375,27 +377,6 @@ impl Weights {
             path: path.to_string(),
             weight: self.tensor(&format!("{path}.weight"), &[rows, width]),
         }
-    }
-
-    /// Reads embedding and output head of a model whose config ties them, and returns whether they
-    /// are tied. As in `transformers`, a different head in the file counts, and one of the two
-    /// stands for both if the other is missing.
-    pub fn tied(&mut self, embedding: &str, head: &str, rows: i64, width: i64) -> (Embedding, Linear, bool) {
-        let names = [embedding, head].map(|path| format!("{path}.weight"));
-        let has_head = self.has(&names[1]);
-        let only_head = has_head && !self.has(&names[0]);
-        let embedding = Embedding {
-            path: embedding.to_string(),
-            weight: self.tensor(&names[usize::from(only_head)], &[rows, width]),
-        };
-        if has_head && !only_head {
-            let weight = self.tensor(&names[1], &[rows, width]);
-            if weight.size() == embedding.weight.size() && !weight.equal(&embedding.weight) {
-                return (embedding, Linear::of(head, weight, None), false);
-            }
-        }
-        let head = embedding.as_head();
-        (embedding, head, true)
     }
 
     /// Fails if a tensor that was asked for was missing or had another shape or an unusable type.

@@ -8,12 +8,13 @@
 //! whose backward pass keeps one tensor instead of eight.
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
 use tch::{Device, Kind, Tensor};
 
 use crate::model::files::config::ConfigFields;
-use crate::shim::{self, Gate};
+use crate::shim::{self, Gate, gpu};
 
 /// `√(2/π)`.
 const ROOT: f64 = 0.797_884_560_802_865_4;
@@ -77,9 +78,26 @@ impl Activation {
         };
         match fused {
             Some(fused) if shim::usable(&[gate, up]) => shim::gated(fused, gate, up),
-            _ => self.forward(gate) * up,
+            Some(fused) => by_kernel(fused, gate, up).unwrap_or_else(|| self.forward(gate) * up),
+            None => self.forward(gate) * up,
         }
     }
+}
+
+/// Returns `activation(gate) · up` by one launch on a GPU, for inference. None off GPUs, in fp16,
+/// with gradients, and where the kernel cannot be compiled.
+fn by_kernel(activation: Gate, gate: &Tensor, up: &Tensor) -> Option<Tensor> {
+    static IS_MISSING: AtomicBool = AtomicBool::new(false);
+    if !gpu::takes(gate) || up.kind() != gate.kind() || IS_MISSING.load(Ordering::Relaxed) {
+        return None;
+    }
+    gpu::gated(activation, gate, up)
+        .inspect_err(|error| {
+            if !IS_MISSING.swap(true, Ordering::Relaxed) {
+                tracing::warn!("gated activations go without their kernel: {error:#}");
+            }
+        })
+        .ok()
 }
 
 fn looked_up(x: &Tensor) -> bool {

@@ -1,15 +1,20 @@
 //! A mixture of experts (Shazeer et al. 2017, <https://arxiv.org/abs/1701.06538>) in place of an
 //! MLP: a router chooses a few of many small MLPs for each token, and weighs their outputs.
 //!
-//! Tokens are sorted by expert, so that each chosen expert computes its tokens in one product.
+//! Tokens are sorted by expert, so that each chosen expert computes its tokens in one product. The
+//! host reads how many they are. Few tokens go without that read in inference on a GPU: see
+//! [`JointExperts`].
 //!
 //! Shapes: `n` tokens, `d` features, `e` experts, `c` of them chosen for a token, `m = n·c` pairs
 //! of a token and an expert.
 
-use tch::{Kind, Tensor};
+mod joint_experts;
+
+use tch::{Device, Kind, Tensor};
 
 use super::gated_mlp::GatedMlp;
 use super::linear::Linear;
+use joint_experts::JointExperts;
 
 /// Sizes of a mixture, and how its weights are computed.
 #[derive(Debug, Clone, Copy)]
@@ -41,15 +46,57 @@ pub struct Experts {
     pub experts: Vec<GatedMlp>,
     /// Sizes.
     pub config: ExpertsConfig,
+    /// The weights of all experts, if they lie one behind the other.
+    joint: Option<JointExperts>,
 }
 
 impl Experts {
+    /// Makes a mixture of a router and its experts.
+    pub fn of(router: Linear, experts: Vec<GatedMlp>, config: ExpertsConfig) -> Experts {
+        Experts {
+            router,
+            experts,
+            config,
+            joint: None,
+        }
+    }
+
+    /// Moves the weights of all experts behind each other, for inference, if they
+    /// [fit together](super::joint::JointWeights::of).
+    pub fn join(&mut self) {
+        self.joint = JointExperts::of(&mut self.experts);
+    }
+
+    /// Borrows the layers of all experts, in the order in which training visits them.
+    pub fn linears_mut(&mut self) -> Vec<&mut Linear> {
+        self.experts.iter_mut().flat_map(GatedMlp::linears_mut).collect()
+    }
+
+    /// Adds the weights with their names to `found`.
+    pub fn list(&self, found: &mut Vec<(String, Tensor)>) {
+        self.router.list(found);
+        self.experts.iter().for_each(|expert| expert.list(found));
+    }
+
     /// Maps `x_btd` to `x_btd`. Rounds as the reference: weights to the model's type, the weighted
     /// outputs, and the sum over the experts of a token, which is fp32.
     pub fn forward(&self, x_btd: &Tensor) -> Tensor {
         let width = *x_btd.size().last().expect("a tensor of features");
         let x_nd = x_btd.reshape([-1, width]);
         let (weight_nc, expert_nc) = self.route(&x_nd);
+        let joint = self.joint.as_ref();
+        let weighted_ncd = match joint.and_then(|joint| joint.forward(&x_nd, &expert_nc)) {
+            Some(output_ncd) => output_ncd * weight_nc.unsqueeze(-1),
+            None => self.sorted(&x_nd, &weight_nc, &expert_nc),
+        };
+        weighted_ncd
+            .sum_dim_intlist(1i64, false, x_btd.kind())
+            .view_as(x_btd)
+    }
+
+    /// Returns the weighted outputs of each token's experts, `[n, c, d]`.
+    fn sorted(&self, x_nd: &Tensor, weight_nc: &Tensor, expert_nc: &Tensor) -> Tensor {
+        let width = x_nd.size()[1];
         let expert_m = expert_nc.flatten(0, 1);
         let order_m = expert_m.argsort_stable(true, 0, false);
         let token_m = order_m.divide_scalar_mode(self.config.chosen, "floor");
@@ -71,8 +118,6 @@ impl Experts {
         weighted_md
             .index_select(0, &place_m)
             .view([-1, self.config.chosen, width])
-            .sum_dim_intlist(1i64, false, x_btd.kind())
-            .view_as(x_btd)
     }
 
     /// Returns for each token the weights of its experts, in the type of `x_nd`, and their numbers.
@@ -86,10 +131,12 @@ impl Experts {
         (weight_nc.to_kind(x_nd.kind()), expert_nc)
     }
 
-    /// Returns how many tokens go through each expert.
+    /// Returns how many tokens go through each expert. On a GPU, the host waits for them, once.
     fn counts(&self, expert_m: &Tensor) -> Vec<i64> {
-        let counts_e = expert_m.bincount(None::<&Tensor>, self.config.count);
-        Vec::try_from(counts_e.to_kind(Kind::Int64)).expect("a row of counts")
+        let expert_e = Tensor::arange(self.config.count, (Kind::Int64, expert_m.device()));
+        let is_at_me = expert_m.unsqueeze(1).eq_tensor(&expert_e);
+        let counts_e = is_at_me.sum_dim_intlist(0i64, false, Kind::Int64);
+        Vec::try_from(counts_e.to_device(Device::Cpu)).expect("a row of counts")
     }
 }
 
@@ -97,36 +144,31 @@ impl Experts {
 mod tests {
     use super::*;
     use crate::model::layers::activation::Activation;
-    use crate::shim::tests::numbers;
+    use crate::shim::tests::{apart, numbers};
+    use crate::shim::trace::Trace;
 
-    fn experts(normalizes: bool) -> Experts {
+    fn experts(count: i64, normalizes: bool) -> Experts {
         let linear = |outputs: i64, inputs: i64, seed: i64| {
             Linear::of("x", numbers(&[outputs, inputs], Kind::Float, seed), None)
         };
-        Experts {
-            router: linear(5, 8, 1),
-            experts: (0..5)
-                .map(|n| GatedMlp {
-                    gate_proj: linear(6, 8, 10 + n),
-                    up_proj: linear(6, 8, 20 + n),
-                    down_proj: linear(8, 6, 30 + n),
-                    act: Activation::Silu,
-                })
-                .collect(),
-            config: ExpertsConfig {
-                count: 5,
-                chosen: 2,
-                inner: 6,
-                normalizes,
-            },
-        }
+        let expert = |n: i64| {
+            let layers = [linear(6, 8, 20 + n), linear(6, 8, 40 + n), linear(8, 6, 60 + n)];
+            GatedMlp::of(layers, Activation::Silu)
+        };
+        let config = ExpertsConfig {
+            count,
+            chosen: 2,
+            inner: 6,
+            normalizes,
+        };
+        Experts::of(linear(count, 8, 1), (0..count).map(expert).collect(), config)
     }
 
     /// Every expert computes every token, and weights of 0 leave out those that were not chosen.
     #[test]
     fn sorted_tokens_give_what_all_experts_give_by_their_weights() {
         for normalizes in [false, true] {
-            let experts = experts(normalizes);
+            let experts = experts(5, normalizes);
             let x = numbers(&[1, 9, 8], Kind::Float, 3).set_requires_grad(true);
             let seed = numbers(&[1, 9, 8], Kind::Float, 4);
             let run = |y: Tensor| {
@@ -154,9 +196,33 @@ mod tests {
         }
     }
 
+    /// Few tokens gather the weights of their experts, more go through all of them, and many are
+    /// sorted.
+    #[test]
+    fn joint_experts_give_what_sorted_tokens_give_and_read_for_many_tokens_only() {
+        let (apart_experts, mut joined) = (experts(12, true), experts(12, true));
+        joined.join();
+        assert!(joined.joint.is_some());
+        for (tokens, reads) in [(1, 0), (2, 0), (3, 0), (40, 0), (1366, 1)] {
+            let x = numbers(&[1, tokens, 8], Kind::Float, 3);
+            let trace = Trace::begin().unwrap();
+            let ours = joined.forward(&x);
+            let counts = trace.end();
+            let by = apart(&ours, &apart_experts.forward(&x));
+            assert!(by < 1e-5, "{tokens} tokens: {by:e}");
+            assert_eq!(counts.reads, reads, "{tokens} tokens");
+        }
+        let listed = |experts: &Experts| {
+            let mut found = Vec::new();
+            experts.list(&mut found);
+            found
+        };
+        assert_eq!(listed(&joined), listed(&apart_experts), "each keeps its weights");
+    }
+
     #[test]
     fn an_expert_that_no_token_chose_has_no_gradient() {
-        let experts = experts(true);
+        let experts = experts(5, true);
         for expert in &experts.experts {
             let _ = expert.down_proj.weight.set_requires_grad(true);
         }

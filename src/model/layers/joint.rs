@@ -57,6 +57,27 @@ impl JointWeights {
         })
     }
 
+    /// Returns the weights, `[outputs of all layers, in]`.
+    pub(super) fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// Returns the weights of `count` layers, from layer `first` on, in the same memory.
+    ///
+    /// # Panics
+    ///
+    /// If there are fewer layers.
+    pub(super) fn part(&self, first: usize, count: usize) -> JointWeights {
+        let begin = self.outputs[..first].iter().sum();
+        let outputs = self.outputs[first..first + count].to_vec();
+        let length = outputs.iter().sum();
+        JointWeights {
+            weight: self.weight.narrow(0, begin, length),
+            bias: self.bias.as_ref().map(|bias| bias.narrow(0, begin, length)),
+            outputs,
+        }
+    }
+
     /// Maps `[…, in]` to the `[…, out]` of each layer, which are views of one tensor.
     fn forward(&self, x: &Tensor) -> Vec<Tensor> {
         let mut shape = x.size();

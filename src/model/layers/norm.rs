@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tch::{Kind, Tensor};
 
-use crate::shim::gpu::{NormResidual, rms_norm};
+use crate::shim::gpu::{self, NormResidual, rms_norm};
 use crate::shim::{self, Norm};
 
 /// Normalizes on a GPU in one launch, for inference. Returns the norm, and the sum that was
@@ -18,14 +18,7 @@ fn by_kernel(
     eps: f64,
 ) -> Option<(Tensor, Option<Tensor>)> {
     static IS_MISSING: AtomicBool = AtomicBool::new(false);
-    let is_on_gpu = x.device().is_cuda();
-    // By its twin, where a test has the CPU stand in for a GPU.
-    #[cfg(test)]
-    let is_on_gpu = is_on_gpu || shim::trace::operations_are_forced();
-    let takes = is_on_gpu
-        && shim::holds()
-        && matches!(x.kind(), Kind::BFloat16 | Kind::Float)
-        && weight_d.kind() == x.kind();
+    let takes = gpu::takes(x) && weight_d.kind() == x.kind();
     if !takes || IS_MISSING.load(Ordering::Relaxed) {
         return None;
     }
@@ -192,5 +185,64 @@ impl LayerNorm {
         if let Some(bias) = &self.bias {
             found.push((format!("{}.bias", self.path), bias.shallow_clone()));
         }
+    }
+}
+
+/// One of these norms, where it does not matter which.
+#[derive(Debug)]
+pub enum AnyNorm {
+    /// Gemma's.
+    Gemma(RmsNorm),
+    /// Llama's.
+    Plain(PlainRmsNorm),
+    /// OLMo 2's.
+    Fp32(Fp32RmsNorm),
+    /// With a mean.
+    Layer(LayerNorm),
+}
+
+impl AnyNorm {
+    /// Normalizes `x`; shape and type stay.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        match self {
+            AnyNorm::Gemma(norm) => norm.forward(x),
+            AnyNorm::Plain(norm) => norm.forward(x),
+            AnyNorm::Fp32(norm) => norm.forward(x),
+            AnyNorm::Layer(norm) => norm.forward(x),
+        }
+    }
+
+    /// Adds its weights with their names to `found`.
+    pub fn list(&self, found: &mut Vec<(String, Tensor)>) {
+        match self {
+            AnyNorm::Gemma(norm) => norm.list(found),
+            AnyNorm::Plain(norm) => norm.list(found),
+            AnyNorm::Fp32(norm) => norm.list(found),
+            AnyNorm::Layer(norm) => norm.list(found),
+        }
+    }
+}
+
+impl From<RmsNorm> for AnyNorm {
+    fn from(norm: RmsNorm) -> AnyNorm {
+        AnyNorm::Gemma(norm)
+    }
+}
+
+impl From<PlainRmsNorm> for AnyNorm {
+    fn from(norm: PlainRmsNorm) -> AnyNorm {
+        AnyNorm::Plain(norm)
+    }
+}
+
+impl From<Fp32RmsNorm> for AnyNorm {
+    fn from(norm: Fp32RmsNorm) -> AnyNorm {
+        AnyNorm::Fp32(norm)
+    }
+}
+
+impl From<LayerNorm> for AnyNorm {
+    fn from(norm: LayerNorm) -> AnyNorm {
+        AnyNorm::Layer(norm)
     }
 }

@@ -8,7 +8,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::OnceLock;
 
 /// The headers of `csrc/gpu`, by name.
-const HEADERS: [(&str, &str); 9] = [
+const HEADERS: [(&str, &str); 11] = [
     ("portable.h", include_str!("../../../csrc/gpu/portable.h")),
     ("weights.h", include_str!("../../../csrc/gpu/weights.h")),
     ("adamw.h", include_str!("../../../csrc/gpu/adamw.h")),
@@ -16,6 +16,8 @@ const HEADERS: [(&str, &str); 9] = [
     ("norms.h", include_str!("../../../csrc/gpu/norms.h")),
     ("nf4.h", include_str!("../../../csrc/gpu/nf4.h")),
     ("rms_norm.h", include_str!("../../../csrc/gpu/rms_norm.h")),
+    ("exponential.h", include_str!("../../../csrc/gpu/exponential.h")),
+    ("gated.h", include_str!("../../../csrc/gpu/gated.h")),
     ("rope_cache.h", include_str!("../../../csrc/gpu/rope_cache.h")),
     ("sampler.h", include_str!("../../../csrc/gpu/sampler.h")),
 ];

@@ -2,7 +2,7 @@
 //!
 //! Shapes: `d` features; any dimensions before them.
 
-use super::{Argument, Kernels};
+use super::{Argument, Kernels, rows_of};
 use crate::shim::Norm;
 use anyhow::{Result, bail};
 use std::ffi::c_void;
@@ -116,29 +116,6 @@ pub fn rms_norm(
     // types and sizes that it tells, as checked or made here.
     unsafe { kernels.launch(name, tokens * heads, &[Argument::by_value(&call)])? };
     Ok((out, sum))
-}
-
-/// Returns the rows of a tensor as two dimensions, the outer one first: their numbers, and the
-/// elements between two. None if it needs more dimensions, or features are not adjacent.
-fn rows_of(x: &Tensor) -> Option<[(i64, i64); 2]> {
-    let (size, strides) = (x.size(), x.stride());
-    let (&width, outer) = size.split_last()?;
-    if width > 1 && *strides.last()? != 1 {
-        return None;
-    }
-    let mut rows: Vec<(i64, i64)> = Vec::new();
-    for (&count, &stride) in outer.iter().zip(&strides).rev().filter(|(count, _)| **count != 1) {
-        match rows.last_mut() {
-            Some((inner, apart)) if *inner * *apart == stride => *inner *= count,
-            _ => rows.push((count, stride)),
-        }
-    }
-    match rows[..] {
-        [] => Some([(1, width), (1, width)]),
-        [tokens] => Some([tokens, (1, width)]),
-        [heads, tokens] => Some([tokens, heads]),
-        _ => None,
-    }
 }
 
 impl Call {

@@ -13,12 +13,14 @@ impl Weights {
         bias: bool,
         act: Activation,
     ) -> GatedMlp {
-        GatedMlp {
-            gate_proj: self.linear(&format!("{path}.gate_proj"), width, inner, bias),
-            up_proj: self.linear(&format!("{path}.up_proj"), width, inner, bias),
-            down_proj: self.linear(&format!("{path}.down_proj"), inner, width, bias),
-            act,
-        }
+        let layers = [
+            ("gate_proj", width, inner),
+            ("up_proj", width, inner),
+            ("down_proj", inner, width),
+        ];
+        let layers = layers
+            .map(|(name, inputs, outputs)| self.linear(&format!("{path}.{name}"), inputs, outputs, bias));
+        GatedMlp::of(layers, act)
     }
 
     /// Reads a mixture of experts: `path.gate.weight` `[experts, width]`, which keeps its type, and
@@ -30,10 +32,7 @@ impl Weights {
             let path = format!("{path}.experts.{number}");
             self.gated_mlp(&path, [width, config.inner], false, act)
         };
-        Experts {
-            experts: (0..config.count).map(&mut expert).collect(),
-            router: Linear::of(&router, weight, None),
-            config,
-        }
+        let experts = (0..config.count).map(&mut expert).collect();
+        Experts::of(Linear::of(&router, weight, None), experts, config)
     }
 }
