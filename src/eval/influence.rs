@@ -30,7 +30,7 @@ use crate::train::interrupt::Interrupt;
 use adapted::{AdaptedModel, AdapterState};
 use anyhow::{Result, bail};
 use dataset::{Dataset, InfluenceRun};
-use ewe::job::influence::InfluenceJob;
+use ewe::job::influence::{InfluenceJob, ProjectionNoise};
 use ewe::job::train::GpuNumerics;
 use ewe::leave::INTERRUPTED;
 use ewe::progress::ProgressMeter;
@@ -83,15 +83,18 @@ pub fn run(job: &InfluenceJob, quiet: bool) -> Result<u8> {
         interrupt: Some(&interrupt),
     };
     let ended = fault::caught(|| {
-        let done = compute(job, &tuned, &encoded, &features, (&dataset, &run), &mut progress)?;
-        if done {
-            dataset.settle(&run)?;
+        let mut known = None;
+        let to = (&dataset, &run);
+        let done = compute(job, &tuned, &encoded, &features, to, &mut progress, &mut known)?;
+        if !done {
+            return Ok(None);
         }
-        Ok(done)
+        dataset.settle(&run)?;
+        noise(job, &tuned, &encoded, &features, known).map(Some)
     });
     let status = match &ended {
-        Ok(true) => RunStatus::Done,
-        Ok(false) => RunStatus::Interrupted,
+        Ok(Some(_)) => RunStatus::Done,
+        Ok(None) => RunStatus::Interrupted,
         Err(_) => RunStatus::Failed,
     };
     // The error of the computation matters more than one of recording its end.
@@ -99,11 +102,14 @@ pub fn run(job: &InfluenceJob, quiet: bool) -> Result<u8> {
     let done = ended?;
     noted?;
     progress.finish();
-    if !done {
+    let Some(noise) = done else {
         say(quiet, "stopped; the same command goes on from here");
         return Ok(INTERRUPTED);
+    };
+    if let Some(noise) = &noise {
+        dataset.note(&run, noise)?;
     }
-    summary::print(&job.db, &dataset, &run, &encoded)?;
+    summary::print(&job.db, &dataset, &run, &encoded, noise)?;
     Ok(0)
 }
 
@@ -206,7 +212,11 @@ impl Progress {
     }
 }
 
+/// The checkpoints of a run, with the held-out tasks at each.
+type Checkpoints = Vec<(AdapterState, Targets)>;
+
 /// Computes and stores what is left. Returns whether all is done; a signal stops it before.
+/// `checkpoints` receives what had to be known for it.
 fn compute(
     job: &InfluenceJob,
     tuned: &TunedRun,
@@ -214,8 +224,8 @@ fn compute(
     features: &Features,
     (dataset, run): (&Dataset, &InfluenceRun),
     progress: &mut Progress,
+    checkpoints: &mut Option<Checkpoints>,
 ) -> Result<bool> {
-    let mut checkpoints: Option<Vec<(AdapterState, Targets)>> = None;
     for group in encoded.rows.chunks(GROUP) {
         if group.iter().all(|row| run.stored.contains(&row.instance_id)) {
             progress.pass(group.len(), 0);
@@ -251,7 +261,7 @@ fn targets(
     tuned: &TunedRun,
     encoded: &EncodedRows,
     features: &Features,
-) -> Result<Option<Vec<(AdapterState, Targets)>>> {
+) -> Result<Option<Checkpoints>> {
     let mut known = Vec::new();
     for checkpoint in &tuned.checkpoints {
         let optimizer = tuned.settings.formats.optimizer;
@@ -263,6 +273,28 @@ fn targets(
         known.push((state, targets));
     }
     Ok(Some(known))
+}
+
+/// Returns what the projection does to the influences; none without a projection, or if a signal
+/// asked to stop. `known` is what was computed of the held-out tasks, if anything was.
+fn noise(
+    job: &InfluenceJob,
+    tuned: &TunedRun,
+    encoded: &EncodedRows,
+    features: &Features,
+    known: Option<Checkpoints>,
+) -> Result<Option<ProjectionNoise>> {
+    if job.dimensions == 0 {
+        return Ok(None);
+    }
+    let known = match known {
+        Some(known) => Some(known),
+        None => targets(job, tuned, encoded, features)?,
+    };
+    Ok(known.map(|known| {
+        let deviation = features::deviation(&known, job.dimensions);
+        ProjectionNoise::of(job.dimensions, deviation, encoded.rows.len())
+    }))
 }
 
 /// Makes what is stored of a row, from its influence on each held-out task.

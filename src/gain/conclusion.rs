@@ -30,7 +30,7 @@ pub fn lines(job: &GainJob, found: &Found) -> Vec<String> {
     lines.push(sentence(job, comparison));
     lines.extend(remarks(job, found));
     match &found.influence {
-        Some(influence) => lines.extend(rows(influence)),
+        Some(influence) => lines.extend(rows(influence, job.check_worst)),
         None => lines.extend([
             String::new(),
             "which rows made it worse is not known: every weight was trained, and influence is computed for adapters, which \
@@ -181,8 +181,9 @@ fn ids(all: &[i64]) -> String {
     shown.join(", ") + &more
 }
 
-/// The rows that made it worse.
-fn rows(influence: &FoundInfluence) -> Vec<String> {
+/// The rows that made it worse, and how many of them may not have. `are_checked` says whether the
+/// model was trained without them.
+fn rows(influence: &FoundInfluence, are_checked: bool) -> Vec<String> {
     let mut lines = vec![String::new()];
     let worst = &influence.worst;
     lines.push(match worst.len() {
@@ -200,6 +201,16 @@ fn rows(influence: &FoundInfluence) -> Vec<String> {
             row.value,
             row.task_id,
             one_line(&row.instruction.text, WIDTH)
+        ));
+    }
+    let values: Vec<f64> = worst.iter().map(|row| row.value).collect();
+    if let Some(remark) = influence.noise.and_then(|noise| noise.remark(&values)) {
+        let check = match are_checked {
+            true => "",
+            false => ", and --check-worst says whether leaving them out helps",
+        };
+        lines.push(format!(
+            "{remark}: `ewe influence` with more --dimensions can{check}"
         ));
     }
     lines

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::conclusion::{left_out_sentence, sentence};
 use super::job::GainJob;
 use super::paired::{Comparison, Figure, Verdict};
-use super::walk::{Found, FoundWithout};
+use super::walk::{Found, FoundInfluence, FoundWithout};
 use crate::atomic_file::{self, AtomicFile};
 use crate::store::query::evaluation::InfluentialRow;
 use crate::suite::interval::RESAMPLES;
@@ -53,6 +53,7 @@ fn json(job: &GainJob, found: &Found, steps: &[String]) -> Value {
         "worst_rows": found.influence.as_ref().map(|influence| {
             influence.worst.iter().map(row).collect::<Vec<_>>()
         }),
+        "projection_noise": found.influence.as_ref().and_then(noise),
         "without_worst": found.without_worst.as_ref().map(without),
         "computed_from": {
             "ewe": env!("CARGO_PKG_VERSION"),
@@ -98,6 +99,18 @@ fn figures(figures: &[Figure]) -> Map<String, Value> {
         (figure.measure.as_str().to_owned(), value)
     };
     figures.iter().map(one).collect()
+}
+
+/// Within which influences cannot be told from zero, and how many of the worst rows are.
+fn noise(influence: &FoundInfluence) -> Option<Value> {
+    let noise = influence.noise?;
+    let worst = influence.worst.iter().map(|row| row.value);
+    Some(json!({
+        "dimensions": noise.dimensions,
+        "standard_deviation": noise.deviation,
+        "bound": noise.bound,
+        "worst_rows_within": noise.within(worst),
+    }))
 }
 
 fn row(row: &InfluentialRow) -> Value {
@@ -168,7 +181,10 @@ mod tests {
         assert!(json["figures"]["nll"]["difference"]["high"].as_f64() < Some(-1.5));
         assert_eq!(json["figures"]["stop_rate"]["verdict"], "undecided");
         assert_eq!(json["without_worst"]["tasks"], json!([3]));
-        assert_eq!(json["worst_rows"], Value::Null);
+        assert_eq!(
+            (&json["worst_rows"], &json["projection_noise"]),
+            (&Value::Null, &Value::Null)
+        );
         assert_eq!(json["computed_from"]["evaluations"], json!([4, 5]));
     }
 }

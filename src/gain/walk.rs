@@ -10,6 +10,7 @@ use super::paired::{self, Comparison, ScoredAnswer};
 use super::record::{self, Record, WithoutWorst};
 use super::sides::{self, Sides};
 use super::steps::{self, Asked};
+use crate::job::influence::ProjectionNoise;
 use crate::store::Store;
 use crate::store::query::evaluation::InfluentialRow;
 use crate::suite::item::SuiteKind;
@@ -49,6 +50,8 @@ pub struct FoundInfluence {
     pub run: i64,
     /// The rows that raised it most, the worst first.
     pub worst: Vec<InfluentialRow>,
+    /// What the projection of gradients does to influences, if that is known.
+    pub noise: Option<ProjectionNoise>,
 }
 
 /// Whether it helped to leave rows out.
@@ -222,8 +225,14 @@ impl Begun<'_> {
         let worst = store
             .influential_rows(run, false, i64::from(self.job.rows), CHARACTERS)
             .await;
+        let runs = store.runs_of("influence").await;
         store.close().await;
-        Ok(FoundInfluence { run, worst: worst? })
+        let config = runs?.into_iter().find(|(id, _, _)| *id == run);
+        Ok(FoundInfluence {
+            run,
+            worst: worst?,
+            noise: config.and_then(|(_, config, _)| ProjectionNoise::of_config(&config)),
+        })
     }
 
     /// Returns the latest run of `ewe influence`, if it is of this result.

@@ -1,7 +1,6 @@
 //! `ewe gain` from the command line, on the tiny checkpoints of `scripts/make_goldens.py`.
 
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -9,6 +8,7 @@ use crate::eval::close;
 use crate::golden::{golden, read_json};
 use crate::shell::{Dir, Ran, command, ewe, ran, signal};
 use crate::support::number;
+use crate::waiting::until;
 
 /// Seeds, of which some are held out.
 const SEEDS: usize = 60;
@@ -114,6 +114,20 @@ fn one_command_goes_from_a_dataset_to_what_it_did() {
     let worst = result["worst_rows"].as_array().unwrap();
     assert!((1..=20).contains(&worst.len()), "{worst:?}");
     assert!(worst.iter().all(|row| row["influence"].as_f64() < Some(0.0)));
+    let noise = &result["projection_noise"];
+    let bound = noise["bound"].as_f64().unwrap();
+    assert!(
+        noise["dimensions"] == 4096 && bound > 0.0 && bound < 0.06,
+        "{noise}"
+    );
+    let is_within = |row: &&Value| row["influence"].as_f64().unwrap() >= -bound;
+    let within = worst.iter().filter(is_within).count();
+    assert_eq!(noise["worst_rows_within"], json!(within));
+    assert_eq!(
+        concluded.contains("which this projection cannot tell from zero: `ewe influence` with more"),
+        within > 0,
+        "{concluded}"
+    );
     let lowest = "select instance.task_id from influence join instance on instance.id = instance_id
         order by value limit 1";
     assert_eq!(worst[0]["task"], json!(number(&dir, lowest)));
@@ -234,15 +248,10 @@ fn training(dir: &Dir) -> Child {
     let mut process = process(dir, long);
     process.stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = process.spawn().unwrap();
-    let begun = Instant::now();
-    while !dir
-        .path("tuned/metrics.jsonl")
-        .metadata()
-        .is_ok_and(|file| file.len() > 0)
-    {
-        assert!(begun.elapsed() < Duration::from_secs(60), "it does not train");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let metrics = dir.path("tuned/metrics.jsonl");
+    until("a step of training", || {
+        metrics.metadata().is_ok_and(|file| file.len() > 0)
+    });
     child
 }
 
@@ -271,11 +280,7 @@ fn whoever_stops_it_stops_the_step() {
     let mut child = training(&dir);
     child.kill().unwrap();
     child.wait().unwrap();
-    let begun = Instant::now();
-    while status_of_training(&dir) == "running" {
-        assert!(begun.elapsed() < Duration::from_secs(60), "the step goes on");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    until("the end of the step", || status_of_training(&dir) != "running");
     assert_eq!(status_of_training(&dir), "interrupted");
 }
 

@@ -106,6 +106,15 @@ fn planted_rows_rank_low_and_a_killed_run_goes_on() {
     ] {
         assert!(out.contains(words), "{words}: {out}");
     }
+    // What the projection cannot tell from zero is said, and noted: at most √(2 ln(90/0.05))/√4096.
+    let noise = "select config ->> '$.projection_noise.bound' from run where command = 'influence'";
+    let bound: f64 = dir.sql(noise)[0][0].parse().unwrap();
+    assert!((0.005..0.0606).contains(&bound), "{bound}");
+    let shown = out
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next()?.parse::<f64>().ok());
+    let within = shown.filter(|value| value.abs() <= bound).count();
+    assert_eq!(out.contains("cannot tell from zero"), within > 0, "{bound} {out}");
     let all = values(&dir);
     assert_eq!(all.len(), TASKS - 10, "of every task that is not held out");
     assert!(all.iter().all(|(_, value)| value.abs() <= 1.0));
@@ -116,7 +125,10 @@ fn planted_rows_rank_low_and_a_killed_run_goes_on() {
     // As if it had been killed after the first group: that one is kept, the others come out the same.
     let stored = "select instance_id, value from influence order by instance_id";
     let before = dir.sql(stored);
-    dir.sql("update run set status = 'running', ended_at = null where command = 'influence'");
+    dir.sql(
+        "update run set status = 'running', ended_at = null, config = json_remove(config, '$.projection_noise')
+         where command = 'influence'",
+    );
     dir.sql("delete from influence_on where instance_id > 64");
     dir.sql(&format!(
         "delete from influence where instance_id > {}",
@@ -146,6 +158,11 @@ fn planted_rows_rank_low_and_a_killed_run_goes_on() {
     assert_eq!(
         dir.sql("select count(*) from run where command = 'influence'"),
         [["2"]]
+    );
+    assert_eq!(
+        dir.sql("select count(*) from run where config ->> '$.projection_noise' is not null"),
+        [["1"]],
+        "without a projection there is no noise"
     );
     let exact = values(&dir);
     for ((task, value), (_, exact)) in all.iter().zip(&exact).skip(1) {

@@ -1,6 +1,7 @@
 //! The dataset that rows are read from and influences are stored in.
 
 use anyhow::{Context, Result};
+use ewe::job::influence::ProjectionNoise;
 use ewe::pipeline::split::training_rows::{self, TrainingRows};
 use ewe::store::curation::influence::{InstanceInfluence, StrongInfluence};
 use ewe::store::{Filter, RunStatus, Store};
@@ -80,6 +81,14 @@ impl Dataset {
     /// Records how the run ended.
     pub fn finish(&self, run: &InfluenceRun, status: RunStatus) -> Result<()> {
         Ok(self.runtime.block_on(self.store.finish_run(run.id, status))?)
+    }
+
+    /// Notes what the projection does to the influences of a run that has ended.
+    pub fn note(&self, run: &InfluenceRun, noise: &ProjectionNoise) -> Result<()> {
+        let (name, value) = noise.noted();
+        Ok(self
+            .runtime
+            .block_on(self.store.note_in_config(run.id, name, &value))?)
     }
 
     /// Returns the `count` rows of the run that helped most, and those that hurt most.

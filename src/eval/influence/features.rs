@@ -26,6 +26,20 @@ pub struct Features<'a> {
 /// `[h, k]`.
 pub type Targets = Tensor;
 
+/// The standard deviation that a projection to `dimensions` numbers gives the influence of a row
+/// that has none ([`ProjectionNoise`](ewe::job::influence::ProjectionNoise)).
+pub fn deviation(checkpoints: &[(AdapterState, Targets)], dimensions: u32) -> f64 {
+    let of = |(state, target_hk): &(AdapterState, Targets)| state.share * mean_length(target_hk);
+    checkpoints.iter().map(of).sum::<f64>() / f64::from(dimensions).sqrt()
+}
+
+/// The length of the mean of the held-out tasks, which is 1 if all are alike and `1/√h` if they
+/// have nothing in common.
+fn mean_length(target_hk: &Targets) -> f64 {
+    let mean_k = target_hk.mean_dim(0i64, false, Kind::Float);
+    mean_k.norm().double_value(&[])
+}
+
 impl Features<'_> {
     fn stopped(&self) -> bool {
         self.interrupt.is_some_and(Interrupt::asked)
@@ -101,5 +115,45 @@ impl Features<'_> {
             }
         }
         Some(sums)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shim::generator::with_seed;
+
+    /// Influences by 40 projections against those without: as far apart as the deviation says, for
+    /// held-out tasks that have much in common and for such that have nothing.
+    #[test]
+    fn the_deviation_is_that_of_projected_influences() {
+        const DIMENSIONS: u32 = 256;
+        let normal = |rows: i64| Tensor::randn([rows, 4000], (Kind::Float, Device::Cpu));
+        let unit =
+            |values_ep: &Tensor| values_ep / values_ep.norm_scalaropt_dim(2.0, [1i64].as_slice(), true);
+        for common in [0.0, 0.7] {
+            let (rows_ep, held_out_hp) = with_seed(3, || {
+                (unit(&normal(30)), unit(&(normal(12) + normal(1) * common)))
+            });
+            let influence = |rows: &Tensor, held_out: &Tensor| {
+                rows.matmul(&held_out.tr()).mean_dim(1i64, false, Kind::Float)
+            };
+            let exact_e = influence(&rows_ep, &held_out_hp);
+            let (mut squares, mut expected, projections) = (0.0, 0.0, 40);
+            for seed in 0..projections {
+                let sketch = Sketch::new(&[4000], i64::from(DIMENSIONS), seed, Device::Cpu);
+                let projected = |values_ep: &Tensor| {
+                    let sketch_ek = sketch.empty(values_ep.size()[0] as usize);
+                    sketch.add(&sketch_ek, 0, values_ep);
+                    unit(&sketch_ek)
+                };
+                let target_hk = projected(&held_out_hp);
+                let error_e = influence(&projected(&rows_ep), &target_hk) - &exact_e;
+                squares += error_e.square().mean(Kind::Float).double_value(&[]);
+                expected += mean_length(&target_hk).powi(2) / f64::from(DIMENSIONS);
+            }
+            let ratio = (squares / expected).sqrt();
+            assert!((0.8..1.15).contains(&ratio), "{common}: {ratio}");
+        }
     }
 }

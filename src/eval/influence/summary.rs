@@ -3,6 +3,7 @@
 use super::dataset::{Dataset, InfluenceRun};
 use super::rows::EncodedRows;
 use anyhow::Result;
+use ewe::job::influence::ProjectionNoise;
 use ewe::store::curation::influence::StrongInfluence;
 use ewe::text::{chosen, counted, one_line, shell_word};
 use std::collections::BTreeSet;
@@ -14,8 +15,14 @@ const SHOWN: i64 = 10;
 /// Width of a row's first words.
 const WIDTH: usize = 70;
 
-/// Prints the summary to standard output.
-pub fn print(db: &Path, dataset: &Dataset, run: &InfluenceRun, encoded: &EncodedRows) -> Result<()> {
+/// Prints the summary to standard output. `noise` is that of the projection, if there is one.
+pub fn print(
+    db: &Path,
+    dataset: &Dataset,
+    run: &InfluenceRun,
+    encoded: &EncodedRows,
+    noise: Option<ProjectionNoise>,
+) -> Result<()> {
     let (all, above) = dataset.counts(run)?;
     let [helped, hurt] = dataset.strongest(run, SHOWN)?;
     let mut out = ewe::streams::stdout();
@@ -36,6 +43,10 @@ pub fn print(db: &Path, dataset: &Dataset, run: &InfluenceRun, encoded: &Encoded
             let words = one_line(&row.instruction, WIDTH);
             writeln!(out, "  {:+.4}  task {}  {words}", row.value, row.task_id)?;
         }
+    }
+    let values: Vec<f64> = helped.iter().chain(&hurt).map(|row| row.value).collect();
+    if let Some(remark) = noise.and_then(|noise| noise.remark(&values)) {
+        writeln!(out, "\n{remark}: more --dimensions can")?;
     }
     let db = shell_word(db);
     writeln!(out, "\nnext:\n  `ewe list --db {db} --sort influence`")?;

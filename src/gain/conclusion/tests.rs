@@ -4,6 +4,7 @@ use super::*;
 use crate::gain::job::tests::job;
 use crate::gain::paired::tests::{answers, halved};
 use crate::gain::paired::{ScoredAnswer, compare};
+use crate::job::influence::ProjectionNoise;
 use crate::store::query::evaluation::{CutText, InfluentialRow};
 
 fn said(before: &[ScoredAnswer], after: &[ScoredAnswer]) -> String {
@@ -131,6 +132,11 @@ fn rows_that_made_it_worse_are_named_with_what_they_hurt() {
     found.influence = Some(FoundInfluence {
         run: 9,
         worst: vec![row(31, -0.25), row(30, -0.125)],
+        noise: Some(ProjectionNoise {
+            dimensions: 4096,
+            deviation: 0.05,
+            bound: 0.2,
+        }),
     });
     found.without_worst = Some(FoundWithout::Compared {
         out: "tuned-without-worst".into(),
@@ -141,6 +147,8 @@ fn rows_that_made_it_worse_are_named_with_what_they_hurt() {
     let text = lines(&job(), &found).join("\n");
     for words in [
         "\nthese 2 rows made it worse:\n  -0.2500  task 31  Write a poem; hurts task 4: Sing\n  -0.1250  task 30",
+        "\nof these 2 rows, 1 lies within ±0.2000, which this projection cannot tell from zero: `ewe influence` with more \
+         --dimensions can, and --check-worst says",
         "\nleaving them out: 1.77",
         " nats a token better on 12 held-out tasks\n  (they were chosen by these held-out tasks",
         "\n  ewe show --db my.db 31\n",
@@ -150,6 +158,7 @@ fn rows_that_made_it_worse_are_named_with_what_they_hurt() {
     found.influence = Some(FoundInfluence {
         run: 9,
         worst: Vec::new(),
+        noise: None,
     });
     found.without_worst = Some(FoundWithout::NoRows);
     let text = lines(&job(), &found).join("\n");
@@ -157,6 +166,43 @@ fn rows_that_made_it_worse_are_named_with_what_they_hurt() {
         text.contains("\nno row made it worse\n") && !text.contains("ewe show"),
         "{text}"
     );
+}
+
+#[test]
+fn rows_that_are_checked_need_no_check() {
+    let row = |value| InfluentialRow {
+        task_id: 1,
+        value,
+        instruction: CutText {
+            text: "Sing".into(),
+            length: 4,
+        },
+        input: CutText {
+            text: String::new(),
+            length: 0,
+        },
+        output: CutText {
+            text: "no".into(),
+            length: 2,
+        },
+        speaks_to: None,
+    };
+    let influence = |value| FoundInfluence {
+        run: 9,
+        worst: vec![row(value)],
+        noise: Some(ProjectionNoise {
+            dimensions: 4096,
+            deviation: 0.01,
+            bound: 0.03,
+        }),
+    };
+    let last = |value, are_checked| rows(&influence(value), are_checked).pop().unwrap();
+    assert_eq!(
+        last(-0.01, true),
+        "this row lies within ±0.0300, which this projection cannot tell from zero: `ewe influence` with more --dimensions can"
+    );
+    assert!(last(-0.01, false).contains("--check-worst"));
+    assert!(last(-0.04, false).starts_with("  -0.0400  task 1"));
 }
 
 #[test]

@@ -143,6 +143,27 @@ impl Store {
         Ok(())
     }
 
+    /// Adds `value` to the configuration of a run, which has ended: until then it is by its
+    /// configuration that the run is taken up.
+    pub async fn note_in_config(&self, run_id: i64, name: &str, value: &serde_json::Value) -> Result<()> {
+        let (path, value) = (format!("$.{name}"), value.to_string());
+        let mut transaction = self.write().await?;
+        sqlx::query!(
+            "
+            UPDATE run
+            SET config = json_set(config, ?, json(?))
+            WHERE id = ?
+            ",
+            path,
+            value,
+            run_id
+        )
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
     /// Returns the `count` instances with the highest influence of a run, or with the lowest, those
     /// first.
     pub async fn strongest_influence(
