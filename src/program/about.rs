@@ -1,9 +1,12 @@
-//! Version, commit and compiler of this build, as `build.rs` found them.
+//! Version, commit and compiler of this build, as `build.rs` found them, and what it runs with.
+
+use super::{libtorch, machine};
 
 /// The version of the package.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The version with the commit, if that is known: `0.1.0 (1a2b3c4d5e)`. `ewe --version` prints it.
+/// The version with the commit, if that is known: `0.1.0 (1a2b3c4d5e)`. `ewe -V` prints it,
+/// and `ewe --version` does with [`surroundings`].
 pub const VERSION_WITH_COMMIT: &str = env!("EWE_VERSION");
 
 /// The commit, or `unknown`. Development builds do not ask for it: they would be compiled again
@@ -18,6 +21,22 @@ pub const TARGET: &str = env!("EWE_BUILD_TARGET");
 
 /// The profile: `release`, or `debug` for all that are not.
 pub const PROFILE: &str = env!("EWE_PROFILE");
+
+/// Returns what `ewe --version` prints below the version: libtorch with its CUDA, and what the
+/// processor can do. `ewe doctor` has more.
+pub fn surroundings() -> String {
+    let libtorch = match libtorch::search(&libtorch::Surroundings::of_process()) {
+        Ok(libtorch) => libtorch.build(),
+        Err(_) => format!(
+            "{} was not found; `ewe doctor` says where it may be",
+            libtorch::NEEDED
+        ),
+    };
+    format!(
+        "libtorch {libtorch}\nprocessor features: {}\n",
+        machine::processor_features()
+    )
+}
 
 #[cfg(test)]
 mod tests {

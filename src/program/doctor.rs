@@ -66,15 +66,11 @@ fn torch_facts() -> Vec<(String, String)> {
             return facts;
         }
     };
-    let cuda = match &libtorch.cuda {
-        Some(version) => format!("for CUDA {version}"),
-        None => "for the CPU".to_owned(),
-    };
     facts.push(fact(
         "libtorch",
         format!(
-            "{}, {cuda}, in {} (from {})",
-            libtorch.version(),
+            "{}, in {} (from {})",
+            libtorch.build(),
             libtorch.lib().display(),
             libtorch.place
         ),

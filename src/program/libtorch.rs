@@ -292,6 +292,15 @@ impl Libtorch {
     pub fn version(&self) -> &str {
         self.version.as_deref().unwrap_or("of unknown version")
     }
+
+    /// The version in words, with what it is built for.
+    pub fn build(&self) -> String {
+        let version = self.version();
+        match &self.cuda {
+            Some(cuda) => format!("{version}, for CUDA {cuda}"),
+            None => format!("{version}, for the CPU"),
+        }
+    }
 }
 
 /// The folder of the libtorch that this process runs with, as far as it is known: that which `ewe`

@@ -1,6 +1,8 @@
 //! What a bug report needs to know of the machine: processor, memory, disks. What the system does
 //! not tell is unknown.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use crate::atomic_file;
@@ -11,11 +13,15 @@ pub type Fact = (&'static str, String);
 
 /// Returns the facts of this machine.
 pub fn facts() -> Vec<Fact> {
+    let first = first_processor();
     let cores = std::thread::available_parallelism().map_or_else(|_| unknown(), |n| n.to_string());
     let mut facts = vec![
         ("system", system()),
-        ("processor", processor()),
-        ("processor features", features().join(" ")),
+        (
+            "processor",
+            field(&first, "model name").map_or_else(unknown, str::to_owned),
+        ),
+        ("processor features", features_of(&first)),
         ("cores", cores),
         ("memory", memory()),
         ("free disk here", free(Path::new("."))),
@@ -44,14 +50,38 @@ fn system() -> String {
     name
 }
 
-/// The processor's name.
-fn processor() -> String {
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = text.lines().find_map(|line| {
+/// What Linux tells of the first processor, by lines of `name : value`; nothing elsewhere. The file
+/// goes on with the others, of which a server has hundreds.
+fn first_processor() -> String {
+    let Ok(file) = File::open("/proc/cpuinfo") else {
+        return String::new();
+    };
+    let lines = BufReader::new(file).lines().map_while(Result::ok);
+    let first: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+    first.join("\n")
+}
+
+/// The value of this name in what Linux tells of a processor.
+fn field<'a>(processor: &'a str, name: &str) -> Option<&'a str> {
+    processor.lines().find_map(|line| {
         let (key, value) = line.split_once(':')?;
-        (key.trim() == "model name").then(|| value.trim().to_owned())
-    });
-    name.unwrap_or_else(unknown)
+        (key.trim() == name).then(|| value.trim())
+    })
+}
+
+/// Returns the instruction sets that matter here and that the processor has, with spaces between.
+pub fn processor_features() -> String {
+    features_of(&first_processor())
+}
+
+/// The same, of a processor of which Linux tells this. The standard library does not detect the
+/// matrix units that it has no functions for.
+fn features_of(processor: &str) -> String {
+    let mut all = features();
+    let flags = field(processor, "flags").unwrap_or_default();
+    let has = |name: &&str| flags.split_whitespace().any(|flag| flag == *name);
+    all.extend(["amx_tile", "amx_bf16", "amx_int8"].into_iter().filter(has));
+    all.join(" ")
 }
 
 /// The instruction sets that matter here and that the processor has.
@@ -128,6 +158,18 @@ mod tests {
             assert!(!value.is_empty() || name == "processor features", "{name}");
             assert!(!value.contains('\n'), "{name}: {value}");
         }
+    }
+
+    #[test]
+    fn matrix_units_are_among_the_features() {
+        let processor = "processor\t: 0\nmodel name\t: A: B\nflags\t\t: fpu amx_bf16 amx_tile avx512_bf16";
+        assert_eq!(field(processor, "model name"), Some("A: B"));
+        assert_eq!(field(processor, "cores"), None);
+        let (with, without) = (features_of(processor), features_of(""));
+        assert_eq!(
+            with.strip_prefix(&without).map(str::trim),
+            Some("amx_tile amx_bf16")
+        );
     }
 
     #[test]

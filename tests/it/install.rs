@@ -143,14 +143,32 @@ fn every_command_has_a_manual_page() {
 }
 
 #[test]
-fn the_version_is_one_line() {
+fn the_version_is_one_line_and_what_it_runs_with_is_below() {
     let dir = Dir::new();
-    let said = ewe(&dir, &["--version"]).success().stdout();
+    installed(&dir);
+    let short = run(&dir, "-V").success().stdout();
     assert!(
-        said.starts_with(concat!("ewe ", env!("CARGO_PKG_VERSION"))),
+        short.starts_with(concat!("ewe ", env!("CARGO_PKG_VERSION"))),
+        "{short}"
+    );
+    assert_eq!(short.lines().count(), 1, "{short}");
+    torch(&dir, "venv", "2.13.0+cpu");
+    let mut with = command(&dir, "--version");
+    with.env("VIRTUAL_ENV", dir.path("venv"));
+    let said = ran(with).success().stdout();
+    let rest = said.strip_prefix(&short).unwrap_or_else(|| panic!("{said}"));
+    assert!(
+        rest.starts_with("libtorch 2.13.0+cpu, for the CPU\nprocessor features: "),
         "{said}"
     );
-    assert_eq!(said.lines().count(), 1, "{said}");
+    assert_eq!(rest.lines().count(), 2, "{said}");
+    let mut without = command(&dir, "train --version");
+    without.env("EWE_LIBTORCH", "/nowhere");
+    let said = ran(without).success().stdout();
+    assert!(
+        said.starts_with("ewe-train ") && said.contains("\nlibtorch 2.13 was not found; `ewe doctor` "),
+        "{said}"
+    );
 }
 
 #[test]
