@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
+use anyhow::{Result, bail};
+
 use super::compare::ModelChoice;
 use super::rows::RowsFile;
+use crate::atomic_file;
 use crate::interchange::Reading;
 use crate::interchange::left_out::Policy;
 use crate::pipeline::budget::Budget;
@@ -61,5 +64,29 @@ impl EvalJob {
             reading: self.reading.clone(),
             left_out: self.left_out.clone(),
         }
+    }
+
+    /// Fails if an output cannot be written, or would replace a suite.
+    ///
+    /// # Errors
+    ///
+    /// Names the output.
+    pub fn check_outputs(&self) -> Result<()> {
+        for out in [&self.out, &self.answers].into_iter().flatten() {
+            for spec in &self.suites {
+                let is_same = matches!(
+                    (out.canonicalize(), spec.source.canonicalize()),
+                    (Ok(out), Ok(source)) if out == source
+                );
+                if is_same {
+                    bail!(
+                        "`{}` is the file of a suite\nhint: choose another name for the output",
+                        out.display()
+                    );
+                }
+            }
+            atomic_file::check(out)?;
+        }
+        Ok(())
     }
 }

@@ -1,12 +1,11 @@
 //! `ewe log`
 
-use std::{
-    io::{BufWriter, Write},
-    path::PathBuf,
-};
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 
 use crate::cli::terminal::{clean, counted};
 use crate::store::Store;
+use crate::store::curation::log::{Action, Revision};
 use crate::streams::json;
 
 /// Arguments of `ewe log`.
@@ -37,65 +36,73 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         Some(id) => {
             store.task(id).await?;
             let history = store.history(id).await?;
-            if args.json {
-                json::write_array(&mut out, &history)?;
-            } else {
-                for revision in &history {
-                    let note = revision
-                        .note
-                        .as_deref()
-                        .map(|note| format!("  {}", clean(note)))
-                        .unwrap_or_default();
-                    writeln!(
-                        out,
-                        "{:>6}  {}  {}  {}{note}",
-                        revision.group,
-                        revision.at,
-                        clean(&revision.who),
-                        revision.action,
-                    )?;
-                    if revision.action != "import" {
-                        writeln!(
-                            out,
-                            "        from {}\n        to   {}",
-                            clean(&revision.before),
-                            clean(&revision.after)
-                        )?;
-                    }
-                }
+            match args.json {
+                true => json::write_array(&mut out, &history)?,
+                false => history
+                    .iter()
+                    .try_for_each(|change| write_change(&mut out, change))?,
             }
         }
         None => {
             let actions = store.actions(args.limit).await?;
-            if args.json {
-                json::write_array(&mut out, &actions)?;
-            } else {
-                for action in &actions {
-                    let what = match action.undoes {
-                        Some(undoes) => format!("undo of {undoes}"),
-                        None => action.action.clone(),
-                    };
-                    let tasks = match action.tasks {
-                        1 => format!("task {}", action.first_task),
-                        tasks => format!("{} from {}", counted(tasks, "task"), action.first_task),
-                    };
-                    let note = action
-                        .note
-                        .as_deref()
-                        .map(|note| format!("  {}", clean(note)))
-                        .unwrap_or_default();
-                    let undone = if action.undone { "  (taken back)" } else { "" };
-                    let who = clean(&action.who);
-                    writeln!(
-                        out,
-                        "{:>6}  {}  {who}  {what}  {tasks}{note}{undone}",
-                        action.group, action.at
-                    )?;
-                }
+            match args.json {
+                true => json::write_array(&mut out, &actions)?,
+                false => actions
+                    .iter()
+                    .try_for_each(|action| write_action(&mut out, action))?,
             }
         }
     }
     out.flush()?;
     store.finish().await?;
     Ok(())
+}
+
+/// Writes a change of a task: who made it when, and the text before and after.
+fn write_change(out: &mut impl Write, change: &Revision) -> io::Result<()> {
+    writeln!(
+        out,
+        "{:>6}  {}  {}  {}{}",
+        change.group,
+        change.at,
+        clean(&change.who),
+        change.action,
+        note(change.note.as_deref()),
+    )?;
+    // There is nothing before an import.
+    if change.action == "import" {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "        from {}\n        to   {}",
+        clean(&change.before),
+        clean(&change.after)
+    )
+}
+
+/// Writes an action on a line.
+fn write_action(out: &mut impl Write, action: &Action) -> io::Result<()> {
+    let what = match action.undoes {
+        Some(undoes) => format!("undo of {undoes}"),
+        None => action.action.clone(),
+    };
+    let tasks = match action.tasks {
+        1 => format!("task {}", action.first_task),
+        tasks => format!("{} from {}", counted(tasks, "task"), action.first_task),
+    };
+    writeln!(
+        out,
+        "{:>6}  {}  {}  {what}  {tasks}{}{}",
+        action.group,
+        action.at,
+        clean(&action.who),
+        note(action.note.as_deref()),
+        if action.undone { "  (taken back)" } else { "" },
+    )
+}
+
+/// A remark at the end of a line, if there is one.
+fn note(note: Option<&str>) -> String {
+    note.map(|note| format!("  {}", clean(note))).unwrap_or_default()
 }

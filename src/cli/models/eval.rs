@@ -263,7 +263,7 @@ pub fn run_with<'a>(
 
 async fn evaluate_with(args: &Args, quiet: bool, models: &dyn EvalModels) -> Result<u8> {
     let job = args.job()?;
-    check_outputs(&job)?;
+    job.check_outputs()?;
     let store = match (&job.db, &job.out) {
         (Some(path), _) => Store::open(path).await?,
         (None, Some(out)) => {
@@ -279,26 +279,6 @@ async fn evaluate_with(args: &Args, quiet: bool, models: &dyn EvalModels) -> Res
     let code = evaluate_on(&store, &job, quiet, models).await;
     store.close().await;
     code
-}
-
-/// Refuses outputs that cannot be written or would replace a suite.
-fn check_outputs(job: &EvalJob) -> Result<()> {
-    for out in [&job.out, &job.answers].into_iter().flatten() {
-        for spec in &job.suites {
-            let is_same = matches!(
-                (out.canonicalize(), spec.source.canonicalize()),
-                (Ok(out), Ok(source)) if out == source
-            );
-            if is_same {
-                bail!(
-                    "`{}` is the file of a suite\nhint: choose another name for the output",
-                    out.display()
-                );
-            }
-        }
-        atomic_file::check(out)?;
-    }
-    Ok(())
 }
 
 /// Evaluates, and writes and prints the result.
