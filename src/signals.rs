@@ -28,7 +28,8 @@ pub(crate) fn are_taken() -> bool {
 /// The signals of [`ASKING`] that are not ignored. A signal that our parent wants ignored stays
 /// ignored: `nohup` does that, and shells do it with Ctrl-C for background commands of a script.
 pub(crate) fn heard() -> impl Iterator<Item = i32> {
-    ASKING.into_iter().filter(|&signal| !is_ignored(signal))
+    let ignored = ignored();
+    ASKING.into_iter().filter(move |&signal| !is_in(ignored, signal))
 }
 
 /// Requests to end, for a command that ends cleanly by itself.
@@ -105,10 +106,18 @@ pub fn end_with_parent() {
 
 /// Whether the process was started with the signal ignored; false if the system does not tell.
 fn is_ignored(signal: i32) -> bool {
-    let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
-        return false;
-    };
+    is_in(ignored(), signal)
+}
+
+/// The signals that the process was started to ignore, a bit for each; none if the system does not
+/// tell.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+        .unwrap_or(0)
+}
+
+fn is_in(mask: u64, signal: i32) -> bool {
+    mask >> (signal - 1) & 1 == 1
 }

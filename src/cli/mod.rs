@@ -12,6 +12,7 @@ pub mod program;
 mod settings;
 mod terminal;
 mod tidy;
+mod tree;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ use crate::text::format_error;
 use crate::{store, streams};
 
 use clap::error::{ContextValue, ErrorKind};
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, FromArgMatches, Parser, Subcommand};
 
 /// Grow a private instruction dataset from a few seed tasks, curate it in SQLite, fine-tune a model
 /// on it.
@@ -186,7 +187,7 @@ impl Command {
 
 /// Returns the whole command line for clap, as the help shows it.
 pub fn command() -> clap::Command {
-    help::arranged(Cli::command())
+    tree::whole()
 }
 
 /// Parses the command line, with what files and the environment add to it.
@@ -199,12 +200,11 @@ pub fn parse() -> Result<Cli, ExitCode> {
         return Err(code);
     }
     let typed: Vec<OsString> = std::env::args_os().collect();
-    let root = command();
-    let line = settings::added(&root, &typed).map_err(|error| {
+    let line = settings::added(typed).map_err(|error| {
         eprintln!("error: {}", terminal::clean(&format_error(&error)));
         ExitCode::from(2)
     })?;
-    let (cli, matches) = read(&root, &line).map_err(|error| misread(error, &line))?;
+    let (cli, matches) = read(&line).map_err(|error| misread(error, &line))?;
     match args::paths::check(&matches) {
         Ok(()) => Ok(cli),
         Err(error) => Err(end(&cli.command, Err(error))),
@@ -212,20 +212,31 @@ pub fn parse() -> Result<Cli, ExitCode> {
 }
 
 /// Parses a command line that is complete.
-fn read(root: &clap::Command, line: &[OsString]) -> Result<(Cli, clap::ArgMatches), clap::Error> {
-    let matches = root.clone().try_get_matches_from(line)?;
+fn read(line: &[OsString]) -> Result<(Cli, ArgMatches), clap::Error> {
+    let matches = matches(line)?;
     if let Some((name, options)) = matches.subcommand()
         && let Err(what) = args::together::check(name, options)
     {
-        return Err(root.clone().error(ErrorKind::ArgumentConflict, what));
+        return Err(command().error(ErrorKind::ArgumentConflict, what));
     }
     let mut cli = Cli::from_arg_matches(&matches)?;
-    match &cli.command {
-        Command::Train(_) => cli.options = settings::of_run(root, line, &matches),
-        Command::Gain(args) => drop(models::gain::training(args)?),
+    match &mut cli.command {
+        Command::Train(_) => cli.options = settings::of_run(line, &matches),
+        Command::Gain(args) => args.training = Some(models::gain::training(args)?),
         _ => {}
     }
     Ok((cli, matches))
+}
+
+/// Parses a line by its command alone, and by all of them only if it has a fault or asks for help.
+fn matches(line: &[OsString]) -> Result<ArgMatches, clap::Error> {
+    if let Some(mut own) = tree::of_line(line) {
+        match own.try_get_matches_from_mut(line) {
+            Err(error) if error.kind() != ErrorKind::DisplayVersion => {}
+            parsed => return parsed,
+        }
+    }
+    command().try_get_matches_from(line)
 }
 
 /// Prints the requested help, or what is wrong with the command line, which may have characters
@@ -233,6 +244,12 @@ fn read(root: &clap::Command, line: &[OsString]) -> Result<(Cli, clap::ArgMatche
 fn misread(error: clap::Error, line: &[OsString]) -> ExitCode {
     if !error.use_stderr() {
         let printed = streams::stdout().is_open().and_then(|()| error.print());
+        if printed.is_ok()
+            && error.kind() == ErrorKind::DisplayVersion
+            && line.iter().any(|word| word == "--version")
+        {
+            print!("{}", about::surroundings());
+        }
         let printed = printed.map_err(streams::refused).and_then(|()| streams::finish());
         return status(printed.map(|()| 0).map_err(Into::into), format_error);
     }

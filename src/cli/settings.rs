@@ -6,6 +6,8 @@ use anyhow::{Error, Result, bail};
 use clap::{ArgMatches, Command};
 
 use super::args::together::Together;
+use super::command;
+use super::tree::{self, Tree};
 use crate::settings::collect::{self, Sources};
 use crate::settings::line::{Line, Resolved, Surroundings};
 use crate::settings::merge;
@@ -14,22 +16,32 @@ use crate::settings::written::RunOptions;
 
 /// Returns the command line with its settings, as if they were typed. A line that has a fault of
 /// its own, or asks for help, stays as it is.
-pub(super) fn added(root: &Command, typed: &[OsString]) -> Result<Vec<OsString>> {
+pub(super) fn added(typed: Vec<OsString>) -> Result<Vec<OsString>> {
     let surroundings = Surroundings::of_process();
-    let resolved = match Line::of(root, typed) {
-        Some(line) if line.may_have_settings(&surroundings) => line.resolve(&surroundings, &Together)?,
-        _ => None,
+    if !surroundings.may_set(&typed) {
+        return Ok(typed);
+    }
+    let root = root_of(&typed);
+    let resolved = match Line::of(&root, &typed) {
+        Some(line) => line.resolve(&surroundings, &Together, &Tree)?,
+        None => None,
     };
-    Ok(resolved.map_or_else(|| typed.to_vec(), |resolved| resolved.arguments))
+    Ok(resolved.map_or(typed, |resolved| resolved.arguments))
+}
+
+/// The program with the command of the line, or with all.
+fn root_of(line: &[OsString]) -> Command {
+    tree::of_line(line).unwrap_or_else(command)
 }
 
 /// Returns the options of a complete command line, to run it again.
-pub(super) fn of_run(root: &Command, line: &[OsString], matches: &ArgMatches) -> RunOptions {
-    let (Some(line), Some((name, of_command))) = (Line::of(root, line), matches.subcommand()) else {
+pub(super) fn of_run(line: &[OsString], matches: &ArgMatches) -> RunOptions {
+    let root = root_of(line);
+    let (Some(line), Some((name, of_command))) = (Line::of(&root, line), matches.subcommand()) else {
         return RunOptions::default();
     };
     let folder = std::env::current_dir().ok();
-    Options::of(root, name).map_or_else(RunOptions::default, |options| {
+    Options::of(&root, name).map_or_else(RunOptions::default, |options| {
         RunOptions::of(&options, &line.typed(), of_command, folder.as_deref(), &Together)
     })
 }
@@ -47,7 +59,7 @@ pub(super) fn resolved(root: &Command, line: &[OsString]) -> Result<Resolved> {
                 .map_or_else(Default::default, |word| word.to_string_lossy())
         );
     };
-    if let Some(resolved) = cut.resolve(&Surroundings::of_process(), &Together)? {
+    if let Some(resolved) = cut.resolve(&Surroundings::of_process(), &Together, &Tree)? {
         return Ok(resolved);
     }
     match root.clone().try_get_matches_from(line) {
@@ -69,7 +81,7 @@ pub(super) fn checked(root: &Command, typed: &[OsString]) -> Result<(Sources, Ve
     let surroundings = Surroundings::of_process();
     let (all, mut errors) = (Options::of_all(root), Vec::new());
     let sources = match all.first() {
-        Some(any) => surroundings.sources(root, &any.look_at(typed))?,
+        Some(any) => surroundings.sources(any, typed, &Tree)?,
         None => Sources::default(),
     };
     for options in &all {

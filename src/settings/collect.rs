@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::{Arg, Command};
 
 use super::file::{Entry, SettingsFile, TomlValue};
-use super::options::{Options, SECRETS};
+use super::options::{Commands, Options, SECRETS};
 use super::value::Value;
 use super::{Level, Place, Setting};
 
@@ -33,12 +33,49 @@ pub fn variable(long: &str) -> String {
     format!("{PREFIX}{}", long.to_ascii_uppercase().replace('-', "_"))
 }
 
-/// Fails if a file has a table that is no command of `root`, or a key that is no option.
+/// Fails if a file has a table that is no command, or a key that is no option. `own` are those of
+/// the command that runs.
 ///
 /// # Errors
 ///
 /// Names the line, and the name that was probably meant.
-pub fn check_names(root: &Command, file: &SettingsFile) -> Result<()> {
+pub fn check_names(own: &Options, commands: &dyn Commands, file: &SettingsFile) -> Result<()> {
+    match is_known(own, commands, file) {
+        true => Ok(()),
+        false => check_by_all(&commands.all(), file),
+    }
+}
+
+/// Whether each table is a command, and each key an option of its table, or of any at the top. No
+/// more commands than these are looked at: if it is false, a key at the top may be of another.
+fn is_known(own: &Options, commands: &dyn Commands, file: &SettingsFile) -> bool {
+    let of_table = |(table, _): &(String, usize)| Options::of(&commands.one(table)?, table);
+    let tables: Option<Vec<Options>> = file.tables.iter().map(of_table).collect();
+    let Some(tables) = tables else {
+        return false;
+    };
+    let is_option = |entry: &Entry| match &entry.table {
+        Some(table) => tables
+            .iter()
+            .any(|options| options.command() == table && options.named(&entry.key).is_some()),
+        None => {
+            let mut all = std::iter::once(own).chain(&tables);
+            all.any(|options| options.named(&entry.key).is_some())
+        }
+    };
+    let mut entries = file.entries.iter().enumerate();
+    entries.all(|(at, entry)| is_option(entry) && first(&file.entries[..at], entry).is_none())
+}
+
+/// The entry before that sets the same option, with dashes or underscores.
+fn first<'a>(before: &'a [Entry], entry: &Entry) -> Option<&'a Entry> {
+    let name = |entry: &Entry| entry.key.replace('_', "-");
+    let is_same = |other: &&Entry| other.table == entry.table && name(other) == name(entry);
+    before.iter().find(is_same)
+}
+
+/// The same by all commands of `root`, which names what is wrong.
+fn check_by_all(root: &Command, file: &SettingsFile) -> Result<()> {
     let commands = Options::of_all(root);
     let find = |name: &str| {
         let command = root.find_subcommand(name)?;
@@ -65,9 +102,7 @@ pub fn check_names(root: &Command, file: &SettingsFile) -> Result<()> {
         if !known {
             return Err(unknown(&commands, entry, &place));
         }
-        let name = |entry: &Entry| entry.key.replace('_', "-");
-        let is_same = |other: &&Entry| other.table == entry.table && name(other) == name(entry);
-        if let Some(first) = file.entries[..at].iter().find(is_same) {
+        if let Some(first) = first(&file.entries[..at], entry) {
             bail!(
                 "{place}: `{}` is set twice, first on line {}\nhint: leave one of them away",
                 entry.key,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::error::ErrorKind;
@@ -12,7 +12,7 @@ use super::collect::{self, PREFIX, Sources};
 use super::company::Company;
 use super::file::{self, SettingsFile};
 use super::merge::{self, Merged};
-use super::options::Options;
+use super::options::{Commands, Options};
 
 /// Where a command runs, as far as its settings depend on it.
 #[derive(Debug, Clone, Default)]
@@ -39,21 +39,29 @@ impl Surroundings {
         }
     }
 
-    /// Returns the file and the variables that hold for a command line, as its options `--config`
-    /// and `--no-config` say.
+    /// Returns whether a file or a variable may say something for a command line.
+    pub fn may_set(&self, line: &[OsString]) -> bool {
+        let asks = |word: &OsString| word.to_str().is_some_and(|word| word.starts_with("--config"));
+        !self.variables.is_empty() || line.iter().any(asks) || self.found().is_some()
+    }
+
+    /// Returns the file and the variables that hold for the `typed` arguments of a command, as
+    /// `--config` and `--no-config` among them say.
     ///
     /// # Errors
     ///
     /// If the file cannot be read or has unknown names.
-    pub fn sources(&self, root: &Command, matches: &ArgMatches) -> Result<Sources> {
+    pub fn sources(&self, options: &Options, typed: &[OsString], commands: &dyn Commands) -> Result<Sources> {
+        let file = match self.file(&options.look_at(typed)) {
+            Some(path) => Some(SettingsFile::read(&path)?),
+            None => None,
+        };
+        if let Some(file) = &file {
+            collect::check_names(options, commands, file)?;
+        }
         let variables = self.variables.iter();
         Ok(Sources {
-            file: self
-                .file(matches)
-                .map(|path| SettingsFile::read(&path))
-                .transpose()?
-                .map(|file| collect::check_names(root, &file).map(|()| file))
-                .transpose()?,
+            file,
             variables: variables
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect(),
@@ -67,10 +75,15 @@ impl Surroundings {
         }
         let variable = self.variables.get("EWE_CONFIG").filter(|path| !path.is_empty());
         let typed = matches.get_one::<PathBuf>("config").cloned();
-        typed.or_else(|| variable.map(PathBuf::from)).or_else(|| {
-            let home = self.home.as_deref().filter(|home| home.is_absolute());
-            file::find(self.folder.as_deref()?, home)
-        })
+        typed
+            .or_else(|| variable.map(PathBuf::from))
+            .or_else(|| self.found())
+    }
+
+    /// The path of the file that nobody names.
+    fn found(&self) -> Option<PathBuf> {
+        let home = self.home.as_deref().filter(|home| home.is_absolute());
+        file::find(self.folder.as_deref()?, home)
     }
 }
 
@@ -99,20 +112,9 @@ impl<'a> Line<'a> {
     /// Finds the command in the arguments of the program `root`, of which the first is its own
     /// name; none if there is no command.
     pub fn of(root: &'a Command, whole: &'a [OsString]) -> Option<Line<'a>> {
-        let mut at = 1;
-        while at < whole.len() {
-            let word = whole[at].to_str();
-            match word {
-                Some(word) if word.starts_with('-') && word != "-" => {
-                    at += 1 + usize::from(wants_next(root, word));
-                }
-                _ => {
-                    root.find_subcommand(&whole[at])?;
-                    return Some(Line { root, whole, at });
-                }
-            }
-        }
-        None
+        let at = command_at(root, whole)?;
+        root.find_subcommand(&whole[at])?;
+        Some(Line { root, whole, at })
     }
 
     /// Returns the name of the command.
@@ -127,11 +129,17 @@ impl<'a> Line<'a> {
     }
 
     /// Finds the settings of the line. None if the line has a fault of its own, or asks for help.
+    /// `root` need only have the command of the line; `commands` are all that there are.
     ///
     /// # Errors
     ///
     /// If the file cannot be read or has unknown names, and as [`merge::merge`].
-    pub fn resolve(&self, surroundings: &Surroundings, company: &dyn Company) -> Result<Option<Resolved>> {
+    pub fn resolve(
+        &self,
+        surroundings: &Surroundings,
+        company: &dyn Company,
+        commands: &dyn Commands,
+    ) -> Result<Option<Resolved>> {
         let Some(options) = self.root.find_subcommand(self.command()) else {
             return Ok(None);
         };
@@ -144,7 +152,7 @@ impl<'a> Line<'a> {
         {
             return Ok(None);
         }
-        let sources = surroundings.sources(self.root, &options.look_at(&typed))?;
+        let sources = surroundings.sources(&options, &typed, commands)?;
         let settings = collect::settings(&options, &sources)?;
         let merged = merge::merge(&options, &typed, settings, company)?;
         let (until, after) = self.whole.split_at(self.at + 1);
@@ -156,15 +164,22 @@ impl<'a> Line<'a> {
             arguments,
         }))
     }
+}
 
-    /// Whether anything but the line itself can say something: a file, or a variable.
-    pub fn may_have_settings(&self, surroundings: &Surroundings) -> bool {
-        let asks = |word: &OsString| word.to_str().is_some_and(|word| word.starts_with("--config"));
-        let folder = surroundings.folder.as_deref();
-        !surroundings.variables.is_empty()
-            || self.whole.iter().any(asks)
-            || folder.is_some_and(|folder: &Path| file::find(folder, surroundings.home.as_deref()).is_some())
+/// Returns the place of the first word of a line that is neither an option of every command nor its
+/// value, which is the name of a command if the line is right. The first word is the program's own
+/// name. `program` has the options of every command.
+pub fn command_at(program: &Command, line: &[OsString]) -> Option<usize> {
+    let mut at = 1;
+    while at < line.len() {
+        match line[at].to_str() {
+            Some(word) if word.starts_with('-') && word != "-" => {
+                at += 1 + usize::from(wants_next(program, word));
+            }
+            _ => return Some(at),
+        }
     }
+    None
 }
 
 /// Returns whether an option before the command has its value in the next word.

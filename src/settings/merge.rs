@@ -45,6 +45,10 @@ pub fn merge(
             ..Merged::default()
         },
     };
+    // Most commands have none, and are not to wait for what is found out about them below.
+    if settings.is_empty() {
+        return Ok(merging.merged);
+    }
     merging.take_strongest(settings);
     merging.drop_excluded()?;
     merging.check_values()?;

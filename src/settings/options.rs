@@ -21,6 +21,15 @@ pub const SECRETS: [(&str, &str); 1] = [(
     "`token-file` names a file that holds it; the variable EWE_TOKEN holds it itself",
 )];
 
+/// The commands of the program. To describe all takes longer than most commands take to start.
+pub trait Commands {
+    /// Returns the program with the command of this name alone; none if there is no such command.
+    fn one(&self, name: &str) -> Option<Command>;
+
+    /// Returns the program with all commands.
+    fn all(&self) -> Command;
+}
+
 /// A command with the options of every command, apart from the others.
 pub struct Options {
     command: Command,

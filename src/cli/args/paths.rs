@@ -45,11 +45,12 @@ pub fn check(matches: &ArgMatches) -> anyhow::Result<()> {
     let Some((name, matches)) = matches.subcommand() else {
         return Ok(());
     };
-    let command = crate::cli::Cli::command();
-    let command = command
-        .find_subcommand(name)
-        .expect("clap knows what it has parsed");
-    let paths = paths(command, matches);
+    let command = crate::cli::tree::options_of(name).unwrap_or_else(|| {
+        let whole = crate::cli::Cli::command();
+        let command = whole.find_subcommand(name);
+        command.expect("clap knows what it has parsed").clone()
+    });
+    let paths = paths(&command, matches);
     for path in paths.iter().filter(|path| atomic_file::is_stdout(&path.path)) {
         path.refuse_no_text(name)?;
     }

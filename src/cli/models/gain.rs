@@ -76,12 +76,16 @@ pub struct Args {
     /// Options of `ewe train`
     #[arg(last = true, value_name = "TRAIN_OPTION")]
     pub train: Vec<String>,
+
+    /// What these options say. Not typed; known once the command line is parsed.
+    #[arg(skip)]
+    pub training: Option<Training>,
 }
 
 impl Args {
     /// Returns a command line of `ewe train` with the options behind `--`, by which they are
     /// parsed.
-    pub fn train_line(&self) -> Vec<OsString> {
+    fn train_line(&self) -> Vec<OsString> {
         let ours = [("db", &self.db), ("model", &self.model), ("out", &self.out)];
         let ours = ours.into_iter().map(|(name, path)| {
             let mut word = OsString::from(format!("--{name}="));
@@ -114,7 +118,8 @@ impl Args {
 
 /// Measures what the dataset does for a model. Returns the exit code.
 pub async fn run(args: &Args, globals: &Globals) -> Result<u8> {
-    crate::gain::run(&args.job(training(args)?, globals)).await
+    let training = args.training.clone().expect("a parsed command line has it");
+    crate::gain::run(&args.job(training, globals)).await
 }
 
 /// Parses the options of `ewe train` behind those of `ewe gain`.
@@ -124,7 +129,7 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<u8> {
 /// As if they had been given to `ewe train`; also if one of them is set for all steps.
 pub fn training(args: &Args) -> Result<Training, clap::Error> {
     options::check(&args.train).map_err(refusal)?;
-    let (cli, _) = read(&command(), &args.train_line())?;
+    let (cli, _) = read(&args.train_line())?;
     let Command::Train(train) = cli.command else {
         unreachable!("the line is one of `train`")
     };

@@ -64,7 +64,7 @@ fn typed(arg: &Arg, value: Option<&String>) -> String {
 fn ways(root: &Command, name: &str, options: &Options, line: Vec<String>, ways: &mut Vec<Vec<String>>) {
     let missing = options.missing(&words(&line));
     let Some(first) = missing.first() else {
-        assert!(read(root, name, &words(&line)).is_ok(), "{name}: {line:?}");
+        assert!(read(name, &words(&line)).is_ok(), "{name}: {line:?}");
         ways.push(line);
         return;
     };
@@ -97,13 +97,13 @@ fn ways(root: &Command, name: &str, options: &Options, line: Vec<String>, ways: 
 }
 
 /// A line as the program reads it.
-fn read(root: &Command, name: &str, line: &[OsString]) -> Result<String, String> {
+fn read(name: &str, line: &[OsString]) -> Result<String, String> {
     let whole: Vec<OsString> = [OsStr::new("ewe"), OsStr::new(name)]
         .map(OsStr::to_owned)
         .into_iter()
         .chain(line.iter().cloned())
         .collect();
-    let read: Result<(Cli, ArgMatches), _> = cli::read(root, &whole);
+    let read: Result<(Cli, ArgMatches), _> = cli::read(&whole);
     read.map(|(cli, _)| format!("{cli:?}"))
         .map_err(|error| error.to_string())
 }
@@ -113,9 +113,9 @@ fn merged(options: &Options, sources: &Sources, line: &[OsString]) -> Result<Mer
     merge::merge(options, line, settings, &Together)
 }
 
-fn of_file(root: &Command, text: &str) -> Sources {
+fn of_file(options: &Options, text: &str) -> Sources {
     let file = file::parse("x.toml", text).expect(text);
-    collect::check_names(root, &file).expect(text);
+    collect::check_names(options, &Tree, &file).expect(text);
     Sources {
         file: Some(file),
         variables: Vec::new(),
@@ -133,7 +133,7 @@ fn an_option_in_a_file_is_an_option_that_is_typed() {
         assert!(!found.is_empty(), "{name}");
         for way in found {
             let line = words(&way);
-            let without = read(&root, &name, &line).unwrap();
+            let without = read(&name, &line).unwrap();
             let given = options.given(&line);
             for arg in options.all().filter(|arg| !given.contains(arg.get_id().as_str())) {
                 let value = value(&options, arg);
@@ -146,7 +146,7 @@ fn an_option_in_a_file_is_an_option_that_is_typed() {
                 };
                 let mut long = line.clone();
                 long.push(typed(arg, value.as_ref()).into());
-                let expected = read(&root, &name, &long).unwrap_or_else(|_| without.clone());
+                let expected = read(&name, &long).unwrap_or_else(|_| without.clone());
                 let is_taken = expected != without;
                 let variable = (
                     variable(key),
@@ -157,8 +157,8 @@ fn an_option_in_a_file_is_an_option_that_is_typed() {
                     variables: vec![variable],
                 };
                 let merged_with = |sources| merged(&options, &sources, &line).unwrap();
-                let of_table = merged_with(of_file(&root, &format!("[{name}]\n{toml}\n")));
-                let of_top = merged_with(of_file(&root, &format!("{toml}\n")));
+                let of_table = merged_with(of_file(&options, &format!("[{name}]\n{toml}\n")));
+                let of_top = merged_with(of_file(&options, &format!("{toml}\n")));
                 let of_environment = merged_with(in_environment);
                 assert_eq!(of_table.arguments, of_top.arguments, "{name} {way:?}: {toml}");
                 assert_eq!(
@@ -166,7 +166,7 @@ fn an_option_in_a_file_is_an_option_that_is_typed() {
                     "{name} {way:?}: {toml}"
                 );
                 let all = [of_table.arguments, line.clone()].concat();
-                let actual = read(&root, &name, &all);
+                let actual = read(&name, &all);
                 assert_eq!(actual.as_ref(), Ok(&expected), "{name} {way:?}: {toml}");
                 held += usize::from(is_taken);
                 dropped += of_table.dropped.len();
@@ -188,7 +188,7 @@ fn what_is_typed_goes_before_what_is_set() {
                 true => continue,
                 false => format!("[{}]\n{key} = \"other\"\n", options.command()),
             };
-            let merged = merged(&options, &of_file(&root, &toml), &line).unwrap();
+            let merged = merged(&options, &of_file(&options, &toml), &line).unwrap();
             assert!(merged.arguments.is_empty(), "{toml}");
             assert_eq!(merged.dropped.len(), 1, "{toml}");
         }

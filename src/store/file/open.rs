@@ -183,10 +183,14 @@ impl Store {
 
     async fn bring_up_to_date(&self, metadata: &Metadata) -> Result<()> {
         let path = &self.path;
-        let mut found = header::look(&mut *self.acquire().await?, path).await?;
+        let mut connection = self.acquire().await?;
+        let mut found = header::look(&mut connection, path).await?;
         if found.restored {
-            header::restore(&mut *self.acquire().await?, found.schema).await?;
+            header::restore(&mut connection, found.schema).await?;
         }
+        // One that is dropped comes back when the runtime gets to it. The next query would not wait
+        // for it, and open another, which reads the whole schema again: 2 ms, as long as a list.
+        connection.return_to_pool().await;
         // SQLite waits by itself for a lock, but not where two readers would both write, of whom
         // one must let go: a change of the journal mode is such a case, a migration another.
         busy::retry(busy::LOOK_AGAIN, || self.keep_a_log()).await?;
@@ -213,8 +217,11 @@ impl Store {
 
     /// Gives the file a write-ahead log if it has none, such as a dump or a copy by `VACUUM INTO`.
     async fn keep_a_log(&self) -> Result<()> {
+        let mut connection = self.acquire().await?;
         let mode = sqlx::query_scalar::<_, String>("PRAGMA journal_mode");
-        if mode.fetch_one(&mut *self.acquire().await?).await? != "wal" {
+        let mode = mode.fetch_one(&mut *connection).await?;
+        connection.return_to_pool().await;
+        if mode != "wal" {
             let wal = options(&self.path).journal_mode(SqliteJournalMode::Wal);
             SqliteConnection::connect_with(&wal).await?.close().await?;
         }
