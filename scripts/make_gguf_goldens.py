@@ -4,14 +4,16 @@
 
 - kinds.gguf: random blocks of each type, NAME, and what gguf-py dequantizes them to, NAME.f32; and
   the tensor `numbers` quantized to each type that ewe writes, numbers.NAME.
-- llama3.gguf, gemma3.gguf, neox.gguf: the tiny models of make_goldens.py in F16. Names of tensors
-  and keys are gguf-py's own; the order of rows is that of llama.cpp's converter.
+- llama3.gguf and the others of MODELS: the tiny models of make_goldens.py in F16. Names of tensors
+  and keys are gguf-py's own; the order of rows, which tensors are one, and which are F32 is that of
+  llama.cpp's converter.
 
 The files are the same each time.
 """
 
 import json
 import math
+import re
 from pathlib import Path
 
 import gguf
@@ -139,66 +141,149 @@ def add_tokenizer(writer, folder, config):
     writer.add_add_eos_token(False)
 
 
-def make_model(name, architecture):
-    folder = GOLDEN / name
-    config = json.loads((folder / "config.json").read_text())
-    heads, layers = config["num_attention_heads"], config["num_hidden_layers"]
+ARCH = gguf.MODEL_ARCH
+# The models, and what of their config is changed to what llama.cpp computes.
+MODELS = {
+    "llama3": (ARCH.LLAMA, {}),
+    "gemma3": (ARCH.GEMMA3, {}),
+    "neox": (ARCH.GPTNEOX, {}),
+    "gemma2": (ARCH.GEMMA2, {}),
+    "phi3": (ARCH.PHI3, {"sliding_window": None}),
+    "granite": (ARCH.GRANITE, {}),
+    "smollm3": (ARCH.SMOLLM3, {}),
+    "stablelm": (ARCH.STABLELM, {}),
+    "stablelm_parallel": (ARCH.STABLELM, {}),
+    "qwen3_moe": (ARCH.QWEN3MOE, {}),
+    "gpt2": (ARCH.GPT2, {}),
+}
+# Those whose pairs of features are adjacent when llama.cpp rotates them.
+ADJACENT = [ARCH.LLAMA, ARCH.GRANITE, ARCH.SMOLLM3]
+EXACT = ("_norm.weight", "position_embd.weight", "ffn_gate_inp.weight")
+
+
+def add_sizes(writer, config):
+    """Adds what every model has; returns query heads, key heads and features of a head."""
+    first = lambda *names: next(config[name] for name in names if name in config)
+    heads, hidden = first("num_attention_heads", "n_head"), first("hidden_size", "n_embd")
     kv_heads = config.get("num_key_value_heads", heads)
-    head_dim = config.get("head_dim", config["hidden_size"] // heads)
-    arch = gguf.MODEL_ARCH_NAMES[architecture]
-    writer = gguf.GGUFWriter(OUT / f"{name}.gguf", arch)
+    head_dim = config.get("head_dim", hidden // heads)
     writer.add_type("model")
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    writer.add_block_count(layers)
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_block_count(first("num_hidden_layers", "n_layer"))
+    writer.add_context_length(first("max_position_embeddings", "n_positions"))
+    writer.add_embedding_length(hidden)
+    writer.add_feed_forward_length(first("intermediate_size", "n_inner"))
     writer.add_head_count(heads)
     writer.add_head_count_kv(kv_heads)
     writer.add_key_length(head_dim)
     writer.add_value_length(head_dim)
     writer.add_vocab_size(config["vocab_size"])
-    if name == "neox":
-        writer.add_layer_norm_eps(config["layer_norm_eps"])
-        writer.add_rope_dimension_count(int(head_dim * config["rotary_pct"]))
-        writer.add_rope_freq_base(config["rotary_emb_base"])
-        writer.add_parallel_residual(config["use_parallel_residual"])
-    else:
+    if "rms_norm_eps" in config:
         writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    if name == "llama3":
-        writer.add_rope_dimension_count(head_dim)
-        writer.add_rope_freq_base(config["rope_theta"])
-    if name == "gemma3":
-        writer.add_rope_freq_base(config["rope_parameters"]["full_attention"]["rope_theta"])
+    else:
+        writer.add_layer_norm_eps(first("layer_norm_eps", "layer_norm_epsilon"))
+    return heads, kv_heads, head_dim
+
+
+def add_rotation(writer, architecture, config, head_dim):
+    rope = config.get("rope_parameters", {})
+    rope = rope.get("full_attention", rope)
+    theta = config.get("rotary_emb_base", rope.get("rope_theta", config.get("rope_theta")))
+    if theta is None:
+        return
+    writer.add_rope_freq_base(theta)
+    share = config.get("rotary_pct", rope.get("partial_rotary_factor", 1.0))
+    if architecture not in (ARCH.GEMMA2, ARCH.GEMMA3):
+        writer.add_rope_dimension_count(int(head_dim * share))
+
+
+def add_details(writer, architecture, config):
+    """Adds what only some models have."""
+    if "use_parallel_residual" in config:
+        writer.add_parallel_residual(config["use_parallel_residual"])
+    if architecture in (ARCH.GEMMA2, ARCH.GEMMA3):
         writer.add_sliding_window(config["sliding_window"])
+    if architecture == ARCH.GEMMA2:
+        writer.add_attn_logit_softcapping(config["attn_logit_softcapping"])
+        writer.add_final_logit_softcapping(config["final_logit_softcapping"])
+    if architecture == ARCH.GRANITE:
+        writer.add_attention_scale(config["attention_multiplier"])
+        writer.add_embedding_scale(config["embedding_multiplier"])
+        writer.add_residual_scale(config["residual_multiplier"])
+        writer.add_logit_scale(config["logits_scaling"])
+    if architecture == ARCH.QWEN3MOE:
+        writer.add_expert_count(config["num_local_experts"])
+        writer.add_expert_used_count(config["num_experts_per_tok"])
+        writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
+    if architecture == ARCH.PHI3:
+        original = config["original_max_position_embeddings"]
+        scale = config["max_position_embeddings"] / original
+        writer.add_rope_scaling_orig_ctx_len(original)
+        writer.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(scale) / math.log(original)))
+        writer.add_sliding_window(config["sliding_window"] or 0)
+
+
+def factors(architecture, config):
+    """The tensors that are settings."""
+    if architecture == ARCH.LLAMA:
+        yield "rope_freqs.weight", rope_factors(config)
+    if architecture == ARCH.PHI3:
+        for length in ["long", "short"]:
+            values = np.array(config["rope_parameters"][f"{length}_factor"], dtype=np.float32)
+            yield f"rope_factors_{length}.weight", values
+
+
+def joined(tensors):
+    """Joins the tensors of experts, and the norms of heads."""
+    found = {}
+    for name, values in tensors.items():
+        parts = re.fullmatch(r"(.*)\.(?:experts|norms)\.(\d+)(\..*)", name)
+        if parts is None:
+            found[name] = values
+        else:
+            stem = f"{parts[1]}.experts" if ".experts." in name else parts[1]
+            found.setdefault(stem + parts[3], []).append((int(parts[2]), values))
+    stack = lambda parts: np.stack([values for _, values in sorted(parts, key=lambda part: part[0])])
+    return {name: stack(values) if isinstance(values, list) else values for name, values in found.items()}
+
+
+def make_model(name, architecture, changes):
+    folder = GOLDEN / name
+    config = json.loads((folder / "config.json").read_text()) | changes
+    writer = gguf.GGUFWriter(OUT / f"{name}.gguf", gguf.MODEL_ARCH_NAMES[architecture])
+    heads, kv_heads, head_dim = add_sizes(writer, config)
+    add_rotation(writer, architecture, config, head_dim)
+    add_details(writer, architecture, config)
     add_tokenizer(writer, folder, config)
-    names = gguf.get_tensor_name_map(architecture, layers)
-    for theirs, values in sorted(tensors_of(folder / "model.safetensors").items()):
+    names = gguf.get_tensor_name_map(architecture, writer.kv_data[0][f"{writer.arch}.block_count"].value)
+    for theirs, values in sorted(joined(tensors_of(folder / "model.safetensors")).items()):
         ours = names.get_name(theirs, try_suffixes=(".weight", ".bias"))
         if ours is None or theirs.endswith("inv_freq"):
             continue
-        if name == "llama3" and ".q_proj." in theirs:
+        if architecture in ADJACENT and ".q_proj." in theirs:
             values = adjacent(values, heads)
-        if name == "llama3" and ".k_proj." in theirs:
+        if architecture in ADJACENT and ".k_proj." in theirs:
             values = adjacent(values, kv_heads)
         if name == "neox" and ".query_key_value." in theirs:
             values = apart(values, heads)
-        if name == "gemma3" and theirs.endswith("norm.weight"):
+        if name in ("gemma2", "gemma3") and theirs.endswith("norm.weight"):
             values = values + np.float32(1)
+        if name == "gpt2" and ".c_" in theirs:
+            values = values.T
         values = np.ascontiguousarray(values)
-        writer.add_tensor(ours, values.astype(np.float16) if values.ndim > 1 else values)
-    if name == "llama3":
-        writer.add_tensor("rope_freqs.weight", rope_factors(config))
+        is_exact = values.ndim == 1 or ours.endswith(EXACT)
+        writer.add_tensor(ours, values if is_exact else values.astype(np.float16))
+    for ours, values in factors(architecture, config):
+        writer.add_tensor(ours, values)
     save(writer)
 
 
 def main():
     OUT.mkdir(exist_ok=True)
     make_kinds()
-    make_model("llama3", gguf.MODEL_ARCH.LLAMA)
-    make_model("gemma3", gguf.MODEL_ARCH.GEMMA3)
-    make_model("neox", gguf.MODEL_ARCH.GPTNEOX)
+    for name, (architecture, changes) in MODELS.items():
+        make_model(name, architecture, changes)
     for path in sorted(OUT.iterdir()):
         print(f"{path.relative_to(ROOT)}: {path.stat().st_size} bytes")
 

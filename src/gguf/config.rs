@@ -5,18 +5,26 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Map, Value, json};
 
-use super::header::Header;
+use super::header::{Header, TensorInfo};
 use super::kind::TensorKind;
 use super::names::Architecture;
 use super::rope_factors::Llama3;
 
-/// Layers of Gemma 3 from one with full attention to the next, which llama.cpp does not store.
+mod families;
+
+/// Layers of Gemma 2 from one with full attention to the next, which llama.cpp does not store.
+pub const GEMMA2_PATTERN: usize = 2;
+/// Layers of Gemma 3 from one with full attention to the next.
 pub const GEMMA3_PATTERN: usize = 6;
 /// The rotary base of Gemma 3's layers with a sliding window, which llama.cpp does not store.
 pub const GEMMA3_LOCAL_BASE: f64 = 10_000.0;
 /// The number of layers by which llama.cpp recognizes Gemma 3 27B, whose attention has another
 /// scale.
 pub const GEMMA3_27B_LAYERS: i64 = 62;
+/// The same of Gemma 2 27B.
+pub const GEMMA2_27B_LAYERS: i64 = 46;
+/// Layers of SmolLM 3 from one without a rotation to the next, which llama.cpp does not store.
+pub const SMOLLM3_INTERVAL: usize = 4;
 
 /// Layers of which a list is made; no model has more.
 const MOST_LAYERS: usize = 10_000;
@@ -84,6 +92,44 @@ impl Keys<'_> {
     }
 }
 
+/// What every file says.
+struct Sizes {
+    layers: i64,
+    hidden: i64,
+    inner: i64,
+    heads: i64,
+    head_dim: i64,
+    context: i64,
+}
+
+impl Sizes {
+    fn read(keys: &Keys) -> Result<Sizes> {
+        let heads = keys.required("attention.head_count")?;
+        let hidden = keys.required("embedding_length")?;
+        let head_dim = match keys.size("attention.key_length")? {
+            Some(head_dim) => head_dim,
+            None if heads > 0 => hidden / heads,
+            None => 0,
+        };
+        if let Some(values) = keys.size("attention.value_length")?
+            && values != head_dim
+        {
+            bail!(
+                "{}: `attention.key_length` {head_dim} and `attention.value_length` {values} differ, which is not supported",
+                keys.header.path().display()
+            );
+        }
+        Ok(Sizes {
+            layers: keys.required("block_count")?,
+            hidden,
+            inner: keys.required("feed_forward_length")?,
+            heads,
+            head_dim,
+            context: keys.required("context_length")?,
+        })
+    }
+}
+
 /// Returns the config of a file.
 ///
 /// # Errors
@@ -92,61 +138,41 @@ impl Keys<'_> {
 pub fn of(header: &Header) -> Result<Map<String, Value>> {
     let architecture = architecture(header)?;
     let keys = Keys { header, architecture };
-    keys.refuse("expert_count", 0.0)?;
-    keys.refuse("final_logit_softcapping", 0.0)?;
-    keys.refuse("attn_logit_softcapping", 0.0)?;
+    if architecture.name != "qwen3moe" {
+        keys.refuse("expert_count", 0.0)?;
+    }
+    if architecture.name != "gemma2" {
+        keys.refuse("final_logit_softcapping", 0.0)?;
+        keys.refuse("attn_logit_softcapping", 0.0)?;
+    }
     let embedding = header.tensor("token_embd.weight").with_context(|| {
         format!(
             "{}: tensor `token_embd.weight` is missing",
             header.path().display()
         )
     })?;
-    let heads = keys.required("attention.head_count")?;
-    let hidden = keys.required("embedding_length")?;
-    let head_dim = match keys.size("attention.key_length")? {
-        Some(head_dim) => head_dim,
-        None if heads > 0 => hidden / heads,
-        None => 0,
-    };
-    if let Some(values) = keys.size("attention.value_length")?
-        && values != head_dim
-    {
-        bail!(
-            "{}: `attention.key_length` {head_dim} and `attention.value_length` {values} differ, which is not supported",
-            header.path().display()
-        );
-    }
+    let sizes = Sizes::read(&keys)?;
     let mut config = Map::new();
     let mut set = |name: &str, value: Value| config.insert(name.to_owned(), value);
     set("architectures", json!([architecture.class]));
     set("model_type", json!(architecture.model_types[0]));
     set("vocab_size", json!(embedding.shape.first()));
-    set("hidden_size", json!(hidden));
-    set("intermediate_size", json!(keys.required("feed_forward_length")?));
-    set("num_hidden_layers", json!(keys.required("block_count")?));
-    set("num_attention_heads", json!(heads));
-    set("max_position_embeddings", json!(keys.required("context_length")?));
     set("tie_word_embeddings", json!(!keys.has("output.weight")));
     set("dtype", json!(dtype(header)));
     set("torch_dtype", json!(dtype(header)));
     for (name, ids) in special_ids(header)? {
         set(name, ids);
     }
-    match architecture.name {
-        "gptneox" => neox(&keys, head_dim, &mut config)?,
-        name => {
-            let kv_heads = keys.size("attention.head_count_kv")?.unwrap_or(heads);
-            config.insert("num_key_value_heads".to_owned(), json!(kv_heads));
-            let eps = "attention.layer_norm_rms_epsilon";
-            let eps = keys.number(eps)?.ok_or_else(|| header.missing(&keys.key(eps)))?;
-            config.insert("rms_norm_eps".to_owned(), json!(eps));
-            rotation(&keys, head_dim, &mut config)?;
-            match name {
-                "gemma3" => gemma3(&keys, (heads, hidden, head_dim), &mut config)?,
-                name => like_llama(&keys, name, head_dim, &mut config)?,
-            }
-        }
+    if architecture.name == "gpt2" {
+        families::gpt2(&keys, &sizes, &mut config)?;
+        return Ok(config);
     }
+    set("hidden_size", json!(sizes.hidden));
+    set("intermediate_size", json!(sizes.inner));
+    set("num_hidden_layers", json!(sizes.layers));
+    set("num_attention_heads", json!(sizes.heads));
+    set("max_position_embeddings", json!(sizes.context));
+    families::read(&keys, &sizes, &mut config)?;
     Ok(config)
 }
 
@@ -204,14 +230,7 @@ fn rotation(keys: &Keys, head_dim: i64, config: &mut Map<String, Value>) -> Resu
     config.insert("rope_theta".to_owned(), json!(theta));
     let mut scaling = linear(keys)?;
     if let Some(tensor) = keys.header.tensor("rope_freqs.weight") {
-        let bytes = keys.header.bytes_of(tensor)?;
-        let factors: Vec<f32> = match tensor.kind {
-            TensorKind::F32 => bytes
-                .chunks_exact(4)
-                .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-                .collect(),
-            other => bail!("{path}: tensor `rope_freqs.weight` is {}, want F32", other.name()),
-        };
+        let factors = singles(keys.header, tensor)?;
         let Some(found) = Llama3::of(&factors, theta, head_dim) else {
             bail!("{path}: tensor `rope_freqs.weight` has factors of no known scaling of frequencies");
         };
@@ -225,6 +244,21 @@ fn rotation(keys: &Keys, head_dim: i64, config: &mut Map<String, Value>) -> Resu
     }
     config.insert("rope_scaling".to_owned(), scaling);
     Ok(())
+}
+
+/// Returns the numbers of a small tensor. Fails unless they are singles.
+fn singles(header: &Header, tensor: &TensorInfo) -> Result<Vec<f32>> {
+    if tensor.kind != TensorKind::F32 {
+        bail!(
+            "{}: tensor `{}` is {}, want F32",
+            header.path().display(),
+            tensor.name,
+            tensor.kind.name()
+        );
+    }
+    let bytes = header.bytes_of(tensor)?;
+    let number = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    Ok(bytes.chunks_exact(4).map(number).collect())
 }
 
 /// Reads the linear scaling of frequencies; null if there is none.
@@ -244,66 +278,6 @@ fn linear(keys: &Keys) -> Result<Value> {
             ewe::text::one_line(kind, 40)
         ),
     })
-}
-
-fn like_llama(keys: &Keys, name: &str, head_dim: i64, config: &mut Map<String, Value>) -> Result<()> {
-    let mut set = |name: &str, value: Value| config.insert(name.to_owned(), value);
-    set("hidden_act", json!("silu"));
-    set("head_dim", json!(head_dim));
-    // Qwen 2 always has biases, on queries, keys and values only.
-    if name != "qwen2" {
-        set("attention_bias", json!(keys.has("blk.0.attn_q.bias")));
-    }
-    if name == "llama" {
-        set("mlp_bias", json!(keys.has("blk.0.ffn_gate.bias")));
-    }
-    Ok(())
-}
-
-fn gemma3(
-    keys: &Keys,
-    (heads, hidden, head_dim): (i64, i64, i64),
-    config: &mut Map<String, Value>,
-) -> Result<()> {
-    let layers = keys.required("block_count")?;
-    let scalar = match layers {
-        GEMMA3_27B_LAYERS if heads > 0 => hidden / heads,
-        _ => head_dim,
-    };
-    let window = keys.required("attention.sliding_window")?;
-    let local = keys.number("rope.freq_base_swa")?.unwrap_or(GEMMA3_LOCAL_BASE);
-    let mut set = |name: &str, value: Value| config.insert(name.to_owned(), value);
-    set("head_dim", json!(head_dim));
-    set("query_pre_attn_scalar", json!(scalar));
-    set("sliding_window", json!(window));
-    // More layers are refused when the model is built.
-    let layers = usize::try_from(layers).unwrap_or(0).min(MOST_LAYERS);
-    let types = (1..=layers).map(|layer| match layer % GEMMA3_PATTERN {
-        0 => "full_attention",
-        _ => "sliding_attention",
-    });
-    set("layer_types", json!(types.collect::<Vec<_>>()));
-    set("rope_local_base_freq", json!(local));
-    set("hidden_activation", json!("gelu_pytorch_tanh"));
-    set("attention_bias", json!(false));
-    Ok(())
-}
-
-fn neox(keys: &Keys, head_dim: i64, config: &mut Map<String, Value>) -> Result<()> {
-    let eps = keys.number("attention.layer_norm_epsilon")?.unwrap_or(1e-5);
-    let dims = keys.size("rope.dimension_count")?.unwrap_or(head_dim);
-    let parallel = keys.header.flag(&keys.key("use_parallel_residual"))?;
-    let mut set = |name: &str, value: Value| config.insert(name.to_owned(), value);
-    set("layer_norm_eps", json!(eps));
-    set("rotary_pct", json!(share(dims, head_dim)));
-    let theta = keys.number("rope.freq_base")?.unwrap_or(10_000.0);
-    set("rotary_emb_base", json!(theta));
-    set("use_parallel_residual", json!(parallel.unwrap_or(true)));
-    set("hidden_act", json!("gelu"));
-    set("attention_bias", json!(true));
-    let scaling = linear(keys)?;
-    set("rope_scaling", scaling);
-    Ok(())
 }
 
 /// Returns the share that `part` is of `whole`, such that their product is not less than `part`.

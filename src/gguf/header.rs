@@ -18,6 +18,10 @@ use super::{ALIGNMENT, MAGIC};
 const MOST_DIMENSIONS: u32 = 4;
 /// Longest key, in bytes; the format's own limit.
 const LONGEST_KEY: u64 = 65_535;
+/// Longest text, in bytes; chat templates have some ten thousand.
+const LONGEST_TEXT: u64 = 64 << 20;
+/// Most elements of a list; vocabularies have some hundred thousand, and as many merges.
+const MOST_ELEMENTS: u64 = 1 << 26;
 
 /// The hint for a file that cannot be right.
 const HINT: &str = "hint: compare its size and checksum with the source's";
@@ -51,7 +55,8 @@ impl Header {
     /// # Errors
     ///
     /// Name the file, and the key or the tensor with its offset: when it is not GGUF, of another
-    /// version, cut off, one part of several, or has tensors of types that are not supported.
+    /// version, cut off, one part of several, has tensors of types that are not supported, or says
+    /// what cannot be, such as one tensor over another.
     pub fn read(path: &Path) -> Result<Header> {
         let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         let length = file
@@ -206,13 +211,39 @@ impl Source {
         self.bytes(what).map(u64::from_le_bytes)
     }
 
-    fn text(&mut self, what: &str) -> Result<String> {
+    /// Reads a length, and as many bytes.
+    fn long_bytes(&mut self, what: &str, longest: u64) -> Result<Vec<u8>> {
         let length = self.u64(what)?;
         self.expect(length, 1, what)?;
+        if length > longest {
+            bail!(
+                "at byte {}, {what} is a text of {}, longer than any\n{HINT}",
+                self.at,
+                counted(length, "byte")
+            );
+        }
         let mut bytes = vec![0; usize::try_from(length)?];
         self.file.read_exact(&mut bytes)?;
         self.at += length;
-        // Tokens of some vocabularies are parts of characters.
+        Ok(bytes)
+    }
+
+    /// Reads a text. Fails unless it is UTF-8.
+    fn text(&mut self, what: &str, longest: u64) -> Result<String> {
+        let bytes = self.long_bytes(what, longest)?;
+        String::from_utf8(bytes).map_err(|error| {
+            let shown = String::from_utf8_lossy(error.as_bytes());
+            anyhow!(
+                "before byte {}, {what} is not UTF-8: `{}`\n{HINT}",
+                self.at,
+                ewe::text::one_line(&shown, 60)
+            )
+        })
+    }
+
+    /// Reads an element of a list of texts. Tokens of some vocabularies are parts of characters.
+    fn token(&mut self, what: &str) -> Result<String> {
+        let bytes = self.long_bytes(what, LONGEST_TEXT)?;
         Ok(String::from_utf8(bytes)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
     }
@@ -222,7 +253,7 @@ impl Source {
             type_id::F32 => Value::F32(self.bytes(what).map(f32::from_le_bytes)?),
             type_id::F64 => Value::F64(self.bytes(what).map(f64::from_le_bytes)?),
             type_id::BOOL => Value::Bool(self.bytes::<1>(what)? != [0]),
-            type_id::TEXT => Value::Text(self.text(what)?),
+            type_id::TEXT => Value::Text(self.text(what, LONGEST_TEXT)?),
             type_id::ARRAY => self.list(what)?,
             type_id::U32 => Value::U32(self.u32(what)?),
             type_id::U64 => Value::U64(self.u64(what)?),
@@ -250,8 +281,15 @@ impl Source {
             ),
         };
         self.expect(count, size, what)?;
+        if count > MOST_ELEMENTS {
+            bail!(
+                "at byte {}, {what} is a list of {}, more than any has\n{HINT}",
+                self.at,
+                counted(count, "element")
+            );
+        }
         Ok(match id {
-            type_id::TEXT => Value::Texts((0..count).map(|_| self.text(what)).collect::<Result<_>>()?),
+            type_id::TEXT => Value::Texts((0..count).map(|_| self.token(what)).collect::<Result<_>>()?),
             type_id::F32 => Value::Floats(
                 (0..count)
                     .map(|_| self.bytes(what).map(f32::from_le_bytes))
@@ -306,10 +344,7 @@ fn read(source: &mut Source, path: &Path) -> Result<Header> {
     source.expect(entries, 13, "the metadata")?;
     let mut metadata = BTreeMap::new();
     for number in 0..entries {
-        let key = source.text(&format!("key {number}"))?;
-        if key.len() as u64 > LONGEST_KEY {
-            bail!("key {number} has {} bytes, more than any\n{HINT}", key.len());
-        }
+        let key = source.text(&format!("key {number}"), LONGEST_KEY)?;
         let what = format!("`{}`", ewe::text::one_line(&key, 80));
         let id = source.u32(&what)?;
         let value = source.value(id, &what)?;
@@ -347,7 +382,7 @@ fn read(source: &mut Source, path: &Path) -> Result<Header> {
 
 /// Reads where a tensor is; `start` and `end` count from the first tensor.
 fn tensor_info(source: &mut Source, number: u64) -> Result<TensorInfo> {
-    let name = source.text(&format!("the name of tensor {number}"))?;
+    let name = source.text(&format!("the name of tensor {number}"), LONGEST_KEY)?;
     let what = format!("tensor `{}`", ewe::text::one_line(&name, 80));
     let dimensions = source.u32(&what)?;
     if dimensions > MOST_DIMENSIONS {
@@ -401,8 +436,22 @@ fn place(tensors: &mut [TensorInfo], first: u64, alignment: u64, length: u64) ->
     }
     let mut names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     names.sort_unstable();
-    match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => bail!("tensor `{}` is there twice\n{HINT}", pair[0]),
+    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        bail!(
+            "tensor `{}` is there twice\n{HINT}",
+            ewe::text::one_line(pair[0], 80)
+        );
+    }
+    let mut in_order: Vec<&TensorInfo> = tensors.iter().collect();
+    in_order.sort_by_key(|tensor| tensor.start);
+    match in_order.windows(2).find(|pair| pair[0].end > pair[1].start) {
+        Some(pair) => bail!(
+            "tensor `{}` at offset {} begins within tensor `{}`, which ends at {}\n{HINT}",
+            ewe::text::one_line(&pair[1].name, 80),
+            pair[1].start - first,
+            ewe::text::one_line(&pair[0].name, 80),
+            pair[0].end - first
+        ),
         None => Ok(()),
     }
 }

@@ -114,7 +114,7 @@ pub fn of(header: &Header) -> Result<TokenizerFiles> {
 impl Vocabulary {
     fn read(header: &Header) -> Result<Vocabulary> {
         let key = "tokenizer.ggml.tokens";
-        let mut tokens = match header.get(key) {
+        let tokens = match header.get(key) {
             Some(value::Value::Texts(tokens)) => tokens.clone(),
             Some(other) => return Err(header.unusable(key, other, "a list of texts")),
             None => return Err(header.missing(key)),
@@ -125,17 +125,6 @@ impl Vocabulary {
             Some(other) => return Err(header.unusable(key, other, "one integer for each token")),
             None => vec![token_kind::NORMAL; tokens.len()],
         };
-        if header.text("tokenizer.ggml.model")? == Some("llama") {
-            // GGUF writes the spaces of user-defined pieces as spaces, those of all others as
-            // U+2581.
-            for (token, _) in tokens
-                .iter_mut()
-                .zip(&kinds)
-                .filter(|(_, kind)| **kind == USER_DEFINED)
-            {
-                *token = token.replace(' ', SPACE);
-            }
-        }
         Ok(Vocabulary { tokens, kinds })
     }
 
@@ -154,14 +143,12 @@ impl Vocabulary {
     }
 
     /// Returns the entries of `added_tokens`: special tokens, and texts that are always one token.
+    /// The latter are found before spaces become U+2581, so those of spaces have spaces, as in GGUF:
+    /// a long run of spaces is cut as by llama.cpp and SentencePiece, the longest token first.
     fn added(&self) -> Vec<Value> {
         let all = self.tokens.iter().zip(&self.kinds).enumerate();
-        let is_added = |token: &str, kind: i64| match kind {
-            CONTROL | UNKNOWN => true,
-            USER_DEFINED => !token.contains(SPACE),
-            _ => false,
-        };
-        all.filter(|(_, (token, kind))| is_added(token, **kind) && !token.is_empty())
+        let is_added = |kind: i64| matches!(kind, CONTROL | UNKNOWN | USER_DEFINED);
+        all.filter(|(_, (token, kind))| is_added(**kind) && !token.is_empty())
             .map(|(id, (token, kind))| {
                 json!({
                     "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,

@@ -247,6 +247,123 @@ mod tests {
         assert!(read(b"<!DOCTYPE html>").unwrap_err().contains("not a GGUF file"));
     }
 
+    /// A file of these bytes after the counts, as it is read.
+    fn read_of(tensors: u64, entries: u64, rest: &[u8]) -> Result<Header, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hostile.gguf");
+        let mut bytes = Vec::from(MAGIC);
+        bytes.extend(VERSION.to_le_bytes());
+        bytes.extend(tensors.to_le_bytes());
+        bytes.extend(entries.to_le_bytes());
+        bytes.extend(rest);
+        std::fs::write(&path, bytes).unwrap();
+        Header::read(&path).map_err(|error| format!("{error:#}"))
+    }
+
+    /// A key and the number of a type.
+    fn key(name: &[u8], id: u32) -> Vec<u8> {
+        let mut bytes = (name.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(name);
+        bytes.extend(id.to_le_bytes());
+        bytes
+    }
+
+    /// A vector of `count` singles at `offset`.
+    fn tensor(name: &[u8], count: u64, offset: u64) -> Vec<u8> {
+        let mut bytes = key(name, 1);
+        bytes.extend(count.to_le_bytes());
+        bytes.extend(TensorKind::F32.id().to_le_bytes());
+        bytes.extend(offset.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn lengths_that_are_not_there_take_no_memory() {
+        let huge = [u64::MAX, 1 << 63, (1 << 63) - 1, 1 << 40];
+        for count in huge {
+            for (tensors, entries, what) in [(count, 0, "the list of tensors"), (0, count, "the metadata")] {
+                let said = read_of(tensors, entries, &[0; 64]).unwrap_err();
+                assert!(
+                    said.contains(what) && said.contains("hostile.gguf"),
+                    "{count}: {said}"
+                );
+            }
+            for (id, of) in [
+                (type_id::TEXT, None),
+                (type_id::ARRAY, Some(type_id::U8)),
+                (type_id::ARRAY, Some(type_id::TEXT)),
+                (type_id::ARRAY, Some(type_id::F64)),
+            ] {
+                let mut rest = key(b"general.name", id);
+                rest.extend(of.map(u32::to_le_bytes).into_iter().flatten());
+                rest.extend(count.to_le_bytes());
+                rest.extend([0; 64]);
+                let said = read_of(0, 1, &rest).unwrap_err();
+                assert!(
+                    said.contains("`general.name`") && said.contains("cut off"),
+                    "{said}"
+                );
+            }
+            let said = read_of(1, 0, &[tensor(b"t", count, 0), vec![0; 64]].concat()).unwrap_err();
+            assert!(said.contains("tensor `t`"), "{count}: {said}");
+            let said = read_of(1, 0, &[tensor(b"t", 8, count & !31), vec![0; 64]].concat()).unwrap_err();
+            assert!(said.contains("tensor `t`"), "{count}: {said}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_name() {
+        let flag = |name: &[u8]| [key(name, type_id::BOOL), vec![1]].concat();
+        let alignment = |alignment: u32| {
+            let mut bytes = key(b"general.alignment", type_id::U32);
+            bytes.extend(alignment.to_le_bytes());
+            bytes
+        };
+        let two = |one: u64, other: u64| {
+            let infos = [tensor(b"one", 16, one), tensor(b"two", 16, other)].concat();
+            [infos, vec![0; 512]].concat()
+        };
+        for (tensors, entries, rest, words) in [
+            (
+                0,
+                2,
+                [flag(b"twice"), flag(b"twice")].concat(),
+                &["`twice`", "twice"][..],
+            ),
+            (0, 1, flag(b"\xff\xfe"), &["key 0", "UTF-8"]),
+            (
+                0,
+                1,
+                key(&[b'k'; 70_000], type_id::BOOL),
+                &["key 0", "longer than any"],
+            ),
+            (0, 1, key(b"odd", 99), &["`odd`", "type 99"]),
+            (0, 1, alignment(24), &["`general.alignment`"]),
+            (0, 1, alignment(0), &["`general.alignment`"]),
+            (1, 0, tensor(b"\xc3\x28", 1, 0), &["tensor 0", "UTF-8"]),
+            (
+                1,
+                0,
+                [tensor(b"odd", 8, 4), vec![0; 64]].concat(),
+                &["`odd`", "offset 4", "32"],
+            ),
+            (1, 0, tensor(b"none", 0, 0), &["`none`", "[0]"]),
+            (2, 0, two(0, 32), &["`two` at offset 32", "`one`", "64"]),
+            (2, 0, two(64, 64), &["at offset 64", "within"]),
+        ] {
+            let said = read_of(tensors, entries, &rest).unwrap_err();
+            for word in words.iter().chain(&["hostile.gguf", "hint:"]) {
+                assert!(said.contains(word), "want {word}: {said}");
+            }
+        }
+        assert_eq!(read_of(2, 0, &two(64, 0)).unwrap().tensors().len(), 2);
+        let mut text = key(b"general.name", type_id::TEXT);
+        text.extend(2u64.to_le_bytes());
+        text.extend(b"\xff\xff");
+        let said = read_of(0, 1, &text).unwrap_err();
+        assert!(said.contains("`general.name` is not UTF-8"), "{said}");
+    }
+
     #[test]
     fn errors_name_tensor_and_offset() {
         let (_dir, path, _) = written();

@@ -35,7 +35,7 @@ fn greedy_in(dir: &Dir, model: &Path, options: &[&str]) -> Vec<Value> {
 /// The golden models of every architecture, with what llama.cpp does not have left out.
 fn models() -> Vec<(&'static str, Changed)> {
     let gemma = [("query_pre_attn_scalar", json!(16)), ("layer_types", Value::Null)];
-    let all: [(&str, &[(&str, Value)]); 11] = [
+    let all: [(&str, &[(&str, Value)]); 20] = [
         ("llama", &[]),
         ("llama3", &[]),
         ("llama_dynamic", &[]),
@@ -50,6 +50,18 @@ fn models() -> Vec<(&'static str, Changed)> {
         ("neox", &[]),
         ("neox_tied", &[]),
         ("olmo2", &[]),
+        (
+            "ministral",
+            &[("sliding_window", Value::Null), ("layer_types", Value::Null)],
+        ),
+        ("gemma2", &gemma[..1]),
+        ("phi3", &[("sliding_window", Value::Null)]),
+        ("granite", &[]),
+        ("smollm3", &[("no_rope_layers", Value::Null)]),
+        ("stablelm", &[]),
+        ("stablelm_parallel", &[]),
+        ("qwen3_moe", &[]),
+        ("gpt2", &[]),
     ];
     let changed = |(name, fields): (&'static str, &[(&str, Value)])| {
         let model = Changed::of(name);
@@ -86,7 +98,15 @@ fn a_model_answers_from_gguf_as_from_its_folder() {
 #[test]
 fn files_of_gguf_py_answer_nearly_as_their_folders() {
     let dir = Dir::new();
-    for name in ["llama3", "neox"] {
+    for name in [
+        "llama3",
+        "neox",
+        "granite",
+        "stablelm",
+        "stablelm_parallel",
+        "qwen3_moe",
+        "gpt2",
+    ] {
         // A file of F16 is else computed in bf16, whose rounding decides far more.
         let fp32 = ["--dtype", "fp32"];
         let got = greedy_in(&dir, &golden("gguf").join(format!("{name}.gguf")), &fp32);

@@ -163,3 +163,64 @@ fn kinds_of_tokens_are_those_of_the_converter() {
     assert_eq!(scores, [0.0, 0.0, -2.0, 0.0, -1000.0, 0.0, 0.0, -1.0, -10_000.0]);
     assert_eq!(get("add_space_prefix"), Value::Bool(false));
 }
+
+/// Gemma's tokens of spaces, which are user-defined.
+#[test]
+fn long_runs_of_spaces_are_cut_as_by_llama_cpp() {
+    let spaces = [2usize, 3, 4, 7];
+    let mut texts: Vec<String> = ["<unk>", "<s>", "▁", "a", "▁a"].map(str::to_owned).into();
+    texts.extend((0..=255).map(|byte| format!("<0x{byte:02X}>")));
+    let first = texts.len();
+    texts.extend(spaces.map(|count| " ".repeat(count)));
+    let mut kinds = vec![token_kind::NORMAL; texts.len()];
+    kinds[..2].copy_from_slice(&[token_kind::UNKNOWN, token_kind::CONTROL]);
+    kinds[5..first].fill(token_kind::BYTE);
+    kinds[first..].fill(token_kind::USER_DEFINED);
+    let mut scores = vec![0.0; texts.len()];
+    scores[2..5].copy_from_slice(&[-1.0, -1.0, 0.0]);
+    scores[first..].fill(NO_SCORE);
+    let entries = [
+        ("model", Value::Text("llama".to_owned())),
+        ("pre", Value::Text("default".to_owned())),
+        ("tokens", Value::Texts(texts.clone())),
+        ("scores", Value::Floats(scores)),
+        ("token_type", Value::Integers(kinds)),
+        ("add_space_prefix", Value::Bool(false)),
+        ("unknown_token_id", Value::U32(0)),
+    ];
+    let entries = entries.map(|(name, value)| (format!("tokenizer.ggml.{name}"), value));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("spaces.gguf");
+    Writer::begin(std::fs::File::create(&path).unwrap(), &entries, &[]).unwrap();
+    let read = reading::of(&Header::read(&path).unwrap()).unwrap();
+    let tokenizer = tokenizers::Tokenizer::from_bytes(&read.tokenizer).unwrap();
+    for length in 1..40 {
+        let text = format!("a{}a", " ".repeat(length));
+        let mut want = vec![3];
+        let mut left = length;
+        // The longest first; a single space joins what follows.
+        while let Some(at) = spaces.iter().rposition(|count| *count <= left) {
+            want.push((first + at) as u32);
+            left -= spaces[at];
+        }
+        want.push(if left == 1 { 4 } else { 3 });
+        let got = ids(&tokenizer, &text);
+        assert_eq!(got, want, "{length}");
+        assert_eq!(tokenizer.decode(&got, true).unwrap(), text);
+    }
+    // Saved and written again, they are the same tokens of the same kinds.
+    let again = of(&Source {
+        tokenizer: &read.tokenizer,
+        sentencepiece: None,
+        rows: texts.len(),
+    });
+    let again = again.unwrap().entries;
+    for name in ["tokens", "token_type", "add_space_prefix"] {
+        let key = format!("tokenizer.ggml.{name}");
+        let find = |entries: &[(String, Value)]| {
+            let found = entries.iter().find(|(name, _)| *name == key);
+            found.unwrap().1.clone()
+        };
+        assert_eq!(find(&again), find(&entries), "{name}");
+    }
+}

@@ -9,7 +9,7 @@ mod modelfile;
 
 use super::files;
 use crate::gguf::kind::TensorKind;
-use crate::gguf::names::{Architecture, Change};
+use crate::gguf::names::{Architecture, Change, Place};
 use crate::gguf::quantize::quantize;
 use crate::gguf::writer::{PlannedTensor, Writer};
 use crate::model::files::config::ConfigFields;
@@ -19,6 +19,7 @@ use crate::model::{self, CausalLm};
 use anyhow::{Context, Result, anyhow, bail};
 use ewe::atomic_file::AtomicFile;
 use ewe::job::merge::GgufType;
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use tch::{Kind, Tensor};
@@ -63,9 +64,10 @@ pub fn architecture(fields: &ConfigFields) -> Result<&'static Architecture> {
     })
 }
 
-/// A tensor of the model, and how it is written.
+/// A tensor of the file, and what it is made of.
 struct Planned {
-    tensor: Tensor,
+    /// Tensors of the model, one after another: one, or those of all experts, say.
+    parts: Vec<Tensor>,
     change: Change,
     plan: PlannedTensor,
 }
@@ -91,13 +93,11 @@ pub fn write(
     let mut described = metadata::of(&fields, model.info(), architecture, main)?;
     metadata::add_tokenizer(&mut described, base, tokenizer, model.info())?;
     let mut plans: Vec<PlannedTensor> = tensors.iter().map(|tensor| tensor.plan.clone()).collect();
-    if let Some(factors) = &described.rope_factors {
-        plans.push(PlannedTensor {
-            name: "rope_freqs.weight".to_owned(),
-            kind: TensorKind::F32,
-            shape: vec![factors.len() as u64],
-        });
-    }
+    plans.extend(described.factors.iter().map(|(name, factors)| PlannedTensor {
+        name: (*name).to_owned(),
+        kind: TensorKind::F32,
+        shape: vec![factors.len() as u64],
+    }));
     let bytes: u64 = plans.iter().map(PlannedTensor::bytes).sum::<Result<u64>>()?;
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
     files::make_sure_of_room(folder.unwrap_or(Path::new(".")), bytes).context("cannot save the model")?;
@@ -107,10 +107,11 @@ pub fn write(
     for tensor in &tensors {
         write_tensor(&mut writer, tensor).with_context(cannot)?;
     }
-    for factor in described.rope_factors.iter().flatten() {
-        writer.write(&factor.to_le_bytes()).with_context(cannot)?;
+    for (_, factors) in &described.factors {
+        let bytes: Vec<u8> = factors.iter().flat_map(|factor| factor.to_le_bytes()).collect();
+        writer.write(&bytes).with_context(cannot)?;
+        writer.end_tensor().with_context(cannot)?;
     }
-    writer.end_tensor().with_context(cannot)?;
     writer.into_inner().commit()?;
     let modelfile = path.with_extension("Modelfile");
     files::write(&modelfile, modelfile::text(path, base, tokenizer)?.as_bytes())?;
@@ -129,39 +130,59 @@ fn planned(
     kind: Option<GgufType>,
 ) -> Result<Vec<Planned>> {
     let info = model.info();
-    let mut named = Vec::new();
+    let mut found: Vec<(Place, Vec<Tensor>)> = Vec::new();
+    let mut numbers: HashMap<String, usize> = HashMap::new();
     for (name, tensor) in model.parameters() {
-        let here = architecture
-            .name_here(&name)
+        let place = architecture
+            .place_here(&name)
             .with_context(|| format!("llama.cpp has no tensor for `{name}` in a {}", architecture.name))?;
-        named.push((here, tensor));
+        let number = *numbers.entry(place.name.clone()).or_insert(found.len());
+        if number == found.len() {
+            found.push((place.clone(), Vec::new()));
+        }
+        let parts = &mut found[number].1;
+        if place.part.unwrap_or(0) != parts.len() {
+            bail!("`{name}` is out of order");
+        }
+        parts.push(tensor);
     }
     if architecture.wants_head && info.tied {
-        let embedding = named.iter().find(|(name, _)| name == "token_embd.weight");
+        let embedding = found.iter().find(|(place, _)| place.name == "token_embd.weight");
         let (_, embedding) = embedding.context("the model has no embedding")?;
-        named.push(("output.weight".to_owned(), embedding.shallow_clone()));
+        let place = Place {
+            name: "output.weight".to_owned(),
+            part: None,
+        };
+        let embedding = embedding.iter().map(Tensor::shallow_clone).collect();
+        found.push((place, embedding));
     }
-    Ok(named
-        .into_iter()
-        .map(|(name, tensor)| {
-            let shape: Vec<u64> = tensor.size().iter().map(|&size| size as u64).collect();
-            Planned {
-                change: architecture.change(&name, info.heads, info.kv_heads),
-                plan: PlannedTensor {
-                    kind: tensor_kind(kind, tensor.kind(), &shape),
-                    name,
-                    shape,
-                },
-                tensor,
-            }
-        })
-        .collect())
+    let planned = |(Place { name, part }, parts): (Place, Vec<Tensor>)| {
+        let change = architecture.change(&name, info.heads, info.kv_heads);
+        let mut shape: Vec<u64> = parts[0].size().iter().map(|&size| size as u64).collect();
+        if change == Change::Transposed {
+            shape.reverse();
+        }
+        if part.is_some() {
+            shape.insert(0, parts.len() as u64);
+        }
+        Planned {
+            change,
+            plan: PlannedTensor {
+                kind: tensor_kind(kind, parts[0].kind(), &name, &shape),
+                name,
+                shape,
+            },
+            parts,
+        }
+    };
+    Ok(found.into_iter().map(planned).collect())
 }
 
-/// Returns the type of a tensor: vectors, such as norms, are F32; rows that are no whole number of
-/// blocks are F16, as by llama.cpp's converter.
-fn tensor_kind(wanted: Option<GgufType>, kind: Kind, shape: &[u64]) -> TensorKind {
-    if shape.len() < 2 {
+/// Returns the type of a tensor: vectors, norms, learned positions and routers are F32; rows that
+/// are no whole number of blocks are F16, as by llama.cpp's converter.
+fn tensor_kind(wanted: Option<GgufType>, kind: Kind, name: &str, shape: &[u64]) -> TensorKind {
+    let is_exact = ["_norm.weight", "position_embd.weight", "ffn_gate_inp.weight"];
+    if shape.len() < 2 || is_exact.iter().any(|end| name.ends_with(end)) {
         return TensorKind::F32;
     }
     match (wanted, kind) {
@@ -191,7 +212,15 @@ fn kind_of(wanted: Option<GgufType>, tensors: &[Planned]) -> TensorKind {
 }
 
 fn write_tensor(writer: &mut Writer<impl Write>, planned: &Planned) -> Result<()> {
-    let Planned { tensor, change, plan } = planned;
+    for part in &planned.parts {
+        write_part(writer, part, planned)?;
+    }
+    writer.end_tensor()?;
+    Ok(())
+}
+
+fn write_part(writer: &mut Writer<impl Write>, tensor: &Tensor, planned: &Planned) -> Result<()> {
+    let Planned { change, plan, .. } = planned;
     let flat = reordered_for_gguf(&tensor.detach(), *change)
         .contiguous()
         .view(-1);
@@ -218,7 +247,6 @@ fn write_tensor(writer: &mut Writer<impl Write>, planned: &Planned) -> Result<()
         }
         writer.write(&bytes)?;
     }
-    writer.end_tensor()?;
     Ok(())
 }
 

@@ -7,12 +7,15 @@ use anyhow::{Context, Result};
 use tch::{Device, Tensor};
 
 use super::{CHUNK, Shard, TensorEntry, Weights, first_not_finite, map, row_major};
-use crate::gguf::header::Header;
+use crate::gguf::header::{Header, TensorInfo};
 use crate::gguf::kind::TensorKind;
-use crate::gguf::names::Change;
+use crate::gguf::names::{Change, numbered};
 use crate::gguf::{config, dequantize};
 use crate::model::files::pickle::Number;
 use crate::model::files::torch_file::TensorLocation;
+
+/// Most tensors of a checkpoint that are one in GGUF, such as experts of a layer; no model has more.
+const MOST_PARTS: u64 = 4096;
 
 /// How the numbers of a tensor are stored.
 #[derive(Debug, Clone, Copy)]
@@ -41,34 +44,22 @@ impl Weights {
             file,
         });
         for tensor in header.tensors() {
+            let change = architecture.change(&tensor.name, queries, keys);
             let name = architecture
                 .name_there(&tensor.name)
                 .unwrap_or_else(|| tensor.name.clone());
-            let shape: Vec<i64> = tensor.shape.iter().map(|&size| size as i64).collect();
-            let place = TensorLocation {
-                number: match tensor.kind {
-                    TensorKind::F32 => Number::F32,
-                    TensorKind::F16 => Number::F16,
-                    // Models that are quantized were in bf16 before.
-                    _ => Number::Bf16,
-                },
-                strides: row_major(&shape),
-                shape,
-                start: tensor.start,
-                end: tensor.end,
-            };
             let blocks = Some(Blocks {
                 kind: tensor.kind,
-                change: architecture.change(&tensor.name, queries, keys),
+                change,
             });
-            weights.entries.insert(
-                name,
-                TensorEntry {
+            for (name, place) in places(name, tensor, change) {
+                let entry = TensorEntry {
                     shard: 0,
                     place,
                     blocks,
-                },
-            );
+                };
+                weights.entries.insert(name, entry);
+            }
         }
         Ok(weights)
     }
@@ -100,9 +91,50 @@ impl Weights {
             whole.narrow(0, first, length).copy_(&Tensor::from_slice(&*part));
             first += length;
         }
-        let tensor = reordered_for_model(&whole.f_view(place.shape.as_slice())?, blocks.change);
+        let mut stored = place.shape.clone();
+        if blocks.change == Change::Transposed {
+            stored.reverse();
+        }
+        let tensor = reordered_for_model(&whole.f_view(stored.as_slice())?, blocks.change);
         let not_finite = first_not_finite(&tensor);
         Ok((tensor.to_device(device), not_finite))
+    }
+}
+
+/// Returns the tensors of a checkpoint that `tensor` is, with their places: one of this name, or
+/// one for each part of a [numbered] name.
+fn places(name: String, tensor: &TensorInfo, change: Change) -> Vec<(String, TensorLocation)> {
+    let number = match tensor.kind {
+        TensorKind::F32 => Number::F32,
+        TensorKind::F16 => Number::F16,
+        // Models that are quantized were in bf16 before.
+        _ => Number::Bf16,
+    };
+    let place = |shape: &[u64], start: u64, end: u64| {
+        let mut shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
+        if change == Change::Transposed {
+            shape.reverse();
+        }
+        TensorLocation {
+            number,
+            strides: row_major(&shape),
+            shape,
+            start,
+            end,
+        }
+    };
+    match tensor.shape.as_slice() {
+        [parts, shape @ ..] if numbered(&name, 0).is_some() && !shape.is_empty() && *parts <= MOST_PARTS => {
+            // Rows are whole blocks, and so are parts.
+            let bytes = (tensor.end - tensor.start) / parts;
+            let part = |part: u64| {
+                let start = tensor.start + part * bytes;
+                let name = numbered(&name, part as usize).unwrap_or_default();
+                (name, place(shape, start, start + bytes))
+            };
+            (0..*parts).map(part).collect()
+        }
+        shape => vec![(name, place(shape, tensor.start, tensor.end))],
     }
 }
 
@@ -111,6 +143,7 @@ pub fn reordered_for_model(tensor: &Tensor, change: Change) -> Tensor {
     match change {
         Change::Adjacent(heads) => swapped(tensor, [heads, -1, 2], 1, 2),
         Change::Apart(heads) => swapped(tensor, [3, heads, -1], 0, 1),
+        Change::Transposed => transposed(tensor),
         Change::None | Change::PlusOne => tensor.shallow_clone(),
     }
 }
@@ -120,7 +153,16 @@ pub fn reordered_for_gguf(tensor: &Tensor, change: Change) -> Tensor {
     match change {
         Change::Adjacent(heads) => swapped(tensor, [heads, 2, -1], 1, 2),
         Change::Apart(heads) => swapped(tensor, [heads, 3, -1], 0, 1),
+        Change::Transposed => transposed(tensor),
         Change::None | Change::PlusOne => tensor.shallow_clone(),
+    }
+}
+
+/// Returns a matrix with rows and columns exchanged, and a vector as it is.
+fn transposed(tensor: &Tensor) -> Tensor {
+    match tensor.dim() {
+        2 => tensor.tr().contiguous(),
+        _ => tensor.shallow_clone(),
     }
 }
 
@@ -128,9 +170,12 @@ pub fn reordered_for_gguf(tensor: &Tensor, change: Change) -> Tensor {
 /// Returns the tensor as it is if the rows cannot be split so; its shape is then refused.
 fn swapped(tensor: &Tensor, groups: [i64; 3], one: i64, other: i64) -> Tensor {
     let shape = tensor.size();
-    let known: i64 = groups.iter().filter(|size| **size > 0).product();
+    let known = groups.iter().filter(|size| **size > 0);
+    // Heads are as many as the file says.
+    let known = known.copied().try_fold(1i64, i64::checked_mul);
     let is_possible = groups.iter().filter(|size| **size < 1).count() == 1;
-    if !is_possible || shape.first().is_none_or(|rows| rows % known != 0) {
+    let fits = |rows: &i64| known.is_some_and(|known| rows % known == 0);
+    if !is_possible || !shape.first().is_some_and(fits) {
         return tensor.shallow_clone();
     }
     let split: Vec<i64> = groups.iter().chain(&shape[1..]).copied().collect();
@@ -156,6 +201,7 @@ mod tests {
             Change::Adjacent(3),
             Change::Apart(2),
             Change::PlusOne,
+            Change::Transposed,
         ] {
             let there = reordered_for_gguf(&rows, change);
             assert_eq!(reordered_for_model(&there, change), rows, "{change:?}");
@@ -167,6 +213,13 @@ mod tests {
         // Two heads, each with 2 rows of query, key and value: all queries come first.
         let apart = reordered_for_gguf(&rows, Change::Apart(2));
         assert_eq!([0, 2, 4, 6].map(|at| row(&apart, at)), [0, 6, 2, 8]);
+        // Counts that no tensor has change nothing.
+        for heads in [0, -1, i64::MIN, i64::MAX] {
+            for change in [Change::Adjacent(heads), Change::Apart(heads)] {
+                assert_eq!(reordered_for_model(&rows, change), rows, "{change:?}");
+                assert_eq!(reordered_for_gguf(&rows, change), rows, "{change:?}");
+            }
+        }
         // Biases have no columns.
         let bias = rows.narrow(1, 0, 1).view([12]);
         let there = reordered_for_gguf(&bias, Change::Adjacent(2));

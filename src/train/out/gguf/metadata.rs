@@ -1,29 +1,30 @@
 //! Settings and tokenizer of a model as metadata of GGUF, under llama.cpp's keys. What llama.cpp
 //! would compute differently is refused, or said.
 
-use crate::gguf::config::{GEMMA3_27B_LAYERS, GEMMA3_LOCAL_BASE, GEMMA3_PATTERN};
-use crate::gguf::header::Header;
+mod families;
+mod gemma;
+mod tokenizer;
+
+use crate::gguf;
 use crate::gguf::kind::TensorKind;
 use crate::gguf::names::Architecture;
 use crate::gguf::rope_factors::Llama3;
 use crate::gguf::value::Value;
-use crate::gguf::{self, vocabulary};
 use crate::model::ModelInfo;
 use crate::model::files::config::ConfigFields;
 use crate::model::files::fingerprint::called;
 use crate::model::layers::rope::{Rope, Scaling};
-use crate::model::text::tokenizer::Tokenizer;
 use anyhow::{Context, Result, anyhow, bail};
-use ewe::settings_file;
 use ewe::text::counted;
-use serde_json::{Map, Value as Json, json};
+use serde_json::Value as Json;
 use std::path::Path;
-
-/// Most bytes of a tokenizer.json; the largest published ones have some thirty million.
-const LONGEST: u64 = 512 << 20;
+pub use tokenizer::add_tokenizer;
 
 /// Version of the quantized types that llama.cpp reads.
 const QUANTIZATION_VERSION: u32 = 2;
+
+/// The rotary base of SmolLM 3, where the config does not say.
+const SMOLLM3_BASE: f64 = 2e6;
 
 /// The hint for what llama.cpp cannot do.
 const HINT: &str = "hint: --out DIR writes a folder that transformers and vLLM load";
@@ -32,8 +33,8 @@ const HINT: &str = "hint: --out DIR writes a folder that transformers and vLLM l
 pub struct Described {
     /// Keys and values.
     pub entries: Vec<(String, Value)>,
-    /// The tensor `rope_freqs.weight`, if the model has one.
-    pub rope_factors: Option<Vec<f32>>,
+    /// Tensors that are settings: factors of rotary frequencies, by name.
+    pub factors: Vec<(&'static str, Vec<f32>)>,
     /// What llama.cpp will do differently.
     pub notes: Vec<String>,
 }
@@ -98,22 +99,30 @@ pub fn of(
             entries: general
                 .map(|(key, value)| (format!("general.{key}"), value))
                 .into(),
-            rope_factors: None,
+            factors: Vec::new(),
             notes: Vec::new(),
         },
     };
     details.size("block_count", info.layers as i64)?;
     details.size("embedding_length", info.hidden)?;
-    details.size("feed_forward_length", fields.size("intermediate_size")?)?;
+    let inner = match architecture.name {
+        "gpt2" => fields.optional_size("n_inner")?.unwrap_or(4 * info.hidden),
+        _ => fields.size("intermediate_size")?,
+    };
+    details.size("feed_forward_length", inner)?;
     details.size("attention.head_count", info.heads)?;
     details.size("attention.head_count_kv", info.kv_heads)?;
     details.size("attention.key_length", info.head_dim)?;
     details.size("attention.value_length", info.head_dim)?;
     details.size("vocab_size", info.vocab)?;
     match architecture.name {
-        "gemma3" => gemma3(&mut details)?,
-        "gptneox" => neox(&mut details)?,
-        _ => like_llama(&mut details)?,
+        "gemma2" => gemma::gemma2(&mut details)?,
+        "gemma3" => gemma::gemma3(&mut details)?,
+        "gptneox" => families::neox(&mut details)?,
+        "gpt2" => families::gpt2(&mut details)?,
+        "phi3" => families::phi3(&mut details)?,
+        "stablelm" => families::stablelm(&mut details)?,
+        _ => families::like_llama(&mut details)?,
     }
     Ok(details.described)
 }
@@ -136,31 +145,13 @@ fn file_type(main: TensorKind) -> u32 {
     }
 }
 
-/// Llama, Mistral, Qwen 2 and 3, OLMo 2.
-fn like_llama(details: &mut Details) -> Result<()> {
-    let (fields, info) = (details.fields, details.info);
-    details.only("hidden_act", &[json!("silu"), json!("swish")])?;
-    if details.name == "qwen3" {
-        details.only("attention_bias", &[json!(false)])?;
-    }
-    let eps = match details.name {
-        "olmo2" => 1e-5,
-        _ => 1e-6,
-    };
-    let eps = fields.positive("rms_norm_eps", eps)?;
-    details.number("attention.layer_norm_rms_epsilon", eps);
-    details.size("rope.dimension_count", info.head_dim)?;
-    rotation(details, "rope_theta", info.head_dim)?;
-    context(details, window(fields)?)
-}
-
 /// Returns the window of a model that has one in any layer.
 fn window(fields: &ConfigFields) -> Result<Option<i64>> {
     let model_type: String = fields.required("model_type")?;
     match model_type.as_str() {
         // A config without the field is Mistral 7B v0.1's.
-        "mistral" if !fields.has("sliding_window") => Ok(Some(4096)),
-        "mistral" => fields.optional_size("sliding_window"),
+        "mistral" | "ministral" if !fields.has("sliding_window") => Ok(Some(4096)),
+        "mistral" | "ministral" | "phi3" => fields.optional_size("sliding_window"),
         _ => match fields.optional("use_sliding_window")? {
             Some(true) => fields.optional_size("sliding_window"),
             _ => Ok(None),
@@ -171,7 +162,11 @@ fn window(fields: &ConfigFields) -> Result<Option<i64>> {
 /// Writes the length of the context. llama.cpp gives these architectures no window, so that
 /// answers are the same only within one.
 fn context(details: &mut Details, window: Option<i64>) -> Result<()> {
-    let whole = details.info.context as i64;
+    let whole = match details.name {
+        // Beyond the original context llama.cpp takes other factors.
+        "phi3" => details.fields.size("max_position_embeddings")?,
+        _ => details.info.context as i64,
+    };
     let within = window.filter(|window| *window < whole);
     if let Some(window) = within {
         details.described.notes.push(format!(
@@ -185,7 +180,12 @@ fn context(details: &mut Details, window: Option<i64>) -> Result<()> {
 
 /// Writes the base of the rotation, and its scaling.
 fn rotation(details: &mut Details, theta_name: &str, dims: i64) -> Result<()> {
-    let rope = Rope::read(details.fields, theta_name, dims)?;
+    let mut rope = Rope::read(details.fields, theta_name, dims)?;
+    let settings = Rope::settings(details.fields)?;
+    let has_base = details.fields.has(theta_name) || settings.contains_key("rope_theta");
+    if details.name == "smollm3" && !has_base {
+        rope.theta = SMOLLM3_BASE;
+    }
     details.number("rope.freq_base", rope.theta);
     match rope.scaling {
         Scaling::None => {}
@@ -195,14 +195,15 @@ fn rotation(details: &mut Details, theta_name: &str, dims: i64) -> Result<()> {
             low,
             high,
             original_context,
-        } if details.name == "llama" => {
+        } if matches!(details.name, "llama" | "granite") => {
             let settings = Llama3 {
                 factor,
                 low,
                 high,
                 original: original_context,
             };
-            details.described.rope_factors = Some(settings.factors(rope.theta, dims));
+            let factors = settings.factors(rope.theta, dims);
+            details.described.factors.push(("rope_freqs.weight", factors));
         }
         _ => bail!(
             "{}: llama.cpp has no such scaling of frequencies for {}\n{HINT}",
@@ -216,200 +217,4 @@ fn rotation(details: &mut Details, theta_name: &str, dims: i64) -> Result<()> {
 fn linear(details: &mut Details, factor: f64) {
     details.set("rope.scaling.type", Value::Text("linear".to_owned()));
     details.number("rope.scaling.factor", factor);
-}
-
-fn gemma3(details: &mut Details) -> Result<()> {
-    let (fields, info) = (details.fields, details.info);
-    let path = fields.path().display();
-    details.only("final_logit_softcapping", &[])?;
-    let layers = info.layers as i64;
-    let scalar = match layers {
-        GEMMA3_27B_LAYERS => info.hidden / info.heads,
-        _ => info.head_dim,
-    };
-    let is = fields.positive("query_pre_attn_scalar", 256.0)?;
-    if is != scalar as f64 {
-        bail!(
-            "{path}: `query_pre_attn_scalar` = {is} is not supported by llama.cpp, which takes {scalar} for a Gemma 3 of {}\n{HINT}",
-            counted(layers, "layer")
-        );
-    }
-    if !has_pattern(fields, info.layers)? {
-        bail!(
-            "{path}: llama.cpp takes each {GEMMA3_PATTERN}th layer of Gemma 3 for one with full attention, and `layer_types` says others\n{HINT}"
-        );
-    }
-    let [full, sliding] = ["full_attention", "sliding_attention"].map(|name| rope_settings(fields, name));
-    let (full, sliding) = (full?, sliding?);
-    let base = |settings: &Map<String, Json>, name: &str, default: f64| match settings.get("rope_theta") {
-        Some(theta) => Ok(theta.as_f64().unwrap_or(default)),
-        None => fields.positive(name, default),
-    };
-    let local = base(&sliding, "rope_local_base_freq", GEMMA3_LOCAL_BASE)?;
-    if local != GEMMA3_LOCAL_BASE {
-        bail!(
-            "{path}: llama.cpp rotates the sliding layers of Gemma 3 with the base {GEMMA3_LOCAL_BASE}, not {local}\n{HINT}"
-        );
-    }
-    let theta = base(&full, "rope_theta", 1e6)?;
-    details.number("rope.freq_base", theta);
-    if let Some(factor) = full.get("factor").and_then(Json::as_f64) {
-        linear(details, factor);
-    }
-    let eps = fields.positive("rms_norm_eps", 1e-6)?;
-    details.number("attention.layer_norm_rms_epsilon", eps);
-    details.size("attention.sliding_window", fields.size("sliding_window")?)?;
-    details.size("context_length", info.context as i64)
-}
-
-/// Returns whether each sixth layer, and no other, has full attention.
-fn has_pattern(fields: &ConfigFields, layers: usize) -> Result<bool> {
-    let pattern: usize = fields
-        .optional("sliding_window_pattern")?
-        .unwrap_or(GEMMA3_PATTERN);
-    Ok(match fields.slides(layers)? {
-        Some(slides) => slides
-            .iter()
-            .enumerate()
-            .all(|(layer, slides)| *slides == ((layer + 1) % GEMMA3_PATTERN != 0)),
-        None => pattern == GEMMA3_PATTERN || (pattern > layers && layers < GEMMA3_PATTERN),
-    })
-}
-
-/// Returns the rotary settings of layers of one type; those of full layers may also stand in
-/// `rope_scaling`.
-fn rope_settings(fields: &ConfigFields, layer_type: &str) -> Result<Map<String, Json>> {
-    let by_type: Map<String, Json> = fields.optional("rope_parameters")?.unwrap_or_default();
-    let mut settings = match by_type.get(layer_type) {
-        Some(Json::Object(settings)) => settings.clone(),
-        _ => Map::new(),
-    };
-    if layer_type == "full_attention" {
-        let scaling: Option<Map<String, Json>> = fields.optional("rope_scaling")?;
-        settings.extend(scaling.unwrap_or_default());
-    }
-    Ok(settings)
-}
-
-fn neox(details: &mut Details) -> Result<()> {
-    let (fields, info) = (details.fields, details.info);
-    let gelu = ["gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh"].map(|name| json!(name));
-    details.only("hidden_act", &gelu)?;
-    details.only("attention_bias", &[json!(true)])?;
-    let settings = Rope::settings(fields)?;
-    let share = match settings.get("partial_rotary_factor").and_then(Json::as_f64) {
-        Some(share) => share,
-        None => fields.optional("rotary_pct")?.unwrap_or(0.25),
-    };
-    let dims = (info.head_dim as f64 * share) as i64;
-    details.size("rope.dimension_count", dims)?;
-    rotation(details, "rotary_emb_base", dims)?;
-    let parallel = fields.optional("use_parallel_residual")?.unwrap_or(true);
-    details.set("use_parallel_residual", Value::Bool(parallel));
-    let eps = fields.positive("layer_norm_eps", 1e-5)?;
-    details.number("attention.layer_norm_epsilon", eps);
-    context(details, None)
-}
-
-/// Adds a model's tokenizer, with its chat template.
-///
-/// # Errors
-///
-/// If llama.cpp would split texts differently, or the model has no tokenizer.json.
-pub fn add_tokenizer(
-    described: &mut Described,
-    base: &Path,
-    tokenizer: &Tokenizer,
-    info: &ModelInfo,
-) -> Result<()> {
-    if gguf::is(base) {
-        described.entries.extend(copied(base)?);
-    } else {
-        let vocabulary = converted(base, info)?;
-        described.entries.extend(vocabulary.entries);
-        described.notes.extend(vocabulary.note.map(str::to_owned));
-    }
-    let mut set = |name: &str, value: Value| {
-        let key = format!("tokenizer.{name}");
-        described.entries.push((key, value));
-    };
-    let special = |name: &str| {
-        let text = tokenizer.special_texts().get(name)?;
-        tokenizer.id(text).filter(|id| (0..info.vocab).contains(id))
-    };
-    let (bos, adds_bos) = match tokenizer.begin() {
-        [] => (special("bos_token").or(info.begin_token), false),
-        [one] => (Some(*one), true),
-        several => bail!(
-            "the tokenizer puts {} before a text, and llama.cpp at most one\n{HINT}",
-            counted(several.len(), "token")
-        ),
-    };
-    let eos = tokenizer.end_token();
-    let others = tokenizer.end_tokens().iter().copied();
-    let mut others = others.filter(|id| Some(*id) != eos);
-    for (name, id) in [
-        ("ggml.bos_token_id", bos),
-        ("ggml.eos_token_id", eos),
-        ("ggml.eot_token_id", others.next()),
-        ("ggml.eom_token_id", others.next()),
-        ("ggml.unknown_token_id", special("unk_token")),
-        ("ggml.padding_token_id", special("pad_token")),
-    ] {
-        if let Some(id) = id.and_then(|id| u32::try_from(id).ok()) {
-            set(name, Value::U32(id));
-        }
-    }
-    set("ggml.add_bos_token", Value::Bool(adds_bos));
-    set("ggml.add_eos_token", Value::Bool(false));
-    if let Some(template) = tokenizer.chat_template() {
-        set("chat_template", Value::Text(template.source.clone()));
-    }
-    Ok(())
-}
-
-/// Copies the vocabulary of a GGUF file.
-fn copied(base: &Path) -> Result<Vec<(String, Value)>> {
-    const KEPT: [&str; 8] = [
-        "model",
-        "pre",
-        "tokens",
-        "scores",
-        "token_type",
-        "merges",
-        "add_space_prefix",
-        "remove_extra_whitespaces",
-    ];
-    let header = Header::read(base)?;
-    let kept = KEPT.map(|name| format!("tokenizer.ggml.{name}"));
-    let found = kept
-        .into_iter()
-        .filter_map(|key| Some((header.get(&key)?.clone(), key)));
-    Ok(found.map(|(value, key)| (key, value)).collect())
-}
-
-/// Converts the vocabulary of a tokenizer.json.
-fn converted(base: &Path, info: &ModelInfo) -> Result<vocabulary::Converted> {
-    let path = base.join("tokenizer.json");
-    if !path.is_file() {
-        bail!(
-            "{} is missing, which GGUF's tokenizer is made of\nhint: save it with transformers' AutoTokenizer(…).save_pretrained",
-            path.display()
-        );
-    }
-    let read = |path: &Path| {
-        settings_file::read(path, LONGEST).with_context(|| format!("cannot read {}", path.display()))
-    };
-    let tokenizer = read(&path)?;
-    let model = base.join("tokenizer.model");
-    let model = match model.is_file() {
-        true => Some(read(&model)?),
-        false => None,
-    };
-    let source = vocabulary::Source {
-        tokenizer: &tokenizer,
-        sentencepiece: model.as_deref(),
-        rows: usize::try_from(info.vocab)?,
-    };
-    vocabulary::of(&source).map_err(|error| anyhow!("{}: {error:#}\n{HINT}", path.display()))
 }

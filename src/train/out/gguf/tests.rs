@@ -27,9 +27,24 @@ fn changed(name: &str, fields: &[(&str, Json)]) -> tempfile::TempDir {
     dir
 }
 
-/// What llama.cpp does with the layers of any Gemma 3.
-fn as_in_llama_cpp() -> [(&'static str, Json); 2] {
-    [("query_pre_attn_scalar", json!(16)), ("layer_types", Json::Null)]
+/// The golden models that gguf-py wrote, too, with what llama.cpp does with any of their family.
+fn models() -> [(&'static str, Vec<(&'static str, Json)>); 11] {
+    [
+        ("llama3", vec![]),
+        (
+            "gemma3",
+            vec![("query_pre_attn_scalar", json!(16)), ("layer_types", Json::Null)],
+        ),
+        ("neox", vec![]),
+        ("gemma2", vec![("query_pre_attn_scalar", json!(16))]),
+        ("phi3", vec![("sliding_window", Json::Null)]),
+        ("granite", vec![]),
+        ("smollm3", vec![("no_rope_layers", Json::Null)]),
+        ("stablelm", vec![]),
+        ("stablelm_parallel", vec![]),
+        ("qwen3_moe", vec![]),
+        ("gpt2", vec![]),
+    ]
 }
 
 fn written(dir: &Path, kind: Option<GgufType>) -> Result<(PathBuf, Written)> {
@@ -41,12 +56,8 @@ fn written(dir: &Path, kind: Option<GgufType>) -> Result<(PathBuf, Written)> {
 
 #[test]
 fn files_are_those_of_gguf_py() {
-    for (name, fields) in [
-        ("llama3", &[][..]),
-        ("gemma3", &as_in_llama_cpp()[..]),
-        ("neox", &[][..]),
-    ] {
-        let dir = changed(name, fields);
+    for (name, fields) in models() {
+        let dir = changed(name, &fields);
         let (path, _) = written(dir.path(), Some(GgufType::F16)).unwrap();
         let (ours, theirs) = (
             Header::read(&path).unwrap(),
@@ -89,6 +100,70 @@ fn files_are_those_of_gguf_py() {
     }
 }
 
+/// In F32 and BF16 nothing is rounded, but for the norms of Gemma, to which 1 is added.
+#[test]
+fn models_return_from_their_files_to_the_bit() {
+    for (name, fields) in models() {
+        for (kind, dtype) in [(GgufType::F32, "fp32"), (GgufType::Bf16, "bf16")] {
+            let dir = changed(name, &fields);
+            let cpu = tch::Device::Cpu;
+            let original = model::load(dir.path(), cpu, dtype).unwrap();
+            let path = dir.path().join("written.gguf");
+            let tokenizer = &original.tokenizer;
+            write(&path, Some(kind), original.model.as_ref(), dir.path(), tokenizer).unwrap();
+            let back = model::load(&path, cpu, dtype).unwrap();
+            let (ours, theirs) = (back.model.parameters(), original.model.parameters());
+            assert_eq!(ours.len(), theirs.len(), "{name}");
+            for ((our_name, ours), (their_name, theirs)) in ours.iter().zip(&theirs) {
+                assert_eq!(our_name, their_name, "{name}");
+                let apart = (ours - theirs).abs().max().double_value(&[]);
+                let is_sum = name.starts_with("gemma") && our_name.ends_with("norm.weight");
+                let most = if is_sum { f64::from(f32::EPSILON) } else { 0.0 };
+                assert!(
+                    ours.size() == theirs.size() && apart <= most,
+                    "{name}: {our_name} {apart}"
+                );
+            }
+            let (ours, theirs) = (back.model.info(), original.model.info());
+            assert_eq!(
+                (ours.family, ours.context, ours.tied || theirs.tied),
+                (theirs.family, theirs.context, theirs.tied),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn tensors_of_several_are_one_and_small_ones_exact() {
+    let dir = changed("qwen3_moe", &[]);
+    let (path, _) = written(dir.path(), Some(GgufType::Q8_0)).unwrap();
+    let header = Header::read(&path).unwrap();
+    let is = |name: &str| {
+        let tensor = header.tensor(name).expect(name);
+        (tensor.kind, tensor.shape.clone())
+    };
+    assert_eq!(
+        is("blk.0.ffn_up_exps.weight"),
+        (TensorKind::Q8_0, vec![4, 24, 32])
+    );
+    // 24 columns.
+    assert_eq!(
+        is("blk.1.ffn_down_exps.weight"),
+        (TensorKind::F16, vec![4, 32, 24])
+    );
+    assert_eq!(is("blk.0.ffn_gate_inp.weight"), (TensorKind::F32, vec![4, 32]));
+    let dir = changed("stablelm_parallel", &[]);
+    let (path, _) = written(dir.path(), Some(GgufType::Bf16)).unwrap();
+    let header = Header::read(&path).unwrap();
+    let norms = header.tensor("blk.0.attn_q_norm.weight").unwrap();
+    assert_eq!(
+        (norms.kind, norms.shape.as_slice()),
+        (TensorKind::F32, &[4, 8][..])
+    );
+    assert!(header.tensor("blk.0.ffn_norm.weight").is_none());
+}
+
 #[test]
 fn rows_that_are_no_blocks_are_f16_in_q8_0() {
     let dir = changed("llama3", &[]);
@@ -106,14 +181,24 @@ fn rows_that_are_no_blocks_are_f16_in_q8_0() {
 
 #[test]
 fn a_window_that_llama_cpp_does_not_have_bounds_the_context() {
-    for (name, context) in [("mistral", 6), ("qwen2", 6), ("qwen3", 64)] {
+    for (name, context) in [
+        ("mistral", 6),
+        ("ministral", 6),
+        ("phi3", 6),
+        ("qwen2", 6),
+        ("qwen3", 64),
+    ] {
         let dir = changed(name, &[]);
         let (path, written) = written(dir.path(), None).unwrap();
         let header = Header::read(&path).unwrap();
         let architecture = header.text("general.architecture").unwrap().unwrap();
         let key = format!("{architecture}.context_length");
         assert_eq!(header.get(&key), Some(&Value::U32(context)), "{name}");
-        assert_eq!(written.notes.len(), usize::from(context < 64), "{name}");
+        let told = written
+            .notes
+            .iter()
+            .filter(|note| note.contains("sliding window"));
+        assert_eq!(told.count(), usize::from(context < 64), "{name}");
     }
 }
 
@@ -125,6 +210,27 @@ fn what_llama_cpp_computes_differently_is_refused_with_a_way_out() {
         ("qwen3_biased", &[], &["`attention_bias`"]),
         ("neox_serial", &[], &["`attention_bias`"]),
         ("gemma3", &[], &["`query_pre_attn_scalar` = 24"]),
+        ("gemma2", &[], &["`query_pre_attn_scalar` = 24", "Gemma 2"]),
+        (
+            "gemma2",
+            &[
+                ("query_pre_attn_scalar", json!(16)),
+                ("final_logit_softcapping", Json::Null),
+            ],
+            &["`final_logit_softcapping` = null"],
+        ),
+        ("smollm3", &[], &["`no_rope_layers`", "4th"]),
+        (
+            "qwen3_moe",
+            &[("norm_topk_prob", json!(false))],
+            &["`norm_topk_prob` = false"],
+        ),
+        (
+            "gpt2",
+            &[("scale_attn_by_inverse_layer_idx", json!(true))],
+            &["`scale_attn_by_inverse_layer_idx`"],
+        ),
+        ("granite", &[("hidden_act", json!("gelu"))], &["`hidden_act`"]),
         (
             "gemma3",
             &[("query_pre_attn_scalar", json!(16))],
@@ -228,5 +334,48 @@ fn the_modelfile_has_template_and_stops() {
     assert_eq!(
         template.question(&back, &asked).unwrap(),
         template.question(&original, &asked).unwrap()
+    );
+}
+
+#[test]
+fn odd_templates_and_stops_stand_in_the_modelfile_or_are_told() {
+    let modelfile = |template: &str, stop: &str| {
+        let dir = changed("llama", &[]);
+        std::fs::write(dir.path().join("chat_template.jinja"), template).unwrap();
+        let generation = json!({"stop_strings": [stop], "top_k": 20.0});
+        std::fs::write(dir.path().join("generation_config.json"), generation.to_string()).unwrap();
+        let (_, written) = written(dir.path(), None).unwrap();
+        std::fs::read_to_string(written.modelfile).unwrap()
+    };
+    let with = |before: &str| {
+        format!(
+            "{{% for m in messages %}}{{{{ {before:?} + m['role'] + ': ' + m['content'] + '\\n' }}}}{{% endfor %}}\
+             {{% if add_generation_prompt %}}{{{{ {before:?} + 'assistant: ' }}}}{{% endif %}}"
+        )
+    };
+    // Three quotes within a line are a text like any other.
+    let text = modelfile(&with("\"\"\" "), "say \"so\"\n");
+    for words in [
+        "TEMPLATE \"\"\"{{ range",
+        "\"\"\" user: {{ end }}",
+        "PARAMETER stop \"\"\"say \"so\"\n\"\"\"\n",
+        "PARAMETER top_k 20\n",
+    ] {
+        assert!(text.contains(words), "want {words}: {text}");
+    }
+    // At its end they would end the text.
+    let text = modelfile(&with("\"\"\"\n"), "\"\"\"\nend");
+    assert!(!text.contains("TEMPLATE \""), "{text}");
+    let told = |words: &str| {
+        let mut comments = text.lines().filter(|line| line.starts_with('#'));
+        assert!(comments.any(|line| line.contains(words)), "want {words}: {text}");
+    };
+    told("There is no TEMPLATE: a line of it ends with three quotes");
+    told("The stop text");
+    assert!(!text.contains("PARAMETER stop \"\"\""), "{text}");
+    let text = modelfile(&with("\u{200b}"), "x");
+    assert!(
+        text.contains("no TEMPLATE: it has the character U+200B"),
+        "{text}"
     );
 }
