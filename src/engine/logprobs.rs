@@ -5,6 +5,8 @@
 
 use tch::{Kind, Tensor};
 
+use crate::shim::transfer::numbers_on;
+
 /// A token and the natural logarithm of its probability.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TokenLogprob {
@@ -44,7 +46,7 @@ impl RawLogprobs {
             return None;
         }
         let rows: Vec<i64> = asked.iter().map(|&(row, _)| row as i64).collect();
-        let rows_r = Tensor::from_slice(&rows).to_device(logits_bv.device());
+        let rows_r = numbers_on(&rows, Kind::Int64, logits_bv.device());
         let logprobs_rv = logits_bv.index_select(0, &rows_r).log_softmax(-1, Kind::Float);
         Some(RawLogprobs {
             asked,

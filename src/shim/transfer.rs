@@ -67,6 +67,8 @@ pub unsafe trait Plain: Copy {}
 unsafe impl Plain for i32 {}
 // SAFETY: as above.
 unsafe impl Plain for i64 {}
+// SAFETY: as above.
+unsafe impl Plain for f32 {}
 
 /// Alignment of a part of an [`Upload`], in bytes.
 const ALIGNMENT: usize = 16;

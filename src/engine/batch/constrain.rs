@@ -3,9 +3,10 @@
 //!
 //! Shapes: `b` running requests, `v` vocabulary.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::Engine;
+use crate::shim::transfer::numbers_on;
 
 impl Engine {
     /// Changes the scores `logits_bv` of running requests in place.
@@ -29,9 +30,7 @@ fn add(logits_v: &Tensor, bias: &[(i64, f32)], vocab: i64) {
     let known = bias.iter().filter(|(id, _)| (0..vocab).contains(id));
     let (ids, values): (Vec<i64>, Vec<f32>) = known.copied().unzip();
     let device = logits_v.device();
-    let ids_n = Tensor::from_slice(&ids).to_device(device);
-    let values_n = Tensor::from_slice(&values)
-        .to_device(device)
-        .to_kind(logits_v.kind());
+    let ids_n = numbers_on(&ids, Kind::Int64, device);
+    let values_n = numbers_on(&values, Kind::Float, device).to_kind(logits_v.kind());
     let _ = logits_v.shallow_clone().index_add_(0, &ids_n, &values_n);
 }

@@ -6,9 +6,10 @@
 
 use std::cell::RefCell;
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::lora::Lora;
+use crate::shim::transfer::numbers_on;
 
 thread_local! {
     static ROUTES: RefCell<Vec<Route>> = const { RefCell::new(Vec::new()) };
@@ -48,7 +49,7 @@ pub fn route(runs: &[(Option<usize>, i64)], device: Device) -> Routed {
                 let rows = begin - count..begin;
                 if other == Some(adapter) { rows } else { 0..0 }
             });
-            Tensor::from_slice(&rows.collect::<Vec<i64>>()).to_device(device)
+            numbers_on(&rows.collect::<Vec<i64>>(), Kind::Int64, device)
         };
         Route {
             adapter,
