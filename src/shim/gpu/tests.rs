@@ -336,3 +336,72 @@ fn no_kernel_reads_or_writes_beyond_its_tensors() {
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     assert!(String::from_utf8_lossy(&ran.stdout).contains("launches"));
 }
+
+/// Updates all of these with gradients of their sizes.
+fn update_by_adamw(list: &[(Kept, State)]) {
+    let updates = list.iter().map(|(weights, state)| AdamwUpdate {
+        step: step(1, 0.99),
+        weights: weights.as_weights(),
+        moments: state.as_moments(),
+        gradient: gradient(weights.weight.numel() as i64, Kind::Float, 1),
+    });
+    adamw(&updates.collect::<Vec<_>>()).unwrap();
+}
+
+/// A launch has no work for a tensor without numbers, and finds those behind it.
+#[test]
+fn empty_tensors_among_others_change_nothing() {
+    for eight in [false, true] {
+        let of = |count| (Kept::new(2, count), State::new(eight, count));
+        let (all, alone) = (vec![of(0), of(300), of(0), of(7)], vec![of(300), of(7)]);
+        update_by_adamw(&all);
+        update_by_adamw(&alone);
+        for (ours, theirs) in [&all[1], &all[3]].into_iter().zip(&alone) {
+            assert!(same_bits(&ours.0.weight, &theirs.0.weight));
+            assert!(same_bits(&ours.0.exact, &theirs.0.exact));
+        }
+    }
+    let gradients = [0i64, 300, 0, 7].map(|count| gradient(count, Kind::Float, 1));
+    let squares = sums_of_squares(&gradients).unwrap();
+    let rows = gradients
+        .each_ref()
+        .map(|x| (x.shallow_clone(), (1, x.numel() as i64)));
+    let (_, of_rows) = FactoredSums::of(&rows).unwrap();
+    for squares in [&squares, &of_rows] {
+        assert!(squares[0] == 0.0 && squares[2] == 0.0, "{squares:?}");
+        assert!(squares[1] > 0.0 && squares[3] > 0.0, "{squares:?}");
+    }
+}
+
+/// What docs/design/gpu.md says that a finding is held by is there.
+#[test]
+fn the_tests_that_the_page_of_findings_names_exist() {
+    fn read(folder: &std::path::Path, all: &mut String) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => read(&path, all),
+                false => all.push_str(&std::fs::read_to_string(&path).unwrap_or_default()),
+            }
+        }
+    }
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/design/gpu.md")).unwrap();
+    let (_, findings) = page
+        .split_once("\n## What a reading of the GPU path found\n")
+        .unwrap();
+    let is_name = |word: &&str| {
+        let is_plain = |byte: u8| byte == b'_' || byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        word.matches('_').count() >= 3 && word.bytes().all(is_plain)
+    };
+    let names: Vec<&str> = findings.split('`').filter(is_name).collect();
+    assert!(names.len() > 12, "{names:?}");
+    let mut source = String::new();
+    read(&root.join("src"), &mut source);
+    for name in names {
+        assert!(
+            source.contains(&format!("fn {name}()")),
+            "there is no test {name}"
+        );
+    }
+}
