@@ -167,9 +167,8 @@ pub fn has_bf16(device: Device) -> bool {
 }
 
 /// Values of `model_type` whose activations exceed fp16, which ends at 65,504: those that vLLM
-/// refuses in fp16 as well (2026-11). Scores of Qwen 2 and of early Phi models exceed it only where
-/// attention rounds them to fp16, which it does not here. Nothing is known against Granite, OLMo 2,
-/// Phi 3 and 4, SmolLM 3, StableLM and Qwen 3.
+/// refuses in fp16 as well (2026-11). Reports of Qwen 2 and of early Phi models blame scores that
+/// attention rounds to fp16, which it does not here; they do not rule out other causes.
 const OVERFLOWS_FP16: [&str; 3] = ["gemma2", "gemma3_text", "gemma3"];
 
 /// Resolves `--dtype` for a checkpoint stored in `stored`. `auto` computes in fp32 if that is fp32;
