@@ -175,9 +175,14 @@ EWE_EACH void mean_lines(const Grid &grid, const FactoredItem *items, int count,
 EWE_EACH float sum_of(const float *x, i64 count) {
     PerLane<float> own;
     EWE_LANES(lane) {
-        float total = 0.0f;
-        for (i64 i = lane; i < count; i += WARP) total += x[i];
-        own[lane] = total;
+        // Eight sums at once, so that none waits for itself: an embedding has many rows.
+        float totals[8] = {};
+        for (i64 i = lane; i < count; i += WARP * 8) {
+            for (int n = 0; n < 8; n++) {
+                if (i + WARP * n < count) totals[n] += x[i + WARP * n];
+            }
+        }
+        own[lane] = ((totals[0] + totals[1]) + (totals[2] + totals[3])) + ((totals[4] + totals[5]) + (totals[6] + totals[7]));
     }
     return warp_sum(own);
 }
