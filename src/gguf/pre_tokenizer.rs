@@ -26,6 +26,8 @@ const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
 const PLAIN: Splitting = Splitting {
     names: &["gpt-2", "olmo", "mpt", "phi-2", "jais", "exaone4"],
     pattern: None,
@@ -35,7 +37,7 @@ const PLAIN: Splitting = Splitting {
     is_composed: false,
 };
 
-static KNOWN: [Splitting; 6] = [
+static KNOWN: [Splitting; 7] = [
     PLAIN,
     Splitting {
         names: &["smollm", "starcoder", "refact", "command-r", "codeshell"],
@@ -65,6 +67,11 @@ static KNOWN: [Splitting; 6] = [
         names: &["qwen2", "deepseek-r1-qwen", "megrez", "stablelm2"],
         pattern: Some(QWEN2),
         is_composed: true,
+        ..PLAIN
+    },
+    Splitting {
+        names: &["gpt-4o", "llama4", "kanana2"],
+        pattern: Some(GPT4O),
         ..PLAIN
     },
     Splitting {
@@ -165,9 +172,13 @@ fn steps(pre_tokenizer: &Value) -> Vec<Value> {
     };
     let plain = |step: Value| match step["type"].as_str() {
         Some("ByteLevel") if step["add_prefix_space"] != true => bytes(step["use_regex"] != false),
-        Some("Split") if step["behavior"] == "Isolated" && step["invert"] != true => json!({
-            "type": "Split", "pattern": step["pattern"], "behavior": "Isolated", "invert": false,
-        }),
+        // A pattern of those above matches all of a text, so that there is nothing between matches.
+        Some("Split")
+            if (step["behavior"] == "Isolated" && step["invert"] != true)
+                || (step["behavior"] == "Removed" && step["invert"] == true) =>
+        {
+            json!({"type": "Split", "pattern": step["pattern"], "behavior": "Isolated", "invert": false})
+        }
         _ => step,
     };
     steps.into_iter().map(plain).collect()
@@ -204,5 +215,11 @@ mod tests {
                 .name()
         };
         assert_eq!((found(true), found(false)), ("llama-bpe", "dbrx"));
+        // As some files write what comes to the same.
+        let mut removed = KNOWN[2].pre_tokenizer();
+        removed["pretokenizers"][0]["behavior"] = json!("Removed");
+        assert!(of(removed.clone()).is_err());
+        removed["pretokenizers"][0]["invert"] = json!(true);
+        assert_eq!(of(removed).unwrap().name(), "dbrx");
     }
 }

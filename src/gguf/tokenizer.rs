@@ -143,8 +143,8 @@ impl Vocabulary {
     }
 
     /// Returns the entries of `added_tokens`: special tokens, and texts that are always one token.
-    /// The latter are found before spaces become U+2581, so those of spaces have spaces, as in GGUF:
-    /// a long run of spaces is cut as by llama.cpp and SentencePiece, the longest token first.
+    /// The latter are found before spaces become U+2581, so those of spaces have spaces, as in
+    /// GGUF: a long run of spaces is cut as by llama.cpp and SentencePiece, longest token first.
     fn added(&self) -> Vec<Value> {
         let all = self.tokens.iter().zip(&self.kinds).enumerate();
         let is_added = |kind: i64| matches!(kind, CONTROL | UNKNOWN | USER_DEFINED);

@@ -349,7 +349,7 @@ mod tests {
             ),
             (1, 0, tensor(b"none", 0, 0), &["`none`", "[0]"]),
             (2, 0, two(0, 32), &["`two` at offset 32", "`one`", "64"]),
-            (2, 0, two(64, 64), &["at offset 64", "within"]),
+            (2, 0, two(64, 64), &["at offset 64", "overlap"]),
         ] {
             let said = read_of(tensors, entries, &rest).unwrap_err();
             for word in words.iter().chain(&["hostile.gguf", "hint:"]) {

@@ -239,6 +239,17 @@ fn damaged_files_are_named() {
     let mut endless = whole.clone();
     let at = find(&whole, b"tokenizer.ggml.tokens") + 21 + 8;
     endless[at..at + 8].copy_from_slice(&u64::MAX.to_le_bytes());
+    // One tensor over another, and more heads than a model has.
+    let mut crossed = whole.clone();
+    let name = b"blk.1.attn_k.weight";
+    let at = find(&whole, name) + name.len() + 4 + 2 * 8 + 4;
+    crossed[at..at + 8].copy_from_slice(&0u64.to_le_bytes());
+    let mut many = whole.clone();
+    let at = find(&whole, b"llama.attention.head_count") + 26 + 4;
+    many[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+    let mut mangled = whole.clone();
+    let at = find(&whole, b"general.architecture");
+    mangled[at] = 0xff;
     for (bytes, words) in [
         (
             &whole[..whole.len() - 10],
@@ -247,6 +258,9 @@ fn damaged_files_are_named() {
         (&whole[..1000], &["cut off"]),
         (b"<html>".as_slice(), &["not a GGUF file"]),
         (&endless, &["tokenizer.ggml.tokens", "cut off or damaged"]),
+        (&crossed, &["`blk.1.attn_k.weight`", "offset 0", "overlap"]),
+        (&many, &["num_attention_heads", "4294967295"]),
+        (&mangled, &["key 0", "UTF-8"]),
         (&unsplit, &["magic", "known are"]),
         (&other, &["`mamba`", "known are"]),
     ] {

@@ -14,7 +14,8 @@ use crate::gguf::{config, dequantize};
 use crate::model::files::pickle::Number;
 use crate::model::files::torch_file::TensorLocation;
 
-/// Most tensors of a checkpoint that are one in GGUF, such as experts of a layer; no model has more.
+/// Most tensors of a checkpoint that are one in GGUF, such as the experts of a layer. No model has
+/// more.
 const MOST_PARTS: u64 = 4096;
 
 /// How the numbers of a tensor are stored.

@@ -75,8 +75,8 @@ fn template(tokenizer: &Tokenizer) -> Result<(GoTemplate, String), String> {
     Ok((found, quoted))
 }
 
-/// Returns a text with quotes around it. There is no escape in a Modelfile: a text ends where a line
-/// ends with the quotes that it began with.
+/// Returns a text with quotes around it. There is no escape in a Modelfile: a text ends where a
+/// line ends with the quotes that it began with.
 fn quoted(text: &str) -> Result<String, String> {
     if text.contains(['"', '\n', '\r']) {
         return in_three_quotes(text);

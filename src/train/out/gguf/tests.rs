@@ -347,10 +347,11 @@ fn odd_templates_and_stops_stand_in_the_modelfile_or_are_told() {
         let (_, written) = written(dir.path(), None).unwrap();
         std::fs::read_to_string(written.modelfile).unwrap()
     };
+    // `before` is a text as Jinja writes it.
     let with = |before: &str| {
         format!(
-            "{{% for m in messages %}}{{{{ {before:?} + m['role'] + ': ' + m['content'] + '\\n' }}}}{{% endfor %}}\
-             {{% if add_generation_prompt %}}{{{{ {before:?} + 'assistant: ' }}}}{{% endif %}}"
+            "{{% for m in messages %}}{{{{ '{before}' + m['role'] + ': ' + m['content'] + '\\n' }}}}{{% endfor %}}\
+             {{% if add_generation_prompt %}}{{{{ '{before}' + 'assistant: ' }}}}{{% endif %}}"
         )
     };
     // Three quotes within a line are a text like any other.
@@ -364,7 +365,7 @@ fn odd_templates_and_stops_stand_in_the_modelfile_or_are_told() {
         assert!(text.contains(words), "want {words}: {text}");
     }
     // At its end they would end the text.
-    let text = modelfile(&with("\"\"\"\n"), "\"\"\"\nend");
+    let text = modelfile(&with("\"\"\"\\n"), "\"\"\"\nend");
     assert!(!text.contains("TEMPLATE \""), "{text}");
     let told = |words: &str| {
         let mut comments = text.lines().filter(|line| line.starts_with('#'));
