@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 use crate::{
     shell::Dir,
     support::{ewe, spawn},
+    waiting::{PATIENCE, pause},
 };
 
 pub const BACKSPACE: char = '\u{e003}';
@@ -27,9 +28,6 @@ pub const TAB: char = '\u{e004}';
 pub const CONTROL: char = '\u{e009}';
 pub const DOWN: char = '\u{e015}';
 pub const UP: char = '\u{e013}';
-
-/// How long anything may take to appear.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// `ewe curate` on a dataset.
 pub struct Page {
@@ -229,7 +227,7 @@ impl Browser {
                 let seen = seen.as_str().unwrap_or_default();
                 panic!("in vain for {condition}\nstatus: {status}\nseen: {seen}");
             }
-            std::thread::sleep(Duration::from_millis(30));
+            pause(Duration::from_millis(30));
         }
     }
 

@@ -6,6 +6,7 @@ use crate::{
     browser::{self, CONTROL, DOWN, ENTER, ESCAPE, Page, TAB, UP, looking},
     shell::Dir,
     support::{ewe, filled, number},
+    waiting::until,
 };
 
 /// The first imported task.
@@ -367,11 +368,7 @@ fn an_export_is_saved_as_a_file() {
         browser.press(&format!("{DOWN}{TAB}{TAB}{TAB}{ENTER}"));
         browser.says("The download has begun.");
         let file = folder.join("dolly.jsonl");
-        let start = std::time::Instant::now();
-        while !file.exists() {
-            assert!(start.elapsed().as_secs() < 20, "nothing was downloaded");
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
+        until("a downloaded file", || file.exists());
         let out = [
             "export",
             "--db",

@@ -6,6 +6,7 @@ use crate::{
     browser::{self, CONTROL, ESCAPE, Page, import_numbered, looking},
     mock::Mock,
     support::{ewe, number, spawn},
+    waiting::pause,
 };
 
 const FIRST: i64 = 216;
@@ -104,7 +105,7 @@ fn tasks_appear_while_a_model_writes_them() {
             if counts.last() != Some(&count) {
                 counts.push(count);
             }
-            std::thread::sleep(Duration::from_millis(100));
+            pause(Duration::from_millis(100));
         }
         assert!(child.wait().unwrap().success());
         assert!(counts.is_sorted(), "{counts:?}");

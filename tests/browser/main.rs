@@ -23,3 +23,6 @@ mod shell;
 #[allow(dead_code)]
 #[path = "../it/support.rs"]
 mod support;
+#[allow(dead_code)]
+#[path = "../it/waiting.rs"]
+mod waiting;

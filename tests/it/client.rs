@@ -6,7 +6,7 @@ use crate::shell::{self, Dir, Ran, ewe};
 use crate::support::{export, undisturbed};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::OnceLock;
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Arguments that generate `target` tasks from these endpoints.
@@ -88,16 +88,17 @@ fn transient_faults_do_not_change_the_export() {
 
 #[test]
 fn a_response_that_drips_times_out() {
-    // A byte each fifth of the time-out, so that a time-out between bytes would never end it.
+    // A byte each fifth of the time-out, so that a time-out between bytes would never end it. All
+    // bytes would take minutes.
     let server = Server::start(|asked| match asked.number {
-        0 => Reply::Drip(Duration::from_millis(200)),
+        0 => Reply::Drip(Duration::from_millis(1000)),
         _ => Reply::Answer,
     });
     let (dir, start) = (Dir::with_dataset(), Instant::now());
-    generate(&dir, "5", &[&server.url], &["--timeout", "1"]).success();
+    generate(&dir, "5", &[&server.url], &["--timeout", "5"]).success();
     let time = start.elapsed();
     assert!(
-        time >= Duration::from_secs(1) && time < Duration::from_secs(6),
+        time >= Duration::from_secs(5) && time < Duration::from_secs(90),
         "{time:?}"
     );
     assert_nothing_twice(&dir, &[&server]);
@@ -119,7 +120,7 @@ fn permanent_errors_end_the_run_with_the_server_s_message() {
         });
         let (dir, start) = (Dir::with_dataset(), Instant::now());
         let out = generate(&dir, "5", &[&server.url], &[]).failure(1);
-        assert!(start.elapsed() < Duration::from_secs(5), "{status}");
+        assert!(start.elapsed() < Duration::from_secs(45), "{status}");
         let said = out.stderr();
         for words in [
             &status.to_string(),
@@ -146,7 +147,7 @@ fn an_exhausted_account_ends_the_run() {
     });
     let (dir, start) = (Dir::with_dataset(), Instant::now());
     let out = generate(&dir, "5", &[&server.url], &[]).failure(1);
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < Duration::from_secs(45), "it waits a minute");
     assert!(
         out.stderr().contains("exceeded your current quota"),
         "{}",
@@ -279,7 +280,7 @@ fn retry_after_is_honored() {
         let asked = server.asked();
         let pause = asked[21].time - asked[20].time;
         assert!(
-            pause >= Duration::from_millis(990) && pause < Duration::from_secs(3),
+            pause >= Duration::from_millis(990) && pause < Duration::from_secs(60),
             "{pause:?}"
         );
         assert_nothing_twice(&dir, &[&server]);
@@ -291,9 +292,9 @@ fn the_concurrency_limit_grows_falls_on_429_and_recovers() {
     // From the 150th request to the 400th, the server accepts at most four at once.
     let server = Server::start(|asked| match asked.number {
         150..400 if asked.in_flight > 4 => refusal(429, "slow down"),
-        // Slow enough that even a busy machine sends more requests before these are answered.
-        ..150 => Reply::After(Duration::from_millis(40)),
-        _ => Reply::After(Duration::from_millis(15)),
+        // As many are in flight as the client allows itself, even if the machine is busy.
+        ..150 => Reply::Settled(Duration::from_millis(120)),
+        _ => Reply::Settled(Duration::from_millis(40)),
     });
     let dir = Dir::with_dataset();
     let wide = ["--concurrency", "64", "--window", "64", "--threshold", "0.95"];
@@ -301,7 +302,8 @@ fn the_concurrency_limit_grows_falls_on_429_and_recovers() {
     let asked = server.asked();
     let peak = |from: usize, to: usize| asked[from..to].iter().map(|a| a.in_flight).max().unwrap();
     assert!(asked.len() > 700, "{}", asked.len());
-    assert!(asked[0..8].iter().all(|a| a.in_flight <= 8), "it starts low");
+    // At half of what is allowed, and one more for each answer: of 60 requests, 14 were answered.
+    assert!(peak(0, 60) <= 60 - 14 + 1, "it starts low: {}", peak(0, 60));
     let before = peak(100, 150);
     assert!(before > 30, "it grows quickly: {before}");
     let within = peak(250, 400);
@@ -384,14 +386,19 @@ fn a_dead_endpoint_is_set_aside_and_the_other_takes_over() {
 
 #[test]
 fn an_endpoint_that_comes_back_is_used_again() {
-    let good = Server::start(|_| Reply::After(Duration::from_millis(20)));
-    // The endpoint fails for a third of a second, from its tenth request on.
-    let since: OnceLock<Instant> = OnceLock::new();
-    let ill = Server::start(move |asked| match asked.number {
-        10.. if since.get_or_init(Instant::now).elapsed() < Duration::from_millis(300) => {
-            refusal(502, "restarting")
+    let good = Server::start(|_| Reply::After(Duration::from_millis(40)));
+    // The endpoint fails from its tenth request on, until it was left alone for a while. It is set
+    // aside for 600 ms; all other pauses are of 10 ms.
+    let state = Mutex::new((Instant::now(), false));
+    let ill = Server::start(move |asked| {
+        let (last, is_well) = &mut *state.lock().unwrap();
+        let alone = asked.time.saturating_duration_since(*last);
+        *is_well |= asked.number > 10 && alone > Duration::from_millis(400);
+        *last = asked.time;
+        match asked.number {
+            10.. if !*is_well => refusal(502, "restarting"),
+            _ => Reply::After(Duration::from_millis(40)),
         }
-        _ => Reply::After(Duration::from_millis(20)),
     });
     let dir = Dir::with_dataset();
     let more = ["--retries", "1", "--concurrency", "4"];

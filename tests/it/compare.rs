@@ -11,6 +11,7 @@ use crate::mock::listen;
 use crate::page::Page;
 use crate::shell::{self, Dir, Ran};
 use crate::support::{ewe, number};
+use crate::waiting::pause;
 
 /// A model behind an endpoint, which continues a text as a function says.
 struct Model {
@@ -412,7 +413,7 @@ fn a_killed_comparison_goes_on_and_asks_nothing_twice() {
             })
             .collect();
         let mut child = shell::spawn(&dir, &line);
-        std::thread::sleep(Duration::from_millis(wait));
+        pause(Duration::from_millis(wait));
         kills += usize::from(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         child.wait().unwrap();
@@ -429,6 +430,8 @@ fn a_killed_comparison_goes_on_and_asks_nothing_twice() {
     }
     assert!(kills >= 2, "the run was over before it could be killed");
     assert!(!dir.path("result.json").exists());
+    // The models answer what was in flight, and count it.
+    pause(Duration::from_millis(600));
     for model in all {
         *model.latency.lock().unwrap() = Duration::ZERO;
     }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::mock::{Mock, listen};
 use crate::shell::{self, Dir, Ran, signal};
 use crate::support::{ewe, number};
+use crate::waiting::until;
 
 const SUITES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/suites");
 
@@ -301,13 +302,12 @@ fn an_interrupted_run_goes_on_where_it_was() {
         .collect();
     dir.write("rows.jsonl", rows.join("\n"));
     mock.say("Say number", "7", "stop");
-    mock.set_latency(Duration::from_millis(60));
+    // What is left after eight requests takes seconds, in which a busy machine can interrupt it.
+    mock.set_latency(Duration::from_millis(400));
     let arguments = line(&mock.url, "--suite instructions=rows.jsonl --out r.json");
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let mut child = shell::spawn(&dir, &arguments);
-    while mock.received() < 8 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until("some requests", || mock.received() >= 8);
     signal(child.id(), "INT");
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(!dir.path("r.json").exists());
@@ -315,9 +315,7 @@ fn an_interrupted_run_goes_on_where_it_was() {
     assert!(first < 40, "{first}");
     // Another one is killed.
     let mut child = shell::spawn(&dir, &arguments);
-    while mock.received() < first + 8 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until("more requests", || mock.received() >= first + 8);
     child.kill().unwrap();
     child.wait().unwrap();
     mock.set_latency(Duration::ZERO);

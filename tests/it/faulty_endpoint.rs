@@ -57,6 +57,9 @@ pub enum Reply {
     Answer,
     /// The good response after a delay.
     After(Duration),
+    /// The good response, together with all that wait for one, once no request has come for this
+    /// long. By then everything is in flight that the client sends at once, however slow it is.
+    Settled(Duration),
     /// This body, counted as answered.
     Says(Value),
     /// These bytes, counted as answered.
@@ -99,6 +102,8 @@ struct Diary {
     asked: Vec<Asked>,
     answered: BTreeMap<String, usize>,
     in_flight: usize,
+    /// Requests before this number need not wait for silence any more.
+    settled: usize,
 }
 
 /// A running server; it ends with the test process.
@@ -162,7 +167,11 @@ async fn serve(
             diary.asked.push(asked.clone());
             asked
         };
-        let done = reply(&mut stream, &asked, schedule(&asked)).await;
+        let reply = schedule(&asked);
+        if let Reply::Settled(quiet) = reply {
+            settled(diary, asked.number, quiet).await;
+        }
+        let done = respond(&mut stream, &asked, reply).await;
         let mut diary = diary.lock().unwrap();
         diary.in_flight -= 1;
         match done? {
@@ -183,7 +192,29 @@ enum Done {
     Closed,
 }
 
-async fn reply(stream: &mut TcpStream, asked: &Asked, reply: Reply) -> std::io::Result<Done> {
+/// Waits until no request has come for so long, looked at several times: after a moment in which the
+/// server itself did not run, what came meanwhile is read first.
+async fn settled(diary: &Mutex<Diary>, number: usize, quiet: Duration) {
+    const LOOKS: u32 = 4;
+    let (mut known, mut looks) = (0, 0);
+    loop {
+        {
+            let mut diary = diary.lock().unwrap();
+            let there = diary.asked.len();
+            looks = if there == known { looks + 1 } else { 0 };
+            known = there;
+            if looks >= LOOKS {
+                diary.settled = there;
+            }
+            if number < diary.settled {
+                return;
+            }
+        }
+        tokio::time::sleep(quiet / LOOKS).await;
+    }
+}
+
+async fn respond(stream: &mut TcpStream, asked: &Asked, reply: Reply) -> std::io::Result<Done> {
     let whole = |body: &[u8]| [head(200, "", body.len()).as_bytes(), body].concat();
     // A request for the model list has no prompt.
     let answer = match asked.body.is_null() {
@@ -192,7 +223,7 @@ async fn reply(stream: &mut TcpStream, asked: &Asked, reply: Reply) -> std::io::
     };
     match reply {
         Reply::Raw(body) => stream.write_all(&whole(&body)).await?,
-        Reply::Answer => stream.write_all(&whole(&answer)).await?,
+        Reply::Answer | Reply::Settled(_) => stream.write_all(&whole(&answer)).await?,
         Reply::After(time) => {
             tokio::time::sleep(time).await;
             stream.write_all(&whole(&answer)).await?;

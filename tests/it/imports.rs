@@ -6,6 +6,7 @@ use crate::{
     page::Page,
     shell::Dir,
     support::{ewe, filled, json, large_rows, number, spawn},
+    waiting::until,
 };
 
 /// `count` different rows in Alpaca's format.
@@ -291,11 +292,10 @@ fn others_can_write_during_a_large_import() {
     dir.write("rows.jsonl", rows(SMALL) + &large_rows(LARGE));
     let page = Page::start(&dir, &[]);
     let mut importing = spawn(&dir, &["import", "--db", "d.db", "rows.jsonl", "-q"]);
+    until("an import", || {
+        number(&dir, "select count(*) from run where command = 'import'") > 0
+    });
     let start = Instant::now();
-    while number(&dir, "select count(*) from run where command = 'import'") == 0 {
-        assert!(start.elapsed() < Duration::from_secs(60), "nothing was imported");
-        std::thread::sleep(Duration::from_millis(5));
-    }
     let mut edits = 0;
     let mut longest = Duration::ZERO;
     while importing.try_wait().unwrap().is_none() {
@@ -310,9 +310,12 @@ fn others_can_write_during_a_large_import() {
         longest = longest.max(begin.elapsed());
         edits += 1;
     }
+    let whole = start.elapsed();
     assert!(importing.wait().unwrap().success());
     assert!(edits >= 3, "{edits} edits during the import");
-    assert!(longest < Duration::from_secs(4), "an edit waited {longest:?}");
+    // Where everything is slow, less than half of the import.
+    let most = Duration::from_secs(4).max(whole / 2);
+    assert!(longest < most, "an edit waited {longest:?} of {whole:?}");
     assert_eq!(tasks(&dir), ALL);
     assert_eq!(
         number(&dir, "select count(*) from revision where action = 'edit'"),
@@ -348,20 +351,20 @@ fn others_can_write_during_a_large_import() {
 /// A killed import leaves complete chunks, and the same command imports the rest.
 #[test]
 fn a_killed_import_is_completed_by_the_same_command() {
-    let dir = Dir::with_dataset();
-    dir.write("rows.jsonl", large_rows(16));
-    let mut importing = spawn(&dir, &["import", "--db", "d.db", "rows.jsonl", "-q"]);
-    let start = Instant::now();
-    while tasks(&dir) == 0 {
-        assert!(start.elapsed() < Duration::from_secs(60), "nothing was imported");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    importing.kill().unwrap();
-    importing.wait().unwrap();
-    let there = tasks(&dir);
+    // An import that is over before it is killed is repeated.
+    let killed = (0..20).find_map(|_| {
+        let dir = Dir::with_dataset();
+        dir.write("rows.jsonl", large_rows(16));
+        let mut importing = spawn(&dir, &["import", "--db", "d.db", "rows.jsonl", "-q"]);
+        until("an imported row", || tasks(&dir) > 0);
+        importing.kill().unwrap();
+        importing.wait().unwrap();
+        let there = tasks(&dir);
+        (there < 16).then_some((dir, there))
+    });
+    let (dir, there) = killed.expect("an import that was killed before its end");
     let again = import(&dir, "rows.jsonl");
     assert_eq!(again["already_here"], there);
-    assert!(there < 16, "it was over before it was killed");
     assert_eq!(tasks(&dir), 16);
     assert_eq!(
         number(

@@ -6,8 +6,8 @@ use ewe::interchange::{Reading, Row, parse::RowParser, read};
 
 use crate::{
     formats::one_seed,
-    shell::Dir,
-    support::{ewe, filled, import_file, json, number, spawn},
+    shell::{self, Dir},
+    support::{ewe, filled, import_file, json, number},
 };
 
 const FORMATS: [&str; 6] = [
@@ -375,21 +375,21 @@ fn export_writes_the_selected_tasks_and_refuses_unknown_formats() {
     assert!(out.stderr.is_empty(), "{out:?}");
 }
 
-/// The peak resident memory of a command, in KiB.
+/// The peak resident memory of a command, in KiB, as the system reports it at its end. Whoever looks
+/// at it meanwhile may miss the peak on a busy machine.
 fn peak(dir: &Dir, arguments: &[&str]) -> u64 {
-    let mut child = spawn(dir, arguments);
-    let mut peak = 0;
-    while child.try_wait().unwrap().is_none() {
-        // The file is gone once the process has ended.
-        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        peak = line.map_or(peak, |line| {
-            line.trim().trim_end_matches("kB").trim().parse().unwrap()
-        });
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
-    assert!(child.wait().unwrap().success());
-    peak
+    const RUN: &str = "import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)";
+    let mut python = std::process::Command::new("python3");
+    python
+        .args(["-c", RUN, env!("CARGO_BIN_EXE_ewe")])
+        .args(arguments)
+        .current_dir(dir.path("."))
+        .stdin(std::process::Stdio::null());
+    let told = shell::ran(python).success().stdout();
+    told.trim().parse().unwrap()
 }
 
 /// A file of 21 MB takes little more memory than one of 250 kB; whoever holds its rows takes more.

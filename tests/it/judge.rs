@@ -3,6 +3,7 @@
 use crate::mock::{self, Mock};
 use crate::shell::{self, Dir, Ran, words};
 use crate::support::{self, ewe, generation, json, judging, number, sql_error};
+use crate::waiting::until;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -392,7 +393,8 @@ fn an_interrupt_and_budgets_end_a_pass() {
     mock.set_latency(Duration::from_millis(100));
     let more = arguments(&mock, "mock", "--concurrency 2");
     let child = shell::spawn(&dir, &more);
-    std::thread::sleep(Duration::from_millis(500));
+    let before = mock.requests();
+    until("some answers", || mock.requests() >= before + 4);
     // Only one `ewe judge` may run at a time.
     let out = judge(&dir, &mock, "mock", "").failure(1);
     assert!(

@@ -69,6 +69,7 @@ mod read_only;
 mod reasoning;
 mod recipes;
 mod refused_fields;
+mod reliable;
 mod replies;
 mod report;
 mod report_evaluation;
@@ -123,3 +124,4 @@ mod train_faults;
 #[cfg(feature = "torch")]
 mod train_rows;
 mod unsupported_files;
+mod waiting;

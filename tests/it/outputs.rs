@@ -4,13 +4,14 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::CommandFactory;
 use ewe::cli::Cli;
 use ewe::cli::args::paths;
 
 use crate::shell::{Dir, ewe, ran, signal};
+use crate::waiting::{pause, until};
 
 const ROWS: &str = "{\"instruction\":\"Name the capital of France\",\"input\":\"\",\"output\":\"Paris\"}\n\
                     {\"instruction\":\"Explain how rain forms\",\"input\":\"\",\"output\":\"Vapour cools\"}\n";
@@ -346,6 +347,8 @@ fn waiting(dir: &Dir) -> std::process::Child {
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
+    // A process that was killed may have left some.
+    let before = entries(dir);
     let mut child = command.spawn().unwrap();
     // More than detection reads, less than one batch.
     child
@@ -354,16 +357,10 @@ fn waiting(dir: &Dir) -> std::process::Child {
         .unwrap()
         .write_all(ROWS.repeat(3000).as_bytes())
         .unwrap();
-    let start = Instant::now();
-    while entries(dir)
-        .iter()
-        .filter(|name| name.starts_with(".ewe-"))
-        .count()
-        < 2
-    {
-        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", entries(dir));
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    until("two outputs that are begun", || {
+        let begun = |name: &&String| name.starts_with(".ewe-") && !before.contains(name);
+        entries(dir).iter().filter(begun).count() == 2
+    });
     child
 }
 
@@ -388,7 +385,9 @@ fn signals_leave_no_files_and_the_next_run_cleans_up_after_a_kill() {
     assert_eq!(entries(&dir).len(), there.len() + 2);
     // Unfinished files of a living process are left alone.
     let mut child = waiting(&dir);
-    assert_eq!(entries(&dir).len(), there.len() + 2);
+    until("its own files and no others", || {
+        entries(&dir).len() == there.len() + 2
+    });
     ewe(&dir, &["filter", "rows.jsonl", "--out", "other.jsonl"]).success();
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success());
@@ -415,13 +414,9 @@ fn signals_ignored_by_nohup_stay_ignored() {
     let mut child = shell.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(ROWS.repeat(3000).as_bytes()).unwrap();
-    let start = Instant::now();
-    while entries(&dir).is_empty() {
-        assert!(start.elapsed() < Duration::from_secs(30));
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    until("an output that is begun", || !entries(&dir).is_empty());
     signal(child.id(), "HUP");
-    std::thread::sleep(Duration::from_millis(200));
+    pause(Duration::from_millis(200));
     drop(stdin);
     assert!(child.wait().unwrap().success());
     assert_eq!(entries(&dir), ["kept.jsonl"]);

@@ -10,6 +10,7 @@ use crate::{
     page::Page,
     shell::Dir,
     support::{ewe, number},
+    waiting::until,
 };
 
 /// The address without the scheme.
@@ -386,17 +387,14 @@ fn slow_clients_are_disconnected_and_hold_nobody_up() {
     let crowd: Vec<TcpStream> = (0..200).map(|_| connect(&page)).collect();
     let start = Instant::now();
     assert_eq!(get(&page, "/api/tasks", "host: HOST\r\n"), 200);
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
-    for (stream, most) in [(half_a_head, 15), (idle, 15), (kept, 15), (half_a_body, 45)] {
+    // The slow ones are cut off after 10 s, a body after 30.
+    assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
+    for (stream, most) in [(half_a_head, 25), (idle, 25), (kept, 25), (half_a_body, 75)] {
         assert!(seconds_until_closed(stream) <= most);
     }
     drop(crowd);
     // The export is cut off; what was not read by then is lost with the connection.
-    let start = Instant::now();
-    while page.sockets() > sockets {
-        assert!(start.elapsed() < Duration::from_secs(60), "never cut off");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until("the end of the export", || page.sockets() <= sockets);
     let mut taken = 0;
     let mut buffer = vec![0; 1 << 16];
     while let Ok(count @ 1..) = unread.read(&mut buffer) {

@@ -294,7 +294,7 @@ fn without_concurrency_the_load_adapts_to_the_server() {
     let slow = late.iter().filter(|in_flight| **in_flight > 6).count();
     assert!(slow * 3 < late.len(), "{slow} of {}", late.len());
     // A server that can take more gets more.
-    let server = Server::start(|_| Reply::After(std::time::Duration::from_millis(30)));
+    let server = Server::start(|_| Reply::Settled(std::time::Duration::from_millis(80)));
     generate(
         &Dir::with_dataset(),
         "250",

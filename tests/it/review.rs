@@ -10,6 +10,7 @@ use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system}
 use crate::{
     shell::Dir,
     support::{block_on, ewe, filled, json, number},
+    waiting::{PATIENCE, pause, until},
 };
 use ewe::store::{Actor, Store};
 use ewe::task::Review;
@@ -83,11 +84,8 @@ impl Screen {
             if parts.iter().all(|part| contents.contains(part)) {
                 return contents;
             }
-            assert!(
-                begin.elapsed() < Duration::from_secs(20),
-                "no {parts:?} in\n{contents}"
-            );
-            std::thread::sleep(Duration::from_millis(5));
+            assert!(begin.elapsed() < PATIENCE, "no {parts:?} in\n{contents}");
+            pause(Duration::from_millis(5));
         }
     }
 
@@ -140,15 +138,10 @@ impl Screen {
             settings.contains(" icanon") && settings.contains(" echo "),
             "{settings}"
         );
-        let begin = Instant::now();
-        while self.parser.lock().unwrap().screen().alternate_screen() {
-            assert!(
-                begin.elapsed() < Duration::from_secs(5),
-                "still on the other screen"
-            );
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        assert!(!self.parser.lock().unwrap().screen().hide_cursor());
+        until("the usual screen, with its cursor", || {
+            let parser = self.parser.lock().unwrap();
+            !parser.screen().alternate_screen() && !parser.screen().hide_cursor()
+        });
         code
     }
 }
@@ -394,7 +387,7 @@ while b"?1049h" not in seen:
     seen += os.read(terminal, 4096)
 time.sleep(0.3)
 os.close(terminal)
-for _ in range(100):
+for _ in range(1200):
     ended, status = os.waitpid(child, os.WNOHANG)
     if ended:
         sys.exit(print(os.waitstatus_to_exitcode(status)))

@@ -13,6 +13,8 @@ fn limited(dir: &Dir, arguments: &[&str]) -> Ran {
         .arg(env!("CARGO_BIN_EXE_ewe"))
         .args(arguments)
         .current_dir(dir.path(""))
+        // Each thread takes addresses, and there may be one for each core.
+        .envs(["RAYON_NUM_THREADS", "TOKIO_WORKER_THREADS", "MALLOC_ARENA_MAX"].map(|name| (name, "2")))
         .stdin(Stdio::null());
     let started = Instant::now();
     let ran = ran(shell);

@@ -114,10 +114,23 @@ fn hear_signals() {
     });
 }
 
-/// `ewe` with these arguments in the directory, without a terminal and without a key in its
-/// environment.
+/// Variables that lead requests elsewhere than to a test's own server.
+const PROXIES: [&str; 6] = [
+    "http_proxy",
+    "HTTP_PROXY",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+];
+
+/// `ewe` with these arguments in the directory, without a terminal, and without a key or a proxy in
+/// its environment.
 pub fn command(dir: &Dir, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ewe"));
+    for name in PROXIES {
+        command.env_remove(name);
+    }
     command
         .args(arguments)
         .current_dir(dir.0.path())

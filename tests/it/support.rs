@@ -17,6 +17,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, sqlite::SqliteConnectOptions};
 
 use crate::mock::{self, Mock};
 use crate::shell::{self, Dir, Ran};
+use crate::waiting::pause;
 
 /// A directory with `d.db`, which has something of everything: two machine-made tasks after the
 /// seeds, the later one with two instances, rejections of both kinds, two reviews and an edit. It
@@ -79,7 +80,7 @@ pub fn kill_again_and_again(dir: &Dir, mock: &Mock, arguments: &[&str], waits: &
             .map(|row| mock::question(&row[0], row[1].parse().unwrap()))
             .collect();
         let mut child = shell::spawn(dir, arguments);
-        std::thread::sleep(Duration::from_millis(wait));
+        pause(Duration::from_millis(wait));
         kills += usize::from(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         child.wait().unwrap();
