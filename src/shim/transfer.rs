@@ -118,8 +118,8 @@ impl Upload {
     }
 }
 
-/// Sends numbers of type `kind` to `device`, in one dimension: to a GPU without waiting for what was
-/// enqueued before, as `to_device` would.
+/// Sends numbers of type `kind` to `device`, in one dimension: to a GPU without waiting for what
+/// was enqueued before, as `to_device` would.
 ///
 /// # Panics
 ///

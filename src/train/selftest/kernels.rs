@@ -226,8 +226,8 @@ fn check_updates(optimizer: OptimizerKind, format: &WeightFormat, device: Device
     Ok(agreement.words(worst))
 }
 
-/// Updates all tensors by the kernels for GPUs: on the CPU, by their twin. As in training, Adafactor
-/// gets the sums that norms are computed from.
+/// Updates all tensors by the kernels for GPUs: on the CPU, by their twin. As in training,
+/// Adafactor gets the sums that norms are computed from.
 fn update_by_kernel(tensors: &[WeightUnderTest], gradients: &[Tensor], step: u64) -> Result<()> {
     let updates = tensors.iter().zip(gradients);
     let mut updates: Vec<FusedUpdate> = updates
