@@ -4,6 +4,7 @@
 //! Shapes: `t` tokens of a micro-batch, `d` hidden.
 
 use crate::model::layers::prefix_tree::PrefixNode;
+use crate::shim::generator::with_seed;
 use tch::{Kind, Tensor};
 
 /// Adds noise between ±`alpha / √(L·d)` to embeddings `x_1td`, where L is the length of the token's
@@ -21,8 +22,8 @@ pub fn add_noise(x_1td: &Tensor, nodes: &[PrefixNode], alpha: f64, seed: i64) ->
         })
         .collect();
     let bound_1t1 = Tensor::from_slice(&bounds).view([1, -1, 1]).to_device(device);
-    tch::manual_seed(seed);
-    let noise_1td = (Tensor::rand(x_1td.size(), (Kind::Float, device)) * 2.0 - 1.0) * bound_1t1;
+    let drawn_1td = with_seed(seed, || Tensor::rand(x_1td.size(), (Kind::Float, device)));
+    let noise_1td = (drawn_1td * 2.0 - 1.0) * bound_1t1;
     x_1td + noise_1td.to_kind(x_1td.kind())
 }
 

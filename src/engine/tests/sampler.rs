@@ -6,6 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::greedy;
 use crate::engine::sampler::{SamplerRow, SeenTokens, choose, uniform};
+use crate::shim::generator::with_seed;
 
 /// Makes the same choice by sorting the whole vocabulary.
 fn naive(scores: &[f32], s: &Sampling, u: f64) -> i64 {
@@ -47,6 +48,20 @@ fn naive(scores: &[f32], s: &Sampling, u: f64) -> i64 {
     *kept.last().unwrap() as i64
 }
 
+/// Whether `found` is what [`naive`] chooses if the draw, `top_p` or `min_p` is off by no more than
+/// rounding: the sampler multiplies by the inverse of the temperature, and adds weights up by groups
+/// and in fp32. One draw in a thousand hits such a border.
+fn is_near(found: i64, scores: &[f32], s: &Sampling, u: f64) -> bool {
+    const OFF: [f64; 3] = [-2e-5, 0.0, 2e-5];
+    let pairs = OFF.into_iter().flat_map(|of_p| OFF.map(|of_min| (of_p, of_min)));
+    let mut others = pairs.map(|(of_p, of_min)| Sampling {
+        top_p: if s.top_p < 1.0 { s.top_p + of_p } else { s.top_p },
+        min_p: s.min_p * (1.0 + of_min),
+        ..s.clone()
+    });
+    others.any(|other| OFF.iter().any(|of_u| naive(scores, &other, u + of_u) == found))
+}
+
 fn naive_penalties(scores: &mut [f32], prompt: &[i64], generated: &[i64], s: &Sampling) {
     for (id, score) in scores.iter_mut().enumerate() {
         let count = generated.iter().filter(|&&t| t == id as i64).count();
@@ -82,8 +97,8 @@ proptest! {
         seed in any::<u64>(),
         index in 0usize..500,
     ) {
-        tch::manual_seed(noise as i64 & i64::MAX);
-        let scores = Tensor::randn([vocab as i64], (Kind::Float, Device::Cpu)) * f64::from(spread);
+        let (size, options) = ([vocab as i64], (Kind::Float, Device::Cpu));
+        let scores = with_seed(noise as i64, || Tensor::randn(size, options)) * f64::from(spread);
         let sampling = Sampling {
             temperature, top_p, top_k, min_p, seed,
             presence_penalty: penalties.0, frequency_penalty: penalties.1, repetition_penalty: penalties.2,
@@ -94,7 +109,8 @@ proptest! {
         generated.iter().for_each(|&id| seen.generated(id));
         let mut plain: Vec<f32> = Vec::try_from(&scores).unwrap();
         naive_penalties(&mut plain, &prompt, &generated, &sampling);
-        let want = naive(&plain, &sampling, uniform(seed, index));
+        let u = uniform(seed, index);
+        let want = naive(&plain, &sampling, u);
         // Beside a row with other sampling parameters, which must not matter.
         let other = Sampling { temperature: 1.0 - temperature.min(1.0), ..Sampling::default() };
         let rows = [
@@ -102,7 +118,8 @@ proptest! {
             SamplerRow { sampling: &other, seen: &seen, index: 0, forbidden: &[] },
         ];
         let both = Tensor::stack(&[&scores, &scores], 0);
-        prop_assert_eq!(choose(&both, &rows)[0], Some(want));
+        let found = choose(&both, &rows)[0].expect("the scores are numbers");
+        prop_assert!(found == want || is_near(found, &plain, &sampling, u), "{found}, want {want}");
     }
 }
 

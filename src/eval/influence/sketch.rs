@@ -118,6 +118,7 @@ impl ParameterSketch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shim::generator::with_seed;
 
     const SIZES: [i64; 4] = [700, 64, 4096, 1000];
 
@@ -132,14 +133,14 @@ mod tests {
     /// Gradients of eight examples with a few columns that outweigh all others, as those of models
     /// have.
     fn gradients() -> Vec<Tensor> {
-        tch::manual_seed(5);
-        let of = |&size: &i64| {
-            let x = Tensor::randn([8, size], (Kind::Float, Device::Cpu));
+        let options = (Kind::Float, Device::Cpu);
+        let all = with_seed(5, || SIZES.map(|size| Tensor::randn([8, size], options)));
+        let with_large = |(x, size): (Tensor, i64)| {
             let mut large = x.slice(1, 3, size, 64);
             large *= 20.0;
             x
         };
-        SIZES.iter().map(of).collect()
+        all.into_iter().zip(SIZES).map(with_large).collect()
     }
 
     fn inner(x: &Tensor) -> Tensor {

@@ -6,6 +6,7 @@ use super::packed::pack;
 use crate::model;
 use crate::model::layers::attention::ForwardPass;
 use crate::model::tests::golden;
+use crate::shim::generator::with_seed;
 use crate::train::data::dataset::Example;
 use ewe::finetune::LoraSettings;
 use tch::{Device, Kind, Tensor};
@@ -24,10 +25,11 @@ fn adapted(name: &str, dora: bool, recompute: bool) -> AdaptedModel {
     };
     let adapted = AdaptedModel::of(model, settings, recompute, Device::Cpu);
     let _guard = tch::no_grad_guard();
-    tch::manual_seed(11);
-    for of in adapted.parameters.iter().filter(|of| of.leaf.dim() == 2) {
-        let _ = of.leaf.shallow_clone().normal_(0.0, 0.2);
-    }
+    with_seed(11, || {
+        for of in adapted.parameters.iter().filter(|of| of.leaf.dim() == 2) {
+            let _ = of.leaf.shallow_clone().normal_(0.0, 0.2);
+        }
+    });
     adapted
 }
 

@@ -173,10 +173,17 @@ impl Magnitude {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::Device;
+    use crate::shim::generator::with_seed;
+    use crate::shim::tests::numbers;
 
-    fn random(shape: &[i64]) -> Tensor {
-        Tensor::randn(shape, (Kind::Float, Device::Cpu))
+    /// Numbers of which products stay small.
+    fn small(size: &[i64], seed: i64) -> Tensor {
+        numbers(size, Kind::Float, seed) * 0.5
+    }
+
+    /// A weight, a bias, and an input of four rows.
+    fn layer() -> (Tensor, Tensor, Tensor) {
+        (small(&[5, 8], 1), small(&[5], 2), small(&[4, 8], 3))
     }
 
     fn lora(weight_oi: &Tensor, dora: bool) -> Lora {
@@ -185,8 +192,8 @@ mod tests {
             .sum_dim_intlist(1i64, false, Kind::Float)
             .sqrt();
         Lora {
-            a: random(&[3, 8]),
-            b: random(&[5, 3]),
+            a: small(&[3, 8], 4),
+            b: small(&[5, 3], 5),
             scale: 0.7,
             dropout: 0.0,
             // Other norms than the rows have, so that they matter.
@@ -200,8 +207,7 @@ mod tests {
 
     #[test]
     fn a_merged_weight_does_what_the_adapter_did() {
-        tch::manual_seed(1);
-        let (weight, bias, x) = (random(&[5, 8]), random(&[5]), random(&[4, 8]));
+        let (weight, bias, x) = layer();
         for (dora, bias) in [
             (false, None),
             (false, Some(&bias)),
@@ -222,21 +228,20 @@ mod tests {
     /// from what was not dropped.
     #[test]
     fn what_is_dropped_goes_through_the_base() {
-        tch::manual_seed(2);
-        let (weight, bias, x) = (random(&[5, 8]), random(&[5]), random(&[4, 8]));
+        let (weight, bias, x) = layer();
         let lora = Lora {
             dropout: 0.5,
             ..lora(&weight, true)
         };
-        tch::manual_seed(7);
-        let ours = lora.apply(
-            &x,
-            || weight.shallow_clone(),
-            Some(&bias),
-            |x, bias| x.linear(&weight, bias),
-        );
-        tch::manual_seed(7);
-        let dropped = x.dropout(0.5, true);
+        let ours = with_seed(7, || {
+            lora.apply(
+                &x,
+                || weight.shallow_clone(),
+                Some(&bias),
+                |x, bias| x.linear(&weight, bias),
+            )
+        });
+        let dropped = with_seed(7, || x.dropout(0.5, true));
         let corrected = &weight + lora.b.matmul(&lora.a) * lora.scale;
         let lengths = corrected
             .square()

@@ -122,13 +122,17 @@ fn table() -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shim::generator::with_seed;
     use tch::Device;
+
+    fn random(size: &[i64], seed: i64) -> Tensor {
+        with_seed(seed, || Tensor::randn(size, (Kind::Float, Device::Cpu)))
+    }
 
     #[test]
     fn each_weight_becomes_the_nearest_level_of_its_block() {
-        tch::manual_seed(1);
         // Rows that are no whole number of blocks, and a block of zeros.
-        let weight = Tensor::randn([6, 150], (Kind::Float, Device::Cpu)) * 0.02;
+        let weight = random(&[6, 150], 1) * 0.02;
         let _ = weight.view(-1).narrow(0, 128, 64).zero_();
         let quantized = Nf4::of(&weight).unwrap();
         assert_eq!(quantized.codes.size(), [450]);
@@ -169,11 +173,10 @@ mod tests {
 
     #[test]
     fn products_and_gradients_are_those_of_the_weight_that_it_stands_for() {
-        tch::manual_seed(2);
         for kind in [Kind::Float, Kind::BFloat16] {
-            let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_kind(kind);
-            let (quantized, bias) = (Nf4::of(&random(&[48, 32])).unwrap(), random(&[48]));
-            let (x, seed) = (random(&[40, 32]), random(&[40, 48]));
+            let random = |size: &[i64], seed| random(size, seed).to_kind(kind);
+            let (quantized, bias) = (Nf4::of(&random(&[48, 32], 2)).unwrap(), random(&[48], 3));
+            let (x, seed) = (random(&[40, 32], 4), random(&[40, 48], 5));
             for bias in [None, Some(&bias)] {
                 let run = |linear: &dyn Fn(&Tensor) -> Tensor| {
                     let x = x.copy().set_requires_grad(true);

@@ -7,6 +7,7 @@ use crate::model::layers::Linear;
 use crate::model::layers::attention::ForwardPass;
 use crate::model::layers::lora::{Lora, Magnitude};
 use crate::model::{LoadedModel, load};
+use crate::shim::generator::with_seed;
 
 #[test]
 fn parameters_have_the_checkpoints_names() {
@@ -60,16 +61,23 @@ fn the_text_half_is_found_under_its_older_names() {
     assert!(distance(&older.logits(&older.forward(&tokens_bt, &mut pass)), &logits) <= 1e-5);
 }
 
+/// Returns small matrices, one after the other.
+fn random(mut seed: i64) -> impl FnMut([i64; 2]) -> Tensor {
+    move |size| {
+        seed += 1;
+        with_seed(seed, || Tensor::randn(size, (Kind::Float, Device::Cpu)) * 0.2)
+    }
+}
+
 /// Merged into weights `[in, out]` as into others.
 #[test]
 fn an_adapter_of_transposed_weights_is_merged() {
     let _guard = tch::no_grad_guard();
     let (tokens_bt, logits) = expected("gpt2");
     let mut loaded = loaded("gpt2");
-    tch::manual_seed(6);
+    let mut random = random(6);
     loaded.model.for_each_linear(&mut |linear| {
         let (out, inputs) = linear.size();
-        let random = |shape: [i64; 2]| Tensor::randn(shape, (Kind::Float, Device::Cpu)) * 0.2;
         linear.lora = Some(Lora {
             magnitude: Some(Magnitude::new(&linear.values(), None)),
             a: random([4, inputs]),
@@ -93,10 +101,9 @@ fn an_adapter_changes_the_output_and_merging_keeps_it() {
     let _guard = tch::no_grad_guard();
     let (tokens_bt, logits) = expected("gemma3");
     let mut loaded = loaded("gemma3");
-    tch::manual_seed(5);
+    let mut random = random(5);
     loaded.model.for_each_linear(&mut |linear| {
         let (out, inputs) = linear.weight.size2().unwrap();
-        let random = |shape: [i64; 2]| Tensor::randn(shape, (Kind::Float, Device::Cpu)) * 0.2;
         linear.lora = Some(Lora {
             magnitude: None,
             a: random([4, inputs]),

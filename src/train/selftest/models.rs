@@ -3,6 +3,7 @@
 use crate::model::files::config::ConfigFields;
 use crate::model::files::weights::{Form, Weights};
 use crate::model::{self, CausalLm};
+use crate::shim::generator::with_seed;
 use crate::train::out::files;
 use anyhow::Result;
 use serde_json::Value;
@@ -17,12 +18,12 @@ pub fn make(dir: &Path, config: &Value) -> Result<()> {
     files::write_json(&dir.join("config.json"), config)?;
     let mut sketch = Weights::sketch();
     model::build(&ConfigFields::read(dir)?, &mut sketch)?;
-    tch::manual_seed(1);
-    let tensors: Vec<(String, Tensor)> = sketch
-        .into_asked()
-        .into_iter()
-        .map(|(name, shape)| (name, Tensor::randn(shape, (Kind::Float, Device::Cpu)) * 0.1))
-        .collect();
+    let asked = sketch.into_asked().into_iter();
+    let tensors: Vec<(String, Tensor)> = with_seed(1, || {
+        asked
+            .map(|(name, shape)| (name, Tensor::randn(shape, (Kind::Float, Device::Cpu)) * 0.1))
+            .collect()
+    });
     files::write_safetensors(&dir.join("model.safetensors"), &tensors)
 }
 
@@ -48,13 +49,14 @@ pub fn random(fields: &ConfigFields, kind: Kind, device: Device) -> Result<Box<d
     let mut weights = Weights::blank(kind);
     weights.place(kind, device);
     let model = model::build(fields, &mut weights)?;
-    tch::manual_seed(1);
-    for (name, mut x) in model.parameters() {
-        let _ = match (x.dim() >= 2, name.ends_with(".bias")) {
-            (true, _) => x.normal_(0.0, DEVIATION),
-            (false, true) => x.zero_(),
-            (false, false) => x.fill_(1.0),
-        };
-    }
+    with_seed(1, || {
+        for (name, mut x) in model.parameters() {
+            let _ = match (x.dim() >= 2, name.ends_with(".bias")) {
+                (true, _) => x.normal_(0.0, DEVIATION),
+                (false, true) => x.zero_(),
+                (false, false) => x.fill_(1.0),
+            };
+        }
+    });
     Ok(model)
 }
