@@ -159,7 +159,9 @@ mod tests {
     use futures::FutureExt;
     use std::time::Duration;
 
-    const BACKOFF: Duration = Duration::from_millis(8);
+    const BACKOFF: Duration = Duration::from_millis(40);
+    /// Long enough that a busy machine comes to look before it is over.
+    const MOMENT: Duration = Duration::from_secs(2);
     /// How long an endpoint is set aside the first time.
     const ASIDE: Duration = BACKOFF.saturating_mul(60);
 
@@ -236,7 +238,7 @@ mod tests {
         let limits = EndpointLimits {
             concurrency: 4,
             slow: None,
-            ahead: Duration::from_millis(40),
+            ahead: MOMENT,
             retries: 1,
             backoff: BACKOFF,
         };
@@ -245,7 +247,7 @@ mod tests {
         let first = now(&balancer, 0).unwrap();
         assert!(now(&balancer, 1).is_none());
         let second = balancer.slot(1).await;
-        assert!(start.elapsed() >= Duration::from_millis(40));
+        assert!(start.elapsed() >= MOMENT);
         first.answered();
         second.answered();
         let balancer = Balancer::new(1, limits);
@@ -258,7 +260,7 @@ mod tests {
     async fn a_pause_that_was_asked_for_holds_for_everybody() {
         let balancer = balancer(1, 3);
         let busy = TransientFailure {
-            retry_after: Some(Duration::from_millis(60)),
+            retry_after: Some(MOMENT),
             ..failure(FailureKind::Busy)
         };
         let start = Instant::now();
@@ -266,7 +268,7 @@ mod tests {
         assert_eq!(status(&balancer)[0].state, EndpointState::Paused);
         assert!(now(&balancer, 1).is_none());
         balancer.slot(2).await.answered();
-        assert!(start.elapsed() >= Duration::from_millis(60));
+        assert!(start.elapsed() >= MOMENT);
         assert_eq!(status(&balancer)[0].state, EndpointState::Up);
     }
 

@@ -291,7 +291,7 @@ mod tests {
             assert!(got.is_err(), "{}", &source[..source.len().min(90)]);
             let took = started.elapsed();
             assert!(
-                took.as_secs() < 20,
+                took.as_secs() < 60,
                 "{took:?}: {}",
                 &source[..source.len().min(90)]
             );

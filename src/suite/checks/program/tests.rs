@@ -28,19 +28,19 @@ fn fault(accepted: Accepted) -> String {
 fn the_exit_code_decides_and_the_first_line_says_why() {
     let yes = |said: &str| Accepted::Yes(said.into());
     let no = |why: &str| Accepted::No(why.into());
-    assert_eq!(run("exit 0", "", 5000), yes(""));
-    assert_eq!(run("echo; echo fine; echo more", "", 5000), yes("fine"));
-    assert_eq!(run("echo too short; exit 1", "", 5000), no("too short"));
-    assert_eq!(run("exit 3", "", 5000), no("exit code 3"));
-    assert_eq!(run("echo a >&2; echo b >&2; exit 1", "", 5000), no("b"));
+    assert_eq!(run("exit 0", "", 60_000), yes(""));
+    assert_eq!(run("echo; echo fine; echo more", "", 60_000), yes("fine"));
+    assert_eq!(run("echo too short; exit 1", "", 60_000), no("too short"));
+    assert_eq!(run("exit 3", "", 60_000), no("exit code 3"));
+    assert_eq!(run("echo a >&2; echo b >&2; exit 1", "", 60_000), no("b"));
     assert_eq!(
-        run("read line; echo \"$line\"", "{\"a\": 1}\n", 5000),
+        run("read line; echo \"$line\"", "{\"a\": 1}\n", 60_000),
         yes("{\"a\": 1}")
     );
     // The input is larger than a pipe, and nobody reads it.
-    assert_eq!(run("exit 0", &"x".repeat(1 << 20), 5000), yes(""));
+    assert_eq!(run("exit 0", &"x".repeat(1 << 20), 60_000), yes(""));
     assert_eq!(
-        run("kill -9 $$", "", 5000),
+        run("kill -9 $$", "", 60_000),
         Accepted::Fault("was ended by signal 9".into())
     );
 }
@@ -52,14 +52,15 @@ fn a_program_that_does_not_end_is_killed_with_its_children() {
     assert_eq!(fault(run("sleep 60 & sleep 60", "", 300)), "took more than 300ms");
     // The child that it leaves behind holds its output.
     assert_eq!(
-        run("sleep 60 & echo done", "", 5000),
+        run("sleep 60 & echo done", "", 60_000),
         Accepted::Yes("done".into())
     );
     assert_eq!(
         fault(run("exec >&- 2>&-; sleep 60", "", 300)),
         "took more than 300ms"
     );
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    // None of them sleeps to its end.
+    assert!(start.elapsed() < Duration::from_secs(55), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -67,7 +68,7 @@ fn output_without_end_is_cut_off() {
     let start = Instant::now();
     assert_eq!(fault(run("yes", "", 60_000)), "wrote more than 1 MiB");
     assert_eq!(fault(run("yes >&2", "", 60_000)), "wrote more than 1 MiB");
-    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(55), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -83,7 +84,7 @@ fn memory_is_limited() {
 #[test]
 fn the_environment_is_small() {
     let names = "env | grep -v -e ^PWD= -e ^OLDPWD= -e ^SHLVL= -e ^_= -e ^PATH= -e ^HOME= -e ^TMPDIR= -e ^LANG= -e ^LC_ALL=";
-    assert_eq!(run(names, "", 5000), Accepted::No("exit code 1".into()));
+    assert_eq!(run(names, "", 60_000), Accepted::No("exit code 1".into()));
 }
 
 #[test]
