@@ -2,6 +2,7 @@
 //! with an `ewe` that fails or hangs.
 
 use crate::shell::Dir;
+use crate::waiting::until;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -76,15 +77,10 @@ fn part<'a>(day: &'a Value, name: &str) -> &'a Value {
 /// Waits until a process has ended. One that was killed may take a moment, and stays as a zombie
 /// until somebody waits for it.
 fn assert_ended(process: &str) {
-    let started = Instant::now();
     let stat = format!("/proc/{}/stat", process.trim());
-    while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
-        assert!(
-            started.elapsed() < Duration::from_secs(10),
-            "{process} outlived its part"
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until("the end of a child of a part", || {
+        std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "))
+    });
 }
 
 #[test]
@@ -173,7 +169,7 @@ fn a_part_that_fails_or_exceeds_its_limit_costs_no_other() {
         .output()
         .unwrap();
     ended(&output);
-    assert!(started.elapsed() < Duration::from_secs(60));
+    assert!(started.elapsed() < Duration::from_secs(300));
     let day = day(&dir);
     assert_eq!(day["complete"], true);
     assert_eq!(part(&day, "selftest")["status"], "done");
@@ -205,7 +201,8 @@ fn what_does_not_fit_into_the_day_is_listed_as_not_run() {
     .unwrap();
     ended(&output);
     let day = day(&dir);
-    assert!(day["seconds"].as_f64().unwrap() < 10.0, "{day}");
+    // Without a limit, a part takes ten minutes.
+    assert!(day["seconds"].as_f64().unwrap() < 120.0, "{day}");
     let last = part(&day, "decode: 256 at once");
     assert_eq!(last["status"], "not run");
     assert_eq!(last["reason"], "no time was left of 5 s");
@@ -223,12 +220,10 @@ fn an_interrupted_day_keeps_its_results_and_ends_what_it_started() {
         "decode: 16",
     ];
     let mut child = script(&dir, &fake(&dir), &parts).spawn().unwrap();
-    let started = Instant::now();
     // The id is there at once or not yet: the file is written after it was made.
-    while !std::fs::read_to_string(dir.path("child")).is_ok_and(|text| text.ends_with('\n')) {
-        assert!(started.elapsed() < Duration::from_secs(60), "nothing began");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until("a part that began", || {
+        std::fs::read_to_string(dir.path("child")).is_ok_and(|text| text.ends_with('\n'))
+    });
     let kill = Command::new("kill").arg(child.id().to_string()).status().unwrap();
     assert!(kill.success());
     assert_eq!(child.wait().unwrap().code(), Some(130));

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -13,6 +14,7 @@ use crate::golden::golden;
 use crate::server::Server;
 use crate::shell::Dir;
 use crate::train::{EWE_TORCH, metrics, stderr, train};
+use crate::waiting::{pause, until};
 
 /// Resident memory of a process, in bytes.
 fn resident(process: u32) -> Option<u64> {
@@ -188,7 +190,7 @@ fn completing_prompts_of_varying_lengths_does_not_grow() {
     let mut seen = Vec::new();
     while process.try_wait().unwrap().is_none() {
         seen.extend(resident(process.id()));
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        pause(Duration::from_millis(20));
     }
     assert!(process.wait().unwrap().success());
     assert_eq!(fs::read_to_string(&out).unwrap().lines().count(), 600);
@@ -241,15 +243,7 @@ fn memory_of_large_refused_bodies_is_returned() {
             }
         });
         // No other request arrives that could trigger the release of memory.
-        let mut after = server.resident();
-        for _ in 0..50 {
-            if after < before + 100 {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(100));
-            after = server.resident();
-        }
-        assert!(after < before + 100, "{before} MB before, {after} MB after");
+        until("less memory", || server.resident() < before + 100);
     }
     assert_eq!(server.complete(small).0, 200);
 }

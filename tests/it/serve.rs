@@ -93,8 +93,8 @@ fn several_prompts_and_choices_equal_single_requests() {
     assert_eq!(indices, [0, 1, 2, 3]);
     let events = server.stream("/v1/completions", ask(json!(["the", "in the"]), 2, 7));
     assert_eq!(joined(&events, 4), want);
-    // Without a seed, sampling is random.
-    let free = json!({ "prompt": "the", "max_tokens": 30, "n": 2, "temperature": 2 });
+    // Without a seed, sampling is random. Answers that end at once could be the same by chance.
+    let free = json!({ "prompt": "the", "max_tokens": 30, "ignore_eos": true, "n": 2, "temperature": 2 });
     let (a, b) = (
         texts(&server.complete(free.clone()).1),
         texts(&server.complete(free).1),
@@ -338,7 +338,8 @@ fn metrics_count_requests_and_tokens() {
             server.complete(json!({ "prompt": prompt, "max_tokens": 3, "temperature": 0, "stop": "\u{0}" }));
         assert_eq!(status, 200);
     }
-    server.stream("/v1/completions", json!({ "prompt": "t", "max_tokens": 2 }));
+    let two = json!({ "prompt": "t", "max_tokens": 2, "ignore_eos": true });
+    server.stream("/v1/completions", two);
     assert_eq!(server.complete(json!({ "prompt": 7 })).0, 400);
     let (status, _, _) = answer(
         server.raw(
@@ -351,6 +352,9 @@ fn metrics_count_requests_and_tokens() {
     );
     assert_eq!(status, 401);
     server.wait_for("ewe_running", 0.0);
+    // A request is counted after its answer.
+    let all = r#"ewe_request_duration_seconds_count{endpoint="/v1/completions"}"#;
+    server.wait_for(all, 5.0);
     let of = |status: u16| {
         server.figure(&format!(
             r#"ewe_requests_total{{endpoint="/v1/completions",status="{status}"}}"#

@@ -5,12 +5,12 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::golden::golden;
 use crate::shell::signal;
+use crate::waiting::{self, until};
 
 pub struct Server {
     process: Child,
@@ -33,11 +33,17 @@ impl Server {
     /// With a limit on address space, in KiB: allocations beyond it fail, as on a machine without
     /// free memory.
     pub fn limited(model: &Path, options: &[&str], address_space: &str) -> Server {
+        // Each thread takes addresses, and there may be one for each core.
+        let threads: &[&str] = match address_space {
+            "unlimited" => &[],
+            _ => &["OMP_NUM_THREADS", "RAYON_NUM_THREADS", "TOKIO_WORKER_THREADS"],
+        };
         let mut process = Command::new("sh")
             .args(["-c", "ulimit -v \"$1\"; shift; exec \"$@\"", "sh", address_space])
             .arg(env!("CARGO_BIN_EXE_ewe-torch"))
             .args(["serve", "--bind", "127.0.0.1:0", "--token", "open sesame"])
             .env_remove("EWE_TOKEN")
+            .envs(threads.iter().map(|name| (name, "2")))
             .args(options)
             .arg("--model")
             .arg(model)
@@ -94,12 +100,7 @@ impl Server {
 
     /// Waits for the process to end; returns its exit code and all output after the first line.
     pub fn end(mut self) -> (Option<i32>, String) {
-        let start = Instant::now();
-        while self.process.try_wait().unwrap().is_none() {
-            assert!(start.elapsed() < Duration::from_secs(60), "it goes on");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        let code = self.process.wait().unwrap().code();
+        let code = waiting::ended(&mut self.process).code();
         let said = self.said.take().expect("read once").join().unwrap();
         (code, said)
     }
@@ -168,15 +169,7 @@ impl Server {
     /// Waits until a figure has this value.
     #[track_caller]
     pub fn wait_for(&self, name: &str, value: f64) {
-        let start = Instant::now();
-        while self.figure(name) != value {
-            assert!(
-                start.elapsed() < Duration::from_secs(20),
-                "{name} is {}, want {value}",
-                self.figure(name)
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until(&format!("{name} of {value}"), || self.figure(name) == value);
     }
 }
 

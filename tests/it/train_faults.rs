@@ -3,35 +3,27 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command as Process, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use assert_cmd::Command;
 use serde_json::{Value, json};
 
 use crate::shell::{Dir, signal};
 use crate::train::{EWE_TORCH, arguments, fails, losses, metrics, rows, stderr, train};
+use crate::waiting::{pause, until};
 
-/// Starts a run and waits until its metrics have `steps` lines.
-fn start(arguments: &[String], out: &Path, steps: usize) -> Child {
+/// Starts a run and waits until its metrics have `steps` lines; none if it ended before.
+fn start(arguments: &[String], out: &Path, steps: usize) -> Option<Child> {
     let mut child = Process::new(EWE_TORCH)
         .env("OMP_NUM_THREADS", "1")
         .args(arguments)
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let begun = Instant::now();
-    while metrics(out).len() < steps {
-        assert!(
-            begun.elapsed() < Duration::from_secs(120),
-            "the run does not get anywhere"
-        );
-        assert!(
-            child.try_wait().unwrap().is_none(),
-            "the run ended before it could be stopped"
-        );
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    child
+    until("steps", || {
+        metrics(out).len() >= steps || child.try_wait().unwrap().is_some()
+    });
+    child.try_wait().unwrap().is_none().then_some(child)
 }
 
 /// Frequent checkpoints, so that kills hit saves, and several micro-batches a step, so that kills
@@ -91,17 +83,24 @@ fn is_equal_after(kills: usize, steps: u64) {
         let more = if resumes { &resuming } else { &options };
         let before = metrics(&killed).len();
         // Kill only after progress, or the run never ends; then at any moment.
-        let mut child = start(
+        let child = start(
             &arguments("gptj", &data, &killed, more),
             &killed,
             before.max(kill) + 4,
         );
-        wait = wait * 37 % 101;
-        std::thread::sleep(Duration::from_millis(wait));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        if let Some(mut child) = child {
+            wait = wait * 37 % 101;
+            pause(Duration::from_millis(wait));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
         if killed.join("adapter_model.safetensors").exists() {
-            panic!("the run ended before it was killed {kills} times: after {kill}");
+            // The machine is quick, or was busy with others when this run was to be killed.
+            assert!(
+                steps < 20_000,
+                "each run ended before it was killed {kills} times"
+            );
+            return is_equal_after(kills, 3 * steps);
         }
     }
     let resumed = train("gptj", &data, &killed, &resuming).success();
@@ -132,7 +131,7 @@ fn ctrl_c_saves_a_checkpoint_and_exits_130() {
     let data = rows(&scratch);
     let out = scratch.path("out");
     let more = "--steps 5000 --save-every 0 --batch-size 4";
-    let mut child = start(&arguments("gptj", &data, &out, more), &out, 5);
+    let mut child = start(&arguments("gptj", &data, &out, more), &out, 5).expect("a run that goes on");
     signal(child.id(), "INT");
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let saved: Vec<_> = fs::read_dir(out.join("checkpoints"))
@@ -382,13 +381,11 @@ fn only_one_process_writes_to_a_folder() {
     let taken = "another process is writing to";
     let mut runs: Vec<Child> = (0..3).map(begin).collect();
     // All but one end at once.
-    let begun = Instant::now();
     let mut refused = Vec::new();
-    while refused.len() < 2 {
-        assert!(begun.elapsed() < Duration::from_secs(120), "nobody was refused");
-        std::thread::sleep(Duration::from_millis(5));
+    until("two that are refused", || {
         refused.extend(runs.extract_if(.., |run| run.try_wait().unwrap().is_some()));
-    }
+        refused.len() == 2
+    });
     for run in refused {
         let told = run.wait_with_output().unwrap();
         let text = String::from_utf8(told.stderr).unwrap();
@@ -396,10 +393,10 @@ fn only_one_process_writes_to_a_folder() {
         assert!(text.contains(taken) && text.contains("hint:"), "{text}");
     }
     let mut run = runs.pop().unwrap();
-    while metrics(&out).len() < 4 {
+    until("steps of the other", || {
         assert!(run.try_wait().unwrap().is_none(), "the run ended early");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+        metrics(&out).len() >= 4
+    });
     for other in ["", "--resume", "--dry-run", "--resume --allow-changes"] {
         fails(train("gptj", &data, &out, other), &[taken, "hint: wait"]);
     }

@@ -76,7 +76,7 @@ async fn a_broken_context_is_told_to_clients_and_ends_the_server() {
 async fn who_gives_way_may_try_again() {
     let scarce = backend(|rows| {
         // The first answer must still be running when the second one joins.
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(50));
         if rows > 1 {
             fault::raise(&"CUDA out of memory. Tried to allocate 2.00 GiB");
         }

@@ -160,7 +160,7 @@ mod tests {
         for words in [words, "tokenizer.json", "hint:"] {
             assert!(message.contains(words), "{message:?} does not say {words:?}");
         }
-        assert!(started.elapsed() < 3 * PATIENCE);
+        assert!(started.elapsed() < 6 * PATIENCE);
     }
 
     #[test]
