@@ -72,7 +72,7 @@ pub async fn chat(
         let ids = ids.ok_or_else(|| server.too_long("messages", None))?;
         request.sampling.stop.extend_from_slice(template.stop());
         let tools = conversation.tools.as_ref().map(|tools| {
-            let format = ToolFormat::of(template.source());
+            let format = ToolFormat::of(template.source(), |token| tokenizer.id(token).is_some());
             request.options.shown = format.special(tokenizer);
             ToolReading::of(tools, format)
         });

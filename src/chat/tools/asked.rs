@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::chat::error::ApiError;
 use crate::chat::fields::{JsonFields, quoted, wrong};
 use crate::chat::structured::AnswerFormat;
+use crate::chat::tools::call::ArgumentSchemas;
 use crate::engine::grammar::GrammarSource;
 
 /// The most tools of a request.
@@ -61,6 +62,10 @@ impl Tools {
         };
         let chosen = fields.take("tool_choice");
         let parallel = fields.flag("parallel_tool_calls")?.unwrap_or(true);
+        let (functions, chosen) = match (functions, chosen) {
+            (Some(functions), Some(value)) if value["type"] == "allowed_tools" => allowed(functions, &value)?,
+            (functions, chosen) => (functions, chosen),
+        };
         let Some((functions, sent)) = functions else {
             return match chosen.as_ref().map(|value| (value, value.as_str())) {
                 None | Some((_, Some("none" | "auto"))) => Ok(None),
@@ -96,17 +101,28 @@ impl Tools {
         })
     }
 
+    /// Returns the schemas of arguments, by the names of the tools.
+    pub fn schemas(&self) -> ArgumentSchemas {
+        let functions = self.functions.iter();
+        let schemas = functions.map(|function| (function.name.clone(), function.parameters.clone()));
+        ArgumentSchemas::new(schemas.collect())
+    }
+
     /// Returns the schema of a list of calls.
     fn calls(&self) -> Value {
-        let call = |function: &Function| {
+        let call = |(index, function): (usize, &Function)| {
+            let arguments = moved(
+                &function.parameters,
+                &format!("#/items/anyOf/{index}/properties/arguments"),
+            );
             json!({
                 "type": "object",
-                "properties": { "name": { "const": function.name }, "arguments": function.parameters },
+                "properties": { "name": { "const": function.name }, "arguments": arguments },
                 "required": ["name", "arguments"],
                 "additionalProperties": false,
             })
         };
-        let calls: Vec<Value> = self.functions.iter().map(call).collect();
+        let calls: Vec<Value> = self.functions.iter().enumerate().map(call).collect();
         let mut schema = json!({ "type": "array", "items": { "anyOf": calls }, "minItems": 1 });
         if !self.parallel {
             schema["maxItems"] = json!(1);
@@ -123,6 +139,32 @@ impl Tools {
                 let place = format!("tools[{index}].function.parameters");
                 crate::chat::structured::check_schema(&place, &function.parameters)
             })
+    }
+}
+
+/// Returns a schema as it must be where it is no longer the whole: references to its parts, such as
+/// `#/$defs/x`, begin with the place that it moves `to`.
+fn moved(schema: &Value, to: &str) -> Value {
+    match schema {
+        Value::Object(fields) => {
+            let field = |(name, value): (&String, &Value)| {
+                let value = match (name.as_str(), value) {
+                    ("$ref", Value::String(target)) => match target.strip_prefix('#') {
+                        Some(path) if path.is_empty() || path.starts_with('/') => {
+                            json!(format!("{to}{path}"))
+                        }
+                        _ => value.clone(),
+                    },
+                    // Those are data.
+                    ("const" | "enum" | "default" | "examples", _) => value.clone(),
+                    _ => moved(value, to),
+                };
+                (name.clone(), value)
+            };
+            Value::Object(fields.iter().map(field).collect())
+        }
+        Value::Array(values) => values.iter().map(|value| moved(value, to)).collect(),
+        other => other.clone(),
     }
 }
 
@@ -158,6 +200,49 @@ fn function((index, tool): (usize, &Value)) -> Result<Function, ApiError> {
         name: name.to_owned(),
         parameters,
     })
+}
+
+/// Reads a `tool_choice` that names the tools that may be called, and whether one must be. Returns
+/// them, and the rest of the choice: the model learns of no others.
+fn allowed(
+    (functions, sent): (Vec<Function>, Value),
+    choice: &Value,
+) -> Result<(Option<(Vec<Function>, Value)>, Option<Value>), ApiError> {
+    const PLACE: &str = "tool_choice.allowed_tools";
+    // OpenAI's chats have them within a field, its other interface beside the type.
+    let asked = choice.get("allowed_tools").unwrap_or(choice);
+    let names = asked["tools"].as_array().and_then(|tools| {
+        let name = |tool: &Value| {
+            let name = tool["function"]["name"].as_str().or(tool["name"].as_str());
+            name.map(str::to_owned)
+        };
+        tools.iter().map(name).collect::<Option<Vec<String>>>()
+    });
+    let Some(names) = names.filter(|names| !names.is_empty()) else {
+        return Err(wrong(
+            PLACE,
+            asked,
+            "{\"mode\": …, \"tools\": [{\"type\": \"function\", \"function\": {\"name\": …}}]}",
+        ));
+    };
+    if let Some(name) = names
+        .iter()
+        .find(|name| functions.iter().all(|function| function.name != **name))
+    {
+        let message = format!("`{PLACE}`: there is no tool {}", quoted(name));
+        return Err(ApiError::parameter(PLACE, message));
+    }
+    let sent = match sent {
+        Value::Array(list) => list,
+        _ => Vec::new(),
+    };
+    let (functions, sent): (Vec<Function>, Vec<Value>) = functions
+        .into_iter()
+        .zip(sent)
+        .filter(|(function, _)| names.contains(&function.name))
+        .unzip();
+    let mode = asked.get("mode").cloned().unwrap_or(json!("auto"));
+    Ok((Some((functions, Value::Array(sent))), Some(mode)))
 }
 
 /// Reads `tool_choice`.
@@ -220,7 +305,22 @@ mod tests {
             panic!("no schema");
         };
         assert_eq!(calls["items"]["anyOf"][1]["properties"]["name"]["const"], "y");
+        let allowed = tools(
+            json!({ "type": "allowed_tools", "allowed_tools": { "mode": "required",
+            "tools": [{ "type": "function", "function": { "name": "y" } }] } }),
+        );
+        assert_eq!(allowed.choice, ToolChoice::Required);
+        assert_eq!(allowed.sent, json!([tool("y")]));
         for (body, param) in [
+            (
+                json!({ "tools": [tool("x")], "tool_choice": { "type": "allowed_tools", "allowed_tools": { "mode": "auto",
+                    "tools": [{ "type": "function", "function": { "name": "z" } }] } } }),
+                "tool_choice.allowed_tools",
+            ),
+            (
+                json!({ "tools": [tool("x")], "tool_choice": { "type": "allowed_tools" } }),
+                "tool_choice.allowed_tools",
+            ),
             (json!({ "tools": 3 }), "tools"),
             (json!({ "tools": [{}] }), "tools[0]"),
             (json!({ "tools": [tool("a b")] }), "tools[0].function.name"),
@@ -234,5 +334,14 @@ mod tests {
             let refusal = taken(&body).unwrap_err();
             assert_eq!(refusal.param.as_deref(), Some(param), "{body}");
         }
+    }
+
+    #[test]
+    fn references_of_a_schema_move_with_it() {
+        let schema = json!({ "properties": { "a": { "$ref": "#/$defs/x" }, "b": { "$ref": "#" }, "c": { "$ref": "https://x.org" },
+            "$ref": { "const": { "$ref": "#/$defs/x" } } }, "$defs": { "x": { "items": { "$ref": "#/$defs/x" } } } });
+        let want = json!({ "properties": { "a": { "$ref": "#/p/$defs/x" }, "b": { "$ref": "#/p" }, "c": { "$ref": "https://x.org" },
+            "$ref": { "const": { "$ref": "#/$defs/x" } } }, "$defs": { "x": { "items": { "$ref": "#/p/$defs/x" } } } });
+        assert_eq!(moved(&schema, "#/p"), want);
     }
 }

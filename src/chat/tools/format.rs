@@ -1,54 +1,169 @@
 //! How models write calls of tools. The chat template shows which way a model has learned.
 
-use serde_json::Value;
-
+use super::call::{ArgumentSchemas, Call};
+use super::read::{self, DEEPSEEK_PARTS, FUNCTION, HERMES, LIST, MISTRAL};
+use super::{gemma, python};
 use crate::model::text::tokenizer::Tokenizer;
 
 /// A way to write calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToolFormat {
-    /// `<tool_call>{"name": …, "arguments": …}</tool_call>`, of Hermes and Qwen.
+    /// `<tool_call>{"name": …, "arguments": …}</tool_call>`, of Hermes, Qwen, SmolLM 3, Granite 4.
     Hermes,
+    /// `<function=…><parameter=…>…</parameter></function>`, in `<tool_call>` or without, of
+    /// Qwen3-Coder.
+    QwenCoder,
     /// `[TOOL_CALLS]` before a list of such objects, or before a name and its arguments, of
     /// Mistral.
     Mistral,
-    /// The answer is such an object, with `parameters`, behind `<|python_tag|>` or without, of
-    /// Llama 3.
+    /// `<|tool_call|>` or `functools` before such a list, of Granite 3 and Phi-4.
+    List,
+    /// The answer is such an object, with `parameters`, behind `<|python_tag|>` or without, or a
+    /// list of calls as Python writes them, of Llama 3 and 4.
     Llama,
+    /// `<function_calls>` around calls as Python writes them, of OLMo 3.
+    Olmo,
+    /// `<｜tool▁calls▁begin｜>` around names with their arguments, of DeepSeek.
+    DeepSeek,
+    /// `<start_function_call>call:name{…}<end_function_call>`, of FunctionGemma.
+    Gemma,
 }
 
-/// Begins and ends a call of Hermes.
-pub const HERMES: [&str; 2] = ["<tool_call>", "</tool_call>"];
+/// What begins and ends calls within a text.
+#[derive(Debug)]
+pub struct Mark {
+    /// Stands before them.
+    pub begin: &'static str,
+    /// Stands behind them; none if they go on to the end of the answer.
+    pub end: Option<&'static str>,
+    /// Reads what is in between; none if that is no call.
+    pub read: fn(&str, &ArgumentSchemas) -> Option<Vec<Call>>,
+    /// Whether what is read does not show by itself that it was cut off.
+    pub must_end: bool,
+}
 
-/// Begins calls of Mistral.
-pub const MISTRAL: &str = "[TOOL_CALLS]";
+impl Mark {
+    const fn new(
+        begin: &'static str,
+        end: Option<&'static str>,
+        read: fn(&str, &ArgumentSchemas) -> Option<Vec<Call>>,
+    ) -> Mark {
+        Mark {
+            begin,
+            end,
+            read,
+            must_end: false,
+        }
+    }
+
+    /// Takes nothing without its end.
+    const fn closed(mut self) -> Mark {
+        self.must_end = true;
+        self
+    }
+}
 
 /// Stand between the name of a tool, the id of the call, and the arguments.
-pub const MISTRAL_PARTS: [&str; 2] = ["[CALL_ID]", "[ARGS]"];
+const MISTRAL_PARTS: [&str; 2] = ["[CALL_ID]", "[ARGS]"];
 
-/// May precede calls of Llama 3.
-pub const LLAMA: &str = "<|python_tag|>";
+/// Stand around all calls of DeepSeek.
+const DEEPSEEK: [&str; 2] = ["<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"];
+
+/// Stand around all calls of OLMo.
+const OLMO: [&str; 2] = ["<function_calls>", "</function_calls>"];
+
+/// Stand around a call of FunctionGemma.
+const GEMMA: [&str; 2] = ["<start_function_call>", "<end_function_call>"];
+
+const IN_TAGS: Mark = Mark::new(HERMES[0], Some(HERMES[1]), read::tagged);
+
+/// Qwen3-Coder and Llama 3.1 leave out what should stand around it.
+const IN_FUNCTION: Mark = Mark::new(FUNCTION[0], Some(FUNCTION[1]), read::one_function).closed();
+
+/// The end of what was left out.
+const STRAY_END: Mark = Mark::new(HERMES[1], Some(""), read::nothing);
+
+const OF_HERMES: [Mark; 1] = [IN_TAGS];
+
+const OF_QWEN_CODER: [Mark; 3] = [IN_TAGS, IN_FUNCTION, STRAY_END];
+
+const OF_MISTRAL: [Mark; 1] = [Mark::new(MISTRAL, None, read::mistral)];
+
+const OF_LISTS: [Mark; 3] = [
+    Mark::new(LIST[0], None, read::list),
+    Mark::new(HERMES[0], None, read::list),
+    Mark::new("functools", None, read::list),
+];
+
+const OF_LLAMA: [Mark; 3] = [
+    Mark::new("<|python_tag|>", None, read::python_tagged),
+    Mark::new("<|python_start|>", Some("<|python_end|>"), read::python_tagged),
+    IN_FUNCTION,
+];
+
+const OF_OLMO: [Mark; 1] = [Mark::new(OLMO[0], Some(OLMO[1]), python::calls)];
+
+const OF_DEEPSEEK: [Mark; 1] = [Mark::new(DEEPSEEK[0], Some(DEEPSEEK[1]), read::deepseek)];
+
+const OF_GEMMA: [Mark; 1] = [Mark::new(GEMMA[0], Some(GEMMA[1]), gemma::calls)];
 
 impl ToolFormat {
-    /// Returns the way of the model whose chat template has this source.
-    pub fn of(template: &str) -> ToolFormat {
-        if template.contains(MISTRAL) {
+    /// Returns the way of the model whose chat template has this source, and whose vocabulary has
+    /// the tokens that `has_token` says.
+    pub fn of(template: &str, has_token: impl Fn(&str) -> bool) -> ToolFormat {
+        let has = |mark: &str| template.contains(mark);
+        if has(MISTRAL) {
             ToolFormat::Mistral
-        } else if template.contains(HERMES[0]) {
+        } else if has(DEEPSEEK[0]) {
+            ToolFormat::DeepSeek
+        } else if has(GEMMA[0]) {
+            ToolFormat::Gemma
+        } else if has(OLMO[0]) {
+            ToolFormat::Olmo
+        } else if has(LIST[0]) || has("functools") {
+            ToolFormat::List
+        } else if has(FUNCTION[0]) && has("<parameter=") {
+            ToolFormat::QwenCoder
+        } else if has(HERMES[0]) {
             ToolFormat::Hermes
+        } else if has_token(LIST[0]) {
+            // Templates of Phi-4 say nothing of how calls are written.
+            ToolFormat::List
         } else {
             ToolFormat::Llama
+        }
+    }
+
+    /// Returns what calls stand between.
+    pub fn marks(self) -> &'static [Mark] {
+        match self {
+            ToolFormat::Hermes => &OF_HERMES,
+            ToolFormat::QwenCoder => &OF_QWEN_CODER,
+            ToolFormat::Mistral => &OF_MISTRAL,
+            ToolFormat::List => &OF_LISTS,
+            ToolFormat::Llama => &OF_LLAMA,
+            ToolFormat::Olmo => &OF_OLMO,
+            ToolFormat::DeepSeek => &OF_DEEPSEEK,
+            ToolFormat::Gemma => &OF_GEMMA,
+        }
+    }
+
+    /// Returns what else calls are written with that may be special tokens.
+    fn parts(self) -> &'static [&'static str] {
+        match self {
+            ToolFormat::Mistral => &MISTRAL_PARTS,
+            ToolFormat::List => &[LIST[1], HERMES[1]],
+            ToolFormat::DeepSeek => &DEEPSEEK_PARTS,
+            ToolFormat::Gemma => &[gemma::QUOTE],
+            _ => &[],
         }
     }
 
     /// Returns the special tokens of a vocabulary that calls are written with. They have to stand
     /// in the text.
     pub fn special(self, tokenizer: &Tokenizer) -> Vec<i64> {
-        let marks: &[&str] = match self {
-            ToolFormat::Hermes => &HERMES,
-            ToolFormat::Mistral => &[MISTRAL, MISTRAL_PARTS[0], MISTRAL_PARTS[1]],
-            ToolFormat::Llama => &[LLAMA],
-        };
+        let ends = self.marks().iter().filter_map(|mark| mark.end);
+        let texts: Vec<&str> = self.marks().iter().map(|mark| mark.begin).chain(ends).collect();
         let special = tokenizer
             .added_tokens()
             .into_iter()
@@ -57,77 +172,47 @@ impl ToolFormat {
         ids.filter(|&id| {
             tokenizer
                 .token(id)
-                .is_some_and(|token| marks.contains(&token.as_str()))
+                .is_some_and(|token| texts.iter().chain(self.parts()).any(|text| *text == token))
         })
         .collect()
     }
 }
 
-/// A call of a tool.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
-    /// The tool.
-    pub name: String,
-    /// The arguments, as JSON.
-    pub arguments: String,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Call {
-    /// Reads a call from an object with `name`, and `arguments` or `parameters`.
-    pub fn of(value: &Value) -> Option<Call> {
-        let name = value.get("name")?.as_str()?.to_owned();
-        let arguments = match value.get("arguments").or_else(|| value.get("parameters")) {
-            None | Some(Value::Null) => "{}".to_owned(),
-            Some(Value::String(text)) => text.clone(),
-            Some(object @ Value::Object(_)) => object.to_string(),
-            Some(_) => return None,
-        };
-        (!name.is_empty()).then_some(Call { name, arguments })
+    #[test]
+    fn a_template_shows_its_format() {
+        for (template, token, want) in [
+            ("{{ '<tool_call>' }}", "", ToolFormat::Hermes),
+            (
+                "<tool_call>\\n<function=' + name + '>\\n<parameter=",
+                "",
+                ToolFormat::QwenCoder,
+            ),
+            ("{{ '[TOOL_CALLS]' }}", "<|tool_call|>", ToolFormat::Mistral),
+            (
+                "respond with <|tool_call|> followed by a JSON list",
+                "",
+                ToolFormat::List,
+            ),
+            (
+                "{{ '<|tool|>' + tools | tojson + '<|/tool|>' }}",
+                "<|tool_call|>",
+                ToolFormat::List,
+            ),
+            ("{{ '<tool_call>' }}", "<|tool_call|>", ToolFormat::Hermes),
+            (
+                "{\"name\": function name, \"parameters\": dictionary}",
+                "<|python_tag|>",
+                ToolFormat::Llama,
+            ),
+            ("<function_calls>", "", ToolFormat::Olmo),
+            ("{{ '<｜tool▁calls▁begin｜>' }}", "", ToolFormat::DeepSeek),
+            ("{{ '<start_function_call>call:' }}", "", ToolFormat::Gemma),
+        ] {
+            assert_eq!(ToolFormat::of(template, |text| text == token), want, "{template}");
+        }
     }
-
-    /// Reads calls from a list of such objects, which is not empty.
-    pub fn all_of(text: &str) -> Option<Vec<Call>> {
-        let list: Vec<Value> = serde_json::from_str(text.trim()).ok()?;
-        let calls: Option<Vec<Call>> = list.iter().map(Call::of).collect();
-        calls.filter(|calls| !calls.is_empty())
-    }
-}
-
-/// Reads what follows [`MISTRAL`]: a list of calls, or names with their arguments.
-pub fn mistral(body: &str) -> Option<Vec<Call>> {
-    if let Some(calls) = Call::all_of(body) {
-        return Some(calls);
-    }
-    let mut calls = Vec::new();
-    let mut rest = body.trim();
-    while !rest.is_empty() {
-        rest = rest.strip_prefix(MISTRAL).unwrap_or(rest);
-        let name_end = rest.find(['[', '{'])?;
-        let (name, behind) = rest.split_at(name_end);
-        // An id may stand in between.
-        let arguments = &behind[behind.find('{')?..];
-        let mut values = serde_json::Deserializer::from_str(arguments).into_iter::<Value>();
-        let object = values.next()?.ok()?;
-        calls.push(Call {
-            name: Some(name.trim().to_owned()).filter(|name| !name.is_empty())?,
-            arguments: object.to_string(),
-        });
-        rest = arguments[values.byte_offset()..].trim_start();
-    }
-    (!calls.is_empty()).then_some(calls)
-}
-
-/// Reads an answer of Llama 3 that is calls: objects, with `;` or nothing between them.
-pub fn llama(body: &str) -> Option<Vec<Call>> {
-    let mut calls = Vec::new();
-    let mut rest = body.trim();
-    while !rest.is_empty() {
-        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
-        let object = values.next()?.ok()?;
-        // Any JSON may be an answer; only what has both is a call.
-        object.get("parameters").or_else(|| object.get("arguments"))?;
-        calls.push(Call::of(&object)?);
-        rest = rest[values.byte_offset()..].trim_start_matches([';', ' ', '\n', '\t', '\r']);
-    }
-    (!calls.is_empty()).then_some(calls)
 }

@@ -29,7 +29,7 @@ impl ToolReading {
     pub fn of(tools: &Tools, format: ToolFormat) -> ToolReading {
         ToolReading {
             reading: match &tools.choice {
-                ToolChoice::None | ToolChoice::Auto => Reading::Auto(format),
+                ToolChoice::None | ToolChoice::Auto => Reading::Auto(format, tools.schemas()),
                 ToolChoice::Required => Reading::Required,
                 ToolChoice::Named(name) => Reading::Named(name.clone()),
             },
@@ -112,12 +112,13 @@ impl ToolStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::tools::call::ArgumentSchemas;
 
     #[test]
     fn calls_have_numbers_and_ids_and_a_second_one_only_where_it_may_be() {
         for parallel in [true, false] {
             let reading = ToolReading {
-                reading: Reading::Auto(ToolFormat::Hermes),
+                reading: Reading::Auto(ToolFormat::Hermes, ArgumentSchemas::default()),
                 parallel,
             };
             let mut stream = reading.begin();
