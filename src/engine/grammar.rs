@@ -1,15 +1,17 @@
 //! Answers held to a grammar: a JSON Schema, a regular expression, a list of texts, or a
 //! context-free grammar. [`Grammars`] compiles them for a vocabulary, by `llguidance`;
-//! [`constraint`] follows one answer and says before each token which tokens may come.
+//! [`constraint`] follows one answer and says before each token which tokens may come. [`bounds`]
+//! has what a grammar may cost.
 
+mod bounds;
 pub mod constraint;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, anyhow, bail};
-use llguidance::api::{ParserLimits, TopLevelGrammar};
-use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
+use llguidance::api::{ParserLimits, StopReason, TopLevelGrammar};
+use llguidance::toktrie::{ApproximateTokEnv, SimpleVob, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value, json};
 
@@ -25,6 +27,17 @@ const LONGEST_TOKEN: usize = 1000;
 /// White space between the parts of a JSON text. Bounded, or a model that likes line breaks could
 /// go on with them for ever; long enough for objects nested ten deep and indented by four.
 const WHITE_SPACE: &str = r"[\x20\x0A\x0D\x09]{1,40}";
+
+/// The stack of a thread that compiles, in bytes: the library reads definitions that refer to one
+/// another by recursion. Of [`bounds::check`]'s deepest schema it takes a tenth.
+const STACK: usize = 128 << 20;
+
+/// The most states of the automaton that follows an answer, of one or two kilobytes each.
+const MOST_STATES: usize = 50_000;
+
+/// How many tokens an answer is followed for when its grammar is compiled: what is too large to
+/// follow shows there.
+const TRIED: usize = 3;
 
 /// What an answer must be.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,6 +96,7 @@ impl Grammars {
         factory.quiet();
         *factory.limits_mut() = ParserLimits {
             verbose_errors: false,
+            max_lexer_states: MOST_STATES,
             ..ParserLimits::default()
         };
         Ok(Grammars { factory })
@@ -95,6 +109,19 @@ impl Grammars {
     /// If it is malformed, too large, or asks for something that is not supported; if nothing can
     /// satisfy it, and if the vocabulary lacks the letters for it.
     pub fn compile(&self, source: &GrammarSource) -> Result<Grammar> {
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new()
+                .stack_size(STACK)
+                .spawn_scoped(scope, || self.compile_here(source))?;
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// As [`Grammars::compile`], on this thread.
+    fn compile_here(&self, source: &GrammarSource) -> Result<Grammar> {
+        bounds::check(source)?;
         let grammar = match source {
             GrammarSource::Schema(schema) => TopLevelGrammar::from_json_schema(spaced(schema)),
             GrammarSource::Regex(pattern) => TopLevelGrammar::from_regex(pattern),
@@ -118,9 +145,40 @@ impl Grammars {
         if first.num_set() == 0 {
             bail!(nothing);
         }
+        self.try_out(matcher.deep_clone(), first)?;
         Ok(Grammar {
             matcher: Arc::new(Mutex::new(matcher)),
         })
+    }
+
+    /// Follows the beginning of an answer, whose first token is one of `mask`. Fails if the grammar
+    /// is too large to be followed.
+    fn try_out(&self, mut matcher: Matcher, mut mask: SimpleVob) -> Result<()> {
+        let trie = self.factory.tok_env().tok_trie();
+        for _ in 0..TRIED {
+            // White space may go on without leading anywhere.
+            let leads_on = |id: &u32| trie.token(*id).iter().any(|byte| !byte.is_ascii_whitespace());
+            let Some(token) = mask.iter().find(leads_on) else {
+                return Ok(());
+            };
+            if matcher.consume_token(token).is_err() || matcher.is_stopped() {
+                return Ok(());
+            }
+            match matcher.compute_mask_or_eos() {
+                Ok(next) => mask = next,
+                Err(error) => {
+                    let is_too_large = [StopReason::LexerTooComplex, StopReason::ParserTooComplex];
+                    if is_too_large.contains(&matcher.stop_reason()) {
+                        bail!(
+                            "it is too large to be followed: {}",
+                            first_line(&error.to_string())
+                        );
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -159,10 +217,11 @@ fn spaced(schema: &Value) -> Value {
     schema
 }
 
-/// Returns a Lark grammar of some texts.
+/// Returns a Lark grammar of some texts. They are one terminal, of which there may be many, while
+/// alternatives of a rule are limited.
 fn one_of(texts: &[String]) -> String {
     let quoted: Vec<String> = texts.iter().map(|text| json!(text).to_string()).collect();
-    format!("start: {}", quoted.join(" | "))
+    format!("start: TEXT\nTEXT: {}", quoted.join(" | "))
 }
 
 /// Returns the first line of a message of the library, whose others show its inner state.

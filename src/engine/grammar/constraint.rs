@@ -8,9 +8,10 @@ use llguidance::Matcher;
 use llguidance::toktrie::SimpleVob;
 use tch::{Device, Tensor};
 
-/// The tokens that may come next, a bit for each.
+/// The tokens that may come next.
 pub struct TokenMask {
-    bits: SimpleVob,
+    /// Of each token, whether it is ruled out.
+    forbidden: Vec<bool>,
 }
 
 /// What follows a token.
@@ -109,38 +110,43 @@ impl Constraint {
     }
 }
 
-/// Fails on a mask without a token.
+/// Writes a mask as the model's thread needs it, which would wait for that otherwise. Fails on one
+/// without a token.
 fn usable(bits: SimpleVob) -> Result<TokenMask, String> {
     if bits.num_set() == 0 {
         return Err("no token of the vocabulary fits what may come next".to_owned());
     }
-    Ok(TokenMask { bits })
+    let mut forbidden = vec![true; bits.len()];
+    bits.iter_set_entries(|id| {
+        if let Some(place) = forbidden.get_mut(id) {
+            *place = false;
+        }
+    });
+    Ok(TokenMask { forbidden })
 }
 
 impl TokenMask {
     /// Whether a token may come.
     #[cfg(test)]
     pub fn allows(&self, token: i64) -> bool {
-        usize::try_from(token).is_ok_and(|id| id < self.bits.len() && self.bits.get(id))
+        usize::try_from(token).is_ok_and(|id| self.forbidden.get(id) == Some(&false))
     }
 
-    /// Sets the scores of all other tokens to -inf. `logits_v` may have more tokens than there are
-    /// bits, which cannot come.
+    /// Sets the scores of all other tokens to -inf. `logits_v` may have more tokens than the mask,
+    /// which cannot come.
     pub fn apply(&self, logits_v: &Tensor) {
-        let count = logits_v.size()[0] as usize;
-        let mut forbidden = vec![true; count];
-        self.bits.iter_set_entries(|id| {
-            if let Some(place) = forbidden.get_mut(id) {
-                *place = false;
-            }
-        });
-        let mut forbidden_v = Tensor::from_slice(&forbidden);
+        let count = logits_v.size()[0];
+        let known = (self.forbidden.len() as i64).min(count);
+        let mut forbidden_v = Tensor::from_slice(&self.forbidden[..known as usize]);
         if logits_v.device() != Device::Cpu {
             forbidden_v = forbidden_v.to_device(logits_v.device());
         }
-        // A view of the caller's scores, which change.
+        // Views of the caller's scores, which change.
         let _ = logits_v
-            .shallow_clone()
+            .narrow(0, 0, known)
             .masked_fill_(&forbidden_v, f64::NEG_INFINITY);
+        if known < count {
+            let _ = logits_v.narrow(0, known, count - known).fill_(f64::NEG_INFINITY);
+        }
     }
 }

@@ -177,6 +177,132 @@ fn what_cannot_be_compiled_is_refused() {
 }
 
 #[test]
+fn hostile_grammars_are_refused_before_they_cost_anything() {
+    let walker = Walker::new();
+    let schema = |value: Value| GrammarSource::Schema(value);
+    let fields = |count: usize| -> Map<String, Value> {
+        let field = |index| (format!("p{index}"), json!({ "type": "integer" }));
+        (0..count).map(field).collect()
+    };
+    let factors = [7, 11, 13, 17, 19, 23].map(|factor| json!({ "type": "integer", "multipleOf": factor }));
+    let rules: String = (0..20_000)
+        .map(|index| format!("r{index}: \"a\" r{}\n", index + 1))
+        .collect();
+    for (what, source) in [
+        ("chain", schema(super::bounds::chain(20_000))),
+        (
+            "percent",
+            schema(
+                serde_json::from_str(&super::bounds::chain(1000).to_string().replace("#/$", "#/%24"))
+                    .unwrap(),
+            ),
+        ),
+        ("itself", schema(json!({ "$ref": "#" }))),
+        (
+            "circle",
+            schema(
+                json!({ "$ref": "#/$defs/a", "$defs": { "a": { "$ref": "#/$defs/b" }, "b": { "$ref": "#/$defs/a" } } }),
+            ),
+        ),
+        ("remote", schema(json!({ "$ref": "https://example.com/x.json" }))),
+        ("file", schema(json!({ "$ref": "file:///etc/passwd" }))),
+        (
+            "factor",
+            schema(json!({ "type": "integer", "multipleOf": 99_999_989 })),
+        ),
+        ("factors", schema(json!({ "allOf": factors }))),
+        ("text", schema(json!({ "const": "x".repeat(100_000) }))),
+        (
+            "name",
+            schema(json!({ "type": "object", "properties": { "x".repeat(100_000): {} } })),
+        ),
+        (
+            "fields",
+            schema(json!({ "type": "object", "properties": fields(10_000) })),
+        ),
+        (
+            "alternatives",
+            schema(json!({ "anyOf": vec![json!({ "type": "integer" }); 10_000] })),
+        ),
+        (
+            "objects",
+            schema(json!({ "enum": (0..5000).map(|i| json!({ "a": i })).collect::<Vec<_>>() })),
+        ),
+        (
+            "pattern",
+            schema(json!({ "type": "string", "pattern": "^(((a{100}){100}){100}){100}$" })),
+        ),
+        (
+            "products",
+            schema(json!({ "allOf": (0..9).map(|i| json!({ "anyOf":
+            (0..9).map(|j| json!({ "type": "object", "properties": { format!("p{i}_{j}"): { "type": "integer" } } })).collect::<Vec<_>>()
+        })).collect::<Vec<_>>() })),
+        ),
+        (
+            "regex",
+            GrammarSource::Regex("(((a{100}){100}){100}){100}".into()),
+        ),
+        ("spaced", GrammarSource::Regex("(?x)(a{100} ) {100000}".into())),
+        (
+            "parentheses",
+            GrammarSource::Regex(format!("{}a{}", "(".repeat(2000), ")".repeat(2000))),
+        ),
+        ("choice", GrammarSource::Choice(vec!["x".repeat(100_000)])),
+        (
+            "rules",
+            GrammarSource::Lark(format!("start: r0\n{rules}r20000: \"z\"\n")),
+        ),
+        (
+            "hidden",
+            GrammarSource::Lark("start: %json {\"type\": \"integer\", \"multipleOf\": 99999989}".into()),
+        ),
+        (
+            "spelled",
+            GrammarSource::Lark(
+                "start: %json {\"type\": \"integer\", \"multiple\\u004ff\": 99999989}".into(),
+            ),
+        ),
+    ] {
+        let Err(error) = walker.grammars.compile(&source) else {
+            panic!("{what} is compiled");
+        };
+        let said = format!("{error:#}");
+        assert!(said.len() < 1000 && !said.contains("panic"), "{what}: {said}");
+    }
+}
+
+#[test]
+fn large_grammars_of_real_use_are_compiled() {
+    let walker = Walker::new();
+    let records: Map<String, Value> = (0..150)
+        .map(|index| {
+            let fields = json!({ "type": "object", "additionalProperties": false, "required": ["a"], "properties": {
+                "a": { "type": "string", "maxLength": 2000, "pattern": "^[a-e ]+$" }, "b": { "type": "number", "multipleOf": 0.01 },
+                "c": { "type": "array", "items": { "$ref": format!("#/$defs/d{}", (index * 7 + 1) % 150) } },
+            } });
+            (format!("d{index}"), fields)
+        })
+        .collect();
+    let texts = |count: usize| (0..count).map(|index| format!("the {index}")).collect::<Vec<_>>();
+    for (what, source) in [
+        (
+            "definitions",
+            GrammarSource::Schema(json!({ "$ref": "#/$defs/d0", "$defs": records })),
+        ),
+        ("chain", GrammarSource::Schema(super::bounds::chain(400))),
+        ("texts", GrammarSource::Schema(json!({ "enum": texts(20_000) }))),
+        ("choices", GrammarSource::Choice(texts(10_000))),
+        (
+            "regex",
+            GrammarSource::Regex("[a-e]{1,4000}( [0-9]{3}){20}".into()),
+        ),
+    ] {
+        let compiled = walker.grammars.compile(&source);
+        assert!(compiled.is_ok(), "{what}: {:#}", compiled.unwrap_err());
+    }
+}
+
+#[test]
 fn a_token_that_does_not_fit_ends_the_answer() {
     let walker = Walker::new();
     let mut constraint = walker
