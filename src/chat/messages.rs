@@ -50,9 +50,10 @@ fn message((index, value): (usize, Value)) -> Result<ChatMessage, ApiError> {
     if role == "tool" {
         more.insert("tool_call_id".to_owned(), call_id(&mut fields)?);
     }
-    let mut calls = None;
+    let (mut calls, mut refusal) = (None, None);
     if role == "assistant" {
         calls = tool_calls(&mut fields)?;
+        refusal = fields.take("refusal");
     }
     // Checked before the content, which is null in an answer with tool calls.
     let place = fields.full("content");
@@ -61,6 +62,10 @@ fn message((index, value): (usize, Value)) -> Result<ChatMessage, ApiError> {
         Some(Value::String(text)) => text,
         // An answer that is all calls.
         None if calls.is_some() => String::new(),
+        // One in which a model declined, which is what it said.
+        None if refusal.as_ref().is_some_and(Value::is_string) => refusal
+            .and_then(|text| text.as_str().map(str::to_owned))
+            .unwrap_or_default(),
         Some(Value::Array(parts)) => parts
             .into_iter()
             .enumerate()
@@ -146,15 +151,21 @@ fn template_fields(fields: &mut JsonFields) -> Result<Map<String, Value>, ApiErr
 /// Reads the text of a part of a message's content.
 fn part_of(name: &str, part: Value) -> Result<String, ApiError> {
     const WANT: &str = "a part of type `text`; this model reads text only";
-    let (Some("text"), true) = (part["type"].as_str(), part["text"].is_string()) else {
-        return Err(wrong(name, &part, WANT));
+    // A refusal is what a model said, too.
+    let field = match part["type"].as_str() {
+        Some("text") => "text",
+        Some("refusal") => "refusal",
+        _ => return Err(wrong(name, &part, WANT)),
     };
+    if !part[field].is_string() {
+        return Err(wrong(name, &part, WANT));
+    }
     let Value::Object(fields) = part else {
         return Err(wrong(name, &part, WANT));
     };
     let mut fields = JsonFields::of(fields, name);
     fields.take("type");
-    let text = fields.take("text");
+    let text = fields.take(field);
     fields.end(HARMLESS_IN_PARTS, &[])?;
     Ok(text
         .and_then(|text| text.as_str().map(str::to_string))

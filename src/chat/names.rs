@@ -8,6 +8,8 @@ use serde_json::Value;
 pub const HARMLESS: &[(&str, &str)] = &[
     ("user", "names the user"),
     ("safety_identifier", "names the user"),
+    ("chat_id", "names the chat, of Open WebUI"),
+    ("message_id", "names the message, of Open WebUI"),
     ("metadata", "notes of the caller"),
     ("store", "nothing is stored here"),
     ("service_tier", "there is one"),
@@ -49,6 +51,8 @@ pub const HARMLESS_IN_MESSAGES: &[(&str, &str)] = &[
     ("created_at", "when it was written"),
     ("refusal", "part of our answers"),
     ("annotations", "part of our answers"),
+    ("provider_specific_fields", "added by LiteLLM"),
+    ("timestamp", "when it was written"),
 ];
 
 /// Ignored within a part of a message's content.
@@ -303,11 +307,11 @@ pub const UNSUPPORTED_IN_MESSAGES: &[UnsupportedParameter] = &[
     no("weight", &[Number(1.0)]),
 ];
 
+/// Ignored within `stream_options`.
+pub const HARMLESS_IN_STREAM: &[(&str, &str)] = &[("include_obfuscation", "random letters beside the text")];
+
 /// Not supported within `stream_options`.
-pub const UNSUPPORTED_IN_STREAM: &[UnsupportedParameter] = &[
-    no("continuous_usage_stats", &[False]),
-    no("include_obfuscation", &[False]),
-];
+pub const UNSUPPORTED_IN_STREAM: &[UnsupportedParameter] = &[no("continuous_usage_stats", &[False])];
 
 /// Returns the known name that is most similar, if one is similar enough.
 pub fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {

@@ -9,7 +9,10 @@ use serde_json::Value;
 use super::error::ApiError;
 use super::fields::{JsonFields, wrong};
 use super::messages::messages;
-use super::names::{HARMLESS, UNSUPPORTED, UNSUPPORTED_CHAT, UNSUPPORTED_COMPLETION, UNSUPPORTED_IN_STREAM};
+use super::names::{
+    HARMLESS, HARMLESS_IN_STREAM, UNSUPPORTED, UNSUPPORTED_CHAT, UNSUPPORTED_COMPLETION,
+    UNSUPPORTED_IN_STREAM,
+};
 use super::sampling::{bias, repetition, stop_tokens, stops, top_k};
 use super::structured::AnswerFormat;
 use super::template_options::TemplateOptions;
@@ -172,7 +175,7 @@ impl ChatRequest {
             None => false,
             Some(mut options) => {
                 let usage = options.flag("include_usage")?.unwrap_or(false);
-                options.end(&[], &[UNSUPPORTED_IN_STREAM])?;
+                options.end(HARMLESS_IN_STREAM, &[UNSUPPORTED_IN_STREAM])?;
                 if !stream {
                     return Err(ApiError::parameter(
                         "stream_options",

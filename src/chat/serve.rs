@@ -26,6 +26,7 @@ use tokio::net::TcpListener;
 use super::access;
 use super::answering::{chat, completions};
 use super::error::ApiError;
+use super::fields::cut;
 use super::metrics::{MEDIA_TYPE, RequestMetrics};
 use super::models::{self, ModelNames, ServedModel};
 use super::server::ServerState;
@@ -232,18 +233,37 @@ fn router(server: Arc<ServerState>) -> Router {
                 "this path does not take this method",
             )
         })
-        .fallback(|request: Request| async move {
-            ApiError::new(
-                StatusCode::NOT_FOUND,
-                format!(
-                    "there is no `{}` here\nhint: POST /v1/completions, /v1/chat/completions; GET /v1/models, /health, /metrics",
-                    request.uri().path()
-                ),
-            )
-        })
+        .fallback(|request: Request| async move { not_here(request.uri().path()) })
         .layer(from_fn_with_state(server.clone(), access::guard))
         .layer(from_fn_with_state(server.clone(), count_request))
         .with_state(server)
+}
+
+/// Returns the error of a path that is not served, with what clients may have meant.
+fn not_here(path: &str) -> ApiError {
+    // Endpoints of OpenAI's API, by the first part of their names.
+    const OTHERS: [(&str, &str); 4] = [
+        ("responses", "POST /v1/chat/completions answers messages"),
+        ("messages", "POST /v1/chat/completions answers messages"),
+        ("rerank", "a server of embedding models"),
+        ("batches", "`ewe complete` answers files of prompts"),
+    ];
+    const OURS: [&str; 4] = ["models", "completions", "chat", "embeddings"];
+    let below = path.strip_prefix("/v1/");
+    let first = below.unwrap_or(path.trim_start_matches('/')).split('/').next();
+    let first = first.unwrap_or_default();
+    let other = OTHERS.iter().find(|(name, _)| below.is_some() && *name == first);
+    let hint = match other {
+        Some((_, hint)) => *hint,
+        None if below.is_none() && OURS.contains(&first) => "the base URL ends in /v1",
+        None => "POST /v1/completions, /v1/chat/completions; GET /v1/models, /health, /metrics",
+    };
+    let message = format!("there is no `{}` here\nhint: {hint}", cut(path));
+    let error = ApiError::new(StatusCode::NOT_FOUND, message);
+    match other {
+        Some(_) => error.coded("unsupported_endpoint"),
+        None => error,
+    }
 }
 
 /// `GET /`, for people who open the address in a browser.

@@ -16,6 +16,9 @@ const KWARGS: &str = "chat_template_kwargs";
 /// Variables that some clients send as parameters of their own.
 const BESIDE: [&str; 2] = ["enable_thinking", "reasoning_effort"];
 
+/// Efforts that a model without any switch for its reasoning makes: none, or what it makes anyway.
+const USUAL_EFFORTS: [&str; 3] = ["none", "minimal", "medium"];
+
 /// Variables that a request cannot set.
 const TAKEN: [&str; 4] = ["messages", "add_generation_prompt", "tools", "documents"];
 
@@ -81,7 +84,10 @@ impl TemplateOptions {
     /// they would have no effect.
     pub fn check(&self, template: &ConversationTemplate) -> Result<(), ApiError> {
         let read = template.variables();
-        for name in self.rendering.variables.keys() {
+        for (name, value) in &self.rendering.variables {
+            if is_usual(name, value) && !read.contains(name) {
+                continue;
+            }
             let shown = cut(name);
             let refused = |what: String| {
                 let refusal = match self.beside.iter().any(|beside| beside == name) {
@@ -121,6 +127,12 @@ impl TemplateOptions {
         }
         Ok(())
     }
+}
+
+/// Whether a variable asks for the effort that a model makes by itself.
+fn is_usual(name: &str, value: &Value) -> bool {
+    let effort = value.as_str().unwrap_or_default();
+    name == "reasoning_effort" && USUAL_EFFORTS.contains(&effort)
 }
 
 /// Returns how the prompt ends: by default with the opening of an answer.

@@ -126,6 +126,9 @@ impl OriginGuard {
     }
 }
 
+/// What stands before a token.
+const BEARER: &[u8] = b"Bearer ";
+
 /// The token that clients must send, as its digest.
 #[derive(Clone)]
 pub struct BearerToken([u8; 32]);
@@ -140,7 +143,10 @@ impl BearerToken {
     pub fn is_known(&self, headers: &HeaderMap) -> bool {
         let given = headers
             .get(header::AUTHORIZATION)
-            .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+            .and_then(|value| value.as_bytes().split_at_checked(BEARER.len()))
+            // The name of a scheme has no case.
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(BEARER))
+            .map(|(_, given)| given);
         // The time to compare digests does not show how many characters are right.
         given.is_some_and(|given| <[u8; 32]>::from(Sha256::digest(given)) == self.0)
     }

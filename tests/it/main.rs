@@ -86,6 +86,10 @@ mod serve_access;
 #[cfg(feature = "torch")]
 mod serve_adapters;
 #[cfg(feature = "torch")]
+mod serve_clients;
+#[cfg(feature = "torch")]
+mod serve_connections;
+#[cfg(feature = "torch")]
 mod serve_echo;
 #[cfg(feature = "torch")]
 mod serve_fields;
