@@ -49,8 +49,8 @@ fn naive(scores: &[f32], s: &Sampling, u: f64) -> i64 {
 }
 
 /// Whether `found` is what [`naive`] chooses if the draw, `top_p` or `min_p` is off by no more than
-/// rounding: the sampler multiplies by the inverse of the temperature, and adds weights up by groups
-/// and in fp32. One draw in a thousand hits such a border.
+/// rounding: the sampler multiplies by the inverse of the temperature, and adds weights up in
+/// groups and in fp32. One draw in a thousand hits such a border.
 fn is_near(found: i64, scores: &[f32], s: &Sampling, u: f64) -> bool {
     const OFF: [f64; 3] = [-2e-5, 0.0, 2e-5];
     let pairs = OFF.into_iter().flat_map(|of_p| OFF.map(|of_min| (of_p, of_min)));
