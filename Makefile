@@ -89,7 +89,7 @@ goldens: setup-dev ## renew the golden files of the tests with the reference too
 	.venv/bin/python scripts/make_train_goldens.py
 	.venv/bin/python scripts/make_gguf_goldens.py
 
-check-reference: setup-dev ## compare with rouge_score, transformers, peft, bitsandbytes, the openai client and datasets
+check-reference: setup-dev ## compare with rouge_score, transformers, peft, bitsandbytes, the openai client, datasets and huggingface_hub
 	$(BUILD)
 	.venv/bin/python scripts/check_rouge.py
 	$(CARGO) build --locked $(FEATURES) --example stemmed_rouge
@@ -103,20 +103,21 @@ check-reference: setup-dev ## compare with rouge_score, transformers, peft, bits
 	.venv/bin/python scripts/check_openai.py --gemma
 	.venv/bin/python scripts/check_lm_eval.py
 	.venv/bin/python scripts/check_datasets.py
+	.venv/bin/python scripts/check_push.py
 
-check-gguf: setup-dev ## GGUF files in llama.cpp, which is installed into .venv-endpoints, and in gguf-py
+check-gguf: setup-dev ## GGUF files in llama.cpp and in gguf-py
 	$(BUILD)
-	scripts/setup_endpoints.sh
-	.venv/bin/python scripts/check_gguf.py --llama-cpp
+	.venv/bin/python scripts/check_gguf.py
 
 check-endpoints: setup ## generate from vLLM and llama.cpp's server, which are installed into .venv-endpoints
 	$(BUILD)
 	scripts/setup_endpoints.sh
 	.venv/bin/python scripts/check_endpoints.py
 
-soak: setup ## kill runs of generate and train at 150 moments and resume them: nothing lost or requested twice, the same result
+soak: setup ## kill runs of generate and train at 150 moments and resume them: nothing lost or requested twice, the same result; other cases of the property tests
 	$(BUILD)
 	$(CARGO) test --locked --test it -- --ignored --nocapture --exact generate::soak train_faults::soak
+	seed=$$(date +%s); echo "PROPTEST_RNG_SEED=$$seed"; PROPTEST_RNG_SEED=$$seed $(CARGO) test --locked --lib --bins
 
 release: ## both binaries in target/release, with completions and manual pages in target/share; FEATURES=--no-default-features is the data half
 	$(CARGO) build --release --locked $(FEATURES)

@@ -390,7 +390,7 @@ fn a_killed_pass_resumes_and_repeats_no_request() {
 fn an_interrupt_and_budgets_end_a_pass() {
     let (dir, mock) = (Dir::with_dataset(), Mock::start());
     generate(&dir, &mock, "60", "").success();
-    mock.set_latency(Duration::from_millis(100));
+    mock.set_latency(Duration::from_millis(300));
     let more = arguments(&mock, "mock", "--concurrency 2");
     let child = shell::spawn(&dir, &more);
     let before = mock.requests();
