@@ -29,8 +29,8 @@ pub struct Args {
     pub token: token::Args,
 }
 
-/// How long the dataset may take to close.
-const CLOSING: Duration = Duration::from_secs(1);
+/// How long the dataset may take to close: on a busy disk, seconds. Else its log stays beside it.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// Serves the page until a signal arrives. Returns the exit code of an interrupted command.
 pub async fn run(args: &Args) -> anyhow::Result<u8> {
