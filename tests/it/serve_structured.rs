@@ -1,10 +1,13 @@
 //! Answers of `ewe serve` that are held to a format. The model is tiny and knows nothing of JSON, so
 //! without the masks no answer could be what it has to be.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::golden::{Changed, golden};
 use crate::server::Server;
+use crate::shell::Dir;
 
 /// A schema in which everything is bounded, with nesting, an enum, numbers and strings.
 fn schema() -> Value {
@@ -279,4 +282,90 @@ fn the_likeliest_of_several_answers_are_sent() {
     assert_eq!(hidden["choices"][0]["logprobs"], Value::Null);
     let (status, refused) = ask(json!({ "best_of": 3, "stream": true }));
     assert_eq!((status, &refused["error"]["param"]), (400, &json!("best_of")));
+}
+
+/// The tiny model knows no words, but whatever it writes is a list of tasks.
+#[test]
+fn generate_gets_lists_of_tasks_from_a_served_model() {
+    let model = Changed::writing_json(100_000);
+    let server = Server::with(model.path(), &[]);
+    let dir = Dir::with_dataset();
+    dir.write("r.toml", "[alpaca]\ntokens = 700\n");
+    let url = format!("http://{}/v1", server.address);
+    let options = "generate --db d.db --target 1000 --recipe alpaca --recipe-file r.toml --structured --rules none --seed 1 \
+        --max-requests 4 --json --endpoint";
+    let ran = Command::new(env!("CARGO_BIN_EXE_ewe"))
+        .args(options.split_whitespace())
+        .arg(&url)
+        .env("OPENAI_API_KEY", "open sesame")
+        .current_dir(dir.path("."))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    let rows = dir.sql("select response, finish_reason from request");
+    assert_eq!(rows.len(), 4, "{said}");
+    for row in rows {
+        let (text, reason) = (&row[0], &row[1]);
+        let plain: String = text.split_whitespace().collect();
+        let begun = "{\"tasks\":[";
+        assert!(
+            plain.starts_with(begun) || begun.starts_with(plain.as_str()),
+            "{text}"
+        );
+        if reason == "stop" {
+            let list: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{text:?}: {error}"));
+            for task in list["tasks"].as_array().unwrap() {
+                let has = |name| task[name].is_string();
+                assert!(has("instruction") && has("input") && has("output"), "{task}");
+            }
+        }
+    }
+}
+
+#[test]
+fn hostile_formats_are_refused_and_the_server_keeps_serving() {
+    let model = Changed::writing_json(2048);
+    let server = Server::with(model.path(), &[]);
+    let chain: serde_json::Map<String, Value> = (0..5000)
+        .map(|index| {
+            let next = json!({ "$ref": format!("#/$defs/d{}", index + 1) });
+            (
+                format!("d{index}"),
+                json!({ "type": "object", "properties": { "a": next } }),
+            )
+        })
+        .collect();
+    let rules: String = (0..5000)
+        .map(|index| format!("r{index}: \"a\" r{}\n", index + 1))
+        .collect();
+    let mut deep = json!({ "type": "integer" });
+    for _ in 0..50 {
+        deep = json!({ "type": "object", "properties": { "a": deep } });
+    }
+    assert_eq!(
+        server
+            .complete(completion(&json!({ "guided_json": deep, "max_tokens": 2 })))
+            .0,
+        200
+    );
+    for format in [
+        json!({ "guided_json": { "$ref": "#/$defs/d0", "$defs": chain } }),
+        json!({ "guided_json": { "$ref": "#" } }),
+        json!({ "guided_json": { "$ref": "https://example.com/schema.json" } }),
+        json!({ "guided_json": { "$schema": "https://example.com/schema.json", "$ref": "file:///etc/passwd" } }),
+        json!({ "guided_json": { "type": "integer", "multipleOf": 99_999_989 } }),
+        json!({ "guided_json": { "const": "x".repeat(1 << 20) } }),
+        json!({ "guided_regex": "(((a{100}){100}){100}){100}" }),
+        json!({ "guided_grammar": format!("start: r0\n{rules}r5000: \"z\"\n") }),
+        json!({ "guided_choice": ["x".repeat(1 << 20)] }),
+    ] {
+        let name = format.as_object().unwrap().keys().next().unwrap().clone();
+        let (status, answer) = server.complete(completion(&format));
+        assert_eq!(status, 400, "{answer}");
+        let param = answer["error"]["param"].as_str().unwrap();
+        assert!(param.starts_with(&name), "{answer}");
+    }
+    assert!(server.resident() < 1500, "{} MB", server.resident());
+    let chosen = server.complete(completion(&json!({ "guided_choice": ["yes", "no"] })));
+    assert!(["yes", "no"].contains(&text(&chosen).as_str()));
 }
