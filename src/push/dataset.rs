@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use super::card::CardWords;
-use super::dataset_card::{self, DatasetFacts};
+use super::dataset_card::{self, DatasetFacts, SplitFile};
 use super::file::PushFile;
 use super::folder::CARD;
 use super::repo::RepoId;
@@ -40,17 +40,6 @@ pub struct DatasetFiles {
     pub remarks: Vec<String>,
     /// Where the rows are until they are sent.
     pub scratch: ScratchFolder,
-}
-
-/// Rows of one split, written to a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SplitFile {
-    /// `train` or `test`.
-    pub split: &'static str,
-    /// The path in the repository.
-    pub path: String,
-    /// Rows.
-    pub rows: usize,
 }
 
 /// Writes the rows that `choice` names into a temporary folder, and makes their card. What was

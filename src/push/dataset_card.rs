@@ -3,7 +3,6 @@
 use std::fmt::Write;
 
 use super::card::CardWords;
-use super::dataset::SplitFile;
 use super::markdown::{self, Head};
 use super::repo::RepoId;
 use crate::interchange::Format;
@@ -21,6 +20,17 @@ const SIZES: [(usize, &str); 5] = [
     (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"),
 ];
+
+/// Rows of one split, written to a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SplitFile {
+    /// `train` or `test`.
+    pub split: &'static str,
+    /// The path in the repository.
+    pub path: String,
+    /// Rows.
+    pub rows: usize,
+}
 
 /// What the card is made of.
 pub(super) struct DatasetFacts<'a> {

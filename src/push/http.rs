@@ -259,7 +259,7 @@ impl Hub {
         };
         if call.to_hub && !self.is_home(&next) {
             return Err(CallError::Final(anyhow!(
-                "an answer of {} redirects to {}, to which neither the token nor the files are sent\nhint: if that is the hub that you mean, name it in HF_ENDPOINT",
+                "an answer of {} is a redirect to {}, to which neither the token nor the files are sent\nhint: if that is the hub that you mean, name it in HF_ENDPOINT",
                 host(answer.url()),
                 next.origin().ascii_serialization()
             )));
