@@ -411,3 +411,27 @@ fn set_up(options: SqliteConnectOptions) -> SqliteConnectOptions {
         // A bulk action may take seconds, which is nothing to warn about.
         .disable_statement_logging()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{
+        Filter,
+        query::list::{Position, Sort},
+    };
+
+    /// A second connection reads the schema again, which takes as long as a list.
+    #[tokio::test]
+    async fn a_dataset_with_one_query_is_opened_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("d.db");
+        Store::create(&path).await.unwrap().close().await;
+        let store = Store::open_to_read(&path).await.unwrap();
+        let rows = store
+            .list(&Filter::default(), Sort::Id, Position::Start, 10)
+            .await;
+        assert!(rows.unwrap().is_empty());
+        assert_eq!(store.pool.size(), 1);
+        store.close().await;
+    }
+}
