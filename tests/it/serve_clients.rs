@@ -154,7 +154,7 @@ fn tools_with_definitions_are_called_and_only_those_that_are_allowed() {
             json!([other, herd()])
         };
         let (status, answer) = server.chat(
-            json!({ "messages": [{ "role": "user", "content": "the" }], "max_tokens": 900, "seed": 5,
+            json!({ "messages": [{ "role": "user", "content": "the" }], "max_tokens": 2500, "seed": 5,
             "tools": tools, "tool_choice": choice, "parallel_tool_calls": false }),
         );
         assert_eq!(status, 200, "{answer}");
