@@ -217,7 +217,7 @@ fn read(line: &[OsString]) -> Result<(Cli, ArgMatches), clap::Error> {
     if let Some((name, options)) = matches.subcommand()
         && let Err(what) = args::together::check(name, options)
     {
-        return Err(command().error(ErrorKind::ArgumentConflict, what));
+        return Err(misfit(name, what));
     }
     let mut cli = Cli::from_arg_matches(&matches)?;
     match &mut cli.command {
@@ -226,6 +226,17 @@ fn read(line: &[OsString]) -> Result<(Cli, ArgMatches), clap::Error> {
         _ => {}
     }
     Ok((cli, matches))
+}
+
+/// An error about options of the command `name` that do not go together, with its usage.
+fn misfit(name: &str, what: String) -> clap::Error {
+    let mut all = command();
+    // Only then commands know that they are called `ewe NAME`.
+    all.build();
+    match all.find_subcommand_mut(name) {
+        Some(own) => own.error(ErrorKind::ArgumentConflict, what),
+        None => all.error(ErrorKind::ArgumentConflict, what),
+    }
 }
 
 /// Parses a line by its command alone, and by all of them only if it has a fault or asks for help.

@@ -24,10 +24,23 @@ pub mod tickets;
 pub mod view;
 pub mod word_diff;
 
-/// Returns the user's name for the history: `$EWE_USER`, or the name that the system knows.
+/// Returns the user's name for the history: `$EWE_USER`, or the name that the environment or the
+/// system's list of users knows, which a container's environment may lack.
 pub fn who() -> String {
     ["EWE_USER", "USER", "LOGNAME"]
         .into_iter()
         .find_map(|variable| std::env::var(variable).ok().filter(|name| !name.is_empty()))
+        .or_else(account)
         .unwrap_or_else(|| "somebody".to_owned())
+}
+
+/// Returns the name of the user who runs this process, by `/etc/passwd`.
+fn account() -> Option<String> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let own = rustix::process::getuid().as_raw().to_string();
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?;
+        (fields.nth(1)? == own).then(|| name.to_owned())
+    })
 }

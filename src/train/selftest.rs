@@ -152,9 +152,10 @@ impl SelftestReport {
     }
 
     fn text(&self) -> String {
+        let width = self.outcomes.iter().map(|of| of.check.len()).max().unwrap_or(0);
         let lines = self.outcomes.iter().map(|of| {
             let mark = if of.passed { "ok" } else { "FAILED" };
-            format!("{:<12} {:<36} {mark:<7} {}\n", of.model, of.check, of.detail)
+            format!("{:<12} {:<width$} {mark:<7} {}\n", of.model, of.check, of.detail)
         });
         let mut text: String = lines.collect();
         text += &kernels::text(&self.kernels);

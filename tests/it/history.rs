@@ -1,7 +1,9 @@
 //! Changes by plain SQL: they enter the history, can be undone, and derived columns follow them.
 
+use std::process::Command;
+
 use crate::{
-    shell::Dir,
+    shell::{self, Dir, ran},
     support::{ewe, filled, json, number, sql_error},
 };
 
@@ -14,6 +16,24 @@ fn change(dir: &Dir, statements: &[&str]) {
 
 fn undo(dir: &Dir) {
     ewe(dir, &["undo", "--db", "d.db"]).success();
+}
+
+#[test]
+fn an_empty_environment_does_not_make_an_action_anonymous() {
+    let dir = Dir::with_dataset();
+    let mut command = shell::command(&dir, &["reject", "--db", "d.db", "3"]);
+    for variable in ["EWE_USER", "USER", "LOGNAME"] {
+        command.env_remove(variable);
+    }
+    ran(command).success();
+    let known = Command::new("id").arg("-un").output().unwrap();
+    let name = String::from_utf8(known.stdout).unwrap();
+    let expected = match known.status.success() {
+        true => name.trim(),
+        // The system has no name for the user of this test.
+        false => "somebody",
+    };
+    assert_eq!(dir.sql("select who from revision"), [[expected]]);
 }
 
 #[test]

@@ -171,7 +171,7 @@ fn an_import_is_one_action_to_undo() {
     let log = ewe(&dir, &["log", "--db", "d.db"]).success().stdout();
     assert_eq!(log.lines().count(), 1, "{log}");
     assert!(
-        log.contains("import  2500 tasks from") && log.contains("rows.jsonl"),
+        log.contains("import  2500 tasks, the first is ") && log.contains("rows.jsonl"),
         "{log}"
     );
     let pending = || number(&dir, "select count(*) from dataset where origin = 'import'");

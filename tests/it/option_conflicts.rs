@@ -44,6 +44,15 @@ fn options_about_rows_require_a_file_of_rows() {
 }
 
 #[test]
+fn the_usage_below_is_that_of_the_command() {
+    misread("filter f --left-out x", &["Usage: ewe filter [OPTIONS]"]);
+    misread(
+        "train --data f --model m --out o --method full --lora-rank 4",
+        &["--lora-rank", "Usage: ewe train [OPTIONS]"],
+    );
+}
+
+#[test]
 fn empty_names_and_texts_are_refused() {
     let at = "generate --db d.db --target 5 --endpoint http://127.0.0.1:9/v1";
     for (line, option) in [

@@ -60,7 +60,7 @@ pub struct Args {
 pub enum Name {
     /// Wang et al. 2023: instructions, then their kind, then instances
     SelfInstruct,
-    /// Taori et al. 2023: up to 20 complete tasks with one request
+    /// Taori et al. 2023: up to 17 complete tasks with one request
     Alpaca,
 }
 

@@ -89,7 +89,7 @@ fn write_action(out: &mut impl Write, action: &Action) -> io::Result<()> {
     };
     let tasks = match action.tasks {
         1 => format!("task {}", action.first_task),
-        tasks => format!("{} from {}", counted(tasks, "task"), action.first_task),
+        tasks => format!("{}, the first is {}", counted(tasks, "task"), action.first_task),
     };
     writeln!(
         out,

@@ -49,6 +49,13 @@ impl Histogram<'_> {
         let every = (columns.len() as f64 * svg::width(&(self.label)(columns[columns.len() - 1].from))
             / 230.0)
             .ceil() as usize;
+        // The last column of a long tail says that it is one; the label before it must leave room.
+        let has_tail = columns[columns.len() - 1].until.is_none();
+        let last = columns.len() - 1;
+        let is_labeled = |at: usize| match has_tail {
+            true => at == last || (at % every.max(1) == 0 && at + every.max(2) <= last),
+            false => at % every.max(1) == 0,
+        };
         for (at, column) in columns.iter().enumerate() {
             let x = LEFT + at as f64 * width;
             let height = column.count as f64 / top * HEIGHT;
@@ -63,7 +70,7 @@ impl Histogram<'_> {
                 height,
                 &tooltip,
             ));
-            if at % every.max(1) == 0 {
+            if is_labeled(at) {
                 let more = if column.until.is_none() { "+" } else { "" };
                 let text = format!("{}{more}", (self.label)(column.from));
                 body.push_str(&svg::text("label", x, bottom + 16.0, "middle", &text));
@@ -160,9 +167,13 @@ mod tests {
     #[test]
     fn a_long_tail_is_in_the_last_column() {
         let buckets = [(0, 1), (200, 2), (5000, 3), (6000, 4)].map(|(from, count)| Bucket { from, count });
-        let rows = columns(&buckets).unwrap().rows;
+        let drawing = columns(&buckets).unwrap();
+        let rows = drawing.rows;
         assert_eq!(rows.len(), 28);
         assert_eq!(rows[1], ["100 to 199", "0"]);
         assert_eq!(rows[27], ["2,700 or more", "7"]);
+        assert!(drawing.body.contains(">2,700+<"), "the axis says so");
+        // The label before it is not under it.
+        assert!(!drawing.body.contains(">2,600<") && !drawing.body.contains(">2,500<"));
     }
 }
