@@ -14,7 +14,7 @@ use crate::interchange::write::{ExportFormat, ExportOptions};
 use crate::pipeline::export;
 use crate::report::Figures;
 use crate::store::{Filter, Store};
-use crate::task::Split;
+use crate::task::{Origin, Split};
 
 /// Which rows, and how they are written.
 #[derive(Debug, Clone)]
@@ -54,6 +54,11 @@ pub async fn read(
     choice: &DatasetChoice,
     words: &CardWords,
 ) -> Result<DatasetFiles> {
+    if choice.plain && choice.format == ExportFormat::Parquet {
+        bail!(
+            "--plain leaves nothing out of the whole dataset as Parquet\nhint: with --format alpaca, chat and so on, only the fields of the format are written"
+        );
+    }
     let scratch = std::env::temp_dir();
     let scratch = ScratchFolder::within(&scratch)
         .with_context(|| format!("cannot write into {}", scratch.display()))?;
@@ -100,6 +105,13 @@ pub async fn read(
             "nobody has reviewed {} of the dataset; --review accepted leaves them out",
             crate::text::counted(figures.dataset.pending, "example")
         ));
+    }
+    let imported = figures.origins.iter().find(|row| row.origin == Origin::Import);
+    if !choice.plain && imported.is_some_and(|row| row.accepted + row.pending > 0) {
+        remarks.push(
+            "other fields of imported rows are sent as well; --format alpaca --plain leaves them out"
+                .to_owned(),
+        );
     }
     if words.license.is_none() {
         remarks.push("the card states no licence; --license says which, such as cc-by-4.0".to_owned());

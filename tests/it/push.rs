@@ -1,7 +1,9 @@
 //! `ewe push`, to a hub that the test is.
 
+use std::io::{Read, Write};
 use std::process::Command;
 
+use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 use serde_json::Value;
 
 use crate::mock_hub::{MockHub, TOKEN};
@@ -217,6 +219,43 @@ fn nothing_is_sent_unless_it_is_meant() {
     shell::ran(kept).success();
 }
 
+/// Pushes the model at a terminal, where somebody types the answer. Returns what was shown, and
+/// whether it was a success.
+fn answered(dir: &Dir, hub: &MockHub, answer: &str) -> (String, bool) {
+    let pair = native_pty_system().openpty(PtySize::default()).unwrap();
+    let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_ewe"));
+    command.args(["push", "--model", "out", "ann/sheep"]);
+    command.cwd(dir.path("."));
+    command.env("HF_ENDPOINT", &hub.url);
+    command.env("HF_TOKEN", TOKEN);
+    command.env_remove("HF_HUB_OFFLINE");
+    let mut child = pair.slave.spawn_command(command).unwrap();
+    drop(pair.slave);
+    let mut reader = pair.master.try_clone_reader().unwrap();
+    let mut writer = pair.master.take_writer().unwrap();
+    writer.write_all(answer.as_bytes()).unwrap();
+    let (mut shown, mut buffer) = (Vec::new(), [0; 4096]);
+    while let Ok(count @ 1..) = reader.read(&mut buffer) {
+        shown.extend_from_slice(&buffer[..count]);
+    }
+    let is_success = child.wait().unwrap().success();
+    (String::from_utf8_lossy(&shown).into_owned(), is_success)
+}
+
+#[test]
+fn somebody_at_a_terminal_is_asked() {
+    let (dir, hub) = (with_model(), MockHub::start());
+    let (shown, is_success) = answered(&dir, &hub, "n\n");
+    assert!(!is_success && shown.contains("nothing was sent"), "{shown}");
+    for word in ["4 files (70", "a private model, ann/sheep", "Go on? [y/N]"] {
+        assert!(shown.contains(word), "{word}: {shown}");
+    }
+    assert!(hub.take_lines().is_empty());
+    let (shown, is_success) = answered(&dir, &hub, "y\n");
+    assert!(is_success, "{shown}");
+    assert_eq!(hub.repo("models/ann/sheep").commits.len(), 1);
+}
+
 #[test]
 fn an_adapter_is_pushed_with_the_id_of_its_base() {
     let (dir, hub) = (Dir::new(), MockHub::start());
@@ -327,6 +366,13 @@ fn a_dataset_is_pushed_with_its_splits_and_its_card() {
     assert!(
         card.contains("chosen from a larger dataset: review accepted"),
         "{card}"
+    );
+    let plain = push(&dir, &hub, "--db d.db ann/none --yes --plain")
+        .failure(1)
+        .stderr();
+    assert!(
+        plain.contains("--plain") && plain.contains("hint: with --format"),
+        "{plain}"
     );
     let none = push(&dir, &hub, "--db d.db ann/none --yes --text nowheretobefound")
         .failure(1)

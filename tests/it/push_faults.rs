@@ -1,5 +1,6 @@
 //! `ewe push` where something goes wrong: it is killed, the hub fails or lies, files change.
 
+use std::process::Stdio;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ fn a_push_that_was_killed_goes_on_where_it_was() {
     hub.state().part_bytes = Some(2000);
     hub.state().hold = Some((format!("/upload/{}/2", sha256(&second)), told));
     let mut child = command(&dir, &hub, "--model out ann/sheep --yes")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     waits.recv_timeout(Duration::from_secs(60)).unwrap();
