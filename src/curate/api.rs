@@ -17,6 +17,7 @@ use super::{
     view::TaskView,
 };
 use crate::report::{Figures, chart};
+use crate::store::query::expression::Expression;
 use crate::store::{Change, Edit, Error, Filter, ListRow, Position, Sort};
 use crate::task::{Origin, Review};
 
@@ -50,6 +51,9 @@ struct QueueRow {
     instruction: String,
     nearest_rouge_l: Option<f64>,
     score: Option<f64>,
+    influence: Option<f64>,
+    ifd: Option<f64>,
+    is_held_out: bool,
 }
 
 impl From<ListRow> for QueueRow {
@@ -62,6 +66,9 @@ impl From<ListRow> for QueueRow {
             instruction: title(row.instruction),
             nearest_rouge_l: row.nearest_rouge_l,
             score: row.score,
+            influence: row.influence,
+            ifd: row.ifd,
+            is_held_out: row.is_held_out,
         }
     }
 }
@@ -117,10 +124,18 @@ pub async fn count(
 
 /// Parses the filter of a page; an empty text is no filter.
 fn filter(text: &str) -> Result<Filter, ApiError> {
-    match text {
-        "" => Ok(Filter::default()),
-        text => serde_json::from_str(text).map_err(|error| ApiError::bad(format!("the filter: {error}"))),
+    if text.is_empty() {
+        return Ok(Filter::default());
     }
+    let bad = |error: serde_json::Error| ApiError::bad(format!("the filter: {error}"));
+    let value: Value = serde_json::from_str(text).map_err(bad)?;
+    // Apart, since people type it: the page shows the error at its field.
+    if let Some(Err(error)) = value["where"].as_str().map(Expression::parse) {
+        let mut error = ApiError::bad(error);
+        error.body["field"] = json!("where");
+        return Err(error);
+    }
+    serde_json::from_value(value).map_err(bad)
 }
 
 /// The tasks that a page shows.

@@ -4,6 +4,7 @@ use crate::store::asked::evolution::Evolution;
 use crate::store::curation::judgment::Judgment;
 use crate::store::curation::log::Revision;
 use crate::store::instance::StoredInstance;
+use crate::store::query::figures::InstanceFigures;
 use crate::store::query::neighbor::StoredNeighbor;
 use crate::store::query::provenance::{Provenance, SourceFile};
 use crate::store::task::StoredTask;
@@ -30,6 +31,8 @@ pub struct TaskView {
     pub provenance: Vec<Provenance>,
     /// Judgments of its instances, in order.
     pub judgments: Vec<Judgment>,
+    /// Influence and difficulty of those of its instances that have any.
+    pub figures: Vec<InstanceFigures>,
     /// Its history, in order.
     pub history: Vec<Revision>,
 }
@@ -67,6 +70,7 @@ impl TaskView {
             source: None,
             provenance: Vec::new(),
             judgments: store.judgments(id).await?,
+            figures: store.instance_figures(id).await?,
             history: Vec::new(),
         })
     }

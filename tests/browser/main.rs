@@ -9,6 +9,7 @@ mod charts;
 mod compare;
 mod conflict;
 mod hostile;
+mod influence;
 mod keys;
 mod live;
 mod looks;

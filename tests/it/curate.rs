@@ -2,7 +2,7 @@
 
 use crate::{
     shell::{self, Dir, Ran},
-    support::{command, ewe, filled, json, number},
+    support::{add_influence, command, ewe, filled, json, number},
 };
 
 fn run(dir: &Dir, command: &str, rest: &[&str]) -> Ran {
@@ -126,6 +126,23 @@ fn show_prints_texts_neighbors_and_provenance() {
         out.stderr(),
         "error: `d.db`: no task 999\nhint: `ewe list` shows the ids\n"
     );
+}
+
+#[test]
+fn show_says_what_a_task_did_to_held_out_ones() {
+    let dir = Dir::with_dataset();
+    add_influence(&dir);
+    let shown = run(&dir, "show", &["1"]).success().stdout();
+    let figures = shown
+        .lines()
+        .skip_while(|line| !line.contains("influence"))
+        .take(3);
+    let figures: Vec<&str> = figures.collect();
+    assert_eq!(figures[0], "instance 0 · influence +0.250 · IFD 0.25", "{shown}");
+    assert!(figures[1].starts_with("  helped  +0.750       5  "), "{shown}");
+    assert!(figures[2].starts_with("  hurt    -0.250       6  "), "{shown}");
+    let shown = run(&dir, "show", &["3"]).success().stdout();
+    assert!(!shown.contains("influence"), "{shown}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     shell::{Dir, signal},
-    support::{block_on, ewe, filled, number, spawn},
+    support::{add_influence, block_on, ewe, filled, number, spawn},
 };
 
 /// A running `ewe curate`.
@@ -170,6 +170,57 @@ fn the_api_lists_reviews_edits_and_undoes() {
     );
     assert!(board["charts"].as_array().unwrap().len() >= 5);
     assert_eq!(page.stop(), 130);
+}
+
+#[test]
+fn influence_and_difficulty_are_shown_sorted_and_filtered_by() {
+    let dir = Dir::with_dataset();
+    add_influence(&dir);
+    let page = Page::start(&dir, &[]);
+    let figures = |id: i64| page.get(&format!("/api/tasks/{id}")).1["figures"].clone();
+    let of = |id: i64, value: f64| {
+        let instruction = &page.get(&format!("/api/tasks/{id}")).1["instruction"];
+        let beginning: String = instruction.as_str().unwrap().chars().take(300).collect();
+        json!({ "task_id": id, "instruction": beginning, "value": value })
+    };
+    // Those of the run that came to its end.
+    assert_eq!(
+        figures(1),
+        json!([{ "ordinal": 0, "influence": 0.25, "ifd": 0.25, "on": [of(5, 0.75), of(6, -0.25)] }])
+    );
+    assert_eq!(
+        figures(2),
+        json!([{ "ordinal": 0, "influence": -0.125, "ifd": null, "on": [of(6, -0.5)] }])
+    );
+    assert_eq!(figures(3), json!([]));
+    let tasks = |query: &str| page.get(&format!("/api/tasks?{query}")).1["tasks"].clone();
+    let ids = |query: &str| -> Vec<i64> {
+        let rows = tasks(query);
+        let ids = rows.as_array().unwrap().iter();
+        ids.map(|row| row["id"].as_i64().unwrap()).collect()
+    };
+    assert_eq!(ids("sort=influence&limit=3"), [2, 1, 3]);
+    assert_eq!(ids("sort=ifd&limit=2"), [1, 2]);
+    assert_eq!(ids(r#"filter={"split":"eval"}"#), [5, 6]);
+    assert_eq!(ids(r#"limit=4&filter={"split":"train"}"#), [1, 2, 3, 4]);
+    assert_eq!(ids(r#"filter={"where":"influence < 0 or ifd < 0.5"}"#), [1, 2]);
+    let row = &tasks(r#"filter={"where":"id in (1, 5)"}"#);
+    assert_eq!(
+        [&row[0]["influence"], &row[0]["ifd"], &row[0]["is_held_out"]],
+        [&json!(0.25), &json!(0.25), &json!(false)]
+    );
+    assert_eq!(row[1]["is_held_out"], true);
+    // What is wrong with a condition is said of its field.
+    let (status, wrong) = page.get(r#"/api/count?filter={"where":"influenc < 0"}"#);
+    assert_eq!((status, &wrong["field"]), (400, &json!("where")));
+    let said = wrong["error"].as_str().unwrap();
+    assert!(
+        said.starts_with("character 1: there is no column `influenc`\nhint: one of id,"),
+        "{said}"
+    );
+    let change = json!({ "filter": { "where": "influence < 0" }, "review": "rejected", "count": 1 });
+    assert_eq!(page.post("/api/bulk", &change).0, 200);
+    assert_eq!(dir.sql("select id from task where review = 'rejected'"), [["2"]]);
 }
 
 #[test]

@@ -35,6 +35,27 @@ pub fn filled() -> Dir {
     Dir::with_copy(&MADE)
 }
 
+/// Adds to a dataset of seeds what `ewe split`, `ewe influence` and `ewe score --db` store: tasks 5
+/// and 6 are held out, task 1 helped, task 2 hurt, and a run that was cut off says the opposite.
+pub fn add_influence(dir: &Dir) {
+    for statement in [
+        "insert into run (id, command, config, status) values (90, 'split', '{}', 'done'), \
+         (91, 'influence', '{}', 'done'), (92, 'score', '{}', 'done'), (93, 'influence', '{}', 'interrupted')",
+        "insert into held_out (task_id, run_id) values (5, 90), (6, 90)",
+        "insert into influence select 91, id, 0.25 from instance where task_id = 1 and ordinal = 0",
+        "insert into influence select 91, id, -0.125 from instance where task_id = 2 and ordinal = 0",
+        "insert into influence select 93, id, -0.5 from instance where task_id = 1 and ordinal = 0",
+        "insert into influence_on select 91, id, 5, 0.75 from instance where task_id = 1 and ordinal = 0",
+        "insert into influence_on select 91, id, 6, -0.25 from instance where task_id = 1 and ordinal = 0",
+        "insert into influence_on select 91, id, 6, -0.5 from instance where task_id = 2 and ordinal = 0",
+        "insert into difficulty select id, 92, 'm', 4, 0.5, 2.0 from instance where task_id = 1 and ordinal = 0",
+        "update task set influence = 0.25, ifd = 0.25 where id = 1",
+        "update task set influence = -0.125 where id = 2",
+    ] {
+        dir.sql(statement);
+    }
+}
+
 /// `count` different rows, each so large that an import writes it in a transaction of its own. The
 /// pauses between transactions alone take 25 ms for each, so whoever sees the first row in the
 /// dataset has time to interfere.

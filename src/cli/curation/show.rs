@@ -10,6 +10,7 @@ use crate::curate::view::TaskView;
 use crate::store::Store;
 use crate::store::curation::judgment::Judgment;
 use crate::store::curation::log::Revision;
+use crate::store::query::figures::InstanceFigures;
 use crate::store::query::neighbor::StoredNeighbor;
 use crate::store::query::provenance::{Provenance, SourceFile};
 use crate::store::task::StoredTask;
@@ -55,6 +56,9 @@ fn print(out: &mut impl Write, view: &TaskView) -> io::Result<()> {
     print_neighbors(out, &view.neighbors)?;
     for judgment in &view.judgments {
         print_judgment(out, judgment)?;
+    }
+    for figures in &view.figures {
+        print_figures(out, figures)?;
     }
     if let Some(evolution) = &view.evolution {
         writeln!(
@@ -157,6 +161,28 @@ fn print_judgment(out: &mut impl Write, judgment: &Judgment) -> io::Result<()> {
         judgment.created_at,
         indent(judgment.problem.as_ref().unwrap_or(&judgment.reason), 2)
     )
+}
+
+/// Prints what an instance did to the held-out loss, and how difficult it is.
+fn print_figures(out: &mut impl Write, figures: &InstanceFigures) -> io::Result<()> {
+    write!(out, "\ninstance {}", figures.ordinal)?;
+    if let Some(influence) = figures.influence {
+        write!(out, " · influence {influence:+.3}")?;
+    }
+    if let Some(ifd) = figures.ifd {
+        write!(out, " · IFD {ifd:.2}")?;
+    }
+    writeln!(out)?;
+    for on in &figures.on {
+        let how = if on.value < 0.0 { "hurt" } else { "helped" };
+        let instruction = one_line(&on.instruction, 70);
+        writeln!(
+            out,
+            "  {how:<6}  {:+.3}  {:>6}  {instruction}",
+            on.value, on.task_id
+        )?;
+    }
+    Ok(())
 }
 
 fn print_revision(out: &mut impl Write, revision: &Revision) -> io::Result<()> {

@@ -20,6 +20,9 @@ export const grouped = (number) => number.toLocaleString("en");
 /** Formats a number with its noun: `1 task`, `1,234 tasks`. */
 export const counted = (number, one) => `${grouped(number)} ${one}${number === 1 ? "" : "s"}`;
 
+/** Formats a number with its sign: `+0.123`, `−0.045`. */
+export const signed = (number) => `${number < 0 ? "−" : "+"}${Math.abs(number).toFixed(3)}`;
+
 /** Invisible characters and those that change the layout: control, bidirectional, tags. */
 const UNSEEN =
   /([\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}])/u;

@@ -57,6 +57,17 @@ export function recall() {
   return Number(kept.get("task")) || null;
 }
 
+/** Shows at the field of the condition what is wrong with it, if that is the error; clears it
+    without one. Returns whether that was the error. */
+export function wrong(error) {
+  const isIt = error?.answer?.field === "where";
+  $("where").setAttribute("aria-invalid", String(isIt));
+  $("where-wrong").textContent = isIt ? error.message : "";
+  return isIt;
+}
+
+export const isWrong = () => $("where-wrong").textContent !== "";
+
 /** Clears all fields. */
 export function clear() {
   for (const field of form.elements) {

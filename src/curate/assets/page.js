@@ -4,7 +4,7 @@ import { dashboard } from "./dashboard.js";
 import { bulk, confirmUndo, reason, save } from "./dialogs.js";
 import { begin } from "./editor.js";
 import { $, make, say } from "./element.js";
-import { clear, offer, recall, remember } from "./filter.js";
+import { clear, isWrong, offer, recall, remember, wrong } from "./filter.js";
 import { commits, live } from "./live.js";
 import { current, decided, draw as drawQueue, load, more, queue, refresh } from "./queue.js";
 import { call } from "./server.js";
@@ -79,10 +79,17 @@ async function step(by) {
 /** Loads the queue of the present filter. */
 async function search(keep) {
   if (state.session && !(await leave())) return;
-  if (await load(keep)) {
-    show();
-    await open();
+  try {
+    if (!(await load(keep))) return;
+    wrong(null);
+  } catch (error) {
+    if (!wrong(error)) throw error;
+    // While a condition is typed, the last queue stays; an address may have a wrong one.
+    if (queue.tasks.length) return;
+    if ($("more-fields").hidden) filters(true);
   }
+  show();
+  await open();
 }
 
 async function review(verdict, note) {
@@ -191,6 +198,7 @@ async function showBoard() {
 
 /** Takes over changes by others. What is typed, chosen and shown stays. */
 async function news() {
+  if (isWrong()) return;
   const { task } = state;
   const now = await refresh(task?.id);
   drawQueue((at) => pick(at));

@@ -1,7 +1,7 @@
 // The queue: its tasks and the present one. Reviewed tasks stay in place until another queue is
 // loaded, so that the user finds them again.
 
-import { $, counted, grouped, make, plain } from "./element.js";
+import { $, counted, grouped, make, plain, signed } from "./element.js";
 import { filter, sort } from "./filter.js";
 import { call } from "./server.js";
 
@@ -127,7 +127,7 @@ export async function refresh(id) {
 export function draw(pick, follow) {
   const focused = $("tasks").contains(document.activeElement);
   const shown = queue.tasks.map((task, at) => {
-    const look = JSON.stringify([task.review, task.instruction, task.nearest_rouge_l, task.score]);
+    const look = JSON.stringify([task.review, task.instruction, task.nearest_rouge_l, task.score, task.influence, task.ifd, task.is_held_out]);
     let line = lines.get(task.id);
     if (line?.look !== look) lines.set(task.id, line = { look, item: item(task) });
     const button = line.item.firstChild;
@@ -153,5 +153,8 @@ function item(task) {
       make("span", {}, `${task.origin} ${task.id}`),
       task.is_classification && make("span", {}, "classification"),
       task.nearest_rouge_l != null && make("span", {}, `alike ${task.nearest_rouge_l.toFixed(2)}`),
-      task.score != null && make("span", {}, `score ${Number(task.score.toFixed(1))}`))));
+      task.score != null && make("span", {}, `score ${Number(task.score.toFixed(1))}`),
+      task.influence != null && make("span", {}, `influence ${signed(task.influence)}`),
+      task.ifd != null && make("span", {}, `IFD ${task.ifd.toFixed(2)}`),
+      task.is_held_out && make("span", {}, "held out"))));
 }

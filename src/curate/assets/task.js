@@ -1,7 +1,7 @@
 // Shows one task.
 
 import { differences } from "./difference.js";
-import { $, counted, facts, grouped, make, plain, prose } from "./element.js";
+import { $, counted, facts, grouped, make, plain, prose, signed } from "./element.js";
 import { call } from "./server.js";
 
 /** Makes a button that names its key. */
@@ -11,7 +11,7 @@ export const keyed = (label, key, run) =>
 /** Summarizes the task in one line. */
 export const headline = (task) => facts(
   make("span", { class: task.review }, task.review), `${task.origin} task ${task.id}`, task.name, task.source_id,
-  task.is_classification && "classification", task.run_id != null && `run ${task.run_id}`, task.round != null && `round ${task.round}`,
+  task.is_classification && "classification", task.is_held_out && "held out", task.run_id != null && `run ${task.run_id}`, task.round != null && `round ${task.round}`,
   task.evolution && `made of task ${task.evolution.parent_task_id}: ${task.evolution.operator}`);
 
 /** Shows a task; `act` has a function for each button. */
@@ -28,7 +28,8 @@ export function reading(task, act) {
       instance.input && [make("h2", {}, "Input"), prose(instance.input)],
       make("h2", {}, "Output"), prose(instance.output),
       instance.extra && [make("h2", {}, "Other fields"), prose(instance.extra, "raw")],
-      task.judgments.filter((judgment) => judgment.ordinal === instance.ordinal && judgment.holds).map(opinion)));
+      task.judgments.filter((judgment) => judgment.ordinal === instance.ordinal && judgment.holds).map(opinion),
+      task.figures.filter((figures) => figures.ordinal === instance.ordinal).map(effect)));
   }
   if (!task.instances.length) parts.push(make("p", {}, "It has no instance yet, so it is not in the dataset."));
   parts.push(trail(task));
@@ -38,6 +39,16 @@ export function reading(task, act) {
 const opinion = (judgment) => make("p", { class: "opinion" },
   make("strong", {}, judgment.score == null ? "no score" : `${judgment.score} of 5`), " by ", plain(judgment.model), ": ",
   plain(judgment.problem ?? judgment.reason));
+
+/** Shows what an instance did to the held-out loss, with the held-out tasks that it speaks to, and how difficult it is. */
+function effect({ influence, ifd, on }) {
+  const list = (name, some) => some.length > 0 && [make("h3", {}, name), make("ol", { class: "on" }, some.map((held) => make("li", {},
+    make("span", { class: "number" }, signed(held.value)), " ", make("span", { class: "title", dir: "auto" }, `task ${held.task_id}: `, plain(held.instruction)))))];
+  return make("div", { class: "effect" },
+    facts(influence != null && `${influence < 0 ? "hurt" : "helped"}: influence ${signed(influence)}`, ifd != null && `difficulty: IFD ${ifd.toFixed(2)}`),
+    list("Helped on the held-out", on.filter((held) => held.value > 0)),
+    list("Hurt on the held-out", on.filter((held) => held.value < 0).reverse()));
+}
 
 /** Shows its origin and history, which are loaded when they are opened. */
 function trail(task) {

@@ -19,7 +19,7 @@ use crate::{
         view::TaskView,
         word_diff::{DiffPart, compare},
     },
-    store::instance::StoredInstance,
+    store::{instance::StoredInstance, query::figures::InstanceFigures},
 };
 
 /// From this width on two texts are side by side.
@@ -173,6 +173,9 @@ fn task(view: &TaskView, other: Option<&TaskView>) -> Text<'static> {
             None,
         );
     }
+    for figures in &view.figures {
+        effect(&mut lines, figures, view.instances.len());
+    }
     if let (None, Some(last)) = (other, view.history.last()) {
         let note = last
             .note
@@ -185,6 +188,27 @@ fn task(view: &TaskView, other: Option<&TaskView>) -> Text<'static> {
         )));
     }
     Text::from(lines)
+}
+
+/// Adds what an instance did to the held-out loss, and how difficult it is.
+fn effect(lines: &mut Vec<Line<'static>>, figures: &InstanceFigures, instances: usize) {
+    let mut parts = Vec::new();
+    parts.extend(figures.influence.map(|value| format!("influence {value:+.3}")));
+    parts.extend(figures.ifd.map(|value| format!("IFD {value:.2}")));
+    if instances > 1 {
+        parts.push(format!("instance {}", figures.ordinal));
+    }
+    lines.push(Line::styled(parts.join(" · "), bold()));
+    for on in &figures.on {
+        let how = if on.value < 0.0 { "hurt" } else { "helped" };
+        lines.push(Line::from(format!(
+            "{how} {:+.3} on task {}: {}",
+            on.value,
+            on.task_id,
+            line(&on.instruction)
+        )));
+    }
+    lines.push(Line::default());
 }
 
 fn instances(lines: &mut Vec<Line<'static>>, all: &[StoredInstance], others: Option<&[StoredInstance]>) {

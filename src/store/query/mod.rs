@@ -6,6 +6,7 @@ mod condition;
 pub mod evaluation;
 pub mod expression;
 pub mod facts;
+pub mod figures;
 pub mod filter;
 pub mod fts;
 pub mod list;
