@@ -16,6 +16,7 @@ mod defects;
 mod devices;
 mod dialects;
 mod docs;
+mod endless_answers;
 mod eval;
 mod evolve;
 #[cfg(feature = "torch")]

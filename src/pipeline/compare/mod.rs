@@ -11,7 +11,7 @@ mod result;
 use super::Ending;
 use super::answers::{AnswerRequest, Answers, answers};
 use super::ask::Asker;
-use crate::backend::{Backend, Sampling};
+use crate::backend::{Backend, FinishReason, Sampling};
 use crate::compare::exam::{self, ExamFigures};
 use crate::compare::figures::{Figures, Pair, PeopleFigures};
 use crate::compare::item::Item;
@@ -162,6 +162,8 @@ struct Answered {
     name: String,
     texts: Vec<Option<String>>,
     failures: Vec<String>,
+    /// Answers that were cut off by the limit of tokens.
+    cut: usize,
 }
 
 /// The judge, and what it thinks of each pair.
@@ -255,10 +257,14 @@ impl Run<'_> {
             name: backend.model().to_owned(),
             texts: Vec::with_capacity(answers.len()),
             failures: Vec::new(),
+            cut: 0,
         };
         for answer in answers {
             match answer {
-                Some(Ok(answer)) => answered.texts.push(Some(answer.text.trim().to_owned())),
+                Some(Ok(answer)) => {
+                    answered.cut += usize::from(answer.finish_reason == FinishReason::Length);
+                    answered.texts.push(Some(answer.text.trim().to_owned()));
+                }
                 Some(Err(why)) => {
                     answered.texts.push(None);
                     answered.failures.push(why);

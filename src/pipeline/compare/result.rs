@@ -40,6 +40,12 @@ pub(super) fn remarks(
             remarks.push(format!("model {name} did not answer {failed}: {why}"));
         }
     }
+    if a.cut + b.cut > 0 {
+        let (of_a, of_b) = (counted(a.cut, "answer"), counted(b.cut, "answer"));
+        remarks.push(format!(
+            "cut off at --max-tokens before they ended: {of_a} of a, {of_b} of b"
+        ));
+    }
     let empty = figures.empty_answers;
     if empty.a + empty.b > 0 {
         let (of_a, of_b) = (counted(empty.a, "answer"), counted(empty.b, "answer"));
