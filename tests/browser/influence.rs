@@ -53,9 +53,11 @@ fn a_task_says_which_held_out_tasks_it_helped_and_hurt() {
         choose(&browser, "sort", "ifd");
         browser.wait(&format!("{first}.includes('IFD 0.25')"));
         browser.wait("location.hash.includes('sort=ifd')");
-        // A task without figures says nothing of them.
+        choose(&browser, "sort", "helped");
+        browser.wait(&format!("{first}.includes('influence +0.250')"));
+        // A task without figures says nothing of them; those come last.
         browser.press("jj");
-        browser.at(3);
+        browser.at(215);
         assert_eq!(
             browser.js("return document.querySelector('.effect')"),
             serde_json::Value::Null

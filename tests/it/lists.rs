@@ -209,6 +209,7 @@ fn every_filter_in_every_order_equals_plain_sql() {
         (Sort::Similar, "nearest_rouge_l desc, id desc"),
         (Sort::Score, "score is null, score, id"),
         (Sort::Influence, "influence is null, influence, id"),
+        (Sort::Helped, "influence desc, id desc"),
         (Sort::Ifd, "ifd desc, id desc"),
     ];
     for (filter, condition) in filters() {

@@ -200,7 +200,8 @@ fn influence_and_difficulty_are_shown_sorted_and_filtered_by() {
         ids.map(|row| row["id"].as_i64().unwrap()).collect()
     };
     assert_eq!(ids("sort=influence&limit=3"), [2, 1, 3]);
-    assert_eq!(ids("sort=ifd&limit=2"), [1, 2]);
+    assert_eq!(ids("sort=helped&limit=2"), [1, 2]);
+    assert_eq!(ids("sort=ifd&limit=1"), [1]);
     assert_eq!(ids(r#"filter={"split":"eval"}"#), [5, 6]);
     assert_eq!(ids(r#"limit=4&filter={"split":"train"}"#), [1, 2, 3, 4]);
     assert_eq!(ids(r#"filter={"where":"influence < 0 or ifd < 0.5"}"#), [1, 2]);

@@ -297,6 +297,9 @@ fn rows_that_helped_and_hurt_are_shown_with_what_they_speak_to() {
         "insert into influence select 96, id, (id - 3.5) / 100.0 from instance where id <= {last}"
     ));
     dir.sql("insert into influence_on values (96, 1, 2, -0.5), (96, 1, 3, 0.4), (96, 6, 5, 0.25)");
+    // One that was cut off says nothing yet.
+    dir.sql("insert into run (id, command, config, status) values (97, 'influence', '{}', 'interrupted')");
+    dir.sql("insert into influence values (97, 1, 0.9)");
     let shown = evidence(&dir);
     let helped = shown.find("that helped most").unwrap();
     let hurt = shown.find("that hurt most").unwrap();

@@ -361,7 +361,10 @@ impl<'a> ReviewSession<'a> {
             Sort::Similar => Sort::Longest,
             Sort::Longest => Sort::Shortest,
             Sort::Shortest => Sort::Score,
-            Sort::Score | Sort::Influence | Sort::Ifd => Sort::Id,
+            Sort::Score => Sort::Influence,
+            Sort::Influence => Sort::Helped,
+            Sort::Helped => Sort::Ifd,
+            Sort::Ifd => Sort::Id,
         };
         self.message.clear();
         self.first().await

@@ -383,7 +383,7 @@ impl Store {
         .await?)
     }
 
-    /// Returns what the latest run of `ewe influence` has stored.
+    /// Returns what the latest run of `ewe influence` that came to its end has stored.
     pub async fn latest_influence(&self) -> Result<Option<InfluenceTotals>> {
         Ok(sqlx::query_as!(
             InfluenceTotals,
@@ -393,7 +393,11 @@ impl Store {
                 count(*) FILTER (WHERE influence.value > 0.0) AS "above!: i64"
             FROM influence
             JOIN run ON run.id = influence.run_id
-            WHERE influence.run_id = (SELECT max(run_id) FROM influence)
+            WHERE influence.run_id = (
+                SELECT max(id)
+                FROM run
+                WHERE command = 'influence' AND status = 'done'
+            )
             GROUP BY run.id
             "#
         )

@@ -34,6 +34,8 @@ pub enum Sort {
     Score,
     /// What raised the held-out loss most first, tasks without influence last.
     Influence,
+    /// What lowered the held-out loss most first, tasks without influence last.
+    Helped,
     /// Highest IFD first, tasks without one last.
     Ifd,
 }
@@ -123,7 +125,7 @@ impl Sort {
                 Some("task_by_score"),
                 "task_by_review_and_score",
             ),
-            Sort::Influence => (
+            Sort::Influence | Sort::Helped => (
                 Some(("influence", FilterField::Influence)),
                 Some("task_by_influence"),
                 "task_by_review_and_influence",
@@ -136,8 +138,14 @@ impl Sort {
         };
         SortKey {
             column,
-            descending: matches!(self, Sort::Newest | Sort::Longest | Sort::Similar | Sort::Ifd),
-            nullable: matches!(self, Sort::Similar | Sort::Score | Sort::Influence | Sort::Ifd),
+            descending: matches!(
+                self,
+                Sort::Newest | Sort::Longest | Sort::Similar | Sort::Helped | Sort::Ifd
+            ),
+            nullable: matches!(
+                self,
+                Sort::Similar | Sort::Score | Sort::Influence | Sort::Helped | Sort::Ifd
+            ),
             indexes: SortIndexes { all, of_review },
         }
     }

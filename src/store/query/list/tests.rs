@@ -92,6 +92,7 @@ async fn every_way_finds_the_same() {
         Sort::Similar,
         Sort::Score,
         Sort::Influence,
+        Sort::Helped,
         Sort::Ifd,
     ];
     let mut found = 0;
