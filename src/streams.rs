@@ -11,6 +11,7 @@
 //! a file being written (`--out -`), messages about the work go to standard error
 //! ([`keep_for_data`]).
 
+pub mod csv;
 pub mod json;
 mod visible;
 
@@ -109,6 +110,11 @@ impl Stderr {
         Stdio::from(io::stderr())
     }
 
+    /// Whether it may have colors, as [`Stdout::is_colored`].
+    pub fn is_colored(self) -> bool {
+        has_colors(self.is_terminal())
+    }
+
     /// The width of the terminal in columns, if it is one.
     pub fn columns(self) -> Option<u16> {
         terminal_size::terminal_size_of(io::stderr()).map(|(width, _)| width.0)
@@ -144,6 +150,19 @@ pub fn stdout() -> Stdout {
     Stdout
 }
 
+/// Whether a stream may have colors, by the environment.
+fn has_colors(is_terminal: bool) -> bool {
+    let is = |name: &str, holds: fn(&str) -> bool| std::env::var(name).is_ok_and(|value| holds(&value));
+    if is("NO_COLOR", |value| !value.is_empty()) {
+        return false;
+    }
+    if is("CLICOLOR_FORCE", |value| !value.is_empty() && value != "0") {
+        return true;
+    }
+    let is_off = is("CLICOLOR", |value| value == "0") || is("TERM", |value| value == "dumb");
+    is_terminal && !is_off
+}
+
 /// Whether standard output is kept for data, which messages must not interrupt.
 static KEPT: AtomicBool = AtomicBool::new(false);
 
@@ -164,6 +183,19 @@ impl Stdout {
     /// Whether it is a terminal.
     pub fn is_terminal(self) -> bool {
         io::stdout().is_terminal()
+    }
+
+    /// The columns and rows of the terminal, if it is one.
+    pub fn size(self) -> Option<(u16, u16)> {
+        let (columns, rows) = terminal_size::terminal_size_of(io::stdout())?;
+        Some((columns.0, rows.0))
+    }
+
+    /// Whether it may have colors and bold text: on a terminal, unless `NO_COLOR` is set
+    /// (no-color.org) or `CLICOLOR` is 0, and elsewhere if `CLICOLOR_FORCE` wants them
+    /// (bixense.com/clicolors).
+    pub fn is_colored(self) -> bool {
+        has_colors(self.is_terminal())
     }
 
     /// Fails if the process began without standard output.

@@ -40,7 +40,7 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<Option<u8>> {
         Command::Filter(args) => data::filter::run(args, quiet).await.map(|()| 0),
         Command::Import(args) => data::import::run(args, quiet).await.map(|()| 0),
         Command::Export(args) => data::export::run(args, globals).await.map(|()| 0),
-        Command::List(args) => curation::list::run(args).await.map(|()| 0),
+        Command::List(args) => curation::list::run(args, quiet).await.map(|()| 0),
         Command::Show(args) => curation::show::run(args).await.map(|()| 0),
         Command::Search(args) => curation::search::run(args).await.map(|()| 0),
         Command::Accept(args) => curation::accept::run(args, Review::Accepted).await.map(|()| 0),

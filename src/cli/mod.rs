@@ -8,6 +8,7 @@ pub mod dispatch;
 pub mod help;
 mod interrupt;
 pub mod models;
+mod pager;
 pub mod program;
 mod settings;
 mod terminal;
@@ -300,8 +301,8 @@ fn visible(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// Logs to standard error at the requested level; in colors on a terminal, unless `NO_COLOR` is set
-/// (no-color.org).
+/// Logs to standard error at the requested level; in colors where the terminal and the environment
+/// want them.
 pub fn log_to_stderr(globals: &Globals) {
     let level = match (globals.quiet, globals.verbose) {
         (true, _) => tracing::Level::ERROR,
@@ -309,11 +310,10 @@ pub fn log_to_stderr(globals: &Globals) {
         (false, 1) => tracing::Level::INFO,
         (false, _) => tracing::Level::DEBUG,
     };
-    let is_colorless = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     tracing_subscriber::fmt()
         .with_writer(streams::stderr)
         .with_max_level(level)
-        .with_ansi(streams::stderr().is_terminal() && !is_colorless)
+        .with_ansi(streams::stderr().is_colored())
         .with_target(false)
         .without_time()
         .init();

@@ -1,6 +1,6 @@
 //! What can go wrong with a dataset, with a hint at what to do next.
 
-use crate::text::counted;
+use crate::text::{clean, counted};
 use std::path::{Path, PathBuf};
 
 /// The result of a store function.
@@ -143,6 +143,23 @@ pub enum Error {
     NoTask {
         /// The id.
         id: i64,
+    },
+    /// The id names no run.
+    #[error("no run {id}\nhint: `ewe stats` lists the runs")]
+    NoRun {
+        /// The id.
+        id: i64,
+    },
+    /// No rule has this code, and nobody gave it as a reason.
+    #[error("no rule or reason `{}`\nhint: {}", clean(code), match nearest {
+        Some(nearest) => format!("did you mean `{}`?", clean(nearest)),
+        None => "docs/rules.md has the rules; `ewe log` shows what people gave as reasons".to_owned(),
+    })]
+    NoReason {
+        /// What was asked for.
+        code: String,
+        /// The most similar reason, if one is similar.
+        nearest: Option<String>,
     },
     /// The id names no pair of a comparison.
     #[error("no pair {id}")]

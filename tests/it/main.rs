@@ -47,6 +47,7 @@ mod install;
 mod interchange;
 mod judge;
 mod links;
+mod listing;
 mod lists;
 #[cfg(feature = "torch")]
 mod memory;

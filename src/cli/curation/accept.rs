@@ -53,6 +53,7 @@ pub async fn run(args: &Args, review: Review) -> anyhow::Result<()> {
         _ => {}
     }
     let store = Store::open(&args.db).await?;
+    store.check_choices(&filter).await?;
     let who = curate::who();
     let actor = Actor {
         who: &who,

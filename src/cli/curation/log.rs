@@ -1,12 +1,15 @@
 //! `ewe log`
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 
+use serde::Serialize;
+
+use crate::cli::pager;
 use crate::cli::terminal::{clean, counted};
 use crate::store::Store;
 use crate::store::curation::log::{Action, Revision};
-use crate::streams::json;
+use crate::streams::{csv, json};
 
 /// Arguments of `ewe log`.
 #[derive(Debug, clap::Args)]
@@ -26,36 +29,83 @@ pub struct Args {
     /// Print a JSON array, one action per line
     #[arg(long)]
     pub json: bool,
+
+    /// Print a table in CSV
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
 }
+
+/// The columns of `--csv`: the fields of an action, as in JSON.
+const ACTIONS: [&str; 9] = [
+    "group",
+    "at",
+    "who",
+    "action",
+    "tasks",
+    "first_task",
+    "note",
+    "undoes",
+    "undone",
+];
+
+/// The same for the changes of a task.
+const CHANGES: [&str; 9] = [
+    "group",
+    "at",
+    "who",
+    "action",
+    "instance_id",
+    "before",
+    "after",
+    "note",
+    "undoes",
+];
 
 /// Prints the history.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let store = Store::open_to_read(&args.db).await?;
-    let mut out = BufWriter::new(crate::streams::stdout());
+    let mut out = Vec::new();
     match args.id {
         Some(id) => {
             store.task(id).await?;
             let history = store.history(id).await?;
-            match args.json {
-                true => json::write_array(&mut out, &history)?,
-                false => history
-                    .iter()
-                    .try_for_each(|change| write_change(&mut out, change))?,
-            }
+            write(&mut out, args, &CHANGES, &history, |out, change| {
+                write_change(out, change)
+            })?;
         }
         None => {
             let actions = store.actions(args.limit).await?;
-            match args.json {
-                true => json::write_array(&mut out, &actions)?,
-                false => actions
-                    .iter()
-                    .try_for_each(|action| write_action(&mut out, action))?,
-            }
+            write(&mut out, args, &ACTIONS, &actions, |out, action| {
+                write_action(out, action)
+            })?;
         }
     }
-    out.flush()?;
-    store.finish().await?;
+    let ended = store.finish().await;
+    match args.json || args.csv {
+        true => {
+            let mut stdout = crate::streams::stdout();
+            stdout.write_all(&out)?;
+            stdout.flush()?;
+        }
+        false => pager::show(&out, false)?,
+    }
+    ended?;
     Ok(())
+}
+
+/// Writes the rows in the format that the options ask for; `line` writes one for people.
+fn write<T: Serialize>(
+    out: &mut Vec<u8>,
+    args: &Args,
+    header: &[&str],
+    rows: &[T],
+    line: fn(&mut Vec<u8>, &T) -> io::Result<()>,
+) -> anyhow::Result<()> {
+    match (args.json, args.csv) {
+        (true, _) => json::write_array(out, rows),
+        (_, true) => csv::write(out, header, rows),
+        _ => Ok(rows.iter().try_for_each(|row| line(out, row))?),
+    }
 }
 
 /// Writes a change of a task: who made it when, and the text before and after.

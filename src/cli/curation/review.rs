@@ -26,6 +26,7 @@ pub struct Args {
 pub async fn run(args: &Args) -> anyhow::Result<u8> {
     let store = Store::open(&args.db).await?;
     let mut filter = args.select.filter();
+    store.check_choices(&filter).await?;
     filter.review = filter.review.or(Some(Review::Pending));
     let interrupted = curate::review::run(&store, filter, args.sort.into(), &curate::who()).await?;
     store.close().await;

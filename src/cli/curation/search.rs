@@ -6,9 +6,10 @@ use std::{
 };
 
 use crate::cli::args::select::Select;
-use crate::cli::terminal::one_line;
+use crate::cli::pager;
+use crate::cli::terminal::{columns, fitted};
 use crate::store::Store;
-use crate::streams::json;
+use crate::streams::{csv, json};
 
 /// Arguments of `ewe search`.
 #[derive(Debug, clap::Args)]
@@ -33,25 +34,39 @@ pub struct Args {
     /// Print a JSON array, one task per line
     #[arg(long, help_heading = "How they are shown")]
     pub json: bool,
+
+    /// Print a table in CSV
+    #[arg(long, conflicts_with = "json", help_heading = "How they are shown")]
+    pub csv: bool,
 }
+
+/// The columns of `--csv`.
+const COLUMNS: [&str; 4] = ["id", "review", "instruction", "snippet"];
 
 /// Prints the tasks that match.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let store = Store::open_to_read(&args.db).await?;
+    store.check_choices(&args.select.filter()).await?;
     let also = args.select.choice.traits.text.iter();
     let words: Vec<&str> = args.words.iter().chain(also).map(String::as_str).collect();
     let mut hits = store
         .search(&words.join(" "), &args.select.filter(), args.limit)
         .await?;
-    let terminal = crate::streams::stdout().is_terminal();
-    let mut out = BufWriter::new(crate::streams::styled());
-    if args.json {
+    let ended = store.finish().await;
+    if args.json || args.csv {
         for hit in &mut hits {
             hit.snippet = marked(&hit.snippet, "[", "]");
         }
-        json::write_array(&mut out, &hits)?;
+        let mut out = BufWriter::new(crate::streams::stdout());
+        match args.csv {
+            true => csv::write(&mut out, &COLUMNS, &hits)?,
+            false => json::write_array(&mut out, &hits)?,
+        }
+        out.flush()?;
     } else {
-        let (begin, end) = if terminal {
+        let width = columns().unwrap_or(98).max(40);
+        let mut out = Vec::new();
+        let (begin, end) = if crate::streams::stdout().is_colored() {
             ("\x1b[1m", "\x1b[0m")
         } else {
             ("[", "]")
@@ -62,15 +77,20 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
                 "{:>6}  {:<8}  {}",
                 hit.id,
                 hit.review,
-                one_line(&hit.instruction, 80)
+                fitted(&hit.instruction, width - 18)
             )?;
-            // Cleaning turns the two marks into symbols that the text itself hardly has.
-            let snippet = one_line(&hit.snippet, 200).replace('␂', begin).replace('␃', end);
-            writeln!(out, "{:>18}{snippet}", "")?;
+            // Cleaning turns the two marks into symbols that the text itself hardly has. They take a
+            // place each, as the brackets do.
+            let room = crate::streams::stdout().size().map_or(200, |_| width - 18);
+            let snippet = fitted(&hit.snippet, room);
+            let is_cut = snippet.matches('␂').count() > snippet.matches('␃').count();
+            let rest = if is_cut { end } else { "" };
+            let snippet = snippet.replace('␂', begin).replace('␃', end);
+            writeln!(out, "{:>18}{snippet}{rest}", "")?;
         }
+        pager::show(&out, true)?;
     }
-    out.flush()?;
-    store.finish().await?;
+    ended?;
     if hits.is_empty() {
         eprintln!("no such task has all of these words");
     }

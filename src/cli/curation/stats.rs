@@ -1,11 +1,9 @@
 //! `ewe stats`
 
-use std::{
-    io::{BufWriter, Write},
-    path::PathBuf,
-};
+use std::{io::Write, path::PathBuf};
 
 use crate::{
+    cli::pager,
     report::{Figures, summary},
     store::Store,
 };
@@ -26,13 +24,17 @@ pub struct Args {
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let store = Store::open_to_read(&args.db).await?;
     let figures = Figures::load(&store).await?;
-    let mut out = BufWriter::new(crate::streams::stdout());
+    let ended = store.finish().await;
+    let mut out = Vec::new();
     if args.json {
         writeln!(out, "{}", crate::streams::json::pretty(&figures)?)?;
+        let mut stdout = crate::streams::stdout();
+        stdout.write_all(&out)?;
+        stdout.flush()?;
     } else {
         summary::write(&mut out, &figures)?;
+        pager::show(&out, false)?;
     }
-    out.flush()?;
-    store.finish().await?;
+    ended?;
     Ok(())
 }

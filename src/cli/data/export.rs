@@ -48,6 +48,10 @@ pub struct Args {
     #[arg(long)]
     pub plain: bool,
 
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+
     /// Which tasks
     #[command(flatten)]
     pub traits: Traits,
@@ -97,6 +101,7 @@ pub async fn run(args: &Args, globals: &crate::cli::Globals) -> anyhow::Result<(
         review,
         ..args.traits.filter()
     }));
+    store.check_choices(&filter).await?;
     let rows = export::export(
         &store,
         args.format,
@@ -111,7 +116,11 @@ pub async fn run(args: &Args, globals: &crate::cli::Globals) -> anyhow::Result<(
         None => 0,
     };
     store.close().await;
-    if !globals.quiet {
+    if args.json {
+        let result = serde_json::json!({"out": args.out.to_string_lossy(), "format": args.format.as_str(),
+            "rows": rows, "unscored": unscored});
+        println!("{}", crate::streams::json::value(&result));
+    } else if !globals.quiet {
         eprintln!(
             "{}: {} of {}",
             args.out.display(),

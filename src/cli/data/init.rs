@@ -31,6 +31,10 @@ pub struct Args {
     /// How to read the file
     #[command(flatten)]
     pub reading: ReadingArgs,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// How many seeds that break a rule are named. Of the others, only the number is given.
@@ -46,12 +50,22 @@ pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     left_out.check()?;
     // The seeds that come with ewe are tested when it is built.
     let warnings = match file {
-        Some(_) if !quiet => warnings(&seeds)?,
+        Some(_) if !quiet || args.json => warnings(&seeds)?,
         _ => Vec::new(),
     };
     let (store, tasks) = seeds::init(&args.db, seeds, file).await?;
     store.close().await;
     left_out.end()?;
+    if args.json {
+        let result =
+            serde_json::json!({"db": args.db.to_string_lossy(), "tasks": tasks, "warnings": warnings});
+        writeln!(
+            crate::streams::stdout(),
+            "{}",
+            crate::streams::json::value(&result)
+        )?;
+        return Ok(());
+    }
     if !quiet {
         let lines = notes.lines(true);
         lines.iter().chain(&warnings).for_each(|line| eprintln!("{line}"));

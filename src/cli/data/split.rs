@@ -78,6 +78,7 @@ pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
         }
         return Ok(());
     };
+    store.check_choices(&args.select.filter()).await?;
     let config = SplitConfig {
         amount,
         seed: args.seed,

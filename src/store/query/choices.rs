@@ -1,6 +1,8 @@
 //! The choices of a filter in this dataset: its runs, and its reasons of rejections.
 
-use crate::store::{Result, Store};
+use super::sql::Sql;
+use crate::store::{Error, Filter, Result, Store};
+use crate::task::Reason;
 
 /// A run in the list of choices.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -13,7 +15,49 @@ pub struct RunName {
     pub model: Option<String>,
 }
 
+/// How alike a code must be to be suggested, from 0 to 1 (Jaro-Winkler).
+const ALIKE: f64 = 0.8;
+
 impl Store {
+    /// Checks that the run and the reason of a filter exist, for people who typed them: a filter
+    /// with a wrong name passes no task, and says nothing. A reason exists if it is a rule's, or
+    /// somebody gave it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoRun`], [`Error::NoReason`].
+    pub async fn check_choices(&self, filter: &Filter) -> Result<()> {
+        if let Some(id) = filter.run_id {
+            let mut sql = Sql::default();
+            sql.push("SELECT id FROM run WHERE id = ?").values(&[id.into()]);
+            if self.numbers(sql).await?.is_empty() {
+                return Err(Error::NoRun { id });
+            }
+        }
+        let Some(code) = filter.reason.as_deref().map(str::trim) else {
+            return Ok(());
+        };
+        let reason = Some(code.to_owned());
+        let filter = Filter {
+            reason,
+            ..Filter::default()
+        };
+        if Reason::of_code(code).is_some() || self.count(&filter, Some(1)).await? > 0 {
+            return Ok(());
+        }
+        let known = self.reasons().await?;
+        let codes = Reason::ALL.iter().map(|reason| reason.code());
+        let likeness = |other: &str| strsim::jaro_winkler(code, other);
+        let nearest = codes
+            .chain(known.iter().map(String::as_str))
+            .filter(|other| likeness(other) >= ALIKE)
+            .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+        Err(Error::NoReason {
+            code: code.to_owned(),
+            nearest: nearest.map(str::to_owned),
+        })
+    }
+
     /// Returns the latest runs that have added tasks, the last one first.
     pub async fn runs(&self, limit: i64) -> Result<Vec<RunName>> {
         Ok(sqlx::query_as!(

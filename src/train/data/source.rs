@@ -75,6 +75,7 @@ impl Source {
             runtime,
             run: None,
         };
+        recorder.runtime.block_on(recorder.store.check_choices(filter))?;
         let TrainingRows {
             train,
             held_out,
