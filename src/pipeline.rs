@@ -13,7 +13,7 @@
 //! - [`judge`]: the quality pass; [`screening`]: the filter over a file or dataset; [`neighbors`].
 //! - [`split`]: tasks held out for evaluation, and the rows to train on.
 //! - [`evaluate`]: a model on suites; [`compare`]: two models and a judge of their answers.
-//! - [`seeds`], [`import`], [`export`]: files in and out.
+//! - [`seeds`], [`import`], [`export`]: files in and out; [`merge_db`]: datasets made into one.
 
 mod admission;
 mod alpaca;
@@ -30,6 +30,7 @@ pub mod export;
 pub mod futility;
 pub mod import;
 pub mod judge;
+pub mod merge_db;
 pub mod neighbors;
 mod novelty;
 mod outcome;
@@ -190,7 +191,8 @@ impl<'a> GenerateRun<'a> {
         next_round: u64,
         novelty: Novelty,
     ) -> Result<GenerateRun<'a>> {
-        let sampler = ExampleSampler::new(config.recipe.example_sampling(), config.seed, next_round);
+        let sampler = ExampleSampler::new(config.recipe.example_sampling(), config.seed, next_round)
+            .of_part(config.part);
         let store = asker.store;
         Ok(GenerateRun {
             store,
@@ -360,7 +362,7 @@ impl<'a> GenerateRun<'a> {
         prompt: String,
         mut sampling: Sampling,
     ) -> Result<Response<'_>, NoAnswer> {
-        sampling.seed = request_seed(self.config.seed, round, stage, ordinal);
+        sampling.seed = request_seed(self.config.seed, self.config.part.place(round), stage, ordinal);
         self.asker
             .ask(round, stage, ordinal as u64, prompt, sampling)
             .await
@@ -369,7 +371,7 @@ impl<'a> GenerateRun<'a> {
     /// Runs a round up to its admission.
     async fn round(&self, round: u64) -> Result<RoundOutcome, NoAnswer> {
         if let Some(evolver) = &self.evolver
-            && let Some(draw) = Draw::of(evolver.constants, self.config.seed, round)
+            && let Some(draw) = Draw::of(evolver.constants, self.config.seed, self.config.part.place(round))
         {
             return self.evolve(evolver, draw, round).await;
         }

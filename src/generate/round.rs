@@ -1,9 +1,73 @@
 //! The random numbers of a round: a function of the run's seed and the round's number, never of
 //! time or threads. So an interrupted run continues as if it had not been interrupted.
+//!
+//! Machines that grow datasets from one seed each draw a [`Part`] of these numbers.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
+use std::fmt;
+use std::str::FromStr;
+
+/// The most parts that one seed is divided into.
+const MOST_PARTS: u64 = 1 << 20;
+
+/// The part of a seed's random numbers that one machine of several draws from: of `total`
+/// machines, the one with this number takes each `total`-th round. So no two machines draw the same
+/// numbers, and one alone draws all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    number: u64,
+    total: u64,
+}
+
+impl Part {
+    /// All random numbers of a seed.
+    pub const WHOLE: Part = Part { number: 1, total: 1 };
+
+    /// Whether it is all there is.
+    pub fn is_whole(&self) -> bool {
+        *self == Part::WHOLE
+    }
+
+    /// The place of a round of this machine among the rounds of all of them.
+    pub fn place(self, round: u64) -> u64 {
+        // Wrapping, since only a broken dataset has a round that large.
+        round.wrapping_mul(self.total).wrapping_add(self.number - 1)
+    }
+}
+
+impl FromStr for Part {
+    type Err = String;
+
+    /// Reads `3/16`.
+    fn from_str(text: &str) -> Result<Part, String> {
+        let number = |text: &str| text.trim().parse::<u64>().ok();
+        let read = text
+            .split_once('/')
+            .map(|(of, total)| (number(of), number(total)));
+        match read {
+            Some((Some(number), Some(total))) if (1..=total).contains(&number) && total <= MOST_PARTS => {
+                Ok(Part { number, total })
+            }
+            _ => Err(format!(
+                "want a part and the number of parts, like 3/16: from 1/1 to {MOST_PARTS}/{MOST_PARTS}"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.number, self.total)
+    }
+}
+
+impl serde::Serialize for Part {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
 
 /// The random numbers of one round.
 pub struct RoundRng(ChaCha8Rng);
@@ -63,6 +127,39 @@ mod tests {
         assert_ne!(numbers(7, 3), numbers(8, 3));
         assert_ne!(request_seed(7, 3, "tasks", 0), request_seed(7, 3, "tasks", 1));
         assert!(request_seed(7, 3, "tasks", 0) < 1 << 31);
+    }
+
+    #[test]
+    fn parts_are_read_and_refused() {
+        let part: Part = "3/16".parse().unwrap();
+        assert_eq!((part.to_string().as_str(), part.is_whole()), ("3/16", false));
+        assert!("1/1".parse::<Part>().unwrap().is_whole());
+        for wrong in [
+            "0/4",
+            "5/4",
+            "3",
+            "3/",
+            "/4",
+            "-1/4",
+            "1/0",
+            "0/0",
+            "a/b",
+            "1/2/3",
+            "1/1048577",
+        ] {
+            assert!(wrong.parse::<Part>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn parts_share_no_round_and_leave_none_out() {
+        let mut places: Vec<u64> = ["1/3", "2/3", "3/3"]
+            .iter()
+            .flat_map(|part| (0..4).map(|round| part.parse::<Part>().unwrap().place(round)))
+            .collect();
+        places.sort_unstable();
+        assert_eq!(places, (0..12).collect::<Vec<_>>());
+        assert_eq!(Part::WHOLE.place(7), 7);
     }
 
     #[test]

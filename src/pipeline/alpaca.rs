@@ -15,7 +15,7 @@ impl GenerateRun<'_> {
         let prompt = {
             let pool = self.pool.read().expect("no admission panicked");
             let tasks: Vec<_> = shown.iter().filter_map(|&i| pool.prompt_task(i)).collect();
-            let topic = self.config.topics.of(round);
+            let topic = self.config.topic(round);
             match recipe.structured {
                 true => prompt::structured(&tasks, recipe.last, topic),
                 false => prompt::numbered(&tasks, recipe.last, topic),

@@ -4,6 +4,7 @@ use super::budget::Budget;
 use crate::filter::rules::RuleSet;
 use crate::filter::{Threshold, elimination};
 use crate::generate::recipe::{Evolve, Recipe};
+use crate::generate::round::Part;
 use crate::generate::topics::Topics;
 use crate::task::Reason;
 use anyhow::Result;
@@ -15,6 +16,9 @@ pub struct GenerateConfig {
     pub target: u64,
     /// The seed of all randomness.
     pub seed: u64,
+    /// The part of the seed's random numbers that this machine draws from.
+    #[serde(skip_serializing_if = "Part::is_whole")]
+    pub part: Part,
     /// Rounds that run side by side.
     pub window: u64,
     /// ROUGE-L F1 above which two instructions are near-duplicates.
@@ -36,6 +40,11 @@ pub struct GenerateConfig {
 }
 
 impl GenerateConfig {
+    /// The topic of a round; `None` without topics.
+    pub(super) fn topic(&self, round: u64) -> Option<&str> {
+        self.topics.of(self.part.place(round))
+    }
+
     /// The settings as the store keeps them, with the reasons for which they may reject a
     /// candidate.
     pub(super) fn to_json(&self) -> Result<serde_json::Value> {

@@ -64,7 +64,7 @@ impl GenerateRun<'_> {
             }),
         };
         let stage = Stage::Evolution;
-        let topic = self.config.topics.of(round);
+        let topic = self.config.topic(round);
         let question = prompt::rewrite(operator, &parent.instruction, topic);
         let sampling = evolver.constants.sampling(stage);
         let mut response = match self.ask(round, stage.as_str(), 0, question, sampling).await {

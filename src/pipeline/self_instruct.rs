@@ -48,7 +48,7 @@ impl GenerateRun<'_> {
                 .iter()
                 .map(|&i| pool.entries[i].instruction.as_str())
                 .collect();
-            self_instruct::new_instructions(&instructions, method.recipe.wanted, self.config.topics.of(round))
+            self_instruct::new_instructions(&instructions, method.recipe.wanted, self.config.topic(round))
         };
         let stage = Stage::Instructions;
         let sampling = method.recipe.sampling(stage, shown.len());

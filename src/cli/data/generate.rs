@@ -10,6 +10,7 @@ use crate::client::Client;
 use crate::client::batch_backend::BatchBackend;
 use crate::filter::Threshold;
 use crate::filter::rules::RuleSet;
+use crate::generate::round::Part;
 use crate::pipeline::batch::BatchSummary;
 use crate::pipeline::commands::{self, GenerateEvent, GenerateRequest, Generated};
 use crate::pipeline::futility::told;
@@ -50,6 +51,11 @@ pub struct Args {
     /// The seed of all randomness; the same seed continues where it stopped
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+
+    /// Draw from the K-th of N parts of the seed's random numbers, so that N machines do not repeat
+    /// each other; `ewe merge-db` makes one dataset of theirs
+    #[arg(long, value_name = "K/N", default_value = "1/1")]
+    pub part: Part,
 
     /// Rounds that run side by side; round k is prompted from the tasks accepted up to round k - N
     /// [default: 8, and 512 with --batch-file]
@@ -103,6 +109,7 @@ impl Args {
         Ok(GenerateConfig {
             target: self.target,
             seed: self.seed,
+            part: self.part,
             window: self.window,
             threshold: self.threshold,
             rules: RuleSet::read(&self.rules)?,
