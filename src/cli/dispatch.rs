@@ -50,6 +50,7 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<Option<u8>> {
         Command::Log(args) => curation::log::run(args).await.map(|()| 0),
         Command::Review(args) => curation::review::run(args).await,
         Command::Backup(args) => data::backup::run(args, globals).await.map(|()| 0),
+        Command::MergeDb(args) => data::merge_db::run(args, quiet).await.map(|()| 0),
         Command::Check(args) => data::check::run(args, globals).await,
         Command::Curate(args) => curation::curate::run(args).await,
         Command::Report(args) => curation::report::run(args, globals).await.map(|()| 0),

@@ -19,7 +19,8 @@ pub const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Grow a dataset",
         &[
-            "demo", "init", "generate", "judge", "filter", "import", "export", "backup", "check",
+            "demo", "init", "generate", "judge", "filter", "import", "export", "backup", "merge-db",
+            "check",
         ],
     ),
     (

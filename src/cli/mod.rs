@@ -100,6 +100,8 @@ pub enum Command {
     Log(curation::log::Args),
     /// Copy the dataset to another file, even while it is in use
     Backup(data::backup::Args),
+    /// Make one dataset of several, such as those of several machines
+    MergeDb(data::merge_db::Args),
     /// Check the integrity of the dataset
     Check(data::check::Args),
     /// Review pending tasks one after another in the terminal

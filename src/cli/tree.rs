@@ -16,7 +16,7 @@ use crate::settings::options::Commands;
 
 /// What adds the options of a command to its description. A command that is missing here is only
 /// slower to start; a test finds it.
-const OPTIONS: [(&str, fn(Command) -> Command); 39] = [
+const OPTIONS: [(&str, fn(Command) -> Command); 40] = [
     ("init", data::init::Args::augment_args),
     ("generate", data::generate::Args::augment_args),
     ("judge", data::judge::Args::augment_args),
@@ -32,6 +32,7 @@ const OPTIONS: [(&str, fn(Command) -> Command); 39] = [
     ("undo", curation::undo::Args::augment_args),
     ("log", curation::log::Args::augment_args),
     ("backup", data::backup::Args::augment_args),
+    ("merge-db", data::merge_db::Args::augment_args),
     ("check", data::check::Args::augment_args),
     ("review", curation::review::Args::augment_args),
     ("curate", curation::curate::Args::augment_args),

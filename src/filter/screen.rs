@@ -125,6 +125,23 @@ impl Screen {
         verdicts
     }
 
+    /// Returns which tasks are near-duplicates of tasks kept before, and keeps none of them. Rules
+    /// and evaluation data are not asked.
+    pub fn near_duplicates(&mut self, submissions: &[Submission<'_>]) -> Vec<Verdict> {
+        let texts: Vec<&str> = submissions
+            .iter()
+            .map(|submission| submission.task.instruction.as_str())
+            .collect();
+        let near = self.index.duplicates(&texts, self.index.len());
+        let verdict = |(submission, near): (&Submission<'_>, Option<SimilarText>)| match near {
+            Some(near) if !self.is_another_instance(submission, &near) => {
+                Verdict::near_duplicate(self.kept[near.position], near.score.f1())
+            }
+            _ => Verdict::accepted(),
+        };
+        submissions.iter().zip(near).map(verdict).collect()
+    }
+
     /// Adds the most similar task to the verdicts that name none, among those kept before each
     /// task.
     fn name_nearest(

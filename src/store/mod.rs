@@ -5,6 +5,7 @@
 //! - [`asked`]: requests to models and their results; runs, rounds and imports.
 //! - [`curation`]: reviews, edits, judgments, undo and the history.
 //! - [`query`]: filters, lists, search and counts.
+//! - [`merged`]: several datasets made into one.
 //! - [`file`]: opening, creating, checking and copying the file.
 //! - [`error`]: what can go wrong with a file, in words.
 
@@ -15,6 +16,7 @@ pub mod dataset;
 pub mod error;
 pub mod file;
 pub mod instance;
+pub mod merged;
 pub mod query;
 mod rows;
 pub mod task;

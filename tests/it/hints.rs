@@ -75,7 +75,7 @@ fn texts_name_only_options_of_their_command() {
     for command in options.keys() {
         let name = match command.as_str() {
             "reject" => "/accept.rs".to_string(),
-            command => format!("/{command}.rs"),
+            command => format!("/{}.rs", command.replace('-', "_")),
         };
         let mut files = sources.files.iter().map(|file| file.name.as_str());
         let is_its = |file: &&str| file.starts_with("cli/") && file.ends_with(&name);

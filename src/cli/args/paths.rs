@@ -24,7 +24,7 @@ pub const OUTPUTS: [&str; 8] = [
 
 /// Options that cannot be `-` because they name no text: commands, option, what it names.
 const NO_TEXTS: [(&[&str], &str, &str); 5] = [
-    (&["backup"], "out", "a dataset"),
+    (&["backup", "merge-db"], "out", "a dataset"),
     (&["train", "merge", "man", "gain"], "out", "a folder"),
     (&["demo"], "dir", "a folder"),
     (&["merge"], "gguf", "a GGUF file"),

@@ -8,6 +8,7 @@ pub mod generate;
 pub mod import;
 pub mod init;
 pub mod judge;
+pub mod merge_db;
 pub mod split;
 
 use crate::backend::Backend;

@@ -60,6 +60,14 @@ pub const EXAMPLES: &[(&str, [&str; 3])] = &[
         ],
     ),
     (
+        "merge-db",
+        [
+            "ewe merge-db one.db two.db three.db --out farm.db",
+            "ewe merge-db farm.db desk/farm.db --out all.db --dry-run",
+            "ewe merge-db one.db two.db --out farm.db --threshold 0.6 --json",
+        ],
+    ),
+    (
         "check",
         [
             "ewe check --db farm.db",

@@ -178,7 +178,7 @@ impl Sources<'_> {
 }
 
 /// Loads the instances of tasks. Instructions in the layout of a known prompt are split.
-async fn with_instances(store: &Store, tasks: &[PoolTask]) -> Result<Vec<Task>> {
+pub(in crate::pipeline) async fn with_instances(store: &Store, tasks: &[PoolTask]) -> Result<Vec<Task>> {
     let ids: Vec<i64> = tasks.iter().map(|task| task.id).collect();
     let mut instances = std::collections::HashMap::<i64, Vec<Instance>>::new();
     for (id, instance) in store.instances_of(&ids).await? {

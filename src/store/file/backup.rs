@@ -24,15 +24,43 @@ impl Store {
     pub async fn backup(&self, path: &Path) -> Result<()> {
         let scratch = DraftFile::begin(path)?;
         let file = scratch.file();
-        let cannot = |error: io::Error| Error::CannotCreate {
-            path: path.into(),
-            reason: error.to_string(),
-        };
+        let mode = self.copy_to(&file, path).await?;
+        // The copy is made with a rollback journal, in which readers would wait for writers.
+        SqliteConnection::connect_with(&options(&file).journal_mode(SqliteJournalMode::Wal))
+            .await?
+            .close()
+            .await?;
+        self.check_unchanged()?;
+        std::fs::set_permissions(&file, Permissions::from_mode(mode)).map_err(|error| cannot(path, error))?;
+        scratch.publish()
+    }
+
+    /// Copies the dataset at `path`, as it is now, to `file`, which must not exist, and brings the
+    /// copy up to date. Nothing changes at `path`. Returns the permissions that the copy should
+    /// have.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading `path`; [`Error::CannotCreate`], [`Error::DiskFull`].
+    pub(in crate::store) async fn copy_unchanged(path: &Path, file: &Path) -> Result<u32> {
+        let store = Store::open_to_copy(path).await?;
+        let copied = store.copy_to(file, file).await;
+        let finished = store.finish().await;
+        let mode = copied?;
+        finished?;
+        Store::open(file).await?.close().await;
+        Ok(mode)
+    }
+
+    /// Copies the dataset to `file`; errors name `path`. Returns the permissions that the copy
+    /// should have: whoever may not read the dataset may not read its copy, and whoever made the
+    /// copy may write to it.
+    async fn copy_to(&self, file: &Path, path: &Path) -> Result<u32> {
         // SQLite takes an empty file for a new one. Left to itself, it gives less than the umask
         // allows.
-        let allowed = File::create_new(&file)
+        let allowed = File::create_new(file)
             .and_then(|file| file.metadata())
-            .map_err(cannot)?
+            .map_err(|error| cannot(path, error))?
             .permissions()
             .mode();
         let mut name = file.to_string_lossy().into_owned();
@@ -42,18 +70,14 @@ impl Store {
             name = format!("file:{escaped}?vfs=unix");
         }
         sqlx::query!("VACUUM INTO ?", name).execute(&self.pool).await?;
-        // The copy is made with a rollback journal, in which readers would wait for writers.
-        SqliteConnection::connect_with(&options(&file).journal_mode(SqliteJournalMode::Wal))
-            .await?
-            .close()
-            .await?;
-        self.check_unchanged()?;
-        // Whoever may not read the dataset may not read its copy; whoever made the copy may write
-        // to it.
-        std::fs::metadata(self.path())
-            .map(|dataset| Permissions::from_mode((dataset.permissions().mode() & allowed & 0o777) | 0o200))
-            .and_then(|permissions| std::fs::set_permissions(&file, permissions))
-            .map_err(cannot)?;
-        scratch.publish()
+        let dataset = std::fs::metadata(self.path()).map_err(|error| cannot(path, error))?;
+        Ok((dataset.permissions().mode() & allowed & 0o777) | 0o200)
+    }
+}
+
+fn cannot(path: &Path, error: io::Error) -> Error {
+    Error::CannotCreate {
+        path: path.into(),
+        reason: error.to_string(),
     }
 }

@@ -2,7 +2,9 @@
 //! at all.
 
 use std::{
+    fs::Permissions,
     io::Read,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -131,6 +133,22 @@ impl Draft {
         let mut connection = SqliteConnection::connect_with(&wal).await?;
         MIGRATIONS.run(&mut connection).await?;
         connection.close().await?;
+        let store = Store::connect(&file, options(&file), None).await?;
+        Ok(Draft { store, scratch })
+    }
+
+    /// Starts a dataset that is to appear at `path` with a copy of the one at `source`, as it is
+    /// now. Nothing changes there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Draft::begin`], and those of reading `source`.
+    pub(in crate::store) async fn copy_of(path: &Path, source: &Path) -> Result<Draft> {
+        let scratch = DraftFile::begin(path)?;
+        let file = scratch.file();
+        let mode = Store::copy_unchanged(source, &file).await?;
+        std::fs::set_permissions(&file, Permissions::from_mode(mode))
+            .map_err(|error| cannot_create(path, error))?;
         let store = Store::connect(&file, options(&file), None).await?;
         Ok(Draft { store, scratch })
     }

@@ -155,6 +155,35 @@ impl Store {
         Store::only_read(path, &metadata, reason).await
     }
 
+    /// Opens the dataset at `path` to copy it, and changes nothing of it: the file of an older
+    /// `ewe` keeps its schema.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::open_to_read`].
+    pub(in crate::store) async fn open_to_copy(path: &Path) -> Result<Store> {
+        let metadata = look(path)?;
+        if let Some(reason) = hindrance(path).or_else(|| no_room(path)) {
+            return Store::only_read(path, &metadata, reason).await;
+        }
+        leave::opened(path);
+        let store = Store::connect(path, options(path), None).await.map_err(|error| {
+            leave::closed(path);
+            Error::opening(path, error)
+        })?;
+        let looked = async {
+            let mut connection = store.acquire().await?;
+            header::look(&mut connection, path).await
+        };
+        match looked.await {
+            Ok(_) => Ok(store),
+            Err(error) => {
+                store.close().await;
+                Err(error)
+            }
+        }
+    }
+
     /// Returns why the dataset is read-only; `None` if it can be written.
     pub fn read_only_because(&self) -> Option<&str> {
         Some(self.read_only.as_ref()?.reason.as_str())
