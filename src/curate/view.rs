@@ -4,7 +4,7 @@ use crate::store::asked::evolution::Evolution;
 use crate::store::curation::judgment::Judgment;
 use crate::store::curation::log::Revision;
 use crate::store::instance::StoredInstance;
-use crate::store::query::figures::InstanceFigures;
+use crate::store::query::figures::{InfluenceOn, InstanceFigures};
 use crate::store::query::neighbor::StoredNeighbor;
 use crate::store::query::provenance::{Provenance, SourceFile};
 use crate::store::task::StoredTask;
@@ -33,6 +33,8 @@ pub struct TaskView {
     pub judgments: Vec<Judgment>,
     /// Influence and difficulty of those of its instances that have any.
     pub figures: Vec<InstanceFigures>,
+    /// For a held-out task, the tasks that helped it most and those that hurt it most.
+    pub influenced_by: Vec<InfluenceOn>,
     /// Its history, in order.
     pub history: Vec<Revision>,
 }
@@ -61,9 +63,15 @@ impl TaskView {
         // The version comes first: texts read after it can only be newer, and an edit made from
         // them is then refused.
         let version = store.version(id).await?;
+        let task = store.task(id).await?;
+        let influenced_by = match task.is_held_out {
+            true => store.influenced_by(id).await?,
+            false => Vec::new(),
+        };
         Ok(TaskView {
-            task: store.task(id).await?,
+            task,
             version,
+            influenced_by,
             instances: store.instances(id).await?,
             neighbors: store.neighbors(id).await?,
             evolution: store.evolution(id).await?,

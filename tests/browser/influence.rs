@@ -37,9 +37,9 @@ fn a_task_says_which_held_out_tasks_it_helped_and_hurt() {
         let effect = browser.text(".effect");
         let at = |words: &str| effect.find(words).unwrap_or_else(|| panic!("{words}: {effect}"));
         assert!(at("helped: influence +0.250") < at("difficulty: IFD 0.25"));
-        assert!(at("Helped on the held-out") < at("+0.750 task 5: "));
-        assert!(at("+0.750 task 5: ") < at("Hurt on the held-out"));
-        assert!(at("Hurt on the held-out") < at("−0.250 task 6: "));
+        assert!(at("Held-out tasks that it helped") < at("+0.750 task 5: "));
+        assert!(at("+0.750 task 5: ") < at("Held-out tasks that it hurt"));
+        assert!(at("Held-out tasks that it hurt") < at("−0.250 task 6: "));
         for (width, height) in [(1600, 1000), (400, 900)] {
             browser.size(width, height);
             fits(&browser);
@@ -83,6 +83,11 @@ fn split_and_condition_are_filters_that_the_address_keeps() {
         browser.at(5);
         assert!(browser.text("#task .facts").contains("held out"));
         assert!(browser.text("#tasks .facts").contains("held out"));
+        let by = browser.text(".effect");
+        assert!(
+            by.starts_with("Tasks that helped it") && by.contains("+0.750 task 1: "),
+            "{by}"
+        );
         choose(&browser, "split", "");
         counts(&browser, "215 tasks");
         // While a condition is typed, the page says what is missing, and the queue stays.

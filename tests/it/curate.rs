@@ -141,6 +141,11 @@ fn show_says_what_a_task_did_to_held_out_ones() {
     assert_eq!(figures[0], "instance 0 · influence +0.250 · IFD 0.25", "{shown}");
     assert!(figures[1].starts_with("  helped  +0.750       5  "), "{shown}");
     assert!(figures[2].starts_with("  hurt    -0.250       6  "), "{shown}");
+    let shown = run(&dir, "show", &["6"]).success().stdout();
+    assert!(
+        shown.contains("influenced by\n  hurt    -0.250       1  "),
+        "{shown}"
+    );
     let shown = run(&dir, "show", &["3"]).success().stdout();
     assert!(!shown.contains("influence"), "{shown}");
 }

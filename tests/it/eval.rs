@@ -432,6 +432,15 @@ fn suites_in_another_form_are_named_with_what_was_expected() {
         "--suite held-out",
         &["held-out tasks are those of a dataset", "hint: --db"],
     );
+    ewe(&dir, &["init", "--db", "d.db"]).success();
+    fails(
+        "--suite held-out --db d.db",
+        &[
+            "d.db: no task is held out",
+            "hint: `ewe split --db d.db --eval 10%`",
+        ],
+    );
+    assert_eq!(mock.received(), 0);
     eval(&dir, &mock, "--suite mmlu=x --out r.json").failure(2);
     eval(&dir, &mock, "--suite held-out").failure(2);
 }

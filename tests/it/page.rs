@@ -193,6 +193,16 @@ fn influence_and_difficulty_are_shown_sorted_and_filtered_by() {
         json!([{ "ordinal": 0, "influence": -0.125, "ifd": null, "on": [of(6, -0.5)] }])
     );
     assert_eq!(figures(3), json!([]));
+    // A held-out task names them, the other way round.
+    let by = |id: i64| page.get(&format!("/api/tasks/{id}")).1["influenced_by"].clone();
+    assert_eq!(
+        [by(6), by(5), by(1)],
+        [
+            json!([of(1, -0.25), of(2, -0.5)]),
+            json!([of(1, 0.75)]),
+            json!([])
+        ]
+    );
     let tasks = |query: &str| page.get(&format!("/api/tasks?{query}")).1["tasks"].clone();
     let ids = |query: &str| -> Vec<i64> {
         let rows = tasks(query);

@@ -10,7 +10,7 @@ use crate::curate::view::TaskView;
 use crate::store::Store;
 use crate::store::curation::judgment::Judgment;
 use crate::store::curation::log::Revision;
-use crate::store::query::figures::InstanceFigures;
+use crate::store::query::figures::{InfluenceOn, InstanceFigures};
 use crate::store::query::neighbor::StoredNeighbor;
 use crate::store::query::provenance::{Provenance, SourceFile};
 use crate::store::task::StoredTask;
@@ -59,6 +59,10 @@ fn print(out: &mut impl Write, view: &TaskView) -> io::Result<()> {
     }
     for figures in &view.figures {
         print_figures(out, figures)?;
+    }
+    if !view.influenced_by.is_empty() {
+        writeln!(out, "\ninfluenced by")?;
+        print_influence(out, &view.influenced_by)?;
     }
     if let Some(evolution) = &view.evolution {
         writeln!(
@@ -173,7 +177,11 @@ fn print_figures(out: &mut impl Write, figures: &InstanceFigures) -> io::Result<
         write!(out, " · IFD {ifd:.2}")?;
     }
     writeln!(out)?;
-    for on in &figures.on {
+    print_influence(out, &figures.on)
+}
+
+fn print_influence(out: &mut impl Write, all: &[InfluenceOn]) -> io::Result<()> {
+    for on in all {
         let how = if on.value < 0.0 { "hurt" } else { "helped" };
         let instruction = one_line(&on.instruction, 70);
         writeln!(

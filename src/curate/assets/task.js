@@ -31,6 +31,7 @@ export function reading(task, act) {
       task.judgments.filter((judgment) => judgment.ordinal === instance.ordinal && judgment.holds).map(opinion),
       task.figures.filter((figures) => figures.ordinal === instance.ordinal).map(effect)));
   }
+  if (task.influenced_by.length) parts.push(make("div", { class: "effect" }, bothWays("Tasks that helped it", "Tasks that hurt it", task.influenced_by)));
   if (!task.instances.length) parts.push(make("p", {}, "It has no instance yet, so it is not in the dataset."));
   parts.push(trail(task));
   return parts;
@@ -41,13 +42,15 @@ const opinion = (judgment) => make("p", { class: "opinion" },
   plain(judgment.problem ?? judgment.reason));
 
 /** Shows what an instance did to the held-out loss, with the held-out tasks that it speaks to, and how difficult it is. */
-function effect({ influence, ifd, on }) {
-  const list = (name, some) => some.length > 0 && [make("h3", {}, name), make("ol", { class: "on" }, some.map((held) => make("li", {},
-    make("span", { class: "number" }, signed(held.value)), " ", make("span", { class: "title", dir: "auto" }, `task ${held.task_id}: `, plain(held.instruction)))))];
-  return make("div", { class: "effect" },
-    facts(influence != null && `${influence < 0 ? "hurt" : "helped"}: influence ${signed(influence)}`, ifd != null && `difficulty: IFD ${ifd.toFixed(2)}`),
-    list("Helped on the held-out", on.filter((held) => held.value > 0)),
-    list("Hurt on the held-out", on.filter((held) => held.value < 0).reverse()));
+const effect = ({ influence, ifd, on }) => make("div", { class: "effect" },
+  facts(influence != null && `${influence < 0 ? "hurt" : "helped"}: influence ${signed(influence)}`, ifd != null && `difficulty: IFD ${ifd.toFixed(2)}`),
+  bothWays("Held-out tasks that it helped", "Held-out tasks that it hurt", on));
+
+/** Lists tasks by the sign of their influence, the strongest first. */
+function bothWays(helped, hurt, tasks) {
+  const list = (name, some) => (some.length ? [make("h3", {}, name), make("ol", { class: "on" }, some.map((of) => make("li", {},
+    make("span", { class: "number" }, signed(of.value)), " ", make("span", { class: "title", dir: "auto" }, `task ${of.task_id}: `, plain(of.instruction)))))] : []);
+  return [...list(helped, tasks.filter((of) => of.value > 0)), ...list(hurt, tasks.filter((of) => of.value < 0).reverse())];
 }
 
 /** Shows its origin and history, which are loaded when they are opened. */

@@ -19,7 +19,10 @@ use crate::{
         view::TaskView,
         word_diff::{DiffPart, compare},
     },
-    store::{instance::StoredInstance, query::figures::InstanceFigures},
+    store::{
+        instance::StoredInstance,
+        query::figures::{InfluenceOn, InstanceFigures},
+    },
 };
 
 /// From this width on two texts are side by side.
@@ -176,6 +179,10 @@ fn task(view: &TaskView, other: Option<&TaskView>) -> Text<'static> {
     for figures in &view.figures {
         effect(&mut lines, figures, view.instances.len());
     }
+    if !view.influenced_by.is_empty() {
+        lines.push(Line::styled("influenced by", bold()));
+        influence(&mut lines, &view.influenced_by, "by");
+    }
     if let (None, Some(last)) = (other, view.history.last()) {
         let note = last
             .note
@@ -199,10 +206,15 @@ fn effect(lines: &mut Vec<Line<'static>>, figures: &InstanceFigures, instances: 
         parts.push(format!("instance {}", figures.ordinal));
     }
     lines.push(Line::styled(parts.join(" · "), bold()));
-    for on in &figures.on {
+    influence(lines, &figures.on, "on");
+}
+
+/// Adds tasks with an influence on this one, or of this one.
+fn influence(lines: &mut Vec<Line<'static>>, all: &[InfluenceOn], which: &str) {
+    for on in all {
         let how = if on.value < 0.0 { "hurt" } else { "helped" };
         lines.push(Line::from(format!(
-            "{how} {:+.3} on task {}: {}",
+            "{how} {:+.3} {which} task {}: {}",
             on.value,
             on.task_id,
             line(&on.instruction)

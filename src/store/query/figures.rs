@@ -2,8 +2,11 @@
 
 use crate::store::{Result, Store};
 
-/// The most characters of a held-out task's instruction.
+/// The most characters of another task's instruction.
 const MOST_CHARACTERS: i64 = 300;
+
+/// How many tasks that helped a held-out task are shown, and how many that hurt it.
+const MOST_TASKS: i64 = 5;
 
 /// The figures of an instance. A task without any has no such row.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -20,10 +23,10 @@ pub struct InstanceFigures {
     pub on: Vec<InfluenceOn>,
 }
 
-/// The influence of an instance on one held-out task.
+/// The influence of an instance on one held-out task, seen from the one or from the other.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct InfluenceOn {
-    /// The held-out task.
+    /// The held-out task; for a held-out task, the one that influenced it.
     pub task_id: i64,
     /// The beginning of its instruction.
     pub instruction: String,
@@ -65,6 +68,44 @@ impl Store {
             self.add_influence_on(task_id, &mut figures).await?;
         }
         Ok(figures)
+    }
+
+    /// Returns the tasks that helped a held-out task most and those that hurt it most, the most
+    /// helpful first. Each instance names only the few held-out tasks that it influenced most (see
+    /// [`InstanceFigures::on`]), so that others may be missing.
+    pub async fn influenced_by(&self, task_id: i64) -> Result<Vec<InfluenceOn>> {
+        let mut found = self.strongest_on(task_id, 1.0).await?;
+        let hurt = self.strongest_on(task_id, -1.0).await?;
+        found.extend(hurt.into_iter().rev());
+        Ok(found)
+    }
+
+    /// Returns the tasks with the strongest influence of this sign on a held-out task, the
+    /// strongest first.
+    async fn strongest_on(&self, task_id: i64, sign: f64) -> Result<Vec<InfluenceOn>> {
+        Ok(sqlx::query_as!(
+            InfluenceOn,
+            r#"
+            SELECT
+                task.id AS "task_id!: i64", substr(task.instruction, 1, ?4) AS "instruction!: String",
+                max(influence_on.value * ?2) * ?2 AS "value!: f64"
+            FROM influence_on
+            JOIN instance ON instance.id = influence_on.instance_id
+            JOIN task ON task.id = instance.task_id
+            WHERE influence_on.task_id = ?1
+                AND influence_on.run_id = (SELECT max(id) FROM run WHERE command = 'influence' AND status = 'done')
+                AND influence_on.value * ?2 > 0.0
+            GROUP BY task.id
+            ORDER BY max(influence_on.value * ?2) DESC, task.id
+            LIMIT ?3
+            "#,
+            task_id,
+            sign,
+            MOST_TASKS,
+            MOST_CHARACTERS
+        )
+        .fetch_all(&self.pool)
+        .await?)
     }
 
     /// Adds the held-out tasks to the figures of a task's instances.
