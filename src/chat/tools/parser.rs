@@ -211,7 +211,7 @@ fn beginning(text: &str, mark: &str) -> usize {
     let longest = text.len().min(mark.len() - 1);
     (1..=longest)
         .rev()
-        .find(|&n| text.ends_with(&mark[..n]))
+        .find(|&n| mark.is_char_boundary(n) && text.ends_with(&mark[..n]))
         .unwrap_or(0)
 }
 

@@ -92,6 +92,8 @@ impl Store {
                 .fetch_all(&mut *connection)
                 .await;
             connection.lock_handle().await?.remove_progress_handler();
+            // The caller's next query takes it; see `Store::bring_up_to_date`.
+            connection.return_to_pool().await;
             found
         });
         Ok(query.await.expect("a query does not panic")?)
