@@ -38,10 +38,10 @@ fn logits_equal_the_references() {
 
 /// In bf16 the likeliest token is the reference's at 999 of 1000 positions or more. Left out are
 /// positions where the reference's two best scores are at most two steps of bf16 apart (5 to 8 %; a
-/// score of 4 to 8 has steps of 1/32), since the last rounding of each decides. Training rounds less
-/// often than the reference (GELU in one step, GPT-J's attention). Inference rounds where it does, so
-/// there nearly all of these are the reference's, too: all with AVX-512, 99.9 % with AVX2, which adds
-/// in another order.
+/// score of 4 to 8 has steps of 1/32), since the last rounding of each decides. Training rounds
+/// less often than the reference (GELU in one step, GPT-J's attention). Inference rounds where it
+/// does, so there nearly all of these are the reference's, too: all with AVX-512, 99.9 % with AVX2,
+/// which adds in another order.
 #[test]
 fn in_bf16_the_likeliest_token_is_the_references() {
     both_ways(|name| {
