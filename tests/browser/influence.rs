@@ -27,12 +27,13 @@ fn counts(browser: &Browser, count: &str) {
 #[ignore = "needs Chromium: make test-browser"]
 fn a_task_says_which_held_out_tasks_it_helped_and_hurt() {
     let dir = Dir::with_dataset();
-    add_influence(&dir);
     let page = Page::start(&dir, &[]);
     looking(&page, |browser| {
         browser.press("c");
         counts(&browser, "215 tasks");
         browser.at(1);
+        // Found while the page is open.
+        add_influence(&dir);
         browser.wait("document.querySelector('.effect')");
         let effect = browser.text(".effect");
         let at = |words: &str| effect.find(words).unwrap_or_else(|| panic!("{words}: {effect}"));

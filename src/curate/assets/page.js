@@ -11,8 +11,12 @@ import { call } from "./server.js";
 import { beside, keyed, reading, toggleTrail, versions } from "./task.js";
 import { did, redo, undo } from "./undo.js";
 
-/** The shown task, its editor, the change that blocks a review, whether the dashboard is open. */
-const state = { task: null, session: null, conflict: null, board: false, boardAt: 0 };
+/** The shown task, what models had found about it, its editor, the change that blocks a review, whether the dashboard is
+    open. */
+const state = { task: null, found: "", session: null, conflict: null, board: false, boardAt: 0 };
+
+/** What models have found about a task of the queue. No version counts it. */
+const found = (row) => (row ? `${row.influence} ${row.ifd} ${row.is_held_out}` : "");
 
 let chain = Promise.resolve();
 /** Runs actions one after the other, however quickly keys are pressed, and shows errors. */
@@ -49,7 +53,7 @@ async function open() {
   const task = row ? await call(`/api/tasks/${row.id}`) : null;
   // The user may have moved on meanwhile.
   if (current() !== row) return;
-  Object.assign(state, { task, conflict: null });
+  Object.assign(state, { task, found: found(row), conflict: null });
   if (row) row.review = task.review;
   drawQueue((at) => pick(at), true);
   showTask();
@@ -204,14 +208,16 @@ async function news() {
   drawQueue((at) => pick(at));
   if (state.board && Date.now() - state.boardAt > 5000) await showBoard();
   if (!task) return current() && open();
-  if (state.task !== task || !now || now.version === task.version) return;
+  if (state.task !== task || !now) return;
+  const isChanged = now.version !== task.version;
+  if (!isChanged && (state.session || found(current()) === state.found)) return;
   if (state.session) return state.session.noticed(now.version);
   if (state.conflict) return;
   const fresh = await call(`/api/tasks/${task.id}`);
   if (state.task !== task || state.session) return;
-  state.task = fresh;
+  Object.assign(state, { task: fresh, found: found(current()) });
   showTask();
-  say(`Task ${task.id} was changed by somebody else.`);
+  if (isChanged) say(`Task ${task.id} was changed by somebody else.`);
 }
 
 function filters(open = $("more-fields").hidden) {
