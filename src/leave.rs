@@ -38,8 +38,8 @@ pub(crate) fn on_signals() {
             return;
         };
         let wait = move || {
-            for _ in signals.forever() {
-                if !signals::are_taken() {
+            for signal in signals.forever() {
+                if !signals::is_taken(signal) {
                     at_once();
                 }
             }

@@ -10,6 +10,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
+use futures::FutureExt;
 use rustix::process::{Signal as SystemSignal, set_parent_process_death_signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,9 +21,12 @@ pub(crate) const ASKING: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 /// Whether the command listens itself.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Whether the command listens to the signals itself.
-pub(crate) fn are_taken() -> bool {
-    TAKEN.load(Ordering::SeqCst)
+/// Whether the command listens to Ctrl-C itself.
+static INTERRUPTS_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Whether the command listens to the signal itself.
+pub(crate) fn is_taken(signal: i32) -> bool {
+    TAKEN.load(Ordering::SeqCst) || (signal == SIGINT && INTERRUPTS_TAKEN.load(Ordering::SeqCst))
 }
 
 /// The signals of [`ASKING`] that are not ignored. A signal that our parent wants ignored stays
@@ -62,6 +66,41 @@ impl ShutdownSignals {
             }
         })
         .await
+    }
+}
+
+/// Ctrl-C alone, for a command that stops what it is doing and goes on with something else. The
+/// other signals end it as before.
+#[derive(Debug)]
+pub struct InterruptSignals(Option<Signal>);
+
+impl InterruptSignals {
+    /// Listens from now on: Ctrl-C no longer ends the process. Where our parent wants it ignored,
+    /// it stays so. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not allow it.
+    pub fn listen() -> io::Result<InterruptSignals> {
+        let listen = || signal(SignalKind::interrupt());
+        let signals = InterruptSignals((!is_ignored(SIGINT)).then(listen).transpose()?);
+        INTERRUPTS_TAKEN.store(true, Ordering::SeqCst);
+        Ok(signals)
+    }
+
+    /// Waits for the next Ctrl-C.
+    pub async fn next(&mut self) {
+        if let Some(signals) = &mut self.0
+            && signals.recv().await.is_some()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+
+    /// Forgets those that have arrived.
+    pub fn forget(&mut self) {
+        while self.next().now_or_never().is_some() {}
     }
 }
 

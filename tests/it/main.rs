@@ -6,6 +6,8 @@
 mod backup;
 mod bad_rows;
 mod batch;
+#[cfg(feature = "torch")]
+mod chat_terminal;
 mod client;
 mod columns;
 mod compare;

@@ -16,7 +16,7 @@ use ewe::store::{Actor, Store};
 use ewe::task::Review;
 
 /// A terminal that runs ewe.
-struct Screen {
+pub struct Screen {
     master: Box<dyn MasterPty + Send>,
     child: Box<dyn Child + Send + Sync>,
     writer: Box<dyn Write + Send>,
@@ -30,7 +30,7 @@ impl Screen {
         Screen::run(dir, &[&["review", "--db", "d.db"], rest].concat(), editor, size)
     }
 
-    fn run(dir: &Dir, args: &[&str], editor: &str, size: (u16, u16)) -> Screen {
+    pub fn run(dir: &Dir, args: &[&str], editor: &str, size: (u16, u16)) -> Screen {
         let (rows, cols) = size;
         let pair = native_pty_system()
             .openpty(PtySize {
@@ -70,14 +70,14 @@ impl Screen {
         }
     }
 
-    fn press(&mut self, keys: &str) {
+    pub fn press(&mut self, keys: &str) {
         self.writer.write_all(keys.as_bytes()).unwrap();
         self.writer.flush().unwrap();
     }
 
     /// Waits until all of these are on the screen.
     #[track_caller]
-    fn shows(&self, parts: &[&str]) -> String {
+    pub fn shows(&self, parts: &[&str]) -> String {
         let begin = Instant::now();
         loop {
             let contents = self.parser.lock().unwrap().screen().contents();
@@ -87,6 +87,14 @@ impl Screen {
             assert!(begin.elapsed() < PATIENCE, "no {parts:?} in\n{contents}");
             pause(Duration::from_millis(5));
         }
+    }
+
+    /// Waits until this is no longer on the screen.
+    #[track_caller]
+    pub fn scrolls_away(&self, part: &str) {
+        until("the text to scroll away", || {
+            !self.parser.lock().unwrap().screen().contents().contains(part)
+        });
     }
 
     /// The underlined words on the screen.
@@ -124,7 +132,7 @@ impl Screen {
 
     /// Waits for the end and asserts that the terminal is restored; returns the exit code.
     #[track_caller]
-    fn ended(mut self) -> u32 {
+    pub fn ended(mut self) -> u32 {
         let code = self.child.wait().unwrap().exit_code();
         let name = self.master.tty_name().unwrap();
         let settings = Command::new("stty")

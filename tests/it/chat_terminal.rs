@@ -1,0 +1,134 @@
+//! `ewe chat` in a real terminal: its commands, messages of several lines, and Ctrl-C.
+
+use crate::golden::{Changed, golden, read_lines, text};
+use crate::review::Screen;
+use crate::shell::Dir;
+
+/// A template that shows each message on a line, and none of its own words.
+const LINES: &str = "{{ bos_token }}{% for m in messages %}{{ m['content'].strip() }}\n{% endfor %}";
+
+/// A terminal with a chat, and its directory.
+fn chat(model: &str, more: &[&str]) -> (Dir, Screen) {
+    let dir = Dir::new();
+    dir.write("lines.jinja", LINES);
+    let arguments = [&["chat", "--model", model, "--temperature", "0"], more].concat();
+    let screen = Screen::run(&dir, &arguments, "true", (40, 100));
+    (dir, screen)
+}
+
+#[test]
+fn a_chat_has_commands_and_keeps_what_was_said() {
+    let model = golden("gemma3");
+    let (dir, mut screen) = chat(
+        text(&model),
+        &["--template", "lines.jinja", "--max-tokens", "9", "--ignore-eos"],
+    );
+    screen.shows(&["gemma3, asked by the template lines.jinja; /help", ">"]);
+    screen.press("/help\r");
+    screen.shows(&["/system TEXT", "/regenerate", "/quit"]);
+    screen.press("/params max_tokens 2\r");
+    screen.shows(&["max_tokens          2"]);
+    screen.press("the\r");
+    screen.shows(&["(cut off: /params max_tokens N allows more)"]);
+    screen.press("/save one.jsonl\r");
+    screen.shows(&["one.jsonl: 1 conversation; `ewe import --db FILE one.jsonl`"]);
+    let said = read_lines(&dir.path("one.jsonl"));
+    let roles = |row: &serde_json::Value| -> Vec<String> {
+        let messages = row["messages"].as_array().unwrap();
+        let role = |message: &serde_json::Value| message["role"].as_str().unwrap().to_owned();
+        messages.iter().map(role).collect()
+    };
+    assert_eq!(said[0]["messages"][0]["content"], "the");
+    assert_eq!(roles(&said[0]), ["user", "assistant"]);
+    // Nothing is replaced, and a mistake does not end the chat.
+    screen.press("/save one.jsonl\r");
+    screen.shows(&["error: `one.jsonl` exists already"]);
+    screen.press("/nonsense\r");
+    screen.shows(&["error: there is no command /nonsense"]);
+
+    screen.press("/system in\r");
+    screen.shows(&["the system message is set"]);
+    screen.press("\"\"\"\r");
+    screen.shows(&["…"]);
+    screen.press("a\r");
+    screen.press("b\r");
+    screen.press("\"\"\"\r");
+    until_answered(&mut screen, &dir, "two.jsonl", 5);
+    let said = read_lines(&dir.path("two.jsonl"));
+    assert_eq!(
+        roles(&said[0]),
+        ["system", "user", "assistant", "user", "assistant"]
+    );
+    assert_eq!(said[0]["messages"][3]["content"], "a\nb");
+
+    // Another answer in place of the last one.
+    screen.press("/regenerate\r");
+    screen.shows(&["at temperature 0 the answer is the same"]);
+    until_answered(&mut screen, &dir, "three.jsonl", 5);
+    assert_eq!(read_lines(&dir.path("three.jsonl")), said);
+    screen.press("/reset\r");
+    screen.shows(&["everything said is forgotten"]);
+    screen.press("/save four.jsonl\r");
+    screen.shows(&["nothing was answered yet"]);
+    // Longer than the context: the question is taken back, and the chat goes on.
+    let long = "the ".repeat(90);
+    screen.press(&format!("{long}\r"));
+    screen.shows(&["context is 64"]);
+    screen.press("/quit\r");
+    assert_eq!(screen.ended(), 0);
+}
+
+/// Saves the chat once the answer is there, and looks at the number of messages.
+fn until_answered(screen: &mut Screen, dir: &Dir, file: &str, messages: usize) {
+    screen.press(&format!("/save {file}\r"));
+    screen.shows(&[&format!("{file}: 1 conversation")]);
+    let rows = read_lines(&dir.path(file));
+    assert_eq!(rows[0]["messages"].as_array().unwrap().len(), messages);
+}
+
+#[test]
+fn ctrl_c_stops_the_answer_only() {
+    let model = Changed::long(1_000_000);
+    let (_dir, mut screen) = chat(
+        text(model.path()),
+        &[
+            "--template",
+            "lines.jinja",
+            "--max-tokens",
+            "900000",
+            "--ignore-eos",
+        ],
+    );
+    screen.shows(&[">"]);
+    // Before anything is asked it clears the line.
+    screen.press("nothing\x03");
+    screen.shows(&["Ctrl-D leaves"]);
+    for question in ["the", "in"] {
+        screen.press(&format!("{question}\r"));
+        // Whatever the model writes fills the screen, and scrolls the question away.
+        screen.scrolls_away("Ctrl-D leaves");
+        screen.press("\x03");
+        screen.shows(&["(stopped)"]);
+        screen.press("/help\r");
+        screen.shows(&["/regenerate"]);
+        screen.press("x\x03");
+        screen.shows(&["Ctrl-D leaves"]);
+    }
+    screen.press("/params max_tokens 2\r");
+    screen.shows(&["max_tokens          2"]);
+    screen.press("\x04");
+    assert_eq!(screen.ended(), 0);
+}
+
+#[test]
+fn a_model_without_a_template_says_that_it_remembers_nothing() {
+    let model = golden("gemma3");
+    let (_dir, mut screen) = chat(text(&model), &[]);
+    screen.shows(&[
+        "gemma3, asked by the template alpaca; /help",
+        "no memory: this model came without a chat template",
+        "--template alpaca",
+    ]);
+    screen.press("\x04");
+    assert_eq!(screen.ended(), 0);
+}
