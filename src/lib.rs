@@ -28,6 +28,7 @@
 //! - [`text`]: text for people.
 //! - [`fold`]: normal form of text.
 //! - [`progress`]: progress bars.
+//! - [`next`]: the commands that go on from a result.
 //! - [`steps`]: commands that one command runs one after another.
 //! - [`program`]: the program itself: its build, its other half, its machine, its manual.
 //! - [`settings`]: options in a file or in the environment.
@@ -59,6 +60,7 @@ pub mod job;
 pub mod leave;
 pub mod lenient_json;
 pub mod lock;
+pub mod next;
 pub mod pipeline;
 pub mod program;
 pub mod progress;

@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::atomic_file::{self, AtomicFile};
+use crate::next::IS_STEP;
 use crate::progress::clock;
 use crate::signals::ShutdownSignals;
 use crate::streams;
@@ -149,6 +150,7 @@ impl Steps {
             None => Stdio::inherit(),
         };
         Command::new(&self.program)
+            .env(IS_STEP, "1")
             .args(self.quiet.then_some("--quiet"))
             .args(&step.arguments)
             .stdin(input)

@@ -76,6 +76,14 @@ pub fn run(job: &ServeJob, quiet: bool) -> Result<u8> {
                 };
                 eprintln!("chats{of} are asked by the template {}", model.template.name());
             }
+            let key = match job.token {
+                Some(_) => "the token",
+                None => "any text",
+            };
+            eprintln!(
+                "settings for a client: base URL http://{address}/v1, model {}, API key {key}",
+                models.first().map_or("", |model| model.names.first())
+            );
         }
         let guard = OriginGuard::new(address)
             .named(&job.allowed_hosts)

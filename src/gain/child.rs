@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, getpid, kill_process, kill_process_group};
 use super::job::GainJob;
 use super::steps::Step;
 use crate::leave::INTERRUPTED;
+use crate::next;
 use crate::signals::{self, PauseSignals, ShutdownSignals};
 use crate::streams;
 
@@ -128,6 +129,7 @@ impl Runner {
         command
             .args(&step.arguments)
             .env(signals::ENDS_WITH_PARENT, "1")
+            .env(next::IS_STEP, "1")
             .stdin(Stdio::null())
             .process_group(0);
         // Global options may stand anywhere, but not behind a `--`, of which steps have none.

@@ -4,6 +4,7 @@
 use super::out::metrics::StepMetrics;
 use ewe::finetune::Method;
 use ewe::job::train::{RowSource, TrainJob};
+use ewe::next::NextCommands;
 use ewe::text::shell_word;
 use std::path::PathBuf;
 
@@ -92,8 +93,8 @@ fn change(before: f64, after: f64) -> String {
     }
 }
 
-/// Returns the commands that go on from the result, as they are typed.
-pub fn next_commands(job: &TrainJob, method: Method, has_held_out_tasks: bool) -> Vec<String> {
+/// Returns the commands that go on from the result.
+pub fn next_commands(job: &TrainJob, method: Method, has_held_out_tasks: bool) -> NextCommands {
     let (model, out) = (shell_word(&job.model), shell_word(&job.out));
     let tuned = match method {
         Method::Lora => format!("--model {model} --adapter {out}"),
@@ -108,11 +109,9 @@ pub fn next_commands(job: &TrainJob, method: Method, has_held_out_tasks: bool) -
         RowSource::Dataset { path, .. } => format!("--db {}", shell_word(path)),
         RowSource::Files(_) => "--out eval.json".to_owned(),
     };
-    vec![
-        "next:".to_owned(),
-        format!("  ewe chat {tuned}"),
-        format!("  ewe eval {tuned} --suite {suite} {place}"),
-    ]
+    NextCommands::default()
+        .with(format!("ewe chat {tuned}"), "")
+        .with(format!("ewe eval {tuned} --suite {suite} {place}"), "")
 }
 
 #[cfg(test)]

@@ -335,7 +335,8 @@ impl Run {
             Some(self.checkpoints.place(step)).filter(|place| place.is_dir())
         });
         let next = next_commands(job, self.settings.method, self.source.rows.eval.is_some());
-        lines.iter().chain(&next).for_each(|line| say(quiet, line));
+        lines.iter().for_each(|line| say(quiet, line));
+        next.say(quiet);
     }
 }
 

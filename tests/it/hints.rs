@@ -116,6 +116,8 @@ fn texts_name_only_options_of_their_command() {
     assert!(!comes_to("serve", "client/address.rs", "new"));
     let option = Regex::new(r"(?:^|[^\w-])--([a-z][a-z-]*[a-z])").unwrap();
     let quoted = Regex::new(r"`ewe ([a-z]+)([^`]*)`").unwrap();
+    // A line for the user to type.
+    let typed = Regex::new(r"(?:^|\\n|\n) *ewe ([a-z]+)((?: [^`\n\\]*)?)").unwrap();
     let (mut wrong, mut looked_at, mut needed) = (Vec::new(), 0, BTreeSet::new());
     for (number, source) in sources.files.iter().enumerate() {
         let file = &source.name;
@@ -133,8 +135,25 @@ fn texts_name_only_options_of_their_command() {
                     wrong.push(format!("{place}: `ewe {}` has no --{}", &found[1], &name[1]));
                 }
             }
+            let others = quoted.replace_all(&text.text, "").into_owned();
+            for found in typed.captures_iter(&others) {
+                let Some(has) = options.get(&found[1]) else {
+                    continue;
+                };
+                for name in option
+                    .captures_iter(&found[2])
+                    .filter(|name| !has.contains(&name[1]))
+                {
+                    wrong.push(format!("{place}: `ewe {}` has no --{}", &found[1], &name[1]));
+                }
+            }
+            let known = |found: &regex::Captures<'_>| match options.contains_key(&found[1]) {
+                true => String::new(),
+                false => found[0].to_owned(),
+            };
+            let others = typed.replace_all(&others, known);
             let around = (number, text.item);
-            for name in option.captures_iter(&quoted.replace_all(&text.text, "")) {
+            for name in option.captures_iter(&others) {
                 let name = &name[1];
                 let by = reached.iter().filter(|(_, places)| places.contains(&around));
                 let by: Vec<&str> = by.map(|(command, _)| *command).collect();

@@ -53,10 +53,12 @@ mod listing;
 mod lists;
 #[cfg(feature = "torch")]
 mod memory;
+mod merge_db;
 mod mock;
 mod mock_hub;
 #[cfg(feature = "torch")]
 mod models;
+mod next;
 mod option_conflicts;
 mod options;
 mod outputs;

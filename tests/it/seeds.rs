@@ -185,5 +185,6 @@ fn fewer_seeds_than_a_prompt_shows_cause_a_warning() {
     assert_eq!(out.stdout(), "d.db: a dataset with 1 seed task\n");
     assert_eq!(init(&dir, &GOOD[..1], &["--quiet"]).stderr(), "");
     // The shipped seeds are enough.
-    assert_eq!(ewe(&dir, &["init", "--db", "e.db"]).success().stderr(), "");
+    let said = ewe(&dir, &["init", "--db", "e.db"]).success().stderr();
+    assert!(said.starts_with("next:\n"), "{said}");
 }

@@ -81,7 +81,7 @@ impl Conversation {
         system.chain(messages.iter().cloned()).collect()
     }
 
-    /// Returns the chat as rows of messages: one, or one for each question that the model saw alone.
+    /// Returns the chat as rows of messages: one, or one for each question that was asked alone.
     pub fn rows(&self) -> Vec<Value> {
         let row = |messages: &[ChatMessage]| json!({ "messages": self.with_system(messages) });
         match self.remembers {

@@ -79,8 +79,8 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
                 hit.review,
                 fitted(&hit.instruction, width - 18)
             )?;
-            // Cleaning turns the two marks into symbols that the text itself hardly has. They take a
-            // place each, as the brackets do.
+            // Cleaning turns the two marks into symbols that the text itself hardly has. They take
+            // a place each, as the brackets do.
             let room = crate::streams::stdout().size().map_or(200, |_| width - 18);
             let snippet = fitted(&hit.snippet, room);
             let is_cut = snippet.matches('␂').count() > snippet.matches('␃').count();

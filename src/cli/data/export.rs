@@ -11,6 +11,7 @@ use crate::{
         Format,
         write::{ExportFormat, ExportOptions},
     },
+    next::{self, NextCommands},
     pipeline::export,
     store::{Filter, Store},
     task::Review,
@@ -120,7 +121,9 @@ pub async fn run(args: &Args, globals: &crate::cli::Globals) -> anyhow::Result<(
         let result = serde_json::json!({"out": args.out.to_string_lossy(), "format": args.format.as_str(),
             "rows": rows, "unscored": unscored});
         println!("{}", crate::streams::json::value(&result));
-    } else if !globals.quiet {
+        return Ok(());
+    }
+    if !globals.quiet {
         eprintln!(
             "{}: {} of {}",
             args.out.display(),
@@ -133,6 +136,14 @@ pub async fn run(args: &Args, globals: &crate::cli::Globals) -> anyhow::Result<(
                 crate::cli::terminal::counted(unscored, "example")
             );
         }
+    }
+    if let (Some(file), 1..) = (next::file(&args.out), rows) {
+        NextCommands::default()
+            .with(
+                format!("ewe train --data {file} --model DIR --out tuned"),
+                "fine-tune a model on them",
+            )
+            .say(globals.quiet);
     }
     Ok(())
 }

@@ -11,17 +11,20 @@ use crate::client::batch_backend::BatchBackend;
 use crate::filter::Threshold;
 use crate::filter::rules::RuleSet;
 use crate::generate::round::Part;
+use crate::next::NextCommands;
 use crate::pipeline::batch::BatchSummary;
 use crate::pipeline::commands::{self, GenerateEvent, GenerateRequest, Generated};
 use crate::pipeline::futility::told;
 use crate::pipeline::{Ending, GenerateConfig};
 use crate::progress::clock;
-use crate::store::Store;
 use crate::store::file::lock::WorkLock;
+use crate::store::{Filter, Store};
+use crate::task::{Origin, Review};
+use crate::text::{chosen, shell_word};
 use anyhow::Result;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `ewe generate`.
 #[derive(Debug, Clone, clap::Args)]
@@ -190,12 +193,20 @@ impl GrowingDataset {
         batch: Option<&BatchBackend>,
     ) -> Result<u8> {
         let result = self.generate(args, quiet, backend, batch).await;
+        let alike = match &result {
+            Ok(_) => self.store.count(&alike(), None).await,
+            Err(_) => Ok(0),
+        };
         self.store.close().await;
         let generated = result?;
         if let (Some(batch), false) = (&generated.batch, quiet) {
             batch.warn();
         }
         report(args, &generated);
+        let is_grown = matches!(generated.ending, Ending::Target | Ending::Saturated);
+        if is_grown && generated.progress.accepted > 0 && !args.json {
+            next(args, alike?, generated.judged.is_some()).say(quiet);
+        }
         Ok(if generated.ending == Ending::Interrupted {
             130
         } else {
@@ -239,6 +250,46 @@ impl GrowingDataset {
         live.into_iter().for_each(Live::finish);
         bar.finish();
         result
+    }
+}
+
+/// ROUGE-L with the nearest task from which on people want to look: the same subject in other
+/// words.
+const ALIKE: f64 = 0.5;
+
+/// Tasks that nobody has reviewed, and that read like another one.
+fn alike() -> Filter {
+    Filter {
+        origin: Some(Origin::Machine),
+        review: Some(Review::Pending),
+        min_similarity: Some(ALIKE),
+        ..Filter::default()
+    }
+}
+
+/// What to do with new tasks, of which so many read like another.
+fn next(args: &Args, alike: i64, is_judged: bool) -> NextCommands {
+    let db = shell_word(&args.db);
+    let mut next = NextCommands::default().with(format!("ewe curate --db {db}"), "review them");
+    if alike > 0 {
+        next = next.with(
+            format!("ewe list --db {db} --review pending --min-similarity {ALIKE} --sort similar"),
+            chosen(alike, "reads like another task", "read like another task"),
+        );
+    }
+    let who = match (&args.model, args.at.endpoint.as_slice()) {
+        (Some(model), _) => format!("--model {}", shell_word(model)),
+        (None, [url]) => {
+            let name = args.at.endpoint_model.first().map_or(String::new(), |name| {
+                format!(" --endpoint-model {}", shell_word(Path::new(name)))
+            });
+            format!("--endpoint {}{name}", shell_word(Path::new(url)))
+        }
+        _ => return next,
+    };
+    match is_judged {
+        true => next,
+        false => next.with(format!("ewe judge --db {db} {who}"), "have them scored first"),
     }
 }
 

@@ -7,12 +7,14 @@ use crate::cli::terminal::counted;
 use crate::{
     curate,
     interchange::{Need, left_out::LeftOut, notes::Notes},
+    next::NextCommands,
     pipeline::{
         import::{self, Imported},
         neighbors,
     },
     report::Figures,
     store::Store,
+    text::shell_word,
 };
 
 /// Arguments of `ewe import`.
@@ -60,6 +62,16 @@ pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
         Figures::load(&store).await?;
     }
     store.close().await;
+    if imported.change.is_some() && !args.json {
+        let db = shell_word(&args.db);
+        NextCommands::default()
+            .with(
+                format!("ewe filter --db {db} --dry-run"),
+                "which of them break a rule",
+            )
+            .with(format!("ewe curate --db {db}"), "review them")
+            .say(quiet);
+    }
     Ok(())
 }
 

@@ -12,8 +12,10 @@ use crate::{
     },
     generate::recipe::SelfInstruct,
     interchange::{Need, ParsedRow, left_out::LeftOut, notes::Notes},
+    next::NextCommands,
     pipeline::seeds,
     task::TaskRef,
+    text::shell_word,
 };
 
 /// Arguments of `ewe init`.
@@ -76,6 +78,14 @@ pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
         args.db.display(),
         counted(tasks, "seed task")
     )?;
+    let db = shell_word(&args.db);
+    NextCommands::default()
+        .with(
+            format!("ewe generate --db {db} --target 100 --model DIR"),
+            "let a model write tasks",
+        )
+        .with(format!("ewe curate --db {db}"), "look at the seeds")
+        .say(quiet);
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use crate::cli::args::{batch, budget, endpoint, local, number};
 use crate::cli::interrupt;
 use crate::cli::terminal::{clean, counted, mean};
 use crate::client::batch_backend::BatchBackend;
+use crate::next::NextCommands;
 use crate::pipeline::Ending;
 use crate::pipeline::batch::BatchSummary;
 use crate::pipeline::commands::{self, JudgeRequest, Judged};
@@ -15,11 +16,12 @@ use crate::store::Store;
 use crate::store::curation::judgment::JudgeSelection;
 use crate::store::file::lock::WorkLock;
 use crate::task::{Origin, Review};
+use crate::text::shell_word;
 use anyhow::Result;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Arguments of `ewe judge`.
@@ -132,6 +134,9 @@ impl JudgedDataset {
             batch.warn();
         }
         report(args, &judged, start);
+        if !args.json && judged.progress.mean().is_some() && judged.ending != Ending::Interrupted {
+            next(&args.db).say(quiet);
+        }
         Ok(if judged.ending == Ending::Interrupted {
             130
         } else {
@@ -205,6 +210,17 @@ fn report(args: &Args, judged: &Judged, start: Instant) {
         Ending::Interrupted => println!("stopped: interrupted; the same command goes on"),
         Ending::Target | Ending::Saturated => {}
     }
+}
+
+/// What to do with scores.
+fn next(db: &Path) -> NextCommands {
+    let db = shell_word(db);
+    NextCommands::default()
+        .with(
+            format!("ewe list --db {db} --max-score 2 --sort score"),
+            "the worst first",
+        )
+        .with(format!("ewe curate --db {db}"), "review them")
 }
 
 /// The ending in JSON.

@@ -3,6 +3,7 @@
 use std::{io::Write, path::PathBuf};
 
 use crate::cli::args::select::Select;
+use crate::next::NextCommands;
 use crate::pipeline::split::{self, SplitConfig, SplitSummary};
 use crate::store::Store;
 use crate::store::query::amount::Amount;
@@ -93,11 +94,11 @@ pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     for line in told(&summary) {
         writeln!(out, "{line}")?;
     }
-    if !quiet {
-        eprintln!(
-            "next:\n  ewe list --db {db} --split eval\n  ewe generate --db {db} …\n  ewe train --db {db} …"
-        );
-    }
+    NextCommands::default()
+        .with(format!("ewe list --db {db} --split eval"), "")
+        .with(format!("ewe generate --db {db} …"), "")
+        .with(format!("ewe train --db {db} …"), "")
+        .say(quiet);
     Ok(())
 }
 

@@ -11,7 +11,8 @@ use crate::model::{self, CausalLm, LoadedModel};
 use crate::train::out::NewFolder;
 use anyhow::{Context, Result, bail};
 use ewe::job::merge::MergeJob;
-use ewe::text::{counted, format_size};
+use ewe::next::NextCommands;
+use ewe::text::{counted, format_size, shell_word};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
@@ -65,7 +66,23 @@ pub fn run(job: &MergeJob, quiet: bool) -> Result<()> {
         let what = merged.as_deref().unwrap_or("the model, in files of transformers");
         crate::train::say(quiet, &format!("{}: {what}", out.display()));
     }
+    next(job).say(quiet);
     Ok(())
+}
+
+/// What to do with the model.
+fn next(job: &MergeJob) -> NextCommands {
+    let mut next = NextCommands::default();
+    for model in [&job.out, &job.gguf]
+        .into_iter()
+        .flatten()
+        .map(|path| shell_word(path))
+    {
+        next = next
+            .with(format!("ewe chat --model {model}"), "")
+            .with(format!("ewe serve --model {model}"), "behind OpenAI's API");
+    }
+    next
 }
 
 /// Fails if the result would be a copy of the model's folder.
