@@ -1,5 +1,5 @@
 //! Requests to the hub and to its storage. Transient failures are followed by another attempt. The
-//! token goes to the hub alone: never to its storage, and never after a redirect.
+//! token goes to the hub alone: never to its storage, nor where a redirect leads away from the hub.
 
 use std::error::Error;
 use std::sync::Arc;

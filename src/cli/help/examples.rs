@@ -198,9 +198,9 @@ pub const EXAMPLES: &[(&str, [&str; 3])] = &[
     (
         "push",
         [
-            "ewe push --model merged ann/sheep --license apache-2.0 --dry-run",
-            "ewe push --adapter tuned ann/sheep-lora --base-model google/gemma-3-270m",
-            "ewe push --db farm.db ann/farm --review accepted --license cc-by-4.0 \\\n--language en",
+            "ewe push --model merged acme/sheep --license apache-2.0 --dry-run",
+            "ewe push --adapter tuned acme/sheep-lora --base-model google/gemma-3-270m",
+            "ewe push --db farm.db acme/farm --review accepted --license cc-by-4.0 \\\n--language en",
         ],
     ),
     (

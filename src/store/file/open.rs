@@ -141,7 +141,6 @@ impl Store {
     /// # Errors
     ///
     /// As [`Store::open`].
-    /// Like [`Store::open`].
     pub async fn open_to_read(path: &Path) -> Result<Store> {
         let metadata = look(path)?;
         let reason = match hindrance(path).or_else(|| no_room(path)) {
