@@ -164,7 +164,9 @@ impl MergedDb {
 async fn reject_near_duplicates(draft: &MergedDraft, merged: &mut MergedDb, quiet: bool) -> Result<()> {
     let last = draft.last_task().await?;
     let mut bar = ProgressMeter::new("near-duplicates", "task", 0, last as u64, quiet);
-    let mut screen = Screen::new(RuleSet::read("none")?, merged.threshold, false);
+    // Only the other tasks count.
+    let rules = RuleSet::named("none").context("there is a set without rules")?;
+    let mut screen = Screen::new(rules, merged.threshold, false);
     let starts: Vec<i64> = merged.inputs.iter().map(|input| input.brought.first).collect();
     let threshold = merged.threshold;
     for (at, input) in merged.inputs.iter_mut().enumerate() {

@@ -342,8 +342,9 @@ fn the_evolve_table_of_a_recipe_file_sets_its_constants() {
     }
 }
 
-/// Makes a dataset as the first release made it, with the first migration only.
-fn first_release(dir: &Dir) {
+/// Makes a dataset as the first release made it, with the first migration only. There is a folder
+/// `migrations`.
+pub fn first_release(dir: &Dir) {
     dir.write(
         "migrations/0001_schema.sql",
         include_str!("../../db/migrations/0001_schema.sql"),

@@ -70,7 +70,7 @@ fn a_run_meets_its_target_and_every_candidate_has_a_verdict() {
 }
 
 /// ROUGE-L F1 by the textbook's table.
-fn rouge_l(a: &str, b: &str) -> f64 {
+pub fn rouge_l(a: &str, b: &str) -> f64 {
     let (a, b) = (ewe::filter::words::words(a), ewe::filter::words::words(b));
     let mut table = vec![vec![0u32; b.len() + 1]; a.len() + 1];
     for (i, word) in a.iter().enumerate() {

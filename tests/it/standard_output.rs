@@ -120,6 +120,7 @@ fn a_dash_is_refused_for_datasets_and_folders() {
     let dir = place();
     for line in [
         "backup --db d.db --out -",
+        "merge-db d.db other.db --out -",
         "train --data rows.jsonl --model m --out -",
         "merge --model m --adapter a --out -",
         "init --db -",

@@ -1,9 +1,10 @@
 //! Revisions of the source, and the reviews of tasks that both datasets have.
 //!
-//! Of a task that both have, what somebody rejected is rejected, else what somebody accepted is
-//! accepted. An import that was undone is no opinion. Where the datasets disagree, or where the
-//! history of the source would end in another review, the merge records one of its own, as one
-//! action for all tasks.
+//! Of a task that both have, what was rejected in one is rejected, else what was accepted in one is
+//! accepted. An import that was undone is no opinion. Its history stays one line that `undo` can
+//! follow back: first the draft's, then the actions of the source that are in force, of which the
+//! first begins where the draft's end. Where that line ends in another review, the merge records
+//! one of its own, as one action for all tasks.
 
 use sqlx::SqliteConnection;
 
@@ -11,7 +12,8 @@ use super::run;
 use crate::store::Result;
 use crate::store::curation::revision::next_group;
 
-/// Revisions that both have, from a common ancestor.
+/// Revisions that both have, from a common ancestor. What was before may have been adapted when
+/// an earlier dataset was added.
 const SAME: &str = "
     CREATE TEMP TABLE revision_map AS
     SELECT
@@ -26,29 +28,45 @@ const SAME: &str = "
         AND ours.at = theirs.at
         AND ours.who = theirs.who
         AND ours.action = theirs.action
-        AND ours.before = theirs.before
         AND ours.after = theirs.after
     GROUP BY theirs.id";
 
-/// The others. A task that both have was there before the source imported it, so neither that
-/// import nor its undo say anything of it.
+/// The others. Of a task that both have, actions that were taken back are left out, and imports: it
+/// was there already. So are edits if both were edited, since they led to the same texts.
 const NEW: &str = "
     INSERT INTO temp.revision_map (old, new, is_new, old_group)
-    WITH RECURSIVE import(id) AS (
-        SELECT group_id
-        FROM source.revision
-        WHERE action = 'import'
-        UNION
-        SELECT revision.group_id
-        FROM import
-        JOIN source.revision ON revision.undoes = import.id
+    WITH in_force(id) AS (
+        SELECT action.id
+        FROM source.revision AS action
+        WHERE action.id = action.group_id
+            AND action.undoes IS NULL
+            AND NOT EXISTS (
+                SELECT 1
+                FROM source.revision AS taken
+                WHERE taken.undoes = action.id
+                    AND NOT EXISTS (SELECT 1 FROM source.revision AS redone WHERE redone.undoes = taken.group_id)
+            )
     )
     SELECT theirs.id, shift.revision + row_number() OVER (ORDER BY theirs.id), 1, theirs.group_id
     FROM source.revision AS theirs
     JOIN temp.task_map ON task_map.old = theirs.task_id
     CROSS JOIN temp.shift
     WHERE theirs.id NOT IN (SELECT old FROM temp.revision_map)
-        AND (task_map.is_new OR theirs.group_id NOT IN (SELECT id FROM import))";
+        AND (
+            task_map.is_new
+            OR (
+                theirs.group_id IN (SELECT id FROM in_force)
+                AND theirs.action <> 'import'
+                AND (
+                    theirs.after ->> 'review' IS NOT NULL
+                    OR NOT EXISTS (
+                        SELECT 1
+                        FROM main.revision AS ours
+                        WHERE ours.task_id = task_map.new AND ours.after ->> 'review' IS NULL
+                    )
+                )
+            )
+        )";
 
 /// A group is named by its first revision.
 const GROUP: &str = "
@@ -56,6 +74,16 @@ const GROUP: &str = "
     SELECT old_group AS old, coalesce(min(our_group), min(new)) AS new
     FROM temp.revision_map
     GROUP BY old_group";
+
+/// The first review by the source of each task that both have.
+const FIRST_REVIEW: &str = "
+    CREATE TEMP TABLE first_review AS
+    SELECT min(theirs.id) AS old
+    FROM temp.revision_map
+    CROSS JOIN source.revision AS theirs ON theirs.id = revision_map.old
+    JOIN temp.task_map ON task_map.old = theirs.task_id AND NOT task_map.is_new
+    WHERE revision_map.is_new AND theirs.after ->> 'review' IS NOT NULL
+    GROUP BY theirs.task_id";
 
 const INDEXES: [&str; 2] = [
     "CREATE UNIQUE INDEX temp.revision_map_by_old ON revision_map (old)",
@@ -65,8 +93,13 @@ const INDEXES: [&str; 2] = [
 const ADD: &str = "
     INSERT INTO main.revision (id, group_id, task_id, instance_id, who, at, action, before, after, note, undoes)
     SELECT
-        revision_map.new, group_map.new, task_map.new, instance_map.new, who, at, action, before, after, note,
-        undone.new
+        revision_map.new, group_map.new, task_map.new, instance_map.new, who, at, action,
+        iif(
+            theirs.id IN (SELECT old FROM temp.first_review),
+            json_set(before, '$.review', (SELECT review FROM main.task WHERE id = task_map.new)),
+            before
+        ),
+        after, note, undone.new
     FROM source.revision AS theirs
     CROSS JOIN temp.revision_map ON revision_map.old = theirs.id AND revision_map.is_new
     JOIN temp.group_map ON group_map.old = theirs.group_id
@@ -76,7 +109,8 @@ const ADD: &str = "
     WHERE (theirs.undoes IS NULL) = (undone.new IS NULL)
     ORDER BY theirs.id";
 
-/// What becomes of tasks that both have: `last` is the review by the history as it is now.
+/// What becomes of tasks that both have: `last` is the review by the history as it is now. Seeds
+/// are accepted from the start, which is nobody's opinion.
 const DECISION: &str = "
     CREATE TEMP TABLE decision AS
     SELECT
@@ -87,12 +121,19 @@ const DECISION: &str = "
             WHEN ours = 'pending' OR theirs = 'pending' THEN 'pending'
             ELSE 'rejected'
         END AS review,
-        (ours = 'accepted' AND theirs = 'rejected') OR (ours = 'rejected' AND theirs = 'accepted') AS is_conflict
+        (ours = 'accepted' AND we_accepted AND theirs = 'rejected')
+            OR (ours = 'rejected' AND theirs = 'accepted' AND they_accepted) AS is_conflict
     FROM (
         SELECT
             our_task.id AS task_id,
-            iif(our_task.id IN (SELECT task_id FROM our_withdrawn), 'withdrawn', our_task.review) AS ours,
+            iif(our_task.id IN (SELECT task_id FROM temp.our_withdrawn), 'withdrawn', our_task.review) AS ours,
             iif(their_task.id IN (SELECT task_id FROM source.withdrawn), 'withdrawn', their_task.review) AS theirs,
+            our_task.id IN (SELECT task_id FROM temp.our_accepted) AS we_accepted,
+            EXISTS (
+                SELECT 1
+                FROM source.revision
+                WHERE revision.task_id = their_task.id AND after ->> 'review' = 'accepted'
+            ) AS they_accepted,
             coalesce(
                 (
                     SELECT after ->> 'review'
@@ -109,23 +150,24 @@ const DECISION: &str = "
         WHERE NOT task_map.is_new
     )";
 
-/// Before the revisions of the source are added, since it goes by the last one.
-const WITHDRAWN: &str = "CREATE TEMP TABLE our_withdrawn AS SELECT task_id FROM main.withdrawn";
+/// What goes by the revisions of the draft, before those of the source are added.
+const OURS: [&str; 2] = [
+    "CREATE TEMP TABLE our_withdrawn AS SELECT task_id FROM main.withdrawn",
+    "CREATE TEMP TABLE our_accepted AS
+    SELECT DISTINCT task_id FROM main.revision WHERE after ->> 'review' = 'accepted'",
+];
 
-/// In a conflict, undoing it accepts the task.
+/// Ends the history of these tasks in their review. An import that was undone in one dataset only
+/// is brought back as by another import.
 const SETTLE: &str = "
     INSERT INTO main.revision (group_id, task_id, who, action, before, after, note)
     SELECT
         ?1, task_id, 'ewe merge-db',
         CASE review WHEN 'accepted' THEN 'accept' WHEN 'rejected' THEN 'reject' ELSE 'import' END,
-        json_object('review', iif(is_conflict, 'accepted', last)), json_object('review', review),
-        CASE
-            WHEN is_conflict AND theirs = 'rejected' THEN 'rejected in `' || ?2 || '`, accepted in a dataset before it'
-            WHEN is_conflict THEN 'accepted in `' || ?2 || '`, rejected in a dataset before it'
-            ELSE 'as in ' || iif(theirs = review, '`' || ?2 || '`', 'a dataset before `' || ?2 || '`')
-        END
+        json_object('review', last), json_object('review', review),
+        review || ' in ' || iif(theirs = review, '', 'a dataset before ') || '`' || ?2 || '`'
     FROM temp.decision
-    WHERE is_conflict OR last <> review
+    WHERE last <> review
     ORDER BY task_id";
 
 const REVIEW: &str = "
@@ -136,7 +178,7 @@ const REVIEW: &str = "
 
 /// Adds the revisions of the source.
 pub(super) async fn add(connection: &mut SqliteConnection) -> Result<()> {
-    for statement in [WITHDRAWN, SAME, NEW, GROUP] {
+    for statement in OURS.into_iter().chain([SAME, NEW, GROUP, FIRST_REVIEW]) {
         run(connection, statement).await?;
     }
     for statement in INDEXES {
@@ -145,8 +187,8 @@ pub(super) async fn add(connection: &mut SqliteConnection) -> Result<()> {
     run(connection, ADD).await
 }
 
-/// Gives one review to each task that both have. Returns how many were accepted in one dataset and
-/// rejected in the other.
+/// Gives one review to each task that both have. Returns how many somebody accepted in one dataset,
+/// and were rejected in the other.
 pub(super) async fn settle(connection: &mut SqliteConnection, name: &str) -> Result<i64> {
     run(connection, DECISION).await?;
     let group = next_group(connection).await?;

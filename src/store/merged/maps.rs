@@ -46,21 +46,30 @@ const RUN: &str = "
     )
     CROSS JOIN shift";
 
-/// A round of a run that both have.
+/// A round of a run that both have: its place within the run stays, whatever its number became.
 const ROUND: &str = "
     CREATE TEMP TABLE round_map AS
+    WITH
+        our_round AS (
+            SELECT *, row_number() OVER (PARTITION BY run_id ORDER BY round) AS place
+            FROM main.round
+        ),
+        their_round AS (
+            SELECT *, row_number() OVER (PARTITION BY run_id ORDER BY round) AS place
+            FROM source.round
+        )
     SELECT
         theirs.round AS old,
         coalesce(ours.round, theirs.round + shift.round) AS new,
         ours.round IS NULL AS is_new,
         run_map.new AS run_id
-    FROM source.round AS theirs
+    FROM their_round AS theirs
     JOIN run_map ON run_map.old = theirs.run_id
     CROSS JOIN shift
-    LEFT JOIN main.round AS ours
-        ON ours.round = theirs.round
-        AND ours.run_id = run_map.new
+    LEFT JOIN our_round AS ours
+        ON ours.run_id = run_map.new
         AND NOT run_map.is_new
+        AND ours.place = theirs.place
         AND ours.admitted_at = theirs.admitted_at
         AND ours.parsed = theirs.parsed
         AND ours.accepted = theirs.accepted";

@@ -112,7 +112,8 @@ impl MergedDraft {
 
     async fn add_copy(&mut self, copy: &Path, name: &str) -> Result<Brought> {
         let mut connection = connect(self.store()).await?;
-        let source = copy.to_string_lossy().into_owned();
+        // To SQLite, a name such as `file:x` means something else, unless a folder precedes it.
+        let source = Path::new(".").join(copy).to_string_lossy().into_owned();
         sqlx::query("ATTACH DATABASE ? AS source")
             .bind(source)
             .execute(&mut connection)

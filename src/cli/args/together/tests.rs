@@ -104,6 +104,7 @@ const BELONGS: &[(&[&str], &[&str])] = &[
 const ANYWAY: &[&str] = &[
     // generate and judge
     "seed",
+    "part",
     "window",
     "threshold",
     "rules",
@@ -203,6 +204,7 @@ const ANYWAY: &[&str] = &[
 const VALUES: &[&str] = &[
     "1",
     "2",
+    "1/2",
     "0.5",
     "x",
     "yes",
