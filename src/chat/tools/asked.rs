@@ -157,6 +157,11 @@ fn moved(schema: &Value, to: &str) -> Value {
                     },
                     // Those are data.
                     ("const" | "enum" | "default" | "examples", _) => value.clone(),
+                    // There, names are the caller's, and may be as those above.
+                    ("properties" | "patternProperties" | "$defs" | "definitions", Value::Object(own)) => own
+                        .iter()
+                        .map(|(name, schema)| (name.clone(), moved(schema, to)))
+                        .collect(),
                     _ => moved(value, to),
                 };
                 (name.clone(), value)
@@ -339,9 +344,11 @@ mod tests {
     #[test]
     fn references_of_a_schema_move_with_it() {
         let schema = json!({ "properties": { "a": { "$ref": "#/$defs/x" }, "b": { "$ref": "#" }, "c": { "$ref": "https://x.org" },
-            "$ref": { "const": { "$ref": "#/$defs/x" } } }, "$defs": { "x": { "items": { "$ref": "#/$defs/x" } } } });
+            "$ref": { "const": { "$ref": "#/$defs/x" } }, "default": { "$ref": "#" } },
+            "$defs": { "x": { "items": { "$ref": "#/$defs/x" } } } });
         let want = json!({ "properties": { "a": { "$ref": "#/p/$defs/x" }, "b": { "$ref": "#/p" }, "c": { "$ref": "https://x.org" },
-            "$ref": { "const": { "$ref": "#/$defs/x" } } }, "$defs": { "x": { "items": { "$ref": "#/p/$defs/x" } } } });
+            "$ref": { "const": { "$ref": "#/$defs/x" } }, "default": { "$ref": "#/p" } },
+            "$defs": { "x": { "items": { "$ref": "#/p/$defs/x" } } } });
         assert_eq!(moved(&schema, "#/p"), want);
     }
 }
