@@ -12,7 +12,7 @@ use super::facts::RunFacts;
 use super::file::PushFile;
 use super::repo::{self, RepoId};
 use crate::settings_file;
-use crate::text::shell_word;
+use crate::text::{one_line, shell_word};
 
 /// The card.
 pub(super) const CARD: &str = "README.md";
@@ -40,6 +40,12 @@ const BESIDE: [&str; 9] = [
 ];
 /// Beginnings of names of files about terms, which are sent.
 const TERMS: [&str; 3] = ["LICENSE", "NOTICE", "USE_POLICY"];
+
+/// Fields of files in which `transformers` writes where a model was loaded from.
+const NAMES_OF_PATHS: [(&str, &str); 2] = [
+    ("config.json", "_name_or_path"),
+    ("tokenizer_config.json", "name_or_path"),
+];
 
 /// A folder as it is sent.
 #[derive(Debug)]
@@ -79,12 +85,14 @@ pub fn read(tuned: Tuned, folder: &Path, id: &RepoId, mut words: CardWords) -> R
         remarks.push("the card states no licence; --license says which, such as apache-2.0".to_owned());
     }
     let beside = BESIDE.iter().filter(|name| names.contains(**name));
-    let terms = names
-        .iter()
-        .filter(|name| TERMS.iter().any(|begin| name.starts_with(begin)));
+    let is_about_terms = |name: &&String| TERMS.iter().any(|begin| name.starts_with(begin));
+    let terms = names.iter().filter(is_about_terms);
+    // A folder such as LICENSES stays here, as all folders do.
+    let terms = terms.filter(|name| folder.join(name).is_file());
     for name in beside.copied().chain(terms.map(String::as_str)) {
         files.push(PushFile::on_disk(name, &folder.join(name))?);
     }
+    remarks.extend(paths_in(&files));
     let card = match names.contains(CARD) {
         true => {
             let place = folder.join(CARD);
@@ -114,6 +122,24 @@ pub fn read(tuned: Tuned, folder: &Path, id: &RepoId, mut words: CardWords) -> R
         card,
         remarks,
     })
+}
+
+/// Says which files name folders of this machine, as other programs write them.
+fn paths_in(files: &[PushFile]) -> Vec<String> {
+    let named = |file: &PushFile| {
+        let (_, field) = NAMES_OF_PATHS.iter().find(|(name, _)| *name == file.path)?;
+        let bytes = (file.size <= settings_file::LONGEST).then(|| file.all())?;
+        let json: Value = serde_json::from_slice(&bytes.ok()?).ok()?;
+        let path = json[*field]
+            .as_str()
+            .filter(|text| text.starts_with(['/', '.', '~']))?;
+        Some(format!(
+            "{} names a folder of this machine, which will be sent with it: `{}`",
+            file.path,
+            one_line(path, 200)
+        ))
+    };
+    files.iter().filter_map(named).collect()
 }
 
 /// Returns the names in the folder, which must look like what it is said to be.
@@ -284,7 +310,9 @@ mod tests {
             ("metrics.jsonl", ""),
             (".lock", ""),
         ]);
-        std::fs::create_dir(dir.path().join("checkpoints")).unwrap();
+        for name in ["checkpoints", "LICENSES"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
         let files = read(Tuned::Model, &dir, None).unwrap();
         assert_eq!(
             sent(&files),
@@ -302,6 +330,7 @@ mod tests {
             files.stay,
             [
                 ".lock",
+                "LICENSES",
                 "checkpoints",
                 "left_out.jsonl",
                 "metrics.jsonl",
@@ -395,6 +424,29 @@ mod tests {
             files.card.contains("base_model: google/gemma-3-270m\n"),
             "{}",
             files.card
+        );
+    }
+
+    #[test]
+    fn paths_that_other_programs_wrote_into_files_are_said() {
+        let dir = folder(&[
+            ("config.json", r#"{"_name_or_path": "/home/ann/secret"}"#),
+            ("model.safetensors", "x"),
+            ("tokenizer.json", "{}"),
+            (
+                "tokenizer_config.json",
+                r#"{"name_or_path": "google/gemma-3-270m"}"#,
+            ),
+        ]);
+        let remarks = read(Tuned::Model, &dir, None).unwrap().remarks;
+        let said: Vec<&String> = remarks
+            .iter()
+            .filter(|said| said.contains("names a folder"))
+            .collect();
+        assert_eq!(said.len(), 1, "{remarks:?}");
+        assert!(
+            said[0].starts_with("config.json") && said[0].contains("/home/ann/secret"),
+            "{said:?}"
         );
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use reqwest::header::{HeaderMap, LOCATION};
+use reqwest::header::{HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 
@@ -120,9 +120,15 @@ impl Hub {
                 account.endpoint
             );
         };
-        if account.token.is_none() {
+        let Some(token) = &account.token else {
             bail!(
                 "there is no token to push with\nhint: make one that may write at {}/settings/tokens, and set HF_TOKEN or run `hf auth login`",
+                account.endpoint
+            );
+        };
+        if HeaderValue::from_str(token.secret()).is_err() {
+            bail!(
+                "the token has characters that no token has, such as a line break\nhint: copy it again from {}/settings/tokens",
                 account.endpoint
             );
         }

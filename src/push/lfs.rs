@@ -131,7 +131,11 @@ async fn put(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Answer> {
     let sent: Arc<AtomicU64> = Arc::default();
-    let body = |request: RequestBuilder| Ok(with(request)?.body(file.body(from, length, &sent)?));
+    // Before each attempt: of a file that became shorter, no other one would succeed.
+    let body = |request: RequestBuilder| {
+        file.check_unchanged()?;
+        Ok(with(request)?.body(file.body(from, length, &sent)?))
+    };
     let call = Call {
         method: Method::PUT,
         url: to.hub.given(href)?,
@@ -139,7 +143,6 @@ async fn put(
         with: &body,
         sent: sent.clone(),
     };
-    file.check_unchanged()?;
     let answer = to.hub.call(&call, progress).await;
     // A file that became shorter breaks the request; that it did so is the reason.
     file.check_unchanged()?;
@@ -202,12 +205,13 @@ async fn actions(to: &Repository<'_>, file: &PushFile, oid: &str) -> Result<Acti
     }
     let objects = json["objects"].as_array();
     let object = objects.and_then(|objects| objects.iter().find(|object| object["oid"] == oid));
-    if let Some(message) = object.and_then(|object| object["error"]["message"].as_str()) {
+    if let Some(error) = object.and_then(|object| object["error"].as_object()) {
+        let message = error.get("message").and_then(Value::as_str);
         bail!(
             "{} does not take {}: {}",
             to.hub.endpoint(),
             file.path,
-            one_line(message, 300)
+            message.map_or("it gives no reason".to_owned(), |message| one_line(message, 300))
         );
     }
     object

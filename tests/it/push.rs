@@ -201,6 +201,13 @@ fn nothing_is_sent_unless_it_is_meant() {
     without.env_remove("HF_TOKEN");
     let said = shell::ran(without).failure(1).stderr();
     assert!(said.contains("no token") && said.contains("HF_TOKEN"), "{said}");
+    let mut broken = command(&dir, &hub, "--model out ann/sheep --yes");
+    broken.env("HF_TOKEN", "hf_a\nhf_b");
+    let said = shell::ran(broken).failure(1).stderr();
+    assert!(
+        said.contains("hint: copy it again") && !said.contains("hf_a"),
+        "{said}"
+    );
     let said = push(&dir, &hub, "--model out sheep --yes").failure(1).stderr();
     assert!(
         said.contains("whose") && said.contains("hint: USER/sheep"),
@@ -378,6 +385,10 @@ fn a_dataset_is_pushed_with_its_splits_and_its_card() {
         .failure(1)
         .stderr();
     assert!(none.contains("nothing to push"), "{none}");
+    let wrong = push(&dir, &hub, "--db d.db ann/none --yes --run 999")
+        .failure(1)
+        .stderr();
+    assert!(wrong.contains("no run 999"), "{wrong}");
     assert!(!hub.state().repos.contains_key("datasets/ann/none"));
 }
 

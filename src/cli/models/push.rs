@@ -234,6 +234,7 @@ async fn of_dataset(
         plain: args.plain,
     };
     let store = Store::open_to_read(db).await?;
+    store.check_choices(&choice.filter).await?;
     let read = dataset::read(&store, &id, &choice, &card_words(args)?).await?;
     store.close().await;
     let plan = PushPlan {
