@@ -224,7 +224,7 @@ fn what_only_the_other_dataset_knows_is_kept() {
     ran.success();
     checked(&dir);
     for query in [
-        "select command, instruction, value from influence join run on run.id = run_id
+        "select command, instruction, value from influence join run on run.id = influence.run_id
          join instance on instance.id = instance_id join task on task.id = instance.task_id order by 1, 2, 3",
         "select instruction, value from influence_on join task on task.id = task_id order by 1, 2",
         "select model, tokens, nll, instruction from difficulty join instance on instance.id = instance_id
@@ -246,7 +246,9 @@ fn what_only_the_other_dataset_knows_is_kept() {
     }
     // The edit is in the history of the task that has the edited text.
     assert_eq!(
-        dir.sql("select output from revision join instance on instance.task_id = revision.task_id where action = 'edit'"),
+        dir.sql(
+            "select output from revision join instance on instance.id = instance_id where action = 'edit'"
+        ),
         [["edited"]]
     );
 }

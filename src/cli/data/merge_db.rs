@@ -5,6 +5,7 @@ use std::{io::Write, path::PathBuf};
 use crate::cli::terminal::{clean, counted};
 use crate::filter::Threshold;
 use crate::pipeline::merge_db::{self, MergeDbConfig, MergedDb, MergedInput};
+use crate::text::chosen;
 
 /// Arguments of `ewe merge-db`.
 #[derive(Debug, clap::Args)]
@@ -66,14 +67,9 @@ pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
 /// Prints a line for each dataset, and one for the result.
 fn print(out: &mut impl Write, args: &Args, merged: &MergedDb) -> std::io::Result<()> {
     for (at, input) in merged.inputs.iter().enumerate() {
-        write!(
-            out,
-            "{}: {}",
-            clean(&input.file),
-            counted(input.brought.tasks, "task")
-        )?;
+        write!(out, "{}: ", clean(&input.file))?;
         match at {
-            0 => writeln!(out)?,
+            0 => writeln!(out, "{}", counted(input.brought.tasks, "task"))?,
             _ => print_brought(out, input)?,
         }
     }
@@ -82,25 +78,24 @@ fn print(out: &mut impl Write, args: &Args, merged: &MergedDb) -> std::io::Resul
     } else {
         ""
     };
-    writeln!(
-        out,
-        "{}: {} that {} not rejected{would}",
-        args.out.display(),
-        counted(merged.tasks, "task"),
-        if merged.tasks == 1 { "is" } else { "are" },
-    )
+    let tasks = chosen(
+        merged.tasks,
+        "task that is not rejected",
+        "tasks that are not rejected",
+    );
+    writeln!(out, "{}: {tasks}{would}", args.out.display())
 }
 
 /// Prints what a dataset other than the first brought.
 fn print_brought(out: &mut impl Write, input: &MergedInput) -> std::io::Result<()> {
     let brought = &input.brought;
-    write!(
-        out,
-        " that {} new, {} that {} there already",
-        if brought.tasks == 1 { "is" } else { "are" },
-        counted(brought.same_tasks, "task"),
-        if brought.same_tasks == 1 { "was" } else { "were" },
-    )?;
+    let new = chosen(brought.tasks, "new task", "new tasks");
+    let same = chosen(
+        brought.same_tasks,
+        "that was there already",
+        "that were there already",
+    );
+    write!(out, "{new}, {same}")?;
     if brought.conflicts > 0 {
         write!(
             out,
@@ -108,16 +103,12 @@ fn print_brought(out: &mut impl Write, input: &MergedInput) -> std::io::Result<(
             brought.conflicts
         )?;
     }
-    write!(
-        out,
-        "; {} rejected as {}",
+    let near = chosen(
         input.near_duplicates,
-        if input.near_duplicates == 1 {
-            "a near-duplicate"
-        } else {
-            "near-duplicates"
-        },
-    )?;
+        "rejected as a near-duplicate",
+        "rejected as near-duplicates",
+    );
+    write!(out, "; {near}")?;
     if let Some(action) = input.action {
         write!(out, " (action {action}; `ewe undo {action}` takes it back)")?;
     }

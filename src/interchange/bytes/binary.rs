@@ -20,7 +20,7 @@ pub fn binary(head: &[u8]) -> Option<FileKind> {
         () if begins(b"\xff\x06\x00\x00sNaPpY") => ("compressed with snappy", UNPACK),
         () if begins(b"SQLite format 3\0") => (
             "an SQLite database",
-            "if it is a dataset of ewe's, `ewe export` writes its rows to a file",
+            "if it is a dataset of ewe's, `ewe export` writes its rows to a file, and `ewe merge-db` merges it with another",
         ),
         () if begins(b"%PDF-") => ("a PDF document", CONVERT),
         () if begins(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1") => {

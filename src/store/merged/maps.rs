@@ -26,7 +26,8 @@ const SHIFT: &str = "
             OR (SELECT model FROM main.difficulty ORDER BY run_id DESC LIMIT 1)
                 IS (SELECT model FROM source.difficulty ORDER BY run_id DESC LIMIT 1) AS takes_ifd";
 
-/// A run of a common ancestor began at the same millisecond, with the same settings.
+/// A run of a common ancestor began at the same millisecond, with the same settings. Of several
+/// such runs, it is the one with the same id.
 const RUN: &str = "
     CREATE TEMP TABLE run_map AS
     SELECT old, coalesce(same, old + shift.run) AS new, same IS NULL AS is_new
@@ -34,7 +35,7 @@ const RUN: &str = "
         SELECT
             theirs.id AS old,
             (
-                SELECT min(ours.id)
+                SELECT abs(min(iif(ours.id = theirs.id, -ours.id, ours.id)))
                 FROM main.run AS ours
                 WHERE ours.started_at = theirs.started_at
                     AND ours.command = theirs.command
