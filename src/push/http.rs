@@ -80,7 +80,7 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// Returns the server's words: its `error`, or a short text.
+    /// Returns the server's words: its `error`, or a text. It may quote the token.
     fn words(&self) -> Option<String> {
         let header = self.headers.get("x-error-message");
         let text = match self.json() {
@@ -96,8 +96,7 @@ impl Answer {
                     (!text.trim_start().starts_with('<')).then(|| text.to_owned())
                 }),
         };
-        text.map(|text| one_line(&text, QUOTED))
-            .filter(|text| !text.is_empty())
+        text.filter(|text| !text.trim().is_empty())
     }
 }
 
@@ -128,7 +127,7 @@ impl Hub {
         };
         if HeaderValue::from_str(token.secret()).is_err() {
             bail!(
-                "the token has characters that no token has, such as a line break\nhint: copy it again from {}/settings/tokens",
+                "the token has a line break, or another character that tokens do not have\nhint: copy it again from {}/settings/tokens",
                 account.endpoint
             );
         }
@@ -345,6 +344,12 @@ impl Hub {
         }
     }
 
+    /// Returns words of a server, short and on one line, without the token.
+    pub(super) fn quoted(&self, words: &str) -> String {
+        // The token first: a cut could leave a part of it.
+        one_line(&self.redact(words), QUOTED)
+    }
+
     /// Returns a text without the token.
     fn redact(&self, text: &str) -> String {
         match &self.account.token {
@@ -357,7 +362,7 @@ impl Hub {
     pub(super) fn refused(&self, doing: &str, answer: &Answer) -> anyhow::Error {
         let words = answer
             .words()
-            .map_or(String::new(), |words| format!(": {}", self.redact(&words)));
+            .map_or(String::new(), |words| format!(": {}", self.quoted(&words)));
         let (endpoint, status) = (&self.account.endpoint, answer.status);
         match status {
             StatusCode::UNAUTHORIZED => anyhow!(

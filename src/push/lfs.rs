@@ -211,7 +211,7 @@ async fn actions(to: &Repository<'_>, file: &PushFile, oid: &str) -> Result<Acti
             "{} does not take {}: {}",
             to.hub.endpoint(),
             file.path,
-            message.map_or("it gives no reason".to_owned(), |message| one_line(message, 300))
+            message.map_or("it gives no reason".to_owned(), |message| to.hub.quoted(message))
         );
     }
     object

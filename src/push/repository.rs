@@ -136,7 +136,7 @@ impl Repository<'_> {
         let errors = json["errors"].as_array().into_iter().flatten();
         let words: Vec<String> = errors
             .filter_map(|error| error["message"].as_str())
-            .map(|words| one_line(words, 200))
+            .map(|words| self.hub.quoted(words))
             .collect();
         bail!(
             "{} does not take the head of README.md: {}\nhint: --license and --language are names that the hub knows, such as apache-2.0 and en; a README.md of the folder is taken as it is",
