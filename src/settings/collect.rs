@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::{Arg, Command};
 
 use super::file::{Entry, SettingsFile, TomlValue};
-use super::options::{Commands, Options, SECRETS};
+use super::options::{Commands, Options, SECRETS, WITHOUT};
 use super::value::Value;
 use super::{Level, Place, Setting};
 
@@ -86,6 +86,9 @@ fn check_by_all(root: &Command, file: &SettingsFile) -> Result<()> {
     for (table, line) in &file.tables {
         if find(table).is_none() {
             let place = Place::Line(file.path.clone(), *line);
+            if WITHOUT.contains(&table.as_str()) {
+                bail!("{place}: `ewe {table}` takes no settings\nhint: type its options");
+            }
             let names = commands.iter().map(|options| options.command().to_owned());
             bail!(
                 "{place}: there is no command `{table}` to set options of\nhint: {}",

@@ -12,8 +12,9 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 /// Options that say where settings stand, or that are no settings.
 const NO_SETTINGS: [&str; 4] = ["help", "version", "config", "no-config"];
 
-/// Commands that take no settings: they tell what holds, and must work where a file is broken.
-pub const WITHOUT: [&str; 2] = ["config", "doctor"];
+/// Commands that take no settings. The first two tell what holds, and must work where a file is
+/// broken. What leaves the machine, and who may read it, is typed.
+pub const WITHOUT: [&str; 3] = ["config", "doctor", "push"];
 
 /// Options whose values are secrets, with what takes their place in a file.
 pub const SECRETS: [(&str, &str); 1] = [(

@@ -109,7 +109,7 @@ fn a_day_on_the_cpu_with_a_tiny_model_measures_every_part() {
     }
     let result = |name: &str| &part(&day, name)["result"];
     assert_eq!(result("selftest")["failed"], 0);
-    assert_eq!(result("kernels")["kernels"].as_array().unwrap().len(), 18);
+    assert_eq!(result("kernels")["kernels"].as_array().unwrap().len(), 20);
     for row in [
         "--method full --optimizer adamw8bit",
         "--method lora --quantize nf4",

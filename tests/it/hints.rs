@@ -13,6 +13,11 @@ use crate::source::Sources;
 /// file, option, reason.
 const NEVER_SHOWN_THERE: &[(&str, &str, &str)] = &[
     (
+        "gain/conclusion.rs",
+        "dimensions",
+        "an option of `ewe influence`, which the sentence names",
+    ),
+    (
         "interchange/mapping.rs",
         "map",
         "serve reads requests, and no rows with columns",

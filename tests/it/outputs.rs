@@ -185,6 +185,7 @@ fn every_path_option_says_whether_it_writes() {
         "data",
         "db",
         "eval_data",
+        "evaluation",
         "extra_body",
         "file",
         "first",

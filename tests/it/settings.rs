@@ -100,6 +100,10 @@ fn unknown_names_and_wrong_values_are_named_with_their_line() {
             "db = 'd.db'\n[lst]\n",
             &["ewe.toml:2", "`lst`", "did you mean `list`?"],
         ),
+        (
+            "db = 'd.db'\n[push]\npublic = true\n",
+            &["ewe.toml:2", "`ewe push` takes no settings", "hint: "],
+        ),
         ("[list]\nlr = 1\n", &["ewe.toml:2", "`list`", "`lr`", "hint: "]),
         (
             "[train]\nlora_rnk = 1\n",
