@@ -28,9 +28,11 @@ fn an_empty_environment_does_not_make_an_action_anonymous() {
     ran(command).success();
     let known = Command::new("id").arg("-un").output().unwrap();
     let name = String::from_utf8(known.stdout).unwrap();
-    let expected = match known.status.success() {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut listed = users.lines().filter_map(|line| line.split(':').next());
+    let expected = match listed.any(|user| user == name.trim()) {
         true => name.trim(),
-        // The system has no name for the user of this test.
+        // The user of this test has no name, or one that another machine keeps.
         false => "somebody",
     };
     assert_eq!(dir.sql("select who from revision"), [[expected]]);
