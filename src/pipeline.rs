@@ -8,7 +8,8 @@
 //! is parsed, under a key of everything that shaped it, so no request is sent twice.
 //!
 //! - [`commands`]: `ewe generate` and `ewe judge` from start to end; [`batch`]: their batch files.
-//! - [`grow`], with `admission`, `pool`, `novelty`, [`budget`] and [`futility`]: rounds.
+//! - [`grow`], with `admission`, `pool`, `novelty`, [`budget`] and [`futility`]: rounds;
+//!   `heartbeat`: what is shown while none ends.
 //! - `ask`: one request; `worth`: whether its response is useful; [`answers`]: many questions.
 //! - [`judge`]: the quality pass; [`screening`]: the filter over a file or dataset; [`neighbors`].
 //! - [`split`]: tasks held out for evaluation, and the rows to train on.
@@ -28,6 +29,7 @@ pub mod evaluate;
 mod evolution;
 pub mod export;
 pub mod futility;
+mod heartbeat;
 pub mod import;
 pub mod judge;
 pub mod merge_db;
@@ -255,10 +257,7 @@ impl<'a> GenerateRun<'a> {
             while stop.is_none() && !batch.is_full() {
                 let outcome = match ended.pop_front() {
                     Some(outcome) => outcome,
-                    None if batch.len() == 0 => running
-                        .next()
-                        .await
-                        .expect("as many rounds run as the window is wide"),
+                    None if batch.len() == 0 => self.next_outcome(&mut running, progress, show).await,
                     None => match running.next().now_or_never().flatten() {
                         Some(outcome) => outcome,
                         None => break,
@@ -339,18 +338,6 @@ impl<'a> GenerateRun<'a> {
         while running.next().await.is_some() {}
         self.count(progress);
         progress.waiting = self.asker.waiting();
-    }
-
-    /// Updates the counts of requests, tokens and complaints.
-    fn count(&self, progress: &mut GenerateProgress) {
-        let meter = &self.asker.meter;
-        progress.requests = meter.requests();
-        progress.prompt_tokens = meter.prompt_tokens();
-        progress.completion_tokens = meter.completion_tokens();
-        progress.cost = meter.cost(self.config.budget.price);
-        progress.novelty = self.novelty.lock().expect("nobody panics with it").share();
-        progress.endpoints = self.asker.backend.status();
-        progress.complaints = self.asker.futility.said();
     }
 
     /// Returns the response to a request of a round. The sampling seed is a function of its place.

@@ -210,9 +210,11 @@ fn local(
     quiet: bool,
 ) -> Result<LocalBackend> {
     let model = model.expect("`ewe` starts this program for a local model only");
-    let backend = engine::open::batched(&device.spec(model, None), engine.limits(DEFAULT_BATCH))?;
     if !quiet {
-        eprintln!("{}: {}", backend.model(), backend.budget_line());
+        // A large model takes a minute.
+        eprintln!("loading {}", model.display());
     }
+    let backend = engine::open::batched(&device.spec(model, None), engine.limits(DEFAULT_BATCH))?;
+    tracing::info!("{}: {}", backend.model(), backend.budget_line());
     Ok(backend)
 }

@@ -22,6 +22,8 @@ async fn stop(mut requests: ShutdownSignals, interrupted: Arc<AtomicBool>) {
         if interrupted.swap(true, Ordering::Relaxed) {
             crate::leave::at_once();
         }
-        eprintln!("stopping when what is in flight is answered; once more to leave at once");
+        eprintln!(
+            "stopping: what is in flight is still answered, and kept; Ctrl-C again leaves at once, and loses only that"
+        );
     }
 }

@@ -177,7 +177,7 @@ impl<'a> Asker<'a> {
             }
         };
         self.meter
-            .count_tokens(completion.prompt_tokens, completion.completion_tokens);
+            .count_answer(completion.prompt_tokens, completion.completion_tokens);
         let latency_ms = start.elapsed().as_millis() as u64;
         let id = self
             .store

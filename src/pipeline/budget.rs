@@ -87,6 +87,7 @@ impl Spent {
 pub struct Meter {
     start: Instant,
     requests: AtomicU64,
+    answers: AtomicU64,
     prompt_tokens: AtomicU64,
     completion_tokens: AtomicU64,
 }
@@ -97,6 +98,7 @@ impl Meter {
         Meter {
             start: Instant::now(),
             requests: AtomicU64::new(0),
+            answers: AtomicU64::new(0),
             prompt_tokens: AtomicU64::new(0),
             completion_tokens: AtomicU64::new(0),
         }
@@ -107,13 +109,14 @@ impl Meter {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts the tokens of an answered request.
-    pub fn count_tokens(&self, prompt: usize, completion: usize) {
+    /// Counts an answer, and the tokens of its request.
+    pub fn count_answer(&self, prompt: usize, completion: usize) {
         // The numbers are the server's, which may say anything up to 2⁶⁴.
         let add = |count: &AtomicU64, more: usize| {
             let added = |count: u64| Some(count.saturating_add(more as u64));
             let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, added);
         };
+        add(&self.answers, 1);
         add(&self.prompt_tokens, prompt);
         add(&self.completion_tokens, completion);
     }
@@ -121,6 +124,11 @@ impl Meter {
     /// Requests sent.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Requests answered.
+    pub fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
     }
 
     /// Tokens of the answered prompts.
@@ -170,7 +178,7 @@ mod tests {
     fn each_limit_is_found() {
         let meter = Meter::start();
         meter.count_request();
-        meter.count_tokens(1_000_000, 500_000);
+        meter.count_answer(1_000_000, 500_000);
         let price = Price {
             input: 0.5,
             output: 2.0,

@@ -18,6 +18,8 @@ pub struct GenerateProgress {
     pub novelty: Option<f64>,
     /// Requests that this run sent.
     pub requests: u64,
+    /// Requests that were answered.
+    pub answers: u64,
     /// Tokens of the answered prompts.
     pub prompt_tokens: u64,
     /// Tokens of the answers.

@@ -5,6 +5,7 @@ use crate::recipes::all_accounted_for;
 use crate::shell::{self, Dir, ewe};
 use crate::support::{self, export, generation, number};
 use crate::waiting::until;
+use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 /// Arguments that generate `target` tasks from the mock.
@@ -214,6 +215,35 @@ fn soak() {
     println!(
         "{kills} kills; {asked} answers in the dataset, {} given by the mock",
         mock.requests()
+    );
+}
+
+#[test]
+fn it_says_what_it_waits_for_and_ctrl_c_is_answered_at_once() {
+    let (dir, mock) = (Dir::with_dataset(), Mock::start());
+    // No answer comes while the test runs.
+    mock.set_latency(Duration::from_secs(3600));
+    let mut child = shell::spawn(&dir, &arguments(&mock, "5"));
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut next = || lines.next().expect("more is said").unwrap();
+    assert_eq!(
+        next(),
+        "generate: asking mock for 5 tasks, 8 rounds side by side; Ctrl-C stops, and the same command goes on"
+    );
+    let waits = next();
+    assert!(
+        waits.starts_with("generate: 0/5 in 0:0")
+            && waits.ends_with("0 answers so far; the first tasks come when the first round is complete"),
+        "{waits}"
+    );
+    until("a request", || mock.received() > 0);
+    shell::signal(child.id(), "INT");
+    while !next().starts_with("stopping: what is in flight is still answered, and kept; Ctrl-C again") {}
+    shell::signal(child.id(), "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(
+        dir.sql("select status from run order by id desc limit 1"),
+        [["interrupted"]]
     );
 }
 

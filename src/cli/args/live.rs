@@ -16,6 +16,8 @@ const DRAW_EVERY: Duration = Duration::from_millis(200);
 /// A view of several lines on a terminal; elsewhere a line of text, or of JSON, now and then. All
 /// of it on stderr.
 pub struct Live {
+    /// The tasks that there were at the beginning.
+    first: u64,
     bar: ProgressMeter,
     json: bool,
     quiet: bool,
@@ -29,6 +31,7 @@ impl Live {
     pub fn new(first: u64, target: u64, json: bool, priced: bool, quiet: bool) -> Live {
         let json = json && !crate::streams::stderr().is_terminal();
         Live {
+            first,
             bar: ProgressMeter::new("generate", "task", first, target, quiet || json),
             json,
             quiet,
@@ -36,6 +39,24 @@ impl Live {
             start: Instant::now(),
             last: None,
         }
+    }
+
+    /// Says what begins.
+    pub fn begin(&self, text: &str) {
+        if !self.json {
+            self.bar.say(text);
+        }
+    }
+
+    /// What to wait for, as long as nothing has come of the answers.
+    fn first_wait(&self, now: &Growth) -> Option<String> {
+        let nothing = now.accepted == self.first && now.rejections() == 0;
+        nothing.then(|| {
+            format!(
+                "{} so far; the first tasks come when the first round is complete",
+                counted(now.answers, "answer")
+            )
+        })
     }
 
     /// Shows how it stands, unless it did just now.
@@ -53,12 +74,17 @@ impl Live {
             self.bar.set(now.accepted, &self.view(now));
         } else {
             let rate = now.tokens() as f64 / self.seconds();
-            let text = format!(
-                "{} rejected, {}, {rate:.0} tokens/s; last: {}",
-                now.rejections(),
-                counted(now.requests, "request"),
-                now.last
-            );
+            let text = self.first_wait(now).unwrap_or_else(|| {
+                format!(
+                    "{} rejected, {}, {rate:.0} tokens/s{}",
+                    now.rejections(),
+                    counted(now.requests, "request"),
+                    match now.last.as_str() {
+                        "" => String::new(),
+                        last => format!("; last: {last}"),
+                    }
+                )
+            });
             self.bar.set(now.accepted, &text);
         }
     }
@@ -83,6 +109,7 @@ impl Live {
             "rejected_by_reason": now.rejected,
             "novelty": now.novelty,
             "requests": now.requests,
+            "answers": now.answers,
             "prompt_tokens_per_second": now.prompt_tokens as f64 / seconds,
             "completion_tokens_per_second": now.completion_tokens as f64 / seconds,
             "cost": now.cost,
@@ -113,17 +140,20 @@ impl Live {
             .iter()
             .map(|(reason, count)| format!("{reason} {count}"))
             .collect();
-        let mut lines = vec![
-            first.join(" · "),
-            format!("{} rejected: {}", now.rejections(), reasons.join(", ")),
-        ];
+        let mut lines = vec![first.join(" · ")];
+        lines.push(
+            self.first_wait(now)
+                .unwrap_or_else(|| format!("{} rejected: {}", now.rejections(), reasons.join(", "))),
+        );
         for endpoint in &now.endpoints {
             lines.push(format!(
                 "{}: {} of {} in flight, {} answered, {} tried again",
                 endpoint.url, endpoint.in_flight, endpoint.limit, endpoint.answered, endpoint.retried
             ));
         }
-        lines.push(format!("last: {}", now.last));
+        if !now.last.is_empty() {
+            lines.push(format!("last: {}", now.last));
+        }
         let lines: Vec<String> = lines.iter().map(|line| one_line(line, 200)).collect();
         lines.join("\n")
     }

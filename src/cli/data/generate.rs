@@ -238,7 +238,11 @@ impl GrowingDataset {
         let mut show = |event: GenerateEvent<'_>| match event {
             GenerateEvent::Begins(now) => {
                 let priced = args.budget.is_priced();
-                live = Some(Live::new(now.accepted, now.target, args.json, priced, quiet));
+                let shown = Live::new(now.accepted, now.target, args.json, priced, quiet);
+                if now.accepted < now.target {
+                    shown.begin(&beginning(args, backend.model(), now.target - now.accepted));
+                }
+                live = Some(shown);
             }
             GenerateEvent::Grows(now) => live.iter_mut().for_each(|live| live.show(now)),
             GenerateEvent::Judges(now) => {
@@ -291,6 +295,16 @@ fn next(args: &Args, alike: i64, is_judged: bool) -> NextCommands {
         true => next,
         false => next.with(format!("ewe judge --db {db} {who}"), "have them scored first"),
     }
+}
+
+/// What a run begins with.
+fn beginning(args: &Args, model: &str, wanted: u64) -> String {
+    format!(
+        "generate: asking {} for {}, {} side by side; Ctrl-C stops, and the same command goes on",
+        clean(model),
+        counted(wanted, "task"),
+        counted(args.window, "round")
+    )
 }
 
 /// Prints the result.
