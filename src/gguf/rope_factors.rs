@@ -44,6 +44,10 @@ impl Llama3 {
 
     /// Finds the settings whose factors these are; none if no known ones are.
     pub fn of(factors: &[f32], theta: f64, dims: i64) -> Option<Llama3> {
+        // The size of heads is what a file says; factors are there.
+        if factors.len() as i64 != dims / 2 {
+            return None;
+        }
         let factor = f64::from(factors.iter().copied().fold(1.0, f32::max));
         // Llama's own context first, then all others.
         let contexts = std::iter::once(13)
@@ -59,11 +63,10 @@ impl Llama3 {
         });
         let fits = |settings: &Llama3| {
             let computed = settings.factors(theta, dims);
-            computed.len() == factors.len()
-                && computed.iter().zip(factors).all(|(computed, given)| {
-                    let (computed, given) = (f64::from(*computed), f64::from(*given));
-                    (computed - given).abs() <= TOLERANCE * computed
-                })
+            computed.iter().zip(factors).all(|(computed, given)| {
+                let (computed, given) = (f64::from(*computed), f64::from(*given));
+                (computed - given).abs() <= TOLERANCE * computed
+            })
         };
         let mut all = all;
         all.find(fits)
@@ -98,5 +101,9 @@ mod tests {
         assert_eq!(found.factors(1e4, 16), factors);
         assert_eq!(Llama3::of(&[1.0, 3.0, 2.0], 1e4, 6), None);
         assert_eq!(Llama3::of(&[f32::NAN; 3], 1e4, 6), None);
+        // A head of more features than memory has room for.
+        for dims in [i64::MAX, i64::MIN, 1 << 40, 0] {
+            assert_eq!(Llama3::of(&[1.0, 2.0], 1e4, dims), None, "{dims}");
+        }
     }
 }

@@ -60,18 +60,23 @@ impl Config {
             }
         }
         let flag = |name: &str| Ok::<bool, anyhow::Error>(fields.optional(name)?.unwrap_or(false));
+        let (layers, qk_layernorm) = (fields.size("num_hidden_layers")?, flag("qk_layernorm")?);
+        if qk_layernorm {
+            // Each has norms of its own.
+            fields.check_modules("num_attention_heads", heads, layers)?;
+        }
         Ok(Config {
             vocab_size: fields.size("vocab_size")?,
             hidden_size,
             intermediate_size: fields.size("intermediate_size")?,
-            num_hidden_layers: fields.size("num_hidden_layers")? as usize,
+            num_hidden_layers: layers as usize,
             num_attention_heads: heads,
             num_key_value_heads: kv_heads,
             max_position_embeddings: fields.size("max_position_embeddings")?,
             layer_norm_eps: fields.positive("layer_norm_eps", 1e-5)?,
             hidden_act: Activation::read(fields, "hidden_act", "silu")?,
             use_qkv_bias: flag("use_qkv_bias")?,
-            qk_layernorm: flag("qk_layernorm")?,
+            qk_layernorm,
             use_parallel_residual: flag("use_parallel_residual")?,
             tie_word_embeddings: flag("tie_word_embeddings")?,
             rope: rope(fields, hidden_size / heads)?,

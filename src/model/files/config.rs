@@ -17,6 +17,9 @@ use crate::gguf;
 const LARGEST: i64 = 1 << 26;
 /// Most layers of a model; no real one has more.
 const MOST_LAYERS: i64 = 10_000;
+/// Most modules of a kind in all layers together, such as experts; the largest models have some ten
+/// thousand.
+const MOST_MODULES: i64 = 1 << 17;
 
 /// Fields that count layers.
 const LAYERS: &[&str] = &["num_hidden_layers", "n_layer"];
@@ -116,6 +119,19 @@ impl ConfigFields {
             );
         }
         Ok(value)
+    }
+
+    /// Fails if each of `layers` layers has more modules than any model has, which field `name`
+    /// counts: they are made before their weights are found missing.
+    pub fn check_modules(&self, name: &str, count: i64, layers: i64) -> Result<()> {
+        if count.saturating_mul(layers) > MOST_MODULES {
+            bail!(
+                "{}: field `{name}` is {count} in each of {}, more than any model has\nhint: compare it with the source's",
+                self.path.display(),
+                counted(layers, "layer")
+            );
+        }
+        Ok(())
     }
 
     /// Reads a number, which must be positive and finite, or returns `default` when it is absent.

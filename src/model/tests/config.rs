@@ -278,6 +278,12 @@ fn what_is_not_implemented_is_refused_by_name() {
         json!(5),
         "more than the 4 experts",
     );
+    refused(
+        "qwen3_moe",
+        "num_experts",
+        json!(1 << 20),
+        "`num_experts` is 1048576 in each of 2 layers, more than any model has",
+    );
     refused("qwen3", "model_type", json!("qwen3_5_text"), "linear attention");
     refused("llama", "model_type", json!("falcon"), "only Falcon 3 and later");
     refused(

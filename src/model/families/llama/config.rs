@@ -148,10 +148,11 @@ fn experts(fields: &ConfigFields) -> Result<ExpertsConfig> {
     fields.refuse_unless("decoder_sparse_step", &[json!(1)])?;
     fields.refuse_unless("mlp_only_layers", &[json!([])])?;
     // `transformers` 5 writes the second name.
-    let count = match fields.optional_size("num_experts")? {
-        Some(count) => count,
-        None => fields.size("num_local_experts")?,
+    let (name, count) = match fields.optional_size("num_experts")? {
+        Some(count) => ("num_experts", count),
+        None => ("num_local_experts", fields.size("num_local_experts")?),
     };
+    fields.check_modules(name, count, fields.size("num_hidden_layers")?)?;
     let chosen = fields.size("num_experts_per_tok")?;
     if chosen > count {
         bail!(

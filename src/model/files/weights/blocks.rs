@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tch::{Device, Tensor};
 
 use super::{CHUNK, Shard, TensorEntry, Weights, first_not_finite, map, row_major};
@@ -17,6 +17,9 @@ use crate::model::files::torch_file::TensorLocation;
 /// Most tensors of a checkpoint that are one in GGUF, such as the experts of a layer. No model has
 /// more.
 const MOST_PARTS: u64 = 4096;
+/// Most tensors of a checkpoint in a file, parts counted one by one: a part may be of one number,
+/// and what is noted of it takes more memory than the number in the file.
+const MOST_TENSORS: u64 = 1 << 20;
 
 /// How the numbers of a tensor are stored.
 #[derive(Debug, Clone, Copy)]
@@ -44,11 +47,21 @@ impl Weights {
             path: path.to_path_buf(),
             file,
         });
+        let name_there = |tensor: &TensorInfo| {
+            let name = architecture.name_there(&tensor.name);
+            name.unwrap_or_else(|| tensor.name.clone())
+        };
+        let parts = |tensor: &TensorInfo| parts_of(&name_there(tensor), tensor).unwrap_or(1);
+        if header.tensors().iter().map(parts).sum::<u64>() > MOST_TENSORS {
+            bail!(
+                "{}: it has more than {MOST_TENSORS} tensors, parts of others counted one by one\nhint: compare its size and \
+                 checksum with the source's",
+                path.display()
+            );
+        }
         for tensor in header.tensors() {
             let change = architecture.change(&tensor.name, queries, keys);
-            let name = architecture
-                .name_there(&tensor.name)
-                .unwrap_or_else(|| tensor.name.clone());
+            let name = name_there(tensor);
             let blocks = Some(Blocks {
                 kind: tensor.kind,
                 change,
@@ -102,6 +115,15 @@ impl Weights {
     }
 }
 
+/// Returns how many tensors of a checkpoint `tensor` is, which is called `name` there; none if it is
+/// one by itself.
+fn parts_of(name: &str, tensor: &TensorInfo) -> Option<u64> {
+    match tensor.shape.as_slice() {
+        [parts, _, ..] if numbered(name, 0).is_some() => Some(*parts).filter(|parts| *parts <= MOST_PARTS),
+        _ => None,
+    }
+}
+
 /// Returns the tensors of a checkpoint that `tensor` is, with their places: one of this name, or
 /// one for each part of a [numbered] name.
 fn places(name: String, tensor: &TensorInfo, change: Change) -> Vec<(String, TensorLocation)> {
@@ -124,19 +146,17 @@ fn places(name: String, tensor: &TensorInfo, change: Change) -> Vec<(String, Ten
             end,
         }
     };
-    match tensor.shape.as_slice() {
-        [parts, shape @ ..] if numbered(&name, 0).is_some() && !shape.is_empty() && *parts <= MOST_PARTS => {
-            // Rows are whole blocks, and so are parts.
-            let bytes = (tensor.end - tensor.start) / parts;
-            let part = |part: u64| {
-                let start = tensor.start + part * bytes;
-                let name = numbered(&name, part as usize).unwrap_or_default();
-                (name, place(shape, start, start + bytes))
-            };
-            (0..*parts).map(part).collect()
-        }
-        shape => vec![(name, place(shape, tensor.start, tensor.end))],
-    }
+    let Some(parts) = parts_of(&name, tensor) else {
+        return vec![(name, place(&tensor.shape, tensor.start, tensor.end))];
+    };
+    // Rows are whole blocks, and so are parts.
+    let bytes = (tensor.end - tensor.start) / parts;
+    let part = |part: u64| {
+        let start = tensor.start + part * bytes;
+        let name = numbered(&name, part as usize).unwrap_or_default();
+        (name, place(&tensor.shape[1..], start, start + bytes))
+    };
+    (0..parts).map(part).collect()
 }
 
 /// Returns a tensor of GGUF with the rows in the order of checkpoints.
@@ -192,6 +212,44 @@ mod tests {
     use tch::Kind;
 
     use super::*;
+    use crate::gguf::value::Value;
+    use crate::gguf::writer::{PlannedTensor, Writer};
+
+    /// Norms of 4096 heads of one number each, in many layers.
+    #[test]
+    fn tensors_of_more_parts_than_any_model_has_are_refused() {
+        let opened = |layers: usize| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("parts.gguf");
+            let norm = |layer: usize| PlannedTensor {
+                name: format!("blk.{layer}.attn_q_norm.weight"),
+                kind: TensorKind::F16,
+                shape: vec![MOST_PARTS, 1],
+            };
+            let norms: Vec<PlannedTensor> = (0..layers).map(norm).collect();
+            let name = Value::Text("stablelm".to_owned());
+            let metadata = [("general.architecture".to_owned(), name)];
+            let file = File::create(&path).unwrap();
+            let mut writer = Writer::begin(file, &metadata, &norms).unwrap();
+            for norm in &norms {
+                writer.write(&vec![0; norm.bytes().unwrap() as usize]).unwrap();
+                writer.end_tensor().unwrap();
+            }
+            drop(writer);
+            Weights::open(&path, "").map_err(|error| format!("{error:#}"))
+        };
+        let weights = opened(2).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(weights.names().len(), 2 * MOST_PARTS as usize);
+        assert_eq!(
+            weights.shape("model.layers.1.self_attn.q_layernorm.norms.7.weight"),
+            [1]
+        );
+        let error = opened((MOST_TENSORS / MOST_PARTS) as usize + 1).err().unwrap();
+        assert!(
+            error.contains("parts.gguf") && error.contains("1048576 tensors"),
+            "{error}"
+        );
+    }
 
     #[test]
     fn rows_return_to_their_places() {
