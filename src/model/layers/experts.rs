@@ -144,7 +144,8 @@ impl Experts {
 mod tests {
     use super::*;
     use crate::model::layers::activation::Activation;
-    use crate::shim::tests::{apart, numbers};
+    use crate::model::tests::distance;
+    use crate::shim::tests::numbers;
     use crate::shim::trace::Trace;
 
     fn experts(count: i64, normalizes: bool) -> Experts {
@@ -189,8 +190,7 @@ mod tests {
             let all = Tensor::stack(&outputs, 1) * weight.unsqueeze(-1);
             let (want, want_gradient) = run(all.sum_dim_intlist(1i64, false, Kind::Float).view([1, 9, 8]));
             for (ours, want) in [(ours, want), (gradient, want_gradient)] {
-                let apart =
-                    (&ours - &want).abs().max().double_value(&[]) / want.abs().max().double_value(&[]);
+                let apart = distance(&ours, &want);
                 assert!(apart < 1e-5, "{normalizes}: {apart:e}");
             }
         }
@@ -209,10 +209,9 @@ mod tests {
             let ours = joined.forward(&x);
             let counts = trace.end();
             let want = apart_experts.forward(&x);
-            let by = apart(&ours, &want);
             // Products of different forms add in different orders.
-            let most = 1e-5 * want.abs().max().double_value(&[]).max(1.0);
-            assert!(by < most, "{tokens} tokens: {by:e}");
+            let apart = distance(&ours, &want);
+            assert!(apart < 1e-5, "{tokens} tokens: {apart:e}");
             assert_eq!(counts.reads, reads, "{tokens} tokens");
         }
         let listed = |experts: &Experts| {

@@ -115,7 +115,8 @@ pub fn forward_all<const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shim::tests::{KINDS, apart, numbers, step};
+    use crate::model::tests::distance;
+    use crate::shim::tests::{KINDS, numbers, step};
     use crate::shim::trace::Trace;
     use tch::{Device, Kind};
 
@@ -141,7 +142,7 @@ mod tests {
                 for ((ours, layer), before) in ours.iter().zip(&joined).zip(&apart_layers) {
                     let want = before.forward(&x);
                     assert_eq!(ours.size(), want.size());
-                    assert!(apart(ours, &want) <= step(kind), "{kind:?}");
+                    assert!(distance(ours, &want) <= step(kind), "{kind:?}");
                     assert_eq!(layer.weight, before.weight, "the layer keeps its weight");
                     assert!(layer.bias == before.bias);
                     assert_eq!(layer.weight.data_ptr() as usize, end);

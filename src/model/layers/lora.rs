@@ -174,7 +174,7 @@ impl Magnitude {
 mod tests {
     use super::*;
     use crate::shim::generator::with_seed;
-    use crate::shim::tests::numbers;
+    use crate::shim::tests::{apart, numbers};
 
     /// Numbers of which products stay small.
     fn small(size: &[i64], seed: i64) -> Tensor {
@@ -199,10 +199,6 @@ mod tests {
             // Other norms than the rows have, so that they matter.
             magnitude: dora.then(|| Magnitude::new(weight_oi, Some(lengths * 1.5 + 0.1))),
         }
-    }
-
-    fn apart(a: &Tensor, b: &Tensor) -> f64 {
-        (a - b).abs().max().double_value(&[])
     }
 
     #[test]
