@@ -89,8 +89,9 @@ pub trait CausalLm: Send {
         self.pack_head();
     }
 
-    /// Has queries, keys and values of each block computed in one product where they are several
-    /// layers, for inference on a GPU. Adapters cannot be attached to these any more.
+    /// Has queries, keys and values of each block, gate and up of its MLP, and its experts computed
+    /// in one product where they are several layers, for inference on a GPU. Adapters cannot be
+    /// attached to these any more.
     fn join_projections(&mut self) {}
 
     /// Returns every weight with its name in the checkpoint, sharing memory with the model.
