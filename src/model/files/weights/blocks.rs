@@ -115,8 +115,8 @@ impl Weights {
     }
 }
 
-/// Returns how many tensors of a checkpoint `tensor` is, which is called `name` there; none if it is
-/// one by itself.
+/// Returns how many tensors of a checkpoint `tensor` is, which is called `name` there; none if it
+/// is one by itself.
 fn parts_of(name: &str, tensor: &TensorInfo) -> Option<u64> {
     match tensor.shape.as_slice() {
         [parts, _, ..] if numbered(name, 0).is_some() => Some(*parts).filter(|parts| *parts <= MOST_PARTS),
