@@ -75,10 +75,11 @@ impl Linear {
     /// Packs the weight for inference: a bf16 weight on the CPU is replaced by its packed form,
     /// with which a product takes two thirds of the time. Any other weight stays as it is.
     pub fn pack(&mut self) {
-        let weight = &self.values().contiguous();
+        let weight = self.values();
         let worth = weight.kind() == Kind::BFloat16 && weight.device() == Device::Cpu && weight.dim() == 2;
         // A processor without bf16 has no packed form; the weight stays as it is.
-        if let Some(packed) = worth.then(|| PackedLinear::pack(weight).ok()).flatten() {
+        let packed = worth.then(|| PackedLinear::pack(&weight.contiguous()).ok());
+        if let Some(packed) = packed.flatten() {
             self.weight = Tensor::empty([0], (self.weight.kind(), self.weight.device()));
             self.packed = Some(packed);
         }
