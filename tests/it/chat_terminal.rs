@@ -11,7 +11,7 @@ const LINES: &str = "{{ bos_token }}{% for m in messages %}{{ m['content'].strip
 fn chat(model: &str, more: &[&str]) -> (Dir, Screen) {
     let dir = Dir::new();
     dir.write("lines.jinja", LINES);
-    let arguments = [&["chat", "--model", model, "--temperature", "0"], more].concat();
+    let arguments = [&["chat", "--model", model], more].concat();
     let screen = Screen::run(&dir, &arguments, "true", (40, 100));
     (dir, screen)
 }
@@ -21,7 +21,15 @@ fn a_chat_has_commands_and_keeps_what_was_said() {
     let model = golden("gemma3");
     let (dir, mut screen) = chat(
         text(&model),
-        &["--template", "lines.jinja", "--max-tokens", "9", "--ignore-eos"],
+        &[
+            "--template",
+            "lines.jinja",
+            "--max-tokens",
+            "9",
+            "--ignore-eos",
+            "--temperature",
+            "0",
+        ],
     );
     screen.shows(&["gemma3, asked by the template lines.jinja; /help", ">"]);
     screen.press("/help\r");
@@ -97,6 +105,9 @@ fn ctrl_c_stops_the_answer_only() {
             "--max-tokens",
             "900000",
             "--ignore-eos",
+            // Greedy, it could repeat a token without text.
+            "--temperature",
+            "1",
         ],
     );
     screen.shows(&[">"]);

@@ -205,7 +205,10 @@ fn search_finds_words_phrases_and_endings() {
     let out = run(&dir, "search", &["nosuchword"]).success();
     assert_eq!(
         (out.stdout().as_str(), out.stderr().as_str()),
-        ("", "no such task has all of these words\n")
+        (
+            "",
+            "no such task has all of these words\nhint: fewer of them, or `mail*` for every ending\n"
+        )
     );
 }
 

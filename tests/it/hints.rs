@@ -47,7 +47,6 @@ const NEVER_SHOWN_THERE: &[(&str, &str, &str)] = &[
     ("shim/gpu/nvrtc.rs", "fmad", "an option of NVRTC"),
     ("shim/gpu/nvrtc.rs", "gpu-architecture", "an option of NVRTC"),
     ("shim/gpu/nvrtc.rs", "std", "an option of NVRTC"),
-    ("train/conclusion.rs", "suite", "in a command line of `ewe eval`"),
     (
         "train/out.rs",
         "out",

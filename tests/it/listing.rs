@@ -257,7 +257,12 @@ fn colors_are_what_the_environment_wants() {
 fn what_does_not_fit_goes_through_the_pager() {
     let dir = filled();
     let pager = [("PAGER", "sed 's/^/PAGED /'"), ("NO_COLOR", "1")];
-    for line in ["list --db d.db", "stats --db d.db", "log --db d.db"] {
+    for line in [
+        "list --db d.db",
+        "stats --db d.db",
+        "log --db d.db",
+        "show --db d.db 3",
+    ] {
         let arguments: Vec<&str> = line.split(' ').collect();
         let low = on_terminal(&dir, &arguments, (3, 100), &pager);
         assert!(low.lines().next().unwrap().starts_with("PAGED "), "{line}: {low}");

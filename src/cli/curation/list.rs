@@ -124,7 +124,7 @@ pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
     rows.truncate(args.limit as usize);
     let is_table = !args.json && !args.csv;
     let note = match is_table && !quiet {
-        true => note(&store, &filter, &rows, more).await?,
+        true => amount_shown(&store, &filter, &rows, more).await?,
         false => None,
     };
     let ended = store.finish().await;
@@ -150,7 +150,7 @@ pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
 }
 
 /// Says how many tasks there are beside those that are shown; none if these are all.
-async fn note(
+async fn amount_shown(
     store: &Store,
     filter: &Filter,
     rows: &[ListRow],

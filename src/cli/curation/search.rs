@@ -92,7 +92,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     }
     ended?;
     if hits.is_empty() {
-        eprintln!("no such task has all of these words");
+        eprintln!("no such task has all of these words\nhint: fewer of them, or `mail*` for every ending");
     }
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! `ewe show`
 
 use std::{
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     path::PathBuf,
 };
 
+use crate::cli::pager;
 use crate::cli::terminal::{clean, indent, one_line};
 use crate::curate::view::TaskView;
 use crate::store::Store;
@@ -36,14 +37,18 @@ pub struct Args {
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let store = Store::open_to_read(&args.db).await?;
     let view = TaskView::load(&store, args.id).await?;
-    let mut out = BufWriter::new(crate::streams::stdout());
+    let ended = store.finish().await;
+    let mut out = Vec::new();
     if args.json {
         writeln!(out, "{}", crate::streams::json::pretty(&view)?)?;
+        let mut stdout = crate::streams::stdout();
+        stdout.write_all(&out)?;
+        stdout.flush()?;
     } else {
         print(&mut out, &view)?;
+        pager::show(&out, false)?;
     }
-    out.flush()?;
-    store.finish().await?;
+    ended?;
     Ok(())
 }
 

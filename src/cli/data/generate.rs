@@ -205,7 +205,7 @@ impl GrowingDataset {
         report(args, &generated);
         let is_grown = matches!(generated.ending, Ending::Target | Ending::Saturated);
         if is_grown && generated.progress.accepted > 0 && !args.json {
-            next(args, alike?, generated.judged.is_some()).say(quiet);
+            after_growing(args, alike?, generated.judged.is_some()).say(quiet);
         }
         Ok(if generated.ending == Ending::Interrupted {
             130
@@ -272,7 +272,7 @@ fn alike() -> Filter {
 }
 
 /// What to do with new tasks, of which so many read like another.
-fn next(args: &Args, alike: i64, is_judged: bool) -> NextCommands {
+fn after_growing(args: &Args, alike: i64, is_judged: bool) -> NextCommands {
     let db = shell_word(&args.db);
     let mut next = NextCommands::default().with(format!("ewe curate --db {db}"), "review them");
     if alike > 0 {

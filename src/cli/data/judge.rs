@@ -135,7 +135,7 @@ impl JudgedDataset {
         }
         report(args, &judged, start);
         if !args.json && judged.progress.mean().is_some() && judged.ending != Ending::Interrupted {
-            next(&args.db).say(quiet);
+            after_judging(&args.db).say(quiet);
         }
         Ok(if judged.ending == Ending::Interrupted {
             130
@@ -213,7 +213,7 @@ fn report(args: &Args, judged: &Judged, start: Instant) {
 }
 
 /// What to do with scores.
-fn next(db: &Path) -> NextCommands {
+fn after_judging(db: &Path) -> NextCommands {
     let db = shell_word(db);
     NextCommands::default()
         .with(

@@ -66,12 +66,12 @@ pub fn run(job: &MergeJob, quiet: bool) -> Result<()> {
         let what = merged.as_deref().unwrap_or("the model, in files of transformers");
         crate::train::say(quiet, &format!("{}: {what}", out.display()));
     }
-    next(job).say(quiet);
+    after_merging(job).say(quiet);
     Ok(())
 }
 
 /// What to do with the model.
-fn next(job: &MergeJob) -> NextCommands {
+fn after_merging(job: &MergeJob) -> NextCommands {
     let mut next = NextCommands::default();
     for model in [&job.out, &job.gguf]
         .into_iter()
