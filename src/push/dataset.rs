@@ -130,7 +130,8 @@ async fn rows_of(store: &Store, choice: &DatasetChoice, split: Split, place: &Pa
         ..choice.filter.clone()
     };
     let options = ExportOptions { plain: choice.plain };
-    export::export(store, choice.format, place, &filter, choice.min_score, options).await
+    let written = export::export(store, choice.format, place, &filter, choice.min_score, options).await?;
+    Ok(written.rows)
 }
 
 /// The ending of a file of this format. JSON is written as lines, which are read as a stream.

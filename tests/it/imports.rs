@@ -466,6 +466,14 @@ fn check_reports_an_accepted_task_without_an_answer() {
         out.contains("its task was accepted, and its output is empty"),
         "{out}"
     );
+    let export = ["export", "--db", "d.db", "--format", "alpaca", "--out", "x.json"];
+    let said = ewe(&dir, &export).success().stderr();
+    assert!(
+        said.contains("warning: 1 example has no output, ") && said.contains("hint: `ewe check`"),
+        "{said}"
+    );
     ewe(&dir, &["undo", "--db", "d.db"]).success();
     ewe(&dir, &["check", "--db", "d.db"]).success();
+    let said = ewe(&dir, &export).success().stderr();
+    assert!(!said.contains("warning"), "{said}");
 }

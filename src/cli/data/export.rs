@@ -12,9 +12,10 @@ use crate::{
         write::{ExportFormat, ExportOptions},
     },
     next::{self, NextCommands},
-    pipeline::export,
+    pipeline::export::{self, Exported},
     store::{Filter, Store},
     task::Review,
+    text::chosen,
 };
 
 /// Arguments of `ewe export`.
@@ -103,7 +104,7 @@ pub async fn run(args: &Args, globals: &crate::cli::Globals) -> anyhow::Result<(
         ..args.traits.filter()
     }));
     store.check_choices(&filter).await?;
-    let rows = export::export(
+    let Exported { rows, without_output } = export::export(
         &store,
         args.format,
         &args.out,
@@ -119,7 +120,7 @@ pub async fn run(args: &Args, globals: &crate::cli::Globals) -> anyhow::Result<(
     store.close().await;
     if args.json {
         let result = serde_json::json!({"out": args.out.to_string_lossy(), "format": args.format.as_str(),
-            "rows": rows, "unscored": unscored});
+            "rows": rows, "unscored": unscored, "without_output": without_output});
         println!("{}", crate::streams::json::value(&result));
         return Ok(());
     }
@@ -130,6 +131,13 @@ pub async fn run(args: &Args, globals: &crate::cli::Globals) -> anyhow::Result<(
             crate::cli::terminal::counted(rows, "row"),
             args.format.as_str()
         );
+        if without_output > 0 {
+            eprintln!(
+                "warning: {} no output, and would teach a model to say nothing\nhint: `ewe check` names those of \
+                 accepted tasks; `ewe edit` and `ewe reject` change them",
+                chosen(without_output as i64, "example has", "examples have")
+            );
+        }
         if unscored > 0 {
             eprintln!(
                 "{} without a score left out\nhint: `ewe judge` has them judged",

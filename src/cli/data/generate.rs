@@ -239,7 +239,7 @@ impl GrowingDataset {
             GenerateEvent::Begins(now) => {
                 let priced = args.budget.is_priced();
                 let shown = Live::new(now.accepted, now.target, args.json, priced, quiet);
-                if now.accepted < now.target {
+                if now.accepted < now.target && batch.is_none() {
                     shown.begin(&beginning(args, backend.model(), now.target - now.accepted));
                 }
                 live = Some(shown);
