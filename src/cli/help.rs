@@ -19,8 +19,7 @@ pub const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Grow a dataset",
         &[
-            "demo", "init", "generate", "judge", "filter", "import", "export", "backup", "merge-db",
-            "check",
+            "demo", "init", "generate", "judge", "filter", "import", "export", "backup", "merge-db", "check",
         ],
     ),
     (
