@@ -14,9 +14,12 @@ use crate::program::about;
 use crate::settings::line;
 use crate::settings::options::Commands;
 
-/// What adds the options of a command to its description. A command that is missing here is only
+/// Adds the options of a command to its description.
+type Describe = fn(Command) -> Command;
+
+/// What describes the options of each command. A command that is missing here is only
 /// slower to start; a test finds it.
-const OPTIONS: [(&str, fn(Command) -> Command); 40] = [
+const OPTIONS: [(&str, Describe); 40] = [
     ("init", data::init::Args::augment_args),
     ("generate", data::generate::Args::augment_args),
     ("judge", data::judge::Args::augment_args),

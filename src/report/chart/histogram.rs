@@ -53,8 +53,8 @@ impl Histogram<'_> {
         let has_tail = columns[columns.len() - 1].until.is_none();
         let last = columns.len() - 1;
         let is_labeled = |at: usize| match has_tail {
-            true => at == last || (at % every.max(1) == 0 && at + every.max(2) <= last),
-            false => at % every.max(1) == 0,
+            true => at == last || (at.is_multiple_of(every.max(1)) && at + every.max(2) <= last),
+            false => at.is_multiple_of(every.max(1)),
         };
         for (at, column) in columns.iter().enumerate() {
             let x = LEFT + at as f64 * width;
