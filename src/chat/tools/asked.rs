@@ -207,12 +207,12 @@ fn function((index, tool): (usize, &Value)) -> Result<Function, ApiError> {
     })
 }
 
+/// Tools that may be called, and the same as they were sent.
+type Offered = (Vec<Function>, Value);
+
 /// Reads a `tool_choice` that names the tools that may be called, and whether one must be. Returns
 /// them, and the rest of the choice: the model learns of no others.
-fn allowed(
-    (functions, sent): (Vec<Function>, Value),
-    choice: &Value,
-) -> Result<(Option<(Vec<Function>, Value)>, Option<Value>), ApiError> {
+fn allowed((functions, sent): Offered, choice: &Value) -> Result<(Option<Offered>, Option<Value>), ApiError> {
     const PLACE: &str = "tool_choice.allowed_tools";
     // OpenAI's chats have them within a field, its other interface beside the type.
     let asked = choice.get("allowed_tools").unwrap_or(choice);
