@@ -163,7 +163,7 @@ impl fmt::Debug for SecretPattern {
 }
 
 impl Secrets {
-    /// Removes these secrets.
+    /// Removes the secrets of requests to an endpoint.
     pub fn new(key: &ApiKey, headers: &[SecretHeader]) -> Secrets {
         let mut secrets: Vec<&str> = key.key.iter().map(String::as_str).collect();
         for header in headers {
@@ -171,6 +171,11 @@ impl Secrets {
             let bare = header.value.rsplit(' ').next().unwrap_or_default();
             secrets.extend([header.value.as_str(), bare]);
         }
+        Secrets::of(secrets)
+    }
+
+    /// Removes these secrets.
+    pub fn of(mut secrets: Vec<&str>) -> Secrets {
         // The longest first, so that no part of it is left when a shorter one is removed.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         let patterns = secrets.into_iter().flat_map(SecretPattern::all_of).collect();

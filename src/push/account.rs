@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::client::key::Secrets;
 use crate::settings_file;
 
 /// The hub, unless `HF_ENDPOINT` names another one.
@@ -40,9 +41,9 @@ impl Token {
         &self.0
     }
 
-    /// Returns a text without the token, should a server have quoted it.
+    /// Returns a text without the token, should a server have quoted it, as it is or encoded.
     pub fn redact(&self, text: &str) -> String {
-        text.replace(&self.0, "***")
+        Secrets::of(vec![&self.0]).redact(text)
     }
 }
 
@@ -160,6 +161,9 @@ mod tests {
         let account = account(&[("HF_TOKEN", "hf_secret")]);
         assert!(!format!("{account:?}").contains("hf_secret"));
         let token = account.token.unwrap();
-        assert_eq!(token.redact("bad token hf_secret!"), "bad token ***!");
+        for quoted in ["hf_secret", "hf%5Fsecret", "hf\\u005fsecret", "aGZfc2VjcmV0"] {
+            let said = token.redact(&format!("bad token {quoted}!"));
+            assert_eq!(said, "bad token ***!", "{quoted}");
+        }
     }
 }

@@ -94,12 +94,16 @@ pub async fn read(
         format: choice.format,
         selection: selection(choice),
     };
+    let mut remarks: Vec<String> = facts
+        .selection
+        .iter()
+        .map(|words| format!("the card says by which options the rows were chosen: {words}"))
+        .collect();
     let card = dataset_card::of(id, &facts, words);
     files.insert(
         0,
         PushFile::made(CARD, card.clone(), "the card, made of the dataset's figures"),
     );
-    let mut remarks = Vec::new();
     if choice.filter.review.is_none() && figures.dataset.pending > 0 {
         remarks.push(format!(
             "nobody has reviewed {} of the dataset; --review accepted leaves them out",

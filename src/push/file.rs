@@ -173,16 +173,27 @@ impl PushFile {
         match &self.content {
             Content::Made(bytes) => {
                 let part = bytes.slice(from as usize..(from + length) as usize);
-                Ok(reqwest::Body::from(part))
+                Ok(counted_body(part, sent))
             }
-            Content::Disk(place, _) => Ok(reqwest::Body::wrap(FilePart {
-                file: File::open(place).with_context(|| cannot_read(place))?,
+            Content::Disk(place, _) => Ok(reqwest::Body::wrap(PartBody {
+                source: PartSource::Disk(File::open(place).with_context(|| cannot_read(place))?),
                 at: from,
                 end: from + length,
                 sent: sent.clone(),
             })),
         }
     }
+}
+
+/// Returns bytes as the body of a request, of which `sent` counts those that were taken.
+pub(super) fn counted_body(bytes: Bytes, sent: &Arc<AtomicU64>) -> reqwest::Body {
+    sent.store(0, Ordering::Relaxed);
+    reqwest::Body::wrap(PartBody {
+        at: 0,
+        end: bytes.len() as u64,
+        source: PartSource::Made(bytes),
+        sent: sent.clone(),
+    })
 }
 
 fn cannot_read(place: &Path) -> String {
@@ -195,15 +206,21 @@ pub(super) fn git_id(bytes: &[u8]) -> String {
     hex(&digest.chain_update(bytes).finalize())
 }
 
-/// A part of a file, read as it is sent.
-struct FilePart {
-    file: File,
+/// Where the bytes of a body are.
+enum PartSource {
+    Disk(File),
+    Made(Bytes),
+}
+
+/// A part of a file, taken piece by piece as it is sent.
+struct PartBody {
+    source: PartSource,
     at: u64,
     end: u64,
     sent: Arc<AtomicU64>,
 }
 
-impl Body for FilePart {
+impl Body for PartBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -214,22 +231,15 @@ impl Body for FilePart {
         if self.at >= self.end {
             return Poll::Ready(None);
         }
-        let mut bytes = vec![0; CHUNK.min(self.end - self.at) as usize];
-        let read = self
-            .file
-            .read_at(&mut bytes, self.at)
-            .and_then(|read| match read {
-                0 => Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "the file became shorter",
-                )),
-                read => Ok(read),
-            });
-        Poll::Ready(Some(read.map(|read| {
-            bytes.truncate(read);
-            self.at += read as u64;
-            self.sent.fetch_add(read as u64, Ordering::Relaxed);
-            Frame::data(bytes.into())
+        let (at, most) = (self.at, CHUNK.min(self.end - self.at));
+        let read = match &self.source {
+            PartSource::Disk(file) => read_part(file, at, most),
+            PartSource::Made(bytes) => Ok(bytes.slice(at as usize..(at + most) as usize)),
+        };
+        Poll::Ready(Some(read.map(|bytes| {
+            self.at += bytes.len() as u64;
+            self.sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            Frame::data(bytes)
         })))
     }
 
@@ -239,6 +249,21 @@ impl Body for FilePart {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.end.saturating_sub(self.at))
+    }
+}
+
+/// Reads up to `most` bytes of a file from `at` on.
+fn read_part(file: &File, at: u64, most: u64) -> io::Result<Bytes> {
+    let mut bytes = vec![0; most as usize];
+    match file.read_at(&mut bytes, at)? {
+        0 => Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the file became shorter",
+        )),
+        read => {
+            bytes.truncate(read);
+            Ok(bytes.into())
+        }
     }
 }
 
@@ -327,13 +352,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("a");
         std::fs::write(&place, "0123456789").unwrap();
-        let part = |from, end| FilePart {
-            file: File::open(&place).unwrap(),
+        let part = |from, end| PartBody {
+            source: PartSource::Disk(File::open(&place).unwrap()),
             at: from,
             end,
             sent: Arc::default(),
         };
-        let read = |mut part: FilePart| -> Vec<io::Result<Bytes>> {
+        let read = |mut part: PartBody| -> Vec<io::Result<Bytes>> {
             let mut context = TaskContext::from_waker(std::task::Waker::noop());
             let mut frames = Vec::new();
             while let Poll::Ready(Some(frame)) = Pin::new(&mut part).poll_frame(&mut context) {
@@ -352,5 +377,18 @@ mod tests {
         let frames = read(part(8, 14));
         assert_eq!(frames[0].as_ref().unwrap(), "89");
         assert!(frames[1].is_err());
+
+        // Bytes that were made are counted piece by piece as well.
+        let bytes = Bytes::from(vec![b'x'; CHUNK as usize + 5]);
+        let sent: Arc<AtomicU64> = Arc::default();
+        let frames = read(PartBody {
+            at: 0,
+            end: bytes.len() as u64,
+            source: PartSource::Made(bytes.clone()),
+            sent: sent.clone(),
+        });
+        let pieces: Vec<usize> = frames.iter().map(|piece| piece.as_ref().unwrap().len()).collect();
+        assert_eq!(pieces, [CHUNK as usize, 5]);
+        assert_eq!(sent.load(Ordering::Relaxed), bytes.len() as u64);
     }
 }

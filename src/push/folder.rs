@@ -74,6 +74,12 @@ pub fn read(tuned: Tuned, folder: &Path, id: &RepoId, mut words: CardWords) -> R
         Tuned::Model => (model(folder, &names)?, facts.base.clone()),
         Tuned::Adapter => adapter(folder, &names, words.base.as_deref())?,
     };
+    if let (None, Some(base)) = (&words.base, &base) {
+        // A relative path of two parts, recorded elsewhere, looks like an id.
+        remarks.push(format!(
+            "the card names `{base}`, as the run recorded it, as the base model's id on the hub; --base-model USER/NAME names another"
+        ));
+    }
     words.base = words.base.or(base);
     if words.base.is_none() && facts.is_known() {
         remarks.push(format!(
@@ -400,6 +406,13 @@ mod tests {
         assert!(error.contains("/home/ann/models/gemma"), "{error}");
         assert!(error.contains("hint: --base-model"), "{error}");
         let files = read(Tuned::Adapter, &dir, Some("google/gemma-3-270m")).unwrap();
+        let names = |files: &FolderFiles| {
+            files
+                .remarks
+                .iter()
+                .any(|said| said.contains("as the run recorded it"))
+        };
+        assert!(!names(&files), "{:?}", files.remarks);
         assert_eq!(
             sent(&files),
             ["README.md", "adapter_config.json", "adapter_model.safetensors"]
@@ -420,6 +433,7 @@ mod tests {
         let dir = folder(&[("adapter_config.json", config), ("adapter_model.bin", "x")]);
         let files = read(Tuned::Adapter, &dir, None).unwrap();
         assert_eq!(files.files[1].all().unwrap(), config.as_bytes());
+        assert!(names(&files), "{:?}", files.remarks);
         assert!(
             files.card.contains("base_model: google/gemma-3-270m\n"),
             "{}",

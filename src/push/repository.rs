@@ -1,11 +1,14 @@
 //! The hub's API for one repository: whether it is there, making it, which files it takes as large,
 //! and the commit.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use anyhow::{Context, Result, anyhow, bail};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::file::{PushFile, base64};
+use super::file::{PushFile, base64, counted_body};
 use super::http::{Answer, Call, Hub};
 use super::repo::{RepoId, RepoKind};
 use crate::text::one_line;
@@ -64,6 +67,11 @@ impl Repository<'_> {
     /// Returns the address of its page.
     pub fn page(&self) -> String {
         format!("{}/{}{}", self.hub.endpoint(), self.kind.prefix(), self.id)
+    }
+
+    /// Returns the address of the list of its commits.
+    pub fn history(&self) -> String {
+        format!("{}/commits/{BRANCH}", self.page())
     }
 
     /// Returns the path of its Git LFS.
@@ -178,15 +186,17 @@ impl Repository<'_> {
         let lines = std::iter::once(header).chain(files.iter().map(CommitFile::line));
         let body: String = lines.map(|line| format!("{line}\n")).collect();
         let body = hyper::body::Bytes::from(body);
+        // Counted, or a large commit over a slow line would seem to stand still.
+        let sent: Arc<AtomicU64> = Arc::default();
         let call = Call {
             method: Method::POST,
             url: self.hub.url(&format!("{}/commit/{BRANCH}", self.api()))?,
             to_hub: true,
             with: &|request| {
                 let request = request.header("content-type", "application/x-ndjson");
-                Ok(request.body(body.clone()))
+                Ok(request.body(counted_body(body.clone(), &sent)))
             },
-            sent: Default::default(),
+            sent: sent.clone(),
         };
         let answer = self.hub.call(&call, &mut |_| ()).await?;
         if !answer.status.is_success() {

@@ -1,7 +1,7 @@
 //! A push from its plan to its commit, in an order in which nothing is lost or published by
 //! halves: the repository and who may read it, the card's head, checksums, large files, one commit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail};
 
@@ -49,7 +49,7 @@ struct Ready<'a> {
 ///
 /// If the hub cannot be reached or refuses something, if everybody can read a repository that the
 /// plan calls private, or if a file changes meanwhile. Nothing is published then, except that the
-/// repository may have been made.
+/// repository may have been made; if even that is not known of the commit, the error says so.
 pub async fn push(plan: &PushPlan, hub: &Hub, quiet: bool) -> Result<Pushed> {
     let to = Repository {
         hub,
@@ -74,10 +74,10 @@ pub async fn push(plan: &PushPlan, hub: &Hub, quiet: bool) -> Result<Pushed> {
     let lines: Vec<CommitFile<'_>> = changed.iter().map(Ready::line).collect();
     let commit = match lines.is_empty() {
         true => None,
-        false => {
-            let commit = to.commit(&plan.message, &lines).await?;
-            Some(commit.url.unwrap_or(commit.oid))
-        }
+        false => Some(match to.commit(&plan.message, &lines).await {
+            Ok(commit) => commit.url.unwrap_or(commit.oid),
+            Err(error) => in_spite_of(error, &to, plan, &changed).await?,
+        }),
     };
     Ok(Pushed {
         page: to.page(),
@@ -87,6 +87,33 @@ pub async fn push(plan: &PushPlan, hub: &Hub, quiet: bool) -> Result<Pushed> {
         sent,
         ignored,
     })
+}
+
+/// Asks the hub whether a commit was made whose answer is an error: the answer may be all that was
+/// lost. Returns the address of the commits if so, and otherwise the error.
+async fn in_spite_of(
+    error: anyhow::Error,
+    to: &Repository<'_>,
+    plan: &PushPlan,
+    changed: &[Ready<'_>],
+) -> Result<String> {
+    let Ok(said) = to.preupload(&plan.files).await else {
+        return Err(error.context(format!(
+            "whether the commit was made is not known\nhint: {} lists the commits; a push of what is there changes nothing",
+            to.history()
+        )));
+    };
+    let sums: BTreeMap<&str, Option<&str>> = plan
+        .files
+        .iter()
+        .zip(&said)
+        .map(|(file, said)| (file.path.as_str(), said.there.as_deref()))
+        .collect();
+    let is_there = |ready: &Ready<'_>| sums.get(ready.file.path.as_str()) == Some(&Some(ready.sum.as_str()));
+    match changed.iter().all(is_there) {
+        true => Ok(to.history()),
+        false => Err(error),
+    }
 }
 
 /// Makes the repository unless it is there, and makes sure of who may read it.

@@ -72,6 +72,10 @@ pub struct State {
     pub transfer: Option<&'static str>,
     /// Another address, to which requests whose line begins with the text are redirected.
     pub moved: Option<(&'static str, String)>,
+    /// Whether answers to commits are lost: they are made, and 502 is said.
+    pub loses_commits: bool,
+    /// Whether it says nothing of files once it was sent a commit.
+    pub hides_after_commit: bool,
     /// Paths that the repository ignores.
     pub ignores: Option<&'static str>,
     parts: BTreeMap<(String, usize), Vec<u8>>,
@@ -171,6 +175,10 @@ impl State {
             bytes.push(b'!');
             std::fs::write(file, bytes).unwrap();
         }
+        let was_sent_one = self.seen.iter().any(|seen| seen.line.contains("/commit/"));
+        if self.hides_after_commit && was_sent_one && line.contains("/preupload/") {
+            return Some(reply(403, &json!({"error": "not for you"})));
+        }
         if let Some(at) = self.faults.iter().position(|(part, _)| line.contains(part)) {
             let (_, status) = self.faults.remove(at).unwrap();
             let answer = Response::builder().status(status).header("retry-after", "0");
@@ -221,7 +229,14 @@ impl State {
                 self.preupload(&format!("{kind}/{owner}/{name}"), &json())
             }
             ("POST", ["api", kind, owner, name, "commit", "main"]) => {
-                self.commit(&format!("{kind}/{owner}/{name}"), body)
+                let answer = self.commit(&format!("{kind}/{owner}/{name}"), body);
+                match self.loses_commits {
+                    true => {
+                        let answer = Response::builder().status(502).header("retry-after", "0");
+                        answer.body(Body::empty()).unwrap()
+                    }
+                    false => answer,
+                }
             }
             ("POST", [.., "info", "lfs", "objects", "batch"]) => self.batch(&json()),
             ("POST", ["verify", oid]) => {

@@ -364,7 +364,11 @@ fn a_dataset_is_pushed_with_its_splits_and_its_card() {
     push(&dir, &hub, line).success();
     assert_eq!(hub.repo("datasets/ann/farm").commits.len(), 1);
     let chosen = "--db d.db ann/best --yes --review accepted --where id>0 --split train";
-    push(&dir, &hub, chosen).success();
+    let said = push(&dir, &hub, chosen).success().stderr();
+    assert!(
+        said.contains("note: the card says by which options the rows were chosen: review accepted"),
+        "{said}"
+    );
     let repo = hub.repo("datasets/ann/best");
     let names: Vec<&str> = repo.files.keys().map(String::as_str).collect();
     assert_eq!(names, ["README.md", "data/train.parquet"]);

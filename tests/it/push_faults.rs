@@ -101,6 +101,36 @@ fn transient_failures_are_followed_by_another_attempt() {
 }
 
 #[test]
+fn a_commit_whose_answer_is_lost_is_looked_up() {
+    let (dir, hub) = (with_model(), MockHub::start());
+    hub.state().loses_commits = true;
+    let said = push(&dir, &hub, "--model out ann/sheep --yes").success().stdout();
+    let history = format!("{}/ann/sheep/commits/main", hub.url);
+    assert!(said.ends_with(&format!("{history}\n")), "{said}");
+    assert_eq!(hub.repo("models/ann/sheep").files.len(), 4);
+    hub.state().loses_commits = false;
+
+    // One that was not made is an error, and so is one of which nothing is known.
+    dir.write("out/config.json", "{\"model_type\": \"qwen2\"}");
+    hub.state().faults.extend([("/commit/", 502); 5]);
+    let said = push(&dir, &hub, "--model out ann/sheep --yes")
+        .failure(1)
+        .stderr();
+    assert!(said.contains("502") && !said.contains("not known"), "{said}");
+    dir.write("out/config.json", "{\"model_type\": \"qwen3\"}");
+    hub.state().faults.extend([("/commit/", 502); 5]);
+    hub.state().hides_after_commit = true;
+    hub.take_lines();
+    let said = push(&dir, &hub, "--model out ann/sheep --yes")
+        .failure(1)
+        .stderr();
+    assert!(
+        said.contains("502") && said.contains("is not known") && said.contains(&history),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_hub_that_is_not_understood_is_not_trusted() {
     let (dir, hub) = (with_model(), MockHub::start());
     let fails = |words: &[&str]| {
