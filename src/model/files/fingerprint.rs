@@ -6,6 +6,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use ewe::text::hex;
 use sha2::{Digest, Sha256};
 use tch::Kind;
 
@@ -37,13 +38,8 @@ pub fn fingerprint(dir: &Path, adapter: Option<&Path>, kind: Kind) -> Result<Str
             sample(&mut digest, &path).with_context(|| format!("cannot read {}", path.display()))?;
         }
     }
-    let hex: String = digest
-        .finalize()
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Ok(format!("{}@{hex}-{}", called(dir), dtype_name(kind)))
+    let digits = hex(&digest.finalize()[..6]);
+    Ok(format!("{}@{digits}-{}", called(dir), dtype_name(kind)))
 }
 
 /// Returns the short name of the model or adapter in `dir`: its name on the hub without the owner,

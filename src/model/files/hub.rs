@@ -16,6 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use ewe::push::account::Account;
 pub use ewe::push::repo::cached_id as id_of;
+use ewe::push::repo::is_id;
 use hf_hub::{Cache, CacheRepo, Repo};
 
 use super::weights;
@@ -61,21 +62,6 @@ pub fn resolve(model: &Path, want: Fetch) -> Result<PathBuf> {
         );
     };
     Hub::from_env().get(id, want)
-}
-
-/// Returns whether `text` is `name` or `owner/name`, in the characters that the hub allows.
-fn is_id(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('/').collect();
-    let fits = |part: &&str| {
-        !part.is_empty()
-            && part.len() <= 96
-            && !part.starts_with(['.', '-'])
-            && !part.contains("..")
-            && part
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-    };
-    parts.len() <= 2 && parts.iter().all(fits)
 }
 
 /// The hub, and the cache.
