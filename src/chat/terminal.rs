@@ -141,14 +141,20 @@ impl ChatSession {
             }
             Command::Save(file) => self.save(&file)?,
             Command::Regenerate => {
-                if !self.conversation.take_back_answer() {
+                let Some(before) = self.conversation.take_back_answer() else {
                     bail!("there is no answer to generate again");
-                }
+                };
                 if self.sampling.temperature == 0.0 {
                     eprintln!("at temperature 0 the answer is the same; `/params temperature 0.7` varies it");
                 }
                 self.sampling.seed = self.sampling.seed.wrapping_add(1);
-                self.answer()?;
+                match self.stream() {
+                    Ok(answer) => self.conversation.answered(answer),
+                    Err(error) => {
+                        self.conversation.put_back_answer(before);
+                        return Err(error);
+                    }
+                }
             }
             Command::Params(changes) => {
                 let mut changed = self.sampling.clone();

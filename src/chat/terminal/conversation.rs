@@ -49,17 +49,14 @@ impl Conversation {
         }
     }
 
-    /// Takes back the last answer, whose question is the last message then. Returns false if there
-    /// is none.
-    pub fn take_back_answer(&mut self) -> bool {
-        let is_answered = self
-            .messages
-            .last()
-            .is_some_and(|message| message.role == "assistant");
-        if is_answered {
-            self.messages.pop();
-        }
-        is_answered
+    /// Takes back the last answer, whose question is the last message then; none if there is none.
+    pub fn take_back_answer(&mut self) -> Option<ChatMessage> {
+        self.messages.pop_if(|message| message.role == "assistant")
+    }
+
+    /// Puts back an answer that [`Conversation::take_back_answer`] returned.
+    pub fn put_back_answer(&mut self, answer: ChatMessage) {
+        self.messages.push(answer);
     }
 
     /// Forgets all questions and answers.
@@ -121,7 +118,11 @@ mod tests {
             chat.rows()[0]["messages"][0],
             json!({ "role": "system", "content": "s" })
         );
-        assert!(chat.take_back_answer() && !chat.take_back_answer());
+        let answer = chat.take_back_answer().unwrap();
+        assert!(chat.take_back_answer().is_none());
+        chat.put_back_answer(answer);
+        assert_eq!(contents(&chat.shown()), ["s", "a?", "a.", "b?", "b."]);
+        assert!(chat.take_back_answer().is_some() && chat.take_back_answer().is_none());
         assert_eq!(contents(&chat.shown()), ["s", "a?", "a.", "b?"]);
         chat.reset();
         assert_eq!(contents(&chat.shown()), ["s"]);
@@ -131,7 +132,7 @@ mod tests {
     #[test]
     fn a_model_without_memory_is_shown_the_last_question() {
         let mut chat = two_questions(false);
-        assert!(chat.take_back_answer());
+        assert!(chat.take_back_answer().is_some());
         assert_eq!(contents(&chat.shown()), ["b?"]);
         chat.answered("B.".to_owned());
         let rows = chat.rows();

@@ -176,8 +176,12 @@ impl<'a> Reader<'a> {
     fn number(&mut self) -> Option<Value> {
         let word = self.word(|c| c.is_ascii_alphanumeric() || "+-._".contains(c))?;
         let plain = word.replace('_', "");
-        match plain.parse::<i64>() {
+        if let Ok(number) = plain.parse::<i64>() {
+            return Some(json!(number));
+        }
+        match plain.parse::<u64>() {
             Ok(number) => Some(json!(number)),
+            // Larger ones lose digits, as they do in JSON.
             Err(_) => Number::from_f64(plain.parse().ok()?).map(Value::Number),
         }
     }
@@ -254,6 +258,9 @@ mod tests {
             ("''", json!("")),
             ("-3", json!(-3)),
             ("1_000", json!(1000)),
+            ("18446744073709551615", json!(u64::MAX)),
+            ("-9223372036854775808", json!(i64::MIN)),
+            ("1e30", json!(1e30)),
             ("2.5e3", json!(2500.0)),
             ("True", json!(true)),
             ("None", json!(null)),
