@@ -32,8 +32,10 @@ const WHITE_SPACE: &str = r"[\x20\x0A\x0D\x09]{1,40}";
 /// another by recursion. Of [`bounds::check`]'s deepest schema it takes a tenth.
 const STACK: usize = 128 << 20;
 
-/// The most states of the automaton that follows an answer, of one or two kilobytes each.
-const MOST_STATES: usize = 50_000;
+/// The most states of the automaton that follows an answer, of one or two kilobytes each: 40 MB at
+/// most for each answer of a batch. Twice what [`bounds`] lets a regular expression have; a text of
+/// a bounded length takes one for each character.
+const MOST_STATES: usize = 20_000;
 
 /// How many tokens an answer is followed for when its grammar is compiled: what is too large to
 /// follow shows there.
