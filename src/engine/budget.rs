@@ -40,6 +40,9 @@ pub struct PassSizes {
     pub queries: u64,
     /// Outputs of the widest linear layer of a block.
     pub widest: u64,
+    /// Bytes that a decode step takes beside that for experts that are computed together; 0 for
+    /// models without experts.
+    pub joint_experts: u64,
     /// Size of the vocabulary.
     pub vocab: u64,
     /// Bytes of a number.
@@ -58,6 +61,7 @@ impl PassSizes {
             hidden: info.hidden as u64,
             queries: (info.heads * info.head_dim) as u64,
             widest,
+            joint_experts: 0,
             vocab: info.vocab as u64,
             width,
             page: 1,
@@ -93,11 +97,14 @@ impl PassSizes {
             let outputs = size.get(usize::from(linear.transposed)).copied();
             widest = widest.max(outputs.unwrap_or(0));
         });
-        let of_experts = model
-            .experts()
-            .map(|experts| experts.features(model.info().hidden));
-        widest = widest.max(of_experts.unwrap_or(0));
-        PassSizes::new(model.info(), widest as u64, width)
+        let hidden = model.info().hidden;
+        let (features, joint) = model.experts().map_or((0, 0), |experts| {
+            (experts.features(hidden), experts.joint_numbers(hidden))
+        });
+        PassSizes {
+            joint_experts: joint as u64 * width,
+            ..PassSizes::new(model.info(), widest.max(features) as u64, width)
+        }
     }
 
     /// Returns the bytes of the largest prefill, which is of up to `prefill_tokens` tokens and one
@@ -107,14 +114,15 @@ impl PassSizes {
     /// size and three more in fp32 (residual, norm, sums), four of the queries' size and two more
     /// in fp32 (queries, keys, values, output; rotary embedding), and four of the widest layer's
     /// (gate, up, activation, product). Of logits there are the model's, a copy in fp32, one for
-    /// the sampler, and its counts of seen tokens, whose table doubles. Computed, never measured.
-    /// Masks of attention without flash kernels are not in it.
+    /// the sampler, and its counts of seen tokens, whose table doubles. Experts that are computed
+    /// together take memory in a decode step, and never beside the largest prefill. Computed, never
+    /// measured. Masks of attention without flash kernels are not in it.
     pub fn workspace(&self, prefill_tokens: u64, batch: u64) -> u64 {
         let width = self.width;
         let per_token =
             self.hidden * (6 * width + 3 * 4) + self.queries * (4 * width + 2 * 4) + self.widest * 4 * width;
         let tokens = prefill_tokens + self.context.min(LONGEST_PROMPT);
-        tokens * per_token + batch * self.vocab * (width + 4 * 4)
+        (tokens * per_token).max(self.joint_experts) + batch * self.vocab * (width + 4 * 4)
     }
 }
 
@@ -202,6 +210,7 @@ mod tests {
             hidden: 4096,
             queries: 4096,
             widest: 16_384,
+            joint_experts: 0,
             vocab: 50_400,
             width: 2,
             page: 1,
@@ -216,6 +225,7 @@ mod tests {
             hidden: 640,
             queries: 4 * 256,
             widest: 2048,
+            joint_experts: 0,
             vocab: 262_144,
             width: 2,
             page: 1,
@@ -288,6 +298,24 @@ mod tests {
         }
         // The CPU's 512 MiB hold 1,170 tokens.
         assert_eq!(kept(512 << 20, 32_768), 0);
+    }
+
+    /// Short prompts may take less than the experts that a decode step gathers.
+    #[test]
+    fn joint_experts_have_room_where_prompts_take_less() {
+        let short = PassSizes {
+            context: 64,
+            ..gemma_270m()
+        };
+        let of = |joint_experts| {
+            PassSizes {
+                joint_experts,
+                ..short
+            }
+            .workspace(64, 1)
+        };
+        assert_eq!(of(1000), of(0));
+        assert_eq!(of(2_000_000_000) - of(1_000_000_000), 1_000_000_000);
     }
 
     #[test]

@@ -35,6 +35,12 @@ impl ExpertsConfig {
     pub fn features(&self, hidden: i64) -> i64 {
         self.chosen * self.inner.max(hidden)
     }
+
+    /// Returns how many numbers a pass of few tokens holds at once, beside its tokens, where the
+    /// experts of a layer are computed together; see [`joint_experts`].
+    pub fn joint_numbers(&self, hidden: i64) -> i64 {
+        joint_experts::most_numbers(self.count, self.inner, hidden)
+    }
 }
 
 /// The mixture of one layer.
@@ -98,12 +104,12 @@ impl Experts {
     fn sorted(&self, x_nd: &Tensor, weight_nc: &Tensor, expert_nc: &Tensor) -> Tensor {
         let width = x_nd.size()[1];
         let expert_m = expert_nc.flatten(0, 1);
-        let order_m = expert_m.argsort_stable(true, 0, false);
+        let (sorted_m, order_m) = expert_m.sort_stable(true, 0, false);
         let token_m = order_m.divide_scalar_mode(self.config.chosen, "floor");
         let sorted_md = x_nd.index_select(0, &token_m);
         let mut start = 0;
         let outputs: Vec<Tensor> = self
-            .counts(&expert_m)
+            .counts(&sorted_m)
             .into_iter()
             .zip(&self.experts)
             .filter(|(count, _)| *count > 0)
@@ -131,12 +137,18 @@ impl Experts {
         (weight_nc.to_kind(x_nd.kind()), expert_nc)
     }
 
-    /// Returns how many tokens go through each expert. On a GPU, the host waits for them, once.
-    fn counts(&self, expert_m: &Tensor) -> Vec<i64> {
-        let expert_e = Tensor::arange(self.config.count, (Kind::Int64, expert_m.device()));
-        let is_at_me = expert_m.unsqueeze(1).eq_tensor(&expert_e);
-        let counts_e = is_at_me.sum_dim_intlist(0i64, false, Kind::Int64);
-        Vec::try_from(counts_e.to_device(Device::Cpu)).expect("a row of counts")
+    /// Returns how many tokens go through each expert, given the experts of all pairs in order. On
+    /// a GPU, the host waits for them, once.
+    fn counts(&self, sorted_m: &Tensor) -> Vec<i64> {
+        let expert_e = Tensor::arange(self.config.count, (Kind::Int64, sorted_m.device()));
+        let end_e = expert_e.searchsorted(sorted_m, false, true, "right", None::<Tensor>);
+        let end_e: Vec<i64> = Vec::try_from(end_e.to_device(Device::Cpu)).expect("a row of places");
+        let start_e = std::iter::once(0).chain(end_e.iter().copied());
+        end_e
+            .iter()
+            .zip(start_e)
+            .map(|(end, start)| end - start)
+            .collect()
     }
 }
 
@@ -203,7 +215,7 @@ mod tests {
         let (apart_experts, mut joined) = (experts(12, true), experts(12, true));
         joined.join();
         assert!(joined.joint.is_some());
-        for (tokens, reads) in [(1, 0), (2, 0), (3, 0), (40, 0), (1366, 1)] {
+        for (tokens, reads) in [(1, 0), (2, 0), (3, 0), (40, 0), (256, 0), (257, 1)] {
             let x = numbers(&[1, tokens, 8], Kind::Float, 3);
             let trace = Trace::begin().unwrap();
             let ours = joined.forward(&x);
@@ -220,6 +232,12 @@ mod tests {
             found
         };
         assert_eq!(listed(&joined), listed(&apart_experts), "each keeps its weights");
+    }
+
+    #[test]
+    fn pairs_are_counted_for_each_expert_of_which_some_have_none() {
+        let sorted_m = Tensor::from_slice(&[1i64, 1, 1, 3, 4, 4]);
+        assert_eq!(experts(6, true).counts(&sorted_m), [0, 3, 0, 1, 2, 0]);
     }
 
     #[test]

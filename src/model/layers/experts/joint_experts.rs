@@ -13,8 +13,20 @@ use crate::model::layers::matmul;
 /// experts. They take no more memory than a prefill of 2,048 tokens, and fewer operations than keep
 /// an H100 busy while it reads the weights.
 const MOST_OUTPUTS: i64 = 1 << 14;
+/// Most tokens that go through all experts, however few those are: the requests of the largest
+/// batch. A product of more tokens is no longer bound by reading the weights.
+const MOST_TOKENS: i64 = 256;
 /// How often weights that are gathered cross memory: read, written, and read by the product.
 const GATHER_PASSES: i64 = 3;
+
+/// Returns how many numbers [`JointExperts::forward`] holds at most, of `experts` experts with
+/// `inner` features: gate and up of those that it gathers, or what all make of all tokens (gate and
+/// up, activation, product, output).
+pub(super) fn most_numbers(experts: i64, inner: i64, hidden: i64) -> i64 {
+    let gathered = experts / GATHER_PASSES * 2 * inner * hidden;
+    let outputs = MOST_OUTPUTS.min(MOST_TOKENS * experts);
+    gathered.max(outputs * (4 * inner + hidden))
+}
 
 /// The weights of all experts of a layer, one expert behind the other. The experts keep views of
 /// them.
@@ -60,7 +72,7 @@ impl JointExperts {
         let (tokens, experts) = (x_nd.size()[0], self.down_edi.size()[0]);
         let pairs = expert_nc.numel() as i64;
         match () {
-            () if tokens * experts > MOST_OUTPUTS => None,
+            () if tokens > MOST_TOKENS || tokens * experts > MOST_OUTPUTS => None,
             () if GATHER_PASSES * pairs <= experts => Some(self.by_chosen(x_nd, expert_nc)),
             () => Some(self.by_all(x_nd, expert_nc)),
         }
