@@ -25,9 +25,15 @@ pub const GEMMA3_27B_LAYERS: i64 = 62;
 pub const GEMMA2_27B_LAYERS: i64 = 46;
 /// Layers of SmolLM 3 from one without a rotation to the next, which llama.cpp does not store.
 pub const SMOLLM3_INTERVAL: usize = 4;
+/// The rotary base of SmolLM 3, where nothing says otherwise.
+pub const SMOLLM3_BASE: f64 = 2e6;
 
-/// Layers of which a list is made; no model has more.
-const MOST_LAYERS: usize = 10_000;
+/// The caps of Gemma 2 on attention scores and on logits, where nothing says otherwise;
+/// `transformers` and llama.cpp take the same.
+pub const GEMMA2_CAPS: (f64, f64) = (50.0, 30.0);
+
+/// Most layers of a model; no real one has more.
+pub const MOST_LAYERS: i64 = 10_000;
 
 /// Reads the config of the file at `path`.
 pub fn read(path: &Path) -> Result<Map<String, Value>> {

@@ -4,14 +4,12 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
 use super::{
-    GEMMA2_27B_LAYERS, GEMMA2_PATTERN, GEMMA3_27B_LAYERS, GEMMA3_LOCAL_BASE, GEMMA3_PATTERN, Keys,
-    MOST_LAYERS, SMOLLM3_INTERVAL, Sizes, linear, rotation, share, singles,
+    GEMMA2_27B_LAYERS, GEMMA2_CAPS, GEMMA2_PATTERN, GEMMA3_27B_LAYERS, GEMMA3_LOCAL_BASE, GEMMA3_PATTERN,
+    Keys, MOST_LAYERS, SMOLLM3_INTERVAL, Sizes, linear, rotation, share, singles,
 };
 
 /// The window of Gemma 2, where a file does not say; llama.cpp takes the same.
 const GEMMA2_WINDOW: i64 = 4096;
-/// The caps of Gemma 2, where a file does not say; llama.cpp takes the same.
-const GEMMA2_CAPS: (f64, f64) = (50.0, 30.0);
 
 /// Adds the fields of the file's family, all but GPT-2, whose fields have other names.
 pub(super) fn read(keys: &Keys, sizes: &Sizes, config: &mut Map<String, Value>) -> Result<()> {
@@ -121,7 +119,7 @@ fn gemma(sizes: &Sizes, (largest, pattern): (i64, usize), window: i64, config: &
     set("query_pre_attn_scalar", json!(scalar));
     set("sliding_window", json!(window));
     // More layers are refused when the model is built.
-    let layers = usize::try_from(sizes.layers).unwrap_or(0).min(MOST_LAYERS);
+    let layers = sizes.layers.clamp(0, MOST_LAYERS) as usize;
     let types = (1..=layers).map(|layer| match layer % pattern {
         0 => "full_attention",
         _ => "sliding_attention",

@@ -19,7 +19,6 @@ use crate::model::layers::attention::{AttentionParams, ForwardPass};
 use crate::model::layers::rope::Rope;
 use crate::model::layers::{LayerNorm, Linear};
 use crate::model::{CausalLm, ModelInfo};
-use ewe::text::counted;
 
 /// The fields of config.json, under their own names.
 #[derive(Debug, Clone)]
@@ -67,19 +66,7 @@ impl Config {
 
 /// Reads the rotary settings, under the names of 2022 (`rotary_pct`, `rotary_emb_base`) or today's.
 fn rope(fields: &ConfigFields, head_dim: i64) -> Result<Rope> {
-    let settings = Rope::settings(fields)?;
-    let part = match settings.get("partial_rotary_factor").and_then(Value::as_f64) {
-        Some(part) => part,
-        None => fields.optional("rotary_pct")?.unwrap_or(0.25),
-    };
-    let dims = (head_dim as f64 * part) as i64;
-    if dims < 2 || dims % 2 != 0 || dims > head_dim {
-        bail!(
-            "{}: `rotary_pct` {part} of heads of {head_dim} is {}, which cannot be rotated in pairs",
-            fields.path().display(),
-            counted(dims, "feature")
-        );
-    }
+    let dims = Rope::rotated(fields, "rotary_pct", 0.25, head_dim)?;
     Rope::read(fields, "rotary_emb_base", dims)
 }
 

@@ -83,17 +83,7 @@ impl Config {
 fn rope(fields: &ConfigFields, head_dim: i64) -> Result<(Rope, i64)> {
     let path = fields.path().display();
     let settings = Rope::settings(fields)?;
-    let part = match settings.get("partial_rotary_factor").and_then(Value::as_f64) {
-        Some(part) => part,
-        None => fields.optional("partial_rotary_factor")?.unwrap_or(1.0),
-    };
-    let dims = (head_dim as f64 * part) as i64;
-    if dims < 2 || dims % 2 != 0 || dims > head_dim {
-        bail!(
-            "{path}: `partial_rotary_factor` {part} of heads of {head_dim} is {}, which cannot be rotated in pairs",
-            counted(dims, "feature")
-        );
-    }
+    let dims = Rope::rotated(fields, "partial_rotary_factor", 1.0, head_dim)?;
     let theta = match settings.get("rope_theta").and_then(Value::as_f64) {
         Some(theta) => fields.check_positive("rope_theta", theta)?,
         None => fields.positive("rope_theta", 10_000.0)?,

@@ -19,7 +19,6 @@ use crate::model::layers::attention::{AttentionParams, ForwardPass};
 use crate::model::layers::rope::Rope;
 use crate::model::layers::{GatedMlp, LayerNorm, Linear, QkvProjection};
 use crate::model::{CausalLm, ModelInfo};
-use ewe::text::counted;
 
 /// The fields of config.json, under their own names.
 #[derive(Debug, Clone)]
@@ -85,19 +84,7 @@ impl Config {
 }
 
 fn rope(fields: &ConfigFields, head_dim: i64) -> Result<Rope> {
-    let settings = Rope::settings(fields)?;
-    let part = match settings.get("partial_rotary_factor").and_then(Value::as_f64) {
-        Some(part) => part,
-        None => fields.optional("partial_rotary_factor")?.unwrap_or(0.25),
-    };
-    let dims = (head_dim as f64 * part) as i64;
-    if dims < 2 || dims % 2 != 0 || dims > head_dim {
-        bail!(
-            "{}: `partial_rotary_factor` {part} of heads of {head_dim} is {}, which cannot be rotated in pairs",
-            fields.path().display(),
-            counted(dims, "feature")
-        );
-    }
+    let dims = Rope::rotated(fields, "partial_rotary_factor", 0.25, head_dim)?;
     Rope::read(fields, "rope_theta", dims)
 }
 

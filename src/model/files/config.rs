@@ -10,13 +10,11 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::text_config;
-use crate::gguf;
+use crate::gguf::{self, config::MOST_LAYERS};
 
 /// Largest size in a config. Products of two sizes cannot overflow then, and no real model has
 /// more.
 const LARGEST: i64 = 1 << 26;
-/// Most layers of a model; no real one has more.
-const MOST_LAYERS: i64 = 10_000;
 /// Most modules of a kind in all layers together, such as experts; the largest models have some ten
 /// thousand.
 const MOST_MODULES: i64 = 1 << 17;

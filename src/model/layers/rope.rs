@@ -7,6 +7,7 @@ use std::f64::consts::PI;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
+use ewe::text::counted;
 use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
 
@@ -170,6 +171,29 @@ impl Rope {
             Some(scaling) => scaling,
             None => fields.optional("rope_parameters")?.unwrap_or_default(),
         })
+    }
+
+    /// Returns how many features of a head are rotated: the share that the rotary settings have as
+    /// `partial_rotary_factor`, or the config as `name`, or else `default`.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be rotated in pairs.
+    pub fn rotated(fields: &ConfigFields, name: &str, default: f64, head_dim: i64) -> Result<i64> {
+        let settings = Rope::settings(fields)?;
+        let part = match settings.get("partial_rotary_factor").and_then(Value::as_f64) {
+            Some(part) => part,
+            None => fields.optional(name)?.unwrap_or(default),
+        };
+        let dims = (head_dim as f64 * part) as i64;
+        if dims < 2 || dims % 2 != 0 || dims > head_dim {
+            bail!(
+                "{}: `{name}` {part} of heads of {head_dim} is {}, which cannot be rotated in pairs",
+                fields.path().display(),
+                counted(dims, "feature")
+            );
+        }
+        Ok(dims)
     }
 
     /// Returns the angles at `positions_bt` (int64), computed in fp32 and then rounded to `kind`,

@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use serde_json::{Map, Value, json};
 
+use crate::gguf::config::{GEMMA2_CAPS, GEMMA2_PATTERN, GEMMA3_PATTERN};
 use crate::model::files::config::ConfigFields;
 use crate::model::layers::rope::{Rope, RopePairing, Scaling};
 
@@ -79,10 +80,14 @@ impl Config {
             rms_norm_eps: fields.positive("rms_norm_eps", 1e-6)?,
             query_pre_attn_scalar: fields.positive("query_pre_attn_scalar", 256.0)?,
             sliding_window: fields.size("sliding_window")?,
-            slides: slides(fields, layers, if is_gemma2 { 2 } else { 6 })?,
+            slides: slides(
+                fields,
+                layers,
+                if is_gemma2 { GEMMA2_PATTERN } else { GEMMA3_PATTERN },
+            )?,
             qk_norm: !is_gemma2,
-            attn_logit_softcapping: cap(fields, "attn_logit_softcapping", 50.0, is_gemma2)?,
-            final_logit_softcapping: cap(fields, "final_logit_softcapping", 30.0, is_gemma2)?,
+            attn_logit_softcapping: cap(fields, "attn_logit_softcapping", GEMMA2_CAPS.0, is_gemma2)?,
+            final_logit_softcapping: cap(fields, "final_logit_softcapping", GEMMA2_CAPS.1, is_gemma2)?,
             tie_word_embeddings: fields.optional("tie_word_embeddings")?.unwrap_or(true),
             rope_full,
             rope_sliding,

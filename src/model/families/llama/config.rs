@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use serde_json::json;
 
+use crate::gguf::config::{SMOLLM3_BASE, SMOLLM3_INTERVAL};
 use crate::model::files::config::ConfigFields;
 use crate::model::layers::ExpertsConfig;
 use crate::model::layers::activation::Activation;
@@ -117,7 +118,7 @@ fn rope(model_type: &str, fields: &ConfigFields, head_dim: i64) -> Result<Rope> 
     let rope = Rope::read(fields, "rope_theta", head_dim)?;
     let has_base = fields.has("rope_theta") || Rope::settings(fields)?.contains_key("rope_theta");
     let theta = match model_type {
-        "smollm3" if !has_base => 2e6,
+        "smollm3" if !has_base => SMOLLM3_BASE,
         _ => rope.theta,
     };
     Ok(Rope { theta, ..rope })
@@ -290,7 +291,8 @@ fn smollm3_rotates(fields: &ConfigFields, layers: usize) -> Result<Vec<bool>> {
         }
         return Ok(rotates[..layers].iter().map(|&rotates| rotates != 0).collect());
     }
-    let interval = fields.optional_size("no_rope_layer_interval")?.unwrap_or(4) as usize;
+    let interval = fields.optional_size("no_rope_layer_interval")?;
+    let interval = interval.map_or(SMOLLM3_INTERVAL, |interval| interval as usize);
     Ok((1..=layers).map(|layer| layer % interval != 0).collect())
 }
 

@@ -6,6 +6,7 @@ mod gemma;
 mod tokenizer;
 
 use crate::gguf;
+use crate::gguf::config::SMOLLM3_BASE;
 use crate::gguf::kind::TensorKind;
 use crate::gguf::names::Architecture;
 use crate::gguf::rope_factors::Llama3;
@@ -22,9 +23,6 @@ pub use tokenizer::add_tokenizer;
 
 /// Version of the quantized types that llama.cpp reads.
 const QUANTIZATION_VERSION: u32 = 2;
-
-/// The rotary base of SmolLM 3, where the config does not say.
-const SMOLLM3_BASE: f64 = 2e6;
 
 /// The hint for what llama.cpp cannot do.
 const HINT: &str = "hint: --out DIR writes a folder that transformers and vLLM load";

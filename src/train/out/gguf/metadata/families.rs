@@ -3,11 +3,10 @@
 use super::{Details, HINT, context, rotation, window};
 use crate::gguf::config::SMOLLM3_INTERVAL;
 use crate::gguf::value::Value;
-use crate::model::files::config::ConfigFields;
 use crate::model::layers::rope::Rope;
 use anyhow::{Result, bail};
 use ewe::text::counted;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 /// Forms of GELU. llama.cpp computes its tanh approximation for all.
 const GELU: [&str; 4] = ["gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh"];
@@ -106,7 +105,7 @@ pub(super) fn phi3(details: &mut Details) -> Result<()> {
     let eps = fields.positive("rms_norm_eps", 1e-5)?;
     details.number("attention.layer_norm_rms_epsilon", eps);
     let settings = Rope::settings(fields)?;
-    let dims = rotated(&settings, fields, "partial_rotary_factor", 1.0, info.head_dim)?;
+    let dims = Rope::rotated(fields, "partial_rotary_factor", 1.0, info.head_dim)?;
     details.size("rope.dimension_count", dims)?;
     let theta = match settings.get("rope_theta").and_then(Json::as_f64) {
         Some(theta) => theta,
@@ -152,8 +151,7 @@ pub(super) fn phi3(details: &mut Details) -> Result<()> {
 pub(super) fn stablelm(details: &mut Details) -> Result<()> {
     let (fields, info) = (details.fields, details.info);
     details.only("hidden_act", &[json!("silu"), json!("swish")])?;
-    let settings = Rope::settings(fields)?;
-    let dims = rotated(&settings, fields, "partial_rotary_factor", 0.25, info.head_dim)?;
+    let dims = Rope::rotated(fields, "partial_rotary_factor", 0.25, info.head_dim)?;
     details.size("rope.dimension_count", dims)?;
     rotation(details, "rope_theta", dims)?;
     let parallel = fields.optional("use_parallel_residual")?.unwrap_or(false);
@@ -175,8 +173,7 @@ pub(super) fn neox(details: &mut Details) -> Result<()> {
     let (fields, info) = (details.fields, details.info);
     details.only("hidden_act", &GELU.map(|name| json!(name)))?;
     details.only("attention_bias", &[json!(true)])?;
-    let settings = Rope::settings(fields)?;
-    let dims = rotated(&settings, fields, "rotary_pct", 0.25, info.head_dim)?;
+    let dims = Rope::rotated(fields, "rotary_pct", 0.25, info.head_dim)?;
     details.size("rope.dimension_count", dims)?;
     rotation(details, "rotary_emb_base", dims)?;
     let parallel = fields.optional("use_parallel_residual")?.unwrap_or(true);
@@ -184,19 +181,4 @@ pub(super) fn neox(details: &mut Details) -> Result<()> {
     let eps = fields.positive("layer_norm_eps", 1e-5)?;
     details.number("attention.layer_norm_epsilon", eps);
     context(details, None)
-}
-
-/// Returns how many features of a head are rotated, of which the config has the share.
-fn rotated(
-    settings: &Map<String, Json>,
-    fields: &ConfigFields,
-    name: &str,
-    default: f64,
-    head_dim: i64,
-) -> Result<i64> {
-    let share = match settings.get("partial_rotary_factor").and_then(Json::as_f64) {
-        Some(share) => share,
-        None => fields.optional(name)?.unwrap_or(default),
-    };
-    Ok((head_dim as f64 * share) as i64)
 }

@@ -2,16 +2,12 @@
 
 use super::{Details, HINT, linear, rotation};
 use crate::gguf::config::{
-    GEMMA2_27B_LAYERS, GEMMA2_PATTERN, GEMMA3_27B_LAYERS, GEMMA3_LOCAL_BASE, GEMMA3_PATTERN,
+    GEMMA2_27B_LAYERS, GEMMA2_CAPS, GEMMA2_PATTERN, GEMMA3_27B_LAYERS, GEMMA3_LOCAL_BASE, GEMMA3_PATTERN,
 };
 use crate::model::files::config::ConfigFields;
 use anyhow::{Result, bail};
 use ewe::text::counted;
 use serde_json::{Map, Value as Json};
-
-/// Caps of Gemma 2, where the config does not have them.
-const SCORE_CAP: f64 = 50.0;
-const LOGIT_CAP: f64 = 30.0;
 
 pub(super) fn gemma2(details: &mut Details) -> Result<()> {
     let (fields, info) = (details.fields, details.info);
@@ -24,8 +20,8 @@ pub(super) fn gemma2(details: &mut Details) -> Result<()> {
     }
     rotation(details, "rope_theta", info.head_dim)?;
     for (name, default) in [
-        ("attn_logit_softcapping", SCORE_CAP),
-        ("final_logit_softcapping", LOGIT_CAP),
+        ("attn_logit_softcapping", GEMMA2_CAPS.0),
+        ("final_logit_softcapping", GEMMA2_CAPS.1),
     ] {
         if fields.has(name) && fields.optional::<f64>(name)?.is_none() {
             bail!("{path}: `{name}` = null is not supported by llama.cpp, which always caps\n{HINT}");
