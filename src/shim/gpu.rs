@@ -24,7 +24,7 @@ use std::sync::OnceLock;
 use anyhow::{Result, bail};
 use tch::{Device, Kind, Tensor};
 
-use super::transfer;
+use super::transfer::{self, Plain};
 
 pub use adafactor::{FactoredSums, FactoredUpdate, SumsOf, adafactor};
 pub use adamw::{AdamwUpdate, adamw};
@@ -236,10 +236,9 @@ pub fn update_all(updates: Vec<FusedUpdate>) -> Result<()> {
 }
 
 /// Values of a type that has the same layout in Rust and in C++, as bytes on `device`.
-fn on_device<T: Copy>(values: &[T], device: Device) -> Result<Tensor> {
+fn on_device<T: Plain>(values: &[T], device: Device) -> Result<Tensor> {
     let size = std::mem::size_of_val(values);
-    // SAFETY: the values are plain numbers and addresses, without padding that is read as anything
-    // else.
+    // SAFETY: the values have no padding, as their type promises.
     let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size) };
     if !device.is_cuda() {
         return Ok(Tensor::from_slice(bytes));

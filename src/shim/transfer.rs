@@ -56,7 +56,7 @@ pub fn copy_without_waiting(to: &Tensor, from: &Tensor) -> Result<(), TchError> 
     })
 }
 
-/// Numbers, and structures of numbers, that may be sent as their bytes.
+/// Numbers, and structures of numbers and addresses, that may be sent as their bytes.
 ///
 /// # Safety
 ///

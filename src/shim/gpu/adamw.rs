@@ -2,6 +2,7 @@
 
 use super::{Argument, Kernels, checked, kind_of, on_device, suffix};
 use crate::shim::optimizers::{AdamwStep, MomentTensors, WeightTensors, blocks};
+use crate::shim::transfer::Plain;
 use anyhow::Result;
 use std::ffi::c_void;
 use tch::{Device, Kind, Tensor};
@@ -34,6 +35,10 @@ struct Item {
     count: i64,
     begin: i64,
 }
+
+// SAFETY: ten numbers of 4 bytes in the step, and nine fields of 8, fill 112 bytes.
+unsafe impl Plain for Item {}
+const _: () = assert!(size_of::<Item>() == 10 * 4 + 9 * 8);
 
 /// Addresses of a weight and of what is kept beside it.
 pub(super) fn weight_addresses(

@@ -1,6 +1,7 @@
 //! Sums of squares of many gradients; `csrc/gpu/norms.h`.
 
 use super::{Argument, Kernels, checked, groups, kind_of, on_device, suffix};
+use crate::shim::transfer::Plain;
 use anyhow::Result;
 use std::ffi::c_void;
 use tch::{Kind, Tensor};
@@ -16,6 +17,10 @@ struct Item {
     count: i64,
     begin: i64,
 }
+
+// SAFETY: three fields of 8 bytes fill 24.
+unsafe impl Plain for Item {}
+const _: () = assert!(size_of::<Item>() == 3 * 8);
 
 /// Returns the sum of squares of each gradient, in two launches for each type and one read by the
 /// host.
