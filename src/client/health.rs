@@ -1,7 +1,7 @@
 //! The health of one endpoint: its limit of requests in flight, its recent failures, and when it
 //! may be tried again.
 
-use super::failure::TransientFailure;
+use super::failure::{FailureKind, TransientFailure};
 use super::limit::{ConcurrencyLimit, EndpointLimits};
 use super::retry::Backoff;
 use crate::backend::{EndpointState, EndpointStatus};
@@ -17,6 +17,11 @@ const LONGEST_ASIDE: u32 = 5;
 /// may be the last requests of a stage, with no other left that could be answered.
 const WITNESSES: usize = 3;
 
+/// Answers that take no longer are equally quick: on a busy machine the difference is chance.
+const QUICK: Duration = Duration::from_secs(1);
+/// A slow endpoint that has had nothing to do for so long may be quick by now.
+const STALE: Duration = Duration::from_secs(10);
+
 /// The health of one endpoint.
 pub struct Health {
     limits: EndpointLimits,
@@ -25,6 +30,9 @@ pub struct Health {
     /// The time of the first request.
     first: Option<Instant>,
     answered: u64,
+    /// How long answers took lately: a moving average.
+    latency: Duration,
+    last_answer: Option<Instant>,
     retried: u64,
     /// Failures in a row. All failures of one round trip count once.
     strikes: u32,
@@ -74,6 +82,8 @@ impl Health {
             in_flight: 0,
             first: None,
             answered: 0,
+            latency: Duration::ZERO,
+            last_answer: None,
             retried: 0,
             strikes: 0,
             last_strike: None,
@@ -96,6 +106,24 @@ impl Health {
     /// Returns how many requests are in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight
+    }
+
+    /// Sets another bound for its requests in flight.
+    pub fn set_concurrency(&mut self, concurrency: usize) {
+        self.limits.concurrency = concurrency;
+        self.limit.set_most(concurrency);
+    }
+
+    /// Returns how slow it is: 1 for quick answers, and 2, 4, 8 … for those that take as many times
+    /// as long. An endpoint that has not answered yet is as slow as its first request is late.
+    pub fn slowness(&self, now: Instant) -> u64 {
+        let latency = match (self.last_answer, self.first) {
+            (Some(last), _) if self.in_flight == 0 && now - last > STALE => Duration::ZERO,
+            (Some(_), _) => self.latency,
+            (None, Some(first)) if self.in_flight > 0 => now - first,
+            (None, _) => Duration::ZERO,
+        };
+        (latency.as_secs() / QUICK.as_secs() + 1).next_power_of_two()
     }
 
     /// Returns when the pause ends, if there is one.
@@ -158,6 +186,12 @@ impl Health {
     /// set aside before.
     pub fn answered(&mut self, sent: SentRequest, is_felt: bool, now: Instant) -> bool {
         self.answered += 1;
+        let latency = now - sent.time;
+        self.latency = match self.last_answer {
+            Some(_) => (self.latency * 3 + latency) / 4,
+            None => latency,
+        };
+        self.last_answer = Some(now);
         // Fewer requests at once are better than waiting until answers time out.
         match self.limits.slow {
             Some(slow) if now - sent.time > slow * 2 => self.limit.overloaded(sent.time, now),
@@ -190,7 +224,12 @@ impl Health {
         now: Instant,
     ) -> Standing {
         self.retried += 1;
-        if failure.is_overload() {
+        if failure.kind == FailureKind::Busy && failure.retry_after.is_none() {
+            // It works at as many as it bears, and this was one more: no reason for a pause.
+            if self.limit.refused(sent.time, self.in_flight, now) {
+                return Standing::Up;
+            }
+        } else if failure.is_overload() {
             self.limit.overloaded(sent.time, now);
         }
         if !suspect && self.failed.len() < WITNESSES && !self.failed.contains(&sent.request) {
@@ -210,15 +249,12 @@ impl Health {
                     self.forgive();
                     return Standing::Alone(strikes);
                 }
-                let time = self.limits.backoff * ASIDE * 2u32.pow(self.asides.min(LONGEST_ASIDE));
+                // If none is left, the run ends; until then nothing more is sent.
+                let time = self.set_aside(now);
                 standing = match has_others {
                     true => Standing::Aside(time),
                     false => Standing::Gone(self.strikes),
                 };
-                // If none is left, the run ends; until then nothing more is sent.
-                pause = Some(time);
-                self.asides += 1;
-                self.limit.restart();
             } else if failure.is_the_endpoint_s() || self.strikes > 1 {
                 pause = pause.or(Some(wait));
             }
@@ -227,5 +263,14 @@ impl Health {
             self.paused_until = self.paused_until.max(Some(now + pause));
         }
         standing
+    }
+
+    /// Sets it aside. Returns for how long: each time in a row twice as long.
+    pub fn set_aside(&mut self, now: Instant) -> Duration {
+        let time = self.limits.backoff * ASIDE * 2u32.pow(self.asides.min(LONGEST_ASIDE));
+        self.paused_until = self.paused_until.max(Some(now + time));
+        self.asides += 1;
+        self.limit.restart();
+        time
     }
 }

@@ -36,7 +36,17 @@ pub struct ConcurrencyLimit {
     /// Answers since the limit grew last.
     answers: usize,
     last_cut: Option<Instant>,
+    /// How many were in flight when the endpoint refused one more.
+    ceiling: Option<usize>,
+    /// How many round trips below the ceiling come before that number is tried again.
+    patience: usize,
 }
+
+/// The first patience. It doubles with each refusal of the same number.
+const PATIENCE: usize = 8;
+
+/// The longest patience.
+const MOST_PATIENCE: usize = 512;
 
 impl ConcurrencyLimit {
     /// Starts low, and never exceeds `most`.
@@ -47,6 +57,8 @@ impl ConcurrencyLimit {
             most,
             answers: 0,
             last_cut: None,
+            ceiling: None,
+            patience: PATIENCE,
         }
     }
 
@@ -59,6 +71,12 @@ impl ConcurrencyLimit {
         }
     }
 
+    /// Sets another bound.
+    pub fn set_most(&mut self, most: usize) {
+        self.most = most.max(1);
+        self.now = self.now.min(self.most);
+    }
+
     /// Returns how many requests may be in flight; at least one.
     pub fn get(&self) -> usize {
         self.now
@@ -66,16 +84,51 @@ impl ConcurrencyLimit {
 
     /// Notes an answer to a request sent at `sent`. Until the first cut, the limit grows by one per
     /// answer; after it, by one per as many answers as it allows requests. It grows only if other
-    /// requests wait (`is_felt`): otherwise nothing shows that the endpoint can take more.
+    /// requests wait (`is_felt`): otherwise nothing shows that the endpoint can take more. If so
+    /// many were refused, it grows by one per answer to three quarters of them, slowly to one less,
+    /// and stays there for a while.
     pub fn answered(&mut self, sent: Instant, is_felt: bool) {
         if self.last_cut.is_some_and(|cut| sent < cut) || !is_felt {
             return;
         }
         self.answers += 1;
-        if self.last_cut.is_none() || self.answers >= self.now {
+        let needed = match self.ceiling {
+            Some(ceiling) if self.now * 4 < ceiling * 3 => 1,
+            Some(ceiling) if self.now + 1 == ceiling => self.now * self.patience,
+            Some(_) => self.now,
+            None if self.last_cut.is_none() => 1,
+            None => self.now,
+        };
+        if self.answers >= needed {
             self.answers = 0;
+            // A round trip of the number that was refused before: now the endpoint bears more.
+            if self.ceiling.is_some_and(|ceiling| self.now >= ceiling) {
+                self.ceiling = None;
+                self.patience = PATIENCE;
+            }
             self.now = (self.now + 1).min(self.most);
         }
+    }
+
+    /// Notes that the endpoint refused a request sent at `sent`, one of `in_flight`, because it has
+    /// too many. The limit halves, and soon grows again to one less than were refused. Returns
+    /// whether that was only a try of a number that was refused before: then the limit falls by one,
+    /// and nobody needs to wait.
+    pub fn refused(&mut self, sent: Instant, in_flight: usize, now: Instant) -> bool {
+        if self.last_cut.is_some_and(|cut| sent < cut) {
+            return false;
+        }
+        let met = self.now.min(in_flight).max(1);
+        let was_tried = met > 1 && self.ceiling == Some(met);
+        self.patience = match was_tried {
+            true => (self.patience * 2).min(MOST_PATIENCE),
+            false => PATIENCE,
+        };
+        self.now = if was_tried { met - 1 } else { (met / 2).max(1) };
+        self.ceiling = Some(met);
+        self.answers = 0;
+        self.last_cut = Some(now);
+        was_tried
     }
 
     /// Halves the limit, after a request sent at `sent` met an overloaded endpoint.
@@ -84,6 +137,8 @@ impl ConcurrencyLimit {
             self.now = (self.now / 2).max(1);
             self.answers = 0;
             self.last_cut = Some(now);
+            self.ceiling = None;
+            self.patience = PATIENCE;
         }
     }
 
@@ -93,6 +148,8 @@ impl ConcurrencyLimit {
         self.now = 1;
         self.answers = 0;
         self.last_cut = None;
+        self.ceiling = None;
+        self.patience = PATIENCE;
     }
 }
 
@@ -134,6 +191,37 @@ mod tests {
         assert_eq!(limit.get(), 26);
         limit.restart();
         assert_eq!(limit.get(), 1);
+    }
+
+    #[test]
+    fn it_stays_just_below_what_was_refused_and_seldom_tries_that_again() {
+        // An endpoint that bears eight: how much of it is used in 4,000 round trips of a second?
+        let start = Instant::now();
+        let mut limit = ConcurrencyLimit::creeping(100);
+        let (mut answers, mut waits) = (0, 0);
+        for n in 0..4000 {
+            let sent = start + Duration::from_secs(2 * n);
+            let in_flight = limit.get();
+            if in_flight > 8 && !limit.refused(sent, in_flight, sent + Duration::from_secs(1)) {
+                waits += 1;
+            }
+            answers += in_flight.min(8);
+            for _ in 0..in_flight.min(8) {
+                limit.answered(sent + Duration::from_millis(1), true);
+            }
+        }
+        assert!(answers > 8 * 4000 * 99 / 100, "{answers}");
+        assert!(waits < 4, "{waits}");
+        assert!((7..=9).contains(&limit.get()), "{}", limit.get());
+        // When it bears more, the limit follows.
+        for n in 4000..10_000 {
+            for _ in 0..limit.get() {
+                limit.answered(start + Duration::from_secs(2 * n), true);
+            }
+        }
+        assert_eq!(limit.get(), 100);
+        limit.set_most(10);
+        assert_eq!(limit.get(), 10);
     }
 
     #[test]

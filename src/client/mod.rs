@@ -9,6 +9,7 @@
 //! - [`failure`]: why an attempt failed.
 //! - [`balancer`]: the endpoint that gets the next request; [`health`], [`limit`], [`retry`]: its
 //!   failures, its requests in flight, its waits.
+//! - [`endpoint_list`]: a file of addresses; [`members`]: the endpoints of now, which follow it.
 //! - [`key`]: API keys and other secrets; [`secret_encodings`]: the ways a server may quote them.
 //! - [`batch`]: lines of batch files; [`batch_results`]: files of results; [`batch_backend`]: a
 //!   backend that reads and writes such files.
@@ -20,11 +21,13 @@ pub mod batch_backend;
 pub mod batch_results;
 pub mod body;
 pub mod endpoint;
+pub mod endpoint_list;
 pub mod error_text;
 pub mod failure;
 pub mod health;
 pub mod key;
 pub mod limit;
+pub mod members;
 pub mod min_tokens;
 pub mod objection;
 pub mod reply;
@@ -39,24 +42,31 @@ use crate::backend::{
 };
 use crate::reasoning;
 use crate::text::chosen;
-use balancer::{Balancer, Slot};
+use balancer::{Share, Slot};
 use endpoint::{Answered, Api, Endpoint, EndpointConfig, chain};
 use failure::{FailureKind, RequestFailure};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use health::Standing;
 use limit::EndpointLimits;
+use members::{EndpointList, Members};
 use reqwest::redirect::{Attempt, Policy};
 use retry::Backoff;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// How to reach a model at one endpoint or several.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    /// The endpoints, which must serve the same weights.
+    /// The endpoints, which must serve the same weights. With a list, one, whose address is passed
+    /// over.
     pub endpoints: Vec<EndpointConfig>,
+    /// The file that has the addresses of the endpoints, and is read again and again.
+    pub list: Option<PathBuf>,
     /// Completions or chat.
     pub api: Api,
     /// The most requests in flight at each endpoint. `None`: as many as it can take.
@@ -83,8 +93,9 @@ const CHAT: &str = " (chat)";
 /// flight. The next request goes to the endpoint with the fewest in flight of those with room.
 pub struct Client {
     http: reqwest::Client,
-    endpoints: Vec<Endpoint>,
-    balancer: Balancer,
+    members: Arc<Members>,
+    /// Follows the list, if there is one.
+    follower: Option<JoinHandle<()>>,
     retries: u32,
     backoff: Duration,
     capacity: usize,
@@ -113,19 +124,19 @@ impl Client {
             .user_agent(concat!("ewe/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| BackendError::Fatal(format!("no HTTP client: {}", chain(&error))))?;
-        for endpoint in &mut config.endpoints {
-            if endpoint.model.is_empty() {
-                endpoint.model = Endpoint::new(endpoint.clone(), config.api)?
-                    .only_model(&http)
-                    .await?;
-                tracing::info!(
-                    "endpoint '{}' has the model '{}'",
-                    endpoint.url,
-                    wire::excerpt(&endpoint.model)
-                );
+        let listed = config.list.take().map(EndpointList::read).transpose()?;
+        match &listed {
+            Some(list) => {
+                list.name_model(&mut config.endpoints, &http, config.api)
+                    .await?
+            }
+            None => {
+                for endpoint in &mut config.endpoints {
+                    name_model(endpoint, &http, config.api).await?;
+                }
             }
         }
-        let name = name(&config)?;
+        let name = name(&config, listed.as_ref())?;
         let most = config.concurrency.unwrap_or(MOST_AT_ONCE);
         let limits = EndpointLimits {
             concurrency: most,
@@ -134,18 +145,28 @@ impl Client {
             retries: config.retries,
             backoff: config.backoff,
         };
-        let endpoints = config
-            .endpoints
-            .into_iter()
-            .map(|endpoint| Endpoint::new(endpoint, config.api))
-            .collect::<Result<Vec<_>, _>>()?;
+        let members = Members::new(limits);
+        // A list may grow.
+        let most_endpoints = match listed {
+            Some(_) => usize::MAX,
+            None => config.endpoints.len(),
+        };
+        let follower = match listed {
+            Some(list) => Some(members.follow(list, config.endpoints.swap_remove(0), config.api)?),
+            None => {
+                for endpoint in config.endpoints {
+                    members.join(Endpoint::new(endpoint, config.api)?, Share::default());
+                }
+                None
+            }
+        };
         Ok(Client {
             http,
-            balancer: Balancer::new(endpoints.len(), limits),
             retries: config.retries,
             backoff: config.backoff,
-            capacity: most.max(1) * endpoints.len(),
-            endpoints,
+            capacity: members.balancer().capacity(most_endpoints),
+            members,
+            follower,
             name,
             api: config.api,
             asked: AtomicU64::new(0),
@@ -164,7 +185,7 @@ impl Client {
 
     /// Returns the state of each endpoint, in the order in which they were given.
     pub fn endpoints(&self) -> Vec<EndpointStatus> {
-        self.balancer.status(self.endpoints.iter().map(Endpoint::url))
+        self.members.status()
     }
 
     /// Gets a completion of a prompt, with as many attempts as allowed.
@@ -178,12 +199,12 @@ impl Client {
         let request = self.asked.fetch_add(1, Ordering::Relaxed);
         // Failures while others were answered: these blame the request, not the endpoint.
         let mut tries = 0;
-        let mut answered = self.balancer.answered();
+        let mut answered = self.members.balancer().answered();
         let mut asked_for_more = false;
         loop {
             wanted(leave, leave.request()).await??;
-            let slot = wanted(leave, self.balancer.slot(request)).await?;
-            let endpoint = &self.endpoints[slot.endpoint()];
+            let slot = wanted(leave, self.members.balancer().slot(request)).await?;
+            let endpoint = &*self.members.at(slot.endpoint());
             let url = endpoint.url();
             let failure = match endpoint.ask(&self.http, prompt, &sampling, leave).await {
                 Ok(answer) => {
@@ -193,6 +214,12 @@ impl Client {
                     }
                     asked_for_more = true;
                     leave.in_vain(Ok(&answer.completion));
+                    continue;
+                }
+                Err(RequestFailure::Permanent(BackendError::Fatal(error))) if self.follower.is_some() => {
+                    // One of many servers, which may start or stop at this moment.
+                    self.members.without(slot, url, error)?;
+                    leave.refund();
                     continue;
                 }
                 Err(RequestFailure::Permanent(error)) => {
@@ -228,7 +255,7 @@ impl Client {
                 continue;
             }
             leave.in_vain(Err(error));
-            let now = self.balancer.answered();
+            let now = self.members.balancer().answered();
             if now > answered {
                 answered = now;
                 tries += 1;
@@ -321,11 +348,29 @@ fn note_answer(slot: Slot<'_>, url: &str) {
     }
 }
 
+/// Asks for the name of the only model of an endpoint, unless it has one.
+async fn name_model(
+    endpoint: &mut EndpointConfig,
+    http: &reqwest::Client,
+    api: Api,
+) -> Result<(), BackendError> {
+    if endpoint.model.is_empty() {
+        endpoint.model = Endpoint::new(endpoint.clone(), api)?.only_model(http).await?;
+        tracing::info!(
+            "endpoint '{}' has the model '{}'",
+            endpoint.url,
+            wire::excerpt(&endpoint.model)
+        );
+    }
+    Ok(())
+}
+
 /// Returns the name of the model, with its address: the same name elsewhere may be other weights.
-/// The order of the endpoints makes no difference. `--api chat` is part of the name, since it
+/// The order of the endpoints makes no difference. Endpoints of a list come and go, so their common
+/// name is that of the file, without its folder. `--api chat` is part of the name, since it
 /// changes the prompt; chat that `auto` chose is not, since such a server never answered otherwise.
 /// Added fields are part of the name; fields renamed or left out are not.
-fn name(config: &ClientConfig) -> Result<String, BackendError> {
+fn name(config: &ClientConfig, list: Option<&EndpointList>) -> Result<String, BackendError> {
     let mut places: Vec<(&str, &str)> = config
         .endpoints
         .iter()
@@ -347,7 +392,9 @@ fn name(config: &ClientConfig) -> Result<String, BackendError> {
     let Some(((first, _), (last, _))) = places.first().zip(places.last()) else {
         return Err(BackendError::Fatal("no endpoint was given".to_string()));
     };
-    let name = if first == last {
+    let name = if let Some(list) = list {
+        format!("{first} at the endpoints of {}", list.name())
+    } else if first == last {
         let urls: Vec<&str> = places.iter().map(|(_, url)| *url).collect();
         format!("{first} at {}", urls.join(", "))
     } else {
@@ -374,6 +421,14 @@ fn redirect(attempt: Attempt<'_>) -> reqwest::redirect::Action {
         attempt.follow()
     } else {
         attempt.stop()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Some(follower) = &self.follower {
+            follower.abort();
+        }
     }
 }
 

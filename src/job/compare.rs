@@ -18,7 +18,7 @@ pub enum ModelChoice {
     },
     /// A model behind an OpenAI-compatible address.
     Endpoint {
-        /// The address.
+        /// The address, or `@FILE` for those in a file.
         url: String,
         /// The model's name there; empty for the only one.
         model: String,
@@ -26,7 +26,7 @@ pub enum ModelChoice {
 }
 
 impl ModelChoice {
-    /// Reads `DIR`, `DIR+ADAPTER` or `URL#NAME`. A directory whose own name has a `+` is taken as
+    /// Reads `DIR`, `DIR+ADAPTER`, `URL#NAME` or `@FILE#NAME`. A directory whose own name has a `+` is taken as
     /// it is, if it exists.
     ///
     /// # Errors
@@ -36,7 +36,10 @@ impl ModelChoice {
         if text.is_empty() {
             return Err("want a directory or an address".to_owned());
         }
-        if ["http://", "https://"]
+        if text == "@" || text.starts_with("@#") {
+            return Err("want the name of a file of addresses after `@`".to_owned());
+        }
+        if ["http://", "https://", "@"]
             .iter()
             .any(|scheme| text.starts_with(scheme))
         {
@@ -145,10 +148,13 @@ mod tests {
                 endpoint("http://127.0.0.1:8000/v1", ""),
             ),
             ("https://host/v1#a/b:c+d", endpoint("https://host/v1", "a/b:c+d")),
+            ("@pool.txt", endpoint("@pool.txt", "")),
+            ("@runs/pool.txt#m", endpoint("@runs/pool.txt", "m")),
+            ("./@pool", local("./@pool", None)),
         ] {
             assert_eq!(ModelChoice::parse(text), Ok(wanted), "{text}");
         }
-        for text in ["", "+adapter", "base+", "http://host/v1#"] {
+        for text in ["", "+adapter", "base+", "http://host/v1#", "@", "@#m", "@pool#"] {
             assert!(ModelChoice::parse(text).is_err(), "{text}");
         }
     }

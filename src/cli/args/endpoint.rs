@@ -2,10 +2,10 @@
 
 use super::requests::{self, RequestArgs};
 use super::words;
-use crate::client::Client;
 use crate::client::endpoint::{Api, EndpointConfig};
 use crate::client::key::{ApiKey, SecretHeader, Secrets};
 use crate::client::request_shape::RequestShape;
+use crate::client::{Client, ClientConfig};
 use crate::text::counted;
 use anyhow::{Result, bail};
 use std::path::PathBuf;
@@ -19,6 +19,11 @@ pub struct Args {
     /// share the work
     #[arg(long, value_name = "URL", group = "who", value_parser = words::some)]
     pub endpoint: Vec<String>,
+
+    /// Ask the same model at all addresses in this file, one a line; it is read again while the
+    /// command runs, for servers that come and go
+    #[arg(long, value_name = "FILE", group = "who")]
+    pub endpoints: Option<PathBuf>,
 
     /// The model's name at the endpoint: one for all, or one for each; the weights must be the same
     /// [default: the only one that the endpoint has]
@@ -57,8 +62,13 @@ pub struct Args {
 }
 
 impl Args {
-    /// Returns the client for `--endpoint`.
+    /// Returns the client for `--endpoint` or `--endpoints`.
     pub async fn client(&self) -> Result<Client> {
+        if let Some(list) = &self.endpoints {
+            let config = self.requests.config(vec![self.common()?], self.api);
+            let list = Some(list.clone());
+            return Ok(Client::new(ClientConfig { list, ..config }).await?);
+        }
         let variables = for_each("--api-key-env", &self.api_key_env, self.endpoint.len())?;
         // Without a name, each endpoint is asked for its only model.
         let models = match &self.endpoint_model[..] {
@@ -77,7 +87,25 @@ impl Args {
                 shape: shape.clone(),
             })
         });
-        self.client_for(endpoints.collect::<Result<_>>()?).await
+        let endpoints = endpoints.collect::<Result<_>>()?;
+        Ok(Client::new(self.requests.config(endpoints, self.api)).await?)
+    }
+
+    /// Returns what the endpoints of a file have in common.
+    fn common(&self) -> Result<EndpointConfig> {
+        let model = match self.endpoint_model.is_empty() {
+            true => "",
+            false => for_all("--endpoint-model", &self.endpoint_model)?,
+        };
+        let variable = for_all("--api-key-env", &self.api_key_env)?;
+        Ok(EndpointConfig {
+            url: String::new(),
+            model: model.to_owned(),
+            model_option: "--endpoint-model",
+            key: ApiKey::from_env(variable).map_err(anyhow::Error::msg)?,
+            headers: self.headers()?,
+            shape: self.shape()?,
+        })
     }
 
     /// Returns the only name of `--endpoint-model`.
@@ -85,9 +113,9 @@ impl Args {
         Ok(for_each("--endpoint-model", &self.endpoint_model, 1)?[0])
     }
 
-    /// Returns a client for other endpoints, with the same options.
-    pub async fn client_for(&self, endpoints: Vec<EndpointConfig>) -> Result<Client> {
-        Ok(Client::new(self.requests.config(endpoints, self.api)).await?)
+    /// Returns a client for another endpoint, or those in `@FILE`, with the same options.
+    pub async fn client_for(&self, endpoint: EndpointConfig) -> Result<Client> {
+        Ok(Client::new(self.requests.config_at(endpoint, self.api)).await?)
     }
 
     /// Returns the fields of requests to rename, leave out or add.
@@ -107,6 +135,17 @@ impl Args {
 
     fn headers(&self) -> Result<Vec<SecretHeader>> {
         requests::headers(&self.header_env)
+    }
+}
+
+/// Returns the value of an option for all endpoints of a file.
+fn for_all<'a>(option: &str, values: &'a [String]) -> Result<&'a str> {
+    match values {
+        [one] => Ok(one),
+        several => bail!(
+            "{option} is given {}, and the endpoints of a file have it in common\nhint: give it once",
+            counted(several.len(), "time")
+        ),
     }
 }
 

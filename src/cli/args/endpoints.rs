@@ -55,8 +55,8 @@ pub struct Args {
 }
 
 impl Args {
-    /// Returns a client that asks questions of `model` at `url`; an empty name is the only model
-    /// there.
+    /// Returns a client that asks questions of `model` at `url`, or at the addresses in `@FILE`; an
+    /// empty name is the only model there.
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ impl Args {
             headers: requests::headers(&self.header_env)?,
             shape: requests::shape(&self.request_field, &self.drop_field, self.extra_body.as_deref())?,
         };
-        let client = Client::new(self.requests.config(vec![endpoint], self.api));
+        let client = Client::new(self.requests.config_at(endpoint, self.api));
         Ok(client.await?.for_questions())
     }
 

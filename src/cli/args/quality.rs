@@ -52,6 +52,6 @@ impl Args {
             headers: Vec::new(),
             shape: RequestShape::default(),
         };
-        at.client_for(vec![endpoint]).await.map(Some)
+        at.client_for(endpoint).await.map(Some)
     }
 }

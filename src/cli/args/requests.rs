@@ -8,7 +8,7 @@ use crate::client::request_shape::RequestShape;
 use crate::settings_file;
 use anyhow::{Context, Result, anyhow};
 use serde_json::{Map, Value};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How many requests there are at once, and how long they may take.
@@ -35,10 +35,21 @@ pub struct RequestArgs {
 }
 
 impl RequestArgs {
+    /// Returns how a client asks `endpoint` through `api`. An address that is `@FILE` stands for those
+    /// in the file.
+    pub fn config_at(&self, endpoint: EndpointConfig, api: Api) -> ClientConfig {
+        let list = endpoint.url.strip_prefix('@').map(PathBuf::from);
+        ClientConfig {
+            list,
+            ..self.config(vec![endpoint], api)
+        }
+    }
+
     /// Returns how a client asks `endpoints` through `api`.
     pub fn config(&self, endpoints: Vec<EndpointConfig>, api: Api) -> ClientConfig {
         ClientConfig {
             endpoints,
+            list: None,
             api,
             concurrency: self.concurrency.map(usize::from),
             timeout: Duration::from_secs(self.timeout),

@@ -281,14 +281,13 @@ fn after_growing(args: &Args, alike: i64, is_judged: bool) -> NextCommands {
             chosen(alike, "reads like another task", "read like another task"),
         );
     }
-    let who = match (&args.model, args.at.endpoint.as_slice()) {
-        (Some(model), _) => format!("--model {}", shell_word(model)),
-        (None, [url]) => {
-            let name = args.at.endpoint_model.first().map_or(String::new(), |name| {
-                format!(" --endpoint-model {}", shell_word(Path::new(name)))
-            });
-            format!("--endpoint {}{name}", shell_word(Path::new(url)))
-        }
+    let name = args.at.endpoint_model.first().map_or(String::new(), |name| {
+        format!(" --endpoint-model {}", shell_word(Path::new(name)))
+    });
+    let who = match (&args.model, args.at.endpoint.as_slice(), &args.at.endpoints) {
+        (Some(model), ..) => format!("--model {}", shell_word(model)),
+        (None, [url], _) => format!("--endpoint {}{name}", shell_word(Path::new(url))),
+        (None, [], Some(list)) => format!("--endpoints {}{name}", shell_word(list)),
         _ => return next,
     };
     match is_judged {

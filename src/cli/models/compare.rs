@@ -31,7 +31,8 @@ use futures::future::{BoxFuture, LocalBoxFuture};
 #[command(after_help = "\
 A model is a directory (or an id on the Hugging Face hub), a directory with an
 adapter, MODEL+ADAPTER, or an OpenAI-compatible address, with the model's name
-behind # where it has several. Only one is loaded at a time.
+behind # where it has several; @FILE stands for the addresses in a file, one a
+line, that share the work. Only one is loaded at a time.
 
 The judge is examined first, on pairs whose better half is known. If it is right
 in less than 65 %, no winner is named.")]

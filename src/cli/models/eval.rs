@@ -112,15 +112,15 @@ pub struct Args {
     pub seed: u64,
 
     /// How a local model is asked: as in `ewe chat`
-    #[arg(long, value_name = "NAME|FILE", conflicts_with_all = ["endpoint", "as_text"])]
+    #[arg(long, value_name = "NAME|FILE", conflicts_with_all = ["endpoint", "endpoints", "as_text"])]
     pub template: Option<TemplateChoice>,
 
     /// Give a local model each question as a text to continue, without a template
-    #[arg(long, conflicts_with = "endpoint")]
+    #[arg(long, conflicts_with_all = ["endpoint", "endpoints"])]
     pub as_text: bool,
 
     /// Have this model grade the answers of instructions and held-out from A to D: a directory, or
-    /// an address, with the model's name behind # where it has several
+    /// an address (or @FILE for those in a file), with the model's name behind # where it has several
     #[arg(long, help_heading = "Judge", value_name = "MODEL", value_parser = ModelChoice::parse)]
     pub judge: Option<ModelChoice>,
 
@@ -220,7 +220,7 @@ impl Args {
                     headers: Vec::new(),
                     shape: RequestShape::default(),
                 };
-                self.at.client_for(vec![endpoint]).await?
+                self.at.client_for(endpoint).await?
             }
             (EvalRole::Judge, _) => bail!("the judge is a model of this machine, which `ewe-torch` runs"),
         };

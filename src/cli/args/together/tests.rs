@@ -73,10 +73,13 @@ const BELONGS: &[(&[&str], &[&str])] = &[
     (&["template"], &["chat"]),
     (
         &["concurrency", "timeout", "retries", "backoff"],
-        &["endpoint", "judge_endpoint"],
+        &["endpoint", "endpoints", "judge_endpoint"],
     ),
-    (&["api"], &["endpoint", "judge_endpoint", "batch_file"]),
-    (&["api_key_env"], &["endpoint"]),
+    (
+        &["api"],
+        &["endpoint", "endpoints", "judge_endpoint", "batch_file"],
+    ),
+    (&["api_key_env"], &["endpoint", "endpoints"]),
     (
         &[
             "endpoint_model",
@@ -86,11 +89,11 @@ const BELONGS: &[(&[&str], &[&str])] = &[
             "extra_body",
             "structured",
         ],
-        &["endpoint", "batch_file"],
+        &["endpoint", "endpoints", "batch_file"],
     ),
     (&["judge_model", "judge_key_env"], &["judge_endpoint"]),
     (&["budget_money"], &["price_in", "price_out"]),
-    (&["max_minutes"], &["endpoint", "model"]),
+    (&["max_minutes"], &["endpoint", "endpoints", "model"]),
     (&["nearest"], &["verdicts"]),
     (&["dry_run"], &["db", "data", "model", "adapter"]),
     (&["allow_changes"], &["resume"]),
