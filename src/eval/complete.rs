@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use ewe::backend::Sampling;
+use ewe::backend::{Completion, Sampling};
 use ewe::job::complete::{CompleteJob, Prompts};
 use ewe::job::rows::PromptFormat;
 use ewe::progress::ProgressMeter;
@@ -13,6 +13,7 @@ use ewe::text::counted;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::rows::{self, EvalRow};
 use crate::engine::event::Event;
@@ -31,6 +32,18 @@ struct CompletionRow {
     completion_tokens: usize,
 }
 
+impl CompletionRow {
+    fn of(row: usize, completion: Completion) -> CompletionRow {
+        CompletionRow {
+            row,
+            completion: completion.text,
+            finish_reason: completion.finish_reason.as_str(),
+            prompt_tokens: completion.prompt_tokens,
+            completion_tokens: completion.completion_tokens,
+        }
+    }
+}
+
 /// Runs the command.
 pub fn run(job: &CompleteJob, quiet: bool) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -41,7 +54,14 @@ pub fn run(job: &CompleteJob, quiet: bool) -> Result<()> {
             let completer = Completer::open(job, quiet)?;
             let messages = ChatMessage::of_row("", prompt, "");
             let ids = completer.encode(prompt, &messages)?;
-            runtime.block_on(completer.stream(ids))
+            match job.json {
+                true => {
+                    let answer = runtime.block_on(completer.whole(ids))?;
+                    println!("{}", ewe::streams::json::line(&answer)?);
+                    Ok(())
+                }
+                false => runtime.block_on(completer.stream(ids)),
+            }
         }
         Prompts::File { rows: file, out } => {
             // Errors of the files are found before the model is loaded.
@@ -49,7 +69,11 @@ pub fn run(job: &CompleteJob, quiet: bool) -> Result<()> {
             ewe::atomic_file::check(out)?;
             let completer = Completer::open(job, quiet)?;
             let answers = runtime.block_on(completer.all(&file.path, &rows, quiet))?;
-            rows::write(out, &answers)
+            rows::write(out, &answers)?;
+            if job.json {
+                println!("{}", ewe::streams::json::value(&result(out, &answers)));
+            }
+            Ok(())
         }
     }
 }
@@ -110,6 +134,12 @@ impl Completer {
         Ok(())
     }
 
+    /// Returns the answer to one prompt, in token ids.
+    async fn whole(&self, prompt: Vec<i64>) -> Result<CompletionRow> {
+        let answer = self.backend.stream(prompt, self.sampling.clone())?;
+        Ok(CompletionRow::of(0, answer.completion().await?))
+    }
+
     /// Answers all rows of the file `path`. Returns the answers in input order.
     async fn all(&self, path: &Path, rows: &[EvalRow], quiet: bool) -> Result<Vec<CompletionRow>> {
         let backend = &self.backend;
@@ -126,13 +156,7 @@ impl Completer {
         while let Some((row, completion)) = pending.next().await {
             let completion = completion?;
             let rate = backend.stats().generated_tokens as f64 / started.elapsed().as_secs_f64();
-            answers.push(CompletionRow {
-                row,
-                completion: completion.text,
-                finish_reason: completion.finish_reason.as_str(),
-                prompt_tokens: completion.prompt_tokens,
-                completion_tokens: completion.completion_tokens,
-            });
+            answers.push(CompletionRow::of(row, completion));
             progress.set(answers.len() as u64, &format!("{rate:.0} tok/s"));
         }
         answers.sort_by_key(|answer| answer.row);
@@ -150,6 +174,17 @@ impl Completer {
         sampling.seed = sampling.seed.wrapping_add(row.row as u64);
         Ok((prompt, sampling))
     }
+}
+
+/// Returns what the file of answers has, for programs.
+fn result(out: &Path, answers: &[CompletionRow]) -> Value {
+    let sum = |count: fn(&CompletionRow) -> usize| answers.iter().map(count).sum::<usize>();
+    json!({
+        "out": out.to_string_lossy(),
+        "rows": answers.len(),
+        "prompt_tokens": sum(|answer| answer.prompt_tokens),
+        "completion_tokens": sum(|answer| answer.completion_tokens),
+    })
 }
 
 /// Returns one line for people on what the engine did since `started`.

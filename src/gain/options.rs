@@ -1,7 +1,7 @@
 //! The options behind `--`, which go on to `ewe train`.
 
 /// Options that are set for all steps, and what to do in place of giving them to one.
-const SET: [(&str, &str); 13] = [
+const SET: [(&str, &str); 14] = [
     ("db", "give it before the `--`"),
     ("model", "give it before the `--`"),
     ("out", "give it before the `--`"),
@@ -24,6 +24,7 @@ const SET: [(&str, &str); 13] = [
         "`ewe merge` makes a model of it, which the tuned one is then compared with",
     ),
     ("dry-run", "`ewe train` with the same options does it"),
+    ("json", "`ewe gain --result FILE` writes the figures of all steps"),
 ];
 
 /// The option with a condition on tasks, which is put together with that of rows to leave out.

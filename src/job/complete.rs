@@ -19,6 +19,8 @@ pub struct CompleteJob {
     pub format: PromptFormat,
     /// How tokens are chosen. Row N of a file uses seed + N.
     pub sampling: Sampling,
+    /// Whether the result is printed as JSON: the answer, or how many there are in the file.
+    pub json: bool,
 }
 
 /// Where prompts come from and answers go to.

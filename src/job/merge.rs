@@ -17,6 +17,8 @@ pub struct MergeJob {
     pub gguf_type: Option<GgufType>,
     /// Type of the weights: `auto`, `bf16`, `fp16` or `fp32`.
     pub dtype: String,
+    /// Whether the result is printed as JSON.
+    pub json: bool,
 }
 
 /// Types of weights in GGUF files.

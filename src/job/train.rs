@@ -160,6 +160,8 @@ pub struct TrainJob {
     pub ignore_plan: bool,
     /// Whether to try the heaviest step and leave nothing behind.
     pub dry_run: bool,
+    /// Whether the result is printed as JSON.
+    pub json: bool,
     /// The options as they are typed, to run it again.
     pub options: RunOptions,
 }

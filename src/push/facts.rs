@@ -25,6 +25,9 @@ pub struct RunFacts {
     pub record: Value,
     /// The held-out loss before and after, in nats a token.
     pub held_out: Option<(f64, f64)>,
+    /// The training loss at the end, in nats a token: of the last step, or of long runs the mean of
+    /// the last steps.
+    pub loss: Option<f64>,
     /// The steps that were done.
     pub steps: Option<u64>,
 }
@@ -52,6 +55,7 @@ impl RunFacts {
             base: base.and_then(repo::id_of),
             base_path: base.map(str::to_owned),
             held_out,
+            loss: losses.as_ref().and_then(|losses| Some(losses.train.last()?.1)),
             steps: losses.map(|losses| losses.steps),
             record,
         }
@@ -111,6 +115,7 @@ mod tests {
         );
         assert_eq!(facts.held_out, Some((3.5, 2.75)));
         assert_eq!((facts.steps, facts.count("examples")), (Some(3), Some(314)));
+        assert_eq!(facts.loss, Some(3.0));
         assert_eq!(facts.method(), Some("dora"));
         let best = read(
             r#"{"model": "ann/x", "settings": {"method": "full", "keep_best": true}}"#,

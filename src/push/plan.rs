@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use serde_json::{Value, json};
+
 use super::file::PushFile;
 use super::repo::{RepoId, RepoKind};
 use crate::text::{counted, format_size};
@@ -72,6 +74,21 @@ impl PushPlan {
         text
     }
 
+    /// Returns it for programs.
+    pub fn json(&self, endpoint: &str) -> Value {
+        let file = |file: &PushFile| json!({ "path": file.path, "bytes": file.size });
+        json!({
+            "url": format!("{endpoint}/{}{}", self.kind.prefix(), self.id),
+            "kind": self.kind.as_str(),
+            "private": !self.is_public,
+            "files": self.files.iter().map(file).collect::<Vec<_>>(),
+            "bytes": self.bytes(),
+            "not_sent": self.stay,
+            "notes": self.remarks,
+            "card": self.card,
+        })
+    }
+
     /// `private model`, or what public means.
     fn visible(&self) -> String {
         match self.is_public {
@@ -124,6 +141,13 @@ mod tests {
              2 files, 1.5 MB\n\
              not sent: f0, f1, f2, f3, f4, f5, f6, f7 and 2 more\n\
              note: no licence\n"
+        );
+        let json = plan.json("https://hub");
+        assert_eq!(json["url"], "https://hub/datasets/ann/sheep");
+        assert_eq!(json["files"][0], json!({ "path": "README.md", "bytes": 2100 }));
+        assert_eq!(
+            (&json["private"], &json["bytes"]),
+            (&json!(true), &json!(1_502_100))
         );
         plan.is_public = true;
         assert!(

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
 
 use super::file::{PushFile, git_id};
 use super::http::Hub;
@@ -246,6 +247,18 @@ impl Ready<'_> {
 }
 
 impl Pushed {
+    /// Returns what became of it for programs.
+    pub fn json(&self) -> Value {
+        json!({
+            "url": self.page,
+            "commit": self.commit,
+            "files": self.files,
+            "unchanged": self.unchanged,
+            "ignored": self.ignored,
+            "bytes": self.sent,
+        })
+    }
+
     /// Says what became of it.
     pub fn describe(&self) -> String {
         let unchanged = match self.unchanged {

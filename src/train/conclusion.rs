@@ -5,8 +5,10 @@ use super::out::metrics::StepMetrics;
 use ewe::finetune::Method;
 use ewe::job::train::{RowSource, TrainJob};
 use ewe::next::NextCommands;
+use ewe::push::facts::RunFacts;
 use ewe::text::shell_word;
-use std::path::PathBuf;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 
 /// A rise of the held-out loss above its lowest value that counts, as a share of it. Less may be
 /// due to the order of the rows.
@@ -76,6 +78,19 @@ impl HeldOutCurve {
         }
         lines
     }
+}
+
+/// Returns the result of a finished run for programs, by what is recorded in its folder.
+pub fn result(out: &Path) -> Value {
+    let facts = RunFacts::read(out);
+    json!({
+        "out": out.to_string_lossy(),
+        "method": facts.method(),
+        "examples": facts.count("examples"),
+        "steps": facts.steps,
+        "loss": facts.loss,
+        "held_out": facts.held_out.map(|(before, after)| json!({ "before": before, "after": after })),
+    })
 }
 
 /// Formats the change of a loss in percent: ` (−12 %)`.

@@ -1,6 +1,6 @@
 //! `ewe train`, from its job to its result.
 
-use super::conclusion::next_commands;
+use super::conclusion::{self, next_commands};
 use super::fit::Heaviest;
 use super::guard::Guard;
 use super::plan::estimate::MemoryEstimate;
@@ -36,6 +36,7 @@ pub fn run(job: &TrainJob, quiet: bool) -> Result<u8> {
             quiet,
             &format!("{} is finished: nothing is left to resume", job.out.display()),
         );
+        print_result(job);
         return Ok(0);
     }
     let _out = match job.resume {
@@ -70,6 +71,9 @@ impl Run {
         let noted = self.source.finish(status);
         let code = ending?;
         noted?;
+        if code == 0 {
+            print_result(job);
+        }
         Ok(code)
     }
 
@@ -263,6 +267,15 @@ impl Run {
                 (begun.elapsed() - stepped).as_secs_f64()
             ),
         );
+        if job.json {
+            let tried = serde_json::json!({
+                "out": job.out.to_string_lossy(),
+                "dry_run": true,
+                "examples": self.encoded.train.len(),
+                "steps": self.settings.schedule.total,
+            });
+            println!("{}", ewe::streams::json::value(&tried));
+        }
         Ok(0)
     }
 
@@ -337,6 +350,13 @@ impl Run {
         let next = next_commands(job, self.settings.method, self.source.rows.eval.is_some());
         lines.iter().for_each(|line| say(quiet, line));
         next.say(quiet);
+    }
+}
+
+/// Prints the result of a finished run for programs, if that is wanted.
+fn print_result(job: &TrainJob) {
+    if job.json {
+        println!("{}", ewe::streams::json::value(&conclusion::result(&job.out)));
     }
 }
 

@@ -402,6 +402,7 @@ pub mod tests {
             numerics: Default::default(),
             ignore_plan: false,
             dry_run: false,
+            json: false,
             options: Default::default(),
         };
         change(&mut job);

@@ -19,6 +19,7 @@ mod devices;
 mod dialects;
 mod docs;
 mod endless_answers;
+mod endpoint_list;
 mod eval;
 mod evolve;
 #[cfg(feature = "torch")]
@@ -47,6 +48,8 @@ mod imports;
 mod influence;
 mod install;
 mod interchange;
+#[cfg(feature = "torch")]
+mod json_results;
 mod judge;
 mod links;
 mod listing;

@@ -250,6 +250,31 @@ fn answered(dir: &Dir, hub: &MockHub, answer: &str) -> (String, bool) {
 }
 
 #[test]
+fn programs_are_told_what_was_sent() {
+    let (dir, hub) = (with_model(), MockHub::start());
+    let told = |more: &str| -> Value {
+        let said = push(&dir, &hub, &format!("--model out ann/sheep --json {more}")).success();
+        serde_json::from_str(&said.stdout()).expect("JSON on stdout")
+    };
+    let page = format!("{}/ann/sheep", hub.url);
+    let plan = told("--dry-run");
+    assert_eq!(
+        (&plan["url"], &plan["private"]),
+        (&page.clone().into(), &true.into())
+    );
+    let weights = plan["files"].as_array().unwrap().iter();
+    let mut weights = weights.filter(|file| file["path"] == "model.safetensors");
+    assert_eq!(weights.next().unwrap()["bytes"], 700_000);
+    assert!(hub.take_lines().is_empty());
+    let done = told("--yes");
+    assert_eq!((&done["url"], &done["files"]), (&page.into(), &4.into()));
+    assert_eq!((&done["bytes"], &done["unchanged"]), (&700_000.into(), &0.into()));
+    assert!(done["commit"].as_str().unwrap().contains("/commit/"), "{done}");
+    let again = told("--yes");
+    assert_eq!((&again["commit"], &again["unchanged"]), (&Value::Null, &4.into()));
+}
+
+#[test]
 fn somebody_at_a_terminal_is_asked() {
     let (dir, hub) = (with_model(), MockHub::start());
     let (shown, is_success) = answered(&dir, &hub, "n\n");

@@ -61,6 +61,11 @@ pub struct Args {
     #[arg(long, help_heading = "Prompts and answers", value_name = "FILE.jsonl")]
     pub out: Option<PathBuf>,
 
+    /// Print the result as JSON: the answer to --prompt as a row of --out; with --prompts, how many
+    /// answers and tokens there are
+    #[arg(long, help_heading = "Prompts and answers")]
+    pub json: bool,
+
     /// How tokens are chosen
     #[command(flatten)]
     pub sampling: SamplingArgs,
@@ -105,6 +110,7 @@ impl Args {
                 false => PromptFormat::Text,
             },
             sampling: self.sampling.sampling(),
+            json: self.json,
         })
     }
 }

@@ -32,6 +32,10 @@ pub struct Args {
     /// Type of the saved weights: auto (the model's own), bf16, fp16 or fp32
     #[arg(long, value_name = "TYPE", default_value = "auto")]
     pub dtype: String,
+
+    /// Print the result as JSON: the files and their sizes
+    #[arg(long)]
+    pub json: bool,
 }
 
 impl Args {
@@ -44,6 +48,7 @@ impl Args {
             gguf: self.gguf.clone(),
             gguf_type: self.gguf_type,
             dtype: self.dtype.clone(),
+            json: self.json,
         }
     }
 }

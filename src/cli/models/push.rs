@@ -19,6 +19,7 @@ use crate::push::repo::{RepoId, RepoKind, is_id};
 use crate::push::results::EvaluationText;
 use crate::push::upload;
 use crate::store::{Filter, Store};
+use crate::streams::json;
 use crate::task::Review;
 
 /// Arguments of `ewe push`.
@@ -59,6 +60,10 @@ pub struct Args {
     /// Do not ask for confirmation
     #[arg(long)]
     pub yes: bool,
+
+    /// Print the result as JSON: the commit, and how much was sent; with --dry-run, what would be
+    #[arg(long)]
+    pub json: bool,
 
     /// The licence, by the hub's name of it, such as apache-2.0
     #[arg(long, help_heading = "The card", value_name = "ID", value_parser = code)]
@@ -137,6 +142,10 @@ pub async fn run(args: &Args, quiet: bool) -> Result<()> {
         _ => unreachable!("clap wants one of them"),
     };
     if args.dry_run {
+        if args.json {
+            println!("{}", json::value(&plan.json(&account.endpoint)));
+            return Ok(());
+        }
         print!("{}\n{}", plan.describe(&account.endpoint), plan.card);
         return Ok(());
     }
@@ -156,7 +165,10 @@ pub async fn run(args: &Args, quiet: bool) -> Result<()> {
             pushed.ignored.join(", ")
         );
     }
-    println!("{}", pushed.describe());
+    match args.json {
+        true => println!("{}", json::value(&pushed.json())),
+        false => println!("{}", pushed.describe()),
+    }
     Ok(())
 }
 

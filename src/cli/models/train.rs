@@ -219,6 +219,10 @@ pub struct Args {
     /// Encode all rows, run the largest micro-batch, an optimizer step and a save, then undo it all
     #[arg(long)]
     pub dry_run: bool,
+
+    /// Print the result as JSON at the end: steps, losses and what was written
+    #[arg(long)]
+    pub json: bool,
 }
 
 impl Args {
@@ -271,6 +275,7 @@ impl Args {
             numerics: self.place.numerics(),
             ignore_plan: self.ignore_plan,
             dry_run: self.dry_run,
+            json: self.json,
             options: options.clone(),
         })
     }

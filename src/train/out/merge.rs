@@ -13,7 +13,8 @@ use anyhow::{Context, Result, bail};
 use ewe::job::merge::MergeJob;
 use ewe::next::NextCommands;
 use ewe::text::{counted, format_size, shell_word};
-use std::path::Path;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 
 /// Does what `job` says. Fails, and writes nothing, if an adapter changes no weight, or if
@@ -38,6 +39,7 @@ pub fn run(job: &MergeJob, quiet: bool) -> Result<()> {
         // The merged model is prompted as the adapter was trained.
         tokenizer = tokenizer.prompted_as_in(adapter)?;
     }
+    let mut files = Vec::new();
     if let Some(path) = &job.gguf {
         let written = gguf_file::write(path, job.gguf_type, model.as_ref(), &base, &tokenizer)?;
         for note in &written.notes {
@@ -53,6 +55,7 @@ pub fn run(job: &MergeJob, quiet: bool) -> Result<()> {
                 written.modelfile.display()
             ),
         );
+        files.extend([path.clone(), written.modelfile]);
     }
     if let (Some(folder), Some(out)) = (folder, &job.out) {
         let template = SavedTemplate::of(&tokenizer);
@@ -65,9 +68,39 @@ pub fn run(job: &MergeJob, quiet: bool) -> Result<()> {
         })?;
         let what = merged.as_deref().unwrap_or("the model, in files of transformers");
         crate::train::say(quiet, &format!("{}: {what}", out.display()));
+        files.extend(files_in(out)?);
+    }
+    if job.json {
+        println!("{}", ewe::streams::json::value(&result(job, &files)?));
     }
     after_merging(job).say(quiet);
     Ok(())
+}
+
+/// Returns the files of a folder, sorted.
+fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.is_file())
+        .collect();
+    files.sort();
+    Ok(files)
+}
+
+/// Returns the result for programs.
+fn result(job: &MergeJob, files: &[PathBuf]) -> Result<Value> {
+    let (mut listed, mut sum) = (Vec::new(), 0);
+    for path in files {
+        let bytes = path
+            .metadata()
+            .with_context(|| format!("cannot read {}", path.display()))?
+            .len();
+        sum += bytes;
+        listed.push(json!({ "path": path.to_string_lossy(), "bytes": bytes }));
+    }
+    let name = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+    Ok(json!({ "out": name(&job.out), "gguf": name(&job.gguf), "files": listed, "bytes": sum }))
 }
 
 /// What to do with the model.
