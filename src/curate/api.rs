@@ -3,140 +3,29 @@
 use axum::{
     Json,
     extract::{
-        Path, Query, State,
-        rejection::{JsonRejection, PathRejection, QueryRejection},
+        Path, State,
+        rejection::{JsonRejection, PathRejection},
     },
     http::StatusCode,
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     error::{ApiError, ApiResult},
+    queue::title,
     state::AppState,
     view::TaskView,
 };
 use crate::report::{Figures, chart};
-use crate::store::query::expression::Expression;
-use crate::store::{Change, Edit, Error, Filter, ListRow, Position, Sort};
-use crate::task::{Origin, Review};
+use crate::store::{Change, Edit, Error, Filter};
+use crate::task::Review;
 
-/// The most tasks in one response.
-const MOST: i64 = 500;
-
-/// How many characters of an instruction the queue shows.
-const TITLE: usize = 240;
+/// The most runs that the filter offers.
+const MOST_RUNS: i64 = 500;
 
 /// Among how many actions the last one in force is searched.
 const RECENT: i64 = 100;
-
-/// The query of the queue.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ListQuery {
-    /// A [`Filter`] as JSON; empty for none.
-    filter: String,
-    sort: Sort,
-    limit: Option<i64>,
-    after: Option<i64>,
-}
-
-/// A row of the queue.
-#[derive(Debug, Serialize)]
-struct QueueRow {
-    id: i64,
-    review: Review,
-    origin: Origin,
-    is_classification: bool,
-    instruction: String,
-    nearest_rouge_l: Option<f64>,
-    score: Option<f64>,
-    influence: Option<f64>,
-    ifd: Option<f64>,
-    is_held_out: bool,
-}
-
-impl From<ListRow> for QueueRow {
-    fn from(row: ListRow) -> QueueRow {
-        QueueRow {
-            id: row.id,
-            review: row.review,
-            origin: row.origin,
-            is_classification: row.is_classification,
-            instruction: title(row.instruction),
-            nearest_rouge_l: row.nearest_rouge_l,
-            score: row.score,
-            influence: row.influence,
-            ifd: row.ifd,
-            is_held_out: row.is_held_out,
-        }
-    }
-}
-
-/// Cuts an instruction to the length that the queue shows.
-fn title(mut instruction: String) -> String {
-    if let Some((end, _)) = instruction.char_indices().nth(TITLE) {
-        instruction.truncate(end);
-        instruction.push('…');
-    }
-    instruction
-}
-
-/// `GET /api/tasks`
-pub async fn list(
-    State(state): State<AppState>,
-    query: Result<Query<ListQuery>, QueryRejection>,
-) -> ApiResult {
-    let Query(query) = query?;
-    let filter = filter(&query.filter)?;
-    let limit = query.limit.unwrap_or(100).clamp(0, MOST);
-    let tasks = state
-        .store
-        .list(
-            &filter,
-            query.sort,
-            query.after.map_or(Position::Start, Position::After),
-            limit,
-        )
-        .await?;
-    let tasks: Vec<QueueRow> = tasks.into_iter().map(QueueRow::from).collect();
-    Ok(Json(json!({ "tasks": tasks })))
-}
-
-/// The query of a count.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CountQuery {
-    /// A [`Filter`] as JSON; empty for none.
-    filter: String,
-}
-
-/// `GET /api/count`: the number of tasks that pass a filter, which may take longer than finding the
-/// first of them.
-pub async fn count(
-    State(state): State<AppState>,
-    query: Result<Query<CountQuery>, QueryRejection>,
-) -> ApiResult {
-    let Query(query) = query?;
-    let count = state.store.count(&filter(&query.filter)?, None).await?;
-    Ok(Json(json!({ "count": count })))
-}
-
-/// Parses the filter of a page; an empty text is no filter.
-fn filter(text: &str) -> Result<Filter, ApiError> {
-    if text.is_empty() {
-        return Ok(Filter::default());
-    }
-    let bad = |error: serde_json::Error| ApiError::bad(format!("the filter: {error}"));
-    let value: Value = serde_json::from_str(text).map_err(bad)?;
-    // Apart, since people type it: the page shows the error at its field.
-    if let Some(Err(error)) = value["where"].as_str().map(Expression::parse) {
-        let mut error = ApiError::bad(error);
-        error.body["field"] = json!("where");
-        return Err(error);
-    }
-    serde_json::from_value(value).map_err(bad)
-}
 
 /// The tasks that a page shows.
 #[derive(Debug, Deserialize)]
@@ -163,10 +52,12 @@ pub async fn news(State(state): State<AppState>) -> ApiResult {
     Ok(Json(json!({ "commits": state.watch.commits().await? })))
 }
 
-/// `GET /api/choices`: the choices of the filter.
+/// `GET /api/choices`: the dataset's name, and the choices of the filter.
 pub async fn choices(State(state): State<AppState>) -> ApiResult {
+    let file = state.store.path().file_name().unwrap_or_default();
     Ok(Json(json!({
-        "runs": state.store.runs(MOST).await?,
+        "file": file.to_string_lossy(),
+        "runs": state.store.runs(MOST_RUNS).await?,
         "reasons": state.store.reasons().await?,
     })))
 }

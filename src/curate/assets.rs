@@ -29,6 +29,7 @@ const ASSETS: &[(&str, &str, &str)] = &[
     script!("page.js"),
     script!("server.js"),
     script!("element.js"),
+    script!("facets.js"),
     script!("filter.js"),
     script!("queue.js"),
     script!("task.js"),
@@ -37,6 +38,7 @@ const ASSETS: &[(&str, &str, &str)] = &[
     script!("undo.js"),
     script!("dialogs.js"),
     script!("dashboard.js"),
+    script!("end.js"),
     script!("live.js"),
     script!("compare.js"),
 ];

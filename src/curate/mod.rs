@@ -17,6 +17,7 @@ pub mod editor;
 pub mod error;
 pub mod export;
 pub mod ids;
+pub mod queue;
 pub mod review;
 pub mod server;
 pub mod state;

@@ -15,7 +15,7 @@ use super::{
     access::{self, PageAccess},
     api, assets, compare,
     error::ApiError,
-    export,
+    export, queue,
     state::AppState,
     tickets::Tickets,
 };
@@ -76,8 +76,9 @@ impl Server {
             tickets: Tickets::default(),
         };
         let router = Router::new()
-            .route("/api/tasks", get(api::list))
-            .route("/api/count", get(api::count))
+            .route("/api/tasks", get(queue::list))
+            .route("/api/count", get(queue::count))
+            .route("/api/facets", get(queue::facets))
             .route("/api/tasks/{id}", get(api::show))
             .route("/api/tasks/{id}/trail", get(api::trail))
             .route("/api/tasks/{id}/edit", post(api::edit))

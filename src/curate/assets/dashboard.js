@@ -14,5 +14,5 @@ export function dashboard({ figures, charts }) {
   if (candidates.parsed) lead.push(`${counted(candidates.parsed, "candidate")} parsed, ${grouped(candidates.rejected)} of them rejected`);
   const tokens = requests.prompt_tokens + requests.completion_tokens;
   if (requests.requests) lead.push(`${counted(requests.requests, "request")}, ${counted(tokens, "token")}`);
-  return [make("h2", { class: "lead" }, lead.join(" · ")), grid];
+  return [make("h2", { class: "lead" }, lead.join(" · ")), make("p", { id: "filtered", class: "facts" }, "Charts and figures are of all tasks, whatever the filter."), grid];
 }

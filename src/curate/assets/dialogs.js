@@ -60,7 +60,7 @@ export async function bulk() {
       const { change } = await call("/api/bulk", { filter: chosen, review: given.get("review"), count, note });
       suggest(note);
       if (!change) say("Nothing to do: all of them were so already.");
-      else say(`${counted(change.tasks, "task")} ${given.get("review")}. u takes it back.`);
+      else say(`${counted(change.tasks, "task")} ${given.get("review")}.`, false, "u");
       return change;
     } catch (error) {
       if (error.answer?.count === undefined) throw error;

@@ -144,7 +144,7 @@ export function begin(task, { noted, end }) {
     both.replaceChildren(...compared());
     notice.replaceChildren(make("div", { class: "conflict", role: "alert", tabindex: "-1" },
       make("p", {}, "This task was changed meanwhile. What you typed is still in the fields, and not saved."),
-      make("div", { class: "actions" }, keyed("Keep mine", "m", keepMine), keyed("Take theirs", "t", takeTheirs)),
+      make("div", { class: "actions" }, keyed("Keep mine", "m", keepMine, true), keyed("Take theirs", "t", takeTheirs, true)),
       both));
   }
 
@@ -196,6 +196,8 @@ export function begin(task, { noted, end }) {
     async finish() {
       if (await save()) return true;
       say(theirs ? "Keep yours or take theirs first." : `Not saved: ${failed?.message}`, true);
+      // Out of the fields, where the keys of the decision would be letters.
+      if (theirs) notice.firstChild.focus();
       return false;
     },
   };

@@ -64,11 +64,23 @@ export function prose(text, kind = "") {
 export const facts = (...all) =>
   make("p", { class: "facts" }, all.flat().filter(Boolean).map((fact) => (fact.nodeType ? fact : make("span", {}, plain(String(fact))))));
 
-/** Shows a message to everybody, screen readers included; it disappears by itself. */
-export function say(message, lasting = false) {
+/** What a message offers, by its key. */
+const OFFERS = { u: "Undo", U: "Redo" };
+
+/** Shows a message to everybody, screen readers included. It disappears by itself, but not under the pointer or with the
+    focus. `key` is that of an action to offer beside it. */
+export function say(message, lasting = false, key = null) {
   const status = $("status");
-  status.textContent = message;
+  status.replaceChildren(message);
+  if (key) {
+    status.append(" ", make("button", { type: "button", "data-key": key }, OFFERS[key], " ",
+      make("kbd", { "aria-hidden": "true" }, key === "U" ? "Shift U" : key)));
+  }
   status.classList.add("shown");
+  const leave = () => {
+    if (status.matches(":hover, :focus-within")) say.timer = setTimeout(leave, 1000);
+    else status.classList.remove("shown");
+  };
   clearTimeout(say.timer);
-  if (!lasting) say.timer = setTimeout(() => status.classList.remove("shown"), 6000);
+  if (!lasting) say.timer = setTimeout(leave, key ? 10_000 : 6000);
 }

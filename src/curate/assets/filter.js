@@ -33,20 +33,26 @@ export function described() {
   return words.length ? words.join(", ") : "everything";
 }
 
-/** Keeps filter and task in the URL, so that it can be opened again. */
-export function remember(task) {
+/** Keeps filter, task and whether the dashboard is open in the URL, so that it can be opened again; as a `step`, for the
+    browser's Back. */
+export function remember(task, isBoard, step) {
   const kept = new URLSearchParams();
   for (const field of form.elements) {
     if (field.name && field.value !== initial(field)) kept.set(field.name, field.value);
   }
   if (task != null) kept.set("task", task);
-  history.replaceState(null, "", `${location.pathname}${kept.size ? `#${kept}` : ""}`);
+  const hash = [isBoard && "dashboard", String(kept)].filter(Boolean).join("&");
+  const address = `${location.pathname}${hash && `#${hash}`}`;
+  if (address !== `${location.pathname}${location.hash}`) history[step ? "pushState" : "replaceState"](null, "", address);
   count();
 }
 
-/** Sets the form from the URL and returns the task. Adds a run that is not offered yet. */
+/** Sets the form from the URL. Returns the task, and whether the dashboard is open. Adds a run that is not offered yet. */
 export function recall() {
   const kept = new URLSearchParams(location.hash.slice(1));
+  for (const field of form.elements) {
+    if (field.name && !kept.has(field.name)) field.value = initial(field);
+  }
   for (const [name, value] of kept) {
     const field = form.elements.namedItem(name);
     if (!field) continue;
@@ -54,7 +60,7 @@ export function recall() {
     field.value = value;
   }
   count();
-  return Number(kept.get("task")) || null;
+  return { id: Number(kept.get("task")) || null, isBoard: kept.has("dashboard") };
 }
 
 /** Shows at the field of the condition what is wrong with it, if that is the error; clears it

@@ -3,17 +3,18 @@
 import { dashboard } from "./dashboard.js";
 import { bulk, confirmUndo, reason, save } from "./dialogs.js";
 import { begin } from "./editor.js";
-import { $, make, say } from "./element.js";
-import { clear, isWrong, offer, recall, remember, wrong } from "./filter.js";
+import { $, make, plain, say } from "./element.js";
+import { end } from "./end.js";
+import { clear, described, isWrong, offer, recall, remember, wrong } from "./filter.js";
 import { commits, live } from "./live.js";
-import { current, decided, draw as drawQueue, load, more, queue, refresh } from "./queue.js";
+import { current, decided, draw as drawQueue, earlier, load, more, question, queue, refresh } from "./queue.js";
 import { call } from "./server.js";
 import { beside, keyed, reading, toggleTrail, versions } from "./task.js";
 import { did, redo, undo } from "./undo.js";
 
 /** The shown task, what models had found about it, its editor, the change that blocks a review, whether the dashboard is
-    open. */
-const state = { task: null, found: "", session: null, conflict: null, board: false, boardAt: 0 };
+    open, the dataset's name. */
+const state = { task: null, found: "", session: null, conflict: null, board: false, boardAt: 0, file: "" };
 
 /** What models have found about a task of the queue. No version counts it. */
 const found = (row) => (row ? `${row.influence} ${row.ifd} ${row.is_held_out}` : "");
@@ -27,28 +28,39 @@ function show() {
   $("queue").hidden = $("task").hidden = $("beside").hidden = state.board;
   $("dashboard").hidden = !state.board;
   $("dashboard-button").setAttribute("aria-pressed", String(state.board));
+  entitle();
 }
 
-/** Shows the task. The focus stays on the same button, if one has it. */
-function showTask() {
+/** Names what is shown, and the dataset, in the title. */
+function entitle() {
+  const what = state.board ? "Dashboard" : state.task && `Task ${state.task.id}`;
+  document.title = [what, state.file, "ewe"].filter(Boolean).join(" · ");
+}
+
+const atEnd = () => end(state.task, state.file, {
+  save: run(save), clear: run(keys.c), accepted: run(() => { $("filter").elements.namedItem("review").value = "accepted"; return search(null, { isStep: true }); }),
+});
+
+/** Shows the task, as a step of the browser's history or in place. The focus stays on the same button, if one has it. */
+function showTask(isStep = false) {
   const pane = $("task");
   const focused = pane.contains(document.activeElement) ? document.activeElement.getAttribute("aria-keyshortcuts") : null;
   const { task } = state;
-  document.title = task ? `Task ${task.id} · ewe` : "ewe";
-  remember(task?.id);
+  entitle();
+  remember(task?.id, state.board, isStep);
   if (!task) {
-    pane.replaceChildren(make("p", {}, "Nothing here. Choose another filter, or clear it with ", make("kbd", {}, "c"), "."));
+    pane.replaceChildren(atEnd());
     $("beside").replaceChildren();
     return;
   }
   const act = { accept: run(() => review("accepted")), reject: run(() => review("rejected")), edit: run(edit) };
-  pane.replaceChildren(...(state.session?.parts ?? [...conflict(), ...reading(task, act)]));
+  pane.replaceChildren(...(state.session?.parts ?? [atEnd(), ...conflict(), ...reading(task, act)].filter(Boolean)));
   $("beside").replaceChildren(...beside(task));
   if (focused) (pane.querySelector(`[aria-keyshortcuts="${focused}"]`) ?? pane).focus();
 }
 
 /** Opens the present task of the queue. */
-async function open() {
+async function open(isStep = false) {
   const row = current();
   const task = row ? await call(`/api/tasks/${row.id}`) : null;
   // The user may have moved on meanwhile.
@@ -56,7 +68,7 @@ async function open() {
   Object.assign(state, { task, found: found(row), conflict: null });
   if (row) row.review = task.review;
   drawQueue((at) => pick(at), true);
-  showTask();
+  showTask(isStep);
   $("task").scrollTo({ top: 0 });
   performance.mark("ready");
   $("now").textContent = task ? `Task ${task.id}, ${task.review}: ${task.instruction.slice(0, 200)}` : "Nothing here";
@@ -65,26 +77,30 @@ async function open() {
 const pick = run(async (at) => {
   if (!(await leave())) return;
   queue.at = at;
-  await open();
+  await open(true);
 });
 
-async function step(by) {
+/** Goes on in the queue. `done`: what was just done, and can be undone. */
+async function step(by, done = "") {
+  if (done) say(done, false, "u");
   if (!(await leave())) return;
   if (queue.at + by >= queue.tasks.length && !queue.whole) await more();
+  if (queue.at + by < 0 && queue.after !== null) await earlier();
   const to = queue.at + by;
   if (to < 0 || to >= queue.tasks.length) {
-    say(to < 0 ? "That is the first one." : "That was the last one.");
+    say(to < 0 ? "That is the first one." : `${done} That was the last one.`.trim(), false, done && "u");
     return open();
   }
   queue.at = to;
   await open();
 }
 
-/** Loads the queue of the present filter. */
-async function search(keep) {
+/** Loads the queue of the present filter, and stays at the task `keep`. A `named` one is opened even if the filter does not
+    have it. */
+async function search(keep, { named = false, isStep = false } = {}) {
   if (state.session && !(await leave())) return;
   try {
-    if (!(await load(keep))) return;
+    if (!(await load(keep, named))) return;
     wrong(null);
   } catch (error) {
     if (!wrong(error)) throw error;
@@ -93,16 +109,38 @@ async function search(keep) {
     if ($("more-fields").hidden) filters(true);
   }
   show();
-  await open();
+  if (named && keep != null) {
+    if (current()?.id !== keep) say(`There is no task ${keep}.`, true);
+    else if (current().left) say(`Task ${keep} does not pass the filter: ${described()}.`);
+  }
+  await open(isStep);
+}
+
+/** Opens what the address names. */
+async function follow() {
+  if (!(await leave())) return remember(state.task?.id, state.board);
+  const { id, isBoard } = recall();
+  state.board = isBoard;
+  const at = queue.tasks.findIndex((task) => task.id === id);
+  if (at >= 0 && queue.question === question()) {
+    queue.at = at;
+    show();
+    await open();
+  } else {
+    await search(id, { named: true });
+  }
+  if (isBoard) await showBoard();
 }
 
 async function review(verdict, note) {
   const { task } = state;
   if (!task) return;
+  let done = "";
   try {
     const { change } = await call(`/api/tasks/${task.id}/review`, { review: verdict, version: task.version, note });
     if (change) did(change.group, task.id);
-    say(change ? `Task ${task.id} ${verdict}. u takes it back.` : `Task ${task.id} was ${verdict} already.`);
+    if (change) done = `Task ${task.id} ${verdict}.`;
+    else say(`Task ${task.id} was ${verdict} already.`);
   } catch (error) {
     const now = error.answer?.current;
     if (!now) throw error;
@@ -115,7 +153,7 @@ async function review(verdict, note) {
     say(`Somebody else has ${verdict} task ${task.id} already.`);
   }
   decided(task.id, verdict);
-  await step(1);
+  await step(1, done);
 }
 
 /** Shows what blocks a review: the task as it was seen, and as it is now. */
@@ -168,6 +206,7 @@ async function leaveToTask() {
 }
 
 async function goBack(how) {
+  if (!(await leave())) return;
   const id = await how(confirmUndo);
   const at = queue.tasks.findIndex((task) => task.id === id);
   if (at >= 0) queue.at = at;
@@ -192,12 +231,20 @@ async function board() {
   if (!(await leave())) return;
   state.board = !state.board;
   show();
+  remember(state.task?.id, state.board, true);
   if (state.board) await showBoard();
 }
 
 async function showBoard() {
   state.boardAt = Date.now();
   $("dashboard").replaceChildren(...dashboard(await call("/api/dashboard")));
+  counted();
+}
+
+/** Shows what is known of the filter's tasks once they are counted. */
+function counted() {
+  $("end")?.replaceWith(atEnd() ?? "");
+  if ($("filtered")) $("filtered").textContent = `Charts and figures are of all tasks. The filter above (${described()}) has ${$("count").textContent}.`;
 }
 
 /** Takes over changes by others. What is typed, chosen and shown stays. */
@@ -230,7 +277,7 @@ const keys = {
   j: () => step(1), ArrowDown: () => step(1), k: () => step(-1), ArrowUp: () => step(-1),
   a: () => review("accepted"), r: () => review("rejected"), R: rejectWithReason, e: edit,
   u: () => goBack(undo), U: () => goBack(redo), m: keepMine, t: takeTheirs, p: toggleTrail,
-  "/": () => { $("text").focus(); $("text").select(); }, f: () => filters(), c: () => { clear(); return search(state.task?.id); },
+  "/": () => { $("text").focus(); $("text").select(); }, f: () => filters(), c: () => { clear(); return search(state.task?.id, { isStep: true }); },
   b: reviewAll, x: save, d: board, g: () => search(state.task?.id), "?": () => $("help").showModal(),
 };
 /** Keys that work while the dashboard is open, and while no field of an edited task has the focus. */
@@ -261,13 +308,22 @@ document.addEventListener("keydown", (event) => {
 });
 
 let typing;
-$("filter").addEventListener("input", () => {
+$("filter").addEventListener("input", (event) => {
   clearTimeout(typing);
   // Not a queued action: a new query overtakes an old one without an answer.
-  typing = setTimeout(() => search(state.task?.id).catch((error) => say(error.message, true)), 120);
+  // A choice is a step of the browser's history; what is typed replaces its last one.
+  const isStep = event.target.matches("select");
+  typing = setTimeout(() => search(state.task?.id, { isStep }).catch((error) => say(error.message, true)), 120);
 });
 $("filter").addEventListener("submit", (event) => { event.preventDefault(); $("task").focus(); });
 $("more").addEventListener("click", run(async () => { await more(); show(); }));
+$("earlier").addEventListener("click", run(async () => { await earlier(); show(); }));
+$("undo-button").addEventListener("click", run(() => goBack(undo)));
+$("status").addEventListener("click", (event) => {
+  const key = event.target.closest("button")?.dataset.key;
+  if (key) run(keys[key])();
+});
+document.addEventListener("counted", counted);
 $("filters-button").addEventListener("click", () => filters());
 $("dashboard-button").addEventListener("click", run(board));
 $("bulk-button").addEventListener("click", run(reviewAll));
@@ -276,9 +332,20 @@ $("help-button").addEventListener("click", () => $("help").showModal());
 window.addEventListener("beforeunload", (event) => { if (state.session?.unsaved()) event.preventDefault(); });
 document.addEventListener("visibilitychange", () => { if (document.hidden) state.session?.finish(); });
 
-const task = recall();
+window.addEventListener("hashchange", run(follow));
+
+const named = recall();
+state.board = named.isBoard;
 // Asked before anything is read: every later commit is news.
 run(async () => { live(run(news), await commits()); })();
-run(() => search(task))();
-run(async () => offer(await call("/api/choices")))();
+run(() => search(named.id, { named: true }))();
+if (named.isBoard) run(showBoard)();
+run(async () => {
+  const choices = await call("/api/choices");
+  state.file = choices.file;
+  $("file").replaceChildren(...plain(choices.file));
+  entitle();
+  offer(choices);
+  counted();
+})();
 run(async () => { $("compare-link").hidden = (await call("/api/compare")).comparisons.length === 0; })();

@@ -2,92 +2,151 @@
 // loaded, so that the user finds them again.
 
 import { $, counted, grouped, make, plain, signed } from "./element.js";
+import { drop, facets, moved, outdate } from "./facets.js";
 import { filter, sort } from "./filter.js";
 import { call } from "./server.js";
 
 const PAGE = 100;
 
-/** `whole`: the queue's last task is among the `tasks`. `count`: null until all are counted. */
-export const queue = { tasks: [], count: 0, at: 0, whole: true };
+/** `question`: what it answers. `after`: the task before the first of the `tasks`, null at the beginning. `whole`: the queue's last task is among them.
+    `count`: null until all are counted. */
+export const queue = { question: "", tasks: [], count: 0, at: 0, after: null, whole: true };
 
 /** The rows by task, so that a queue that grew is not rebuilt. */
 let lines = new Map();
 /** Aborts requests for an outdated queue. */
 let over = new AbortController();
-/** Whether the queue is being counted, and must be counted again. */
-let counting = false, again = false;
+/** Whether the queue is being counted, and what is to be counted after that. */
+let counting = false, next = null;
+
+/** The filter and the order, as a text. */
+export const question = () => JSON.stringify([filter(), sort()]);
 
 export const current = () => queue.tasks[queue.at];
 
-/** Loads tasks of the queue; null if another queue was requested meanwhile. */
-async function ask(limit, after) {
+/** Loads a part of the queue, `from` a task if one is named; null if another queue was requested meanwhile. */
+async function ask(limit, from = {}) {
   const { signal } = over;
-  const question = { filter: JSON.stringify(filter()), sort: sort(), limit };
+  const query = { filter: JSON.stringify(filter()), sort: sort(), limit, ...from };
   try {
-    const { tasks } = await call(`/api/tasks?${new URLSearchParams(after == null ? question : { ...question, after })}`, undefined, signal);
-    return signal.aborted ? null : tasks;
+    const part = await call(`/api/tasks?${new URLSearchParams(query)}`, undefined, signal);
+    return signal.aborted ? null : part;
   } catch (error) {
     if (signal.aborted) return null;
     throw error;
   }
 }
 
-/** Reloads the queue and stays at the task `keep`. Returns false if a newer request overtook it. */
-export async function load(keep) {
+/** The part of the queue around a task, null if another queue was requested. A task that is not there has no place. */
+async function around(id) {
+  try {
+    return await ask(PAGE, { around: id });
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    return { tasks: [], outside: true };
+  }
+}
+
+/** Reloads the queue and stays at the task `keep`, if it has it. A `named` one is opened wherever it is, outside of the
+    filter, too. Returns false if a newer request overtook it. */
+export async function load(keep, named = false) {
+  const asked = question();
   // Responses may arrive out of order while the user types: only the last request counts.
   over.abort();
   over = new AbortController();
-  counting = again = false;
-  const tasks = await ask(PAGE);
-  if (!tasks) return false;
+  counting = false;
+  next = null;
+  outdate();
+  let part = await ask(PAGE);
+  if (!part) return false;
+  const has = ({ tasks }) => tasks.some((task) => task.id === keep);
+  if (keep != null && !has(part) && (named || !part.whole)) {
+    const other = await around(keep);
+    if (!other) return false;
+    if (has(other) && (named || !other.outside)) part = other;
+  }
+  const { tasks, after, whole } = part;
+  const at = Math.max(0, tasks.findIndex((task) => task.id === keep));
+  if (part.outside) Object.assign(tasks[at], { left: true, isOutside: true });
   lines = new Map();
-  Object.assign(queue, { tasks, count: null, whole: tasks.length < PAGE, at: Math.max(0, tasks.findIndex((task) => task.id === keep)) });
-  count(tasks, queue.whole);
+  Object.assign(queue, { question: asked, tasks, count: null, after, whole, at });
+  count(tasks.filter((task) => !task.left), whole && after === null);
   return true;
 }
 
-/** Counts the queue, which may take longer than finding its first `tasks`. */
+/** Counts the queue, which may take longer than finding its first `tasks`, and the tasks behind each choice. */
 async function count(tasks, all) {
-  again = counting;
   if (all) queue.count = tasks.length;
-  if (all || counting) return;
+  if (counting) {
+    next = [tasks, all];
+    return;
+  }
   const { signal } = over;
+  const query = new URLSearchParams({ filter: JSON.stringify(filter()) });
   counting = true;
   try {
-    const answer = await call(`/api/count?${new URLSearchParams({ filter: JSON.stringify(filter()) })}`, undefined, signal);
-    if (!signal.aborted) queue.count = answer.count;
+    if (!all) {
+      const answer = await call(`/api/count?${query}`, undefined, signal);
+      if (!signal.aborted) queue.count = answer.count;
+      tell();
+    }
+    await facets(query, signal);
   } catch {
     // It stays uncounted until the next request.
+    if (!signal.aborted) drop();
   }
   if (signal.aborted) return;
   counting = false;
-  if (again) count(tasks, all);
   tell();
+  const following = next;
+  next = null;
+  if (following) count(...following);
 }
 
 function tell() {
   const { count, tasks } = queue;
   $("count").textContent = count === null ? `${grouped(tasks.length)}+ tasks` : counted(count, "task");
+  document.dispatchEvent(new Event("counted"));
+}
+
+/** The rows of a part that are not shown yet. */
+function unknown({ tasks }) {
+  const known = new Set(queue.tasks.map((task) => task.id));
+  return tasks.filter((task) => !known.has(task.id));
 }
 
 /** Loads the next page. */
 export async function more() {
-  const tasks = await ask(PAGE, queue.tasks.at(-1)?.id);
-  if (!tasks) return;
-  const known = new Set(queue.tasks.map((task) => task.id));
-  queue.tasks.push(...tasks.filter((task) => !known.has(task.id)));
-  queue.whole = tasks.length < PAGE;
+  const last = queue.tasks.at(-1)?.id;
+  const part = await ask(PAGE, last == null ? {} : { after: last });
+  if (!part) return;
+  queue.tasks.push(...unknown(part));
+  queue.whole = part.whole;
+}
+
+/** Loads the page before. */
+export async function earlier() {
+  const part = await ask(PAGE, { before: queue.tasks[0].id });
+  if (!part) return;
+  const rows = unknown(part);
+  queue.tasks.unshift(...rows);
+  Object.assign(queue, { after: part.after, at: queue.at + rows.length });
 }
 
 /** Records the review of a task. */
 export function decided(id, review) {
   const task = queue.tasks.find((other) => other.id === id);
   if (!task) return;
+  moved(task.origin, task.review, review);
   task.review = review;
   const stays = [undefined, review].includes(filter().review);
   if (!stays && !task.left && queue.count !== null) queue.count -= 1;
   task.left = !stays;
 }
+
+/** Whether the queue is of pending tasks, and none is left. */
+export const isDone = () => filter().review === "pending" && queue.whole && queue.after === null
+  && queue.tasks.every((task) => task.review !== "pending");
 
 /** Updates the queue and keeps the place: new tasks are inserted, and tasks that no longer match
     stay, marked. Returns the task `id` as a list shows it now. */
@@ -95,15 +154,15 @@ export async function refresh(id) {
   const { signal } = over;
   const here = current();
   const limit = Math.min(500, Math.max(PAGE, queue.tasks.length));
-  const tasks = await ask(limit);
-  if (!tasks) return null;
+  const part = await ask(limit, queue.after === null ? {} : { after: queue.after });
+  if (!part) return null;
+  const { tasks, whole: all } = part;
   const fresh = new Map(tasks.map((task) => [task.id, task]));
   const others = queue.tasks.filter((task) => !fresh.has(task.id)).map((task) => task.id);
   const ids = [...(id == null ? [] : [id]), ...others.slice(0, 2000)];
   const seen = ids.length ? (await call("/api/glance", { ids })).tasks : [];
   if (signal.aborted) return null;
   const glances = new Map(seen.map((task) => [task.id, task]));
-  const all = tasks.length < limit;
   const known = queue.tasks.findLastIndex((task) => fresh.has(task.id));
   queue.tasks.forEach((task, at) => {
     // Nothing is known of tasks beyond the end of the response.
@@ -118,7 +177,7 @@ export async function refresh(id) {
     else if (all || at < queue.tasks.length - 1) queue.tasks.splice(++at, 0, task);
   }
   queue.whole ||= all;
-  count(tasks, all);
+  count(tasks, all && queue.after === null);
   queue.at = Math.max(0, queue.tasks.indexOf(here));
   return glances.get(id) ?? null;
 }
@@ -140,6 +199,7 @@ export function draw(pick, follow) {
   if (shown.length !== list.children.length || shown.some((item, at) => list.children[at] !== item)) list.replaceChildren(...shown);
   tell();
   $("more").hidden = queue.whole;
+  $("earlier").hidden = queue.after === null;
   const here = list.querySelector("[aria-current=true]");
   if (follow) here?.scrollIntoView({ block: "nearest" });
   if (focused) here?.focus({ preventScroll: true });

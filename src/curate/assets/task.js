@@ -4,9 +4,11 @@ import { differences } from "./difference.js";
 import { $, counted, facts, grouped, make, plain, prose, signed } from "./element.js";
 import { call } from "./server.js";
 
-/** Makes a button that names its key. */
-export const keyed = (label, key, run) =>
-  make("button", { type: "button", onclick: run, "aria-keyshortcuts": key }, label, " ", make("kbd", { "aria-hidden": "true" }, key));
+/** Makes a button that names its key. While a field has the focus, where the key is a letter, one that comes up there also
+    names the key that leaves the field. */
+export const keyed = (label, key, run, isInField = false) =>
+  make("button", { type: "button", onclick: run, "aria-keyshortcuts": key }, label, " ",
+    isInField && [make("kbd", { "aria-hidden": "true", class: "leave" }, "Esc"), " "], make("kbd", { "aria-hidden": "true" }, key));
 
 /** Summarizes the task in one line. */
 export const headline = (task) => facts(

@@ -25,7 +25,7 @@ async function takeBack(from, to, word) {
   try {
     const { change } = await call("/api/undo", { group });
     to.push({ group: change.group, task });
-    say(`${word}: ${task === null ? words(change) : `task ${task}`}.`);
+    say(`${word}: ${task === null ? words(change) : `task ${task}`}.`, false, to === done ? "u" : "U");
   } finally {
     // An action that a later change blocks would block all actions before it.
     from.pop();
@@ -45,7 +45,7 @@ export async function undo(confirm) {
   const task = action.tasks === 1 ? action.first_task : null;
   undone.push({ group: change.group, task });
   keep();
-  say(`Undone: ${words(change)}.`);
+  say(`Undone: ${words(change)}.`, false, "U");
   return task;
 }
 
@@ -53,6 +53,6 @@ export async function undo(confirm) {
 export async function redo() {
   if (undone.length) return takeBack(undone, done, "Redone");
   const { change } = await call("/api/redo", {});
-  say(`Redone: ${words(change)}.`);
+  say(`Redone: ${words(change)}.`, false, "u");
   return null;
 }
