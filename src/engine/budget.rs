@@ -4,6 +4,7 @@
 
 use ewe::text::{counted, format_size};
 
+use crate::model::layers::ExpertsConfig;
 use crate::model::{CausalLm, ModelInfo};
 use crate::shim::paged::PAGE;
 
@@ -97,13 +98,19 @@ impl PassSizes {
             let outputs = size.get(usize::from(linear.transposed)).copied();
             widest = widest.max(outputs.unwrap_or(0));
         });
-        let hidden = model.info().hidden;
-        let (features, joint) = model.experts().map_or((0, 0), |experts| {
-            (experts.features(hidden), experts.joint_numbers(hidden))
-        });
+        PassSizes::new(model.info(), widest as u64, width).with_experts(model.experts())
+    }
+
+    /// Returns them with what experts in place of the MLPs make of a token.
+    pub fn with_experts(self, experts: Option<ExpertsConfig>) -> PassSizes {
+        let Some(experts) = experts else {
+            return self;
+        };
+        let hidden = self.hidden as i64;
         PassSizes {
-            joint_experts: joint as u64 * width,
-            ..PassSizes::new(model.info(), widest.max(features) as u64, width)
+            widest: self.widest.max(experts.features(hidden) as u64),
+            joint_experts: experts.joint_numbers(hidden) as u64 * self.width,
+            ..self
         }
     }
 
@@ -316,6 +323,18 @@ mod tests {
         };
         assert_eq!(of(1000), of(0));
         assert_eq!(of(2_000_000_000) - of(1_000_000_000), 1_000_000_000);
+        assert_eq!(short.with_experts(None), short);
+        let experts = ExpertsConfig {
+            count: 128,
+            chosen: 8,
+            inner: 768,
+            normalizes: true,
+        };
+        let with = short.with_experts(Some(experts));
+        // All features of a token's experts, and what all experts make of 128 tokens: weights of
+        // 42 experts, gathered, are less.
+        assert_eq!(with.widest, 8 * 768);
+        assert_eq!(with.joint_experts, 2 * 16_384 * (4 * 768 + 640));
     }
 
     #[test]

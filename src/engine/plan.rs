@@ -75,7 +75,7 @@ pub fn run(job: &PlanServeJob) -> Result<u8> {
     };
     let widest = size.linears.iter().map(|(.., outputs)| *outputs).max();
     let model = PlannedModel {
-        sizes: PassSizes::new(&info, widest.unwrap_or(0), width),
+        sizes: PassSizes::new(&info, widest.unwrap_or(0), width).with_experts(size.mixture),
         is_paged: KvCache::has_pages_at(&info, kind, Some(CAPABILITY)),
         weights: width * size.parameters,
         size,

@@ -17,7 +17,7 @@ use super::linear::Linear;
 use joint_experts::JointExperts;
 
 /// Sizes of a mixture, and how its weights are computed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExpertsConfig {
     /// Experts of a layer.
     pub count: i64,

@@ -4,7 +4,7 @@
 use crate::gguf;
 use crate::model::files::config::ConfigFields;
 use crate::model::files::weights::Weights;
-use crate::model::layers::Linear;
+use crate::model::layers::{ExpertsConfig, Linear};
 use crate::model::{self, ModelInfo};
 use crate::train::optim::lora::{is_target, layer_name};
 use anyhow::Result;
@@ -55,6 +55,9 @@ pub struct Size {
     /// Numbers in each linear layer of experts, which take none.
     #[serde(skip)]
     pub experts: Vec<u64>,
+    /// The experts in place of the MLPs.
+    #[serde(skip)]
+    pub mixture: Option<ExpertsConfig>,
     /// Whether attention's scores are capped.
     #[serde(skip)]
     pub capped: bool,
@@ -122,6 +125,7 @@ impl Size {
                 .filter(|(name, _)| is_first(name))
                 .map(|(_, shape)| count(shape))
                 .sum(),
+            mixture: model.experts(),
             hidden: *hidden as u64,
             vocab: *vocab as u64,
             tied: *tied,
