@@ -82,6 +82,11 @@ fn a_chat_has_commands_and_keeps_what_was_said() {
     let long = "the ".repeat(90);
     screen.press(&format!("{long}\r"));
     screen.shows(&["context is 64"]);
+    // The same of a system message, with which no other answer can be had: the last one stays.
+    screen.press("the\r");
+    screen.press(&format!("/system {long}\r"));
+    screen.press("/regenerate\r");
+    until_answered(&mut screen, &dir, "kept.jsonl", 3);
     screen.press("/quit\r");
     assert_eq!(screen.ended(), 0);
 }

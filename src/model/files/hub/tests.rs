@@ -463,7 +463,8 @@ fn ids_and_paths_are_told_apart() {
         assert!(is_id(id), "{id}");
     }
     for path in [
-        "", "/a", "a/", "./a", "../a", "a/../b", "a/b/c", "~/a", "a b", "a/.b", "ä/b", "a/-b",
+        "", "/a", "a/", "./a", "../a", "a/../b", "a/b/c", "~/a", "a b", "a/.b", "ä/b", "a/-b", "a/b--c",
+        "a/b.git",
     ] {
         assert!(!is_id(path), "{path}");
     }
