@@ -183,8 +183,8 @@ impl Balancer {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Returns the state of each endpoint that is there, or still has requests in flight. `urls` are
-    /// the addresses by place.
+    /// Returns the state of each endpoint that is there, or still has requests in flight. `urls`
+    /// are the addresses by place.
     pub fn status<'a>(&self, urls: impl Iterator<Item = &'a str>) -> Vec<EndpointStatus> {
         let now = Instant::now();
         let members = self.lock();
@@ -202,12 +202,12 @@ impl Balancer {
 }
 
 /// Returns the endpoint, of those that have room, at which the request is likely to be answered
-/// soonest: with the fewest requests in flight ("least connections") for its weight and for how slow
-/// it is, and among equals the one with the fewest answers. So while there is room everywhere, a slow
-/// one gets few and holds nobody back, and while there is not, each gets as many as it bears. The
-/// most room would be a poor measure: limits grow with answers, so whoever had more answers would
-/// get still more. One that was set aside long enough comes first: otherwise it would never be
-/// noticed that it is back. `most` may be in flight together.
+/// soonest: with the fewest requests in flight ("least connections") for its weight and for how
+/// slow it is, and among equals the one with the fewest answers. So while there is room everywhere,
+/// a slow one gets few and holds nobody back, and while there is not, each gets as many as it
+/// bears. The most room would be a poor measure: limits grow with answers, so whoever had more
+/// answers would get still more. One that was set aside long enough comes first: otherwise it would
+/// never be noticed that it is back. `most` may be in flight together.
 fn choose(members: &[Member], most: usize, now: Instant) -> Option<usize> {
     if members
         .iter()
@@ -285,16 +285,15 @@ impl Slot<'_> {
         }
     }
 
-    /// Notes that the endpoint refuses whatever it is asked. Sets it aside if others answer, and
-    /// returns for how long; zero if it is retired anyway. `None` if no other has answered: then
-    /// the settings are wrong, and not this endpoint.
+    /// Notes that the endpoint refuses whatever it is asked. Sets it aside if there are others, and
+    /// returns for how long; zero if it is retired anyway. `None` if it is the last: then the
+    /// settings are wrong, and not this endpoint.
     pub fn refused(self) -> Option<Duration> {
         let mut members = self.balancer.lock();
         if members[self.endpoint].is_retired {
             return Some(Duration::ZERO);
         }
-        let answers = |member: &Member| member.is_there() && member.health.answers() > 0;
-        let has_others = (0..members.len()).any(|i| i != self.endpoint && answers(&members[i]));
+        let has_others = (0..members.len()).any(|i| i != self.endpoint && members[i].is_there());
         has_others.then(|| members[self.endpoint].health.set_aside(Instant::now()))
     }
 }

@@ -56,8 +56,8 @@ pub fn read(path: &Path) -> Result<Vec<ListedEndpoint>, String> {
     parse(&name, &text)
 }
 
-/// Reads `text`, an address a line, such as `http://10.0.0.7:8000/v1 weight=2 limit=64`. Empty lines
-/// are passed over, and what follows a `#` after a space or at the beginning.
+/// Reads `text`, an address a line, such as `http://10.0.0.7:8000/v1 weight=2 limit=64`. Empty
+/// lines are passed over, and what follows a `#` after a space or at the beginning.
 ///
 /// # Errors
 ///

@@ -229,7 +229,7 @@ impl Health {
             if self.limit.refused(sent.time, self.in_flight, now) {
                 return Standing::Up;
             }
-        } else if failure.is_overload() {
+        } else if failure.is_overload() && !self.is_alone(failure) {
             self.limit.overloaded(sent.time, now);
         }
         if !suspect && self.failed.len() < WITNESSES && !self.failed.contains(&sent.request) {
@@ -263,6 +263,12 @@ impl Health {
             self.paused_until = self.paused_until.max(Some(now + pause));
         }
         standing
+    }
+
+    /// Whether a failure is one among answers, which says more about its request than about how
+    /// much the endpoint bears.
+    fn is_alone(&self, failure: &TransientFailure) -> bool {
+        failure.kind == FailureKind::Broken && self.strikes == 0 && self.answered > 0
     }
 
     /// Sets it aside. Returns for how long: each time in a row twice as long.

@@ -112,8 +112,8 @@ impl ConcurrencyLimit {
 
     /// Notes that the endpoint refused a request sent at `sent`, one of `in_flight`, because it has
     /// too many. The limit halves, and soon grows again to one less than were refused. Returns
-    /// whether that was only a try of a number that was refused before: then the limit falls by one,
-    /// and nobody needs to wait.
+    /// whether that was only a try of a number that was refused before: then the limit falls by
+    /// one, and nobody needs to wait.
     pub fn refused(&mut self, sent: Instant, in_flight: usize, now: Instant) -> bool {
         if self.last_cut.is_some_and(|cut| sent < cut) {
             return false;
@@ -137,8 +137,6 @@ impl ConcurrencyLimit {
             self.now = (self.now / 2).max(1);
             self.answers = 0;
             self.last_cut = Some(now);
-            self.ceiling = None;
-            self.patience = PATIENCE;
         }
     }
 

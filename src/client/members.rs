@@ -66,11 +66,15 @@ impl Members {
     ///
     /// # Errors
     ///
-    /// The error of the endpoint, if no other has answered.
+    /// The error of the endpoint, if no other is left.
     pub fn without(&self, slot: Slot<'_>, url: &str, error: String) -> Result<(), BackendError> {
         let why = first_line(&error);
         match slot.refused() {
             Some(Duration::ZERO) => tracing::info!("endpoint '{url}', which is not listed any more: {why}"),
+            // If all refuse, say for a wrong key, the last one's error is enough.
+            Some(_) if self.balancer.answered() == 0 => {
+                tracing::info!("endpoint '{url}': {why}; it is set aside");
+            }
             Some(time) => {
                 tracing::warn!("endpoint '{url}': {why}; it is set aside for {time:?}, the others go on");
             }
@@ -79,8 +83,9 @@ impl Members {
         Ok(())
     }
 
-    /// Takes the endpoints of a list, and follows the file from then on, until the task is aborted or
-    /// the members are dropped. What they have in common is `common`, whose address is passed over.
+    /// Takes the endpoints of a list, and follows the file from then on, until the task is aborted
+    /// or the members are dropped. What they have in common is `common`, whose address is passed
+    /// over.
     ///
     /// # Errors
     ///
@@ -102,8 +107,9 @@ impl Members {
         Ok(tokio::spawn(follower.run()))
     }
 
-    /// Takes the endpoints of a new reading: new ones join, others are changed, and those that are not
-    /// in it are retired. Returns how many joined and how many left. On an error nothing changes.
+    /// Takes the endpoints of a new reading: new ones join, others are changed, and those that are
+    /// not in it are retired. Returns how many joined and how many left. On an error nothing
+    /// changes.
     fn take(&self, follower: &Follower, listed: &[ListedEndpoint]) -> Result<(usize, usize), String> {
         let known: HashMap<String, usize> = {
             let endpoints = self.endpoints.read().expect("nobody panics with it");
@@ -167,14 +173,19 @@ impl EndpointList {
         Ok(EndpointList { path, endpoints })
     }
 
+    /// Returns how many endpoints it has.
+    pub fn count(&self) -> usize {
+        self.endpoints.len()
+    }
+
     /// Returns the file's name, without its folder.
     pub fn name(&self) -> String {
         let name = self.path.file_name().unwrap_or(self.path.as_os_str());
         name.to_string_lossy().into_owned()
     }
 
-    /// Sets the name of the model in the only one of `common`, if it has none: that of the only model
-    /// of the first endpoint that has one.
+    /// Sets the name of the model in the only one of `common`, if it has none: that of the only
+    /// model of the first endpoint that has one.
     ///
     /// # Errors
     ///
@@ -242,8 +253,8 @@ impl Follower {
         }
     }
 
-    /// Takes a reading that was the same twice. `is_told`: the user knows that the file is unusable,
-    /// of which one line is enough. Returns whether that is so now.
+    /// Takes a reading that was the same twice. `is_told`: the user knows that the file is
+    /// unusable, of which one line is enough. Returns whether that is so now.
     fn settle(
         &mut self,
         members: &Members,

@@ -90,7 +90,7 @@ const AHEAD: Duration = Duration::from_secs(1);
 const CHAT: &str = " (chat)";
 
 /// A model behind one endpoint or several. Each endpoint has its own adaptive limit of requests in
-/// flight. The next request goes to the endpoint with the fewest in flight of those with room.
+/// flight. The next request goes where it is likely to be answered soonest, of those with room.
 pub struct Client {
     http: reqwest::Client,
     members: Arc<Members>,
@@ -126,10 +126,7 @@ impl Client {
             .map_err(|error| BackendError::Fatal(format!("no HTTP client: {}", chain(&error))))?;
         let listed = config.list.take().map(EndpointList::read).transpose()?;
         match &listed {
-            Some(list) => {
-                list.name_model(&mut config.endpoints, &http, config.api)
-                    .await?
-            }
+            Some(list) => list.name_model(&mut config.endpoints, &http, config.api).await?,
             None => {
                 for endpoint in &mut config.endpoints {
                     name_model(endpoint, &http, config.api).await?;
@@ -146,9 +143,9 @@ impl Client {
             backoff: config.backoff,
         };
         let members = Members::new(limits);
-        // A list may grow.
-        let most_endpoints = match listed {
-            Some(_) => usize::MAX,
+        // Commands ask for the capacity once, and a list may grow.
+        let most_endpoints = match &listed {
+            Some(list) => list.count() * 4,
             None => config.endpoints.len(),
         };
         let follower = match listed {

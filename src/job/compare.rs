@@ -26,8 +26,8 @@ pub enum ModelChoice {
 }
 
 impl ModelChoice {
-    /// Reads `DIR`, `DIR+ADAPTER`, `URL#NAME` or `@FILE#NAME`. A directory whose own name has a `+` is taken as
-    /// it is, if it exists.
+    /// Reads `DIR`, `DIR+ADAPTER`, `URL#NAME` or `@FILE#NAME`. A directory whose own name has a `+`
+    /// is taken as it is, if it exists.
     ///
     /// # Errors
     ///

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// Requests at once if the backend sets no limit.
-const MOST_AT_ONCE: usize = 256;
+const MOST_AT_ONCE: usize = 10_000;
 /// Failed requests that end a run in which none was answered.
 const FAILED: usize = 10;
 

@@ -20,7 +20,7 @@ const STAGE: &str = "judge";
 /// Tokens of an answer: a score and one or two sentences.
 const ANSWER_TOKENS: usize = 120;
 /// Requests at once if the backend sets no limit.
-const MOST_AT_ONCE: usize = 256;
+const MOST_AT_ONCE: usize = 10_000;
 /// Failed requests in a row that end the pass.
 const FAILED: u64 = 10;
 

@@ -4,6 +4,7 @@
 use crate::mock;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -60,6 +61,8 @@ pub enum Reply {
     /// The good response, together with all that wait for one, once no request has come for this
     /// long. By then everything is in flight that the client sends at once, however slow it is.
     Settled(Duration),
+    /// The good response, once the test sets this.
+    When(Arc<AtomicBool>),
     /// This body, counted as answered.
     Says(Value),
     /// These bytes, counted as answered.
@@ -226,6 +229,12 @@ async fn respond(stream: &mut TcpStream, asked: &Asked, reply: Reply) -> std::io
         Reply::Answer | Reply::Settled(_) => stream.write_all(&whole(&answer)).await?,
         Reply::After(time) => {
             tokio::time::sleep(time).await;
+            stream.write_all(&whole(&answer)).await?;
+        }
+        Reply::When(is_wanted) => {
+            while !is_wanted.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(3)).await;
+            }
             stream.write_all(&whole(&answer)).await?;
         }
         Reply::Says(body) => stream.write_all(&whole(body.to_string().as_bytes())).await?,

@@ -67,6 +67,7 @@ mod options;
 mod outputs;
 mod page;
 mod page_access;
+mod page_queue;
 mod parquet;
 #[cfg(feature = "torch")]
 mod plan_serve;

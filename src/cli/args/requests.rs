@@ -35,8 +35,8 @@ pub struct RequestArgs {
 }
 
 impl RequestArgs {
-    /// Returns how a client asks `endpoint` through `api`. An address that is `@FILE` stands for those
-    /// in the file.
+    /// Returns how a client asks `endpoint` through `api`. An address that is `@FILE` stands for
+    /// those in the file.
     pub fn config_at(&self, endpoint: EndpointConfig, api: Api) -> ClientConfig {
         let list = endpoint.url.strip_prefix('@').map(PathBuf::from);
         ClientConfig {

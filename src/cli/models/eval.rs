@@ -120,7 +120,8 @@ pub struct Args {
     pub as_text: bool,
 
     /// Have this model grade the answers of instructions and held-out from A to D: a directory, or
-    /// an address (or @FILE for those in a file), with the model's name behind # where it has several
+    /// an address (or @FILE for those in a file), with the model's name behind # where it has
+    /// several
     #[arg(long, help_heading = "Judge", value_name = "MODEL", value_parser = ModelChoice::parse)]
     pub judge: Option<ModelChoice>,
 

@@ -161,14 +161,16 @@ async fn a_slow_endpoint_gets_few_while_others_have_room() {
 }
 
 #[tokio::test]
-async fn one_that_refuses_everything_is_set_aside_only_if_others_answer() {
+async fn one_that_refuses_everything_is_set_aside_and_the_last_is_not() {
     let balancer = balancer(2, 1);
     let (first, second) = (now(&balancer, 0).unwrap(), now(&balancer, 1).unwrap());
-    assert_eq!(first.refused(), None);
-    second.answered();
-    let first = now(&balancer, 2).unwrap();
-    assert_eq!((first.endpoint(), first.refused()), (0, Some(ASIDE)));
-    assert!((3..6).all(|i| now(&balancer, i).unwrap().endpoint() == 1));
+    assert_eq!(first.refused(), Some(ASIDE));
+    assert_eq!(status(&balancer)[0].state, EndpointState::Aside);
+    assert!((2..5).all(|i| now(&balancer, i).unwrap().endpoint() == 1));
+    assert_eq!(second.refused(), None);
+    let retired = now(&balancer, 5).unwrap();
+    balancer.retire(1);
+    assert_eq!(retired.refused(), Some(Duration::ZERO));
 }
 
 #[tokio::test]
