@@ -234,7 +234,7 @@ impl Browser {
     /// Waits until the page has opened this task.
     #[track_caller]
     pub fn at(&self, id: i64) {
-        self.wait(&format!("document.title === 'Task {id} · ewe'"));
+        self.wait(&format!("document.title.startsWith('Task {id} ·')"));
     }
 
     /// Waits until the status line shows this.

@@ -1,7 +1,7 @@
 //! Two users at once.
 
 use crate::{
-    browser::{self, BACKSPACE, Browser, CONTROL, ESCAPE, Page},
+    browser::{self, BACKSPACE, Browser, CONTROL, ENTER, ESCAPE, Page},
     support::ewe,
 };
 
@@ -67,6 +67,38 @@ fn an_edit_of_a_task_changed_meanwhile_is_refused() {
     assert_eq!(text(), [["Name a colour.!", "Green."]]);
     ours.close();
     theirs.close();
+}
+
+#[test]
+#[ignore = "needs Chromium: make test-browser"]
+fn the_keys_of_a_conflict_say_what_they_do_in_a_field() {
+    let dir = browser::numbered(2);
+    let page = Page::start(&dir, &[]);
+    let browser = Browser::open(&page.url);
+    browser.at(FIRST);
+    browser.press("e");
+    browser.wait("document.activeElement.name === 'instruction'");
+    browser.press("MINE");
+    ewe(&dir, &["edit", "--db", "d.db", "216", "--instruction", "Theirs."]).success();
+    browser.press("!");
+    browser.wait("document.querySelector('.conflict')");
+    // In a field, letters are letters, and the buttons name the key that leaves it.
+    let buttons = "[...document.querySelectorAll('.conflict button')].map((b) => b.innerText.replace(/\\s+/g, ' ')).join()";
+    browser.wait(&format!("{buttons} === 'Keep mine Esc m,Take theirs Esc t'"));
+    // Whoever tries to leave in any other way is led out of the fields, to the decision.
+    browser.press_with(CONTROL, ENTER);
+    browser.says("Keep yours or take theirs first.");
+    browser.wait("document.activeElement.className === 'conflict'");
+    browser.wait(&format!("{buttons} === 'Keep mine m,Take theirs t'"));
+    browser.press("t");
+    browser.wait("document.querySelector('textarea').value === 'Theirs.'");
+    browser.press(&ESCAPE.to_string());
+    browser.wait("!document.querySelector('textarea')");
+    assert_eq!(
+        dir.sql("select instruction from task where id = 216"),
+        [["Theirs."]]
+    );
+    browser.close();
 }
 
 #[test]

@@ -144,7 +144,7 @@ fn every_key_of_the_queue_works() {
             ;
         assert_eq!(
             named,
-            "/ ? Ctrl Enter Esc Esc R Shift Shift U a b c d e f g j k m p r t u x"
+            "/ ? Ctrl Enter Esc Esc Esc R Shift Shift U a b c d e f g j k m p r t u x"
         );
         browser.press(&ESCAPE.to_string());
 
@@ -243,7 +243,7 @@ fn a_bulk_action_can_be_undone() {
             0
         );
         browser.press(&format!(" {TAB}far off{ENTER}"));
-        browser.says("12 tasks accepted. u takes it back.");
+        browser.says("12 tasks accepted. Undo");
         assert_eq!(
             dir.sql(
                 "select count(*), count(distinct group_id), min(note) from revision where action <> 'import'"

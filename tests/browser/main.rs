@@ -4,6 +4,7 @@
 // The output of tests is for whoever runs them.
 #![allow(clippy::disallowed_macros, clippy::disallowed_methods)]
 
+mod address;
 mod browser;
 mod charts;
 mod compare;
@@ -13,6 +14,7 @@ mod influence;
 mod keys;
 mod live;
 mod looks;
+mod progress;
 
 // The dataset, the endpoint and the command line of the other tests.
 #[allow(dead_code)]

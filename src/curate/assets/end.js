@@ -22,7 +22,7 @@ export function end(task, file, act) {
   if (isDone() && (isAll || queue.tasks.some((row) => !row.isOutside))) return congratulations(isAll ? now : null, file, act);
   if (task) return null;
   // Not a word that is taken back a moment later.
-  if (isAwaited()) return make("section", { id: "end" });
+  if (filter().review === "pending" && isAwaited()) return make("section", { id: "end" });
   return make("section", { id: "end" }, make("p", {}, `Nothing passes the filter: ${described()}.`),
     make("div", { class: "actions" }, keyed("Clear the filter", "c", act.clear, true)));
 }

@@ -5,15 +5,20 @@ import { call } from "./server.js";
 
 /** Tasks by origin and review that pass the rest of the filter, each counted up to `most`; null until they are counted. */
 let known = null;
-/** Whether they are of a filter that was left: they stay on the screen until the new ones are here. */
-let isOld = false;
+/** Whether those of the present filter are yet to come: the old ones stay on the screen until then. */
+let isOld = true;
+/** How many decisions were followed. */
+let moves = 0;
 
 const choices = (name) => [...$("filter").elements.namedItem(name).options];
 
 /** Counts the tasks of the `query` with a filter. */
 export async function facets(query, signal) {
+  const before = moves;
   const answer = await call(`/api/facets?${query}`, undefined, signal);
   if (signal.aborted) return;
+  // Nobody knows whether the answer has a decision made meanwhile.
+  if (moves !== before) return facets(query, signal);
   known = answer;
   isOld = false;
   show();
@@ -33,6 +38,7 @@ export function drop() {
 
 /** Follows a decision that was just made. */
 export function moved(origin, from, to) {
+  moves += 1;
   const reviews = known?.tasks[origin];
   if (isOld || !reviews || reviews[from] >= known.most || reviews[to] >= known.most) return;
   reviews[from] -= 1;

@@ -243,7 +243,12 @@ async function showBoard() {
 
 /** Shows what is known of the filter's tasks once they are counted. */
 function counted() {
-  $("end")?.replaceWith(atEnd() ?? "");
+  const last = state.session ? null : atEnd();
+  // What says the same stays, with the focus.
+  if ($("end")?.textContent !== last?.textContent) {
+    $("end")?.remove();
+    if (last) $("task").prepend(last);
+  }
   if ($("filtered")) $("filtered").textContent = `Charts and figures are of all tasks. The filter above (${described()}) has ${$("count").textContent}.`;
 }
 
