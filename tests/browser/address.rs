@@ -84,6 +84,21 @@ fn a_link_to_a_task_outside_of_the_filter_says_so() {
 
 #[test]
 #[ignore = "needs Chromium: make test-browser"]
+fn a_link_with_a_token_admits_a_page_that_is_open() {
+    let dir = browser::numbered(8);
+    let page = Page::start(&dir, &["--token", "open sesame"]);
+    looking(&page, |browser| {
+        browser.at(FIRST);
+        browser.js("sessionStorage.removeItem('token')");
+        follow(&browser, "token=open+sesame&task=218");
+        browser.at(218);
+        assert_eq!(browser.js("return location.hash"), "#task=218");
+        browser.close();
+    });
+}
+
+#[test]
+#[ignore = "needs Chromium: make test-browser"]
 fn back_and_forward_go_through_what_was_opened() {
     let dir = browser::numbered(8);
     let page = Page::start(&dir, &[]);

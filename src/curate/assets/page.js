@@ -8,7 +8,7 @@ import { end } from "./end.js";
 import { clear, described, isWrong, offer, recall, remember, wrong } from "./filter.js";
 import { commits, live } from "./live.js";
 import { current, decided, draw as drawQueue, earlier, load, more, question, queue, refresh } from "./queue.js";
-import { call } from "./server.js";
+import { admit, call } from "./server.js";
 import { beside, keyed, reading, toggleTrail, versions } from "./task.js";
 import { did, redo, undo } from "./undo.js";
 
@@ -118,6 +118,7 @@ async function search(keep, { named = false, isStep = false } = {}) {
 
 /** Opens what the address names. */
 async function follow() {
+  admit();
   if (!(await leave())) return remember(state.task?.id, state.board);
   const { id, isBoard } = recall();
   state.board = isBoard;

@@ -1,12 +1,15 @@
 // Requests to the server.
 
-// The token comes after `#`, which browsers do not send; it is kept for this tab.
-const hash = new URLSearchParams(location.hash.slice(1));
-if (hash.has("token")) {
+/** Takes the token out of the address, where it comes after `#`, which browsers do not send; keeps it for this tab. */
+export function admit() {
+  const hash = new URLSearchParams(location.hash.slice(1));
+  if (!hash.has("token")) return;
   sessionStorage.setItem("token", hash.get("token"));
   hash.delete("token");
   history.replaceState(null, "", `${location.pathname}${hash.size ? `#${hash}` : ""}`);
 }
+
+admit();
 
 /** Gets `path`, or posts `body` there, unless `signal` aborts it. An error has the server's
     `status` and whole `answer`; status 0 means no server. */
