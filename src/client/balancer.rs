@@ -14,6 +14,14 @@ use tokio::sync::Notify;
 /// prompts, responses, and what a connection needs.
 const MOST_TOGETHER: usize = 10_000;
 
+/// A request that takes this much longer than is usual is sent elsewhere, too, where nobody else
+/// needs the room.
+const LATE: Duration = Duration::from_secs(10);
+/// How many times as long as usual it may take before.
+const USUAL: u32 = 3;
+/// How often a late request looks for room elsewhere.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Assigns requests to endpoints, first come, first served.
 pub struct Balancer {
     members: Mutex<Vec<Member>>,
@@ -157,7 +165,7 @@ impl Balancer {
             // In a block, since the guard must not be held across an await.
             let pause = {
                 let mut members = self.lock();
-                if let Some(endpoint) = choose(&members, self.most, time) {
+                if let Some(endpoint) = choose(&members, self.most, None, time) {
                     members[endpoint].health.enter(time);
                     return Slot {
                         balancer: self,
@@ -175,6 +183,28 @@ impl Balancer {
                 },
                 None => self.room.notified().await,
             }
+        }
+    }
+
+    /// Waits until the request of a slot is late, and another endpoint has room that no other
+    /// request waits for. Takes a slot there.
+    pub async fn overtaker(&self, slow: &Slot<'_>) -> Slot<'_> {
+        tokio::time::sleep(LATE).await;
+        loop {
+            let time = Instant::now();
+            if self.waiting.load(Ordering::Relaxed) == 0 {
+                let mut members = self.lock();
+                if let Some(endpoint) = overtaker(&members, self.most, slow.endpoint, slow.sent.time, time) {
+                    members[endpoint].health.enter(time);
+                    let request = slow.sent.request;
+                    return Slot {
+                        balancer: self,
+                        endpoint,
+                        sent: SentRequest { request, time },
+                    };
+                }
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
@@ -207,8 +237,8 @@ impl Balancer {
 /// a slow one gets few and holds nobody back, and while there is not, each gets as many as it
 /// bears. The most room would be a poor measure: limits grow with answers, so whoever had more
 /// answers would get still more. One that was set aside long enough comes first: otherwise it would
-/// never be noticed that it is back. `most` may be in flight together.
-fn choose(members: &[Member], most: usize, now: Instant) -> Option<usize> {
+/// never be noticed that it is back. `most` may be in flight together; `but` is no choice.
+fn choose(members: &[Member], most: usize, but: Option<usize>, now: Instant) -> Option<usize> {
     if members
         .iter()
         .map(|member| member.health.in_flight())
@@ -217,7 +247,7 @@ fn choose(members: &[Member], most: usize, now: Instant) -> Option<usize> {
     {
         return None;
     }
-    let has_room = |i: &usize| !members[*i].is_retired && members[*i].health.room(now) > 0;
+    let has_room = |i: &usize| Some(*i) != but && !members[*i].is_retired && members[*i].health.room(now) > 0;
     (0..members.len()).filter(has_room).max_by_key(|&i| {
         let Member { health, weight, .. } = &members[i];
         // In thousandths, since weights divide.
@@ -228,6 +258,19 @@ fn choose(members: &[Member], most: usize, now: Instant) -> Option<usize> {
             Reverse((wait, for_weight(health.answers()), i)),
         )
     })
+}
+
+/// Returns the endpoint that may overtake `slow` with a request that `slow` has had since `sent`.
+fn overtaker(members: &[Member], most: usize, slow: usize, sent: Instant, now: Instant) -> Option<usize> {
+    let there = members.iter().filter(|member| member.is_there());
+    let mut usual: Vec<Duration> = there.filter_map(|member| member.health.latency()).collect();
+    usual.sort_unstable();
+    if now - sent < LATE + *usual.get(usual.len().saturating_sub(1) / 2)? * USUAL {
+        return None;
+    }
+    // Not one that is tried again after failures, or has yet to answer.
+    choose(members, most, Some(slow), now)
+        .filter(|&i| members[i].is_there() && members[i].health.answers() > 0)
 }
 
 /// Counts a waiting request until it is dropped, also when its future is.
@@ -283,6 +326,13 @@ impl Slot<'_> {
             true => Standing::Up,
             false => standing,
         }
+    }
+
+    /// Notes that another endpoint answered sooner.
+    pub fn overtaken(self) {
+        let mut members = self.balancer.lock();
+        let health = &mut members[self.endpoint].health;
+        health.overtaken(self.sent.time, Instant::now());
     }
 
     /// Notes that the endpoint refuses whatever it is asked. Sets it aside if there are others, and

@@ -114,6 +114,25 @@ impl Health {
         self.limit.set_most(concurrency);
     }
 
+    /// Returns how long answers took lately; `None` before the first.
+    pub fn latency(&self) -> Option<Duration> {
+        self.last_answer.map(|_| self.latency)
+    }
+
+    /// Notes that nobody waited for an answer to a request sent at `sent` any longer.
+    pub fn overtaken(&mut self, sent: Instant, now: Instant) {
+        self.took(now - sent, now);
+    }
+
+    /// Counts a time in the moving average.
+    fn took(&mut self, latency: Duration, now: Instant) {
+        self.latency = match self.last_answer {
+            Some(_) => (self.latency * 3 + latency) / 4,
+            None => latency,
+        };
+        self.last_answer = Some(now);
+    }
+
     /// Returns how slow it is: 1 for quick answers, and 2, 4, 8 … for those that take as many times
     /// as long. An endpoint that has not answered yet is as slow as its first request is late.
     pub fn slowness(&self, now: Instant) -> u64 {
@@ -186,12 +205,7 @@ impl Health {
     /// set aside before.
     pub fn answered(&mut self, sent: SentRequest, is_felt: bool, now: Instant) -> bool {
         self.answered += 1;
-        let latency = now - sent.time;
-        self.latency = match self.last_answer {
-            Some(_) => (self.latency * 3 + latency) / 4,
-            None => latency,
-        };
-        self.last_answer = Some(now);
+        self.took(now - sent.time, now);
         // Fewer requests at once are better than waiting until answers time out.
         match self.limits.slow {
             Some(slow) if now - sent.time > slow * 2 => self.limit.overloaded(sent.time, now),

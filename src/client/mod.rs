@@ -7,6 +7,7 @@
 //! - [`reply`]: the response, often JSON with common mistakes ([`crate::lenient_json`]); [`body`]:
 //!   its bytes, decompressed.
 //! - [`failure`]: why an attempt failed.
+//! - [`attempt`]: one attempt, at one endpoint or, if that is late, at two.
 //! - [`balancer`]: the endpoint that gets the next request; [`health`], [`limit`], [`retry`]: its
 //!   failures, its requests in flight, its waits.
 //! - [`endpoint_list`]: a file of addresses; [`members`]: the endpoints of now, which follow it.
@@ -15,6 +16,7 @@
 //!   backend that reads and writes such files.
 
 pub mod address;
+pub mod attempt;
 pub mod balancer;
 pub mod batch;
 pub mod batch_backend;
@@ -42,9 +44,10 @@ use crate::backend::{
 };
 use crate::reasoning;
 use crate::text::chosen;
+use attempt::EndedAttempt;
 use balancer::{Share, Slot};
 use endpoint::{Answered, Api, Endpoint, EndpointConfig, chain};
-use failure::{FailureKind, RequestFailure};
+use failure::{FailureKind, RequestFailure, TransientFailure};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use health::Standing;
@@ -201,12 +204,17 @@ impl Client {
         loop {
             wanted(leave, leave.request()).await??;
             let slot = wanted(leave, self.members.balancer().slot(request)).await?;
-            let endpoint = &*self.members.at(slot.endpoint());
+            let attempt = self.attempt(slot, prompt, &sampling, leave).await;
+            let EndedAttempt {
+                slot,
+                endpoint,
+                answer,
+            } = attempt;
             let url = endpoint.url();
-            let failure = match endpoint.ask(&self.http, prompt, &sampling, leave).await {
+            let failure = match answer {
                 Ok(answer) => {
                     note_answer(slot, url);
-                    if asked_for_more || !may_have_text(endpoint, &answer, &sampling) {
+                    if asked_for_more || !may_have_text(&endpoint, &answer, &sampling) {
                         return Ok(answer.completion);
                     }
                     asked_for_more = true;
@@ -226,26 +234,7 @@ impl Client {
                 Err(RequestFailure::Transient(failure)) => failure,
             };
             let error = &failure.error;
-            match slot.failed(&failure, tries > 0) {
-                Standing::Up => tracing::info!("endpoint '{url}': {error}; trying again"),
-                Standing::Aside(time) => tracing::warn!(
-                    "endpoint '{url}': {error}; it is set aside for {time:?}, the others go on"
-                ),
-                Standing::Alone(failures) => {
-                    return Err(BackendError::Request(format!(
-                        "{error}, after {}",
-                        chosen(failures, "try", "tries")
-                    )));
-                }
-                Standing::Gone(failures) => {
-                    return Err(BackendError::Fatal(format!(
-                        "endpoint '{url}': {error}, after {}\n\
-                         hint: {}? what was answered so far is kept; run the same command to go on",
-                        chosen(failures, "try", "tries"),
-                        doubt(failure.kind)
-                    )));
-                }
-            }
+            after_failure(slot.failed(&failure, tries > 0), url, &failure)?;
             // If the endpoint is to blame, it pauses, and others can be tried at once.
             if failure.is_the_endpoint_s() {
                 leave.refund();
@@ -326,6 +315,36 @@ fn may_have_text(endpoint: &Endpoint, answer: &Answered, sampling: &Sampling) ->
         endpoint.leave_stop_out();
     }
     is_cut
+}
+
+/// Tells of a failure at `url`.
+///
+/// # Errors
+///
+/// If the request, or any request, is not to be tried again.
+fn after_failure(standing: Standing, url: &str, failure: &TransientFailure) -> Result<(), BackendError> {
+    let error = &failure.error;
+    match standing {
+        Standing::Up => tracing::info!("endpoint '{url}': {error}; trying again"),
+        Standing::Aside(time) => {
+            tracing::warn!("endpoint '{url}': {error}; it is set aside for {time:?}, the others go on");
+        }
+        Standing::Alone(failures) => {
+            return Err(BackendError::Request(format!(
+                "{error}, after {}",
+                chosen(failures, "try", "tries")
+            )));
+        }
+        Standing::Gone(failures) => {
+            return Err(BackendError::Fatal(format!(
+                "endpoint '{url}': {error}, after {}\n\
+                 hint: {}? what was answered so far is kept; run the same command to go on",
+                chosen(failures, "try", "tries"),
+                doubt(failure.kind)
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Asks what the user should check about an endpoint that gave no answer.

@@ -3,7 +3,7 @@
 use crate::faulty_endpoint::{Asked, Reply, Server, refusal};
 use crate::mock::Mock;
 use crate::shell::{self, Dir, Ran, ewe};
-use crate::support::{export, generate, json};
+use crate::support::{export, generate, json, undisturbed};
 use crate::waiting::{ended, until};
 use serde_json::json;
 use std::io::{BufRead, BufReader};
@@ -145,6 +145,24 @@ fn a_server_of_the_list_that_refuses_everything_is_left_out() {
 }
 
 #[test]
+fn one_server_that_hangs_holds_nothing_back() {
+    // It answers two requests, and keeps all others for ever.
+    let never = Arc::new(AtomicBool::new(false));
+    let stuck = Server::start(move |asked: &Asked| match asked.number {
+        0..2 => Reply::Answer,
+        _ => Reply::When(never.clone()),
+    });
+    let good = Server::start(|_| Reply::Answer);
+    let dir = Dir::with_dataset();
+    list(&dir, &[&stuck, &good]);
+    let mut child = shell::spawn(&dir, &generation("5", &["--timeout", "6000"]));
+    let said = Said::by(&mut child);
+    assert!(ended(&mut child).success(), "{}", said.all());
+    assert!(stuck.asked().len() > 2);
+    assert_eq!(export(&dir), undisturbed("5"));
+}
+
+#[test]
 fn every_command_that_asks_endpoints_takes_a_list() {
     let (a, b) = (Mock::start(), Mock::start());
     let dir = Dir::with_dataset();
@@ -259,7 +277,11 @@ fn requests_in_flight_take_little_memory() {
             .collect();
         let dir = Dir::new();
         list(&dir, &servers.iter().collect::<Vec<_>>());
-        let mut child = evaluation(&dir, 300, &["--concurrency", &at_once.to_string()]);
+        let mut child = evaluation(
+            &dir,
+            300,
+            &["--concurrency", &at_once.to_string(), "--give-up-after", "0"],
+        );
         let said = Said::by(&mut child);
         until("each server has its requests", || {
             servers.iter().all(|server| server.asked().len() == 1 + at_once)

@@ -174,6 +174,34 @@ async fn one_that_refuses_everything_is_set_aside_and_the_last_is_not() {
 }
 
 #[tokio::test]
+async fn a_late_request_is_sent_elsewhere_where_there_is_room() {
+    let balancer = balancer(3, 1);
+    let (slow, quick) = (now(&balancer, 0).unwrap(), now(&balancer, 1).unwrap());
+    let place = |after: Duration| {
+        let sent = slow.sent.time;
+        overtaker(
+            &balancer.lock(),
+            balancer.most,
+            slow.endpoint(),
+            sent,
+            sent + after,
+        )
+    };
+    assert_eq!(place(LATE * 100), None, "nobody has answered");
+    quick.answered();
+    assert_eq!(place(LATE / 2), None, "it is not late");
+    // The third has fewer answers, and none yet: it may be as slow.
+    assert_eq!(place(LATE * 100), None);
+    balancer.retire(2);
+    assert_eq!(place(LATE * 100), Some(1));
+    let slots: Vec<_> = (2..9).map(|i| now(&balancer, i).unwrap()).collect();
+    assert_eq!(place(LATE * 100), None, "there is no room");
+    drop(slots);
+    slow.overtaken();
+    assert_eq!(status(&balancer)[0].in_flight, 0);
+}
+
+#[tokio::test]
 async fn there_is_a_bound_for_all_together() {
     let mut balancer = balancer(3, 1);
     balancer.most = 5;
