@@ -168,6 +168,7 @@ async fn around(
 #[serde(deny_unknown_fields)]
 pub struct CountQuery {
     /// A [`Filter`] as JSON; empty for none.
+    #[serde(default)]
     filter: String,
 }
 

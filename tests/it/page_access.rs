@@ -186,6 +186,8 @@ fn only_the_token_grants_access() {
         "/api/tasks",
         "/api/tasks/1",
         "/api/tasks/1/trail",
+        "/api/count",
+        "/api/facets",
         "/api/news",
         "/api/choices",
         "/api/latest",
