@@ -16,6 +16,9 @@ use tokio::task::JoinHandle;
 /// that is half written changes nothing.
 const EVERY: Duration = Duration::from_millis(500);
 
+/// Requests at once that any endpoint bears.
+const FEW: usize = 8;
+
 /// The endpoints of a client. Each has a place, which is that of the balancer.
 pub struct Members {
     endpoints: RwLock<Vec<Arc<Endpoint>>>,
@@ -96,6 +99,14 @@ impl Members {
         common: EndpointConfig,
         api: Api,
     ) -> Result<JoinHandle<()>, BackendError> {
+        let (most, count) = (self.balancer.capacity(usize::MAX), list.count());
+        if count * FEW > most {
+            tracing::warn!(
+                "at most {} at once for {}, since `ulimit -n` allows no more open files",
+                counted(most, "request"),
+                counted(count, "endpoint")
+            );
+        }
         let follower = Follower {
             members: Arc::downgrade(self),
             list,
