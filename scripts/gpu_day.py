@@ -23,7 +23,7 @@ from pathlib import Path
 
 from gpu_day import shapes, table
 from gpu_day.parts import Bench
-from gpu_day.runner import LEAST, Day
+from gpu_day.runner import INTERRUPT, LEAST, Day
 
 ROOT = Path(__file__).resolve().parent.parent
 # A day's limit, in seconds, at which the limits of parts are as `parts.py` has them.
@@ -62,10 +62,6 @@ def machine(device):
     return {**facts, "card": query("name") or "unknown GPU", "driver, memory, clock, power limit": query("driver_version,memory.total,clocks.max.sm,power.limit")}
 
 
-def stop(*_):
-    raise KeyboardInterrupt
-
-
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("gpu-day"), help="folder of the two files [default: gpu-day]")
@@ -95,7 +91,8 @@ def main():
     ewe = program(args.ewe)
     if ewe is None or not told([ewe, "--version"]):
         sys.exit("there is no `ewe` to measure: `make build` makes it, or --ewe names one")
-    signal.signal(signal.SIGTERM, stop)
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, INTERRUPT.request)
     args.out.mkdir(parents=True, exist_ok=True)
     facts = {
         "date": time.strftime("%Y-%m-%d %H:%M"),

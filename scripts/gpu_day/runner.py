@@ -38,6 +38,30 @@ class Part:
     measure: Callable
 
 
+class Interrupt:
+    """Requests to stop. While a command starts they wait: it is not known yet, and would go on
+    alone."""
+
+    def __init__(self):
+        self.waits = False
+        self.came = False
+
+    def request(self, *_):
+        """The handler of signals."""
+        self.came = True
+        if not self.waits:
+            raise KeyboardInterrupt
+
+    def admit(self):
+        """Lets requests through, also one that came meanwhile."""
+        self.waits = False
+        if self.came:
+            raise KeyboardInterrupt
+
+
+INTERRUPT = Interrupt()
+
+
 class Clock:
     """The time that a part has left, and the commands that it runs."""
 
@@ -49,6 +73,13 @@ class Clock:
 
     def run(self, command, env=None):
         """Runs a command to its end. Returns its standard output and standard error."""
+        INTERRUPT.waits = True
+        try:
+            return self.run_started(command, env)
+        finally:
+            INTERRUPT.waits = False
+
+    def run_started(self, command, env):
         with subprocess.Popen(
             [str(word) for word in command],
             stdin=subprocess.DEVNULL,
@@ -61,6 +92,7 @@ class Clock:
             start_new_session=True,
         ) as process:
             try:
+                INTERRUPT.admit()
                 out, error = process.communicate(timeout=self.left())
             except subprocess.TimeoutExpired:
                 out, error = end(process)

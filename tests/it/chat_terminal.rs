@@ -141,7 +141,7 @@ fn a_model_without_a_template_says_that_it_remembers_nothing() {
     let model = golden("gemma3");
     let (_dir, mut screen) = chat(text(&model), &[]);
     screen.shows(&[
-        "gemma3, asked by the template alpaca; /help",
+        "gemma3, asked by the template alpaca, since the model came without a chat template",
         "no memory: this model came without a chat template",
         "--template alpaca",
     ]);

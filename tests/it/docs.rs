@@ -78,7 +78,7 @@ fn arguments(line: &str) -> Vec<String> {
                 words.extend(word.take());
                 break;
             }
-            (None, '#' | '|' | '>' | '&') if word.is_none() => break,
+            (None, '#' | '|' | '<' | '>' | '&') if word.is_none() => break,
             (None, c) => word.get_or_insert_default().push(c),
         }
     }

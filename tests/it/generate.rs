@@ -228,7 +228,10 @@ fn it_says_what_it_waits_for_and_ctrl_c_is_answered_at_once() {
     let mut next = || lines.next().expect("more is said").unwrap();
     assert_eq!(
         next(),
-        "generate: asking mock for 5 tasks, 8 rounds side by side; Ctrl-C stops, and the same command goes on"
+        format!(
+            "generate: asking mock at {} for 5 tasks, 8 rounds side by side; Ctrl-C stops, and the same command goes on",
+            mock.url
+        )
     );
     let waits = next();
     assert!(

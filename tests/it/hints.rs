@@ -139,6 +139,10 @@ fn texts_name_only_options_of_their_command() {
                     wrong.push(format!("{place}: `ewe {}` has no --{}", &found[1], &name[1]));
                 }
             }
+            // Examples of the help are parsed by a test of theirs; `gain -- OPTIONS` are of train.
+            if file == "cli/help/examples.rs" {
+                continue;
+            }
             let others = quoted.replace_all(&text.text, "").into_owned();
             for found in typed.captures_iter(&others) {
                 let Some(has) = options.get(&found[1]) else {

@@ -263,6 +263,7 @@ fn reviews_of_both_are_kept_and_can_be_undone() {
          {\"instruction\":\"List three fruits of a garden\",\"output\":\"Pear, plum, fig\"}\n",
     );
     ewe(&base, &["import", "--db", "d.db", "rows.jsonl"]).success();
+    std::fs::remove_file(base.path("rows.jsonl")).unwrap();
     let last = number(&base, "select max(id) from task");
     let [paris, rain, fruits] = [last - 2, last - 1, last].map(|id| id.to_string());
     let (one, two, three) = (

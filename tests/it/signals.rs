@@ -229,7 +229,7 @@ fn a_second_signal_leaves_no_files_and_a_kill_is_noted_by_the_next_run() {
             signal(child.id(), name);
             let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
             assert!(
-                said.any(|line| line.unwrap().contains("once more to leave at once")),
+                said.any(|line| line.unwrap().contains("again leaves at once")),
                 "{name}"
             );
             signal(child.id(), name);

@@ -226,6 +226,8 @@ fn on_a_terminal(dir: &Dir, line: &str) -> String {
     let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_ewe"));
     command.args(line.split(' '));
     command.cwd(dir.path("."));
+    // Nobody is there to leave a pager.
+    command.env("PAGER", "cat");
     let mut child = pair.slave.spawn_command(command).unwrap();
     drop(pair.slave);
     let mut reader = pair.master.try_clone_reader().unwrap();
