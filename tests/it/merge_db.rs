@@ -52,7 +52,7 @@ fn merge(of: &[&Dir], more: &[&str]) -> (Dir, Ran) {
 
 fn counts(dir: &Dir) -> Vec<i64> {
     let count = |table: &&str| number(dir, &format!("select count(*) from {table}"));
-    TABLES.iter().map(|table| count(table)).collect()
+    TABLES.iter().map(count).collect()
 }
 
 fn checked(dir: &Dir) {
