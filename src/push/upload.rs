@@ -100,7 +100,7 @@ async fn in_spite_of(
 ) -> Result<String> {
     let Ok(said) = to.preupload(&plan.files).await else {
         return Err(error.context(format!(
-            "whether the commit was made is not known\nhint: {} lists the commits; a push of what is there changes nothing",
+            "whether the commit was made is not known\nhint: see {}; a push of what is there changes nothing",
             to.history()
         )));
     };

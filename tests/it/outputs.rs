@@ -184,6 +184,7 @@ fn every_path_option_says_whether_it_writes() {
         "batch_results",
         "data",
         "db",
+        "endpoints",
         "eval_data",
         "evaluation",
         "extra_body",

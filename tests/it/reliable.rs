@@ -91,6 +91,8 @@ const NEVER: [(&str, &str, &[&str]); 3] = [
             "tests/it/waiting.rs",
             // A model that is slow.
             "src/chat/serve/tests.rs",
+            // A server that answers when it is told to.
+            "tests/it/faulty_endpoint.rs",
         ],
     ),
     (

@@ -1,6 +1,6 @@
 // What stands in place of a task when the filter has none, and above the last one when all are reviewed.
 
-import { make } from "./element.js";
+import { counted, make } from "./element.js";
 import { isAwaited, progress } from "./facets.js";
 import { described, filter } from "./filter.js";
 import { isDone, queue } from "./queue.js";
@@ -30,8 +30,8 @@ export function end(task, file, act) {
 function congratulations(now, file, act) {
   const { review, origin, ...others } = filter();
   const which = Object.keys(others).length || origin ? " of this filter" : "";
-  const many = now && (now.all.isMore ? "" : ` ${now.all.count.toLocaleString("en")}`);
-  const title = now?.all.count === 1 ? `The one task${which} is reviewed.` : `Well done: all${many ?? ""} tasks${which} are reviewed.`;
+  const all = now && !now.all.isMore ? counted(now.all.count, "task") : "tasks";
+  const title = now?.all.count === 1 ? `The one task${which} is reviewed.` : `Well done: all ${all}${which} are reviewed.`;
   const parts = [make("h2", {}, title)];
   if (now && !now.all.isMore) parts.push(make("p", {}, `${now.accepted.count} accepted, ${now.rejected.count} rejected.`));
   parts.push(make("div", { class: "actions" }, keyed("Export", "x", act.save),
