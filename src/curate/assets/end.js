@@ -31,7 +31,7 @@ function congratulations(now, file, act) {
   const { review, origin, ...others } = filter();
   const which = Object.keys(others).length || origin ? " of this filter" : "";
   const all = now && !now.all.isMore ? counted(now.all.count, "task") : "tasks";
-  const title = now?.all.count === 1 ? `The one task${which} is reviewed.` : `Well done: all ${all}${which} are reviewed.`;
+  const title = now?.all.count === 1 ? `The one task${which} is reviewed.` : `Well done: all ${all}` + which + " are reviewed.";
   const parts = [make("h2", {}, title)];
   if (now && !now.all.isMore) parts.push(make("p", {}, `${now.accepted.count} accepted, ${now.rejected.count} rejected.`));
   parts.push(make("div", { class: "actions" }, keyed("Export", "x", act.save),
