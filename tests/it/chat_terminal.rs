@@ -118,7 +118,8 @@ fn ctrl_c_stops_the_answer_only() {
     screen.shows(&[">"]);
     // Before anything is asked it clears the line.
     screen.press("nothing\x03");
-    screen.shows(&["Ctrl-D leaves"]);
+    // What is typed before the next prompt goes with what Ctrl-C takes away.
+    screen.shows(&["> nothing\nCtrl-D leaves\n>"]);
     for question in ["the", "in"] {
         screen.press(&format!("{question}\r"));
         // Whatever the model writes fills the screen, and scrolls the question away.
@@ -128,7 +129,7 @@ fn ctrl_c_stops_the_answer_only() {
         screen.press("/help\r");
         screen.shows(&["/regenerate"]);
         screen.press("x\x03");
-        screen.shows(&["Ctrl-D leaves"]);
+        screen.shows(&["> x\nCtrl-D leaves\n>"]);
     }
     screen.press("/params max_tokens 2\r");
     screen.shows(&["max_tokens          2"]);
