@@ -32,13 +32,13 @@ fn a_chat_has_commands_and_keeps_what_was_said() {
         ],
     );
     screen.shows(&["gemma3, asked by the template lines.jinja; /help", ">"]);
-    screen.press("/help\r");
+    screen.enter("/help\r");
     screen.shows(&["/system TEXT", "/regenerate", "/quit"]);
-    screen.press("/params max_tokens 2\r");
+    screen.enter("/params max_tokens 2\r");
     screen.shows(&["max_tokens          2"]);
-    screen.press("the\r");
+    screen.enter("the\r");
     screen.shows(&["(cut off: /params max_tokens N allows more)"]);
-    screen.press("/save one.jsonl\r");
+    screen.enter("/save one.jsonl\r");
     screen.shows(&["one.jsonl: 1 conversation; `ewe import --db FILE one.jsonl`"]);
     let said = read_lines(&dir.path("one.jsonl"));
     let roles = |row: &serde_json::Value| -> Vec<String> {
@@ -49,18 +49,17 @@ fn a_chat_has_commands_and_keeps_what_was_said() {
     assert_eq!(said[0]["messages"][0]["content"], "the");
     assert_eq!(roles(&said[0]), ["user", "assistant"]);
     // Nothing is replaced, and a mistake does not end the chat.
-    screen.press("/save one.jsonl\r");
+    screen.enter("/save one.jsonl\r");
     screen.shows(&["error: `one.jsonl` exists already"]);
-    screen.press("/nonsense\r");
+    screen.enter("/nonsense\r");
     screen.shows(&["error: there is no command /nonsense"]);
 
-    screen.press("/system in\r");
+    screen.enter("/system in\r");
     screen.shows(&["the system message is set"]);
-    screen.press("\"\"\"\r");
+    screen.enter("\"\"\"\r");
     screen.shows(&["…"]);
-    screen.press("a\r");
-    screen.press("b\r");
-    screen.press("\"\"\"\r");
+    // Typed ahead.
+    screen.enter("a\rb\r\"\"\"\r");
     until_answered(&mut screen, &dir, "two.jsonl", 5);
     let said = read_lines(&dir.path("two.jsonl"));
     assert_eq!(
@@ -70,30 +69,30 @@ fn a_chat_has_commands_and_keeps_what_was_said() {
     assert_eq!(said[0]["messages"][3]["content"], "a\nb");
 
     // Another answer in place of the last one.
-    screen.press("/regenerate\r");
+    screen.enter("/regenerate\r");
     screen.shows(&["at temperature 0 the answer is the same"]);
     until_answered(&mut screen, &dir, "three.jsonl", 5);
     assert_eq!(read_lines(&dir.path("three.jsonl")), said);
-    screen.press("/reset\r");
+    screen.enter("/reset\r");
     screen.shows(&["everything said is forgotten"]);
-    screen.press("/save four.jsonl\r");
+    screen.enter("/save four.jsonl\r");
     screen.shows(&["nothing was answered yet"]);
     // Longer than the context: the question is taken back, and the chat goes on.
     let long = "the ".repeat(90);
-    screen.press(&format!("{long}\r"));
+    screen.enter(&format!("{long}\r"));
     screen.shows(&["context is 64"]);
     // The same of a system message, with which no other answer can be had: the last one stays.
-    screen.press("the\r");
-    screen.press(&format!("/system {long}\r"));
-    screen.press("/regenerate\r");
+    screen.enter("the\r");
+    screen.enter(&format!("/system {long}\r"));
+    screen.enter("/regenerate\r");
     until_answered(&mut screen, &dir, "kept.jsonl", 3);
-    screen.press("/quit\r");
+    screen.enter("/quit\r");
     assert_eq!(screen.ended(), 0);
 }
 
 /// Saves the chat once the answer is there, and looks at the number of messages.
 fn until_answered(screen: &mut Screen, dir: &Dir, file: &str, messages: usize) {
-    screen.press(&format!("/save {file}\r"));
+    screen.enter(&format!("/save {file}\r"));
     screen.shows(&[&format!("{file}: 1 conversation")]);
     let rows = read_lines(&dir.path(file));
     assert_eq!(rows[0]["messages"].as_array().unwrap().len(), messages);
@@ -117,23 +116,22 @@ fn ctrl_c_stops_the_answer_only() {
     );
     screen.shows(&[">"]);
     // Before anything is asked it clears the line.
-    screen.press("nothing\x03");
-    // What is typed before the next prompt goes with what Ctrl-C takes away.
+    screen.enter("nothing\x03");
     screen.shows(&["> nothing\nCtrl-D leaves\n>"]);
     for question in ["the", "in"] {
-        screen.press(&format!("{question}\r"));
+        screen.enter(&format!("{question}\r"));
         // Whatever the model writes fills the screen, and scrolls the question away.
         screen.scrolls_away("Ctrl-D leaves");
         screen.press("\x03");
         screen.shows(&["(stopped)"]);
-        screen.press("/help\r");
+        screen.enter("/help\r");
         screen.shows(&["/regenerate"]);
-        screen.press("x\x03");
+        screen.enter("x\x03");
         screen.shows(&["> x\nCtrl-D leaves\n>"]);
     }
-    screen.press("/params max_tokens 2\r");
+    screen.enter("/params max_tokens 2\r");
     screen.shows(&["max_tokens          2"]);
-    screen.press("\x04");
+    screen.enter("\x04");
     assert_eq!(screen.ended(), 0);
 }
 
@@ -146,6 +144,6 @@ fn a_model_without_a_template_says_that_it_remembers_nothing() {
         "no memory: this model came without a chat template",
         "--template alpaca",
     ]);
-    screen.press("\x04");
+    screen.enter("\x04");
     assert_eq!(screen.ended(), 0);
 }

@@ -23,6 +23,8 @@ pub struct Screen {
     parser: Arc<Mutex<vt100::Parser>>,
     /// All bytes that the terminal received.
     sent: Arc<Mutex<Vec<u8>>>,
+    /// Lines that [`Screen::enter`] ended.
+    entered: usize,
 }
 
 impl Screen {
@@ -67,7 +69,22 @@ impl Screen {
             writer,
             parser,
             sent,
+            entered: 0,
         }
+    }
+
+    /// Types at the prompt of a line editor, once it is there: between two prompts, the terminal
+    /// itself would take Ctrl-C and Ctrl-D.
+    #[track_caller]
+    pub fn enter(&mut self, keys: &str) {
+        // Each prompt begins with it.
+        const PASTE: &[u8] = b"\x1b[?2004h";
+        until("a prompt", || {
+            let sent = self.sent.lock().unwrap();
+            sent.windows(PASTE.len()).filter(|bytes| *bytes == PASTE).count() > self.entered
+        });
+        self.press(keys);
+        self.entered += keys.matches(['\r', '\x03', '\x04']).count();
     }
 
     pub fn press(&mut self, keys: &str) {
@@ -133,6 +150,9 @@ impl Screen {
     /// Waits for the end and asserts that the terminal is restored; returns the exit code.
     #[track_caller]
     pub fn ended(mut self) -> u32 {
+        until("the end of the program", || {
+            self.child.try_wait().unwrap().is_some()
+        });
         let code = self.child.wait().unwrap().exit_code();
         let name = self.master.tty_name().unwrap();
         let settings = Command::new("stty")
