@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Sends requests to `ewe serve` with the clients of others, each in its own ways: whole and streamed, with tools,
-structured output, asynchronously. Says of each what came back, and fails if the server refuses one.
+"""Sends requests to `ewe serve` with the clients of others, each in its own ways: whole and streamed,
+with tools, structured output, asynchronously. Says of each what came back, and fails if the server
+refuses one.
 
     python3 -m venv clients
     clients/bin/pip install openai litellm mcp instructor langchain-openai llama-index-llms-openai-like \\
@@ -235,7 +236,8 @@ def outlines_constrains(to):
     return number, model("a", Literal["yes", "no"], max_tokens=30)
 
 
-# What a model that knows little writes is no fault of the server: an answer that a library cannot use, a limit of tokens.
+# What a model that knows little writes is no fault of the server: an answer that a library cannot
+# use, a limit of tokens.
 REFUSED = re.compile(r"\b(400|401|403|404|405|408|413|415|422|429|500|501|503)\b|onnection error|Connect")
 
 
