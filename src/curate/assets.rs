@@ -27,6 +27,7 @@ const ASSETS: &[(&str, &str, &str)] = &[
     ("/compare.css", CSS, include_str!("assets/compare.css")),
     ("/icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
     script!("page.js"),
+    script!("actions.js"),
     script!("server.js"),
     script!("element.js"),
     script!("facets.js"),

@@ -256,8 +256,23 @@ impl Browser {
         text.as_str().unwrap().to_string()
     }
 
-    /// Presses keys, one after the other.
+    /// Waits until the page is at rest or asks something: what was done before is over.
+    #[track_caller]
+    fn rest(&self) {
+        self.wait(
+            "!document.querySelector('main[aria-busy=true]') || document.querySelector('dialog[open]')",
+        );
+    }
+
+    /// Presses keys, one after the other, once what was done before is over.
+    #[track_caller]
     pub fn press(&self, keys: &str) {
+        self.rest();
+        self.hurry(keys);
+    }
+
+    /// Presses keys at once.
+    pub fn hurry(&self, keys: &str) {
         let actions = keys
             .chars()
             .fold(KeyActions::new("keyboard".into()), |actions, value| {
@@ -270,8 +285,10 @@ impl Browser {
             .unwrap();
     }
 
-    /// Presses a key while another one is held.
+    /// Presses a key while another one is held, once what was done before is over.
+    #[track_caller]
     pub fn press_with(&self, held: char, key: char) {
+        self.rest();
         let actions = KeyActions::new("keyboard".into())
             .then(KeyAction::Down { value: held })
             .then(KeyAction::Down { value: key })

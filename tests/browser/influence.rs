@@ -56,8 +56,12 @@ fn a_task_says_which_held_out_tasks_it_helped_and_hurt() {
         browser.wait("location.hash.includes('sort=ifd')");
         choose(&browser, "sort", "helped");
         browser.wait(&format!("{first}.includes('influence +0.250')"));
-        // A task without figures says nothing of them; those come last.
-        browser.press("jj");
+        // A task without figures says nothing of them; those come last. Keys are for the order that
+        // was just chosen, and wait for it.
+        choose(&browser, "sort", "influence");
+        browser.wait(&format!("{first}.includes('influence −0.125')"));
+        choose(&browser, "sort", "helped");
+        browser.hurry("jj");
         browser.at(215);
         assert_eq!(
             browser.js("return document.querySelector('.effect')"),

@@ -285,6 +285,36 @@ fn a_bulk_action_can_be_undone() {
 
 #[test]
 #[ignore = "needs Chromium: make test-browser"]
+fn letters_typed_before_a_field_opens_review_nothing() {
+    let dir = browser::numbered(4);
+    let page = Page::start(&dir, &[]);
+    looking(&page, |browser| {
+        browser.at(FIRST);
+        // The keys before wait for the server, so the field opens later than a quick typist types.
+        browser.hurry("jjearaR");
+        browser.wait("document.activeElement.name === 'instruction'");
+        browser.at(FIRST + 2);
+        browser.press(&ESCAPE.to_string());
+        browser.wait("!document.querySelector('#task textarea')");
+        browser.hurry("kRar");
+        browser.wait("document.querySelector('#reason[open]')");
+        browser.press(&ESCAPE.to_string());
+        browser.wait("!document.querySelector('dialog[open]')");
+        browser.hurry("j/ar");
+        browser.wait("document.activeElement.id === 'text'");
+        // Leaving the field before it is there leaves it afterwards.
+        browser.hurry(&format!("{ESCAPE}ke{ESCAPE}"));
+        browser.at(FIRST + 1);
+        browser.press("a");
+        browser.says(&format!("Task {} accepted.", FIRST + 1));
+        let reviewed = dir.sql("select task_id, action from revision where action <> 'import'");
+        assert_eq!(reviewed, [[&(FIRST + 1).to_string(), "review"]]);
+        browser.close();
+    });
+}
+
+#[test]
+#[ignore = "needs Chromium: make test-browser"]
 fn an_edit_saves_itself_and_is_one_step_to_undo() {
     let dir = browser::numbered(3);
     let page = Page::start(&dir, &[]);

@@ -1,14 +1,11 @@
 // Two anonymous answers side by side. Models are named behind the last pair.
 
+import { run } from "./actions.js";
 import { $, counted, make, plain, prose, say } from "./element.js";
 import { call } from "./server.js";
 
 /** The pairs of the comparison, the shown one, its texts, and the votes of this visit in order. */
 const state = { id: null, pairs: [], at: 0, pair: null, voted: [] };
-
-let chain = Promise.resolve();
-/** Runs actions one after the other, however quickly keys are pressed, and shows errors. */
-const run = (action) => (...given) => (chain = chain.then(() => action(...given)).catch((error) => say(error.message, true)));
 
 const show = (...parts) => { $("main").replaceChildren(...parts); $("main").scrollTo({ top: 0 }); scrollTo({ top: 0 }); };
 

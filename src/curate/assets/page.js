@@ -1,5 +1,6 @@
 // The page and its keys. The parts are in the other files.
 
+import { overtake, run } from "./actions.js";
 import { dashboard } from "./dashboard.js";
 import { bulk, confirmUndo, reason, save } from "./dialogs.js";
 import { begin } from "./editor.js";
@@ -18,10 +19,6 @@ const state = { task: null, found: "", session: null, conflict: null, board: fal
 
 /** What models have found about a task of the queue. No version counts it. */
 const found = (row) => (row ? `${row.influence} ${row.ifd} ${row.is_held_out}` : "");
-
-let chain = Promise.resolve();
-/** Runs actions one after the other, however quickly keys are pressed, and shows errors. */
-const run = (action) => (...given) => (chain = chain.then(() => action(...given)).catch((error) => say(error.message, true)));
 
 function show() {
   drawQueue((at) => pick(at));
@@ -288,15 +285,22 @@ const keys = {
 };
 /** Keys that work while the dashboard is open, and while no field of an edited task has the focus. */
 const ON_BOARD = "dx?", IN_SESSION = "mt?";
+/** Keys that open fields. Until they are there, what is typed after such a key is text, never a review. */
+const OPENING = "eR/fbx";
+let isOpening = false;
 
 document.addEventListener("keydown", (event) => {
-  if (document.querySelector("dialog[open]") || event.isComposing) return;
+  if (event.isComposing) return;
+  if (document.querySelector("dialog[open]")) {
+    isOpening = false;
+    return;
+  }
   const field = event.target.closest("textarea, input, select");
   if (event.key === "Escape") {
     // Browsers would clear a search field.
     event.preventDefault();
     if (state.session?.inConflict() && field?.closest("#task")) state.session.decide();
-    else if (state.session && !field?.closest("header")) run(leaveToTask)();
+    else if ((state.session || isOpening) && !field?.closest("header")) run(leaveToTask)();
     else if (state.board) run(board)();
     else if (!$("more-fields").hidden && field?.closest("#more-fields")) { filters(false); $("filters-button").focus(); }
     else $("task").focus();
@@ -310,16 +314,15 @@ document.addEventListener("keydown", (event) => {
   if (state.board && !ON_BOARD.includes(event.key)) return;
   if (state.session && !IN_SESSION.includes(event.key)) return;
   event.preventDefault();
-  run(keys[event.key])();
+  if (isOpening) return;
+  isOpening = OPENING.includes(event.key);
+  run(keys[event.key])().finally(() => { if (OPENING.includes(event.key)) isOpening = false; });
 });
 
-let typing;
 $("filter").addEventListener("input", (event) => {
-  clearTimeout(typing);
-  // Not a queued action: a new query overtakes an old one without an answer.
   // A choice is a step of the browser's history; what is typed replaces its last one.
   const isStep = event.target.matches("select");
-  typing = setTimeout(() => search(state.task?.id, { isStep }).catch((error) => say(error.message, true)), 120);
+  overtake(() => search(state.task?.id, { isStep }), 120);
 });
 $("filter").addEventListener("submit", (event) => { event.preventDefault(); $("task").focus(); });
 $("more").addEventListener("click", run(async () => { await more(); show(); }));
