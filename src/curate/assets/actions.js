@@ -1,6 +1,6 @@
 // One action after the other, however quickly keys are pressed and however slowly the server answers.
 
-import { $, say } from "./element.js";
+import { say } from "./element.js";
 
 let chain = Promise.resolve();
 /** Actions that are not over yet. */
