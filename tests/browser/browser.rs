@@ -264,11 +264,13 @@ impl Browser {
         );
     }
 
-    /// Presses keys, one after the other, once what was done before is over.
+    /// Presses keys, one after the other, once what was done before is over. Returns once what they
+    /// did is over.
     #[track_caller]
     pub fn press(&self, keys: &str) {
         self.rest();
         self.hurry(keys);
+        self.rest();
     }
 
     /// Presses keys at once.

@@ -28,10 +28,18 @@ fn an_edit_of_a_task_changed_meanwhile_is_refused() {
         browser.wait("document.activeElement.name === 'instruction'");
         browser.press_with(CONTROL, 'a');
     }
+    // Our window hears of it after something is typed: a hidden page does not ask for news.
+    let hide = |hidden: bool| {
+        ours.js(&format!(
+            "Object.defineProperty(document, 'hidden', {{ configurable: true, value: {hidden} }})"
+        ))
+    };
+    hide(true);
     theirs.press("Name a fish.");
     theirs.wait("document.querySelector('.state').textContent === 'Saved.'");
-    // Our window is notified while typing, keeps the typed text, and shows both versions.
+    // It keeps the typed text, and shows both versions.
     ours.press("Name a colour.");
+    hide(false);
     ours.wait("document.querySelector('.conflict')?.innerText.includes('Name a fish.')");
     // What is typed after the notice shows in it, too.
     ours.wait("document.querySelector('.conflict').innerText.includes('Name a colour.')");
