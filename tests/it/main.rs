@@ -6,6 +6,7 @@
 mod backup;
 mod bad_rows;
 mod batch;
+mod candidates;
 #[cfg(feature = "torch")]
 mod chat_terminal;
 mod client;
@@ -21,11 +22,13 @@ mod docs;
 mod endless_answers;
 mod endpoint_list;
 mod eval;
+mod eval_batch;
 mod evolve;
 #[cfg(feature = "torch")]
 mod families;
 mod faulty_endpoint;
 mod filter;
+mod filter_parts;
 #[cfg(feature = "torch")]
 mod foreign_configs;
 #[cfg(feature = "torch")]
@@ -51,6 +54,7 @@ mod interchange;
 #[cfg(feature = "torch")]
 mod json_results;
 mod judge;
+mod likelihood;
 mod links;
 mod listing;
 mod lists;

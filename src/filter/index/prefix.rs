@@ -7,6 +7,12 @@
 //! of each text are indexed, and only the first tokens of a query are looked up. With the rarest
 //! tokens first, the lists are short. If the first common token is at position i of the one and j
 //! of the other, at most 1 + min(m − i − 1, n − j − 1) tokens are shared.
+//!
+//! Lists grow with the texts, and the few longest take most of the time. So a long list is split by
+//! a second token: two texts that share k ≥ 2 tokens share two among the first m − k + 2 and n − k +
+//! 2 (Wang et al. 2012, "Can we beat the prefix filtering?"). A text is then in a bucket for each
+//! token behind the first within that longer prefix. These are few, since frequent tokens are last.
+//! A text that one shared token may suffice for stays in the list as well.
 
 use super::signature::Signature;
 use crate::filter::lcs::LcsPattern;
@@ -149,11 +155,39 @@ impl PostingList {
 /// The longest length that [`PostingList::of_length`] accepts.
 pub const LONGEST_LISTED: u32 = LENGTHS as u32 - 2;
 
+/// Texts that have a token among their rarest, from which on its list is split …
+const SPLIT: u32 = if cfg!(test) { 4 } else { 512 };
+/// … and how many of them there are for a bucket, about, when the tokens are ordered.
+const OF_BUCKET: u32 = if cfg!(test) { 2 } else { 16 };
+
+/// The buckets of a token: where they begin, and the bits of a hash that choose one; none if its
+/// list is not split.
+#[derive(Debug, Default, Clone, Copy)]
+struct Buckets {
+    start: u32,
+    bits: u8,
+}
+
+impl Buckets {
+    /// The number of the bucket of texts that have `second` as well.
+    #[inline(always)]
+    fn of(self, second: u32) -> usize {
+        let hash = second.wrapping_mul(0x9E37_79B1) >> (32 - u32::from(self.bits));
+        (self.start + hash) as usize
+    }
+}
+
 /// Posting lists by token, and the order of tokens.
 #[derive(Debug)]
 pub struct PrefixIndex {
     threshold: Threshold,
     lists: Vec<PostingList>,
+    /// The lists of pairs of tokens.
+    pairs: Vec<PostingList>,
+    /// By token. Changes only when all texts are indexed again, like the order.
+    buckets: Vec<Buckets>,
+    /// The number of texts that have each token among their rarest.
+    listed: Vec<u32>,
     /// The number of texts that have each token.
     frequency: Vec<u32>,
     /// The position of each token in the order, rarest first. Changes only when all texts are
@@ -169,6 +203,9 @@ impl PrefixIndex {
         PrefixIndex {
             threshold,
             lists: Vec::new(),
+            pairs: Vec::new(),
+            buckets: Vec::new(),
+            listed: Vec::new(),
             frequency: Vec::new(),
             rank: Vec::new(),
             next_rank: -1,
@@ -182,9 +219,43 @@ impl PrefixIndex {
         });
     }
 
-    /// The texts that have `token` among their rarest; `None` for a token that no text has.
-    pub fn of(&self, token: u32) -> Option<&PostingList> {
-        self.lists.get(token as usize)
+    /// About how many bytes of memory it takes.
+    pub fn bytes(&self) -> usize {
+        let of_list = |list: &PostingList| {
+            list.postings.capacity() * size_of::<Posting>() + list.begins.len() * size_of::<u32>()
+        };
+        let lists: usize = self.lists.iter().chain(&self.pairs).map(of_list).sum();
+        let of_token = 3 * size_of::<u32>() + size_of::<Buckets>();
+        lists
+            + (self.lists.capacity() + self.pairs.capacity()) * size_of::<PostingList>()
+            + self.rank.capacity() * of_token
+    }
+
+    /// Calls `look` with each list that may have a text above the threshold, for a text with these
+    /// sorted tokens, and with a lower bound on the number of its tokens before the first shared one.
+    #[inline]
+    pub fn each_list(&self, tokens: &[u32], mut look: impl FnMut(&PostingList, u32)) {
+        let length = tokens.len() as u32;
+        let prefix = self.threshold.prefix(length);
+        for (place, &token) in (0..prefix).zip(tokens) {
+            let Some(&buckets) = self.buckets.get(token as usize) else {
+                continue;
+            };
+            if buckets.bits == 0 || self.may_share_one(length) {
+                look(&self.lists[token as usize], place);
+            }
+            if buckets.bits > 0 {
+                for (second, &other) in (place + 1..=prefix).zip(&tokens[place as usize + 1..]) {
+                    // The two are all that is shared up to the second.
+                    look(&self.pairs[buckets.of(other)], second - 1);
+                }
+            }
+        }
+    }
+
+    /// Whether a text of this length may share one token only with a text above the threshold.
+    fn may_share_one(&self, length: u32) -> bool {
+        self.threshold.least_shared(length) < 2
     }
 
     /// Appends a text and sorts its tokens. All tokens are below `vocabulary`.
@@ -193,6 +264,8 @@ impl PrefixIndex {
             self.rank.push(self.next_rank);
             self.next_rank -= 1;
             self.frequency.push(0);
+            self.listed.push(0);
+            self.buckets.push(Buckets::default());
             self.lists.push(PostingList::default());
         }
         for &token in &*tokens {
@@ -207,9 +280,19 @@ impl PrefixIndex {
     fn list(&mut self, entry: u32, tokens: &[u32]) {
         let length = tokens.len() as u32;
         let digest = Signature::new(tokens).digest();
-        let prefix = &tokens[..self.threshold.prefix(length) as usize];
-        for (place, &token) in (0..).zip(prefix) {
-            self.lists[token as usize].push(Posting::new(entry, length, place, digest));
+        let prefix = self.threshold.prefix(length);
+        let posting = |place| Posting::new(entry, length, place, digest);
+        for (place, &token) in (0..prefix).zip(tokens) {
+            self.listed[token as usize] += 1;
+            let buckets = self.buckets[token as usize];
+            if buckets.bits == 0 || self.may_share_one(length) {
+                self.lists[token as usize].push(posting(place));
+            }
+            if buckets.bits > 0 {
+                for (second, &other) in (place + 1..=prefix).zip(&tokens[place as usize + 1..]) {
+                    self.pairs[buckets.of(other)].push(posting(second - 1));
+                }
+            }
         }
     }
 
@@ -223,6 +306,7 @@ impl PrefixIndex {
         }
         self.next_rank = -1;
         self.lists.iter_mut().for_each(PostingList::clear);
+        self.split();
         let mut buffer = Vec::new();
         for entry in 0..entries {
             tokens(entry, &mut buffer);
@@ -231,6 +315,24 @@ impl PrefixIndex {
         }
         self.lists
             .iter_mut()
+            .chain(&mut self.pairs)
             .for_each(|list| list.postings.shrink_to_fit());
+    }
+
+    /// Splits the lists that were long. Their number of texts is that of the order before, which is
+    /// much like this one.
+    fn split(&mut self) {
+        self.pairs.clear();
+        let mut start = 0;
+        for (buckets, listed) in self.buckets.iter_mut().zip(&mut self.listed) {
+            *buckets = Buckets::default();
+            if *listed >= SPLIT {
+                let bits = (*listed / OF_BUCKET).ilog2().clamp(1, 24) as u8;
+                *buckets = Buckets { start, bits };
+                start += 1 << bits;
+            }
+            *listed = 0;
+        }
+        self.pairs.resize_with(start as usize, PostingList::default);
     }
 }
