@@ -12,11 +12,11 @@
 //! a second token: two texts that share k ≥ 2 tokens share two among the first m − k + 2 and n − k +
 //! 2 (Wang et al. 2012, "Can we beat the prefix filtering?"). A text is then in a bucket for each
 //! token behind the first within that longer prefix. These are few, since frequent tokens are last.
-//! A text that one shared token may suffice for stays in the list as well.
 
 use super::signature::Signature;
 use crate::filter::lcs::LcsPattern;
 use crate::filter::rouge::Threshold;
+use rayon::prelude::*;
 
 /// A text that has a token among its rarest, with the data that most searches need to skip it. The
 /// words are elsewhere in memory, and fetching them costs more than all work on postings.
@@ -160,6 +160,10 @@ const SPLIT: u32 = if cfg!(test) { 4 } else { 512 };
 /// … and how many of them there are for a bucket, about, when the tokens are ordered.
 const OF_BUCKET: u32 = if cfg!(test) { 2 } else { 16 };
 
+/// The most words of a text that is in buckets, if no text that has four times as many can be above
+/// the threshold with it. Otherwise, and of longer texts, there would be too many pairs.
+const PAIRED: u32 = 48;
+
 /// The buckets of a token: where they begin, and the bits of a hash that choose one; none if its
 /// list is not split.
 #[derive(Debug, Default, Clone, Copy)]
@@ -177,6 +181,29 @@ impl Buckets {
     }
 }
 
+/// What is listed of a text.
+struct Listed {
+    /// The first of its sorted tokens, one more than the prefix has if there are as many.
+    tokens: Box<[u32]>,
+    /// The number of all its tokens.
+    length: u32,
+    prefix: u32,
+    digest: u64,
+}
+
+impl Listed {
+    fn new(tokens: &[u32], threshold: Threshold) -> Listed {
+        let length = tokens.len() as u32;
+        let prefix = threshold.prefix(length);
+        Listed {
+            tokens: tokens[..tokens.len().min(prefix as usize + 1)].into(),
+            length,
+            prefix,
+            digest: Signature::new(tokens).digest(),
+        }
+    }
+}
+
 /// Posting lists by token, and the order of tokens.
 #[derive(Debug)]
 pub struct PrefixIndex {
@@ -188,6 +215,8 @@ pub struct PrefixIndex {
     buckets: Vec<Buckets>,
     /// The number of texts that have each token among their rarest.
     listed: Vec<u32>,
+    /// The most words of a text that is in buckets.
+    longest_paired: u32,
     /// The number of texts that have each token.
     frequency: Vec<u32>,
     /// The position of each token in the order, rarest first. Changes only when all texts are
@@ -206,6 +235,10 @@ impl PrefixIndex {
             pairs: Vec::new(),
             buckets: Vec::new(),
             listed: Vec::new(),
+            longest_paired: match threshold.longest(PAIRED) <= 4 * PAIRED {
+                true => PAIRED,
+                false => 0,
+            },
             frequency: Vec::new(),
             rank: Vec::new(),
             next_rank: -1,
@@ -237,14 +270,14 @@ impl PrefixIndex {
     pub fn each_list(&self, tokens: &[u32], mut look: impl FnMut(&PostingList, u32)) {
         let length = tokens.len() as u32;
         let prefix = self.threshold.prefix(length);
+        let meets_pairs = self.threshold.shortest(length) <= self.longest_paired;
         for (place, &token) in (0..prefix).zip(tokens) {
-            let Some(&buckets) = self.buckets.get(token as usize) else {
+            let Some(list) = self.lists.get(token as usize) else {
                 continue;
             };
-            if buckets.bits == 0 || self.may_share_one(length) {
-                look(&self.lists[token as usize], place);
-            }
-            if buckets.bits > 0 {
+            look(list, place);
+            let buckets = self.buckets[token as usize];
+            if buckets.bits > 0 && meets_pairs {
                 for (second, &other) in (place + 1..=prefix).zip(&tokens[place as usize + 1..]) {
                     // The two are all that is shared up to the second.
                     look(&self.pairs[buckets.of(other)], second - 1);
@@ -253,9 +286,10 @@ impl PrefixIndex {
         }
     }
 
-    /// Whether a text of this length may share one token only with a text above the threshold.
-    fn may_share_one(&self, length: u32) -> bool {
-        self.threshold.least_shared(length) < 2
+    /// Whether a text of this length is in buckets of split lists. A long one would be in too many,
+    /// and one that may share a single token with a text above the threshold would not be found.
+    fn is_paired(&self, length: u32) -> bool {
+        length <= self.longest_paired && self.threshold.least_shared(length) >= 2
     }
 
     /// Appends a text and sorts its tokens. All tokens are below `vocabulary`.
@@ -273,32 +307,37 @@ impl PrefixIndex {
             self.frequency[token as usize] += 1;
         }
         self.order(tokens);
-        self.list(entry, tokens);
+        self.list(entry, &Listed::new(tokens, self.threshold));
     }
 
-    /// Adds postings for the prefix of a text's sorted tokens.
-    fn list(&mut self, entry: u32, tokens: &[u32]) {
-        let length = tokens.len() as u32;
-        let digest = Signature::new(tokens).digest();
-        let prefix = self.threshold.prefix(length);
+    /// Adds postings for the prefix of a text.
+    fn list(&mut self, entry: u32, text: &Listed) {
+        let &Listed {
+            ref tokens,
+            length,
+            prefix,
+            digest,
+        } = text;
         let posting = |place| Posting::new(entry, length, place, digest);
+        let is_paired = self.is_paired(length);
         for (place, &token) in (0..prefix).zip(tokens) {
             self.listed[token as usize] += 1;
             let buckets = self.buckets[token as usize];
-            if buckets.bits == 0 || self.may_share_one(length) {
+            if buckets.bits == 0 || !is_paired {
                 self.lists[token as usize].push(posting(place));
+                continue;
             }
-            if buckets.bits > 0 {
-                for (second, &other) in (place + 1..=prefix).zip(&tokens[place as usize + 1..]) {
-                    self.pairs[buckets.of(other)].push(posting(second - 1));
-                }
+            for (second, &other) in (place + 1..=prefix).zip(&tokens[place as usize + 1..]) {
+                self.pairs[buckets.of(other)].push(posting(second - 1));
             }
         }
     }
 
     /// Orders tokens by their current frequency and indexes all texts again. `tokens(entry,
     /// buffer)` writes the tokens of a text into the buffer.
-    pub fn renew(&mut self, entries: u32, mut tokens: impl FnMut(u32, &mut Vec<u32>)) {
+    pub fn renew(&mut self, entries: u32, tokens: impl Fn(u32, &mut Vec<u32>) + Sync) {
+        /// Texts that are prepared on all cores before one of them lists them.
+        const AT_ONCE: usize = 1 << 14;
         let mut order: Vec<u32> = (0..self.frequency.len() as u32).collect();
         order.sort_by_key(|&token| self.frequency[token as usize]);
         for (rank, token) in (0..).zip(order) {
@@ -307,11 +346,20 @@ impl PrefixIndex {
         self.next_rank = -1;
         self.lists.iter_mut().for_each(PostingList::clear);
         self.split();
-        let mut buffer = Vec::new();
-        for entry in 0..entries {
-            tokens(entry, &mut buffer);
-            self.order(&mut buffer);
-            self.list(entry, &buffer);
+        for first in (0..entries).step_by(AT_ONCE) {
+            let some = first..entries.min(first + AT_ONCE as u32);
+            let prepared: Vec<Listed> = some
+                .clone()
+                .into_par_iter()
+                .map_init(Vec::new, |buffer, entry| {
+                    tokens(entry, buffer);
+                    self.order(buffer);
+                    Listed::new(buffer, self.threshold)
+                })
+                .collect();
+            for (entry, text) in some.zip(&prepared) {
+                self.list(entry, text);
+            }
         }
         self.lists
             .iter_mut()
