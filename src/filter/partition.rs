@@ -2,11 +2,11 @@
 //! each part is compared with all rows behind it while it alone is in memory.
 //!
 //! A row is kept if it is no near-duplicate of a row kept before it. So a part is filled in order
-//! until it is at its limit, and is final then: nothing behind it changes what is in it. Every later
-//! row is compared with the whole part, and goes on to the next one with the most similar row found
-//! so far. A row that was found similar is never kept, but goes on, too: its verdict names the most
-//! similar of all. Two rows meet in the part of the earlier one, whatever their words, and each pair
-//! that the search in memory looks at is looked at once.
+//! until it is at its limit, and is final then: nothing behind it changes what is in it. Every
+//! later row is compared with the whole part, and goes on to the next one with the most similar row
+//! found so far. A row that was found similar is never kept, but goes on, too: its verdict names
+//! the most similar of all. Two rows meet in the part of the earlier one, whatever their words, and
+//! each pair that the search in memory looks at is looked at once.
 
 use super::index::Stay;
 use super::kept::Kept;
@@ -108,8 +108,8 @@ impl Partition {
         verdicts
     }
 
-    /// Compares rows behind this part, in order, which is at its limit. Returns the verdicts that no
-    /// later part can change; the other rows have the most similar task so far.
+    /// Compares rows behind this part, in order, which is at its limit. Returns the verdicts that
+    /// no later part can change; the other rows have the most similar task so far.
     pub fn compare(&mut self, rows: &mut [OpenRow]) -> Vec<Option<Verdict>> {
         let texts: Vec<&str> = rows.iter().map(|row| row.instruction.as_str()).collect();
         let near = self.kept.index.duplicates(&texts, self.kept.index.len());
@@ -191,8 +191,8 @@ mod tests {
     use crate::task::{Instance, Task};
     use proptest::prelude::*;
 
-    /// Tasks of a few words with few inputs, many of them changed copies of earlier ones, in chains:
-    /// a copy of a copy of a copy.
+    /// Tasks of a few words with few inputs, many of them changed copies of earlier ones, in
+    /// chains: a copy of a copy of a copy.
     fn tasks(most: usize) -> impl Strategy<Value = Vec<Task>> {
         let word = || (0u32..30).prop_map(|n| format!("w{n}"));
         let fresh = prop::collection::vec(word(), 0..12);

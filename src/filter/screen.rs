@@ -101,8 +101,8 @@ impl Screen {
         }
     }
 
-    /// Compares tasks with those of [`Screen::add_against`] only, not with one another: none that is
-    /// screened is kept.
+    /// Compares tasks with those of [`Screen::add_against`] only, not with one another: none that
+    /// is screened is kept.
     pub fn apart(self) -> Screen {
         Screen {
             is_apart: true,

@@ -9,9 +9,10 @@
 //! of the other, at most 1 + min(m − i − 1, n − j − 1) tokens are shared.
 //!
 //! Lists grow with the texts, and the few longest take most of the time. So a long list is split by
-//! a second token: two texts that share k ≥ 2 tokens share two among the first m − k + 2 and n − k +
-//! 2 (Wang et al. 2012, "Can we beat the prefix filtering?"). A text is then in a bucket for each
-//! token behind the first within that longer prefix. These are few, since frequent tokens are last.
+//! a second token: two texts that share k ≥ 2 tokens share two among the first m − k + 2 and
+//! n − k + 2 (Wang et al. 2012, "Can we beat the prefix filtering?"). A text is then in a bucket
+//! for each token behind the first within that longer prefix. These are few, since frequent tokens
+//! are last.
 
 use super::signature::Signature;
 use crate::filter::lcs::LcsPattern;
@@ -265,7 +266,8 @@ impl PrefixIndex {
     }
 
     /// Calls `look` with each list that may have a text above the threshold, for a text with these
-    /// sorted tokens, and with a lower bound on the number of its tokens before the first shared one.
+    /// sorted tokens, and with a lower bound on the number of its tokens before the first shared
+    /// one.
     #[inline]
     pub fn each_list(&self, tokens: &[u32], mut look: impl FnMut(&PostingList, u32)) {
         let length = tokens.len() as u32;

@@ -1,7 +1,8 @@
 //! Filters the tasks of a dataset again: with another threshold, other rules, or new evaluation
 //! files.
 
-use super::file::{FilterCounts, add_against, evaluation_row};
+use super::against::{add_against, evaluation_row};
+use super::file::FilterCounts;
 use super::rows::with_answers;
 use crate::atomic_file::Lines;
 use crate::filter::rouge::Threshold;

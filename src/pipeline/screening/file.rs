@@ -1,53 +1,20 @@
-//! Filters files of tasks. Memory holds one batch of rows, and of every row kept so far its words as
-//! numbers; or with a limit of memory, those of a part of them.
+//! Filters files of tasks. Memory holds one batch of rows, and of every row kept so far its words
+//! as numbers; or with a limit of memory, those of a part of them.
 
+use super::against::{add_against, evaluation_row};
+use super::config::FilterConfig;
 use super::output::FilterOutput;
 use super::partitioned::{self, Decided};
 use super::rows::{BATCH_ROWS, InputRows, RowBatch};
-use crate::filter::kept::Kept;
-use crate::filter::rouge::Threshold;
-use crate::filter::rules::RuleSet;
-use crate::filter::screen::{Checks, Screen};
-use crate::interchange::left_out::{LeftOut, Policy};
-use crate::interchange::{Reading, parts, read};
+use crate::filter::screen::Screen;
+use crate::interchange::left_out::LeftOut;
+use crate::interchange::parts;
 use crate::progress::ProgressMeter;
-use crate::task::{Reason, Task, TaskRef, Verdict};
+use crate::task::{Reason, TaskRef, Verdict};
 use crate::text::counted;
 use anyhow::Result;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-
-/// How to filter files.
-#[derive(Debug, Clone)]
-pub struct FilterConfig {
-    /// The files, of which there is at least one. Their rows are those of one dataset, in this
-    /// order.
-    pub files: Vec<PathBuf>,
-    /// Evaluation files: rows must not be similar to their tasks, nor contain parts of them.
-    pub against: Vec<PathBuf>,
-    /// ROUGE-L F1 above which two instructions are near-duplicates.
-    pub threshold: Threshold,
-    /// The rules for each row.
-    pub rules: RuleSet,
-    /// Compare rows with those of `against` only, not with one another.
-    pub apart: bool,
-    /// Name the most similar row in every verdict, not only in those on near-duplicates.
-    pub nearest: bool,
-    /// How to read the rows.
-    pub reading: Reading,
-    /// What to do with rows that cannot be read.
-    pub policy: Policy,
-    /// The file for kept rows; a folder of files, if each has so many rows.
-    pub out: Option<PathBuf>,
-    /// Rows in each file of the folder.
-    pub rows_per_file: Option<u64>,
-    /// The file for verdicts.
-    pub verdicts: Option<PathBuf>,
-    /// The bytes of memory that the program may take; without it, as many as it needs.
-    pub memory: Option<u64>,
-    /// The folder for files in between, if not all rows kept fit into memory.
-    pub scratch: Option<PathBuf>,
-}
 
 /// What became of the rows of files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -189,68 +156,4 @@ fn surely_fits(config: &FilterConfig, limit: usize) -> bool {
         Some(sizes) => sizes.iter().sum::<u64>().saturating_mul(MOST) <= limit as u64,
         None => true,
     }
-}
-
-/// The name of the evaluation file that a row is in, with the row. Evaluation files are numbered
-/// from 1.
-pub fn evaluation_row(files: &[PathBuf], task: TaskRef) -> (String, i64) {
-    match task {
-        TaskRef::Row { file, row } => (files[file as usize - 1].display().to_string(), row.into()),
-        TaskRef::Stored(_) | TaskRef::Fresh(_) => unreachable!("evaluation tasks are rows of files"),
-    }
-}
-
-/// Adds the tasks of evaluation files to `screen`. `reading` says how the filtered rows are read. A
-/// row of an evaluation file that cannot be read is always an error: data must not pass as clean
-/// because some of what to look for was skipped.
-pub fn add_against(screen: &mut Screen, files: &[PathBuf], reading: &Reading, quiet: bool) -> Result<()> {
-    each_task(files, reading, quiet, |task_ref, task| {
-        screen.add_against(task_ref, task)
-    })
-}
-
-/// Adds the tasks of evaluation files to `checks`, or to `kept`, like [`add_against`].
-pub(super) fn add_against_to(
-    checks: &mut Checks,
-    kept: &mut Kept,
-    files: &[PathBuf],
-    reading: &Reading,
-    quiet: bool,
-) -> Result<()> {
-    each_task(files, reading, quiet, |task_ref, task| {
-        checks.add_against(kept, task_ref, task)
-    })
-}
-
-/// Calls `take` with each task of files, without the lines that all rows of a file share. Files are
-/// numbered from 1, their rows from 0.
-///
-/// # Errors
-///
-/// If a file or any of its rows cannot be read.
-pub fn each_task(
-    files: &[PathBuf],
-    reading: &Reading,
-    quiet: bool,
-    mut take: impl FnMut(TaskRef, &Task),
-) -> Result<()> {
-    for (number, file) in (1..).zip(files) {
-        let mut rows = read::open_beside(file, reading)?;
-        let mut bar = ProgressMeter::counter(&format!("reading {}", file.display()), "row", quiet);
-        let mut row = 0;
-        let mut batch = RowBatch::read(&mut rows, BATCH_ROWS)?;
-        let shared = batch.shared();
-        while !batch.rows.is_empty() {
-            batch.remove(&shared);
-            for (_, task) in &batch.rows {
-                let task = task.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
-                take(TaskRef::Row { file: number, row }, task);
-                row += 1;
-            }
-            bar.set(u64::from(row), "");
-            batch = RowBatch::read(&mut rows, BATCH_ROWS)?;
-        }
-        bar.finish();
-    }
-    Ok(())
 }

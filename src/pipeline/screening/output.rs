@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use super::file::FilterConfig;
+use super::config::FilterConfig;
 use super::rows::RowBatch;
 use crate::atomic_file::{Lines, cannot_write, folder::Folder, is_stdout};
 use crate::filter::screen::verdict_row;

@@ -8,7 +8,8 @@ use anyhow::{Context, anyhow, bail};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use super::file::{FilterConfig, add_against_to};
+use super::against::add_against_to;
+use super::config::FilterConfig;
 use super::rows::{BATCH_ROWS, InputRows, malformed};
 use super::spill::{RecordFile, Records, RowVerdict, unreadable};
 use super::work::{Progress, WorkFolder};
@@ -355,8 +356,8 @@ fn place(config: &FilterConfig) -> (PathBuf, PathBuf) {
     (directory, output.unwrap_or(&config.files[0]).to_path_buf())
 }
 
-/// What the verdicts depend on: another job must not go on with them. How much memory there is makes
-/// no difference.
+/// What the verdicts depend on: another job must not go on with them. How much memory there is
+/// makes no difference.
 fn job(config: &FilterConfig) -> anyhow::Result<Value> {
     let described = |path: &PathBuf| {
         let read = || format!("cannot read `{}`", path.display());
@@ -377,8 +378,8 @@ fn job(config: &FilterConfig) -> anyhow::Result<Value> {
     }))
 }
 
-/// How many bytes of disk the work on these files takes at most, about: the instructions of one part
-/// being read and of the next one being written.
+/// How many bytes of disk the work on these files takes at most, about: the instructions of one
+/// part being read and of the next one being written.
 fn room(files: &[PathBuf]) -> u64 {
     /// A compressed file has instructions and more; ours are compressed less.
     const OF_PACKED: u64 = 4;

@@ -174,8 +174,8 @@ impl<'a> InputRows<'a> {
         reader
     }
 
-    /// Reads the next batch, without the lines that all rows of a file share; it is empty at the end
-    /// of the last file.
+    /// Reads the next batch, without the lines that all rows of a file share; it is empty at the
+    /// end of the last file.
     pub(super) fn next_batch(&mut self) -> Result<RowBatch, ReadError> {
         loop {
             let Some((reader, shared)) = &mut self.reader else {

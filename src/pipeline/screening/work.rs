@@ -51,8 +51,8 @@ pub(super) struct WorkFolder {
 }
 
 impl WorkFolder {
-    /// Opens the folder for the work on `output` within `directory`, or makes it. Returns it with how
-    /// far the work on this very job is: what another job left is removed.
+    /// Opens the folder for the work on `output` within `directory`, or makes it. Returns it with
+    /// how far the work on this very job is: what another job left is removed.
     ///
     /// # Errors
     ///
