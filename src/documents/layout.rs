@@ -1,7 +1,8 @@
 //! The reading order of a page: characters with their places become lines, columns and paragraphs.
 //!
 //! A page is cut at the gap between two columns of prose, else at its widest gap between lines, and
-//! the parts are cut again (an XY cut, Nagy and Seth 1984). What cannot be cut is read line by line.
+//! the parts are cut again (an XY cut, Nagy and Seth 1984). What cannot be cut is read line by
+//! line.
 
 use super::{Block, BlockKind};
 

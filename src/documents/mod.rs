@@ -7,10 +7,12 @@
 //! - [`pdf`]: the text layer, in a process of its own; [`layout`]: its reading order.
 //! - [`walk`]: the files of folders.
 //! - [`passage`]: blocks cut into passages.
+//! - [`clean`]: a passage as an answer.
 //! - [`fault`]: why a file cannot be read.
 //!
 //! Nothing here knows the dataset, and nothing leaves the machine.
 
+pub mod clean;
 pub mod columns;
 pub mod docx;
 pub mod epub;
@@ -88,5 +90,15 @@ impl Document {
     pub fn text(&self) -> String {
         let blocks: Vec<&str> = self.blocks.iter().map(|block| block.text.as_str()).collect();
         blocks.join("\n\n")
+    }
+}
+
+/// `page 3`, `pages 3 and 5`, `pages 3, 5 and 4 more`.
+pub fn page_list(pages: &[u32]) -> String {
+    match pages {
+        [] => "no page".into(),
+        [one] => format!("page {one}"),
+        [one, two] => format!("pages {one} and {two}"),
+        [one, two, rest @ ..] => format!("pages {one}, {two} and {} more", rest.len()),
     }
 }

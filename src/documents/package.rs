@@ -1,5 +1,5 @@
-//! Documents that are ZIP archives of XML files: DOCX and EPUB. What an entry unpacks to is bounded,
-//! whatever the archive says of itself.
+//! Documents that are ZIP archives of XML files: DOCX and EPUB. What an entry unpacks to is
+//! bounded, whatever the archive says of itself.
 
 use std::io::Cursor;
 
@@ -136,7 +136,8 @@ fn resolved(name: &quick_xml::events::BytesRef<'_>) -> Option<String> {
 
 /// The value of an attribute, by its name without a prefix.
 pub fn attribute(tag: &BytesStart<'_>, name: &str) -> Option<String> {
-    let mut found = tag.attributes().with_checks(false).flatten();
+    let mut attributes = tag.attributes();
+    let mut found = attributes.with_checks(false).flatten();
     let found = found.find(|attribute| attribute.key.local_name().as_ref() == name)?;
     quick_xml::escape::unescape(&found.value)
         .ok()

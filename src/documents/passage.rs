@@ -1,5 +1,5 @@
-//! Passages: a document cut at its headings, then between paragraphs, so that each has about as many
-//! tokens as a prompt has room for.
+//! Passages: a document cut at its headings, then between paragraphs, so that each has about as
+//! many tokens as a prompt has room for.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -1,5 +1,5 @@
-//! PDF: the text layer. The parser is in the process that calls [`read`]; [`read_apart`] calls it in
-//! a process of its own, which a hostile file may end without ending this one.
+//! PDF: the text layer. The parser is in the process that calls [`read`]; [`read_apart`] calls it
+//! in a process of its own, which a hostile file may end without ending this one.
 
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,9 +10,9 @@ use pdf_extract::{Document as PdfFile, MediaBox, OutputDev, OutputError, Transfo
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
+use super::Document;
 use super::fault::{Fault, FaultKind};
 use super::layout::{self, Glyph, Line};
-use super::{Document, read};
 
 /// Private memory of the process that reads a file, in bytes.
 const MEMORY: u64 = 2 << 30;
@@ -150,7 +150,7 @@ pub fn read(bytes: &[u8]) -> Result<Document, Fault> {
     if !broken.is_empty() {
         document
             .notes
-            .push(format!("not all of {} can be read", read::page_list(&broken)));
+            .push(format!("not all of {} can be read", super::page_list(&broken)));
     }
     Ok(document)
 }

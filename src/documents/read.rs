@@ -71,16 +71,6 @@ fn text(found: Kind, bytes: &[u8], reading: &Reading) -> Result<Document, Fault>
     Ok(document)
 }
 
-/// `page 3`, `pages 3 and 5`, `pages 3, 5 and 4 more`.
-pub fn page_list(pages: &[u32]) -> String {
-    match pages {
-        [] => "no page".into(),
-        [one] => format!("page {one}"),
-        [one, two] => format!("pages {one} and {two}"),
-        [one, two, rest @ ..] => format!("pages {one}, {two} and {} more", rest.len()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +127,5 @@ mod tests {
         assert_eq!(kind("a.txt", b"a\0\x01\x02"), FaultKind::Damaged);
         assert_eq!(kind("a.txt", b" \n\n"), FaultKind::Empty);
         assert_eq!(kind("a.zip", b"PK\x03\x04"), FaultKind::Unknown);
-        assert_eq!(page_list(&[3, 5, 6]), "pages 3, 5 and 1 more");
     }
 }
