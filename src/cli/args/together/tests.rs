@@ -102,7 +102,7 @@ const BELONGS: &[(&[&str], &[&str])] = &[
     (&["rows_per_file"], &["out"]),
     (&["dry_run"], &["db", "data", "model", "adapter"]),
     (&["allow_changes"], &["resume"]),
-    (&["instance"], &["input", "output"]),
+    (&["instance"], &["input", "output", "turns"]),
     (&["type"], &["gguf"]),
     (&["min_length", "plain"], &["db"]),
     (&["base_model", "dataset", "evaluation"], &["model", "adapter"]),
@@ -126,6 +126,9 @@ const ANYWAY: &[&str] = &[
     "recipe_file",
     "evolve",
     "topics",
+    "absent",
+    "min_support",
+    "max_copied",
     "temperature",
     "top_p",
     "repetition_penalty",
@@ -383,7 +386,7 @@ fn every_name_is_an_option_of_its_commands() {
         let command = commands.iter().find(|command| command.name() == name);
         command.expect(name).names()
     };
-    for idle in ALL {
+    for idle in ALL.iter() {
         for command in idle.commands {
             let known = names_of(command);
             for option in idle.options {
