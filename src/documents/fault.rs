@@ -53,7 +53,7 @@ impl FaultKind {
     /// The way out, where there is one.
     pub fn hint(self) -> Option<&'static str> {
         match self {
-            FaultKind::Encrypted => Some("`qpdf --decrypt IN OUT` removes the password of a PDF"),
+            FaultKind::Encrypted => Some("`qpdf` removes the password of a PDF"),
             FaultKind::TooLarge => Some("--largest allows more megabytes; or split the file"),
             FaultKind::Scanned => Some("`ocrmypdf IN OUT` adds a text layer"),
             FaultKind::NoColumn => Some("--column names the column that has the text"),

@@ -141,7 +141,7 @@ pub fn structured(count: usize, kind: Kind, texts: &[Shown<'_>]) -> String {
     };
     let tasks = match count {
         1 => "one task".to_string(),
-        count => format!("{count} different tasks"),
+        count => crate::text::counted(count, "different task"),
     };
     let mut prompt = format!(
         "Write {tasks} about {which} below, with the right answer. Each is this: {}.\n\n\

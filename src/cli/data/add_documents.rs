@@ -25,7 +25,7 @@ pub struct Args {
     /// Files and folders: text, Markdown, HTML, PDF, DOCX, EPUB, CSV, JSONL, source code, also as
     /// .gz and .zst. Of a folder, all files below it that are not hidden and that no .gitignore
     /// names
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required = true, value_name = "FILE|DIR")]
     pub paths: Vec<PathBuf>,
 
     /// The column of CSV or JSONL that has the text; several are joined [default: text, content,
@@ -79,9 +79,9 @@ pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<u8> {
     let db = args.db.as_ref().context("--db is missing")?;
     if args.overlap >= args.passage_tokens {
         anyhow::bail!(
-            "--overlap {} leaves no room in passages of {} tokens\nhint: at most half of --passage-tokens",
+            "--overlap {} leaves no room in passages of {}\nhint: at most half of --passage-tokens",
             args.overlap,
-            args.passage_tokens
+            counted(args.passage_tokens, "token")
         );
     }
     let store = Store::open(db).await?;

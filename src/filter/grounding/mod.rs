@@ -184,9 +184,10 @@ pub fn check(source: &Source, instruction: &str, answer: &str, limits: &Limits) 
     }
     match limits.copied {
         Some(most) => match longest_copy(source, answer) {
-            run if run > most => {
-                Verdict::rejected(Reason::CopiesPassage, format!("{run} words in a row are its own"))
-            }
+            run if run > most => Verdict::rejected(
+                Reason::CopiesPassage,
+                format!("{} in a row are its own", crate::text::counted(run, "word")),
+            ),
             _ => Verdict::accepted(),
         },
         None => Verdict::accepted(),

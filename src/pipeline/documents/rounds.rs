@@ -12,6 +12,7 @@ use crate::prompt::documents::{self as prompt, Kind, NOT_THERE, Shown};
 use crate::store::Store;
 use crate::store::documents::grounding::NewGrounding;
 use crate::task::{Candidate, Instance, InstanceCandidate, Reason, Verdict};
+use crate::text::counted;
 use anyhow::{Result, bail};
 
 /// The only stage of a round of either recipe, as `request.stage` names it.
@@ -63,7 +64,7 @@ impl<'a> DocumentMethod<'a> {
                     "{path}: there is no passage of a document\nhint: `ewe add-documents --db {path} PATH` adds some"
                 ),
                 _ => bail!(
-                    "{path}: no passage has as many words as `fewest_words`, {}\nhint: a larger --passage-tokens of `ewe add-documents`",
+                    "{path}: no passage has as many words as `fewest_words`, {}\nhint: `ewe add-documents` can cut larger passages",
                     recipe.fewest_words
                 ),
             }
@@ -338,9 +339,10 @@ fn backwards_verdict(passage: &Passage, answer: &str, instruction: &str) -> Verd
     let source = Source::new(&[&passage.about, answer]);
     let obeys = orders::check(&passage.text, instruction, "");
     obeys.or_else(|| match grounding::longest_copy(&source, instruction) {
-        run if run > MOST_OF_ANSWER => {
-            Verdict::rejected(Reason::CopiesPassage, format!("{run} words in a row are its own"))
-        }
+        run if run > MOST_OF_ANSWER => Verdict::rejected(
+            Reason::CopiesPassage,
+            format!("{} in a row are its own", counted(run, "word")),
+        ),
         _ if !grounding::is_about(&source, instruction) => {
             Verdict::rejected(Reason::Ungrounded, "the instruction is about something else")
         }
