@@ -20,6 +20,7 @@ rows give the same file.
 
 import json
 import sys
+from array import array
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +57,8 @@ class Draws:
         return taken
 
 
-def rows(kind, count):
-    """Returns the rows as lists of word numbers."""
+def each_row(kind, count):
+    """Yields the rows as lists of word numbers. Those made so far are kept in two bytes a word."""
     rng = np.random.default_rng(7)
     if kind == "zipf":
         draws = Draws(rng, 1.0 / np.arange(1, 60_001))
@@ -70,12 +71,14 @@ def rows(kind, count):
         length = int(rng.integers(6, 31))
         slots = rng.random(length) < rng.uniform(0.3, 0.6)
         forms.append((draws.take(length), slots.nonzero()[0].tolist()))
-    made = []
-    kinds, places = rng.random(count).tolist(), rng.random(count).tolist()
-    lengths = rng.integers(6, 31, count).tolist()
+    words, ends = array("H"), array("Q", [0])
+    kinds, places = rng.random(count), rng.random(count)
+    lengths = rng.integers(6, 31, count)
     for i in range(count):
-        if kinds[i] < planted and made:
-            row = list(made[int(places[i] * len(made))])
+        kind, place = float(kinds[i]), float(places[i])
+        if kind < planted and i > 0:
+            copied = int(place * i)
+            row = words[ends[copied] : ends[copied + 1]].tolist()
             for _ in range(int(rng.integers(0, len(row) + 1))):
                 at = int(rng.integers(len(row)))
                 match int(rng.integers(4)):
@@ -85,21 +88,28 @@ def rows(kind, count):
                         row.insert(int(rng.integers(len(row))), row.pop(at))
                     case _:
                         row[at] = draws.take(1)[0]
-        elif kinds[i] < planted + free:
-            row = draws.take(lengths[i])
+        elif kind < planted + free:
+            row = draws.take(int(lengths[i]))
         else:
-            fixed, slots = forms[int(places[i] * templates)]
+            fixed, slots = forms[int(place * templates)]
             row = list(fixed)
             for slot, filled in zip(slots, draws.take(len(slots))):
                 row[slot] = filled
-        made.append(row)
-    return made
+        words.extend(row)
+        ends.append(len(words))
+        yield row
+
+
+def each_instruction(kind, count):
+    """Yields the rows as texts."""
+    words = [word(n) for n in range(60_000)]
+    for row in each_row(kind, count):
+        yield " ".join(words[n] for n in row).capitalize() + "."
 
 
 def instructions(kind, count):
     """Returns the rows as texts."""
-    words = [word(n) for n in range(60_000)]
-    return [" ".join(words[n] for n in row).capitalize() + "." for row in rows(kind, count)]
+    return list(each_instruction(kind, count))
 
 
 def write(texts, path):
@@ -110,4 +120,4 @@ def write(texts, path):
 
 
 if __name__ == "__main__":
-    write(instructions(sys.argv[1], int(sys.argv[2])), sys.argv[3])
+    write(each_instruction(sys.argv[1], int(sys.argv[2])), sys.argv[3])

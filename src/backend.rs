@@ -3,10 +3,12 @@
 //! The OpenAI-compatible client and the local engine of `ewe-torch` both implement [`Backend`]; the
 //! stages above do not know which of the two answers.
 
+use crate::choice::ChoicePlace;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use std::sync::Arc;
 
 /// Sampling parameters. Names and meanings are those of OpenAI's completions endpoint; `top_k`,
 /// `min_p` and `repetition_penalty` are as vLLM and `transformers` define them.
@@ -42,6 +44,10 @@ pub struct Sampling {
     /// Serialized only if there is one, since content keys are older than this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<serde_json::Value>,
+    /// Words of which the answer names one: how likely each was in its place is wanted as well.
+    /// Serialized only if there are some, since content keys are older than this field.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
 }
 
 impl Default for Sampling {
@@ -59,6 +65,7 @@ impl Default for Sampling {
             seed: 0,
             ignore_eos: false,
             schema: None,
+            choices: Vec::new(),
         }
     }
 }
@@ -100,9 +107,20 @@ pub struct Completion {
     /// Tokens generated, with the end-of-text token or the tokens of the stop string; 0 if an
     /// endpoint does not say.
     pub completion_tokens: usize,
+    /// Where the text names one of [`Sampling::choices`], and how likely each was there; none if
+    /// nothing was asked, or the model does not tell.
+    pub places: Option<Vec<ChoicePlace>>,
 }
 
 impl Completion {
+    /// Moves the places to a text that begins this many bytes later.
+    pub fn places_after(&mut self, before: usize) {
+        if let Some(places) = &mut self.places {
+            places.retain(|place| place.at >= before);
+            places.iter_mut().for_each(|place| place.at -= before);
+        }
+    }
+
     /// Says why there is no text; `None` if there is one.
     pub fn emptiness(&self) -> Option<&'static str> {
         if !self.text.trim().is_empty() {
@@ -349,6 +367,51 @@ pub trait Backend: Send + Sync {
     /// ([`BackendError::Deferred`]).
     fn defers(&self) -> bool {
         false
+    }
+}
+
+/// A backend that has several owners.
+impl<B: Backend + ?Sized> Backend for Arc<B> {
+    fn model(&self) -> &str {
+        (**self).model()
+    }
+
+    fn capacity(&self) -> usize {
+        (**self).capacity()
+    }
+
+    fn complete(
+        &self,
+        prompt: String,
+        sampling: Sampling,
+    ) -> BoxFuture<'_, Result<Completion, BackendError>> {
+        (**self).complete(prompt, sampling)
+    }
+
+    fn complete_with<'a>(
+        &'a self,
+        prompt: String,
+        sampling: Sampling,
+        leave: &'a dyn Leave,
+    ) -> BoxFuture<'a, Result<Completion, BackendError>> {
+        (**self).complete_with(prompt, sampling, leave)
+    }
+
+    fn ask<'a>(
+        &'a self,
+        question: &'a Question,
+        sampling: Sampling,
+        leave: &'a dyn Leave,
+    ) -> BoxFuture<'a, Result<Completion, BackendError>> {
+        (**self).ask(question, sampling, leave)
+    }
+
+    fn status(&self) -> Vec<EndpointStatus> {
+        (**self).status()
+    }
+
+    fn defers(&self) -> bool {
+        (**self).defers()
     }
 }
 

@@ -17,6 +17,17 @@ pub enum Method {
     Lora,
 }
 
+/// Which answers of a conversation the loss is computed on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnswerLoss {
+    /// Every answer, after all messages before it.
+    #[default]
+    All,
+    /// The last answer only.
+    Last,
+}
+
 /// How the learning rate decays after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -2,11 +2,13 @@
 //!
 //! - [`task`]: plain values that stages exchange.
 //! - [`backend`]: requests to a language model, and the trait of models.
+//! - [`choice`]: how likely each of the words was that an answer may name.
 //! - [`reasoning`]: a model's reasoning, apart from its answer.
 //! - [`prompt`]: every text that a model is shown.
 //! - [`jinja`]: chat templates that come with models.
 //! - [`client`]: models behind an OpenAI-compatible endpoint.
 //! - [`generate`]: recipes, example sampling and response parsing.
+//! - [`documents`]: files that people wrote, as passages.
 //! - [`filter`]: rules and near-duplicate search.
 //! - [`suite`]: evaluation suites: what to ask, and how answers are scored.
 //! - [`compare`]: two models on the same prompts: verdicts, the judge's exam, rates.
@@ -44,10 +46,12 @@ pub mod streams;
 
 pub mod atomic_file;
 pub mod backend;
+pub mod choice;
 pub mod cli;
 pub mod client;
 pub mod compare;
 pub mod curate;
+pub mod documents;
 pub mod filter;
 pub mod finetune;
 pub mod fold;

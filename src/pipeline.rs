@@ -10,6 +10,7 @@
 //! - [`commands`]: `ewe generate` and `ewe judge` from start to end; [`batch`]: their batch files.
 //! - [`grow`], with `admission`, `pool`, `novelty`, [`budget`] and [`futility`]: rounds;
 //!   `heartbeat`: what is shown while none ends.
+//! - [`documents`]: files into passages, and rounds that make tasks from them.
 //! - `ask`: one request; `worth`: whether its response is useful; [`answers`]: many questions.
 //! - [`judge`]: the quality pass; [`screening`]: the filter over a file or dataset; [`neighbors`].
 //! - [`split`]: tasks held out for evaluation, and the rows to train on.
@@ -25,6 +26,7 @@ pub mod budget;
 pub mod commands;
 pub mod compare;
 mod config;
+pub mod documents;
 pub mod evaluate;
 mod evolution;
 pub mod export;
@@ -56,6 +58,7 @@ use admission::AdmissionBatch;
 use anyhow::{Result, anyhow, bail};
 use ask::{Asker, Response};
 pub use config::GenerateConfig;
+use documents::DocumentMethod;
 use evolution::Evolver;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -90,6 +93,7 @@ enum NoAnswer {
 enum RoundMethod<'a> {
     SelfInstruct(SelfInstructMethod<'a>),
     Alpaca(&'a Alpaca),
+    Documents(DocumentMethod<'a>),
 }
 
 /// A run of `generate`: all that its rounds share. Only admissions change the pool, while no round
@@ -123,6 +127,7 @@ pub async fn grow(
         bail!("{}: {}", store.path().display(), without_seeds(store).await?);
     }
     let pool = load_pool(store, config).await?;
+    let method = load_method(store, config, &seeds).await?;
     let mut progress = GenerateProgress {
         target: config.target,
         accepted: store.accepted_machine_tasks().await?,
@@ -156,7 +161,7 @@ pub async fn grow(
         fruitless,
         novelty,
     } = past;
-    let run = GenerateRun::new(config, asker, &seeds, pool, next_round, novelty).await?;
+    let run = GenerateRun::new(config, asker, &seeds, (pool, method), next_round, novelty).await?;
     let patience = Patience { fruitless, failed: 0 };
     let result = run.rounds(&mut next_round, patience, &mut progress, show).await;
     let ending = run.finish(result).await?;
@@ -179,7 +184,27 @@ async fn load_pool(store: &Store, config: &GenerateConfig) -> Result<Pool> {
     let tasks = store.pool().await?;
     Ok(match &config.recipe {
         Recipe::SelfInstruct(_) => Pool::new(tasks, config.threshold),
-        Recipe::Alpaca(_) => Pool::with_instances(tasks, config.threshold, first_instances(store).await?),
+        Recipe::Alpaca(_) | Recipe::Grounded(_) | Recipe::Backtranslation(_) => {
+            Pool::with_instances(tasks, config.threshold, first_instances(store).await?)
+        }
+    })
+}
+
+/// Prepares the recipe: the parts of its prompts that are the same in all rounds, or its passages.
+async fn load_method<'a>(
+    store: &Store,
+    config: &'a GenerateConfig,
+    seeds: &[Task],
+) -> Result<RoundMethod<'a>> {
+    Ok(match &config.recipe {
+        Recipe::SelfInstruct(recipe) => RoundMethod::SelfInstruct(SelfInstructMethod::new(recipe, seeds)),
+        Recipe::Alpaca(recipe) => RoundMethod::Alpaca(recipe),
+        Recipe::Grounded(recipe) => {
+            RoundMethod::Documents(DocumentMethod::load(store, recipe, false, config.seed).await?)
+        }
+        Recipe::Backtranslation(recipe) => {
+            RoundMethod::Documents(DocumentMethod::load(store, recipe, true, config.seed).await?)
+        }
     })
 }
 
@@ -189,7 +214,7 @@ impl<'a> GenerateRun<'a> {
         config: &'a GenerateConfig,
         asker: Asker<'a>,
         seeds: &[Task],
-        pool: Pool,
+        (pool, method): (Pool, RoundMethod<'a>),
         next_round: u64,
         novelty: Novelty,
     ) -> Result<GenerateRun<'a>> {
@@ -201,12 +226,7 @@ impl<'a> GenerateRun<'a> {
             run_id: asker.run_id,
             config,
             asker,
-            method: match &config.recipe {
-                Recipe::SelfInstruct(recipe) => {
-                    RoundMethod::SelfInstruct(SelfInstructMethod::new(recipe, seeds))
-                }
-                Recipe::Alpaca(recipe) => RoundMethod::Alpaca(recipe),
-            },
+            method,
             evolver: config.evolve.as_ref().map(|evolve| Evolver::new(evolve, seeds)),
             examples: Mutex::new(sampler),
             waiting: Mutex::new(NeighborQueue::left_over(store, &pool).await?),
@@ -365,6 +385,7 @@ impl<'a> GenerateRun<'a> {
         match &self.method {
             RoundMethod::SelfInstruct(method) => self.self_instruct(method, round).await,
             RoundMethod::Alpaca(recipe) => self.alpaca(recipe, round).await,
+            RoundMethod::Documents(method) => self.from_documents(method, round).await,
         }
     }
 

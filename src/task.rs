@@ -2,10 +2,12 @@
 
 mod export;
 mod reason;
+mod turn;
 mod verdict;
 
 pub use export::{ExportRow, OptionalFields};
 pub use reason::Reason;
+pub use turn::Turn;
 pub use verdict::{Candidate, InstanceCandidate, Nearest, TaskRef, Verdict};
 
 use std::{fmt, str::FromStr};
@@ -32,6 +34,10 @@ pub struct Task {
     pub instances: Vec<Instance>,
     /// Whether the answer is one of a few labels.
     pub is_classification: bool,
+    /// Later questions of its conversations as inputs, with their answers as outputs; only where
+    /// somebody looks at them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub later: Vec<Instance>,
 }
 
 /// Where a task came from.

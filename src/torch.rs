@@ -33,6 +33,7 @@ use engine::questions::QuestionBackend;
 use ewe::backend::Backend;
 use ewe::cli::args::local::{DeviceArgs, EngineArgs};
 use ewe::cli::{self, Cli, Command};
+use ewe::client::batch_backend::BatchBackend;
 use ewe::job::compare::ModelChoice;
 use ewe::job::rows::PromptFormat;
 use ewe::pipeline::compare::{Models, Role};
@@ -59,7 +60,8 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Generate(args) => generate(args, quiet),
         Command::Judge(args) => judge(args, quiet),
         Command::Eval(args) => {
-            let models = EvaluatedModels { args, quiet };
+            let api = cli::models::eval::ApiModels::new(args)?;
+            let models = EvaluatedModels { args, quiet, api };
             on_a_runtime(cli::models::eval::run_with(args, quiet, &models))
         }
         Command::Compare(args) => on_a_runtime(cli::models::compare::run_with(
@@ -155,6 +157,7 @@ impl Models for ComparedModels<'_> {
 struct EvaluatedModels<'a> {
     args: &'a cli::models::eval::Args,
     quiet: bool,
+    api: cli::models::eval::ApiModels<'a>,
 }
 
 impl EvalModels for EvaluatedModels<'_> {
@@ -170,13 +173,17 @@ impl EvalModels for EvaluatedModels<'_> {
                 (EvalRole::Judge, _, Some(ModelChoice::Local { path, adapter })) => {
                     QuestionBackend::open_either(&place.spec(path, adapter.as_deref()), limits)?
                 }
-                _ => return self.args.endpoint(role).await,
+                _ => return self.api.open(role).await,
             };
             if !self.quiet {
                 eprintln!("{}", backend.line());
             }
             Ok(Box::new(backend) as Box<dyn Backend>)
         })
+    }
+
+    fn batch(&self, role: EvalRole) -> Option<&BatchBackend> {
+        self.api.batch(role)
     }
 
     fn likelihood(
@@ -215,6 +222,8 @@ fn local(
         eprintln!("loading {}", model.display());
     }
     let backend = engine::open::batched(&device.spec(model, None), engine.limits(DEFAULT_BATCH))?;
-    tracing::info!("{}: {}", backend.model(), backend.budget_line());
+    for line in backend.budget_lines() {
+        tracing::info!("{}: {line}", backend.model());
+    }
     Ok(backend)
 }

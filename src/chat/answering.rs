@@ -64,18 +64,21 @@ pub async fn chat(
     let read = |json: &[u8]| {
         let (mut request, conversation) = ChatRequest::chat(json)?;
         let model = server.chosen(&request)?;
-        server.prepare(model, &mut request)?;
-        let permit = server.reserve(request.candidates)?;
         let (tokenizer, most) = (server.backend.tokenizer(), server.backend.context());
         let template = &server.models[model].template;
+        let tools = conversation.tools.as_ref().map(|tools| {
+            let format = ToolFormat::of(template.source(), |token| tokenizer.id(token).is_some());
+            let asked = request.format.take();
+            let is_held = asked.is_some();
+            request.format = tools.beside(asked, format.calls(tools, tokenizer));
+            request.options.shown = format.special(tokenizer);
+            ToolReading::of(tools, format, is_held)
+        });
+        server.prepare(model, &mut request)?;
+        let permit = server.reserve(request.candidates)?;
         let ids = super::prompt(template, tokenizer, &conversation, most)?;
         let ids = ids.ok_or_else(|| server.too_long("messages", None))?;
         request.sampling.stop.extend_from_slice(template.stop());
-        let tools = conversation.tools.as_ref().map(|tools| {
-            let format = ToolFormat::of(template.source(), |token| tokenizer.id(token).is_some());
-            request.options.shown = format.special(tokenizer);
-            ToolReading::of(tools, format)
-        });
         let prompt = server.checked(ids, Echo::default(), "messages")?;
         let shape = AnswerShape {
             kind: CompletionKind::Chat,

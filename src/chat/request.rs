@@ -127,17 +127,8 @@ impl ChatRequest {
         let template = TemplateOptions::take(&mut fields, &messages)?;
         let tools = Tools::take(&mut fields)?;
         let mut request = ChatRequest::shared(&mut fields, usize::MAX)?;
-        if let (Some(format), Some(_)) = (&request.format, &tools) {
-            let message = format!(
-                "`{}` and `tools` exclude each other: a call of a tool has a format of its own\nhint: `tool_choice`: \"none\" for an \
-                 answer in this format",
-                format.place
-            );
-            return Err(ApiError::parameter(&format.place, message));
-        }
         if let Some(tools) = &tools {
             tools.check()?;
-            request.format = tools.format();
         }
         fields.end(HARMLESS, &[UNSUPPORTED_CHAT, UNSUPPORTED])?;
         request.options.logprobs = logprobs.then(|| top.unwrap_or(0));
@@ -204,6 +195,7 @@ impl ChatRequest {
                 seed: seed.unwrap_or(0),
                 ignore_eos: fields.flag("ignore_eos")?.unwrap_or(false),
                 schema: None,
+                choices: Vec::new(),
             },
             options: RequestOptions {
                 min_tokens: least,

@@ -61,12 +61,17 @@ impl AnswerFormat {
     ///
     /// Name the parameter, and of a schema the path to what is wrong with it or not supported.
     pub fn compile(&self, backend: &LocalBackend) -> Result<Grammar, ApiError> {
-        if let GrammarSource::Schema(schema) = &self.source {
+        // What stands beside calls is what was asked for.
+        let asked = match &self.source {
+            GrammarSource::OrCalls(answer, _) => answer.as_ref(),
+            source => source,
+        };
+        if let GrammarSource::Schema(schema) = asked {
             check_schema(&self.place, schema)?;
         }
         backend.grammar(&self.source).map_err(|error| {
             let reason = shortened(&format!("{error:#}"));
-            let path = match &self.source {
+            let path = match asked {
                 GrammarSource::Schema(schema) => unsupported_path(schema, &reason),
                 _ => None,
             };

@@ -4,10 +4,12 @@
 //! - [`input`]: what is typed, with line editing and messages of several lines.
 //! - [`command`]: what begins with a slash.
 //! - [`conversation`]: what was said.
+//! - [`markdown`]: how answers look on a terminal.
 
 mod command;
 mod conversation;
 mod input;
+mod markdown;
 
 use std::io::Write;
 use std::path::Path;
@@ -30,6 +32,7 @@ use crate::model::text::conversation_template::ConversationTemplate;
 use command::{Command, HELP, Typed, params, set};
 use conversation::Conversation;
 use input::{Entry, Input};
+use markdown::Markdown;
 
 /// Runs the command until the end of the input.
 ///
@@ -232,6 +235,9 @@ impl ChatSession {
         let mut events = self.backend.stream(prompt, sampling)?;
         let interrupts = &mut self.interrupts;
         let mut stdout = ewe::streams::stdout();
+        // Elsewhere than on a terminal with colors, an answer is what the model wrote.
+        let mut markdown = (self.interrupts.is_some() && stdout.is_terminal() && stdout.is_colored())
+            .then(Markdown::default);
         let mut answer = String::new();
         let mut note = None;
         self.runtime.block_on(async {
@@ -263,12 +269,18 @@ impl ChatSession {
                 } else {
                     &text
                 };
-                stdout.write_all(text.as_bytes())?;
+                match &mut markdown {
+                    Some(markdown) => write!(ewe::streams::styled(), "{}", markdown.push(text))?,
+                    None => stdout.write_all(text.as_bytes())?,
+                }
                 stdout.flush()?;
                 answer.push_str(text);
             }
             anyhow::Ok(())
         })?;
+        if let Some(mut markdown) = markdown {
+            write!(ewe::streams::styled(), "{}", markdown.finish())?;
+        }
         writeln!(stdout)?;
         if let (Some(note), true, false) = (note, self.is_terminal(), self.quiet) {
             eprintln!("({note})");

@@ -19,14 +19,14 @@ pub const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Grow a dataset",
         &[
-            "demo", "init", "generate", "judge", "filter", "import", "export", "backup", "merge-db", "check",
+            "demo", "init", "generate", "judge", "filter", "import", "add-documents", "export", "backup", "merge-db", "check",
         ],
     ),
     (
         "Look at it and curate it",
         &[
-            "list", "show", "search", "review", "curate", "accept", "reject", "edit", "undo", "log", "stats",
-            "report",
+            "list", "show", "search", "review", "curate", "accept", "reject", "edit", "undo", "log",
+            "candidates", "rescue", "stats", "report",
         ],
     ),
     ("Train", &["plan", "train", "merge", "push"]),

@@ -80,6 +80,8 @@ pub enum Command {
     Filter(data::filter::Args),
     /// Import a file of tasks into the dataset
     Import(data::import::Args),
+    /// Read documents into the dataset, to make tasks from their passages
+    AddDocuments(data::add_documents::Args),
     /// Export the dataset to a file in one of the field's formats
     Export(data::export::Args),
     /// List tasks, one per line
@@ -88,6 +90,10 @@ pub enum Command {
     Show(curation::show::Args),
     /// Search tasks by their words
     Search(curation::search::Args),
+    /// List rejected candidates: what the rules threw away, and why
+    Candidates(curation::candidates::Args),
+    /// Make tasks of rejected candidates
+    Rescue(curation::rescue::Args),
     /// Accept tasks: keep them in the dataset
     Accept(curation::accept::Args),
     /// Reject tasks: keep them out of the dataset
@@ -161,10 +167,13 @@ impl Command {
             Command::Generate(args) => Some(&args.db),
             Command::Judge(args) => Some(&args.db),
             Command::Import(args) => Some(&args.db),
+            Command::AddDocuments(args) => args.db.as_deref(),
             Command::Export(args) => Some(&args.db),
             Command::List(args) => Some(&args.db),
             Command::Show(args) => Some(&args.db),
             Command::Search(args) => Some(&args.db),
+            Command::Candidates(args) => Some(&args.db),
+            Command::Rescue(args) => Some(&args.db),
             Command::Accept(args) | Command::Reject(args) => Some(&args.db),
             Command::Edit(args) => Some(&args.db),
             Command::Undo(args) => Some(&args.db),

@@ -19,16 +19,19 @@ type Describe = fn(Command) -> Command;
 
 /// What describes the options of each command. A command that is missing here is only
 /// slower to start; a test finds it.
-const OPTIONS: [(&str, Describe); 40] = [
+const OPTIONS: [(&str, Describe); 43] = [
     ("init", data::init::Args::augment_args),
     ("generate", data::generate::Args::augment_args),
     ("judge", data::judge::Args::augment_args),
     ("filter", data::filter::Args::augment_args),
     ("import", data::import::Args::augment_args),
+    ("add-documents", data::add_documents::Args::augment_args),
     ("export", data::export::Args::augment_args),
     ("list", curation::list::Args::augment_args),
     ("show", curation::show::Args::augment_args),
     ("search", curation::search::Args::augment_args),
+    ("candidates", curation::candidates::Args::augment_args),
+    ("rescue", curation::rescue::Args::augment_args),
     ("accept", curation::accept::Args::augment_args),
     ("reject", curation::reject::Args::augment_args),
     ("edit", curation::edit::Args::augment_args),

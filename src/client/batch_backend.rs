@@ -8,7 +8,7 @@ use super::objection::{FieldObjection, objections};
 use super::request_shape::{Learnt, RequestShape};
 use super::wire::{self, Dialect};
 use crate::atomic_file::{self, Lines};
-use crate::backend::{Backend, BackendError, Completion, Leave, Sampling, content_key};
+use crate::backend::{Backend, BackendError, Completion, Leave, Prompt, Question, Sampling, content_key};
 use anyhow::{Context, Result, bail};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -16,7 +16,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// How many bytes of a file are read to recognize a batch file.
 const LOOKED_AT: u64 = 1 << 20;
@@ -33,15 +33,39 @@ pub struct BatchBackend {
     /// Names and omissions of the fields of requests.
     shape: RequestShape,
     out: PathBuf,
-    results: Results,
+    results: Arc<Results>,
     requests: Mutex<Requests>,
+}
+
+/// What a deferred request asks.
+enum Asked {
+    /// A text to continue.
+    Text(String),
+    /// A question to answer.
+    Question(Question),
+}
+
+impl Asked {
+    fn of(prompt: Prompt<'_>) -> Asked {
+        match prompt {
+            Prompt::Text(text) => Asked::Text(text.to_owned()),
+            Prompt::Question(question) => Asked::Question(question.clone()),
+        }
+    }
+
+    fn prompt(&self) -> Prompt<'_> {
+        match self {
+            Asked::Text(text) => Prompt::Text(text),
+            Asked::Question(question) => Prompt::Question(question),
+        }
+    }
 }
 
 /// The requests so far.
 #[derive(Default)]
 struct Requests {
     /// Requests without an answer, by content key.
-    deferred: HashMap<String, (String, Sampling)>,
+    deferred: HashMap<String, (Asked, Sampling)>,
     /// Content keys of requests with an answer.
     found: HashSet<String>,
     /// Content keys of requests refused for a field that is not sent any more.
@@ -85,7 +109,7 @@ impl BatchBackend {
         api: Api,
         shape: RequestShape,
         out: &Path,
-        results: Results,
+        results: impl Into<Arc<Results>>,
     ) -> Result<BatchBackend> {
         atomic_file::check(out)?;
         if !is_ours(out).with_context(|| format!("cannot read `{}`", out.display()))? {
@@ -109,7 +133,7 @@ impl BatchBackend {
             dialect,
             shape,
             out: out.into(),
-            results,
+            results: results.into(),
             requests: Mutex::default(),
         })
     }
@@ -184,7 +208,7 @@ impl BatchBackend {
         let mut file = Lines::begin(&self.out)?;
         for key in &keys {
             let (prompt, sampling) = requests.deferred.get(*key).expect("only deferred requests wait");
-            let fields = wire::Request::new(self.dialect, &self.served, prompt, sampling).fields();
+            let fields = wire::Request::new(self.dialect, &self.served, prompt.prompt(), sampling).fields();
             let body = self.shape.body(&fields, &requests.learnt);
             let line = batch::request_line(key, self.dialect, &body);
             file.line(&line)?;
@@ -199,7 +223,13 @@ impl BatchBackend {
 
     /// Whether a refused request would be written differently now: the refusal names a field that
     /// is not sent any more, or that is left out from now on because of this refusal.
-    fn is_outdated(&self, refusal: &str, prompt: &str, sampling: &Sampling, learnt: &mut Learnt) -> bool {
+    fn is_outdated(
+        &self,
+        refusal: &str,
+        prompt: Prompt<'_>,
+        sampling: &Sampling,
+        learnt: &mut Learnt,
+    ) -> bool {
         let fields = wire::Request::new(self.dialect, &self.served, prompt, sampling).fields();
         let plain = objections(refusal, &fields);
         let body = self.shape.body(&fields, learnt);
@@ -225,8 +255,11 @@ impl BatchBackend {
     }
 
     /// Returns the answer from the results, or defers the request.
-    fn look_up(&self, prompt: String, sampling: Sampling) -> Result<Completion, BackendError> {
-        let key = content_key(&self.name, &prompt, &sampling);
+    fn look_up(&self, prompt: Prompt<'_>, sampling: Sampling) -> Result<Completion, BackendError> {
+        let key = match prompt {
+            Prompt::Text(text) => content_key(&self.name, text, &sampling),
+            Prompt::Question(question) => content_key(&self.name, &question.prompt(), &sampling),
+        };
         let mut requests = self.requests();
         match self.results.get(&key) {
             Some(Ok(reply)) => {
@@ -234,15 +267,15 @@ impl BatchBackend {
                 Ok(reply.clone().completion(&sampling))
             }
             Some(Err(Unanswered::Refused { error, body })) => {
-                if !self.is_outdated(body, &prompt, &sampling, &mut requests.learnt) {
+                if !self.is_outdated(body, prompt, &sampling, &mut requests.learnt) {
                     return Err(BackendError::Request(error.clone()));
                 }
                 requests.reshaped.insert(key.clone());
-                requests.deferred.insert(key, (prompt, sampling));
+                requests.deferred.insert(key, (Asked::of(prompt), sampling));
                 Err(BackendError::Deferred)
             }
             Some(Err(Unanswered::Transient(_))) | None => {
-                requests.deferred.insert(key, (prompt, sampling));
+                requests.deferred.insert(key, (Asked::of(prompt), sampling));
                 Err(BackendError::Deferred)
             }
         }
@@ -264,7 +297,17 @@ impl Backend for BatchBackend {
         prompt: String,
         sampling: Sampling,
     ) -> BoxFuture<'_, Result<Completion, BackendError>> {
-        std::future::ready(self.look_up(prompt, sampling)).boxed()
+        std::future::ready(self.look_up(Prompt::Text(&prompt), sampling)).boxed()
+    }
+
+    /// Sends nothing, so it needs no leave.
+    fn ask<'a>(
+        &'a self,
+        question: &'a Question,
+        sampling: Sampling,
+        _: &'a dyn Leave,
+    ) -> BoxFuture<'a, Result<Completion, BackendError>> {
+        std::future::ready(self.look_up(Prompt::Question(question), sampling)).boxed()
     }
 
     /// Sends nothing, so it needs no leave.

@@ -114,6 +114,7 @@ mod tests {
             finish_reason: FinishReason::Stop,
             reasoning: String::new(),
             refusal: None,
+            places: None,
             prompt_tokens: 1,
             completion_tokens: tokens,
         };

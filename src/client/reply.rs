@@ -3,12 +3,14 @@
 mod choice;
 mod document;
 mod end;
+mod logprobs;
 mod parts;
 
 use super::failure::{FailureKind, RequestFailure, TransientFailure};
 use super::key::Secrets;
 use super::wire::{error_message, excerpt};
 use crate::backend::{Completion, FinishReason, Sampling};
+use crate::choice::{self as words, ReportedToken};
 use choice::ParsedChoice;
 use document::Document;
 pub use end::End;
@@ -16,7 +18,7 @@ use end::Meaning;
 use serde_json::{Map, Value};
 
 /// A response, parsed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
     /// The text, with any reasoning within it.
     pub text: String,
@@ -34,6 +36,8 @@ pub struct Reply {
     pub prompt_tokens: usize,
     /// Tokens of the answer; 0 if unknown.
     pub completion_tokens: usize,
+    /// The tokens themselves with their logprobs, if the server tells.
+    pub tokens: Option<Vec<ReportedToken>>,
 }
 
 /// Reads a response of either API, and of similar ones. Token counts that are missing or
@@ -92,7 +96,9 @@ fn tokens(roots: &[&Map<String, Value>], names: &[&str]) -> usize {
 
 /// Makes a reply of a choice, and interprets its `finish_reason`.
 fn reply_of(choice: ParsedChoice, tokens: impl Fn(&[&str]) -> usize) -> Result<Reply, RequestFailure> {
-    let ParsedChoice { parts, end, .. } = choice;
+    let ParsedChoice {
+        parts, end, logprobs, ..
+    } = choice;
     let raw = match &end {
         Value::String(word) => word.clone(),
         other => other.to_string(),
@@ -139,6 +145,7 @@ fn reply_of(choice: ParsedChoice, tokens: impl Fn(&[&str]) -> usize) -> Result<R
             "candidatesTokenCount",
             "eval_count",
         ]),
+        tokens: logprobs,
     })
 }
 
@@ -162,7 +169,15 @@ impl Reply {
             End::Unknown(_) if used == 0 => self.text.len() + self.reasoning.len() >= most,
             End::Unknown(_) => used >= most,
         };
+        let places = match sampling.choices.as_slice() {
+            [] => None,
+            wanted => self
+                .tokens
+                .as_ref()
+                .map(|tokens| words::places(&self.text, tokens, wanted)),
+        };
         Completion {
+            places,
             text: self.text,
             finish_reason: if is_cut {
                 FinishReason::Length

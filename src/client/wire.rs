@@ -5,6 +5,7 @@
 pub use super::error_text::error_message;
 use super::error_text::plain;
 use crate::backend::{Prompt, Sampling};
+use crate::choice;
 use crate::lenient_json::{repaired, unmarked};
 use crate::prompt::continuation;
 use serde::Serialize;
@@ -32,7 +33,14 @@ impl Dialect {
 }
 
 /// Fields that are always sent: without them the request would be another one, or have no end.
-pub const REQUIRED_FIELDS: [&str; 4] = ["model", "prompt", "messages", "response_format"];
+pub const REQUIRED_FIELDS: [&str; 6] = [
+    "model",
+    "prompt",
+    "messages",
+    "response_format",
+    "logprobs",
+    "top_logprobs",
+];
 
 /// The body of a request. Parameters without any effect are left out, since servers refuse
 /// parameters that they do not know.
@@ -61,6 +69,11 @@ pub struct Request<'a> {
     repetition_penalty: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_format: Option<Value>,
+    /// The number of the likeliest tokens for completions, `true` for chats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_logprobs: Option<usize>,
 }
 
 /// A message of a chat request.
@@ -128,6 +141,7 @@ impl<'a> Request<'a> {
             (Dialect::Completions, Prompt::Question(question)) => (Some(question.text().into()), None),
             (Dialect::Chat, prompt) => (None, Some(RequestMessage::all(prompt))),
         };
+        let wants_logprobs = !sampling.choices.is_empty();
         Request {
             model,
             prompt,
@@ -145,6 +159,11 @@ impl<'a> Request<'a> {
             response_format: sampling.schema.as_ref().map(|schema| {
                 json!({"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": true}})
             }),
+            logprobs: wants_logprobs.then(|| match dialect {
+                Dialect::Completions => choice::LIKELIEST.into(),
+                Dialect::Chat => true.into(),
+            }),
+            top_logprobs: (wants_logprobs && dialect == Dialect::Chat).then_some(choice::LIKELIEST),
         }
     }
 }
@@ -297,6 +316,17 @@ mod tests {
             json!([{"role": "system", "content": "s"}, {"role": "user", "content": "i\n\nx"}])
         );
         assert_eq!(asked(Dialect::Completions)["prompt"], "s\n\ni\n\nx");
+        let chosen = Sampling {
+            choices: vec!["1".into()],
+            ..Sampling::default()
+        };
+        assert_eq!(body(Dialect::Completions, &chosen)["logprobs"], 20);
+        assert!(body(Dialect::Completions, &chosen).get("top_logprobs").is_none());
+        let chat = body(Dialect::Chat, &chosen);
+        assert_eq!(
+            (&chat["logprobs"], &chat["top_logprobs"]),
+            (&json!(true), &json!(20))
+        );
         let held = Sampling {
             schema: Some(json!({"type": "object"})),
             ..sampling

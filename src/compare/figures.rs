@@ -85,6 +85,10 @@ pub struct Figures {
     /// Wins over all pairs.
     #[serde(flatten)]
     pub wins: Wins,
+    /// By likelihood, the mean probability that b's answer is better, with a 95 % interval over
+    /// pairs; equal answers count one half.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub win_probability: Option<Interval>,
     /// The same if answers were equally long.
     pub length_controlled: Option<LengthControlled>,
     /// Wins by category, of those with two pairs or more.
@@ -110,6 +114,7 @@ impl Figures {
             Err(why) => (None, Some(why)),
         };
         Figures {
+            win_probability: win_probability(pairs, seed),
             length_controlled: controlled(&preferences(pairs), seed),
             by_category: by_category(pairs, seed),
             conduct: Conduct::of(pairs),
@@ -190,6 +195,17 @@ fn named(wins: &Wins, pairs: &[Pair<'_>], exam: Option<&ExamFigures>) -> Result<
             Err("the difference may be chance: the interval of the win rate includes one half".to_owned())
         }
     }
+}
+
+/// The mean probability that b's answer is better.
+fn win_probability(pairs: &[Pair<'_>], seed: u64) -> Option<Interval> {
+    let judgings = || pairs.iter().filter_map(|pair| pair.judging);
+    judgings().find_map(Judging::b_wins)?;
+    let odds = judgings().filter_map(|judging| match judging {
+        Judging::Same => Some(0.5),
+        other => other.b_wins(),
+    });
+    Some(bootstrap(&odds.collect::<Vec<_>>(), seed))
 }
 
 fn preferences(pairs: &[Pair<'_>]) -> Vec<Preference> {

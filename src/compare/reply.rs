@@ -6,6 +6,7 @@ use regex::Regex;
 
 use super::verdict::Reply;
 use crate::backend::FinishReason;
+use crate::choice::{self, ChoicePlace, NoLikelihood};
 
 /// The whole first line: a letter or `tie`, with the label, Markdown, brackets or a full stop
 /// around it.
@@ -15,6 +16,33 @@ static LINE: LazyLock<Regex> = LazyLock::new(|| {
     )
     .expect("a fixed pattern")
 });
+
+/// The words that a reply may be.
+pub const WORDS: [&str; 3] = ["A", "B", "tie"];
+
+/// Reads a reply by how likely each word was in its place: with half of the probability of a tie,
+/// that of the answer shown second.
+///
+/// # Errors
+///
+/// Says why it is not clear: the reply itself, or its likelihood.
+pub fn likelihood(
+    text: &str,
+    finish: FinishReason,
+    places: Option<&[ChoicePlace]>,
+) -> Result<Result<f64, NoLikelihood>, String> {
+    read(text, finish)?;
+    let line = text.trim().lines().next().unwrap_or_default();
+    let word = LINE.captures(line).and_then(|found| found.get(1));
+    let before = line.as_ptr() as usize - text.as_ptr() as usize;
+    let at = before + word.map_or(0, |word| word.start());
+    let place = match choice::place_at(places, at) {
+        Ok(place) => place,
+        Err(why) => return Ok(Err(why)),
+    };
+    let shares = place.shares().ok_or(NoLikelihood::NoToken);
+    Ok(shares.map(|shares| shares[1] + shares[2] / 2.0))
+}
 
 /// Reads a reply.
 ///
@@ -67,6 +95,24 @@ mod tests {
         ] {
             assert_eq!(read(text, FinishReason::Stop), Ok(reply), "{text}");
         }
+    }
+
+    #[test]
+    fn the_likelihood_is_that_of_the_word_s_place() {
+        let place = |at| ChoicePlace {
+            at,
+            p: vec![0.2, 0.4, 0.2],
+        };
+        let places = [place(0), place(10)];
+        let text = "\nBetter: **B**";
+        let places = [&places[..], &[place(text.find('B').unwrap())], &[place(11)]].concat();
+        let read = likelihood(text, FinishReason::Stop, Some(&places)).unwrap();
+        assert!((read.unwrap() - 0.625).abs() < 1e-12);
+        let none = likelihood(text, FinishReason::Stop, None).unwrap();
+        assert_eq!(none, Err(NoLikelihood::NotTold));
+        let elsewhere = likelihood(" B", FinishReason::Stop, Some(&[place(0)])).unwrap();
+        assert_eq!(elsewhere, Err(NoLikelihood::NoToken));
+        assert!(likelihood("both", FinishReason::Stop, Some(&places)).is_err());
     }
 
     #[test]

@@ -47,6 +47,16 @@ impl Choice {
             .find(|choice| choice.as_str() == word)
     }
 
+    /// The choice of a judge that finds b's answer better with this probability: a tie within
+    /// `margin` of one half.
+    pub fn of_odds(b: f64, margin: f64) -> Choice {
+        match b - 0.5 {
+            lead if lead > margin => Choice::B,
+            lead if lead < -margin => Choice::A,
+            _ => Choice::Tie,
+        }
+    }
+
     /// What model b gains by it: 1, ½ or 0; nothing where there is no verdict.
     pub fn gain(self) -> Option<f64> {
         match self {
@@ -70,8 +80,49 @@ impl Reply {
     }
 }
 
+/// What a judge replied to one order, with how likely it was to choose the answer shown second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Judged {
+    /// Its choice.
+    pub reply: Reply,
+    /// By likelihood, the probability of the second answer, with half of that of a tie.
+    pub second: Option<f64>,
+}
+
+impl Judged {
+    /// A reply that is read by text.
+    pub fn by_text(reply: Reply) -> Judged {
+        Judged { reply, second: None }
+    }
+
+    /// A reply by likelihood: a tie within `margin` of one half.
+    pub fn by_likelihood(second: f64, margin: f64) -> Judged {
+        let reply = match Choice::of_odds(second, margin) {
+            Choice::A => Reply::First,
+            Choice::B => Reply::Second,
+            Choice::Tie | Choice::Error => Reply::Tie,
+        };
+        Judged {
+            reply,
+            second: Some(second),
+        }
+    }
+
+    /// What a judge thinks of a pair, from its replies with a's answer first, and with b's.
+    pub fn both(a_first: Judged, b_first: Judged, margin: f64) -> Judging {
+        match (a_first.second, b_first.second) {
+            (Some(b), Some(a)) => Judging::Likely {
+                a_first: b,
+                b_first: 1.0 - a,
+                margin,
+            },
+            _ => Judging::Orders(a_first.reply.choice(true), b_first.reply.choice(false)),
+        }
+    }
+}
+
 /// What a judge thinks of a pair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Judging {
     /// Both answers are the same text, which is a tie; nobody was asked.
     Same,
@@ -79,6 +130,15 @@ pub enum Judging {
     Unanswered,
     /// What it chose with a's answer shown first, and with b's.
     Orders(Choice, Choice),
+    /// By likelihood.
+    Likely {
+        /// The probability that b's answer is better, with a's shown first.
+        a_first: f64,
+        /// The same with b's shown first.
+        b_first: f64,
+        /// How far from one half a tie ends.
+        margin: f64,
+    },
 }
 
 impl Judging {
@@ -90,8 +150,20 @@ impl Judging {
             Judging::Unanswered | Judging::Orders(Choice::Error, _) | Judging::Orders(_, Choice::Error) => {
                 Choice::Error
             }
+            Judging::Likely { margin, .. } => self
+                .b_wins()
+                .map_or(Choice::Error, |p| Choice::of_odds(p, margin)),
             Judging::Orders(one, other) if one == other => one,
             Judging::Orders(..) => Choice::Tie,
+        }
+    }
+
+    /// By likelihood, the probability that b's answer is better: the mean of both orders, so that
+    /// what the judge likes of a place cancels out.
+    pub fn b_wins(self) -> Option<f64> {
+        match self {
+            Judging::Likely { a_first, b_first, .. } => Some(f64::midpoint(a_first, b_first)),
+            _ => None,
         }
     }
 
@@ -99,6 +171,11 @@ impl Judging {
     pub fn orders(self) -> Option<(Choice, Choice)> {
         match self {
             Judging::Orders(a_first, b_first) => Some((a_first, b_first)),
+            Judging::Likely {
+                a_first,
+                b_first,
+                margin,
+            } => Some((Choice::of_odds(a_first, margin), Choice::of_odds(b_first, margin))),
             Judging::Same | Judging::Unanswered => None,
         }
     }
@@ -125,6 +202,32 @@ mod tests {
         }
         assert_eq!(Judging::Same.verdict(), Tie);
         assert_eq!(Judging::Unanswered.verdict(), Error);
+    }
+
+    #[test]
+    fn likelihoods_of_both_orders_are_averaged() {
+        let judged = |first: f64, second: f64| {
+            Judged::both(
+                Judged::by_likelihood(first, 0.1),
+                Judged::by_likelihood(second, 0.1),
+                0.1,
+            )
+        };
+        // It says the first one is better in both orders, and is surer of b's.
+        let judging = judged(0.4, 0.05);
+        assert_eq!(judging.orders(), Some((Choice::Tie, Choice::B)));
+        assert!((judging.b_wins().unwrap() - 0.675).abs() < 1e-12);
+        assert_eq!(judging.verdict(), Choice::B);
+        assert_eq!(judged(0.1, 0.1).verdict(), Choice::Tie);
+        assert_eq!(judged(0.05, 0.6).verdict(), Choice::A);
+        assert_eq!(judged(0.55, 0.45).verdict(), Choice::Tie);
+        let broken = Judged::both(
+            Judged::by_text(Reply::Error),
+            Judged::by_likelihood(0.1, 0.1),
+            0.1,
+        );
+        assert_eq!((broken.verdict(), broken.b_wins()), (Choice::Error, None));
+        assert_eq!(Choice::of_odds(f64::NAN, 0.1), Choice::Tie);
     }
 
     #[test]

@@ -24,6 +24,9 @@ use crate::task::Review;
 /// The most runs that the filter offers.
 const MOST_RUNS: i64 = 500;
 
+/// For how many seconds after an action somebody is taken to be here.
+const HERE: i64 = 120;
+
 /// Among how many actions the last one in force is searched.
 const RECENT: i64 = 100;
 
@@ -143,6 +146,27 @@ pub async fn review(
     outcome(&state, id, changed).await
 }
 
+/// A decision about tasks that were selected one by one.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SelectedRequest {
+    ids: Vec<i64>,
+    review: Review,
+    #[serde(default)]
+    note: Option<String>,
+}
+
+/// `POST /api/selected`: decides about these tasks, as one action.
+pub async fn selected(
+    State(state): State<AppState>,
+    request: Result<Json<SelectedRequest>, JsonRejection>,
+) -> ApiResult {
+    let Json(request) = request?;
+    let actor = state.actor(request.note.as_deref());
+    let change = state.store.review(&request.ids, request.review, actor).await?;
+    Ok(Json(json!({ "change": change })))
+}
+
 /// A decision about all tasks of a filter.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -199,6 +223,12 @@ pub async fn latest(State(state): State<AppState>) -> ApiResult {
         .into_iter()
         .find(|action| action.undoes.is_none() && !action.undone);
     Ok(Json(json!({ "action": action })))
+}
+
+/// `GET /api/others`: who else did something within the last minutes, and what.
+pub async fn others(State(state): State<AppState>) -> ApiResult {
+    let others = state.store.others(&state.who, HERE).await?;
+    Ok(Json(json!({ "others": others })))
 }
 
 /// `POST /api/redo`

@@ -34,6 +34,8 @@ const ASSETS: &[(&str, &str, &str)] = &[
     script!("filter.js"),
     script!("queue.js"),
     script!("task.js"),
+    script!("passage.js"),
+    script!("conversation.js"),
     script!("editor.js"),
     script!("difference.js"),
     script!("undo.js"),
@@ -41,6 +43,14 @@ const ASSETS: &[(&str, &str, &str)] = &[
     script!("dashboard.js"),
     script!("end.js"),
     script!("live.js"),
+    script!("candidates.js"),
+    script!("reading.js"),
+    script!("markdown.js"),
+    script!("code.js"),
+    script!("marks.js"),
+    script!("selection.js"),
+    script!("saved.js"),
+    script!("others.js"),
     script!("compare.js"),
 ];
 

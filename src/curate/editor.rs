@@ -8,7 +8,8 @@ use std::{io::Write, process::Command};
 use anyhow::{Context, bail};
 
 use super::view::TaskView;
-use crate::store::{Edit, InstanceEdit, Store};
+use crate::interchange::turns;
+use crate::store::{Edit, InstanceEdit, Store, TurnEdit};
 
 /// Opens the task in `$VISUAL` or `$EDITOR`. Returns the changes.
 ///
@@ -71,6 +72,10 @@ fn to_text(view: &TaskView) -> String {
     for instance in &view.instances {
         section(&format!("input {}", instance.ordinal), &instance.input);
         section(&format!("output {}", instance.ordinal), &instance.output);
+        for (place, turn) in turns::of_column(instance.turns.as_deref()).iter().enumerate() {
+            let title = format!("turn {} {place} {}", instance.ordinal, turn.role);
+            section(&title, &turn.content);
+        }
     }
     text
 }
@@ -108,6 +113,11 @@ fn from_text(text: &str, view: &TaskView) -> Result<Edit, String> {
         }
         let unknown = || format!("`%% {title}` is not a text of this task");
         let (column, ordinal) = title.split_once(' ').ok_or_else(unknown)?;
+        // Turns have their place and the role of who speaks.
+        let (ordinal, turn) = match column {
+            "turn" => ordinal.trim().split_once(' ').ok_or_else(unknown)?,
+            _ => (ordinal, ""),
+        };
         let ordinal: i64 = ordinal.trim().parse().map_err(|_| unknown())?;
         if !view.instances.iter().any(|instance| instance.ordinal == ordinal) {
             return Err(unknown());
@@ -126,6 +136,11 @@ fn from_text(text: &str, view: &TaskView) -> Result<Edit, String> {
         match column {
             "input" => edit.instances[at].input = Some(body),
             "output" => edit.instances[at].output = Some(body),
+            "turn" => {
+                let place = turn.trim().split(' ').next().unwrap_or_default();
+                let place = place.parse().map_err(|_| unknown())?;
+                edit.instances[at].turns.push(TurnEdit { place, content: body });
+            }
             _ => return Err(unknown()),
         }
     }

@@ -40,7 +40,9 @@ impl From<Error> for ApiError {
     fn from(error: Error) -> ApiError {
         let status = match error {
             Error::NoTask { .. }
+            | Error::NoCandidate { .. }
             | Error::NoInstance { .. }
+            | Error::NoTurn { .. }
             | Error::NoGroup { .. }
             | Error::NoPair { .. }
             | Error::NoComparison { .. } => StatusCode::NOT_FOUND,

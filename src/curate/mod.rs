@@ -7,11 +7,13 @@
 //! - [`review`]: `ewe review`, in a terminal.
 //! - [`server`], [`access`], [`assets`]: the web page, who may see it, and its files.
 //! - [`api`], [`export`], [`error`], [`state`], [`tickets`]: the page's API.
+//! - [`candidates`]: what the rules threw away, and its rescue.
 //! - [`compare`]: answers of two models, side by side.
 
 pub mod access;
 pub mod api;
 pub mod assets;
+pub mod candidates;
 pub mod compare;
 pub mod editor;
 pub mod error;

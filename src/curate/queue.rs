@@ -1,11 +1,13 @@
 //! The page's queue: its rows, a page at a time, and how many tasks there are behind each choice.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::{Query, State, rejection::QueryRejection},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     error::{ApiError, ApiResult},
@@ -23,6 +25,9 @@ const TITLE: usize = 240;
 
 /// How far tasks are counted behind each choice of the filter.
 const COUNTED: i64 = 10_000;
+
+/// How long they are counted.
+const PATIENCE: Duration = Duration::from_millis(150);
 
 /// The query of the queue: from its first task, or next to one that need not pass the filter.
 #[derive(Debug, Default, Deserialize)]
@@ -183,29 +188,18 @@ pub async fn count(
     Ok(Json(json!({ "count": count })))
 }
 
-/// `GET /api/facets`: the number of tasks of each origin and review that pass the rest of a filter,
-/// each counted up to `most`.
+/// `GET /api/facets`: how many tasks there are behind each choice, under the rest of a filter,
+/// counted or estimated.
 pub async fn facets(
     State(state): State<AppState>,
     query: Result<Query<CountQuery>, QueryRejection>,
 ) -> ApiResult {
     let Query(query) = query?;
-    let filter = filter(&query.filter)?;
-    let mut tasks = Map::new();
-    for origin in [Origin::Machine, Origin::Import, Origin::Seed] {
-        let mut reviews = Map::new();
-        for review in [Review::Pending, Review::Accepted, Review::Rejected] {
-            let one = Filter {
-                origin: Some(origin),
-                review: Some(review),
-                ..filter.clone()
-            };
-            let count = state.store.count(&one, Some(COUNTED)).await?;
-            reviews.insert(review.as_str().to_owned(), json!(count));
-        }
-        tasks.insert(origin.as_str().to_owned(), Value::Object(reviews));
-    }
-    Ok(Json(json!({ "tasks": tasks, "most": COUNTED })))
+    let facets = state
+        .store
+        .facets(&filter(&query.filter)?, COUNTED, PATIENCE)
+        .await?;
+    Ok(Json(json!(facets)))
 }
 
 /// Parses the filter of a page; an empty text is no filter.

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use super::{
     access::{self, PageAccess},
-    api, assets, compare,
+    api, assets, candidates, compare,
     error::ApiError,
     export, queue,
     state::AppState,
@@ -87,11 +87,17 @@ impl Server {
             .route("/api/news", get(api::news))
             .route("/api/choices", get(api::choices))
             .route("/api/bulk", post(api::bulk))
+            .route("/api/selected", post(api::selected))
+            .route("/api/others", get(api::others))
             .route("/api/latest", get(api::latest))
             .route("/api/undo", post(api::undo))
             .route("/api/redo", post(api::redo))
             .route("/api/export", post(export::order))
             .route("/api/dashboard", get(api::dashboard))
+            .route("/api/candidates", get(candidates::list))
+            .route("/api/candidates/counts", get(candidates::counts))
+            .route("/api/candidates/rescue", post(candidates::rescue))
+            .route("/api/candidates/{id}", get(candidates::show))
             .route("/api/compare", get(compare::api::list))
             .route("/api/compare/{id}", get(compare::api::pairs))
             .route("/api/compare/{id}/end", get(compare::api::end))

@@ -1,8 +1,10 @@
 //! One task with all its details: for `ewe show`, the page and `ewe review`.
 
+use crate::filter::grounding::marked::{self, Piece};
 use crate::store::asked::evolution::Evolution;
 use crate::store::curation::judgment::Judgment;
 use crate::store::curation::log::Revision;
+use crate::store::documents::grounding::TaskPassage;
 use crate::store::instance::StoredInstance;
 use crate::store::query::figures::{InfluenceOn, InstanceFigures};
 use crate::store::query::neighbor::StoredNeighbor;
@@ -29,6 +31,8 @@ pub struct TaskView {
     pub source: Option<SourceFile>,
     /// The requests that it came from.
     pub provenance: Vec<Provenance>,
+    /// The passages of documents that it was made from, with the words marked that it has.
+    pub passages: Vec<PassageView>,
     /// Judgments of its instances, in order.
     pub judgments: Vec<Judgment>,
     /// Influence and difficulty of those of its instances that have any.
@@ -37,6 +41,32 @@ pub struct TaskView {
     pub influenced_by: Vec<InfluenceOn>,
     /// Its history, in order.
     pub history: Vec<Revision>,
+}
+
+/// A passage beside its task.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct PassageView {
+    /// The passage.
+    #[serde(flatten)]
+    pub passage: TaskPassage,
+    /// Its text in pieces: those that the outputs of the task have, and the rest.
+    pub pieces: Vec<Piece>,
+}
+
+impl PassageView {
+    async fn of_task(store: &Store, id: i64, instances: &[StoredInstance]) -> Result<Vec<PassageView>> {
+        let passages = store.task_passages(id).await?;
+        let outputs: Vec<&str> = instances
+            .iter()
+            .map(|instance| instance.output.as_str())
+            .collect();
+        let said = outputs.join("\n");
+        let view = |passage: TaskPassage| PassageView {
+            pieces: marked::pieces(&passage.text, &said),
+            passage,
+        };
+        Ok(passages.into_iter().map(view).collect())
+    }
 }
 
 impl TaskView {
@@ -68,11 +98,13 @@ impl TaskView {
             true => store.influenced_by(id).await?,
             false => Vec::new(),
         };
+        let instances = store.instances(id).await?;
         Ok(TaskView {
             task,
             version,
             influenced_by,
-            instances: store.instances(id).await?,
+            passages: PassageView::of_task(store, id, &instances).await?,
+            instances,
             neighbors: store.neighbors(id).await?,
             evolution: store.evolution(id).await?,
             source: None,

@@ -14,14 +14,14 @@ use futures::{Stream, StreamExt};
 use super::batch::{Listener, PromptListener};
 use super::event::{Event, EventResult};
 use super::logprobs::Logprobs;
-use super::state::WorkerState;
+use super::state::{Orphans, stopped};
 use super::text::TextStream;
 
 /// An answer as it is generated. Yields one error, then ends, if the request or the model fails.
 pub struct AnswerStream {
     events: UnboundedReceiver<EventResult>,
     prompt_tokens: usize,
-    state: Arc<WorkerState>,
+    orphans: Arc<Orphans>,
     ended: bool,
     /// Whether the logprobs of the prompt are still to come.
     awaits_prompt: bool,
@@ -36,13 +36,13 @@ impl AnswerStream {
         prompt_tokens: usize,
         awaits_prompt: bool,
         text: TextStream,
-        state: &Arc<WorkerState>,
+        orphans: &Arc<Orphans>,
     ) -> (AnswerStream, AnswerSender) {
         let (sender, events) = unbounded();
         let answer = AnswerStream {
             events,
             prompt_tokens,
-            state: state.clone(),
+            orphans: orphans.clone(),
             ended: false,
             awaits_prompt,
             held: VecDeque::new(),
@@ -50,19 +50,28 @@ impl AnswerStream {
         let sender = AnswerSender {
             text,
             events: sender,
-            state: state.clone(),
+            orphans: orphans.clone(),
             has_ended: false,
         };
         (answer, sender)
     }
 
     /// Waits for the whole answer.
-    pub async fn completion(mut self) -> Result<Completion, BackendError> {
+    pub async fn completion(self) -> Result<Completion, BackendError> {
+        self.completion_with(&mut |_| ()).await
+    }
+
+    /// As [`AnswerStream::completion`], and shows the logprobs of each token, if they are asked for.
+    pub async fn completion_with(
+        mut self,
+        show: &mut (dyn FnMut(Logprobs) + Send),
+    ) -> Result<Completion, BackendError> {
         let mut text = String::new();
         while let Some(event) = self.next().await {
             match event? {
                 Event::Text(more) => text.push_str(&more),
-                Event::Prompt(_) | Event::Token { .. } => {}
+                Event::Token { logprobs, .. } => show(logprobs),
+                Event::Prompt(_) => {}
                 Event::Done {
                     finish_reason,
                     completion_tokens,
@@ -73,13 +82,14 @@ impl AnswerStream {
                         finish_reason,
                         reasoning: String::new(),
                         refusal: None,
+                        places: None,
                         prompt_tokens,
                         completion_tokens,
                     });
                 }
             }
         }
-        Err(self.state.fatal())
+        Err(self.orphans.fatal())
     }
 }
 
@@ -108,17 +118,17 @@ impl Stream for AnswerStream {
                 _ => {}
             }
             self.ended = matches!(event, None | Some(Err(_) | Ok(Event::Done { .. })));
-            return Poll::Ready(Some(event.unwrap_or_else(|| Err(self.state.fatal()))));
+            return Poll::Ready(Some(event.unwrap_or_else(|| Err(self.orphans.fatal()))));
         }
     }
 }
 
 /// Turns tokens into events. If a failed step drops it before the end, its answer becomes an orphan
-/// of [`WorkerState`].
+/// of its engine.
 pub(super) struct AnswerSender {
     text: TextStream,
     events: UnboundedSender<EventResult>,
-    state: Arc<WorkerState>,
+    orphans: Arc<Orphans>,
     /// Whether the last event was sent.
     has_ended: bool,
 }
@@ -141,7 +151,7 @@ impl Listener for AnswerSender {
         Some(Box::new(PromptSender {
             logprobs: Vec::new(),
             events: self.events.clone(),
-            state: self.state.clone(),
+            orphans: self.orphans.clone(),
             has_ended: false,
         }))
     }
@@ -178,6 +188,11 @@ impl Listener for AnswerSender {
         self.has_ended = true;
     }
 
+    fn stopped(&mut self, reason: &str) {
+        let _ = self.events.unbounded_send(Err(stopped(reason)));
+        self.has_ended = true;
+    }
+
     fn shed(&mut self, reason: String) {
         let _ = self.events.unbounded_send(Err(BackendError::Overloaded(reason)));
         self.has_ended = true;
@@ -191,7 +206,7 @@ impl Listener for AnswerSender {
 impl Drop for AnswerSender {
     fn drop(&mut self) {
         if !self.has_ended && !self.events.is_closed() {
-            self.state.orphans.add(self.events.clone());
+            self.orphans.add(self.events.clone());
         }
     }
 }
@@ -201,7 +216,7 @@ impl Drop for AnswerSender {
 struct PromptSender {
     logprobs: Vec<Logprobs>,
     events: UnboundedSender<EventResult>,
-    state: Arc<WorkerState>,
+    orphans: Arc<Orphans>,
     /// Whether they were sent.
     has_ended: bool,
 }
@@ -222,6 +237,15 @@ impl PromptListener for PromptSender {
         self.has_ended = true;
     }
 
+    fn stopped(&mut self, reason: &str) {
+        let _ = self.events.unbounded_send(Err(stopped(reason)));
+        self.has_ended = true;
+    }
+
+    fn again(&mut self) {
+        self.logprobs.clear();
+    }
+
     fn gone(&self) -> bool {
         self.events.is_closed()
     }
@@ -230,7 +254,7 @@ impl PromptListener for PromptSender {
 impl Drop for PromptSender {
     fn drop(&mut self) {
         if !self.has_ended && !self.events.is_closed() {
-            self.state.orphans.add(self.events.clone());
+            self.orphans.add(self.events.clone());
         }
     }
 }

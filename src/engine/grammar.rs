@@ -1,16 +1,17 @@
 //! Answers held to a grammar: a JSON Schema, a regular expression, a list of texts, or a
 //! context-free grammar. [`Grammars`] compiles them for a vocabulary, by `llguidance`;
 //! [`constraint`] follows one answer and says before each token which tokens may come. [`bounds`]
-//! has what a grammar may cost.
+//! has what a grammar may cost; [`calls`]: an answer in a format, or calls of tools.
 
 mod bounds;
+pub mod calls;
 pub mod constraint;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, anyhow, bail};
-use llguidance::api::{ParserLimits, StopReason, TopLevelGrammar};
+use llguidance::api::{GrammarWithLexer, ParserLimits, StopReason, TopLevelGrammar};
 use llguidance::toktrie::{ApproximateTokEnv, SimpleVob, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value, json};
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use crate::model::fault;
 use crate::model::text::token_bytes::TokenBytes;
 use crate::model::text::tokenizer::Tokenizer;
+use calls::CallMarks;
 use constraint::Constraint;
 
 /// The longest token that an answer may have, in bytes: the library's trie is not made for longer
@@ -52,6 +54,8 @@ pub enum GrammarSource {
     Choice(Vec<String>),
     /// A text of a context-free grammar in the Lark dialect of `llguidance`.
     Lark(String),
+    /// What this asks for, or calls of tools.
+    OrCalls(Box<GrammarSource>, CallMarks),
 }
 
 /// Compiles grammars for one vocabulary.
@@ -125,10 +129,8 @@ impl Grammars {
     fn compile_here(&self, source: &GrammarSource) -> Result<Grammar> {
         bounds::check(source)?;
         let grammar = match source {
-            GrammarSource::Schema(schema) => TopLevelGrammar::from_json_schema(spaced(schema)),
-            GrammarSource::Regex(pattern) => TopLevelGrammar::from_regex(pattern),
-            GrammarSource::Choice(texts) => TopLevelGrammar::from_lark(one_of(texts)),
-            GrammarSource::Lark(lark) => TopLevelGrammar::from_lark(lark.clone()),
+            GrammarSource::OrCalls(answer, marks) => calls::either(plain(answer), marks),
+            answer => TopLevelGrammar::from_grammar(plain(answer)),
         };
         // The library panics at some malformed schemas.
         let parser = fault::tamed(|| self.factory.create_parser(grammar));
@@ -202,6 +204,17 @@ impl fmt::Debug for Grammar {
 impl PartialEq for Grammar {
     fn eq(&self, other: &Grammar) -> bool {
         Arc::ptr_eq(&self.matcher, &other.matcher)
+    }
+}
+
+/// Returns the grammar of a source without calls.
+fn plain(source: &GrammarSource) -> GrammarWithLexer {
+    match source {
+        GrammarSource::Schema(schema) => GrammarWithLexer::from_json_schema(spaced(schema)),
+        GrammarSource::Regex(pattern) => GrammarWithLexer::from_regex(pattern),
+        GrammarSource::Choice(texts) => GrammarWithLexer::from_lark(one_of(texts)),
+        GrammarSource::Lark(lark) => GrammarWithLexer::from_lark(lark.clone()),
+        GrammarSource::OrCalls(answer, _) => plain(answer),
     }
 }
 

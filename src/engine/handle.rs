@@ -1,25 +1,26 @@
-//! A model on a thread of its own, as a [`Backend`]. Requests reach the thread over a channel and
-//! join its batch; text comes back as it is generated. Dropping an [`AnswerStream`] cancels its
-//! request.
+//! A model of this machine as a [`Backend`], on one device or on several. Requests reach the
+//! threads of its [engines](Engines) and join their batches; text comes back as it is generated.
+//! Dropping an [`AnswerStream`] cancels its request.
 
-use std::sync::{Arc, OnceLock, mpsc};
-use std::thread::JoinHandle;
+use std::sync::OnceLock;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use ewe::backend::{Backend, BackendError, Completion, Sampling};
+use ewe::choice;
 use ewe::text::{counted, format_size};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::answer::AnswerStream;
-use super::batch::{BatchConfig, Engine, EngineRequest, RequestOptions, Stats};
-use super::budget;
+use super::batch::{BatchConfig, Begun, EngineRequest, RequestOptions, Stats};
+pub use super::engines::KvBudget;
+use super::engines::{DeviceFailure, Engines, PlacedModel};
 use super::grammar::{Grammar, GrammarSource, Grammars};
-use super::state::WorkerState;
+use super::logprobs::Logprobs;
+use super::state::stopped;
 use super::text::TextStream;
-use super::worker;
 use crate::model::LoadedModel;
-use crate::model::cache::KvCache;
+use crate::model::text::token_bytes::TokenBytes;
 use crate::model::text::tokenizer::Tokenizer;
 
 /// A prompt to continue, in token ids.
@@ -33,74 +34,75 @@ pub struct GenerationRequest {
     pub options: RequestOptions,
 }
 
-/// The size of the KV cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KvBudget {
-    /// In bytes.
-    pub bytes: usize,
-    /// In tokens of this model, of prompts and answers.
-    pub tokens: usize,
-}
-
-/// A model of this machine and its thread. Shared by reference; dropping it stops the thread.
+/// A model of this machine. Shared by reference; dropping it stops the threads of its engines.
 pub struct LocalBackend {
     name: String,
     tokenizer: Tokenizer,
     end_tokens: Vec<i64>,
     context: usize,
     vocabulary: i64,
-    capacity: usize,
+    /// Of the smallest KV cache.
     budget: KvBudget,
-    /// Bytes of the prefix cache on a GPU, 0 within a KV cache of pages; none on the CPU.
-    gpu_prefix_bytes: Option<usize>,
-    /// None only while dropping.
-    requests: Option<mpsc::Sender<Vec<EngineRequest>>>,
-    worker: Option<JoinHandle<()>>,
-    state: Arc<WorkerState>,
+    /// What to do about a request that is too large for it.
+    room_advice: &'static str,
+    engines: Engines,
     /// Compiles grammars; made with the first.
     grammars: OnceLock<Result<Grammars, String>>,
+    /// The texts of tokens; read with the first request for the likelihood of choices.
+    token_bytes: OnceLock<TokenBytes>,
 }
 
 impl LocalBackend {
     /// Starts the engine of a loaded model, which is called `name`.
     pub fn start(loaded: LoadedModel, name: String, config: BatchConfig) -> Result<LocalBackend> {
-        let LoadedModel {
-            model,
-            tokenizer,
-            kind,
-            device,
-            ..
-        } = loaded;
-        let (context, vocabulary) = (model.info().context, model.info().vocab);
-        let budget = KvBudget {
-            bytes: config.kv_bytes,
-            tokens: KvCache::tokens_within(config.kv_bytes, model.info(), kind, device),
+        let device = match loaded.device {
+            tch::Device::Cuda(index) => format!("cuda:{index}"),
+            _ => "cpu".to_owned(),
         };
-        let capacity = config.max_batch;
-        let gpu_prefix_bytes = match KvCache::has_pages(model.info(), kind, device) {
-            true => Some(0),
-            false => device.is_cuda().then_some(config.prefix_bytes),
+        LocalBackend::start_all(vec![(device, loaded, config)], Vec::new(), name)
+    }
+
+    /// Starts the engines of the same model on several devices, at least one; `absent` are those
+    /// that could not hold it.
+    pub fn start_all(
+        loaded: Vec<(String, LoadedModel, BatchConfig)>,
+        absent: Vec<DeviceFailure>,
+        name: String,
+    ) -> Result<LocalBackend> {
+        let (mut placed, mut first) = (Vec::new(), None);
+        for (device_name, loaded, config) in loaded {
+            let LoadedModel {
+                model,
+                tokenizer,
+                kind,
+                device,
+                ..
+            } = loaded;
+            let sizes = (model.info().context, model.info().vocab);
+            first.get_or_insert((tokenizer, sizes, config.advice.room));
+            placed.push(PlacedModel {
+                name: device_name,
+                model,
+                kind,
+                device,
+                config,
+            });
+        }
+        let Some((tokenizer, (context, vocabulary), room_advice)) = first else {
+            bail!("there is no device for the model");
         };
-        let state = Arc::new(WorkerState::new(config.advice));
-        let (requests, incoming) = mpsc::channel();
-        let theirs = state.clone();
-        let worker = std::thread::Builder::new()
-            .name("ewe-engine".to_string())
-            .spawn(move || worker::run(Engine::new(model, kind, device, config), &incoming, &theirs))
-            .context("cannot start the engine's thread")?;
+        let engines = Engines::start(placed, absent)?;
         Ok(LocalBackend {
             name,
             end_tokens: tokenizer.end_tokens().to_vec(),
             tokenizer,
             context,
             vocabulary,
-            capacity,
-            budget,
-            gpu_prefix_bytes,
-            requests: Some(requests),
-            worker: Some(worker),
-            state,
+            budget: engines.smallest_budget(),
+            room_advice,
+            engines,
             grammars: OnceLock::new(),
+            token_bytes: OnceLock::new(),
         })
     }
 
@@ -141,7 +143,12 @@ impl LocalBackend {
         }
     }
 
-    /// Returns the size of the KV cache.
+    /// Returns the engines.
+    pub fn engines(&self) -> &Engines {
+        &self.engines
+    }
+
+    /// Returns the size of the KV cache; of the smallest, if there are several.
     pub fn budget(&self) -> KvBudget {
         self.budget
     }
@@ -152,51 +159,27 @@ impl LocalBackend {
         self.context.min(self.budget.tokens)
     }
 
-    /// Returns one line for people about the KV cache and what it holds, and on a GPU about the
-    /// limits that follow from its memory.
-    pub fn budget_line(&self) -> String {
-        let KvBudget { bytes, tokens } = self.budget;
-        let whole = tokens / self.context;
-        let holds = match whole {
-            0 => format!(
-                "less than the model's context of {}, so longer requests are refused",
-                self.context
-            ),
-            _ => format!(
-                "{} of the model's whole context of {}",
-                counted(whole, "request"),
-                self.context
-            ),
-        };
-        let more = self.gpu_prefix_bytes.map(|prefix_bytes| {
-            let limits = budget::gpu_limits(self.capacity, prefix_bytes);
-            format!("; {limits}")
-        });
-        format!(
-            "{} for keys and values hold {}, {holds}{}",
-            format_size(bytes as u64),
-            counted(tokens, "token"),
-            more.unwrap_or_default()
-        )
+    /// Returns one line for people for each device about the KV cache and what it holds, and on a
+    /// GPU about the limits that follow from its memory.
+    pub fn budget_lines(&self) -> Vec<String> {
+        self.engines.budget_lines(self.context)
     }
 
-    /// Returns what the engine has done so far, and what it is doing now.
+    /// Returns what the engines have done so far, and what they are doing now, together.
     pub fn stats(&self) -> Stats {
-        self.state.stats()
+        self.engines.stats()
     }
 
-    /// Returns why the model cannot go on, if so: its thread has ended, or step after step fails.
+    /// Returns why the model cannot go on, if so: the threads of its engines have ended, or step
+    /// after step fails.
     pub fn broken(&self) -> Option<String> {
-        let ended = self.worker.as_ref().is_none_or(JoinHandle::is_finished);
-        self.state
-            .broken()
-            .or_else(|| ended.then(|| self.state.fatal().to_string()))
+        self.engines.broken()
     }
 
-    /// Waits until the model's GPU cannot compute any more, so that only a new process can answer.
-    /// Returns the error that broke it. On the CPU this never happens.
+    /// Waits until none of the model's GPUs can compute any more, so that only a new process can
+    /// answer. Returns the error that broke one. On the CPU this never happens.
     pub async fn device_lost(&self) -> String {
-        self.state.device_lost().await
+        self.engines.devices_lost().await
     }
 
     /// Returns the token ids of a prompt, with special tokens. Fails when the prompt is empty or
@@ -245,7 +228,7 @@ impl LocalBackend {
             most - prompt,
             format_size(self.budget.bytes as u64),
             self.budget.tokens,
-            self.state.advice.room
+            self.room_advice
         )))
     }
 
@@ -255,8 +238,25 @@ impl LocalBackend {
         Ok(self.stream_all(vec![(prompt, sampling)])?.remove(0))
     }
 
+    /// Continues `prompt` as [`LocalBackend::stream`] does, to the end, and tells how likely each of
+    /// [`Sampling::choices`] was.
+    pub async fn answer(&self, prompt: Vec<i64>, sampling: Sampling) -> Result<Completion, BackendError> {
+        let words = sampling.choices.clone();
+        let answer = self.stream(prompt, sampling)?;
+        if words.is_empty() {
+            return answer.completion().await;
+        }
+        let bytes = self.token_bytes.get_or_init(|| TokenBytes::of(&self.tokenizer));
+        let mut tokens = Vec::new();
+        let mut show = |logprobs: Logprobs| tokens.push(logprobs.reported(bytes));
+        let mut completion = answer.completion_with(&mut show).await?;
+        completion.places = Some(choice::places(&completion.text, &tokens, &words));
+        Ok(completion)
+    }
+
     /// Starts several requests at once. They join the batch in this order, whatever the timing of
-    /// threads, so the same call to an idle model returns the same texts to the last bit.
+    /// threads, so the same call to an idle model returns the same texts to the last bit. Of
+    /// several engines, the timing decides which one answers.
     pub fn stream_all(&self, prompts: Vec<(Vec<i64>, Sampling)>) -> Result<Vec<AnswerStream>, BackendError> {
         let requests = prompts.into_iter().map(|(prompt, sampling)| GenerationRequest {
             prompt,
@@ -273,6 +273,9 @@ impl LocalBackend {
         for request in asked {
             let (prompt, sampling) = (self.checked(request.prompt)?, request.sampling);
             let mut options = request.options;
+            if !sampling.choices.is_empty() {
+                options.logprobs = options.logprobs.max(Some(choice::LIKELIEST));
+            }
             let least = usize::from(options.prompt_logprobs);
             self.check_room(prompt.len(), sampling.max_tokens.max(least))?;
             if let (Some(schema), None) = (&sampling.schema, &options.grammar) {
@@ -287,7 +290,8 @@ impl LocalBackend {
                 .showing(&self.tokenizer, &options.shown);
             let end_tokens = [&self.end_tokens[..], &options.stop_tokens].concat();
             let awaits_prompt = options.prompt_logprobs;
-            let (answer, sender) = AnswerStream::pair(prompt.len(), awaits_prompt, text, &self.state);
+            let (answer, sender) =
+                AnswerStream::pair(prompt.len(), awaits_prompt, text, self.engines.orphans());
             answers.push(answer);
             requests.push(EngineRequest {
                 prompt,
@@ -295,17 +299,11 @@ impl LocalBackend {
                 end_tokens,
                 options,
                 listener: Box::new(sender),
+                begun: Begun::default(),
             });
         }
-        let sent = self
-            .requests
-            .as_ref()
-            .is_some_and(|channel| channel.send(requests).is_ok());
-        if sent {
-            Ok(answers)
-        } else {
-            Err(self.state.fatal())
-        }
+        self.engines.submit(requests).map_err(stopped)?;
+        Ok(answers)
     }
 }
 
@@ -315,7 +313,7 @@ impl Backend for LocalBackend {
     }
 
     fn capacity(&self) -> usize {
-        self.capacity
+        self.engines.capacity()
     }
 
     fn complete(
@@ -323,15 +321,6 @@ impl Backend for LocalBackend {
         prompt: String,
         sampling: Sampling,
     ) -> BoxFuture<'_, Result<Completion, BackendError>> {
-        async move { self.stream(self.encode(&prompt)?, sampling)?.completion().await }.boxed()
-    }
-}
-
-impl Drop for LocalBackend {
-    fn drop(&mut self) {
-        self.requests = None;
-        if let Some(worker) = self.worker.take() {
-            let _ = worker.join();
-        }
+        async move { self.answer(self.encode(&prompt)?, sampling).await }.boxed()
     }
 }

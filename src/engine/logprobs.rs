@@ -3,8 +3,10 @@
 //!
 //! Shapes: `b` rows of the batch, `r` rows that ask for logprobs, `v` vocabulary, `k` likeliest.
 
+use ewe::choice::ReportedToken;
 use tch::{Kind, Tensor};
 
+use crate::model::text::token_bytes::TokenBytes;
 use crate::shim::transfer::numbers_on;
 
 /// A token and the natural logarithm of its probability.
@@ -23,6 +25,23 @@ pub struct Logprobs {
     pub chosen: TokenLogprob,
     /// As many of the likeliest tokens as requested, best first.
     pub likeliest: Vec<TokenLogprob>,
+}
+
+impl Logprobs {
+    /// Returns the token as a server reports it.
+    pub fn reported(&self, bytes: &TokenBytes) -> ReportedToken {
+        let text = |id| String::from_utf8_lossy(&bytes.bytes(id)).into_owned();
+        let all = [&self.chosen].into_iter().chain(&self.likeliest);
+        ReportedToken {
+            text: text(self.chosen.id),
+            // The token itself counts once: by its id, since tokens may have the same text.
+            likeliest: all
+                .enumerate()
+                .filter(|&(at, token)| at == 0 || token.id != self.chosen.id)
+                .map(|(_, token)| (text(token.id), f64::from(token.logprob)))
+                .collect(),
+        }
+    }
 }
 
 /// The distributions of the rows that ask for logprobs.

@@ -60,17 +60,16 @@ impl QuestionBackend {
         Ok(asked)
     }
 
-    /// Returns one line for people: the model, how it is asked, and what its KV cache holds.
+    /// Returns what people are told of it: the model, how it is asked, and what its KV cache holds;
+    /// of several devices, each in a line of its own.
     pub fn line(&self) -> String {
         let asked = match &self.template {
             Some(template) => format!("asked by the template {}", template.name()),
             None => "asked by texts to continue".to_owned(),
         };
-        format!(
-            "{}: {asked}; {}",
-            self.backend.model(),
-            self.backend.budget_line()
-        )
+        let lines = self.backend.budget_lines();
+        let between = if lines.len() == 1 { "; " } else { "\n" };
+        format!("{}: {asked}{between}{}", self.backend.model(), lines.join("\n"))
     }
 }
 
@@ -122,7 +121,7 @@ impl Backend for QuestionBackend {
                 }
                 None => backend.encode(&question.text())?,
             };
-            backend.stream(ids, sampling)?.completion().await
+            backend.answer(ids, sampling).await
         }
         .boxed()
     }

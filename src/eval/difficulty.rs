@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use ewe::interchange::turns::from_answer;
 use ewe::job::rows::PromptFormat;
 use ewe::job::score::ScoreJob;
 use ewe::leave::INTERRUPTED;
@@ -25,6 +26,7 @@ use crate::model::files::fingerprint::fingerprint;
 use crate::model::files::hub::{self, Fetch};
 use crate::model::text::chat_template::ChatMessage;
 use crate::model::text::conversation_template::ConversationTemplate;
+use crate::model::text::turns;
 use crate::model::{LoadedModel, fault};
 use crate::train::interrupt::Interrupt;
 
@@ -194,14 +196,20 @@ fn encode(
     template: &ConversationTemplate,
     begin: &[i64],
 ) -> Result<Result<EncodedAnswer, String>> {
-    if row.output.trim().is_empty() {
+    let mut said = from_answer(&row.output, row.extra.as_deref(), row.turns.as_deref());
+    let later = said.split_off(1);
+    if later.is_empty() && row.output.trim().is_empty() {
         return Ok(Err("empty answer".to_owned()));
     }
     let system = row.system.as_deref().unwrap_or_default();
     let mut messages = ChatMessage::of_row(system, &row.instruction, &row.input);
-    messages.push(ChatMessage::new("assistant", &row.output));
+    // Of a conversation, the last answer after all messages before it.
+    match later.is_empty() {
+        true => messages.push(ChatMessage::new("assistant", &row.output)),
+        false => messages.extend(turns::from_answer(said.swap_remove(0), &later)),
+    }
     let conversation = template
-        .tokenize(&loaded.tokenizer, &messages)
+        .tokenize_last(&loaded.tokenizer, &messages)
         .with_context(|| format!("cannot encode task {} instance {}", row.task_id, row.instance_id))?;
     let row_of = |ids: Vec<i64>, scored| EncodedRow { row: 0, ids, scored };
     // A first token has none before it that would predict it.

@@ -62,6 +62,7 @@ pub fn run(job: &InfluenceJob, quiet: bool) -> Result<u8> {
     let (template, tokenizer) = rows::template(&tuned, &job.run_dir, tokenizer)?;
     let layout = RowLayout {
         template: template.as_ref(),
+        loss: tuned.settings.loss,
         max_length: tuned.settings.max_length,
         tokenizer: &tokenizer,
     };

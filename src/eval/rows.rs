@@ -7,10 +7,12 @@ use ewe::atomic_file::Lines;
 use ewe::interchange::left_out::LeftOut;
 use ewe::interchange::notes::Notes;
 use ewe::interchange::read;
+use ewe::interchange::turns::first_answer;
 use ewe::job::rows::RowsFile;
 use serde::Serialize;
 
 use crate::model::text::chat_template::ChatMessage;
+use crate::model::text::turns;
 
 /// A prompt of a file, with its completion.
 #[derive(Debug)]
@@ -23,6 +25,26 @@ pub struct EvalRow {
     pub messages: Vec<ChatMessage>,
     /// The answer; may be empty if only prompts are needed.
     pub completion: String,
+}
+
+impl EvalRow {
+    /// Appends the messages of a conversation from its first answer on. The last answer becomes the
+    /// completion, and all messages before it the prompt.
+    fn go_on(&mut self, mut said: Vec<ChatMessage>) {
+        if said.is_empty() {
+            return;
+        }
+        self.completion = match said.pop_if(|last| last.role == "assistant") {
+            Some(answer) => answer.content,
+            None => String::new(),
+        };
+        for message in &said {
+            self.prompt.push_str("\n\n");
+            self.prompt.push_str(&message.content);
+        }
+        self.prompt.push_str("\n\n");
+        self.messages.append(&mut said);
+    }
 }
 
 /// Reads the rows of a file, one for each instance. Rows that cannot be read are left out if the
@@ -40,12 +62,16 @@ pub fn read(file: &RowsFile, quiet: bool) -> Result<Vec<EvalRow>> {
                 None => ("", ""),
             };
             let system = incoming.system.as_deref().unwrap_or_default();
-            rows.push(EvalRow {
+            let mut made = EvalRow {
                 row: row.number as usize - 1,
                 prompt: incoming.question(number),
                 messages: ChatMessage::of_row(system, &incoming.task.instruction, input),
                 completion: output.to_owned(),
-            });
+            };
+            let extra = incoming.extra.to_column();
+            let answer = first_answer(output, extra.as_deref());
+            made.go_on(turns::from_answer(answer, incoming.turns(number)));
+            rows.push(made);
         }
     }
     left_out.end()?;

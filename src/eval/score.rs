@@ -54,7 +54,7 @@ pub(super) fn encode(
     let (ids, scored) = match template {
         Some(template) => {
             let answer = ChatMessage::new("assistant", &row.completion);
-            let conversation = template.tokenize(tokenizer, &[&row.messages[..], &[answer]].concat())?;
+            let conversation = template.tokenize_last(tokenizer, &[&row.messages[..], &[answer]].concat())?;
             (conversation.ids, conversation.targets)
         }
         None => {

@@ -36,7 +36,7 @@ const APOLOGETIC: [&str; 7] = [
 
 /// English words that carry no meaning of their own. Words that can answer a question alone, such
 /// as "yes", "both" and "never", are not among them.
-const STOP_WORDS: &[&str] = &[
+pub(super) const STOP_WORDS: &[&str] = &[
     "a", "about", "after", "again", "also", "am", "an", "and", "any", "are", "as", "at", "be", "because",
     "been", "before", "being", "but", "by", "can", "could", "d", "did", "do", "does", "doing", "during",
     "for", "from", "further", "had", "has", "have", "having", "her", "here", "hers", "him", "his", "how",

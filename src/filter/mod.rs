@@ -7,13 +7,18 @@
 //! - [`rules`]: checks of a single instruction or instance.
 //! - [`decontaminate`]: finds evaluation data, which models must not be trained on.
 //! - [`elimination`]: compares a rewritten task with its parent.
+//! - [`grounding`]: compares an answer with the passage that it was made from.
 //! - [`shared`]: removes text that all rows of a file share.
+//! - [`kept`]: the tasks kept so far; [`partition`]: more of them than memory holds, part by part.
 //! - [`screen`]: applies all of it to task after task.
 
 pub mod decontaminate;
 pub mod elimination;
+pub mod grounding;
 pub mod index;
+pub mod kept;
 pub mod lcs;
+pub mod partition;
 pub mod rouge;
 pub mod rules;
 pub mod screen;

@@ -95,8 +95,12 @@ impl Threshold {
     /// text above the threshold shares a word of the prefix. That is `length` + 1 − the smallest
     /// overlap. 0 if no text can be above the threshold.
     pub(super) fn prefix(self, length: u32) -> u32 {
-        let least = self.least_lcs(length.saturating_add(self.shortest(length)));
-        (length + 1).saturating_sub(least)
+        (length + 1).saturating_sub(self.least_shared(length))
+    }
+
+    /// The fewest words that a text of `length` words shares with any text above the threshold.
+    pub(super) fn least_shared(self, length: u32) -> u32 {
+        self.least_lcs(length.saturating_add(self.shortest(length)))
     }
 }
 

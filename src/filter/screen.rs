@@ -2,29 +2,61 @@
 //! kept before. Of similar tasks, the first one is kept.
 
 use super::decontaminate::Evaluation;
-use super::index::{Index, SimilarText};
+use super::index::{SimilarText, Stay};
+use super::kept::{Kept, inputs};
 use super::rouge::Threshold;
-use super::rules::{RuleSet, same_text};
+use super::rules::RuleSet;
 use crate::task::{Nearest, Task, TaskRef, Verdict};
 use rayon::prelude::*;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use std::collections::HashSet;
+
+/// What a task is checked for without the tasks kept: the rules and the evaluation data.
+pub struct Checks {
+    rules: RuleSet,
+    /// Evaluation data, if the rules compare more than similarity. Without it, evaluation tasks are
+    /// among those kept.
+    evaluation: Option<Evaluation>,
+}
+
+impl Checks {
+    /// Starts without evaluation data.
+    pub fn new(rules: RuleSet, threshold: Threshold) -> Checks {
+        let evaluation = rules
+            .decontaminate()
+            .map(|ngram| Evaluation::new(threshold, ngram));
+        Checks { rules, evaluation }
+    }
+
+    /// Adds a task that no checked task may be similar to; or to `kept`, if the rules compare
+    /// nothing more than similarity.
+    pub fn add_against(&mut self, kept: &mut Kept, task_ref: TaskRef, task: &Task) {
+        match &mut self.evaluation {
+            Some(evaluation) => evaluation.add(task_ref, task),
+            None => {
+                kept.index.push(&task.instruction);
+                kept.tasks.push(task_ref);
+            }
+        }
+    }
+
+    /// Checks a task against the rules and the evaluation data, which does not depend on the tasks
+    /// kept.
+    pub fn check(&self, task: &Task) -> Verdict {
+        self.rules.check_task(task).or_else(|| match &self.evaluation {
+            Some(evaluation) => evaluation.check(task),
+            None => Verdict::accepted(),
+        })
+    }
+}
 
 /// Screens batches of tasks. The verdicts do not depend on how tasks are split into batches.
 pub struct Screen {
-    rules: RuleSet,
-    index: Index,
-    /// The task of each text of the index.
-    kept: Vec<TaskRef>,
-    /// Evaluation data, if the rules compare more than similarity. Without it, evaluation tasks are
-    /// in `index`.
-    evaluation: Option<Evaluation>,
-    /// Hashes of the inputs of kept tasks, each with the position of their instruction in the
-    /// index.
-    inputs: HashSet<(u32, u64)>,
+    checks: Checks,
+    kept: Kept,
     /// Whether all verdicts name the nearest task, not only those on near-duplicates.
     nearest: bool,
+    /// Whether tasks are compared with evaluation data only, not with one another.
+    is_apart: bool,
 }
 
 /// A task to screen.
@@ -61,28 +93,32 @@ pub fn verdict_row(verdict: &Verdict, row: u64, source: impl Fn(TaskRef) -> (Str
 impl Screen {
     /// Starts with nothing kept. With `nearest`, every verdict names the most similar task.
     pub fn new(rules: RuleSet, threshold: Threshold, nearest: bool) -> Screen {
-        let evaluation = rules
-            .decontaminate()
-            .map(|ngram| Evaluation::new(threshold, ngram));
         Screen {
-            rules,
-            index: Index::new(threshold),
-            kept: Vec::new(),
-            evaluation,
-            inputs: HashSet::new(),
+            checks: Checks::new(rules, threshold),
+            kept: Kept::new(threshold),
             nearest,
+            is_apart: false,
+        }
+    }
+
+    /// Compares tasks with those of [`Screen::add_against`] only, not with one another: none that
+    /// is screened is kept.
+    pub fn apart(self) -> Screen {
+        Screen {
+            is_apart: true,
+            ..self
         }
     }
 
     /// Adds a task that no screened task may be similar to.
     pub fn add_against(&mut self, task_ref: TaskRef, task: &Task) {
-        match &mut self.evaluation {
-            Some(evaluation) => evaluation.add(task_ref, task),
-            None => {
-                self.index.push(&task.instruction);
-                self.kept.push(task_ref);
-            }
-        }
+        self.checks.add_against(&mut self.kept, task_ref, task);
+    }
+
+    /// About how many bytes of memory the tasks kept take, without evaluation data and what naming
+    /// the nearest task needs.
+    pub fn bytes(&self) -> usize {
+        self.kept.bytes()
     }
 
     /// Returns the verdicts on tasks, in order. Keeps the tasks that are accepted or certain: later
@@ -90,7 +126,7 @@ impl Screen {
     pub fn verdicts(&mut self, submissions: &[Submission<'_>]) -> Vec<Verdict> {
         let mut verdicts: Vec<Verdict> = submissions
             .par_iter()
-            .map(|submission| self.check_alone(submission.task))
+            .map(|submission| self.checks.check(submission.task))
             .collect();
         let open: Vec<usize> = (0..submissions.len())
             .filter(|&i| verdicts[i].is_accepted() || submissions[i].is_certain)
@@ -99,24 +135,33 @@ impl Screen {
             .iter()
             .map(|&i| submissions[i].task.instruction.as_str())
             .collect();
-        let near = self.index.admit(&texts, |i| submissions[open[i]].is_certain);
+        let is_apart = self.is_apart;
+        let near = self
+            .kept
+            .index
+            .admit_as(&texts, |i| match submissions[open[i]].is_certain {
+                _ if is_apart => Stay::Never,
+                true => Stay::Always,
+                false => Stay::IfNew,
+            });
         let mut near = open.iter().zip(near).peekable();
         // For each task, how many were kept before it.
-        let mut kept_before = vec![self.kept.len(); submissions.len()];
+        let mut kept_before = vec![self.kept.tasks.len(); submissions.len()];
         for (i, submission) in submissions.iter().enumerate() {
-            kept_before[i] = self.kept.len();
+            kept_before[i] = self.kept.tasks.len();
             let Some((_, near)) = near.next_if(|(at, _)| **at == i) else {
                 continue;
             };
-            if near.is_none() || submission.is_certain {
-                self.keep_inputs(self.kept.len(), submission.task);
-                self.kept.push(submission.task_ref);
+            if !is_apart && (near.is_none() || submission.is_certain) {
+                let position = self.kept.tasks.len();
+                self.kept.keep_inputs(position, &inputs(submission.task));
+                self.kept.tasks.push(submission.task_ref);
             }
             if verdicts[i].is_accepted()
                 && let Some(near) = near
                 && !self.is_another_instance(submission, &near)
             {
-                verdicts[i] = Verdict::near_duplicate(self.kept[near.position], near.score.f1());
+                verdicts[i] = Verdict::near_duplicate(self.kept.tasks[near.position], near.score.f1());
             }
         }
         if self.nearest {
@@ -132,10 +177,10 @@ impl Screen {
             .iter()
             .map(|submission| submission.task.instruction.as_str())
             .collect();
-        let near = self.index.duplicates(&texts, self.index.len());
+        let near = self.kept.index.duplicates(&texts, self.kept.index.len());
         let verdict = |(submission, near): (&Submission<'_>, Option<SimilarText>)| match near {
             Some(near) if !self.is_another_instance(submission, &near) => {
-                Verdict::near_duplicate(self.kept[near.position], near.score.f1())
+                Verdict::near_duplicate(self.kept.tasks[near.position], near.score.f1())
             }
             _ => Verdict::accepted(),
         };
@@ -157,59 +202,20 @@ impl Screen {
             .iter()
             .map(|&i| (submissions[i].task.instruction.as_str(), kept_before[i]))
             .collect();
-        for (i, near) in unnamed.into_iter().zip(self.index.nearest(&queries, 1)) {
+        for (i, near) in unnamed.into_iter().zip(self.kept.index.nearest(&queries, 1)) {
             verdicts[i].nearest = near.first().map(|near| Nearest {
-                task: self.kept[near.position],
+                task: self.kept.tasks[near.position],
                 rouge_l: Some(near.score.f1()),
             });
         }
     }
 
-    /// Checks a task against the rules and the evaluation data, which does not depend on the tasks
-    /// kept.
-    fn check_alone(&self, task: &Task) -> Verdict {
-        self.rules.check_task(task).or_else(|| match &self.evaluation {
-            Some(evaluation) => evaluation.check(task),
-            None => Verdict::accepted(),
-        })
-    }
-
-    /// Whether a near-duplicate is in fact another instance of a kept task: it has the words and
-    /// the source of that task, and no input kept with it. Then its inputs are kept as well.
+    /// Whether a near-duplicate is in fact another instance of a kept task.
     fn is_another_instance(&mut self, submission: &Submission<'_>, near: &SimilarText) -> bool {
-        let has_same_words = 2 * near.score.lcs == near.score.total;
-        if !has_same_words || !self.kept[near.position].has_source_of(submission.task_ref) {
-            return false;
-        }
-        let position = near.position as u32;
-        let is_there = |input| self.inputs.contains(&(position, input));
-        if submission.task.instances.is_empty() || inputs(submission.task).into_iter().any(is_there) {
-            return false;
-        }
-        self.keep_inputs(near.position, submission.task);
-        true
+        // Hashes are needed of few, and cost more than the comparison.
+        2 * near.score.lcs == near.score.total
+            && self
+                .kept
+                .is_another_instance(submission.task_ref, &inputs(submission.task), near)
     }
-
-    fn keep_inputs(&mut self, position: usize, task: &Task) {
-        let position = position as u32;
-        self.inputs
-            .extend(inputs(task).into_iter().map(|input| (position, input)));
-    }
-}
-
-/// The inputs of a task as 64 bits of SHA-256 each, equal if a dataset treats the inputs as equal.
-/// A short hash suffices, since only inputs of equal instructions are compared. A task without
-/// instances counts as one with an empty input.
-fn inputs(task: &Task) -> Vec<u64> {
-    let hash = |input: &str| {
-        let hash = Sha256::digest(same_text(input));
-        u64::from_le_bytes(hash[..8].try_into().expect("a hash is longer"))
-    };
-    if task.instances.is_empty() {
-        return vec![hash("")];
-    }
-    task.instances
-        .iter()
-        .map(|instance| hash(&instance.input))
-        .collect()
 }

@@ -13,6 +13,8 @@ type Map<K> = HashMap<K, u32, foldhash::fast::RandomState>;
 #[derive(Debug, Default)]
 pub struct Vocabulary {
     words: Map<Box<str>>,
+    /// The bytes of all words, with what the allocator adds.
+    letters: usize,
     /// (word, number of earlier occurrences) → token.
     repeats: Map<(u32, u32)>,
 }
@@ -30,6 +32,15 @@ impl Vocabulary {
     /// How many numbers there are, of words and of repeats.
     pub fn size(&self) -> usize {
         self.words.len() + self.repeats.len()
+    }
+
+    /// About how many bytes of memory it takes.
+    pub fn bytes(&self) -> usize {
+        /// What an entry takes beside key and value: its control byte, and free room around it.
+        const ROOM: usize = 8;
+        let word = size_of::<Box<str>>() + size_of::<u32>() + ROOM;
+        let repeat = size_of::<(u32, u32)>() + size_of::<u32>() + ROOM;
+        self.words.capacity() * word + self.letters + self.repeats.capacity() * repeat
     }
 
     /// Encodes the words of `text`, or its characters if it has no word.
@@ -61,7 +72,11 @@ impl Vocabulary {
     pub fn add(&mut self, encoded: &mut EncodedText) {
         for (place, word) in encoded.unknown.drain(..) {
             let next = (self.words.len() + self.repeats.len()) as u32;
-            encoded.words[place as usize] = *self.words.entry(word).or_insert(next);
+            let letters = &mut self.letters;
+            encoded.words[place as usize] = *self.words.entry(word).or_insert_with_key(|word| {
+                *letters += word.len().max(16) + 16;
+                next
+            });
         }
     }
 

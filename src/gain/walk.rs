@@ -11,6 +11,7 @@ use super::record::{self, Record, WithoutWorst};
 use super::sides::{self, Sides};
 use super::steps::{self, Asked};
 use crate::job::influence::ProjectionNoise;
+use crate::push::repo::is_id;
 use crate::store::Store;
 use crate::store::query::evaluation::InfluentialRow;
 use crate::suite::item::SuiteKind;
@@ -314,13 +315,6 @@ impl Begun<'_> {
 /// Fails if the model is neither a directory with a model nor can be one of the hub, which the
 /// first step that needs it looks up.
 fn check_model(model: &Path) -> Result<()> {
-    let is_id = |text: &str| {
-        let parts: Vec<&str> = text.split('/').collect();
-        parts.len() <= 2
-            && parts
-                .iter()
-                .all(|part| !part.is_empty() && !part.starts_with('.'))
-    };
     let what = match model.exists() {
         true if model.join("config.json").is_file() => return Ok(()),
         true => "no model is in",

@@ -13,6 +13,8 @@ const LONGEST_REASON: usize = 2000;
 pub struct ParsedJudgment {
     /// From 1 to 5.
     pub score: u8,
+    /// Where its digit stands, in bytes of the answer.
+    pub at: usize,
     /// The reason on one line; may be empty.
     pub reason: String,
 }
@@ -62,6 +64,7 @@ pub fn read(text: &str, finish: FinishReason) -> Result<ParsedJudgment, String> 
         return Err(format!("it does not begin with a score: {}", shown()));
     };
     let number = &found[1];
+    let at = found.get(1).map_or(0, |number| number.start());
     let mut rest = &text[found[0].len()..];
     if let Some(scale) = SCALE.captures(rest) {
         if &scale[1] != "5" {
@@ -85,6 +88,7 @@ pub fn read(text: &str, finish: FinishReason) -> Result<ParsedJudgment, String> 
     };
     Ok(ParsedJudgment {
         score,
+        at,
         reason: reason(rest),
     })
 }
@@ -184,6 +188,14 @@ mod tests {
                 .count(),
             2000
         );
+    }
+
+    #[test]
+    fn the_place_of_the_digit_is_told() {
+        for text in [" 4\nReason: 4", "**Score: 4/5**", "4"] {
+            let parsed = read(text, FinishReason::Stop).unwrap();
+            assert_eq!(Some(parsed.at), text.find('4'), "{text}");
+        }
     }
 
     #[test]

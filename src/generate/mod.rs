@@ -5,6 +5,7 @@
 //! - [`round`]: the random numbers of a round, as a function of seed and round number.
 //! - [`examples`]: samples the tasks that a prompt shows.
 //! - [`evolution`]: decides which rounds rewrite a task, which task, and by which operator.
+//! - [`documents`]: the passage of each round, and responses about it.
 //! - [`topics`]: the topic of each round.
 //! - [`parse`]: parses responses of Self-Instruct's stages into candidates, without losing text.
 //! - [`alpaca`]: does the same with lists of complete tasks.
@@ -12,6 +13,7 @@
 
 pub mod alpaca;
 mod bounds;
+pub mod documents;
 pub mod evolution;
 pub mod examples;
 pub mod judgment;

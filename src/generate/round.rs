@@ -86,6 +86,12 @@ impl RoundRng {
         RoundRng(ChaCha8Rng::from_seed(digest.into()))
     }
 
+    /// The numbers that decide which passage a round asks about, and for what.
+    pub(super) fn for_documents(seed: u64, round: u64) -> Self {
+        let digest = Sha256::digest(format!("ewe documents {seed} {round}"));
+        RoundRng(ChaCha8Rng::from_seed(digest.into()))
+    }
+
     /// Returns true with this probability: never with 0, always with 1.
     pub(super) fn is_below(&mut self, probability: f64) -> bool {
         // A double in [0, 1) has 53 bits of precision.

@@ -1,25 +1,35 @@
-//! Conversations of one question and one answer, with a system message before them or without one:
-//! OpenAI's `messages`, ShareGPT's `conversations`, LIMA's lists of strings, and hh-rlhf's
-//! dialogues, which are one string.
+//! Conversations, with a system message before them or without one: OpenAI's `messages`, ShareGPT's
+//! `conversations`, LIMA's lists of strings, hh-rlhf's dialogues, which are one string, and
+//! OpenAssistant's trees.
+//!
+//! - `order`: who may speak when; `parts`: what a message says; `oasst`: trees.
 
+pub(super) mod oasst;
+mod order;
 pub(super) mod parts;
 
 use super::{
     Format, Need,
     extra::Extra,
     json::{Fields, Json},
+    turns,
 };
+use crate::task::Turn;
 use parts::MessageContent;
 
-/// A conversation as question and answer.
+/// A conversation: its first question and answer, and what is said after them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Exchange {
     pub(super) system: Option<String>,
     pub(super) user: String,
-    /// None if the user spoke last.
+    /// None if only the user spoke.
     pub(super) assistant: Option<String>,
-    /// The other fields of each message.
+    /// The other fields of each message up to the first answer.
     pub(super) rest: Vec<Extra>,
+    /// The messages after the first answer.
+    pub(super) turns: Vec<Turn>,
+    /// Why the conversation has no answer to its last message; none if it has one.
+    pub(super) unanswered: Option<String>,
 }
 
 /// The speaker of a message.
@@ -28,10 +38,13 @@ enum Speaker {
     System,
     User,
     Assistant,
+    /// The assistant, in ShareGPT's way of calling a tool.
+    Call,
     Tool,
 }
 
 /// A message of any dialect.
+#[derive(Debug, Clone)]
 struct DialectMessage {
     role: String,
     speaker: Speaker,
@@ -39,9 +52,6 @@ struct DialectMessage {
     calls_tools: bool,
     rest: Extra,
 }
-
-/// How many speakers an error names at most.
-const NAMED: usize = 6;
 
 /// The labels of the speakers in a dialogue that is one string.
 const HUMAN: &str = "\n\nHuman:";
@@ -62,6 +72,17 @@ pub(super) fn exchange(messages: &[Json<'_>]) -> Result<Exchange, String> {
         false => messages.iter().copied().map(message).collect(),
     };
     exchanged(messages?)
+}
+
+/// Returns the messages up to the first answer.
+pub(super) fn first_exchange<'m, 'a>(messages: &'m [Json<'a>]) -> &'m [Json<'a>] {
+    let answers =
+        |value: &Json<'_>| message(*value).is_ok_and(|message| message.speaker == Speaker::Assistant);
+    let end = messages
+        .iter()
+        .position(answers)
+        .map_or(messages.len(), |at| at + 1);
+    &messages[..end]
 }
 
 /// Reads a dialogue that is one string, as in hh-rlhf. Returns `None` for any other string.
@@ -142,58 +163,96 @@ impl DialectMessage {
     }
 }
 
-/// Checks that the messages are one question and at most one answer.
+/// Makes a conversation of messages, if they are one.
 fn exchanged(messages: Vec<DialectMessage>) -> Result<Exchange, String> {
-    let speakers: Vec<Speaker> = messages.iter().map(|message| message.speaker).collect();
-    let (system, rest) = match &speakers[..] {
-        [Speaker::System, rest @ ..] => (true, rest),
-        rest => (false, rest),
+    order::check(&messages)?;
+    let is_answered = messages
+        .last()
+        .is_some_and(|last| last.speaker == Speaker::Assistant);
+    let mut exchange = Exchange {
+        unanswered: (!is_answered).then(|| order::unanswered(&messages)),
+        ..Exchange::default()
     };
-    let answered = match rest {
-        [Speaker::User, Speaker::Assistant] => true,
-        [Speaker::User] => false,
-        _ => return Err(unusable(&messages)),
-    };
-    let mut exchange = Exchange::default();
-    for message in messages {
-        match message.speaker {
-            Speaker::System => exchange.system = Some(message.content),
-            Speaker::User => exchange.user = message.content,
-            Speaker::Assistant => {
-                if message.calls_tools && message.content.trim().is_empty() {
-                    return Err(
-                        "the answer calls tools and says nothing, and a task's answer is a text".into(),
-                    );
-                }
-                exchange.assistant = Some(message.content);
-            }
-            Speaker::Tool => {}
-        }
-        exchange.rest.push(message.rest);
+    let mut messages = messages.into_iter().peekable();
+    if let Some(system) = messages.next_if(|message| message.speaker == Speaker::System) {
+        exchange.system = Some(system.content).filter(|text| !text.trim().is_empty());
+        exchange.rest.push(system.rest);
     }
-    debug_assert!(system == exchange.system.is_some() && answered == exchange.assistant.is_some());
-    exchange.system = exchange.system.filter(|text| !text.trim().is_empty());
+    if let Some(user) = messages.next() {
+        exchange.user = user.content;
+        exchange.rest.push(user.rest);
+    }
+    if let Some(answer) = messages.next() {
+        let says_nothing = answer.calls_tools && answer.content.trim().is_empty();
+        if says_nothing && messages.peek().is_none() {
+            return Err(
+                "the answer calls tools and says nothing, and the answer of a single turn is a text".into(),
+            );
+        }
+        exchange.assistant = Some(answer.content);
+        exchange.rest.push(answer.rest);
+    }
+    exchange.turns = messages.map(turn).collect();
     Ok(exchange)
 }
 
-/// Says which speakers a conversation has that cannot be a task.
-fn unusable(messages: &[DialectMessage]) -> String {
-    let mut roles: Vec<&str> = messages
-        .iter()
-        .take(NAMED)
-        .map(|message| message.role.as_str())
-        .collect();
-    if messages.len() > NAMED {
-        roles.push("…");
+/// Returns a later message as it is stored.
+fn turn(message: DialectMessage) -> Turn {
+    let role = match message.speaker {
+        Speaker::User => Turn::USER.to_owned(),
+        Speaker::Assistant | Speaker::Call => Turn::ASSISTANT.to_owned(),
+        Speaker::System | Speaker::Tool => message.role,
+    };
+    // A list of parts with other fields is kept beside the text.
+    let taken = |name: &str| ["role", "content"].contains(&name).then(|| format!("ewe_{name}"));
+    Turn {
+        role,
+        content: message.content,
+        fields: turns::owned(&message.rest.renamed(taken)),
     }
-    if roles.is_empty() {
-        return "a conversation without messages".into();
+}
+
+/// Reads the messages that follow a first question and its answer.
+pub(super) fn later(first: [&str; 2], messages: &[Json<'_>]) -> Result<Vec<Turn>, String> {
+    let [user, assistant] = first;
+    let mut all = vec![
+        DialectMessage::new(Turn::USER, Speaker::User, user.to_owned()),
+        DialectMessage {
+            // What it does if it says nothing is among the other fields of the row.
+            calls_tools: true,
+            ..DialectMessage::new(Turn::ASSISTANT, Speaker::Assistant, assistant.to_owned())
+        },
+    ];
+    for value in messages {
+        all.push(message(*value)?);
     }
-    format!(
-        "a conversation of {}: only one user message and one assistant message after it make a task, below one system message at \
-         most",
-        roles.join(", ")
-    )
+    order::check(&all)?;
+    Ok(all.into_iter().skip(2).map(turn).collect())
+}
+
+/// Makes a conversation of earlier questions with their answers, and the last question with its
+/// answer, as Alpaca's `history` has them.
+pub(super) fn with_history(
+    history: &[Json<'_>],
+    question: String,
+    answer: Option<String>,
+) -> Result<Exchange, String> {
+    let user = |text| DialectMessage::new(Turn::USER, Speaker::User, text);
+    let assistant = |text| DialectMessage::new(Turn::ASSISTANT, Speaker::Assistant, text);
+    let mut messages = Vec::new();
+    for (at, pair) in history.iter().enumerate() {
+        let texts: Option<Vec<String>> = pair
+            .elements()
+            .and_then(|pair| pair.into_iter().map(|text| text.text().ok()).collect());
+        let Some([asked, answered]) = texts.as_deref() else {
+            return Err(format!("`history[{at}]` is no list of a question and its answer"));
+        };
+        messages.push(user(asked.clone()));
+        messages.push(assistant(answered.clone()));
+    }
+    messages.push(user(question));
+    messages.extend(answer.map(assistant));
+    exchanged(messages)
 }
 
 /// Reads a message of any dialect.
@@ -220,6 +279,14 @@ fn message(value: Json<'_>) -> Result<DialectMessage, String> {
         None => return Err("the field `content` is missing".into()),
     };
     let mut rest = Extra::rest_of(fields);
+    if speaker == Speaker::Call {
+        rest.push_calls(&role, &content.text)?;
+        return Ok(DialectMessage {
+            calls_tools: true,
+            rest,
+            ..DialectMessage::new(&role, Speaker::Assistant, String::new())
+        });
+    }
     if let Some(reasoning) = &content.reasoning
         && rest.get("reasoning_content").is_none()
     {
@@ -242,159 +309,12 @@ fn speaker(role: &str) -> Option<Speaker> {
         "assistant" | "gpt" | "model" | "bot" | "chatgpt" | "chatbot" | "bing" | "bard" | "answer" => {
             Speaker::Assistant
         }
-        "tool" | "tools" | "function" | "function_call" | "function_response" | "function_result"
-        | "tool_call" | "tool_response" | "tool_result" | "observation" | "ipython" => Speaker::Tool,
+        "function_call" | "tool_call" => Speaker::Call,
+        "tool" | "tools" | "function" | "function_response" | "function_result" | "tool_response"
+        | "tool_result" | "observation" | "ipython" => Speaker::Tool,
         _ => return None,
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(json: &str) -> Result<Exchange, String> {
-        exchange(&Json::of(json).unwrap().elements().unwrap())
-    }
-
-    #[test]
-    fn roles_of_every_dialect() {
-        for (json, system) in [
-            (
-                r#"[{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]"#,
-                None,
-            ),
-            (
-                r#"[{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]"#,
-                None,
-            ),
-            (
-                r#"[{"from": "system", "value": "s"}, {"from": "Human", "value": "q"}, {"from": "gpt", "value": "a"}]"#,
-                Some("s"),
-            ),
-            (
-                r#"[{"role": "developer", "content": "s"}, {"role": "user", "content": "q"}, {"role": "model", "content": "a"}]"#,
-                Some("s"),
-            ),
-            (
-                r#"[{"role": "system", "content": " "}, {"role": "user", "content": [{"type": "text", "text": "q"}]}, {"role": "assistant", "content": ["a"]}]"#,
-                None,
-            ),
-        ] {
-            let exchange = of(json).unwrap();
-            assert_eq!(exchange.system.as_deref(), system, "{json}");
-            assert_eq!(
-                (exchange.user.as_str(), exchange.assistant.as_deref()),
-                ("q", Some("a")),
-                "{json}"
-            );
-            assert!(exchange.rest.iter().all(Extra::is_empty), "{json}");
-        }
-    }
-
-    #[test]
-    fn what_else_a_message_says_is_kept() {
-        let exchange = of(
-            r#"[{"role": "user", "content": [{"type": "text", "text": "a"}, {"text": "b", "cache_control": {}}], "name": "Ann"},
-               {"role": "assistant", "content": "c", "tool_calls": [{"id": 1}], "weight": 0, "refusal": null}]"#,
-        )
-        .unwrap();
-        assert_eq!(exchange.user, "ab");
-        assert_eq!(
-            exchange.rest[0].to_json(),
-            r#"{"content":[{"type": "text", "text": "a"}, {"text": "b", "cache_control": {}}],"name":"Ann"}"#
-        );
-        assert_eq!(
-            exchange.rest[1].to_json(),
-            r#"{"tool_calls":[{"id": 1}],"weight":0}"#
-        );
-    }
-
-    #[test]
-    fn reasoning_is_kept_apart_from_the_answer() {
-        for parts in [
-            r#"{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "a"}"#,
-            r#"{"type": "reasoning", "text": "hm"}, "a""#,
-            r#"{"reasoningContent": {"reasoningText": {"text": "hm"}}}, {"text": "a"}"#,
-        ] {
-            let exchange = of(&format!(
-                r#"[{{"role": "user", "content": "q"}}, {{"role": "assistant", "content": [{parts}]}}]"#
-            ))
-            .unwrap();
-            assert_eq!(exchange.assistant.as_deref(), Some("a"), "{parts}");
-            assert_eq!(
-                exchange.rest[1].to_json(),
-                r#"{"reasoning_content":"hm"}"#,
-                "{parts}"
-            );
-        }
-        // A part with other fields is kept whole.
-        let exchange = of(
-            r#"[{"role": "user", "content": "q"}, {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": "x"}, "a"]}]"#,
-        )
-        .unwrap();
-        assert_eq!(
-            exchange.rest[1].to_json(),
-            r#"{"content":[{"type": "thinking", "thinking": "hm", "signature": "x"}, "a"],"reasoning_content":"hm"}"#
-        );
-    }
-
-    #[test]
-    fn texts_are_conversations() {
-        let exchange = of(r#"["q", "a"]"#).unwrap();
-        assert_eq!(
-            (exchange.user.as_str(), exchange.assistant.as_deref()),
-            ("q", Some("a"))
-        );
-        let exchange = exchange_in_text("\n\nHuman: q\n\nq\n\nAssistant: a\n")
-            .unwrap()
-            .unwrap();
-        assert_eq!(
-            (exchange.user.as_str(), exchange.assistant.as_deref()),
-            ("q\n\nq", Some("a"))
-        );
-        let turns = "Human: q\n\nAssistant: a\n\nHuman: r\n\nAssistant: b";
-        let error = exchange_in_text(turns).unwrap().unwrap_err();
-        assert!(error.contains("Human, Assistant, Human, Assistant"), "{error}");
-        assert!(exchange_in_text("Human: q").is_none());
-    }
-
-    #[test]
-    fn what_is_no_exchange_is_named() {
-        for (json, what) in [
-            ("[]", "without messages"),
-            (
-                r#"[{"role": "user", "content": "q"}, {"role": "assistant", "content": null, "tool_calls": [{}]}]"#,
-                "calls tools",
-            ),
-            (
-                r#"[{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [{}]}]"#,
-                "calls tools",
-            ),
-            (
-                r#"[{"role": "user", "content": "q"}, {"role": "assistant"}]"#,
-                "`content` is missing",
-            ),
-            (
-                r#"[{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]"#,
-                "part of type `image_url`",
-            ),
-            (r#"[{"role": "critic", "content": "q"}]"#, "a message of `critic`"),
-            (
-                r#"["q", {"role": "user", "content": "q"}]"#,
-                "a message is a string",
-            ),
-            (
-                r#"["q", "a", "r", "b"]"#,
-                "a conversation of user, assistant, user, assistant: only one",
-            ),
-            (
-                r#"[{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}, {"from": "human", "value": "q"}]"#,
-                "a conversation of human, gpt, human: only one",
-            ),
-            (r#"[{"from": "gpt", "value": "a"}]"#, "a conversation of gpt"),
-        ] {
-            let error = of(json).unwrap_err();
-            assert!(error.contains(what), "{json}: {error}");
-        }
-    }
-}
+mod tests;

@@ -4,7 +4,10 @@ use std::collections::HashSet;
 
 use serde::{Serialize, Serializer, ser::Error};
 
-use super::json::{Fields, Json};
+use super::{
+    format::LATER,
+    json::{Fields, Json},
+};
 
 /// How deep JSON may nest in SQLite, counting the object that these fields make up.
 pub(super) const DEEPEST: usize = 1000;
@@ -102,6 +105,18 @@ impl Extra {
         self.fields.push((name.into(), text));
     }
 
+    /// Adds the later messages of a conversation, a JSON list, as a field of their own.
+    pub(super) fn push_later(&mut self, turns: Option<&str>) {
+        if let Some(turns) = turns.and_then(Json::of) {
+            self.push(LATER, turns);
+        }
+    }
+
+    /// Adds a field that is null.
+    pub(super) fn push_null(&mut self, name: impl Into<String>) {
+        self.fields.push((name.into(), "null".into()));
+    }
+
     /// Adds a list of objects as one field, unless all of them are empty.
     pub(super) fn push_list(&mut self, name: impl Into<String>, list: &[Extra]) {
         if !list.iter().all(Extra::is_empty) {
@@ -110,8 +125,32 @@ impl Extra {
         }
     }
 
+    /// Adds the calls of tools that ShareGPT has as the text of a message: an object, or a list of
+    /// them, each with the name of a function.
+    pub(super) fn push_calls(&mut self, role: &str, text: &str) -> Result<(), String> {
+        let calls = Json::of(text).map(|json| json.elements().unwrap_or_else(|| vec![json]));
+        let is_call = |call: &Json<'_>| Fields::of(call.get()).is_some_and(|call| call.has("name"));
+        let Some(calls) = calls.filter(|calls| !calls.is_empty() && calls.iter().all(is_call)) else {
+            return Err(format!(
+                "a message of `{role}` that is no JSON object with the `name` of a function"
+            ));
+        };
+        let calls = calls
+            .iter()
+            .map(|call| format!(r#"{{"type":"function","function":{}}}"#, call.get()));
+        let calls = calls.collect::<Vec<_>>().join(",");
+        self.fields.push(("tool_calls".into(), format!("[{calls}]")));
+        Ok(())
+    }
+
+    /// Removes a field and returns its JSON text.
+    pub(super) fn take(&mut self, name: &str) -> Option<String> {
+        let at = self.fields.iter().position(|(field, _)| field == name)?;
+        Some(self.fields.remove(at).1)
+    }
+
     /// Inserts other fields before these.
-    pub(super) fn put_before(&mut self, mut first: Extra) {
+    pub fn put_before(&mut self, mut first: Extra) {
         if !first.is_empty() {
             first.fields.append(&mut self.fields);
             *self = first;

@@ -1,10 +1,20 @@
 //! The formats of rows: their names, their columns, and how to tell them apart.
 
-use super::{json::Fields, need::Need};
+use super::{
+    json::{Fields, Json},
+    need::Need,
+};
 
 /// The field that marks rows of one task: an export gives all rows of a task with several instances
 /// the same number.
 pub const GROUP: &str = "ewe_group";
+
+/// The field with the messages after a first question and its answer, in formats without a place
+/// for them, and where their other fields have none.
+pub const LATER: &str = "ewe_turns";
+
+/// The field with earlier questions and answers in format `alpaca`.
+pub const HISTORY: &str = "history";
 
 /// The metadata key by which a Parquet file says that ewe wrote it. Its value is [`DATASET_TABLE`]
 /// or the name of a format.
@@ -33,6 +43,10 @@ pub enum Format {
     QuestionAnswer,
     /// Tasks with `instances`, the format of the seeds
     SelfInstruct,
+    /// Trees of OpenAssistant: of each the conversation that people ranked best
+    Oasst,
+    /// Trees of OpenAssistant: all conversations of each
+    OasstAll,
     /// Instructions without answers
     #[value(skip)]
     Instructions,
@@ -79,9 +93,15 @@ pub(super) const TURNS: &str = "data";
 /// Names that other files give the system message.
 pub(super) const SYSTEMS: &[&str] = &["system", "system_prompt"];
 
+/// Whether a value is the prompt of a tree of OpenAssistant.
+pub(super) fn is_tree(prompt: Json<'_>) -> bool {
+    prompt.kind() == "an object"
+        && Fields::of(prompt.get()).is_some_and(|fields| fields.has("replies") && fields.has("text"))
+}
+
 impl Format {
     /// The values of `--format` of commands that read.
-    pub const ALL: [Format; 7] = [
+    pub const ALL: [Format; 9] = [
         Format::Alpaca,
         Format::Dolly,
         Format::Chat,
@@ -89,6 +109,8 @@ impl Format {
         Format::Completion,
         Format::QuestionAnswer,
         Format::SelfInstruct,
+        Format::Oasst,
+        Format::OasstAll,
     ];
 
     /// The formats that a dataset is exported in.
@@ -111,6 +133,8 @@ impl Format {
             Format::Completion => "completion",
             Format::QuestionAnswer => "qa",
             Format::SelfInstruct => "self-instruct",
+            Format::Oasst => "oasst",
+            Format::OasstAll => "oasst-all",
             Format::Instructions => "instructions",
         }
     }
@@ -131,6 +155,7 @@ impl Format {
             Format::Completion => &["prompt", "completion"],
             Format::QuestionAnswer => &["question", "answer"],
             Format::SelfInstruct => &["instruction", "instances"],
+            Format::Oasst | Format::OasstAll => &["prompt"],
             Format::Instructions => &["instruction"],
         }
     }
@@ -181,6 +206,9 @@ impl Format {
     /// Recognizes the format of a file by one of its rows. Names may differ in case if the exact
     /// names make no format.
     pub(super) fn of(object: &Fields<'_>, need: Need) -> Option<Format> {
+        if object.get("prompt").is_some_and(is_tree) {
+            return Some(Format::Oasst);
+        }
         let exact = |name: &str| object.get_exact(name);
         let has_exact = |name: &str| exact(name).is_some_and(|value| !value.is_null());
         Format::of_columns(|name| exact(name).is_some(), has_exact, need)

@@ -5,9 +5,11 @@
 //!   `--map`; [`need`], [`reading`]: which rows a command wants, and the options it reads a file
 //!   with.
 //! - `json`, [`extra`]: an object whose fields are parsed when they are taken, and the fields left.
-//! - `conversation`: lists of messages as question and answer.
+//! - `conversation`: lists of messages as question, answer and later turns; [`turns`]: these as
+//!   they are stored.
 //! - `bytes`: the type of a file by its first bytes; decompression, encodings.
 //! - `rows`: a file split into rows: JSON, CSV, Parquet and Arrow.
+//! - [`parts`]: the files of a folder.
 //! - [`read`]: a file opened, decompressed and split into rows; [`error`]: why it cannot be read.
 //! - [`parse`]: rows to tasks, as a [`ParsedRow`] each.
 //! - [`left_out`]: rows that cannot be read; [`notes`]: fields that nothing reads, counted.
@@ -28,9 +30,11 @@ pub mod need;
 pub mod notes;
 pub mod parse;
 pub mod parsed_row;
+pub mod parts;
 pub mod read;
 pub mod reading;
 mod rows;
+pub mod turns;
 pub mod write;
 
 pub use error::ReadError;

@@ -6,20 +6,23 @@ use std::sync::Arc;
 
 use super::{
     Format, Need, ParsedRow, ReadError, Reading, Row, SourceRow,
-    conversation::{self, Exchange, parts},
+    conversation::{self, Exchange, oasst, parts},
     extra::{DEEPEST, Extra},
-    format::GROUP,
+    format::{GROUP, HISTORY, LATER, is_tree},
     json::{Fields, Json},
     mapping::Role,
     rows::object::object,
 };
 use crate::fold::is_blank;
-use crate::task::{Instance, Task};
+use crate::task::{Instance, Task, Turn};
 use columns::{ColumnNames, has, present};
 
 /// The longest instruction that is compared with others, in bytes. Comparing a longer one would
 /// take longer than all the other rows together.
 pub const LONGEST_INSTRUCTION: usize = 1 << 20;
+
+/// The field of a later question that says which of its text is the input.
+pub(super) const INPUT_OF_TURN: &str = "ewe_input";
 
 /// Parses the rows of one file.
 #[derive(Debug, Clone)]
@@ -99,6 +102,10 @@ impl RowParser {
         };
         let mut parsed = self.parsed(&mut fields).map_err(fault)?;
         parsed.extra.put_before(Extra::rest_of(fields));
+        if let Some(list) = parsed.extra.take(LATER) {
+            let turns = later(&list, parsed.task.instances.first(), &parsed.task.instruction);
+            parsed.turns = vec![turns.map_err(fault)?];
+        }
         if self.need == Need::Task
             && let Some(name) = parsed.extra.too_deep()
         {
@@ -125,6 +132,7 @@ impl RowParser {
             },
             Format::Chat | Format::ShareGpt => self.conversation(fields)?,
             Format::Completion if has_messages(fields) => self.prompt_and_completion(fields)?,
+            Format::Oasst | Format::OasstAll => self.tree(fields)?,
             _ => self.pair(fields)?,
         };
         parsed.group = group;
@@ -150,9 +158,11 @@ impl RowParser {
                 _ => "the instruction is empty: nothing in it can be seen".into(),
             });
         }
-        let is_empty = |instance: &Instance| instance.output.trim().is_empty();
+        let is_empty = |(at, instance): (usize, &Instance)| {
+            instance.output.trim().is_empty() && parsed.turns(at).is_empty()
+        };
         parsed.answer_is_empty =
-            self.need.answer() && !is_finished && parsed.task.instances.iter().any(is_empty);
+            self.need.answer() && !is_finished && parsed.task.instances.iter().enumerate().any(is_empty);
         Ok(parsed)
     }
 
@@ -182,14 +192,12 @@ impl RowParser {
             parsed.task.name = fields.text_or_null("category")?;
             parsed.task.is_classification = parsed.task.name.as_deref() == Some("classification");
         }
-        if let Some(history) = fields
-            .get("history")
-            .filter(|history| history.kind() == "an array")
-        {
-            if history.elements().is_some_and(|turns| !turns.is_empty()) {
-                return Err("`history` has earlier turns, and a task has one question and one answer".into());
+        if let Some(history) = fields.get(HISTORY).filter(|history| history.kind() == "an array") {
+            fields.take(HISTORY);
+            let history = history.elements().unwrap_or_default();
+            if !history.is_empty() {
+                return self.after_history(&history, parsed, [instruction, input], output);
             }
-            fields.take("history");
         }
         parsed.task.instruction = instruction;
         parsed.task.instances = match output {
@@ -198,6 +206,64 @@ impl RowParser {
             output => instances(input, output),
         };
         Ok(parsed)
+    }
+
+    /// Makes a conversation of a row with earlier turns. The row's own question is the last one;
+    /// its input follows it, and is kept for an export.
+    fn after_history(
+        &self,
+        history: &[Json<'_>],
+        parsed: ParsedRow,
+        [instruction, input]: [String; 2],
+        output: Option<String>,
+    ) -> Result<ParsedRow, String> {
+        let question = match input.is_empty() {
+            true => instruction,
+            false => format!("{instruction}\n\n{input}"),
+        };
+        let exchange = conversation::with_history(history, question, output)?;
+        let mut conversation = self.exchanged(&mut Fields::default(), exchange, "messages")?;
+        let asked = conversation
+            .turns
+            .iter_mut()
+            .flatten()
+            .rev()
+            .find(|turn| !turn.is_answer());
+        if let Some(asked) = asked.filter(|_| !input.is_empty()) {
+            let input = serde_json::to_string(&input).expect("a text is JSON");
+            asked.fields.push((INPUT_OF_TURN.into(), input));
+        }
+        Ok(ParsedRow {
+            task: Task {
+                name: parsed.task.name,
+                is_classification: parsed.task.is_classification,
+                ..conversation.task
+            },
+            turns: conversation.turns,
+            ..parsed
+        })
+    }
+
+    /// Parses a tree of conversations: instances of one task.
+    fn tree(&self, fields: &mut Fields<'_>) -> Result<ParsedRow, String> {
+        let prompt = fields.take("prompt").ok_or("the field `prompt` is missing")?;
+        if !is_tree(prompt) {
+            return Err("`prompt` is no tree: a message with `text`, `role` and `replies`".into());
+        }
+        let mut tree: Option<ParsedRow> = None;
+        for exchange in oasst::exchanges(prompt, self.format == Format::OasstAll)? {
+            let mut path = self.exchanged(fields, exchange, "messages")?;
+            path.instance_extras = vec![std::mem::take(&mut path.extra)];
+            match &mut tree {
+                None => tree = Some(path),
+                Some(tree) => {
+                    tree.task.instances.append(&mut path.task.instances);
+                    tree.turns.append(&mut path.turns);
+                    tree.instance_extras.append(&mut path.instance_extras);
+                }
+            }
+        }
+        tree.ok_or_else(|| "nobody answers the prompt of the tree".into())
     }
 
     /// Reads the system message.
@@ -234,8 +300,22 @@ impl RowParser {
         let messages = found
             .elements()
             .ok_or_else(|| format!("`{name}` is {}, not an array", found.kind()))?;
-        let exchange = conversation::exchange(&messages)?;
+        let messages = match self.has_later_apart(fields) {
+            true => conversation::first_exchange(&messages),
+            false => &messages[..],
+        };
+        let exchange = conversation::exchange(messages)?;
         self.exchanged(fields, exchange, &name)
+    }
+
+    /// Whether a table that ewe wrote has the later messages among the other fields of the row,
+    /// where they are whole.
+    fn has_later_apart(&self, fields: &Fields<'_>) -> bool {
+        let extra = fields.get("extra").filter(|_| self.own_table != OwnTable::No);
+        let extra = extra.and_then(|extra| extra.text().ok());
+        extra
+            .and_then(|extra| Extra::parse(&extra))
+            .is_some_and(|extra| extra.get(LATER).is_some())
     }
 
     /// Parses a row whose prompt and completion are lists of messages.
@@ -261,8 +341,8 @@ impl RowParser {
         exchange: Exchange,
         name: &str,
     ) -> Result<ParsedRow, String> {
-        if exchange.assistant.is_none() && self.need.answer() {
-            return Err("a conversation of user: only one user message and one assistant message after it make a task".into());
+        if let Some(unanswered) = exchange.unanswered.filter(|_| self.need.answer()) {
+            return Err(unanswered);
         }
         let mut parsed = ParsedRow {
             task: Task {
@@ -274,6 +354,7 @@ impl RowParser {
                 Some(system) => Some(system),
                 None => self.system(fields)?,
             },
+            turns: vec![exchange.turns],
             ..ParsedRow::default()
         };
         parsed.extra.push_list(name, &exchange.rest);
@@ -286,6 +367,22 @@ fn has_messages(fields: &Fields<'_>) -> bool {
     fields
         .get("prompt")
         .is_some_and(|value| value.kind() == "an array")
+}
+
+/// Reads the messages after a first question and its answer from the field that ewe writes them to.
+fn later(list: &str, first: Option<&Instance>, instruction: &str) -> Result<Vec<Turn>, String> {
+    let list = Json::of(list).ok_or("`ewe_turns` cannot be read")?;
+    // In a table, the list is a text.
+    let text = match list.kind() {
+        "a string" => Some(list.text().map_err(|what| format!("`{LATER}` {what}"))?),
+        _ => None,
+    };
+    let list = text.as_deref().and_then(Json::of).unwrap_or(list);
+    let messages = list
+        .elements()
+        .ok_or_else(|| format!("`{LATER}` is {}, not an array", list.kind()))?;
+    let answer = first.map_or("", |first| first.output.as_str());
+    conversation::later([instruction, answer], &messages).map_err(|what| format!("`{LATER}`: {what}"))
 }
 
 fn instances(input: String, output: Option<String>) -> Vec<Instance> {
@@ -336,6 +433,7 @@ fn self_instruct(fields: &mut Fields<'_>, need: Need) -> Result<ParsedRow, Strin
         return Err("`instances` is empty".into());
     }
     let (mut instances, mut rest) = (Vec::with_capacity(list.len()), Vec::with_capacity(list.len()));
+    let mut turns = Vec::with_capacity(list.len());
     for (index, value) in list.into_iter().enumerate() {
         let mut instance = Fields::of(value.get())
             .ok_or_else(|| format!("`instances[{index}]` is {}, not an object", value.kind()))?;
@@ -344,7 +442,12 @@ fn self_instruct(fields: &mut Fields<'_>, need: Need) -> Result<ParsedRow, Strin
             input: instance.text_or_null("input").map_err(read)?.unwrap_or_default(),
             output: instance.text("output").map_err(read)?,
         });
-        rest.push(Extra::rest_of(instance));
+        let mut extra = Extra::rest_of(instance);
+        turns.push(match extra.take(LATER) {
+            Some(list) => later(&list, instances.last(), &instruction).map_err(read)?,
+            None => Vec::new(),
+        });
+        rest.push(extra);
     }
     let mut extra = Extra::default();
     extra.push_list("instances", &rest);
@@ -354,9 +457,11 @@ fn self_instruct(fields: &mut Fields<'_>, need: Need) -> Result<ParsedRow, Strin
             instruction,
             instances,
             is_classification,
+            later: Vec::new(),
         },
         source_id,
         extra,
+        turns,
         ..ParsedRow::default()
     })
 }

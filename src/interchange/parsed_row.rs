@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::extra::Extra;
-use crate::task::Task;
+use crate::task::{Task, Turn};
 
 /// Where a row was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +27,11 @@ pub struct ParsedRow {
     pub group: Option<String>,
     /// All other fields.
     pub extra: Extra,
+    /// For each instance, the messages after its answer; without some at its end, or empty, where
+    /// there are none.
+    pub turns: Vec<Vec<Turn>>,
+    /// For each instance, its own other fields, if the row has several conversations.
+    pub instance_extras: Vec<Extra>,
     /// Where it was read.
     pub place: SourceRow,
     /// Whether prompt and completion are used as they are, without a chat template.
@@ -36,6 +41,11 @@ pub struct ParsedRow {
 }
 
 impl ParsedRow {
+    /// Returns the messages after the answer of an instance.
+    pub fn turns(&self, instance: usize) -> &[Turn] {
+        self.turns.get(instance).map_or(&[], Vec::as_slice)
+    }
+
     /// Returns system message and instruction as one text, for formats with one field for both.
     pub fn instruction_under_system(&self) -> String {
         match &self.system {

@@ -1,9 +1,11 @@
 //! Rows of a dataset to a file in one of the formats. The same rows give the same bytes.
 //!
 //! - [`packing`]: the shape and the compression of a file, by its name.
-//! - `record`: a row as a record of a format; `table`: records as columns.
+//! - `record`: a row as a record of a format; `dialect`: its conversation; `table`: records as
+//!   columns.
 //! - [`row_writer`]: rows of one file copied to another; `schema`, `parquet_file`: Parquet.
 
+mod dialect;
 pub mod packing;
 mod parquet_file;
 mod record;
@@ -238,6 +240,7 @@ async fn write_records<W: Write + Send, E: Into<anyhow::Error>>(
     let extra_fields = ExtraFields {
         group: optional.groups && !options.plain && matches!(format, Format::Alpaca | Format::Dolly),
         system: optional.systems,
+        history: optional.turns,
         extra: !options.plain,
         apart: shape == Some(FileShape::Parquet),
     };

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::rows::RowsFile;
+use crate::choice::JudgedBy;
 use crate::pipeline::budget::Budget;
 
 /// A model that answers or judges.
@@ -104,6 +105,10 @@ pub struct CompareJob {
     pub max_tokens: usize,
     /// The most tokens of a judge's reply.
     pub judge_tokens: usize,
+    /// By what its verdict is.
+    pub judged_by: JudgedBy,
+    /// By likelihood, how far from one half a tie ends.
+    pub tie_margin: f64,
     /// The most pairs of each kind on which the judge is examined.
     pub exam: usize,
     /// Decides on the pairs of the exam and the resamples of intervals.

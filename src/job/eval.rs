@@ -13,6 +13,19 @@ use crate::pipeline::budget::Budget;
 use crate::suite::checks::ProgramPolicy;
 use crate::suite::item::SuiteSpec;
 
+/// Who grades answers.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(untagged)]
+pub enum JudgeChoice {
+    /// A model of this machine, or behind an address.
+    Model(ModelChoice),
+    /// A model of the batch service, asked through the same files.
+    Batch {
+        /// Its name.
+        batch_judge: String,
+    },
+}
+
 /// A model to evaluate, and by what.
 #[derive(Debug, Clone)]
 pub struct EvalJob {
@@ -39,7 +52,7 @@ pub struct EvalJob {
     /// Decides on samples, on instances and on the resamples of intervals.
     pub seed: u64,
     /// Who grades answers from A to D.
-    pub judge: Option<ModelChoice>,
+    pub judge: Option<JudgeChoice>,
     /// The most tokens of a judge's reply.
     pub judge_tokens: usize,
     /// The limits of the run, of each model.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::rows::RowsFile;
-use crate::finetune::{Formats, LoraSettings, Method, Precision, RowOrder, ScheduleKind};
+use crate::finetune::{AnswerLoss, Formats, LoraSettings, Method, Precision, RowOrder, ScheduleKind};
 use crate::prompt::template::TemplateChoice;
 use crate::settings::written::RunOptions;
 use crate::store::Filter;
@@ -104,6 +104,8 @@ pub struct TrainJob {
     pub adapter: Option<PathBuf>,
     /// Template that lays out the rows.
     pub template: Option<TemplateChoice>,
+    /// Which answers of a conversation are targets.
+    pub loss: AnswerLoss,
     /// Passes over the training rows.
     pub epochs: Option<u32>,
     /// Optimizer steps, in place of epochs.

@@ -95,6 +95,7 @@ impl GenerateRun<'_> {
         batch.rounds.push(AdmittedRound {
             round,
             evolution: outcome.evolution,
+            grounding: outcome.grounding,
             candidates,
         });
         (batch.fresh.len() - before) as u64

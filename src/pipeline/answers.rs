@@ -4,6 +4,7 @@
 use super::ask::Asker;
 use super::{Ending, NoAnswer};
 use crate::backend::{FinishReason, Question, Sampling, content_key};
+use crate::choice::ChoicePlace;
 use crate::store::{Error, Store};
 use anyhow::{Context, Result, bail};
 use futures::stream::StreamExt;
@@ -28,7 +29,7 @@ pub struct AnswerRequest {
 }
 
 /// An answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// The row of table `request`.
     pub request_id: i64,
@@ -36,6 +37,8 @@ pub struct Answer {
     pub text: String,
     /// Why it ended.
     pub finish_reason: FinishReason,
+    /// Where it names one of the choices of its request; none if the model does not tell.
+    pub places: Option<Vec<ChoicePlace>>,
 }
 
 /// Answers in the order of their requests: none for those that were not asked any more, and why for
@@ -43,7 +46,8 @@ pub struct Answer {
 pub type Answers = Vec<Option<Result<Answer, String>>>;
 
 /// Asks `requests`, as many at once as the backend can take, until all are answered
-/// ([`Ending::Target`]) or the run ends for another reason. Equal ones are asked once. `show` gets
+/// ([`Ending::Target`]) or the run ends for another reason; after [`Ending::Waiting`],
+/// [`Asker::waiting`] has those that the backend deferred. Equal ones are asked once. `show` gets
 /// the number of those that have an answer or failed, after each.
 ///
 /// # Errors
@@ -58,7 +62,8 @@ pub(super) async fn answers(
     let alike = alike(asker.backend.model(), requests);
     // Once the run ends, no new request is sent. Those in flight were paid for and are finished.
     let ending = Cell::new(None);
-    let open = alike.iter().take_while(|_| ending.get().is_none());
+    let is_open = || matches!(ending.get(), None | Some(Ending::Waiting));
+    let open = alike.iter().take_while(|_| is_open());
     let at_once = asker.backend.capacity().clamp(1, MOST_AT_ONCE);
     let asked = open.map(|group| async move {
         let first = group[0];
@@ -76,16 +81,16 @@ pub(super) async fn answers(
             }
             Err(NoAnswer::Failed(why)) => {
                 failed += 1;
-                if answered == 0 && failed >= FAILED {
+                // What defers has all its results already, and a refused one costs nothing more.
+                if answered == 0 && failed >= FAILED && !asker.backend.defers() {
                     let key = &requests[group[0]].key;
-                    let told = anyhow::anyhow!("no request was answered, and {failed} failed; {key}: {why}");
-                    fatal.get_or_insert(told);
+                    fatal.get_or_insert(all_failed(failed, key, &why));
                     ending.set(Some(Ending::Interrupted));
                 }
                 Err(why)
             }
             Err(NoAnswer::Ending(why)) => {
-                if ending.get().is_none() {
+                if is_open() {
                     ending.set(Some(why));
                 }
                 continue;
@@ -102,10 +107,24 @@ pub(super) async fn answers(
         done += group.len();
         show(done);
     }
+    let ending = ending.get().unwrap_or(Ending::Target);
+    if ending == Ending::Target && answered == 0 && failed >= FAILED {
+        let first = answers.iter().zip(requests);
+        let mut failures =
+            first.filter_map(|(answer, request)| Some((request, answer.as_ref()?.as_ref().err()?)));
+        if let Some((request, why)) = failures.next() {
+            fatal.get_or_insert(all_failed(failed, &request.key, why));
+        }
+    }
     match fatal {
         Some(error) => Err(error),
-        None => Ok((ending.get().unwrap_or(Ending::Target), answers)),
+        None => Ok((ending, answers)),
     }
+}
+
+/// The error of a run in which no request was answered.
+fn all_failed(failed: usize, key: &str, why: &str) -> anyhow::Error {
+    anyhow::anyhow!("no request was answered, and {failed} failed; {key}: {why}")
 }
 
 /// The places of requests, those with the same content key together.
@@ -140,6 +159,7 @@ async fn answer(
         request_id: response.id,
         text: std::mem::take(&mut response.completion.text),
         finish_reason: response.completion.finish_reason,
+        places: response.completion.places.take(),
     })
 }
 

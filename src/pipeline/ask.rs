@@ -177,7 +177,7 @@ impl<'a> Asker<'a> {
             }
         };
         self.meter
-            .count_answer(completion.prompt_tokens, completion.completion_tokens);
+            .count_answer(stage, completion.prompt_tokens, completion.completion_tokens);
         let latency_ms = start.elapsed().as_millis() as u64;
         let id = self
             .store
@@ -258,11 +258,18 @@ fn response<'a>(
         return Err(NoAnswer::Failed(refusal));
     }
     if let Some(split) = reasoning::split(&completion.text) {
+        let before = completion
+            .text
+            .rfind(&split.answer)
+            .unwrap_or(completion.text.len());
+        completion.places_after(before);
         completion.text = split.answer;
         completion.reasoning.push_str(&split.reasoning);
     } else if !completion.reasoning.is_empty() {
         // Servers that remove the reasoning leave the line breaks after it.
-        completion.text = completion.text.trim_start().to_string();
+        let text = completion.text.trim_start().to_string();
+        completion.places_after(completion.text.len() - text.len());
+        completion.text = text;
     }
     // Some servers leave end tokens in the text.
     if let Some(end) = reasoning::end(&completion.text) {

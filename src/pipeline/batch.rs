@@ -8,6 +8,7 @@ use crate::store::Store;
 use anyhow::Result;
 
 /// The result of a run with batch files.
+#[derive(Debug)]
 pub struct BatchSummary {
     /// The name of the batch file.
     pub out: String,

@@ -1,6 +1,7 @@
 //! The budget of a run, in requests, tokens, money and time, and what was spent of it.
 
 use serde::Serialize;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -88,6 +89,8 @@ pub struct Meter {
     start: Instant,
     requests: AtomicU64,
     answers: AtomicU64,
+    /// Answers by stage, in the order in which the first of each came.
+    stages: Mutex<Vec<(&'static str, u64)>>,
     prompt_tokens: AtomicU64,
     completion_tokens: AtomicU64,
 }
@@ -99,6 +102,7 @@ impl Meter {
             start: Instant::now(),
             requests: AtomicU64::new(0),
             answers: AtomicU64::new(0),
+            stages: Mutex::default(),
             prompt_tokens: AtomicU64::new(0),
             completion_tokens: AtomicU64::new(0),
         }
@@ -109,8 +113,14 @@ impl Meter {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts an answer, and the tokens of its request.
-    pub fn count_answer(&self, prompt: usize, completion: usize) {
+    /// Counts an answer of a stage, and the tokens of its request.
+    pub fn count_answer(&self, stage: &'static str, prompt: usize, completion: usize) {
+        let mut stages = self.stages.lock().expect("nobody panics with it");
+        match stages.iter_mut().find(|(known, _)| *known == stage) {
+            Some((_, count)) => *count += 1,
+            None => stages.push((stage, 1)),
+        }
+        drop(stages);
         // The numbers are the server's, which may say anything up to 2⁶⁴.
         let add = |count: &AtomicU64, more: usize| {
             let added = |count: u64| Some(count.saturating_add(more as u64));
@@ -129,6 +139,11 @@ impl Meter {
     /// Requests answered.
     pub fn answers(&self) -> u64 {
         self.answers.load(Ordering::Relaxed)
+    }
+
+    /// Answers by stage, in the order in which the first of each came.
+    pub fn stages(&self) -> Vec<(&'static str, u64)> {
+        self.stages.lock().expect("nobody panics with it").clone()
     }
 
     /// Tokens of the answered prompts.
@@ -178,7 +193,7 @@ mod tests {
     fn each_limit_is_found() {
         let meter = Meter::start();
         meter.count_request();
-        meter.count_answer(1_000_000, 500_000);
+        meter.count_answer("instructions", 1_000_000, 500_000);
         let price = Price {
             input: 0.5,
             output: 2.0,

@@ -6,6 +6,7 @@ use super::budget::Budget;
 use super::judge::{JudgeConfig, JudgeProgress};
 use super::{Ending, GenerateConfig, GenerateProgress};
 use crate::backend::Backend;
+use crate::choice::JudgedBy;
 use crate::client::batch_backend::BatchBackend;
 use crate::store::Store;
 use crate::store::curation::judgment::JudgeSelection;
@@ -110,6 +111,7 @@ fn config_for_judge(budget: &Budget, generated: &Generated) -> JudgeConfig {
             review: None,
         },
         limit: None,
+        by: JudgedBy::Text,
         budget: budget.less(spent.requests, spent.tokens(), spent.cost, generated.time),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::budget::Budget;
 use crate::filter::rules::RuleSet;
-use crate::filter::{Threshold, elimination};
+use crate::filter::{Threshold, elimination, grounding};
 use crate::generate::recipe::{Evolve, Recipe};
 use crate::generate::round::Part;
 use crate::generate::topics::Topics;
@@ -53,6 +53,9 @@ impl GenerateConfig {
         reasons.push(Reason::NearDuplicate);
         if self.evolve.is_some() {
             reasons.extend(elimination::REASONS);
+        }
+        if self.recipe.from_documents().is_some() {
+            reasons.extend(grounding::REASONS);
         }
         json["reasons"] = serde_json::to_value(reasons)?;
         Ok(json)

@@ -62,6 +62,7 @@ impl GenerateRun<'_> {
                 parent_task_id: parent.id,
                 operator: operator.as_str(),
             }),
+            grounding: None,
         };
         let stage = Stage::Evolution;
         let topic = self.config.topic(round);

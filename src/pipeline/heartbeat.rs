@@ -35,6 +35,7 @@ impl GenerateRun<'_> {
         let meter = &self.asker.meter;
         progress.requests = meter.requests();
         progress.answers = meter.answers();
+        progress.stages = meter.stages();
         progress.prompt_tokens = meter.prompt_tokens();
         progress.completion_tokens = meter.completion_tokens();
         progress.cost = meter.cost(self.config.budget.price);

@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context;
 
 use crate::{
-    interchange::{ParsedRow, Reading, left_out::LeftOut, notes::Notes, read},
+    interchange::{ParsedRow, Reading, extra::Extra, left_out::LeftOut, notes::Notes, read},
     store::{
         Change, RunStatus, Store,
         asked::{
@@ -19,6 +19,7 @@ use crate::{
             imports::{Import, ImportedInstance, ImportedTask},
         },
     },
+    task::Turn,
     text::chosen,
 };
 
@@ -133,10 +134,10 @@ async fn write(import: &mut Import<'_>, spool: Spool, brought_back: &BTreeSet<i6
     let (mut batch, mut bytes) = (Vec::new(), 0);
     for task in spool.tasks()? {
         let task = task?;
-        let texts = task
-            .instances
-            .iter()
-            .map(|instance| instance.input.len() + instance.output.len());
+        let texts = task.instances.iter().map(|instance| {
+            let turns = instance.turns.as_ref().map_or(0, String::len);
+            instance.input.len() + instance.output.len() + turns
+        });
         bytes += task.instruction.len() + texts.sum::<usize>();
         batch.push(task);
         if batch.len() == BATCH_TASKS || bytes > BATCH_BYTES {
@@ -183,20 +184,28 @@ impl Sieve {
             source_id,
             group,
             extra,
+            turns,
+            instance_extras,
             place,
             is_finished: _,
             answer_is_empty: _,
         } = row;
         let extra = extra.to_column();
+        let mut turns = turns.into_iter();
+        let mut extras = instance_extras.into_iter();
         let mut instances = Vec::new();
         let (mut known, mut repeated, mut back) = (0, 0, 0);
         for instance in task.instances {
+            let turns = turns.next().unwrap_or_default();
+            let turns = Turn::list_to_column(&turns);
+            let own = extras.next().unwrap_or_default();
             let identity = Identity::of(
                 system.as_deref(),
                 &task.instruction,
                 &instance.input,
                 &instance.output,
                 extra.as_deref(),
+                turns.as_deref(),
             );
             match self.known.find(identity) {
                 _ if !self.seen.insert(identity) => repeated += 1,
@@ -212,7 +221,8 @@ impl Sieve {
                     input: instance.input,
                     output: instance.output,
                     row: place.row as i64,
-                    extra: None,
+                    extra: own.to_column(),
+                    turns,
                 }),
             }
         }
@@ -224,7 +234,10 @@ impl Sieve {
             }
             return Ok(());
         };
-        first.extra = extra;
+        first.extra = match (extra, first.extra.take()) {
+            (Some(row), Some(own)) => joined(&row, &own),
+            (row, own) => row.or(own),
+        };
         self.imported.examples_already_here += known + repeated + back;
         let task = ImportedTask {
             source_id,
@@ -236,6 +249,13 @@ impl Sieve {
         };
         self.spool.put(group, task)
     }
+}
+
+/// Joins the other fields of a row with those of its first conversation.
+fn joined(row: &str, own: &str) -> Option<String> {
+    let mut joined = Extra::parse(own)?;
+    joined.put_before(Extra::parse(row)?);
+    joined.to_column()
 }
 
 /// New tasks, in a temporary file, so that a large import needs no memory. Tasks of several rows

@@ -4,8 +4,10 @@
 use super::ask::Asker;
 use super::budget::Budget;
 use super::{Ending, NoAnswer};
-use crate::backend::{Backend, EndpointStatus, Sampling, content_key};
-use crate::generate::judgment;
+use crate::backend::{Backend, Completion, EndpointStatus, Sampling, content_key};
+use crate::choice::{self, JudgedBy, NoLikelihood};
+use crate::generate::judgment::{self, ParsedJudgment};
+use crate::interchange::turns;
 use crate::prompt::judge;
 use crate::store::curation::judgment::{JudgeSelection, NewJudgment, Unjudged};
 use crate::store::{RunStatus, Store};
@@ -31,6 +33,8 @@ pub struct JudgeConfig {
     pub choice: JudgeSelection,
     /// How many of them to judge at most.
     pub limit: Option<u64>,
+    /// By what a judgment is.
+    pub by: JudgedBy,
     /// Limits of the pass.
     pub budget: Budget,
 }
@@ -42,8 +46,11 @@ pub struct JudgeProgress {
     pub model: String,
     /// Instances that this pass is to judge.
     pub total: u64,
-    /// Instances by score, from 1 to 5.
+    /// Instances by score, from 1 to 5; by likelihood, by the nearest whole one.
     pub scores: [u64; 5],
+    /// The sum of the scores.
+    #[serde(skip)]
+    pub sum: f64,
     /// Instances whose judgment has no clear score.
     pub unreadable: u64,
     /// Instances whose request failed. The next pass tries again.
@@ -74,23 +81,28 @@ impl JudgeProgress {
 
     /// The mean of the scores; `None` if there is none.
     pub fn mean(&self) -> Option<f64> {
-        let sum: u64 = self
-            .scores
-            .iter()
-            .zip(1..)
-            .map(|(count, score)| count * score)
-            .sum();
-        (self.scored() > 0).then(|| sum as f64 / self.scored() as f64)
+        (self.scored() > 0).then(|| self.sum / self.scored() as f64)
     }
 
     fn scored(&self) -> u64 {
         self.scores.iter().sum()
     }
+
+    /// Counts instances with this score, from 1 to 5.
+    fn count_score(&mut self, score: f64, instances: u64) {
+        let nearest = (score.round() as usize).clamp(1, self.scores.len());
+        self.scores[nearest - 1] += instances;
+        self.sum += score * instances as f64;
+    }
 }
 
+/// The scores that an answer may have.
+const SCORES: [&str; 5] = ["1", "2", "3", "4", "5"];
+
 /// Greedy sampling, so that the same instance gets the same score every time.
-fn sampling() -> Sampling {
+fn sampling(by: JudgedBy) -> Sampling {
     Sampling {
+        choices: by.choices(&SCORES),
         max_tokens: ANSWER_TOKENS,
         temperature: 0.0,
         stop: vec![judge::STOP.to_string()],
@@ -111,7 +123,7 @@ pub async fn judge(
     interrupted: &AtomicBool,
     show: &mut dyn FnMut(&JudgeProgress),
 ) -> Result<(Ending, JudgeProgress)> {
-    let mut unjudged = store.unjudged(&config.choice, backend.model()).await?;
+    let mut unjudged = store.unjudged(&config.choice, backend.model(), config.by).await?;
     unjudged.truncate(config.limit.unwrap_or(u64::MAX).min(usize::MAX as u64) as usize);
     let mut now = JudgeProgress {
         model: backend.model().to_string(),
@@ -132,7 +144,7 @@ pub async fn judge(
         .await?;
     let asker = Asker::new(store, run_id, backend, &config.budget, interrupted);
     show(&now);
-    let result = pass(&asker, &alike(&unjudged), &mut now, show).await;
+    let result = pass(&asker, config.by, &alike(&unjudged), &mut now, show).await;
     count(&asker, &mut now);
     now.waiting = asker.waiting();
     show(&now);
@@ -148,15 +160,32 @@ pub async fn judge(
     Ok((ending, now))
 }
 
+/// Returns the prompt about an instance. Of a conversation, the last answer is judged, and what was
+/// said before it is the input.
+fn prompt(of: &Unjudged) -> String {
+    let turns = turns::of_column(of.turns.as_deref());
+    let question = match of.input.is_empty() {
+        true => of.instruction.clone(),
+        false => format!("{}\n\n{}", of.instruction, of.input),
+    };
+    match turns::before_last(&question, &of.output, &turns) {
+        Some((before, last)) => judge::prompt(CONVERSATION, &before, &last),
+        None => judge::prompt(&of.instruction, &of.input, &of.output),
+    }
+}
+
+/// What a judge is told of a conversation.
+const CONVERSATION: &str = "Continue the conversation below with the assistant's next message.";
+
 /// Groups instances with the same prompt, which need one request only.
 fn alike(unjudged: &[Unjudged]) -> Vec<Vec<&Unjudged>> {
     let mut groups: Vec<Vec<&Unjudged>> = Vec::new();
     let mut places = HashMap::new();
     for one in unjudged {
         // By a hash, since all prompts together would take much memory.
-        let prompt = judge::prompt(&one.instruction, &one.input, &one.output);
+        let prompt = prompt(one);
         let place = *places
-            .entry(content_key("", &prompt, &sampling()))
+            .entry(content_key("", &prompt, &sampling(JudgedBy::Text)))
             .or_insert_with(|| {
                 groups.push(Vec::new());
                 groups.len() - 1
@@ -169,6 +198,7 @@ fn alike(unjudged: &[Unjudged]) -> Vec<Vec<&Unjudged>> {
 /// Judges groups of instances, many at a time.
 async fn pass(
     asker: &Asker<'_>,
+    by: JudgedBy,
     groups: &[Vec<&Unjudged>],
     now: &mut JudgeProgress,
     show: &mut dyn FnMut(&JudgeProgress),
@@ -179,13 +209,13 @@ async fn pass(
     let open = groups.iter().take_while(|_| is_open());
     let at_once = asker.backend.capacity().clamp(1, MOST_AT_ONCE);
     let mut answers =
-        futures::stream::iter(open.map(|group| judge_one(asker, group))).buffer_unordered(at_once);
+        futures::stream::iter(open.map(|group| judge_one(asker, by, group))).buffer_unordered(at_once);
     let mut failed_in_a_row = 0;
     let mut failures: BTreeMap<String, u64> = BTreeMap::new();
     let mut fatal = None;
     while let Some((instances, outcome)) = answers.next().await {
         match outcome {
-            Ok(Some(score)) => now.scores[usize::from(score) - 1] += instances,
+            Ok(Some(score)) => now.count_score(score, instances),
             Ok(None) => now.unreadable += instances,
             Err(NoAnswer::Failed(error)) => {
                 now.failed += instances;
@@ -235,11 +265,15 @@ fn count(asker: &Asker<'_>, now: &mut JudgeProgress) {
 }
 
 /// Judges instances with the same prompt. Returns their number, and their score if it is clear.
-async fn judge_one(asker: &Asker<'_>, group: &[&Unjudged]) -> (u64, Result<Option<u8>, NoAnswer>) {
+async fn judge_one(
+    asker: &Asker<'_>,
+    by: JudgedBy,
+    group: &[&Unjudged],
+) -> (u64, Result<Option<f64>, NoAnswer>) {
     let first = group[0];
-    let prompt = judge::prompt(&first.instruction, &first.input, &first.output);
+    let prompt = prompt(first);
     let (round, ordinal) = (first.round as u64, first.instance_id as u64);
-    let mut response = match asker.ask(round, STAGE, ordinal, prompt, sampling()).await {
+    let mut response = match asker.ask(round, STAGE, ordinal, prompt, sampling(by)).await {
         Ok(response) => response,
         Err(error) => return (group.len() as u64, Err(error)),
     };
@@ -248,10 +282,18 @@ async fn judge_one(asker: &Asker<'_>, group: &[&Unjudged]) -> (u64, Result<Optio
         Some(empty) => Err(empty.to_string()),
         None => judgment::read(&completion.text, completion.finish_reason),
     };
+    let read = read.and_then(|parsed| match (by, expected(completion, &parsed)) {
+        (JudgedBy::Text, _) => Ok(Ok((parsed, None))),
+        (JudgedBy::Likelihood, Ok(expected)) => Ok(Ok((parsed, Some(expected)))),
+        (JudgedBy::Likelihood, Err(NoLikelihood::NotTold)) => Ok(Err(NoLikelihood::NotTold)),
+        (JudgedBy::Likelihood, Err(other)) => Err(other.to_string()),
+    });
     response.settle(read.is_ok());
-    let (score, reason, problem) = match &read {
-        Ok(parsed) => (Some(parsed.score), parsed.reason.as_str(), None),
-        Err(problem) => (None, "", Some(problem.as_str())),
+    let (score, expected, reason, problem) = match &read {
+        // Not a single judgment of such a server would have a likelihood.
+        Ok(Err(not_told)) => return (group.len() as u64, Err(NoAnswer::Fatal((*not_told).into()))),
+        Ok(Ok((parsed, expected))) => (Some(parsed.score), *expected, parsed.reason.as_str(), None),
+        Err(problem) => (None, None, "", Some(problem.as_str())),
     };
     let judgments: Vec<NewJudgment<'_>> = group
         .iter()
@@ -261,13 +303,25 @@ async fn judge_one(asker: &Asker<'_>, group: &[&Unjudged]) -> (u64, Result<Optio
             request_id: id,
             model: asker.backend.model(),
             score,
+            judged_by: by,
+            expected,
             reason,
             problem,
         })
         .collect();
     let stored = asker.store.add_judgments(&judgments).await;
     let outcome = stored
-        .map(|()| score)
+        .map(|()| expected.or(score.map(f64::from)))
         .map_err(|error| NoAnswer::Fatal(error.into()));
     (group.len() as u64, outcome)
+}
+
+/// The mean of all scores, each weighted by its probability where the answer has its score.
+fn expected(completion: &Completion, parsed: &ParsedJudgment) -> Result<f64, NoLikelihood> {
+    let place = choice::place_at(completion.places.as_deref(), parsed.at)?;
+    let shares = place.shares().ok_or(NoLikelihood::NoToken)?;
+    Ok((1..)
+        .zip(shares)
+        .map(|(score, share)| f64::from(score) * share)
+        .sum())
 }

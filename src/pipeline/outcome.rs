@@ -4,6 +4,7 @@ use super::ask::Response;
 use crate::backend::Completion;
 use crate::generate::parse::Fault;
 use crate::store::asked::evolution::NewEvolution;
+use crate::store::documents::grounding::NewGrounding;
 use crate::task::{Candidate, Reason, Verdict};
 
 /// The outcome of a round.
@@ -14,6 +15,8 @@ pub(super) struct RoundOutcome {
     pub(super) candidates: Vec<Candidate>,
     /// The task that the round rewrote, if it did.
     pub(super) evolution: Option<NewEvolution>,
+    /// The passages that it asked about, if it did.
+    pub(super) grounding: Option<NewGrounding>,
 }
 
 impl RoundOutcome {

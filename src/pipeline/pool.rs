@@ -138,6 +138,7 @@ pub async fn seed_tasks(store: &Store) -> Result<Vec<Task>> {
                     instruction: row.instruction,
                     instances: vec![instance],
                     is_classification: row.is_classification,
+                    later: Vec::new(),
                 };
                 tasks.push((row.task_id, task));
             }

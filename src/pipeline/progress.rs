@@ -20,6 +20,8 @@ pub struct GenerateProgress {
     pub requests: u64,
     /// Requests that were answered.
     pub answers: u64,
+    /// The same by stage, in the order in which the first of each came.
+    pub stages: Vec<(&'static str, u64)>,
     /// Tokens of the answered prompts.
     pub prompt_tokens: u64,
     /// Tokens of the answers.

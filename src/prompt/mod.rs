@@ -5,12 +5,14 @@
 //! - [`judge`]: the prompt that scores an instance; [`compare`]: the one that compares two answers;
 //!   [`rating`]: the one that grades an answer.
 //! - [`evolution`]: the prompts that rewrite a task.
+//! - [`documents`]: the prompts that make tasks from documents.
 //! - [`continuation`]: the system message that makes a chat model continue a text.
 //! - [`template`]: templates for training, with the part given and the part learned.
 
 pub mod alpaca;
 pub mod compare;
 pub mod continuation;
+pub mod documents;
 pub mod evolution;
 pub mod judge;
 pub mod rating;

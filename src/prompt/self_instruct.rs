@@ -200,6 +200,7 @@ mod tests {
                 })
                 .collect(),
             is_classification,
+            ..Task::default()
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::documents::DocumentFigures;
 use crate::store::query::stats::{RunCost, Totals};
 use crate::store::query::tally::Counts;
 use crate::store::{Result, Store};
@@ -49,6 +50,8 @@ pub struct Figures {
     pub scores: Vec<ScoreCount>,
     /// Verbs and objects of instructions.
     pub roots: RootCounts,
+    /// Documents, and what their passages gave.
+    pub documents: DocumentFigures,
 }
 
 /// The size of the view `dataset`.
@@ -246,7 +249,10 @@ impl Figures {
     ///
     /// When the dataset cannot be read.
     pub async fn load(store: &Store) -> Result<Figures> {
-        Ok(Figures::of(store.totals(super::roots::ROOTS, MOST_POINTS).await?))
+        Ok(Figures {
+            documents: DocumentFigures::load(store).await?,
+            ..Figures::of(store.totals(super::roots::ROOTS, MOST_POINTS).await?)
+        })
     }
 
     /// Derives the figures from the counts.
@@ -298,6 +304,7 @@ impl Figures {
             similarities: buckets(&tasks.similarities),
             labels: labels(&tasks.labels, tasks.long_labels),
             scores: scores(&tasks.scores),
+            documents: DocumentFigures::default(),
             roots: root_counts(&tasks.roots, tasks.rootless),
             runs: totals.runs,
         }

@@ -4,12 +4,14 @@
 //! - [`figures`]: the counts.
 //! - [`roots`]: the root verb and object of an instruction.
 //! - [`chart`]: the charts themselves.
+//! - [`documents`]: documents and what their passages gave.
 //! - [`evaluation`]: training runs, evaluations, comparisons and influence, for the page.
 //! - [`summary`]: the figures as text.
 //! - [`card`] and [`page`]: the dataset card, and one HTML file with charts and card.
 
 pub mod card;
 pub mod chart;
+pub mod documents;
 pub mod evaluation;
 pub mod figures;
 pub mod page;

@@ -24,6 +24,7 @@ pub fn write(out: &mut impl Write, figures: &Figures) -> io::Result<()> {
     dataset(out, figures)?;
     origins(out, figures)?;
     candidates(out, &figures.candidates, &figures.silent_reasons)?;
+    figures.documents.write(out)?;
     requests(out, figures)?;
     runs(out, &figures.runs)?;
     scores(out, &figures.scores)?;

@@ -35,6 +35,8 @@ pub struct DatasetRow {
     pub system: Option<String>,
     /// Other fields of the imported row, as a JSON object.
     pub extra: Option<String>,
+    /// The messages after the first answer, as a JSON list.
+    pub turns: Option<String>,
 }
 
 impl FromRow<'_, SqliteRow> for ExportRow {
@@ -49,6 +51,7 @@ impl FromRow<'_, SqliteRow> for ExportRow {
             is_classification: row.try_get("is_classification")?,
             system: row.try_get("system")?,
             extra: row.try_get("extra")?,
+            turns: row.try_get("turns")?,
         })
     }
 }
@@ -56,14 +59,19 @@ impl FromRow<'_, SqliteRow> for ExportRow {
 impl Store {
     /// Returns the fields that an export needs.
     pub async fn export_needs(&self) -> Result<OptionalFields> {
-        let (groups, systems) = sqlx::query_as(
+        let (groups, systems, turns) = sqlx::query_as(
             "SELECT
                 EXISTS (SELECT 1 FROM instance WHERE ordinal > 0),
-                EXISTS (SELECT 1 FROM task WHERE system IS NOT NULL)",
+                EXISTS (SELECT 1 FROM task WHERE system IS NOT NULL),
+                EXISTS (SELECT 1 FROM instance WHERE turns IS NOT NULL)",
         )
         .fetch_one(&self.pool)
         .await?;
-        Ok(OptionalFields { groups, systems })
+        Ok(OptionalFields {
+            groups,
+            systems,
+            turns,
+        })
     }
 
     /// Streams the rows of the dataset that pass `filter`, in order of task and instance, all of
@@ -83,7 +91,7 @@ impl Store {
         sql.push(
             "SELECT
                 task.id AS task_id, task.source_id, task.name, task.instruction, instance.input, instance.output,
-                task.is_classification, task.system, instance.extra",
+                task.is_classification, task.system, instance.extra, instance.turns",
         );
         plan.push(
             &mut sql,
@@ -109,13 +117,15 @@ impl Store {
             DatasetRow,
             r#"
             SELECT
-                task_id AS "task_id!", instance_id AS "instance_id!", instruction AS "instruction!",
-                input AS "input!", output AS "output!", is_classification AS "is_classification!: bool",
-                origin AS "origin!: Origin", review AS "review!: Review", run_id, created_at AS "created_at!",
-                system, extra
+                dataset.task_id AS "task_id!", instance_id AS "instance_id!", instruction AS "instruction!",
+                dataset.input AS "input!", dataset.output AS "output!",
+                is_classification AS "is_classification!: bool", origin AS "origin!: Origin",
+                review AS "review!: Review", run_id, created_at AS "created_at!", system, dataset.extra,
+                instance.turns AS "turns?"
             FROM dataset
+            JOIN instance ON instance.id = dataset.instance_id
             WHERE ?1 IS NULL OR review = ?1
-            ORDER BY task_id, instance_id
+            ORDER BY dataset.task_id, instance_id
             "#,
             review
         )

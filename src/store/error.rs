@@ -144,6 +144,12 @@ pub enum Error {
         /// The id.
         id: i64,
     },
+    /// The id names no candidate, or one that was accepted.
+    #[error("no rejected candidate {id}\nhint: `ewe candidates` lists them")]
+    NoCandidate {
+        /// The id.
+        id: i64,
+    },
     /// The id names no run.
     #[error("no run {id}\nhint: `ewe stats` lists the runs")]
     NoRun {
@@ -180,6 +186,14 @@ pub enum Error {
         id: i64,
         /// The instance's place.
         ordinal: i64,
+    },
+    /// The conversation has no such message after its first answer.
+    #[error("the conversation of task {id} has no turn {place}\nhint: `ewe show {id}` numbers them")]
+    NoTurn {
+        /// The task.
+        id: i64,
+        /// The message's place.
+        place: i64,
     },
     /// A review was to become pending: only `undo` does that.
     #[error("a review is to accept or to reject\nhint: `ewe undo` makes a task pending again")]

@@ -1,5 +1,7 @@
 //! Table `instance`: inputs and outputs of tasks.
 
+use std::collections::HashMap;
+
 use sqlx::SqliteConnection;
 
 use super::{Result, Store, rows::json_rows};
@@ -20,6 +22,8 @@ pub struct StoredInstance {
     pub source_row: Option<i64>,
     /// Other fields of that row, as a JSON object.
     pub extra: Option<String>,
+    /// The messages after the first answer, as a JSON list; none if the output is the last.
+    pub turns: Option<String>,
 }
 
 /// Inserts an instance within the caller's transaction. Returns its id.
@@ -54,7 +58,7 @@ impl Store {
         let instances = sqlx::query_as!(
             StoredInstance,
             "
-            SELECT id, ordinal, input, output, source_row, extra
+            SELECT id, ordinal, input, output, source_row, extra, turns
             FROM instance
             WHERE task_id = ?
             ORDER BY ordinal
@@ -64,6 +68,26 @@ impl Store {
         .fetch_all(&self.pool)
         .await?;
         Ok(instances)
+    }
+
+    /// Returns the later messages of the conversations among the instances of many tasks, by task
+    /// and place within the task, as JSON lists.
+    pub async fn turns_of(&self, task_ids: &[i64]) -> Result<HashMap<(i64, i64), String>> {
+        let ids = json_rows(task_ids);
+        let rows = sqlx::query!(
+            r#"
+            SELECT task_id, ordinal, turns AS "turns!"
+            FROM instance
+            WHERE turns IS NOT NULL AND task_id IN (SELECT value FROM json_each(?))
+            "#,
+            ids
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| ((row.task_id, row.ordinal), row.turns))
+            .collect())
     }
 
     /// Returns the instances of many tasks, each with its task's id, in the order of the ids.

@@ -4,6 +4,7 @@
 //! - [`task`], [`instance`], [`dataset`]: the data.
 //! - [`asked`]: requests to models and their results; runs, rounds and imports.
 //! - [`curation`]: reviews, edits, judgments, undo and the history.
+//! - [`documents`]: documents, passages, and the tasks made from them.
 //! - [`query`]: filters, lists, search and counts.
 //! - [`merged`]: several datasets made into one.
 //! - [`file`]: opening, creating, checking and copying the file.
@@ -13,6 +14,7 @@ pub mod asked;
 mod column;
 pub mod curation;
 pub mod dataset;
+pub mod documents;
 pub mod error;
 pub mod file;
 pub mod instance;
@@ -38,11 +40,13 @@ use file::{busy, open::ReadOnly};
 
 pub use asked::batch::TaskBatch;
 pub use asked::run::RunStatus;
-pub use curation::edit::{Edit, InstanceEdit};
+pub use curation::edit::{Edit, InstanceEdit, TurnEdit};
+pub use curation::rescue::Rescue;
 pub use curation::revision::{Actor, Change};
 pub use dataset::DatasetRow;
 pub use error::{Error, Result};
 pub use file::draft::Draft;
+pub use query::candidates::{CandidateFilter, CandidateView, RejectedCandidate};
 pub use query::filter::Filter;
 pub use query::list::{ListRow, Position, Sort};
 pub use task::NewTask;
@@ -51,7 +55,7 @@ pub use task::NewTask;
 static MIGRATIONS: Migrator = sqlx::migrate!("db/migrations");
 
 /// `PRAGMA user_version` of a file with all migrations applied: the number of the last one.
-const SCHEMA: i64 = 10;
+const SCHEMA: i64 = 13;
 
 /// An open dataset. Cheap to clone; all clones share a few connections.
 ///

@@ -21,6 +21,8 @@ pub struct ExportRow {
     pub system: Option<String>,
     /// The other fields of the imported row, as a JSON object.
     pub extra: Option<String>,
+    /// The messages after the first answer, as a JSON list.
+    pub turns: Option<String>,
 }
 
 /// The fields that an export has only if some row of the dataset needs them.
@@ -30,4 +32,6 @@ pub struct OptionalFields {
     pub groups: bool,
     /// The system message: some task has one.
     pub systems: bool,
+    /// Earlier turns: some example is a conversation of several.
+    pub turns: bool,
 }

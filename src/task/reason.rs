@@ -80,6 +80,16 @@ reasons! {
     /// The answer to the rewritten task consists of function words and signs.
     NoContent = "no_content",
 
+    // The passage that it was made from.
+    /// The answer has numbers, names or too many words that are not in its passage.
+    Ungrounded = "ungrounded",
+    /// The answer, or an instruction to write it, copies too many words of the passage in a row.
+    CopiesPassage = "copies_passage",
+    /// The row does what a sentence of its passage orders.
+    ObeysPassage = "obeys_passage",
+    /// The question was to have no answer in its passage, and has one.
+    InThePassage = "in_the_passage",
+
     // Rules over an instruction.
     /// The instruction has no letter or digit.
     Empty = "empty",

@@ -202,6 +202,7 @@ impl EncodedRows {
         let max_length = Settings::max_length(job.max_length, info.context)?;
         let layout = Layout {
             template: template.rows(),
+            loss: job.loss,
             max_length,
             eval_fraction: job.eval_fraction.unwrap_or(EVAL_FRACTION),
             seed: job.seed,

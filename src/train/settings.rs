@@ -6,7 +6,9 @@ use crate::train::data::micro_batch::{BatchSampler, MicroBatchLimits};
 use crate::train::optim::optimizer::OptimizerConfig;
 use crate::train::optim::schedule::Schedule;
 use anyhow::{Result, bail};
-use ewe::finetune::{EVAL_FRACTION, Formats, LoraSettings, Master, Method, Precision, Quantize, RowOrder};
+use ewe::finetune::{
+    AnswerLoss, EVAL_FRACTION, Formats, LoraSettings, Master, Method, Precision, Quantize, RowOrder,
+};
 use ewe::job::train::TrainJob;
 use ewe::prompt::template::{Template, TemplateChoice};
 use ewe::text::counted;
@@ -26,6 +28,9 @@ pub struct Settings {
     pub template: Template,
     /// Text of a template given as a file; it is then the chat template.
     pub template_text: Option<String>,
+    /// Which answers of a conversation are targets.
+    #[serde(default)]
+    pub loss: AnswerLoss,
     /// Most tokens of an example.
     pub max_length: usize,
     /// Share of the tasks that is held out.
@@ -162,6 +167,7 @@ impl Settings {
             lora,
             template,
             template_text: None,
+            loss: job.loss,
             max_length,
             eval_fraction: job.eval_fraction.unwrap_or(EVAL_FRACTION),
             batch_size: sampler.batch_size,
@@ -374,6 +380,7 @@ pub mod tests {
             },
             adapter: None,
             template: None,
+            loss: AnswerLoss::All,
             epochs: None,
             steps: None,
             batch_size: 8,
@@ -475,12 +482,13 @@ pub mod tests {
         let names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(
             names.join(" "),
-            "method lora template template_text max_length eval_fraction batch_size order seed micro_batch \
+            "method lora template template_text loss max_length eval_fraction batch_size order seed micro_batch \
              micro_tokens recompute update_in_backward offload quantize precision master optimizer weight_decay \
              clip neftune guard eval_every early_stop keep_best schedule"
         );
         let mut old = value.clone();
         for name in [
+            "loss",
             "recompute",
             "update_in_backward",
             "offload",

@@ -160,7 +160,7 @@ fn a_screen_reader_finds_names_and_a_reading_order() {
         // the task.
         browser.press("/");
         let mut order = Vec::new();
-        for _ in 0..15 {
+        for _ in 0..19 {
             order.push(browser.js("const e = document.activeElement; return e.id || e.name || e.textContent.trim().split(' ')[0]"));
             browser.press(&TAB.to_string());
         }
@@ -177,11 +177,15 @@ fn a_screen_reader_finds_names_and_a_reading_order() {
                 "bulk-button",
                 "export-button",
                 "dashboard-button",
+                "candidates-button",
                 "help-button",
                 "Name",
                 "Accept",
                 "Reject",
                 "Edit",
+                "Rendered",
+                "Copy",
+                "Copy",
                 "Where"
             ]
         );

@@ -6,6 +6,7 @@
 
 mod address;
 mod browser;
+mod candidates;
 mod charts;
 mod compare;
 mod conflict;
@@ -15,6 +16,8 @@ mod keys;
 mod live;
 mod looks;
 mod progress;
+mod reading;
+mod selection;
 
 // The dataset, the endpoint and the command line of the other tests.
 #[allow(dead_code)]

@@ -147,3 +147,41 @@ fn a_model_without_a_template_says_that_it_remembers_nothing() {
     screen.enter("\x04");
     assert_eq!(screen.ended(), 0);
 }
+
+#[test]
+fn markdown_is_rendered_on_a_terminal_and_raw_elsewhere() {
+    let model = Changed::of("gemma3");
+    let path = model.path().join("tokenizer.json");
+    let mut file: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    // The model says "gggyyy" where its letter y is a bold b now.
+    let vocab = file["model"]["vocab"].as_object_mut().unwrap();
+    let y = vocab.remove("y").unwrap();
+    vocab.insert("**b**".to_owned(), y);
+    std::fs::write(path, file.to_string()).unwrap();
+    let template = "{{ bos_token }}{{ messages[-1]['content'] }}";
+    let options = [
+        "--template",
+        "last.jinja",
+        "--max-tokens",
+        "6",
+        "--ignore-eos",
+        "--temperature",
+        "0",
+    ];
+
+    let dir = Dir::new();
+    dir.write("last.jinja", template);
+    let arguments = [&["chat", "--model", text(model.path())], &options[..]].concat();
+    let mut screen = Screen::run(&dir, &arguments, "true", (40, 100));
+    screen.enter("the inner thing\r");
+    screen.shows(&["gggbbb"]);
+    screen.enter("\x04");
+    assert_eq!(screen.ended(), 0);
+    let mut piped = assert_cmd::Command::new(crate::train::EWE_TORCH);
+    piped
+        .current_dir(dir.path("."))
+        .args(&arguments)
+        .write_stdin("the inner thing\n");
+    let said = piped.assert().success().get_output().stdout.clone();
+    assert_eq!(String::from_utf8(said).unwrap(), "ggg**b****b****b**\n");
+}

@@ -18,28 +18,28 @@ fn conversations_that_are_not_tasks_are_errors() {
             "calls tools",
         ),
         (
-            json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "r"}, {"role": "assistant", "content": "b"}]}),
-            "a conversation of user, assistant, user, assistant",
+            json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "r"}]}),
+            "a conversation of user, assistant, user: it ends with `user`",
         ),
         (
             json!({"conversations": [{"from": "gpt", "value": "a"}, {"from": "human", "value": "q"}]}),
-            "a conversation of gpt, human",
+            "a conversation of gpt, human: it begins with the assistant",
         ),
         (
             json!({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, {"role": "assistant", "content": "a"}]}),
             "part of type `image_url`",
         ),
         (
-            json!({"conversations": ["q", "a", "r", "b"]}),
-            "a conversation of user, assistant, user, assistant",
+            json!({"conversations": ["q", "a", "r"]}),
+            "a conversation of user, assistant, user: it ends with",
         ),
         (
-            json!({"data": ["q", "a", "r", "b"]}),
-            "a conversation of user, assistant, user, assistant",
+            json!({"data": ["q", "a", "", "b"]}),
+            "message 3, of `user`, is empty",
         ),
         (
-            json!({"instruction": "q", "output": "a", "history": [["p", "b"]]}),
-            "`history` has earlier turns",
+            json!({"instruction": "q", "output": "a", "history": [["p", 1, "b"]]}),
+            "`history[0]` is no list",
         ),
     ] {
         dir.write("rows.jsonl", format!("{row}\n"));

@@ -568,8 +568,8 @@ fn a_local_model_tells_the_likelihood_that_score_computes() {
     assert_eq!(number_in(&dir, "r.answers.db", "select count(*) from request"), 4);
 }
 
-#[cfg(feature = "torch")]
-fn number_in(dir: &Dir, file: &str, query: &str) -> i64 {
+/// The number that a query of a file finds.
+pub fn number_in(dir: &Dir, file: &str, query: &str) -> i64 {
     std::fs::copy(dir.path(file), dir.path("d.db")).unwrap();
     number(dir, query)
 }

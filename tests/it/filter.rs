@@ -132,7 +132,7 @@ fn bad_input_is_an_error_and_nothing_is_written() {
 }
 
 /// `count` rows of a small vocabulary, many of them similar.
-fn many_rows(count: usize) -> String {
+pub fn many_rows(count: usize) -> String {
     let mut state = 7u64;
     let mut draw = |below: u64| {
         state = state

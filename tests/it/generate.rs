@@ -22,6 +22,19 @@ fn a_run_meets_its_target_and_every_candidate_has_a_verdict() {
         "{}",
         out.stdout()
     );
+    let said = out.stderr();
+    let last = said.lines().rfind(|line| line.starts_with("generate: 30/30"));
+    let last = last.unwrap_or_else(|| panic!("{said}"));
+    for stage in ["instructions", "classification", "output_first"] {
+        let rate = last
+            .split(&format!("{stage} "))
+            .nth(1)
+            .and_then(|rest| rest.split("/min").next());
+        let rate: f64 = rate
+            .and_then(|rate| rate.parse().ok())
+            .unwrap_or_else(|| panic!("{last}"));
+        assert!(rate > 0.0, "{last}");
+    }
 
     all_accounted_for(&dir, 30);
     // The filter finds each kind of fault of the mock.
@@ -366,6 +379,10 @@ fn progress_with_json_is_lines_of_json() {
     assert_eq!((&last["accepted"], &last["target"]), (&10.into(), &10.into()));
     assert_eq!(last["endpoints"][0]["url"], mock.url.as_str());
     assert!(last["endpoints"][0]["answered"].as_u64().unwrap() > 10);
+    assert!(
+        last["answers_per_second"]["instructions"].as_f64().unwrap() > 0.0,
+        "{last}"
+    );
     let result: serde_json::Value = serde_json::from_str(&out.stdout()).unwrap();
     let rejected =
         dir.sql("select reason, count(*) from candidate where verdict = 'rejected' group by 1 order by 1");

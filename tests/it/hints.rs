@@ -12,6 +12,18 @@ use crate::source::Sources;
 /// Texts that the search finds reachable from commands without the option, although they are not:
 /// file, option, reason.
 const NEVER_SHOWN_THERE: &[(&str, &str, &str)] = &[
+    ("choice.rs", "by", "generate has judges write their scores"),
+    (
+        "engine/open.rs",
+        "batch",
+        "chat has one device, and none is named twice",
+    ),
+    (
+        "engine/open.rs",
+        "gpus",
+        "chat has one device, and none stands beside another",
+    ),
+    ("engine/open.rs", "tensor-parallel-size", "an option of vllm"),
     (
         "gain/conclusion.rs",
         "dimensions",

@@ -6,11 +6,14 @@
 mod backup;
 mod bad_rows;
 mod batch;
+mod candidates;
 #[cfg(feature = "torch")]
 mod chat_terminal;
 mod client;
 mod columns;
 mod compare;
+mod conversation_train;
+mod conversation_turns;
 mod conversations;
 mod curate;
 mod defects;
@@ -18,14 +21,18 @@ mod defects;
 mod devices;
 mod dialects;
 mod docs;
+mod documents;
+mod documents_generate;
 mod endless_answers;
 mod endpoint_list;
 mod eval;
+mod eval_batch;
 mod evolve;
 #[cfg(feature = "torch")]
 mod families;
 mod faulty_endpoint;
 mod filter;
+mod filter_parts;
 #[cfg(feature = "torch")]
 mod foreign_configs;
 #[cfg(feature = "torch")]
@@ -51,6 +58,7 @@ mod interchange;
 #[cfg(feature = "torch")]
 mod json_results;
 mod judge;
+mod likelihood;
 mod links;
 mod listing;
 mod lists;
@@ -113,6 +121,8 @@ mod serve_tools;
 mod server;
 mod settings;
 mod settings_files;
+#[cfg(feature = "torch")]
+mod several_devices;
 mod shell;
 mod signals;
 mod source;

@@ -192,6 +192,7 @@ fn every_path_option_says_whether_it_writes() {
         "first",
         "model",
         "others",
+        "paths",
         "prompts",
         "punkt",
         "recipe_file",

@@ -206,11 +206,11 @@ fn fifty_tasks_are_reviewed_by_keys() {
         match n % 3 {
             0 => screen.press("a"),
             1 => {
-                screen.press("r");
+                screen.press("R");
                 screen.shows(&["reason (may be empty)"]);
                 screen.press("too dull\r");
             }
-            _ => screen.press("n"),
+            _ => screen.press("j"),
         }
     }
     screen.shows(&["no task", "that was the last one"]);
@@ -237,6 +237,8 @@ fn fifty_tasks_are_reviewed_by_keys() {
     screen.press("U");
     screen.shows(&["done again", &format!("task {} · import · accepted", first + 48)]);
     screen.press("q");
+    // What the session did, without what was undone.
+    screen.shows(&["17 accepted, 16 rejected; 17 in the queue"]);
     assert_eq!(screen.ended(), 0);
     // The same after a restart.
     let mut screen = Screen::open(&dir, &[], "true", (24, 80));
@@ -257,7 +259,7 @@ fn neighbors_are_shown_with_their_own_words_marked() {
     let last = number(&dir, "select max(id) from task");
     let mut screen = Screen::open(&dir, &["--sort", "similar"], "true", (30, 120));
     screen.shows(&[
-        "1 of 2 alike",
+        "1 of 2 similar",
         "ROUGE-L 0.50",
         "Name an animal. <script>alert(1)</script>",
         "a ewe",
@@ -266,7 +268,7 @@ fn neighbors_are_shown_with_their_own_words_marked() {
     let marked = screen.underlined();
     assert!(!marked.is_empty() && !marked.contains("animal"), "{marked}");
     screen.press("\t");
-    screen.shows(&["2 of 2 alike", "ROUGE-L 0.25"]);
+    screen.shows(&["2 of 2 similar", "ROUGE-L 0.25"]);
     screen.press("p");
     screen.shows(&["where it came from", "Come up with tasks:", "3. Hm."]);
     screen.press("?");
@@ -282,12 +284,15 @@ fn neighbors_are_shown_with_their_own_words_marked() {
     ]);
     // In a narrow terminal they are one below the other.
     screen.resize(30, 60);
-    let narrow = screen.shows(&["1 of 1 alike", "List the late invoices."]);
+    let narrow = screen.shows(&["1 of 1 similar", "List the late invoices."]);
     let line = |part: &str| narrow.lines().position(|line| line.contains(part)).unwrap();
-    assert!(line("1 of 1 alike") > line("List the late invoices."), "{narrow}");
+    assert!(
+        line("1 of 1 similar") > line("List the late invoices."),
+        "{narrow}"
+    );
     screen.resize(3, 10);
     screen.resize(30, 120);
-    screen.shows(&["1 of 1 alike", "List the late invoices."]);
+    screen.shows(&["1 of 1 similar", "List the late invoices."]);
     screen.press("q");
     assert_eq!(screen.ended(), 0);
 }
@@ -501,4 +506,58 @@ fn decisions_by_others_appear() {
         dir.sql(&format!("select review from task where id = {first}")),
         [["rejected"]]
     );
+}
+
+#[test]
+fn a_small_terminal_shows_what_there_is_and_says_if_there_is_more() {
+    let dir = Dir::with_dataset();
+    let long = (1..=60)
+        .map(|n| format!("Line {n} of it."))
+        .collect::<Vec<_>>()
+        .join("\\n");
+    dir.write(
+        "rows.jsonl",
+        format!(
+            "{{\"instruction\":\"Count the lines of a long text.\",\"input\":\"\",\"output\":\"{long}\"}}\n"
+        ),
+    );
+    ewe(&dir, &["import", "--db", "d.db", "rows.jsonl"]).success();
+    let mut screen = Screen::open(&dir, &[], "true", (15, 60));
+    screen.shows(&[
+        "Count the lines",
+        "Line 3 of it.",
+        "more below: ↓",
+        "a accept · r reject",
+        "? shows the keys · q leave",
+    ]);
+    // The wheel of a mouse comes as arrows.
+    let sent = String::from_utf8_lossy(&screen.sent.lock().unwrap()).into_owned();
+    assert!(sent.contains("\x1b[?1007h"));
+    screen.press("\x1b[B\x1b[B\x1b[B");
+    screen.scrolls_away("Count the lines");
+    screen.press(&"\x1b[6~".repeat(20));
+    screen.shows(&["Line 60 of it."]);
+    screen.scrolls_away("more below");
+    // No further than the text goes.
+    screen.press(&"\x1b[B".repeat(30));
+    screen.shows(&["Line 60 of it."]);
+    // All keys, whatever the height.
+    screen.press("?");
+    screen.shows(&["reject, with a reason", "more below: ↓"]);
+    screen.press(&"\x1b[B".repeat(20));
+    screen.shows(&["leave; everything is saved"]);
+    screen.press("x");
+    screen.shows(&["Count the lines"]);
+    // The similar task, where there is room for one only, on a key.
+    screen.press("n");
+    screen.shows(&["1 of 10 similar"]);
+    screen.press("/nosuchword\r");
+    screen.shows(&["nothing in this queue"]);
+    screen.press("c");
+    screen.shows(&["Count the lines"]);
+    screen.press("r");
+    screen.shows(&["rejected", "that was the last one"]);
+    screen.press("q");
+    screen.shows(&["1 rejected; 0 in the queue"]);
+    assert_eq!(screen.ended(), 0);
 }

@@ -191,11 +191,58 @@ fn tools_that_would_be_lost_are_refused() {
         (400, &json!(param)),
         "{answer}"
     );
-    let both = json!({ "response_format": { "type": "json_object" } });
-    let (status, answer) = server.chat(chat(&both));
-    assert_eq!(
-        (status, &answer["error"]["param"]),
-        (400, &json!("response_format")),
-        "{answer}"
+}
+
+/// A format and tools: the answer has the format or is a call, as the model decides.
+#[test]
+fn a_model_may_call_or_answer_in_a_format() {
+    let (model, server) = served();
+    let vocab: Value =
+        serde_json::from_str(&std::fs::read_to_string(model.path().join("tokenizer.json")).unwrap()).unwrap();
+    let bias = |letter: &str| json!({ vocab["model"]["vocab"][letter].to_string(): 100 });
+    let schema = json!({ "type": "object", "properties": { "sum": { "type": "integer", "minimum": 0, "maximum": 9 } },
+        "required": ["sum"], "additionalProperties": false });
+    let format = json!({ "type": "json_schema", "json_schema": { "name": "sum", "schema": schema } });
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let choice = |change: Value| {
+        let (status, answer) = server.chat(chat(&change));
+        assert_eq!(status, 200, "{answer}");
+        answer["choices"][0].clone()
+    };
+    for seed in 0..3 {
+        let ask = json!({ "response_format": format, "logit_bias": bias("{"), "seed": seed });
+        let answer = choice(ask);
+        let text = answer["message"]["content"].as_str().unwrap();
+        assert!(
+            validator.is_valid(&serde_json::from_str(text).unwrap()),
+            "{answer}"
+        );
+        assert_eq!(
+            (
+                answer["finish_reason"].as_str(),
+                answer["message"].get("tool_calls")
+            ),
+            (Some("stop"), None)
+        );
+    }
+    // Nothing but the mark of a call may begin with this letter.
+    let ask =
+        json!({ "response_format": format, "logit_bias": bias("<"), "max_tokens": 11, "temperature": 0 });
+    let begun = choice(ask);
+    let text = begun["message"]["content"].as_str().unwrap();
+    assert!(
+        "<tool_call>".starts_with(text.trim()) || text.trim().starts_with("<tool_call>"),
+        "{begun}"
     );
+    // Where a tool must be called, it is, whatever the format.
+    let named = json!({ "type": "function", "function": { "name": "add" } });
+    let called = choice(json!({ "response_format": format, "tool_choice": named }));
+    assert_eq!(called["finish_reason"], "tool_calls", "{called}");
+    let none = choice(json!({ "response_format": format, "tool_choice": "none" }));
+    let text = none["message"]["content"].as_str().unwrap();
+    assert!(validator.is_valid(&serde_json::from_str(text).unwrap()), "{none}");
+    let bad = json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": { "not": {} } } });
+    let (status, answer) = server.chat(chat(&json!({ "response_format": bad })));
+    let param = answer["error"]["param"].as_str().unwrap();
+    assert!(status == 400 && param.starts_with("response_format"), "{answer}");
 }

@@ -7,6 +7,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use ewe::backend::{Completion, FinishReason, Sampling};
+use ewe::choice::JudgedBy;
 use ewe::store::asked::request::NewRequest;
 use ewe::store::asked::round::{Admission, AdmittedRound};
 use ewe::store::curation::judgment::{JudgeSelection, NewJudgment};
@@ -239,6 +240,7 @@ async fn fill(path: &std::path::Path) {
         finish_reason: FinishReason::Stop,
         reasoning: String::new(),
         refusal: None,
+        places: None,
         prompt_tokens: 100,
         completion_tokens: 20,
     };
@@ -296,10 +298,12 @@ async fn fill(path: &std::path::Path) {
         .await
         .unwrap();
     let unjudged = store
-        .unjudged(&JudgeSelection::default(), "critic")
+        .unjudged(&JudgeSelection::default(), "critic", JudgedBy::Text)
         .await
         .unwrap();
     let judgment = NewJudgment {
+        judged_by: JudgedBy::Text,
+        expected: None,
         of: &unjudged[0],
         run_id,
         request_id,

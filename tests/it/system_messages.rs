@@ -135,10 +135,10 @@ fn errors_about_conversations_name_the_supported_form() {
     let dir = Dir::new();
     begin(&dir);
     let say = |role: &str| json!({"role": role, "content": "x"});
-    for roles in [
-        &["system", "user", "assistant", "user", "assistant"][..],
-        &["system", "system", "user", "assistant"],
-        &["user", "system", "assistant"],
+    for (roles, number) in [
+        (&["user", "assistant", "system", "user", "assistant"][..], 3),
+        (&["system", "system", "user", "assistant"], 2),
+        (&["user", "system", "assistant"], 2),
     ] {
         let messages: Vec<Value> = roles.iter().map(|role| say(role)).collect();
         dir.write("rows.jsonl", lines(&[json!({ "messages": messages })]));
@@ -146,8 +146,8 @@ fn errors_about_conversations_name_the_supported_form() {
             .failure(1)
             .stderr();
         let wanted = format!(
-            "error: rows.jsonl:1:1: a conversation of {}: only one user message and one assistant message after it make a task, \
-             below one system message at most\nhint: --keep-going",
+            "error: rows.jsonl:1:1: a conversation of {}: message {number} is a system message, and only the first may be one\nhint: \
+             --keep-going",
             roles.join(", ")
         );
         assert!(said.starts_with(&wanted), "{said}");

@@ -257,11 +257,11 @@ fn a_template_that_ignores_system_messages_is_refused() {
 }
 
 #[test]
-fn rows_of_several_turns_are_refused_by_every_command() {
+fn rows_that_are_no_conversation_are_refused_by_every_command() {
     let scratch = Dir::new();
     let base = model("qwen");
     let (data, out) = (scratch.path("rows.jsonl"), scratch.path("out"));
-    let messages = ["system", "user", "assistant", "user", "assistant"]
+    let messages = ["system", "assistant", "user", "assistant"]
         .map(|role| json!({ "role": role, "content": "a" }));
     write_lines(&data, &[json!({ "messages": messages })]);
     for (command, file) in [
@@ -273,7 +273,7 @@ fn rows_of_several_turns_are_refused_by_every_command() {
         arguments.extend(["--out", text(&out)]);
         let words = [
             "rows.jsonl:1:1",
-            "a conversation of system, user, assistant, user, assistant: only one user message",
+            "a conversation of system, assistant, user, assistant: it begins with the assistant",
             "hint: --keep-going",
         ];
         fails(ewe(&arguments).assert(), &words);

@@ -7,6 +7,7 @@ use crate::chat::fields::{JsonFields, quoted, wrong};
 use crate::chat::structured::AnswerFormat;
 use crate::chat::tools::call::ArgumentSchemas;
 use crate::engine::grammar::GrammarSource;
+use crate::engine::grammar::calls::CallMarks;
 
 /// The most tools of a request.
 const MOST: usize = 512;
@@ -108,21 +109,42 @@ impl Tools {
         ArgumentSchemas::new(schemas.collect())
     }
 
-    /// Returns the schema of a list of calls.
-    fn calls(&self) -> Value {
+    /// Lets the model answer in `format` or call, as it decides; where it must call, the format
+    /// has nothing to say. `calls` is how calls begin.
+    pub fn beside(&self, format: Option<AnswerFormat>, calls: CallMarks) -> Option<AnswerFormat> {
+        self.format().or_else(|| {
+            let AnswerFormat { place, source } = format?;
+            Some(AnswerFormat {
+                place,
+                source: GrammarSource::OrCalls(Box::new(source), calls),
+            })
+        })
+    }
+
+    /// Returns the schema of one call whose arguments are called `parameters`, as Llama 3 writes
+    /// them.
+    pub fn bare(&self) -> Value {
+        json!({ "anyOf": self.each("#/anyOf", "parameters") })
+    }
+
+    /// Returns the schemas of calls of each tool, which will stand at `place`, with the name that
+    /// arguments have.
+    fn each(&self, place: &str, arguments: &str) -> Vec<Value> {
         let call = |(index, function): (usize, &Function)| {
-            let arguments = moved(
-                &function.parameters,
-                &format!("#/items/anyOf/{index}/properties/arguments"),
-            );
+            let to = format!("{place}/{index}/properties/{arguments}");
             json!({
                 "type": "object",
-                "properties": { "name": { "const": function.name }, "arguments": arguments },
-                "required": ["name", "arguments"],
+                "properties": { "name": { "const": function.name }, arguments: moved(&function.parameters, &to) },
+                "required": ["name", arguments],
                 "additionalProperties": false,
             })
         };
-        let calls: Vec<Value> = self.functions.iter().enumerate().map(call).collect();
+        self.functions.iter().enumerate().map(call).collect()
+    }
+
+    /// Returns the schema of a list of calls.
+    fn calls(&self) -> Value {
+        let calls = self.each("#/items/anyOf", "arguments");
         let mut schema = json!({ "type": "array", "items": { "anyOf": calls }, "minItems": 1 });
         if !self.parallel {
             schema["maxItems"] = json!(1);
@@ -339,6 +361,34 @@ mod tests {
             let refusal = taken(&body).unwrap_err();
             assert_eq!(refusal.param.as_deref(), Some(param), "{body}");
         }
+    }
+
+    #[test]
+    fn a_format_stands_beside_calls_unless_one_must_be_made() {
+        let json = AnswerFormat {
+            place: "response_format".to_owned(),
+            source: GrammarSource::Schema(json!({ "type": "object" })),
+        };
+        let tools = |choice: &str| {
+            let body = json!({ "tools": [tool("x"), tool("y")], "tool_choice": choice });
+            taken(&body).unwrap().unwrap()
+        };
+        let marks = CallMarks {
+            texts: vec!["<tool_call>".to_owned()],
+            ..CallMarks::default()
+        };
+        let both = tools("auto").beside(Some(json.clone()), marks.clone()).unwrap();
+        assert_eq!(both.place, "response_format");
+        assert_eq!(
+            both.source,
+            GrammarSource::OrCalls(Box::new(json.source.clone()), marks.clone())
+        );
+        assert_eq!(tools("auto").beside(None, marks.clone()), None);
+        let called = tools("required").beside(Some(json), marks).unwrap();
+        assert_eq!(called.place, "tools");
+        let bare = tools("auto").bare();
+        assert_eq!(bare["anyOf"][1]["properties"]["name"]["const"], "y");
+        assert_eq!(bare["anyOf"][1]["required"], json!(["name", "parameters"]));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! How models write calls of tools. The chat template shows which way a model has learned.
 
+use super::asked::Tools;
 use super::call::{ArgumentSchemas, Call};
 use super::read::{self, DEEPSEEK_PARTS, FUNCTION, HERMES, LIST, MISTRAL};
 use super::{gemma, python};
+use crate::engine::grammar::calls::CallMarks;
 use crate::model::text::tokenizer::Tokenizer;
 
 /// A way to write calls.
@@ -157,6 +159,23 @@ impl ToolFormat {
             ToolFormat::Gemma => &[gemma::QUOTE],
             _ => &[],
         }
+    }
+
+    /// Returns how the calls of these tools begin, for a grammar that has them beside a format.
+    pub fn calls(self, tools: &Tools, tokenizer: &Tokenizer) -> CallMarks {
+        let mut calls = CallMarks {
+            within: self.special(tokenizer),
+            bare: (self == ToolFormat::Llama).then(|| tools.bare()),
+            ..CallMarks::default()
+        };
+        // What only ends calls begins none.
+        for mark in self.marks().iter().filter(|mark| mark.end != Some("")) {
+            match tokenizer.id(mark.begin).filter(|&id| tokenizer.is_special(id)) {
+                Some(id) => calls.tokens.push(id),
+                None => calls.texts.push(mark.begin.to_owned()),
+            }
+        }
+        calls
     }
 
     /// Returns the special tokens of a vocabulary that calls are written with. They have to stand

@@ -21,6 +21,8 @@ pub enum Piece {
 pub enum Reading {
     /// As text with calls that the model may make, of tools whose arguments have these schemas.
     Auto(ToolFormat, ArgumentSchemas),
+    /// As calls from its beginning on, or else as nothing but text, which is held to a format.
+    Either(ToolFormat, ArgumentSchemas),
     /// As a list of calls, to which the answer is held.
     Required,
     /// As the arguments of this tool, to which the answer is held.
@@ -34,6 +36,8 @@ enum Place {
     Beginning,
     /// In text.
     Text,
+    /// In text that has no calls.
+    Plain,
     /// Behind what begins calls, which is no part of what is held.
     Call(&'static Mark),
     /// In an answer that may be nothing but calls, with nothing before them.
@@ -85,7 +89,7 @@ impl ToolParser {
         }
         self.held.push_str(text);
         match self.reading {
-            Reading::Auto(format, _) => self.certain(format),
+            Reading::Auto(format, _) | Reading::Either(format, _) => self.certain(format),
             Reading::Required | Reading::Named(_) => Vec::new(),
         }
     }
@@ -96,8 +100,16 @@ impl ToolParser {
         let opening = std::mem::take(&mut self.opening);
         let calls = match (&self.reading, self.place) {
             (Reading::Required, _) => Call::all_of(&held),
-            (Reading::Auto(_, schemas), Place::Call(mark)) if !mark.must_end => (mark.read)(&held, schemas),
+            (Reading::Auto(_, schemas) | Reading::Either(_, schemas), Place::Call(mark))
+                if !mark.must_end =>
+            {
+                (mark.read)(&held, schemas)
+            }
             (Reading::Auto(..), Place::Bare) => read::llama(&held),
+            // An answer in a format may look like a call.
+            (Reading::Either(_, schemas), Place::Bare) => {
+                read::llama(&held).filter(|calls| calls.iter().all(|call| schemas.contains_key(&call.name)))
+            }
             _ => None,
         };
         match calls {
@@ -117,11 +129,17 @@ impl ToolParser {
         let mut pieces = Vec::new();
         loop {
             match self.place {
-                Place::Beginning => match self.is_bare(format) {
-                    Some(true) => self.place = Place::Bare,
-                    Some(false) => self.place = Place::Text,
-                    None => return pieces,
+                Place::Beginning => match (self.is_plain(format), self.is_bare(format)) {
+                    (Some(true), _) => self.place = Place::Plain,
+                    (Some(false), Some(true)) => self.place = Place::Bare,
+                    (Some(false), Some(false)) => self.place = Place::Text,
+                    _ => return pieces,
                 },
+                Place::Plain => {
+                    let text = std::mem::take(&mut self.held);
+                    pieces.extend((!text.is_empty()).then_some(Piece::Text(text)));
+                    return pieces;
+                }
                 // Which calls they are is known at the end.
                 Place::Bare => return pieces,
                 Place::Call(mark) => match self.whole(mark) {
@@ -136,6 +154,21 @@ impl ToolParser {
                 }
             }
         }
+    }
+
+    /// Whether an answer that has a format or calls has the format: it does not begin as calls do;
+    /// none as long as that is not known.
+    fn is_plain(&self, format: ToolFormat) -> Option<bool> {
+        let (begun, marks) = (self.held.trim_start(), format.marks());
+        if !matches!(self.reading, Reading::Either(..))
+            || marks.iter().any(|mark| begun.starts_with(mark.begin))
+        {
+            return Some(false);
+        }
+        if marks.iter().any(|mark| mark.begin.starts_with(begun)) {
+            return None;
+        }
+        self.is_bare(format).map(|is_bare| !is_bare)
     }
 
     /// Whether an answer may be calls without any mark, as those of Llama 3 are; none as long as
@@ -192,7 +225,7 @@ impl ToolParser {
         let taken = std::mem::replace(&mut self.held, behind);
         let opening = std::mem::take(&mut self.opening);
         let schemas = match &self.reading {
-            Reading::Auto(_, schemas) => schemas.clone(),
+            Reading::Auto(_, schemas) | Reading::Either(_, schemas) => schemas.clone(),
             _ => ArgumentSchemas::default(),
         };
         self.place = Place::Text;

@@ -25,10 +25,12 @@ pub struct ToolReading {
 }
 
 impl ToolReading {
-    /// Returns how answers are read that may call these tools; `format` is the model's.
-    pub fn of(tools: &Tools, format: ToolFormat) -> ToolReading {
+    /// Returns how answers are read that may call these tools; `format` is the model's way to write
+    /// calls. Answers that do not call have a format themselves if they are held to one.
+    pub fn of(tools: &Tools, format: ToolFormat, is_held: bool) -> ToolReading {
         ToolReading {
             reading: match &tools.choice {
+                ToolChoice::None | ToolChoice::Auto if is_held => Reading::Either(format, tools.schemas()),
                 ToolChoice::None | ToolChoice::Auto => Reading::Auto(format, tools.schemas()),
                 ToolChoice::Required => Reading::Required,
                 ToolChoice::Named(name) => Reading::Named(name.clone()),

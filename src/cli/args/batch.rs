@@ -6,20 +6,22 @@ use crate::cli::terminal::{clean, counted};
 use crate::client::Client;
 use crate::client::batch_backend::{BatchBackend, Counts};
 use crate::client::batch_results::Results;
+use crate::client::endpoint::Api;
 use crate::pipeline::batch::BatchSummary;
 use crate::text::chosen;
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// How many damaged lines are named. All are counted.
 const MOST_NAMED: usize = 10;
 
-/// Options for batch files in place of an endpoint.
+/// The batch files that stand for an endpoint.
 #[derive(Debug, Clone, clap::Args)]
 #[group(skip)]
 #[command(next_help_heading = "Batch files")]
-pub struct Args {
+pub struct Files {
     /// Contact no model: write the requests to this file, in the JSONL of OpenAI's batch service
     /// and vLLM's run-batch; `-` is standard output
     #[arg(
@@ -34,6 +36,16 @@ pub struct Args {
     /// Results of such a file; may be given several times, and again
     #[arg(long, value_name = "IN.jsonl", requires = "batch_file", conflicts_with_all = ["endpoint", "model"])]
     pub batch_results: Vec<PathBuf>,
+}
+
+/// Options for batch files in place of an endpoint.
+#[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
+#[command(next_help_heading = "Batch files")]
+pub struct Args {
+    /// The files.
+    #[command(flatten)]
+    pub files: Files,
 
     /// Skip damaged lines of --batch-results, and write their requests again
     #[arg(long)]
@@ -48,17 +60,54 @@ pub enum ApiBackend {
     Endpoint(Box<Client>),
 }
 
+impl Files {
+    /// Reads the results.
+    ///
+    /// # Errors
+    ///
+    /// As [`Results::read`].
+    pub fn results(&self, keep_going: bool, at: &endpoint::Args) -> Result<Results> {
+        Results::read(&self.batch_results, keep_going, &at.secrets()?)
+    }
+
+    /// Returns backends for questions to these models of the service, in order, by the same files;
+    /// none without `--batch-file`. Unlike texts, questions are asked as chat unless `--api` is
+    /// completions.
+    ///
+    /// # Errors
+    ///
+    /// As [`Results::read`] and [`BatchBackend::new`].
+    pub fn question_backends(
+        &self,
+        models: &[&str],
+        keep_going: bool,
+        at: &endpoint::Args,
+    ) -> Result<Vec<Arc<BatchBackend>>> {
+        let Some(out) = &self.batch_file else {
+            return Ok(Vec::new());
+        };
+        let results = Arc::new(self.results(keep_going, at)?);
+        let api = match at.api {
+            Api::Auto => Api::Chat,
+            api => api,
+        };
+        let backend =
+            |model: &&str| BatchBackend::new(model, api, at.shape()?, out, results.clone()).map(Arc::new);
+        models.iter().map(backend).collect()
+    }
+}
+
 impl Args {
     /// Returns the batch backend for `--batch-file`, with its results read, or else the client.
     pub async fn backend(&self, at: &endpoint::Args) -> Result<ApiBackend> {
-        let Some(out) = &self.batch_file else {
+        let Some(out) = &self.files.batch_file else {
             return at
                 .client()
                 .await
                 .map(|client| ApiBackend::Endpoint(Box::new(client)));
         };
         let model = at.model()?;
-        let results = Results::read(&self.batch_results, self.keep_going, &at.secrets()?)?;
+        let results = self.files.results(self.keep_going, at)?;
         BatchBackend::new(model, at.api, at.shape()?, out, results)
             .map(|batch| ApiBackend::BatchFiles(Box::new(batch)))
     }

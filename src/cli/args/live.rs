@@ -76,9 +76,13 @@ impl Live {
             let rate = now.tokens() as f64 / self.seconds();
             let text = self.first_wait(now).unwrap_or_else(|| {
                 format!(
-                    "{} rejected, {}, {rate:.0} tokens/s{}",
+                    "{} rejected, {}, {rate:.0} tokens/s{}{}",
                     now.rejections(),
                     counted(now.requests, "request"),
+                    match self.stage_rates(now).as_str() {
+                        "" => String::new(),
+                        rates => format!(", {rates}"),
+                    },
                     match now.last.as_str() {
                         "" => String::new(),
                         last => format!("; last: {last}"),
@@ -98,6 +102,16 @@ impl Live {
         self.start.elapsed().as_secs_f64().max(1e-3)
     }
 
+    /// How many answers of each stage come in a minute, where there are several stages.
+    fn stage_rates(&self, now: &Growth) -> String {
+        if now.stages.len() < 2 {
+            return String::new();
+        }
+        let minutes = self.seconds() / 60.0;
+        let rate = |(stage, count): &(&str, u64)| format!("{stage} {:.0}/min", *count as f64 / minutes);
+        now.stages.iter().map(rate).collect::<Vec<_>>().join(", ")
+    }
+
     fn line(&self, now: &Growth) -> serde_json::Value {
         let seconds = self.seconds();
         let endpoints: Vec<_> = now.endpoints.iter().map(endpoint_json).collect();
@@ -110,6 +124,8 @@ impl Live {
             "novelty": now.novelty,
             "requests": now.requests,
             "answers": now.answers,
+            "answers_per_second": now.stages.iter().map(|(stage, count)| ((*stage).to_owned(), (*count as f64 / seconds).into()))
+                .collect::<serde_json::Map<_, _>>(),
             "prompt_tokens_per_second": now.prompt_tokens as f64 / seconds,
             "completion_tokens_per_second": now.completion_tokens as f64 / seconds,
             "cost": now.cost,
@@ -141,6 +157,7 @@ impl Live {
             .map(|(reason, count)| format!("{reason} {count}"))
             .collect();
         let mut lines = vec![first.join(" · ")];
+        lines.extend(Some(self.stage_rates(now)).filter(|rates| !rates.is_empty()));
         lines.push(
             self.first_wait(now)
                 .unwrap_or_else(|| format!("{} rejected: {}", now.rejections(), reasons.join(", "))),

@@ -25,6 +25,14 @@ pub fn part(text: &str) -> Result<f64, String> {
     number(text, 0.0..=1.0)
 }
 
+/// How far from one half a tie ends: 0 to below 0.5.
+pub fn margin(text: &str) -> Result<f64, String> {
+    match number(text, 0.0..=0.5) {
+        Ok(margin) if margin < 0.5 => Ok(margin),
+        _ => Err("want a number of at least 0 and below 0.5".to_owned()),
+    }
+}
+
 /// A part that leaves something over: 0 to below 1.
 pub fn less_than_all(text: &str) -> Result<f64, String> {
     match part(text) {

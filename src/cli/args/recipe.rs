@@ -2,7 +2,7 @@
 
 use super::number;
 use crate::generate::recipe::file::{self, RecipeFile};
-use crate::generate::recipe::{Alpaca, Evolve, Recipe, SelfInstruct};
+use crate::generate::recipe::{Alpaca, Evolve, FromDocuments, Recipe, SelfInstruct};
 use crate::generate::topics::Topics;
 use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
@@ -16,13 +16,13 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "self-instruct")]
     pub recipe: Name,
 
-    /// Constants of recipes: a TOML file with tables [self-instruct], [alpaca], [evolve];
-    /// docs/recipes.md has them all
+    /// Constants of recipes: a TOML file with tables [self-instruct], [alpaca],
+    /// [grounded], [backtranslation], [evolve]; docs/recipes.md has them all
     #[arg(long, value_name = "FILE")]
     pub recipe_file: Option<PathBuf>,
 
-    /// Have the endpoint hold its answers to a JSON Schema; for --recipe alpaca, and models that
-    /// follow instructions
+    /// Have the endpoint hold its answers to a JSON Schema; for --recipe alpaca, grounded and
+    /// backtranslation, and models that follow instructions
     #[arg(long, conflicts_with = "model")]
     pub structured: bool,
 
@@ -35,18 +35,32 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub topics: Option<PathBuf>,
 
-    /// Temperature for new instructions [default: the recipe's; 0.7 for self-instruct, 1 for
-    /// alpaca]
+    /// The share of grounded tasks that their text does not answer
+    #[arg(long, value_name = "PART", default_value_t = 0.1, value_parser = number::part)]
+    pub absent: f64,
+
+    /// The least share of an answer's content words that its passage has; numbers and names must
+    /// all be there
+    #[arg(long, value_name = "PART", default_value_t = 0.6, value_parser = number::part)]
+    pub min_support: f64,
+
+    /// The most words in a row that an answer may copy from its passage
+    #[arg(long, value_name = "N", default_value_t = 25,
+        value_parser = clap::value_parser!(u32).range(1..=4000))]
+    pub max_copied: u32,
+
+    /// Temperature for new instructions [default: the recipe's; 1 for alpaca, 0.7 for the
+    /// others]
     #[arg(long, value_name = "T", value_parser = number::temperature)]
     pub temperature: Option<f64>,
 
-    /// Nucleus for new instructions and instances [default: the recipe's; 0.9 for self-instruct, 1
-    /// for alpaca]
+    /// Nucleus for new instructions and instances [default: the recipe's; 1 for alpaca, 0.9 for
+    /// the others]
     #[arg(long, value_name = "P", value_parser = number::part)]
     pub top_p: Option<f64>,
 
     /// Penalty on tokens that stand in the prompt or the answer already; 1 is none [default: the
-    /// recipe's; 1.05 for self-instruct, 1 for alpaca]
+    /// recipe's; 1.05 for self-instruct, 1 for the others]
     #[arg(long, value_name = "X", value_parser = number::divisor)]
     pub repetition_penalty: Option<f64>,
 
@@ -62,6 +76,12 @@ pub enum Name {
     SelfInstruct,
     /// Taori et al. 2023: up to 17 complete tasks with one request
     Alpaca,
+    /// Tasks that a passage of `ewe add-documents` answers: questions, extraction, summaries and
+    /// other work on it, comparisons, and questions that it does not answer
+    Grounded,
+    /// A passage is the answer: which instruction would it answer? (Köksal et al. 2023, Li et al.
+    /// 2023)
+    Backtranslation,
 }
 
 impl Args {
@@ -101,8 +121,34 @@ impl Args {
                 self.override_with(temperature, top_p, repetition_penalty, presence_penalty);
                 Recipe::Alpaca(recipe)
             }
+            Name::Grounded => Recipe::Grounded(self.from_documents("grounded", |file| file.grounded)?),
+            Name::Backtranslation => {
+                Recipe::Backtranslation(self.from_documents("backtranslation", |file| file.backtranslation)?)
+            }
         };
         self.checked(recipe.check())?;
+        Ok(recipe)
+    }
+
+    /// The constants of a recipe that makes tasks from documents.
+    fn from_documents(
+        &self,
+        table: &str,
+        of: impl FnOnce(RecipeFile) -> Option<FromDocuments>,
+    ) -> Result<FromDocuments> {
+        let mut recipe = self.constants(table, of)?;
+        recipe.structured = self.structured;
+        recipe.absent = self.absent;
+        recipe.support = self.min_support;
+        recipe.copied = self.max_copied as usize;
+        let FromDocuments {
+            temperature,
+            top_p,
+            repetition_penalty,
+            presence_penalty,
+            ..
+        } = &mut recipe;
+        self.override_with(temperature, top_p, repetition_penalty, presence_penalty);
         Ok(recipe)
     }
 
@@ -122,7 +168,7 @@ impl Args {
         };
         let stages = match recipe {
             Recipe::SelfInstruct(recipe) => recipe.clone(),
-            Recipe::Alpaca(_) => file.self_instruct.unwrap_or_default(),
+            _ => file.self_instruct.unwrap_or_default(),
         };
         let evolve = file.evolve.unwrap_or_default().with(self.evolve, stages);
         self.checked(evolve.check())?;

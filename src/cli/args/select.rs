@@ -67,11 +67,11 @@ pub struct Traits {
     #[arg(long, value_name = "TEXT", value_parser = label)]
     pub label: Option<String>,
 
-    /// Only tasks at least this much like another one: ROUGE-L with the nearest, 0 to 1
+    /// Only tasks at least this similar to another one: ROUGE-L with the nearest, 0 to 1
     #[arg(long, value_name = "F", value_parser = number::part)]
     pub min_similarity: Option<f64>,
 
-    /// Only tasks at most this much like another one
+    /// Only tasks at most this similar to another one
     #[arg(long, value_name = "F", value_parser = number::part)]
     pub max_similarity: Option<f64>,
 
@@ -124,7 +124,7 @@ pub struct Best {
 pub enum By {
     /// How much a task lowered the held-out loss, as `ewe influence` found
     Influence,
-    /// What judges gave it
+    /// Score of the judges
     Score,
     /// How little its instruction helps to predict its answer, as `ewe score --db` found
     Ifd,

@@ -9,6 +9,7 @@ use crate::settings::company::{self, Company};
 use crate::settings::options::is_given;
 
 /// Options that are of no use in some company.
+#[derive(Clone, Copy)]
 struct Idle {
     /// The commands that this is about.
     commands: &'static [&'static str],
@@ -23,6 +24,7 @@ struct Idle {
 }
 
 /// A company.
+#[derive(Clone, Copy)]
 enum When {
     /// This option has this value, typed or by default.
     Is(&'static str, &'static str),

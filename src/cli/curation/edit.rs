@@ -5,7 +5,7 @@ use std::{io::Write, path::PathBuf};
 use crate::streams::json;
 use crate::{
     curate::{self, editor},
-    store::{Actor, Edit, InstanceEdit, Store},
+    store::{Actor, Edit, InstanceEdit, Store, TurnEdit},
 };
 
 /// Arguments of `ewe edit`.
@@ -31,7 +31,12 @@ pub struct Args {
     #[arg(long, value_name = "TEXT")]
     pub output: Option<String>,
 
-    /// Which instance --input and --output are for: 0, 1, 2 …
+    /// The new text of a message after the output, by its number in `ewe show`; several times for
+    /// several messages
+    #[arg(long = "turn", value_name = "N=TEXT", value_parser = turn)]
+    pub turns: Vec<TurnEdit>,
+
+    /// Which instance --input, --output and --turn are for: 0, 1, 2 …
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = crate::cli::args::number::place)]
     pub instance: i64,
 
@@ -44,22 +49,37 @@ pub struct Args {
     pub json: bool,
 }
 
+/// Reads the number of a message and its new text.
+fn turn(value: &str) -> Result<TurnEdit, String> {
+    let (place, content) = value
+        .split_once('=')
+        .ok_or("a number, `=` and a text, such as 1=Thanks.")?;
+    let place = place
+        .trim()
+        .parse()
+        .map_err(|_| format!("`{place}` is no number of a message"))?;
+    let content = content.to_owned();
+    Ok(TurnEdit { place, content })
+}
+
 /// Edits texts of one task.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let store = Store::open(&args.db).await?;
-    let edit = if args.instruction.is_none() && args.input.is_none() && args.output.is_none() {
+    let of_instance = args.input.is_some() || args.output.is_some() || !args.turns.is_empty();
+    let edit = if args.instruction.is_none() && !of_instance {
         editor::edit(&store, args.id).await?
     } else {
         let mut edit = Edit {
             instruction: args.instruction.clone(),
             ..Edit::default()
         };
-        if args.input.is_some() || args.output.is_some() {
+        if of_instance {
             let (input, output) = (args.input.clone(), args.output.clone());
             edit.instances.push(InstanceEdit {
                 ordinal: args.instance,
                 input,
                 output,
+                turns: args.turns.clone(),
             });
         }
         edit

@@ -79,7 +79,7 @@ pub enum SortOrder {
     Longest,
     /// Least text first
     Shortest,
-    /// Most like another task first
+    /// Most similar to another task first
     Similar,
     /// Lowest score of a judge first
     Score,
@@ -207,7 +207,7 @@ const TABLE: [Column; 8] = [
     column("id", 6, true, |row| row.id.to_string()),
     column("review", 8, false, |row| row.review.to_string()),
     column("origin", 7, false, |row| row.origin.as_str().to_owned()),
-    column("alike", 5, true, |row| in_hundredths(row.nearest_rouge_l)),
+    column("similar", 7, true, |row| in_hundredths(row.nearest_rouge_l)),
     column("score", 5, true, |row| row.score.map_or(String::new(), mean)),
     column("influence", 9, true, |row| {
         row.influence.map_or(String::new(), influence)

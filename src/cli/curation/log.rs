@@ -120,7 +120,7 @@ fn write_change(out: &mut impl Write, change: &Revision) -> io::Result<()> {
         note(change.note.as_deref()),
     )?;
     // There is nothing before an import.
-    if change.action == "import" {
+    if matches!(change.action.as_str(), "import" | "rescue") {
         return Ok(());
     }
     writeln!(

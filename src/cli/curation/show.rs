@@ -7,7 +7,8 @@ use std::{
 
 use crate::cli::pager;
 use crate::cli::terminal::{clean, indent, one_line};
-use crate::curate::view::TaskView;
+use crate::curate::view::{PassageView, TaskView};
+use crate::interchange::turns;
 use crate::store::Store;
 use crate::store::curation::judgment::Judgment;
 use crate::store::curation::log::Revision;
@@ -58,6 +59,9 @@ fn print(out: &mut impl Write, view: &TaskView) -> io::Result<()> {
         print_source(out, source)?;
     }
     print_texts(out, view)?;
+    for passage in &view.passages {
+        print_passage(out, passage)?;
+    }
     print_neighbors(out, &view.neighbors)?;
     for judgment in &view.judgments {
         print_judgment(out, judgment)?;
@@ -129,11 +133,53 @@ fn print_texts(out: &mut impl Write, view: &TaskView) -> io::Result<()> {
             writeln!(out, "  input\n{}", indent(&instance.input, 4))?;
         }
         writeln!(out, "  output\n{}", indent(&instance.output, 4))?;
+        for (place, turn) in turns::of_column(instance.turns.as_deref()).iter().enumerate() {
+            writeln!(
+                out,
+                "  turn {place} · {}\n{}",
+                clean(&turn.role),
+                indent(&turn.content, 4)
+            )?;
+            for (name, value) in &turn.fields {
+                writeln!(out, "    {}\n{}", clean(name), indent(value, 6))?;
+            }
+        }
         if let Some(extra) = &instance.extra {
             writeln!(out, "  other fields\n{}", indent(extra, 4))?;
         }
     }
     Ok(())
+}
+
+/// Prints a passage that the task was made from. The words that the output has are between «».
+fn print_passage(out: &mut impl Write, view: &PassageView) -> io::Result<()> {
+    let passage = &view.passage;
+    write!(
+        out,
+        "\npassage {} · {} · `{}`",
+        passage.passage_id,
+        clean(&passage.kind),
+        clean(&passage.path)
+    )?;
+    if let Some(page) = passage.page {
+        write!(out, ", page {page}")?;
+    }
+    if !passage.heading.is_empty() {
+        write!(out, " · {}", one_line(&passage.heading, 80))?;
+    }
+    if !passage.is_current {
+        write!(out, " · no longer there")?;
+    }
+    writeln!(out)?;
+    let text: String = view
+        .pieces
+        .iter()
+        .map(|piece| match piece.supports {
+            true => format!("«{}»", piece.text),
+            false => piece.text.clone(),
+        })
+        .collect();
+    writeln!(out, "{}", indent(&text, 2))
 }
 
 fn print_neighbors(out: &mut impl Write, neighbors: &[StoredNeighbor]) -> io::Result<()> {
@@ -153,9 +199,10 @@ fn print_neighbors(out: &mut impl Write, neighbors: &[StoredNeighbor]) -> io::Re
 }
 
 fn print_judgment(out: &mut impl Write, judgment: &Judgment) -> io::Result<()> {
-    let score = match judgment.score {
-        Some(score) => format!("score {score}"),
-        None => "no score".to_string(),
+    let score = match (judgment.expected, judgment.score) {
+        (Some(expected), _) => format!("score {expected:.2} by likelihood"),
+        (None, Some(score)) => format!("score {score}"),
+        (None, None) => "no score".to_string(),
     };
     let holds = if judgment.holds {
         ""
@@ -214,7 +261,7 @@ fn print_revision(out: &mut impl Write, revision: &Revision) -> io::Result<()> {
         write!(out, " · {}", clean(note))?;
     }
     writeln!(out)?;
-    if revision.action != "import" {
+    if !matches!(revision.action.as_str(), "import" | "rescue") {
         writeln!(
             out,
             "  from {}\n  to   {}",

@@ -1,13 +1,16 @@
 //! `ewe filter`
 
+use crate::cli::args::number::some;
 use crate::cli::args::reading::ReadingArgs;
+use crate::cli::args::size;
 use crate::cli::terminal::{counted, one_line};
 use crate::filter::rouge::Threshold;
 use crate::filter::rules::RuleSet;
 use crate::interchange::Need;
 use crate::pipeline::neighbors;
+use crate::pipeline::screening::config::FilterConfig;
 use crate::pipeline::screening::dataset::{self, RefilterConfig, Refiltered};
-use crate::pipeline::screening::file::{self, FilterConfig, FilterCounts};
+use crate::pipeline::screening::file::{self, FilterCounts, Filtered};
 use crate::store::Store;
 use crate::text::chosen;
 use anyhow::Result;
@@ -19,9 +22,10 @@ use std::path::{Path, PathBuf};
 #[command(group = clap::ArgGroup::new("what").required(true))]
 pub struct Args {
     /// Tasks in any format that `ewe import` reads, or instructions alone; the first of similar
-    /// ones is kept. `-` is standard input
+    /// ones is kept. Several files, or a folder of them, are one dataset in this order. `-` is
+    /// standard input
     #[arg(group = "what")]
-    pub file: Option<PathBuf>,
+    pub file: Vec<PathBuf>,
 
     /// Filter the tasks of this dataset again, and reject pending ones that do not pass
     #[arg(long, value_name = "FILE", group = "what")]
@@ -36,6 +40,10 @@ pub struct Args {
     /// several times
     #[arg(long, value_name = "FILE")]
     pub against: Vec<PathBuf>,
+
+    /// Compare rows with those of --against only, not with one another
+    #[arg(long, requires = "against", conflicts_with_all = ["db", "memory"])]
+    pub apart: bool,
 
     /// ROUGE-L F1 above which two instructions are near-duplicates
     #[arg(long, value_name = "F1", default_value = "0.7")]
@@ -61,6 +69,22 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "db")]
     pub out: Option<PathBuf>,
 
+    /// Make --out a new folder of files with so many rows each, part-00000 and so on, laid out as
+    /// its name says
+    #[arg(long, value_name = "N", value_parser = some, requires = "out")]
+    pub rows_per_file: Option<u64>,
+
+    /// Memory to work in: 4GB, 500MB or 16GiB. Rows that do not fit are compared part by part, with
+    /// the others on disk meanwhile; the verdicts are the same. A run that was interrupted goes on
+    /// after the parts that it finished
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, conflicts_with_all = ["db", "nearest"])]
+    pub memory: Option<u64>,
+
+    /// With --memory, the folder for files in between, which are removed at the end [default: that
+    /// of the output]
+    #[arg(long, value_name = "DIR", requires = "memory")]
+    pub scratch: Option<PathBuf>,
+
     /// Write a verdict on each row to this file, as JSON lines; `-` is standard output
     #[arg(long, value_name = "FILE")]
     pub verdicts: Option<PathBuf>,
@@ -73,25 +97,28 @@ pub struct Args {
 /// Filters a file or a dataset.
 pub async fn run(args: &Args, quiet: bool) -> Result<()> {
     let rules = RuleSet::read(&args.rules)?;
-    match (&args.file, &args.db) {
-        (Some(file), _) => filter_file(args, file, rules, quiet),
-        (None, Some(db)) => filter_dataset(args, db, rules, quiet).await,
-        (None, None) => unreachable!("clap wants one of them"),
+    match &args.db {
+        Some(db) => filter_dataset(args, db, rules, quiet).await,
+        None => filter_files(args, rules, quiet),
     }
 }
 
-fn filter_file(args: &Args, path: &Path, rules: RuleSet, quiet: bool) -> Result<()> {
-    let counts = file::filter(
+fn filter_files(args: &Args, rules: RuleSet, quiet: bool) -> Result<()> {
+    let Filtered { counts, parts, files } = file::filter(
         &FilterConfig {
-            file: path.to_path_buf(),
+            files: args.file.clone(),
             against: args.against.clone(),
+            apart: args.apart,
             threshold: args.threshold,
             rules,
             nearest: args.nearest,
             reading: args.reading.reading(Need::Instruction)?,
             policy: args.reading.policy(),
             out: args.out.clone(),
+            rows_per_file: args.rows_per_file,
             verdicts: args.verdicts.clone(),
+            memory: args.memory,
+            scratch: args.scratch.clone(),
         },
         quiet,
     )?;
@@ -102,17 +129,33 @@ fn filter_file(args: &Args, path: &Path, rules: RuleSet, quiet: bool) -> Result<
             accepted,
             reasons,
         } = counts;
-        let json = serde_json::json!({"rows": rows, "accepted": accepted, "rejected": reasons});
+        let mut json = serde_json::json!({"rows": rows, "accepted": accepted, "rejected": reasons});
+        for (name, number) in [("parts", parts), ("files", files)] {
+            if let Some(number) = number {
+                json[name] = number.into();
+            }
+        }
         writeln!(out, "{}", crate::streams::json::value(&json))?;
         return Ok(());
     }
-    writeln!(
+    let more = match &args.file[1..] {
+        [] => String::new(),
+        others => format!(" and {} more", others.len()),
+    };
+    write!(
         out,
-        "{}: {} of {} kept",
-        path.display(),
+        "{}{more}: {} of {} kept",
+        args.file[0].display(),
         counts.accepted,
         counted(counts.rows, "row")
     )?;
+    if let Some(files) = files {
+        write!(out, ", in {}", counted(files as u64, "file"))?;
+    }
+    if let Some(parts) = parts.filter(|&parts| parts > 1) {
+        write!(out, "; compared in {parts} parts")?;
+    }
+    writeln!(out)?;
     print_reasons(&mut out, &counts)
 }
 

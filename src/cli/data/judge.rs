@@ -1,6 +1,7 @@
 //! `ewe judge`, and the quality pass of `ewe generate`.
 
 use crate::backend::Backend;
+use crate::choice::JudgedBy;
 use crate::cli::args::{batch, budget, endpoint, local, number};
 use crate::cli::interrupt;
 use crate::cli::terminal::{clean, counted, mean};
@@ -56,6 +57,11 @@ pub struct Args {
     /// Judge at most this many instances
     #[arg(long, value_name = "N", value_parser = number::count)]
     pub limit: Option<u64>,
+
+    /// What a score is: the one that the judge writes, or the mean of all scores, each weighted by
+    /// how likely the judge finds it; the latter needs a server with logprobs
+    #[arg(long, value_enum, default_value = "text")]
+    pub by: JudgedBy,
 
     /// The budget.
     #[command(flatten)]
@@ -158,6 +164,7 @@ impl JudgedDataset {
                 review: args.review,
             },
             limit: args.limit,
+            by: args.by,
             budget: args.budget.budget(),
         };
         let request = JudgeRequest {

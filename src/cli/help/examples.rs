@@ -44,6 +44,14 @@ pub const EXAMPLES: &[(&str, [&str; 3])] = &[
         ],
     ),
     (
+        "add-documents",
+        [
+            "ewe add-documents --db farm.db handbook/ notes.pdf",
+            "ewe add-documents --db farm.db articles.jsonl --column body",
+            "ewe add-documents --text report.pdf",
+        ],
+    ),
+    (
         "export",
         [
             "ewe export --db farm.db --format alpaca --out farm.json",
@@ -113,6 +121,22 @@ pub const EXAMPLES: &[(&str, [&str; 3])] = &[
             "ewe curate --db farm.db",
             "ewe curate --db farm.db --bind 127.0.0.1:9000",
             "ewe curate --db farm.db --bind 0.0.0.0:8017 --token-file token.txt",
+        ],
+    ),
+    (
+        "candidates",
+        [
+            "ewe candidates --db farm.db --rule near_duplicate",
+            "ewe candidates --db farm.db 74",
+            "ewe candidates --db farm.db --run 3 --csv",
+        ],
+    ),
+    (
+        "rescue",
+        [
+            "ewe rescue --db farm.db 74",
+            "ewe rescue --db farm.db 74 80-82 --reason \"the rule is wrong here\"",
+            "ewe rescue --db farm.db 74 --json",
         ],
     ),
     (

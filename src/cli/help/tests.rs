@@ -104,3 +104,34 @@ fn help_fits_80_columns() {
         }
     }
 }
+
+/// Commands without `--json`, and the option that receives their result as JSON; none for those
+/// that talk to people, or whose output is for a shell or a printer. Influences are in the dataset,
+/// where `ewe list --json` has them.
+const WITHOUT_JSON: [(&str, Option<&str>); 12] = [
+    ("review", None),
+    ("curate", None),
+    ("chat", None),
+    ("serve", None),
+    ("demo", None),
+    ("completions", None),
+    ("man", None),
+    ("influence", None),
+    ("score", Some("out")),
+    ("eval", Some("out")),
+    ("compare", Some("out")),
+    ("gain", Some("result")),
+];
+
+#[test]
+fn every_command_that_tells_something_tells_it_as_json() {
+    for command in commands() {
+        let has = |name: &str| command.get_arguments().any(|arg| arg.get_id() == name);
+        let name = command.get_name();
+        let listed = WITHOUT_JSON.iter().find(|(listed, _)| *listed == name);
+        assert_ne!(has("json"), listed.is_some(), "{name}");
+        if let Some((_, Some(option))) = listed {
+            assert!(has(option), "{name}: --{option}");
+        }
+    }
+}

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::atomic_file::{self, AtomicFile, Lines};
 use crate::backend::Backend;
+use crate::choice::JudgedBy;
 use crate::cli::args::reading::ReadingArgs;
 use crate::cli::args::{endpoints, local, number};
 use crate::cli::interrupt;
@@ -87,6 +88,15 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = number::some)]
     pub judge_tokens: u64,
 
+    /// What a verdict is: the letter that the judge writes, or how likely it finds each, which needs
+    /// a server with logprobs
+    #[arg(long, help_heading = "Judge", value_enum, default_value = "text")]
+    pub by: JudgedBy,
+
+    /// By likelihood, a pair is a tie if the probability that b wins is this close to one half
+    #[arg(long, help_heading = "Judge", value_name = "P", default_value = "0.1", value_parser = number::margin)]
+    pub tie_margin: f64,
+
     /// The most pairs of each of three kinds on which the judge is examined
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = number::some)]
     pub exam: u64,
@@ -143,6 +153,8 @@ impl Args {
             limit: self.limit,
             max_tokens: self.max_tokens as usize,
             judge_tokens: self.judge_tokens as usize,
+            judged_by: self.by,
+            tie_margin: self.tie_margin,
             exam: self.exam as usize,
             seed: self.seed,
             budget: self.at.budget(),
@@ -289,6 +301,12 @@ fn say(job: &CompareJob, comparison: &Comparison) {
             println!("{}", exam_line(exam));
         }
         println!("{}", wins_line("all", &figures.wins));
+        if let Some(odds) = &figures.win_probability {
+            println!(
+                "  by likelihood, b wins with a mean probability of {}",
+                percent(odds)
+            );
+        }
         if let Some(controlled) = &figures.length_controlled {
             println!("  at equal lengths, b {}", percent(&controlled.rate));
         }

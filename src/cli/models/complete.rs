@@ -22,7 +22,7 @@ const DEFAULT_BATCH: u16 = 32;
 pub struct Args {
     /// The model
     #[command(flatten)]
-    pub model: ModelArgs,
+    pub model: ModelArgs<local::DeviceArgs>,
 
     /// Rows with a "prompt" each, or in any format that `ewe import` reads, whose answers are
     /// ignored. The model's answers go to --out, in the same order
@@ -115,9 +115,9 @@ impl Args {
     }
 }
 
-/// Which model, where it runs, and in which type.
+/// Which model, where it runs, and in which type: on one device, or on those of [`local::DeviceArgs`].
 #[derive(Debug, Clone, clap::Args)]
-pub struct ModelArgs {
+pub struct ModelArgs<D: local::Placed = local::OneDeviceArgs> {
     /// Directory of a model (config.json, weights, tokenizer), a GGUF file, or an id on the Hugging
     /// Face hub
     #[arg(long, value_name = "DIR|HF_ID")]
@@ -129,10 +129,10 @@ pub struct ModelArgs {
 
     /// Where it runs
     #[command(flatten)]
-    pub device: local::DeviceArgs,
+    pub device: D,
 }
 
-impl ModelArgs {
+impl<D: local::Placed> ModelArgs<D> {
     /// Returns the model that these options name.
     pub fn spec(&self) -> ModelSpec {
         self.device.spec(&self.model, self.adapter.as_deref())
@@ -214,6 +214,7 @@ impl SamplingArgs {
             seed: self.seed,
             ignore_eos: self.ignore_eos,
             schema: None,
+            choices: Vec::new(),
         }
     }
 }

@@ -1,32 +1,34 @@
-//! `ewe eval`
+//! `ewe eval`: its options, its models, its run; [`figures`]: what it prints.
+
+mod figures;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::atomic_file::{self, AtomicFile, Lines};
 use crate::backend::Backend;
 use crate::cli::args::reading::ReadingArgs;
-use crate::cli::args::{budget, endpoint, local, number, words};
+use crate::cli::args::{batch, budget, endpoint, local, number, words};
 use crate::cli::interrupt;
-use crate::cli::terminal::{clean, counted, one_line};
+use crate::cli::terminal::clean;
+use crate::client::batch_backend::BatchBackend;
 use crate::client::endpoint::EndpointConfig;
 use crate::client::key::ApiKey;
 use crate::client::request_shape::RequestShape;
 use crate::interchange::Need;
 use crate::job::compare::ModelChoice;
-use crate::job::eval::EvalJob;
+use crate::job::eval::{EvalJob, JudgeChoice};
 use crate::job::rows::PromptFormat;
 use crate::pipeline::evaluate::models::{EvalModels, EvalRole, LikelihoodRow, TokenLoss};
-use crate::pipeline::evaluate::result::{Evaluated, SuiteFigures};
+use crate::pipeline::evaluate::result::Evaluated;
 use crate::pipeline::evaluate::{self, EvalPhase, EvalRequest, suites};
 use crate::pipeline::{Ending, answers};
 use crate::progress::ProgressMeter;
 use crate::prompt::template::TemplateChoice;
 use crate::store::Store;
 use crate::suite::checks::ProgramPolicy;
-use crate::suite::figures::Figures;
-use crate::suite::interval::Interval;
-use crate::suite::item::{Suite, SuiteSpec};
+use crate::suite::item::SuiteSpec;
 use anyhow::{Context, Result, bail};
 use futures::FutureExt;
 use futures::future::{BoxFuture, LocalBoxFuture};
@@ -112,11 +114,11 @@ pub struct Args {
     pub seed: u64,
 
     /// How a local model is asked: as in `ewe chat`
-    #[arg(long, value_name = "NAME|FILE", conflicts_with_all = ["endpoint", "endpoints", "as_text"])]
+    #[arg(long, value_name = "NAME|FILE", conflicts_with_all = ["endpoint", "endpoints", "batch_file", "as_text"])]
     pub template: Option<TemplateChoice>,
 
     /// Give a local model each question as a text to continue, without a template
-    #[arg(long, conflicts_with_all = ["endpoint", "endpoints"])]
+    #[arg(long, conflicts_with_all = ["endpoint", "endpoints", "batch_file"])]
     pub as_text: bool,
 
     /// Have this model grade the answers of instructions and held-out from A to D: a directory, or
@@ -124,6 +126,10 @@ pub struct Args {
     /// several
     #[arg(long, help_heading = "Judge", value_name = "MODEL", value_parser = ModelChoice::parse)]
     pub judge: Option<ModelChoice>,
+
+    /// Have this model of the batch service grade them, through the same files
+    #[arg(long, help_heading = "Judge", value_name = "NAME", requires = "batch_file", conflicts_with = "judge", value_parser = words::some)]
+    pub batch_judge: Option<String>,
 
     /// The most tokens of a grade; a judge that reasons first needs hundreds
     #[arg(long, help_heading = "Judge", value_name = "N", default_value_t = 64, value_parser = number::some)]
@@ -152,6 +158,10 @@ pub struct Args {
     /// The endpoint of the model.
     #[command(flatten)]
     pub at: endpoint::Args,
+
+    /// Batch files instead of an endpoint.
+    #[command(flatten)]
+    pub batch_files: batch::Files,
 }
 
 impl Args {
@@ -189,7 +199,7 @@ impl Args {
             max_tokens: self.max_tokens.map(|most| most as usize),
             temperature: self.temperature,
             seed: self.seed,
-            judge: self.judge.clone(),
+            judge: self.judge_choice(),
             judge_tokens: self.judge_tokens as usize,
             budget: self.budget.budget(),
             trained: [&self.adapter, &self.model]
@@ -204,12 +214,23 @@ impl Args {
         })
     }
 
+    /// Returns who grades answers.
+    fn judge_choice(&self) -> Option<JudgeChoice> {
+        match (&self.judge, &self.batch_judge) {
+            (Some(judge), _) => Some(JudgeChoice::Model(judge.clone())),
+            (None, Some(name)) => Some(JudgeChoice::Batch {
+                batch_judge: name.clone(),
+            }),
+            (None, None) => None,
+        }
+    }
+
     /// Opens a model behind an endpoint: the one that is evaluated, or the judge.
     ///
     /// # Errors
     ///
     /// If the model is not behind an endpoint; as [`endpoint::Args::client`].
-    pub async fn endpoint(&self, role: EvalRole) -> Result<Box<dyn Backend>> {
+    async fn endpoint(&self, role: EvalRole) -> Result<Box<dyn Backend>> {
         let client = match (role, &self.judge) {
             (EvalRole::Evaluated, _) => self.at.client().await?,
             (EvalRole::Judge, Some(ModelChoice::Endpoint { url, model })) => {
@@ -229,12 +250,51 @@ impl Args {
     }
 }
 
-/// Models behind endpoints only.
-struct Endpoints<'a>(&'a Args);
+/// Models behind endpoints, or asked through batch files.
+pub struct ApiModels<'a> {
+    args: &'a Args,
+    /// The evaluated model, then the judge, as far as batch files stand for them.
+    batch: Vec<Arc<BatchBackend>>,
+}
 
-impl EvalModels for Endpoints<'_> {
+impl ApiModels<'_> {
+    /// Reads the results of batch files, if there are any.
+    ///
+    /// # Errors
+    ///
+    /// As [`batch::Files::question_backends`].
+    pub fn new(args: &Args) -> Result<ApiModels<'_>> {
+        let batch = match &args.batch_files.batch_file {
+            None => Vec::new(),
+            Some(_) => {
+                let judge = args.batch_judge.as_deref();
+                let models: Vec<&str> = [args.at.model()?].into_iter().chain(judge).collect();
+                let keep_going = args.reading.keep_going;
+                args.batch_files
+                    .question_backends(&models, keep_going, &args.at)?
+            }
+        };
+        Ok(ApiModels { args, batch })
+    }
+
+    fn in_batch(&self, role: EvalRole) -> Option<&Arc<BatchBackend>> {
+        self.batch.get(match role {
+            EvalRole::Evaluated => 0,
+            EvalRole::Judge => 1,
+        })
+    }
+}
+
+impl EvalModels for ApiModels<'_> {
     fn open(&self, role: EvalRole) -> BoxFuture<'_, Result<Box<dyn Backend>>> {
-        self.0.endpoint(role).boxed()
+        match self.in_batch(role).cloned() {
+            Some(batch) => futures::future::ready(Ok(Box::new(batch) as Box<dyn Backend>)).boxed(),
+            None => self.args.endpoint(role).boxed(),
+        }
+    }
+
+    fn batch(&self, role: EvalRole) -> Option<&BatchBackend> {
+        self.in_batch(role).map(Arc::as_ref)
     }
 
     fn likelihood(
@@ -246,9 +306,9 @@ impl EvalModels for Endpoints<'_> {
     }
 }
 
-/// Evaluates a model behind an endpoint.
+/// Evaluates a model behind an endpoint, or through batch files.
 pub async fn run(args: &Args, quiet: bool) -> Result<u8> {
-    run_with(args, quiet, &Endpoints(args)).await
+    run_with(args, quiet, &ApiModels::new(args)?).await
 }
 
 /// Evaluates the model that `models` opens. Returns the exit code.
@@ -313,10 +373,18 @@ async fn evaluate_on(store: &Store, job: &EvalJob, quiet: bool, models: &dyn Eva
     if let Some((_, meter)) = bar {
         meter.finish();
     }
-    let (ending, evaluated) = result?;
-    if let Some(evaluated) = &evaluated {
+    let outcome = result?;
+    if let (Some(batch), false) = (&outcome.batch, quiet) {
+        batch.warn();
+    }
+    if let Some(evaluated) = &outcome.evaluated {
         write(job, evaluated)?;
-        say(job, evaluated);
+        figures::say(job, evaluated);
+        return Ok(0);
+    }
+    let ending = outcome.ending;
+    if let (Ending::Waiting, Some(batch)) = (ending, &outcome.batch) {
+        batch.say();
         return Ok(0);
     }
     let (done, total) = done_last;
@@ -343,105 +411,4 @@ fn write(job: &EvalJob, evaluated: &Evaluated<'_>) -> Result<()> {
     file.write_all(text.as_bytes())
         .with_context(|| atomic_file::cannot_write(out))?;
     file.commit()
-}
-
-/// Prints the result for people.
-fn say(job: &EvalJob, evaluated: &Evaluated<'_>) {
-    println!("{}", one_line(&evaluated.model, 120));
-    for (result, figures) in evaluated.results.iter().zip(&evaluated.figures) {
-        say_suite(result.suite, figures);
-    }
-    match &evaluated.searched {
-        Some(searched) => {
-            let found: usize = evaluated.figures.iter().map(|figures| figures.contaminated).sum();
-            println!(
-                "contamination: {} of the suites found in {}",
-                counted(found, "item"),
-                counted(searched.tasks, "training task")
-            );
-        }
-        None => println!("contamination: not looked for; --training-data or --db has the training rows"),
-    }
-    if !evaluated.has_likelihood {
-        println!("nll: an endpoint does not tell the likelihood of references");
-    }
-    if let Some(judge) = &evaluated.judge {
-        println!("graded by {}", one_line(judge, 120));
-    }
-    if let Some(out) = job.out.as_deref().filter(|out| !atomic_file::is_stdout(out)) {
-        println!("{}: written", shown(out));
-    }
-}
-
-/// Prints the figures of a suite, and of its categories.
-fn say_suite(suite: &Suite, figures: &SuiteFigures) {
-    println!("{}: {}", one_line(&suite.name, 80), line(&figures.all));
-    if let Some(clean) = &figures.without_contaminated {
-        println!(
-            "  without {} that training rows have: {}",
-            counted(figures.contaminated, "item"),
-            line(clean)
-        );
-    }
-    for (name, category) in &figures.categories {
-        println!("  {}: {}", one_line(name, 60), category_line(category));
-    }
-    for (count, why) in &figures.failures {
-        println!("  {count} failed: {}", one_line(why, 200));
-    }
-    for (count, what) in &suite.left_out {
-        println!("  left out: {what}: {count}");
-    }
-    for (count, what) in [
-        (figures.cut_inputs, "had an input that was shortened"),
-        (
-            figures.cut_answers,
-            "had an answer so long that a part of it was scored",
-        ),
-        (figures.ungraded, "could not be graded"),
-    ] {
-        if count > 0 {
-            println!("  {} {what}", counted(count, "item"));
-        }
-    }
-}
-
-/// All figures on one line: `252 answers; rougeL 41.2 (38.9 to 43.5), …`.
-fn line(figures: &Figures) -> String {
-    let metrics = figures
-        .metrics
-        .iter()
-        .map(|(name, interval)| metric(name, interval));
-    let all: Vec<String> = metrics.collect();
-    format!("{}; {}", counted(figures.n, "answer"), all.join(", "))
-}
-
-/// A figure with its interval.
-fn metric(name: &str, Interval { mean, low, high }: &Interval) -> String {
-    match name {
-        "nll" | "rating" => format!("{name} {mean:.3} ({low:.3} to {high:.3})"),
-        _ => format!("{name} {mean:.1} ({low:.1} to {high:.1})"),
-    }
-}
-
-/// The figure of a category that matters most.
-fn category_line(category: &serde_json::Value) -> String {
-    let known = ["nll", "rougeL", "strict_prompt", "passed"];
-    let named = category["metric"].as_str();
-    let name = named.or_else(|| known.into_iter().find(|name| category[*name].is_number()));
-    let n = category["n"].as_u64().unwrap_or(0);
-    let Some(name) = name else {
-        return counted(n as i64, "answer");
-    };
-    let number = |value: &serde_json::Value| value.as_f64().unwrap_or(f64::NAN);
-    let interval = Interval {
-        mean: number(&category[name]),
-        low: number(&category["interval"][name][0]),
-        high: number(&category["interval"][name][1]),
-    };
-    format!("{}; {}", counted(n as i64, "answer"), metric(name, &interval))
-}
-
-fn shown(path: &Path) -> String {
-    clean(&path.display().to_string())
 }

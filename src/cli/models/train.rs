@@ -5,7 +5,7 @@ use crate::cli::args::local::TrainingDeviceArgs;
 use crate::cli::args::number;
 use crate::cli::args::reading::ReadingArgs;
 use crate::cli::args::select::{Best, Choice};
-use crate::finetune::{self, LoraSettings, Method, RowOrder, ScheduleKind};
+use crate::finetune::{self, AnswerLoss, LoraSettings, Method, RowOrder, ScheduleKind};
 use crate::interchange::Need;
 use crate::job::rows::RowsFile;
 use crate::job::train::{RowSource, SaveEvery, TrainJob};
@@ -108,6 +108,16 @@ pub struct Args {
     /// completion for rows of prompt and completion; with --adapter the adapter's own]
     #[arg(long, help_heading = "Model and result", value_name = "NAME|FILE")]
     pub template: Option<TemplateChoice>,
+
+    /// Which answers of a conversation are trained on
+    #[arg(
+        long,
+        help_heading = "Model and result",
+        value_enum,
+        value_name = "WHICH",
+        default_value_t
+    )]
+    pub loss: AnswerLoss,
 
     /// Passes over the training rows [default: 1]
     #[arg(long, help_heading = "Optimization", value_name = "N", conflicts_with = "steps", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -243,6 +253,7 @@ impl Args {
             lora: self.lora(),
             adapter: self.adapter.clone(),
             template: self.template.clone().or(file),
+            loss: self.loss,
             epochs: self.epochs,
             steps: self.steps,
             batch_size: self.batch_size,

@@ -2,7 +2,9 @@
 //! beside both.
 
 use super::end::is_unsaid;
+use super::logprobs;
 use super::parts::{Parts, first};
+use crate::choice::ReportedToken;
 use crate::lenient_json::is_empty;
 use serde_json::{Map, Value};
 
@@ -136,6 +138,8 @@ pub(super) struct ParsedChoice {
     pub parts: Parts,
     /// Its `finish_reason`; null if there is none.
     pub end: Value,
+    /// Its tokens with their logprobs, if it has them.
+    pub logprobs: Option<Vec<ReportedToken>>,
     /// Whether it is a delta of a stream.
     pub is_delta: bool,
 }
@@ -186,6 +190,7 @@ impl ParsedChoice {
         Ok(ParsedChoice {
             parts,
             end: end.or(is_done).unwrap_or_default(),
+            logprobs: logprobs::tokens(choice),
             is_delta: !is_empty(&choice["delta"]),
         })
     }
@@ -209,6 +214,9 @@ pub(super) fn joined(choices: Vec<ParsedChoice>) -> ParsedChoice {
     for choice in choices {
         if !is_added || choice.is_delta {
             whole.parts.extend(choice.parts);
+            if let Some(more) = choice.logprobs {
+                whole.logprobs.get_or_insert_default().extend(more);
+            }
         }
         if !choice.end.is_null() {
             whole.end = choice.end;

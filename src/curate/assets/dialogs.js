@@ -41,26 +41,44 @@ export async function confirmUndo(action) {
   return (await ask($("confirm"))) !== null;
 }
 
-/** Reviews all tasks of the filter after showing their number. Returns the change, or null. */
-export async function bulk() {
+/** Names on the button of the dialog what it will do: `Reject 45 tasks`. */
+function nameButton(count) {
+  const form = $("bulk").querySelector("form");
+  const name = () => {
+    const chosen = form.elements.namedItem("review").value;
+    const verb = { accepted: "Accept", rejected: "Reject" }[chosen] ?? "Accept or reject";
+    $("bulk-yes").textContent = `${verb} ${counted(count, "task")}`;
+  };
+  form.onchange = name;
+  // The form is reset before it is shown.
+  form.onreset = () => setTimeout(name);
+}
+
+/** Reviews some tasks after showing their number: those of the filter, or the `selected` ones. Returns the change, or null. */
+export async function bulk(selected = []) {
   const dialog = $("bulk");
   const chosen = filter();
+  const isSelection = selected.length > 0;
+  $("bulk-title").textContent = isSelection ? "The selected tasks" : "All tasks of the filter";
   const show = (count, more = "") => {
-    $("bulk-count").textContent = `${counted(count, "task")}: ${described()}.${more}`;
+    $("bulk-count").textContent = isSelection ? `${counted(count, "task")}, selected one by one.` : `${counted(count, "task")}: ${described()}.${more}`;
     $("bulk-yes").disabled = count === 0;
+    nameButton(count);
   };
-  let count = (await call(`/api/count?${new URLSearchParams({ filter: JSON.stringify(chosen) })}`)).count;
+  let count = isSelection ? selected.length : (await call(`/api/count?${new URLSearchParams({ filter: JSON.stringify(chosen) })}`)).count;
   for (let more = ""; ;) {
     show(count, more);
     const given = await ask(dialog);
     if (!given) return null;
     const note = given.get("note");
+    const review = given.get("review");
     try {
       say("Working …", true);
-      const { change } = await call("/api/bulk", { filter: chosen, review: given.get("review"), count, note });
+      const { change } = isSelection ? await call("/api/selected", { ids: selected, review, note })
+        : await call("/api/bulk", { filter: chosen, review, count, note });
       suggest(note);
       if (!change) say("Nothing to do: all of them were so already.");
-      else say(`${counted(change.tasks, "task")} ${given.get("review")}.`, false, "u");
+      else say(`${counted(change.tasks, "task")} ${review}.`, false, "u");
       return change;
     } catch (error) {
       if (error.answer?.count === undefined) throw error;
@@ -69,6 +87,13 @@ export async function bulk() {
       say("Nothing was done yet.");
     }
   }
+}
+
+/** Asks for the name of the present filter; null if it is dismissed. */
+export async function nameFilter() {
+  $("save-filter-what").textContent = `${described()}.`;
+  const given = await ask($("save-filter"));
+  return given?.get("name").trim() || null;
 }
 
 /** Lets the browser save the dataset as a file. */

@@ -30,10 +30,10 @@ function common(ours, theirs) {
   return kept;
 }
 
-/** Splits `theirs` into parts, each with whether it is a word that `ours` does not have there. */
+/** Splits `theirs` into parts, each with whether it is a word, and one that `ours` does not have there. */
 export function differences(ours, theirs) {
   const words = (text) => pieces(text).filter(isWord).map((word) => word.toLowerCase());
   const kept = common(words(ours), words(theirs))[1];
   let at = 0;
-  return pieces(theirs).filter(Boolean).map((piece) => ({ piece, differs: isWord(piece) && !kept[at++] }));
+  return pieces(theirs).filter(Boolean).map((piece) => ({ piece, isWord: isWord(piece), differs: isWord(piece) && !kept[at++] }));
 }

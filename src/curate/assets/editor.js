@@ -1,6 +1,7 @@
 // An editing session: fields that save themselves. All saves of a session are one action, which one
 // undo takes back.
 
+import * as conversation from "./conversation.js";
 import { make, say } from "./element.js";
 import { call } from "./server.js";
 import { headline, keyed, versions } from "./task.js";
@@ -34,7 +35,7 @@ export function begin(task, { noted, end }) {
   const form = make("form", { onsubmit: (event) => { event.preventDefault(); end(); }, oninput: (event) => { touched.add(event.target.name); fit(event.target); schedule(); } }, fields());
   form.append(make("div", { class: "actions" },
     make("button", {}, "Done ", make("kbd", { "aria-hidden": "true" }, "Esc")),
-    make("button", { type: "button", onclick: () => { fill(original); schedule(); } }, "Put everything back"), state));
+    make("button", { type: "button", onclick: () => { fill(original); schedule(); } }, "Discard changes"), state));
 
   function fields() {
     const field = (label, name, value) => {
@@ -44,15 +45,17 @@ export function begin(task, { noted, end }) {
       return make("label", {}, make("span", { class: "heading" }, label), area);
     };
     const many = task.instances.length > 1;
-    return [field("Instruction", "instruction", task.instruction), ...task.instances.map(({ ordinal, input, output }) =>
+    return [field("Instruction", "instruction", task.instruction), ...task.instances.map((instance) =>
       make("div", { class: "instance" },
-        field(many ? `Input ${ordinal + 1}` : "Input", `input ${ordinal}`, input),
-        field(many ? `Output ${ordinal + 1}` : "Output", `output ${ordinal}`, output)))];
+        field(many ? `Input ${instance.ordinal + 1}` : "Input", `input ${instance.ordinal}`, instance.input),
+        field(many ? `Output ${instance.ordinal + 1}` : "Output", `output ${instance.ordinal}`, instance.output),
+        conversation.fields(instance, field)))];
   }
 
   const area = (name) => form.elements.namedItem(name);
   const texts = (of) => Object.fromEntries([["instruction", of.instruction],
-    ...of.instances.flatMap(({ ordinal, input, output }) => [[`input ${ordinal}`, input], [`output ${ordinal}`, output]])]);
+    ...of.instances.flatMap((instance) => [[`input ${instance.ordinal}`, instance.input], [`output ${instance.ordinal}`, instance.output],
+      ...conversation.texts(instance)])]);
   // Fields have line feeds only; opening a text with other line ends must not change it.
   const shown = (text) => text.replace(/\r\n?/g, "\n");
   const changed = () => Object.entries(texts(base)).filter(([name, text]) => area(name) && area(name).value !== shown(text)).map(([name]) => name);
@@ -67,11 +70,12 @@ export function begin(task, { noted, end }) {
     if (!names.length) return null;
     const edit = { version: base.version, group, instances: [] };
     for (const name of names) {
-      const [column, ordinal] = name.split(" ");
+      const [column, ordinal, place] = name.split(" ");
       if (column === "instruction") { edit.instruction = area(name).value; continue; }
       let instance = edit.instances.find((other) => other.ordinal === Number(ordinal));
       if (!instance) edit.instances.push(instance = { ordinal: Number(ordinal) });
-      instance[column] = area(name).value;
+      if (column === "turn") (instance.turns ??= []).push({ place: Number(place), content: area(name).value });
+      else instance[column] = area(name).value;
     }
     return edit;
   }
@@ -103,7 +107,11 @@ export function begin(task, { noted, end }) {
       failed = null;
       base.version = version;
       if ("instruction" in edit) base.instruction = edit.instruction;
-      for (const { ordinal, ...columns } of edit.instances) Object.assign(base.instances.find((other) => other.ordinal === ordinal), columns);
+      for (const { ordinal, turns = [], ...columns } of edit.instances) {
+        const instance = base.instances.find((other) => other.ordinal === ordinal);
+        Object.assign(instance, columns);
+        for (const { place, content } of turns) conversation.say(instance, place, content);
+      }
       if (change && change.group !== group) noted(group = change.group);
       state.textContent = "Saved.";
     } catch (error) {
@@ -118,11 +126,13 @@ export function begin(task, { noted, end }) {
   function typed(of, names, value = (name) => area(name).value) {
     const mine = structuredClone(of);
     for (const name of names) {
-      const [column, ordinal] = name.split(" ");
+      const [column, ordinal, place] = name.split(" ");
       if (column === "instruction") mine.instruction = value(name);
       else {
         const instance = mine.instances.find((other) => other.ordinal === Number(ordinal));
-        if (instance && area(name)) instance[column] = value(name);
+        if (!instance || !area(name)) continue;
+        if (column === "turn") conversation.say(instance, Number(place), value(name));
+        else instance[column] = value(name);
       }
     }
     return mine;

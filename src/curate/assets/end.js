@@ -11,7 +11,7 @@ const quoted = (name) => (/^[\w.,+@%][\w.,+@%-]*$/.test(name) ? name : `'${name.
 
 /** Whether everything that the filter would have is reviewed. */
 function isOver(now) {
-  return filter().review === "pending" && now !== null && now.all.count > 0 && now.reviewed.count === now.all.count;
+  return filter().review === "pending" && now !== null && !now.all.isAbout && now.all.count > 0 && now.reviewed.count === now.all.count;
 }
 
 /** Makes what is shown without a task, or with the last one; null if there is more to review. `act` has a function for each
@@ -30,10 +30,10 @@ export function end(task, file, act) {
 function congratulations(now, file, act) {
   const { review, origin, ...others } = filter();
   const which = Object.keys(others).length || origin ? " of this filter" : "";
-  const all = now && !now.all.isMore ? counted(now.all.count, "task") : "tasks";
+  const all = now && !now.all.isAbout ? counted(now.all.count, "task") : "tasks";
   const title = now?.all.count === 1 ? `The one task${which} is reviewed.` : `Well done: all ${all}` + which + " are reviewed.";
   const parts = [make("h2", {}, title)];
-  if (now && !now.all.isMore) parts.push(make("p", {}, `${now.accepted.count} accepted, ${now.rejected.count} rejected.`));
+  if (now && !now.all.isAbout) parts.push(make("p", {}, `${now.accepted.count} accepted, ${now.rejected.count} rejected.`));
   parts.push(make("div", { class: "actions" }, keyed("Export", "x", act.save),
     make("button", { type: "button", onclick: act.accepted }, "Show the accepted ones")));
   if (file && (!now || now.accepted.count > 0)) {

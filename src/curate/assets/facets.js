@@ -3,7 +3,7 @@
 import { $, grouped } from "./element.js";
 import { call } from "./server.js";
 
-/** Tasks by origin and review that pass the rest of the filter, each counted up to `most`; null until they are counted. */
+/** Tasks by origin and review, by run and by label that pass the rest of the filter; null until they are counted. */
 let known = null;
 /** Whether those of the present filter are yet to come: the old ones stay on the screen until then. */
 let isOld = true;
@@ -40,21 +40,23 @@ export function drop() {
 export function moved(origin, from, to) {
   moves += 1;
   const reviews = known?.tasks[origin];
-  if (isOld || !reviews || reviews[from] >= known.most || reviews[to] >= known.most) return;
-  reviews[from] -= 1;
-  reviews[to] += 1;
+  if (isOld || !reviews || [from, to].some((review) => reviews[review].is_about)) return;
+  reviews[from].tasks -= 1;
+  reviews[to].tasks += 1;
   show();
 }
 
-/** Adds up tasks of these origins and reviews; an empty value stands for all. `isMore`: at least so many. */
+/** Adds up tasks of these origins and reviews; an empty value stands for all. `isAbout`: an estimate. */
 function sum(origins, reviews) {
   const some = Object.entries(known.tasks).filter(([origin]) => origins(origin))
-    .flatMap(([, of]) => Object.entries(of).filter(([review]) => reviews(review)).map(([, count]) => count));
-  return { count: some.reduce((all, count) => all + count, 0), isMore: some.some((count) => count >= known.most) };
+    .flatMap(([, of]) => Object.entries(of).filter(([review]) => reviews(review)).map(([, amount]) => amount));
+  return { count: some.reduce((all, { tasks }) => all + tasks, 0), isAbout: some.some((amount) => amount.is_about) };
 }
 
 const is = (value) => (other) => !value || other === value;
-const written = ({ count, isMore }) => `${grouped(count)}${isMore ? "+" : ""}`;
+const written = ({ count, isAbout }) => `${isAbout ? "about " : ""}${grouped(count)}`;
+/** The amount behind a run or a label. */
+const amount = (of) => ({ count: of.tasks, isAbout: of.is_about });
 const value = (name) => $("filter").elements.namedItem(name).value;
 
 /** Whether the counts of the present filter are yet to come. */
@@ -72,6 +74,11 @@ export function progress() {
 function show() {
   for (const option of choices("review")) label(option, () => sum(is(value("origin")), is(option.value)));
   for (const option of choices("origin")) label(option, () => sum(is(option.value), is(value("review"))));
+  const runs = known?.runs ?? {};
+  // A run that no task is of has none, unless only a sample was looked at.
+  const isSample = Object.values(runs).some((of) => of.is_about);
+  for (const option of choices("run_id").slice(1)) label(option, () => (runs[option.value] ? amount(runs[option.value]) : { count: 0, isAbout: isSample }));
+  $("labels").replaceChildren(...(known?.labels ?? []).map(([value, of]) => new Option(`${value} (${written(amount(of))})`, value)));
   const now = progress();
   $("progress").hidden = !now || now.all.count === 0;
   if ($("progress").hidden) return;

@@ -33,21 +33,30 @@ export function described() {
   return words.length ? words.join(", ") : "everything";
 }
 
-/** Keeps filter, task and whether the dashboard is open in the URL, so that it can be opened again; as a `step`, for the
-    browser's Back. */
-export function remember(task, isBoard, step) {
-  const kept = new URLSearchParams();
+/** What the address keeps of the filter, and a task. */
+function kept(task) {
+  const found = new URLSearchParams();
   for (const field of form.elements) {
-    if (field.name && field.value !== initial(field)) kept.set(field.name, field.value);
+    if (field.name && field.value !== initial(field)) found.set(field.name, field.value);
   }
-  if (task != null) kept.set("task", task);
-  const hash = [isBoard && "dashboard", String(kept)].filter(Boolean).join("&");
-  const address = `${location.pathname}${hash && `#${hash}`}`;
-  if (address !== `${location.pathname}${location.hash}`) history[step ? "pushState" : "replaceState"](null, "", address);
+  if (task != null) found.set("task", task);
+  return found;
+}
+
+/** The address of a task within the filter. */
+export const address = (task) => `#${kept(task)}`;
+
+/** Keeps filter, task and the open view (`dashboard`, `candidates&…`) in the URL, so that it can be opened again; as a
+    `step`, for the browser's Back. */
+export function remember(task, view, step) {
+  const hash = [view, String(kept(task))].filter(Boolean).join("&");
+  const now = `${location.pathname}${hash && `#${hash}`}`;
+  if (now !== `${location.pathname}${location.hash}`) history[step ? "pushState" : "replaceState"](null, "", now);
   count();
 }
 
-/** Sets the form from the URL. Returns the task, and whether the dashboard is open. Adds a run that is not offered yet. */
+/** Sets the form from the URL. Returns the task, the open view, and all that the URL says. Adds a run that is not offered
+    yet. */
 export function recall() {
   const kept = new URLSearchParams(location.hash.slice(1));
   for (const field of form.elements) {
@@ -60,7 +69,8 @@ export function recall() {
     field.value = value;
   }
   count();
-  return { id: Number(kept.get("task")) || null, isBoard: kept.has("dashboard") };
+  const view = ["dashboard", "candidates"].find((name) => kept.has(name)) ?? "";
+  return { id: Number(kept.get("task")) || null, view, kept };
 }
 
 /** Shows at the field of the condition what is wrong with it, if that is the error; clears it

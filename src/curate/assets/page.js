@@ -1,38 +1,51 @@
 // The page and its keys. The parts are in the other files.
 
 import { overtake, run } from "./actions.js";
+import * as candidates from "./candidates.js";
 import { dashboard } from "./dashboard.js";
-import { bulk, confirmUndo, reason, save } from "./dialogs.js";
+import { bulk, confirmUndo, nameFilter, reason, save } from "./dialogs.js";
 import { begin } from "./editor.js";
-import { $, make, plain, say } from "./element.js";
+import { $, counted as number, grouped, make, plain, say } from "./element.js";
 import { end } from "./end.js";
 import { clear, described, isWrong, offer, recall, remember, wrong } from "./filter.js";
 import { commits, live } from "./live.js";
+import { showOthers } from "./others.js";
 import { current, decided, draw as drawQueue, earlier, load, more, question, queue, refresh } from "./queue.js";
+import { look } from "./reading.js";
+import { saveFilter, showSaved } from "./saved.js";
+import { clearSelection, selected, tick } from "./selection.js";
 import { admit, call } from "./server.js";
-import { beside, keyed, reading, toggleTrail, versions } from "./task.js";
+import { beside, keyed, reading, sideBySide, toggleTrail, versions } from "./task.js";
 import { did, redo, undo } from "./undo.js";
 
-/** The shown task, what models had found about it, its editor, the change that blocks a review, whether the dashboard is
-    open, the dataset's name. */
-const state = { task: null, found: "", session: null, conflict: null, board: false, boardAt: 0, file: "" };
+/** The shown task, what models had found about it, its editor, the change that blocks a review, the task beside it, the open
+    view (`dashboard`, `candidates`, none for the queue), the dataset's name. */
+const state = { task: null, found: "", session: null, conflict: null, other: null, view: "", boardAt: 0, file: "" };
 
 /** What models have found about a task of the queue. No version counts it. */
 const found = (row) => (row ? `${row.influence} ${row.ifd} ${row.is_held_out}` : "");
 
 function show() {
   drawQueue((at) => pick(at));
-  $("queue").hidden = $("task").hidden = $("beside").hidden = state.board;
-  $("dashboard").hidden = !state.board;
-  $("dashboard-button").setAttribute("aria-pressed", String(state.board));
+  for (const name of ["queue", "task", "beside"]) $(name).hidden = state.view !== "";
+  for (const name of ["dashboard", "candidates"]) {
+    $(name).hidden = state.view !== name;
+    $(`${name}-button`).setAttribute("aria-pressed", String(state.view === name));
+  }
+  // Candidates have a filter of their own; what is decided about is seen.
+  $("filter").hidden = state.view === "candidates";
+  $("bulk-button").hidden = state.view !== "";
   entitle();
 }
 
 /** Names what is shown, and the dataset, in the title. */
 function entitle() {
-  const what = state.board ? "Dashboard" : state.task && `Task ${state.task.id}`;
+  const what = { dashboard: "Dashboard", candidates: "Rejected candidates" }[state.view] ?? (state.task && `Task ${state.task.id}`);
   document.title = [what, state.file, "ewe"].filter(Boolean).join(" · ");
 }
+
+/** Keeps what is shown in the address. */
+const keepAddress = (isStep = false) => remember(state.task?.id, state.view === "candidates" ? candidates.view() : state.view, isStep);
 
 const atEnd = () => end(state.task, state.file, {
   save: run(save), clear: run(keys.c), accepted: run(() => { $("filter").elements.namedItem("review").value = "accepted"; return search(null, { isStep: true }); }),
@@ -44,16 +57,49 @@ function showTask(isStep = false) {
   const focused = pane.contains(document.activeElement) ? document.activeElement.getAttribute("aria-keyshortcuts") : null;
   const { task } = state;
   entitle();
-  remember(task?.id, state.board, isStep);
+  keepAddress(isStep);
   if (!task) {
     pane.replaceChildren(atEnd());
     $("beside").replaceChildren();
     return;
   }
-  const act = { accept: run(() => review("accepted")), reject: run(() => review("rejected")), edit: run(edit) };
+  const act = { accept: run(() => review("accepted")), reject: run(() => review("rejected")), edit: run(edit), look: run(toggleLook), aside: aside(task) };
   pane.replaceChildren(...(state.session?.parts ?? [atEnd(), ...conflict(), ...reading(task, act)].filter(Boolean)));
-  $("beside").replaceChildren(...beside(task));
+  $("beside").replaceChildren(...beside(task, run(compareWith)));
   if (focused) (pane.querySelector(`[aria-keyshortcuts="${focused}"]`) ?? pane).focus();
+}
+
+/** Shows the other task beside this one, if one was chosen. */
+function aside(task) {
+  if (!state.other) return [];
+  return [sideBySide(task, state.other, { next: run(nextNeighbor), close: run(closeOther) })];
+}
+
+async function compareWith(id) {
+  const { task } = state;
+  const other = await call(`/api/tasks/${id}`);
+  if (state.task !== task || state.session) return;
+  state.other = other;
+  showTask();
+  $("side-by-side").scrollIntoView({ block: "nearest" });
+}
+
+/** Shows the next similar task side by side; after the last one, the first. */
+async function nextNeighbor() {
+  const ids = state.task?.neighbors.map((near) => near.id) ?? [];
+  if (!ids.length) return say("Nothing was compared with it.");
+  await compareWith(ids[(ids.indexOf(state.other?.id) + 1) % ids.length]);
+}
+
+function closeOther() {
+  state.other = null;
+  showTask();
+}
+
+function toggleLook() {
+  look.toggle();
+  if (state.view === "candidates") return candidates.refreshCandidate();
+  if (state.task && !state.session) showTask();
 }
 
 /** Opens the present task of the queue. */
@@ -62,7 +108,7 @@ async function open(isStep = false) {
   const task = row ? await call(`/api/tasks/${row.id}`) : null;
   // The user may have moved on meanwhile.
   if (current() !== row) return;
-  Object.assign(state, { task, found: found(row), conflict: null });
+  Object.assign(state, { task, found: found(row), conflict: null, other: null });
   if (row) row.review = task.review;
   drawQueue((at) => pick(at), true);
   showTask(isStep);
@@ -116,10 +162,16 @@ async function search(keep, { named = false, isStep = false } = {}) {
 /** Opens what the address names. */
 async function follow() {
   admit();
-  if (!(await leave())) return remember(state.task?.id, state.board);
-  const { id, isBoard } = recall();
-  state.board = isBoard;
+  if (!(await leave())) return keepAddress();
+  const { id, view, kept } = recall();
+  state.view = view;
   const at = queue.tasks.findIndex((task) => task.id === id);
+  const candidate = candidates.recallCandidates(kept);
+  if (view === "candidates") {
+    show();
+    await candidates.loadCandidates(candidate);
+    return keepAddress();
+  }
   if (at >= 0 && queue.question === question()) {
     queue.at = at;
     show();
@@ -127,7 +179,7 @@ async function follow() {
   } else {
     await search(id, { named: true });
   }
-  if (isBoard) await showBoard();
+  if (view === "dashboard") await showBoard();
 }
 
 async function review(verdict, note) {
@@ -182,7 +234,7 @@ function takeTheirs() {
 
 function edit() {
   const { task } = state;
-  if (!task || state.board || state.session) return;
+  if (!task || state.view || state.session) return;
   state.conflict = null;
   state.session = begin(task, { noted: (group) => did(group, task.id), end: run(leaveToTask) });
   showTask();
@@ -206,6 +258,7 @@ async function leaveToTask() {
 async function goBack(how) {
   if (!(await leave())) return;
   const id = await how(confirmUndo);
+  if (state.view === "candidates") return candidates.refreshCandidate();
   const at = queue.tasks.findIndex((task) => task.id === id);
   if (at >= 0) queue.at = at;
   await refresh();
@@ -219,19 +272,51 @@ async function rejectWithReason() {
 }
 
 async function reviewAll() {
-  const change = await bulk();
+  const ids = [...selected];
+  const change = await bulk(ids);
   if (!change) return;
+  if (ids.length) clearSelection();
   did(change.group);
   await search(state.task?.id);
 }
 
-async function board() {
+/** Opens a view in place of the queue, or the queue again. */
+async function toggle(view) {
   if (!(await leave())) return;
-  state.board = !state.board;
+  state.view = state.view === view ? "" : view;
   show();
-  remember(state.task?.id, state.board, true);
-  if (state.board) await showBoard();
+  keepAddress(true);
+  if (state.view === "dashboard") await showBoard();
+  if (state.view === "candidates") {
+    await candidates.loadCandidates(null);
+    keepAddress();
+    $("candidate").focus();
+  } else if (queue.question !== question()) await search(state.task?.id);
+  else if (!state.view) await news();
 }
+
+const board = () => toggle("dashboard");
+
+async function rescue() {
+  const rescued = await candidates.rescue();
+  if (rescued) did(rescued.group, rescued.task);
+}
+
+/** Ticks the open task, or what was ticked no more. */
+function select() {
+  const row = current();
+  if (row) tick(queue.tasks, queue.at, !selected.has(row.id));
+}
+
+async function keepFilter() {
+  const name = await nameFilter();
+  if (!name) return;
+  saveFilter(name);
+  say(`Saved: ${name}.`);
+}
+
+/** Goes on in what is shown. */
+const goOn = (by) => (state.view === "candidates" ? candidates.stepCandidates(by) : step(by));
 
 async function showBoard() {
   state.boardAt = Date.now();
@@ -247,16 +332,24 @@ function counted() {
     $("end")?.remove();
     if (last) $("task").prepend(last);
   }
+  nameBulk();
   if ($("filtered")) $("filtered").textContent = `Charts and figures are of all tasks. The filter above (${described()}) has ${$("count").textContent}.`;
+}
+
+/** Says on the button what it decides about. */
+function nameBulk() {
+  $("bulk-button").textContent = selected.size ? `Decide ${grouped(selected.size)} selected…`
+    : queue.count ? `Decide ${number(queue.count, "task")}…` : "Decide all…";
 }
 
 /** Takes over changes by others. What is typed, chosen and shown stays. */
 async function news() {
-  if (isWrong()) return;
+  showOthers().catch(() => {});
+  if (isWrong() || state.view === "candidates") return;
   const { task } = state;
   const now = await refresh(task?.id);
   drawQueue((at) => pick(at));
-  if (state.board && Date.now() - state.boardAt > 5000) await showBoard();
+  if (state.view === "dashboard" && Date.now() - state.boardAt > 5000) await showBoard();
   if (!task) return current() && open();
   if (state.task !== task || !now) return;
   const isChanged = now.version !== task.version;
@@ -277,14 +370,16 @@ function filters(open = $("more-fields").hidden) {
 }
 
 const keys = {
-  j: () => step(1), ArrowDown: () => step(1), k: () => step(-1), ArrowUp: () => step(-1),
+  j: () => goOn(1), ArrowDown: () => goOn(1), k: () => goOn(-1), ArrowUp: () => goOn(-1),
   a: () => review("accepted"), r: () => review("rejected"), R: rejectWithReason, e: edit,
   u: () => goBack(undo), U: () => goBack(redo), m: keepMine, t: takeTheirs, p: toggleTrail,
+  v: toggleLook, n: nextNeighbor, s: () => (state.view === "candidates" ? rescue() : select()),
   "/": () => { $("text").focus(); $("text").select(); }, f: () => filters(), c: () => { clear(); return search(state.task?.id, { isStep: true }); },
-  b: reviewAll, x: save, d: board, g: () => search(state.task?.id), "?": () => $("help").showModal(),
+  b: reviewAll, x: save, d: board, w: () => toggle("candidates"), g: () => search(state.task?.id), "?": () => $("help").showModal(),
 };
-/** Keys that work while the dashboard is open, and while no field of an edited task has the focus. */
-const ON_BOARD = "dx?", IN_SESSION = "mt?";
+/** Keys that work while a view is open, and while no field of an edited task has the focus. */
+const IN_VIEW = { dashboard: ["d", "w", "x", "?"], candidates: ["j", "k", "ArrowDown", "ArrowUp", "s", "u", "U", "v", "d", "w", "x", "?"] };
+const IN_SESSION = "mt?";
 /** Keys that open fields. Until they are there, what is typed after such a key is text, never a review. */
 const OPENING = "eR/fbx";
 let isOpening = false;
@@ -295,13 +390,16 @@ document.addEventListener("keydown", (event) => {
     isOpening = false;
     return;
   }
-  const field = event.target.closest("textarea, input, select");
+  // A box to tick takes no letters.
+  const field = event.target.closest("textarea, input:not([type=checkbox]), select");
   if (event.key === "Escape") {
     // Browsers would clear a search field.
     event.preventDefault();
     if (state.session?.inConflict() && field?.closest("#task")) state.session.decide();
     else if ((state.session || isOpening) && !field?.closest("header")) run(leaveToTask)();
-    else if (state.board) run(board)();
+    else if (state.view && !field) run(() => toggle(state.view))();
+    else if (state.view === "candidates") $("candidate").focus();
+    else if (state.other && !field) run(closeOther)();
     else if (!$("more-fields").hidden && field?.closest("#more-fields")) { filters(false); $("filters-button").focus(); }
     else $("task").focus();
     return;
@@ -311,7 +409,7 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(keys, event.key)) return;
-  if (state.board && !ON_BOARD.includes(event.key)) return;
+  if (state.view && !IN_VIEW[state.view].includes(event.key)) return;
   if (state.session && !IN_SESSION.includes(event.key)) return;
   event.preventDefault();
   if (isOpening) return;
@@ -335,6 +433,17 @@ $("status").addEventListener("click", (event) => {
 document.addEventListener("counted", counted);
 $("filters-button").addEventListener("click", () => filters());
 $("dashboard-button").addEventListener("click", run(board));
+$("candidates-button").addEventListener("click", run(() => toggle("candidates")));
+$("more-candidates").addEventListener("click", run(candidates.moreCandidates));
+$("candidates-filter").addEventListener("input", () => overtake(async () => { if (await candidates.loadCandidates(null)) keepAddress(); }, 200));
+$("candidates-filter").addEventListener("submit", (event) => { event.preventDefault(); $("candidate").focus(); });
+candidates.act.rescue = run(rescue);
+candidates.act.opened = run((opening) => opening);
+document.addEventListener("candidate", () => { if (state.view === "candidates") keepAddress(); });
+$("decide-selected").addEventListener("click", run(reviewAll));
+$("clear-selected").addEventListener("click", clearSelection);
+document.addEventListener("selected", nameBulk);
+$("save-filter-button").addEventListener("click", run(keepFilter));
 $("bulk-button").addEventListener("click", run(reviewAll));
 $("export-button").addEventListener("click", run(save));
 $("help-button").addEventListener("click", () => $("help").showModal());
@@ -344,17 +453,21 @@ document.addEventListener("visibilitychange", () => { if (document.hidden) state
 window.addEventListener("hashchange", run(follow));
 
 const named = recall();
-state.board = named.isBoard;
+state.view = named.view;
 // Asked before anything is read: every later commit is news.
 run(async () => { live(run(news), await commits()); })();
+if (named.view === "candidates") run(follow)();
 run(() => search(named.id, { named: true }))();
-if (named.isBoard) run(showBoard)();
+if (named.view === "dashboard") run(showBoard)();
 run(async () => {
   const choices = await call("/api/choices");
   state.file = choices.file;
   $("file").replaceChildren(...plain(choices.file));
   entitle();
   offer(choices);
+  candidates.offerRuns(choices.runs);
   counted();
 })();
 run(async () => { $("compare-link").hidden = (await call("/api/compare")).comparisons.length === 0; })();
+showSaved();
+showOthers().catch(() => {});

@@ -1,9 +1,11 @@
 // The queue: its tasks and the present one. Reviewed tasks stay in place until another queue is
 // loaded, so that the user finds them again.
 
-import { $, counted, grouped, make, plain, signed } from "./element.js";
+import { $, counted, grouped, make, signed } from "./element.js";
 import { drop, facets, moved, outdate } from "./facets.js";
 import { filter, sort } from "./filter.js";
+import { listed } from "./reading.js";
+import { selected, tick } from "./selection.js";
 import { call } from "./server.js";
 
 const PAGE = 100;
@@ -189,7 +191,7 @@ export function draw(pick, follow) {
     const look = JSON.stringify([task.review, task.instruction, task.nearest_rouge_l, task.score, task.influence, task.ifd, task.is_held_out]);
     let line = lines.get(task.id);
     if (line?.look !== look) lines.set(task.id, line = { look, item: item(task) });
-    const button = line.item.firstChild;
+    const button = line.item.querySelector("button");
     button.onclick = () => pick(at);
     button.setAttribute("aria-current", String(at === queue.at));
     button.tabIndex = at === queue.at ? 0 : -1;
@@ -206,13 +208,16 @@ export function draw(pick, follow) {
 }
 
 function item(task) {
-  return make("li", {}, make("button", { type: "button" },
-    make("span", { class: "title", dir: "auto" }, plain(task.instruction)),
+  const box = make("input", { type: "checkbox", value: task.id, tabindex: "-1", "aria-label": `Select task ${task.id}`,
+    onclick: (event) => tick(queue.tasks, queue.tasks.indexOf(task), box.checked, event.shiftKey) });
+  box.checked = selected.has(task.id);
+  return make("li", {}, box, make("button", { type: "button" },
+    make("span", { class: "title", dir: "auto" }, listed(task.instruction)),
     make("span", { class: "facts" },
       make("span", { class: task.review }, task.review),
       make("span", {}, `${task.origin} ${task.id}`),
       task.is_classification && make("span", {}, "classification"),
-      task.nearest_rouge_l != null && make("span", {}, `alike ${task.nearest_rouge_l.toFixed(2)}`),
+      task.nearest_rouge_l != null && make("span", {}, `similar ${task.nearest_rouge_l.toFixed(2)}`),
       task.score != null && make("span", {}, `score ${Number(task.score.toFixed(1))}`),
       task.influence != null && make("span", {}, `influence ${signed(task.influence)}`),
       task.ifd != null && make("span", {}, `IFD ${task.ifd.toFixed(2)}`),

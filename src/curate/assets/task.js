@@ -1,14 +1,31 @@
 // Shows one task.
 
+import { asText, laidOut, texts as laterTexts } from "./conversation.js";
 import { differences } from "./difference.js";
 import { $, counted, facts, grouped, make, plain, prose, signed } from "./element.js";
+import { address } from "./filter.js";
+import { passages } from "./passage.js";
+import { compared as marks, look, titled } from "./reading.js";
 import { call } from "./server.js";
+
+/** From this ROUGE-L on, a neighbor is worth a look. */
+const ALIKE = 0.4;
 
 /** Makes a button that names its key. While a field has the focus, where the key is a letter, one that comes up there also
     names the key that leaves the field. */
 export const keyed = (label, key, run, isInField = false) =>
   make("button", { type: "button", onclick: run, "aria-keyshortcuts": key }, label, " ",
     isInField && [make("kbd", { "aria-hidden": "true", class: "leave" }, "Esc"), " "], make("kbd", { "aria-hidden": "true" }, key));
+
+/** Makes a button that stays pressed. */
+export function switched(label, key, isPressed, run) {
+  const button = keyed(label, key, run);
+  button.setAttribute("aria-pressed", String(isPressed));
+  return button;
+}
+
+/** Makes a link that opens a task within the filter. */
+export const linked = (id, label = `task ${id}`) => make("a", { href: address(id) }, label);
 
 /** Summarizes the task in one line. */
 export const headline = (task) => facts(
@@ -20,27 +37,30 @@ export const headline = (task) => facts(
 export function reading(task, act) {
   const parts = [
     headline(task),
-    make("div", { class: "actions" }, keyed("Accept", "a", act.accept), keyed("Reject", "r", act.reject), keyed("Edit", "e", act.edit)),
-    task.system && [make("h2", {}, "System"), prose(task.system)],
-    make("h2", {}, "Instruction"),
-    prose(task.instruction, "instruction"),
-  ];
+    make("div", { class: "actions" }, keyed("Accept", "a", act.accept), keyed("Reject", "r", act.reject), keyed("Edit", "e", act.edit),
+      switched("Rendered", "v", look.isRendered, act.look)),
+    ...act.aside,
+    task.system && titled("System", task.system, { key: `${task.id} system` }),
+    titled("Instruction", task.instruction, { kind: "instruction", key: `${task.id} instruction` }),
+  ].flat();
   for (const instance of task.instances) {
+    const key = `${task.id} ${instance.ordinal}`;
     parts.push(make("section", { class: "instance", "aria-label": `Instance ${instance.ordinal + 1}` },
-      instance.input && [make("h2", {}, "Input"), prose(instance.input)],
-      make("h2", {}, "Output"), prose(instance.output),
+      instance.input && titled("Input", instance.input, { key: `${key} input` }),
+      titled("Output", instance.output, { key: `${key} output` }),
+      laidOut(instance, key),
       instance.extra && [make("h2", {}, "Other fields"), prose(instance.extra, "raw")],
       task.judgments.filter((judgment) => judgment.ordinal === instance.ordinal && judgment.holds).map(opinion),
       task.figures.filter((figures) => figures.ordinal === instance.ordinal).map(effect)));
   }
   if (task.influenced_by.length) parts.push(make("div", { class: "effect" }, bothWays("Tasks that helped it", "Tasks that hurt it", task.influenced_by)));
   if (!task.instances.length) parts.push(make("p", {}, "It has no instance yet, so it is not in the dataset."));
-  parts.push(trail(task));
+  parts.push(...passages(task), trail(task));
   return parts;
 }
 
 const opinion = (judgment) => make("p", { class: "opinion" },
-  make("strong", {}, judgment.score == null ? "no score" : `${judgment.score} of 5`), " by ", plain(judgment.model), ": ",
+  make("strong", {}, judgment.score == null ? "no score" : `${judgment.expected == null ? judgment.score : judgment.expected.toFixed(2)} of 5`), " by ", plain(judgment.model), ": ",
   plain(judgment.problem ?? judgment.reason));
 
 /** Shows what an instance did to the held-out loss, with the held-out tasks that it speaks to, and how difficult it is. */
@@ -87,43 +107,65 @@ function changes(history) {
   if (!rows.length) return [make("p", {}, "Nobody has changed it.")];
   return [make("h3", {}, "History"), ...rows.flatMap((change) => [
     facts(change.at.slice(0, 19).replace("T", " "), change.who, `${change.action}${change.undoes ? ` of action ${change.undoes}` : ""}`, change.note),
-    ...(change.action === "import" ? [] : compared(JSON.parse(change.before), JSON.parse(change.after)))])];
+    ...(["import", "rescue"].includes(change.action) ? [] : compared(JSON.parse(change.before), JSON.parse(change.after)))])];
 }
 
 /** Shows changed columns: texts side by side, words and numbers (some changed by SQL) in a line. */
 const compared = (before, after) => Object.keys(after).map((column) =>
-  ["instruction", "input", "output"].includes(column)
+  column === "turns"
+    ? make("div", { class: "both" }, side("turns before", asText(after.turns), asText(before.turns)), side("after", asText(before.turns), asText(after.turns)))
+    : ["instruction", "input", "output"].includes(column)
     ? make("div", { class: "both" }, side(`${column} before`, after[column], before[column]), side("after", before[column], after[column]))
     : make("p", { class: "text" }, plain(`${column}: ${before[column] ?? "none"} → ${after[column] ?? "none"}`)));
 
 const side = (label, ours, theirs) => make("div", {}, make("h3", {}, label), marked(ours, theirs));
 
+/** How much of two texts is compared. */
+const COMPARED = 20_000;
+
 /** Shows `theirs`, with the words marked that `ours` does not have there. */
-export function marked(ours, theirs) {
-  const box = make("p", { class: "text", dir: "auto" });
-  for (const { piece, differs } of differences(ours.slice(0, 20_000), theirs.slice(0, 20_000))) {
-    box.append(...(differs ? [make("mark", {}, piece)] : plain(piece)));
-  }
-  if (theirs.length > 20_000) box.append(` … ${counted(theirs.length, "character")}`);
-  return box;
-}
+const marked = (ours, theirs) => marks(differences(ours.slice(0, COMPARED), theirs.slice(0, COMPARED)), theirs.length, false);
+
+/** Shows `theirs`, with the words marked that both have. */
+export const shared = (ours, theirs) => marks(differences(ours.slice(0, COMPARED), theirs.slice(0, COMPARED)), theirs.length, true);
 
 /** Shows the difference between a task as it was seen and as it is now. */
 export function versions(seen, now) {
   const texts = (task) => ({ review: task.review, instruction: task.instruction,
-    ...Object.fromEntries(task.instances.flatMap(({ ordinal, input, output }) => [[`input ${ordinal + 1}`, input], [`output ${ordinal + 1}`, output]])) });
+    ...Object.fromEntries(task.instances.flatMap((instance) => [[`input ${instance.ordinal + 1}`, instance.input], [`output ${instance.ordinal + 1}`, instance.output], ...laterTexts(instance)])) });
   const [before, after] = [texts(seen), texts(now)];
   return Object.keys(after).filter((name) => before[name] !== after[name]).map((name) => make("div", { class: "both" },
     side(`${name}, as you had it`, after[name], before[name] ?? ""), side("as it is now", before[name] ?? "", after[name])));
 }
 
-/** Shows the most similar tasks, with the words marked that this task does not have. */
-export function beside(task) {
-  const title = make("h2", {}, "Most alike");
+/** Shows the most similar tasks, with the words marked that this task has, too. `compare` opens one beside the task. */
+export function beside(task, compare) {
+  const title = make("h2", {}, "Most similar");
   if (!task.neighbors.length) return [title, facts("Nothing was compared with it.")];
-  return [title, ...task.neighbors.map((near) => make("section", { class: "near", "aria-label": `Task ${near.id}` },
-    facts(`ROUGE-L ${near.rouge_l.toFixed(2)}`, `task ${near.id}`, make("span", { class: near.review }, near.review)),
-    marked(task.instruction, near.instruction)))];
+  const near = (of) => make("section", { class: "near", "aria-label": `Task ${of.id}` },
+    facts(`ROUGE-L ${of.rouge_l.toFixed(2)}`, linked(of.id), make("span", { class: of.review }, of.review)),
+    shared(task.instruction, of.instruction),
+    make("button", { type: "button", class: "quiet", onclick: () => compare(of.id) }, "Side by side"));
+  const [close, others] = [task.neighbors.filter((of) => of.rouge_l >= ALIKE), task.neighbors.filter((of) => of.rouge_l < ALIKE)];
+  const rest = others.length > 0 && make("details", { class: "others" },
+    make("summary", {}, `${close.length ? `${grouped(others.length)} more` : counted(others.length, "task")} below ${ALIKE.toFixed(2)}`), others.map(near));
+  return [title, ...close.map(near), rest].filter(Boolean);
+}
+
+/** Shows a task and another one side by side, with the words marked that both have. */
+export function sideBySide(task, other, act) {
+  const texts = (of) => [["Instruction", of.instruction], ...of.instances.flatMap(({ ordinal, input, output }) => {
+    const number = of.instances.length > 1 ? ` ${ordinal + 1}` : "";
+    return [[`Input${number}`, input], [`Output${number}`, output]];
+  })];
+  const [ours, theirs] = [new Map(texts(task)), new Map(texts(other))];
+  const rows = [...new Set([...ours.keys(), ...theirs.keys()])].filter((name) => ours.get(name) || theirs.get(name));
+  return make("section", { id: "side-by-side", "aria-label": `Task ${task.id} beside task ${other.id}` },
+    facts(`This task and`, linked(other.id), make("span", { class: other.review }, other.review), "words of both are marked"),
+    make("div", { class: "actions" }, keyed("Next", "n", act.next), make("button", { type: "button", onclick: act.close }, "Close")),
+    rows.map((name) => make("div", { class: "both" },
+      make("div", {}, make("h3", {}, name), shared(theirs.get(name) ?? "", ours.get(name) ?? "")),
+      make("div", {}, make("h3", {}, `${name} of task ${other.id}`), shared(ours.get(name) ?? "", theirs.get(name) ?? "")))));
 }
 
 export function toggleTrail() {

@@ -3,14 +3,15 @@
 
 use ratatui::{
     Frame,
+    buffer::Buffer,
     layout::{Constraint, Layout, Rect},
     style::{Modifier, Style},
     text::{Line, Span, Text},
-    widgets::{Block, Borders, Clear, Paragraph, Wrap},
+    widgets::{Block, Borders, Clear, Paragraph, Widget, Wrap},
 };
 
 use super::{
-    keys::KEYS,
+    keys::{ALWAYS, IF_ROOM, KEYS},
     session::{Mode, ReviewSession, SidePanel},
 };
 use crate::text::{clean, counted};
@@ -19,6 +20,7 @@ use crate::{
         view::TaskView,
         word_diff::{DiffPart, compare},
     },
+    interchange::turns,
     store::{
         instance::StoredInstance,
         query::figures::{InfluenceOn, InstanceFigures},
@@ -28,16 +30,33 @@ use crate::{
 /// From this width on two texts are side by side.
 const SIDE_BY_SIDE: u16 = 90;
 
+/// From this height on two texts are one below the other; a smaller terminal shows one of them.
+const ONE_BELOW_OTHER: u16 = 16;
+
+/// How far below the screen is looked for more.
+const BELOW: u16 = 60;
+
 /// How many characters of a text are laid out; more take longer than people wait after a key.
 const SHOWN: usize = 20_000;
 
 /// Draws the screen.
 pub fn draw(frame: &mut Frame, session: &ReviewSession<'_>) {
-    let [head, body, foot] =
-        Layout::vertical([Constraint::Length(1), Constraint::Min(3), Constraint::Length(1)])
-            .areas(frame.area());
+    let [head, body, foot, hints] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Min(3),
+        Constraint::Length(1),
+        Constraint::Length(1),
+    ])
+    .areas(frame.area());
     frame.render_widget(Paragraph::new(title(session)).style(reversed()), head);
+    frame.render_widget(
+        Paragraph::new(shown_keys(&session.mode, hints.width)).style(dim()),
+        hints,
+    );
     let (left, right) = columns(body);
+    let is_small = body.width < SIDE_BY_SIDE && body.height < ONE_BELOW_OTHER;
+    session.is_small.set(is_small);
+    session.has_more.set(false);
     match (&session.mode, session.mine(), &session.now) {
         (Mode::Conflict, Some(mine), Some(now)) => {
             let title = match session.has_refused() {
@@ -45,37 +64,59 @@ pub fn draw(frame: &mut Frame, session: &ReviewSession<'_>) {
                 false => "as you saw it",
             };
             let title = format!(" {title} · {} ", mine.task.review);
-            panel(frame, left, &title, task(&mine, Some(now)), session.scroll);
-            panel(
+            let more = panel(frame, left, &title, task(&mine, Some(now)), session.scroll);
+            let more_there = panel(
                 frame,
                 right,
                 &format!(" as it is now · {} ", now.task.review),
                 task(now, Some(&mine)),
                 session.scroll,
             );
+            session.has_more.set(more || more_there);
         }
         _ => match &session.task {
             Some(view) => {
                 let (title, text) = beside(session, view);
-                let whole = matches!(session.beside, SidePanel::Nothing);
-                panel(
-                    frame,
-                    if whole { body } else { left },
-                    &heading(view),
-                    task(view, None),
-                    session.scroll,
-                );
-                if !whole {
-                    panel(frame, right, &title, text, 0);
-                }
+                let whole = matches!(session.beside, SidePanel::Nothing) || is_small && !session.is_asked;
+                // Where there is room for one text only, what was asked for goes first.
+                let more = match (is_small, whole) {
+                    (true, false) => panel(frame, body, &title, text, session.scroll),
+                    _ => {
+                        if !whole {
+                            panel(frame, right, &title, text, 0);
+                        }
+                        let place = if whole { body } else { left };
+                        panel(frame, place, &heading(view), task(view, None), session.scroll)
+                    }
+                };
+                session.has_more.set(more);
             }
-            None => panel(frame, body, " no task ", Text::default(), 0),
+            None => {
+                panel(frame, body, " no task ", Text::default(), 0);
+            }
         },
     }
     frame.render_widget(Paragraph::new(status(session)), foot);
     if session.mode == Mode::Help {
-        help(frame);
+        session.has_more.set(help(frame, session.scroll));
     }
+}
+
+/// The keys that stay at the bottom, as many as fit.
+fn shown_keys(mode: &Mode, width: u16) -> String {
+    if matches!(mode, Mode::Reason(_) | Mode::Search(_)) {
+        return " enter goes on · esc leaves it as it was".to_owned();
+    }
+    let line = |more: &[&str]| {
+        let [accept, reject, keys, leave] = ALWAYS;
+        let all = [&[accept, reject], more, &[keys, leave]].concat();
+        format!(" {}", all.join(" · "))
+    };
+    (0..=IF_ROOM.len())
+        .rev()
+        .map(|count| line(&IF_ROOM[..count]))
+        .find(|line| line.chars().count() <= usize::from(width))
+        .unwrap_or_else(|| line(&[]))
 }
 
 fn columns(area: Rect) -> (Rect, Rect) {
@@ -90,6 +131,10 @@ fn columns(area: Rect) -> (Rect, Rect) {
 
 fn reversed() -> Style {
     Style::new().add_modifier(Modifier::REVERSED)
+}
+
+fn dim() -> Style {
+    Style::new().add_modifier(Modifier::DIM)
 }
 
 fn bold() -> Style {
@@ -144,13 +189,34 @@ fn heading(view: &TaskView) -> String {
     heading
 }
 
-fn panel(frame: &mut Frame, area: Rect, title: &str, text: Text<'static>, scroll: u16) {
-    let block = Block::new().borders(Borders::ALL).title(title.to_owned());
-    let text = Paragraph::new(text)
-        .block(block)
+/// Draws a text in a frame. Returns whether there is more below, which the frame says.
+fn panel(frame: &mut Frame, area: Rect, title: &str, text: Text<'static>, scroll: u16) -> bool {
+    let paragraph = Paragraph::new(text)
         .wrap(Wrap { trim: false })
         .scroll((scroll, 0));
-    frame.render_widget(text, area);
+    let mut block = Block::new().borders(Borders::ALL).title(title.to_owned());
+    let inner = block.inner(area);
+    let more = is_more(&paragraph, inner);
+    if more {
+        block = block.title_bottom(" more below: ↓ ");
+    }
+    frame.render_widget(block, area);
+    frame.render_widget(paragraph, inner);
+    more
+}
+
+/// Whether a text goes on below `area`: it is drawn on a higher screen, as wrapped lines are not
+/// counted otherwise.
+fn is_more(paragraph: &Paragraph<'_>, area: Rect) -> bool {
+    let higher = Rect::new(0, 0, area.width, area.height.saturating_add(BELOW));
+    let mut screen = Buffer::empty(higher);
+    paragraph.render(higher, &mut screen);
+    let below = usize::from(area.height) * usize::from(area.width);
+    screen
+        .content()
+        .iter()
+        .skip(below)
+        .any(|cell| !cell.symbol().trim().is_empty())
 }
 
 /// Lays out a task's texts. Words that differ from those of `other` are marked.
@@ -245,6 +311,17 @@ fn instances(lines: &mut Vec<Line<'static>>, all: &[StoredInstance], others: Opt
             &instance.output,
             other.map(|other| other.output.as_str()),
         );
+        let others = other.map(|other| turns::of_column(other.turns.as_deref()));
+        for (place, turn) in turns::of_column(instance.turns.as_deref()).iter().enumerate() {
+            let heading = format!("{}{number}, turn {place}", turn.role);
+            let other = others
+                .as_ref()
+                .map(|others| others.get(place).map_or("", |other| other.content.as_str()));
+            text(lines, &heading, &turn.content, other);
+            for (name, value) in &turn.fields {
+                text(lines, name, value, None);
+            }
+        }
     }
 }
 
@@ -305,7 +382,7 @@ fn beside(session: &ReviewSession<'_>, view: &TaskView) -> (String, Text<'static
                 );
                 instances(&mut lines, theirs, Some(&view.instances));
                 format!(
-                    " {} of {} alike · task {} · {} · ROUGE-L {:.2} ",
+                    " {} of {} similar · task {} · {} · ROUGE-L {:.2} ",
                     place + 1,
                     view.neighbors.len(),
                     near.id,
@@ -335,7 +412,8 @@ fn beside(session: &ReviewSession<'_>, view: &TaskView) -> (String, Text<'static
     (title, Text::from(lines))
 }
 
-fn help(frame: &mut Frame) {
+/// Shows all keys. Returns whether there are more below.
+fn help(frame: &mut Frame, scroll: u16) -> bool {
     let area = frame.area();
     let (width, height) = (area.width.min(72), area.height.min(KEYS.len() as u16 + 2));
     let middle = Rect {
@@ -346,9 +424,8 @@ fn help(frame: &mut Frame) {
     };
     let lines: Vec<Line> = KEYS
         .iter()
-        .map(|(keys, what)| Line::from(format!(" {keys:<16}{what}")))
+        .map(|(keys, what)| Line::from(format!(" {keys:<17}{what}")))
         .collect();
     frame.render_widget(Clear, middle);
-    let block = Block::new().borders(Borders::ALL).title(" keys ");
-    frame.render_widget(Paragraph::new(lines).block(block), middle);
+    panel(frame, middle, " keys ", Text::from(lines), scroll)
 }

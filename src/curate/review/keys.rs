@@ -5,24 +5,39 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::session::{Mode, ReviewSession};
 use crate::{store::Result, task::Review};
 
-/// All keys of the queue with their descriptions.
-pub const KEYS: [(&str, &str); 16] = [
+/// All keys of the queue with their descriptions. Where the page has the same, they are the page's.
+pub const KEYS: [(&str, &str); 18] = [
     ("a", "accept"),
-    ("r", "reject, with a reason"),
+    ("r", "reject"),
+    ("R", "reject, with a reason"),
     ("e", "edit in $VISUAL or $EDITOR"),
-    ("n  space  →", "skip: look at the next one"),
-    ("b  ←", "back to the one before"),
-    ("g", "begin the queue anew"),
+    ("j  space  →", "the next one"),
+    ("k  b  ←", "back to the one before"),
+    ("↓ ↑  page  wheel", "scroll"),
     ("u", "undo"),
     ("U  ctrl-r", "redo"),
     ("/", "look for words"),
     ("f", "change the queue: pending, accepted, rejected, any"),
+    ("c", "clear the words; pending tasks again"),
     ("s", "change the order"),
-    ("tab", "the next similar task"),
+    ("n  tab", "the next similar task"),
     ("p", "where it came from: prompt and response"),
-    ("j k  ↓ ↑  page", "scroll"),
+    ("g", "begin the queue anew"),
     ("?", "these keys"),
     ("q  ctrl-c", "leave; everything is saved"),
+];
+
+/// What stays at the bottom, the most important first.
+pub const ALWAYS: [&str; 4] = ["a accept", "r reject", "? shows the keys", "q leave"];
+
+/// What stands between them if there is room.
+pub const IF_ROOM: [&str; 6] = [
+    "e edit",
+    "j next",
+    "k back",
+    "u undo",
+    "R with a reason",
+    "/ search",
 ];
 
 /// What follows a key.
@@ -44,7 +59,14 @@ pub async fn press(session: &mut ReviewSession<'_>, key: KeyEvent) -> Result<Ste
     }
     match session.mode.clone() {
         Mode::Queue => return queue(session, key.code, control).await,
-        Mode::Help => session.mode = Mode::Queue,
+        Mode::Help => match key.code {
+            KeyCode::Down | KeyCode::PageDown => session.scroll_by(1),
+            KeyCode::Up | KeyCode::PageUp => session.scroll_by(-1),
+            _ => {
+                session.scroll = 0;
+                session.mode = Mode::Queue;
+            }
+        },
         Mode::Conflict => conflict(session, key.code).await?,
         Mode::Reason(text) => match typed(text, key.code, control) {
             Typed::More(text) => session.mode = Mode::Reason(text),
@@ -67,7 +89,7 @@ pub async fn press(session: &mut ReviewSession<'_>, key: KeyEvent) -> Result<Ste
 
 async fn queue(session: &mut ReviewSession<'_>, key: KeyCode, control: bool) -> Result<Step> {
     let id = session.task.as_ref().map(|view| view.task.id);
-    let page = 10;
+    const PAGE: i32 = 10;
     if control {
         if key == KeyCode::Char('r') {
             session.redo().await?;
@@ -76,13 +98,14 @@ async fn queue(session: &mut ReviewSession<'_>, key: KeyCode, control: bool) -> 
     }
     match (key, id) {
         (KeyCode::Char('a'), Some(_)) => session.decide(Review::Accepted, None).await?,
-        (KeyCode::Char('r'), Some(_)) => session.mode = Mode::Reason(String::new()),
+        (KeyCode::Char('r'), Some(_)) => session.decide(Review::Rejected, None).await?,
+        (KeyCode::Char('R'), Some(_)) => session.mode = Mode::Reason(String::new()),
         (KeyCode::Char('e'), Some(id)) => return Ok(Step::Edit(id)),
-        (KeyCode::Char('n' | ' ') | KeyCode::Right, Some(_)) => {
+        (KeyCode::Char('j' | ' ') | KeyCode::Right, Some(_)) => {
             session.message.clear();
             session.next().await?;
         }
-        (KeyCode::Char('b') | KeyCode::Left, _) => {
+        (KeyCode::Char('k' | 'b') | KeyCode::Left, _) => {
             session.message.clear();
             session.back().await?;
         }
@@ -97,13 +120,17 @@ async fn queue(session: &mut ReviewSession<'_>, key: KeyCode, control: bool) -> 
         }
         (KeyCode::Char('f'), _) => session.next_review().await?,
         (KeyCode::Char('s'), _) => session.next_sort().await?,
-        (KeyCode::Tab, _) => session.next_neighbor().await?,
+        (KeyCode::Char('c'), _) => session.clear().await?,
+        (KeyCode::Char('n') | KeyCode::Tab, _) => session.next_neighbor().await?,
         (KeyCode::Char('p'), _) => session.provenance().await?,
-        (KeyCode::Char('j') | KeyCode::Down, _) => session.scroll = session.scroll.saturating_add(1),
-        (KeyCode::Char('k') | KeyCode::Up, _) => session.scroll = session.scroll.saturating_sub(1),
-        (KeyCode::PageDown, _) => session.scroll = session.scroll.saturating_add(page),
-        (KeyCode::PageUp, _) => session.scroll = session.scroll.saturating_sub(page),
-        (KeyCode::Char('?'), _) => session.mode = Mode::Help,
+        (KeyCode::Down, _) => session.scroll_by(1),
+        (KeyCode::Up, _) => session.scroll_by(-1),
+        (KeyCode::PageDown, _) => session.scroll_by(PAGE),
+        (KeyCode::PageUp, _) => session.scroll_by(-PAGE),
+        (KeyCode::Char('?'), _) => {
+            session.scroll = 0;
+            session.mode = Mode::Help;
+        }
         (KeyCode::Char('q'), _) => return Ok(Step::Leave),
         _ => {}
     }
@@ -115,11 +142,11 @@ async fn conflict(session: &mut ReviewSession<'_>, key: KeyCode) -> Result<()> {
         KeyCode::Enter | KeyCode::Esc => session.settle(false).await,
         KeyCode::Char('o') if session.has_refused() => session.settle(true).await,
         KeyCode::Char('j') | KeyCode::Down => {
-            session.scroll = session.scroll.saturating_add(1);
+            session.scroll_by(1);
             Ok(())
         }
         KeyCode::Char('k') | KeyCode::Up => {
-            session.scroll = session.scroll.saturating_sub(1);
+            session.scroll_by(-1);
             Ok(())
         }
         _ => Ok(()),

@@ -13,7 +13,7 @@ mod keys;
 mod session;
 mod undo;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::bail;
@@ -37,6 +37,11 @@ const BEAT: Timespec = Timespec {
     tv_nsec: 100_000_000,
 };
 
+/// The wheel of a mouse sends arrow keys, which scroll (xterm's alternate scroll mode). Unlike with
+/// reports of the mouse, text can still be selected and copied.
+const WHEEL_AS_ARROWS: &str = "\x1b[?1007h";
+const WHEEL_AS_BEFORE: &str = "\x1b[?1007l";
+
 const AT_ONCE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 0,
@@ -57,12 +62,20 @@ pub async fn run(store: &Store, filter: Filter, sort: Sort, who: &str) -> anyhow
     let mut signals = ShutdownSignals::listen()?;
     // Also restores the terminal after a panic.
     let mut terminal = ratatui::try_init()?;
+    let mut out = crate::streams::stdout();
+    write!(out, "{WHEEL_AS_ARROWS}")?;
+    out.flush()?;
     let ended = run_session(&mut session, &mut terminal, &mut signals).await;
     if is_gone(AT_ONCE)? {
         // Nobody can be told any more; everything is in the dataset.
         leave::at_once();
     }
+    write!(out, "{WHEEL_AS_BEFORE}")?;
+    out.flush()?;
     ratatui::restore();
+    if let Some(summary) = session.summary() {
+        writeln!(out, "{summary}")?;
+    }
     ended
 }
 

@@ -1,9 +1,12 @@
 //! The state of `ewe review`: the present task, its queue, and the actions so far.
 
+use std::cell::Cell;
+
 use crate::{
     curate::view::TaskView,
+    interchange::turns,
     store::{Actor, Edit, Error, Filter, Position, Result, Sort, Store, instance::StoredInstance},
-    task::Review,
+    task::{Review, Turn},
 };
 
 /// Waiting tasks are counted up to this number.
@@ -41,6 +44,17 @@ pub enum SidePanel {
     Provenance,
 }
 
+/// An action of the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Done {
+    /// Its group in the history.
+    pub group: i64,
+    /// Its task.
+    pub id: i64,
+    /// What it did: `accepted`, `rejected` or `edited`; empty for another's action.
+    pub what: &'static str,
+}
+
 /// A review session of one person.
 #[derive(Debug)]
 pub struct ReviewSession<'a> {
@@ -58,18 +72,25 @@ pub struct ReviewSession<'a> {
     pub now: Option<TaskView>,
     /// What is shown beside the task.
     pub beside: SidePanel,
+    /// Whether somebody asked for what is beside the task: a small terminal has no room for it
+    /// else.
+    pub is_asked: bool,
     /// How far the text is scrolled, in lines.
     pub scroll: u16,
+    /// Whether the terminal is too small for two texts, as it was drawn last.
+    pub is_small: Cell<bool>,
+    /// Whether there is more below what is shown, as it was drawn last.
+    pub has_more: Cell<bool>,
     /// The last action, or what went wrong.
     pub message: String,
     /// The number of tasks in the queue, as far as they were counted.
     pub waiting: i64,
     /// Tasks seen before, the latest last.
     trail: Vec<i64>,
-    /// Actions of this session that can be undone, with their tasks.
-    pub(super) done: Vec<(i64, i64)>,
+    /// Actions of this session that can be undone.
+    pub(super) done: Vec<Done>,
     /// Undos of this session that can be redone.
-    pub(super) undone: Vec<(i64, i64)>,
+    pub(super) undone: Vec<Done>,
     /// An edit that was refused in a conflict.
     refused: Option<Edit>,
 }
@@ -91,8 +112,11 @@ impl<'a> ReviewSession<'a> {
             task: None,
             now: None,
             beside: SidePanel::Nothing,
+            is_asked: false,
             scroll: 0,
-            message: "? shows the keys".to_owned(),
+            is_small: Cell::new(false),
+            has_more: Cell::new(false),
+            message: String::new(),
             waiting: 0,
             trail: Vec::new(),
             done: Vec::new(),
@@ -106,6 +130,24 @@ impl<'a> ReviewSession<'a> {
     /// Returns the dataset.
     pub fn store(&self) -> &'a Store {
         self.store
+    }
+
+    /// Scrolls by so many lines, no further than the text goes.
+    pub fn scroll_by(&mut self, lines: i32) {
+        if lines < 0 || self.has_more.get() {
+            self.scroll = u16::try_from((i32::from(self.scroll) + lines).max(0)).unwrap_or(u16::MAX);
+        }
+    }
+
+    /// Says what the session did, for people; `None` if it did nothing.
+    pub fn summary(&self) -> Option<String> {
+        let of = |what: &str| self.done.iter().filter(|done| done.what == what).count();
+        let parts: Vec<String> = ["accepted", "rejected", "edited"]
+            .into_iter()
+            .filter(|what| of(what) > 0)
+            .map(|what| format!("{} {what}", of(what)))
+            .collect();
+        (!parts.is_empty()).then(|| format!("{}; {} in the queue", parts.join(", "), self.waiting()))
     }
 
     /// Returns the number of waiting tasks, for people.
@@ -135,6 +177,7 @@ impl<'a> ReviewSession<'a> {
         self.now = None;
         self.refused = None;
         self.scroll = 0;
+        self.is_asked = false;
         self.mode = Mode::Queue;
         self.neighbor(0).await?;
         self.count().await
@@ -161,14 +204,21 @@ impl<'a> ReviewSession<'a> {
     pub async fn next_neighbor(&mut self) -> Result<()> {
         let count = self.task.as_ref().map_or(0, |view| view.neighbors.len());
         let place = match &self.beside {
-            SidePanel::Neighbor { place, .. } if place + 1 < count => place + 1,
+            // In a small terminal the first one was not seen yet.
+            SidePanel::Neighbor { place, .. }
+                if place + 1 < count && (self.is_asked || !self.is_small.get()) =>
+            {
+                place + 1
+            }
             _ => 0,
         };
+        self.is_asked = true;
         self.neighbor(place).await
     }
 
     /// Shows where the task came from, or the similar task again.
     pub async fn provenance(&mut self) -> Result<()> {
+        self.is_asked = true;
         match self.beside {
             SidePanel::Provenance => self.neighbor(0).await,
             _ => {
@@ -241,7 +291,12 @@ impl<'a> ReviewSession<'a> {
         self.mode = Mode::Queue;
         match decided {
             Ok(change) => {
-                self.remember(change, id);
+                let what = if review == Review::Accepted {
+                    "accepted"
+                } else {
+                    "rejected"
+                };
+                self.remember(change, id, what);
                 self.message = format!("task {id} {review}");
                 self.next().await
             }
@@ -270,7 +325,7 @@ impl<'a> ReviewSession<'a> {
                     Some(_) => format!("task {id} edited"),
                     None => "nothing was changed".to_owned(),
                 };
-                self.remember(change, id);
+                self.remember(change, id, "edited");
                 self.look_at(id).await
             }
             Err(error) => self.refuse(id, error, Some(edit)).await,
@@ -301,6 +356,14 @@ impl<'a> ReviewSession<'a> {
                     if instance.ordinal == text.ordinal {
                         instance.input = text.input.clone().unwrap_or_else(|| instance.input.clone());
                         instance.output = text.output.clone().unwrap_or_else(|| instance.output.clone());
+                        let mut turns = turns::of_column(instance.turns.as_deref());
+                        for edited in &text.turns {
+                            let at = usize::try_from(edited.place).unwrap_or(usize::MAX);
+                            if let Some(turn) = turns.get_mut(at) {
+                                turn.content.clone_from(&edited.content);
+                            }
+                        }
+                        instance.turns = Turn::list_to_column(&turns);
                     }
                 }
             }
@@ -337,6 +400,14 @@ impl<'a> ReviewSession<'a> {
     pub async fn search(&mut self, words: &str) -> Result<()> {
         self.filter.text = (!words.trim().is_empty()).then(|| words.to_owned());
         self.mode = Mode::Queue;
+        self.message.clear();
+        self.first().await
+    }
+
+    /// Goes to all pending tasks: no words, whatever they were searched for.
+    pub async fn clear(&mut self) -> Result<()> {
+        self.filter.text = None;
+        self.filter.review = Some(Review::Pending);
         self.message.clear();
         self.first().await
     }

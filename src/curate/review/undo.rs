@@ -1,13 +1,13 @@
 //! Undo and redo of the session's actions.
 
-use super::session::ReviewSession;
+use super::session::{Done, ReviewSession};
 use crate::store::{Change, Error, Result};
 
 impl ReviewSession<'_> {
     /// Records an action that can be undone.
-    pub(super) fn remember(&mut self, change: Option<Change>, id: i64) {
-        if let Some(change) = change {
-            self.done.push((change.group, id));
+    pub(super) fn remember(&mut self, change: Option<Change>, id: i64, what: &'static str) {
+        if let Some(Change { group, .. }) = change {
+            self.done.push(Done { group, id, what });
             self.undone.clear();
         }
     }
@@ -15,27 +15,27 @@ impl ReviewSession<'_> {
     /// Takes back the latest action of this session, or without one the latest in the history.
     pub async fn undo(&mut self) -> Result<()> {
         let change = match self.done.last() {
-            Some(&(group, _)) => self.store().undo_group(group, self.actor(None)).await,
+            Some(&Done { group, .. }) => self.store().undo_group(group, self.actor(None)).await,
             None => self.store().undo(self.actor(None)).await,
         };
-        let own = self.done.pop().map(|(_, id)| id);
+        let own = self.done.pop();
         self.took_back(change, own, "taken back", true).await
     }
 
     /// Redoes what was undone last.
     pub async fn redo(&mut self) -> Result<()> {
         let change = match self.undone.last() {
-            Some(&(group, _)) => self.store().undo_group(group, self.actor(None)).await,
+            Some(&Done { group, .. }) => self.store().undo_group(group, self.actor(None)).await,
             None => self.store().redo(self.actor(None)).await,
         };
-        let own = self.undone.pop().map(|(_, id)| id);
+        let own = self.undone.pop();
         self.took_back(change, own, "done again", false).await
     }
 
     async fn took_back(
         &mut self,
         change: Result<Change>,
-        own: Option<i64>,
+        own: Option<Done>,
         what: &str,
         undo: bool,
     ) -> Result<()> {
@@ -46,18 +46,23 @@ impl ReviewSession<'_> {
                 return Ok(());
             }
         };
-        let id = match own {
-            Some(id) => id,
-            None => self.first_of(change.group).await?,
+        let (id, kind) = match own {
+            Some(own) => (own.id, own.what),
+            None => (self.first_of(change.group).await?, ""),
         };
-        let place = (change.group, id);
+        let place = Done {
+            group: change.group,
+            id,
+            what: kind,
+        };
         if undo {
             self.undone.push(place);
         } else {
             self.done.push(place);
         }
         self.look_at(id).await?;
-        self.message = format!("action {} {what}", change.undoes.unwrap_or(change.group));
+        let action = change.undoes.unwrap_or(change.group);
+        self.message = format!("action {action} {what}: task {id}");
         Ok(())
     }
 

@@ -39,6 +39,10 @@ pub fn check(source: &GrammarSource) -> Result<()> {
         GrammarSource::Regex(pattern) => check_regex(pattern),
         GrammarSource::Choice(texts) => texts.iter().try_for_each(|text| check_text(text)),
         GrammarSource::Lark(lark) => check_lark(lark),
+        GrammarSource::OrCalls(answer, marks) => {
+            check(answer)?;
+            marks.bare.as_ref().map_or(Ok(()), check_schema)
+        }
     }
 }
 

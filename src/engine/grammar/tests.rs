@@ -6,6 +6,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
 
+use super::calls::CallMarks;
 use super::constraint::{Constraint, Progress};
 use super::{GrammarSource, Grammars};
 use crate::model::tests::golden;
@@ -327,4 +328,76 @@ fn fields_keep_the_order_of_the_schema() {
     let text = Walker::new().walk(&GrammarSource::Schema(schema), 1).unwrap();
     let plain: String = text.split_whitespace().collect();
     assert_eq!(plain, "{\"d\":1,\"a\":1,\"c\":1}");
+}
+
+#[test]
+fn an_answer_is_in_its_format_or_calls() {
+    let walker = Walker::new();
+    let schema = json!({ "type": "object", "properties": { "a": { "enum": [1, "b"] } }, "required": ["a"],
+        "additionalProperties": false });
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let answer = || Box::new(GrammarSource::Schema(schema.clone()));
+    let marks = CallMarks {
+        texts: vec!["call".into()],
+        ..CallMarks::default()
+    };
+    let source = GrammarSource::OrCalls(answer(), marks);
+    let (mut answers, mut calls) = (0, 0);
+    for seed in 0..60 {
+        let text = walker.walk(&source, seed).expect("it ends");
+        match text.trim_start().strip_prefix("call") {
+            Some(_) => calls += 1,
+            None => {
+                let value: Value =
+                    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text:?}: {error}"));
+                assert!(validator.is_valid(&value), "{text}");
+                answers += 1;
+            }
+        }
+    }
+    assert!(answers > 0 && calls > 0, "{answers} and {calls}");
+    // A call that nothing stands before is held to its schema, beside any other format.
+    let bare = json!({ "type": "object", "properties": { "name": { "const": "f" } }, "required": ["name"],
+        "additionalProperties": false });
+    for answer in [
+        GrammarSource::Choice(vec!["yes".into()]),
+        GrammarSource::Regex("yes".into()),
+        GrammarSource::Lark("start: \"y\" REST\nREST: \"es\"".into()),
+    ] {
+        let marks = CallMarks {
+            bare: Some(bare.clone()),
+            ..CallMarks::default()
+        };
+        let source = GrammarSource::OrCalls(Box::new(answer), marks);
+        let texts: BTreeSet<String> = (0..60)
+            .map(|seed| walker.walk(&source, seed).expect("it ends"))
+            .map(|text| text.split_whitespace().collect())
+            .collect();
+        assert_eq!(texts.into_iter().collect::<Vec<_>>(), ["yes", "{\"name\":\"f\"}"]);
+    }
+}
+
+#[test]
+fn a_special_token_begins_calls_where_it_is_the_mark() {
+    let tokenizer = tokenizer();
+    let special = (1..VOCAB)
+        .find(|&id| tokenizer.is_special(id) && id != 95)
+        .expect("it has some");
+    let walker = Walker::new();
+    let marks = CallMarks {
+        tokens: vec![special],
+        within: vec![special],
+        ..CallMarks::default()
+    };
+    let source = GrammarSource::OrCalls(Box::new(GrammarSource::Choice(vec!["yes".into()])), marks);
+    let mut constraint = walker.grammars.compile(&source).unwrap().begin();
+    let first = Walker::allowed(&mut constraint);
+    assert!(first.contains(&special), "{first:?}");
+    constraint.take(special).unwrap();
+    // From there on it is free, and may end.
+    let next = Walker::allowed(&mut constraint);
+    assert!(
+        next.contains(&END) && next.contains(&special) && next.len() > 50,
+        "{next:?}"
+    );
 }

@@ -209,3 +209,41 @@ async fn prompts_are_scored_a_few_at_a_time() {
         assert!(told.len() == 39 && apart.fold(0.0, f32::max) < 1e-4);
     }
 }
+
+#[tokio::test]
+async fn the_likelihood_of_choices_is_that_of_their_tokens() {
+    let backend = tiny_backend("gemma3", "auto", BatchConfig::default());
+    let sampling = Sampling {
+        choices: ["y", "g", "?!"].map(str::to_owned).to_vec(),
+        ..greedy(6)
+    };
+    let ids = backend.encode("the inner thing").unwrap();
+    let asked = GenerationRequest {
+        prompt: ids.clone(),
+        sampling: greedy(6),
+        options: RequestOptions {
+            logprobs: Some(20),
+            ..RequestOptions::default()
+        },
+    };
+    let answer = backend.generate_all(vec![asked]).unwrap().remove(0);
+    let events: Vec<Event> = answer.map(|event| event.unwrap()).collect().await;
+    let told = events.iter().filter_map(|event| match event {
+        Event::Token { logprobs, .. } => Some(logprobs.clone()),
+        _ => None,
+    });
+    let told: Vec<Logprobs> = told.collect();
+    let answer = backend.answer(ids, sampling).await.unwrap();
+    assert_eq!(answer.text, "gggyyy");
+    let places = answer.places.unwrap();
+    assert_eq!(places.iter().map(|place| place.at).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+    for (place, told) in places.iter().zip(&told) {
+        let said = usize::from(place.at < 3);
+        let own = f64::from(told.chosen.logprob).exp();
+        // With a space before it, a token is the same word.
+        assert!(place.p[said] >= own - 1e-6 && place.p[said] <= 1.0, "{place:?} {told:?}");
+        assert_eq!(place.p[2], 0.0);
+    }
+    let plain = backend.complete("the inner thing".into(), greedy(6)).await.unwrap();
+    assert_eq!((plain.text.as_str(), plain.places), ("gggyyy", None));
+}

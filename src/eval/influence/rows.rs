@@ -4,15 +4,18 @@ use super::dataset::Dataset;
 use super::tuned_run::TunedRun;
 use crate::model::text::conversation_template::ConversationTemplate;
 use crate::model::text::tokenizer::Tokenizer;
+use crate::model::text::turns;
 use crate::train::data::dataset::{self, Example, LeftOut, Row};
+use crate::train::data::source;
 use anyhow::{Context, Result, bail};
+use ewe::finetune::AnswerLoss;
 use ewe::interchange::left_out;
 use ewe::interchange::read;
+use ewe::interchange::turns::first_answer;
 use ewe::job::influence::InfluenceJob;
 use ewe::job::rows::RowsFile;
 use ewe::pipeline::split::training_rows::TrainingRows;
 use ewe::prompt::template::Template;
-use ewe::store::DatasetRow;
 use ewe::text::{counted, shell_word};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
@@ -79,6 +82,8 @@ pub fn template(
 pub struct RowLayout<'a> {
     /// The template; none for prompt and completion as they are.
     pub template: Option<&'a ConversationTemplate>,
+    /// Which answers of a conversation are targets.
+    pub loss: AnswerLoss,
     /// Most tokens of a row.
     pub max_length: usize,
     /// The tokenizer.
@@ -91,6 +96,7 @@ impl RowLayout<'_> {
     fn encode(&self, rows: &[Row]) -> Result<(HashMap<String, Example>, Vec<LeftOut>)> {
         let layout = dataset::Layout {
             template: self.template,
+            loss: self.loss,
             max_length: self.max_length,
             eval_fraction: 0.0,
             seed: 0,
@@ -128,11 +134,11 @@ impl RowLayout<'_> {
             ),
             None => apart
                 .into_iter()
-                .map(|row| (Some(row.task_id), row_of(row)))
+                .map(|row| (Some(row.task_id), source::row(row)))
                 .collect(),
         };
         let ids: Vec<i64> = rows.iter().map(|row| row.instance_id).collect();
-        let rows: Vec<Row> = rows.into_iter().map(row_of).collect();
+        let rows: Vec<Row> = rows.into_iter().map(source::row).collect();
         let (mut examples, mut left_out) = self.encode(&rows)?;
         let named = ids.into_iter().zip(&rows);
         let encoded = named.filter_map(|(instance_id, row)| {
@@ -170,17 +176,6 @@ impl RowLayout<'_> {
     }
 }
 
-fn row_of(row: DatasetRow) -> Row {
-    Row {
-        id: format!("task {} instance {}", row.task_id, row.instance_id),
-        group: format!("task {}", row.task_id),
-        system: row.system.unwrap_or_default(),
-        instruction: row.instruction,
-        input: row.input,
-        output: row.output,
-    }
-}
-
 /// Reads the rows of a file, one for each instance.
 fn file_rows(file: &RowsFile, quiet: bool) -> Result<Vec<(Option<i64>, Row)>> {
     let mut reader = read::open(&file.path, &file.reading)?;
@@ -190,7 +185,11 @@ fn file_rows(file: &RowsFile, quiet: bool) -> Result<Vec<(Option<i64>, Row)>> {
         let name = format!("row {} of {}", row.number, file.path.display());
         let group = incoming.group.clone().unwrap_or_else(|| name.clone());
         let system = incoming.system.clone().unwrap_or_default();
+        let extra = incoming.extra.to_column();
+        let mut later = incoming.turns.into_iter();
         for (number, instance) in incoming.task.instances.into_iter().enumerate() {
+            let later = later.next().unwrap_or_default();
+            let answer = first_answer(&instance.output, extra.as_deref());
             rows.push((
                 None,
                 Row {
@@ -200,6 +199,7 @@ fn file_rows(file: &RowsFile, quiet: bool) -> Result<Vec<(Option<i64>, Row)>> {
                     instruction: incoming.task.instruction.clone(),
                     input: instance.input,
                     output: instance.output,
+                    said: turns::from_answer(answer, &later),
                 },
             ));
         }

@@ -26,6 +26,9 @@ use rayon::prelude::*;
 use search::Search;
 use signature::Signature;
 
+/// The most words that all texts of an index may have together.
+pub const MOST_WORDS: usize = u32::MAX as usize;
+
 /// Texts compared by ROUGE-L F1. A text is identified by its position, from 0 in the order of
 /// admission.
 #[derive(Debug)]
@@ -62,6 +65,17 @@ struct Query {
     known: u32,
     /// [`Index::ordered`] when `tokens` were sorted.
     ordered: usize,
+}
+
+/// What becomes of a text that [`Index::admit_as`] compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stay {
+    /// It is appended unless it is a duplicate.
+    IfNew,
+    /// It is appended.
+    Always,
+    /// It is not appended.
+    Never,
 }
 
 /// A text of the index and its similarity.
@@ -136,6 +150,19 @@ impl Index {
         texts: &[impl AsRef<str> + Sync],
         certain: impl Fn(usize) -> bool,
     ) -> Vec<Option<SimilarText>> {
+        self.admit_as(texts, |i| match certain(i) {
+            true => Stay::Always,
+            false => Stay::IfNew,
+        })
+    }
+
+    /// Compares texts in order, and appends those that `stay` says. Returns for each text the most
+    /// similar text that it is a duplicate of, the earliest among equals.
+    pub fn admit_as(
+        &mut self,
+        texts: &[impl AsRef<str> + Sync],
+        stay: impl Fn(usize) -> Stay,
+    ) -> Vec<Option<SimilarText>> {
         let before = self.len();
         // In parallel against the texts before this batch, then in order against those of the
         // batch, which are few.
@@ -151,8 +178,10 @@ impl Index {
         for (i, (mut query, near)) in searched.into_iter().enumerate() {
             self.renew(&mut query);
             let near = better(near, Search::run(self, &query, before..self.len()));
-            if near.is_none() || certain(i) {
-                self.insert(query);
+            match stay(i) {
+                Stay::IfNew if near.is_some() => {}
+                Stay::Never => {}
+                Stay::IfNew | Stay::Always => self.insert(query),
             }
             verdicts.push(near);
         }
@@ -171,6 +200,18 @@ impl Index {
             .par_iter()
             .map(|text| self.duplicate(text.as_ref(), within))
             .collect()
+    }
+
+    /// About how many bytes of memory the texts take, without what [`Index::nearest`] adds.
+    pub fn bytes(&self) -> usize {
+        let texts =
+            self.words.capacity() * size_of::<u32>() + self.entries.capacity() * size_of::<IndexedText>();
+        texts + self.vocabulary.bytes() + self.prefixes.bytes()
+    }
+
+    /// How many words the texts have, of which [`MOST_WORDS`] have a place.
+    pub fn words(&self) -> usize {
+        self.words.len()
     }
 
     /// The similarity of two of its texts.

@@ -7,10 +7,17 @@
 //! of each text are indexed, and only the first tokens of a query are looked up. With the rarest
 //! tokens first, the lists are short. If the first common token is at position i of the one and j
 //! of the other, at most 1 + min(m − i − 1, n − j − 1) tokens are shared.
+//!
+//! Lists grow with the texts, and the few longest take most of the time. So a long list is split by
+//! a second token: two texts that share k ≥ 2 tokens share two among the first m − k + 2 and
+//! n − k + 2 (Wang et al. 2012, "Can we beat the prefix filtering?"). A text is then in a bucket
+//! for each token behind the first within that longer prefix. These are few, since frequent tokens
+//! are last.
 
 use super::signature::Signature;
 use crate::filter::lcs::LcsPattern;
 use crate::filter::rouge::Threshold;
+use rayon::prelude::*;
 
 /// A text that has a token among its rarest, with the data that most searches need to skip it. The
 /// words are elsewhere in memory, and fetching them costs more than all work on postings.
@@ -149,11 +156,68 @@ impl PostingList {
 /// The longest length that [`PostingList::of_length`] accepts.
 pub const LONGEST_LISTED: u32 = LENGTHS as u32 - 2;
 
+/// Texts that have a token among their rarest, from which on its list is split …
+const SPLIT: u32 = if cfg!(test) { 4 } else { 512 };
+/// … and how many of them there are for a bucket, about, when the tokens are ordered.
+const OF_BUCKET: u32 = if cfg!(test) { 2 } else { 16 };
+
+/// The most words of a text that is in buckets, if no text that has four times as many can be above
+/// the threshold with it. Otherwise, and of longer texts, there would be too many pairs.
+const PAIRED: u32 = 48;
+
+/// The buckets of a token: where they begin, and the bits of a hash that choose one; none if its
+/// list is not split.
+#[derive(Debug, Default, Clone, Copy)]
+struct Buckets {
+    start: u32,
+    bits: u8,
+}
+
+impl Buckets {
+    /// The number of the bucket of texts that have `second` as well.
+    #[inline(always)]
+    fn of(self, second: u32) -> usize {
+        let hash = second.wrapping_mul(0x9E37_79B1) >> (32 - u32::from(self.bits));
+        (self.start + hash) as usize
+    }
+}
+
+/// What is listed of a text.
+struct Listed {
+    /// The first of its sorted tokens, one more than the prefix has if there are as many.
+    tokens: Box<[u32]>,
+    /// The number of all its tokens.
+    length: u32,
+    prefix: u32,
+    digest: u64,
+}
+
+impl Listed {
+    fn new(tokens: &[u32], threshold: Threshold) -> Listed {
+        let length = tokens.len() as u32;
+        let prefix = threshold.prefix(length);
+        Listed {
+            tokens: tokens[..tokens.len().min(prefix as usize + 1)].into(),
+            length,
+            prefix,
+            digest: Signature::new(tokens).digest(),
+        }
+    }
+}
+
 /// Posting lists by token, and the order of tokens.
 #[derive(Debug)]
 pub struct PrefixIndex {
     threshold: Threshold,
     lists: Vec<PostingList>,
+    /// The lists of pairs of tokens.
+    pairs: Vec<PostingList>,
+    /// By token. Changes only when all texts are indexed again, like the order.
+    buckets: Vec<Buckets>,
+    /// The number of texts that have each token among their rarest.
+    listed: Vec<u32>,
+    /// The most words of a text that is in buckets.
+    longest_paired: u32,
     /// The number of texts that have each token.
     frequency: Vec<u32>,
     /// The position of each token in the order, rarest first. Changes only when all texts are
@@ -169,6 +233,13 @@ impl PrefixIndex {
         PrefixIndex {
             threshold,
             lists: Vec::new(),
+            pairs: Vec::new(),
+            buckets: Vec::new(),
+            listed: Vec::new(),
+            longest_paired: match threshold.longest(PAIRED) <= 4 * PAIRED {
+                true => PAIRED,
+                false => 0,
+            },
             frequency: Vec::new(),
             rank: Vec::new(),
             next_rank: -1,
@@ -182,9 +253,45 @@ impl PrefixIndex {
         });
     }
 
-    /// The texts that have `token` among their rarest; `None` for a token that no text has.
-    pub fn of(&self, token: u32) -> Option<&PostingList> {
-        self.lists.get(token as usize)
+    /// About how many bytes of memory it takes.
+    pub fn bytes(&self) -> usize {
+        let of_list = |list: &PostingList| {
+            list.postings.capacity() * size_of::<Posting>() + list.begins.len() * size_of::<u32>()
+        };
+        let lists: usize = self.lists.iter().chain(&self.pairs).map(of_list).sum();
+        let of_token = 3 * size_of::<u32>() + size_of::<Buckets>();
+        lists
+            + (self.lists.capacity() + self.pairs.capacity()) * size_of::<PostingList>()
+            + self.rank.capacity() * of_token
+    }
+
+    /// Calls `look` with each list that may have a text above the threshold, for a text with these
+    /// sorted tokens, and with a lower bound on the number of its tokens before the first shared
+    /// one.
+    #[inline]
+    pub fn each_list(&self, tokens: &[u32], mut look: impl FnMut(&PostingList, u32)) {
+        let length = tokens.len() as u32;
+        let prefix = self.threshold.prefix(length);
+        let meets_pairs = self.threshold.shortest(length) <= self.longest_paired;
+        for (place, &token) in (0..prefix).zip(tokens) {
+            let Some(list) = self.lists.get(token as usize) else {
+                continue;
+            };
+            look(list, place);
+            let buckets = self.buckets[token as usize];
+            if buckets.bits > 0 && meets_pairs {
+                for (second, &other) in (place + 1..=prefix).zip(&tokens[place as usize + 1..]) {
+                    // The two are all that is shared up to the second.
+                    look(&self.pairs[buckets.of(other)], second - 1);
+                }
+            }
+        }
+    }
+
+    /// Whether a text of this length is in buckets of split lists. A long one would be in too many,
+    /// and one that may share a single token with a text above the threshold would not be found.
+    fn is_paired(&self, length: u32) -> bool {
+        length <= self.longest_paired && self.threshold.least_shared(length) >= 2
     }
 
     /// Appends a text and sorts its tokens. All tokens are below `vocabulary`.
@@ -193,6 +300,8 @@ impl PrefixIndex {
             self.rank.push(self.next_rank);
             self.next_rank -= 1;
             self.frequency.push(0);
+            self.listed.push(0);
+            self.buckets.push(Buckets::default());
             self.lists.push(PostingList::default());
         }
         for &token in &*tokens {
@@ -200,22 +309,37 @@ impl PrefixIndex {
             self.frequency[token as usize] += 1;
         }
         self.order(tokens);
-        self.list(entry, tokens);
+        self.list(entry, &Listed::new(tokens, self.threshold));
     }
 
-    /// Adds postings for the prefix of a text's sorted tokens.
-    fn list(&mut self, entry: u32, tokens: &[u32]) {
-        let length = tokens.len() as u32;
-        let digest = Signature::new(tokens).digest();
-        let prefix = &tokens[..self.threshold.prefix(length) as usize];
-        for (place, &token) in (0..).zip(prefix) {
-            self.lists[token as usize].push(Posting::new(entry, length, place, digest));
+    /// Adds postings for the prefix of a text.
+    fn list(&mut self, entry: u32, text: &Listed) {
+        let &Listed {
+            ref tokens,
+            length,
+            prefix,
+            digest,
+        } = text;
+        let posting = |place| Posting::new(entry, length, place, digest);
+        let is_paired = self.is_paired(length);
+        for (place, &token) in (0..prefix).zip(tokens) {
+            self.listed[token as usize] += 1;
+            let buckets = self.buckets[token as usize];
+            if buckets.bits == 0 || !is_paired {
+                self.lists[token as usize].push(posting(place));
+                continue;
+            }
+            for (second, &other) in (place + 1..=prefix).zip(&tokens[place as usize + 1..]) {
+                self.pairs[buckets.of(other)].push(posting(second - 1));
+            }
         }
     }
 
     /// Orders tokens by their current frequency and indexes all texts again. `tokens(entry,
     /// buffer)` writes the tokens of a text into the buffer.
-    pub fn renew(&mut self, entries: u32, mut tokens: impl FnMut(u32, &mut Vec<u32>)) {
+    pub fn renew(&mut self, entries: u32, tokens: impl Fn(u32, &mut Vec<u32>) + Sync) {
+        /// Texts that are prepared on all cores before one of them lists them.
+        const AT_ONCE: usize = 1 << 14;
         let mut order: Vec<u32> = (0..self.frequency.len() as u32).collect();
         order.sort_by_key(|&token| self.frequency[token as usize]);
         for (rank, token) in (0..).zip(order) {
@@ -223,14 +347,42 @@ impl PrefixIndex {
         }
         self.next_rank = -1;
         self.lists.iter_mut().for_each(PostingList::clear);
-        let mut buffer = Vec::new();
-        for entry in 0..entries {
-            tokens(entry, &mut buffer);
-            self.order(&mut buffer);
-            self.list(entry, &buffer);
+        self.split();
+        for first in (0..entries).step_by(AT_ONCE) {
+            let some = first..entries.min(first + AT_ONCE as u32);
+            let prepared: Vec<Listed> = some
+                .clone()
+                .into_par_iter()
+                .map_init(Vec::new, |buffer, entry| {
+                    tokens(entry, buffer);
+                    self.order(buffer);
+                    Listed::new(buffer, self.threshold)
+                })
+                .collect();
+            for (entry, text) in some.zip(&prepared) {
+                self.list(entry, text);
+            }
         }
         self.lists
             .iter_mut()
+            .chain(&mut self.pairs)
             .for_each(|list| list.postings.shrink_to_fit());
+    }
+
+    /// Splits the lists that were long. Their number of texts is that of the order before, which is
+    /// much like this one.
+    fn split(&mut self) {
+        self.pairs.clear();
+        let mut start = 0;
+        for (buckets, listed) in self.buckets.iter_mut().zip(&mut self.listed) {
+            *buckets = Buckets::default();
+            if *listed >= SPLIT {
+                let bits = (*listed / OF_BUCKET).ilog2().clamp(1, 24) as u8;
+                *buckets = Buckets { start, bits };
+                start += 1 << bits;
+            }
+            *listed = 0;
+        }
+        self.pairs.resize_with(start as usize, PostingList::default);
     }
 }

@@ -76,11 +76,9 @@ impl Search<'_> {
                 ready: false,
             };
             search.fill_table();
-            for (place, &token) in (0..prefix).zip(tokens) {
-                if let Some(list) = index.prefixes.of(token) {
-                    search.look_through(list, place);
-                }
-            }
+            index
+                .prefixes
+                .each_list(tokens, |list, place| search.look_through(list, place));
             search.best
         })
     }

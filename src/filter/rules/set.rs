@@ -141,11 +141,31 @@ impl RuleSet {
     pub fn check_task(&self, task: &Task) -> Verdict {
         self.check_instruction(&task.instruction).or_else(|| {
             let of_instances = self.check_instances(&task.instruction, &task.instances);
+            let later = task.later.iter().map(|later| self.check_later(later));
             of_instances
                 .into_iter()
+                .chain(later)
                 .find(Verdict::is_rejected)
                 .unwrap_or_default()
         })
+    }
+
+    /// Checks a later answer of a conversation, with its question as the instruction. What it is
+    /// about was said before, so nothing is missing.
+    fn check_later(&self, later: &Instance) -> Verdict {
+        let answer = Instance {
+            input: String::new(),
+            output: later.output.clone(),
+        };
+        let is_said = |reason| matches!(reason, Reason::MissingContext | Reason::LinkOnly);
+        let mut objections = self.rules.iter().filter_map(|rule| match &rule.check {
+            Check::Instance(look) if !is_said(rule.reason) => Some(Verdict::rejected(
+                rule.reason,
+                look(&later.input, &answer, &self.settings)?,
+            )),
+            _ => None,
+        });
+        objections.next().unwrap_or_default()
     }
 }
 

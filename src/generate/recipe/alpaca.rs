@@ -109,7 +109,7 @@ impl Alpaca {
 
 /// The JSON Schema of a list of tasks. The list is in an object and nothing is optional, as
 /// OpenAI's strict mode requires.
-fn schema() -> serde_json::Value {
+pub(super) fn schema() -> serde_json::Value {
     let text = json!({"type": "string"});
     json!({
         "type": "object",

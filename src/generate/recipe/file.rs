@@ -1,8 +1,8 @@
-//! Reads the constants of recipes from a TOML file: a table for each recipe, `[self-instruct]` and
-//! `[alpaca]`, and `[evolve]` for rounds that rewrite tasks. The keys are the fields of the
-//! structs; docs/recipes.md describes them.
+//! Reads the constants of recipes from a TOML file: a table for each recipe, `[self-instruct]`,
+//! `[alpaca]`, `[grounded]` and `[backtranslation]`, and `[evolve]` for rounds that rewrite tasks.
+//! The keys are the fields of the structs; docs/recipes.md describes them.
 
-use super::{Alpaca, Evolve, SelfInstruct};
+use super::{Alpaca, Evolve, FromDocuments, SelfInstruct};
 use crate::settings_file;
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -16,6 +16,10 @@ pub struct RecipeFile {
     pub self_instruct: Option<SelfInstruct>,
     /// `[alpaca]`
     pub alpaca: Option<Alpaca>,
+    /// `[grounded]`
+    pub grounded: Option<FromDocuments>,
+    /// `[backtranslation]`
+    pub backtranslation: Option<FromDocuments>,
     /// `[evolve]`: rounds that rewrite tasks.
     pub evolve: Option<Evolve>,
 }

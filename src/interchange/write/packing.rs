@@ -71,6 +71,23 @@ pub fn named(path: &Path) -> anyhow::Result<(Option<FileShape>, Packing)> {
     Ok((shape, packing))
 }
 
+/// Returns what the name of a file in the folder `path` ends in, so that its rows are laid out and
+/// compressed as the name of the folder says: `.parquet`, or `.jsonl.zst`. It is lines if no ending
+/// says anything else.
+pub fn ending(path: &Path) -> String {
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().to_ascii_lowercase())
+        .unwrap_or_default();
+    let packing = [".gz", ".zst"].into_iter().find(|ending| name.ends_with(ending));
+    let name = packing.map_or(name.as_str(), |packing| &name[..name.len() - packing.len()]);
+    let known = ["ndjson", "json", "parquet", "csv", "tsv"];
+    let shape = name
+        .rsplit_once('.')
+        .and_then(|(_, ending)| known.into_iter().find(|&shape| shape == ending));
+    format!(".{}{}", shape.unwrap_or("jsonl"), packing.unwrap_or_default())
+}
+
 /// A writer that compresses. The same input gives the same bytes.
 pub enum Packed<W: Write> {
     /// Not compressed.
@@ -141,6 +158,24 @@ impl<W: Write> Write for Packed<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_of_a_folder_are_named_like_it() {
+        for (folder, file) in [
+            ("kept", ".jsonl"),
+            ("x.y/kept.jsonl.zst", ".jsonl.zst"),
+            ("kept.v2.Parquet", ".parquet"),
+            ("kept.csv.gz", ".csv.gz"),
+            ("kept.v2", ".jsonl"),
+            ("kept.zst", ".jsonl.zst"),
+        ] {
+            assert_eq!(ending(Path::new(folder)), file, "{folder}");
+            let shape = named(Path::new(folder)).unwrap();
+            let of_file = named(Path::new(&format!("part-00000{file}"))).unwrap();
+            assert_eq!(shape.0.unwrap_or(FileShape::Lines), of_file.0.unwrap());
+            assert_eq!(shape.1, of_file.1);
+        }
+    }
 
     #[test]
     fn names_say_shape_and_packing() {

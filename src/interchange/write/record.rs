@@ -8,10 +8,12 @@ use serde::Serialize;
 use crate::interchange::{
     Format, Need,
     extra::Extra,
-    format::{CONVERSATIONS, DOLLY_CATEGORIES, GROUP},
+    format::{CONVERSATIONS, DOLLY_CATEGORIES, GROUP, HISTORY},
     json::Json,
 };
 use crate::task::ExportRow;
+
+use super::dialect::{self, CHAT, Dialect, SHARE_GPT};
 
 /// Which fields a file has besides those of its format. A field that any row needs is in all rows,
 /// since readers take the columns of the first rows for those of all.
@@ -21,6 +23,8 @@ pub(super) struct ExtraFields {
     pub(super) group: bool,
     /// The system message, unless it is a message of a conversation.
     pub(super) system: bool,
+    /// Earlier questions with their answers, in format `alpaca`.
+    pub(super) history: bool,
     /// The other fields of the imported rows.
     pub(super) extra: bool,
     /// The other fields are one field of JSON, as in a table, whose columns have one type each.
@@ -65,8 +69,15 @@ impl Record {
                     Format::ShareGpt => &SHARE_GPT,
                     _ => &CHAT,
                 };
-                let messages = messages(row, rest, dialect);
+                let messages = dialect::messages(row, question(row, false), rest, dialect);
                 record.fields.push((dialect.list.into(), messages));
+            }
+            Format::Alpaca if extra_fields.history && dialect::has_history(row) => {
+                let (history, last) = dialect::history(row, question(row, false));
+                record.push("instruction", &last.instruction);
+                record.push("input", &last.input);
+                record.push("output", &last.output);
+                record.fields.push((HISTORY.into(), history));
             }
             Format::Completion => {
                 record.push("prompt", &question(row, true));
@@ -78,11 +89,19 @@ impl Record {
                 record.push("output", &row.output);
             }
         }
+        let has_later = record.fields.iter().any(|(name, _)| name == HISTORY);
+        if extra_fields.history && format == Format::Alpaca && !has_later {
+            record.fields.push((HISTORY.into(), "[]".into()));
+        }
         if extra_fields.system && matches!(format, Format::Alpaca | Format::Dolly) {
             record.push("system", row.system.as_deref().unwrap_or_default());
         }
         if extra_fields.group {
             record.push(GROUP, &group);
+        }
+        let is_conversation = matches!(format, Format::Chat | Format::ShareGpt);
+        if extra_fields.extra && !has_later && (!is_conversation || extra_fields.apart) {
+            extra.push_later(row.turns.as_deref());
         }
         record.extra = match extra_fields.apart {
             true => extra,
@@ -111,6 +130,9 @@ impl Record {
                     _ => extra(row, extra_fields),
                 };
                 extra.put_before(rest.get(place).cloned().unwrap_or_default());
+                if extra_fields.extra {
+                    extra.push_later(row.turns.as_deref());
+                }
                 extra
             })
             .collect();
@@ -186,11 +208,25 @@ fn extra(row: &ExportRow, extra_fields: &ExtraFields) -> Extra {
     }
 }
 
+/// Returns the other fields of a row as one column, with the later messages of a conversation.
+pub(super) fn extra_with_turns(row: &ExportRow) -> Option<String> {
+    if row.turns.is_none() {
+        return row.extra.clone();
+    }
+    let extra = row.extra.as_deref().and_then(Extra::parse);
+    let mut extra = extra.unwrap_or_default();
+    extra.push_later(row.turns.as_deref());
+    extra.to_column()
+}
+
 /// Renames other fields whose name is taken, or by which the row would be recognized as one of
 /// another format.
 fn untaken(extra: Extra, fields: &[(String, String)], format: Format) -> Extra {
     let taken = |name: &str| fields.iter().any(|(field, _)| field == name) || name == GROUP;
     let misleads = |name: &str| {
+        if name == HISTORY {
+            return format == Format::Alpaca;
+        }
         let has = |field: &str| field == name || taken(field);
         Format::of_columns(has, has, Need::Task) != Some(format)
     };
@@ -210,61 +246,6 @@ fn rest_of_messages(extra: &mut Extra) -> Vec<Extra> {
         }
     }
     Vec::new()
-}
-
-/// The names of a conversation's parts.
-struct Dialect {
-    /// The column.
-    list: &'static str,
-    /// The fields of a message: speaker and text.
-    role: &'static str,
-    content: &'static str,
-    user: &'static str,
-    assistant: &'static str,
-}
-
-/// OpenAI's messages.
-const CHAT: Dialect = Dialect {
-    list: "messages",
-    role: "role",
-    content: "content",
-    user: "user",
-    assistant: "assistant",
-};
-
-/// ShareGPT's conversations.
-const SHARE_GPT: Dialect = Dialect {
-    list: "conversations",
-    role: "from",
-    content: "value",
-    user: "human",
-    assistant: "gpt",
-};
-
-/// Returns the messages as JSON, each with its other fields.
-fn messages(row: &ExportRow, mut rest: Vec<Extra>, dialect: &Dialect) -> String {
-    let system = row.system.as_deref().map(|system| ("system", system.to_owned()));
-    let said = [
-        (dialect.user, question(row, false)),
-        (dialect.assistant, row.output.clone()),
-    ];
-    let said: Vec<_> = system.into_iter().chain(said).collect();
-    // An empty system message was dropped on import.
-    if rest.len() > said.len() {
-        rest.drain(..rest.len() - said.len());
-    }
-    let empty = said.len() - rest.len();
-    let rest = std::iter::repeat_n(Extra::default(), empty).chain(rest);
-    let messages = said.into_iter().zip(rest).map(|((role, content), rest)| {
-        let mut message = Record::default();
-        message.push(dialect.role, role);
-        message.push(dialect.content, &content);
-        // Where both dialects are in a message, readers take it for one of `messages`.
-        let own = |name: &str| [dialect.role, dialect.content, CHAT.role, CHAT.content].contains(&name);
-        message.extra = rest.renamed(|name| own(name).then(|| format!("{PREFIX}{name}")));
-        message.line()
-    });
-    format!("[{}]", messages.collect::<Vec<_>>().join(","))
 }
 
 /// Returns the question as one text: system message, instruction and input, with empty lines
@@ -314,6 +295,10 @@ pub(super) fn columns(format: Format, extra_fields: ExtraFields) -> Vec<Field> {
     if extra_fields.system && !matches!(format, Format::Chat | Format::ShareGpt | Format::Completion) {
         columns.push(text("system"));
     }
+    if extra_fields.history && format == Format::Alpaca {
+        let list = |of: DataType| DataType::List(Arc::new(Field::new_list_field(of, true)));
+        columns.push(Field::new(HISTORY, list(list(DataType::Utf8)), true));
+    }
     if extra_fields.group {
         columns.push(Field::new(GROUP, DataType::Int64, true));
     }
@@ -345,12 +330,14 @@ mod tests {
             is_classification: false,
             system: Some("s".into()),
             extra: Some(extra.into()),
+            turns: None,
         }
     }
 
     const EXTRA_FIELDS: ExtraFields = ExtraFields {
         group: false,
         system: true,
+        history: false,
         extra: true,
         apart: false,
     };

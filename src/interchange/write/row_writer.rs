@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context, anyhow};
 use arrow_array::{RecordBatch, UInt64Array};
 use arrow_json::{ReaderBuilder, reader::Decoder};
+use arrow_schema::SchemaRef;
 use arrow_select::take::take_record_batch;
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
@@ -79,6 +80,62 @@ impl RowWriter {
         })
     }
 
+    /// Starts another file at `path` for rows of the same kind, with the columns of this one. The
+    /// endings of both paths are the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`RowWriter::begin`].
+    pub fn another(&self, path: &Path) -> anyhow::Result<RowWriter> {
+        let (_, packing) = packing::named(path)?;
+        let text = || Packed::begin(path, packing).map(BufWriter::new);
+        let out = match &self.out {
+            RowSink::Lines(_) => RowSink::Lines(text()?),
+            RowSink::Array { .. } => RowSink::Array {
+                out: text()?,
+                rows: 0,
+            },
+            RowSink::Csv(cells) => RowSink::Csv(Box::new(CsvRows::begin(
+                text()?,
+                cells.delimiter,
+                &cells.columns,
+            )?)),
+            RowSink::Columns(cells) => RowSink::Columns(Box::new(CopiedColumns::begin(path, &cells.schema)?)),
+            RowSink::Inferred(parsed) => {
+                RowSink::Inferred(Box::new(InferredColumns::begin(path, parsed.fields)?))
+            }
+        };
+        Ok(RowWriter {
+            out,
+            path: path.into(),
+        })
+    }
+
+    /// Fails unless rows of `source`, the file at `from`, have the columns of the file.
+    ///
+    /// # Errors
+    ///
+    /// Names both files.
+    pub fn check(&self, source: &RowReader, from: &Path) -> anyhow::Result<()> {
+        let has_columns = match &self.out {
+            RowSink::Lines(_) | RowSink::Array { .. } | RowSink::Inferred(_) => true,
+            RowSink::Csv(cells) => source
+                .cells()
+                .is_some_and(|other| other.layout().columns == cells.columns),
+            RowSink::Columns(cells) => source
+                .columns()
+                .is_some_and(|other| other.schema().fields() == cells.schema.fields()),
+        };
+        if has_columns {
+            return Ok(());
+        }
+        Err(anyhow!(
+            "{}: the columns of `{}` are not those of the first file\n{HINT}",
+            cannot_write(&self.path),
+            from.display()
+        ))
+    }
+
     /// Writes one row of the source.
     ///
     /// # Errors
@@ -100,23 +157,14 @@ impl RowWriter {
 
 /// Starts a Parquet file at `path`.
 fn columns(path: &Path, source: &RowReader) -> anyhow::Result<RowSink> {
-    let out = AtomicFile::begin(path)?;
     let Some(columns) = source.columns() else {
         let fields = source.parser().map_or(&[][..], |parser| parser.format().fields());
-        return Ok(RowSink::Inferred(Box::new(InferredColumns {
-            out: Some(out),
-            begun: None,
-            fields,
-            values: Vec::new(),
-            bytes: 0,
-        })));
+        return Ok(RowSink::Inferred(Box::new(InferredColumns::begin(path, fields)?)));
     };
-    let context = || format!("{}: Parquet cannot hold all columns\n{HINT}", cannot_write(path));
-    Ok(RowSink::Columns(Box::new(CopiedColumns {
-        out: parquet_file::begin(out, Arc::clone(columns.schema())).with_context(context)?,
-        batch: Arc::new(RecordBatch::new_empty(columns.schema().clone())),
-        indices: Vec::new(),
-    })))
+    Ok(RowSink::Columns(Box::new(CopiedColumns::begin(
+        path,
+        columns.schema(),
+    )?)))
 }
 
 impl RowSink {
@@ -164,6 +212,7 @@ fn flushed(out: Text) -> anyhow::Result<AtomicFile> {
 /// Writes rows of a CSV file to another CSV file.
 struct CsvRows {
     out: csv::Writer<Text>,
+    delimiter: u8,
     columns: Vec<String>,
 }
 
@@ -173,6 +222,7 @@ impl CsvRows {
         out.write_record(columns)?;
         Ok(CsvRows {
             out,
+            delimiter,
             columns: columns.to_vec(),
         })
     }
@@ -214,12 +264,24 @@ fn write_line(out: &mut impl Write, text: &[u8]) -> io::Result<()> {
 /// whatever the types of their columns.
 struct CopiedColumns {
     out: ArrowWriter<AtomicFile>,
+    schema: SchemaRef,
     /// The batch that `indices` refers to.
     batch: Arc<RecordBatch>,
     indices: Vec<u64>,
 }
 
 impl CopiedColumns {
+    fn begin(path: &Path, schema: &SchemaRef) -> anyhow::Result<CopiedColumns> {
+        let out = AtomicFile::begin(path)?;
+        let context = || format!("{}: Parquet cannot hold all columns\n{HINT}", cannot_write(path));
+        Ok(CopiedColumns {
+            out: parquet_file::begin(out, Arc::clone(schema)).with_context(context)?,
+            schema: Arc::clone(schema),
+            batch: Arc::new(RecordBatch::new_empty(Arc::clone(schema))),
+            indices: Vec::new(),
+        })
+    }
+
     fn write(&mut self, row: &Row) -> anyhow::Result<()> {
         let cells = row
             .cells
@@ -290,6 +352,16 @@ struct InferredColumns {
 }
 
 impl InferredColumns {
+    fn begin(path: &Path, fields: &'static [&'static str]) -> anyhow::Result<InferredColumns> {
+        Ok(InferredColumns {
+            out: Some(AtomicFile::begin(path)?),
+            begun: None,
+            fields,
+            values: Vec::new(),
+            bytes: 0,
+        })
+    }
+
     fn write(&mut self, row: &Row) -> anyhow::Result<()> {
         if let Some(number) = inexact(&row.text) {
             return Err(anyhow!("no column holds all digits of {number}\n{HINT}"));

@@ -142,7 +142,7 @@ impl<W: Write + Send> DatasetTable<W> {
         self.is_classification.append_value(row.is_classification);
         self.task_id.append_value(row.task_id);
         self.system.append_option(row.system.as_deref());
-        self.extra.append_option(row.extra.as_deref());
+        self.extra.append_option(record::extra_with_turns(row));
         self.group.append_option(group);
         self.rows += 1;
         self.pending.0 += 1;

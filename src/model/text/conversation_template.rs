@@ -242,12 +242,30 @@ impl ConversationTemplate {
     /// marks nothing and its text of an answered question does not begin with its text of the
     /// question: then no part of the text is the answer.
     pub fn tokenize(&self, tokenizer: &Tokenizer, messages: &[ChatMessage]) -> Result<TokenizedConversation> {
+        self.tokenized(tokenizer, messages, false)
+    }
+
+    /// Like [`ConversationTemplate::tokenize`], with the last answer as the only target.
+    pub fn tokenize_last(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[ChatMessage],
+    ) -> Result<TokenizedConversation> {
+        self.tokenized(tokenizer, messages, true)
+    }
+
+    fn tokenized(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[ChatMessage],
+        only_last: bool,
+    ) -> Result<TokenizedConversation> {
         self.refuse_ignored_system(messages)?;
         let now = Local::now().naive_local();
         let mut messages = self.known_fields(messages);
         self.cut_end_tokens(&mut messages, tokenizer);
         let whole = self.render(now, &messages, &Rendering::closed())?;
-        let answers = if self.template.is_marked() {
+        let mut answers = if self.template.is_marked() {
             if whole.generated.is_empty() {
                 bail!("{}: {{% generation %}} marks nothing of the answer", self.name);
             }
@@ -255,6 +273,12 @@ impl ConversationTemplate {
         } else {
             self.answers(now, &messages, &whole.text)?
         };
+        if only_last {
+            let from = self.last_answer(now, &messages, &whole.text);
+            // Templates that write the messages before it differently mark each answer once.
+            let last = answers.last().map_or(0, |last| last.start);
+            answers.retain(|answer| answer.start >= from.unwrap_or(last).min(last));
+        }
         let Marked {
             mut ids,
             marked: mut targets,
@@ -286,6 +310,14 @@ impl ConversationTemplate {
         !targets.any(|at| exchange.ids[at] == end)
     }
 
+    /// Returns where the last answer may begin in `whole`: behind all messages before it, or none
+    /// if the template writes these differently without it.
+    fn last_answer(&self, now: NaiveDateTime, messages: &[ChatMessage], whole: &str) -> Option<usize> {
+        let at = messages.iter().rposition(|message| message.role == "assistant")?;
+        let before = self.render(now, &messages[..at], &Rendering::closed()).ok()?;
+        whole.starts_with(&before.text).then_some(before.text.len())
+    }
+
     /// Finds each answer in `whole`, by prefixes.
     fn answers(
         &self,
@@ -303,7 +335,9 @@ impl ConversationTemplate {
                 true => whole.len(),
                 false => {
                     let closed = self.render(now, &messages[..=at], &Rendering::closed())?;
-                    self.beginning(&closed.text, whole)?
+                    let end = self.beginning(&closed.text, whole);
+                    // Templates that write a last answer differently than an earlier one.
+                    end.or_else(|error| self.end_of(message, &opened, whole).ok_or(error))?
                 }
             };
             let start = self.beginning(&opened, whole)?;
@@ -313,6 +347,17 @@ impl ConversationTemplate {
             answers.push(start..end);
         }
         Ok(answers)
+    }
+
+    /// Returns where an answer ends in `whole`, found by its text and by what closes an answer.
+    fn end_of(&self, message: &ChatMessage, opened: &str, whole: &str) -> Option<usize> {
+        let rest = whole.strip_prefix(opened)?;
+        let text = message.content.trim();
+        let at = rest.find(text).filter(|_| !text.is_empty())? + text.len();
+        let after = &rest[at..];
+        let closing = self.closing.whole.as_str();
+        let end = after.strip_prefix(closing).map_or(0, |_| closing.len());
+        (end > 0).then_some(opened.len() + at + end)
     }
 
     /// Returns the length of `part` if `whole` begins with it.

@@ -9,14 +9,15 @@ pub mod prompts;
 mod result;
 
 use super::Ending;
-use super::answers::{AnswerRequest, Answers, answers};
+use super::answers::{Answer, AnswerRequest, Answers, answers};
 use super::ask::Asker;
 use crate::backend::{Backend, FinishReason, Sampling};
+use crate::choice::{JudgedBy, NoLikelihood};
 use crate::compare::exam::{self, ExamFigures};
 use crate::compare::figures::{Figures, Pair, PeopleFigures};
 use crate::compare::item::Item;
 use crate::compare::reply;
-use crate::compare::verdict::{Judging, Reply};
+use crate::compare::verdict::{Judged, Judging, Reply};
 use crate::job::compare::{CompareJob, ModelChoice};
 use crate::prompt::compare;
 use crate::store::asked::comparison::{NewComparison, NewPair, Vote};
@@ -141,6 +142,7 @@ async fn begin(store: &Store, request: &CompareRequest<'_>) -> Result<i64> {
     let config = json!({
         "a": job.a, "b": job.b, "judge": job.judge, "source": prompts::source(job), "items": request.items.len(),
         "max_tokens": job.max_tokens, "judge_tokens": job.judge_tokens, "exam": job.exam,
+        "judged_by": job.judged_by, "tie_margin": job.tie_margin,
         "out": job.out.display().to_string(),
     });
     // The lock of evaluations says that no other one is at work.
@@ -243,7 +245,7 @@ impl Run<'_> {
             .map(|item| AnswerRequest {
                 key: item.key.clone(),
                 question: item.question.clone(),
-                sampling: greedy(self.request.job.max_tokens, None),
+                sampling: greedy(self.request.job.max_tokens),
             })
             .collect();
         let answers = match self
@@ -298,7 +300,11 @@ impl Run<'_> {
             .map(|(at, first, second)| AnswerRequest {
                 key: items[at].key.clone(),
                 question: compare::question(&items[at].question, first, second),
-                sampling: greedy(job.judge_tokens, Some(compare::STOP)),
+                sampling: Sampling {
+                    stop: vec![compare::STOP.to_owned()],
+                    choices: job.judged_by.choices(&reply::WORDS),
+                    ..greedy(job.judge_tokens)
+                },
             })
             .collect();
         let answers = match self
@@ -308,16 +314,21 @@ impl Run<'_> {
             Ok(answers) => answers,
             Err(ending) => return Ok(Err(ending)),
         };
-        let (replies, problems) = read_replies(answers);
+        let (replies, problems) = read_replies(answers, job)
+            .with_context(|| format!("{} ({})", Role::Judge.as_str(), backend.model()))?;
         let (of_exam, of_pairs) = replies.split_at(exam.len());
+        let of_exam: Vec<(Reply, Reply)> = of_exam
+            .iter()
+            .map(|(first, second)| (first.reply, second.reply))
+            .collect();
         let mut judgings = judgings_before(a, b);
         for ((at, ..), (a_first, b_first)) in open.iter().zip(of_pairs) {
-            judgings[*at] = Judging::Orders(a_first.choice(true), b_first.choice(false));
+            judgings[*at] = Judged::both(*a_first, *b_first, job.tie_margin);
         }
         Ok(Ok(JudgeOutcome {
             result: JudgeResult {
                 name: backend.model().to_owned(),
-                exam: exam::grade(&exam, of_exam, job.seed),
+                exam: exam::grade(&exam, &of_exam, job.seed),
                 problems,
             },
             judgings,
@@ -374,42 +385,55 @@ impl Run<'_> {
 }
 
 /// Greedy sampling, so that the same question has the same answer every time.
-fn greedy(max_tokens: usize, stop: Option<&str>) -> Sampling {
+fn greedy(max_tokens: usize) -> Sampling {
     Sampling {
         max_tokens,
         temperature: 0.0,
-        stop: stop.map(str::to_owned).into_iter().collect(),
         ..Sampling::default()
     }
 }
 
 /// What a judge replied about each pair: with a first, and with b first.
-type Replies = Vec<(Reply, Reply)>;
+type Replies = Vec<(Judged, Judged)>;
+
+/// Reads a reply.
+///
+/// # Errors
+///
+/// The inner one says why it is not clear, the outer one that the judge's server has no
+/// likelihoods.
+fn read_reply(answer: &Answer, job: &CompareJob) -> Result<std::result::Result<Judged, String>> {
+    if job.judged_by == JudgedBy::Text {
+        return Ok(reply::read(&answer.text, answer.finish_reason).map(Judged::by_text));
+    }
+    match reply::likelihood(&answer.text, answer.finish_reason, answer.places.as_deref()) {
+        Ok(Ok(second)) => Ok(Ok(Judged::by_likelihood(second, job.tie_margin))),
+        Ok(Err(NoLikelihood::NotTold)) => Err(NoLikelihood::NotTold.into()),
+        Ok(Err(why)) => Ok(Err(why.to_string())),
+        Err(why) => Ok(Err(why)),
+    }
+}
 
 /// Reads replies to pairs in two orders, and counts why some cannot be read.
-fn read_replies(answers: Answers) -> (Replies, Vec<(u64, String)>) {
+fn read_replies(answers: Answers, job: &CompareJob) -> Result<(Replies, Vec<(u64, String)>)> {
     let mut problems: BTreeMap<String, u64> = BTreeMap::new();
-    let replies: Vec<Reply> = answers
-        .into_iter()
-        .map(|answer| {
-            let read = match answer {
-                Some(Ok(answer)) => reply::read(&answer.text, answer.finish_reason),
-                Some(Err(why)) => Err(why),
-                None => Err("it was not asked".to_owned()),
-            };
-            read.unwrap_or_else(|why| {
-                *problems.entry(why).or_default() += 1;
-                Reply::Error
-            })
-        })
-        .collect();
+    let mut replies = Vec::with_capacity(answers.len());
+    for answer in answers {
+        let read = match answer {
+            Some(Ok(answer)) => read_reply(&answer, job)?,
+            Some(Err(why)) => Err(why),
+            None => Err("it was not asked".to_owned()),
+        };
+        replies.push(read.unwrap_or_else(|why| {
+            *problems.entry(why).or_default() += 1;
+            Judged::by_text(Reply::Error)
+        }));
+    }
     let mut problems: Vec<(u64, String)> = problems.into_iter().map(|(why, count)| (count, why)).collect();
     problems.sort_by(|one, other| other.0.cmp(&one.0).then_with(|| one.1.cmp(&other.1)));
     problems.truncate(5);
-    (
-        replies.chunks_exact(2).map(|both| (both[0], both[1])).collect(),
-        problems,
-    )
+    let replies = replies.chunks_exact(2).map(|both| (both[0], both[1]));
+    Ok((replies.collect(), problems))
 }
 
 /// What is known of each pair before the judge is asked.

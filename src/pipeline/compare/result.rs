@@ -23,6 +23,7 @@ pub(super) fn row<'a>(item: &'a Item, pair: &Pair<'a>) -> NewPair<'a> {
         a_first: orders.map(|(a_first, _)| a_first.as_str()),
         b_first: orders.map(|(_, b_first)| b_first.as_str()),
         verdict: pair.judging.map(|judging| judging.verdict().as_str()),
+        b_wins: pair.judging.and_then(Judging::b_wins),
     }
 }
 
@@ -112,6 +113,7 @@ pub(super) fn result(
     let computed_from = json!({
         "source": source, "comparison_id": id, "run_id": run_id, "max_tokens": job.max_tokens,
         "judge_tokens": job.judge_tokens, "exam_per_kind": job.exam, "seed": job.seed,
+        "judged_by": job.judged_by,
         "resamples": RESAMPLES,
     });
     all.insert("computed_from".to_owned(), computed_from);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::filter::Threshold;
 use crate::filter::decontaminate::Evaluation;
 use crate::interchange::{Need, Reading};
-use crate::pipeline::screening::file::each_task;
+use crate::pipeline::screening::against::each_task;
 use crate::pipeline::split::similar::near;
 use crate::store::{DatasetRow, Store};
 use crate::suite::item::Item;

@@ -2,7 +2,8 @@
 //!
 //! Every answer is committed before it is used, so a run that was killed goes on, and nothing is
 //! asked twice. Models are opened one after another: the evaluated one for its answers, the same
-//! for the likelihood of references, then a judge.
+//! for the likelihood of references, then a judge. With batch files, a run ends where requests wait
+//! for their results, which the next run reads.
 //!
 //! - [`suites`] reads; [`models`]: what is needed of models; [`scoring`], with [`rouge`]: the
 //!   scores of an answer; [`contamination`]: items in the training rows; [`result`]: what is
@@ -15,6 +16,7 @@ pub mod rouge;
 pub mod scoring;
 pub mod suites;
 
+use std::cell::RefCell;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
@@ -23,6 +25,7 @@ use serde_json::json;
 use super::Ending;
 use super::answers::{AnswerRequest, Answers, answers};
 use super::ask::Asker;
+use super::batch::{self, BatchSummary};
 use crate::backend::{Backend, Sampling};
 use crate::job::eval::EvalJob;
 use crate::prompt::rating;
@@ -74,8 +77,18 @@ pub struct EvalRequest<'a> {
     pub quiet: bool,
 }
 
-/// Evaluates a model. `show` gets the phase, how much of it is done, and how much there is. There
-/// is a result if the run got to its end ([`Ending::Target`]).
+/// What came of a run.
+#[derive(Debug)]
+pub struct EvalOutcome<'a> {
+    /// Why it ended.
+    pub ending: Ending,
+    /// The result, if the run got to its end ([`Ending::Target`]).
+    pub evaluated: Option<Evaluated<'a>>,
+    /// The result of batch files, of the last model that is asked through them.
+    pub batch: Option<BatchSummary>,
+}
+
+/// Evaluates a model. `show` gets the phase, how much of it is done, and how much there is.
 ///
 /// # Errors
 ///
@@ -85,7 +98,7 @@ pub async fn evaluate<'a>(
     store: &Store,
     request: &EvalRequest<'a>,
     show: &mut dyn FnMut(EvalPhase, usize, usize),
-) -> Result<(Ending, Option<Evaluated<'a>>)> {
+) -> Result<EvalOutcome<'a>> {
     // Before the model is asked: training rows that cannot be read are found at once.
     let training = training_data(store, request).await?;
     let backend = request.models.open(EvalRole::Evaluated).await?;
@@ -98,6 +111,7 @@ pub async fn evaluate<'a>(
         store,
         request,
         run_id,
+        batch: RefCell::default(),
     };
     let outcome = run.all(backend, training.as_ref(), show).await;
     let status = match &outcome {
@@ -107,9 +121,13 @@ pub async fn evaluate<'a>(
     };
     // The error of the run matters more than an error of recording its end.
     let finished = store.finish_run(run_id, status).await;
-    let outcome = outcome?;
+    let (ending, evaluated) = outcome?;
     finished?;
-    Ok(outcome)
+    Ok(EvalOutcome {
+        ending,
+        evaluated,
+        batch: run.batch.into_inner(),
+    })
 }
 
 /// The configuration of the run.
@@ -146,6 +164,7 @@ struct Run<'r, 'a> {
     store: &'r Store,
     request: &'r EvalRequest<'a>,
     run_id: i64,
+    batch: RefCell<Option<BatchSummary>>,
 }
 
 /// An answer with the item that it is to, and the number of its suite.
@@ -227,7 +246,7 @@ impl<'a> Run<'_, 'a> {
         }
     }
 
-    /// Sends requests to a model.
+    /// Sends requests to a model. Those that wait for their results go into the batch file.
     async fn ask(
         &self,
         backend: &dyn Backend,
@@ -237,12 +256,21 @@ impl<'a> Run<'_, 'a> {
     ) -> Result<(Ending, Answers)> {
         let EvalRequest { job, interrupted, .. } = *self.request;
         let asker = Asker::new(self.store, self.run_id, backend, &job.budget, interrupted);
-        let stage = if phase == EvalPhase::Judge { JUDGE } else { ANSWER };
+        let (stage, role) = match phase {
+            EvalPhase::Judge => (JUDGE, EvalRole::Judge),
+            EvalPhase::Answers | EvalPhase::Likelihood => (ANSWER, EvalRole::Evaluated),
+        };
         show(phase, 0, requests.len());
         let mut show = |done| show(phase, done, requests.len());
-        answers(&asker, stage, requests, &mut show)
+        let (mut ending, answers) = answers(&asker, stage, requests, &mut show)
             .await
-            .with_context(|| backend.model().to_owned())
+            .with_context(|| backend.model().to_owned())?;
+        if let (Some(files), true) = (self.request.models.batch(role), ending != Ending::Interrupted) {
+            let waiting = asker.waiting();
+            let summary = batch::finish(self.store, files, &mut ending, &waiting, &job.budget).await?;
+            self.batch.replace(Some(summary));
+        }
+        Ok((ending, answers))
     }
 
     /// Adds the likelihood of the first reference to the items of suites that have it. Returns

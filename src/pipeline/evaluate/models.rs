@@ -4,6 +4,7 @@ use anyhow::Result;
 use futures::future::BoxFuture;
 
 use crate::backend::{Backend, Question};
+use crate::client::batch_backend::BatchBackend;
 
 /// A model's part in an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,11 @@ pub struct TokenLoss {
 pub trait EvalModels {
     /// Opens a model for questions.
     fn open(&self, role: EvalRole) -> BoxFuture<'_, Result<Box<dyn Backend>>>;
+
+    /// Returns the backend that [`EvalModels::open`] opens, if it is for batch files.
+    fn batch(&self, _role: EvalRole) -> Option<&BatchBackend> {
+        None
+    }
 
     /// Returns the likelihood of answers under the evaluated model, in order; none for rows that
     /// are longer than its context. None at all if it is behind an endpoint, which does not tell.

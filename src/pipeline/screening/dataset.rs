@@ -1,13 +1,15 @@
 //! Filters the tasks of a dataset again: with another threshold, other rules, or new evaluation
 //! files.
 
-use super::file::{FilterCounts, add_against, evaluation_row};
+use super::against::{add_against, evaluation_row};
+use super::file::FilterCounts;
+use super::rows::with_answers;
 use crate::atomic_file::Lines;
 use crate::filter::rouge::Threshold;
 use crate::filter::rules::RuleSet;
 use crate::filter::screen::{Screen, Submission, verdict_row};
 use crate::filter::shared;
-use crate::interchange::Reading;
+use crate::interchange::{Reading, turns};
 use crate::progress::ProgressMeter;
 use crate::store::asked::round::PoolTask;
 use crate::store::{Change, Store};
@@ -180,9 +182,19 @@ impl Sources<'_> {
 /// Loads the instances of tasks. Instructions in the layout of a known prompt are split.
 pub(in crate::pipeline) async fn with_instances(store: &Store, tasks: &[PoolTask]) -> Result<Vec<Task>> {
     let ids: Vec<i64> = tasks.iter().map(|task| task.id).collect();
+    let mut conversations = store.turns_of(&ids).await?;
+    let mut later = std::collections::HashMap::<i64, Vec<Instance>>::new();
     let mut instances = std::collections::HashMap::<i64, Vec<Instance>>::new();
-    for (id, instance) in store.instances_of(&ids).await? {
-        instances.entry(id).or_default().push(instance);
+    for (id, mut instance) in store.instances_of(&ids).await? {
+        let of_task = instances.entry(id).or_default();
+        if let Some(turns) = conversations.remove(&(id, of_task.len() as i64)) {
+            let turns = turns::of_column(Some(&turns));
+            later
+                .entry(id)
+                .or_default()
+                .extend(with_answers(&mut instance, &turns));
+        }
+        of_task.push(instance);
     }
     Ok(tasks
         .iter()
@@ -192,6 +204,7 @@ pub(in crate::pipeline) async fn with_instances(store: &Store, tasks: &[PoolTask
                 instruction: task.instruction.clone(),
                 instances: instances.remove(&task.id).unwrap_or_default(),
                 is_classification: false,
+                later: later.remove(&task.id).unwrap_or_default(),
             };
             shared::split_layout(&mut task);
             task

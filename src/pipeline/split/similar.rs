@@ -78,6 +78,7 @@ mod tests {
             created_at: String::new(),
             system: None,
             extra: None,
+            turns: None,
         }
     }
 

@@ -27,6 +27,9 @@ pub struct Histogram<'a> {
 
 /// The tail beyond them goes into the last column.
 const MOST_COLUMNS: i64 = 28;
+/// The share of all that a tail may have. Of a heavier one, one column would say too little:
+/// columns double in width.
+const MOST_IN_TAIL: f64 = 0.05;
 const LEFT: f64 = 38.0;
 const TOP: f64 = 10.0;
 const HEIGHT: f64 = 150.0;
@@ -77,7 +80,14 @@ impl Histogram<'_> {
             }
         }
         body.push_str(&svg::line("axis", (LEFT, bottom), (WIDTH - 8.0, bottom)));
-        body.push_str(&svg::text("label", WIDTH - 8.0, bottom + 34.0, "end", self.axis));
+        let axis = match columns
+            .get(2)
+            .is_some_and(|third| third.width() > columns[0].width())
+        {
+            true => format!("{}; columns double in width", self.axis),
+            false => self.axis.to_owned(),
+        };
+        body.push_str(&svg::text("label", WIDTH - 8.0, bottom + 34.0, "end", &axis));
         let all = noun(columns.iter().map(|column| column.count).sum::<i64>(), self.one);
         body.push_str(&svg::text(
             "label",
@@ -116,6 +126,11 @@ impl Histogram<'_> {
         };
         let count = (last - first) / self.step + 1;
         let shown = count.min(MOST_COLUMNS);
+        let all: i64 = self.buckets.iter().map(|bucket| bucket.count).sum();
+        let tail = self.count_in(first + shown * self.step, i64::MAX);
+        if tail as f64 > MOST_IN_TAIL * all as f64 {
+            return Some(self.doubling(first, last));
+        }
         let columns = (0..shown).map(|at| {
             let from = first + at * self.step;
             let open = at + 1 == shown && count > shown;
@@ -133,11 +148,45 @@ impl Histogram<'_> {
     }
 }
 
+impl Histogram<'_> {
+    /// What is counted from `from` on, and below `until`.
+    fn count_in(&self, from: i64, until: i64) -> i64 {
+        let here = self
+            .buckets
+            .iter()
+            .filter(|bucket| (from..until).contains(&bucket.from));
+        here.map(|bucket| bucket.count).sum()
+    }
+
+    /// Columns each of which is as wide as all before it together, up to `last`.
+    fn doubling(&self, first: i64, last: i64) -> Vec<HistogramColumn> {
+        let mut columns = Vec::new();
+        let (mut from, mut width) = (first, self.step);
+        while from <= last {
+            let until = from.saturating_add(width);
+            columns.push(HistogramColumn {
+                from,
+                until: Some(until - 1),
+                count: self.count_in(from, until),
+            });
+            (from, width) = (until, until.saturating_sub(first));
+        }
+        columns
+    }
+}
+
 struct HistogramColumn {
     from: i64,
     /// The last value in it; `None` for the column of the tail.
     until: Option<i64>,
     count: i64,
+}
+
+impl HistogramColumn {
+    /// How many values it has; 0 for the column of the tail.
+    fn width(&self) -> i64 {
+        self.until.map_or(0, |until| until - self.from + 1)
+    }
 }
 
 #[cfg(test)]
@@ -166,14 +215,34 @@ mod tests {
 
     #[test]
     fn a_long_tail_is_in_the_last_column() {
-        let buckets = [(0, 1), (200, 2), (5000, 3), (6000, 4)].map(|(from, count)| Bucket { from, count });
+        let buckets = [(0, 100), (200, 2), (5000, 3), (6000, 1)].map(|(from, count)| Bucket { from, count });
         let drawing = columns(&buckets).unwrap();
         let rows = drawing.rows;
         assert_eq!(rows.len(), 28);
         assert_eq!(rows[1], ["100 to 199", "0"]);
-        assert_eq!(rows[27], ["2,700 or more", "7"]);
+        assert_eq!(rows[27], ["2,700 or more", "4"]);
+        assert!(!drawing.body.contains("double"), "{}", drawing.body);
         assert!(drawing.body.contains(">2,700+<"), "the axis says so");
         // The label before it is not under it.
         assert!(!drawing.body.contains(">2,600<") && !drawing.body.contains(">2,500<"));
+    }
+
+    #[test]
+    fn columns_of_a_heavy_tail_double_in_width() {
+        let buckets = [(0, 1), (200, 2), (5000, 3), (6000, 4)].map(|(from, count)| Bucket { from, count });
+        let drawing = columns(&buckets).unwrap();
+        let rows = drawing.rows;
+        assert_eq!(rows.len(), 7);
+        assert_eq!(rows[0], ["0 to 99", "1"]);
+        assert_eq!(rows[1], ["100 to 199", "0"]);
+        assert_eq!(rows[2], ["200 to 399", "2"]);
+        assert_eq!(rows[6], ["3,200 to 6,399", "7"]);
+        assert!(
+            drawing.body.contains("x; columns double in width"),
+            "{}",
+            drawing.body
+        );
+        let far = [(0, 1), (i64::MAX - 200, 1)].map(|(from, count)| Bucket { from, count });
+        assert!(columns(&far).unwrap().rows.len() < 64);
     }
 }

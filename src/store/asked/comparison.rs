@@ -21,7 +21,7 @@ pub struct NewComparison<'a> {
 }
 
 /// A pair of answers to store. Choices are `a`, `b`, `tie` or `error`.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct NewPair<'a> {
     /// The prompt's name within its source.
     pub item: &'a str,
@@ -41,6 +41,9 @@ pub struct NewPair<'a> {
     pub b_first: Option<&'static str>,
     /// What follows from both.
     pub verdict: Option<&'static str>,
+    /// By likelihood, the probability that b's answer is better.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub b_wins: Option<f64>,
 }
 
 /// A comparison, as a person may see it who votes: without the models.
@@ -179,16 +182,18 @@ impl Store {
         sqlx::query!(
             "
             INSERT INTO comparison_pair (
-                comparison_id, item, category, prompt, reference, answer_a, answer_b, a_first, b_first, verdict
+                comparison_id, item, category, prompt, reference, answer_a, answer_b, a_first, b_first, verdict,
+                b_wins
             )
             SELECT
                 ?, value ->> 'item', value ->> 'category', value ->> 'prompt', value ->> 'reference',
                 value ->> 'answer_a', value ->> 'answer_b', value ->> 'a_first', value ->> 'b_first',
-                value ->> 'verdict'
+                value ->> 'verdict', value ->> 'b_wins'
             FROM json_each(?)
             WHERE true
             ON CONFLICT (comparison_id, item) DO UPDATE
-            SET a_first = excluded.a_first, b_first = excluded.b_first, verdict = excluded.verdict
+            SET a_first = excluded.a_first, b_first = excluded.b_first, verdict = excluded.verdict,
+                b_wins = excluded.b_wins
             ",
             id,
             rows

@@ -19,13 +19,14 @@ impl Identity {
     /// Hashes an example. Formats differ in where they put a system message and an input, so the
     /// three are hashed as one text, as a prompt has them; white space around a text does not
     /// count. Other fields (`extra`, JSON) count only if the output is empty: they are the answer
-    /// then.
+    /// then. The messages after it (`turns`, JSON) count if there are any.
     pub fn of(
         system: Option<&str>,
         instruction: &str,
         input: &str,
         output: &str,
         extra: Option<&str>,
+        turns: Option<&str>,
     ) -> Identity {
         let mut hash = Sha256::new();
         let question = [system.unwrap_or_default(), instruction, input];
@@ -44,6 +45,10 @@ impl Identity {
         if let (true, Some(extra)) = (output.is_empty(), extra) {
             hash.update([0xff]);
             hash.update(extra);
+        }
+        if let Some(turns) = turns {
+            hash.update([0xfe]);
+            hash.update(turns);
         }
         let hash = hash.finalize();
         Identity(hash[..16].try_into().expect("a hash is longer"))
@@ -92,6 +97,7 @@ struct Versions {
     instructions: HashSet<String>,
     inputs: HashMap<i64, HashSet<String>>,
     outputs: HashMap<i64, HashSet<String>>,
+    turns: HashMap<i64, HashSet<String>>,
 }
 
 impl Versions {
@@ -108,6 +114,7 @@ impl Versions {
                 ("instruction", None) => self.instructions.insert(text),
                 ("input", Some(id)) => self.inputs.entry(id).or_default().insert(text),
                 ("output", Some(id)) => self.outputs.entry(id).or_default().insert(text),
+                ("turns", Some(id)) => self.turns.entry(id).or_default().insert(text),
                 _ => continue,
             };
         }
@@ -139,7 +146,7 @@ impl Store {
             r#"
             SELECT
                 task.id AS "task_id!", instance.id AS "instance_id?", task.system, task.instruction,
-                instance.input AS "input?", instance.output AS "output?",
+                instance.input AS "input?", instance.output AS "output?", instance.turns AS "turns?",
                 iif(trim(instance.output, ' ' || char(9, 10, 13)) = '', instance.extra, NULL) AS "extra?: String"
             FROM task
             LEFT JOIN instance ON instance.task_id = task.id
@@ -149,10 +156,11 @@ impl Store {
         while let Some(row) = examples.try_next().await? {
             let (system, extra) = (row.system.as_deref(), row.extra.as_deref());
             let (input, output) = (row.input.unwrap_or_default(), row.output.unwrap_or_default());
-            let identity = |instruction: &str, input: &str, output: &str| {
-                Identity::of(system, instruction, input, output, extra)
+            let turns = row.turns.as_deref();
+            let identity = |instruction: &str, input: &str, output: &str, turns: Option<&str>| {
+                Identity::of(system, instruction, input, output, extra, turns)
             };
-            known.add(identity(&row.instruction, &input, &output), row.task_id);
+            known.add(identity(&row.instruction, &input, &output, turns), row.task_id);
             let Some(versions) = edited.get(&row.task_id) else {
                 continue;
             };
@@ -171,7 +179,12 @@ impl Store {
                     .map(move |(input, output)| (instruction, input, output))
             });
             for (instruction, input, output) in all.take(MOST_VERSIONS) {
-                known.add(identity(instruction, input, output), row.task_id);
+                known.add(identity(instruction, input, output, turns), row.task_id);
+            }
+            // Of conversations, versions of the later turns beside the texts as they are.
+            for earlier in versions.turns.get(&id).into_iter().flatten() {
+                let earlier = Some(earlier.as_str());
+                known.add(identity(&row.instruction, &input, &output, earlier), row.task_id);
             }
         }
         Ok(known)
@@ -184,11 +197,11 @@ mod tests {
 
     #[test]
     fn formats_make_no_difference_and_texts_do() {
-        let of = |instruction, input, output| Identity::of(None, instruction, input, output, None);
+        let of = |instruction, input, output| Identity::of(None, instruction, input, output, None, None);
         let row = of("Sort these.", "3 1 2", "1 2 3");
         assert_eq!(row, of("Sort these.\n\n3 1 2", "", " 1 2 3\n"));
         assert_eq!(
-            Identity::of(Some("Be brief."), "Hi", "", "Ho", None),
+            Identity::of(Some("Be brief."), "Hi", "", "Ho", None, None),
             of("Be brief.\n\nHi", "", "Ho")
         );
         for other in [
@@ -200,9 +213,14 @@ mod tests {
         ] {
             assert_ne!(row, other);
         }
-        let call = |extra| Identity::of(None, "Weather?", "", "", Some(extra));
+        let call = |extra| Identity::of(None, "Weather?", "", "", Some(extra), None);
         assert_ne!(call(r#"{"tool_calls":[1]}"#), call(r#"{"tool_calls":[2]}"#));
-        let said = |extra| Identity::of(None, "Weather?", "", "Fine.", Some(extra));
+        let said = |extra| Identity::of(None, "Weather?", "", "Fine.", Some(extra), None);
         assert_eq!(said(r#"{"weight":1}"#), said(r#"{"weight":2}"#));
+        let then = |turns| Identity::of(None, "Weather?", "", "Fine.", None, turns);
+        assert_ne!(
+            then(None),
+            then(Some(r#"[{"role":"user","content":"And now?"}]"#))
+        );
     }
 }

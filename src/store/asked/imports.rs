@@ -44,6 +44,9 @@ pub struct ImportedInstance {
     pub row: i64,
     /// Other fields of the row, as a JSON object.
     pub extra: Option<String>,
+    /// The messages after the first answer, as a JSON list.
+    #[serde(default)]
+    pub turns: Option<String>,
 }
 
 /// A row of `task`: `id`, `source_id`, `name`, `system`, `instruction`, `length`,
@@ -59,9 +62,17 @@ struct ImportTaskRow<'a>(
     bool,
 );
 
-/// A row of `instance`: `task_id`, `ordinal`, `input`, `output`, `source_row`, `extra`.
+/// A row of `instance`: `task_id`, `ordinal`, `input`, `output`, `source_row`, `extra`, `turns`.
 #[derive(Serialize)]
-struct ImportInstanceRow<'a>(i64, usize, &'a str, &'a str, i64, &'a Option<String>);
+struct ImportInstanceRow<'a>(
+    i64,
+    usize,
+    &'a str,
+    &'a str,
+    i64,
+    &'a Option<String>,
+    &'a Option<String>,
+);
 
 /// The rows of some imported tasks.
 struct ImportRows<'a> {
@@ -99,6 +110,7 @@ impl ImportRows<'_> {
                     &instance.output,
                     instance.row,
                     &instance.extra,
+                    &instance.turns,
                 )
             }));
         }
@@ -124,8 +136,8 @@ impl ImportRows<'_> {
         .await?;
         sqlx::query!(
             "
-            INSERT INTO instance (task_id, ordinal, input, output, source_row, extra)
-            SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5
+            INSERT INTO instance (task_id, ordinal, input, output, source_row, extra, turns)
+            SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6
             FROM json_each(?)
             ",
             instance_rows

@@ -39,7 +39,7 @@ impl Store {
         let row = sqlx::query!(
             r#"
             SELECT
-                id AS "id!", response, finish_reason, reasoning, refusal, prompt_tokens, completion_tokens
+                id AS "id!", response, finish_reason, reasoning, refusal, prompt_tokens, completion_tokens, places
             FROM request
             WHERE content_key = ?
             "#,
@@ -58,6 +58,7 @@ impl Store {
                 refusal: row.refusal,
                 prompt_tokens: row.prompt_tokens as usize,
                 completion_tokens: row.completion_tokens as usize,
+                places: row.places.and_then(|json| serde_json::from_str(&json).ok()),
             };
             (row.id, completion)
         }))
@@ -98,6 +99,7 @@ pub(in crate::store) struct NewAnswer {
     prompt_tokens: i64,
     completion_tokens: i64,
     latency_ms: i64,
+    places: Option<String>,
 }
 
 impl NewAnswer {
@@ -123,6 +125,10 @@ impl NewAnswer {
             prompt_tokens: completion.prompt_tokens as i64,
             completion_tokens: completion.completion_tokens as i64,
             latency_ms: latency_ms as i64,
+            places: completion
+                .places
+                .as_ref()
+                .map(|places| serde_json::to_string(places).expect("places are plain values")),
         }
     }
 }
@@ -145,13 +151,13 @@ pub(in crate::store) async fn insert(
         "
         INSERT INTO request (
             id, run_id, round, stage, ordinal, content_key, prompt, parameters, response, finish_reason,
-            reasoning, refusal, prompt_tokens, completion_tokens, latency_ms
+            reasoning, refusal, prompt_tokens, completion_tokens, latency_ms, places
         )
         SELECT
             ? + key, value ->> 'run_id', value ->> 'round', value ->> 'stage', value ->> 'ordinal',
             value ->> 'content_key', value ->> 'prompt', value ->> 'parameters', value ->> 'response',
             value ->> 'finish_reason', value ->> 'reasoning', value ->> 'refusal', value ->> 'prompt_tokens',
-            value ->> 'completion_tokens', value ->> 'latency_ms'
+            value ->> 'completion_tokens', value ->> 'latency_ms', value ->> 'places'
         FROM json_each(?)
         ",
         first,

@@ -2,6 +2,7 @@
 
 use super::bulk_guard;
 use super::evolution::NewEvolution;
+use crate::store::documents::grounding::NewGrounding;
 use crate::store::rows::json_rows;
 use crate::store::{Result, Store};
 use crate::task::{
@@ -25,6 +26,8 @@ pub struct AdmittedRound {
     pub round: u64,
     /// The task that it rewrote, if it did.
     pub evolution: Option<NewEvolution>,
+    /// The passages that it asked about, if it did.
+    pub grounding: Option<NewGrounding>,
     /// Its candidates, in the order of the response.
     pub candidates: Vec<Candidate>,
 }
@@ -193,6 +196,9 @@ impl Store {
         for round in &admission.rounds {
             if let Some(evolution) = &round.evolution {
                 evolution.insert(&mut transaction, round.round as i64).await?;
+            }
+            if let Some(grounding) = &round.grounding {
+                grounding.insert(&mut transaction, round.round as i64).await?;
             }
         }
         transaction.commit().await?;

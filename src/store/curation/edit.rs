@@ -30,6 +30,19 @@ pub struct InstanceEdit {
     pub input: Option<String>,
     /// The new output.
     pub output: Option<String>,
+    /// New texts of messages after the output.
+    #[serde(default)]
+    pub turns: Vec<TurnEdit>,
+}
+
+/// A new text for a message after the first answer of a conversation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TurnEdit {
+    /// Its place among them: 0, 1, 2 …
+    pub place: i64,
+    /// The new text.
+    pub content: String,
 }
 
 impl Store {
@@ -160,7 +173,7 @@ async fn edit_instruction(
     Ok(revisions.rows_affected())
 }
 
-/// Returns the number of revisions written: 1, or 0 if input and output are the same.
+/// Returns the number of revisions written: 1, or 0 if all texts are the same.
 async fn edit_instance(
     connection: &mut SqliteConnection,
     group: i64,
@@ -170,7 +183,7 @@ async fn edit_instance(
 ) -> Result<u64> {
     let Some(old) = sqlx::query!(
         "
-        SELECT id, input, output
+        SELECT id, input, output, turns
         FROM instance
         WHERE task_id = ? AND ordinal = ?
         ",
@@ -186,9 +199,15 @@ async fn edit_instance(
         });
     };
     let columns = before_group(connection, group, task_id, Some(old.id)).await?;
+    let turns = with_texts(connection, task_id, old.turns.as_deref(), edit).await?;
     let texts = [
         ("input", old.input.as_str(), edit.input.as_deref()),
         ("output", old.output.as_str(), edit.output.as_deref()),
+        (
+            "turns",
+            old.turns.as_deref().unwrap_or_default(),
+            turns.as_deref(),
+        ),
     ];
     let Some((before, after)) = changed_columns(columns, texts) else {
         return Ok(0);
@@ -208,8 +227,41 @@ async fn edit_instance(
     )
     .execute(&mut *connection)
     .await?;
-    set_texts(connection, task_id, old.id, edit).await?;
+    set_texts(connection, task_id, old.id, edit, turns).await?;
     Ok(1)
+}
+
+/// Returns the messages of an instance with their new texts; `None` without any. Their other fields
+/// stay as they are written.
+async fn with_texts(
+    connection: &mut SqliteConnection,
+    task_id: i64,
+    turns: Option<&str>,
+    edit: &InstanceEdit,
+) -> Result<Option<String>> {
+    if edit.turns.is_empty() {
+        return Ok(None);
+    }
+    let mut turns = turns.unwrap_or("[]").to_owned();
+    for turn in &edit.turns {
+        turns = sqlx::query_scalar!(
+            r#"
+            SELECT json_set(?1, '$[' || ?2 || '].content', ?3) AS "turns: String"
+            WHERE ?2 BETWEEN 0 AND json_array_length(?1) - 1
+            "#,
+            turns,
+            turn.place,
+            turn.content
+        )
+        .fetch_optional(&mut *connection)
+        .await?
+        .flatten()
+        .ok_or(Error::NoTurn {
+            id: task_id,
+            place: turn.place,
+        })?;
+    }
+    Ok(Some(turns))
 }
 
 /// Compares texts of an instance, each with its column, the old text and the new one. Returns the
@@ -217,7 +269,7 @@ async fn edit_instance(
 /// `before` has the columns that earlier saves of the session changed, as they were before it.
 fn changed_columns(
     mut before: serde_json::Map<String, serde_json::Value>,
-    texts: [(&str, &str, Option<&str>); 2],
+    texts: [(&str, &str, Option<&str>); 3],
 ) -> Option<(String, String)> {
     let mut after = serde_json::Map::new();
     let mut differs = false;
@@ -240,16 +292,18 @@ async fn set_texts(
     task_id: i64,
     instance_id: i64,
     edit: &InstanceEdit,
+    turns: Option<String>,
 ) -> Result<()> {
     sqlx::query!(
         "
         UPDATE instance
-        SET input = coalesce(?1, input), output = coalesce(?2, output)
+        SET input = coalesce(?1, input), output = coalesce(?2, output), turns = coalesce(?4, turns)
         WHERE id = ?3
         ",
         edit.input,
         edit.output,
-        instance_id
+        instance_id,
+        turns
     )
     .execute(&mut *connection)
     .await?;

@@ -1,5 +1,6 @@
 //! Table `judgment`: scores by language models. Rows are only added, and change no other table.
 
+use crate::choice::JudgedBy;
 use crate::store::{Result, Store};
 use crate::task::{Origin, Review};
 
@@ -25,10 +26,13 @@ pub struct Unjudged {
     pub input: String,
     /// The output to judge.
     pub output: String,
+    /// The messages after it, as a JSON list, if it is a conversation of several turns; then its
+    /// last answer is judged.
+    pub turns: Option<String>,
 }
 
 /// A judgment to store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NewJudgment<'a> {
     /// The judged instance, with its texts at that time.
     pub of: &'a Unjudged,
@@ -40,6 +44,10 @@ pub struct NewJudgment<'a> {
     pub model: &'a str,
     /// 1 to 5; `None` if the response has no readable score.
     pub score: Option<u8>,
+    /// By what the judgment is.
+    pub judged_by: JudgedBy,
+    /// By likelihood, the mean of all scores, weighted by their probabilities.
+    pub expected: Option<f64>,
     /// The judge's reason; may be empty.
     pub reason: &'a str,
     /// Why there is no score.
@@ -47,7 +55,7 @@ pub struct NewJudgment<'a> {
 }
 
 /// A stored judgment.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Judgment {
     /// Its id.
     pub id: i64,
@@ -57,6 +65,9 @@ pub struct Judgment {
     pub model: String,
     /// 1 to 5; `None` if the response has no readable score.
     pub score: Option<i64>,
+    /// By likelihood, the mean of all scores, weighted by their probabilities. It counts before
+    /// `score`.
+    pub expected: Option<f64>,
     /// The judge's reason; may be empty.
     pub reason: String,
     /// Why there is no score.
@@ -71,24 +82,32 @@ pub struct Judgment {
 
 impl Store {
     /// Returns the instances that this model has not judged in their present form, in order of task
-    /// and instance.
-    pub async fn unjudged(&self, selection: &JudgeSelection, model: &str) -> Result<Vec<Unjudged>> {
+    /// and instance. By likelihood, those that it judged by text are among them.
+    pub async fn unjudged(
+        &self,
+        selection: &JudgeSelection,
+        model: &str,
+        by: JudgedBy,
+    ) -> Result<Vec<Unjudged>> {
+        let wanted = by.as_str();
         Ok(sqlx::query_as!(
             Unjudged,
             r#"
             SELECT
                 instance.id AS instance_id, coalesce(task.round, 0) AS "round!: i64", task.instruction, instance.input,
-                instance.output
+                instance.output, instance.turns
             FROM task
             JOIN instance ON instance.task_id = task.id
             WHERE ((?1 IS NULL AND task.origin <> 'seed') OR task.origin = ?1)
                 AND ((?2 IS NULL AND task.review <> 'rejected') OR task.review = ?2)
-                AND NOT EXISTS (SELECT 1 FROM judged WHERE judged.instance_id = instance.id AND judged.model = ?3)
+                AND NOT EXISTS (SELECT 1 FROM judged WHERE judged.instance_id = instance.id AND judged.model = ?3
+                        AND ?4 IN (judged.judged_by, 'text'))
             ORDER BY task.id, instance.ordinal
             "#,
             selection.origin,
             selection.review,
-            model
+            model,
+            wanted
         )
         .fetch_all(&self.pool)
         .await?)
@@ -103,15 +122,18 @@ impl Store {
                 instruction,
                 input,
                 output,
+                turns,
                 ..
             } = judgment.of;
             let score = judgment.score.map(i64::from);
+            let judged_by = judgment.judged_by.as_str();
             sqlx::query!(
                 "
                 INSERT INTO judgment (
-                    instance_id, run_id, request_id, model, instruction, input, output, score, reason, problem
+                    instance_id, run_id, request_id, model, instruction, input, output, score, reason, problem,
+                    judged_by, expected, turns
                 )
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 ",
                 instance_id,
                 judgment.run_id,
@@ -122,7 +144,10 @@ impl Store {
                 output,
                 score,
                 judgment.reason,
-                judgment.problem
+                judgment.problem,
+                judged_by,
+                judgment.expected,
+                turns
             )
             .execute(&mut *transaction)
             .await?;
@@ -137,7 +162,8 @@ impl Store {
             Judgment,
             r#"
             SELECT
-                judgment.id, instance.ordinal, judgment.model, judgment.score, judgment.reason, judgment.problem,
+                judgment.id, instance.ordinal, judgment.model, judgment.score, judgment.expected, judgment.reason,
+                judgment.problem,
                 judgment.id IN (SELECT judgment_id FROM judged WHERE judged.task_id = ?1) AS "holds!: bool",
                 judgment.request_id, judgment.created_at
             FROM judgment

@@ -11,7 +11,8 @@ pub struct Action {
     pub at: String,
     /// Who did it.
     pub who: String,
-    /// `accept`, `reject`, `edit` or `undo`.
+    /// `import`, `rescue`, `accept`, `reject`, `edit` or `undo`. A rescue is an import of a
+    /// candidate.
     pub action: String,
     /// How many tasks it changed.
     pub tasks: i64,
@@ -35,7 +36,7 @@ pub struct Revision {
     pub at: String,
     /// Who did it.
     pub who: String,
-    /// `accept`, `reject`, `edit` or `undo`.
+    /// As [`Action::action`].
     pub action: String,
     /// The instance that changed; `None` if the task itself did.
     pub instance_id: Option<i64>,
@@ -49,14 +50,76 @@ pub struct Revision {
     pub undoes: Option<i64>,
 }
 
+/// Somebody who acted a moment ago.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Presence {
+    /// Who.
+    pub who: String,
+    /// What they did last; see [`Action::action`].
+    pub action: String,
+    /// How many tasks that changed.
+    pub tasks: i64,
+    /// The first of them.
+    pub task: i64,
+    /// How many seconds ago.
+    pub seconds: i64,
+}
+
+/// Among so many of the latest revisions, people are looked for.
+const LATEST: i64 = 20_000;
+
 impl Store {
+    /// Returns who else acted within the last `seconds`, each with their last action, the latest
+    /// first. Statements of SQL are nobody's.
+    pub async fn others(&self, who: &str, seconds: i64) -> Result<Vec<Presence>> {
+        Ok(sqlx::query_as!(
+            Presence,
+            r#"
+            SELECT
+                last.who AS "who!", last.action AS "action!: String",
+                (SELECT count(DISTINCT task_id) FROM revision WHERE group_id = last.id) AS "tasks!: i64",
+                last.task_id AS "task!", last.seconds AS "seconds!: i64"
+            FROM (
+                SELECT
+                    max(id) AS id, who, task_id,
+                    iif(
+                        action = 'import'
+                            AND EXISTS (SELECT 1 FROM candidate WHERE candidate.task_id = revision.task_id),
+                        'rescue',
+                        action
+                    ) AS action,
+                    CAST(round((julianday('now') - julianday(at)) * 86400) AS INTEGER) AS seconds
+                FROM revision
+                WHERE id > (SELECT max(id) FROM revision) - ?1
+                    AND id = group_id
+                    AND who NOT IN (?2, 'sql')
+                GROUP BY who
+            ) AS last
+            WHERE last.seconds <= ?3
+            ORDER BY last.id DESC
+            LIMIT 20
+            "#,
+            LATEST,
+            who,
+            seconds
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
     /// Returns the latest actions, the last one first.
     pub async fn actions(&self, limit: i64) -> Result<Vec<Action>> {
         let actions = sqlx::query_as!(
             Action,
             r#"
             SELECT
-                first.group_id AS "group!: i64", first.at, first.who, first.action,
+                first.group_id AS "group!: i64", first.at, first.who,
+                iif(
+                    first.action = 'import'
+                        AND EXISTS (SELECT 1 FROM candidate WHERE candidate.task_id = first.task_id),
+                    'rescue',
+                    first.action
+                ) AS "action!: String",
                 (SELECT count(DISTINCT task_id) FROM revision WHERE group_id = first.id) AS "tasks!: i64",
                 first.task_id AS first_task,
                 CASE
@@ -101,7 +164,14 @@ impl Store {
         let history = sqlx::query_as!(
             Revision,
             r#"
-            SELECT group_id AS "group!: i64", at, who, action, instance_id, before, after, note, undoes
+            SELECT
+                group_id AS "group!: i64", at, who,
+                iif(
+                    action = 'import' AND EXISTS (SELECT 1 FROM candidate WHERE candidate.task_id = revision.task_id),
+                    'rescue',
+                    action
+                ) AS "action!: String",
+                instance_id, before, after, note, undoes
             FROM revision
             WHERE task_id = ?
             ORDER BY id

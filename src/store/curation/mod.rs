@@ -7,5 +7,6 @@ pub mod held_out;
 pub mod influence;
 pub mod judgment;
 pub mod log;
+pub mod rescue;
 pub mod revision;
 pub mod undo;

@@ -191,6 +191,10 @@ async fn check_unchanged(connection: &mut SqliteConnection, group: i64, replaced
                 OR (json_type(revision.after, '$.name') IS NOT NULL AND revision.after ->> 'name' IS NOT task.name)
                 OR coalesce(revision.after ->> 'input', instance.input) <> instance.input
                 OR coalesce(revision.after ->> 'output', instance.output) <> instance.output
+                OR (
+                    json_type(revision.after, '$.turns') IS NOT NULL
+                    AND coalesce(revision.after ->> 'turns', '') <> coalesce(instance.turns, '')
+                )
             )
         ORDER BY revision.id
         LIMIT 1
@@ -270,7 +274,11 @@ async fn restore_instances(connection: &mut SqliteConnection, group: i64, replac
         "
         UPDATE instance
         SET input = coalesce(revision.before ->> 'input', instance.input),
-            output = coalesce(revision.before ->> 'output', instance.output)
+            output = coalesce(revision.before ->> 'output', instance.output),
+            turns = CASE
+                WHEN json_type(revision.before, '$.turns') IS NULL THEN instance.turns
+                ELSE nullif(revision.before ->> 'turns', '')
+            END
         FROM revision
         WHERE revision.group_id = ?1
             AND revision.id NOT IN (SELECT value FROM json_each(?2))

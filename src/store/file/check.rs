@@ -186,6 +186,7 @@ async fn tasks(pool: &SqlitePool) -> Result<Vec<Problem>> {
         FROM instance
         JOIN task ON task.id = instance.task_id
         WHERE task.review = 'accepted' AND trim(instance.output, ' ' || char(9, 10, 13)) = ''
+            AND instance.turns IS NULL
         "#;
         "task", "score is not that of its judgments",
         r#"
@@ -225,8 +226,16 @@ async fn candidates(pool: &SqlitePool) -> Result<Vec<Problem>> {
         r#"SELECT id AS "id!: i64" FROM candidate WHERE round NOT IN (SELECT round FROM round)"#;
         "candidate", "was accepted, and is part of no task",
         r#"SELECT id AS "id!: i64" FROM candidate WHERE verdict = 'accepted' AND task_id IS NULL"#;
-        "candidate", "was rejected, and is part of a task",
-        r#"SELECT id AS "id!: i64" FROM candidate WHERE verdict = 'rejected' AND task_id IS NOT NULL"#;
+        "candidate", "was rejected, and is part of a task that nobody rescued",
+        r#"
+        SELECT id AS "id!: i64"
+        FROM candidate
+        WHERE verdict = 'rejected'
+            AND task_id IS NOT NULL
+            AND NOT EXISTS (
+                SELECT 1 FROM revision WHERE revision.task_id = candidate.task_id AND revision.action = 'import'
+            )
+        "#;
         "task", "is of a round, and no candidate became it",
         r#"
         SELECT id AS "id!: i64"

@@ -21,6 +21,8 @@ const SHIFT: &str = "
         (SELECT coalesce(max(id), 0) FROM main.evaluation) AS evaluation,
         (SELECT coalesce(max(id), 0) FROM main.comparison) AS comparison,
         (SELECT coalesce(max(id), 0) FROM main.comparison_pair) AS pair,
+        (SELECT coalesce(max(id), 0) FROM main.document) AS document,
+        (SELECT coalesce(max(id), 0) FROM main.passage) AS passage,
         NOT EXISTS (SELECT 1 FROM main.task WHERE influence IS NOT NULL) AS takes_influence,
         NOT EXISTS (SELECT 1 FROM main.task WHERE ifd IS NOT NULL)
             OR (SELECT model FROM main.difficulty ORDER BY run_id DESC LIMIT 1)
@@ -151,8 +153,36 @@ const PAIR: &str = "
     LEFT JOIN main.comparison_pair AS ours
         ON ours.comparison_id = comparison_map.new AND ours.item = theirs.item";
 
+/// A file is known by its path.
+const DOCUMENT: &str = "
+    CREATE TEMP TABLE document_map AS
+    SELECT theirs.id AS old, coalesce(ours.id, theirs.id + shift.document) AS new, ours.id IS NULL AS is_new
+    FROM source.document AS theirs
+    CROSS JOIN shift
+    LEFT JOIN main.document AS ours ON ours.path = theirs.path";
+
+/// A passage of a file that both have is known by what it says.
+const PASSAGE: &str = "
+    CREATE TEMP TABLE passage_map AS
+    SELECT old, coalesce(same, old + shift.passage) AS new, same IS NULL AS is_new, document
+    FROM (
+        SELECT
+            theirs.id AS old,
+            document_map.new AS document,
+            (
+                SELECT max(ours.id)
+                FROM main.passage AS ours
+                WHERE ours.document_id = document_map.new AND ours.hash = theirs.hash
+            ) AS same
+        FROM source.passage AS theirs
+        JOIN document_map ON document_map.old = theirs.document_id
+    )
+    CROSS JOIN shift";
+
 /// What is looked up by the old id.
-const INDEXES: [&str; 8] = [
+const INDEXES: [&str; 10] = [
+    "CREATE UNIQUE INDEX temp.document_map_by_old ON document_map (old)",
+    "CREATE UNIQUE INDEX temp.passage_map_by_old ON passage_map (old)",
     "CREATE UNIQUE INDEX temp.run_map_by_old ON run_map (old)",
     "CREATE UNIQUE INDEX temp.round_map_by_old ON round_map (old)",
     "CREATE UNIQUE INDEX temp.request_map_by_old ON request_map (old)",
@@ -173,7 +203,9 @@ pub(super) async fn make(connection: &mut SqliteConnection, same: &str) -> Resul
         .bind(same)
         .execute(&mut *connection)
         .await?;
-    for statement in [NEW_TASK, INSTANCE, EVALUATION, COMPARISON, PAIR] {
+    for statement in [
+        NEW_TASK, INSTANCE, EVALUATION, COMPARISON, PAIR, DOCUMENT, PASSAGE,
+    ] {
         run(connection, statement).await?;
     }
     for statement in INDEXES {

@@ -5,7 +5,7 @@ pub(super) const END_RUNS: &str = "UPDATE main.run SET status = 'interrupted' WH
 
 /// In the order of references. Neighbors are not among them: they are searched anew, among the
 /// tasks of all datasets. Nor are tallies, which anybody counts again.
-pub(super) const ADD: [&str; 19] = [
+pub(super) const ADD: [&str; 22] = [
     RUN,
     REQUEST,
     ROUND,
@@ -13,6 +13,9 @@ pub(super) const ADD: [&str; 19] = [
     INSTANCE,
     SPLIT,
     EVOLUTION,
+    DOCUMENT,
+    PASSAGE,
+    GROUNDING,
     CANDIDATE,
     JUDGMENT,
     INFLUENCE,
@@ -42,7 +45,7 @@ const RUN: &str = "
 const REQUEST: &str = "
     INSERT INTO main.request (
         id, run_id, round, stage, ordinal, content_key, prompt, parameters, response, finish_reason,
-        prompt_tokens, completion_tokens, latency_ms, created_at, reasoning, refusal
+        prompt_tokens, completion_tokens, latency_ms, created_at, reasoning, refusal, places
     )
     SELECT
         request_map.new, run_map.new,
@@ -54,7 +57,7 @@ const REQUEST: &str = "
             ''
         ),
         prompt, parameters, response, finish_reason, prompt_tokens, completion_tokens, latency_ms, created_at,
-        reasoning, refusal
+        reasoning, refusal, places
     FROM source.request AS theirs
     CROSS JOIN temp.request_map ON request_map.old = theirs.id AND request_map.is_new
     JOIN temp.run_map ON run_map.old = theirs.run_id
@@ -90,8 +93,8 @@ const TASK: &str = "
     ORDER BY theirs.id";
 
 const INSTANCE: &str = "
-    INSERT INTO main.instance (id, task_id, ordinal, input, output, source_row, extra)
-    SELECT instance_map.new, task_map.new, ordinal, input, output, source_row, extra
+    INSERT INTO main.instance (id, task_id, ordinal, input, output, source_row, extra, turns)
+    SELECT instance_map.new, task_map.new, ordinal, input, output, source_row, extra, turns
     FROM source.instance AS theirs
     CROSS JOIN temp.instance_map ON instance_map.old = theirs.id AND instance_map.is_new
     JOIN temp.task_map ON task_map.old = theirs.task_id
@@ -111,6 +114,37 @@ const EVOLUTION: &str = "
     FROM source.evolution AS theirs
     JOIN temp.round_map ON round_map.old = theirs.round AND round_map.is_new
     JOIN temp.task_map ON task_map.old = theirs.parent_task_id";
+
+const DOCUMENT: &str = "
+    INSERT INTO main.document (
+        id, path, format, title, bytes, changed_at, hash, settings, notes, added_at, read_at, removed_at
+    )
+    SELECT
+        document_map.new, path, format, title, bytes, changed_at, hash, settings, notes, added_at, read_at,
+        removed_at
+    FROM source.document AS theirs
+    JOIN temp.document_map ON document_map.old = theirs.id AND document_map.is_new
+    ORDER BY theirs.id";
+
+/// What a file of the draft does not say is not of today.
+const PASSAGE: &str = "
+    INSERT INTO main.passage (
+        id, document_id, ordinal, heading, text, tokens, page, language, hash, is_current
+    )
+    SELECT
+        passage_map.new, document_map.new, ordinal, heading, text, tokens, page, language, hash,
+        is_current AND document_map.is_new
+    FROM source.passage AS theirs
+    CROSS JOIN temp.passage_map ON passage_map.old = theirs.id AND passage_map.is_new
+    JOIN temp.document_map ON document_map.old = theirs.document_id
+    ORDER BY theirs.id";
+
+const GROUNDING: &str = "
+    INSERT INTO main.grounding (round, ordinal, passage_id, kind)
+    SELECT round_map.new, ordinal, passage_map.new, kind
+    FROM source.grounding AS theirs
+    JOIN temp.round_map ON round_map.old = theirs.round AND round_map.is_new
+    JOIN temp.passage_map ON passage_map.old = theirs.passage_id";
 
 const CANDIDATE: &str = "
     INSERT INTO main.candidate (
@@ -132,11 +166,12 @@ const CANDIDATE: &str = "
 
 const JUDGMENT: &str = "
     INSERT INTO main.judgment (
-        instance_id, run_id, request_id, model, instruction, input, output, score, reason, problem, created_at
+        instance_id, run_id, request_id, model, instruction, input, output, score, reason, problem, judged_by,
+        expected, created_at
     )
     SELECT
         instance_map.new, run_map.new, request_map.new, model, instruction, input, output, score, reason,
-        problem, created_at
+        problem, judged_by, expected, created_at
     FROM source.judgment AS theirs
     CROSS JOIN temp.instance_map ON instance_map.old = theirs.instance_id
     JOIN temp.run_map ON run_map.old = theirs.run_id
@@ -220,11 +255,11 @@ const COMPARISON: &str = "
 
 const PAIR: &str = "
     INSERT INTO main.comparison_pair (
-        id, comparison_id, item, category, prompt, reference, answer_a, answer_b, a_first, b_first, verdict
+        id, comparison_id, item, category, prompt, reference, answer_a, answer_b, a_first, b_first, verdict, b_wins
     )
     SELECT
         pair_map.new, comparison_map.new, item, category, prompt, reference, answer_a, answer_b, a_first, b_first,
-        verdict
+        verdict, b_wins
     FROM source.comparison_pair AS theirs
     JOIN temp.pair_map ON pair_map.old = theirs.id AND pair_map.is_new
     JOIN temp.comparison_map ON comparison_map.old = theirs.comparison_id

@@ -12,14 +12,14 @@ use crate::store::rows::json_rows;
 
 /// The rows of all tasks of the draft, instance by instance.
 pub(super) const OF_DRAFT: &str = "
-    SELECT task.id, system, instruction, is_classification, ordinal, input, output, extra
+    SELECT task.id, system, instruction, is_classification, ordinal, input, output, extra, turns
     FROM main.task
     LEFT JOIN main.instance ON instance.task_id = task.id
     ORDER BY task.id, ordinal";
 
 /// The same of the other dataset.
 pub(super) const OF_SOURCE: &str = "
-    SELECT task.id, system, instruction, is_classification, ordinal, input, output, extra
+    SELECT task.id, system, instruction, is_classification, ordinal, input, output, extra, turns
     FROM source.task
     LEFT JOIN source.instance ON instance.task_id = task.id
     ORDER BY task.id, ordinal";
@@ -38,6 +38,7 @@ struct InstanceRow {
     input: Option<String>,
     output: Option<String>,
     extra: Option<String>,
+    turns: Option<String>,
 }
 
 /// The tasks of the draft by what they say; of equal ones the first.
@@ -119,6 +120,9 @@ async fn each(
         // Other fields count where they are the answer, such as calls of tools.
         if row.output.as_deref().unwrap_or_default().trim().is_empty() {
             text_into(hash, row.extra.as_deref().unwrap_or_default());
+        }
+        if let Some(turns) = &row.turns {
+            text_into(hash, turns);
         }
     }
     if let Some((id, hash)) = open {

@@ -1,10 +1,12 @@
 //! Filters, lists, search and counts.
 
 pub mod amount;
+pub mod candidates;
 pub mod choices;
 mod condition;
 pub mod evaluation;
 pub mod expression;
+pub mod facets;
 pub mod facts;
 pub mod figures;
 pub mod filter;

@@ -78,6 +78,18 @@ impl Store {
     /// asks for a list at every pause, and a few queries over a million tasks would keep all
     /// connections busy.
     pub(in crate::store) async fn numbers(&self, sql: Sql) -> Result<Vec<i64>> {
+        self.scalars(sql).await
+    }
+
+    /// Runs a query for texts, in the same way.
+    pub(in crate::store) async fn texts(&self, sql: Sql) -> Result<Vec<String>> {
+        self.scalars(sql).await
+    }
+
+    async fn scalars<T>(&self, sql: Sql) -> Result<Vec<T>>
+    where
+        T: Send + Unpin + 'static + sqlx::Type<sqlx::Sqlite> + for<'r> sqlx::Decode<'r, sqlx::Sqlite>,
+    {
         let mut connection = self.pool.acquire().await?;
         let is_over = Arc::new(AtomicBool::new(false));
         let _interest = Interest(is_over.clone());
@@ -88,7 +100,7 @@ impl Store {
                 .await?
                 .set_progress_handler(STEPS, move || !is_over.load(Ordering::Relaxed));
             let (text, values) = sql.finish();
-            let found = sqlx::query_scalar_with::<_, i64, _>(text, values)
+            let found = sqlx::query_scalar_with::<_, T, _>(text, values)
                 .fetch_all(&mut *connection)
                 .await;
             connection.lock_handle().await?.remove_progress_handler();

@@ -13,7 +13,7 @@ pub enum Measure {
     /// How much its instances lowered the held-out loss: `ewe influence`.
     #[default]
     Influence,
-    /// What judges gave it.
+    /// Score of the judges.
     Score,
     /// How little its instruction helps to predict its answer: `ewe score --db`.
     Ifd,

@@ -5,6 +5,7 @@ use crate::model::text::chat_template::ChatMessage;
 use crate::model::text::conversation_template::{ConversationTemplate, TokenizedConversation};
 use crate::model::text::tokenizer::Tokenizer;
 use anyhow::{Context, Result};
+use ewe::finetune::AnswerLoss;
 use ewe::text::{chosen, counted};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -25,6 +26,8 @@ pub struct Row {
     pub input: String,
     /// Output; in rows of prompt and completion, the completion.
     pub output: String,
+    /// The messages from the output on, if the row is a conversation of several turns.
+    pub said: Vec<ChatMessage>,
 }
 
 /// The rows of a run.
@@ -95,6 +98,8 @@ pub struct Encoded {
 pub struct Layout<'a> {
     /// Chat template; none for prompt and completion as they are.
     pub template: Option<&'a ConversationTemplate>,
+    /// Which answers of a conversation are targets.
+    pub loss: AnswerLoss,
     /// Most tokens of an example, end-of-text included.
     pub max_length: usize,
     /// Share of the groups that is held out, in [0, 1).
@@ -117,8 +122,10 @@ pub fn encode(rows: &[Row], layout: &Layout, tokenizer: &Tokenizer) -> Result<En
     };
     let mut remarks = Remarks::default();
     for row in rows {
-        let reason = if row.output.trim().is_empty() {
+        let reason = if row.said.is_empty() && row.output.trim().is_empty() {
             "empty answer".to_owned()
+        } else if !row.said.is_empty() && layout.template.is_none() {
+            "a conversation of several turns, which only a template can lay out".to_owned()
         } else {
             let tokens = tokenize(row, layout, tokenizer)
                 .with_context(|| format!("cannot encode the row {:?}", row.id))?;
@@ -179,8 +186,14 @@ fn tokenize(row: &Row, layout: &Layout, tokenizer: &Tokenizer) -> Result<Tokeniz
         let prompt = texts.flatten().collect::<Vec<_>>().join("\n\n");
         return plain(&prompt, &row.output, tokenizer);
     };
-    messages.push(ChatMessage::new("assistant", &row.output));
-    template.tokenize(tokenizer, &messages)
+    match row.said.is_empty() {
+        true => messages.push(ChatMessage::new("assistant", &row.output)),
+        false => messages.extend_from_slice(&row.said),
+    }
+    match layout.loss {
+        AnswerLoss::All => template.tokenize(tokenizer, &messages),
+        AnswerLoss::Last => template.tokenize_last(tokenizer, &messages),
+    }
 }
 
 /// Encodes prompt and completion as one text.
@@ -294,6 +307,7 @@ mod tests {
     fn layout(max_length: usize, eval_fraction: f64) -> Layout<'static> {
         Layout {
             template: None,
+            loss: AnswerLoss::All,
             max_length,
             eval_fraction,
             seed: 1,
@@ -308,6 +322,7 @@ mod tests {
             instruction: prompt.to_owned(),
             input: String::new(),
             output: completion.to_owned(),
+            said: Vec::new(),
         }
     }
 

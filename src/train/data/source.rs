@@ -1,10 +1,12 @@
 //! Reads the rows of a dataset or of files. A dataset also records the run.
 
 use super::dataset::{Row, Rows};
+use crate::model::text::turns;
 use crate::train::say;
 use anyhow::{Context, Result, bail};
 use ewe::interchange::left_out::LeftOut;
 use ewe::interchange::notes::Notes;
+use ewe::interchange::turns::{first_answer, from_answer};
 use ewe::interchange::{Location, ParsedRow, read};
 use ewe::job::rows::RowsFile;
 use ewe::job::train::{RowSource, TrainJob};
@@ -179,13 +181,18 @@ impl Source {
     }
 }
 
-fn row(row: DatasetRow) -> Row {
+/// Returns a row of the dataset.
+pub fn row(row: DatasetRow) -> Row {
+    let mut said = from_answer(&row.output, row.extra.as_deref(), row.turns.as_deref());
+    let later = said.split_off(1);
+    let of_row = said.swap_remove(0);
     Row {
         id: format!("task {} instance {}", row.task_id, row.instance_id),
         group: format!("task {}", row.task_id),
         system: row.system.unwrap_or_default(),
         instruction: row.instruction,
         input: row.input,
+        said: turns::from_answer(of_row, &later),
         output: row.output,
     }
 }
@@ -283,8 +290,10 @@ fn rows(incoming: ParsedRow, place: Location, file: Option<String>) -> impl Iter
     };
     let (system, instruction) = (incoming.system.unwrap_or_default(), incoming.task.instruction);
     let several = incoming.task.instances.len() > 1;
-    let instances = incoming.task.instances.into_iter().zip(1..);
-    instances.map(move |(instance, number)| Row {
+    let extra = incoming.extra.to_column();
+    let later = incoming.turns.into_iter().chain(std::iter::repeat(Vec::new()));
+    let instances = incoming.task.instances.into_iter().zip(later).zip(1..);
+    instances.map(move |((instance, later), number)| Row {
         id: match several {
             true => format!("{name} instance {number}"),
             false => name.clone(),
@@ -293,6 +302,7 @@ fn rows(incoming: ParsedRow, place: Location, file: Option<String>) -> impl Iter
         system: system.clone(),
         instruction: instruction.clone(),
         input: instance.input,
+        said: turns::from_answer(first_answer(&instance.output, extra.as_deref()), &later),
         output: instance.output,
     })
 }

@@ -307,3 +307,49 @@ const PARTS: &[&str] = &[
     "[",
     "<",
 ];
+
+#[test]
+fn an_answer_in_a_format_has_calls_from_its_beginning_on_or_none() {
+    let either = |format| match auto(format) {
+        Reading::Auto(format, schemas) => Reading::Either(format, schemas),
+        other => other,
+    };
+    let call_of_write = || vec![call("write", r#"{"path":"a"}"#)];
+    for (format, text, want, calls) in [
+        (
+            ToolFormat::Hermes,
+            "\n<tool_call>{\"name\": \"write\", \"arguments\": {\"path\": \"a\"}}</tool_call>",
+            "",
+            call_of_write(),
+        ),
+        (
+            ToolFormat::Hermes,
+            r#"{"html": "<tool_call>{\"name\": \"write\"}</tool_call> "}"#,
+            r#"{"html": "<tool_call>{\"name\": \"write\"}</tool_call> "}"#,
+            vec![],
+        ),
+        (ToolFormat::Hermes, "<b> \n", "<b> \n", vec![]),
+        (ToolFormat::Hermes, " <tool", " <tool", vec![]),
+        (ToolFormat::Mistral, "5", "5", vec![]),
+        (
+            ToolFormat::Llama,
+            r#"{"name": "write", "parameters": {"path": "a"}}"#,
+            "",
+            call_of_write(),
+        ),
+        // An answer that looks like a call of a tool that there is not.
+        (
+            ToolFormat::Llama,
+            r#"{"name": "Ann", "parameters": {"age": 7}}"#,
+            r#"{"name": "Ann", "parameters": {"age": 7}}"#,
+            vec![],
+        ),
+        (ToolFormat::Llama, "7 <function=x>", "7 <function=x>", vec![]),
+    ] {
+        let reading = either(format);
+        let whole = read(&reading, [text].into_iter());
+        assert_eq!(whole, (want.to_owned(), calls), "{text}");
+        let letters = text.char_indices().map(|(at, c)| &text[at..at + c.len_utf8()]);
+        assert_eq!(read(&reading, letters), whole, "{text}");
+    }
+}

@@ -1,10 +1,60 @@
 //! Which options are of no use, and in what company.
 
+use std::sync::LazyLock;
+
 use super::Idle;
 use super::When::{Is, With, Without};
+use crate::cli::args::select::{Best, Choice, Length, Select, Traits};
 
 /// In the order in which they are refused.
-pub(super) const ALL: &[Idle] = &[
+pub(super) static ALL: LazyLock<Vec<Idle>> =
+    LazyLock::new(|| selecting().into_iter().chain(NAMED.iter().copied()).collect());
+
+/// Options that choose tasks, as the commands have them: a list of their names would be forgotten
+/// when one is added.
+fn selecting() -> [Idle; 3] {
+    let names = |more: &[&'static str], shared: Vec<Vec<&'static str>>| -> &'static [&'static str] {
+        shared
+            .into_iter()
+            .fold(more.to_vec(), |all, some| [all, some].concat())
+            .leak()
+    };
+    [
+        Idle {
+            commands: &["train"],
+            options: names(&[], vec![named::<Choice>(), named::<Best>()]),
+            when: Without(&["db"]),
+            why: "chooses among the tasks of a dataset",
+            hint: "--db in place of --data, or leave it away",
+        },
+        Idle {
+            commands: &["push"],
+            options: names(
+                &["format", "plain", "review", "min_score"],
+                vec![named::<Traits>(), named::<Length>(), named::<Best>()],
+            ),
+            when: Without(&["db"]),
+            why: "is about the rows of a dataset",
+            hint: "--db in place of the model, or leave it away",
+        },
+        Idle {
+            commands: &["split"],
+            options: names(&["seed"], vec![named::<Select>()]),
+            when: With(&["clear"]),
+            why: "is about which tasks to hold out",
+            hint: "leave one of them away",
+        },
+    ]
+}
+
+/// The names of all options of a group.
+fn named<Options: clap::Args>() -> Vec<&'static str> {
+    let command = Options::augment_args(clap::Command::new("any"));
+    let names = command.get_arguments().map(|arg| arg.get_id().to_string());
+    names.map(|name| &*name.leak()).collect()
+}
+
+const NAMED: &[Idle] = &[
     Idle {
         commands: &["merge"],
         options: &["type"],
@@ -107,54 +157,6 @@ pub(super) const ALL: &[Idle] = &[
         hint: "leave one of them away",
     },
     Idle {
-        commands: &["train"],
-        options: &[
-            "review",
-            "min_score",
-            "max_score",
-            "rule",
-            "origin",
-            "run",
-            "classification",
-            "label",
-            "min_similarity",
-            "max_similarity",
-            "text",
-            "split",
-            "where",
-            "top",
-            "by",
-        ],
-        when: Without(&["db"]),
-        why: "chooses among the tasks of a dataset",
-        hint: "--db in place of --data, or leave it away",
-    },
-    Idle {
-        commands: &["push"],
-        options: &[
-            "format",
-            "plain",
-            "review",
-            "min_score",
-            "origin",
-            "run",
-            "classification",
-            "label",
-            "min_similarity",
-            "max_similarity",
-            "text",
-            "split",
-            "where",
-            "min_length",
-            "max_length",
-            "top",
-            "by",
-        ],
-        when: Without(&["db"]),
-        why: "is about the rows of a dataset",
-        hint: "--db in place of the model, or leave it away",
-    },
-    Idle {
         commands: &["push"],
         options: &["base_model", "dataset", "evaluation"],
         when: With(&["db"]),
@@ -162,32 +164,8 @@ pub(super) const ALL: &[Idle] = &[
         hint: "leave one of them away",
     },
     Idle {
-        commands: &["split"],
-        options: &[
-            "review",
-            "min_score",
-            "max_score",
-            "rule",
-            "origin",
-            "run",
-            "classification",
-            "label",
-            "min_similarity",
-            "max_similarity",
-            "text",
-            "split",
-            "where",
-            "min_length",
-            "max_length",
-            "seed",
-        ],
-        when: With(&["clear"]),
-        why: "is about which tasks to hold out",
-        hint: "leave one of them away",
-    },
-    Idle {
         commands: &["generate", "judge"],
-        options: &["device", "dtype", "batch", "kv_memory"],
+        options: &["device", "gpus", "dtype", "batch", "kv_memory"],
         when: Without(&["model"]),
         why: "is for a model of this machine",
         hint: "--model, or leave it away",
@@ -324,15 +302,22 @@ pub(super) const ALL: &[Idle] = &[
     },
     Idle {
         commands: &["eval"],
-        options: &["device", "dtype", "batch", "kv_memory"],
+        options: &["device", "gpus", "dtype", "batch", "kv_memory"],
         when: Without(&["model", "judge"]),
         why: "is for a model of this machine",
         hint: "--model, or leave it away",
     },
     Idle {
         commands: &["eval"],
-        options: &["api", "concurrency", "timeout", "retries", "backoff"],
+        options: &["concurrency", "timeout", "retries", "backoff"],
         when: Without(&["endpoint", "endpoints", "judge"]),
+        why: "is for an endpoint",
+        hint: "--endpoint, or leave it away",
+    },
+    Idle {
+        commands: &["eval"],
+        options: &["api"],
+        when: Without(&["endpoint", "endpoints", "judge", "batch_file"]),
         why: "is for an endpoint",
         hint: "--endpoint, or leave it away",
     },
@@ -343,26 +328,90 @@ pub(super) const ALL: &[Idle] = &[
         why: "is for an endpoint",
         hint: "--endpoint, or leave it away",
     },
+    // Clap forgets it beside an endpoint.
     Idle {
         commands: &["eval"],
-        options: &["judge_tokens", "judge_key_env"],
-        when: Without(&["judge"]),
+        options: &["batch_judge"],
+        when: Without(&["batch_file"]),
+        why: "is asked through batch files",
+        hint: "--batch-file, or --judge for a model behind an address",
+    },
+    Idle {
+        commands: &["eval"],
+        options: &["judge_tokens"],
+        when: Without(&["judge", "batch_judge"]),
         why: "is for a judge",
         hint: "--judge, or leave it away",
     },
     Idle {
+        commands: &["eval"],
+        options: &["judge_key_env"],
+        when: Without(&["judge"]),
+        why: "is for a judge behind an address",
+        hint: "--judge, or leave it away",
+    },
+    Idle {
         commands: &["compare"],
-        options: &["exam", "judge_tokens", "judge_key_env"],
+        options: &["exam", "judge_tokens", "judge_key_env", "by", "tie_margin"],
         when: With(&["no_judge"]),
         why: "is for a judge",
         hint: "--judge in place of --no-judge, or leave it away",
     },
     Idle {
+        commands: &["compare"],
+        options: &["tie_margin"],
+        when: Is("by", "text"),
+        why: "is for probabilities",
+        hint: "--by likelihood, or leave it away",
+    },
+    Idle {
+        commands: &["generate"],
+        options: &["absent", "min_support", "max_copied"],
+        when: Is("recipe", "self-instruct"),
+        why: "is for tasks that a passage answers",
+        hint: "--recipe grounded, or leave it away",
+    },
+    Idle {
+        commands: &["generate"],
+        options: &["absent", "min_support", "max_copied"],
+        when: Is("recipe", "alpaca"),
+        why: "is for tasks that a passage answers",
+        hint: "--recipe grounded, or leave it away",
+    },
+    Idle {
+        commands: &["generate"],
+        options: &["absent", "min_support", "max_copied"],
+        when: Is("recipe", "backtranslation"),
+        why: "is for tasks that a passage answers; here the passage is the answer",
+        hint: "--recipe grounded, or leave it away",
+    },
+    Idle {
+        commands: &["generate"],
+        options: &["topics"],
+        when: Is("recipe", "grounded"),
+        why: "says what tasks are about, as passages do here",
+        hint: "--recipe alpaca, or leave it away",
+    },
+    Idle {
+        commands: &["generate"],
+        options: &["topics"],
+        when: Is("recipe", "backtranslation"),
+        why: "says what tasks are about, as passages do here",
+        hint: "--recipe alpaca, or leave it away",
+    },
+    Idle {
+        commands: &["add-documents"],
+        options: &["passage_tokens", "overlap"],
+        when: With(&["text"]),
+        why: "is for passages",
+        hint: "--db FILE in place of --text, or leave it away",
+    },
+    Idle {
         commands: &["edit"],
         options: &["instance"],
-        when: Without(&["input", "output"]),
-        why: "says which input and output are meant",
-        hint: "--input or --output with it",
+        when: Without(&["input", "output", "turns"]),
+        why: "says whose texts are meant",
+        hint: "--input, --output or --turn with it",
     },
     Idle {
         commands: &["log"],

@@ -19,6 +19,7 @@ const BELONGS: &[(&[&str], &[&str])] = &[
             "seeds",
             "against",
             "batch_results",
+            "suite",
         ],
     ),
     (
@@ -64,8 +65,8 @@ const BELONGS: &[(&[&str], &[&str])] = &[
     ),
     (&["by"], &["top"]),
     (&["left_out"], &["keep_going"]),
-    (&["batch_results"], &["batch_file"]),
-    (&["dtype", "batch", "kv_memory"], &["model"]),
+    (&["batch_results", "batch_judge"], &["batch_file"]),
+    (&["dtype", "batch", "kv_memory", "gpus"], &["model"]),
     // `influence` has the model from the run.
     (&["device"], &["model", "run_dir"]),
     (&["batch"], &["prompts", "file", "data"]),
@@ -95,9 +96,13 @@ const BELONGS: &[(&[&str], &[&str])] = &[
     (&["budget_money"], &["price_in", "price_out"]),
     (&["max_minutes"], &["endpoint", "endpoints", "model"]),
     (&["nearest"], &["verdicts"]),
+    (&["memory"], &["file", "model"]),
+    (&["apart"], &["against"]),
+    (&["scratch"], &["memory"]),
+    (&["rows_per_file"], &["out"]),
     (&["dry_run"], &["db", "data", "model", "adapter"]),
     (&["allow_changes"], &["resume"]),
-    (&["instance"], &["input", "output"]),
+    (&["instance"], &["input", "output", "turns"]),
     (&["type"], &["gguf"]),
     (&["min_length", "plain"], &["db"]),
     (&["base_model", "dataset", "evaluation"], &["model", "adapter"]),
@@ -121,6 +126,9 @@ const ANYWAY: &[&str] = &[
     "recipe_file",
     "evolve",
     "topics",
+    "absent",
+    "min_support",
+    "max_copied",
     "temperature",
     "top_p",
     "repetition_penalty",
@@ -171,6 +179,7 @@ const ANYWAY: &[&str] = &[
     "dora",
     "quantize",
     "template_file",
+    "loss",
     "epochs",
     "steps",
     "batch_size",
@@ -377,7 +386,7 @@ fn every_name_is_an_option_of_its_commands() {
         let command = commands.iter().find(|command| command.name() == name);
         command.expect(name).names()
     };
-    for idle in ALL {
+    for idle in ALL.iter() {
         for command in idle.commands {
             let known = names_of(command);
             for option in idle.options {

@@ -1,0 +1,427 @@
+//! PDF: the text layer. The parser is in the process that calls [`read`]; [`read_apart`] calls it
+//! in a process of its own, which a hostile file may end without ending this one.
+
+use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use pdf_extract::{Document as PdfFile, MediaBox, OutputDev, OutputError, Transform, output_doc_page};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use serde::{Deserialize, Serialize};
+
+use super::Document;
+use super::fault::{Fault, FaultKind};
+use super::layout::{self, Glyph, Line};
+
+/// Private memory of the process that reads a file, in bytes.
+const MEMORY: u64 = 2 << 30;
+
+/// Processor time of it, in seconds.
+const SECONDS: u64 = 120;
+
+/// The most characters of a page.
+const MOST_GLYPHS: usize = 2_000_000;
+
+/// What a process says of a file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Its text.
+    Document(Document),
+    /// Why it has none.
+    Fault(Fault),
+}
+
+/// Reads the file at `path` in a process of its own.
+///
+/// # Errors
+///
+/// As [`read`], and [`FaultKind::Damaged`] if the process ended early.
+pub fn read_apart(path: &Path, largest: u64) -> Result<Document, Fault> {
+    let fault =
+        |error: std::io::Error| Fault::new(FaultKind::Unreadable, format!("no process to read it: {error}"));
+    let program = std::env::current_exe().map_err(fault)?;
+    let mut child = Command::new(program)
+        .args(["add-documents", "--no-config", "--text", "--json", "--largest"])
+        .arg((largest >> 20).max(1).to_string())
+        .arg("--")
+        .arg(path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(fault)?;
+    let mut said = Vec::new();
+    let output = child.stdout.take();
+    let whole = output.map(|output| {
+        let limit = largest.saturating_mul(4);
+        output.take(limit).read_to_end(&mut said)
+    });
+    if !matches!(whole, Some(Ok(_))) {
+        // It has ended, or would write on without a reader.
+        let _ = child.kill();
+    }
+    let status = child.wait().map_err(fault)?;
+    match serde_json::from_slice(&said) {
+        Ok(Outcome::Document(document)) => Ok(document),
+        Ok(Outcome::Fault(fault)) => Err(fault),
+        Err(_) => Err(Fault::damaged(format!(
+            "the process that read it ended with {status}"
+        ))),
+    }
+}
+
+/// Limits the memory and the time of this process, and lets panics of the parser pass in silence.
+pub fn limit_this_process() {
+    // A limit that cannot be set is as before.
+    let _ = setrlimit(
+        Resource::As,
+        Rlimit {
+            current: Some(MEMORY),
+            maximum: Some(MEMORY),
+        },
+    );
+    let _ = setrlimit(
+        Resource::Cpu,
+        Rlimit {
+            current: Some(SECONDS),
+            maximum: Some(SECONDS),
+        },
+    );
+    std::panic::set_hook(Box::new(|_| {}));
+}
+
+/// Reads a file.
+///
+/// # Errors
+///
+/// [`FaultKind::Encrypted`], [`FaultKind::Damaged`], [`FaultKind::Scanned`].
+pub fn read(bytes: &[u8]) -> Result<Document, Fault> {
+    let opened = catch_unwind(|| open(bytes));
+    let file = opened.unwrap_or_else(|_| Err(Fault::damaged("its objects cannot be read")))?;
+    let mut pages: Vec<(u32, Vec<Line>)> = Vec::new();
+    let mut document = Document {
+        title: title(&file),
+        ..Document::default()
+    };
+    let (mut broken, mut empty) = (Vec::new(), 0);
+    let all = file.get_pages();
+    for (&number, &id) in &all {
+        let mut page = Page::default();
+        let done = catch_unwind(AssertUnwindSafe(|| output_doc_page(&file, &mut page, number)));
+        if !matches!(done, Ok(Ok(()))) {
+            broken.push(number);
+        }
+        let lines = layout::lines(&page.glyphs);
+        if lines.is_empty() {
+            let has_picture = catch_unwind(AssertUnwindSafe(|| has_picture(&file, id))).unwrap_or(false);
+            match has_picture {
+                true => document.scanned.push(number),
+                false => empty += 1,
+            }
+        }
+        pages.push((number, lines));
+    }
+    if all.is_empty() {
+        return Err(Fault::damaged("it has no pages"));
+    }
+    drop_running_lines(&mut pages);
+    let body = layout::body_size(pages.iter().map(|(_, lines)| lines.as_slice()));
+    for (number, lines) in &pages {
+        document.blocks.extend(layout::blocks(*number, lines, body));
+    }
+    if document.blocks.is_empty() {
+        return Err(match (document.scanned.len(), broken.len()) {
+            (0, 0) => Fault::new(
+                FaultKind::Empty,
+                format!("{} without text", crate::text::counted(empty, "page")),
+            ),
+            (0, _) => Fault::damaged("no page can be read"),
+            (scanned, _) => Fault::new(
+                FaultKind::Scanned,
+                format!(
+                    "{} of pictures, no text layer",
+                    crate::text::counted(scanned as i64, "page")
+                ),
+            ),
+        });
+    }
+    if !broken.is_empty() {
+        document
+            .notes
+            .push(format!("not all of {} can be read", super::page_list(&broken)));
+    }
+    Ok(document)
+}
+
+fn open(bytes: &[u8]) -> Result<PdfFile, Fault> {
+    let mut file = PdfFile::load_mem(bytes).map_err(|error| {
+        let text = error.to_string();
+        match text.to_lowercase().contains("password") || text.to_lowercase().contains("crypt") {
+            true => Fault::new(FaultKind::Encrypted, "it needs a password"),
+            false => Fault::damaged(text),
+        }
+    })?;
+    // Many files are encrypted with an empty password, which only forbids printing.
+    if file.is_encrypted() && file.decrypt("").is_err() {
+        return Err(Fault::new(FaultKind::Encrypted, "it needs a password"));
+    }
+    Ok(file)
+}
+
+/// The title that the file says it has.
+fn title(file: &PdfFile) -> Option<String> {
+    let info = file.trailer.get(b"Info").ok()?.as_reference().ok()?;
+    let title = file
+        .get_dictionary(info)
+        .ok()?
+        .get(b"Title")
+        .ok()?
+        .as_str()
+        .ok()?;
+    let text = match title.strip_prefix(b"\xfe\xff") {
+        Some(wide) => encoding_rs::UTF_16BE
+            .decode_without_bom_handling(wide)
+            .0
+            .into_owned(),
+        None => String::from_utf8_lossy(title).into_owned(),
+    };
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// Whether a page shows a picture.
+fn has_picture(file: &PdfFile, page: pdf_extract::ObjectId) -> bool {
+    file.get_page_images(page).is_ok_and(|images| !images.is_empty())
+}
+
+/// Drops first and last lines that most pages share but for their numbers: headers and footers.
+fn drop_running_lines(pages: &mut [(u32, Vec<Line>)]) {
+    let form = |line: &Line| -> String {
+        let signs = line.text.chars().filter(|c| !c.is_ascii_digit());
+        signs.collect::<String>().trim().to_lowercase()
+    };
+    if pages.len() < 4 {
+        return;
+    }
+    for is_first in [true, false] {
+        let mut counts = std::collections::HashMap::new();
+        let edge = |lines: &[Line]| -> Option<String> {
+            match is_first {
+                true => lines.first().map(form),
+                false => lines.last().map(form),
+            }
+        };
+        for (_, lines) in pages.iter() {
+            if let Some(form) = edge(lines) {
+                *counts.entry(form).or_insert(0) += 1;
+            }
+        }
+        let enough = pages.len() * 3 / 5;
+        for (_, lines) in pages.iter_mut() {
+            if edge(lines).is_some_and(|form| counts[&form] >= enough.max(3)) {
+                match is_first {
+                    true => drop(lines.remove(0)),
+                    false => drop(lines.pop()),
+                }
+            }
+        }
+    }
+}
+
+/// Collects the characters of a page.
+#[derive(Default)]
+struct Page {
+    glyphs: Vec<Glyph>,
+}
+
+impl OutputDev for Page {
+    fn begin_page(
+        &mut self,
+        _: u32,
+        _: &MediaBox,
+        _: Option<(f64, f64, f64, f64)>,
+    ) -> Result<(), OutputError> {
+        Ok(())
+    }
+
+    fn end_page(&mut self) -> Result<(), OutputError> {
+        Ok(())
+    }
+
+    fn output_character(
+        &mut self,
+        place: &Transform,
+        width: f64,
+        _: f64,
+        font_size: f64,
+        text: &str,
+    ) -> Result<(), OutputError> {
+        let across = (place.m11 * place.m11 + place.m12 * place.m12).sqrt();
+        let up = (place.m21 * place.m21 + place.m22 * place.m22).sqrt();
+        let (x, y, size) = (place.m31, place.m32, up * font_size.abs());
+        // Text along the edge, such as a stamp of an archive, is not part of the page's text.
+        let is_level = place.m12.abs() <= place.m11.abs() * 0.2;
+        let is_a_place = [x, y, size, width].iter().all(|number| number.is_finite());
+        if is_level && is_a_place && self.glyphs.len() < MOST_GLYPHS {
+            self.glyphs.push(Glyph {
+                x,
+                end: x + width * across * font_size.abs(),
+                y,
+                size,
+                text: shown(text),
+            });
+        }
+        Ok(())
+    }
+
+    fn begin_word(&mut self) -> Result<(), OutputError> {
+        Ok(())
+    }
+
+    fn end_word(&mut self) -> Result<(), OutputError> {
+        Ok(())
+    }
+
+    fn end_line(&mut self) -> Result<(), OutputError> {
+        Ok(())
+    }
+}
+
+/// The letters of a sign: ligatures apart, and nothing that controls.
+fn shown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            'ﬀ' => out.push_str("ff"),
+            'ﬁ' => out.push_str("fi"),
+            'ﬂ' => out.push_str("fl"),
+            'ﬃ' => out.push_str("ffi"),
+            'ﬄ' => out.push_str("ffl"),
+            'ﬅ' | 'ﬆ' => out.push_str("st"),
+            '\u{a0}' => out.push(' '),
+            c if c.is_control() => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// A file whose pages have these lines, from the top. An empty page shows a picture.
+    pub fn file(pages: &[&[&str]]) -> Vec<u8> {
+        let mut objects = vec![
+            "<< /Type /Catalog /Pages 2 0 R >>".to_string(),
+            String::new(),
+            "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>".to_string(),
+            "<< /Type /XObject /Subtype /Image /Width 1 /Height 1 /ColorSpace /DeviceGray /BitsPerComponent 8 /Length 1 >>\nstream\nx\nendstream".to_string(),
+        ];
+        let mut kids = Vec::new();
+        for lines in pages {
+            let mut content = String::from("BT /F1 10 Tf 50 700 Td 12 TL\n");
+            for line in *lines {
+                content += &format!("({line}) Tj T*\n");
+            }
+            content += "ET";
+            if lines.is_empty() {
+                content = "q 100 0 0 100 0 0 cm /Im1 Do Q".into();
+            }
+            objects.push(format!(
+                "<< /Length {} >>\nstream\n{content}\nendstream",
+                content.len()
+            ));
+            objects.push(format!(
+                "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {} 0 R /Resources << /Font << /F1 3 0 R >> /XObject << /Im1 4 0 R >> >> >>",
+                objects.len()
+            ));
+            kids.push(format!("{} 0 R", objects.len()));
+        }
+        objects[1] = format!(
+            "<< /Type /Pages /Count {} /Kids [{}] >>",
+            kids.len(),
+            kids.join(" ")
+        );
+        let mut out = b"%PDF-1.4\n".to_vec();
+        let mut places = Vec::new();
+        for (number, object) in objects.iter().enumerate() {
+            places.push(out.len());
+            out.extend(format!("{} 0 obj\n{object}\nendobj\n", number + 1).bytes());
+        }
+        let table = out.len();
+        out.extend(format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1).bytes());
+        for place in places {
+            out.extend(format!("{place:010} 00000 n \n").bytes());
+        }
+        out.extend(
+            format!(
+                "trailer << /Size {} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n",
+                objects.len() + 1
+            )
+            .bytes(),
+        );
+        out
+    }
+
+    #[test]
+    fn text_is_read_and_scanned_pages_are_named() {
+        let bytes = file(&[
+            &["Sheep are kept for wool,", "milk and meat."],
+            &[],
+            &["They live in flocks."],
+        ]);
+        let document = read(&bytes).unwrap();
+        assert_eq!(document.scanned, [2]);
+        let shown: Vec<_> = document
+            .blocks
+            .iter()
+            .map(|block| (block.page, block.text.as_str()))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                (Some(1), "Sheep are kept for wool, milk and meat."),
+                (Some(3), "They live in flocks.")
+            ]
+        );
+        assert_eq!(read(&file(&[&[], &[]])).unwrap_err().kind, FaultKind::Scanned);
+    }
+
+    #[test]
+    fn headers_of_all_pages_are_dropped() {
+        let pages: Vec<Vec<String>> = (1..=5)
+            .map(|page| {
+                vec![
+                    format!("The Shepherd's Guide {page}"),
+                    format!("Text number {page} of a kind."),
+                ]
+            })
+            .collect();
+        let pages: Vec<Vec<&str>> = pages
+            .iter()
+            .map(|page| page.iter().map(String::as_str).collect())
+            .collect();
+        let pages: Vec<&[&str]> = pages.iter().map(Vec::as_slice).collect();
+        let text = read(&file(&pages)).unwrap().text();
+        assert!(
+            !text.contains("Guide") && text.contains("Text number 4 of a kind."),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn damaged_files_are_named() {
+        let bytes = file(&[&["Sheep."]]);
+        for broken in [&bytes[..200], b"%PDF-1.7\nnothing", b""] {
+            assert_eq!(read(broken).unwrap_err().kind, FaultKind::Damaged);
+        }
+        let locked = String::from_utf8(bytes).unwrap().replace(
+            "/Root 1 0 R >>",
+            "/Root 1 0 R /ID [<00> <00>] /Encrypt << /Filter /Standard /V 1 /R 2 /P -4 /O <00> /U <00> >> >>",
+        );
+        assert_eq!(read(locked.as_bytes()).unwrap_err().kind, FaultKind::Encrypted);
+    }
+}
