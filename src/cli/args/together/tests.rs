@@ -97,6 +97,7 @@ const BELONGS: &[(&[&str], &[&str])] = &[
     (&["nearest"], &["verdicts"]),
     (&["dry_run"], &["db", "data", "model", "adapter"]),
     (&["allow_changes"], &["resume"]),
+    (&["max_restarts"], &["ranks", "gpus"]),
     (&["instance"], &["input", "output"]),
     (&["type"], &["gguf"]),
     (&["min_length", "plain"], &["db"]),
@@ -201,6 +202,9 @@ const ANYWAY: &[&str] = &[
     "ignore_plan",
     "nondeterministic",
     "tf32",
+    "ranks",
+    "gpus",
+    "rank_timeout",
 ];
 
 /// Values of which every option takes one.
