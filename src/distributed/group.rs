@@ -18,7 +18,7 @@ use crate::shim::distributed::{Collective, Gloo, Network, Store, StoreAddress};
 /// How long ranks wait for each other to join.
 const JOINING: Duration = Duration::from_secs(600);
 /// The longest time without a sign of life.
-const SILENCE: Duration = Duration::from_secs(20);
+const SILENCE: Duration = Duration::from_secs(15);
 /// The time after which Gloo itself gives up: never, since who waits looks after the others.
 const NEVER: Duration = Duration::from_secs(30 * 86_400);
 /// How long to wait before looking.

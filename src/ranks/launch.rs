@@ -25,11 +25,11 @@ use crate::signals::{PauseSignals, ShutdownSignals};
 use crate::text::counted;
 
 /// The time in which ranks may end by themselves once one has failed.
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(2);
 /// The time between the signals that ask a rank to end, and before the one that kills it.
 const BETWEEN: Duration = Duration::from_millis(300);
 /// The time that a rank has to close its dataset.
-const CLOSING: Duration = Duration::from_secs(4);
+const CLOSING: Duration = Duration::from_secs(3);
 
 /// What is started.
 #[derive(Debug, Clone)]

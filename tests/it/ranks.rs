@@ -16,7 +16,7 @@ use crate::waiting::{ended, until};
 const EWE: &str = env!("CARGO_BIN_EXE_ewe");
 
 /// Options of all runs here: fp32, in which the order of sums is all that differs.
-const PLAIN: &str = "--device cpu --precision fp32 --batch-size 5 --eval-fraction 0.1 --lr 1e-3";
+const PLAIN: &str = "--device cpu --precision fp32 --batch-size 5 --eval-fraction 0.1";
 
 fn line(data: &Path, out: &Path, more: &str) -> Vec<String> {
     arguments("gemma3", data, out, &format!("{PLAIN} {more}"))
@@ -288,6 +288,32 @@ fn a_run_goes_on_with_another_number_of_ranks() {
         .assert()
         .success();
     alike(&whole, &parts, "adapter_model.safetensors");
+}
+
+#[test]
+fn plan_says_what_ranks_exchange() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/gemma3");
+    let plan = |more: &[&str]| {
+        let run = Command::new(EWE_TORCH)
+            .arg("plan")
+            .arg("--model")
+            .arg(&model)
+            .args(more)
+            .assert();
+        String::from_utf8(run.success().get_output().stdout.clone()).unwrap()
+    };
+    let planned: Value = serde_json::from_str(&plan(&["--gpus", "8", "--json"])).unwrap();
+    for method in planned["methods"].as_array().unwrap() {
+        let trained = method["trained"].as_u64().unwrap();
+        assert_eq!(method["wire_bytes"], 8 * trained * 7 / 8);
+    }
+    let text = plan(&["--gpus", "8"]);
+    assert!(
+        text.contains("8 GPUs train data-parallel (`ewe train --gpus 8`)"),
+        "{text}"
+    );
+    assert!(text.contains("1 MB sent by each, and as much received"), "{text}");
+    assert!(!plan(&[]).contains("data-parallel"));
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub struct RankArgs {
     pub gpus: Option<u32>,
 
     /// How long ranks wait for one that computes and does not come to the end of its part of a
-    /// step: 90s, 10m or 1h. One that gives no sign of life is given up after 20 seconds at most
+    /// step: 90s, 10m or 1h. One that gives no sign of life is given up after 15 seconds at most
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time)]
     pub rank_timeout: Duration,
 
