@@ -12,17 +12,6 @@ use crate::source::Sources;
 /// Texts that the search finds reachable from commands without the option, although they are not:
 /// file, option, reason.
 const NEVER_SHOWN_THERE: &[(&str, &str, &str)] = &[
-    ("cli/mod.rs", "gpus", "only `ewe train` runs in several processes"),
-    (
-        "cli/mod.rs",
-        "ranks",
-        "only `ewe train` runs in several processes",
-    ),
-    (
-        "distributed/group.rs",
-        "rank-timeout",
-        "only train waits for ranks",
-    ),
     (
         "gain/conclusion.rs",
         "dimensions",
