@@ -3,7 +3,7 @@
 //! All ranks call the same functions in the same order. An error of any of them is the end: others
 //! may be in the middle of what failed.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use ewe::ranks::place::Place;
@@ -185,9 +185,16 @@ impl Ranks {
 
     /// Runs `work`, which this rank does alone and for which others wait as long as it takes.
     pub fn alone_with<T>(&self, work: impl FnOnce() -> T) -> T {
-        match &self.joined {
-            Some(ranks) => ranks.pulse.busy(work),
-            None => work(),
+        self.set_alone(true);
+        let done = work();
+        self.set_alone(false);
+        done
+    }
+
+    /// Says whether this rank does something for which others wait as long as it takes.
+    pub fn set_alone(&self, alone: bool) {
+        if let Some(ranks) = &self.joined {
+            ranks.pulse.set_busy(alone);
         }
     }
 
@@ -245,23 +252,35 @@ impl Sum<'_> {
 
 impl Joined {
     fn wait(&self, number: u64, work: &Collective) -> Result<()> {
-        let mut since = Instant::now();
         let look = LOOK.min(self.silence / 4);
+        // How long it has waited, and for the store: a pause of the process counts as one look.
+        let (mut waited, mut unanswered) = (Duration::ZERO, Duration::ZERO);
+        let mut rounds = self.pulse.rounds();
         loop {
             if work.wait(look).map_err(|error| self.failed(number, &error))? {
                 return Ok(());
             }
-            if let Some(rank) = self.pulse.silent(self.silence) {
+            let before = std::mem::replace(&mut rounds, self.pulse.rounds());
+            unanswered = if before == rounds {
+                unanswered + look
+            } else {
+                Duration::ZERO
+            };
+            // Rank 0 serves the store, or is on the host that does.
+            let silent = match unanswered > self.silence {
+                true => Some(0),
+                false => self.pulse.silent(self.silence),
+            };
+            if let Some(rank) = silent {
                 return Err(lost(format!(
                     "rank {rank} has given no sign of life for {} s\nhint: it hangs, or its machine is out of reach",
                     self.silence.as_secs()
                 )));
             }
             let behind = self.pulse.behind(number);
-            if behind.iter().any(|(_, is_busy)| *is_busy) {
-                since = Instant::now();
-            }
-            if since.elapsed() > self.timeout {
+            let is_busy = behind.iter().any(|(_, is_busy)| *is_busy);
+            waited = if is_busy { Duration::ZERO } else { waited + look };
+            if waited > self.timeout {
                 return Err(lost(self.late(&behind)));
             }
         }

@@ -2,12 +2,13 @@
 //! others are. So a rank that waits can tell one that computes from one that is gone, and name it.
 //!
 //! All of it is on a thread of its own with its own connection: the store may be the one that does
-//! not answer.
+//! not answer. Time is counted in rounds of that thread, which stop with the process: after a pause
+//! (Ctrl-Z) nobody has been silent.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tch::TchError;
 
@@ -48,11 +49,11 @@ impl Beat {
 }
 
 /// What is known of another rank.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Seen {
     beat: Option<Beat>,
-    /// When it last said something new.
-    at: Instant,
+    /// Rounds since it last said something new.
+    same: u32,
 }
 
 /// What the threads of this rank share.
@@ -62,34 +63,42 @@ struct Shared {
     busy: AtomicBool,
     /// Of each rank.
     seen: Mutex<Vec<Seen>>,
-    /// When the store last answered.
-    answered: Mutex<Instant>,
+    /// Rounds in which the store answered.
+    rounds: AtomicU64,
 }
 
 /// The signs of life of all ranks.
 #[derive(Debug, Clone)]
 pub struct Pulse {
     rank: usize,
+    interval: Duration,
     shared: Arc<Shared>,
 }
 
 impl Pulse {
     /// Begins to give signs and to read those of the others, every `interval`.
     pub fn begin(store: Store, rank: usize, size: usize, interval: Duration) -> Pulse {
-        let now = Instant::now();
-        let shared = Arc::new(Shared {
-            collectives: AtomicU64::new(0),
-            busy: AtomicBool::new(false),
-            seen: Mutex::new(vec![Seen { beat: None, at: now }; size]),
-            answered: Mutex::new(now),
-        });
-        let pulse = Pulse { rank, shared };
+        let pulse = Pulse::new(rank, size, interval);
         let own = pulse.clone();
-        std::thread::spawn(move || own.go_on(&store, size, interval));
+        std::thread::spawn(move || own.go_on(&store, size));
         pulse
     }
 
-    fn go_on(&self, store: &Store, size: usize, interval: Duration) {
+    fn new(rank: usize, size: usize, interval: Duration) -> Pulse {
+        let shared = Arc::new(Shared {
+            collectives: AtomicU64::new(0),
+            busy: AtomicBool::new(false),
+            seen: Mutex::new(vec![Seen::default(); size]),
+            rounds: AtomicU64::new(0),
+        });
+        Pulse {
+            rank,
+            interval,
+            shared,
+        }
+    }
+
+    fn go_on(&self, store: &Store, size: usize) {
         for count in 1.. {
             let beat = Beat {
                 count,
@@ -97,25 +106,28 @@ impl Pulse {
                 busy: self.shared.busy.load(Ordering::SeqCst),
             };
             let told = store.set(&format!("{KEY}{}", self.rank), &beat.to_string());
-            // A store that is gone stays so; who waits will see how long ago it answered.
+            // A store that is gone stays so; who waits will see that there are no more rounds.
             match told.and_then(|()| store.get_all(KEY, size)) {
                 Ok(beats) => self.note(&beats),
                 Err(error) => tracing::debug!("no signs of life: {error}"),
             }
-            std::thread::sleep(interval);
+            std::thread::sleep(self.interval);
         }
     }
 
     fn note(&self, beats: &[String]) {
-        let now = Instant::now();
         let mut seen = lock(&self.shared.seen);
         for (seen, beat) in seen.iter_mut().zip(beats) {
             let beat = Beat::parse(beat);
-            if seen.beat != beat {
-                *seen = Seen { beat, at: now };
-            }
+            let same = if seen.beat == beat { seen.same + 1 } else { 0 };
+            *seen = Seen { beat, same };
         }
-        *lock(&self.shared.answered) = now;
+        self.shared.rounds.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Returns the number of rounds in which the store has answered.
+    pub fn rounds(&self) -> u64 {
+        self.shared.rounds.load(Ordering::SeqCst)
     }
 
     /// Counts a collective that this rank begins. Returns its number.
@@ -123,24 +135,16 @@ impl Pulse {
         self.shared.collectives.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// Runs `work`, for which the others wait as long as it takes.
-    pub fn busy<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.shared.busy.store(true, Ordering::SeqCst);
-        let done = work();
-        self.shared.busy.store(false, Ordering::SeqCst);
-        done
+    /// Says whether this rank does something for which the others wait as long as it takes.
+    pub fn set_busy(&self, busy: bool) {
+        self.shared.busy.store(busy, Ordering::SeqCst);
     }
 
     /// Returns a rank that has given no sign for `silence`.
     pub fn silent(&self, silence: Duration) -> Option<usize> {
-        let now = Instant::now();
-        // Rank 0 serves the store, or is on the host that does.
-        if now.duration_since(*lock(&self.shared.answered)) > silence {
-            return Some(0);
-        }
         let seen = lock(&self.shared.seen);
         let is_silent =
-            |(rank, seen): &(usize, &Seen)| *rank != self.rank && now.duration_since(seen.at) > silence;
+            |(rank, seen): &(usize, &Seen)| *rank != self.rank && self.interval * seen.same > silence;
         seen.iter().enumerate().find(is_silent).map(|(rank, _)| rank)
     }
 
@@ -177,36 +181,23 @@ pub fn is_gone(error: &TchError) -> bool {
 mod tests {
     use super::*;
 
-    fn pulse(size: usize) -> Pulse {
-        let now = Instant::now();
-        Pulse {
-            rank: 0,
-            shared: Arc::new(Shared {
-                collectives: AtomicU64::new(0),
-                busy: AtomicBool::new(false),
-                seen: Mutex::new(vec![Seen { beat: None, at: now }; size]),
-                answered: Mutex::new(now),
-            }),
-        }
-    }
-
     #[test]
     fn a_rank_that_says_nothing_new_is_silent() {
-        let pulse = pulse(3);
-        let beats = |last: &str| ["5 2 0".to_owned(), "7 2 1".to_owned(), last.to_owned()];
-        pulse.note(&beats("3 1 0"));
-        assert_eq!(pulse.silent(Duration::from_secs(60)), None);
+        let pulse = Pulse::new(0, 3, Duration::from_secs(1));
+        let note = |own: u64, other: u64| {
+            pulse.note(&[format!("{own} 2 0"), format!("{other} 2 1"), "3 1 0".to_owned()]);
+        };
+        let silence = Duration::from_secs(2);
+        note(5, 7);
         assert_eq!(pulse.behind(2), [(2, false)]);
         assert_eq!(pulse.behind(3), [(1, true), (2, false)]);
-        std::thread::sleep(Duration::from_millis(2));
-        pulse.note(&["6 2 0".to_owned(), "8 2 1".to_owned(), "3 1 0".to_owned()]);
-        assert_eq!(pulse.silent(Duration::from_millis(1)), Some(2));
-        std::thread::sleep(Duration::from_millis(2));
-        assert_eq!(
-            pulse.silent(Duration::from_millis(1)),
-            Some(0),
-            "nothing came at all"
-        );
+        for round in 1..3 {
+            note(5, 7 + round);
+            assert_eq!(pulse.silent(silence), None);
+        }
+        note(5, 10);
+        assert_eq!(pulse.silent(silence), Some(2), "not the rank itself");
+        assert_eq!(pulse.rounds(), 4);
     }
 
     #[test]

@@ -73,6 +73,8 @@ pub struct Run {
 /// Reads rows, model and, to resume, the last checkpoint. Fails if anything keeps the run from
 /// beginning, and writes nothing.
 pub fn prepare(job: &TrainJob, ranks: Ranks, quiet: bool) -> Result<Run> {
+    // Reading, encoding and loading take as long as they take.
+    ranks.set_alone(true);
     let source = Source::open(job, quiet)?;
     Settings::check_template(job.template.as_ref(), source.rows.are_completions)?;
     let base = Base::open(job, quiet)?;
@@ -110,7 +112,7 @@ pub fn prepare(job: &TrainJob, ranks: Ranks, quiet: bool) -> Result<Run> {
         true => resume(job, base.last, &mut state, &mut trainer, quiet)?,
         false => 0,
     };
-    // After this, no rank works for long while another waits.
+    ranks.set_alone(false);
     agree(&ranks, &state, done)?;
     let kept = KeptSteps {
         parts: job.keep_checkpoints,
