@@ -198,6 +198,8 @@ fn shim(libtorch: &Path) {
         // As libtorch was built: without it, some of its types have another layout.
         .define("NDEBUG", None)
         .file("csrc/libtorch.cpp")
+        // Gloo's headers, which libtorch's own include and its wheel lacks.
+        .include("csrc/distributed")
         .include(include.join("torch/csrc/api/include"))
         .include(include)
         .warnings(false)

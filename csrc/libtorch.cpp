@@ -3,6 +3,8 @@
 
 #include "attention.cpp"
 #include "context.cpp"
+#include "distributed.cpp"
+#include "keyed.cpp"
 #include "linear.cpp"
 #include "memory.cpp"
 #include "nf4.cpp"

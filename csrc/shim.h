@@ -46,6 +46,10 @@ void ewe_nf4_use(ewe_nf4_make make);
 int ewe_linear_nf4(ewe_tensor x, ewe_tensor codes, ewe_tensor scales, ewe_tensor table, int64_t outputs, ewe_tensor bias, int widen,
                    ewe_tensor *y, char *error, size_t room);
 
+/* fp32 numbers from 0 to below 1, [keys, columns], on the CPU: each a function of the row's key
+ * (int64), `salt` and its column. */
+int ewe_keyed_uniform(ewe_tensor keys, int64_t salt, int64_t columns, ewe_tensor *numbers, char *error, size_t room);
+
 /* Frees the gradient that backward passes have accumulated in a leaf. */
 int ewe_forget_gradient(ewe_tensor leaf, char *error, size_t room);
 

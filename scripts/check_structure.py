@@ -250,6 +250,9 @@ def faults_of_files():
             if found := re.match(r"(\s*)(?:pub(?:\([^)]*\))? )?(?:async |const |unsafe )*fn (\w+)", line):
                 end = start
                 while lines[end] != found.group(1) + "}" and not (end == start and line.rstrip().endswith("}")):
+                    # A declaration has no body.
+                    if re.match(found.group(1) + r"(\)|(pub )?fn .*\)).*;$", lines[end]):
+                        break
                     end += 1
                     if end >= len(lines):
                         break

@@ -32,6 +32,7 @@
 //! - [`progress`]: progress bars.
 //! - [`next`]: the commands that go on from a result.
 //! - [`steps`]: commands that one command runs one after another.
+//! - [`ranks`]: processes that compute one command together.
 //! - [`program`]: the program itself: its build, its other half, its machine, its manual.
 //! - [`settings`]: options in a file or in the environment.
 //! - [`job`]: what the commands of the tensor half do, as plain values.
@@ -71,6 +72,7 @@ pub mod progress;
 pub mod prompt;
 pub mod push;
 pub mod python_json;
+pub mod ranks;
 pub mod reasoning;
 pub mod report;
 pub mod settings;

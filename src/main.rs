@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use ewe::{
     cli::{self, Cli},
-    program::torch_half::hand_over,
+    program::torch_half::{hand_over, launch},
     signals,
 };
 
@@ -23,6 +23,9 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> anyhow::Result<u8> {
     match cli::dispatch::run(cli)? {
         Some(code) => Ok(code),
-        None => Err(hand_over()),
+        None => match cli.ranks()? {
+            Some(ranks) => launch(&ranks),
+            None => Err(hand_over()),
+        },
     }
 }

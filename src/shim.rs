@@ -11,10 +11,12 @@
 
 pub mod attention;
 pub mod context;
+pub mod distributed;
 pub mod generator;
 pub mod gpu;
 mod gradient;
 mod kernels;
+pub mod keyed;
 mod linear;
 pub mod memory;
 pub mod nf4;

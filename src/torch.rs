@@ -4,6 +4,7 @@
 //! - [`model`]: GPT-J, GPT-NeoX, the Llama family, Gemma 3; shared layers, weights, the KV cache.
 //! - [`engine`]: token generation: the running batch, sampling, the prefix cache.
 //! - [`eval`], [`chat`]: `complete`, `score`, `influence`; `chat`, `serve`.
+//! - [`distributed`]: processes that train one model together.
 //! - [`train`]: `train`, `plan`, `selftest`.
 //! - [`shim`]: what `tch` lacks of libtorch, in C++.
 
@@ -17,6 +18,7 @@ compile_error!(
 );
 
 mod chat;
+mod distributed;
 mod engine;
 mod eval;
 mod gguf;
@@ -38,6 +40,8 @@ use ewe::job::compare::ModelChoice;
 use ewe::job::rows::PromptFormat;
 use ewe::pipeline::compare::{Models, Role};
 use ewe::pipeline::evaluate::models::{EvalModels, EvalRole, LikelihoodRow, TokenLoss};
+use ewe::program::torch_half::launch;
+use ewe::ranks::place::Place;
 use futures::future::BoxFuture;
 
 /// Requests at once of `ewe generate`, `ewe judge`, `ewe eval` and `ewe compare` on the CPU where
@@ -45,10 +49,14 @@ use futures::future::BoxFuture;
 const DEFAULT_BATCH: u16 = 24;
 
 fn main() -> ExitCode {
-    let cli = match cli::parse() {
+    let mut cli = match cli::parse() {
         Ok(cli) => cli,
         Err(code) => return code,
     };
+    if let (Command::Train(_), Ok(Some(place))) = (&cli.command, Place::of_environment()) {
+        // One of several speaks.
+        cli.globals.quiet |= place.rank > 0;
+    }
     cli::log_to_stderr(&cli.globals);
     model::device::prepare();
     cli::end(&cli.command, model::fault::caught(|| run(&cli)))
@@ -69,7 +77,7 @@ fn run(cli: &Cli) -> Result<u8> {
             quiet,
             &ComparedModels { args, quiet },
         )),
-        Command::Train(args) => train::run::run(&args.job(&cli.options)?, quiet),
+        Command::Train(args) => train(args, cli),
         Command::Merge(args) => train::out::merge::run(&args.job(), quiet).map(|()| 0),
         Command::Complete(args) => eval::complete::run(&args.job()?, quiet).map(|()| 0),
         Command::Score(args) => eval::score::run(&args.job()?, quiet),
@@ -83,6 +91,21 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Selftest(args) => selftest(args),
         Command::Doctor(_) => doctor(),
         _ => anyhow::bail!("`ewe-torch` does not do this\nhint: run it through `ewe`"),
+    }
+}
+
+/// Runs `ewe train`: in this process, in several that it starts, or as one of several.
+fn train(args: &cli::models::train::Args, cli: &Cli) -> Result<u8> {
+    if let Some(ranks) = cli.ranks()? {
+        return launch(&ranks);
+    }
+    let place = Place::of_environment()?;
+    let done = args
+        .job(&cli.options)
+        .and_then(|job| train::run::run(&job, place.as_ref(), cli.globals.quiet));
+    match place {
+        Some(place) => distributed::end::leave(&place, done),
+        None => done,
     }
 }
 

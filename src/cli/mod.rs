@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::program::about;
+use crate::ranks::launch::Ranks;
+use crate::ranks::place::Place;
 use crate::settings::written::RunOptions;
 use crate::text::format_error;
 use crate::{store, streams};
@@ -193,6 +195,35 @@ impl Command {
             Command::Split(args) => Some(&args.db),
             Command::Gain(args) => Some(&args.db),
             _ => None,
+        }
+    }
+}
+
+impl Cli {
+    /// Returns the ranks that the command is to be started in; none if it runs in this process, or
+    /// this process is one of them.
+    ///
+    /// # Errors
+    ///
+    /// When the environment makes this process one of another number of ranks, or is faulty.
+    pub fn ranks(&self) -> anyhow::Result<Option<Ranks>> {
+        let Command::Train(args) = &self.command else {
+            return Ok(None);
+        };
+        let job = args.ranks.job();
+        match (Place::of_environment()?, job.count) {
+            (Some(place), Some(count)) if place.size != count => anyhow::bail!(
+                "this is rank {} of {}, as the environment says, and --ranks or --gpus is {count}\nhint: leave --ranks and --gpus \
+                 away under torchrun and srun",
+                place.rank,
+                place.size
+            ),
+            (None, Some(count)) if !args.dry_run => Ok(Some(Ranks {
+                count,
+                restarts: job.restarts,
+                quiet: self.globals.quiet,
+            })),
+            _ => Ok(None),
         }
     }
 }

@@ -30,6 +30,8 @@ pub struct PlanJob {
     pub utilisation: Option<f64>,
     /// Bytes of memory to fit into.
     pub memory: Option<u64>,
+    /// GPUs that train together, each with all of it.
+    pub gpus: u64,
     /// Whether to print JSON.
     pub json: bool,
 }

@@ -55,6 +55,27 @@ impl RowSource {
     }
 }
 
+/// How many processes train together on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RanksJob {
+    /// Their number; none for this one alone, or those that another program started.
+    pub count: Option<usize>,
+    /// How long one waits for another.
+    pub timeout: Duration,
+    /// How often they are started again after a failure.
+    pub restarts: u32,
+}
+
+impl Default for RanksJob {
+    fn default() -> RanksJob {
+        RanksJob {
+            count: None,
+            timeout: Duration::from_secs(600),
+            restarts: 0,
+        }
+    }
+}
+
 /// How a GPU computes while it trains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GpuNumerics {
@@ -156,6 +177,8 @@ pub struct TrainJob {
     pub eval_fraction: Option<f64>,
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
+    /// How many processes train together.
+    pub ranks: RanksJob,
     /// How a GPU computes.
     pub numerics: GpuNumerics,
     /// Whether to run although the memory estimate exceeds free memory.
@@ -166,4 +189,17 @@ pub struct TrainJob {
     pub json: bool,
     /// The options as they are typed, to run it again.
     pub options: RunOptions,
+}
+
+impl TrainJob {
+    /// Writes no file of rows that cannot be read: one of several processes does.
+    pub fn write_nothing_left_out(&mut self) {
+        let files = match &mut self.rows {
+            RowSource::Files(files) => files.as_mut_slice(),
+            RowSource::Dataset { .. } => &mut [],
+        };
+        for file in files.iter_mut().chain(&mut self.eval_data) {
+            file.left_out.file = None;
+        }
+    }
 }

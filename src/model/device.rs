@@ -45,6 +45,23 @@ pub fn device(name: &str) -> Result<Device> {
     Ok(Device::Cuda(index))
 }
 
+/// Returns the name of the device of the rank that is number `local` on this machine: each has a
+/// GPU of its own.
+///
+/// # Errors
+///
+/// If `name` is one GPU.
+pub fn of_rank(name: &str, local: usize) -> Result<String> {
+    match name {
+        "cuda" => Ok(format!("cuda:{local}")),
+        "auto" if cuda::signs().any() => Ok(format!("cuda:{local}")),
+        _ if name.starts_with("cuda:") => bail!(
+            "--device {name} is one GPU, and each rank computes on its own\nhint: --device cuda, and CUDA_VISIBLE_DEVICES for a choice"
+        ),
+        _ => Ok(name.to_owned()),
+    }
+}
+
 /// Resolves `--device auto`.
 fn automatic() -> Device {
     if !cuda::signs().any() {
@@ -307,6 +324,14 @@ mod tests {
         assert_eq!(device, Device::Cpu);
         // A setting for GPUs leaves the CPU as it was.
         assert!(!crate::shim::context::settings().unwrap().deterministic);
+    }
+
+    #[test]
+    fn each_rank_has_its_own_gpu() {
+        assert_eq!(of_rank("cuda", 3).unwrap(), "cuda:3");
+        assert_eq!(of_rank("cpu", 3).unwrap(), "cpu");
+        let error = of_rank("cuda:1", 0).unwrap_err().to_string();
+        assert!(error.starts_with("--device cuda:1 is one GPU"), "{error}");
     }
 
     #[test]

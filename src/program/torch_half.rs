@@ -1,10 +1,12 @@
 //! Starting `ewe-torch`, the half of the program that computes with tensors.
 
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
 use super::libtorch::{self, Libtorch, Surroundings};
+use crate::ranks::launch::{self, Ranks};
 use crate::streams;
 
 /// The name of the program.
@@ -37,20 +39,36 @@ pub fn command(libtorch: &Libtorch) -> Command {
     command
 }
 
-/// Becomes `ewe-torch` with the same arguments. Returns only if that is not possible.
-pub fn hand_over() -> anyhow::Error {
+/// Returns the program, and what it needs.
+fn found() -> anyhow::Result<(PathBuf, Libtorch)> {
     if !cfg!(target_os = "linux") {
-        return unsupported();
+        return Err(unsupported());
     }
     let Some(program) = beside().or_else(on_path) else {
-        return anyhow::anyhow!(
+        anyhow::bail!(
             "this command computes with a model, and `{PROGRAM}`, which does that, is neither beside this `ewe` nor on \
              the PATH\nhint: `pip install 'ewe[train]'` has both; from a checkout, `make build`"
         );
     };
-    let libtorch = match libtorch::search(&Surroundings::of_process()) {
-        Ok(libtorch) => libtorch,
-        Err(missing) => return missing.into(),
+    Ok((program, libtorch::search(&Surroundings::of_process())?))
+}
+
+/// Runs `ewe-torch` with the same arguments in several processes. Returns the exit code.
+///
+/// # Errors
+///
+/// That of the process that failed first.
+pub fn launch(ranks: &Ranks) -> anyhow::Result<u8> {
+    let (_, libtorch) = found()?;
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    launch::run(ranks, || command(&libtorch), &arguments)
+}
+
+/// Becomes `ewe-torch` with the same arguments. Returns only if that is not possible.
+pub fn hand_over() -> anyhow::Error {
+    let (program, libtorch) = match found() {
+        Ok(found) => found,
+        Err(error) => return error,
     };
     let mut process = command(&libtorch);
     process.args(std::env::args_os().skip(1));

@@ -15,7 +15,18 @@ use super::value::{self, Value};
 use super::{Level, Place, Setting};
 
 /// Options of one execution rather than of the run: a run that is repeated has its own.
-const PASSING: [&str; 6] = ["resume", "allow-changes", "dry-run", "json", "quiet", "verbose"];
+const PASSING: [&str; 10] = [
+    "resume",
+    "allow-changes",
+    "dry-run",
+    "json",
+    "quiet",
+    "verbose",
+    "ranks",
+    "gpus",
+    "rank-timeout",
+    "max-restarts",
+];
 
 /// The options of a run by name, without dashes in front.
 #[derive(Debug, Clone, Default, PartialEq)]

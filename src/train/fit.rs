@@ -25,25 +25,33 @@ pub struct Heaviest {
 impl Heaviest {
     /// Finds the heaviest micro-batch of a run; none if there is nothing to train on. Blocks are
     /// measured only if it matters, since that takes a second or more: for a dry run, and if more
-    /// than half the free memory is needed without their activations.
+    /// than half the free memory is needed without their activations. With several `ranks`,
+    /// gradients are summed in fp32 even where a step is one micro-batch.
     pub fn find(
         fields: ConfigFields,
         settings: &Settings,
         examples: &[Example],
-        device: Device,
+        (device, ranks): (Device, usize),
         dry_run: bool,
     ) -> Result<Option<Heaviest>> {
-        Heaviest::find_by(&mut Planner::new(fields)?, settings, examples, device, dry_run)
+        Heaviest::find_by(
+            &mut Planner::new(fields)?,
+            settings,
+            examples,
+            (device, ranks),
+            dry_run,
+        )
     }
 
     fn find_by(
         planner: &mut Planner,
         settings: &Settings,
         examples: &[Example],
-        device: Device,
+        (device, ranks): (Device, usize),
         dry_run: bool,
     ) -> Result<Option<Heaviest>> {
         let Largest { demands, cut } = Largest::of(&Steps::of(settings), examples);
+        let cut = cut || ranks > 1;
         let most = |estimate: &mut dyn FnMut(&PlanConfig) -> Result<MemoryEstimate>| {
             let mut most: Option<(&Demand, MemoryEstimate)> = None;
             for demand in &demands {
@@ -102,7 +110,7 @@ pub fn gpu_micro_tokens(
     let mut planner = Planner::new(fields)?;
     first_that_fits(free(device), |tokens| {
         let tried = with(tokens);
-        let heaviest = Heaviest::find_by(&mut planner, &tried, examples, device, true)?;
+        let heaviest = Heaviest::find_by(&mut planner, &tried, examples, (device, 1), true)?;
         Ok(heaviest.and_then(|of| of.estimate).map(|of| of.total))
     })
 }
@@ -120,10 +128,15 @@ fn first_that_fits(free: Option<u64>, mut need: impl FnMut(usize) -> Result<Opti
     Ok(least)
 }
 
-/// Fails if the run needs more memory than is free.
-pub fn refuse_what_cannot_fit(need: &MemoryEstimate, device: Device) -> Result<()> {
+/// Fails if the run needs more memory than is free, of which `ranks` processes take as much each if
+/// it is not a GPU's.
+pub fn refuse_what_cannot_fit(need: &MemoryEstimate, device: Device, ranks: usize) -> Result<()> {
     let Some(free_here) = free(device) else {
         return Ok(());
+    };
+    let free_here = match device {
+        Device::Cpu => free_here / ranks as u64,
+        _ => free_here,
     };
     if need.host > 0
         && let Some(free) = free(Device::Cpu)

@@ -4,19 +4,23 @@
 //! - [`conclusion`]: what a run says at its end.
 //! - [`settings`]: the settings of a run, resolved once.
 //! - [`data`]: rows become examples, and examples the micro-batches of a step.
-//! - [`trainer`], [`loss`], [`neftune`]: forward and backward passes of a model in training.
+//! - [`trainer`], [`inputs`], [`loss`], [`neftune`]: forward and backward passes of a model in
+//!   training.
+//! - [`add_up`]: gradients of several processes that train together.
 //! - [`optim`]: parameters, adapters, optimizers and the learning rate.
 //! - [`guard`], [`speed`], [`interrupt`]: loss spikes, throughput and signals.
 //! - [`plan`], [`fit`]: the memory estimate, and whether a run fits.
 //! - [`out`]: checkpoints, metrics and the saved model; `ewe merge`.
 //! - [`selftest`]: exactness checks on this machine.
 
+pub mod add_up;
 #[cfg(test)]
 mod budgets;
 pub mod conclusion;
 pub mod data;
 pub mod fit;
 pub mod guard;
+pub mod inputs;
 pub mod interrupt;
 pub mod loss;
 pub mod neftune;

@@ -145,7 +145,8 @@ fn plan_config(job: &PlanJob, method: Method) -> PlanConfig {
         // Prompts have no targets, but may be short.
         target_tokens: job.target_tokens.map_or(tokens, |targets| targets.min(tokens)),
         tokens_beside: 0,
-        cut: job.cut || tokens < step_tokens,
+        // What ranks add up is fp32, as the sum of several micro-batches is.
+        cut: job.cut || tokens < step_tokens || job.gpus > 1,
         gpu: true,
         step_tokens,
         branches: Branches::apart(tokens),

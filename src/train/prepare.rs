@@ -6,6 +6,7 @@ use super::fit::{Heaviest, free, gpu_micro_tokens, refuse_what_cannot_fit};
 use super::say;
 use super::settings::{self, Settings, warn_of_idle_schedule};
 use super::trainer::Trainer;
+use crate::distributed::group::Ranks;
 use crate::model::device::dtype_name;
 use crate::model::files::adapter;
 use crate::model::files::config::ConfigFields;
@@ -24,6 +25,7 @@ use crate::train::out::saved_template::SavedTemplate;
 use anyhow::{Context, Result, bail};
 use ewe::finetune::{EVAL_FRACTION, Precision};
 use ewe::job::train::TrainJob;
+use ewe::program::about;
 use ewe::prompt::template::Template;
 use ewe::text::{chosen, counted};
 use std::path::{Path, PathBuf};
@@ -64,22 +66,34 @@ pub struct Run {
     pub has_same_rows: bool,
     /// The evaluations so far.
     pub curve: HeldOutCurve,
+    /// This process among those that train together.
+    pub ranks: Ranks,
 }
 
 /// Reads rows, model and, to resume, the last checkpoint. Fails if anything keeps the run from
 /// beginning, and writes nothing.
-pub fn prepare(job: &TrainJob, quiet: bool) -> Result<Run> {
+pub fn prepare(job: &TrainJob, ranks: Ranks, quiet: bool) -> Result<Run> {
+    // Reading, encoding and loading take as long as they take.
+    ranks.set_alone(true);
     let source = Source::open(job, quiet)?;
     Settings::check_template(job.template.as_ref(), source.rows.are_completions)?;
     let base = Base::open(job, quiet)?;
     let (early, tokenizer) = base.read_early(job)?;
     let rows = EncodedRows::of(job, &source, &base.info, tokenizer, quiet)?;
-    let settings = resolve_settings(job, &base, &rows, quiet)?;
+    let mut settings = resolve_settings(job, &base, &rows, quiet)?;
+    // Free memory may differ from GPU to GPU.
+    settings.micro_tokens = ranks.least("micro-tokens", settings.micro_tokens)?;
     let device = base.device;
-    let heaviest = Heaviest::find(base.fields, &settings, &rows.encoded.train, device, job.dry_run)?;
+    let heaviest = Heaviest::find(
+        base.fields,
+        &settings,
+        &rows.encoded.train,
+        (device, ranks.size),
+        job.dry_run,
+    )?;
     let estimate = heaviest.as_ref().and_then(|of| of.estimate.as_ref());
     if let (Some(estimate), false) = (estimate, job.ignore_plan) {
-        refuse_what_cannot_fit(estimate, device)?;
+        refuse_what_cannot_fit(estimate, device, ranks.here)?;
     }
     let loaded = match early {
         Some(loaded) => loaded,
@@ -98,6 +112,8 @@ pub fn prepare(job: &TrainJob, quiet: bool) -> Result<Run> {
         true => resume(job, base.last, &mut state, &mut trainer, quiet)?,
         false => 0,
     };
+    ranks.set_alone(false);
+    agree(&ranks, &state, done)?;
     let kept = KeptSteps {
         parts: job.keep_checkpoints,
         total: settings.schedule.total,
@@ -118,7 +134,20 @@ pub fn prepare(job: &TrainJob, quiet: bool) -> Result<Run> {
         has_same_rows: saved_rows.is_none_or(|saved| saved == state.dataset),
         state,
         curve: HeldOutCurve::default(),
+        ranks,
     })
+}
+
+/// Fails unless all ranks train the same model on the same rows with the same settings, from the
+/// same step on.
+fn agree(ranks: &Ranks, state: &State, done: u64) -> Result<()> {
+    ranks.agree("rows", &state.dataset)?;
+    ranks.agree("a base model", &state.model)?;
+    let settings = serde_json::to_string(&state.settings)?;
+    ranks.agree(
+        "settings",
+        &format!("{settings} from step {done} by {}", about::VERSION_WITH_COMMIT),
+    )
 }
 
 /// The base model before its weights are loaded, and the checkpoint to resume from.

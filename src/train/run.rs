@@ -11,6 +11,8 @@ use super::settings::Settings;
 use super::speed;
 use super::steps::End;
 use super::trainer::StepOutcome;
+use crate::distributed::group::{self, Ranks};
+use crate::model::device;
 use crate::model::fault;
 use crate::model::out_of_memory::{Stage, explained};
 use crate::shim::memory;
@@ -23,27 +25,34 @@ use ewe::finetune::{LoraSettings, Quantize};
 use ewe::job::train::TrainJob;
 use ewe::leave::INTERRUPTED;
 use ewe::progress::clock;
+use ewe::ranks::place::Place;
 use ewe::store::RunStatus;
 use ewe::text::{counted, format_size};
 use std::time::{Duration, Instant};
 
-/// Runs `ewe train`. Returns the exit code. Must not be called from within an async runtime.
-pub fn run(job: &TrainJob, quiet: bool) -> Result<u8> {
+/// Runs `ewe train`, as one of several processes if there is a `place` for it. Returns the exit
+/// code. Must not be called from within an async runtime.
+pub fn run(job: &TrainJob, place: Option<&Place>, quiet: bool) -> Result<u8> {
     Settings::check_master(job.formats.master)?;
+    let (job, ranks) = joined(job, place)?;
+    let job = &job;
     if job.resume && save::is_finished(&job.out) && is_run(&job.out) {
         finished::check(job)?;
         say(
             quiet,
             &format!("{} is finished: nothing is left to resume", job.out.display()),
         );
-        print_result(job);
+        if ranks.is_first() {
+            print_result(job);
+        }
         return Ok(0);
     }
-    let _out = match job.resume {
-        true => OutFolder::of_resumed(&job.out)?,
-        false => OutFolder::of_run(&job.out)?,
+    let _out = match (ranks.is_first(), job.resume) {
+        (false, _) => None,
+        (true, true) => Some(OutFolder::of_resumed(&job.out)?),
+        (true, false) => Some(OutFolder::of_run(&job.out)?),
     };
-    fault::caught(|| prepare(job, quiet))
+    fault::caught(|| prepare(job, ranks, quiet))
         .map_err(|error| {
             explained(error, Stage::Loading, || {
                 Some("`ewe plan` with the run's options says what takes less".to_owned())
@@ -52,13 +61,46 @@ pub fn run(job: &TrainJob, quiet: bool) -> Result<u8> {
         .and_then(|run| run.go(job, quiet))
 }
 
+/// Joins the other processes, if there are any, and returns the job as this one has it.
+fn joined(job: &TrainJob, place: Option<&Place>) -> Result<(TrainJob, Ranks)> {
+    let mut job = job.clone();
+    let Some(place) = place else {
+        return Ok((job, Ranks::alone()));
+    };
+    group::end_with_launcher(place)?;
+    job.device = device::of_rank(&job.device, place.local)?;
+    if place.size > 1 && job.formats.update_in_backward {
+        bail!(
+            "--update-in-backward updates a block before the gradients of other ranks are there\nhint: --recompute, or one rank"
+        );
+    }
+    if place.rank > 0 {
+        job.write_nothing_left_out();
+    }
+    let ranks = match place.size {
+        1 => Ranks::alone(),
+        _ => Ranks::join(place, job.ranks.timeout)?,
+    };
+    if place.restarts > 0 && is_run(&job.out) {
+        job.resume = true;
+    }
+    // What rank 0 writes from here on must not be taken for what was there before.
+    ranks.meet()?;
+    Ok((job, ranks))
+}
+
 impl Run {
     fn go(mut self, job: &TrainJob, quiet: bool) -> Result<u8> {
         if job.dry_run {
+            if !self.ranks.is_first() {
+                return Ok(0);
+            }
             let tried = fault::caught(|| self.dry_run(job, quiet));
             return tried.map_err(|error| self.with_way_out(error, ""));
         }
-        self.begin(job)?;
+        if self.ranks.is_first() {
+            self.begin(job)?;
+        }
         let resume = ", and with --resume --allow-changes the run goes on after its last checkpoint";
         let trained = fault::caught(|| self.train(job, quiet));
         let ending = trained.map_err(|error| self.with_way_out(error, resume));
@@ -71,7 +113,7 @@ impl Run {
         let noted = self.source.finish(status);
         let code = ending?;
         noted?;
-        if code == 0 {
+        if code == 0 && self.ranks.is_first() {
             print_result(job);
         }
         Ok(code)
@@ -143,7 +185,9 @@ impl Run {
         let ceiling = speed::matmul_rate(self.kind, self.device);
         let total = self.settings.schedule.total;
         say(quiet, &self.introduction(job, total, ceiling));
-        self.warn_of_space(job, quiet)?;
+        if self.ranks.is_first() {
+            self.warn_of_space(job, quiet)?;
+        }
         let begun = Instant::now();
         let done = match self.steps(job, quiet, ceiling)? {
             End::Done(done) => done,
@@ -155,13 +199,27 @@ impl Run {
                         job.out.display()
                     ),
                 );
+                self.ranks.meet()?;
                 return Ok(INTERRUPTED);
             }
         };
-        self.take_best(quiet)?;
-        save::write(&mut self.trainer, &self.base, &self.saved_template, &job.out)?;
-        self.conclude(job, quiet, done - self.done, begun.elapsed());
+        if self.ranks.is_first() {
+            self.save(job, quiet)?;
+            self.conclude(job, quiet, done - self.done, begun.elapsed());
+        }
+        self.ranks.meet()?;
         Ok(0)
+    }
+
+    /// Saves the result, for which other ranks wait.
+    fn save(&mut self, job: &TrainJob, quiet: bool) -> Result<()> {
+        let ranks = std::mem::replace(&mut self.ranks, Ranks::alone());
+        let saved = ranks.alone_with(|| {
+            self.take_best(quiet)?;
+            save::write(&mut self.trainer, &self.base, &self.saved_template, &job.out)
+        });
+        self.ranks = ranks;
+        saved
     }
 
     /// Restores the weights of the best checkpoint, if that is to be the result.
@@ -315,7 +373,7 @@ impl Run {
         };
         let tokens: usize = self.encoded.train.iter().map(|example| example.ids.len()).sum();
         format!(
-            "{}: training {method} ({:.1}M numbers) on {} of {}, {} held out; {} on {:?}, \
+            "{}: training {method} ({:.1}M numbers) on {} of {}, {} held out; {} on {}{:?}, \
              whose matrix products reach {:.0} GFLOP/s",
             job.model.display(),
             count as f64 / 1e6,
@@ -323,6 +381,10 @@ impl Run {
             counted(tokens / self.encoded.train.len(), "token"),
             self.encoded.eval.len(),
             counted(total, "step"),
+            match self.ranks.size {
+                1 => String::new(),
+                size => format!("{}, this one on ", counted(size, "rank")),
+            },
             self.device,
             ceiling / 1e9
         )

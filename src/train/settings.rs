@@ -406,6 +406,7 @@ pub mod tests {
             eval_data: None,
             eval_fraction: None,
             device: "auto".to_owned(),
+            ranks: Default::default(),
             numerics: Default::default(),
             ignore_plan: false,
             dry_run: false,

@@ -9,6 +9,7 @@ use super::speed::{FlopCounter, GpuFigures, wait_for};
 use super::trainer::StepOutcome;
 use crate::shim::memory;
 use crate::train::data::dataset::Example;
+use crate::train::data::deal;
 use crate::train::data::micro_batch::{self, MicroBatch};
 use crate::train::out::checkpoint::{Best, State};
 use crate::train::out::events::EventFile;
@@ -37,41 +38,75 @@ pub enum End {
     Stopped(u64),
 }
 
-/// What a run writes while it proceeds.
+/// What a run knows of its steps.
 struct StepLog {
-    metrics: MetricsFile,
-    events: EventFile,
+    /// None except on the first of several ranks.
+    written: Option<Written>,
     progress: ProgressMeter,
     curve: HeldOutCurve,
     guard: Guard,
     skipped_in_a_row: u32,
     surplus: memory::Surplus,
-    saves: Saves,
     gpu: Option<GpuFigures>,
 }
 
-/// Saves checkpoints when they are due.
-struct Saves {
+/// What a run writes while it proceeds: metrics, and checkpoints when they are due.
+struct Written {
+    metrics: MetricsFile,
+    events: EventFile,
     writer: CheckpointWriter,
     interval: SaveInterval,
     /// When the first step of this process began.
     begun: Instant,
 }
 
-impl Saves {
-    fn are_due(&self, done: u64) -> bool {
+impl Written {
+    fn begin(run: &Run, job: &TrainJob, metrics: MetricsFile, quiet: bool) -> Result<Written> {
+        let settings = &run.settings;
+        let epoch = settings.sampler().steps_per_epoch(run.encoded.train.len());
+        Ok(Written {
+            metrics,
+            events: EventFile::begin(&job.out, run.done)?,
+            writer: CheckpointWriter::new(run.checkpoints.clone(), run.snapshot(quiet)),
+            interval: SaveInterval::resolve(
+                job.save_every,
+                settings.method,
+                settings.schedule.total,
+                epoch,
+                run.device.is_cuda(),
+            ),
+            begun: Instant::now(),
+        })
+    }
+
+    fn append(&mut self, line: &StepMetrics) -> Result<()> {
+        self.metrics.append(line)?;
+        self.events.append(line)?;
+        self.writer.check()
+    }
+
+    fn is_save_due(&self, done: u64) -> bool {
         self.interval.is_due(done, self.begun.elapsed())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.metrics.sync()?;
+        self.writer.wait()
     }
 }
 
 impl StepLog {
     fn begin(run: &Run, job: &TrainJob, quiet: bool) -> Result<StepLog> {
         let (settings, total) = (&run.settings, run.settings.schedule.total);
-        let (metrics, past) = MetricsFile::open(&job.out, run.done)?;
-        let epoch = settings.sampler().steps_per_epoch(run.encoded.train.len());
+        let (written, past) = match run.ranks.is_first() {
+            true => {
+                let (metrics, past) = MetricsFile::open(&job.out, run.done)?;
+                (Some(Written::begin(run, job, metrics, quiet)?), past)
+            }
+            false => (None, MetricsFile::past(&job.out, run.done)),
+        };
         Ok(StepLog {
-            metrics,
-            events: EventFile::begin(&job.out, run.done)?,
+            written,
             curve: match run.has_same_rows {
                 true => HeldOutCurve::of(&past),
                 false => HeldOutCurve::default(),
@@ -80,17 +115,6 @@ impl StepLog {
             skipped_in_a_row: past.iter().rev().take_while(|of| of.skipped.is_some()).count() as u32,
             progress: ProgressMeter::new("train", "step", run.done, total, quiet),
             surplus: memory::Surplus::watch(),
-            saves: Saves {
-                writer: CheckpointWriter::new(run.checkpoints.clone(), run.snapshot(quiet)),
-                interval: SaveInterval::resolve(
-                    job.save_every,
-                    settings.method,
-                    total,
-                    epoch,
-                    run.device.is_cuda(),
-                ),
-                begun: Instant::now(),
-            },
             gpu: GpuFigures::of(run.device),
         })
     }
@@ -103,30 +127,37 @@ impl Run {
         let total = self.settings.schedule.total;
         let flops = FlopCounter::of(self.trainer.model.as_mut(), self.settings.method == Method::Full);
         let mut log = StepLog::begin(self, job, quiet)?;
-        let mut eval_before = if self.done == 0 { self.evaluate() } else { None };
+        let mut eval_before = match self.done {
+            0 => self.evaluate()?,
+            _ => None,
+        };
         let mut done = self.done;
         for step in self.done..total {
             let Some(mut line) = self.measured_step(step, (&flops, ceiling), &mut log, &interrupt)? else {
                 log.progress.finish();
-                self.checkpoint(step, &log.metrics, &mut log.saves)?;
-                log.saves.writer.wait()?;
+                if let Some(written) = &mut log.written {
+                    self.checkpoint(step, written)?;
+                    self.ranks.alone_with(|| written.writer.wait())?;
+                }
                 return Ok(End::Stopped(step));
             };
-            let is_best = self.evaluated(&mut line);
+            let is_best = self.evaluated(&mut line)?;
             line.eval_loss_before = eval_before.take();
             log.curve.add(&line);
-            log.metrics.append(&line)?;
-            log.events.append(&line)?;
             done = step + 1;
             log.progress.set(done, &line.message());
+            if let Some(written) = &mut log.written {
+                written.append(&line)?;
+            }
             if log.skipped_in_a_row == MOST_SKIPPED {
                 log.progress.finish();
-                return Err(self.refused(step, &mut log.saves));
+                return Err(self.refused(step, log.written.as_mut()));
             }
-            log.saves.writer.check()?;
             let is_kept = self.checkpoints.keep(done);
-            if is_best || is_kept || (done < total && log.saves.are_due(done)) {
-                self.checkpoint(done, &log.metrics, &mut log.saves)?;
+            if let Some(written) = &mut log.written
+                && (is_best || is_kept || (done < total && written.is_save_due(done)))
+            {
+                self.checkpoint(done, written)?;
             }
             if self.settings.early_stop > 0 && self.state.evaluations_since >= self.settings.early_stop {
                 let best = self.state.best.as_ref().map_or(0, |best| best.step);
@@ -138,8 +169,9 @@ impl Run {
             }
         }
         log.progress.finish();
-        log.metrics.sync()?;
-        log.saves.writer.wait()?;
+        if let Some(written) = &mut log.written {
+            self.ranks.alone_with(|| written.finish())?;
+        }
         self.curve = log.curve;
         Ok(End::Done(done))
     }
@@ -155,17 +187,20 @@ impl Run {
     ) -> Result<Option<StepMetrics>> {
         let begun = Instant::now();
         let members = self.settings.sampler().step(step, self.encoded.train.len());
-        let micro_batches = micro_batch::pack(&self.encoded.train, &members, self.settings.limits());
+        let (examples, ranks) = (&self.encoded.train, &self.ranks);
+        let own = deal::deal(examples, &members, ranks.size).swap_remove(ranks.rank);
+        let micro_batches = micro_batch::pack(examples, &own, self.settings.limits());
         let (before, update_time) = (memory::allocated(self.device), self.trainer.update_time);
         let (ended, peak) = log.surplus.during(|| {
             memory::peak_of(self.device, || {
-                self.step(step, &micro_batches, &log.guard, interrupt)
+                self.step(step, &members, &micro_batches, &log.guard, interrupt)
             })
         });
-        let Some((loss, update)) = ended else {
+        let Some((loss, update)) = ended? else {
             return Ok(None);
         };
         let mut line = self.line(step, &members, begun.elapsed().as_secs_f64());
+        // Of this rank: its part of the step, by the rate of its device.
         line.mfu = line.tokens_per_s / line.tokens as f64
             * micro_batches
                 .iter()
@@ -184,58 +219,77 @@ impl Run {
         Ok(Some(line))
     }
 
-    /// Runs one optimizer step. Returns its mean loss and its result, none if a signal asked to
-    /// stop.
+    /// Runs one optimizer step over `members`, of which this rank computes `micro_batches`. Returns
+    /// its mean loss and its result, none if a signal asked any rank to stop.
     fn step(
         &mut self,
         step: u64,
+        members: &[usize],
         micro_batches: &[MicroBatch],
         guard: &Guard,
         interrupt: &Interrupt,
-    ) -> Option<(f64, StepOutcome)> {
-        // With updates in backward a step cannot be stopped halfway.
-        if interrupt.asked() {
-            return None;
-        }
-        let targets: usize = micro_batches
-            .iter()
-            .map(|micro_batch| micro_batch.target_n.len())
-            .sum();
+    ) -> Result<Option<(f64, StepOutcome)>> {
+        let examples = members.iter().map(|&index| &self.encoded.train[index]);
+        let targets: usize = examples.map(Example::target_count).sum();
         let (rate, clip) = (self.settings.schedule.rate(step), self.settings.clip);
-        let seed = |index: usize| super::draw(self.settings.seed, "dropout", (step << 20) + index as u64);
+        let seed = super::draw(self.settings.seed, "dropout", step);
         let seeded: Vec<(&MicroBatch, i64)> = micro_batches
             .iter()
-            .enumerate()
-            .map(|(index, micro_batch)| (micro_batch, seed(index)))
+            .map(|micro_batch| (micro_batch, seed))
             .collect();
+        if self.settings.neftune.is_some() {
+            self.trainer.step_lengths = micro_batch::longest(&self.encoded.train, members);
+        }
         let refuses = |nll: f64, norm: Option<f64>| guard.refuses(nll / targets as f64, norm);
         if self.settings.formats.update_in_backward {
+            // Such a step cannot be stopped halfway.
+            if interrupt.asked() {
+                return Ok(None);
+            }
             let (nll, update) = self
                 .trainer
                 .update_in_backward_pass(&seeded, targets, rate, clip, &refuses);
             // Updates lie between backward passes, so their own time stays that of launching.
             wait_for(self.device);
-            return Some((nll / targets as f64, update));
+            return Ok(Some((nll / targets as f64, update)));
         }
-        let mut nll = 0.0;
+        let (mut nll, mut stopped) = (0.0, interrupt.asked());
         for (index, (micro_batch, seed)) in seeded.into_iter().enumerate() {
-            if interrupt.asked() {
-                self.trainer.forget();
-                return None;
+            if stopped || !f64::is_finite(nll) {
+                break;
             }
             nll +=
                 self.trainer
                     .forward_backward(micro_batch, targets, index + 1 == micro_batches.len(), seed);
-            if !nll.is_finite() {
-                break;
-            }
+            stopped = interrupt.asked() && index + 1 < micro_batches.len();
         }
+        let Some(nll) = self.added_up(nll, stopped)? else {
+            self.trainer.forget();
+            return Ok(None);
+        };
         let update = self.trainer.update(rate, clip, &|norm| refuses(nll, Some(norm)));
         // Reading the norms waited for the backward pass, so what a GPU has left to do is the
         // update. One wait a step costs the time in which the host packs and launches the next one,
         // about a millisecond.
         self.trainer.update_time += wait_for(self.device);
-        Some((nll / targets as f64, update))
+        Ok(Some((nll / targets as f64, update)))
+    }
+
+    /// Returns the negative log-likelihood of the whole step, summed over all ranks, and leaves the
+    /// summed gradients in the trainer; none if any rank was stopped.
+    fn added_up(&mut self, nll: f64, stopped: bool) -> Result<Option<f64>> {
+        let ranks = &self.ranks;
+        let mut numbers = vec![0.0; ranks.size + 1];
+        (numbers[0], numbers[1 + ranks.rank]) = (f64::from(u8::from(stopped)), nll);
+        let sums = ranks.sums(&numbers)?;
+        if sums[0] > 0.0 {
+            return Ok(None);
+        }
+        let nll: f64 = sums[1..].iter().sum();
+        if nll.is_finite() {
+            self.trainer.add_up(ranks)?;
+        }
+        Ok(Some(nll))
     }
 
     /// Returns the metrics of a step, without its result.
@@ -271,7 +325,7 @@ impl Run {
                 "a gradient of step {} is not finite, and with --update-in-backward and no --clip other weights had been \
                  updated already{}\nhint: go on from the last checkpoint with --resume; --clip measures before any update",
                 line.step,
-                self.last_checkpoint(&mut log.saves)
+                self.last_checkpoint(log.written.as_mut())
             ),
             StepOutcome::Refused(why) => {
                 let row = |&index: &usize| self.encoded.train[index].id.clone();
@@ -286,53 +340,67 @@ impl Run {
 
     /// Evaluates if it is due after the step of `line`. Returns whether it is the best so far and
     /// its checkpoint is to be kept.
-    fn evaluated(&mut self, line: &mut StepMetrics) -> bool {
+    fn evaluated(&mut self, line: &mut StepMetrics) -> Result<bool> {
         let every = match self.settings.eval_every {
             0 => self.settings.sampler().steps_per_epoch(self.encoded.train.len()),
             every => every,
         };
         if line.step != self.settings.schedule.total && !line.step.is_multiple_of(every) {
-            return false;
+            return Ok(false);
         }
-        line.eval_loss = self.evaluate();
+        line.eval_loss = self.evaluate()?;
         line.eval_perplexity = line.eval_loss.map(f64::exp);
-        let Some(loss) = line.eval_loss else { return false };
+        let Some(loss) = line.eval_loss else {
+            return Ok(false);
+        };
         if self.state.best.as_ref().is_some_and(|best| loss >= best.loss) {
             self.state.evaluations_since += 1;
-            return false;
+            return Ok(false);
         }
         self.state.evaluations_since = 0;
         self.state.best = Some(Best {
             step: line.step,
             loss,
         });
-        self.settings.keep_best
+        Ok(self.settings.keep_best)
     }
 
     /// Returns the mean negative log-likelihood of the held-out targets; none if nothing is held
-    /// out.
-    fn evaluate(&mut self) -> Option<f64> {
+    /// out. Every rank computes some of the micro-batches, and the sum goes over all in order: it
+    /// does not depend on the number of ranks.
+    fn evaluate(&mut self) -> Result<Option<f64>> {
         let members: Vec<usize> = (0..self.encoded.eval.len()).collect();
         let micro_batches = micro_batch::pack(&self.encoded.eval, &members, self.settings.limits());
         let targets: usize = micro_batches
             .iter()
             .map(|micro_batch| micro_batch.target_n.len())
             .sum();
-        let nll: f64 = micro_batches
-            .iter()
-            .map(|micro_batch| self.trainer.evaluate(micro_batch))
-            .sum();
-        (targets > 0).then(|| nll / targets as f64)
+        if targets == 0 {
+            return Ok(None);
+        }
+        let (rank, ranks) = (self.ranks.rank, self.ranks.size);
+        let own = |number: usize| number % ranks == rank;
+        let each = micro_batches.iter().enumerate().map(|(number, micro_batch)| {
+            if own(number) {
+                self.trainer.evaluate(micro_batch)
+            } else {
+                0.0
+            }
+        });
+        let each: Vec<f64> = each.collect();
+        let nll: f64 = self.ranks.sums(&each)?.into_iter().sum();
+        Ok(Some(nll / targets as f64))
     }
 
-    fn checkpoint(&self, done: u64, metrics: &MetricsFile, saves: &mut Saves) -> Result<()> {
-        metrics.sync()?;
+    fn checkpoint(&self, done: u64, written: &mut Written) -> Result<()> {
+        written.metrics.sync()?;
         let state = State {
             step: done,
             ..self.state.clone()
         };
-        saves.writer.save(state, &self.trainer.state())?;
-        saves.interval.saved(saves.begun.elapsed());
+        self.ranks
+            .alone_with(|| written.writer.save(state, &self.trainer.state()))?;
+        written.interval.saved(written.begun.elapsed());
         Ok(())
     }
 
@@ -359,18 +427,18 @@ impl Run {
     }
 
     /// Returns the error of a run whose steps were skipped too often in a row.
-    fn refused(&self, step: u64, saves: &mut Saves) -> anyhow::Error {
+    fn refused(&self, step: u64, written: Option<&mut Written>) -> anyhow::Error {
         anyhow::anyhow!(
             "{MOST_SKIPPED} steps in a row were refused, up to step {}{}\nhint: metrics.jsonl says why and names the rows; take them \
              out, or go on with --resume --allow-changes and a lower --lr or --precision fp32",
             step + 1,
-            self.last_checkpoint(saves)
+            self.last_checkpoint(written)
         )
     }
 
     /// Returns where to continue from, as the end of a sentence.
-    fn last_checkpoint(&self, saves: &mut Saves) -> String {
-        if let Err(error) = saves.writer.wait() {
+    fn last_checkpoint(&self, written: Option<&mut Written>) -> String {
+        if let Some(Err(error)) = written.map(|written| written.writer.wait()) {
             tracing::warn!("{error:#}");
         }
         match self.checkpoints.last() {

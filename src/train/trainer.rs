@@ -10,16 +10,18 @@
 //! Shapes: `t` tokens of a micro-batch, `w` of them before a target, `n` targets, `d` hidden, `v`
 //! vocabulary.
 
+use super::inputs::Inputs;
 use super::loss::{self, Head, LossGradients, Losses};
 use super::neftune;
 use crate::model::CausalLm;
 use crate::model::layers::attention::ForwardPass;
-use crate::shim::generator::with_seed;
+use crate::model::layers::lora::with_rows;
 use crate::train::data::micro_batch::MicroBatch;
 use crate::train::optim::lora;
 use crate::train::optim::optimizer::{self, Optimizer, OptimizerConfig};
 use crate::train::optim::parameter::Parameter;
 use ewe::finetune::LoraSettings;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use tch::{Device, Kind, Tensor};
 
@@ -39,6 +41,9 @@ pub struct Trainer {
     pub recompute: bool,
     /// Strength of the noise on embeddings; none for no noise. See [`neftune`].
     pub neftune: Option<f64>,
+    /// The longest sequence of the step through each [key](MicroBatch::keys), beyond those of its
+    /// own micro-batch.
+    pub step_lengths: HashMap<i64, i64>,
     head: Head,
     /// Indices in `trained` of the head's weight and bias.
     trained_head: [Option<usize>; 2],
@@ -86,47 +91,6 @@ struct BackwardUpdates<'a> {
 impl BackwardUpdates<'_> {
     fn norm(&self) -> f64 {
         optimizer::global_norm(self.norms.iter().flatten().copied())
-    }
-}
-
-/// A micro-batch as tensors. The last block's output is needed only at positions before a target.
-struct Inputs {
-    token_1t: Tensor,
-    position_w: Tensor,
-    /// Index of each target's position in `position_w`; none if positions and targets go one by
-    /// one.
-    place_n: Option<Tensor>,
-    target_n: Tensor,
-}
-
-impl Inputs {
-    fn of(micro_batch: &MicroBatch, device: Device) -> Inputs {
-        let tensor = |values: &[i64]| crate::shim::transfer::numbers_on(values, Kind::Int64, device);
-        let (position_w, place_n) = micro_batch.wanted();
-        Inputs {
-            token_1t: tensor(&micro_batch.id_t).unsqueeze(0),
-            position_w: tensor(&position_w),
-            place_n: place_n.map(|place_n| tensor(&place_n)),
-            target_n: tensor(&micro_batch.target_n),
-        }
-    }
-
-    /// Returns a forward pass through `layers` blocks.
-    fn pass(&self, micro_batch: &MicroBatch, layers: usize) -> ForwardPass<'static> {
-        let pass = ForwardPass::packed(&micro_batch.nodes, self.token_1t.device());
-        if self.position_w.size()[0] == self.token_1t.size()[1] {
-            return pass;
-        }
-        pass.select_at(layers - 1, self.position_w.shallow_clone())
-    }
-
-    /// Selects the position before each target: `[1, w, d]` to `[n, d]`.
-    fn at_targets(&self, hidden_1wd: &Tensor) -> Tensor {
-        let hidden_wd = hidden_1wd.flatten(0, 1);
-        match &self.place_n {
-            Some(place_n) => hidden_wd.index_select(0, place_n),
-            None => hidden_wd,
-        }
     }
 }
 
@@ -202,6 +166,7 @@ impl Trainer {
             update_time: Duration::ZERO,
             recompute: false,
             neftune: None,
+            step_lengths: HashMap::new(),
             head: Head {
                 weight_vd,
                 bias_v,
@@ -225,11 +190,11 @@ impl Trainer {
         if self.recompute {
             return self.step_by_blocks(&[(micro_batch, dropout_seed)], step_targets, last, None);
         }
-        let inputs = Inputs::of(micro_batch, self.device);
+        let inputs = self.inputs(micro_batch);
         let mut pass = inputs.pass(micro_batch, self.model.info().layers);
         let mut x_1td = self.embed(&inputs, micro_batch, dropout_seed);
         for layer in 0..self.model.info().layers {
-            x_1td = self.block(layer, &x_1td, &mut pass, dropout_seed);
+            x_1td = self.block(layer, &x_1td, &mut pass, &inputs, dropout_seed);
         }
         let hidden_nd = self.finish(&x_1td, &inputs);
         let losses = self.loss(&hidden_nd, &inputs, step_targets);
@@ -330,7 +295,7 @@ impl Trainer {
                 } else {
                     x_1td
                 };
-                let y_1td = self.block(layer, &x_1td, &mut one.pass, one.dropout_seed);
+                let y_1td = self.block(layer, &x_1td, &mut one.pass, &one.inputs, one.dropout_seed);
                 seed_backward(&y_1td, &one.gradient_1td);
                 one.gradient_1td = x_1td.grad();
                 self.micro_batch_done(last && number + 1 == count);
@@ -350,7 +315,7 @@ impl Trainer {
     /// Runs the forward pass of a micro-batch without autograd.
     fn forward(&self, micro_batch: &MicroBatch, dropout_seed: i64) -> InFlight {
         let _guard = tch::no_grad_guard();
-        let inputs = Inputs::of(micro_batch, self.device);
+        let inputs = self.inputs(micro_batch);
         let mut one = InFlight {
             pass: inputs.pass(micro_batch, self.model.info().layers),
             inputs,
@@ -360,7 +325,7 @@ impl Trainer {
         };
         let mut x_1td = self.embed(&one.inputs, micro_batch, dropout_seed);
         for layer in 0..self.model.info().layers {
-            let next_1td = self.block(layer, &x_1td, &mut one.pass, dropout_seed);
+            let next_1td = self.block(layer, &x_1td, &mut one.pass, &one.inputs, dropout_seed);
             one.kept.push(std::mem::replace(&mut x_1td, next_1td));
         }
         one.kept.push(x_1td);
@@ -420,17 +385,44 @@ impl Trainer {
     /// Embeds the tokens of a micro-batch, with noise if there is any.
     fn embed(&self, inputs: &Inputs, micro_batch: &MicroBatch, dropout_seed: i64) -> Tensor {
         let x_1td = self.model.embed(&inputs.token_1t);
-        let Some(alpha) = self.neftune else { return x_1td };
-        let seed = super::draw(dropout_seed as u64, "neftune", 0);
-        neftune::add_noise(&x_1td, &micro_batch.nodes, alpha, seed)
+        match self.neftune {
+            Some(alpha) => {
+                let (keys, lengths) = (micro_batch.keys(), micro_batch.lengths());
+                let longest = keys.iter().zip(lengths).map(|(key, length)| {
+                    let of_step = self.step_lengths.get(key).copied();
+                    of_step.map_or(length, |of_step| of_step.max(length))
+                });
+                let seed = super::draw(dropout_seed as u64, "neftune", 0);
+                neftune::add_noise(&x_1td, &keys, &longest.collect::<Vec<_>>(), alpha, seed)
+            }
+            None => x_1td,
+        }
     }
 
-    /// Runs block `layer`. Its dropout is a function of `dropout_seed` and its number, so that a
-    /// second computation is the same.
-    fn block(&self, layer: usize, x_1td: &Tensor, pass: &mut ForwardPass, dropout_seed: i64) -> Tensor {
+    fn has_dropout(&self) -> bool {
+        self.lora.as_ref().is_some_and(|lora| lora.dropout > 0.0)
+    }
+
+    fn inputs(&self, micro_batch: &MicroBatch) -> Inputs {
+        Inputs::of(micro_batch, self.device, self.has_dropout())
+    }
+
+    /// Runs block `layer`. Its dropout is a function of `dropout_seed`, its number and what each
+    /// token follows, so that a second computation is the same, and so is one of another cut.
+    fn block(
+        &self,
+        layer: usize,
+        x_1td: &Tensor,
+        pass: &mut ForwardPass,
+        inputs: &Inputs,
+        dropout_seed: i64,
+    ) -> Tensor {
         let mut run = || self.model.block(layer, x_1td, pass);
-        match self.lora.as_ref().is_some_and(|lora| lora.dropout > 0.0) {
-            true => with_seed(dropout_seed.wrapping_add(layer as i64), run),
+        match self.has_dropout() {
+            true => {
+                let seed = super::draw(dropout_seed as u64, "block", layer as u64);
+                with_rows(inputs.row_keys(), seed, run)
+            }
             false => run(),
         }
     }
@@ -448,7 +440,7 @@ impl Trainer {
         if dropout > 0.0 {
             lora::set_dropout(self.model.as_mut(), 0.0);
         }
-        let inputs = Inputs::of(micro_batch, self.device);
+        let inputs = self.inputs(micro_batch);
         let mut pass = inputs.pass(micro_batch, self.model.info().layers);
         let hidden_nd = inputs.at_targets(&self.model.forward(&inputs.token_1t, &mut pass));
         let losses = loss::cross_entropy(&hidden_nd, &inputs.target_n, &self.head, 1.0, LossGradients::None);

@@ -83,6 +83,8 @@ mod plurals;
 mod punkt;
 mod push;
 mod push_faults;
+#[cfg(feature = "torch")]
+mod ranks;
 mod read_only;
 mod reasoning;
 mod recipes;

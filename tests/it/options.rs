@@ -220,6 +220,20 @@ fn absurd_numbers_are_refused_with_the_name_of_their_option() {
             "train --db d.db --model m --out o --neftune 0".to_string(),
             "--neftune",
         ),
+        ("train --db d.db --model m --out o --gpus 0".to_string(), "--gpus"),
+        (
+            "train --db d.db --model m --out o --ranks 1025".to_string(),
+            "--ranks",
+        ),
+        (
+            "train --db d.db --model m --out o --rank-timeout 10".to_string(),
+            "--rank-timeout",
+        ),
+        (
+            "train --db d.db --model m --out o --ranks 2 --max-restarts 1001".to_string(),
+            "--max-restarts",
+        ),
+        ("plan --model m --gpus 0".to_string(), "--gpus"),
         (
             "train --db d.db --model m --out o --lora-dropout 1".to_string(),
             "--lora-dropout",

@@ -10,6 +10,7 @@ pub mod local;
 pub mod number;
 pub mod paths;
 pub mod quality;
+pub mod ranks;
 pub mod reading;
 pub mod recipe;
 pub mod requests;

@@ -52,6 +52,11 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     pub memory: Option<u64>,
 
+    /// GPUs of a data-parallel run, each of which holds all that is listed; says what they exchange
+    /// in a step
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub gpus: u32,
+
     /// Plan `ewe serve` instead of a fine-tune: how many sequences of which length fit
     #[arg(long)]
     pub serve: bool,
@@ -115,6 +120,7 @@ impl Args {
             tokens: self.tokens,
             utilisation: self.utilisation,
             memory: self.memory,
+            gpus: self.gpus.into(),
             json: self.json,
         }
     }

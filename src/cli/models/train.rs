@@ -3,6 +3,7 @@
 use crate::cli::args::formats::FormatArgs;
 use crate::cli::args::local::TrainingDeviceArgs;
 use crate::cli::args::number;
+use crate::cli::args::ranks::RankArgs;
 use crate::cli::args::reading::ReadingArgs;
 use crate::cli::args::select::{Best, Choice};
 use crate::finetune::{self, AnswerLoss, LoraSettings, Method, RowOrder, ScheduleKind};
@@ -222,6 +223,10 @@ pub struct Args {
     #[command(flatten)]
     pub place: TrainingDeviceArgs,
 
+    /// How many processes train together.
+    #[command(flatten)]
+    pub ranks: RankArgs,
+
     /// Run even if the memory estimate exceeds free memory
     #[arg(long)]
     pub ignore_plan: bool,
@@ -282,7 +287,11 @@ impl Args {
                 .map(|path| self.file(path))
                 .transpose()?,
             eval_fraction: self.eval_fraction,
-            device: self.place.device.clone(),
+            device: match self.ranks.gpus {
+                Some(_) => "cuda".to_owned(),
+                None => self.place.device.clone(),
+            },
+            ranks: self.ranks.job(),
             numerics: self.place.numerics(),
             ignore_plan: self.ignore_plan,
             dry_run: self.dry_run,

@@ -7,9 +7,52 @@ use std::cell::RefCell;
 use tch::{Kind, Tensor};
 
 use super::matmul;
+use crate::shim::keyed;
 
 thread_local! {
     static RECORD: RefCell<Option<Vec<AdapterPass>>> = const { RefCell::new(None) };
+    static ROWS: RefCell<Option<Rows>> = const { RefCell::new(None) };
+}
+
+/// By what the dropout of adapters is drawn on a thread.
+struct Rows {
+    /// Keys of the rows of an input, for each number of rows that one may have, int64 `[n]`.
+    keys: Vec<Tensor>,
+    seed: i64,
+    /// Inputs so far.
+    count: i64,
+}
+
+/// Runs `work`, in which dropout is a function of the key of each row (one of `keys` has as many as
+/// an input has rows), of `seed`, and of how many inputs of adapters there were before.
+pub fn with_rows<T>(keys: &[Tensor], seed: i64, work: impl FnOnce() -> T) -> T {
+    let keys = keys.iter().map(Tensor::shallow_clone).collect();
+    ROWS.set(Some(Rows { keys, seed, count: 0 }));
+    let done = work();
+    ROWS.set(None);
+    done
+}
+
+/// Drops features of `x_ni` with probability `share`: by the rows' keys within [`with_rows`], else
+/// by libtorch's generator.
+fn dropout(x_ni: &Tensor, share: f64) -> Tensor {
+    ROWS.with_borrow_mut(|rows| {
+        let Some(rows) = rows else {
+            return x_ni.dropout(share, true);
+        };
+        let columns = x_ni.size().last().copied().unwrap_or(1);
+        let count = x_ni.numel() as i64 / columns.max(1);
+        let key_n = rows.keys.iter().find(|keys| keys.size()[0] == count);
+        let key_n = key_n.expect("a key for each row");
+        rows.count += 1;
+        let salt = rows
+            .seed
+            .wrapping_add(rows.count.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as i64));
+        let kept_ni = keyed::uniform(key_n, salt, columns)
+            .ge(share)
+            .to_kind(x_ni.kind());
+        x_ni * (kept_ni * (1.0 / (1.0 - share))).view(x_ni.size().as_slice())
+    })
 }
 
 /// What one adapted layer read and made in a forward pass: with the gradient of what it made, the
@@ -60,7 +103,7 @@ impl Lora {
         product: impl Fn(&Tensor, Option<&Tensor>) -> Tensor,
     ) -> Tensor {
         let dropped_ni = if self.dropout > 0.0 {
-            x_ni.dropout(self.dropout, true)
+            dropout(x_ni, self.dropout)
         } else {
             x_ni.shallow_clone()
         };
@@ -218,6 +261,26 @@ mod tests {
             let fixed = lora.apply(&x, || unreachable!("it is not looked at"), bias, product);
             assert_eq!(fixed, adapted);
         }
+    }
+
+    #[test]
+    fn what_is_dropped_of_a_row_does_not_depend_on_other_rows() {
+        let x = Tensor::ones([4, 1000], (Kind::Float, tch::Device::Cpu));
+        let keys = Tensor::from_slice(&[5i64, 7, 5, -9]);
+        let drop = |seed| {
+            with_rows(&[keys.shallow_clone()], seed, || {
+                [dropout(&x, 0.25), dropout(&x, 0.25)]
+            })
+        };
+        let [first, second] = drop(3);
+        assert_ne!(first, second, "each input has its own");
+        assert_eq!(first.get(0), first.get(2), "of one key");
+        assert_ne!(first.get(0), first.get(1));
+        assert_eq!([first.shallow_clone(), second], drop(3));
+        assert_ne!(first, drop(4)[0]);
+        assert!((first.mean(Kind::Float).double_value(&[]) - 1.0).abs() < 0.05);
+        let alone = with_rows(&[keys.narrow(0, 3, 1)], 3, || dropout(&x.narrow(0, 3, 1), 0.25));
+        assert_eq!(alone, first.narrow(0, 3, 1));
     }
 
     /// The same as `peft` with dropout: the base's own result of all of `x`, and the rescaled rest

@@ -12,6 +12,7 @@ use super::dataset::Example;
 use crate::model::layers::prefix_tree::PrefixNode;
 use ewe::finetune::RowOrder;
 use rand::seq::SliceRandom;
+use std::collections::HashMap;
 
 /// Decides which examples form a step.
 #[derive(Debug, Clone)]
@@ -131,6 +132,39 @@ impl MicroBatch {
         (position_w, place_n)
     }
 
+    /// Returns a key of each token, `[t]`: a hash of the tokens from the beginning of its sequence
+    /// up to it. So whatever is drawn by it does not depend on the cut.
+    pub fn keys(&self) -> Vec<i64> {
+        let mut keys: Vec<i64> = Vec::with_capacity(self.id_t.len());
+        let mut ends: Vec<u64> = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            let mut key = node.after.map_or(0, |before| ends[before]);
+            let from = keys.len();
+            for &id in &self.id_t[from..from + node.length as usize] {
+                key = next_key(key, id as u64);
+                keys.push(key as i64);
+            }
+            ends.push(key);
+        }
+        keys
+    }
+
+    /// Returns the length of the longest sequence through each token, `[t]`.
+    pub fn lengths(&self) -> Vec<i64> {
+        let mut longest: Vec<i64> = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            longest.push(node.length + node.after.map_or(0, |before| longest[before]));
+        }
+        for (index, node) in self.nodes.iter().enumerate().rev() {
+            if let Some(before) = node.after {
+                longest[before] = longest[before].max(longest[index]);
+            }
+        }
+        let nodes = self.nodes.iter().zip(longest);
+        let each = nodes.map(|(node, longest)| std::iter::repeat_n(longest, node.length as usize));
+        each.flatten().collect()
+    }
+
     /// Adds the nodes of sorted sequences whose first `from` tokens, in node `after` and its
     /// ancestors, are the same.
     fn grow(&mut self, sorted: &mut [Member], from: usize, after: Option<usize>) {
@@ -155,11 +189,35 @@ impl MicroBatch {
     }
 }
 
+/// Returns the key of a token after the one with `key`: SplitMix64's step and finalizer (Steele et
+/// al. 2014).
+fn next_key(key: u64, id: u64) -> u64 {
+    let mut z = (key ^ id).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Returns the length of the longest of `members` through each [key](MicroBatch::keys).
+pub fn longest(examples: &[Example], members: &[usize]) -> HashMap<i64, i64> {
+    let mut longest = HashMap::new();
+    for &index in members {
+        let tokens = input_tokens(&examples[index]);
+        let mut key = 0;
+        for &id in tokens {
+            key = next_key(key, u64::from(id));
+            let most = longest.entry(key as i64).or_insert(0);
+            *most = tokens.len().max(*most as usize) as i64;
+        }
+    }
+    longest
+}
+
 /// A micro-batch that is being filled.
 #[derive(Default)]
-struct Bin {
+pub(super) struct Bin {
     /// Indices of the examples, in the order of their tokens.
-    members: Vec<usize>,
+    pub members: Vec<usize>,
     tokens: usize,
 }
 
@@ -172,14 +230,15 @@ impl Bin {
     }
 
     /// Returns the tokens that the example at `index` would add. It shares most with a neighbor.
-    fn added(&self, examples: &[Example], index: usize) -> usize {
+    pub fn added(&self, examples: &[Example], index: usize) -> usize {
         let (tokens, place) = (input_tokens(&examples[index]), self.place(examples, index));
         let neighbors = &self.members[place.saturating_sub(1)..self.members.len().min(place + 1)];
         let shared = |&other: &usize| common(tokens, input_tokens(&examples[other]));
         tokens.len() - neighbors.iter().map(shared).max().unwrap_or(0)
     }
 
-    fn add(&mut self, examples: &[Example], index: usize, tokens: usize) {
+    /// Adds the example at `index`, which adds so many tokens.
+    pub fn add(&mut self, examples: &[Example], index: usize, tokens: usize) {
         let place = self.place(examples, index);
         self.members.insert(place, index);
         self.tokens += tokens;
@@ -331,6 +390,28 @@ mod tests {
             .map(|micro_batch| micro_batch.members)
             .collect();
         assert_eq!(members, [vec![4, 0, 3, 1], vec![2]]);
+    }
+
+    #[test]
+    fn keys_and_lengths_of_a_step_do_not_depend_on_its_cut() {
+        let examples = [
+            example(&[1, 2, 3, 4, 5, 6], 4),
+            example(&[1, 2, 3, 7, 8], 3),
+            example(&[9, 9, 9], 1),
+        ];
+        let whole = MicroBatch::of(&examples, &[0, 1, 2]);
+        assert_eq!(whole.id_t, [1, 2, 3, 4, 5, 7, 9, 9]);
+        assert_eq!(whole.lengths(), [5, 5, 5, 5, 5, 4, 2, 2]);
+        let keys = whole.keys();
+        assert_eq!(keys.iter().collect::<std::collections::HashSet<_>>().len(), 8);
+        let alone = MicroBatch::of(&examples, &[1]);
+        assert_eq!(alone.keys(), [&keys[..3], &keys[5..6]].concat());
+        let longest = longest(&examples, &[0, 1, 2]);
+        let of_whole = |micro_batch: &MicroBatch| -> Vec<i64> {
+            micro_batch.keys().iter().map(|key| longest[key]).collect()
+        };
+        assert_eq!(of_whole(&whole), whole.lengths());
+        assert_eq!(of_whole(&alone), [5, 5, 5, 4]);
     }
 
     #[test]

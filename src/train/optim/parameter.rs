@@ -227,6 +227,12 @@ impl Parameter {
         }
     }
 
+    /// Replaces the step's gradient by this one, fp32 of the leaf's shape.
+    pub fn set_gradient(&mut self, gradient: Tensor) {
+        self.clear();
+        self.sum = Some(gradient);
+    }
+
     /// Drops the step's gradient.
     pub fn clear(&mut self) {
         forget_gradient(&self.leaf);

@@ -119,6 +119,13 @@ impl MetricsFile {
         Ok((MetricsFile { path, file }, past))
     }
 
+    /// Returns the steps that [`MetricsFile::open`] returns, and leaves the file as it is.
+    pub fn past(out: &Path, steps: u64) -> Vec<StepMetrics> {
+        let old = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap_or_default();
+        let lines = old.lines().map(serde_json::from_str::<StepMetrics>);
+        lines.flatten().filter(|metrics| metrics.step <= steps).collect()
+    }
+
     /// Appends a line. It reaches the system at once, so a killed run loses none.
     pub fn append(&mut self, metrics: &StepMetrics) -> Result<()> {
         let mut line = serde_json::to_string(metrics)?;

@@ -67,6 +67,8 @@ impl PlanReport<'_> {
         let mut value = serde_json::to_value(estimate)?;
         value["fits"] = json!(gpus::smallest(estimate.total));
         value["fits_memory"] = json!(self.job.memory.map(|memory| estimate.total <= memory));
+        value["gpus"] = json!(self.job.gpus);
+        value["wire_bytes"] = json!(wire_bytes(estimate, self.job.gpus));
         value["times"] = json!(self.times(estimate));
         Ok(value)
     }
@@ -87,6 +89,7 @@ impl PlanReport<'_> {
         [
             self.heading(),
             self.table_of_methods(),
+            self.ranks_lines(),
             self.table_of_formats(),
             times.collect(),
             self.fit_lines(),
@@ -125,6 +128,26 @@ impl PlanReport<'_> {
                 |targets| format!("{} among them", counted(targets, "target"))
             ),
         )
+    }
+
+    /// Returns what the ranks of a data-parallel run exchange; nothing for one GPU.
+    fn ranks_lines(&self) -> String {
+        if self.job.gpus < 2 {
+            return String::new();
+        }
+        let mut text = format!(
+            "{} train data-parallel (`ewe train --gpus {}`): each holds all of this. In a step they add up gradients in fp32:\n",
+            counted(self.job.gpus, "GPU"),
+            self.job.gpus
+        );
+        for of in &self.methods {
+            let wire = megabytes(wire_bytes(of, self.job.gpus));
+            text += &format!(
+                "{:<12}{wire:>9} MB sent by each, and as much received\n",
+                name(of)
+            );
+        }
+        text + "\n"
     }
 
     /// Returns a line for each set of formats, and what they hold for.
@@ -212,6 +235,17 @@ impl PlanReport<'_> {
         }
         text
     }
+}
+
+/// Returns the bytes that each of `gpus` ranks sends in a step, by rings: fp32 gradients, all but
+/// its own part of the sum twice.
+pub fn wire_bytes(estimate: &MemoryEstimate, gpus: u64) -> u64 {
+    2 * 4 * estimate.trained * gpus.saturating_sub(1) / gpus.max(1)
+}
+
+/// Formats bytes in megabytes of 10⁶ bytes.
+fn megabytes(bytes: u64) -> String {
+    grouped(bytes.div_ceil(1_000_000))
 }
 
 /// Returns the name of the method of an estimate.

@@ -110,6 +110,7 @@ const NAMED: &[Idle] = &[
             "tokens",
             "utilisation",
             "memory",
+            "gpus",
         ],
         when: With(&["serve"]),
         why: "is of a fine-tune",
@@ -141,6 +142,20 @@ const NAMED: &[Idle] = &[
         when: With(&["adapter"]),
         why: "is what the adapter that is gone on with has already",
         hint: "leave it away",
+    },
+    Idle {
+        commands: &["train"],
+        options: &["max_restarts"],
+        when: Without(&["ranks", "gpus"]),
+        why: "is about the processes that --ranks or --gpus starts",
+        hint: "--ranks N, or leave it away; torchrun has an option of that name",
+    },
+    Idle {
+        commands: &["train"],
+        options: &["device"],
+        when: With(&["gpus"]),
+        why: "is where one process computes, and --gpus N takes GPUs 0 to N - 1",
+        hint: "--ranks N with --device, or leave one of them away",
     },
     Idle {
         commands: &["train"],

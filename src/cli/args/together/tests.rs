@@ -102,6 +102,7 @@ const BELONGS: &[(&[&str], &[&str])] = &[
     (&["rows_per_file"], &["out"]),
     (&["dry_run"], &["db", "data", "model", "adapter"]),
     (&["allow_changes"], &["resume"]),
+    (&["max_restarts"], &["ranks", "gpus"]),
     (&["instance"], &["input", "output", "turns"]),
     (&["type"], &["gguf"]),
     (&["min_length", "plain"], &["db"]),
@@ -210,6 +211,9 @@ const ANYWAY: &[&str] = &[
     "ignore_plan",
     "nondeterministic",
     "tf32",
+    "ranks",
+    "gpus",
+    "rank_timeout",
 ];
 
 /// Values of which every option takes one.

@@ -1,0 +1,11 @@
+// Declarations only: libtorch has Gloo inside and ships its own headers without those of Gloo,
+// which they include. The classes have the size that the headers need to know of: none.
+#ifndef EWE_GLOO_DEVICE_H
+#define EWE_GLOO_DEVICE_H
+
+namespace gloo::transport {
+class Device;
+class UnboundBuffer;
+}  // namespace gloo::transport
+
+#endif
