@@ -246,7 +246,11 @@ fn earlier_answers_may_be_written_differently_than_the_last() {
     let (tokenizer, conversation) = conversation(source);
     let conversation = conversation.unwrap();
     let said = ["a", "b", "c", "d"].map(|text| {
-        let role = if matches!(text, "a" | "c") { "user" } else { "assistant" };
+        let role = if matches!(text, "a" | "c") {
+            "user"
+        } else {
+            "assistant"
+        };
         ChatMessage::new(role, text)
     });
     let learnt = |got: &TokenizedConversation| -> Vec<(String, bool)> {
