@@ -218,12 +218,14 @@ pub fn body_size<'a>(pages: impl IntoIterator<Item = &'a [Line]>) -> f64 {
 pub fn blocks(page: u32, lines: &[Line], body: f64) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut open: Vec<&Line> = Vec::new();
-    let leading = median(
-        lines
-            .windows(2)
-            .map(|pair| pair[0].y - pair[1].y)
-            .filter(|gap| *gap > 0.0 && *gap < body * 3.0),
-    );
+    // Most gaps between lines are within paragraphs; a low quartile is one of these.
+    let mut gaps: Vec<f64> = lines
+        .windows(2)
+        .map(|pair| pair[0].y - pair[1].y)
+        .filter(|gap| *gap > body * 0.8 && *gap < body * 3.0)
+        .collect();
+    gaps.sort_by(f64::total_cmp);
+    let leading = gaps.get(gaps.len() / 4).copied().unwrap_or(body * 1.2);
     for line in lines {
         let begins = open.last().is_some_and(|last| {
             let gap = last.y - line.y;

@@ -61,7 +61,8 @@ impl AnswerStream {
         self.completion_with(&mut |_| ()).await
     }
 
-    /// As [`AnswerStream::completion`], and shows the logprobs of each token, if they are asked for.
+    /// As [`AnswerStream::completion`], and shows the logprobs of each token, if they are asked
+    /// for.
     pub async fn completion_with(
         mut self,
         show: &mut (dyn FnMut(Logprobs) + Send),

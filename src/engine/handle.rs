@@ -238,8 +238,8 @@ impl LocalBackend {
         Ok(self.stream_all(vec![(prompt, sampling)])?.remove(0))
     }
 
-    /// Continues `prompt` as [`LocalBackend::stream`] does, to the end, and tells how likely each of
-    /// [`Sampling::choices`] was.
+    /// Continues `prompt` as [`LocalBackend::stream`] does, to the end, and tells how likely each
+    /// of [`Sampling::choices`] was.
     pub async fn answer(&self, prompt: Vec<i64>, sampling: Sampling) -> Result<Completion, BackendError> {
         let words = sampling.choices.clone();
         let answer = self.stream(prompt, sampling)?;

@@ -40,9 +40,15 @@ fn a_candidate_is_found_by_the_chart_and_rescued() {
         ] {
             assert!(shown.contains(part), "{part}: {shown}");
         }
-        // Words of both are marked.
-        let marked = browser.js("return [...document.querySelectorAll('#candidate .near mark')].length");
-        assert!(marked.as_i64().unwrap() >= 0);
+        // The nearest task is a link, with nothing marked but words of both.
+        let marked = browser.js("return [...document.querySelectorAll('#candidate .near mark')].map((mark) => mark.textContent).join(' ')");
+        for word in marked.as_str().unwrap().split_whitespace() {
+            assert!(
+                ["name", "an", "animal", "please"].contains(&word.to_lowercase().as_str()),
+                "{word}"
+            );
+        }
+        assert_eq!(browser.text("#candidate .near a"), "task 1");
         browser.press("s");
         browser.says("is pending. Undo");
         browser.wait("document.querySelector('#candidate .actions a')");

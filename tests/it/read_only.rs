@@ -25,6 +25,8 @@ const READING: &[&[&str]] = &[
     &["stats", "--db", "kept/d.db", "--json"],
     &["log", "--db", "kept/d.db"],
     &["log", "--db", "kept/d.db", "3"],
+    &["candidates", "--db", "kept/d.db"],
+    &["candidates", "--db", "kept/d.db", "7"],
     &["check", "--db", "kept/d.db"],
     &["export", "--db", "kept/d.db", "--format", "alpaca", "--out", "-"],
     &[
@@ -45,6 +47,7 @@ const WRITING: &[&[&str]] = &[
     &["accept", "--db", "kept/d.db", "7"],
     &["reject", "--db", "kept/d.db", "8"],
     &["edit", "--db", "kept/d.db", "5", "--output", "x"],
+    &["rescue", "--db", "kept/d.db", "7"],
     &["undo", "--db", "kept/d.db"],
     &["undo", "--db", "kept/d.db", "--redo"],
     &["import", "--db", "kept/d.db", "open/rows.jsonl"],

@@ -71,7 +71,7 @@ pub struct Args {
 
     /// Make --out a new folder of files with so many rows each, part-00000 and so on, laid out as
     /// its name says
-    #[arg(long, value_name = "N", value_parser = some, requires = "out")]
+    #[arg(long, value_name = "N", value_parser = some, requires = "out", conflicts_with = "db")]
     pub rows_per_file: Option<u64>,
 
     /// Memory to work in: 4GB, 500MB or 16GiB. Rows that do not fit are compared part by part, with
@@ -82,7 +82,7 @@ pub struct Args {
 
     /// With --memory, the folder for files in between, which are removed at the end [default: that
     /// of the output]
-    #[arg(long, value_name = "DIR", requires = "memory")]
+    #[arg(long, value_name = "DIR", requires = "memory", conflicts_with = "db")]
     pub scratch: Option<PathBuf>,
 
     /// Write a verdict on each row to this file, as JSON lines; `-` is standard output

@@ -88,8 +88,8 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = number::some)]
     pub judge_tokens: u64,
 
-    /// What a verdict is: the letter that the judge writes, or how likely it finds each, which needs
-    /// a server with logprobs
+    /// What a verdict is: the letter that the judge writes, or how likely it finds each, which
+    /// needs a server with logprobs
     #[arg(long, help_heading = "Judge", value_enum, default_value = "text")]
     pub by: JudgedBy,
 

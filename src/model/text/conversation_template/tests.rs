@@ -234,3 +234,36 @@ fn turns_follow_each_other_in_ewes_own_templates() {
     );
     assert_eq!(text(Template::Completion), "<s>be it\n\nab</s>c");
 }
+
+/// As Qwen 3 does: an answer after the last question begins with a mark that earlier ones lose.
+#[test]
+fn earlier_answers_may_be_written_differently_than_the_last() {
+    let source = "{% set ns = namespace(last=0) %}{% for m in messages %}{% if m.role == 'user' %}\
+                  {% set ns.last = loop.index0 %}{% endif %}{% endfor %}{% for m in messages %}\
+                  {% if m.role == 'assistant' %}{{ 'it:' + ('<>' if loop.index0 > ns.last else '') + m.content \
+                  + '<|im_end|>' }}{% else %}{{ m.content + '|' }}{% endif %}{% endfor %}\
+                  {% if add_generation_prompt %}{{ 'it:' }}{% endif %}";
+    let (tokenizer, conversation) = conversation(source);
+    let conversation = conversation.unwrap();
+    let said = ["a", "b", "c", "d"].map(|text| {
+        let role = if matches!(text, "a" | "c") {
+            "user"
+        } else {
+            "assistant"
+        };
+        ChatMessage::new(role, text)
+    });
+    let learnt = |got: &TokenizedConversation| -> Vec<(String, bool)> {
+        let of = |range: &Range<usize>| {
+            let ids = &got.ids[range.clone()];
+            let ends = ids.last() == conversation.end_token().as_ref();
+            (tokenizer.decode(ids).unwrap(), ends)
+        };
+        got.targets.iter().map(of).collect()
+    };
+    let all = conversation.tokenize(&tokenizer, &said).unwrap();
+    let (first, last) = (("b".to_owned(), true), ("<>d".to_owned(), true));
+    assert_eq!(learnt(&all), [first, last.clone()]);
+    let only = conversation.tokenize_last(&tokenizer, &said).unwrap();
+    assert_eq!((&only.ids, learnt(&only)), (&all.ids, vec![last]));
+}
