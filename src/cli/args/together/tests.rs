@@ -104,7 +104,7 @@ const BELONGS: &[(&[&str], &[&str])] = &[
     (&["allow_changes"], &["resume"]),
     (&["instance"], &["input", "output", "turns"]),
     (&["type"], &["gguf"]),
-    (&["min_length", "plain"], &["db"]),
+    (&["min_length", "plain", "passage_tokens", "overlap"], &["db"]),
     (&["base_model", "dataset", "evaluation"], &["model", "adapter"]),
 ];
 
@@ -145,6 +145,9 @@ const ANYWAY: &[&str] = &[
     "yes",
     "license",
     "language",
+    // add-documents
+    "column",
+    "largest",
     // filter
     "against",
     "verdicts",
