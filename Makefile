@@ -116,7 +116,7 @@ check-endpoints: setup ## generate from vLLM and llama.cpp's server, which are i
 
 soak: setup ## kill runs of generate and train at 150 moments and resume them: nothing lost or requested twice, the same result; 64 endpoints of different speed are busy; other cases of the property tests
 	$(BUILD)
-	$(CARGO) test --locked --test it -- --ignored --nocapture --exact generate::soak train_faults::soak endpoint_list::soak
+	$(CARGO) test --locked --test it -- --ignored --nocapture --exact generate::soak train_faults::soak endpoint_list::soak endpoint_list::ten_thousand_in_flight_soak
 	seed=$$(date +%s); echo "PROPTEST_RNG_SEED=$$seed"; PROPTEST_RNG_SEED=$$seed $(CARGO) test --locked --lib --bins
 
 release: ## both binaries in target/release, with completions and manual pages in target/share; FEATURES=--no-default-features is the data half

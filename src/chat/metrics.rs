@@ -1,5 +1,7 @@
 //! Metrics for Prometheus, in OpenMetrics' text format. Those of the engine are copied from it
-//! whenever they are read; those of requests are kept here.
+//! whenever they are read ([`devices`]); those of requests are kept here.
+
+pub mod devices;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
@@ -10,11 +12,11 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::engine::batch::Stats;
+use crate::engine::engines::DeviceReading;
+use devices::DeviceMetrics;
 
 /// The media type of [`Metrics::text`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -41,20 +43,14 @@ pub struct Metrics {
     requests: Family<StatusLabels, Counter>,
     first_token: Family<EndpointLabels, Histogram>,
     duration: Family<EndpointLabels, Histogram>,
-    running: Gauge,
-    waiting: Gauge,
-    kv_bytes: Gauge,
-    prompt_tokens: Counter,
-    saved_tokens: Counter,
-    generated_tokens: Counter,
-    steps: Counter,
+    devices: DeviceMetrics,
     /// Held while metrics of the engine are copied and written, so that they belong together.
     read: Mutex<()>,
 }
 
 impl Metrics {
-    /// Returns the metrics of a server whose KV cache may have `kv_budget` bytes.
-    pub fn new(kv_budget: usize) -> Metrics {
+    /// Returns the metrics of a server with engines on these devices.
+    pub fn new(engines: &[DeviceReading]) -> Metrics {
         // From a millisecond to over a quarter of an hour.
         let seconds: fn() -> Histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 21));
         let mut registry = Registry::with_prefix("ewe");
@@ -78,68 +74,22 @@ impl Metrics {
             "From a request's arrival to the end of its answer",
             duration.clone(),
         );
-        let mut gauge = |name: &str, help: &str| {
-            let gauge = Gauge::<i64>::default();
-            registry.register(name, help, gauge.clone());
-            gauge
-        };
-        let (running, waiting, kv_bytes) = (
-            gauge("running", "Answers being generated"),
-            gauge("waiting", "Answers that wait for a place in the batch"),
-            gauge("kv_bytes", "Bytes that keys and values of running requests take"),
-        );
-        gauge(
-            "kv_budget_bytes",
-            "Bytes that keys and values of running requests may take",
-        )
-        .set(kv_budget as i64);
-        let mut counter = |name: &str, help: &str| {
-            let counter = Counter::<u64>::default();
-            registry.register(name, help, counter.clone());
-            counter
-        };
-        let (prompt_tokens, saved_tokens, generated_tokens, steps) = (
-            counter("prompt_tokens", "Tokens of prompts"),
-            counter(
-                "prompt_tokens_saved",
-                "Tokens of prompts whose keys and values were there already",
-            ),
-            counter("generated_tokens", "Tokens generated"),
-            counter(
-                "steps",
-                "Steps of the engine, each a token for every running request",
-            ),
-        );
+        let devices = DeviceMetrics::new(&mut registry, engines);
         Metrics {
             registry,
             requests,
             first_token,
             duration,
-            running,
-            waiting,
-            kv_bytes,
-            prompt_tokens,
-            saved_tokens,
-            generated_tokens,
-            steps,
+            devices,
             read: Mutex::default(),
         }
     }
 
-    /// Returns the text of all metrics, with the current ones of the engine.
-    pub fn text(&self, stats: &Stats) -> String {
+    /// Returns the text of all metrics, with the current ones of the engines, and how many answers
+    /// none of them has yet.
+    pub fn text(&self, engines: &[DeviceReading], queued: usize) -> String {
         let _read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        self.running.set(stats.running as i64);
-        self.waiting.set(stats.waiting as i64);
-        self.kv_bytes.set(stats.kv_bytes as i64);
-        for (counter, value) in [
-            (&self.prompt_tokens, stats.prompt_tokens),
-            (&self.saved_tokens, stats.saved_tokens),
-            (&self.generated_tokens, stats.generated_tokens),
-            (&self.steps, stats.steps),
-        ] {
-            counter.inner().store(value as u64, Ordering::Relaxed);
-        }
+        self.devices.set(engines, queued);
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("a String takes everything");
         text
@@ -222,16 +172,27 @@ impl Drop for RequestMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::batch::Stats;
+
+    fn reading(device: &str, generated_tokens: usize, is_up: bool) -> DeviceReading {
+        DeviceReading {
+            device: device.to_owned(),
+            kv_budget: 1000,
+            stats: Stats {
+                generated_tokens,
+                kv_bytes: 12,
+                ..Stats::default()
+            },
+            is_up,
+        }
+    }
 
     #[test]
     fn a_request_is_counted_when_it_ends() {
-        let metrics = Arc::new(Metrics::new(1000));
-        let stats = Stats {
-            generated_tokens: 7,
-            kv_bytes: 12,
-            ..Stats::default()
-        };
-        let has = |line: &str| metrics.text(&stats).lines().any(|l| l == line);
+        let reading = reading("cpu", 7, true);
+        let metrics = Arc::new(Metrics::new(std::slice::from_ref(&reading)));
+        let text = || metrics.text(std::slice::from_ref(&reading), 3);
+        let has = |line: &str| text().lines().any(|l| l == line);
         let count = |end: &dyn Fn(&RequestMetrics)| end(&RequestMetrics::new(metrics.clone(), "/x"));
         count(&|t| t.handled(200));
         count(&|_| {});
@@ -253,5 +214,30 @@ mod tests {
         assert!(has(r#"ewe_request_duration_seconds_count{endpoint="/x"} 4"#));
         assert!(has("ewe_generated_tokens_total 7") && has("ewe_kv_bytes 12"));
         assert!(has("ewe_kv_budget_bytes 1000") && has("# EOF"));
+        let text = text();
+        assert!(!text.contains("device") && !text.contains("queued"), "{text}");
+    }
+
+    #[test]
+    fn several_engines_have_their_devices_as_labels() {
+        let devices = [
+            reading("cuda:0", 7, true),
+            reading("cpu", 8, true),
+            reading("cpu", 9, false),
+        ];
+        let text = Metrics::new(&devices).text(&devices, 3);
+        for line in [
+            r#"ewe_generated_tokens_total{device="cuda:0"} 7"#,
+            r#"ewe_generated_tokens_total{device="cpu"} 8"#,
+            r#"ewe_generated_tokens_total{device="cpu#1"} 9"#,
+            r#"ewe_kv_budget_bytes{device="cpu#1"} 1000"#,
+            r#"ewe_device_up{device="cpu"} 1"#,
+            r#"ewe_device_up{device="cpu#1"} 0"#,
+            "ewe_queued 3",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line} in {text}");
+        }
+        // Each is described once.
+        assert_eq!(text.matches("# HELP ewe_running ").count(), 1, "{text}");
     }
 }

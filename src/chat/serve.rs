@@ -31,6 +31,7 @@ use super::metrics::{MEDIA_TYPE, RequestMetrics};
 use super::models::{self, ModelNames, ServedModel};
 use super::server::ServerState;
 use super::tokenize;
+use crate::engine::engines::DeviceFailure;
 use crate::engine::handle::LocalBackend;
 use crate::engine::open;
 use crate::model::text::conversation_template::ConversationTemplate;
@@ -67,8 +68,14 @@ pub fn run(job: &ServeJob, quiet: bool) -> Result<u8> {
                 "{} {} served at http://{address}/v1; {}; Ctrl-C stops it",
                 names.join(", "),
                 if models.len() == 1 { "is" } else { "are" },
-                backend.budget_line()
+                match &backend.budget_lines()[..] {
+                    [line] => line.clone(),
+                    lines => format!("by {}", counted(lines.len(), "device")),
+                }
             );
+            if let lines @ [_, _, ..] = &backend.budget_lines()[..] {
+                lines.iter().for_each(|line| eprintln!("{line}"));
+            }
             for model in &models {
                 let of = match model.adapter {
                     Some(_) => format!(" of {}", model.names.first()),
@@ -309,10 +316,20 @@ async fn no_embeddings() -> ApiError {
     .coded("unsupported_endpoint")
 }
 
+/// Returns the health of a server that answers, by the devices that do not compute.
+fn well(failures: &[DeviceFailure]) -> serde_json::Value {
+    if failures.is_empty() {
+        return json!({ "status": "ok" });
+    }
+    let devices = failures.iter();
+    let devices = devices.map(|failure| json!({ "device": failure.device, "reason": failure.reason }));
+    json!({ "status": "degraded", "devices": devices.collect::<Vec<_>>() })
+}
+
 /// `GET /health`.
 async fn health(State(server): State<Arc<ServerState>>) -> Response {
     match server.backend.broken() {
-        None => Json(json!({ "status": "ok" })).into_response(),
+        None => Json(well(&server.backend.engines().failures())).into_response(),
         Some(reason) => (
             StatusCode::SERVICE_UNAVAILABLE,
             Json(json!({ "status": "broken", "reason": reason })),
@@ -323,7 +340,8 @@ async fn health(State(server): State<Arc<ServerState>>) -> Response {
 
 /// `GET /metrics`.
 async fn metrics(State(server): State<Arc<ServerState>>) -> impl IntoResponse {
-    let text = server.metrics.text(&server.backend.stats());
+    let engines = server.backend.engines();
+    let text = server.metrics.text(&engines.devices(), engines.waiting());
     ([(header::CONTENT_TYPE, MEDIA_TYPE)], text)
 }
 

@@ -54,7 +54,7 @@ impl ServerState {
         let max_answers = backend.capacity() + max_waiting;
         ServerState {
             token_bytes: TokenBytes::of(backend.tokenizer()),
-            metrics: Arc::new(Metrics::new(backend.budget().bytes)),
+            metrics: Arc::new(Metrics::new(&backend.engines().devices())),
             backend,
             models,
             guard,

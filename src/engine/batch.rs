@@ -6,6 +6,7 @@
 
 mod config;
 mod constrain;
+mod leaving;
 mod preemption;
 mod prompt_scores;
 mod request;
@@ -33,7 +34,7 @@ use crate::model::out_of_memory::Stage;
 use crate::shim::transfer::{Upload, Uploaded};
 pub use config::{Advice, BatchConfig, OutOfMemoryPolicy};
 use prompt_scores::PromptScores;
-pub use request::{EngineRequest, Listener, PromptListener, RequestOptions};
+pub use request::{Begun, EngineRequest, Listener, PromptListener, RequestOptions};
 use request::{QueuedRequest, RunningRequest};
 use step::{StepBefore, StepInFlight};
 
@@ -147,7 +148,7 @@ impl Engine {
     }
 
     /// Adds a request to the queue. It runs as soon as there is room, in order of arrival.
-    pub fn submit(&mut self, request: EngineRequest) {
+    pub fn submit(&mut self, mut request: EngineRequest) {
         debug_assert!(!request.prompt.is_empty(), "an empty prompt has no next token");
         // Sizes come from outside, and may be as large as the type allows.
         let answer = request.sampling.max_tokens.max(1);
@@ -157,14 +158,16 @@ impl Engine {
             // Memory that had run out may be free again.
             (self.kv_limit, self.prefill_limit) = (self.config.kv_bytes, self.config.prefill_tokens);
         }
-        let constraint = request.options.grammar.as_ref().map(Grammar::begin);
+        let begun = &mut request.begun;
+        let (answer, held) = (std::mem::take(&mut begun.answer), begun.constraint.take());
+        let constraint = held.or_else(|| request.options.grammar.as_ref().map(Grammar::begin));
         self.waiting.push_back(QueuedRequest {
             constraint,
+            preempted: request.begun.has_run,
+            answer,
             request,
             most,
             arrival: self.arrivals,
-            preempted: false,
-            answer: Vec::new(),
         });
         self.arrivals += 1;
     }

@@ -9,12 +9,15 @@
 //! - [`prefix`]: the prefix cache, so that a shared prefix is computed once.
 //! - [`text`]: from tokens to text: whole characters, stop strings.
 //! - [`questions`]: a model that answers questions, laid out by a template.
-//! - [`handle`]: the model behind `ewe::backend::Backend`; [`worker`] is its thread, [`answer`] and
+//! - [`handle`]: the model behind `ewe::backend::Backend`; [`engines`] are its engines, one for
+//!   each device, behind the queue of [`dispatch`]; [`worker`] is the thread of one, [`answer`] and
 //!   [`event`] what comes back from it, [`state`] what both sides share.
 
 pub mod answer;
 pub mod batch;
 pub mod budget;
+mod dispatch;
+pub mod engines;
 pub mod event;
 pub mod grammar;
 pub mod handle;

@@ -1,14 +1,16 @@
-//! Opens a model for a command: weights, tokenizer and adapter, on a device and in a type, and the
-//! engine with its limits.
+//! Opens a model for a command: weights, tokenizer and adapter, on a device or several and in a
+//! type, and an engine for each with its limits.
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use ewe::job::model::{EngineLimits, ModelSpec};
 use tch::Kind;
 
 use super::batch::{Advice, BatchConfig, OutOfMemoryPolicy};
 use super::budget::{EngineBudget, PassSizes};
+use super::dispatch::MOST_ENGINES;
+use super::engines::DeviceFailure;
 use super::handle::LocalBackend;
 use crate::model::cache::KvCache;
 use crate::model::files::fingerprint::fingerprint;
@@ -23,11 +25,18 @@ const ADVICE: Advice = Advice {
     memory: "a smaller --batch or --kv-memory, or shorter prompts",
 };
 
-/// Loads a model without an engine, for callers that run forward passes themselves.
+/// What to do about a model that no GPU can hold.
+const TOO_LARGE: &str = "vLLM divides a model that is larger than one GPU: `vllm serve MODEL --tensor-parallel-size 2`; \
+     docs/gpu.md says how to ask it from here";
+
+/// Loads a model without an engine, for callers that run forward passes themselves: on the first of
+/// its devices.
 pub fn load(spec: &ModelSpec) -> Result<LoadedModel> {
     let dir = hub::resolve(&spec.path, Fetch::Model)?;
+    let first = spec.devices().next().unwrap_or_default().to_owned();
     let spec = ModelSpec {
         path: dir,
+        device: first,
         ..spec.clone()
     };
     load_dir(&spec, &[])
@@ -122,28 +131,144 @@ fn config_of_gpu(
 /// Opens a model with this configuration, whatever the device.
 #[cfg(test)]
 pub fn with_config(spec: &ModelSpec, config: BatchConfig) -> Result<LocalBackend> {
-    start(spec, &[], |_| config).map(|(backend, _)| backend)
+    start(spec, &[], |_| config.clone()).map(|(backend, _)| backend)
 }
 
-/// Opens a model, and starts its engine on a thread, with the configuration that `configure`
-/// returns for it. Returns the fingerprints of the adapters, too.
+/// Opens a model, and starts its engines on threads, with the configuration that `configure`
+/// returns for each. Returns the fingerprints of the adapters, too.
 fn start(
     spec: &ModelSpec,
     adapters: &[&Path],
-    configure: impl FnOnce(&mut LoadedModel) -> BatchConfig,
+    configure: impl Fn(&mut LoadedModel) -> BatchConfig,
 ) -> Result<(LocalBackend, Vec<String>)> {
     let spec = ModelSpec {
         path: hub::resolve(&spec.path, Fetch::Model)?,
         ..spec.clone()
     };
-    let mut loaded = load_on_its_own_thread(&spec, adapters)?;
-    let name = fingerprint(&spec.path, spec.adapter.as_deref(), loaded.kind)?;
+    let (mut loaded, absent) = load_on_each(&spec, adapters)?;
+    let Some((first, kind)) = loaded.first().map(|(device, model)| (device, model.kind)) else {
+        bail!("there is no device for the model");
+    };
+    if let Some((other, _)) = loaded.iter().find(|(_, model)| model.kind != kind) {
+        bail!(
+            "`{first}` and `{other}` would compute in different types, and answers be those of two models\nhint: --dtype, \
+             such as fp32"
+        );
+    }
+    let name = fingerprint(&spec.path, spec.adapter.as_deref(), kind)?;
     let names = adapters
         .iter()
-        .map(|adapter| fingerprint(&spec.path, Some(adapter), loaded.kind));
+        .map(|adapter| fingerprint(&spec.path, Some(adapter), kind));
     let names = names.collect::<Result<Vec<String>>>()?;
-    let config = configure(&mut loaded);
-    Ok((LocalBackend::start(loaded, name, config)?, names))
+    let configs: Vec<BatchConfig> = loaded.iter_mut().map(|(_, model)| configure(model)).collect();
+    let configured = loaded.into_iter().zip(configs);
+    let configured = configured.map(|((device, model), config)| (device, model, config));
+    Ok((
+        LocalBackend::start_all(configured.collect(), absent, name)?,
+        names,
+    ))
+}
+
+/// Models with the names of their devices, and the devices that cannot hold it.
+type LoadedOnEach = (Vec<(String, LoadedModel)>, Vec<DeviceFailure>);
+
+/// Loads the model in the directory `spec.path` on each of its devices. Those that fail for want of
+/// memory, or by an error of the device, are left out and told.
+///
+/// # Errors
+///
+/// If all devices fail, the last one's error. If one fails for another reason, that.
+fn load_on_each(spec: &ModelSpec, adapters: &[&Path]) -> Result<LoadedOnEach> {
+    let names: Vec<&str> = spec.devices().collect();
+    check_devices(&names)?;
+    let on = |name: &str| {
+        let spec = ModelSpec {
+            device: name.to_owned(),
+            ..spec.clone()
+        };
+        load_on_its_own_thread(&spec, adapters)
+    };
+    // The first alone: what is wrong with the model is wrong on all.
+    let mut results = vec![on(names[0])];
+    let is_about_model = results[0].as_ref().is_err_and(|error| !is_of_device(error));
+    if !is_about_model {
+        let rest = std::thread::scope(|scope| {
+            let on = &on;
+            let threads = names[1..].iter().map(|name| scope.spawn(move || on(name)));
+            let threads: Vec<_> = threads.collect();
+            let joined = threads.into_iter().map(|thread| {
+                let joined = thread.join();
+                joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            joined.collect::<Vec<_>>()
+        });
+        results.extend(rest);
+    }
+    let (mut loaded, mut failed) = (Vec::new(), Vec::new());
+    for (name, result) in names.iter().zip(results) {
+        match result {
+            Ok(model) => loaded.push(((*name).to_owned(), model)),
+            Err(error) if is_of_device(&error) => failed.push((*name, error)),
+            Err(error) => return Err(advised(error)),
+        }
+    }
+    if loaded.is_empty()
+        && let Some((name, error)) = failed.pop()
+    {
+        return match names.len() {
+            1 => Err(advised(error)),
+            _ => Err(advised(error)).with_context(|| format!("device `{name}`")),
+        };
+    }
+    let absent = failed.into_iter().map(|(name, error)| {
+        let reason = format!("{error:#}");
+        let reason = reason.lines().next().unwrap_or_default().to_owned();
+        tracing::warn!("device {name} is left out: {reason}");
+        DeviceFailure {
+            device: name.to_owned(),
+            reason,
+        }
+    });
+    Ok((loaded, absent.collect()))
+}
+
+/// Fails on devices that cannot stand beside each other.
+fn check_devices(names: &[&str]) -> Result<()> {
+    if names.len() > MOST_ENGINES {
+        bail!(
+            "{} devices are more than the {MOST_ENGINES} that share a queue",
+            names.len()
+        );
+    }
+    for (index, name) in names.iter().enumerate() {
+        let is_repeated = names[..index].iter().any(|other| gpu(other) == gpu(name));
+        if is_repeated && *name != "cpu" {
+            bail!("device `{name}` is named twice\nhint: each GPU once; --batch lets one do more at once");
+        }
+        if *name == "auto" && names.len() > 1 {
+            bail!("device `auto` stands alone\nhint: cuda:0,cuda:1, or --gpus 2");
+        }
+    }
+    Ok(())
+}
+
+/// Returns the name of a device in full: `cuda` is the first GPU.
+fn gpu(name: &str) -> &str {
+    if name == "cuda" { "cuda:0" } else { name }
+}
+
+/// Whether an error is one of the device, so that another one may do.
+fn is_of_device(error: &anyhow::Error) -> bool {
+    fault::is_out_of_memory(error) || fault::is_context_broken(error)
+}
+
+/// Adds what to do about a model that a GPU cannot hold.
+fn advised(error: anyhow::Error) -> anyhow::Error {
+    let text = format!("{error:#}");
+    if fault::is_out_of_memory(&text) && text.contains("CUDA") && !text.contains("hint:") {
+        return anyhow::anyhow!("{text}\nhint: {TOO_LARGE}");
+    }
+    error
 }
 
 /// Loads a model on a thread that ends with it. A thread that has computed in parallel keeps its

@@ -1,7 +1,7 @@
 //! What the engine's thread shares with those who send it requests.
 
 use std::fmt::{self, Display};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ewe::backend::BackendError;
 use futures::channel::mpsc::UnboundedSender;
@@ -14,14 +14,14 @@ use crate::model::out_of_memory::{OutOfMemory, Stage};
 /// After this many failed steps in a row the model counts as broken, until a step succeeds.
 const GIVEN_UP: usize = 3;
 
-/// Statistics, failures, and answers that nobody ended.
+/// Statistics and failures of one engine, and answers that nobody ended, which engines share.
 #[derive(Default)]
 pub(super) struct WorkerState {
     stats: Mutex<Stats>,
     failures: Mutex<Failures>,
     /// Notified once the device cannot compute any more.
     lost: Notify,
-    pub(super) orphans: Orphans,
+    pub(super) orphans: Arc<Orphans>,
     /// Hints about too little memory.
     pub(super) advice: Advice,
 }
@@ -61,9 +61,10 @@ impl Display for StepFailure {
 }
 
 impl WorkerState {
-    pub(super) fn new(advice: Advice) -> WorkerState {
+    pub(super) fn new(advice: Advice, orphans: Arc<Orphans>) -> WorkerState {
         WorkerState {
             advice,
+            orphans,
             ..WorkerState::default()
         }
     }
@@ -81,16 +82,22 @@ impl WorkerState {
         last.map(|failure| failure.reason().to_owned())
     }
 
-    /// Returns the error of a request that finds the thread gone.
-    pub(super) fn fatal(&self) -> BackendError {
-        match &locked(&self.failures).last {
-            Some(failure) => stopped(failure),
-            None => stopped("its thread ended"),
-        }
+    /// Takes the statistics of an engine that does nothing any more for the requests that it had.
+    pub(super) fn left_by_all(&self) {
+        let mut stats = locked(&self.stats);
+        (stats.running, stats.waiting, stats.kv_bytes) = (0, 0, 0);
     }
 
-    /// Counts a failed step, and ends the answers of the requests that were part of it.
-    pub(super) fn failed(&self, reason: &str, stage: Stage) {
+    /// Returns why the last step failed that did; else that the thread ended.
+    pub(super) fn last(&self) -> String {
+        let failures = locked(&self.failures);
+        let last = failures.last.as_ref().map(StepFailure::reason);
+        last.unwrap_or(ENDED).to_owned()
+    }
+
+    /// Counts a failed step, and ends the answers that it left without an end. Returns the reason
+    /// for those who asked, with a hint where there is one.
+    pub(super) fn failed(&self, reason: &str, stage: Stage) -> String {
         let hint = || Some(self.advice.memory.to_owned());
         let failure = match OutOfMemory::of(reason, stage, hint) {
             Some(error) => StepFailure::OutOfMemory(error),
@@ -102,18 +109,24 @@ impl WorkerState {
         failures.last = Some(failure);
         drop(failures);
         // Only now that the reason is stored: who receives the error may ask for it.
-        self.orphans.fail(|| stopped(text.as_str()));
+        self.orphans.fail(&text);
+        text
     }
 
-    /// Records that the CUDA context is broken, and ends all answers: those of requests that were
-    /// dropped, and those that are dropped from now on.
+    /// Records that the CUDA context is broken, and ends the answers of requests that were dropped.
     pub(super) fn lose_device(&self, reason: &str) {
         let mut failures = locked(&self.failures);
         failures.last = Some(StepFailure::Other(reason.to_owned()));
         failures.is_device_lost = true;
         drop(failures);
-        self.orphans.fail_from_now_on(reason);
+        self.orphans.fail(reason);
         self.lost.notify_one();
+    }
+
+    /// Ends the answers of requests that are dropped from now on, as those that were: no engine is
+    /// left.
+    pub(super) fn end(&self, reason: &str) {
+        self.orphans.fail_from_now_on(reason);
     }
 
     /// Waits until the CUDA context is broken. Returns the error that broke it.
@@ -146,6 +159,8 @@ pub(super) struct Orphans(Mutex<OrphanedAnswers>);
 #[derive(Default)]
 struct OrphanedAnswers {
     waiting: Vec<UnboundedSender<EventResult>>,
+    /// Why the last ones ended.
+    last: Option<String>,
     /// The reason of all that come, once there will be no other.
     reason: Option<String>,
 }
@@ -162,22 +177,35 @@ impl Orphans {
         }
     }
 
-    /// Ends all of them with an error.
-    fn fail(&self, error: impl Fn() -> BackendError) {
-        for events in locked(&self.0).waiting.drain(..) {
-            let _ = events.unbounded_send(Err(error()));
+    /// Ends all of them for this reason.
+    fn fail(&self, reason: &str) {
+        let mut orphans = locked(&self.0);
+        orphans.last = Some(reason.to_owned());
+        for events in orphans.waiting.drain(..) {
+            let _ = events.unbounded_send(Err(stopped(reason)));
         }
     }
 
     /// Ends all of them for this reason, and all that come after.
     fn fail_from_now_on(&self, reason: &str) {
         locked(&self.0).reason = Some(reason.to_owned());
-        self.fail(|| stopped(reason));
+        self.fail(reason);
+    }
+
+    /// Returns the error of an answer without an end.
+    pub(super) fn fatal(&self) -> BackendError {
+        match &locked(&self.0).last {
+            Some(reason) => stopped(reason),
+            None => stopped(ENDED),
+        }
     }
 }
 
+/// What is known of a thread that ended without an error.
+pub(super) const ENDED: &str = "its thread ended";
+
 /// Returns the error of a request that a failure ended.
-fn stopped(failure: impl Display) -> BackendError {
+pub(super) fn stopped(failure: impl Display) -> BackendError {
     BackendError::Fatal(format!("the local model stopped: {failure}"))
 }
 

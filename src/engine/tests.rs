@@ -11,6 +11,7 @@ mod preemption;
 mod replay;
 mod run_ahead;
 mod sampler;
+mod several;
 mod text;
 pub(crate) mod watched;
 
@@ -20,7 +21,7 @@ use ewe::backend::{FinishReason, Sampling};
 use ewe::job::model::ModelSpec;
 use tch::{Device, Kind, Tensor};
 
-use super::batch::{BatchConfig, Engine, EngineRequest, Listener, RequestOptions};
+use super::batch::{BatchConfig, Begun, Engine, EngineRequest, Listener, RequestOptions};
 use super::handle::LocalBackend;
 use super::open;
 use crate::model::layers::Linear;
@@ -71,6 +72,7 @@ fn submit(engine: &mut Engine, prompt: &[i64], sampling: &Sampling) -> Record {
         end_tokens: vec![0],
         options: RequestOptions::default(),
         listener: Box::new(record.clone()),
+        begun: Begun::default(),
     });
     record
 }

@@ -1,16 +1,20 @@
-//! The engine's thread. A step that fails inside libtorch ends the requests that were part of it.
-//! The engine drops what it computed and goes on with those that wait. If memory ran out, it may go
-//! on with all but the newest. If the CUDA context broke, all requests and the thread end.
+//! The engine's thread. The requests of a step that fails inside libtorch go to other engines, and
+//! end where there is none that has not failed with them. The engine drops what it computed and
+//! goes on with those that wait. If memory ran out, it may go on with all but the newest. If the
+//! CUDA context broke, or the thread panics elsewhere, all requests leave it, and the thread ends.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use ewe::backend::{FinishReason, Sampling};
 
-use super::batch::{Engine, EngineRequest, Listener, RequestOptions};
+use super::batch::{Begun, Engine, EngineRequest, Listener, RequestOptions};
+use super::dispatch::Dispatcher;
 use super::state::WorkerState;
 use crate::model::fault;
+use crate::model::out_of_memory::Stage;
 use crate::shim::memory;
 
 /// How long a broken model rests before the engine tries it with a request of its own.
@@ -22,50 +26,130 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Resident memory is checked after this many steps, and when the engine becomes idle.
 const STEPS_BETWEEN_CHECKS: u64 = 256;
 
+/// What an engine's thread has besides the engine.
+pub(super) struct Work {
+    /// Its requests.
+    pub(super) incoming: mpsc::Receiver<Vec<EngineRequest>>,
+    /// What it shares with those who ask.
+    pub(super) state: Arc<WorkerState>,
+    /// Who takes the requests of an engine that failed.
+    pub(super) dispatcher: Arc<Dispatcher<EngineRequest>>,
+    /// Its number there.
+    pub(super) number: usize,
+}
+
 /// Takes incoming requests and advances the batch; waits while there is nothing to do. Returns when
-/// nobody can send requests any more, and when the device is lost.
-pub(super) fn run(mut engine: Engine, incoming: &mpsc::Receiver<Vec<EngineRequest>>, state: &WorkerState) {
-    let (mut surplus, mut steps) = (memory::Surplus::watch(), 0u64);
-    loop {
-        if engine.idle() {
-            let trial = state.broken().map(|_| trial(&engine));
-            match next(incoming, trial, &mut surplus) {
-                Some(requests) => requests.into_iter().for_each(|request| engine.submit(request)),
-                None => return,
+/// nobody can send requests any more, when the device is lost, and after a panic between steps.
+pub(super) fn run(mut engine: Engine, work: &Work) {
+    let worked = catch_unwind(AssertUnwindSafe(|| work.until_end(&mut engine)));
+    let lost = match worked {
+        Ok(lost) => lost,
+        Err(panic) => Some(EndedEarly {
+            reason: fault::words(panic.as_ref()),
+            is_device_lost: false,
+        }),
+    };
+    let Some(EndedEarly {
+        reason,
+        is_device_lost,
+    }) = lost
+    else {
+        return;
+    };
+    // From here on nothing more is sent to it.
+    work.dispatcher.leave_out(work.number, &reason);
+    let ran = engine.take_running(true);
+    let mut waited = engine.take_waiting();
+    waited.extend(work.incoming.try_iter().flatten());
+    engine.abandon();
+    work.state.left_by_all();
+    if work.dispatcher.is_over() {
+        work.state.end(&reason);
+    }
+    if is_device_lost {
+        work.state.lose_device(&reason);
+    } else {
+        work.state.failed(&reason, Stage::Decode);
+    }
+    work.dispatcher.take_back(work.number, ran, waited, &reason);
+}
+
+/// Why a thread ends although somebody may send requests.
+struct EndedEarly {
+    reason: String,
+    /// Whether the CUDA context broke.
+    is_device_lost: bool,
+}
+
+impl Work {
+    /// Advances the batch until nobody can send requests any more, or the device is lost.
+    fn until_end(&self, engine: &mut Engine) -> Option<EndedEarly> {
+        let state = &self.state;
+        let (mut surplus, mut steps, mut rests) = (memory::Surplus::watch(), 0u64, false);
+        loop {
+            if engine.idle() {
+                let trial = state.broken().map(|_| trial(engine));
+                let requests = next(&self.incoming, trial, &mut surplus)?;
+                requests.into_iter().for_each(|request| engine.submit(request));
+            }
+            while let Ok(requests) = self.incoming.try_recv() {
+                requests.into_iter().for_each(|request| engine.submit(request));
+            }
+            let step = || {
+                engine.advance();
+                state.succeeded(engine.stats());
+                engine.deliver();
+                state.succeeded(engine.stats());
+                Ok(())
+            };
+            let stepped = surplus.during(|| catch_unwind(AssertUnwindSafe(|| fault::caught(step))));
+            steps += 1;
+            if engine.idle() || steps % STEPS_BETWEEN_CHECKS == 0 {
+                surplus.give_back();
+            }
+            let failed = match stepped {
+                Ok(done) => done.err().map(|error| error.to_string()),
+                Err(panic) => Some(fault::words(panic.as_ref())),
+            };
+            let Some(reason) = failed else {
+                if std::mem::take(&mut rests) {
+                    self.dispatcher.wake(self.number);
+                }
+                continue;
+            };
+            if fault::is_context_broken(&reason) {
+                return Some(EndedEarly {
+                    reason,
+                    is_device_lost: true,
+                });
+            }
+            if !(fault::is_out_of_memory(&reason) && engine.preempt(&reason)) {
+                rests |= self.hand_over(engine, &reason);
             }
         }
-        while let Ok(requests) = incoming.try_recv() {
-            requests.into_iter().for_each(|request| engine.submit(request));
+    }
+
+    /// Gives the requests of a step that failed to other engines, and drops what was computed; the
+    /// requests that wait here go with them once the engine fails again and again. Returns whether
+    /// it does.
+    fn hand_over(&self, engine: &mut Engine, reason: &str) -> bool {
+        let stage = engine.stage();
+        let ran = engine.take_running(false);
+        engine.reset();
+        let text = self.state.failed(reason, stage);
+        let is_broken = self.state.broken().is_some();
+        let mut waited = Vec::new();
+        if is_broken {
+            self.dispatcher.rest(self.number, reason);
+            if self.dispatcher.are_others_up(self.number) {
+                waited = engine.take_waiting();
+            }
         }
-        let step = || {
-            engine.advance();
-            state.succeeded(engine.stats());
-            engine.deliver();
-            state.succeeded(engine.stats());
-            Ok(())
-        };
-        let stepped = surplus.during(|| catch_unwind(AssertUnwindSafe(|| fault::caught(step))));
-        steps += 1;
-        if engine.idle() || steps % STEPS_BETWEEN_CHECKS == 0 {
-            surplus.give_back();
+        if engine.idle() {
+            self.state.left_by_all();
         }
-        let failed = match stepped {
-            Ok(done) => done.err().map(|error| error.to_string()),
-            Err(panic) => Some(fault::words(panic.as_ref())),
-        };
-        let Some(reason) = failed else {
-            continue;
-        };
-        if fault::is_context_broken(&reason) {
-            engine.abandon();
-            state.lose_device(&reason);
-            return;
-        }
-        if !(fault::is_out_of_memory(&reason) && engine.preempt(&reason)) {
-            let stage = engine.stage();
-            engine.reset();
-            state.failed(&reason, stage);
-        }
+        self.dispatcher.take_back(self.number, ran, waited, &text);
+        is_broken
     }
 }
 
@@ -104,6 +188,7 @@ fn trial(engine: &Engine) -> EngineRequest {
         end_tokens: Vec::new(),
         options: RequestOptions::default(),
         listener: Box::new(Nobody),
+        begun: Begun::default(),
     }
 }
 

@@ -9,13 +9,20 @@ pub struct ModelSpec {
     pub path: PathBuf,
     /// Directory of a LoRA adapter in PEFT's format.
     pub adapter: Option<PathBuf>,
-    /// `auto`, `cpu` or `cuda:N`.
+    /// `auto`, `cpu` or `cuda:N`; for an engine also several of them, with commas between.
     pub device: String,
     /// `auto`, `bf16`, `fp16` or `fp32`.
     pub dtype: String,
 }
 
-/// How much an engine may do at once.
+impl ModelSpec {
+    /// Iterates over the names of the devices, at least one.
+    pub fn devices(&self) -> impl Iterator<Item = &str> {
+        self.device.split(',').map(str::trim)
+    }
+}
+
+/// How much an engine may do at once, on each device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineLimits {
     /// The most requests in the running batch; none leaves it to the device.

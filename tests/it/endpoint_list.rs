@@ -297,6 +297,38 @@ fn requests_in_flight_take_little_memory() {
     assert!(each < 50_000, "{each} bytes each: {few}, then {many}");
 }
 
+/// 10,000 requests in flight, and what they take.
+#[test]
+#[ignore = "takes 10,000 open files on both sides; run by `make soak`"]
+fn ten_thousand_in_flight_soak() {
+    const SERVERS: usize = 8;
+    const EACH: usize = 1250;
+    let is_open = Arc::new(AtomicBool::new(false));
+    let servers: Vec<Server> = (0..SERVERS)
+        .map(|_| {
+            let is_open = is_open.clone();
+            Server::start(move |asked: &Asked| match asked.number {
+                0 => Reply::Answer,
+                _ => Reply::When(is_open.clone()),
+            })
+        })
+        .collect();
+    let dir = Dir::new();
+    list(&dir, &servers.iter().collect::<Vec<_>>());
+    let at_once = EACH.to_string();
+    let rows = SERVERS * (EACH + 1);
+    let mut child = evaluation(&dir, rows, &["--concurrency", &at_once, "--give-up-after", "0"]);
+    let said = Said::by(&mut child);
+    until("each server has its requests", || {
+        servers.iter().all(|server| server.asked().len() == 1 + EACH)
+    });
+    let taken = memory(&child);
+    println!("{} requests in flight: {} MB", SERVERS * EACH, taken / 1_000_000);
+    is_open.store(true, Ordering::SeqCst);
+    assert!(ended(&mut child).success(), "{}", said.all());
+    assert!(taken < 500_000_000, "{taken} bytes");
+}
+
 /// 64 servers of different speed, of which some fail: what they answer together, as a share of what
 /// they could.
 #[test]

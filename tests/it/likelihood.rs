@@ -6,8 +6,13 @@ use axum::{Json, Router, routing::post};
 use serde_json::{Map, Value, json};
 
 use crate::mock::listen;
-use crate::shell::{Dir, Ran, words};
+use crate::shell::{Dir, Ran};
 use crate::support::{ewe, import_file, number};
+
+/// The words of a line.
+fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
 
 /// A token and the likeliest ones in its place, with their probabilities.
 type Token = (String, Vec<(&'static str, f64)>);

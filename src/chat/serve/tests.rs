@@ -37,6 +37,31 @@ async fn server_of(backend: LocalBackend) -> (TcpListener, SocketAddr, Arc<Serve
     (listener, address, Arc::new(server))
 }
 
+/// Starts two engines of a tiny model, of which the second breaks with its first pass.
+fn half_broken() -> LocalBackend {
+    let engine = |breaks: bool| {
+        let mut tiny = loaded("gemma3");
+        tiny.model = Watched::new(tiny.model, move |_| {
+            if breaks {
+                fault::raise(&"CUDA error: an illegal memory access was encountered");
+            }
+        });
+        let name = if breaks { "cuda:1" } else { "cuda:0" };
+        (name.to_owned(), tiny, BatchConfig::default())
+    };
+    LocalBackend::start_all(vec![engine(false), engine(true)], Vec::new(), "tiny".into()).unwrap()
+}
+
+/// Asks for a path. Returns the whole response.
+async fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).await.unwrap();
+    String::from_utf8(response).unwrap()
+}
+
 /// Sends a request to `/v1/completions`. Returns the whole response.
 async fn complete(address: SocketAddr, body: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -115,6 +140,55 @@ async fn who_gives_way_may_try_again() {
     let response = complete(address, &format!("{{{one}}}")).await;
     assert!(response.starts_with("HTTP/1.1 200"), "{response}");
     assert_eq!(server.backend.broken(), None);
+    stop.send(()).unwrap();
+    assert_eq!(served.await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_has_lost_a_device_answers_and_says_so() {
+    let (listener, address, server) = server_of(half_broken()).await;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = server.clone();
+    let served = tokio::spawn(async move {
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        serve_until(listener, &serving, Duration::from_secs(30), stopped)
+            .await
+            .1
+    });
+    let health = get(address, "/health").await;
+    assert!(health.ends_with(r#"{"status":"ok"}"#), "{health}");
+    let response = complete(
+        address,
+        r#"{"prompt": "t", "max_tokens": 4, "temperature": 0, "ignore_eos": true, "n": 6}"#,
+    )
+    .await;
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+    assert_eq!(
+        response.matches("\"finish_reason\":\"length\"").count(),
+        6,
+        "{response}"
+    );
+    let health = get(address, "/health").await;
+    assert!(
+        health.starts_with("HTTP/1.1 200")
+            && health.contains(r#""status":"degraded""#)
+            && health.contains(r#""device":"cuda:1""#)
+            && health.contains("illegal memory access"),
+        "{health}"
+    );
+    let metrics = get(address, "/metrics").await;
+    for line in [
+        r#"ewe_device_up{device="cuda:0"} 1"#,
+        r#"ewe_device_up{device="cuda:1"} 0"#,
+        r#"ewe_running{device="cuda:0"} 0"#,
+        r#"ewe_running{device="cuda:1"} 0"#,
+        "ewe_queued 0",
+    ] {
+        assert!(metrics.lines().any(|other| other == line), "{line} in {metrics}");
+    }
+    assert!(!server.is_stopping());
     stop.send(()).unwrap();
     assert_eq!(served.await.unwrap(), None);
 }

@@ -1,5 +1,6 @@
 //! Commands that bring tasks in and take them out.
 
+pub mod add_documents;
 pub mod backup;
 pub mod check;
 pub mod export;

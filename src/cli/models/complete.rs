@@ -115,7 +115,8 @@ impl Args {
     }
 }
 
-/// Which model, where it runs, and in which type: on one device, or on those of [`local::DeviceArgs`].
+/// Which model, where it runs, and in which type: on one device, or on those of
+/// [`local::DeviceArgs`].
 #[derive(Debug, Clone, clap::Args)]
 pub struct ModelArgs<D: local::Placed = local::OneDeviceArgs> {
     /// Directory of a model (config.json, weights, tokenizer), a GGUF file, or an id on the Hugging

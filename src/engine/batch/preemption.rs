@@ -2,7 +2,6 @@
 //! midway.
 
 use super::config::OutOfMemoryPolicy;
-use super::prompt_scores::PromptScores;
 use super::request::RunningRequest;
 use super::{Engine, prefix_cache};
 use crate::model::out_of_memory::Stage;
@@ -86,7 +85,7 @@ impl Engine {
     pub fn abandon(mut self) {
         self.running.clear();
         self.waiting.clear();
-        self.scores.drain(..).for_each(PromptScores::abandon);
+        self.scores.drain(..).for_each(|scores| drop(scores.for_another(true)));
         std::mem::forget(self);
     }
 

@@ -4,9 +4,10 @@
 //!
 //! Shapes: `t` tokens of a prompt, `n` positions of one part, `d` hidden features, `v` vocabulary.
 
+use ewe::backend::{FinishReason, Sampling};
 use tch::Tensor;
 
-use super::request::PromptListener;
+use super::request::{Begun, EngineRequest, Listener, PromptListener, RequestOptions};
 use super::{Engine, NO_NUMBERS};
 use crate::engine::logprobs::{Logprobs, RawLogprobs};
 use crate::model::layers::attention::QuerySpan;
@@ -23,6 +24,9 @@ pub(super) struct PromptScores {
     /// How many rows of `hidden_td` are done.
     done: usize,
     likeliest: usize,
+    adapter: Option<usize>,
+    /// Engines that failed with it, as in [`Way`](crate::engine::dispatch::Way).
+    tried: u64,
     listener: Box<dyn PromptListener>,
 }
 
@@ -47,9 +51,64 @@ impl PromptScores {
         true
     }
 
-    /// Drops the listener and leaks the tensor, see [`Engine::abandon`].
-    pub(super) fn abandon(self) {
-        std::mem::forget(self.hidden_td);
+    /// Returns a request for it to another engine. The tensor is leaked where it cannot be freed in
+    /// an orderly way, see [`Engine::abandon`].
+    pub(super) fn for_another(mut self, leaks: bool) -> EngineRequest {
+        if leaks {
+            std::mem::forget(self.hidden_td);
+        }
+        self.listener.again();
+        let mut request = EngineRequest {
+            prompt: self.prompt,
+            sampling: Sampling {
+                max_tokens: 0,
+                ..Sampling::default()
+            },
+            end_tokens: Vec::new(),
+            options: RequestOptions {
+                logprobs: Some(self.likeliest),
+                prompt_logprobs: true,
+                adapter: self.adapter,
+                ..RequestOptions::default()
+            },
+            listener: Box::new(ScoresOnly(Some(self.listener))),
+            begun: Begun::default(),
+        };
+        request.begun.has_run = true;
+        request.begun.way.tried = self.tried;
+        request
+    }
+}
+
+/// Listens for the logprobs of a prompt, whose answer has another listener or has ended. None once
+/// they are being computed.
+struct ScoresOnly(Option<Box<dyn PromptListener>>);
+
+impl Listener for ScoresOnly {
+    fn prompt(&mut self) -> Option<Box<dyn PromptListener>> {
+        self.0.take()
+    }
+
+    fn token(&mut self, _: i64) -> bool {
+        true
+    }
+
+    fn done(&mut self, _: FinishReason, _: usize) {}
+
+    fn failed(&mut self, reason: String) {
+        if let Some(listener) = &mut self.0 {
+            listener.failed(reason);
+        }
+    }
+
+    fn stopped(&mut self, reason: &str) {
+        if let Some(listener) = &mut self.0 {
+            listener.stopped(reason);
+        }
+    }
+
+    fn gone(&self) -> bool {
+        self.0.as_ref().is_some_and(|listener| listener.gone())
     }
 }
 
@@ -85,6 +144,8 @@ impl Engine {
                     hidden_td: hidden_td.narrow(0, start, scored).copy(),
                     done: 0,
                     likeliest: request.options.logprobs.unwrap_or(0),
+                    adapter: request.options.adapter,
+                    tried: request.begun.way.tried,
                     listener,
                 });
             }

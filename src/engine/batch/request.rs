@@ -2,6 +2,7 @@
 
 use ewe::backend::{FinishReason, Sampling};
 
+use super::super::dispatch::{Job, Way};
 use super::super::grammar::Grammar;
 use super::super::grammar::constraint::Constraint;
 use super::super::logprobs::Logprobs;
@@ -19,6 +20,14 @@ pub trait PromptListener: Send {
 
     /// Takes the reason why there are no logprobs.
     fn failed(&mut self, reason: String);
+
+    /// Takes the reason why the model stopped before it had all of them.
+    fn stopped(&mut self, reason: &str) {
+        self.failed(reason.to_owned());
+    }
+
+    /// Forgets what came so far: another engine begins again.
+    fn again(&mut self);
 
     /// Whether nobody waits for them any more.
     fn gone(&self) -> bool;
@@ -46,6 +55,11 @@ pub trait Listener: Send {
 
     /// Takes the reason why the request cannot go on.
     fn failed(&mut self, reason: String);
+
+    /// Takes the reason why the model stopped before the end of the request.
+    fn stopped(&mut self, reason: &str) {
+        self.failed(reason.to_owned());
+    }
 
     /// Takes the reason why the request gave way to others. The same request may succeed later.
     fn shed(&mut self, reason: String) {
@@ -93,6 +107,39 @@ pub struct EngineRequest {
     pub options: RequestOptions,
     /// Receives the tokens.
     pub listener: Box<dyn Listener>,
+    /// How far it has come with an engine that failed; nothing for a new request.
+    pub begun: Begun,
+}
+
+/// How far a request has come with another engine, before that failed.
+#[derive(Default)]
+pub struct Begun {
+    /// Which engines had it.
+    pub way: Way,
+    /// Tokens generated; they are prefilled with the prompt.
+    pub(super) answer: Vec<i64>,
+    /// What it is held to, behind these tokens; none before it began.
+    pub(super) constraint: Option<Constraint>,
+    /// Whether it has had a slot, and its prompt was counted.
+    pub(super) has_run: bool,
+}
+
+impl Job for EngineRequest {
+    fn prompt(&self) -> AdaptedPrompt<'_> {
+        self.adapted()
+    }
+
+    fn gone(&self) -> bool {
+        self.listener.gone()
+    }
+
+    fn way(&mut self) -> &mut Way {
+        &mut self.begun.way
+    }
+
+    fn stopped(mut self, reason: &str) {
+        self.listener.stopped(reason);
+    }
 }
 
 impl EngineRequest {
@@ -130,6 +177,15 @@ impl QueuedRequest {
     /// Returns how many tokens are to be prefilled.
     pub(super) fn length(&self) -> usize {
         self.request.prompt.len() + self.answer.len()
+    }
+
+    /// Takes it out of this engine's queue, for another one.
+    pub(super) fn for_another(self) -> EngineRequest {
+        let mut request = self.request;
+        request.begun.answer = self.answer;
+        request.begun.constraint = self.constraint;
+        request.begun.has_run = self.preempted;
+        request
     }
 }
 

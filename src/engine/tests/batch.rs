@@ -4,7 +4,7 @@ use ewe::backend::{FinishReason, Sampling};
 use tch::{Device, Kind, Tensor};
 
 use super::{Record, Table, expected, finish, greedy, submit, tiny_engine};
-use crate::engine::batch::{BatchConfig, Engine, EngineRequest, Listener, RequestOptions};
+use crate::engine::batch::{BatchConfig, Begun, Engine, EngineRequest, Listener, RequestOptions};
 use crate::model::tests::GOLDENS;
 
 #[test]
@@ -249,6 +249,7 @@ fn an_answer_does_not_end_before_its_least_number_of_tokens() {
                 ..RequestOptions::default()
             },
             listener: Box::new(record.clone()),
+            begun: Begun::default(),
         });
         finish(&mut engine);
         record
@@ -302,6 +303,7 @@ fn a_request_that_fails_on_its_way_in_takes_none_along() {
         end_tokens: Vec::new(),
         options: RequestOptions::default(),
         listener: Box::new(Bomb(told.clone())),
+        begun: Begun::default(),
     });
     let behind = submit(&mut engine, &[11], &greedy(5));
     finish(&mut engine);

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use super::{expected, tiny_engine};
-use crate::engine::batch::{BatchConfig, Engine, EngineRequest, RequestOptions};
+use crate::engine::batch::{BatchConfig, Begun, Engine, EngineRequest, RequestOptions};
 use crate::engine::logprobs::{Logprobs, RawLogprobs};
 use crate::engine::sampler::{DeviceSampler, SamplerRow, SeenTokens, choose};
 use crate::engine::tests::Record;
@@ -143,6 +143,7 @@ fn answers(engine: &mut Engine, sampling: &Sampling) -> Vec<Vec<i64>> {
                     ..RequestOptions::default()
                 },
                 listener: Box::new(record.clone()),
+                begun: Begun::default(),
             });
             engine.step();
             record

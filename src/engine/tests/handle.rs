@@ -173,9 +173,9 @@ async fn the_budget_refuses_what_it_could_never_hold() {
     let backend = tiny_backend("gemma3", "auto", config);
     assert_eq!((backend.budget().tokens, backend.room()), (20, 20));
     assert!(
-        backend.budget_line().contains("20 tokens, less than"),
-        "{}",
-        backend.budget_line()
+        backend.budget_lines()[0].contains("20 tokens, less than"),
+        "{:?}",
+        backend.budget_lines()
     );
     let error = backend.stream(vec![5; 10], greedy(11)).err().unwrap().to_string();
     for words in ["21 tokens", "15.4 kB", "a smaller limit of tokens"] {

@@ -1,6 +1,6 @@
 //! Logprobs against those of a single forward pass over the whole text.
 
-use ewe::backend::Sampling;
+use ewe::backend::{Backend, Sampling};
 use futures::StreamExt;
 use tch::{Device, Kind, Tensor};
 
@@ -236,14 +236,23 @@ async fn the_likelihood_of_choices_is_that_of_their_tokens() {
     let answer = backend.answer(ids, sampling).await.unwrap();
     assert_eq!(answer.text, "gggyyy");
     let places = answer.places.unwrap();
-    assert_eq!(places.iter().map(|place| place.at).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(
+        places.iter().map(|place| place.at).collect::<Vec<_>>(),
+        [0, 1, 2, 3, 4, 5]
+    );
     for (place, told) in places.iter().zip(&told) {
         let said = usize::from(place.at < 3);
         let own = f64::from(told.chosen.logprob).exp();
         // With a space before it, a token is the same word.
-        assert!(place.p[said] >= own - 1e-6 && place.p[said] <= 1.0, "{place:?} {told:?}");
+        assert!(
+            place.p[said] >= own - 1e-6 && place.p[said] <= 1.0,
+            "{place:?} {told:?}"
+        );
         assert_eq!(place.p[2], 0.0);
     }
-    let plain = backend.complete("the inner thing".into(), greedy(6)).await.unwrap();
+    let plain = backend
+        .complete("the inner thing".into(), greedy(6))
+        .await
+        .unwrap();
     assert_eq!((plain.text.as_str(), plain.places), ("gggyyy", None));
 }

@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::watched::Watched;
 use super::{Table, expected, finish, greedy, submit, tiny_engine};
-use crate::engine::batch::{BatchConfig, Engine, EngineRequest, Listener, OutOfMemoryPolicy, RequestOptions};
+use crate::engine::batch::{BatchConfig, Begun, Engine, EngineRequest, Listener, OutOfMemoryPolicy, RequestOptions};
 use crate::model::CausalLm;
 use crate::model::fault;
 use crate::model::tests::{GOLDENS, loaded};
@@ -99,6 +99,7 @@ impl Ask {
             end_tokens: vec![0],
             options: self.options.clone(),
             listener: Box::new(record.clone()),
+            begun: Begun::default(),
         });
         record
     }

@@ -28,7 +28,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`crate::store::Error::NoCandidate`] if one of the ids names no rejected candidate; then nothing happens.
+    /// [`crate::store::Error::NoCandidate`] if one of the ids names no rejected candidate; then
+    /// nothing happens.
     pub async fn rescue(&self, ids: &[i64], actor: Actor<'_>) -> Result<Rescue> {
         let mut action = self.act(actor.who).await?;
         let first = bulk_guard::begin(&mut action).await?;

@@ -3,7 +3,7 @@
 use super::kernel_speed::wait;
 use super::models;
 use super::step_trace::StepTrace;
-use crate::engine::batch::{BatchConfig, Engine, EngineRequest, Listener, RequestOptions};
+use crate::engine::batch::{BatchConfig, Begun, Engine, EngineRequest, Listener, RequestOptions};
 use crate::model::device::has_bf16;
 use crate::model::files::config::ConfigFields;
 use crate::train::out::files;
@@ -137,6 +137,7 @@ impl DecodeWorkload {
             end_tokens: Vec::new(),
             options: RequestOptions::default(),
             listener: Box::new(Failures(failures)),
+            begun: Begun::default(),
         }
     }
 }

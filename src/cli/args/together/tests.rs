@@ -105,7 +105,7 @@ const BELONGS: &[(&[&str], &[&str])] = &[
     (&["max_restarts"], &["ranks", "gpus"]),
     (&["instance"], &["input", "output", "turns"]),
     (&["type"], &["gguf"]),
-    (&["min_length", "plain"], &["db"]),
+    (&["min_length", "plain", "passage_tokens", "overlap"], &["db"]),
     (&["base_model", "dataset", "evaluation"], &["model", "adapter"]),
 ];
 
@@ -146,6 +146,9 @@ const ANYWAY: &[&str] = &[
     "yes",
     "license",
     "language",
+    // add-documents
+    "column",
+    "largest",
     // filter
     "against",
     "verdicts",
