@@ -3,20 +3,20 @@
 //! All ranks call the same functions in the same order. An error of any of them is the end: others
 //! may be in the middle of what failed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
 use ewe::ranks::place::Place;
 use ewe::ranks::report::LostRank;
-use ewe::text::counted;
+use ewe::text::chosen;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use tch::{TchError, Tensor};
 
 use super::pulse::{Pulse, is_gone};
 use crate::shim::distributed::{Collective, Gloo, Network, Store, StoreAddress};
 
-/// How long ranks wait for each other to join.
-const JOINING: Duration = Duration::from_secs(600);
+/// How often a rank looks whether all have come.
+const JOINING: Duration = Duration::from_millis(20);
 /// The longest time without a sign of life.
 const SILENCE: Duration = Duration::from_secs(15);
 /// The time after which Gloo itself gives up: never, since who waits looks after the others.
@@ -65,8 +65,8 @@ impl Ranks {
         }
     }
 
-    /// Joins the other ranks. A collective that another does not join within `timeout`, although it
-    /// gives signs of life, fails.
+    /// Joins the other ranks, which come within `timeout`. A collective that another does not join
+    /// within `timeout`, although it gives signs of life, fails.
     ///
     /// # Errors
     ///
@@ -78,11 +78,11 @@ impl Ranks {
             host: place.address.clone(),
             port: place.port,
             prefix: format!("ewe/{}", place.restarts),
-            timeout: JOINING,
+            timeout,
         };
         let unreachable = |error: TchError| {
             anyhow!(
-                "rank {rank} does not reach the others at {}:{}: {}\nhint: MASTER_ADDR must be the host of rank 0, and MASTER_PORT \
+                "cannot reach the other ranks at {}:{}: {}\nhint: MASTER_ADDR must be the host of rank 0, and MASTER_PORT \
                  a free port that no firewall closes",
                 place.address,
                 place.port,
@@ -90,18 +90,28 @@ impl Ranks {
             )
         };
         let store = Store::open(&address, place.serves, place.listening).map_err(unreachable)?;
-        store.add("joined", 1).map_err(unreachable)?;
+        let mut here = store.add("joined", 1).map_err(unreachable)?;
+        let begun = Instant::now();
+        while here < size as i64 {
+            if begun.elapsed() > timeout {
+                bail!(
+                    "{}, of {size}, within {} s\nhint: start all of them; --rank-timeout sets how long the others wait",
+                    chosen(here, "rank has come", "ranks have come"),
+                    timeout.as_secs()
+                );
+            }
+            std::thread::sleep(JOINING);
+            here = store.add("joined", 0).map_err(unreachable)?;
+        }
         let network = match std::env::var("GLOO_SOCKET_IFNAME") {
             Ok(name) if !name.is_empty() => Network::Interface(name),
             _ if place.is_local() => Network::Address("127.0.0.1".to_owned()),
             _ => Network::HostName,
         };
         let gloo = Gloo::join(&store, (rank, size), &network, NEVER).map_err(|error| {
-            let here = store.add("joined", 0).unwrap_or_default();
             anyhow!(
-                "{here} of {} have joined: {}\nhint: start all of them; GLOO_SOCKET_IFNAME names the network interface by which \
-                 they reach each other",
-                counted(size, "rank"),
+                "cannot reach the other ranks: {}\nhint: GLOO_SOCKET_IFNAME names the network interface by which they \
+                 reach each other",
                 first_line(&error)
             )
         })?;
@@ -289,15 +299,12 @@ impl Joined {
     fn late(&self, behind: &[(usize, bool)]) -> String {
         let names: Vec<String> = behind.iter().map(|(rank, _)| rank.to_string()).collect();
         let who = match names.len() {
-            0 => "the ranks have not finished a step together".to_owned(),
-            1 => format!("rank {} has not come to the end of its part", names[0]),
-            _ => format!(
-                "ranks {} have not come to the end of their part",
-                names.join(", ")
-            ),
+            0 => "the ranks did not finish a step together".to_owned(),
+            1 => format!("rank {} did not come to the end of its part", names[0]),
+            _ => format!("ranks {} did not come to the end of their part", names.join(", ")),
         };
         format!(
-            "{who} for {} s\nhint: --rank-timeout sets how long the others wait",
+            "{who} within {} s\nhint: --rank-timeout sets how long the others wait",
             self.timeout.as_secs()
         )
     }

@@ -325,7 +325,7 @@ mod tests {
     fn the_error_is_that_of_the_rank_that_failed_by_itself() {
         let script = r#"
             lost='{"lost":true,"message":"missed"}'
-            if [ $RANK = 0 ]; then eval "printf '%s' '$lost' >&$EWE_REPORTS"; exit 1; fi
+            if [ $RANK = 0 ]; then eval "printf '%s' '$lost' > /dev/fd/$EWE_REPORTS"; exit 1; fi
             if [ $RANK = 1 ]; then kill -9 $$; fi
             while :; do sleep 0.1; done"#;
         let error = run(&ranks(3, 0), shell(script), &[]).unwrap_err().to_string();

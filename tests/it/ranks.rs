@@ -177,6 +177,36 @@ fn ranks_that_another_program_starts_meet() {
     alike(&one, &two, "adapter_model.safetensors");
 }
 
+#[test]
+fn a_rank_whose_others_do_not_come_says_so() {
+    let scratch = Dir::new();
+    let data = rows(&scratch);
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let alone = |rank: &str| {
+        Command::new(EWE)
+            .env("OMP_NUM_THREADS", "1")
+            .envs([("RANK", rank), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1")])
+            .env("MASTER_PORT", port.to_string())
+            .args(line(&data, &scratch.path("out"), "--rank-timeout 1s"))
+            .assert()
+    };
+    fails(
+        alone("0"),
+        &["error: rank 0: 1 rank has come, of 2, within 1 s\nhint: start all of them"],
+    );
+    fails(
+        alone("1"),
+        &[
+            "error: rank 1: cannot reach the other ranks at 127.0.0.1:",
+            "hint: MASTER_ADDR",
+        ],
+    );
+}
+
 /// Many steps, so that something can happen meanwhile.
 const LONG: &str = "--steps 4000 --save-every 5 --ranks 2";
 
@@ -233,7 +263,7 @@ fn after_a_restart_the_result_is_that_of_an_undisturbed_run() {
         scratch.path("disturbed"),
         scratch.path("errors"),
     );
-    let options = "--steps 200 --save-every 5 --ranks 2 --max-restarts 2";
+    let options = "--steps 80 --save-every 5 --ranks 2 --max-restarts 2";
     ewe(line(&data, &whole, options)).assert().success();
     let mut run = start(line(&data, &disturbed, options), &errors);
     for (rank, steps) in [(1, 7), (0, 20)] {

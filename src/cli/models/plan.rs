@@ -54,7 +54,7 @@ pub struct Args {
 
     /// GPUs of a data-parallel run, each of which holds all that is listed; says what they exchange
     /// in a step
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, help_heading = "Several processes", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub gpus: u32,
 
     /// Plan `ewe serve` instead of a fine-tune: how many sequences of which length fit

@@ -12,7 +12,7 @@ use clap::{Arg, ArgAction};
 use std::ffi::OsStr;
 
 /// Values of which every option takes one.
-const VALUES: [&str; 17] = [
+const VALUES: [&str; 18] = [
     "1",
     "2",
     "1/2",
@@ -20,6 +20,7 @@ const VALUES: [&str; 17] = [
     "x",
     "yes",
     "1GB",
+    "1m",
     "pending",
     "seed",
     "alpaca",

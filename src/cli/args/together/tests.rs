@@ -228,6 +228,7 @@ const VALUES: &[&str] = &[
     "x",
     "yes",
     "1GB",
+    "1m",
     "pending",
     "seed",
     "alpaca",
