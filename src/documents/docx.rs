@@ -193,7 +193,7 @@ impl Body {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::super::package::tests::packed;
     use super::*;
     use crate::documents::fault::FaultKind;

@@ -130,7 +130,7 @@ fn decoded(text: &str) -> String {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::super::package::tests::packed;
     use super::*;
 

@@ -145,7 +145,7 @@ pub fn attribute(tag: &BytesStart<'_>, name: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use std::io::{Cursor, Write};
 
     use zip::write::SimpleFileOptions;

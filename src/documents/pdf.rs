@@ -309,7 +309,7 @@ fn shown(text: &str) -> String {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A file whose pages have these lines, from the top. An empty page shows a picture.

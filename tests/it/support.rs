@@ -268,6 +268,7 @@ async fn fill(path: &std::path::Path) {
         rounds: vec![AdmittedRound {
             round: 0,
             evolution: None,
+            grounding: None,
             candidates: vec![
                 candidate(
                     "Name an animal. <script>alert(1)</script>",
