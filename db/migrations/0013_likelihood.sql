@@ -4,7 +4,7 @@ PRAGMA user_version = 13;
 
 -- Where the response names one of the words that were asked for, and how likely each was there, as JSON; null if that
 -- was not asked, or the model does not tell.
-ALTER TABLE request ADD COLUMN places TEXT CHECK (json_valid(places));
+ALTER TABLE request ADD COLUMN places TEXT CHECK (places IS NULL OR json_valid(places));
 
 -- How the score was read. By likelihood, `score` is still what the judge wrote, and `expected` the mean of all scores,
 -- each weighted by its probability.

@@ -124,7 +124,7 @@ pub fn read(bytes: &[u8]) -> Result<Document, Fault> {
         pages.push((number, lines));
     }
     if all.is_empty() {
-        return Err(Fault::damaged("it has no pages"));
+        return Err(unreadable(bytes, "it has no pages".to_owned()));
     }
     drop_running_lines(&mut pages);
     let body = layout::body_size(pages.iter().map(|(_, lines)| lines.as_slice()));
@@ -155,14 +155,17 @@ pub fn read(bytes: &[u8]) -> Result<Document, Fault> {
     Ok(document)
 }
 
+/// What is wrong with a file that cannot be parsed: the parser names what it could not decrypt in
+/// many ways, or finds no pages in it.
+fn unreadable(bytes: &[u8], problem: String) -> Fault {
+    match memchr::memmem::find(bytes, b"/Encrypt") {
+        Some(_) => Fault::new(FaultKind::Encrypted, "it needs a password"),
+        None => Fault::damaged(problem),
+    }
+}
+
 fn open(bytes: &[u8]) -> Result<PdfFile, Fault> {
-    let mut file = PdfFile::load_mem(bytes).map_err(|error| {
-        let text = error.to_string();
-        match text.to_lowercase().contains("password") || text.to_lowercase().contains("crypt") {
-            true => Fault::new(FaultKind::Encrypted, "it needs a password"),
-            false => Fault::damaged(text),
-        }
-    })?;
+    let mut file = PdfFile::load_mem(bytes).map_err(|error| unreadable(bytes, error.to_string()))?;
     // Many files are encrypted with an empty password, which only forbids printing.
     if file.is_encrypted() && file.decrypt("").is_err() {
         return Err(Fault::new(FaultKind::Encrypted, "it needs a password"));

@@ -124,7 +124,7 @@ impl<J: Job> Dispatcher<J> {
     pub fn new(seats: Vec<Seat<J>>) -> Arc<Dispatcher<J>> {
         assert!(
             (1..=MOST_ENGINES).contains(&seats.len()),
-            "{} engines",
+            "engines: {}",
             seats.len()
         );
         let is_alone = seats.len() == 1;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use ewe::job::model::{EngineLimits, ModelSpec};
+use ewe::text::counted;
 use tch::Kind;
 
 use super::batch::{Advice, BatchConfig, OutOfMemoryPolicy};
@@ -236,8 +237,8 @@ fn load_on_each(spec: &ModelSpec, adapters: &[&Path]) -> Result<LoadedOnEach> {
 fn check_devices(names: &[&str]) -> Result<()> {
     if names.len() > MOST_ENGINES {
         bail!(
-            "{} devices are more than the {MOST_ENGINES} that share a queue",
-            names.len()
+            "{} are more than the {MOST_ENGINES} that share a queue",
+            counted(names.len() as u64, "device")
         );
     }
     for (index, name) in names.iter().enumerate() {

@@ -8,7 +8,7 @@ use super::plan::heaviest::Demand;
 use super::prepare::{Run, prepare};
 use super::say;
 use super::settings::Settings;
-use super::speed;
+use super::speed::{self, PeakRate};
 use super::steps::End;
 use super::trainer::StepOutcome;
 use crate::distributed::group::{self, Ranks};
@@ -182,14 +182,14 @@ impl Run {
     }
 
     fn train(&mut self, job: &TrainJob, quiet: bool) -> Result<u8> {
-        let ceiling = speed::matmul_rate(self.kind, self.device);
+        let peak = PeakRate::measure(self.kind, self.device);
         let total = self.settings.schedule.total;
-        say(quiet, &self.introduction(job, total, ceiling));
+        say(quiet, &self.introduction(job, total, peak.get()));
         if self.ranks.is_first() {
             self.warn_of_space(job, quiet)?;
         }
         let begun = Instant::now();
-        let done = match self.steps(job, quiet, ceiling)? {
+        let done = match self.steps(job, quiet, peak)? {
             End::Done(done) => done,
             End::Stopped(done) => {
                 say(

@@ -42,6 +42,44 @@ pub fn matmul_rate(kind: Kind, device: Device) -> f64 {
     rate(SIDE, best_time(SIDE, kind, device))
 }
 
+/// The rate of a device's matrix products, in floating-point operations a second. A machine that was
+/// busy when they were timed shows it later, by a step that is faster.
+#[derive(Debug)]
+pub struct PeakRate {
+    rate: f64,
+    kind: Kind,
+    device: Device,
+}
+
+impl PeakRate {
+    /// Times products of this kind of number; see [`matmul_rate`].
+    pub fn measure(kind: Kind, device: Device) -> PeakRate {
+        PeakRate {
+            rate: matmul_rate(kind, device),
+            kind,
+            device,
+        }
+    }
+
+    /// The rate as it is known now.
+    pub fn get(&self) -> f64 {
+        self.rate
+    }
+
+    /// Returns the share of the rate that a step reached, at most 1. If it was faster, a CPU's
+    /// products are timed again; on a GPU that would take memory from the run.
+    pub fn share(&mut self, reached: f64) -> f64 {
+        if reached > self.rate {
+            let again = match self.device {
+                Device::Cpu => matmul_rate(self.kind, self.device),
+                _ => reached,
+            };
+            self.rate = again.max(reached);
+        }
+        reached / self.rate
+    }
+}
+
 fn rate(side: i64, seconds: f64) -> f64 {
     2.0 * (side as f64).powi(3) / seconds
 }
@@ -221,6 +259,20 @@ mod tests {
             let rate = pipelined_rate(64, 3, kind, Device::Cpu);
             assert!(rate.is_finite() && rate > 1e5, "{rate}");
         }
+    }
+
+    #[test]
+    fn a_step_faster_than_the_products_means_that_the_machine_was_busy() {
+        let mut peak = PeakRate {
+            rate: 1.0,
+            kind: Kind::Float,
+            device: Device::Cpu,
+        };
+        assert!((peak.share(0.5) - 0.5).abs() < 1e-12);
+        // Timed again, the products are faster than that.
+        assert!(peak.share(2.0) < 1.0);
+        assert!(peak.get() > 1e5, "{}", peak.get());
+        assert!((peak.share(1e18) - 1.0).abs() < 1e-12);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::fit::free;
 use super::guard::Guard;
 use super::interrupt::Interrupt;
 use super::prepare::Run;
-use super::speed::{FlopCounter, GpuFigures, wait_for};
+use super::speed::{FlopCounter, GpuFigures, PeakRate, wait_for};
 use super::trainer::StepOutcome;
 use crate::shim::memory;
 use crate::train::data::dataset::Example;
@@ -121,8 +121,8 @@ impl StepLog {
 }
 
 impl Run {
-    /// Runs the steps that are left. `ceiling` is the device's rate of floating-point operations.
-    pub fn steps(&mut self, job: &TrainJob, quiet: bool, ceiling: f64) -> Result<End> {
+    /// Runs the steps that are left. `peak` is the rate of the device's products.
+    pub fn steps(&mut self, job: &TrainJob, quiet: bool, mut peak: PeakRate) -> Result<End> {
         let interrupt = Interrupt::listen()?;
         let total = self.settings.schedule.total;
         let flops = FlopCounter::of(self.trainer.model.as_mut(), self.settings.method == Method::Full);
@@ -133,7 +133,7 @@ impl Run {
         };
         let mut done = self.done;
         for step in self.done..total {
-            let Some(mut line) = self.measured_step(step, (&flops, ceiling), &mut log, &interrupt)? else {
+            let Some(mut line) = self.measured_step(step, (&flops, &mut peak), &mut log, &interrupt)? else {
                 log.progress.finish();
                 if let Some(written) = &mut log.written {
                     self.checkpoint(step, written)?;
@@ -181,7 +181,7 @@ impl Run {
     fn measured_step(
         &mut self,
         step: u64,
-        (flops, ceiling): (&FlopCounter, f64),
+        (flops, peak_rate): (&FlopCounter, &mut PeakRate),
         log: &mut StepLog,
         interrupt: &Interrupt,
     ) -> Result<Option<StepMetrics>> {
@@ -201,12 +201,11 @@ impl Run {
         };
         let mut line = self.line(step, &members, begun.elapsed().as_secs_f64());
         // Of this rank: its part of the step, by the rate of its device.
-        line.mfu = line.tokens_per_s / line.tokens as f64
-            * micro_batches
-                .iter()
-                .map(|micro_batch| flops.count(micro_batch))
-                .sum::<f64>()
-            / ceiling;
+        let work: f64 = micro_batches
+            .iter()
+            .map(|micro_batch| flops.count(micro_batch))
+            .sum();
+        line.mfu = peak_rate.share(work * line.tokens_per_s / line.tokens as f64);
         line.loss = loss.is_finite().then_some(loss);
         line.update_s = (self.trainer.update_time - update_time).as_secs_f64();
         line.memory = before.zip(peak).map(|(before, peak)| before + peak);

@@ -41,7 +41,7 @@ const ALPACA: &str = concat!(
     "        \"history\": [[\"Do you know German?\",\"Yes.\"],[\"Well?\",\"Very.\"]]\n    }\n]\n"
 );
 
-fn exported(dir: &Dir, format: &str, name: &str) -> String {
+fn export(dir: &Dir, format: &str, name: &str) {
     let arguments = [
         "export",
         "--db",
@@ -54,6 +54,10 @@ fn exported(dir: &Dir, format: &str, name: &str) -> String {
         name,
     ];
     ewe(dir, &arguments).success();
+}
+
+fn exported(dir: &Dir, format: &str, name: &str) -> String {
+    export(dir, format, name);
     dir.read(name)
 }
 
@@ -107,7 +111,7 @@ fn every_format_keeps_the_turns() {
             ("self-instruct", "x.jsonl"),
             ("parquet", "x.parquet"),
         ] {
-            exported(&dir, format, name);
+            export(&dir, format, name);
             let other = Dir::new();
             one_seed(&other);
             std::fs::copy(dir.path(name), other.path(name)).unwrap();
@@ -222,8 +226,8 @@ fn what_is_no_conversation_is_refused_with_its_row() {
     let dir = Dir::new();
     for (messages, what) in [
         (json!([a, q, a]), "it begins with the assistant"),
-        (json!([q, q, a]), "messages 1 and 2 are both the user's"),
-        (json!([q, a, a]), "messages 2 and 3 are both the assistant's"),
+        (json!([q, q, a]), "the user speaks in message 1 and again in message 2"),
+        (json!([q, a, a]), "the assistant speaks in message 2 and again in message 3"),
         (
             json!([q, a, say("user", " "), a]),
             "message 3, of `user`, is empty",

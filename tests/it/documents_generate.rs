@@ -270,7 +270,9 @@ fn orders_in_a_document_are_not_obeyed() {
         number(
             &dir,
             "select count(*) from candidate where reason = 'obeys_passage'"
-        ) > 0
+        ) > 0,
+        "{:?}",
+        dir.sql("select reason, detail, instruction from candidate")
     );
     assert_eq!(
         number(&dir, "select count(*) from dataset where output like '%BANANA%'"),

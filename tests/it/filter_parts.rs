@@ -11,7 +11,7 @@ use crate::waiting::until;
 /// Filters near-duplicates only. Returns what is printed.
 #[track_caller]
 fn filter(dir: &Dir, input: &str, more: &str) -> Value {
-    let line = format!("filter {input} --rules none --json {more}");
+    let line = format!("filter {input} --rules none --json {}", more.trim());
     let said = ewe(dir, &shell::words(&line)).success().stdout();
     serde_json::from_str(&said).unwrap()
 }
@@ -62,7 +62,7 @@ fn rules_evaluation_data_and_rows_left_out_are_the_same_in_parts() {
                 "filter rows.jsonl --rules {rules} --against eval.jsonl --keep-going --left-out {out}.left \
                  --verdicts {out}.verdicts --out {out}.jsonl {more}"
             );
-            ewe(&dir, &shell::words(&line)).success()
+            ewe(&dir, &shell::words(line.trim())).success()
         };
         let whole = run("whole", "");
         let parted = run("parted", "--memory 0.2MB");

@@ -34,6 +34,11 @@ const NEVER_SHOWN_THERE: &[(&str, &str, &str)] = &[
         "map",
         "serve reads requests, and no rows with columns",
     ),
+    (
+        "interchange/conversation/oasst.rs",
+        "format",
+        "curate reads no files of rows",
+    ),
     ("model/device/trouble.rs", "gpus", "an option of docker"),
     ("model/mod.rs", "adapter", "only serve has several adapters"),
     (
@@ -45,6 +50,11 @@ const NEVER_SHOWN_THERE: &[(&str, &str, &str)] = &[
         "model/text/conversation_template/affixes.rs",
         "template",
         "influence lays rows out as their training run did, which has worked",
+    ),
+    (
+        "train/data/source.rs",
+        "adapter",
+        "influence reads the rows of its training run, which were of one kind",
     ),
     ("program/demo.rs", "adapter", "an option of a step"),
     ("program/demo.rs", "db", "an option of a step"),
@@ -131,9 +141,9 @@ fn texts_name_only_options_of_their_command() {
     assert!(!comes_to("list", "interchange/read.rs", "open"));
     assert!(!comes_to("serve", "client/address.rs", "new"));
     let option = Regex::new(r"(?:^|[^\w-])--([a-z][a-z-]*[a-z])").unwrap();
-    let quoted = Regex::new(r"`ewe ([a-z]+)([^`]*)`").unwrap();
+    let quoted = Regex::new(r"`ewe ([a-z][a-z-]*)([^`]*)`").unwrap();
     // A line for the user to type.
-    let typed = Regex::new(r"(?:^|\\n|\n) *ewe ([a-z]+)((?: [^`\n\\]*)?)").unwrap();
+    let typed = Regex::new(r"(?:^|\\n|\n) *ewe ([a-z][a-z-]*)((?: [^`\n\\]*)?)").unwrap();
     let (mut wrong, mut looked_at, mut needed) = (Vec::new(), 0, BTreeSet::new());
     for (number, source) in sources.files.iter().enumerate() {
         let file = &source.name;

@@ -143,7 +143,7 @@ fn a_bad_row_is_located_and_nothing_is_imported() {
         ),
         (
             "{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}]}".into(),
-            "bad:1:1: a conversation of user: only one",
+            "bad:1:1: a conversation of user: it ends with `user`",
         ),
         (
             "{\"colour\": \"x\", \"taste\": \"y\"}".into(),

@@ -1,5 +1,6 @@
 //! `ewe judge`, `ewe generate --judge`, and the use of scores.
 
+use crate::evolve::first_release;
 use crate::mock::{self, Mock};
 use crate::shell::{self, Dir, Ran, words};
 use crate::support::{self, ewe, generation, json, judging, number, sql_error};
@@ -526,18 +527,20 @@ fn judging_works_through_batch_files() {
 
 #[test]
 fn an_older_dataset_gets_the_judgment_table() {
-    let (dir, mock) = grown();
-    for change in [
-        "drop view scored",
-        "drop view judged",
-        "drop table judgment",
-        "delete from _sqlx_migrations where version = 3",
-        "pragma user_version = 1",
-    ] {
-        dir.sql(change);
-    }
+    let (dir, mock) = (Dir::new(), Mock::start());
+    std::fs::create_dir(dir.path("migrations")).unwrap();
+    first_release(&dir);
+    dir.sql(
+        "insert into task (instruction, origin) values ('Name a lake in Chile.', 'machine'),
+        ('Name a hill in Wales.', 'machine'), ('Name a bay in Japan.', 'machine'), ('Name a port in Cuba.', 'machine')",
+    );
+    dir.sql(
+        "insert into instance (task_id, ordinal, input, output)
+        select id, 0, '', 'There are many.' from task where origin = 'machine'",
+    );
+    assert_eq!(number(&dir, "pragma user_version"), 1);
     judge(&dir, &mock, "mock", "--limit 3").success();
-    assert_eq!(number(&dir, "pragma user_version"), 3);
+    assert!(number(&dir, "pragma user_version") >= 3);
     assert_eq!(number(&dir, "select count(*) from judged"), 3);
 }
 

@@ -158,7 +158,7 @@ fn a_score_by_likelihood_is_the_mean_of_all_scores() {
     assert_eq!(model.requests(), 3);
     assert_eq!(model.asked.lock().unwrap()[0]["logprobs"], 20);
     let found = dir.sql(
-        "select score, round(expected, 9), judged_by, task.instruction from judgment
+        "select judgment.score, round(expected, 9), judged_by, task.instruction from judgment
          join instance on instance.id = instance_id join task on task.id = task_id where judgment.score is not null order by task.id",
     );
     // 4·⅝ + 5·⅜, and 4·¾ + 2·¼; the goat's number is no score.
@@ -210,7 +210,7 @@ fn judgments_by_text_are_made_again_by_likelihood() {
     assert_eq!(
         number(
             &dir,
-            "select score = 3.5 from task where instruction like '%sheep%'"
+            "select round(score, 9) = 3.5 from task where instruction like '%sheep%'"
         ),
         1
     );

@@ -431,3 +431,29 @@ fn a_dataset_of_the_first_release_is_merged_and_left_as_it_is() {
         assert_eq!(number(&old, "pragma user_version"), 1);
     }
 }
+
+/// A column that a migration adds must be copied, or said to be none of the other dataset's business.
+#[test]
+fn every_column_of_every_table_is_copied() {
+    const LEFT_OUT: &[(&str, &str)] = &[("judgment", "id"), ("candidate", "id")];
+    let dir = filled();
+    let statements = include_str!("../../src/store/merged/rows.rs");
+    let insert = regex::Regex::new(r"INSERT (?:OR IGNORE )?INTO main\.(\w+) \(([^)]*)\)").unwrap();
+    let mut tables = Vec::new();
+    for found in insert.captures_iter(statements) {
+        let (table, columns) = (&found[1], &found[2]);
+        let copied: Vec<&str> = columns
+            .split(',')
+            .map(|column| column.trim().trim_matches('"'))
+            .collect();
+        for row in dir.sql(&format!("select name from pragma_table_info('{table}')")) {
+            let column = row[0].as_str();
+            assert!(
+                copied.contains(&column) || LEFT_OUT.contains(&(table, column)),
+                "{table}.{column}"
+            );
+        }
+        tables.push(table.to_owned());
+    }
+    assert!(tables.len() > 15, "{tables:?}");
+}

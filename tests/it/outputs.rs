@@ -197,6 +197,8 @@ fn every_path_option_says_whether_it_writes() {
         "punkt",
         "recipe_file",
         "run_dir",
+        // Its own folder is hidden there, and gone at the end.
+        "scratch",
         "seeds",
         "template_file",
         "token_file",

@@ -59,8 +59,9 @@ impl Screen {
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = reader.read(&mut buffer) {
-                screen.lock().unwrap().process(&buffer[..count]);
+                // First, so that what led to a screen is there once the screen is.
                 all.lock().unwrap().extend_from_slice(&buffer[..count]);
+                screen.lock().unwrap().process(&buffer[..count]);
             }
         });
         Screen {

@@ -283,7 +283,7 @@ fn every_query_of_the_schema_tour_runs() {
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap())
         .collect();
-    assert_eq!(queries.len(), 15);
+    assert_eq!(queries.len(), 16);
     for query in queries {
         assert!(!dir.sql(query).is_empty(), "no rows:\n{query}");
     }

@@ -194,7 +194,7 @@ mod tests {
                 let name = format!("{} --{long}", command.get_name());
                 let mut absurd = vec!["nan", "inf", "-inf", "1e400", "1e300", "-9223372036854775809"];
                 // A seed is 64 bits that mean nothing, an id may be any.
-                if !["seed", "after", "run", "of-run"].contains(&long) {
+                if !["seed", "after", "before", "run", "of-run"].contains(&long) {
                     absurd.push("9223372036854775807");
                 }
                 if long != "seed" {

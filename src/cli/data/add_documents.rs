@@ -25,7 +25,7 @@ pub struct Args {
     /// Files and folders: text, Markdown, HTML, PDF, DOCX, EPUB, CSV, JSONL, source code, also as
     /// .gz and .zst. Of a folder, all files below it that are not hidden and that no .gitignore
     /// names
-    #[arg(required = true, value_name = "FILE|DIR")]
+    #[arg(required = true, value_name = "FILE")]
     pub paths: Vec<PathBuf>,
 
     /// The column of CSV or JSONL that has the text; several are joined [default: text, content,

@@ -153,7 +153,7 @@ fn filter_files(args: &Args, rules: RuleSet, quiet: bool) -> Result<()> {
         write!(out, ", in {}", counted(files as u64, "file"))?;
     }
     if let Some(parts) = parts.filter(|&parts| parts > 1) {
-        write!(out, "; compared in {parts} parts")?;
+        write!(out, "; compared in {}", counted(parts, "part"))?;
     }
     writeln!(out)?;
     print_reasons(&mut out, &counts)

@@ -12,9 +12,10 @@ use clap::{Arg, ArgAction};
 use std::ffi::OsStr;
 
 /// Values of which every option takes one.
-const VALUES: [&str; 18] = [
+const VALUES: [&str; 19] = [
     "1",
     "2",
+    "100",
     "1/2",
     "0.5",
     "x",

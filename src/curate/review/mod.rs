@@ -62,21 +62,25 @@ pub async fn run(store: &Store, filter: Filter, sort: Sort, who: &str) -> anyhow
     let mut signals = ShutdownSignals::listen()?;
     // Also restores the terminal after a panic.
     let mut terminal = ratatui::try_init()?;
-    let mut out = crate::streams::stdout();
-    write!(out, "{WHEEL_AS_ARROWS}")?;
-    out.flush()?;
+    set_wheel(WHEEL_AS_ARROWS)?;
     let ended = run_session(&mut session, &mut terminal, &mut signals).await;
     if is_gone(AT_ONCE)? {
         // Nobody can be told any more; everything is in the dataset.
         leave::at_once();
     }
-    write!(out, "{WHEEL_AS_BEFORE}")?;
-    out.flush()?;
+    set_wheel(WHEEL_AS_BEFORE)?;
     ratatui::restore();
     if let Some(summary) = session.summary() {
-        writeln!(out, "{summary}")?;
+        writeln!(crate::streams::stdout(), "{summary}")?;
     }
     ended
+}
+
+/// Sends a sequence that the terminal shall obey: standard output would make it visible instead.
+fn set_wheel(sequence: &str) -> std::io::Result<()> {
+    let mut out = crate::streams::styled();
+    out.write_all(sequence.as_bytes())?;
+    out.flush()
 }
 
 async fn run_session(

@@ -99,7 +99,7 @@ fn sentences() -> Vec<(String, String)> {
         let text = std::fs::read_to_string(file).unwrap();
         for passage in passage::cut(&plain::markdown(&text), &cut) {
             let flat = passage.text.split_whitespace().collect::<Vec<_>>().join(" ");
-            let chosen = flat.split_inclusive(". ").find(|sentence| {
+            let chosen = flat.split_inclusive(". ").filter(|sentence| {
                 let words = sentence.split_whitespace().count();
                 let digits = sentence.split_whitespace().any(|word| {
                     let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
@@ -110,9 +110,11 @@ fn sentences() -> Vec<(String, String)> {
                     && sentence.ends_with(". ")
                     && !sentence.contains(['`', '|', '#'])
             });
-            if let Some(sentence) = chosen {
-                found.push((passage.text.clone(), sentence.trim().to_string()));
-            }
+            found.extend(
+                chosen
+                    .take(2)
+                    .map(|sentence| (passage.text.clone(), sentence.trim().to_string())),
+            );
         }
     }
     found

@@ -3,6 +3,7 @@
 
 use super::{DialectMessage, Speaker};
 use crate::fold::is_blank;
+use crate::text::counted;
 
 /// The most messages of a conversation.
 pub(super) const MOST_MESSAGES: usize = 4096;
@@ -18,8 +19,8 @@ pub(super) fn check(messages: &[DialectMessage]) -> Result<(), String> {
     }
     if messages.len() > MOST_MESSAGES {
         return Err(format!(
-            "a conversation of {} messages: at most {MOST_MESSAGES} are read",
-            messages.len()
+            "a conversation of {}: at most {MOST_MESSAGES} are read",
+            counted(messages.len() as u64, "message")
         ));
     }
     let mut before = None;
@@ -33,11 +34,11 @@ pub(super) fn check(messages: &[DialectMessage]) -> Result<(), String> {
                 "message {number} is a system message, and only the first may be one"
             )),
             (Some(Speaker::User), Speaker::User) => Some(format!(
-                "messages {} and {number} are both the user's",
+                "the user speaks in message {} and again in message {number}",
                 number - 1
             )),
             (Some(Speaker::Assistant), Speaker::Assistant) => Some(format!(
-                "messages {} and {number} are both the assistant's",
+                "the assistant speaks in message {} and again in message {number}",
                 number - 1
             )),
             (None | Some(Speaker::System | Speaker::User), Speaker::Tool) => Some(format!(

@@ -244,8 +244,8 @@ impl Source<'_> {
                 *row += batch.rows.len() as u64;
                 if *row > u64::from(u32::MAX) {
                     bail!(
-                        "there are more than {} rows\nhint: filter parts of them, then the rows kept of all",
-                        u32::MAX
+                        "there are more than {}\nhint: filter parts of them, then the rows kept of all",
+                        counted(u64::from(u32::MAX), "row")
                     );
                 }
                 Ok((first as u32..*row as u32)

@@ -164,11 +164,10 @@ const DOCUMENT: &str = "
 /// A passage of a file that both have is known by what it says.
 const PASSAGE: &str = "
     CREATE TEMP TABLE passage_map AS
-    SELECT old, coalesce(same, old + shift.passage) AS new, same IS NULL AS is_new, document
+    SELECT old, coalesce(same, old + shift.passage) AS new, same IS NULL AS is_new
     FROM (
         SELECT
             theirs.id AS old,
-            document_map.new AS document,
             (
                 SELECT max(ours.id)
                 FROM main.passage AS ours

@@ -167,11 +167,11 @@ const CANDIDATE: &str = "
 const JUDGMENT: &str = "
     INSERT INTO main.judgment (
         instance_id, run_id, request_id, model, instruction, input, output, score, reason, problem, judged_by,
-        expected, created_at
+        expected, created_at, turns
     )
     SELECT
         instance_map.new, run_map.new, request_map.new, model, instruction, input, output, score, reason,
-        problem, judged_by, expected, created_at
+        problem, judged_by, expected, created_at, turns
     FROM source.judgment AS theirs
     CROSS JOIN temp.instance_map ON instance_map.old = theirs.instance_id
     JOIN temp.run_map ON run_map.old = theirs.run_id

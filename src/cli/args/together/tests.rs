@@ -223,6 +223,7 @@ const ANYWAY: &[&str] = &[
 const VALUES: &[&str] = &[
     "1",
     "2",
+    "100",
     "1/2",
     "0.5",
     "x",
