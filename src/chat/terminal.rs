@@ -236,8 +236,8 @@ impl ChatSession {
         let interrupts = &mut self.interrupts;
         let mut stdout = ewe::streams::stdout();
         // Elsewhere than on a terminal with colors, an answer is what the model wrote.
-        let mut markdown = (interrupts.is_some() && stdout.is_terminal() && stdout.is_colored())
-            .then(Markdown::default);
+        let mut markdown =
+            (interrupts.is_some() && stdout.is_terminal() && stdout.is_colored()).then(Markdown::default);
         let mut answer = String::new();
         let mut note = None;
         self.runtime.block_on(async {

@@ -257,7 +257,11 @@ mod tests {
     #[test]
     fn no_passage_is_larger_than_asked_and_no_word_is_lost() {
         let words: Vec<String> = (0..900)
-            .map(|number| format!("word{number}{}", if number % 4 == 3 { "." } else { "" }))
+            .map(|number| match number % 4 {
+                0 => format!("Word{number}"),
+                3 => format!("word{number}."),
+                _ => format!("word{number}"),
+            })
             .collect();
         let text = words.join(" ");
         for overlap in [0, 20] {

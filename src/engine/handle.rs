@@ -54,6 +54,7 @@ pub struct LocalBackend {
 
 impl LocalBackend {
     /// Starts the engine of a loaded model, which is called `name`.
+    #[cfg(test)]
     pub fn start(loaded: LoadedModel, name: String, config: BatchConfig) -> Result<LocalBackend> {
         let device = match loaded.device {
             tch::Device::Cuda(index) => format!("cuda:{index}"),
@@ -149,6 +150,7 @@ impl LocalBackend {
     }
 
     /// Returns the size of the KV cache; of the smallest, if there are several.
+    #[cfg(test)]
     pub fn budget(&self) -> KvBudget {
         self.budget
     }

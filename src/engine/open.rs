@@ -237,7 +237,7 @@ fn load_on_each(spec: &ModelSpec, adapters: &[&Path]) -> Result<LoadedOnEach> {
 fn check_devices(names: &[&str]) -> Result<()> {
     if names.len() > MOST_ENGINES {
         bail!(
-            "{} are more than the {MOST_ENGINES} that share a queue",
+            "at most {MOST_ENGINES} devices share a queue, and this list has {}",
             counted(names.len() as u64, "device")
         );
     }

@@ -81,7 +81,11 @@ fn conversations_are_written_as_they_were_read() {
             turns,
             "{file}"
         );
-        let again = if format == "alpaca" { "again.json" } else { "again.jsonl" };
+        let again = if format == "alpaca" {
+            "again.json"
+        } else {
+            "again.jsonl"
+        };
         assert_eq!(exported(&dir, format, again), text, "{file}");
         // A second import of the same adds nothing, and nothing is wrong with the dataset.
         import_file(&dir, file).success();
@@ -226,8 +230,14 @@ fn what_is_no_conversation_is_refused_with_its_row() {
     let dir = Dir::new();
     for (messages, what) in [
         (json!([a, q, a]), "it begins with the assistant"),
-        (json!([q, q, a]), "the user speaks in message 1 and again in message 2"),
-        (json!([q, a, a]), "the assistant speaks in message 2 and again in message 3"),
+        (
+            json!([q, q, a]),
+            "the user speaks in message 1 and again in message 2",
+        ),
+        (
+            json!([q, a, a]),
+            "the assistant speaks in message 2 and again in message 3",
+        ),
         (
             json!([q, a, say("user", " "), a]),
             "message 3, of `user`, is empty",

@@ -264,8 +264,8 @@ fn orders_in_a_document_are_not_obeyed() {
         "--window",
         "4",
     ];
-    ewe(&dir, &generation("5", &url, &options)).success();
-    all_accounted_for(&dir, 5);
+    ewe(&dir, &generation("6", &url, &options)).success();
+    all_accounted_for(&dir, 6);
     assert!(
         number(
             &dir,

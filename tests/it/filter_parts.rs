@@ -67,7 +67,14 @@ fn rules_evaluation_data_and_rows_left_out_are_the_same_in_parts() {
         let whole = run("whole", "");
         let parted = run("parted", "--memory 0.2MB");
         assert!(parted.stdout().contains("; compared in "), "{}", parted.stdout());
-        assert_eq!(parted.stderr(), whole.stderr());
+        let left_out = |said: String, name: &str| -> Vec<String> {
+            let lines = said.lines().filter(|line| line.starts_with("left out"));
+            lines.map(|line| line.replace(name, "")).collect()
+        };
+        assert_eq!(
+            left_out(parted.stderr(), "parted"),
+            left_out(whole.stderr(), "whole")
+        );
         for kind in ["left", "verdicts", "jsonl"] {
             assert!(
                 dir.read(&format!("parted.{kind}")) == dir.read(&format!("whole.{kind}")),
@@ -245,7 +252,9 @@ fn hostile_rows_are_filtered_in_parts() {
         json!({"instruction": text, "input": format!("{input}"), "output": "x"}).to_string() + "\n"
     };
     // One row is far longer than a part may be.
-    let long: String = (0..100_000u64).map(|n| format!("w{} ", n * n % 999_983)).collect();
+    let long: String = (0..100_000u64)
+        .map(|n| format!("w{} ", n * n % 999_983))
+        .collect();
     dir.write(
         "long.jsonl",
         many_rows(500) + &row(&long, 0) + &many_rows(900) + &row(&long, 1) + &row(&long, 0),

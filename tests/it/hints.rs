@@ -23,7 +23,6 @@ const NEVER_SHOWN_THERE: &[(&str, &str, &str)] = &[
         "gpus",
         "chat has one device, and none stands beside another",
     ),
-    ("engine/open.rs", "tensor-parallel-size", "an option of vllm"),
     (
         "gain/conclusion.rs",
         "dimensions",

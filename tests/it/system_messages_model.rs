@@ -261,8 +261,8 @@ fn rows_that_are_no_conversation_are_refused_by_every_command() {
     let scratch = Dir::new();
     let base = model("qwen");
     let (data, out) = (scratch.path("rows.jsonl"), scratch.path("out"));
-    let messages = ["system", "assistant", "user", "assistant"]
-        .map(|role| json!({ "role": role, "content": "a" }));
+    let messages =
+        ["system", "assistant", "user", "assistant"].map(|role| json!({ "role": role, "content": "a" }));
     write_lines(&data, &[json!({ "messages": messages })]);
     for (command, file) in [
         ("train", "--data"),

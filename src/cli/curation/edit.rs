@@ -34,7 +34,7 @@ pub struct Args {
     /// The new text of a message after the output, by its number in `ewe show`; several times for
     /// several messages
     #[arg(long = "turn", value_name = "N=TEXT", value_parser = turn)]
-    pub turns: Vec<TurnEdit>,
+    pub turn: Vec<TurnEdit>,
 
     /// Which instance --input, --output and --turn are for: 0, 1, 2 …
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = crate::cli::args::number::place)]
@@ -65,7 +65,7 @@ fn turn(value: &str) -> Result<TurnEdit, String> {
 /// Edits texts of one task.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let store = Store::open(&args.db).await?;
-    let of_instance = args.input.is_some() || args.output.is_some() || !args.turns.is_empty();
+    let of_instance = args.input.is_some() || args.output.is_some() || !args.turn.is_empty();
     let edit = if args.instruction.is_none() && !of_instance {
         editor::edit(&store, args.id).await?
     } else {
@@ -79,7 +79,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
                 ordinal: args.instance,
                 input,
                 output,
-                turns: args.turns.clone(),
+                turns: args.turn.clone(),
             });
         }
         edit

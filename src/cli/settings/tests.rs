@@ -12,12 +12,14 @@ use clap::{Arg, ArgAction};
 use std::ffi::OsStr;
 
 /// Values of which every option takes one.
-const VALUES: [&str; 19] = [
+const VALUES: [&str; 21] = [
     "1",
     "2",
     "100",
+    "2=x",
     "1/2",
     "0.5",
+    "0.25",
     "x",
     "yes",
     "1GB",

@@ -85,7 +85,9 @@ impl Engine {
     pub fn abandon(mut self) {
         self.running.clear();
         self.waiting.clear();
-        self.scores.drain(..).for_each(|scores| drop(scores.for_another(true)));
+        self.scores
+            .drain(..)
+            .for_each(|scores| drop(scores.for_another(true)));
         std::mem::forget(self);
     }
 

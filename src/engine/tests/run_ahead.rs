@@ -10,7 +10,9 @@ use tch::{Device, Kind, Tensor};
 
 use super::watched::Watched;
 use super::{Table, expected, finish, greedy, submit, tiny_engine};
-use crate::engine::batch::{BatchConfig, Begun, Engine, EngineRequest, Listener, OutOfMemoryPolicy, RequestOptions};
+use crate::engine::batch::{
+    BatchConfig, Begun, Engine, EngineRequest, Listener, OutOfMemoryPolicy, RequestOptions,
+};
 use crate::model::CausalLm;
 use crate::model::fault;
 use crate::model::tests::{GOLDENS, loaded};

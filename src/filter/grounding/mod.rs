@@ -26,7 +26,7 @@ pub const REASONS: [Reason; 4] = [
 ];
 
 /// Words of a passage on each side of a number among which one of its company must be.
-const NEAR_IN_PASSAGE: usize = 14;
+const NEAR_IN_PASSAGE: usize = 8;
 
 /// Words of an answer on each side of a number that are its company.
 const NEAR_IN_ANSWER: usize = 5;
@@ -94,21 +94,34 @@ impl Source {
             || words::beginning(&word.stem).is_some_and(|beginning| self.beginnings.contains(&beginning))
     }
 
-    /// Whether the passage has a number near one of the words that are near it in the answer.
+    /// Whether the passage has a number near the words that are near it in the answer: one of them,
+    /// or two if it has many there, since small numbers are everywhere. A number that the answer
+    /// has twice in a place (`3 and 3`) must be there twice in the passage.
     fn has_number(&self, answer: &[Word], at: usize) -> bool {
         let company = company(answer, at);
+        let needed = match company.len() {
+            0 => 0,
+            1..=3 => 1,
+            _ => 2,
+        };
+        let stem = answer[at].stem.as_str();
+        let before = &answer[at.saturating_sub(NEAR_IN_ANSWER)..at];
+        let times = 1 + before.iter().filter(|word| word.stem == stem).count();
         let mut found = self
             .words
             .iter()
             .enumerate()
-            .filter(|(_, word)| word.stem == answer[at].stem);
+            .filter(|(_, word)| word.stem == stem);
         found.any(|(place, _)| {
             let from = place.saturating_sub(NEAR_IN_PASSAGE);
             let to = (place + NEAR_IN_PASSAGE + 1).min(self.words.len());
-            company.is_empty()
-                || self.words[from..to]
-                    .iter()
-                    .any(|word| company.contains(word.stem.as_str()))
+            let near: HashSet<&str> = self.words[from..to]
+                .iter()
+                .map(|word| word.stem.as_str())
+                .filter(|stem| company.contains(stem))
+                .collect();
+            let there = self.words[from..to].iter().filter(|word| word.stem == stem);
+            near.len() >= needed && there.count() >= times
         })
     }
 }

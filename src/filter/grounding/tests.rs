@@ -158,6 +158,8 @@ fn planted_falsehoods_are_found_and_true_answers_stay() {
                 let verdict = check(&source, "What does the text say about it?", &answer, &limits);
                 if verdict.reason == Some(Reason::Ungrounded) {
                     found += 1;
+                } else {
+                    println!("missed: {answer}");
                 }
             }
         }

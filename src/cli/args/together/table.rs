@@ -424,7 +424,7 @@ const NAMED: &[Idle] = &[
     Idle {
         commands: &["edit"],
         options: &["instance"],
-        when: Without(&["input", "output", "turns"]),
+        when: Without(&["input", "output", "turn"]),
         why: "says whose texts are meant",
         hint: "--input, --output or --turn with it",
     },
