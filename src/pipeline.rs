@@ -385,7 +385,7 @@ impl<'a> GenerateRun<'a> {
         match &self.method {
             RoundMethod::SelfInstruct(method) => self.self_instruct(method, round).await,
             RoundMethod::Alpaca(recipe) => self.alpaca(recipe, round).await,
-            RoundMethod::Documents(method) => self.from_documents(method, round).await,
+            RoundMethod::Documents(method) => self.round_from_documents(method, round).await,
         }
     }
 

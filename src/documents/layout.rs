@@ -75,10 +75,8 @@ fn segments(glyphs: &[Glyph]) -> Vec<Segment> {
             let gap = glyph.x - last.end;
             let on_it = (glyph.y - last.y).abs() < size * 0.3 && gap < size * 1.1 && gap > -size * 0.6;
             if on_it {
-                if blank || gap > size * 0.16 {
-                    if !last.text.ends_with(' ') {
-                        last.text.push(' ');
-                    }
+                if (blank || gap > size * 0.16) && !last.text.ends_with(' ') {
+                    last.text.push(' ');
                 }
                 if !blank {
                     last.text.push_str(&glyph.text);

@@ -42,8 +42,8 @@ pub fn matmul_rate(kind: Kind, device: Device) -> f64 {
     rate(SIDE, best_time(SIDE, kind, device))
 }
 
-/// The rate of a device's matrix products, in floating-point operations a second. A machine that was
-/// busy when they were timed shows it later, by a step that is faster.
+/// The rate of a device's matrix products, in floating-point operations a second. A machine that
+/// was busy when they were timed shows it later, by a step that is faster.
 #[derive(Debug)]
 pub struct PeakRate {
     rate: f64,

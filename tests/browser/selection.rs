@@ -64,7 +64,7 @@ fn a_filter_is_saved_under_a_name() {
         browser.at(FIRST);
         browser.press("/");
         browser.press("number 1");
-        browser.wait("document.getElementById('count').textContent === '4 tasks'");
+        browser.wait("document.getElementById('count').textContent === '1 task'");
         browser.press(&format!("{ESCAPE}f"));
         browser.js("document.getElementById('save-filter-button').click()");
         browser.wait("document.querySelector('#save-filter[open]')");
@@ -77,7 +77,7 @@ fn a_filter_is_saved_under_a_name() {
         browser.wait("document.querySelector('#saved-list a')");
         assert_eq!(browser.text("#saved-list a"), "ones <b>");
         browser.js("document.querySelector('#saved-list a').click()");
-        browser.wait("document.getElementById('count').textContent === '4 tasks'");
+        browser.wait("document.getElementById('count').textContent === '1 task'");
         browser.js("document.querySelector('#saved-list button').click()");
         browser.wait("document.getElementById('saved').hidden");
         browser.close();

@@ -121,17 +121,17 @@ impl Args {
                 self.override_with(temperature, top_p, repetition_penalty, presence_penalty);
                 Recipe::Alpaca(recipe)
             }
-            Name::Grounded => Recipe::Grounded(self.from_documents("grounded", |file| file.grounded)?),
-            Name::Backtranslation => {
-                Recipe::Backtranslation(self.from_documents("backtranslation", |file| file.backtranslation)?)
-            }
+            Name::Grounded => Recipe::Grounded(self.documents_recipe("grounded", |file| file.grounded)?),
+            Name::Backtranslation => Recipe::Backtranslation(
+                self.documents_recipe("backtranslation", |file| file.backtranslation)?,
+            ),
         };
         self.checked(recipe.check())?;
         Ok(recipe)
     }
 
     /// The constants of a recipe that makes tasks from documents.
-    fn from_documents(
+    fn documents_recipe(
         &self,
         table: &str,
         of: impl FnOnce(RecipeFile) -> Option<FromDocuments>,

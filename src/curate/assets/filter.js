@@ -33,6 +33,9 @@ export function described() {
   return words.length ? words.join(", ") : "everything";
 }
 
+/** The address as it was written or read last. Another one was opened by the user and is not followed yet. */
+let known = location.hash;
+
 /** What the address keeps of the filter, and a task. */
 function kept(task) {
   const found = new URLSearchParams();
@@ -46,18 +49,24 @@ function kept(task) {
 /** The address of a task within the filter. */
 export const address = (task) => `#${kept(task)}`;
 
+/** Leaves an address that the user opened and that cannot be followed now: the next one is written over it. */
+export const overrule = () => { known = location.hash; };
+
 /** Keeps filter, task and the open view (`dashboard`, `candidates&…`) in the URL, so that it can be opened again; as a
     `step`, for the browser's Back. */
 export function remember(task, view, step) {
+  if (location.hash !== known) return;
   const hash = [view, String(kept(task))].filter(Boolean).join("&");
   const now = `${location.pathname}${hash && `#${hash}`}`;
   if (now !== `${location.pathname}${location.hash}`) history[step ? "pushState" : "replaceState"](null, "", now);
+  known = location.hash;
   count();
 }
 
 /** Sets the form from the URL. Returns the task, the open view, and all that the URL says. Adds a run that is not offered
     yet. */
 export function recall() {
+  known = location.hash;
   const kept = new URLSearchParams(location.hash.slice(1));
   for (const field of form.elements) {
     if (field.name && !kept.has(field.name)) field.value = initial(field);

@@ -7,7 +7,7 @@ import { bulk, confirmUndo, nameFilter, reason, save } from "./dialogs.js";
 import { begin } from "./editor.js";
 import { $, counted as number, grouped, make, plain, say } from "./element.js";
 import { end } from "./end.js";
-import { clear, described, isWrong, offer, recall, remember, wrong } from "./filter.js";
+import { clear, described, isWrong, offer, overrule, recall, remember, wrong } from "./filter.js";
 import { commits, live } from "./live.js";
 import { showOthers } from "./others.js";
 import { current, decided, draw as drawQueue, earlier, load, more, question, queue, refresh } from "./queue.js";
@@ -162,7 +162,10 @@ async function search(keep, { named = false, isStep = false } = {}) {
 /** Opens what the address names. */
 async function follow() {
   admit();
-  if (!(await leave())) return keepAddress();
+  if (!(await leave())) {
+    overrule();
+    return keepAddress();
+  }
   const { id, view, kept } = recall();
   state.view = view;
   const at = queue.tasks.findIndex((task) => task.id === id);

@@ -79,7 +79,7 @@ impl<'a> DocumentMethod<'a> {
 
 impl GenerateRun<'_> {
     /// Runs a round up to its admission.
-    pub(in crate::pipeline) async fn from_documents(
+    pub(in crate::pipeline) async fn round_from_documents(
         &self,
         method: &DocumentMethod<'_>,
         round: u64,

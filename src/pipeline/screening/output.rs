@@ -30,7 +30,7 @@ impl FilterOutput {
     pub(super) fn begin(config: &FilterConfig, first: &RowReader) -> Result<FilterOutput> {
         let kept = match (&config.out, config.rows_per_file) {
             (Some(path), Some(most)) => Some(KeptRows::begin_folder(path, most, first)?),
-            (Some(path), None) => Some(KeptRows::One(RowWriter::begin(path, first)?)),
+            (Some(path), None) => Some(KeptRows::One(Box::new(RowWriter::begin(path, first)?))),
             (None, _) => None,
         };
         for file in &config.files[1..] {
@@ -105,7 +105,7 @@ impl FilterOutput {
 
 /// The rows kept.
 enum KeptRows {
-    One(RowWriter),
+    One(Box<RowWriter>),
     Many(Box<KeptFiles>),
 }
 
