@@ -11,6 +11,7 @@ a multiset, and the share of ewe's words that the reference has; at the end the 
 import argparse
 import gzip
 import html.parser
+import io
 import re
 import subprocess
 import sys
@@ -90,7 +91,11 @@ def reference(path, kind):
             import pypdf
         except ImportError:
             return None
-        return "\n".join(page.extract_text() for page in pypdf.PdfReader(path).pages)
+        try:
+            return "\n".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(opened(path))).pages)
+        except pypdf.errors.PyPdfError as error:
+            print(f"pdf   {path}: left out, pypdf says: {error}")
+            return None
     return decoded(opened(path))
 
 

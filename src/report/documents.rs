@@ -73,12 +73,14 @@ impl DocumentFigures {
             "  {:>8} {:>7} {:>8} {:>7}  document",
             "passages", "asked", "fruitful", "nothing"
         )?;
-        for file in self
+        let mut present: Vec<_> = self
             .files
             .iter()
             .filter(|file| file.removed_at.is_none())
-            .take(SHOWN)
-        {
+            .collect();
+        // Those asked about most come first.
+        present.sort_by_key(|file| std::cmp::Reverse(file.asked));
+        for file in present.iter().take(SHOWN) {
             let name = file.path.rsplit('/').next().unwrap_or(&file.path);
             writeln!(
                 out,
@@ -89,6 +91,9 @@ impl DocumentFigures {
                 file.asked - file.fruitful,
                 one_line(name, 60)
             )?;
+        }
+        if let more @ 1.. = present.len().saturating_sub(SHOWN) {
+            writeln!(out, "  and {} more", counted(more as i64, "document"))?;
         }
         if self.silent.is_empty() {
             return Ok(());

@@ -178,6 +178,10 @@ async fn a_server_that_has_lost_a_device_answers_and_says_so() {
             && health.contains("illegal memory access"),
         "{health}"
     );
+    // The answer is sent before the engine has counted its end.
+    while server.backend.stats().running + server.backend.stats().waiting > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let metrics = get(address, "/metrics").await;
     for line in [
         r#"ewe_device_up{device="cuda:0"} 1"#,
