@@ -175,7 +175,7 @@ fn every_command_that_asks_endpoints_takes_a_list() {
     dir.write("rows.jsonl", rows.join("\n"));
     dir.write("ewe.toml", "[judge]\nendpoints = 'pool.txt'\n");
     let all = |line: &str| -> Ran { ewe(&dir, &shell::words(line)) };
-    let mut before = [0, 0];
+    let mut before = 0;
     for line in [
         "generate --db d.db --target 10 --endpoints pool.txt --endpoint-model mock",
         "judge --db d.db --endpoint-model mock",
@@ -183,13 +183,12 @@ fn every_command_that_asks_endpoints_takes_a_list() {
         "compare --a @pool.txt#mock --b @pool.txt#other --no-judge --data rows.jsonl --out c.json",
     ] {
         all(line).success();
-        let now = [a.received(), b.received()];
-        assert!(
-            now[0] > before[0] && now[1] > before[1],
-            "{line}: {before:?}, {now:?}"
-        );
+        // A few requests may all go to the one that seems quicker.
+        let now = a.received() + b.received();
+        assert!(now > before, "{line}: {before}, {now}");
         before = now;
     }
+    assert!(a.received() > 0 && b.received() > 0);
     let result: serde_json::Value = serde_json::from_str(&dir.read("c.json")).unwrap();
     assert!(
         result.to_string().contains("mock at the endpoints of pool.txt"),
