@@ -1,14 +1,15 @@
 //! `ewe candidates`
 
 use std::{
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     path::PathBuf,
 };
 
+use super::for_programs;
 use crate::cli::pager;
 use crate::cli::terminal::{clean, columns, counted, fitted, indent, one_line};
 use crate::store::{CandidateFilter, CandidateView, Filter, RejectedCandidate, Store};
-use crate::streams::{csv, json};
+use crate::streams::json;
 use crate::task::Reason;
 
 /// Arguments of `ewe candidates`.
@@ -131,12 +132,7 @@ async fn list(store: Store, args: &Args, quiet: bool) -> anyhow::Result<()> {
         }
         pager::show(&out, true)?;
     } else {
-        let mut out = BufWriter::new(crate::streams::stdout());
-        match args.csv {
-            true => csv::write(&mut out, &COLUMNS, &rows)?,
-            false => json::write_array(&mut out, &rows)?,
-        }
-        out.flush()?;
+        for_programs::print(&rows, &COLUMNS, args.csv)?;
     }
     ended?;
     if let Some(note) = note {

@@ -1,15 +1,15 @@
 //! `ewe list`
 
 use std::{
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     path::PathBuf,
 };
 
+use super::for_programs;
 use crate::cli::args::select::{Best, Select};
 use crate::cli::pager;
 use crate::cli::terminal::{columns, counted, fitted, mean};
 use crate::store::{Filter, ListRow, Position, Sort, Store};
-use crate::streams::{csv, json};
 use crate::task::Review;
 
 /// Arguments of `ewe list`.
@@ -135,12 +135,7 @@ pub async fn run(args: &Args, quiet: bool) -> anyhow::Result<()> {
         }
         pager::show(&out, true)?;
     } else {
-        let mut out = BufWriter::new(crate::streams::stdout());
-        match args.csv {
-            true => csv::write(&mut out, &COLUMNS, &rows)?,
-            false => json::write_array(&mut out, &rows)?,
-        }
-        out.flush()?;
+        for_programs::print(&rows, &COLUMNS, args.csv)?;
     }
     ended?;
     if let Some(note) = note {

@@ -4,6 +4,7 @@ pub mod accept;
 pub mod candidates;
 pub mod curate;
 pub mod edit;
+mod for_programs;
 pub mod list;
 pub mod log;
 pub mod reject;

@@ -1,15 +1,12 @@
 //! `ewe search`
 
-use std::{
-    io::{BufWriter, Write},
-    path::PathBuf,
-};
+use std::{io::Write, path::PathBuf};
 
+use super::for_programs;
 use crate::cli::args::select::Select;
 use crate::cli::pager;
 use crate::cli::terminal::{columns, fitted};
 use crate::store::Store;
-use crate::streams::{csv, json};
 
 /// Arguments of `ewe search`.
 #[derive(Debug, clap::Args)]
@@ -57,12 +54,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         for hit in &mut hits {
             hit.snippet = marked(&hit.snippet, "[", "]");
         }
-        let mut out = BufWriter::new(crate::streams::stdout());
-        match args.csv {
-            true => csv::write(&mut out, &COLUMNS, &hits)?,
-            false => json::write_array(&mut out, &hits)?,
-        }
-        out.flush()?;
+        for_programs::print(&hits, &COLUMNS, args.csv)?;
     } else {
         let width = columns().unwrap_or(98).max(40);
         let mut out = Vec::new();
